@@ -1,0 +1,1 @@
+"""When Kobe works: definitions, jobs, schedules, sensors and the command line."""

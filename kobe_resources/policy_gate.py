@@ -1,0 +1,105 @@
+"""The policy gate: one decision for simulated and live entries alike; it can only veto or size, never add (rules, section 4.2).
+
+`decide_entry` is compiled, so that the simulation kernel calls the very code that judges live orders.
+It trusts its caller for the quote: `raw_fill` is the price as traded that the order expects to meet.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from kobe_resources.jit import njit
+
+ACCEPTED = 0
+REASONS: tuple[str, ...] = (
+    "accepted",
+    "already_open",
+    "no_bar",
+    "price_out_of_bounds",
+    "shorts_disabled",
+    "below_one_share",
+    "exceeds_order_budget",
+    "exceeds_daily_budget",
+    "insufficient_cash",
+    "not_finite",
+)
+ALREADY_OPEN, NO_BAR, PRICE_OUT_OF_BOUNDS, SHORTS_DISABLED, BELOW_ONE_SHARE = 1, 2, 3, 4, 5
+EXCEEDS_ORDER_BUDGET, EXCEEDS_DAILY_BUDGET, INSUFFICIENT_CASH, NOT_FINITE = 6, 7, 8, 9
+
+ON_TICK = 1e-6
+"""A price nearer to a tick than this share of a tick counts as on it."""
+BUDGET_TOLERANCE = 1e-9
+
+
+class Limits(NamedTuple):
+    """What the gate decides by: settings [policy], [simulation] and [trading], as plain floats (dollars, basis points)."""
+
+    order_notional: float
+    whole_shares: bool
+    limit_offset_bps: float
+    max_notional_per_order: float
+    max_daily_notional: float
+    min_price: float
+    max_price: float
+    allow_shorts: bool
+
+
+@njit
+def round_to_tick(price: float, up: bool) -> float:
+    """`price` on the exchange's grid ($0.01 from $1, $0.0001 below), rounded up or down."""
+    per_dollar = 100.0 if price >= 1.0 else 10000.0
+    ticks = price * per_dollar
+    nearest = nearest_whole(ticks)
+    if abs(ticks - nearest) < ON_TICK:
+        return nearest / per_dollar
+    return (math.ceil(ticks) if up else math.floor(ticks)) / per_dollar
+
+
+@njit
+def nearest_whole(value: float) -> float:
+    """The nearest whole number (halves up)."""
+    return math.floor(value + 0.5)
+
+
+@njit
+def decide_entry(
+    limits: Limits,
+    is_long: bool,
+    held: bool,
+    has_quote: bool,
+    raw_fill: float,
+    spent_today: float,
+    cash: float,
+) -> tuple[int, float, float, float]:
+    """Judge one entry: (reason code, qty, limit, notional); code 0 is accepted, the others index `REASONS`.
+
+    raw_fill: dollars a share as traded. spent_today: dollars of entries accepted this session. cash: dollars after exits.
+    The first reason that holds is given; qty, limit and notional are 0 where the refusal came before they were known.
+    """
+    if held:
+        return ALREADY_OPEN, 0.0, 0.0, 0.0
+    if not has_quote:
+        return NO_BAR, 0.0, 0.0, 0.0
+    if not (math.isfinite(raw_fill) and math.isfinite(spent_today) and math.isfinite(cash)) or raw_fill <= 0.0:
+        return NOT_FINITE, 0.0, 0.0, 0.0
+    offset = limits.limit_offset_bps / 10000.0
+    limit = round_to_tick(raw_fill * (1.0 + offset), True) if is_long else round_to_tick(raw_fill * (1.0 - offset), False)
+    if not (limits.min_price <= limit <= limits.max_price):
+        return PRICE_OUT_OF_BOUNDS, 0.0, limit, 0.0
+    if not is_long and not limits.allow_shorts:
+        return SHORTS_DISABLED, 0.0, limit, 0.0
+    qty = limits.order_notional / limit
+    if limits.whole_shares:
+        qty = math.floor(qty + 1e-9)
+    if qty <= 0.0:
+        return BELOW_ONE_SHARE, 0.0, limit, 0.0
+    notional = qty * limit
+    slack = 1.0 + BUDGET_TOLERANCE
+    if notional > limits.max_notional_per_order * slack:
+        return EXCEEDS_ORDER_BUDGET, qty, limit, notional
+    if spent_today + notional > limits.max_daily_notional * slack:
+        return EXCEEDS_DAILY_BUDGET, qty, limit, notional
+    if spent_today + notional > cash * slack:
+        return INSUFFICIENT_CASH, qty, limit, notional
+    return ACCEPTED, qty, limit, notional

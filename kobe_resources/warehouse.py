@@ -1,0 +1,207 @@
+"""The warehouse: one DuckDB file, numbered migrations, short connections, and tables replaced in one transaction.
+
+A DuckDB file open for writing in one process refuses every other process, so a connection is opened for the statement
+and closed; whoever finds the file taken waits up to a deadline and then names the holder. Compute happens outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from kobe_resources.errors import KobeError
+from kobe_resources.settings import PROJECT_ROOT, kobe_home
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_FOLDER = PROJECT_ROOT / "warehouse" / "schema"
+LOCK_WAIT_S = 30.0
+
+
+class WarehouseBusy(KobeError):
+    """Another process held the file past the deadline."""
+
+
+class WarehouseUnusable(KobeError):
+    """The file is damaged, from a newer Kobe, or its folder cannot be written."""
+
+
+class Warehouse:
+    """The DuckDB file at `path`; created and migrated at first use.
+
+    lock_wait_s: seconds to wait for another process before WarehouseBusy.
+    """
+
+    def __init__(self, path: Path | None = None, lock_wait_s: float = LOCK_WAIT_S) -> None:
+        self.path = path or kobe_home() / "kobe.duckdb"
+        self.lock_wait_s = lock_wait_s
+        self._migrated = False
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for a statement or two; keep computation outside it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._open()
+        try:
+            if not self._migrated:
+                migrate(connection)
+                self._migrated = True
+            yield connection
+        finally:
+            connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection inside BEGIN … COMMIT; an exception, or death, leaves the file as it was."""
+        with self.connect() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def frame(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """The rows of a query as a DataFrame (dates as datetime64, JSON as text)."""
+        with self.connect() as connection:
+            return connection.execute(sql, parameters or []).df()
+
+    def arrays(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The rows of a query as one numpy array a column (masked where SQL had NULL)."""
+        with self.connect() as connection:
+            return connection.execute(sql, parameters or []).fetchnumpy()
+
+    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a query as tuples."""
+        with self.connect() as connection:
+            return connection.execute(sql, parameters or []).fetchall()
+
+    def replace(self, tables: Mapping[str, pd.DataFrame]) -> dict[str, int]:
+        """Replace whole tables, all of them in one transaction; rows written by table name.
+
+        Columns are matched by name; a column the frame lacks becomes NULL. Killed half way, the old rows stay.
+        """
+        with self.transaction() as connection:
+            return {name: _refill(connection, name, frame) for name, frame in tables.items()}
+
+    def content_version(self, *tables: str) -> str:
+        """A hash of the rows of `tables`, whatever their order: the data version that staleness compares.
+
+        `fetched_at` and `recorded_at` do not count: the same bars fetched again are the same data.
+        """
+        digest = hashlib.sha256()
+        with self.connect() as connection:
+            for table in tables:
+                columns = ", ".join(
+                    quoted(name) for name in columns_of(connection, table) if name not in ("fetched_at", "recorded_at")
+                )
+                # Columns come from the schema and are quoted; nothing of a user reaches this text.
+                sql = f"SELECT count(*), bit_xor(h), sum(h >> 24) FROM (SELECT hash({columns}) AS h FROM {quoted(table)})"  # noqa: S608
+                digest.update(repr((table, connection.execute(sql).fetchone())).encode())
+        return digest.hexdigest()[:16]
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+        retrying = Retrying(
+            retry=retry_if_exception(_is_lock_conflict),
+            stop=stop_after_delay(self.lock_wait_s),
+            wait=wait_random_exponential(multiplier=0.02, max=0.5),
+            reraise=True,
+        )
+        try:
+            connection = retrying(duckdb.connect, str(self.path))
+        except duckdb.Error as error:
+            if _is_lock_conflict(error):
+                raise WarehouseBusy(
+                    f"{self.path} is in use by {_holder(error)} for more than {self.lock_wait_s:g} s",
+                    "wait for it, or stop that process",
+                ) from None
+            raise WarehouseUnusable(
+                f"{self.path} cannot be opened ({error})", "restore a backup, or move the file away and run again"
+            ) from error
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = SCHEMA_FOLDER) -> None:
+    """Apply the numbered migrations of `folder` that the file has not seen, each in one transaction.
+
+    Raises WarehouseUnusable when the file was written by a newer Kobe than this one.
+    """
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
+    )
+    applied = {row[0] for row in connection.execute("SELECT version FROM schema_migrations").fetchall()}
+    known = {int(path.name.split("_")[0]): path for path in sorted(folder.glob("[0-9]*.sql"))}
+    newer = applied - known.keys()
+    if newer:
+        raise WarehouseUnusable(
+            f"the warehouse has schema version {max(newer)}, this Kobe knows {max(known)}",
+            "update Kobe, or use another KOBE_HOME",
+        )
+    for version in sorted(known.keys() - applied):
+        connection.execute("BEGIN")
+        try:
+            connection.execute(known[version].read_text(encoding="utf-8"))
+            connection.execute(
+                "INSERT INTO schema_migrations VALUES (?, ?, ?)",
+                [version, known[version].name, dt.datetime.now(dt.UTC)],
+            )
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    """The column names of a table or view, in order."""
+    rows = connection.execute(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = ? ORDER BY ordinal_position", [table]
+    ).fetchall()
+    if not rows:
+        raise WarehouseUnusable(f"the warehouse has no table {table!r}", "see warehouse/schema for its tables")
+    return [row[0] for row in rows]
+
+
+def insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> int:
+    """Append the rows of `frame` to `table`, columns matched by name; rows written."""
+    known = columns_of(connection, table)
+    unknown = [name for name in frame.columns if name not in known]
+    if unknown:
+        raise WarehouseUnusable(f"table {table!r} has no column {unknown[0]!r}", "add a migration in warehouse/schema")
+    names = ", ".join(quoted(str(name)) for name in frame.columns)
+    connection.register("incoming_rows", frame)
+    try:
+        connection.execute(f"INSERT INTO {quoted(table)} ({names}) SELECT {names} FROM incoming_rows")  # noqa: S608
+    finally:
+        connection.unregister("incoming_rows")
+    return len(frame)
+
+
+def quoted(identifier: str) -> str:
+    """`identifier` as a quoted SQL name."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _refill(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> int:
+    connection.execute(f"DELETE FROM {quoted(table)}")  # noqa: S608
+    return insert(connection, table, frame) if len(frame) else 0
+
+
+def _is_lock_conflict(error: BaseException) -> bool:
+    return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
+
+
+def _holder(error: duckdb.Error) -> str:
+    found = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
+    return f"PID {found[2]} ({found[1]})" if found else "another process"

@@ -1,0 +1,31 @@
+"""Where bars come from: one protocol, four vendors (sample, synthetic, files, polygon)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport, Vendor
+
+if TYPE_CHECKING:
+    from kobe_resources.settings import Secrets, Settings
+
+__all__ = ["MarketDataError", "Progress", "SilentProgress", "SyncReport", "Vendor", "open_vendor"]
+
+
+def open_vendor(settings: Settings, secrets: Secrets) -> Vendor:
+    """The vendor that `data.vendor` names; nothing is read or called yet."""
+    if settings.data.vendor == "polygon":
+        from kobe_resources.market_data.polygon import PolygonVendor
+
+        return PolygonVendor(settings, secrets)
+    if settings.data.vendor == "files":
+        from kobe_resources.market_data.files import FilesVendor
+
+        return FilesVendor(settings.data)
+    if settings.data.vendor == "synthetic":
+        from kobe_resources.market_data.synthetic import SyntheticVendor
+
+        return SyntheticVendor(settings.data)
+    from kobe_resources.market_data.sample import SampleVendor
+
+    return SampleVendor(settings.data)

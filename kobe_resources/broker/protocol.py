@@ -1,0 +1,278 @@
+"""What Kobe asks of a broker: its values, its questions and its errors, whoever answers them.
+
+Money and shares are Decimal, times are aware UTC. Values are trusted to be parsed: an adapter lets none through that it did not check.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from kobe_resources.errors import KobeError
+
+Side = Literal["buy", "sell"]
+OrderKind = Literal["limit", "stop", "market"]
+TimeInForce = Literal["ioc", "day", "gtc"]
+OrderScope = Literal["open", "closed", "all"]
+
+
+class OrderStatus(StrEnum):
+    """Alpaca's order statuses; one it invents later reads UNKNOWN, its text kept in `BrokerOrder.raw_status`."""
+
+    NEW = "new"
+    PENDING_NEW = "pending_new"
+    ACCEPTED = "accepted"
+    ACCEPTED_FOR_BIDDING = "accepted_for_bidding"
+    PARTIALLY_FILLED = "partially_filled"
+    HELD = "held"
+    STOPPED = "stopped"
+    SUSPENDED = "suspended"
+    CALCULATED = "calculated"
+    DONE_FOR_DAY = "done_for_day"
+    PENDING_CANCEL = "pending_cancel"
+    PENDING_REPLACE = "pending_replace"
+    PENDING_REVIEW = "pending_review"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+    REPLACED = "replaced"
+    UNKNOWN = "unknown"
+
+
+TERMINAL_STATUSES = frozenset(
+    {OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED, OrderStatus.REPLACED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The broker's clock: the only clock that says whether the market is open (a simulated broker's runs in its own time)."""
+
+    timestamp: dt.datetime
+    is_open: bool
+    next_open: dt.datetime
+    next_close: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TradingDay:
+    """One session of the exchange, half days included."""
+
+    session: dt.date
+    open: dt.datetime
+    close: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The account's state; dollars."""
+
+    id: str
+    number: str
+    status: str
+    currency: str
+    cash: Decimal
+    equity: Decimal
+    buying_power: Decimal
+    shorting_enabled: bool
+    trading_blocked: bool
+    account_blocked: bool
+    trade_suspended_by_user: bool
+
+    @property
+    def may_trade(self) -> bool:
+        """Active, and blocked by nobody."""
+        blocked = self.trading_blocked or self.account_blocked or self.trade_suspended_by_user
+        return self.status == "ACTIVE" and not blocked
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """What the broker lets us do with a symbol."""
+
+    symbol: str
+    name: str
+    exchange: str
+    status: str
+    tradable: bool
+    shortable: bool
+    easy_to_borrow: bool
+    fractionable: bool
+    has_options: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The latest bid and ask. Judge it before use: either side may be 0, crossed, stale or not even finite."""
+
+    symbol: str
+    bid: Decimal
+    ask: Decimal
+    bid_size: Decimal
+    ask_size: Decimal
+    timestamp: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """An order to send; `client_order_id` is ours, at most 128 characters, and never used twice."""
+
+    client_order_id: str
+    symbol: str
+    side: Side
+    qty: Decimal
+    kind: OrderKind
+    time_in_force: TimeInForce
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerOrder:
+    """An order as the broker tells it; `request_id` names the answer it was read from.
+
+    `qty` is 0 on orders given in dollars, which Kobe never sends. `kind` may be one that Kobe never sends.
+    """
+
+    id: str
+    client_order_id: str
+    symbol: str
+    side: Side
+    kind: str
+    qty: Decimal
+    filled_qty: Decimal
+    filled_avg_price: Decimal | None
+    status: OrderStatus
+    raw_status: str
+    limit_price: Decimal | None
+    stop_price: Decimal | None
+    submitted_at: dt.datetime | None
+    request_id: str | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Nothing more will fill. An unknown status is not terminal."""
+        return self.status in TERMINAL_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerPosition:
+    """Shares held: negative when short; `qty_available` is what no open order holds (never negative)."""
+
+    symbol: str
+    qty: Decimal
+    qty_available: Decimal
+    avg_entry_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerFill:
+    """One execution; `qty` is positive, `side` says which way."""
+
+    id: str
+    order_id: str
+    symbol: str
+    side: Side
+    qty: Decimal
+    price: Decimal
+    at: dt.datetime
+
+
+class BrokerError(KobeError):
+    """A broker said no, said nothing, or said what nobody understands; never holds a key."""
+
+    def __init__(self, what: str, mend: str = "", request_id: str | None = None) -> None:
+        super().__init__(what, mend)
+        self.request_id = request_id
+
+
+class Refused(BrokerError):
+    """The broker refused for certain (403 or 422 with a JSON message): there is no such order."""
+
+    def __init__(self, code: int | None, message: str, request_id: str | None = None) -> None:
+        super().__init__(f"the broker refused: {message}", "see its message; nothing was placed", request_id)
+        self.code = code
+        self.message = message
+
+
+class DuplicateClientOrderId(BrokerError):
+    """The broker already knows this client order id: the order exists, look it up."""
+
+
+class Unauthorized(BrokerError):
+    """401: no key will do better by trying again; the run stops."""
+
+
+class WrongAccount(BrokerError):
+    """Host, stage and account do not belong together: nothing was sent."""
+
+
+class SendsNothing(BrokerError):
+    """The stage `shadow` was asked to send an order."""
+
+
+class Unresolved(BrokerError):
+    """After this the order may exist or not (timeout, reset, 5xx, 429, unreadable answer): only a look-up can tell."""
+
+    def __init__(self, cause: str, request_id: str | None = None) -> None:
+        super().__init__(f"the broker's answer is unknown ({cause})", "look the order up by its client id", request_id)
+        self.cause = cause
+
+
+class BrokerUnavailable(BrokerError):
+    """A question got no usable answer, also after retries; raised by `submit` only before anything was sent."""
+
+
+class Broker(Protocol):
+    """The questions. Reads raise BrokerUnavailable, Unauthorized or WrongAccount."""
+
+    def clock(self) -> Clock:
+        """The broker's time and whether the market is open."""
+
+    def calendar(self, start: dt.date, end: dt.date) -> list[TradingDay]:
+        """Sessions from `start` to `end`, both included, in order."""
+
+    def account(self) -> Account:
+        """The account; WrongAccount where it is not of the stage."""
+
+    def asset(self, symbol: str) -> Asset | None:
+        """What is known of a symbol; None where the broker has no such asset."""
+
+    def assets(self) -> list[Asset]:
+        """Every active US equity."""
+
+    def quotes(self, symbols: Iterable[str]) -> dict[str, Quote]:
+        """The latest quote of each symbol; a symbol without one is absent."""
+
+    def submit(self, request: OrderRequest) -> BrokerOrder:
+        """Send one order, once.
+
+        Refused, DuplicateClientOrderId, Unauthorized, or Unresolved. BrokerUnavailable and WrongAccount mean nothing was sent.
+        The answer tells nothing of fills: look the order up.
+        """
+
+    def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
+        """The order with this id; None where the broker does not know it (yet)."""
+
+    def orders(self, status: OrderScope = "all", after: dt.datetime | None = None) -> list[BrokerOrder]:
+        """Every order submitted after `after`, oldest first, all pages."""
+
+    def positions(self) -> list[BrokerPosition]:
+        """Everything held."""
+
+    def fills(self, after: dt.datetime | None = None) -> list[BrokerFill]:
+        """Every execution after `after`, oldest first, all pages."""
+
+    def cancel(self, order_id: str) -> None:
+        """Ask for a cancel by the broker's id; it is done only when a look-up says so.
+
+        Refused where the order can no longer be cancelled or is not known; Unresolved where the answer is unclear (asking again is harmless).
+        """
+
+    def close(self) -> None:
+        """Let go of connections (and of the embedded server that `open_broker` started)."""

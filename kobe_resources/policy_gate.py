@@ -1,6 +1,7 @@
 """The policy gate: one decision for simulated and live entries alike; it can only veto or size, never add (rules, section 4.2).
 
-`decide_entry` is compiled, so that the simulation kernel calls the very code that judges live orders.
+A decision is `size_entry` (what the order alone decides) inside `admit_entry` (what the portfolio decides). The simulation
+sizes each signal once and admits it in every run; live trading calls `decide_entry`, which is the two together.
 It trusts its caller for the quote: `raw_fill` is the price as traded that the order expects to meet.
 """
 
@@ -63,6 +64,51 @@ def nearest_whole(value: float) -> float:
 
 
 @njit
+def size_entry(limits: Limits, is_long: bool, raw_fill: float) -> tuple[int, float, float, float]:
+    """The part of a decision that the order alone decides: (reason code, qty, limit, notional).
+
+    raw_fill: dollars a share as traded. qty, limit and notional are 0 where the refusal came before they were known.
+    """
+    if not math.isfinite(raw_fill) or raw_fill <= 0.0:
+        return NOT_FINITE, 0.0, 0.0, 0.0
+    offset = limits.limit_offset_bps / 10000.0
+    limit = round_to_tick(raw_fill * (1.0 + (offset if is_long else -offset)), is_long)
+    if not (limits.min_price <= limit <= limits.max_price):
+        return PRICE_OUT_OF_BOUNDS, 0.0, limit, 0.0
+    if not is_long and not limits.allow_shorts:
+        return SHORTS_DISABLED, 0.0, limit, 0.0
+    qty = limits.order_notional / limit
+    if limits.whole_shares:
+        qty = math.floor(qty + 1e-9)
+    if qty <= 0.0:
+        return BELOW_ONE_SHARE, 0.0, limit, 0.0
+    notional = qty * limit
+    if notional > limits.max_notional_per_order * (1.0 + BUDGET_TOLERANCE):
+        return EXCEEDS_ORDER_BUDGET, qty, limit, notional
+    return ACCEPTED, qty, limit, notional
+
+
+@njit
+def admit_entry(
+    limits: Limits, held: bool, has_quote: bool, sized: int, notional: float, spent_today: float, cash: float
+) -> int:
+    """The part of a decision that the portfolio decides, around a sized order: the first reason that holds, or 0."""
+    if held:
+        return ALREADY_OPEN
+    if not has_quote:
+        return NO_BAR
+    if sized != ACCEPTED:
+        return sized
+    if not (math.isfinite(spent_today) and math.isfinite(cash)):
+        return NOT_FINITE
+    if spent_today + notional > limits.max_daily_notional * (1.0 + BUDGET_TOLERANCE):
+        return EXCEEDS_DAILY_BUDGET
+    if spent_today + notional > cash * (1.0 + BUDGET_TOLERANCE):
+        return INSUFFICIENT_CASH
+    return ACCEPTED
+
+
+@njit
 def decide_entry(
     limits: Limits,
     is_long: bool,
@@ -75,31 +121,7 @@ def decide_entry(
     """Judge one entry: (reason code, qty, limit, notional); code 0 is accepted, the others index `REASONS`.
 
     raw_fill: dollars a share as traded. spent_today: dollars of entries accepted this session. cash: dollars after exits.
-    The first reason that holds is given; qty, limit and notional are 0 where the refusal came before they were known.
+    The first reason that holds is given.
     """
-    if held:
-        return ALREADY_OPEN, 0.0, 0.0, 0.0
-    if not has_quote:
-        return NO_BAR, 0.0, 0.0, 0.0
-    if not (math.isfinite(raw_fill) and math.isfinite(spent_today) and math.isfinite(cash)) or raw_fill <= 0.0:
-        return NOT_FINITE, 0.0, 0.0, 0.0
-    offset = limits.limit_offset_bps / 10000.0
-    limit = round_to_tick(raw_fill * (1.0 + offset), True) if is_long else round_to_tick(raw_fill * (1.0 - offset), False)
-    if not (limits.min_price <= limit <= limits.max_price):
-        return PRICE_OUT_OF_BOUNDS, 0.0, limit, 0.0
-    if not is_long and not limits.allow_shorts:
-        return SHORTS_DISABLED, 0.0, limit, 0.0
-    qty = limits.order_notional / limit
-    if limits.whole_shares:
-        qty = math.floor(qty + 1e-9)
-    if qty <= 0.0:
-        return BELOW_ONE_SHARE, 0.0, limit, 0.0
-    notional = qty * limit
-    slack = 1.0 + BUDGET_TOLERANCE
-    if notional > limits.max_notional_per_order * slack:
-        return EXCEEDS_ORDER_BUDGET, qty, limit, notional
-    if spent_today + notional > limits.max_daily_notional * slack:
-        return EXCEEDS_DAILY_BUDGET, qty, limit, notional
-    if spent_today + notional > cash * slack:
-        return INSUFFICIENT_CASH, qty, limit, notional
-    return ACCEPTED, qty, limit, notional
+    sized, qty, limit, notional = size_entry(limits, is_long, raw_fill) if has_quote else (NO_BAR, 0.0, 0.0, 0.0)
+    return admit_entry(limits, held, has_quote, sized, notional, spent_today, cash), qty, limit, notional

@@ -1,0 +1,13 @@
+"""Internal bar strength: buy a close near the bar's low above the 200-day mean, sell short one near its high below it."""
+
+from kobe_assets.research.strategies.base import Strategy
+
+IBS = Strategy(
+    name="ibs",
+    summary="Internal bar strength: a close near the low above the 200-day mean (short: near the high below it)",
+    long=lambda at, p: (at.ibs < p["ibs_entry"]) & (at.close > at.sma200),
+    short=lambda at, p: (at.ibs > 1 - p["ibs_entry"]) & (at.close < at.sma200),
+    score_long=lambda at: at.ibs,
+    score_short=lambda at: 1 - at.ibs,
+    grid={"ibs_entry": (0.1, 0.2, 0.3), "atr_stop": (1.5, 2, 3), "time_stop": (3, 5, 10)},
+)

@@ -1,0 +1,92 @@
+"""Rules section 2: indicators of one symbol's adjusted bars taken in a row, and its quarantined bars; undefined is None.
+
+Readings
+- sma200 is the exact mean, rounded once: a flat series is its own mean, and neither `close > sma200` nor `<` holds.
+- The median of the quarantine needs at least one earlier bar; a median of 0 makes nothing suspect (nothing is under 0).
+- The quarantine of a suspect bar s covers bars s .. s+200 and is judged at the deciding bar t, not at t - lag.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from fractions import Fraction
+from typing import Any
+
+Bar = dict[str, Any]
+Value = float | None
+
+
+def rsi2(bars: list[Bar]) -> list[Value]:
+    values: list[Value] = [None] * len(bars)
+    gain = loss = 0.0
+    for i in range(2, len(bars)):
+        if i == 2:
+            changes = [bars[1]["close"] - bars[0]["close"], bars[2]["close"] - bars[1]["close"]]
+            gain = sum(max(x, 0.0) for x in changes) / 2
+            loss = sum(max(-x, 0.0) for x in changes) / 2
+        else:
+            change = bars[i]["close"] - bars[i - 1]["close"]
+            gain = (gain * 1 + max(change, 0.0)) / 2
+            loss = (loss * 1 + max(-change, 0.0)) / 2
+        if gain + loss > 1e-8:
+            values[i] = 100 * gain / (gain + loss)
+    return values
+
+
+def sma200(bars: list[Bar]) -> list[Value]:
+    values: list[Value] = [None] * len(bars)
+    total = Fraction(0)
+    for i, bar in enumerate(bars):
+        total += Fraction(bar["close"])
+        if i >= 200:
+            total -= Fraction(bars[i - 200]["close"])
+        if i >= 199:
+            values[i] = float(total / 200)
+    return values
+
+
+def true_range(bar: Bar, before: Bar) -> float:
+    return max(bar["high"] - bar["low"], abs(bar["high"] - before["close"]), abs(bar["low"] - before["close"]))
+
+
+def atr14(bars: list[Bar]) -> list[Value]:
+    values: list[Value] = [None] * len(bars)
+    if len(bars) <= 14:
+        return values
+    atr = sum(true_range(bars[i], bars[i - 1]) for i in range(1, 15)) / 14
+    values[14] = atr
+    for i in range(15, len(bars)):
+        atr = (13 * atr + true_range(bars[i], bars[i - 1])) / 14
+        values[i] = atr
+    return values
+
+
+def ibs(bars: list[Bar]) -> list[Value]:
+    return [None if bar["high"] == bar["low"] else (bar["close"] - bar["low"]) / (bar["high"] - bar["low"]) for bar in bars]
+
+
+def suspect(bars: list[Bar]) -> list[bool]:
+    flags = [False] * len(bars)
+    for t in range(1, len(bars)):
+        jump = abs(math.log(bars[t]["close"] / bars[t - 1]["close"]))
+        dollars = bars[t]["close"] * bars[t]["volume"]
+        usual = statistics.median(bar["close"] * bar["volume"] for bar in bars[max(0, t - 20) : t])
+        flags[t] = jump > math.log(1.45) and dollars < 3 * usual
+    return flags
+
+
+def quarantined(bars: list[Bar]) -> list[bool]:
+    """True where the symbol gives no signal: a suspect bar and the 200 bars after it."""
+    suspects = suspect(bars)
+    return [any(suspects[max(0, t - 200) : t + 1]) for t in range(len(bars))]
+
+
+def indicators_of(bars: list[Bar]) -> dict[str, list[Any]]:
+    return {
+        "rsi2": rsi2(bars),
+        "sma200": sma200(bars),
+        "atr14": atr14(bars),
+        "ibs": ibs(bars),
+        "quarantined": quarantined(bars),
+    }

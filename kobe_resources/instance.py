@@ -1,0 +1,120 @@
+"""The Dagster instance of this KOBE_HOME: run history, event log and schedules under KOBE_HOME/dagster.
+
+The project's dagster.yaml is the one source of its configuration; here its folders become absolute. So the default
+KOBE_HOME and a plain `dagster dev` in the project's root, with no variable set, share one history.
+It trusts whoever can write KOBE_HOME.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kobe_resources.errors import KobeError
+from kobe_resources.settings import PROJECT_ROOT, kobe_home
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+DEFAULT_FOLDER = "warehouse/data/dagster"
+"""What dagster.yaml writes where KOBE_HOME/dagster is meant."""
+CREATION_WAIT_S = 120.0
+
+
+class InstanceUnusable(KobeError):
+    """The folder of the run history cannot be created or written."""
+
+
+def dagster_home() -> Path:
+    """The folder to hand to Dagster as DAGSTER_HOME, its dagster.yaml written or brought up to date."""
+    home = kobe_home() / "dagster"
+    text = rendered_configuration(home)
+    target = home / "dagster.yaml"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not target.is_file() or target.read_text(encoding="utf-8") != text:
+            write_atomically(target, text)
+    except OSError as error:
+        raise InstanceUnusable(f"{home} cannot be written ({error})", "mend its permissions, or set KOBE_HOME") from error
+    return home
+
+
+def open_instance() -> DagsterInstance:
+    """The instance, its storage created and migrated at first use; use it as a context manager.
+
+    Two first uses at once are safe: one creates, the other waits. Raises InstanceUnusable.
+    """
+    from dagster import DagsterInstance, __version__
+
+    home = dagster_home()
+    if _prepared_for(home) != __version__:
+        _prepare(home, __version__)
+    return DagsterInstance.from_config(str(home))
+
+
+def rendered_configuration(home: Path) -> str:
+    """The project's dagster.yaml with every folder of it under `home`."""
+    import yaml
+
+    source = PROJECT_ROOT / "dagster.yaml"
+    configuration = yaml.safe_load(source.read_text(encoding="utf-8"))
+    return "# Written by kobe from the project's dagster.yaml; changes here are lost.\n" + yaml.safe_dump(
+        _placed(configuration, home), sort_keys=False
+    )
+
+
+def write_atomically(target: Path, text: str) -> None:
+    """Replace `target` in one step; a reader sees the old text or the new one."""
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _placed(value: Any, home: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _placed(item, home) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_placed(item, home) for item in value]
+    if isinstance(value, str) and (value == DEFAULT_FOLDER or value.startswith(DEFAULT_FOLDER + "/")):
+        return str(home / Path(value).relative_to(DEFAULT_FOLDER))
+    return value
+
+
+def _prepared_for(home: Path) -> str:
+    """The Dagster version that last created or migrated the storage."""
+    marker = home / "storage_version"
+    return marker.read_text(encoding="utf-8") if marker.is_file() else ""
+
+
+def _prepare(home: Path, version: str) -> None:
+    from dagster import DagsterInstance
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(home / "creation.lock", timeout=CREATION_WAIT_S):
+            if _prepared_for(home) == version:
+                return
+            existed = (home / "history").is_dir()
+            with DagsterInstance.from_config(str(home)) as instance:
+                if existed:
+                    # Dagster prints its progress; standard output belongs to the command.
+                    with contextlib.redirect_stdout(sys.stderr):
+                        instance.upgrade()
+            write_atomically(home / "storage_version", version)
+    except Timeout:
+        raise InstanceUnusable(
+            f"another process has been creating {home} for more than {CREATION_WAIT_S:g} s", "stop it and run again"
+        ) from None
+    except OSError as error:
+        raise InstanceUnusable(f"{home} cannot be written ({error})", "mend its permissions, or set KOBE_HOME") from error

@@ -1,8 +1,11 @@
 -- What was loaded, from where, and what changed since: enough to skip an unchanged source and to read the store as it once was.
 
--- One row a finished load; the last one says which source the store stands on.
+-- Whose bars the store holds; the last epoch is in force, and reads as of a moment reach back to its beginning.
+CREATE TABLE bar_epochs (epoch INTEGER NOT NULL, source VARCHAR NOT NULL, began_at TIMESTAMPTZ NOT NULL);
+
+-- One row a finished load of an epoch.
 CREATE TABLE bar_loads (
-    vendor VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, source VARCHAR NOT NULL, loaded_at TIMESTAMPTZ NOT NULL,
+    epoch INTEGER NOT NULL, vendor VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, loaded_at TIMESTAMPTZ NOT NULL,
     added BIGINT NOT NULL, changed BIGINT NOT NULL, unchanged BIGINT NOT NULL, removed BIGINT NOT NULL
 );
 

@@ -1,0 +1,252 @@
+"""How bars, splits, candidates and option evidence enter the warehouse, with what changed on the way.
+
+Every function but `replace_all` works inside its caller's transaction, so that a checkpoint is durable as a whole or not
+at all. Callers are trusted for clean frames (the vendors refuse bad rows before they come here), except that a frame
+which names one bar twice is refused: which of the two is true, nobody could say afterwards.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kobe_resources.market_data.protocol import MarketDataError
+from kobe_resources.warehouse import Warehouse, insert
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+HERE = Path(__file__).parent
+OPTIONAL_FIELDS = ("vwap", "trades")
+
+
+@dataclass(frozen=True)
+class Load:
+    """All that one source has.
+
+    bars: symbol, session, open, high, low, close, volume and optionally vwap, trades; one row a (symbol, session).
+    splits: symbol, execution_date, split_from, split_to. candidates: symbol and optionally name, type, active.
+    options: symbol, has_options; only symbols for which the source knows.
+    """
+
+    bars: pd.DataFrame
+    splits: pd.DataFrame
+    candidates: pd.DataFrame
+    options: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Rows by what became of them, and rows written to `bar_revisions`."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    revisions: int = 0
+
+    def __add__(self, other: Changes) -> Changes:
+        return Changes(
+            self.added + other.added,
+            self.changed + other.changed,
+            self.unchanged + other.unchanged,
+            self.removed + other.removed,
+            self.revisions + other.revisions,
+        )
+
+
+@dataclass(frozen=True)
+class StoredLoad:
+    """The last finished load of the source whose bars the store holds."""
+
+    vendor: str
+    fingerprint: str
+    loaded_at: dt.datetime
+
+
+@dataclass(frozen=True)
+class StoreTotals:
+    """What the store holds."""
+
+    symbols: int
+    sessions: int
+    bars: int
+    first_session: dt.date | None
+    last_session: dt.date | None
+
+
+def begin_source(connection: duckdb.DuckDBPyConnection, source: str, began_at: dt.datetime) -> bool:
+    """Make the store that of `source`: bars, splits, candidates and options of another one go. True where they did.
+
+    The first statement of a vendor's first transaction. They leave no revisions: they were not wrong, only another's.
+    """
+    row = connection.execute("SELECT epoch, source FROM bar_epochs ORDER BY epoch DESC LIMIT 1").fetchone()
+    if row and row[1] == source:
+        return False
+    for table in ("daily_bars", "splits", "candidates", "option_evidence"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608
+    connection.execute("INSERT INTO bar_epochs VALUES (?, ?, ?)", [row[0] + 1 if row else 1, source, began_at])
+    return True
+
+
+def current_source(connection: duckdb.DuckDBPyConnection) -> tuple[str, dt.datetime] | None:
+    """The source whose bars the store holds and since when; None in a new warehouse."""
+    return connection.execute("SELECT source, began_at FROM bar_epochs ORDER BY epoch DESC LIMIT 1").fetchone()
+
+
+def last_load(connection: duckdb.DuckDBPyConnection) -> StoredLoad | None:
+    """The last finished load in the current epoch; None where none has finished."""
+    row = connection.execute(
+        "SELECT vendor, fingerprint, loaded_at FROM bar_loads "
+        "WHERE epoch = (SELECT max(epoch) FROM bar_epochs) ORDER BY rowid DESC LIMIT 1"
+    ).fetchone()
+    return StoredLoad(*row) if row else None
+
+
+def record_load(
+    connection: duckdb.DuckDBPyConnection, vendor: str, fingerprint: str, changes: Changes, loaded_at: dt.datetime
+) -> None:
+    """Say that the store now stands on this state of the source; the last statement of a load's last transaction."""
+    counts = [changes.added, changes.changed, changes.unchanged, changes.removed]
+    connection.execute(
+        "INSERT INTO bar_loads SELECT max(epoch), ?, ?, ?, ?, ?, ?, ? FROM bar_epochs",
+        [vendor, fingerprint, loaded_at, *counts],
+    )
+
+
+def replace_all(
+    warehouse: Warehouse, load: Load, vendor: str, source: str, fingerprint: str, fetched_at: dt.datetime
+) -> Changes:
+    """Make the store hold `load` and nothing else, in one transaction.
+
+    source: names one stream of bars (`synthetic seed 7` and `synthetic seed 8` are two). Where the stored bars came from
+    it too, differing and vanished ones go to `bar_revisions` first and unchanged ones keep their `fetched_at`.
+    """
+    with warehouse.transaction() as connection:
+        begin_source(connection, source, fetched_at)
+        drop_stored_duplicates(connection)
+        changes = upsert_bars(connection, load.bars, vendor, fetched_at, complete=True)
+        replace_splits(connection, load.splits, vendor, fetched_at)
+        replace_candidates(connection, load.candidates, vendor)
+        connection.execute("DELETE FROM option_evidence")
+        record_options(connection, load.options, vendor, fetched_at)
+        record_load(connection, vendor, fingerprint, changes, fetched_at)
+    return changes
+
+
+def upsert_bars(
+    connection: duckdb.DuckDBPyConnection,
+    bars: pd.DataFrame,
+    vendor: str,
+    fetched_at: dt.datetime,
+    complete: bool = False,
+) -> Changes:
+    """Add new bars, replace differing ones after keeping the old values in `bar_revisions`, leave equal ones alone.
+
+    complete: `bars` is all the source has, so stored bars it lacks are taken back. NaN in vwap or trades is NULL.
+    Raises MarketDataError where `bars` names one (symbol, session) twice.
+    """
+    parameters = {"source": vendor, "fetched_at": fetched_at}
+    connection.register("incoming_bars", _with_optional(bars))
+    try:
+        _refuse_repeated(connection)
+        if not connection.execute("SELECT 1 FROM daily_bars LIMIT 1").fetchone():
+            connection.execute(_sql("insert_bars"), parameters)
+            return Changes(added=len(bars))
+        connection.execute(_sql("stage_changes"))
+        if complete:
+            connection.execute(_sql("stage_removed"))
+    finally:
+        connection.unregister("incoming_bars")
+    by_change = dict(connection.execute("SELECT change, count(*) FROM bar_changes GROUP BY ALL").fetchall())
+    revisions = _rows_written(connection.execute(_sql("keep_revisions"), {"seen_at": fetched_at}))
+    connection.execute(_sql("delete_changed"))
+    connection.execute(_sql("insert_changed"), parameters)
+    connection.execute("DROP TABLE bar_changes")
+    added, changed, removed = (by_change.get(change, 0) for change in ("added", "changed", "removed"))
+    return Changes(added, changed, len(bars) - added - changed, removed, revisions)
+
+
+def drop_stored_duplicates(connection: duckdb.DuckDBPyConnection) -> int:
+    """Leave one row a (symbol, session), the one stored first; rows dropped."""
+    repeated = connection.execute("SELECT 1 FROM daily_bars GROUP BY symbol, session HAVING count(*) > 1 LIMIT 1").fetchone()
+    return _rows_written(connection.execute(_sql("delete_repeated"))) if repeated else 0
+
+
+def replace_splits(
+    connection: duckdb.DuckDBPyConnection,
+    splits: pd.DataFrame,
+    vendor: str,
+    seen_at: dt.datetime,
+    since: dt.date = dt.date(1, 1, 1),
+    until: dt.date = dt.date(9999, 12, 31),
+) -> Changes:
+    """Make `splits` the stored ones with `since` ≤ execution_date ≤ `until`; comings and goings go to `split_revisions`.
+
+    Exact duplicates are stored once. Two different splits of one symbol and day are both stored, and a blocking check
+    names them: dropping either would pick a factor nobody vouches for.
+    """
+    connection.register("incoming_frame", splits[["symbol", "execution_date", "split_from", "split_to"]])
+    window = {"since": since, "until": until}
+    try:
+        connection.execute(_sql("stage_splits"), window)
+    finally:
+        connection.unregister("incoming_frame")
+    logged = [row[0] for row in connection.execute(_sql("log_splits"), {**window, "seen_at": seen_at}).fetchall()]
+    connection.execute("DELETE FROM splits WHERE execution_date BETWEEN $since AND $until", window)
+    kept = _rows_written(connection.execute("INSERT INTO splits SELECT *, ? FROM incoming_splits ORDER BY ALL", [vendor]))
+    connection.execute("DROP TABLE incoming_splits")
+    added = logged.count("added")
+    return Changes(added=added, removed=logged.count("removed"), unchanged=kept - added)
+
+
+def replace_candidates(connection: duckdb.DuckDBPyConnection, candidates: pd.DataFrame, vendor: str) -> int:
+    """Make `candidates` (symbol, optionally name, type, active) the stored ones; rows written."""
+    connection.execute("DELETE FROM candidates")
+    return insert(connection, "candidates", candidates.assign(source=vendor)) if len(candidates) else 0
+
+
+def record_options(connection: duckdb.DuckDBPyConnection, options: pd.DataFrame, vendor: str, seen_at: dt.datetime) -> int:
+    """Note which symbols have listed options (symbol, has_options); a newer answer replaces the older. Rows written."""
+    if not len(options):
+        return 0
+    connection.register("incoming_options", options)
+    try:
+        connection.execute("DELETE FROM option_evidence WHERE symbol IN (SELECT symbol FROM incoming_options)")
+    finally:
+        connection.unregister("incoming_options")
+    return insert(connection, "option_evidence", options[["symbol", "has_options"]].assign(source=vendor, seen_at=seen_at))
+
+
+def store_totals(connection: duckdb.DuckDBPyConnection) -> StoreTotals:
+    """Symbols, sessions, bars and span of `daily_bars`."""
+    rows = connection.execute(
+        "SELECT count(DISTINCT symbol), count(DISTINCT session), count(*), min(session), max(session) FROM daily_bars"
+    ).fetchall()
+    return StoreTotals(*rows[0])
+
+
+def _with_optional(bars: pd.DataFrame) -> pd.DataFrame:
+    return bars.assign(**{field: float("nan") for field in OPTIONAL_FIELDS if field not in bars.columns})
+
+
+def _refuse_repeated(connection: duckdb.DuckDBPyConnection) -> None:
+    row = connection.execute(
+        "SELECT symbol, session::DATE FROM incoming_bars GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
+    ).fetchone()
+    if row:
+        raise MarketDataError(f"the source gives the bar of {row[0]!r} on {row[1]} more than once", "keep one of them")
+
+
+def _rows_written(result: duckdb.DuckDBPyConnection) -> int:
+    row = result.fetchone()
+    return int(row[0]) if row else 0
+
+
+@cache
+def _sql(name: str) -> str:
+    return (HERE / f"{name}.sql").read_text(encoding="utf-8")

@@ -91,23 +91,15 @@ class Warehouse:
         Columns are matched by name; a column the frame lacks becomes NULL. Killed half way, the old rows stay.
         """
         with self.transaction() as connection:
-            return {name: _refill(connection, name, frame) for name, frame in tables.items()}
+            return {name: refill(connection, name, frame) for name, frame in tables.items()}
 
     def content_version(self, *tables: str) -> str:
         """A hash of the rows of `tables`, whatever their order: the data version that staleness compares.
 
         `fetched_at` and `recorded_at` do not count: the same bars fetched again are the same data.
         """
-        digest = hashlib.sha256()
         with self.connect() as connection:
-            for table in tables:
-                columns = ", ".join(
-                    quoted(name) for name in columns_of(connection, table) if name not in ("fetched_at", "recorded_at")
-                )
-                # Columns come from the schema and are quoted; nothing of a user reaches this text.
-                sql = f"SELECT count(*), bit_xor(h), sum(h >> 24) FROM (SELECT hash({columns}) AS h FROM {quoted(table)})"  # noqa: S608
-                digest.update(repr((table, connection.execute(sql).fetchone())).encode())
-        return digest.hexdigest()[:16]
+            return content_version(connection, *tables)
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -139,7 +131,8 @@ def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = SCHEMA_FOLDER)
     Raises WarehouseUnusable when the file was written by a newer Kobe than this one.
     """
     connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
+        "CREATE TABLE IF NOT EXISTS schema_migrations "
+        "(version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
     )
     applied = {row[0] for row in connection.execute("SELECT version FROM schema_migrations").fetchall()}
     known = {int(path.name.split("_")[0]): path for path in sorted(folder.glob("[0-9]*.sql"))}
@@ -161,6 +154,17 @@ def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = SCHEMA_FOLDER)
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+
+
+def content_version(connection: duckdb.DuckDBPyConnection, *tables: str) -> str:
+    """`Warehouse.content_version` on an open connection, so that a version is taken in the transaction that writes."""
+    digest = hashlib.sha256()
+    for table in tables:
+        columns = ", ".join(quoted(n) for n in columns_of(connection, table) if n not in ("fetched_at", "recorded_at"))
+        # Columns come from the schema and are quoted; nothing of a user reaches this text.
+        sql = f"SELECT count(*), bit_xor(h), sum(h >> 24) FROM (SELECT hash({columns}) AS h FROM {quoted(table)})"  # noqa: S608
+        digest.update(repr((table, connection.execute(sql).fetchone())).encode())
+    return digest.hexdigest()[:16]
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
@@ -193,7 +197,8 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def _refill(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> int:
+def refill(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> int:
+    """Replace the rows of `table` inside the caller's transaction; rows written."""
     connection.execute(f"DELETE FROM {quoted(table)}")  # noqa: S608
     return insert(connection, table, frame) if len(frame) else 0
 

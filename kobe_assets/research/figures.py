@@ -37,6 +37,12 @@ def daily_returns(equity: Floats, initial_cash: float) -> Floats:
     return returns
 
 
+def sharpe(returns: Floats) -> float:
+    """Annualised Sharpe ratio; NaN with fewer than two returns or where they never vary."""
+    deviation = returns.std(ddof=1) if len(returns) > 1 else 0.0
+    return float(returns.mean() / deviation * math.sqrt(YEAR)) if deviation > 0 else math.nan
+
+
 def curve_figures(returns: Floats) -> dict[str, float | None]:
     """Sharpe, Sortino, CAGR, volatility, maximum drawdown and Calmar of daily returns.
 
@@ -53,7 +59,7 @@ def curve_figures(returns: Floats) -> dict[str, float | None]:
     peak = np.maximum.accumulate(np.concatenate([[1.0], growth]))[1:]
     drawdown = float(min(np.min(growth / peak - 1.0), 0.0))
     return {
-        "sharpe": mean / deviation * math.sqrt(YEAR) if deviation > 0 else None,
+        "sharpe": sharpe(returns) if deviation > 0 else None,
         "sortino": mean / downside * math.sqrt(YEAR) if downside > 0 else None,
         "cagr": cagr,
         "volatility": deviation * math.sqrt(YEAR) if n > 1 else None,

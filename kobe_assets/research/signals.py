@@ -54,7 +54,18 @@ class Readable:
 
 def suspects(panel: Panel) -> Ints:
     """Flat indices of suspect bars: a move over ±45 % without a crowd (rules, section 2)."""
-    return np.flatnonzero(_suspects(panel.rows, panel.volume, panel.start))
+    close, dollars = panel.close, panel.close * panel.volume
+    ratio = close[1:] / close[:-1]
+    # The wide band is cheap; the few bars outside it are judged by the rule itself.
+    moved = np.flatnonzero((ratio > 1.4) | (ratio < 0.7)) + 1
+    found = []
+    for bar in moved:
+        begin = panel.start[panel.symbol[bar]]
+        if bar == begin or abs(math.log(close[bar] / close[bar - 1])) <= SUSPECT_MOVE:
+            continue
+        if dollars[bar] < SUSPECT_CROWD * np.median(dollars[max(begin, bar - CROWD_BARS) : bar]):
+            found.append(bar)
+    return np.array(found, dtype=np.int64)
 
 
 def quarantined(panel: Panel) -> Bools:
@@ -147,7 +158,7 @@ def leave_flags(panel: Panel, readable: Readable, strategy: Strategy, params: Pa
 @njit
 def _by_session(session: Indices, first: Ints) -> Ints:
     """A stable counting sort: within a session the order stays by symbol."""
-    fill, order = first[:-1].copy(), np.empty(len(session), np.int64)
+    fill, order = first.copy(), np.empty(len(session), np.int64)
     for j in range(len(session)):
         order[fill[session[j]]] = j
         fill[session[j]] += 1
@@ -156,11 +167,25 @@ def _by_session(session: Indices, first: Ints) -> Ints:
 
 @njit
 def _by_score(order: Ints, score: Floats, first: Ints, begin: int, end: int) -> None:
-    """Sort each session's part of `order` by score, ties by symbol."""
+    """Sort each session's part of `order` by score, ties by symbol: a stable merge sort, runs doubling from one."""
+    spare = np.empty(first[end] - first[begin], np.int64)
     for s in range(begin, end):
-        part = order[first[s] : first[s + 1]]
-        if len(part) > 1:
-            part[:] = part[np.argsort(score[part], kind="mergesort")]
+        since, until = first[s], first[s + 1]
+        width = 1
+        while width < until - since:
+            for left in range(since, until, 2 * width):
+                middle, right = min(left + width, until), min(left + 2 * width, until)
+                a, b = left, middle
+                for k in range(right - left):
+                    if a < middle and (b >= right or score[order[a]] <= score[order[b]]):
+                        spare[k] = order[a]
+                        a += 1
+                    else:
+                        spare[k] = order[b]
+                        b += 1
+                for k in range(right - left):
+                    order[left + k] = spare[k]
+            width *= 2
 
 
 @njit
@@ -171,18 +196,3 @@ def _eligible(
     for symbol in range(first, last):
         for bar in range(start[symbol] + warm, start[symbol + 1]):
             eligible[bar] = tradable[bar] and rows[bar, ROW_CLOSE] / rows[bar, ROW_FACTOR] >= min_price
-
-
-@njit
-def _suspects(rows: Floats, volume: Floats, start: Ints) -> Bools:
-    suspect = np.zeros(len(rows), np.bool_)
-    for symbol in range(len(start) - 1):
-        begin, end = start[symbol], start[symbol + 1]
-        for bar in range(begin + 1, end):
-            ratio = rows[bar, ROW_CLOSE] / rows[bar - 1, ROW_CLOSE]
-            if 0.7 < ratio < 1.4 or abs(math.log(ratio)) <= SUSPECT_MOVE:
-                continue
-            since = max(begin, bar - CROWD_BARS)
-            crowd = np.median(rows[since:bar, ROW_CLOSE] * volume[since:bar])
-            suspect[bar] = rows[bar, ROW_CLOSE] * volume[bar] < SUSPECT_CROWD * crowd
-    return suspect

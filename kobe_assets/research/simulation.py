@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kobe_assets.research.figures import daily_returns, sharpe
 from kobe_assets.research.panel import (
     ROW_CLOSE,
     ROW_FACTOR,
@@ -168,24 +169,10 @@ def simulate(feed: Feed, first: int, last: int, atr_stop: float, time_stop: int,
     return Outcome(*_run(feed, first, last, float(atr_stop), int(time_stop), costs, limits, True))
 
 
-@njit
 def train_sharpe(feed: Feed, first: int, last: int, atr_stop: float, time_stop: int, costs: Costs, limits: Limits) -> float:
     """The annualised Sharpe ratio of the window's daily returns; NaN where there is none. No trade is kept."""
-    equity = _run(feed, first, last, atr_stop, time_stop, costs, limits, False)[0]
-    n = len(equity)
-    if n < 2:
-        return np.nan
-    returns = np.empty(n)
-    before = costs.initial_cash
-    for i in range(n):
-        returns[i] = equity[i] / before - 1.0
-        before = equity[i]
-    mean = returns.mean()
-    squares = 0.0
-    for i in range(n):
-        squares += (returns[i] - mean) ** 2
-    deviation = np.sqrt(squares / (n - 1))
-    return mean / deviation * np.sqrt(252.0) if deviation > 0.0 else np.nan
+    equity = _run(feed, first, last, float(atr_stop), int(time_stop), costs, limits, False)[0]
+    return sharpe(daily_returns(equity, costs.initial_cash))
 
 
 @njit
@@ -334,7 +321,8 @@ def _through_the_bar(
 @njit
 def _move(book: Floats, origin: int, target: int) -> None:
     if target != origin:
-        book[target] = book[origin]
+        for column in range(book.shape[1]):
+            book[target, column] = book[origin, column]
 
 
 @njit

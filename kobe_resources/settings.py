@@ -145,6 +145,7 @@ class BrokerSettings(Section):
     base_url: str | None = Field(None, description="trading host; none: the stage's own")
     data_url: str | None = Field(None, description="quotes host; none: Alpaca's")
     feed: Literal["iex", "sip"] = Field("iex", description="quote feed")
+    timeout_s: PositiveFloat = Field(10.0, description="seconds a call to the broker may stay silent")
 
 
 class TradingSettings(Section):

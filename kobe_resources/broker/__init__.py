@@ -1,0 +1,107 @@
+"""The broker: `open_broker` gives the one of a stage, behind the protocol of `protocol.py`.
+
+Imports nothing heavy until a broker is opened.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kobe_resources.broker.hosts import Hosts, Stage, hosts_of
+from kobe_resources.broker.protocol import Broker
+from kobe_resources.errors import UsageError
+from kobe_resources.settings import Secrets, Settings, kobe_home
+
+if TYPE_CHECKING:
+    from kobe_resources.broker.embedded import EmbeddedBroker, Terms
+
+
+def open_broker(settings: Settings, secrets: Secrets, stage: Stage, session: dt.date | None = None) -> Broker:
+    """The broker of `stage`; close it when done.
+
+    session: where the embedded broker's clock is to stand (its opening); later than it stands now, never earlier. None leaves
+    the clock, and starts a new one at the last stored session. Other stages have a clock of their own.
+    simulated: the server named by broker.base_url, else one started here with its state in KOBE_HOME/broker.
+    shadow: Alpaca's paper answers where keys are set, else the embedded broker's; sends nothing.
+    Raises UsageError where host, keys and stage do not belong together.
+    """
+    from kobe_resources.broker.shadow import ShadowBroker
+
+    hosts = hosts_of(stage, settings.broker)
+    has_keys = secrets.alpaca_api_key_id is not None and secrets.alpaca_api_secret_key is not None
+    if stage == "shadow":
+        if hosts is not None and (has_keys or settings.broker.base_url):
+            return ShadowBroker(_alpaca(settings, secrets, hosts))
+        # A state of its own: looking at a session must not move the clock of the simulated account.
+        return ShadowBroker(_simulated(settings, session, kobe_home() / "broker-shadow"))
+    if hosts is None:
+        return _simulated(settings, session, kobe_home() / "broker")
+    if stage == "simulated":
+        return _over_loopback(settings, hosts)
+    return _alpaca(settings, secrets, hosts)
+
+
+def start_embedded(settings: Settings, folder: Path | None = None) -> EmbeddedBroker:
+    """The embedded broker over the warehouse's bars, its state in `folder` (none: KOBE_HOME/broker)."""
+    from kobe_resources.broker.embedded import EmbeddedBroker, StoredBars
+    from kobe_resources.warehouse import Warehouse
+
+    return EmbeddedBroker(folder or kobe_home() / "broker", StoredBars.of_warehouse(Warehouse()), embedded_terms(settings))
+
+
+def connect_embedded(settings: Settings, embedded: EmbeddedBroker) -> Broker:
+    """A broker that speaks to a running embedded one, and closes it when closed."""
+    from kobe_resources.broker.simulated import SimulatedBroker
+
+    hosts = Hosts(embedded.url, embedded.url, is_live=False)
+    return SimulatedBroker(embedded, hosts, settings.broker.timeout_s)
+
+
+def embedded_terms(settings: Settings) -> Terms:
+    """How the embedded broker trades so that its fills are the simulation's."""
+    from kobe_resources.broker.embedded import Terms
+
+    return Terms(
+        initial_cash=settings.simulation.initial_cash,
+        slippage_bps=settings.simulation.slippage_bps,
+        fractional=not settings.simulation.whole_shares,
+    )
+
+
+def _simulated(settings: Settings, session: dt.date | None, folder: Path) -> Broker:
+    embedded = start_embedded(settings, folder)
+    try:
+        bars = embedded.book.market.bars
+        if session is not None:
+            embedded.stand_at(session)
+        elif embedded.moment.order == (bars.days[0].session, 0):
+            embedded.advance_to(bars.last_session, "open")
+    except BaseException:
+        embedded.close()
+        raise
+    return connect_embedded(settings, embedded)
+
+
+def _over_loopback(settings: Settings, hosts: Hosts) -> Broker:
+    from kobe_resources.broker.alpaca import AlpacaBroker
+    from kobe_resources.broker.simulated import KEY
+
+    return AlpacaBroker(hosts, KEY, KEY, settings.broker.feed, settings.broker.timeout_s)
+
+
+def _alpaca(settings: Settings, secrets: Secrets, hosts: Hosts) -> Broker:
+    from kobe_resources.broker.alpaca import AlpacaBroker
+
+    if secrets.alpaca_api_key_id is None or secrets.alpaca_api_secret_key is None:
+        raise UsageError(
+            f"there are no keys for {hosts.trading_url}", "set ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY, or KOBE_ENV_FILE"
+        )
+    return AlpacaBroker(
+        hosts,
+        secrets.alpaca_api_key_id.get_secret_value(),
+        secrets.alpaca_api_secret_key.get_secret_value(),
+        settings.broker.feed,
+        settings.broker.timeout_s,
+    )

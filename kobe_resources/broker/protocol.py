@@ -1,6 +1,6 @@
 """What Kobe asks of a broker: its values, its questions and its errors, whoever answers them.
 
-Money and shares are Decimal, times are aware UTC. Values are trusted to be parsed: an adapter lets none through that it did not check.
+Money and shares are Decimal, times are aware UTC. Values are trusted to be parsed: an adapter lets none through unchecked.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ Side = Literal["buy", "sell"]
 OrderKind = Literal["limit", "stop", "market"]
 TimeInForce = Literal["ioc", "day", "gtc"]
 OrderScope = Literal["open", "closed", "all"]
+MAX_CLIENT_ORDER_ID = 128
 
 
 class OrderStatus(StrEnum):
@@ -130,6 +131,16 @@ class OrderRequest:
     time_in_force: TimeInForce
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.client_order_id) <= MAX_CLIENT_ORDER_ID:
+            raise ValueError(f"a client order id has 1 to {MAX_CLIENT_ORDER_ID} characters")
+        given = {"qty": self.qty, "limit_price": self.limit_price, "stop_price": self.stop_price}
+        for name, value in given.items():
+            if value is not None and not (value.is_finite() and value > 0):
+                raise ValueError(f"{name} of an order must be finite and positive, not {value}")
+        if (self.limit_price is None) is (self.kind == "limit") or (self.stop_price is None) is (self.kind == "stop"):
+            raise ValueError(f"the prices do not fit a {self.kind} order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +282,7 @@ class Broker(Protocol):
     def cancel(self, order_id: str) -> None:
         """Ask for a cancel by the broker's id; it is done only when a look-up says so.
 
-        Refused where the order can no longer be cancelled or is not known; Unresolved where the answer is unclear (asking again is harmless).
+        Refused where it can no longer be cancelled or is not known; Unresolved where the answer is unclear: ask again.
         """
 
     def close(self) -> None:

@@ -1,0 +1,86 @@
+"""The embedded broker: Alpaca's HTTP API on loopback over stored bars, with its state in a folder.
+
+It stands in for Alpaca in the stage `simulated`, in replays and in tests; the adapter cannot tell the difference.
+What it does otherwise than Alpaca: fills are not rounded to cents, `Terms.fractional` takes fractional IOC, stop and short
+orders, a whole position may always be closed, and time moves only by `advance_to`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from kobe_resources.broker.embedded.bars import BarSource, StoredBars
+from kobe_resources.broker.embedded.book import Book
+from kobe_resources.broker.embedded.faults import FaultScript
+from kobe_resources.broker.embedded.market import Market, Moment, Phase, Terms
+from kobe_resources.broker.embedded.server import BrokerServer
+from kobe_resources.broker.embedded.state import State
+
+__all__ = ["BarSource", "EmbeddedBroker", "Moment", "Phase", "StoredBars", "Terms"]
+
+
+class EmbeddedBroker:
+    """A broker on 127.0.0.1 over `bars`, its state in `folder`; starts listening at once, in a thread.
+
+    A new state stands before the opening of the first session. As a context manager it closes at the end.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        bars: BarSource,
+        terms: Terms | None = None,
+        faults: Iterable[Mapping[str, Any]] = (),
+        port: int = 0,
+    ) -> None:
+        self.terms = terms or Terms()
+        self.faults = FaultScript()
+        self.faults.add(*faults)
+        market = Market(bars, self.terms.slip)
+        start = Moment(bars.days[0].session, "pre_open")
+        self.book = Book(State(folder, self.terms.account_number, self.terms.initial_cash, start), market, self.terms)
+        self._server = BrokerServer(self.book, self.faults, port)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name="embedded-broker", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Its origin, for orders and quotes alike."""
+        return self._server.url
+
+    @property
+    def moment(self) -> Moment:
+        """Where its clock stands."""
+        return self.book.state.moment()
+
+    def advance_to(self, session: dt.date, phase: Phase) -> None:
+        """Let time pass; see `Book.advance_to`."""
+        self.book.advance_to(session, phase)
+
+    def stand_at(self, session: dt.date) -> None:
+        """Stand somewhere in `session`, at its opening unless the clock is already past that."""
+        if self.moment.session != session or self.moment.phase == "pre_open":
+            self.advance_to(session, "open")
+
+    def requests(self) -> list[tuple[str, str]]:
+        """(method, path) of every request since the start, in order."""
+        return list(self._server.requests)
+
+    def close(self) -> None:
+        """Stop listening and let go of the state; it can be opened again."""
+        self._server.stop()
+        self._thread.join()
+        self.book.state.close()
+
+    def __enter__(self) -> EmbeddedBroker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,223 @@
+"""Alpaca's JSON bodies read into Kobe's values: tolerant of what is new, strict about what Kobe acts on.
+
+Raises Malformed, never KeyError or a Decimal's own signal.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from kobe_resources.broker.protocol import (
+    Account,
+    Asset,
+    BrokerFill,
+    BrokerOrder,
+    BrokerPosition,
+    Clock,
+    OrderStatus,
+    Quote,
+    Side,
+    TradingDay,
+)
+
+NEW_YORK = ZoneInfo("America/New_York")
+ZERO = Decimal(0)
+
+
+class Malformed(ValueError):
+    """A body lacks what Kobe acts on; says the field, never the body."""
+
+
+def parse_clock(raw: Any) -> Clock:
+    """`GET /v2/clock`."""
+    body = _mapping(raw, "clock")
+    return Clock(_time(body, "timestamp"), _flag(body, "is_open"), _time(body, "next_open"), _time(body, "next_close"))
+
+
+def parse_trading_day(raw: Any) -> TradingDay:
+    """One entry of `GET /v2/calendar`, whose hours are New York's."""
+    body = _mapping(raw, "calendar day")
+    try:
+        session = dt.date.fromisoformat(_text(body, "date"))
+        open_, close = (dt.time.fromisoformat(_text(body, name)) for name in ("open", "close"))
+    except ValueError as error:
+        raise Malformed(f"calendar day: {error}") from None
+    return TradingDay(session, _new_york(session, open_), _new_york(session, close))
+
+
+def parse_account(raw: Any) -> Account:
+    """`GET /v2/account`; a block that is not told counts as a block."""
+    body = _mapping(raw, "account")
+    return Account(
+        id=_text(body, "id"),
+        number=_text(body, "account_number"),
+        status=_text(body, "status"),
+        currency=_text(body, "currency"),
+        cash=_number(body, "cash"),
+        equity=_number(body, "equity"),
+        buying_power=_number(body, "buying_power"),
+        shorting_enabled=body.get("shorting_enabled") is True,
+        trading_blocked=body.get("trading_blocked") is not False,
+        account_blocked=body.get("account_blocked") is not False,
+        trade_suspended_by_user=body.get("trade_suspended_by_user") is True,
+    )
+
+
+def parse_asset(raw: Any) -> Asset:
+    """One asset; a permission that is not told is not given."""
+    body = _mapping(raw, "asset")
+    attributes = body.get("attributes")
+    return Asset(
+        symbol=_text(body, "symbol"),
+        name=_text_or(body, "name", ""),
+        exchange=_text_or(body, "exchange", ""),
+        status=_text_or(body, "status", ""),
+        tradable=body.get("tradable") is True,
+        shortable=body.get("shortable") is True,
+        easy_to_borrow=body.get("easy_to_borrow") is True,
+        fractionable=body.get("fractionable") is True,
+        has_options=isinstance(attributes, list) and "has_options" in attributes,
+    )
+
+
+def parse_quote(symbol: str, raw: Any) -> Quote:
+    """A latest quote; numbers may be anything here, `judge_quote` decides."""
+    body = _mapping(raw, "quote")
+    prices = (_number(body, name, finite=False) for name in ("bp", "ap"))
+    bid, ask = prices
+    sizes = [_number(body, name, finite=False) if body.get(name) is not None else ZERO for name in ("bs", "as")]
+    return Quote(symbol, bid, ask, sizes[0], sizes[1], _time(body, "t"))
+
+
+def parse_order(raw: Any, request_id: str | None = None) -> BrokerOrder:
+    """An order as POST, look-up and list tell it."""
+    body = _mapping(raw, "order")
+    raw_status = _text(body, "status")
+    try:
+        status = OrderStatus(raw_status)
+    except ValueError:
+        status = OrderStatus.UNKNOWN
+    filled_qty = _number_or_none(body, "filled_qty") or ZERO
+    return BrokerOrder(
+        id=_text(body, "id"),
+        client_order_id=_text(body, "client_order_id"),
+        symbol=_text(body, "symbol"),
+        side=_side(body),
+        kind=_text_or(body, "type", "") or _text(body, "order_type"),
+        qty=_number_or_none(body, "qty") or ZERO,
+        filled_qty=filled_qty,
+        filled_avg_price=_number_or_none(body, "filled_avg_price"),
+        status=status,
+        raw_status=raw_status,
+        limit_price=_number_or_none(body, "limit_price"),
+        stop_price=_number_or_none(body, "stop_price"),
+        submitted_at=_time(body, "submitted_at") if body.get("submitted_at") else None,
+        request_id=request_id,
+    )
+
+
+def parse_position(raw: Any) -> BrokerPosition:
+    """A position; the sign of `qty` follows `side`, whichever sign the number carries."""
+    body = _mapping(raw, "position")
+    side = _text(body, "side")
+    if side not in ("long", "short"):
+        raise Malformed("position: side is neither long nor short")
+    size = abs(_number(body, "qty"))
+    available = _number_or_none(body, "qty_available")
+    return BrokerPosition(
+        symbol=_text(body, "symbol"),
+        qty=size if side == "long" else -size,
+        qty_available=size if available is None else abs(available),
+        avg_entry_price=_number(body, "avg_entry_price"),
+    )
+
+
+def parse_fill(raw: Any) -> BrokerFill:
+    """One activity of type FILL."""
+    body = _mapping(raw, "fill")
+    return BrokerFill(
+        id=_text(body, "id"),
+        order_id=_text(body, "order_id"),
+        symbol=_text(body, "symbol"),
+        side=_side(body),
+        qty=abs(_number(body, "qty")),
+        price=_number(body, "price"),
+        at=_time(body, "transaction_time"),
+    )
+
+
+def parse_list(raw: Any, what: str) -> list[Any]:
+    """A JSON list."""
+    if not isinstance(raw, list):
+        raise Malformed(f"{what}: not a list")
+    return raw
+
+
+def _mapping(raw: Any, what: str) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise Malformed(f"{what}: not an object")
+    return raw
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise Malformed(f"{name} is missing")
+    return value
+
+
+def _text_or(body: dict[str, Any], name: str, default: str) -> str:
+    value = body.get(name)
+    return value if isinstance(value, str) else default
+
+
+def _flag(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if not isinstance(value, bool):
+        raise Malformed(f"{name} is neither true nor false")
+    return value
+
+
+def _number(body: dict[str, Any], name: str, finite: bool = True) -> Decimal:
+    value = body.get(name)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise Malformed(f"{name} is not a number")
+    try:
+        # repr of a float is the shortest text that means it: 86.88 stays 86.88.
+        number = Decimal(repr(value) if isinstance(value, float) else value)
+    except InvalidOperation:
+        raise Malformed(f"{name} is not a number") from None
+    if finite and not number.is_finite():
+        raise Malformed(f"{name} is not finite")
+    return number
+
+
+def _number_or_none(body: dict[str, Any], name: str) -> Decimal | None:
+    return None if body.get(name) is None else _number(body, name)
+
+
+def _time(body: dict[str, Any], name: str) -> dt.datetime:
+    try:
+        moment = dt.datetime.fromisoformat(_text(body, name))
+    except ValueError:
+        raise Malformed(f"{name} is not a time") from None
+    if moment.tzinfo is None:
+        raise Malformed(f"{name} has no time zone")
+    return moment.astimezone(dt.UTC)
+
+
+def _new_york(session: dt.date, hour: dt.time) -> dt.datetime:
+    return dt.datetime.combine(session, hour, NEW_YORK).astimezone(dt.UTC)
+
+
+def _side(body: dict[str, Any]) -> Side:
+    # Fills of short sales say "sell_short", their buy-backs "buy_to_cover" on some venues.
+    value = _text(body, "side")
+    if value.startswith("buy"):
+        return "buy"
+    if value.startswith("sell"):
+        return "sell"
+    raise Malformed("side is neither buy nor sell")

@@ -1,0 +1,120 @@
+"""The kill switch: a file KILL_SWITCH in the data folder that stops every order but cancels. What cannot be read is on.
+
+It is a file and no row, so that it works when nothing else does: `touch KILL_SWITCH` is enough.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from kobe_resources.errors import KobeError
+from kobe_resources.settings import kobe_home
+
+MAX_BYTES = 10_000
+
+
+class KillSwitchOn(KobeError):
+    """Nothing may be sent while the switch is on."""
+
+
+class KillSwitchStuck(KobeError):
+    """The file could not be written or removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillStatus:
+    """Whether orders are stopped, since when (UTC, as text), by whom and why."""
+
+    is_on: bool
+    reason: str = ""
+    by: str = ""
+    at: str = ""
+
+
+class KillSwitch:
+    """The switch at `path` (default: KILL_SWITCH in the data folder). Never cached: each question reads the file."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or kobe_home() / "KILL_SWITCH"
+
+    def status(self) -> KillStatus:
+        """On where the file is there, whatever is in it, and where that cannot be told."""
+        try:
+            with self.path.open("rb") as file:
+                content = file.read(MAX_BYTES)
+        except FileNotFoundError:
+            # A dangling link still stands in the folder: someone put it there.
+            return KillStatus(True, "the file cannot be read") if self.path.is_symlink() else KillStatus(False)
+        except OSError as error:
+            return KillStatus(True, f"the file cannot be read ({error.strerror})")
+        try:
+            told = json.loads(content)
+        except (ValueError, RecursionError):
+            told = None
+        if not isinstance(told, dict):
+            return KillStatus(True, content.decode("utf-8", "replace").strip() or "no reason given")
+        return KillStatus(True, str(told.get("reason", "")), str(told.get("by", "")), str(told.get("at", "")))
+
+    def check(self) -> None:
+        """Raise KillSwitchOn where the switch is on."""
+        status = self.status()
+        if status.is_on:
+            raise KillSwitchOn(f"the kill switch is on ({status.reason})", "`kobe kill off` when the reason is gone")
+
+    def turn_on(self, reason: str) -> KillStatus:
+        """Stop everything but cancels; on disk before this returns. Turning on twice keeps the latest reason."""
+        body = {"reason": reason, "by": _who(), "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _write_whole(self.path, json.dumps(body).encode())
+        except OSError as error:
+            raise KillSwitchStuck(
+                f"{self.path} cannot be written ({error.strerror})", f"create any file there by hand: touch {self.path}"
+            ) from error
+        return self.status()
+
+    def turn_off(self) -> None:
+        """Let orders pass again; harmless where the switch is off."""
+        try:
+            self.path.unlink(missing_ok=True)
+            _sync(self.path.parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise KillSwitchStuck(f"{self.path} cannot be removed ({error.strerror})", "remove it by hand") from error
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """All of the file or the old one: written aside, put on disk, renamed."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"

@@ -1,0 +1,207 @@
+"""Positions: opened and closed by fills alone, aged by bars, rescaled by splits; every change in the caller's transaction.
+
+Shares and prices are as traded now; `split_factor` is how many shares of today one share of the entry day became.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from kobe_resources.broker.quotes import on_tick, stop_price
+from kobe_resources.order_ledger.intents import ENTRY, ZERO, Intent, text_of
+from kobe_resources.order_ledger.store import OrderLedger, Write
+
+DUST = Decimal("1e-9")
+"""Shares that no broker can hold: the ninth decimal is its last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A position, open or closed; `id` is the client id of its entry, `flag` the reason it shall leave at the next open."""
+
+    id: str
+    account: str
+    strategy: str
+    symbol: str
+    side: Literal["long", "short"]
+    signal_session: dt.date
+    entry_session: dt.date
+    entry_qty: Decimal
+    entry_price: Decimal
+    qty: Decimal
+    stop_distance: Decimal
+    stop_price: Decimal
+    split_factor: Decimal
+    splits_through: dt.date
+    bars_held: int
+    bars_through: dt.date | None
+    flag: str | None
+    exit_session: dt.date | None
+    exit_qty: Decimal
+    exit_value: Decimal
+    exit_reason: str | None
+    is_open: bool
+    opened_at: dt.datetime
+    closed_at: dt.datetime | None
+
+    @property
+    def signed_qty(self) -> Decimal:
+        """Open shares, negative when short."""
+        return self.qty if self.side == "long" else -self.qty
+
+    @property
+    def exit_price(self) -> Decimal | None:
+        """Average price of the shares that left."""
+        return self.exit_value / self.exit_qty if self.exit_qty else None
+
+
+def open_positions(ledger: OrderLedger | Write, account: str) -> list[Position]:
+    """What the account holds, oldest first."""
+    return _select(ledger, "WHERE account = ? AND is_open = 1 ORDER BY rowid", (account,))
+
+
+def all_positions(ledger: OrderLedger | Write, account: str, strategy: str | None = None) -> list[Position]:
+    """Every position ever, oldest first."""
+    if strategy is None:
+        return _select(ledger, "WHERE account = ? ORDER BY rowid", (account,))
+    return _select(ledger, "WHERE account = ? AND strategy = ? ORDER BY rowid", (account, strategy))
+
+
+def position(ledger: OrderLedger | Write, position_id: str) -> Position | None:
+    """The position with this id, or None."""
+    found = _select(ledger, "WHERE id = ?", (position_id,))
+    return found[0] if found else None
+
+
+def held_symbols(ledger: OrderLedger | Write, account: str, session: dt.date) -> set[str]:
+    """Symbols that may not be entered in `session`: held at the close before it, or entered in it (rules, section 4.2)."""
+    rows = ledger.connection.execute(
+        "SELECT symbol FROM positions WHERE account = ? AND (is_open = 1 OR entry_session = ? OR exit_session >= ?)",
+        (account, session.isoformat(), session.isoformat()),
+    ).fetchall()
+    return {row["symbol"] for row in rows}
+
+
+def enter(write: Write, intent: Intent, qty: Decimal, price: Decimal) -> None:
+    """Shares of an entry were filled at `price`: open the position, or add to the one it opened."""
+    side = "long" if intent.side == "buy" else "short"
+    distance = intent.stop_distance or ZERO
+    known = position(write, intent.client_order_id)
+    if known is None:
+        session = intent.session.isoformat()
+        stop = stop_price(float(price), float(distance), side == "long")
+        write.execute(
+            "INSERT INTO positions (id, account, strategy, symbol, side, signal_session, entry_session, entry_qty, entry_price,"
+            " qty, stop_distance, stop_price, splits_through, opened_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                intent.client_order_id, intent.account, intent.strategy, intent.symbol, side, intent.signal_session.isoformat(),
+                session, text_of(qty), text_of(price), text_of(qty), text_of(distance), text_of(stop), session,
+                write.now.isoformat(),
+            ),
+        )  # fmt: skip
+    else:
+        total = known.entry_qty + qty
+        average = (known.entry_qty * known.entry_price + qty * price) / total
+        stop = stop_price(float(average), float(distance), side == "long")
+        write.execute(
+            "UPDATE positions SET entry_qty = ?, entry_price = ?, qty = ?, stop_price = ?, is_open = 1, closed_at = NULL"
+            " WHERE id = ?",
+            (text_of(total), text_of(average), text_of(known.qty + qty), text_of(stop), known.id),
+        )
+    write.audit(
+        "position_entered", position=intent.client_order_id, symbol=intent.symbol, qty=text_of(qty), price=text_of(price)
+    )
+
+
+def leave(write: Write, position_id: str, qty: Decimal, price: Decimal, session: dt.date, reason: str) -> None:
+    """Shares of a position left at `price`; with the last of them it closes."""
+    known = position(write, position_id)
+    if known is None:
+        return
+    rest = known.qty - qty
+    over = -rest if rest < -DUST else ZERO
+    is_open = rest > DUST
+    write.execute(
+        "UPDATE positions SET qty = ?, exit_qty = ?, exit_value = ?, exit_session = ?, exit_reason = ?, is_open = ?,"
+        " closed_at = ? WHERE id = ?",
+        (
+            text_of(rest if is_open else ZERO), text_of(known.exit_qty + qty), text_of(known.exit_value + qty * price),
+            session.isoformat(), reason, int(is_open), None if is_open else write.now.isoformat(), position_id,
+        ),
+    )  # fmt: skip
+    write.audit(
+        "position_left", position=position_id, symbol=known.symbol, qty=text_of(qty), price=text_of(price), reason=reason,
+        rest=text_of(rest),
+    )  # fmt: skip
+    if over:
+        # The broker sold more than we held: reconciliation will show a position that is not ours.
+        write.audit("overfilled", position=position_id, symbol=known.symbol, by=text_of(over))
+
+
+def age(write: Write, known: Position, bars: int, through: dt.date, flag: str | None) -> None:
+    """Count `bars` more bars held, through session `through`; a flag once set stays."""
+    write.execute(
+        "UPDATE positions SET bars_held = bars_held + ?, bars_through = ?, flag = coalesce(flag, ?) WHERE id = ?",
+        (bars, through.isoformat(), flag, known.id),
+    )
+    if flag and not known.flag:
+        write.audit("flagged", position=known.id, symbol=known.symbol, reason=flag, bars_held=known.bars_held + bars)
+
+
+def rescale(write: Write, known: Position, split_from: Decimal, split_to: Decimal, through: dt.date) -> None:
+    """A split took effect: shares multiply, prices divide; worth and risk stay."""
+    ratio = split_to / split_from
+    exact = float(known.stop_price / ratio)
+    stop = known.stop_price / ratio
+    # A stop off the tick by a float's noise is on it.
+    near = on_tick(exact, up=known.side == "short") if exact > 0 else stop
+    stop = near if abs(near - stop) < Decimal("1e-6") else stop
+    write.execute(
+        "UPDATE positions SET qty = ?, exit_qty = ?, stop_distance = ?, stop_price = ?, split_factor = ?, splits_through = ?"
+        " WHERE id = ?",
+        (
+            text_of(known.qty * ratio), text_of(known.exit_qty * ratio), text_of(known.stop_distance / ratio), text_of(stop),
+            text_of(known.split_factor * ratio), through.isoformat(), known.id,
+        ),
+    )  # fmt: skip
+    write.audit(
+        "split_applied", position=known.id, symbol=known.symbol, split_from=text_of(split_from), split_to=text_of(split_to),
+        through=through,
+    )  # fmt: skip
+
+
+def splits_seen(write: Write, known: Position, through: dt.date) -> None:
+    """No further split took effect up to `through`."""
+    write.execute("UPDATE positions SET splits_through = ? WHERE id = ?", (through.isoformat(), known.id))
+
+
+def apply_fill(write: Write, intent: Intent, qty: Decimal, price: Decimal, session: dt.date) -> None:
+    """Let a fill of `intent` open or close what it belongs to."""
+    if intent.purpose == ENTRY:
+        enter(write, intent, qty, price)
+    elif intent.position_id:
+        leave(write, intent.position_id, qty, price, session, intent.reason or intent.purpose)
+
+
+_SELECT = "SELECT * FROM positions "
+
+
+def _select(source: OrderLedger | Write, where: str, parameters: tuple[str, ...]) -> list[Position]:
+    return [_position(row) for row in source.connection.execute(_SELECT + where, parameters)]
+
+
+def _position(row: sqlite3.Row) -> Position:
+    values = dict(row)
+    for name in ("entry_qty", "entry_price", "qty", "stop_distance", "stop_price", "split_factor", "exit_qty", "exit_value"):
+        values[name] = Decimal(values[name])
+    for name in ("signal_session", "entry_session", "splits_through", "bars_through", "exit_session"):
+        values[name] = None if values[name] is None else dt.date.fromisoformat(values[name])
+    for name in ("opened_at", "closed_at"):
+        values[name] = None if values[name] is None else dt.datetime.fromisoformat(values[name])
+    values["is_open"] = bool(values["is_open"])
+    return Position(**values)

@@ -1,0 +1,143 @@
+"""Sessions: one run trades a session, whoever asks second is told who; and what reconciliation saw is kept.
+
+Trusts its caller to hold the lock of the trading run where it takes over a claim.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kobe_resources.errors import KobeError
+from kobe_resources.order_ledger.store import OrderLedger, Write
+from kobe_resources.settings import canonical_json
+
+RUNNING, HALTED, DONE = "running", "halted", "done"
+
+
+class SessionTaken(KobeError):
+    """Another run trades this session, or has traded it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who trades a session of an account, and how far it got: running, halted (may be resumed), done."""
+
+    account: str
+    session: dt.date
+    strategy: str
+    state: str
+    owner: str
+    lease_until: dt.datetime
+    run_id: str
+    runs: int
+    confirmed_by: str | None
+    note: str
+
+
+def claim_of(ledger: OrderLedger | Write, account: str, session: dt.date) -> Claim | None:
+    """The claim on a session, or None."""
+    row = ledger.connection.execute(
+        "SELECT account, session, strategy, state, owner, lease_until, run_id, runs, confirmed_by, note FROM session_claims"
+        " WHERE account = ? AND session = ?",
+        (account, session.isoformat()),
+    ).fetchone()
+    if row is None:
+        return None
+    values = dict(row)
+    values["session"] = dt.date.fromisoformat(values["session"])
+    values["lease_until"] = dt.datetime.fromisoformat(values["lease_until"])
+    return Claim(**values)
+
+
+def claim_session(
+    write: Write, account: str, session: dt.date, strategy: str, owner: str, lease_s: float, alone: bool = False
+) -> Claim:
+    """Claim a session, or resume one that was left half done; SessionTaken says who has it.
+
+    alone: the caller holds the lock of the trading run, so whoever else is on record as running is dead.
+    """
+    known = claim_of(write, account, session)
+    until = (write.now + dt.timedelta(seconds=lease_s)).isoformat()
+    if known is None:
+        write.execute(
+            "INSERT INTO session_claims (account, session, strategy, state, owner, lease_until, run_id, started_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (account, session.isoformat(), strategy, RUNNING, owner, until, write.run_id, write.now.isoformat()),
+        )
+        write.audit("session_claimed", account=account, session=session, strategy=strategy, owner=owner)
+        return _claimed(write, account, session)
+    if known.state == DONE:
+        raise SessionTaken(f"session {session} was already traded ({known.note or known.run_id})", "the next one can be")
+    if known.strategy != strategy:
+        raise SessionTaken(f"session {session} was begun with strategy {known.strategy!r}", "finish it with that one")
+    if known.state == RUNNING and known.owner != owner and not alone and known.lease_until > write.now:
+        raise SessionTaken(
+            f"session {session} is being traded by {known.owner}", f"wait for it, or until {known.lease_until:%H:%M:%S} UTC"
+        )
+    write.execute(
+        "UPDATE session_claims SET state = ?, owner = ?, lease_until = ?, run_id = ?, runs = runs + 1"
+        " WHERE account = ? AND session = ?",
+        (RUNNING, owner, until, write.run_id, account, session.isoformat()),
+    )
+    write.audit("session_resumed", account=account, session=session, strategy=strategy, owner=owner, left_by=known.owner)
+    return _claimed(write, account, session)
+
+
+def confirm_session(write: Write, account: str, session: dt.date, by: str) -> None:
+    """A person typed that this session may trade live."""
+    write.execute(
+        "UPDATE session_claims SET confirmed_by = ? WHERE account = ? AND session = ?", (by, account, session.isoformat())
+    )
+    write.audit("confirmed", account=account, session=session, by=by)
+
+
+def end_session(write: Write, account: str, session: dt.date, state: str, note: str) -> None:
+    """The run is over: done, or halted with the reason."""
+    write.execute(
+        "UPDATE session_claims SET state = ?, note = ?, ended_at = ? WHERE account = ? AND session = ?",
+        (state, note, write.now.isoformat(), account, session.isoformat()),
+    )
+    write.audit("session_ended", account=account, session=session, state=state, note=note)
+
+
+def keep_reconciliation(
+    write: Write,
+    account: str,
+    session: dt.date,
+    moment: str,
+    differences: Sequence[Mapping[str, Any]],
+    snapshot: Mapping[str, Any],
+) -> None:
+    """Keep what both sides said; differences: one mapping a row, empty where they agree."""
+    write.execute(
+        "INSERT INTO reconciliations (account, session, moment, at, run_id, agrees, differences, snapshot)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            account, session.isoformat(), moment, write.now.isoformat(), write.run_id, int(not differences),
+            canonical_json(differences), canonical_json(snapshot),
+        ),
+    )  # fmt: skip
+    write.audit("reconciled", account=account, session=session, moment=moment, differences=list(differences))
+
+
+def last_reconciliation(ledger: OrderLedger, account: str) -> dict[str, Any] | None:
+    """The latest snapshot: when, agreed or not, differences; None before the first."""
+    row = ledger.connection.execute(
+        "SELECT session, moment, at, agrees, differences, snapshot FROM reconciliations WHERE account = ?"
+        " ORDER BY id DESC LIMIT 1",
+        (account,),
+    ).fetchone()
+    if row is None:
+        return None
+    return {**dict(row), "differences": json.loads(row["differences"]), "snapshot": json.loads(row["snapshot"])}
+
+
+def _claimed(write: Write, account: str, session: dt.date) -> Claim:
+    claim = claim_of(write, account, session)
+    if claim is None:
+        raise KobeError(f"session {session} lost its claim", "run `kobe audit verify`")
+    return claim

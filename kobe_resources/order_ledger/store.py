@@ -1,0 +1,187 @@
+"""The ledger's file: one durable SQLite database, shared by processes; a change and its audit record are one transaction.
+
+DuckDB cannot be the order store: while one process writes, it refuses every other one, readers too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import secrets
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kobe_resources import audit
+from kobe_resources.errors import KobeError
+from kobe_resources.settings import kobe_home
+
+SCHEMA = Path(__file__).with_name("schema.sql")
+VERSION = 1
+BUSY_WAIT_S = 30.0
+
+
+class LedgerBusy(KobeError):
+    """Another process kept the ledger locked past the deadline."""
+
+
+class LedgerUnusable(KobeError):
+    """The ledger is damaged, from a newer Kobe, or cannot be written."""
+
+
+class Write:
+    """One open write transaction. Whoever changes a row through it also calls `audit`, and both commit or neither."""
+
+    def __init__(self, connection: sqlite3.Connection, pin: str, run_id: str) -> None:
+        self.connection = connection
+        self.pin = pin
+        self.run_id = run_id
+        self.now = dt.datetime.now(dt.UTC)
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
+        """Run one statement inside the transaction."""
+        return self.connection.execute(sql, parameters)
+
+    def audit(self, kind: str, **body: Any) -> None:
+        """Add a record to the chain inside this transaction."""
+        audit.append(self.connection, kind, {"run": self.run_id, **body} if self.run_id else body, self.pin)
+
+
+class OrderLedger:
+    """The ledger at `path` (default: orders.sqlite in the data folder), for one thread; made at first use.
+
+    pin: config pin that the audit records carry. run_id: which run writes. disposable: no waiting for the disk, for a
+    ledger that is thrown away (a replay's).
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        pin: str = "",
+        run_id: str = "",
+        busy_wait_s: float = BUSY_WAIT_S,
+        disposable: bool = False,
+    ) -> None:
+        self.path = path or kobe_home() / "orders.sqlite"
+        self.audit_path = self.path.with_name("audit.jsonl")
+        self.pin = pin
+        self.run_id = run_id
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._busy_wait_s = busy_wait_s
+        self._disposable = disposable
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open connection; use it for reading, and `write` for everything else."""
+        if self._connection is None:
+            self._connection = self._open()
+        return self._connection
+
+    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
+        """The rows of a query."""
+        return self.connection.execute(sql, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Write]:
+        """BEGIN IMMEDIATE … COMMIT: writers of all processes queue here; an exception, or death, changes nothing."""
+        connection = self.connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise self._explain(error) from error
+        try:
+            yield Write(connection, self.pin, self.run_id)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def copy_audit(self) -> int:
+        """Bring audit.jsonl up to the chain; records appended. Raises AuditDiffers where they contradict each other."""
+        return audit.copy_out(self.connection, self.audit_path)
+
+    def verify_audit(self, anchor: str | None = None) -> audit.Verification:
+        """Check chain, head, copy and anchor."""
+        return audit.verify(self.connection, self.audit_path, anchor)
+
+    def audit_head(self) -> str:
+        """The end of the chain as 'seq:hash'."""
+        return audit.head(self.connection)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> OrderLedger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=self._busy_wait_s, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA foreign_keys = ON")
+            self._make_durable(connection)
+            _prepare(connection, self.path)
+        except (OSError, sqlite3.Error) as error:
+            if connection is not None:
+                connection.close()
+            raise self._explain(error) from error
+        except LedgerUnusable:
+            if connection is not None:
+                connection.close()
+            raise
+        return connection
+
+    def _make_durable(self, connection: sqlite3.Connection) -> None:
+        deadline = time.monotonic() + self._busy_wait_s
+        while True:
+            try:
+                # The switch to WAL does not wait for other processes by itself.
+                connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        connection.execute(f"PRAGMA synchronous = {'OFF' if self._disposable else 'FULL'}")
+
+    def _explain(self, error: Exception) -> KobeError:
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            return LedgerBusy(
+                f"{self.path} was locked by another process for {self._busy_wait_s:g} s", "wait for it, or stop that process"
+            )
+        return LedgerUnusable(f"{self.path} cannot be used ({error})", "restore a backup, or mend the folder's permissions")
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables where they are missing; refuse a ledger of a newer Kobe."""
+    known = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'ledger_version'").fetchone()[0]
+    found = connection.execute("SELECT max(version) FROM ledger_version").fetchone()[0] if known else None
+    if found is None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in SCHEMA.read_text(encoding="utf-8").split(";\n"):
+                connection.execute(statement)
+            connection.execute("INSERT OR IGNORE INTO audit_head VALUES (1, 0, ?, 0)", (audit.GENESIS,))
+            if connection.execute("SELECT count(*) FROM ledger_version").fetchone()[0] == 0:
+                connection.execute("INSERT INTO ledger_version VALUES (?)", (VERSION,))
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+    elif found > VERSION:
+        raise LedgerUnusable(
+            f"{path} has ledger version {found}, this Kobe knows {VERSION}", "update Kobe, or use another KOBE_HOME"
+        )

@@ -1,0 +1,71 @@
+"""The kill switch: a file that stops orders, and anything unclear about it stops them too."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from kobe_resources.kill_switch import KillSwitch, KillSwitchOn, KillSwitchStuck
+
+
+@pytest.fixture
+def switch(tmp_path: Path) -> KillSwitch:
+    return KillSwitch(tmp_path / "KILL_SWITCH")
+
+
+def test_it_is_off_where_there_is_no_file(switch: KillSwitch) -> None:
+    assert not switch.status().is_on
+    switch.check()
+
+
+def test_on_keeps_reason_person_and_time_and_off_removes_it(switch: KillSwitch) -> None:
+    told = switch.turn_on("fat finger")
+    assert (told.is_on, told.reason) == (True, "fat finger")
+    assert told.by
+    assert told.at
+    with pytest.raises(KillSwitchOn, match="fat finger"):
+        switch.check()
+    switch.turn_off()
+    switch.check()
+    switch.turn_off()
+
+
+def test_it_leaves_nothing_half_written_beside_it(switch: KillSwitch) -> None:
+    switch.turn_on("one")
+    switch.turn_on("two")
+    assert [path.name for path in switch.path.parent.iterdir()] == ["KILL_SWITCH"]
+    assert json.loads(switch.path.read_text())["reason"] == "two"
+
+
+@pytest.mark.parametrize("content", [b"", b"stop!", b"\xff\xfe", b"[1]", b"{" * 5000, b'{"reason": null}'])
+def test_any_content_is_on(switch: KillSwitch, content: bytes) -> None:
+    switch.path.write_bytes(content)
+    assert switch.status().is_on
+
+
+def test_a_folder_a_dangling_link_or_a_loop_of_links_is_on(switch: KillSwitch) -> None:
+    switch.path.mkdir()
+    assert switch.status().is_on
+    switch.path.rmdir()
+    switch.path.symlink_to(switch.path.parent / "nowhere")
+    assert switch.status().is_on
+    switch.path.unlink()
+    switch.path.symlink_to(switch.path)
+    assert switch.status().is_on
+
+
+def test_a_data_folder_that_is_no_folder_is_on_and_says_so_when_written(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+    switch = KillSwitch(tmp_path / "home" / "KILL_SWITCH")
+    assert switch.status().is_on
+    with pytest.raises(KillSwitchStuck, match="by hand"):
+        switch.turn_on("why")
+
+
+def test_the_default_lies_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    KillSwitch().turn_on("here")
+    assert os.listdir(tmp_path) == ["KILL_SWITCH"]

@@ -48,11 +48,12 @@ def run_fold(
     grid: dict[str, list[float]] | None,
     fold: dict[str, Any],
     selected: set[str] | None = None,
+    released: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """One fold with its params, train_sharpe, trials and test run: without a grid `canonical`, else `optimized`."""
 
     def run(own: dict[str, Any], start: Any, end: Any) -> dict[str, Any]:
-        signals = signals_of(market, indicators, strategy, own, selected)
+        signals = signals_of(market, indicators, strategy, own, selected, released)
         return simulate(market, indicators, signals, strategy, own, start, end)
 
     def train_sharpe(own: dict[str, Any]) -> float | None:

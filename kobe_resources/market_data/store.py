@@ -84,7 +84,9 @@ def begin_source(connection: duckdb.DuckDBPyConnection, source: str, began_at: d
 
     The first statement of a vendor's first transaction. They leave no revisions: they were not wrong, only another's.
     """
-    row = connection.execute("SELECT epoch, source FROM bar_epochs ORDER BY epoch DESC LIMIT 1").fetchone()
+    # fetchall: a result not read to its end keeps the connection from registering the caller's frames.
+    rows = connection.execute("SELECT epoch, source FROM bar_epochs ORDER BY epoch DESC LIMIT 1").fetchall()
+    row = rows[0] if rows else None
     if row and row[1] == source:
         return False
     for table in ("daily_bars", "splits", "candidates", "option_evidence"):

@@ -1,0 +1,121 @@
+"""What can go wrong with Polygon, one class a mend, and the class of each HTTP status.
+
+No text here ever holds the key: the client scrubs what the vendor says before it reaches an error.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+from collections.abc import Mapping
+
+import orjson
+
+from kobe_resources.market_data.protocol import MarketDataError
+
+SAMPLE_WORKS = "the sample works without a key"
+RESUMES = "run `kobe bars refresh` again, it goes on where this stopped"
+
+
+class PolygonError(MarketDataError):
+    """Bars that Polygon did not give."""
+
+
+class PolygonAuthError(PolygonError):
+    """No key, or one that the vendor does not know; asking again cannot help."""
+
+
+class PolygonEntitlementError(PolygonError):
+    """The key's plan does not cover what was asked; asking again cannot help."""
+
+
+class PolygonNotFound(PolygonError):
+    """The vendor has nothing at this address; asking again cannot help."""
+
+
+class PolygonRefused(PolygonError):
+    """A request the vendor calls wrong (another 4xx); asking again cannot help."""
+
+
+class PolygonRateError(PolygonError):
+    """Too many calls for the plan. wait_s: seconds the vendor asked for, None where it did not say."""
+
+    def __init__(self, what: str, mend: str = "", wait_s: float | None = None) -> None:
+        super().__init__(what, mend)
+        self.wait_s = wait_s
+
+
+class PolygonServerError(PolygonError):
+    """The vendor failed (5xx)."""
+
+
+class PolygonTransportError(PolygonError):
+    """No answer, or half of one: refused, reset, timed out, cut off."""
+
+
+class PolygonMalformed(PolygonError):
+    """An answer that is not what the vendor documents: not JSON, an error inside a 200, fields of a wrong type."""
+
+
+class PolygonIncomplete(PolygonError):
+    """An answer that lacks rows it announced, or a load that could not finish every symbol."""
+
+
+def error_for_status(status: int, headers: Mapping[str, str], said: str, where: str) -> PolygonError:
+    """The typed error of an HTTP status other than 200.
+
+    said: the vendor's own words, already scrubbed of the key. where: the path that was asked.
+    """
+    told = f" ({said})" if said else ""
+    if status == 401:
+        return PolygonAuthError(
+            f"Polygon does not accept the key{told}", "check POLYGON_API_KEY against the dashboard of polygon.io"
+        )
+    if status == 403:
+        return PolygonEntitlementError(
+            f"the Polygon plan does not cover {where}{told}",
+            "shorten data.start (the free plan has 2 years) or get a plan that covers it",
+        )
+    if status == 404:
+        return PolygonNotFound(f"Polygon has nothing at {where}{told}", "check the symbol and data.polygon.base_url")
+    if status == 429:
+        return PolygonRateError(
+            f"Polygon says too many calls{told}",
+            f"set data.polygon.calls_per_minute to the plan's rate; {RESUMES}",
+            retry_after_s(headers.get("Retry-After")),
+        )
+    if status in (408, 425) or status >= 500:
+        return PolygonServerError(f"Polygon failed with HTTP {status} at {where}{told}", RESUMES)
+    if 300 <= status < 400:
+        return PolygonRefused(f"Polygon redirects {where} (HTTP {status})", "check data.polygon.base_url")
+    return PolygonRefused(f"Polygon refuses {where} with HTTP {status}{told}", "check the symbol and the settings")
+
+
+def retry_after_s(header: str | None, now: dt.datetime | None = None) -> float | None:
+    """Seconds that a Retry-After header asks for (a number or an HTTP date); None where it says nothing usable."""
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        until = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        return None
+    return max(0.0, (until - (now or dt.datetime.now(dt.UTC))).total_seconds())
+
+
+def vendor_words(body: bytes) -> str:
+    """The `error` or `message` of an error body, shortened to one short line; empty where there is none."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    if not isinstance(answer, dict):
+        return ""
+    words = answer.get("error") or answer.get("message") or ""
+    if not isinstance(words, str):
+        return ""
+    return "".join(letter if letter.isprintable() else " " for letter in words)[:160].strip()

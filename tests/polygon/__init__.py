@@ -1,0 +1,1 @@
+"""Tests of the Polygon vendor; every one drives the real SDK through the loopback server."""

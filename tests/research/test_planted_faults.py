@@ -112,7 +112,7 @@ def weakest_first(market: Market, feed: Feed) -> Feed:
 def sized_on_the_adjusted_price(market: Market, feed: Feed) -> Feed:
     """Shares, price bounds and budgets judged on adjusted prices instead of prices as traded."""
     code, qty, notional = feed.entry_code.copy(), feed.entry_qty.copy(), feed.entry_notional.copy()
-        for j, bar in enumerate(feed.entry_bar):
+    for j, bar in enumerate(feed.entry_bar):
         if bar >= 0:
             fill = feed.rows[bar, ROW_OPEN] * (1 + feed.entry_side[j] * 5e-4)
             code[j], qty[j], _, notional[j] = decide_entry(market.limits, feed.entry_side[j] > 0, False, True, fill, 0.0, 1e12)

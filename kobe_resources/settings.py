@@ -91,6 +91,7 @@ class UniverseSettings(Section):
     membership: Literal["static", "point_in_time"] = Field(
         "static", description="today's survivors, or who qualified at the time, delisted included"
     )
+    membership_min_years: NonNegativeFloat = Field(1.0, description="point_in_time: years of bars known at the time")
     release: dict[str, str] = Field(default_factory=dict, description="symbol = reason: lift its quarantine")
 
 
@@ -158,6 +159,9 @@ class TradingSettings(Section):
     max_quote_age_s: PositiveFloat = Field(30.0, description="an older quote is refused")
     max_spread_bps: PositiveFloat = Field(100.0, description="a wider quote is refused")
     last_entry_before_close_min: NonNegativeInt = Field(15, description="no entries in the last minutes")
+    resolve_timeout_s: PositiveFloat = Field(60.0, description="seconds a run waits for its orders to be settled")
+    not_placed_after_s: PositiveFloat = Field(30.0, description="an order unknown to the broker this long was not placed")
+    poll_s: PositiveFloat = Field(0.25, description="seconds between two looks at an order")
     alert_webhook: str | None = Field(None, description="a failed run is posted here as JSON")
 
 

@@ -1,0 +1,104 @@
+"""Stored closes and volumes as flat arrays, sorted by symbol and session, for the checks that look along a symbol's bars.
+
+Unlike the research panel it takes whatever the store holds, repeated bars included: its readers look for what is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import duckdb
+
+SUSPECT_MOVE = math.log(1.45)
+SUSPECT_CROWD = 3.0
+CROWD_BARS = 20
+QUARANTINE_BARS = 200
+
+
+@dataclass(frozen=True)
+class BarTable:
+    """All stored bars.
+
+    symbols: sorted names. start: (symbols + 1) offsets into the arrays that follow, all of them (bars) long.
+    symbol: place in `symbols`. session: datetime64[D]. close, volume: adjusted. factor: raw close × factor = close.
+    """
+
+    symbols: tuple[str, ...]
+    start: NDArray[np.int64]
+    symbol: NDArray[np.int32]
+    session: NDArray[np.datetime64]
+    close: NDArray[np.float64]
+    volume: NDArray[np.float64]
+    factor: NDArray[np.float64]
+
+    @property
+    def follows(self) -> NDArray[np.bool_]:
+        """(bars − 1) true where bar i + 1 is of the same symbol as bar i."""
+        same: NDArray[np.bool_] = self.symbol[1:] == self.symbol[:-1]
+        return same
+
+
+class Suspect(NamedTuple):
+    """A suspect bar (rules, section 2). move: log return. dollars, usual: its dollar volume, and the median before it.
+
+    until: the last session without signals; None where the symbol's bars end before. in_force: its last bar is one of them.
+    """
+
+    symbol: str
+    session: np.datetime64
+    move: float
+    dollars: float
+    usual: float
+    until: np.datetime64 | None
+    in_force: bool
+
+
+def read_bar_table(connection: duckdb.DuckDBPyConnection) -> BarTable:
+    """All bars of the store; an empty table where there are none."""
+    symbols = tuple(row[0] for row in connection.execute("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol").fetchall())
+    query = (files("kobe_assets") / "bar_table.sql").read_text(encoding="utf-8")
+    columns = connection.execute(query).fetchnumpy()
+    symbol = np.asarray(columns["symbol"], dtype=np.int32)
+    session = np.asarray(columns["session"], dtype="datetime64[D]")
+    key = symbol.astype(np.int64) * 2**32 + session.astype(np.int64)
+    if np.any(key[1:] < key[:-1]):
+        order = np.argsort(key, kind="stable")
+        symbol, session = symbol[order], session[order]
+        columns = {name: np.asarray(columns[name])[order] for name in ("close", "volume", "factor")}
+    return BarTable(
+        symbols=symbols,
+        start=np.searchsorted(symbol, np.arange(len(symbols) + 1)),
+        symbol=symbol,
+        session=session,
+        close=np.asarray(columns["close"], dtype=np.float64),
+        volume=np.asarray(columns["volume"], dtype=np.float64),
+        factor=np.asarray(columns["factor"], dtype=np.float64),
+    )
+
+
+def suspect_bars(bars: BarTable) -> list[Suspect]:
+    """Every bar whose price moved more than ±45 % without a crowd, in order of symbol and session."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = bars.close[1:] / bars.close[:-1]
+    # The wide band is cheap; the few bars outside it are judged by the rule itself.
+    moved = np.flatnonzero(((ratio > 1.4) | (ratio < 0.7)) & (ratio > 0.0) & np.isfinite(ratio) & bars.follows) + 1
+    found = []
+    for bar in moved:
+        move = math.log(bars.close[bar] / bars.close[bar - 1])
+        begin, end = bars.start[bars.symbol[bar]], bars.start[bars.symbol[bar] + 1]
+        before = slice(max(begin, bar - CROWD_BARS), bar)
+        dollars = bars.close[bar] * bars.volume[bar]
+        usual = np.median(bars.close[before] * bars.volume[before])
+        if abs(move) > SUSPECT_MOVE and dollars < SUSPECT_CROWD * usual:
+            last = bar + QUARANTINE_BARS
+            until = bars.session[last] if last < end else None
+            symbol = bars.symbols[bars.symbol[bar]]
+            found.append(Suspect(symbol, bars.session[bar], move, float(dollars), float(usual), until, bool(last >= end - 1)))
+    return found

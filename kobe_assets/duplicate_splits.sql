@@ -1,0 +1,6 @@
+SELECT symbol, execution_date, split_from, split_to, count(*) AS copies, count(*) OVER () AS offenders
+FROM splits
+GROUP BY symbol, execution_date, split_from, split_to
+HAVING count(*) > 1
+ORDER BY symbol, execution_date
+LIMIT 20

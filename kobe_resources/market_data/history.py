@@ -1,0 +1,53 @@
+"""What the store knew and when: revisions, and bars and splits as of a past moment.
+
+Trusts that bars entered through `store`; an edit made in the file by hand is taken for having always been there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kobe_resources.market_data.protocol import MarketDataError
+from kobe_resources.market_data.store import current_source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kobe_resources.warehouse import Warehouse
+
+HERE = Path(__file__).parent
+
+
+def revisions(warehouse: Warehouse, symbol: str | None = None) -> pd.DataFrame:
+    """`bar_revisions`, newest first: symbol, session, field, old, new, seen_at; of one symbol, or of all."""
+    return warehouse.frame(
+        "SELECT symbol, session, field, old, new, seen_at FROM bar_revisions "
+        "WHERE $symbol IS NULL OR symbol = $symbol ORDER BY seen_at DESC, symbol, session, field",
+        {"symbol": symbol},
+    )
+
+
+def bars_as_of(warehouse: Warehouse, moment: dt.datetime) -> pd.DataFrame:
+    """The raw bars as they stood at `moment` (aware), in the columns of bars.csv, with vwap and trades.
+
+    Raises MarketDataError for a moment before the store's source was first loaded.
+    """
+    return _as_of(warehouse, "bars_as_of", moment)
+
+
+def splits_as_of(warehouse: Warehouse, moment: dt.datetime) -> pd.DataFrame:
+    """The splits as they stood at `moment` (aware). Raises MarketDataError as `bars_as_of`."""
+    return _as_of(warehouse, "splits_as_of", moment)
+
+
+def _as_of(warehouse: Warehouse, query: str, moment: dt.datetime) -> pd.DataFrame:
+    if moment.tzinfo is None:
+        raise MarketDataError(f"{moment} has no time zone", "give it one, as in 2024-05-01T22:00:00+00:00")
+    with warehouse.connect() as connection:
+        source = current_source(connection)
+        if source is None or moment < source[1]:
+            held = f"the store holds {source[0]} since {source[1]:%Y-%m-%dT%H:%M:%S%z}" if source else "the store is empty"
+            raise MarketDataError(f"nothing is known about {moment:%Y-%m-%dT%H:%M:%S%z}: {held}", "give a later moment")
+        return connection.execute((HERE / f"{query}.sql").read_text(encoding="utf-8"), {"moment": moment}).df()

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kobe_resources.broker.embedded.bars import Bar
-from kobe_resources.broker.embedded.entry_rules import Refusal, Ticket, check_order
+from kobe_resources.broker.embedded.entry_rules import ON_TICK, Refusal, Ticket, check_order, tick_size
 from kobe_resources.broker.embedded.market import Market, Moment, Phase, Terms
 from kobe_resources.broker.embedded.state import OPEN_STATUSES, Row, State
 from kobe_resources.errors import UsageError
@@ -137,7 +137,7 @@ class Book:
         is_buy = order["side"] == "buy"
         price = quote.ask if is_buy else quote.bid
         limit = order["limit_price"]
-        if limit is not None and (price > limit if is_buy else price < limit):
+        if limit is not None and (price - limit if is_buy else limit - price) > ON_TICK * tick_size(limit):
             return
         qty = (order["qty"] - order["filled_qty"]) * fill_share
         if fill_share < 1.0 and not self.terms.fractional:

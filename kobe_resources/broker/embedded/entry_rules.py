@@ -18,8 +18,10 @@ BAD_REQUEST = 40010001
 FORBIDDEN = 40310000
 UNPROCESSABLE = 42210000
 SHUT = "ioc orders are only accepted during market hours"
-BUDGET_TOLERANCE = 1e-9
+BUDGET_TOLERANCE = 1e-6
+"""Wider than the gate's own: what the gate let pass for rounding must not fail here."""
 ON_TICK = 1e-6
+"""A price this near to a tick, or to a limit, as a share of the tick, is on it (rules, section 4.2)."""
 
 
 class Refusal(Exception):
@@ -108,6 +110,11 @@ def available(state: State, symbol: str, held: float) -> float:
     return max(abs(held) - promised, 0.0)
 
 
+def tick_size(price: float) -> float:
+    """The exchange's smallest step at `price`, in dollars."""
+    return 0.01 if price >= 1.0 else 0.0001
+
+
 def _closing_qty(state: State, symbol: str, held: float, qty: float) -> float:
     """The shares that close: what was asked, or the very position where only rounding lies between."""
     free = available(state, symbol, held)
@@ -133,7 +140,7 @@ def _check_buying_power(
 def _check_tick(price: float | None) -> None:
     if price is None:
         return
-    ticks = price * (100.0 if price >= 1.0 else 10_000.0)
+    ticks = price / tick_size(price)
     if abs(ticks - round(ticks)) > ON_TICK:
         raise Refusal(
             422, UNPROCESSABLE, f"invalid price {price}. sub-penny increment does not fulfill minimum pricing criteria"

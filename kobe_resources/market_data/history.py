@@ -9,8 +9,11 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
+
 from kobe_resources.market_data.protocol import MarketDataError
 from kobe_resources.market_data.store import current_source
+from kobe_resources.warehouse import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,3 +54,40 @@ def _as_of(warehouse: Warehouse, query: str, moment: dt.datetime) -> pd.DataFram
             held = f"the store holds {source[0]} since {source[1]:%Y-%m-%dT%H:%M:%S%z}" if source else "the store is empty"
             raise MarketDataError(f"nothing is known about {moment:%Y-%m-%dT%H:%M:%S%z}: {held}", "give a later moment")
         return connection.execute((HERE / f"{query}.sql").read_text(encoding="utf-8"), {"moment": moment}).df()
+
+
+def export_as_of(warehouse: Warehouse, moment: dt.datetime, folder: Path) -> int:
+    """Write bars.parquet, splits.csv and, where it says something, candidates.csv as of `moment` (aware), as the vendor `files` reads them.
+
+    Candidates are today's: who they were then is not kept. Bars written. Raises MarketDataError as `bars_as_of`, or where
+    the folder cannot be written or already holds one of the files.
+    """
+    bars = bars_as_of(warehouse, moment)
+    frames = {"bars.parquet": bars, "splits.csv": splits_as_of(warehouse, moment)}
+    candidates = warehouse.frame(
+        "SELECT c.symbol, any_value(o.has_options) AS has_options FROM candidates c "
+        "LEFT JOIN option_evidence o USING (symbol) GROUP BY c.symbol ORDER BY c.symbol"
+    )
+    # A file that says nothing would still make `files` ask for options.
+    if candidates["has_options"].notna().any() or set(candidates["symbol"]) != set(bars["symbol"]):
+        frames["candidates.csv"] = candidates
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in frames:
+            if (folder / name).exists():
+                raise MarketDataError(f"{folder / name} is there already", "name an empty folder")
+        for name, frame in frames.items():
+            _write(frame, folder / name)
+    except (OSError, duckdb.IOException) as error:
+        raise MarketDataError(f"{folder} cannot be written ({error})", "name another folder") from error
+    return len(frames["bars.parquet"])
+
+
+def _write(frame: pd.DataFrame, path: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.register("exported", frame)
+        days = ", ".join(f"{quoted(name)}::DATE AS {quoted(name)}" for name in ("session", "execution_date") if name in frame)
+        select = f"SELECT * REPLACE ({days}) FROM exported" if days else "SELECT * FROM exported"  # noqa: S608
+        rows = connection.sql(select)
+        write = rows.write_parquet if path.suffix == ".parquet" else rows.write_csv
+        write(str(path))

@@ -43,12 +43,13 @@ class Strategy:
     """A strategy as a declaration; the kernel, the folds, the report and live trading all read this and nothing else.
 
     long, short: entry conditions. score_long, score_short: smaller is stronger. leave_long, leave_short: conditions that
-    flag a position at the close, named `leave_reason` in the trades. grid: parameter → values, last one fastest.
-    parameters: canonical values of parameters that only this strategy has.
+    flag a position at the close, named `leave_reason` in the trades. reads: the settings of [strategy] that these
+    conditions use. grid: parameter → values, last one fastest. parameters: canonical values of its own parameters.
     """
 
     name: str
     summary: str
+    reads: tuple[str, ...]
     long: Condition
     short: Condition
     score_long: Score
@@ -58,3 +59,7 @@ class Strategy:
     leave_short: Condition = never
     leave_reason: str = "signal_exit"
     parameters: Mapping[str, float] = field(default_factory=dict)
+
+    def parameter_names(self) -> tuple[str, ...]:
+        """Every parameter that means something to this strategy."""
+        return (*self.reads, *self.parameters, *MECHANICAL)

@@ -5,6 +5,7 @@ from kobe_assets.research.strategies.base import Strategy
 IBS = Strategy(
     name="ibs",
     summary="Internal bar strength: a close near the low above the 200-day mean (short: near the high below it)",
+    reads=("ibs_entry",),
     long=lambda at, p: (at.ibs < p["ibs_entry"]) & (at.close > at.sma200),
     short=lambda at, p: (at.ibs > 1 - p["ibs_entry"]) & (at.close < at.sma200),
     score_long=lambda at: at.ibs,

@@ -5,6 +5,7 @@ from kobe_assets.research.strategies.base import Strategy
 RSI2 = Strategy(
     name="rsi2",
     summary="Connors RSI-2: a two-day washout above the 200-day mean (short: a spike below it)",
+    reads=("rsi_entry", "rsi_exit"),
     long=lambda at, p: (at.rsi2 <= p["rsi_entry"]) & (at.close > at.sma200),
     short=lambda at, p: (at.rsi2 >= 100 - p["rsi_entry"]) & (at.close < at.sma200),
     score_long=lambda at: at.rsi2,

@@ -7,6 +7,7 @@ from kobe_assets.research.strategies.rsi2 import RSI2
 RSI2_IBS = Strategy(
     name="rsi2_ibs",
     summary="RSI-2 and internal bar strength at the same bar",
+    reads=(*RSI2.reads, *IBS.reads),
     long=lambda at, p: RSI2.long(at, p) & IBS.long(at, p),
     short=lambda at, p: RSI2.short(at, p) & IBS.short(at, p),
     score_long=RSI2.score_long,

@@ -1,0 +1,50 @@
+"""daily_bars: raw bars and splits from the vendor; the truth that everything else is derived from."""
+
+from typing import Any
+
+import dagster as dg
+
+from kobe_assets.columns import table_schema
+from kobe_assets.publishing import Store, note_version, preview
+from kobe_assets.study import sql
+from kobe_resources.market_data import open_vendor
+from kobe_resources.settings import Settings, load_secrets
+from kobe_resources.warehouse import content_version
+
+FORCE_TAG = "kobe/force"
+"""A run with this tag loads from the source even where its fingerprint has not changed."""
+
+
+@dg.asset(
+    group_name="market_data",
+    kinds={"duckdb", "python"},
+    owners=["team:kobe"],
+    metadata={"dagster/column_schema": table_schema("daily_bars"), "dagster/table_name": "kobe.main.daily_bars"},
+)
+def daily_bars(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Daily bars as traded, with splits kept apart, from the vendor of the settings.
+
+    An unchanged source is not loaded again, so that what is stored stays as it is; what a vendor restates is kept in
+    bar_revisions.
+    """
+    warehouse = store.open()
+    report = open_vendor(settings, load_secrets()).sync(warehouse, force=FORCE_TAG in context.run_tags)
+    with warehouse.transaction() as connection:
+        version = content_version(connection, "daily_bars", "splits")
+        note_version(connection, context, version, settings)
+    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=_facts(warehouse.frame, report))
+
+
+def _facts(frame: Any, report: Any) -> dict[str, Any]:
+    facts = frame(sql("bars_facts")).iloc[0]
+    return {
+        "dagster/row_count": int(facts["bars"]),
+        "symbols": int(facts["symbols"]),
+        "sessions": int(facts["sessions"]),
+        "first session": str(facts["first_session"])[:10],
+        "last session": str(facts["last_session"])[:10],
+        "bars added": report.added,
+        "bars restated": report.changed,
+        "vendor": report.vendor,
+        "latest session": preview(frame("SELECT * FROM daily_bars WHERE session = (SELECT max(session) FROM daily_bars)")),
+    }

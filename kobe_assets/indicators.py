@@ -1,0 +1,39 @@
+"""indicators: RSI-2, SMA-200, ATR-14 and IBS of every stored symbol."""
+
+import dagster as dg
+import numpy as np
+
+from kobe_assets.columns import table_schema
+from kobe_assets.publishing import Store, preview, publish
+from kobe_assets.research.indicators import compute_indicators
+from kobe_assets.study import load_panel
+from kobe_assets.tables import indicators_frame
+from kobe_assets.versions import DEPENDS
+from kobe_resources.settings import Settings
+
+
+@dg.asset(
+    deps=DEPENDS["indicators"],
+    group_name="research",
+    kinds={"duckdb", "numba"},
+    owners=["team:kobe"],
+    metadata={"dagster/column_schema": table_schema("indicators"), "dagster/table_name": "kobe.main.indicators"},
+)
+def indicators(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Indicators on split-adjusted bars, of every symbol with bars, selected or not: a position may outlive its selection."""
+    warehouse = store.open()
+    panel = load_panel(warehouse)
+    frame = indicators_frame(panel, compute_indicators(panel))
+    return publish(
+        context,
+        warehouse,
+        settings,
+        {"indicators": frame},
+        {
+            "dagster/row_count": len(frame),
+            "symbols": len(panel.symbols),
+            "bars with rsi2": int(np.isfinite(frame["rsi2"]).sum()),
+            "bars with sma200": int(np.isfinite(frame["sma200"]).sum()),
+            "latest": preview(frame.sort_values("session", kind="stable").tail(8)),
+        },
+    )

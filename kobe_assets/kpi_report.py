@@ -1,0 +1,63 @@
+"""kpi_report: the figures of the chained out-of-sample curves, how much of them is luck, and the page."""
+
+import datetime as dt
+from dataclasses import asdict
+
+import dagster as dg
+
+from kobe_assets.columns import table_schema
+from kobe_assets.kpis import compute_evidence, compute_kpis
+from kobe_assets.publishing import Store, publish
+from kobe_assets.report.inputs import evidence_frame, read_inputs
+from kobe_assets.report.page import build_report, write_report
+from kobe_assets.report.verdict import kpi_markdown, verdict_rows
+from kobe_assets.study import load_market
+from kobe_assets.versions import DEPENDS, Version, recorded_versions
+from kobe_resources.settings import Settings, kobe_home
+from kobe_resources.warehouse import Warehouse, insert
+
+REPORT_SERVER = "http://127.0.0.1:3001/"
+"""Where `kobe ui` serves the reports."""
+
+
+@dg.asset(
+    deps=DEPENDS["kpi_report"],
+    group_name="evidence",
+    kinds={"duckdb", "plotly"},
+    owners=["team:kobe"],
+    metadata={"dagster/column_schema": table_schema("kpis"), "dagster/table_name": "kobe.main.kpis"},
+)
+def kpi_report(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Does it make money after costs, is it luck, can it be traded: figures for each strategy and mode, and one HTML page."""
+    warehouse = store.open()
+    market = load_market(warehouse, settings)
+    evidence = compute_evidence(warehouse, market, settings)
+    kpis, reasons = compute_kpis(warehouse, market, settings, evidence)
+    result = publish(
+        context,
+        warehouse,
+        settings,
+        {"kpis": kpis, "kpi_reasons": reasons, "evidence": evidence_frame(evidence)},
+        {},
+        versioned=("kpis", "kpi_reasons"),
+    )
+    inputs = read_inputs(warehouse, settings, {f"data: {name}": v.data_version for name, v in _versions(warehouse).items()})
+    path = write_report(build_report(inputs, dt.datetime.now(dt.UTC)), kobe_home() / "reports")
+    verdict = {("report", ""): {"verdict": [asdict(row) for row in verdict_rows(inputs)]}}
+    with warehouse.transaction() as connection:
+        insert(connection, "evidence", evidence_frame(verdict))
+    sharpes = kpis[(kpis["figure"] == "sharpe") & kpis["value"].notna()]
+    return result._replace(
+        metadata={
+            "dagster/row_count": len(kpis),
+            "verdict": dg.MetadataValue.md(kpi_markdown(inputs)),
+            "report": dg.MetadataValue.url(REPORT_SERVER + path.name),
+            "file": dg.MetadataValue.path(str(path)),
+            **{f"sharpe {s} {m}": float(v) for s, m, v in sharpes[["strategy", "mode", "value"]].to_numpy()},
+        }
+    )
+
+
+def _versions(warehouse: Warehouse) -> dict[str, Version]:
+    with warehouse.connect() as connection:
+        return recorded_versions(connection)

@@ -1,0 +1,100 @@
+"""A proof by trial that a computation reads no future: take the future away, or replace it with noise, and compare the past.
+
+A value that changes when only later bars change was read from them. What a check of this kind cannot see is a leak that
+needs no bars, such as a universe of today's survivors; the report says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kobe_assets.research.panel import (
+    ROW_CLOSE,
+    ROW_FACTOR,
+    ROW_HIGH,
+    ROW_LOW,
+    ROW_OPEN,
+    Bools,
+    Floats,
+    Ints,
+    Panel,
+    build_panel,
+)
+
+TOLERANCE = 1e-9
+
+Compute = Callable[[Panel], Floats]
+"""(bars, k) values of a panel; row i belongs to bar i and may depend on bars up to it."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A past value that changed with the future: which cut, how it was changed, and the first bar that differs."""
+
+    cut: str
+    change: str
+    symbol: str
+    session: str
+    column: int
+
+
+def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int], seed: int = 7) -> Leak | None:
+    """Compare `compute` on the whole panel with truncated and scrambled futures after each cut (session index)."""
+    whole = compute(panel)
+    for cut in cuts:
+        past = panel.session <= cut
+        for change, other in (("truncated", truncate(panel, cut)), ("noise", scramble(panel, cut, seed + cut))):
+            theirs = compute(other)
+            theirs = theirs if change == "truncated" else theirs[past]
+            differs = ~np.isclose(whole[past], theirs, rtol=TOLERANCE, atol=0.0, equal_nan=True)
+            if differs.any():
+                row, column = (int(k) for k in np.argwhere(differs)[0])
+                bar = int(np.flatnonzero(past)[row])
+                return Leak(
+                    str(panel.sessions[cut]),
+                    change,
+                    panel.symbols[panel.symbol[bar]],
+                    str(panel.sessions[panel.session[bar]]),
+                    column,
+                )
+    return None
+
+
+def truncate(panel: Panel, cut: int) -> Panel:
+    """The panel as if no session after `cut` had happened; symbols that had not begun are gone."""
+    kept = panel.session <= cut
+    present = np.unique(panel.symbol[kept])
+    place = np.full(len(panel.symbols), -1, np.int64)
+    place[present] = np.arange(len(present))
+    return _panel_of(panel, kept, tuple(panel.symbols[k] for k in present), place, panel.rows[kept], panel.volume[kept], cut)
+
+
+def scramble(panel: Panel, cut: int, seed: int) -> Panel:
+    """The panel with every bar after `cut` replaced by noise of the same shape."""
+    rng = np.random.default_rng(seed)
+    rows, volume = panel.rows.copy(), panel.volume.copy()
+    future = np.flatnonzero(panel.session > cut)
+    for column in (ROW_OPEN, ROW_CLOSE):
+        rows[future, column] *= np.exp(rng.normal(0.0, 0.3, len(future)))
+    spread = np.exp(np.abs(rng.normal(0.0, 0.1, (2, len(future)))))
+    rows[future, ROW_HIGH] = np.maximum(rows[future, ROW_OPEN], rows[future, ROW_CLOSE]) * spread[0]
+    rows[future, ROW_LOW] = np.minimum(rows[future, ROW_OPEN], rows[future, ROW_CLOSE]) / spread[1]
+    volume[future] *= np.exp(rng.normal(0.0, 1.0, len(future)))
+    kept = np.ones(panel.bars, np.bool_)
+    return _panel_of(panel, kept, panel.symbols, np.arange(len(panel.symbols)), rows, volume, len(panel.sessions) - 1)
+
+
+def _panel_of(
+    panel: Panel, kept: Bools, symbols: tuple[str, ...], place: Ints, rows: Floats, volume: Floats, cut: int
+) -> Panel:
+    columns = {"open": ROW_OPEN, "high": ROW_HIGH, "low": ROW_LOW, "close": ROW_CLOSE, "factor": ROW_FACTOR}
+    return build_panel(
+        symbols,
+        panel.sessions[: cut + 1],
+        place[panel.symbol[kept]].astype(np.int64),
+        panel.session[kept].astype(np.int64),
+        {**{name: rows[:, column] for name, column in columns.items()}, "volume": volume},
+    )

@@ -1,0 +1,159 @@
+"""How far a walk-forward result bends: costs, lag, hindsight, and every parameter set over the whole span.
+
+A `Plan` holds what traded each fold, so that the same decisions can be simulated again under other assumptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kobe_assets.research.figures import daily_returns, sharpe
+from kobe_assets.research.panel import Floats
+from kobe_assets.research.parallel import CORES
+from kobe_assets.research.signals import Readable
+from kobe_assets.research.simulation import Costs, simulate
+from kobe_assets.research.strategies import Params, Strategy
+from kobe_assets.research.walk_forward import Fold, Market, make_feeds
+
+COST_STEPS_BPS = (0.0, 5.0, 10.0, 20.0, 40.0)
+BREAK_EVEN_LIMIT_BPS = 500.0
+BREAK_EVEN_PRECISION_BPS = 0.05
+MOST_SEARCH_STEPS = 12
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What traded: one parameter set a fold, of one strategy."""
+
+    strategy: Strategy
+    folds: tuple[Fold, ...]
+    params: tuple[Params, ...]
+
+
+def out_of_sample(market: Market, plan: Plan, readable: Readable | None = None) -> tuple[Floats, float]:
+    """The chained daily returns of the test windows, and the sum of their profits in dollars."""
+    windows = [(fold.test_start, fold.test_end) for fold in plan.folds]
+    return _simulate_windows(market, plan, windows, readable)
+
+
+def in_training(market: Market, plan: Plan, readable: Readable | None = None) -> Floats:
+    """The daily returns of the train windows, one after the other, at the parameters that then traded."""
+    windows = [(fold.train_start, fold.train_end) for fold in plan.folds]
+    return _simulate_windows(market, plan, windows, readable)[0]
+
+
+def at_slippage(market: Market, bps: float) -> Market:
+    """The same market with another cost of a fill (basis points)."""
+    return replace(market, costs=Costs(market.costs.initial_cash, bps / 10_000.0))
+
+
+def cost_sensitivity(market: Market, plan: Plan, readable: Readable) -> list[dict[str, float | None]]:
+    """Out-of-sample Sharpe ratio and profit at every step of cost, the same decisions throughout."""
+    rows = []
+    for bps in COST_STEPS_BPS:
+        returns, profit = out_of_sample(at_slippage(market, bps), plan, readable)
+        rows.append({"bps": bps, "sharpe": _known(sharpe(returns)), "net_pnl": profit})
+    return rows
+
+
+def break_even_bps(market: Market, plan: Plan, readable: Readable, steps: Sequence[Mapping[str, float | None]]) -> float | None:
+    """The slippage (bps) at which the out-of-sample Sharpe ratio is 0, to 0.05 bps; negative where costs would have to pay.
+
+    None where there is no Sharpe ratio, or none of zero between -500 and 500 bps. Uses the measured `steps` to bracket.
+    """
+    points = [(float(step["bps"] or 0.0), step["sharpe"]) for step in steps]
+    known = [(bps, value) for bps, value in points if value is not None]
+    if not known:
+        return None
+
+    def value_at(bps: float) -> float:
+        return sharpe(out_of_sample(at_slippage(market, bps), plan, readable)[0])
+
+    low = max((p for p in known if p[1] >= 0), default=None)
+    high = min((p for p in known if p[1] < 0), default=None)
+    step = 40.0
+    while low is None and high is not None and high[0] - step >= -BREAK_EVEN_LIMIT_BPS:
+        low, step = (high[0] - step, value_at(high[0] - step)), step * 2
+        if low[1] < 0:
+            low, high = None, low
+    while high is None and low is not None and low[0] + step <= BREAK_EVEN_LIMIT_BPS:
+        high, step = (low[0] + step, value_at(low[0] + step)), step * 2
+        if high[1] >= 0:
+            low, high = high, None
+    if low is None or high is None or np.isnan(low[1]) or np.isnan(high[1]):
+        return None
+    return _root(low, high, value_at)
+
+
+def _root(low: tuple[float, float], high: tuple[float, float], value_at: Callable[[float], float]) -> float:
+    """Where a nearly straight, falling line crosses zero: secant steps kept inside the bracket."""
+    for _ in range(MOST_SEARCH_STEPS):
+        if high[0] - low[0] <= BREAK_EVEN_PRECISION_BPS:
+            break
+        share = low[1] / (low[1] - high[1])
+        middle = low[0] + min(max(share, 0.02), 0.98) * (high[0] - low[0])
+        value = value_at(middle)
+        if abs(value) < 1e-4:
+            return middle
+        low, high = ((middle, value), high) if value >= 0 else (low, (middle, value))
+    return low[0] + (high[0] - low[0]) * low[1] / (low[1] - high[1])
+
+
+def whole_span(market: Market, strategy: Strategy, sets: Sequence[Params], first: int, last: int, readable: Readable) -> Floats:
+    """(sessions, sets) daily returns of every parameter set over the sessions `first`..`last`, flat at the start."""
+    feeds = make_feeds(market, readable, strategy, sets).trial
+    returns = np.empty((last - first + 1, len(sets)))
+
+    def one(k: int) -> None:
+        params = sets[k]
+        outcome = simulate(feeds[k], first, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits)
+        returns[:, k] = daily_returns(outcome.equity, market.costs.initial_cash)
+
+    with ThreadPoolExecutor(CORES) as pool:
+        list(pool.map(one, range(len(sets))))
+    return returns
+
+
+def equal_weight_growth(market: Market, first: int, last: int, symbols: Sequence[int]) -> Floats:
+    """(sessions) growth of $1 held in equal parts of `symbols`, re-weighted every session, no costs.
+
+    A symbol counts on the sessions where it and its previous session both have a bar.
+    """
+    panel = market.panel
+    growth, level = np.empty(last - first + 1), 1.0
+    columns = np.asarray(symbols, dtype=np.int64)
+    for d in range(first, last + 1):
+        if d > 0 and len(columns):
+            now, before = panel.bar_at[d, columns], panel.bar_at[d - 1, columns]
+            both = (now >= 0) & (before >= 0)
+            if both.any():
+                level *= float(np.mean(panel.close[now[both]] / panel.close[before[both]]))
+        growth[d - first] = level
+    return growth
+
+
+def _simulate_windows(
+    market: Market, plan: Plan, windows: Sequence[tuple[int, int]], readable: Readable | None
+) -> tuple[Floats, float]:
+    distinct = list({tuple(sorted(params.items())): params for params in plan.params}.items())
+    feeds = make_feeds(market, readable or market.readable(), plan.strategy, [params for _, params in distinct]).trial
+    place = {key: k for k, (key, _) in enumerate(distinct)}
+
+    def one(index: int) -> tuple[Floats, float]:
+        params, (first, last) = plan.params[index], windows[index]
+        feed = feeds[place[tuple(sorted(params.items()))]]
+        outcome = simulate(feed, first, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits)
+        cash = market.costs.initial_cash
+        return daily_returns(outcome.equity, cash), float(outcome.equity[-1] - cash)
+
+    with ThreadPoolExecutor(CORES) as pool:
+        found = list(pool.map(one, range(len(windows))))
+    return np.concatenate([returns for returns, _ in found]), sum(profit for _, profit in found)
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value

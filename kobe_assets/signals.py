@@ -1,0 +1,57 @@
+"""signals: what each strategy wants after the close of every session, at the canonical parameters."""
+
+import dagster as dg
+import pandas as pd
+
+from kobe_assets.columns import table_schema
+from kobe_assets.publishing import Store, preview, publish
+from kobe_assets.research.signals import find_candidates
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.research.walk_forward import Market
+from kobe_assets.study import canonical_params, load_market
+from kobe_assets.tables import signals_frame
+from kobe_assets.versions import DEPENDS
+from kobe_resources.settings import Settings
+
+
+@dg.asset(
+    deps=DEPENDS["signals"],
+    group_name="research",
+    kinds={"duckdb", "numba"},
+    owners=["team:kobe"],
+    metadata={"dagster/column_schema": table_schema("signals"), "dagster/table_name": "kobe.main.signals"},
+)
+def signals(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Long and short signals of every strategy, strongest first within a session; selected symbols only, none in quarantine."""
+    warehouse = store.open()
+    market = load_market(warehouse, settings)
+    frame = signals_of(market, settings)
+    last = market.panel.sessions[-1]
+    latest = frame[frame["session"] == last]
+    return publish(
+        context,
+        warehouse,
+        settings,
+        {"signals": frame},
+        {
+            "dagster/row_count": len(frame),
+            "session": str(last),
+            "signals of the latest session": len(latest),
+            **{
+                f"{name} {side}": int(((frame["strategy"] == name) & (frame["side"] == side)).sum())
+                for name in STRATEGIES
+                for side in ("long", "short")
+            },
+            "latest": preview(latest),
+        },
+    )
+
+
+def signals_of(market: Market, settings: Settings) -> pd.DataFrame:
+    """The signals table of a market at the canonical parameters."""
+    readable = market.readable()
+    frames = []
+    for strategy in STRATEGIES.values():
+        params = canonical_params(settings, strategy)
+        frames.append(signals_frame(market, strategy, find_candidates(market.panel, readable, strategy, params), params))
+    return pd.concat(frames, ignore_index=True).sort_values(["session", "strategy"], kind="stable", ignore_index=True)

@@ -1,0 +1,164 @@
+"""From settings and stored tables to what the research takes: the panel, the market, parameters, limits and grids."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kobe_assets.research.indicators import Indicators
+from kobe_assets.research.panel import Bools, Floats, Panel, build_panel
+from kobe_assets.research.signals import quarantined
+from kobe_assets.research.simulation import Costs
+from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.walk_forward import Fold, Market, grid_sets, make_folds
+from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.policy_gate import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kobe_resources.settings import Settings
+    from kobe_resources.warehouse import Warehouse
+
+
+class NoBars(KobeError):
+    """There is nothing to compute on."""
+
+
+@cache
+def sql(name: str) -> str:
+    """The text of a .sql file of this package."""
+    return (files("kobe_assets") / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def load_panel(warehouse: Warehouse) -> Panel:
+    """The panel of all stored bars. Raises NoBars on an empty store, and KobeError on a repeated bar."""
+    with warehouse.connect() as connection:
+        symbols = tuple(r[0] for r in connection.execute("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol").fetchall())
+        sessions = connection.execute("SELECT DISTINCT session FROM daily_bars ORDER BY session").fetchnumpy()["session"]
+        columns = connection.execute(sql("panel_bars")).fetchnumpy()
+    if not symbols:
+        raise NoBars("the warehouse holds no bars", "run `kobe report`, or `kobe bars refresh`")
+    names = ("open", "high", "low", "close", "volume", "factor")
+    try:
+        return build_panel(
+            symbols,
+            sessions.astype("datetime64[D]"),
+            columns["symbol"],
+            columns["session"],
+            {name: _floats(columns[name]) for name in names},
+        )
+    except ValueError as error:
+        raise KobeError(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
+
+
+def load_indicators(warehouse: Warehouse, panel: Panel) -> Indicators:
+    """The stored indicators in the panel's order. Raises KobeError when they are not those of these bars."""
+    columns = warehouse.arrays(sql("panel_indicators"))
+    if len(columns["symbol"]) != panel.bars:
+        raise KobeError(
+            f"the indicators table has {len(columns['symbol'])} rows for {panel.bars} bars",
+            "run `kobe materialize indicators`",
+        )
+    place = panel.bar_at[columns["session"], columns["symbol"]]
+    found = {}
+    for name in ("rsi2", "sma200", "atr14", "ibs"):
+        found[name] = np.empty(panel.bars)
+        found[name][place] = _floats(columns[name])
+    return Indicators(**found)
+
+
+def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = None) -> Market:
+    """What the simulations of these settings read."""
+    panel = panel or load_panel(warehouse)
+    return Market(
+        panel=panel,
+        indicators=load_indicators(warehouse, panel),
+        tradable=tradable_bars(warehouse, settings, panel),
+        lag=settings.strategy.indicator_lag_bars,
+        min_price=settings.strategy.min_price,
+        costs=costs_of(settings),
+        limits=limits_of(settings),
+    )
+
+
+def tradable_bars(warehouse: Warehouse, settings: Settings, panel: Panel) -> Bools:
+    """(bars) true where the symbol is in the universe and not quarantined, or released from quarantine by a person."""
+    place = {symbol: index for index, symbol in enumerate(panel.symbols)}
+    held = quarantined(panel)
+    for symbol in settings.universe.release:
+        if symbol in place:
+            held[panel.start[place[symbol]] : panel.start[place[symbol] + 1]] = False
+    member = np.zeros(panel.bars, np.bool_)
+    if settings.universe.membership == "static":
+        for (symbol,) in warehouse.rows("SELECT symbol FROM universe WHERE selected"):
+            if symbol in place:
+                member[panel.start[place[symbol]] : panel.start[place[symbol] + 1]] = True
+    else:
+        days = panel.sessions[panel.session]
+        for symbol, since, until in warehouse.rows('SELECT symbol, "from", "to" FROM universe_membership'):
+            if symbol in place:
+                span = slice(panel.start[place[symbol]], panel.start[place[symbol] + 1])
+                end = np.datetime64(until) if until else panel.sessions[-1]
+                member[span] |= (days[span] >= np.datetime64(since)) & (days[span] <= end)
+    return member & ~held
+
+
+def canonical_params(settings: Settings, strategy: Strategy) -> dict[str, float]:
+    """The strategy's canonical parameters: what it reads of [strategy], its own, and the exits all share."""
+    shared = settings.strategy.model_dump()
+    return {
+        name: float(strategy.parameters[name] if name in strategy.parameters else shared[name])
+        for name in strategy.parameter_names()
+    }
+
+
+def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[float]] | None:
+    """The grid that the settings give the strategy; None: its own. Raises UsageError where the grid makes no sense."""
+    unknown = set(settings.walk_forward.grid) - set(STRATEGIES)
+    if unknown:
+        raise UsageError(f"[walk_forward.grid.{min(unknown)}] names no strategy", f"there are {', '.join(STRATEGIES)}")
+    grid = settings.walk_forward.grid.get(strategy.name)
+    try:
+        grid_sets(strategy, canonical_params(settings, strategy), grid)
+    except ValueError as error:
+        raise UsageError(str(error), f"mend [walk_forward.grid.{strategy.name}]") from None
+    return grid
+
+
+def folds_of(settings: Settings, panel: Panel) -> tuple[Fold, ...]:
+    """The folds over the panel's sessions. Raises KobeError when there are too few sessions for one."""
+    wf = settings.walk_forward
+    try:
+        return make_folds(len(panel.sessions), wf.warmup, wf.train, wf.test, wf.anchored)
+    except ValueError as error:
+        raise KobeError(f"no fold fits: {error}", "load more sessions, or shorten [walk_forward]") from None
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The policy gate's limits."""
+    policy, simulation = settings.policy, settings.simulation
+    return Limits(
+        order_notional=simulation.order_notional,
+        whole_shares=simulation.whole_shares,
+        limit_offset_bps=settings.trading.limit_offset_bps,
+        max_notional_per_order=policy.max_notional_per_order,
+        max_daily_notional=policy.max_daily_notional,
+        min_price=policy.min_price,
+        max_price=policy.max_price,
+        allow_shorts=policy.allow_shorts,
+    )
+
+
+def costs_of(settings: Settings) -> Costs:
+    """What a fill costs and a portfolio starts with."""
+    return Costs(settings.simulation.initial_cash, settings.simulation.slippage_bps / 10_000)
+
+
+def _floats(column: Any) -> Floats:
+    if isinstance(column, np.ma.MaskedArray):
+        column = column.filled(np.nan)
+    return np.asarray(column, dtype=np.float64)

@@ -1,0 +1,165 @@
+"""Research results as the frames that the warehouse stores; column names are those of warehouse/schema."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kobe_assets.research import simulation as sim
+from kobe_assets.research.figures import all_figures, daily_returns
+from kobe_assets.research.signals import LONG, Candidates
+from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, FoldResult, Study
+from kobe_resources.settings import canonical_json
+
+if TYPE_CHECKING:
+    from kobe_assets.research.indicators import Indicators
+    from kobe_assets.research.panel import Panel
+    from kobe_assets.research.strategies import Params, Strategy
+    from kobe_assets.research.walk_forward import Market
+
+INDICATOR_COLUMNS = ("rsi2", "sma200", "atr14", "ibs")
+
+
+def indicators_frame(panel: Panel, indicators: Indicators) -> pd.DataFrame:
+    """One row a bar."""
+    return pd.DataFrame(
+        {
+            "symbol": names_of(panel, panel.symbol),
+            "session": panel.sessions[panel.session].astype("datetime64[s]"),
+            **{name: getattr(indicators, name) for name in INDICATOR_COLUMNS},
+        }
+    )
+
+
+def signals_frame(market: Market, strategy: Strategy, candidates: Candidates, params: Params) -> pd.DataFrame:
+    """One row a signal, in trading order; indicator values as read, `lag` bars late."""
+    panel, bar = market.panel, candidates.bar
+    read = bar - market.lag
+    close = panel.close[bar]
+    values = {name: getattr(market.indicators, name)[read] for name in INDICATOR_COLUMNS}
+    return pd.DataFrame(
+        {
+            "session": panel.sessions[panel.session[bar]].astype("datetime64[s]"),
+            "symbol": names_of(panel, panel.symbol[bar]),
+            "strategy": strategy.name,
+            "side": np.where(candidates.side == LONG, "long", "short"),
+            "score": candidates.score,
+            "close": close,
+            "raw_close": close / panel.rows[bar, sim.ROW_FACTOR],
+            "stop_distance": params["atr_stop"] * values["atr14"],
+            **values,
+        }
+    )
+
+
+def folds_frame(study: Study, panel: Panel, initial_cash: float) -> pd.DataFrame:
+    """One row a fold and mode, with every figure of its test window."""
+    rows = []
+    for mode, results in ((CANONICAL, study.canonical), (OPTIMIZED, study.optimized)):
+        for result in results:
+            fold, outcome = result.fold, result.outcome
+            days = panel.sessions[[fold.train_start, fold.train_end, fold.test_start, fold.test_end]].tolist()
+            rows.append(
+                {
+                    "strategy": study.strategy.name,
+                    "mode": mode,
+                    "fold": fold.number,
+                    **dict(zip(("train_start", "train_end", "test_start", "test_end"), days, strict=True)),
+                    "params": canonical_json(result.params),
+                    "train_sharpe": result.train_sharpe,
+                    "refused": canonical_json(outcome.refusals()),
+                    **all_figures(outcome.equity, outcome.exposure, outcome.numbers[:, sim.PNL], initial_cash),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def trades_frame(strategy: Strategy, mode: str, results: tuple[FoldResult, ...], panel: Panel) -> pd.DataFrame:
+    """One row a trade of every fold."""
+    frames = [outcome_trades(strategy, result.outcome, panel) for result in results]
+    for frame, result in zip(frames, results, strict=True):
+        frame.insert(0, "strategy", strategy.name)
+        frame.insert(1, "mode", mode)
+        frame.insert(2, "fold", np.int32(result.fold.number))
+    return pd.concat(frames, ignore_index=True)
+
+
+def outcome_trades(strategy: Strategy, outcome: sim.Outcome, panel: Panel) -> pd.DataFrame:
+    """One row a trade of one simulation, in order of exit; adjusted prices, `qty` shares as traded at the entry."""
+    place, number = outcome.places, outcome.numbers
+    reasons = np.array([strategy.leave_reason if name == "leave" else name for name in sim.EXIT_REASONS], dtype=object)
+
+    def session(column: int) -> np.ndarray:
+        return panel.sessions[place[:, column]].astype("datetime64[s]")
+
+    return pd.DataFrame(
+        {
+            "symbol": names_of(panel, place[:, sim.T_SYMBOL]),
+            "side": np.where(place[:, sim.T_SIDE] == LONG, "long", "short"),
+            "signal_session": session(sim.T_SIGNAL),
+            "entry_session": session(sim.T_ENTRY),
+            "entry_price": number[:, sim.ENTRY_PRICE],
+            "exit_session": session(sim.T_EXIT),
+            "exit_price": number[:, sim.EXIT_PRICE],
+            "exit_reason": reasons[place[:, sim.T_REASON]],
+            "shares": number[:, sim.SHARES],
+            "qty": number[:, sim.QTY],
+            "pnl": number[:, sim.PNL],
+            "bars_held": place[:, sim.T_HELD].astype(np.int32),
+            "mae": number[:, sim.MAE],
+            "mfe": number[:, sim.MFE],
+        }
+    )
+
+
+def equity_frame(
+    strategy: Strategy, mode: str, results: tuple[FoldResult, ...], panel: Panel, initial_cash: float
+) -> pd.DataFrame:
+    """One row a session of every fold's test window."""
+    frames = [
+        pd.DataFrame(
+            {
+                "strategy": strategy.name,
+                "mode": mode,
+                "fold": np.int32(result.fold.number),
+                "session": panel.sessions[result.fold.test_start : result.fold.test_end + 1].astype("datetime64[s]"),
+                "equity": result.outcome.equity,
+                "daily_return": daily_returns(result.outcome.equity, initial_cash),
+            }
+        )
+        for result in results
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def trials_frame(study: Study, config_pin: str, data_version: str, now: dt.datetime) -> pd.DataFrame:
+    """One row a parameter set and fold; `trial` counts from 1 in the order of the grid."""
+    folds, sets = study.trials.shape
+    params = [canonical_json(chosen) for chosen in study.sets]
+    return pd.DataFrame(
+        {
+            "strategy": study.strategy.name,
+            "fold": np.repeat([fold.number for fold in study.folds], sets).astype(np.int32),
+            "trial": np.tile(np.arange(1, sets + 1, dtype=np.int32), folds),
+            "params": params * folds,
+            "train_sharpe": study.trials.ravel(),
+            "config_pin": config_pin,
+            "data_version": data_version,
+            "recorded_at": now,
+        }
+    )
+
+
+def names_of(panel: Panel, places: np.ndarray) -> pd.Categorical:
+    """Symbol names by place, without a Python string a row."""
+    return pd.Categorical.from_codes(places.astype(np.int32), categories=list(panel.symbols))
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """A JSON column's value."""
+    value: dict[str, Any] = json.loads(text)
+    return value

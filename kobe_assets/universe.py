@@ -1,0 +1,39 @@
+"""universe: the evidence of every candidate, and which of them may trade."""
+
+import dagster as dg
+
+from kobe_assets.columns import table_schema
+from kobe_assets.evidence import build_universe
+from kobe_assets.membership import build_membership
+from kobe_assets.publishing import Store, preview, publish
+from kobe_assets.versions import DEPENDS
+from kobe_resources.settings import Settings
+
+
+@dg.asset(
+    deps=DEPENDS["universe"],
+    group_name="market_data",
+    kinds={"duckdb", "python"},
+    owners=["team:kobe"],
+    metadata={"dagster/column_schema": table_schema("universe"), "dagster/table_name": "kobe.main.universe"},
+)
+def universe(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Every candidate with its evidence (history, dollar volume, options); the selected ones, or the reason why not."""
+    warehouse = store.open()
+    candidates = build_universe(warehouse, settings)
+    selected = candidates[candidates["selected"]]
+    tables = {"universe": candidates, "universe_membership": build_membership(warehouse, settings)}
+    return publish(
+        context,
+        warehouse,
+        settings,
+        tables,
+        {
+            "dagster/row_count": len(candidates),
+            "selected": len(selected),
+            "rejected": len(candidates) - len(selected),
+            "shortest history of the selected (years)": float(selected["years"].min()) if len(selected) else 0.0,
+            "median dollar volume of the selected": float(selected["adv_usd"].median()) if len(selected) else 0.0,
+            "candidates": preview(candidates),
+        },
+    )

@@ -1,0 +1,83 @@
+"""wf_folds: every strategy on every fold, at fixed parameters and at the best in training."""
+
+import datetime as dt
+
+import dagster as dg
+import duckdb
+import pandas as pd
+
+from kobe_assets.columns import table_schema
+from kobe_assets.publishing import Store, preview, publish
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Market, Study, walk_forward
+from kobe_assets.study import canonical_params, folds_of, grid_of, load_market
+from kobe_assets.tables import equity_frame, folds_frame, trades_frame, trials_frame
+from kobe_assets.versions import DEPENDS
+from kobe_resources.settings import Settings, research_pin
+from kobe_resources.warehouse import content_version, insert
+
+
+@dg.asset(
+    deps=DEPENDS["wf_folds"],
+    group_name="evidence",
+    kinds={"duckdb", "numba"},
+    owners=["team:kobe"],
+    metadata={"dagster/column_schema": table_schema("wf_folds"), "dagster/table_name": "kobe.main.wf_folds"},
+)
+def wf_folds(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Walk-forward folds: train, choose, and trade sessions that no choice has seen; trades, equity and every trial kept."""
+    warehouse = store.open()
+    market = load_market(warehouse, settings)
+    studies = run_studies(market, settings)
+    tables = study_tables(studies, market, settings)
+    folds = tables["wf_folds"]
+
+    def keep_trials(connection: duckdb.DuckDBPyConnection) -> None:
+        version = content_version(connection, "daily_bars", "splits")
+        now = dt.datetime.now(dt.UTC)
+        for study in studies:
+            insert(connection, "wf_trials", trials_frame(study, research_pin(settings), version, now))
+
+    return publish(
+        context,
+        warehouse,
+        settings,
+        tables,
+        {
+            "dagster/row_count": len(folds),
+            "folds": int(folds["fold"].max()),
+            "trades": len(tables["wf_trades"]),
+            "trials": sum(study.trials.size for study in studies),
+            **{
+                f"{strategy} {mode} net_pnl": float(part["net_pnl"].sum())
+                for (strategy, mode), part in folds.groupby(["strategy", "mode"])
+            },
+            "latest folds": preview(folds[folds["fold"] == folds["fold"].max()]),
+        },
+        also=keep_trials,
+    )
+
+
+def run_studies(market: Market, settings: Settings) -> list[Study]:
+    """Every strategy over all folds of the settings."""
+    folds = folds_of(settings, market.panel)
+    readable = market.readable()
+    return [
+        walk_forward(market, strategy, canonical_params(settings, strategy), folds, grid_of(settings, strategy), readable)
+        for strategy in STRATEGIES.values()
+    ]
+
+
+def study_tables(studies: list[Study], market: Market, settings: Settings) -> dict[str, pd.DataFrame]:
+    """The tables wf_folds, wf_trades and wf_equity."""
+    cash, panel = settings.simulation.initial_cash, market.panel
+    parts = [
+        (study.strategy, mode, results)
+        for study in studies
+        for mode, results in ((CANONICAL, study.canonical), (OPTIMIZED, study.optimized))
+    ]
+    return {
+        "wf_folds": pd.concat([folds_frame(study, panel, cash) for study in studies], ignore_index=True),
+        "wf_trades": pd.concat([trades_frame(s, mode, results, panel) for s, mode, results in parts], ignore_index=True),
+        "wf_equity": pd.concat([equity_frame(s, mode, r, panel, cash) for s, mode, r in parts], ignore_index=True),
+    }

@@ -1,0 +1,52 @@
+"""The console script `kobe`: commands by area, one line on stderr for whatever goes wrong, exit codes 0, 1 and 2."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+
+import typer
+from rich.console import Console
+
+from kobe_resources.errors import KobeError
+
+AREAS = ("research", "bars", "universe", "sweep", "trading", "ops", "config")
+
+app = typer.Typer(
+    name="kobe",
+    help="Raw daily bars in, honest walk-forward evidence out, and a trading job that can prove what it did.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for area in AREAS:
+    if importlib.util.find_spec(f"kobe_jobs.commands.{area}"):
+        importlib.import_module(f"kobe_jobs.commands.{area}").register(app)
+
+
+def main() -> None:
+    """Run a command; an error that Kobe knows ends in one line that names the mend, never in a traceback."""
+    try:
+        app(standalone_mode=False)
+    except KobeError as error:
+        _end(str(error), error.exit_code)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        _end("stopped; what was finished is kept, run the same command again to go on", 130)
+    except Exception as error:
+        if type(error).__module__.startswith("click"):
+            _end(f"{getattr(error, 'message', error)} (see --help)", 2)
+        raise
+
+
+def _end(line: str, code: int) -> None:
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"kobe: {line}")
+    sys.stderr.flush()
+    sys.stdout.flush()
+    # Threads of libraries must not hold back an exit that a person or a scheduler waits for.
+    os._exit(code)

@@ -1,0 +1,171 @@
+"""`kobe report`, `kobe materialize`, `kobe backtest`: the research path from the terminal."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from kobe_resources.errors import UsageError
+from kobe_resources.settings import load_settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def register(app: typer.Typer) -> None:
+    """Add this area's commands."""
+    app.command()(report)
+    app.command()(materialize)
+    app.command()(backtest)
+
+
+def report(
+    open_page: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Compute everything again, also what is up to date.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Bring everything up to the walk-forward report up to date; print the verdict and where the page is.
+
+    Computes only what is stale: a second run computes nothing. Without settings it runs on the embedded sample,
+    five real stocks from 2000 to 2013.
+    """
+    from kobe_jobs.lazy import bring_up_to_date, report_page
+
+    settings = load_settings()
+    screen = Console(stderr=True)
+    page = report_page()
+    with screen.status("looking for what is stale") as status:
+
+        def watch(step: str, what: str, seconds: float) -> None:
+            if what == "start":
+                status.update(f"computing {step}")
+            elif what == "done" and not step.endswith("checks"):
+                screen.print(f"  {step:<12} {seconds:6.2f} s", style="dim", highlight=False)
+
+        computed = bring_up_to_date(settings, force, watch)
+    _print_verdict(as_json, computed, page)
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(page.as_uri())
+
+
+def materialize(
+    selection: Annotated[
+        str, typer.Argument(help='Assets, as Dagster selects them: "signals", "+signals", "group:research", "*".')
+    ],
+) -> None:
+    """Compute the selected assets and their checks now, stale or not."""
+    import dagster as dg
+
+    from kobe_jobs.definitions import build_definitions
+    from kobe_jobs.lazy import run_assets
+
+    settings = load_settings()
+    graph = build_definitions(settings).resolve_asset_graph()
+    try:
+        chosen = dg.AssetSelection.from_string(selection).resolve(graph)
+    except (dg.DagsterError, ValueError) as error:
+        raise UsageError(
+            f"{selection!r} selects nothing ({str(error).splitlines()[0]})", "name an asset, see `kobe ui`"
+        ) from None
+    known = [key.to_user_string() for key in chosen if key in graph.materializable_asset_keys]
+    if not known:
+        raise UsageError(f"{selection!r} selects no asset that can be computed", "name an asset, see `kobe ui`")
+    screen = Console(stderr=True)
+
+    def watch(step: str, what: str, seconds: float) -> None:
+        if what == "done":
+            screen.print(f"  {step:<20} {seconds:6.2f} s", style="dim", highlight=False)
+
+    run_id = run_assets(settings, known, watch=watch)
+    Console().print(f"computed {', '.join(sorted(known))} in run {run_id}", highlight=False, soft_wrap=True)
+
+
+def backtest(
+    strategy: Annotated[str, typer.Option(help="rsi2, ibs or rsi2_ibs.")],
+    start: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="First session of the window.")],
+    end: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="Last session of the window.")],
+    out: Annotated[Path, typer.Option(help="Folder for trade_list.csv, equity_curve.csv and summary.json.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Simulate one strategy over one window at the canonical parameters, on the stored bars.
+
+    Bars, universe and indicators are brought up to date first.
+    """
+    from kobe_jobs.backtest import run_backtest
+    from kobe_jobs.lazy import bring_up_to_date
+
+    settings = load_settings()
+    bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
+    summary = run_backtest(settings, strategy, start.date(), end.date(), out)
+    console = Console()
+    if as_json:
+        console.print_json(json.dumps(summary))
+        return
+    from rich.table import Table
+
+    from kobe_assets.research.figures import FIGURES
+
+    table = Table(title=f"{strategy} from {summary['start']} to {summary['end']}", show_header=False)
+    for name in FIGURES:
+        table.add_row(name, "–" if summary[name] is None else f"{summary[name]:,.4f}")
+    table.add_row("trades", str(summary["trades"]))
+    for reason, count in summary["refused"].items():
+        table.add_row(f"refused: {reason}", str(count))
+    console.print(table)
+    console.print(f"written to {out}", soft_wrap=True, highlight=False)
+
+
+def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
+    from kobe_resources.warehouse import Warehouse
+
+    console = terminal()
+    stored = Warehouse().rows("SELECT CAST(value AS VARCHAR) FROM evidence WHERE strategy = 'report' AND name = 'verdict'")
+    rows = json.loads(stored[0][0]) if stored else []
+    if as_json:
+        result: dict[str, Any] = {"computed": computed, "report": str(page), "verdict": rows}
+        console.print_json(json.dumps(result))
+        return
+    console.print(_verdict_table(rows))
+    console.print("computed " + ", ".join(computed) if computed else "everything was up to date", highlight=False)
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
+def terminal() -> Console:
+    """Standard output; wide enough for a table where it is no terminal but a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, 118))
+
+
+def _verdict_table(rows: list[dict[str, Any]]) -> Table:
+    """Out-of-sample figures and the verdict, one line a strategy and mode."""
+    from rich.table import Table
+
+    def number(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    table = Table(title="Out of sample, after costs", title_justify="left")
+    for name in ("strategy", "mode"):
+        table.add_column(name, no_wrap=True)
+    for name in ("Sharpe", "95 % interval", "CAGR", "max drawdown", "trades", "gates"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for row in rows:
+        table.add_row(
+            row["strategy"],
+            row["mode"],
+            number(row["sharpe"], ".2f"),
+            f"{number(row['sharpe_lo'], '.2f')} to {number(row['sharpe_hi'], '.2f')}",
+            number(row["cagr"], ".1%"),
+            number(row["max_drawdown"], ".1%"),
+            f"{row['trades']:,}",
+            f"{row['gates_passed']}/{row['gates']}",
+            row["verdict"],
+        )
+    return table

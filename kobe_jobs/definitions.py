@@ -1,0 +1,52 @@
+"""The one code location: assets, checks, jobs, schedules, sensors and the resources they stand on."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from kobe_assets.checks import all_checks
+from kobe_assets.daily_bars import daily_bars
+from kobe_assets.indicators import indicators
+from kobe_assets.kpi_report import kpi_report
+from kobe_assets.publishing import Store
+from kobe_assets.signals import signals
+from kobe_assets.universe import universe
+from kobe_assets.versions import code_versions
+from kobe_assets.wf_folds import wf_folds
+from kobe_jobs.research_jobs import research_jobs
+from kobe_resources.market_data import MarketDataError, open_vendor
+from kobe_resources.settings import Secrets, Settings, load_settings
+
+RESEARCH_ASSETS = (daily_bars, universe, indicators, signals, wf_folds, kpi_report)
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """Everything under these settings; a change of them shows as stale assets."""
+    return dg.Definitions(
+        assets=versioned(settings),
+        asset_checks=all_checks(),
+        jobs=research_jobs(),
+        resources={"store": Store(), "settings": dg.ResourceDefinition.hardcoded_resource(settings)},
+        executor=dg.in_process_executor,
+    )
+
+
+def versioned(settings: Settings) -> list[dg.AssetsDefinition]:
+    """The research assets with the code versions of these settings."""
+    versions = code_versions(settings, source_fingerprint(settings))
+
+    def stamp(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(code_version=versions[spec.key.to_user_string()])
+
+    return [asset.map_asset_specs(stamp) for asset in RESEARCH_ASSETS]
+
+
+def source_fingerprint(settings: Settings) -> str:
+    """The state of the vendor's source; a source that cannot be read says so here and fails where it is loaded."""
+    try:
+        return open_vendor(settings, Secrets()).fingerprint()
+    except MarketDataError as error:
+        return f"unreadable: {error}"
+
+
+defs = build_definitions(load_settings())

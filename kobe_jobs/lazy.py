@@ -1,0 +1,121 @@
+"""Lazy materialization: run only what is stale, level by level, so that an unchanged parent leaves its children alone."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kobe_assets.versions import DEPENDS, code_versions, stale_assets
+from kobe_resources.errors import KobeError
+from kobe_resources.market_data import open_vendor
+from kobe_resources.settings import Secrets, Settings, kobe_home
+from kobe_resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+MOST_ROUNDS = 12
+
+Watch = Callable[[str, str, float], None]
+"""Told (asset or check, "start" | "done" | "failed", seconds)."""
+
+
+class ComputationFailed(KobeError):
+    """An asset failed, or a blocking check stopped what stands on it."""
+
+
+def bring_up_to_date(
+    settings: Settings, force: bool = False, watch: Watch = lambda *_: None, targets: Collection[str] = DEPENDS
+) -> list[str]:
+    """Compute what is stale of `targets` (which include all that they depend on); the assets computed, in order.
+
+    A source that cannot be read, a failed asset and a failed blocking check raise, and leave the old tables in place.
+    """
+    warehouse = Warehouse()
+    fingerprint = open_vendor(settings, Secrets()).fingerprint()
+    versions = code_versions(settings, fingerprint)
+    computed: list[str] = []
+    for _ in range(MOST_ROUNDS):
+        with warehouse.connect() as connection:
+            todo = list(DEPENDS) if force else stale_assets(connection, versions, _missing())
+        todo = [asset for asset in todo if asset in targets]
+        if not todo:
+            return computed
+        run_assets(settings, todo, force, watch)
+        computed += todo
+        force = False
+    raise ComputationFailed("assets stay stale however often they are computed", "run `kobe report --force`")
+
+
+def run_assets(settings: Settings, assets: Sequence[str], force: bool = False, watch: Watch = lambda *_: None) -> str:
+    """One Dagster run in this process over `assets` and their checks; its run id. Raises ComputationFailed."""
+    import dagster as dg
+
+    from kobe_assets.daily_bars import FORCE_TAG
+    from kobe_jobs.definitions import build_definitions
+    from kobe_resources.instance import open_instance
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    job = build_definitions(settings).resolve_implicit_global_asset_job_def()
+    run_id = str(uuid.uuid4())
+    with open_instance() as instance:
+        instance.add_event_listener(run_id, _follow(watch))
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(asset) for asset in assets],
+            run_id=run_id,
+            raise_on_error=False,
+            tags={FORCE_TAG: "true"} if force else None,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    if not result.success:
+        raise _failure(result)
+    return run_id
+
+
+def _missing() -> set[str]:
+    """Assets whose result is a file that is gone."""
+    return set() if report_page().is_file() else {"kpi_report"}
+
+
+def report_page() -> Path:
+    """Where the latest report lies."""
+    return kobe_home() / "reports" / "kpi_report.html"
+
+
+def _follow(watch: Watch) -> Callable[[Any], None]:
+    """Turn Dagster's step events into calls of `watch`."""
+    began: dict[str, float] = {}
+
+    def listen(entry: Any) -> None:
+        event = entry.dagster_event if entry.is_dagster_event else None
+        if event is None or event.step_key is None:
+            return
+        if event.is_step_start:
+            began[event.step_key] = time.monotonic()
+            watch(event.step_key, "start", 0.0)
+        elif event.is_step_success or event.is_step_failure:
+            seconds = time.monotonic() - began.get(event.step_key, time.monotonic())
+            watch(event.step_key, "done" if event.is_step_success else "failed", seconds)
+
+    return listen
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> KobeError:
+    """The first cause of a failed run, in one line."""
+    for check in result.get_asset_check_evaluations():
+        if not check.passed and check.blocking:
+            words = check.description or "see its metadata in the UI"
+            return ComputationFailed(f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: {words}")
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            words = error.message.strip().splitlines()[0] if error else "unknown"
+            return ComputationFailed(f"{event.step_key} failed: {words.split(': ', 1)[-1]}")
+    return ComputationFailed("the run failed", "see its log with `kobe ui`")

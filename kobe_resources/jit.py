@@ -44,4 +44,4 @@ def _cache_folder() -> Path | None:
 
 CACHE = _cache_folder()
 if CACHE is not None:
-    config.CACHE_DIR = str(CACHE)
+    vars(config)["CACHE_DIR"] = str(CACHE)

@@ -1,40 +1,47 @@
-"""The Dagster UI with its daemon, and the reports beside it: `dagster dev` as one child, watched and taken down whole.
+"""The Dagster UI with its daemon, and the reports beside it: one code server for both, three children, taken down whole.
 
-`dagster dev` shares one code server between webserver and daemon and ends both when either dies. Everything listens on
-loopback. It trusts the environment for KOBE_HOME and the settings, which its children inherit.
+Everything listens on loopback or on a socket in a private folder. It trusts the environment for KOBE_HOME and the
+settings, which its children inherit.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
-import os
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from kobe_jobs.children import Children
 from kobe_resources.errors import KobeError
-from kobe_resources.instance import dagster_home, open_instance
+from kobe_resources.instance import dagster_home, prepare_storage
 from kobe_resources.report_site import LOOPBACK, listen_on, recorded_port, serving_reports
-from kobe_resources.settings import PROJECT_ROOT
 
+MODULE = "kobe_jobs.definitions"
 DEFAULT_PORT = 3000
 READY_WAIT_S = 120.0
-STOP_WAIT_S = 20.0
-POLL_S = 0.2
+POLL_S = 0.1
 GRAPH_QUERY = """{ workspaceOrError { __typename ... on PythonError { message } ... on Workspace { locationEntries {
-  loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
+  loadStatus locationOrLoadError { __typename ... on PythonError { message errorChain { error { message } } } } } } } }"""
 
 
 class UiFailed(KobeError):
     """The UI did not start, or ended by itself."""
+
+
+class Stop:
+    """How often a signal asked us to stop: once means in good order, twice means at once."""
+
+    asked = 0
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked += 1
 
 
 def run_ui(
@@ -42,47 +49,38 @@ def run_ui(
     report_port: int | None,
     say: Callable[[str], None],
     on_ready: Callable[[str], None] = lambda url: None,
-    target: Sequence[str] = (),
+    module: str = MODULE,
 ) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP, then stop every child. Returns normally when asked to stop.
 
-    say: shows a line to the person. on_ready: called once with the UI's URL. target: what `dagster dev` loads
-    (default: the project's workspace). Raises PortBusy or UiFailed.
+    say: shows a line to the person. on_ready: called once with the UI's URL. module: the code location.
+    Raises PortBusy or UiFailed.
     """
-    with _only_one(), _stop_signals() as stop:
-        reports = listen_on(recorded_port() if report_port is None else report_port, "name another with --report-port")
+    with _only_one(), _stop_signals() as stop, contextlib.ExitStack() as stack:
+        reports = stack.enter_context(
+            listen_on(recorded_port() if report_port is None else report_port, "name another with --report-port")
+        )
         with listen_on(DEFAULT_PORT if port is None else port, "name another with --port") as probe:
             ui_port = probe.getsockname()[1]
-        with open_instance():
-            pass
-        with _dagster(ui_port, target or _workspace()) as child, serving_reports(reports) as reports_url:
-            url = f"http://{LOOPBACK}:{ui_port}"
-            problem = _wait_until_ready(url, child, stop)
-            if stop.asked:
-                return
+        prepare_storage()
+        url = f"http://{LOOPBACK}:{ui_port}"
+        children = stack.enter_context(_dagster(module, ui_port, stop))
+        problem = _wait_for(lambda: _ask_for_graph(url), children, stop)
+        reports_url = stack.enter_context(serving_reports(reports))
+        if not stop.asked:
             if problem:
                 say(f"the graph does not load: {problem}")
             say(f"Kobe UI {url} · reports {reports_url} · Ctrl-C stops both")
             on_ready(url)
-            while not stop.asked:
-                if child.poll() is not None:
-                    raise UiFailed(f"the Dagster UI ended by itself (exit {child.returncode})", "see the lines above")
-                time.sleep(POLL_S)
-
-
-class _Stop:
-    """Set by a signal."""
-
-    asked = False
-
-    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
-        self.asked = True
+        while not stop.asked:
+            _refuse_dead(children)
+            time.sleep(POLL_S)
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[_Stop]:
+def _stop_signals() -> Iterator[Stop]:
     """Take SIGINT, SIGTERM and SIGHUP, also where a shell started us with SIGINT ignored: children inherit that."""
-    stop = _Stop()
+    stop = Stop()
     names = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     before = {name: signal.signal(name, stop) for name in names}
     try:
@@ -109,92 +107,76 @@ def _only_one() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _dagster(port: int, target: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """`dagster dev` in a process group of its own; the whole group is gone at the end of the block."""
-    command = [
-        sys.executable,
-        "-m",
-        "dagster",
-        "dev",
-        "--host",
-        LOOPBACK,
-        "--port",
-        str(port),
-        "--log-level",
-        "warning",
-        *target,
-    ]
-    environment = {
-        **os.environ,
-        "DAGSTER_HOME": str(dagster_home()),
-        # Only the hint that `dagster dev` has a successor.
-        "PYTHONWARNINGS": "ignore::FutureWarning",
-    }
-    child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_end_with_parent())
-    try:
-        yield child
-    finally:
-        _stop_group(child)
+def _dagster(module: str, port: int, stop: Stop) -> Iterator[Children]:
+    """Code server, webserver and daemon, all gone at the end of the block."""
+    with (
+        tempfile.TemporaryDirectory(prefix="kobe-ui-") as folder,
+        Children({"DAGSTER_HOME": str(dagster_home())}, stop) as children,
+    ):
+        code = Path(folder) / "code.sock"
+        workspace = Path(folder) / "workspace.yaml"
+        # The location keeps its name over restarts: the state of sensors and schedules hangs on it.
+        location = {"grpc_server": {"socket": str(code), "location_name": module}}
+        workspace.write_text(json.dumps({"load_from": [location]}), encoding="utf-8")
+        quiet = ("--log-level", "warning")
+        children.start(
+            "code server",
+            *("dagster", "code-server", "start", "--socket", str(code), "--module-name", module, "--location-name", module),
+            *("--use-python-environment-entry-point", *quiet),
+        )
+        _wait_for(lambda: "" if code.exists() else None, children, stop)
+        served = ("--workspace", str(workspace))
+        children.start(
+            "webserver", "dagster_webserver", "--host", LOOPBACK, "--port", str(port), "--dagster-log-level", "warning", *served
+        )
+        children.start("daemon", "dagster._daemon", "run", *quiet, *served)
+        yield children
 
 
-def _stop_group(child: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        child.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(STOP_WAIT_S)
-    # What `dagster dev` left behind, should it have died or hung.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """What the child calls before it becomes `dagster dev`: a SIGTERM when we die, `kill -9` included (Linux).
-
-    Without it a daemon could go on trading unseen.
-    """
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-    pr_set_pdeathsig = 1
-    return lambda: libc.prctl(pr_set_pdeathsig, signal.SIGTERM) and None
-
-
-def _workspace() -> tuple[str, ...]:
-    return ("--workspace", str(PROJECT_ROOT / "workspace.yaml"))
-
-
-def _wait_until_ready(url: str, child: subprocess.Popen[bytes], stop: _Stop) -> str:
-    """Wait for the graph; '' when it loaded, else why it did not. Raises UiFailed when there is no UI at all."""
+def _wait_for(ask: Callable[[], str | None], children: Children, stop: Stop) -> str:
+    """Ask until the answer is not None, or we are to stop. Raises UiFailed when a child ends, or none answers in time."""
     deadline = time.monotonic() + READY_WAIT_S
     while not stop.asked:
-        if child.poll() is not None:
-            raise UiFailed(f"the Dagster UI did not start (exit {child.returncode})", "see the lines above")
-        if time.monotonic() > deadline:
-            raise UiFailed(f"the Dagster UI did not answer in {READY_WAIT_S:g} s", "see the lines above")
-        answer = _ask_for_graph(url)
+        answer = ask()
         if answer is not None:
             return answer
+        _refuse_dead(children)
+        if time.monotonic() > deadline:
+            raise UiFailed(f"the Dagster UI did not answer in {READY_WAIT_S:g} s", "see the lines above")
         time.sleep(POLL_S)
     return ""
 
 
+def _refuse_dead(children: Children) -> None:
+    dead = children.first_dead()
+    if dead:
+        raise UiFailed(f"the {dead} ended by itself", "see the lines above")
+
+
 def _ask_for_graph(url: str) -> str | None:
-    """None while it loads, '' when it is there, else the first line of what is wrong."""
+    """None while it loads, '' when it is there, else the cause that keeps it from loading."""
     # No proxy may stand between us and our own child.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(
-        f"{url}/graphql", json.dumps({"query": GRAPH_QUERY}).encode(), {"Content-Type": "application/json"}
-    )
+    body = json.dumps({"query": GRAPH_QUERY}).encode()
+    request = urllib.request.Request(f"{url}/graphql", body, {"Content-Type": "application/json"})
     try:
         with opener.open(request, timeout=10) as response:
             workspace: dict[str, Any] = json.load(response)["data"]["workspaceOrError"]
     except (urllib.error.URLError, OSError, ValueError, KeyError):
         return None
     if "locationEntries" not in workspace:
-        return str(workspace.get("message", "unknown")).strip().splitlines()[0]
+        return _first_line(workspace.get("message"))
     entries = workspace["locationEntries"]
     if not entries or any(entry["loadStatus"] == "LOADING" or not entry["locationOrLoadError"] for entry in entries):
         return None
-    failures = [entry["locationOrLoadError"].get("message") for entry in entries]
-    return next((failure.strip().splitlines()[-1] for failure in failures if failure), "")
+    failures = [entry["locationOrLoadError"] for entry in entries if "message" in entry["locationOrLoadError"]]
+    return _first_line(_root_cause(failures[0])) if failures else ""
+
+
+def _root_cause(failure: dict[str, Any]) -> str:
+    chain = [link["error"]["message"] for link in failure.get("errorChain") or []]
+    return str(chain[-1] if chain else failure["message"])
+
+
+def _first_line(message: str | None) -> str:
+    return next(iter((message or "").strip().splitlines()), "unknown")

@@ -44,16 +44,25 @@ def dagster_home() -> Path:
 
 
 def open_instance() -> DagsterInstance:
-    """The instance, its storage created and migrated at first use; use it as a context manager.
+    """The instance, its storage created and migrated at first use; use it as a context manager. Raises InstanceUnusable."""
+    from dagster import DagsterInstance
+
+    prepare_storage()
+    return DagsterInstance.from_config(str(dagster_home()))
+
+
+def prepare_storage() -> None:
+    """Create or migrate the storage where this version of Dagster has not yet done so.
 
     Two first uses at once are safe: one creates, the other waits. Raises InstanceUnusable.
     """
-    from dagster import DagsterInstance, __version__
+    from importlib.metadata import version
 
+    # The installed version, without the second that importing dagster takes.
+    installed = version("dagster")
     home = dagster_home()
-    if _prepared_for(home) != __version__:
-        _prepare(home, __version__)
-    return DagsterInstance.from_config(str(home))
+    if _prepared_for(home) != installed:
+        _prepare(home, installed)
 
 
 def rendered_configuration(home: Path) -> str:

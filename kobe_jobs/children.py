@@ -1,0 +1,77 @@
+"""Child processes that end when asked, when one of them ends, and when we die: nothing goes on trading unseen."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+STOP_WAIT_S = 30.0
+POLL_S = 0.05
+
+
+class Asked(Protocol):
+    """Counts how often we were asked to stop."""
+
+    asked: int
+
+
+class Children:
+    """Python modules run as children in process groups of their own; leaving the block stops all, the last started first.
+
+    environment: added to ours. stop: a second request during the stopping kills at once.
+    """
+
+    def __init__(self, environment: Mapping[str, str], stop: Asked) -> None:
+        self._environment = {**os.environ, **environment}
+        self._stop = stop
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, module: str, *arguments: str) -> None:
+        """Run `python -m module arguments`, its output going where ours goes."""
+        # A group of its own: Ctrl-C reaches us alone, and we stop the children in order.
+        self._running[name] = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env=self._environment,
+            start_new_session=True,
+            preexec_fn=_end_with_parent(),
+        )
+
+    def first_dead(self) -> str:
+        """'name (exit code)' of a child that ended, or ''."""
+        return next(
+            (f"{name} (exit {child.returncode})" for name, child in self._running.items() if child.poll() is not None), ""
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        children = list(reversed(self._running.values()))
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()
+        deadline = time.monotonic() + STOP_WAIT_S
+        while any(child.poll() is None for child in children) and time.monotonic() < deadline and self._stop.asked < 2:
+            time.sleep(POLL_S)
+        for child in children:
+            # The rest of its group, too: what it left behind, should it have died or hung.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What a child calls before it becomes the module: a SIGTERM when we die, `kill -9` included (Linux)."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    pr_set_pdeathsig = 1
+    return lambda: libc.prctl(pr_set_pdeathsig, signal.SIGTERM) and None

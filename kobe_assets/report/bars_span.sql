@@ -1,0 +1,6 @@
+-- What the bars cover, one row a source.
+SELECT source, count(*) AS bars, count(DISTINCT symbol) AS symbols, count(DISTINCT session) AS sessions,
+       min(session) AS first_session, max(session) AS last_session
+FROM daily_bars
+GROUP BY source
+ORDER BY source

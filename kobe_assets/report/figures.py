@@ -1,0 +1,286 @@
+"""The figures the page knows: name, unit, meaning, formula and source. One registry feeds table and glossary.
+
+A figure that the registry does not know is shown under its own name as a plain number.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: `unit` is one of the keys of `FORMATS`; `group` is its heading in the figures table."""
+
+    name: str
+    label: str
+    unit: str
+    group: str
+    meaning: str
+    formula: str
+    source: str
+
+
+RULES = "Kobe rules, section 6"
+BLP12 = "Bailey & López de Prado (2012), The Sharpe Ratio Efficient Frontier, J. of Risk 15(2)"
+BLP14 = "Bailey & López de Prado (2014), The Deflated Sharpe Ratio, J. of Portfolio Management 40(5)"
+BBLZ17 = (
+    "Bailey, Borwein, López de Prado & Zhu (2017), The Probability of Backtest Overfitting, J. of Computational Finance 20(4)"
+)
+PR94 = "Politis & Romano (1994), The Stationary Bootstrap, J. of the American Statistical Association 89(428)"
+PARDO = "Pardo (2008), The Evaluation and Optimization of Trading Strategies, 2nd ed."
+THARP = "Tharp (2008), Definitive Guide to Position Sizing"
+
+RETURN, RISK, TRADES, LUCK, COST = "Return", "Risk", "Trades", "Luck", "Cost"
+
+_ALL = (
+    Figure(
+        "net_pnl",
+        "Net profit",
+        "money",
+        RETURN,
+        "What was won or lost after costs, each fold going on where the last ended.",
+        "chained equity at the end − initial cash",
+        RULES,
+    ),
+    Figure(
+        "cagr",
+        "Growth a year",
+        "percent",
+        RETURN,
+        "The steady yearly growth that leads to the same end (CAGR).",
+        "(end / start)^(252 / n) − 1",
+        RULES,
+    ),
+    Figure(
+        "sharpe",
+        "Sharpe ratio",
+        "ratio",
+        RETURN,
+        "Average daily return for each unit of daily swing, scaled to a year. 0 earns nothing, 1 is good, 2 is rare.",
+        "mean(r) / std(r) × √252",
+        "Sharpe (1994), The Sharpe Ratio, J. of Portfolio Management 21(1)",
+    ),
+    Figure(
+        "sortino",
+        "Sortino ratio",
+        "ratio",
+        RETURN,
+        "Like Sharpe, but only losing days count as swing.",
+        "mean(r) / √mean(min(r, 0)²) × √252",
+        "Sortino & Price (1994), J. of Investing 3(3)",
+    ),
+    Figure(
+        "calmar",
+        "Calmar ratio",
+        "ratio",
+        RETURN,
+        "Growth a year for each unit of worst fall.",
+        "CAGR / −maximum drawdown",
+        "Young (1991), Calmar Ratio: A Smoother Tool, Futures 20(1)",
+    ),
+    Figure("volatility", "Volatility", "percent", RISK, "How much the account swings in a year.", "std(r) × √252", RULES),
+    Figure(
+        "max_drawdown",
+        "Worst fall",
+        "percent",
+        RISK,
+        "The deepest fall from a peak of the account (maximum drawdown).",
+        "min(equity / running peak − 1)",
+        RULES,
+    ),
+    Figure(
+        "exposure",
+        "Money at work",
+        "percent",
+        RISK,
+        "Share of the account that was in the market on an average day.",
+        "mean(Σ|shares × close| / equity)",
+        RULES,
+    ),
+    Figure(
+        "turnover",
+        "Turnover a year",
+        "times",
+        RISK,
+        "How many times a year the account is bought and sold over.",
+        "Σ|traded dollars| / (2 × mean equity) × 252 / n",
+        "Kobe; the usual definition of funds",
+    ),
+    Figure("trades", "Trades", "count", TRADES, "Round trips, entry to exit.", "count", RULES),
+    Figure(
+        "win_rate",
+        "Winning trades",
+        "percent",
+        TRADES,
+        "Share of trades that made money after costs.",
+        "trades with profit / trades",
+        RULES,
+    ),
+    Figure(
+        "profit_factor",
+        "Profit factor",
+        "ratio",
+        TRADES,
+        "Dollars won for each dollar lost. Above 1 makes money.",
+        "Σ profits / −Σ losses",
+        RULES,
+    ),
+    Figure("expectancy", "Profit a trade", "cents", TRADES, "What an average trade leaves after costs.", "mean(profit)", RULES),
+    Figure(
+        "sqn",
+        "System quality",
+        "ratio",
+        TRADES,
+        "How steady the trades are, in units of the risk taken (SQN).",
+        "√N × mean(R) / std(R), R = profit / initial risk",
+        THARP,
+    ),
+    Figure("avg_holding", "Bars held", "number", TRADES, "Sessions an average trade lasts.", "mean(bars held)", RULES),
+    Figure(
+        "sharpe_lo",
+        "Sharpe, low end",
+        "ratio",
+        LUCK,
+        "Low end of the range that holds the true Sharpe ratio 95 times in 100.",
+        "2.5 % quantile of the stationary bootstrap",
+        PR94,
+    ),
+    Figure(
+        "sharpe_hi",
+        "Sharpe, high end",
+        "ratio",
+        LUCK,
+        "High end of that range.",
+        "97.5 % quantile of the stationary bootstrap",
+        PR94,
+    ),
+    Figure(
+        "psr",
+        "P(Sharpe > 0)",
+        "probability",
+        LUCK,
+        "Probability that the true Sharpe ratio is above zero, given length, skew and fat tails (PSR).",
+        "Φ[(SR − SR*)·√(n−1) / √(1 − γ₃·SR + (γ₄−1)/4·SR²)]",
+        BLP12,
+    ),
+    Figure(
+        "dsr",
+        "Deflated Sharpe",
+        "probability",
+        LUCK,
+        "The same, against the best Sharpe ratio that luck alone would have found in as many tries (DSR).",
+        "PSR(SR₀), SR₀ = √V·[(1−γ)·Φ⁻¹(1−1/N) + γ·Φ⁻¹(1−1/(N·e))]",
+        BLP14,
+    ),
+    Figure(
+        "dsr_trials",
+        "Tries counted",
+        "count",
+        LUCK,
+        "Parameter sets ever tried on this warehouse, under any settings: each is a ticket in the lottery.",
+        "count of distinct recorded trials",
+        BLP14,
+    ),
+    Figure(
+        "min_trl_years",
+        "Years needed",
+        "years",
+        LUCK,
+        "Shortest history in which this Sharpe ratio would be believable at 95 % (MinTRL).",
+        "1 + (1 − γ₃·SR + (γ₄−1)/4·SR²)·(z₀.₉₅ / (SR − SR*))², in years",
+        BLP12,
+    ),
+    Figure(
+        "pbo",
+        "Overfitting probability",
+        "probability",
+        LUCK,
+        "How often the parameter set that was best in one half of history was below the middle in the other (PBO).",
+        "share of ln(ω / (1−ω)) ≤ 0 over all halvings of 16 blocks (CSCV)",
+        BBLZ17,
+    ),
+    Figure(
+        "wfe",
+        "Walk-forward efficiency",
+        "percent",
+        LUCK,
+        "How much of the return seen in training was left on unseen sessions.",
+        "annual out-of-sample return / annual in-sample return",
+        PARDO,
+    ),
+    Figure(
+        "break_even_bps",
+        "Break-even cost",
+        "bps",
+        COST,
+        "Cost a fill at which the Sharpe ratio becomes zero.",
+        "slippage with out-of-sample Sharpe = 0",
+        "Kobe",
+    ),
+)
+FIGURES = {figure.name: figure for figure in _ALL}
+FOLD_FIGURES = (
+    "sharpe", "sortino", "cagr", "volatility", "max_drawdown", "calmar",
+    "win_rate", "profit_factor", "expectancy", "exposure", "net_pnl",
+)  # fmt: skip
+"""The figures that wf_folds carries for a test window, in the order of rules section 6."""
+
+
+def known(names: Iterable[str]) -> list[Figure]:
+    """The figures of `names`: those of the registry in its order, then strangers by name."""
+    wanted = set(names)
+    strangers = [Figure(name, name, "number", "Other", "", "", "") for name in sorted(wanted - FIGURES.keys())]
+    return [figure for figure in _ALL if figure.name in wanted] + strangers
+
+
+def show(value: float | None, unit: str) -> str:
+    """`value` as a person reads it; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    return FORMATS[unit](value).replace("-", "−")
+
+
+def show_bar(value: float, unit: str) -> str:
+    """A threshold as a person reads it: `show` without zeros that say nothing."""
+    return re.sub(r"(\.\d*?)0+(?=\D|$)", lambda found: found[1].rstrip("."), show(value, unit))
+
+
+def _signed_money(value: float, digits: int) -> str:
+    text = f"{abs(value):,.{digits}f}"
+    negative = value < 0 and float(text.replace(",", "")) != 0
+    return f"{'-' if negative else ''}${text}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _percent(value: float) -> str:
+    share = value * 100.0
+    if abs(share) >= 1000:
+        return f"{share:,.0f} %"
+    if abs(share) >= 1 or share == 0:
+        return f"{share:.1f} %"
+    # Two digits that count, however small, and never an exponent.
+    digits = min(12, 1 - math.floor(math.log10(abs(share))))
+    return f"{share:.{digits}f} %"
+
+
+FORMATS = {
+    "ratio": _ratio,
+    "number": lambda v: f"{v:,.1f}" if abs(v) >= 1 else f"{v:.3g}",
+    "percent": _percent,
+    "probability": lambda v: f"{v:.3f}" if 0.001 <= v <= 0.999 or v in (0.0, 1.0) else ("<0.001" if v < 0.5 else ">0.999"),
+    "money": lambda v: _signed_money(v, 0 if abs(v) >= 100 else 2),
+    "cents": lambda v: _signed_money(v, 2),
+    "bps": lambda v: f"{v:.1f} bps",
+    "years": lambda v: f"{v:,.1f} years",
+    "times": lambda v: f"{v:.1f}×",
+    "count": lambda v: f"{v:,.0f}",
+}

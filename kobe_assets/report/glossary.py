@@ -1,0 +1,58 @@
+"""Words of the page that are no figures: how the test was run, and where the ideas come from."""
+
+from __future__ import annotations
+
+NOTES = (
+    (
+        "Out of sample",
+        "Sessions that no choice was based on. All money figures on this page come from them.",
+        "Pardo (2008), The Evaluation and Optimization of Trading Strategies, 2nd ed.",
+    ),
+    (
+        "Walk-forward, fold",
+        "History is cut into folds: parameters are chosen on a training window and traded on the test window that "
+        "follows, then both move on. The test windows joined end to end are the curve shown here.",
+        "Pardo (2008)",
+    ),
+    (
+        "Canonical and optimized",
+        "Canonical trades the textbook parameters in every fold. Optimized trades, in each fold, the set of the "
+        "grid with the best Sharpe ratio in training.",
+        "Kobe rules, section 5",
+    ),
+    (
+        "In-sample ghost",
+        "The one parameter set of the grid that turned out best over the very sessions shown: what a careless test promises. "
+        "The gap to the real curve is the price of not knowing the future.",
+        "Pardo (2008)",
+    ),
+    ("Buy and hold", "Every selected stock in equal parts, held over the same sessions, without costs.", "Kobe"),
+    (
+        "R",
+        "A trade's profit over what it risked: the dollars between the fill and its protective stop. −1 R is a full stop.",
+        "Tharp (2008), Definitive Guide to Position Sizing",
+    ),
+    (
+        "MAE, MFE",
+        "The furthest a trade went against the position and for it while it was open, here in R.",
+        "Sweeney (1996), Maximum Adverse Excursion",
+    ),
+    ("Basis point (bps)", "A hundredth of a percent. 5 bps on $75 are 3.75 cents.", ""),
+    ("Slippage", "What a fill is worse than the price seen: paid here on every entry and exit.", "Kobe rules, section 4"),
+    (
+        "Quarantine",
+        "A stock that jumps by over 45 % on ordinary volume (a missed split, a bad print) gives no signals for 200 bars.",
+        "Kobe rules, section 2",
+    ),
+    ("Dollar volume", "Price times shares traded in a day; here the median day of the stock in that year.", "Kobe"),
+)
+
+SOURCES_OF_STRATEGIES = (
+    (
+        "rsi2",
+        "Connors & Alvarez (2009), Short Term Trading Strategies That Work; "
+        "RSI: Wilder (1978), New Concepts in Technical Trading Systems",
+    ),
+    ("ibs", "Pagonidis (2014), The IBS Effect: Mean Reversion in Equity ETFs"),
+    ("rsi2_ibs", "Both conditions at once"),
+)

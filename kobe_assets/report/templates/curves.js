@@ -1,0 +1,112 @@
+// The account: growth, falls, months, years, rolling Sharpe.
+const positive = (values, times) => values.map((v) => (v > 0 ? v * times : null));
+
+function bands(c, folds) {
+  return folds.filter((_, i) => i % 2 === 0).map((row) => ({
+    type: "rect", xref: "x", yref: "paper", x0: row.from, x1: row.to, y0: 0, y1: 1, layer: "below", line: { width: 0 }, fillcolor: c.band,
+  }));
+}
+
+// A logarithmic range around the values between two dates, with a little air.
+function logRange(series, since, until) {
+  const seen = series.flatMap(({ x, y }) => y.filter((v, i) => v > 0 && x[i] >= since && x[i] <= until)).map(Math.log10);
+  if (!seen.length) return undefined;
+  const low = Math.min(...seen), high = Math.max(...seen), air = Math.max((high - low) * 0.06, 0.002);
+  return [low - air, high + air];
+}
+
+// Few, round dollar ticks for a logarithmic axis, even where it spans less than a power of ten.
+function moneyTicks([low, high]) {
+  const from = 10 ** low, to = 10 ** high;
+  const nice = [1, 1.5, 2, 3, 5, 7];
+  let ticks = [];
+  if (to / from > 3) for (let p = Math.floor(low); p <= high; p++) ticks.push(...nice.map((n) => n * 10 ** p));
+  else {
+    const rough = (to - from) / 5, unit = 10 ** Math.floor(Math.log10(rough));
+    const step = [1, 2, 5, 10].map((n) => n * unit).find((n) => n >= rough);
+    for (let v = Math.ceil(from / step) * step; v <= to; v += step) ticks.push(v);
+  }
+  ticks = ticks.filter((v) => v >= from && v <= to);
+  if (ticks.length > 9) ticks = ticks.filter((_, i) => i % Math.ceil(ticks.length / 8) === 0);
+  return { tickvals: ticks, ticktext: ticks.map((v) => "$" + v.toLocaleString("en-US", { maximumSignificantDigits: 6 })) };
+}
+
+charts.equity = (c) => {
+  const curve = book().curve, days = unpackDays(curve.days), cash = data.cash;
+  const line = (name, x, y, color, more) => ({
+    type: "scatter", mode: "lines", name, x, y, line: { color, width: 1.6, ...more }, hovertemplate: "$%{y:,.0f}<extra>" + name + "</extra>",
+  });
+  const lines = [];
+  if (curve.benchmark) lines.push(line("buy and hold", days, positive(curve.benchmark, cash), c.held));
+  if (curve.ghost) lines.push(line("best in hindsight", unpackDays(curve.ghost.days), positive(curve.ghost.growth, cash), c.ghost, { dash: "dot", width: 1.4 }));
+  lines.push(line("out of sample", days, positive(curve.growth, cash), c.own, { width: 2.4 }));
+  const fold = book().folds.find((row) => row.fold === chosen.fold);
+  const since = fold ? fold.from : days[0], until = fold ? fold.to : days[days.length - 1];
+  const range = logRange(lines, since, until);
+  const shapes = bands(c, book().folds);
+  if (fold) shapes.push({ type: "rect", xref: "x", yref: "paper", x0: fold.from, x1: fold.to, y0: 0, y1: 1, layer: "below", line: { width: 0 }, fillcolor: c.own, opacity: 0.08 });
+  const falls = curve.drawdown.filter((_, i) => days[i] >= since && days[i] <= until);
+  const end = curve.growth[curve.growth.length - 1] * cash;
+  return {
+    traces: [...lines, {
+      type: "scatter", mode: "lines", name: "fall from peak", x: days, y: curve.drawdown, xaxis: "x", yaxis: "y2", fill: "tozeroy", showlegend: false,
+      line: { color: c.loss, width: 1 }, fillcolor: c.loss + "33", hovertemplate: "%{y:.1%}<extra>fall from peak</extra>",
+    }],
+    layout: frame(c, {
+      showlegend: true, hovermode: "x unified", shapes, legend: { traceorder: "reversed" },
+      margin: { l: 44, r: 12, t: 34, b: 30 },
+      xaxis: { range: [since, until], showgrid: false, hoverformat: "%Y-%m-%d", anchor: "y2" },
+      yaxis: { type: "log", domain: [0.32, 1], ...(range ? { range, ...moneyTicks(range) } : {}) },
+      yaxis2: { domain: [0, 0.25], tickformat: ".0%", range: [Math.min(...falls, -0.002) * 1.1, 0], nticks: 4, zeroline: false },
+    }),
+    label: `Growth of ${write.money(cash)} to ${write.money(end)} out of sample, ${days[0]} to ${days[days.length - 1]}; worst fall ${write.percent(Math.min(...curve.drawdown))}`,
+  };
+};
+
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+charts.months = (c) => {
+  const rows = book().curve.months;
+  const years = [...new Set(rows.map(([year]) => year))];
+  const cells = years.map((year) => MONTHS.map((_, m) => rows.find(([y, month]) => y === year && month === m + 1)?.[2] ?? null));
+  const sizes = rows.map(([, , v]) => Math.abs(v)).sort((a, b) => a - b);
+  // The scale ends beyond the values, so that the numbers stay readable on every cell.
+  const top = 1.4 * (sizes[Math.floor(sizes.length * 0.95)] || sizes[sizes.length - 1] || 0.01);
+  const digits = top < 0.001 ? 3 : top < 0.01 ? 2 : 1;
+  const size = narrow() ? 24 : 28;
+  return {
+    traces: [{
+      type: "heatmap", x: MONTHS, y: years.map(String), z: cells, zmin: -top, zmax: top, zmid: 0, xgap: 2, ygap: 2, showscale: false, hoverongaps: false,
+      colorscale: [[0, c.loss], [0.5, c.card], [1, c.gain]],
+      text: cells.map((row) => row.map((v) => (v === null ? "" : minus((v * 100).toFixed(narrow() ? Math.min(digits, 1) : digits))))),
+      texttemplate: "%{text}", textfont: { size: narrow() ? 9 : 11, color: c.ink }, hovertemplate: "%{x} %{y}: %{z:.2%}<extra></extra>",
+    }],
+    layout: frame(c, {
+      height: 40 + size * years.length, margin: { l: 40, r: 4, t: 24, b: 4 }, dragmode: false,
+      xaxis: { side: "top", showgrid: false, zeroline: false, fixedrange: true, tickangle: 0, showline: false, ticks: "" },
+      yaxis: { autorange: "reversed", type: "category", showgrid: false, zeroline: false, fixedrange: true, dtick: 1, ticks: "", showline: false },
+    }),
+    label: `Monthly returns in percent over ${years.length} years; ${rows.filter(([, , v]) => v > 0).length} of ${rows.length} months made money`,
+  };
+};
+
+charts.years = (c) => {
+  const rows = book().curve.years, x = rows.map(([year]) => String(year));
+  const bars = (name, column, color) => ({
+    type: "bar", name, x, y: rows.map((row) => row[column]), marker: { color }, hovertemplate: "%{x}: %{y:.1%}<extra>" + name + "</extra>",
+  });
+  const held = rows.some((row) => row[2] !== null) ? [bars("buy and hold", 2, c.held)] : [];
+  return {
+    traces: [bars("out of sample", 1, c.own), ...held],
+    layout: frame(c, { showlegend: true, barmode: "group", margin: { l: 44, r: 4, t: 30, b: 30 }, xaxis: { type: "category", showgrid: false, tickangle: 0, nticks: narrow() ? 7 : 10 }, yaxis: { tickformat: ".0%" } }),
+    label: `Yearly returns: ${rows.filter((row) => row[1] > 0).length} of ${rows.length} years made money`,
+  };
+};
+
+charts.rolling = (c) => {
+  const curve = book().curve, days = unpackDays(curve.days);
+  return {
+    traces: [{ type: "scatter", mode: "lines", x: days, y: curve.rolling, line: { color: c.own, width: 1.6 }, hovertemplate: "%{x|%Y-%m-%d}: %{y:.2f}<extra></extra>" }],
+    layout: frame(c, { xaxis: { showgrid: false }, yaxis: { zeroline: true }, shapes: bands(c, book().folds) }),
+    label: `Sharpe ratio of the last ${curve.rolling_sessions} sessions over time`,
+  };
+};

@@ -1,0 +1,76 @@
+// How every chart looks, and when it is drawn: what the reader sees first, then the rest.
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+const colors = () => Object.fromEntries(
+  ["paper", "card", "ink", "soft", "rule", "band", "own", "held", "ghost", "gain", "loss", "doubt"].map((name) => [name, css(name)]));
+
+const charts = {};          // name → (colours) => {traces, layout, label}
+const touch = window.matchMedia("(pointer: coarse)").matches;
+const config = { displayModeBar: false, responsive: true, showTips: false };
+
+const axis = (c, more = {}) => ({
+  gridcolor: c.rule, zerolinecolor: c.soft, linecolor: c.rule, tickcolor: c.rule, zerolinewidth: 1, automargin: true,
+  fixedrange: touch, ...more, title: { standoff: 8, font: { size: 12, color: c.soft }, ...(more.title || {}) },
+});
+
+function merge(base, more) {
+  const merged = { ...base };
+  for (const [key, value] of Object.entries(more)) {
+    const both = value && merged[key] && typeof value === "object" && typeof merged[key] === "object" && !Array.isArray(value);
+    merged[key] = both ? { ...merged[key], ...value } : value;
+  }
+  return merged;
+}
+
+function frame(c, more = {}) {
+  const base = {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: c.soft },
+    margin: { l: 44, r: 12, t: 10, b: 34 }, hovermode: "closest", dragmode: touch ? false : "zoom", showlegend: false,
+    hoverlabel: { bgcolor: c.card, bordercolor: c.rule, font: { color: c.ink, size: 12 } }, separators: ".,",
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: c.ink, size: 12 }, bgcolor: "rgba(0,0,0,0)" },
+    bargap: 0.25,
+  };
+  const axes = Object.fromEntries(Object.entries(more).filter(([key]) => /^[xy]axis/.test(key)).map(([key, value]) => [key, axis(c, value)]));
+  return merge(merge(base, { xaxis: axis(c), yaxis: axis(c), ...more }), axes);
+}
+
+const rule = (c, where, more = {}) => ({ type: "line", layer: "above", line: { color: c.ink, width: 1, dash: "dash" }, ...where, ...more });
+const label = (c, text, where) => ({ text, showarrow: false, font: { size: 11, color: c.ink }, bgcolor: c.paper, ...where });
+
+function drawChart(name) {
+  const place = byId("chart-" + name);
+  if (!place || !book()) return;
+  const why = book().why[name];
+  place.classList.toggle("blank", Boolean(why));
+  if (why) {
+    Plotly.purge(place);
+    place.style.height = "";
+    place.textContent = why;
+    return;
+  }
+  if (!place.querySelector(".plot-container")) place.textContent = "";
+  const { traces, layout, label: text } = charts[name](colors());
+  if (layout.height) place.style.height = layout.height + "px";
+  if (text) place.setAttribute("aria-label", text);
+  Plotly.react(place, traces, layout, config);
+}
+
+let turn = 0;
+// Draw the named charts, those in view first, a few at a time so that the page stays responsive.
+function draw(names = Object.keys(charts)) {
+  const mine = ++turn;
+  document.documentElement.dataset.drawn = "";
+  const away = (name) => {
+    const box = byId("chart-" + name).getBoundingClientRect();
+    return box.bottom < 0 ? -box.bottom : Math.max(0, box.top - window.innerHeight);
+  };
+  const queue = names.filter((name) => byId("chart-" + name)).sort((a, b) => away(a) - away(b));
+  const step = () => {
+    if (mine !== turn) return;
+    const until = performance.now() + 24;
+    while (queue.length && performance.now() < until) drawChart(queue.shift());
+    if (queue.length) setTimeout(step, 0);
+    else document.documentElement.dataset.drawn = "yes";
+  };
+  step();
+}

@@ -1,0 +1,102 @@
+// Best and worst trades, and the bars around one of them.
+const column = Object.fromEntries(data.columns.map((name, i) => [name, i]));
+const words = (code) => code.replace(/_/g, " ");
+
+function tradeOf(id) {
+  const row = data.trades[id];
+  return row && Object.fromEntries(data.columns.map((name) => [name, row[column[name]]]));
+}
+
+function fillListing(table, ids, caption) {
+  const heads = [["Symbol", "text"], ["Entry", "text"], ["Exit", "text"], ["Bars", "num"], ["R", "num"], ["Profit", "num"]];
+  const head = element("thead"), row = element("tr"), body = element("tbody");
+  heads.forEach(([text, kind]) => {
+    const cell = element("th", undefined, kind), button = element("button", text, "sort");
+    cell.scope = "col"; cell.setAttribute("aria-sort", "none"); button.type = "button";
+    cell.append(button); row.append(cell);
+  });
+  head.append(row);
+  ids.forEach((id) => {
+    const trade = tradeOf(id), line = element("tr"), name = element("th"), link = element("a", trade.symbol);
+    link.href = "#trade-" + id;
+    name.scope = "row"; name.append(link); name.dataset.sort = trade.symbol;
+    const cell = (text, sort, kind) => { const made = element("td", text, kind); made.dataset.sort = sort ?? ""; return made; };
+    line.append(name, cell(isoDay(trade.entry), trade.entry, "nowrap"), cell(words(data.reasons[trade.reason]), data.reasons[trade.reason]),
+      cell(trade.bars, trade.bars, "num"), cell(write.ratio(trade.r), trade.r, "num"), cell(write.money(trade.pnl), trade.pnl, "num " + (trade.pnl > 0 ? "good" : "bad")));
+    body.append(line);
+  });
+  if (!ids.length) {
+    const line = element("tr"), cell = element("td", "None listed here.", "empty");
+    cell.colSpan = heads.length; line.append(cell); body.append(line);
+  }
+  table.replaceChildren(element("caption", caption, "sr"), head, body);
+}
+
+function drawListing() {
+  const [best, worst] = book().lists[String(chosen.fold)] || [[], []];
+  fillListing(byId("list-best"), best, "Best trades, " + scopeText(chosen.fold));
+  fillListing(byId("list-worst"), worst, "Worst trades, " + scopeText(chosen.fold));
+}
+
+function runOf(trade) {
+  return (data.bars[trade.symbol] || []).map((run) => {
+    const scale = 10 ** run.k;
+    return { days: unpackDays(run.d), open: unpackSteps(run.o, scale), high: unpackSteps(run.h, scale), low: unpackSteps(run.l, scale),
+      close: unpackSteps(run.c, scale), sma: unpackSteps(run.m, scale), rsi: unpackSteps(run.r, 10) };
+  }).find((run) => run.days[0] <= isoDay(trade.entry) && run.days[run.days.length - 1] >= isoDay(trade.exit));
+}
+
+// The run may hold the windows of several trades: show this one's.
+function around(run, trade) {
+  const first = run.days.findIndex((day) => day >= isoDay(trade.signal)), last = run.days.findLastIndex((day) => day <= isoDay(trade.exit));
+  const from = Math.max(0, first - 45), to = last + 16;
+  return Object.fromEntries(Object.entries(run).map(([name, values]) => [name, values.slice(from, to)]));
+}
+
+function tradeFigure(c, trade, run) {
+  const entry = isoDay(trade.entry), exit = isoDay(trade.exit), long = trade.side === "long";
+  const dot = (x, y, symbol, color, name) => ({ type: "scatter", mode: "markers", name, x: [x], y: [y], marker: { symbol, size: 13, color, line: { color: c.paper, width: 1.5 } }, hovertemplate: `${name} $%{y:.2f}<extra></extra>` });
+  const traces = [
+    { type: "candlestick", name: "bar", x: run.days, open: run.open, high: run.high, low: run.low, close: run.close, increasing: { line: { color: c.gain, width: 1 }, fillcolor: c.card }, decreasing: { line: { color: c.loss, width: 1 }, fillcolor: c.loss }, showlegend: false },
+    { type: "scatter", mode: "lines", name: "200-day average", x: run.days, y: run.sma, line: { color: c.ghost, width: 1.5 }, hovertemplate: "sma200 %{y:.2f}<extra></extra>" },
+    dot(entry, trade.entry_price, long ? "triangle-up" : "triangle-down", c.own, "entry"), dot(exit, trade.exit_price, "x", c.ink, "exit"),
+    { type: "scatter", mode: "lines", name: "rsi2", x: run.days, y: run.rsi, yaxis: "y2", line: { color: c.own, width: 1.4 }, showlegend: false, hovertemplate: "rsi2 %{y:.1f}<extra></extra>" },
+  ];
+  const level = (v) => ({ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y2", y0: v, y1: v, line: { color: c.soft, width: 1, dash: "dot" } });
+  const shapes = [{ type: "rect", xref: "x", yref: "paper", x0: entry, x1: exit, y0: 0, y1: 1, line: { width: 0 }, fillcolor: c.own, opacity: 0.09, layer: "below" },
+    level(long ? data.rsi_entry : 100 - data.rsi_entry), level(long ? data.rsi_exit : 100 - data.rsi_exit)];
+  if (trade.stop !== null) {
+    shapes.push({ type: "line", xref: "x", yref: "y", x0: isoDay(trade.signal), x1: exit, y0: trade.stop, y1: trade.stop, line: { color: c.loss, width: 1.5, dash: "dash" } });
+    traces.push({ type: "scatter", mode: "lines", name: "stop", x: [null], y: [null], line: { color: c.loss, width: 1.5, dash: "dash" } });
+  }
+  // The average may lie far off; the range follows prices and stop, so that the bars stay readable.
+  const seen = [...run.low, ...run.high, trade.stop ?? run.low[0]], low = Math.min(...seen), high = Math.max(...seen), air = (high - low) * 0.05;
+  return [traces, frame(c, {
+    showlegend: true, shapes, margin: { l: 48, r: 10, t: 30, b: 28 },
+    xaxis: { rangeslider: { visible: false }, rangebreaks: [{ bounds: ["sat", "mon"] }], showgrid: false, anchor: "y2", tickformat: "%d %b<br>%Y", nticks: narrow() ? 5 : 9, type: "date" },
+    yaxis: { domain: [0.3, 1], tickprefix: "$", range: [low - air, high + air] }, yaxis2: { domain: [0, 0.22], range: [0, 100], tickvals: [0, 50, 100], title: { text: "rsi2" } },
+  })];
+}
+
+function showTrade(id) {
+  const trade = tradeOf(id), dialog = byId("trade-dialog"), place = byId("chart-trade");
+  if (!trade) return;
+  byId("trade-title").textContent = `${trade.symbol}, ${trade.side}, ${isoDay(trade.entry)}`;
+  byId("trade-facts").textContent = `Signal ${isoDay(trade.signal)}; in at ${write.price(trade.entry_price)} on ${isoDay(trade.entry)}, out at ${write.price(trade.exit_price)} on ${isoDay(trade.exit)} (${words(data.reasons[trade.reason])}) after ${trade.bars} bars; ` +
+    `stop ${write.price(trade.stop)}; ${write.money(trade.pnl)}, ${write.r(trade.r)}; went ${write.r(trade.mae)} against and ${write.r(trade.mfe)} for the position; fold ${trade.fold}.`;
+  if (!dialog.open) dialog.showModal();
+  const run = runOf(trade);
+  place.classList.toggle("blank", !run);
+  if (!run) { Plotly.purge(place); place.textContent = "The bars of this trade are not on this page."; return; }
+  if (place.classList.contains("blank") || !place.querySelector(".plot-container")) place.textContent = "";
+  const [traces, layout] = tradeFigure(colors(), trade, around(run, trade));
+  place.setAttribute("aria-label", byId("trade-facts").textContent);
+  Plotly.react(place, traces, layout, config);
+}
+
+const linkedTrade = () => { const found = /^#trade-(\d+)$/.exec(location.hash); return found ? Number(found[1]) : null; };
+function followLink() {
+  const id = linkedTrade();
+  if (id !== null) showTrade(id);
+  else if (byId("trade-dialog").open) byId("trade-dialog").close();
+}

@@ -1,0 +1,8 @@
+-- The parameter sets of each strategy's latest run (one settings pin, one data version); older runs count in trial_counts.
+SELECT t.*
+FROM wf_trials t
+JOIN (
+    SELECT strategy, arg_max(config_pin, recorded_at) AS config_pin, arg_max(data_version, recorded_at) AS data_version
+    FROM wf_trials GROUP BY strategy
+) latest USING (strategy, config_pin, data_version)
+ORDER BY t.strategy, t.fold, t.trial, t.recorded_at

@@ -228,12 +228,13 @@ def give_back(write: Write, client_id: str, owner: str, why: str) -> Intent:
     )  # fmt: skip
 
 
-def rearm(write: Write, client_id: str, qty: Decimal) -> Intent:
-    """NOT_PLACED → INTENT, to be sent again under the same id; the broker takes an id only once, so this cannot double."""
+def rearm(write: Write, client_id: str) -> Intent:
+    """NOT_PLACED → INTENT, to be sent again as it was under the same id.
+
+    The broker takes an id only once, for ever: should the first order turn up after all, the second is refused.
+    """
     intent = get(write, client_id)
-    if intent.purpose == ENTRY:
-        raise KobeError(f"entry {client_id} was not placed and stays so", "an entry is sent once")
-    return move(write, intent, OrderState.INTENT, "rearmed", qty=text_of(qty), owner=None, lease_until=None)
+    return move(write, intent, OrderState.INTENT, "rearmed", owner=None, lease_until=None)
 
 
 def miss(write: Write, client_id: str) -> Intent:

@@ -153,6 +153,12 @@ def age(write: Write, known: Position, bars: int, through: dt.date, flag: str | 
         write.audit("flagged", position=known.id, symbol=known.symbol, reason=flag, bars_held=known.bars_held + bars)
 
 
+def flag_for_exit(write: Write, known: Position, reason: str) -> None:
+    """Let a position leave at the next occasion, whatever its bars say."""
+    write.execute("UPDATE positions SET flag = ? WHERE id = ?", (reason, known.id))
+    write.audit("flagged", position=known.id, symbol=known.symbol, reason=reason, bars_held=known.bars_held)
+
+
 def rescale(write: Write, known: Position, split_from: Decimal, split_to: Decimal, through: dt.date) -> None:
     """A split took effect: shares multiply, prices divide; worth and risk stay."""
     ratio = split_to / split_from

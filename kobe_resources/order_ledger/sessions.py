@@ -111,25 +111,26 @@ def keep_reconciliation(
     moment: str,
     differences: Sequence[Mapping[str, Any]],
     snapshot: Mapping[str, Any],
+    agrees: bool,
 ) -> None:
-    """Keep what both sides said; differences: one mapping a row, empty where they agree."""
+    """Keep what both sides said; differences: one mapping a row; agrees: none of them matters."""
     write.execute(
         "INSERT INTO reconciliations (account, session, moment, at, run_id, agrees, differences, snapshot)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            account, session.isoformat(), moment, write.now.isoformat(), write.run_id, int(not differences),
+            account, session.isoformat(), moment, write.now.isoformat(), write.run_id, int(agrees),
             canonical_json(differences), canonical_json(snapshot),
         ),
     )  # fmt: skip
-    write.audit("reconciled", account=account, session=session, moment=moment, differences=list(differences))
+    write.audit("reconciled", account=account, session=session, moment=moment, agrees=agrees, differences=list(differences))
 
 
-def last_reconciliation(ledger: OrderLedger, account: str) -> dict[str, Any] | None:
-    """The latest snapshot: when, agreed or not, differences; None before the first."""
+def last_reconciliation(ledger: OrderLedger, account: str, agreeing: bool = False) -> dict[str, Any] | None:
+    """The latest snapshot (the latest that agreed): when, differences, what both sides said; None before the first."""
     row = ledger.connection.execute(
-        "SELECT session, moment, at, agrees, differences, snapshot FROM reconciliations WHERE account = ?"
+        "SELECT session, moment, at, agrees, differences, snapshot FROM reconciliations WHERE account = ? AND agrees >= ?"
         " ORDER BY id DESC LIMIT 1",
-        (account,),
+        (account, int(agreeing)),
     ).fetchone()
     if row is None:
         return None

@@ -42,12 +42,13 @@ UNSETTLED = frozenset({S.SUBMITTING, S.ACCEPTED, S.UNKNOWN})
 _SETTLED_BY_BROKER = frozenset({S.FILLED, S.PARTIAL, S.CANCELED, S.EXPIRED, S.REJECTED})
 
 MOVES: dict[OrderState, frozenset[OrderState]] = {
+    # An intent that is to be sent again, or comes from a restored backup, may be found at the broker.
+    S.INTENT: frozenset({S.SUBMITTING, S.VETOED, S.ACCEPTED}) | _SETTLED_BY_BROKER,
     # Back to INTENT only for what provably never left: the claim is given back before the POST.
-    S.INTENT: frozenset({S.SUBMITTING, S.VETOED}),
     S.SUBMITTING: frozenset({S.INTENT, S.ACCEPTED, S.UNKNOWN, S.NOT_PLACED}) | _SETTLED_BY_BROKER,
     S.UNKNOWN: frozenset({S.ACCEPTED, S.NOT_PLACED}) | _SETTLED_BY_BROKER,
     S.ACCEPTED: _SETTLED_BY_BROKER,
-    # A protective order that never reached the broker may be sent again under the same id, which the broker takes once.
+    # What never reached the broker may be sent again under the same id, which the broker takes once.
     S.NOT_PLACED: frozenset({S.ACCEPTED, S.INTENT}) | _SETTLED_BY_BROKER,
     **{state: frozenset() for state in ENDED},
 }

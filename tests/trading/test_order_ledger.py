@@ -141,18 +141,17 @@ def test_an_order_that_was_not_placed_keeps_its_dollars_for_the_session(ledger: 
     assert (late.state, book.budget_used(ledger, ACCOUNT, SESSION)) == (OrderState.FILLED, Decimal("59.9"))
 
 
-def test_an_entry_is_never_sent_again_but_a_protective_order_may_be(ledger: OrderLedger) -> None:
-    entry = submitted(ledger)
-    stop = submitted(
-        ledger, side="sell", leg="stop", kind="stop", limit_price=None, stop_price=Decimal(55), reserved=Decimal(0)
-    )
+def test_an_order_that_was_not_placed_goes_out_again_as_it_was_or_not_at_all(ledger: OrderLedger) -> None:
+    intent = submitted(ledger)
     with ledger.write() as write:
-        for intent in (entry, stop):
-            book.move(write, intent, OrderState.NOT_PLACED, "not_placed")
+        book.move(write, intent, OrderState.NOT_PLACED, "not_placed")
+        again = book.rearm(write, intent.client_order_id)
+    assert (again.state, again.reserved, again.posts) == (OrderState.INTENT, Decimal("60.00"), 1)
     with ledger.write() as write:
-        assert book.rearm(write, stop.client_order_id, Decimal(1)).state is OrderState.INTENT
-    with pytest.raises(KobeError, match="sent once"), ledger.write() as write:
-        book.rearm(write, entry.client_order_id, Decimal(1))
+        kept = book.replan(write, draft(qty=Decimal(2), reserved=Decimal(120)), BUDGET)
+    assert kept == again, "the first order may yet turn up: the second must be the same"
+    with pytest.raises(IllegalMove), ledger.write() as write:
+        book.rearm(write, intent.client_order_id)
 
 
 STATUSES = {

@@ -1,0 +1,144 @@
+"""The desk: everything one trading run works with, and the questions it asks again before every order.
+
+Trusts whoever builds it that broker, stage and ledger belong together; nothing here decides a trade.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from kobe_assets.research.strategies import Strategy
+from kobe_jobs.trading.evidence import Evidence
+from kobe_resources.broker.hosts import Stage
+from kobe_resources.broker.protocol import Account, Broker, Clock, Quote, TradingDay
+from kobe_resources.broker.quotes import QuoteVeto, judge_quote
+from kobe_resources.errors import KobeError
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.policy_gate import Limits
+from kobe_resources.settings import Settings
+
+NEW_YORK = ZoneInfo("America/New_York")
+LEASE_S = 120.0
+EVERY_SPREAD = 1e9
+
+
+class MarketShut(KobeError):
+    """The market is not open for this order now."""
+
+
+class NotThisSession(KobeError):
+    """The broker's clock stands in another session than the run."""
+
+
+@dataclass
+class Desk:
+    """One run's tools and terms.
+
+    session: the exchange's hours of the day that trades. signal_session: the session before it. account: 'stage:number',
+    the key of the ledger's rows. params: the strategy's parameters. alone: this run holds the lock of trading runs.
+    """
+
+    settings: Settings
+    stage: Stage
+    strategy: Strategy
+    params: dict[str, float]
+    limits: Limits
+    broker: Broker
+    ledger: OrderLedger
+    kill_switch: KillSwitch
+    evidence: Evidence
+    account: str
+    session: TradingDay
+    signal_session: dt.date
+    alone: bool = True
+    notes: list[str] = field(default_factory=list)
+    assets_allowed: dict[tuple[str, bool], str] = field(default_factory=dict)
+
+    @property
+    def day(self) -> dt.date:
+        """The session that trades."""
+        return self.session.session
+
+    @property
+    def sends(self) -> bool:
+        """Does this stage send orders at all?"""
+        return self.stage != "shadow"
+
+    @property
+    def daily_budget(self) -> Decimal:
+        """Dollars that the session's entries may carry."""
+        return Decimal(repr(self.settings.policy.max_daily_notional))
+
+    def note(self, text: str) -> None:
+        """Say something that the summary shall tell a person."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def check_may_send(self, is_entry: bool) -> Clock:
+        """Kill switch and clock, read anew; the clock. Raises KillSwitchOn, MarketShut or NotThisSession."""
+        self.kill_switch.check()
+        clock = self.broker.clock()
+        today = session_date(clock)
+        if today != self.day:
+            raise NotThisSession(f"the broker's clock stands at {today}, the run trades {self.day}", "start a new run")
+        if not clock.is_open:
+            raise MarketShut(
+                f"the market is shut at {clock.timestamp:%H:%M:%S} UTC", f"it opens at {clock.next_open:%F %H:%M} UTC"
+            )
+        if is_entry:
+            last = self.session.close - dt.timedelta(minutes=self.settings.trading.last_entry_before_close_min)
+            if clock.timestamp >= last:
+                raise MarketShut(f"entries end at {last:%H:%M} UTC", "the session's signals are let go")
+        return clock
+
+    def judge(self, quote: Quote | None, now: dt.datetime) -> QuoteVeto | None:
+        """The first reason against leaning an entry on `quote`."""
+        trading = self.settings.trading
+        if self.stage == "simulated":
+            # Its spread is the slippage of the settings, whatever that is.
+            trading = trading.model_copy(update={"max_spread_bps": EVERY_SPREAD})
+        return judge_quote(quote, now, trading)
+
+    def judge_for_exit(self, quote: Quote | None, now: dt.datetime, any_age: bool = False) -> QuoteVeto | None:
+        """As `judge`, but a wide spread keeps nobody in a position; any_age: nor does an old quote."""
+        changes = {"max_spread_bps": EVERY_SPREAD} | ({"max_quote_age_s": float("inf")} if any_age else {})
+        return judge_quote(quote, now, self.settings.trading.model_copy(update=changes))
+
+    def quotes(self, symbols: Iterable[str]) -> dict[str, Quote]:
+        """Latest quotes; none are asked for where there are no symbols."""
+        wanted = list(symbols)
+        return self.broker.quotes(wanted) if wanted else {}
+
+
+def session_date(clock: Clock) -> dt.date:
+    """The day in New York at the broker's time."""
+    return clock.timestamp.astimezone(NEW_YORK).date()
+
+
+def day_start(day: dt.date) -> dt.datetime:
+    """Midnight in New York as the day begins."""
+    return dt.datetime.combine(day, dt.time(), NEW_YORK).astimezone(dt.UTC)
+
+
+def account_key(stage: Stage, account: Account) -> str:
+    """The key of an account's rows in the ledger."""
+    return f"{stage}:{account.number}"
+
+
+def polls(timeout_s: float, every_s: float) -> Iterator[float]:
+    """Seconds left, now and then again every `every_s` seconds (faster at first), until the time is over; at least once."""
+    deadline = time.monotonic() + timeout_s
+    pause = min(0.02, every_s)
+    while True:
+        left = deadline - time.monotonic()
+        yield max(left, 0.0)
+        if left <= 0:
+            return
+        time.sleep(min(pause, max(deadline - time.monotonic(), 0.0)))
+        pause = min(pause * 2, every_s)

@@ -1,0 +1,218 @@
+"""The executor: claim, POST once, resolve. An order whose fate is unknown is not a rejected order, and none is sent twice.
+
+Every step is durable before the next begins, so that a run killed anywhere leaves the ledger saying what the broker may hold.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from kobe_jobs.trading.desk import LEASE_S, Desk, MarketShut, NotThisSession, day_start, polls
+from kobe_resources.broker.protocol import (
+    BrokerOrder,
+    BrokerUnavailable,
+    DuplicateClientOrderId,
+    OrderRequest,
+    Refused,
+    SendsNothing,
+    Unauthorized,
+    Unresolved,
+    WrongAccount,
+)
+from kobe_resources.event_log import event_context, get_logger
+from kobe_resources.kill_switch import KillSwitchOn
+from kobe_resources.order_ledger import Intent, OrderState
+from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger.settlement import settle
+from kobe_resources.order_ledger.states import UNSETTLED
+
+MISSES_BEFORE_NOT_PLACED = 3
+log = get_logger("trading")
+
+
+def send(desk: Desk, client_id: str) -> Intent:
+    """Claim an intent and POST it once; what is known afterwards (its fills are not).
+
+    Raises what stops the run: KillSwitchOn, MarketShut, NotThisSession, BrokerUnavailable (nothing was sent, the intent
+    waits), Unauthorized, WrongAccount. Somebody else's claim is left alone.
+    """
+    ledger = desk.ledger
+    with ledger.write() as write:
+        intent = book.claim(write, client_id, ledger.owner, LEASE_S)
+    if intent is None:
+        return book.get(ledger, client_id)
+    try:
+        desk.check_may_send(is_entry=intent.purpose == book.ENTRY)
+        answer = desk.broker.submit(_request(intent))
+    except (KillSwitchOn, MarketShut, NotThisSession, BrokerUnavailable, WrongAccount, SendsNothing) as error:
+        with ledger.write() as write:
+            book.give_back(write, client_id, ledger.owner, str(error))
+        raise
+    except Unauthorized as error:
+        # A 401 should prove that nothing was placed; a look-up with keys that work costs nothing, a lost order does.
+        _doubt(desk, intent, str(error), error.request_id)
+        raise
+    except Refused as error:
+        return _refused(desk, intent, error)
+    except DuplicateClientOrderId as error:
+        return _doubt(desk, intent, "the broker knows this id already", error.request_id)
+    except Unresolved as error:
+        return _doubt(desk, intent, error.cause, error.request_id)
+    with ledger.write() as write:
+        told = {"status": answer.raw_status, "request": answer.request_id}
+        return book.move(
+            write, intent, OrderState.ACCEPTED, "accepted", told, broker_order_id=answer.id, acknowledged=1, owner=None,
+            lease_until=None,
+        )  # fmt: skip
+
+
+def resolve(desk: Desk, timeout_s: float | None = None) -> list[Intent]:
+    """Ask for every unsettled order until each is settled or rests as it should; those that are not when time is over."""
+    trading = desk.settings.trading
+    times = FillTimes(desk)
+    waiting: list[Intent] = []
+    for _ in polls(trading.resolve_timeout_s if timeout_s is None else timeout_s, trading.poll_s):
+        waiting = [intent for intent in _to_resolve(desk) if not _is_at_rest(look_up(desk, intent, times))]
+        if not waiting:
+            return []
+        _cancel_overdue(desk, waiting)
+    return waiting
+
+
+def look_up(desk: Desk, intent: Intent, times: FillTimes) -> Intent:
+    """One look at one order, and what follows from it."""
+    if not _may_touch(desk, intent):
+        return intent
+    try:
+        order = desk.broker.order_by_client_id(intent.client_order_id)
+        if order is not None:
+            return take_in(desk, intent, order, times)
+        with desk.ledger.write() as write:
+            missed = book.miss(write, intent.client_order_id)
+        if _is_given_up(desk, missed) and not _is_listed(desk, intent):
+            with desk.ledger.write() as write:
+                return book.move(write, missed, OrderState.NOT_PLACED, "not_placed", owner=None, lease_until=None)
+        return missed
+    except BrokerUnavailable as error:
+        with event_context(order_id=intent.client_order_id):
+            log.warning("an order could not be looked up", reason=str(error))
+        return book.get(desk.ledger, intent.client_order_id)
+
+
+def take_in(desk: Desk, intent: Intent, order: BrokerOrder, times: FillTimes) -> Intent:
+    """Bring the ledger to what the broker says of an order."""
+    at = times.of(order, intent) if order.filled_qty > intent.filled_qty else dt.datetime.now(dt.UTC)
+    with desk.ledger.write() as write:
+        return settle(write, intent.client_order_id, order, at)
+
+
+def cancel(desk: Desk, intent: Intent, timeout_s: float | None = None) -> Intent:
+    """Cancel an order and wait until the broker says what became of it; it may turn out filled. Cancels pass a kill switch."""
+    trading = desk.settings.trading
+    times = FillTimes(desk)
+    current = intent
+    for _ in polls(trading.resolve_timeout_s if timeout_s is None else timeout_s, trading.poll_s):
+        current = look_up(desk, current, times)
+        if current.state not in UNSETTLED or current.broker_order_id is None:
+            break
+        _ask_to_cancel(desk, current)
+        current = look_up(desk, current, times)
+        if current.state not in UNSETTLED:
+            break
+    return current
+
+
+class FillTimes:
+    """When orders filled, from the broker's executions, which are asked for only where a date hangs on them."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def of(self, order: BrokerOrder, intent: Intent) -> dt.datetime:
+        """When the order last filled: an order that rests may have done so on another day than this."""
+        now = self._desk.broker.clock().timestamp
+        if intent.time_in_force != "gtc" and intent.session == self._desk.day:
+            return now
+        since = day_start(intent.session)
+        times = [fill.at for fill in self._desk.broker.fills(since) if fill.order_id == order.id]
+        return max(times, default=now)
+
+
+def _request(intent: Intent) -> OrderRequest:
+    return OrderRequest(
+        intent.client_order_id, intent.symbol, intent.side, intent.qty, intent.kind, intent.time_in_force,
+        intent.limit_price, intent.stop_price,
+    )  # fmt: skip
+
+
+def _doubt(desk: Desk, intent: Intent, cause: str, request_id: str | None) -> Intent:
+    with event_context(order_id=intent.client_order_id):
+        log.warning("the fate of an order is unknown", cause=cause)
+    with desk.ledger.write() as write:
+        return book.move(write, intent, OrderState.UNKNOWN, "unknown", {"request": request_id}, detail=cause)
+
+
+def _refused(desk: Desk, intent: Intent, error: Refused) -> Intent:
+    """A refusal is believed after one look: an order that is there all the same is worth more than the message."""
+    doubted = _doubt(desk, intent, error.message, error.request_id)
+    try:
+        order = desk.broker.order_by_client_id(intent.client_order_id)
+    except BrokerUnavailable:
+        return doubted
+    if order is not None:
+        return take_in(desk, doubted, order, FillTimes(desk))
+    with desk.ledger.write() as write:
+        return book.move(
+            write, doubted, OrderState.REJECTED, "rejected", {"code": error.code, "request": error.request_id},
+            detail=error.message, reserved="0", owner=None, lease_until=None,
+        )  # fmt: skip
+
+
+def _to_resolve(desk: Desk) -> list[Intent]:
+    return [intent for intent in book.unsettled(desk.ledger, desk.account) if _may_touch(desk, intent)]
+
+
+def _may_touch(desk: Desk, intent: Intent) -> bool:
+    """A claim whose owner lives is its owner's; alone, every other owner is dead."""
+    if intent.state is not OrderState.SUBMITTING or desk.alone or intent.owner == desk.ledger.owner:
+        return True
+    return intent.lease_until is None or intent.lease_until < dt.datetime.now(dt.UTC)
+
+
+def _is_at_rest(intent: Intent) -> bool:
+    """Settled, or a protective stop that waits at the broker."""
+    return intent.state not in UNSETTLED or (intent.state is OrderState.ACCEPTED and intent.time_in_force == "gtc")
+
+
+def _is_given_up(desk: Desk, intent: Intent) -> bool:
+    if intent.acknowledged or intent.first_missed_at is None or intent.misses < MISSES_BEFORE_NOT_PLACED:
+        return False
+    waited = (dt.datetime.now(dt.UTC) - intent.first_missed_at).total_seconds()
+    return waited >= desk.settings.trading.not_placed_after_s
+
+
+def _is_listed(desk: Desk, intent: Intent) -> bool:
+    orders = desk.broker.orders("all", after=day_start(intent.session))
+    return any(order.client_order_id == intent.client_order_id for order in orders)
+
+
+def _cancel_overdue(desk: Desk, waiting: list[Intent]) -> None:
+    """A DAY order, or an IOC order that the broker keeps alive, is cancelled when its time is over."""
+    now = dt.datetime.now(dt.UTC)
+    for intent in waiting:
+        age = (now - intent.updated_at).total_seconds()
+        is_alive = intent.state is OrderState.ACCEPTED and intent.time_in_force != "gtc"
+        if is_alive and age >= desk.settings.trading.cancel_after_s:
+            _ask_to_cancel(desk, intent)
+
+
+def _ask_to_cancel(desk: Desk, intent: Intent) -> None:
+    if intent.broker_order_id is None or not desk.sends:
+        return
+    try:
+        desk.broker.cancel(intent.broker_order_id)
+    except (Refused, Unresolved, BrokerUnavailable) as error:
+        # Filled meanwhile, gone, or unclear: only the look-up that follows can tell.
+        log.info("a cancel was not taken", order_id=intent.client_order_id, reason=str(error))
+    with desk.ledger.write() as write:
+        write.audit("cancel_asked", order=intent.client_order_id, symbol=intent.symbol, leg=intent.leg)

@@ -1,0 +1,258 @@
+"""One trading run: reconcile, exits, entries, stops, reconcile; what a killed run left half done, the next one finishes.
+
+`trade_session` is the only way in; every stage, the replay too, goes through it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.study import canonical_params, limits_of
+from kobe_jobs.trading.desk import LEASE_S, Desk, MarketShut, NotThisSession, account_key, session_date
+from kobe_jobs.trading.entries import enter_signals
+from kobe_jobs.trading.evidence import Evidence, load_evidence
+from kobe_jobs.trading.executor import resolve
+from kobe_jobs.trading.exits import exit_flagged
+from kobe_jobs.trading.reconcile import Reconciliation, reconcile
+from kobe_jobs.trading.research_gate import check_evidence
+from kobe_jobs.trading.stops import ensure_stops
+from kobe_jobs.trading.summary import RunSummary, summarize
+from kobe_jobs.trading.upkeep import age_positions, apply_splits, flag_untradable, let_go
+from kobe_resources.broker.hosts import Stage
+from kobe_resources.broker.protocol import Broker, BrokerError, TradingDay
+from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.event_log import event_context, get_logger
+from kobe_resources.kill_switch import KillSwitch, KillSwitchOn
+from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger.positions import open_positions
+from kobe_resources.order_ledger.sessions import DONE, HALTED, claim_of, claim_session, confirm_session, end_session
+from kobe_resources.settings import Settings, canonical_json, config_pin
+from kobe_resources.warehouse import Warehouse
+
+CALENDAR_DAYS = 40
+log = get_logger("trading")
+Confirm = Callable[[str], str]
+"""Shows a person the phrase to type, and returns what was typed."""
+
+
+class AnotherRunTrades(KobeError):
+    """Another process holds the lock of trading runs."""
+
+
+class StaleSignal(KobeError):
+    """The stored signals are not those of the session before."""
+
+
+class NotConfirmed(KobeError):
+    """Nobody typed the phrase that lets this session trade live."""
+
+
+@dataclass(frozen=True)
+class Rig:
+    """What a run is started with. evidence: loaded already (a replay's); None loads it from the warehouse."""
+
+    settings: Settings
+    stage: Stage
+    broker: Broker
+    ledger: OrderLedger
+    warehouse: Warehouse
+    kill_switch: KillSwitch
+    evidence: Evidence | None = None
+
+
+def open_ledger(settings: Settings, path: Path | None = None, run_id: str = "", disposable: bool = False) -> OrderLedger:
+    """The ledger with the pin of these settings on its records."""
+    return OrderLedger(path, pin=config_pin(settings), run_id=run_id or uuid.uuid4().hex[:12], disposable=disposable)
+
+
+def trade_session(
+    rig: Rig, session: dt.date | None = None, strategy: str | None = None, confirm: Confirm | None = None
+) -> RunSummary:
+    """Trade one session, or finish one that was left half done; the summary of it.
+
+    session: which one it must be (default: the one the broker's clock stands in).
+    Raises AnotherRunTrades, SessionTaken, StaleSignal, EvidenceMissing, NotConfirmed, MarketShut, KillSwitchOn,
+    BrokerError: nothing was sent after that point, and the next run resumes.
+    """
+    name = strategy or rig.settings.trading.strategy
+    if name not in STRATEGIES:
+        raise UsageError(f"there is no strategy {name!r}", f"there are {', '.join(STRATEGIES)}")
+    with alone(rig.ledger), event_context(run_id=rig.ledger.run_id, stage=rig.stage):
+        rig.ledger.copy_audit()
+        note_settings(rig)
+        desk = open_desk(rig, name, session)
+        with event_context(session=desk.day):
+            try:
+                return _trade(rig, desk, confirm)
+            finally:
+                rig.ledger.copy_audit()
+
+
+@contextlib.contextmanager
+def alone(ledger: OrderLedger) -> Iterator[None]:
+    """Hold the lock of trading runs on this data folder; the operating system frees it when a process dies."""
+    ledger.path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(ledger.path.with_name("trading.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        rows = ledger.rows("SELECT owner, session FROM session_claims WHERE state = 'running' ORDER BY started_at DESC LIMIT 1")
+        who = f" ({rows[0]['owner']}, session {rows[0]['session']})" if rows else ""
+        raise AnotherRunTrades(f"another run is trading{who}", "wait until it is done") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def open_desk(rig: Rig, strategy: str, session: dt.date | None = None, alone: bool = True) -> Desk:
+    """Look at clock, calendar and account, and lay out what a run needs. Raises NotThisSession, UsageError, BrokerError."""
+    clock = rig.broker.clock()
+    today = session_date(clock)
+    if session is not None and session != today:
+        raise NotThisSession(f"the broker's clock stands at {today}, not {session}", "only the session of today can trade")
+    days = rig.broker.calendar(today - dt.timedelta(days=CALENDAR_DAYS), today)
+    if len(days) < 2 or days[-1].session != today:
+        raise MarketShut(f"{today} is no session of the exchange", f"the next opens at {clock.next_open:%F %H:%M} UTC")
+    return _desk(rig, strategy, days[-1], days[-2].session, account_key(rig.stage, rig.broker.account()), alone)
+
+
+def _desk(rig: Rig, strategy: str, day: TradingDay, signal_session: dt.date, account: str, alone: bool) -> Desk:
+    held = {position.symbol for position in open_positions(rig.ledger, account)}
+    evidence = rig.evidence or load_evidence(rig.warehouse, strategy, signal_session, signal_session, held)
+    chosen = STRATEGIES[strategy]
+    return Desk(
+        settings=rig.settings, stage=rig.stage, strategy=chosen, params=canonical_params(rig.settings, chosen),
+        limits=limits_of(rig.settings), broker=rig.broker, ledger=rig.ledger, kill_switch=rig.kill_switch,
+        evidence=evidence, account=account, session=day, signal_session=signal_session, alone=alone,
+    )  # fmt: skip
+
+
+def note_settings(rig: Rig) -> None:
+    """Put a change of settings on the chain, with what they are now; they hold no secrets."""
+    rows = rig.ledger.rows("SELECT body FROM audit WHERE kind = 'settings' ORDER BY seq DESC LIMIT 1")
+    told = {"pin": rig.ledger.pin, "settings": rig.settings.model_dump(mode="json", exclude={"trading": {"alert_webhook"}})}
+    if rows and f'"pin":"{rig.ledger.pin}"' in rows[0]["body"]:
+        return
+    with rig.ledger.write() as write:
+        write.audit("settings", **told)
+
+
+def confirmation_phrase(desk: Desk) -> str:
+    """What a person types to let a session trade live."""
+    return f"trade live {desk.day.isoformat()} {desk.account.partition(':')[2]}"
+
+
+def _trade(rig: Rig, desk: Desk, confirm: Confirm | None) -> RunSummary:
+    desk.kill_switch.check()
+    check_fresh(desk)
+    check_evidence(rig.warehouse, rig.settings, desk.strategy.name, rig.stage)
+    desk.check_may_send(is_entry=False)
+    with rig.ledger.write() as write:
+        claim_session(write, desk.account, desk.day, desk.strategy.name, rig.ledger.owner, LEASE_S, alone=desk.alone)
+    _confirm(desk, confirm)
+    log.info("a trading run began", signals=len(desk.evidence.signals_of(desk.signal_session)))
+    differences: tuple[dict[str, Any], ...] = ()
+    try:
+        differences, halted = _steps(desk)
+    except (KillSwitchOn, MarketShut, NotThisSession) as error:
+        halted = str(error)
+        differences = _after(desk)
+    except BrokerError as error:
+        with rig.ledger.write() as write:
+            end_session(write, desk.account, desk.day, HALTED, str(error))
+        raise
+    return _close(desk, differences, halted)
+
+
+def check_fresh(desk: Desk) -> None:
+    """Raise StaleSignal unless bars and indicators of exactly the session before are there; nothing is sent on older ones."""
+    latest = desk.evidence.latest_session(desk.day)
+    if latest != desk.signal_session or desk.signal_session not in desk.evidence.computed:
+        with desk.ledger.write() as write:
+            write.audit("stale_signal", account=desk.account, session=desk.day, expected=desk.signal_session, found=latest)
+        raise StaleSignal(
+            f"stale_signal: session {desk.day} needs the signals of {desk.signal_session}, the latest stored are of {latest}",
+            "bring bars and signals up to date: `kobe report`",
+        )
+
+
+def _steps(desk: Desk) -> tuple[tuple[dict[str, Any], ...], str]:
+    """The run proper; (differences, why it is not complete)."""
+    let_go(desk)
+    resolve(desk)
+    apply_splits(desk)
+    age_positions(desk)
+    if desk.sends:
+        flag_untradable(desk)
+    before = _reconcile(desk, "before")
+    known = book.of_session(desk.ledger, desk.account, desk.day)
+    exit_flagged(desk)
+    halted = ""
+    if before.agrees:
+        intents = enter_signals(desk, desk.broker.account().cash)
+        log.info("entries are decided", intents=len(intents))
+    else:
+        halted = f"entries are halted, ledger and broker differ: {before.told()}"
+    if desk.sends:
+        bare = ensure_stops(desk)
+        for symbol in bare:
+            desk.note(f"{symbol} has no protective stop at the broker")
+        resolve(desk)
+    if book.of_session(desk.ledger, desk.account, desk.day) == known:
+        # Nothing went out and nothing came in: the first comparison stands.
+        return tuple(asdict(row) for row in before.differences), halted
+    after = _reconcile(desk, "after")
+    if not after.agrees:
+        halted = halted or f"ledger and broker differ after the run: {after.told()}"
+    return tuple(asdict(row) for row in after.differences), halted
+
+
+def _after(desk: Desk) -> tuple[dict[str, Any], ...]:
+    """What may still be done when nothing may be sent: look, and compare."""
+    resolve(desk)
+    return tuple(asdict(row) for row in _reconcile(desk, "halted").differences)
+
+
+def _reconcile(desk: Desk, moment: str) -> Reconciliation:
+    # A shadow sends nothing, so it has nothing that the account could agree with.
+    return reconcile(desk, moment) if desk.sends else Reconciliation((), {})
+
+
+def _confirm(desk: Desk, confirm: Confirm | None) -> None:
+    if desk.stage != "live":
+        return
+    claim = claim_of(desk.ledger, desk.account, desk.day)
+    if claim is not None and claim.confirmed_by:
+        return
+    phrase = confirmation_phrase(desk)
+    typed = confirm(phrase) if confirm else ""
+    if typed.strip() != phrase:
+        with desk.ledger.write() as write:
+            end_session(write, desk.account, desk.day, HALTED, "not confirmed")
+        raise NotConfirmed("nobody confirmed this session", f"type exactly: {phrase}")
+    with desk.ledger.write() as write:
+        confirm_session(write, desk.account, desk.day, typed.strip())
+
+
+def _close(desk: Desk, differences: tuple[dict[str, Any], ...], halted: str) -> RunSummary:
+    summary = summarize(desk, differences, halted)
+    if not halted and not summary.is_clean:
+        open_ends = ", ".join([*(f"{symbol} unprotected" for symbol in summary.unprotected), f"{summary.unsettled} unsettled"])
+        halted = f"not everything is settled: {open_ends}"
+    with desk.ledger.write() as write:
+        body = {key: value for key, value in summary.as_json().items() if key != "audit_head"}
+        write.audit("summary", account=desk.account, summary=canonical_json(body))
+        end_session(write, desk.account, desk.day, HALTED if halted else DONE, halted)
+    log.info("a trading run ended", halted=halted, filled=summary.filled, exits=summary.exits_filled)
+    return summarize(desk, differences, halted)

@@ -146,7 +146,7 @@ def random_parameters(seed: int) -> dict[str, Any]:
         "slippage_bps": [0.0, 5.0, 40.0],
         "limit_offset_bps": [0.0, 10.0, 50.0],
         "max_notional_per_order": [75.0, 500.0, 2000.0],
-        "max_daily_notional": [100.0, 1000.0, 5000.0],
+        "max_daily_notional": [150.0, 1000.0, 5000.0],
         "min_price": [3.0, 6.0],
         "max_price": [100.0, 1000.0],
         "allow_shorts": [True, True, False],

@@ -11,16 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
+
+from kobe_jobs.stopping import Stop
 
 STOP_WAIT_S = 30.0
 POLL_S = 0.05
-
-
-class Asked(Protocol):
-    """Counts how often we were asked to stop."""
-
-    asked: int
 
 
 class Children:
@@ -29,7 +25,7 @@ class Children:
     environment: added to ours. stop: a second request during the stopping kills at once.
     """
 
-    def __init__(self, environment: Mapping[str, str], stop: Asked) -> None:
+    def __init__(self, environment: Mapping[str, str], stop: Stop) -> None:
         self._environment = {**os.environ, **environment}
         self._stop = stop
         self._running: dict[str, subprocess.Popen[bytes]] = {}

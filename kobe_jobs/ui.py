@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from kobe_jobs.children import Children
+from kobe_jobs.stopping import Stop, stop_signals
 from kobe_resources.errors import KobeError
 from kobe_resources.instance import dagster_home, prepare_storage
 from kobe_resources.report_site import LOOPBACK, listen_on, recorded_port, serving_reports
@@ -35,15 +34,6 @@ class UiFailed(KobeError):
     """The UI did not start, or ended by itself."""
 
 
-class Stop:
-    """How often a signal asked us to stop: once means in good order, twice means at once."""
-
-    asked = 0
-
-    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
-        self.asked += 1
-
-
 def run_ui(
     port: int | None,
     report_port: int | None,
@@ -56,7 +46,7 @@ def run_ui(
     say: shows a line to the person. on_ready: called once with the UI's URL. module: the code location.
     Raises PortBusy or UiFailed.
     """
-    with _only_one(), _stop_signals() as stop, contextlib.ExitStack() as stack:
+    with _only_one(), stop_signals() as stop, contextlib.ExitStack() as stack:
         reports = stack.enter_context(
             listen_on(recorded_port() if report_port is None else report_port, "name another with --report-port")
         )
@@ -72,22 +62,8 @@ def run_ui(
                 say(f"the graph does not load: {problem}")
             say(f"Kobe UI {url} · reports {reports_url} · Ctrl-C stops both")
             on_ready(url)
-        while not stop.asked:
+        while not stop.wait(POLL_S):
             _refuse_dead(children)
-            time.sleep(POLL_S)
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[Stop]:
-    """Take SIGINT, SIGTERM and SIGHUP, also where a shell started us with SIGINT ignored: children inherit that."""
-    stop = Stop()
-    names = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    before = {name: signal.signal(name, stop) for name in names}
-    try:
-        yield stop
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 @contextlib.contextmanager
@@ -143,7 +119,7 @@ def _wait_for(ask: Callable[[], str | None], children: Children, stop: Stop) -> 
         _refuse_dead(children)
         if time.monotonic() > deadline:
             raise UiFailed(f"the Dagster UI did not answer in {READY_WAIT_S:g} s", "see the lines above")
-        time.sleep(POLL_S)
+        stop.wait(POLL_S)
     return ""
 
 

@@ -49,7 +49,7 @@ _SECRET_TEXT = (
     # apiKey=…, "api_key": "…", APCA-API-SECRET-KEY: …, token=…, in URLs, headers, JSON and Python reprs alike.
     re.compile(
         r"""(?ix)((?:api[-_]?key|secret|password|passwd|apca-api-|(?<![a-z0-9-])(?:access[-_])?token(?![\w-]))[\w-]{0,40}
-        ["']?\s{0,3}[:=]\s{0,3}(?:b?["'])?)([^\s"'&,;}\])<>]+)"""
+        ["']?\s{0,3}[:=]\s{0,3}(?:b?["'])?)((?!\[redacted)[^\s"'&,;}\])<>]+)"""
     ),
     re.compile(r"(?i)(\b(?:bearer|basic)\s{1,3})([A-Za-z0-9._~+/=-]{6,})"),
     re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://)([^/\s@'\"]{1,400})(?=@)"),

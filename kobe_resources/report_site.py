@@ -55,37 +55,42 @@ def recorded_port() -> int:
     return port if isinstance(port, int) and 0 < port < 65536 else DEFAULT_PORT
 
 
-def listen_on(port: int, mend: str) -> socket.socket:
-    """A listening socket on loopback (port 0: a free one). Raises PortBusy with `mend`."""
+def listen_on(port: int, mend: str, host: str = LOOPBACK) -> socket.socket:
+    """A listening socket, on loopback unless told otherwise (port 0: a free one). Raises PortBusy with `mend`."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((LOOPBACK, port))
+        listener.bind((host, port))
         listener.listen()
     except OSError as error:
         listener.close()
-        raise PortBusy(f"port {port} of {LOOPBACK} cannot be used ({error.strerror})", mend) from None
+        raise PortBusy(f"port {port} of {host} cannot be used ({error.strerror})", mend) from None
     return listener
 
 
 @contextlib.contextmanager
 def serving_reports(listener: socket.socket, folder: Path | None = None) -> Iterator[str]:
-    """Serve the reports on `listener` in a thread while the block runs, and record its port; the site's URL."""
-    import uvicorn
-
+    """Serve the reports on `listener` while the block runs, and record its port; the site's URL."""
     from kobe_resources.instance import write_atomically
 
     port = listener.getsockname()[1]
     home = kobe_home()
     home.mkdir(parents=True, exist_ok=True)
     write_atomically(home / PORT_FILE, json.dumps({"port": port}))
-    server = uvicorn.Server(
-        uvicorn.Config(report_app(folder or home / "reports"), log_level="warning", access_log=False, lifespan="off")
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="report-site", daemon=True)
+    with serving(report_app(folder or home / "reports"), listener):
+        yield f"http://{LOOPBACK}:{port}/"
+
+
+@contextlib.contextmanager
+def serving(app: Starlette, listener: socket.socket) -> Iterator[None]:
+    """Serve `app` on `listener` in a thread while the block runs."""
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http", daemon=True)
     thread.start()
     try:
-        yield f"http://{LOOPBACK}:{port}/"
+        yield
     finally:
         server.should_exit = True
         thread.join(timeout=10)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from kobe_resources.settings import key_file_is_open, load_settings
+from kobe_resources.settings import Settings, key_file_is_open, load_settings
+
+if TYPE_CHECKING:
+    from kobe_jobs.health import Check, Watch
 
 
 def register(app: typer.Typer) -> None:
     """Add this area's commands."""
     app.command()(ui)
+    app.command()(health)
 
 
 def ui(
@@ -38,3 +44,60 @@ def _open_browser(url: str) -> None:
     import webbrowser
 
     webbrowser.open(url)
+
+
+def health(
+    serve: Annotated[bool, typer.Option("--serve", help="Serve /liveness, /readiness and /metrics until stopped.")] = False,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="With --serve: the port (3071; 0: a free one).")] = None,
+    host: Annotated[str, typer.Option(help="With --serve: the address to listen on.")] = "127.0.0.1",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Say whether everything is ready, and why not: exit 1 when a check that blocks fails."""
+    from kobe_jobs.health import Watch, is_ready, questions
+
+    settings = load_settings()
+    watch = Watch(questions(settings))
+    if serve:
+        _serve_health(settings, watch, host, port)
+        return
+    checks = watch.look()
+    if as_json:
+        from kobe_jobs.health_server import as_json as plain
+
+        Console().print_json(json.dumps(plain(checks)))
+    else:
+        _print_checks(checks)
+    if not is_ready(checks):
+        raise typer.Exit(1)
+
+
+def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None) -> None:
+    from importlib.metadata import version
+
+    from kobe_jobs.health_server import DEFAULT_PORT, health_app
+    from kobe_jobs.stopping import stop_signals
+    from kobe_resources.report_site import LOOPBACK, listen_on, serving
+    from kobe_resources.settings import config_pin
+
+    listener = listen_on(DEFAULT_PORT if port is None else port, "name another with --port", host)
+    bound = listener.getsockname()[1]
+    is_local = host == LOOPBACK
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not is_local:
+        console.print(f"warning: everybody who reaches {host} can read these answers", style="yellow")
+    labels = {"version": version("kobe"), "stage": settings.broker.stage, "config_pin": config_pin(settings)}
+    app = health_app(watch, [LOOPBACK, "localhost"] if is_local else ["*"], labels)
+    with stop_signals() as stop, serving(app, listener):
+        console.print(f"health http://{host}:{bound}/readiness · metrics http://{host}:{bound}/metrics · Ctrl-C stops")
+        stop.wait()
+
+
+def _print_checks(checks: Sequence[Check]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("check", "", "reason", "s", box=None, pad_edge=False)
+    for check in checks:
+        word, style = ("ok", "green") if check.ok else ("FAIL", "bold red") if check.blocking else ("warn", "yellow")
+        table.add_row(check.name, Text(word, style=style), Text(check.reason), f"{check.seconds:.2f}")
+    Console().print(table)

@@ -1,0 +1,248 @@
+"""What must hold for Kobe to be ready, each asked by a small function that gives (does it hold, why, figures).
+
+A question changes nothing, needs no key it is not given, and is bounded in time by `Watch`. Answers hold no secret.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kobe_resources.errors import KobeError
+from kobe_resources.event_log import redact
+from kobe_resources.settings import Settings, kobe_home
+
+LIMIT_S = 10.0
+KEEP_ANSWERS_S = 5.0
+LOCK_WAIT_S = 3.0
+HEARTBEAT_LIMIT = dt.timedelta(minutes=2)
+"""Daemons beat twice a minute."""
+LEAST_DISK_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a question found; `figures` become metrics named kobe_<key>."""
+
+    ok: bool
+    reason: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One answer, and the seconds it took. Only a blocking one decides readiness; the others warn."""
+
+    name: str
+    ok: bool
+    reason: str
+    seconds: float
+    blocking: bool = True
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A named question."""
+
+    name: str
+    ask: Callable[[], Answer]
+    blocking: bool = True
+
+
+def questions(settings: Settings) -> list[Question]:
+    """Everything that is asked under these settings."""
+    return [
+        Question("warehouse", ask_warehouse),
+        Question("bars", lambda: ask_bars(settings)),
+        Question("audit", ask_audit),
+        Question("broker", lambda: ask_broker(settings)),
+        Question("kill_switch", ask_kill_switch),
+        Question("daemon", ask_daemon),
+        Question("disk", ask_disk),
+        Question("key_file", ask_key_file, blocking=False),
+    ]
+
+
+def is_ready(checks: Sequence[Check]) -> bool:
+    """True when nothing that blocks failed."""
+    return all(check.ok for check in checks if check.blocking)
+
+
+def ask_warehouse() -> Answer:
+    """Does the file open within a few seconds?"""
+    from kobe_resources.warehouse import Warehouse
+
+    warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
+    if not warehouse.path.is_file():
+        return Answer(False, "there is no warehouse yet: run `kobe report`")
+    ((bars,),) = warehouse.rows("SELECT count(*) FROM daily_bars")
+    return Answer(True, f"opens, {bars:,} bars", {"warehouse_bytes": warehouse.path.stat().st_size, "bars": bars})
+
+
+def ask_bars(settings: Settings) -> Answer:
+    """Is the last stored session the one that the vendor should have by now?"""
+    from kobe_assets.quality import find_stale
+    from kobe_resources.warehouse import Warehouse
+
+    warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
+    if not warehouse.path.is_file():
+        return Answer(False, "there are no bars yet: run `kobe report`")
+    ((last,),) = warehouse.rows("SELECT max(session) FROM daily_bars")
+    if last is None:
+        return Answer(False, "there are no bars yet: run `kobe bars refresh`")
+    finding = find_stale(last, settings, dt.datetime.now(dt.UTC))
+    midnight = dt.datetime.combine(last, dt.time(), dt.UTC)
+    return Answer(finding.passed, finding.description, {"last_session_timestamp_seconds": midnight.timestamp()})
+
+
+def ask_audit() -> Answer:
+    """Does the hash chain of the order ledger hold, and its copy with it?"""
+    from kobe_resources.order_ledger.store import OrderLedger
+
+    path = kobe_home() / "orders.sqlite"
+    if not path.is_file():
+        return Answer(True, "no order has been decided yet", {"audit_records": 0})
+    with OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger:
+        found = ledger.verify_audit()
+    figures = {"audit_records": found.records, "audit_not_copied": found.not_copied}
+    return Answer(found.holds, found.problem or f"{found.records:,} records verify", figures)
+
+
+def ask_broker(settings: Settings) -> Answer:
+    """Does the broker of the stage answer, and is its clock ours?"""
+    from kobe_resources.broker import open_broker
+    from kobe_resources.broker.hosts import hosts_of
+    from kobe_resources.settings import load_secrets
+
+    stage = settings.broker.stage
+    secrets = load_secrets()
+    has_keys = secrets.alpaca_api_key_id is not None and secrets.alpaca_api_secret_key is not None
+    is_remote = hosts_of(stage, settings.broker) is not None and (stage != "shadow" or has_keys or settings.broker.base_url)
+    if not is_remote:
+        return Answer(True, f"stage {stage} uses the embedded broker, started with each run")
+    broker = open_broker(settings, secrets, stage)
+    try:
+        clock = broker.clock()
+    finally:
+        broker.close()
+    skew = (dt.datetime.now(dt.UTC) - clock.timestamp).total_seconds()
+    market = "open" if clock.is_open else "closed"
+    return Answer(True, f"stage {stage} answers, market {market}", {"market_open": clock.is_open, "clock_skew_seconds": skew})
+
+
+def ask_kill_switch() -> Answer:
+    """Is the kill switch off?"""
+    from kobe_resources.kill_switch import KillSwitch
+
+    status = KillSwitch().status()
+    if not status.is_on:
+        return Answer(True, "off", {"kill_switch": 0})
+    since = f" since {status.at}" if status.at else ""
+    return Answer(False, f"on{since}: {redact(status.reason)}; `kobe kill off` when the reason is gone", {"kill_switch": 1})
+
+
+def ask_daemon() -> Answer:
+    """Did every daemon that schedules and sensors need beat lately, and without errors?"""
+    from kobe_resources.instance import open_instance
+
+    if not (kobe_home() / "dagster" / "storage_version").is_file():
+        return Answer(False, "no daemon has run for this data folder: start `kobe ui`")
+    with open_instance() as instance:
+        beats = instance.get_daemon_heartbeats()
+    if not beats:
+        return Answer(False, "no daemon has run for this data folder: start `kobe ui`")
+    now = time.time()
+    oldest = max(now - beat.timestamp for beat in beats.values())
+    figures = {"daemon_heartbeat_age_seconds": oldest}
+    if oldest > HEARTBEAT_LIMIT.total_seconds():
+        return Answer(False, f"the last heartbeat is {dt.timedelta(seconds=int(oldest))} old: start `kobe ui`", figures)
+    failing = [(name, beat.errors[0].message) for name, beat in beats.items() if beat.errors]
+    if failing:
+        name, message = failing[0]
+        return Answer(False, f"the {name.lower()} daemon fails: {redact(message).strip().splitlines()[0]}", figures)
+    return Answer(True, f"{len(beats)} daemons beat", figures)
+
+
+def ask_disk() -> Answer:
+    """Is there room for a day's data, ledger and logs?"""
+    home = kobe_home()
+    place = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    return Answer(free >= LEAST_DISK_BYTES, f"{free / 1e9:,.1f} GB free at {place}", {"disk_free_bytes": free})
+
+
+def ask_key_file() -> Answer:
+    """Can only its owner read the file of keys?"""
+    from kobe_resources.settings import key_file_is_open
+
+    if key_file_is_open():
+        return Answer(False, "others can read the file that KOBE_ENV_FILE names: chmod 600 it")
+    return Answer(True, "nobody else can read it, or there is none")
+
+
+class Watch:
+    """Asks questions, each in a thread of its own and at most `limit_s` long; answers are kept for `keep_s`.
+
+    A question that hangs is reported as such and not asked again before it ends, so that nothing piles up.
+    """
+
+    def __init__(self, asked: Sequence[Question], limit_s: float = LIMIT_S, keep_s: float = KEEP_ANSWERS_S) -> None:
+        self._open = [_Open(question) for question in asked]
+        self._limit_s = limit_s
+        self._keep_s = keep_s
+        self._lock = threading.Lock()
+
+    def look(self) -> list[Check]:
+        """Every question's check, in order; takes `limit_s` at most."""
+        with self._lock:
+            for question in self._open:
+                question.ask_unless_known(self._keep_s)
+            deadline = time.monotonic() + self._limit_s
+            return [question.result(deadline) for question in self._open]
+
+
+class _Open:
+    """A question with its thread and last answer."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._thread: threading.Thread | None = None
+        self._began = 0.0
+        self._known: tuple[float, Check] | None = None
+
+    def ask_unless_known(self, keep_s: float) -> None:
+        known = self._known
+        if (self._thread and self._thread.is_alive()) or (known and time.monotonic() - known[0] < keep_s):
+            return
+        self._known, self._began = None, time.monotonic()
+        # A daemon thread: a question that never ends must not keep the process from ending.
+        self._thread = threading.Thread(target=self._answer, name=f"health-{self._question.name}", daemon=True)
+        self._thread.start()
+
+    def result(self, deadline: float) -> Check:
+        if self._thread:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        known = self._known
+        if known:
+            return known[1]
+        seconds = time.monotonic() - self._began
+        return Check(self._question.name, False, f"no answer in {seconds:.0f} s", seconds, self._question.blocking)
+
+    def _answer(self) -> None:
+        try:
+            answer = self._question.ask()
+        except (KobeError, OSError, sqlite3.Error) as error:
+            answer = Answer(False, redact(str(error)))
+        except Exception as error:  # noqa: BLE001  a question that breaks is a failed check, never a page that does not load
+            answer = Answer(False, redact(f"{type(error).__name__}: {error}"))
+        ended = time.monotonic()
+        check = Check(
+            self._question.name, answer.ok, answer.reason, ended - self._began, self._question.blocking, answer.figures
+        )
+        self._known = (ended, check)

@@ -13,12 +13,9 @@ from kobe_assets.report.page import build_report, write_report
 from kobe_assets.report.verdict import kpi_markdown, verdict_rows
 from kobe_assets.study import load_market
 from kobe_assets.versions import DEPENDS, Version, recorded_versions
+from kobe_resources.report_site import report_url
 from kobe_resources.settings import Settings, kobe_home
 from kobe_resources.warehouse import Warehouse, insert
-
-REPORT_SERVER = "http://127.0.0.1:3001/"
-"""Where `kobe ui` serves the reports."""
-
 
 @dg.asset(
     deps=DEPENDS["kpi_report"],
@@ -51,7 +48,7 @@ def kpi_report(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
         metadata={
             "dagster/row_count": len(kpis),
             "verdict": dg.MetadataValue.md(kpi_markdown(inputs)),
-            "report": dg.MetadataValue.url(REPORT_SERVER + path.name),
+            "report": dg.MetadataValue.url(report_url(path.name)),
             "file": dg.MetadataValue.path(str(path)),
             **{f"sharpe {s} {m}": float(v) for s, m, v in sharpes[["strategy", "mode", "value"]].to_numpy()},
         }

@@ -77,7 +77,7 @@ def windows_are_disjoint(folds: pd.DataFrame, trades: pd.DataFrame) -> pd.DataFr
 def cash_is_conserved(folds: pd.DataFrame, trades: pd.DataFrame, equity: pd.DataFrame, initial_cash: float) -> pd.DataFrame:
     """Folds whose final equity is not initial cash + Σ pnl to the cent."""
     key = ["strategy", "mode", "fold"]
-    final = equity.sort_values("session").groupby(key)["equity"].last()
+    final = equity.sort_values("session").groupby(key)["equity"].last(skipna=False)
     earned = trades.groupby(key)["pnl"].sum()
     table = folds.set_index(key)[["net_pnl"]].join(final).join(earned).fillna({"pnl": 0.0}).reset_index()
     gap = table["equity"] - initial_cash - table["pnl"]

@@ -50,3 +50,7 @@ def _end(line: str, code: int) -> None:
     sys.stdout.flush()
     # Threads of libraries must not hold back an exit that a person or a scheduler waits for.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Fixtures for every test: a data folder of its own, and no setting of the person who runs the tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SECRETS = ("POLYGON_API_KEY", "ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY", "KOBE_ENV_FILE")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in list(os.environ):
+        if (name.startswith("KOBE_") and name != "KOBE_HOME") or name in SECRETS:
+            monkeypatch.delenv(name)
+    if "KOBE_HOME" not in os.environ:
+        monkeypatch.setenv("KOBE_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty KOBE_HOME."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("KOBE_HOME", str(folder))
+    return folder

@@ -99,7 +99,7 @@ def _table(universe: pd.DataFrame) -> Any:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("rank", "symbol", "first", "last", "sessions", "years", "shares", "dollars", "opt", "reason"):
+    for column in ("rank", "symbol", "first", "last", "bars", "years", "shares", "dollars", "opt", "reason"):
         table.add_column(column, justify="left" if column in ("symbol", "opt", "reason") else "right", no_wrap=True)
     for row in _records(universe):
         options = {True: "yes", False: "no", None: "?"}[row["has_options"]]

@@ -57,10 +57,11 @@ def _as_of(warehouse: Warehouse, query: str, moment: dt.datetime) -> pd.DataFram
 
 
 def export_as_of(warehouse: Warehouse, moment: dt.datetime, folder: Path) -> int:
-    """Write bars.parquet, splits.csv and, where it says something, candidates.csv as of `moment` (aware), as the vendor `files` reads them.
+    """Write the bars and splits as of `moment` (aware) as the vendor `files` reads them; how many bars.
 
-    Candidates are today's: who they were then is not kept. Bars written. Raises MarketDataError as `bars_as_of`, or where
-    the folder cannot be written or already holds one of the files.
+    bars.parquet and splits.csv; candidates.csv where it says more than the bars do, with today's candidates: who they
+    were then is not kept. Raises MarketDataError as `bars_as_of`, or where the folder cannot be written or already holds
+    one of the files.
     """
     bars = bars_as_of(warehouse, moment)
     frames = {"bars.parquet": bars, "splits.csv": splits_as_of(warehouse, moment)}

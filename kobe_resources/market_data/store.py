@@ -91,22 +91,23 @@ def begin_source(connection: duckdb.DuckDBPyConnection, source: str, began_at: d
         return False
     for table in ("daily_bars", "splits", "candidates", "option_evidence"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608
-    connection.execute("INSERT INTO bar_epochs VALUES (?, ?, ?)", [row[0] + 1 if row else 1, source, began_at])
+    connection.execute("INSERT INTO bar_epochs VALUES (?, ?, ?)", [rows[0][0] + 1 if rows else 1, source, began_at])
     return True
 
 
 def current_source(connection: duckdb.DuckDBPyConnection) -> tuple[str, dt.datetime] | None:
     """The source whose bars the store holds and since when; None in a new warehouse."""
-    return connection.execute("SELECT source, began_at FROM bar_epochs ORDER BY epoch DESC LIMIT 1").fetchone()
+    rows = connection.execute("SELECT source, began_at FROM bar_epochs ORDER BY epoch DESC LIMIT 1").fetchall()
+    return rows[0] if rows else None
 
 
 def last_load(connection: duckdb.DuckDBPyConnection) -> StoredLoad | None:
     """The last finished load in the current epoch; None where none has finished."""
-    row = connection.execute(
+    rows = connection.execute(
         "SELECT vendor, fingerprint, loaded_at FROM bar_loads "
         "WHERE epoch = (SELECT max(epoch) FROM bar_epochs) ORDER BY rowid DESC LIMIT 1"
-    ).fetchone()
-    return StoredLoad(*row) if row else None
+    ).fetchall()
+    return StoredLoad(*rows[0]) if rows else None
 
 
 def record_load(
@@ -156,7 +157,7 @@ def upsert_bars(
     connection.register("incoming_bars", _with_optional(bars))
     try:
         _refuse_repeated(connection)
-        if not connection.execute("SELECT 1 FROM daily_bars LIMIT 1").fetchone():
+        if not connection.execute("SELECT 1 FROM daily_bars LIMIT 1").fetchall():
             connection.execute(_sql("insert_bars"), parameters)
             return Changes(added=len(bars))
         connection.execute(_sql("stage_changes"))
@@ -175,7 +176,7 @@ def upsert_bars(
 
 def drop_stored_duplicates(connection: duckdb.DuckDBPyConnection) -> int:
     """Leave one row a (symbol, session), the one stored first; rows dropped."""
-    repeated = connection.execute("SELECT 1 FROM daily_bars GROUP BY symbol, session HAVING count(*) > 1 LIMIT 1").fetchone()
+    repeated = connection.execute("SELECT 1 FROM daily_bars GROUP BY symbol, session HAVING count(*) > 1 LIMIT 1").fetchall()
     return _rows_written(connection.execute(_sql("delete_repeated"))) if repeated else 0
 
 
@@ -237,16 +238,16 @@ def _with_optional(bars: pd.DataFrame) -> pd.DataFrame:
 
 
 def _refuse_repeated(connection: duckdb.DuckDBPyConnection) -> None:
-    row = connection.execute(
+    rows = connection.execute(
         "SELECT symbol, session::DATE FROM incoming_bars GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
-    ).fetchone()
-    if row:
-        raise MarketDataError(f"the source gives the bar of {row[0]!r} on {row[1]} more than once", "keep one of them")
+    ).fetchall()
+    if rows:
+        symbol, session = rows[0]
+        raise MarketDataError(f"the source gives the bar of {symbol!r} on {session} more than once", "keep one of them")
 
 
 def _rows_written(result: duckdb.DuckDBPyConnection) -> int:
-    row = result.fetchone()
-    return int(row[0]) if row else 0
+    return int(sum(row[0] for row in result.fetchall()))
 
 
 @cache

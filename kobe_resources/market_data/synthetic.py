@@ -35,7 +35,7 @@ LATE_SHARE, LATE_BY_AT_MOST = 0.12, 240
 SAFE_LIFE, DELISTED_A_SESSION = 250, 0.1 / 2520
 HALTED_SHARE, HALT_WITHIN, MISSING_SHARE = 0.04, 1200, 0.0005
 SPLIT_RATIOS = np.array([2.0, 3.0, 4.0, 1.5])
-REVERSE_BELOW, REVERSE_RATIO = 2.0, 0.1
+REVERSE_BELOW, REVERSE_RATIO = 3.0, 0.1
 OPTIONS_SHARE = 0.85
 MARKET = 2**40
 """The number whose draws are the whole market's."""
@@ -140,7 +140,7 @@ def _traits(numbers: np.ndarray, seed: int) -> Traits:
     listed = np.where(uniform(LATE) < LATE_SHARE, 1 + uniform(LATE_BY) * LATE_BY_AT_MOST, 0).astype(np.int64)
     life = SAFE_LIFE + np.log1p(-uniform(LIFE)) / np.log1p(-DELISTED_A_SESSION)
     halt = np.where(uniform(HALT) < HALTED_SHARE, uniform(HALT_AT) * HALT_WITHIN, -1000).astype(np.int64)
-    price = 60.0 * np.exp(0.7 * normal(PRICE))
+    price = 40.0 * np.exp(0.9 * normal(PRICE))
     return Traits(
         price=price,
         shares=1.5e6 * np.exp(1.2 * normal(SIZE)),
@@ -220,7 +220,7 @@ def _split_rows(multiple: np.ndarray, alive: np.ndarray, names: np.ndarray, days
             "split_from": np.where(happened < 1.0, np.rint(1.0 / happened), np.where(happened < 2.0, 2.0, 1.0)),
             "split_to": np.where(happened < 1.0, 1.0, np.where(happened < 2.0, 3.0, np.rint(happened))),
         }
-    )
+    ).astype({"symbol": "str"})
 
 
 def _names(numbers: np.ndarray) -> np.ndarray:

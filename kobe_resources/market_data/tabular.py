@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
 import duckdb
 
@@ -125,12 +125,19 @@ def _open_csv(path: Path, columns: Sequence[Column]) -> Source:
 
 def _csv_header(path: Path) -> list[str]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            return next(csv.reader(lines), [])
+        with _lines(path) as lines:
+            header = next(csv.reader(lines), [])
+            # What is no UTF-8 further down is left to DuckDB, which names the line.
+            "".join(header).encode()
+            return header
     except OSError as error:
         raise BadFile(f"{path} cannot be read ({error.strerror})", "check data.files.path and the file's permissions") from None
-    except (UnicodeDecodeError, csv.Error):
+    except (UnicodeError, csv.Error):
         raise BadFile(f"{path} line 1: is no UTF-8 text with a CSV header", "save the file as CSV in UTF-8") from None
+
+
+def _lines(path: Path) -> TextIO:
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def _open_parquet(connection: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[Column]) -> Source:
@@ -301,7 +308,7 @@ def _place(source: Source, record: int) -> str:
 def _line_of(source: Source, record: int) -> int:
     """The line on which the CSV's data record number `record` begins; blank lines are no records."""
     single = _csv_columns(source.path) == 1
-    with source.path.open(encoding="utf-8-sig", newline="") as lines:
+    with _lines(source.path) as lines:
         reader = csv.reader(lines)
         next(reader)
         begins = reader.line_num + 1

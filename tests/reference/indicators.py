@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from fractions import Fraction
 from typing import Any
 
 Bar = dict[str, Any]
@@ -35,14 +34,17 @@ def rsi2(bars: list[Bar]) -> list[Value]:
 
 
 def sma200(bars: list[Bar]) -> list[Value]:
+    """Exact: closes are whole multiples of 2^-200, and a quotient of integers is rounded once."""
+    unit = 2**200
     values: list[Value] = [None] * len(bars)
-    total = Fraction(0)
-    for i, bar in enumerate(bars):
-        total += Fraction(bar["close"])
+    exact = [numerator * (unit // denominator) for numerator, denominator in (b["close"].as_integer_ratio() for b in bars)]
+    total = 0
+    for i, close in enumerate(exact):
+        total += close
         if i >= 200:
-            total -= Fraction(bars[i - 200]["close"])
+            total -= exact[i - 200]
         if i >= 199:
-            values[i] = float(total / 200)
+            values[i] = total / (200 * unit)
     return values
 
 
@@ -69,10 +71,9 @@ def ibs(bars: list[Bar]) -> list[Value]:
 def suspect(bars: list[Bar]) -> list[bool]:
     flags = [False] * len(bars)
     for t in range(1, len(bars)):
-        jump = abs(math.log(bars[t]["close"] / bars[t - 1]["close"]))
-        dollars = bars[t]["close"] * bars[t]["volume"]
-        usual = statistics.median(bar["close"] * bar["volume"] for bar in bars[max(0, t - 20) : t])
-        flags[t] = jump > math.log(1.45) and dollars < 3 * usual
+        if abs(math.log(bars[t]["close"] / bars[t - 1]["close"])) > math.log(1.45):
+            usual = statistics.median(bar["close"] * bar["volume"] for bar in bars[max(0, t - 20) : t])
+            flags[t] = bars[t]["close"] * bars[t]["volume"] < 3 * usual
     return flags
 
 

@@ -69,27 +69,20 @@ def _random_bars(rng: Rng, symbol: str, days: list[dt.date], splits: list[dict[s
     opens, highs, lows, closes = _random_prices(rng, n)
     volume = rng.lognormal(13, 0.4, n)
     _bad_prints(rng, (opens, highs, lows, closes), volume)
-    bars = []
-    for i in range(first, last):
-        if missing[i] and i not in (first, last - 1):
-            continue
-        unsplit = 1.0
-        for split in splits:
-            if days[i] < split["execution_date"] <= days[-1]:
-                unsplit *= split["split_to"] / split["split_from"]
-        o, h, lo, c = (_to_cents(float(x[i]) * unsplit) for x in (opens, highs, lows, closes))
-        bars.append(
-            {
-                "symbol": symbol,
-                "session": days[i],
-                "open": o,
-                "high": max(o, h, lo, c),
-                "low": min(o, h, lo, c),
-                "close": c,
-                "volume": float(round(volume[i] / unsplit)),
-            }
-        )
-    return bars
+    unsplit = np.ones(n)
+    for split in splits:
+        if split["execution_date"] <= days[-1]:
+            unsplit[: sum(day < split["execution_date"] for day in days)] *= split["split_to"] / split["split_from"]
+    opens, highs, lows, closes = (_to_cents(prices * unsplit) for prices in (opens, highs, lows, closes))
+    highs = np.maximum.reduce([opens, highs, lows, closes])
+    lows = np.minimum.reduce([opens, lows, closes])
+    columns = [x.tolist() for x in (opens, highs, lows, closes, np.round(volume / unsplit))]
+    names = ("open", "high", "low", "close", "volume")
+    return [
+        {"symbol": symbol, "session": days[i], **{name: column[i] for name, column in zip(names, columns, strict=True)}}
+        for i in range(first, last)
+        if not missing[i] or i in (first, last - 1)
+    ]
 
 
 def _random_prices(rng: Rng, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -125,8 +118,8 @@ def _bad_prints(rng: Rng, prices: tuple[np.ndarray, ...], volume: np.ndarray) ->
         volume[at] *= 40
 
 
-def _to_cents(price: float) -> float:
-    return max(round(price, 2), 0.01) if price >= 1 else max(round(price, 4), 0.0001)
+def _to_cents(prices: np.ndarray) -> np.ndarray:
+    return np.where(prices >= 1, np.round(prices, 2), np.maximum(np.round(prices, 4), 0.0001))
 
 
 def random_parameters(seed: int) -> dict[str, Any]:

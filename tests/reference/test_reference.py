@@ -57,7 +57,7 @@ def test_indicators_by_hand() -> None:
     flat = sma200(closes(*[10.1] * 201))
     assert flat[:199] == [None] * 199
     assert flat[199:] == [10.1, 10.1]
-    assert sma200(closes(*range(1, 202)))[199:] == [100.5, 101.5]
+    assert sma200(closes(*map(float, range(1, 202))))[199:] == [100.5, 101.5]
     assert ibs([{"high": 4.0, "low": 2.0, "close": 2.5}, {"high": 3.0, "low": 3.0, "close": 3.0}]) == [0.25, None]
     steady = [{"high": 12.0, "low": 10.0, "close": 11.0}] * 15 + [{"high": 27.0, "low": 25.0, "close": 26.0}]
     assert atr14(steady)[13:] == [None, 2.0, pytest.approx((13 * 2 + 16) / 14)]

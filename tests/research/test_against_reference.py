@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.reference.folds import parameter_sets, run_fold, windows
 from tests.reference.indicators import indicators_of
 from tests.reference.market import build_market
 from tests.reference.parameters import CANONICAL, DEFAULT_GRIDS, STRATEGIES
-from tests.reference.random_markets import random_market, random_parameters
+from tests.reference.random_markets import random_market, random_parameters, random_sessions
 from tests.reference.signals import signals_of
 from tests.reference.simulate import simulate
 from tests.research.agreement import difference_of_figures, difference_of_runs, difference_of_signals, same_number
@@ -152,6 +153,56 @@ def assert_same_fold(ours: Product, strategy: str, result: FoldResult, expected:
     fold = result.fold
     run = outcome_of(ours.market, strategy, result.outcome, fold.test_start, fold.test_end)
     assert difference_of_runs(run, expected["test"]) is None, where
+
+
+def bars_of(
+    symbol: str, days: list[Any], shape: Callable[[int], tuple[float, float, float, float, float]]
+) -> list[dict[str, Any]]:
+    names = ("open", "high", "low", "close", "volume")
+    return [{"symbol": symbol, "session": day, **dict(zip(names, shape(i), strict=True))} for i, day in enumerate(days)]
+
+
+def saw(i: int) -> tuple[float, float, float, float, float]:
+    """A rising saw: signals on every tooth."""
+    close = 10.0 + 0.02 * i + (0.5 if i % 4 < 2 else -0.5)
+    return close, close + 0.9, close - 0.1 - 0.2 * (i % 3), close, 1000.0
+
+
+def flat_close(i: int) -> tuple[float, float, float, float, float]:
+    """A close that never moves, in bars that do: the mean of 200 equal closes is that close, neither above nor below."""
+    return 10.1, 10.1 + 0.3 * (1 + i % 5), 10.1 - 0.07 * (i % 2), 10.1, 1000.0
+
+
+EDGES: dict[str, Callable[[list[Any]], list[dict[str, Any]]]] = {
+    "one session": lambda days: bars_of("A", days[:1], saw),
+    "one bar beside a long history": lambda days: bars_of("A", days, saw) + bars_of("B", days[260:261], saw),
+    "first bar on the last session": lambda days: bars_of("A", days, saw) + bars_of("B", days[-1:], saw),
+    "all prices equal": lambda days: bars_of("A", days, lambda _: (10.1, 10.1, 10.1, 10.1, 1000.0)),
+    "closes equal, ranges not": lambda days: bars_of("A", days, flat_close),
+    "no volume": lambda days: bars_of("A", days, lambda i: (*saw(i)[:4], 0.0)),
+    "a jump from no volume": lambda days: bars_of("A", days, lambda i: (*(x * (1 + i // 230) for x in saw(i)[:4]), 0.0)),
+    "twins": lambda days: bars_of("B", days, saw) + bars_of("A", days, saw),
+    "199 bars": lambda days: bars_of("A", days[:199], saw),
+    "200 bars, then one to trade": lambda days: bars_of("A", days[:202], saw),
+}
+
+
+@pytest.mark.parametrize("lag", [0, 1, 3, 250])
+@pytest.mark.parametrize("edge", EDGES)
+def test_the_edges_agree(edge: str, lag: int) -> None:
+    days = random_sessions(np.random.default_rng(1), 300)
+    given = {"raw_bars": EDGES[edge](days), "splits": [], "selected": {"A", "B"}}
+    market = build_market(given["raw_bars"], [])
+    p = CANONICAL | {"indicator_lag_bars": lag, "rsi_entry": 40.0, "allow_shorts": True}
+    theirs = Reference(given, market, {symbol: indicators_of(bars) for symbol, bars in market["bars"].items()}, p)
+    ours = from_panel(panel_of(market), p, {"A", "B"}, theirs.released)
+    for strategy in STRATEGIES:
+        assert difference_of_signals(ours.signals(strategy), flat(theirs.signals(strategy))) is None
+        for start, end in ((None, None), (market["sessions"][-1], market["sessions"][-1])):
+            expected = theirs.run(strategy, start, end)
+            assert difference_of_runs(ours.run(strategy, start, end), expected) is None
+            if edge == "twins" and strategy != "rsi2_ibs" and lag < 250 and start is None:
+                assert expected["trades"]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

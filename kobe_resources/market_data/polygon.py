@@ -16,7 +16,6 @@ from kobe_resources.market_data.polygon_checkpoints import VENDOR
 from kobe_resources.market_data.polygon_client import TWIN_HOSTS
 from kobe_resources.market_data.polygon_sync import Sync
 from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport
-from kobe_resources.market_data.store import store_totals
 from kobe_resources.settings import canonical_json
 
 if TYPE_CHECKING:
@@ -77,8 +76,7 @@ class PolygonVendor:
                 sync.run(self._key.get_secret_value() if self._key else None, self.fingerprint(), self._patience)
         except Timeout:
             raise MarketDataError("another process is loading from Polygon", "wait for it, or stop it") from None
-        with warehouse.connect() as connection:
-            totals = store_totals(connection)
+        totals = sync.totals
         return SyncReport(
             self.name,
             added=sync.changes.added,

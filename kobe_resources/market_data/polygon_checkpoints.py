@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kobe_resources.market_data.polygon_plan import Span
 from kobe_resources.market_data.store import current_source
-from kobe_resources.warehouse import insert
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,12 +32,13 @@ class Mark(NamedTuple):
 
 @dataclass
 class State:
-    """Where the load stands. candidates: symbol → is it active. asked: symbols whose options are known."""
+    """Where the load stands. asked: symbols whose options are known. last_split: the newest one stored."""
 
     coverage: dict[str, Span] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
     candidates: list[str] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
+    last_split: dt.date | None = None
 
 
 def read_state(connection: duckdb.DuckDBPyConnection) -> State:
@@ -46,14 +46,20 @@ def read_state(connection: duckdb.DuckDBPyConnection) -> State:
     source = current_source(connection)
     if source is None or source[0] != VENDOR:
         return State()
-    rows = connection.execute(
-        "SELECT kind, key, span_from, span_to, rows, done_at FROM bar_checkpoints WHERE vendor = ? AND kind <> 'day'", [VENDOR]
+    covered = connection.execute(
+        "SELECT key, span_from, span_to FROM bar_checkpoints WHERE vendor = ? AND kind = 'symbol'", [VENDOR]
+    ).fetchall()
+    marks = connection.execute(
+        "SELECT kind, key, span_from, span_to, rows, done_at FROM bar_checkpoints "
+        "WHERE vendor = ? AND kind NOT IN ('symbol', 'day')",
+        [VENDOR],
     ).fetchall()
     return State(
-        {row[1]: Span(row[2], row[3]) for row in rows if row[0] == "symbol"},
-        {row[0]: Mark(row[1], Span(row[2], row[3]), row[4], row[5]) for row in rows if row[0] != "symbol"},
+        {symbol: Span(first, last) for symbol, first, last in covered},
+        {kind: Mark(key, Span(first, last), rows, done_at) for kind, key, first, last, rows, done_at in marks},
         [row[0] for row in connection.execute("SELECT symbol FROM candidates ORDER BY symbol").fetchall()],
         {row[0] for row in connection.execute("SELECT symbol FROM option_evidence").fetchall()},
+        connection.execute("SELECT max(execution_date) FROM splits").fetchall()[0][0],
     )
 
 
@@ -71,8 +77,8 @@ def save_coverage(
 
 
 def save_days(connection: duckdb.DuckDBPyConnection, rows: Mapping[dt.date, int], done_at: dt.datetime) -> None:
-    """Note that these days of the market were read, and how many rows of candidates each gave."""
-    _save(connection, "day", {str(day): (Span(day, day), count) for day, count in rows.items()}, done_at, add=False)
+    """Note that these days of the market were read, and how many rows of candidates they gave, all readings together."""
+    _save(connection, "day", {str(day): (Span(day, day), count) for day, count in rows.items()}, done_at)
 
 
 def save_mark(connection: duckdb.DuckDBPyConnection, kind: str, mark: Mark) -> None:
@@ -96,40 +102,37 @@ def save_refusals(connection: duckdb.DuckDBPyConnection, refusals: Iterable[Refu
 
 
 def _save(
-    connection: duckdb.DuckDBPyConnection,
-    kind: str,
-    spans: Mapping[str, tuple[Span, int]],
-    done_at: dt.datetime,
-    add: bool = True,
+    connection: duckdb.DuckDBPyConnection, kind: str, spans: Mapping[str, tuple[Span, int]], done_at: dt.datetime
 ) -> None:
+    """Insert or replace checkpoints of a kind; the rows of one that stands are counted on."""
+    import numpy as np
     import pandas as pd
 
     if not spans:
         return
+    days = {day: np.datetime64(day, "s") for span, _ in spans.values() for day in span}
     frame = pd.DataFrame(
         {
-            "vendor": VENDOR,
-            "kind": kind,
-            "key": list(spans),
-            "span_from": pd.to_datetime([span.first for span, _ in spans.values()]),
-            "span_to": pd.to_datetime([span.last for span, _ in spans.values()]),
+            "key": pd.Series(list(spans), dtype=object),
+            "span_from": np.array([days[span.first] for span, _ in spans.values()]),
+            "span_to": np.array([days[span.last] for span, _ in spans.values()]),
             "rows": [count for _, count in spans.values()],
-            "done_at": done_at,
         }
     )
     connection.register("incoming_checkpoints", frame)
     try:
-        if add:
-            counted = dict(connection.execute(_COUNTED, [VENDOR, kind]).fetchall())
-            frame["rows"] = [count + counted.get(key, 0) for key, count in zip(frame["key"], frame["rows"], strict=True)]
-        connection.execute(_DELETE, [VENDOR, kind])
+        connection.execute(_UPDATE, {"vendor": VENDOR, "kind": kind, "done_at": done_at})
+        connection.execute(_INSERT, {"vendor": VENDOR, "kind": kind, "done_at": done_at})
     finally:
         connection.unregister("incoming_checkpoints")
-    insert(connection, "bar_checkpoints", frame)
 
 
-_COUNTED = (
-    "SELECT key, rows FROM bar_checkpoints SEMI JOIN incoming_checkpoints USING (key) "
-    "WHERE bar_checkpoints.vendor = ? AND bar_checkpoints.kind = ?"
+_UPDATE = (
+    "UPDATE bar_checkpoints SET span_from = i.span_from, span_to = i.span_to, rows = bar_checkpoints.rows + i.rows, "
+    "done_at = $done_at FROM incoming_checkpoints i "
+    "WHERE bar_checkpoints.vendor = $vendor AND bar_checkpoints.kind = $kind AND bar_checkpoints.key = i.key"
 )
-_DELETE = "DELETE FROM bar_checkpoints WHERE vendor = ? AND kind = ? AND key IN (SELECT key FROM incoming_checkpoints)"
+_INSERT = (
+    "INSERT INTO bar_checkpoints SELECT $vendor, $kind, key, span_from, span_to, rows, $done_at FROM incoming_checkpoints i "
+    "WHERE NOT EXISTS (SELECT 1 FROM bar_checkpoints c WHERE c.vendor = $vendor AND c.kind = $kind AND c.key = i.key)"
+)

@@ -257,10 +257,12 @@ def _read_all(response: urllib3.BaseHTTPResponse, deadline: float, where: str) -
 
 def _transport_words(error: urllib3.exceptions.HTTPError) -> str:
     """The kind of failure without the text of the exception, which may quote what was sent."""
-    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
-        return "connecting took too long"
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return "the host has no address"
     if isinstance(error, urllib3.exceptions.NewConnectionError):
         return "the connection is refused"
+    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+        return "connecting took too long"
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return "it fell silent"
     if isinstance(error, urllib3.exceptions.SSLError):

@@ -22,7 +22,7 @@ from kobe_resources.market_data.polygon_errors import (
     PolygonNotFound,
     PolygonRefused,
 )
-from kobe_resources.market_data.polygon_plan import RangeCall, Span, merged
+from kobe_resources.market_data.polygon_plan import RangeCall, Span, merged, usable
 from kobe_resources.market_data.polygon_rows import Bars, frame_of, grouped_bars, only_symbols, range_bars, settled
 from kobe_resources.market_data.store import Changes, record_options, upsert_bars
 
@@ -97,14 +97,14 @@ class Loader:
         symbols: frozenset[str],
         wanted: frozenset[str],
         watched: Collection[dt.date],
-        start: dt.date,
+        span: Span,
     ) -> None:
         """Load days of the market in order, keep the `wanted` symbols, and bring the coverage of `symbols` forward.
 
         watched: the days on which a symbol that traded the session before and lacks stays behind, for a range call to
-        settle. start: where the coverage of a symbol begins that had none.
+        settle. span: what the days are part of; where the coverage of a symbol begins that had none.
         """
-        traded = self._traded_before(days[0]) if watched else set()
+        traded = self._traded_before(days[0]) if watched and days[0] in watched else set()
         behind: set[str] = set()
 
         def commit(batch: list[tuple[dt.date, Bars]]) -> None:
@@ -116,10 +116,10 @@ class Loader:
                 here = set(bars.symbols)
                 if day in watched:
                     stopped = (traded - here) & symbols - behind
-                    coverage |= self._forward(stopped, reached, start)
+                    coverage |= self._forward(stopped, reached, span)
                     behind.update(stopped)
                 traded, reached = here, day
-            coverage |= self._forward(symbols - behind, reached, start)
+            coverage |= self._forward(symbols - behind, reached, span)
             self._store(list(kept.values()), coverage, {day: len(bars) for day, bars in kept.items()})
 
         self._run(days, self.day, commit, f"{len(days):,} days of the market", "days", None)
@@ -151,16 +151,12 @@ class Loader:
         self._state.coverage.update(coverage)
         self.changes = self.changes + changes
 
-    def _forward(self, symbols: Iterable[str], reached: dt.date | None, start: dt.date) -> dict[str, Span]:
+    def _forward(self, symbols: Iterable[str], reached: dt.date | None, span: Span) -> dict[str, Span]:
         """The coverage of those `symbols` that did not reach that far yet."""
-        known = self._state.coverage
         if reached is None:
             return {}
-        return {
-            symbol: Span(known[symbol].first if symbol in known else start, reached)
-            for symbol in symbols
-            if symbol not in known or known[symbol].last < reached
-        }
+        known = {symbol: usable(self._state.coverage.get(symbol), span) or Span(span.first, dt.date.min) for symbol in symbols}
+        return {symbol: Span(have.first, reached) for symbol, have in known.items() if have.last < reached}
 
     def _traded_before(self, day: dt.date) -> set[str]:
         """The symbols with a stored bar on the last stored session before `day`."""

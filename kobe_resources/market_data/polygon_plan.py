@@ -52,34 +52,43 @@ def plan_calls(
     everybody is brought forward by days, except the few that lag behind the others.
     """
     ranges: list[RangeCall] = []
-    lags: dict[str, int] = {}
+    reached: dict[str, int] = {}
     for symbol in sorted(symbols):
-        known = coverage.get(symbol)
+        known = usable(coverage.get(symbol), span)
         if known and span.first < known.first:
             ranges.append(RangeCall(symbol, Span(span.first, known.first - DAY)))
         if known is None and first_load == "range":
             ranges.append(RangeCall(symbol, span))
-        elif known is None or known.last < span.last:
-            lags[symbol] = bisect_right(sessions, known.last) if known else 0
-    cut = _cut(lags, len(sessions), first_load)
-    for symbol, position in lags.items():
+        else:
+            reached[symbol] = bisect_right(sessions, known.last) if known else 0
+    cut = _cut(Counter(reached.values()), len(sessions), first_load)
+    for symbol, position in reached.items():
         if position < cut:
-            known = coverage.get(symbol)
+            known = usable(coverage.get(symbol), span)
             ranges.append(RangeCall(symbol, Span(known.last + DAY, span.last) if known else span))
-    forward = frozenset(symbol for symbol, position in lags.items() if position >= cut)
+    forward = frozenset(symbol for symbol, position in reached.items() if cut <= position < len(sessions))
     return Plan(tuple(ranges), tuple(sessions[cut:]) if forward else (), forward)
 
 
+def usable(known: Span | None, span: Span) -> Span | None:
+    """The coverage where it overlaps `span`. Elsewhere it says nothing of it, and joined to it would claim a gap as covered."""
+    return known if known and known.first <= span.last and span.first <= known.last else None
+
+
 def merged(known: Span | None, added: Span) -> Span:
-    """The coverage after `added`, which touches or overlaps `known`."""
-    return Span(min(known.first, added.first), max(known.last, added.last)) if known else added
+    """The coverage after `added`: one span with what it touches or overlaps, else itself."""
+    if known is None or added.last + DAY < known.first or known.last + DAY < added.first:
+        return added
+    return Span(min(known.first, added.first), max(known.last, added.last))
 
 
-def _cut(lags: Mapping[str, int], sessions: int, first_load: Literal["range", "grouped"]) -> int:
-    """From which session on days of the market are called; symbols that lag further get a range call each."""
-    if not lags:
+def _cut(crowd: Counter[int], sessions: int, first_load: Literal["range", "grouped"]) -> int:
+    """From which session on days of the market are called; symbols that reached less far get a range call each.
+
+    crowd: how many symbols reached how many of the `sessions`.
+    """
+    if not crowd:
         return sessions
-    crowd = Counter(lags.values())
     if first_load == "grouped":
         bulk = min(crowd, key=lambda position: (-crowd[position], position))
         first = min(crowd)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from kobe_resources import calendar
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.polygon_candidates import candidates_of_file, candidates_of_vendor
-from kobe_resources.market_data.polygon_checkpoints import VENDOR, Mark, forget, read_state, save_mark, save_refusals
+from kobe_resources.market_data.polygon_checkpoints import VENDOR, Mark, State, forget, read_state, save_mark, save_refusals
 from kobe_resources.market_data.polygon_client import PolygonClient
 from kobe_resources.market_data.polygon_errors import RESUMES, PolygonEntitlementError, PolygonIncomplete
 from kobe_resources.market_data.polygon_load import Loader
@@ -23,12 +23,14 @@ from kobe_resources.market_data.polygon_plan import DAY, RangeCall, Span, plan_c
 from kobe_resources.market_data.polygon_rows import Listing, Refusal, settled, split_rows
 from kobe_resources.market_data.store import (
     Changes,
+    StoreTotals,
     begin_source,
     drop_stored_duplicates,
     record_load,
     record_options,
     replace_candidates,
     replace_splits,
+    store_totals,
 )
 from kobe_resources.settings import canonical_json
 
@@ -73,7 +75,7 @@ class Splits(NamedTuple):
 
 
 class Sync:
-    """Brings `warehouse` up to the vendor once. skipped, changes, calls: what it came to."""
+    """Brings `warehouse` up to the vendor once. skipped, changes, calls, totals: what it came to."""
 
     def __init__(
         self, settings: Settings, warehouse: Warehouse, progress: Progress, now: Callable[[], dt.datetime], force: bool
@@ -81,6 +83,7 @@ class Sync:
         self.skipped = False
         self.changes = Changes()
         self.calls = 0
+        self.totals = StoreTotals(0, 0, 0, None, None)
         self._settings = settings
         self._polygon = settings.data.polygon
         self._warehouse = warehouse
@@ -88,16 +91,18 @@ class Sync:
         self._now = now
         self._force = force
         self._today = now().astimezone(NEW_YORK).date()
-        with warehouse.connect() as connection:
-            self._state = read_state(connection)
+        self._state = State()
 
     def run(self, key: str | None, fingerprint: str, patience: Patience | None = None) -> None:
         """See PolygonVendor.sync."""
         span = self._wanted_span()
         load_key = f"{fingerprint}{'+options' if self._settings.universe.require_options else ''}"
-        if self._stands(span, load_key):
-            self.skipped = True
-            return
+        with self._warehouse.connect() as connection:
+            self._state = read_state(connection)
+            self.skipped = self._stands(span, load_key)
+            if self.skipped:
+                self.totals = store_totals(connection)
+                return
         polygon = self._polygon
         client = PolygonClient(key, polygon.base_url, polygon.calls_per_minute, polygon.in_flight, patience)
         loader = Loader(
@@ -105,8 +110,10 @@ class Sync:
         )
         try:
             span = self._published(span, loader)
-            if self._stands(span, load_key):
-                self.skipped = True
+            self.skipped = self._stands(span, load_key)
+            if self.skipped:
+                with self._warehouse.connect() as connection:
+                    self.totals = store_totals(connection)
                 return
             candidates = self._candidates(client)
             self._begin(candidates, self._splits(client, candidates.symbols, span))
@@ -176,10 +183,8 @@ class Sync:
             window = Span(min(self._today, known.done_at.astimezone(NEW_YORK).date()) - SPLITS_BACK, until)
             if known.span.last == until and not self._force:
                 return None
-        stored = self._warehouse.rows(
-            "SELECT count(*) FROM splits WHERE execution_date BETWEEN $first AND $last", window._asdict()
-        )[0][0]
-        twice = whole or stored > 0
+        last = self._state.last_split
+        twice = whole or (last is not None and last >= window.first)
         listing = settled(lambda: split_rows(client.splits(*window, twice=twice)))
         return Splits(listing, window, key)
 
@@ -223,7 +228,7 @@ class Sync:
         watched = plan.days if done and len(plan.days) <= WATCHED_DAYS else ()
         loader.ranges(plan.ranges)
         days = sorted({*plan.days, *(_last_sessions(done.span.last) if done else ())})
-        loader.days(days, plan.day_symbols, frozenset(symbols), watched, span.first)
+        loader.days(days, plan.day_symbols, frozenset(symbols), watched, span)
         behind = [symbol for symbol in symbols if symbol in coverage and coverage[symbol].last < span.last]
         calls = [RangeCall(symbol, Span(coverage[symbol].last + DAY, span.last)) for symbol in behind]
         loader.ranges([call for call in calls if call.symbol not in loader.failures])
@@ -247,6 +252,7 @@ class Sync:
         with self._warehouse.transaction() as connection:
             record_load(connection, VENDOR, fingerprint, loader.changes, at)
             save_mark(connection, "load", Mark(load_key, span, loader.changes.added, at))
+            self.totals = store_totals(connection)
 
 
 def _last_sessions(last: dt.date) -> list[dt.date]:

@@ -14,6 +14,8 @@ import numpy as np
 import orjson
 import pandas as pd
 
+from kobe_resources import calendar
+
 Row = dict[str, Any]
 REQUEST_ID = "6a7e466379af0a71039d60cc78e72282"
 
@@ -92,11 +94,10 @@ class Market:
         return orjson.dumps({"results": rows, "status": "OK", "request_id": REQUEST_ID})
 
 
-def random_market(symbols: int, sessions: int, seed: int, end: dt.date, holidays: Collection[dt.date] = ()) -> Market:
-    """Random walks on the weekdays up to `end` that are no holidays; prices as traded, four decimals, float volumes."""
+def random_market(symbols: int, sessions: int, seed: int, end: dt.date) -> Market:
+    """Random walks on the last XNYS sessions up to `end`; prices as traded, four decimals, volumes that are no integers."""
     random = np.random.default_rng(seed)
-    days = pd.bdate_range(end=end, periods=sessions + len(holidays))
-    days = days[~days.isin(pd.to_datetime(list(holidays)))][-sessions:]
+    days = calendar.sessions(end - dt.timedelta(days=10 + sessions * 2), end)[-sessions:].astype("datetime64[s]")
     shape = (symbols, len(days))
     close = 20.0 * np.exp(np.cumsum(random.normal(0.0, 0.02, shape), axis=1))
     open_ = close * np.exp(random.normal(0.0, 0.005, shape))
@@ -104,7 +105,7 @@ def random_market(symbols: int, sessions: int, seed: int, end: dt.date, holidays
     low = np.minimum(open_, close) * np.exp(-np.abs(random.normal(0.0, 0.005, shape)))
     bars = {name: values.round(4).ravel() for name, values in (("open", open_), ("close", close), ("high", high), ("low", low))}
     names = np.array([f"S{number:05d}" for number in range(symbols)], dtype=object)
-    frame = pd.DataFrame({"symbol": np.repeat(names, len(days)), "session": np.tile(days.to_numpy(), symbols), **bars})
+    frame = pd.DataFrame({"symbol": np.repeat(names, len(days)), "session": np.tile(days, symbols), **bars})
     frame["volume"] = random.integers(100_000, 50_000_000, shape).ravel() + 0.5
     frame["vwap"] = ((frame["high"] + frame["low"]) / 2).round(4)
     frame["trades"] = random.integers(100, 500_000, shape).ravel()

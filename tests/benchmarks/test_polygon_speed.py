@@ -1,0 +1,99 @@
+"""How fast bars come in over real HTTP: the first load of 950 symbols × 10 years, and the top-up of 12,000 symbols.
+
+The vendor is a process of its own with its answers built ahead. Each load runs in a fresh process too, so that the peak
+memory measured is the load's own. `make bench`; the limits are those of the issue, and a miss fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kobe_resources.warehouse import Warehouse
+from tests.loopback_polygon import KEY
+
+ROOT = Path(__file__).parents[2]
+END = dt.date(2026, 11, 20)
+MORNING_AFTER = "2026-11-23T05:00:00+00:00"
+
+FIRST_LOAD_S, FIRST_LOAD_MB = 60.0, 1024.0
+TOP_UP_S = 2.0
+
+LOAD = """
+import datetime as dt, json, resource, sys, time
+import pandas as pd
+from kobe_resources.market_data.polygon import PolygonVendor
+from kobe_resources.settings import Secrets, Settings
+from kobe_resources.warehouse import Warehouse
+settings = Settings(data={"vendor": "polygon", **json.loads(sys.argv[1])}, universe={"require_options": False})
+vendor = PolygonVendor(settings, Secrets(polygon_api_key=sys.argv[2]), now=lambda: dt.datetime.fromisoformat(sys.argv[3]))
+began = time.perf_counter()
+report = vendor.sync(Warehouse())
+peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"seconds": time.perf_counter() - began, "mb": peak_mb, "added": report.added, "calls": report.calls}))
+"""
+
+
+@contextlib.contextmanager
+def vendor_process(symbols: int, sessions: int, end: dt.date) -> Iterator[tuple[str, str]]:
+    """(url, first session) of a loopback vendor with a random market."""
+    command = [sys.executable, "-m", "tests.loopback_polygon", str(symbols), str(sessions), end.isoformat()]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            url, first, _ = process.stdout.readline().split()
+            yield url, first
+        finally:
+            process.stdin.close()
+
+
+def load(home: Path, data: dict[str, object], now: str = MORNING_AFTER) -> dict[str, float]:
+    """One sync in a process of its own: seconds, peak mb, bars added, calls."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, json.dumps(data), KEY, now],
+        cwd=ROOT,
+        env={**os.environ, "KOBE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+@pytest.mark.timeout(900)
+def test_the_first_load_of_950_symbols_and_ten_years_stays_within_a_minute_and_a_gigabyte(benchmark, tmp_path):
+    figures: list[dict[str, float]] = []
+    with vendor_process(950, 2515, END) as (url, first):
+        data = {"start": first, "polygon": {"base_url": url, "calls_per_minute": 0, "in_flight": 8}}
+        benchmark.pedantic(lambda: figures.append(load(tmp_path / str(len(figures)), data)), rounds=2)
+    benchmark.extra_info["figures"] = figures
+    sys.stderr.write(f"\nfirst load: {figures}\n")
+    assert all(figure["added"] == 950 * 2515 for figure in figures)
+    assert min(figure["seconds"] for figure in figures) < FIRST_LOAD_S
+    assert max(figure["mb"] for figure in figures) < FIRST_LOAD_MB
+
+
+@pytest.mark.timeout(900)
+def test_the_daily_top_up_of_12000_symbols_takes_under_two_seconds(benchmark, tmp_path):
+    figures: list[dict[str, float]] = []
+    with vendor_process(12_000, 253, END) as (url, first):
+        base = {"base_url": url, "calls_per_minute": 0, "in_flight": 8, "first_load": "grouped"}
+        before = load(tmp_path, {"start": first, "polygon": base}, "2026-11-19T23:30:00+00:00")
+        assert before["added"] == 12_000 * 252
+        benchmark.pedantic(lambda: figures.append(load(tmp_path, {"start": first, "polygon": base})), rounds=1)
+    sys.stderr.write(f"\ntop-up: {figures} after {before}\n")
+    assert figures[0]["added"] == 12_000
+    assert figures[0]["calls"] <= 5
+    assert figures[0]["seconds"] < TOP_UP_S
+    assert Warehouse(tmp_path / "kobe.duckdb").rows("SELECT count(*) FROM daily_bars") == [(12_000 * 253,)]

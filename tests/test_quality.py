@@ -103,7 +103,9 @@ def test_a_planted_fault_is_found_counted_and_named(tmp_path: Path, name: str, e
     assert not finding.passed
     if name not in ("unknown_sessions", "non_positive"):
         assert finding.offenders["symbol"].iloc[0] == "A"
-    expected_too = {"unknown_sessions": {"missing_sessions"}, "splits_without_jump": {"suspect_jumps"}}.get(name, set())
+    expected_too = {"unknown_sessions": {"missing_sessions", "thin_sessions"}, "splits_without_jump": {"suspect_jumps"}}.get(
+        name, set()
+    )
     assert failed(found) == {name} | expected_too
 
 

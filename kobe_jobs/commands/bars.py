@@ -52,7 +52,7 @@ def refresh(
 def revisions(
     symbol: Annotated[str | None, typer.Option(help="Only this symbol's.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON lines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
 ) -> None:
     """What the source later gave differently: the old value, the new one, and when it was seen. Newest first."""
     from kobe_resources.market_data.history import revisions as read_revisions
@@ -61,8 +61,7 @@ def revisions(
     rows = read_revisions(Warehouse(), symbol)
     if as_json:
         rows["session"] = rows["session"].dt.strftime("%Y-%m-%d")
-        lines = rows.to_json(orient="records", lines=True, date_format="iso", double_precision=15)
-        typer.echo(lines, nl=False)
+        typer.echo(rows.to_json(orient="records", date_format="iso", double_precision=15))
         return
     screen = Console()
     if not len(rows):

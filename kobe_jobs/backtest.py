@@ -26,10 +26,8 @@ from kobe_resources.warehouse import Warehouse
 def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, out: Path) -> dict[str, Any]:
     """Simulate `name` over the sessions from `start` to `end` and write the three files; the summary.
 
-    Raises UsageError for an unknown strategy, a window without sessions, or a folder that cannot be made.
+    Raises UsageError for a window without sessions, or a folder that cannot be made.
     """
-    if name not in STRATEGIES:
-        raise UsageError(f"there is no strategy {name!r}", f"use one of {', '.join(STRATEGIES)}")
     strategy, warehouse = STRATEGIES[name], Warehouse()
     market = load_market(warehouse, settings)
     panel, params = market.panel, canonical_params(settings, strategy)

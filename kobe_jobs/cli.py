@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -28,6 +29,10 @@ for area in AREAS:
         importlib.import_module(f"kobe_jobs.commands.{area}").register(app)
 
 
+CommandLineError: Any = typer.BadParameter.__mro__[2]
+"""What typer raises for any misuse of the command line; it has no public name."""
+
+
 def main() -> None:
     """Run a command; an error that Kobe knows ends in one line that names the mend, never in a traceback."""
     try:
@@ -38,10 +43,8 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         _end("stopped; what was finished is kept, run the same command again to go on", 130)
-    except Exception as error:
-        if type(error).__module__.startswith("click"):
-            _end(f"{getattr(error, 'message', error)} (see --help)", 2)
-        raise
+    except CommandLineError as error:
+        _end(f"{error.format_message()} (see --help)", 2)
 
 
 def _end(line: str, code: int) -> None:

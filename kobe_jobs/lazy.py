@@ -45,6 +45,8 @@ def bring_up_to_date(
         todo = [asset for asset in todo if asset in targets]
         if not todo:
             return computed
+        if not computed:
+            check_grids(settings)
         run_assets(settings, todo, force, watch)
         computed += todo
         force = False
@@ -75,6 +77,15 @@ def run_assets(settings: Settings, assets: Sequence[str], force: bool = False, w
     if not result.success:
         raise _failure(result)
     return run_id
+
+
+def check_grids(settings: Settings) -> None:
+    """Refuse a grid that makes no sense before anything is computed. Raises UsageError."""
+    from kobe_assets.research.strategies import STRATEGIES
+    from kobe_assets.study import grid_of
+
+    for strategy in STRATEGIES.values():
+        grid_of(settings, strategy)
 
 
 def _missing() -> set[str]:

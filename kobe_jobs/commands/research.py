@@ -98,10 +98,13 @@ def backtest(
 
     Bars, universe and indicators are brought up to date first.
     """
+    from kobe_assets.research.strategies import STRATEGIES
     from kobe_jobs.backtest import run_backtest
     from kobe_jobs.lazy import bring_up_to_date
 
     settings = load_settings()
+    if strategy not in STRATEGIES:
+        raise UsageError(f"there is no strategy {strategy!r}", f"use one of {', '.join(STRATEGIES)}")
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
     summary = run_backtest(settings, strategy, start.date(), end.date(), out)
     console = Console()

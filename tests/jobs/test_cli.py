@@ -1,0 +1,177 @@
+"""The console script from outside: files it writes, exit codes, one line on stderr."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from kobe_assets.research.figures import FIGURES
+from kobe_resources.market_data import open_vendor
+from kobe_resources.market_data.synthetic import SyntheticVendor
+from kobe_resources.settings import DataSettings, Secrets, SyntheticData, load_settings
+from kobe_resources.warehouse import Warehouse
+
+TRADE_COLUMNS = [
+    "symbol",
+    "side",
+    "signal_session",
+    "entry_session",
+    "entry_price",
+    "exit_session",
+    "exit_price",
+    "exit_reason",
+    "shares",
+    "qty",
+    "pnl",
+    "bars_held",
+    "mae",
+    "mfe",
+]
+
+
+def kobe(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "kobe_jobs.cli", *arguments], capture_output=True, text=True, timeout=240, check=False
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def refusal(*arguments: str, code: int) -> str:
+    done = kobe(*arguments, check=False)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == code, done.stderr
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def own_bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of bars.csv and splits.csv as a person would bring them."""
+    folder = tmp_path_factory.mktemp("own")
+    data = DataSettings(vendor="synthetic", synthetic=SyntheticData(symbols=8, sessions=700, seed=3))
+    load = SyntheticVendor(data).read()
+    columns = ["symbol", "session", "open", "high", "low", "close", "volume"]
+    load.bars[columns].to_csv(folder / "bars.csv", index=False, date_format="%Y-%m-%d")
+    load.splits[["symbol", "execution_date", "split_from", "split_to"]].to_csv(folder / "splits.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def use_own_bars(home: Path, own_bars: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in {
+        "DATA__VENDOR": "files",
+        "DATA__FILES__PATH": str(own_bars),
+        "UNIVERSE__MIN_YEARS": "1",
+        "POLICY__ALLOW_SHORTS": "true",
+    }.items():
+        monkeypatch.setenv(f"KOBE_{name}", value)
+    return own_bars
+
+
+def backtest(out: Path, strategy: str = "rsi2") -> dict[str, object]:
+    window = ("--start", "2011-01-03", "--end", "2012-06-29")
+    kobe("backtest", "--strategy", strategy, *window, "--out", str(out))
+    summary: dict[str, object] = json.loads((out / "summary.json").read_text())
+    return summary
+
+
+def test_backtest_writes_trades_equity_and_summary_that_agree(use_own_bars: Path, tmp_path: Path) -> None:
+    summary = backtest(tmp_path / "out")
+    trades = pd.read_csv(tmp_path / "out" / "trade_list.csv")
+    equity = pd.read_csv(tmp_path / "out" / "equity_curve.csv")
+    assert list(trades.columns) == TRADE_COLUMNS
+    assert {"long", "short"} == set(trades["side"])
+    assert {*FIGURES} <= summary.keys()
+    assert equity["equity"].iloc[-1] == pytest.approx(100_000 + trades["pnl"].sum(), abs=0.005)
+    assert summary["net_pnl"] == pytest.approx(trades["pnl"].sum(), abs=0.005)
+    assert summary["trades"] == len(trades) > 20
+    returns = equity["equity"] / np.append(100_000, equity["equity"][:-1]) - 1
+    assert summary["sharpe"] == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(252), rel=1e-9)
+
+
+def test_the_order_of_rows_in_a_file_and_its_format_change_no_trade(
+    use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backtest(tmp_path / "one", "rsi2_ibs")
+    shuffled = tmp_path / "shuffled"
+    shuffled.mkdir()
+    bars = pd.read_csv(use_own_bars / "bars.csv", parse_dates=["session"]).sample(frac=1, random_state=5)  # noqa: F841
+    duckdb.sql(f"COPY (SELECT * REPLACE (session::DATE AS session) FROM bars) TO '{shuffled / 'bars.parquet'}'")
+    (shuffled / "splits.csv").write_text((use_own_bars / "splits.csv").read_text())
+    monkeypatch.setenv("KOBE_DATA__FILES__PATH", str(shuffled))
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path / "other home"))
+    backtest(tmp_path / "two", "rsi2_ibs")
+    assert (tmp_path / "one" / "trade_list.csv").read_text() == (tmp_path / "two" / "trade_list.csv").read_text()
+
+
+def test_report_prints_a_verdict_and_the_page_and_then_has_nothing_to_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = kobe("report", "--json")
+    told = json.loads(first.stdout)
+    assert Path(told["report"]).is_file()
+    assert {(row["strategy"], row["mode"]) for row in told["verdict"]} == {
+        (strategy, mode) for strategy in ("rsi2", "ibs", "rsi2_ibs") for mode in ("canonical", "optimized")
+    }
+    second = kobe("report")
+    assert "everything was up to date" in second.stdout
+    assert "does not deserve money" in second.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (
+            ("backtest", "--strategy", "magic", "--start", "2011-01-03", "--end", "2011-02-01", "--out", "x"),
+            2,
+            "there is no strategy 'magic'",
+        ),
+        (
+            ("backtest", "--strategy", "rsi2", "--start", "1911-01-03", "--end", "1911-02-01", "--out", "x"),
+            2,
+            "no session lies between",
+        ),
+        (("backtest", "--strategy", "rsi2"), 2, "start"),
+        (("materialize", "no_such_asset"), 2, "no_such_asset"),
+        (("no-such-command",), 2, "no-such-command"),
+    ],
+)
+def test_bad_usage_ends_in_one_line_and_exit_2(
+    use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in refusal(*arguments, code=code)
+
+
+def test_bad_settings_end_in_one_line_and_exit_2(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "kobe.toml"
+    monkeypatch.setenv("KOBE_CONFIG", str(config))
+    for text, words in {
+        "[simulation]\nslipage_bps = 5\n": "simulation.slipage_bps is no setting",
+        "[simulation]\nslippage_bps = 'much'\n": "simulation.slippage_bps",
+        "[walk_forward.grid.rsi2]\nmoon = [1]\n": "rsi2 has no parameter 'moon'",
+        "[simulation\n": "cannot be read as TOML",
+    }.items():
+        config.write_text(text)
+        assert words in refusal("report", code=2)
+
+
+def test_a_bad_file_is_refused_before_anything_is_written(
+    use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_vendor(load_settings(), Secrets()).sync(Warehouse())
+    before = Warehouse().content_version("daily_bars")
+    bad = tmp_path / "bad.csv"
+    bad.write_text("symbol,session,open,high,low,close,volume\nA,2020-01-02,1,2,0.5,1.5,10\nA,2020-01-03,1,0.2,0.5,1.5,10\n")
+    monkeypatch.setenv("KOBE_DATA__FILES__PATH", str(bad))
+    line = refusal("report", code=1)
+    assert "bad.csv" in line
+    assert "line 3" in line
+    assert Warehouse().content_version("daily_bars") == before

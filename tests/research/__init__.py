@@ -1,0 +1,1 @@
+"""Tests of the research path: against the reference, laws, second opinions, planted faults."""

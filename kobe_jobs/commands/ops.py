@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from kobe_resources.settings import Settings, key_file_is_open, load_settings
+from kobe_resources.settings import Settings, key_file_is_open, kobe_home, load_settings
 
 if TYPE_CHECKING:
     from kobe_jobs.health import Check, Watch
@@ -19,6 +20,8 @@ def register(app: typer.Typer) -> None:
     """Add this area's commands."""
     app.command()(ui)
     app.command()(health)
+    app.command()(backup)
+    app.command()(restore)
 
 
 def ui(
@@ -35,7 +38,7 @@ def ui(
     load_settings()
     if key_file_is_open():
         warn_of_open_key_file()
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = _plain()
     console.print("starting the Dagster UI …", style="dim")
     run_ui(port, report_port, console.print, (lambda url: None) if no_browser else _open_browser)
 
@@ -71,6 +74,55 @@ def health(
         raise typer.Exit(1)
 
 
+def backup(
+    target: Annotated[
+        Path | None, typer.Argument(help="Archive to be, or folder for it. Default: beside the data folder.")
+    ] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Leave only this many archives in the folder, the newest.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Archive the data folder, consistent while others write, with a SHA-256 of every file; read back before it counts."""
+    from kobe_jobs.backup import make_backup
+
+    made = make_backup(kobe_home(), target, keep)
+    if as_json:
+        body = {"path": str(made.path), "files": made.files, "bytes": made.size, "audit_problem": made.audit_problem}
+        Console().print_json(json.dumps(body))
+    else:
+        _plain().print(f"backed up {made.files} files, {made.size / 1e6:,.1f} MB: {made.path}")
+        for path in made.removed:
+            _plain().print(f"removed the older {path}", style="dim")
+    _warn_of_audit(made.audit_problem)
+
+
+def restore(
+    archive: Annotated[Path, typer.Argument(help="An archive of `kobe backup`.")],
+    force: Annotated[bool, typer.Option("--force", help="Move a data folder that is not empty aside first.")] = False,
+) -> None:
+    """Bring back a data folder, every byte checked before anything is touched; with orders in it, the kill switch is on."""
+    from kobe_jobs.backup_restore import restore as restore_archive
+
+    result = restore_archive(archive, kobe_home(), force)
+    console = _plain()
+    console.print(f"restored {result.files} files of {result.created} to {kobe_home()}")
+    if result.aside:
+        console.print(f"the folder that was there is now {result.aside}")
+    if result.orders:
+        console.print("the kill switch is on: `kobe reconcile` against the broker, then `kobe kill off`")
+    _warn_of_audit(result.audit_problem)
+
+
+def _warn_of_audit(problem: str) -> None:
+    if problem:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
+            f"kobe: warning: the audit chain in it does not verify: {problem}", style="yellow"
+        )
+
+
+def _plain() -> Console:
+    return Console(highlight=False, markup=False, soft_wrap=True)
+
+
 def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None) -> None:
     from importlib.metadata import version
 
@@ -82,7 +134,7 @@ def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None)
     listener = listen_on(DEFAULT_PORT if port is None else port, "name another with --port", host)
     bound = listener.getsockname()[1]
     is_local = host == LOOPBACK
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = _plain()
     if not is_local:
         console.print(f"warning: everybody who reaches {host} can read these answers", style="yellow")
     labels = {"version": version("kobe"), "stage": settings.broker.stage, "config_pin": config_pin(settings)}

@@ -52,30 +52,30 @@ def test_reports_are_served_with_guarding_headers(port: int) -> None:
     assert ask(port, "/trades/1.html")[2] == "a trade"
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "/../kobe.duckdb",
-        "/..%2fkobe.duckdb",
-        "/%2e%2e/kobe.duckdb",
-        "/%2e%2e%2fkobe.duckdb",
-        "/trades/../../kobe.duckdb",
-        "/trades/..%2f..%2fkobe.duckdb",
-        "/..%5ckobe.duckdb",
-        "/../reports-old/x.html",
-        "/%2e%2e/reports-old/x.html",
-        "//etc/passwd",
-        "/%2fetc/passwd",
-        "/kpi_report.html%00.png",
-        "/link.html",
-        "/%252e%252e/kobe.duckdb",
-    ],
+OUTSIDE = (
+    "/../kobe.duckdb",
+    "/..%2fkobe.duckdb",
+    "/%2e%2e/kobe.duckdb",
+    "/%2e%2e%2fkobe.duckdb",
+    "/trades/../../kobe.duckdb",
+    "/trades/..%2f..%2fkobe.duckdb",
+    "/..%5ckobe.duckdb",
+    "/../reports-old/x.html",
+    "/%2e%2e/reports-old/x.html",
+    "//etc/passwd",
+    "/%2fetc/passwd",
+    "/kpi_report.html%00.png",
+    "/link.html",
+    "/%252e%252e/kobe.duckdb",
 )
-def test_nothing_outside_the_folder_can_be_reached(port: int, target: str) -> None:
-    status, _, body = ask(port, target)
-    assert status in (400, 404, 405)
-    assert "PRIVATE" not in body
-    assert "root:" not in body
+
+
+def test_nothing_outside_the_folder_can_be_reached(port: int) -> None:
+    for target in OUTSIDE:
+        status, _, body = ask(port, target)
+        assert status in (400, 404, 405), target
+        assert "PRIVATE" not in body, target
+        assert "root:" not in body, target
 
 
 def test_a_foreign_host_name_is_refused(port: int) -> None:
@@ -84,9 +84,9 @@ def test_a_foreign_host_name_is_refused(port: int) -> None:
     assert ask(port, "/", host="localhost:1")[0] == 200
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_only_reading_is_allowed(port: int, method: str) -> None:
-    assert ask(port, "/kpi_report.html", method=method)[0] == 405
+def test_only_reading_is_allowed(port: int) -> None:
+    for method in ("POST", "PUT", "DELETE"):
+        assert ask(port, "/kpi_report.html", method=method)[0] == 405
 
 
 def test_a_hostile_file_name_stays_text_in_the_listing(home: Path, port: int) -> None:

@@ -1,0 +1,168 @@
+"""`kobe restore`: an archive becomes the data folder after all of it was checked; the old folder is moved aside, never removed.
+
+An older ledger does not know the orders that came after it, so the kill switch is on in what was restored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kobe_jobs.backup import audit_connection, sync_folder
+from kobe_jobs.backup_archive import read_archive, read_manifest
+from kobe_jobs.backup_files import AUDIT, LEDGER, WAREHOUSE, check_database
+from kobe_resources.errors import KobeError
+from kobe_resources.kill_switch import KillSwitch
+
+SPARE_BYTES = 100_000_000
+
+
+class RestoreRefused(KobeError):
+    """The data folder was not touched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came back. aside: where the old folder went. orders: was the kill switch turned on because of a ledger?"""
+
+    files: int
+    created: str
+    aside: Path | None
+    orders: bool
+    audit_problem: str
+
+
+def restore(archive: Path, home: Path, force: bool = False) -> Restored:
+    """Make `home` what the archive holds. A folder with anything in it needs `force`, and is moved aside.
+
+    Raises ArchiveRefused or RestoreRefused before anything of `home` changed.
+    """
+    home = home.absolute()
+    occupied = home.exists() and (not home.is_dir() or any(home.iterdir()))
+    if occupied and not force:
+        raise RestoreRefused(f"{home} is not empty", "--force moves it aside, or set another KOBE_HOME")
+    manifest = read_manifest(archive)
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(home), _staging(home) as staging:
+            _check_room(manifest, home.parent)
+            read_archive(archive, staging)
+            audit_problem = _check_content(staging, manifest)
+            orders = (staging / LEDGER).exists() or (home / LEDGER).exists()
+            if orders:
+                _stop_trading(staging, archive)
+            with _nobody_using(home):
+                aside = _swap(staging, home, occupied)
+    except OSError as error:
+        raise RestoreRefused(f"{home} cannot be restored ({error})", "free space, or mend its permissions") from error
+    return Restored(len(manifest["files"]), str(manifest.get("created", "")), aside, orders, audit_problem)
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(home.with_name(f".{home.name}.restore.lock"), timeout=0):
+            for leftover in home.parent.glob(f".{home.name}.restoring-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            yield
+    except Timeout:
+        raise RestoreRefused(f"another restore of {home} is running", "wait for it") from None
+
+
+@contextlib.contextmanager
+def _staging(home: Path) -> Iterator[Path]:
+    staging = home.with_name(f".{home.name}.restoring-{os.getpid()}")
+    staging.mkdir(mode=0o700)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_room(manifest: dict[str, Any], folder: Path) -> None:
+    needed = sum(told["size"] for told in manifest["files"].values()) + SPARE_BYTES
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RestoreRefused(f"{folder} has {free / 1e6:,.0f} MB free, {needed / 1e6:,.0f} are needed", "free space")
+
+
+def _check_content(staging: Path, manifest: dict[str, Any]) -> str:
+    """Open every database, refuse a newer warehouse; what is wrong with the audit chain ('' where nothing is)."""
+    for name in manifest["files"]:
+        check_database(staging / name)
+    if (staging / WAREHOUSE).exists():
+        from kobe_resources.warehouse import Warehouse
+
+        # Migrates the copy, and refuses the schema of a newer Kobe.
+        Warehouse(staging / WAREHOUSE).rows("SELECT 1")
+    if not (staging / LEDGER).exists():
+        return ""
+    from kobe_resources import audit
+
+    with contextlib.closing(audit_connection(staging / LEDGER)) as connection:
+        return audit.verify(connection, staging / AUDIT, manifest.get("audit_head") or None).problem
+
+
+def _stop_trading(staging: Path, archive: Path) -> None:
+    switch = KillSwitch(staging / "KILL_SWITCH")
+    if not switch.status().is_on:
+        switch.turn_on(f"restored from {archive.name}: `kobe reconcile` against the broker, then `kobe kill off`")
+
+
+@contextlib.contextmanager
+def _nobody_using(home: Path) -> Iterator[None]:
+    """Refuse where the UI with its daemon, or a writer of the warehouse, is at work in the folder."""
+    from filelock import FileLock, Timeout
+
+    from kobe_resources.warehouse import Warehouse
+
+    if not (home / "dagster").is_dir() and not (home / WAREHOUSE).exists():
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        if (home / "dagster").is_dir():
+            try:
+                stack.enter_context(FileLock(home / "dagster" / "ui.lock", timeout=0))
+            except Timeout:
+                raise RestoreRefused(f"`kobe ui` serves {home}", "stop it first") from None
+        if (home / WAREHOUSE).exists():
+            _refuse_busy(Warehouse(home / WAREHOUSE, lock_wait_s=1.0))
+        yield
+
+
+def _refuse_busy(warehouse: Any) -> None:
+    from kobe_resources.warehouse import WarehouseBusy, WarehouseUnusable
+
+    try:
+        warehouse.rows("SELECT 1")
+    except WarehouseBusy as error:
+        raise RestoreRefused(error.what, "stop it first") from None
+    except WarehouseUnusable:
+        # A damaged warehouse is why people restore.
+        return
+
+
+def _swap(staging: Path, home: Path, occupied: bool) -> Path | None:
+    """Two renames; should we die between them, the data folder is missing and both of its versions lie beside it."""
+    aside: Path | None = None
+    if occupied:
+        aside = home.with_name(f"{home.name}.before-restore-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%f}Z")
+        home.rename(aside)
+    elif home.exists():
+        home.rmdir()
+    try:
+        staging.rename(home)
+    except OSError:
+        if aside:
+            aside.rename(home)
+        raise
+    sync_folder(home.parent)
+    return aside

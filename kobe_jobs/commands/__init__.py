@@ -1,0 +1,1 @@
+"""The commands of `kobe`, one module an area; each adds itself with `register`."""

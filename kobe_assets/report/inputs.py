@@ -28,7 +28,7 @@ UNIVERSE = ("universe", "benchmark")
 DATA = ("data", "")
 """Owners of the evidence that belongs to no strategy."""
 
-PACKAGES = ("kobe", "numpy", "numba", "TA-Lib", "pandas", "duckdb", "plotly", "dagster")
+PACKAGES = ("kobe", "numpy", "numba", "pandas", "duckdb", "plotly", "dagster")
 _HERE = Path(__file__).resolve().parent
 
 

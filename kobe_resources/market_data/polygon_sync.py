@@ -109,13 +109,13 @@ class Sync:
             client, self._warehouse, self._state, self._progress, polygon.in_flight, polygon.calls_per_minute, self._now
         )
         try:
+            candidates = self._candidates(client)
             span = self._published(span, loader)
             self.skipped = self._stands(span, load_key)
             if self.skipped:
                 with self._warehouse.connect() as connection:
                     self.totals = store_totals(connection)
                 return
-            candidates = self._candidates(client)
             self._begin(candidates, self._splits(client, candidates.symbols, span))
             self._bars(loader, candidates.symbols, span)
             self._options(loader, candidates.symbols)

@@ -23,8 +23,8 @@ FRIDAY = dt.date(2026, 11, 20)
 FRIDAY_NIGHT = dt.datetime(2026, 11, 21, 2, 0, tzinfo=dt.UTC)
 HASTE = Patience(
     connect_s=2.0,
-    read_s=0.5,
-    total_s=5.0,
+    read_s=10.0,
+    total_s=20.0,
     rate_wait_s=0.05,
     longest_rate_wait_s=1.0,
     first_backoff_s=0.01,

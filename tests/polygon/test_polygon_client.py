@@ -51,7 +51,6 @@ PASSING = {
     "503": (fault.refused(503), PolygonServerError, HASTE.after_server),
     "reset": (fault.reset, PolygonTransportError, HASTE.after_transport),
     "cut off": (fault.cut_off, PolygonTransportError, HASTE.after_transport),
-    "hang": (fault.hang, PolygonTransportError, HASTE.after_transport),
     "html with 200": (fault.html, PolygonMalformed, HASTE.after_malformed),
     "status ERROR": (fault.error_status, PolygonMalformed, HASTE.after_malformed),
     "status missing": (fault.saying(status=None), PolygonMalformed, HASTE.after_malformed),
@@ -137,6 +136,12 @@ def test_a_silent_server_ends_in_a_timeout_of_our_own(server: LoopbackPolygon) -
     with pytest.raises(PolygonTransportError, match="fell silent"):
         impatient.range_bars("S00001", START, FRIDAY)
     assert 0.25 < time.monotonic() - began < 3.0
+
+
+def test_a_server_that_was_silent_once_is_asked_again(server: LoopbackPolygon) -> None:
+    server.faults.on(fault.hang, times=1)
+    impatient = PolygonClient(KEY, server.url, 0, 1, Patience(read_s=0.3, first_backoff_s=0.01))
+    assert len(impatient.range_bars("S00001", START, FRIDAY)) == 224
 
 
 def test_a_server_that_drips_ends_at_the_deadline(server: LoopbackPolygon) -> None:

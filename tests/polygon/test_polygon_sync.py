@@ -1,0 +1,546 @@
+"""First load, top-up, resume, change of mind, on real HTTP into a real warehouse: bars equal to the last bit."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.market_data import open_vendor
+from kobe_resources.market_data.polygon_errors import (
+    PolygonAuthError,
+    PolygonEntitlementError,
+    PolygonError,
+    PolygonIncomplete,
+    PolygonServerError,
+)
+from kobe_resources.market_data.protocol import MarketDataError, Vendor
+from kobe_resources.market_data.sample import SampleVendor
+from kobe_resources.settings import Secrets, Settings
+from tests.loopback_polygon import Market, random_market, ticker_row
+from tests.loopback_polygon import faults as fault
+from tests.polygon.conftest import FRIDAY, FRIDAY_NIGHT, Shop, assert_same_bars, served
+
+RANGE, GROUPED, SPLITS, OPTIONS = "/range/", "/grouped/", "/reference/splits", "/options/contracts"
+MONDAY_NIGHT = FRIDAY_NIGHT + dt.timedelta(days=3)
+TUESDAY_NIGHT = FRIDAY_NIGHT + dt.timedelta(days=4)
+NIGHT = dt.timedelta(hours=12)
+
+
+class Watched:
+    """A progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.phases: list[tuple[str, int, str]] = []
+        self.done = 0
+        self.notes: list[str] = []
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        self.phases.append((what, total, unit))
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self.done += count
+        self.notes.append(note)
+
+
+def splits_of(*rows: tuple[str, str, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["symbol", "execution_date", "split_from", "split_to"])
+
+
+def days_asked(shop: Shop) -> list[str]:
+    return sorted(path[-10:] for path in shop.server.paths(GROUPED))
+
+
+@pytest.mark.parametrize("first_load", ["range", "grouped"])
+def test_a_first_load_stores_what_is_served(shop: Shop, market: Market, first_load: str) -> None:
+    report = shop.sync(first_load=first_load)
+    assert_same_bars(shop.stored(), served(market))
+    assert (report.added, report.changed, report.removed, report.revisions) == (len(served(market)), 0, 0, 0)
+    assert (report.symbols, report.first_session, report.last_session) == (10, dt.date(2026, 1, 2), FRIDAY)
+    assert report.calls == len(shop.server.calls)
+    assert shop.rows("SELECT DISTINCT source FROM daily_bars") == [("polygon",)]
+
+
+def test_a_first_load_by_ranges_asks_for_each_symbol_once(shop: Shop, market: Market) -> None:
+    shop.sync()
+    paths = shop.server.paths(RANGE)
+    assert sorted(paths) == [f"/v2/aggs/ticker/{symbol}/range/1/day/2026-01-02/2026-11-20" for symbol in market.symbols]
+
+
+def test_a_first_load_by_days_asks_for_each_session_once_and_knows_the_holidays(shop: Shop, market: Market) -> None:
+    shop.sync(first_load="grouped")
+    assert shop.server.paths(RANGE) == []
+    assert days_asked(shop) == sorted({str(day.date()) for day in served(market)["session"]})
+
+
+def test_a_second_sync_asks_nothing_and_needs_no_key(shop: Shop) -> None:
+    shop.sync(options=True)
+    shop.server.forget()
+    shop.key = None
+    report = shop.sync(options=True)
+    assert shop.server.calls == []
+    assert (report.skipped, report.calls, report.added, report.bars) == (True, 0, 0, 2240)
+
+
+def test_the_day_after_costs_two_calls_and_the_last_three_sessions_again(shop: Shop, market: Market) -> None:
+    shop.sync(options=True)
+    shop.server.forget()
+    shop.now = MONDAY_NIGHT
+    report = shop.sync(options=True)
+    assert days_asked(shop) == ["2026-11-18", "2026-11-19", "2026-11-20", "2026-11-23"]
+    assert [call.query for call in shop.server.calls if SPLITS in call.path] == [
+        "execution_date.lte=2026-12-23&execution_date.gte=2026-11-10&limit=1000&sort=execution_date&order=asc"
+    ]
+    assert len(shop.server.calls) == report.calls == 5
+    assert (report.added, report.unchanged, report.changed) == (10, 30, 0)
+    assert_same_bars(shop.stored(), served(market, last="2026-11-23"))
+
+
+def test_a_late_correction_is_stored_and_what_it_replaced_is_kept(
+    shop: Shop, market: Market, with_market: Callable[[Market], Shop]
+) -> None:
+    shop.sync()
+    late = (market.bars["symbol"] == "S00004") & (market.bars["session"] == "2026-11-19")
+    old = market.bars.loc[late, "volume"].item()
+    restated = Market(market.bars.assign(volume=market.bars["volume"].where(~late, old + 77)))
+    again = with_market(restated)
+    again.now = MONDAY_NIGHT
+    report = again.sync()
+    assert (report.changed, report.revisions) == (1, 1)
+    revision = "SELECT symbol, session, field, old, new FROM bar_revisions"
+    assert again.rows(revision) == [("S00004", dt.date(2026, 11, 19), "volume", old, old + 77)]
+    assert_same_bars(again.stored(), served(restated, last="2026-11-23"))
+
+
+def test_a_week_away_is_caught_up_by_days(shop: Shop, market: Market) -> None:
+    shop.now -= dt.timedelta(days=9)
+    shop.sync()
+    shop.server.forget()
+    shop.now = FRIDAY_NIGHT
+    shop.sync()
+    assert shop.server.paths(RANGE) == []
+    assert days_asked(shop)[3:] == [f"2026-11-{day}" for day in (12, 13, 16, 17, 18, 19, 20)]
+    assert_same_bars(shop.stored(), served(market))
+
+
+def test_a_symbol_that_lacks_on_the_new_day_gets_one_range_call_and_then_peace(
+    market: Market, with_market: Callable[[Market], Shop]
+) -> None:
+    gone = (market.bars["symbol"] == "S00003") & (market.bars["session"] >= "2026-11-23")
+    shop = with_market(Market(market.bars[~gone]))
+    shop.sync()
+    shop.server.forget()
+    shop.now = MONDAY_NIGHT
+    shop.sync()
+    assert set(shop.server.paths(RANGE)) == {"/v2/aggs/ticker/S00003/range/1/day/2026-11-21/2026-11-23"}
+    shop.server.forget()
+    shop.now = TUESDAY_NIGHT
+    shop.sync()
+    assert shop.server.paths(RANGE) == []
+    assert_same_bars(shop.stored(), served(shop.server.market, last="2026-11-24"))
+
+
+def test_a_symbol_that_a_day_of_the_market_forgot_is_there_all_the_same(shop: Shop, market: Market) -> None:
+    shop.sync()
+    shop.now = MONDAY_NIGHT
+    full = market.grouped_body(dt.date(2026, 11, 23))
+    without = Market(market.bars[market.bars["symbol"] != "S00003"]).grouped_body(dt.date(2026, 11, 23))
+    shop.server.faults.on(lambda reply, rng: fault.Reply(200, without) if reply.body == full else reply, path="2026-11-23")
+    shop.sync()
+    assert_same_bars(shop.stored(), served(market, last="2026-11-23"))
+
+
+def test_a_session_the_vendor_has_not_published_yet_is_left_for_later(
+    market: Market, with_market: Callable[[Market], Shop]
+) -> None:
+    shop = with_market(Market(market.bars[market.bars["session"] <= "2026-11-20"]))
+    shop.sync()
+    shop.now = MONDAY_NIGHT
+    shop.server.forget()
+    report = shop.sync()
+    assert (report.skipped, report.calls, report.last_session) == (True, 1, FRIDAY)
+    shop.server.market = market
+    assert shop.sync().last_session == dt.date(2026, 11, 23)
+    assert_same_bars(shop.stored(), served(market, last="2026-11-23"))
+
+
+def test_a_session_still_open_is_not_asked_for(shop: Shop) -> None:
+    shop.now = dt.datetime(2026, 11, 20, 20, 0, tzinfo=dt.UTC)
+    assert shop.sync().last_session == dt.date(2026, 11, 19)
+    assert not [call for call in shop.server.calls if "2026-11-20" in call.path]
+
+
+def test_an_earlier_start_loads_the_missing_months_only(shop: Shop, market: Market) -> None:
+    shop.sync(start="2026-06-01")
+    shop.server.forget()
+    shop.sync(start="2026-01-02")
+    assert set(shop.server.paths(RANGE)) == {
+        f"/v2/aggs/ticker/{name}/range/1/day/2026-01-02/2026-05-31" for name in market.symbols
+    }
+    assert_same_bars(shop.stored(), served(market))
+
+
+def test_a_later_end_loads_the_missing_days_only_and_a_narrower_span_nothing(shop: Shop, market: Market) -> None:
+    shop.sync(end="2026-11-16")
+    shop.server.forget()
+    shop.sync()
+    assert shop.server.paths(RANGE) == []
+    assert days_asked(shop)[-4:] == ["2026-11-17", "2026-11-18", "2026-11-19", "2026-11-20"]
+    assert_same_bars(shop.stored(), served(market))
+    shop.server.forget()
+    shop.sync(start="2026-03-02", end="2026-11-16")
+    assert shop.server.paths(RANGE) == []
+    assert len(shop.server.calls) <= 5
+
+
+def test_without_a_start_eleven_years_are_asked_for(shop: Shop) -> None:
+    shop.sync(start=None)
+    assert shop.server.paths(RANGE)[0].endswith("/2015-11-20/2026-11-20")
+
+
+def test_a_span_without_sessions_is_refused(shop: Shop) -> None:
+    with pytest.raises(UsageError, match="no session"):
+        shop.sync(start="2026-11-21")
+
+
+def test_candidates_of_a_file_are_the_only_ones_loaded(shop: Shop, market: Market, tmp_path: Path) -> None:
+    file = tmp_path / "candidates.csv"
+    file.write_text("symbol,name,has_options\nS00007,Seven,true\n S00002 ,Two,no\nS00007,again,\n\n", encoding="utf-8")
+    for manner in ("range", "grouped"):
+        shop.sync(candidates=str(file), first_load=manner, options=True)
+        stored = shop.stored()
+        assert set(stored["symbol"]) == {"S00002", "S00007"}
+    assert shop.rows("SELECT symbol, name, active FROM candidates") == [("S00002", "Two", True), ("S00007", "Seven", True)]
+    assert shop.rows("SELECT symbol, has_options FROM option_evidence ORDER BY 1") == [("S00002", False), ("S00007", True)]
+    assert shop.server.paths("/reference/tickers|/options/") == []
+    assert_same_bars(stored, served(market)[lambda bars: bars["symbol"].isin(["S00002", "S00007"])].reset_index(drop=True))
+
+
+def test_a_symbol_added_to_the_file_is_one_call(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "candidates.csv"
+    file.write_text("symbol\nS00001\nS00002\n", encoding="utf-8")
+    shop.sync(candidates=str(file))
+    shop.server.forget()
+    file.write_text("symbol\nS00001\nS00002\nS00009\n", encoding="utf-8")
+    shop.sync(candidates=str(file))
+    assert [path.split("/")[4] for path in shop.server.paths(RANGE)] == ["S00009"]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("ticker\nA\n", "no column `symbol`"),
+        ("symbol\n", "names no symbol"),
+        ("symbol\nA\x07\n", "which is no ticker"),
+        ("", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_candidates_file_that_makes_no_sense_is_refused(shop: Shop, tmp_path: Path, text: str | None, what: str) -> None:
+    file = tmp_path / "candidates.csv"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    with pytest.raises(KobeError, match=what) as caught:
+        shop.sync(candidates=str(file))
+    assert caught.value.mend
+    assert shop.server.calls == []
+
+
+def test_tickers_that_look_like_words_for_nothing_are_tickers(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "candidates.csv"
+    file.write_text("symbol\nNA\nNULL\nTRUE\nNAN\n", encoding="utf-8")
+    shop.sync(candidates=str(file))
+    assert [row[0] for row in shop.rows("SELECT symbol FROM candidates ORDER BY 1")] == ["NA", "NAN", "NULL", "TRUE"]
+
+
+def test_the_vendor_s_list_is_common_stock_and_by_days_the_delisted_too(shop: Shop, market: Market) -> None:
+    market.tickers = [
+        *[ticker_row(symbol) for symbol in ("S00000", "S00001")],
+        ticker_row("S00002", kind="ETF"),
+        ticker_row("S00003", active=False),
+    ]
+    shop.sync()
+    assert {row[0] for row in shop.rows("SELECT DISTINCT symbol FROM daily_bars")} == {"S00000", "S00001"}
+    shop.sync(first_load="grouped")
+    assert shop.rows("SELECT symbol, type, active FROM candidates ORDER BY 1") == [
+        ("S00000", "CS", True),
+        ("S00001", "CS", True),
+        ("S00003", "CS", False),
+    ]
+    assert {row[0] for row in shop.rows("SELECT DISTINCT symbol FROM daily_bars")} == {"S00000", "S00001", "S00003"}
+
+
+def test_the_vendor_s_list_is_read_again_after_a_month(shop: Shop, market: Market) -> None:
+    shop.now -= dt.timedelta(days=40)
+    market.tickers = [ticker_row("S00001")]
+    shop.sync()
+    market.tickers = [ticker_row("S00001"), ticker_row("S00002")]
+    shop.now = FRIDAY_NIGHT
+    shop.sync()
+    assert_same_bars(
+        shop.stored(), served(market)[lambda bars: bars["symbol"].isin(["S00001", "S00002"])].reset_index(drop=True)
+    )
+
+
+def test_splits_are_stored_once_for_the_candidates_future_ones_too(
+    market: Market, with_market: Callable[[Market], Shop]
+) -> None:
+    rows = [
+        ("S00001", "2026-03-02", 1.0, 4.0),
+        ("S00001", "2026-03-02", 1.0, 4.0),
+        ("S00002", "2026-12-10", 10.0, 1.0),
+        ("OTHER", "2026-05-05", 1.0, 2.0),
+        ("S00003", "2025-01-02", 1.0, 3.0),
+    ]
+    shop = with_market(Market(market.bars, splits_of(*rows)))
+    shop.sync()
+    assert shop.rows("SELECT symbol, execution_date, split_from, split_to, source FROM splits ORDER BY 1") == [
+        ("S00001", dt.date(2026, 3, 2), 1.0, 4.0, "polygon"),
+        ("S00002", dt.date(2026, 12, 10), 10.0, 1.0, "polygon"),
+    ]
+
+
+def test_more_splits_than_a_page_holds_are_all_stored(market: Market, with_market: Callable[[Market], Shop]) -> None:
+    days = pd.date_range("2026-01-05", periods=150).strftime("%Y-%m-%d")
+    shop = with_market(
+        Market(market.bars, splits_of(*[(f"S0000{number}", day, 1.0, 2.0) for number in range(10) for day in days]))
+    )
+    shop.sync()
+    assert shop.rows("SELECT count(*) FROM splits") == [(1500,)]
+
+
+def test_a_split_announced_since_comes_with_the_top_up_and_one_withdrawn_goes(
+    market: Market, with_market: Callable[[Market], Shop]
+) -> None:
+    shop = with_market(Market(market.bars, splits_of(("S00001", "2026-03-02", 1, 4), ("S00002", "2026-11-24", 1, 3))))
+    shop.sync()
+    shop.server.market = Market(market.bars, splits_of(("S00005", "2026-11-23", 1, 2)))
+    shop.now = MONDAY_NIGHT
+    shop.sync()
+    assert shop.rows("SELECT symbol, execution_date FROM splits ORDER BY 1") == [
+        ("S00001", dt.date(2026, 3, 2)),
+        ("S00005", dt.date(2026, 11, 23)),
+    ]
+
+
+def test_after_a_month_away_the_splits_in_between_are_not_missed(market: Market, with_market: Callable[[Market], Shop]) -> None:
+    shop = with_market(Market(market.bars))
+    shop.now -= dt.timedelta(days=60)
+    shop.sync(candidates=None)
+    shop.server.market = Market(market.bars, splits_of(("S00001", "2026-10-05", 1, 2)))
+    shop.now = FRIDAY_NIGHT
+    shop.sync()
+    assert shop.rows("SELECT symbol, execution_date FROM splits") == [("S00001", dt.date(2026, 10, 5))]
+
+
+def test_a_new_candidate_brings_its_old_splits(shop: Shop, market: Market, tmp_path: Path) -> None:
+    shop.server.market = Market(market.bars, splits_of(("S00009", "2026-02-03", 1, 2)))
+    file = tmp_path / "candidates.csv"
+    file.write_text("symbol\nS00001\n", encoding="utf-8")
+    shop.sync(candidates=str(file))
+    assert shop.rows("SELECT count(*) FROM splits") == [(0,)]
+    file.write_text("symbol\nS00001\nS00009\n", encoding="utf-8")
+    shop.sync(candidates=str(file))
+    assert shop.rows("SELECT symbol FROM splits") == [("S00009",)]
+
+
+def test_options_are_asked_once_a_symbol_and_only_where_required(shop: Shop, market: Market) -> None:
+    market.optionable = {"S00001", "S00002"}
+    shop.sync(options=False)
+    assert shop.server.paths(OPTIONS) == []
+    shop.sync(options=True)
+    assert len(shop.server.paths(OPTIONS)) == 10
+    assert shop.rows("SELECT symbol FROM option_evidence WHERE has_options ORDER BY 1") == [("S00001",), ("S00002",)]
+    shop.now = MONDAY_NIGHT
+    shop.sync(options=True)
+    assert len(shop.server.paths(OPTIONS)) == 10
+
+
+def test_a_plan_without_the_options_reference_is_told_what_to_set(shop: Shop, market: Market) -> None:
+    shop.server.faults.on(fault.refused(403), path=OPTIONS)
+    with pytest.raises(PolygonEntitlementError, match=r"universe\.require_options = false"):
+        shop.sync(options=True)
+    assert_same_bars(shop.stored(), served(market))
+    assert not shop.sync(options=False).skipped
+
+
+def test_a_symbol_without_a_bar_is_an_empty_fetch_recorded_as_such(shop: Shop, market: Market) -> None:
+    market.tickers = [ticker_row("S00001"), ticker_row("NOBARS")]
+    shop.sync()
+    checkpoint = "SELECT rows FROM bar_checkpoints WHERE kind = 'symbol' AND key = ?"
+    assert shop.warehouse.rows(checkpoint, ["NOBARS"]) == [(0,)]
+    assert shop.warehouse.rows(checkpoint, ["S00001"]) == [(224,)]
+    shop.server.forget()
+    assert shop.sync().skipped
+    assert shop.server.calls == []
+
+
+def test_a_symbol_that_fails_for_itself_holds_no_other_up_and_is_named(shop: Shop, market: Market) -> None:
+    shop.server.faults.on(fault.contradictory, path="S00004")
+    with pytest.raises(PolygonIncomplete, match=r"1 symbols could not be loaded \(S00004: .*two bars") as caught:
+        shop.sync()
+    assert "again" in caught.value.mend
+    assert_same_bars(shop.stored(), served(market)[lambda bars: bars["symbol"] != "S00004"].reset_index(drop=True))
+    shop.server.faults.clear()
+    shop.server.forget()
+    assert shop.sync().added == 224
+    assert len(shop.server.paths(RANGE)) == 1
+    assert_same_bars(shop.stored(), served(market))
+
+
+def test_when_every_symbol_fails_the_load_stops_early(with_market: Callable[[Market], Shop]) -> None:
+    shop = with_market(random_market(60, 20, seed=1, end=FRIDAY))
+    shop.server.faults.on(fault.html, path=RANGE)
+    with pytest.raises(PolygonError, match="not JSON"):
+        shop.sync(start="2026-11-02", in_flight=1)
+    assert len(set(shop.server.paths(RANGE))) < 20
+
+
+def test_a_vendor_that_goes_down_half_way_costs_nothing_that_had_arrived(shop: Shop, market: Market) -> None:
+    shop.server.faults.on(fault.refused(503), path="S0000[5-9]")
+    with pytest.raises(PolygonServerError):
+        shop.sync(in_flight=2)
+    had = {row[0] for row in shop.rows("SELECT key FROM bar_checkpoints WHERE kind = 'symbol'")}
+    assert had == {f"S0000{number}" for number in range(5)}
+    shop.server.faults.clear()
+    shop.server.forget()
+    shop.sync()
+    assert {path.split("/")[4] for path in shop.server.paths(RANGE)} == set(market.symbols) - had
+    assert_same_bars(shop.stored(), served(market))
+
+
+def test_a_day_that_fails_stops_the_days_and_they_go_on_from_there(shop: Shop, market: Market) -> None:
+    shop.server.faults.on(fault.refused(503), path="2026-06-15")
+    with pytest.raises(PolygonServerError):
+        shop.sync(first_load="grouped")
+    assert shop.rows("SELECT max(session) FROM daily_bars") == [(dt.date(2026, 6, 12),)]
+    shop.server.faults.clear()
+    shop.server.forget()
+    shop.sync(first_load="grouped")
+    assert days_asked(shop)[0] == "2026-06-15"
+    assert_same_bars(shop.stored(), served(market))
+
+
+def test_an_empty_day_of_the_market_is_recorded_and_passed(market: Market, with_market: Callable[[Market], Shop]) -> None:
+    shop = with_market(Market(market.bars[market.bars["session"] != "2026-06-15"]))
+    shop.sync(first_load="grouped")
+    assert shop.rows("SELECT rows FROM bar_checkpoints WHERE kind = 'day' AND key = '2026-06-15'") == [(0,)]
+    assert_same_bars(shop.stored(), served(shop.server.market))
+
+
+def test_a_bar_the_vendor_holds_wrong_is_refused_named_and_never_stored(
+    market: Market, with_market: Callable[[Market], Shop]
+) -> None:
+    bad = (market.bars["symbol"] == "S00006") & (market.bars["session"] == "2026-05-05")
+    shop = with_market(Market(market.bars.assign(low=market.bars["low"].where(~bad, 9999.0))))
+    shop.sync()
+    refusal = "SELECT vendor, symbol, session, reason FROM bar_refusals"
+    wanted = [("polygon", "S00006", dt.date(2026, 5, 5), "open, high, low, close out of order")]
+    assert shop.rows(refusal) == wanted
+    assert_same_bars(shop.stored(), served(Market(market.bars[~bad])))
+    shop.sync(force=True)
+    assert shop.rows(refusal) == wanted
+
+
+def test_a_ticker_with_control_bytes_is_counted_and_never_stored(market: Market, with_market: Callable[[Market], Shop]) -> None:
+    bad = market.bars["symbol"] == "S00006"
+    shop = with_market(Market(market.bars.assign(symbol=market.bars["symbol"].where(~bad, "S6\x07\n")), tickers=[]))
+    shop.server.market.tickers = [ticker_row(symbol) for symbol in shop.server.market.symbols]
+    shop.sync(first_load="grouped", start="2026-11-02")
+    assert shop.rows("SELECT count(DISTINCT symbol) FROM daily_bars") == [(9,)]
+    assert shop.rows("SELECT symbol, count(*) FROM bar_refusals GROUP BY 1") == [("S6\\x07\\n", 16)]
+    assert "S6\x07\n" not in {row[0] for row in shop.rows("SELECT symbol FROM candidates")}
+
+
+def test_without_a_key_the_store_keeps_what_it_has(shop: Shop) -> None:
+    SampleVendor(Settings().data).sync(shop.warehouse)
+    before = shop.rows("SELECT count(*), max(source) FROM daily_bars")
+    shop.key = None
+    with pytest.raises(PolygonAuthError, match="sample works without a key"):
+        shop.sync()
+    shop.key = "wrong-key"
+    with pytest.raises(PolygonAuthError, match="does not accept the key"):
+        shop.sync()
+    assert shop.rows("SELECT count(*), max(source) FROM daily_bars") == before
+
+
+def test_coming_back_from_another_vendor_starts_afresh(shop: Shop, market: Market) -> None:
+    shop.sync()
+    SampleVendor(Settings().data).sync(shop.warehouse)
+    assert shop.rows("SELECT count(*) FROM daily_bars WHERE source = 'polygon'") == [(0,)]
+    shop.server.forget()
+    shop.sync()
+    assert len(shop.server.paths(RANGE)) == 10
+    assert_same_bars(shop.stored(), served(market))
+    assert shop.rows("SELECT count(*) FROM bar_revisions") == [(0,)]
+
+
+def test_two_loads_at_once_are_one_too_many(shop: Shop) -> None:
+    shop.server.faults.on(fault.slow(0.15), path=RANGE)
+    first = threading.Thread(target=shop.sync)
+    first.start()
+    while not shop.server.paths(RANGE):
+        time.sleep(0.01)
+    with pytest.raises(MarketDataError, match="another process is loading"):
+        shop.sync()
+    first.join()
+    assert shop.sync().skipped
+
+
+def test_progress_counts_what_is_durable_and_tells_the_time_at_the_plan_s_rate(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched()
+    shop.sync(progress=watched, options=True)
+    assert [(total, unit) for _, total, unit in watched.phases] == [(10, "symbols"), (10, "symbols")]
+    assert watched.done == 20
+    assert watched.notes[-1] == "done"
+    slow = Watched()
+    monkeypatch.setattr("kobe_resources.market_data.polygon_client.TokenBucket.take", lambda self: None, raising=False)
+    shop.now = MONDAY_NIGHT
+    shop.sync(progress=slow, calls_per_minute=0.5)
+    assert slow.phases == [("4 days of the market, about 8 min at 0.5 calls a minute", 4, "days")]
+
+
+def test_force_reads_the_last_sessions_again_and_mends_a_bar_stored_twice(shop: Shop, market: Market) -> None:
+    shop.sync()
+    with shop.warehouse.transaction() as connection:
+        connection.execute("INSERT INTO daily_bars SELECT * FROM daily_bars WHERE session = '2026-05-05'")
+    shop.server.forget()
+    report = shop.sync(force=True)
+    assert (report.skipped, len(shop.server.paths(GROUPED)), len(shop.server.paths(RANGE))) == (False, 3, 0)
+    assert_same_bars(shop.stored(), served(market))
+
+
+def test_the_fingerprint_tells_sources_apart_and_knows_the_vendor_s_two_names(shop: Shop, tmp_path: Path) -> None:
+    def fingerprint(**changes: object) -> str:
+        return open_vendor(shop.settings(**changes), Secrets()).fingerprint()  # type: ignore[arg-type]
+
+    file = tmp_path / "candidates.csv"
+    file.write_text("symbol\nA\n", encoding="utf-8")
+    one = fingerprint(candidates=str(file))
+    file.write_text("symbol\nB\n", encoding="utf-8")
+    told = [
+        one,
+        fingerprint(candidates=str(file)),
+        fingerprint(),
+        fingerprint(start="2026-02-02"),
+        fingerprint(first_load="grouped"),
+    ]
+    assert len(set(told)) == len(told)
+    assert fingerprint(base_url="https://api.polygon.io") == fingerprint(base_url="https://api.massive.com/")
+    assert fingerprint(calls_per_minute=7, in_flight=3) == fingerprint()
+    with pytest.raises(MarketDataError, match="cannot be read"):
+        fingerprint(candidates=str(tmp_path / "none.csv"))
+
+
+def test_the_vendor_keeps_the_protocol(shop: Shop) -> None:
+    vendor: Vendor = open_vendor(shop.settings(), Secrets(polygon_api_key="k"))  # type: ignore[arg-type]
+    assert vendor.name == "polygon"
+    assert "k" not in repr(vendor.__dict__).replace("'_key'", "").split("SecretStr")[-1]

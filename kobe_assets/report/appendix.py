@@ -67,7 +67,7 @@ def checks(inputs: ReportInputs) -> list[Check]:
         severity = str(item.get("severity") or "")
         state = "pass" if item.get("passed") else ("warn" if severity.upper().startswith("WARN") else "fail")
         count = item.get("count")
-        counted = show(float(count), "count") if isinstance(count, int | float) else ""
+        counted = show(float(count), "count") if isinstance(count, int | float) and count else ""
         found.append(Check(str(item.get("name", "")), state, severity.lower(), counted, str(item.get("description") or "")))
     return sorted(found, key=lambda check: (("fail", "warn", "pass").index(check.state), check.name))
 
@@ -93,7 +93,7 @@ def universe_table(inputs: ReportInputs) -> Table:
                 (
                     str(row.symbol),
                     bool(row.selected),
-                    _text(row.reason),
+                    readable(_text(row.reason)),
                     _day(row.first_session),
                     _day(row.last_session),
                     _number(row.sessions),
@@ -111,7 +111,7 @@ def rejections(inputs: ReportInputs) -> list[tuple[str, int]]:
         return []
     refused = inputs.universe[~inputs.universe["selected"].astype(bool)]
     counts = refused["reason"].astype(object).where(refused["reason"].notna(), "no reason given").value_counts()
-    return sorted(((str(reason), int(n)) for reason, n in counts.items()), key=lambda item: (-item[1], item[0]))
+    return sorted(((readable(reason), int(n)) for reason, n in counts.items()), key=lambda item: (-item[1], item[0]))
 
 
 def settings_toml(settings: Settings) -> str:
@@ -174,6 +174,11 @@ def _quarantine_line(inputs: ReportInputs) -> str:
 def _list(inputs: ReportInputs, name: str) -> list[dict[str, Any]]:
     found = inputs.evidence.get(DATA, {}).get(name)
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def readable(reason: Any) -> str:
+    """A reason code as words."""
+    return str(reason).replace("_", " ")
 
 
 def _day(value: Any) -> str:

@@ -130,6 +130,17 @@ def returns_of(growth: Floats) -> Floats:
     return np.asarray(growth / np.concatenate(([1.0], growth[:-1])) - 1.0)
 
 
+def matched_returns(book: Book, benchmark: Curve | None) -> Floats | None:
+    """Buy-and-hold's daily returns with as much money at work as the book had on average; None where either is unknown.
+
+    What an idle account cannot be blamed for: it makes the two comparable in dollars, and leaves the Sharpe ratio as it is.
+    """
+    exposure = book.figure("exposure")
+    if benchmark is None or exposure is None or book.curve.empty:
+        return None
+    return returns_of(on_sessions(benchmark, book.curve["session"].to_numpy())) * exposure
+
+
 def sharpe(returns: Floats) -> float | None:
     """Annual Sharpe ratio of daily returns (rules, section 6); None where it is undefined."""
     if len(returns) < 2 or not np.isfinite(returns).all():

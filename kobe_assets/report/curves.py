@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.report.books import SESSIONS_A_YEAR, Book, Curve, Floats, evidence_curve, on_sessions, returns_of
+from kobe_assets.report.books import SESSIONS_A_YEAR, Book, Curve, Floats, evidence_curve, matched_returns, on_sessions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,17 +35,17 @@ def months(curve: pd.DataFrame) -> list[tuple[int, int, float]]:
     return [(int(year), int(month), float(value)) for (year, month), value in grown.items()]
 
 
-def years(curve: pd.DataFrame, benchmark: Curve | None) -> list[tuple[int, float, float | None]]:
-    """(year, compounded return, buy-and-hold's return over the same sessions) of each year with a session."""
+def years(curve: pd.DataFrame, held: Floats | None) -> list[tuple[int, float, float | None]]:
+    """(year, compounded return, compounded return of `held`'s daily returns) of each year with a session."""
     if curve.empty:
         return []
     which = curve["session"].dt.year.to_numpy()
     own = 1.0 + curve["daily_return"].to_numpy(float)
-    held = 1.0 + returns_of(on_sessions(benchmark, curve["session"].to_numpy())) if benchmark else np.full(len(own), np.nan)
+    other = np.full(len(own), np.nan) if held is None else 1.0 + held
     found = []
     for year in np.unique(which).tolist():
         rows = which == year
-        held_return = float(np.prod(held[rows])) - 1.0
+        held_return = float(np.prod(other[rows])) - 1.0
         found.append((int(year), float(np.prod(own[rows])) - 1.0, held_return if np.isfinite(held_return) else None))
     return found
 
@@ -68,14 +68,16 @@ def curve_payload(book: Book, benchmark: Curve | None) -> dict[str, Any]:
 
     sessions = book.curve["session"].to_numpy()
     ghost = evidence_curve(book.evidence, "in_sample")
+    matched = matched_returns(book, benchmark)
     return {
         "days": pack_days(sessions),
         "growth": tidy(book.curve["growth"]),
         "drawdown": tidy(book.curve["drawdown"], 4),
         "benchmark": tidy(on_sessions(benchmark, sessions)) if benchmark and len(sessions) else None,
+        "matched": None if matched is None else tidy(np.cumprod(1.0 + matched)),
         "ghost": {"days": pack_days(ghost.sessions), "growth": tidy(ghost.growth)} if ghost else None,
         "rolling": tidy(rolling_sharpe(book.curve["daily_return"].to_numpy(float)), 4),
         "rolling_sessions": ROLLING_SESSIONS,
         "months": [[y, m, tidy_one(v, 4)] for y, m, v in months(book.curve)],
-        "years": [[y, tidy_one(v, 4), tidy_one(h, 4)] for y, v, h in years(book.curve, benchmark)],
+        "years": [[y, tidy_one(v, 4), tidy_one(h, 4)] for y, v, h in years(book.curve, matched)],
     }

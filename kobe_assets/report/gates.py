@@ -206,7 +206,7 @@ GATES = (
     Gate(
         "beats_holding",
         "money",
-        "Sharpe against just holding",
+        "Sharpe, against holding",
         "ratio",
         "≥",
         "at least that of buy and hold",
@@ -230,7 +230,7 @@ GATES = (
     Gate(
         "low_end",
         "luck",
-        "Sharpe, low end of 95 % range",
+        "Low end of the Sharpe range",
         "ratio",
         ">",
         f"above {MIN_SHARPE_LOW_END:g}",
@@ -266,7 +266,7 @@ GATES = (
     Gate(
         "long_enough",
         "luck",
-        "Years of unseen sessions",
+        "Years tested",
         "years",
         "≥",
         "at least the years needed (MinTRL)",
@@ -290,7 +290,7 @@ GATES = (
     Gate(
         "not_a_few",
         "luck",
-        "Profit from the five best trades",
+        "Share of the five best trades",
         "percent",
         "≤",
         f"at most {MAX_TOP_FIVE_SHARE:.0%}",
@@ -302,7 +302,7 @@ GATES = (
     Gate(
         "affordable",
         "trade",
-        "Signals the budget could take",
+        "Signals it could afford",
         "percent",
         "≥",
         f"at least {MIN_AFFORDABLE_SHARE:.0%}",
@@ -314,7 +314,7 @@ GATES = (
     Gate(
         "liquid",
         "trade",
-        "Order against a day's dollar volume",
+        "Order in a day's volume",
         "percent",
         "≤",
         f"at most {MAX_PARTICIPATION:.0%} for {PARTICIPATION_QUANTILE:.0%} of orders",

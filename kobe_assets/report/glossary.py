@@ -28,6 +28,12 @@ NOTES = (
     ),
     ("Buy and hold", "Every selected stock in equal parts, held over the same sessions, without costs.", "Kobe"),
     (
+        "Holding with as much money at work",
+        "Buy and hold with only that share of the account which the strategy had in the market on average, the rest in cash. "
+        "It tells trading from merely being invested.",
+        "Kobe",
+    ),
+    (
         "R",
         "A trade's profit over what it risked: the dollars between the fill and its protective stop. −1 R is a full stop.",
         "Tharp (2008), Definitive Guide to Position Sizing",

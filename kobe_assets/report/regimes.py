@@ -7,11 +7,11 @@ are cut over the whole sample, so they describe and could not have been traded.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kobe_assets.report.books import SESSIONS_A_YEAR, Book, Curve, Floats, on_sessions, returns_of, sharpe
+from kobe_assets.report.books import SESSIONS_A_YEAR, Book, Curve, Floats, matched_returns, on_sessions, returns_of, sharpe
 from kobe_assets.report.curves import tidy_one
 
 TREND_SESSIONS = 200
@@ -37,7 +37,8 @@ CRISES = (
 class Regime:
     """A book in one kind of market: sessions, share of them, its return and Sharpe there, and buy-and-hold's return.
 
-    own, held: compounded over the regime's sessions. worst: deepest fall inside a crisis, None for the other kinds.
+    own, held: compounded over the regime's sessions; matched: held with as much money at work
+    as the book. worst: deepest fall inside a crisis, None for the other kinds.
     """
 
     kind: str
@@ -47,7 +48,17 @@ class Regime:
     own: float
     sharpe: float | None
     held: float | None
+    matched: float | None = None
     worst: float | None = None
+
+
+class _Daily(NamedTuple):
+    """Daily returns over the chain: the book's, buy-and-hold's, and that with as much money at work."""
+
+    sessions: Any
+    own: Floats
+    held: Floats
+    matched: Floats | None
 
 
 def regimes_of(book: Book, benchmark: Curve | None) -> tuple[list[Regime], str]:
@@ -57,21 +68,21 @@ def regimes_of(book: Book, benchmark: Curve | None) -> tuple[list[Regime], str]:
     if benchmark is None:
         return [], "no buy-and-hold curve of the universe in this run"
     sessions = book.curve["session"].to_numpy().astype("datetime64[D]")
-    own = book.curve["daily_return"].to_numpy(float)
-    held = returns_of(on_sessions(benchmark, sessions))
-    found = [
-        *_trend(benchmark, sessions, own, held),
-        *_volatility(benchmark, sessions, own, held),
-        *_crises(sessions, own, held),
-    ]
+    daily = _Daily(
+        sessions,
+        book.curve["daily_return"].to_numpy(float),
+        returns_of(on_sessions(benchmark, sessions)),
+        matched_returns(book, benchmark),
+    )
+    found = [*_trend(benchmark, daily), *_volatility(benchmark, daily), *_crises(daily)]
     return found, "" if found else "the buy-and-hold curve is shorter than the 200 sessions its average needs"
 
 
 def regime_payload(regimes: list[Regime]) -> list[list[Any]]:
-    """Regimes as the page draws them: kind, name, own and held return a year (of the span for crises), Sharpe."""
+    """Regimes as the page draws them: kind, name, own and matched return a year (of the span for crises), Sharpe."""
     rows = []
     for regime in regimes:
-        held = None if regime.held is None else tidy_one(_pace(regime.held, regime), 4)
+        held = None if regime.matched is None else tidy_one(_pace(regime.matched, regime), 4)
         rows.append([regime.kind, regime.name, tidy_one(_pace(regime.own, regime), 4), held, tidy_one(regime.sharpe, 3)])
     return rows
 
@@ -83,57 +94,62 @@ def _pace(total: float, regime: Regime) -> float:
     return float((1.0 + total) ** (SESSIONS_A_YEAR / regime.sessions) - 1.0)
 
 
-def _trend(benchmark: Curve, sessions: Any, own: Floats, held: Floats) -> list[Regime]:
+def _trend(benchmark: Curve, daily: _Daily) -> list[Regime]:
     average = np.full(len(benchmark), np.nan)
     if len(benchmark) >= TREND_SESSIONS:
         sums = np.cumsum(np.concatenate(([0.0], benchmark.growth)))
         average[TREND_SESSIONS - 1 :] = (sums[TREND_SESSIONS:] - sums[:-TREND_SESSIONS]) / TREND_SESSIONS
-    gap = _known_before(benchmark, benchmark.growth - average, sessions)
+    gap = _known_before(benchmark, benchmark.growth - average, daily.sessions)
     pairs = (("above its 200-day average", gap > 0), ("below its 200-day average", gap <= 0))
-    return [_regime("trend", name, rows, own, held) for name, rows in pairs if rows.any()]
+    return [_regime("trend", name, rows, daily) for name, rows in pairs if rows.any()]
 
 
-def _volatility(benchmark: Curve, sessions: Any, own: Floats, held: Floats) -> list[Regime]:
-    daily = np.diff(np.log(benchmark.growth), prepend=np.nan)
+def _volatility(benchmark: Curve, daily: _Daily) -> list[Regime]:
+    moves = np.diff(np.log(benchmark.growth), prepend=np.nan)
     swing = np.full(len(benchmark), np.nan)
-    if len(daily) > VOLATILITY_SESSIONS:
-        swing[VOLATILITY_SESSIONS:] = np.lib.stride_tricks.sliding_window_view(daily[1:], VOLATILITY_SESSIONS).std(
+    if len(moves) > VOLATILITY_SESSIONS:
+        swing[VOLATILITY_SESSIONS:] = np.lib.stride_tricks.sliding_window_view(moves[1:], VOLATILITY_SESSIONS).std(
             axis=1, ddof=1
         )
-    level = _known_before(benchmark, swing, sessions)
+    level = _known_before(benchmark, swing, daily.sessions)
     known = level[np.isfinite(level)]
     if not len(known):
         return []
     low, high = np.quantile(known, (1 / 3, 2 / 3))
     thirds = (("calm third", level <= low), ("middle third", (level > low) & (level <= high)), ("stormy third", level > high))
-    return [_regime("volatility", name, rows, own, held) for name, rows in thirds if rows.any()]
+    return [_regime("volatility", name, rows, daily) for name, rows in thirds if rows.any()]
 
 
-def _crises(sessions: Any, own: Floats, held: Floats) -> list[Regime]:
-    found = []
+def _crises(daily: _Daily) -> list[Regime]:
+    found, sessions = [], daily.sessions
     for name, since, until in CRISES:
         rows = (sessions >= np.datetime64(since)) & (sessions <= np.datetime64(until))
         if rows.any():
-            growth = np.cumprod(1.0 + own[rows])
+            growth = np.cumprod(1.0 + daily.own[rows])
             worst = float(np.min(growth / np.maximum.accumulate(np.concatenate(([1.0], growth)))[1:] - 1.0))
             whole = sessions[0] <= np.datetime64(since) and sessions[-1] >= np.datetime64(until)
             label = f"{name} ({since[:7]} to {until[:7]}{'' if whole else ', in part'})"
-            found.append(_regime("crisis", label, rows, own, held, worst))
+            found.append(_regime("crisis", label, rows, daily, worst))
     return found
 
 
-def _regime(kind: str, name: str, rows: Any, own: Floats, held: Floats, worst: float | None = None) -> Regime:
-    held_return = float(np.prod(1.0 + held[rows])) - 1.0
+def _regime(kind: str, name: str, rows: Any, daily: _Daily, worst: float | None = None) -> Regime:
     return Regime(
         kind=kind,
         name=name,
         sessions=int(rows.sum()),
         share=float(rows.mean()),
-        own=float(np.prod(1.0 + own[rows])) - 1.0,
-        sharpe=sharpe(own[rows]),
-        held=held_return if np.isfinite(held_return) else None,
+        own=float(np.prod(1.0 + daily.own[rows])) - 1.0,
+        sharpe=sharpe(daily.own[rows]),
+        held=_compounded(daily.held[rows]),
+        matched=None if daily.matched is None else _compounded(daily.matched[rows]),
         worst=worst,
     )
+
+
+def _compounded(returns: Floats) -> float | None:
+    total = float(np.prod(1.0 + returns)) - 1.0
+    return total if np.isfinite(total) else None
 
 
 def _known_before(benchmark: Curve, values: Floats, sessions: Any) -> Floats:

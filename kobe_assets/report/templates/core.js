@@ -1,6 +1,6 @@
 // The page's data and choices, and how numbers are written. Text from the data reaches the page as text only.
 const data = JSON.parse(document.getElementById("payload").textContent);
-const chosen = { book: document.getElementById("payload").dataset.book, fold: 0 };
+const chosen = { book: document.getElementById("payload").dataset.book, fold: 0, scale: "all" };
 const byId = (id) => document.getElementById(id);
 const all = (query, root = document) => [...root.querySelectorAll(query)];
 const book = () => data.books[chosen.book];
@@ -25,7 +25,7 @@ function unpackSteps(steps, scale) {
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
 const missing = (value) => value === null || value === undefined || !Number.isFinite(value);
-const minus = (text) => text.replace(/-/g, "−");
+const minus = (text) => text.replace(/^-(?=[0.]+$)/, "").replace(/-/g, "−");  // no minus before a zero
 const write = {
   count: (v) => (missing(v) ? "–" : v.toLocaleString("en-US")),
   ratio: (v) => (missing(v) ? "–" : minus(v.toFixed(2))),

@@ -22,7 +22,7 @@ function moneyTicks([low, high]) {
   let ticks = [];
   if (to / from > 3) for (let p = Math.floor(low); p <= high; p++) ticks.push(...nice.map((n) => n * 10 ** p));
   else {
-    const rough = (to - from) / 5, unit = 10 ** Math.floor(Math.log10(rough));
+    const rough = (to - from) / 7, unit = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((n) => n * unit).find((n) => n >= rough);
     for (let v = Math.ceil(from / step) * step; v <= to; v += step) ticks.push(v);
   }
@@ -37,7 +37,8 @@ charts.equity = (c) => {
     type: "scatter", mode: "lines", name, x, y, line: { color, width: 1.6, ...more }, hovertemplate: "$%{y:,.0f}<extra>" + name + "</extra>",
   });
   const lines = [];
-  if (curve.benchmark) lines.push(line("buy and hold", days, positive(curve.benchmark, cash), c.held));
+  if (curve.benchmark && chosen.scale === "all") lines.push(line("buy and hold", days, positive(curve.benchmark, cash), c.held));
+  if (curve.matched) lines.push(line("holding, as much money at work", days, positive(curve.matched, cash), c.held, { dash: "dash", width: 1.4 }));
   if (curve.ghost) lines.push(line("best in hindsight", unpackDays(curve.ghost.days), positive(curve.ghost.growth, cash), c.ghost, { dash: "dot", width: 1.4 }));
   lines.push(line("out of sample", days, positive(curve.growth, cash), c.own, { width: 2.4 }));
   const fold = book().folds.find((row) => row.fold === chosen.fold);
@@ -94,7 +95,7 @@ charts.years = (c) => {
   const bars = (name, column, color) => ({
     type: "bar", name, x, y: rows.map((row) => row[column]), marker: { color }, hovertemplate: "%{x}: %{y:.1%}<extra>" + name + "</extra>",
   });
-  const held = rows.some((row) => row[2] !== null) ? [bars("buy and hold", 2, c.held)] : [];
+  const held = rows.some((row) => row[2] !== null) ? [bars("holding, as much money at work", 2, c.held)] : [];
   return {
     traces: [bars("out of sample", 1, c.own), ...held],
     layout: frame(c, { showlegend: true, barmode: "group", margin: { l: 44, r: 4, t: 30, b: 30 }, xaxis: { type: "category", showgrid: false, tickangle: 0, nticks: narrow() ? 7 : 10 }, yaxis: { tickformat: ".0%" } }),

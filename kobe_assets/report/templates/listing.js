@@ -53,6 +53,9 @@ function around(run, trade) {
   return Object.fromEntries(Object.entries(run).map(([name, values]) => [name, values.slice(from, to)]));
 }
 
+// Half a day before or after a day's bar, so that a trade of one day has a width.
+const halfDay = (day, sign) => new Date((day + sign / 2) * DAY_MS).toISOString().slice(0, 19);
+
 function tradeFigure(c, trade, run) {
   const entry = isoDay(trade.entry), exit = isoDay(trade.exit), long = trade.side === "long";
   const dot = (x, y, symbol, color, name) => ({ type: "scatter", mode: "markers", name, x: [x], y: [y], marker: { symbol, size: 13, color, line: { color: c.paper, width: 1.5 } }, hovertemplate: `${name} $%{y:.2f}<extra></extra>` });
@@ -63,10 +66,10 @@ function tradeFigure(c, trade, run) {
     { type: "scatter", mode: "lines", name: "rsi2", x: run.days, y: run.rsi, yaxis: "y2", line: { color: c.own, width: 1.4 }, showlegend: false, hovertemplate: "rsi2 %{y:.1f}<extra></extra>" },
   ];
   const level = (v) => ({ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y2", y0: v, y1: v, line: { color: c.soft, width: 1, dash: "dot" } });
-  const shapes = [{ type: "rect", xref: "x", yref: "paper", x0: entry, x1: exit, y0: 0, y1: 1, line: { width: 0 }, fillcolor: c.own, opacity: 0.09, layer: "below" },
+  const shapes = [{ type: "rect", xref: "x", yref: "paper", x0: halfDay(trade.entry, -1), x1: halfDay(trade.exit, 1), y0: 0, y1: 1, line: { width: 0 }, fillcolor: c.own, opacity: 0.09, layer: "below" },
     level(long ? data.rsi_entry : 100 - data.rsi_entry), level(long ? data.rsi_exit : 100 - data.rsi_exit)];
   if (trade.stop !== null) {
-    shapes.push({ type: "line", xref: "x", yref: "y", x0: isoDay(trade.signal), x1: exit, y0: trade.stop, y1: trade.stop, line: { color: c.loss, width: 1.5, dash: "dash" } });
+    shapes.push({ type: "line", xref: "x", yref: "y", x0: halfDay(trade.entry, -1), x1: halfDay(trade.exit, 1), y0: trade.stop, y1: trade.stop, line: { color: c.loss, width: 1.5, dash: "dash" } });
     traces.push({ type: "scatter", mode: "lines", name: "stop", x: [null], y: [null], line: { color: c.loss, width: 1.5, dash: "dash" } });
   }
   // The average may lie far off; the range follows prices and stop, so that the bars stay readable.
@@ -82,8 +85,8 @@ function showTrade(id) {
   const trade = tradeOf(id), dialog = byId("trade-dialog"), place = byId("chart-trade");
   if (!trade) return;
   byId("trade-title").textContent = `${trade.symbol}, ${trade.side}, ${isoDay(trade.entry)}`;
-  byId("trade-facts").textContent = `Signal ${isoDay(trade.signal)}; in at ${write.price(trade.entry_price)} on ${isoDay(trade.entry)}, out at ${write.price(trade.exit_price)} on ${isoDay(trade.exit)} (${words(data.reasons[trade.reason])}) after ${trade.bars} bars; ` +
-    `stop ${write.price(trade.stop)}; ${write.money(trade.pnl)}, ${write.r(trade.r)}; went ${write.r(trade.mae)} against and ${write.r(trade.mfe)} for the position; fold ${trade.fold}.`;
+  byId("trade-facts").textContent = `Signal ${isoDay(trade.signal)}; in at ${write.price(trade.entry_price)} on ${isoDay(trade.entry)}, out at ${write.price(trade.exit_price)} on ${isoDay(trade.exit)} (${words(data.reasons[trade.reason])}) after ${trade.bars} ${trade.bars === 1 ? "bar" : "bars"}; ` +
+    `stop ${write.price(trade.stop)}; ${write.money(trade.pnl)}, ${write.r(trade.r)}; went ${write.r(missing(trade.mae) ? null : -trade.mae).replace("+", "")} against and ${write.r(trade.mfe).replace("+", "")} for the position; fold ${trade.fold}.`;
   if (!dialog.open) dialog.showModal();
   const run = runOf(trade);
   place.classList.toggle("blank", !run);

@@ -91,6 +91,7 @@ document.addEventListener("change", (event) => {
   const { name, value, id } = event.target;
   if (name === "strategy") chooseFrom(value, book().mode);
   if (name === "mode") chooseFrom(book().strategy, value);
+  if (name === "scale") { chosen.scale = value; draw(["equity"]); }
   if (id === "pick-fold") chooseFold(Number(value));
 });
 window.addEventListener("hashchange", () => { followLink(); openTarget(); });

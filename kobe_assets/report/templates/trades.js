@@ -110,7 +110,8 @@ function tradeLines() {
     : "No trades here.";
   byId("share-line").textContent = missing(trade.top_share)
     ? "There is no net profit, so no trade or symbol has a share in it."
-    : `The ${trade.top_trades} best trades made ${write.percent(trade.top_share, 0)} of the net profit, the ${Math.min(trade.top_symbols, trade.symbol_count)} best of ${write.count(trade.symbol_count)} symbols ${write.percent(trade.symbol_share, 0)}.`;
+    : `The ${trade.top_trades} best trades made ${write.percent(trade.top_share, 0)} of the net profit` +
+      (trade.symbol_count > trade.top_symbols ? `, the ${trade.top_symbols} best of ${write.count(trade.symbol_count)} symbols ${write.percent(trade.symbol_share, 0)}.` : ".");
   const refused = new Set((book().flow.find((r) => r.fold === chosen.fold) || { refused: [] }).refused.map(([reason]) => reason));
   all("[data-reason]").forEach((item) => { item.hidden = !refused.has(item.dataset.reason); });
 }

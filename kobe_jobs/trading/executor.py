@@ -46,7 +46,8 @@ def send(desk: Desk, client_id: str) -> Intent:
         answer = desk.broker.submit(_request(intent))
     except (KillSwitchOn, MarketShut, NotThisSession, BrokerUnavailable, WrongAccount, SendsNothing) as error:
         with ledger.write() as write:
-            book.give_back(write, client_id, ledger.owner, str(error))
+            if book.get(write, client_id).state is OrderState.SUBMITTING:
+                book.give_back(write, client_id, ledger.owner, str(error))
         raise
     except Unauthorized as error:
         # A 401 should prove that nothing was placed; a look-up with keys that work costs nothing, a lost order does.
@@ -59,6 +60,10 @@ def send(desk: Desk, client_id: str) -> Intent:
     except Unresolved as error:
         return _doubt(desk, intent, error.cause, error.request_id)
     with ledger.write() as write:
+        current = book.get(write, client_id)
+        if current.state is not OrderState.SUBMITTING:
+            # A reconciliation beside us saw the order first.
+            return current
         told = {"status": answer.raw_status, "request": answer.request_id}
         return book.move(
             write, intent, OrderState.ACCEPTED, "accepted", told, broker_order_id=answer.id, acknowledged=1, owner=None,
@@ -81,7 +86,7 @@ def resolve(desk: Desk, timeout_s: float | None = None) -> list[Intent]:
 
 def look_up(desk: Desk, intent: Intent, times: FillTimes) -> Intent:
     """One look at one order, and what follows from it."""
-    if not _may_touch(desk, intent):
+    if not may_touch(desk, intent):
         return intent
     try:
         order = desk.broker.order_by_client_id(intent.client_order_id)
@@ -91,7 +96,10 @@ def look_up(desk: Desk, intent: Intent, times: FillTimes) -> Intent:
             missed = book.miss(write, intent.client_order_id)
         if _is_given_up(desk, missed) and not _is_listed(desk, intent):
             with desk.ledger.write() as write:
-                return book.move(write, missed, OrderState.NOT_PLACED, "not_placed", owner=None, lease_until=None)
+                current = book.get(write, intent.client_order_id)
+                if current.state not in (OrderState.SUBMITTING, OrderState.UNKNOWN):
+                    return current
+                return book.move(write, current, OrderState.NOT_PLACED, "not_placed", owner=None, lease_until=None)
         return missed
     except BrokerUnavailable as error:
         with event_context(order_id=intent.client_order_id):
@@ -122,6 +130,22 @@ def cancel(desk: Desk, intent: Intent, timeout_s: float | None = None) -> Intent
     return current
 
 
+def take_back(desk: Desk, intent: Intent, reason: str) -> bool:
+    """Veto an intent that waits to be sent; False where it turns out to be at the broker, or nobody can tell."""
+    if intent.posts:
+        # It was sent once and not found then: one more look before it is forgotten.
+        try:
+            order = desk.broker.order_by_client_id(intent.client_order_id)
+        except BrokerUnavailable:
+            return False
+        if order is not None:
+            take_in(desk, intent, order, FillTimes(desk))
+            return False
+    with desk.ledger.write() as write:
+        book.move(write, intent, OrderState.VETOED, "vetoed", reason=reason, reserved="0")
+    return True
+
+
 class FillTimes:
     """When orders filled, from the broker's executions, which are asked for only where a date hangs on them."""
 
@@ -149,7 +173,10 @@ def _doubt(desk: Desk, intent: Intent, cause: str, request_id: str | None) -> In
     with event_context(order_id=intent.client_order_id):
         log.warning("the fate of an order is unknown", cause=cause)
     with desk.ledger.write() as write:
-        return book.move(write, intent, OrderState.UNKNOWN, "unknown", {"request": request_id}, detail=cause)
+        current = book.get(write, intent.client_order_id)
+        if current.state is not OrderState.SUBMITTING:
+            return current
+        return book.move(write, current, OrderState.UNKNOWN, "unknown", {"request": request_id}, detail=cause)
 
 
 def _refused(desk: Desk, intent: Intent, error: Refused) -> Intent:
@@ -162,17 +189,20 @@ def _refused(desk: Desk, intent: Intent, error: Refused) -> Intent:
     if order is not None:
         return take_in(desk, doubted, order, FillTimes(desk))
     with desk.ledger.write() as write:
+        current = book.get(write, intent.client_order_id)
+        if current.state is not OrderState.UNKNOWN:
+            return current
         return book.move(
-            write, doubted, OrderState.REJECTED, "rejected", {"code": error.code, "request": error.request_id},
+            write, current, OrderState.REJECTED, "rejected", {"code": error.code, "request": error.request_id},
             detail=error.message, reserved="0", owner=None, lease_until=None,
         )  # fmt: skip
 
 
 def _to_resolve(desk: Desk) -> list[Intent]:
-    return [intent for intent in book.unsettled(desk.ledger, desk.account) if _may_touch(desk, intent)]
+    return [intent for intent in book.unsettled(desk.ledger, desk.account) if may_touch(desk, intent)]
 
 
-def _may_touch(desk: Desk, intent: Intent) -> bool:
+def may_touch(desk: Desk, intent: Intent) -> bool:
     """A claim whose owner lives is its owner's; alone, every other owner is dead."""
     if intent.state is not OrderState.SUBMITTING or desk.alone or intent.owner == desk.ledger.owner:
         return True

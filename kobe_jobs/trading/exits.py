@@ -13,6 +13,7 @@ from kobe_resources.broker.quotes import exit_limit
 from kobe_resources.order_ledger import Draft, Intent, OrderState, Position
 from kobe_resources.order_ledger import intents as book
 from kobe_resources.order_ledger.positions import open_positions
+from kobe_resources.order_ledger.states import UNSETTLED
 
 POSTS_AT_MOST = 3
 
@@ -53,7 +54,11 @@ def leave_positions(desk: Desk, leaving: Iterable[Position], leg: str, any_age: 
     waiting = resolve(desk)
     for intent in waiting:
         desk.note(f"exit or entry {intent.client_order_id} of {intent.symbol} is not settled yet")
-    return [book.get(desk.ledger, intent.client_order_id) for intent in sent]
+    ended = [book.get(desk.ledger, intent.client_order_id) for intent in sent]
+    for intent in ended:
+        if intent.state not in (OrderState.FILLED, *UNSETTLED):
+            desk.note(f"the exit of {intent.symbol} ended {intent.state}: {intent.detail or 'no fill'}; its flag stays")
+    return ended
 
 
 def _is_over(desk: Desk, held: Position, leg: str) -> bool:

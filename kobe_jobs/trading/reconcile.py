@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from kobe_jobs.trading.desk import Desk, day_start
-from kobe_jobs.trading.executor import FillTimes, look_up, take_in
+from kobe_jobs.trading.executor import FillTimes, look_up, may_touch, take_in
 from kobe_resources.broker.protocol import BrokerFill, BrokerOrder, BrokerPosition
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import IllegalMove, Intent, OrderState
@@ -64,23 +64,24 @@ class Reconciliation:
 
 def reconcile(desk: Desk, moment: str) -> Reconciliation:
     """Compare, promote late orders, keep the snapshot; looks again before it believes a difference, for fills in flight."""
-    found = _compare(desk)
+    found = compare(desk)
     for _ in range(LOOKS - 1):
         if found.agrees:
             break
         for intent in book.unsettled(desk.ledger, desk.account):
             look_up(desk, intent, FillTimes(desk))
-        found = _compare(desk)
+        found = compare(desk)
     with desk.ledger.write() as write:
         rows = [asdict(row) for row in found.differences]
         keep_reconciliation(write, desk.account, desk.day, moment, rows, found.snapshot, agrees=found.agrees)
     return found
 
 
-def _compare(desk: Desk) -> Reconciliation:
+def compare(desk: Desk, promote: bool = True) -> Reconciliation:
+    """Both sides as they are now. promote: take in what became of late orders of ours; nothing else is written."""
     since = day_start(_horizon(desk))
     orders = desk.broker.orders("all", after=since)
-    promoted, order_rows = _compare_orders(desk, orders)
+    promoted, order_rows = _compare_orders(desk, orders, promote)
     fills = desk.broker.fills(since)
     positions = desk.broker.positions()
     cash = desk.broker.account().cash
@@ -107,7 +108,7 @@ def _horizon(desk: Desk) -> dt.date:
     return min([*days, *(intent.session for intent in waiting)])
 
 
-def _compare_orders(desk: Desk, orders: list[BrokerOrder]) -> tuple[int, list[Difference]]:
+def _compare_orders(desk: Desk, orders: list[BrokerOrder], promote: bool) -> tuple[int, list[Difference]]:
     promoted, rows = 0, []
     times = FillTimes(desk)
     for order in orders:
@@ -118,12 +119,13 @@ def _compare_orders(desk: Desk, orders: list[BrokerOrder]) -> tuple[int, list[Di
                 rows.append(Difference("order", order.client_order_id, "not decided here", told))
             continue
         late = intent.state in (OrderState.NOT_PLACED, OrderState.INTENT)
+        is_open = (late or intent.state in UNSETTLED) and promote and may_touch(desk, intent)
         try:
-            current = take_in(desk, intent, order, times) if late or intent.state in UNSETTLED else intent
+            current = take_in(desk, intent, order, times) if is_open else intent
         except (OrderMismatch, IllegalMove) as error:
             rows.append(Difference("order", intent.client_order_id, str(intent.state), str(error)))
             continue
-        promoted += late
+        promoted += late and is_open
         if current.state in ENDED and (not order.is_terminal or order.filled_qty != current.filled_qty):
             told = f"{order.raw_status}, {order.filled_qty} filled"
             rows.append(Difference("order", intent.client_order_id, f"{current.state}, {current.filled_qty} filled", told))

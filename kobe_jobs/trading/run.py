@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import exit_flagged
 from kobe_jobs.trading.reconcile import Reconciliation, reconcile
 from kobe_jobs.trading.research_gate import check_evidence
-from kobe_jobs.trading.stops import ensure_stops
+from kobe_jobs.trading.stops import ensure_stops, unprotected
 from kobe_jobs.trading.summary import RunSummary, summarize
 from kobe_jobs.trading.upkeep import age_positions, apply_splits, flag_untradable, let_go
 from kobe_resources.broker.hosts import Stage
@@ -40,6 +42,7 @@ from kobe_resources.settings import Settings, canonical_json, config_pin
 from kobe_resources.warehouse import Warehouse
 
 CALENDAR_DAYS = 40
+STOP_ROUNDS = 3
 log = get_logger("trading")
 Confirm = Callable[[str], str]
 """Shows a person the phrase to type, and returns what was typed."""
@@ -115,14 +118,17 @@ def alone(ledger: OrderLedger) -> Iterator[None]:
         lock.release()
 
 
-def open_desk(rig: Rig, strategy: str, session: dt.date | None = None, alone: bool = True) -> Desk:
-    """Look at clock, calendar and account, and lay out what a run needs. Raises NotThisSession, UsageError, BrokerError."""
+def open_desk(rig: Rig, strategy: str, session: dt.date | None = None, alone: bool = True, any_day: bool = False) -> Desk:
+    """Look at clock, calendar and account, and lay out what a run needs. Raises NotThisSession, MarketShut, BrokerError.
+
+    any_day: for looking only; on a day without a session it is laid out for the last one.
+    """
     clock = rig.broker.clock()
     today = session_date(clock)
     if session is not None and session != today:
         raise NotThisSession(f"the broker's clock stands at {today}, not {session}", "only the session of today can trade")
     days = rig.broker.calendar(today - dt.timedelta(days=CALENDAR_DAYS), today)
-    if len(days) < 2 or days[-1].session != today:
+    if len(days) < 2 or (days[-1].session != today and not any_day):
         raise MarketShut(f"{today} is no session of the exchange", f"the next opens at {clock.next_open:%F %H:%M} UTC")
     return _desk(rig, strategy, days[-1], days[-2].session, account_key(rig.stage, rig.broker.account()), alone)
 
@@ -148,6 +154,28 @@ def note_settings(rig: Rig) -> None:
         write.audit("settings", **told)
 
 
+def _note_evidence(desk: Desk) -> None:
+    """Put on the chain which data and which code this run stands on: tables change, the record does not."""
+    with desk.ledger.write() as write:
+        write.audit(
+            "evidence", account=desk.account, session=desk.day, signal_session=desk.signal_session,
+            signals=len(desk.evidence.signals_of(desk.signal_session)), versions=desk.evidence.versions, code=code_version(),
+        )  # fmt: skip
+
+
+@cache
+def code_version() -> str:
+    """A hash of the sources that decide and send orders."""
+    root = Path(__file__).resolve().parent.parent.parent
+    sources = [root / "kobe_resources" / "policy_gate.py"]
+    for folder in ("kobe_jobs/trading", "kobe_resources/order_ledger", "kobe_resources/broker"):
+        sources += sorted((root / folder).glob("*.py"))
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def confirmation_phrase(desk: Desk) -> str:
     """What a person types to let a session trade live."""
     return f"trade live {desk.day.isoformat()} {desk.account.partition(':')[2]}"
@@ -161,6 +189,7 @@ def _trade(rig: Rig, desk: Desk, confirm: Confirm | None) -> RunSummary:
     with rig.ledger.write() as write:
         claim_session(write, desk.account, desk.day, desk.strategy.name, rig.ledger.owner, LEASE_S, alone=desk.alone)
     _confirm(desk, confirm)
+    _note_evidence(desk)
     log.info("a trading run began", signals=len(desk.evidence.signals_of(desk.signal_session)))
     differences: tuple[dict[str, Any], ...] = ()
     try:
@@ -205,10 +234,7 @@ def _steps(desk: Desk) -> tuple[tuple[dict[str, Any], ...], str]:
     else:
         halted = f"entries are halted, ledger and broker differ: {before.told()}"
     if desk.sends:
-        bare = ensure_stops(desk)
-        for symbol in bare:
-            desk.note(f"{symbol} has no protective stop at the broker")
-        resolve(desk)
+        _protect(desk)
     if book.of_session(desk.ledger, desk.account, desk.day) == known:
         # Nothing went out and nothing came in: the first comparison stands.
         return tuple(asdict(row) for row in before.differences), halted
@@ -216,6 +242,19 @@ def _steps(desk: Desk) -> tuple[tuple[dict[str, Any], ...], str]:
     if not after.agrees:
         halted = halted or f"ledger and broker differ after the run: {after.told()}"
     return tuple(asdict(row) for row in after.differences), halted
+
+
+def _protect(desk: Desk) -> None:
+    """Stops for every position; one that got lost on its way is sent again under its id."""
+    bare: list[str] = []
+    for _ in range(STOP_ROUNDS):
+        ensure_stops(desk)
+        resolve(desk)
+        bare = unprotected(desk)
+        if not bare:
+            return
+    for symbol in bare:
+        desk.note(f"{symbol} has no protective stop at the broker")
 
 
 def _after(desk: Desk) -> tuple[dict[str, Any], ...]:

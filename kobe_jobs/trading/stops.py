@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from kobe_jobs.trading.desk import Desk
-from kobe_jobs.trading.executor import cancel, send
+from kobe_jobs.trading.executor import cancel, send, take_back
 from kobe_resources.broker.protocol import BrokerOrder
 from kobe_resources.broker.quotes import on_tick
 from kobe_resources.order_ledger import Draft, Intent, OrderState, Position
@@ -18,8 +18,8 @@ SAME = Decimal("1e-6")
 ONE_TICK = Decimal("0.0100001")
 
 
-def ensure_stops(desk: Desk) -> list[str]:
-    """Place the stops that are missing or no longer fit; the symbols that stay without one.
+def ensure_stops(desk: Desk) -> None:
+    """Place the stops that are missing or no longer fit.
 
     Raises what `executor.send` raises when nothing more may be sent.
     """
@@ -31,9 +31,12 @@ def ensure_stops(desk: Desk) -> list[str]:
             if not _fits(intent, held, resting.get(intent.client_order_id)):
                 remove_stop(desk, intent)
         current = position(desk.ledger, held.id)
-        if current and current.is_open and not living_stops(desk, current) and stop_order_price(current) > 0:
-            send(desk, _plan_stop(desk, current).client_order_id)
-    return unprotected(desk)
+        if current is None or not current.is_open or stop_order_price(current) <= 0:
+            continue
+        still = living_stops(desk, current)
+        for intent in still or [_plan_stop(desk, current)]:
+            if intent.state is OrderState.INTENT:
+                send(desk, intent.client_order_id)
 
 
 def unprotected(desk: Desk) -> list[str]:
@@ -63,9 +66,7 @@ def remove_stops(desk: Desk, held: Position) -> Position | None:
 def remove_stop(desk: Desk, intent: Intent) -> bool:
     """Cancel one stop, or take back one that was never sent; False where its fate stays open."""
     if intent.state is OrderState.INTENT:
-        with desk.ledger.write() as write:
-            book.move(write, intent, OrderState.VETOED, "vetoed", reason="superseded")
-        return True
+        return take_back(desk, intent, "superseded")
     return cancel(desk, intent).state not in UNSETTLED
 
 
@@ -76,6 +77,8 @@ def stop_order_price(held: Position) -> Decimal:
 
 def _fits(intent: Intent, held: Position, order: BrokerOrder | None) -> bool:
     """Does the order protect the shares at the price? Splits change both, and brokers do not all follow."""
+    if intent.state is OrderState.INTENT:
+        return intent.qty == held.qty and intent.stop_price == stop_order_price(held)
     if order is None:
         # Not seen among the open orders: resolution knows more than this list.
         return True

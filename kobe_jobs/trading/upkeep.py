@@ -9,8 +9,7 @@ import datetime as dt
 from decimal import Decimal
 
 from kobe_jobs.trading.desk import Desk
-from kobe_jobs.trading.executor import FillTimes, look_up
-from kobe_resources.broker.protocol import BrokerUnavailable
+from kobe_jobs.trading.executor import take_back
 from kobe_resources.order_ledger import OrderState, Position
 from kobe_resources.order_ledger import intents as book
 from kobe_resources.order_ledger.positions import age, flag_for_exit, open_positions, rescale, splits_seen
@@ -62,19 +61,7 @@ def flag_untradable(desk: Desk) -> None:
 def let_go(desk: Desk) -> int:
     """Veto intents of earlier sessions that were never sent; their moment has passed. How many."""
     stale = [i for i in book.in_states(desk.ledger, desk.account, [OrderState.INTENT]) if i.session < desk.day]
-    for intent in stale:
-        if intent.posts:
-            # It was sent once and not found: one more look before it is forgotten.
-            try:
-                found = desk.broker.order_by_client_id(intent.client_order_id)
-            except BrokerUnavailable:
-                continue
-            if found is not None:
-                look_up(desk, intent, FillTimes(desk))
-                continue
-        with desk.ledger.write() as write:
-            book.move(write, intent, OrderState.VETOED, "vetoed", reason="session_over", reserved="0")
-    return len(stale)
+    return sum(take_back(desk, intent, "session_over") for intent in stale)
 
 
 def _bars_and_flag(desk: Desk, held: Position, after: dt.date, through: dt.date) -> tuple[int, str | None]:

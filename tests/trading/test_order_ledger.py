@@ -74,7 +74,10 @@ def test_ended_orders_stay_ended_and_only_an_unclaimed_one_is_vetoed() -> None:
     for state in ("FILLED", "PARTIAL", "CANCELED", "EXPIRED", "REJECTED", "VETOED"):
         assert not MOVES[OrderState(state)]
     assert [state for state in OrderState if OrderState.VETOED in MOVES[state]] == [OrderState.INTENT]
-    assert OrderState.REJECTED not in MOVES[OrderState.INTENT]
+    assert [state for state in OrderState if OrderState.INTENT in MOVES[state]] == [
+        OrderState.SUBMITTING,
+        OrderState.NOT_PLACED,
+    ]
 
 
 def test_a_refused_move_leaves_row_and_chain_as_they_were(ledger: OrderLedger) -> None:

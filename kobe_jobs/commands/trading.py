@@ -1,0 +1,350 @@
+"""`kobe trade`, `preflight`, `replay`, `reconcile`, `trace`, `kill` and `audit`: the order path from the terminal."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from kobe_resources.errors import KobeError
+from kobe_resources.settings import load_secrets, load_settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kobe_jobs.trading.summary import RunSummary
+
+kill_app = typer.Typer(help="The kill switch: while it is on, nothing is sent but cancels.", no_args_is_help=True)
+audit_app = typer.Typer(help="The audit trail: a hash chain over every decision, order, answer and fill.", no_args_is_help=True)
+
+Day = Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The session, YYYY-MM-DD.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this area's commands."""
+    for command in (trade, preflight, replay, reconcile, trace):
+        app.command()(command)
+    kill_app.command("on")(kill_on)
+    kill_app.command("off")(kill_off)
+    kill_app.command("status")(kill_status)
+    audit_app.command("verify")(audit_verify)
+    audit_app.command("head")(audit_head)
+    app.add_typer(kill_app, name="kill")
+    app.add_typer(audit_app, name="audit")
+
+
+def trade(
+    session: Day = None,
+    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: trading.strategy.")] = None,
+    confirm: Annotated[str | None, typer.Option(help="Stage live: the phrase that lets this session trade.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trade one session, or finish one that a killed run left half done.
+
+    Stage shadow (the default) decides and sends nothing, simulated trades against the embedded broker, paper and live against
+    Alpaca. Exit code 1 where it was refused, halted, or left something open.
+    """
+    from kobe_jobs.trading.alerts import alert
+    from kobe_jobs.trading.rig import open_rig
+    from kobe_jobs.trading.run import AnotherRunTrades, trade_session
+    from kobe_resources.event_log import configure_logging
+    from kobe_resources.order_ledger.sessions import SessionTaken
+
+    settings = load_settings()
+    configure_logging()
+    day = session.date() if session else None
+    try:
+        with open_rig(settings, load_secrets(), day) as rig:
+            summary = trade_session(rig, day, strategy, lambda phrase: _typed(phrase, confirm))
+    except (AnotherRunTrades, SessionTaken):
+        # Somebody else trades, or has: that is how it should be.
+        raise
+    except KobeError as error:
+        alert(settings, "a trading run failed", reason=str(error), stage=settings.broker.stage)
+        raise
+    if not summary.is_clean:
+        alert(settings, "a trading run was halted", reason=summary.halted, session=str(summary.session), stage=summary.stage)
+    _show_summary(summary, as_json)
+    if not summary.is_clean:
+        raise typer.Exit(1)
+
+
+def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.")] = None, as_json: AsJson = False) -> None:
+    """Check what must be true before a session trades; each line with its mend. Exit code 1 where one fails."""
+    from kobe_jobs.trading.preflight import preflight as run_preflight
+    from kobe_jobs.trading.rig import open_rig
+
+    settings, secrets = load_settings(), load_secrets()
+    with open_rig(settings, secrets) as rig:
+        lines = run_preflight(rig, secrets, strategy)
+    failed = [line for line in lines if line.blocks and not line.passed]
+    if as_json:
+        keys = ("name", "passed", "seen", "mend", "blocks")
+        _print_json({"passed": not failed, "lines": [{key: getattr(line, key) for key in keys} for line in lines]})
+    else:
+        table = _table(f"Preflight, stage {settings.broker.stage}", "check", "", "seen", "mend")
+        for line in lines:
+            mark = "pass" if line.passed else "FAIL" if line.blocks else "warn"
+            table.add_row(line.name, mark, line.seen, line.mend)
+        _out().print(table)
+    if failed:
+        raise typer.Exit(1)
+
+
+def replay(
+    start: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="First session.")],
+    end: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="Last session.")],
+    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: trading.strategy.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trade past sessions day by day through the live path, and compare with the simulation trade by trade.
+
+    A broker, a ledger and a clock of its own, thrown away afterwards. Exit code 1 where a trade differs.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from kobe_jobs.trading.replay import replay as run_replay
+    from kobe_resources.warehouse import Warehouse
+
+    settings = load_settings()
+    days = max((end - start).days * 252 // 365, 1)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("replaying", total=days)
+        result = run_replay(
+            settings, Warehouse(), start.date(), end.date(), strategy, lambda *_: progress.update(task, advance=1)
+        )
+    if as_json:
+        _print_json(result.as_json())
+    else:
+        _show_replay(result)
+    if not result.agrees:
+        raise typer.Exit(1)
+
+
+def reconcile(
+    accept: Annotated[str | None, typer.Option(help="Let the ledger give way where it can, for this reason.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare ledger and broker: orders, fills, positions, cash. Exit code 1 on a difference; nothing is adopted silently."""
+    from kobe_jobs.trading.accept import accept_differences
+    from kobe_jobs.trading.reconcile import reconcile as run_reconcile
+    from kobe_jobs.trading.rig import open_rig
+    from kobe_jobs.trading.run import alone, open_desk
+    from kobe_jobs.trading.upkeep import apply_splits
+
+    settings = load_settings()
+    with open_rig(settings, load_secrets()) as rig, alone(rig.ledger):
+        desk = open_desk(rig, settings.trading.strategy, any_day=True)
+        apply_splits(desk)
+        found = run_reconcile(desk, "by hand")
+        rows = list(found.differences)
+        if accept is not None and not found.agrees:
+            rows = accept_differences(desk, found, accept)
+        rig.ledger.copy_audit()
+    agrees = not any(row.halts for row in rows)
+    if as_json:
+        keys = ("kind", "what", "ledger", "broker", "halts")
+        _print_json({"agrees": agrees, "differences": [{key: getattr(row, key) for key in keys} for row in rows]})
+    elif rows:
+        table = _table("Ledger and broker differ", "kind", "what", "ledger", "broker", "halts entries")
+        for row in rows:
+            table.add_row(row.kind, row.what, row.ledger, row.broker, "yes" if row.halts else "no")
+        _out().print(table)
+    else:
+        _out().print("ledger and broker agree")
+    if not agrees:
+        raise typer.Exit(1)
+
+
+def trace(
+    wanted: Annotated[
+        str, typer.Argument(metavar="ID", help="A client or broker order id, or sim:STRATEGY:MODE:SYMBOL:ENTRY_SESSION.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Follow an order or a simulated trade back to signal, bars, indicators, settings, versions, decision and audit records."""
+    from kobe_jobs.trading.run import open_ledger
+    from kobe_jobs.trading.trace import trace as run_trace
+    from kobe_resources.warehouse import Warehouse
+
+    with open_ledger(load_settings()) as ledger:
+        found = run_trace(ledger, Warehouse(), wanted)
+    if as_json:
+        _print_json(found.as_json())
+        return
+    console = _out()
+    console.print(f"{found.kind} {found.id}", style="bold", markup=False)
+    for name, content in found.sections.items():
+        console.print(f"\n{name}", style="bold", markup=False)
+        for line in _lines(content):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason given") -> None:
+    """Stop every order but cancels, at once and for every process on this data folder."""
+    from kobe_resources.kill_switch import KillSwitch
+
+    status = KillSwitch().turn_on(reason)
+    _out().print(f"the kill switch is on: {status.reason}", markup=False)
+    _record("kill_on", reason=reason, by=status.by)
+
+
+def kill_off() -> None:
+    """Let orders pass again."""
+    from kobe_resources.kill_switch import KillSwitch
+
+    switch = KillSwitch()
+    before = switch.status()
+    switch.turn_off()
+    after = switch.status()
+    if after.is_on:
+        raise KobeError("the kill switch is still on", f"remove {switch.path} by hand")
+    _out().print("the kill switch is off")
+    if before.is_on:
+        _record("kill_off", was=before.reason)
+
+
+def kill_status(as_json: AsJson = False) -> None:
+    """Is it on, since when, and why?"""
+    from kobe_resources.kill_switch import KillSwitch
+
+    status = KillSwitch().status()
+    if as_json:
+        _print_json({"on": status.is_on, "reason": status.reason, "by": status.by, "at": status.at})
+    else:
+        _out().print(f"on: {status.reason} ({status.by} {status.at})" if status.is_on else "off", markup=False)
+
+
+def audit_verify(
+    head: Annotated[
+        str | None, typer.Option(help="A head (seq:hash) that was kept elsewhere, as from a run's metadata.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the chain, its head and its copy audit.jsonl; the first bad record is named. Exit code 1 where one is found."""
+    from kobe_jobs.trading.run import open_ledger
+
+    with open_ledger(load_settings()) as ledger:
+        found = ledger.verify_audit(head)
+    if as_json:
+        keys = ("holds", "records", "head", "first_bad", "problem", "not_copied")
+        _print_json({key: getattr(found, key) for key in keys})
+    elif found.holds:
+        late = f" ({found.not_copied} not yet copied to audit.jsonl)" if found.not_copied else ""
+        _out().print(f"{found.records} records hold{late}; head {found.head}", soft_wrap=True, highlight=False)
+    if not found.holds:
+        raise KobeError(
+            f"the audit trail does not hold: {found.problem}",
+            "keep orders.sqlite and audit.jsonl as evidence, and do not trade",
+        )
+
+
+def audit_head() -> None:
+    """Print the end of the chain as seq:hash; kept elsewhere, it proves that nothing was cut off or rebuilt."""
+    from kobe_jobs.trading.run import open_ledger
+
+    with open_ledger(load_settings()) as ledger:
+        _out().print(ledger.audit_head(), soft_wrap=True, highlight=False)
+
+
+def _record(kind: str, **body: Any) -> None:
+    """Put a switch on the chain; the switch itself works without."""
+    from kobe_jobs.trading.run import open_ledger
+
+    with open_ledger(load_settings()) as ledger:
+        with ledger.write() as write:
+            write.audit(kind, **body)
+        ledger.copy_audit()
+
+
+def _typed(phrase: str, given: str | None) -> str:
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        return ""
+    Console(stderr=True).print(f"This sends real orders with real money. To go on, type: {phrase}", markup=False)
+    return str(typer.prompt("", prompt_suffix="> ", err=True))
+
+
+def _show_summary(summary: RunSummary, as_json: bool) -> None:
+    if as_json:
+        _print_json(summary.as_json())
+        return
+    console = _out()
+    console.print(f"{summary.strategy} on {summary.session}, stage {summary.stage}", style="bold", highlight=False)
+    table = _table("", "", "")
+    for step, count in summary.waterfall():
+        table.add_row(step, str(count))
+    for reason, count in sorted(summary.exits.items()):
+        table.add_row(f"exits: {reason}", str(count))
+    table.add_row("protective stops", str(summary.stops))
+    table.add_row("budget used", f"${summary.budget_used}")
+    console.print(table)
+    for note in summary.notes:
+        console.print(f"note: {note}", markup=False)
+    if summary.halted:
+        console.print(f"halted: {summary.halted}", markup=False, style="bold red")
+    console.print(f"audit head {summary.audit_head}", style="dim", soft_wrap=True, highlight=False)
+
+
+def _show_replay(result: Any) -> None:
+    console = _out()
+    verdict = "the live path trades as the simulation does" if result.agrees else f"{len(result.mismatches)} differences"
+    console.print(
+        f"{result.strategy} from {result.start} to {result.end}: {result.sessions} sessions, {len(result.live)} trades,"
+        f" {len(result.simulated)} simulated, {result.seconds:.1f} s",
+        highlight=False,
+    )
+    if result.mismatches:
+        table = _table("", "class", "symbol", "signal", "what", "simulated", "live")
+        for row in result.mismatches:
+            table.add_row(row.kind, row.symbol, str(row.signal_session), row.what, row.simulated, row.live)
+        console.print(table)
+    console.print(f"parity: {verdict}", style="bold green" if result.agrees else "bold red")
+
+
+def _lines(content: Any, indent: str = "  ") -> list[str]:
+    """Nested values as indented lines."""
+    if isinstance(content, dict):
+        lines = []
+        for key, value in content.items():
+            nested = isinstance(value, dict | list) and value
+            lines += [f"{indent}{key}:", *_lines(value, indent + "  ")] if nested else [f"{indent}{key}: {value}"]
+        return lines
+    if isinstance(content, list):
+        return [indent + ", ".join(_pairs(row)) for row in content] or [f"{indent}none"]
+    return [f"{indent}{content}"]
+
+
+def _pairs(row: Any) -> list[str]:
+    if not isinstance(row, dict):
+        return [str(row)]
+    return [
+        f"{key} {json.dumps(value) if isinstance(value, dict) else value}"
+        for key, value in row.items()
+        if value not in (None, "")
+    ]
+
+
+def _out() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, 140))
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", show_header=any(columns))
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _print_json(value: Any) -> None:
+    Console().print_json(json.dumps(value))

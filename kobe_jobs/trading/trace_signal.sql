@@ -1,0 +1,1 @@
+SELECT * FROM signals WHERE symbol = $symbol AND session = $session AND strategy = $strategy

@@ -1,0 +1,293 @@
+"""Trading in Dagster: op jobs, the external assets they feed, the sensor that asks for a session, schedules, alerts.
+
+Trading is an op job and no asset, or "Materialize all" would trade. What it did shows as events on external assets.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from kobe_assets.checks import SIGNAL_CHECKS
+from kobe_jobs.trading.alerts import alert
+from kobe_resources import calendar
+from kobe_resources.errors import KobeError
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.settings import Settings, load_secrets
+
+GROUP = "trading"
+TRADING_TAG = "kobe/trading"
+REFRESH_DELAY = dt.timedelta(minutes=30)
+NEW_YORK = "America/New_York"
+SENSOR_INTERVAL_S = 30
+TRADING_JOBS = ("trade_session", "reconcile")
+
+
+class TradeConfig(dg.Config):
+    """What one trading run is asked to do; every field may stay empty."""
+
+    session: str = ""
+    """The session to trade (YYYY-MM-DD); empty: the one of the broker's clock. Any other is refused."""
+    stage: str = ""
+    """Must be the stage of the settings where it is given: a run asked for in one stage does not go out in another."""
+    confirm: str = ""
+    """Stage live only: the phrase that a person types to let this session trade. The refusal tells it."""
+
+
+@dg.op(description="Reconcile, exits, entries, protective stops, reconcile; a half-done session is resumed.")
+def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.ResourceParam[Settings]) -> None:
+    """One trading run; fails where it was refused or left something open."""
+    from kobe_jobs.trading.rig import open_rig
+    from kobe_jobs.trading.run import trade_session
+
+    stage = settings.broker.stage
+    if config.stage and config.stage != stage:
+        raise dg.Failure(f"the run was asked for in stage {config.stage}, the settings say {stage}", allow_retries=False)
+    day = dt.date.fromisoformat(config.session) if config.session else None
+    try:
+        with open_rig(settings, load_secrets(), day, context.run_id[:12]) as rig:
+            summary = trade_session(rig, day, confirm=lambda _: config.confirm)
+    except KobeError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    told = summary.as_json()
+    _show(context, "orders", told, {"signals": summary.signals, "submitted": summary.submitted, "refused": summary.refused})
+    _show(context, "fills", told, {"filled": summary.filled, "exits filled": summary.exits_filled})
+    _show(context, "positions", told, {"protected": summary.stops, "unprotected": list(summary.unprotected)})
+    if not summary.is_clean:
+        raise dg.Failure(summary.halted or "not everything is settled", metadata={"summary": told}, allow_retries=False)
+
+
+@dg.op(description="Compare the ledger with the broker and list every difference; sends nothing, adopts nothing.")
+def compare_with_broker(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
+    """Reconcile; fails on a difference."""
+    from kobe_jobs.trading.reconcile import reconcile
+    from kobe_jobs.trading.rig import open_rig
+    from kobe_jobs.trading.run import alone, open_desk
+
+    try:
+        with open_rig(settings, load_secrets(), run_id=context.run_id[:12]) as rig, alone(rig.ledger):
+            desk = open_desk(rig, settings.trading.strategy, any_day=True)
+            found = reconcile(desk, "job")
+            rig.ledger.copy_audit()
+            head = rig.ledger.audit_head()
+    except KobeError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    rows = [{"kind": r.kind, "what": r.what, "ledger": r.ledger, "broker": r.broker} for r in found.differences]
+    facts: dict[str, Any] = {"agrees": found.agrees, "differences": len(rows), "audit head": head}
+    table = dg.MetadataValue.table([dg.TableRecord(row) for row in rows]) if rows else dg.MetadataValue.text("none")
+    context.log_event(dg.AssetObservation("positions", metadata={**facts, "rows": table}))
+    if not found.agrees:
+        raise dg.Failure(f"ledger and broker differ: {found.told()}", allow_retries=False)
+
+
+@dg.failure_hook(name="alert_on_failure", required_resource_keys={"settings"})
+def alert_on_failure(context: dg.HookContext) -> None:
+    """Log and post that a trading step failed."""
+    error = context.op_exception
+    reason = getattr(error, "description", None) or str(error)
+    alert(context.resources.settings, f"the job {context.job_name} failed", reason=reason, run=context.run_id)
+
+
+@dg.job(
+    tags={TRADING_TAG: "true"},
+    hooks={alert_on_failure},
+    executor_def=dg.in_process_executor,
+    description="Trade the session that is open, on the signals of the one before it.",
+)
+def trade_session() -> None:
+    """One trading run."""
+    trade()
+
+
+@dg.job(
+    tags={TRADING_TAG: "true"},
+    hooks={alert_on_failure},
+    executor_def=dg.in_process_executor,
+    description="Ledger against broker: orders, fills, positions, cash.",
+)
+def reconcile() -> None:
+    """One comparison."""
+    compare_with_broker()
+
+
+@dg.sensor(
+    job=trade_session,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=SENSOR_INTERVAL_S,
+    description="Asks for one run a stage and session when the signals of the session before landed and the market is open.",
+)
+def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]) -> Any:
+    """Request the open session's run once its signals are there, in a run that succeeded with its blocking checks."""
+    landed = _latest_signals(context.instance)
+    seen = int(context.cursor) if context.cursor else None
+    if seen is None:
+        # What was there before somebody switched the sensor on is history, not a reason to trade.
+        context.update_cursor(str(landed.storage_id if landed else 0))
+        return dg.SkipReason("switched on: signals that are already there are ignored")
+    if landed is None or landed.storage_id <= seen:
+        return dg.SkipReason("no new signals")
+    if settings.broker.stage == "live":
+        return dg.SkipReason("stage live asks a person to confirm each session: start trade_session by hand")
+    problem = _not_now(settings) or _not_these(context.instance, landed)
+    if problem:
+        return dg.SkipReason(problem)
+    session = calendar.open_session(_now())
+    stage = settings.broker.stage
+    context.update_cursor(str(landed.storage_id))
+    return dg.RunRequest(
+        run_key=f"trade:{stage}:{session}",
+        run_config=dg.RunConfig(ops={"trade": TradeConfig(session=str(session), stage=stage)}),
+        tags={"kobe/stage": stage, "kobe/session": str(session)},
+    )
+
+
+@dg.schedule(
+    cron_schedule="*/15 13-23 * * 1-5",
+    job_name="wf_report",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Bars, signals and the evidence that paper and live ask for, half an hour after each close; half days too.",
+)
+def after_the_close(context: dg.ScheduleEvaluationContext) -> Any:
+    """Request one refresh for the session that closed last; the run key lets later ticks of the evening pass."""
+    session = calendar.latest_complete_session(context.scheduled_execution_time, REFRESH_DELAY)
+    return dg.RunRequest(run_key=f"refresh:{session}", tags={"kobe/session": str(session)})
+
+
+@dg.schedule(
+    cron_schedule="30 22 * * 1-5",
+    job_name="parity",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="The evening's comparison of what was traded with what the simulation would have traded.",
+)
+def parity_in_the_evening(context: dg.ScheduleEvaluationContext) -> Any:
+    """Request one comparison a session."""
+    session = calendar.latest_complete_session(context.scheduled_execution_time, REFRESH_DELAY)
+    return dg.RunRequest(run_key=f"parity:{session}", tags={"kobe/session": str(session)})
+
+
+@dg.run_failure_sensor(
+    name="run_failed",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=SENSOR_INTERVAL_S,
+    description="Logs a failed run, and posts it to the webhook of the settings if there is one.",
+)
+def run_failed(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[Settings]) -> None:
+    """Alert for runs whose own hook could not: research runs, and trading runs whose process died."""
+    job = context.dagster_run.job_name
+    if job in TRADING_JOBS and context.get_step_failure_events():
+        return
+    alert(settings, f"the job {job} failed", reason=context.failure_event.message, run=context.dagster_run.run_id)
+
+
+@dg.asset_check(
+    asset="fills",
+    name="parity_with_simulation",
+    blocking=False,
+    description="The last traded session equals the simulation's, trade by trade; every difference is classed.",
+)
+def parity_with_simulation(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Compare the last traded session's trades with the simulation's."""
+    from kobe_jobs.trading.live_parity import live_parity
+    from kobe_jobs.trading.run import open_ledger
+    from kobe_resources.warehouse import Warehouse
+
+    with open_ledger(settings) as ledger:
+        session, rows, compared = live_parity(settings, Warehouse(), ledger)
+    records = [
+        dg.TableRecord(
+            {"class": r.kind, "symbol": r.symbol, "signal": str(r.signal_session), "what": r.what, "simulated": r.simulated,
+             "live": r.live}
+        )
+        for r in rows
+    ]  # fmt: skip
+    metadata: dict[str, Any] = {"session": str(session), "trades": compared, "differences": len(rows)}
+    if records:
+        metadata["rows"] = dg.MetadataValue.table(records)
+    return dg.AssetCheckResult(passed=not rows, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
+
+
+def trading_definitions() -> dict[str, Sequence[Any]]:
+    """What the one Definitions merges: assets, asset_checks, jobs, sensors, schedules."""
+    parity = dg.define_asset_job(
+        "parity",
+        selection=dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("fills"), "parity_with_simulation")),
+        description="The last traded session against the simulation.",
+    )
+    return {
+        "assets": external_assets(),
+        "asset_checks": [parity_with_simulation],
+        "jobs": [trade_session, reconcile, parity],
+        "sensors": [signals_landed, run_failed],
+        "schedules": [after_the_close, parity_in_the_evening],
+    }
+
+
+def external_assets() -> list[dg.AssetSpec]:
+    """orders, fills and positions behind signals: shown in the lineage, executed by nobody."""
+    chain = (
+        ("orders", "signals", "What the policy gate let through, and what it refused."),
+        ("fills", "orders", "What the broker executed."),
+        ("positions", "fills", "What is held, with its protective stops."),
+    )
+    return [
+        dg.AssetSpec(name, deps=[behind], group_name=GROUP, kinds={"sqlite"}, owners=["team:kobe"], description=words)
+        for name, behind, words in chain
+    ]
+
+
+def _show(context: dg.OpExecutionContext, asset: str, told: dict[str, Any], facts: dict[str, Any]) -> None:
+    metadata = {
+        "session": told["session"], "stage": told["stage"], "audit head": told["audit_head"], "config pin": told["config_pin"],
+        "summary": dg.MetadataValue.json(told), **facts,
+    }  # fmt: skip
+    context.log_event(dg.AssetMaterialization(asset, metadata=metadata))
+
+
+def _latest_signals(instance: dg.DagsterInstance) -> Any:
+    records = instance.fetch_materializations(dg.AssetKey("signals"), limit=1).records
+    return records[0] if records else None
+
+
+def _not_now(settings: Settings) -> str:
+    """Why no run may be asked for at this moment; empty where one may."""
+    if KillSwitch().status().is_on:
+        return "the kill switch is on"
+    now = _now()
+    session = calendar.open_session(now)
+    if session is None:
+        return "the market is shut"
+    last = calendar.close_time(session) - dt.timedelta(minutes=settings.trading.last_entry_before_close_min)
+    return f"entries end at {last:%H:%M} UTC" if now >= last else ""
+
+
+def _not_these(instance: dg.DagsterInstance, landed: Any) -> str:
+    """Why these signals are no reason to trade; empty where they are."""
+    run = instance.get_run_by_id(landed.run_id)
+    if run is None or run.status != dg.DagsterRunStatus.SUCCESS:
+        return f"the run that made the signals is {run.status.value if run else 'gone'}"
+    unproven = _unproven_checks(instance, landed.run_id)
+    if unproven:
+        return f"the signals' check {unproven} did not pass in the run that made them"
+    told = landed.asset_materialization.metadata.get("session") if landed.asset_materialization else None
+    session = calendar.open_session(_now())
+    wanted = calendar.previous_session(session) if session else None
+    found = str(told.value) if told is not None else "no session"
+    return "" if found == str(wanted) else f"the signals are of {found}, session {session} needs {wanted}"
+
+
+def _unproven_checks(instance: dg.DagsterInstance, run_id: str) -> str:
+    """The first blocking check of signals that did not pass in this very run; empty where all did."""
+    keys = [dg.AssetCheckKey(dg.AssetKey("signals"), name) for name, (blocking, _) in SIGNAL_CHECKS.items() if blocking]
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    for key in keys:
+        record = records.get(key)
+        if record is None or record.run_id != run_id or record.status.value != "SUCCEEDED":
+            return key.name
+    return ""
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

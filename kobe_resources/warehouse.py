@@ -37,18 +37,21 @@ class WarehouseUnusable(KobeError):
 class Warehouse:
     """The DuckDB file at `path`; created and migrated at first use.
 
-    lock_wait_s: seconds to wait for another process before WarehouseBusy.
+    lock_wait_s: seconds to wait for another process before WarehouseBusy. read_only: the file must be there, and is
+    neither migrated nor written, whatever the query.
     """
 
-    def __init__(self, path: Path | None = None, lock_wait_s: float = LOCK_WAIT_S) -> None:
+    def __init__(self, path: Path | None = None, lock_wait_s: float = LOCK_WAIT_S, read_only: bool = False) -> None:
         self.path = path or kobe_home() / "kobe.duckdb"
         self.lock_wait_s = lock_wait_s
-        self._migrated = False
+        self.read_only = read_only
+        self._migrated = read_only
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for a statement or two; keep computation outside it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.read_only:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = self._open()
         try:
             if not self._migrated:
@@ -111,7 +114,7 @@ class Warehouse:
             reraise=True,
         )
         try:
-            connection = retrying(duckdb.connect, str(self.path))
+            connection = retrying(duckdb.connect, str(self.path), read_only=self.read_only)
         except duckdb.Error as error:
             if _is_lock_conflict(error):
                 raise WarehouseBusy(

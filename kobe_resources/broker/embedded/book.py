@@ -91,8 +91,7 @@ class Book:
         elif following.phase == "open":
             self.state.set_moment(following)
             for order in self.state.open_orders():
-                if order["kind"] != "stop":
-                    self._meet_quote(order, following, 1.0)
+                self._meet_quote(order, following, 1.0)
         elif following.phase == "close":
             for order in self.state.open_orders():
                 bar = self.market.bars.bar(order["symbol"], moment.session)

@@ -21,6 +21,8 @@ AUDIT = "audit.jsonl"
 WAREHOUSE = "kobe.duckdb"
 LEFT_OUT_NAMES = {"dagster/dagster.yaml"}
 """Written anew for each place the folder stands in."""
+LEFT_OUT_FOLDERS = {"compiled"}
+"""Machine code, for this machine and these sources only."""
 LEFT_OUT_ENDINGS = (".lock", "-wal", "-shm", "-journal", ".wal", ".tmp")
 LOCK_WAIT_S = 30.0
 CHUNK = 1 << 20
@@ -69,7 +71,8 @@ def _names(home: Path) -> Iterator[str]:
     named_keys = os.environ.get("KOBE_ENV_FILE")
     keys = Path(named_keys).resolve() if named_keys else None
     for folder, folders, files in os.walk(home):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        skipped = LEFT_OUT_FOLDERS if Path(folder) == home else set()
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in skipped)
         for link in [name for name in folders if (Path(folder) / name).is_symlink()]:
             raise KobeError(
                 f"{Path(folder) / link} is a link to another folder, which a backup would leave out",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from kobe_resources.errors import KobeError
 from kobe_resources.settings import Settings, key_file_is_open, kobe_home, load_settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command()(health)
     app.command()(backup)
     app.command()(restore)
+    app.command()(units)
 
 
 def ui(
@@ -110,6 +112,26 @@ def restore(
     if result.orders:
         console.print("the kill switch is on: `kobe reconcile` against the broker, then `kobe kill off`")
     _warn_of_audit(result.audit_problem)
+
+
+def units(
+    user: Annotated[str, typer.Option(help="The account that is to run Kobe.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write the files to, /etc/systemd/system say; default: print them.")
+    ] = None,
+) -> None:
+    """Print systemd units for the UI with daemon, the health server and a nightly backup, with this machine's paths."""
+    from kobe_jobs.units import rendered_units
+
+    for name, text in rendered_units(user).items():
+        if out is None:
+            typer.echo(f"# {name}\n{text}")
+            continue
+        try:
+            (out / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise KobeError(f"{out / name} cannot be written ({error.strerror})", "name a folder that you may write") from error
+        _plain().print(f"written {out / name}")
 
 
 def _warn_of_audit(problem: str) -> None:

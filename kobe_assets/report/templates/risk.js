@@ -32,7 +32,7 @@ charts.regimes = (c) => {
   const bars = (name, column, color) => ({ type: "bar", orientation: "h", name, y, x: rows.map((row) => row[column]), marker: { color }, customdata: rows.map((row) => write.ratio(row[4])), hovertemplate: "%{x:.1%}<extra>" + name + "</extra>" });
   return {
     traces: [...(rows.some((row) => row[3] !== null) ? [bars("holding, as much money at work", 3, c.held)] : []), bars("out of sample", 2, c.own)],
-    layout: frame(c, { showlegend: true, barmode: "group", bargap: 0.3, height: 90 + 34 * rows.length, margin: { l: 44, r: 12, t: 30, b: 30 }, legend: { traceorder: "reversed" }, xaxis: { tickformat: ".0%", nticks: 6 }, yaxis: { showgrid: false, tickfont: { size: narrow() ? 11 : 12 } } }),
+    layout: frame(c, { showlegend: true, barmode: "group", bargap: 0.3, height: 90 + 34 * rows.length, margin: { l: 44, r: 12, t: 30, b: 30 }, legend: { traceorder: "reversed" }, xaxis: { tickformat: ".1~%", nticks: 6 }, yaxis: { showgrid: false, tickfont: { size: narrow() ? 11 : 12 } } }),
     label: "Returns by kind of market: " + book().regimes.map(([, name, own]) => `${name} ${write.percent(own)}`).join(", "),
   };
 };

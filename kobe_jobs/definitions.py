@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dagster as dg
 
 from kobe_assets.checks import all_checks
@@ -14,18 +16,25 @@ from kobe_assets.universe import universe
 from kobe_assets.versions import code_versions
 from kobe_assets.wf_folds import wf_folds
 from kobe_jobs.research_jobs import research_jobs
+from kobe_jobs.trading_job import trading_definitions
 from kobe_resources.market_data import MarketDataError, open_vendor
 from kobe_resources.settings import Secrets, Settings, load_settings
+
+# Dagster's own failure sensor passes a parameter that Dagster calls beta; a person at the terminal can do nothing about it.
+warnings.filterwarnings("ignore", message="Parameter `owners`", category=dg.BetaWarning)
 
 RESEARCH_ASSETS = (daily_bars, universe, indicators, signals, wf_folds, kpi_report)
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Everything under these settings; a change of them shows as stale assets."""
+    trading = trading_definitions()
     return dg.Definitions(
-        assets=versioned(settings),
-        asset_checks=all_checks(),
-        jobs=research_jobs(),
+        assets=[*versioned(settings), *trading["assets"]],
+        asset_checks=[*all_checks(), *trading["asset_checks"]],
+        jobs=[*research_jobs(), *trading["jobs"]],
+        sensors=trading["sensors"],
+        schedules=trading["schedules"],
         resources={"store": Store(), "settings": dg.ResourceDefinition.hardcoded_resource(settings)},
         executor=dg.in_process_executor,
     )

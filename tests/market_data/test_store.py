@@ -59,6 +59,9 @@ def test_a_missing_vwap_is_null_and_equal_to_a_missing_vwap(warehouse: Warehouse
     assert warehouse.rows("SELECT count(*), count(vwap) FROM daily_bars") == [(2, 1)]
     changes = put(warehouse, [bar("A", DAY1, vwap=float("nan")), bar("A", DAY2, vwap=10.0)], LATER)
     assert (changes.unchanged, changes.revisions) == (2, 0)
+    came = put(warehouse, [bar("A", DAY1, vwap=9.5), bar("A", DAY2, vwap=float("nan"))], LATER)
+    assert (came.changed, came.revisions) == (2, 2)
+    assert warehouse.rows("SELECT old, new FROM bar_revisions ORDER BY session") == [(None, 9.5), (10.0, None)]
 
 
 def test_a_top_up_leaves_bars_that_it_does_not_name(warehouse: Warehouse) -> None:

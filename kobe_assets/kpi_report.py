@@ -17,6 +17,7 @@ from kobe_resources.report_site import report_url
 from kobe_resources.settings import Settings, kobe_home
 from kobe_resources.warehouse import Warehouse, insert
 
+
 @dg.asset(
     deps=DEPENDS["kpi_report"],
     group_name="evidence",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobe_resources.settings import canonical_json
+from kobe_resources.settings import canonical_json, research_pin
 from kobe_resources.warehouse import content_version
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
         "indicators": "",
         "signals": [strategy, membership],
         "wf_folds": [strategy, trading],
-        "kpi_report": [strategy, trading, membership],
+        # The page names the pin and opens on the strategy that trades.
+        "kpi_report": [research_pin(settings), settings.trading.strategy],
     }
     return {
         asset: hashlib.sha256((_source_hash(asset) + canonical_json(stands_on[asset])).encode()).hexdigest()[:12]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobe_assets.report.listings import pick_trades, sorted_trades, windows_of
-from kobe_resources.settings import Settings, config_pin, research_pin
+from kobe_resources.settings import Settings, research_pin
 
 if TYPE_CHECKING:
     import duckdb
@@ -89,7 +89,7 @@ def read_inputs(warehouse: Warehouse, settings: Settings, versions: Mapping[str,
         settings=settings,
         trades=trades,
         evidence=evidence,
-        pins={"config": config_pin(settings), "research": research_pin(settings)},
+        pins={"research": research_pin(settings)},
         versions={**package_versions(), **(versions or {})},
         **frames,
     )

@@ -31,6 +31,8 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 SCRIPTS = ("core.js", "frame.js", "curves.js", "folds.js", "trades.js", "risk.js", "listing.js", "tables.js", "main.js")
 STYLES = ("page.css", "parts.css")
 LATEST = "kpi_report.html"
+KEPT = 10
+"""Older pages that stay beside the latest."""
 
 
 def build_report(inputs: ReportInputs, now: dt.datetime) -> str:
@@ -92,6 +94,9 @@ def write_report(html: str, folder: Path) -> Path:
     if not kept.exists():
         _write_whole(kept, content)
     _write_whole(folder / LATEST, content)
+    copies = sorted(folder.glob("kpi_report-*.html"), key=lambda path: path.stat().st_mtime_ns)
+    for old in copies[:-KEPT]:
+        old.unlink(missing_ok=True)
     return folder / LATEST
 
 

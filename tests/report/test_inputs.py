@@ -10,7 +10,7 @@ import pandas as pd
 
 from kobe_assets.report.inputs import ReportInputs, evidence_frame, finite, read_inputs
 from kobe_assets.report.listings import pack_bars, pick_trades, sorted_trades, windows_of
-from kobe_resources.settings import StrategySettings, config_pin
+from kobe_resources.settings import StrategySettings, research_pin
 from kobe_resources.warehouse import Warehouse
 from tests.report.fabricate import Tables, inputs_from, settings_for
 
@@ -70,7 +70,7 @@ def test_an_empty_warehouse_gives_empty_tables_and_the_pins_of_the_settings(tmp_
     frames = [getattr(inputs, f.name) for f in dataclasses.fields(inputs) if isinstance(getattr(inputs, f.name), pd.DataFrame)]
     assert len(frames) == 13
     assert all(frame.empty for frame in frames)
-    assert inputs.pins["config"] == config_pin(settings)
+    assert inputs.pins["research"] == research_pin(settings)
     assert inputs.versions["commit"] == "abc"
 
 

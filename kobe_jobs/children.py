@@ -5,40 +5,59 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from kobe_jobs.stopping import Stop
+from kobe_resources.event_log import append_line, redact
 
 STOP_WAIT_S = 30.0
 POLL_S = 0.05
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Children:
     """Python modules run as children in process groups of their own; leaving the block stops all, the last started first.
 
-    environment: added to ours. stop: a second request during the stopping kills at once.
+    environment: added to ours. log: where what they print goes, without secrets, rotated. stop: a second request during
+    the stopping kills at once.
     """
 
-    def __init__(self, environment: Mapping[str, str], stop: Stop) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path, stop: Stop) -> None:
         self._environment = {**os.environ, **environment}
+        self._log = log
         self._stop = stop
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, module: str, *arguments: str) -> None:
-        """Run `python -m module arguments`, its output going where ours goes."""
+        """Run `python -m module arguments`."""
         # A group of its own: Ctrl-C reaches us alone, and we stop the children in order.
-        self._running[name] = subprocess.Popen(
+        child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=_end_with_parent(),
         )
+        # A daemon thread: a run that outlives its code server keeps the pipe open.
+        threading.Thread(target=self._keep, args=(name, child.stdout), name=f"log-{name}", daemon=True).start()
+        self._running[name] = child
+
+    def _keep(self, name: str, output: IO[bytes]) -> None:
+        for line in output:
+            text = _COLOURS.sub("", line.decode("utf-8", "replace").rstrip())
+            if text:
+                append_line(self._log, f"{name}: {redact(text)}")
 
     def first_dead(self) -> str:
         """'name (exit code)' of a child that ended, or ''."""

@@ -21,6 +21,7 @@ from kobe_jobs.stopping import Stop, stop_signals
 from kobe_resources.errors import KobeError
 from kobe_resources.instance import dagster_home, prepare_storage
 from kobe_resources.report_site import LOOPBACK, listen_on, recorded_port, serving_reports
+from kobe_resources.settings import kobe_home
 
 MODULE = "kobe_jobs.definitions"
 DEFAULT_PORT = 3000
@@ -59,7 +60,7 @@ def run_ui(
         reports_url = stack.enter_context(serving_reports(reports))
         if not stop.asked:
             if problem:
-                say(f"the graph does not load: {problem}")
+                say(f"the graph does not load: {problem} (see {log_path()})")
             say(f"Kobe UI {url} · reports {reports_url} · Ctrl-C stops both")
             on_ready(url)
         while not stop.wait(POLL_S):
@@ -87,7 +88,7 @@ def _dagster(module: str, port: int, stop: Stop) -> Iterator[Children]:
     """Code server, webserver and daemon, all gone at the end of the block."""
     with (
         tempfile.TemporaryDirectory(prefix="kobe-ui-") as folder,
-        Children({"DAGSTER_HOME": str(dagster_home())}, stop) as children,
+        _children(stop) as children,
     ):
         code = Path(folder) / "code.sock"
         workspace = Path(folder) / "workspace.yaml"
@@ -109,6 +110,15 @@ def _dagster(module: str, port: int, stop: Stop) -> Iterator[Children]:
         yield children
 
 
+def _children(stop: Stop) -> Children:
+    return Children({"DAGSTER_HOME": str(dagster_home())}, log_path(), stop)
+
+
+def log_path() -> Path:
+    """Where the children's output goes."""
+    return kobe_home() / "logs" / "dagster.log"
+
+
 def _wait_for(ask: Callable[[], str | None], children: Children, stop: Stop) -> str:
     """Ask until the answer is not None, or we are to stop. Raises UiFailed when a child ends, or none answers in time."""
     deadline = time.monotonic() + READY_WAIT_S
@@ -118,7 +128,7 @@ def _wait_for(ask: Callable[[], str | None], children: Children, stop: Stop) -> 
             return answer
         _refuse_dead(children)
         if time.monotonic() > deadline:
-            raise UiFailed(f"the Dagster UI did not answer in {READY_WAIT_S:g} s", "see the lines above")
+            raise UiFailed(f"the Dagster UI did not answer in {READY_WAIT_S:g} s", f"see {log_path()}")
         stop.wait(POLL_S)
     return ""
 
@@ -126,7 +136,7 @@ def _wait_for(ask: Callable[[], str | None], children: Children, stop: Stop) -> 
 def _refuse_dead(children: Children) -> None:
     dead = children.first_dead()
     if dead:
-        raise UiFailed(f"the {dead} ended by itself", "see the lines above")
+        raise UiFailed(f"the {dead} ended by itself", f"see {log_path()}")
 
 
 def _ask_for_graph(url: str) -> str | None:

@@ -255,7 +255,7 @@ def _rotate(path: Path, max_bytes: int, keep: int) -> None:
     if not path.exists() or path.stat().st_size < max_bytes:
         return
     for number in range(keep - 1, 0, -1):
-        older = path.with_suffix(f".{number}.jsonl")
+        older = path.with_suffix(f".{number}{path.suffix}")
         if older.exists():
-            older.replace(path.with_suffix(f".{number + 1}.jsonl"))
-    path.replace(path.with_suffix(".1.jsonl"))
+            older.replace(path.with_suffix(f".{number + 1}{path.suffix}"))
+    path.replace(path.with_suffix(f".1{path.suffix}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import warnings
 
 import dagster as dg
@@ -22,6 +23,8 @@ from kobe_resources.settings import Secrets, Settings, load_settings
 
 # Dagster's own failure sensor passes a parameter that Dagster calls beta; a person at the terminal can do nothing about it.
 warnings.filterwarnings("ignore", message="Parameter `owners`", category=dg.BetaWarning)
+
+DAILY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=5), warn_window=dt.timedelta(days=4))
 
 RESEARCH_ASSETS = (daily_bars, universe, indicators, signals, wf_folds, kpi_report)
 
@@ -45,7 +48,10 @@ def versioned(settings: Settings) -> list[dg.AssetsDefinition]:
     versions = code_versions(settings, source_fingerprint(settings))
 
     def stamp(spec: dg.AssetSpec) -> dg.AssetSpec:
-        return spec.replace_attributes(code_version=versions[spec.key.to_user_string()])
+        stamped = spec.replace_attributes(code_version=versions[spec.key.to_user_string()])
+        # A file or the sample does not age; a vendor's market does, and a long weekend is four days.
+        aging = settings.data.vendor == "polygon"
+        return stamped.replace_attributes(freshness_policy=DAILY) if aging else stamped
 
     return [asset.map_asset_specs(stamp) for asset in RESEARCH_ASSETS]
 

@@ -19,7 +19,7 @@ from kobe_jobs.commands.universe import UniverseRefused
 from kobe_resources.errors import KobeError
 from kobe_resources.market_data.sample import SampleVendor
 from kobe_resources.market_data.store import Load, replace_all
-from kobe_resources.settings import DataSettings, Settings, UniverseSettings
+from kobe_resources.settings import PROJECT_ROOT, DataSettings, Settings, UniverseSettings, load_settings
 from kobe_resources.warehouse import Warehouse
 from tests.market_data.frames import NOON, bar, days, load
 
@@ -273,7 +273,9 @@ def test_show_and_validate_speak_of_the_bars_after_a_refresh(cli, monkeypatch: p
         "IBM": True,
         "FB": False,
     }
-    assert rows[0]["first_session"] == "2000-03-01"
+    assert (rows[0]["first_session"], rows[0]["rank"], rows[0]["has_options"]) == ("2000-03-01", 1, None)
+    Warehouse().replace({"universe": build_universe(Warehouse(), load_settings())})
+    assert json.loads(cli("universe", "show", "--json").output) == rows
     good = cli("universe", "validate", "--json")
     assert (good.exit_code, json.loads(good.output)["passed"]) == (0, True)
     monkeypatch.setenv("KOBE_UNIVERSE__MIN_SYMBOLS", "5")
@@ -304,8 +306,6 @@ def test_refresh_says_what_it_did_and_revisions_what_was_restated(cli, tmp_path:
 def test_the_committed_polygon_settings_are_valid_and_ask_for_950_symbols_and_ten_years(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from kobe_resources.settings import PROJECT_ROOT, load_settings
-
     monkeypatch.setenv("KOBE_CONFIG", str(PROJECT_ROOT / "kobe.polygon.toml"))
     settings = load_settings()
     assert (settings.data.vendor, settings.universe.min_symbols, settings.universe.min_years) == ("polygon", 950, 10)

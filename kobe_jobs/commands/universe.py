@@ -91,6 +91,8 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     for name in ("first_session", "last_session"):
         if name in plain:
             plain[name] = plain[name].dt.strftime("%Y-%m-%d")
+    if "rank" in plain:
+        plain["rank"] = plain["rank"].astype("Int32")
     rows: list[dict[str, Any]] = json.loads(plain.to_json(orient="records", double_precision=15))
     return rows
 

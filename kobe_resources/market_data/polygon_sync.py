@@ -180,7 +180,9 @@ class Sync:
         if known is None or whole:
             window = Span(span.first, until)
         else:
-            window = Span(min(self._today, known.done_at.astimezone(NEW_YORK).date()) - SPLITS_BACK, until)
+            read = known.done_at.astimezone(NEW_YORK).date()
+            back = self._today - SPLITS_BACK
+            window = Span(back if read >= back else read - SPLITS_BACK, until)
             if known.span.last == until and not self._force:
                 return None
         last = self._state.last_split

@@ -5,10 +5,12 @@ and nothing that was committed is ever asked for again.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from kobe_resources.market_data.polygon_errors import PolygonError
+from kobe_resources.market_data.polygon_errors import PolygonError, PolygonMalformed, PolygonServerError
+from kobe_resources.market_data.polygon_load import in_order
 from tests.loopback_polygon import KEY, LoopbackPolygon, Market, random_market
 from tests.loopback_polygon import faults as fault
 from tests.polygon.conftest import FRIDAY, Shop, assert_same_bars, served
@@ -163,6 +166,35 @@ def test_an_interrupt_keeps_every_answer_that_had_arrived(with_market: Callable[
     shop.server.faults.clear()
     shop.sync(start=START)
     assert_same_bars(shop.stored(), served(shop.server.market, START))
+
+
+@pytest.mark.parametrize("blow", [PolygonServerError("down"), KeyboardInterrupt()])
+def test_answers_behind_the_one_waited_for_are_kept_when_it_ends_the_load(blow: BaseException) -> None:
+    others_done = threading.Barrier(6)
+
+    def fetch(task: int) -> int:
+        others_done.wait(timeout=10)
+        if task == 0:
+            time.sleep(0.2)
+            raise blow
+        return task
+
+    outcomes = in_order(range(6), fetch, in_flight=6, alone=True)
+    kept = [outcome[:2] for outcome in itertools.islice(filter(None, outcomes), 5)]
+    with pytest.raises(type(blow)):
+        next(outcomes)
+    assert kept == [(task, task) for task in range(1, 6)]
+
+
+def test_days_behind_one_that_failed_are_not_kept_because_they_would_leave_a_hole() -> None:
+    def fetch(task: int) -> int:
+        if task == 0:
+            time.sleep(0.1)
+            raise PolygonMalformed("nonsense")
+        return task
+
+    with pytest.raises(PolygonMalformed):
+        assert list(in_order(range(4), fetch, in_flight=4, alone=False)) == []
 
 
 def test_a_lost_network_keeps_every_answer_that_had_arrived(with_market: Callable[[Market], Shop]) -> None:

@@ -95,7 +95,7 @@ def test_the_day_after_costs_two_calls_and_the_last_three_sessions_again(shop: S
     report = shop.sync(options=True)
     assert days_asked(shop) == ["2026-11-18", "2026-11-19", "2026-11-20", "2026-11-23"]
     assert [call.query for call in shop.server.calls if SPLITS in call.path] == [
-        "execution_date.lte=2026-12-23&execution_date.gte=2026-11-10&limit=1000&sort=execution_date&order=asc"
+        "execution_date.lte=2026-12-23&execution_date.gte=2026-11-13&limit=1000&sort=execution_date&order=asc"
     ]
     assert len(shop.server.calls) == report.calls == 5
     assert (report.added, report.unchanged, report.changed) == (10, 30, 0)
@@ -470,13 +470,16 @@ def test_without_a_key_the_store_keeps_what_it_has(shop: Shop) -> None:
     assert shop.rows("SELECT count(*), max(source) FROM daily_bars") == before
 
 
-def test_coming_back_from_another_vendor_starts_afresh(shop: Shop, market: Market) -> None:
+def test_coming_back_from_another_vendor_starts_afresh(shop: Shop, market: Market, tmp_path: Path) -> None:
     shop.sync()
     SampleVendor(Settings().data).sync(shop.warehouse)
     assert shop.rows("SELECT count(*) FROM daily_bars WHERE source = 'polygon'") == [(0,)]
+    file = tmp_path / "candidates.csv"
+    file.write_text("symbol\nS00001\n", encoding="utf-8")
+    shop.sync(candidates=str(file))
     shop.server.forget()
     shop.sync()
-    assert len(shop.server.paths(RANGE)) == 10
+    assert len(shop.server.paths(RANGE)) == 9
     assert_same_bars(shop.stored(), served(market))
     assert shop.rows("SELECT count(*) FROM bar_revisions") == [(0,)]
 

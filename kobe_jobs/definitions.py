@@ -17,9 +17,9 @@ from kobe_assets.universe import universe
 from kobe_assets.versions import code_versions
 from kobe_assets.wf_folds import wf_folds
 from kobe_jobs.research_jobs import research_jobs
+from kobe_jobs.source import lenient_fingerprint
 from kobe_jobs.trading_job import trading_definitions
-from kobe_resources.market_data import MarketDataError, open_vendor
-from kobe_resources.settings import Secrets, Settings, load_settings
+from kobe_resources.settings import Settings, load_settings
 
 # Dagster's own failure sensor passes a parameter that Dagster calls beta; a person at the terminal can do nothing about it.
 warnings.filterwarnings("ignore", message="Parameter `owners`", category=dg.BetaWarning)
@@ -45,7 +45,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
 def versioned(settings: Settings) -> list[dg.AssetsDefinition]:
     """The research assets with the code versions of these settings."""
-    versions = code_versions(settings, source_fingerprint(settings))
+    versions = code_versions(settings, lenient_fingerprint(settings))
 
     def stamp(spec: dg.AssetSpec) -> dg.AssetSpec:
         stamped = spec.replace_attributes(code_version=versions[spec.key.to_user_string()])
@@ -54,14 +54,6 @@ def versioned(settings: Settings) -> list[dg.AssetsDefinition]:
         return stamped.replace_attributes(freshness_policy=DAILY) if aging else stamped
 
     return [asset.map_asset_specs(stamp) for asset in RESEARCH_ASSETS]
-
-
-def source_fingerprint(settings: Settings) -> str:
-    """The state of the vendor's source; a source that cannot be read says so here and fails where it is loaded."""
-    try:
-        return open_vendor(settings, Secrets()).fingerprint()
-    except MarketDataError as error:
-        return f"unreadable: {error}"
 
 
 defs = build_definitions(load_settings())

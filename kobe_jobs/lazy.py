@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobe_assets.versions import DEPENDS, code_versions, stale_assets
+from kobe_jobs.source import source_fingerprint
 from kobe_resources.errors import KobeError
-from kobe_resources.market_data import open_vendor
-from kobe_resources.settings import Secrets, Settings, kobe_home
+from kobe_resources.settings import Settings, kobe_home
 from kobe_resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def bring_up_to_date(
     A source that cannot be read, a failed asset and a failed blocking check raise, and leave the old tables in place.
     """
     warehouse = Warehouse()
-    fingerprint = open_vendor(settings, Secrets()).fingerprint()
-    versions = code_versions(settings, fingerprint)
+    versions = code_versions(settings, source_fingerprint(settings))
     computed: list[str] = []
     for _ in range(MOST_ROUNDS):
         with warehouse.connect() as connection:

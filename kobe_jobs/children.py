@@ -19,7 +19,8 @@ from typing import IO, Self
 from kobe_jobs.stopping import Stop
 from kobe_resources.event_log import append_line, redact
 
-STOP_WAIT_S = 30.0
+STOP_WAIT_S = 75.0
+"""A code server waits a minute for the runs it started."""
 POLL_S = 0.05
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 

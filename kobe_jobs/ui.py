@@ -19,12 +19,14 @@ from typing import Any
 from kobe_jobs.children import Children
 from kobe_jobs.stopping import Stop, stop_signals
 from kobe_resources.errors import KobeError
-from kobe_resources.instance import dagster_home, prepare_storage
+from kobe_resources.instance import dagster_home, end_lost_runs, prepare_storage
 from kobe_resources.report_site import LOOPBACK, listen_on, recorded_port, serving_reports
 from kobe_resources.settings import kobe_home
 
 MODULE = "kobe_jobs.definitions"
 DEFAULT_PORT = 3000
+FOLDER = "kobe-ui-"
+"""How the folders of our sockets are called."""
 READY_WAIT_S = 120.0
 POLL_S = 0.1
 GRAPH_QUERY = """{ workspaceOrError { __typename ... on PythonError { message } ... on Workspace { locationEntries {
@@ -55,7 +57,8 @@ def run_ui(
             ui_port = probe.getsockname()[1]
         prepare_storage()
         url = f"http://{LOOPBACK}:{ui_port}"
-        children = stack.enter_context(_dagster(module, ui_port, stop))
+        code = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=FOLDER))) / "code.sock"
+        children = stack.enter_context(_dagster(module, code, ui_port, stop))
         problem = _wait_for(lambda: _ask_for_graph(url), children, stop)
         reports_url = stack.enter_context(serving_reports(reports))
         if not stop.asked:
@@ -63,8 +66,12 @@ def run_ui(
                 say(f"the graph does not load: {problem} (see {log_path()})")
             say(f"Kobe UI {url} · reports {reports_url} · Ctrl-C stops both")
             on_ready(url)
+            # Only now, because it takes a second: nobody else's code servers can be alive while we hold the lock.
+            for run_id in end_lost_runs(lambda socket: FOLDER in socket and socket != str(code)):
+                say(f"run {run_id[:8]} had lost its process and counts as failed now")
         while not stop.wait(POLL_S):
             _refuse_dead(children)
+        say("stopping; a run at work may end first, Ctrl-C again ends everything now")
 
 
 @contextlib.contextmanager
@@ -84,14 +91,10 @@ def _only_one() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _dagster(module: str, port: int, stop: Stop) -> Iterator[Children]:
-    """Code server, webserver and daemon, all gone at the end of the block."""
-    with (
-        tempfile.TemporaryDirectory(prefix="kobe-ui-") as folder,
-        _children(stop) as children,
-    ):
-        code = Path(folder) / "code.sock"
-        workspace = Path(folder) / "workspace.yaml"
+def _dagster(module: str, code: Path, port: int, stop: Stop) -> Iterator[Children]:
+    """Code server at the socket `code`, webserver and daemon, all gone at the end of the block."""
+    with Children({"DAGSTER_HOME": str(dagster_home())}, log_path(), stop) as children:
+        workspace = code.with_name("workspace.yaml")
         # The location keeps its name over restarts: the state of sensors and schedules hangs on it.
         location = {"grpc_server": {"socket": str(code), "location_name": module}}
         workspace.write_text(json.dumps({"load_from": [location]}), encoding="utf-8")
@@ -108,10 +111,6 @@ def _dagster(module: str, port: int, stop: Stop) -> Iterator[Children]:
         )
         children.start("daemon", "dagster._daemon", "run", *quiet, *served)
         yield children
-
-
-def _children(stop: Stop) -> Children:
-    return Children({"DAGSTER_HOME": str(dagster_home())}, log_path(), stop)
 
 
 def log_path() -> Path:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,52 @@ def prepare_storage() -> None:
     home = dagster_home()
     if _prepared_for(home) != installed:
         _prepare(home, installed)
+
+
+def end_lost_runs(is_ours: Callable[[str], bool]) -> list[str]:
+    """Mark runs as failed whose process died with its code server (a power cut, `kill -9`); their ids.
+
+    Left alone they would count as running for ever, and a lost trading run would hold back every later one. `is_ours` tells
+    by its socket whether a code server was started by whoever asks, who must be sure that none of those is alive.
+    """
+    from dagster import DagsterRunStatus, RunsFilter
+
+    running = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+    ended: list[str] = []
+    with open_instance() as instance:
+        for run in instance.get_runs(RunsFilter(statuses=running)):
+            socket = _json_field(run.tags.get(".dagster/grpc_info", ""), "socket")
+            if is_ours(socket) and not _has_process(instance, run.run_id):
+                instance.report_run_failed(run, "its process is gone: it was killed, or the machine went down")
+                ended.append(run.run_id)
+    return ended
+
+
+def _has_process(instance: DagsterInstance, run_id: str) -> bool:
+    """Does the process that said it works on the run still live? After a restart of the machine another may bear its number."""
+    from dagster import DagsterEventType
+
+    for record in reversed(instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)):
+        data = record.dagster_event.engine_event_data if record.dagster_event else None
+        pid = data.metadata.get("pid") if data else None
+        if pid is not None:
+            try:
+                os.kill(int(str(pid.value)), 0)
+            except ProcessLookupError:
+                return False
+            except PermissionError:
+                return True
+            return True
+    return False
+
+
+def _json_field(text: str, name: str) -> str:
+    import json
+
+    try:
+        return str(json.loads(text)[name])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def rendered_configuration(home: Path) -> str:

@@ -108,3 +108,33 @@ def test_a_home_that_is_a_file_is_refused_in_one_line(tmp_path: Path, monkeypatc
     monkeypatch.setenv("KOBE_HOME", str(tmp_path / "home"))
     with pytest.raises(InstanceUnusable, match=r"cannot be written.*set KOBE_HOME"):
         dagster_home()
+
+
+def test_runs_that_lost_their_process_end_and_others_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+
+    from dagster import DagsterRun, DagsterRunStatus, MetadataValue
+    from dagster._core.events import EngineEventData
+
+    from kobe_resources.instance import end_lost_runs
+
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as dead:
+        pass
+    sockets = {
+        "lost": "/tmp/kobe-ui-old/code.sock",
+        "alive": "/tmp/kobe-ui-old/code.sock",
+        "mine": "/tmp/kobe-ui-new/code.sock",
+        "cli": "",
+    }
+    pids = {"lost": dead.pid, "alive": os.getpid(), "mine": dead.pid, "cli": dead.pid}
+    with open_instance() as instance:
+        for name, socket in sockets.items():
+            tags = {".dagster/grpc_info": json.dumps({"host": "localhost", "socket": socket})} if socket else {}
+            run = DagsterRun(job_name="trade_session", run_id=name, status=DagsterRunStatus.STARTED, tags=tags)
+            instance.add_run(run)
+            instance.report_engine_event("Started process", run, EngineEventData({"pid": MetadataValue.text(str(pids[name]))}))
+        assert end_lost_runs(lambda socket: "kobe-ui-" in socket and "kobe-ui-new" not in socket) == ["lost"]
+        states = {run.run_id: run.status for run in instance.get_runs()}
+    assert states.pop("lost") == DagsterRunStatus.FAILURE
+    assert set(states.values()) == {DagsterRunStatus.STARTED}

@@ -94,7 +94,8 @@ def as_of(
     count = export_as_of(Warehouse(), when, out)
     screen = Console(highlight=False, soft_wrap=True)
     screen.print(f"{count:,} bars as of {when:%Y-%m-%d %H:%M:%S %Z} in {escape(str(out))}")
-    screen.print(f'To use them: KOBE_DATA__VENDOR=files KOBE_DATA__FILES__PATH="{escape(str(out))}" kobe report', style="dim")
+    where = escape(str(out.resolve()))
+    screen.print(f'KOBE_HOME="{where}/home" KOBE_DATA__VENDOR=files KOBE_DATA__FILES__PATH="{where}" kobe report', style="dim")
 
 
 class DrawnProgress:

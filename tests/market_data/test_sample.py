@@ -10,8 +10,10 @@ import pytest
 from kobe_resources import calendar
 from kobe_resources.market_data import MarketDataError, open_vendor
 from kobe_resources.market_data.sample import SampleVendor
+from kobe_resources.market_data.store import replace_all
 from kobe_resources.settings import DataSettings, load_secrets, load_settings
 from kobe_resources.warehouse import Warehouse
+from tests.market_data.frames import NOON, bar, load
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,14 @@ def test_the_span_of_the_settings_is_what_is_stored(warehouse: Warehouse) -> Non
     narrowed = SampleVendor(DataSettings(start=dt.date(2005, 1, 3), end=dt.date(2005, 6, 30))).sync(warehouse)
     assert narrowed.removed > 0
     assert narrowed.last_session == dt.date(2005, 6, 30)
+
+
+def test_a_forgotten_setting_does_not_replace_bars_that_took_hours_to_load(warehouse: Warehouse) -> None:
+    replace_all(warehouse, load([bar("A", dt.date(2020, 1, 2))]), "polygon", "polygon", "print", NOON)
+    with pytest.raises(MarketDataError, match=r"holds 1 bars loaded from polygon.*another KOBE_HOME"):
+        SampleVendor(DataSettings()).sync(warehouse)
+    assert warehouse.rows("SELECT symbol FROM daily_bars") == [("A",)]
+    assert SampleVendor(DataSettings()).sync(warehouse, force=True).added == 12154
 
 
 def test_a_span_without_bars_is_refused(warehouse: Warehouse) -> None:

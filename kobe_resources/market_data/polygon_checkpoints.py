@@ -15,6 +15,7 @@ from kobe_resources.market_data.store import current_source
 
 if TYPE_CHECKING:
     import duckdb
+    import pandas as pd
 
     from kobe_resources.market_data.polygon_rows import Refusal
 
@@ -101,6 +102,17 @@ def save_refusals(connection: duckdb.DuckDBPyConnection, refusals: Iterable[Refu
         )
 
 
+def keep_known_optional(connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with the stored vwap and trades where it has none: a field left out is not a field restated."""
+    if not len(frame) or not frame[["vwap", "trades"]].isna().to_numpy().any():
+        return frame
+    connection.register("incoming_optional", frame)
+    try:
+        return connection.execute(_KNOWN_OPTIONAL).df()
+    finally:
+        connection.unregister("incoming_optional")
+
+
 def _save(
     connection: duckdb.DuckDBPyConnection, kind: str, spans: Mapping[str, tuple[Span, int]], done_at: dt.datetime
 ) -> None:
@@ -127,6 +139,15 @@ def _save(
         connection.unregister("incoming_checkpoints")
 
 
+_KNOWN_OPTIONAL = """
+    SELECT i.* REPLACE (coalesce(i.vwap, s.vwap) AS vwap, coalesce(i.trades, s.trades::DOUBLE) AS trades)
+    FROM incoming_optional i
+    LEFT JOIN (
+        SELECT d.symbol, d.session, any_value(d.vwap) AS vwap, any_value(d.trades) AS trades
+        FROM daily_bars d SEMI JOIN incoming_optional o ON d.symbol = o.symbol AND d.session = o.session
+        GROUP BY ALL
+    ) s ON i.symbol = s.symbol AND i.session = s.session
+"""
 _UPDATE = (
     "UPDATE bar_checkpoints SET span_from = i.span_from, span_to = i.span_to, rows = bar_checkpoints.rows + i.rows, "
     "done_at = $done_at FROM incoming_checkpoints i "

@@ -14,7 +14,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, TypeVar
 
-from kobe_resources.market_data.polygon_checkpoints import VENDOR, State, save_coverage, save_days, save_refusals
+from kobe_resources.market_data.polygon_checkpoints import (
+    VENDOR,
+    State,
+    keep_known_optional,
+    save_coverage,
+    save_days,
+    save_refusals,
+)
 from kobe_resources.market_data.polygon_errors import (
     PolygonError,
     PolygonIncomplete,
@@ -144,6 +151,7 @@ class Loader:
         rows = Counter(frame["symbol"].tolist()) if coverage else Counter()
         refused = [refusal for part in parts for refusal in part.refused]
         with self._warehouse.transaction() as connection:
+            frame = keep_known_optional(connection, frame)
             changes = upsert_bars(connection, frame, VENDOR, at) if len(frame) else Changes()
             save_coverage(connection, coverage, rows, at)
             save_days(connection, days, at)

@@ -118,6 +118,33 @@ def test_a_late_correction_is_stored_and_what_it_replaced_is_kept(
     assert_same_bars(again.stored(), served(restated, last="2026-11-23"))
 
 
+def test_a_field_that_a_later_answer_leaves_out_is_not_restated(
+    shop: Shop, market: Market, with_market: Callable[[Market], Shop]
+) -> None:
+    shop.sync()
+    again = with_market(Market(market.bars.drop(columns=["vwap", "trades"])))
+    again.now = MONDAY_NIGHT
+    report = again.sync()
+    assert (report.added, report.unchanged, report.changed, report.revisions) == (10, 30, 0, 0)
+    assert again.rows("SELECT DISTINCT session FROM daily_bars WHERE vwap IS NULL AND trades IS NULL") == [
+        (dt.date(2026, 11, 23),)
+    ]
+    assert again.rows("SELECT count(*) FROM daily_bars WHERE vwap IS NULL") == [(10,)]
+
+
+def test_the_embedded_sample_comes_through_the_vendor_unchanged(with_market: Callable[[Market], Shop]) -> None:
+    load = SampleVendor(Settings().data).read()
+    shop = with_market(Market(load.bars, load.splits))
+    shop.sync(start="2000-01-03", end="2013-12-31")
+    with_nothing = served(Market(load.bars.assign(vwap=None, trades=None)), "2000-01-03", "2013-12-31")
+    assert_same_bars(shop.stored(), with_nothing)
+    wanted = load.splits.assign(execution_date=pd.to_datetime(load.splits["execution_date"]).dt.date)
+    columns = ["symbol", "execution_date", "split_from", "split_to"]
+    assert set(shop.rows("SELECT symbol, execution_date, split_from, split_to FROM splits")) == set(
+        wanted[columns].itertuples(index=False, name=None)
+    )
+
+
 def test_a_week_away_is_caught_up_by_days(shop: Shop, market: Market) -> None:
     shop.now -= dt.timedelta(days=9)
     shop.sync()

@@ -120,7 +120,7 @@ def test_numbers_that_are_none_are_found(tmp_path: Path, change: str) -> None:
 def test_a_missed_split_is_suspect_and_a_crash_with_a_crowd_is_not(tmp_path: Path) -> None:
     rows = [
         *jumped("SPLIT", 30, 0.5),
-        *jumped("CRASH", 30, 0.5, volume=6001.0),
+        *jumped("CRASH", 30, 0.5, volume=6000.0),
         *jumped("EDGE", 30, 1.45),
         *jumped("OVER", 30, 1.4501),
     ]

@@ -209,6 +209,21 @@ def test_membership_reads_no_future(cut: int, future: str) -> None:
     assert {held for held in seen if held[1] <= before} == {held for held in whole if held[1] <= before}
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_list_of_a_month_does_not_know_its_first_day(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    symbols, sessions = np.array(list("ABCDEFGH"), dtype=object), np.array(DAYS[:60], dtype="datetime64[D]")
+    dollars = rng.lognormal(10, 1, (60, 8))
+    begin = int(np.flatnonzero(sessions.astype("M8[M]") != sessions[0].astype("M8[M]"))[0])
+    changed = dollars.copy()
+    changed[begin:] = rng.lognormal(10, 4, changed[begin:].shape)
+    asked = wanted(cap=4, membership_min_years=0.0).universe
+    known, guessed = (span_days(membership_spans(symbols, sessions, each, asked), sessions) for each in (dollars, changed))
+    day = sessions[begin].item()
+    assert {symbol for symbol, session in known if session == day} == {symbol for symbol, session in guessed if session == day}
+    assert len({symbol for symbol, session in known if session == day}) == 4
+
+
 def test_a_cheating_membership_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     from kobe_assets import membership
 

@@ -499,7 +499,7 @@ def test_without_a_key_the_store_keeps_what_it_has(shop: Shop) -> None:
 
 def test_coming_back_from_another_vendor_starts_afresh(shop: Shop, market: Market, tmp_path: Path) -> None:
     shop.sync()
-    SampleVendor(Settings().data).sync(shop.warehouse)
+    SampleVendor(Settings().data).sync(shop.warehouse, force=True)
     assert shop.rows("SELECT count(*) FROM daily_bars WHERE source = 'polygon'") == [(0,)]
     file = tmp_path / "candidates.csv"
     file.write_text("symbol\nS00001\n", encoding="utf-8")

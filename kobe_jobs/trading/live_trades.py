@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from kobe_jobs.trading.entries import SHARE
 from kobe_jobs.trading.evidence import Evidence
 from kobe_jobs.trading.parity import Fate, Trade
 from kobe_resources.order_ledger import OrderLedger, OrderState, Position
@@ -59,5 +60,5 @@ def _trade(held: Position, evidence: Evidence) -> Trade:
         symbol=held.symbol, side=held.side, signal_session=held.signal_session, entry_session=held.entry_session,
         entry_price=float(held.entry_price) * entry_factor, shares=float(held.entry_qty) / entry_factor,
         exit_session=held.exit_session if closed else None, exit_price=exit_price,
-        exit_reason=held.exit_reason if closed else None,
+        exit_reason=held.exit_reason if closed else None, share_step=float(SHARE) / entry_factor,
     )  # fmt: skip

@@ -11,14 +11,15 @@ from typing import Literal
 Kind = Literal["no_fill", "veto", "slippage", "size", "data_revision", "timing", "unexplained"]
 
 SAME = 1e-9
-SAME_SHARES = 1e-8
-"""Relative: the broker's ninth decimal of a share, where a share costs dollars."""
 OPEN_END = "window_end"
 
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """One round trip in adjusted prices and shares; exit fields None while it is open."""
+    """One round trip in adjusted prices and shares; exit fields None while it is open.
+
+    share_step: the smallest part of an adjusted share that could be ordered.
+    """
 
     symbol: str
     side: str
@@ -29,6 +30,7 @@ class Trade:
     exit_session: dt.date | None
     exit_price: float | None
     exit_reason: str | None
+    share_step: float = 0.0
 
     @property
     def key(self) -> tuple[str, dt.date]:
@@ -99,9 +101,10 @@ def _differences(ours: Trade, theirs: Trade, fate: Fate | None) -> list[Mismatch
         rows.append(_row("data_revision", ours, "side", ours.side, theirs.side))
     if ours.entry_session != theirs.entry_session:
         rows.append(_row("timing", ours, "entry_session", str(ours.entry_session), str(theirs.entry_session)))
-    if not _same(ours.entry_price, theirs.entry_price, SAME):
+    if not _same(ours.entry_price, theirs.entry_price):
         rows.append(_row("slippage", ours, "entry_price", repr(ours.entry_price), repr(theirs.entry_price)))
-    if not _same(ours.shares, theirs.shares, SAME_SHARES):
+    step = 1.01 * max(ours.share_step, theirs.share_step)
+    if not math.isclose(ours.shares, theirs.shares, rel_tol=SAME, abs_tol=step):
         rows.append(_row("size", ours, "shares", repr(ours.shares), repr(theirs.shares)))
     if theirs.exit_session is None:
         if ours.exit_reason != OPEN_END:
@@ -110,7 +113,7 @@ def _differences(ours: Trade, theirs: Trade, fate: Fate | None) -> list[Mismatch
     if (ours.exit_session, ours.exit_reason) != (theirs.exit_session, theirs.exit_reason):
         told = f"{theirs.exit_reason} {theirs.exit_session}"
         rows.append(_row(_exit_kind(ours, fate), ours, "exit", f"{ours.exit_reason} {ours.exit_session}", told))
-    elif ours.exit_price is not None and not _same(ours.exit_price, theirs.exit_price or math.nan, SAME):
+    elif ours.exit_price is not None and not _same(ours.exit_price, theirs.exit_price or math.nan):
         rows.append(_row("slippage", ours, "exit_price", repr(ours.exit_price), repr(theirs.exit_price)))
     return rows
 
@@ -119,8 +122,8 @@ def _exit_kind(ours: Trade, fate: Fate | None) -> Kind:
     return "no_fill" if fate is not None and ours.exit_session in fate.missed_exits else "timing"
 
 
-def _same(one: float, two: float, tolerance: float) -> bool:
-    return math.isclose(one, two, rel_tol=tolerance, abs_tol=0.0)
+def _same(one: float, two: float) -> bool:
+    return math.isclose(one, two, rel_tol=SAME, abs_tol=0.0)
 
 
 def _row(kind: Kind, trade: Trade, what: str, simulated: str, live: str) -> Mismatch:

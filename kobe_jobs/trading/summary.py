@@ -56,6 +56,7 @@ class RunSummary:
     def as_json(self) -> dict[str, Any]:
         """Plain values; dates as text."""
         plain = asdict(self)
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
         plain["session"], plain["signal_session"] = self.session.isoformat(), self.signal_session.isoformat()
         return {**plain, "clean": self.is_clean}
 

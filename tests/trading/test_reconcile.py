@@ -1,0 +1,174 @@
+"""Reconciliation: every kind of difference is found and listed, late orders come in, and only a person's word lets one pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from kobe_jobs.trading.accept import CannotAccept, accept_differences
+from kobe_jobs.trading.desk import Desk
+from kobe_jobs.trading.reconcile import Reconciliation, compare, reconcile
+from kobe_jobs.trading.run import Rig, open_desk, trade_session
+from kobe_resources.broker.embedded import EmbeddedBroker
+from kobe_resources.order_ledger import OrderState
+from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger.positions import open_positions, position
+from kobe_resources.order_ledger.sessions import last_reconciliation
+from tests.trading import small_market as market
+
+ACCOUNT = "simulated:PA0EMBEDDED0"
+
+
+@pytest.fixture
+def desk(rig: Rig, embedded: EmbeddedBroker) -> Desk:
+    """After the entry day's run, both sides agreeing."""
+    assert trade_session(rig).is_clean
+    return open_desk(rig, "rsi2")
+
+
+def rows_of(found: Reconciliation) -> set[tuple[str, str]]:
+    return {(row.kind, row.what) for row in found.differences if row.halts}
+
+
+def test_both_sides_agree_after_a_run_and_the_snapshot_is_kept(desk: Desk) -> None:
+    assert reconcile(desk, "by hand").agrees
+    kept = last_reconciliation(desk.ledger, ACCOUNT)
+    assert kept is not None
+    assert kept["snapshot"]["positions"] == kept["snapshot"]["ledger"] == {f"S0{n}": "3" for n in range(5)}
+    assert kept["moment"] == "by hand"
+
+
+def by_hand(symbol: str, side: str, qty: str) -> Callable[[EmbeddedBroker], object]:
+    fields = {"client_order_id": f"hand {symbol}", "symbol": symbol, "side": side, "type": "market", "time_in_force": "day"}
+    return lambda embedded: embedded.book.submit({**fields, "qty": qty})
+
+
+def taken(embedded: EmbeddedBroker) -> None:
+    embedded.book.state.run("UPDATE account SET cash = cash - 50")
+
+
+def vanished(embedded: EmbeddedBroker) -> None:
+    embedded.book.state.run("DELETE FROM positions WHERE symbol = 'S00'")
+
+
+def flipped(embedded: EmbeddedBroker) -> None:
+    embedded.book.state.run("UPDATE positions SET qty = -qty WHERE symbol = 'S00'")
+
+
+DIFFERENCES: dict[str, tuple[Callable[[EmbeddedBroker], object], tuple[str, str]]] = {
+    "a position of nobody's": (by_hand("S11", "buy", "2"), ("position", "S11")),
+    "an order of nobody's": (by_hand("S11", "buy", "2"), ("order", "hand S11")),
+    "a position that is gone": (vanished, ("position", "S00")),
+    "a position on the other side": (flipped, ("position", "S00")),
+    "cash that is gone": (taken, ("cash", "account")),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_a_difference_is_listed_and_not_adopted(desk: Desk, embedded: EmbeddedBroker, name: str) -> None:
+    change, row = DIFFERENCES[name]
+    before = open_positions(desk.ledger, ACCOUNT)
+    change(embedded)
+    found = reconcile(desk, "by hand")
+    assert row in rows_of(found)
+    assert row[1] in found.told()
+    assert open_positions(desk.ledger, ACCOUNT) == before
+    assert row in rows_of(reconcile(desk, "again")), "a second look does not make it right"
+    record = desk.ledger.rows("SELECT body FROM audit WHERE kind = 'reconciled' ORDER BY seq DESC LIMIT 1")[0]
+    assert not json.loads(record["body"])["agrees"]
+
+
+def test_an_execution_that_we_do_not_know_is_listed(desk: Desk, embedded: EmbeddedBroker) -> None:
+    by_hand("S11", "buy", "2")(embedded)
+    by_hand("S10", "buy", "1")(embedded)
+    assert sum(kind == "fill" for kind, _ in rows_of(compare(desk))) == 2
+
+
+def test_money_that_came_in_is_told_and_halts_nothing(desk: Desk, embedded: EmbeddedBroker) -> None:
+    embedded.book.state.run("UPDATE account SET cash = cash + 12")
+    found = reconcile(desk, "by hand")
+    assert found.agrees
+    assert [row.kind for row in found.differences] == ["cash"]
+    assert not reconcile(desk, "again").differences
+
+
+def test_cents_of_fees_are_no_difference(desk: Desk, embedded: EmbeddedBroker) -> None:
+    embedded.book.state.run("UPDATE account SET cash = cash - 0.35")
+    assert not reconcile(desk, "by hand").differences
+
+
+def test_an_order_that_shows_up_late_is_promoted_with_its_fill(desk: Desk, embedded: EmbeddedBroker) -> None:
+    intent = book.of_session(desk.ledger, ACCOUNT, market.ENTRY_DAY)[0]
+    with desk.ledger.write() as write:
+        write.execute("DELETE FROM positions WHERE id = ?", (intent.client_order_id,))
+        write.execute("DELETE FROM fills WHERE client_order_id = ?", (intent.client_order_id,))
+        write.execute(
+            "UPDATE intents SET state = 'NOT_PLACED', filled_qty = '0', spent = '0', reserved = '60', acknowledged = 0"
+            " WHERE client_order_id = ?", (intent.client_order_id,),
+        )  # fmt: skip
+    found = reconcile(desk, "by hand")
+    assert found.promoted == 1
+    assert found.agrees, found.told()
+    late = book.get(desk.ledger, intent.client_order_id)
+    assert (late.state, late.filled_qty) == (OrderState.FILLED, 3)
+    assert position(desk.ledger, intent.client_order_id)
+
+
+def test_looking_only_promotes_nothing(desk: Desk, embedded: EmbeddedBroker) -> None:
+    with desk.ledger.write() as write:
+        write.execute("UPDATE intents SET state = 'NOT_PLACED' WHERE leg = 'stop' AND symbol = 'S00'")
+    head = desk.ledger.audit_head()
+    compare(desk, promote=False)
+    assert desk.ledger.audit_head() == head
+
+
+def test_a_person_accepts_what_the_broker_no_longer_has(desk: Desk, embedded: EmbeddedBroker) -> None:
+    vanished(embedded)
+    rest = accept_differences(desk, reconcile(desk, "by hand"), "sold by hand at the desk")
+    assert rest == []
+    gone = next(p for p in desk.ledger.rows("SELECT * FROM positions WHERE symbol = 'S00'"))
+    assert (gone["is_open"], gone["exit_reason"]) == (0, "adjusted")
+    assert reconcile(desk, "after").agrees
+    record = desk.ledger.rows("SELECT body FROM audit WHERE kind = 'accepted_differences'")[0]
+    assert json.loads(record["body"])["reason"] == "sold by hand at the desk"
+
+
+def test_what_the_broker_holds_without_us_cannot_be_accepted(desk: Desk, embedded: EmbeddedBroker) -> None:
+    by_hand("S11", "buy", "2")(embedded)
+    rest = accept_differences(desk, reconcile(desk, "by hand"), "let it be")
+    assert ("position", "S11") in {(row.kind, row.what) for row in rest}
+    assert not reconcile(desk, "again").agrees
+
+
+def test_accepting_needs_a_reason(desk: Desk, embedded: EmbeddedBroker) -> None:
+    taken(embedded)
+    found = reconcile(desk, "by hand")
+    with pytest.raises(CannotAccept):
+        accept_differences(desk, found, "  ")
+    assert accept_differences(desk, found, "a fee of the broker's") == []
+    assert reconcile(desk, "again").agrees
+
+
+def test_a_fill_between_two_looks_is_no_difference(desk: Desk, embedded: EmbeddedBroker) -> None:
+    """A stop that triggers while we compare is found by the second look."""
+    calls: list[int] = []
+    inner: Any = desk.broker
+
+    class Racing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        def positions(self) -> Any:
+            if not calls:
+                calls.append(1)
+                embedded.advance_to(market.ENTRY_DAY, "close")
+            return inner.positions()
+
+    desk.broker = Racing()  # type: ignore[assignment]
+    assert reconcile(desk, "by hand").agrees
+    assert market.STOPPED not in {held.symbol for held in open_positions(desk.ledger, ACCOUNT)}
+    assert sum((held.qty for held in open_positions(desk.ledger, ACCOUNT)), Decimal(0)) == 12

@@ -130,6 +130,14 @@ def test_a_missed_split_is_suspect_and_a_crash_with_a_crowd_is_not(tmp_path: Pat
     assert found.offenders["in_force"].all()
 
 
+@pytest.mark.parametrize(("volume", "suspect"), [(11_999.0, True), (12_000.0, False), (14_000.0, False)])
+def test_the_crowd_is_judged_by_the_twenty_bars_before(tmp_path: Path, volume: float, suspect: bool) -> None:
+    # Ten bars of 1,000 and ten of 3,000 shares: one bar more or fewer, and the median is 3,000.
+    before = [bar("A", DAYS[n], 10.0, volume=1000.0 if n % 2 == 0 else 3000.0) for n in range(22)]
+    warehouse = store(tmp_path, load([*before, bar("A", DAYS[22], 5.0, volume)]))
+    assert check(warehouse)["suspect_jumps"].count == suspect
+
+
 def test_a_recorded_split_with_its_jump_is_neither_suspect_nor_without_jump(tmp_path: Path) -> None:
     content = load(jumped("A", 30, 0.5, volume=2000.0), splits(("A", DAYS[30], 1, 2)))
     assert failed(check(store(tmp_path, content))) == set()

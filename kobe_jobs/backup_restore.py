@@ -119,23 +119,27 @@ def _stop_trading(staging: Path, archive: Path) -> None:
 
 @contextlib.contextmanager
 def _nobody_using(home: Path) -> Iterator[None]:
-    """Refuse where the UI with its daemon, or a writer of the warehouse, is at work in the folder."""
-    from filelock import FileLock, Timeout
-
+    """Refuse where a trading run, the UI with its daemon, or a writer of the warehouse is at work in the folder."""
     from kobe_resources.warehouse import Warehouse
 
-    if not (home / "dagster").is_dir() and not (home / WAREHOUSE).exists():
-        yield
-        return
     with contextlib.ExitStack() as stack:
-        if (home / "dagster").is_dir():
-            try:
-                stack.enter_context(FileLock(home / "dagster" / "ui.lock", timeout=0))
-            except Timeout:
-                raise RestoreRefused(f"`kobe ui` serves {home}", "stop it first") from None
+        for lock, who in ((home / "trading.lock", "a trading run"), (home / "dagster" / "ui.lock", "`kobe ui`")):
+            if lock.exists():
+                stack.enter_context(_held(lock, f"{who} uses {home}"))
         if (home / WAREHOUSE).exists():
             _refuse_busy(Warehouse(home / WAREHOUSE, lock_wait_s=1.0))
         yield
+
+
+@contextlib.contextmanager
+def _held(lock: Path, what: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout:
+        raise RestoreRefused(what, "wait for it, or stop it first") from None
 
 
 def _refuse_busy(warehouse: Any) -> None:

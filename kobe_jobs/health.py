@@ -110,7 +110,9 @@ def ask_audit() -> Answer:
         return Answer(True, "no order has been decided yet", {"audit_records": 0})
     with OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger:
         found = ledger.verify_audit()
-    figures = {"audit_records": found.records, "audit_not_copied": found.not_copied}
+        orders = ledger.rows("SELECT lower(state), count(*) FROM intents GROUP BY state")
+    figures: dict[str, float] = {"audit_records": found.records, "audit_not_copied": found.not_copied}
+    figures.update((f"orders_{state}", count) for state, count in orders)
     return Answer(found.holds, found.problem or f"{found.records:,} records verify", figures)
 
 

@@ -377,14 +377,16 @@ def test_a_warehouse_of_a_newer_kobe_is_refused(home: Path, tmp_path: Path) -> N
         make_backup(home)
 
 
-def test_restore_refuses_a_folder_that_is_in_use(home: Path) -> None:
+@pytest.mark.parametrize(("lock", "who"), [("dagster/ui.lock", "kobe ui"), ("trading.lock", "a trading run")])
+def test_restore_refuses_a_folder_that_is_in_use(home: Path, lock: str, who: str) -> None:
     from filelock import FileLock
 
     fill(home)
     archive = make_backup(home).path
-    with FileLock(home / "dagster" / "ui.lock"), pytest.raises(RestoreRefused, match="kobe ui"):
+    before = listing(home)
+    with FileLock(home / lock), pytest.raises(RestoreRefused, match=who):
         restore(archive, home, force=True)
-    assert home.is_dir()
+    assert listing(home) == before
 
 
 def test_a_broken_audit_chain_is_backed_up_as_evidence_and_named(home: Path, tmp_path: Path) -> None:

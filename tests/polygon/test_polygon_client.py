@@ -135,7 +135,7 @@ def test_a_silent_server_ends_in_a_timeout_of_our_own(server: LoopbackPolygon) -
     began = time.monotonic()
     with pytest.raises(PolygonTransportError, match="fell silent"):
         impatient.range_bars("S00001", START, FRIDAY)
-    assert 0.25 < time.monotonic() - began < 3.0
+    assert 0.25 < time.monotonic() - began < 10.0
 
 
 def test_a_server_that_was_silent_once_is_asked_again(server: LoopbackPolygon) -> None:
@@ -150,7 +150,7 @@ def test_a_server_that_drips_ends_at_the_deadline(server: LoopbackPolygon) -> No
     began = time.monotonic()
     with pytest.raises(PolygonTransportError, match="drips"):
         impatient.range_bars("S00001", START, FRIDAY)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 10.0
 
 
 def test_the_vendor_s_client_itself_would_wait_for_ever_and_retry_on_its_own(server: LoopbackPolygon) -> None:

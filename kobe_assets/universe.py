@@ -1,6 +1,7 @@
 """universe: the evidence of every candidate, and which of them may trade."""
 
 import dagster as dg
+import pandas as pd
 
 from kobe_assets.columns import table_schema
 from kobe_assets.evidence import build_universe
@@ -8,6 +9,10 @@ from kobe_assets.membership import build_membership
 from kobe_assets.publishing import Store, preview, publish
 from kobe_assets.versions import DEPENDS
 from kobe_resources.settings import Settings
+
+
+NOBODY = pd.DataFrame(columns=["symbol", "from", "to"])
+"""A static list has no membership over time."""
 
 
 @dg.asset(
@@ -22,7 +27,8 @@ def universe(context: dg.AssetExecutionContext, store: Store, settings: dg.Resou
     warehouse = store.open()
     candidates = build_universe(warehouse, settings)
     selected = candidates[candidates["selected"]]
-    tables = {"universe": candidates, "universe_membership": build_membership(warehouse, settings)}
+    members = build_membership(warehouse, settings) if settings.universe.membership == "point_in_time" else NOBODY
+    tables = {"universe": candidates, "universe_membership": members}
     return publish(
         context,
         warehouse,

@@ -355,13 +355,18 @@ def _with_vendor_defaults(given: dict[str, Any], path: Path | None) -> dict[str,
 
 
 def _files_tell_options(data: Any, path: Path | None) -> bool:
-    """Own bars without a candidates.csv cannot say who has options, so the default does not ask."""
+    """Own bars without a `has_options` column in candidates.csv cannot say who has options, so the default does not ask."""
     files = data.get("files", {}) if isinstance(data, dict) else {}
     named = os.environ.get("KOBE_DATA__FILES__PATH") or (files.get("path") if isinstance(files, dict) else None)
     if not isinstance(named, str):
         return False
     place = _anchored(Path(named), None if os.environ.get("KOBE_DATA__FILES__PATH") else path)
-    return ((place if place.is_dir() else place.parent) / "candidates.csv").is_file()
+    candidates = (place if place.is_dir() else place.parent) / "candidates.csv"
+    try:
+        with candidates.open(encoding="utf-8-sig") as file:
+            return "has_options" in file.readline().lower()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _anchored(place: Path, path: Path | None) -> Path:

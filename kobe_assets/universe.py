@@ -10,7 +10,6 @@ from kobe_assets.publishing import Store, preview, publish
 from kobe_assets.versions import DEPENDS
 from kobe_resources.settings import Settings
 
-
 NOBODY = pd.DataFrame(columns=["symbol", "from", "to"])
 """A static list has no membership over time."""
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: report test ui bench lint clean
+.PHONY: report test ui bench lint audit clean
 .DELETE_ON_ERROR:
 
 $(VENV)/made:
@@ -38,6 +38,11 @@ lint: $(VENV)/installed-test  ## ruff and mypy
 bench: $(VENV)/installed-test  ## measure; prints figures, fails on nothing
 	@$(PIP) '.[bench]'
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=min,median,max,rounds -s
+
+audit: $(VENV)/made  ## ask the advisory service about every pinned package
+	@$(BIN)/python -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --constraint .ci/audit.txt pip-audit
+	@$(VENV)/audit/bin/python .ci/audit.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -27,6 +27,7 @@ from kobe_resources.order_ledger.settlement import settle
 from kobe_resources.order_ledger.states import UNSETTLED
 
 MISSES_BEFORE_NOT_PLACED = 3
+MANY_STOPS = 2
 log = get_logger("trading")
 
 
@@ -77,7 +78,10 @@ def resolve(desk: Desk, timeout_s: float | None = None) -> list[Intent]:
     times = FillTimes(desk)
     waiting: list[Intent] = []
     for _ in polls(trading.resolve_timeout_s if timeout_s is None else timeout_s, trading.poll_s):
-        waiting = [intent for intent in _to_resolve(desk) if not _is_at_rest(look_up(desk, intent, times))]
+        unsettled = _to_resolve(desk)
+        resting = _resting(desk, unsettled)
+        asked = [intent for intent in unsettled if intent.client_order_id not in resting]
+        waiting = [intent for intent in asked if not _is_at_rest(look_up(desk, intent, times))]
         if not waiting:
             return []
         _cancel_overdue(desk, waiting)
@@ -196,6 +200,22 @@ def _refused(desk: Desk, intent: Intent, error: Refused) -> Intent:
             write, current, OrderState.REJECTED, "rejected", {"code": error.code, "request": error.request_id},
             detail=error.message, reserved="0", owner=None, lease_until=None,
         )  # fmt: skip
+
+
+def _resting(desk: Desk, unsettled: list[Intent]) -> set[str]:
+    """Stops that rest at the broker unchanged: one list instead of a look-up each."""
+    stops = {intent.client_order_id: intent for intent in unsettled if _is_at_rest(intent)}
+    if len(stops) < MANY_STOPS:
+        return set()
+    try:
+        orders = desk.broker.orders("open")
+    except BrokerUnavailable:
+        return set()
+    return {
+        order.client_order_id
+        for order in orders
+        if order.client_order_id in stops and order.filled_qty == stops[order.client_order_id].filled_qty
+    }
 
 
 def _to_resolve(desk: Desk) -> list[Intent]:

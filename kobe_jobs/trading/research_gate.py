@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from kobe_jobs.trading.evidence import sql
+from kobe_assets.versions import recorded_versions
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import Settings, research_pin
-from kobe_resources.warehouse import Warehouse
+from kobe_resources.warehouse import Warehouse, content_version
 
 GATED_STAGES = ("paper", "live")
+CHECKED = ("daily_bars", "universe", "indicators", "signals", "wf_folds")
 
 
 class EvidenceMissing(KobeError):
@@ -16,21 +17,23 @@ class EvidenceMissing(KobeError):
 
 def missing_evidence(warehouse: Warehouse, settings: Settings, strategy: str) -> str:
     """Why the evidence does not carry `strategy`; empty where it does."""
-    rows = warehouse.frame(sql("research_gate"), {"strategy": strategy})
-    if rows.empty:
-        return "there are no walk-forward folds"
-    pin, passed, version = (rows.iloc[0][name] for name in ("config_pin", "checks_passed", "data_version"))
-    known = warehouse.rows("SELECT count(*) FROM wf_folds WHERE strategy = ?", [strategy])[0][0]
-    if not known or not isinstance(version, str):
+    with warehouse.connect() as connection:
+        known = recorded_versions(connection)
+        stored = content_version(connection, "daily_bars", "splits")
+        rows = connection.execute("SELECT count(*) FROM wf_folds WHERE strategy = ?", [strategy]).fetchall()
+    folds = known.get("wf_folds")
+    if folds is None or not rows[0][0]:
         return f"there are no walk-forward folds of {strategy!r}"
-    if pin != research_pin(settings):
+    if folds.config_pin != research_pin(settings):
         return "the folds were built with other settings"
-    if version != warehouse.content_version("daily_bars", "splits"):
+    if folds.inputs.get("daily_bars") != stored:
         return "the folds were built from other bars"
-    # Not yet checked is not passed; and no numpy or pandas truth of a NULL.
-    if str(passed) != "True":
-        return "the folds have not passed their checks"
-    return ""
+    signals = known.get("signals")
+    if signals is None or folds.inputs.get("signals") != signals.data_version:
+        return "the folds were built from other signals"
+    # Not yet checked is not passed.
+    unproven = [asset for asset in CHECKED if asset not in known or known[asset].checks_passed is not True]
+    return f"{unproven[0]} has not passed its checks" if unproven else ""
 
 
 def check_evidence(warehouse: Warehouse, settings: Settings, strategy: str, stage: str) -> None:

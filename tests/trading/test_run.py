@@ -376,11 +376,50 @@ def test_the_copy_of_the_chain_is_complete_when_the_run_ends(rig: Rig) -> None:
     assert found.not_copied == 0
 
 
-def test_a_quote_that_is_too_old_is_no_bar_for_the_gate(rig: Rig, embedded: EmbeddedBroker) -> None:
-    embedded.faults.add({"kind": "200_list", "match": {"path": "/v2/stocks/quotes/latest"}, "times": 1})
-    summary = trade_session(rig)
-    assert summary.is_clean
-    embedded.advance_to(market.SESSIONS[-1], "open")
+QUOTES: dict[str, dict[str, Any]] = {
+    "quote_one_sided": {"bid": Decimal(0)},
+    "quote_crossed": {"bid": Decimal(900), "ask": Decimal(899)},
+    "quote_stale": {"timestamp": dt.datetime(2024, 3, 5, 21, 0, tzinfo=dt.UTC)},
+    "quote_not_finite": {"ask": Decimal("NaN")},
+}
+
+
+@pytest.mark.parametrize("veto", QUOTES)
+def test_a_quote_that_cannot_be_leaned_on_is_no_quote_for_the_gate(rig: Rig, embedded: EmbeddedBroker, veto: str) -> None:
+    inner: Any = rig.broker
+
+    class Odd:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        def quotes(self, symbols: Any) -> Any:
+            found = inner.quotes(symbols)
+            return found | {"S01": dataclasses.replace(found["S01"], **QUOTES[veto])}
+
+    summary = trade_session(dataclasses.replace(rig, broker=Odd()))  # type: ignore[arg-type]
+    assert summary.refused == {"no_bar": 1}
+    refused = next(i for i in book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if i.symbol == "S01")
+    assert (refused.reason, refused.detail) == ("no_bar", veto)
+    assert summary.submitted == 5
+
+
+def test_a_symbol_without_a_quote_keeps_its_exit_flag_and_its_stop(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+    inner: Any = rig.broker
+
+    class Silent:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        def quotes(self, symbols: Any) -> Any:
+            return {symbol: quote for symbol, quote in inner.quotes(symbols).items() if symbol != "S01"}
+
+    summary = trade_session(dataclasses.replace(rig, broker=Silent()))  # type: ignore[arg-type]
+    assert summary.exits == {"rsi_exit": 1}
+    assert any("S01" in note and "its flag stays" in note for note in summary.notes)
+    kept = next(held for held in open_positions(rig.ledger, ACCOUNT) if held.symbol == "S01")
+    assert kept.flag == "rsi_exit"
+    assert ("S01", "sell", 3.0, "new") in orders(embedded, "stop")
 
 
 @pytest.fixture

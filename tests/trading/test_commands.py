@@ -1,0 +1,182 @@
+"""The order path from the terminal: what each command prints, its exit code, and the trace back to the bars."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.study import load_market
+from kobe_jobs.cli import app
+from kobe_jobs.trading.replay import simulate_window
+from kobe_resources.errors import KobeError
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger import OrderLedger
+from tests.trading.replay_market import random_warehouse
+
+SEED, STRATEGY, SESSIONS = 10, "ibs", 290
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, list[Any], Any]:
+    """A data folder with a random market, its settings, its sessions, and a trade that the simulation makes."""
+    folder = tmp_path_factory.mktemp("stored")
+    settings, warehouse = random_warehouse(folder, SEED, SESSIONS)
+    market = load_market(warehouse, settings)
+    trades, _ = simulate_window(market, settings, STRATEGIES[STRATEGY], 200, len(market.panel.sessions) - 1)
+    return folder, settings, market.panel.sessions.tolist(), trades[0]
+
+
+@pytest.fixture
+def simulated(stored: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """That folder's copy as KOBE_HOME, and its settings in the environment, in the stage simulated."""
+    folder, settings, sessions, trade = stored
+    home.mkdir(parents=True)
+    (home / "kobe.duckdb").write_bytes((folder / "kobe.duckdb").read_bytes())
+    monkeypatch.setenv("KOBE_BROKER__STAGE", "simulated")
+    monkeypatch.setenv("KOBE_TRADING__STRATEGY", STRATEGY)
+    for section in ("strategy", "simulation", "policy"):
+        for key, value in getattr(settings, section).model_dump().items():
+            monkeypatch.setenv(
+                f"KOBE_{section.upper()}__{key.upper()}", json.dumps(value) if isinstance(value, bool) else str(value)
+            )
+    monkeypatch.setenv("KOBE_TRADING__LIMIT_OFFSET_BPS", str(settings.trading.limit_offset_bps))
+    return sessions, trade
+
+
+def kobe(*arguments: str) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def told(*arguments: str) -> Any:
+    result = kobe(*arguments, "--json")
+    assert result.exit_code in (0, 1), result.output
+    return json.loads(result.stdout)
+
+
+def test_a_session_is_traded_traced_reconciled_and_not_traded_twice(simulated: Any, home: Path) -> None:
+    _, trade = simulated
+    summary = told("trade", "--session", str(trade.entry_session))
+    assert summary["clean"], summary
+    assert summary["filled"] >= 1
+    again = kobe("trade", "--session", str(trade.entry_session))
+    assert isinstance(again.exception, KobeError)
+    assert "already traded" in str(again.exception)
+    assert told("reconcile") == {"agrees": True, "differences": []}
+
+    with OrderLedger(home / "orders.sqlite") as ledger:
+        rows = ledger.rows("SELECT client_order_id FROM intents WHERE symbol = ? AND leg = 'stop'", (trade.symbol,))
+        order = rows[0]["client_order_id"]
+    trace = told("trace", order)
+    assert trace["order"]["leg"] == "stop"
+    assert trace["signal"][0]["symbol"] == trade.symbol
+    assert trace["signal"][0]["session"] == str(trade.signal_session)
+    assert trace["bars"][0]["session"] == str(trade.signal_session)
+    assert trace["bars"][0]["raw_close"] > 0
+    assert trace["decision"]["limits"]["order_notional"] > 0
+    assert trace["gate"]["reason"] == "accepted"
+    assert trace["config_pin"] == summary["config_pin"]
+    assert trace["settings"]["trading"]["strategy"] == STRATEGY
+    assert trace["runs"] == [summary["run_id"]]
+    assert {record["kind"] for record in trace["audit"]} >= {"planned", "submitting", "accepted", "filled", "position_entered"}
+    assert trace["versions at the decision"]["code"]
+    assert len(trace["orders of the position"]) == 2
+    assert f"stop {order}" in kobe("trace", order[:14]).stdout
+
+
+def test_a_run_is_shown_as_a_waterfall(simulated: Any) -> None:
+    _, trade = simulated
+    result = kobe("trade", "--session", str(trade.entry_session))
+    assert result.exit_code == 0
+    for word in ("signals", "submitted", "filled", "protective stops", "budget used", "audit head"):
+        assert word in result.stdout
+
+
+def test_shadow_needs_no_keys_and_sends_nothing(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, trade = simulated
+    monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
+    summary = told("trade", "--session", str(trade.entry_session))
+    assert summary["submitted"] == 0
+    assert summary["refused"]["shadow"] >= 1
+
+
+def test_a_replay_prints_its_verdict(simulated: Any) -> None:
+    sessions, _ = simulated
+    window = ("--start", str(sessions[-25]), "--end", str(sessions[-1]))
+    result = told("replay", *window)
+    assert result["agrees"]
+    assert result["sessions"] == 25
+    assert "trades as the simulation does" in kobe("replay", *window).stdout
+
+
+def test_preflight_prints_every_line(simulated: Any) -> None:
+    result = kobe("preflight")
+    assert result.exit_code == 0, result.stdout
+    for word in ("kill switch", "audit chain", "positions", "calendar", "pass"):
+        assert word in result.stdout
+    KillSwitch().turn_on("no")
+    stopped = told("preflight")
+    assert not stopped["passed"]
+    assert [line["mend"] for line in stopped["lines"] if line["name"] == "kill switch"] == [
+        "`kobe kill off` when the reason is gone"
+    ]
+
+
+def test_the_kill_switch_is_turned_by_command_and_kept_on_the_chain(home: Path) -> None:
+    assert kobe("kill", "status").stdout.strip() == "off"
+    assert kobe("kill", "on", "fat finger").exit_code == 0
+    assert told("kill", "status")["reason"] == "fat finger"
+    assert kobe("kill", "off").exit_code == 0
+    assert not KillSwitch().status().is_on
+    with OrderLedger(home / "orders.sqlite") as ledger:
+        assert [row["kind"] for row in ledger.rows("SELECT kind FROM audit ORDER BY seq")] == ["kill_on", "kill_off"]
+
+
+def test_the_audit_trail_is_verified_by_command(home: Path) -> None:
+    for _ in range(3):
+        kobe("kill", "on", "one")
+    head = kobe("audit", "head").stdout.strip()
+    assert kobe("audit", "verify", "--head", head).exit_code == 0
+    with OrderLedger(home / "orders.sqlite") as ledger:
+        ledger.connection.execute("UPDATE audit SET body = '{}' WHERE seq = 2")
+    broken = kobe("audit", "verify")
+    assert isinstance(broken.exception, KobeError)
+    assert "record 2" in str(broken.exception)
+    assert told_of(kobe("audit", "verify", "--json"))["first_bad"] == 2
+
+
+def told_of(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("wanted", ["kobe-0000000000000000", "x", "sim:ibs", "sim:ibs:canonical:KO:2020-01-01", "%%%%%%%%%"])
+def test_an_unknown_id_is_one_line(simulated: Any, wanted: str) -> None:
+    result = kobe("trace", wanted)
+    assert isinstance(result.exception, KobeError)
+    assert "\n" not in str(result.exception)
+
+
+def test_a_simulated_trade_is_traced_to_its_signal(simulated: Any, home: Path) -> None:
+    from kobe_resources.warehouse import Warehouse
+
+    _, trade = simulated
+    with Warehouse().transaction() as connection:
+        connection.execute(
+            "INSERT INTO wf_trades VALUES ('ibs', 'canonical', 1, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1, 0, 1, 0, 0)",
+            [trade.symbol, trade.side, trade.signal_session, trade.entry_session, trade.entry_price, trade.exit_session,
+             trade.exit_price, trade.exit_reason],
+        )  # fmt: skip
+    found = told("trace", f"sim:ibs:canonical:{trade.symbol}:{trade.entry_session}")
+    assert found["trade"]["exit_reason"] == trade.exit_reason
+    assert found["signal"][0]["side"] == trade.side
+
+
+def test_live_is_refused_without_keys(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_BROKER__STAGE", "live")
+    result = kobe("trade")
+    assert isinstance(result.exception, KobeError)
+    assert "ALPACA_API_KEY_ID" in str(result.exception)

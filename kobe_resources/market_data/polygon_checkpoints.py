@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobe_resources.market_data.polygon_plan import Span
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from kobe_resources.market_data.polygon_rows import Refusal
 
 VENDOR = "polygon"
+HERE = Path(__file__).parent
 
 
 class Mark(NamedTuple):
@@ -108,7 +111,7 @@ def keep_known_optional(connection: duckdb.DuckDBPyConnection, frame: pd.DataFra
         return frame
     connection.register("incoming_optional", frame)
     try:
-        return connection.execute(_KNOWN_OPTIONAL).df()
+        return connection.execute(_sql("known_optional")).df()
     finally:
         connection.unregister("incoming_optional")
 
@@ -133,27 +136,12 @@ def _save(
     )
     connection.register("incoming_checkpoints", frame)
     try:
-        connection.execute(_UPDATE, {"vendor": VENDOR, "kind": kind, "done_at": done_at})
-        connection.execute(_INSERT, {"vendor": VENDOR, "kind": kind, "done_at": done_at})
+        connection.execute(_sql("update_checkpoints"), {"vendor": VENDOR, "kind": kind, "done_at": done_at})
+        connection.execute(_sql("insert_checkpoints"), {"vendor": VENDOR, "kind": kind, "done_at": done_at})
     finally:
         connection.unregister("incoming_checkpoints")
 
 
-_KNOWN_OPTIONAL = """
-    SELECT i.* REPLACE (coalesce(i.vwap, s.vwap) AS vwap, coalesce(i.trades, s.trades::DOUBLE) AS trades)
-    FROM incoming_optional i
-    LEFT JOIN (
-        SELECT d.symbol, d.session, any_value(d.vwap) AS vwap, any_value(d.trades) AS trades
-        FROM daily_bars d SEMI JOIN incoming_optional o ON d.symbol = o.symbol AND d.session = o.session
-        GROUP BY ALL
-    ) s ON i.symbol = s.symbol AND i.session = s.session
-"""
-_UPDATE = (
-    "UPDATE bar_checkpoints SET span_from = i.span_from, span_to = i.span_to, rows = bar_checkpoints.rows + i.rows, "
-    "done_at = $done_at FROM incoming_checkpoints i "
-    "WHERE bar_checkpoints.vendor = $vendor AND bar_checkpoints.kind = $kind AND bar_checkpoints.key = i.key"
-)
-_INSERT = (
-    "INSERT INTO bar_checkpoints SELECT $vendor, $kind, key, span_from, span_to, rows, $done_at FROM incoming_checkpoints i "
-    "WHERE NOT EXISTS (SELECT 1 FROM bar_checkpoints c WHERE c.vendor = $vendor AND c.kind = $kind AND c.key = i.key)"
-)
+@cache
+def _sql(name: str) -> str:
+    return (HERE / f"polygon_{name}.sql").read_text(encoding="utf-8")

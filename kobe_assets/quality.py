@@ -51,6 +51,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "stale_last_session": (False, "The last stored session is the latest that the vendor should have."),
     "thin_sessions": (False, f"No session has under {FEW_ROWS:.0%} of the bars of the {USUAL_DAYS} before it."),
     "orphan_bars": (False, "Every symbol with bars is a candidate."),
+    "refused_bars": (False, "The vendor sent no row that had to be kept out of the store."),
 }
 """Check of daily_bars → blocking, and what it says when it passes."""
 
@@ -62,6 +63,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "contradictory_splits": {},
     "splits_without_jump": {"smallest": SMALLEST_JUMP},
     "orphan_bars": {},
+    "refused_bars": {},
 }
 """Checks that are one .sql file of this package, with its parameters."""
 

@@ -137,7 +137,7 @@ def stale_assets(
     """The assets that can be computed now because they are stale and everything above them is fresh or computed with them.
 
     Stale is what was never made, was made by other code or settings or from other inputs, or has not passed its checks;
-    and daily_bars when the stored rows are not those of its version. missing: assets whose files are gone.
+    and daily_bars when the stored rows are not those of its version. missing: assets to compute whatever their versions say.
     Empty: everything is up to date.
     """
     known = recorded_versions(connection)

@@ -29,6 +29,8 @@ for area in AREAS:
         importlib.import_module(f"kobe_jobs.commands.{area}").register(app)
 
 
+INTERRUPTED = 130
+STOPPED = "stopped; what was finished is kept, run the same command again to go on"
 CommandLineError: Any = typer.BadParameter.__mro__[2]
 """What typer raises for any misuse of the command line; it has no public name."""
 
@@ -36,15 +38,17 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Run a command; an error that Kobe knows ends in one line that names the mend, never in a traceback."""
     try:
-        app(standalone_mode=False)
+        # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
+        code = app(standalone_mode=False)
     except KobeError as error:
         _end(str(error), error.exit_code)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        _end("stopped; what was finished is kept, run the same command again to go on", 130)
+        _end(STOPPED, INTERRUPTED)
     except CommandLineError as error:
         _end(f"{error.format_message()} (see --help)", 2)
+    if code == INTERRUPTED:
+        _end(STOPPED, INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _end(line: str, code: int) -> None:

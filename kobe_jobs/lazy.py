@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobe_assets.versions import DEPENDS, code_versions, stale_assets
-from kobe_jobs.source import source_fingerprint
+from kobe_jobs.source import needs_top_up, source_fingerprint
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import Settings, kobe_home
 from kobe_resources.warehouse import Warehouse
@@ -37,10 +37,13 @@ def bring_up_to_date(
     """
     warehouse = Warehouse()
     versions = code_versions(settings, source_fingerprint(settings))
+    missing = set() if report_page().is_file() else {"kpi_report"}
+    if needs_top_up(settings, warehouse):
+        missing.add("daily_bars")
     computed: list[str] = []
     for _ in range(MOST_ROUNDS):
         with warehouse.connect() as connection:
-            todo = list(DEPENDS) if force else stale_assets(connection, versions, _missing())
+            todo = list(DEPENDS) if force else stale_assets(connection, versions, missing - set(computed))
         todo = [asset for asset in todo if asset in targets]
         if not todo:
             return computed
@@ -85,11 +88,6 @@ def check_grids(settings: Settings) -> None:
 
     for strategy in STRATEGIES.values():
         grid_of(settings, strategy)
-
-
-def _missing() -> set[str]:
-    """Assets whose result is a file that is gone."""
-    return set() if report_page().is_file() else {"kpi_report"}
 
 
 def report_page() -> Path:

@@ -6,23 +6,28 @@ import datetime as dt
 
 from kobe_resources.market_data import MarketDataError, open_vendor
 from kobe_resources.settings import Settings, load_secrets
+from kobe_resources.warehouse import Warehouse
 
 VENDOR_DELAY = dt.timedelta(minutes=30)
 """How long after a close the vendor has the session's bars."""
 
 
 def source_fingerprint(settings: Settings) -> str:
-    """The vendor's fingerprint; of a market that goes on, with the latest session that it has.
+    """The vendor's fingerprint. Raises MarketDataError where the source cannot be read."""
+    return open_vendor(settings, load_secrets()).fingerprint()
 
-    Without a key nothing can be topped up, and what is stored counts as it is. Raises MarketDataError.
+
+def needs_top_up(settings: Settings, warehouse: Warehouse) -> bool:
+    """Does a market that goes on have a session that is not stored yet.
+
+    Without a key nothing can be topped up, and what is stored counts as it is.
     """
-    secrets = load_secrets()
-    fingerprint = open_vendor(settings, secrets).fingerprint()
-    if settings.data.vendor == "polygon" and settings.data.end is None and secrets.polygon_api_key:
-        from kobe_resources.calendar import latest_complete_session
+    if settings.data.vendor != "polygon" or settings.data.end is not None or not load_secrets().polygon_api_key:
+        return False
+    from kobe_resources.calendar import latest_complete_session
 
-        return f"{fingerprint}:{latest_complete_session(dt.datetime.now(dt.UTC), VENDOR_DELAY)}"
-    return fingerprint
+    stored = warehouse.rows("SELECT max(session) FROM daily_bars")[0][0]
+    return stored is None or stored < latest_complete_session(dt.datetime.now(dt.UTC), VENDOR_DELAY)
 
 
 def lenient_fingerprint(settings: Settings) -> str:

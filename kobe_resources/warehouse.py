@@ -125,6 +125,8 @@ class Warehouse:
                 f"{self.path} cannot be opened ({error})", "restore a backup, or move the file away and run again"
             ) from error
         connection.execute("SET TimeZone = 'UTC'")
+        # Standard output belongs to the command.
+        connection.execute("SET enable_progress_bar = false")
         return connection
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -175,3 +177,19 @@ def test_a_bad_file_is_refused_before_anything_is_written(
     assert "bad.csv" in line
     assert "line 3" in line
     assert Warehouse().content_version("daily_bars") == before
+
+
+def test_an_exit_code_of_a_command_reaches_the_shell(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_UNIVERSE__MIN_SYMBOLS", "900")
+    kobe("bars", "refresh")
+    done = kobe("universe", "validate", check=False)
+    assert done.returncode == 1
+
+
+def test_an_interrupt_says_that_nothing_is_lost(home: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "kobe_jobs.cli", "report"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert "what was finished is kept" in process.stderr.read().splitlines()[-1]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 import pytest
 
 from kobe_jobs import source
 from kobe_resources.settings import load_settings
+from kobe_resources.warehouse import Warehouse
 
 
 class Clock(dt.datetime):
@@ -24,19 +26,39 @@ def polygon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source.dt, "datetime", Clock)
 
 
-def test_a_market_that_goes_on_is_out_of_date_after_each_session(polygon: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    """Bars up to Friday, 20 November 2026."""
+    found = Warehouse(tmp_path / "kobe.duckdb")
+    found.rows("INSERT INTO daily_bars VALUES ('A', '2026-11-20', 1, 1, 1, 1, 1, NULL, NULL, 'polygon', now())")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("moment", "wanted"),
+    [
+        (dt.datetime(2026, 11, 20, 22, 0, tzinfo=dt.UTC), False),
+        (dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.UTC), False),
+        (dt.datetime(2026, 11, 23, 18, 0, tzinfo=dt.UTC), False),
+        (dt.datetime(2026, 11, 23, 22, 0, tzinfo=dt.UTC), True),
+    ],
+)
+def test_a_market_that_goes_on_is_topped_up_after_each_session(
+    polygon: None, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, moment: dt.datetime, wanted: bool
+) -> None:
     monkeypatch.setenv("POLYGON_API_KEY", "key")
-    friday = source.source_fingerprint(load_settings())
-    monkeypatch.setattr(Clock, "moment", dt.datetime(2026, 11, 22, 12, 0, tzinfo=dt.UTC))
-    assert source.source_fingerprint(load_settings()) == friday
-    monkeypatch.setattr(Clock, "moment", dt.datetime(2026, 11, 23, 22, 0, tzinfo=dt.UTC))
-    assert source.source_fingerprint(load_settings()) != friday
+    monkeypatch.setattr(Clock, "moment", moment)
+    assert source.needs_top_up(load_settings(), warehouse) is wanted
 
 
-def test_without_a_key_what_is_stored_counts_as_it_is(polygon: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = source.source_fingerprint(load_settings())
+def test_without_a_key_or_with_an_end_what_is_stored_counts_as_it_is(
+    polygon: None, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Clock, "moment", dt.datetime(2026, 12, 22, 12, 0, tzinfo=dt.UTC))
-    assert source.source_fingerprint(load_settings()) == before
+    assert not source.needs_top_up(load_settings(), warehouse)
+    monkeypatch.setenv("POLYGON_API_KEY", "key")
+    monkeypatch.setenv("KOBE_DATA__END", "2026-11-20")
+    assert not source.needs_top_up(load_settings(), warehouse)
 
 
 def test_a_source_that_cannot_be_read_still_has_a_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,15 @@ def _dagster(module: str, code: Path, port: int, stop: Stop) -> Iterator[Childre
         _wait_for(lambda: "" if code.exists() else None, children, stop)
         served = ("--workspace", str(workspace))
         children.start(
-            "webserver", "dagster_webserver", "--host", LOOPBACK, "--port", str(port), "--dagster-log-level", "warning", *served
+            "webserver",
+            "kobe_jobs.guarded_webserver",
+            "--host",
+            LOOPBACK,
+            "--port",
+            str(port),
+            "--dagster-log-level",
+            "warning",
+            *served,
         )
         children.start("daemon", "dagster._daemon", "run", *quiet, *served)
         yield children

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +94,14 @@ def running(folder: Path) -> Iterator[Running]:
     ui.end()
 
 
+def status_of(url: str, path: str, headers: dict[str, str], body: bytes | None = None) -> int:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection.request("GET" if body is None else "POST", path, body, headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 def test_it_serves_the_graph_and_the_reports_on_loopback_and_ends_clean(
     folder: Path, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +112,26 @@ def test_it_serves_the_graph_and_the_reports_on_loopback_and_ends_clean(
     assert sorted(node["assetKey"]["path"][0] for node in nodes) == ["first", "second"]
     with urllib.request.urlopen(f"{running.reports}kpi_report.html", timeout=10) as response:
         assert response.read() == b"the report"
+
+    mutation = urllib.parse.quote("mutation { reloadWorkspace { __typename } }")
+    port = running.url.rpartition(":")[2]
+    own, foreign = {"Origin": running.url}, {"Origin": "http://evil.example"}
+    as_json = {"Content-Type": "application/json"}
+    assert status_of(running.url, "/graphql", as_json | own, query) == 200
+    assert status_of(running.url, "/graphql", as_json | foreign, query) == 403
+    assert status_of(running.url, "/graphql", as_json | {"Host": f"evil.example:{port}"}, query) == 403
+    assert status_of(running.url, f"/graphql?query={mutation}", {}) == 403
+    assert status_of(running.url, f"/graphql?query={mutation}", {"Content-Type": "text/plain"}, b"") == 403
+    assert status_of(running.url, "/report_asset_materialization/first", as_json | foreign, b"{}") == 403
+    assert status_of(running.url, "/assets", {"Accept": "text/html"}) == 200
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    assert status_of(running.url, "/graphql", upgrade | foreign) == 403
+    assert status_of(running.url, "/graphql", upgrade | own) == 101
 
     listening = [
         address.laddr.ip

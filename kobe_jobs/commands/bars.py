@@ -120,6 +120,7 @@ class DrawnProgress:
 def _bar() -> Bar:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    screen = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -129,7 +130,9 @@ def _bar() -> Bar:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),
-        console=Console(stderr=True),
+        console=screen,
+        # In a file or a pipe the bar would be noise around the one line that counts.
+        disable=not screen.is_terminal,
     )
 
 

@@ -145,4 +145,5 @@ def _listing(folder: Path) -> str:
     pages = sorted(folder.glob("*.html"), key=lambda page: page.stat().st_mtime, reverse=True) if folder.is_dir() else []
     items = "".join(f'<li><a href="/{quote(page.name)}">{html.escape(page.name)}</a></li>' for page in pages)
     body = f"<ul>{items}</ul>" if items else "<p>No report yet: run <code>kobe report</code>.</p>"
-    return f'<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><title>Kobe reports</title><h1>Kobe reports</h1>{body}'
+    head = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><title>Kobe reports</title>'
+    return f"{head}<h1>Kobe reports</h1>{body}"

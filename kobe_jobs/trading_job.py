@@ -21,6 +21,7 @@ TRADING_TAG = "kobe/trading"
 REFRESH_DELAY = dt.timedelta(minutes=30)
 NEW_YORK = "America/New_York"
 SENSOR_INTERVAL_S = 30
+QUIET = "no alert"
 TRADING_JOBS = ("trade_session", "reconcile")
 
 
@@ -39,7 +40,8 @@ class TradeConfig(dg.Config):
 def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.ResourceParam[Settings]) -> None:
     """One trading run; fails where it was refused or left something open."""
     from kobe_jobs.trading.rig import open_rig
-    from kobe_jobs.trading.run import trade_session
+    from kobe_jobs.trading.run import AnotherRunTrades, trade_session
+    from kobe_resources.order_ledger.sessions import SessionTaken
 
     stage = settings.broker.stage
     if config.stage and config.stage != stage:
@@ -48,6 +50,9 @@ def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.Reso
     try:
         with open_rig(settings, load_secrets(), day, context.run_id[:12]) as rig:
             summary = trade_session(rig, day, confirm=lambda _: config.confirm)
+    except (AnotherRunTrades, SessionTaken) as error:
+        # Somebody else trades, or has: worth saying, not worth waking a person for.
+        raise dg.Failure(str(error), metadata={QUIET: True}, allow_retries=False) from error
     except KobeError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     told = summary.as_json()
@@ -85,6 +90,8 @@ def compare_with_broker(context: dg.OpExecutionContext, settings: dg.ResourcePar
 def alert_on_failure(context: dg.HookContext) -> None:
     """Log and post that a trading step failed."""
     error = context.op_exception
+    if isinstance(error, dg.Failure) and QUIET in error.metadata:
+        return
     reason = getattr(error, "description", None) or str(error)
     alert(context.resources.settings, f"the job {context.job_name} failed", reason=reason, run=context.run_id)
 

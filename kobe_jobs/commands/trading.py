@@ -104,14 +104,17 @@ def replay(
 ) -> None:
     """Trade past sessions day by day through the live path, and compare with the simulation trade by trade.
 
-    A broker, a ledger and a clock of its own, thrown away afterwards. Exit code 1 where a trade differs.
+    A broker, a ledger and a clock of its own, thrown away afterwards. Bars and signals are brought up to date first.
+    Exit code 1 where a trade differs.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    from kobe_jobs.lazy import bring_up_to_date
     from kobe_jobs.trading.replay import replay as run_replay
     from kobe_resources.warehouse import Warehouse
 
     settings = load_settings()
+    bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals"))
     days = max((end - start).days * 252 // 365, 1)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kobe_assets.research.strategies import Reading, Strategy
+from kobe_assets.versions import Version, recorded_versions
 
 if TYPE_CHECKING:
     from kobe_resources.warehouse import Warehouse
@@ -100,7 +101,8 @@ class Evidence:
     """Sessions, signals, bars and splits, cut off nowhere: each question names the day it asks about.
 
     sessions: stored sessions up to the last that was asked for; computed: those of them that the indicators know;
-    last_stored: the last of all, in whose terms prices are adjusted.
+    last_stored: the last of all, in whose terms prices are adjusted. signals_fit_bars: False where the signals are on record
+    as computed from other bars than those stored.
     """
 
     sessions: Days
@@ -110,6 +112,7 @@ class Evidence:
     bars: dict[str, Bars]
     splits: dict[str, tuple[Split, ...]]
     versions: dict[str, str] = field(default_factory=dict)
+    signals_fit_bars: bool = True
 
     def latest_session(self, before: dt.date) -> dt.date | None:
         """The last stored session before `before`."""
@@ -138,12 +141,10 @@ class Evidence:
         return factor
 
 
-def load_evidence(
-    warehouse: Warehouse, strategy: str, first: dt.date, last: dt.date, also: Iterable[str] = (), versions: bool = True
-) -> Evidence:
+def load_evidence(warehouse: Warehouse, strategy: str, first: dt.date, last: dt.date, also: Iterable[str] = ()) -> Evidence:
     """Evidence for signals of `first`..`last` and positions in the symbols `also`.
 
-    last: nothing later than this is read, but for splits, which are announced ahead. versions: of the tables, for the trace.
+    last: nothing later than this is read, but for splits, which are announced ahead.
     """
     with warehouse.connect() as connection:
         sessions = connection.execute("SELECT DISTINCT session FROM daily_bars WHERE session <= ? ORDER BY session", [last])
@@ -159,7 +160,7 @@ def load_evidence(
         splits = connection.execute(
             "SELECT symbol, execution_date, split_from, split_to FROM splits ORDER BY execution_date"
         ).fetchall()
-        recorded = connection.execute("SELECT asset, data_version, code_version, run_id FROM asset_versions").fetchall()
+        recorded = recorded_versions(connection)
     by_session: dict[dt.date, list[Signal]] = {}
     for signal in signals:
         by_session.setdefault(signal.session, []).append(signal)
@@ -173,7 +174,8 @@ def load_evidence(
         signals={session: tuple(found) for session, found in by_session.items()},
         bars=_bars_by_symbol(columns) if symbols else {},
         splits={symbol: tuple(found) for symbol, found in by_symbol.items()},
-        versions={row[0]: f"{row[1]} code {row[2]} run {row[3]}" for row in recorded} if versions else {},
+        versions={name: f"{v.data_version} code {v.code_version} run {v.run_id}" for name, v in recorded.items()},
+        signals_fit_bars=_fit(recorded),
     )
 
 
@@ -195,6 +197,16 @@ def _bars_by_symbol(columns: dict[str, Any]) -> dict[str, Bars]:
         str(names[a]): Bars(days[a:b], **{name: column[a:b] for name, column in values.items()})
         for a, b in zip(starts, ends, strict=True)
     }
+
+
+def _fit(recorded: dict[str, Version]) -> bool:
+    """The signals were computed from the bars and indicators that are stored; nothing on record is no contradiction."""
+    signals = recorded.get("signals")
+    if signals is None:
+        return True
+    return all(
+        signals.inputs.get(name) == recorded[name].data_version for name in ("daily_bars", "indicators") if name in recorded
+    )
 
 
 def _floats(column: Any) -> Floats:

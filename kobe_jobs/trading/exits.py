@@ -49,7 +49,7 @@ def leave_positions(desk: Desk, leaving: Iterable[Position], leg: str, any_age: 
         free = remove_stops(desk, held)
         if free is None:
             desk.note(f"the stop of {held.symbol} could not be cancelled: it stays, and so does the position")
-        elif free.is_open:
+        elif free.is_open and not _is_over(desk, free, leg):
             sent.append(send(desk, _plan_exit(desk, free, leg, quote, clock.timestamp).client_order_id))
     waiting = resolve(desk)
     for intent in waiting:
@@ -66,7 +66,9 @@ def _is_over(desk: Desk, held: Position, leg: str) -> bool:
     known = book.find(desk.ledger, _draft(desk, held, leg).client_order_id)
     if known is None or known.state is OrderState.INTENT:
         return False
-    return not (known.state is OrderState.NOT_PLACED and known.posts < POSTS_AT_MOST)
+    # It goes out again as it was, or not at all: the first one may yet turn up.
+    may_go_again = known.state is OrderState.NOT_PLACED and known.posts < POSTS_AT_MOST and known.qty == held.qty
+    return not may_go_again
 
 
 def _plan_exit(desk: Desk, held: Position, leg: str, quote: Quote, now: dt.datetime) -> Intent:

@@ -188,7 +188,7 @@ def _data(rig: Rig, strategy: str) -> Line:
         return Line("data", False, f"no session precedes {today}", "choose a later session")
     evidence = rig.evidence or load_evidence(rig.warehouse, strategy, before[-1], before[-1])
     latest = evidence.latest_session(today)
-    fresh = latest == before[-1] and before[-1] in evidence.computed
+    fresh = latest == before[-1] and before[-1] in evidence.computed and evidence.signals_fit_bars
     seen = f"bars and signals of {latest}, {before[-1]} is needed; {len(evidence.signals_of(before[-1]))} signals"
     return Line("data", fresh, seen, "" if fresh else "stale_signal: run `kobe report`")
 

@@ -207,11 +207,13 @@ def _trade(rig: Rig, desk: Desk, confirm: Confirm | None) -> RunSummary:
 def check_fresh(desk: Desk) -> None:
     """Raise StaleSignal unless bars and indicators of exactly the session before are there; nothing is sent on older ones."""
     latest = desk.evidence.latest_session(desk.day)
-    if latest != desk.signal_session or desk.signal_session not in desk.evidence.computed:
+    is_fresh = latest == desk.signal_session and desk.signal_session in desk.evidence.computed
+    if not (is_fresh and desk.evidence.signals_fit_bars):
         with desk.ledger.write() as write:
             write.audit("stale_signal", account=desk.account, session=desk.day, expected=desk.signal_session, found=latest)
         raise StaleSignal(
-            f"stale_signal: session {desk.day} needs the signals of {desk.signal_session}, the latest stored are of {latest}",
+            f"stale_signal: session {desk.day} needs the signals of {desk.signal_session}, the latest stored are of"
+            f" {latest if desk.evidence.signals_fit_bars else 'other bars'}",
             "bring bars and signals up to date: `kobe report`",
         )
 

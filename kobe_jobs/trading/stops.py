@@ -23,7 +23,8 @@ def ensure_stops(desk: Desk) -> None:
 
     Raises what `executor.send` raises when nothing more may be sent.
     """
-    positions = open_positions(desk.ledger, desk.account)
+    _remove_orphans(desk)
+    positions = [held for held in open_positions(desk.ledger, desk.account) if not _is_leaving(desk, held)]
     resting = {order.client_order_id: order for order in desk.broker.orders("open")} if positions else {}
     for held in positions:
         living = living_stops(desk, held)
@@ -37,6 +38,22 @@ def ensure_stops(desk: Desk) -> None:
         for intent in still or [_plan_stop(desk, current)]:
             if intent.state is OrderState.INTENT:
                 send(desk, intent.client_order_id)
+
+
+def _remove_orphans(desk: Desk) -> None:
+    """Cancel stops whose position is gone: triggered, they would open one the other way."""
+    for intent in book.in_states(desk.ledger, desk.account, LIVING):
+        if intent.purpose != book.STOP or intent.position_id is None:
+            continue
+        held = position(desk.ledger, intent.position_id)
+        if held is None or not held.is_open:
+            remove_stop(desk, intent)
+
+
+def _is_leaving(desk: Desk, held: Position) -> bool:
+    """An exit may be at the broker: a stop beside it could sell the same shares twice."""
+    intents = book.of_position(desk.ledger, held.id)
+    return any(intent.purpose == book.EXIT and intent.state in LIVING for intent in intents)
 
 
 def unprotected(desk: Desk) -> list[str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.study import canonical_params
 from kobe_jobs.trading.desk import Desk
 from kobe_jobs.trading.executor import take_back
 from kobe_resources.order_ledger import OrderState, Position
@@ -39,6 +41,9 @@ def age_positions(desk: Desk, through: dt.date | None = None) -> list[Position]:
         since = held.bars_through or held.entry_session - dt.timedelta(days=1)
         if since >= last:
             continue
+        if held.symbol not in desk.evidence.bars:
+            # Found at the broker during this run: its bars are counted by the next.
+            continue
         bars, flag = _bars_and_flag(desk, held, since, last)
         with desk.ledger.write() as write:
             age(write, held, bars, last, flag)
@@ -51,7 +56,9 @@ def flag_untradable(desk: Desk) -> None:
         if held.flag == "delisted":
             continue
         asset = desk.broker.asset(held.symbol)
-        if asset is not None and asset.tradable and asset.status == "active":
+        if asset is not None and asset.status == "active":
+            if not asset.tradable:
+                desk.note(f"{held.symbol} is not tradable at the moment")
             continue
         desk.note(f"{held.symbol} can no longer be traded at the broker: its position needs a person")
         with desk.ledger.write() as write:
@@ -65,14 +72,15 @@ def let_go(desk: Desk) -> int:
 
 
 def _bars_and_flag(desk: Desk, held: Position, after: dt.date, through: dt.date) -> tuple[int, str | None]:
-    bars = desk.evidence.bars.get(held.symbol)
-    if bars is None:
-        return 0, None
+    bars = desk.evidence.bars[held.symbol]
     lag = desk.settings.strategy.indicator_lag_bars
-    wishes = bars.leave_wishes(desk.strategy, desk.params, lag, held.side == "long", after, through)
+    # A position leaves by the rules of the strategy that entered it, whichever trades now.
+    strategy = STRATEGIES.get(held.strategy, desk.strategy)
+    params = canonical_params(desk.settings, strategy)
+    wishes = bars.leave_wishes(strategy, params, lag, held.side == "long", after, through)
     for number, wants_out in enumerate(wishes, start=1):
         if wants_out:
-            return len(wishes), desk.strategy.leave_reason
-        if held.bars_held + number >= int(desk.params["time_stop"]):
+            return len(wishes), strategy.leave_reason
+        if held.bars_held + number >= int(params["time_stop"]):
             return len(wishes), "time_stop"
     return len(wishes), None

@@ -12,39 +12,47 @@ from typer.testing import CliRunner, Result
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.study import load_market
 from kobe_jobs.cli import app
+from kobe_jobs.lazy import bring_up_to_date
 from kobe_jobs.trading.replay import simulate_window
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import OrderLedger
-from tests.trading.replay_market import random_warehouse
+from kobe_resources.settings import load_settings
+from kobe_resources.warehouse import Warehouse
 
-SEED, STRATEGY, SESSIONS = 10, "ibs", 290
+STRATEGY = "ibs"
+ENVIRONMENT = {
+    "KOBE_DATA__VENDOR": "synthetic",
+    "KOBE_DATA__SYNTHETIC__SYMBOLS": "12",
+    "KOBE_DATA__SYNTHETIC__SESSIONS": "300",
+    "KOBE_UNIVERSE__MIN_YEARS": "0.5",
+    "KOBE_BROKER__STAGE": "simulated",
+    "KOBE_TRADING__STRATEGY": STRATEGY,
+}
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, list[Any], Any]:
-    """A data folder with a random market, its settings, its sessions, and a trade that the simulation makes."""
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
+    """A data folder with invented bars and their signals, its sessions, and a trade that the simulation makes."""
     folder = tmp_path_factory.mktemp("stored")
-    settings, warehouse = random_warehouse(folder, SEED, SESSIONS)
-    market = load_market(warehouse, settings)
-    trades, _ = simulate_window(market, settings, STRATEGIES[STRATEGY], 200, len(market.panel.sessions) - 1)
-    return folder, settings, market.panel.sessions.tolist(), trades[0]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**ENVIRONMENT, "KOBE_HOME": str(folder)}.items():
+            patch.setenv(name, value)
+        settings = load_settings()
+        bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals"))
+        market = load_market(Warehouse(), settings)
+    trades, _ = simulate_window(market, settings, STRATEGIES[STRATEGY], 210, len(market.panel.sessions) - 1)
+    return folder, market.panel.sessions.tolist(), trades[0]
 
 
 @pytest.fixture
 def simulated(stored: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """That folder's copy as KOBE_HOME, and its settings in the environment, in the stage simulated."""
-    folder, settings, sessions, trade = stored
+    """A copy of that warehouse in KOBE_HOME, its settings in the environment."""
+    folder, sessions, trade = stored
     home.mkdir(parents=True)
     (home / "kobe.duckdb").write_bytes((folder / "kobe.duckdb").read_bytes())
-    monkeypatch.setenv("KOBE_BROKER__STAGE", "simulated")
-    monkeypatch.setenv("KOBE_TRADING__STRATEGY", STRATEGY)
-    for section in ("strategy", "simulation", "policy"):
-        for key, value in getattr(settings, section).model_dump().items():
-            monkeypatch.setenv(
-                f"KOBE_{section.upper()}__{key.upper()}", json.dumps(value) if isinstance(value, bool) else str(value)
-            )
-    monkeypatch.setenv("KOBE_TRADING__LIMIT_OFFSET_BPS", str(settings.trading.limit_offset_bps))
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
     return sessions, trade
 
 
@@ -161,8 +169,6 @@ def test_an_unknown_id_is_one_line(simulated: Any, wanted: str) -> None:
 
 
 def test_a_simulated_trade_is_traced_to_its_signal(simulated: Any, home: Path) -> None:
-    from kobe_resources.warehouse import Warehouse
-
     _, trade = simulated
     with Warehouse().transaction() as connection:
         connection.execute(

@@ -139,6 +139,7 @@ def test_a_run_beside_another_says_so_and_sends_nothing(rig: Rig, embedded: Embe
 STALE = {
     "bars of two sessions ago": {"sessions": np.array(market.SESSIONS[:1], dtype="datetime64[D]")},
     "no indicators of the session before": {"computed": frozenset(market.SESSIONS[:1])},
+    "signals computed from other bars": {"signals_fit_bars": False},
 }
 
 
@@ -289,6 +290,47 @@ def test_an_order_in_trouble_ends_where_the_broker_has_it(rig: Rig, embedded: Em
     assert {p.symbol: float(p.qty) for p in open_positions(rig.ledger, ACCOUNT)} == held
     stops = {symbol: qty for symbol, _, qty, status in orders(embedded, "stop") if status == "new"}
     assert stops == held
+
+
+def test_a_day_order_that_rests_is_cancelled_when_its_time_is_over(rig: Rig, embedded: EmbeddedBroker) -> None:
+    settings = market.make_settings(time_in_force="day")
+    embedded.faults.add({"kind": "no_fill", "match": {"method": "POST", "path": "/v2/orders", "symbol": "S01"}})
+    summary = trade_session(dataclasses.replace(rig, settings=settings))
+    assert summary.is_clean, summary
+    assert ("S01", "buy", 3.0, "canceled") in orders(embedded)
+    assert (summary.filled, summary.unfilled) == (4, 1)
+
+
+def test_no_stop_is_placed_beside_an_exit_whose_fate_is_open(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+    quick = dataclasses.replace(rig, settings=market.make_settings(resolve_timeout_s=0.2, not_placed_after_s=60))
+    embedded.faults.add(
+        {"kind": "504", "when": "before", "match": {"method": "POST", "path": "/v2/orders", "symbol": "S01"}},
+    )
+    summary = trade_session(quick)
+    assert not summary.is_clean
+    assert summary.unprotected == ("S01",)
+    assert [status for symbol, *_, status in orders(embedded, "stop") if symbol == "S01"] == ["canceled"]
+    assert trade_session(rig).is_clean
+    assert ("S01", "sell", 3.0, "filled") in orders(embedded)
+
+
+def test_a_stop_that_turns_up_without_its_position_is_cancelled(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+    with rig.ledger.write() as write:
+        write.execute(
+            "UPDATE positions SET is_open = 0, exit_session = '2024-03-06', exit_reason = 'sold' WHERE symbol = 'S04'"
+        )
+    embedded.book.state.run("DELETE FROM positions WHERE symbol = 'S04'")
+    embedded.book.state.run("UPDATE account SET cash = cash + 72")
+    trade_session(rig)
+    assert [status for symbol, *_, status in orders(embedded, "stop") if symbol == "S04"] == ["canceled"]
+
+
+def test_a_position_leaves_by_the_rules_of_the_strategy_that_entered_it(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+    summary = trade_session(dataclasses.replace(rig, evidence=market.make_evidence(signals={})), strategy="ibs")
+    assert summary.exits == {"rsi_exit": 2}
 
 
 def test_a_crash_after_planning_decides_again_on_fresh_quotes(

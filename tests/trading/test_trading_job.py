@@ -274,6 +274,13 @@ def test_a_failed_run_alerts(simulated: Settings, instance: dg.DagsterInstance, 
     assert "no trading today" in (home / "logs" / "events.jsonl").read_text()
 
 
+def test_a_session_that_is_taken_alerts_nobody(simulated: Settings, instance: dg.DagsterInstance, webhook: Webhook) -> None:
+    settings = with_webhook(simulated, webhook.url)
+    assert run(settings, "trade_session", instance).success
+    assert not run(settings, "trade_session", instance).success
+    assert webhook.posted == []
+
+
 def test_an_alert_that_cannot_be_delivered_raises_nothing_and_is_logged(home: Path) -> None:
     settings = with_webhook(Settings(), "http://127.0.0.1:9/secret-token")
     assert alert(settings, "it failed", reason="why") is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 
 from kobe_resources.errors import KobeError
+from kobe_resources.settings import key_file_is_open
 
 AREAS = ("research", "bars", "universe", "sweep", "trading", "ops", "config")
 
@@ -41,6 +43,7 @@ def main() -> None:
         # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
         code = app(standalone_mode=False)
     except KobeError as error:
+        _log(error)
         _end(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         _end(STOPPED, INTERRUPTED)
@@ -51,8 +54,27 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _end(line: str, code: int) -> None:
+@app.callback()
+def before_every_command() -> None:
+    """Raw daily bars in, honest walk-forward evidence out, and a trading job that can prove what it did."""
+    if key_file_is_open():
+        _say(f"warning: others can read your keys: chmod 600 {os.environ.get('KOBE_ENV_FILE', '')}")
+
+
+def _log(error: KobeError) -> None:
+    """Keep the line in the event log too; a folder that cannot be written must not hide the error itself."""
+    from kobe_resources.event_log import get_logger
+
+    with contextlib.suppress(OSError):
+        get_logger("cli").error("a command ended in an error", command=" ".join(sys.argv[1:2]), reason=str(error))
+
+
+def _say(line: str) -> None:
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"kobe: {line}")
+
+
+def _end(line: str, code: int) -> None:
+    _say(line)
     sys.stderr.flush()
     sys.stdout.flush()
     # Threads of libraries must not hold back an exit that a person or a scheduler waits for.

@@ -19,6 +19,7 @@ from kobe_assets.wf_folds import wf_folds
 from kobe_jobs.research_jobs import research_jobs
 from kobe_jobs.source import lenient_fingerprint
 from kobe_jobs.trading_job import trading_definitions
+from kobe_resources.event_log import configure_logging
 from kobe_resources.settings import Settings, load_settings
 
 # Dagster's own failure sensor passes a parameter that Dagster calls beta; a person at the terminal can do nothing about it.
@@ -56,4 +57,5 @@ def versioned(settings: Settings) -> list[dg.AssetsDefinition]:
     return [asset.map_asset_specs(stamp) for asset in RESEARCH_ASSETS]
 
 
+configure_logging()
 defs = build_definitions(load_settings())

@@ -65,7 +65,7 @@ def _print_settings(settings: Settings, rows: list[Any]) -> None:
     from rich.text import Text
 
     from kobe_jobs.settings_table import secrets_present
-    from kobe_resources.settings import key_file_is_open, kobe_home
+    from kobe_resources.settings import kobe_home
 
     table = Table("setting", "value", "from", title=f"file: {_file()} · data folder: {kobe_home()}", title_justify="left")
     section = ""
@@ -79,14 +79,3 @@ def _print_settings(settings: Settings, rows: list[Any]) -> None:
     for name, is_there in secrets_present().items():
         console.print(Text(f"{name}: {'set' if is_there else 'not set'}"))
     console.print(f"config pin {config_pin(settings)}", highlight=False, soft_wrap=True)
-    if key_file_is_open():
-        warn_of_open_key_file()
-
-
-def warn_of_open_key_file() -> None:
-    """One line on stderr: others than the owner can read the file of keys."""
-    import os
-
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
-        f"kobe: warning: others can read your keys: chmod 600 {os.environ.get('KOBE_ENV_FILE', '')}", style="yellow"
-    )

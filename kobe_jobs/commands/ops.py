@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from kobe_resources.errors import KobeError
-from kobe_resources.settings import Settings, key_file_is_open, kobe_home, load_settings
+from kobe_resources.settings import Settings, kobe_home, load_settings
 
 if TYPE_CHECKING:
     from kobe_jobs.health import Check, Watch
@@ -34,12 +34,9 @@ def ui(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
 ) -> None:
     """Serve the Dagster UI with its daemon, and the reports, on this machine only; Ctrl-C stops all of it."""
-    from kobe_jobs.commands.config import warn_of_open_key_file
     from kobe_jobs.ui import run_ui
 
     load_settings()
-    if key_file_is_open():
-        warn_of_open_key_file()
     console = _plain()
     console.print("starting the Dagster UI …", style="dim")
     run_ui(port, report_port, console.print, (lambda url: None) if no_browser else _open_browser)

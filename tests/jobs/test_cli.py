@@ -193,3 +193,15 @@ def test_an_interrupt_says_that_nothing_is_lost(home: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert "what was finished is kept" in process.stderr.read().splitlines()[-1]
+
+
+def test_every_command_warns_of_a_key_file_that_others_can_read(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "keys.env"
+    keys.write_text("POLYGON_API_KEY=abcdefgh\n")
+    monkeypatch.setenv("KOBE_ENV_FILE", str(keys))
+    keys.chmod(0o644)
+    assert "chmod 600" in kobe("config", "pin").stderr
+    keys.chmod(0o600)
+    assert kobe("config", "pin").stderr == ""

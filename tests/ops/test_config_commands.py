@@ -79,16 +79,6 @@ def test_show_prints_no_secret(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     }
 
 
-def test_show_warns_of_a_key_file_that_others_can_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = home / "keys.env"
-    keys.write_text("POLYGON_API_KEY=abcdefgh\n")
-    keys.chmod(0o644)
-    monkeypatch.setenv("KOBE_ENV_FILE", str(keys))
-    assert "chmod 600" in run("show")
-    keys.chmod(0o600)
-    assert "chmod 600" not in run("show")
-
-
 def test_pin_is_the_pin(monkeypatch: pytest.MonkeyPatch) -> None:
     first = run("pin").strip()
     assert first == config_pin(load_settings())

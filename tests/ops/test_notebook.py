@@ -20,7 +20,7 @@ from kobe_resources.warehouse import Warehouse
 
 DAYS = [day.date() for day in pd.bdate_range("2024-01-02", periods=6)]
 HOSTILE = "x'; DROP TABLE daily_bars; --"
-NOTEBOOK = PROJECT_ROOT / "examples" / "walk_forward.ipynb"
+NOTEBOOK = PROJECT_ROOT / "kobe_resources" / "examples" / "walk_forward.ipynb"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from kobe_assets.versions import TABLES
 from kobe_jobs.trading.preflight import Line, preflight
 from kobe_jobs.trading.research_gate import CHECKED, EvidenceMissing, check_evidence, missing_evidence
 from kobe_jobs.trading.run import Rig, trade_session
@@ -138,7 +139,7 @@ def test_open_intents_are_a_warning(rig: Rig, embedded: EmbeddedBroker) -> None:
 def store_evidence(warehouse: Warehouse, settings: Settings, **changes: Any) -> None:
     """Folds of rsi2 built from the stored bars under `settings`, checks passed; `changes` spoil it."""
     told = {"pin": research_pin(settings), "passed": True, "bars": None, "signals": "sv", "strategy": "rsi2"} | changes
-    bars = told["bars"] or warehouse.content_version("daily_bars", "splits")
+    bars = told["bars"] or warehouse.content_version(*TABLES["daily_bars"])
     fold = {
         "strategy": told["strategy"], "mode": "canonical", "fold": 1, "params": "{}", "refused": "{}",
         **dict.fromkeys(("train_start", "train_end", "test_start", "test_end"), market.ENTRY_DAY),

@@ -371,6 +371,18 @@ def test_a_split_is_applied_before_anything_is_compared(rig: Rig, embedded: Embe
     assert (held.qty, held.split_factor) == (6, 2)
 
 
+def test_a_stop_that_the_broker_did_not_split_is_replaced(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+    embedded.book.state.run("UPDATE positions SET qty = qty * 2 WHERE symbol = 'S04'")
+    evidence = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
+    assert trade_session(dataclasses.replace(rig, evidence=evidence)).is_clean
+    rows = embedded.book.state.rows(
+        "SELECT qty, stop_price, status FROM orders WHERE symbol = 'S04' AND kind = 'stop' ORDER BY seq"
+    )
+    # 24.01 - 2.40 = 21.61 before the split, half of it on the tick below after.
+    assert [(row["qty"], row["stop_price"], row["status"]) for row in rows] == [(3.0, 21.61, "canceled"), (6.0, 10.8, "new")]
+
+
 def test_a_split_that_nobody_told_us_of_halts_entries(rig: Rig, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     embedded.book.state.split("S04", 2.0)

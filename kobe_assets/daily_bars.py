@@ -7,9 +7,9 @@ import dagster as dg
 from kobe_assets.columns import table_schema
 from kobe_assets.publishing import Store, note_version, preview
 from kobe_assets.study import sql
+from kobe_assets.versions import stored_version
 from kobe_resources.market_data import open_vendor
 from kobe_resources.settings import Settings, load_secrets
-from kobe_resources.warehouse import content_version
 
 FORCE_TAG = "kobe/force"
 """A run with this tag loads from the source even where its fingerprint has not changed."""
@@ -30,7 +30,7 @@ def daily_bars(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
     warehouse = store.open()
     report = open_vendor(settings, load_secrets()).sync(warehouse, force=FORCE_TAG in context.run_tags)
     with warehouse.transaction() as connection:
-        version = content_version(connection, "daily_bars", "splits")
+        version = stored_version(connection, "daily_bars")
         note_version(connection, context, version, settings)
     return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=_facts(warehouse.frame, report))
 

@@ -37,7 +37,6 @@ def kpi_report(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
         settings,
         {"kpis": kpis, "kpi_reasons": reasons, "evidence": evidence_frame(evidence)},
         {},
-        versioned=("kpis", "kpi_reasons"),
     )
     inputs = read_inputs(warehouse, settings, {f"data: {name}": v.data_version for name, v in _versions(warehouse).items()})
     path = write_report(build_report(inputs, dt.datetime.now(dt.UTC)), kobe_home() / "reports")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from kobe_assets.versions import record_version
+from kobe_assets.versions import record_version, stored_version
 from kobe_resources.settings import research_pin
-from kobe_resources.warehouse import Warehouse, content_version, refill
+from kobe_resources.warehouse import Warehouse, refill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,19 +37,14 @@ def publish(
     settings: Settings,
     tables: Mapping[str, pd.DataFrame],
     metadata: dict[str, Any],
-    versioned: tuple[str, ...] | None = None,
     also: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
 ) -> dg.MaterializeResult:
-    """Replace the asset's tables in one transaction and report the version of their content.
-
-    versioned: the tables whose content is the version, when they are not those that are replaced.
-    also: more writes of the same transaction.
-    """
+    """Replace `tables` in one transaction and report the version of the asset's. also: more writes of the same transaction."""
     with warehouse.transaction() as connection:
         for name, frame in tables.items():
             refill(connection, name, frame)
         also(connection)
-        version = content_version(connection, *(versioned or tuple(tables)))
+        version = stored_version(connection, context.asset_key.to_user_string())
         note_version(connection, context, version, settings)
     return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata)
 

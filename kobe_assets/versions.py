@@ -31,6 +31,16 @@ DEPENDS: dict[str, tuple[str, ...]] = {
 }
 """The research graph, sources first."""
 
+TABLES: dict[str, tuple[str, ...]] = {
+    "daily_bars": ("daily_bars", "splits", "candidates", "option_evidence"),
+    "universe": ("universe", "universe_membership"),
+    "indicators": ("indicators",),
+    "signals": ("signals",),
+    "wf_folds": ("wf_folds", "wf_trades", "wf_equity"),
+    "kpi_report": ("kpis", "kpi_reasons"),
+}
+"""The tables whose rows are an asset's data version."""
+
 ROOT = Path(__file__).resolve().parent.parent
 RESEARCH = "kobe_assets/research"
 
@@ -70,10 +80,11 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     }
     stands_on: dict[str, object] = {
         "daily_bars": source_fingerprint,
-        "universe": [universe, membership["membership"]],
+        "universe": [universe, membership],
         "indicators": "",
         "signals": [strategy, membership],
-        "wf_folds": [strategy, trading],
+        # A released symbol may change no canonical signal, and still the best in training.
+        "wf_folds": [strategy, membership, trading],
         # The page names the pin and opens on the strategy that trades.
         "kpi_report": [research_pin(settings), settings.trading.strategy],
     }
@@ -115,6 +126,11 @@ def recorded_versions(connection: duckdb.DuckDBPyConnection) -> dict[str, Versio
     }
 
 
+def stored_version(connection: duckdb.DuckDBPyConnection, asset: str) -> str:
+    """The version of the rows that the asset's tables hold now."""
+    return content_version(connection, *TABLES[asset])
+
+
 def record_version(connection: duckdb.DuckDBPyConnection, asset: str, data: str, code: str, pin: str, run_id: str) -> None:
     """Say, in the transaction that writes the asset's tables, what they hold; its checks are open until `record_checks`."""
     known = recorded_versions(connection)
@@ -136,12 +152,11 @@ def stale_assets(
 ) -> list[str]:
     """The assets that can be computed now because they are stale and everything above them is fresh or computed with them.
 
-    Stale is what was never made, was made by other code or settings or from other inputs, or has not passed its checks;
-    and daily_bars when the stored rows are not those of its version. missing: assets to compute whatever their versions say.
+    Stale is what was never made, was made by other code or settings or from other inputs, has not passed its checks, or
+    whose stored rows are no longer those of its version. missing: assets to compute whatever their versions say.
     Empty: everything is up to date.
     """
     known = recorded_versions(connection)
-    stored = content_version(connection, "daily_bars", "splits")
     chosen: list[str] = []
     clean: dict[str, bool] = {}
     for asset, above in DEPENDS.items():
@@ -152,7 +167,7 @@ def stale_assets(
             or found.code_version != versions[asset]
             or found.checks_passed is not True
             or any(found.inputs.get(name) != known[name].data_version for name in above if name in known)
-            or (asset == "daily_bars" and found.data_version != stored)
+            or found.data_version != stored_version(connection, asset)
         )
         clean[asset] = not stale and all(clean[name] for name in above)
         if stale and all(clean[name] or name in chosen for name in above):

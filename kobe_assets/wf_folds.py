@@ -12,9 +12,9 @@ from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Market, Study, walk_forward
 from kobe_assets.study import canonical_params, folds_of, grid_of, load_market
 from kobe_assets.tables import equity_frame, folds_frame, trades_frame, trials_frame
-from kobe_assets.versions import DEPENDS
+from kobe_assets.versions import DEPENDS, stored_version
 from kobe_resources.settings import Settings, research_pin
-from kobe_resources.warehouse import content_version, insert
+from kobe_resources.warehouse import insert
 
 
 @dg.asset(
@@ -33,7 +33,7 @@ def wf_folds(context: dg.AssetExecutionContext, store: Store, settings: dg.Resou
     folds = tables["wf_folds"]
 
     def keep_trials(connection: duckdb.DuckDBPyConnection) -> None:
-        version = content_version(connection, "daily_bars", "splits")
+        version = stored_version(connection, "daily_bars")
         now = dt.datetime.now(dt.UTC)
         for study in studies:
             insert(connection, "wf_trials", trials_frame(study, research_pin(settings), version, now))

@@ -18,6 +18,7 @@ from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import make_feeds
 from kobe_assets.study import canonical_params, load_market
 from kobe_assets.tables import outcome_trades
+from kobe_assets.versions import TABLES
 from kobe_resources.errors import UsageError
 from kobe_resources.settings import Settings, research_pin
 from kobe_resources.warehouse import Warehouse
@@ -54,7 +55,7 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
         **figures,
         "undefined": {key: WHY_UNDEFINED[key] for key, value in figures.items() if value is None},
         "config_pin": research_pin(settings),
-        "data_version": warehouse.content_version("daily_bars", "splits"),
+        "data_version": warehouse.content_version(*TABLES["daily_bars"]),
     }
     trades = outcome_trades(strategy, outcome, panel)
     curve = pd.DataFrame(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SCHEMA_FOLDER = PROJECT_ROOT / "warehouse" / "schema"
 LOCK_WAIT_S = 30.0
+MOMENTS = ("fetched_at", "seen_at", "recorded_at")
+"""Columns that say when a row came, not what it says."""
 
 
 class WarehouseBusy(KobeError):
@@ -99,7 +101,7 @@ class Warehouse:
     def content_version(self, *tables: str) -> str:
         """A hash of the rows of `tables`, whatever their order: the data version that staleness compares.
 
-        `fetched_at` and `recorded_at` do not count: the same bars fetched again are the same data.
+        `fetched_at`, `seen_at` and `recorded_at` do not count: the same bars fetched again are the same data.
         """
         with self.connect() as connection:
             return content_version(connection, *tables)
@@ -165,7 +167,7 @@ def content_version(connection: duckdb.DuckDBPyConnection, *tables: str) -> str:
     """`Warehouse.content_version` on an open connection, so that a version is taken in the transaction that writes."""
     digest = hashlib.sha256()
     for table in tables:
-        columns = ", ".join(quoted(n) for n in columns_of(connection, table) if n not in ("fetched_at", "recorded_at"))
+        columns = ", ".join(quoted(n) for n in columns_of(connection, table) if n not in MOMENTS)
         # Columns come from the schema and are quoted; nothing of a user reaches this text.
         sql = f"SELECT count(*), bit_xor(h), sum(h >> 24) FROM (SELECT hash({columns}) AS h FROM {quoted(table)})"  # noqa: S608
         digest.update(repr((table, connection.execute(sql).fetchone())).encode())

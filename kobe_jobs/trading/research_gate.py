@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kobe_assets.versions import recorded_versions
+from kobe_assets.versions import recorded_versions, stored_version
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import Settings, research_pin
-from kobe_resources.warehouse import Warehouse, content_version
+from kobe_resources.warehouse import Warehouse
 
 GATED_STAGES = ("paper", "live")
 CHECKED = ("daily_bars", "universe", "indicators", "signals", "wf_folds")
@@ -19,7 +19,7 @@ def missing_evidence(warehouse: Warehouse, settings: Settings, strategy: str) ->
     """Why the evidence does not carry `strategy`; empty where it does."""
     with warehouse.connect() as connection:
         known = recorded_versions(connection)
-        stored = content_version(connection, "daily_bars", "splits")
+        stored = stored_version(connection, "daily_bars")
         rows = connection.execute("SELECT count(*) FROM wf_folds WHERE strategy = ?", [strategy]).fetchall()
     folds = known.get("wf_folds")
     if folds is None or not rows[0][0]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from kobe_jobs.lazy import ComputationFailed, bring_up_to_date
-from kobe_resources.settings import load_settings
+from kobe_resources.market_data.synthetic import SyntheticVendor
+from kobe_resources.settings import DataSettings, SyntheticData, load_settings
 from kobe_resources.warehouse import Warehouse
 
 TABLES = ("daily_bars", "universe", "indicators", "signals", "wf_folds", "wf_trades", "wf_equity", "kpis")
@@ -70,6 +71,50 @@ def test_force_computes_everything(home: Path) -> None:
 def test_a_lost_page_is_written_again_without_the_rest(home: Path) -> None:
     (home / "reports" / "kpi_report.html").unlink()
     assert bring_up_to_date(load_settings()) == ["kpi_report"]
+
+
+@pytest.mark.parametrize(
+    ("table", "asset"),
+    [
+        ("universe", "universe"),
+        ("indicators", "indicators"),
+        ("signals", "signals"),
+        ("wf_trades", "wf_folds"),
+        ("wf_equity", "wf_folds"),
+        ("kpis", "kpi_report"),
+    ],
+)
+def test_rows_that_went_missing_come_back(home: Path, table: str, asset: str) -> None:
+    before = Warehouse().content_version(table)
+    Warehouse().rows(f"DELETE FROM {table} WHERE rowid % 7 = 3")
+    assert bring_up_to_date(load_settings()) == [asset]
+    assert Warehouse().content_version(table) == before
+
+
+def test_a_candidate_that_loses_its_options_leaves_the_universe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataSettings(vendor="synthetic", synthetic=SyntheticData(symbols=3, sessions=500, seed=3))
+    bars = SyntheticVendor(data).read().bars
+    columns = ["symbol", "session", "open", "high", "low", "close", "volume"]
+    bars[columns].to_csv(tmp_path / "bars.csv", index=False, date_format="%Y-%m-%d")
+    first, *others = sorted(set(bars["symbol"]))
+    candidates = tmp_path / "candidates.csv"
+    candidates.write_text("symbol,has_options\n" + "".join(f"{symbol},true\n" for symbol in (first, *others)))
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KOBE_DATA__VENDOR", "files")
+    monkeypatch.setenv("KOBE_DATA__FILES__PATH", str(tmp_path))
+    monkeypatch.setenv("KOBE_UNIVERSE__MIN_YEARS", "0")
+    targets = ("daily_bars", "universe", "indicators")
+    bring_up_to_date(load_settings(), targets=targets)
+    candidates.write_text(candidates.read_text().replace(f"{first},true", f"{first},false"))
+    assert "universe" in bring_up_to_date(load_settings(), targets=targets)
+    assert Warehouse().rows("SELECT symbol FROM universe WHERE NOT selected") == [(first,)]
+    assert bring_up_to_date(load_settings(), targets=targets) == []
+
+
+def test_a_released_symbol_makes_everything_below_the_bars_stale(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_UNIVERSE__RELEASE", '{"IBM": "looked at"}')
+    # IBM was never in quarantine, so that neither universe nor signals change; the grid's other sets might have.
+    assert bring_up_to_date(load_settings()) == ["universe", "signals", "wf_folds", "kpi_report"]
 
 
 def test_a_failed_blocking_check_stops_everything_below_and_is_not_forgotten(home: Path) -> None:

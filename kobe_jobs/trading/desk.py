@@ -41,13 +41,12 @@ class Desk:
     """One run's tools and terms.
 
     session: the exchange's hours of the day that trades. signal_session: the session before it. account: 'stage:number',
-    the key of the ledger's rows. params: the strategy's parameters. alone: this run holds the lock of trading runs.
+    the key of the ledger's rows. alone: this run holds the lock of trading runs.
     """
 
     settings: Settings
     stage: Stage
     strategy: Strategy
-    params: dict[str, float]
     limits: Limits
     broker: Broker
     ledger: OrderLedger

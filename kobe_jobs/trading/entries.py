@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections import Counter
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
@@ -202,8 +201,3 @@ def _shares(qty: float, whole: bool) -> Decimal:
     if not math.isfinite(qty):
         return Decimal(0)
     return Decimal(int(qty)) if whole else Decimal(repr(qty)).quantize(SHARE, rounding=ROUND_DOWN)
-
-
-def count_reasons(intents: list[Intent]) -> dict[str, int]:
-    """Reason → how many entries were vetoed for it."""
-    return dict(Counter(intent.reason for intent in intents if intent.state is OrderState.VETOED))

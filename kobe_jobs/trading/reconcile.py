@@ -13,7 +13,6 @@ from typing import Any
 from kobe_jobs.trading.desk import Desk, day_start
 from kobe_jobs.trading.executor import FillTimes, look_up, may_touch, take_in
 from kobe_resources.broker.protocol import BrokerFill, BrokerOrder, BrokerPosition
-from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import IllegalMove, Intent, OrderState
 from kobe_resources.order_ledger import intents as book
 from kobe_resources.order_ledger.positions import open_positions
@@ -25,10 +24,6 @@ SAME_SHARES = Decimal("1e-6")
 CASH_NOISE = Decimal("1.00")
 """Dollars by which fees and the broker's rounding may move cash between two looks."""
 LOOKS = 3
-
-
-class NotReconciled(KobeError):
-    """Ledger and broker disagree."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.study import canonical_params, limits_of
+from kobe_assets.study import limits_of
 from kobe_jobs.trading.desk import LEASE_S, Desk, MarketShut, NotThisSession, account_key, session_date
 from kobe_jobs.trading.entries import enter_signals
 from kobe_jobs.trading.evidence import Evidence, load_evidence
@@ -136,9 +136,8 @@ def open_desk(rig: Rig, strategy: str, session: dt.date | None = None, alone: bo
 def _desk(rig: Rig, strategy: str, day: TradingDay, signal_session: dt.date, account: str, alone: bool) -> Desk:
     held = {position.symbol for position in open_positions(rig.ledger, account)}
     evidence = rig.evidence or load_evidence(rig.warehouse, strategy, signal_session, signal_session, held)
-    chosen = STRATEGIES[strategy]
     return Desk(
-        settings=rig.settings, stage=rig.stage, strategy=chosen, params=canonical_params(rig.settings, chosen),
+        settings=rig.settings, stage=rig.stage, strategy=STRATEGIES[strategy],
         limits=limits_of(rig.settings), broker=rig.broker, ledger=rig.ledger, kill_switch=rig.kill_switch,
         evidence=evidence, account=account, session=day, signal_session=signal_session, alone=alone,
     )  # fmt: skip

@@ -106,11 +106,6 @@ class Intent:
         """entry, exit or stop, without the number of the try."""
         return self.leg.partition(".")[0]
 
-    @property
-    def open_qty(self) -> Decimal:
-        """Shares ordered and not filled."""
-        return max(ZERO, self.qty - self.filled_qty)
-
 
 def text_of(value: Decimal) -> str:
     """A Decimal as plain digits, as the ledger and the wire hold it."""

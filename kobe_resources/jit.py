@@ -26,6 +26,13 @@ def njit(function: F) -> F:
     return cast(F, numba.njit(cache=CACHE is not None, nogil=True, error_model="numpy")(function))
 
 
+def njit_part(function: F) -> F:
+    """Compile `function` as a part of the kernels that call it: Python cannot, which saves the compile time of a way in."""
+    # numba's type hints do not know these options of its own.
+    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(F, numba.njit(cache=CACHE is not None, nogil=True, error_model="numpy", **options)(function))
+
+
 def _cache_folder() -> Path | None:
     sources = [PROJECT / "kobe_resources" / "policy_gate.py", *sorted((PROJECT / "kobe_assets" / "research").glob("*.py"))]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]

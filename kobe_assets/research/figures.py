@@ -31,8 +31,9 @@ WHY_UNDEFINED = {
 
 
 def daily_returns(equity: Floats, initial_cash: float) -> Floats:
-    """(sessions) simple returns of an equity curve; the day before the first is `initial_cash`."""
-    before = np.concatenate([[initial_cash], equity[:-1]])
+    """(…, sessions) simple returns of equity curves; the day before the first is `initial_cash`."""
+    before = np.empty_like(equity)
+    before[..., :1], before[..., 1:] = initial_cash, equity[..., :-1]
     returns: Floats = equity / before - 1.0
     return returns
 
@@ -41,6 +42,15 @@ def sharpe(returns: Floats) -> float:
     """Annualised Sharpe ratio; NaN with fewer than two returns or where they never vary."""
     deviation = returns.std(ddof=1) if len(returns) > 1 else 0.0
     return float(returns.mean() / deviation * math.sqrt(YEAR)) if deviation > 0 else math.nan
+
+
+def sharpe_of_each(returns: Floats) -> Floats:
+    """(curves) the Sharpe ratio of every row of (curves, sessions) returns, to the bit that of `sharpe`."""
+    if returns.shape[1] < 2:
+        return np.full(len(returns), math.nan)
+    deviation = returns.std(axis=1, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(deviation > 0, returns.mean(axis=1) / deviation * math.sqrt(YEAR), math.nan)
 
 
 def curve_figures(returns: Floats) -> dict[str, float | None]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kobe_assets.research.panel import ROW_CLOSE, ROW_HIGH, ROW_LOW, Floats, Ints, Panel
+from kobe_assets.research.panel import Floats, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices
-from kobe_resources.jit import njit
+from kobe_resources.jit import njit, njit_part
 
 RSI_PERIOD = 2
 SMA_PERIOD = 200
@@ -35,7 +35,7 @@ def compute_indicators(panel: Panel) -> Indicators:
     rsi2, sma200, atr14, ibs = (np.empty(panel.bars) for _ in range(4))
 
     def part(begin: int, end: int) -> None:
-        _indicators(panel.rows, panel.start, begin, end, rsi2, sma200, atr14, ibs)
+        _indicators(panel.high, panel.low, panel.close, panel.start, begin, end, rsi2, sma200, atr14, ibs)
 
     in_slices(len(panel.symbols), CORES, part)
     return Indicators(rsi2, sma200, atr14, ibs)
@@ -43,29 +43,30 @@ def compute_indicators(panel: Panel) -> Indicators:
 
 @njit
 def _indicators(
-    rows: Floats, start: Ints, first: int, last: int, rsi2: Floats, sma200: Floats, atr14: Floats, ibs: Floats
-) -> None:
+    highs: Floats, lows: Floats, closes: Floats, start: Ints, first: int, last: int,
+    rsi2: Floats, sma200: Floats, atr14: Floats, ibs: Floats,
+) -> None:  # fmt: skip
     for symbol in range(first, last):
         begin, end = start[symbol], start[symbol + 1]
         gain = loss = atr = total = carry = 0.0
         equal = 0
         for bar in range(begin, end):
             i = bar - begin
-            high, low, close = rows[bar, ROW_HIGH], rows[bar, ROW_LOW], rows[bar, ROW_CLOSE]
+            high, low, close = highs[bar], lows[bar], closes[bar]
             ibs[bar] = (close - low) / (high - low) if high > low else np.nan
             rsi2[bar] = sma200[bar] = atr14[bar] = np.nan
 
             # Neumaier's running sum keeps the mean of 200 closes exact to rounding after any number of bars.
             total, carry = _add(total, carry, close)
             if i >= SMA_PERIOD:
-                total, carry = _add(total, carry, -rows[bar - SMA_PERIOD, ROW_CLOSE])
-            equal = equal + 1 if i > 0 and close == rows[bar - 1, ROW_CLOSE] else 1
+                total, carry = _add(total, carry, -closes[bar - SMA_PERIOD])
+            equal = equal + 1 if i > 0 and close == closes[bar - 1] else 1
             if i >= SMA_PERIOD - 1:
                 sma200[bar] = close if equal >= SMA_PERIOD else (total + carry) / SMA_PERIOD
 
             if i == 0:
                 continue
-            before = rows[bar - 1, ROW_CLOSE]
+            before = closes[bar - 1]
             change = close - before
             up, down = max(change, 0.0), max(-change, 0.0)
             if i <= RSI_PERIOD:
@@ -86,7 +87,7 @@ def _indicators(
                 atr14[bar] = atr
 
 
-@njit
+@njit_part
 def _add(total: float, carry: float, value: float) -> tuple[float, float]:
     grown = total + value
     if abs(total) >= abs(value):

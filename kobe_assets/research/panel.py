@@ -15,7 +15,7 @@ Ints = NDArray[np.int64]
 Indices = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
-ROW_OPEN, ROW_HIGH, ROW_LOW, ROW_CLOSE, ROW_FACTOR, ROW_SESSION = range(6)
+ROW_OPEN, ROW_HIGH, ROW_LOW, ROW_CLOSE, ROW_FACTOR, ROW_SESSION, ROW_FOLLOWS = range(7)
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Panel:
     """Adjusted bars, sorted by symbol, then session.
 
     symbols: sorted names. sessions: datetime64[D], the session list. start: (symbols + 1) offsets into the flat arrays.
-    symbol, session: (bars) indices. rows: (bars, 8) open, high, low, close, factor, session index and padding, so that a
-    bar is one cache line of the kernel. close, volume: (bars) adjusted. bar_at: (sessions, symbols) flat index, or -1.
+    symbol, session: (bars) indices. rows: (bars, 8) open, high, low, close, factor, session index, whether the row before
+    is the same symbol's bar of the session before (1.0 or 0.0), and padding, so that a bar is one cache line of the kernel.
+    high, low, close, volume: (bars) adjusted. raw_close: (bars) as traded. bar_at: (sessions, symbols) flat index, or -1.
     """
 
     symbols: tuple[str, ...]
@@ -33,8 +34,11 @@ class Panel:
     symbol: Indices
     session: Indices
     rows: Floats
+    high: Floats
+    low: Floats
     close: Floats
     volume: Floats
+    raw_close: Floats
     bar_at: Indices
 
     @property
@@ -71,12 +75,13 @@ def build_panel(
     counts = np.bincount(symbol, minlength=len(symbols))
     if len(counts) and counts.min() == 0:
         raise ValueError(f"{symbols[int(counts.argmin())]} has no bar")
+    sorted_symbol = symbol[order].astype(np.int32)
+    sorted_session = session[order].astype(np.int32)
     rows = _aligned_rows(len(symbol))
     for index, name in enumerate(("open", "high", "low", "close", "factor")):
         rows[:, index] = columns[name][order]
-    sorted_symbol = symbol[order].astype(np.int32)
-    sorted_session = session[order].astype(np.int32)
     rows[:, ROW_SESSION] = sorted_session
+    rows[1:, ROW_FOLLOWS] = (sorted_symbol[1:] == sorted_symbol[:-1]) & (sorted_session[1:] == sorted_session[:-1] + 1)
     bar_at = np.full((len(sessions), len(symbols)), -1, dtype=np.int32)
     bar_at[sorted_session, sorted_symbol] = np.arange(len(symbol), dtype=np.int32)
     return Panel(
@@ -86,8 +91,11 @@ def build_panel(
         symbol=sorted_symbol,
         session=sorted_session,
         rows=rows,
+        high=np.ascontiguousarray(rows[:, ROW_HIGH]),
+        low=np.ascontiguousarray(rows[:, ROW_LOW]),
         close=np.ascontiguousarray(rows[:, ROW_CLOSE]),
         volume=np.ascontiguousarray(columns["volume"][order]),
+        raw_close=rows[:, ROW_CLOSE] / rows[:, ROW_FACTOR],
         bar_at=bar_at,
     )
 

@@ -2,18 +2,63 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_thread = threading.local()
+
+
+def in_threads(work: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    """`work(item)` for every item, on all cores, the caller's thread among them; results in order.
+
+    Such work that comes here itself keeps to its thread. The first error ends the rest and is raised.
+    """
+    given = list(items)
+    if CORES == 1 or len(given) < 2 or getattr(_thread, "at_work", False):
+        return [work(item) for item in given]
+    results: list[T | None] = [None] * len(given)
+    left, failed = iter(range(len(given))), threading.Event()
+
+    def drain() -> None:
+        _thread.at_work = True
+        try:
+            for k in left:
+                if failed.is_set():
+                    return
+                results[k] = work(given[k])
+        except BaseException:
+            failed.set()
+            raise
+        finally:
+            _thread.at_work = False
+
+    helpers = [_pool(os.getpid()).submit(drain) for _ in range(min(CORES, len(given)) - 1)]
+    try:
+        drain()
+    finally:
+        errors = [helper.exception() for helper in helpers]
+    for error in errors:
+        if error is not None:
+            raise error
+    return results  # type: ignore[return-value]
 
 
 def in_slices(size: int, slices: int, work: Callable[[int, int], T]) -> list[T]:
     """`work(begin, end)` over `slices` even parts of `range(size)`, on all cores; results in order."""
-    bounds = [size * k // slices for k in range(slices + 1)]
-    with ThreadPoolExecutor(CORES) as pool:
-        return list(pool.map(work, bounds[:-1], bounds[1:]))
+    bounds = itertools.pairwise(size * k // slices for k in range(slices + 1))
+    return in_threads(lambda part: work(*part), bounds)
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    """The other threads of this process; a forked child has none of its parent's and makes its own."""
+    return ThreadPoolExecutor(CORES - 1, "kobe")

@@ -6,18 +6,17 @@ A `Plan` holds what traded each fold, so that the same decisions can be simulate
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kobe_assets.research.figures import daily_returns, sharpe
 from kobe_assets.research.panel import Floats
-from kobe_assets.research.parallel import CORES
+from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable
-from kobe_assets.research.simulation import Costs, simulate
+from kobe_assets.research.simulation import Costs, equity_curves
 from kobe_assets.research.strategies import Params, Strategy
-from kobe_assets.research.walk_forward import Fold, Market, make_feeds
+from kobe_assets.research.walk_forward import Fold, Found, Market, exits_of, find_signals, make_feeds, size_found
 
 COST_STEPS_BPS = (0.0, 5.0, 10.0, 20.0, 40.0)
 BREAK_EVEN_LIMIT_BPS = 500.0
@@ -36,14 +35,13 @@ class Plan:
 
 def out_of_sample(market: Market, plan: Plan, readable: Readable | None = None) -> tuple[Floats, float]:
     """The chained daily returns of the test windows, and the sum of their profits in dollars."""
-    windows = [(fold.test_start, fold.test_end) for fold in plan.folds]
-    return _simulate_windows(market, plan, windows, readable)
+    return _simulate_windows(market, plan, _test_windows(plan), _signals(market, plan, readable))
 
 
 def in_training(market: Market, plan: Plan, readable: Readable | None = None) -> Floats:
     """The daily returns of the train windows, one after the other, at the parameters that then traded."""
     windows = [(fold.train_start, fold.train_end) for fold in plan.folds]
-    return _simulate_windows(market, plan, windows, readable)[0]
+    return _simulate_windows(market, plan, windows, _signals(market, plan, readable))[0]
 
 
 def at_slippage(market: Market, bps: float) -> Market:
@@ -53,9 +51,9 @@ def at_slippage(market: Market, bps: float) -> Market:
 
 def cost_sensitivity(market: Market, plan: Plan, readable: Readable) -> list[dict[str, float | None]]:
     """Out-of-sample Sharpe ratio and profit at every step of cost, the same decisions throughout."""
-    rows = []
+    rows, found = [], _signals(market, plan, readable)
     for bps in COST_STEPS_BPS:
-        returns, profit = out_of_sample(at_slippage(market, bps), plan, readable)
+        returns, profit = _simulate_windows(at_slippage(market, bps), plan, _test_windows(plan), found)
         rows.append({"bps": bps, "sharpe": _known(sharpe(returns)), "net_pnl": profit})
     return rows
 
@@ -70,8 +68,10 @@ def break_even_bps(market: Market, plan: Plan, readable: Readable, steps: Sequen
     if not known:
         return None
 
+    found = _signals(market, plan, readable)
+
     def value_at(bps: float) -> float:
-        return sharpe(out_of_sample(at_slippage(market, bps), plan, readable)[0])
+        return sharpe(_simulate_windows(at_slippage(market, bps), plan, _test_windows(plan), found)[0])
 
     low = max((p for p in known if p[1] >= 0), default=None)
     high = min((p for p in known if p[1] < 0), default=None)
@@ -105,17 +105,13 @@ def _root(low: tuple[float, float], high: tuple[float, float], value_at: Callabl
 
 def whole_span(market: Market, strategy: Strategy, sets: Sequence[Params], first: int, last: int, readable: Readable) -> Floats:
     """(sessions, sets) daily returns of every parameter set over the sessions `first`..`last`, flat at the start."""
-    feeds = make_feeds(market, readable, strategy, sets).trial
-    returns = np.empty((last - first + 1, len(sets)))
+    feeds = make_feeds(market, readable, strategy, sets).trial.of(range(len(sets)))
 
-    def one(k: int) -> None:
-        params = sets[k]
-        outcome = simulate(feeds[k], first, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits)
-        returns[:, k] = daily_returns(outcome.equity, market.costs.initial_cash)
+    def one(k: int) -> Floats:
+        equity = equity_curves(feeds[k], first, last, [exits_of(sets[k])], market.costs, market.limits)
+        return daily_returns(equity[0], market.costs.initial_cash)
 
-    with ThreadPoolExecutor(CORES) as pool:
-        list(pool.map(one, range(len(sets))))
-    return returns
+    return np.column_stack(in_threads(one, range(len(sets))))
 
 
 def equal_weight_growth(market: Market, first: int, last: int, symbols: Sequence[int]) -> Floats:
@@ -136,23 +132,24 @@ def equal_weight_growth(market: Market, first: int, last: int, symbols: Sequence
     return growth
 
 
-def _simulate_windows(
-    market: Market, plan: Plan, windows: Sequence[tuple[int, int]], readable: Readable | None
-) -> tuple[Floats, float]:
-    distinct = list({tuple(sorted(params.items())): params for params in plan.params}.items())
-    feeds = make_feeds(market, readable or market.readable(), plan.strategy, [params for _, params in distinct]).trial
-    place = {key: k for k, (key, _) in enumerate(distinct)}
+def _signals(market: Market, plan: Plan, readable: Readable | None) -> Found:
+    """One set of signals a fold; they do not depend on costs."""
+    return find_signals(market, readable or market.readable(), plan.strategy, plan.params)
 
-    def one(index: int) -> tuple[Floats, float]:
-        params, (first, last) = plan.params[index], windows[index]
-        feed = feeds[place[tuple(sorted(params.items()))]]
-        outcome = simulate(feed, first, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits)
-        cash = market.costs.initial_cash
-        return daily_returns(outcome.equity, cash), float(outcome.equity[-1] - cash)
 
-    with ThreadPoolExecutor(CORES) as pool:
-        found = list(pool.map(one, range(len(windows))))
-    return np.concatenate([returns for returns, _ in found]), sum(profit for _, profit in found)
+def _test_windows(plan: Plan) -> list[tuple[int, int]]:
+    return [(fold.test_start, fold.test_end) for fold in plan.folds]
+
+
+def _simulate_windows(market: Market, plan: Plan, windows: Sequence[tuple[int, int]], found: Found) -> tuple[Floats, float]:
+    feeds, cash = size_found(market, found).trial.of(range(len(windows))), market.costs.initial_cash
+
+    def one(k: int) -> Floats:
+        return equity_curves(feeds[k], *windows[k], [exits_of(plan.params[k])], market.costs, market.limits)[0]
+
+    curves = in_threads(one, range(len(windows)))
+    returns = np.concatenate([daily_returns(equity, cash) for equity in curves])
+    return returns, sum(float(equity[-1] - cash) for equity in curves)
 
 
 def _known(value: float) -> float | None:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kobe_assets.research.indicators import ATR_PERIOD, SMA_PERIOD, Indicators
-from kobe_assets.research.panel import ROW_CLOSE, ROW_FACTOR, Bools, Floats, Indices, Ints, Panel
-from kobe_assets.research.parallel import CORES, in_slices
+from kobe_assets.research.panel import Bools, Floats, Indices, Ints, Panel
+from kobe_assets.research.parallel import CORES, in_slices, in_threads
 from kobe_assets.research.strategies import Params, Reading, Strategy
-from kobe_resources.jit import njit
+from kobe_assets.research.strategies.base import never
+from kobe_resources.jit import njit, njit_part
 
 SUSPECT_MOVE = math.log(1.45)
 SUSPECT_CROWD = 3.0
@@ -24,6 +26,8 @@ QUARANTINE_BARS = 200
 LONG, SHORT = 1, -1
 SLICE = 1 << 16
 """Bars a thread reads at a time: few enough for its cache, enough to outweigh a call."""
+RUN = 8
+"""Signals sorted by insertion before runs are merged."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,14 @@ class Candidates:
     """Signals in trading order: by session, then score, then symbol.
 
     bar: (signals) flat bar index. side: +1 or -1. score: smaller is stronger. first: (sessions + 1) offsets by session.
+    by_bar: (signals) their places in order of `bar`, for whoever reads the panel: memory likes to be read in its order.
     """
 
     bar: Ints
     side: NDArray[np.int8]
     score: Floats
     first: Ints
+    by_bar: Ints
 
 
 @dataclass(frozen=True)
@@ -89,12 +95,16 @@ def make_readable(panel: Panel, indicators: Indicators, tradable: Bools, lag: in
         atr14=indicators.atr14[:size],
         ibs=indicators.ibs[:size],
     )
-    eligible = np.zeros(panel.bars, np.bool_)
-    in_slices(
-        len(panel.symbols),
-        CORES,
-        lambda begin, end: _eligible(panel.rows, panel.start, tradable, lag, min_price, begin, end, eligible),
-    )
+    eligible = np.empty(panel.bars, np.bool_)
+
+    def part(begin: int, end: int) -> None:
+        np.greater_equal(panel.raw_close[begin:end], min_price, out=eligible[begin:end])
+        eligible[begin:end] &= tradable[begin:end]
+
+    in_slices(panel.bars, CORES, part)
+    warm = max(SMA_PERIOD - 1, ATR_PERIOD) + lag
+    for begin, end in zip(panel.start[:-1], panel.start[1:], strict=True):
+        eligible[begin : min(begin + warm, end)] = False
     return Readable(reading, eligible[lag:], lag)
 
 
@@ -108,34 +118,53 @@ def find_candidates_of_sets(
     panel: Panel, readable: Readable, strategy: Strategy, sets: list[Params]
 ) -> tuple[Candidates, list[Bools]]:
     """Signals of any of the parameter sets, and for each set which of them are its own; the order depends on no parameter."""
-    lag = readable.lag
     slices = max(len(readable.eligible) // SLICE, 1)
     parts = in_slices(len(readable.eligible), slices, lambda begin, end: _wanted(readable, strategy, sets, begin, end))
-    place = np.concatenate([part[0] for part in parts])
+    bar = np.concatenate([part[0] for part in parts])
     side = np.concatenate([part[1] for part in parts])
-    mine = [np.concatenate([part[2][k] for part in parts]) for k in range(len(sets))]
-    at = _take(readable.reading, place)
-    score = np.where(side == LONG, strategy.score_long(at), strategy.score_short(at))
-    bar = place + lag
+    score = np.concatenate([part[2] for part in parts])
     session = panel.session[bar]
     first = np.concatenate([[0], np.cumsum(np.bincount(session, minlength=len(panel.sessions)))]).astype(np.int64)
-    order = _by_session(session, first)
-    in_slices(len(panel.sessions), CORES, lambda begin, end: _by_score(order, score, first, begin, end))
-    return Candidates(bar[order], side[order], score[order], first), [kept[order] for kept in mine]
+    order, ranked = np.empty(len(bar), np.int64), np.empty(len(bar))
+    _by_session(session, score, first.copy(), order, ranked)
+    most = int(np.diff(first).max(initial=0))
+
+    def part(begin: int, end: int) -> None:
+        spare = Spare(np.empty(most, np.int64), np.empty(most), np.empty(most, np.int64), np.empty(most + 1, np.int64))
+        _by_score(order, ranked, first, begin, end, spare)
+
+    in_slices(len(panel.sessions), CORES, part)
+    mine = in_threads(lambda k: np.concatenate([part[3][k] for part in parts])[order], range(len(sets)))
+    by_bar = np.empty_like(order)
+    by_bar[order] = np.arange(len(order))
+    return Candidates(bar[order], side[order], ranked, first, by_bar), mine
 
 
 def _wanted(
     readable: Readable, strategy: Strategy, sets: list[Params], begin: int, end: int
-) -> tuple[Ints, NDArray[np.int8], list[Bools]]:
-    """Places in `begin`..`end` that some set wants, their sides, and which sets want each; one slice fits the cache."""
+) -> tuple[Ints, NDArray[np.int8], Floats, list[Bools]]:
+    """Bars that some set wants among places `begin`..`end`, their sides and scores, and which sets want each."""
     reading, eligible = _take(readable.reading, slice(begin, end)), readable.eligible[begin:end]
     longs = [strategy.long(reading, params) for params in sets]
-    shorts = [strategy.short(reading, params) for params in sets]
-    long = np.logical_or.reduce(longs) & eligible
-    place = np.flatnonzero(long | (np.logical_or.reduce(shorts) & eligible))
-    side = np.where(long[place], np.int8(LONG), np.int8(SHORT))
-    mine = [np.where(side == LONG, a[place], b[place]) for a, b in zip(longs, shorts, strict=True)]
-    return place + begin, side, mine
+    # Within a set a long comes before a short; between sets a bar may be both, and is then two signals.
+    shorts = [strategy.short(reading, params) & ~long for params, long in zip(sets, longs, strict=True)]
+    long, short = _any(longs) & eligible, _any(shorts) & eligible
+    place, twice = np.flatnonzero(long | short), np.flatnonzero(long & short)
+    is_long = long[place]
+    if len(twice):
+        behind = np.searchsorted(place, twice, side="right")
+        place, is_long = np.insert(place, behind, twice), np.insert(is_long, behind, False)
+    side = np.where(is_long, np.int8(LONG), np.int8(SHORT))
+    score = np.where(is_long, strategy.score_long(reading)[place], strategy.score_short(reading)[place])
+    mine = [np.where(is_long, a[place], b[place]) for a, b in zip(longs, shorts, strict=True)]
+    return place + (begin + readable.lag), side, score, mine
+
+
+def _any(conditions: list[Bools]) -> Bools:
+    found = conditions[0]
+    for condition in conditions[1:]:
+        found = found | condition
+    return found
 
 
 def _take(reading: Reading, where: slice | Ints) -> Reading:
@@ -144,10 +173,16 @@ def _take(reading: Reading, where: slice | Ints) -> Reading:
 
 def leave_flags(panel: Panel, readable: Readable, strategy: Strategy, params: Params) -> NDArray[np.uint8]:
     """(bars) bit 1: a long wants out after this bar; bit 2: a short does."""
-    flags = np.zeros(panel.bars, dtype=np.uint8)
-    reading, lag = readable.reading, readable.lag
-    wanted = strategy.leave_long(reading, params).view(np.uint8) | (strategy.leave_short(reading, params).view(np.uint8) << 1)
-    flags[lag:] = wanted
+    flags, lag = np.zeros(panel.bars, dtype=np.uint8), readable.lag
+    if strategy.leave_long is never and strategy.leave_short is never:
+        return flags
+
+    def part(begin: int, end: int) -> None:
+        reading = _take(readable.reading, slice(begin, end))
+        long, short = strategy.leave_long(reading, params), strategy.leave_short(reading, params)
+        flags[begin + lag : end + lag] = long.view(np.uint8) | (short.view(np.uint8) << 1)
+
+    in_slices(len(readable.eligible), max(len(readable.eligible) // SLICE, 1), part)
     # The first `lag` bars of a symbol would read the symbol before it.
     for offset in range(lag):
         early = panel.start[:-1] + offset
@@ -156,43 +191,79 @@ def leave_flags(panel: Panel, readable: Readable, strategy: Strategy, params: Pa
 
 
 @njit
-def _by_session(session: Indices, first: Ints) -> Ints:
-    """A stable counting sort: within a session the order stays by symbol."""
-    fill, order = first.copy(), np.empty(len(session), np.int64)
+def _by_session(session: Indices, score: Floats, fill: Ints, order: Ints, ranked: Floats) -> None:
+    """A stable counting sort: within a session the order stays by symbol. fill: where each session begins; used up."""
     for j in range(len(session)):
-        order[fill[session[j]]] = j
-        fill[session[j]] += 1
-    return order
+        place = fill[session[j]]
+        order[place], ranked[place] = j, score[j]
+        fill[session[j]] = place + 1
+
+
+class Spare(NamedTuple):
+    """Room for the signals of one session, for a sort that moves them."""
+
+    order: Ints
+    score: Floats
+    bucket: Ints
+    fill: Ints
 
 
 @njit
-def _by_score(order: Ints, score: Floats, first: Ints, begin: int, end: int) -> None:
-    """Sort each session's part of `order` by score, ties by symbol: a stable merge sort, runs doubling from one."""
-    spare = np.empty(first[end] - first[begin], np.int64)
+def _by_score(order: Ints, score: Floats, first: Ints, begin: int, end: int, spare: Spare) -> None:
+    """Sort each session's part of `order` and `score` by score, ties by symbol.
+
+    Signals fall into as many buckets as there are, evenly laid between the lowest and the highest score; few share one.
+    """
     for s in range(begin, end):
-        since, until = first[s], first[s + 1]
-        width = 1
-        while width < until - since:
-            for left in range(since, until, 2 * width):
-                middle, right = min(left + width, until), min(left + 2 * width, until)
-                a, b = left, middle
-                for k in range(right - left):
-                    if a < middle and (b >= right or score[order[a]] <= score[order[b]]):
-                        spare[k] = order[a]
-                        a += 1
-                    else:
-                        spare[k] = order[b]
-                        b += 1
-                for k in range(right - left):
-                    order[left + k] = spare[k]
-            width *= 2
+        since, n = first[s], first[s + 1] - first[s]
+        lowest, highest = np.inf, -np.inf
+        for k in range(n):
+            lowest, highest = min(lowest, score[since + k]), max(highest, score[since + k])
+        scale = n / (highest - lowest)
+        for k in range(n + 1):
+            spare.fill[k] = 0
+        for k in range(n):
+            spare.order[k], spare.score[k] = order[since + k], score[since + k]
+            height = (spare.score[k] - lowest) * scale
+            # The highest, and what is no number, comes last.
+            spare.bucket[k] = int(height) if 0.0 <= height < n else n - 1
+            spare.fill[spare.bucket[k] + 1] += 1
+        for k in range(n):
+            spare.fill[k + 1] += spare.fill[k]
+        for k in range(n):
+            place = since + spare.fill[spare.bucket[k]]
+            order[place], score[place] = spare.order[k], spare.score[k]
+            spare.fill[spare.bucket[k]] += 1
+        left = since
+        for k in range(n):
+            if since + spare.fill[k] > left + 1:
+                _merge_sort(order, score, left, since + spare.fill[k], spare)
+            left = since + spare.fill[k]
 
 
-@njit
-def _eligible(
-    rows: Floats, start: Ints, tradable: Bools, lag: int, min_price: float, first: int, last: int, eligible: Bools
-) -> None:
-    warm = max(SMA_PERIOD - 1, ATR_PERIOD) + lag
-    for symbol in range(first, last):
-        for bar in range(start[symbol] + warm, start[symbol + 1]):
-            eligible[bar] = tradable[bar] and rows[bar, ROW_CLOSE] / rows[bar, ROW_FACTOR] >= min_price
+@njit_part
+def _merge_sort(order: Ints, score: Floats, since: int, until: int, spare: Spare) -> None:
+    """Stable: runs of `RUN` by insertion, then merges of neighbours."""
+    for left in range(since, until, RUN):
+        for k in range(left + 1, min(left + RUN, until)):
+            item, value, hole = order[k], score[k], k
+            while hole > left and score[hole - 1] > value:
+                order[hole], score[hole] = order[hole - 1], score[hole - 1]
+                hole -= 1
+            order[hole], score[hole] = item, value
+    width = RUN
+    while width < until - since:
+        for left in range(since, until - width, 2 * width):
+            # Only the left run is moved out of the way; what is left of the right one already lies where it belongs.
+            for k in range(width):
+                spare.order[k], spare.score[k] = order[left + k], score[left + k]
+            a, b, k, right = 0, left + width, left, min(left + 2 * width, until)
+            while a < width:
+                if b < right and score[b] < spare.score[a]:
+                    order[k], score[k] = order[b], score[b]
+                    b += 1
+                else:
+                    order[k], score[k] = spare.order[a], spare.score[a]
+                    a += 1
+                k += 1
+        width *= 2

@@ -6,16 +6,18 @@ Entries are sized and judged by the policy gate, by the code that judges live or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kobe_assets.research.figures import daily_returns, sharpe
+from kobe_assets.research.figures import daily_returns, sharpe_of_each
 from kobe_assets.research.panel import (
     ROW_CLOSE,
     ROW_FACTOR,
+    ROW_FOLLOWS,
     ROW_HIGH,
     ROW_LOW,
     ROW_OPEN,
@@ -26,8 +28,9 @@ from kobe_assets.research.panel import (
     Ints,
     Panel,
 )
+from kobe_assets.research.parallel import CORES, in_slices, in_threads
 from kobe_assets.research.signals import Candidates
-from kobe_resources.jit import njit
+from kobe_resources.jit import njit, njit_part
 from kobe_resources.policy_gate import (
     ACCEPTED,
     EXCEEDS_DAILY_BUDGET,
@@ -47,9 +50,13 @@ ENTRY_PRICE, EXIT_PRICE, SHARES, QTY, PNL, MAE, MFE = range(7)
 # Columns of a trade's indices.
 T_SYMBOL, T_SIDE, T_SIGNAL, T_ENTRY, T_EXIT, T_REASON, T_HELD = range(7)
 
-
-# Columns of an open position.
-SYMBOL, SIDE, HOLDING, ORDERED, ENTRY, STOP_PRICE, LAST_CLOSE, LOWEST, HIGHEST, ENTERED, HELD, FLAG, BAR = range(13)
+# Columns of an open position; what every bar reads comes first, so that it shares a cache line. NEXT_BAR is the flat bar
+# that follows the last one seen, NEXT_SESSION its session: read a day ahead, so that by then it lies in the cache.
+NEXT_BAR, NEXT_SESSION, SIDE, HOLDING, STOP_PRICE, LAST_CLOSE, HELD, FLAG = range(8)
+SYMBOL, ORDERED, ENTRY, LOWEST, HIGHEST, ENTERED = range(8, 14)
+POSITION_COLUMNS = 16
+OPEN = 1 << 62
+"""`held_until` of a symbol with an open position: later than any session."""
 
 
 class Journal(NamedTuple):
@@ -57,6 +64,18 @@ class Journal(NamedTuple):
 
     numbers: Floats
     places: Ints
+
+
+class Books(NamedTuple):
+    """What a portfolio holds: a row a position, the rows in order of entry, and what is known of each symbol.
+
+    rows: (symbols, 16). order: the first so many are the rows of open positions, the rest are free. held_until: (symbols)
+    OPEN, or the session at whose open the symbol was last sold, or the session before it could be bought again.
+    """
+
+    rows: Floats
+    order: Ints
+    held_until: Ints
 
 
 class Costs(NamedTuple):
@@ -87,6 +106,9 @@ class Feed(NamedTuple):
     leave: NDArray[np.uint8]
 
 
+ENTRY_COLUMNS = tuple(name for name in Feed._fields if name.startswith("entry_") and name != "entry_first")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a simulation yields.
@@ -115,8 +137,21 @@ def size_signals(
 
     atr: (bars) unlagged ATR, read `lag` bars before each signal's bar. leave: (bars) flags of the exits by condition.
     """
-    symbol = panel.symbol[candidates.bar]
-    bar, code, qty, notional = _size(panel.rows, panel.start, candidates.bar, symbol, candidates.side, costs.slippage, limits)
+    n, in_order = len(candidates.bar), candidates.by_bar
+    bars, side = candidates.bar[in_order], candidates.side[in_order]
+    sized = Sized(np.empty(n, np.int64), np.empty(n), np.empty(n, np.int8), np.empty(n), np.empty(n))
+
+    def part(begin: int, end: int) -> None:
+        _size(panel.rows, bars, side, atr, lag, costs.slippage, limits, begin, end, sized)
+
+    def back_in_order(column: NDArray[Any]) -> NDArray[Any]:
+        ranked = np.empty_like(column)
+        ranked[in_order] = column
+        return ranked
+
+    in_slices(n, CORES, part)
+    columns: list[NDArray[Any]] = [panel.symbol[bars], *sized]
+    symbol, bar, atrs, code, qty, notional = in_threads(back_in_order, columns)
     placeable = notional[code == ACCEPTED]
     return Feed(
         rows=panel.rows,
@@ -125,7 +160,7 @@ def size_signals(
         entry_symbol=symbol,
         entry_side=candidates.side,
         entry_bar=bar,
-        entry_atr=atr[candidates.bar - lag],
+        entry_atr=atrs,
         entry_code=code,
         entry_qty=qty,
         entry_notional=notional,
@@ -136,114 +171,161 @@ def size_signals(
 
 def placeable_only(feed: Feed, mine: Bools, leave: NDArray[np.uint8]) -> Feed:
     """The signals of one parameter set that can become orders: all that a trial needs, since it counts no refusals."""
-    keep = mine & (feed.entry_code == ACCEPTED)
-    return select(feed, keep, leave)
+    return select(feed, mine & (feed.entry_code == ACCEPTED), leave)
 
 
 def select(feed: Feed, keep: Bools, leave: NDArray[np.uint8]) -> Feed:
     """The same feed with some of its signals and another set's exits."""
-    counts = np.concatenate([[0], np.cumsum(keep)])
-    columns = ("entry_symbol", "entry_side", "entry_bar", "entry_atr", "entry_code", "entry_qty", "entry_notional")
+    kept = np.flatnonzero(keep)
+    if len(kept) == len(keep):
+        return feed._replace(leave=leave)
     return feed._replace(
-        entry_first=counts[feed.entry_first], leave=leave, **{name: getattr(feed, name)[keep] for name in columns}
+        entry_first=np.searchsorted(kept, feed.entry_first),
+        leave=leave,
+        **{name: getattr(feed, name)[kept] for name in ENTRY_COLUMNS},
     )
+
+
+class Sized(NamedTuple):
+    """(signals) what `_size` finds out, in order of their bars."""
+
+    bar: Ints
+    atr: Floats
+    code: NDArray[np.int8]
+    qty: Floats
+    notional: Floats
 
 
 @njit
 def _size(
-    rows: Floats, start: Ints, bars: Ints, symbol: Indices, side: NDArray[np.int8], slip: float, limits: Limits
-) -> tuple[Ints, NDArray[np.int8], Floats, Floats]:
-    n = len(bars)
-    bar, code, qty, notional = np.full(n, -1, np.int64), np.zeros(n, np.int8), np.zeros(n), np.zeros(n)
-    for j in range(n):
-        after = bars[j] + 1
-        if after < start[symbol[j] + 1] and rows[after, ROW_SESSION] == rows[bars[j], ROW_SESSION] + 1.0:
-            bar[j] = after
-            raw = rows[after, ROW_OPEN] * (1.0 + side[j] * slip) / rows[after, ROW_FACTOR]
-            code[j], qty[j], _, notional[j] = size_entry(limits, side[j] > 0, raw)
-    return bar, code, qty, notional
+    rows: Floats, bars: Ints, side: NDArray[np.int8], atr: Floats, lag: int, slip: float, limits: Limits,
+    begin: int, end: int, sized: Sized,
+) -> None:  # fmt: skip
+    final = len(rows) - 1
+    # Prices first, decisions after: fetches behind a decision wait for it, fetches among themselves overlap.
+    for j in range(begin, end):
+        after = min(bars[j] + 1, final)
+        follows = after > bars[j] and rows[after, ROW_FOLLOWS] != 0.0
+        sized.bar[j], sized.atr[j] = after if follows else -1, atr[bars[j] - lag]
+        sized.notional[j] = rows[after, ROW_OPEN] * (1.0 + side[j] * slip) / rows[after, ROW_FACTOR]
+    for j in range(begin, end):
+        code, qty, notional = 0, 0.0, 0.0
+        if sized.bar[j] >= 0:
+            code, qty, _, notional = size_entry(limits, side[j] > 0, sized.notional[j])
+        sized.code[j], sized.qty[j], sized.notional[j] = code, qty, notional
 
 
 def simulate(feed: Feed, first: int, last: int, atr_stop: float, time_stop: int, costs: Costs, limits: Limits) -> Outcome:
-    """Simulate the sessions `first`..`last` (indices, both included) and keep every trade."""
-    return Outcome(*_run(feed, first, last, float(atr_stop), int(time_stop), costs, limits, True))
+    """Simulate the sessions `first`..`last` (indices, both included) and keep every trade.
+
+    Raises ValueError where they are no window of the panel.
+    """
+    _check_window(feed, first, last)
+    wanted = int(feed.entry_first[last] - feed.entry_first[max(first - 1, 0)])
+    journal = Journal(np.empty((wanted, 7)), np.empty((wanted, 7), np.int64))
+    exits = np.array([[atr_stop, time_stop]], dtype=np.float64)
+    equity, exposure, refused = np.empty((1, last - first + 1)), np.empty(last - first + 1), np.zeros(len(REASONS), np.int64)
+    trades = _run(feed, first, last, exits, costs, limits, True, _books(feed), equity, exposure, refused, journal)
+    return Outcome(equity[0], exposure, journal.numbers[:trades].copy(), journal.places[:trades].copy(), refused)
 
 
-def train_sharpe(feed: Feed, first: int, last: int, atr_stop: float, time_stop: int, costs: Costs, limits: Limits) -> float:
-    """The annualised Sharpe ratio of the window's daily returns; NaN where there is none. No trade is kept."""
-    equity = _run(feed, first, last, float(atr_stop), int(time_stop), costs, limits, False)[0]
-    return sharpe(daily_returns(equity, costs.initial_cash))
+def equity_curves(
+    feed: Feed, first: int, last: int, exits: Sequence[tuple[float, int]], costs: Costs, limits: Limits
+) -> Floats:
+    """(exits, sessions) the equity of the window at each (atr_stop, time_stop); no trade is kept, no refusal counted."""
+    _check_window(feed, first, last)
+    equity = np.empty((len(exits), last - first + 1))
+    each = np.array(exits, dtype=np.float64)
+    _run(feed, first, last, each, costs, limits, False, _books(feed), equity, NONE, NOTHING, NOWHERE)
+    return equity
+
+
+def train_sharpes(
+    feed: Feed, first: int, last: int, exits: Sequence[tuple[float, int]], costs: Costs, limits: Limits
+) -> Floats:
+    """(exits) the annualised Sharpe ratio of the window's returns at each (atr_stop, time_stop); NaN where there is none."""
+    return sharpe_of_each(daily_returns(equity_curves(feed, first, last, exits, costs, limits), costs.initial_cash))
+
+
+def _check_window(feed: Feed, first: int, last: int) -> None:
+    sessions = len(feed.entry_first) - 1
+    if not 0 <= first <= last < sessions:
+        raise ValueError(f"the sessions {first}..{last} are no window of {sessions} sessions")
+
+
+NONE, NOTHING = np.empty(0), np.empty(0, np.int64)
+NOWHERE = Journal(np.empty((0, 7)), np.empty((0, 7), np.int64))
+
+
+def _books(feed: Feed) -> Books:
+    symbols = len(feed.last_session)
+    return Books(np.empty((symbols, POSITION_COLUMNS)), np.arange(symbols), np.empty(symbols, np.int64))
 
 
 @njit
 def _run(
-    feed: Feed, first: int, last: int, atr_stop: float, time_stop: int, costs: Costs, limits: Limits, keep: bool
-) -> tuple[Floats, Floats, Floats, Ints, Ints]:
-    symbols, days = len(feed.last_session), last - first + 1
-    equity, exposure = np.empty(days), np.empty(days)
-    refused = np.zeros(len(REASONS), np.int64)
-    wanted = feed.entry_first[last] - feed.entry_first[max(first - 1, 0)] if keep else 0
-    journal = Journal(np.empty((wanted, 7)), np.empty((wanted, 7), np.int64))
-    # One row an open position, in order of entry; `out_at` is the session at whose open a symbol was last sold.
-    book, is_open, out_at = np.empty((symbols, 13)), np.zeros(symbols, np.bool_), np.full(symbols, -1, np.int64)
-    positions, trades, cash = 0, 0, costs.initial_cash
-    for d in range(first, last + 1):
-        positions, trades, cash = _exits_at_open(
-            feed, book, positions, is_open, out_at, d, cash, costs.slippage, keep, journal, trades
-        )
-        positions, cash = _entries_at_open(
-            feed, book, positions, is_open, out_at, d, cash, costs.slippage, atr_stop, limits, refused, keep
-        )
-        positions, trades, cash = _through_the_bar(
-            feed, book, positions, is_open, d, d == last, cash, costs.slippage, time_stop, keep, journal, trades
-        )
-        worth, gross = cash, 0.0
-        for p in range(positions):
-            value = book[p, HOLDING] * book[p, LAST_CLOSE]
-            worth += book[p, SIDE] * value
-            gross += value
-        equity[d - first] = worth
-        exposure[d - first] = gross / worth
-    return equity, exposure, journal.numbers[:trades], journal.places[:trades], refused
+    feed: Feed, first: int, last: int, exits: Floats, costs: Costs, limits: Limits, keep: bool, books: Books,
+    equity: Floats, exposure: Floats, refused: Ints, journal: Journal,
+) -> int:  # fmt: skip
+    """One simulation a row of `exits` (atr_stop, time_stop), each into its row of `equity`; trades written.
+
+    keep: fill `exposure`, `refused` and `journal` too; then there is one row of `exits`.
+    """
+    # To the compiler a plain 0 is a type of its own, for which it would compile every part again.
+    zero = int(np.int64(0))
+    trades = zero
+    for k in range(len(exits)):
+        for symbol in range(len(books.held_until)):
+            books.held_until[symbol] = -1
+        positions, cash = zero, costs.initial_cash
+        for d in range(first, last + 1):
+            positions, trades, cash = _exits_at_open(feed, books, positions, d, cash, costs.slippage, keep, journal, trades)
+            positions, cash = _entries_at_open(
+                feed, books, positions, d, cash, costs.slippage, exits[k, 0], limits, refused, keep
+            )
+            positions, trades, cash = _through_the_bar(
+                feed, books, positions, d, d == last, cash, costs.slippage, exits[k, 1], keep, journal, trades
+            )
+            worth, gross = cash, 0.0
+            for p in range(positions):
+                row = books.order[p]
+                value = books.rows[row, HOLDING] * books.rows[row, LAST_CLOSE]
+                worth += books.rows[row, SIDE] * value
+                gross += value
+            equity[k, d - first] = worth
+            if keep:
+                exposure[d - first] = gross / worth
+    return trades
 
 
-@njit
-def _bar_of(rows: Floats, book: Floats, p: int, d: int) -> int:
-    """The flat bar of position `p` at session `d`, or -1; a position never outlives its symbol's last bar."""
-    after = int(book[p, BAR]) + 1
-    return after if after < len(rows) and rows[after, ROW_SESSION] == d else -1
-
-
-@njit
+@njit_part
 def _exits_at_open(
-    feed: Feed, book: Floats, positions: int, is_open: Bools, out_at: Ints, d: int, cash: float, slip: float,
-    keep: bool, journal: Journal, trades: int,
-) -> tuple[int, int, float]:  # fmt: skip
+    feed: Feed, books: Books, positions: int, d: int, cash: float, slip: float, keep: bool, journal: Journal, trades: int
+) -> tuple[int, int, float]:
     """Step 1: flagged positions leave at the open; without a bar the flag stays."""
+    book, order = books.rows, books.order
     kept = 0
     for p in range(positions):
-        bar = _bar_of(feed.rows, book, p, d) if book[p, FLAG] != 0.0 else -1
-        if bar >= 0:
-            symbol, side = int(book[p, SYMBOL]), book[p, SIDE]
-            quote = feed.rows[bar, ROW_OPEN]
+        row = order[p]
+        if book[row, FLAG] != 0.0 and book[row, NEXT_SESSION] == d:
+            side, quote = book[row, SIDE], feed.rows[int(book[row, NEXT_BAR]), ROW_OPEN]
             price = quote * (1.0 - side * slip)
-            cash += side * book[p, HOLDING] * price
-            is_open[symbol] = False
-            out_at[symbol] = d
+            cash += side * book[row, HOLDING] * price
+            books.held_until[int(book[row, SYMBOL])] = d
             if keep:
-                _see(book, p, quote, quote)
-                _record(journal, trades, book, p, d, price, int(book[p, FLAG]))
+                _see(book, row, quote, quote)
+                _record(journal, trades, book, row, d, price, int(book[row, FLAG]))
                 trades += 1
         else:
-            _move(book, p, kept)
+            order[p], order[kept] = order[kept], row
             kept += 1
     return kept, trades, cash
 
 
-@njit
+@njit_part
 def _entries_at_open(
-    feed: Feed, book: Floats, positions: int, is_open: Bools, out_at: Ints, d: int, cash: float, slip: float,
-    atr_stop: float, limits: Limits, refused: Ints, keep: bool,
+    feed: Feed, books: Books, positions: int, d: int, cash: float, slip: float, atr_stop: float, limits: Limits,
+    refused: Ints, keep: bool,
 ) -> tuple[int, float]:  # fmt: skip
     """Step 2: the signals of the session before, in order, each through the gate."""
     spent, cash_after_exits = 0.0, cash
@@ -251,9 +333,10 @@ def _entries_at_open(
         return positions, cash
     for j in range(feed.entry_first[d - 1], feed.entry_first[d]):
         symbol, bar, notional = feed.entry_symbol[j], feed.entry_bar[j], feed.entry_notional[j]
-        was_held = is_open[symbol] or out_at[symbol] == d
+        was_held = books.held_until[symbol] >= d
         code = admit_entry(limits, was_held, bar >= 0, feed.entry_code[j], notional, spent, cash_after_exits)
-        refused[code] += 1
+        if keep:
+            refused[code] += 1
         if code != ACCEPTED:
             if not keep and code == EXCEEDS_DAILY_BUDGET and spent + feed.cheapest > limits.max_daily_notional * 1.000001:
                 break
@@ -262,83 +345,83 @@ def _entries_at_open(
         fill, factor = feed.rows[bar, ROW_OPEN] * (1.0 + side * slip), feed.rows[bar, ROW_FACTOR]
         spent += notional
         cash -= side * qty * (fill / factor)
-        is_open[symbol] = True
+        books.held_until[symbol] = OPEN
         stop = round_to_tick((fill - side * atr_stop * feed.entry_atr[j]) / factor, side < 0.0) * factor
-        row = book[positions]
-        row[SYMBOL], row[SIDE], row[HOLDING], row[ORDERED] = symbol, side, qty / factor, qty
-        row[ENTRY], row[STOP_PRICE], row[LAST_CLOSE], row[LOWEST], row[HIGHEST] = fill, stop, fill, fill, fill
-        # The bar before the entry's: `_through_the_bar` moves on to the entry's own.
-        row[ENTERED], row[HELD], row[FLAG], row[BAR] = d, 0.0, 0.0, bar - 1
+        book, row = books.rows, books.order[positions]
+        # The next bar is the entry's own: `_through_the_bar` lives through it today.
+        book[row, NEXT_BAR], book[row, NEXT_SESSION] = bar, d
+        book[row, SIDE], book[row, HOLDING], book[row, STOP_PRICE] = side, qty / factor, stop
+        book[row, LAST_CLOSE], book[row, HELD], book[row, FLAG], book[row, SYMBOL] = fill, 0.0, 0.0, symbol
+        book[row, ORDERED], book[row, ENTRY], book[row, LOWEST], book[row, HIGHEST] = qty, fill, fill, fill
+        book[row, ENTERED] = d
         positions += 1
     return positions, cash
 
 
-@njit
+@njit_part
 def _through_the_bar(
-    feed: Feed, book: Floats, positions: int, is_open: Bools, d: int, is_last: bool, cash: float, slip: float,
-    time_stop: int, keep: bool, journal: Journal, trades: int,
+    feed: Feed, books: Books, positions: int, d: int, is_last: bool, cash: float, slip: float, time_stop: float,
+    keep: bool, journal: Journal, trades: int,
 ) -> tuple[int, int, float]:  # fmt: skip
     """Steps 3 to 6: the protective stop, the close's flags, the end of a listing, the end of the window."""
+    book, order = books.rows, books.order
     final = len(feed.entry_first) - 2
     kept = 0
     for p in range(positions):
-        symbol, side = int(book[p, SYMBOL]), book[p, SIDE]
-        bar = _bar_of(feed.rows, book, p, d)
+        row = order[p]
+        symbol, side = int(book[row, SYMBOL]), book[row, SIDE]
         reason, price = 0, 0.0
-        if bar >= 0:
-            book[p, BAR] = bar
+        if book[row, NEXT_SESSION] == d:
+            bar = int(book[row, NEXT_BAR])
+            # A position never outlives its symbol's last bar, so the next symbol's first one is never taken for its own.
+            book[row, NEXT_BAR] = bar + 1
+            book[row, NEXT_SESSION] = feed.rows[bar + 1, ROW_SESSION] if bar + 1 < len(feed.rows) else -1.0
             opened, low, high = feed.rows[bar, ROW_OPEN], feed.rows[bar, ROW_LOW], feed.rows[bar, ROW_HIGH]
-            stop = book[p, STOP_PRICE]
+            stop = book[row, STOP_PRICE]
             if side > 0.0 and low <= stop:
                 reason, price = STOP, min(opened, stop) * (1.0 - slip)
             elif side < 0.0 and high >= stop:
                 reason, price = STOP, max(opened, stop) * (1.0 + slip)
             else:
-                book[p, LAST_CLOSE] = feed.rows[bar, ROW_CLOSE]
-                book[p, HELD] += 1.0
+                book[row, LAST_CLOSE] = feed.rows[bar, ROW_CLOSE]
+                book[row, HELD] += 1.0
                 if feed.leave[bar] & (1 if side > 0.0 else 2):
-                    book[p, FLAG] = LEAVE
-                elif book[p, HELD] >= time_stop:
-                    book[p, FLAG] = TIME_STOP
+                    book[row, FLAG] = LEAVE
+                elif book[row, HELD] >= time_stop:
+                    book[row, FLAG] = TIME_STOP
                 if feed.last_session[symbol] == d and d < final:
-                    reason, price = DELISTED, book[p, LAST_CLOSE] * (1.0 - side * slip)
+                    reason, price = DELISTED, book[row, LAST_CLOSE] * (1.0 - side * slip)
             if keep:
-                _see(book, p, price if reason == STOP else low, price if reason == STOP else high)
+                _see(book, row, price if reason == STOP else low, price if reason == STOP else high)
         if reason == 0 and is_last:
-            reason, price = WINDOW_END, book[p, LAST_CLOSE] * (1.0 - side * slip)
+            reason, price = WINDOW_END, book[row, LAST_CLOSE] * (1.0 - side * slip)
         if reason != 0:
-            cash += side * book[p, HOLDING] * price
-            is_open[symbol] = False
+            cash += side * book[row, HOLDING] * price
+            books.held_until[symbol] = d
             if keep:
-                _record(journal, trades, book, p, d, price, reason)
+                _record(journal, trades, book, row, d, price, reason)
                 trades += 1
         else:
-            _move(book, p, kept)
+            order[p], order[kept] = order[kept], row
             kept += 1
     return kept, trades, cash
 
 
-@njit
-def _move(book: Floats, origin: int, target: int) -> None:
-    if target != origin:
-        for column in range(book.shape[1]):
-            book[target, column] = book[origin, column]
-
-
-@njit
-def _see(book: Floats, p: int, low: float, high: float) -> None:
+@njit_part
+def _see(book: Floats, row: int, low: float, high: float) -> None:
     """Widen the range of prices that a position has lived through."""
-    book[p, LOWEST] = min(book[p, LOWEST], low)
-    book[p, HIGHEST] = max(book[p, HIGHEST], high)
+    book[row, LOWEST] = min(book[row, LOWEST], low)
+    book[row, HIGHEST] = max(book[row, HIGHEST], high)
 
 
-@njit
-def _record(journal: Journal, t: int, book: Floats, p: int, d: int, price: float, reason: int) -> None:
-    row, number, place = book[p], journal.numbers[t], journal.places[t]
-    side, entry = row[SIDE], row[ENTRY]
-    down, up = row[LOWEST] / entry - 1.0, row[HIGHEST] / entry - 1.0
-    number[ENTRY_PRICE], number[EXIT_PRICE], number[SHARES], number[QTY] = entry, price, row[HOLDING], row[ORDERED]
-    number[PNL] = side * row[HOLDING] * (price - entry)
-    number[MAE], number[MFE] = (down, up) if side > 0.0 else (-up, -down)
-    place[T_SYMBOL], place[T_SIDE], place[T_SIGNAL] = int(row[SYMBOL]), int(side), int(row[ENTERED]) - 1
-    place[T_ENTRY], place[T_EXIT], place[T_REASON], place[T_HELD] = int(row[ENTERED]), d, reason, int(row[HELD])
+@njit_part
+def _record(journal: Journal, t: int, book: Floats, row: int, d: int, price: float, reason: int) -> None:
+    number, place = journal.numbers, journal.places
+    side, entry, entered = book[row, SIDE], book[row, ENTRY], int(book[row, ENTERED])
+    down, up = book[row, LOWEST] / entry - 1.0, book[row, HIGHEST] / entry - 1.0
+    number[t, ENTRY_PRICE], number[t, EXIT_PRICE] = entry, price
+    number[t, SHARES], number[t, QTY] = book[row, HOLDING], book[row, ORDERED]
+    number[t, PNL] = side * book[row, HOLDING] * (price - entry)
+    number[t, MAE], number[t, MFE] = (down, up) if side > 0.0 else (-up, -down)
+    place[t, T_SYMBOL], place[t, T_SIDE], place[t, T_SIGNAL] = int(book[row, SYMBOL]), int(side), entered - 1
+    place[t, T_ENTRY], place[t, T_EXIT], place[t, T_REASON], place[t, T_HELD] = entered, d, reason, int(book[row, HELD])

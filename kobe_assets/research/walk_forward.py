@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kobe_assets.research.indicators import Indicators
 from kobe_assets.research.panel import Bools, Floats, Panel
-from kobe_assets.research.parallel import CORES
-from kobe_assets.research.signals import Readable, find_candidates_of_sets, leave_flags, make_readable
-from kobe_assets.research.simulation import Costs, Feed, Outcome, placeable_only, select, simulate, size_signals, train_sharpe
+from kobe_assets.research.parallel import in_threads
+from kobe_assets.research.signals import Candidates, Readable, find_candidates_of_sets, leave_flags, make_readable
+from kobe_assets.research.simulation import (
+    Costs,
+    Feed,
+    Outcome,
+    placeable_only,
+    select,
+    simulate,
+    size_signals,
+    train_sharpes,
+)
 from kobe_assets.research.strategies import MECHANICAL, Params, Strategy
 from kobe_resources.policy_gate import Limits
 
@@ -119,25 +128,75 @@ def grid_sets(
 
 
 @dataclass(frozen=True)
+class Found:
+    """Signals of several parameter sets before any cost: what stays the same at every slippage and limit.
+
+    candidates: of any set. mine, leaves: by distinct set, which candidates are its own and when a position wants out.
+    place: (sets) each set's distinct one; sets that differ in mechanical exits only share theirs.
+    """
+
+    candidates: Candidates
+    mine: tuple[Bools, ...]
+    leaves: tuple[NDArray[np.uint8], ...]
+    place: tuple[int, ...]
+
+
+class FeedList:
+    """One kernel feed a parameter set, each distinct one made at its first use and kept."""
+
+    def __init__(self, place: tuple[int, ...], make: Callable[[int], Feed]) -> None:
+        self._place, self._make = place, make
+        self._made: dict[int, Feed] = {}
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def __getitem__(self, k: int) -> Feed:
+        return self.of([k])[0]
+
+    def of(self, sets: Iterable[int]) -> list[Feed]:
+        """The feeds of some sets, those that are not made yet made on all cores."""
+        keys = [self._place[k] for k in sets]
+        new = [key for key in dict.fromkeys(keys) if key not in self._made]
+        self._made.update(zip(new, in_threads(self._make, new), strict=True))
+        return [self._made[key] for key in keys]
+
+
+@dataclass(frozen=True)
 class Feeds:
     """Kernel feeds by parameter set: `whole` counts every refusal, `trial` holds only what can become an order."""
 
-    whole: list[Feed]
-    trial: list[Feed]
+    whole: FeedList
+    trial: FeedList
+
+
+def find_signals(market: Market, readable: Readable, strategy: Strategy, sets: Sequence[Params]) -> Found:
+    """The signals and exits of every parameter set."""
+    keys = [tuple(sorted((k, v) for k, v in params.items() if k not in MECHANICAL)) for params in sets]
+    distinct: list[Params] = [dict(key) for key in dict.fromkeys(keys)]
+    candidates, mine = find_candidates_of_sets(market.panel, readable, strategy, distinct)
+    leaves: list[NDArray[np.uint8]] = []
+    for params in distinct:
+        flags = leave_flags(market.panel, readable, strategy, params)
+        # Most grids vary the entry only: exits that are equal are kept, and cached by the processor, once.
+        leaves.append(next((known for known in leaves[:1] if np.array_equal(known, flags)), flags))
+    at = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+    return Found(candidates, tuple(mine), tuple(leaves), tuple(at[key] for key in keys))
+
+
+def size_found(market: Market, found: Found) -> Feeds:
+    """Feeds at the market's costs and limits."""
+    atr, leaves, mine = market.indicators.atr14, found.leaves, found.mine
+    union = size_signals(market.panel, found.candidates, atr, market.lag, market.costs, market.limits, leaves[0])
+    return Feeds(
+        FeedList(found.place, lambda k: select(union, mine[k], leaves[k])),
+        FeedList(found.place, lambda k: placeable_only(union, mine[k], leaves[k])),
+    )
 
 
 def make_feeds(market: Market, readable: Readable, strategy: Strategy, sets: Sequence[Params]) -> Feeds:
-    """Feeds for every parameter set; sets that differ in mechanical exits only share theirs."""
-    keys = [tuple(sorted((k, v) for k, v in params.items() if k not in MECHANICAL)) for params in sets]
-    distinct: list[Params] = [dict(key) for key in dict.fromkeys(keys)]
-    panel = market.panel
-    found, mine = find_candidates_of_sets(panel, readable, strategy, distinct)
-    leaves = [leave_flags(panel, readable, strategy, params) for params in distinct]
-    union = size_signals(panel, found, market.indicators.atr14, market.lag, market.costs, market.limits, leaves[0])
-    whole = [select(union, keep, leave) for keep, leave in zip(mine, leaves, strict=True)]
-    trial = [placeable_only(union, keep, leave) for keep, leave in zip(mine, leaves, strict=True)]
-    at = [list(dict.fromkeys(keys)).index(key) for key in keys]
-    return Feeds([whole[k] for k in at], [trial[k] for k in at])
+    """Feeds for every parameter set."""
+    return size_found(market, find_signals(market, readable, strategy, sets))
 
 
 def run_trials(
@@ -147,25 +206,23 @@ def run_trials(
     sets: Sequence[Params],
     done: Callable[[int], None] = lambda _: None,
 ) -> Floats:
-    """(folds, sets) the Sharpe ratio of every parameter set on every fold's train window."""
+    """(folds, sets) the Sharpe ratio of every parameter set on every fold's train window.
+
+    done: told how many simulations have ended, once a fold, from several threads.
+    """
     sharpe = np.empty((len(folds), len(sets)))
+    alike: dict[int, list[int]] = {}
+    for s, feed in enumerate(feeds):
+        alike.setdefault(id(feed), []).append(s)
+    groups = [(feeds[own[0]], own, [exits_of(sets[s]) for s in own]) for own in alike.values()]
 
     def one_fold(index: int) -> None:
         fold = folds[index]
-        for s, (feed, params) in enumerate(zip(feeds, sets, strict=True)):
-            sharpe[index, s] = train_sharpe(
-                feed,
-                fold.train_start,
-                fold.train_end,
-                params["atr_stop"],
-                int(params["time_stop"]),
-                market.costs,
-                market.limits,
-            )
+        for feed, own, exits in groups:
+            sharpe[index, own] = train_sharpes(feed, fold.train_start, fold.train_end, exits, market.costs, market.limits)
         done(len(sets))
 
-    with ThreadPoolExecutor(CORES) as pool:
-        list(pool.map(one_fold, range(len(folds))))
+    in_threads(one_fold, range(len(folds)))
     return sharpe
 
 
@@ -184,38 +241,39 @@ def walk_forward(
     trials: Floats | None = None,
 ) -> Study:
     """Both modes of one strategy over all folds; trials already known (a sweep's) are not run again."""
-    readable = readable or market.readable()
     base = {name: float(value) for name, value in canonical.items()}
     sets = grid_sets(strategy, base, grid)
-    feeds = make_feeds(market, readable, strategy, [base, *sets])
+    everything = sets if base in sets else (*sets, base)
+    home = everything.index(base)
+    feeds = make_feeds(market, readable or market.readable(), strategy, everything)
     if trials is None:
-        trials = run_trials(market, folds, feeds.trial[1:], sets)
-    canonical_results, optimized_results = [], []
-    for fold, row in zip(folds, trials, strict=True):
-        trained = _train(market, feeds.trial[0], base, fold)
-        canonical_results.append(_test(market, feeds.whole[0], base, fold, None if math.isnan(trained) else trained))
-        best = choose(row)
-        if best is None:
-            optimized_results.append(_test(market, feeds.whole[0], base, fold, None))
-        else:
-            optimized_results.append(_test(market, feeds.whole[best + 1], sets[best], fold, float(row[best])))
-    return Study(strategy, tuple(folds), sets, trials, tuple(canonical_results), tuple(optimized_results))
+        trials = run_trials(market, folds, feeds.trial.of(range(len(sets))), sets)
+    trained = trials[:, home] if home < len(sets) else run_trials(market, folds, [feeds.trial[home]], [base])[:, 0]
+    best = [choose(row) for row in trials]
+    traded = dict.fromkeys([(k, home) for k in range(len(folds))])
+    traded.update(dict.fromkeys((k, s) for k, s in enumerate(best) if s is not None))
 
+    feed_of = dict(zip(traded, feeds.whole.of(s for _, s in traded), strict=True))
 
-def _train(market: Market, feed: Feed, params: Params, fold: Fold) -> float:
-    return train_sharpe(
-        feed,
-        fold.train_start,
-        fold.train_end,
-        float(params["atr_stop"]),
-        int(params["time_stop"]),
-        market.costs,
-        market.limits,
+    def one_window(which: tuple[int, int]) -> Outcome:
+        fold, exits = folds[which[0]], exits_of(everything[which[1]])
+        return simulate(feed_of[which], fold.test_start, fold.test_end, *exits, market.costs, market.limits)
+
+    outcomes = dict(zip(traded, in_threads(one_window, traded), strict=True))
+
+    def result(k: int, s: int, sharpe: float) -> FoldResult:
+        return FoldResult(folds[k], dict(everything[s]), None if math.isnan(sharpe) else sharpe, outcomes[k, s])
+
+    return Study(
+        strategy,
+        tuple(folds),
+        sets,
+        trials,
+        tuple(result(k, home, float(trained[k])) for k in range(len(folds))),
+        tuple(result(k, home, math.nan) if s is None else result(k, s, float(trials[k, s])) for k, s in enumerate(best)),
     )
 
 
-def _test(market: Market, feed: Feed, params: Params, fold: Fold, sharpe: float | None) -> FoldResult:
-    outcome = simulate(
-        feed, fold.test_start, fold.test_end, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits
-    )
-    return FoldResult(fold, dict(params), sharpe, outcome)
+def exits_of(params: Params) -> tuple[float, int]:
+    """The mechanical exits, atr_stop and time_stop."""
+    return float(params["atr_stop"]), int(params["time_stop"])

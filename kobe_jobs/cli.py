@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from kobe_resources.errors import KobeError
-from kobe_resources.settings import key_file_is_open
+from kobe_resources.settings import key_file_is_open, kobe_home
 
 AREAS = ("research", "bars", "universe", "sweep", "trading", "ops", "config")
 
@@ -49,6 +49,9 @@ def main() -> None:
         _end(STOPPED, INTERRUPTED)
     except CommandLineError as error:
         _end(f"{error.format_message()} (see --help)", 2)
+    except _outside() as error:
+        what = (str(error) or repr(error)).splitlines()[0]
+        _end(f"{what}: see that the disk of {kobe_home()} has room and that you may write there", 1)
     if code == INTERRUPTED:
         _end(STOPPED, INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
@@ -59,6 +62,12 @@ def before_every_command() -> None:
     """Raw daily bars in, honest walk-forward evidence out, and a trading job that can prove what it did."""
     if key_file_is_open():
         _say(f"warning: others can read your keys: chmod 600 {os.environ.get('KOBE_ENV_FILE', '')}")
+
+
+def _outside() -> tuple[type[BaseException], ...]:
+    """What the disk raises, through the stores too that Dagster keeps; looked up only where something was raised."""
+    stores = (("sqlite3", "Error"), ("sqlalchemy.exc", "DBAPIError"))
+    return (OSError, *(getattr(sys.modules[module], name) for module, name in stores if module in sys.modules))
 
 
 def _log(error: KobeError) -> None:
@@ -75,8 +84,9 @@ def _say(line: str) -> None:
 
 def _end(line: str, code: int) -> None:
     _say(line)
-    sys.stderr.flush()
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+        sys.stdout.flush()
     # Threads of libraries must not hold back an exit that a person or a scheduler waits for.
     os._exit(code)
 

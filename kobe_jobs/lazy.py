@@ -121,9 +121,24 @@ def _failure(result: dg.ExecuteInProcessResult) -> KobeError:
             return ComputationFailed(f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: {words}")
     for event in result.all_events:
         if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            words = error.message.strip().splitlines()[0] if error else "unknown"
-            return ComputationFailed(f"{event.step_key} failed: {words.split(': ', 1)[-1]}")
+            error = _cause(event.step_failure_data.error)
+            words = error.message.strip().splitlines()[0].split(": ", 1)[-1] if error else "unknown"
+            mend = "" if error and error.cls_name in _known_errors() else "see its log with `kobe ui`"
+            return ComputationFailed(f"{event.step_key} failed: {words}", mend)
     return ComputationFailed("the run failed", "see its log with `kobe ui`")
+
+
+def _cause(error: Any) -> Any:
+    """The error of ours that names the mend, though a library's lies beneath it; else the deepest."""
+    while error is not None and error.cause is not None and error.cls_name not in _known_errors():
+        error = error.cause
+    return error
+
+
+def _known_errors() -> set[str]:
+    """Names of KobeError and everything derived from it."""
+    known, found = {KobeError}, [KobeError]
+    while found:
+        found = [child for parent in found for child in parent.__subclasses__()]
+        known.update(found)
+    return {error.__name__ for error in known}

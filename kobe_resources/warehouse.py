@@ -60,6 +60,11 @@ class Warehouse:
                 migrate(connection)
                 self._migrated = True
             yield connection
+        except (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError) as error:
+            raise WarehouseUnusable(
+                f"{self.path} cannot be read or written ({str(error).splitlines()[0]})",
+                "see that its disk has room; if it has, restore a backup, or move the file away and run again",
+            ) from error
         finally:
             connection.close()
 

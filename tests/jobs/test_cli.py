@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -205,3 +206,40 @@ def test_every_command_warns_of_a_key_file_that_others_can_read(
     assert "chmod 600" in kobe("config", "pin").stderr
     keys.chmod(0o600)
     assert kobe("config", "pin").stderr == ""
+
+
+@pytest.mark.parametrize("room", [60_000, 150_000], ids=["history", "warehouse"])
+def test_a_full_disk_ends_in_one_line_and_the_next_run_goes_on(home: Path, room: int) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    full = subprocess.run(
+        [sys.executable, "-m", "kobe_jobs.cli", "materialize", "daily_bars"],
+        capture_output=True, text=True, timeout=240, check=False, preexec_fn=limit,
+    )  # fmt: skip
+    assert full.returncode == 1
+    assert len(full.stderr.splitlines()) == 1, full.stderr
+    assert "has room" in full.stderr
+    kobe("materialize", "daily_bars")
+    assert Warehouse().rows("SELECT count(*) FROM daily_bars") == [(12_154,)]
+
+
+def test_a_warehouse_that_breaks_off_ends_in_one_line(home: Path) -> None:
+    kobe("bars", "refresh")
+    path = Warehouse().path
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 3)
+    assert "restore a backup" in refusal("report", code=1)
+
+
+def test_output_that_cannot_be_written_ends_in_one_line(home: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kobe_jobs.cli", "config", "show"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -257,9 +257,15 @@ def _ask(connection: duckdb.DuckDBPyConnection, name: str) -> Finding:
     return _finding(name, frame.drop(columns="offenders"), count, "")
 
 
+def _told(offenders: pd.DataFrame) -> str:
+    """The first row in words."""
+    row = offenders.iloc[0].to_dict() if len(offenders) else {}
+    return ", ".join(f"{name} {value!s:.40}".removesuffix(" 00:00:00") for name, value in row.items())
+
+
 def _finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> Finding:
     blocking, rule = {**FINDINGS, **UNIVERSE_FINDINGS}[name]
-    broken = words or f"{count:,} offenders. Wanted: {rule}"
+    broken = words or f"{count:,} offenders, the worst: {_told(offenders)}. Wanted: {rule}"
     return Finding(
         name=name,
         severity="blocking" if blocking else "warning",

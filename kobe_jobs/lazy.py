@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 MOST_ROUNDS = 12
+MEND_FAULT = "mend what it names and run again; `kobe ui` shows all of it"
 
 Watch = Callable[[str, str, float], None]
 """Told (asset or check, "start" | "done" | "failed", seconds)."""
@@ -118,7 +119,8 @@ def _failure(result: dg.ExecuteInProcessResult) -> KobeError:
     for check in result.get_asset_check_evaluations():
         if not check.passed and check.blocking:
             words = check.description or "see its metadata in the UI"
-            return ComputationFailed(f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: {words}")
+            what = f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: {words}"
+            return ComputationFailed(what, MEND_FAULT)
     for event in result.all_events:
         if event.is_step_failure:
             error = _cause(event.step_failure_data.error)

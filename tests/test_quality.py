@@ -103,6 +103,10 @@ def test_a_planted_fault_is_found_counted_and_named(tmp_path: Path, name: str, e
     assert not finding.passed
     if name not in ("unknown_sessions", "non_positive"):
         assert finding.offenders["symbol"].iloc[0] == "A"
+    if name in ("duplicate_bars", "ohlc_order", "duplicate_splits", "contradictory_splits"):
+        # What blocks says whom it is about, so that a person at a terminal can mend it.
+        assert "symbol A" in finding.description
+        assert str(DAYS[35]) in finding.description
     expected_too = {"unknown_sessions": {"missing_sessions", "thin_sessions"}, "splits_without_jump": {"suspect_jumps"}}.get(
         name, set()
     )

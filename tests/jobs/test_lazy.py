@@ -121,7 +121,7 @@ def test_a_failed_blocking_check_stops_everything_below_and_is_not_forgotten(hom
     Warehouse().rows("INSERT INTO daily_bars SELECT * FROM daily_bars WHERE symbol = 'IBM' AND session = '2008-03-10'")
     folds = Warehouse().content_version("wf_folds", "signals")
     for _ in range(2):
-        with pytest.raises(ComputationFailed, match="duplicate_bars"):
+        with pytest.raises(ComputationFailed, match=r"duplicate_bars.*symbol IBM, session 2008-03-10.*kobe ui"):
             bring_up_to_date(load_settings())
     assert Warehouse().content_version("wf_folds", "signals") == folds
 

@@ -135,7 +135,10 @@ def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
         result: dict[str, Any] = {"computed": computed, "report": str(page), "verdict": rows}
         console.print_json(json.dumps(result))
         return
-    console.print(_verdict_table(rows))
+    table = _verdict_table(rows)
+    # Rich would cut columns until the verdict itself is gone.
+    wanted = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    console.print(table if wanted <= console.width else _verdict_lines(rows), highlight=False)
     console.print("computed " + ", ".join(computed) if computed else "everything was up to date", highlight=False)
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
@@ -146,12 +149,24 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(width=max(console.width, 118))
 
 
+def _verdict_lines(rows: list[dict[str, Any]]) -> str:
+    """The same for a narrow terminal: two lines a strategy and mode."""
+    return "\n".join(
+        f"{row['strategy']} {row['mode']}: {row['verdict']} ({row['gates_passed']}/{row['gates']} gates)\n"
+        f"  Sharpe {_number(row['sharpe'], '.2f')} ({_number(row['sharpe_lo'], '.2f')} to {_number(row['sharpe_hi'], '.2f')}), "
+        f"CAGR {_number(row['cagr'], '.1%')}, max drawdown {_number(row['max_drawdown'], '.1%')}, "
+        f"{row['trades']:,} trades"
+        for row in rows
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
 def _verdict_table(rows: list[dict[str, Any]]) -> Table:
     """Out-of-sample figures and the verdict, one line a strategy and mode."""
     from rich.table import Table
-
-    def number(value: float | None, form: str) -> str:
-        return "–" if value is None else format(value, form)
 
     table = Table(title="Out of sample, after costs", title_justify="left")
     for name in ("strategy", "mode"):
@@ -163,10 +178,10 @@ def _verdict_table(rows: list[dict[str, Any]]) -> Table:
         table.add_row(
             row["strategy"],
             row["mode"],
-            number(row["sharpe"], ".2f"),
-            f"{number(row['sharpe_lo'], '.2f')} to {number(row['sharpe_hi'], '.2f')}",
-            number(row["cagr"], ".1%"),
-            number(row["max_drawdown"], ".1%"),
+            _number(row["sharpe"], ".2f"),
+            f"{_number(row['sharpe_lo'], '.2f')} to {_number(row['sharpe_hi'], '.2f')}",
+            _number(row["cagr"], ".1%"),
+            _number(row["max_drawdown"], ".1%"),
             f"{row['trades']:,}",
             f"{row['gates_passed']}/{row['gates']}",
             row["verdict"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import signal
 import subprocess
@@ -126,6 +127,12 @@ def test_report_prints_a_verdict_and_the_page_and_then_has_nothing_to_do(home: P
     second = kobe("report")
     assert "everything was up to date" in second.stdout
     assert "does not deserve money" in second.stdout
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    narrow = re.sub(r"\x1b\[[0-9;]*m", "", kobe("report").stdout).splitlines()
+    assert sum("does not deserve money" in line for line in narrow) == 6
+    assert sum("Sharpe 0." in line for line in narrow) == 6
 
 
 @pytest.mark.parametrize(

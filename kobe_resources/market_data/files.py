@@ -79,6 +79,8 @@ class FilesVendor(LocalVendor):
         splits = read_table(splits_path, SPLITS) if splits_path.exists() else _no_rows(SPLITS)
         if candidates_path.exists():
             candidates = read_table(candidates_path, CANDIDATES, key=("symbol",))
+            if not len(candidates):
+                raise BadFile(f"{candidates_path} names no candidates", "list the symbols that may trade, or remove the file")
         else:
             candidates = pd.DataFrame({"symbol": bars["symbol"].unique()})
         options = candidates.reindex(columns=["symbol", "has_options"]).dropna()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Kind = Literal["symbol", "date", "price", "volume", "ratio", "number", "count", "flag", "text"]
 NUMBERS = ("price", "volume", "ratio", "number", "count")
 TRUE_VALUE = "drop the row or give the true value"
+EARLIEST, LATEST = "1900-01-01", "2199-12-31"
+"""Dates beyond are slips, and clocks that count nanoseconds end in 2262."""
 SHOWN = 40
 """Characters of a bad value that an error shows."""
 UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -241,6 +243,8 @@ def _checks(column: Column, kind_of_cell: str) -> Iterator[Check]:
     if column.kind == "date":
         unread = f"NOT {empty} AND ({value} IS NULL OR NOT isfinite({value}))"
         yield Rule(unread, f"{name} is {{}}, which is no date", "write it as YYYY-MM-DD"), name
+        strange = f"{value} NOT BETWEEN DATE '{EARLIEST}' AND DATE '{LATEST}'"
+        yield Rule(strange, f"{name} is {{}}, before {EARLIEST} or after {LATEST}", TRUE_VALUE), name
     if column.kind == "flag":
         yield Rule(f"NOT {empty} AND {value} IS NULL", f"{name} is {{}}, neither true nor false", "write true or false"), name
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +12,7 @@ import pytest
 
 from kobe_resources import audit
 from kobe_resources.order_ledger import OrderLedger
+from tests.trading.ledger_child import all_at_once, append_and_copy
 
 RECORDS = 20
 
@@ -187,22 +186,9 @@ def test_a_tail_that_differs_is_an_alarm(ledger: OrderLedger, tail: bytes) -> No
     assert ledger.audit_path.read_bytes() == before, "evidence is not overwritten"
 
 
-def append_from_a_process(path: str) -> None:
-    with OrderLedger(Path(path)) as ledger:
-        for _ in range(15):
-            write_records(ledger, 2)
-            ledger.copy_audit()
-
-
 def test_five_processes_append_and_copy_at_once(tmp_path: Path) -> None:
     path = tmp_path / "orders.sqlite"
-    context = multiprocessing.get_context("spawn")
-    with contextlib.ExitStack() as stack:
-        processes = [context.Process(target=append_from_a_process, args=(str(path),)) for _ in range(5)]
-        for process in processes:
-            process.start()
-            stack.callback(process.join)
-    assert [process.exitcode for process in processes] == [0] * 5
+    assert all_at_once(append_and_copy, path) == [0] * 5
     with OrderLedger(path) as ledger:
         found = ledger.verify_audit()
         assert found.holds, found.problem

@@ -1,6 +1,6 @@
 """kill -9 at every step of a run, faults at random, five processes at once: nothing twice, nothing lost, nothing over budget.
 
-CRASH_RUNS sets how many scenes are played (default 16), CRASH_SEED which; a failing one names its faults and deaths.
+CRASH_RUNS sets how many scenes are played (default 12), CRASH_SEED which; a failing one names its faults and deaths.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kobe_resources.order_ledger.states import UNSETTLED
 from tests.trading import crash_child
 from tests.trading import small_market as market
 
-RUNS = int(os.environ.get("CRASH_RUNS", "16"))
+RUNS = int(os.environ.get("CRASH_RUNS", "12"))
 SEED = os.environ.get("CRASH_SEED", "")
 ACCOUNT = "simulated:PA0EMBEDDED0"
 RERUNS = 6

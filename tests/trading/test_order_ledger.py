@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import itertools
 import json
-import multiprocessing
 import sqlite3
 from collections.abc import Iterator
 from decimal import Decimal
@@ -24,6 +23,7 @@ from kobe_resources.order_ledger.sessions import SessionTaken, claim_of, claim_s
 from kobe_resources.order_ledger.settlement import OrderMismatch, settle
 from kobe_resources.order_ledger.states import MOVES, check_move
 from tests.trading.builders import ACCOUNT, OPENED, SESSION, SIGNAL_SESSION, answer, draft
+from tests.trading.ledger_child import all_at_once, reserve
 
 BUDGET = Decimal(1000)
 
@@ -342,25 +342,9 @@ def test_a_ledger_of_a_newer_kobe_or_of_garbage_is_refused(ledger: OrderLedger, 
         broken.rows("SELECT 1")
 
 
-def reserve_in_a_process(path: str, offset: int) -> None:
-    with OrderLedger(Path(path)) as ledger:
-        for number in range(10):
-            try:
-                with ledger.write() as write:
-                    book.plan(write, draft(f"P{(number + offset) % 30}"), BUDGET)
-            except book.BudgetExceeded:
-                continue
-
-
 def test_five_processes_reserve_without_ever_passing_the_budget(tmp_path: Path) -> None:
     path = tmp_path / "orders.sqlite"
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=reserve_in_a_process, args=(str(path), 6 * n)) for n in range(5)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 5
+    assert all_at_once(reserve, path) == [0] * 5
     with OrderLedger(path) as ledger:
         assert book.budget_used(ledger, ACCOUNT, SESSION) == 960
         assert len(book.of_session(ledger, ACCOUNT, SESSION)) == 16

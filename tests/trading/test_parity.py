@@ -23,7 +23,7 @@ SIGNAL = DAY - dt.timedelta(1)
 TRADE = Trade("KO", "long", SIGNAL, DAY, 60.0, 1.25, DAY + dt.timedelta(3), 61.0, "rsi_exit")
 SESSIONS = 290
 # (seed, strategy, sessions to replay): splits of held positions, gaps, delistings, shorts, parts of shares, every exit reason.
-REPLAYS = [(10, "ibs", 50), (29, "ibs", 45), (41, "ibs", 50), (6, "rsi2", 50)]
+REPLAYS = [(10, "ibs", 40), (29, "ibs", 30), (41, "ibs", 40), (6, "rsi2", 40)]
 
 
 def changed(**changes: Any) -> Trade:

@@ -44,27 +44,38 @@ TABLES: dict[str, tuple[str, ...]] = {
 ROOT = Path(__file__).resolve().parent.parent
 RESEARCH = "kobe_assets/research"
 
+PANEL = ("kobe_assets/study.py", "kobe_assets/tables.py", "kobe_assets/panel_bars.sql", f"{RESEARCH}/panel.py")
+MARKET = (*PANEL, "kobe_assets/panel_indicators.sql", f"{RESEARCH}/signals.py", f"{RESEARCH}/strategies")
+
 SOURCES: dict[str, tuple[str, ...]] = {
     "daily_bars": ("kobe_assets/daily_bars.py",),
-    "universe": ("kobe_assets/universe.py", "kobe_assets/evidence.py", "kobe_assets/membership.py"),
-    "indicators": ("kobe_assets/indicators.py", f"{RESEARCH}/indicators.py", f"{RESEARCH}/panel.py"),
-    "signals": (
-        "kobe_assets/signals.py",
-        "kobe_assets/study.py",
-        f"{RESEARCH}/signals.py",
-        f"{RESEARCH}/strategies",
+    "universe": (
+        "kobe_assets/universe.py",
+        *(f"kobe_assets/{name}.{kind}" for name in ("evidence", "membership", "bar_table") for kind in ("py", "sql")),
     ),
+    "indicators": ("kobe_assets/indicators.py", f"{RESEARCH}/indicators.py", *PANEL),
+    "signals": ("kobe_assets/signals.py", f"{RESEARCH}/walk_forward.py", *MARKET),
     "wf_folds": (
         "kobe_assets/wf_folds.py",
-        f"{RESEARCH}/signals.py",
         f"{RESEARCH}/simulation.py",
         f"{RESEARCH}/walk_forward.py",
         f"{RESEARCH}/figures.py",
-        f"{RESEARCH}/strategies",
         "kobe_resources/policy_gate.py",
+        *MARKET,
     ),
-    "kpi_report": ("kobe_assets/kpi_report.py", "kobe_assets/kpis.py", "kobe_assets/report", RESEARCH),
+    "kpi_report": (
+        "kobe_assets/kpi_report.py",
+        "kobe_assets/kpis.py",
+        "kobe_assets/fold_exposure.sql",
+        "kobe_assets/trades_with_risk.sql",
+        "kobe_assets/trial_sharpes.sql",
+        "kobe_assets/report",
+        RESEARCH,
+        "kobe_resources/policy_gate.py",
+        *MARKET,
+    ),
 }
+"""What each asset's rows are made by; how a source is read is in its fingerprint or nowhere, since the store is the truth."""
 
 
 def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str, str]:

@@ -128,9 +128,9 @@ class Warehouse:
                     f"{self.path} is in use by {_holder(error)} for more than {self.lock_wait_s:g} s",
                     "wait for it, or stop that process",
                 ) from None
-            raise WarehouseUnusable(
-                f"{self.path} cannot be opened ({error})", "restore a backup, or move the file away and run again"
-            ) from error
+            shut = re.search(r"Permission denied|Read-only file system", str(error))
+            mend = "mend its permissions, or set KOBE_HOME" if shut else "restore a backup, or move the file away and run again"
+            raise WarehouseUnusable(f"{self.path} cannot be opened ({error})", mend) from error
         connection.execute("SET TimeZone = 'UTC'")
         # Standard output belongs to the command.
         connection.execute("SET enable_progress_bar = false")
@@ -216,7 +216,8 @@ def refill(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFram
 
 
 def _is_lock_conflict(error: BaseException) -> bool:
-    return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
+    # The whole phrase: a path, or a damaged block, may hold the word alone.
+    return isinstance(error, duckdb.IOException) and "could not set lock" in str(error).lower()
 
 
 def _holder(error: duckdb.Error) -> str:

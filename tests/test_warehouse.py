@@ -87,6 +87,24 @@ def test_a_file_that_is_no_warehouse_is_named(tmp_path: Path) -> None:
         Warehouse(tmp_path / "kobe.duckdb").rows("SELECT 1")
 
 
+def test_a_file_that_cannot_be_opened_is_no_lock_though_its_path_says_so(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(WarehouseUnusable, match="cannot be opened"):
+        Warehouse(tmp_path / "lock", lock_wait_s=0.2).rows("SELECT 1")
+
+
+def test_a_folder_that_may_not_be_written_asks_for_permissions_and_not_for_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise duckdb.IOException(f'IO Error: Cannot open file "{tmp_path}/kobe.duckdb": Read-only file system')
+
+    # Root may write anywhere, so that only DuckDB's words can be played back.
+    monkeypatch.setattr(duckdb, "connect", refuse)
+    with pytest.raises(WarehouseUnusable, match="mend its permissions"):
+        Warehouse(tmp_path / "kobe.duckdb").rows("SELECT 1")
+
+
 def test_tables_are_replaced_together_or_not_at_all(warehouse: Warehouse) -> None:
     warehouse.replace({"daily_bars": bars("A", [1.0, 2.0])})
     broken = pd.DataFrame({"symbol": ["A"], "no_such_column": [1]})

@@ -171,10 +171,11 @@ def test_a_graph_that_does_not_load_is_named_and_kill_leaves_no_daemon(folder: P
 
 def test_busy_ports_are_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    before = psutil.Process().children()
     with listen_on(0, "") as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PortBusy, match=f"port {port} .*--report-port"):
             run_ui(0, port, print)
         with pytest.raises(PortBusy, match=f"port {port} .*--port"):
             run_ui(port, 0, print)
-    assert not psutil.Process().children()
+    assert psutil.Process().children() == before

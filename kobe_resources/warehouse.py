@@ -132,8 +132,9 @@ class Warehouse:
             mend = "mend its permissions, or set KOBE_HOME" if shut else "restore a backup, or move the file away and run again"
             raise WarehouseUnusable(f"{self.path} cannot be opened ({error})", mend) from error
         connection.execute("SET TimeZone = 'UTC'")
-        # Standard output belongs to the command.
-        connection.execute("SET enable_progress_bar = false")
+        # Standard output belongs to the command. In a notebook the setting is refused, and there is no bar either.
+        with contextlib.suppress(duckdb.InvalidInputException):
+            connection.execute("SET enable_progress_bar = false")
         return connection
 
 

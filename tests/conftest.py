@@ -25,3 +25,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("KOBE_HOME", str(folder))
     return folder
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Benchmarks measure and are no tests: `make bench` runs them, `make test` does not even collect them."""
+    return True if collection_path.name == "benchmarks" and not config.getoption("--benchmark-only") else None

@@ -25,6 +25,8 @@ from kobe_assets.research.panel import (
 )
 
 TOLERANCE = 1e-9
+NOISE = 0.05
+"""Of a log price: enough to move every indicator, too little to look like a bad print on every other bar."""
 
 Compute = Callable[[Panel], Floats]
 """(bars, k) values of a panel; row i belongs to bar i and may depend on bars up to it."""
@@ -78,7 +80,7 @@ def scramble(panel: Panel, cut: int, seed: int) -> Panel:
     rows, volume = panel.rows.copy(), panel.volume.copy()
     future = np.flatnonzero(panel.session > cut)
     for column in (ROW_OPEN, ROW_CLOSE):
-        rows[future, column] *= np.exp(rng.normal(0.0, 0.3, len(future)))
+        rows[future, column] *= np.exp(rng.normal(0.0, NOISE, len(future)))
     spread = np.exp(np.abs(rng.normal(0.0, 0.1, (2, len(future)))))
     rows[future, ROW_HIGH] = np.maximum(rows[future, ROW_OPEN], rows[future, ROW_CLOSE]) * spread[0]
     rows[future, ROW_LOW] = np.minimum(rows[future, ROW_OPEN], rows[future, ROW_CLOSE]) / spread[1]

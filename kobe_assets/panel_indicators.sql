@@ -1,7 +1,5 @@
--- Indicators with the places of their symbol and session in the sorted lists of the bars, in any order.
-SELECT s.place AS symbol, d.place AS session, i.rsi2, i.sma200, i.atr14, i.ibs
+-- Indicators with the place of their symbol in the bars' sorted list and the day of their session since 1970, in any order.
+SELECT s.place AS symbol, (i.session - DATE '1970-01-01')::INTEGER AS day, i.rsi2, i.sma200, i.atr14, i.ibs
 FROM indicators i
-JOIN (SELECT symbol, row_number() OVER (ORDER BY symbol) - 1 AS place FROM (SELECT DISTINCT symbol FROM daily_bars)) s
+JOIN (SELECT symbol, (row_number() OVER (ORDER BY symbol) - 1)::INTEGER AS place FROM (SELECT DISTINCT symbol FROM daily_bars)) s
     USING (symbol)
-JOIN (SELECT session, row_number() OVER (ORDER BY session) - 1 AS place FROM (SELECT DISTINCT session FROM daily_bars)) d
-    USING (session)

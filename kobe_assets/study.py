@@ -16,6 +16,7 @@ from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.walk_forward import Fold, Market, grid_sets, make_folds
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.policy_gate import Limits
+from kobe_resources.warehouse import content_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,41 +35,67 @@ def sql(name: str) -> str:
     return (files("kobe_assets") / f"{name}.sql").read_text(encoding="utf-8")
 
 
+_kept: dict[str, tuple[tuple[object, ...], Any]] = {}
+"""The panel and the indicators last loaded, by what they were loaded from."""
+
+
 def load_panel(warehouse: Warehouse) -> Panel:
-    """The panel of all stored bars. Raises NoBars on an empty store, and KobeError on a repeated bar."""
+    """The panel of all stored bars; the last one loaded is used again while the stored rows are the same.
+
+    Raises NoBars on an empty store, and KobeError on bars that make no panel: a repeated one, an impossible price.
+    """
     with warehouse.connect() as connection:
+        key = (warehouse.path, content_version(connection, "daily_bars", "splits"))
+        if (kept := _kept.get("panel")) and kept[0] == key:
+            panel: Panel = kept[1]
+            return panel
         symbols = tuple(r[0] for r in connection.execute("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol").fetchall())
-        sessions = connection.execute("SELECT DISTINCT session FROM daily_bars ORDER BY session").fetchnumpy()["session"]
         columns = connection.execute(sql("panel_bars")).fetchnumpy()
     if not symbols:
         raise NoBars("the warehouse holds no bars", "run `kobe report`, or `kobe bars refresh`")
+    day = columns["day"] - columns["day"].min()
+    traded = np.bincount(day) > 0
     names = ("open", "high", "low", "close", "volume", "factor")
     try:
-        return build_panel(
+        panel = build_panel(
             symbols,
-            sessions.astype("datetime64[D]"),
+            (np.flatnonzero(traded) + columns["day"].min()).astype("datetime64[D]"),
             columns["symbol"],
-            columns["session"],
+            (np.cumsum(traded) - 1)[day],
             {name: _floats(columns[name]) for name in names},
         )
     except ValueError as error:
         raise KobeError(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
+    _kept["panel"] = (key, panel)
+    return panel
 
 
 def load_indicators(warehouse: Warehouse, panel: Panel) -> Indicators:
-    """The stored indicators in the panel's order. Raises KobeError when they are not those of these bars."""
-    columns = warehouse.arrays(sql("panel_indicators"))
-    if len(columns["symbol"]) != panel.bars:
+    """The stored indicators in the panel's order, kept like the panel. Raises KobeError when they are of other bars."""
+    with warehouse.connect() as connection:
+        key = (warehouse.path, content_version(connection, "indicators"), panel.symbols, id(panel.rows))
+        if (kept := _kept.get("indicators")) and kept[0] == key:
+            indicators: Indicators = kept[1]
+            return indicators
+        columns = connection.execute(sql("panel_indicators")).fetchnumpy()
+    days = panel.sessions.astype(np.int64)
+    session = np.full(int(days[-1] - days[0]) + 1, -1, np.int32)
+    session[days - days[0]] = np.arange(len(days))
+    day = columns["day"] - days[0]
+    known = (day >= 0) & (day < len(session))
+    place = np.where(known, panel.bar_at[session[np.where(known, day, 0)], columns["symbol"]], -1)
+    if len(place) != panel.bars or place.min() < 0 or np.bincount(place).max() > 1:
         raise KobeError(
-            f"the indicators table has {len(columns['symbol'])} rows for {panel.bars} bars",
+            f"the indicators table has {len(place)} rows, and they are not those of the {panel.bars} bars",
             "run `kobe materialize indicators`",
         )
-    place = panel.bar_at[columns["session"], columns["symbol"]]
     found = {}
     for name in ("rsi2", "sma200", "atr14", "ibs"):
         found[name] = np.empty(panel.bars)
         found[name][place] = _floats(columns[name])
-    return Indicators(**found)
+    indicators = Indicators(**found)
+    _kept["indicators"] = (key, indicators)
+    return indicators
 
 
 def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = None) -> Market:

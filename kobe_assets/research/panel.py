@@ -1,21 +1,27 @@
 """The panel: adjusted bars of all symbols as flat arrays, symbol after symbol, with a dense session × symbol index.
 
-It trusts its caller for clean bars (finite, positive, ordered OHLC): the asset checks see to that.
+It trusts its caller for clean bars (no jump that is none, ordered OHLC): the asset checks see to that.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kobe_assets.research.parallel import in_slices
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Indices = NDArray[np.int32]
 Bools = NDArray[np.bool_]
+Integers = NDArray[np.integer[Any]]
 
 ROW_OPEN, ROW_HIGH, ROW_LOW, ROW_CLOSE, ROW_FACTOR, ROW_SESSION, ROW_FOLLOWS = range(7)
+SLICE = 1 << 15
+"""Bars that are copied at a time."""
 
 
 @dataclass(frozen=True)
@@ -58,32 +64,45 @@ class Panel:
 def build_panel(
     symbols: tuple[str, ...],
     sessions: NDArray[np.datetime64],
-    symbol: Ints,
-    session: Ints,
+    symbol: Integers,
+    session: Integers,
     columns: dict[str, Floats],
 ) -> Panel:
     """Sort bars that come in any order into a panel.
 
     symbol, session: (bars) indices into the sorted `symbols` and `sessions`; columns: (bars) adjusted open, high, low,
-    close, volume and the factor. Raises ValueError when a (symbol, session) occurs twice or a symbol has no bar.
+    close, volume and the factor. Raises ValueError when a (symbol, session) occurs twice, a symbol has no bar, or a value
+    is no number that it can be: what arithmetic would make of it could pass for a result.
     """
+    _refuse_impossible(columns, symbols, sessions, symbol, session)
     place = np.full(len(symbols) * len(sessions), -1, dtype=np.int32)
-    place[symbol * np.int64(len(sessions)) + session] = np.arange(len(symbol), dtype=np.int32)
-    order = place[place >= 0]
+    place[symbol.astype(np.int64) * len(sessions) + session] = np.arange(len(symbol), dtype=np.int32)
+    present = place >= 0
+    order = place[present]
     if len(order) != len(symbol):
         raise ValueError(f"{len(symbol) - len(order)} bars repeat a (symbol, session)")
     counts = np.bincount(symbol, minlength=len(symbols))
     if len(counts) and counts.min() == 0:
         raise ValueError(f"{symbols[int(counts.argmin())]} has no bar")
-    sorted_symbol = symbol[order].astype(np.int32)
+    sorted_symbol = np.repeat(np.arange(len(symbols), dtype=np.int32), counts)
     sorted_session = session[order].astype(np.int32)
-    rows = _aligned_rows(len(symbol))
-    for index, name in enumerate(("open", "high", "low", "close", "factor")):
-        rows[:, index] = columns[name][order]
-    rows[:, ROW_SESSION] = sorted_session
-    rows[1:, ROW_FOLLOWS] = (sorted_symbol[1:] == sorted_symbol[:-1]) & (sorted_session[1:] == sorted_session[:-1] + 1)
-    bar_at = np.full((len(sessions), len(symbols)), -1, dtype=np.int32)
-    bar_at[sorted_session, sorted_symbol] = np.arange(len(symbol), dtype=np.int32)
+    follows = np.zeros(len(order), np.bool_)
+    follows[1:] = (sorted_symbol[1:] == sorted_symbol[:-1]) & (sorted_session[1:] == sorted_session[:-1] + 1)
+    rows = _aligned_rows(len(order))
+    high, low, close, volume, raw_close = (np.empty(len(order)) for _ in range(5))
+
+    def part(begin: int, end: int) -> None:
+        # A few bars at a time: their rows stay in the cache while column after column goes in.
+        some, into = order[begin:end], rows[begin:end]
+        for index, name in enumerate(("open", "high", "low", "close", "factor")):
+            into[:, index] = columns[name][some]
+        into[:, ROW_SESSION], into[:, ROW_FOLLOWS] = sorted_session[begin:end], follows[begin:end]
+        high[begin:end], low[begin:end], close[begin:end] = into[:, ROW_HIGH], into[:, ROW_LOW], into[:, ROW_CLOSE]
+        raw_close[begin:end] = into[:, ROW_CLOSE] / into[:, ROW_FACTOR]
+        volume[begin:end] = columns["volume"][some]
+
+    in_slices(len(order), len(order) // SLICE + 1, part)
+    flat = np.where(present, np.cumsum(present, dtype=np.int32) - np.int32(1), np.int32(-1))
     return Panel(
         symbols=symbols,
         sessions=sessions,
@@ -91,13 +110,28 @@ def build_panel(
         symbol=sorted_symbol,
         session=sorted_session,
         rows=rows,
-        high=np.ascontiguousarray(rows[:, ROW_HIGH]),
-        low=np.ascontiguousarray(rows[:, ROW_LOW]),
-        close=np.ascontiguousarray(rows[:, ROW_CLOSE]),
-        volume=np.ascontiguousarray(columns["volume"][order]),
-        raw_close=rows[:, ROW_CLOSE] / rows[:, ROW_FACTOR],
-        bar_at=bar_at,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        raw_close=raw_close,
+        bar_at=np.ascontiguousarray(flat.reshape(len(symbols), len(sessions)).T),
     )
+
+
+def _refuse_impossible(
+    columns: dict[str, Floats], symbols: tuple[str, ...], sessions: NDArray[np.datetime64], symbol: Integers, session: Integers
+) -> None:
+    for name, values in columns.items():
+        lowest, highest = values.min(initial=np.inf), values.max(initial=0.0)
+        if (lowest > 0.0 or (name == "volume" and lowest == 0.0)) and highest < np.inf:
+            continue
+        wrong = ~(np.isfinite(values) & ((values >= 0.0) if name == "volume" else (values > 0.0)))
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"{int(wrong.sum())} bars with an impossible {name}, the first {values[first]} "
+            f"of {symbols[symbol[first]]} at {sessions[session[first]]}"
+        )
 
 
 def _aligned_rows(bars: int) -> Floats:

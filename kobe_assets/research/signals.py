@@ -60,25 +60,33 @@ class Readable:
 
 def suspects(panel: Panel) -> Ints:
     """Flat indices of suspect bars: a move over ±45 % without a crowd (rules, section 2)."""
-    close, dollars = panel.close, panel.close * panel.volume
+    close = panel.close
     ratio = close[1:] / close[:-1]
     # The wide band is cheap; the few bars outside it are judged by the rule itself.
     moved = np.flatnonzero((ratio > 1.4) | (ratio < 0.7)) + 1
-    found = []
-    for bar in moved:
-        begin = panel.start[panel.symbol[bar]]
-        if bar == begin or abs(math.log(close[bar] / close[bar - 1])) <= SUSPECT_MOVE:
-            continue
-        if dollars[bar] < SUSPECT_CROWD * np.median(dollars[max(begin, bar - CROWD_BARS) : bar]):
-            found.append(bar)
-    return np.array(found, dtype=np.int64)
+    begin = panel.start[panel.symbol[moved]]
+    moved, begin = moved[moved > begin], begin[moved > begin]
+    far = np.array([abs(math.log(close[bar] / close[bar - 1])) > SUSPECT_MOVE for bar in moved], np.bool_)
+    moved, begin = moved[far], begin[far]
+    dollars = close * panel.volume if len(moved) else close
+    found = np.zeros(len(moved), np.bool_)
+    # Bars with as many others before them have their medians taken together.
+    before = np.minimum(moved - begin, CROWD_BARS)
+    for count in np.unique(before):
+        same = before == count
+        windows = dollars[moved[same][:, None] - np.arange(1, count + 1)]
+        found[same] = dollars[moved[same]] < SUSPECT_CROWD * np.median(windows, axis=1)
+    return moved[found]
 
 
 def quarantined(panel: Panel) -> Bools:
     """(bars) true from a suspect bar through the 200 bars after it."""
-    held = np.zeros(panel.bars, np.bool_)
-    for bar in suspects(panel):
-        held[bar : min(bar + QUARANTINE_BARS + 1, panel.start[panel.symbol[bar] + 1])] = True
+    held, bars = np.zeros(panel.bars, np.bool_), suspects(panel)
+    until = np.minimum(bars + QUARANTINE_BARS + 1, panel.start[panel.symbol[bars] + 1])
+    # Overlapping ones are one: in noise nearly every bar is suspect.
+    apart = np.concatenate([[True], bars[1:] > until[:-1], [True]])
+    for begin, end in zip(bars[apart[:-1]], until[apart[1:]], strict=True) if len(bars) else ():
+        held[begin:end] = True
     return held
 
 

@@ -40,14 +40,15 @@ def kpi_report(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
     )
     inputs = read_inputs(warehouse, settings, {f"data: {name}": v.data_version for name, v in _versions(warehouse).items()})
     path = write_report(build_report(inputs, dt.datetime.now(dt.UTC)), kobe_home() / "reports")
-    verdict = {("report", ""): {"verdict": [asdict(row) for row in verdict_rows(inputs)]}}
+    rows = verdict_rows(inputs)
+    verdict = {("report", ""): {"verdict": [asdict(row) for row in rows]}}
     with warehouse.transaction() as connection:
         insert(connection, "evidence", evidence_frame(verdict))
     sharpes = kpis[(kpis["figure"] == "sharpe") & kpis["value"].notna()]
     return result._replace(
         metadata={
             "dagster/row_count": len(kpis),
-            "verdict": dg.MetadataValue.md(kpi_markdown(inputs)),
+            "verdict": dg.MetadataValue.md(kpi_markdown(rows)),
             "report": dg.MetadataValue.url(report_url(path.name)),
             "file": dg.MetadataValue.path(str(path)),
             **{f"sharpe {s} {m}": float(v) for s, m, v in sharpes[["strategy", "mode", "value"]].to_numpy()},

@@ -147,11 +147,11 @@ def caveats(book: Book, inputs: ReportInputs) -> list[str]:
     return found
 
 
-def kpi_markdown(inputs: ReportInputs) -> str:
+def kpi_markdown(rows: Sequence[VerdictRow]) -> str:
     """The verdict table as Markdown, for the metadata of the asset."""
     heads = ("strategy", "mode", "Sharpe", "95 % range", "growth a year", "worst fall", "trades", "gates", "verdict")
     lines = [f"| {' | '.join(heads)} |", "|---|---|--:|:-:|--:|--:|--:|:-:|---|"]
-    for row in verdict_rows(inputs):
+    for row in rows:
         span = f"{show(row.sharpe_lo, 'ratio')} to {show(row.sharpe_hi, 'ratio')}"
         cells = [
             row.strategy,

@@ -208,9 +208,8 @@ def test_the_terminals_rows_repeat_the_figures(inputs: ReportInputs) -> None:
 
 def test_markdown_cells_hold_no_markdown_of_the_data(inputs: ReportInputs) -> None:
     evil = "a|b <img> [x](y)"
-    table = kpi_markdown(
-        dataclasses.replace(inputs, kpis=pd.DataFrame([[evil, "m", "sharpe", 1.0]], columns=inputs.kpis.columns))
-    )
+    hostile = dataclasses.replace(inputs, kpis=pd.DataFrame([[evil, "m", "sharpe", 1.0]], columns=inputs.kpis.columns))
+    table = kpi_markdown(verdict_rows(hostile))
     line = next(line for line in table.splitlines() if "img" in line)
     assert "a\\|b &lt;img&gt; \\[x\\](y)" in line
     assert line.replace("\\|", "").count("|") == 10

@@ -39,6 +39,9 @@ def bring_up_to_date(
     warehouse = Warehouse()
     versions = code_versions(settings, source_fingerprint(settings))
     missing = set() if report_page().is_file() else {"kpi_report"}
+    if not (kobe_home() / "dagster" / "history").is_dir():
+        # Without its history the UI calls everything unsynced; the two must agree.
+        missing = set(DEPENDS)
     if needs_top_up(settings, warehouse):
         missing.add("daily_bars")
     computed: list[str] = []

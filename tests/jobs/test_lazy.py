@@ -73,6 +73,12 @@ def test_a_lost_page_is_written_again_without_the_rest(home: Path) -> None:
     assert bring_up_to_date(load_settings()) == ["kpi_report"]
 
 
+def test_a_lost_history_is_written_again(home: Path) -> None:
+    shutil.rmtree(home / "dagster")
+    assert set(bring_up_to_date(load_settings())) == EVERYTHING
+    assert bring_up_to_date(load_settings()) == []
+
+
 @pytest.mark.parametrize(
     ("table", "asset"),
     [

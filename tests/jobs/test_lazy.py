@@ -68,6 +68,13 @@ def test_force_computes_everything(home: Path) -> None:
     assert set(bring_up_to_date(load_settings(), force=True)) == EVERYTHING
 
 
+def test_force_does_not_replace_bars_that_took_hours_to_load(home: Path) -> None:
+    Warehouse().rows("UPDATE bar_epochs SET source = 'polygon'")
+    with pytest.raises(ComputationFailed, match=r"loaded from polygon, and data\.vendor is sample: use another KOBE_HOME"):
+        bring_up_to_date(load_settings(), force=True)
+    assert Warehouse().rows("SELECT count(*) FROM daily_bars") == [(12_154,)]
+
+
 def test_a_lost_page_is_written_again_without_the_rest(home: Path) -> None:
     (home / "reports" / "kpi_report.html").unlink()
     assert bring_up_to_date(load_settings()) == ["kpi_report"]

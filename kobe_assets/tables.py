@@ -12,12 +12,14 @@ import pandas as pd
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.figures import all_figures, daily_returns
 from kobe_assets.research.signals import LONG, Candidates
-from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, FoldResult, Study
+from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Fold, FoldResult, Study
 from kobe_resources.settings import canonical_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kobe_assets.research.indicators import Indicators
-    from kobe_assets.research.panel import Panel
+    from kobe_assets.research.panel import Floats, Panel
     from kobe_assets.research.strategies import Params, Strategy
     from kobe_assets.research.walk_forward import Market
 
@@ -137,16 +139,28 @@ def equity_frame(
 
 
 def trials_frame(study: Study, config_pin: str, data_version: str, now: dt.datetime) -> pd.DataFrame:
-    """One row a parameter set and fold; `trial` counts from 1 in the order of the grid."""
-    folds, sets = study.trials.shape
-    params = [canonical_json(chosen) for chosen in study.sets]
+    """The trials of a study as rows."""
+    return trial_rows(study.strategy, study.folds, study.sets, study.trials, config_pin, data_version, now)
+
+
+def trial_rows(
+    strategy: Strategy,
+    folds: Sequence[Fold],
+    sets: Sequence[Params],
+    sharpes: Floats,
+    config_pin: str,
+    data_version: str,
+    now: dt.datetime,
+) -> pd.DataFrame:
+    """One row a parameter set and fold; `trial` counts from 1 in the order of the grid. sharpes: (folds, sets)."""
+    params = [canonical_json(dict(chosen)) for chosen in sets]
     return pd.DataFrame(
         {
-            "strategy": study.strategy.name,
-            "fold": np.repeat([fold.number for fold in study.folds], sets).astype(np.int32),
-            "trial": np.tile(np.arange(1, sets + 1, dtype=np.int32), folds),
-            "params": params * folds,
-            "train_sharpe": study.trials.ravel(),
+            "strategy": strategy.name,
+            "fold": np.repeat([fold.number for fold in folds], len(sets)).astype(np.int32),
+            "trial": np.tile(np.arange(1, len(sets) + 1, dtype=np.int32), len(folds)),
+            "params": params * len(folds),
+            "train_sharpe": sharpes.ravel(),
             "config_pin": config_pin,
             "data_version": data_version,
             "recorded_at": now,

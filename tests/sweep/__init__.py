@@ -1,0 +1,1 @@
+"""Tests of the sweep, on this machine and on a real Dask cluster."""

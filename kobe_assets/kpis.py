@@ -57,13 +57,14 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
         pbo = _pbo(returns)
         for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode"):
             plan = robustness.Plan(strategy, folds, tuple(json.loads(text) for text in part["params"]))
-            steps = robustness.cost_sensitivity(market, plan, readable)
-            lagged, _ = robustness.out_of_sample(market, plan, readable)
-            unlagged, _ = robustness.out_of_sample(other_lag, plan, other_readable)
-            trained = robustness.in_training(market, plan, readable)
+            rehearsal = robustness.Rehearsal(market, plan, readable)
+            steps = robustness.cost_sensitivity(rehearsal)
+            lagged, _ = rehearsal.out_of_sample()
+            unlagged, _ = robustness.Rehearsal(other_lag, plan, other_readable).out_of_sample()
+            trained = rehearsal.in_training()
             evidence[(strategy.name, str(mode))] = {
                 "cost_sensitivity": steps,
-                "break_even_bps": robustness.break_even_bps(market, plan, readable, steps),
+                "break_even_bps": robustness.break_even_bps(rehearsal, steps),
                 "lag_cost": {
                     str(market.lag): {"sharpe": _known(sharpe(lagged))},
                     str(other_lag.lag): {"sharpe": _known(sharpe(unlagged))},

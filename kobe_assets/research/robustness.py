@@ -16,7 +16,7 @@ from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable
 from kobe_assets.research.simulation import Costs, equity_curves
 from kobe_assets.research.strategies import Params, Strategy
-from kobe_assets.research.walk_forward import Fold, Found, Market, exits_of, find_signals, make_feeds, size_found
+from kobe_assets.research.walk_forward import Fold, Market, exits_of, find_signals, make_feeds, size_found
 
 COST_STEPS_BPS = (0.0, 5.0, 10.0, 20.0, 40.0)
 BREAK_EVEN_LIMIT_BPS = 500.0
@@ -33,32 +33,47 @@ class Plan:
     params: tuple[Params, ...]
 
 
-def out_of_sample(market: Market, plan: Plan, readable: Readable | None = None) -> tuple[Floats, float]:
-    """The chained daily returns of the test windows, and the sum of their profits in dollars."""
-    return _simulate_windows(market, plan, _test_windows(plan), _signals(market, plan, readable))
+class Rehearsal:
+    """A plan on a market, to be simulated again and again: its signals are looked for once, since no cost changes them."""
+
+    def __init__(self, market: Market, plan: Plan, readable: Readable | None = None) -> None:
+        self.market, self.plan = market, plan
+        self._found = find_signals(market, readable or market.readable(), plan.strategy, plan.params)
+
+    def out_of_sample(self, slippage_bps: float | None = None) -> tuple[Floats, float]:
+        """The chained daily returns of the test windows, and the sum of their profits in dollars.
+
+        slippage_bps: the cost of a fill; none: the market's.
+        """
+        return self._simulate([(fold.test_start, fold.test_end) for fold in self.plan.folds], slippage_bps)
+
+    def in_training(self) -> Floats:
+        """The daily returns of the train windows, one after the other, at the parameters that then traded."""
+        return self._simulate([(fold.train_start, fold.train_end) for fold in self.plan.folds], None)[0]
+
+    def _simulate(self, windows: Sequence[tuple[int, int]], slippage_bps: float | None) -> tuple[Floats, float]:
+        costs, limits, params = self.market.costs, self.market.limits, self.plan.params
+        if slippage_bps is not None:
+            costs = Costs(costs.initial_cash, slippage_bps / 10_000.0)
+        market = replace(self.market, costs=costs)
+        feeds = size_found(market, self._found).trial.of(range(len(windows)))
+        curves = in_threads(
+            lambda k: equity_curves(feeds[k], *windows[k], [exits_of(params[k])], costs, limits)[0], range(len(windows))
+        )
+        returns = np.concatenate([daily_returns(equity, costs.initial_cash) for equity in curves])
+        return returns, sum(float(equity[-1] - costs.initial_cash) for equity in curves)
 
 
-def in_training(market: Market, plan: Plan, readable: Readable | None = None) -> Floats:
-    """The daily returns of the train windows, one after the other, at the parameters that then traded."""
-    windows = [(fold.train_start, fold.train_end) for fold in plan.folds]
-    return _simulate_windows(market, plan, windows, _signals(market, plan, readable))[0]
-
-
-def at_slippage(market: Market, bps: float) -> Market:
-    """The same market with another cost of a fill (basis points)."""
-    return replace(market, costs=Costs(market.costs.initial_cash, bps / 10_000.0))
-
-
-def cost_sensitivity(market: Market, plan: Plan, readable: Readable) -> list[dict[str, float | None]]:
+def cost_sensitivity(rehearsal: Rehearsal) -> list[dict[str, float | None]]:
     """Out-of-sample Sharpe ratio and profit at every step of cost, the same decisions throughout."""
-    rows, found = [], _signals(market, plan, readable)
+    rows = []
     for bps in COST_STEPS_BPS:
-        returns, profit = _simulate_windows(at_slippage(market, bps), plan, _test_windows(plan), found)
+        returns, profit = rehearsal.out_of_sample(bps)
         rows.append({"bps": bps, "sharpe": _known(sharpe(returns)), "net_pnl": profit})
     return rows
 
 
-def break_even_bps(market: Market, plan: Plan, readable: Readable, steps: Sequence[Mapping[str, float | None]]) -> float | None:
+def break_even_bps(rehearsal: Rehearsal, steps: Sequence[Mapping[str, float | None]]) -> float | None:
     """The slippage (bps) at which the out-of-sample Sharpe ratio is 0, to 0.05 bps; negative where costs would have to pay.
 
     None where there is no Sharpe ratio, or none of zero between -500 and 500 bps. Uses the measured `steps` to bracket.
@@ -68,10 +83,8 @@ def break_even_bps(market: Market, plan: Plan, readable: Readable, steps: Sequen
     if not known:
         return None
 
-    found = _signals(market, plan, readable)
-
     def value_at(bps: float) -> float:
-        return sharpe(_simulate_windows(at_slippage(market, bps), plan, _test_windows(plan), found)[0])
+        return sharpe(rehearsal.out_of_sample(bps)[0])
 
     low = max((p for p in known if p[1] >= 0), default=None)
     high = min((p for p in known if p[1] < 0), default=None)
@@ -130,26 +143,6 @@ def equal_weight_growth(market: Market, first: int, last: int, symbols: Sequence
                 level *= float(np.mean(panel.close[now[both]] / panel.close[before[both]]))
         growth[d - first] = level
     return growth
-
-
-def _signals(market: Market, plan: Plan, readable: Readable | None) -> Found:
-    """One set of signals a fold; they do not depend on costs."""
-    return find_signals(market, readable or market.readable(), plan.strategy, plan.params)
-
-
-def _test_windows(plan: Plan) -> list[tuple[int, int]]:
-    return [(fold.test_start, fold.test_end) for fold in plan.folds]
-
-
-def _simulate_windows(market: Market, plan: Plan, windows: Sequence[tuple[int, int]], found: Found) -> tuple[Floats, float]:
-    feeds, cash = size_found(market, found).trial.of(range(len(windows))), market.costs.initial_cash
-
-    def one(k: int) -> Floats:
-        return equity_curves(feeds[k], *windows[k], [exits_of(plan.params[k])], market.costs, market.limits)[0]
-
-    curves = in_threads(one, range(len(windows)))
-    returns = np.concatenate([daily_returns(equity, cash) for equity in curves])
-    return returns, sum(float(equity[-1] - cash) for equity in curves)
 
 
 def _known(value: float) -> float | None:

@@ -130,43 +130,82 @@ class Outcome:
         return {REASONS[code]: int(n) for code, n in enumerate(self.refused) if code != ACCEPTED and n}
 
 
-def size_signals(
-    panel: Panel, candidates: Candidates, atr: Floats, lag: int, costs: Costs, limits: Limits, leave: NDArray[np.uint8]
-) -> Feed:
+class Offers(NamedTuple):
+    """Signals and the opens that would fill them, in trading order: all that sizing an order reads.
+
+    first: (sessions + 1) offsets by session. symbol, side, atr: (signals) as at the signal. bar: the flat bar of the next
+    session's open, or -1. open, factor: that bar's (dollars, adjusted).
+    """
+
+    first: Ints
+    symbol: Indices
+    side: NDArray[np.int8]
+    bar: Ints
+    atr: Floats
+    open: Floats
+    factor: Floats
+
+
+def fetch_offers(panel: Panel, candidates: Candidates, atr: Floats, lag: int) -> Offers:
+    """Look up every signal's next open. atr: (bars) unlagged ATR, read `lag` bars before each signal's bar."""
+    n, in_order = len(candidates.bar), candidates.by_bar
+    bars = candidates.bar[in_order]
+    columns: list[NDArray[Any]] = [panel.symbol[bars], np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n)]
+    in_slices(n, CORES, lambda begin, end: _fetch(panel.rows, bars, atr, lag, begin, end, *columns[1:]))
+
+    def ranked(column: NDArray[Any]) -> NDArray[Any]:
+        back = np.empty_like(column)
+        back[in_order] = column
+        return back
+
+    symbol, bar, atrs, opened, factor = in_threads(ranked, columns)
+    return Offers(candidates.first, symbol, candidates.side, bar, atrs, opened, factor)
+
+
+@njit
+def _fetch(
+    rows: Floats, bars: Ints, atr: Floats, lag: int, begin: int, end: int,
+    bar: Ints, atrs: Floats, opened: Floats, factor: Floats,
+) -> None:  # fmt: skip
+    """In order of bars, and with nothing that waits for what was fetched: so fetches overlap."""
+    final = len(rows) - 1
+    for j in range(begin, end):
+        after = min(bars[j] + 1, final)
+        follows = (after > bars[j]) & (rows[after, ROW_FOLLOWS] != 0.0)
+        bar[j], atrs[j] = after if follows else -1, atr[bars[j] - lag]
+        opened[j], factor[j] = rows[after, ROW_OPEN], rows[after, ROW_FACTOR]
+
+
+def size_offers(panel: Panel, offers: Offers, costs: Costs, limits: Limits, leave: NDArray[np.uint8]) -> Feed:
     """What the kernel reads of a panel and its signals; every order is sized once, by the policy gate.
 
-    atr: (bars) unlagged ATR, read `lag` bars before each signal's bar. leave: (bars) flags of the exits by condition.
+    leave: (bars) flags of the exits by condition.
     """
-    n, in_order = len(candidates.bar), candidates.by_bar
-    bars, side = candidates.bar[in_order], candidates.side[in_order]
-    sized = Sized(np.empty(n, np.int64), np.empty(n), np.empty(n, np.int8), np.empty(n), np.empty(n))
-
-    def part(begin: int, end: int) -> None:
-        _size(panel.rows, bars, side, atr, lag, costs.slippage, limits, begin, end, sized)
-
-    def back_in_order(column: NDArray[Any]) -> NDArray[Any]:
-        ranked = np.empty_like(column)
-        ranked[in_order] = column
-        return ranked
-
-    in_slices(n, CORES, part)
-    columns: list[NDArray[Any]] = [panel.symbol[bars], *sized]
-    symbol, bar, atrs, code, qty, notional = in_threads(back_in_order, columns)
+    n = len(offers.bar)
+    code, qty, notional = np.empty(n, np.int8), np.empty(n), np.empty(n)
+    in_slices(n, CORES, lambda begin, end: _size(offers, costs.slippage, limits, begin, end, code, qty, notional))
     placeable = notional[code == ACCEPTED]
     return Feed(
         rows=panel.rows,
         last_session=panel.last_session_of(),
-        entry_first=candidates.first,
-        entry_symbol=symbol,
-        entry_side=candidates.side,
-        entry_bar=bar,
-        entry_atr=atrs,
+        entry_first=offers.first,
+        entry_symbol=offers.symbol,
+        entry_side=offers.side,
+        entry_bar=offers.bar,
+        entry_atr=offers.atr,
         entry_code=code,
         entry_qty=qty,
         entry_notional=notional,
         cheapest=float(placeable.min()) if len(placeable) else 0.0,
         leave=leave,
     )
+
+
+def size_signals(
+    panel: Panel, candidates: Candidates, atr: Floats, lag: int, costs: Costs, limits: Limits, leave: NDArray[np.uint8]
+) -> Feed:
+    """`fetch_offers` and `size_offers` in one."""
+    return size_offers(panel, fetch_offers(panel, candidates, atr, lag), costs, limits, leave)
 
 
 def placeable_only(feed: Feed, mine: Bools, leave: NDArray[np.uint8]) -> Feed:
@@ -186,33 +225,16 @@ def select(feed: Feed, keep: Bools, leave: NDArray[np.uint8]) -> Feed:
     )
 
 
-class Sized(NamedTuple):
-    """(signals) what `_size` finds out, in order of their bars."""
-
-    bar: Ints
-    atr: Floats
-    code: NDArray[np.int8]
-    qty: Floats
-    notional: Floats
-
-
 @njit
 def _size(
-    rows: Floats, bars: Ints, side: NDArray[np.int8], atr: Floats, lag: int, slip: float, limits: Limits,
-    begin: int, end: int, sized: Sized,
+    offers: Offers, slip: float, limits: Limits, begin: int, end: int,
+    codes: NDArray[np.int8], qtys: Floats, notionals: Floats,
 ) -> None:  # fmt: skip
-    final = len(rows) - 1
-    # Prices first, decisions after: fetches behind a decision wait for it, fetches among themselves overlap.
     for j in range(begin, end):
-        after = min(bars[j] + 1, final)
-        follows = after > bars[j] and rows[after, ROW_FOLLOWS] != 0.0
-        sized.bar[j], sized.atr[j] = after if follows else -1, atr[bars[j] - lag]
-        sized.notional[j] = rows[after, ROW_OPEN] * (1.0 + side[j] * slip) / rows[after, ROW_FACTOR]
-    for j in range(begin, end):
-        code, qty, notional = 0, 0.0, 0.0
-        if sized.bar[j] >= 0:
-            code, qty, _, notional = size_entry(limits, side[j] > 0, sized.notional[j])
-        sized.code[j], sized.qty[j], sized.notional[j] = code, qty, notional
+        side = offers.side[j]
+        code, qty, _, notional = size_entry(limits, side > 0, offers.open[j] * (1.0 + side * slip) / offers.factor[j])
+        no_bar = offers.bar[j] < 0
+        codes[j], qtys[j], notionals[j] = 0 if no_bar else code, 0.0 if no_bar else qty, 0.0 if no_bar else notional
 
 
 def simulate(feed: Feed, first: int, last: int, atr_stop: float, time_stop: int, costs: Costs, limits: Limits) -> Outcome:

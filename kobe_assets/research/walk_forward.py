@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from kobe_assets.research.indicators import Indicators
 from kobe_assets.research.panel import Bools, Floats, Panel
 from kobe_assets.research.parallel import in_threads
-from kobe_assets.research.signals import Candidates, Readable, find_candidates_of_sets, leave_flags, make_readable
+from kobe_assets.research.signals import Readable, find_candidates_of_sets, leave_flags, make_readable
 from kobe_assets.research.simulation import (
     Costs,
     Feed,
+    Offers,
     Outcome,
+    fetch_offers,
     placeable_only,
     select,
     simulate,
-    size_signals,
+    size_offers,
     train_sharpes,
 )
 from kobe_assets.research.strategies import MECHANICAL, Params, Strategy
@@ -131,11 +133,11 @@ def grid_sets(
 class Found:
     """Signals of several parameter sets before any cost: what stays the same at every slippage and limit.
 
-    candidates: of any set. mine, leaves: by distinct set, which candidates are its own and when a position wants out.
+    offers: of any set. mine, leaves: by distinct set, which offers are its own and when a position wants out.
     place: (sets) each set's distinct one; sets that differ in mechanical exits only share theirs.
     """
 
-    candidates: Candidates
+    offers: Offers
     mine: tuple[Bools, ...]
     leaves: tuple[NDArray[np.uint8], ...]
     place: tuple[int, ...]
@@ -181,13 +183,14 @@ def find_signals(market: Market, readable: Readable, strategy: Strategy, sets: S
         # Most grids vary the entry only: exits that are equal are kept, and cached by the processor, once.
         leaves.append(next((known for known in leaves[:1] if np.array_equal(known, flags)), flags))
     at = {key: k for k, key in enumerate(dict.fromkeys(keys))}
-    return Found(candidates, tuple(mine), tuple(leaves), tuple(at[key] for key in keys))
+    offers = fetch_offers(market.panel, candidates, market.indicators.atr14, market.lag)
+    return Found(offers, tuple(mine), tuple(leaves), tuple(at[key] for key in keys))
 
 
 def size_found(market: Market, found: Found) -> Feeds:
     """Feeds at the market's costs and limits."""
-    atr, leaves, mine = market.indicators.atr14, found.leaves, found.mine
-    union = size_signals(market.panel, found.candidates, atr, market.lag, market.costs, market.limits, leaves[0])
+    leaves, mine = found.leaves, found.mine
+    union = size_offers(market.panel, found.offers, market.costs, market.limits, leaves[0])
     return Feeds(
         FeedList(found.place, lambda k: select(union, mine[k], leaves[k])),
         FeedList(found.place, lambda k: placeable_only(union, mine[k], leaves[k])),

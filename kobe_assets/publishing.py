@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from kobe_assets.versions import record_version, stored_version
+from kobe_resources.event_log import get_logger
 from kobe_resources.settings import research_pin
 from kobe_resources.warehouse import Warehouse, refill
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kobe_resources.settings import Settings
+
+
+log = get_logger("assets")
 
 
 class Store(dg.ConfigurableResource):
@@ -62,6 +66,7 @@ def note_version(
         research_pin(settings),
         context.run_id,
     )
+    log.info("an asset was computed", asset=context.asset_key.to_user_string(), version=version, run_id=context.run_id)
 
 
 def preview(frame: pd.DataFrame, rows: int = 8) -> dg.MetadataValue:

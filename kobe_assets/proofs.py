@@ -16,12 +16,14 @@ from kobe_assets.research.figures import FIGURES
 from kobe_assets.research.indicators import Indicators, compute_indicators
 from kobe_assets.research.lookahead import Leak, find_leak, some_symbols
 from kobe_assets.research.panel import ROW_FACTOR, ROW_OPEN, Floats, Panel
-from kobe_assets.research.signals import LONG, Candidates, find_candidates, quarantined
+from kobe_assets.research.signals import LONG, Candidates, find_candidates, leave_flags, quarantined
 from kobe_assets.research.strategies import STRATEGIES, Params
 from kobe_assets.research.walk_forward import Market
 
 CENT = 0.005
-CUTS = 3
+FEWEST_CUTS, MOST_CUTS = 3, 40
+LAST_BARS = 200
+"""Last bars before a cut that are looked at in all: a look one bar ahead shows there only, and not in each of them."""
 MOST_BARS = 200_000
 """Bars that are recomputed for a proof; of a larger market, evenly spread symbols."""
 
@@ -34,13 +36,12 @@ def signals_read_no_future(
 ) -> Leak | None:
     """Recompute indicators and signals with the future cut off, and with noise for a future; the past must be identical.
 
-    params: canonical parameters by strategy. compute: the indicators under test. cuts: session indices; none: three,
-    spread over the sessions on which there are signals. Of a market with more than `MOST_BARS` bars, evenly spread symbols
-    are taken: every symbol is read by the same code, on its own. Universe and quarantine are recomputed with the bars they use.
+    So must the exits by condition. params: canonical parameters by strategy. compute: the indicators under test. cuts:
+    session indices; none: spread over the sessions on which there are signals, more of them the fewer symbols. Of a market
+    with more than `MOST_BARS` bars, evenly spread symbols are taken: every symbol is read by the same code, on its own.
+    Universe and quarantine are recomputed with the bars they use.
     """
-    sessions = len(market.panel.sessions)
-    if cuts is None:
-        cuts = [int(k) for k in np.linspace(min(260, sessions - 1), sessions - 2, CUTS + 1)[:-1]] if sessions > 2 else []
+    tried = some_symbols(market.panel, MOST_BARS)
     member = _member_by_symbol(market)
 
     def values(panel: Panel) -> Floats:
@@ -51,9 +52,18 @@ def signals_read_no_future(
         columns = [indicators.rsi2, indicators.sma200, indicators.atr14, indicators.ibs]
         for name, strategy in STRATEGIES.items():
             columns.append(_scores(panel, find_candidates(panel, readable, strategy, params[name])))
+            columns.append(leave_flags(panel, readable, strategy, params[name]).astype(np.float64))
         return np.column_stack(columns)
 
-    return find_leak(some_symbols(market.panel, MOST_BARS), values, cuts)
+    return find_leak(tried, values, _spread_cuts(tried) if cuts is None else cuts)
+
+
+def _spread_cuts(panel: Panel) -> list[int]:
+    sessions = len(panel.sessions)
+    if sessions <= 2:
+        return []
+    count = min(max(LAST_BARS // len(panel.symbols), FEWEST_CUTS), MOST_CUTS)
+    return [int(k) for k in np.unique(np.linspace(min(260, sessions - 1), sessions - 2, count + 1)[:-1].astype(int))]
 
 
 def windows_are_disjoint(folds: pd.DataFrame, trades: pd.DataFrame) -> pd.DataFrame:

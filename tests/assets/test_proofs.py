@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from kobe_assets.research.panel import Panel
 from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market
-from kobe_assets.study import canonical_params, load_market
+from kobe_assets.study import canonical_params, load_market, load_panel
 from kobe_assets.tables import indicators_frame
 from kobe_assets.wf_folds import run_studies, study_tables
 from kobe_resources.market_data import open_vendor
@@ -42,7 +43,6 @@ def settings() -> Settings:
 @pytest.fixture(scope="module")
 def market(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Market:
     from kobe_assets.evidence import build_universe
-    from kobe_assets.study import load_panel
 
     warehouse = Warehouse(tmp_path_factory.mktemp("market") / "kobe.duckdb")
     open_vendor(settings, Secrets()).sync(warehouse)
@@ -97,6 +97,29 @@ def test_a_planted_look_into_the_future_is_caught(fault: str, market: Market, pa
 
     leak = signals_read_no_future(market, params, compute)
     assert leak is not None
+
+
+PEEKING: dict[str, dict[str, Callable[..., np.ndarray]]] = {
+    "tomorrow's close": {"long": lambda at, p: (np.roll(at.close, -1) > at.close) & (at.close > at.sma200)},
+    "tomorrow's strength": {"long": lambda at, p: (np.append(at.ibs[2:], [0.5, 0.5]) > 0.8) & (at.close > at.sma200)},
+    "the mean of all closes": {"long": lambda at, p: at.close > at.close.mean()},
+    "out before the fall": {"leave_long": lambda at, p: np.roll(at.close, -1) < at.close},
+}
+
+
+@pytest.mark.parametrize("fault", PEEKING)
+def test_a_strategy_that_peeks_is_caught_on_five_stocks(
+    fault: str, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = Warehouse(tmp_path / "kobe.duckdb")
+    open_vendor(Settings(), Secrets()).sync(warehouse)
+    panel = load_panel(warehouse)
+    universe = pd.DataFrame({"symbol": panel.symbols, "selected": True})
+    warehouse.replace({"universe": universe, "indicators": indicators_frame(panel, compute_indicators(panel))})
+    monkeypatch.setitem(STRATEGIES, "rsi2", replace(STRATEGIES["rsi2"], **PEEKING[fault]))  # type: ignore[arg-type]
+    assert signals_read_no_future(
+        load_market(warehouse, settings, panel), {name: canonical_params(settings, s) for name, s in STRATEGIES.items()}
+    )
 
 
 def test_a_reading_without_its_lag_is_no_leak_but_a_negative_one_is(

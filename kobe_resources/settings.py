@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from kobe_resources.errors import UsageError
 
@@ -270,10 +270,13 @@ def load_settings() -> Settings:
             raise UsageError(f"{path} cannot be read as TOML ({error})", "mend the file") from error
     _refuse_unknown_environment()
     try:
-        settings = Settings(**_with_vendor_defaults(given, path))
+        # The vendor decides some defaults, and may itself come from the file or the environment: read it first.
+        plain = _anchor_paths(Settings(**given), path)
+        return _anchor_paths(Settings(**_with_vendor_defaults(given, plain.data)), path)
     except ValidationError as error:
         raise UsageError(_first_problem(error), f"see `kobe config show`; set in {path or 'the environment'}") from None
-    return _anchor_paths(settings, path)
+    except SettingsError as error:
+        raise UsageError(f"settings: {error}", 'write a table as JSON: KOBE_UNIVERSE__RELEASE={"SYMBOL": "reason"}') from None
 
 
 def config_pin(settings: Settings) -> str:
@@ -333,19 +336,19 @@ def _env_file_values() -> dict[str, str]:
 
 def _refuse_unknown_environment() -> None:
     for name in os.environ:
-        if not name.startswith("KOBE_") or name in RESERVED_ENV:
+        if not name.upper().startswith("KOBE_") or name in RESERVED_ENV:
             continue
+        if name != name.upper():
+            raise UsageError(f"the environment sets {name}", "write its name in capitals")
         section = name.removeprefix("KOBE_").split("__")[0].lower()
         if section not in Settings.model_fields or "__" not in name:
             raise UsageError(f"the environment sets {name}, which is no setting", "unset it, or see `kobe config show`")
 
 
-def _with_vendor_defaults(given: dict[str, Any], path: Path | None) -> dict[str, Any]:
-    """The file's tables laid over the defaults of the vendor they (or the environment) choose."""
-    data = given.get("data", {})
-    vendor = os.environ.get("KOBE_DATA__VENDOR") or (data.get("vendor") if isinstance(data, dict) else None) or "sample"
-    defaults: dict[str, dict[str, Any]] = {"sample": SAMPLE_DEFAULTS, "synthetic": SYNTHETIC_DEFAULTS}.get(vendor, {})
-    if vendor == "files" and not _files_tell_options(data, path):
+def _with_vendor_defaults(given: dict[str, Any], data: DataSettings) -> dict[str, Any]:
+    """The file's tables laid over the defaults of the vendor."""
+    defaults = {"sample": SAMPLE_DEFAULTS, "synthetic": SYNTHETIC_DEFAULTS}.get(data.vendor, {})
+    if data.vendor == "files" and not _files_tell_options(data.files.path):
         defaults = {"universe": {"require_options": False}}
     merged = dict(given)
     for section, values in defaults.items():
@@ -354,13 +357,8 @@ def _with_vendor_defaults(given: dict[str, Any], path: Path | None) -> dict[str,
     return merged
 
 
-def _files_tell_options(data: Any, path: Path | None) -> bool:
+def _files_tell_options(place: Path) -> bool:
     """Own bars without a `has_options` column in candidates.csv cannot say who has options, so the default does not ask."""
-    files = data.get("files", {}) if isinstance(data, dict) else {}
-    named = os.environ.get("KOBE_DATA__FILES__PATH") or (files.get("path") if isinstance(files, dict) else None)
-    if not isinstance(named, str):
-        return False
-    place = _anchored(Path(named), None if os.environ.get("KOBE_DATA__FILES__PATH") else path)
     candidates = (place if place.is_dir() else place.parent) / "candidates.csv"
     try:
         with candidates.open(encoding="utf-8-sig") as file:

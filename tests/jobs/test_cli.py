@@ -168,9 +168,35 @@ def test_bad_settings_end_in_one_line_and_exit_2(home: Path, tmp_path: Path, mon
         "[simulation]\nslippage_bps = 'much'\n": "simulation.slippage_bps",
         "[walk_forward.grid.rsi2]\nmoon = [1]\n": "rsi2 has no parameter 'moon'",
         "[simulation\n": "cannot be read as TOML",
+        "[data]\nvendor = ['files']\n": "data.vendor",
     }.items():
         config.write_text(text)
         assert words in refusal("report", code=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("KOBE_UNIVERSE__RELEASE", "IBM", "write a table as JSON"),
+        ("KOBE_data__vendor", "files", "in capitals"),
+        ("kobe_strategy__rsi_entry", "5", "in capitals"),
+        ("KOBE_STRATEGY__RSI_ENTRI", "5", "strategy.rsi_entri is no setting"),
+    ],
+)
+def test_a_bad_environment_ends_in_one_line_and_exit_2(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert words in refusal("config", "pin", code=2)
+
+
+def test_a_vendor_named_as_json_brings_its_defaults(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "candidates.csv").write_text("symbol,has_options\nA,true\n")
+    monkeypatch.setenv("KOBE_DATA__VENDOR", "files")
+    monkeypatch.setenv("KOBE_DATA__FILES", json.dumps({"path": str(tmp_path / "bars.csv")}))
+    assert load_settings().universe.require_options
+    (tmp_path / "candidates.csv").write_text("symbol\nA\n")
+    assert not load_settings().universe.require_options
 
 
 def test_a_bad_file_is_refused_before_anything_is_written(

@@ -48,7 +48,7 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _end(STOPPED, INTERRUPTED)
     except CommandLineError as error:
-        _end(f"{error.format_message()} (see --help)", 2)
+        _end(f"{error.format_message() or 'name a command'} (see --help)", 2)
     except _outside() as error:
         what = (str(error) or repr(error)).splitlines()[0]
         _end(f"{what}: see that the disk of {kobe_home()} has room and that you may write there", 1)

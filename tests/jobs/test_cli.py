@@ -151,6 +151,8 @@ def test_report_prints_a_verdict_and_the_page_and_then_has_nothing_to_do(home: P
         (("backtest", "--strategy", "rsi2"), 2, "start"),
         (("materialize", "no_such_asset"), 2, "no_such_asset"),
         (("no-such-command",), 2, "no-such-command"),
+        ((), 2, "name a command"),
+        (("universe",), 2, "name a command"),
     ],
 )
 def test_bad_usage_ends_in_one_line_and_exit_2(

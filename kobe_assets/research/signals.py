@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -34,15 +35,21 @@ RUN = 8
 class Candidates:
     """Signals in trading order: by session, then score, then symbol.
 
-    bar: (signals) flat bar index. side: +1 or -1. score: smaller is stronger. first: (sessions + 1) offsets by session.
-    by_bar: (signals) their places in order of `bar`, for whoever reads the panel: memory likes to be read in its order.
+    side: (signals) +1 or -1. score: smaller is stronger. first: (sessions + 1) offsets by session.
+    by_bar: (signals) their flat bar indices in order of bars, for whoever reads the panel: memory likes to be read in its
+    order. order: (signals) which of them comes when.
     """
 
-    bar: Ints
     side: NDArray[np.int8]
     score: Floats
     first: Ints
     by_bar: Ints
+    order: Ints
+
+    @cached_property
+    def bar(self) -> Ints:
+        """(signals) flat bar indices, in trading order."""
+        return self.by_bar[self.order]
 
 
 @dataclass(frozen=True)
@@ -143,9 +150,7 @@ def find_candidates_of_sets(
 
     in_slices(len(panel.sessions), CORES, part)
     mine = in_threads(lambda k: np.concatenate([part[3][k] for part in parts])[order], range(len(sets)))
-    by_bar = np.empty_like(order)
-    by_bar[order] = np.arange(len(order))
-    return Candidates(bar[order], side[order], ranked, first, by_bar), mine
+    return Candidates(side[order], ranked, first, bar, order), mine
 
 
 def _wanted(

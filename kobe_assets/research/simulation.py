@@ -148,17 +148,11 @@ class Offers(NamedTuple):
 
 def fetch_offers(panel: Panel, candidates: Candidates, atr: Floats, lag: int) -> Offers:
     """Look up every signal's next open. atr: (bars) unlagged ATR, read `lag` bars before each signal's bar."""
-    n, in_order = len(candidates.bar), candidates.by_bar
-    bars = candidates.bar[in_order]
+    bars, n = candidates.by_bar, len(candidates.by_bar)
     columns: list[NDArray[Any]] = [panel.symbol[bars], np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n)]
     in_slices(n, CORES, lambda begin, end: _fetch(panel.rows, bars, atr, lag, begin, end, *columns[1:]))
 
-    def ranked(column: NDArray[Any]) -> NDArray[Any]:
-        back = np.empty_like(column)
-        back[in_order] = column
-        return back
-
-    symbol, bar, atrs, opened, factor = in_threads(ranked, columns)
+    symbol, bar, atrs, opened, factor = in_threads(lambda column: column[candidates.order], columns)
     return Offers(candidates.first, symbol, candidates.side, bar, atrs, opened, factor)
 
 

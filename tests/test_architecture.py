@@ -10,21 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("kobe_resources", "kobe_assets", "kobe_jobs")
 RESEARCH_MAY_USE = {"numpy", "numba", "talib", "kobe_assets.research", "kobe_resources.policy_gate", "kobe_resources.jit"}
-STANDARD = set(
-    [
-        "__future__",
-        "collections",
-        "concurrent",
-        "dataclasses",
-        "functools",
-        "itertools",
-        "math",
-        "os",
-        "statistics",
-        "threading",
-        "typing",
-    ]
-)
+STANDARD = {"__future__", "collections", "concurrent", "dataclasses", "functools", "itertools", "math", "os", "statistics"}
+STANDARD |= {"threading", "typing"}
 
 
 def imports_of(path: Path) -> set[str]:

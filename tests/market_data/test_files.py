@@ -186,10 +186,6 @@ def test_a_damaged_parquet_is_refused(held: Held, tmp_path: Path) -> None:
 SPLITS_HEADER = "symbol,execution_date,split_from,split_to\n"
 BAD_BESIDE = {
     "ratio": ({"splits": SPLITS_HEADER + "A,2020-01-03,0,2\n"}, "splits.csv line 2: split_from is 0"),
-    "split twice": (
-        {"splits": SPLITS_HEADER + "A,2020-01-03,1,2\nB,2020-01-03,1,2\nA,2020-01-03,1,2\n"},
-        "splits.csv line 4: 'A 2020-01-03 1.0 2.0' was already given in line 2",
-    ),
     "split date": ({"splits": SPLITS_HEADER + "A,soon,1,2\n"}, "execution_date is 'soon'"),
     "split columns": ({"splits": "symbol,date,ratio\nA,2020-01-03,2\n"}, "no column execution_date, split_from, split_to"),
     "empty splits": ({"splits": ""}, "splits.csv line 1: the file is empty"),

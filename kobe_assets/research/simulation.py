@@ -177,7 +177,16 @@ def size_offers(panel: Panel, offers: Offers, costs: Costs, limits: Limits, leav
     """
     n = len(offers.bar)
     code, qty, notional = np.empty(n, np.int8), np.empty(n), np.empty(n)
-    in_slices(n, CORES, lambda begin, end: _size(offers, costs.slippage, limits, begin, end, code, qty, notional))
+
+    def part(begin: int, end: int) -> None:
+        some = slice(begin, end)
+        raw = offers.open[some] * (1.0 + offers.side[some] * costs.slippage) / offers.factor[some]
+        _size(limits, offers.side[some], raw, code[some], qty[some], notional[some])
+        no_bar = offers.bar[some] < 0
+        for column in (code, qty, notional):
+            column[some][no_bar] = 0
+
+    in_slices(n, CORES, part)
     placeable = notional[code == ACCEPTED]
     return Feed(
         rows=panel.rows,
@@ -220,15 +229,9 @@ def select(feed: Feed, keep: Bools, leave: NDArray[np.uint8]) -> Feed:
 
 
 @njit
-def _size(
-    offers: Offers, slip: float, limits: Limits, begin: int, end: int,
-    codes: NDArray[np.int8], qtys: Floats, notionals: Floats,
-) -> None:  # fmt: skip
-    for j in range(begin, end):
-        side = offers.side[j]
-        code, qty, _, notional = size_entry(limits, side > 0, offers.open[j] * (1.0 + side * slip) / offers.factor[j])
-        no_bar = offers.bar[j] < 0
-        codes[j], qtys[j], notionals[j] = 0 if no_bar else code, 0.0 if no_bar else qty, 0.0 if no_bar else notional
+def _size(limits: Limits, side: NDArray[np.int8], raw: Floats, code: NDArray[np.int8], qty: Floats, notional: Floats) -> None:
+    for j in range(len(raw)):
+        code[j], qty[j], _, notional[j] = size_entry(limits, side[j] > 0, raw[j])
 
 
 def simulate(feed: Feed, first: int, last: int, atr_stop: float, time_stop: int, costs: Costs, limits: Limits) -> Outcome:

@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core import config
+from llvmlite import ir
+from numba.core import config, types
+from numba.core.cgutils import pointer_add
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,8 +37,33 @@ def njit_part(function: F) -> F:
     return cast(F, numba.njit(cache=CACHE is not None, nogil=True, error_model="numpy", **options)(function))
 
 
+def _prefetch(_typing: Any, table: Any, row: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        array = make_array(signature.args[0])(context, builder, given[0])
+        offset = builder.mul(given[1], builder.extract_value(array.strides, 0))
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        # A read, of data, to be kept in every cache.
+        builder.call(fetch, [pointer_add(builder, array.data, offset, byte), flag(0), flag(3), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(table, types.int64), generate
+
+
+prefetch = cast(Callable[[Any, int], None], intrinsic(_prefetch))
+"""For kernels only: ask the processor for the first cache line of `table[row]`, which a later loop will read.
+
+Nothing waits for it and no result depends on it, so `row` may lie outside the table.
+"""
+
+
 def _cache_folder() -> Path | None:
-    sources = [PROJECT / "kobe_resources" / "policy_gate.py", *sorted((PROJECT / "kobe_assets" / "research").glob("*.py"))]
+    compiled = ("jit.py", "policy_gate.py")
+    sources = [
+        *(PROJECT / "kobe_resources" / name for name in compiled),
+        *sorted((PROJECT / "kobe_assets" / "research").glob("*.py")),
+    ]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     named = os.environ.get("NUMBA_CACHE_DIR")
     bases = [Path(named)] if named else [PROJECT / "warehouse" / "data" / "compiled", Path.home() / ".cache" / "kobe"]

@@ -16,6 +16,9 @@ from kobe_resources.jit import njit, njit_part
 RSI_PERIOD = 2
 SMA_PERIOD = 200
 ATR_PERIOD = 14
+ATR_KEPT = (ATR_PERIOD - 1) / ATR_PERIOD
+ATR_NEW = 1 / ATR_PERIOD
+"""Wilder's smoothing with the division outside the recursion, so that no bar waits for the division of the one before."""
 FLAT = 1e-8
 """Average gain + loss (dollars) at or below which an RSI means nothing."""
 
@@ -48,48 +51,52 @@ def _indicators(
 ) -> None:  # fmt: skip
     for symbol in range(first, last):
         begin, end = start[symbol], start[symbol + 1]
-        gain = loss = atr = total = carry = 0.0
-        equal = 0
-        for bar in range(begin, end):
-            i = bar - begin
-            high, low, close = highs[bar], lows[bar], closes[bar]
-            ibs[bar] = (close - low) / (high - low) if high > low else np.nan
-            rsi2[bar] = sma200[bar] = atr14[bar] = np.nan
-
-            # Neumaier's running sum keeps the mean of 200 closes exact to rounding after any number of bars.
-            total, carry = _add(total, carry, close)
-            if i >= SMA_PERIOD:
-                total, carry = _add(total, carry, -closes[bar - SMA_PERIOD])
-            equal = equal + 1 if i > 0 and close == closes[bar - 1] else 1
-            if i >= SMA_PERIOD - 1:
-                sma200[bar] = close if equal >= SMA_PERIOD else (total + carry) / SMA_PERIOD
-
-            if i == 0:
-                continue
-            before = closes[bar - 1]
-            change = close - before
-            up, down = max(change, 0.0), max(-change, 0.0)
-            if i <= RSI_PERIOD:
-                gain += up / RSI_PERIOD
-                loss += down / RSI_PERIOD
-            else:
-                gain = (gain * (RSI_PERIOD - 1) + up) / RSI_PERIOD
-                loss = (loss * (RSI_PERIOD - 1) + down) / RSI_PERIOD
-            if i >= RSI_PERIOD and gain + loss > FLAT:
-                rsi2[bar] = 100.0 * gain / (gain + loss)
-
-            true_range = max(high - low, max(abs(high - before), abs(low - before)))
-            if i <= ATR_PERIOD:
-                atr += true_range / ATR_PERIOD
-            else:
-                atr = (atr * (ATR_PERIOD - 1) + true_range) / ATR_PERIOD
-            if i >= ATR_PERIOD:
-                atr14[bar] = atr
+        some = slice(begin, end)
+        _one_symbol(highs[some], lows[some], closes[some], rsi2[some], sma200[some], atr14[some], ibs[some])
 
 
 @njit_part
-def _add(total: float, carry: float, value: float) -> tuple[float, float]:
-    grown = total + value
-    if abs(total) >= abs(value):
-        return grown, carry + ((total - grown) + value)
-    return grown, carry + ((value - grown) + total)
+def _one_symbol(
+    high: Floats, low: Floats, close: Floats, rsi2: Floats, sma200: Floats, atr14: Floats, ibs: Floats
+) -> None:  # fmt: skip
+    gain = loss = atr = total = carry = 0.0
+    equal = 0
+    for i in range(len(close)):
+        ibs[i] = (close[i] - low[i]) / (high[i] - low[i]) if high[i] > low[i] else np.nan
+        rsi2[i] = sma200[i] = atr14[i] = np.nan
+
+        # A sum that carries its rounding errors keeps the mean of 200 closes exact to rounding after any number of bars.
+        leaving = close[i - SMA_PERIOD] if i >= SMA_PERIOD else 0.0
+        step, lost = _add(close[i], -leaving)
+        total, lost_too = _add(total, step)
+        carry += lost + lost_too
+        equal = equal + 1 if i > 0 and close[i] == close[i - 1] else 1
+        if i >= SMA_PERIOD - 1:
+            sma200[i] = close[i] if equal >= SMA_PERIOD else (total + carry) / SMA_PERIOD
+
+        if i == 0:
+            continue
+        before = close[i - 1]
+        change = close[i] - before
+        up, down = max(change, 0.0), max(-change, 0.0)
+        if i <= RSI_PERIOD:
+            gain += up / RSI_PERIOD
+            loss += down / RSI_PERIOD
+        else:
+            gain = (gain * (RSI_PERIOD - 1) + up) / RSI_PERIOD
+            loss = (loss * (RSI_PERIOD - 1) + down) / RSI_PERIOD
+        if i >= RSI_PERIOD and gain + loss > FLAT:
+            rsi2[i] = 100.0 * gain / (gain + loss)
+
+        true_range = max(high[i], before) - min(low[i], before)
+        atr = (atr if i <= ATR_PERIOD else atr * ATR_KEPT) + true_range * ATR_NEW
+        if i >= ATR_PERIOD:
+            atr14[i] = atr
+
+
+@njit_part
+def _add(a: float, b: float) -> tuple[float, float]:
+    """The rounded sum and what rounding lost of it, exactly (Knuth's two-sum)."""
+    total = a + b
+    of_b = total - a
+    return total, (a - (total - of_b)) + (b - of_b)

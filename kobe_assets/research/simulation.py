@@ -30,7 +30,7 @@ from kobe_assets.research.panel import (
 )
 from kobe_assets.research.parallel import CORES, in_slices, in_threads
 from kobe_assets.research.signals import Candidates
-from kobe_resources.jit import njit, njit_part
+from kobe_resources.jit import njit, njit_part, prefetch
 from kobe_resources.policy_gate import (
     ACCEPTED,
     EXCEEDS_DAILY_BUDGET,
@@ -57,6 +57,10 @@ SYMBOL, ORDERED, ENTRY, LOWEST, HIGHEST, ENTERED = range(8, 14)
 POSITION_COLUMNS = 16
 OPEN = 1 << 62
 """`held_until` of a symbol with an open position: later than any session."""
+BARS_AHEAD = 6
+"""Bars of a new position that are on their way to the cache while other positions live through theirs."""
+SIGNALS_AHEAD = 16
+"""Signals whose bars are on their way while one is looked up."""
 
 
 class Journal(NamedTuple):
@@ -164,6 +168,7 @@ def _fetch(
     """In order of bars, and with nothing that waits for what was fetched: so fetches overlap."""
     final = len(rows) - 1
     for j in range(begin, end):
+        prefetch(rows, bars[min(j + SIGNALS_AHEAD, end - 1)] + 1)
         after = min(bars[j] + 1, final)
         follows = (after > bars[j]) & (rows[after, ROW_FOLLOWS] != 0.0)
         bar[j], atrs[j] = after if follows else -1, atr[bars[j] - lag]
@@ -373,6 +378,8 @@ def _entries_at_open(
         book[row, LAST_CLOSE], book[row, HELD], book[row, FLAG], book[row, SYMBOL] = fill, 0.0, 0.0, symbol
         book[row, ORDERED], book[row, ENTRY], book[row, LOWEST], book[row, HIGHEST] = qty, fill, fill, fill
         book[row, ENTERED] = d
+        for ahead in range(1, BARS_AHEAD):
+            prefetch(feed.rows, bar + ahead)
         positions += 1
     return positions, cash
 

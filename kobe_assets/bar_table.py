@@ -1,6 +1,7 @@
 """Stored closes and volumes as flat arrays, sorted by symbol and session, for the checks that look along a symbol's bars.
 
-Unlike the research panel it takes whatever the store holds, repeated bars included: its readers look for what is wrong.
+They are those of the research panel where the bars make one, since it is kept. Where they do not, they are whatever the
+store holds, repeated bars included: the readers look for what is wrong.
 """
 
 from __future__ import annotations
@@ -13,8 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kobe_assets.research.panel import ROW_FACTOR
+from kobe_assets.study import NoPanel, load_panel
+
 if TYPE_CHECKING:
     import duckdb
+
+    from kobe_resources.warehouse import Warehouse
 
 SUSPECT_MOVE = math.log(1.45)
 SUSPECT_CROWD = 3.0
@@ -60,8 +66,25 @@ class Suspect(NamedTuple):
     in_force: bool
 
 
-def read_bar_table(connection: duckdb.DuckDBPyConnection) -> BarTable:
+def read_bar_table(warehouse: Warehouse) -> BarTable:
     """All bars of the store; an empty table where there are none."""
+    try:
+        panel = load_panel(warehouse)
+    except NoPanel:
+        with warehouse.connect() as connection:
+            return _bars_as_they_are(connection)
+    return BarTable(
+        symbols=panel.symbols,
+        start=panel.start,
+        symbol=panel.symbol,
+        session=panel.sessions[panel.session],
+        close=panel.close,
+        volume=panel.volume,
+        factor=panel.rows[:, ROW_FACTOR],
+    )
+
+
+def _bars_as_they_are(connection: duckdb.DuckDBPyConnection) -> BarTable:
     symbols = tuple(row[0] for row in connection.execute("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol").fetchall())
     query = (files("kobe_assets") / "bar_table.sql").read_text(encoding="utf-8")
     columns = connection.execute(query).fetchnumpy()

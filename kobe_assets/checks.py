@@ -21,7 +21,7 @@ from kobe_assets.publishing import Store, preview
 from kobe_assets.quality import FINDINGS, UNIVERSE_FINDINGS, Finding, check_bars, check_universe
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED
-from kobe_assets.study import canonical_params, load_market, load_panel
+from kobe_assets.study import ForeignIndicators, canonical_params, load_indicators, load_market, load_panel
 from kobe_assets.versions import record_checks
 from kobe_resources.settings import Settings
 from kobe_resources.warehouse import Warehouse
@@ -104,11 +104,19 @@ def indicator_checks(store: Store) -> Iterator[dg.AssetCheckResult]:
     """Are the indicators those of the bars."""
     warehouse = store.open()
     rows = warehouse.frame(
-        "SELECT b.symbol, b.session, i.rsi2, i.ibs, i.sma200, i.atr14 FROM daily_bars b "
-        "FULL JOIN indicators i USING (symbol, session) WHERE b.symbol IS NULL OR i.symbol IS NULL "
-        "OR NOT coalesce(i.rsi2 BETWEEN 0 AND 100.000001 AND i.ibs BETWEEN 0 AND 1, TRUE) "
-        "OR NOT coalesce(isfinite(i.sma200) AND i.sma200 > 0 AND isfinite(i.atr14) AND i.atr14 >= 0, TRUE) LIMIT 1000"
+        "SELECT * FROM indicators WHERE NOT coalesce(rsi2 BETWEEN 0 AND 100.000001 AND ibs BETWEEN 0 AND 1, TRUE) "
+        "OR NOT coalesce(isfinite(sma200) AND sma200 > 0 AND isfinite(atr14) AND atr14 >= 0, TRUE) LIMIT 1000"
     )
+    try:
+        load_indicators(warehouse, load_panel(warehouse))
+    except ForeignIndicators:
+        # Only now is it worth the time to ask which.
+        unpaired = warehouse.frame(
+            "SELECT symbol, session, i.* EXCLUDE (symbol, session) FROM daily_bars b FULL JOIN indicators i "
+            "USING (symbol, session) WHERE b.symbol IS NULL OR i.symbol IS NULL UNION ALL "
+            "SELECT * FROM indicators QUALIFY count(*) OVER (PARTITION BY symbol, session) > 1 LIMIT 1000"
+        )
+        rows = pd.concat([rows, unpaired], ignore_index=True)
     yield from _conclude(warehouse, "indicators", [_finding(INDICATOR_CHECKS, "one_row_a_bar", rows)])
 
 

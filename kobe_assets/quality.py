@@ -56,7 +56,6 @@ FINDINGS: dict[str, tuple[bool, str]] = {
 """Check of daily_bars → blocking, and what it says when it passes."""
 
 QUERIES: dict[str, dict[str, Any]] = {
-    "duplicate_bars": {},
     "ohlc_order": {},
     "non_positive": {},
     "duplicate_splits": {},
@@ -89,13 +88,14 @@ def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None
 
     Raises KobeError on an empty store: there is nothing to vouch for.
     """
-    with warehouse.connect() as connection:
-        bars = read_bar_table(connection)
-        asked = [_ask(connection, name) for name in QUERIES]
+    bars = read_bar_table(warehouse)
     if not len(bars.session):
         raise KobeError("the warehouse holds no bars", "run `kobe bars refresh`")
+    with warehouse.connect() as connection:
+        asked = [_ask(connection, name) for name in QUERIES]
     found = [
         *asked,
+        find_duplicates(bars),
         *find_calendar_gaps(bars),
         find_zero_volume_runs(bars),
         find_suspects(bars, settings.universe.release),
@@ -115,9 +115,18 @@ def check_universe(warehouse: Warehouse, settings: Settings) -> list[Finding]:
 
 def quarantine_table(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
     """Every suspect bar, the largest move first: symbol, session, move, dollars, usual_dollars, until, in_force, released."""
-    with warehouse.connect() as connection:
-        bars = read_bar_table(connection)
-    return _suspect_frame(bars, settings.universe.release)
+    return _suspect_frame(read_bar_table(warehouse), settings.universe.release)
+
+
+def find_duplicates(bars: BarTable) -> Finding:
+    """Bars of one symbol and session that are stored more than once."""
+    import pandas as pd
+
+    again = np.flatnonzero(bars.follows & (bars.session[1:] == bars.session[:-1])) + 1
+    frame = pd.DataFrame({"symbol": np.array(bars.symbols, dtype=object)[bars.symbol[again]], "session": bars.session[again]})
+    copies = frame.value_counts(sort=False).add(1).rename("copies").reset_index()
+    worst = copies.sort_values(["copies", "symbol", "session"], ascending=[False, True, True])
+    return _finding("duplicate_bars", worst, len(worst), "")
 
 
 def find_suspects(bars: BarTable, release: Mapping[str, str]) -> Finding:

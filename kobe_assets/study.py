@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from kobe_resources.warehouse import Warehouse
 
 
-class NoBars(KobeError):
-    """There is nothing to compute on."""
+class NoPanel(KobeError):
+    """The stored bars are none, or such that they make no panel: a repeated one, an impossible price."""
+
+
+class ForeignIndicators(KobeError):
+    """The stored indicators are not those of the stored bars, one row each."""
 
 
 @cache
@@ -42,7 +46,7 @@ _kept: dict[str, tuple[tuple[object, ...], Any]] = {}
 def load_panel(warehouse: Warehouse) -> Panel:
     """The panel of all stored bars; the last one loaded is used again while the stored rows are the same.
 
-    Raises NoBars on an empty store, and KobeError on bars that make no panel: a repeated one, an impossible price.
+    Raises NoPanel on an empty store and on bars that make none.
     """
     with warehouse.connect() as connection:
         key = (warehouse.path, content_version(connection, "daily_bars", "splits"))
@@ -52,7 +56,7 @@ def load_panel(warehouse: Warehouse) -> Panel:
         symbols = tuple(r[0] for r in connection.execute("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol").fetchall())
         columns = connection.execute(sql("panel_bars")).fetchnumpy()
     if not symbols:
-        raise NoBars("the warehouse holds no bars", "run `kobe report`, or `kobe bars refresh`")
+        raise NoPanel("the warehouse holds no bars", "run `kobe report`, or `kobe bars refresh`")
     day = columns["day"] - columns["day"].min()
     traded = np.bincount(day) > 0
     names = ("open", "high", "low", "close", "volume", "factor")
@@ -65,13 +69,13 @@ def load_panel(warehouse: Warehouse) -> Panel:
             {name: _floats(columns[name]) for name in names},
         )
     except ValueError as error:
-        raise KobeError(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
+        raise NoPanel(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
     _kept["panel"] = (key, panel)
     return panel
 
 
 def load_indicators(warehouse: Warehouse, panel: Panel) -> Indicators:
-    """The stored indicators in the panel's order, kept like the panel. Raises KobeError when they are of other bars."""
+    """The stored indicators in the panel's order, kept like the panel. Raises ForeignIndicators."""
     with warehouse.connect() as connection:
         key = (warehouse.path, content_version(connection, "indicators"), panel.symbols, id(panel.rows))
         if (kept := _kept.get("indicators")) and kept[0] == key:
@@ -82,10 +86,10 @@ def load_indicators(warehouse: Warehouse, panel: Panel) -> Indicators:
     session = np.full(int(days[-1] - days[0]) + 1, -1, np.int32)
     session[days - days[0]] = np.arange(len(days))
     day = columns["day"] - days[0]
-    known = (day >= 0) & (day < len(session))
+    known = (day >= 0) & (day < len(session)) & (columns["symbol"] >= 0)
     place = np.where(known, panel.bar_at[session[np.where(known, day, 0)], columns["symbol"]], -1)
     if len(place) != panel.bars or place.min() < 0 or np.bincount(place).max() > 1:
-        raise KobeError(
+        raise ForeignIndicators(
             f"the indicators table has {len(place)} rows, and they are not those of the {panel.bars} bars",
             "run `kobe materialize indicators`",
         )

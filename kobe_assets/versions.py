@@ -52,6 +52,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "universe": (
         "kobe_assets/universe.py",
         *(f"kobe_assets/{name}.{kind}" for name in ("evidence", "membership", "bar_table") for kind in ("py", "sql")),
+        *PANEL,
     ),
     "indicators": ("kobe_assets/indicators.py", f"{RESEARCH}/indicators.py", *PANEL),
     "signals": ("kobe_assets/signals.py", f"{RESEARCH}/walk_forward.py", *MARKET),

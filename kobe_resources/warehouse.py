@@ -182,12 +182,11 @@ def content_version(connection: duckdb.DuckDBPyConnection, *tables: str) -> str:
 
 def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     """The column names of a table or view, in order."""
-    rows = connection.execute(
-        "SELECT column_name FROM information_schema.columns WHERE table_name = ? ORDER BY ordinal_position", [table]
-    ).fetchall()
-    if not rows:
-        raise WarehouseUnusable(f"the warehouse has no table {table!r}", "see warehouse/schema for its tables")
-    return [row[0] for row in rows]
+    try:
+        described = connection.execute(f"SELECT * FROM {quoted(table)} LIMIT 0").description  # noqa: S608
+    except duckdb.CatalogException:
+        raise WarehouseUnusable(f"the warehouse has no table {table!r}", "see warehouse/schema for its tables") from None
+    return [column[0] for column in described or ()]
 
 
 def insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> int:

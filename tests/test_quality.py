@@ -266,9 +266,7 @@ def test_the_kernel_and_the_check_quarantine_the_same_bars(tmp_path: Path) -> No
                 rows.append(bar(symbol, DAYS[n], round(close, 2) + 0.01, volume=float(rng.integers(1, 4000))))
     warehouse = store(tmp_path, load(rows, splits(("B", DAYS[100], 1, 2), ("C", DAYS[50], 3, 1), ("D", DAYS[299], 2, 3))))
     panel = load_panel(warehouse)
-    with warehouse.connect() as connection:
-        table = read_bar_table(connection)
-    found = suspect_bars(table)
+    found = suspect_bars(read_bar_table(warehouse))
     assert len(found) > 10
     kernel = [(panel.symbols[panel.symbol[n]], panel.sessions[panel.session[n]]) for n in suspects(panel)]
     assert [(suspect.symbol, suspect.session) for suspect in found] == kernel

@@ -34,6 +34,6 @@ def indicators(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
             "symbols": len(panel.symbols),
             "bars with rsi2": int(np.isfinite(frame["rsi2"]).sum()),
             "bars with sma200": int(np.isfinite(frame["sma200"]).sum()),
-            "latest": preview(frame.sort_values("session", kind="stable").tail(8)),
+            "latest": preview(frame[panel.session == len(panel.sessions) - 1]),
         },
     )

@@ -8,7 +8,8 @@ import dagster as dg
 from kobe_assets.columns import table_schema
 from kobe_assets.kpis import compute_evidence, compute_kpis
 from kobe_assets.publishing import Store, publish
-from kobe_assets.report.inputs import evidence_frame, read_inputs
+from kobe_assets.report.books import books_of
+from kobe_assets.report.inputs import evidence_frame, read_inputs, read_trades
 from kobe_assets.report.page import build_report, write_report
 from kobe_assets.report.verdict import kpi_markdown, verdict_rows
 from kobe_assets.study import load_market
@@ -30,7 +31,8 @@ def kpi_report(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
     warehouse = store.open()
     market = load_market(warehouse, settings)
     evidence = compute_evidence(warehouse, market, settings)
-    kpis, reasons = compute_kpis(warehouse, market, settings, evidence)
+    trades = read_trades(warehouse, settings)
+    kpis, reasons = compute_kpis(warehouse, trades, settings, evidence)
     result = publish(
         context,
         warehouse,
@@ -38,9 +40,11 @@ def kpi_report(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
         {"kpis": kpis, "kpi_reasons": reasons, "evidence": evidence_frame(evidence)},
         {},
     )
-    inputs = read_inputs(warehouse, settings, {f"data: {name}": v.data_version for name, v in _versions(warehouse).items()})
-    path = write_report(build_report(inputs, dt.datetime.now(dt.UTC)), kobe_home() / "reports")
-    rows = verdict_rows(inputs)
+    versions = {f"data: {name}": version.data_version for name, version in _versions(warehouse).items()}
+    inputs = read_inputs(warehouse, settings, versions, trades)
+    books = books_of(inputs)
+    path = write_report(build_report(inputs, dt.datetime.now(dt.UTC), books), kobe_home() / "reports")
+    rows = verdict_rows(inputs, books)
     verdict = {("report", ""): {"verdict": [asdict(row) for row in rows]}}
     with warehouse.transaction() as connection:
         insert(connection, "evidence", evidence_frame(verdict))

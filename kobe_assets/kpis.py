@@ -15,6 +15,7 @@ from kobe_assets.research.signals import suspects
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market, grid_sets
 from kobe_assets.study import canonical_params, folds_of, grid_of, sql
+from kobe_assets.tables import stop_multiples
 
 if TYPE_CHECKING:
     from kobe_assets.research.panel import Floats
@@ -86,12 +87,18 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
 
 
 def compute_kpis(
-    warehouse: Warehouse, market: Market, settings: Settings, evidence: Evidence
+    warehouse: Warehouse, trades: pd.DataFrame, settings: Settings, evidence: Evidence
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables `kpis` and `kpi_reasons`: every figure of every strategy and mode, and why a missing one is missing."""
+    """The tables `kpis` and `kpi_reasons`: every figure of every strategy and mode, and why a missing one is missing.
+
+    trades: as `read_trades` gives them.
+    """
     equity = warehouse.frame("SELECT * FROM wf_equity ORDER BY strategy, mode, fold, session")
-    trades = warehouse.frame(sql("trades_with_risk"), {"lag": market.lag})
+    folds = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds")
     exposure = warehouse.frame(sql("fold_exposure"))
+    # The dollars between fill and stop.
+    risk = trades["shares"] * trades["signal_atr"] * stop_multiples(trades, folds, settings.strategy.atr_stop)
+    trades = trades.assign(risk=risk)
     trials = trial_sharpes(warehouse)
     rows, reasons = [], []
     for (strategy, mode), curve in equity.groupby(["strategy", "mode"]):

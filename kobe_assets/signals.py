@@ -9,7 +9,7 @@ from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market
 from kobe_assets.study import canonical_params, load_market
-from kobe_assets.tables import signals_frame
+from kobe_assets.tables import signals_frame, stacked
 from kobe_assets.versions import DEPENDS
 from kobe_resources.settings import Settings
 
@@ -54,4 +54,4 @@ def signals_of(market: Market, settings: Settings) -> pd.DataFrame:
     for strategy in STRATEGIES.values():
         params = canonical_params(settings, strategy)
         frames.append(signals_frame(market, strategy, find_candidates(market.panel, readable, strategy, params), params))
-    return pd.concat(frames, ignore_index=True).sort_values(["session", "strategy"], kind="stable", ignore_index=True)
+    return stacked(frames).sort_values(["session", "strategy"], kind="stable", ignore_index=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.figures import all_figures, daily_returns
@@ -47,8 +48,8 @@ def signals_frame(market: Market, strategy: Strategy, candidates: Candidates, pa
         {
             "session": panel.sessions[panel.session[bar]].astype("datetime64[s]"),
             "symbol": names_of(panel, panel.symbol[bar]),
-            "strategy": strategy.name,
-            "side": np.where(candidates.side == LONG, "long", "short"),
+            "strategy": same(strategy.name, len(bar)),
+            "side": sides_of(candidates.side),
             "score": candidates.score,
             "close": close,
             "raw_close": close / panel.rows[bar, sim.ROW_FACTOR],
@@ -84,16 +85,16 @@ def trades_frame(strategy: Strategy, mode: str, results: tuple[FoldResult, ...],
     """One row a trade of every fold."""
     frames = [outcome_trades(strategy, result.outcome, panel) for result in results]
     for frame, result in zip(frames, results, strict=True):
-        frame.insert(0, "strategy", strategy.name)
-        frame.insert(1, "mode", mode)
+        frame.insert(0, "strategy", same(strategy.name, len(frame)))
+        frame.insert(1, "mode", same(mode, len(frame)))
         frame.insert(2, "fold", np.int32(result.fold.number))
-    return pd.concat(frames, ignore_index=True)
+    return stacked(frames)
 
 
 def outcome_trades(strategy: Strategy, outcome: sim.Outcome, panel: Panel) -> pd.DataFrame:
     """One row a trade of one simulation, in order of exit; adjusted prices, `qty` shares as traded at the entry."""
     place, number = outcome.places, outcome.numbers
-    reasons = np.array([strategy.leave_reason if name == "leave" else name for name in sim.EXIT_REASONS], dtype=object)
+    reasons = [strategy.leave_reason if name == "leave" else name for name in sim.EXIT_REASONS]
 
     def session(column: int) -> np.ndarray:
         return panel.sessions[place[:, column]].astype("datetime64[s]")
@@ -101,13 +102,13 @@ def outcome_trades(strategy: Strategy, outcome: sim.Outcome, panel: Panel) -> pd
     return pd.DataFrame(
         {
             "symbol": names_of(panel, place[:, sim.T_SYMBOL]),
-            "side": np.where(place[:, sim.T_SIDE] == LONG, "long", "short"),
+            "side": sides_of(place[:, sim.T_SIDE]),
             "signal_session": session(sim.T_SIGNAL),
             "entry_session": session(sim.T_ENTRY),
             "entry_price": number[:, sim.ENTRY_PRICE],
             "exit_session": session(sim.T_EXIT),
             "exit_price": number[:, sim.EXIT_PRICE],
-            "exit_reason": reasons[place[:, sim.T_REASON]],
+            "exit_reason": pd.Categorical.from_codes(place[:, sim.T_REASON], categories=reasons),
             "shares": number[:, sim.SHARES],
             "qty": number[:, sim.QTY],
             "pnl": number[:, sim.PNL],
@@ -125,8 +126,8 @@ def equity_frame(
     frames = [
         pd.DataFrame(
             {
-                "strategy": strategy.name,
-                "mode": mode,
+                "strategy": same(strategy.name, len(result.outcome.equity)),
+                "mode": same(mode, len(result.outcome.equity)),
                 "fold": np.int32(result.fold.number),
                 "session": panel.sessions[result.fold.test_start : result.fold.test_end + 1].astype("datetime64[s]"),
                 "equity": result.outcome.equity,
@@ -135,7 +136,7 @@ def equity_frame(
         )
         for result in results
     ]
-    return pd.concat(frames, ignore_index=True)
+    return stacked(frames)
 
 
 def trials_frame(study: Study, config_pin: str, data_version: str, now: dt.datetime) -> pd.DataFrame:
@@ -173,7 +174,36 @@ def names_of(panel: Panel, places: np.ndarray) -> pd.Categorical:
     return pd.Categorical.from_codes(places.astype(np.int32), categories=list(panel.symbols))
 
 
-def parsed(text: str) -> dict[str, Any]:
-    """A JSON column's value."""
-    value: dict[str, Any] = json.loads(text)
-    return value
+def sides_of(sides: np.ndarray) -> pd.Categorical:
+    """long or short."""
+    return pd.Categorical.from_codes(np.where(sides == LONG, 0, 1).astype(np.int8), categories=["long", "short"])
+
+
+def same(name: str, rows: int) -> pd.Categorical:
+    """`name` in every row."""
+    return pd.Categorical.from_codes(np.zeros(rows, np.int8), categories=[name])
+
+
+def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Frames with the same columns, one below the other; their categories are joined and sorted, where pandas would give up
+    on them for a Python string a row."""
+
+    def column(name: str) -> Any:
+        parts = [frame[name] for frame in frames]
+        if isinstance(parts[0].dtype, pd.CategoricalDtype):
+            return union_categoricals(parts, sort_categories=True)
+        return pd.concat(parts, ignore_index=True)
+
+    return pd.DataFrame({name: column(name) for name in frames[0].columns})
+
+
+def stop_multiples(trades: pd.DataFrame, folds: pd.DataFrame, standard: float) -> Floats:
+    """How many ATR away each trade's stop was: the parameter `atr_stop` of its fold, `standard` where its fold is unknown.
+
+    trades, folds: as the tables wf_trades and wf_folds.
+    """
+    key = ["strategy", "mode", "fold"]
+    folds = folds.drop_duplicates(key, keep="last")
+    multiple = [float(json.loads(text).get("atr_stop") or standard) for text in folds["params"]]
+    at = pd.MultiIndex.from_frame(folds[key]).get_indexer(pd.MultiIndex.from_frame(trades[key]))
+    return np.append(multiple, standard)[at]

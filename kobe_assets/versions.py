@@ -68,7 +68,6 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "kobe_assets/kpi_report.py",
         "kobe_assets/kpis.py",
         "kobe_assets/fold_exposure.sql",
-        "kobe_assets/trades_with_risk.sql",
         "kobe_assets/trial_sharpes.sql",
         "kobe_assets/report",
         RESEARCH,

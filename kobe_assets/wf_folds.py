@@ -11,7 +11,7 @@ from kobe_assets.publishing import Store, preview, publish
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Market, Study, walk_forward
 from kobe_assets.study import canonical_params, folds_of, grid_of, load_market
-from kobe_assets.tables import equity_frame, folds_frame, trades_frame, trials_frame
+from kobe_assets.tables import equity_frame, folds_frame, stacked, trades_frame, trials_frame
 from kobe_assets.versions import DEPENDS, stored_version
 from kobe_resources.settings import Settings, research_pin
 from kobe_resources.warehouse import insert
@@ -78,6 +78,6 @@ def study_tables(studies: list[Study], market: Market, settings: Settings) -> di
     ]
     return {
         "wf_folds": pd.concat([folds_frame(study, panel, cash) for study in studies], ignore_index=True),
-        "wf_trades": pd.concat([trades_frame(s, mode, results, panel) for s, mode, results in parts], ignore_index=True),
-        "wf_equity": pd.concat([equity_frame(s, mode, r, panel, cash) for s, mode, r in parts], ignore_index=True),
+        "wf_trades": stacked([trades_frame(s, mode, results, panel) for s, mode, results in parts]),
+        "wf_equity": stacked([equity_frame(s, mode, r, panel, cash) for s, mode, r in parts]),
     }

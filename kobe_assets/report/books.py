@@ -6,7 +6,7 @@ Built from `ReportInputs`; whatever a table lacks is empty here, and everything 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from kobe_assets.report.inputs import DATA, UNIVERSE, ReportInputs
 from kobe_assets.report.listings import sorted_trades
+from kobe_assets.tables import stop_multiples
 from kobe_resources.jit import njit
 from kobe_resources.policy_gate import round_to_tick
 
@@ -86,7 +87,7 @@ def books_of(inputs: ReportInputs) -> list[Book]:
     return [_book(inputs, trades, strategy, mode) for strategy, mode in sorted(keys)]
 
 
-def default_book(books: list[Book], inputs: ReportInputs) -> Book | None:
+def default_book(books: Sequence[Book], inputs: ReportInputs) -> Book | None:
     """The book the page opens with: what the trading job would trade, else the first."""
     for book in books:
         if (book.strategy, book.mode) == (inputs.settings.trading.strategy, "canonical"):
@@ -154,7 +155,7 @@ def with_risk(trades: pd.DataFrame, inputs: ReportInputs) -> pd.DataFrame:
 
     The stop is rounded as the rules do (section 4.2): on the tick of the price as traded, away from the market.
     """
-    multiple = _stop_multiples(trades, inputs)
+    multiple = stop_multiples(trades, inputs.folds, inputs.settings.strategy.atr_stop)
     qty, shares = trades["qty"].to_numpy(float), trades["shares"].to_numpy(float)
     entry = trades["entry_price"].to_numpy(float)
     long = (trades["side"] == "long").to_numpy()
@@ -195,16 +196,6 @@ def _usual_volume(trades: pd.DataFrame, dollar_volume: pd.DataFrame) -> Floats:
     at = usual.get_indexer(wanted)
     dollars = np.append(dollar_volume["median_usd"].to_numpy(float), np.nan)[at]
     return np.where(dollars > 0, dollars, np.nan)
-
-
-def _stop_multiples(trades: pd.DataFrame, inputs: ReportInputs) -> Floats:
-    standard = inputs.settings.strategy.atr_stop
-    of_fold = {
-        (row.strategy, row.mode, row.fold): float(parse_object(row.params).get("atr_stop") or standard)
-        for row in inputs.folds[["strategy", "mode", "fold", "params"]].itertuples(index=False)
-    }
-    keys = zip(trades["strategy"], trades["mode"], trades["fold"], strict=True)
-    return np.array([of_fold.get(key, standard) for key in keys], dtype=float)
 
 
 def parse_object(value: Any) -> dict[str, Any]:

@@ -61,15 +61,28 @@ class ReportInputs:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_inputs(warehouse: Warehouse, settings: Settings, versions: Mapping[str, str] | None = None) -> ReportInputs:
+def read_trades(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
+    """The table wf_trades in the order of `sorted_trades`, names as categories, and `signal_atr` as in ReportInputs."""
+    with warehouse.connect() as connection:
+        found = _Reader(connection).file("trades", {"lag": settings.strategy.indicator_lag_bars})
+    return sorted_trades(found.astype(dict.fromkeys(("strategy", "mode", "symbol", "side", "exit_reason"), "category")))
+
+
+def read_inputs(
+    warehouse: Warehouse,
+    settings: Settings,
+    versions: Mapping[str, str] | None = None,
+    trades: pd.DataFrame | None = None,
+) -> ReportInputs:
     """Read the report's inputs.
 
     versions: further lines for the appendix (code version, commit, data versions that are known already).
+    trades: what `read_trades` gave, where the caller has it.
     Raises WarehouseBusy or WarehouseUnusable as every reader of the warehouse does.
     """
+    trades = read_trades(warehouse, settings) if trades is None else trades
     with warehouse.connect() as connection:
         read = _Reader(connection)
-        trades = sorted_trades(read.file("trades", {"lag": settings.strategy.indicator_lag_bars}))
         frames = {
             "folds": read.sql("SELECT * FROM wf_folds ORDER BY strategy, mode, fold"),
             "equity": read.sql("SELECT * FROM wf_equity ORDER BY strategy, mode, fold, session"),

@@ -149,7 +149,11 @@ def _ranks(column: pd.Series[Any]) -> Any:
     """Numbers that order as the column's values do."""
     import pandas as pd
 
-    return column.to_numpy() if pd.api.types.is_numeric_dtype(column) else pd.factorize(column, sort=True)[0]
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_dtype(column):
+        return column.to_numpy()
+    if isinstance(column.dtype, pd.CategoricalDtype) and column.cat.categories.is_monotonic_increasing:
+        return column.cat.codes.to_numpy()
+    return pd.factorize(column, sort=True)[0]
 
 
 def _bars_in(windows: pd.DataFrame) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kobe_assets.report import appendix
-from kobe_assets.report.books import books_of, default_book
+from kobe_assets.report.books import Book, books_of, default_book
 from kobe_assets.report.figures import FIGURES, known, show
 from kobe_assets.report.flow import MEANING, MONEY_REASONS
 from kobe_assets.report.gates import GATES, QUESTIONS
@@ -35,9 +35,12 @@ KEPT = 10
 """Older pages that stay beside the latest."""
 
 
-def build_report(inputs: ReportInputs, now: dt.datetime) -> str:
-    """The report as HTML. now: aware time printed as the time of making; nothing else depends on it."""
-    books = books_of(inputs)
+def build_report(inputs: ReportInputs, now: dt.datetime, books: Sequence[Book] | None = None) -> str:
+    """The report as HTML. now: aware time printed as the time of making; nothing else depends on it.
+
+    books: those of the inputs, where the caller has them.
+    """
+    books = books_of(inputs) if books is None else books
     context = context_of(inputs)
     verdicts = [verdict_of(book, context) for book in books]
     opened = default_book(books, inputs)

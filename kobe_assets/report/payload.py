@@ -135,7 +135,7 @@ def _listed_trades(inputs: ReportInputs, books: Sequence[Book]) -> dict[str, Any
     listing = pick_trades(ordered)
     rows = listing.rows
     number = {row: i for i, row in enumerate(rows)}
-    reasons = sorted({str(reason) for book in books for reason in book.trades["exit_reason"]})
+    reasons = sorted({str(reason) for book in books for reason in book.trades["exit_reason"].unique()})
     wanted = set(rows)
     shown: dict[int, list[Any]] = {}
     for book in books:

@@ -60,8 +60,9 @@ def without_best(trades: pd.DataFrame) -> list[float]:
 
 def by_symbol(trades: pd.DataFrame) -> list[tuple[str, int, float]]:
     """(symbol, trades, profit), most profitable first."""
-    table = trades.groupby("symbol", sort=True)["pnl"].agg(["size", "sum"]).sort_values("sum", ascending=False, kind="stable")
-    return [(str(symbol), int(row["size"]), float(row["sum"])) for symbol, row in table.iterrows()]
+    table = trades.groupby("symbol", sort=True, observed=True)["pnl"].agg(["size", "sum"])
+    table = table.sort_values("sum", ascending=False, kind="stable")
+    return [(str(symbol), int(size), float(total)) for symbol, size, total in table.itertuples(name=None)]
 
 
 def symbol_share(symbols: list[tuple[str, int, float]]) -> float | None:

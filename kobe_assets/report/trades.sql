@@ -7,4 +7,3 @@ WITH as_read AS (
 SELECT t.*, a.atr14 AS signal_atr
 FROM wf_trades t
 LEFT JOIN as_read a ON a.symbol = t.symbol AND a.session = t.signal_session
-ORDER BY t.strategy, t.mode, t.fold, t.entry_session, t.symbol, t.side

@@ -88,10 +88,10 @@ def verdict_of(book: Book, context: Context) -> Verdict:
     return Verdict(book, results, word, _because(answers, results), answers)
 
 
-def verdict_rows(inputs: ReportInputs) -> list[VerdictRow]:
-    """The verdict table, one row a book."""
+def verdict_rows(inputs: ReportInputs, books: Sequence[Book] | None = None) -> list[VerdictRow]:
+    """The verdict table, one row a book. books: those of the inputs, where the caller has them."""
     context = context_of(inputs)
-    return [_row(verdict_of(book, context)) for book in books_of(inputs)]
+    return [_row(verdict_of(book, context)) for book in (books_of(inputs) if books is None else books)]
 
 
 def headline(verdicts: Sequence[Verdict]) -> str:

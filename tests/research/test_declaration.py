@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kobe_assets.kpis import compute_evidence, compute_kpis
-from kobe_assets.report.inputs import evidence_frame, read_inputs
+from kobe_assets.report.inputs import evidence_frame, read_inputs, read_trades
 from kobe_assets.report.page import build_report
 from kobe_assets.report.verdict import verdict_rows
 from kobe_assets.research.strategies import STRATEGIES, Strategy
@@ -62,7 +62,7 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     trials = pd.concat([trials_frame(study, research_pin(SETTINGS), "data", dt.datetime.now(dt.UTC)) for study in studies])
     warehouse.replace({"signals": signals_of(market, SETTINGS), "wf_trials": trials} | study_tables(studies, market, SETTINGS))
     evidence = compute_evidence(warehouse, market, SETTINGS)
-    kpis, reasons = compute_kpis(warehouse, market, SETTINGS, evidence)
+    kpis, reasons = compute_kpis(warehouse, read_trades(warehouse, SETTINGS), SETTINGS, evidence)
     warehouse.replace({"kpis": kpis, "kpi_reasons": reasons, "evidence": evidence_frame(evidence)})
     return warehouse
 

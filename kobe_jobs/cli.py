@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import importlib.util
 import os
@@ -32,6 +33,8 @@ for area in AREAS:
 
 
 INTERRUPTED = 130
+COLLECT_EVERY = 50_000
+"""Objects between two collections of garbage: the hundreds of thousands that imports make are no garbage."""
 STOPPED = "stopped; what was finished is kept, run the same command again to go on"
 CommandLineError: Any = typer.BadParameter.__mro__[2]
 """What typer raises for any misuse of the command line; it has no public name."""
@@ -39,6 +42,7 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 
 def main() -> None:
     """Run a command; an error that Kobe knows ends in one line that names the mend, never in a traceback."""
+    gc.set_threshold(COLLECT_EVERY)
     try:
         # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
         code = app(standalone_mode=False)

@@ -103,20 +103,21 @@ def universe_checks(store: Store, settings: dg.ResourceParam[Settings]) -> Itera
 def indicator_checks(store: Store) -> Iterator[dg.AssetCheckResult]:
     """Are the indicators those of the bars."""
     warehouse = store.open()
-    rows = warehouse.frame(
-        "SELECT * FROM indicators WHERE NOT coalesce(rsi2 BETWEEN 0 AND 100.000001 AND ibs BETWEEN 0 AND 1, TRUE) "
-        "OR NOT coalesce(isfinite(sma200) AND sma200 > 0 AND isfinite(atr14) AND atr14 >= 0, TRUE) LIMIT 1000"
-    )
-    try:
-        load_indicators(warehouse, load_panel(warehouse))
-    except ForeignIndicators:
-        # Only now is it worth the time to ask which.
-        unpaired = warehouse.frame(
-            "SELECT symbol, session, i.* EXCLUDE (symbol, session) FROM daily_bars b FULL JOIN indicators i "
-            "USING (symbol, session) WHERE b.symbol IS NULL OR i.symbol IS NULL UNION ALL "
-            "SELECT * FROM indicators QUALIFY count(*) OVER (PARTITION BY symbol, session) > 1 LIMIT 1000"
+    with warehouse.connect():
+        rows = warehouse.frame(
+            "SELECT * FROM indicators WHERE NOT coalesce(rsi2 BETWEEN 0 AND 100.000001 AND ibs BETWEEN 0 AND 1, TRUE) "
+            "OR NOT coalesce(isfinite(sma200) AND sma200 > 0 AND isfinite(atr14) AND atr14 >= 0, TRUE) LIMIT 1000"
         )
-        rows = pd.concat([rows, unpaired], ignore_index=True)
+        try:
+            load_indicators(warehouse, load_panel(warehouse))
+        except ForeignIndicators:
+            # Only now is it worth the time to ask which.
+            unpaired = warehouse.frame(
+                "SELECT symbol, session, i.* EXCLUDE (symbol, session) FROM daily_bars b FULL JOIN indicators i "
+                "USING (symbol, session) WHERE b.symbol IS NULL OR i.symbol IS NULL UNION ALL "
+                "SELECT * FROM indicators QUALIFY count(*) OVER (PARTITION BY symbol, session) > 1 LIMIT 1000"
+            )
+            rows = pd.concat([rows, unpaired], ignore_index=True)
     yield from _conclude(warehouse, "indicators", [_finding(INDICATOR_CHECKS, "one_row_a_bar", rows)])
 
 
@@ -134,7 +135,9 @@ def signal_checks(store: Store, settings: dg.ResourceParam[Settings]) -> Iterato
 def fold_checks(store: Store, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """Are the folds honest: unseen windows, conserved cash, fills after signals."""
     warehouse = store.open()
-    folds, trades, equity = (warehouse.frame(f"SELECT * FROM {name}") for name in ("wf_folds", "wf_trades", "wf_equity"))  # noqa: S608
+    with warehouse.connect():
+        folds, trades, equity = (warehouse.frame(f"SELECT * FROM {name}") for name in ("wf_folds", "wf_trades", "wf_equity"))  # noqa: S608
+        panel = load_panel(warehouse)
     cash = settings.simulation.initial_cash
     findings = [
         _finding(FOLD_CHECKS, "disjoint_windows", windows_are_disjoint(folds, trades)),
@@ -142,7 +145,7 @@ def fold_checks(store: Store, settings: dg.ResourceParam[Settings]) -> Iterator[
         _finding(
             FOLD_CHECKS,
             "fills_follow_signals",
-            entries_follow_signals(load_panel(warehouse), trades, settings.simulation.slippage_bps / 10_000),
+            entries_follow_signals(panel, trades, settings.simulation.slippage_bps / 10_000),
         ),
     ]
     yield from _conclude(warehouse, "wf_folds", findings)
@@ -153,5 +156,7 @@ def report_checks(store: Store) -> Iterator[dg.AssetCheckResult]:
     """Is every figure there."""
     warehouse = store.open()
     books = [(name, mode) for name in STRATEGIES for mode in (CANONICAL, OPTIMIZED)]
-    problems = figures_are_complete(warehouse.frame("SELECT * FROM kpis"), warehouse.frame("SELECT * FROM kpi_reasons"), books)
+    with warehouse.connect():
+        kpis, reasons = warehouse.frame("SELECT * FROM kpis"), warehouse.frame("SELECT * FROM kpi_reasons")
+    problems = figures_are_complete(kpis, reasons, books)
     yield from _conclude(warehouse, "kpi_report", [_finding(REPORT_CHECKS, "figures_complete", problems)])

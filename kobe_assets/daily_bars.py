@@ -37,7 +37,8 @@ def daily_bars(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
     with warehouse.transaction() as connection:
         version = stored_version(connection, "daily_bars")
         note_version(connection, context, version, settings)
-    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=_facts(warehouse.frame, report))
+    with warehouse.connect():
+        return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=_facts(warehouse.frame, report))
 
 
 def _would_drop_costly(warehouse: Warehouse, vendor: str) -> bool:

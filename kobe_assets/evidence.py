@@ -128,11 +128,11 @@ def validate_universe(warehouse: Warehouse, settings: Settings) -> Validation:
 def _read(warehouse: Warehouse) -> tuple[pd.DataFrame, set[str]]:
     """Evidence of every candidate, and the symbols whose quarantine is in force."""
     query = (files("kobe_assets") / "evidence.sql").read_text(encoding="utf-8")
-    with warehouse.connect() as connection:
-        evidence = connection.execute(query, {"window": AVERAGE_BARS}).df()
+    with warehouse.connect():
+        evidence, bars = warehouse.frame(query, {"window": AVERAGE_BARS}), read_bar_table(warehouse)
     if not len(evidence):
         raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
-    return evidence, {suspect.symbol for suspect in suspect_bars(read_bar_table(warehouse)) if suspect.in_force}
+    return evidence, {suspect.symbol for suspect in suspect_bars(bars) if suspect.in_force}
 
 
 def _ranked(judged: pd.DataFrame, cap: int | None = None) -> pd.DataFrame:

@@ -43,7 +43,10 @@ WHY = {
 
 def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -> Evidence:
     """Everything the page draws that is no table: costs, lag, hindsight, PBO, the benchmark, and what is suspect."""
-    stored = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds ORDER BY strategy, mode, fold")
+    with warehouse.connect():
+        stored = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds ORDER BY strategy, mode, fold")
+        selected = set(warehouse.frame("SELECT symbol FROM universe WHERE selected")["symbol"])
+        checks = warehouse.frame("SELECT name, severity, passed, count, description FROM check_results ORDER BY asset, name")
     folds = folds_of(settings, market.panel)
     readable = market.readable()
     other_lag = replace(market, lag=0 if market.lag else 1)
@@ -74,14 +77,12 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
                 "trained_annual": _annual(trained),
                 **({"pbo": pbo} if pbo else {}),
             }
-    selected = set(warehouse.frame("SELECT symbol FROM universe WHERE selected")["symbol"])
     places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
     growth = robustness.equal_weight_growth(market, 0, last, places)
     every_day = [str(day) for day in market.panel.sessions[: last + 1]]
     evidence[("universe", "benchmark")] = {
         "buy_and_hold": [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
     }
-    checks = warehouse.frame("SELECT name, severity, passed, count, description FROM check_results ORDER BY asset, name")
     evidence[("data", "")] = {"quarantine": _quarantine(market, settings), "checks": checks.to_dict(orient="records")}
     return evidence
 
@@ -93,13 +94,14 @@ def compute_kpis(
 
     trades: as `read_trades` gives them.
     """
-    equity = warehouse.frame("SELECT * FROM wf_equity ORDER BY strategy, mode, fold, session")
-    folds = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds")
-    exposure = warehouse.frame(sql("fold_exposure"))
+    with warehouse.connect():
+        equity = warehouse.frame("SELECT * FROM wf_equity ORDER BY strategy, mode, fold, session")
+        folds = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds")
+        exposure = warehouse.frame(sql("fold_exposure"))
+        trials = trial_sharpes(warehouse)
     # The dollars between fill and stop.
     risk = trades["shares"] * trades["signal_atr"] * stop_multiples(trades, folds, settings.strategy.atr_stop)
     trades = trades.assign(risk=risk)
-    trials = trial_sharpes(warehouse)
     rows, reasons = [], []
     for (strategy, mode), curve in equity.groupby(["strategy", "mode"]):
         mine = trades[(trades["strategy"] == strategy) & (trades["mode"] == mode)]

@@ -88,11 +88,11 @@ def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None
 
     Raises KobeError on an empty store: there is nothing to vouch for.
     """
-    bars = read_bar_table(warehouse)
+    with warehouse.connect() as connection:
+        bars = read_bar_table(warehouse)
+        asked = [_ask(connection, name) for name in QUERIES]
     if not len(bars.session):
         raise KobeError("the warehouse holds no bars", "run `kobe bars refresh`")
-    with warehouse.connect() as connection:
-        asked = [_ask(connection, name) for name in QUERIES]
     found = [
         *asked,
         find_duplicates(bars),
@@ -143,8 +143,10 @@ def find_calendar_gaps(bars: BarTable) -> Iterator[Finding]:
 
     first, last = bars.session.min().item(), bars.session.max().item()
     days = calendar.sessions(max(first, calendar.FIRST_DAY), min(last, calendar.LAST_DAY))
-    place = np.searchsorted(days, bars.session)
-    known = np.isin(bars.session, days)
+    # Looked up by the day, of which there are few; of bars there are many.
+    every_day = np.arange(first, last + dt.timedelta(days=1), dtype="datetime64[D]")
+    day = (bars.session - every_day[0]).astype(np.int64)
+    place, known = np.searchsorted(days, every_day)[day], np.isin(every_day, days)[day]
     names = np.array(bars.symbols, dtype=object)
 
     strange = pd.DataFrame({"session": bars.session[~known], "symbol": names[bars.symbol[~known]]})

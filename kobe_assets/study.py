@@ -104,11 +104,13 @@ def load_indicators(warehouse: Warehouse, panel: Panel) -> Indicators:
 
 def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = None) -> Market:
     """What the simulations of these settings read."""
-    panel = panel or load_panel(warehouse)
+    with warehouse.connect():
+        panel = panel or load_panel(warehouse)
+        indicators, tradable = load_indicators(warehouse, panel), tradable_bars(warehouse, settings, panel)
     return Market(
         panel=panel,
-        indicators=load_indicators(warehouse, panel),
-        tradable=tradable_bars(warehouse, settings, panel),
+        indicators=indicators,
+        tradable=tradable,
         lag=settings.strategy.indicator_lag_bars,
         min_price=settings.strategy.min_price,
         costs=costs_of(settings),

@@ -83,17 +83,22 @@ def folds_frame(study: Study, panel: Panel, initial_cash: float) -> pd.DataFrame
 
 def trades_frame(strategy: Strategy, mode: str, results: tuple[FoldResult, ...], panel: Panel) -> pd.DataFrame:
     """One row a trade of every fold."""
-    frames = [outcome_trades(strategy, result.outcome, panel) for result in results]
-    for frame, result in zip(frames, results, strict=True):
-        frame.insert(0, "strategy", same(strategy.name, len(frame)))
-        frame.insert(1, "mode", same(mode, len(frame)))
-        frame.insert(2, "fold", np.int32(result.fold.number))
-    return stacked(frames)
+    outcomes = [result.outcome for result in results]
+    places = np.concatenate([outcome.places for outcome in outcomes])
+    frame = _trades(strategy, places, np.concatenate([outcome.numbers for outcome in outcomes]), panel)
+    frame.insert(0, "strategy", same(strategy.name, len(frame)))
+    frame.insert(1, "mode", same(mode, len(frame)))
+    folds = np.array([result.fold.number for result in results], dtype=np.int32)
+    frame.insert(2, "fold", np.repeat(folds, [len(outcome.numbers) for outcome in outcomes]))
+    return frame
 
 
 def outcome_trades(strategy: Strategy, outcome: sim.Outcome, panel: Panel) -> pd.DataFrame:
     """One row a trade of one simulation, in order of exit; adjusted prices, `qty` shares as traded at the entry."""
-    place, number = outcome.places, outcome.numbers
+    return _trades(strategy, outcome.places, outcome.numbers, panel)
+
+
+def _trades(strategy: Strategy, place: np.ndarray, number: np.ndarray, panel: Panel) -> pd.DataFrame:
     reasons = [strategy.leave_reason if name == "leave" else name for name in sim.EXIT_REASONS]
 
     def session(column: int) -> np.ndarray:
@@ -123,20 +128,20 @@ def equity_frame(
     strategy: Strategy, mode: str, results: tuple[FoldResult, ...], panel: Panel, initial_cash: float
 ) -> pd.DataFrame:
     """One row a session of every fold's test window."""
-    frames = [
-        pd.DataFrame(
-            {
-                "strategy": same(strategy.name, len(result.outcome.equity)),
-                "mode": same(mode, len(result.outcome.equity)),
-                "fold": np.int32(result.fold.number),
-                "session": panel.sessions[result.fold.test_start : result.fold.test_end + 1].astype("datetime64[s]"),
-                "equity": result.outcome.equity,
-                "daily_return": daily_returns(result.outcome.equity, initial_cash),
-            }
-        )
-        for result in results
-    ]
-    return stacked(frames)
+    folds = [result.fold for result in results]
+    curves = [result.outcome.equity for result in results]
+    sizes = [len(curve) for curve in curves]
+    tested = np.concatenate([np.arange(fold.test_start, fold.test_end + 1) for fold in folds])
+    return pd.DataFrame(
+        {
+            "strategy": same(strategy.name, sum(sizes)),
+            "mode": same(mode, sum(sizes)),
+            "fold": np.repeat(np.array([fold.number for fold in folds], dtype=np.int32), sizes),
+            "session": panel.sessions[tested].astype("datetime64[s]"),
+            "equity": np.concatenate(curves),
+            "daily_return": np.concatenate([daily_returns(curve, initial_cash) for curve in curves]),
+        }
+    )
 
 
 def trials_frame(study: Study, config_pin: str, data_version: str, now: dt.datetime) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,10 +49,20 @@ class Warehouse:
         self.lock_wait_s = lock_wait_s
         self.read_only = read_only
         self._migrated = read_only
+        self._held = threading.local()
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection for a statement or two; keep computation outside it."""
+        """A connection for a few statements; keep computation outside it.
+
+        Whoever connects inside the block, in the same thread, gets another connection to the file that is open already.
+        """
+        outer = getattr(self._held, "connection", None)
+        if outer is not None:
+            with contextlib.closing(outer.cursor()) as connection:
+                _configure(connection)
+                yield connection
+            return
         if not self.read_only:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = self._open()
@@ -59,6 +70,7 @@ class Warehouse:
             if not self._migrated:
                 migrate(connection)
                 self._migrated = True
+            self._held.connection = connection
             yield connection
         except (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError) as error:
             raise WarehouseUnusable(
@@ -66,6 +78,7 @@ class Warehouse:
                 "see that its disk has room; if it has, restore a backup, or move the file away and run again",
             ) from error
         finally:
+            self._held.connection = None
             connection.close()
 
     @contextlib.contextmanager
@@ -131,11 +144,15 @@ class Warehouse:
             shut = re.search(r"Permission denied|Read-only file system", str(error))
             mend = "mend its permissions, or set KOBE_HOME" if shut else "restore a backup, or move the file away and run again"
             raise WarehouseUnusable(f"{self.path} cannot be opened ({error})", mend) from error
-        connection.execute("SET TimeZone = 'UTC'")
-        # Standard output belongs to the command. In a notebook the setting is refused, and there is no bar either.
-        with contextlib.suppress(duckdb.InvalidInputException):
-            connection.execute("SET enable_progress_bar = false")
+        _configure(connection)
         return connection
+
+
+def _configure(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("SET TimeZone = 'UTC'")
+    # Standard output belongs to the command. In a notebook the setting is refused, and there is no bar either.
+    with contextlib.suppress(duckdb.InvalidInputException):
+        connection.execute("SET enable_progress_bar = false")
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = SCHEMA_FOLDER) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import datetime as dt
 import gc
+import itertools
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -102,8 +104,8 @@ def _forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_mb() -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+def _peak_mb(status: Path = Path("/proc/self/status")) -> float:
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 
@@ -166,20 +168,32 @@ def test_rsi2_against_vectorbt_doing_the_same_job_warm(benchmark: Any, market: M
     """The same job: RSI, mean and ATR by its own classes, entries and exits, one portfolio with shared cash, equity, trades.
 
     What vectorbt has no word for is left out in its favour: the time stop, the daily budget, ordering by score, shorts.
+    They take turns, so that what else the machine does falls on both.
     """
     import vectorbt
 
-    wide = _wide(market.panel)
+    wide, bars = _wide(market.panel), market.panel.bars
     theirs: list[float] = []
-    for _ in range(5):
+
+    def their_turn() -> None:
         began = time.perf_counter()
         assert _by_vectorbt(vectorbt, wide, market) > 1_000
         theirs.append(time.perf_counter() - began)
-    best, bars = min(theirs[1:]), market.panel.bars
-    say("rsi2 by vectorbt, indicators to trades", best, bars, _peak_mb())
-    outcome = measure(benchmark, "rsi2 here, indicators to trades", lambda: whole_run(market, "rsi2"), bars, rounds=15)
-    assert len(outcome.numbers) > 1_000
-    sys.stderr.write(f"\n  {'ratio':<46} {best / benchmark.stats.stats.min:9.1f} ×{'':<49}at least 25")
+
+    def every_third_time() -> None:
+        if next(turn) % 3 == 0:
+            their_turn()
+
+    their_turn()
+    assert len(whole_run(market, "rsi2").numbers) > 1_000
+    theirs.clear()
+    turn = itertools.count()
+    benchmark.pedantic(lambda: whole_run(market, "rsi2"), setup=every_third_time, rounds=18)
+    ours = benchmark.stats.stats
+    say("rsi2 by vectorbt, indicators to trades", min(theirs), bars, _peak_mb())
+    say("rsi2 here, indicators to trades", ours.min, bars, _peak_mb())
+    medians = f"(of medians {statistics.median(theirs) / ours.median:.1f} ×)"
+    sys.stderr.write(f"\n  {'ratio of the best':<46} {min(theirs) / ours.min:9.1f} × {medians:<48}at least 25")
 
 
 def _wide(panel: Panel) -> dict[str, pd.DataFrame]:
@@ -226,7 +240,14 @@ def _by_vectorbt(vectorbt: Any, wide: dict[str, pd.DataFrame], market: Market) -
     return len(portfolio.trades.records)
 
 
-REPORT = "from kobe_jobs.cli import main; main()"
+REPORT = """
+import atexit, os
+from pathlib import Path
+from kobe_jobs.cli import main
+atexit.register(lambda: Path(os.environ["KOBE_HOME"], "status").write_text(Path("/proc/self/status").read_text()))
+main()
+"""
+"""`kobe`, which says at its end what memory it took: what the parent is told of a child begins at the parent's own peak."""
 
 
 def report_in_a_cold_process(home: Path, symbols: int | None, compiled: Path | None = None) -> tuple[float, float]:
@@ -236,14 +257,12 @@ def report_in_a_cold_process(home: Path, symbols: int | None, compiled: Path | N
         synthetic = {"SYMBOLS": symbols, "SESSIONS": SESSIONS, "SEED": SEED, "START": START}
         given |= {"KOBE_DATA__VENDOR": "synthetic"} | {f"KOBE_DATA__SYNTHETIC__{k}": str(v) for k, v in synthetic.items()}
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", REPORT, "report"], cwd=ROOT, env={**os.environ, **given}, stdout=subprocess.DEVNULL
+    subprocess.run(
+        [sys.executable, "-c", REPORT, "report"], cwd=ROOT, env={**os.environ, **given}, stdout=subprocess.DEVNULL, check=True
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
+    seconds = time.perf_counter() - began
     assert (home / "reports" / "kpi_report.html").is_file()
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
+    return seconds, _peak_mb(home / "status")
 
 
 @pytest.mark.timeout(1800)

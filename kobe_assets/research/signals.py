@@ -162,15 +162,26 @@ def _wanted(
     # Within a set a long comes before a short; between sets a bar may be both, and is then two signals.
     shorts = [strategy.short(reading, params) & ~long for params, long in zip(sets, longs, strict=True)]
     long, short = _any(longs) & eligible, _any(shorts) & eligible
-    place, twice = np.flatnonzero(long | short), np.flatnonzero(long & short)
-    is_long = long[place]
+    place = np.flatnonzero(long | short)
+    twice = np.flatnonzero(long & short) if len(sets) > 1 else place[:0]
     if len(twice):
-        behind = np.searchsorted(place, twice, side="right")
-        place, is_long = np.insert(place, behind, twice), np.insert(is_long, behind, False)
-    side = np.where(is_long, np.int8(LONG), np.int8(SHORT))
-    score = np.where(is_long, strategy.score_long(reading)[place], strategy.score_short(reading)[place])
-    mine = [np.where(is_long, a[place], b[place]) for a, b in zip(longs, shorts, strict=True)]
+        place = np.insert(place, np.searchsorted(place, twice, side="right"), twice)
+    side, score = np.empty(len(place), np.int8), np.empty(len(place))
+    _describe(place, long, strategy.score_long(reading), strategy.score_short(reading), side, score)
+    if len(sets) == 1:
+        mine = [np.ones(len(place), np.bool_)]
+    else:
+        mine = [np.where(side == LONG, a[place], b[place]) for a, b in zip(longs, shorts, strict=True)]
     return place + (begin + readable.lag), side, score, mine
+
+
+@njit
+def _describe(place: Ints, long: Bools, score_long: Floats, score_short: Floats, side: NDArray[np.int8], score: Floats) -> None:
+    """Side and score of each signal; of two at one place the first is the long."""
+    for k in range(len(place)):
+        j = place[k]
+        is_long = long[j] and (k == 0 or place[k - 1] != j)
+        side[k], score[k] = (LONG, score_long[j]) if is_long else (SHORT, score_short[j])
 
 
 def _any(conditions: list[Bools]) -> Bools:

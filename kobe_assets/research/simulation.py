@@ -184,12 +184,7 @@ def size_offers(panel: Panel, offers: Offers, costs: Costs, limits: Limits, leav
     code, qty, notional = np.empty(n, np.int8), np.empty(n), np.empty(n)
 
     def part(begin: int, end: int) -> None:
-        some = slice(begin, end)
-        raw = offers.open[some] * (1.0 + offers.side[some] * costs.slippage) / offers.factor[some]
-        _size(limits, offers.side[some], raw, code[some], qty[some], notional[some])
-        no_bar = offers.bar[some] < 0
-        for column in (code, qty, notional):
-            column[some][no_bar] = 0
+        _size(limits, costs.slippage, offers, begin, end, code, qty, notional)
 
     in_slices(n, CORES, part)
     placeable = notional[code == ACCEPTED]
@@ -234,9 +229,15 @@ def select(feed: Feed, keep: Bools, leave: NDArray[np.uint8]) -> Feed:
 
 
 @njit
-def _size(limits: Limits, side: NDArray[np.int8], raw: Floats, code: NDArray[np.int8], qty: Floats, notional: Floats) -> None:
-    for j in range(len(raw)):
-        code[j], qty[j], _, notional[j] = size_entry(limits, side[j] > 0, raw[j])
+def _size(
+    limits: Limits, slippage: float, offers: Offers, begin: int, end: int, code: NDArray[np.int8], qty: Floats, notional: Floats
+) -> None:
+    for j in range(begin, end):
+        if offers.bar[j] < 0:
+            code[j], qty[j], notional[j] = 0, 0.0, 0.0
+        else:
+            raw = offers.open[j] * (1.0 + offers.side[j] * slippage) / offers.factor[j]
+            code[j], qty[j], _, notional[j] = size_entry(limits, offers.side[j] > 0, raw)
 
 
 def simulate(feed: Feed, first: int, last: int, atr_stop: float, time_stop: int, costs: Costs, limits: Limits) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 
     from kobe_resources.market_data.polygon_client import PolygonClient
 
-COLUMNS = ["symbol", "name", "type", "active"]
-TRUE_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+COLUMNS = ["symbol", "name", "type", "active", "has_options"]
+FLAGS = ("active", "has_options")
+FLAG_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def candidates_of_file(path: Path) -> pd.DataFrame:
@@ -25,25 +27,45 @@ def candidates_of_file(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    try:
-        # Every cell as text: a reader that guesses makes the tickers NA, NULL and TRUE something else.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"data.polygon.candidates cannot be read ({error})", "name a CSV with a `symbol` column") from error
-    if "symbol" not in table.columns:
-        raise UsageError(f"{path} has no column `symbol`", "name a CSV with a `symbol` column")
-    table["symbol"] = table["symbol"].str.strip()
+    table = pd.DataFrame(_rows_of(path), columns=COLUMNS, dtype=object)
     table = table[table["symbol"] != ""].drop_duplicates("symbol").sort_values("symbol", ignore_index=True)
     wrong = [symbol for symbol in table["symbol"] if not is_symbol(symbol)]
     if wrong:
         raise UsageError(f"{path} names {printable(wrong[0])}, which is no ticker", "mend the file")
     if table.empty:
         raise UsageError(f"{path} names no symbol", "one symbol a line under the header `symbol`")
-    texts = {name: table[name].replace("", None) if name in table else None for name in ("name", "type")}
-    flags = {name: table[name].map(_flag) if name in table else None for name in ("active", "has_options")}
-    active = True if flags["active"] is None else flags["active"].map(lambda flag: flag is not False)
-    frame = pd.DataFrame({"symbol": table["symbol"], **texts, "active": active})
-    return frame.assign(has_options=flags["has_options"])
+    return table.assign(active=[flag is not False for flag in table["active"]])
+
+
+def _rows_of(path: Path) -> list[list[str | bool | None]]:
+    """The cells of a CSV in the order of COLUMNS, blanks around them gone; what is not there is None, a symbol \"\"."""
+    rows: list[list[str | bool | None]] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            # No reader that guesses: the tickers NA, NULL and TRUE are tickers.
+            reader = csv.reader(file, strict=True)
+            names = [name.strip().lower() for name in next(reader)]
+            if names.count("symbol") != 1:
+                raise UsageError(f"{path} has no column `symbol`, or two", "name a CSV with a `symbol` column")
+            for cells in reader:
+                where = f"{path} line {reader.line_num}"
+                if len(cells) > len(names):
+                    wide = f"has {len(cells)} cells where the header has {len(names)}"
+                    raise UsageError(f"{where}: {wide}", "mend the row's commas")
+                by_name = dict(zip(names, map(str.strip, cells), strict=False))
+                rows.append([_cell(name, by_name.get(name, ""), where) for name in COLUMNS])
+    except (OSError, UnicodeDecodeError, csv.Error, StopIteration) as error:
+        why = str(error) or "it is empty"
+        raise UsageError(f"data.polygon.candidates cannot be read ({why})", "name a CSV with a `symbol` column") from error
+    return rows
+
+
+def _cell(name: str, text: str, where: str) -> str | bool | None:
+    if name == "symbol":
+        return text
+    if name in FLAGS and text and text.lower() not in FLAG_WORDS:
+        raise UsageError(f"{where}: {name} is {printable(text)!r}, neither true nor false", "write true or false")
+    return FLAG_WORDS.get(text.lower()) if name in FLAGS else text or None
 
 
 def candidates_of_vendor(client: PolygonClient, delisted: bool) -> tuple[pd.DataFrame, tuple[Refusal, ...]]:
@@ -61,9 +83,4 @@ def candidates_of_vendor(client: PolygonClient, delisted: bool) -> tuple[pd.Data
         past = settled(lambda: ticker_rows(client.tickers(active=False)))
         rows = {row[0]: row for row in past.rows} | rows
         refused += past.refused
-    frame = pd.DataFrame([rows[symbol] for symbol in sorted(rows)], columns=COLUMNS)
-    return frame.assign(has_options=None), refused
-
-
-def _flag(text: str) -> bool | None:
-    return TRUE_WORDS.get(text.strip().lower())
+    return pd.DataFrame([(*rows[symbol], None) for symbol in sorted(rows)], columns=COLUMNS), refused

@@ -130,13 +130,13 @@ class PolygonClient:
         return self._pages(first, "the tickers")
 
     def has_options(self, symbol: str) -> bool:
-        """True where the vendor lists an unexpired options contract on the symbol."""
+        """True where the vendor lists an unexpired options contract on the symbol; that there is none, it must say twice."""
 
         def first() -> Any:
             return self._sdk.list_options_contracts(underlying_ticker=symbol, limit=1, raw=True)
 
         where = f"the options of {symbol}"
-        rows = self._rows(self._ask(first, where), where)[0]
+        rows = self._rows(self._ask(first, where), where)[0] or self._rows(self._ask(first, where), where)[0]
         if any(row.get("underlying_ticker", symbol) != symbol for row in rows):
             raise PolygonMalformed(f"Polygon gave options of another symbol as {where}", RESUMES)
         return bool(rows)

@@ -30,7 +30,7 @@ from kobe_resources.market_data.polygon_errors import (
     PolygonRefused,
 )
 from kobe_resources.market_data.polygon_plan import RangeCall, Span, merged, usable
-from kobe_resources.market_data.polygon_rows import Bars, frame_of, grouped_bars, only_symbols, range_bars, settled
+from kobe_resources.market_data.polygon_rows import Bars, Row, frame_of, grouped_bars, range_bars, settled
 from kobe_resources.market_data.store import Changes, record_options, upsert_bars
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Loader:
     ) -> None:
         self.changes = Changes()
         self.failures: dict[str, PolygonError] = {}
-        self.known_days: dict[dt.date, Bars] = {}
+        self.known_days: dict[dt.date, list[Row]] = {}
         self._client = client
         self._warehouse = warehouse
         self._state = state
@@ -77,11 +77,11 @@ class Loader:
         self._calls_per_minute = calls_per_minute
         self._now = now
 
-    def day(self, session: dt.date, twice: bool = True) -> Bars:
-        """The whole market of one day, read once a sync."""
-        if session not in self.known_days:
-            return settled(lambda: grouped_bars(self._client.grouped_day(session, twice), session))
-        return self.known_days[session]
+    def day(self, session: dt.date, wanted: frozenset[str]) -> Bars:
+        """The bars of `wanted` on one day of the market; rows in `known_days` are not asked for again, unless they are bad."""
+        return settled(
+            lambda: grouped_bars(self.known_days.pop(session, []) or self._client.grouped_day(session), session, wanted)
+        )
 
     def ranges(self, calls: Sequence[RangeCall]) -> None:
         """Load symbols; one that fails for itself is kept in `failures` and the others go on."""
@@ -116,10 +116,9 @@ class Loader:
 
         def commit(batch: list[tuple[dt.date, Bars]]) -> None:
             nonlocal traded
-            kept = {day: only_symbols(bars, wanted) for day, bars in batch}
             coverage: dict[str, Span] = {}
             reached: dt.date | None = None
-            for day, bars in kept.items():
+            for day, bars in batch:
                 here = set(bars.symbols)
                 if day in watched:
                     stopped = (traded - here) & symbols - behind
@@ -127,9 +126,9 @@ class Loader:
                     behind.update(stopped)
                 traded, reached = here, day
             coverage |= self._forward(symbols - behind, reached, span)
-            self._store(list(kept.values()), coverage, {day: len(bars) for day, bars in kept.items()})
+            self._store([bars for _, bars in batch], coverage, {day: len(bars) for day, bars in batch})
 
-        self._run(days, self.day, commit, f"{len(days):,} days of the market", "days", None)
+        self._run(days, lambda day: self.day(day, wanted), commit, f"{len(days):,} days of the market", "days", None)
 
     def options(self, symbols: Sequence[str]) -> None:
         """Ask which symbols have listed options, one call each."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 
-from kobe_resources.market_data.polygon_errors import RESUMES, PolygonIncomplete, PolygonMalformed
+from kobe_resources.market_data.polygon_errors import LEAVE_OUT, RESUMES, PolygonIncomplete, PolygonMalformed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,21 +96,18 @@ def range_bars(rows: Sequence[Row], symbol: str, start: dt.date, end: dt.date) -
     return bars
 
 
-def grouped_bars(rows: Sequence[Row], session: dt.date) -> Bars:
-    """The bars of one day of the market; raises PolygonMalformed where one is of another day."""
+def grouped_bars(rows: Sequence[Row], session: dt.date, wanted: Collection[str]) -> Bars:
+    """The bars of `wanted` on one day of the market; raises PolygonMalformed where one is of another day.
+
+    What is wrong with the rows of others holds nobody up; one whose ticker cannot be read may be anybody's.
+    """
+    rows = [row for row in rows if not is_symbol(name := row.get("T")) or name in wanted]
     symbols = np.empty(len(rows), dtype=object)
     symbols[:] = [name if isinstance(name := row.get("T"), str) else "" for row in rows]
     bars = _bars(rows, symbols)
     if len(bars) and (bars.sessions != np.datetime64(session)).any():
         raise PolygonMalformed(f"Polygon sent bars of another day as those of {session}", RESUMES)
     return bars
-
-
-def only_symbols(bars: Bars, wanted: Sequence[str] | set[str] | frozenset[str]) -> Bars:
-    """The bars of the symbols asked for; refusals stay."""
-    wanted = wanted if isinstance(wanted, (set, frozenset)) else set(wanted)
-    keep = np.fromiter((symbol in wanted for symbol in bars.symbols), dtype=bool, count=len(bars))
-    return _taken(bars, keep, bars.refused, bars.repeated)
 
 
 def frame_of(parts: Sequence[Bars]) -> pd.DataFrame:
@@ -243,7 +240,7 @@ def _without_repeats(bars: Bars) -> Bars:
         if differ.any():
             where = int(np.flatnonzero(differ)[0])
             raise PolygonMalformed(
-                f"Polygon sent two bars of {bars.symbols[where]} on {bars.sessions[where]} with another {name}", RESUMES
+                f"Polygon sent two bars of {bars.symbols[where]} on {bars.sessions[where]} with another {name}", LEAVE_OUT
             )
     return _taken(bars, np.concatenate([[True], ~again]), bars.refused, int(again.sum()))
 

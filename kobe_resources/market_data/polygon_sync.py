@@ -17,7 +17,7 @@ from kobe_resources.errors import UsageError
 from kobe_resources.market_data.polygon_candidates import candidates_of_file, candidates_of_vendor
 from kobe_resources.market_data.polygon_checkpoints import VENDOR, Mark, State, forget, read_state, save_mark, save_refusals
 from kobe_resources.market_data.polygon_client import PolygonClient
-from kobe_resources.market_data.polygon_errors import RESUMES, PolygonEntitlementError, PolygonIncomplete
+from kobe_resources.market_data.polygon_errors import LEAVE_OUT, PolygonEntitlementError, PolygonIncomplete
 from kobe_resources.market_data.polygon_load import Loader
 from kobe_resources.market_data.polygon_plan import DAY, RangeCall, Span, plan_calls
 from kobe_resources.market_data.polygon_rows import Listing, Refusal, settled, split_rows
@@ -110,7 +110,7 @@ class Sync:
         )
         try:
             candidates = self._candidates(client)
-            span = self._published(span, loader)
+            span = self._published(span, client, loader)
             self.skipped = self._stands(span, load_key)
             if self.skipped:
                 with self._warehouse.connect() as connection:
@@ -141,15 +141,15 @@ class Sync:
         stands = done and done.key == load_key and done.span.first <= span.first and span.last <= done.span.last
         return bool(stands) and not self._force
 
-    def _published(self, span: Span, loader: Loader) -> Span:
+    def _published(self, span: Span, client: PolygonClient, loader: Loader) -> Span:
         """The span up to the last session the vendor has: one that just closed may still lack there."""
         done = self._state.marks.get("load")
         fresh = self._now() - calendar.close_time(span.last) < SURELY_PUBLISHED_AFTER
         if not fresh or (done and done.span.last >= span.last):
             return span
-        bars = loader.day(span.last, twice=False)
-        if len(bars):
-            loader.known_days[span.last] = bars
+        rows = client.grouped_day(span.last, twice=False)
+        if rows:
+            loader.known_days[span.last] = rows
             return span
         return Span(span.first, max(span.first, calendar.previous_session(span.last)))
 
@@ -207,7 +207,8 @@ class Sync:
                 save_mark(connection, "candidates", mark)
             save_refusals(connection, candidates.refused, at)
             if splits is not None:
-                self._store_splits(connection, splits, set(candidates.symbols), at)
+                # Who left the list keeps the splits of the bars that stay.
+                self._store_splits(connection, splits, {*candidates.symbols, *self._state.coverage}, at)
 
     def _store_splits(self, connection: duckdb.DuckDBPyConnection, splits: Splits, wanted: set[str], at: dt.datetime) -> None:
         import pandas as pd
@@ -229,8 +230,9 @@ class Sync:
         done = self._state.marks.get("load")
         watched = plan.days if done and len(plan.days) <= WATCHED_DAYS else ()
         loader.ranges(plan.ranges)
-        days = sorted({*plan.days, *(_last_sessions(done.span.last) if done else ())})
-        loader.days(days, plan.day_symbols, frozenset(symbols), watched, span)
+        # None beyond the span: the days would have a hole, and the coverage would not.
+        repulled = set(_last_sessions(done.span.last) if done else ()).intersection(sessions)
+        loader.days(sorted({*plan.days, *repulled}), plan.day_symbols, frozenset(symbols), watched, span)
         behind = [symbol for symbol in symbols if symbol in coverage and coverage[symbol].last < span.last]
         calls = [RangeCall(symbol, Span(coverage[symbol].last + DAY, span.last)) for symbol in behind]
         loader.ranges([call for call in calls if call.symbol not in loader.failures])
@@ -249,7 +251,7 @@ class Sync:
         """Say that the span is complete, or raise PolygonIncomplete with the symbols that failed."""
         if loader.failures:
             first, error = next(iter(loader.failures.items()))
-            raise PolygonIncomplete(f"{len(loader.failures)} symbols could not be loaded ({first}: {error.what}, …)", RESUMES)
+            raise PolygonIncomplete(f"{len(loader.failures)} symbols could not be loaded ({first}: {error.what}, …)", LEAVE_OUT)
         at = self._now()
         with self._warehouse.transaction() as connection:
             record_load(connection, VENDOR, fingerprint, loader.changes, at)

@@ -50,8 +50,13 @@ def test_a_symbol_added_to_the_file_is_one_call(shop: Shop, tmp_path: Path) -> N
     ("text", "what"),
     [
         ("ticker\nA\n", "no column `symbol`"),
+        ("symbol,symbol\nA,B\n", "no column `symbol`, or two"),
         ("symbol\n", "names no symbol"),
         ("symbol\nA\x07\n", "which is no ticker"),
+        ("symbol,has_options\nA,true\nB,maybe\n", "line 3: has_options is 'maybe'"),
+        ("symbol,active\nA,0\nB,-\n", "line 3: active is '-'"),
+        ("symbol\nA\nB,C,D\n", "line 3: has 3 cells where the header has 1"),
+        ('symbol,name\nA,"open\n', "cannot be read"),
         ("", "cannot be read"),
         (None, "cannot be read"),
     ],
@@ -71,6 +76,14 @@ def test_tickers_that_look_like_words_for_nothing_are_tickers(shop: Shop, tmp_pa
     file.write_text("symbol\nNA\nNULL\nTRUE\nNAN\n", encoding="utf-8")
     shop.sync(candidates=str(file))
     assert [row[0] for row in shop.rows("SELECT symbol FROM candidates ORDER BY 1")] == ["NA", "NAN", "NULL", "TRUE"]
+
+
+def test_cells_that_end_early_and_a_header_in_capitals_do_not_matter(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "candidates.csv"
+    file.write_bytes("\ufeffSymbol, Has_Options\r\nS00001\r\nS00002,Yes\r\nS00003,\r\n".encode())
+    shop.sync(candidates=str(file))
+    assert shop.rows("SELECT symbol FROM candidates ORDER BY 1") == [("S00001",), ("S00002",), ("S00003",)]
+    assert shop.rows("SELECT symbol, has_options FROM option_evidence") == [("S00002", True)]
 
 
 def test_the_vendor_s_list_is_common_stock_and_by_days_the_delisted_too(shop: Shop, market: Market) -> None:
@@ -164,16 +177,35 @@ def test_a_new_candidate_brings_its_old_splits(shop: Shop, market: Market, tmp_p
     assert shop.rows("SELECT symbol FROM splits") == [("S00009",)]
 
 
+def test_who_left_the_list_keeps_the_splits_of_the_bars_that_stay(
+    market: Market, with_market: Callable[[Market], Shop]
+) -> None:
+    shop = with_market(Market(market.bars, splits_of(("S00001", "2026-05-05", 1, 2), ("S00002", "2026-05-05", 1, 2))))
+    shop.now -= dt.timedelta(days=40)
+    shop.sync()
+    shop.server.market.tickers = [ticker_row(symbol) for symbol in market.symbols if symbol != "S00001"]
+    shop.now = FRIDAY_NIGHT
+    shop.sync()
+    assert ("S00001",) not in shop.rows("SELECT symbol FROM candidates")
+    assert shop.rows("SELECT symbol FROM splits ORDER BY 1") == [("S00001",), ("S00002",)]
+
+
+def test_that_a_symbol_has_no_options_is_believed_when_said_twice(shop: Shop) -> None:
+    shop.server.faults.on(fault.saying(results=[]), path=OPTIONS + ".*S00003", times=1)
+    shop.sync(options=True)
+    assert shop.rows("SELECT count(*) FROM option_evidence WHERE has_options") == [(10,)]
+
+
 def test_options_are_asked_once_a_symbol_and_only_where_required(shop: Shop, market: Market) -> None:
     market.optionable = {"S00001", "S00002"}
     shop.sync(options=False)
     assert shop.server.paths(OPTIONS) == []
     shop.sync(options=True)
-    assert len(shop.server.paths(OPTIONS)) == 10
+    assert len(shop.server.paths(OPTIONS)) == 2 + 2 * 8
     assert shop.rows("SELECT symbol FROM option_evidence WHERE has_options ORDER BY 1") == [("S00001",), ("S00002",)]
     shop.now = MONDAY_NIGHT
     shop.sync(options=True)
-    assert len(shop.server.paths(OPTIONS)) == 10
+    assert len(shop.server.paths(OPTIONS)) == 2 + 2 * 8
 
 
 def test_a_plan_without_the_options_reference_is_told_what_to_set(shop: Shop, market: Market) -> None:

@@ -18,7 +18,6 @@ from kobe_resources.market_data.polygon_rows import (
     frame_of,
     grouped_bars,
     is_symbol,
-    only_symbols,
     range_bars,
     settled,
     split_rows,
@@ -62,7 +61,7 @@ def test_a_documented_grouped_answer_parses_and_vw_and_n_may_be_missing() -> Non
       {"T": "KIMO", "c": 25.9102, "h": 26.25, "l": 25.91, "n": 74, "o": 26.07, "t": 1602705600000, "v": 4345.5, "vw": 26.0407},
       {"T": "BRK.B", "c": 23.4, "h": 24.763, "l": 22.65, "o": 24.5, "t": 1602705600000, "v": 25933.6}],
       "resultsCount": 2, "status": "OK"}"""
-    answer = grouped_bars(orjson.loads(body)["results"], dt.date(2020, 10, 14))
+    answer = grouped_bars(orjson.loads(body)["results"], dt.date(2020, 10, 14), {"KIMO", "BRK.B"})
     frame = frame_of([answer]).set_index("symbol")
     assert frame.index.tolist() == ["BRK.B", "KIMO"]
     assert np.isnan(frame.loc["BRK.B", "vwap"])
@@ -148,7 +147,7 @@ def test_what_may_be_missing_is_missing_when_it_is_nonsense(field: str, name: st
 @pytest.mark.parametrize("ticker", ["AA\x07", "A\nB", "", "A B", "Ä", "A" * 33, None, 7, "\u202eAPPL"])
 def test_a_ticker_with_control_bytes_is_refused_and_named_in_printable_ascii(ticker: Any) -> None:
     day = dt.date(2026, 7, 1)
-    answer = grouped_bars([{**row(), "T": ticker}, {**row(), "T": "GOOD"}], day)
+    answer = grouped_bars([{**row(), "T": ticker}, {**row(), "T": "GOOD"}], day, {"GOOD"})
     assert answer.symbols.tolist() == ["GOOD"]
     assert only_refusal(answer).reason == "control bytes or no ticker"
     assert only_refusal(answer).symbol.isascii()
@@ -179,7 +178,7 @@ def test_a_range_with_bars_outside_it_is_malformed() -> None:
 
 def test_a_day_with_bars_of_another_is_malformed() -> None:
     with pytest.raises(PolygonMalformed, match="another day"):
-        grouped_bars([{**row(), "T": "A"}, {**row(t=JULY_1_MS + DAY_MS), "T": "B"}], dt.date(2026, 7, 1))
+        grouped_bars([{**row(), "T": "A"}, {**row(t=JULY_1_MS + DAY_MS), "T": "B"}], dt.date(2026, 7, 1), {"A", "B"})
 
 
 @settings(max_examples=60, deadline=None)
@@ -187,8 +186,9 @@ def test_a_day_with_bars_of_another_is_malformed() -> None:
 def test_order_and_repeats_change_nothing(order: list[int], again: list[int]) -> None:
     rows = [{**row(t=JULY_1_MS + 16 * 3_600_000, c=9.6 + index / 100), "T": f"S{index % 7}{index}"} for index in range(12)]
     day = dt.date(2026, 7, 1)
-    plain = grouped_bars(rows, day)
-    mixed = grouped_bars([rows[index] for index in [*order, *again]], day)
+    wanted = {row["T"] for row in rows}
+    plain = grouped_bars(rows, day, wanted)
+    mixed = grouped_bars([rows[index] for index in [*order, *again]], day, wanted)
     assert mixed.symbols.tolist() == plain.symbols.tolist() == sorted(plain.symbols.tolist())
     assert mixed.columns["close"].tolist() == plain.columns["close"].tolist()
     assert mixed.repeated == len(again)
@@ -201,8 +201,9 @@ VALUES = st.one_of(st.none(), st.booleans(), st.text(max_size=3), st.integers(),
 @given(st.lists(st.dictionaries(st.sampled_from("Tvwochltn"), VALUES, max_size=9), max_size=6))
 def test_whatever_a_row_holds_it_is_stored_sound_or_refused(rows: list[dict[str, Any]]) -> None:
     good = {**row(t=JULY_1_MS), "T": "GOOD"}
+    wanted = {row.get("T") for row in [*rows, good] if isinstance(row.get("T"), str)}
     try:
-        answer = grouped_bars([*rows, good], dt.date(2026, 7, 1))
+        answer = grouped_bars([*rows, good], dt.date(2026, 7, 1), wanted)
     except PolygonMalformed:
         return
     assert "GOOD" in answer.symbols
@@ -244,8 +245,15 @@ def test_of_two_companies_under_one_ticker_the_active_one_is_the_candidate() -> 
 
 
 def test_only_the_symbols_asked_for_are_kept() -> None:
-    answer = grouped_bars([{**row(), "T": name} for name in "CAB"], dt.date(2026, 7, 1))
-    assert only_symbols(answer, {"A", "C"}).symbols.tolist() == ["A", "C"]
+    answer = grouped_bars([{**row(), "T": name} for name in "CAB"], dt.date(2026, 7, 1), {"A", "C"})
+    assert answer.symbols.tolist() == ["A", "C"]
+
+
+def test_what_is_wrong_with_the_rows_of_others_holds_nobody_up() -> None:
+    contradictory = [{**row(v=volume), "T": "OTHER"} for volume in (1.0, 2.0)]
+    answer = grouped_bars([*contradictory, {**row(c=-1.0), "T": "BAD"}, {**row(), "T": "A"}], dt.date(2026, 7, 1), {"A"})
+    assert answer.symbols.tolist() == ["A"]
+    assert answer.refused == ()
 
 
 def test_a_row_garbled_once_is_taken_when_it_comes_back_whole() -> None:

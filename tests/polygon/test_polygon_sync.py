@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pandas as pd
 import pytest
 
@@ -207,6 +208,29 @@ def test_an_earlier_start_loads_the_missing_months_only(shop: Shop, market: Mark
     assert_same_bars(shop.stored(), served(market))
 
 
+def test_an_earlier_end_claims_nothing_beyond_it_for_symbols_that_are_new(shop: Shop, market: Market, tmp_path: Path) -> None:
+    few, every = tmp_path / "few.csv", tmp_path / "every.csv"
+    few.write_text("symbol\nS00000\nS00001\n", encoding="utf-8")
+    every.write_text("\n".join(["symbol", *market.symbols]), encoding="utf-8")
+    shop.sync(candidates=str(few), first_load="grouped", start="2026-06-01")
+    shop.sync(candidates=str(every), first_load="grouped", start="2026-06-01", end="2026-06-05")
+    shop.sync(candidates=str(every), first_load="grouped", start="2026-06-01")
+    assert_same_bars(shop.stored(), served(market, "2026-06-01"))
+
+
+def test_a_day_of_the_market_that_contradicts_itself_about_others_is_no_hindrance(
+    shop: Shop, market: Market, tmp_path: Path
+) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("symbol\nS00000\nS00001\n", encoding="utf-8")
+    other = orjson.loads(market.grouped_body(dt.date(2026, 6, 15)))["results"][7]
+    rows = [*orjson.loads(market.grouped_body(dt.date(2026, 6, 15)))["results"], {**other, "v": 1.0}]
+    shop.server.faults.on(fault.saying(results=rows, resultsCount=len(rows)), path="2026-06-15")
+    shop.sync(candidates=str(few), first_load="grouped")
+    assert_same_bars(shop.stored(), served(market)[lambda bars: bars["symbol"] < "S00002"].reset_index(drop=True))
+    assert shop.rows("SELECT count(*) FROM bar_refusals") == [(0,)]
+
+
 def test_a_later_end_loads_the_missing_days_only_and_a_narrower_span_nothing(shop: Shop, market: Market) -> None:
     shop.sync(end="2026-11-16")
     shop.server.forget()
@@ -246,6 +270,7 @@ def test_a_symbol_that_fails_for_itself_holds_no_other_up_and_is_named(shop: Sho
     with pytest.raises(PolygonIncomplete, match=r"1 symbols could not be loaded \(S00004: .*two bars") as caught:
         shop.sync()
     assert "again" in caught.value.mend
+    assert "leave a symbol that fails for good out of data.polygon.candidates" in caught.value.mend
     assert_same_bars(shop.stored(), served(market)[lambda bars: bars["symbol"] != "S00004"].reset_index(drop=True))
     shop.server.faults.clear()
     shop.server.forget()

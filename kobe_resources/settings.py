@@ -94,6 +94,14 @@ class UniverseSettings(Section):
     membership_min_years: NonNegativeFloat = Field(1.0, description="point_in_time: years of bars known at the time")
     release: dict[str, str] = Field(default_factory=dict, description="symbol = reason: lift its quarantine")
 
+    @field_validator("release")
+    @classmethod
+    def _with_reasons(cls, release: dict[str, str]) -> dict[str, str]:
+        for symbol, reason in release.items():
+            if not reason.strip():
+                raise ValueError(f"{symbol} is released without a reason")
+        return release
+
 
 class StrategySettings(Section):
     """The canonical parameters (rules, sections 3 and 4)."""

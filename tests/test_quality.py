@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from kobe_assets.bar_table import BarTable, read_bar_table, suspect_bars
 from kobe_assets.quality import FINDINGS, Finding, check_bars, find_stale, find_thin_sessions, quarantine_table
 from kobe_assets.research.signals import quarantined, suspects
 from kobe_assets.study import load_panel
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.market_data.sample import SampleVendor
 from kobe_resources.market_data.store import Load, replace_all
-from kobe_resources.settings import DataSettings, Settings, UniverseSettings
+from kobe_resources.settings import DataSettings, Settings, UniverseSettings, load_settings
 from kobe_resources.warehouse import Warehouse
 from tests.market_data.frames import NOON, bar, days, load, splits
 
@@ -161,6 +162,14 @@ def test_a_released_symbol_is_shown_with_its_reason_and_does_not_count(tmp_path:
     assert found.count == 1
     assert dict(zip(found.offenders["symbol"], found.offenders["released"], strict=True)) == {"A": "spin-off of 2020", "B": ""}
     assert len(quarantine_table(warehouse, settings)) == 2
+
+
+@pytest.mark.parametrize("reason", ["", " "])
+def test_nobody_is_released_without_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reason: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KOBE_UNIVERSE__RELEASE", json.dumps({"BRK.B": reason}))
+    with pytest.raises(UsageError, match=r"universe\.release .*BRK\.B is released without a reason"):
+        load_settings()
 
 
 def test_quarantine_ends_two_hundred_bars_after_the_suspect_one(tmp_path: Path) -> None:

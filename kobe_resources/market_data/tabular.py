@@ -348,6 +348,7 @@ def _unreadable(path: Path, error: duckdb.Error) -> BadFile:
         (r"Expected Number of Columns: (\d+) Found: (\d+)", "has {1} cells where the header has {0}", "mend the row's commas"),
         (r"unterminated quote", "has a quote that never ends", "close the quote, or double it inside a quoted cell"),
         (r"not utf-8", "is no UTF-8 text", "save the file as CSV in UTF-8"),
+        (r"invalid state", "mixes line ends", "save the file with one kind of them"),
         (r"Maximum line size", "is longer than 16 MB", "check the file's line ends"),
     )
     where = f"{path} line {line[1]}" if line else str(path)

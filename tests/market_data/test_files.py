@@ -138,6 +138,13 @@ def test_the_line_is_the_editors_whatever_the_line_ends_blank_lines_and_quotes(h
     assert "line 5: open is 0" in refusal(wrapped, held)
 
 
+def test_mixed_line_ends_are_refused_by_name(held: Held, tmp_path: Path) -> None:
+    folder = write(tmp_path / "mixed", HEADER, GOOD)
+    with (folder / "bars.csv").open("ab") as stream:
+        stream.write(f"{NEXT}\r\n".encode())
+    assert "bars.csv: mixes line ends: save the file with one kind" in refusal(folder, held)
+
+
 def test_a_file_in_another_encoding_is_refused_by_line(held: Held, tmp_path: Path) -> None:
     folder = write(tmp_path / "latin", HEADER, GOOD)
     with (folder / "bars.csv").open("ab") as stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -314,8 +315,24 @@ def test_refresh_says_what_it_did_and_revisions_what_was_restated(cli, tmp_path:
     assert json.loads(cli("bars", "revisions", "--symbol", "IBM", "--json").output) == []
     now = dt.datetime.now(dt.UTC).isoformat()
     assert cli("bars", "as-of", now, "--out", str(tmp_path / "out")).exit_code == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bars.parquet", "splits.csv"]
-    assert cli("bars", "as-of", "yesterday", "--out", str(tmp_path / "other")).exception.exit_code == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bars.parquet", "kobe.toml", "splits.csv"]
+    for moment in ("yesterday", "2999-01-01"):
+        assert cli("bars", "as-of", moment, "--out", str(tmp_path / "other")).exception.exit_code == 2
+    assert "kobe.toml is there already" in str(cli("bars", "as-of", now, "--out", str(tmp_path / "out")).exception)
+
+
+def test_the_folder_of_a_past_moment_repeats_the_report_of_its_vendor(
+    cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("bars", "refresh")
+    before = load_settings()
+    told = cli("bars", "as-of", dt.datetime.now(dt.UTC).isoformat(), "--out", str(tmp_path / "out")).output.splitlines()[-1]
+    for name, value in (word.split("=") for word in shlex.split(told)[:-2]):
+        monkeypatch.setenv(name, value)
+    again = load_settings()
+    assert again.data.vendor == "files"
+    assert again.model_copy(update={"data": before.data}) == before
+    assert "12154 added" in cli("bars", "refresh").output.replace(",", "")
 
 
 def test_the_committed_polygon_settings_are_valid_and_ask_for_950_symbols_and_ten_years(

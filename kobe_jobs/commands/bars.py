@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from kobe_resources.errors import UsageError
-from kobe_resources.settings import load_secrets, load_settings
+from kobe_resources.settings import FilesData, load_secrets, load_settings
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -80,9 +80,12 @@ def revisions(
 
 def as_of(
     moment: Annotated[str, typer.Argument(help="A past moment, ISO 8601; UTC unless it says otherwise.")],
-    out: Annotated[Path, typer.Option(help="Folder to write bars.parquet, splits.csv and candidates.csv into.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder to write bars.parquet, splits.csv, candidates.csv and the settings in force into.")
+    ],
 ) -> None:
     """Write the bars as they stood at a past moment, in a folder that the vendor `files` reads: an old report, again."""
+    from kobe_assets.report.appendix import settings_toml
     from kobe_resources.market_data.history import export_as_of
     from kobe_resources.warehouse import Warehouse
 
@@ -91,11 +94,21 @@ def as_of(
     except ValueError:
         raise UsageError(f"{moment!r} is no moment", "write it like 2024-05-01T22:00") from None
     when = when if when.tzinfo else when.replace(tzinfo=dt.UTC)
+    if when > dt.datetime.now(dt.UTC):
+        raise UsageError(f"{moment} has not come yet", "give a past moment")
+    config = out.resolve() / "kobe.toml"
+    if config.exists():
+        raise UsageError(f"{config} is there already", "name an empty folder")
+    settings = load_settings()
+    own = settings.data.model_copy(update={"vendor": "files", "files": FilesData(path=Path("bars.parquet"))})
     count = export_as_of(Warehouse(), when, out)
+    # The vendor decides some defaults: what was in force for the old one is written out for `files`.
+    config.write_text(settings_toml(settings.model_copy(update={"data": own})), encoding="utf-8")
     screen = Console(highlight=False, soft_wrap=True)
     screen.print(f"{count:,} bars as of {when:%Y-%m-%d %H:%M:%S %Z} in {escape(str(out))}")
     where = escape(str(out.resolve()))
-    screen.print(f'KOBE_HOME="{where}/home" KOBE_DATA__VENDOR=files KOBE_DATA__FILES__PATH="{where}" kobe report', style="dim")
+    overrides = f'KOBE_DATA__VENDOR=files KOBE_DATA__FILES__PATH="{where}"'
+    screen.print(f'KOBE_HOME="{where}/home" KOBE_CONFIG="{where}/kobe.toml" {overrides} kobe report', style="dim")
 
 
 class DrawnProgress:

@@ -337,9 +337,14 @@ def _checked_key(key: str | None) -> str:
 
 def _checked_base_url(base_url: str) -> str:
     """The host to ask, without a trailing slash; the key must not travel in the clear, except on this machine."""
-    parts = urlsplit(base_url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise UsageError("data.polygon.base_url is no address", "set it to https://api.polygon.io")
+    no_address = UsageError("data.polygon.base_url is no address", "set it to https://api.polygon.io")
+    try:
+        parts = urlsplit(base_url.strip())
+        odd = parts.port == 0 or parts.username or parts.query or parts.fragment
+    except ValueError:
+        raise no_address from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or odd:
+        raise no_address
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise UsageError("data.polygon.base_url would send the key unencrypted", "use https://")
     return base_url.strip().rstrip("/")

@@ -305,9 +305,19 @@ def test_a_key_with_characters_no_key_has_is_refused_without_being_shown(key: st
 
 
 @pytest.mark.parametrize(
-    "url", ["http://api.polygon.io", "ftp://127.0.0.1", "api.polygon.io", "https://u:p@host", "https://h?x=1"]
+    "url",
+    [
+        "http://api.polygon.io",
+        "ftp://127.0.0.1",
+        "api.polygon.io",
+        "https://u:p@host",
+        "https://h?x=1",
+        "https://h:port",
+        "http://127.0.0.1:99999",
+        "http://[::1",
+    ],
 )
-def test_a_base_url_that_would_betray_the_key_is_refused(url: str) -> None:
+def test_a_base_url_that_would_betray_the_key_or_is_none_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match=r"data\.polygon\.base_url"):
         PolygonClient("key", url, 5, 1)
 

@@ -96,10 +96,14 @@ class OrderLedger:
             raise self._explain(error) from error
         try:
             yield Write(connection, self.pin, self.run_id)
-        except BaseException:
-            connection.execute("ROLLBACK")
+            connection.execute("COMMIT")
+        except BaseException as error:
+            # A full or failing disk has ended the transaction already.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise self._explain(error) from error
             raise
-        connection.execute("COMMIT")
 
     def copy_audit(self) -> int:
         """Bring audit.jsonl up to the chain; records appended. Raises AuditDiffers where they contradict each other."""
@@ -162,7 +166,8 @@ class OrderLedger:
             return LedgerBusy(
                 f"{self.path} was locked by another process for {self._busy_wait_s:g} s", "wait for it, or stop that process"
             )
-        return LedgerUnusable(f"{self.path} cannot be used ({error})", "restore a backup, or mend the folder's permissions")
+        mend = "see that its disk has room and that you may write there, or restore a backup"
+        return LedgerUnusable(f"{self.path} cannot be used ({error})", mend)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

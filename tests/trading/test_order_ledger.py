@@ -96,6 +96,18 @@ def test_planning_the_same_decision_again_changes_nothing(ledger: OrderLedger) -
     assert again == first
 
 
+def test_a_full_disk_is_said_in_plain_words_and_leaves_the_ledger_as_it_was(ledger: OrderLedger) -> None:
+    submitted(ledger)
+    head = ledger.audit_head()
+    pages = ledger.rows("PRAGMA page_count")[0][0]
+    ledger.connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+    with pytest.raises(LedgerUnusable, match="disk is full"), ledger.write() as write:
+        write.audit("noted", text="x" * 100_000)
+    assert ledger.audit_head() == head
+    with ledger.write() as write:
+        write.audit("noted", text="there is room again")
+
+
 def test_only_one_claim_succeeds(ledger: OrderLedger) -> None:
     intent = submitted(ledger)
     with ledger.write() as write:

@@ -46,7 +46,10 @@ def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.Reso
     stage = settings.broker.stage
     if config.stage and config.stage != stage:
         raise dg.Failure(f"the run was asked for in stage {config.stage}, the settings say {stage}", allow_retries=False)
-    day = dt.date.fromisoformat(config.session) if config.session else None
+    try:
+        day = dt.date.fromisoformat(config.session) if config.session else None
+    except ValueError:
+        raise dg.Failure(f"{config.session!r} is no session: write it as YYYY-MM-DD", allow_retries=False) from None
     try:
         with open_rig(settings, load_secrets(), day, context.run_id[:12]) as rig:
             summary = trade_session(rig, day, confirm=lambda _: config.confirm)
@@ -128,18 +131,20 @@ def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
     """Request the open session's run once its signals are there, in a run that succeeded with its blocking checks."""
     landed = _latest_signals(context.instance)
     seen = int(context.cursor) if context.cursor else None
-    if seen is None:
-        # What was there before somebody switched the sensor on is history, not a reason to trade.
+    switched_on = context.last_sensor_start_time or 0.0
+    if seen is None or (landed is not None and seen < landed.storage_id and landed.timestamp < switched_on):
+        # What was there before somebody switched the sensor on, the first time or again, is no reason to trade.
         context.update_cursor(str(landed.storage_id if landed else 0))
         return dg.SkipReason("switched on: signals that are already there are ignored")
     if landed is None or landed.storage_id <= seen:
         return dg.SkipReason("no new signals")
     if settings.broker.stage == "live":
         return dg.SkipReason("stage live asks a person to confirm each session: start trade_session by hand")
-    problem = _not_now(settings) or _not_these(context.instance, landed)
+    now = _now()
+    problem = _not_now(settings, now) or _not_these(context.instance, landed, now)
     if problem:
         return dg.SkipReason(problem)
-    session = calendar.open_session(_now())
+    session = calendar.open_session(now)
     stage = settings.broker.stage
     context.update_cursor(str(landed.storage_id))
     return dg.RunRequest(
@@ -258,11 +263,10 @@ def _latest_signals(instance: dg.DagsterInstance) -> Any:
     return records[0] if records else None
 
 
-def _not_now(settings: Settings) -> str:
+def _not_now(settings: Settings, now: dt.datetime) -> str:
     """Why no run may be asked for at this moment; empty where one may."""
     if KillSwitch().status().is_on:
         return "the kill switch is on"
-    now = _now()
     session = calendar.open_session(now)
     if session is None:
         return "the market is shut"
@@ -270,7 +274,7 @@ def _not_now(settings: Settings) -> str:
     return f"entries end at {last:%H:%M} UTC" if now >= last else ""
 
 
-def _not_these(instance: dg.DagsterInstance, landed: Any) -> str:
+def _not_these(instance: dg.DagsterInstance, landed: Any, now: dt.datetime) -> str:
     """Why these signals are no reason to trade; empty where they are."""
     run = instance.get_run_by_id(landed.run_id)
     if run is None or run.status != dg.DagsterRunStatus.SUCCESS:
@@ -279,7 +283,7 @@ def _not_these(instance: dg.DagsterInstance, landed: Any) -> str:
     if unproven:
         return f"the signals' check {unproven} did not pass in the run that made them"
     told = landed.asset_materialization.metadata.get("session") if landed.asset_materialization else None
-    session = calendar.open_session(_now())
+    session = calendar.open_session(now)
     wanted = calendar.previous_session(session) if session else None
     found = str(told.value) if told is not None else "no session"
     return "" if found == str(wanted) else f"the signals are of {found}, session {session} needs {wanted}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -59,9 +60,14 @@ def land_signals(
     dg.materialize([signals, *([checks] if checked else [])], instance=instance, raise_on_error=False)
 
 
-def tick(instance: dg.DagsterInstance, cursor: str | None, settings: Settings | None = None) -> tuple[Any, str | None]:
+def tick(
+    instance: dg.DagsterInstance, cursor: str | None, settings: Settings | None = None, switched_on: float | None = None
+) -> tuple[Any, str | None]:
     """One evaluation: what it returned, and the cursor it left."""
-    with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"settings": settings or paper()}) as context:
+    resources = {"settings": settings or paper()}
+    with dg.build_sensor_context(
+        instance=instance, cursor=cursor, resources=resources, last_sensor_start_time=switched_on
+    ) as context:
         return signals_landed(context), context.cursor
 
 
@@ -75,6 +81,17 @@ def test_what_was_there_before_it_was_switched_on_is_ignored(instance: dg.Dagste
     assert isinstance(first, dg.SkipReason)
     again, _ = tick(instance, cursor)
     assert "no new signals" in str(again.skip_message)
+
+
+def test_what_landed_while_it_was_switched_off_is_ignored_too(instance: dg.DagsterInstance) -> None:
+    _, cursor = tick(instance, None, switched_on=time.time())
+    land_signals(instance)
+    again = time.time()
+    first, cursor = tick(instance, cursor, switched_on=again)
+    assert "ignored" in str(first.skip_message)
+    assert "no new signals" in str(tick(instance, cursor, switched_on=again)[0].skip_message)
+    land_signals(instance)
+    assert isinstance(tick(instance, cursor, switched_on=again)[0], dg.RunRequest)
 
 
 def test_new_signals_of_the_session_before_ask_for_one_run(instance: dg.DagsterInstance) -> None:
@@ -226,6 +243,10 @@ def test_a_run_shows_what_it_did_and_a_second_one_says_why_not(simulated: Settin
 
 def test_a_run_asked_for_in_another_stage_does_not_go_out(simulated: Settings, instance: dg.DagsterInstance) -> None:
     assert "asked for in stage paper" in failure_of(run(simulated, "trade_session", instance, stage="paper"))
+
+
+def test_a_session_that_is_no_date_is_refused_in_one_line(simulated: Settings, instance: dg.DagsterInstance) -> None:
+    assert "write it as YYYY-MM-DD" in failure_of(run(simulated, "trade_session", instance, session="2024-13-01"))
 
 
 class Webhook:

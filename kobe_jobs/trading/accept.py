@@ -8,8 +8,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from kobe_jobs.trading.desk import Desk
-from kobe_jobs.trading.reconcile import Difference, Reconciliation
+from kobe_jobs.trading.reconcile import NOT_OURS, Difference, Reconciliation
 from kobe_jobs.trading.stops import remove_stops
+from kobe_resources.broker.protocol import TERMINAL_STATUSES
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger.positions import leave, open_positions
 from kobe_resources.order_ledger.sessions import keep_reconciliation
@@ -22,7 +23,8 @@ class CannotAccept(KobeError):
 
 
 def accept_differences(desk: Desk, found: Reconciliation, reason: str) -> list[Difference]:
-    """Let the ledger give way on positions that are smaller at the broker, and on cash; the rows that stay open.
+    """Let the ledger give way on positions that are smaller at the broker, on cash, and on orders that a person placed there
+    and that are over; the rows that stay open.
 
     A position that the broker has less of leaves the ledger at its last known stop price. Raises CannotAccept on an empty
     reason.
@@ -30,9 +32,13 @@ def accept_differences(desk: Desk, found: Reconciliation, reason: str) -> list[D
     if not reason.strip():
         raise CannotAccept("a difference is accepted for a reason", 'kobe reconcile --accept "what happened"')
     theirs = {symbol: Decimal(qty) for symbol, qty in found.snapshot["positions"].items()}
+    orders = [order for order in found.snapshot["orders"] if order[3] in TERMINAL_STATUSES]
+    ended = {name for broker_id, client_id, *_ in orders for name in (broker_id, client_id)}
     rest = []
     for row in found.differences:
         if row.kind == "cash":
+            continue
+        if row.ledger == NOT_OURS and row.what in ended:
             continue
         if row.kind == "position" and _shrink(desk, row.what, theirs.get(row.what, Decimal(0)), reason):
             continue

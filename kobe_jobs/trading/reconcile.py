@@ -12,7 +12,7 @@ from typing import Any
 
 from kobe_jobs.trading.desk import Desk, day_start
 from kobe_jobs.trading.executor import FillTimes, look_up, may_touch, take_in
-from kobe_resources.broker.protocol import BrokerFill, BrokerOrder, BrokerPosition
+from kobe_resources.broker.protocol import TERMINAL_STATUSES, BrokerFill, BrokerOrder, BrokerPosition
 from kobe_resources.order_ledger import IllegalMove, Intent, OrderState
 from kobe_resources.order_ledger import intents as book
 from kobe_resources.order_ledger.positions import open_positions
@@ -24,6 +24,7 @@ SAME_SHARES = Decimal("1e-6")
 CASH_NOISE = Decimal("1.00")
 """Dollars by which fees and the broker's rounding may move cash between two looks."""
 LOOKS = 3
+NOT_OURS = "not decided here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,12 @@ class Reconciliation:
         """Nothing that halts."""
         return not any(row.halts for row in self.differences)
 
+    @property
+    def missing(self) -> frozenset[str]:
+        """Symbols of which the broker holds less than the ledger."""
+        ours, theirs = self.snapshot.get("ledger", {}), self.snapshot.get("positions", {})
+        return frozenset(symbol for symbol, qty in ours.items() if _falls_short(Decimal(qty), Decimal(theirs.get(symbol, "0"))))
+
     def told(self) -> str:
         """The halting rows in one line."""
         return "; ".join(
@@ -63,7 +70,7 @@ def reconcile(desk: Desk, moment: str) -> Reconciliation:
     for _ in range(LOOKS - 1):
         if found.agrees:
             break
-        for intent in book.unsettled(desk.ledger, desk.account):
+        for intent in _open_questions(desk):
             look_up(desk, intent, FillTimes(desk))
         found = compare(desk)
     with desk.ledger.write() as write:
@@ -93,6 +100,13 @@ def compare(desk: Desk, promote: bool = True) -> Reconciliation:
     return Reconciliation(rows, snapshot, promoted)
 
 
+def _open_questions(desk: Desk) -> list[Intent]:
+    """Orders whose look-up may explain a difference; one that was given up may be there before the list shows it."""
+    since = _horizon(desk)
+    given_up = book.in_states(desk.ledger, desk.account, [OrderState.NOT_PLACED])
+    return [*book.unsettled(desk.ledger, desk.account), *(intent for intent in given_up if intent.session >= since)]
+
+
 def _horizon(desk: Desk) -> dt.date:
     """The first day whose orders are still open questions: the last agreement, or an older unsettled order."""
     days = [desk.day]
@@ -106,12 +120,13 @@ def _horizon(desk: Desk) -> dt.date:
 def _compare_orders(desk: Desk, orders: list[BrokerOrder], promote: bool) -> tuple[int, list[Difference]]:
     promoted, rows = 0, []
     times = FillTimes(desk)
+    accepted = _accepted_orders(desk)
     for order in orders:
         intent = book.find(desk.ledger, order.client_order_id)
         if intent is None or intent.account != desk.account:
-            if order.filled_qty > 0 or not order.is_terminal:
+            if (order.filled_qty > 0 or not order.is_terminal) and order.id not in accepted:
                 told = f"{order.side} {order.qty} {order.symbol} {order.raw_status}"
-                rows.append(Difference("order", order.client_order_id, "not decided here", told))
+                rows.append(Difference("order", order.client_order_id, NOT_OURS, told))
             continue
         late = intent.state in (OrderState.NOT_PLACED, OrderState.INTENT)
         is_open = (late or intent.state in UNSETTLED) and promote and may_touch(desk, intent)
@@ -133,11 +148,13 @@ def _compare_fills(desk: Desk, fills: list[BrokerFill], orders: list[BrokerOrder
     executed: dict[str, Decimal] = {}
     for fill in fills:
         executed[fill.order_id] = executed.get(fill.order_id, Decimal(0)) + fill.qty
+    accepted = _accepted_orders(desk)
     rows = []
     for order_id, qty in executed.items():
         intent = book.find(desk.ledger, ours[order_id]) if order_id in ours else _by_broker_id(desk, order_id)
         if intent is None:
-            rows.append(Difference("fill", order_id, "not decided here", f"{qty} shares"))
+            if order_id not in accepted:
+                rows.append(Difference("fill", order_id, NOT_OURS, f"{qty} shares"))
         elif qty > intent.filled_qty + SAME_SHARES:
             rows.append(Difference("fill", intent.client_order_id, f"{intent.filled_qty} shares", f"{qty} shares"))
     for order_id, client_id in ours.items():
@@ -160,6 +177,12 @@ def _compare_positions(desk: Desk, positions: list[BrokerPosition]) -> list[Diff
     return rows
 
 
+def _falls_short(ledger: Decimal, broker: Decimal) -> bool:
+    """The broker holds less than the ledger says, or holds it the other way."""
+    gap = ledger - broker if ledger > 0 else broker - ledger
+    return gap > SAME_SHARES * max(abs(ledger), Decimal(1))
+
+
 def _compare_cash(desk: Desk, cash: Decimal) -> tuple[list[Difference], dict[str, Any]]:
     """Cash must have moved by our fills since the last agreement; more than that is told, less halts."""
     last = last_reconciliation(desk.ledger, desk.account, agreeing=True)
@@ -178,6 +201,13 @@ def _compare_cash(desk: Desk, cash: Decimal) -> tuple[list[Difference], dict[str
     if abs(cash - expected) <= CASH_NOISE:
         return [], told
     return [Difference("cash", "account", f"${expected:.2f}", f"${cash:.2f}", halts=cash < expected)], told
+
+
+def _accepted_orders(desk: Desk) -> set[str]:
+    """Broker ids of ended orders of nobody's that were there at the last agreement: a person has accepted them."""
+    last = last_reconciliation(desk.ledger, desk.account, agreeing=True)
+    orders = last["snapshot"]["orders"] if last else ()
+    return {broker_id for broker_id, _, _, status, _ in orders if status in TERMINAL_STATUSES}
 
 
 def _by_broker_id(desk: Desk, order_id: str) -> Intent | None:

@@ -144,6 +144,29 @@ def test_what_the_broker_holds_without_us_cannot_be_accepted(desk: Desk, embedde
     assert not reconcile(desk, "again").agrees
 
 
+def test_orders_that_a_person_placed_and_that_are_over_can_be_accepted(desk: Desk, embedded: EmbeddedBroker) -> None:
+    stop = embedded.book.state.row("SELECT id FROM orders WHERE kind = 'stop' AND symbol = 'S00'")
+    assert stop is not None
+    embedded.book.cancel(stop["id"])
+    by_hand("S00", "sell", "3")(embedded)
+    found = reconcile(desk, "by hand")
+    assert {("order", "hand S00"), ("position", "S00")} <= rows_of(found)
+    assert accept_differences(desk, found, "sold at the broker's page") == []
+    assert reconcile(desk, "after").agrees, "what was accepted comes up no more"
+    embedded.advance_to(market.EXIT_DAY, "open")
+    by_hand("S11", "buy", "2")(embedded)
+    assert ("order", "hand S11") in rows_of(reconcile(desk, "another"))
+    assert ("order", "hand S00") not in rows_of(reconcile(desk, "another"))
+
+
+def test_an_order_of_nobody_s_that_still_works_cannot_be_accepted(desk: Desk, embedded: EmbeddedBroker) -> None:
+    fields = {"client_order_id": "hand", "symbol": "S11", "side": "buy", "type": "limit", "time_in_force": "day"}
+    embedded.book.submit({**fields, "qty": "1", "limit_price": "5.00"})
+    rest = accept_differences(desk, reconcile(desk, "by hand"), "let it be")
+    assert [(row.kind, row.what) for row in rest] == [("order", "hand")]
+    assert not reconcile(desk, "again").agrees
+
+
 def test_accepting_needs_a_reason(desk: Desk, embedded: EmbeddedBroker) -> None:
     taken(embedded)
     found = reconcile(desk, "by hand")

@@ -32,6 +32,10 @@ class MarketShut(KobeError):
     """The market is not open for this order now."""
 
 
+class EntriesOver(MarketShut):
+    """Too near to the close for entries; exits and protective stops may still go out."""
+
+
 class NotThisSession(KobeError):
     """The broker's clock stands in another session than the run."""
 
@@ -41,7 +45,8 @@ class Desk:
     """One run's tools and terms.
 
     session: the exchange's hours of the day that trades. signal_session: the session before it. account: 'stage:number',
-    the key of the ledger's rows. alone: this run holds the lock of trading runs.
+    the key of the ledger's rows. alone: this run holds the lock of trading runs. missing: symbols of which the broker holds
+    less than the ledger; an order to sell them would open a position the other way.
     """
 
     settings: Settings
@@ -56,6 +61,7 @@ class Desk:
     session: TradingDay
     signal_session: dt.date
     alone: bool = True
+    missing: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
     assets_allowed: dict[tuple[str, bool], str] = field(default_factory=dict)
 
@@ -80,9 +86,10 @@ class Desk:
             self.notes.append(text)
 
     def check_may_send(self, is_entry: bool) -> Clock:
-        """Kill switch and clock, read anew; the clock. Raises KillSwitchOn, MarketShut or NotThisSession."""
-        self.kill_switch.check()
+        """Clock and kill switch, read anew; the clock. Raises KillSwitchOn, NotThisSession, MarketShut or EntriesOver."""
         clock = self.broker.clock()
+        # The clock may have kept us waiting: nothing comes between the switch and the order.
+        self.kill_switch.check()
         today = session_date(clock)
         if today != self.day:
             raise NotThisSession(f"the broker's clock stands at {today}, the run trades {self.day}", "start a new run")
@@ -93,7 +100,7 @@ class Desk:
         if is_entry:
             last = self.session.close - dt.timedelta(minutes=self.settings.trading.last_entry_before_close_min)
             if clock.timestamp >= last:
-                raise MarketShut(f"entries end at {last:%H:%M} UTC", "the session's signals are let go")
+                raise EntriesOver(f"entries end at {last:%H:%M} UTC", "the session's signals are let go")
         return clock
 
     def judge(self, quote: Quote | None, now: dt.datetime) -> QuoteVeto | None:

@@ -63,7 +63,9 @@ def plan_entries(desk: Desk, cash_now: Decimal) -> None:
     quotes = desk.quotes(signal.symbol for signal in signals)
     _learn_assets(desk, signals, quotes, clock.timestamp, cash_now)
     with desk.ledger.write() as write:
-        for decision in _decide_all(desk, write, signals, quotes, clock.timestamp, cash_now):
+        decisions = _decide_all(desk, write, signals, quotes, clock.timestamp, cash_now)
+        _withdraw(desk, write, decisions)
+        for decision in decisions:
             _write_down(desk, write, decision)
 
 
@@ -143,6 +145,18 @@ def _evidence_of(
         "quote_veto": None if veto is None else str(veto),
         "decided_at": str(now), "spent_before": spent, "cash": cash, "factor": factor, "limits": desk.limits._asdict(),
     }  # fmt: skip
+
+
+def _withdraw(desk: Desk, write: Write, decisions: list[Decision]) -> None:
+    """Free the dollars of what is decided again, before anything takes them; veto what has no signal any more."""
+    decided = {decision.draft.client_order_id for decision in decisions}
+    for intent in book.of_session(write, desk.account, desk.day):
+        if intent.purpose != book.ENTRY or intent.state is not OrderState.INTENT or intent.posts:
+            continue
+        if intent.client_order_id in decided:
+            book.release(write, intent)
+        else:
+            book.move(write, intent, OrderState.VETOED, "vetoed", reason="signal_withdrawn", reserved="0")
 
 
 def _write_down(desk: Desk, write: Write, decision: Decision) -> None:

@@ -259,10 +259,10 @@ def _cancel_overdue(desk: Desk, waiting: list[Intent]) -> None:
 def _ask_to_cancel(desk: Desk, intent: Intent) -> None:
     if intent.broker_order_id is None or not desk.sends:
         return
+    with desk.ledger.write() as write:
+        write.audit("cancel_asked", order=intent.client_order_id, symbol=intent.symbol, leg=intent.leg)
     try:
         desk.broker.cancel(intent.broker_order_id)
     except (Refused, Unresolved, BrokerUnavailable) as error:
         # Filled meanwhile, gone, or unclear: only the look-up that follows can tell.
         log.info("a cancel was not taken", order_id=intent.client_order_id, reason=str(error))
-    with desk.ledger.write() as write:
-        write.audit("cancel_asked", order=intent.client_order_id, symbol=intent.symbol, leg=intent.leg)

@@ -21,9 +21,9 @@ POSTS_AT_MOST = 3
 def exit_flagged(desk: Desk) -> list[Intent]:
     """Sell (or buy back) every flagged position at the quote; the exit orders of this session.
 
-    A position without a usable quote keeps its flag and its stop. Raises what `executor.send` raises.
+    A position without a usable quote, or that the broker does not hold, keeps its flag. Raises what `executor.send` raises.
     """
-    flagged = [held for held in open_positions(desk.ledger, desk.account) if held.flag]
+    flagged = [held for held in open_positions(desk.ledger, desk.account) if held.flag and held.symbol not in desk.missing]
     return leave_positions(desk, flagged, book.EXIT)
 
 

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.study import limits_of
-from kobe_jobs.trading.desk import LEASE_S, Desk, MarketShut, NotThisSession, account_key, session_date
+from kobe_jobs.trading.desk import LEASE_S, Desk, EntriesOver, MarketShut, NotThisSession, account_key, session_date
 from kobe_jobs.trading.entries import enter_signals
 from kobe_jobs.trading.evidence import Evidence, load_evidence
 from kobe_jobs.trading.executor import resolve
@@ -30,7 +30,7 @@ from kobe_jobs.trading.stops import ensure_stops, unprotected
 from kobe_jobs.trading.summary import RunSummary, summarize
 from kobe_jobs.trading.upkeep import age_positions, apply_splits, flag_untradable, let_go
 from kobe_resources.broker.hosts import Stage
-from kobe_resources.broker.protocol import Broker, BrokerError, TradingDay
+from kobe_resources.broker.protocol import Broker, BrokerError, BrokerUnavailable, TradingDay
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.event_log import event_context, get_logger
 from kobe_resources.kill_switch import KillSwitch, KillSwitchOn
@@ -226,14 +226,19 @@ def _steps(desk: Desk) -> tuple[tuple[dict[str, Any], ...], str]:
     if desk.sends:
         flag_untradable(desk)
     before = _reconcile(desk, "before")
+    desk.missing = before.missing
+    for symbol in sorted(desk.missing):
+        desk.note(f"the broker holds less {symbol} than the ledger: it is neither sold nor protected, see `kobe reconcile`")
     known = book.of_session(desk.ledger, desk.account, desk.day)
-    exit_flagged(desk)
-    halted = ""
-    if before.agrees:
-        intents = enter_signals(desk, desk.broker.account().cash)
-        log.info("entries are decided", intents=len(intents))
-    else:
-        halted = f"entries are halted, ledger and broker differ: {before.told()}"
+    halted = "" if before.agrees else f"entries are halted, ledger and broker differ: {before.told()}"
+    try:
+        exit_flagged(desk)
+        if before.agrees:
+            intents = enter_signals(desk, desk.broker.account().cash)
+            log.info("entries are decided", intents=len(intents))
+    except (EntriesOver, BrokerUnavailable) as error:
+        # What is held wants its protection all the same.
+        halted = "; ".join(filter(None, (halted, str(error))))
     if desk.sends:
         _protect(desk)
     if book.of_session(desk.ledger, desk.account, desk.day) == known:

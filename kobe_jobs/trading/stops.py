@@ -24,7 +24,8 @@ def ensure_stops(desk: Desk) -> None:
     Raises what `executor.send` raises when nothing more may be sent.
     """
     _remove_orphans(desk)
-    positions = [held for held in open_positions(desk.ledger, desk.account) if not _is_leaving(desk, held)]
+    held_there = [held for held in open_positions(desk.ledger, desk.account) if held.symbol not in desk.missing]
+    positions = [held for held in held_there if not _is_leaving(desk, held)]
     resting = {order.client_order_id: order for order in desk.broker.orders("open")} if positions else {}
     for held in positions:
         living = living_stops(desk, held)

@@ -180,12 +180,17 @@ def veto(write: Write, draft: Draft, reason: str, detail: str = "") -> Intent:
     return get(write, draft.client_order_id)
 
 
+def release(write: Write, intent: Intent) -> None:
+    """Free the reservation of an intent that `replan` or a veto is about to settle in the same transaction."""
+    write.execute("UPDATE intents SET reserved = '0' WHERE client_order_id = ?", (intent.client_order_id,))
+
+
 def replan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
     """Give an intent that was never claimed the fresh price, size and reservation of `draft`."""
     known = get(write, draft.client_order_id)
     if known.state is not OrderState.INTENT or known.posts:
         return known
-    write.execute("UPDATE intents SET reserved = '0' WHERE client_order_id = ?", (known.client_order_id,))
+    release(write, known)
     _check_budget(write, draft, budget)
     write.execute(
         "UPDATE intents SET qty = :qty, limit_price = :limit, stop_price = :stop, reserved = :reserved, decision = :decision,"

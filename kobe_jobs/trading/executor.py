@@ -184,7 +184,10 @@ def _doubt(desk: Desk, intent: Intent, cause: str, request_id: str | None) -> In
 
 
 def _refused(desk: Desk, intent: Intent, error: Refused) -> Intent:
-    """A refusal is believed after one look: an order that is there all the same is worth more than the message."""
+    """A refusal is believed after one look: an order that is there all the same is worth more than the message.
+
+    It speaks of its own POST only: an earlier one of the same intent may yet turn up, so that intent stays unknown.
+    """
     doubted = _doubt(desk, intent, error.message, error.request_id)
     try:
         order = desk.broker.order_by_client_id(intent.client_order_id)
@@ -192,6 +195,8 @@ def _refused(desk: Desk, intent: Intent, error: Refused) -> Intent:
         return doubted
     if order is not None:
         return take_in(desk, doubted, order, FillTimes(desk))
+    if intent.posts > 1:
+        return doubted
     with desk.ledger.write() as write:
         current = book.get(write, intent.client_order_id)
         if current.state is not OrderState.UNKNOWN:

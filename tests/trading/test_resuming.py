@@ -187,3 +187,18 @@ def test_an_order_given_up_too_early_is_found_by_its_id_while_no_list_shows_it(r
     assert summary.is_clean, summary
     found = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)[0]
     assert (found.symbol, found.state) == ("S00", OrderState.FILLED)
+
+
+def test_a_refusal_of_the_second_post_says_nothing_of_the_first(rig: Rig, embedded: EmbeddedBroker) -> None:
+    embedded.faults.add(
+        {"kind": "late_visibility", "lookups": 7, "match": {"method": "POST", "symbol": "S00"}},
+        {"kind": "insufficient_buying_power", "match": {"method": "POST", "symbol": "S00", "nth": 2}},
+    )
+    for _ in range(3):
+        summary = trade_session(rig)
+        if summary.is_clean:
+            break
+    assert summary.is_clean, summary
+    found = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)[0]
+    assert (found.symbol, found.state, found.filled_qty) == ("S00", OrderState.FILLED, 3)
+    assert [symbol for symbol, *_ in orders(embedded)].count("S00") == 1

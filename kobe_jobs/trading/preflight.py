@@ -9,19 +9,23 @@ import datetime as dt
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_jobs.trading.desk import NEW_YORK, Desk, session_date
+from kobe_jobs.trading.desk import NEW_YORK, session_date
 from kobe_jobs.trading.evidence import load_evidence
 from kobe_jobs.trading.reconcile import compare
 from kobe_jobs.trading.research_gate import GATED_STAGES, missing_evidence
-from kobe_jobs.trading.run import Rig, open_desk
 from kobe_resources import calendar
 from kobe_resources.broker.hosts import hosts_of
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.order_ledger import intents as book
 from kobe_resources.settings import Secrets, key_file_is_open, kobe_home
+
+if TYPE_CHECKING:
+    from kobe_jobs.trading.desk import Desk
+    from kobe_jobs.trading.run import Rig
 
 MAX_SKEW_S = 5.0
 MIN_DISK_BYTES = 200_000_000
@@ -44,8 +48,15 @@ class Line:
 Check = Callable[[], Line]
 
 
+class NotReady(KobeError):
+    """A preflight check that a run insists on did not pass; nothing was sent."""
+
+
 def preflight(rig: Rig, secrets: Secrets, strategy: str | None = None) -> list[Line]:
     """Every line, whatever the others say."""
+    # A run begins with `check_ready`, so `run` imports this module.
+    from kobe_jobs.trading.run import open_desk
+
     name = strategy or rig.settings.trading.strategy
     opened: list[Desk] = []
 
@@ -72,6 +83,20 @@ def preflight(rig: Rig, secrets: Secrets, strategy: str | None = None) -> list[L
         ("positions", lambda: _positions(desk())),
     ]
     return [_ask(label, check) for label, check in checks]
+
+
+def check_ready(rig: Rig) -> None:
+    """Raise NotReady on what must hold before a run begins and that nothing in the run itself asks."""
+    checks: list[tuple[str, Check]] = [
+        ("disk", _disk),
+        ("audit chain", lambda: _audit(rig)),
+        ("account", lambda: _account(rig)),
+        ("clock", lambda: _clock(rig)),
+        ("calendar", lambda: _calendar(rig)),
+    ]
+    failed = [line for line in (_ask(name, check) for name, check in checks) if line.blocks and not line.passed]
+    if failed:
+        raise NotReady("; ".join(f"{line.name}: {line.seen}" for line in failed), failed[0].mend)
 
 
 def _ask(name: str, check: Check) -> Line:

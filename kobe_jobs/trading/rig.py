@@ -5,19 +5,45 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
+from typing import Any
 
 from kobe_jobs.trading.run import Rig, open_ledger
 from kobe_resources.broker import open_broker
+from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.settings import Secrets, Settings
 from kobe_resources.warehouse import Warehouse
 
 
+class NoBroker:
+    """Stands where a broker could not be opened: every question is answered with the reason."""
+
+    def __init__(self, reason: KobeError) -> None:
+        self._reason = reason
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._reason
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
 @contextlib.contextmanager
-def open_rig(settings: Settings, secrets: Secrets, session: dt.date | None = None, run_id: str = "") -> Iterator[Rig]:
-    """Everything a run needs, closed at the end. session: where a simulated clock shall stand."""
+def open_rig(
+    settings: Settings, secrets: Secrets, session: dt.date | None = None, run_id: str = "", even_without_broker: bool = False
+) -> Iterator[Rig]:
+    """Everything a run needs, closed at the end. session: where a simulated clock shall stand.
+
+    even_without_broker: for looking only; what a broker that cannot be opened is asked raises why.
+    """
     stage = settings.broker.stage
-    broker = open_broker(settings, secrets, stage, session)
+    broker: Any
+    try:
+        broker = open_broker(settings, secrets, stage, session)
+    except KobeError as error:
+        if not even_without_broker:
+            raise
+        broker = NoBroker(error)
     try:
         with open_ledger(settings, run_id=run_id) as ledger:
             yield Rig(settings, stage, broker, ledger, Warehouse(), KillSwitch())

@@ -24,6 +24,7 @@ from kobe_jobs.trading.entries import enter_signals
 from kobe_jobs.trading.evidence import Evidence, load_evidence
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import exit_flagged
+from kobe_jobs.trading.preflight import check_ready
 from kobe_jobs.trading.reconcile import Reconciliation, reconcile
 from kobe_jobs.trading.research_gate import check_evidence
 from kobe_jobs.trading.stops import ensure_stops, unprotected
@@ -84,7 +85,7 @@ def trade_session(
     """Trade one session, or finish one that was left half done; the summary of it.
 
     session: which one it must be (default: the one the broker's clock stands in).
-    Raises AnotherRunTrades, SessionTaken, StaleSignal, EvidenceMissing, NotConfirmed, MarketShut, KillSwitchOn,
+    Raises AnotherRunTrades, NotReady, SessionTaken, StaleSignal, EvidenceMissing, NotConfirmed, MarketShut, KillSwitchOn,
     BrokerError: nothing was sent after that point, and the next run resumes.
     """
     name = strategy or rig.settings.trading.strategy
@@ -92,11 +93,16 @@ def trade_session(
         raise UsageError(f"there is no strategy {name!r}", f"there are {', '.join(STRATEGIES)}")
     with alone(rig.ledger), event_context(run_id=rig.ledger.run_id, stage=rig.stage):
         rig.ledger.copy_audit()
+        if not rig.ledger.disposable:
+            check_ready(rig)
         note_settings(rig)
         desk = open_desk(rig, name, session)
         with event_context(session=desk.day):
             try:
                 return _trade(rig, desk, confirm)
+            except KobeError as error:
+                _note_failure(desk, error)
+                raise
             finally:
                 rig.ledger.copy_audit()
 
@@ -151,6 +157,12 @@ def note_settings(rig: Rig) -> None:
         return
     with rig.ledger.write() as write:
         write.audit("settings", **told)
+
+
+def _note_failure(desk: Desk, error: KobeError) -> None:
+    """Put on the chain why a run was refused or broke off; a ledger that cannot take it must not hide the reason."""
+    with contextlib.suppress(KobeError), desk.ledger.write() as write:
+        write.audit("run_failed", account=desk.account, session=desk.day, error=type(error).__name__, reason=str(error))
 
 
 def _note_evidence(desk: Desk) -> None:

@@ -72,7 +72,7 @@ class OrderLedger:
         self.run_id = run_id
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._busy_wait_s = busy_wait_s
-        self._disposable = disposable
+        self.disposable = disposable
         self._connection: sqlite3.Connection | None = None
 
     @property
@@ -159,7 +159,7 @@ class OrderLedger:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
-        connection.execute(f"PRAGMA synchronous = {'OFF' if self._disposable else 'FULL'}")
+        connection.execute(f"PRAGMA synchronous = {'OFF' if self.disposable else 'FULL'}")
 
     def _explain(self, error: Exception) -> KobeError:
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):

@@ -134,6 +134,20 @@ def test_preflight_prints_every_line(simulated: Any) -> None:
     ]
 
 
+def test_preflight_without_keys_says_so_in_its_line_and_answers_the_rest(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOBE_BROKER__STAGE", "paper")
+    result = told("preflight")
+    lines = {line["name"]: line for line in result["lines"]}
+    assert not result["passed"]
+    assert lines["keys"]["seen"] == "missing"
+    assert "ALPACA_API_KEY_ID" in lines["keys"]["mend"]
+    assert "no keys" in lines["account"]["seen"]
+    assert lines["kill switch"]["passed"]
+    assert lines["disk"]["passed"]
+
+
 def test_the_kill_switch_is_turned_by_command_and_kept_on_the_chain(home: Path) -> None:
     assert kobe("kill", "status").stdout.strip() == "off"
     assert kobe("kill", "on", "fat finger").exit_code == 0

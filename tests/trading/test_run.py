@@ -15,6 +15,7 @@ import pytest
 from kobe_jobs.trading import run as run_module
 from kobe_jobs.trading.desk import MarketShut, NotThisSession
 from kobe_jobs.trading.evidence import Split
+from kobe_jobs.trading.preflight import NotReady
 from kobe_jobs.trading.research_gate import EvidenceMissing
 from kobe_jobs.trading.run import (
     AnotherRunTrades,
@@ -391,6 +392,13 @@ def test_a_split_that_nobody_told_us_of_halts_entries(rig: Rig, embedded: Embedd
     assert summary.submitted == 0
 
 
+@pytest.fixture
+def _in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded broker's clock and calendar are not the machine's, which paper and live insist on."""
+    monkeypatch.setattr(run_module, "check_ready", lambda *_: None)
+
+
+@pytest.mark.usefixtures("_in_its_own_time")
 def test_live_asks_for_the_phrase_and_sends_nothing_without_it(
     rig: Rig, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,11 +411,52 @@ def test_live_asks_for_the_phrase_and_sends_nothing_without_it(
     assert trade_session(live, confirm=lambda phrase: phrase).filled == 5
 
 
+@pytest.mark.usefixtures("_in_its_own_time")
 @pytest.mark.parametrize("stage", ["paper", "live"])
 def test_without_evidence_neither_paper_nor_live_trades(rig: Rig, embedded: EmbeddedBroker, stage: Any) -> None:
     with pytest.raises(EvidenceMissing, match="no walk-forward folds"):
         trade_session(dataclasses.replace(rig, stage=stage))
     assert posts(embedded) == 0
+
+
+def test_a_blocked_account_is_refused_before_anything_else(rig: Rig, embedded: EmbeddedBroker) -> None:
+    inner: Any = rig.broker
+
+    class Blocked:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        def account(self) -> Any:
+            return dataclasses.replace(inner.account(), trading_blocked=True)
+
+    with pytest.raises(NotReady, match=r"account: .*trading is blocked"):
+        trade_session(dataclasses.replace(rig, broker=Blocked()))  # type: ignore[arg-type]
+    assert posts(embedded) == 0
+
+
+def test_a_chain_that_does_not_hold_is_refused(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+    before = posts(embedded)
+    rig.ledger.connection.execute("UPDATE audit SET body = body || ' ' WHERE seq = 9")
+    with pytest.raises(NotReady, match="record 9 was changed"):
+        trade_session(rig)
+    assert posts(embedded) == before
+
+
+@pytest.mark.parametrize("stage", ["paper", "live"])
+def test_a_clock_that_is_not_the_broker_s_is_refused(rig: Rig, embedded: EmbeddedBroker, stage: Any) -> None:
+    with pytest.raises(NotReady, match=r"clock: .* s from the broker's"):
+        trade_session(dataclasses.replace(rig, stage=stage))
+    assert posts(embedded) == 0
+
+
+def test_a_switch_that_was_only_touched_is_on_the_chain_once_a_run_met_it(rig: Rig, embedded: EmbeddedBroker) -> None:
+    rig.kill_switch.path.touch()
+    with pytest.raises(KillSwitchOn):
+        trade_session(rig)
+    body = json.loads(rig.ledger.rows("SELECT body FROM audit WHERE kind = 'run_failed'")[0]["body"])
+    assert (body["error"], body["session"]) == ("KillSwitchOn", str(market.ENTRY_DAY))
+    assert rig.ledger.verify_audit().not_copied == 0
 
 
 def test_a_change_of_settings_is_on_the_chain(rig: Rig, embedded: EmbeddedBroker) -> None:
@@ -483,6 +532,7 @@ def fractional(rig: Rig) -> Rig:
     return dataclasses.replace(rig, settings=settings.model_copy(update={"simulation": simulation}))
 
 
+@pytest.mark.usefixtures("_in_its_own_time")
 def test_parts_of_shares_are_kept_from_paper_because_nothing_could_protect_them(
     fractional: Rig, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

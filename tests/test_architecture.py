@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,27 @@ def test_every_module_says_in_its_first_line_what_it_holds() -> None:
         if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert silent == []
+
+
+def test_the_rules_that_texts_point_to_are_there() -> None:
+    rules = (ROOT / "kobe_assets" / "research" / "rules.md").read_text(encoding="utf-8")
+    chapters = re.split(r"^## (\d+)\. ", rules, flags=re.MULTILINE)
+    known = set(chapters[1::2])
+    for chapter, text in zip(chapters[1::2], chapters[2::2], strict=True):
+        known |= {f"{chapter}.{step}" for step in re.findall(r"^(\d+)\. ", text, flags=re.MULTILINE)}
+    texts = [
+        ROOT / "README.md",
+        *(path for name in PACKAGES for path in (ROOT / name).rglob("*") if path.suffix in {".py", ".sql"}),
+    ]
+    named = [
+        (path.name, number)
+        for path in texts
+        for found in re.finditer(r"rules(?:\.md)?,? sections? ([\d.]+\d|\d)(?: and (\d))?", path.read_text(encoding="utf-8"))
+        for number in found.groups()
+        if number
+    ]
+    assert len(named) > 30
+    assert [(name, number) for name, number in named if number not in known] == []
 
 
 def test_one_code_location_and_one_definitions_object() -> None:

@@ -40,7 +40,11 @@ def kpi_report(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
         {"kpis": kpis, "kpi_reasons": reasons, "evidence": evidence_frame(evidence)},
         {},
     )
-    versions = {f"data: {name}": version.data_version for name, version in _versions(warehouse).items()}
+    made_by = _versions(warehouse)
+    versions = {
+        **{f"code: {name}": version.code_version for name, version in made_by.items()},
+        **{f"data: {name}": version.data_version for name, version in made_by.items()},
+    }
     inputs = read_inputs(warehouse, settings, versions, trades)
     books = books_of(inputs)
     path = write_report(build_report(inputs, dt.datetime.now(dt.UTC), books), kobe_home() / "reports")

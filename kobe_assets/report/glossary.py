@@ -21,7 +21,7 @@ NOTES = (
         "Kobe rules, section 5",
     ),
     (
-        "In-sample ghost",
+        "Best in hindsight (the in-sample ghost)",
         "The one parameter set of the grid that turned out best over the very sessions shown: what a careless test promises. "
         "The gap to the real curve is the price of not knowing the future.",
         "Pardo (2008)",

@@ -34,8 +34,6 @@ def page_payload(inputs: ReportInputs, books: Sequence[Book], context: Context) 
     return {
         "cash": inputs.settings.simulation.initial_cash,
         "slippage_bps": inputs.settings.simulation.slippage_bps,
-        "rsi_entry": inputs.settings.strategy.rsi_entry,
-        "rsi_exit": inputs.settings.strategy.rsi_exit,
         "books": {book.key: book_payload(book, context, listed["lists"].get(book.key, {})) for book in books},
         **{name: listed[name] for name in ("columns", "reasons", "trades", "bars")},
     }

@@ -185,7 +185,7 @@ def _book(
                 "train_end": flat["days"][train_end],
                 "test_start": days[0],
                 "test_end": days[-1],
-                "params": json.dumps(params),
+                "params": json.dumps({name: value for name, value in params.items() if _means(name, strategy)}),
                 "refused": json.dumps(refused),
                 "train_sharpe": float(rng.normal(0.9, 0.6)),
                 **_figures(returns, found["pnl"].to_numpy(float), equity),
@@ -199,6 +199,11 @@ def _book(
     )
     tables = {"wf_folds": pd.DataFrame(fold_rows), "wf_trades": all_trades, "wf_equity": curve, "kpis": kpis}
     return tables, _evidence(rng, whole, curve)
+
+
+def _means(parameter: str, strategy: str) -> bool:
+    """Folds name the parameters that mean something to their strategy."""
+    return parameter in {"atr_stop", "time_stop"} or parameter[:3] in strategy
 
 
 def _trades(

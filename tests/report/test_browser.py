@@ -176,6 +176,39 @@ def test_a_trade_opens_its_bars_with_entry_exit_stop_and_indicators(wide: Watche
     assert wide.complaints == []
 
 
+def test_a_trade_shows_the_indicators_its_strategy_reads_with_the_levels_of_its_fold(
+    wide: Watched, inputs: ReportInputs
+) -> None:
+    folds = inputs.folds[inputs.folds["mode"] == "optimized"].set_index(["strategy", "fold"])
+    for strategy, names in (("ibs", {"ibs": 1}), ("rsi2", {"rsi2": 100}), ("rsi2_ibs", {"rsi2": 100, "ibs": 1})):
+        wide.choose(f"{strategy}|optimized")
+        row = wide.page.locator("#list-best tbody tr").first
+        row.locator("a").click()
+        wide.page.wait_for_selector("#chart-trade .main-svg")
+        facts = wide.page.locator("#trade-facts").inner_text()
+        assert facts.startswith(f"{strategy} · optimized, fold ")
+        fold = int(facts.split("fold ")[1].split(".")[0])
+        params = json.loads(folds.loc[(strategy, fold), "params"])
+        long = ", long," in wide.page.locator("#trade-title").inner_text()
+        panes = "gd.data.filter((trace) => /^y[2-9]$/.test(trace.yaxis))"
+        shown = wide.chart("trade", f"{panes}.map((trace) => [trace.name, Math.min(...trace.y), Math.max(...trace.y)])")
+        assert [name for name, _, _ in shown] == list(names)
+        assert all(0 <= low < high <= names[name] for name, low, high in shown)
+        levels = wide.chart("trade", "gd.layout.shapes.filter((shape) => /^y[2-9]$/.test(shape.yref)).map((shape) => shape.y0)")
+        wanted = [
+            params[level] if long else top - params[level]
+            for name, top in names.items()
+            for level in (f"{name[:3]}_entry", f"{name[:3]}_exit")
+            if level in params
+        ]
+        assert levels == pytest.approx(wanted)
+        assert wide.chart(
+            "trade", "gd.data.every((trace) => trace.name !== 'ibs' || trace.y.every((v) => v === null || (v >= 0 && v <= 1)))"
+        )
+        wide.page.keyboard.press("Escape")
+    assert wide.complaints == []
+
+
 def test_tables_sort_by_number_and_back_with_mouse_and_key(wide: Watched) -> None:
     table = wide.page.locator("#folds table:visible")
     head = table.locator("th", has=wide.page.locator("button", has_text="Net profit"))
@@ -225,6 +258,21 @@ def test_a_phone_shows_every_chart_without_scrolling_sideways(browser: Browser, 
     assert watched.undrawn() == []
     watched.choose("rsi2_ibs|optimized")
     assert watched.overflow() == 0
+    covered = """(() => {
+      const boxes = (query) => [...gd.querySelectorAll(query)].map((one) => one.getBoundingClientRect());
+      const names = boxes(".ytick text");
+      return boxes(".annotation").some((a) => names.some((b) => a.left < b.right && a.top < b.bottom && b.top < a.bottom));
+    })()"""
+    assert watched.chart("flow", "gd.querySelectorAll('.annotation').length") > 2
+    assert watched.chart("flow", covered) is False
+    beside = """() => {
+      const heads = [...document.querySelectorAll(".figures thead th")];
+      const chosen = heads.find((head) => head.classList.contains("chosen")).getBoundingClientRect();
+      return [heads[0].getBoundingClientRect().right, chosen.left, chosen.right];
+    }"""
+    name_ends, column_begins, column_ends = watched.page.evaluate(beside)
+    assert name_ends - 1 <= column_begins
+    assert column_ends <= 400
     assert watched.complaints == []
     watched.page.close()
 

@@ -130,7 +130,7 @@ def test_the_line_through_folds_is_least_squares() -> None:
 
 def test_parameters_that_change_come_first(books: list[Book]) -> None:
     path = parameter_path(books[1])
-    assert set(path) == {"atr_stop", "ibs_entry", "rsi_entry", "time_stop"}
+    assert set(path) == {"atr_stop", "ibs_entry", "time_stop"}
     assert all(len(values) == len(books[1].folds) for values in path.values())
     assert all(len(set(values)) == 1 for values in parameter_path(books[0]).values())
 

@@ -53,46 +53,65 @@ function around(run, trade) {
   return Object.fromEntries(Object.entries(run).map(([name, values]) => [name, values.slice(from, to)]));
 }
 
+// The indicators that strategies read besides the average. A short reads them mirrored in `top`.
+const OSCILLATORS = [
+  { name: "rsi2", levels: ["rsi_entry", "rsi_exit"], top: 100, values: (run) => run.rsi },
+  { name: "ibs", levels: ["ibs_entry", "ibs_exit"], top: 1, values: (run) => run.close.map((close, i) => (run.high[i] > run.low[i] ? (close - run.low[i]) / (run.high[i] - run.low[i]) : null)) },
+];
+
+const ownerOf = (id) => Object.values(data.books).find((owner) => Object.values(owner.lists).some((list) => list.flat().includes(id)));
+
+// What this trade was decided by, with the levels that held in its fold; a strategy without such levels shows the first.
+function oscillatorsOf(trade, owner) {
+  const fold = owner.folds.findIndex((row) => row.fold === trade.fold);
+  const found = OSCILLATORS.map(({ levels, ...rest }) => ({ ...rest, levels: levels.map((name) => (owner.path[name] || [])[fold])
+    .filter((v) => !missing(v)).map((v) => (trade.side === "long" ? v : rest.top - v)) }));
+  const read = found.filter((one) => one.levels.length);
+  return read.length ? read : found.slice(0, 1);
+}
+
 // Half a day before or after a day's bar, so that a trade of one day has a width.
 const halfDay = (day, sign) => new Date((day + sign / 2) * DAY_MS).toISOString().slice(0, 19);
 
-function tradeFigure(c, trade, run) {
+function tradeFigure(c, trade, run, oscillators) {
   const entry = isoDay(trade.entry), exit = isoDay(trade.exit), long = trade.side === "long";
   const dot = (x, y, symbol, color, name) => ({ type: "scatter", mode: "markers", name, x: [x], y: [y], marker: { symbol, size: 13, color, line: { color: c.paper, width: 1.5 } }, hovertemplate: `${name} $%{y:.2f}<extra></extra>` });
   const traces = [
     { type: "candlestick", name: "bar", x: run.days, open: run.open, high: run.high, low: run.low, close: run.close, increasing: { line: { color: c.gain, width: 1 }, fillcolor: c.card }, decreasing: { line: { color: c.loss, width: 1 }, fillcolor: c.loss }, showlegend: false },
     { type: "scatter", mode: "lines", name: "200-day average", x: run.days, y: run.sma, line: { color: c.ghost, width: 1.5 }, hovertemplate: "sma200 %{y:.2f}<extra></extra>" },
     dot(entry, trade.entry_price, long ? "triangle-up" : "triangle-down", c.own, "entry"), dot(exit, trade.exit_price, "x", c.ink, "exit"),
-    { type: "scatter", mode: "lines", name: "rsi2", x: run.days, y: run.rsi, yaxis: "y2", line: { color: c.own, width: 1.4 }, showlegend: false, hovertemplate: "rsi2 %{y:.1f}<extra></extra>" },
+    ...oscillators.map(({ name, values }, i) => ({ type: "scatter", mode: "lines", name, x: run.days, y: values(run), yaxis: "y" + (i + 2), line: { color: c.own, width: 1.4 }, showlegend: false, hovertemplate: name + " %{y:.3~g}<extra></extra>" })),
   ];
-  const level = (v) => ({ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y2", y0: v, y1: v, line: { color: c.soft, width: 1, dash: "dot" } });
   const shapes = [{ type: "rect", xref: "x", yref: "paper", x0: halfDay(trade.entry, -1), x1: halfDay(trade.exit, 1), y0: 0, y1: 1, line: { width: 0 }, fillcolor: c.own, opacity: 0.09, layer: "below" },
-    level(long ? data.rsi_entry : 100 - data.rsi_entry), level(long ? data.rsi_exit : 100 - data.rsi_exit)];
+    ...oscillators.flatMap(({ levels }, i) => levels.map((v) => ({ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y" + (i + 2), y0: v, y1: v, line: { color: c.soft, width: 1, dash: "dot" } })))];
   if (trade.stop !== null) {
     shapes.push({ type: "line", xref: "x", yref: "y", x0: halfDay(trade.entry, -1), x1: halfDay(trade.exit, 1), y0: trade.stop, y1: trade.stop, line: { color: c.loss, width: 1.5, dash: "dash" } });
     traces.push({ type: "scatter", mode: "lines", name: "stop", x: [null], y: [null], line: { color: c.loss, width: 1.5, dash: "dash" } });
   }
   // The average may lie far off; the range follows prices and stop, so that the bars stay readable.
   const seen = [...run.low, ...run.high, trade.stop ?? run.low[0]], low = Math.min(...seen), high = Math.max(...seen), air = (high - low) * 0.05;
+  const part = oscillators.length > 1 ? 0.17 : 0.22, gap = 0.05;
+  const panes = oscillators.map(({ name, top }, i) => ["yaxis" + (i + 2), { domain: [(oscillators.length - 1 - i) * (part + gap), (oscillators.length - 1 - i) * (part + gap) + part], range: [0, top], zeroline: false, tickvals: [0, top / 2, top], title: { text: name } }]);
   return [traces, frame(c, {
-    showlegend: true, shapes, margin: { l: 48, r: 10, t: 30, b: 28 },
-    xaxis: { rangeslider: { visible: false }, rangebreaks: [{ bounds: ["sat", "mon"] }], showgrid: false, anchor: "y2", tickformat: "%d %b<br>%Y", nticks: narrow() ? 5 : 9, type: "date" },
-    yaxis: { domain: [0.3, 1], tickprefix: "$", range: [low - air, high + air] }, yaxis2: { domain: [0, 0.22], range: [0, 100], tickvals: [0, 50, 100], title: { text: "rsi2" } },
+    showlegend: true, shapes, margin: { l: 48, r: 10, t: 30, b: 28 }, ...Object.fromEntries(panes),
+    xaxis: { rangeslider: { visible: false }, rangebreaks: [{ bounds: ["sat", "mon"] }], showgrid: false, anchor: "y" + (oscillators.length + 1), tickformat: "%d %b<br>%Y", nticks: narrow() ? 5 : 9, type: "date" },
+    yaxis: { domain: [oscillators.length * (part + gap) + 0.03, 1], tickprefix: "$", range: [low - air, high + air] },
   })];
 }
 
 function showTrade(id) {
   const trade = tradeOf(id), dialog = byId("trade-dialog"), place = byId("chart-trade");
   if (!trade) return;
+  const owner = ownerOf(id);
   byId("trade-title").textContent = `${trade.symbol}, ${trade.side}, ${isoDay(trade.entry)}`;
-  byId("trade-facts").textContent = `Signal ${isoDay(trade.signal)}; in at ${write.price(trade.entry_price)} on ${isoDay(trade.entry)}, out at ${write.price(trade.exit_price)} on ${isoDay(trade.exit)} (${words(data.reasons[trade.reason])}) after ${trade.bars} ${trade.bars === 1 ? "bar" : "bars"}; ` +
-    `stop ${write.price(trade.stop)}; ${write.money(trade.pnl)}, ${write.r(trade.r)}; went ${write.r(missing(trade.mae) ? null : -trade.mae).replace("+", "")} against and ${write.r(trade.mfe).replace("+", "")} for the position; fold ${trade.fold}.`;
+  byId("trade-facts").textContent = `${owner.strategy} · ${owner.mode}, fold ${trade.fold}. Signal ${isoDay(trade.signal)}; in at ${write.price(trade.entry_price)} on ${isoDay(trade.entry)}, out at ${write.price(trade.exit_price)} on ${isoDay(trade.exit)} (${words(data.reasons[trade.reason])}) after ${trade.bars} ${trade.bars === 1 ? "bar" : "bars"}; ` +
+    `stop ${write.price(trade.stop)}. Result ${write.money(trade.pnl)}, ${write.r(trade.r)}; went ${write.r(missing(trade.mae) ? null : -trade.mae).replace("+", "")} against and ${write.r(trade.mfe).replace("+", "")} for the position.`;
   if (!dialog.open) dialog.showModal();
   const run = runOf(trade);
   place.classList.toggle("blank", !run);
   if (!run) { Plotly.purge(place); place.textContent = "The bars of this trade are not on this page."; return; }
   if (place.classList.contains("blank") || !place.querySelector(".plot-container")) place.textContent = "";
-  const [traces, layout] = tradeFigure(colors(), trade, around(run, trade));
+  const [traces, layout] = tradeFigure(colors(), trade, around(run, trade), oscillatorsOf(trade, owner));
   place.setAttribute("aria-label", byId("trade-facts").textContent);
   Plotly.react(place, traces, layout, config);
 }

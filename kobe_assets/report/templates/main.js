@@ -4,6 +4,7 @@ const FOLLOW_FOLD = ["equity", "scatter", "path", "flow", "r", "exits", "held", 
 function showChoices() {
   all("[data-book]:not(script)").forEach((part) => { part.hidden = part.dataset.book !== chosen.book; });
   all("[data-col]").forEach((cell) => cell.classList.toggle("chosen", cell.dataset.col === chosen.book));
+  all("th.chosen").forEach(bringIntoView);
   all("[data-row]").forEach((row) => row.classList.toggle("chosen", row.dataset.row === chosen.book));
   all("[data-fold]").forEach((row) => row.classList.toggle("chosen", Number(row.dataset.fold) === chosen.fold));
   all("[data-scope]").forEach((text) => { text.textContent = scopeText(text.dataset.scope === "book" ? 0 : chosen.fold); });
@@ -13,6 +14,11 @@ function showChoices() {
   all("option", byId("pick-fold")).forEach((option) => { option.disabled = option.value !== "0" && !book().folds.some((row) => row.fold === Number(option.value)); });
   drawListing();
   tradeLines();
+}
+
+// In a table wider than the screen the chosen column comes next to the names, which stay.
+function bringIntoView(head) {
+  head.closest(".scroll").scrollLeft = head.offsetLeft - head.parentElement.cells[0].offsetWidth;
 }
 
 function chooseBook(key) {

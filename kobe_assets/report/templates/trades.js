@@ -12,14 +12,16 @@ charts.flow = (c) => {
   if (!row || !row.signals) return nothing(c, "No signal met the market in this fold.");
   const names = ["signals", ...row.refused.map(([reason]) => reason.replace(/_/g, " ")), "traded"];
   const share = (n) => `${write.count(n)} (${write.percent(n / row.signals, 0)})`;
+  const counts = [write.count(row.signals), ...row.refused.map(([, n]) => share(n)), share(row.traded)];
+  // In a column of their own: beside short bars they would cover the names.
+  const annotations = counts.map((text, i) => label(c, text, { xref: "paper", x: 1, xanchor: "left", y: i }));
   return {
     traces: [{
       type: "waterfall", orientation: "h", y: names.map(plain), x: [row.signals, ...row.refused.map(([, n]) => -n), row.traded],
       measure: ["absolute", ...row.refused.map(() => "relative"), "total"], connector: { line: { color: c.rule, width: 1 } },
-      text: [write.count(row.signals), ...row.refused.map(([, n]) => share(n)), share(row.traded)], textposition: "outside", cliponaxis: false, textfont: { color: c.ink },
       decreasing: { marker: { color: c.loss } }, increasing: { marker: { color: c.gain } }, totals: { marker: { color: c.own } }, hoverinfo: "skip",
     }],
-    layout: frame(c, { height: 60 + 34 * names.length, margin: { l: 44, r: 84, t: 6, b: 28 }, xaxis: { tickformat: ",d", nticks: 5, rangemode: "tozero" }, yaxis: { autorange: "reversed", showgrid: false } }),
+    layout: frame(c, { height: 60 + 34 * names.length, margin: { l: 44, r: 84, t: 6, b: 28 }, annotations, xaxis: { tickformat: ",d", nticks: 5, rangemode: "tozero" }, yaxis: { autorange: "reversed", showgrid: false } }),
     label: `${write.count(row.signals)} signals, ${row.refused.map(([reason, n]) => `${write.count(n)} refused: ${reason.replace(/_/g, " ")}`).join(", ")}; ${write.count(row.traded)} traded`,
   };
 };
@@ -106,7 +108,8 @@ charts.symbols = (c) => {
 function tradeLines() {
   const stats = tradeStats(), trade = book().trade;
   byId("trade-line").textContent = stats.n
-    ? `${write.count(stats.n)} trades, ${write.percent(stats.won / stats.n, 0)} of them winners, average ${write.r(stats.mean_r)}, ${write.money(stats.pnl)} in all.`
+    ? `${write.count(stats.n)} trades, ${write.percent(stats.won / stats.n, 0)} of them winners, average ${write.r(stats.mean_r)}, ${write.money(stats.pnl)} in all` +
+      (chosen.fold ? "." : `, each fold starting with ${write.money(data.cash)} anew.`)
     : "No trades here.";
   byId("share-line").textContent = missing(trade.top_share)
     ? "There is no net profit, so no trade or symbol has a share in it."

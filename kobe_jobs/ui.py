@@ -29,6 +29,13 @@ FOLDER = "kobe-ui-"
 """How the folders of our sockets are called."""
 READY_WAIT_S = 120.0
 POLL_S = 0.1
+CODE_PATIENCE_S = 3600
+"""How long the process with the graph may go unasked. Dagster's 30 s are soon over on a machine that is busy or was frozen,
+and it would end for good. What must not outlive us ends through `Children`."""
+LOOK_S = 5.0
+LOST_S = 60.0
+"""A graph that stays unreachable this long is lost: Dagster's code server goes on without it and starts no other."""
+UNREACHABLE = "the process with the graph ended by itself"
 GRAPH_QUERY = """{ workspaceOrError { __typename ... on PythonError { message } ... on Workspace { locationEntries {
   loadStatus locationOrLoadError { __typename ... on PythonError { message errorChain { error { message } } } } } } } }"""
 
@@ -69,8 +76,10 @@ def run_ui(
             # Only now, because it takes a second: nobody else's code servers can be alive while we hold the lock.
             for run_id in end_lost_runs(lambda socket: FOLDER in socket and socket != str(code)):
                 say(f"run {run_id[:8]} had lost its process and counts as failed now")
+        watch = _GraphWatch(url)
         while not stop.wait(POLL_S):
             _refuse_dead(children)
+            watch.refuse_lost()
         say("stopping; a run at work may end first, Ctrl-C again ends everything now")
 
 
@@ -102,7 +111,7 @@ def _dagster(module: str, code: Path, port: int, stop: Stop) -> Iterator[Childre
         children.start(
             "code server",
             *("dagster", "code-server", "start", "--socket", str(code), "--module-name", module, "--location-name", module),
-            *("--use-python-environment-entry-point", *quiet),
+            *("--use-python-environment-entry-point", "--heartbeat-ttl", str(CODE_PATIENCE_S), *quiet),
         )
         _wait_for(lambda: "" if code.exists() else None, children, stop)
         served = ("--workspace", str(workspace))
@@ -146,6 +155,25 @@ def _refuse_dead(children: Children) -> None:
         raise UiFailed(f"the {dead} ended by itself", f"see {log_path()}")
 
 
+class _GraphWatch:
+    """Looks now and then whether the graph is still there: without it no schedule and no sensor works."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._looked = self._seen = time.monotonic()
+
+    def refuse_lost(self) -> None:
+        """Raises UiFailed when it has been unreachable for `LOST_S`."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        if _ask_for_graph(self._url) != UNREACHABLE:
+            self._seen = now
+        elif now - self._seen > LOST_S:
+            raise UiFailed(UNREACHABLE, f"start `kobe ui` again; {log_path()} may say why")
+
+
 def _ask_for_graph(url: str) -> str | None:
     """None while it loads, '' when it is there, else the cause that keeps it from loading."""
     # No proxy may stand between us and our own child.
@@ -163,7 +191,9 @@ def _ask_for_graph(url: str) -> str | None:
     if not entries or any(entry["loadStatus"] == "LOADING" or not entry["locationOrLoadError"] for entry in entries):
         return None
     failures = [entry["locationOrLoadError"] for entry in entries if "message" in entry["locationOrLoadError"]]
-    return _first_line(_root_cause(failures[0])) if failures else ""
+    if not failures:
+        return ""
+    return UNREACHABLE if "UserCodeUnreachable" in failures[0]["message"] else _first_line(_root_cause(failures[0]))
 
 
 def _root_cause(failure: dict[str, Any]) -> str:

@@ -37,8 +37,12 @@ defs = dg.Definitions(assets=[first, second])
 KEY = "polygon-key-0123456789"
 SERVE = """
 import sys
-from kobe_jobs.ui import run_ui
-run_ui(0, 0, lambda line: print(line, flush=True), module=sys.argv[1])
+from kobe_jobs import ui
+ui.LOOK_S, ui.LOST_S = 0.2, 1.0
+try:
+    ui.run_ui(0, 0, lambda line: print(line, flush=True), module=sys.argv[1])
+except ui.UiFailed as error:
+    sys.exit(str(error))
 """
 
 
@@ -180,6 +184,16 @@ def test_a_graph_that_does_not_load_is_named_and_kill_leaves_no_daemon(folder: P
         assert not outliving(ui.children, 60), "a daemon without its master would go on trading"
     finally:
         ui.end()
+
+
+def test_a_lost_graph_ends_the_ui_which_would_else_run_without_schedules_and_sensors(running: Running) -> None:
+    graph = next(child for child in running.children if "grpc" in child.cmdline())
+    assert "3600" in graph.cmdline(), "patient with a machine that is busy or was frozen"
+    graph.kill()
+    _, complaints = running.process.communicate(timeout=60)
+    assert running.process.returncode == 1
+    assert "the process with the graph ended by itself: start `kobe ui` again" in complaints
+    assert not outliving(running.children, 10)
 
 
 def test_busy_ports_are_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from kobe_assets.checks import SIGNAL_CHECKS
 from kobe_jobs.trading.alerts import alert
@@ -28,12 +29,17 @@ TRADING_JOBS = ("trade_session", "reconcile")
 class TradeConfig(dg.Config):
     """What one trading run is asked to do; every field may stay empty."""
 
-    session: str = ""
-    """The session to trade (YYYY-MM-DD); empty: the one of the broker's clock. Any other is refused."""
-    stage: str = ""
-    """Must be the stage of the settings where it is given: a run asked for in one stage does not go out in another."""
-    confirm: str = ""
-    """Stage live only: the phrase that a person types to let this session trade. The refusal tells it."""
+    session: str = Field(
+        default="", description="The session to trade (YYYY-MM-DD); empty: the one of the broker's clock. Any other is refused."
+    )
+    stage: str = Field(
+        default="",
+        description="Where given, must be the stage of the settings: a run asked for in one stage does not go out in another.",
+    )
+    confirm: str = Field(
+        default="",
+        description="Stage live only: the phrase that a person types to let this session trade. The refusal tells it.",
+    )
 
 
 @dg.op(description="Reconcile, exits, entries, protective stops, reconcile; a half-done session is resumed.")

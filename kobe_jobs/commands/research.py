@@ -151,10 +151,12 @@ def terminal() -> Console:
 
 def _verdict_lines(rows: list[dict[str, Any]]) -> str:
     """The same for a narrow terminal: two lines a strategy and mode."""
+    from kobe_assets.report.figures import show
+
     return "\n".join(
         f"{row['strategy']} {row['mode']}: {row['verdict']} ({row['gates_passed']}/{row['gates']} gates)\n"
         f"  Sharpe {_number(row['sharpe'], '.2f')} ({_number(row['sharpe_lo'], '.2f')} to {_number(row['sharpe_hi'], '.2f')}), "
-        f"CAGR {_number(row['cagr'], '.1%')}, max drawdown {_number(row['max_drawdown'], '.1%')}, "
+        f"CAGR {show(row['cagr'], 'percent')}, max drawdown {show(row['max_drawdown'], 'percent')}, "
         f"{row['trades']:,} trades"
         for row in rows
     )
@@ -168,6 +170,8 @@ def _verdict_table(rows: list[dict[str, Any]]) -> Table:
     """Out-of-sample figures and the verdict, one line a strategy and mode."""
     from rich.table import Table
 
+    from kobe_assets.report.figures import show
+
     table = Table(title="Out of sample, after costs", title_justify="left")
     for name in ("strategy", "mode"):
         table.add_column(name, no_wrap=True)
@@ -180,8 +184,8 @@ def _verdict_table(rows: list[dict[str, Any]]) -> Table:
             row["mode"],
             _number(row["sharpe"], ".2f"),
             f"{_number(row['sharpe_lo'], '.2f')} to {_number(row['sharpe_hi'], '.2f')}",
-            _number(row["cagr"], ".1%"),
-            _number(row["max_drawdown"], ".1%"),
+            show(row["cagr"], "percent"),
+            show(row["max_drawdown"], "percent"),
             f"{row['trades']:,}",
             f"{row['gates_passed']}/{row['gates']}",
             row["verdict"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -102,7 +102,9 @@ def _table(universe: pd.DataFrame) -> Any:
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("rank", "symbol", "first", "last", "bars", "years", "shares", "dollars", "opt", "reason"):
-        table.add_column(column, justify="left" if column in ("symbol", "opt", "reason") else "right", no_wrap=True)
+        justify: Literal["left", "right"] = "left" if column in ("symbol", "opt", "reason") else "right"
+        # One odd name must not push the figures off the screen.
+        table.add_column(column, justify=justify, no_wrap=True, max_width=16 if column == "symbol" else None)
     for row in _records(universe):
         options = {True: "yes", False: "no", None: "?"}[row["has_options"]]
         years = "" if row["years"] is None else f"{row['years']:.2f}"

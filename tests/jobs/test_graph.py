@@ -66,6 +66,18 @@ def test_checks_that_could_hide_a_wrong_number_block(definitions: dg.Definitions
     assert blocking == BLOCKING
 
 
+def test_a_launchpad_explains_every_field_it_asks_for(definitions: dg.Definitions) -> None:
+    asked = {}
+    for name in ("wf_report", "refresh", "trade_session", "reconcile"):
+        job = definitions.resolve_job_def(name)
+        assert job.description
+        for node in job.nodes:
+            schema = node.definition.config_schema.config_type
+            asked[node.name] = {field: told.description for field, told in getattr(schema, "fields", {}).items()}
+    assert set(asked["trade"]) == {"session", "stage", "confirm"}
+    assert all(told for fields in asked.values() for told in fields.values())
+
+
 def test_settings_are_part_of_the_code_versions_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
     def versions() -> dict[str, str | None]:
         found = build_definitions(load_settings())

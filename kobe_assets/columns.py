@@ -13,7 +13,7 @@ BAR = {
     "session": ("DATE", "exchange trading date (XNYS)"),
 }
 PARTS = {
-    "strategy": ("VARCHAR", "rsi2, ibs or rsi2_ibs"),
+    "strategy": ("VARCHAR", "name of the strategy"),
     "mode": ("VARCHAR", "canonical (fixed parameters) or optimized (best in training)"),
     "fold": ("INTEGER", "counts from 1"),
 }

@@ -88,7 +88,7 @@ def materialize(
 
 
 def backtest(
-    strategy: Annotated[str, typer.Option(help="rsi2, ibs or rsi2_ibs.")],
+    strategy: Annotated[str, typer.Option(help="Name of the strategy, rsi2 say.")],
     start: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="First session of the window.")],
     end: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="Last session of the window.")],
     out: Annotated[Path, typer.Option(help="Folder for trade_list.csv, equity_curve.csv and summary.json.")],
@@ -155,15 +155,11 @@ def _verdict_lines(rows: list[dict[str, Any]]) -> str:
 
     return "\n".join(
         f"{row['strategy']} {row['mode']}: {row['verdict']} ({row['gates_passed']}/{row['gates']} gates)\n"
-        f"  Sharpe {_number(row['sharpe'], '.2f')} ({_number(row['sharpe_lo'], '.2f')} to {_number(row['sharpe_hi'], '.2f')}), "
+        f"  Sharpe {show(row['sharpe'], 'ratio')} ({show(row['sharpe_lo'], 'ratio')} to {show(row['sharpe_hi'], 'ratio')}), "
         f"CAGR {show(row['cagr'], 'percent')}, max drawdown {show(row['max_drawdown'], 'percent')}, "
         f"{row['trades']:,} trades"
         for row in rows
     )
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
 
 
 def _verdict_table(rows: list[dict[str, Any]]) -> Table:
@@ -182,8 +178,8 @@ def _verdict_table(rows: list[dict[str, Any]]) -> Table:
         table.add_row(
             row["strategy"],
             row["mode"],
-            _number(row["sharpe"], ".2f"),
-            f"{_number(row['sharpe_lo'], '.2f')} to {_number(row['sharpe_hi'], '.2f')}",
+            show(row["sharpe"], "ratio"),
+            f"{show(row['sharpe_lo'], 'ratio')} to {show(row['sharpe_hi'], 'ratio')}",
             show(row["cagr"], "percent"),
             show(row["max_drawdown"], "percent"),
             f"{row['trades']:,}",

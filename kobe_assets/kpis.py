@@ -11,6 +11,7 @@ import pandas as pd
 
 from kobe_assets.research import overfitting, robustness
 from kobe_assets.research.figures import FIGURES, WHY_UNDEFINED, YEAR, curve_figures, sharpe, trade_figures
+from kobe_assets.research.risk import initial_stops
 from kobe_assets.research.signals import suspects
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market, grid_sets
@@ -63,8 +64,8 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
             plan = robustness.Plan(strategy, folds, tuple(json.loads(text) for text in part["params"]))
             rehearsal = robustness.Rehearsal(market, plan, readable)
             steps = robustness.cost_sensitivity(rehearsal)
-            lagged, _ = rehearsal.out_of_sample()
-            unlagged, _ = robustness.Rehearsal(other_lag, plan, other_readable).out_of_sample()
+            lagged = rehearsal.out_of_sample()
+            unlagged = robustness.Rehearsal(other_lag, plan, other_readable).out_of_sample()
             trained = rehearsal.in_training()
             evidence[(strategy.name, str(mode))] = {
                 "cost_sensitivity": steps,
@@ -99,9 +100,8 @@ def compute_kpis(
         folds = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds")
         exposure = warehouse.frame(sql("fold_exposure"))
         trials = trial_sharpes(warehouse)
-    # The dollars between fill and stop.
-    risk = trades["shares"] * trades["signal_atr"] * stop_multiples(trades, folds, settings.strategy.atr_stop)
-    trades = trades.assign(risk=risk)
+    distance = trades["signal_atr"] * stop_multiples(trades, folds, settings.strategy.atr_stop)
+    trades = trades.assign(stop_distance=distance)
     rows, reasons = [], []
     for (strategy, mode), curve in equity.groupby(["strategy", "mode"]):
         mine = trades[(trades["strategy"] == strategy) & (trades["mode"] == mode)]
@@ -151,7 +151,7 @@ def _figures(
         needed = overfitting.min_track_record_length(shape.sharpe, shape.skew, shape.kurtosis)
         years = None if needed is None else needed / YEAR
     known = trials[np.isfinite(trials)]
-    risk = trades["risk"].to_numpy(float)
+    risk = _initial_risk(trades)
     sized = risk > 0
     traded = float(((trades["entry_price"] + trades["exit_price"]) * trades["shares"]).sum())
     return {
@@ -174,6 +174,13 @@ def _figures(
         "sqn": overfitting.sqn(pnl[sized], risk[sized]) if sized.sum() > 1 else None,
         "turnover": overfitting.turnover(traded, chained),
     }
+
+
+def _initial_risk(trades: pd.DataFrame) -> Floats:
+    """(trades) dollars between fill and stop."""
+    entry, shares = trades["entry_price"].to_numpy(float), trades["shares"].to_numpy(float)
+    long, factor = (trades["side"] == "long").to_numpy(), trades["qty"].to_numpy(float) / shares
+    return np.abs(entry - initial_stops(entry, long, factor, trades["stop_distance"].to_numpy(float))) * shares
 
 
 def _pbo(returns: Floats) -> dict[str, Any] | None:

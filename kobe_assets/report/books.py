@@ -14,9 +14,8 @@ import numpy as np
 
 from kobe_assets.report.inputs import DATA, UNIVERSE, ReportInputs
 from kobe_assets.report.listings import sorted_trades
+from kobe_assets.research.risk import initial_stops
 from kobe_assets.tables import stop_multiples
-from kobe_resources.jit import njit
-from kobe_resources.policy_gate import round_to_tick
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,9 +160,7 @@ def with_risk(trades: pd.DataFrame, inputs: ReportInputs) -> pd.DataFrame:
     long = (trades["side"] == "long").to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = qty / shares
-        distance = multiple * trades["signal_atr"].to_numpy(float)
-        wanted = np.where(long, entry - distance, entry + distance) / factor
-    stop = round_away(wanted, long) * factor
+    stop = initial_stops(entry, long, factor, multiple * trades["signal_atr"].to_numpy(float))
     risk = np.abs(entry - stop) * shares
     risk[~(risk > 0)] = np.nan
     return trades.assign(
@@ -175,16 +172,6 @@ def with_risk(trades: pd.DataFrame, inputs: ReportInputs) -> pd.DataFrame:
         notional=entry * shares,
         day_share=entry * shares / _usual_volume(trades, inputs.dollar_volume),
     )
-
-
-@njit
-def round_away(prices: Floats, long: np.ndarray[Any, np.dtype[np.bool_]]) -> Floats:
-    """Stops as traded, on the tick: down for longs, up for shorts; NaN stays."""
-    rounded = np.full(len(prices), np.nan)
-    for i in range(len(prices)):
-        if np.isfinite(prices[i]):
-            rounded[i] = round_to_tick(prices[i], not long[i])
-    return rounded
 
 
 def _usual_volume(trades: pd.DataFrame, dollar_volume: pd.DataFrame) -> Floats:

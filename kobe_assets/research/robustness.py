@@ -40,8 +40,8 @@ class Rehearsal:
         self.market, self.plan = market, plan
         self._found = find_signals(market, readable or market.readable(), plan.strategy, plan.params)
 
-    def out_of_sample(self, slippage_bps: float | None = None) -> tuple[Floats, float]:
-        """The chained daily returns of the test windows, and the sum of their profits in dollars.
+    def out_of_sample(self, slippage_bps: float | None = None) -> Floats:
+        """The daily returns of the test windows, one after the other.
 
         slippage_bps: the cost of a fill; none: the market's.
         """
@@ -49,9 +49,9 @@ class Rehearsal:
 
     def in_training(self) -> Floats:
         """The daily returns of the train windows, one after the other, at the parameters that then traded."""
-        return self._simulate([(fold.train_start, fold.train_end) for fold in self.plan.folds], None)[0]
+        return self._simulate([(fold.train_start, fold.train_end) for fold in self.plan.folds], None)
 
-    def _simulate(self, windows: Sequence[tuple[int, int]], slippage_bps: float | None) -> tuple[Floats, float]:
+    def _simulate(self, windows: Sequence[tuple[int, int]], slippage_bps: float | None) -> Floats:
         costs, limits, params = self.market.costs, self.market.limits, self.plan.params
         if slippage_bps is not None:
             costs = Costs(costs.initial_cash, slippage_bps / 10_000.0)
@@ -60,15 +60,15 @@ class Rehearsal:
         curves = in_threads(
             lambda k: equity_curves(feeds[k], *windows[k], [exits_of(params[k])], costs, limits)[0], range(len(windows))
         )
-        returns = np.concatenate([daily_returns(equity, costs.initial_cash) for equity in curves])
-        return returns, sum(float(equity[-1] - costs.initial_cash) for equity in curves)
+        return np.concatenate([daily_returns(equity, costs.initial_cash) for equity in curves])
 
 
 def cost_sensitivity(rehearsal: Rehearsal) -> list[dict[str, float | None]]:
-    """Out-of-sample Sharpe ratio and profit at every step of cost, the same decisions throughout."""
+    """Sharpe ratio and profit (dollars) of the chained curve at every step of cost, the same decisions throughout."""
     rows = []
     for bps in COST_STEPS_BPS:
-        returns, profit = rehearsal.out_of_sample(bps)
+        returns = rehearsal.out_of_sample(bps)
+        profit = rehearsal.market.costs.initial_cash * float(np.prod(1.0 + returns) - 1.0)
         rows.append({"bps": bps, "sharpe": _known(sharpe(returns)), "net_pnl": profit})
     return rows
 
@@ -84,7 +84,7 @@ def break_even_bps(rehearsal: Rehearsal, steps: Sequence[Mapping[str, float | No
         return None
 
     def value_at(bps: float) -> float:
-        return sharpe(rehearsal.out_of_sample(bps)[0])
+        return sharpe(rehearsal.out_of_sample(bps))
 
     low = max((p for p in known if p[1] >= 0), default=None)
     high = min((p for p in known if p[1] < 0), default=None)

@@ -1,0 +1,57 @@
+"""The figures of `kpis` and the curves of `evidence` say one thing: what the page draws and what the table holds agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kobe_assets.report.books import Book, books_of
+from kobe_assets.report.inputs import read_inputs
+from kobe_assets.research.overfitting import sqn
+from kobe_jobs.lazy import bring_up_to_date
+from kobe_resources.settings import Settings, load_settings
+from kobe_resources.warehouse import Warehouse
+
+SETTINGS = {
+    "DATA__VENDOR": "synthetic",
+    "DATA__SYNTHETIC__SYMBOLS": "12",
+    "DATA__SYNTHETIC__SESSIONS": "620",
+    "POLICY__ALLOW_SHORTS": "true",
+    "SIMULATION__INITIAL_CASH": "500",
+    "SIMULATION__SLIPPAGE_BPS": "10",
+    "SIMULATION__WHOLE_SHARES": "false",
+}
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SETTINGS.items():
+            patch.setenv(f"KOBE_{name}", value)
+        return load_settings()
+
+
+@pytest.fixture(scope="module")
+def books(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[Book]:
+    home: Path = tmp_path_factory.mktemp("kpis")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KOBE_HOME", str(home))
+        bring_up_to_date(settings)
+        found = books_of(read_inputs(Warehouse(), settings))
+    assert len(found) == 6
+    assert all(len(book.trades) > 10 for book in found)
+    return found
+
+
+def test_the_system_quality_is_that_of_the_results_in_risk_which_the_page_shows(books: list[Book]) -> None:
+    for book in books:
+        shown = sqn(book.trades["pnl"].to_numpy(float), book.trades["risk"].to_numpy(float))
+        assert book.figures["sqn"] == pytest.approx(shown, rel=1e-12)
+
+
+def test_the_cost_step_that_was_paid_is_the_curve_itself(books: list[Book], settings: Settings) -> None:
+    for book in books:
+        paid = next(step for step in book.evidence["cost_sensitivity"] if step["bps"] == settings.simulation.slippage_bps)
+        assert paid["sharpe"] == pytest.approx(book.figures["sharpe"], rel=1e-9)
+        assert paid["net_pnl"] == pytest.approx(book.figures["net_pnl"], rel=1e-9)

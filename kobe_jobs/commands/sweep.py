@@ -25,7 +25,7 @@ def sweep(
 
     Every try counts: the deflated Sharpe ratio of the report takes its number of trials from wf_trials. What is on record
     for these settings and bars is not run again, so a stopped sweep goes on where it was. The grids are those of
-    [walk_forward.grid.<strategy>], or the strategies' own; [compute] says where it runs.
+    \\[walk_forward.grid.<strategy>], or the strategies' own; \\[compute] says where it runs.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table

@@ -88,6 +88,13 @@ def backtest(out: Path, strategy: str = "rsi2") -> dict[str, object]:
     return summary
 
 
+def test_help_keeps_the_settings_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = kobe("sweep", "--help").stdout
+    assert "[walk_forward.grid.<strategy>]" in shown
+    assert "[compute] says where it runs" in shown
+
+
 def test_backtest_writes_trades_equity_and_summary_that_agree(use_own_bars: Path, tmp_path: Path) -> None:
     summary = backtest(tmp_path / "out")
     trades = pd.read_csv(tmp_path / "out" / "trade_list.csv")

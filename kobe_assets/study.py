@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from kobe_assets.research.indicators import Indicators
 from kobe_assets.research.panel import Bools, Floats, Panel, build_panel
@@ -150,15 +151,27 @@ def canonical_params(settings: Settings, strategy: Strategy) -> dict[str, float]
 
 
 def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[float]] | None:
-    """The grid that the settings give the strategy; None: its own. Raises UsageError where the grid makes no sense."""
+    """The grid that the settings give the strategy; None: its own. Raises UsageError where the grid makes no sense.
+
+    A value that [strategy] would refuse is refused here too: it could only make up a result.
+    """
     unknown = set(settings.walk_forward.grid) - set(STRATEGIES)
     if unknown:
         raise UsageError(f"[walk_forward.grid.{min(unknown)}] names no strategy", f"there are {', '.join(STRATEGIES)}")
     grid = settings.walk_forward.grid.get(strategy.name)
+    mend = f"mend [walk_forward.grid.{strategy.name}]"
     try:
         grid_sets(strategy, canonical_params(settings, strategy), grid)
     except ValueError as error:
-        raise UsageError(str(error), f"mend [walk_forward.grid.{strategy.name}]") from None
+        raise UsageError(str(error), mend) from None
+    canonical = type(settings.strategy)
+    for name, values in (grid or {}).items():
+        for value in values if name in canonical.model_fields else ():
+            try:
+                canonical.model_validate({name: value})
+            except ValidationError as error:
+                why = error.errors()[0]["msg"]
+                raise UsageError(f"the grid of {strategy.name} tries {name} = {value:g}: {why}", mend) from None
     return grid
 
 

@@ -52,7 +52,7 @@ def signals_frame(market: Market, strategy: Strategy, candidates: Candidates, pa
             "side": sides_of(candidates.side),
             "score": candidates.score,
             "close": close,
-            "raw_close": close / panel.rows[bar, sim.ROW_FACTOR],
+            "raw_close": panel.raw_close[bar],
             "stop_distance": params["atr_stop"] * values["atr14"],
             **values,
         }

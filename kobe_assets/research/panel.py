@@ -22,6 +22,8 @@ Integers = NDArray[np.integer[Any]]
 ROW_OPEN, ROW_HIGH, ROW_LOW, ROW_CLOSE, ROW_FACTOR, ROW_SESSION, ROW_FOLLOWS = range(7)
 SLICE = 1 << 15
 """Bars that are copied at a time."""
+RAW_DECIMALS = 9
+"""Decimals of a dollar that prices as traded are known to: far finer than any tick."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def build_panel(
             into[:, index] = columns[name][some]
         into[:, ROW_SESSION], into[:, ROW_FOLLOWS] = sorted_session[begin:end], follows[begin:end]
         high[begin:end], low[begin:end], close[begin:end] = into[:, ROW_HIGH], into[:, ROW_LOW], into[:, ROW_CLOSE]
-        raw_close[begin:end] = into[:, ROW_CLOSE] / into[:, ROW_FACTOR]
+        # Without the rounding noise of a later split: a close at the very limit is at the limit.
+        np.round(into[:, ROW_CLOSE] / into[:, ROW_FACTOR], RAW_DECIMALS, out=raw_close[begin:end])
         volume[begin:end] = columns["volume"][some]
 
     in_slices(len(order), len(order) // SLICE + 1, part)

@@ -62,6 +62,8 @@ def product(raw: list[dict[str, Any]], **changes: Any) -> Product:
         ({"rsi2": {"atr_stop": [float("nan")]}}, "needs positive numbers for 'atr_stop'"),
         ({"rsi2": {"atr_stop": [float("inf")]}}, "needs positive numbers for 'atr_stop'"),
         ({"rsi2": {"time_stop": [2.5]}}, "needs whole bars for 'time_stop'"),
+        ({"rsi2": {"rsi_entry": [5.0, 500.0]}}, "rsi2 tries rsi_entry = 500: Input should be less than 100"),
+        ({"rsi2": {"rsi_exit": [100.0]}}, "rsi2 tries rsi_exit = 100: Input should be less than 100"),
     ],
 )
 def test_a_grid_that_makes_no_sense_is_refused_with_its_name(grid: dict[str, Any], words: str) -> None:
@@ -77,6 +79,18 @@ def test_a_window_without_sessions_is_refused(window: tuple[int, int]) -> None:
     feed = make_feeds(ours.market, ours.market.readable(), STRATEGIES["rsi2"], [params]).whole[0]
     with pytest.raises(ValueError, match="no window of 300 sessions"):
         simulate(feed, *window, 2.0, 5, ours.market.costs, ours.market.limits)
+
+
+@pytest.mark.parametrize("ratio", [(1, 2), (1, 3), (2, 3), (100, 103), (7, 3)])
+def test_a_close_at_the_lowest_price_may_signal_whatever_split_comes_later(ratio: tuple[int, int]) -> None:
+    cents = [k / 100 for k in range(301, 699)]
+    raw, later = bars("A", cents), {"symbol": "A", "split_from": ratio[0], "split_to": ratio[1]}
+    market = build_market(raw, [later | {"execution_date": raw[-1]["session"]}])
+    panel = panel_of(market)
+    assert panel.raw_close.tolist() == cents
+    ours = from_panel(panel, CANONICAL | {"indicator_lag_bars": 0}, {"A"}).market.readable()
+    assert cents[199] == 5.0
+    assert ours.eligible[:-1].tolist() == [k >= 199 for k in range(len(cents) - 1)]
 
 
 def test_a_window_of_one_session_trades_and_has_no_ratio() -> None:

@@ -38,7 +38,7 @@ def candidates_of_file(path: Path) -> pd.DataFrame:
 
 
 def _rows_of(path: Path) -> list[list[str | bool | None]]:
-    """The cells of a CSV in the order of COLUMNS, blanks around them gone; what is not there is None, a symbol \"\"."""
+    """The cells of a CSV in the order of COLUMNS, blanks around them gone; what is not there is None (a symbol: no text)."""
     rows: list[list[str | bool | None]] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

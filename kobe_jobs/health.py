@@ -23,6 +23,19 @@ LOCK_WAIT_S = 3.0
 HEARTBEAT_LIMIT = dt.timedelta(minutes=2)
 """Daemons beat twice a minute."""
 LEAST_DISK_BYTES = 1_000_000_000
+FIGURES = {
+    "warehouse_bytes": "Size of kobe.duckdb.",
+    "bars": "Stored daily bars.",
+    "last_session_timestamp_seconds": "Midnight UTC of the last stored session.",
+    "audit_records": "Records of the audit chain.",
+    "audit_not_copied": "Records that audit.jsonl lacks so far.",
+    "market_open": "1 while the broker's clock says open.",
+    "clock_skew_seconds": "Our clock minus the broker's.",
+    "kill_switch": "1 while the kill switch is on.",
+    "daemon_heartbeat_age_seconds": "Age of the oldest heartbeat of Dagster's daemons.",
+    "disk_free_bytes": "Free space at the data folder.",
+}
+"""What the answers measure; beside them `orders_<state>`, the orders in a state."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kobe_jobs.health import Check, Watch, is_ready
+from kobe_jobs.health import FIGURES, Check, Watch, is_ready
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -83,7 +83,7 @@ def _registry(watch: Watch, labels: dict[str, str]) -> CollectorRegistry:
             yield seconds
             for check in checks:
                 for name, value in check.figures.items():
-                    yield GaugeMetricFamily(f"kobe_{name}", f"Seen by the check {check.name}.", value=float(value))
+                    yield GaugeMetricFamily(f"kobe_{name}", FIGURES.get(name, "Orders in this state."), value=float(value))
 
         def describe(self) -> list[Metric]:
             # Registering must not ask anything yet.

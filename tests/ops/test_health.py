@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import http.client
 import json
@@ -24,7 +25,7 @@ from kobe_jobs import health
 from kobe_jobs.health import Answer, Question, Watch, is_ready
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.store import OrderLedger
-from kobe_resources.settings import Settings, load_settings
+from kobe_resources.settings import PROJECT_ROOT, Settings, load_settings
 from kobe_resources.warehouse import Warehouse
 
 HOLD = """
@@ -296,6 +297,16 @@ def test_the_server_tells_alive_ready_and_metrics_on_loopback(server: tuple[subp
     assert addresses == {"127.0.0.1"}
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
+
+
+def test_every_metric_is_told_in_the_readme_and_no_other() -> None:
+    told = dict(re.findall(r"^\| `kobe_(\w+)` \| (.+) \|$", (PROJECT_ROOT / "README.md").read_text(encoding="utf-8"), re.M))
+    assert {name: text for name, text in told.items() if name not in {"info", "ready"}} == health.FIGURES
+    code = ast.parse(Path(health.__file__).read_text(encoding="utf-8"))
+    asked = [node for node in code.body if isinstance(node, ast.FunctionDef) and node.name.startswith("ask_")]
+    keys = [key for one in asked for node in ast.walk(one) if isinstance(node, ast.Dict) for key in node.keys]
+    measured = {key.value for key in keys if isinstance(key, ast.Constant)}
+    assert measured == set(health.FIGURES)
 
 
 def test_the_command_exits_1_and_lists_reasons(home: Path) -> None:

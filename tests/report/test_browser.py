@@ -302,6 +302,18 @@ def test_the_theme_follows_the_system_and_the_toggle_and_a_narrowed_window_redra
     watched.page.close()
 
 
+def test_an_account_that_hardly_moves_still_has_an_axis(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    equity = inputs.equity.assign(daily_return=inputs.equity["daily_return"] / 50)
+    file = tmp_path / "still.html"
+    file.write_text(build_report(dataclasses.replace(inputs, equity=equity), NOW), encoding="utf-8")
+    watched = Watched(browser, file)
+    for name, axis in (("equity", "y2"), ("years", "y")):
+        ticks = watched.chart(name, f"[...gd.querySelectorAll('.{axis}tick text')].map((one) => one.textContent)")
+        assert len(ticks) > 2
+        assert len(set(ticks)) == len(ticks), ticks
+    watched.page.close()
+
+
 def test_strings_of_the_data_never_run(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
     checks = [{"name": EVIL, "severity": "ERROR", "passed": False, "count": 1, "description": EVIL}]
     hostile = dataclasses.replace(

@@ -58,7 +58,7 @@ charts.equity = (c) => {
       margin: { l: 44, r: 12, t: 34, b: 30 },
       xaxis: { range: [since, until], showgrid: false, hoverformat: "%Y-%m-%d", anchor: "y2" },
       yaxis: { type: "log", domain: [0.32, 1], ...(range ? { range, ...moneyTicks(range) } : {}) },
-      yaxis2: { domain: [0, 0.25], tickformat: ".0%", range: [Math.min(...falls, -0.002) * 1.1, 0], nticks: 4, zeroline: false },
+      yaxis2: { domain: [0, 0.25], tickformat: ".2~%", range: [Math.min(...falls, -0.002) * 1.1, 0], nticks: 4, zeroline: false },
     }),
     label: `Growth of ${write.money(cash)} to ${write.money(end)} out of sample, ${days[0]} to ${days[days.length - 1]}; worst fall ${write.percent(Math.min(...curve.drawdown))}`,
   };
@@ -98,7 +98,7 @@ charts.years = (c) => {
   const held = rows.some((row) => row[2] !== null) ? [bars("holding, as much money at work", 2, c.held)] : [];
   return {
     traces: [bars("out of sample", 1, c.own), ...held],
-    layout: frame(c, { showlegend: true, barmode: "group", margin: { l: 44, r: 4, t: 30, b: 30 }, xaxis: { type: "category", showgrid: false, tickangle: 0, nticks: narrow() ? 7 : 10 }, yaxis: { tickformat: ".0%" } }),
+    layout: frame(c, { showlegend: true, barmode: "group", margin: { l: 44, r: 4, t: 30, b: 30 }, xaxis: { type: "category", showgrid: false, tickangle: 0, nticks: narrow() ? 7 : 10 }, yaxis: { tickformat: ".2~%" } }),
     label: `Yearly returns: ${rows.filter((row) => row[1] > 0).length} of ${rows.length} years made money`,
   };
 };

@@ -32,7 +32,7 @@ charts.regimes = (c) => {
   const bars = (name, column, color) => ({ type: "bar", orientation: "h", name, y, x: rows.map((row) => row[column]), marker: { color }, customdata: rows.map((row) => write.ratio(row[4])), hovertemplate: "%{x:.1%}<extra>" + name + "</extra>" });
   return {
     traces: [...(rows.some((row) => row[3] !== null) ? [bars("holding, as much money at work", 3, c.held)] : []), bars("out of sample", 2, c.own)],
-    layout: frame(c, { showlegend: true, barmode: "group", bargap: 0.3, height: 90 + 34 * rows.length, margin: { l: 44, r: 12, t: 30, b: 30 }, legend: { traceorder: "reversed" }, xaxis: { tickformat: ".1~%", nticks: 6 }, yaxis: { showgrid: false, tickfont: { size: narrow() ? 11 : 12 } } }),
+    layout: frame(c, { showlegend: true, barmode: "group", bargap: 0.3, height: 90 + 34 * rows.length, margin: { l: 44, r: 12, t: 30, b: 30 }, legend: { traceorder: "reversed" }, xaxis: { tickformat: ".2~%", nticks: 6 }, yaxis: { showgrid: false, tickfont: { size: narrow() ? 11 : 12 } } }),
     label: "Returns by kind of market: " + book().regimes.map(([, name, own]) => `${name} ${write.percent(own)}`).join(", "),
   };
 };
@@ -42,7 +42,7 @@ charts.pbo = (c) => {
   const all_ = counts.reduce((sum, n) => sum + n, 0) || 1;
   return {
     traces: [{ type: "bar", x: middle, y: counts.map((n) => n / all_), width: edges.slice(1).map((e, i) => e - edges[i]), marker: { color: middle.map((v) => (v <= 0 ? c.loss : c.gain)), line: { color: c.paper, width: 1 } }, hovertemplate: "%{y:.1%} of halvings<extra></extra>" }],
-    layout: frame(c, { bargap: 0, xaxis: { title: { text: "rank on the unseen half, as ln(ω / (1 − ω))" }, showgrid: false, zeroline: false }, yaxis: { tickformat: ".0%", nticks: 5 }, shapes: [rule(c, { xref: "x", yref: "paper", x0: 0, x1: 0, y0: 0, y1: 1 })] }),
+    layout: frame(c, { bargap: 0, xaxis: { title: { text: "rank on the unseen half, as ln(ω / (1 − ω))" }, showgrid: false, zeroline: false }, yaxis: { tickformat: ".2~%", nticks: 5 }, shapes: [rule(c, { xref: "x", yref: "paper", x0: 0, x1: 0, y0: 0, y1: 1 })] }),
     label: `Histogram of ${write.count(all_)} halvings of ${blocks || "the"} blocks over ${trials || "the"} parameter sets`,
   };
 };

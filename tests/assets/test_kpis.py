@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from kobe_assets.kpis import trial_sharpes
 from kobe_assets.report.books import Book, books_of
 from kobe_assets.report.inputs import read_inputs
 from kobe_assets.research.overfitting import sqn
@@ -55,3 +59,27 @@ def test_the_cost_step_that_was_paid_is_the_curve_itself(books: list[Book], sett
         paid = next(step for step in book.evidence["cost_sensitivity"] if step["bps"] == settings.simulation.slippage_bps)
         assert paid["sharpe"] == pytest.approx(book.figures["sharpe"], rel=1e-9)
         assert paid["net_pnl"] == pytest.approx(book.figures["net_pnl"], rel=1e-9)
+
+
+def test_trials_count_the_same_to_the_last_digit_in_whatever_order_they_were_recorded(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    folds = 50
+    trials = pd.DataFrame(
+        {
+            "strategy": "rsi2",
+            "fold": np.tile(np.arange(1, folds + 1), 40),
+            "trial": np.repeat(np.arange(1, 41), folds),
+            "params": np.repeat([f'{{"rsi_entry":{k}}}' for k in range(20)], 2 * folds),
+            "train_sharpe": rng.normal(0, 1, 40 * folds),
+            "config_pin": "pin",
+            "data_version": np.repeat(["one", "two"] * 20, folds),
+            "recorded_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+        }
+    )
+    found = []
+    for name, rows in {"as they came": trials, "shuffled": trials.sample(frac=1, random_state=3)}.items():
+        warehouse = Warehouse(tmp_path / f"{name}.duckdb")
+        warehouse.replace({"wf_trials": rows})
+        found.append(trial_sharpes(warehouse).tolist())
+    assert len(found[0]) == 20
+    assert found[0] == found[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from kobe_jobs.trading.desk import Desk
-from kobe_jobs.trading.executor import cancel, send, take_back
+from kobe_jobs.trading.executor import FillTimes, cancel, look_up, send, take_back
 from kobe_resources.broker.protocol import BrokerOrder
 from kobe_resources.broker.quotes import on_tick
 from kobe_resources.order_ledger import Draft, Intent, OrderState, Position
@@ -28,6 +28,7 @@ def ensure_stops(desk: Desk) -> None:
     positions = [held for held in held_there if not _is_leaving(desk, held)]
     resting = {order.client_order_id: order for order in desk.broker.orders("open")} if positions else {}
     for held in positions:
+        _look_for_given_up(desk, held)
         living = living_stops(desk, held)
         for intent in living:
             if not _fits(intent, held, resting.get(intent.client_order_id)):
@@ -39,6 +40,13 @@ def ensure_stops(desk: Desk) -> None:
         for intent in still or [_plan_stop(desk, current)]:
             if intent.state is OrderState.INTENT:
                 send(desk, intent.client_order_id)
+
+
+def _look_for_given_up(desk: Desk, held: Position) -> None:
+    """A stop that was given up may rest at the broker after all, and would keep another from being taken."""
+    for intent in book.of_position(desk.ledger, held.id):
+        if intent.purpose == book.STOP and intent.state is OrderState.NOT_PLACED:
+            look_up(desk, intent, FillTimes(desk))
 
 
 def _remove_orphans(desk: Desk) -> None:

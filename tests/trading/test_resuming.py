@@ -12,6 +12,7 @@ from kobe_jobs.trading.run import Rig, trade_session
 from kobe_resources.broker.embedded import EmbeddedBroker
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger.positions import open_positions
 from tests.trading import small_market as market
 from tests.trading.test_run import ACCOUNT, orders, posts, second_day
 
@@ -202,3 +203,20 @@ def test_a_refusal_of_the_second_post_says_nothing_of_the_first(rig: Rig, embedd
     found = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)[0]
     assert (found.symbol, found.state, found.filled_qty) == ("S00", OrderState.FILLED, 3)
     assert [symbol for symbol, *_ in orders(embedded)].count("S00") == 1
+
+
+def test_a_stop_given_up_yesterday_that_rests_at_the_broker_is_found_before_another_is_sent(
+    rig: Rig, embedded: EmbeddedBroker
+) -> None:
+    embedded.faults.add({"kind": "late_visibility", "lookups": 1000, "match": {"method": "POST", "symbol": "S00", "nth": 2}})
+    assert trade_session(rig).unprotected == ("S00",)
+    embedded.advance_to(market.EXIT_DAY, "open")
+    embedded.book.state.run("UPDATE orders SET hidden_lookups = 1 WHERE hidden_lookups > 0")
+    summary = trade_session(rig)
+    assert summary.is_clean, summary
+    stops = [intent for intent in book.of_position(rig.ledger, _position_of(rig, "S00")) if intent.purpose == book.STOP]
+    assert [intent.state for intent in stops if intent.state is OrderState.ACCEPTED] == [OrderState.ACCEPTED]
+
+
+def _position_of(rig: Rig, symbol: str) -> str:
+    return next(held.id for held in open_positions(rig.ledger, ACCOUNT) if held.symbol == symbol)

@@ -271,7 +271,9 @@ def _typed(phrase: str, given: str | None) -> str:
         return given
     if not sys.stdin.isatty():
         return ""
-    Console(stderr=True).print(f"This sends real orders with real money. To go on, type: {phrase}", markup=False)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console.print("This sends real orders with real money. To go on, type:")
+    console.print(phrase)
     return str(typer.prompt("", prompt_suffix="> ", err=True))
 
 

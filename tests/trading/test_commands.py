@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.study import load_market
 from kobe_jobs.cli import app
+from kobe_jobs.commands import trading
 from kobe_jobs.lazy import bring_up_to_date
 from kobe_jobs.trading.replay import simulate_window
 from kobe_resources.errors import KobeError
@@ -193,6 +194,17 @@ def test_a_simulated_trade_is_traced_to_its_signal(simulated: Any, home: Path) -
     found = told("trace", f"sim:ibs:canonical:{trade.symbol}:{trade.entry_session}")
     assert found["trade"]["exit_reason"] == trade.exit_reason
     assert found["signal"][0]["side"] == trade.side
+
+
+def test_the_phrase_that_a_person_types_stands_on_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phrase = "trade live 2024-03-06 123456789"
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: "no")
+    assert trading._typed(phrase, None) == "no"
+    assert phrase in capsys.readouterr().err.splitlines()
 
 
 def test_live_is_refused_without_keys(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,12 +19,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings import canonical_json
 
 GENESIS = "0" * 64
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 _PIN = re.compile(r"[0-9a-f]*")
+_ANCHOR = re.compile(r"[0-9]{1,18}:[0-9a-f]{64}")
 LOCK_WAIT_S = 30.0
 BATCH = 5000
 
@@ -106,7 +107,12 @@ def copy_out(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def verify(connection: sqlite3.Connection, path: Path, anchor: str | None = None) -> Verification:
-    """Check the whole chain, its head, its copy at `path`, and an `anchor` 'seq:hash' kept elsewhere. Changes nothing."""
+    """Check the whole chain, its head, its copy at `path`, and an `anchor` 'seq:hash' kept elsewhere. Changes nothing.
+
+    Raises UsageError where the anchor is none.
+    """
+    if anchor is not None and not _ANCHOR.fullmatch(anchor):
+        raise UsageError(f"{anchor!r} is no head of a chain", "write it as `kobe audit head` prints it, seq:hash")
     with _lock_of(path):
         connection.execute("BEGIN")
         try:
@@ -171,8 +177,6 @@ def _anchor_problem(records: list[Record], anchor: str | None) -> tuple[int, str
     if anchor is None:
         return None
     seq_text, _, digest = anchor.partition(":")
-    if not seq_text.isdigit() or len(digest) != 64:
-        return 1, f"{anchor!r} is no head of a chain (seq:hash)"
     seq = int(seq_text)
     if seq == 0:
         return None

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from kobe_resources import audit
+from kobe_resources.errors import UsageError
 from kobe_resources.order_ledger import OrderLedger
 from tests.trading.ledger_child import all_at_once, append_and_copy
 
@@ -110,6 +111,12 @@ def test_an_anchor_kept_elsewhere_finds_a_chain_rebuilt_together_with_its_copy(l
     assert ledger.verify_audit().holds, "without an anchor nothing can tell"
     found = ledger.verify_audit(anchor)
     assert (found.first_bad, "rebuilt" in found.problem) == (20, True)
+
+
+@pytest.mark.parametrize("anchor", ["", "xyz", "3:aaaa", "-1:" + "0" * 64, "3:" + "g" * 64])
+def test_an_anchor_with_a_slip_of_the_pen_is_no_alarm(ledger: OrderLedger, anchor: str) -> None:
+    with pytest.raises(UsageError, match="no head of a chain"):
+        ledger.verify_audit(anchor)
 
 
 def test_an_anchor_finds_a_chain_that_was_cut_with_head_and_copy(ledger: OrderLedger) -> None:

@@ -197,14 +197,15 @@ def _take(reading: Reading, where: slice | Ints) -> Reading:
 
 def leave_flags(panel: Panel, readable: Readable, strategy: Strategy, params: Params) -> NDArray[np.uint8]:
     """(bars) bit 1: a long wants out after this bar; bit 2: a short does."""
-    flags, lag = np.zeros(panel.bars, dtype=np.uint8), readable.lag
     if strategy.leave_long is never and strategy.leave_short is never:
-        return flags
+        return np.zeros(panel.bars, np.uint8)
+    flags, lag = np.empty(panel.bars, np.uint8), readable.lag
+    flags[:lag] = 0
 
     def part(begin: int, end: int) -> None:
         reading = _take(readable.reading, slice(begin, end))
         long, short = strategy.leave_long(reading, params), strategy.leave_short(reading, params)
-        flags[begin + lag : end + lag] = long.view(np.uint8) | (short.view(np.uint8) << 1)
+        _pack(long.view(np.uint8), short.view(np.uint8), flags[begin + lag : end + lag])
 
     in_slices(len(readable.eligible), max(len(readable.eligible) // SLICE, 1), part)
     # The first `lag` bars of a symbol would read the symbol before it.
@@ -212,6 +213,12 @@ def leave_flags(panel: Panel, readable: Readable, strategy: Strategy, params: Pa
         early = panel.start[:-1] + offset
         flags[early[early < panel.start[1:]]] = 0
     return flags
+
+
+@njit
+def _pack(long: NDArray[np.uint8], short: NDArray[np.uint8], flags: NDArray[np.uint8]) -> None:
+    for i in range(len(flags)):
+        flags[i] = long[i] | (short[i] << 1)
 
 
 @njit

@@ -153,8 +153,8 @@ class Offers(NamedTuple):
 def fetch_offers(panel: Panel, candidates: Candidates, atr: Floats, lag: int) -> Offers:
     """Look up every signal's next open. atr: (bars) unlagged ATR, read `lag` bars before each signal's bar."""
     bars, n = candidates.by_bar, len(candidates.by_bar)
-    columns: list[NDArray[Any]] = [panel.symbol[bars], np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n)]
-    in_slices(n, CORES, lambda begin, end: _fetch(panel.rows, bars, atr, lag, begin, end, *columns[1:]))
+    columns: list[NDArray[Any]] = [np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n)]
+    in_slices(n, CORES, lambda begin, end: _fetch(panel.rows, panel.start, bars, atr, lag, begin, end, *columns))
 
     symbol, bar, atrs, opened, factor = in_threads(lambda column: column[candidates.order], columns)
     return Offers(candidates.first, symbol, candidates.side, bar, atrs, opened, factor)
@@ -162,12 +162,16 @@ def fetch_offers(panel: Panel, candidates: Candidates, atr: Floats, lag: int) ->
 
 @njit
 def _fetch(
-    rows: Floats, bars: Ints, atr: Floats, lag: int, begin: int, end: int,
-    bar: Ints, atrs: Floats, opened: Floats, factor: Floats,
+    rows: Floats, start: Ints, bars: Ints, atr: Floats, lag: int, begin: int, end: int,
+    symbol: Indices, bar: Ints, atrs: Floats, opened: Floats, factor: Floats,
 ) -> None:  # fmt: skip
     """In order of bars, and with nothing that waits for what was fetched: so fetches overlap."""
     final = len(rows) - 1
+    of = np.searchsorted(start, bars[begin], side="right") - 1 if begin < end else 0
     for j in range(begin, end):
+        while bars[j] >= start[of + 1]:
+            of += 1
+        symbol[j] = of
         prefetch(rows, bars[min(j + SIGNALS_AHEAD, end - 1)] + 1)
         after = min(bars[j] + 1, final)
         follows = (after > bars[j]) & (rows[after, ROW_FOLLOWS] != 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import Field
 
 from kobe_assets.versions import record_version, stored_version
 from kobe_resources.event_log import get_logger
@@ -26,7 +27,7 @@ log = get_logger("assets")
 class Store(dg.ConfigurableResource):
     """The warehouse as a Dagster resource."""
 
-    path: str = ""
+    path: str = Field(default="", description="The DuckDB file; empty: kobe.duckdb in KOBE_HOME.")
 
     def open(self) -> Warehouse:
         """The warehouse; connections are opened by the statement."""

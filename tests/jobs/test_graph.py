@@ -74,6 +74,9 @@ def test_a_launchpad_explains_every_field_it_asks_for(definitions: dg.Definition
         for node in job.nodes:
             schema = node.definition.config_schema.config_type
             asked[node.name] = {field: told.description for field, told in getattr(schema, "fields", {}).items()}
+        store = job.resource_defs["store"].config_schema.config_type
+        asked["store"] = {field: told.description for field, told in store.fields.items()}
+    assert set(asked["store"]) == {"path"}
     assert set(asked["trade"]) == {"session", "stage", "confirm"}
     assert all(told for fields in asked.values() for told in fields.values())
 

@@ -250,7 +250,9 @@ def _note_loss(connection: sqlite3.Connection, seq: int, lost: int) -> None:
         append(connection, "copy_restored", {"kept_through": seq, "copied_again": lost}, "")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        # A full or failing disk has ended the transaction already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 

@@ -107,7 +107,10 @@ class OrderLedger:
 
     def copy_audit(self) -> int:
         """Bring audit.jsonl up to the chain; records appended. Raises AuditDiffers where they contradict each other."""
-        return audit.copy_out(self.connection, self.audit_path)
+        try:
+            return audit.copy_out(self.connection, self.audit_path)
+        except sqlite3.OperationalError as error:
+            raise self._explain(error) from error
 
     def verify_audit(self, anchor: str | None = None) -> audit.Verification:
         """Check chain, head, copy and anchor."""
@@ -184,7 +187,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute("INSERT INTO ledger_version VALUES (?)", (VERSION,))
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             raise
     elif found > VERSION:
         raise LedgerUnusable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from kobe_resources.broker.alpaca import AlpacaBroker
 from kobe_resources.broker.embedded import EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.embedded.bars import NoBars, Split
+from kobe_resources.broker.embedded.market import Moment
+from kobe_resources.broker.embedded.state import State
 from kobe_resources.broker.protocol import OrderRequest, OrderStatus, Refused
 from kobe_resources.broker.quotes import QuoteVeto, judge_quote
 from kobe_resources.errors import UsageError
@@ -330,3 +333,17 @@ def test_no_two_orders_share_a_time(opened: Open) -> None:
 def test_no_bars_no_market() -> None:
     with pytest.raises(NoBars):
         StoredBars({})
+
+
+def test_a_full_disk_is_said_in_plain_words_and_leaves_the_market_as_it_was(tmp_path: Path) -> None:
+    state = State(tmp_path, "PA0", 1_000.0, Moment(D1, "open"))
+    before = dict(state.account())
+    pages = state.rows("PRAGMA page_count")[0][0]
+    state.run(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"), state.transaction():
+        state.run("CREATE TABLE filler AS SELECT zeroblob(100000) AS bytes")
+    assert dict(state.account()) == before
+    with state.transaction():
+        state.set_moment(Moment(D2, "open"))
+    assert state.moment() == Moment(D2, "open")
+    state.close()

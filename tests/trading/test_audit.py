@@ -12,7 +12,7 @@ import pytest
 
 from kobe_resources import audit
 from kobe_resources.errors import UsageError
-from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.order_ledger import LedgerUnusable, OrderLedger
 from tests.trading.ledger_child import all_at_once, append_and_copy
 
 RECORDS = 20
@@ -181,6 +181,22 @@ def test_a_missing_tail_is_copied_again_and_the_chain_remembers(ledger: OrderLed
     assert ledger.verify_audit().holds
     kind, body = ledger.rows("SELECT kind, body FROM audit ORDER BY seq DESC LIMIT 1")[0]
     assert (kind, orjson.loads(body)) == ("copy_restored", {"kept_through": 15, "copied_again": 5})
+
+
+def lose_and_copy(ledger: OrderLedger, times: int) -> None:
+    for _ in range(times):
+        ledger.audit_path.write_bytes(b"".join(lines_of(ledger.audit_path)[:15]))
+        ledger.copy_audit()
+
+
+def test_a_full_disk_while_a_loss_is_noted_is_said_in_plain_words_and_nothing_is_lost(ledger: OrderLedger) -> None:
+    pages = ledger.rows("PRAGMA page_count")[0][0]
+    ledger.connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(LedgerUnusable, match="disk is full"):
+        lose_and_copy(ledger, 1_000)
+    ledger.connection.execute(f"PRAGMA max_page_count = {pages + 1_000}")
+    ledger.copy_audit()
+    assert ledger.verify_audit().holds
 
 
 @pytest.mark.parametrize("tail", [b'{"seq":21,"time":"1999', b'{"seq":99,"time":"2024"}\n', b"garbage\n"])

@@ -105,6 +105,20 @@ def make_rig(folder: Path, broker: Broker, settings: Settings, evidence: Evidenc
     return dataclasses.replace(rig, **changes)
 
 
+def with_blocked_account(rig: Rig) -> Rig:
+    """The rig with a broker that says the account may not trade."""
+    inner: Any = rig.broker
+
+    class Blocked:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        def account(self) -> Any:
+            return dataclasses.replace(inner.account(), trading_blocked=True)
+
+    return dataclasses.replace(rig, broker=Blocked())  # type: ignore[arg-type]
+
+
 def _signal(symbol: str, session: dt.date, rank: int) -> Signal:
     price = price_of(symbol)
     return Signal(session, symbol, "long", float(rank), price, price, price * 0.1, 5.0, 0.1, price * 0.9, price * 0.05)

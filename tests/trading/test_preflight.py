@@ -66,16 +66,7 @@ def test_stale_bars_fail(rig: Rig) -> None:
 
 
 def test_a_blocked_account_fails(rig: Rig) -> None:
-    inner: Any = rig.broker
-
-    class Blocked:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(inner, name)
-
-        def account(self) -> Any:
-            return dataclasses.replace(inner.account(), trading_blocked=True)
-
-    assert "trading is blocked" in failing(dataclasses.replace(rig, broker=Blocked()), "account").seen  # type: ignore[arg-type]
+    assert "trading is blocked" in failing(market.with_blocked_account(rig), "account").seen
 
 
 def test_an_empty_account_fails(rig: Rig, embedded: EmbeddedBroker) -> None:

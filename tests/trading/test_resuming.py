@@ -175,17 +175,22 @@ def test_more_at_the_broker_than_in_the_ledger_keeps_nobody_from_leaving(rig: Ri
     assert summary.exits_filled == 2
 
 
+def trade_until_clean(rig: Rig, runs: int) -> None:
+    """As many runs as it takes for everything to be settled, `runs` at most."""
+    for _ in range(runs):
+        summary = trade_session(rig)
+        if summary.is_clean:
+            return
+    raise AssertionError(summary)
+
+
 def test_an_order_given_up_too_early_is_found_by_its_id_while_no_list_shows_it(rig: Rig, embedded: EmbeddedBroker) -> None:
     settings = market.make_settings(not_placed_after_s=0.01)
     embedded.faults.add(
         {"kind": "late_visibility", "lookups": 12, "answer": "duplicate_id", "match": {"method": "POST", "symbol": "S00"}}
     )
     quick = dataclasses.replace(rig, settings=settings)
-    for _ in range(4):
-        summary = trade_session(quick)
-        if summary.is_clean:
-            break
-    assert summary.is_clean, summary
+    trade_until_clean(quick, 4)
     found = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)[0]
     assert (found.symbol, found.state) == ("S00", OrderState.FILLED)
 
@@ -195,11 +200,7 @@ def test_a_refusal_of_the_second_post_says_nothing_of_the_first(rig: Rig, embedd
         {"kind": "late_visibility", "lookups": 7, "match": {"method": "POST", "symbol": "S00"}},
         {"kind": "insufficient_buying_power", "match": {"method": "POST", "symbol": "S00", "nth": 2}},
     )
-    for _ in range(3):
-        summary = trade_session(rig)
-        if summary.is_clean:
-            break
-    assert summary.is_clean, summary
+    trade_until_clean(rig, 3)
     found = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)[0]
     assert (found.symbol, found.state, found.filled_qty) == ("S00", OrderState.FILLED, 3)
     assert [symbol for symbol, *_ in orders(embedded)].count("S00") == 1

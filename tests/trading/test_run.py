@@ -420,17 +420,8 @@ def test_without_evidence_neither_paper_nor_live_trades(rig: Rig, embedded: Embe
 
 
 def test_a_blocked_account_is_refused_before_anything_else(rig: Rig, embedded: EmbeddedBroker) -> None:
-    inner: Any = rig.broker
-
-    class Blocked:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(inner, name)
-
-        def account(self) -> Any:
-            return dataclasses.replace(inner.account(), trading_blocked=True)
-
     with pytest.raises(NotReady, match=r"account: .*trading is blocked"):
-        trade_session(dataclasses.replace(rig, broker=Blocked()))  # type: ignore[arg-type]
+        trade_session(market.with_blocked_account(rig))
     assert posts(embedded) == 0
 
 

@@ -58,6 +58,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "signals": ("kobe_assets/signals.py", f"{RESEARCH}/walk_forward.py", *MARKET),
     "wf_folds": (
         "kobe_assets/wf_folds.py",
+        f"{RESEARCH}/orders.py",
         f"{RESEARCH}/simulation.py",
         f"{RESEARCH}/walk_forward.py",
         f"{RESEARCH}/figures.py",

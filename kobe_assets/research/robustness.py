@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kobe_assets.research.figures import daily_returns, sharpe
+from kobe_assets.research.orders import Costs
 from kobe_assets.research.panel import Floats
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable
-from kobe_assets.research.simulation import Costs, equity_curves
+from kobe_assets.research.simulation import equity_curves
 from kobe_assets.research.strategies import Params, Strategy
 from kobe_assets.research.walk_forward import Fold, Market, exits_of, find_signals, make_feeds, size_found
 

@@ -14,21 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kobe_assets.research.indicators import Indicators
+from kobe_assets.research.orders import Costs, Feed, Offers, fetch_offers, placeable_only, select, size_offers
 from kobe_assets.research.panel import Bools, Floats, Panel
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable, find_candidates_of_sets, leave_flags, make_readable
-from kobe_assets.research.simulation import (
-    Costs,
-    Feed,
-    Offers,
-    Outcome,
-    fetch_offers,
-    placeable_only,
-    select,
-    simulate,
-    size_offers,
-    train_sharpes,
-)
+from kobe_assets.research.simulation import Outcome, simulate, train_sharpes
 from kobe_assets.research.strategies import MECHANICAL, Params, Strategy
 from kobe_resources.policy_gate import Limits
 

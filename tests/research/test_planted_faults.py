@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kobe_assets.research.orders import Feed, size_signals
 from kobe_assets.research.panel import ROW_CLOSE, ROW_OPEN, ROW_SESSION
 from kobe_assets.research.signals import find_candidates, leave_flags
-from kobe_assets.research.simulation import Feed, simulate, size_signals
+from kobe_assets.research.simulation import simulate
 from kobe_assets.research.strategies import STRATEGIES as DECLARED
 from kobe_assets.research.walk_forward import Market
 from kobe_resources.policy_gate import decide_entry

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
@@ -11,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -37,9 +36,12 @@ class Children:
         self._log = log
         self._stop = stop
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._keeper: subprocess.Popen[bytes]
 
     def start(self, name: str, module: str, *arguments: str) -> None:
         """Run `python -m module arguments`."""
+        assert self._keeper.stdin is not None
+        keeper = self._keeper.stdin.fileno()
         # A group of its own: Ctrl-C reaches us alone, and we stop the children in order.
         child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -48,7 +50,8 @@ class Children:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_end_with_parent(),
+            # Before it becomes the module, so that none is unknown to the keeper.
+            preexec_fn=lambda: os.write(keeper, b"%d\n" % os.getpid()) and None,
         )
         # A daemon thread: a run that outlives its code server keeps the pipe open.
         threading.Thread(target=self._keep, args=(name, child.stdout), name=f"log-{name}", daemon=True).start()
@@ -67,6 +70,9 @@ class Children:
         )
 
     def __enter__(self) -> Self:
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-m", "kobe_jobs.keeper", str(STOP_WAIT_S)], stdin=subprocess.PIPE, start_new_session=True
+        )
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
@@ -82,12 +88,5 @@ class Children:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """What a child calls before it becomes the module: a SIGTERM when we die, `kill -9` included (Linux)."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-    pr_set_pdeathsig = 1
-    return lambda: libc.prctl(pr_set_pdeathsig, signal.SIGTERM) and None
+        self._keeper.kill()
+        self._keeper.communicate()

@@ -20,6 +20,7 @@ import pytest
 
 from kobe_jobs.ui import UiFailed, run_ui
 from kobe_resources.report_site import PortBusy, listen_on
+from tests.ops.processes import outliving
 
 GRAPH = """
 import dagster as dg
@@ -44,21 +45,6 @@ try:
 except ui.UiFailed as error:
     sys.exit(str(error))
 """
-
-
-def outliving(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that still work after so long; an orphan that ended stays a zombie until its new parent looks after it."""
-
-    def works(process: psutil.Process) -> bool:
-        try:
-            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-
-    deadline = time.monotonic() + seconds
-    while any(works(process) for process in processes) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return [process for process in processes if works(process)]
 
 
 class Running:

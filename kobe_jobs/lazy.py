@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kobe_assets.versions import DEPENDS, code_versions, stale_assets
 from kobe_jobs.source import needs_top_up, source_fingerprint
 from kobe_resources.errors import KobeError
+from kobe_resources.kept_open import keep_open
 from kobe_resources.settings import Settings, kobe_home
 from kobe_resources.warehouse import Warehouse
 
@@ -53,7 +54,8 @@ def bring_up_to_date(
             return computed
         if not computed:
             check_grids(settings)
-        run_assets(settings, todo, force, watch)
+        with keep_open(warehouse.path):
+            run_assets(settings, todo, force, watch)
         computed += todo
         force = False
     raise ComputationFailed("assets stay stale however often they are computed", "run `kobe report --force`")

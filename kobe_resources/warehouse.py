@@ -1,7 +1,8 @@
 """The warehouse: one DuckDB file, numbered migrations, short connections, and tables replaced in one transaction.
 
 A DuckDB file open for writing in one process refuses every other process, so a connection is opened for the statement
-and closed; whoever finds the file taken waits up to a deadline and then names the holder. Compute happens outside.
+and closed, or kept until somebody asks (`kept_open`); whoever finds the file taken waits up to a deadline and then names
+the holder. Compute happens outside.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from kobe_resources.errors import KobeError
+from kobe_resources.kept_open import ask_for, kept_open, withdraw
 from kobe_resources.settings import PROJECT_ROOT, kobe_home
 
 if TYPE_CHECKING:
@@ -65,13 +67,15 @@ class Warehouse:
             return
         if not self.read_only:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = self._open()
+        kept = None if self.read_only else kept_open(self.path)
         try:
-            if not self._migrated:
-                migrate(connection)
-                self._migrated = True
-            self._held.connection = connection
-            yield connection
+            with kept.connection(self._open) if kept else contextlib.closing(self._open()) as connection:
+                _configure(connection)
+                if not self._migrated:
+                    migrate(connection)
+                    self._migrated = True
+                self._held.connection = connection
+                yield connection
         except (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError) as error:
             raise WarehouseUnusable(
                 f"{self.path} cannot be read or written ({str(error).splitlines()[0]})",
@@ -79,7 +83,6 @@ class Warehouse:
             ) from error
         finally:
             self._held.connection = None
-            connection.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -131,10 +134,11 @@ class Warehouse:
             retry=retry_if_exception(_is_lock_conflict),
             stop=stop_after_delay(self.lock_wait_s),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
+            before_sleep=lambda _: ask_for(self.path),
             reraise=True,
         )
         try:
-            connection = retrying(duckdb.connect, str(self.path), read_only=self.read_only)
+            connection: duckdb.DuckDBPyConnection = retrying(duckdb.connect, str(self.path), read_only=self.read_only)
         except duckdb.Error as error:
             if _is_lock_conflict(error):
                 raise WarehouseBusy(
@@ -144,7 +148,9 @@ class Warehouse:
             shut = re.search(r"Permission denied|Read-only file system", str(error))
             mend = "mend its permissions, or set KOBE_HOME" if shut else "restore a backup, or move the file away and run again"
             raise WarehouseUnusable(f"{self.path} cannot be opened ({error})", mend) from error
-        _configure(connection)
+        finally:
+            if retrying.statistics.get("attempt_number", 1) > 1:
+                withdraw(self.path)
         return connection
 
 

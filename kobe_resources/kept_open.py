@@ -1,8 +1,8 @@
 """A DuckDB file kept open between uses, until another process asks for it.
 
-To open a file anew costs a third of a second once it holds ten years of a market: what was read must be read again. But
-whoever has it open keeps every other process out. So one that waits says so in a file beside it, and the holder lets go,
-at once where nothing is being read or written, else when that has ended.
+Where a file is opened anew, what was read must be read again. But whoever has it open keeps every other process out. So
+one that waits says so in a file beside it, and the holder lets go, at once where nothing is being read or written, else
+when that has ended.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How fast bars come in over real HTTP: the first load of 950 symbols × 10 years, and the top-up of 12,000 symbols.
 
 The vendor is a process of its own with its answers built ahead. Each load runs in a fresh process too, so that the peak
-memory measured is the load's own: VmHWM, because `ru_maxrss` of a child begins at its parent's. `make bench`; the limits
-are those of the issue, and a miss fails.
+memory measured is the load's own: VmHWM, because `ru_maxrss` of a child begins at its parent's. `make bench` prints the
+limits beside the figures.
 """
 
 from __future__ import annotations

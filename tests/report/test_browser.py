@@ -171,8 +171,8 @@ def test_a_trade_opens_its_bars_with_entry_exit_stop_and_indicators(wide: Watche
     assert inside[0] > 25
     assert inside[1:] == [True, True]
     wide.page.keyboard.press("Escape")
-    assert not dialog.is_visible()
-    assert "#trade" not in wide.page.url
+    dialog.wait_for(state="hidden")
+    wide.page.wait_for_url(lambda url: "#trade" not in url)
     assert wide.complaints == []
 
 

@@ -89,7 +89,9 @@ def _fetch(
         while bars[j] >= start[of + 1]:
             of += 1
         symbol[j] = of
-        prefetch(rows, bars[min(j + SIGNALS_AHEAD, end - 1)] + 1)
+        ahead = bars[min(j + SIGNALS_AHEAD, end - 1)]
+        prefetch(rows, ahead + 1)
+        prefetch(atr, ahead - lag)
         after = min(bars[j] + 1, final)
         follows = (after > bars[j]) & (rows[after, ROW_FOLLOWS] != 0.0)
         bar[j], atrs[j] = after if follows else -1, atr[bars[j] - lag]
@@ -108,7 +110,6 @@ def size_offers(panel: Panel, offers: Offers, costs: Costs, limits: Limits, leav
         _size(limits, costs.slippage, offers, begin, end, code, qty, notional)
 
     in_slices(n, CORES, part)
-    placeable = notional[code == ACCEPTED]
     return Feed(
         rows=panel.rows,
         last_session=panel.last_session_of(),
@@ -120,7 +121,7 @@ def size_offers(panel: Panel, offers: Offers, costs: Costs, limits: Limits, leav
         entry_code=code,
         entry_qty=qty,
         entry_notional=notional,
-        cheapest=float(placeable.min()) if len(placeable) else 0.0,
+        cheapest=_cheapest(code, notional),
         leave=leave,
     )
 
@@ -147,6 +148,15 @@ def select(feed: Feed, keep: Bools, leave: NDArray[np.uint8]) -> Feed:
         leave=leave,
         **{name: getattr(feed, name)[kept] for name in ENTRY_COLUMNS},
     )
+
+
+@njit
+def _cheapest(code: NDArray[np.int8], notional: Floats) -> float:
+    least = np.inf
+    for j in range(len(code)):
+        if code[j] == ACCEPTED and notional[j] < least:
+            least = notional[j]
+    return least if least < np.inf else 0.0
 
 
 @njit

@@ -25,7 +25,7 @@ SUSPECT_CROWD = 3.0
 CROWD_BARS = 20
 QUARANTINE_BARS = 200
 LONG, SHORT = 1, -1
-SLICE = 1 << 16
+SLICE = 1 << 17
 """Bars a thread reads at a time: few enough for its cache, enough to outweigh a call."""
 RUN = 8
 """Signals sorted by insertion before runs are merged."""
@@ -134,33 +134,28 @@ def find_candidates_of_sets(
 ) -> tuple[Candidates, list[Bools]]:
     """Signals of any of the parameter sets, and for each set which of them are its own; the order depends on no parameter."""
     slices = max(len(readable.eligible) // SLICE, 1)
-    parts = in_slices(len(readable.eligible), slices, lambda begin, end: _wanted(readable, strategy, sets, begin, end))
-    bar = np.concatenate([part[0] for part in parts])
-    side = np.concatenate([part[1] for part in parts])
-    score = np.concatenate([part[2] for part in parts])
-    session = panel.session[bar]
-    first = np.concatenate([[0], np.cumsum(np.bincount(session, minlength=len(panel.sessions)))]).astype(np.int64)
-    order, ranked = np.empty(len(bar), np.int64), np.empty(len(bar))
-    _by_session(session, score, first.copy(), order, ranked)
-    most = int(np.diff(first).max(initial=0))
+    parts = in_slices(len(readable.eligible), slices, lambda begin, end: _wanted(panel, readable, strategy, sets, begin, end))
+    bar, session, side, score = (np.concatenate([part[k] for part in parts]) for k in range(4))
+    first, order, ranked = np.zeros(len(panel.sessions) + 1, np.int64), np.empty(len(bar), np.int64), np.empty(len(bar))
+    most = _by_session(session, score, first, order, ranked)
 
     def part(begin: int, end: int) -> None:
         spare = Spare(np.empty(most, np.int64), np.empty(most), np.empty(most, np.int64), np.empty(most + 1, np.int64))
         _by_score(order, ranked, first, begin, end, spare)
 
     in_slices(len(panel.sessions), CORES, part)
-    mine = in_threads(lambda k: np.concatenate([part[3][k] for part in parts])[order], range(len(sets)))
+    mine = in_threads(lambda k: np.concatenate([part[4][k] for part in parts])[order], range(len(sets)))
     return Candidates(side[order], ranked, first, bar, order), mine
 
 
 def _wanted(
-    readable: Readable, strategy: Strategy, sets: list[Params], begin: int, end: int
-) -> tuple[Ints, NDArray[np.int8], Floats, list[Bools]]:
-    """Bars that some set wants among places `begin`..`end`, their sides and scores, and which sets want each."""
+    panel: Panel, readable: Readable, strategy: Strategy, sets: list[Params], begin: int, end: int
+) -> tuple[Ints, Indices, NDArray[np.int8], Floats, list[Bools]]:
+    """Bars that some set wants among places `begin`..`end`: they, their sessions, sides, scores, and which sets want each."""
     reading, eligible = _take(readable.reading, slice(begin, end)), readable.eligible[begin:end]
     longs = [strategy.long(reading, params) for params in sets]
     # Within a set a long comes before a short; between sets a bar may be both, and is then two signals.
-    shorts = [strategy.short(reading, params) & ~long for params, long in zip(sets, longs, strict=True)]
+    shorts = [np.greater(strategy.short(reading, params), long) for params, long in zip(sets, longs, strict=True)]
     long, short = _any(longs) & eligible, _any(shorts) & eligible
     place = np.flatnonzero(long | short)
     twice = np.flatnonzero(long & short) if len(sets) > 1 else place[:0]
@@ -172,7 +167,8 @@ def _wanted(
         mine = [np.ones(len(place), np.bool_)]
     else:
         mine = [np.where(side == LONG, a[place], b[place]) for a, b in zip(longs, shorts, strict=True)]
-    return place + (begin + readable.lag), side, score, mine
+    bar = place + (begin + readable.lag)
+    return bar, panel.session[bar], side, score, mine
 
 
 @njit
@@ -222,12 +218,22 @@ def _pack(long: NDArray[np.uint8], short: NDArray[np.uint8], flags: NDArray[np.u
 
 
 @njit
-def _by_session(session: Indices, score: Floats, fill: Ints, order: Ints, ranked: Floats) -> None:
-    """A stable counting sort: within a session the order stays by symbol. fill: where each session begins; used up."""
+def _by_session(session: Indices, score: Floats, first: Ints, order: Ints, ranked: Floats) -> int:
+    """A stable counting sort: within a session the order stays by symbol; the most signals that any session has.
+
+    first: zeros, which become the offsets by session.
+    """
+    for j in range(len(session)):
+        first[session[j] + 1] += 1
+    most = first.max()
+    for s in range(1, len(first)):
+        first[s] += first[s - 1]
+    fill = first.copy()
     for j in range(len(session)):
         place = fill[session[j]]
         order[place], ranked[place] = j, score[j]
         fill[session[j]] = place + 1
+    return most
 
 
 class Spare(NamedTuple):

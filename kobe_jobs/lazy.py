@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import time
 import uuid
@@ -43,7 +44,7 @@ def bring_up_to_date(
     if not (kobe_home() / "dagster" / "history").is_dir():
         # Without its history the UI calls everything unsynced; the two must agree.
         missing = set(DEPENDS)
-    if needs_top_up(settings, warehouse):
+    if needs_top_up(settings, warehouse, dt.datetime.now(dt.UTC)):
         missing.add("daily_bars")
     computed: list[str] = []
     for _ in range(MOST_ROUNDS):

@@ -17,8 +17,8 @@ def source_fingerprint(settings: Settings) -> str:
     return open_vendor(settings, load_secrets()).fingerprint()
 
 
-def needs_top_up(settings: Settings, warehouse: Warehouse) -> bool:
-    """Does a market that goes on have a session that is not stored yet.
+def needs_top_up(settings: Settings, warehouse: Warehouse, now: dt.datetime) -> bool:
+    """Does a market that goes on have a session at `now` (aware) that is not stored yet.
 
     Without a key nothing can be topped up, and what is stored counts as it is.
     """
@@ -27,7 +27,7 @@ def needs_top_up(settings: Settings, warehouse: Warehouse) -> bool:
     from kobe_resources.calendar import latest_complete_session
 
     stored = warehouse.rows("SELECT max(session) FROM daily_bars")[0][0]
-    return stored is None or stored < latest_complete_session(dt.datetime.now(dt.UTC), VENDOR_DELAY)
+    return stored is None or stored < latest_complete_session(now, VENDOR_DELAY)
 
 
 def lenient_fingerprint(settings: Settings) -> str:

@@ -12,18 +12,9 @@ from kobe_resources.settings import load_settings
 from kobe_resources.warehouse import Warehouse
 
 
-class Clock(dt.datetime):
-    moment = dt.datetime(2026, 11, 20, 22, 0, tzinfo=dt.UTC)
-
-    @classmethod
-    def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]
-        return cls.moment.astimezone(tz)
-
-
 @pytest.fixture
 def polygon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KOBE_DATA__VENDOR", "polygon")
-    monkeypatch.setattr(source.dt, "datetime", Clock)
 
 
 @pytest.fixture
@@ -47,18 +38,18 @@ def test_a_market_that_goes_on_is_topped_up_after_each_session(
     polygon: None, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, moment: dt.datetime, wanted: bool
 ) -> None:
     monkeypatch.setenv("POLYGON_API_KEY", "key")
-    monkeypatch.setattr(Clock, "moment", moment)
-    assert source.needs_top_up(load_settings(), warehouse) is wanted
+    assert source.needs_top_up(load_settings(), warehouse, moment) is wanted
 
 
 def test_without_a_key_or_with_an_end_what_is_stored_counts_as_it_is(
     polygon: None, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Clock, "moment", dt.datetime(2026, 12, 22, 12, 0, tzinfo=dt.UTC))
-    assert not source.needs_top_up(load_settings(), warehouse)
+    later = dt.datetime(2026, 12, 22, 12, 0, tzinfo=dt.UTC)
+    assert not source.needs_top_up(load_settings(), warehouse, later)
     monkeypatch.setenv("POLYGON_API_KEY", "key")
+    assert source.needs_top_up(load_settings(), warehouse, later)
     monkeypatch.setenv("KOBE_DATA__END", "2026-11-20")
-    assert not source.needs_top_up(load_settings(), warehouse)
+    assert not source.needs_top_up(load_settings(), warehouse, later)
 
 
 def test_a_source_that_cannot_be_read_still_has_a_version(monkeypatch: pytest.MonkeyPatch) -> None:

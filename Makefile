@@ -25,7 +25,7 @@ report: $(VENV)/installed  ## run the main job on the embedded sample and print 
 	@$(BIN)/kobe report
 
 test: $(VENV)/installed-test  ## run every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 ui: $(VENV)/installed  ## the Dagster UI with its daemon, and the reports, on loopback
 	@$(BIN)/kobe ui

@@ -6,9 +6,10 @@ import contextlib
 import gc
 import importlib
 import importlib.util
+import logging
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -41,7 +42,7 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
-    """Run a command; an error that Kobe knows ends in one line that names the mend, never in a traceback."""
+    """Run a command and end the process; an error that Kobe knows ends in one line that names the mend, never in a traceback."""
     gc.set_threshold(COLLECT_EVERY)
     try:
         # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
@@ -58,7 +59,14 @@ def main() -> None:
         _end(f"{what}: see that the disk of {kobe_home()} has room and that you may write there", 1)
     if code == INTERRUPTED:
         _end(STOPPED, INTERRUPTED)
-    sys.exit(code if isinstance(code, int) else 0)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read it, `head` say, had enough.
+        pass
+    except OSError as error:
+        _end(f"{error}: what was computed is kept, but not all of the output could be written", 1)
+    _leave(code if isinstance(code, int) else 0)
 
 
 @app.callback()
@@ -86,12 +94,17 @@ def _say(line: str) -> None:
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"kobe: {line}")
 
 
-def _end(line: str, code: int) -> None:
+def _end(line: str, code: int) -> NoReturn:
     _say(line)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End without taking apart what the libraries made, which takes a second; nor may their threads hold back an exit."""
+    logging.shutdown()
     with contextlib.suppress(OSError):
         sys.stderr.flush()
         sys.stdout.flush()
-    # Threads of libraries must not hold back an exit that a person or a scheduler waits for.
     os._exit(code)
 
 

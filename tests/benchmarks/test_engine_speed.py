@@ -241,10 +241,14 @@ def _by_vectorbt(vectorbt: Any, wide: dict[str, pd.DataFrame], market: Market) -
 
 
 REPORT = """
-import atexit, os
+import os
 from pathlib import Path
 from kobe_jobs.cli import main
-atexit.register(lambda: Path(os.environ["KOBE_HOME"], "status").write_text(Path("/proc/self/status").read_text()))
+leave = os._exit
+def note_and_leave(code):
+    Path(os.environ["KOBE_HOME"], "status").write_text(Path("/proc/self/status").read_text())
+    leave(code)
+os._exit = note_and_leave
 main()
 """
 """`kobe`, which says at its end what memory it took: what the parent is told of a child begins at the parent's own peak."""

@@ -11,6 +11,7 @@ import pandas as pd
 
 from kobe_assets.research import overfitting, robustness
 from kobe_assets.research.figures import FIGURES, WHY_UNDEFINED, YEAR, curve_figures, sharpe, trade_figures
+from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.risk import initial_stops
 from kobe_assets.research.signals import suspects
 from kobe_assets.research.strategies import STRATEGIES
@@ -103,10 +104,13 @@ def compute_kpis(
     distance = trades["signal_atr"] * stop_multiples(trades, folds, settings.strategy.atr_stop)
     trades = trades.assign(stop_distance=distance)
     rows, reasons = [], []
-    for (strategy, mode), curve in equity.groupby(["strategy", "mode"]):
+    curves = list(equity.groupby(["strategy", "mode"]))
+    # Thousands of resamples a curve: on all cores.
+    intervals = in_threads(lambda named: overfitting.sharpe_interval(named[1]["daily_return"].to_numpy(float)), curves)
+    for ((strategy, mode), curve), interval in zip(curves, intervals, strict=True):
         mine = trades[(trades["strategy"] == strategy) & (trades["mode"] == mode)]
         spent = exposure[(exposure["strategy"] == strategy) & (exposure["mode"] == mode)]
-        figures = _figures(curve, mine, spent, trials, evidence[(str(strategy), str(mode))], settings)
+        figures = _figures(curve, interval, mine, spent, trials, evidence[(str(strategy), str(mode))], settings)
         for name, value in figures.items():
             rows.append((strategy, mode, name, value))
             if value is None:
@@ -128,6 +132,7 @@ def trial_sharpes(warehouse: Warehouse) -> Floats:
 
 def _figures(
     curve: pd.DataFrame,
+    interval: tuple[float, float] | None,
     trades: pd.DataFrame,
     exposure: pd.DataFrame,
     trials: Floats,
@@ -145,7 +150,6 @@ def _figures(
         "net_pnl": float(chained[-1] - cash) if len(chained) else 0.0,
     }
     shape = overfitting.moments(returns)
-    interval = overfitting.sharpe_interval(returns)
     years = None
     if shape is not None:
         needed = overfitting.min_track_record_length(shape.sharpe, shape.skew, shape.kurtosis)

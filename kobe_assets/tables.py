@@ -34,7 +34,8 @@ def indicators_frame(panel: Panel, indicators: Indicators) -> pd.DataFrame:
             "symbol": names_of(panel, panel.symbol),
             "session": panel.sessions[panel.session].astype("datetime64[s]"),
             **{name: getattr(indicators, name) for name in INDICATOR_COLUMNS},
-        }
+        },
+        copy=False,
     )
 
 
@@ -55,7 +56,8 @@ def signals_frame(market: Market, strategy: Strategy, candidates: Candidates, pa
             "raw_close": panel.raw_close[bar],
             "stop_distance": params["atr_stop"] * values["atr14"],
             **values,
-        }
+        },
+        copy=False,
     )
 
 

@@ -42,7 +42,7 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
-    """Run a command and end the process; an error that Kobe knows ends in one line that names the mend, never in a traceback."""
+    """Run a command and end the process; an error that Kobe knows ends in one line that names the mend, not in a traceback."""
     gc.set_threshold(COLLECT_EVERY)
     try:
         # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.

@@ -25,10 +25,10 @@ class Line:
 def promised_and_given(book: Book) -> list[tuple[int, float, float]]:
     """(fold, train Sharpe, test Sharpe) of the folds that have both."""
     found = []
-    for row in book.folds.itertuples(index=False):
-        promised, given = as_number(row.train_sharpe), as_number(row.sharpe)
+    for fold, trained, tested in zip(*(book.folds[name] for name in ("fold", "train_sharpe", "sharpe")), strict=True):
+        promised, given = as_number(trained), as_number(tested)
         if promised is not None and given is not None:
-            found.append((int(row.fold), promised, given))
+            found.append((int(fold), promised, given))
     return found
 
 

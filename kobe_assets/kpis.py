@@ -55,30 +55,37 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
     other_readable = other_lag.readable()
     first, last = folds[0].test_start, folds[-1].test_end
     days = [str(day) for day in market.panel.sessions[first : last + 1]]
-    evidence: Evidence = {}
+
+    def bend(plan: robustness.Plan) -> dict[str, Any]:
+        rehearsal = robustness.Rehearsal(market, plan, readable)
+        steps = robustness.cost_sensitivity(rehearsal)
+        unlagged = robustness.Rehearsal(other_lag, plan, other_readable).out_of_sample()
+        return {
+            "cost_sensitivity": steps,
+            "break_even_bps": robustness.break_even_bps(rehearsal, steps),
+            "lag_cost": {
+                str(market.lag): {"sharpe": _known(sharpe(rehearsal.out_of_sample()))},
+                str(other_lag.lag): {"sharpe": _known(sharpe(unlagged))},
+            },
+            "trained_annual": _annual(rehearsal.in_training()),
+        }
+
+    plans = {
+        (strategy.name, str(mode)): robustness.Plan(strategy, folds, tuple(json.loads(text) for text in part["params"]))
+        for strategy in STRATEGIES.values()
+        for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode")
+    }
+    # Whole plans side by side keep the cores busier than the parts of one plan after another.
+    evidence: Evidence = dict(zip(plans, in_threads(bend, plans.values()), strict=True))
     for strategy in STRATEGIES.values():
         sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
         returns = robustness.whole_span(market, strategy, sets, first, last, readable)
         hindsight = np.cumprod(1.0 + returns[:, _best(returns)])
         pbo = _pbo(returns)
-        for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode"):
-            plan = robustness.Plan(strategy, folds, tuple(json.loads(text) for text in part["params"]))
-            rehearsal = robustness.Rehearsal(market, plan, readable)
-            steps = robustness.cost_sensitivity(rehearsal)
-            lagged = rehearsal.out_of_sample()
-            unlagged = robustness.Rehearsal(other_lag, plan, other_readable).out_of_sample()
-            trained = rehearsal.in_training()
-            evidence[(strategy.name, str(mode))] = {
-                "cost_sensitivity": steps,
-                "break_even_bps": robustness.break_even_bps(rehearsal, steps),
-                "lag_cost": {
-                    str(market.lag): {"sharpe": _known(sharpe(lagged))},
-                    str(other_lag.lag): {"sharpe": _known(sharpe(unlagged))},
-                },
-                "in_sample": [[day, float(level)] for day, level in zip(days, hindsight, strict=True)],
-                "trained_annual": _annual(trained),
-                **({"pbo": pbo} if pbo else {}),
-            }
+        for key in (key for key in plans if key[0] == strategy.name):
+            evidence[key]["in_sample"] = [[day, float(level)] for day, level in zip(days, hindsight, strict=True)]
+            if pbo:
+                evidence[key]["pbo"] = pbo
     places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
     growth = robustness.equal_weight_growth(market, 0, last, places)
     every_day = [str(day) for day in market.panel.sessions[: last + 1]]

@@ -80,12 +80,11 @@ def size_entry(limits: Limits, is_long: bool, raw_fill: float) -> tuple[int, flo
     qty = limits.order_notional / limit
     if limits.whole_shares:
         qty = math.floor(qty + 1e-9)
-    if qty <= 0.0:
-        return BELOW_ONE_SHARE, 0.0, limit, 0.0
     notional = qty * limit
-    if notional > limits.max_notional_per_order * (1.0 + BUDGET_TOLERANCE):
-        return EXCEEDS_ORDER_BUDGET, qty, limit, notional
-    return ACCEPTED, qty, limit, notional
+    # No branch: which of the two it is cannot be foretold, and a processor that guesses wrong waits for the division.
+    too_large = notional > limits.max_notional_per_order * (1.0 + BUDGET_TOLERANCE)
+    code = BELOW_ONE_SHARE if qty <= 0.0 else EXCEEDS_ORDER_BUDGET if too_large else ACCEPTED
+    return code, qty, limit, notional
 
 
 @njit

@@ -163,9 +163,10 @@ def _cheapest(code: NDArray[np.int8], notional: Floats) -> float:
 def _size(
     limits: Limits, slippage: float, offers: Offers, begin: int, end: int, code: NDArray[np.int8], qty: Floats, notional: Floats
 ) -> None:
+    bar, side, opened, factor = offers.bar, offers.side, offers.open, offers.factor
     for j in range(begin, end):
-        if offers.bar[j] < 0:
+        if bar[j] < 0:
             code[j], qty[j], notional[j] = 0, 0.0, 0.0
         else:
-            raw = offers.open[j] * (1.0 + offers.side[j] * slippage) / offers.factor[j]
-            code[j], qty[j], _, notional[j] = size_entry(limits, offers.side[j] > 0, raw)
+            raw = opened[j] * (1.0 + side[j] * slippage) / factor[j]
+            code[j], qty[j], _, notional[j] = size_entry(limits, side[j] > 0, raw)

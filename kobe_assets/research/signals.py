@@ -144,14 +144,18 @@ def find_candidates_of_sets(
         _by_score(order, ranked, first, begin, end, spare)
 
     in_slices(len(panel.sessions), CORES, part)
-    mine = in_threads(lambda k: np.concatenate([part[4][k] for part in parts])[order], range(len(sets)))
+    mine = (
+        [np.ones(len(bar), np.bool_)]
+        if len(sets) == 1
+        else in_threads(lambda k: np.concatenate([part[4][k] for part in parts])[order], range(len(sets)))
+    )
     return Candidates(side[order], ranked, first, bar, order), mine
 
 
 def _wanted(
     panel: Panel, readable: Readable, strategy: Strategy, sets: list[Params], begin: int, end: int
 ) -> tuple[Ints, Indices, NDArray[np.int8], Floats, list[Bools]]:
-    """Bars that some set wants among places `begin`..`end`: they, their sessions, sides, scores, and which sets want each."""
+    """Bars that a set wants among `begin`..`end`: they, their sessions, sides, scores, and which of several sets want each."""
     reading, eligible = _take(readable.reading, slice(begin, end)), readable.eligible[begin:end]
     longs = [strategy.long(reading, params) for params in sets]
     # Within a set a long comes before a short; between sets a bar may be both, and is then two signals.
@@ -163,10 +167,8 @@ def _wanted(
         place = np.insert(place, np.searchsorted(place, twice, side="right"), twice)
     side, score = np.empty(len(place), np.int8), np.empty(len(place))
     _describe(place, long, strategy.score_long(reading), strategy.score_short(reading), side, score)
-    if len(sets) == 1:
-        mine = [np.ones(len(place), np.bool_)]
-    else:
-        mine = [np.where(side == LONG, a[place], b[place]) for a, b in zip(longs, shorts, strict=True)]
+    several = zip(longs, shorts, strict=True) if len(sets) > 1 else ()
+    mine = [np.where(side == LONG, a[place], b[place]) for a, b in several]
     bar = place + (begin + readable.lag)
     return bar, panel.session[bar], side, score, mine
 

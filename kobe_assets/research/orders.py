@@ -106,10 +106,10 @@ def size_offers(panel: Panel, offers: Offers, costs: Costs, limits: Limits, leav
     n = len(offers.bar)
     code, qty, notional = np.empty(n, np.int8), np.empty(n), np.empty(n)
 
-    def part(begin: int, end: int) -> None:
-        _size(limits, costs.slippage, offers, begin, end, code, qty, notional)
+    def part(begin: int, end: int) -> float:
+        return _size(limits, costs.slippage, offers, begin, end, code, qty, notional)
 
-    in_slices(n, CORES, part)
+    cheapest = min(in_slices(n, CORES, part))
     return Feed(
         rows=panel.rows,
         last_session=panel.last_session_of(),
@@ -121,7 +121,7 @@ def size_offers(panel: Panel, offers: Offers, costs: Costs, limits: Limits, leav
         entry_code=code,
         entry_qty=qty,
         entry_notional=notional,
-        cheapest=_cheapest(code, notional),
+        cheapest=cheapest if cheapest < np.inf else 0.0,
         leave=leave,
     )
 
@@ -151,18 +151,11 @@ def select(feed: Feed, keep: Bools, leave: NDArray[np.uint8]) -> Feed:
 
 
 @njit
-def _cheapest(code: NDArray[np.int8], notional: Floats) -> float:
-    least = np.inf
-    for j in range(len(code)):
-        if code[j] == ACCEPTED and notional[j] < least:
-            least = notional[j]
-    return least if least < np.inf else 0.0
-
-
-@njit
 def _size(
     limits: Limits, slippage: float, offers: Offers, begin: int, end: int, code: NDArray[np.int8], qty: Floats, notional: Floats
-) -> None:
+) -> float:
+    """Size the offers `begin`..`end`; the smallest notional of an accepted one, or infinity."""
+    least = np.inf
     bar, side, opened, factor = offers.bar, offers.side, offers.open, offers.factor
     for j in range(begin, end):
         if bar[j] < 0:
@@ -170,3 +163,5 @@ def _size(
         else:
             raw = opened[j] * (1.0 + side[j] * slippage) / factor[j]
             code[j], qty[j], _, notional[j] = size_entry(limits, side[j] > 0, raw)
+            least = min(least, notional[j] if code[j] == ACCEPTED else np.inf)
+    return least

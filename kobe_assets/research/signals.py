@@ -110,17 +110,24 @@ def make_readable(panel: Panel, indicators: Indicators, tradable: Bools, lag: in
         atr14=indicators.atr14[:size],
         ibs=indicators.ibs[:size],
     )
-    eligible = np.empty(panel.bars, np.bool_)
+    eligible, warm = np.empty(panel.bars, np.bool_), max(SMA_PERIOD - 1, ATR_PERIOD) + lag
 
     def part(begin: int, end: int) -> None:
-        np.greater_equal(panel.raw_close[begin:end], min_price, out=eligible[begin:end])
-        eligible[begin:end] &= tradable[begin:end]
+        _judge(panel.raw_close, tradable, panel.start[begin : end + 1], warm, min_price, eligible)
 
-    in_slices(panel.bars, CORES, part)
-    warm = max(SMA_PERIOD - 1, ATR_PERIOD) + lag
-    for begin, end in zip(panel.start[:-1], panel.start[1:], strict=True):
-        eligible[begin : min(begin + warm, end)] = False
+    in_slices(len(panel.symbols), CORES, part)
     return Readable(reading, eligible[lag:], lag)
+
+
+@njit
+def _judge(raw_close: Floats, tradable: Bools, start: Ints, warm: int, min_price: float, eligible: Bools) -> None:
+    for symbol in range(len(start) - 1):
+        ready = min(start[symbol] + warm, start[symbol + 1])
+        eligible[start[symbol] : ready] = False
+        some = slice(ready, start[symbol + 1])
+        into, price, may = eligible[some], raw_close[some], tradable[some]
+        for k in range(len(into)):
+            into[k] = may[k] & (price[k] >= min_price)
 
 
 def find_candidates(panel: Panel, readable: Readable, strategy: Strategy, params: Params) -> Candidates:

@@ -26,6 +26,8 @@ import pandas as pd
 import pytest
 
 import kobe_assets.study as study
+from kobe_assets.report.inputs import read_inputs
+from kobe_assets.report.page import build_report
 from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.panel import ROW_CLOSE, ROW_HIGH, ROW_LOW, ROW_OPEN, Panel
 from kobe_assets.research.signals import find_candidates, quarantined
@@ -283,6 +285,17 @@ def test_kobe_report_from_stored_bars_in_a_cold_process(benchmark: Any, stored: 
     benchmark.pedantic(lambda folder: figures.append(report_in_a_cold_process(folder, SYMBOLS)), setup=home, rounds=3)
     seconds, peak = min(figures)
     say("kobe report, cold process, stored bars", seconds, SYMBOLS * SESSIONS, peak, "under 12 s and 1,500 MB")
+
+
+@pytest.mark.timeout(1800)
+def test_the_report_page(benchmark: Any, stored: Warehouse, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(stored.path, home / "kobe.duckdb")
+    report_in_a_cold_process(home, SYMBOLS)
+    inputs = read_inputs(Warehouse(home / "kobe.duckdb"), SETTINGS)
+    page = measure(benchmark, "report page", lambda: build_report(inputs, dt.datetime.now(dt.UTC)), SYMBOLS * SESSIONS)
+    sys.stderr.write(f"   {len(page.encode()) / 1e6:.1f} MB of HTML")
 
 
 @pytest.mark.timeout(1800)

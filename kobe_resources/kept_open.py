@@ -71,7 +71,14 @@ class KeptOpen:
 
 @contextlib.contextmanager
 def keep_open(path: Path) -> Iterator[None]:
-    """Within the block this process opens the warehouse at `path` once, as long as no other process asks for it."""
+    """Within the block this process opens the warehouse at `path` once, as long as no other process asks for it.
+
+    What is written goes to the file's log at once, and into the file itself when it is shut. A block within a block is the
+    outer one's.
+    """
+    if path in _kept:
+        yield
+        return
     kept, ended = KeptOpen(path), threading.Event()
     watch = threading.Thread(target=kept.watch, args=(ended,), name="warehouse-watch", daemon=True)
     _kept[path] = kept

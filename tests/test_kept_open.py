@@ -142,6 +142,16 @@ def test_a_file_long_unused_is_shut(warehouse: Warehouse, monkeypatch: pytest.Mo
                 assert time.monotonic() < deadline
 
 
+def test_a_block_within_a_block_is_the_outer_ones(warehouse: Warehouse, opened: list[str]) -> None:
+    with keep_open(warehouse.path):
+        with keep_open(warehouse.path):
+            note(warehouse, "inner")
+        note(warehouse, "outer")
+        assert names(warehouse) == ["inner", "outer"]
+    assert len(opened) == 1
+    held_elsewhere(warehouse.path)
+
+
 def test_threads_share_it_and_none_is_shut_out(warehouse: Warehouse, opened: list[str]) -> None:
     def work(k: int) -> None:
         for n in range(5):

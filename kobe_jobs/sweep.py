@@ -155,7 +155,7 @@ def _on_this_machine(sweep: Sweep) -> Iterator[Result]:
 def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
     """Tasks of one fold each on an existing Dask cluster; the market travels once, to every worker."""
     try:
-        from distributed import Client, as_completed
+        from distributed import CancelledError, Client, as_completed
     except ImportError:
         raise UsageError("compute.engine is dask, and distributed is not installed", "pip install 'kobe[scale]'") from None
     address = settings.compute.scheduler
@@ -168,21 +168,35 @@ def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
             f"no Dask scheduler answers at {address} ({error})", "start it, or set compute.engine = 'local'"
         ) from None
     with client:
-        market = client.scatter(sweep.market, broadcast=True)
-        futures = {
-            client.submit(trials_of_fold, market, task.strategy.name, task.sets, fold, pure=False, retries=RETRIES): (
-                task,
-                fold,
-            )
-            for task in sweep.tasks
-            for fold in task.folds
-        }
-        for future in as_completed(futures):
-            task, fold = futures[future]
-            lost = future.exception()
-            if lost is not None:
-                raise ClusterLost(f"the cluster gave up on {task.strategy.name}, fold {fold.number} ({lost})", "run it again")
-            yield task, (fold,), future.result()
+        left = [(task, fold) for task in sweep.tasks for fold in task.folds]
+        for _ in range(1 + RETRIES):
+            market = client.scatter(sweep.market, broadcast=True)
+            futures = {
+                client.submit(trials_of_fold, market, task.strategy.name, task.sets, fold, pure=False, retries=RETRIES): (
+                    task,
+                    fold,
+                )
+                for task, fold in left
+            }
+            left = []
+            for future in as_completed(futures):
+                task, fold = futures[future]
+                try:
+                    lost = future.exception()
+                    if lost is not None:
+                        raise lost
+                    sharpes = future.result()
+                except CancelledError:
+                    # Dask drops second copies: the worker that died had the only one of the market, which cannot be computed.
+                    left.append((task, fold))
+                    continue
+                except Exception as error:
+                    what = f"the cluster gave up on {task.strategy.name}, fold {fold.number} ({error})"
+                    raise ClusterLost(what, "run it again") from error
+                yield task, (fold,), sharpes
+            if not left:
+                return
+        raise ClusterLost(f"the cluster lost the market {1 + RETRIES} times", "see why its workers die, and run it again")
 
 
 def trials_of_fold(market: Market, strategy: str, sets: tuple[dict[str, float], ...], fold: Fold) -> Floats:

@@ -153,7 +153,7 @@ def _on_this_machine(sweep: Sweep) -> Iterator[Result]:
 
 
 def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
-    """Tasks of one fold each on an existing Dask cluster; the market travels once, to every worker."""
+    """Tasks of one fold each on an existing Dask cluster; the market travels to each worker, once while it is not lost."""
     try:
         from distributed import CancelledError, Client, as_completed
     except ImportError:

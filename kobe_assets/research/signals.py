@@ -26,7 +26,7 @@ CROWD_BARS = 20
 QUARANTINE_BARS = 200
 LONG, SHORT = 1, -1
 SLICE = 1 << 17
-"""Bars a thread reads at a time: few enough for its cache, enough to outweigh a call."""
+"""Bars a thread reads at a time: few enough to keep what lies between two steps small, enough to outweigh the calls."""
 RUN = 8
 """Signals sorted by insertion before runs are merged."""
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from kobe_jobs.backup_archive import FORMAT, MANIFEST, read_archive
 from kobe_jobs.backup_files import AUDIT, LEDGER, copy_home, sha256_of
+from kobe_resources.durable import sync_folder
 from kobe_resources.errors import KobeError, UsageError
 
 STAGING = ".kobe-backup-"
@@ -69,15 +70,6 @@ def make_backup(home: Path, target: Path | None = None, keep: int | None = None)
 def default_folder(home: Path) -> Path:
     """Beside the data folder, so that what becomes of that does not become of its backups."""
     return home.with_name(f"{home.name}-backups")
-
-
-def sync_folder(folder: Path) -> None:
-    """Put a folder's names on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _archive_path(home: Path, target: Path | None) -> Path:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kobe_jobs.backup import audit_connection, sync_folder
+from kobe_jobs.backup import audit_connection
 from kobe_jobs.backup_archive import read_archive, read_manifest
 from kobe_jobs.backup_files import AUDIT, LEDGER, WAREHOUSE, check_database
+from kobe_resources.durable import sync_folder
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from kobe_resources.durable import sync_folder
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings import canonical_json
 
@@ -101,7 +102,7 @@ def copy_out(connection: sqlite3.Connection, path: Path) -> int:
         finally:
             os.close(descriptor)
         if appended:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             connection.execute("UPDATE audit_head SET copied = ? WHERE copied < ?", (last, last))
         return appended
 
@@ -292,11 +293,3 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobe_resources.durable import write_whole
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import PROJECT_ROOT, kobe_home
 
@@ -38,7 +38,7 @@ def dagster_home() -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
         if not target.is_file() or target.read_text(encoding="utf-8") != text:
-            write_atomically(target, text)
+            write_whole(target, text.encode())
     except OSError as error:
         raise InstanceUnusable(f"{home} cannot be written ({error})", "mend its permissions, or set KOBE_HOME") from error
     return home
@@ -123,20 +123,6 @@ def rendered_configuration(home: Path) -> str:
     )
 
 
-def write_atomically(target: Path, text: str) -> None:
-    """Replace `target` in one step; a reader sees the old text or the new one."""
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def _placed(value: Any, home: Path) -> Any:
     if isinstance(value, dict):
         return {key: _placed(item, home) for key, item in value.items()}
@@ -167,7 +153,7 @@ def _prepare(home: Path, version: str) -> None:
                     # Dagster prints its progress; standard output belongs to the command.
                     with contextlib.redirect_stdout(sys.stderr):
                         instance.upgrade()
-            write_atomically(home / "storage_version", version)
+            write_whole(home / "storage_version", version.encode())
     except Timeout:
         raise InstanceUnusable(
             f"another process has been creating {home} for more than {CREATION_WAIT_S:g} s", "stop it and run again"

@@ -9,10 +9,10 @@ import datetime as dt
 import getpass
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from kobe_resources.durable import sync_folder, write_whole
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import kobe_home
 
@@ -72,7 +72,7 @@ class KillSwitch:
         body = {"reason": reason, "by": _who(), "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(self.path, json.dumps(body).encode())
+            write_whole(self.path, json.dumps(body).encode())
         except OSError as error:
             raise KillSwitchStuck(
                 f"{self.path} cannot be written ({error.strerror})", f"create any file there by hand: touch {self.path}"
@@ -83,34 +83,11 @@ class KillSwitch:
         """Let orders pass again; harmless where the switch is off."""
         try:
             self.path.unlink(missing_ok=True)
-            _sync(self.path.parent)
+            sync_folder(self.path.parent)
         except FileNotFoundError:
             return
         except OSError as error:
             raise KillSwitchStuck(f"{self.path} cannot be removed ({error.strerror})", "remove it by hand") from error
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """All of the file or the old one: written aside, put on disk, renamed."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _who() -> str:

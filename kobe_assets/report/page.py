@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from kobe_assets.report.payload import inert_json, page_payload
 from kobe_assets.report.trade_stats import EXIT_MEANING
 from kobe_assets.report.verdict import ANSWER_WORDS, context_of, headline, verdict_of
 from kobe_assets.report.views import details_of, figure_groups, missing_figures, sharpe_ranges
+from kobe_resources.durable import write_whole
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SCRIPTS = ("core.js", "frame.js", "curves.js", "folds.js", "trades.js", "risk.js", "listing.js", "tables.js", "main.js")
@@ -96,24 +96,12 @@ def write_report(html: str, folder: Path) -> Path:
     content = html.encode("utf-8")
     kept = folder / f"kpi_report-{hashlib.sha256(content).hexdigest()[:12]}.html"
     if not kept.exists():
-        _write_whole(kept, content)
-    _write_whole(folder / LATEST, content)
+        write_whole(kept, content)
+    write_whole(folder / LATEST, content)
     copies = sorted(folder.glob("kpi_report-*.html"), key=lambda path: path.stat().st_mtime_ns)
     for old in copies[:-KEPT]:
         old.unlink(missing_ok=True)
     return folder / LATEST
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=1)

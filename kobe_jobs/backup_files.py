@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from kobe_resources import duckdb_file
 from kobe_resources.errors import KobeError
 
 SQLITE_HEADER = b"SQLite format 3\0"
@@ -107,10 +108,10 @@ def _copy(source: Path, target: Path) -> bool:
 def _copy_duckdb(source: Path, target: Path) -> None:
     from kobe_resources.warehouse import Warehouse
 
-    # While we hold the file no other process can open it; CHECKPOINT brings its journal into it.
+    # While we hold the file no other process can open it.
     with Warehouse(source, LOCK_WAIT_S).connect() as connection:
-        connection.execute("CHECKPOINT")
-        shutil.copyfile(source, target)
+        duckdb_file.checkpoint(connection, source)
+        duckdb_file.copy(source, target)
     _check_duckdb(target)
 
 

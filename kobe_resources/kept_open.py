@@ -15,6 +15,8 @@ from pathlib import Path
 
 import duckdb
 
+from kobe_resources import duckdb_file
+
 WATCH_S = 0.05
 RECENT_S = 2.0
 """Whoever waits says so again at least twice a second."""
@@ -65,7 +67,7 @@ class KeptOpen:
 
     def _shut(self) -> None:
         if self._root is not None:
-            self._root.close()
+            duckdb_file.close(self._root, self._path)
             self._root = None
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from kobe_resources import duckdb_file
 from kobe_resources.errors import KobeError
 from kobe_resources.kept_open import ask_for, kept_open, withdraw
 from kobe_resources.settings import PROJECT_ROOT, kobe_home
@@ -29,6 +30,9 @@ SCHEMA_FOLDER = PROJECT_ROOT / "warehouse" / "schema"
 LOCK_WAIT_S = 30.0
 MOMENTS = ("fetched_at", "seen_at", "recorded_at")
 """Columns that say when a row came, not what it says."""
+CORRUPT = "Corrupt database file"
+"""How DuckDB names a block that fails its checksum, in an error of no class of its own."""
+START_ANEW = "restore a backup, or move the file away and run again"
 
 
 class WarehouseBusy(KobeError):
@@ -69,18 +73,19 @@ class Warehouse:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = None if self.read_only else kept_open(self.path)
         try:
-            with kept.connection(self._open) if kept else contextlib.closing(self._open()) as connection:
+            with kept.connection(self._open) if kept else self._opened() as connection:
                 _configure(connection)
                 if not self._migrated:
                     migrate(connection)
                     self._migrated = True
                 self._held.connection = connection
                 yield connection
-        except (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError) as error:
-            raise WarehouseUnusable(
-                f"{self.path} cannot be read or written ({str(error).splitlines()[0]})",
-                "see that its disk has room; if it has, restore a backup, or move the file away and run again",
-            ) from error
+        except duckdb.Error as error:
+            damaged = CORRUPT in str(error)
+            if not damaged and not isinstance(error, (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError)):
+                raise
+            mend = START_ANEW if damaged else f"see that its disk has room; if it has, {START_ANEW}"
+            raise WarehouseUnusable(f"{self.path} cannot be read or written ({str(error).splitlines()[0]})", mend) from error
         finally:
             self._held.connection = None
 
@@ -95,6 +100,7 @@ class Warehouse:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+            duckdb_file.checkpoint_beyond(duckdb_file.LOG_LIMIT, connection, self.path)
 
     def frame(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
         """The rows of a query as a DataFrame (dates as datetime64, JSON as text)."""
@@ -127,6 +133,17 @@ class Warehouse:
         with self.connect() as connection:
             return content_version(connection, *tables)
 
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = self._open()
+        try:
+            yield connection
+        finally:
+            if self.read_only:
+                connection.close()
+            else:
+                duckdb_file.close(connection, self.path)
+
     def _open(self) -> duckdb.DuckDBPyConnection:
         from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -138,15 +155,15 @@ class Warehouse:
             reraise=True,
         )
         try:
-            connection: duckdb.DuckDBPyConnection = retrying(duckdb.connect, str(self.path), read_only=self.read_only)
-        except duckdb.Error as error:
+            connection: duckdb.DuckDBPyConnection = retrying(duckdb_file.connect, self.path, self.read_only)
+        except (duckdb.Error, OSError) as error:
             if _is_lock_conflict(error):
                 raise WarehouseBusy(
                     f"{self.path} is in use by {_holder(error)} for more than {self.lock_wait_s:g} s",
                     "wait for it, or stop that process",
                 ) from None
             shut = re.search(r"Permission denied|Read-only file system", str(error))
-            mend = "mend its permissions, or set KOBE_HOME" if shut else "restore a backup, or move the file away and run again"
+            mend = "mend its permissions, or set KOBE_HOME" if shut else START_ANEW
             raise WarehouseUnusable(f"{self.path} cannot be opened ({error})", mend) from error
         finally:
             if retrying.statistics.get("attempt_number", 1) > 1:
@@ -243,6 +260,6 @@ def _is_lock_conflict(error: BaseException) -> bool:
     return isinstance(error, duckdb.IOException) and "could not set lock" in str(error).lower()
 
 
-def _holder(error: duckdb.Error) -> str:
+def _holder(error: Exception) -> str:
     found = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
     return f"PID {found[2]} ({found[1]})" if found else "another process"

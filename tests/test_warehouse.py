@@ -87,6 +87,16 @@ def test_a_file_that_is_no_warehouse_is_named(tmp_path: Path) -> None:
         Warehouse(tmp_path / "kobe.duckdb").rows("SELECT 1")
 
 
+def test_a_damaged_block_is_told_in_one_line_when_it_is_read(warehouse: Warehouse) -> None:
+    warehouse.rows("CREATE TABLE many AS SELECT hash(i) AS x FROM range(200_000) r(i)")
+    content = bytearray(warehouse.path.read_bytes())
+    content[-300_000] ^= 0xFF
+    warehouse.path.write_bytes(content)
+    with pytest.raises(WarehouseUnusable, match=r"cannot be read or written \(Corrupt database file.*\): restore") as caught:
+        warehouse.rows("SELECT sum(x) FROM many")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_file_that_cannot_be_opened_is_no_lock_though_its_path_says_so(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
     with pytest.raises(WarehouseUnusable, match="cannot be opened"):

@@ -1,0 +1,158 @@
+"""A DuckDB file that neither `kill -9` nor a power cut tears: made whole at once, and checkpointed with a journal.
+
+DuckDB writes new rows to blocks that nothing uses yet and its header last. But its blocks of metadata hold old entries
+beside new ones and are written over in place while the old header still points into them; half written, their checksum
+fails and DuckDB 2.0 refuses the file. So DuckDB makes no checkpoint of its own accord. `checkpoint` first copies those
+blocks beside the file, and `connect` puts them back where the new header never came. What was committed is in the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from kobe_resources.durable import write_whole
+
+LOG_LIMIT = 16 << 20
+"""Bytes of log at which a commit is followed by a checkpoint; DuckDB's own figure."""
+HEADERS = 12_288
+"""Bytes before the first block: the file's header and those of its last two checkpoints."""
+RECORD = struct.Struct("<QQ")
+"""What stands before each part in the journal: its offset in the file, and its length."""
+
+_logger = logging.getLogger(__name__)
+_one_at_a_time = threading.Lock()
+
+
+def connect(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open the file at `path`, after mending what a killed process left; made where it is missing, unless read_only.
+
+    Raises duckdb.Error, or OSError where the folder refuses.
+    """
+    with _one_at_a_time:
+        if not read_only and not path.exists():
+            _create(path.resolve())
+        _put_back(path)
+        connection = duckdb.connect(str(path), read_only=read_only)
+    if not read_only:
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        connection.execute("SET checkpoint_threshold = '1000 TB'")
+    return connection
+
+
+def checkpoint(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Bring the log into the file. Raises duckdb.Error or OSError, and the log stays as it is then."""
+    with _one_at_a_time:
+        journal = _journal(path)
+        _write_journal(connection, path, journal)
+        connection.execute("CHECKPOINT")
+        journal.unlink(missing_ok=True)
+
+
+def checkpoint_beyond(limit: int, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """`checkpoint` where the log has more than `limit` bytes; one that fails is left to whoever writes next."""
+    try:
+        if _size(path.with_name(f"{path.name}.wal")) > limit:
+            checkpoint(connection, path)
+    except (duckdb.Error, OSError) as error:
+        _logger.warning("%s keeps its log: no checkpoint (%s)", path, str(error).splitlines()[0])
+
+
+def close(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Close a connection that could write, after bringing the log into the file."""
+    with contextlib.closing(connection):
+        checkpoint_beyond(0, connection, path)
+
+
+def copy(path: Path, target: Path) -> None:
+    """Copy a file that this process has open; what is in the log is not copied."""
+    source, at = _descriptors(path)[0], 0
+    with target.open("wb") as file:
+        while chunk := os.pread(source, 1 << 20, at):
+            at += file.write(chunk)
+
+
+def _descriptors(path: Path) -> list[int]:
+    """The descriptors by which this process has the file open, DuckDB's among them.
+
+    Its lock is the process's: opening the file by another descriptor and closing that would end it.
+    """
+    found = []
+    wanted = path.stat()
+    for name in os.listdir("/dev/fd"):
+        # The one of this listing is closed by now.
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(int(name)), wanted):
+                found.append(int(name))
+    return found
+
+
+def _create(path: Path) -> None:
+    """DuckDB writes three headers one by one and opens no file that has only some of them."""
+    from filelock import FileLock
+
+    new = path.with_name(f".{path.name}.new")
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if not path.exists():
+            new.unlink(missing_ok=True)
+            duckdb.connect(str(new)).close()
+            new.rename(path)
+
+
+def _write_journal(connection: duckdb.DuckDBPyConnection, path: Path, journal: Path) -> None:
+    blocks = connection.execute("SELECT DISTINCT block_id FROM pragma_metadata_info() ORDER BY ALL").fetchall()
+    ((size,),) = connection.execute("SELECT block_size FROM pragma_database_size()").fetchall()
+    source = _descriptors(path)[0]
+    parts = [(0, HEADERS), *((HEADERS + block * size, size) for (block,) in blocks)]
+    content = b"".join(RECORD.pack(*part) + os.pread(source, part[1], part[0]) for part in parts)
+    # One name always: only who has the file open writes it, and a killed one leaves nothing that would heap up.
+    write_whole(journal, content, journal.with_name(f"{journal.name}.new"))
+
+
+def _put_back(path: Path) -> None:
+    """Undo a checkpoint that was begun and not finished, unless somebody has the file open."""
+    journal = _journal(path)
+    if not (journal.exists() and path.exists()) or _descriptors(path):
+        return
+    try:
+        with path.open("r+b", buffering=0) as file:
+            # DuckDB's own kind of lock. Who has it opened the file soundly, and sees to the journal.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (_, headers), *blocks = _records(journal.read_bytes())
+            if file.read(HEADERS) == headers:
+                for offset, block in blocks:
+                    os.pwrite(file.fileno(), block, offset)
+                os.fsync(file.fileno())
+            journal.unlink()
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EAGAIN, errno.EROFS, errno.ENOENT}:
+            raise
+
+
+def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at < len(data):
+        offset, length = RECORD.unpack_from(data, at)
+        at += RECORD.size + length
+        yield offset, data[at - length : at]
+
+
+def _journal(path: Path) -> Path:
+    # Hidden, so that no copy of the folder takes it along.
+    return path.with_name(f".{path.name}.journal")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

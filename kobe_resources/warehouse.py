@@ -32,7 +32,7 @@ MOMENTS = ("fetched_at", "seen_at", "recorded_at")
 """Columns that say when a row came, not what it says."""
 CORRUPT = "Corrupt database file"
 """How DuckDB names a block that fails its checksum, in an error of no class of its own."""
-START_ANEW = "restore a backup, or move the file away and run again"
+START_ANEW = "restore a backup, or move the file, and its .wal if there is one, away and run again"
 
 
 class WarehouseBusy(KobeError):

@@ -9,10 +9,8 @@ from kobe_assets.publishing import Store, note_version, preview
 from kobe_assets.study import sql
 from kobe_assets.versions import stored_version
 from kobe_resources.market_data import open_vendor
-from kobe_resources.market_data.local import COSTLY_SOURCES
-from kobe_resources.market_data.store import current_source
+from kobe_resources.market_data.store import refuse_to_replace
 from kobe_resources.settings import Settings, load_secrets
-from kobe_resources.warehouse import Warehouse
 
 FORCE_TAG = "kobe/force"
 """A run with this tag loads from the source even where its fingerprint has not changed."""
@@ -32,20 +30,14 @@ def daily_bars(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
     """
     warehouse = store.open()
     vendor = open_vendor(settings, load_secrets())
-    force = FORCE_TAG in context.run_tags and not _would_drop_costly(warehouse, vendor.name)
-    report = vendor.sync(warehouse, force=force)
+    # `kobe report --force` asks to compute again; to give up bars is asked of `kobe bars refresh --force`.
+    refuse_to_replace(warehouse, vendor.name)
+    report = vendor.sync(warehouse, force=FORCE_TAG in context.run_tags)
     with warehouse.transaction() as connection:
         version = stored_version(connection, "daily_bars")
         note_version(connection, context, version, settings)
     with warehouse.connect():
         return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=_facts(warehouse.frame, report))
-
-
-def _would_drop_costly(warehouse: Warehouse, vendor: str) -> bool:
-    """`kobe report --force` asks to compute again; to drop bars that took hours is asked of `kobe bars refresh --force`."""
-    with warehouse.connect() as connection:
-        source = current_source(connection)
-    return source is not None and source[0] in COSTLY_SOURCES and source[0] != vendor
 
 
 def _facts(frame: Any, report: Any) -> dict[str, Any]:

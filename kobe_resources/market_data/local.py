@@ -8,17 +8,21 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport
-from kobe_resources.market_data.store import Changes, Load, current_source, last_load, replace_all, store_totals
+from kobe_resources.market_data.store import (
+    Changes,
+    Load,
+    current_source,
+    last_load,
+    refuse_to_replace,
+    replace_all,
+    store_totals,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from kobe_resources.settings import DataSettings
     from kobe_resources.warehouse import Warehouse
-
-
-COSTLY_SOURCES = ("polygon",)
-"""Sources whose bars took calls and hours to load: a forgotten setting must not replace them."""
 
 
 class LocalVendor(ABC):
@@ -45,13 +49,13 @@ class LocalVendor(ABC):
     def sync(self, warehouse: Warehouse, progress: Progress = SilentProgress(), force: bool = False) -> SyncReport:
         """Replace the store where the source changed, or where `force`; else leave it, edits and all.
 
-        Raises MarketDataError where that would drop bars of a costly source and `force` is not given.
+        Raises MarketDataError where that would drop bars of files or of Polygon and `force` is not given.
         """
         began = time.perf_counter()
         fingerprint = self.fingerprint()
         skipped = not force and self._stands(warehouse, fingerprint)
         if not skipped and not force:
-            self._refuse_costly(warehouse)
+            refuse_to_replace(warehouse, self.name)
         changes = Changes() if skipped else self._replace(warehouse, fingerprint, progress)
         with warehouse.connect() as connection:
             totals = store_totals(connection)
@@ -75,16 +79,6 @@ class LocalVendor(ABC):
         with warehouse.connect() as connection:
             source, load = current_source(connection), last_load(connection)
         return bool(source and load and source[0] == self.source and load.fingerprint == fingerprint)
-
-    def _refuse_costly(self, warehouse: Warehouse) -> None:
-        with warehouse.connect() as connection:
-            source = current_source(connection)
-            bars = connection.execute("SELECT count(*) FROM daily_bars").fetchall()[0][0]
-        if source and source[0] in COSTLY_SOURCES and bars:
-            raise MarketDataError(
-                f"the warehouse holds {bars:,} bars loaded from {source[0]}, and data.vendor is {self.name}",
-                f"use another KOBE_HOME for {self.name}, or replace them with `kobe bars refresh --force`",
-            )
 
     def _replace(self, warehouse: Warehouse, fingerprint: str, progress: Progress) -> Changes:
         progress.start(f"reading {self.name}", 2, "steps")

@@ -28,6 +28,7 @@ from kobe_resources.market_data.store import (
     drop_stored_duplicates,
     record_load,
     record_options,
+    refuse_to_replace,
     replace_candidates,
     replace_splits,
     store_totals,
@@ -96,6 +97,8 @@ class Sync:
     def run(self, key: str | None, fingerprint: str, patience: Patience | None = None) -> None:
         """See PolygonVendor.sync."""
         span = self._wanted_span()
+        if not self._force:
+            refuse_to_replace(self._warehouse, VENDOR)
         load_key = f"{fingerprint}{'+options' if self._settings.universe.require_options else ''}"
         with self._warehouse.connect() as connection:
             self._state = read_state(connection)

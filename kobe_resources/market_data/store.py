@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 OPTIONAL_FIELDS = ("vwap", "trades")
+KEPT_SOURCES = ("files", "polygon")
+"""Sources whose bars Kobe cannot make again by itself: a forgotten setting must not replace them."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,19 @@ class StoreTotals:
     bars: int
     first_session: dt.date | None
     last_session: dt.date | None
+
+
+def refuse_to_replace(warehouse: Warehouse, source: str) -> None:
+    """Raise MarketDataError where the store holds bars of another source that only a person may give up."""
+    with warehouse.connect() as connection:
+        stored = current_source(connection)
+        bars = connection.execute("SELECT count(*) FROM daily_bars").fetchall()[0][0]
+    if stored and stored[0] in KEPT_SOURCES and stored[0] != source and bars:
+        raise MarketDataError(
+            f"the warehouse holds {bars:,} bars loaded from {stored[0]}, and data.vendor is {source}",
+            f"set KOBE_CONFIG to the settings with {stored[0]}, use another KOBE_HOME for {source}, "
+            "or replace the bars with `kobe bars refresh --force`",
+        )
 
 
 def begin_source(connection: duckdb.DuckDBPyConnection, source: str, began_at: dt.datetime) -> bool:

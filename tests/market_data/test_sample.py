@@ -69,9 +69,10 @@ def test_the_span_of_the_settings_is_what_is_stored(warehouse: Warehouse) -> Non
     assert narrowed.last_session == dt.date(2005, 6, 30)
 
 
-def test_a_forgotten_setting_does_not_replace_bars_that_took_hours_to_load(warehouse: Warehouse) -> None:
-    replace_all(warehouse, load([bar("A", dt.date(2020, 1, 2))]), "polygon", "polygon", "print", NOON)
-    with pytest.raises(MarketDataError, match=r"holds 1 bars loaded from polygon.*another KOBE_HOME"):
+@pytest.mark.parametrize("source", ["files", "polygon"])
+def test_a_forgotten_setting_does_not_replace_bars_that_only_a_person_has(warehouse: Warehouse, source: str) -> None:
+    replace_all(warehouse, load([bar("A", dt.date(2020, 1, 2))]), source, source, "print", NOON)
+    with pytest.raises(MarketDataError, match=rf"holds 1 bars loaded from {source}.*KOBE_CONFIG.*another KOBE_HOME"):
         SampleVendor(DataSettings()).sync(warehouse)
     assert warehouse.rows("SELECT symbol FROM daily_bars") == [("A",)]
     assert SampleVendor(DataSettings()).sync(warehouse, force=True).added == 12154

@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import logging
 import os
 import struct
 import threading
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import duckdb
@@ -43,9 +44,14 @@ def connect(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
             _create(path.resolve())
         _put_back(path)
         connection = duckdb.connect(str(path), read_only=read_only)
-    if not read_only:
-        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
-        connection.execute("SET checkpoint_threshold = '1000 TB'")
+    try:
+        if not read_only:
+            connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+            connection.execute("SET checkpoint_threshold = '1000 TB'")
+    except BaseException:
+        # DuckDB gives out a database it has given up as long as anybody has it open.
+        connection.close()
+        raise
     return connection
 
 
@@ -75,25 +81,31 @@ def close(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 def copy(path: Path, target: Path) -> None:
     """Copy a file that this process has open; what is in the log is not copied."""
-    source, at = _descriptors(path)[0], 0
+    source, at = _descriptor(path), 0
     with target.open("wb") as file:
         while chunk := os.pread(source, 1 << 20, at):
             at += file.write(chunk)
 
 
-def _descriptors(path: Path) -> list[int]:
-    """The descriptors by which this process has the file open, DuckDB's among them.
+def _descriptor(path: Path) -> int:
+    """DuckDB's own descriptor of a file this process has open.
 
-    Its lock is the process's: opening the file by another descriptor and closing that would end it.
+    DuckDB's lock is the process's: opening the file by another descriptor and closing that would end it.
     """
-    found = []
+    found = _descriptor_or_none(path)
+    if found is None:
+        raise OSError(errno.ESTALE, "another file stands where the open one was", str(path))
+    return found
+
+
+def _descriptor_or_none(path: Path) -> int | None:
     wanted = path.stat()
     for name in os.listdir("/dev/fd"):
         # The one of this listing is closed by now.
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(int(name)), wanted):
-                found.append(int(name))
-    return found
+                return int(name)
+    return None
 
 
 def _create(path: Path) -> None:
@@ -105,13 +117,16 @@ def _create(path: Path) -> None:
         if not path.exists():
             new.unlink(missing_ok=True)
             duckdb.connect(str(new)).close()
+            # The log of a file that was moved away: a new one cannot be opened beside it.
+            for log in path.parent.glob(f"{glob.escape(path.name)}.wal*"):
+                log.rename(log.with_name(f"left-{time.time_ns()}-{log.name}"))
             new.rename(path)
 
 
 def _write_journal(connection: duckdb.DuckDBPyConnection, path: Path, journal: Path) -> None:
     blocks = connection.execute("SELECT DISTINCT block_id FROM pragma_metadata_info() ORDER BY ALL").fetchall()
     ((size,),) = connection.execute("SELECT block_size FROM pragma_database_size()").fetchall()
-    source = _descriptors(path)[0]
+    source = _descriptor(path)
     parts = [(0, HEADERS), *((HEADERS + block * size, size) for (block,) in blocks)]
     content = b"".join(RECORD.pack(*part) + os.pread(source, part[1], part[0]) for part in parts)
     # One name always: only who has the file open writes it, and a killed one leaves nothing that would heap up.
@@ -121,13 +136,13 @@ def _write_journal(connection: duckdb.DuckDBPyConnection, path: Path, journal: P
 def _put_back(path: Path) -> None:
     """Undo a checkpoint that was begun and not finished, unless somebody has the file open."""
     journal = _journal(path)
-    if not (journal.exists() and path.exists()) or _descriptors(path):
+    if not (journal.exists() and path.exists()) or _descriptor_or_none(path) is not None:
         return
     try:
         with path.open("r+b", buffering=0) as file:
             # DuckDB's own kind of lock. Who has it opened the file soundly, and sees to the journal.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (_, headers), *blocks = _records(journal.read_bytes())
+            headers, blocks = _parts(journal.read_bytes())
             if file.read(HEADERS) == headers:
                 for offset, block in blocks:
                     os.pwrite(file.fileno(), block, offset)
@@ -138,12 +153,16 @@ def _put_back(path: Path) -> None:
             raise
 
 
-def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at < len(data):
+def _parts(data: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """Headers, and blocks with their offsets; no headers where the journal is none, as only another program leaves it."""
+    at, parts = 0, []
+    while at + RECORD.size <= len(data):
         offset, length = RECORD.unpack_from(data, at)
         at += RECORD.size + length
-        yield offset, data[at - length : at]
+        parts.append((offset, data[at - length : at]))
+    if at != len(data) or not parts:
+        return b"", []
+    return parts[0][1], parts[1:]
 
 
 def _journal(path: Path) -> Path:

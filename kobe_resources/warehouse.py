@@ -33,6 +33,15 @@ MOMENTS = ("fetched_at", "seen_at", "recorded_at")
 CORRUPT = "Corrupt database file"
 """How DuckDB names a block that fails its checksum, in an error of no class of its own."""
 START_ANEW = "restore a backup, or move the file, and its .wal if there is one, away and run again"
+MENDS = {
+    CORRUPT: START_ANEW,
+    "Permission denied|Read-only file system": "mend its permissions, or set KOBE_HOME",
+    "No space left|not enough space|disk quota": "free space on its disk; nothing that was committed is lost",
+    "different configuration": "close the connection that this process has to it: one reads only, the other does not",
+}
+"""What to do, by the words of DuckDB or of the system."""
+
+_one_migrates = threading.Lock()
 
 
 class WarehouseBusy(KobeError):
@@ -76,16 +85,17 @@ class Warehouse:
             with kept.connection(self._open) if kept else self._opened() as connection:
                 _configure(connection)
                 if not self._migrated:
-                    migrate(connection)
+                    with _one_migrates:
+                        migrate(connection)
                     self._migrated = True
                 self._held.connection = connection
                 yield connection
         except duckdb.Error as error:
-            damaged = CORRUPT in str(error)
-            if not damaged and not isinstance(error, (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError)):
+            file_errors = (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError)
+            if CORRUPT not in str(error) and not isinstance(error, file_errors):
                 raise
-            mend = START_ANEW if damaged else f"see that its disk has room; if it has, {START_ANEW}"
-            raise WarehouseUnusable(f"{self.path} cannot be read or written ({str(error).splitlines()[0]})", mend) from error
+            what = f"{self.path} cannot be read or written ({str(error).splitlines()[0]})"
+            raise WarehouseUnusable(what, _mend(error, f"see that its disk has room; if it has, {START_ANEW}")) from error
         finally:
             self._held.connection = None
 
@@ -162,9 +172,7 @@ class Warehouse:
                     f"{self.path} is in use by {_holder(error)} for more than {self.lock_wait_s:g} s",
                     "wait for it, or stop that process",
                 ) from None
-            shut = re.search(r"Permission denied|Read-only file system", str(error))
-            mend = "mend its permissions, or set KOBE_HOME" if shut else START_ANEW
-            raise WarehouseUnusable(f"{self.path} cannot be opened ({error})", mend) from error
+            raise WarehouseUnusable(f"{self.path} cannot be opened ({error})", _mend(error, START_ANEW)) from error
         finally:
             if retrying.statistics.get("attempt_number", 1) > 1:
                 withdraw(self.path)
@@ -258,6 +266,13 @@ def refill(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFram
 def _is_lock_conflict(error: BaseException) -> bool:
     # The whole phrase: a path, or a damaged block, may hold the word alone.
     return isinstance(error, duckdb.IOException) and "could not set lock" in str(error).lower()
+
+
+def _mend(error: Exception, otherwise: str) -> str:
+    for words, mend in MENDS.items():
+        if re.search(words, str(error)):
+            return mend
+    return otherwise
 
 
 def _holder(error: Exception) -> str:

@@ -217,3 +217,52 @@ def test_threads_write_and_close_while_others_do(path: Path) -> None:
         thread.join()
     assert len(names(path)) == 1 + 4 * 8
     assert files(path.parent) == [".kobe.duckdb.lock", "kobe.duckdb"]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"x" * 300_000])
+def test_a_journal_that_is_none_is_dropped(path: Path, content: bytes) -> None:
+    journal = path.parent / ".kobe.duckdb.journal"
+    journal.write_bytes(content)
+    assert names(path) == ["0"]
+    assert not journal.exists()
+
+
+def test_a_log_whose_file_was_moved_away_is_set_aside(path: Path) -> None:
+    script = WRITE + "\nimport os\nduckdb_file.checkpoint = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nwrite(path, 1)"
+    assert killed(script, path).returncode == -signal.SIGKILL
+    log = path.with_name("kobe.duckdb.wal").read_bytes()
+    path.rename(path.with_name("away.duckdb"))
+    assert names(path) == []
+    (left,) = path.parent.glob("left-*-kobe.duckdb.wal")
+    assert left.read_bytes() == log
+
+
+def test_a_file_replaced_under_an_open_connection_is_told_and_no_error(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Warehouse(path).connect() as connection:
+        connection.execute("INSERT INTO kpi_reasons VALUES ('1', '', '', '')")
+        path.rename(path.with_name("away.duckdb"))
+        path.write_bytes(b"")
+    assert "another file stands where the open one was" in caplog.text
+
+
+def test_a_connection_that_cannot_be_set_up_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Refusing] = []
+
+    class Refusing:
+        def __init__(self, real: duckdb.DuckDBPyConnection) -> None:
+            self.real = real
+            opened.append(self)
+
+        def execute(self, *_: object) -> None:
+            raise duckdb.FatalException("given up")
+
+        def close(self) -> None:
+            self.real.close()
+
+    real = duckdb.connect
+    with monkeypatch.context() as patched:
+        patched.setattr(duckdb, "connect", lambda *a, **k: Refusing(real(*a, **k)))
+        with pytest.raises(duckdb.FatalException):
+            duckdb_file.connect(path)
+    assert len(opened) == 1
+    assert opens_elsewhere(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -113,6 +114,37 @@ def test_a_folder_that_may_not_be_written_asks_for_permissions_and_not_for_a_bac
     monkeypatch.setattr(duckdb, "connect", refuse)
     with pytest.raises(WarehouseUnusable, match="mend its permissions"):
         Warehouse(tmp_path / "kobe.duckdb").rows("SELECT 1")
+
+
+def test_a_full_disk_asks_for_room_and_not_for_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise duckdb.IOException('IO Error: Could not write file "kobe.duckdb": No space left on device')
+
+    monkeypatch.setattr(duckdb, "connect", refuse)
+    with pytest.raises(WarehouseUnusable, match="free space on its disk"):
+        Warehouse(tmp_path / "kobe.duckdb").rows("SELECT 1")
+
+
+def test_a_reader_within_a_writer_is_told_to_close_it(warehouse: Warehouse) -> None:
+    with warehouse.connect(), pytest.raises(WarehouseUnusable, match="close the connection that this process has"):
+        Warehouse(warehouse.path, read_only=True).rows("SELECT 1")
+
+
+def test_threads_that_find_no_warehouse_get_one(tmp_path: Path) -> None:
+    errors = []
+
+    def look() -> None:
+        try:
+            Warehouse(tmp_path / "kobe.duckdb").rows("SELECT 1")
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
 
 
 def test_tables_are_replaced_together_or_not_at_all(warehouse: Warehouse) -> None:

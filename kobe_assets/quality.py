@@ -40,8 +40,8 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "duplicate_bars": (True, "No symbol has two bars of one session."),
     "ohlc_order": (True, "low ≤ open, close ≤ high in every bar."),
     "non_positive": (True, "Prices are finite and positive, volumes finite and not negative."),
-    "duplicate_splits": (True, "No split is stored twice: it would count twice."),
-    "contradictory_splits": (True, "No symbol has two different splits on one day."),
+    "duplicate_splits": (True, "No split of a candidate is stored twice: it would count twice."),
+    "contradictory_splits": (True, "No candidate has two different splits on one day; leave one out that has."),
     "unknown_sessions": (False, "Every bar lies on an XNYS session."),
     "missing_sessions": (False, "No session is missing between a symbol's first and last bar."),
     "zero_volume_runs": (False, f"No symbol goes {ZERO_VOLUME_RUN} bars in a row without volume."),
@@ -51,7 +51,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "stale_last_session": (False, "The last stored session is the latest that the vendor should have."),
     "thin_sessions": (False, f"No session has under {FEW_ROWS:.0%} of the bars of the {USUAL_DAYS} before it."),
     "orphan_bars": (False, "Every symbol with bars is a candidate."),
-    "refused_bars": (False, "The vendor sent no row that had to be kept out of the store."),
+    "refused_bars": (False, "The source has no row that had to be kept out of the store, and no split twice."),
 }
 """Check of daily_bars → blocking, and what it says when it passes."""
 

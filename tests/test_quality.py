@@ -76,6 +76,23 @@ def test_an_empty_store_is_no_clean_bill(tmp_path: Path) -> None:
         check_bars(Warehouse(tmp_path / "kobe.duckdb"), Settings(), NOON)
 
 
+def test_contradictory_splits_of_one_who_is_left_out_block_nobody(tmp_path: Path) -> None:
+    warehouse = store(tmp_path, load([row for symbol in "AB" for row in calm(symbol)]))
+    warehouse.rows("INSERT INTO splits SELECT 'A', DATE '2020-02-20', 20, 20 + i, 'x' FROM range(1, 3) t(i)")
+    assert not check(warehouse)["contradictory_splits"].passed
+    warehouse.rows("DELETE FROM candidates WHERE symbol = 'A'")
+    assert check(warehouse)["contradictory_splits"].passed
+
+
+def test_a_split_listed_twice_is_stored_once_and_named(tmp_path: Path) -> None:
+    twice = splits(*[("A", DAYS[35], 20.0, 21.0)] * 2)
+    warehouse = store(tmp_path, load([row for symbol in "AB" for row in calm(symbol)], twice))
+    assert warehouse.rows("SELECT count(*) FROM splits") == [(1,)]
+    finding = check(warehouse)["refused_bars"]
+    assert (finding.severity, finding.passed, finding.count) == ("warning", False, 1)
+    assert "split 21:20 listed 2 times, stored once" in finding.description
+
+
 PLANTED = {
     "duplicate_bars": ("INSERT INTO daily_bars SELECT * FROM daily_bars WHERE symbol = 'A' AND session = $day", 1),
     "ohlc_order": ("UPDATE daily_bars SET high = close - 0.01 WHERE symbol = 'A' AND session = $day", 1),

@@ -104,7 +104,7 @@ def begin_source(connection: duckdb.DuckDBPyConnection, source: str, began_at: d
     row = rows[0] if rows else None
     if row and row[1] == source:
         return False
-    for table in ("daily_bars", "splits", "candidates", "option_evidence"):
+    for table in ("daily_bars", "splits", "candidates", "option_evidence", "bar_refusals"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608
     connection.execute("INSERT INTO bar_epochs VALUES (?, ?, ?)", [rows[0][0] + 1 if rows else 1, source, began_at])
     return True
@@ -205,13 +205,18 @@ def replace_splits(
 ) -> Changes:
     """Make `splits` the stored ones with `since` ≤ execution_date ≤ `until`; comings and goings go to `split_revisions`.
 
-    Exact duplicates are stored once. Two different splits of one symbol and day are both stored, and a blocking check
-    names them: dropping either would pick a factor nobody vouches for.
+    Exact duplicates are stored once and named in `bar_refusals`. Two different splits of one symbol and day are both
+    stored, and a blocking check names them: dropping either would pick a factor nobody vouches for.
     """
     connection.register("incoming_frame", splits[["symbol", "execution_date", "split_from", "split_to"]])
     window = {"since": since, "until": until}
     try:
         connection.execute(_sql("stage_splits"), window)
+        connection.execute(
+            "DELETE FROM bar_refusals WHERE vendor = $vendor AND reason LIKE 'split %' AND session BETWEEN $since AND $until",
+            {**window, "vendor": vendor},
+        )
+        connection.execute(_sql("name_repeated_splits"), {**window, "vendor": vendor, "seen_at": seen_at})
     finally:
         connection.unregister("incoming_frame")
     logged = [row[0] for row in connection.execute(_sql("log_splits"), {**window, "seen_at": seen_at}).fetchall()]

@@ -20,7 +20,7 @@ from kobe_assets.study import canonical_params, folds_of, grid_of, sql
 from kobe_assets.tables import stop_multiples
 
 if TYPE_CHECKING:
-    from kobe_assets.research.panel import Floats
+    from kobe_assets.research.panel import Floats, Ints
     from kobe_resources.settings import Settings
     from kobe_resources.warehouse import Warehouse
 
@@ -87,7 +87,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
             if pbo:
                 evidence[key]["pbo"] = pbo
     places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
-    growth = robustness.equal_weight_growth(market, 0, last, places)
+    growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, places, _distrusted(market, settings))
     every_day = [str(day) for day in market.panel.sessions[: last + 1]]
     evidence[("universe", "benchmark")] = {
         "buy_and_hold": [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
@@ -220,6 +220,13 @@ def _quarantine(market: Market, settings: Settings) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _distrusted(market: Market, settings: Settings) -> Ints:
+    """Suspect bars that no person vouched for."""
+    bars = suspects(market.panel)
+    symbols = (market.panel.symbols[place] for place in market.panel.symbol[bars])
+    return bars[[symbol not in settings.universe.release for symbol in symbols]] if len(bars) else bars
 
 
 def _best(returns: Floats) -> int:

@@ -106,7 +106,7 @@ def evidence_curve(evidence: Mapping[str, Any], name: str) -> Curve | None:
 
 
 def benchmark_of(inputs: ReportInputs) -> Curve | None:
-    """Growth of the selected symbols, held in equal parts."""
+    """Growth of the selected symbols, bought in equal parts at the close before the first test session, and held."""
     return evidence_curve(inputs.evidence.get(UNIVERSE, {}), "buy_and_hold")
 
 

@@ -210,7 +210,7 @@ GATES = (
         "ratio",
         "≥",
         "at least that of buy and hold",
-        "Trading must pay more for its swings than owning the same stocks in equal parts over the same sessions.",
+        "Trading must pay more for its swings than buying the same stocks in equal parts at the start and holding them.",
         "just holding the same stocks paid better for its risk",
         "Sharpe (1994)",
         _beats_holding,

@@ -26,7 +26,12 @@ NOTES = (
         "The gap to the real curve is the price of not knowing the future.",
         "Pardo (2008)",
     ),
-    ("Buy and hold", "Every selected stock in equal parts, held over the same sessions, without costs.", "Kobe"),
+    (
+        "Buy and hold",
+        "Every selected stock that was listed then, bought in equal parts at the close before the first session and left "
+        "alone, without costs. A stock that ends stays in cash at its last close; a suspect move does not count.",
+        "Kobe",
+    ),
     (
         "Holding with as much money at work",
         "Buy and hold with only that share of the account which the strategy had in the market on average, the rest in cash. "

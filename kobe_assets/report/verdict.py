@@ -126,7 +126,8 @@ def story(book: Book, benchmark: Curve | None, initial_cash: float) -> str:
     )
     held = on_sessions(benchmark, book.curve["session"].to_numpy())[-1] if benchmark else float("nan")
     if held == held:
-        told += f" Holding the same stocks in equal parts would have made it {show(float(held) * initial_cash, 'money')}."
+        bought = show(float(held) * initial_cash, "money")
+        told += f" The same stocks, bought in equal parts at its start and held, would have made it {bought}."
     return f"{told} Its worst fall from a peak was {show(-float(book.curve['drawdown'].min()), 'percent')}."
 
 

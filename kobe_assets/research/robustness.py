@@ -12,7 +12,7 @@ import numpy as np
 
 from kobe_assets.research.figures import daily_returns, sharpe
 from kobe_assets.research.orders import Costs
-from kobe_assets.research.panel import Floats
+from kobe_assets.research.panel import Floats, Ints, Panel
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable
 from kobe_assets.research.simulation import equity_curves
@@ -128,22 +128,30 @@ def whole_span(market: Market, strategy: Strategy, sets: Sequence[Params], first
     return np.column_stack(in_threads(one, range(len(sets))))
 
 
-def equal_weight_growth(market: Market, first: int, last: int, symbols: Sequence[int]) -> Floats:
-    """(sessions) growth of $1 held in equal parts of `symbols`, re-weighted every session, no costs.
+def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], distrusted: Ints) -> Floats:
+    """(last + 1 sessions) growth of $1 put in equal parts into `symbols` at the close of session `bought`, and left alone.
 
-    A symbol counts on the sessions where it and its previous session both have a bar.
+    Only those are bought whose bars have begun by then and not ended; what ends later stays in cash at its last close. No
+    costs. Before `bought`, for whoever wants the market's state, equal parts are weighted anew every session. distrusted:
+    flat indices of bars whose move does not count: a missed split is no loss.
     """
-    panel = market.panel
-    growth, level = np.empty(last - first + 1), 1.0
     columns = np.asarray(symbols, dtype=np.int64)
-    for d in range(first, last + 1):
-        if d > 0 and len(columns):
-            now, before = panel.bar_at[d, columns], panel.bar_at[d - 1, columns]
-            both = (now >= 0) & (before >= 0)
-            if both.any():
-                level *= float(np.mean(panel.close[now[both]] / panel.close[before[both]]))
-        growth[d - first] = level
-    return growth
+    if not len(columns):
+        return np.ones(last + 1)
+    move = np.ones(panel.bars)
+    follows = np.flatnonzero(panel.symbol[1:] == panel.symbol[:-1]) + 1
+    move[follows] = panel.close[follows] / panel.close[follows - 1]
+    move[distrusted] = 1.0
+    at = panel.bar_at[: last + 1, columns]
+    moves = np.where(at >= 0, move[at], 1.0)
+    begun, ended = panel.session[panel.start[columns]], panel.last_session_of()[columns]
+    day = np.arange(bought + 1)[:, None]
+    alive = (begun < day) & (day <= ended)
+    count, total = alive.sum(axis=1), np.where(alive, moves[: bought + 1], 0.0).sum(axis=1)
+    before = np.cumprod(np.where(count > 0, total / np.maximum(count, 1), 1.0))
+    held = (begun <= bought) & (bought <= ended)
+    after = np.cumprod(moves[bought + 1 :, held], axis=0).mean(axis=1) if held.any() else np.ones(last - bought)
+    return np.concatenate([before, before[-1] * after])
 
 
 def _known(value: float) -> float | None:

@@ -67,6 +67,7 @@ QUERIES: dict[str, dict[str, Any]] = {
 """Checks that are one .sql file of this package, with its parameters."""
 
 UNIVERSE_FINDINGS: dict[str, tuple[bool, str]] = {
+    "any_selected": (True, "Some candidate is selected: nothing can be said about a strategy that has nothing to trade."),
     "universe_coverage": (False, "At least min_symbols are selected, each with bars for min_years."),
 }
 
@@ -110,12 +111,26 @@ def check_universe(warehouse: Warehouse, settings: Settings) -> list[Finding]:
     """Every check of UNIVERSE_FINDINGS: the evidence re-derived from the bars."""
     validation = validate_universe(warehouse, settings)
     words = "; ".join(validation.failures) or f"{validation.holding} symbols hold"
-    return [_finding("universe_coverage", validation.offenders, len(validation.failures), words)]
+    return [
+        find_none_selected(warehouse),
+        _finding("universe_coverage", validation.offenders, len(validation.failures), words),
+    ]
 
 
 def quarantine_table(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
     """Every suspect bar, the largest move first: symbol, session, move, dollars, usual_dollars, until, in_force, released."""
     return _suspect_frame(read_bar_table(warehouse), settings.universe.release)
+
+
+def find_none_selected(warehouse: Warehouse) -> Finding:
+    """Whether every candidate was rejected, and for which reasons."""
+    reasons = warehouse.frame(
+        "SELECT reason, count(*) AS candidates FROM universe GROUP BY reason ORDER BY candidates DESC, reason"
+    )
+    some = warehouse.rows("SELECT 1 FROM universe WHERE selected LIMIT 1")
+    told = ", ".join(f"{row.candidates:,} {row.reason}" for row in reasons.itertuples())
+    words = f"no candidate is selected ({told}): change [universe] or the bars, `kobe universe show --all` has the evidence"
+    return _finding("any_selected", reasons.head(0 if some else WORST), 0 if some else 1, "" if some else words)
 
 
 def find_duplicates(bars: BarTable) -> Finding:

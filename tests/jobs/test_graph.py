@@ -21,6 +21,7 @@ RESEARCH = {
 }
 BLOCKING = {
     "daily_bars": {"duplicate_bars", "ohlc_order", "non_positive", "duplicate_splits", "contradictory_splits"},
+    "universe": {"any_selected"},
     "indicators": {"one_row_a_bar"},
     "signals": {"no_lookahead"},
     "wf_folds": {"disjoint_windows", "cash_conserved", "fills_follow_signals"},

@@ -64,6 +64,15 @@ def test_one_changed_bar_recomputes_what_depends_on_it_and_stays(home: Path) -> 
     assert bring_up_to_date(load_settings()) == []
 
 
+def test_a_universe_without_anybody_gets_no_verdict(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_UNIVERSE__MIN_YEARS", "50")
+    before = Warehouse().content_version("kpis")
+    with pytest.raises(ComputationFailed, match=r"any_selected .*no candidate is selected \(5 too_few_years\).*universe show"):
+        bring_up_to_date(load_settings())
+    assert Warehouse().content_version("kpis") == before
+    assert Warehouse().rows("SELECT count(*) FROM universe WHERE selected") == [(0,)]
+
+
 def test_force_computes_everything(home: Path) -> None:
     assert set(bring_up_to_date(load_settings(), force=True)) == EVERYTHING
 

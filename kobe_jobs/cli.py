@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from kobe_resources.errors import KobeError
-from kobe_resources.settings import key_file_is_open, kobe_home
+from kobe_resources.settings import key_file_is_open, kobe_home, require_clone
 
 AREAS = ("research", "bars", "universe", "sweep", "trading", "ops", "config")
 
@@ -70,8 +70,10 @@ def main() -> None:
 
 
 @app.callback()
-def before_every_command() -> None:
+def before_every_command(context: typer.Context) -> None:
     """Raw daily bars in, honest walk-forward evidence out, and a trading job that can prove what it did."""
+    if context.invoked_subcommand != "kill":
+        require_clone()
     if key_file_is_open():
         _say(f"warning: others can read your keys: chmod 600 {os.environ.get('KOBE_ENV_FILE', '')}")
 
@@ -83,10 +85,10 @@ def _outside() -> tuple[type[BaseException], ...]:
 
 
 def _log(error: KobeError) -> None:
-    """Keep the line in the event log too; a folder that cannot be written must not hide the error itself."""
+    """Keep the line in the event log too; a folder that cannot be written, or named, must not hide the error itself."""
     from kobe_resources.event_log import get_logger
 
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, KobeError):
         get_logger("cli").error("a command ended in an error", command=" ".join(sys.argv[1:2]), reason=str(error))
 
 

@@ -20,7 +20,7 @@ from kobe_assets.study import canonical_params, folds_of, grid_of, load_market
 from kobe_assets.tables import trial_rows
 from kobe_assets.versions import stored_version
 from kobe_resources.errors import KobeError, UsageError
-from kobe_resources.settings import Settings, canonical_json, research_pin
+from kobe_resources.settings import INSTALL, Settings, canonical_json, research_pin
 from kobe_resources.warehouse import Warehouse, insert
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
     try:
         from distributed import CancelledError, Client, as_completed
     except ImportError:
-        raise UsageError("compute.engine is dask, and distributed is not installed", "pip install 'kobe[scale]'") from None
+        what = "compute.engine is dask, and distributed is not installed"
+        raise UsageError(what, f"in the clone run {INSTALL} '.[scale]'") from None
     address = settings.compute.scheduler
     if not address:
         raise UsageError("compute.engine is dask without a scheduler", "set compute.scheduler, such as tcp://host:8786")

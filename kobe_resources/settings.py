@@ -22,6 +22,8 @@ from kobe_resources.errors import UsageError
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 RESEARCH_SECTIONS = ("data", "universe", "strategy", "simulation", "policy", "walk_forward")
 RESERVED_ENV = {"KOBE_HOME", "KOBE_CONFIG", "KOBE_ENV_FILE"}
+INSTALL = ".venv/bin/python -m pip install --constraint constraints.txt --editable"
+"""What installs Kobe in its clone, followed by `.`, or by `'.[extra]'`: migrations and data folder stay beside the code."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -246,10 +248,19 @@ class Secrets(BaseModel):
         return text or None
 
 
+def require_clone() -> None:
+    """Raise UsageError where this Kobe is a copy outside its clone: without migrations, and with another data folder."""
+    if not (PROJECT_ROOT / "warehouse" / "schema").is_dir():
+        raise UsageError(f"Kobe runs from {PROJECT_ROOT}, which is not its clone", f"in the clone run {INSTALL} .")
+
+
 def kobe_home() -> Path:
-    """The data folder: KOBE_HOME, or warehouse/data of the project."""
+    """The data folder: KOBE_HOME, or warehouse/data of the clone. Raises UsageError without either."""
     named = os.environ.get("KOBE_HOME")
-    return Path(named).expanduser().resolve() if named else PROJECT_ROOT / "warehouse" / "data"
+    if named:
+        return Path(named).expanduser().resolve()
+    require_clone()
+    return PROJECT_ROOT / "warehouse" / "data"
 
 
 def config_file() -> Path | None:

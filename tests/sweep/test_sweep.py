@@ -112,6 +112,13 @@ def test_an_unknown_strategy_and_a_missing_scheduler_are_usage_errors(
         sweep(load_settings())
 
 
+def test_a_missing_extra_is_installed_into_the_clone(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_COMPUTE__ENGINE", "dask")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match=r"--editable '\.\[scale\]'"):
+        sweep(load_settings())
+
+
 class Cluster:
     """A scheduler and two workers, each a process of its own on loopback."""
 

@@ -183,7 +183,8 @@ _ALL = (
         "Tries counted",
         "count",
         LUCK,
-        "Parameter sets ever tried on this warehouse, under any settings: each is a ticket in the lottery.",
+        "Parameter sets that walk-forwards and sweeps ever tried on this warehouse, under any settings: each is a ticket in "
+        "the lottery. Backtests are not counted.",
         "count of distinct recorded trials",
         BLP14,
     ),

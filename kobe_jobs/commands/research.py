@@ -96,7 +96,8 @@ def backtest(
 ) -> None:
     """Simulate one strategy over one window at the canonical parameters, on the stored bars.
 
-    Bars, universe and indicators are brought up to date first.
+    Bars, universe and indicators are brought up to date first. Looking at a backtest is a try that nobody counts: the
+    deflated Sharpe ratio of the report knows the sets of walk-forwards and sweeps only.
     """
     from kobe_assets.research.strategies import STRATEGIES
     from kobe_jobs.backtest import run_backtest

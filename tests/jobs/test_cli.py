@@ -95,6 +95,11 @@ def test_help_keeps_the_settings_it_names(monkeypatch: pytest.MonkeyPatch) -> No
     assert "[compute] says where it runs" in shown
 
 
+def test_help_says_that_looking_at_backtests_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "a try that nobody counts" in kobe("backtest", "--help").stdout
+
+
 def test_backtest_writes_trades_equity_and_summary_that_agree(use_own_bars: Path, tmp_path: Path) -> None:
     summary = backtest(tmp_path / "out")
     trades = pd.read_csv(tmp_path / "out" / "trade_list.csv")

@@ -190,6 +190,12 @@ def test_the_page_names_pins_versions_vendor_span_and_checks(inputs: ReportInput
         assert text in page, text
 
 
+def test_the_page_says_which_tries_it_charges_for(inputs: ReportInputs) -> None:
+    page = build_report(inputs, NOW)
+    assert "charge for every set that a walk-forward or a sweep has tried" in page
+    assert "Backtests are not counted." in page
+
+
 def test_the_report_appears_whole_and_keeps_a_copy_named_by_content(tmp_path: Path) -> None:
     folder = tmp_path / "reports"
     first = write_report("<html>one</html>", folder)

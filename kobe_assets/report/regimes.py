@@ -51,6 +51,12 @@ class Regime:
     matched: float | None = None
     worst: float | None = None
 
+    def pace(self, total: float | None) -> float | None:
+        """A return over the regime's sessions as a yearly pace; a crisis stays as it was."""
+        if total is None or self.kind == "crisis" or self.sessions == 0 or total <= -1.0:
+            return total
+        return float((1.0 + total) ** (SESSIONS_A_YEAR / self.sessions) - 1.0)
+
 
 class _Daily(NamedTuple):
     """Daily returns over the chain: the book's, buy-and-hold's, and that with as much money at work."""
@@ -82,16 +88,9 @@ def regime_payload(regimes: list[Regime]) -> list[list[Any]]:
     """Regimes as the page draws them: kind, name, own and matched return a year (of the span for crises), Sharpe."""
     rows = []
     for regime in regimes:
-        held = None if regime.matched is None else tidy_one(_pace(regime.matched, regime), 4)
-        rows.append([regime.kind, regime.name, tidy_one(_pace(regime.own, regime), 4), held, tidy_one(regime.sharpe, 3)])
+        own, held = (tidy_one(regime.pace(total), 4) for total in (regime.own, regime.matched))
+        rows.append([regime.kind, regime.name, own, held, tidy_one(regime.sharpe, 3)])
     return rows
-
-
-def _pace(total: float, regime: Regime) -> float:
-    """A compounded return as a yearly pace; a crisis stays as it was."""
-    if regime.kind == "crisis" or regime.sessions == 0 or total <= -1.0:
-        return total
-    return float((1.0 + total) ** (SESSIONS_A_YEAR / regime.sessions) - 1.0)
 
 
 def _trend(benchmark: Curve, daily: _Daily) -> list[Regime]:

@@ -196,6 +196,19 @@ def test_the_page_says_which_tries_it_charges_for(inputs: ReportInputs) -> None:
     assert "Backtests are not counted." in page
 
 
+def test_the_table_of_regimes_shows_the_numbers_of_its_chart(inputs: ReportInputs) -> None:
+    page = build_report(inputs, NOW)
+    drawn = payload_of(page)["books"]["rsi2|canonical"]["regimes"]
+    table = page.split('aria-label="Regimes of rsi2 · canonical"')[1].split("</table>")[0]
+    assert '>Return a year</th><th scope="col" class="num">Holding, as much money at work</th>' in table
+    rows = [re.findall(r">([^<]*)</td>", row) for row in re.findall(r"<tr class.*?</tr>", table, re.DOTALL)]
+    assert len(rows) == len(drawn) > 5
+    for (_, _, own, matched, _), row in zip(drawn, rows, strict=True):
+        assert [float(text.rstrip(" %").replace("−", "-")) / 100 for text in row[2:4]] == pytest.approx(
+            [own, matched], abs=6e-4
+        )
+
+
 def test_the_report_appears_whole_and_keeps_a_copy_named_by_content(tmp_path: Path) -> None:
     folder = tmp_path / "reports"
     first = write_report("<html>one</html>", folder)

@@ -27,7 +27,7 @@ from kobe_resources.warehouse import Warehouse, insert
     metadata={"dagster/column_schema": table_schema("kpis"), "dagster/table_name": "kobe.main.kpis"},
 )
 def kpi_report(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
-    """Does it make money after costs, is it luck, can it be traded: figures for each strategy and mode, and one HTML page."""
+    """Does it clear costs and beat holding, is it luck, can it be traded: figures of every strategy, and one HTML page."""
     warehouse = store.open()
     market = load_market(warehouse, settings)
     evidence = compute_evidence(warehouse, market, settings)

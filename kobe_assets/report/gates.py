@@ -80,7 +80,7 @@ class Result:
 
 
 QUESTIONS = {
-    "money": "Does it make money after costs?",
+    "money": "Does it clear its costs with room, and beat holding?",
     "luck": "Is it more than luck?",
     "trade": "Can it be traded with this budget?",
 }

@@ -194,6 +194,12 @@ def test_every_gate_has_a_question_a_reason_a_bar_and_a_source() -> None:
         assert gate.blame[0].islower()
 
 
+def test_a_question_asks_what_its_gates_ask() -> None:
+    asked = {gate.name for gate in GATES if gate.question == "money"}
+    assert asked == {"profit", "beats_holding", "survives_costs"}
+    assert QUESTIONS["money"] == "Does it clear its costs with room, and beat holding?"
+
+
 def test_the_terminals_rows_repeat_the_figures(inputs: ReportInputs) -> None:
     rows = verdict_rows(inputs)
     kpis = inputs.kpis.set_index(["strategy", "mode", "figure"])["value"]

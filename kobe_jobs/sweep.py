@@ -171,7 +171,7 @@ def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
     with client:
         left = [(task, fold) for task in sweep.tasks for fold in task.folds]
         for _ in range(1 + RETRIES):
-            market = client.scatter(sweep.market, broadcast=True)
+            market = _sent_to_every_worker(client, sweep.market, address)
             futures = {
                 client.submit(trials_of_fold, market, task.strategy.name, task.sets, fold, pure=False, retries=RETRIES): (
                     task,
@@ -198,6 +198,16 @@ def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
             if not left:
                 return
         raise ClusterLost(f"the cluster lost the market {1 + RETRIES} times", "see why its workers die, and run it again")
+
+
+def _sent_to_every_worker(client: Any, market: Market, address: str) -> Any:
+    """The market as a future that every worker holds."""
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_S)
+        return client.scatter(market, broadcast=True)
+    except TimeoutError:
+        what = f"no worker is connected to {address}"
+        raise ClusterLost(what, f"start one: dask worker {address} (with this environment)") from None
 
 
 def trials_of_fold(market: Market, strategy: str, sets: tuple[dict[str, float], ...], fold: Fold) -> Floats:

@@ -122,7 +122,7 @@ def test_a_missing_extra_is_installed_into_the_clone(settings: Settings, monkeyp
 class Cluster:
     """A scheduler and two workers, each a process of its own on loopback."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, workers: int = 2) -> None:
         self.file = folder / "scheduler.json"
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         common = ["--host", "127.0.0.1", "--no-dashboard"]
@@ -148,7 +148,7 @@ class Cluster:
                 [sys.executable, "-m", "distributed.cli.dask_worker", *common, *of_two, str(folder / f"worker{k}")],
                 **quiet,  # type: ignore[call-overload]
             )
-            for k in range(2)
+            for k in range(workers)
         ]
 
     @property
@@ -220,6 +220,23 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bits(
     run_sweep(remote, Warehouse(), plan, done)
     assert sum(told) == plan.total
     pd.testing.assert_frame_equal(trials(), local, check_exact=True)
+
+
+def test_a_scheduler_without_workers_says_how_to_start_one(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kobe_jobs.sweep.CONNECT_S", 3)
+    empty = Cluster(tmp_path, workers=0)
+    try:
+        monkeypatch.setenv("KOBE_COMPUTE__ENGINE", "dask")
+        monkeypatch.setenv("KOBE_COMPUTE__SCHEDULER", empty.address)
+        with pytest.raises(
+            ClusterLost, match=f"no worker is connected to {empty.address}: start one: dask worker {empty.address}"
+        ):
+            sweep(load_settings())
+    finally:
+        empty.end()
+    assert trials().empty
 
 
 def test_a_scheduler_that_is_not_there_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -293,7 +294,7 @@ def load_settings() -> Settings:
         plain = _anchor_paths(Settings(**given), path)
         return _anchor_paths(Settings(**_with_vendor_defaults(given, plain.data)), path)
     except ValidationError as error:
-        raise UsageError(_first_problem(error), f"see `kobe config show`; set in {path or 'the environment'}") from None
+        raise UsageError(_first_problem(error), f"see `kobe config docs`; set in {path or 'the environment'}") from None
     except SettingsError as error:
         raise UsageError(f"settings: {error}", 'write a table as JSON: KOBE_UNIVERSE__RELEASE={"SYMBOL": "reason"}') from None
 
@@ -361,7 +362,8 @@ def _refuse_unknown_environment() -> None:
             raise UsageError(f"the environment sets {name}", "write its name in capitals")
         section = name.removeprefix("KOBE_").split("__")[0].lower()
         if section not in Settings.model_fields or "__" not in name:
-            raise UsageError(f"the environment sets {name}, which is no setting", "unset it, or see `kobe config show`")
+            meant = _meant(section, Settings.model_fields)
+            raise UsageError(f"the environment sets {name}, which is no setting{meant}", "unset it, or see `kobe config docs`")
 
 
 def _with_vendor_defaults(given: dict[str, Any], data: DataSettings) -> dict[str, Any]:
@@ -406,6 +408,25 @@ def _anchor_paths(settings: Settings, path: Path | None) -> Settings:
 def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    what = "is no setting" if first["type"] == "extra_forbidden" else first["msg"]
+    what = f"is no setting{_meant_by(first['loc'])}" if first["type"] == "extra_forbidden" else first["msg"]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"settings: {where} {what}{more}" if where else f"settings: {what}{more}"
+
+
+def _meant_by(place: tuple[int | str, ...]) -> str:
+    """`_meant` for the last name of `place`, among the keys of the table that the names before it lead to."""
+    model: type[BaseModel] = Settings
+    for part in place[:-1]:
+        kind = model.model_fields[str(part)].annotation
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return ""
+        model = kind
+    return _meant(str(place[-1]), model.model_fields)
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """The known name that `name` looks like, as the end of a sentence; empty where none does."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -178,7 +178,10 @@ def test_bad_settings_end_in_one_line_and_exit_2(home: Path, tmp_path: Path, mon
     config = tmp_path / "kobe.toml"
     monkeypatch.setenv("KOBE_CONFIG", str(config))
     for text, words in {
-        "[simulation]\nslipage_bps = 5\n": "simulation.slipage_bps is no setting",
+        "[simulation]\nslipage_bps = 5\n": "slipage_bps is no setting (did you mean slippage_bps?): see `kobe config docs`",
+        "[simulaton]\nslippage_bps = 5\n": "simulaton is no setting (did you mean simulation?)",
+        "[data.filez]\npath = 'x'\n": "data.filez is no setting (did you mean files?)",
+        "[simulation]\nmoon = 5\n": "simulation.moon is no setting: see",
         "[simulation]\nslippage_bps = 'much'\n": "simulation.slippage_bps",
         "[walk_forward.grid.rsi2]\nmoon = [1]\n": "rsi2 has no parameter 'moon'",
         "[simulation\n": "cannot be read as TOML",
@@ -194,7 +197,8 @@ def test_bad_settings_end_in_one_line_and_exit_2(home: Path, tmp_path: Path, mon
         ("KOBE_UNIVERSE__RELEASE", "IBM", "write a table as JSON"),
         ("KOBE_data__vendor", "files", "in capitals"),
         ("kobe_strategy__rsi_entry", "5", "in capitals"),
-        ("KOBE_STRATEGY__RSI_ENTRI", "5", "strategy.rsi_entri is no setting"),
+        ("KOBE_STRATEGY__RSI_ENTY", "5", "strategy.rsi_enty is no setting (did you mean rsi_entry?): see `kobe config docs`"),
+        ("KOBE_STRATEGIE__RSI_ENTRY", "5", "is no setting (did you mean strategy?): unset it, or see `kobe config docs`"),
     ],
 )
 def test_a_bad_environment_ends_in_one_line_and_exit_2(

@@ -9,6 +9,7 @@ from kobe_assets.columns import table_schema
 from kobe_assets.kpis import compute_evidence, compute_kpis
 from kobe_assets.publishing import Store, publish
 from kobe_assets.report.books import books_of
+from kobe_assets.report.cautions import cautions_of
 from kobe_assets.report.inputs import evidence_frame, read_inputs, read_trades
 from kobe_assets.report.page import build_report, write_report
 from kobe_assets.report.verdict import kpi_markdown, verdict_rows
@@ -49,7 +50,8 @@ def kpi_report(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
     books = books_of(inputs)
     path = write_report(build_report(inputs, dt.datetime.now(dt.UTC), books), kobe_home() / "reports")
     rows = verdict_rows(inputs, books)
-    verdict = {("report", ""): {"verdict": [asdict(row) for row in rows]}}
+    cautions = [asdict(caution) for caution in cautions_of(settings, books)]
+    verdict = {("report", ""): {"verdict": [asdict(row) for row in rows], "cautions": cautions}}
     with warehouse.transaction() as connection:
         insert(connection, "evidence", evidence_frame(verdict))
     sharpes = kpis[(kpis["figure"] == "sharpe") & kpis["value"].notna()]

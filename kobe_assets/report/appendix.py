@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from kobe_assets.report.cautions import is_synthetic
 from kobe_assets.report.figures import show
 from kobe_assets.report.inputs import DATA, ReportInputs
 from kobe_resources.settings import Settings
@@ -148,6 +149,8 @@ def _literal(value: Any) -> str:
 
 
 def _survivors(settings: Settings) -> str:
+    if is_synthetic(settings):
+        return "does not apply: the bars are invented"
     if settings.universe.membership == "point_in_time":
         return "who qualified at the time, delisted companies included"
     return "a static list: it knows only companies that lasted, so results are flattered"

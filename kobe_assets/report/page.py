@@ -16,6 +16,7 @@ from typing import Any
 
 from kobe_assets.report import appendix
 from kobe_assets.report.books import Book, books_of, default_book
+from kobe_assets.report.cautions import SYNTHETIC, as_sentence, is_synthetic
 from kobe_assets.report.figures import FIGURES, known, show
 from kobe_assets.report.flow import MEANING, MONEY_REASONS
 from kobe_assets.report.gates import GATES, QUESTIONS
@@ -50,6 +51,7 @@ def build_report(inputs: ReportInputs, now: dt.datetime, books: Sequence[Book] |
         .render(
             made=now.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
             headline=headline(verdicts),
+            invented=as_sentence(SYNTHETIC) if is_synthetic(inputs.settings) else "",
             verdicts=verdicts,
             opened=opened.key if opened else "",
             strategies=list(dict.fromkeys(book.strategy for book in books)),

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from kobe_assets.report.appendix import checks
 from kobe_assets.report.books import Book, Curve, benchmark_of, books_of, on_sessions
+from kobe_assets.report.cautions import SYNTHETIC, as_sentence, is_synthetic, most_refused
 from kobe_assets.report.figures import show
 from kobe_assets.report.gates import QUESTIONS, Context, Result, judge
 from kobe_assets.report.inputs import ReportInputs
@@ -134,7 +136,9 @@ def story(book: Book, benchmark: Curve | None, initial_cash: float) -> str:
 def caveats(book: Book, inputs: ReportInputs) -> list[str]:
     """What a reader must know before believing any number of the book."""
     found = []
-    if inputs.settings.universe.membership == "static":
+    if is_synthetic(inputs.settings):
+        found.append(as_sentence(SYNTHETIC))
+    elif inputs.settings.universe.membership == "static":
         found.append(SURVIVORS)
     selected = int(inputs.universe["selected"].sum()) if len(inputs.universe) else 0
     if selected < FEW_STOCKS:
@@ -144,6 +148,11 @@ def caveats(book: Book, inputs: ReportInputs) -> list[str]:
     if at_work is not None and 1 - at_work > MUCH_IDLE:
         idle = show(1 - at_work, "percent")
         found.append(f"On an average day {idle} of the account lay idle and earned nothing, so growth a year looks small.")
+    refused = most_refused([book])
+    if refused:
+        found.append(as_sentence(refused))
+    failed = (check for check in checks(inputs) if check.state != "pass")
+    found += [f"The check {check.name} did not pass: {check.description}" for check in failed]
     found.append(LEFT_OUT)
     return found
 

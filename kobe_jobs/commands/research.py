@@ -16,6 +16,8 @@ from kobe_resources.settings import load_settings
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from kobe_resources.warehouse import Warehouse
+
 
 def register(app: typer.Typer) -> None:
     """Add this area's commands."""
@@ -130,18 +132,28 @@ def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
     from kobe_resources.warehouse import Warehouse
 
     console = terminal()
-    stored = Warehouse().rows("SELECT CAST(value AS VARCHAR) FROM evidence WHERE strategy = 'report' AND name = 'verdict'")
-    rows = json.loads(stored[0][0]) if stored else []
+    warehouse = Warehouse()
+    stored = dict(warehouse.rows("SELECT name, CAST(value AS VARCHAR) FROM evidence WHERE strategy = 'report'"))
+    rows = json.loads(stored.get("verdict", "[]"))
+    warnings = [*json.loads(stored.get("cautions", "[]")), *_failed_checks(warehouse)]
     if as_json:
-        result: dict[str, Any] = {"computed": computed, "report": str(page), "verdict": rows}
+        result: dict[str, Any] = {"computed": computed, "report": str(page), "verdict": rows, "warnings": warnings}
         console.print_json(json.dumps(result))
         return
     table = _verdict_table(rows)
     # Rich would cut columns until the verdict itself is gone.
     wanted = console.measure(table, options=console.options.update(max_width=1000)).maximum
     console.print(table if wanted <= console.width else _verdict_lines(rows), highlight=False)
+    for warning in warnings:
+        console.print(f"warning: {warning['name']}: {warning['text']}", soft_wrap=True, highlight=False, markup=False)
     console.print("computed " + ", ".join(computed) if computed else "everything was up to date", highlight=False)
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
+def _failed_checks(warehouse: Warehouse) -> list[dict[str, str]]:
+    """Name and words of every check that did not pass when its asset was last computed."""
+    found = warehouse.rows("SELECT name, description FROM check_results WHERE NOT passed ORDER BY asset, name")
+    return [{"name": name, "text": description} for name, description in found]
 
 
 def terminal() -> Console:

@@ -147,6 +147,16 @@ def test_report_prints_a_verdict_and_the_page_and_then_has_nothing_to_do(home: P
     assert sum("Sharpe 0." in line for line in narrow) == 6
 
 
+def test_report_warns_of_what_failed_without_stopping_it(use_own_bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = json.loads(kobe("report", "--json").stdout)
+    warnings = {warning["name"]: warning["text"] for warning in told["warnings"]}
+    assert warnings["universe_coverage"] == "8 symbols hold, 950 are wanted (universe.min_symbols)"
+    assert "synthetic_bars" not in warnings
+    again = kobe("report").stdout
+    for name, text in warnings.items():
+        assert f"\nwarning: {name}: {text}\n" in again
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

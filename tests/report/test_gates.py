@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from kobe_assets.report.books import Book, benchmark_of, books_of, on_sessions, returns_of, sharpe
+from kobe_assets.report.cautions import cautions_of, most_refused
 from kobe_assets.report.gates import GATES, QUESTIONS, Context, benchmark_sharpe, judge, top_share
 from kobe_assets.report.inputs import ReportInputs
 from kobe_assets.report.verdict import (
@@ -24,7 +25,7 @@ from kobe_assets.report.verdict import (
     verdict_of,
     verdict_rows,
 )
-from kobe_resources.settings import UniverseSettings
+from kobe_resources.settings import DataSettings, UniverseSettings
 
 WINNING = {
     "net_pnl": 500.0, "sharpe": 3.0, "break_even_bps": 10.0, "sharpe_lo": 0.01, "dsr": 0.95, "pbo": 0.5, "min_trl_years": 1.0,
@@ -177,6 +178,7 @@ def test_the_story_is_told_in_dollars(book: Book, inputs: ReportInputs) -> None:
 
 
 def test_survivors_few_stocks_and_idle_money_are_owned_up_to(book: Book, inputs: ReportInputs) -> None:
+    inputs = dataclasses.replace(inputs, settings=inputs.settings.model_copy(update={"data": DataSettings(vendor="files")}))
     texts = caveats(with_figures(book, exposure=0.03), inputs)
     assert any("companies that failed are missing" in text for text in texts)
     assert any("Only 8 stocks" in text for text in texts)
@@ -184,6 +186,34 @@ def test_survivors_few_stocks_and_idle_money_are_owned_up_to(book: Book, inputs:
     settings = inputs.settings.model_copy(update={"universe": UniverseSettings(membership="point_in_time")})
     honest = caveats(book, dataclasses.replace(inputs, settings=settings))
     assert not any("companies that failed are missing" in text for text in honest)
+
+
+def test_invented_bars_are_called_invented_and_no_list_of_survivors(book: Book, inputs: ReportInputs) -> None:
+    texts = caveats(book, inputs)
+    assert any("prove nothing about markets" in text for text in texts)
+    assert not any("companies that failed are missing" in text for text in texts)
+    assert [caution.name for caution in cautions_of(inputs.settings, [book])] == ["synthetic_bars"]
+
+
+def test_failed_checks_stand_among_what_to_know_before_believing(book: Book, inputs: ReportInputs) -> None:
+    assert "The check missing_sessions did not pass: sessions without a bar" in caveats(book, inputs)
+    assert not any("bars_unique" in text for text in caveats(book, inputs))
+
+
+def test_when_most_signals_are_refused_the_largest_reason_and_its_remedy_are_named(book: Book, inputs: ReportInputs) -> None:
+    def refusing(**counts: int) -> Book:
+        refused = [counts, *([{}] * (len(book.folds) - 1))]
+        return dataclasses.replace(book, folds=book.folds.assign(refused=refused))
+
+    trades = len(book.trades)
+    said = most_refused([refusing(below_one_share=3 * trades, insufficient_cash=trades, already_open=9 * trades)])
+    assert said.startswith("80.0 % of the signals that were free to trade were refused, 60.0 % as below_one_share (")
+    assert "raise order_notional and max_notional_per_order" in said
+    assert most_refused([refusing(below_one_share=trades)]) == ""
+    assert most_refused([refusing(already_open=9 * trades, shorts_disabled=9 * trades)]) == ""
+    poor = refusing(insufficient_cash=3 * trades)
+    assert any("raise simulation.initial_cash" in text for text in caveats(poor, inputs))
+    assert [caution.name for caution in cautions_of(inputs.settings, [poor])] == ["synthetic_bars", "refused_signals"]
 
 
 def test_every_gate_has_a_question_a_reason_a_bar_and_a_source() -> None:

@@ -20,7 +20,7 @@ from kobe_assets.report.inputs import DATA, UNIVERSE, ReportInputs
 from kobe_assets.report.page import LATEST, build_report, write_report
 from kobe_assets.report.payload import inert_json
 from kobe_assets.report.verdict import verdict_rows
-from kobe_resources.settings import Settings, config_pin, load_settings
+from kobe_resources.settings import DataSettings, Settings, config_pin, load_settings
 from tests.report.fabricate import NOW, fabricate, inputs_from, settings_for
 
 EVIL = "</script><script>alert(1)</script>"
@@ -207,6 +207,12 @@ def test_the_table_of_regimes_shows_the_numbers_of_its_chart(inputs: ReportInput
         assert [float(text.rstrip(" %").replace("−", "-")) / 100 for text in row[2:4]] == pytest.approx(
             [own, matched], abs=6e-4
         )
+
+
+def test_invented_bars_are_named_under_the_headline(inputs: ReportInputs) -> None:
+    assert '<p class="invented">These bars are invented' in build_report(inputs, NOW)
+    real = inputs.settings.model_copy(update={"data": DataSettings(vendor="files")})
+    assert 'class="invented"' not in build_report(dataclasses.replace(inputs, settings=real), NOW)
 
 
 def test_the_report_appears_whole_and_keeps_a_copy_named_by_content(tmp_path: Path) -> None:

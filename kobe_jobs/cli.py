@@ -57,6 +57,12 @@ def main() -> None:
     except _outside() as error:
         what = (str(error) or repr(error)).splitlines()[0]
         _end(f"{what}: see that the disk of {kobe_home()} has room and that you may write there", 1)
+    except Exception as error:
+        fault = _strategy_fault(error)
+        if fault is None:
+            raise
+        _log(fault)
+        _end(str(fault), fault.exit_code)
     if code == INTERRUPTED:
         _end(STOPPED, INTERRUPTED)
     try:
@@ -82,6 +88,13 @@ def _outside() -> tuple[type[BaseException], ...]:
     """What the disk raises, through the stores too that Dagster keeps; looked up only where something was raised."""
     stores = (("sqlite3", "Error"), ("sqlalchemy.exc", "DBAPIError"))
     return (OSError, *(getattr(sys.modules[module], name) for module, name in stores if module in sys.modules))
+
+
+def _strategy_fault(error: Exception) -> KobeError | None:
+    """A fault in a declaration is the person's own: where it stands says more than a traceback through the engine."""
+    from kobe_jobs.strategy_fault import fault_of
+
+    return fault_of(error)
 
 
 def _log(error: KobeError) -> None:

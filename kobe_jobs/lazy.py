@@ -129,11 +129,25 @@ def _failure(result: dg.ExecuteInProcessResult) -> KobeError:
             return ComputationFailed(what, MEND_FAULT)
     for event in result.all_events:
         if event.is_step_failure:
+            fault = _strategy_fault(event.step_failure_data.error)
+            if fault:
+                return fault
             error = _cause(event.step_failure_data.error)
             words = error.message.strip().splitlines()[0].split(": ", 1)[-1] if error else "unknown"
             mend = "" if error and error.cls_name in _known_errors() else "see its log with `kobe ui`"
             return ComputationFailed(f"{event.step_key} failed: {words}", mend)
     return ComputationFailed("the run failed", "see its log with `kobe ui`")
+
+
+def _strategy_fault(error: Any) -> KobeError | None:
+    """The fault of a strategy's declaration that lies beneath `error`."""
+    from kobe_jobs.strategy_fault import fault_in
+
+    fault = None
+    while error is not None and fault is None:
+        fault = fault_in(error.stack, error.message.strip())
+        error = error.cause
+    return fault
 
 
 def _cause(error: Any) -> Any:

@@ -6,6 +6,7 @@ Serves what lies in KOBE_HOME/reports and nothing else, to this machine and nobo
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import html
 import json
 import socket
@@ -142,8 +143,13 @@ class _Headers:
 
 
 def _listing(folder: Path) -> str:
-    pages = sorted(folder.glob("*.html"), key=lambda page: page.stat().st_mtime, reverse=True) if folder.is_dir() else []
-    items = "".join(f'<li><a href="/{quote(page.name)}">{html.escape(page.name)}</a></li>' for page in pages)
+    found = folder.glob("*.html") if folder.is_dir() else ()
+    pages = sorted(((page.stat().st_mtime, page.name) for page in found), reverse=True)
+    items = "".join(f'<li><a href="/{quote(name)}">{html.escape(name)}</a> made {_moment(made)}</li>' for made, name in pages)
     body = f"<ul>{items}</ul>" if items else "<p>No report yet: run <code>kobe report</code>.</p>"
     head = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><title>Kobe reports</title>'
     return f"{head}<h1>Kobe reports</h1>{body}"
+
+
+def _moment(timestamp: float) -> str:
+    return dt.datetime.fromtimestamp(timestamp, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

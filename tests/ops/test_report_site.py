@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,3 +129,13 @@ def test_a_damaged_record_means_the_default_port(home: Path, content: str) -> No
 
 def test_the_record_is_plain_json(home: Path, port: int) -> None:
     assert json.loads((home / "report_site.json").read_text()) == {"port": port}
+
+
+def test_the_index_says_when_each_page_was_made_newest_first(home: Path, port: int) -> None:
+    old, new = home / "reports" / "kpi_report-0a.html", home / "reports" / "kpi_report.html"
+    old.write_text("older")
+    os.utime(old, (1_700_000_000, 1_700_000_000))
+    os.utime(new, (1_700_000_600, 1_700_000_600))
+    listed = ask(port, "/")[2]
+    assert "kpi_report.html</a> made 2023-11-14 22:23:20 UTC" in listed
+    assert listed.index("22:23:20 UTC") < listed.index("kpi_report-0a.html</a> made 2023-11-14 22:13:20 UTC")

@@ -104,6 +104,17 @@ def test_every_chart_is_drawn_without_a_complaint_or_a_request(wide: Watched, pa
     assert [url for url in wide.requests if url != path.as_uri() and not url.startswith("data:")] == []
 
 
+def test_axes_of_few_whole_numbers_name_each_once(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    few = inputs.trades.groupby(["strategy", "mode"], observed=True).head(2)
+    file = tmp_path / "few.html"
+    file.write_text(build_report(dataclasses.replace(inputs, trades=few.reset_index(drop=True)), NOW), encoding="utf-8")
+    page = Watched(browser, file)
+    page.choose("rsi2|canonical")
+    for name, side in (("held", "y"), ("r", "y"), ("exits", "x"), ("capacity", "y")):
+        texts = page.chart(name, f"[...gd.querySelectorAll('.{side}tick text')].map((tick) => tick.textContent)")
+        assert len(set(texts)) == len(texts) > 1, (name, texts)
+
+
 def test_it_opens_with_what_the_trading_job_would_trade(wide: Watched) -> None:
     assert wide.page.locator(".verdict:visible strong").inner_text() == "rsi2 · canonical"
     assert wide.page.locator("input[name=strategy]:checked").get_attribute("value") == "rsi2"

@@ -34,6 +34,9 @@ function frame(c, more = {}) {
   return merge(merge(base, { xaxis: axis(c), yaxis: axis(c), ...more }), axes);
 }
 
+// An axis of whole numbers: left to itself Plotly puts halves between few of them, and rounds them to twins.
+const wholes = (values) => ({ tickformat: ",d", ...(Math.max(...values) < 5 ? { dtick: 1 } : { nticks: 5 }) });
+
 const rule = (c, where, more = {}) => ({ type: "line", layer: "above", line: { color: c.ink, width: 1, dash: "dash" }, ...where, ...more });
 const label = (c, text, where) => ({ text, showarrow: false, font: { size: 11, color: c.ink }, bgcolor: c.paper, ...where });
 

@@ -22,7 +22,7 @@ charts.capacity = (c) => {
   const share = (p) => Number((100 * 10 ** p).toPrecision(2)) + " %";
   return {
     traces: [{ type: "bar", x: middle, y: counts, width: edges[1] - edges[0], marker: { color: middle.map((v) => (v > -2 ? c.loss : c.own)), line: { color: c.paper, width: 1 } }, customdata: middle.map((_, i) => `${share(edges[i])} to ${share(edges[i + 1])}`), hovertemplate: "%{customdata}: %{y:,} orders<extra></extra>" }],
-    layout: frame(c, { bargap: 0, xaxis: { tickvals: ticks, ticktext: ticks.map(share), title: { text: "share of the stock's day" }, range: [low, high], showgrid: false, zeroline: false, tickangle: 0 }, yaxis: { tickformat: ",d", nticks: 5 }, shapes: [rule(c, { xref: "x", yref: "paper", x0: -2, x1: -2, y0: 0, y1: 1 })], annotations: [label(c, "1 %", { x: -2, y: 1, yref: "paper", xanchor: "left", yanchor: "top" })] }),
+    layout: frame(c, { bargap: 0, xaxis: { tickvals: ticks, ticktext: ticks.map(share), title: { text: "share of the stock's day" }, range: [low, high], showgrid: false, zeroline: false, tickangle: 0 }, yaxis: wholes(counts), shapes: [rule(c, { xref: "x", yref: "paper", x0: -2, x1: -2, y0: 0, y1: 1 })], annotations: [label(c, "1 %", { x: -2, y: 1, yref: "paper", xanchor: "left", yanchor: "top" })] }),
     label: `Order size beside daily dollar volume: median ${write.percent(book().capacity.median, 4)}`,
   };
 };

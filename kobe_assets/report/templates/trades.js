@@ -21,7 +21,7 @@ charts.flow = (c) => {
       measure: ["absolute", ...row.refused.map(() => "relative"), "total"], connector: { line: { color: c.rule, width: 1 } },
       decreasing: { marker: { color: c.loss } }, increasing: { marker: { color: c.gain } }, totals: { marker: { color: c.own } }, hoverinfo: "skip",
     }],
-    layout: frame(c, { height: 60 + 34 * names.length, margin: { l: 44, r: 84, t: 6, b: 28 }, annotations, xaxis: { tickformat: ",d", nticks: 5, rangemode: "tozero" }, yaxis: { autorange: "reversed", showgrid: false } }),
+    layout: frame(c, { height: 60 + 34 * names.length, margin: { l: 44, r: 84, t: 6, b: 28 }, annotations, xaxis: { ...wholes([row.signals]), rangemode: "tozero" }, yaxis: { autorange: "reversed", showgrid: false } }),
     label: `${write.count(row.signals)} signals, ${row.refused.map(([reason, n]) => `${write.count(n)} refused: ${reason.replace(/_/g, " ")}`).join(", ")}; ${write.count(row.traded)} traded`,
   };
 };
@@ -36,7 +36,7 @@ charts.r = (c) => {
   return {
     traces: [{ type: "bar", x: middle, y: stats.r, width: edges[1] - edges[0], marker: { color: middle.map((v) => gainOrLoss(c, v)), line: { color: c.paper, width: 1 } }, customdata: stats.r.map((_, i) => minus(span(i))), hovertemplate: "%{customdata}: %{y:,} trades<extra></extra>" }],
     layout: frame(c, {
-      bargap: 0, xaxis: { title: { text: "R" }, dtick: 1, showgrid: false, zeroline: false }, yaxis: { tickformat: ",d", nticks: 5 },
+      bargap: 0, xaxis: { title: { text: "R" }, dtick: 1, showgrid: false, zeroline: false }, yaxis: wholes(stats.r),
       shapes: [rule(c, { x0: -1, x1: -1, xref: "x", y0: 0, y1: 1, yref: "paper" }, { line: { color: c.soft, width: 1, dash: "dot" } }), ...mean.map((v) => rule(c, { x0: v, x1: v, xref: "x", y0: 0, y1: 1, yref: "paper" }))],
       annotations: [label(c, "full stop", { x: -1, y: 1, yref: "paper", xanchor: "right", yanchor: "top", font: { size: 11, color: c.soft } }), ...mean.map((v) => label(c, "average " + write.r(v), { x: v, y: 1, yref: "paper", xanchor: "left", yanchor: "top" }))],
     }),
@@ -49,7 +49,7 @@ charts.exits = (c) => {
   if (!exits.length) return nothing(c, "No trades in this fold.");
   return {
     traces: [{ type: "bar", orientation: "h", y: exits.map(([name]) => plain(name.replace(/_/g, " "))), x: exits.map(([, n]) => n), marker: { color: exits.map(([, , pnl]) => gainOrLoss(c, pnl)) }, text: exits.map(([, n, pnl]) => `${write.count(n)}, ${write.money(pnl)}`), textposition: "auto", insidetextanchor: "start", insidetextfont: { color: c.paper }, outsidetextfont: { color: c.ink }, cliponaxis: false, hoverinfo: "skip" }],
-    layout: frame(c, { height: 70 + 40 * exits.length, margin: { l: 44, r: 70, t: 6, b: 28 }, xaxis: { tickformat: ",d", nticks: 5 }, yaxis: { showgrid: false } }),
+    layout: frame(c, { height: 70 + 40 * exits.length, margin: { l: 44, r: 70, t: 6, b: 28 }, xaxis: wholes(exits.map(([, n]) => n)), yaxis: { showgrid: false } }),
     label: "Exits: " + exits.map(([name, n, pnl]) => `${name.replace(/_/g, " ")} ${write.count(n)} with ${write.money(pnl)}`).join(", "),
   };
 };
@@ -58,7 +58,7 @@ charts.held = (c) => {
   const held = tradeStats().held, x = held.map((_, i) => i);
   return {
     traces: [{ type: "bar", x, y: held, marker: { color: c.own }, hovertemplate: "%{x} bars: %{y:,} trades<extra></extra>" }],
-    layout: frame(c, { xaxis: { dtick: held.length > 12 ? 2 : 1, showgrid: false, title: { text: "bars" }, range: [0.4, Math.max(held.length, 2) - 0.4] }, yaxis: { tickformat: ",d", nticks: 5 } }),
+    layout: frame(c, { xaxis: { dtick: held.length > 12 ? 2 : 1, showgrid: false, title: { text: "bars" }, range: [0.4, Math.max(held.length, 2) - 0.4] }, yaxis: wholes(held) }),
     label: "Bars held: " + held.map((n, i) => [i, n]).filter(([, n]) => n).map(([i, n]) => `${i}: ${write.count(n)}`).join(", "),
   };
 };

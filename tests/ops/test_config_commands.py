@@ -111,3 +111,17 @@ def test_the_readme_carries_the_table_as_generated() -> None:
     embedded = re.search(r"<!-- settings -->\n(.*)\n<!-- /settings -->", text, re.DOTALL)
     assert embedded is not None
     assert embedded[1].strip() == markdown(), "run `kobe config docs` and put its output between the markers"
+
+
+def test_the_readmes_settings_for_own_bars_put_the_account_to_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8").split("## Your own bars")[1]
+    config = tmp_path / "kobe.toml"
+    config.write_text(text.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    monkeypatch.setenv("KOBE_CONFIG", str(config))
+    settings = load_settings()
+    assert settings.data.vendor == "files"
+    assert not settings.universe.require_options, "no candidates.csv beside it"
+    order, policy = settings.simulation.order_notional, settings.policy
+    assert order >= policy.max_price, "one share of any stock that the gate lets pass"
+    assert order <= policy.max_notional_per_order <= policy.max_daily_notional <= settings.simulation.initial_cash
+    assert policy.max_daily_notional >= settings.simulation.initial_cash / 10

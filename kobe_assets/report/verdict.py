@@ -152,7 +152,7 @@ def caveats(book: Book, inputs: ReportInputs) -> list[str]:
     if refused:
         found.append(as_sentence(refused))
     failed = (check for check in checks(inputs) if check.state != "pass")
-    found += [f"The check {check.name} did not pass: {check.description}" for check in failed]
+    found += [f"The check {check.name} did not pass: {check.description.rstrip('.')}." for check in failed]
     found.append(LEFT_OUT)
     return found
 

@@ -196,7 +196,7 @@ def test_invented_bars_are_called_invented_and_no_list_of_survivors(book: Book, 
 
 
 def test_failed_checks_stand_among_what_to_know_before_believing(book: Book, inputs: ReportInputs) -> None:
-    assert "The check missing_sessions did not pass: sessions without a bar" in caveats(book, inputs)
+    assert "The check missing_sessions did not pass: sessions without a bar." in caveats(book, inputs)
     assert not any("bars_unique" in text for text in caveats(book, inputs))
 
 

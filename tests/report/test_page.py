@@ -200,8 +200,8 @@ def test_the_table_of_regimes_shows_the_numbers_of_its_chart(inputs: ReportInput
     page = build_report(inputs, NOW)
     drawn = payload_of(page)["books"]["rsi2|canonical"]["regimes"]
     table = page.split('aria-label="Regimes of rsi2 · canonical"')[1].split("</table>")[0]
-    assert '>Return a year</th><th scope="col" class="num">Holding, as much money at work</th>' in table
-    rows = [re.findall(r">([^<]*)</td>", row) for row in re.findall(r"<tr class.*?</tr>", table, re.DOTALL)]
+    assert '>Return a year</th><th scope="col" class="num">Holding,<br>as much money at work</th>' in table
+    rows = [re.findall(r">([^<]*)</td>", row) for row in re.findall(r'<tr class="regime.*?</tr>', table, re.DOTALL)]
     assert len(rows) == len(drawn) > 5
     for (_, _, own, matched, _), row in zip(drawn, rows, strict=True):
         assert [float(text.rstrip(" %").replace("−", "-")) / 100 for text in row[2:4]] == pytest.approx(

@@ -24,6 +24,7 @@ from kobe_resources.market_data.polygon_errors import (
     RESUMES,
     SAMPLE_WORKS,
     PolygonAuthError,
+    PolygonEmpty,
     PolygonEntitlementError,
     PolygonError,
     PolygonIncomplete,
@@ -98,13 +99,14 @@ class PolygonClient:
     def grouped_day(self, session: dt.date, twice: bool = True) -> list[Row]:
         """Raw bars of the whole market on one date; none on a day without trading.
 
-        twice: believe that there are none only when told so twice; False for a day that may not be published yet.
+        twice: ask again, as after a malformed answer, before believing that there are none; False for a day that may not
+        be published yet.
         """
 
         def first() -> Any:
             return self._sdk.get_grouped_daily_aggs(session.isoformat(), adjusted=False, raw=True)
 
-        return self._pages(first, f"the market of {session}", lambda answer: _check_bars(answer, None), twice)
+        return self._pages(first, f"the market of {session}", lambda answer: _check_bars(answer, None), twice, True)
 
     def splits(self, start: dt.date, end: dt.date, twice: bool = True) -> list[Row]:
         """Splits with an execution date from `start` to `end` included, future ones too."""
@@ -136,7 +138,7 @@ class PolygonClient:
             return self._sdk.list_options_contracts(underlying_ticker=symbol, limit=1, raw=True)
 
         where = f"the options of {symbol}"
-        rows = self._rows(self._ask(first, where), where)[0] or self._rows(self._ask(first, where), where)[0]
+        rows, _ = self._first_page(first, where)
         if any(row.get("underlying_ticker", symbol) != symbol for row in rows):
             raise PolygonMalformed(f"Polygon gave options of another symbol as {where}", RESUMES)
         return bool(rows)
@@ -147,12 +149,10 @@ class PolygonClient:
         where: str,
         check: Callable[[Row], None] = lambda answer: None,
         twice: bool = True,
+        session: bool = False,
     ) -> list[Row]:
         """The rows of all pages. A page that fails fails the listing: half a list would pass for a whole one."""
-        rows, next_path = self._rows(self._ask(first, where, check), where)
-        if not rows and twice:
-            # Under load the vendor has answered OK with no rows for symbols that have some (polygon-io/issues#2).
-            rows, next_path = self._rows(self._ask(first, where, check), where)
+        rows, next_path = self._first_page(first, where, check, twice, session)
         seen: set[str] = set()
         while next_path is not None:
             if next_path in seen or len(seen) >= MAX_PAGES:
@@ -163,6 +163,27 @@ class PolygonClient:
             page, next_path = self._rows(self._ask(ask, where, check), where)
             rows = rows + page
         return rows
+
+    def _first_page(
+        self,
+        first: Callable[[], Any],
+        where: str,
+        check: Callable[[Row], None] = lambda answer: None,
+        twice: bool = True,
+        session: bool = False,
+    ) -> tuple[list[Row], str | None]:
+        """Rows and next page; without rows only where the vendor says so again after a wait."""
+
+        def checked(answer: Row) -> None:
+            check(answer)
+            if twice and not answer.get("results"):
+                # Under load the vendor has answered OK with no rows for symbols that have some (polygon-io/issues#2).
+                raise PolygonEmpty(f"Polygon answered with no rows for {where}", session)
+
+        try:
+            return self._rows(self._ask(first, where, checked), where)
+        except PolygonEmpty:
+            return [], None
 
     def _ask(self, ask: Callable[[], Any], where: str, check: Callable[[Row], None] = lambda answer: None) -> Row:
         def once() -> Row:

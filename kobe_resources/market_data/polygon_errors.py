@@ -62,6 +62,14 @@ class PolygonIncomplete(PolygonError):
     """An answer that lacks rows it announced, or a load that could not finish every symbol."""
 
 
+class PolygonEmpty(PolygonIncomplete):
+    """An answer without rows, not yet believed. session: of a day on which the exchange was open."""
+
+    def __init__(self, what: str, session: bool) -> None:
+        super().__init__(what, RESUMES)
+        self.session = session
+
+
 def error_for_status(status: int, headers: Mapping[str, str], said: str, where: str) -> PolygonError:
     """The typed error of an HTTP status other than 200.
 

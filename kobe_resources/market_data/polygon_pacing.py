@@ -16,6 +16,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from kobe_resources.market_data.polygon_errors import (
     RESUMES,
+    PolygonEmpty,
     PolygonError,
     PolygonIncomplete,
     PolygonMalformed,
@@ -48,6 +49,7 @@ class Patience:
     after_server: int = 6
     after_transport: int = 6
     after_malformed: int = 3
+    after_empty: int = 1
 
     def retries_after(self, error: BaseException) -> int:
         """How often a call that failed with `error` is asked again."""
@@ -57,6 +59,8 @@ class Patience:
             return self.after_server
         if isinstance(error, PolygonTransportError):
             return self.after_transport
+        if isinstance(error, PolygonEmpty) and not error.session:
+            return self.after_empty
         return self.after_malformed if isinstance(error, (PolygonMalformed, PolygonIncomplete)) else 0
 
 
@@ -154,7 +158,9 @@ class RetryPolicy:
             wait_s = self._patience.rate_wait_s if error.wait_s is None else error.wait_s
             self._bucket.pause(min(wait_s, self._patience.longest_rate_wait_s))
             return wait_s
-        return self._backoff(state)
+        # An empty answer comes of load, and load outlasts a moment: a pause of random length alone may be none.
+        least_s = self._patience.first_backoff_s if isinstance(error, PolygonEmpty) else 0.0
+        return least_s + self._backoff(state)
 
 
 def _failure(state: RetryCallState) -> BaseException:

@@ -125,6 +125,23 @@ def test_an_empty_answer_given_once_is_not_believed(server: LoopbackPolygon, cli
     assert len(client.range_bars("S00001", START, FRIDAY)) > 200
 
 
+def test_before_an_empty_answer_is_believed_the_load_that_emptied_it_has_time_to_pass(server: LoopbackPolygon) -> None:
+    client = PolygonClient(KEY, server.url, 0, 1, Patience(first_backoff_s=0.2))
+    for ask in (lambda: client.range_bars("NOSUCH", START, FRIDAY), lambda: client.has_options("NOSUCH")):
+        began = time.monotonic()
+        assert not ask()
+        assert time.monotonic() - began >= 0.2
+    assert len(server.calls) == 2 + 2
+
+
+def test_a_day_of_the_market_that_is_empty_is_asked_as_often_as_a_malformed_one(
+    server: LoopbackPolygon, client: PolygonClient
+) -> None:
+    server.faults.on(fault.false_empty, path="/grouped/", times=HASTE.after_malformed)
+    assert len(client.grouped_day(FRIDAY)) == 10
+    assert len(server.calls) == HASTE.after_malformed + 1
+
+
 def test_a_holiday_is_an_empty_day(client: PolygonClient) -> None:
     assert client.grouped_day(dt.date(2026, 7, 3)) == []
 

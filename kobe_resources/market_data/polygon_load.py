@@ -31,6 +31,7 @@ from kobe_resources.market_data.polygon_errors import (
 )
 from kobe_resources.market_data.polygon_plan import RangeCall, Span, merged, usable
 from kobe_resources.market_data.polygon_rows import Bars, Row, frame_of, grouped_bars, range_bars, settled
+from kobe_resources.market_data.polygon_witnesses import Witnesses
 from kobe_resources.market_data.store import Changes, record_options, upsert_bars
 
 if TYPE_CHECKING:
@@ -77,11 +78,20 @@ class Loader:
         self._calls_per_minute = calls_per_minute
         self._now = now
 
-    def day(self, session: dt.date, wanted: frozenset[str]) -> Bars:
-        """The bars of `wanted` on one day of the market; rows in `known_days` are not asked for again, unless they are bad."""
-        return settled(
-            lambda: grouped_bars(self.known_days.pop(session, []) or self._client.grouped_day(session), session, wanted)
-        )
+    def day(self, session: dt.date, wanted: frozenset[str], witnesses: Witnesses) -> Bars:
+        """The bars of `wanted` on one day of the market; rows in `known_days` are not asked for again, unless they are bad.
+
+        Raises PolygonIncomplete where there are none on a session that the `witnesses` do not deny.
+        """
+
+        def ask() -> Bars:
+            denied = witnesses.have_denied(session)
+            rows = self.known_days.pop(session, []) or self._client.grouped_day(session, twice=not denied)
+            if not rows and not denied:
+                witnesses.must_deny(session)
+            return grouped_bars(rows, session, wanted)
+
+        return settled(ask)
 
     def ranges(self, calls: Sequence[RangeCall]) -> None:
         """Load symbols; one that fails for itself is kept in `failures` and the others go on."""
@@ -128,7 +138,8 @@ class Loader:
             coverage |= self._forward(symbols - behind, reached, span)
             self._store([bars for _, bars in batch], coverage, {day: len(bars) for day, bars in batch})
 
-        self._run(days, lambda day: self.day(day, wanted), commit, f"{len(days):,} days of the market", "days", None)
+        witnesses = Witnesses(self._client, wanted, span)
+        self._run(days, lambda day: self.day(day, wanted, witnesses), commit, f"{len(days):,} days of the market", "days", None)
 
     def options(self, symbols: Sequence[str]) -> None:
         """Ask which symbols have listed options, one call each."""

@@ -25,11 +25,13 @@ from kobe_resources.market_data.sample import SampleVendor
 from kobe_resources.settings import Secrets, Settings
 from tests.loopback_polygon import Market, random_market, ticker_row
 from tests.loopback_polygon import faults as fault
-from tests.polygon.conftest import FRIDAY, FRIDAY_NIGHT, Shop, assert_same_bars, served
+from tests.polygon.conftest import FRIDAY, FRIDAY_NIGHT, HASTE, Shop, assert_same_bars, served
 
 RANGE, GROUPED, SPLITS = "/range/", "/grouped/", "/reference/splits"
 MONDAY_NIGHT = FRIDAY_NIGHT + dt.timedelta(days=3)
 TUESDAY_NIGHT = FRIDAY_NIGHT + dt.timedelta(days=4)
+SUNDAY = FRIDAY_NIGHT + dt.timedelta(days=1, hours=12)
+"""Friday is surely published by then."""
 
 
 class Watched:
@@ -317,6 +319,40 @@ def test_an_empty_day_of_the_market_is_recorded_and_passed(market: Market, with_
     shop.sync(first_load="grouped")
     assert shop.rows("SELECT rows FROM bar_checkpoints WHERE kind = 'day' AND key = '2026-06-15'") == [(0,)]
     assert_same_bars(shop.stored(), served(shop.server.market))
+
+
+@pytest.mark.parametrize("day", ["2026-01-02", "2026-06-15", "2026-11-20"])
+def test_a_session_whose_market_comes_back_empty_is_not_passed_over(shop: Shop, market: Market, day: str) -> None:
+    shop.now = SUNDAY
+    shop.server.faults.on(fault.false_empty, path=f"{GROUPED}.*{day}")
+    with pytest.raises(PolygonIncomplete, match=f"no bars for {day}, a session of the exchange: .*again"):
+        shop.sync(first_load="grouped")
+    assert shop.rows(f"SELECT count(*) FROM bar_checkpoints WHERE span_to >= '{day}' AND kind IN ('symbol', 'load')") == [(0,)]
+    shop.server.faults.clear()
+    shop.sync(first_load="grouped")
+    assert_same_bars(shop.stored(), served(market))
+
+
+@pytest.mark.parametrize("manner", ["range", "grouped"])
+def test_a_top_up_does_not_pass_over_sessions_that_come_back_empty(shop: Shop, market: Market, manner: str) -> None:
+    shop.sync(first_load=manner)
+    shop.now = TUESDAY_NIGHT + dt.timedelta(days=1, hours=1)
+    shop.server.faults.on(fault.false_empty, path="/grouped/.*2026-11-2[345]")
+    for _ in range(2):
+        with pytest.raises(PolygonIncomplete, match="no bars for 2026-11-23"):
+            shop.sync(first_load=manner)
+    shop.server.faults.clear()
+    assert shop.sync(first_load=manner).last_session == dt.date(2026, 11, 25)
+    assert_same_bars(shop.stored(), served(market, last="2026-11-25"))
+
+
+def test_days_before_the_vendor_s_history_are_passed_and_asked_once_when_that_is_known(shop: Shop, market: Market) -> None:
+    shop.sync(first_load="grouped", start="2025-10-01", in_flight=1)
+    first = market.bars["session"].min().date()
+    before = [day for day in days_asked(shop) if day < str(first)]
+    assert len(before) == len(set(before)) + HASTE.after_malformed > 20
+    assert len(shop.server.paths(RANGE)) == 10
+    assert_same_bars(shop.stored(), served(market, str(first)))
 
 
 def test_a_bar_the_vendor_holds_wrong_is_refused_named_and_never_stored(

@@ -94,12 +94,22 @@ class Loader:
         return settled(ask)
 
     def ranges(self, calls: Sequence[RangeCall]) -> None:
-        """Load symbols; one that fails for itself is kept in `failures` and the others go on."""
+        """Load symbols; one that fails for itself is kept in `failures` and the others go on.
+
+        While no candidate has a bar, none is believed to have no bars: where all of them come back empty, nothing is covered.
+        """
+        doubtful: list[tuple[RangeCall, Bars]] | None = [] if calls and not self.has_bars() else None
 
         def fetch(call: RangeCall) -> Bars:
             return settled(lambda: range_bars(self._client.range_bars(call.symbol, *call.span), call.symbol, *call.span))
 
         def commit(batch: list[tuple[RangeCall, Bars]]) -> None:
+            nonlocal doubtful
+            if doubtful is not None:
+                batch = [*doubtful, *batch]
+                doubtful = None if any(len(bars) for _, bars in batch) else batch
+                if doubtful:
+                    return
             coverage: dict[str, Span] = {}
             for call, _ in batch:
                 known = coverage.get(call.symbol) or self._state.coverage.get(call.symbol)
@@ -153,6 +163,10 @@ class Loader:
             self._state.asked.update(symbol for symbol, _ in batch)
 
         self._run(symbols, self._client.has_options, commit, f"options of {len(symbols):,} symbols", "symbols", str)
+
+    def has_bars(self) -> bool:
+        """Is a bar of any candidate stored?"""
+        return bool(self._warehouse.rows("SELECT 1 FROM daily_bars SEMI JOIN candidates USING (symbol) LIMIT 1"))
 
     def _store(self, parts: list[Bars], coverage: dict[str, Span], days: dict[dt.date, int]) -> None:
         """Rows and checkpoints in one transaction; what is remembered in memory changes only after it."""

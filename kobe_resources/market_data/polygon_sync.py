@@ -17,7 +17,7 @@ from kobe_resources.errors import UsageError
 from kobe_resources.market_data.polygon_candidates import candidates_of_file, candidates_of_vendor
 from kobe_resources.market_data.polygon_checkpoints import VENDOR, Mark, State, forget, read_state, save_mark, save_refusals
 from kobe_resources.market_data.polygon_client import PolygonClient
-from kobe_resources.market_data.polygon_errors import LEAVE_OUT, PolygonEntitlementError, PolygonIncomplete
+from kobe_resources.market_data.polygon_errors import LEAVE_OUT, NO_BARS, PolygonEntitlementError, PolygonIncomplete
 from kobe_resources.market_data.polygon_load import Loader
 from kobe_resources.market_data.polygon_plan import DAY, RangeCall, Span, plan_calls
 from kobe_resources.market_data.polygon_rows import Listing, Refusal, settled, split_rows
@@ -255,6 +255,8 @@ class Sync:
         if loader.failures:
             first, error = next(iter(loader.failures.items()))
             raise PolygonIncomplete(f"{len(loader.failures)} symbols could not be loaded ({first}: {error.what}, …)", LEAVE_OUT)
+        if not loader.has_bars():
+            raise PolygonIncomplete(f"Polygon sent no bar of any candidate from {span.first} to {span.last}", NO_BARS)
         at = self._now()
         with self._warehouse.transaction() as connection:
             record_load(connection, VENDOR, fingerprint, loader.changes, at)

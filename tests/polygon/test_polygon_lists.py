@@ -73,9 +73,9 @@ def test_a_candidates_file_that_makes_no_sense_is_refused(shop: Shop, tmp_path: 
 
 def test_tickers_that_look_like_words_for_nothing_are_tickers(shop: Shop, tmp_path: Path) -> None:
     file = tmp_path / "candidates.csv"
-    file.write_text("symbol\nNA\nNULL\nTRUE\nNAN\n", encoding="utf-8")
+    file.write_text("symbol\nNA\nNULL\nTRUE\nNAN\nS00001\n", encoding="utf-8")
     shop.sync(candidates=str(file))
-    assert [row[0] for row in shop.rows("SELECT symbol FROM candidates ORDER BY 1")] == ["NA", "NAN", "NULL", "TRUE"]
+    assert [row[0] for row in shop.rows("SELECT symbol FROM candidates ORDER BY 1")] == ["NA", "NAN", "NULL", "S00001", "TRUE"]
 
 
 def test_cells_that_end_early_and_a_header_in_capitals_do_not_matter(shop: Shop, tmp_path: Path) -> None:

@@ -267,6 +267,28 @@ def test_a_symbol_without_a_bar_is_an_empty_fetch_recorded_as_such(shop: Shop, m
     assert shop.server.calls == []
 
 
+def test_a_load_without_a_single_bar_is_not_finished_and_covers_nothing(shop: Shop, market: Market) -> None:
+    shop.now = SUNDAY
+    shop.server.faults.on(fault.false_empty, path=RANGE)
+    for _ in range(2):
+        with pytest.raises(PolygonIncomplete, match=r"no bar of any candidate .*again.* check data\.polygon\.candidates"):
+            shop.sync()
+        assert shop.rows("SELECT count(*) FROM bar_checkpoints WHERE kind IN ('symbol', 'load')") == [(0,)]
+    shop.server.faults.clear()
+    assert not shop.sync().skipped
+    assert_same_bars(shop.stored(), served(market))
+
+
+def test_symbols_without_bars_are_covered_once_another_has_some(shop: Shop, market: Market) -> None:
+    market.tickers = [ticker_row(symbol) for symbol in ("A", "B", "S00001")]
+    shop.sync(in_flight=1)
+    assert shop.rows("SELECT key, rows FROM bar_checkpoints WHERE kind = 'symbol' ORDER BY 1") == [
+        ("A", 0),
+        ("B", 0),
+        ("S00001", 224),
+    ]
+
+
 def test_a_symbol_that_fails_for_itself_holds_no_other_up_and_is_named(shop: Shop, market: Market) -> None:
     shop.server.faults.on(fault.contradictory, path="S00004")
     with pytest.raises(PolygonIncomplete, match=r"1 symbols could not be loaded \(S00004: .*two bars") as caught:

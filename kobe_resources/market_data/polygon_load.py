@@ -129,9 +129,10 @@ class Loader:
         """Load days of the market in order, keep the `wanted` symbols, and bring the coverage of `symbols` forward.
 
         watched: the days on which a symbol that traded the session before and lacks stays behind, for a range call to
-        settle. span: what the days are part of; where the coverage of a symbol begins that had none.
+        settle; so it does on a day with a row whose ticker cannot be read. span: what the days are part of; where the
+        coverage of a symbol begins that had none.
         """
-        traded = self._traded_before(days[0]) if watched and days[0] in watched else set()
+        traded: set[str] | None = None
         behind: set[str] = set()
 
         def commit(batch: list[tuple[dt.date, Bars]]) -> None:
@@ -140,7 +141,8 @@ class Loader:
             reached: dt.date | None = None
             for day, bars in batch:
                 here = set(bars.symbols)
-                if day in watched:
+                if day in watched or bars.unreadable:
+                    traded = self._traded_before(day) if traded is None else traded
                     stopped = (traded - here) & symbols - behind
                     coverage |= self._forward(stopped, reached, span)
                     behind.update(stopped)

@@ -25,16 +25,18 @@ PRICES = {"open": "o", "high": "h", "low": "l", "close": "c"}
 FIRST_MS, LAST_MS = 0, 4_102_444_800_000
 """1970 to 2100: a timestamp outside is in another unit."""
 LONGEST_SYMBOL = 32
+UNREADABLE = "control bytes or no ticker"
 TRIES = 3
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A row that is not stored; `symbol` is escaped to printable ASCII."""
+    """A row that is not stored; `symbol` is escaped to printable ASCII. row: as the vendor sent it, to tell two apart."""
 
     symbol: str
     session: dt.date | None
     reason: str
+    row: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class Bars:
     def __len__(self) -> int:
         return len(self.symbols)
 
+    @property
+    def unreadable(self) -> bool:
+        """Is a row refused that may be anybody's?"""
+        return any(refusal.reason == UNREADABLE for refusal in self.refused)
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -67,7 +74,7 @@ A = TypeVar("A", Bars, Listing)
 
 
 def settled(ask: Callable[[], A]) -> A:
-    """An answer without refused rows, or one whose refused rows came back the same.
+    """An answer without refused rows, or one whose refused rows came back the same, field by field.
 
     A row garbled on the way passes when asked again; one that the vendor holds so is refused for good.
     Raises PolygonIncomplete where every answer refuses other rows.
@@ -133,11 +140,11 @@ def split_rows(rows: Sequence[Row]) -> Listing:
         symbol, day = row.get("ticker"), _date(row.get("execution_date"))
         split_from, split_to = row.get("split_from"), row.get("split_to")
         if not is_symbol(symbol):
-            refused.append(Refusal(printable(symbol), day, "split: no ticker"))
+            refused.append(Refusal(printable(symbol), day, "split: no ticker", repr(row)))
         elif day is None:
-            refused.append(Refusal(printable(symbol), None, "split: no execution date"))
+            refused.append(Refusal(printable(symbol), None, "split: no execution date", repr(row)))
         elif not (_is_positive(split_from) and _is_positive(split_to)):
-            refused.append(Refusal(printable(symbol), day, "split: ratio is not positive"))
+            refused.append(Refusal(printable(symbol), day, "split: ratio is not positive", repr(row)))
         else:
             kept[(symbol, day, float(split_from), float(split_to))] = None
     return Listing(list(kept), tuple(refused))
@@ -150,7 +157,7 @@ def ticker_rows(rows: Sequence[Row]) -> Listing:
     for row in rows:
         symbol, name, kind, active = (row.get(key) for key in ("ticker", "name", "type", "active"))
         if not is_symbol(symbol):
-            refused.append(Refusal(printable(symbol), None, "ticker: control bytes or no ticker"))
+            refused.append(Refusal(printable(symbol), None, f"ticker: {UNREADABLE}", repr(row)))
         elif symbol not in kept or active is True:
             kept[str(symbol)] = (symbol, _clean(name), _clean(kind), active is True)
     return Listing([kept[symbol] for symbol in sorted(kept)], tuple(refused))
@@ -176,8 +183,10 @@ def _bars(rows: Sequence[Row], symbols: np.ndarray) -> Bars:
         columns[name] = np.where(values > 0 if name == "vwap" else values >= 0, values, np.nan)
     reasons = _reasons(columns, symbols, numeric, good_stamps)
     refused = tuple(
-        Refusal(printable(symbols[index]), sessions[index].item() if good_stamps[index] else None, reasons[index])
-        for index in np.flatnonzero(reasons.astype(bool))
+        Refusal(
+            printable(symbols[index]), sessions[index].item() if good_stamps[index] else None, reasons[index], repr(rows[index])
+        )
+        for index in np.flatnonzero(reasons.astype(bool)).tolist()
     )
     bars = _taken(Bars(symbols, sessions, columns), ~reasons.astype(bool), refused, 0)
     return _without_repeats(_sorted(bars))
@@ -201,7 +210,7 @@ def _reasons(columns: dict[str, np.ndarray], symbols: np.ndarray, numeric: np.nd
     positive = (open_ > 0) & (high > 0) & (low > 0) & (close > 0) & (columns["volume"] >= 0)
     ordered = (high >= np.maximum(open_, close)) & (low <= np.minimum(open_, close)) & (high >= low)
     reasons = [
-        (~named, "control bytes or no ticker"),
+        (~named, UNREADABLE),
         (~stamped, "timestamp"),
         (~numeric, "not a finite number"),
         (~positive, "not positive"),

@@ -276,3 +276,13 @@ def test_answers_that_refuse_other_rows_each_time_are_no_answer() -> None:
     answers = [bars(row(t=JULY_1_MS + index * DAY_MS, c=-1.0)) for index in range(3)]
     with pytest.raises(PolygonIncomplete, match="other bad rows each time"):
         settled(lambda: answers.pop(0))
+
+
+def test_two_rows_whose_tickers_are_marred_alike_are_two() -> None:
+    day = dt.date(2026, 7, 1)
+    answers = [
+        grouped_bars([{**row(), "T": "S0\x07"}, {**row(c=10.1), "T": "S001"}], day, {"S000", "S001"}),
+        grouped_bars([{**row(), "T": "S000"}, {**row(c=10.1), "T": "S0\x07"}], day, {"S000", "S001"}),
+        grouped_bars([{**row(), "T": "S000"}, {**row(c=10.1), "T": "S001"}], day, {"S000", "S001"}),
+    ]
+    assert len(settled(lambda: answers.pop(0))) == 2

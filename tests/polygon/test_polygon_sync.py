@@ -401,6 +401,18 @@ def test_a_ticker_with_control_bytes_is_counted_and_never_stored(market: Market,
     assert "S6\x07\n" not in {row[0] for row in shop.rows("SELECT symbol FROM candidates")}
 
 
+@pytest.mark.parametrize(("day", "since"), [("2026-06-15", "2026-06-13"), ("2026-11-20", "2026-11-20")])
+def test_a_bar_whose_ticker_cannot_be_read_comes_by_a_range_call(shop: Shop, market: Market, day: str, since: str) -> None:
+    shop.now = SUNDAY
+    rows = orjson.loads(market.grouped_body(dt.date.fromisoformat(day)))["results"]
+    rows[4] = {**rows[4], "T": "S0\x07\n"}
+    shop.server.faults.on(fault.saying(results=rows), path=f"{GROUPED}.*{day}")
+    shop.sync(first_load="grouped")
+    assert set(shop.server.paths(RANGE)) == {f"/v2/aggs/ticker/S00004/range/1/day/{since}/2026-11-20"}
+    assert_same_bars(shop.stored(), served(market))
+    assert shop.rows("SELECT symbol, session FROM bar_refusals") == [("S0\\x07\\n", dt.date.fromisoformat(day))]
+
+
 def test_without_a_key_the_store_keeps_what_it_has(shop: Shop) -> None:
     SampleVendor(Settings().data).sync(shop.warehouse)
     before = shop.rows("SELECT count(*), max(source) FROM daily_bars")

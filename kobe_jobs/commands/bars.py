@@ -33,7 +33,13 @@ def register(app: typer.Typer) -> None:
 
 
 def refresh(
-    force: Annotated[bool, typer.Option("--force", help="Read the source even where it has not changed.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Read the source even where it has not changed; of Polygon: last sessions, symbols with gaps, empty days.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Load bars from the vendor of the settings, or top them up. Stopped half way, it goes on where it was."""

@@ -64,6 +64,8 @@ class PolygonVendor:
     def sync(self, warehouse: Warehouse, progress: Progress = SilentProgress(), force: bool = False) -> SyncReport:
         """Load what is missing, top up what is new, re-pull the last sessions; nothing where nothing can be new.
 
+        force: ask again for the last sessions, for symbols whose bars have gaps and for sessions without a bar.
+
         Raises a PolygonError by class; what was committed stays, and the next sync goes on there.
         """
         from filelock import FileLock, Timeout

@@ -6,7 +6,7 @@ Every write happens inside the transaction of the rows it speaks of, which is it
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -103,6 +103,17 @@ def save_refusals(connection: duckdb.DuckDBPyConnection, refusals: Iterable[Refu
             "WHERE vendor = $1 AND symbol = $2 AND session IS NOT DISTINCT FROM $3 AND reason = $4)",
             [*values, seen_at],
         )
+
+
+def symbols_with_gaps(connection: duckdb.DuckDBPyConnection, sessions: Sequence[dt.date]) -> list[str]:
+    """The candidates whose stored bars lack some of `sessions` that others have, or all of them."""
+    return [row[0] for row in connection.execute(_sql("gaps"), {"sessions": sessions}).fetchall()]
+
+
+def empty_sessions(connection: duckdb.DuckDBPyConnection, sessions: Sequence[dt.date]) -> list[dt.date]:
+    """Those of `sessions` on which no bar is stored."""
+    stored = {row[0] for row in connection.execute("SELECT DISTINCT session FROM daily_bars").fetchall()}
+    return [session for session in sessions if session not in stored]
 
 
 def keep_known_optional(connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame) -> pd.DataFrame:

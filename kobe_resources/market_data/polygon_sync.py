@@ -15,7 +15,17 @@ from zoneinfo import ZoneInfo
 from kobe_resources import calendar
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.polygon_candidates import candidates_of_file, candidates_of_vendor
-from kobe_resources.market_data.polygon_checkpoints import VENDOR, Mark, State, forget, read_state, save_mark, save_refusals
+from kobe_resources.market_data.polygon_checkpoints import (
+    VENDOR,
+    Mark,
+    State,
+    empty_sessions,
+    forget,
+    read_state,
+    save_mark,
+    save_refusals,
+    symbols_with_gaps,
+)
 from kobe_resources.market_data.polygon_client import PolygonClient
 from kobe_resources.market_data.polygon_errors import LEAVE_OUT, NO_BARS, PolygonEntitlementError, PolygonIncomplete
 from kobe_resources.market_data.polygon_load import Loader
@@ -226,19 +236,32 @@ class Sync:
         save_mark(connection, "splits", Mark(splits.key, Span(first, splits.window.last), len(rows), at))
 
     def _bars(self, loader: Loader, symbols: list[str], span: Span) -> None:
-        """What is missing, the last sessions once more, then the symbols that stayed behind."""
+        """What is missing, the last sessions once more, then the symbols that stayed behind; forced: every hole too."""
         coverage = self._state.coverage
         sessions: list[dt.date] = calendar.sessions(*span).tolist()
-        plan = plan_calls(coverage, symbols, span, sessions, self._polygon.first_load)
+        gaps, empty = self._holes(sessions) if self._force else (set(), [])
+        whole = {symbol: known for symbol, known in coverage.items() if symbol not in gaps}
+        plan = plan_calls(whole, symbols, span, sessions, self._polygon.first_load)
         done = self._state.marks.get("load")
         watched = plan.days if done and len(plan.days) <= WATCHED_DAYS else ()
         loader.ranges(plan.ranges)
         # None beyond the span: the days would have a hole, and the coverage would not.
         repulled = set(_last_sessions(done.span.last) if done else ()).intersection(sessions)
-        loader.days(sorted({*plan.days, *repulled}), plan.day_symbols, frozenset(symbols), watched, span)
+        loader.days(sorted({*plan.days, *repulled, *empty}), plan.day_symbols, frozenset(symbols), watched, span)
         behind = [symbol for symbol in symbols if symbol in coverage and coverage[symbol].last < span.last]
         calls = [RangeCall(symbol, Span(coverage[symbol].last + DAY, span.last)) for symbol in behind]
         loader.ranges([call for call in calls if call.symbol not in loader.failures])
+
+    def _holes(self, sessions: list[dt.date]) -> tuple[set[str], list[dt.date]]:
+        """Symbols whose bars have gaps, and sessions without a bar, covered or not.
+
+        By ranges, a session before everybody's first bar is no hole: an answer with rows lacks none.
+        """
+        with self._warehouse.connect() as connection:
+            gaps, empty = symbols_with_gaps(connection, sessions), empty_sessions(connection, sessions)
+            first = store_totals(connection).first_session
+        by_days = self._polygon.first_load == "grouped"
+        return set(gaps), [day for day in empty if first and (by_days or day > first)]
 
     def _options(self, loader: Loader, symbols: list[str]) -> None:
         if not self._settings.universe.require_options:

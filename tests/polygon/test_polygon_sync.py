@@ -54,6 +54,10 @@ def days_asked(shop: Shop) -> list[str]:
     return sorted(path[-10:] for path in shop.server.paths(GROUPED))
 
 
+def asked_symbols(shop: Shop) -> list[str]:
+    return sorted(path.split("/")[4] for path in shop.server.paths(RANGE))
+
+
 @pytest.mark.parametrize("first_load", ["range", "grouped"])
 def test_a_first_load_stores_what_is_served(shop: Shop, market: Market, first_load: str) -> None:
     report = shop.sync(first_load=first_load)
@@ -474,6 +478,43 @@ def test_force_reads_the_last_sessions_again_and_mends_a_bar_stored_twice(shop: 
     report = shop.sync(force=True)
     assert (report.skipped, len(shop.server.paths(GROUPED)), len(shop.server.paths(RANGE))) == (False, 3, 0)
     assert_same_bars(shop.stored(), served(market))
+
+
+@pytest.mark.parametrize("manner", ["range", "grouped"])
+def test_force_asks_again_for_symbols_with_gaps_and_sessions_without_a_bar(shop: Shop, market: Market, manner: str) -> None:
+    shop.sync(first_load=manner)
+    with shop.warehouse.transaction() as connection:
+        connection.execute(
+            "DELETE FROM daily_bars WHERE symbol = 'S00001' OR (symbol = 'S00002' AND session = '2026-05-05') "
+            "OR (symbol = 'S00003' AND session > '2026-10-01') OR session IN ('2026-06-15', '2026-11-20')"
+        )
+    assert shop.sync(first_load=manner).skipped
+    shop.server.forget()
+    watched = Watched()
+    shop.sync(progress=watched, force=True, first_load=manner)
+    assert_same_bars(shop.stored(), served(market))
+    assert asked_symbols(shop) == ["S00001", "S00002", "S00003"]
+    assert days_asked(shop) == ["2026-06-15", "2026-11-18", "2026-11-19", "2026-11-20"]
+    assert [phase[0] for phase in watched.phases] == ["3 symbols, no rate limit", "4 days of the market, no rate limit"]
+
+
+def test_force_mends_a_symbol_that_came_back_empty_though_it_has_bars(shop: Shop, market: Market) -> None:
+    shop.server.faults.on(fault.false_empty, path="S00004", times=2)
+    shop.sync()
+    assert "S00004" not in set(shop.stored()["symbol"])
+    shop.sync(force=True)
+    assert_same_bars(shop.stored(), served(market))
+
+
+def test_force_leaves_alone_who_was_listed_late_or_is_delisted(market: Market, with_market: Callable[[Market], Shop]) -> None:
+    late = (market.bars["symbol"] == "S00001") & (market.bars["session"] < "2026-06-01")
+    gone = (market.bars["symbol"] == "S00002") & (market.bars["session"] > "2026-06-01")
+    shop = with_market(Market(market.bars[~late & ~gone]))
+    shop.server.market.tickers = [ticker_row(symbol, active=symbol != "S00002") for symbol in market.symbols]
+    shop.sync(first_load="grouped")
+    shop.server.forget()
+    shop.sync(force=True, first_load="grouped")
+    assert asked_symbols(shop) == []
 
 
 def test_the_fingerprint_tells_sources_apart_and_knows_the_vendor_s_two_names(shop: Shop, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ from kobe_resources.market_data.polygon_errors import (
     PolygonMalformed,
     PolygonNotFound,
     PolygonRefused,
+    PolygonServerError,
+    PolygonTransportError,
 )
 from kobe_resources.market_data.polygon_plan import RangeCall, Span, merged, usable
 from kobe_resources.market_data.polygon_rows import Bars, Row, frame_of, grouped_bars, range_bars, settled
@@ -48,7 +50,10 @@ AHEAD = 4
 """Calls handed out ahead of the one waited for, in multiples of those in flight: bounds the memory of answers that wait."""
 FAILURES_IN_A_ROW = 10
 """So many symbols failing one after the other are no longer the symbols' fault."""
-OF_ONE_SYMBOL = (PolygonMalformed, PolygonIncomplete, PolygonNotFound, PolygonRefused)
+OUTAGES_IN_A_ROW = 3
+"""So many without an answer at all are an outage, which would cost every symbol all its retries."""
+OUTAGES = (PolygonServerError, PolygonTransportError)
+OF_ONE_SYMBOL = (PolygonMalformed, PolygonIncomplete, PolygonNotFound, PolygonRefused, *OUTAGES)
 
 
 class Loader:
@@ -251,9 +256,10 @@ def in_order(
 ) -> Generator[tuple[T, R | None, PolygonError | None] | None, None, None]:
     """Each task with its result or its own error, in order; None now and then while one is awaited.
 
-    An error that concerns every task (no key, no network, no plan), or any error unless tasks stand `alone`, is raised;
-    results that stand alone and had arrived by then are yielded first, after an interrupt too.
+    An error that concerns every task (no key, no plan, several in a row without an answer), or any error unless tasks stand
+    `alone`, is raised; results that stand alone and had arrived by then are yielded first, after an interrupt too.
     """
+    outages = 0
     waiting: deque[tuple[T, Future[R]]] = deque()
     rest = iter(tasks)
     pool = ThreadPoolExecutor(in_flight, thread_name_prefix="polygon")
@@ -269,13 +275,16 @@ def in_order(
                 yield None
                 continue
             except OF_ONE_SYMBOL as error:
-                if not alone:
+                outages = outages + 1 if isinstance(error, OUTAGES) else 0
+                if not alone or outages == OUTAGES_IN_A_ROW:
+                    yield from _arrived(waiting) if alone else ()
                     raise
                 yield waiting.popleft()[0], None, error
                 continue
             except (PolygonError, KeyboardInterrupt):
                 yield from _arrived(waiting) if alone else ()
                 raise
+            outages = 0
             yield waiting.popleft()[0], result, None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

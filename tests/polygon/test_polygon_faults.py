@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from kobe_resources.market_data.polygon_errors import PolygonError, PolygonMalformed, PolygonServerError
+from kobe_resources.market_data.polygon_errors import PolygonAuthError, PolygonError, PolygonMalformed, PolygonServerError
 from kobe_resources.market_data.polygon_load import in_order
 from tests.loopback_polygon import KEY, LoopbackPolygon, Market, random_market
 from tests.loopback_polygon import faults as fault
@@ -168,7 +168,7 @@ def test_an_interrupt_keeps_every_answer_that_had_arrived(with_market: Callable[
     assert_same_bars(shop.stored(), served(shop.server.market, START))
 
 
-@pytest.mark.parametrize("blow", [PolygonServerError("down"), KeyboardInterrupt()])
+@pytest.mark.parametrize("blow", [PolygonAuthError("no such key"), KeyboardInterrupt()])
 def test_answers_behind_the_one_waited_for_are_kept_when_it_ends_the_load(blow: BaseException) -> None:
     others_done = threading.Barrier(6)
 
@@ -184,6 +184,24 @@ def test_answers_behind_the_one_waited_for_are_kept_when_it_ends_the_load(blow: 
     with pytest.raises(type(blow)):
         next(outcomes)
     assert kept == [(task, task) for task in range(1, 6)]
+
+
+def test_an_outage_ends_the_load_after_a_few_and_keeps_the_answers_behind_them() -> None:
+    failing = {1, 3, 4, 5}
+    others_done = threading.Barrier(8)
+
+    def fetch(task: int) -> int:
+        others_done.wait(timeout=10)
+        if task in failing:
+            time.sleep(0.2)
+            raise PolygonServerError("down")
+        return task
+
+    outcomes = filter(None, in_order(range(8), fetch, in_flight=8, alone=True))
+    seen = [(task, error is None) for task, _, error in itertools.islice(outcomes, 7)]
+    with pytest.raises(PolygonServerError):
+        next(outcomes)
+    assert seen == [(0, True), (1, False), (2, True), (3, False), (4, False), (6, True), (7, True)]
 
 
 def test_days_behind_one_that_failed_are_not_kept_because_they_would_leave_a_hole() -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -305,6 +306,38 @@ def test_a_symbol_that_fails_for_itself_holds_no_other_up_and_is_named(shop: Sho
     assert shop.sync().added == 224
     assert len(shop.server.paths(RANGE)) == 1
     assert_same_bars(shop.stored(), served(market))
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [(fault.refused(500), "failed with HTTP 500"), (fault.reset, "no whole answer"), (fault.hang, "it fell silent")],
+)
+def test_a_symbol_that_never_gets_an_answer_is_set_aside_and_asked_again(
+    shop: Shop, market: Market, monkeypatch: pytest.MonkeyPatch, broken: fault.Fault, what: str
+) -> None:
+    monkeypatch.setattr("tests.polygon.conftest.HASTE", replace(HASTE, read_s=0.5))
+    shop.server.faults.on(broken, path="S0000[48]")
+    for night, last in ((FRIDAY_NIGHT, "2026-11-20"), (MONDAY_NIGHT, "2026-11-23")):
+        shop.now = night
+        with pytest.raises(PolygonIncomplete, match=rf"2 symbols could not be loaded \(S00004: .*{what}"):
+            shop.sync()
+        stored, wanted = (
+            bars[~bars["symbol"].isin(["S00004", "S00008"])].reset_index(drop=True)
+            for bars in (shop.stored(), served(market, last=last))
+        )
+        assert_same_bars(stored, wanted)
+        assert shop.rows("SELECT count(*) FROM bar_checkpoints WHERE key IN ('S00004', 'S00008')") == [(0,)]
+    shop.server.faults.clear()
+    shop.sync()
+    assert_same_bars(shop.stored(), served(market, last="2026-11-23"))
+
+
+def test_an_outage_does_not_cost_every_symbol_its_retries(with_market: Callable[[Market], Shop]) -> None:
+    shop = with_market(random_market(60, 20, seed=1, end=FRIDAY))
+    shop.server.faults.on(fault.refused(503), path=RANGE)
+    with pytest.raises(PolygonServerError, match="HTTP 503"):
+        shop.sync(start="2026-11-02", in_flight=1)
+    assert len(set(shop.server.paths(RANGE))) <= 4
 
 
 def test_when_every_symbol_fails_the_load_stops_early(with_market: Callable[[Market], Shop]) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -36,6 +36,7 @@ from kobe_resources.market_data.polygon_errors import (
 from kobe_resources.market_data.polygon_pacing import Patience, RetryPolicy, TokenBucket
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 TWIN_HOSTS = frozenset({"api.polygon.io", "api.massive.com"})
 """One vendor under its old and its new name: either may name the other in `next_url`. We stay on ours all the same."""
@@ -68,6 +69,13 @@ class PolygonClient:
     def calls(self) -> int:
         """Requests sent so far, retries included."""
         return self._pool.sent
+
+    def reread(self, read: Callable[[], T]) -> T:
+        """`read()`, which calls this client and reads its rows, again where they contradict each other.
+
+        As often as after a malformed answer; whatever else `read` raises, the call itself was repeated for.
+        """
+        return self._retry.reread(read)
 
     def stop(self) -> None:
         """Wake every thread that waits for a token or a retry, with Stopped; no call is sent afterwards."""

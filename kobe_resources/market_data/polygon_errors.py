@@ -59,6 +59,10 @@ class PolygonMalformed(PolygonError):
     """An answer that is not what the vendor documents: not JSON, an error inside a 200, fields of a wrong type."""
 
 
+class PolygonContradiction(PolygonMalformed):
+    """Rows in a sound envelope that cannot all be true: seen only by who reads them, after the call that brought them."""
+
+
 class PolygonIncomplete(PolygonError):
     """An answer that lacks rows it announced, or a load that could not finish every symbol."""
 

@@ -96,7 +96,7 @@ class Loader:
                 witnesses.must_deny(session)
             return grouped_bars(rows, session, wanted)
 
-        return settled(ask)
+        return settled(lambda: self._client.reread(ask))
 
     def ranges(self, calls: Sequence[RangeCall]) -> None:
         """Load symbols; one that fails for itself is kept in `failures` and the others go on.
@@ -106,7 +106,10 @@ class Loader:
         doubtful: list[tuple[RangeCall, Bars]] | None = [] if calls and not self.has_bars() else None
 
         def fetch(call: RangeCall) -> Bars:
-            return settled(lambda: range_bars(self._client.range_bars(call.symbol, *call.span), call.symbol, *call.span))
+            def ask() -> Bars:
+                return range_bars(self._client.range_bars(call.symbol, *call.span), call.symbol, *call.span)
+
+            return settled(lambda: self._client.reread(ask))
 
         def commit(batch: list[tuple[RangeCall, Bars]]) -> None:
             nonlocal doubtful

@@ -16,6 +16,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from kobe_resources.market_data.polygon_errors import (
     RESUMES,
+    PolygonContradiction,
     PolygonEmpty,
     PolygonError,
     PolygonIncomplete,
@@ -131,6 +132,18 @@ class RetryPolicy:
 
     def __call__(self, ask: Callable[[], T]) -> T:
         """`ask()`, as often as the classes of its failures allow; then the last failure is raised."""
+
+        def paced() -> T:
+            self._bucket.take()
+            return ask()
+
+        return self._again(PolygonError)(paced)
+
+    def reread(self, read: Callable[[], T]) -> T:
+        """`read()`, which asks by this policy itself, again where what it was given contradicts itself."""
+        return self._again(PolygonContradiction)(read)
+
+    def _again(self, after: type[PolygonError]) -> Retrying:
         failures: Counter[type[BaseException]] = Counter()
 
         def spent(state: RetryCallState) -> bool:
@@ -138,19 +151,13 @@ class RetryPolicy:
             failures[type(error)] += 1
             return failures[type(error)] > self._patience.retries_after(error)
 
-        retrying = Retrying(
-            retry=retry_if_exception_type(PolygonError),
+        return Retrying(
+            retry=retry_if_exception_type(after),
             stop=spent,
             wait=self._wait_s,
             sleep=self._bucket.sleep,
             reraise=True,
         )
-
-        def paced() -> T:
-            self._bucket.take()
-            return ask()
-
-        return retrying(paced)
 
     def _wait_s(self, state: RetryCallState) -> float:
         error = _failure(state)

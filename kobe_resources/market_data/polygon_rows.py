@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 
-from kobe_resources.market_data.polygon_errors import LEAVE_OUT, RESUMES, PolygonIncomplete, PolygonMalformed
+from kobe_resources.market_data.polygon_errors import LEAVE_OUT, RESUMES, PolygonContradiction, PolygonIncomplete
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,15 +96,15 @@ def is_symbol(text: object) -> bool:
 
 
 def range_bars(rows: Sequence[Row], symbol: str, start: dt.date, end: dt.date) -> Bars:
-    """The bars of one symbol from a range answer; raises PolygonMalformed where one lies outside `start` … `end`."""
+    """The bars of one symbol from a range answer; raises PolygonContradiction where one lies outside `start` … `end`."""
     bars = _bars(rows, np.full(len(rows), symbol, dtype=object))
     if len(bars) and not (np.datetime64(start) <= bars.sessions[0] and bars.sessions[-1] <= np.datetime64(end)):
-        raise PolygonMalformed(f"Polygon sent bars of {symbol} outside {start} … {end}", RESUMES)
+        raise PolygonContradiction(f"Polygon sent bars of {symbol} outside {start} … {end}", RESUMES)
     return bars
 
 
 def grouped_bars(rows: Sequence[Row], session: dt.date, wanted: Collection[str]) -> Bars:
-    """The bars of `wanted` on one day of the market; raises PolygonMalformed where one is of another day.
+    """The bars of `wanted` on one day of the market; raises PolygonContradiction where one is of another day.
 
     What is wrong with the rows of others holds nobody up; one whose ticker cannot be read may be anybody's.
     """
@@ -113,7 +113,7 @@ def grouped_bars(rows: Sequence[Row], session: dt.date, wanted: Collection[str])
     symbols[:] = [name if isinstance(name := row.get("T"), str) else "" for row in rows]
     bars = _bars(rows, symbols)
     if len(bars) and (bars.sessions != np.datetime64(session)).any():
-        raise PolygonMalformed(f"Polygon sent bars of another day as those of {session}", RESUMES)
+        raise PolygonContradiction(f"Polygon sent bars of another day as those of {session}", RESUMES)
     return bars
 
 
@@ -238,7 +238,7 @@ def _sorted(bars: Bars) -> Bars:
 
 
 def _without_repeats(bars: Bars) -> Bars:
-    """Equal rows once. Raises PolygonMalformed where two rows of one bar differ."""
+    """Equal rows once. Raises PolygonContradiction where two rows of one bar differ."""
     if len(bars) < 2:
         return bars
     again = (bars.symbols[1:] == bars.symbols[:-1]) & (bars.sessions[1:] == bars.sessions[:-1])
@@ -248,7 +248,7 @@ def _without_repeats(bars: Bars) -> Bars:
         differ = again & ~np.isclose(values[1:], values[:-1], rtol=0, atol=0, equal_nan=True)
         if differ.any():
             where = int(np.flatnonzero(differ)[0])
-            raise PolygonMalformed(
+            raise PolygonContradiction(
                 f"Polygon sent two bars of {bars.symbols[where]} on {bars.sessions[where]} with another {name}", LEAVE_OUT
             )
     return _taken(bars, np.concatenate([[True], ~again]), bars.refused, int(again.sum()))

@@ -48,8 +48,7 @@ class Witnesses:
 
     def _traded(self, symbol: str) -> set[dt.date]:
         try:
-            rows = self._client.range_bars(symbol, *self._span)
-            return set(range_bars(rows, symbol, *self._span).sessions.tolist())
+            return set(range_bars(self._client.range_bars(symbol, *self._span), symbol, *self._span).sessions.tolist())
         except (PolygonMalformed, PolygonIncomplete, PolygonNotFound):
             return set()
 

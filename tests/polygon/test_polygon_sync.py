@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from kobe_resources.market_data.polygon_errors import (
     PolygonAuthError,
     PolygonError,
     PolygonIncomplete,
+    PolygonMalformed,
     PolygonServerError,
 )
 from kobe_resources.market_data.protocol import MarketDataError, Vendor
@@ -236,6 +238,27 @@ def test_a_day_of_the_market_that_contradicts_itself_about_others_is_no_hindranc
     shop.sync(candidates=str(few), first_load="grouped")
     assert_same_bars(shop.stored(), served(market)[lambda bars: bars["symbol"] < "S00002"].reset_index(drop=True))
     assert shop.rows("SELECT count(*) FROM bar_refusals") == [(0,)]
+
+
+def of_another_day(reply: fault.Reply, rng: random.Random) -> fault.Reply:
+    """The honest rows, one of them of 2001."""
+    answer = orjson.loads(reply.body)
+    answer["results"][3]["t"] = 1_000_000_000_000
+    return replace(reply, body=orjson.dumps(answer))
+
+
+@pytest.mark.parametrize("broken", [fault.contradictory, of_another_day])
+def test_rows_that_cannot_all_be_true_are_asked_for_again(shop: Shop, market: Market, broken: fault.Fault) -> None:
+    shop.server.faults.on(broken, path="S00004", times=HASTE.after_malformed)
+    shop.sync()
+    assert asked_symbols(shop).count("S00004") == HASTE.after_malformed + 1
+    shop.now = MONDAY_NIGHT
+    shop.server.faults.on(broken, path=GROUPED, times=HASTE.after_malformed)
+    shop.sync()
+    assert_same_bars(shop.stored(), served(market, last="2026-11-23"))
+    shop.server.faults.on(broken, path=GROUPED)
+    with pytest.raises(PolygonMalformed, match=r"two bars|another day"):
+        shop.sync(force=True)
 
 
 def test_a_later_end_loads_the_missing_days_only_and_a_narrower_span_nothing(shop: Shop, market: Market) -> None:

@@ -18,6 +18,13 @@ RESUMES = "run `kobe bars refresh` again, it goes on where this stopped"
 LEAVE_OUT = f"{RESUMES}; leave a symbol that fails for good out of data.polygon.candidates"
 NO_BARS = f"{RESUMES}; if it stays so, check data.polygon.candidates and data.start"
 
+SHORTEN = "shorten data.start (the free plan has 2 years) or get a plan that covers it"
+OTHER_THAN_BARS = {
+    "/v3/reference/tickers": "name a CSV of symbols in data.polygon.candidates or get a plan that covers it",
+    "/v3/": "get a plan that covers it",
+}
+"""How a plan that does not cover a list is mended, by the path that was asked; a shorter span helps with bars only."""
+
 
 class PolygonError(MarketDataError):
     """Bars that Polygon did not give."""
@@ -88,7 +95,7 @@ def error_for_status(status: int, headers: Mapping[str, str], said: str, where: 
     if status == 403:
         return PolygonEntitlementError(
             f"the Polygon plan does not cover {where}{told}",
-            "shorten data.start (the free plan has 2 years) or get a plan that covers it",
+            next((mend for path, mend in OTHER_THAN_BARS.items() if where.startswith(path)), SHORTEN),
         )
     if status == 404:
         return PolygonNotFound(f"Polygon has nothing at {where}{told}", "check the symbol and data.polygon.base_url")

@@ -85,6 +85,21 @@ def test_what_asking_again_cannot_mend_is_asked_once(server: LoopbackPolygon, cl
     assert caught.value.mend
 
 
+def test_a_plan_that_lacks_a_list_is_not_mended_by_a_shorter_span(server: LoopbackPolygon, client: PolygonClient) -> None:
+    server.faults.on(fault.refused(403))
+    asked = {
+        lambda: client.range_bars("S00001", START, FRIDAY): "shorten data.start",
+        lambda: client.grouped_day(FRIDAY): "shorten data.start",
+        lambda: client.tickers(): "data.polygon.candidates",
+        lambda: client.splits(START, FRIDAY): "get a plan",
+    }
+    for ask, mend in asked.items():
+        with pytest.raises(PolygonEntitlementError) as caught:
+            ask()
+        assert mend in caught.value.mend
+        assert ("data.start" in caught.value.mend) is (mend == "shorten data.start")
+
+
 @pytest.mark.parametrize("name", PASSING)
 def test_a_fault_that_stays_is_asked_as_often_as_its_class_allows_and_is_never_empty(
     server: LoopbackPolygon, client: PolygonClient, name: str

@@ -77,6 +77,10 @@ class PolygonClient:
         """
         return self._retry.reread(read)
 
+    def due_s(self, calls: int) -> float:
+        """Seconds until the plan's rate lets the last of `calls` more go."""
+        return self._bucket.due_s(calls)
+
     def stop(self) -> None:
         """Wake every thread that waits for a token or a retry, with Stopped; no call is sent afterwards."""
         self._bucket.stop()

@@ -220,7 +220,7 @@ class Loader:
         """Fetch `tasks`, commit their results in order and in batches. name: None where a failure of one ends all."""
         if not tasks:
             return
-        pace = _Pace(len(tasks), self._calls_per_minute)
+        pace = _Pace(len(tasks), self._calls_per_minute, self._client.due_s)
         self._progress.start(f"{what}, {pace.plan()}", len(tasks), unit)
         pending: list[tuple[T, R]] = []
         failed_in_a_row = 0
@@ -300,13 +300,17 @@ def _arrived(waiting: deque[tuple[T, Future[R]]]) -> Iterator[tuple[T, R, None]]
 
 
 class _Pace:
-    """How long `total` calls take: by the plan's rate beforehand, by that or the measured one, whichever is slower, later."""
+    """How long `total` calls take: by the plan's rate beforehand, by that or the measured one, whichever is slower, later.
 
-    def __init__(self, total: int, calls_per_minute: float) -> None:
+    due_s: when the last of some more calls may go; the calls of a plan's first minute go at once, and say nothing of the rest.
+    """
+
+    def __init__(self, total: int, calls_per_minute: float, due_s: Callable[[int], float]) -> None:
         self._left = total
         self._done = 0
         self._per_call_s = 60.0 / calls_per_minute if calls_per_minute else 0.0
         self._per_minute = calls_per_minute
+        self._due_s = due_s
         self._began = time.monotonic()
 
     def plan(self) -> str:
@@ -320,7 +324,8 @@ class _Pace:
         self._done += done
         self._left -= done
         measured_s = (time.monotonic() - self._began) / self._done
-        return f"about {spoken(self._left * max(measured_s, self._per_call_s))} left" if self._left else "done"
+        left_s = max(self._left * max(measured_s, self._per_call_s), self._due_s(self._left))
+        return f"about {spoken(left_s)} left" if self._left else "done"
 
 
 def spoken(seconds: float) -> str:

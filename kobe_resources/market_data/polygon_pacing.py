@@ -92,6 +92,17 @@ class TokenBucket:
         if self._stop.is_set():
             raise Stopped("the load was stopped", RESUMES)
 
+    def due_s(self, calls: int) -> float:
+        """Seconds until the last of `calls` more may go, if each goes as soon as it may and no pause comes."""
+        with self._lock:
+            now = time.monotonic()
+            taken = [moment for moment in self._taken if moment + self._token_life_s > now]
+        free = self.capacity - len(taken)
+        if calls <= free or not self.capacity:
+            return 0.0
+        rounds, place = divmod(calls - free - 1, self.capacity)
+        return [*taken, *[now] * free][place] + (rounds + 1) * self._token_life_s - now
+
     def pause(self, seconds: float) -> None:
         """Nobody takes a token for `seconds`."""
         with self._lock:

@@ -6,15 +6,17 @@ import datetime as dt
 import itertools
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from kobe_resources.market_data.polygon_client import PolygonClient
 from kobe_resources.market_data.polygon_errors import PolygonRateError, PolygonServerError, PolygonTransportError, retry_after_s
 from kobe_resources.market_data.polygon_pacing import MARGIN, Patience, RetryPolicy, Stopped, TokenBucket
-from tests.loopback_polygon import KEY, LoopbackPolygon
+from kobe_resources.market_data.protocol import SilentProgress
+from tests.loopback_polygon import KEY, LoopbackPolygon, Market, random_market
 from tests.loopback_polygon import faults as fault
-from tests.polygon.conftest import FRIDAY
+from tests.polygon.conftest import FRIDAY, Shop
 
 MINUTE_S = 0.3
 
@@ -53,6 +55,36 @@ def test_no_minute_sees_more_calls_than_the_plan_has(threads: int) -> None:
 def test_a_fraction_of_a_call_a_minute_is_a_call_in_some_minutes() -> None:
     moments = taken(TokenBucket(0.5, minute_s=0.1), calls=3, threads=2)
     assert min(later - earlier for earlier, later in itertools.pairwise(moments)) >= 0.2
+
+
+def test_when_the_last_of_some_calls_may_go_is_told_as_it_then_is() -> None:
+    bucket = TokenBucket(4, minute_s=0.5)
+    taken(bucket, calls=2, threads=1)
+    told = {calls: time.monotonic() + bucket.due_s(calls) for calls in range(1, 8)}
+    moments = taken(bucket, calls=7, threads=1)
+    for calls, moment in enumerate(moments, start=1):
+        assert told[calls] <= moment + 0.05
+        assert told[calls] >= moment - 0.3
+    assert TokenBucket(0).due_s(1000) == 0.0
+
+
+def test_the_time_left_waits_for_the_tokens_of_a_first_burst_to_come_back(
+    with_market: Callable[[Market], Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = with_market(random_market(40, 10, seed=1, end=FRIDAY))
+    notes: list[str] = []
+
+    class Noted(SilentProgress):
+        def advance(self, count: int = 1, note: str = "") -> None:
+            notes.append(note)
+            raise KeyboardInterrupt
+
+    shop.server.faults.on(fault.slow(0.02))
+    monkeypatch.setattr("kobe_resources.market_data.polygon_load.COMMIT_AFTER_S", 0.2)
+    with pytest.raises(KeyboardInterrupt):
+        shop.sync(progress=Noted(), start="2026-11-16", calls_per_minute=36)
+    seconds = int(notes[0].split()[1])
+    assert 50 <= seconds <= 67
 
 
 def test_zero_switches_pacing_off() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from kobe_assets.report.cautions import is_synthetic
+from kobe_assets.report.cautions import ended_companies, is_synthetic
 from kobe_assets.report.figures import show
 from kobe_assets.report.inputs import DATA, ReportInputs
 from kobe_resources.settings import Settings
@@ -51,7 +51,7 @@ def data_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         facts.append(("Bars", "none stored"))
     chosen = int(universe["selected"].sum()) if len(universe) else 0
     facts.append(("Universe", f"{chosen:,} selected of {len(universe):,} candidates"))
-    facts.append(("Survivorship", _survivors(settings)))
+    facts.append(("Survivorship", _survivors(inputs)))
     facts.append(("Splits", f"{len(inputs.splits):,} stored; prices are adjusted for splits, never for dividends"))
     facts.append(("Quarantined", _quarantine_line(inputs)))
     facts.append(("Vendor revisions", _revisions_line(inputs)))
@@ -148,11 +148,14 @@ def _literal(value: Any) -> str:
     return json.dumps(value)
 
 
-def _survivors(settings: Settings) -> str:
+def _survivors(inputs: ReportInputs) -> str:
+    settings = inputs.settings
     if is_synthetic(settings):
         return "does not apply: the bars are invented"
     if settings.universe.membership == "point_in_time":
-        return "who qualified at the time, delisted companies included"
+        ended = ended_companies(inputs.universe)
+        told = f"{ended:,} of {len(inputs.universe):,} candidates stopped trading before the end"
+        return f"who qualified at the time; {told if ended else 'but none ever stopped trading, so results are flattered'}"
     return "a static list: it knows only companies that lasted, so results are flattered"
 
 

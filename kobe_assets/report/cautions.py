@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from kobe_assets.report.books import Book
 from kobe_assets.report.figures import show
 from kobe_assets.report.flow import MEANING, refusals
 from kobe_resources.settings import Settings
 
 SYNTHETIC = "these bars are invented (data.vendor is synthetic): whatever the figures say, they prove nothing about markets"
+ENDED_AFTER = pd.Timedelta(days=31)
 MOST = 0.5
 """Share of refused signals above which an account trades a leftover of its strategy."""
 AS_WANTED = ("already_open", "shorts_disabled")
@@ -31,6 +34,12 @@ class Caution:
 
     name: str
     text: str
+
+
+def ended_companies(universe: pd.DataFrame) -> int:
+    """Candidates whose bars stop over a month before the last bar of all: without any, those that failed are missing."""
+    last = pd.to_datetime(universe["last_session"])
+    return int((last.max() - last > ENDED_AFTER).sum()) if len(universe) else 0
 
 
 def is_synthetic(settings: Settings) -> bool:

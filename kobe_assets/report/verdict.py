@@ -11,7 +11,7 @@ from typing import Literal
 
 from kobe_assets.report.appendix import checks
 from kobe_assets.report.books import Book, Curve, benchmark_of, books_of, on_sessions
-from kobe_assets.report.cautions import SYNTHETIC, as_sentence, is_synthetic, most_refused
+from kobe_assets.report.cautions import SYNTHETIC, as_sentence, ended_companies, is_synthetic, most_refused
 from kobe_assets.report.figures import show
 from kobe_assets.report.gates import QUESTIONS, Context, Result, judge
 from kobe_assets.report.inputs import ReportInputs
@@ -21,9 +21,8 @@ Answer = Literal["yes", "no", "unknown"]
 WORTHY = "worth a trial on paper"
 UNWORTHY = "does not deserve money"
 UNPROVEN = "not enough evidence"
-SURVIVORS = (
-    "The stocks were chosen knowing which ones lasted: companies that failed are missing, so the past looks better than it was."
-)
+SURVIVORS = "The stocks were chosen knowing which ones lasted: companies that failed are missing, so the past looks too good."
+NONE_ENDED = "No stock in these bars ever stopped trading: companies that failed are missing, so the past looks too good."
 LEFT_OUT = "Prices leave out dividends, interest, taxes and borrowing fees; a live order may fill worse or not at all."
 FEW_STOCKS, MUCH_IDLE = 30, 0.75
 """Below so many stocks, and above such an idle share of the account, the page says so."""
@@ -140,6 +139,8 @@ def caveats(book: Book, inputs: ReportInputs) -> list[str]:
         found.append(as_sentence(SYNTHETIC))
     elif inputs.settings.universe.membership == "static":
         found.append(SURVIVORS)
+    elif not ended_companies(inputs.universe):
+        found.append(NONE_ENDED)
     selected = int(inputs.universe["selected"].sum()) if len(inputs.universe) else 0
     if selected < FEW_STOCKS:
         stand = "stock stands" if selected == 1 else "stocks stand"

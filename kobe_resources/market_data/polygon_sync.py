@@ -102,6 +102,7 @@ class Sync:
         self._now = now
         self._force = force
         self._today = now().astimezone(NEW_YORK).date()
+        self._delisted = self._polygon.first_load == "grouped" or settings.universe.membership == "point_in_time"
         self._state = State()
 
     def run(self, key: str | None, fingerprint: str, patience: Patience | None = None) -> None:
@@ -109,7 +110,8 @@ class Sync:
         span = self._wanted_span()
         if not self._force:
             refuse_to_replace(self._warehouse, VENDOR)
-        load_key = f"{fingerprint}{'+options' if self._settings.universe.require_options else ''}"
+        wanted = (("options", self._settings.universe.require_options), ("delisted", self._delisted))
+        load_key = "+".join([fingerprint, *(what for what, is_wanted in wanted if is_wanted)])
         with self._warehouse.connect() as connection:
             self._state = read_state(connection)
             self.skipped = self._stands(span, load_key)
@@ -172,12 +174,11 @@ class Sync:
             frame = candidates_of_file(self._polygon.candidates)
             key = _hash(frame.astype(str).to_numpy().tolist())
             return self._unless_stored(Candidates(frame["symbol"].tolist(), key, frame, ()))
-        delisted = self._polygon.first_load == "grouped"
-        key = "common stocks, delisted too" if delisted else "common stocks"
+        key = "common stocks, delisted too" if self._delisted else "common stocks"
         listed = self._state.marks.get("candidates")
         if listed and listed.key == key and self._now() - listed.done_at < LIST_LASTS:
             return Candidates(self._state.candidates, key, None, ())
-        frame, refused = candidates_of_vendor(client, delisted)
+        frame, refused = candidates_of_vendor(client, self._delisted)
         return Candidates(frame["symbol"].tolist(), key, frame, refused)
 
     def _unless_stored(self, candidates: Candidates) -> Candidates:

@@ -51,11 +51,16 @@ class Shop:
         return Warehouse(self.home / "kobe.duckdb")
 
     def settings(
-        self, options: bool = False, start: str | None = "2026-01-02", end: str | None = None, **polygon: Any
+        self,
+        options: bool = False,
+        start: str | None = "2026-01-02",
+        end: str | None = None,
+        membership: str = "static",
+        **polygon: Any,
     ) -> Settings:
         told = {"base_url": self.server.url, "calls_per_minute": 0, "in_flight": 4, **polygon}
         data = {"vendor": "polygon", "start": start, "end": end, "polygon": told}
-        return Settings(data=data, universe={"require_options": options})  # type: ignore[arg-type]
+        return Settings(data=data, universe={"require_options": options, "membership": membership})  # type: ignore[arg-type]
 
     def sync(self, progress: Any = None, force: bool = False, **settings: Any) -> SyncReport:
         secrets = Secrets(polygon_api_key=self.key)  # type: ignore[arg-type]

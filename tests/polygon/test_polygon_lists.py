@@ -86,7 +86,10 @@ def test_cells_that_end_early_and_a_header_in_capitals_do_not_matter(shop: Shop,
     assert shop.rows("SELECT symbol, has_options FROM option_evidence") == [("S00002", True)]
 
 
-def test_the_vendor_s_list_is_common_stock_and_by_days_the_delisted_too(shop: Shop, market: Market) -> None:
+@pytest.mark.parametrize("setting", [{"first_load": "grouped"}, {"membership": "point_in_time"}])
+def test_the_vendor_s_list_is_common_stock_and_where_they_count_the_delisted_too(
+    shop: Shop, market: Market, setting: dict[str, str]
+) -> None:
     market.tickers = [
         *[ticker_row(symbol) for symbol in ("S00000", "S00001")],
         ticker_row("S00002", kind="ETF"),
@@ -94,7 +97,7 @@ def test_the_vendor_s_list_is_common_stock_and_by_days_the_delisted_too(shop: Sh
     ]
     shop.sync()
     assert {row[0] for row in shop.rows("SELECT DISTINCT symbol FROM daily_bars")} == {"S00000", "S00001"}
-    shop.sync(first_load="grouped")
+    shop.sync(**setting)
     assert shop.rows("SELECT symbol, type, active FROM candidates ORDER BY 1") == [
         ("S00000", "CS", True),
         ("S00001", "CS", True),

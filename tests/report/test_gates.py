@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kobe_assets.report.appendix import data_facts
 from kobe_assets.report.books import Book, benchmark_of, books_of, on_sessions, returns_of, sharpe
 from kobe_assets.report.cautions import cautions_of, most_refused
 from kobe_assets.report.gates import GATES, QUESTIONS, Context, benchmark_sharpe, judge, top_share
@@ -184,8 +185,14 @@ def test_survivors_few_stocks_and_idle_money_are_owned_up_to(book: Book, inputs:
     assert any("Only 8 stocks" in text for text in texts)
     assert any("97.0 % of the account lay idle" in text for text in texts)
     settings = inputs.settings.model_copy(update={"universe": UniverseSettings(membership="point_in_time")})
-    honest = caveats(book, dataclasses.replace(inputs, settings=settings))
-    assert not any("companies that failed are missing" in text for text in honest)
+    lasting = dataclasses.replace(inputs, settings=settings)
+    assert any("ever stopped trading: companies that failed are missing" in text for text in caveats(book, lasting))
+    assert "none ever stopped trading" in dict(data_facts(lasting))["Survivorship"]
+    universe = inputs.universe.copy()
+    universe.loc[0, "last_session"] -= pd.Timedelta(days=40)
+    honest = dataclasses.replace(lasting, universe=universe)
+    assert not any("companies that failed are missing" in text for text in caveats(book, honest))
+    assert f"; 1 of {len(universe)} candidates stopped trading" in dict(data_facts(honest))["Survivorship"]
 
 
 def test_invented_bars_are_called_invented_and_no_list_of_survivors(book: Book, inputs: ReportInputs) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +24,10 @@ audit_app = typer.Typer(help="The audit trail: a hash chain over every decision,
 
 Day = Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The session, YYYY-MM-DD.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+WIDE, SHORT_ID = 140, 17
+"""Below so many columns an order's id is cut to so many characters: `kobe trace` takes the beginning of one."""
 
 
 def register(app: typer.Typer) -> None:
@@ -167,15 +172,27 @@ def reconcile(
 
 def trace(
     wanted: Annotated[
-        str, typer.Argument(metavar="ID", help="A client or broker order id, or sim:STRATEGY:MODE:SYMBOL:ENTRY_SESSION.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="ID",
+            help="A client or broker order id, or the beginning of one, or sim:STRATEGY:MODE:SYMBOL:ENTRY_SESSION. "
+            "None: list the latest orders.",
+        ),
+    ] = None,
+    last: Annotated[int, typer.Option(min=1, help="Without an ID: how many orders to list.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Follow an order or a simulated trade back to signal, bars, indicators, settings, versions, decision and audit records."""
+    """Follow an order or a simulated trade back to signal, bars, indicators, settings, versions, decision and audit records.
+
+    Without an ID it lists the latest orders, newest first.
+    """
     from kobe_jobs.trading.run import open_ledger
     from kobe_jobs.trading.trace import trace as run_trace
     from kobe_resources.warehouse import Warehouse
 
+    if wanted is None:
+        _list_orders(last, as_json)
+        return
     with open_ledger(load_settings()) as ledger:
         found = run_trace(ledger, Warehouse(), wanted)
     if as_json:
@@ -187,6 +204,22 @@ def trace(
         console.print(f"\n{name}", style="bold", markup=False)
         for line in _lines(content):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _list_orders(count: int, as_json: bool) -> None:
+    from kobe_jobs.trading.listing import latest_orders
+    from kobe_jobs.trading.run import open_ledger
+
+    with open_ledger(load_settings()) as ledger:
+        rows = latest_orders(ledger, count)
+    if as_json:
+        _print_json(rows)
+    elif rows:
+        console = _out()
+        console.print(_order_table(console, rows, ("session", "stage", "symbol", "side", "leg", "state", "reason")))
+        console.print("`kobe trace ID` tells all of one", style="dim")
+    else:
+        _out().print(f"no orders in {ledger.path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason given") -> None:
@@ -291,11 +324,24 @@ def _show_summary(summary: RunSummary, as_json: bool) -> None:
     table.add_row("protective stops", str(summary.stops))
     table.add_row("budget used", f"${summary.budget_used}")
     console.print(table)
+    if summary.orders:
+        columns = ("symbol", "side", "leg", "kind", "qty", "state", "filled", "reason")
+        console.print(_order_table(console, summary.orders, columns))
     for note in summary.notes:
         console.print(f"note: {note}", markup=False)
     if summary.halted:
         console.print(f"halted: {summary.halted}", markup=False, style="bold red")
     console.print(f"audit head {summary.audit_head}", style="dim", soft_wrap=True, highlight=False)
+
+
+def _order_table(console: Console, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
+    table = _table("", "order", *columns)
+    for row in rows:
+        average = row["filled_avg_price"]
+        shown = {**row, "filled": "" if average is None else f"{row['filled_qty']} at {float(average):.4f}"}
+        order = row["client_order_id"] if console.width >= WIDE else row["client_order_id"][:SHORT_ID]
+        table.add_row(order, *(shown[name] for name in columns))
+    return table
 
 
 def _show_replay(result: Any) -> None:

@@ -308,7 +308,8 @@ def _close(desk: Desk, differences: tuple[dict[str, Any], ...], halted: str) -> 
         open_ends = ", ".join([*(f"{symbol} unprotected" for symbol in summary.unprotected), f"{summary.unsettled} unsettled"])
         halted = f"not everything is settled: {open_ends}"
     with desk.ledger.write() as write:
-        body = {key: value for key, value in summary.as_json().items() if key != "audit_head"}
+        # Each order has records of its own.
+        body = {key: value for key, value in summary.as_json().items() if key not in ("audit_head", "orders")}
         write.audit("summary", account=desk.account, summary=canonical_json(body))
         end_session(write, desk.account, desk.day, HALTED if halted else DONE, halted)
     log.info("a trading run ended", halted=halted, filled=summary.filled, exits=summary.exits_filled)

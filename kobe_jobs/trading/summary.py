@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kobe_jobs.trading.desk import Desk
+from kobe_jobs.trading.listing import order_row
 from kobe_jobs.trading.stops import unprotected
 from kobe_resources.order_ledger import Intent, OrderState
 from kobe_resources.order_ledger import intents as book
@@ -22,6 +23,7 @@ class RunSummary:
     """One run of one session. `halted` says why it did not do all it should have; empty where it did.
 
     signals = refused (by reason) + submitted + pending; submitted = filled (wholly or in part) + unfilled + unsettled.
+    `orders` are the session's, as `order_row` gives them, in the order they were decided.
     """
 
     run_id: str
@@ -45,6 +47,7 @@ class RunSummary:
     differences: tuple[dict[str, Any], ...]
     config_pin: str
     audit_head: str
+    orders: tuple[dict[str, Any], ...] = ()
     halted: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
 
@@ -102,6 +105,7 @@ def summarize(desk: Desk, differences: tuple[dict[str, Any], ...], halted: str) 
         differences=differences,
         config_pin=desk.ledger.pin,
         audit_head=desk.ledger.audit_head(),
+        orders=tuple(order_row(intent) for intent in intents),
         halted=halted,
         notes=tuple(desk.notes),
     )

@@ -73,7 +73,8 @@ def _find(ledger: OrderLedger, wanted: str) -> Intent:
     ) if len(wanted) >= 8 else []  # fmt: skip
     if not rows:
         raise NothingToTrace(
-            f"no order has the id {wanted!r}", "see `kobe trade --json`, or sim:STRATEGY:MODE:SYMBOL:ENTRY_SESSION"
+            f"no order has the id {wanted!r}",
+            "`kobe trace` lists the latest orders; a simulated trade is sim:STRATEGY:MODE:SYMBOL:ENTRY_SESSION",
         )
     if len(rows) > 1:
         raise NothingToTrace(f"several orders begin with {wanted!r}", "give more of the id")

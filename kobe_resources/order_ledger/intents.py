@@ -131,6 +131,11 @@ def of_session(ledger: OrderLedger | Write, account: str, session: dt.date) -> l
     return _select(ledger, "WHERE account = ? AND session = ? ORDER BY rowid", (account, session.isoformat()))
 
 
+def latest(ledger: OrderLedger | Write, count: int) -> list[Intent]:
+    """The last `count` intents of every account, newest first."""
+    return _select(ledger, "ORDER BY rowid DESC LIMIT ?", (count,))
+
+
 def in_states(ledger: OrderLedger | Write, account: str, states: Iterable[OrderState]) -> list[Intent]:
     """Every intent in one of the states, oldest first."""
     wanted = sorted(str(state) for state in states)
@@ -324,8 +329,8 @@ def _rows(source: OrderLedger | Write, sql: str, parameters: tuple[Any, ...]) ->
 _SELECT = "SELECT * FROM intents "
 
 
-def _select(source: OrderLedger | Write, where: str, parameters: tuple[Any, ...]) -> list[Intent]:
-    return [_intent(row) for row in _rows(source, _SELECT + where, parameters)]
+def _select(source: OrderLedger | Write, tail: str, parameters: tuple[Any, ...]) -> list[Intent]:
+    return [_intent(row) for row in _rows(source, _SELECT + tail, parameters)]
 
 
 def _intent(row: sqlite3.Row) -> Intent:

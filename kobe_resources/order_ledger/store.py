@@ -18,11 +18,15 @@ from typing import Any
 
 from kobe_resources import audit
 from kobe_resources.errors import KobeError
+from kobe_resources.event_log import get_logger
 from kobe_resources.settings import kobe_home
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 VERSION = 1
 BUSY_WAIT_S = 30.0
+LOGGED = ("symbol", "side", "leg", "qty", "price", "old", "new", "reason", "detail")
+"""What the event log tells of an order's audit record."""
+log = get_logger("ledger")
 
 
 class LedgerBusy(KobeError):
@@ -41,6 +45,7 @@ class Write:
         self.pin = pin
         self.run_id = run_id
         self.now = dt.datetime.now(dt.UTC)
+        self.told: list[tuple[str, dict[str, Any]]] = []
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """Run one statement inside the transaction."""
@@ -49,6 +54,8 @@ class Write:
     def audit(self, kind: str, **body: Any) -> None:
         """Add a record to the chain inside this transaction."""
         audit.append(self.connection, kind, {"run": self.run_id, **body} if self.run_id else body, self.pin)
+        if "order" in body:
+            self.told.append((kind, body))
 
 
 class OrderLedger:
@@ -88,14 +95,18 @@ class OrderLedger:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Write]:
-        """BEGIN IMMEDIATE … COMMIT: writers of all processes queue here; an exception, or death, changes nothing."""
+        """BEGIN IMMEDIATE … COMMIT: writers of all processes queue here; an exception, or death, changes nothing.
+
+        What was committed of an order goes to the event log too, under its id.
+        """
         connection = self.connection
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             raise self._explain(error) from error
+        write = Write(connection, self.pin, self.run_id)
         try:
-            yield Write(connection, self.pin, self.run_id)
+            yield write
             connection.execute("COMMIT")
         except BaseException as error:
             # A full or failing disk has ended the transaction already.
@@ -104,6 +115,8 @@ class OrderLedger:
             if isinstance(error, sqlite3.OperationalError):
                 raise self._explain(error) from error
             raise
+        if not self.disposable:
+            self._log(write)
 
     def copy_audit(self) -> int:
         """Bring audit.jsonl up to the chain; records appended. Raises AuditDiffers where they contradict each other."""
@@ -131,6 +144,11 @@ class OrderLedger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _log(self, write: Write) -> None:
+        for kind, body in write.told:
+            known = {name: body[name] for name in LOGGED if body.get(name)}
+            log.info(f"order {kind}", order_id=body["order"], run_id=self.run_id, **known)
 
     def _open(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = None

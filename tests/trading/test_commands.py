@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from kobe_assets.research.strategies import STRATEGIES
@@ -105,12 +106,57 @@ def test_a_run_is_shown_as_a_waterfall(simulated: Any) -> None:
         assert word in result.stdout
 
 
+def test_a_run_lists_its_orders_and_trace_those_of_all_runs_newest_first(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, trade = simulated
+    assert told("trace") == []
+    assert "no orders" in kobe("trace").stdout
+    summary = told("trade", "--session", str(trade.entry_session))
+    mine = {order["leg"]: order for order in summary["orders"] if order["symbol"] == trade.symbol}
+    assert (mine["entry"]["side"], mine["entry"]["kind"], mine["entry"]["state"]) == ("buy", "limit", "FILLED")
+    assert float(mine["entry"]["filled_avg_price"]) == pytest.approx(trade.entry_price)
+    assert mine["stop"]["state"] == "ACCEPTED"
+    assert mine["stop"]["filled_avg_price"] is None
+    assert told("trace") == summary["orders"][:-21:-1]
+    assert [order["client_order_id"] for order in told("trace", "--last", "1")] == [summary["orders"][-1]["client_order_id"]]
+    newest = summary["orders"][-1]["client_order_id"]
+    assert newest in kobe("trace").stdout
+    monkeypatch.setattr(trading, "_out", lambda: Console(width=100))
+    narrow = kobe("trace").stdout
+    assert newest not in narrow
+    assert newest[: trading.SHORT_ID] in narrow
+
+
+def test_a_run_shows_its_orders_as_a_table(simulated: Any) -> None:
+    _, trade = simulated
+    shown = kobe("trade", "--session", str(trade.entry_session)).stdout
+    for order in told("trace", "--last", "100"):
+        assert order["client_order_id"] in shown
+    assert f"at {trade.entry_price:.4f}" in shown
+
+
+def test_the_event_log_tells_of_each_order_under_its_id(simulated: Any, home: Path) -> None:
+    _, trade = simulated
+    summary = told("trade", "--session", str(trade.entry_session))
+    lines = [json.loads(line) for line in (home / "logs" / "events.jsonl").read_text().splitlines()]
+    told_of_orders = [line for line in lines if line["event"].startswith("order ")]
+    assert {line["order_id"] for line in told_of_orders} == {order["client_order_id"] for order in summary["orders"]}
+    assert {(line["run_id"], line["stage"], line["session"]) for line in told_of_orders} == {
+        (summary["run_id"], "simulated", str(trade.entry_session))
+    }
+    entry = next(o["client_order_id"] for o in summary["orders"] if (o["symbol"], o["leg"]) == (trade.symbol, "entry"))
+    mine = [line["event"] for line in told_of_orders if line["order_id"] == entry]
+    assert mine == ["order planned", "order submitting", "order accepted", "order filled", "order settled"]
+
+
 def test_shadow_needs_no_keys_and_sends_nothing(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, trade = simulated
     monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
     summary = told("trade", "--session", str(trade.entry_session))
     assert summary["submitted"] == 0
     assert summary["refused"]["shadow"] >= 1
+    assert "shadow" in {order["reason"] for order in summary["orders"] if order["state"] == "VETOED"}
 
 
 def test_a_replay_prints_its_verdict(simulated: Any) -> None:
@@ -181,6 +227,7 @@ def test_an_unknown_id_is_one_line(simulated: Any, wanted: str) -> None:
     result = kobe("trace", wanted)
     assert isinstance(result.exception, KobeError)
     assert "\n" not in str(result.exception)
+    assert wanted.startswith("sim:") or "`kobe trace` lists" in str(result.exception)
 
 
 def test_a_simulated_trade_is_traced_to_its_signal(simulated: Any, home: Path) -> None:

@@ -47,6 +47,7 @@ def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.Reso
     """One trading run; fails where it was refused or left something open."""
     from kobe_jobs.trading.rig import open_rig
     from kobe_jobs.trading.run import AnotherRunTrades, trade_session
+    from kobe_jobs.trading.shown import run_events
     from kobe_resources.order_ledger.sessions import SessionTaken
 
     stage = settings.broker.stage
@@ -64,12 +65,11 @@ def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.Reso
         raise dg.Failure(str(error), metadata={QUIET: True}, allow_retries=False) from error
     except KobeError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    told = summary.as_json()
-    _show(context, "orders", told, {"signals": summary.signals, "submitted": summary.submitted, "refused": summary.refused})
-    _show(context, "fills", told, {"filled": summary.filled, "exits filled": summary.exits_filled})
-    _show(context, "positions", told, {"protected": summary.stops, "unprotected": list(summary.unprotected)})
+    for event in run_events(summary):
+        context.log_event(event)
     if not summary.is_clean:
-        raise dg.Failure(summary.halted or "not everything is settled", metadata={"summary": told}, allow_retries=False)
+        told = {"summary": summary.as_json()}
+        raise dg.Failure(summary.halted or "not everything is settled", metadata=told, allow_retries=False)
 
 
 @dg.op(description="Compare the ledger with the broker and list every difference; sends nothing, adopts nothing.")
@@ -254,14 +254,6 @@ def external_assets() -> list[dg.AssetSpec]:
         dg.AssetSpec(name, deps=[behind], group_name=GROUP, kinds={"sqlite"}, owners=["team:kobe"], description=words)
         for name, behind, words in chain
     ]
-
-
-def _show(context: dg.OpExecutionContext, asset: str, told: dict[str, Any], facts: dict[str, Any]) -> None:
-    metadata = {
-        "session": told["session"], "stage": told["stage"], "audit head": told["audit_head"], "config pin": told["config_pin"],
-        "summary": dg.MetadataValue.json(told), **facts,
-    }  # fmt: skip
-    context.log_event(dg.AssetMaterialization(asset, metadata=metadata))
 
 
 def _latest_signals(instance: dg.DagsterInstance) -> Any:

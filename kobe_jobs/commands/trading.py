@@ -57,6 +57,7 @@ def trade(
     from kobe_jobs.trading.alerts import alert
     from kobe_jobs.trading.rig import open_rig
     from kobe_jobs.trading.run import AnotherRunTrades, trade_session
+    from kobe_jobs.trading.shown import show_run
     from kobe_resources.event_log import configure_logging
     from kobe_resources.order_ledger.sessions import SessionTaken
 
@@ -75,6 +76,8 @@ def trade(
     if not summary.is_clean:
         alert(settings, "a trading run was halted", reason=summary.halted, session=str(summary.session), stage=summary.stage)
     _show_summary(summary, as_json)
+    sys.stdout.flush()
+    show_run(summary)
     if not summary.is_clean:
         raise typer.Exit(1)
 

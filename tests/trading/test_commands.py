@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
@@ -17,6 +18,7 @@ from kobe_jobs.commands import trading
 from kobe_jobs.lazy import bring_up_to_date
 from kobe_jobs.trading.replay import simulate_window
 from kobe_resources.errors import KobeError
+from kobe_resources.instance import open_instance
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.settings import load_settings
@@ -148,6 +150,39 @@ def test_the_event_log_tells_of_each_order_under_its_id(simulated: Any, home: Pa
     entry = next(o["client_order_id"] for o in summary["orders"] if (o["symbol"], o["leg"]) == (trade.symbol, "entry"))
     mine = [line["event"] for line in told_of_orders if line["order_id"] == entry]
     assert mine == ["order planned", "order submitting", "order accepted", "order filled", "order settled"]
+
+
+def test_a_run_from_the_terminal_shows_on_the_assets_of_the_ui(simulated: Any) -> None:
+    _, trade = simulated
+    with open_instance():
+        pass
+    summary = told("trade", "--session", str(trade.entry_session))
+    with open_instance() as instance:
+        for asset in ("orders", "fills", "positions"):
+            shown = instance.get_latest_materialization_event(dg.AssetKey(asset)).asset_materialization
+            assert shown.metadata["summary"].value == summary
+            assert shown.metadata["session"].value == str(trade.entry_session)
+
+
+def test_a_refused_run_shows_nothing_and_makes_no_history(simulated: Any, home: Path) -> None:
+    _, trade = simulated
+    told("trade", "--session", str(trade.entry_session))
+    assert not (home / "dagster").exists()
+    with open_instance():
+        pass
+    assert kobe("trade", "--session", str(trade.entry_session)).exit_code == 1
+    with open_instance() as instance:
+        assert instance.get_latest_materialization_event(dg.AssetKey("orders")) is None
+
+
+def test_a_history_that_cannot_be_written_fails_no_run(simulated: Any, home: Path) -> None:
+    _, trade = simulated
+    with open_instance():
+        pass
+    for file in (home / "dagster" / "history").rglob("*.db"):
+        file.write_bytes(b"no database" * 1000)
+    assert told("trade", "--session", str(trade.entry_session))["clean"]
+    assert "could not be shown" in (home / "logs" / "events.jsonl").read_text()
 
 
 def test_shadow_needs_no_keys_and_sends_nothing(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,13 +101,12 @@ def backtest(
     Bars, universe and indicators are brought up to date first. Looking at a backtest is a try that nobody counts: the
     deflated Sharpe ratio of the report knows the sets of walk-forwards and sweeps only.
     """
-    from kobe_assets.research.strategies import STRATEGIES
     from kobe_jobs.backtest import run_backtest
     from kobe_jobs.lazy import bring_up_to_date
+    from kobe_jobs.strategies import strategy_named
 
     settings = load_settings()
-    if strategy not in STRATEGIES:
-        raise UsageError(f"there is no strategy {strategy!r}", f"use one of {', '.join(STRATEGIES)}")
+    strategy_named(strategy)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
     summary = run_backtest(settings, strategy, start.date(), end.date(), out)
     console = Console()

@@ -54,6 +54,7 @@ def trade(
     Stage shadow (the default) decides and sends nothing, simulated trades against the embedded broker, paper and live against
     Alpaca. Exit code 1 where it was refused, halted, or left something open.
     """
+    from kobe_jobs.strategies import load_trading_settings, strategy_named
     from kobe_jobs.trading.alerts import alert
     from kobe_jobs.trading.rig import open_rig
     from kobe_jobs.trading.run import AnotherRunTrades, trade_session
@@ -61,7 +62,8 @@ def trade(
     from kobe_resources.event_log import configure_logging
     from kobe_resources.order_ledger.sessions import SessionTaken
 
-    settings = load_settings()
+    settings = load_trading_settings()
+    strategy_named(strategy or settings.trading.strategy)
     configure_logging()
     day = session.date() if session else None
     try:
@@ -118,10 +120,12 @@ def replay(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from kobe_jobs.lazy import bring_up_to_date
+    from kobe_jobs.strategies import load_trading_settings, strategy_named
     from kobe_jobs.trading.replay import replay as run_replay
     from kobe_resources.warehouse import Warehouse
 
-    settings = load_settings()
+    settings = load_trading_settings()
+    strategy_named(strategy or settings.trading.strategy)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals"))
     days = max((end - start).days * 252 // 365, 1)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -143,13 +147,14 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Compare ledger and broker: orders, fills, positions, cash. Exit code 1 on a difference; nothing is adopted silently."""
+    from kobe_jobs.strategies import load_trading_settings
     from kobe_jobs.trading.accept import accept_differences
     from kobe_jobs.trading.reconcile import reconcile as run_reconcile
     from kobe_jobs.trading.rig import open_rig
     from kobe_jobs.trading.run import alone, open_desk
     from kobe_jobs.trading.upkeep import apply_splits
 
-    settings = load_settings()
+    settings = load_trading_settings()
     with open_rig(settings, load_secrets()) as rig, alone(rig.ledger):
         desk = open_desk(rig, settings.trading.strategy, any_day=True)
         apply_splits(desk)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kobe_assets.research.strategies import STRATEGIES
+from kobe_jobs.strategies import one_of_them
 from kobe_jobs.trading.desk import NEW_YORK, session_date
 from kobe_jobs.trading.evidence import load_evidence
 from kobe_jobs.trading.reconcile import compare
@@ -108,7 +109,7 @@ def _ask(name: str, check: Check) -> Line:
 
 def _strategy(name: str) -> Line:
     known = name in STRATEGIES
-    return Line("strategy", known, name, "" if known else f"set trading.strategy to one of {', '.join(STRATEGIES)}")
+    return Line("strategy", known, name, "" if known else one_of_them())
 
 
 def _keys(rig: Rig, secrets: Secrets) -> Line:

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from kobe_assets.research.simulation import simulate
-from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Market, make_feeds
 from kobe_assets.study import canonical_params, load_market
 from kobe_assets.tables import outcome_trades
+from kobe_jobs.strategies import strategy_named
 from kobe_jobs.trading.evidence import Evidence, load_evidence
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions
@@ -84,12 +85,11 @@ def replay(
 ) -> Replay:
     """Replay the sessions from `start` to `end` (both included) and compare. Raises UsageError on a window without sessions."""
     began = time.monotonic()
-    name = strategy or settings.trading.strategy
-    if name not in STRATEGIES:
-        raise UsageError(f"there is no strategy {name!r}", f"there are {', '.join(STRATEGIES)}")
+    chosen = strategy_named(strategy or settings.trading.strategy)
+    name = chosen.name
     market = load_market(warehouse, settings)
     first, last = _window(market, start, end)
-    simulated, refused = simulate_window(market, settings, STRATEGIES[name], first, last)
+    simulated, refused = simulate_window(market, settings, chosen, first, last)
     sessions: list[dt.date] = market.panel.sessions[first : last + 1].tolist()
     before = market.panel.sessions[max(first - 1, 0)].item()
     evidence = load_evidence(warehouse, name, before, sessions[-1])

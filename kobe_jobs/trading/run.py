@@ -17,8 +17,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.study import limits_of
+from kobe_jobs.strategies import strategy_named
 from kobe_jobs.trading.desk import LEASE_S, Desk, EntriesOver, MarketShut, NotThisSession, account_key, session_date
 from kobe_jobs.trading.entries import enter_signals
 from kobe_jobs.trading.evidence import Evidence, load_evidence
@@ -32,7 +32,7 @@ from kobe_jobs.trading.summary import RunSummary, summarize
 from kobe_jobs.trading.upkeep import age_positions, apply_splits, flag_untradable, let_go
 from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.protocol import Broker, BrokerError, BrokerUnavailable, TradingDay
-from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.errors import KobeError
 from kobe_resources.event_log import event_context, get_logger
 from kobe_resources.kill_switch import KillSwitch, KillSwitchOn
 from kobe_resources.order_ledger import OrderLedger
@@ -88,9 +88,7 @@ def trade_session(
     Raises AnotherRunTrades, NotReady, SessionTaken, StaleSignal, EvidenceMissing, NotConfirmed, MarketShut, KillSwitchOn,
     BrokerError: nothing was sent after that point, and the next run resumes.
     """
-    name = strategy or rig.settings.trading.strategy
-    if name not in STRATEGIES:
-        raise UsageError(f"there is no strategy {name!r}", f"there are {', '.join(STRATEGIES)}")
+    name = strategy_named(strategy or rig.settings.trading.strategy).name
     with alone(rig.ledger), event_context(run_id=rig.ledger.run_id, stage=rig.stage):
         rig.ledger.copy_audit()
         if not rig.ledger.disposable:
@@ -125,7 +123,8 @@ def alone(ledger: OrderLedger) -> Iterator[None]:
 
 
 def open_desk(rig: Rig, strategy: str, session: dt.date | None = None, alone: bool = True, any_day: bool = False) -> Desk:
-    """Look at clock, calendar and account, and lay out what a run needs. Raises NotThisSession, MarketShut, BrokerError.
+    """Look at clock, calendar and account, and lay out what a run needs. Raises NotThisSession, MarketShut, BrokerError,
+    UsageError.
 
     any_day: for looking only; on a day without a session it is laid out for the last one.
     """
@@ -143,7 +142,7 @@ def _desk(rig: Rig, strategy: str, day: TradingDay, signal_session: dt.date, acc
     held = {position.symbol for position in open_positions(rig.ledger, account)}
     evidence = rig.evidence or load_evidence(rig.warehouse, strategy, signal_session, signal_session, held)
     return Desk(
-        settings=rig.settings, stage=rig.stage, strategy=STRATEGIES[strategy],
+        settings=rig.settings, stage=rig.stage, strategy=strategy_named(strategy),
         limits=limits_of(rig.settings), broker=rig.broker, ledger=rig.ledger, kill_switch=rig.kill_switch,
         evidence=evidence, account=account, session=day, signal_session=signal_session, alone=alone,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from kobe_jobs.cli import app
 from kobe_jobs.commands import trading
 from kobe_jobs.lazy import bring_up_to_date
 from kobe_jobs.trading.replay import simulate_window
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.instance import open_instance
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import OrderLedger
@@ -228,6 +229,43 @@ def test_preflight_without_keys_says_so_in_its_line_and_answers_the_rest(
     assert "no keys" in lines["account"]["seen"]
     assert lines["kill switch"]["passed"]
     assert lines["disk"]["passed"]
+
+
+ALL_NAMES = f"use one of {', '.join(STRATEGIES)}"
+
+
+@pytest.mark.parametrize("by_option", [True, False])
+def test_preflight_fails_an_unknown_strategy_in_its_line(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch, by_option: bool
+) -> None:
+    if not by_option:
+        monkeypatch.setenv("KOBE_TRADING__STRATEGY", "rsi9")
+    result = kobe("preflight", "--json", *(("--strategy", "rsi9") if by_option else ()))
+    assert result.exit_code == 1
+    lines = {line["name"]: line for line in told_of(result)["lines"]}
+    assert (lines["strategy"]["passed"], lines["strategy"]["mend"]) == (False, ALL_NAMES)
+    assert lines["market"]["passed"]
+
+
+@pytest.mark.parametrize(
+    "command", [("trade",), ("reconcile",), ("config", "pin"), ("replay", "--start", "2010-01-04", "--end", "2010-02-01")]
+)
+def test_a_strategy_of_the_settings_that_nobody_declared_is_refused(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch, home: Path, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("KOBE_TRADING__STRATEGY", "rsi9")
+    refusal = kobe(*command).exception
+    assert isinstance(refusal, UsageError)
+    assert ALL_NAMES in str(refusal)
+    assert not (home / "broker").exists()
+
+
+def test_a_strategy_declared_by_the_user_may_trade(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = dataclasses.replace(STRATEGIES[STRATEGY], name="mine")
+    monkeypatch.setitem(STRATEGIES, "mine", mine)
+    monkeypatch.setenv("KOBE_TRADING__STRATEGY", "mine")
+    assert kobe("config", "pin").exit_code == 0
+    assert told("trade")["strategy"] == "mine"
 
 
 def test_the_kill_switch_is_turned_by_command_and_kept_on_the_chain(home: Path) -> None:

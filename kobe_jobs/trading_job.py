@@ -58,7 +58,7 @@ def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.Reso
     except ValueError:
         raise dg.Failure(f"{config.session!r} is no session: write it as YYYY-MM-DD", allow_retries=False) from None
     try:
-        with open_rig(settings, load_secrets(), day, context.run_id[:12]) as rig:
+        with open_rig(settings, load_secrets(), context.run_id[:12], leave_clock=day is not None) as rig:
             summary = trade_session(rig, day, confirm=lambda _: config.confirm)
     except (AnotherRunTrades, SessionTaken) as error:
         # Somebody else trades, or has: worth saying, not worth waking a person for.

@@ -67,7 +67,7 @@ def trade(
     configure_logging()
     day = session.date() if session else None
     try:
-        with open_rig(settings, load_secrets(), day) as rig:
+        with open_rig(settings, load_secrets(), leave_clock=day is not None) as rig:
             summary = trade_session(rig, day, strategy, lambda phrase: _typed(phrase, confirm))
     except (AnotherRunTrades, SessionTaken):
         # Somebody else trades, or has: that is how it should be.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,16 +29,17 @@ class NoBroker:
 
 @contextlib.contextmanager
 def open_rig(
-    settings: Settings, secrets: Secrets, session: dt.date | None = None, run_id: str = "", even_without_broker: bool = False
+    settings: Settings, secrets: Secrets, run_id: str = "", leave_clock: bool = False, even_without_broker: bool = False
 ) -> Iterator[Rig]:
-    """Everything a run needs, closed at the end. session: where a simulated clock shall stand.
+    """Everything a run needs, closed at the end.
 
+    leave_clock: for a run that names its session, and moves a simulated clock there itself.
     even_without_broker: for looking only; what a broker that cannot be opened is asked raises why.
     """
     stage = settings.broker.stage
     broker: Any
     try:
-        broker = open_broker(settings, secrets, stage, session)
+        broker = open_broker(settings, secrets, stage, leave_clock)
     except KobeError as error:
         if not even_without_broker:
             raise

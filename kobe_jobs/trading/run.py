@@ -30,6 +30,7 @@ from kobe_jobs.trading.research_gate import check_evidence
 from kobe_jobs.trading.stops import ensure_stops, unprotected
 from kobe_jobs.trading.summary import RunSummary, summarize
 from kobe_jobs.trading.upkeep import age_positions, apply_splits, flag_untradable, let_go
+from kobe_resources.broker import standing_at
 from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.protocol import Broker, BrokerError, BrokerUnavailable, TradingDay
 from kobe_resources.errors import KobeError
@@ -84,19 +85,24 @@ def trade_session(
 ) -> RunSummary:
     """Trade one session, or finish one that was left half done; the summary of it.
 
-    session: which one it must be (default: the one the broker's clock stands in).
+    session: which one it must be (default: the one the broker's clock stands in). A simulated clock moves there, and back
+    where the run is refused.
     Raises AnotherRunTrades, NotReady, SessionTaken, StaleSignal, EvidenceMissing, NotConfirmed, MarketShut, KillSwitchOn,
     BrokerError: nothing was sent after that point, and the next run resumes.
     """
     name = strategy_named(strategy or rig.settings.trading.strategy).name
-    with alone(rig.ledger), event_context(run_id=rig.ledger.run_id, stage=rig.stage):
+    with alone(rig.ledger), event_context(run_id=rig.ledger.run_id, stage=rig.stage), contextlib.ExitStack() as unclaimed:
         rig.ledger.copy_audit()
+        if session is not None:
+            unclaimed.enter_context(standing_at(rig.broker, session))
         if not rig.ledger.disposable:
             check_ready(rig)
         note_settings(rig)
         desk = open_desk(rig, name, session)
         with event_context(session=desk.day):
             try:
+                _claim(rig, desk)
+                unclaimed.close()
                 return _trade(rig, desk, confirm)
             except KobeError as error:
                 _note_failure(desk, error)
@@ -191,13 +197,17 @@ def confirmation_phrase(desk: Desk) -> str:
     return f"trade live {desk.day.isoformat()} {desk.account.partition(':')[2]}"
 
 
-def _trade(rig: Rig, desk: Desk, confirm: Confirm | None) -> RunSummary:
+def _claim(rig: Rig, desk: Desk) -> None:
+    """Everything that can refuse the session, then the claim on it."""
     desk.kill_switch.check()
     check_fresh(desk)
     check_evidence(rig.warehouse, rig.settings, desk.strategy.name, rig.stage)
     desk.check_may_send(is_entry=False)
     with rig.ledger.write() as write:
         claim_session(write, desk.account, desk.day, desk.strategy.name, rig.ledger.owner, LEASE_S, alone=desk.alone)
+
+
+def _trade(rig: Rig, desk: Desk, confirm: Confirm | None) -> RunSummary:
     _confirm(desk, confirm)
     _note_evidence(desk)
     log.info("a trading run began", signals=len(desk.evidence.signals_of(desk.signal_session)))

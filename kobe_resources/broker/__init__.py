@@ -5,7 +5,9 @@ Imports nothing heavy until a broker is opened.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +20,11 @@ if TYPE_CHECKING:
     from kobe_resources.broker.embedded import EmbeddedBroker, Terms
 
 
-def open_broker(settings: Settings, secrets: Secrets, stage: Stage, session: dt.date | None = None) -> Broker:
+def open_broker(settings: Settings, secrets: Secrets, stage: Stage, leave_clock: bool = False) -> Broker:
     """The broker of `stage`; close it when done.
 
-    session: where the embedded broker's clock is to stand (its opening); later than it stands now, never earlier. None leaves
-    the clock, and starts a new one at the last stored session. Other stages have a clock of their own.
+    leave_clock: for who will stand in a session with `standing_at`; else the embedded broker's clock, where it is new, is
+    set to the last stored session. Other stages have a clock of their own.
     simulated: the server named by broker.base_url, else one started here with its state in KOBE_HOME/broker.
     shadow: Alpaca's paper answers where keys are set, else the embedded broker's; sends nothing.
     Raises UsageError where host, keys and stage do not belong together.
@@ -35,12 +37,23 @@ def open_broker(settings: Settings, secrets: Secrets, stage: Stage, session: dt.
         if hosts is not None and (has_keys or settings.broker.base_url):
             return ShadowBroker(_alpaca(settings, secrets, hosts))
         # A state of its own: looking at a session must not move the clock of the simulated account.
-        return ShadowBroker(_simulated(settings, session, kobe_home() / "broker-shadow"))
+        return ShadowBroker(_simulated(settings, kobe_home() / "broker-shadow", leave_clock))
     if hosts is None:
-        return _simulated(settings, session, kobe_home() / "broker")
+        return _simulated(settings, kobe_home() / "broker", leave_clock)
     if stage == "simulated":
         return _over_loopback(settings, hosts)
     return _alpaca(settings, secrets, hosts)
+
+
+@contextlib.contextmanager
+def standing_at(broker: Broker, session: dt.date) -> Iterator[None]:
+    """Let an embedded broker's clock stand in `session`, at its opening; where the block raises, all of it is as it was.
+
+    Later than it stands now, never earlier: raises UsageError. A broker with a clock of its own is left alone.
+    """
+    embedded: EmbeddedBroker | None = getattr(broker, "embedded", None)
+    with embedded.standing_at(session) if embedded else contextlib.nullcontext():
+        yield
 
 
 def start_embedded(settings: Settings, folder: Path | None = None) -> EmbeddedBroker:
@@ -70,13 +83,11 @@ def embedded_terms(settings: Settings) -> Terms:
     )
 
 
-def _simulated(settings: Settings, session: dt.date | None, folder: Path) -> Broker:
+def _simulated(settings: Settings, folder: Path, leave_clock: bool) -> Broker:
     embedded = start_embedded(settings, folder)
     try:
         bars = embedded.book.market.bars
-        if session is not None:
-            embedded.stand_at(session)
-        elif embedded.moment.order == (bars.days[0].session, 0):
+        if not leave_clock and embedded.moment.order == (bars.days[0].session, 0):
             embedded.advance_to(bars.last_session, "open")
     except BaseException:
         embedded.close()

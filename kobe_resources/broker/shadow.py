@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from typing import Any
 
 from kobe_resources.broker.protocol import (
     Account,
@@ -24,10 +25,11 @@ MEND = "set broker.stage to simulated, paper or live to send orders"
 
 
 class ShadowBroker:
-    """Reads through `inner`; `submit` and `cancel` raise SendsNothing."""
+    """Reads through `inner`; `submit` and `cancel` raise SendsNothing. embedded: the inner one's, if it has one."""
 
     def __init__(self, inner: Broker) -> None:
         self._inner = inner
+        self.embedded: Any = getattr(inner, "embedded", None)
 
     def clock(self) -> Clock:
         """As the inner broker."""

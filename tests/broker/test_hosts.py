@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 from pydantic import SecretStr
 
-from kobe_resources.broker import connect_embedded, embedded_terms, open_broker, start_embedded
+from kobe_resources.broker import connect_embedded, embedded_terms, open_broker, standing_at, start_embedded
 from kobe_resources.broker.alpaca import AlpacaBroker
 from kobe_resources.broker.embedded import EmbeddedBroker
 from kobe_resources.broker.embedded.__main__ import _from_settings
@@ -20,7 +21,7 @@ from kobe_resources.broker.protocol import SendsNothing
 from kobe_resources.broker.shadow import ShadowBroker
 from kobe_resources.broker.simulated import SimulatedBroker
 from kobe_resources.errors import UsageError
-from kobe_resources.settings import BrokerSettings, Secrets, Settings, load_settings
+from kobe_resources.settings import BrokerSettings, Secrets, Settings, kobe_home, load_settings
 from kobe_resources.warehouse import Warehouse
 from tests.broker.conftest import FIRST, KEY_ID, SECRET, SESSIONS, flat_rows, limit_order
 
@@ -144,22 +145,48 @@ def opened() -> Iterator[list[Any]]:
         broker.close()
 
 
+def open_at(settings: Settings, secrets: Secrets, stage: Any, session: dt.date) -> Any:
+    broker = open_broker(settings, secrets, stage, leave_clock=True)
+    with standing_at(broker, session):
+        return broker
+
+
 def test_simulated_starts_a_server_over_the_warehouse_and_keeps_its_state(settings: Settings, opened: list[Any]) -> None:
-    broker = open_broker(settings, KEYS, "simulated", SESSIONS[1])
+    broker = open_at(settings, KEYS, "simulated", SESSIONS[1])
     assert isinstance(broker, SimulatedBroker)
     assert broker.clock().timestamp.date() == SESSIONS[1]
     assert broker.account().cash == Decimal(500)
     broker.submit(limit_order("a", qty="0.5"))
     broker.close()
-    again = open_broker(settings, KEYS, "simulated", SESSIONS[3])
+    again = open_at(settings, KEYS, "simulated", SESSIONS[3])
     opened.append(again)
     assert again.positions()[0].qty == Decimal(1)
     assert again.clock().timestamp.date() == SESSIONS[3]
-    with pytest.raises(UsageError, match="later than"):
-        open_broker(settings, KEYS, "simulated", SESSIONS[2])
+    with pytest.raises(UsageError, match=f"later than .*remove {kobe_home() / 'broker'} "), standing_at(again, SESSIONS[2]):
+        raise AssertionError
     again.embedded.advance_to(SESSIONS[3], "close")
-    opened.append(open_broker(settings, KEYS, "simulated", SESSIONS[3]))
+    opened.append(open_at(settings, KEYS, "simulated", SESSIONS[3]))
     assert opened[-1].embedded.moment.phase == "close"
+
+
+def test_a_block_that_raises_leaves_the_broker_as_it_was(settings: Settings, opened: list[Any]) -> None:
+    broker = open_at(settings, KEYS, "simulated", SESSIONS[1])
+    opened.append(broker)
+    broker.submit(limit_order("a", qty="0.5"))
+    before = broker.embedded.moment, broker.account(), broker.positions(), broker.orders(), broker.fills()
+
+    def trade_and_be_refused() -> None:
+        with standing_at(broker, SESSIONS[4]):
+            assert broker.positions()[0].qty == Decimal(1)
+            broker.submit(limit_order("b", qty="0.5"))
+            raise ValueError("refused")
+
+    with pytest.raises(ValueError, match="refused"):
+        trade_and_be_refused()
+    assert (broker.embedded.moment, broker.account(), broker.positions(), broker.orders(), broker.fills()) == before
+    with standing_at(broker, SESSIONS[2]):
+        broker.submit(limit_order("b", qty="0.5"))
+    assert broker.order_by_client_id("b") is not None
 
 
 def test_simulated_without_a_session_stands_at_the_last_stored_one(settings: Settings, opened: list[Any]) -> None:
@@ -179,7 +206,7 @@ def test_simulated_over_a_given_server_never_shows_it_the_persons_keys(settings:
 
 
 def test_shadow_reads_and_sends_nothing(settings: Settings, opened: list[Any]) -> None:
-    shadow = open_broker(settings, NO_KEYS, "shadow", FIRST)
+    shadow = open_at(settings, NO_KEYS, "shadow", FIRST)
     opened.append(shadow)
     assert isinstance(shadow, ShadowBroker)
     assert shadow.quotes(["KO"])["KO"].ask > 0
@@ -196,13 +223,13 @@ def test_shadow_reads_and_sends_nothing(settings: Settings, opened: list[Any]) -
 
 def test_shadow_may_look_back_and_leaves_the_simulated_clock_alone(settings: Settings, opened: list[Any]) -> None:
     for session in (SESSIONS[4], SESSIONS[2]):
-        shadow = open_broker(settings, NO_KEYS, "shadow", session)
+        shadow = open_at(settings, NO_KEYS, "shadow", session)
         assert shadow.clock().timestamp.date() == session
         shadow.close()
-    simulated = open_broker(settings, NO_KEYS, "simulated", SESSIONS[3])
+    simulated = open_at(settings, NO_KEYS, "simulated", SESSIONS[3])
     opened.append(simulated)
     simulated.submit(limit_order("a", qty="0.5"))
-    opened.append(open_broker(settings, NO_KEYS, "shadow", FIRST))
+    opened.append(open_at(settings, NO_KEYS, "shadow", FIRST))
     assert opened[1].clock().timestamp.date() == FIRST
     assert simulated.clock().timestamp.date() == SESSIONS[3]
 

@@ -186,6 +186,28 @@ def test_a_history_that_cannot_be_written_fails_no_run(simulated: Any, home: Pat
     assert "could not be shown" in (home / "logs" / "events.jsonl").read_text()
 
 
+def test_a_refused_run_leaves_the_simulated_broker_where_it_stood(simulated: Any, home: Path) -> None:
+    sessions, trade = simulated
+    first = sessions.index(trade.entry_session)
+    assert told("trade", "--session", str(sessions[first]))["clean"]
+    KillSwitch().turn_on("lunch")
+    refused = kobe("trade", "--session", str(sessions[first + 4]))
+    assert "kill switch" in str(refused.exception)
+    KillSwitch().turn_off()
+    assert told("trade", "--session", str(sessions[first + 1]))["session"] == str(sessions[first + 1])
+    back = kobe("trade", "--session", str(sessions[first])).exception
+    assert isinstance(back, UsageError)
+    assert f"remove {home / 'broker'} " in str(back)
+
+
+def test_a_refused_first_run_leaves_a_new_broker_at_the_beginning(simulated: Any) -> None:
+    sessions, _ = simulated
+    KillSwitch().turn_on("lunch")
+    assert kobe("trade", "--session", str(sessions[250])).exit_code == 1
+    KillSwitch().turn_off()
+    assert told("trade")["session"] == str(sessions[-1])
+
+
 def test_shadow_needs_no_keys_and_sends_nothing(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, trade = simulated
     monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")

@@ -7,9 +7,10 @@ orders, a whole position may always be closed, and time moves only by `advance_t
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -64,10 +65,18 @@ class EmbeddedBroker:
         """Let time pass; see `Book.advance_to`."""
         self.book.advance_to(session, phase)
 
-    def stand_at(self, session: dt.date) -> None:
-        """Stand somewhere in `session`, at its opening unless the clock is already past that."""
-        if self.moment.session != session or self.moment.phase == "pre_open":
+    @contextlib.contextmanager
+    def standing_at(self, session: dt.date) -> Iterator[None]:
+        """Stand somewhere in `session`, at its opening unless the clock is past that; as before where the block raises.
+
+        Nobody else may trade here meanwhile.
+        """
+        if self.moment.session == session and self.moment.phase != "pre_open":
+            yield
+            return
+        with self.book.state.kept():
             self.advance_to(session, "open")
+            yield
 
     def requests(self) -> list[tuple[str, str]]:
         """(method, path) of every request since the start, in order."""

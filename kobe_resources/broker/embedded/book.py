@@ -75,7 +75,7 @@ class Book:
             if moment.order > target.order:
                 raise UsageError(
                     f"the embedded broker stands at {moment.session} {moment.phase}, later than {session} {phase}",
-                    "choose a later session, or remove its folder to start afresh",
+                    f"choose a later session, or remove {self.state.folder} to start afresh",
                 )
             while moment.order < target.order:
                 idle = not (self.state.open_orders() or self.state.positions())

@@ -32,6 +32,7 @@ class State:
 
     def __init__(self, folder: Path, account_number: str, cash: float, start: Moment) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
         self._lock = threading.RLock()
         self._depth = 0
         try:
@@ -71,6 +72,19 @@ class State:
                 raise
             finally:
                 self._depth = 0
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Everything as it was before, transactions of the block included, where the block raises."""
+        with contextlib.closing(sqlite3.connect(":memory:", check_same_thread=False)) as before:
+            with self._lock:
+                self._db.backup(before)
+            try:
+                yield
+            except BaseException:
+                with self._lock:
+                    before.backup(self._db)
+                raise
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """The rows of a query."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kobe_jobs.backup_archive import FORMAT, MANIFEST, read_archive
-from kobe_jobs.backup_files import AUDIT, LEDGER, copy_home, sha256_of
+from kobe_jobs.backup_files import AUDIT, LEDGER, copy_home, holds_data, sha256_of
 from kobe_resources.durable import sync_folder
 from kobe_resources.errors import KobeError, UsageError
 
@@ -49,7 +49,7 @@ def make_backup(home: Path, target: Path | None = None, keep: int | None = None)
     keep: how many archives to leave in that folder, the newest; others that Kobe named are removed afterwards.
     Raises BackupFailed or UsageError.
     """
-    if not home.is_dir() or not any(home.iterdir()):
+    if not home.is_dir() or not holds_data(home):
         raise BackupFailed(f"{home} holds nothing to back up", "run `kobe report`, or set KOBE_HOME")
     path = _archive_path(home, target)
     try:

@@ -24,6 +24,8 @@ LEFT_OUT_NAMES = {"dagster/dagster.yaml"}
 """Written anew for each place the folder stands in."""
 LEFT_OUT_FOLDERS = {"compiled"}
 """Machine code, for this machine and these sources only."""
+BY_THE_WAY = {"logs", *LEFT_OUT_FOLDERS}
+"""What is in a data folder where nothing was done yet."""
 LEFT_OUT_ENDINGS = (".lock", "-wal", "-shm", "-journal", ".wal", ".tmp")
 LOCK_WAIT_S = 30.0
 CHUNK = 1 << 20
@@ -45,6 +47,11 @@ def copy_home(home: Path, into: Path) -> list[str]:
                 _copy(home / name, into / name)
     copied = [name for name in names if name in (AUDIT, LEDGER) or _copy(home / name, into / name)]
     return sorted(copied)
+
+
+def holds_data(home: Path) -> bool:
+    """Is there anything that a command does not leave behind even where it fails?"""
+    return home.exists() and (not home.is_dir() or any(entry.name not in BY_THE_WAY for entry in home.iterdir()))
 
 
 def sha256_of(path: Path) -> str:

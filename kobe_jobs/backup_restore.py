@@ -16,7 +16,7 @@ from typing import Any
 
 from kobe_jobs.backup import audit_connection
 from kobe_jobs.backup_archive import read_archive, read_manifest
-from kobe_jobs.backup_files import AUDIT, LEDGER, WAREHOUSE, check_database
+from kobe_jobs.backup_files import AUDIT, LEDGER, WAREHOUSE, check_database, holds_data
 from kobe_resources.durable import sync_folder
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
@@ -40,15 +40,14 @@ class Restored:
 
 
 def restore(archive: Path, home: Path, force: bool = False) -> Restored:
-    """Make `home` what the archive holds. A folder with anything in it needs `force`, and is moved aside.
+    """Make `home` what the archive holds. A folder with more in it than logs needs `force`; what was there is moved aside.
 
     Raises ArchiveRefused or RestoreRefused before anything of `home` changed.
     """
     home = home.absolute()
-    occupied = home.exists() and (not home.is_dir() or any(home.iterdir()))
-    if occupied and not force:
-        raise RestoreRefused(f"{home} is not empty", "--force moves it aside, or set another KOBE_HOME")
     manifest = read_manifest(archive)
+    if holds_data(home) and not force:
+        raise RestoreRefused(f"{home} is not empty", "--force moves it aside, or set another KOBE_HOME")
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with _alone(home), _staging(home) as staging:
@@ -59,7 +58,7 @@ def restore(archive: Path, home: Path, force: bool = False) -> Restored:
             if orders:
                 _stop_trading(staging, archive)
             with _nobody_using(home):
-                aside = _swap(staging, home, occupied)
+                aside = _swap(staging, home)
     except OSError as error:
         raise RestoreRefused(f"{home} cannot be restored ({error})", "free space, or mend its permissions") from error
     return Restored(len(manifest["files"]), str(manifest.get("created", "")), aside, orders, audit_problem)
@@ -155,10 +154,10 @@ def _refuse_busy(warehouse: Any) -> None:
         return
 
 
-def _swap(staging: Path, home: Path, occupied: bool) -> Path | None:
+def _swap(staging: Path, home: Path) -> Path | None:
     """Two renames; should we die between them, the data folder is missing and both of its versions lie beside it."""
     aside: Path | None = None
-    if occupied:
+    if home.exists() and (not home.is_dir() or any(home.iterdir())):
         aside = home.with_name(f"{home.name}.before-restore-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%f}Z")
         home.rename(aside)
     elif home.exists():

@@ -98,11 +98,12 @@ def _strategy_fault(error: Exception) -> KobeError | None:
 
 
 def _log(error: KobeError) -> None:
-    """Keep the line in the event log too; a folder that cannot be written, or named, must not hide the error itself."""
+    """Keep the line in the event log of a folder that is there; one that cannot be written, or named, must hide no error."""
     from kobe_resources.event_log import get_logger
 
     with contextlib.suppress(OSError, KobeError):
-        get_logger("cli").error("a command ended in an error", command=" ".join(sys.argv[1:2]), reason=str(error))
+        if kobe_home().is_dir():
+            get_logger("cli").error("a command ended in an error", command=" ".join(sys.argv[1:2]), reason=str(error))
 
 
 def _say(line: str) -> None:

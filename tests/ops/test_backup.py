@@ -128,6 +128,45 @@ def test_a_full_folder_is_moved_aside_only_with_force(home: Path) -> None:
     assert listing(result.aside) == before, "the old folder is whole beside it"
 
 
+def kobe(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "kobe_jobs.cli", *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_failed_restore_is_not_in_the_way_of_the_next(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    fill(home)
+    archive = make_backup(home).path
+    new = tmp_path / "new"
+    if is_there:
+        new.mkdir()
+    monkeypatch.setenv("KOBE_HOME", str(new))
+    torn = tmp_path / "torn.tar.gz"
+    torn.write_bytes(archive.read_bytes()[:2000])
+    failed = kobe("restore", str(torn))
+    assert failed.returncode == 1
+    assert "nothing was changed" in failed.stderr
+    assert new.exists() == is_there
+    assert kobe("restore", str(archive)).returncode == 0
+    assert Warehouse().rows("SELECT symbol FROM candidates") == [("AAA",)]
+    said = [path for aside in tmp_path.glob("new.before-restore-*") for path in aside.rglob("events.jsonl")]
+    assert len(said) == is_there, "what was logged is kept"
+
+
+def test_an_archive_that_is_none_is_named_before_the_folder_is_looked_at(home: Path, tmp_path: Path) -> None:
+    fill(home)
+    with pytest.raises(ArchiveRefused, match="is no file"):
+        restore(tmp_path / "none.tar.gz", home)
+
+
+def test_a_folder_with_nothing_but_logs_is_not_backed_up(home: Path) -> None:
+    (home / "logs").mkdir(parents=True)
+    (home / "logs" / "events.jsonl").write_text('{"event": "x"}\n')
+    with pytest.raises(BackupFailed, match="nothing to back up"):
+        make_backup(home)
+
+
 WRITER = """
 import sys, time
 from pathlib import Path

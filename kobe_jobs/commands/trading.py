@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from kobe_jobs.trading.summary import RunSummary
+    from kobe_resources.order_ledger import OrderLedger
 
 kill_app = typer.Typer(help="The kill switch: while it is on, nothing is sent but cancels.", no_args_is_help=True)
 audit_app = typer.Typer(help="The audit trail: a hash chain over every decision, order, answer and fill.", no_args_is_help=True)
@@ -234,8 +235,11 @@ def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason giv
     """Stop every order but cancels, at once and for every process on this data folder."""
     from kobe_resources.kill_switch import KillSwitch
 
-    status = KillSwitch().turn_on(reason)
-    _out().print(f"the kill switch is on: {status.reason}", markup=False)
+    switch = KillSwitch()
+    status = switch.turn_on(reason)
+    _out().print(
+        f"the kill switch is on: {status.reason}\nwritten to {switch.path}", markup=False, highlight=False, soft_wrap=True
+    )
     _record("kill_on", reason=reason, by=status.by)
 
 
@@ -272,9 +276,7 @@ def audit_verify(
     as_json: AsJson = False,
 ) -> None:
     """Check the chain, its head and its copy audit.jsonl; the first bad record is named. Exit code 1 where one is found."""
-    from kobe_jobs.trading.run import open_ledger
-
-    with open_ledger(load_settings()) as ledger:
+    with _existing_ledger() as ledger:
         found = ledger.verify_audit(head)
     if as_json:
         keys = ("holds", "records", "head", "first_bad", "problem", "not_copied")
@@ -291,10 +293,21 @@ def audit_verify(
 
 def audit_head() -> None:
     """Print the end of the chain as seq:hash; kept elsewhere, it proves that nothing was cut off or rebuilt."""
+    with _existing_ledger() as ledger:
+        _out().print(ledger.audit_head(), soft_wrap=True, highlight=False)
+
+
+def _existing_ledger() -> OrderLedger:
+    """The ledger of this data folder, where it has one or a copy of its chain."""
     from kobe_jobs.trading.run import open_ledger
 
-    with open_ledger(load_settings()) as ledger:
-        _out().print(ledger.audit_head(), soft_wrap=True, highlight=False)
+    ledger = open_ledger(load_settings())
+    if not (ledger.path.exists() or ledger.audit_path.exists()):
+        raise KobeError(
+            f"{ledger.path.parent} holds neither orders.sqlite nor audit.jsonl",
+            "set KOBE_HOME to the folder that trades; `kobe trade` begins a trail",
+        )
+    return ledger
 
 
 def _record(kind: str, **body: Any) -> None:

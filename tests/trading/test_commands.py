@@ -292,7 +292,7 @@ def test_a_strategy_declared_by_the_user_may_trade(simulated: Any, monkeypatch: 
 
 def test_the_kill_switch_is_turned_by_command_and_kept_on_the_chain(home: Path) -> None:
     assert kobe("kill", "status").stdout.strip() == "off"
-    assert kobe("kill", "on", "fat finger").exit_code == 0
+    assert str(home / "KILL_SWITCH") in kobe("kill", "on", "fat finger").stdout
     assert told("kill", "status")["reason"] == "fat finger"
     assert kobe("kill", "off").exit_code == 0
     assert not KillSwitch().status().is_on
@@ -311,6 +311,23 @@ def test_the_audit_trail_is_verified_by_command(home: Path) -> None:
     assert isinstance(broken.exception, KobeError)
     assert "record 2" in str(broken.exception)
     assert told_of(kobe("audit", "verify", "--json"))["first_bad"] == 2
+
+
+@pytest.mark.parametrize("command", ["verify", "head"])
+def test_a_folder_that_never_traded_has_no_trail_that_holds(home: Path, command: str) -> None:
+    refused = kobe("audit", command).exception
+    assert isinstance(refused, KobeError)
+    assert refused.exit_code == 1
+    assert f"{home} holds neither" in str(refused)
+    assert "KOBE_HOME" in refused.mend
+    assert not home.exists()
+
+
+def test_a_copy_without_its_ledger_does_not_hold(home: Path) -> None:
+    kobe("kill", "on", "one")
+    for file in home.glob("orders.sqlite*"):
+        file.unlink()
+    assert "audit.jsonl goes on" in str(kobe("audit", "verify").exception)
 
 
 def told_of(result: Result) -> Any:

@@ -23,11 +23,13 @@ from kobe_resources.errors import UsageError
 from kobe_resources.settings import Settings, research_pin
 from kobe_resources.warehouse import Warehouse
 
+TRADES, CURVE, SUMMARY = "trade_list.csv", "equity_curve.csv", "summary.json"
+
 
 def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, out: Path) -> dict[str, Any]:
     """Simulate `name` over the sessions from `start` to `end` and write the three files; the summary.
 
-    Raises UsageError for a window without sessions, or a folder that cannot be made.
+    Raises UsageError for a window without sessions, or a folder that cannot be made or holds another run.
     """
     strategy, warehouse = STRATEGIES[name], Warehouse()
     market = load_market(warehouse, settings)
@@ -66,14 +68,28 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
             "exposure": outcome.exposure,
         }
     )
+    _refuse_another_run(out, summary)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out / "trade_list.csv", lambda path: trades.to_csv(path, index=False, date_format="%Y-%m-%d"))
-        _write(out / "equity_curve.csv", lambda path: curve.to_csv(path, index=False, date_format="%Y-%m-%d"))
-        _write(out / "summary.json", lambda path: path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8"))
+        _write(out / TRADES, lambda path: trades.to_csv(path, index=False, date_format="%Y-%m-%d"))
+        _write(out / CURVE, lambda path: curve.to_csv(path, index=False, date_format="%Y-%m-%d"))
+        _write(out / SUMMARY, lambda path: path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{out} cannot be written ({error.strerror})", "name another folder with --out") from error
     return summary
+
+
+def _refuse_another_run(out: Path, summary: dict[str, Any]) -> None:
+    """The same run may be written again: it comes out the same."""
+    if not any((out / name).exists() for name in (TRADES, CURVE, SUMMARY)):
+        return
+    try:
+        before = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+        is_same = all(before[key] == summary[key] for key in ("strategy", "start", "end", "config_pin", "data_version"))
+    except (OSError, ValueError, LookupError, TypeError):
+        is_same = False
+    if not is_same:
+        raise UsageError(f"{out} holds another run", "name another folder with --out, or remove that one")
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:

@@ -9,7 +9,7 @@ import importlib.util
 import logging
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -75,8 +75,21 @@ def main() -> None:
     _leave(code if isinstance(code, int) else 0)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"kobe {version('kobe')}")
+        raise typer.Exit
+
+
 @app.callback()
-def before_every_command(context: typer.Context) -> None:
+def before_every_command(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Raw daily bars in, honest walk-forward evidence out, and a trading job that can prove what it did."""
     if context.invoked_subcommand != "kill":
         require_clone()

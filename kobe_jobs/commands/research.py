@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from kobe_jobs.commands.dates import FORM, parse_day
 from kobe_resources.errors import UsageError
 from kobe_resources.settings import load_settings
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from kobe_resources.settings import Settings
     from kobe_resources.warehouse import Warehouse
 
 
@@ -51,6 +53,7 @@ def report(
 
         computed = bring_up_to_date(settings, force, watch)
     _print_verdict(as_json, computed, page)
+    _warn_of_releases(settings)
     if open_page:
         import webbrowser
 
@@ -91,9 +94,11 @@ def materialize(
 
 def backtest(
     strategy: Annotated[str, typer.Option(help="Name of the strategy, rsi2 say.")],
-    start: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="First session of the window.")],
-    end: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="Last session of the window.")],
-    out: Annotated[Path, typer.Option(help="Folder for trade_list.csv, equity_curve.csv and summary.json.")],
+    start: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="First session of the window.")],
+    end: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="Last session of the window.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for trade_list.csv, equity_curve.csv and summary.json; none that holds another run.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Simulate one strategy over one window at the canonical parameters, on the stored bars.
@@ -108,18 +113,19 @@ def backtest(
     settings = load_settings()
     strategy_named(strategy)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
-    summary = run_backtest(settings, strategy, start.date(), end.date(), out)
+    summary = run_backtest(settings, strategy, start, end, out)
+    _warn_of_releases(settings)
     console = Console()
     if as_json:
         console.print_json(json.dumps(summary))
         return
     from rich.table import Table
 
-    from kobe_assets.research.figures import FIGURES
+    from kobe_assets.report.figures import FIGURES, FOLD_FIGURES, show
 
     table = Table(title=f"{strategy} from {summary['start']} to {summary['end']}", show_header=False)
-    for name in FIGURES:
-        table.add_row(name, "–" if summary[name] is None else f"{summary[name]:,.4f}")
+    for name in FOLD_FIGURES:
+        table.add_row(name, show(summary[name], FIGURES[name].unit))
     table.add_row("trades", str(summary["trades"]))
     for reason, count in summary["refused"].items():
         table.add_row(f"refused: {reason}", str(count))
@@ -153,6 +159,21 @@ def _failed_checks(warehouse: Warehouse) -> list[dict[str, str]]:
     """Name and words of every check that did not pass when its asset was last computed."""
     found = warehouse.rows("SELECT name, description FROM check_results WHERE NOT passed ORDER BY asset, name")
     return [{"name": name, "text": description} for name, description in found]
+
+
+def _warn_of_releases(settings: Settings) -> None:
+    """A mistyped symbol lifts no quarantine."""
+    from kobe_resources.warehouse import Warehouse
+
+    release = sorted(settings.universe.release)
+    sql = "SELECT DISTINCT symbol FROM daily_bars WHERE list_contains(?, symbol)"
+    stored = {symbol for (symbol,) in Warehouse().rows(sql, [release])} if release else set()
+    for symbol in release:
+        if symbol not in stored:
+            Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
+                f"kobe: warning: universe.release names {symbol}, of which no bars are stored: mend the symbol, or take it out",
+                style="yellow",
+            )
 
 
 def terminal() -> Console:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import duckdb
@@ -112,6 +113,34 @@ def test_backtest_writes_trades_equity_and_summary_that_agree(use_own_bars: Path
     assert summary["trades"] == len(trades) > 20
     returns = equity["equity"] / np.append(100_000, equity["equity"][:-1]) - 1
     assert summary["sharpe"] == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(252), rel=1e-9)
+
+
+def test_backtest_replaces_no_other_run(use_own_bars: Path, tmp_path: Path) -> None:
+    backtest(tmp_path / "out")
+    before = (tmp_path / "out" / "summary.json").read_text()
+    backtest(tmp_path / "out")
+    other = ("backtest", "--strategy", "ibs", "--start", "2011-01-03", "--end", "2012-06-29", "--out", str(tmp_path / "out"))
+    assert "holds another run" in refusal(*other, code=2)
+    assert (tmp_path / "out" / "summary.json").read_text() == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "trade_list.csv").write_text("my own")
+    assert "holds another run" in refusal(*other[:-1], str(tmp_path / "mine"), code=2)
+
+
+def test_backtest_shows_the_units_of_the_report_and_a_release_of_nobody(
+    use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOBE_UNIVERSE__RELEASE", '{"S00000": "looked at", "NOBODY": "mistyped"}')
+    window = ("--strategy", "rsi2", "--start", "2011-01-03", "--end", "2012-06-29")
+    done = kobe("backtest", *window, "--out", str(tmp_path / "out"))
+    for name in ("cagr", "volatility", "max_drawdown", "win_rate", "exposure"):
+        assert re.search(rf"{name}\s+│ −?[\d.]+ %", done.stdout), done.stdout
+    assert re.search(r"net_pnl\s+│ −?\$[\d.,]+", done.stdout)
+    assert re.findall(r"release names (\w+),", done.stderr) == ["NOBODY"]
+
+
+def test_version_is_the_package_s() -> None:
+    assert kobe("--version").stdout.strip() == f"kobe {version('kobe')}"
 
 
 def test_the_order_of_rows_in_a_file_and_its_format_change_no_trade(

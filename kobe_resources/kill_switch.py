@@ -36,6 +36,12 @@ class KillStatus:
     by: str = ""
     at: str = ""
 
+    @property
+    def told(self) -> str:
+        """On or off, why, and by whom and when where that is known, in one line."""
+        known = " ".join(filter(None, (self.by, self.at)))
+        return f"on: {self.reason}{f' ({known})' if known else ''}" if self.is_on else "off"
+
 
 class KillSwitch:
     """The switch at `path` (default: KILL_SWITCH in the data folder). Never cached: each question reads the file."""

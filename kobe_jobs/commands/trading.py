@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from kobe_jobs.commands.dates import FORM, parse_day
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import load_secrets, load_settings
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 kill_app = typer.Typer(help="The kill switch: while it is on, nothing is sent but cancels.", no_args_is_help=True)
 audit_app = typer.Typer(help="The audit trail: a hash chain over every decision, order, answer and fill.", no_args_is_help=True)
 
-Day = Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The session, YYYY-MM-DD.")]
+Day = Annotated[dt.date | None, typer.Option(parser=parse_day, metavar=FORM, help="The session.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -66,10 +67,9 @@ def trade(
     settings = load_trading_settings()
     strategy_named(strategy or settings.trading.strategy)
     configure_logging()
-    day = session.date() if session else None
     try:
-        with open_rig(settings, load_secrets(), leave_clock=day is not None) as rig:
-            summary = trade_session(rig, day, strategy, lambda phrase: _typed(phrase, confirm))
+        with open_rig(settings, load_secrets(), leave_clock=session is not None) as rig:
+            summary = trade_session(rig, session, strategy, lambda phrase: _typed(phrase, confirm))
     except (AnotherRunTrades, SessionTaken):
         # Somebody else trades, or has: that is how it should be.
         raise
@@ -108,8 +108,8 @@ def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.
 
 
 def replay(
-    start: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="First session.")],
-    end: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="Last session.")],
+    start: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="First session.")],
+    end: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="Last session.")],
     strategy: Annotated[str | None, typer.Option(help="Which strategy; none: trading.strategy.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -132,9 +132,7 @@ def replay(
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("replaying", total=days)
-        result = run_replay(
-            settings, Warehouse(), start.date(), end.date(), strategy, lambda *_: progress.update(task, advance=1)
-        )
+        result = run_replay(settings, Warehouse(), start, end, strategy, lambda *_: progress.update(task, advance=1))
     if as_json:
         _print_json(result.as_json())
     else:
@@ -266,7 +264,7 @@ def kill_status(as_json: AsJson = False) -> None:
     if as_json:
         _print_json({"on": status.is_on, "reason": status.reason, "by": status.by, "at": status.at})
     else:
-        _out().print(f"on: {status.reason} ({status.by} {status.at})" if status.is_on else "off", markup=False)
+        _out().print(status.told, markup=False)
 
 
 def audit_verify(
@@ -339,7 +337,7 @@ def _show_summary(summary: RunSummary, as_json: bool) -> None:
     console.print(f"{summary.strategy} on {summary.session}, stage {summary.stage}", style="bold", highlight=False)
     table = _table("", "", "")
     for step, count in summary.waterfall():
-        table.add_row(step, str(count))
+        table.add_row(step, str(abs(count)))
     for reason, count in sorted(summary.exits.items()):
         table.add_row(f"exits: {reason}", str(count))
     table.add_row("protective stops", str(summary.stops))

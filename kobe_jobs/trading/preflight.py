@@ -135,8 +135,7 @@ def _host(rig: Rig, secrets: Secrets) -> Line:
 
 def _kill_switch(rig: Rig) -> Line:
     status = rig.kill_switch.status()
-    seen = f"on: {status.reason} ({status.by} {status.at})" if status.is_on else "off"
-    return Line("kill switch", not status.is_on, seen, "`kobe kill off` when the reason is gone" if status.is_on else "")
+    return Line("kill switch", not status.is_on, status.told, "`kobe kill off` when the reason is gone" if status.is_on else "")
 
 
 def _disk() -> Line:

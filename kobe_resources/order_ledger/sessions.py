@@ -71,7 +71,10 @@ def claim_session(
         write.audit("session_claimed", account=account, session=session, strategy=strategy, owner=owner)
         return _claimed(write, account, session)
     if known.state == DONE:
-        raise SessionTaken(f"session {session} was already traded ({known.note or known.run_id})", "the next one can be")
+        raise SessionTaken(
+            f"session {session} was already traded ({known.note or known.run_id})",
+            "`kobe trace` lists its orders; trade a later one",
+        )
     if known.strategy != strategy:
         raise SessionTaken(f"session {session} was begun with strategy {known.strategy!r}", "finish it with that one")
     if known.state == RUNNING and known.owner != owner and not alone and known.lease_until > write.now:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def test_a_session_is_traded_traced_reconciled_and_not_traded_twice(simulated: A
     again = kobe("trade", "--session", str(trade.entry_session))
     assert isinstance(again.exception, KobeError)
     assert "already traded" in str(again.exception)
+    assert "`kobe trace` lists its orders" in str(again.exception)
     assert told("reconcile") == {"agrees": True, "differences": []}
 
     with OrderLedger(home / "orders.sqlite") as ledger:
@@ -208,6 +210,22 @@ def test_a_refused_first_run_leaves_a_new_broker_at_the_beginning(simulated: Any
     assert told("trade")["session"] == str(sessions[-1])
 
 
+def test_what_was_refused_is_counted_not_subtracted(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, trade = simulated
+    monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
+    shown = kobe("trade", "--session", str(trade.entry_session)).stdout
+    assert re.search(r"refused: shadow\s+│ \d", shown)
+
+
+@pytest.mark.parametrize("command", [("trade", "--session"), ("replay", "--end", "2013-02-01", "--start")])
+@pytest.mark.parametrize("text", ["2013-13-01", "01.02.2013", "2013-02-01T10:00", "today"])
+def test_a_date_that_is_none_is_told_how_to_write_one(command: tuple[str, ...], text: str) -> None:
+    result = kobe(*command, text)
+    assert result.exit_code == 2
+    assert "YYYY-MM-DD" in result.output
+    assert "%Y" not in result.output
+
+
 def test_shadow_needs_no_keys_and_sends_nothing(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, trade = simulated
     monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
@@ -294,10 +312,17 @@ def test_the_kill_switch_is_turned_by_command_and_kept_on_the_chain(home: Path) 
     assert kobe("kill", "status").stdout.strip() == "off"
     assert str(home / "KILL_SWITCH") in kobe("kill", "on", "fat finger").stdout
     assert told("kill", "status")["reason"] == "fat finger"
+    assert re.fullmatch(r"on: fat finger \(\S+ \S+\)", kobe("kill", "status").stdout.strip())
     assert kobe("kill", "off").exit_code == 0
     assert not KillSwitch().status().is_on
     with OrderLedger(home / "orders.sqlite") as ledger:
         assert [row["kind"] for row in ledger.rows("SELECT kind FROM audit ORDER BY seq")] == ["kill_on", "kill_off"]
+
+
+def test_a_switch_that_was_touched_has_no_empty_brackets(home: Path) -> None:
+    home.mkdir(parents=True)
+    (home / "KILL_SWITCH").touch()
+    assert kobe("kill", "status").stdout.strip() == "on: no reason given"
 
 
 def test_the_audit_trail_is_verified_by_command(home: Path) -> None:

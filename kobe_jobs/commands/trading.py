@@ -78,9 +78,10 @@ def trade(
         raise
     if not summary.is_clean:
         alert(settings, "a trading run was halted", reason=summary.halted, session=str(summary.session), stage=summary.stage)
-    _show_summary(summary, as_json)
-    sys.stdout.flush()
-    show_run(summary)
+    try:
+        _show_summary(summary, as_json)
+    finally:
+        show_run(summary)
     if not summary.is_clean:
         raise typer.Exit(1)
 

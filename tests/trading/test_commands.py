@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,18 @@ def test_a_run_from_the_terminal_shows_on_the_assets_of_the_ui(simulated: Any) -
             shown = instance.get_latest_materialization_event(dg.AssetKey(asset)).asset_materialization
             assert shown.metadata["summary"].value == summary
             assert shown.metadata["session"].value == str(trade.entry_session)
+
+
+def test_a_run_whose_output_nobody_takes_is_shown_in_the_ui_all_the_same(simulated: Any) -> None:
+    _, trade = simulated
+    with open_instance():
+        pass
+    command = [sys.executable, "-m", "kobe_jobs.cli", "trade", "--session", str(trade.entry_session)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    with open_instance() as instance:
+        assert instance.get_latest_materialization_event(dg.AssetKey("orders")) is not None
 
 
 def test_a_refused_run_shows_nothing_and_makes_no_history(simulated: Any, home: Path) -> None:

@@ -29,7 +29,7 @@ TRADES, CURVE, SUMMARY = "trade_list.csv", "equity_curve.csv", "summary.json"
 def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, out: Path) -> dict[str, Any]:
     """Simulate `name` over the sessions from `start` to `end` and write the three files; the summary.
 
-    Raises UsageError for a window without sessions, or a folder that cannot be made or holds another run.
+    Raises UsageError for a window without sessions, or a folder that cannot be made. An earlier run in `out` is replaced.
     """
     strategy, warehouse = STRATEGIES[name], Warehouse()
     market = load_market(warehouse, settings)
@@ -68,7 +68,6 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
             "exposure": outcome.exposure,
         }
     )
-    _refuse_another_run(out, summary)
     try:
         out.mkdir(parents=True, exist_ok=True)
         _write(out / TRADES, lambda path: trades.to_csv(path, index=False, date_format="%Y-%m-%d"))
@@ -77,19 +76,6 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
     except OSError as error:
         raise UsageError(f"{out} cannot be written ({error.strerror})", "name another folder with --out") from error
     return summary
-
-
-def _refuse_another_run(out: Path, summary: dict[str, Any]) -> None:
-    """The same run may be written again: it comes out the same."""
-    if not any((out / name).exists() for name in (TRADES, CURVE, SUMMARY)):
-        return
-    try:
-        before = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
-        is_same = all(before[key] == summary[key] for key in ("strategy", "start", "end", "config_pin", "data_version"))
-    except (OSError, ValueError, LookupError, TypeError):
-        is_same = False
-    if not is_same:
-        raise UsageError(f"{out} holds another run", "name another folder with --out, or remove that one")
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:

@@ -97,7 +97,10 @@ def backtest(
     start: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="First session of the window.")],
     end: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="Last session of the window.")],
     out: Annotated[
-        Path, typer.Option(help="Folder for trade_list.csv, equity_curve.csv and summary.json; none that holds another run.")
+        Path,
+        typer.Option(
+            help="Folder for trade_list.csv, equity_curve.csv and summary.json; those of an earlier run are replaced."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:

@@ -115,18 +115,6 @@ def test_backtest_writes_trades_equity_and_summary_that_agree(use_own_bars: Path
     assert summary["sharpe"] == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(252), rel=1e-9)
 
 
-def test_backtest_replaces_no_other_run(use_own_bars: Path, tmp_path: Path) -> None:
-    backtest(tmp_path / "out")
-    before = (tmp_path / "out" / "summary.json").read_text()
-    backtest(tmp_path / "out")
-    other = ("backtest", "--strategy", "ibs", "--start", "2011-01-03", "--end", "2012-06-29", "--out", str(tmp_path / "out"))
-    assert "holds another run" in refusal(*other, code=2)
-    assert (tmp_path / "out" / "summary.json").read_text() == before
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "trade_list.csv").write_text("my own")
-    assert "holds another run" in refusal(*other[:-1], str(tmp_path / "mine"), code=2)
-
-
 def test_backtest_shows_the_units_of_the_report_and_a_release_of_nobody(
     use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

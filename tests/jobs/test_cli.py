@@ -101,8 +101,17 @@ def test_help_says_that_looking_at_backtests_is_not_counted(monkeypatch: pytest.
     assert "a try that nobody counts" in kobe("backtest", "--help").stdout
 
 
-def test_backtest_writes_trades_equity_and_summary_that_agree(use_own_bars: Path, tmp_path: Path) -> None:
-    summary = backtest(tmp_path / "out")
+def test_backtest_writes_trades_equity_and_summary_that_agree(
+    use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOBE_UNIVERSE__RELEASE", '{"S00000": "looked at", "NOBODY": "mistyped"}')
+    window = ("--strategy", "rsi2", "--start", "2011-01-03", "--end", "2012-06-29")
+    done = kobe("backtest", *window, "--out", str(tmp_path / "out"))
+    for name in ("cagr", "volatility", "max_drawdown", "win_rate", "exposure"):
+        assert re.search(rf"{name}\s+│ −?[\d.]+ %", done.stdout), done.stdout
+    assert re.search(r"net_pnl\s+│ −?\$[\d.,]+", done.stdout)
+    assert re.findall(r"release names (\w+),", done.stderr) == ["NOBODY"]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     trades = pd.read_csv(tmp_path / "out" / "trade_list.csv")
     equity = pd.read_csv(tmp_path / "out" / "equity_curve.csv")
     assert list(trades.columns) == TRADE_COLUMNS
@@ -113,18 +122,6 @@ def test_backtest_writes_trades_equity_and_summary_that_agree(use_own_bars: Path
     assert summary["trades"] == len(trades) > 20
     returns = equity["equity"] / np.append(100_000, equity["equity"][:-1]) - 1
     assert summary["sharpe"] == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(252), rel=1e-9)
-
-
-def test_backtest_shows_the_units_of_the_report_and_a_release_of_nobody(
-    use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KOBE_UNIVERSE__RELEASE", '{"S00000": "looked at", "NOBODY": "mistyped"}')
-    window = ("--strategy", "rsi2", "--start", "2011-01-03", "--end", "2012-06-29")
-    done = kobe("backtest", *window, "--out", str(tmp_path / "out"))
-    for name in ("cagr", "volatility", "max_drawdown", "win_rate", "exposure"):
-        assert re.search(rf"{name}\s+│ −?[\d.]+ %", done.stdout), done.stdout
-    assert re.search(r"net_pnl\s+│ −?\$[\d.,]+", done.stdout)
-    assert re.findall(r"release names (\w+),", done.stderr) == ["NOBODY"]
 
 
 def test_version_is_the_package_s() -> None:
@@ -146,14 +143,22 @@ def test_the_order_of_rows_in_a_file_and_its_format_change_no_trade(
     assert (tmp_path / "one" / "trade_list.csv").read_text() == (tmp_path / "two" / "trade_list.csv").read_text()
 
 
-def test_report_prints_a_verdict_and_the_page_and_then_has_nothing_to_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOBE_UNIVERSE__MIN_SYMBOLS", "950")
     first = kobe("report", "--json")
     told = json.loads(first.stdout)
     assert Path(told["report"]).is_file()
     assert {(row["strategy"], row["mode"]) for row in told["verdict"]} == {
         (strategy, mode) for strategy in ("rsi2", "ibs", "rsi2_ibs") for mode in ("canonical", "optimized")
     }
+    warnings = {warning["name"]: warning["text"] for warning in told["warnings"]}
+    assert warnings["universe_coverage"] == "4 symbols hold, 950 are wanted (universe.min_symbols)"
+    assert "synthetic_bars" not in warnings
     second = kobe("report")
+    for name, text in warnings.items():
+        assert f"\nwarning: {name}: {text}\n" in second.stdout
     assert "everything was up to date" in second.stdout
     assert "does not deserve money" in second.stdout
     monkeypatch.setenv("COLUMNS", "80")
@@ -162,16 +167,6 @@ def test_report_prints_a_verdict_and_the_page_and_then_has_nothing_to_do(home: P
     narrow = re.sub(r"\x1b\[[0-9;]*m", "", kobe("report").stdout).splitlines()
     assert sum("does not deserve money" in line for line in narrow) == 6
     assert sum("Sharpe 0." in line for line in narrow) == 6
-
-
-def test_report_warns_of_what_failed_without_stopping_it(use_own_bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = json.loads(kobe("report", "--json").stdout)
-    warnings = {warning["name"]: warning["text"] for warning in told["warnings"]}
-    assert warnings["universe_coverage"] == "8 symbols hold, 950 are wanted (universe.min_symbols)"
-    assert "synthetic_bars" not in warnings
-    again = kobe("report").stdout
-    for name, text in warnings.items():
-        assert f"\nwarning: {name}: {text}\n" in again
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ import pytest
 from kobe_resources.settings import INSTALL, PROJECT_ROOT
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packages as a plain `pip install .` puts them into site-packages."""
-    folder = tmp_path / "site-packages"
+    folder = tmp_path_factory.mktemp("copy") / "site-packages"
     for package in ("kobe_assets", "kobe_resources", "kobe_jobs"):
         shutil.copytree(PROJECT_ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
@@ -30,7 +30,7 @@ def run(copy: Path, *arguments: str, home: Path | None = None) -> subprocess.Com
     return subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("command", [("report",), ("kill", "on", "why"), ("kill", "status"), ("config", "show"), ("health",)])
+@pytest.mark.parametrize("command", [("report",), ("kill", "on", "why"), ("config", "show")])
 def test_it_refuses_every_command_in_one_line_that_names_the_mend(copy: Path, command: tuple[str, ...]) -> None:
     done = run(copy, *command)
     assert done.returncode == 2, done.stderr

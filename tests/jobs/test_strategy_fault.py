@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 FAULTY = """
 import sys
 from kobe_assets.research.strategies import STRATEGIES, Strategy
@@ -29,20 +27,20 @@ main()
 WINDOW = ("--strategy", "my_idea", "--start", "2005-01-03", "--end", "2006-06-30", "--out", "out")
 
 
-@pytest.mark.parametrize("command", [("report",), ("backtest", *WINDOW)], ids=["report", "backtest"])
-def test_a_fault_in_a_declaration_names_strategy_place_and_fields(home: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_a_fault_in_a_declaration_names_strategy_place_and_fields(home: Path, tmp_path: Path) -> None:
     script = tmp_path / "faulty.py"
     script.write_text(FAULTY)
-    done = subprocess.run(
-        [sys.executable, str(script), *command], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 1, done.stderr
-    said = [line for line in done.stderr.splitlines() if line.startswith("kobe: ")]
-    assert said == [
-        f"kobe: the strategy my_idea fails at {script}:10 (AttributeError: 'Reading' object has no attribute 'sma20'): "
-        "`at` has close, rsi2, sma200, atr14, ibs; `p` has ibs_entry, atr_stop, time_stop"
-    ]
-    assert "Traceback" not in done.stderr
+    for command in (("report",), ("backtest", *WINDOW)):
+        done = subprocess.run(
+            [sys.executable, str(script), *command], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 1, done.stderr
+        said = [line for line in done.stderr.splitlines() if line.startswith("kobe: ")]
+        assert said == [
+            f"kobe: the strategy my_idea fails at {script}:10 (AttributeError: 'Reading' object has no attribute 'sma20'): "
+            "`at` has close, rsi2, sma200, atr14, ibs; `p` has ibs_entry, atr_stop, time_stop"
+        ]
+        assert "Traceback" not in done.stderr
 
 
 def test_any_other_error_keeps_its_traceback(home: Path) -> None:

@@ -82,6 +82,11 @@ def served(market: Market, first: str = "2026-01-02", last: str = "2026-11-20") 
     return bars[(bars["session"] >= first) & (bars["session"] <= last)][["symbol", "session", *BAR]].reset_index(drop=True)
 
 
+def days_asked(shop: Shop) -> list[str]:
+    """The days of the market that were asked for, sorted."""
+    return sorted(path[-10:] for path in shop.server.paths("/grouped/"))
+
+
 def assert_same_bars(stored: pd.DataFrame, wanted: pd.DataFrame) -> None:
     """Equal to the last bit, in every column."""
     assert len(stored) == len(wanted)

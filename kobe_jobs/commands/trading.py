@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from kobe_jobs.commands.dates import FORM, parse_day
+from kobe_jobs.commands.trading_output import lines_of, order_table, output, print_json, show_replay, show_summary, table_of
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import load_secrets, load_settings
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from kobe_jobs.trading.summary import RunSummary
     from kobe_resources.order_ledger import OrderLedger
 
 kill_app = typer.Typer(help="The kill switch: while it is on, nothing is sent but cancels.", no_args_is_help=True)
@@ -26,10 +22,6 @@ audit_app = typer.Typer(help="The audit trail: a hash chain over every decision,
 
 Day = Annotated[dt.date | None, typer.Option(parser=parse_day, metavar=FORM, help="The session.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-WIDE, SHORT_ID = 140, 17
-"""Below so many columns an order's id is cut to so many characters: `kobe trace` takes the beginning of one."""
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +71,7 @@ def trade(
     if not summary.is_clean:
         alert(settings, "a trading run was halted", reason=summary.halted, session=str(summary.session), stage=summary.stage)
     try:
-        _show_summary(summary, as_json)
+        show_summary(summary, as_json)
     finally:
         show_run(summary)
     if not summary.is_clean:
@@ -97,13 +89,13 @@ def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.
     failed = [line for line in lines if line.blocks and not line.passed]
     if as_json:
         keys = ("name", "passed", "seen", "mend", "blocks")
-        _print_json({"passed": not failed, "lines": [{key: getattr(line, key) for key in keys} for line in lines]})
+        print_json({"passed": not failed, "lines": [{key: getattr(line, key) for key in keys} for line in lines]})
     else:
-        table = _table(f"Preflight, stage {settings.broker.stage}", "check", "", "seen", "mend")
+        table = table_of(f"Preflight, stage {settings.broker.stage}", "check", "", "seen", "mend")
         for line in lines:
             mark = "pass" if line.passed else "FAIL" if line.blocks else "warn"
             table.add_row(line.name, mark, line.seen, line.mend)
-        _out().print(table)
+        output().print(table)
     if failed:
         raise typer.Exit(1)
 
@@ -135,9 +127,9 @@ def replay(
         task = progress.add_task("replaying", total=days)
         result = run_replay(settings, Warehouse(), start, end, strategy, lambda *_: progress.update(task, advance=1))
     if as_json:
-        _print_json(result.as_json())
+        print_json(result.as_json())
     else:
-        _show_replay(result)
+        show_replay(result)
     if not result.agrees:
         raise typer.Exit(1)
 
@@ -166,14 +158,14 @@ def reconcile(
     agrees = not any(row.halts for row in rows)
     if as_json:
         keys = ("kind", "what", "ledger", "broker", "halts")
-        _print_json({"agrees": agrees, "differences": [{key: getattr(row, key) for key in keys} for row in rows]})
+        print_json({"agrees": agrees, "differences": [{key: getattr(row, key) for key in keys} for row in rows]})
     elif rows:
-        table = _table("Ledger and broker differ", "kind", "what", "ledger", "broker", "halts entries")
+        table = table_of("Ledger and broker differ", "kind", "what", "ledger", "broker", "halts entries")
         for row in rows:
             table.add_row(row.kind, row.what, row.ledger, row.broker, "yes" if row.halts else "no")
-        _out().print(table)
+        output().print(table)
     else:
-        _out().print("ledger and broker agree")
+        output().print("ledger and broker agree")
     if not agrees:
         raise typer.Exit(1)
 
@@ -204,13 +196,13 @@ def trace(
     with open_ledger(load_settings()) as ledger:
         found = run_trace(ledger, Warehouse(), wanted)
     if as_json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
         return
-    console = _out()
+    console = output()
     console.print(f"{found.kind} {found.id}", style="bold", markup=False)
     for name, content in found.sections.items():
         console.print(f"\n{name}", style="bold", markup=False)
-        for line in _lines(content):
+        for line in lines_of(content):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -221,13 +213,13 @@ def _list_orders(count: int, as_json: bool) -> None:
     with open_ledger(load_settings()) as ledger:
         rows = latest_orders(ledger, count)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     elif rows:
-        console = _out()
-        console.print(_order_table(console, rows, ("session", "stage", "symbol", "side", "leg", "state", "reason")))
+        console = output()
+        console.print(order_table(console, rows, ("session", "stage", "symbol", "side", "leg", "state", "reason")))
         console.print("`kobe trace ID` tells all of one", style="dim")
     else:
-        _out().print(f"no orders in {ledger.path}", markup=False, highlight=False, soft_wrap=True)
+        output().print(f"no orders in {ledger.path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason given") -> None:
@@ -236,7 +228,7 @@ def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason giv
 
     switch = KillSwitch()
     status = switch.turn_on(reason)
-    _out().print(
+    output().print(
         f"the kill switch is on: {status.reason}\nwritten to {switch.path}", markup=False, highlight=False, soft_wrap=True
     )
     _record("kill_on", reason=reason, by=status.by)
@@ -252,7 +244,7 @@ def kill_off() -> None:
     after = switch.status()
     if after.is_on:
         raise KobeError("the kill switch is still on", f"remove {switch.path} by hand")
-    _out().print("the kill switch is off")
+    output().print("the kill switch is off")
     if before.is_on:
         _record("kill_off", was=before.reason)
 
@@ -263,9 +255,9 @@ def kill_status(as_json: AsJson = False) -> None:
 
     status = KillSwitch().status()
     if as_json:
-        _print_json({"on": status.is_on, "reason": status.reason, "by": status.by, "at": status.at})
+        print_json({"on": status.is_on, "reason": status.reason, "by": status.by, "at": status.at})
     else:
-        _out().print(status.told, markup=False)
+        output().print(status.told, markup=False)
 
 
 def audit_verify(
@@ -279,10 +271,10 @@ def audit_verify(
         found = ledger.verify_audit(head)
     if as_json:
         keys = ("holds", "records", "head", "first_bad", "problem", "not_copied")
-        _print_json({key: getattr(found, key) for key in keys})
+        print_json({key: getattr(found, key) for key in keys})
     elif found.holds:
         late = f" ({found.not_copied} not yet copied to audit.jsonl)" if found.not_copied else ""
-        _out().print(f"{found.records} records hold{late}; head {found.head}", soft_wrap=True, highlight=False)
+        output().print(f"{found.records} records hold{late}; head {found.head}", soft_wrap=True, highlight=False)
     if not found.holds:
         raise KobeError(
             f"the audit trail does not hold: {found.problem}",
@@ -293,7 +285,7 @@ def audit_verify(
 def audit_head() -> None:
     """Print the end of the chain as seq:hash; kept elsewhere, it proves that nothing was cut off or rebuilt."""
     with _existing_ledger() as ledger:
-        _out().print(ledger.audit_head(), soft_wrap=True, highlight=False)
+        output().print(ledger.audit_head(), soft_wrap=True, highlight=False)
 
 
 def _existing_ledger() -> OrderLedger:
@@ -328,94 +320,3 @@ def _typed(phrase: str, given: str | None) -> str:
     console.print("This sends real orders with real money. To go on, type:")
     console.print(phrase)
     return str(typer.prompt("", prompt_suffix="> ", err=True))
-
-
-def _show_summary(summary: RunSummary, as_json: bool) -> None:
-    if as_json:
-        _print_json(summary.as_json())
-        return
-    console = _out()
-    console.print(f"{summary.strategy} on {summary.session}, stage {summary.stage}", style="bold", highlight=False)
-    table = _table("", "", "")
-    for step, count in summary.waterfall():
-        table.add_row(step, str(abs(count)))
-    for reason, count in sorted(summary.exits.items()):
-        table.add_row(f"exits: {reason}", str(count))
-    table.add_row("protective stops", str(summary.stops))
-    table.add_row("budget used", f"${summary.budget_used}")
-    console.print(table)
-    if summary.orders:
-        columns = ("symbol", "side", "leg", "kind", "qty", "state", "filled", "reason")
-        console.print(_order_table(console, summary.orders, columns))
-    for note in summary.notes:
-        console.print(f"note: {note}", markup=False)
-    if summary.halted:
-        console.print(f"halted: {summary.halted}", markup=False, style="bold red")
-    console.print(f"audit head {summary.audit_head}", style="dim", soft_wrap=True, highlight=False)
-
-
-def _order_table(console: Console, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
-    table = _table("", "order", *columns)
-    for row in rows:
-        average = row["filled_avg_price"]
-        shown = {**row, "filled": "" if average is None else f"{row['filled_qty']} at {float(average):.4f}"}
-        order = row["client_order_id"] if console.width >= WIDE else row["client_order_id"][:SHORT_ID]
-        table.add_row(order, *(shown[name] for name in columns))
-    return table
-
-
-def _show_replay(result: Any) -> None:
-    console = _out()
-    verdict = "the live path trades as the simulation does" if result.agrees else f"{len(result.mismatches)} differences"
-    console.print(
-        f"{result.strategy} from {result.start} to {result.end}: {result.sessions} sessions, {len(result.live)} trades,"
-        f" {len(result.simulated)} simulated, {result.seconds:.1f} s",
-        highlight=False,
-    )
-    if result.mismatches:
-        table = _table("", "class", "symbol", "signal", "what", "simulated", "live")
-        for row in result.mismatches:
-            table.add_row(row.kind, row.symbol, str(row.signal_session), row.what, row.simulated, row.live)
-        console.print(table)
-    console.print(f"parity: {verdict}", style="bold green" if result.agrees else "bold red")
-
-
-def _lines(content: Any, indent: str = "  ") -> list[str]:
-    """Nested values as indented lines."""
-    if isinstance(content, dict):
-        lines = []
-        for key, value in content.items():
-            nested = isinstance(value, dict | list) and value
-            lines += [f"{indent}{key}:", *_lines(value, indent + "  ")] if nested else [f"{indent}{key}: {value}"]
-        return lines
-    if isinstance(content, list):
-        return [indent + ", ".join(_pairs(row)) for row in content] or [f"{indent}none"]
-    return [f"{indent}{content}"]
-
-
-def _pairs(row: Any) -> list[str]:
-    if not isinstance(row, dict):
-        return [str(row)]
-    return [
-        f"{key} {json.dumps(value) if isinstance(value, dict) else value}"
-        for key, value in row.items()
-        if value not in (None, "")
-    ]
-
-
-def _out() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, 140))
-
-
-def _table(title: str, *columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title or None, title_justify="left", show_header=any(columns))
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    return table
-
-
-def _print_json(value: Any) -> None:
-    Console().print_json(json.dumps(value))

@@ -19,6 +19,7 @@ from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.study import load_market
 from kobe_jobs.cli import app
 from kobe_jobs.commands import trading
+from kobe_jobs.commands.trading_output import SHORT_ID
 from kobe_jobs.lazy import bring_up_to_date
 from kobe_jobs.trading.replay import simulate_window
 from kobe_resources.errors import KobeError, UsageError
@@ -129,10 +130,10 @@ def test_a_run_lists_its_orders_and_trace_those_of_all_runs_newest_first(
     assert [order["client_order_id"] for order in told("trace", "--last", "1")] == [summary["orders"][-1]["client_order_id"]]
     newest = summary["orders"][-1]["client_order_id"]
     assert newest in kobe("trace").stdout
-    monkeypatch.setattr(trading, "_out", lambda: Console(width=100))
+    monkeypatch.setattr(trading, "output", lambda: Console(width=100))
     narrow = kobe("trace").stdout
     assert newest not in narrow
-    assert newest[: trading.SHORT_ID] in narrow
+    assert newest[:SHORT_ID] in narrow
 
 
 def test_a_run_shows_its_orders_as_a_table(simulated: Any) -> None:

@@ -40,7 +40,9 @@ def dagster_home() -> Path:
         if not target.is_file() or target.read_text(encoding="utf-8") != text:
             write_whole(target, text.encode())
     except OSError as error:
-        raise InstanceUnusable(f"{home} cannot be written ({error})", "mend its permissions, or set KOBE_HOME") from error
+        raise InstanceUnusable(
+            f"{home} cannot be written ({error})", "free space, mend permissions, or set KOBE_HOME"
+        ) from error
     return home
 
 
@@ -159,4 +161,6 @@ def _prepare(home: Path, version: str) -> None:
             f"another process has been creating {home} for more than {CREATION_WAIT_S:g} s", "stop it and run again"
         ) from None
     except OSError as error:
-        raise InstanceUnusable(f"{home} cannot be written ({error})", "mend its permissions, or set KOBE_HOME") from error
+        raise InstanceUnusable(
+            f"{home} cannot be written ({error})", "free space, mend permissions, or set KOBE_HOME"
+        ) from error

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +63,7 @@ def start_embedded(settings: Settings, folder: Path | None = None) -> EmbeddedBr
     from kobe_resources.broker.embedded import EmbeddedBroker, StoredBars
     from kobe_resources.warehouse import Warehouse
 
-    return EmbeddedBroker(folder or kobe_home() / "broker", StoredBars.of_warehouse(Warehouse()), embedded_terms(settings))
+    return EmbeddedBroker(folder or kobe_home() / "broker", StoredBars.of_warehouse(Warehouse()), simulated_terms(settings))
 
 
 def connect_embedded(settings: Settings, embedded: EmbeddedBroker) -> Broker:
@@ -73,14 +75,26 @@ def connect_embedded(settings: Settings, embedded: EmbeddedBroker) -> Broker:
 
 
 def embedded_terms(settings: Settings) -> Terms:
-    """How the embedded broker trades so that its fills are the simulation's."""
-    from kobe_resources.broker.embedded import Terms
+    """How the embedded broker trades so that its fills are the simulation's, to the bit: a replay's."""
+    from kobe_resources.broker.embedded import EXACT, Terms
 
     return Terms(
         initial_cash=settings.simulation.initial_cash,
         slippage_bps=settings.simulation.slippage_bps,
         fractional=not settings.simulation.whole_shares,
+        vendor=settings.data.vendor,
+        strictness=EXACT,
     )
+
+
+def simulated_terms(settings: Settings) -> Terms:
+    """How it trades in the stages `simulated` and `shadow`: as strict as Alpaca where that takes nothing from the person.
+
+    A new state is an account of its own number, so that the ledger never takes it for one that was there before.
+    """
+    from kobe_resources.broker.embedded import SIMULATED
+
+    return replace(embedded_terms(settings), account_number=f"PA{uuid.uuid4().hex[:10].upper()}", strictness=SIMULATED)
 
 
 def _simulated(settings: Settings, folder: Path, leave_clock: bool) -> Broker:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kobe_resources.broker.alpaca import AlpacaBroker
-from kobe_resources.broker.embedded import EmbeddedBroker, StoredBars, Terms
+from kobe_resources.broker.embedded import EXACT, EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.embedded.bars import NoBars, Split
 from kobe_resources.broker.embedded.market import Moment
 from kobe_resources.broker.embedded.state import State
@@ -75,11 +75,11 @@ def test_the_quote_of_each_phase(opened: Open) -> None:
 def test_a_session_without_a_bar_has_no_opening_quote_and_fills_nothing(opened: Open) -> None:
     embedded, broker = opened(("A", D1, 10.0, 12.0, 9.0, 11.0), ("A", D3, 20.0, 22.0, 19.0, 21.0), shorting_enabled=True)
     broker.submit(limit_order("in", symbol="A", limit="11.00"))
-    broker.submit(stop_order("stop", symbol="A", stop="8.00"))
     embedded.advance_to(D2, "open")
     assert broker.quotes(["A"]) == {}
     broker.submit(limit_order("more", symbol="A", limit="99.00"))
     assert found(broker, "more") == (OrderStatus.CANCELED, None)
+    broker.submit(stop_order("stop", symbol="A", stop="8.00"))
     embedded.advance_to(D2, "close")
     assert found(broker, "stop")[0] is OrderStatus.NEW
     assert judge_quote(broker.quotes(["A"])["A"], broker.clock().timestamp, TradingSettings()) is QuoteVeto.STALE
@@ -125,7 +125,7 @@ def test_a_stop_placed_at_the_open_triggers_in_the_entry_bar_and_one_at_the_clos
     broker.submit(stop_order("early", symbol="A", stop="96.00"))
     embedded.advance_to(D1, "close")
     assert found(broker, "early") == (OrderStatus.FILLED, 96.0 * (1 - SLIP))
-    broker.submit(stop_order("late", symbol="A", stop="96.00"))
+    broker.submit(stop_order("late", symbol="A", stop="94.00"))
     embedded.advance_to(D2, "after")
     assert found(broker, "late") == (OrderStatus.NEW, None)
 
@@ -158,10 +158,11 @@ def test_a_delisted_symbol_can_be_left_at_its_last_close_and_then_not_be_traded(
 
 
 @pytest.mark.parametrize(("ratio", "shares"), [(2.0, 6.0), (0.1, 0.3), (1.5, 4.5)])
-def test_a_split_between_sessions_adjusts_positions_and_open_stops(opened: Open, ratio: float, shares: float) -> None:
+def test_in_a_replay_a_split_adjusts_positions_and_open_stops_to_the_bit(opened: Open, ratio: float, shares: float) -> None:
     after = 100.0 / ratio
     rows = (("A", D1, 100.0, 101.0, 99.0, 100.0), ("A", D3, after, after * 1.01, after * 0.5, after))
-    embedded, broker = opened(*rows, splits=(Split("A", D2, ratio), Split("KO", D2, 4.0), Split("A", dt.date(2030, 1, 1), 9.0)))
+    splits = (Split("A", D2, ratio), Split("KO", D2, 4.0), Split("A", dt.date(2030, 1, 1), 9.0))
+    embedded, broker = opened(*rows, splits=splits, strictness=EXACT)
     broker.submit(limit_order("in", qty="3", symbol="A"))
     broker.submit(stop_order("stop", qty="3", symbol="A", stop="96.00"))
     cash = broker.account().cash
@@ -180,9 +181,12 @@ def test_a_split_between_sessions_adjusts_positions_and_open_stops(opened: Open,
     assert broker.positions() == []
 
 
-def test_a_position_of_any_size_may_be_closed_whole(opened: Open) -> None:
+def test_in_a_replay_a_position_of_any_size_may_be_closed_whole(opened: Open) -> None:
     embedded, broker = opened(
-        ("A", D1, 100.0, 101.0, 99.0, 100.0), ("A", D2, 60.0, 61.0, 59.0, 60.0), splits=(Split("A", D2, 1.5),)
+        ("A", D1, 100.0, 101.0, 99.0, 100.0),
+        ("A", D2, 60.0, 61.0, 59.0, 60.0),
+        splits=(Split("A", D2, 1.5),),
+        strictness=EXACT,
     )
     broker.submit(limit_order("in", symbol="A"))
     embedded.advance_to(D2, "open")

@@ -22,12 +22,15 @@ from kobe_resources.broker.protocol import BrokerError, DuplicateClientOrderId, 
 from kobe_resources.errors import KobeError
 from tests.broker.conftest import FIRST, SESSIONS, flat_rows, limit_order, speak_to, stop_order, stored
 
+KEY = {"APCA-API-KEY-ID": "k"}
+
 
 @pytest.fixture
 def bars_file(tmp_path: Path) -> Path:
     path = tmp_path / "bars.json"
     rows = [[symbol, session.isoformat(), *prices] for symbol, session, *prices in flat_rows("KO")]
     told = {"bars": rows, "splits": [["KO", SESSIONS[2].isoformat(), 2.0]], "terms": {"initial_cash": 777.0}}
+    told["terms"]["strictness"] = {"refuses_wash_trades": False}
     path.write_text(json.dumps(told), encoding="utf-8")
     return path
 
@@ -61,7 +64,7 @@ def test_a_killed_process_loses_no_order_and_forgets_no_time(tmp_path: Path, bar
         broker.submit(limit_order("a", qty="2"))
         broker.submit(stop_order("stop", qty="2", stop="40.00"))
         script = [{"match": {"method": "POST", "path": "/v2/orders"}, "when": "after", "kind": "hang"}]
-        assert requests.post(f"{url}/embedded/faults", json=script, timeout=5).json() == [["hang", 0]]
+        assert requests.post(f"{url}/embedded/faults", json=script, headers=KEY, timeout=5).json() == [["hang", 0]]
         victim = speak_to(url)
         victim.account()
         told: list[BrokerError] = []
@@ -88,7 +91,8 @@ def test_a_killed_process_loses_no_order_and_forgets_no_time(tmp_path: Path, bar
         assert found.status is OrderStatus.FILLED
         with pytest.raises(DuplicateClientOrderId):
             broker.submit(limit_order("b"))
-        answer = requests.post(f"{url}/embedded/advance", json={"session": SESSIONS[2].isoformat(), "phase": "open"}, timeout=5)
+        target = {"session": SESSIONS[2].isoformat(), "phase": "open"}
+        answer = requests.post(f"{url}/embedded/advance", json=target, headers=KEY, timeout=5)
         assert answer.status_code == 200
         assert broker.positions()[0].qty == Decimal(6)
         running.send_signal(signal.SIGTERM)
@@ -101,12 +105,15 @@ def test_its_own_paths_refuse_what_makes_no_sense(embedded: EmbeddedBroker) -> N
         ("POST", "advance", {"session": "soon"}, 422),
         ("POST", "advance", {}, 404),
         ("POST", "faults", [{"kind": "meteor"}], 422),
+        ("POST", "faults", [["reset"]], 422),
+        ("POST", "faults", [{"settings": {"moon": True}}], 422),
         ("GET", "treasure", None, 404),
         ("GET", "requests", None, 200),
         ("DELETE", "faults", None, 200),
     ):
-        assert requests.request(method, f"{embedded.url}/embedded/{path}", json=body, timeout=5).status_code == status
-    assert requests.get(f"{embedded.url}/v2/nothing", headers={"APCA-API-KEY-ID": "k"}, timeout=5).status_code == 404
+        url = f"{embedded.url}/embedded/{path}"
+        assert requests.request(method, url, json=body, headers=KEY, timeout=5).status_code == status
+    assert requests.get(f"{embedded.url}/v2/nothing", headers=KEY, timeout=5).status_code == 404
     assert requests.get(f"{embedded.url}/v2/clock", timeout=5).status_code == 401
 
 
@@ -156,6 +163,7 @@ def test_a_run_of_13_orders_takes_less_than_five_seconds(embedded: EmbeddedBroke
         broker.quotes(["KO"])
         broker.submit(limit_order(f"o{i}"))
         broker.order_by_client_id(f"o{i}")
+    for i in range(13):
         broker.submit(stop_order(f"s{i}"))
     assert time.monotonic() - started < 5.0
     assert len(broker.orders()) == 26

@@ -1,8 +1,8 @@
 """The embedded broker: Alpaca's HTTP API on loopback over stored bars, with its state in a folder.
 
 It stands in for Alpaca in the stage `simulated`, in replays and in tests; the adapter cannot tell the difference.
-What it does otherwise than Alpaca: fills are not rounded to cents, `Terms.fractional` takes fractional IOC, stop and short
-orders, a whole position may always be closed, and time moves only by `advance_to`.
+How strict it is, is a matter of settings (strictness.py). What it always does otherwise than Alpaca: fills are not rounded to
+cents, `Terms.fractional` takes fractional IOC, stop and short orders, and time moves only by `advance_to`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,21 @@ from kobe_resources.broker.embedded.faults import FaultScript
 from kobe_resources.broker.embedded.market import Market, Moment, Phase, Terms
 from kobe_resources.broker.embedded.server import BrokerServer
 from kobe_resources.broker.embedded.state import State
+from kobe_resources.broker.embedded.strictness import EXACT, PROMPT, SIMULATED, STRICT, Strictness
 
-__all__ = ["BarSource", "EmbeddedBroker", "Moment", "Phase", "StoredBars", "Terms"]
+__all__ = [
+    "EXACT",
+    "PROMPT",
+    "SIMULATED",
+    "STRICT",
+    "BarSource",
+    "EmbeddedBroker",
+    "Moment",
+    "Phase",
+    "StoredBars",
+    "Strictness",
+    "Terms",
+]
 
 
 class EmbeddedBroker:
@@ -40,11 +53,12 @@ class EmbeddedBroker:
         port: int = 0,
     ) -> None:
         self.terms = terms or Terms()
-        self.faults = FaultScript()
+        self.faults = FaultScript(self.terms.strictness)
         self.faults.add(*faults)
-        market = Market(bars, self.terms.slip)
-        start = Moment(bars.days[0].session, "pre_open")
-        self.book = Book(State(folder, self.terms.account_number, self.terms.initial_cash, start), market, self.terms)
+        market = Market(bars, self.terms.slip, self.faults)
+        terms, start = self.terms, Moment(bars.days[0].session, "pre_open")
+        state = State(folder, terms.account_number, terms.initial_cash, start, terms.vendor)
+        self.book = Book(state, market, terms)
         self._server = BrokerServer(self.book, self.faults, port)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name="embedded-broker", daemon=True
@@ -64,6 +78,10 @@ class EmbeddedBroker:
     def advance_to(self, session: dt.date, phase: Phase) -> None:
         """Let time pass; see `Book.advance_to`."""
         self.book.advance_to(session, phase)
+
+    def settle(self) -> None:
+        """Let everything happen at once that orders and cancels wait for."""
+        self.book.settle(everything=True)
 
     @contextlib.contextmanager
     def standing_at(self, session: dt.date) -> Iterator[None]:

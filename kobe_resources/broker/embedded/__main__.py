@@ -1,7 +1,7 @@
 """The embedded broker as a process of its own: `python -m kobe_resources.broker.embedded --folder F`.
 
-Bars come from the warehouse of KOBE_HOME and terms from the settings, or both from `--bars FILE` (JSON:
-{"bars": [[symbol, "2020-01-02", open, high, low, close], …], "splits": [[symbol, date, ratio]], "terms": {…}}).
+Bars come from the warehouse of KOBE_HOME and terms from the settings, or both from `--bars FILE` (JSON: {"bars":
+[[symbol, "2020-01-02", open, high, low, close], …], "splits": [[symbol, date, ratio]], "terms": {…, "strictness": {…}}}).
 Once it listens, `F/address.json` holds {"url", "pid"}; SIGTERM or SIGINT ends it.
 """
 
@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from kobe_resources.broker.embedded import EmbeddedBroker, StoredBars, Terms
+from kobe_resources.broker.embedded import PROMPT, EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.embedded.bars import Split
 
 
@@ -46,15 +46,17 @@ def _from_file(path: Path) -> tuple[StoredBars, Terms]:
     told = json.loads(path.read_text(encoding="utf-8"))
     rows = [(symbol, dt.date.fromisoformat(session), *prices) for symbol, session, *prices in told["bars"]]
     splits = [Split(symbol, dt.date.fromisoformat(day), float(ratio)) for symbol, day, ratio in told.get("splits", [])]
-    return StoredBars.of_rows(rows, splits), Terms(**told.get("terms", {}))
+    terms = dict(told.get("terms", {}))
+    strictness = PROMPT.changed(terms.pop("strictness", {}))
+    return StoredBars.of_rows(rows, splits), Terms(**terms, strictness=strictness)
 
 
 def _from_settings() -> tuple[StoredBars, Terms]:
-    from kobe_resources.broker import embedded_terms
+    from kobe_resources.broker import simulated_terms
     from kobe_resources.settings import load_settings
     from kobe_resources.warehouse import Warehouse
 
-    return StoredBars.of_warehouse(Warehouse()), embedded_terms(load_settings())
+    return StoredBars.of_warehouse(Warehouse()), simulated_terms(load_settings())
 
 
 def _announce(folder: Path, url: str) -> None:

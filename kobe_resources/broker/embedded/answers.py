@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hmac
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,13 +11,14 @@ from typing import Any, NamedTuple
 from kobe_resources.broker.embedded import shapes
 from kobe_resources.broker.embedded.book import Book, stamp
 from kobe_resources.broker.embedded.entry_rules import SHUT, UNPROCESSABLE, Refusal
-from kobe_resources.broker.embedded.faults import Fault
-from kobe_resources.broker.embedded.state import Row
+from kobe_resources.broker.embedded.faults import QUOTES, Fault
+from kobe_resources.broker.embedded.state import WORKING, Row
 
 NEW_STATUS = "awaiting_moonrise"
 FOREIGN_NUMBER = "123456789"
 ORDERS_DEFAULT, ORDERS_MOST = 50, 500
 FILLS_MOST = 100
+STALE = dt.timedelta(hours=1)
 
 
 class Request(NamedTuple):
@@ -36,19 +38,39 @@ class Reply(NamedTuple):
     body: Any
 
 
+UNAUTHORIZED = Reply(401, {"message": "unauthorized."})
+
+
+def holds_key(request: Request, book: Book) -> bool:
+    """The request has a key: any, or the one of the terms."""
+    wanted = book.terms.key_id
+    return bool(request.key_id) and (wanted is None or hmac.compare_digest(str(request.key_id).encode(), wanted.encode()))
+
+
 def answer(request: Request, book: Book, fault: Fault | None) -> Reply:
     """The reply to one request, as `fault` lets it be."""
-    wrong_key = book.terms.key_id is not None and request.key_id != book.terms.key_id
-    if not request.key_id or wrong_key:
-        return Reply(401, {"message": "unauthorized."})
+    if not holds_key(request, book):
+        return UNAUTHORIZED
     kind = fault.kind if fault else ""
     if kind == "market_closed" and request.method == "POST":
         return Reply(422, {"code": UNPROCESSABLE, "message": SHUT})
     try:
+        book.settle()
         reply = _route(request)(request, book, fault)
     except Refusal as refusal:
-        return Reply(refusal.status, {"code": refusal.code, "message": refusal.message})
-    return _changed(reply, kind)
+        reply = Reply(refusal.status, refusal.body)
+    return _changed(_renamed(reply, book), kind)
+
+
+def _renamed(reply: Reply, book: Book) -> Reply:
+    """With the symbols that are in use by now."""
+    if not book.strictness.renames:
+        return reply
+    bodies = reply.body if isinstance(reply.body, list) else [reply.body]
+    for body in bodies:
+        if isinstance(body, dict) and "symbol" in body:
+            body["symbol"] = book.strictness.outward(body["symbol"])
+    return reply
 
 
 def _route(request: Request) -> Callable[[Request, Book, Fault | None], Reply]:
@@ -77,12 +99,10 @@ def _changed(reply: Reply, kind: str) -> Reply:
 
 def _submit(request: Request, book: Book, fault: Fault | None) -> Reply:
     fields = request.body if isinstance(request.body, dict) else {}
-    share = {"partial_fill": fault.share, "no_fill": 0.0}.get(fault.kind, 1.0) if fault else 1.0
-    with book.state.transaction():
-        row = book.submit(fields, share)
-        if fault is not None and fault.kind == "late_visibility":
-            book.state.hide(row["id"], fault.lookups, fault.seconds)
-    return Reply(200, shapes.accepted_body(row))
+    symbol = book.strictness.inward(str(fields.get("symbol") or ""))
+    if symbol is None:
+        raise Refusal(422, UNPROCESSABLE, f'asset "{fields["symbol"]}" not found')
+    return Reply(200, shapes.accepted_body(book.submit({**fields, "symbol": symbol}, fault)))
 
 
 def _by_client_id(request: Request, book: Book, _: Fault | None) -> Reply:
@@ -105,16 +125,16 @@ def _by_id(request: Request, book: Book, _: Fault | None) -> Reply:
     return Reply(200, shapes.order_body(row))
 
 
-def _cancel(request: Request, book: Book, _: Fault | None) -> Reply:
-    book.cancel(request.path.removeprefix("/v2/orders/"))
+def _cancel(request: Request, book: Book, fault: Fault | None) -> Reply:
+    book.cancel(request.path.removeprefix("/v2/orders/"), fault)
     return Reply(204, None)
 
 
 def _list_orders(request: Request, book: Book, _: Fault | None) -> Reply:
     query = request.query
     scope = {
-        "open": "status IN ('new', 'partially_filled')",
-        "closed": "status NOT IN ('new', 'partially_filled')",
+        "open": WORKING,
+        "closed": f"NOT ({WORKING})",
         "all": "1",
     }.get(query.get("status", "open"))
     if scope is None:
@@ -144,11 +164,29 @@ def _fills(request: Request, book: Book, _: Fault | None) -> Reply:
     return Reply(200, [shapes.fill_body(row) for row in rows if _is_visible(row)])
 
 
-def _quotes(request: Request, book: Book, _: Fault | None) -> Reply:
-    moment = book.state.moment()
-    wanted = [symbol for symbol in request.query.get("symbols", "").split(",") if symbol]
-    found = {symbol: book.market.quote(symbol, moment) for symbol in wanted}
-    return Reply(200, {"quotes": {symbol: shapes.quote_body(quote) for symbol, quote in found.items() if quote}})
+def _quotes(request: Request, book: Book, fault: Fault | None) -> Reply:
+    wanted = {}
+    for symbol in request.query.get("symbols", "").split(","):
+        inward = book.strictness.inward(symbol) if symbol else None
+        if inward is not None:
+            wanted[inward] = symbol
+    found = {wanted[name]: shapes.quote_body(quote) for name, quote in book.quotes(list(wanted)).items()}
+    if fault is not None and fault.kind in QUOTES:
+        found = {symbol: _odd_quote(fault.kind, body) if fault.names(symbol) else body for symbol, body in found.items()}
+    return Reply(200, {"quotes": {symbol: body for symbol, body in found.items() if body}})
+
+
+def _odd_quote(kind: str, body: dict[str, Any]) -> dict[str, Any]:
+    """A quote as nobody should lean on."""
+    bid, ask = body["bp"], body["ap"]
+    at = shapes.parse_time(body["t"])
+    changes: dict[str, dict[str, Any]] = {
+        "stale_quote": {"t": stamp((at or dt.datetime.now(dt.UTC)) - STALE)},
+        "wide_quote": {"bp": bid * 0.8, "ap": ask * 1.25},
+        "crossed_quote": {"bp": ask * 1.01, "ap": bid * 0.99},
+        "one_sided_quote": {"ap": 0, "as": 0},
+    }
+    return {**body, **changes[kind]} if kind in changes else {}
 
 
 def _calendar(request: Request, book: Book, _: Fault | None) -> Reply:
@@ -158,20 +196,36 @@ def _calendar(request: Request, book: Book, _: Fault | None) -> Reply:
 
 
 def _asset(request: Request, book: Book, _: Fault | None) -> Reply:
-    symbol = request.path.removeprefix("/v2/assets/")
-    if symbol not in book.market.bars.symbols:
-        raise Refusal(404, 40410000, f"asset not found for {symbol}")
+    asked = request.path.removeprefix("/v2/assets/")
+    symbol = book.strictness.inward(asked)
+    if symbol is None or symbol not in book.market.bars.symbols:
+        raise Refusal(404, 40410000, f"asset not found for {asked}")
     return Reply(200, shapes.asset_body(book, symbol))
 
 
 def _assets(request: Request, book: Book, _: Fault | None) -> Reply:
-    bodies = [shapes.asset_body(book, symbol) for symbol in book.market.bars.symbols]
+    # A new name with bars of its own is the asset that had the old one.
+    taken = set(book.strictness.renames.values())
+    bodies = [shapes.asset_body(book, symbol) for symbol in book.market.bars.symbols if symbol not in taken]
     wanted = request.query.get("status")
     return Reply(200, [body for body in bodies if wanted in (None, body["status"])])
 
 
 def _positions(_: Request, book: Book, __: Fault | None) -> Reply:
     return Reply(200, [shapes.position_body(book, row) for row in book.state.positions()])
+
+
+def _activities(request: Request, book: Book, _: Fault | None) -> Reply:
+    """What moved cash without an order: cash in lieu; newest first unless asked otherwise."""
+    query = request.query
+    after = shapes.parse_time(query["after"]) if "after" in query else None
+    direction, beyond = ("ASC", ">") if query.get("direction", "desc") == "asc" else ("DESC", "<")
+    token = query.get("page_token")
+    at = book.state.row("SELECT seq FROM cash_in_lieu WHERE id = ?", (token,)) if token else None
+    since = f"AND seq {beyond} {int(at['seq'])}" if at else ""
+    sql = f"SELECT * FROM cash_in_lieu WHERE at > ? {since} ORDER BY seq {direction} LIMIT ?"  # noqa: S608
+    size = min(_whole(query.get("page_size"), FILLS_MOST), FILLS_MOST)
+    return Reply(200, [shapes.in_lieu_body(row) for row in book.state.rows(sql, (stamp(after) if after else "", size))])
 
 
 def _is_visible(row: Row) -> bool:
@@ -191,6 +245,8 @@ ROUTES: dict[tuple[str, str], Callable[[Request, Book, Fault | None], Reply]] = 
     ("GET", "/v2/orders"): _list_orders,
     ("POST", "/v2/orders"): _submit,
     ("GET", "/v2/orders:by_client_order_id"): _by_client_id,
+    ("GET", "/v2/account/activities"): _activities,
+    ("GET", "/v2/account/activities/CIL"): _activities,
     ("GET", "/v2/account/activities/FILL"): _fills,
     ("GET", "/v2/stocks/quotes/latest"): _quotes,
 }

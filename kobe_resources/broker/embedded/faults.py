@@ -2,17 +2,19 @@
 
 A script is a list of entries such as
     {"match": {"method": "POST", "path": "/v2/orders", "symbol": "AAPL", "nth": 2}, "when": "after", "kind": "reset"}
-`nth` counts the requests that match (from 1), `times` says how many in a row are hit (1; null: all from there on).
+`nth` counts the requests that match (from 1), `times` says how many in a row are hit (1; null: all from there on). A request
+for quotes matches where one of its symbols does. An entry {"settings": {…}} changes how strict the broker is (strictness.py).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from kobe_resources.broker.embedded.strictness import PROMPT, Strictness
 from kobe_resources.errors import UsageError
 
 # What goes over the wire instead of the answer: (status, content type, body).
@@ -40,9 +42,12 @@ CANNED: dict[str, tuple[int, str, str]] = {
 }
 SILENT = ("reset", "hang")
 # The answer is the broker's own, but changed.
-CHANGED = ("unknown_status", "wrong_id", "market_closed", "wrong_account")
-# The broker itself behaves otherwise.
-BEHAVIOUR = ("partial_fill", "no_fill", "late_visibility")
+QUOTES = ("no_quote", "stale_quote", "wide_quote", "crossed_quote", "one_sided_quote")
+CHANGED = ("unknown_status", "wrong_id", "market_closed", "wrong_account", *QUOTES)
+# The broker itself behaves otherwise: what becomes of an order that is sent, and of a cancel.
+OF_ORDERS = ("partial_fill", "no_fill", "late_visibility", "slow_new", "slow_fill", "late_reject", "late_cancel")
+OF_CANCELS = ("slow_cancel", "fill_on_cancel")
+BEHAVIOUR = (*OF_ORDERS, *OF_CANCELS)
 KINDS = (*CANNED, *SILENT, *CHANGED, *BEHAVIOUR)
 
 
@@ -50,7 +55,9 @@ KINDS = (*CANNED, *SILENT, *CHANGED, *BEHAVIOUR)
 class Fault:
     """One entry of a script; counts its own matches.
 
-    seconds: how long a `hang` lasts, or a late order stays hidden. lookups: how many look-ups a late order misses.
+    seconds: how long a `hang` lasts, a late order stays hidden, an order takes to be new (`slow_new`), to fill (`slow_fill`),
+    to be rejected after all (`late_reject`), to end of itself (`late_cancel`), or a cancel to be done (`slow_cancel`), or to be
+    overtaken by a fill (`fill_on_cancel`). lookups: how many look-ups a late order misses.
     share: the part a `partial_fill` fills. answer: what the POST of a late order is told (a kind of CANNED, SILENT or "ok").
     """
 
@@ -80,39 +87,54 @@ class Fault:
             raise UsageError(f"fault {dict(entry)} is not known", f"kinds: {', '.join(KINDS)}; when: before, after")
         return fault
 
-    def hits(self, method: str, path: str, symbol: str) -> bool:
+    def hits(self, method: str, path: str, symbols: Sequence[str]) -> bool:
         """Count the request if it matches; True where its turn has come."""
-        wanted = ((method, self.method), (path, self.path), (symbol, self.symbol))
-        if not all(fnmatchcase(value, pattern) for value, pattern in wanted):
+        if not (fnmatchcase(method, self.method) and fnmatchcase(path, self.path) and any(map(self.names, symbols))):
             return False
         self.matched += 1
         due = self.matched >= self.nth and (self.times is None or self.matched < self.nth + self.times)
         self.fired += due
         return due
 
+    def names(self, symbol: str) -> bool:
+        """The fault is about this symbol, too."""
+        return fnmatchcase(symbol, self.symbol)
+
 
 class FaultScript:
-    """The faults in force; the first that hits a request is the one it meets."""
+    """The faults in force, the first that hits a request being the one it meets, and how strict the broker is."""
 
-    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+    def __init__(self, strictness: Strictness = PROMPT) -> None:
         self._lock = threading.Lock()
-        self._faults = list(faults)
+        self._faults: list[Fault] = []
+        self._unchanged = strictness
+        self.strictness = strictness
 
     def add(self, *entries: Mapping[str, Any]) -> None:
-        """Add entries of a script."""
-        faults = [Fault.of(entry) for entry in entries]
+        """Add entries of a script: all of them, or none where one is not known."""
+        faults: list[Fault] = []
         with self._lock:
+            strictness = self.strictness
+            for entry in entries:
+                if not isinstance(entry, Mapping):
+                    raise UsageError(f"{entry!r} is no entry of a fault script", "write it as a JSON object")
+                if set(entry) == {"settings"}:
+                    strictness = strictness.changed(entry["settings"])
+                else:
+                    faults.append(Fault.of(entry))
+            self.strictness = strictness
             self._faults.extend(faults)
 
     def clear(self) -> None:
-        """No more faults."""
+        """No more faults, and as strict as at the start."""
         with self._lock:
             self._faults.clear()
+            self.strictness = self._unchanged
 
-    def meet(self, method: str, path: str, symbol: str) -> Fault | None:
+    def meet(self, method: str, path: str, symbols: Sequence[str]) -> Fault | None:
         """The fault this request meets, or None."""
         with self._lock:
-            hits = [fault for fault in self._faults if fault.hits(method, path, symbol)]
+            hits = [fault for fault in self._faults if fault.hits(method, path, symbols)]
         return hits[0] if hits else None
 
     def fired(self) -> list[tuple[str, int]]:

@@ -1,6 +1,7 @@
 """A loopback HTTP server that speaks Alpaca's API over a `Book`: trading and data paths, and a few of its own under /embedded.
 
-Only ever bound to 127.0.0.1. Trusts whoever reaches it there; keys must be present (any, or the one of `Terms.key_id`).
+Only ever bound to 127.0.0.1. A request must name a loopback host and hold a key (any, or the one of `Terms.key_id`); its own
+paths want its very address as Host, and as Origin where there is one: no page of a browser comes near the clock.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import math
 import socket
 import struct
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from kobe_resources.broker.embedded import shapes
-from kobe_resources.broker.embedded.answers import Reply, Request, answer
+from kobe_resources.broker.embedded.answers import UNAUTHORIZED, Reply, Request, answer, holds_key
 from kobe_resources.broker.embedded.book import Book
 from kobe_resources.broker.embedded.faults import CANNED, JSON, Fault, FaultScript
 from kobe_resources.errors import KobeError
@@ -28,6 +31,34 @@ HANG_S = 3600.0
 LONGEST_BODY = 1 << 20
 REQUESTS_KEPT = 100_000
 PHRASES = {200: "OK", 204: "No Content", 302: "Found"}
+MINUTE_S = 60.0
+STANDARD_LIMIT = 200
+
+
+FORBIDDEN_HOST = Reply(403, {"message": "forbidden."})
+
+
+class Meter:
+    """Counts requests by the minute, from the first one on, for the whole account."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ends = 0.0
+        self._taken = 0
+
+    def take(self, limit: int | None) -> tuple[bool, dict[str, str]]:
+        """May one more pass? And the headers that tell how many may yet, until when."""
+        if limit is None:
+            return True, {"X-RateLimit-Limit": str(STANDARD_LIMIT)}
+        with self._lock:
+            now = time.time()
+            if not now < self._ends <= now + MINUTE_S:
+                self._ends, self._taken = now + MINUTE_S, 0
+            passes = self._taken < limit
+            self._taken += passes
+            left, ends = limit - self._taken, self._ends
+        told = {"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": max(left, 0), "X-RateLimit-Reset": math.ceil(ends)}
+        return passes, {name: str(value) for name, value in told.items()}
 
 
 class BrokerServer(ThreadingHTTPServer):
@@ -39,6 +70,7 @@ class BrokerServer(ThreadingHTTPServer):
     def __init__(self, book: Book, faults: FaultScript, port: int = 0) -> None:
         self.book = book
         self.faults = faults
+        self.meter = Meter()
         self.stopping = threading.Event()
         self.requests: deque[tuple[str, str]] = deque(maxlen=REQUESTS_KEPT)
         self._connections: set[socket.socket] = set()
@@ -82,6 +114,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: BrokerServer
+    _told: dict[str, str]
+    """Headers of the answer that is due."""
 
     def do_GET(self) -> None:
         """A question."""
@@ -102,11 +136,19 @@ class Handler(BaseHTTPRequestHandler):
         request = self._read()
         if request is None:
             return
+        passes, self._told = True, {}
         if request.path.startswith("/embedded/"):
             self._control(request)
             return
+        if not self._is_local():
+            self._send(FORBIDDEN_HOST)
+            return
         self.server.requests.append((request.method, request.path))
-        fault = self.server.faults.meet(request.method, request.path, self._symbol_of(request))
+        passes, self._told = self.server.meter.take(self.server.faults.strictness.requests_a_minute)
+        if not passes:
+            self._strike("429", 0.0)
+            return
+        fault = self.server.faults.meet(request.method, request.path, self._symbols_of(request))
         if fault is not None and fault.when == "before" and self._strike(fault.kind, fault.seconds):
             return
         reply = self._answered(request, fault)
@@ -136,8 +178,18 @@ class Handler(BaseHTTPRequestHandler):
         except KobeError as error:
             return Reply(422, {"message": str(error)})
 
+    def _is_local(self) -> bool:
+        """The request names this machine: a page of another site, or a name that was bent to point here, does not."""
+        host = urlsplit(f"//{self.headers.get('Host') or ''}").hostname
+        return host in ("127.0.0.1", "localhost")
+
+    def _symbols_of(self, request: Request) -> list[str]:
+        """The symbols a request is about; one empty text where it is about none."""
+        if request.path == "/v2/stocks/quotes/latest":
+            return request.query.get("symbols", "").split(",")
+        return [self._symbol_of(request)]
+
     def _symbol_of(self, request: Request) -> str:
-        """The symbol a request is about, where it is about one."""
         if isinstance(request.body, dict) and request.body.get("symbol"):
             return str(request.body["symbol"])
         state = self.server.book.state
@@ -175,9 +227,10 @@ class Handler(BaseHTTPRequestHandler):
         self._write(reply.status, JSON, body)
 
     def _write(self, status: int, content_type: str, body: bytes) -> None:
+        told = "".join(f"{name}: {value}\r\n" for name, value in self._told.items())
         head = (
             f"HTTP/1.1 {status} {PHRASES.get(status, 'Error')}\r\nContent-Type: {content_type}\r\n"
-            f"X-Request-ID: {uuid.uuid4().hex}\r\nX-RateLimit-Limit: 200\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"X-Request-ID: {uuid.uuid4().hex}\r\n{told}Content-Length: {len(body)}\r\n\r\n"
         )
         try:
             self.wfile.write(head.encode() + body)
@@ -186,6 +239,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _control(self, request: Request) -> None:
         """The server's own paths: advance the clock, add or clear faults, tell what happened."""
+        own = {self.server.url, self.server.url.replace("127.0.0.1", "localhost")}
+        origin = self.headers.get("Origin")
+        if f"http://{self.headers.get('Host')}" not in own or (origin is not None and origin not in own):
+            self._send(FORBIDDEN_HOST)
+            return
+        if not holds_key(request, self.server.book):
+            self._send(UNAUTHORIZED)
+            return
         try:
             self._send(Reply(200, CONTROLS[request.method, request.path](self.server, request.body)))
         except KeyError:
@@ -196,6 +257,11 @@ class Handler(BaseHTTPRequestHandler):
 
 def _advance(server: BrokerServer, body: dict[str, Any]) -> Any:
     server.book.advance_to(dt.date.fromisoformat(body["session"]), body.get("phase", "open"))
+    return shapes.clock_body(server.book)
+
+
+def _settle(server: BrokerServer, _: Any) -> Any:
+    server.book.settle(everything=True)
     return shapes.clock_body(server.book)
 
 
@@ -214,5 +280,6 @@ CONTROLS: dict[tuple[str, str], Callable[[BrokerServer, Any], Any]] = {
     ("POST", "/embedded/faults"): _add_faults,
     ("DELETE", "/embedded/faults"): _clear_faults,
     ("GET", "/embedded/faults"): lambda server, _: server.faults.fired(),
+    ("POST", "/embedded/settle"): _settle,
     ("GET", "/embedded/requests"): lambda server, _: list(server.requests),
 }

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from decimal import Decimal
 from typing import Any
 
 from kobe_resources.broker.embedded.bars import NEW_YORK
 from kobe_resources.broker.embedded.book import Book, stamp
-from kobe_resources.broker.embedded.entry_rules import available, buying_power
+from kobe_resources.broker.embedded.entry_rules import available, buying_power, number
 from kobe_resources.broker.embedded.market import MarketQuote
 from kobe_resources.broker.embedded.state import Row
 from kobe_resources.broker.protocol import TradingDay
 
 NAMESPACE = uuid.UUID("6d1f9a52-3c0e-5a0b-9d34-8c6f3a0d9c11")
-
-
-def number(value: float | None) -> str | None:
-    """A float as text that means exactly it, without an exponent: 86.88 -> "86.88", 1.0 -> "1"."""
-    if value is None:
-        return None
-    text = format(Decimal(repr(float(value))), "f")
-    return text.removesuffix(".0")
 
 
 def asset_id(symbol: str) -> str:
@@ -79,6 +70,8 @@ def day_body(day: TradingDay) -> dict[str, Any]:
 def asset_body(book: Book, symbol: str) -> dict[str, Any]:
     """One asset."""
     listed = book.market.is_listed(symbol, book.state.moment())
+    shortable = listed and book.terms.shorting_enabled and book.strictness.is_shortable(symbol)
+    easy = shortable and not book.strictness.is_hard_to_borrow(symbol)
     return {
         "id": asset_id(symbol),
         "class": "us_equity",
@@ -88,8 +81,9 @@ def asset_body(book: Book, symbol: str) -> dict[str, Any]:
         "status": "active" if listed else "inactive",
         "tradable": listed,
         "marginable": True,
-        "shortable": listed and book.terms.shorting_enabled,
-        "easy_to_borrow": listed and book.terms.shorting_enabled,
+        "shortable": shortable,
+        "easy_to_borrow": easy,
+        "borrow_status": "easy_to_borrow" if easy else "hard_to_borrow",
         "fractionable": True,
         "attributes": ["has_options"],
     }
@@ -108,7 +102,7 @@ def order_body(row: Row) -> dict[str, Any]:
         "filled_at": row["filled_at"] if row["status"] == "filled" else None,
         "expired_at": row["expired_at"],
         "canceled_at": row["canceled_at"],
-        "failed_at": None,
+        "failed_at": row["failed_at"],
         "replaced_at": None,
         "replaced_by": None,
         "replaces": None,
@@ -147,6 +141,7 @@ def accepted_body(row: Row) -> dict[str, Any]:
         "filled_avg_price": None,
         "filled_at": None,
         "canceled_at": None,
+        "failed_at": None,
         "updated_at": row["submitted_at"],
     }
 
@@ -193,13 +188,29 @@ def fill_body(row: Row) -> dict[str, Any]:
     }
 
 
+def in_lieu_body(row: Row) -> dict[str, Any]:
+    """One activity of type CIL: cash for a fraction of a share."""
+    return {
+        "activity_type": "CIL",
+        "id": row["id"],
+        "date": row["at"][:10],
+        "created_at": row["at"],
+        "symbol": row["symbol"],
+        "qty": number(row["qty"]),
+        "per_share_amount": number(row["price"]),
+        "net_amount": number(row["qty"] * row["price"]),
+        "description": "cash in lieu of fractional shares",
+        "status": "executed",
+    }
+
+
 def quote_body(quote: MarketQuote) -> dict[str, Any]:
     """A latest quote; prices are JSON numbers here, as on Alpaca's wire."""
     return {
         "t": stamp(quote.at),
         "ax": "V",
         "ap": quote.ask,
-        "as": 1,
+        "as": 1 if quote.ask else 0,
         "bx": "V",
         "bp": quote.bid,
         "bs": 1,

@@ -20,17 +20,29 @@ from kobe_resources.errors import KobeError
 
 SCHEMA = Path(__file__).with_name("state.sql")
 BUSY_TIMEOUT_S = 20.0
-OPEN_STATUSES = ("new", "partially_filled")
+OPEN_STATUSES = ("pending_new", "accepted", "new", "partially_filled", "pending_cancel")
+WORKING = "status IN ('pending_new', 'accepted', 'new', 'partially_filled', 'pending_cancel')"
+"""In the words of the index, which counts only for a query that has them too."""
+ENDS = {"expired": "expired_at", "rejected": "failed_at", "canceled": "canceled_at"}
+LATER_COLUMNS = {
+    "account": {"initial_cash": "REAL", "vendor": "TEXT"},
+    "orders": {"failed_at": "TEXT", "reserve": "REAL"},
+}
+"""What a state of an earlier version lacks."""
 DUST = 1e-9
 """Shares below this, relative to the order that left them, are rounding and not a position."""
 
 Row = sqlite3.Row
 
 
+class StateUnusable(KobeError):
+    """The file is none of ours, damaged, or cannot be written."""
+
+
 class State:
     """The SQLite file of `folder`; created with `cash` dollars and standing at `start` where there is none."""
 
-    def __init__(self, folder: Path, account_number: str, cash: float, start: Moment) -> None:
+    def __init__(self, folder: Path, account_number: str, cash: float, start: Moment, vendor: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lock = threading.RLock()
@@ -44,13 +56,14 @@ class State:
             # A killed process loses nothing; only a power cut could, and this money is play money.
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(SCHEMA.read_text(encoding="utf-8"))
-            self._db.execute(
-                "INSERT INTO account VALUES (1, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING",
-                (str(uuid.uuid4()), account_number, cash, start.session.isoformat(), start.phase),
-            )
+            with self.transaction():
+                self._add_later_columns()
+                if self.row("SELECT 1 FROM account") is None:
+                    self._create_account(account_number, cash, start, vendor)
         except sqlite3.Error as error:
-            raise KobeError(
-                f"the embedded broker cannot use {folder} ({error})", "remove the folder to start afresh"
+            raise StateUnusable(
+                f"the embedded broker cannot use {folder} ({error})",
+                "remove the folder to start afresh; where it belongs to KOBE_HOME, `kobe account reset` does it",
             ) from error
 
     @contextlib.contextmanager
@@ -85,6 +98,21 @@ class State:
                 with self._lock:
                     before.backup(self._db)
                 raise
+
+    def renew(self, account_number: str, cash: float, start: Moment, vendor: str) -> None:
+        """A fresh account without orders, at once or not at all; what was there is gone from this file."""
+        with self.transaction():
+            for table in ("orders", "positions", "fills", "plans", "cash_in_lieu", "account"):
+                self.run(f"DELETE FROM {table}")  # noqa: S608
+            self._create_account(account_number, cash, start, vendor)
+
+    def copy_to(self, path: Path) -> None:
+        """Write everything into a new file, which is whole or not there."""
+        draft = path.with_name(path.name + ".new")
+        draft.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(draft)) as copy, self._lock:
+            self._db.backup(copy)
+        draft.replace(path)
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """The rows of a query."""
@@ -128,10 +156,24 @@ class State:
 
     def open_orders(self, symbol: str | None = None) -> list[Row]:
         """Orders that may still fill, oldest first."""
-        return self.rows(
-            "SELECT * FROM orders WHERE status IN ('new', 'partially_filled') AND (?1 IS NULL OR symbol = ?1) ORDER BY seq",
-            (symbol,),
-        )
+        sql = f"SELECT * FROM orders WHERE {WORKING} AND (?1 IS NULL OR symbol = ?1) ORDER BY seq"  # noqa: S608
+        return self.rows(sql, (symbol,))
+
+    def plan(self, order_id: str, due: float, step: str, share: float) -> None:
+        """Let a step of an order come at `due`, seconds since 1970."""
+        self.run("INSERT INTO plans (order_id, due, step, share) VALUES (?, ?, ?, ?)", (order_id, due, step, share))
+
+    def next_due(self) -> float | None:
+        """When the next planned step comes."""
+        row = self.row("SELECT min(due) AS due FROM plans")
+        return row["due"] if row else None
+
+    def take_plan(self, until: float) -> Row | None:
+        """The first step that is due, off the list."""
+        row = self.row("SELECT * FROM plans WHERE due <= ? ORDER BY due, seq LIMIT 1", (until,))
+        if row is not None:
+            self.run("DELETE FROM plans WHERE seq = ?", (row["seq"],))
+        return row
 
     def positions(self) -> list[Row]:
         """Everything held, by symbol."""
@@ -156,11 +198,16 @@ class State:
         if abs(leaves) <= DUST * order["qty"]:
             filled, leaves = order["qty"], 0.0
         earlier = order["filled_qty"] * (order["filled_avg_price"] or 0.0)
+        # A cancel that waits goes on waiting for the rest.
+        part = "pending_cancel" if order["status"] == "pending_cancel" else "partially_filled"
+        status = part if leaves else "filled"
         average = price if not order["filled_qty"] else (earlier + qty * price) / filled
         self.run(
             "UPDATE orders SET filled_qty = ?, filled_avg_price = ?, status = ?, filled_at = ?, updated_at = ? WHERE id = ?",
-            (filled, average, "partially_filled" if leaves else "filled", at, at, order["id"]),
+            (filled, average, status, at, at, order["id"]),
         )
+        if not leaves:
+            self.run("DELETE FROM plans WHERE order_id = ?", (order["id"],))
         self.run(
             "INSERT INTO fills (id, order_id, symbol, side, qty, price, cum_qty, leaves_qty, at) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -170,22 +217,36 @@ class State:
         self.run("UPDATE account SET cash = cash - ?", (signed * price,))
         self._move_position(order["symbol"], signed, price)
 
-    def end_order(self, order_id: str, status: str, at: str) -> None:
-        """Cancel or expire."""
-        column = "expired_at" if status == "expired" else "canceled_at"
-        sql = f"UPDATE orders SET status = ?, updated_at = ?, {column} = ? WHERE id = ?"  # noqa: S608
-        self.run(sql, (status, at, at, order_id))
+    def set_status(self, order_id: str, status: str, at: str) -> None:
+        """Another status of an order that goes on."""
+        self.run("UPDATE orders SET status = ?, updated_at = ? WHERE id = ?", (status, at, order_id))
 
-    def split(self, symbol: str, ratio: float) -> None:
-        """`ratio` new shares for one: positions and open orders follow; cash does not move."""
-        self.run(
-            "UPDATE positions SET qty = qty * ?1, avg_entry_price = avg_entry_price / ?1 WHERE symbol = ?2", (ratio, symbol)
-        )
-        self.run(
-            "UPDATE orders SET qty = qty * ?1, filled_qty = filled_qty * ?1, limit_price = limit_price / ?1, "
-            "stop_price = stop_price / ?1 WHERE symbol = ?2 AND status IN ('new', 'partially_filled')",
-            (ratio, symbol),
-        )
+    def end_order(self, order_id: str, status: str, at: str) -> None:
+        """Cancel, expire or reject; nothing more will happen to it."""
+        sql = f"UPDATE orders SET status = ?, updated_at = ?, {ENDS[status]} = ? WHERE id = ?"  # noqa: S608
+        self.run(sql, (status, at, at, order_id))
+        self.run("DELETE FROM plans WHERE order_id = ?", (order_id,))
+
+    def resize_position(self, symbol: str, qty: float, ratio: float) -> None:
+        """After a split by `ratio` the position is `qty` shares, each at its part of the price; none: it is gone."""
+        if qty:
+            sql = "UPDATE positions SET qty = ?, avg_entry_price = avg_entry_price / ? WHERE symbol = ?"
+            self.run(sql, (qty, ratio, symbol))
+        else:
+            self.run("DELETE FROM positions WHERE symbol = ?", (symbol,))
+
+    def resize_order(
+        self, order_id: str, qty: float, limit_price: float | None, stop_price: float | None, reserve: float | None
+    ) -> None:
+        """An open order's size and prices after a split; what has filled has filled."""
+        sql = "UPDATE orders SET qty = ?, limit_price = ?, stop_price = ?, reserve = ? WHERE id = ?"
+        self.run(sql, (qty, limit_price, stop_price, reserve, order_id))
+
+    def pay_in_lieu(self, symbol: str, qty: float, price: float, at: str) -> None:
+        """Pay cash for `qty` shares that a split left over; negative: a short owes it."""
+        self.run("UPDATE account SET cash = cash + ?", (qty * price,))
+        sql = "INSERT INTO cash_in_lieu (id, symbol, qty, price, at) VALUES (?, ?, ?, ?, ?)"
+        self.run(sql, (f"{at}::{uuid.uuid4()}", symbol, qty, price, at))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -204,4 +265,23 @@ class State:
         self.run(
             "INSERT INTO positions VALUES (?1, ?2, ?3) ON CONFLICT (symbol) DO UPDATE SET qty = ?2, avg_entry_price = ?3",
             (symbol, after, average),
+        )
+
+    def _create_account(self, number: str, cash: float, start: Moment, vendor: str) -> None:
+        self.run(
+            "INSERT INTO account (one, id, number, cash, session, phase, ticks, initial_cash, vendor) "
+            "VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (str(uuid.uuid4()), number, cash, start.session.isoformat(), start.phase, start.ticks, cash, vendor),
+        )
+
+    def _add_later_columns(self) -> None:
+        for table, columns in LATER_COLUMNS.items():
+            known = {row["name"] for row in self.rows("SELECT name FROM pragma_table_info(?)", (table,))}
+            for name, kind in columns.items():
+                if name not in known:
+                    self.run(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+        # Until then only fills moved cash; rounding to cents takes away what floats added.
+        self.run(
+            "UPDATE account SET initial_cash = round(cash + (SELECT coalesce(sum(iif(side = 'buy', qty, -qty) * price), 0) "
+            "FROM fills), 2) WHERE initial_cash IS NULL"
         )

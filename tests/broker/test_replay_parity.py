@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kobe_resources.broker.embedded import EmbeddedBroker, StoredBars, Terms
+from kobe_resources.broker.embedded import EXACT, EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.embedded.bars import Split
 from tests.broker.conftest import speak_to
 from tests.broker.replay_driver import Driver, replay
@@ -51,7 +51,7 @@ def test_a_replay_over_http_is_the_simulation(tmp_path: Path, seed: int, strateg
 
     rows = [tuple(bar[name] for name in ("symbol", "session", "open", "high", "low", "close")) for bar in drawn["raw_bars"]]
     splits = [Split(s["symbol"], s["execution_date"], s["split_to"] / s["split_from"]) for s in drawn["splits"]]
-    terms = Terms(p["initial_cash"], p["slippage_bps"], fractional=not p["whole_shares"])
+    terms = Terms(p["initial_cash"], p["slippage_bps"], fractional=not p["whole_shares"], strictness=EXACT)
     with EmbeddedBroker(tmp_path, StoredBars.of_rows(rows, splits), terms) as server:
         driver = Driver(speak_to(server.url), server, p, factors)
         equity = replay(driver, market, indicators, signals, strategy, window)

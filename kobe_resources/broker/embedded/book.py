@@ -17,17 +17,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from kobe_resources.broker.embedded.bars import Bar, Split
-from kobe_resources.broker.embedded.entry_rules import ON_TICK, UNPROCESSABLE, Refusal, Ticket, check_order, tick_size
+from kobe_resources.broker.embedded.entry_rules import UNPROCESSABLE, Refusal, Ticket, check_order
 from kobe_resources.broker.embedded.faults import Fault
 from kobe_resources.broker.embedded.market import Market, MarketQuote, Moment, Phase, Terms
-from kobe_resources.broker.embedded.state import OPEN_STATUSES, Row, State
+from kobe_resources.broker.embedded.state import ON_TICK, OPEN_STATUSES, Row, State, tick_size
 from kobe_resources.broker.embedded.strictness import Strictness
 from kobe_resources.errors import UsageError
 
 SECOND = 1_000_000
 """In ticks of the clock."""
-WHOLE = 1e-9
-"""Shares this near to a whole number, relatively, are one: a ratio is a float."""
 
 
 class Step(NamedTuple):
@@ -162,31 +160,15 @@ class Book:
         return following
 
     def _split(self, split: Split, moment: Moment) -> None:
-        """Positions follow the split, cash pays for what is left of a share; open orders follow in size, limits in price."""
-        symbol, ratio, rules = split.symbol, split.ratio, self.strictness
-        keeps_whole = rules.cash_in_lieu and not self.terms.fractional
-        held = self.state.position(symbol)
-        if held:
-            kept = _whole(held * ratio) if keeps_whole else held * ratio
-            left = held * ratio - kept
-            if abs(left) > WHOLE * abs(held * ratio):
-                price = self.market.price(symbol, moment) or 0.0
-                self.state.pay_in_lieu(symbol, left, price, stamp(self.now()))
-            self.state.resize_position(symbol, kept, ratio)
-        for order in self.state.open_orders(symbol):
-            rest = (order["qty"] - order["filled_qty"]) * ratio
-            rest = _whole(rest) if keeps_whole else rest
-            if not rest:
-                self._end(order["id"], "canceled")
-                continue
-            limit, stop, reserve = order["limit_price"], order["stop_price"], order["reserve"]
-            self.state.resize_order(
-                order["id"],
-                order["filled_qty"] + rest,
-                None if limit is None else _on_tick(limit / ratio, up=order["side"] == "sell"),
-                stop / ratio if stop is not None and rules.splits_move_stop_prices else stop,
-                None if reserve is None else reserve / ratio,
-            )
+        """Positions and open orders follow the split, as strictly as the settings say."""
+        self.state.split(
+            split.symbol,
+            split.ratio,
+            whole=self.strictness.cash_in_lieu and not self.terms.fractional,
+            moves_stops=self.strictness.splits_move_stop_prices,
+            price=self.market.price(split.symbol, moment) or 0.0,
+            at=stamp(self.now()),
+        )
 
     def _way_of(self, ticket: Ticket, fault: Fault | None) -> list[Step]:
         """What happens to a new order, in order."""
@@ -312,21 +294,6 @@ class Book:
         later = moment._replace(ticks=moment.ticks + 1)
         self.state.set_moment(later)
         return stamp(self.market.instant(later))
-
-
-def _whole(shares: float) -> float:
-    """Whole shares, towards zero; a float's noise under one is one."""
-    near = round(shares)
-    return float(near) if abs(shares - near) <= WHOLE * max(abs(shares), 1.0) else float(math.trunc(shares))
-
-
-def _on_tick(price: float, up: bool) -> float:
-    tick = tick_size(price)
-    ticks = price / tick
-    near = round(ticks)
-    if abs(ticks - near) > ON_TICK:
-        near = math.ceil(ticks) if up else math.floor(ticks)
-    return round(near * tick, 4)
 
 
 def stamp(moment: dt.datetime) -> str:

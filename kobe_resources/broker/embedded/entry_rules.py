@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from kobe_resources.broker.embedded.market import Market, Moment, Terms
-from kobe_resources.broker.embedded.state import DUST, Row, State
+from kobe_resources.broker.embedded.state import DUST, ON_TICK, Row, State, tick_size
 from kobe_resources.broker.embedded.strictness import Strictness
 from kobe_resources.broker.protocol import MAX_CLIENT_ORDER_ID
 
@@ -22,8 +22,6 @@ UNPROCESSABLE = 42210000
 SHUT = "ioc orders are only accepted during market hours"
 BUDGET_TOLERANCE = 1e-6
 """Wider than the gate's own: what the gate let pass for rounding must not fail here."""
-ON_TICK = 1e-6
-"""A price this near to a tick, or to a limit, as a share of the tick, is on it (rules, section 4.2)."""
 
 
 class Refusal(Exception):
@@ -126,11 +124,6 @@ def number(value: float | None) -> str | None:
         return None
     text = format(Decimal(repr(float(value))), "f")
     return text.removesuffix(".0")
-
-
-def tick_size(price: float) -> float:
-    """The exchange's smallest step at `price`, in dollars."""
-    return 0.01 if price >= 1.0 else 0.0001
 
 
 def _closing_orders(state: State, symbol: str, held: float) -> list[Row]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import sqlite3
 import threading
 import time
@@ -31,6 +32,9 @@ LATER_COLUMNS = {
 """What a state of an earlier version lacks."""
 DUST = 1e-9
 """Shares below this, relative to the order that left them, are rounding and not a position."""
+
+ON_TICK = 1e-6
+"""A price this near to a tick, or to a limit, as a share of the tick, is on it (rules, section 4.2)."""
 
 Row = sqlite3.Row
 
@@ -227,26 +231,37 @@ class State:
         self.run(sql, (status, at, at, order_id))
         self.run("DELETE FROM plans WHERE order_id = ?", (order_id,))
 
-    def resize_position(self, symbol: str, qty: float, ratio: float) -> None:
-        """After a split by `ratio` the position is `qty` shares, each at its part of the price; none: it is gone."""
-        if qty:
-            sql = "UPDATE positions SET qty = ?, avg_entry_price = avg_entry_price / ? WHERE symbol = ?"
-            self.run(sql, (qty, ratio, symbol))
-        else:
-            self.run("DELETE FROM positions WHERE symbol = ?", (symbol,))
-
-    def resize_order(
-        self, order_id: str, qty: float, limit_price: float | None, stop_price: float | None, reserve: float | None
+    def split(
+        self, symbol: str, ratio: float, whole: bool = False, moves_stops: bool = True, price: float = 0.0, at: str = ""
     ) -> None:
-        """An open order's size and prices after a split; what has filled has filled."""
-        sql = "UPDATE orders SET qty = ?, limit_price = ?, stop_price = ?, reserve = ? WHERE id = ?"
-        self.run(sql, (qty, limit_price, stop_price, reserve, order_id))
+        """`ratio` new shares for one: position and open orders follow; an order that has no share left is cancelled.
 
-    def pay_in_lieu(self, symbol: str, qty: float, price: float, at: str) -> None:
-        """Pay cash for `qty` shares that a split left over; negative: a short owes it."""
-        self.run("UPDATE account SET cash = cash + ?", (qty * price,))
-        sql = "INSERT INTO cash_in_lieu (id, symbol, qty, price, at) VALUES (?, ?, ?, ?, ?)"
-        self.run(sql, (f"{at}::{uuid.uuid4()}", symbol, qty, price, at))
+        whole: cash at `price` a new share pays for the fraction that is left. moves_stops: the prices of stops follow, too.
+        """
+        held = self.position(symbol)
+        if held:
+            kept = whole_shares(held * ratio) if whole else held * ratio
+            if whole and abs(held * ratio - kept) > DUST * abs(held * ratio):
+                self._pay_in_lieu(symbol, held * ratio - kept, price, at)
+            self._resize_position(symbol, kept, ratio)
+        for order in self.open_orders(symbol):
+            rest = (order["qty"] - order["filled_qty"]) * ratio
+            rest = whole_shares(rest) if whole else rest
+            if not rest:
+                self.end_order(order["id"], "canceled", at)
+                continue
+            # What has filled has filled. A resting limit is adjusted, and lies on the tick away from the market.
+            self.run(
+                "UPDATE orders SET qty = filled_qty + ?1, limit_price = ?2, reserve = reserve / ?3, "
+                "stop_price = stop_price / ?4 WHERE id = ?5",
+                (
+                    rest,
+                    order["limit_price"] and on_tick(order["limit_price"] / ratio, up=order["side"] == "sell"),
+                    ratio,
+                    ratio if moves_stops else 1.0,
+                    order["id"],
+                ),
+            )
 
     def close(self) -> None:
         """Let go of the file."""
@@ -267,6 +282,19 @@ class State:
             (symbol, after, average),
         )
 
+    def _resize_position(self, symbol: str, qty: float, ratio: float) -> None:
+        if qty:
+            sql = "UPDATE positions SET qty = ?, avg_entry_price = avg_entry_price / ? WHERE symbol = ?"
+            self.run(sql, (qty, ratio, symbol))
+        else:
+            self.run("DELETE FROM positions WHERE symbol = ?", (symbol,))
+
+    def _pay_in_lieu(self, symbol: str, qty: float, price: float, at: str) -> None:
+        """Cash for `qty` shares that a split left over; negative: a short owes it."""
+        self.run("UPDATE account SET cash = cash + ?", (qty * price,))
+        sql = "INSERT INTO cash_in_lieu (id, symbol, qty, price, at) VALUES (?, ?, ?, ?, ?)"
+        self.run(sql, (f"{at}::{uuid.uuid4()}", symbol, qty, price, at))
+
     def _create_account(self, number: str, cash: float, start: Moment, vendor: str) -> None:
         self.run(
             "INSERT INTO account (one, id, number, cash, session, phase, ticks, initial_cash, vendor) "
@@ -285,3 +313,23 @@ class State:
             "UPDATE account SET initial_cash = round(cash + (SELECT coalesce(sum(iif(side = 'buy', qty, -qty) * price), 0) "
             "FROM fills), 2) WHERE initial_cash IS NULL"
         )
+
+
+def whole_shares(shares: float) -> float:
+    """Whole shares, towards zero; a float's noise under one is one."""
+    near = round(shares)
+    return float(near) if abs(shares - near) <= DUST * max(abs(shares), 1.0) else float(math.trunc(shares))
+
+
+def tick_size(price: float) -> float:
+    """The exchange's smallest step at `price`, in dollars."""
+    return 0.01 if price >= 1.0 else 0.0001
+
+
+def on_tick(price: float, up: bool) -> float:
+    """The price on its tick, or on the next one up or down."""
+    ticks = price / tick_size(price)
+    near = round(ticks)
+    if abs(ticks - near) > ON_TICK:
+        near = math.ceil(ticks) if up else math.floor(ticks)
+    return round(near * tick_size(price), 4)

@@ -17,7 +17,7 @@ from rich.console import Console
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import key_file_is_open, kobe_home, require_clone
 
-AREAS = ("research", "bars", "universe", "sweep", "trading", "ops", "config")
+AREAS = ("research", "bars", "universe", "sweep", "trading", "account", "ops", "config")
 
 app = typer.Typer(
     name="kobe",

@@ -20,6 +20,7 @@ from kobe_resources.settings import Secrets, Settings, kobe_home
 
 if TYPE_CHECKING:
     from kobe_resources.broker.embedded import EmbeddedBroker, Terms
+    from kobe_resources.broker.embedded.account import Reset
 
 
 def open_broker(settings: Settings, secrets: Secrets, stage: Stage, leave_clock: bool = False) -> Broker:
@@ -29,22 +30,43 @@ def open_broker(settings: Settings, secrets: Secrets, stage: Stage, leave_clock:
     set to the last stored session. Other stages have a clock of their own.
     simulated: the server named by broker.base_url, else one started here with its state in KOBE_HOME/broker.
     shadow: Alpaca's paper answers where keys are set, else the embedded broker's; sends nothing.
-    Raises UsageError where host, keys and stage do not belong together.
+    Raises UsageError where host, keys and stage do not belong together, or an embedded account was begun otherwise.
     """
     from kobe_resources.broker.shadow import ShadowBroker
 
     hosts = hosts_of(stage, settings.broker)
+    folder = embedded_folder(settings, secrets, stage)
+    if folder is not None or hosts is None:
+        broker = _simulated(settings, folder, leave_clock)
+    elif stage == "simulated":
+        broker = _over_loopback(settings, hosts)
+    else:
+        broker = _alpaca(settings, secrets, hosts)
+    return ShadowBroker(broker) if stage == "shadow" else broker
+
+
+def embedded_folder(settings: Settings, secrets: Secrets, stage: Stage) -> Path | None:
+    """Where the embedded account of `stage` is kept; None where the account is another server's.
+
+    Raises UsageError where host and stage do not belong together.
+    """
+    hosts = hosts_of(stage, settings.broker)
+    if stage == "simulated" and hosts is None:
+        return kobe_home() / "broker"
     has_keys = secrets.alpaca_api_key_id is not None and secrets.alpaca_api_secret_key is not None
-    if stage == "shadow":
-        if hosts is not None and (has_keys or settings.broker.base_url):
-            return ShadowBroker(_alpaca(settings, secrets, hosts))
+    if stage == "shadow" and not has_keys and settings.broker.base_url is None:
         # A state of its own: looking at a session must not move the clock of the simulated account.
-        return ShadowBroker(_simulated(settings, kobe_home() / "broker-shadow", leave_clock))
-    if hosts is None:
-        return _simulated(settings, kobe_home() / "broker", leave_clock)
-    if stage == "simulated":
-        return _over_loopback(settings, hosts)
-    return _alpaca(settings, secrets, hosts)
+        return kobe_home() / "broker-shadow"
+    return None
+
+
+def reset_embedded(settings: Settings, folder: Path) -> Reset:
+    """Begin a fresh embedded account in `folder`, under a new number; the old state is kept beside it."""
+    from kobe_resources.broker.embedded import StoredBars
+    from kobe_resources.broker.embedded.account import reset_account
+    from kobe_resources.warehouse import Warehouse
+
+    return reset_account(folder, StoredBars.of_warehouse(Warehouse()), simulated_terms(settings))
 
 
 @contextlib.contextmanager
@@ -58,12 +80,16 @@ def standing_at(broker: Broker, session: dt.date) -> Iterator[None]:
         yield
 
 
-def start_embedded(settings: Settings, folder: Path | None = None) -> EmbeddedBroker:
-    """The embedded broker over the warehouse's bars, its state in `folder` (none: KOBE_HOME/broker)."""
+def start_embedded(settings: Settings, folder: Path | None = None, key_id: str | None = None) -> EmbeddedBroker:
+    """The embedded broker over the warehouse's bars, its state in `folder` (none: KOBE_HOME/broker).
+
+    key_id: the key without which it answers nothing (none: it takes any).
+    """
     from kobe_resources.broker.embedded import EmbeddedBroker, StoredBars
     from kobe_resources.warehouse import Warehouse
 
-    return EmbeddedBroker(folder or kobe_home() / "broker", StoredBars.of_warehouse(Warehouse()), simulated_terms(settings))
+    terms = replace(simulated_terms(settings), key_id=key_id)
+    return EmbeddedBroker(folder or kobe_home() / "broker", StoredBars.of_warehouse(Warehouse()), terms)
 
 
 def connect_embedded(settings: Settings, embedded: EmbeddedBroker) -> Broker:
@@ -97,9 +123,13 @@ def simulated_terms(settings: Settings) -> Terms:
     return replace(embedded_terms(settings), account_number=f"PA{uuid.uuid4().hex[:10].upper()}", strictness=SIMULATED)
 
 
-def _simulated(settings: Settings, folder: Path, leave_clock: bool) -> Broker:
-    embedded = start_embedded(settings, folder)
+def _simulated(settings: Settings, folder: Path | None, leave_clock: bool) -> Broker:
+    from kobe_resources.broker.embedded.account import follow_settings
+
+    # A key of this run alone: nobody else on this machine moves its clock.
+    embedded = start_embedded(settings, folder, uuid.uuid4().hex)
     try:
+        follow_settings(embedded)
         bars = embedded.book.market.bars
         if not leave_clock and embedded.moment.order == (bars.days[0].session, 0):
             embedded.advance_to(bars.last_session, "open")

@@ -7,14 +7,15 @@ from kobe_resources.broker.embedded import EmbeddedBroker
 from kobe_resources.broker.hosts import Hosts
 
 KEY = "simulated"
-"""Loopback asks for keys and takes any; the person's own never go there."""
+"""Loopback asks for keys and takes any where it has none of its own; the person's never go there."""
 
 
 class SimulatedBroker(AlpacaBroker):
     """An AlpacaBroker over `embedded`, which it closes when closed."""
 
     def __init__(self, embedded: EmbeddedBroker, hosts: Hosts, timeout_s: float) -> None:
-        super().__init__(hosts, KEY, KEY, timeout_s=timeout_s)
+        key = embedded.terms.key_id or KEY
+        super().__init__(hosts, key, key, timeout_s=timeout_s)
         self.embedded = embedded
 
     def close(self) -> None:

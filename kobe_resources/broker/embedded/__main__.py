@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kobe_resources.broker.embedded import PROMPT, EmbeddedBroker, StoredBars, Terms
+from kobe_resources.broker.embedded.account import follow_settings
 from kobe_resources.broker.embedded.bars import Split
 
 
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bars, terms = _from_file(given.bars) if given.bars else _from_settings()
     faults = json.loads(given.faults.read_text(encoding="utf-8")) if given.faults else []
     with EmbeddedBroker(given.folder, bars, terms, faults, given.port) as broker:
+        if not given.bars:
+            follow_settings(broker)
         if given.session:
             broker.advance_to(given.session, "open")
         _announce(given.folder, broker.url)

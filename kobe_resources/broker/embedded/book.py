@@ -194,13 +194,13 @@ class Book:
         for step in steps:
             if step.after <= 0.0:
                 self._take(order_id, step.what, step.share)
-            else:
+            elif self._open_order(order_id) is not None:
                 self.state.plan(order_id, now + step.after, step.what, step.share)
 
     def _take(self, order_id: str, what: str, share: float) -> None:
         """One step of an order that is still open."""
-        order = self.state.order(order_id)
-        if order is None or order["status"] not in OPEN_STATUSES:
+        order = self._open_order(order_id)
+        if order is None:
             return
         moment = self.state.moment()
         if what == "accept":
@@ -213,6 +213,10 @@ class Book:
             self._fill_at_last(order, moment)
         else:
             self._end(order_id, {"cancel": "canceled", "reject": "rejected"}[what])
+
+    def _open_order(self, order_id: str) -> Row | None:
+        order = self.state.order(order_id)
+        return order if order is not None and order["status"] in OPEN_STATUSES else None
 
     def _fill_at_last(self, order: Row, moment: Moment) -> None:
         """A fill that was under way when the cancel came, at the order's own price."""
@@ -285,8 +289,7 @@ class Book:
             self.state.book_fill(order, order["qty"] - order["filled_qty"], price, at)
 
     def _end(self, order_id: str, status: str) -> None:
-        order = self.state.order(order_id)
-        if order is not None and order["status"] in OPEN_STATUSES:
+        if self._open_order(order_id) is not None:
             self.state.end_order(order_id, status, stamp(self.now()))
 
     def _tick(self, moment: Moment) -> str:

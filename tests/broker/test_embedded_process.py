@@ -173,3 +173,43 @@ def test_a_folder_that_cannot_be_used_says_so(tmp_path: Path) -> None:
     (tmp_path / "broker.sqlite").write_bytes(b"this is no database, however long it may be" * 50)
     with pytest.raises(KobeError, match="remove the folder"):
         EmbeddedBroker(tmp_path, stored())
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({**KEY}, 200),
+        ({**KEY, "Origin": "{url}"}, 200),
+        ({**KEY, "Origin": "https://evil.example"}, 403),
+        ({**KEY, "Origin": "null"}, 403),
+        ({**KEY, "Origin": "http://127.0.0.1:1"}, 403),
+        ({**KEY, "Host": "evil.example"}, 403),
+        ({**KEY, "Host": "evil.example:{port}"}, 403),
+        ({**KEY, "Host": "127.0.0.1:1"}, 403),
+        ({**KEY, "Host": "localhost:{port}"}, 200),
+        ({**KEY, "Host": "[::1"}, 403),
+    ],
+)
+def test_its_own_paths_want_the_key_and_its_own_host_and_origin(
+    embedded: EmbeddedBroker, headers: dict[str, str], status: int
+) -> None:
+    port = embedded.url.rpartition(":")[2]
+    sent = {name: value.format(url=embedded.url, port=port) for name, value in headers.items()}
+    for method, path, body in (("POST", "advance", {"session": "2024-07-02"}), ("GET", "requests", None)):
+        answer = requests.request(method, f"{embedded.url}/embedded/{path}", json=body, headers=sent, timeout=5)
+        assert answer.status_code == status
+    assert (embedded.moment.session == SESSIONS[1]) == (status == 200)
+
+
+def test_with_a_key_of_its_own_no_other_will_do(tmp_path: Path) -> None:
+    with EmbeddedBroker(tmp_path, stored(), Terms(key_id="mine")) as embedded:
+        for key, status in (("mine", 200), ("other", 401), ("ключ", 401)):
+            for path in ("/embedded/requests", "/v2/clock"):
+                headers = {"APCA-API-KEY-ID": key.encode()}
+                assert requests.get(embedded.url + path, headers=headers, timeout=5).status_code == status
+
+
+def test_a_name_that_was_bent_to_point_here_reads_nothing(embedded: EmbeddedBroker) -> None:
+    for host in ("evil.example", "evil.example:80", "", "[::1"):
+        assert requests.get(f"{embedded.url}/v2/positions", headers={**KEY, "Host": host}, timeout=5).status_code == 403

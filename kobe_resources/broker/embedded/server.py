@@ -180,8 +180,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _is_local(self) -> bool:
         """The request names this machine: a page of another site, or a name that was bent to point here, does not."""
-        host = urlsplit(f"//{self.headers.get('Host') or ''}").hostname
-        return host in ("127.0.0.1", "localhost")
+        host, _, port = (self.headers.get("Host") or "").partition(":")
+        return host.lower() in ("127.0.0.1", "localhost") and (not port or port.isdecimal())
 
     def _symbols_of(self, request: Request) -> list[str]:
         """The symbols a request is about; one empty text where it is about none."""

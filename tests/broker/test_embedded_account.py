@@ -215,7 +215,8 @@ def test_a_state_of_an_earlier_version_is_taken_over(settings: Settings, tmp_pat
     old.execute("INSERT INTO account VALUES (1, 'x', 'PA0EMBEDDED0', 399.95, '2024-07-01', 'open', 3)")
     old.execute(
         "INSERT INTO orders (id, client_order_id, symbol, side, kind, time_in_force, qty, stop_price, status, opens, "
-        "submitted_at, updated_at) VALUES ('i', 's', 'KO', 'sell', 'stop', 'gtc', 1, 96, 'new', 0, '2024-07-01T14:00:00Z', '2024-07-01T14:00:00Z')"
+        "submitted_at, updated_at) VALUES ('i', 's', 'KO', 'sell', 'stop', 'gtc', 1, 96, 'new', 0, ?1, ?1)",
+        ("2024-07-01T14:00:00Z",),
     )
     old.execute("INSERT INTO positions VALUES ('KO', 1, 100.05)")
     old.execute("INSERT INTO fills VALUES (1, 'f', 'e', 'KO', 'buy', 1, 100.05, 1, 0, '2024-07-01T14')")

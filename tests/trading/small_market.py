@@ -16,7 +16,7 @@ import numpy as np
 from kobe_jobs.trading.evidence import Bars, Evidence, Signal
 from kobe_jobs.trading.run import Rig, open_ledger
 from kobe_resources.broker.alpaca import AlpacaBroker
-from kobe_resources.broker.embedded import EmbeddedBroker, StoredBars, Terms
+from kobe_resources.broker.embedded import PROMPT, EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.hosts import Hosts
 from kobe_resources.broker.protocol import Broker
 from kobe_resources.kill_switch import KillSwitch
@@ -37,6 +37,8 @@ SECOND_ENTRIES = ("S02", "S06", "S07", "S08", "S09", "S10")
 BUDGET = 340.0
 PRICE = 20.0
 CASH = 5_000.0
+STRICTNESS = PROMPT
+"""STRICT makes the broker slow to answer, mute at the open and quick to say 429, too."""
 
 
 def price_of(symbol: str) -> float:
@@ -86,8 +88,9 @@ def make_evidence(**changes: Any) -> Evidence:
 
 
 def start_broker(folder: Path, **terms: Any) -> EmbeddedBroker:
-    """The embedded broker, its state in the folder."""
-    return EmbeddedBroker(folder / "broker", stored_bars(), Terms(**{"initial_cash": CASH, **terms}))
+    """The embedded broker, its state in the folder, as strict as `STRICTNESS` unless the terms say otherwise."""
+    given = {"initial_cash": CASH, "strictness": STRICTNESS, **terms}
+    return EmbeddedBroker(folder / "broker", stored_bars(), Terms(**given))
 
 
 def speak_to(url: str, settings: Settings) -> AlpacaBroker:

@@ -47,7 +47,7 @@ DAMAGE = (
 )
 """What the readers of tar, gzip and JSON raise on odd data."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_HEAD = re.compile(r"[0-9a-f:]{0,100}")
+_HEAD = re.compile(r"([0-9]{1,18}:[0-9a-f]{64})?")
 
 
 class ArchiveRefused(KobeError):

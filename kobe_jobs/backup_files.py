@@ -195,7 +195,7 @@ def _audit_standing_still(home: Path) -> Iterator[None]:
         yield
         return
     try:
-        with FileLock(home / f"{AUDIT}.lock", timeout=LOCK_WAIT_S):
+        with FileLock(home / f"{AUDIT}.lock", mode=0o600, timeout=LOCK_WAIT_S):
             yield
     except Timeout:
         raise KobeError(f"{home / AUDIT} stays held by another process", "wait for it, or stop it") from None

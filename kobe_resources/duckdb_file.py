@@ -113,7 +113,7 @@ def _create(path: Path) -> None:
     from filelock import FileLock
 
     new = path.with_name(f".{path.name}.new")
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with FileLock(path.with_name(f".{path.name}.lock"), mode=0o600):
         if not path.exists():
             new.unlink(missing_ok=True)
             duckdb.connect(str(new)).close()

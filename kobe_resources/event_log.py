@@ -25,6 +25,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 import structlog
 from filelock import FileLock, Timeout
 
+from kobe_resources.durable import private_folder
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import kobe_home, load_secrets
 
@@ -227,8 +228,8 @@ _complained = threading.Event()
 def append_line(path: Path, line: str, max_bytes: int = MAX_BYTES, keep: int = KEEP_FILES) -> None:
     """Append one line; many processes may do so at once. Past `max_bytes` the file is rotated, `keep` old ones stay."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock"), timeout=LOCK_WAIT_S):
+        private_folder(path.parent)
+        with FileLock(path.with_suffix(".lock"), timeout=LOCK_WAIT_S, mode=0o600):
             # Under the lock nobody else renames the file between the look at its size and the write.
             _rotate(path, max_bytes, keep)
             _append(path, line.encode() + b"\n")

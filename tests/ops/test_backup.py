@@ -550,6 +550,50 @@ def test_restore_refuses_a_folder_that_is_in_use(home: Path, lock: str, who: str
     assert listing(home) == before
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_restore_keeps_a_first_trading_run_out_where_no_lock_is_yet(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    from filelock import FileLock, Timeout
+
+    from kobe_jobs import backup_restore
+
+    fill(home)
+    archive, new = make_backup(home).path, tmp_path / "new"
+    if is_there:
+        new.mkdir()
+    swap, tried = backup_restore._swap, []
+
+    def swap_while_another_begins(staging: Path, place: Path, worth_keeping: bool) -> Path | None:
+        for name in ("trading.lock", "dagster/ui.lock"):
+            with pytest.raises(Timeout), FileLock(place / name, timeout=0):
+                pass
+            tried.append(name)
+        return swap(staging, place, worth_keeping)
+
+    monkeypatch.setattr(backup_restore, "_swap", swap_while_another_begins)
+    assert restore(archive, new).aside is None
+    assert len(tried) == 2
+    assert not list(tmp_path.glob("new.before-restore-*")), "locks alone are no reason to keep a folder"
+
+
+def test_a_swap_that_fails_leaves_no_folder_where_there_was_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kobe_jobs import backup_restore
+
+    fill(home)
+    archive = make_backup(home).path
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "the disk fails")
+
+    monkeypatch.setattr(backup_restore, "_swap", fail)
+    with pytest.raises(RestoreRefused, match="the disk fails"):
+        restore(archive, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_broken_audit_chain_is_backed_up_as_evidence_and_named(home: Path, tmp_path: Path) -> None:
     fill(home)
     text = (home / "audit.jsonl").read_text()

@@ -150,7 +150,7 @@ def _desk(rig: Rig, strategy: str, day: TradingDay, signal_session: dt.date, acc
     held = {position.symbol for position in open_positions(rig.ledger, account)}
     evidence = rig.evidence or load_evidence(rig.warehouse, strategy, signal_session, signal_session, held)
     return Desk(
-        settings=rig.settings, stage=rig.stage, strategy=strategy_named(strategy),
+        settings=rig.settings, stage=rig.stage, strategy_name=strategy,
         limits=limits_of(rig.settings), broker=rig.broker, ledger=rig.ledger, kill_switch=rig.kill_switch,
         evidence=evidence, account=account, session=day, signal_session=signal_session, alone=alone,
     )  # fmt: skip

@@ -12,8 +12,8 @@ import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
+from kobe_jobs.commands.screen import Screen
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import key_file_is_open, kobe_home, require_clone
 
@@ -129,7 +129,7 @@ def _log(error: KobeError) -> None:
 
 
 def _say(line: str) -> None:
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"kobe: {line}")
+    Screen(stderr=True, highlight=False, soft_wrap=True).print(f"kobe: {line}")
 
 
 def _end(line: str, code: int) -> NoReturn:

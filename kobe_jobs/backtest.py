@@ -19,6 +19,7 @@ from kobe_assets.research.walk_forward import make_feeds
 from kobe_assets.study import canonical_params, load_market
 from kobe_assets.tables import outcome_trades
 from kobe_assets.versions import TABLES
+from kobe_resources.csv_cells import safe_cells
 from kobe_resources.errors import UsageError
 from kobe_resources.settings import Settings, research_pin
 from kobe_resources.warehouse import Warehouse
@@ -70,8 +71,8 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
     )
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out / TRADES, lambda path: trades.to_csv(path, index=False, date_format="%Y-%m-%d"))
-        _write(out / CURVE, lambda path: curve.to_csv(path, index=False, date_format="%Y-%m-%d"))
+        _write(out / TRADES, lambda path: safe_cells(trades).to_csv(path, index=False, date_format="%Y-%m-%d"))
+        _write(out / CURVE, lambda path: safe_cells(curve).to_csv(path, index=False, date_format="%Y-%m-%d"))
         _write(out / SUMMARY, lambda path: path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{out} cannot be written ({error.strerror})", "name another folder with --out") from error

@@ -89,7 +89,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(folder / ".kobe-backup.lock", timeout=0):
+        with FileLock(folder / ".kobe-backup.lock", mode=0o600, timeout=0):
             for leftover in folder.glob(f"{STAGING}*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             yield

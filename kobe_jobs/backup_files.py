@@ -10,8 +10,9 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from kobe_resources import duckdb_file
 from kobe_resources.errors import KobeError
@@ -23,10 +24,11 @@ WAREHOUSE = "kobe.duckdb"
 LEFT_OUT_NAMES = {"dagster/dagster.yaml"}
 """Written anew for each place the folder stands in."""
 LEFT_OUT_FOLDERS = {"compiled"}
-"""Machine code, for this machine and these sources only."""
+"""Machine code, where an older Kobe kept it: for one machine only, and whoever reads it runs it."""
 BY_THE_WAY = {"logs", *LEFT_OUT_FOLDERS}
 """What is in a data folder where nothing was done yet."""
-LEFT_OUT_ENDINGS = (".lock", "-wal", "-shm", "-journal", ".wal", ".tmp")
+LEFT_OUT_ENDINGS = (".lock", "-wal", "-shm", "-journal", ".wal", ".tmp", ".nbi", ".nbc", ".pyc")
+"""Locks and journals belong to running processes; the last three are compiled code, wherever it lies."""
 LOCK_WAIT_S = 30.0
 CHUNK = 1 << 20
 
@@ -52,6 +54,30 @@ def copy_home(home: Path, into: Path) -> list[str]:
 def holds_data(home: Path) -> bool:
     """Is there anything that a command does not leave behind even where it fails?"""
     return home.exists() and (not home.is_dir() or any(entry.name not in BY_THE_WAY for entry in home.iterdir()))
+
+
+def is_left_out(name: str) -> bool:
+    """Does a backup leave a file of this name (relative to the data folder) out? Case does not count: some disks know none."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    parts = folded.split("/")
+    return (
+        folded in LEFT_OUT_NAMES
+        or parts[0] in LEFT_OUT_FOLDERS
+        or folded.endswith(LEFT_OUT_ENDINGS)
+        or any(part.startswith(".") for part in parts)
+    )
+
+
+def is_safe_name(name: str) -> bool:
+    """A relative path with slashes that stays where it is put, on any machine, and prints as one line."""
+    parts = PurePosixPath(name).parts
+    return (
+        bool(parts)
+        and name == "/".join(parts)
+        and not name.startswith("/")
+        and not any(part in ("..", ".") for part in parts)
+        and not any(character in "\\:" or unicodedata.category(character) in ("Cc", "Cs") for character in name)
+    )
 
 
 def sha256_of(path: Path) -> str:
@@ -89,9 +115,11 @@ def _names(home: Path) -> Iterator[str]:
         for file in files:
             path = Path(folder) / file
             name = path.relative_to(home).as_posix()
-            if file.startswith(".") or file.endswith(LEFT_OUT_ENDINGS) or name in LEFT_OUT_NAMES:
+            if is_left_out(name):
                 continue
             if path.is_file() and path.resolve() != keys:
+                if not is_safe_name(name):
+                    raise KobeError(f"{str(path)!r} has a name that an archive cannot hold", "rename it, or move it elsewhere")
                 yield name
 
 
@@ -167,7 +195,7 @@ def _audit_standing_still(home: Path) -> Iterator[None]:
         yield
         return
     try:
-        with FileLock(home / f"{AUDIT}.lock", timeout=LOCK_WAIT_S):
+        with FileLock(home / f"{AUDIT}.lock", mode=0o600, timeout=LOCK_WAIT_S):
             yield
     except Timeout:
         raise KobeError(f"{home / AUDIT} stays held by another process", "wait for it, or stop it") from None

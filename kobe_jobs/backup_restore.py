@@ -9,7 +9,7 @@ import contextlib
 import datetime as dt
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from kobe_jobs.backup import audit_connection
 from kobe_jobs.backup_archive import read_archive, read_manifest
 from kobe_jobs.backup_files import AUDIT, LEDGER, WAREHOUSE, check_database, holds_data
-from kobe_resources.durable import sync_folder
+from kobe_resources.durable import private_folder, sync_folder
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
 
@@ -57,8 +57,10 @@ def restore(archive: Path, home: Path, force: bool = False) -> Restored:
             orders = (staging / LEDGER).exists() or (home / LEDGER).exists()
             if orders:
                 _stop_trading(staging, archive)
+            # The locks themselves are no reason to keep a folder.
+            worth_keeping = home.exists() and (not home.is_dir() or any(home.iterdir()))
             with _nobody_using(home):
-                aside = _swap(staging, home)
+                aside = _swap(staging, home, worth_keeping)
     except OSError as error:
         raise RestoreRefused(f"{home} cannot be restored ({error})", "free space, or mend its permissions") from error
     return Restored(len(manifest["files"]), str(manifest.get("created", "")), aside, orders, audit_problem)
@@ -69,7 +71,7 @@ def _alone(home: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(home.with_name(f".{home.name}.restore.lock"), timeout=0):
+        with FileLock(home.with_name(f".{home.name}.restore.lock"), timeout=0, mode=0o600):
             for leftover in home.parent.glob(f".{home.name}.restoring-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             yield
@@ -119,16 +121,47 @@ def _stop_trading(staging: Path, archive: Path) -> None:
 
 @contextlib.contextmanager
 def _nobody_using(home: Path) -> Iterator[None]:
-    """Refuse where a trading run, the UI with its daemon, or a writer of the warehouse is at work in the folder."""
+    """Refuse where a trading run, the UI with its daemon, or a writer is at work in the folder, and keep all of them out.
+
+    Locks are made where they are missing: a first run could begin while the folder is swapped.
+    """
     from kobe_resources.warehouse import Warehouse
 
-    with contextlib.ExitStack() as stack:
-        for lock, who in ((home / "trading.lock", "a trading run"), (home / "dagster" / "ui.lock", "`kobe ui`")):
-            if lock.exists():
+    is_new, locks = not home.exists(), _locks_of(home)
+    try:
+        with contextlib.ExitStack() as stack:
+            for lock, who in locks.items():
+                private_folder(lock.parent)
                 stack.enter_context(_held(lock, f"{who} uses {home}"))
-        if (home / WAREHOUSE).exists():
-            _refuse_busy(Warehouse(home / WAREHOUSE, lock_wait_s=1.0))
-        yield
+            if (home / WAREHOUSE).exists():
+                _refuse_busy(Warehouse(home / WAREHOUSE, lock_wait_s=1.0))
+            yield
+    except BaseException:
+        if is_new:
+            _remove_locks(home, locks)
+        raise
+
+
+def _locks_of(home: Path) -> dict[Path, str]:
+    """The locks of all that work in a data folder, each with who holds it; none in what is no folder."""
+    if home.exists() and not home.is_dir():
+        return {}
+    return {
+        home / "trading.lock": "a trading run",
+        home / "dagster" / "ui.lock": "`kobe ui`",
+        home / f"{AUDIT}.lock": "a writer of the audit trail",
+    }
+
+
+def _remove_locks(home: Path, locks: Collection[Path]) -> None:
+    """Leave no folder where there was none, unless another's work is in it by now."""
+    if any(path.is_file() and path not in locks for path in home.rglob("*")):
+        return
+    for lock in locks:
+        lock.unlink(missing_ok=True)
+    for folder in (home / "dagster", home):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -136,7 +169,7 @@ def _held(lock: Path, what: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(lock, timeout=0):
+        with FileLock(lock, timeout=0, mode=0o600):
             yield
     except Timeout:
         raise RestoreRefused(what, "wait for it, or stop it first") from None
@@ -154,19 +187,16 @@ def _refuse_busy(warehouse: Any) -> None:
         return
 
 
-def _swap(staging: Path, home: Path) -> Path | None:
+def _swap(staging: Path, home: Path, worth_keeping: bool) -> Path | None:
     """Two renames; should we die between them, the data folder is missing and both of its versions lie beside it."""
-    aside: Path | None = None
-    if home.exists() and (not home.is_dir() or any(home.iterdir())):
-        aside = home.with_name(f"{home.name}.before-restore-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%f}Z")
-        home.rename(aside)
-    elif home.exists():
-        home.rmdir()
+    aside = home.with_name(f"{home.name}.before-restore-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%f}Z")
+    home.rename(aside)
     try:
         staging.rename(home)
     except OSError:
-        if aside:
-            aside.rename(home)
+        aside.rename(home)
         raise
+    if not worth_keeping:
+        shutil.rmtree(aside, ignore_errors=True)
     sync_folder(home.parent)
-    return aside
+    return aside if worth_keeping else None

@@ -12,8 +12,8 @@ import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
+from kobe_jobs.commands.screen import Screen
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import key_file_is_open, kobe_home, require_clone
 
@@ -93,8 +93,17 @@ def before_every_command(
     """Raw daily bars in, honest walk-forward evidence out, and a trading job that can prove what it did."""
     if context.invoked_subcommand != "kill":
         require_clone()
+    _keep_private()
     if key_file_is_open():
         _say(f"warning: others can read your keys: chmod 600 {os.environ.get('KOBE_ENV_FILE', '')}")
+
+
+def _keep_private() -> None:
+    """Whatever made the folder, and under whatever umask, only its owner reads it; no fault of its disk stops a command."""
+    from kobe_resources.durable import keep_private
+
+    with contextlib.suppress(OSError, KobeError):
+        keep_private(kobe_home())
 
 
 def _outside() -> tuple[type[BaseException], ...]:
@@ -120,7 +129,7 @@ def _log(error: KobeError) -> None:
 
 
 def _say(line: str) -> None:
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"kobe: {line}")
+    Screen(stderr=True, highlight=False, soft_wrap=True).print(f"kobe: {line}")
 
 
 def _end(line: str, code: int) -> NoReturn:

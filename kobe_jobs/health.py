@@ -5,16 +5,21 @@ A question changes nothing, needs no key it is not given, and is bounded in time
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
+import importlib
+import inspect
 import shutil
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from kobe_resources.errors import KobeError
-from kobe_resources.event_log import redact
+from kobe_resources.event_log import get_logger, redact
 from kobe_resources.settings import Settings, kobe_home
 
 LIMIT_S = 10.0
@@ -22,6 +27,9 @@ KEEP_ANSWERS_S = 5.0
 LOCK_WAIT_S = 3.0
 HEARTBEAT_LIMIT = dt.timedelta(minutes=2)
 """Daemons beat twice a minute."""
+LIBRARIES = ("pandas", "tenacity", "kobe_resources.broker.embedded")
+"""What the modules that the questions import take from elsewhere at first use."""
+ATTEMPTS = 5
 LEAST_DISK_BYTES = 1_000_000_000
 FIGURES = {
     "warehouse_bytes": "Size of kobe.duckdb.",
@@ -36,6 +44,8 @@ FIGURES = {
     "disk_free_bytes": "Free space at the data folder.",
 }
 """What the answers measure; beside them `orders_<state>`, the orders in a state."""
+
+log = get_logger("health")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ class Question:
 
 def questions(settings: Settings) -> list[Question]:
     """Everything that is asked under these settings."""
+    _import_what_is_asked_with(settings)
     return [
         Question("warehouse", ask_warehouse),
         Question("bars", lambda: ask_bars(settings)),
@@ -80,6 +91,25 @@ def questions(settings: Settings) -> list[Question]:
         Question("disk", ask_disk),
         Question("key_file", ask_key_file, blocking=False),
     ]
+
+
+def _import_what_is_asked_with(settings: Settings) -> None:
+    """Import here, before any thread, what the questions use; what cannot be imported is for its question to tell.
+
+    Threads that import at once what imports each other end in a deadlock, which Python breaks by an error.
+    """
+    of_broker = () if settings.broker.stage == "simulated" else ("kobe_resources.broker.alpaca",)
+    of_daemon = ("dagster", "sqlalchemy.orm") if (kobe_home() / "dagster" / "storage_version").is_file() else ()
+    own = {node.module or "" for node in ast.walk(ast.parse(inspect.getsource(sys.modules[__name__]))) if _is_ours(node)}
+    for name in (*sorted(own), *LIBRARIES, *of_broker, *of_daemon):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001  a module that breaks must not stop the questions that need it not
+            log.warning("a module of a health question cannot be imported", module=name, reason=str(error))
+
+
+def _is_ours(node: ast.AST) -> TypeGuard[ast.ImportFrom]:
+    return isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kobe_")
 
 
 def is_ready(checks: Sequence[Check]) -> bool:
@@ -251,7 +281,7 @@ class _Open:
 
     def _answer(self) -> None:
         try:
-            answer = self._question.ask()
+            answer = self._ask()
         except (KobeError, OSError, sqlite3.Error) as error:
             answer = Answer(False, redact(str(error)))
         except Exception as error:  # noqa: BLE001  a question that breaks is a failed check, never a page that does not load
@@ -261,3 +291,14 @@ class _Open:
             self._question.name, answer.ok, answer.reason, ended - self._began, self._question.blocking, answer.figures
         )
         self._known = (ended, check)
+
+    def _ask(self) -> Answer:
+        """The answer; asked again where a library's own import at first use met that of another question."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._question.ask()
+            except RuntimeError as error:
+                if type(error).__name__ != "_DeadlockError":
+                    raise
+                time.sleep(0.1)
+        return self._question.ask()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from kobe_resources.event_log import redact
-from kobe_resources.settings import SAMPLE_DEFAULTS, SYNTHETIC_DEFAULTS, Settings, config_file, load_secrets
+from kobe_resources.settings import (
+    SAMPLE_DEFAULTS,
+    SECRET_URLS,
+    SYNTHETIC_DEFAULTS,
+    Settings,
+    config_file,
+    load_secrets,
+    read_toml,
+)
 
-SECRET_KEYS = {"trading.alert_webhook"}
-"""A webhook's address is its password."""
 BOUNDS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
 
 
@@ -44,7 +49,7 @@ class Effective:
 def effective(settings: Settings) -> list[Effective]:
     """Every setting in the order of the file, secrets in URLs masked."""
     path = config_file()
-    given = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
+    given = read_toml(path) if path else {}
     return [_effective(settings, given, key, default) for key, _, default in every_setting()]
 
 
@@ -97,7 +102,7 @@ def _effective(settings: Settings, given: Mapping[str, Any], key: str, default: 
     for part in key.split("."):
         value = getattr(value, part)
     source = _source(key, given, value == default)
-    if key in SECRET_KEYS and value:
+    if key in SECRET_URLS and value:
         return Effective(key, "(set, not shown)", source)
     # A host may carry a password: https://user:password@proxy.
     return Effective(key, redact(value) if isinstance(value, str) else value, source)

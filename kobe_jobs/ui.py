@@ -88,7 +88,7 @@ def _only_one() -> Iterator[None]:
     """Two daemons on one history would both run schedules and sensors."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(dagster_home() / "ui.lock")
+    lock = FileLock(dagster_home() / "ui.lock", mode=0o600)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kobe_resources.durable import sync_folder
+from kobe_resources.durable import private_file, private_folder, sync_folder
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings import canonical_json
 
@@ -81,7 +81,7 @@ def copy_out(connection: sqlite3.Connection, path: Path) -> int:
     A torn or missing tail is completed, from the ledger. Raises AuditDiffers where the file says anything else.
     """
     with _lock_of(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_file(path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             seq, size, torn = _end_of_copy(descriptor)
@@ -275,7 +275,8 @@ def _batches(connection: sqlite3.Connection, after: int) -> Iterator[list[Record
 
 @contextlib.contextmanager
 def _lock_of(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
+    private_file(path.with_name(path.name + ".lock"))
     lock = FileLock(path.with_name(path.name + ".lock"))
     try:
         lock.acquire(timeout=LOCK_WAIT_S)

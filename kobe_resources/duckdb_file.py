@@ -4,6 +4,7 @@ DuckDB writes new rows to blocks that nothing uses yet and its header last. But 
 beside new ones and are written over in place while the old header still points into them; half written, their checksum
 fails and DuckDB 2.0 refuses the file. So DuckDB makes no checkpoint of its own accord. `checkpoint` first copies those
 blocks beside the file, and `connect` puts them back where the new header never came. What was committed is in the log.
+All of this knows how DuckDB lays out a file: in another storage version nothing is copied, and nothing put back.
 """
 
 from __future__ import annotations
@@ -22,13 +23,28 @@ from pathlib import Path
 import duckdb
 
 from kobe_resources.durable import write_whole
+from kobe_resources.errors import KobeError
 
 LOG_LIMIT = 16 << 20
 """Bytes of log at which a commit is followed by a checkpoint; DuckDB's own figure."""
 HEADERS = 12_288
 """Bytes before the first block: the file's header and those of its last two checkpoints."""
+MAIN_HEADER = struct.Struct("<8x4sQ")
+"""Checksum, 'DUCK', storage version."""
+CHECKPOINT_HEADERS = (4096, 8192)
+CHECKPOINT_HEADER = struct.Struct("<56xQ")
+"""At each of these offsets; its eighth number is the newest way of writing that the file uses."""
+KNOWN_VERSIONS = frozenset({64, 65, 66, 67, 68, 999})
+"""Storage versions of DuckDB 0.9 to 2.0."""
+NEWEST_FORMAT = 69
+"""What DuckDB 2.0 writes."""
 RECORD = struct.Struct("<QQ")
 """What stands before each part in the journal: its offset in the file, and its length."""
+
+
+class StorageUnknown(KobeError):
+    """The file is of a DuckDB whose layout is not known here; it was not touched."""
+
 
 _logger = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()
@@ -37,7 +53,8 @@ _one_at_a_time = threading.Lock()
 def connect(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """Open the file at `path`, after mending what a killed process left; made where it is missing, unless read_only.
 
-    Raises duckdb.Error, or OSError where the folder refuses.
+    Raises duckdb.Error, OSError where the folder refuses, or StorageUnknown where there is something to mend in a file that
+    another DuckDB laid out.
     """
     with _one_at_a_time:
         if not read_only and not path.exists():
@@ -56,7 +73,7 @@ def connect(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
 
 
 def checkpoint(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Bring the log into the file. Raises duckdb.Error or OSError, and the log stays as it is then."""
+    """Bring the log into the file. Raises duckdb.Error, OSError or StorageUnknown, and the log stays as it is then."""
     with _one_at_a_time:
         journal = _journal(path)
         _write_journal(connection, path, journal)
@@ -69,7 +86,7 @@ def checkpoint_beyond(limit: int, connection: duckdb.DuckDBPyConnection, path: P
     try:
         if _size(path.with_name(f"{path.name}.wal")) > limit:
             checkpoint(connection, path)
-    except (duckdb.Error, OSError) as error:
+    except (duckdb.Error, OSError, StorageUnknown) as error:
         _logger.warning("%s keeps its log: no checkpoint (%s)", path, str(error).splitlines()[0])
 
 
@@ -113,7 +130,7 @@ def _create(path: Path) -> None:
     from filelock import FileLock
 
     new = path.with_name(f".{path.name}.new")
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with FileLock(path.with_name(f".{path.name}.lock"), mode=0o600):
         if not path.exists():
             new.unlink(missing_ok=True)
             duckdb.connect(str(new)).close()
@@ -127,6 +144,7 @@ def _write_journal(connection: duckdb.DuckDBPyConnection, path: Path, journal: P
     blocks = connection.execute("SELECT DISTINCT block_id FROM pragma_metadata_info() ORDER BY ALL").fetchall()
     ((size,),) = connection.execute("SELECT block_size FROM pragma_database_size()").fetchall()
     source = _descriptor(path)
+    _check_version(os.pread(source, HEADERS, 0), path)
     parts = [(0, HEADERS), *((HEADERS + block * size, size) for (block,) in blocks)]
     content = b"".join(RECORD.pack(*part) + os.pread(source, part[1], part[0]) for part in parts)
     # One name always: only who has the file open writes it, and a killed one leaves nothing that would heap up.
@@ -144,6 +162,7 @@ def _put_back(path: Path) -> None:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             headers, blocks = _parts(journal.read_bytes())
             if file.read(HEADERS) == headers:
+                _check_version(headers, path)
                 for offset, block in blocks:
                     os.pwrite(file.fileno(), block, offset)
                 os.fsync(file.fileno())
@@ -151,6 +170,17 @@ def _put_back(path: Path) -> None:
     except OSError as error:
         if error.errno not in {errno.EACCES, errno.EAGAIN, errno.EROFS, errno.ENOENT}:
             raise
+
+
+def _check_version(headers: bytes, path: Path) -> None:
+    """Raise StorageUnknown unless the headers are of a layout that blocks can be copied by."""
+    magic, version = MAIN_HEADER.unpack_from(headers) if len(headers) == HEADERS else (b"", 0)
+    formats = [CHECKPOINT_HEADER.unpack_from(headers, offset)[0] for offset in CHECKPOINT_HEADERS] if magic else []
+    if magic != b"DUCK" or version not in KNOWN_VERSIONS or max(formats) > NEWEST_FORMAT:
+        raise StorageUnknown(
+            f"{path} has DuckDB's storage version {version} ({'/'.join(map(str, formats))}), which this Kobe cannot mend",
+            "open it once with the DuckDB that wrote it, restore a backup, or update Kobe",
+        )
 
 
 def _parts(data: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:

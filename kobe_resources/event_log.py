@@ -20,13 +20,13 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus
 
 import structlog
 from filelock import FileLock, Timeout
 
-from kobe_resources.errors import KobeError
-from kobe_resources.settings import kobe_home, load_secrets
+from kobe_resources.durable import private_folder
+from kobe_resources.settings import kobe_home, secret_texts
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger
@@ -54,6 +54,8 @@ _SECRET_TEXT = (
     re.compile(r"(?i)(\b(?:bearer|basic)\s{1,3})([A-Za-z0-9._~+/=-]{6,})"),
     re.compile(r"(?i)(\b[a-z][a-z0-9+.-]{0,20}://)([^/\s@'\"]{1,400})(?=@)"),
 )
+
+_SCHEME = re.compile(r"^[^/]{0,40}://")
 
 _UNPRINTABLE = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 """What a third party's __str__ may raise; an object that cannot print itself must not stop the one who logs it."""
@@ -101,9 +103,15 @@ def events_path() -> Path:
 
 
 def hide(secret: str) -> None:
-    """Redact `secret` from now on as if it were a key: a webhook's URL (its path alone too), say."""
-    path = urlsplit(secret).path if "://" in secret else ""
-    _hidden.update(text for text in (secret, path if len(path) > 1 else "") if text)
+    """Redact `secret` from now on as if it were a key: an address that is a password (its path alone too), say."""
+    _hidden.update(_parts_of(secret))
+
+
+def _parts_of(secret: str) -> set[str]:
+    """The text, and of an address also what stands behind the host: a library may name that alone."""
+    behind = _SCHEME.sub("", secret, count=1).partition("/")[2] if "://" in secret else ""
+    paths = {f"/{text}" for text in (behind, behind.partition("?")[0]) if text}
+    return paths | ({secret} if secret else set())
 
 
 def redact(value: Any) -> Any:
@@ -156,13 +164,8 @@ def _is_secret_field(name: str) -> bool:
 
 
 def _known_secrets() -> tuple[str, ...]:
-    """The loaded keys and what `hide` was given, in every spelling a URL or a repr gives them, longest first."""
-    try:
-        loaded = load_secrets()
-        plain = {secret.get_secret_value() for _, secret in loaded if secret}
-    except KobeError:
-        # The file of keys cannot be read, so no key of it is in memory; names and patterns still redact.
-        plain = set()
+    """What is a secret by the environment, its files and `hide`, in every spelling a URL or a repr gives it, longest first."""
+    plain = {part for secret in secret_texts() for part in _parts_of(secret)}
     return _spellings(frozenset(plain | _hidden))
 
 
@@ -227,8 +230,8 @@ _complained = threading.Event()
 def append_line(path: Path, line: str, max_bytes: int = MAX_BYTES, keep: int = KEEP_FILES) -> None:
     """Append one line; many processes may do so at once. Past `max_bytes` the file is rotated, `keep` old ones stay."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock"), timeout=LOCK_WAIT_S):
+        private_folder(path.parent)
+        with FileLock(path.with_suffix(".lock"), timeout=LOCK_WAIT_S, mode=0o600):
             # Under the lock nobody else renames the file between the look at its size and the write.
             _rotate(path, max_bytes, keep)
             _append(path, line.encode() + b"\n")

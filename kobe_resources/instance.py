@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kobe_resources.durable import write_whole
+from kobe_resources.durable import private_folder, write_whole
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import PROJECT_ROOT, kobe_home
 
@@ -36,7 +36,7 @@ def dagster_home() -> Path:
     text = rendered_configuration(home)
     target = home / "dagster.yaml"
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        private_folder(home)
         if not target.is_file() or target.read_text(encoding="utf-8") != text:
             write_whole(target, text.encode())
     except OSError as error:
@@ -146,7 +146,7 @@ def _prepare(home: Path, version: str) -> None:
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(home / "creation.lock", timeout=CREATION_WAIT_S):
+        with FileLock(home / "creation.lock", mode=0o600, timeout=CREATION_WAIT_S):
             if _prepared_for(home) == version:
                 return
             existed = (home / "history").is_dir()

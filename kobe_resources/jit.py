@@ -1,15 +1,20 @@
-"""Compiled once, kept on disk: `njit` with numba's cache in a folder of its own, and without where no folder can be written.
+"""Compiled once, kept on disk: `njit` with numba's cache in a folder of its own, and without where no folder can be trusted.
 
 numba notices a change in the function's own file only. A kernel holds code of other files too, so the folder carries a
 hash of all compiled sources: a changed gate can never run on as an old kernel.
+numba unpickles what it finds there, and runs it. So the folder is never in the data folder, which a backup brings back, and
+nobody but its owner may write to it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import stat
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -59,23 +64,52 @@ Nothing waits for it and no result depends on it, so `row` may lie outside the t
 
 
 def _cache_folder() -> Path | None:
+    """The first of the places that can be written, and that only we can write; None where there is none."""
     compiled = ("jit.py", "policy_gate.py")
     sources = [
         *(PROJECT / "kobe_resources" / name for name in compiled),
         *sorted((PROJECT / "kobe_assets" / "research").glob("*.py")),
     ]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    named = os.environ.get("NUMBA_CACHE_DIR")
-    bases = [Path(named)] if named else [PROJECT / "warehouse" / "data" / "compiled", Path.home() / ".cache" / "kobe"]
-    for base in bases:
-        folder = base / f"numba-{digest}"
+    for base in _cache_bases():
+        folder = base / f"compiled-{digest}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-        except OSError:
+            if _is_ours_alone(base) and _is_ours_alone(folder):
+                with tempfile.TemporaryFile(dir=folder):
+                    return folder
+        except (OSError, RuntimeError):
             continue
     return None
+
+
+def _cache_bases() -> Iterator[Path]:
+    """Where compiled code may lie: as numba is told, else the user's cache, else beside the installed packages."""
+    named, caches = os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME", "")
+    places: list[Callable[[], Path]] = [
+        lambda: Path(caches if os.path.isabs(caches) else Path.home() / ".cache") / "kobe",
+        lambda: Path(sys.prefix) / "cache" / "kobe",
+    ]
+    if named:
+        places = [lambda: Path(named).absolute()]
+    data = [PROJECT / "warehouse" / "data"]
+    with contextlib.suppress(OSError, RuntimeError):
+        data.append(Path(os.environ.get("KOBE_HOME") or data[0]).expanduser().resolve())
+    for place in places:
+        # Neither a user without a home nor a folder that loops is a reason not to go on.
+        with contextlib.suppress(OSError, RuntimeError):
+            base = place().resolve()
+            if not any(base == home or home in base.parents for home in data):
+                yield base
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    """Make the folder where it is missing; is it a folder of ours that nobody else could have written to?"""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return False
+    folder.chmod(0o700)
+    return True
 
 
 CACHE = _cache_folder()

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobe_resources.durable import sync_folder, write_whole
+from kobe_resources.durable import private_folder, sync_folder, write_whole
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import kobe_home
 
@@ -77,7 +77,7 @@ class KillSwitch:
         """Stop everything but cancels; on disk before this returns. Turning on twice keeps the latest reason."""
         body = {"reason": reason, "by": _who(), "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
             write_whole(self.path, json.dumps(body).encode())
         except OSError as error:
             raise KillSwitchStuck(

@@ -72,11 +72,11 @@ def listen_on(port: int, mend: str, host: str = LOOPBACK) -> socket.socket:
 @contextlib.contextmanager
 def serving_reports(listener: socket.socket, folder: Path | None = None) -> Iterator[str]:
     """Serve the reports on `listener` while the block runs, and record its port; the site's URL."""
-    from kobe_resources.durable import write_whole
+    from kobe_resources.durable import private_folder, write_whole
 
     port = listener.getsockname()[1]
     home = kobe_home()
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     write_whole(home / PORT_FILE, json.dumps({"port": port}).encode())
     with serving(report_app(folder or home / "reports"), listener):
         yield f"http://{LOOPBACK}:{port}/"

@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
+import math
 import os
+import re
 import stat
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -25,6 +30,17 @@ RESEARCH_SECTIONS = ("data", "universe", "strategy", "simulation", "policy", "wa
 RESERVED_ENV = {"KOBE_HOME", "KOBE_CONFIG", "KOBE_ENV_FILE"}
 INSTALL = ".venv/bin/python -m pip install --constraint constraints.txt --editable"
 """What installs Kobe in its clone, followed by `.`, or by `'.[extra]'`: migrations and data folder stay beside the code."""
+
+LARGEST = 1e15
+"""No setting needs more: beyond it sums lose cents, and beyond that lie numbers that no library takes."""
+LONGEST = {"_s": 1e7, "_min": 1e5, "_minute": 1e7}
+"""The same for settings whose names end so: a deadline beyond these is none that a clock could keep."""
+ADDRESSES = ("url", "webhook", "scheduler")
+"""How the names of settings end that hold an address."""
+SECRET_URLS = ("trading.alert_webhook",)
+"""Whose path is the password; elsewhere an address is a scheme, a host, a port and a path."""
+SHORTEST_KEY = 8
+"""Characters from which a value of the file of keys that is no key of Kobe's is taken for one."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -282,21 +298,141 @@ def load_settings() -> Settings:
     Raises UsageError (one line: the key, what is wrong) on unknown keys, wrong types or an unreadable file.
     """
     path = config_file()
-    given: dict[str, Any] = {}
-    if path:
-        try:
-            given = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise UsageError(f"{path} cannot be read as TOML ({error})", "mend the file") from error
+    given = read_toml(path) if path else {}
     _refuse_unknown_environment()
     try:
         # The vendor decides some defaults, and may itself come from the file or the environment: read it first.
         plain = _anchor_paths(Settings(**given), path)
-        return _anchor_paths(Settings(**_with_vendor_defaults(given, plain.data)), path)
+        settings = _anchor_paths(Settings(**_with_vendor_defaults(given, plain.data)), path)
+    except RecursionError:
+        raise UsageError("settings: a table in the environment is nested too deep", "see `kobe config docs`") from None
     except ValidationError as error:
         raise UsageError(_first_problem(error), f"see `kobe config docs`; set in {path or 'the environment'}") from None
     except SettingsError as error:
         raise UsageError(f"settings: {error}", 'write a table as JSON: KOBE_UNIVERSE__RELEASE={"SYMBOL": "reason"}') from None
+    _refuse_beyond_reason(settings)
+    _refuse_credentials(settings)
+    return settings
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a settings file. Raises UsageError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise UsageError(f"{path} cannot be read as TOML (it is nested too deep)", "mend the file") from None
+    except (OSError, ValueError) as error:
+        # Python itself refuses to read numbers of thousands of digits, and its words do not say so to a person.
+        why = "a number in it is too long" if "digits" in str(error) else str(error)
+        raise UsageError(f"{path} cannot be read as TOML ({why})", "mend the file") from error
+
+
+def _refuse_beyond_reason(settings: Settings) -> None:
+    for key, value in _numbers(settings.model_dump(), ""):
+        ending = next((ending for ending in LONGEST if key.endswith(ending)), "")
+        largest = LONGEST.get(ending, LARGEST)
+        if not math.isfinite(value) or abs(value) > largest:
+            raise UsageError(f"settings: {key} is no number of at most {largest:g}", "see `kobe config docs`")
+
+
+def _numbers(value: Any, key: str) -> Iterator[tuple[str, float]]:
+    """(dotted key, number) of every number in nested tables and lists."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _numbers(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item, key)
+    elif isinstance(value, int | float):
+        # A whole number of hundreds of digits is no float.
+        yield key, float(value) if abs(value) <= LARGEST else math.inf
+
+
+def _refuse_credentials(settings: Settings) -> None:
+    """An address stands in pins, answers and messages: it may hold no password. The refusal does not say what it holds."""
+    for key, text in _texts(settings.model_dump(), ""):
+        is_address = key.endswith(ADDRESSES)
+        if not is_address and "://" not in text:
+            continue
+        # Without its slashes `user:password@host` is read as a path.
+        if "@" in _authority(key, text) or (is_address and key not in SECRET_URLS and "@" in text):
+            raise UsageError(f"settings: {key} holds a user or a password", "take it out: keys belong into KOBE_ENV_FILE")
+        if is_address and key not in SECRET_URLS and ("?" in text or "#" in text):
+            raise UsageError(
+                f"settings: {key} holds a query", "name scheme, host and path only: keys belong into KOBE_ENV_FILE"
+            )
+
+
+def _authority(key: str, address: str) -> str:
+    """User, host and port. Raises UsageError where there is no telling, or where a part of it could not be seen."""
+    try:
+        parts = urlsplit(address)
+        # A port that is none raises only where it is asked for.
+        is_plain = parts.port is None or parts.port >= 0
+    except ValueError:
+        is_plain = False
+    if not is_plain or (key.endswith(ADDRESSES) and not (address.isascii() and address.isprintable() and " " not in address)):
+        raise UsageError(f"settings: {key} is no address", "write it as https://host/path")
+    return parts.netloc
+
+
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """(dotted key, text) of every text in nested tables and lists."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _texts(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item, key)
+    elif isinstance(value, Path):
+        # An address that was taken for a path lost one of its slashes, and stands in the current folder.
+        yield key, re.sub(r"^.*?([\w+.-]+):/", r"\1://", str(value), count=1)
+    elif isinstance(value, str):
+        yield key, value
+
+
+def _setting(values: Mapping[str, Any], key: str) -> Any:
+    found: Any = values
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+_known_key_files: dict[str, dict[str, str]] = {}
+
+
+def secret_texts() -> frozenset[str]:
+    """What no log may show, as far as it can be told before anything is loaded: keys, and addresses that are passwords.
+
+    Raises nothing: what cannot be read adds nothing.
+    """
+    found = {os.environ.get(name.upper(), "") for name in Secrets.model_fields}
+    named = os.environ.get("KOBE_ENV_FILE", "")
+    with contextlib.suppress(UsageError):
+        _known_key_files[named] = _env_file_values()
+    # A file that went away, or is being replaced, still has its keys in memory.
+    values = _known_key_files.get(named, {})
+    keys = {name.upper() for name in Secrets.model_fields}
+    found |= {value for name, value in values.items() if name.upper() in keys or len(value) >= SHORTEST_KEY}
+    for key in SECRET_URLS:
+        name = "KOBE_" + key.replace(".", "__").upper()
+        found |= {os.environ.get(name, ""), values.get(name, ""), str(_setting(_file_tables(), key) or "")}
+    return frozenset(text for value in found for text in (value, value.strip()) if text)
+
+
+def _file_tables() -> Mapping[str, Any]:
+    """The settings file for those who must not fail: empty where it cannot be read, read anew where it changed."""
+    try:
+        path = config_file()
+        found = path.stat() if path else None
+        return _tables_of(path, found.st_mtime_ns, found.st_size) if path and found else {}
+    except (OSError, UsageError):
+        return {}
+
+
+@lru_cache(maxsize=4)
+def _tables_of(path: Path, _changed: int, _size: int) -> Mapping[str, Any]:
+    return read_toml(path)
 
 
 def config_pin(settings: Settings) -> str:
@@ -351,7 +487,14 @@ def _env_file_values() -> dict[str, str]:
 
     if not Path(named).is_file():
         raise UsageError(f"KOBE_ENV_FILE names {named}, which is not a file", "create it or unset KOBE_ENV_FILE")
-    return {key: value for key, value in dotenv_values(named, interpolate=False).items() if value}
+    try:
+        return {key: value for key, value in dotenv_values(named, interpolate=False).items() if value}
+    except OSError as error:
+        raise UsageError(
+            f"KOBE_ENV_FILE names {named}, which cannot be read ({error.strerror})", "mend its permissions"
+        ) from None
+    except (UnicodeDecodeError, RecursionError):
+        raise UsageError(f"KOBE_ENV_FILE names {named}, which is no text", "write a line KEY=VALUE a key, in UTF-8") from None
 
 
 def _refuse_unknown_environment() -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from kobe_resources import duckdb_file
+from kobe_resources.durable import private_folder
 from kobe_resources.errors import KobeError
 from kobe_resources.kept_open import ask_for, kept_open, withdraw
 from kobe_resources.settings import PROJECT_ROOT, kobe_home
@@ -79,7 +80,7 @@ class Warehouse:
                 yield connection
             return
         if not self.read_only:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
         kept = None if self.read_only else kept_open(self.path)
         try:
             with kept.connection(self._open) if kept else self._opened() as connection:

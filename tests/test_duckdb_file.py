@@ -266,3 +266,39 @@ def test_a_connection_that_cannot_be_set_up_is_closed(path: Path, monkeypatch: p
             duckdb_file.connect(path)
     assert len(opened) == 1
     assert opens_elsewhere(path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "number"),
+    [(12, 1000), (12, 0), (12, 69), (4096 + 56, 70), (8192 + 56, 1 << 40), (8, 0x4B435545)],
+)
+def test_a_storage_version_that_is_not_known_is_neither_mended_nor_checkpointed(path: Path, offset: int, number: int) -> None:
+    size = 4 if offset == 8 else 8
+    headers = bytearray(path.read_bytes()[: duckdb_file.HEADERS])
+    headers[offset : offset + size] = number.to_bytes(size, "little")
+    content = bytes(headers) + path.read_bytes()[duckdb_file.HEADERS :]
+    path.write_bytes(content)
+    block = (duckdb_file.HEADERS, b"x" * 100)
+    parts = [(0, bytes(headers)), block]
+    journal = b"".join(duckdb_file.RECORD.pack(at, len(data)) + data for at, data in parts)
+    duckdb_file._journal(path).write_bytes(journal)
+    with pytest.raises(duckdb_file.StorageUnknown, match=r"storage version.*restore a backup") as caught:
+        duckdb_file.connect(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content, "not a byte was written"
+    assert duckdb_file._journal(path).exists()
+
+
+def test_no_checkpoint_is_made_in_a_layout_that_is_not_known(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duckdb_file, "KNOWN_VERSIONS", frozenset({64}))
+    with Warehouse(path).transaction() as connection:
+        connection.execute("CREATE TABLE later (x INTEGER)")
+        before = path.read_bytes()
+        with pytest.raises(duckdb_file.StorageUnknown):
+            duckdb_file.checkpoint(connection, path)
+    assert path.read_bytes() == before
+    assert Warehouse(path).rows("SELECT count(*) FROM later") == [(0,)], "the log has it"
+
+
+def test_what_this_duckdb_writes_is_known(path: Path) -> None:
+    duckdb_file._check_version(path.read_bytes()[: duckdb_file.HEADERS], path)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from kobe_jobs.commands.screen import Screen
 from kobe_resources.errors import UsageError
 from kobe_resources.settings import FilesData, load_secrets, load_settings
 
@@ -69,7 +69,7 @@ def revisions(
         rows["session"] = rows["session"].dt.strftime("%Y-%m-%d")
         typer.echo(rows.to_json(orient="records", date_format="iso", double_precision=15))
         return
-    screen = Console()
+    screen = Screen()
     if not len(rows):
         screen.print("No bar was ever restated.")
         return
@@ -78,7 +78,7 @@ def revisions(
         old = "" if row["old"] != row["old"] else f"{row['old']:,.10g}"
         new = "taken back" if row["new"] != row["new"] else f"{row['new']:,.10g}"
         seen = f"{row['seen_at']:%Y-%m-%d %H:%M:%S}"
-        table.add_row(escape(row["symbol"]), f"{row['session']:%Y-%m-%d}", row["field"], old, new, seen)
+        table.add_row(row["symbol"], f"{row['session']:%Y-%m-%d}", row["field"], old, new, seen)
     screen.print(table)
     if len(rows) > limit:
         screen.print(f"{len(rows) - limit:,} older ones; see --limit and --json", style="dim")
@@ -110,9 +110,9 @@ def as_of(
     count = export_as_of(Warehouse(), when, out)
     # The vendor decides some defaults: what was in force for the old one is written out for `files`.
     config.write_text(settings_toml(settings.model_copy(update={"data": own})), encoding="utf-8")
-    screen = Console(highlight=False, soft_wrap=True)
-    screen.print(f"{count:,} bars as of {when:%Y-%m-%d %H:%M:%S %Z} in {escape(str(out))}")
-    where = escape(str(out.resolve()))
+    screen = Screen(highlight=False, soft_wrap=True)
+    screen.print(f"{count:,} bars as of {when:%Y-%m-%d %H:%M:%S %Z} in {out}")
+    where = str(out.resolve())
     overrides = f'KOBE_DATA__VENDOR=files KOBE_DATA__FILES__PATH="{where}"'
     screen.print(f'KOBE_HOME="{where}/home" KOBE_CONFIG="{where}/kobe.toml" {overrides} kobe report', style="dim")
 
@@ -139,7 +139,7 @@ class DrawnProgress:
 def _bar() -> Bar:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    screen = Console(stderr=True)
+    screen = Screen(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -156,7 +156,7 @@ def _bar() -> Bar:
 
 
 def _print_report(report: SyncReport) -> None:
-    screen = Console(highlight=False, soft_wrap=True)
+    screen = Screen(highlight=False, soft_wrap=True)
     span = f"{report.first_session} to {report.last_session}"
     screen.print(f"{report.vendor}: {report.bars:,} bars, {report.symbols:,} symbols, {report.sessions:,} sessions, {span}")
     if report.skipped:

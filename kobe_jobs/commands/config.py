@@ -6,8 +6,8 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from kobe_jobs.commands.screen import Screen, printable
 from kobe_resources.settings import Settings, config_file, config_pin, load_settings, research_pin
 
 
@@ -35,7 +35,7 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")]
             "secrets": secrets_present(),
             "settings": values,
         }
-        Console().print_json(json.dumps(body, default=str))
+        Screen().print_json(json.dumps(body, default=str))
         return
     _print_settings(settings, rows)
 
@@ -75,8 +75,8 @@ def _print_settings(settings: Settings, rows: list[Any]) -> None:
         if row.section != section:
             table.add_section()
             section = row.section
-        table.add_row(Text(row.key), Text(row.shown, style="bold" if row.source != "default" else ""), Text(row.source))
-    console = Console()
+        table.add_row(row.key, Text(printable(row.shown), style="bold" if row.source != "default" else ""), row.source)
+    console = Screen()
     console.print(table)
     for name, is_there in secrets_present().items():
         console.print(Text(f"{name}: {'set' if is_there else 'not set'}"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from kobe_jobs.commands.screen import Screen
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import Settings, kobe_home, load_settings
 
@@ -66,7 +67,7 @@ def health(
     if as_json:
         from kobe_jobs.health_server import as_json as plain
 
-        Console().print_json(json.dumps(plain(checks)))
+        Screen().print_json(json.dumps(plain(checks)))
     else:
         _print_checks(checks)
     if not is_ready(checks):
@@ -86,7 +87,7 @@ def backup(
     made = make_backup(kobe_home(), target, keep)
     if as_json:
         body = {"path": str(made.path), "files": made.files, "bytes": made.size, "audit_problem": made.audit_problem}
-        Console().print_json(json.dumps(body))
+        Screen().print_json(json.dumps(body))
     else:
         _plain().print(f"backed up {made.files} files, {made.size / 1e6:,.1f} MB: {made.path}")
         for path in made.removed:
@@ -133,13 +134,13 @@ def units(
 
 def _warn_of_audit(problem: str) -> None:
     if problem:
-        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
+        Screen(stderr=True, highlight=False, soft_wrap=True).print(
             f"kobe: warning: the audit chain in it does not verify: {problem}", style="yellow"
         )
 
 
 def _plain() -> Console:
-    return Console(highlight=False, markup=False, soft_wrap=True)
+    return Screen(highlight=False, soft_wrap=True)
 
 
 def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None) -> None:
@@ -170,5 +171,5 @@ def _print_checks(checks: Sequence[Check]) -> None:
     table = Table("check", "", "reason", "s", box=None, pad_edge=False)
     for check in checks:
         word, style = ("ok", "green") if check.ok else ("FAIL", "bold red") if check.blocking else ("warn", "yellow")
-        table.add_row(check.name, Text(word, style=style), Text(check.reason), f"{check.seconds:.2f}")
-    Console().print(table)
+        table.add_row(check.name, Text(word, style=style), check.reason, f"{check.seconds:.2f}")
+    Screen().print(table)

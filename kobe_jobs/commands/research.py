@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from kobe_jobs.commands.dates import FORM, parse_day
+from kobe_jobs.commands.screen import Screen
 from kobe_resources.errors import UsageError
 from kobe_resources.settings import load_settings
 
@@ -41,7 +42,7 @@ def report(
     from kobe_jobs.lazy import bring_up_to_date, report_page
 
     settings = load_settings()
-    screen = Console(stderr=True)
+    screen = Screen(stderr=True)
     page = report_page()
     with screen.status("looking for what is stale") as status:
 
@@ -82,14 +83,14 @@ def materialize(
     known = [key.to_user_string() for key in chosen if key in graph.materializable_asset_keys]
     if not known:
         raise UsageError(f"{selection!r} selects no asset that can be computed", "name an asset, see `kobe ui`")
-    screen = Console(stderr=True)
+    screen = Screen(stderr=True)
 
     def watch(step: str, what: str, seconds: float) -> None:
         if what == "done":
             screen.print(f"  {step:<20} {seconds:6.2f} s", style="dim", highlight=False)
 
     run_id = run_assets(settings, known, watch=watch)
-    Console().print(f"computed {', '.join(sorted(known))} in run {run_id}", highlight=False, soft_wrap=True)
+    Screen().print(f"computed {', '.join(sorted(known))} in run {run_id}", highlight=False, soft_wrap=True)
 
 
 def backtest(
@@ -118,7 +119,7 @@ def backtest(
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
     summary = run_backtest(settings, strategy, start, end, out)
     _warn_of_releases(settings)
-    console = Console()
+    console = Screen()
     if as_json:
         console.print_json(json.dumps(summary))
         return
@@ -153,7 +154,7 @@ def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
     wanted = console.measure(table, options=console.options.update(max_width=1000)).maximum
     console.print(table if wanted <= console.width else _verdict_lines(rows), highlight=False)
     for warning in warnings:
-        console.print(f"warning: {warning['name']}: {warning['text']}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"warning: {warning['name']}: {warning['text']}", soft_wrap=True, highlight=False)
     console.print("computed " + ", ".join(computed) if computed else "everything was up to date", highlight=False)
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
@@ -173,7 +174,7 @@ def _warn_of_releases(settings: Settings) -> None:
     stored = {symbol for (symbol,) in Warehouse().rows(sql, [release])} if release else set()
     for symbol in release:
         if symbol not in stored:
-            Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
+            Screen(stderr=True, highlight=False, soft_wrap=True).print(
                 f"kobe: warning: universe.release names {symbol}, of which no bars are stored: mend the symbol, or take it out",
                 style="yellow",
             )
@@ -181,8 +182,8 @@ def _warn_of_releases(settings: Settings) -> None:
 
 def terminal() -> Console:
     """Standard output; wide enough for a table where it is no terminal but a file or a pipe."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, 118))
+    console = Screen()
+    return console if console.is_terminal else Screen(width=max(console.width, 118))
 
 
 def _verdict_lines(rows: list[dict[str, Any]]) -> str:

@@ -7,8 +7,8 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from kobe_jobs.commands.screen import Screen
 from kobe_resources.settings import load_settings
 
 
@@ -34,7 +34,7 @@ def sweep(
     from kobe_jobs.sweep import as_text, best_sets, plan_sweep, run_sweep
     from kobe_resources.warehouse import Warehouse
 
-    settings, warehouse, screen = load_settings(), Warehouse(), Console(stderr=True)
+    settings, warehouse, screen = load_settings(), Warehouse(), Screen(stderr=True)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
     plan = plan_sweep(settings, warehouse, strategy or [])
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
@@ -47,7 +47,7 @@ def sweep(
     if as_json:
         typer.echo(json.dumps({"total": plan.total, "run": plan.left, "seconds": seconds, "best": rows}))
         return
-    console = Console()
+    console = Screen()
     table = Table(title="Best in training; what wins in few folds was luck", title_justify="left")
     for name in ("strategy", "parameters", "mean Sharpe", "worst fold", "folds won"):
         table.add_column(name, justify="left" if name in ("strategy", "parameters") else "right")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from kobe_jobs.commands.screen import Screen
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -95,8 +97,8 @@ def _pairs(row: Any) -> list[str]:
 
 def output() -> Console:
     """Standard output, wide where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, 140))
+    console = Screen()
+    return console if console.is_terminal else Screen(width=max(console.width, 140))
 
 
 def table_of(title: str, *columns: str) -> Table:
@@ -111,4 +113,4 @@ def table_of(title: str, *columns: str) -> Table:
 
 def print_json(value: Any) -> None:
     """One JSON value on standard output."""
-    Console().print_json(json.dumps(value))
+    Screen().print_json(json.dumps(value))

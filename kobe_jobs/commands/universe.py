@@ -7,9 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from kobe_jobs.commands.screen import Screen
 from kobe_resources.errors import KobeError
 from kobe_resources.settings import load_settings
 
@@ -46,7 +45,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(_records(universe)))
         return
-    screen = Console(highlight=False, soft_wrap=True)
+    screen = Screen(highlight=False, soft_wrap=True)
     selected = universe[universe["selected"].astype(bool)]
     screen.print(_table(universe if everyone else selected.head(SHOWN)))
     if not everyone and len(selected) > SHOWN:
@@ -111,7 +110,7 @@ def _table(universe: pd.DataFrame) -> Any:
         numbers = [f"{row['sessions']:,}", years, _short(row["adv_shares"]), _short(row["adv_usd"])]
         days = [row["first_session"] or "", row["last_session"] or ""]
         rank = "" if row["rank"] is None else str(int(row["rank"]))
-        table.add_row(rank, escape(row["symbol"]), *days, *numbers, options, row["reason"] or "")
+        table.add_row(rank, row["symbol"], *days, *numbers, options, row["reason"] or "")
     return table
 
 
@@ -126,7 +125,7 @@ def _short(number: float | None) -> str:
 
 
 def _print_verdict(verdict: Validation, settings: Settings) -> None:
-    screen = Console(highlight=False, soft_wrap=True)
+    screen = Screen(highlight=False, soft_wrap=True)
     wanted = settings.universe
     years = "no bars" if verdict.shortest_years is None else f"{verdict.shortest_years:.2f} years"
     screen.print(f"listed {verdict.listed:,}, borne out by their bars {verdict.holding:,} (min_symbols {wanted.min_symbols:,})")
@@ -134,6 +133,6 @@ def _print_verdict(verdict: Validation, settings: Settings) -> None:
     if verdict.drifted:
         screen.print(f"{verdict.drifted:,} symbols have other bars now than when the table was written", style="yellow")
     for failure in verdict.failures:
-        screen.print(escape(failure), style="red")
+        screen.print(failure, style="red")
     if verdict.passed:
         screen.print("the universe holds", style="green")

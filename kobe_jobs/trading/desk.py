@@ -13,6 +13,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from kobe_assets.research.strategies import Strategy
+from kobe_jobs.strategies import strategy_named
 from kobe_jobs.trading.evidence import Evidence
 from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.protocol import Account, Broker, Clock, Quote, TradingDay
@@ -51,7 +52,7 @@ class Desk:
 
     settings: Settings
     stage: Stage
-    strategy: Strategy
+    strategy_name: str
     limits: Limits
     broker: Broker
     ledger: OrderLedger
@@ -64,6 +65,11 @@ class Desk:
     missing: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
     assets_allowed: dict[tuple[str, bool], str] = field(default_factory=dict)
+
+    @property
+    def strategy(self) -> Strategy:
+        """The declaration, looked up when it is asked for: comparing ledger and broker needs none."""
+        return strategy_named(self.strategy_name)
 
     @property
     def day(self) -> dt.date:

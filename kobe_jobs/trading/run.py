@@ -33,6 +33,7 @@ from kobe_jobs.trading.upkeep import age_positions, apply_splits, flag_untradabl
 from kobe_resources.broker import standing_at
 from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.protocol import Broker, BrokerError, BrokerUnavailable, TradingDay
+from kobe_resources.durable import private_file, private_folder
 from kobe_resources.errors import KobeError
 from kobe_resources.event_log import event_context, get_logger
 from kobe_resources.kill_switch import KillSwitch, KillSwitchOn
@@ -114,7 +115,8 @@ def trade_session(
 @contextlib.contextmanager
 def alone(ledger: OrderLedger) -> Iterator[None]:
     """Hold the lock of trading runs on this data folder; the operating system frees it when a process dies."""
-    ledger.path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(ledger.path.parent)
+    private_file(ledger.path.with_name("trading.lock"))
     lock = FileLock(ledger.path.with_name("trading.lock"))
     try:
         lock.acquire(timeout=0)
@@ -148,7 +150,7 @@ def _desk(rig: Rig, strategy: str, day: TradingDay, signal_session: dt.date, acc
     held = {position.symbol for position in open_positions(rig.ledger, account)}
     evidence = rig.evidence or load_evidence(rig.warehouse, strategy, signal_session, signal_session, held)
     return Desk(
-        settings=rig.settings, stage=rig.stage, strategy=strategy_named(strategy),
+        settings=rig.settings, stage=rig.stage, strategy_name=strategy,
         limits=limits_of(rig.settings), broker=rig.broker, ledger=rig.ledger, kill_switch=rig.kill_switch,
         evidence=evidence, account=account, session=day, signal_session=signal_session, alone=alone,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from kobe_resources.csv_cells import safe_cell
 from kobe_resources.market_data.protocol import MarketDataError
 from kobe_resources.market_data.store import current_source
 from kobe_resources.warehouse import quoted
@@ -72,6 +73,11 @@ def export_as_of(warehouse: Warehouse, moment: dt.datetime, folder: Path) -> int
     # A file that says nothing would still make `files` ask for options.
     if candidates["has_options"].notna().any() or set(candidates["symbol"]) != set(bars["symbol"]):
         frames["candidates.csv"] = candidates
+    # The file is read by Kobe, which would take an apostrophe for a part of the symbol.
+    odd = next((symbol for symbol in candidates["symbol"] if safe_cell(symbol) != symbol), None)
+    odd = odd or next((symbol for symbol in frames["splits.csv"]["symbol"] if safe_cell(symbol) != symbol), None)
+    if odd is not None:
+        raise MarketDataError(f"a spreadsheet would run the symbol {odd!r} as a formula", "rename it in the source of bars")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in frames:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kobe_resources.durable import private_folder
 from kobe_resources.kept_open import keep_open
 from kobe_resources.market_data.polygon_checkpoints import VENDOR
 from kobe_resources.market_data.polygon_client import TWIN_HOSTS
@@ -71,10 +72,10 @@ class PolygonVendor:
         from filelock import FileLock, Timeout
 
         began = time.perf_counter()
-        warehouse.path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(warehouse.path.parent)
         try:
             # Two loads at once would ask for everything twice, at twice the plan's rate.
-            with FileLock(warehouse.path.with_suffix(".polygon.lock"), timeout=0), keep_open(warehouse.path):
+            with FileLock(warehouse.path.with_suffix(".polygon.lock"), timeout=0, mode=0o600), keep_open(warehouse.path):
                 sync = Sync(self._settings, warehouse, progress, self._now, force)
                 sync.run(self._key.get_secret_value() if self._key else None, self.fingerprint(), self._patience)
         except Timeout:

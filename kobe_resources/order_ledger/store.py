@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kobe_resources import audit
+from kobe_resources.durable import private_file, private_folder
 from kobe_resources.errors import KobeError
 from kobe_resources.event_log import get_logger
 from kobe_resources.settings import kobe_home
@@ -153,7 +154,9 @@ class OrderLedger:
     def _open(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
+            # Its -wal and -shm take its mode.
+            private_file(self.path)
             connection = sqlite3.connect(self.path, timeout=self._busy_wait_s, isolation_level=None)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA foreign_keys = ON")

@@ -24,7 +24,8 @@ from typing import Any
 import pytest
 
 from kobe_jobs.backup import BackupFailed, default_folder, make_backup
-from kobe_jobs.backup_archive import ArchiveRefused, is_safe_name, read_archive, read_manifest
+from kobe_jobs.backup_archive import ArchiveRefused, read_archive, read_manifest
+from kobe_jobs.backup_files import is_safe_name
 from kobe_jobs.backup_restore import RestoreRefused, restore
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.kill_switch import KillSwitch
@@ -261,6 +262,7 @@ def test_a_killed_backup_leaves_no_archive_and_the_next_one_cleans_up(home: Path
 RESTORE = """
 import sys
 from pathlib import Path
+from kobe_jobs.backup_files import is_safe_name
 from kobe_jobs.backup_restore import restore
 print("ready", flush=True)
 restore(Path(sys.argv[1]), Path(sys.argv[2]), force=True)
@@ -350,6 +352,126 @@ def test_odd_members_are_refused(tmp_path: Path, craft_members: Callable[[], Any
     assert not (tmp_path / "deep" / "home").exists()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "compiled/numba-000000000000/x/y.nbi",
+        "Compiled/x.html",
+        "cache/numba/y.nbc",
+        "reports/y.NBI",
+        "dagster/dagster.yaml",
+        "DAGSTER/Dagster.yaml",
+        ".kobe.duckdb.journal",
+        "reports/.hidden/x",
+        "__pycache__/x.pyc",
+        "kobe.duckdb.wal",
+        "orders.sqlite-wal",
+        "trading.lock",
+    ],
+)
+def test_what_a_backup_leaves_out_is_refused(tmp_path: Path, name: str) -> None:
+    archive = craft(tmp_path / "evil.tar.gz", [(tarfile.TarInfo(name), b"x")])
+    with pytest.raises(ArchiveRefused, match="no backup holds"):
+        restore(archive, tmp_path / "deep" / "home")
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.parametrize("pair", [("a.html", "A.HTML"), ("\u00fc.html", "u\u0308.html"), ("ss", "\u00df")])
+def test_two_names_that_can_be_one_file_are_refused(tmp_path: Path, pair: tuple[str, str]) -> None:
+    archive = craft(tmp_path / "evil.tar.gz", [(tarfile.TarInfo(name), b"x") for name in pair])
+    with pytest.raises(ArchiveRefused, match="can be one file"):
+        restore(archive, tmp_path / "deep" / "home")
+
+
+def test_a_file_that_is_also_a_folder_is_refused(tmp_path: Path) -> None:
+    archive = craft(tmp_path / "evil.tar.gz", [(tarfile.TarInfo(name), b"x") for name in ("a", "a/b")])
+    with pytest.raises(ArchiveRefused, match="as a file and as a folder"):
+        restore(archive, tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        b'{"format": 1, "files": {"a": {"size": NaN, "sha256": "%s"}}}' % (b"0" * 64),
+        b'{"format": 1, "files": {"a": {"size": Infinity, "sha256": "%s"}}}' % (b"0" * 64),
+        b'{"format": 1, "files": {"a": {"size": 1%s, "sha256": "%s"}}}' % (b"0" * 400, b"0" * 64),
+        b'{"format": 1, "files": {"a": {"size": 1%s, "sha256": "%s"}}}' % (b"0" * 6000, b"0" * 64),
+        b'{"format": 1, "files": {"a": {"size": -1, "sha256": "%s"}}}' % (b"0" * 64),
+        b'{"format": 1, "files": {"a": {"size": true, "sha256": "%s"}}}' % (b"0" * 64),
+        b'{"format": 1, "files": {"a": {"size": 1, "sha256": "x"}}}',
+        b'{"format": 1, "files": {"a": [1]}}',
+        b'{"format": 1, "files": {}, "files": {}}',
+        b'{"format": 1, "files": {}, "created": 5}',
+        b'{"format": 1, "files": {}, "created": "\\u001b[2J"}',
+        b'{"format": 1, "files": {}, "audit_head": {}}',
+        b'{"format": true, "files": {}}',
+        b'{"format": 1%s, "files": {}}' % (b"0" * 400),
+        b'{"format": [[]], "files": {}}',
+        b'{"format": 1, "files": ' + b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"\xff\xfe",
+        b"[]",
+        b"",
+    ],
+)
+def test_an_odd_manifest_is_one_line(tmp_path: Path, manifest: bytes) -> None:
+    archive = tmp_path / "odd.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        info = tarfile.TarInfo("manifest.json")
+        info.size = len(manifest)
+        tar.addfile(info, io.BytesIO(manifest))
+    with pytest.raises(ArchiveRefused, match="unreadable manifest") as caught:
+        restore(archive, tmp_path / "home")
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\udc80", "a\nb", "a\x1b[2Jb"])
+def test_a_name_that_no_line_can_show_is_refused(tmp_path: Path, name: str) -> None:
+    archive = craft(tmp_path / "evil.tar.gz", [], {name: describe(b"x")})
+    with pytest.raises(ArchiveRefused, match="outside the data folder") as caught:
+        restore(archive, tmp_path / "home")
+    assert str(caught.value).isprintable()
+
+
+def test_a_sparse_file_is_refused_however_large_it_says_it_is(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("reports/x.html")
+    info.pax_headers = {"GNU.sparse.size": str(1 << 40), "GNU.sparse.map": f"{(1 << 40) - 1},1"}
+    archive = craft(tmp_path / "evil.tar.gz", [(info, b"x")], {"reports/x.html": {"size": 1 << 40, "sha256": "0" * 64}})
+    with pytest.raises(ArchiveRefused, match="no plain file"):
+        read_archive(archive)
+
+
+def raw_header(kind: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        raw_header(tarfile.XHDTYPE, 1 << 40),
+        raw_header(tarfile.GNUTYPE_LONGNAME, 1 << 40),
+        raw_header(tarfile.XGLTYPE, 0) * 5000,
+        raw_header(tarfile.XHDTYPE, 5000) + (b"9" * 5000 + b" path=x\n").ljust(5120, b"\0"),
+    ],
+)
+def test_headers_that_would_fill_memory_or_stack_are_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    archive = tmp_path / "evil.tar.gz"
+    archive.write_bytes(gzip.compress(content + bytes(10_240)))
+    with pytest.raises(ArchiveRefused) as caught:
+        restore(archive, tmp_path / "home")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_whose_name_no_archive_can_hold_is_named(home: Path) -> None:
+    fill(home, orders=False)
+    (home / "reports" / "a:b.html").write_text("x")
+    with pytest.raises(KobeError, match=r"cannot hold.*rename"):
+        make_backup(home)
+
+
 def test_what_the_manifest_does_not_tell_is_refused(tmp_path: Path) -> None:
     one = tarfile.TarInfo("a")
     with pytest.raises(ArchiveRefused, match="does not name"):
@@ -426,6 +548,50 @@ def test_restore_refuses_a_folder_that_is_in_use(home: Path, lock: str, who: str
     with FileLock(home / lock), pytest.raises(RestoreRefused, match=who):
         restore(archive, home, force=True)
     assert listing(home) == before
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_restore_keeps_a_first_trading_run_out_where_no_lock_is_yet(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    from filelock import FileLock, Timeout
+
+    from kobe_jobs import backup_restore
+
+    fill(home)
+    archive, new = make_backup(home).path, tmp_path / "new"
+    if is_there:
+        new.mkdir()
+    swap, tried = backup_restore._swap, []
+
+    def swap_while_another_begins(staging: Path, place: Path, worth_keeping: bool) -> Path | None:
+        for name in ("trading.lock", "dagster/ui.lock"):
+            with pytest.raises(Timeout), FileLock(place / name, timeout=0):
+                pass
+            tried.append(name)
+        return swap(staging, place, worth_keeping)
+
+    monkeypatch.setattr(backup_restore, "_swap", swap_while_another_begins)
+    assert restore(archive, new).aside is None
+    assert len(tried) == 2
+    assert not list(tmp_path.glob("new.before-restore-*")), "locks alone are no reason to keep a folder"
+
+
+def test_a_swap_that_fails_leaves_no_folder_where_there_was_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kobe_jobs import backup_restore
+
+    fill(home)
+    archive = make_backup(home).path
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "the disk fails")
+
+    monkeypatch.setattr(backup_restore, "_swap", fail)
+    with pytest.raises(RestoreRefused, match="the disk fails"):
+        restore(archive, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_broken_audit_chain_is_backed_up_as_evidence_and_named(home: Path, tmp_path: Path) -> None:

@@ -321,3 +321,92 @@ def test_the_command_exits_1_and_lists_reasons(home: Path) -> None:
     assert done.returncode == 1
     assert told["ready"] is False
     assert any("kobe report" in check["reason"] for check in told["checks"])
+
+
+IMPORTS_OF_THREADS = """
+import sys, threading
+from kobe_jobs.health import Watch, questions
+from kobe_resources.settings import load_settings
+
+class Seen:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            found.setdefault(threading.current_thread().name, set()).add(name.split(".")[0])
+
+found = {}
+watch = Watch(questions(load_settings()))
+sys.meta_path.insert(0, Seen())
+checks = watch.look()
+assert len(checks) > 7
+print([sorted(names) for names in found.values()])
+"""
+
+
+def test_no_two_questions_import_the_same_package_at_once() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS_OF_THREADS], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    packages = [name for names in ast.literal_eval(done.stdout) for name in names]
+    assert not [name for name in packages if name.startswith("kobe_")]
+    assert not [name for name in packages if packages.count(name) > 1]
+
+
+def test_a_deadlock_of_imports_is_asked_again() -> None:
+    class _DeadlockError(RuntimeError):
+        pass
+
+    told: list[int] = []
+
+    def ask() -> Answer:
+        told.append(1)
+        if len(told) < 3:
+            raise _DeadlockError("deadlock detected by _ModuleLock('x')")
+        return Answer(True, "well")
+
+    (check,) = Watch([Question("odd", ask)]).look()
+    assert check.ok
+    assert check.reason == "well"
+
+
+BROKEN_STRATEGY = """
+import sys
+
+class Typo:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("kobe_assets.research.strategies.") and name.rsplit(".", 1)[1] not in ("base", "register"):
+            raise SyntaxError("invalid syntax", ("rsi2.py", 3, 1, "a b"))
+
+sys.meta_path.insert(0, Typo())
+from kobe_jobs.cli import main
+main()
+"""
+
+
+def test_a_typo_in_a_strategy_stops_no_command_that_needs_none(home: Path, tmp_path: Path) -> None:
+    def kobe(*arguments: str, where: Path = home, broken: bool = True) -> subprocess.CompletedProcess[str]:
+        code = ["-c", BROKEN_STRATEGY] if broken else ["-m", "kobe_jobs.cli"]
+        environment = {**os.environ, "KOBE_HOME": str(where)}
+        return subprocess.run(
+            [sys.executable, *code, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=240
+        )
+
+    assert kobe("report", broken=False).returncode == 0
+    archive = tmp_path / "archive.tar.gz"
+    for command in (
+        ("kill", "on", "test"),
+        ("kill", "status"),
+        ("kill", "off"),
+        ("reconcile",),
+        ("audit", "verify"),
+        ("audit", "head"),
+        ("backup", str(archive)),
+        ("trace",),
+    ):
+        done = kobe(*command)
+        assert done.returncode == 0, (command, done.stderr)
+    assert "kill_switch" in kobe("health").stdout
+    assert kobe("restore", str(archive), where=tmp_path / "new").returncode == 0
+    refused = kobe("report", "--force")
+    assert refused.returncode == 1
+    assert "rsi2.py:3" in refused.stderr
+    assert refused.stderr.count("\n") == 1

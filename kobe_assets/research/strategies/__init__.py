@@ -1,10 +1,19 @@
-"""The register of strategies: adding one is a file with its declaration and a line here."""
+"""The register of strategies: adding one is a file with its declaration, and its name in `_declared`."""
+
+from collections.abc import MutableMapping
 
 from kobe_assets.research.strategies.base import MECHANICAL, Params, Reading, Strategy
-from kobe_assets.research.strategies.ibs import IBS
-from kobe_assets.research.strategies.rsi2 import RSI2
-from kobe_assets.research.strategies.rsi2_ibs import RSI2_IBS
+from kobe_assets.research.strategies.register import Register, StrategyBroken
 
-STRATEGIES: dict[str, Strategy] = {strategy.name: strategy for strategy in (RSI2, IBS, RSI2_IBS)}
 
-__all__ = ["MECHANICAL", "STRATEGIES", "Params", "Reading", "Strategy"]
+def _declared() -> tuple[Strategy, ...]:
+    from kobe_assets.research.strategies.ibs import IBS
+    from kobe_assets.research.strategies.rsi2 import RSI2
+    from kobe_assets.research.strategies.rsi2_ibs import RSI2_IBS
+
+    return RSI2, IBS, RSI2_IBS
+
+
+STRATEGIES: MutableMapping[str, Strategy] = Register(_declared)
+
+__all__ = ["MECHANICAL", "STRATEGIES", "Params", "Reading", "Strategy", "StrategyBroken"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kobe_resources.broker.embedded.market import Moment, Phase
+from kobe_resources.durable import private_folder
 from kobe_resources.errors import KobeError
 
 SCHEMA = Path(__file__).with_name("state.sql")
@@ -47,7 +48,7 @@ class State:
     """The SQLite file of `folder`; created with `cash` dollars and standing at `start` where there is none."""
 
     def __init__(self, folder: Path, account_number: str, cash: float, start: Moment, vendor: str = "") -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         self.folder = folder
         self._lock = threading.RLock()
         self._depth = 0

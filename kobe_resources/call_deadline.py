@@ -74,14 +74,16 @@ class _Alarm:
 
     def add(self, deadline: Deadline) -> None:
         with self._changed:
-            self._running.add(deadline)
             if self._thread is None or not self._thread.is_alive():
-                # The first call, or the first one after a fork.
+                # The first call, or the first one after a fork: the calls of the other process are not ours to end.
+                self._running.clear()
                 self._wakes_at = deadline.at
                 self._thread = threading.Thread(target=self._run, name="call-deadline", daemon=True)
                 self._thread.start()
             elif deadline.at < self._wakes_at:
-                self._changed.notify()
+                # All: after a fork, the first in the queue may be a thread that is no more.
+                self._changed.notify_all()
+            self._running.add(deadline)
 
     def remove(self, deadline: Deadline) -> None:
         with self._changed:

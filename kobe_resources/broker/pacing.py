@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 MINUTE_S = 60.0
 KEPT_BACK = 0.2
 """The part of a minute's calls that only urgent errands may use."""
-AT_ONCE = 0.5
+AT_ONCE = 2 / 3
 """The part of the others' calls that may go in one burst; the rest is spread over what is left of the minute."""
 LONGEST_HOLD_S = 65.0
 """The broker counts by the minute: one that asks for a longer silence is asked again after this."""

@@ -1,4 +1,4 @@
-"""A day of 25 orders at a broker that takes 200 calls a minute and refuses the rest: paced, none refused, everything protected."""
+"""A day of 25 orders at a broker that takes 200 calls a minute: paced, none refused, everything protected."""
 
 from __future__ import annotations
 
@@ -53,7 +53,6 @@ def evidence() -> Any:
         market.ENTRY_DAY: tuple(signal(symbol, market.ENTRY_DAY, rank) for rank, symbol in enumerate(COMING)),
     }
     calm, leaving = market._bars("S00"), market._bars(market.LEAVING[0])
-    calm = dataclasses.replace(calm, closes=leaving.closes) if hasattr(calm, "closes") else calm
     bars = {**dict.fromkeys(LEAVING, leaving), **dict.fromkeys(COMING, calm)}
     return market.make_evidence(signals=signals, bars=bars)
 

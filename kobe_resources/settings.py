@@ -173,7 +173,10 @@ class BrokerSettings(Section):
     base_url: str | None = Field(None, description="trading host; none: the stage's own")
     data_url: str | None = Field(None, description="quotes host; none: Alpaca's")
     feed: Literal["iex", "sip"] = Field("iex", description="quote feed")
-    timeout_s: PositiveFloat = Field(10.0, description="seconds a call to the broker may stay silent")
+    timeout_s: PositiveFloat = Field(10.0, description="seconds a call to the broker may take")
+    calls_per_minute: NonNegativeInt = Field(
+        150, description="calls to the broker in any minute, a fifth kept for cancels and stops; 0 for as many as there are"
+    )
 
 
 class TradingSettings(Section):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 WIDE, SHORT_ID = 140, 17
 """Below so many columns an order's id is cut to so many characters: `kobe trace` takes the beginning of one."""
 
+TOLD_IN_FULL = ("REJECTED", "VETOED", "UNKNOWN")
+"""States whose cause a person wants to read: what the broker or the quote said stands beside the reason."""
+
 
 def show_summary(summary: RunSummary, as_json: bool) -> None:
     """What a run did, as a table or as JSON."""
@@ -46,12 +49,17 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
 
 def order_table(console: Console, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
     """Orders, a row each, with the `columns` of `kobe_jobs.trading.listing` and `filled`."""
+    from rich.text import Text
+
     table = table_of("", "order", *columns)
     for row in rows:
         average = row["filled_avg_price"]
         shown = {**row, "filled": "" if average is None else f"{row['filled_qty']} at {float(average):.4f}"}
+        if row["state"] in TOLD_IN_FULL:
+            shown["reason"] = ": ".join(filter(None, (row["reason"], row["detail"])))
         order = row["client_order_id"] if console.width >= WIDE else row["client_order_id"][:SHORT_ID]
-        table.add_row(order, *(shown[name] for name in columns))
+        # The words of a broker are text, never markup.
+        table.add_row(order, *(Text(str(shown[name])) for name in columns))
     return table
 
 

@@ -257,7 +257,7 @@ def _steps(desk: Desk) -> tuple[tuple[dict[str, Any], ...], str]:
     try:
         exit_flagged(desk)
         if before.agrees:
-            intents = enter_signals(desk, desk.broker.account().cash)
+            intents = enter_signals(desk, desk.broker.account().spendable)
             log.info("entries are decided", intents=len(intents))
     except (EntriesOver, BrokerUnavailable) as error:
         # What is held wants its protection all the same.

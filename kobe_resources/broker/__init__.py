@@ -21,6 +21,7 @@ from kobe_resources.settings import Secrets, Settings, kobe_home
 if TYPE_CHECKING:
     from kobe_resources.broker.embedded import EmbeddedBroker, Terms
     from kobe_resources.broker.embedded.account import Reset
+    from kobe_resources.broker.pacing import Pace
 
 
 def open_broker(settings: Settings, secrets: Secrets, stage: Stage, leave_clock: bool = False) -> Broker:
@@ -143,7 +144,7 @@ def _over_loopback(settings: Settings, hosts: Hosts) -> Broker:
     from kobe_resources.broker.alpaca import AlpacaBroker
     from kobe_resources.broker.simulated import KEY
 
-    return AlpacaBroker(hosts, KEY, KEY, settings.broker.feed, settings.broker.timeout_s)
+    return AlpacaBroker(hosts, KEY, KEY, settings.broker.feed, settings.broker.timeout_s, _pace(settings, hosts))
 
 
 def _alpaca(settings: Settings, secrets: Secrets, hosts: Hosts) -> Broker:
@@ -159,4 +160,12 @@ def _alpaca(settings: Settings, secrets: Secrets, hosts: Hosts) -> Broker:
         secrets.alpaca_api_secret_key.get_secret_value(),
         settings.broker.feed,
         settings.broker.timeout_s,
+        _pace(settings, hosts),
     )
+
+
+def _pace(settings: Settings, hosts: Hosts) -> Pace | None:
+    """One pace for all that this data folder asks of the host. A broker that we started ourselves needs none."""
+    from kobe_resources.broker.pacing import pace_of
+
+    return pace_of(settings.broker.calls_per_minute, hosts.trading_url, kobe_home())

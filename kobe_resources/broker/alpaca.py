@@ -7,12 +7,15 @@ that the account fits them is checked here, before the first order.
 from __future__ import annotations
 
 import datetime as dt
+import random
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from urllib.parse import quote as url_quote
 
 from kobe_resources.broker import parse
 from kobe_resources.broker.hosts import Hosts
+from kobe_resources.broker.pacing import LONGEST_HOLD_S, Pace, urgent
 from kobe_resources.broker.protocol import (
     Account,
     Asset,
@@ -40,6 +43,9 @@ FILLS_A_PAGE = 100
 SYMBOLS_A_CALL = 200
 NOT_FOUND = 40410000
 READ_ATTEMPTS = 4
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+BUSY_PAUSE = 0.25
+"""The first pause behind a 429 that does not say how long to wait, in parts of what a call may take."""
 PAPER_PREFIX = "PA"
 NO_DUPLICATE = "client_order_id must be unique"
 
@@ -47,10 +53,19 @@ NO_DUPLICATE = "client_order_id must be unique"
 class AlpacaBroker:
     """A `Broker` over one account of one host.
 
-    timeout_s: seconds a call may stay silent. Reads are repeated up to READ_ATTEMPTS times within 2 × timeout_s.
+    timeout_s: seconds a call may take. Reads are repeated up to READ_ATTEMPTS times within 2 × timeout_s, or until the broker
+    counts anew. pace: what every call waits for; none where the broker behind is one that nobody counts calls for.
     """
 
-    def __init__(self, hosts: Hosts, key_id: str, secret_key: str, feed: str = "iex", timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        hosts: Hosts,
+        key_id: str,
+        secret_key: str,
+        feed: str = "iex",
+        timeout_s: float = 10.0,
+        pace: Pace | None = None,
+    ) -> None:
         from alpaca.data.historical.stock import StockHistoricalDataClient
         from alpaca.trading.client import TradingClient
 
@@ -59,8 +74,8 @@ class AlpacaBroker:
         self.hosts = hosts
         self._feed = feed
         self._timeout_s = timeout_s
-        self._trading = Line(trading, timeout_s, (secret_key, key_id))
-        self._data = Line(data, timeout_s, (secret_key, key_id))
+        self._trading = Line(trading, timeout_s, (secret_key, key_id), pace)
+        self._data = Line(data, timeout_s, (secret_key, key_id), pace)
         self._account_confirmed = False
 
     def clock(self) -> Clock:
@@ -151,10 +166,11 @@ class AlpacaBroker:
             page = self._understood(answer, _parse_orders)
             new = [order for order in page if order.id not in found]
             found.update((order.id, order) for order in page)
-            if len(page) < ORDERS_A_PAGE:
-                break
             latest = max((order.submitted_at for order in page if order.submitted_at), default=None)
             if not new or latest is None:
+                # A short page is not the end: only one that tells nothing new is.
+                if len(page) < ORDERS_A_PAGE:
+                    break
                 raise BrokerUnavailable("the broker's order list does not page on", "try again", answer.request_id)
             # Our clock reads microseconds, theirs nanoseconds: step back, so that a tie over a page's edge is not lost.
             since = latest - dt.timedelta(microseconds=1)
@@ -179,15 +195,16 @@ class AlpacaBroker:
             page = self._understood(answer, _parse_fills)
             new = [fill for fill in page if fill.id not in found]
             found.update((fill.id, fill) for fill in new)
-            if len(page) < FILLS_A_PAGE:
-                return list(found.values())
             if not new:
+                if len(page) < FILLS_A_PAGE:
+                    return list(found.values())
                 raise BrokerUnavailable("the broker's list of fills does not page on", "try again", answer.request_id)
             params = {**params, "page_token": page[-1].id}
 
     def cancel(self, order_id: str) -> None:
         """Ask for a cancel by the broker's id; see `Broker.cancel`."""
-        answer = self._trading.delete(f"/orders/{url_quote(order_id, safe='')}")
+        with urgent():
+            answer = self._trading.delete(f"/orders/{url_quote(order_id, safe='')}")
         if answer.ok:
             return
         if _is_absent(answer):
@@ -204,18 +221,28 @@ class AlpacaBroker:
 
     def _ask(self, line: Line, path: str, params: dict[str, str] | None) -> Answer:
         """GET until it answers, or the attempts or the time are used up; the last answer."""
-        from tenacity import Retrying, retry_if_result, stop_after_attempt, stop_after_delay, wait_random_exponential
-
-        retrying = Retrying(
-            retry=retry_if_result(lambda answer: answer.may_pass or (answer.ok and answer.body is None)),
-            stop=stop_after_attempt(READ_ATTEMPTS) | stop_after_delay(2 * self._timeout_s),
-            wait=wait_random_exponential(multiplier=0.05, max=2.0),
-            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
-        )
-        answer: Answer = retrying(line.get, path, params)
+        began = time.monotonic()
+        for attempt in range(1, READ_ATTEMPTS + 1):
+            answer = line.get(path, params)
+            is_settled = not answer.may_pass and not (answer.ok and answer.body is None)
+            # Who says when it counts anew is waited for, whatever a call may take.
+            limit = 2 * self._timeout_s if answer.reset_s is None else max(2 * self._timeout_s, LONGEST_HOLD_S)
+            left = began + limit - time.monotonic()
+            pause = self._pause(answer, attempt, left)
+            if is_settled or attempt == READ_ATTEMPTS or pause > left:
+                break
+            time.sleep(pause)
         if answer.status == 401:
             raise _unauthorized(answer)
         return answer
+
+    def _pause(self, answer: Answer, attempt: int, left: float) -> float:
+        """Seconds before a read is tried again, of the `left` ones."""
+        if answer.reset_s is not None:
+            return answer.reset_s
+        if answer.status == 429:
+            return min(self._timeout_s * BUSY_PAUSE * 2 ** (attempt - 1), max(left, 0.0))
+        return random.uniform(0.0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt))
 
     def _understood(self, answer: Answer, parser: Callable[[Any], T]) -> T:
         if not answer.ok:

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from alpaca.common.exceptions import APIError
 from alpaca.common.rest import RESTClient
-from requests import PreparedRequest, RequestException, Response, Timeout
+from requests import PreparedRequest, ReadTimeout, RequestException, Response, Timeout
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
+
+from kobe_resources.broker.pacing import Pace, seconds_to_reset
+from kobe_resources.call_deadline import BOUNDED_POOLS, Deadline
 
 CONNECT_TIMEOUT_S = 5.0
 MESSAGE_LIMIT = 300
@@ -26,13 +30,14 @@ class Answer:
     """What came back of one HTTP call.
 
     status: None where no HTTP answer came. body: the JSON, None where there is none. problem: a short cause in plain words,
-    empty where the answer is a readable 2xx.
+    empty where the answer is a readable 2xx. reset_s: seconds after which a 429 asks to be asked again, where it says so.
     """
 
     status: int | None
     body: Any
     request_id: str | None
     problem: str
+    reset_s: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -58,24 +63,41 @@ class Answer:
 
 
 class TimedAdapter(HTTPAdapter):
-    """Puts a timeout on requests that carry none: alpaca-py sends all of them without."""
+    """Ends every call after `timeout_s`, its body included; alpaca-py sends all of them without a timeout."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         super().__init__(max_retries=0)
+        self.poolmanager.pool_classes_by_scheme = BOUNDED_POOLS
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
-        """Send with (connect, read) seconds; a caller's own timeout is kept."""
+        """Send with (connect, read) seconds and read all of the answer; a caller's own timeout is kept."""
         if options.get("timeout") is None:
             options["timeout"] = (min(CONNECT_TIMEOUT_S, self.timeout_s), self.timeout_s)
-        return super().send(request, *args, **options)
+        with Deadline(self.timeout_s) as deadline:
+            try:
+                response = super().send(request, *args, **options)
+                # Read here, where the deadline counts; requests would do it next.
+                _ = response.content
+            except (RequestException, HTTPError, OSError, ValueError):
+                if deadline.is_over:
+                    raise ReadTimeout("the answer took too long", request=request) from None
+                raise
+            if deadline.is_over:
+                # An answer without a length looks whole where it was cut off.
+                raise ReadTimeout("the answer took too long", request=request)
+            return response
 
 
 class Line:
-    """One alpaca-py client, hardened; `secrets` are the texts that must never be repeated to anyone."""
+    """One alpaca-py client, hardened; `secrets` are the texts that must never be repeated to anyone.
 
-    def __init__(self, client: RESTClient, timeout_s: float, secrets: tuple[str, ...]) -> None:
+    pace: waits before every call, and hears what each answer says of the broker's count.
+    """
+
+    def __init__(self, client: RESTClient, timeout_s: float, secrets: tuple[str, ...], pace: Pace | None = None) -> None:
         self._client = client
+        self._pace = pace
         self._secrets = secrets
         self._seen = threading.local()
         # The SDK repeats POSTs behind a 429 or 504, orders too.
@@ -92,7 +114,7 @@ class Line:
 
     def post(self, path: str, fields: dict[str, str]) -> Answer:
         """One POST, whatever comes back."""
-        return self._exchange(lambda: self._client.post(path, fields))
+        return self._exchange(lambda: self._client.post(path, fields), is_order=True)
 
     def delete(self, path: str) -> Answer:
         """One DELETE."""
@@ -103,10 +125,15 @@ class Line:
         self._client._session.close()
 
     def _note(self, response: Response, **_: Any) -> None:
-        self._seen.response = (response.status_code, response.headers.get("X-Request-ID"))
+        reset_s = seconds_to_reset(response.headers, time.time()) if response.status_code == 429 else None
+        self._seen.response = (response.status_code, response.headers.get("X-Request-ID"), reset_s)
+        if self._pace:
+            self._pace.heard(response.status_code, response.headers)
 
-    def _exchange(self, call: Callable[[], Any]) -> Answer:
-        self._seen.response = (None, None)
+    def _exchange(self, call: Callable[[], Any], is_order: bool = False) -> Answer:
+        if self._pace:
+            self._pace.take(is_order)
+        self._seen.response = (None, None, None)
         body: Any = None
         problem = ""
         try:
@@ -121,12 +148,12 @@ class Line:
             problem = "an answer that is not JSON" if self._seen.response[0] else "a request that cannot be sent"
         except (RequestException, HTTPError, OSError) as error:
             problem = f"connection failed ({type(error).__name__})"
-        status, request_id = self._seen.response
+        status, request_id, reset_s = self._seen.response
         if problem == "refused":
             problem = f"HTTP {status}"
         elif not problem and not 200 <= (status or 0) < 300:
             problem = f"HTTP {status}, a redirection"
-        return Answer(status, self._cleaned(body), self._cleaned(request_id), problem)
+        return Answer(status, self._cleaned(body), self._cleaned(request_id), problem, reset_s)
 
     def _cleaned(self, value: Any) -> Any:
         """`value` without our keys, should a server echo them."""

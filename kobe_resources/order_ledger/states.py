@@ -47,7 +47,8 @@ MOVES: dict[OrderState, frozenset[OrderState]] = {
     # Back to INTENT only for what provably never left: the claim is given back before the POST.
     S.SUBMITTING: frozenset({S.INTENT, S.ACCEPTED, S.UNKNOWN, S.NOT_PLACED}) | _SETTLED_BY_BROKER,
     S.UNKNOWN: frozenset({S.ACCEPTED, S.NOT_PLACED}) | _SETTLED_BY_BROKER,
-    S.ACCEPTED: _SETTLED_BY_BROKER,
+    # A stop whose cancel was asked, or that no look-up tells any more, counts as nothing until one does.
+    S.ACCEPTED: frozenset({S.UNKNOWN}) | _SETTLED_BY_BROKER,
     # What never reached the broker may be sent again under the same id, which the broker takes once.
     S.NOT_PLACED: frozenset({S.ACCEPTED, S.INTENT}) | _SETTLED_BY_BROKER,
     **{state: frozenset() for state in ENDED},

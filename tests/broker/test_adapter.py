@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from decimal import Decimal
 
@@ -17,6 +18,7 @@ from kobe_resources.broker.protocol import (
     Unauthorized,
     WrongAccount,
 )
+from kobe_resources.broker.transport import Answer
 from tests.broker.conftest import FIRST, SESSIONS, limit_order, speak_to, stop_order
 
 
@@ -217,3 +219,25 @@ def test_an_order_that_makes_no_sense_is_not_built() -> None:
         OrderRequest("a", "KO", "buy", Decimal(1), "limit", "ioc")
     with pytest.raises(ValueError, match="prices"):
         OrderRequest("a", "KO", "buy", Decimal(1), "market", "day", limit_price=Decimal(1))
+
+
+@pytest.mark.parametrize("shown", [1, 3])
+def test_a_short_page_is_not_the_end_of_a_list(
+    broker: AlpacaBroker, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, shown: int
+) -> None:
+    sent = [f"p{i:02d}" for i in range(8)]
+    for client_id in sent:
+        broker.submit(limit_order(client_id))
+    whole = broker._trading.get
+
+    def short(path: str, params: dict[str, str] | None = None) -> Answer:
+        answer = whole(path, params)
+        if not isinstance(answer.body, list):
+            return answer
+        # The row of the tie over a page's edge comes again, and does not count as one of the page.
+        edge = 1 if path == "/orders" and params is not None and "after" in params else 0
+        return dataclasses.replace(answer, body=answer.body[: shown + edge])
+
+    monkeypatch.setattr(broker._trading, "get", short)
+    assert [order.client_order_id for order in broker.orders()] == sent
+    assert len(broker.fills()) == len(sent)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kobe_jobs.trading.desk import Desk
 from kobe_jobs.trading.run import Rig, trade_session
 from kobe_resources.broker.embedded import EmbeddedBroker
 from kobe_resources.order_ledger import OrderState
@@ -18,9 +19,9 @@ from tests.trading.test_run import ACCOUNT, orders, posts, second_day
 
 
 class Around:
-    """The rig's broker; a test overrides what it wants to be otherwise."""
+    """The rig's (or desk's) broker; a test overrides what it wants to be otherwise."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig | Desk) -> None:
         self.inner = rig.broker
 
     def __getattr__(self, name: str) -> Any:

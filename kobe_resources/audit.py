@@ -93,6 +93,21 @@ def head(connection: sqlite3.Connection) -> str:
     return f"{seq}:{digest}"
 
 
+def is_head(text: str) -> bool:
+    """Is this a head as `head` writes it, of a chain that has records?"""
+    return bool(_ANCHOR.fullmatch(text)) and not text.startswith("0:")
+
+
+def missing_head(connection: sqlite3.Connection, anchor: str) -> str:
+    """Why the chain does not hold the record that `anchor` ('seq:hash') names; empty where it does."""
+    seq_text, _, digest = anchor.partition(":")
+    found = _record(connection, int(seq_text))
+    if found is None:
+        last = connection.execute("SELECT coalesce(max(seq), 0) FROM audit").fetchone()[0]
+        return f"the chain ends at record {last}, record {seq_text} is missing"
+    return "" if found[6] == digest else f"record {seq_text} is another one"
+
+
 @dataclass(frozen=True, slots=True)
 class Copied:
     """What `copy_out` did. lost: records that had been in the file before, were cut off, and are in it again."""

@@ -10,6 +10,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from kobe_jobs.trading.summary import RunSummary
 
@@ -26,9 +27,9 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
     console.print(f"{summary.strategy} on {summary.session}, stage {summary.stage}", style="bold", highlight=False)
     table = table_of("", "", "")
     for step, count in summary.waterfall():
-        table.add_row(step, str(abs(count)))
+        table.add_row(*plain(step, abs(count)))
     for reason, count in sorted(summary.exits.items()):
-        table.add_row(f"exits: {reason}", str(count))
+        table.add_row(*plain(f"exits: {reason}", count))
     table.add_row("protective stops", str(summary.stops))
     table.add_row("budget used", f"${summary.budget_used}")
     console.print(table)
@@ -47,10 +48,17 @@ def order_table(console: Console, rows: Sequence[dict[str, Any]], columns: Seque
     table = table_of("", "order", *columns)
     for row in rows:
         average = row["filled_avg_price"]
-        shown = {**row, "filled": "" if average is None else f"{row['filled_qty']} at {float(average):.4f}"}
+        filled = "" if average is None else f"{row['filled_qty']} at {float(average):.4f}"
+        shown = {**row, "filled": filled, "reason": _reason(row)}
         order = row["client_order_id"] if console.width >= WIDE else row["client_order_id"][:SHORT_ID]
-        table.add_row(order, *(shown[name] for name in columns))
+        table.add_row(*plain(order, *(shown[name] for name in columns)))
     return table
+
+
+def _reason(row: dict[str, Any]) -> str:
+    """Why, with the cause behind it where that says more: the quote's fault, the broker's own words."""
+    tells_more = row["detail"] and row["state"] in ("VETOED", "REJECTED", "UNKNOWN", "NOT_PLACED")
+    return ": ".join(filter(None, (row["reason"], row["detail"]))) if tells_more else str(row["reason"])
 
 
 def show_replay(result: Any) -> None:
@@ -65,7 +73,7 @@ def show_replay(result: Any) -> None:
     if result.mismatches:
         table = table_of("", "class", "symbol", "signal", "what", "simulated", "live")
         for row in result.mismatches:
-            table.add_row(row.kind, row.symbol, str(row.signal_session), row.what, row.simulated, row.live)
+            table.add_row(*plain(row.kind, row.symbol, row.signal_session, row.what, row.simulated, row.live))
         console.print(table)
     console.print(f"parity: {verdict}", style="bold green" if result.agrees else "bold red")
 
@@ -107,6 +115,13 @@ def table_of(title: str, *columns: str) -> Table:
     for name in columns:
         table.add_column(name, overflow="fold")
     return table
+
+
+def plain(*cells: Any) -> tuple[Text, ...]:
+    """Cells that show what they hold: the words of a broker or of a file are never markup."""
+    from rich.text import Text
+
+    return tuple(Text(str(cell)) for cell in cells)
 
 
 def print_json(value: Any) -> None:

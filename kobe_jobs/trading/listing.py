@@ -15,11 +15,12 @@ def latest_orders(ledger: OrderLedger, count: int) -> list[dict[str, Any]]:
 
 
 def order_row(intent: Intent) -> dict[str, Any]:
-    """One order; shares and prices as text, `reason` why it was decided or refused."""
+    """One order; shares and prices as text, `reason` why it was decided or refused, `detail` its cause in other words."""
     average = intent.filled_avg_price
     return {
         "client_order_id": intent.client_order_id, "session": intent.session.isoformat(),
         "stage": intent.account.partition(":")[0], "symbol": intent.symbol, "side": intent.side, "qty": text_of(intent.qty),
         "leg": intent.leg, "kind": intent.kind, "state": str(intent.state), "reason": intent.reason,
+        "detail": intent.detail,
         "filled_qty": text_of(intent.filled_qty), "filled_avg_price": None if average is None else text_of(average),
     }  # fmt: skip

@@ -22,7 +22,8 @@ from kobe_resources.event_log import get_logger
 from kobe_resources.settings import kobe_home
 
 SCHEMA = Path(__file__).with_name("schema.sql")
-VERSION = 2
+VERSION, UNTOLD = 2, 1
+"""What is current, and a ledger whose chain does not tell what changed in its tables: an older Kobe's, or one to throw away."""
 BUSY_WAIT_S = 30.0
 LOGGED = ("symbol", "side", "leg", "qty", "price", "old", "new", "reason", "detail")
 """What the event log tells of an order's audit record."""
@@ -182,7 +183,7 @@ class OrderLedger:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA foreign_keys = ON")
             self._make_durable(connection)
-            _prepare(connection, self.path)
+            _prepare(connection, self.path, VERSION if not self.disposable else UNTOLD)
             if not self.disposable:
                 audit_rows.watch(connection)
         except (OSError, sqlite3.Error) as error:
@@ -217,8 +218,8 @@ class OrderLedger:
         return LedgerUnusable(f"{self.path} cannot be used ({error})", mend)
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables where they are missing; refuse a ledger of a newer Kobe."""
+def _prepare(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Make the tables of `version` where they are missing, bring an older ledger up to it, refuse one of a newer Kobe."""
     known = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'ledger_version'").fetchone()[0]
     found = connection.execute("SELECT max(version) FROM ledger_version").fetchone()[0] if known else None
     if found is None:
@@ -228,7 +229,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute(statement)
             connection.execute("INSERT OR IGNORE INTO audit_head VALUES (1, 0, ?, 0)", (audit.GENESIS,))
             if connection.execute("SELECT count(*) FROM ledger_version").fetchone()[0] == 0:
-                connection.execute("INSERT INTO ledger_version VALUES (?)", (VERSION,))
+                connection.execute("INSERT INTO ledger_version VALUES (?)", (version,))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -238,7 +239,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise LedgerUnusable(
             f"{path} has ledger version {found}, this Kobe knows {VERSION}", "update Kobe, or use another KOBE_HOME"
         )
-    elif found < VERSION:
+    elif found < version:
         _take_over(connection)
 
 

@@ -302,11 +302,15 @@ def _retry(instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | 
         return dg.SkipReason("the kill switch is on")
     if len(records) > len(RETRY_AFTER_S):
         return dg.SkipReason(f"session {session} is unfinished after {len(records)} runs: it needs a person, `kobe trade`")
-    ended = max(record.end_time or record.update_timestamp.timestamp() for record in records)
-    wait = RETRY_AFTER_S[len(records) - 1] - (now.timestamp() - ended)
+    wait = RETRY_AFTER_S[len(records) - 1] - (now.timestamp() - _ended(records))
     if wait > 0:
         return dg.SkipReason(f"session {session} is unfinished after {len(records)} runs: asked for again in {wait:.0f} s")
     return _request(stage, str(session), len(records))
+
+
+def _ended(records: Sequence[dg.RunRecord]) -> float:
+    """When the last of the runs ended, in seconds since 1970."""
+    return max(record.end_time or record.update_timestamp.timestamp() for record in records)
 
 
 def _is_done(stage: str, session: str) -> bool:

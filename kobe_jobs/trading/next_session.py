@@ -26,10 +26,11 @@ def next_session(rig: Rig) -> dt.date | None:
     """
     embedded: EmbeddedBroker = rig.broker.embedded  # type: ignore[attr-defined]
     account = account_key(rig.stage, rig.broker.account())
-    moment = embedded.moment
-    for day in embedded.book.market.bars.days:
+    moment, bars = embedded.moment, embedded.book.market.bars
+    for day in bars.days:
         is_over = (day.session, moment.phase) == (moment.session, "after")
-        if day.session < moment.session or is_over:
+        # The exchange's hours are known for some days after the last bar.
+        if day.session < moment.session or day.session > bars.last_session or is_over:
             continue
         claim = claim_of(rig.ledger, account, day.session)
         if claim is None or claim.state != DONE:
@@ -40,5 +41,5 @@ def next_session(rig: Rig) -> dt.date | None:
 def nothing_left(rig: Rig) -> str:
     """One line for a run that found no session to trade."""
     embedded: EmbeddedBroker = rig.broker.embedded  # type: ignore[attr-defined]
-    last = embedded.book.market.bars.days[-1].session
+    last = embedded.book.market.bars.last_session
     return f"nothing to trade: every session that has bars was traded, the last is {last}; `kobe report` brings newer bars"

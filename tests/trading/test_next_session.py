@@ -1,4 +1,4 @@
-"""`kobe trade` without a session at the embedded broker: the next one that has bars and was not traded, one line when none is."""
+"""`kobe trade` without a session at the embedded broker: the next that has bars and was not traded, or one line."""
 
 from __future__ import annotations
 

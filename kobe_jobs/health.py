@@ -6,6 +6,7 @@ A question changes nothing, needs no key it is not given, and is bounded in time
 from __future__ import annotations
 
 import ast
+import contextlib
 import datetime as dt
 import importlib
 import inspect
@@ -16,11 +17,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeGuard
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
 
 from kobe_resources.errors import KobeError
 from kobe_resources.event_log import get_logger, redact
 from kobe_resources.settings import Settings, kobe_home
+
+if TYPE_CHECKING:
+    from kobe_resources.settings import Secrets
 
 LIMIT_S = 10.0
 KEEP_ANSWERS_S = 5.0
@@ -39,6 +44,7 @@ FIGURES = {
     "audit_not_copied": "Records that audit.jsonl lacks so far.",
     "market_open": "1 while the broker's clock says open.",
     "clock_skew_seconds": "Our clock minus the broker's.",
+    "positions_unguarded": "Positions without a protective stop at the broker, and stops without a position.",
     "kill_switch": "1 while the kill switch is on.",
     "daemon_heartbeat_age_seconds": "Age of the oldest heartbeat of Dagster's daemons.",
     "disk_free_bytes": "Free space at the data folder.",
@@ -86,6 +92,7 @@ def questions(settings: Settings) -> list[Question]:
         Question("bars", lambda: ask_bars(settings)),
         Question("audit", ask_audit),
         Question("broker", lambda: ask_broker(settings)),
+        Question("protection", lambda: ask_protection(settings)),
         Question("kill_switch", ask_kill_switch),
         Question("daemon", ask_daemon),
         Question("disk", ask_disk),
@@ -145,7 +152,8 @@ def ask_bars(settings: Settings) -> Answer:
 
 
 def ask_audit() -> Answer:
-    """Does the hash chain of the order ledger hold, and its copy with it?"""
+    """Does the hash chain of the order ledger hold, its copy with it, and what is known of it elsewhere?"""
+    from kobe_jobs.trading.known_heads import MEND, find_rollback
     from kobe_resources.order_ledger.store import OrderLedger
 
     path = kobe_home() / "orders.sqlite"
@@ -154,22 +162,22 @@ def ask_audit() -> Answer:
     with OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger:
         found = ledger.verify_audit()
         orders = ledger.rows("SELECT lower(state), count(*) FROM intents GROUP BY state")
+        rollback = find_rollback(ledger) if found.holds else ""
     figures: dict[str, float] = {"audit_records": found.records, "audit_not_copied": found.not_copied}
     figures.update((f"orders_{state}", count) for state, count in orders)
-    return Answer(found.holds, found.problem or f"{found.records:,} records verify", figures)
+    if rollback:
+        return Answer(False, f"{rollback}; {MEND}", figures)
+    return Answer(found.holds, found.told, figures)
 
 
 def ask_broker(settings: Settings) -> Answer:
     """Does the broker of the stage answer, and is its clock ours?"""
     from kobe_resources.broker import open_broker
-    from kobe_resources.broker.hosts import hosts_of
     from kobe_resources.settings import load_secrets
 
     stage = settings.broker.stage
     secrets = load_secrets()
-    has_keys = secrets.alpaca_api_key_id is not None and secrets.alpaca_api_secret_key is not None
-    is_remote = hosts_of(stage, settings.broker) is not None and (stage != "shadow" or has_keys or settings.broker.base_url)
-    if not is_remote:
+    if not _is_remote(settings, secrets):
         return Answer(True, f"stage {stage} uses the embedded broker, started with each run")
     broker = open_broker(settings, secrets, stage)
     try:
@@ -179,6 +187,51 @@ def ask_broker(settings: Settings) -> Answer:
     skew = (dt.datetime.now(dt.UTC) - clock.timestamp).total_seconds()
     market = "open" if clock.is_open else "closed"
     return Answer(True, f"stage {stage} answers, market {market}", {"market_open": clock.is_open, "clock_skew_seconds": skew})
+
+
+def _is_remote(settings: Settings, secrets: Secrets) -> bool:
+    """Does the broker of the stage run elsewhere than in the run itself?"""
+    from kobe_resources.broker.hosts import hosts_of
+
+    stage = settings.broker.stage
+    has_keys = secrets.alpaca_api_key_id is not None and secrets.alpaca_api_secret_key is not None
+    hosts = hosts_of(stage, settings.broker)
+    return hosts is not None and (stage != "shadow" or has_keys or bool(settings.broker.base_url))
+
+
+def ask_protection(settings: Settings) -> Answer:
+    """Does every position rest behind its stop at the broker, now?"""
+    from kobe_jobs.trading.bare_positions import find_unguarded
+    from kobe_resources.broker import open_broker
+    from kobe_resources.order_ledger.store import OrderLedger
+    from kobe_resources.settings import load_secrets
+
+    stage, secrets, path = settings.broker.stage, load_secrets(), kobe_home() / "orders.sqlite"
+    if stage == "shadow" or not path.is_file():
+        return Answer(True, "nothing is held", {"positions_unguarded": 0})
+    if not _is_remote(settings, secrets):
+        return Answer(True, f"stage {stage} uses the embedded broker, started with each run", {"positions_unguarded": 0})
+    if _is_at_work(path.with_name("trading.lock")):
+        return Answer(True, "a run is at work: it protects what it holds, or says that it could not")
+    with (
+        OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger,
+        contextlib.closing(open_broker(settings, secrets, stage)) as broker,
+    ):
+        told = find_unguarded(ledger, f"{stage}:{broker.account().number}", broker)
+    mend = "; `kobe trade` while the market is open mends it" if told else ""
+    seen = "; ".join(told) or "every position has its stop, every stop its position"
+    return Answer(not told, f"{seen}{mend}", {"positions_unguarded": len(told)})
+
+
+def _is_at_work(lock: Path) -> bool:
+    """Does a trading run or a reconciliation hold the lock?"""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def ask_kill_switch() -> Answer:

@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from kobe_assets.checks import SIGNAL_CHECKS
-from kobe_jobs.trading.alerts import alert
+from kobe_jobs.trading.alerts import alert, alert_if_healed
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
@@ -19,9 +19,12 @@ from kobe_resources.settings import Settings, load_secrets
 
 GROUP = "trading"
 TRADING_TAG = "kobe/trading"
+STAGE_TAG, SESSION_TAG = "kobe/stage", "kobe/session"
 REFRESH_DELAY = dt.timedelta(minutes=30)
 NEW_YORK = "America/New_York"
 SENSOR_INTERVAL_S = 30
+RETRY_AFTER_S = (60, 120, 240, 480, 600, 600)
+"""Pauses after each failed run of a session before the sensor asks again: half an hour and some, then it is a person's."""
 QUIET = "no alert"
 TRADING_JOBS = ("trade_session", "reconcile")
 
@@ -30,7 +33,9 @@ class TradeConfig(dg.Config):
     """What one trading run is asked to do; every field may stay empty."""
 
     session: str = Field(
-        default="", description="The session to trade (YYYY-MM-DD); empty: the one of the broker's clock. Any other is refused."
+        default="",
+        description="The session to trade (YYYY-MM-DD). Empty: the one of the broker's clock, or, at the embedded broker, the"
+        " next that has bars and was not traded. A broker with a time of its own refuses any other.",
     )
     stage: str = Field(
         default="",
@@ -45,6 +50,7 @@ class TradeConfig(dg.Config):
 @dg.op(description="Reconcile, exits, entries, protective stops, reconcile; a half-done session is resumed.")
 def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.ResourceParam[Settings]) -> None:
     """One trading run; fails where it was refused or left something open."""
+    from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
     from kobe_jobs.trading.rig import open_rig
     from kobe_jobs.trading.run import AnotherRunTrades, trade_session
     from kobe_jobs.trading.shown import run_events
@@ -59,7 +65,15 @@ def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.Reso
         raise dg.Failure(f"{config.session!r} is no session: write it as YYYY-MM-DD", allow_retries=False) from None
     try:
         with open_rig(settings, load_secrets(), context.run_id[:12], leave_clock=day is not None) as rig:
-            summary = trade_session(rig, day, confirm=lambda _: config.confirm)
+            if day is None and has_own_time(rig):
+                day = next_session(rig)
+                if day is None:
+                    context.log.info(nothing_left(rig))
+                    return
+            try:
+                summary = trade_session(rig, day, confirm=lambda _: config.confirm)
+            finally:
+                alert_if_healed(settings, rig.ledger)
     except (AnotherRunTrades, SessionTaken) as error:
         # Somebody else trades, or has: worth saying, not worth waking a person for.
         raise dg.Failure(str(error), metadata={QUIET: True}, allow_retries=False) from error
@@ -80,10 +94,11 @@ def compare_with_broker(context: dg.OpExecutionContext, settings: dg.ResourcePar
     from kobe_jobs.trading.run import alone, open_desk
 
     try:
-        with open_rig(settings, load_secrets(), run_id=context.run_id[:12]) as rig, alone(rig.ledger):
+        with open_rig(settings, load_secrets(), run_id=context.run_id[:12]) as rig, alone(rig.ledger, reconciles=True):
             desk = open_desk(rig, settings.trading.strategy, any_day=True)
             found = reconcile(desk, "job")
             rig.ledger.copy_audit()
+            alert_if_healed(settings, rig.ledger)
             head = rig.ledger.audit_head()
     except KobeError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -131,10 +146,14 @@ def reconcile() -> None:
     job=trade_session,
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=SENSOR_INTERVAL_S,
-    description="Asks for one run a stage and session when the signals of the session before landed and the market is open.",
+    description="Asks for one run a stage and session when the signals of the session before landed and the market is open, and"
+    " again, after a pause, while that session is left unfinished or unprotected.",
 )
 def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]) -> Any:
-    """Request the open session's run once its signals are there, in a run that succeeded with its blocking checks."""
+    """Request the open session's run once its signals are there, in a run that succeeded with its blocking checks.
+
+    A run of its own that failed and left the session unfinished is asked for again, bounded.
+    """
     landed = _latest_signals(context.instance)
     seen = int(context.cursor) if context.cursor else None
     switched_on = context.last_sensor_start_time or 0.0
@@ -143,21 +162,15 @@ def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
         context.update_cursor(str(landed.storage_id if landed else 0))
         return dg.SkipReason("switched on: signals that are already there are ignored")
     if landed is None or landed.storage_id <= seen:
-        return dg.SkipReason("no new signals")
+        return _retry(context.instance, settings) or dg.SkipReason("no new signals")
     if settings.broker.stage == "live":
         return dg.SkipReason("stage live asks a person to confirm each session: start trade_session by hand")
     now = _now()
     problem = _not_now(settings, now) or _not_these(context.instance, landed, now)
     if problem:
         return dg.SkipReason(problem)
-    session = calendar.open_session(now)
-    stage = settings.broker.stage
     context.update_cursor(str(landed.storage_id))
-    return dg.RunRequest(
-        run_key=f"trade:{stage}:{session}",
-        run_config=dg.RunConfig(ops={"trade": TradeConfig(session=str(session), stage=stage)}),
-        tags={"kobe/stage": stage, "kobe/session": str(session)},
-    )
+    return _request(settings.broker.stage, str(calendar.open_session(now)))
 
 
 @dg.schedule(
@@ -170,7 +183,7 @@ def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
 def after_the_close(context: dg.ScheduleEvaluationContext) -> Any:
     """Request one refresh for the session that closed last; the run key lets later ticks of the evening pass."""
     session = calendar.latest_complete_session(context.scheduled_execution_time, REFRESH_DELAY)
-    return dg.RunRequest(run_key=f"refresh:{session}", tags={"kobe/session": str(session)})
+    return dg.RunRequest(run_key=f"refresh:{session}", tags={SESSION_TAG: str(session)})
 
 
 @dg.schedule(
@@ -183,7 +196,7 @@ def after_the_close(context: dg.ScheduleEvaluationContext) -> Any:
 def parity_in_the_evening(context: dg.ScheduleEvaluationContext) -> Any:
     """Request one comparison a session."""
     session = calendar.latest_complete_session(context.scheduled_execution_time, REFRESH_DELAY)
-    return dg.RunRequest(run_key=f"parity:{session}", tags={"kobe/session": str(session)})
+    return dg.RunRequest(run_key=f"parity:{session}", tags={SESSION_TAG: str(session)})
 
 
 @dg.run_failure_sensor(
@@ -254,6 +267,64 @@ def external_assets() -> list[dg.AssetSpec]:
         dg.AssetSpec(name, deps=[behind], group_name=GROUP, kinds={"sqlite"}, owners=["team:kobe"], description=words)
         for name, behind, words in chain
     ]
+
+
+def _request(stage: str, session: str, tries: int = 0) -> dg.RunRequest:
+    """A run of the session; the key lets each be asked for once. tries: how many there were."""
+    return dg.RunRequest(
+        run_key=f"trade:{stage}:{session}" + (f":{tries + 1}" if tries else ""),
+        run_config=dg.RunConfig(ops={"trade": TradeConfig(session=session, stage=stage)}),
+        tags={STAGE_TAG: stage, SESSION_TAG: session},
+    )
+
+
+def _retry(instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | dg.SkipReason | None:
+    """Ask again for the open session where this sensor's last run of it failed and left it unfinished; None where not.
+
+    Exits and protection are due until the close, so the end of the entries does not end it.
+    """
+    now = _now()
+    session = calendar.open_session(now)
+    if session is None:
+        return None
+    stage = settings.broker.stage
+    if stage == "shadow" or (stage == "simulated" and not settings.broker.base_url):
+        # Nothing is held that could be bare, or the broker is the run's own and fails the same way again.
+        return None
+    tags = {STAGE_TAG: stage, SESSION_TAG: str(session)}
+    records = instance.get_run_records(dg.RunsFilter(job_name=trade_session.name, tags=tags))
+    if not records or any(record.dagster_run.status is not dg.DagsterRunStatus.FAILURE for record in records):
+        # Nothing was asked for, it is still at work, or it went well.
+        return None
+    if _is_done(stage, str(session)):
+        return None
+    if KillSwitch().status().is_on:
+        return dg.SkipReason("the kill switch is on")
+    if len(records) > len(RETRY_AFTER_S):
+        return dg.SkipReason(f"session {session} is unfinished after {len(records)} runs: it needs a person, `kobe trade`")
+    wait = RETRY_AFTER_S[len(records) - 1] - (now.timestamp() - _ended(records))
+    if wait > 0:
+        return dg.SkipReason(f"session {session} is unfinished after {len(records)} runs: asked for again in {wait:.0f} s")
+    return _request(stage, str(session), len(records))
+
+
+def _ended(records: Sequence[dg.RunRecord]) -> float:
+    """When the last of the runs ended, in seconds since 1970."""
+    return max(record.end_time or record.update_timestamp.timestamp() for record in records)
+
+
+def _is_done(stage: str, session: str) -> bool:
+    """Does the ledger say that an account of the stage is through with the session?"""
+    from kobe_resources.order_ledger.sessions import DONE
+    from kobe_resources.order_ledger.store import OrderLedger
+    from kobe_resources.settings import kobe_home
+
+    path = kobe_home() / "orders.sqlite"
+    if not path.is_file():
+        return False
+    with OrderLedger(path) as ledger:
+        rows = ledger.rows("SELECT account, state FROM session_claims WHERE session = ?", (session,))
+    return any(row["account"].startswith(f"{stage}:") and row["state"] == DONE for row in rows)
 
 
 def _latest_signals(instance: dg.DagsterInstance) -> Any:

@@ -1,7 +1,8 @@
 """The audit trail: a hash chain in the order ledger, written in the ledger's own transaction, and copied to audit.jsonl.
 
 The ledger is the truth, its row `audit_head` anchors the end; the copy is append-only and crash-safe. Nothing read back
-is trusted: `verify` recomputes every hash, compares the copy byte by byte and names the first record that is wrong.
+is trusted: `verify` recomputes every hash, compares the copy byte by byte, replays the chain against the ledger's tables, and
+names the first record or row that is wrong.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from kobe_resources import audit_rows
 from kobe_resources.durable import private_file, private_folder, sync_folder
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings import canonical_json
@@ -29,6 +31,7 @@ _PIN = re.compile(r"[0-9a-f]*")
 _ANCHOR = re.compile(r"[0-9]{1,18}:[0-9a-f]{64}")
 LOCK_WAIT_S = 30.0
 BATCH = 5000
+RESTORED = "copy_restored"
 
 Record = tuple[int, str, str, str, str, str, str]
 
@@ -39,18 +42,33 @@ class AuditDiffers(KobeError):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` found: `problem` is empty where all is well, else it names `first_bad` (a seq)."""
+    """What `verify` found: `problem` is empty where all is well, else it names `first_bad` (a seq).
+
+    first_bad is None for a row of the tables that no record wrote. restored: the records that say that a cut audit.jsonl was
+    completed from the ledger.
+    """
 
     records: int
     head: str
     first_bad: int | None = None
     problem: str = ""
     not_copied: int = 0
+    restored: tuple[int, ...] = ()
 
     @property
     def holds(self) -> bool:
-        """True when nothing is wrong with the chain or its copy."""
+        """True when nothing is wrong with the chain, the tables or the copy."""
         return not self.problem
+
+    @property
+    def told(self) -> str:
+        """The problem, or how many records hold and whether the copy had to be completed."""
+        if self.problem:
+            return self.problem
+        again = ", ".join(str(seq) for seq in self.restored)
+        return f"{self.records:,} records hold" + (
+            f"; audit.jsonl was cut and completed again: record {again}" if again else ""
+        )
 
 
 def append(connection: sqlite3.Connection, kind: str, body: Mapping[str, Any], pin: str) -> int:
@@ -75,8 +93,31 @@ def head(connection: sqlite3.Connection) -> str:
     return f"{seq}:{digest}"
 
 
-def copy_out(connection: sqlite3.Connection, path: Path) -> int:
-    """Append to `path` what it lacks of the chain and put it on disk; records appended.
+def is_head(text: str) -> bool:
+    """Is this a head as `head` writes it, of a chain that has records?"""
+    return bool(_ANCHOR.fullmatch(text)) and not text.startswith("0:")
+
+
+def missing_head(connection: sqlite3.Connection, anchor: str) -> str:
+    """Why the chain does not hold the record that `anchor` ('seq:hash') names; empty where it does."""
+    seq_text, _, digest = anchor.partition(":")
+    found = _record(connection, int(seq_text))
+    if found is None:
+        last = connection.execute("SELECT coalesce(max(seq), 0) FROM audit").fetchone()[0]
+        return f"the chain ends at record {last}, record {seq_text} is missing"
+    return "" if found[6] == digest else f"record {seq_text} is another one"
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What `copy_out` did. lost: records that had been in the file before, were cut off, and are in it again."""
+
+    appended: int
+    lost: int = 0
+
+
+def copy_out(connection: sqlite3.Connection, path: Path) -> Copied:
+    """Append to `path` what it lacks of the chain and put it on disk.
 
     A torn or missing tail is completed, from the ledger. Raises AuditDiffers where the file says anything else.
     """
@@ -104,13 +145,13 @@ def copy_out(connection: sqlite3.Connection, path: Path) -> int:
         if appended:
             sync_folder(path.parent)
             connection.execute("UPDATE audit_head SET copied = ? WHERE copied < ?", (last, last))
-        return appended
+        return Copied(appended, lost)
 
 
 def verify(connection: sqlite3.Connection, path: Path, anchor: str | None = None) -> Verification:
-    """Check the whole chain, its head, its copy at `path`, and an `anchor` 'seq:hash' kept elsewhere. Changes nothing.
+    """Check the whole chain, its head, the tables it tells of, its copy at `path`, and an `anchor` 'seq:hash' kept elsewhere.
 
-    Raises UsageError where the anchor is none.
+    Changes nothing. Raises UsageError where the anchor is none.
     """
     if anchor is not None and not _ANCHOR.fullmatch(anchor):
         raise UsageError(f"{anchor!r} is no head of a chain", "write it as `kobe audit head` prints it, seq:hash")
@@ -119,14 +160,16 @@ def verify(connection: sqlite3.Connection, path: Path, anchor: str | None = None
         try:
             head_seq, head_hash, copied = connection.execute("SELECT seq, hash, copied FROM audit_head").fetchone()
             records: list[Record] = connection.execute("SELECT * FROM audit ORDER BY seq").fetchall()
+            broken = _first_broken(records) or _head_problem(records, head_seq, head_hash)
+            # A chain that does not hold says nothing about the tables.
+            changed = None if broken else audit_rows.find_changed(connection, ((row[0], row[5]) for row in records))
         finally:
             connection.execute("COMMIT")
         data = path.read_bytes() if path.exists() else b""
     found = [
         problem
         for problem in (
-            _first_broken(records),
-            _head_problem(records, head_seq, head_hash),
+            broken,
             _anchor_problem(records, anchor),
             _copy_problem(records, data, copied),
         )
@@ -134,8 +177,9 @@ def verify(connection: sqlite3.Connection, path: Path, anchor: str | None = None
     ]
     lines = data.count(b"\n")
     # The earliest record is named; of two problems with one record, the one found first above.
-    bad, problem = min(found, key=lambda item: item[0]) if found else (None, "")
-    return Verification(len(records), f"{head_seq}:{head_hash}", bad, problem, max(0, len(records) - lines))
+    bad, problem = min(found, key=lambda item: item[0]) if found else changed or (None, "")
+    restored = tuple(row[0] for row in records if row[4] == RESTORED)
+    return Verification(len(records), f"{head_seq}:{head_hash}", bad, problem, max(0, len(records) - lines), restored)
 
 
 def _digest(seq: int, time: str, prev: str, pin: str, kind: str, body: str) -> str:
@@ -248,7 +292,7 @@ def _note_loss(connection: sqlite3.Connection, seq: int, lost: int) -> None:
     """Records that had been on disk are gone from the copy: they are copied again, and the chain says so."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        append(connection, "copy_restored", {"kept_through": seq, "copied_again": lost}, "")
+        append(connection, RESTORED, {"kept_through": seq, "copied_again": lost}, "")
         connection.execute("COMMIT")
     except BaseException:
         # A full or failing disk has ended the transaction already.

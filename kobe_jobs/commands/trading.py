@@ -10,12 +10,22 @@ import typer
 from rich.console import Console
 
 from kobe_jobs.commands.dates import FORM, parse_day
-from kobe_jobs.commands.trading_output import lines_of, order_table, output, print_json, show_replay, show_summary, table_of
-from kobe_resources.errors import KobeError
+from kobe_jobs.commands.trading_output import (
+    lines_of,
+    order_table,
+    output,
+    print_json,
+    show_replay,
+    show_summary,
+    table_of,
+)
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings import load_secrets, load_settings
 
 if TYPE_CHECKING:
+    from kobe_jobs.trading.summary import RunSummary
     from kobe_resources.order_ledger import OrderLedger
+    from kobe_resources.settings import Settings
 
 kill_app = typer.Typer(help="The kill switch: while it is on, nothing is sent but cancels.", no_args_is_help=True)
 audit_app = typer.Typer(help="The audit trail: a hash chain over every decision, order, answer and fill.", no_args_is_help=True)
@@ -33,6 +43,7 @@ def register(app: typer.Typer) -> None:
     kill_app.command("status")(kill_status)
     audit_app.command("verify")(audit_verify)
     audit_app.command("head")(audit_head)
+    audit_app.command("accept")(audit_accept)
     app.add_typer(kill_app, name="kill")
     app.add_typer(audit_app, name="audit")
 
@@ -45,13 +56,14 @@ def trade(
 ) -> None:
     """Trade one session, or finish one that a killed run left half done.
 
+    Without --session: the one that the broker's clock stands in. At the embedded broker, which has no time of its own, the
+    next session that has bars and was not traded; where there is none, one line and exit code 0.
     Stage shadow (the default) decides and sends nothing, simulated trades against the embedded broker, paper and live against
     Alpaca. Exit code 1 where it was refused, halted, or left something open.
     """
     from kobe_jobs.strategies import load_trading_settings, strategy_named
     from kobe_jobs.trading.alerts import alert
-    from kobe_jobs.trading.rig import open_rig
-    from kobe_jobs.trading.run import AnotherRunTrades, trade_session
+    from kobe_jobs.trading.run import AnotherRunTrades
     from kobe_jobs.trading.shown import show_run
     from kobe_resources.event_log import configure_logging
     from kobe_resources.order_ledger.sessions import SessionTaken
@@ -60,14 +72,15 @@ def trade(
     strategy_named(strategy or settings.trading.strategy)
     configure_logging()
     try:
-        with open_rig(settings, load_secrets(), leave_clock=session is not None) as rig:
-            summary = trade_session(rig, session, strategy, lambda phrase: _typed(phrase, confirm))
+        summary = _trade(settings, session, strategy, confirm, as_json)
     except (AnotherRunTrades, SessionTaken):
         # Somebody else trades, or has: that is how it should be.
         raise
-    except KobeError as error:
+    except (KobeError, OSError) as error:
         alert(settings, "a trading run failed", reason=str(error), stage=settings.broker.stage)
         raise
+    if summary is None:
+        return
     if not summary.is_clean:
         alert(settings, "a trading run was halted", reason=summary.halted, session=str(summary.session), stage=summary.stage)
     try:
@@ -76,6 +89,29 @@ def trade(
         show_run(summary)
     if not summary.is_clean:
         raise typer.Exit(1)
+
+
+def _trade(
+    settings: Settings, session: dt.date | None, strategy: str | None, confirm: str | None, as_json: bool
+) -> RunSummary | None:
+    """One run; None, said in a line, where no session was named and none is left."""
+    from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
+    from kobe_jobs.trading.rig import open_rig
+    from kobe_jobs.trading.run import trade_session
+
+    with open_rig(settings, load_secrets(), leave_clock=session is not None) as rig:
+        try:
+            chosen = next_session(rig) if session is None and has_own_time(rig) else session
+            if chosen is None and has_own_time(rig):
+                told = nothing_left(rig)
+                if as_json:
+                    print_json({"session": None, "note": told})
+                else:
+                    output().print(told, markup=False, highlight=False, soft_wrap=True)
+                return None
+            return trade_session(rig, chosen, strategy, lambda phrase: _typed(phrase, confirm))
+        finally:
+            _tell_healed(settings, rig.ledger)
 
 
 def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.")] = None, as_json: AsJson = False) -> None:
@@ -146,7 +182,7 @@ def reconcile(
     from kobe_jobs.trading.upkeep import apply_splits
 
     settings = load_settings()
-    with open_rig(settings, load_secrets()) as rig, alone(rig.ledger):
+    with open_rig(settings, load_secrets()) as rig, alone(rig.ledger, reconciles=True):
         desk = open_desk(rig, settings.trading.strategy, any_day=True)
         apply_splits(desk)
         found = run_reconcile(desk, "by hand")
@@ -154,6 +190,7 @@ def reconcile(
         if accept is not None and not found.agrees:
             rows = accept_differences(desk, found, accept)
         rig.ledger.copy_audit()
+        _tell_healed(settings, rig.ledger)
     agrees = not any(row.halts for row in rows)
     if as_json:
         keys = ("kind", "what", "ledger", "broker", "halts")
@@ -265,20 +302,41 @@ def audit_verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the chain, its head and its copy audit.jsonl; the first bad record is named. Exit code 1 where one is found."""
+    """Check the chain, its head, the rows that it tells of and its copy audit.jsonl; the first bad record or row is named.
+
+    Heads that Dagster's history and the newest backup know are asked too. Exit code 1 where something is wrong.
+    """
+    from kobe_jobs.trading.known_heads import MEND, find_rollback
+
     with _existing_ledger() as ledger:
         found = ledger.verify_audit(head)
+        rollback = find_rollback(ledger) if found.holds else ""
+    problem = found.problem or rollback
     if as_json:
-        keys = ("holds", "records", "head", "first_bad", "problem", "not_copied")
-        print_json({key: getattr(found, key) for key in keys})
-    elif found.holds:
+        told = {key: getattr(found, key) for key in ("records", "head", "first_bad", "not_copied")}
+        print_json({"holds": not problem, **told, "problem": problem, "restored": list(found.restored)})
+    elif not problem:
         late = f" ({found.not_copied} not yet copied to audit.jsonl)" if found.not_copied else ""
-        output().print(f"{found.records} records hold{late}; head {found.head}", soft_wrap=True, highlight=False)
-    if not found.holds:
-        raise KobeError(
-            f"the audit trail does not hold: {found.problem}",
-            "keep orders.sqlite and audit.jsonl as evidence, and do not trade",
-        )
+        output().print(f"{found.told}{late}; head {found.head}", soft_wrap=True, highlight=False, markup=False)
+    if problem:
+        mend = MEND if rollback else "keep orders.sqlite and audit.jsonl as evidence, and do not trade"
+        raise KobeError(f"the audit trail does not hold: {problem}", mend)
+
+
+def audit_accept(reason: Annotated[str, typer.Argument(help="Why the chain was set back: a restore, say.")]) -> None:
+    """Go on with a chain that was set back on purpose: the heads that it lacks are put on it with the reason."""
+    from kobe_jobs.trading.known_heads import accept_rollback
+
+    if not reason.strip():
+        raise UsageError("a chain that was set back is accepted for a reason", 'kobe audit accept "what happened"')
+    with _existing_ledger() as ledger:
+        heads = accept_rollback(ledger, reason)
+        ledger.copy_audit()
+        _tell_healed(load_settings(), ledger)
+    told = (
+        f"accepted, and on the chain: {', '.join(heads)}" if heads else "nothing to accept: every head known elsewhere is there"
+    )
+    output().print(told, soft_wrap=True, highlight=False, markup=False)
 
 
 def audit_head() -> None:
@@ -308,6 +366,16 @@ def _record(kind: str, **body: Any) -> None:
         with ledger.write() as write:
             write.audit(kind, **body)
         ledger.copy_audit()
+        _tell_healed(load_settings(), ledger)
+
+
+def _tell_healed(settings: Settings, ledger: OrderLedger) -> None:
+    """Say and alert that audit.jsonl had been cut, where it had."""
+    from kobe_jobs.trading.alerts import alert_if_healed
+
+    told = alert_if_healed(settings, ledger)
+    if told:
+        Console(stderr=True).print(f"warning: {told}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _typed(phrase: str, given: str | None) -> str:

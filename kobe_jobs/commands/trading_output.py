@@ -49,18 +49,20 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
 
 def order_table(console: Console, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
     """Orders, a row each, with the `columns` of `kobe_jobs.trading.listing` and `filled`."""
-    from rich.text import Text
-
     table = table_of("", "order", *columns)
     for row in rows:
         average = row["filled_avg_price"]
-        shown = {**row, "filled": "" if average is None else f"{row['filled_qty']} at {float(average):.4f}"}
-        if row["state"] in TOLD_IN_FULL:
-            shown["reason"] = ": ".join(filter(None, (row["reason"], row["detail"])))
+        filled = "" if average is None else f"{row['filled_qty']} at {float(average):.4f}"
+        shown = {**row, "filled": filled, "reason": _reason(row)}
         order = row["client_order_id"] if console.width >= WIDE else row["client_order_id"][:SHORT_ID]
-        # The words of a broker are text, never markup.
-        table.add_row(order, *(Text(str(shown[name])) for name in columns))
+        table.add_row(order, *(str(shown[name]) for name in columns))
     return table
+
+
+def _reason(row: dict[str, Any]) -> str:
+    """Why, with the cause behind it where that says more: the quote's fault, the broker's own words."""
+    tells_more = row["detail"] and row["state"] in ("VETOED", "REJECTED", "UNKNOWN", "NOT_PLACED")
+    return ": ".join(filter(None, (row["reason"], row["detail"]))) if tells_more else str(row["reason"])
 
 
 def show_replay(result: Any) -> None:
@@ -75,7 +77,7 @@ def show_replay(result: Any) -> None:
     if result.mismatches:
         table = table_of("", "class", "symbol", "signal", "what", "simulated", "live")
         for row in result.mismatches:
-            table.add_row(row.kind, row.symbol, str(row.signal_session), row.what, row.simulated, row.live)
+            table.add_row(row.kind, row.symbol, str(row.signal_session), row.what, str(row.simulated), str(row.live))
         console.print(table)
     console.print(f"parity: {verdict}", style="bold green" if result.agrees else "bold red")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kobe_resources.event_log import get_logger, redact
+from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.settings import Settings
 
 TIMEOUT_S = 10.0
@@ -32,3 +33,10 @@ def alert(settings: Settings, what: str, **facts: Any) -> bool:
         log.error("the alert could not be delivered", reason=type(error).__name__)
         return False
     return True
+
+
+def alert_if_healed(settings: Settings, ledger: OrderLedger) -> str:
+    """Alert where audit.jsonl had been cut and was completed again; what happened, empty where nothing did."""
+    if ledger.healed:
+        alert(settings, "audit.jsonl had been cut", reason=ledger.healed, mend="see who or what did it: `kobe audit verify`")
+    return ledger.healed

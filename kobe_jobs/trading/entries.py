@@ -16,7 +16,7 @@ from kobe_jobs.trading.desk import Desk
 from kobe_jobs.trading.evidence import Signal
 from kobe_jobs.trading.executor import resolve, send
 from kobe_resources.broker.protocol import Quote, Side
-from kobe_resources.broker.quotes import QuoteVeto, on_tick
+from kobe_resources.broker.quotes import NO_QUOTE, QuoteVeto, on_tick
 from kobe_resources.order_ledger import Draft, Intent, OrderLedger, OrderState, Write
 from kobe_resources.order_ledger import intents as book
 from kobe_resources.order_ledger.positions import held_symbols
@@ -111,7 +111,9 @@ def _decide(
     met = 0.0 if quote is None or veto is not None else float(quote.ask if signal.is_long else quote.bid)
     code, qty, limit, notional = decide_entry(desk.limits, signal.is_long, held, veto is None, met, spent, cash)
     reason = "" if code == ACCEPTED else REASONS[code]
-    detail = str(veto) if reason == "no_bar" else ""
+    # Without a quote good enough the gate sees no bar; what is told is the quote's own cause.
+    detail = str(veto) if veto is not None and reason == "no_bar" else ""
+    reason = NO_QUOTE if detail else reason
     if not reason:
         reason = desk.assets_allowed.get((signal.symbol, signal.is_long), "")
     factor = desk.evidence.factor(signal.symbol, desk.day)

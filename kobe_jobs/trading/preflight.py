@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.strategies import one_of_them
+from kobe_jobs.trading.bare_positions import find_unguarded
 from kobe_jobs.trading.desk import NEW_YORK, session_date
 from kobe_jobs.trading.evidence import load_evidence
+from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
+from kobe_jobs.trading.known_heads import find_rollback
+from kobe_jobs.trading.next_session import has_own_time
 from kobe_jobs.trading.reconcile import compare
 from kobe_jobs.trading.research_gate import GATED_STAGES, missing_evidence
 from kobe_resources import calendar
@@ -22,17 +26,20 @@ from kobe_resources.broker.hosts import hosts_of
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.settings import Secrets, key_file_is_open, kobe_home
 
 if TYPE_CHECKING:
     from kobe_jobs.trading.desk import Desk
     from kobe_jobs.trading.run import Rig
+    from kobe_resources.broker.protocol import BrokerOrder
 
 MAX_SKEW_S = 5.0
+A_DAY_S = 86_400
 MIN_DISK_BYTES = 200_000_000
 CALENDAR_DAYS = 10
 OWN_CLOCK = ("simulated",)
-"""Stages whose broker lives in a time of its own."""
+"""Stages whose broker lives in a time of its own; an embedded broker does so in every stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ def preflight(rig: Rig, secrets: Secrets, strategy: str | None = None) -> list[L
         ("disk", _disk),
         ("audit chain", lambda: _audit(rig)),
         ("config pin", lambda: _pin(rig, name)),
+        ("whole shares", lambda: _whole_shares(rig)),
         ("account", lambda: _account(rig)),
         ("buying power", lambda: _buying_power(rig)),
         ("clock", lambda: _clock(rig)),
@@ -82,6 +90,8 @@ def preflight(rig: Rig, secrets: Secrets, strategy: str | None = None) -> list[L
         ("data", lambda: _data(rig, name)),
         ("open intents", lambda: _open_intents(desk())),
         ("positions", lambda: _positions(desk())),
+        ("protection", lambda: _protection(desk())),
+        ("sole use", lambda: _sole_use(desk())),
     ]
     return [_ask(label, check) for label, check in checks]
 
@@ -91,6 +101,7 @@ def check_ready(rig: Rig) -> None:
     checks: list[tuple[str, Check]] = [
         ("disk", _disk),
         ("audit chain", lambda: _audit(rig)),
+        ("whole shares", lambda: _whole_shares(rig)),
         ("account", lambda: _account(rig)),
         ("clock", lambda: _clock(rig)),
         ("calendar", lambda: _calendar(rig)),
@@ -148,14 +159,24 @@ def _disk() -> Line:
 
 def _audit(rig: Rig) -> Line:
     found = rig.ledger.verify_audit()
-    seen = found.problem or f"{found.records} records hold"
-    return Line("audit chain", found.holds, seen, "" if found.holds else "keep ledger and audit.jsonl as evidence, and look")
+    if not found.holds:
+        return Line("audit chain", False, found.problem, "keep ledger and audit.jsonl as evidence, and look")
+    rollback = find_rollback(rig.ledger)
+    return Line("audit chain", not rollback, rollback or found.told, ROLLBACK_MEND if rollback else "")
 
 
 def _pin(rig: Rig, strategy: str) -> Line:
     problem = missing_evidence(rig.warehouse, rig.settings, strategy)
     seen = problem or f"{rig.ledger.pin[:12]}, the folds are of these settings and bars"
     return Line("config pin", not problem, seen, "run `kobe report`" if problem else "", blocks=rig.stage in GATED_STAGES)
+
+
+def _whole_shares(rig: Rig) -> Line:
+    whole = rig.settings.simulation.whole_shares
+    if whole or rig.stage not in GATED_STAGES:
+        return Line("whole shares", True, "whole shares only" if whole else f"fractions, which stage {rig.stage} can protect")
+    seen = f"simulation.whole_shares = false: {rig.stage} takes no IOC, short or stop order of a fraction, so nothing is bought"
+    return Line("whole shares", False, seen, "set simulation.whole_shares = true, and run `kobe report`")
 
 
 def _account(rig: Rig) -> Line:
@@ -182,7 +203,8 @@ def _buying_power(rig: Rig) -> Line:
 def _clock(rig: Rig) -> Line:
     told = rig.broker.clock().timestamp
     skew = abs((dt.datetime.now(dt.UTC) - told).total_seconds())
-    if rig.stage in OWN_CLOCK or (skew > 86_400 and rig.stage == "shadow"):
+    # Shadow sends nothing: a broker that is days away lives in stored bars, wherever it runs.
+    if rig.stage in OWN_CLOCK or has_own_time(rig) or (skew > A_DAY_S and rig.stage == "shadow"):
         return Line("clock", True, f"the broker's own: {told.astimezone(NEW_YORK):%F %H:%M} in New York")
     mend = "" if skew <= MAX_SKEW_S else "set this machine's clock (NTP)"
     return Line("clock", skew <= MAX_SKEW_S, f"{skew:.1f} s from the broker's", mend)
@@ -229,3 +251,30 @@ def _positions(desk: Desk) -> Line:
     found = compare(desk, promote=False)
     seen = found.told() or f"{len(found.snapshot['ledger'])} positions agree with the broker"
     return Line("positions", found.agrees or not desk.sends, seen, "" if found.agrees else "`kobe reconcile` lists them")
+
+
+def _protection(desk: Desk) -> Line:
+    if not desk.sends:
+        return Line("protection", True, f"stage {desk.stage} holds nothing")
+    told = find_unguarded(desk.ledger, desk.account, desk.broker)
+    seen = "; ".join(told) or "every position has its stop, every stop its position"
+    return Line("protection", not told, seen, "`kobe trade` while the market is open mends it" if told else "")
+
+
+def _sole_use(desk: Desk) -> Line:
+    """Orders and positions of others: their cash and shares are no difference that Kobe could explain."""
+    rule = "the account should be Kobe's alone"
+    ours = {held.symbol for held in open_positions(desk.ledger, desk.account)}
+    open_orders = desk.broker.orders("open") if desk.sends else []
+    foreign = [f"order {order.side} {order.qty} {order.symbol}" for order in open_orders if not _is_ours(desk, order)]
+    foreign += [
+        f"position {row.qty} {row.symbol}" for row in (desk.broker.positions() if desk.sends else []) if row.symbol not in ours
+    ]
+    seen = f"not Kobe's: {', '.join(foreign)}" if foreign else f"nothing else is in it; {rule}"
+    # What it costs, the line `positions` and the run tell.
+    return Line("sole use", not foreign, seen, f"{rule}: move the rest to another one" if foreign else "", blocks=False)
+
+
+def _is_ours(desk: Desk, order: BrokerOrder) -> bool:
+    intent = book.find(desk.ledger, order.client_order_id)
+    return intent is not None and intent.account == desk.account

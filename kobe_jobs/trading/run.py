@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from kobe_assets.study import limits_of
 from kobe_jobs.strategies import strategy_named
@@ -46,6 +47,9 @@ from kobe_resources.warehouse import Warehouse
 
 CALENDAR_DAYS = 40
 STOP_ROUNDS = 3
+BRIEF_WAIT_S = 1.0
+"""A look at the lock by another process is over by then."""
+RECONCILIATION_WAIT_S = 180.0
 log = get_logger("trading")
 Confirm = Callable[[str], str]
 """Shows a person the phrase to type, and returns what was typed."""
@@ -53,6 +57,10 @@ Confirm = Callable[[str], str]
 
 class AnotherRunTrades(KobeError):
     """Another process holds the lock of trading runs."""
+
+
+class ReconciliationGoesOn(KobeError):
+    """A reconciliation held the ledger for longer than a trading run waits: the session may be lost."""
 
 
 class StaleSignal(KobeError):
@@ -88,11 +96,12 @@ def trade_session(
 
     session: which one it must be (default: the one the broker's clock stands in). A simulated clock moves there, and back
     where the run is refused.
-    Raises AnotherRunTrades, NotReady, SessionTaken, StaleSignal, EvidenceMissing, NotConfirmed, MarketShut, KillSwitchOn,
-    BrokerError: nothing was sent after that point, and the next run resumes.
+    Raises AnotherRunTrades, ReconciliationGoesOn, NotReady, SessionTaken, BegunOtherwise, StaleSignal, EvidenceMissing,
+    NotConfirmed, MarketShut, KillSwitchOn, BrokerError: nothing was sent after that point, and the next run resumes.
     """
     name = strategy_named(strategy or rig.settings.trading.strategy).name
-    with alone(rig.ledger), event_context(run_id=rig.ledger.run_id, stage=rig.stage), contextlib.ExitStack() as unclaimed:
+    context = event_context(run_id=rig.ledger.run_id, stage=rig.stage)
+    with alone(rig.ledger) as waited, context, contextlib.ExitStack() as unclaimed:
         rig.ledger.copy_audit()
         if session is not None:
             unclaimed.enter_context(standing_at(rig.broker, session))
@@ -100,6 +109,8 @@ def trade_session(
             check_ready(rig)
         note_settings(rig)
         desk = open_desk(rig, name, session)
+        if waited:
+            desk.note(waited)
         with event_context(session=desk.day):
             try:
                 _claim(rig, desk)
@@ -113,21 +124,51 @@ def trade_session(
 
 
 @contextlib.contextmanager
-def alone(ledger: OrderLedger) -> Iterator[None]:
-    """Hold the lock of trading runs on this data folder; the operating system frees it when a process dies."""
-    private_folder(ledger.path.parent)
-    private_file(ledger.path.with_name("trading.lock"))
-    lock = FileLock(ledger.path.with_name("trading.lock"))
+def alone(ledger: OrderLedger, reconciles: bool = False) -> Iterator[str]:
+    """Hold this data folder for a trading run, or for a reconciliation; what was waited for, empty where nothing was.
+
+    A trading run refuses another one at once, and waits for a reconciliation. The operating system frees the locks when a
+    process dies. Raises AnotherRunTrades or ReconciliationGoesOn.
+    """
+    folder = ledger.path.parent
+    private_folder(folder)
+    for name in ("trading-run.lock", "trading.lock"):
+        private_file(folder / name)
+    with contextlib.ExitStack() as held:
+        if not reconciles:
+            try:
+                held.enter_context(FileLock(folder / "trading-run.lock", timeout=0))
+            except Timeout:
+                raise _another_run(ledger) from None
+        lock = FileLock(folder / "trading.lock")
+        try:
+            held.enter_context(lock.acquire(timeout=BRIEF_WAIT_S))
+            waited = ""
+        except Timeout:
+            if reconciles:
+                raise _another_run(ledger) from None
+            waited = _wait_for_reconciliation(lock, held)
+        yield waited
+
+
+def _wait_for_reconciliation(lock: BaseFileLock, held: contextlib.ExitStack) -> str:
+    told = f"a reconciliation holds the ledger: waiting for it, at most {RECONCILIATION_WAIT_S:g} s"
+    log.warning(told)
+    sys.stderr.write(told + "\n")
     try:
-        lock.acquire(timeout=0)
+        held.enter_context(lock.acquire(timeout=RECONCILIATION_WAIT_S))
     except Timeout:
-        rows = ledger.rows("SELECT owner, session FROM session_claims WHERE state = 'running' ORDER BY started_at DESC LIMIT 1")
-        who = f" ({rows[0]['owner']}, session {rows[0]['session']})" if rows else ""
-        raise AnotherRunTrades(f"another run is trading{who}", "wait until it is done") from None
-    try:
-        yield
-    finally:
-        lock.release()
+        raise ReconciliationGoesOn(
+            f"a reconciliation has held the ledger for {RECONCILIATION_WAIT_S:g} s",
+            "see whether `kobe reconcile` or its job hangs, stop it, and trade again",
+        ) from None
+    return "the run waited for a reconciliation that held the ledger"
+
+
+def _another_run(ledger: OrderLedger) -> AnotherRunTrades:
+    rows = ledger.rows("SELECT owner, session FROM session_claims WHERE state = 'running' ORDER BY started_at DESC LIMIT 1")
+    who = f" ({rows[0]['owner']}, session {rows[0]['session']})" if rows else ""
+    return AnotherRunTrades(f"another run is trading{who}", "wait until it is done")
 
 
 def open_desk(rig: Rig, strategy: str, session: dt.date | None = None, alone: bool = True, any_day: bool = False) -> Desk:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from kobe_jobs.trading.evidence import sql
+from kobe_resources.audit_rows import ROWS
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import Intent, OrderLedger, Position
 from kobe_resources.order_ledger import intents as book
@@ -138,7 +139,9 @@ def _audit(ledger: OrderLedger, ids: set[str]) -> list[dict[str, Any]]:
         " OR json_extract(body, '$.position') IN (SELECT value FROM json_each(?1)) ORDER BY seq",
         (json.dumps(sorted(ids)),),
     )
-    return [{**dict(row), "body": json.loads(row["body"])} for row in rows]
+    # The rows that a record changed are shown as orders, fills and positions.
+    bodies = [{name: value for name, value in json.loads(row["body"]).items() if name != ROWS} for row in rows]
+    return [{**dict(row), "body": body} for row, body in zip(rows, bodies, strict=True)]
 
 
 def _evidence_record(ledger: OrderLedger, run_id: str) -> Any:

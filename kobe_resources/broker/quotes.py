@@ -18,10 +18,14 @@ CENT = Decimal("0.01")
 SUB_DOLLAR_TICK = Decimal("0.0001")
 
 
-class QuoteVeto(StrEnum):
-    """Why a quote is not good enough."""
+NO_QUOTE = "no_quote"
+"""The reason of an order that had no quote good enough; its cause is a QuoteVeto."""
 
-    MISSING = "no_quote"
+
+class QuoteVeto(StrEnum):
+    """Why a quote is not good enough: the cause behind `NO_QUOTE`."""
+
+    MISSING = "quote_missing"
     NOT_FINITE = "quote_not_finite"
     ONE_SIDED = "quote_one_sided"
     CROSSED = "quote_crossed"

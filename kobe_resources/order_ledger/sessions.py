@@ -22,6 +22,10 @@ class SessionTaken(KobeError):
     """Another run trades this session, or has traded it."""
 
 
+class BegunOtherwise(KobeError):
+    """The session was begun with another strategy and is not over: it is lost unless a person sees to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Who trades a session of an account, and how far it got: running, halted (may be resumed), done."""
@@ -76,7 +80,7 @@ def claim_session(
             "`kobe trace` lists its orders; trade a later one",
         )
     if known.strategy != strategy:
-        raise SessionTaken(f"session {session} was begun with strategy {known.strategy!r}", "finish it with that one")
+        raise BegunOtherwise(f"session {session} was begun with strategy {known.strategy!r}", "finish it with that one")
     if known.state == RUNNING and known.owner != owner and not alone and known.lease_until > write.now:
         raise SessionTaken(
             f"session {session} is being traded by {known.owner}", f"wait for it, or until {known.lease_until:%H:%M:%S} UTC"

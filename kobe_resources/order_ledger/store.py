@@ -16,14 +16,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kobe_resources import audit
+from kobe_resources import audit, audit_rows
 from kobe_resources.durable import private_file, private_folder
 from kobe_resources.errors import KobeError
 from kobe_resources.event_log import get_logger
 from kobe_resources.settings import kobe_home
 
 SCHEMA = Path(__file__).with_name("schema.sql")
-VERSION = 1
+VERSION, UNTOLD = 2, 1
+"""What is current, and a ledger whose chain does not tell what changed in its tables: an older Kobe's, or one to throw away."""
 BUSY_WAIT_S = 30.0
 LOGGED = ("symbol", "side", "leg", "qty", "price", "old", "new", "reason", "detail")
 """What the event log tells of an order's audit record."""
@@ -47,16 +48,26 @@ class Write:
         self.run_id = run_id
         self.now = dt.datetime.now(dt.UTC)
         self.told: list[tuple[str, dict[str, Any]]] = []
+        self._records: list[tuple[str, dict[str, Any]]] = []
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """Run one statement inside the transaction."""
         return self.connection.execute(sql, parameters)
 
     def audit(self, kind: str, **body: Any) -> None:
-        """Add a record to the chain inside this transaction."""
-        audit.append(self.connection, kind, {"run": self.run_id, **body} if self.run_id else body, self.pin)
+        """Add a record to the chain with this transaction."""
+        self._records.append((kind, {"run": self.run_id, **body} if self.run_id else body))
         if "order" in body:
             self.told.append((kind, body))
+
+    def finish(self, rows: audit_rows.Rows) -> None:
+        """Write the records, the last of them with the `rows` that the transaction changed."""
+        if rows and not self._records:
+            self.audit("rows_changed")
+        for kind, body in self._records[:-1]:
+            audit.append(self.connection, kind, body, self.pin)
+        for kind, body in self._records[-1:]:
+            audit.append(self.connection, kind, {**body, audit_rows.ROWS: rows} if rows else body, self.pin)
 
 
 class OrderLedger:
@@ -81,6 +92,7 @@ class OrderLedger:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._busy_wait_s = busy_wait_s
         self.disposable = disposable
+        self.healed = ""
         self._connection: sqlite3.Connection | None = None
 
     @property
@@ -107,7 +119,10 @@ class OrderLedger:
             raise self._explain(error) from error
         write = Write(connection, self.pin, self.run_id)
         try:
+            if not self.disposable:
+                audit_rows.forget(connection)
             yield write
+            write.finish({} if self.disposable else audit_rows.taken(connection))
             connection.execute("COMMIT")
         except BaseException as error:
             # A full or failing disk has ended the transaction already.
@@ -120,15 +135,25 @@ class OrderLedger:
             self._log(write)
 
     def copy_audit(self) -> int:
-        """Bring audit.jsonl up to the chain; records appended. Raises AuditDiffers where they contradict each other."""
+        """Bring audit.jsonl up to the chain; records appended. Raises AuditDiffers where they contradict each other.
+
+        Where records had been cut off the file, `healed` says so afterwards.
+        """
         try:
-            return audit.copy_out(self.connection, self.audit_path)
+            done = audit.copy_out(self.connection, self.audit_path)
         except sqlite3.OperationalError as error:
             raise self._explain(error) from error
+        if done.lost:
+            self.healed = f"{done.lost} records had been cut off {self.audit_path}; they were copied again from the ledger"
+            log.error("audit.jsonl was cut", reason=self.healed)
+        return done.appended
 
     def verify_audit(self, anchor: str | None = None) -> audit.Verification:
-        """Check chain, head, copy and anchor."""
-        return audit.verify(self.connection, self.audit_path, anchor)
+        """Check chain, head, tables, copy and anchor."""
+        try:
+            return audit.verify(self.connection, self.audit_path, anchor)
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
 
     def audit_head(self) -> str:
         """The end of the chain as 'seq:hash'."""
@@ -161,7 +186,9 @@ class OrderLedger:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA foreign_keys = ON")
             self._make_durable(connection)
-            _prepare(connection, self.path)
+            _prepare(connection, self.path, VERSION if not self.disposable else UNTOLD)
+            if not self.disposable:
+                audit_rows.watch(connection)
         except (OSError, sqlite3.Error) as error:
             if connection is not None:
                 connection.close()
@@ -194,8 +221,8 @@ class OrderLedger:
         return LedgerUnusable(f"{self.path} cannot be used ({error})", mend)
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables where they are missing; refuse a ledger of a newer Kobe."""
+def _prepare(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Make the tables of `version` where they are missing, bring an older ledger up to it, refuse one of a newer Kobe."""
     known = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'ledger_version'").fetchone()[0]
     found = connection.execute("SELECT max(version) FROM ledger_version").fetchone()[0] if known else None
     if found is None:
@@ -205,7 +232,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute(statement)
             connection.execute("INSERT OR IGNORE INTO audit_head VALUES (1, 0, ?, 0)", (audit.GENESIS,))
             if connection.execute("SELECT count(*) FROM ledger_version").fetchone()[0] == 0:
-                connection.execute("INSERT INTO ledger_version VALUES (?)", (VERSION,))
+                connection.execute("INSERT INTO ledger_version VALUES (?)", (version,))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -215,3 +242,26 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise LedgerUnusable(
             f"{path} has ledger version {found}, this Kobe knows {VERSION}", "update Kobe, or use another KOBE_HOME"
         )
+    elif found < version:
+        _take_over(connection)
+
+
+def _take_over(connection: sqlite3.Connection) -> None:
+    """Put every row of an older Kobe's ledger on the chain, which tells of each change from then on.
+
+    Not where the chain tells of rows already: then another hand set the version back, and `verify` says so.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        is_older = connection.execute("SELECT max(version) FROM ledger_version").fetchone()[0] < VERSION
+        told = connection.execute("SELECT count(*) FROM audit WHERE instr(body, ?)", (f'"{audit_rows.ROWS}":{{',)).fetchone()[0]
+        if is_older and not told:
+            rows = audit_rows.whole(connection)
+            if rows:
+                audit.append(connection, "rows_taken_over", {audit_rows.ROWS: rows}, "")
+            connection.execute("UPDATE ledger_version SET version = ?", (VERSION,))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import datetime as dt
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +22,7 @@ from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.study import load_market
 from kobe_jobs.cli import app
 from kobe_jobs.commands import trading
-from kobe_jobs.commands.trading_output import SHORT_ID
+from kobe_jobs.commands.trading_output import SHORT_ID, order_table
 from kobe_jobs.lazy import bring_up_to_date
 from kobe_jobs.trading.replay import simulate_window
 from kobe_resources.errors import KobeError, UsageError
@@ -104,6 +107,73 @@ def test_a_session_is_traded_traced_reconciled_and_not_traded_twice(simulated: A
     assert trace["versions at the decision"]["code"]
     assert len(trace["orders of the position"]) == 2
     assert f"stop {order}" in kobe("trace", order[:14]).stdout
+
+
+@pytest.mark.parametrize("stage", ["shadow", "simulated"])
+def test_without_a_session_the_next_untraded_one_is_taken_and_one_line_says_when_none_is_left(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    sessions, _ = simulated
+    monkeypatch.setenv("KOBE_BROKER__STAGE", stage)
+    assert told("trade", "--session", str(sessions[-2]))["session"] == str(sessions[-2])
+    assert told("trade")["session"] == str(sessions[-1])
+    left = kobe("trade")
+    assert left.exit_code == 0
+    assert left.stdout.count("\n") == 1
+    assert f"nothing to trade: every session that has bars was traded, the last is {sessions[-1]}" in left.stdout
+    assert told("trade")["session"] is None
+
+
+def test_shadow_decides_on_bars_whose_session_opened_within_the_last_day(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions, _ = simulated
+    monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
+
+    class Later(dt.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return dt.datetime.combine(sessions[-1], dt.time(23, 0), dt.UTC)
+
+    monkeypatch.setattr("kobe_jobs.trading.preflight.dt.datetime", Later)
+    assert told("trade")["session"] == str(sessions[-1])
+
+
+def test_an_audit_copy_that_was_cut_is_completed_and_told(simulated: Any, home: Path) -> None:
+    kobe("kill", "on", "one")
+    kobe("kill", "off")
+    copy = home / "audit.jsonl"
+    copy.write_bytes(copy.read_bytes().splitlines(keepends=True)[0])
+    healed = kobe("kill", "on", "two")
+    assert "records had been cut off" in healed.stderr
+    assert "audit.jsonl had been cut" in (home / "logs" / "events.jsonl").read_text()
+    verified = kobe("audit", "verify")
+    assert verified.exit_code == 0
+    assert "audit.jsonl was cut and completed again: record" in verified.stdout
+    assert told("audit", "verify")["restored"]
+
+
+def test_a_row_changed_by_hand_is_named_by_audit_verify(simulated: Any, home: Path) -> None:
+    _, trade = simulated
+    told("trade", "--session", str(trade.entry_session))
+    with contextlib.closing(sqlite3.connect(home / "orders.sqlite", isolation_level=None)) as raw:
+        raw.execute("UPDATE positions SET stop_price = '0.01' WHERE symbol = ?", (trade.symbol,))
+    refused = kobe("audit", "verify")
+    assert refused.exit_code == 1
+    assert f"({trade.symbol}) was changed by hand: stop_price is 0.01" in str(refused.exception)
+    assert told("audit", "verify")["holds"] is False
+
+
+def test_the_words_of_strangers_are_shown_and_never_taken_for_markup() -> None:
+    row = {
+        "client_order_id": "kobe-1", "filled_qty": "0", "filled_avg_price": None, "state": "REJECTED", "reason": "stop",
+        "detail": "insufficient [/] buying power [red]", "symbol": "[bold]X",
+    }  # fmt: skip
+    console = Console(width=200, record=True)
+    console.print(order_table(console, [row], ("symbol", "state", "reason")))
+    shown = console.export_text()
+    assert "[bold]X" in shown
+    assert "stop: insufficient [/] buying power [red]" in shown
 
 
 def test_a_run_is_shown_as_a_waterfall(simulated: Any) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from kobe_assets.versions import TABLES
-from kobe_jobs.trading.preflight import Line, preflight
+from kobe_jobs.trading.preflight import Line, NotReady, preflight
 from kobe_jobs.trading.research_gate import CHECKED, EvidenceMissing, check_evidence, missing_evidence
 from kobe_jobs.trading.run import Rig, trade_session
 from kobe_resources.broker.embedded import EmbeddedBroker
@@ -32,7 +32,7 @@ def test_everything_is_asked_and_all_of_it_passes_before_a_simulated_session(rig
     lines = lines_of(rig)
     assert set(lines) == {
         "strategy", "keys", "host", "kill switch", "disk", "audit chain", "config pin", "account", "buying power", "clock",
-        "calendar", "market", "data", "open intents", "positions",
+        "calendar", "market", "data", "open intents", "positions", "whole shares", "protection", "sole use",
     }  # fmt: skip
     assert [line.name for line in lines.values() if line.blocks and not line.passed] == []
 
@@ -109,6 +109,72 @@ def test_a_host_of_another_stage_fails(rig: Rig) -> None:
 
 def test_a_clock_that_is_off_fails_on_paper(rig: Rig) -> None:
     assert "NTP" in failing(dataclasses.replace(rig, stage="paper"), "clock").mend
+
+
+def test_the_time_of_an_embedded_broker_is_never_skew(
+    rig: Rig, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadow = dataclasses.replace(rig, stage="shadow")
+
+    class Later(dt.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return dt.datetime(2024, 3, 7, 3, 30, tzinfo=dt.UTC)
+
+    monkeypatch.setattr("kobe_jobs.trading.preflight.dt.datetime", Later)
+    assert "NTP" in failing(shadow, "clock").mend, "Alpaca's clock that is half a day off is ours that is wrong"
+    own: Any = rig.broker
+    own.embedded = embedded
+    line = lines_of(shadow)["clock"]
+    assert (line.passed, line.seen) == (True, "the broker's own: 2024-03-06 09:30 in New York")
+
+
+@pytest.mark.parametrize("stage", ["paper", "live"])
+def test_fractions_where_nothing_protects_them_fail_in_one_line_and_refuse_a_run(rig: Rig, stage: Any) -> None:
+    simulation = rig.settings.simulation.model_copy(update={"whole_shares": False})
+    fractions = dataclasses.replace(rig, settings=rig.settings.model_copy(update={"simulation": simulation}))
+    assert lines_of(fractions)["whole shares"].passed
+    line = failing(dataclasses.replace(fractions, stage=stage), "whole shares", KEYS)
+    assert "simulation.whole_shares = false" in line.seen
+    assert line.blocks
+    with pytest.raises(NotReady, match="whole_shares"):
+        trade_session(dataclasses.replace(fractions, stage=stage))
+
+
+def test_a_stop_that_the_broker_lost_after_the_session_is_named(rig: Rig, embedded: EmbeddedBroker) -> None:
+    trade_session(rig)
+    assert lines_of(rig)["protection"].passed
+    stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
+    embedded.book.cancel(stop.id)
+    line = failing(rig, "protection")
+    assert f"{stop.symbol} has no protective stop" in line.seen
+    assert "`kobe trade`" in line.mend
+
+
+def test_a_stop_for_fewer_shares_than_are_held_leaves_the_position_bare(rig: Rig, embedded: EmbeddedBroker) -> None:
+    trade_session(rig)
+    stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
+    embedded.book.state.run("UPDATE orders SET qty = qty / 2 WHERE id = ?", (stop.id,))
+    assert f"{stop.symbol} has no protective stop" in failing(rig, "protection").seen
+
+
+def test_a_stop_whose_position_is_gone_is_named(rig: Rig, embedded: EmbeddedBroker) -> None:
+    trade_session(rig)
+    stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
+    embedded.book.state.run("DELETE FROM positions WHERE symbol = ?", (stop.symbol,))
+    assert f"a stop of {stop.symbol} rests at the broker without its position" in failing(rig, "protection").seen
+
+
+def test_what_is_not_kobe_s_is_a_warning_that_says_the_account_should_be_kobe_s_alone(
+    rig: Rig, embedded: EmbeddedBroker
+) -> None:
+    assert "Kobe's alone" in lines_of(rig)["sole use"].seen
+    fields = {"client_order_id": "mine", "symbol": "S11", "side": "buy", "type": "limit", "time_in_force": "gtc", "qty": "2"}
+    embedded.book.submit({**fields, "limit_price": "5"})
+    line = lines_of(rig)["sole use"]
+    assert (line.passed, line.blocks) == (False, False)
+    assert "order buy 2 S11" in line.seen
+    assert "the account should be Kobe's alone" in line.mend
 
 
 def test_a_broker_that_does_not_answer_fails_its_lines_and_no_others(rig: Rig, embedded: EmbeddedBroker) -> None:

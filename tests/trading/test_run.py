@@ -491,9 +491,9 @@ def test_a_quote_that_cannot_be_leaned_on_is_no_quote_for_the_gate(rig: Rig, emb
             return found | {"S01": dataclasses.replace(found["S01"], **QUOTES[veto])}
 
     summary = trade_session(dataclasses.replace(rig, broker=Odd()))  # type: ignore[arg-type]
-    assert summary.refused == {"no_bar": 1}
+    assert summary.refused == {"no_quote": 1}
     refused = next(i for i in book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if i.symbol == "S01")
-    assert (refused.reason, refused.detail) == ("no_bar", veto)
+    assert (refused.reason, refused.detail) == ("no_quote", veto)
     assert summary.submitted == 5
 
 

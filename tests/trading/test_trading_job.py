@@ -19,6 +19,8 @@ from kobe_jobs import trading_job
 from kobe_jobs.trading.alerts import alert
 from kobe_jobs.trading_job import signals_landed, trading_definitions
 from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.order_ledger.sessions import claim_session, end_session
 from kobe_resources.settings import Settings
 from tests.trading.replay_market import random_warehouse
 
@@ -234,9 +236,12 @@ def test_a_run_shows_what_it_did_and_a_second_one_says_why_not(simulated: Settin
     shown = instance.fetch_materializations(dg.AssetKey("orders"), limit=1).records[0].asset_materialization
     assert shown is not None
     assert {"audit head", "config pin", "summary", "session", "stage"} <= set(shown.metadata)
-    second = run(simulated, "trade_session", instance)
+    session = str(shown.metadata["session"].value)
+    second = run(simulated, "trade_session", instance, session=session)
     assert not second.success
     assert "already traded" in failure_of(second)
+    assert run(simulated, "trade_session", instance).success, "no session is left: nothing to do is no failure"
+    assert len(instance.fetch_materializations(dg.AssetKey("orders"), limit=9).records) == 1
     assert run(simulated, "reconcile", instance).success
     assert run(simulated, "parity", instance).success
 
@@ -298,8 +303,103 @@ def test_a_failed_run_alerts(simulated: Settings, instance: dg.DagsterInstance, 
 def test_a_session_that_is_taken_alerts_nobody(simulated: Settings, instance: dg.DagsterInstance, webhook: Webhook) -> None:
     settings = with_webhook(simulated, webhook.url)
     assert run(settings, "trade_session", instance).success
-    assert not run(settings, "trade_session", instance).success
+    event = instance.fetch_materializations(dg.AssetKey("orders"), limit=1).records[0].asset_materialization
+    assert event is not None
+    assert not run(settings, "trade_session", instance, session=str(event.metadata["session"].value)).success
     assert webhook.posted == []
+
+
+def test_a_session_begun_with_another_strategy_alerts(
+    simulated: Settings, instance: dg.DagsterInstance, webhook: Webhook, home: Path
+) -> None:
+    settings = with_webhook(simulated, webhook.url)
+    assert run(settings, "trade_session", instance).success
+    with OrderLedger(home / "orders.sqlite") as ledger, ledger.write() as write:
+        write.execute("UPDATE session_claims SET state = 'halted', strategy = 'another'")
+    assert not run(settings, "trade_session", instance).success
+    assert "begun with strategy 'another'" in webhook.posted[0]["reason"]
+
+
+def test_an_audit_copy_that_was_cut_and_healed_alerts(
+    simulated: Settings, instance: dg.DagsterInstance, webhook: Webhook, home: Path
+) -> None:
+    settings = with_webhook(simulated, webhook.url)
+    assert run(settings, "trade_session", instance).success
+    copy = home / "audit.jsonl"
+    copy.write_bytes(b"".join(copy.read_bytes().splitlines(keepends=True)[:3]))
+    assert run(settings, "reconcile", instance).success
+    assert "had been cut off" in webhook.posted[0]["reason"]
+    assert webhook.posted[0]["text"] == "kobe: audit.jsonl had been cut"
+
+
+def asked_for(instance: dg.DagsterInstance, count: int, status: dg.DagsterRunStatus = dg.DagsterRunStatus.FAILURE) -> None:
+    """Runs of Wednesday that the sensor asked for, all of them ended so."""
+    tags = {"kobe/stage": "paper", "kobe/session": str(WEDNESDAY)}
+    for _ in range(count):
+        instance.create_run_for_job(trading_job.trade_session, tags=tags, status=status)
+
+
+def ticked_later(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, seconds: float) -> Any:
+    """What the sensor says `seconds` after the runs ended, which was at noon."""
+    moment = NOON + dt.timedelta(seconds=seconds)
+    monkeypatch.setattr(trading_job, "_ended", lambda records: NOON.timestamp())
+    monkeypatch.setattr(trading_job, "_now", lambda: moment)
+    return tick(instance, "0")[0]
+
+
+def test_a_session_that_a_run_left_unfinished_is_asked_for_again_with_longer_and_longer_pauses(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = []
+    for tries, pause in enumerate(trading_job.RETRY_AFTER_S, start=1):
+        asked_for(instance, 1)
+        early = ticked_later(instance, monkeypatch, pause - 1)
+        assert f"unfinished after {tries} runs" in str(early.skip_message)
+        request = ticked_later(instance, monkeypatch, pause)
+        assert request.run_config["ops"]["trade"]["config"]["session"] == str(WEDNESDAY)
+        assert request.tags["kobe/session"] == str(WEDNESDAY)
+        keys.append(request.run_key)
+    assert len({"trade:paper:2024-03-06", *keys}) == len(trading_job.RETRY_AFTER_S) + 1
+    asked_for(instance, 1)
+    assert "needs a person" in str(ticked_later(instance, monkeypatch, 3600).skip_message)
+
+
+def test_protection_is_asked_for_again_after_the_entries_ended_and_not_after_the_close(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for(instance, 1)
+    near_the_close = dt.datetime(2024, 3, 6, 20, 55, tzinfo=dt.UTC) - NOON
+    assert isinstance(ticked_later(instance, monkeypatch, near_the_close.total_seconds()), dg.RunRequest)
+    shut = near_the_close + dt.timedelta(minutes=10)
+    assert "no new signals" in str(ticked_later(instance, monkeypatch, shut.total_seconds()).skip_message)
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.SUCCESS])
+def test_a_run_at_work_or_well_done_is_not_asked_for_again(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus
+) -> None:
+    asked_for(instance, 1)
+    asked_for(instance, 1, status)
+    assert "no new signals" in str(ticked_later(instance, monkeypatch, 3600).skip_message)
+
+
+@pytest.mark.parametrize(("state", "again"), [("done", False), ("halted", True), ("running", True)])
+def test_what_the_ledger_says_is_done_is_not_asked_for_again(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, home: Path, state: str, again: bool
+) -> None:
+    with OrderLedger(home / "orders.sqlite") as ledger, ledger.write() as write:
+        claim_session(write, "paper:PA1", WEDNESDAY, "rsi2", "me", 60.0)
+        end_session(write, "paper:PA1", WEDNESDAY, state, "")
+    asked_for(instance, 1)
+    assert isinstance(ticked_later(instance, monkeypatch, 3600), dg.RunRequest) is again
+
+
+def test_nothing_is_asked_for_again_while_the_kill_switch_is_on(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for(instance, 1)
+    KillSwitch().turn_on("lunch")
+    assert "kill switch" in str(ticked_later(instance, monkeypatch, 3600).skip_message)
 
 
 def test_an_alert_that_cannot_be_delivered_raises_nothing_and_is_logged(home: Path) -> None:

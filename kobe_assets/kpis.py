@@ -121,7 +121,9 @@ def compute_kpis(
         for name, value in figures.items():
             rows.append((strategy, mode, name, value))
             if value is None:
-                reasons.append((strategy, mode, name, WHY[name]))
+                # Without a trade there is no losing one either, but that is not the reason.
+                why = WHY["win_rate"] if name == "profit_factor" and mine.empty else WHY[name]
+                reasons.append((strategy, mode, name, why))
     return (
         pd.DataFrame(rows, columns=["strategy", "mode", "figure", "value"]).astype({"value": float}),
         pd.DataFrame(reasons, columns=["strategy", "mode", "figure", "reason"]).astype(str),

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kobe_assets.research import simulation as sim
-from kobe_assets.research.figures import WHY_UNDEFINED, all_figures, daily_returns
+from kobe_assets.research.figures import all_figures, daily_returns, why_undefined
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import make_feeds
 from kobe_assets.study import canonical_params, load_market
@@ -56,7 +56,7 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
         "trades": len(outcome.numbers),
         "refused": outcome.refusals(),
         **figures,
-        "undefined": {key: WHY_UNDEFINED[key] for key, value in figures.items() if value is None},
+        "undefined": {key: why_undefined(key, len(outcome.numbers) > 0) for key, value in figures.items() if value is None},
         "config_pin": research_pin(settings),
         "data_version": warehouse.content_version(*TABLES["daily_bars"]),
     }

@@ -89,14 +89,14 @@ def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.Reso
 @dg.op(description="Compare the ledger with the broker and list every difference; sends nothing, adopts nothing.")
 def compare_with_broker(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
     """Reconcile; fails on a difference."""
-    from kobe_jobs.trading.reconcile import reconcile
+    from kobe_jobs.trading.reconcile import reconcile_account
     from kobe_jobs.trading.rig import open_rig
     from kobe_jobs.trading.run import alone, open_desk
 
     try:
         with open_rig(settings, load_secrets(), run_id=context.run_id[:12]) as rig, alone(rig.ledger, reconciles=True):
             desk = open_desk(rig, settings.trading.strategy, any_day=True)
-            found = reconcile(desk, "job")
+            found = reconcile_account(desk, "job")
             rig.ledger.copy_audit()
             alert_if_healed(settings, rig.ledger)
             head = rig.ledger.audit_head()

@@ -30,6 +30,11 @@ WHY_UNDEFINED = {
 }
 
 
+def why_undefined(name: str, has_trades: bool) -> str:
+    """Why a figure has no value: without a trade there is no losing one either, but that is not the reason."""
+    return WHY_UNDEFINED["win_rate"] if name == "profit_factor" and not has_trades else WHY_UNDEFINED[name]
+
+
 def daily_returns(equity: Floats, initial_cash: float) -> Floats:
     """(…, sessions) simple returns of equity curves; the day before the first is `initial_cash`."""
     before = np.empty_like(equity)

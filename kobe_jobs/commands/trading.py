@@ -176,19 +176,17 @@ def reconcile(
 ) -> None:
     """Compare ledger and broker: orders, fills, positions, cash. Exit code 1 on a difference; nothing is adopted silently."""
     from kobe_jobs.trading.accept import accept_differences
-    from kobe_jobs.trading.reconcile import reconcile as run_reconcile
+    from kobe_jobs.trading.reconcile import reconcile_account
     from kobe_jobs.trading.rig import open_rig
     from kobe_jobs.trading.run import alone, open_desk
-    from kobe_jobs.trading.upkeep import apply_splits
 
     settings = load_settings()
     with open_rig(settings, load_secrets()) as rig, alone(rig.ledger, reconciles=True):
         desk = open_desk(rig, settings.trading.strategy, any_day=True)
-        apply_splits(desk)
-        found = run_reconcile(desk, "by hand")
+        found = reconcile_account(desk, "by hand")
         rows = list(found.differences)
-        if accept is not None and not found.agrees:
-            rows = accept_differences(desk, found, accept)
+        if accept is not None and found.differences:
+            rows = accept_differences(desk, found, accept, rig.warehouse)
         rig.ledger.copy_audit()
         _tell_healed(settings, rig.ledger)
     agrees = not any(row.halts for row in rows)
@@ -202,6 +200,8 @@ def reconcile(
         output().print(table)
     else:
         output().print("ledger and broker agree")
+    for note in [] if as_json else desk.notes:
+        output().print(f"note: {note}", markup=False, soft_wrap=True)
     if not agrees:
         raise typer.Exit(1)
 

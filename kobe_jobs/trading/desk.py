@@ -46,8 +46,8 @@ class Desk:
     """One run's tools and terms.
 
     session: the exchange's hours of the day that trades. signal_session: the session before it. account: 'stage:number',
-    the key of the ledger's rows. alone: this run holds the lock of trading runs. missing: symbols of which the broker holds
-    less than the ledger; an order to sell them would open a position the other way.
+    the key of the ledger's rows. alone: this run holds the lock of trading runs. missing: symbols of which ledger and broker
+    do not hold the same; no order for them, and no stop, is touched until they do.
     """
 
     settings: Settings

@@ -5,6 +5,7 @@ Every step is durable before the next begins, so that a run killed anywhere leav
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import time
 from collections.abc import Iterator
@@ -27,9 +28,9 @@ from kobe_resources.broker.protocol import (
 from kobe_resources.errors import KobeError
 from kobe_resources.event_log import event_context, get_logger
 from kobe_resources.kill_switch import KillSwitchOn
-from kobe_resources.order_ledger import Intent, OrderState
+from kobe_resources.order_ledger import IllegalMove, Intent, OrderState
 from kobe_resources.order_ledger import intents as book
-from kobe_resources.order_ledger.settlement import settle
+from kobe_resources.order_ledger.settlement import OrderMismatch, settle
 from kobe_resources.order_ledger.states import UNSETTLED
 from kobe_resources.order_ledger.store import Write
 
@@ -149,7 +150,8 @@ def take_back(desk: Desk, intent: Intent, reason: str) -> bool:
         except BrokerUnavailable:
             return False
         if order is not None:
-            take_in(desk, intent, order, FillTimes(desk))
+            with contextlib.suppress(OrderMismatch, IllegalMove):
+                take_in(desk, intent, order, FillTimes(desk))
             return False
     with desk.ledger.write() as write:
         book.move(write, intent, OrderState.VETOED, "vetoed", reason=reason, reserved="0")
@@ -254,7 +256,11 @@ def _refused(desk: Desk, intent: Intent, error: Refused) -> Intent:
     except BrokerUnavailable:
         return doubted
     if order is not None:
-        return take_in(desk, doubted, order, FillTimes(desk))
+        try:
+            return take_in(desk, doubted, order, FillTimes(desk))
+        except (OrderMismatch, IllegalMove) as odd:
+            desk.note(str(odd))
+            return doubted
     if intent.posts > 1:
         return doubted
     with desk.ledger.write() as write:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def ledger_trades(ledger: OrderLedger, account: str, strategy: str, evidence: Evidence) -> list[Trade]:
     """Every position of the account and strategy, open ones with no exit."""
-    return [_trade(held, evidence) for held in all_positions(ledger, account, strategy)]
+    return [ledger_trade(held, evidence) for held in all_positions(ledger, account, strategy)]
 
 
 def ledger_fates(ledger: OrderLedger, account: str, strategy: str) -> dict[tuple[str, dt.date], Fate]:
@@ -50,7 +50,8 @@ def simulated_trades(frame: pd.DataFrame) -> list[Trade]:
     ]  # fmt: skip
 
 
-def _trade(held: Position, evidence: Evidence) -> Trade:
+def ledger_trade(held: Position, evidence: Evidence) -> Trade:
+    """A position as a trade in adjusted prices; its entry is kept in shares of now, and told in those of the entry day."""
     entry_factor = evidence.factor(held.symbol, held.entry_session)
     closed = not held.is_open and held.exit_session is not None and held.exit_price is not None
     exit_price = None
@@ -58,7 +59,8 @@ def _trade(held: Position, evidence: Evidence) -> Trade:
         exit_price = float(held.exit_price) * evidence.factor(held.symbol, held.exit_session)
     return Trade(
         symbol=held.symbol, side=held.side, signal_session=held.signal_session, entry_session=held.entry_session,
-        entry_price=float(held.entry_price) * entry_factor, shares=float(held.entry_qty) / entry_factor,
+        entry_price=float(held.entry_price * held.split_factor) * entry_factor,
+        shares=float(held.entry_qty / held.split_factor) / entry_factor,
         exit_session=held.exit_session if closed else None, exit_price=exit_price,
         exit_reason=held.exit_reason if closed else None, share_step=float(SHARE) / entry_factor,
     )  # fmt: skip

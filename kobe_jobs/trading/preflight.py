@@ -19,7 +19,7 @@ from kobe_jobs.trading.evidence import load_evidence
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
 from kobe_jobs.trading.known_heads import find_rollback
 from kobe_jobs.trading.next_session import has_own_time
-from kobe_jobs.trading.reconcile import compare
+from kobe_jobs.trading.reconcile import reconcile_account
 from kobe_jobs.trading.research_gate import GATED_STAGES, missing_evidence
 from kobe_resources import calendar
 from kobe_resources.broker.hosts import hosts_of
@@ -248,9 +248,12 @@ def _open_intents(desk: Desk) -> Line:
 
 
 def _positions(desk: Desk) -> Line:
-    found = compare(desk, promote=False)
-    seen = found.told() or f"{len(found.snapshot['ledger'])} positions agree with the broker"
-    return Line("positions", found.agrees or not desk.sends, seen, "" if found.agrees else "`kobe reconcile` lists them")
+    found = reconcile_account(desk, "preflight", look_only=True)
+    noted = found.snapshot["noted"]
+    yours = f"; yours, not Kobe's: {', '.join(noted['positions']) or 'open orders'}" if any(noted.values()) else ""
+    seen = (found.told() or f"{len(found.snapshot['ledger'])} positions agree with the broker") + yours
+    mend = "`kobe reconcile` lists them; the account should be Kobe's alone"
+    return Line("positions", found.agrees or not desk.sends, seen, "" if found.agrees else mend)
 
 
 def _protection(desk: Desk) -> Line:

@@ -30,7 +30,7 @@ from kobe_jobs.trading.reconcile import Reconciliation, reconcile
 from kobe_jobs.trading.research_gate import check_evidence
 from kobe_jobs.trading.stops import ensure_stops, unprotected
 from kobe_jobs.trading.summary import RunSummary, summarize
-from kobe_jobs.trading.upkeep import age_positions, apply_splits, flag_untradable, let_go
+from kobe_jobs.trading.upkeep import age_positions, apply_splits, flag_untradable, let_go, name_without_bars
 from kobe_resources.broker import standing_at
 from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.protocol import Broker, BrokerError, BrokerUnavailable, TradingDay
@@ -284,15 +284,18 @@ def check_fresh(desk: Desk) -> None:
 def _steps(desk: Desk) -> tuple[tuple[dict[str, Any], ...], str]:
     """The run proper; (differences, why it is not complete)."""
     let_go(desk)
+    # Orders are read in shares of now; what resolution finds may itself be older than a split.
+    apply_splits(desk)
     resolve(desk)
     apply_splits(desk)
     age_positions(desk)
+    asked = name_without_bars(desk)
     if desk.sends:
         flag_untradable(desk)
     before = _reconcile(desk, "before")
-    desk.missing = before.missing
+    desk.missing = before.differing
     for symbol in sorted(desk.missing):
-        desk.note(f"the broker holds less {symbol} than the ledger: it is neither sold nor protected, see `kobe reconcile`")
+        desk.note(f"ledger and broker differ on {symbol}: it is not sold and its stop is not touched, see `kobe reconcile`")
     known = book.of_session(desk.ledger, desk.account, desk.day)
     halted = "" if before.agrees else f"entries are halted, ledger and broker differ: {before.told()}"
     try:
@@ -305,6 +308,7 @@ def _steps(desk: Desk) -> tuple[tuple[dict[str, Any], ...], str]:
         halted = "; ".join(filter(None, (halted, str(error))))
     if desk.sends:
         _protect(desk)
+    halted = "; ".join(filter(None, (halted, asked)))
     if book.of_session(desk.ledger, desk.account, desk.day) == known:
         # Nothing went out and nothing came in: the first comparison stands.
         return tuple(asdict(row) for row in before.differences), halted

@@ -1,11 +1,13 @@
 """Positions: opened and closed by fills alone, aged by bars, rescaled by splits; every change in the caller's transaction.
 
-Shares and prices are as traded now; `split_factor` is how many shares of today one share of the entry day became.
+Shares and prices, those of the entry too, are as traded now; `split_factor` is how many shares of today one share of the
+entry day became. Which splits a position has lived through is what the chain says was applied to it, not a date.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 import sqlite3
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,6 +15,7 @@ from typing import Literal
 
 from kobe_resources.broker.quotes import on_tick, stop_price
 from kobe_resources.order_ledger.intents import ENTRY, ZERO, Intent, text_of
+from kobe_resources.order_ledger.states import UNSETTLED
 from kobe_resources.order_ledger.store import OrderLedger, Write
 
 DUST = Decimal("1e-9")
@@ -144,13 +147,13 @@ def leave(write: Write, position_id: str, qty: Decimal, price: Decimal, session:
 
 
 def age(write: Write, known: Position, bars: int, through: dt.date, flag: str | None) -> None:
-    """Count `bars` more bars held, through session `through`; a flag once set stays."""
+    """Set the bars held to `bars`, counted through session `through`; a flag once set stays."""
     write.execute(
-        "UPDATE positions SET bars_held = bars_held + ?, bars_through = ?, flag = coalesce(flag, ?) WHERE id = ?",
+        "UPDATE positions SET bars_held = ?, bars_through = ?, flag = coalesce(flag, ?) WHERE id = ?",
         (bars, through.isoformat(), flag, known.id),
     )
     if flag and not known.flag:
-        write.audit("flagged", position=known.id, symbol=known.symbol, reason=flag, bars_held=known.bars_held + bars)
+        write.audit("flagged", position=known.id, symbol=known.symbol, reason=flag, bars_held=bars)
 
 
 def flag_for_exit(write: Write, known: Position, reason: str) -> None:
@@ -168,10 +171,11 @@ def rescale(write: Write, known: Position, split_from: Decimal, split_to: Decima
     near = on_tick(exact, up=known.side == "short") if exact > 0 else stop
     stop = near if abs(near - stop) < Decimal("1e-6") else stop
     write.execute(
-        "UPDATE positions SET qty = ?, exit_qty = ?, stop_distance = ?, stop_price = ?, split_factor = ?, splits_through = ?"
-        " WHERE id = ?",
+        "UPDATE positions SET entry_qty = ?, entry_price = ?, qty = ?, exit_qty = ?, stop_distance = ?, stop_price = ?,"
+        " split_factor = ?, splits_through = ? WHERE id = ?",
         (
-            text_of(known.qty * ratio), text_of(known.exit_qty * ratio), text_of(known.stop_distance / ratio), text_of(stop),
+            text_of(known.entry_qty * ratio), text_of(known.entry_price / ratio), text_of(known.qty * ratio),
+            text_of(known.exit_qty * ratio), text_of(known.stop_distance / ratio), text_of(stop),
             text_of(known.split_factor * ratio), through.isoformat(), known.id,
         ),
     )  # fmt: skip
@@ -181,17 +185,60 @@ def rescale(write: Write, known: Position, split_from: Decimal, split_to: Decima
     )  # fmt: skip
 
 
-def splits_seen(write: Write, known: Position, through: dt.date) -> None:
-    """No further split took effect up to `through`."""
-    write.execute("UPDATE positions SET splits_through = ? WHERE id = ?", (through.isoformat(), known.id))
+def applied_splits(source: OrderLedger | Write, position_id: str) -> list[tuple[dt.date, Decimal]]:
+    """(execution date, new shares for one) of every split that a position was rescaled by, as the chain has it."""
+    bodies = [
+        json.loads(row["body"])
+        for row in source.connection.execute("SELECT body FROM audit WHERE kind = 'split_applied'").fetchall()
+    ]
+    return [
+        (dt.date.fromisoformat(body["through"]), Decimal(body["split_to"]) / Decimal(body["split_from"]))
+        for body in bodies
+        if body["position"] == position_id
+    ]
+
+
+def split_ratio_since(source: OrderLedger | Write, known: Position, session: dt.date) -> Decimal:
+    """Shares of now that one share of `session` became by the splits applied to the position."""
+    ratio = Decimal(1)
+    if known.split_factor != 1:
+        for executed, step in applied_splits(source, known.id):
+            ratio *= step if executed > session else 1
+    return ratio
+
+
+def grow(write: Write, known: Position, qty: Decimal, price: Decimal) -> None:
+    """Take shares that came without an order of ours into a position, at `price`; its stop stays where it is."""
+    total = known.entry_qty + qty
+    average = (known.entry_qty * known.entry_price + qty * price) / total
+    write.execute(
+        "UPDATE positions SET entry_qty = ?, entry_price = ?, qty = ? WHERE id = ?",
+        (text_of(total), text_of(average), text_of(known.qty + qty), known.id),
+    )
+    write.audit("position_entered", position=known.id, symbol=known.symbol, qty=text_of(qty), price=text_of(price))
+
+
+def rename(write: Write, known: Position, symbol: str, reason: str) -> None:
+    """Let a position, and its orders that may still fill, carry the symbol that the broker gave it."""
+    write.execute("UPDATE positions SET symbol = ? WHERE id = ?", (symbol, known.id))
+    states = sorted(str(state) for state in UNSETTLED)
+    marks = ", ".join("?" * len(states))
+    write.execute(
+        f"UPDATE intents SET symbol = ? WHERE position_id = ? AND state IN ({marks})",  # noqa: S608
+        (symbol, known.id, *states),
+    )
+    write.audit("position_renamed", position=known.id, symbol=symbol, old_symbol=known.symbol, reason=reason)
 
 
 def apply_fill(write: Write, intent: Intent, qty: Decimal, price: Decimal, session: dt.date) -> None:
-    """Let a fill of `intent` open or close what it belongs to."""
+    """Let a fill of `intent` open or close what it belongs to; shares that left before a split count in shares of now."""
     if intent.purpose == ENTRY:
         enter(write, intent, qty, price)
-    elif intent.position_id:
-        leave(write, intent.position_id, qty, price, session, intent.reason or intent.purpose)
+        return
+    known = position(write, intent.position_id) if intent.position_id else None
+    if known is not None:
+        ratio = split_ratio_since(write, known, session)
+        leave(write, known.id, qty * ratio, price / ratio, session, intent.reason or intent.purpose)
 
 
 _SELECT = "SELECT * FROM positions "

@@ -6,6 +6,7 @@ The broker's answer is trusted only where it fits the intent; a look-up seen twi
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,11 +14,13 @@ from zoneinfo import ZoneInfo
 from kobe_resources.broker.protocol import BrokerOrder, OrderStatus
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger.intents import ENTRY, ZERO, Intent, get, move, text_of
-from kobe_resources.order_ledger.positions import apply_fill
+from kobe_resources.order_ledger.positions import apply_fill, position, split_ratio_since
 from kobe_resources.order_ledger.states import ENDED, OrderState
-from kobe_resources.order_ledger.store import Write
+from kobe_resources.order_ledger.store import OrderLedger, Write
 
 NEW_YORK = ZoneInfo("America/New_York")
+SAME_SHARES = Decimal("1e-6")
+SAME_PRICE = Decimal("1e-6")
 
 
 class OrderMismatch(KobeError):
@@ -27,14 +30,11 @@ class OrderMismatch(KobeError):
 def settle(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime) -> Intent:
     """Bring the intent to what `order` says; its state, fills and position follow. at: when its last fill happened.
 
-    Raises OrderMismatch where symbol or side differ, IllegalMove where an ended intent would come alive.
+    Raises OrderMismatch where it is another order than ours, IllegalMove where an ended intent would come alive; then nothing
+    is booked.
     """
     intent = get(write, client_id)
-    if (order.symbol, order.side) != (intent.symbol, intent.side) or order.client_order_id != client_id:
-        raise OrderMismatch(
-            f"order {client_id} is {intent.side} {intent.symbol} in the ledger, {order.side} {order.symbol} at the broker",
-            "stop trading and look at both: `kobe kill on`, `kobe trace`",
-        )
+    check_same(write, intent, order)
     intent = _record_fills(write, intent, order, at)
     state, reason = _state_of(order)
     changes: dict[str, Any] = {}
@@ -52,6 +52,65 @@ def settle(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime) ->
         changes["detail"] = reason
     told = {"status": order.raw_status, "request": order.request_id}
     return move(write, intent, state, "settled", told, **changes)
+
+
+def settle_as_told(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime, reason: str) -> Intent:
+    """`settle` on a person's word, where the order under our id has another symbol, size or limit: the broker's hold.
+
+    Raises OrderMismatch where the side differs, or a fill has no price.
+    """
+    intent = get(write, client_id)
+    limit = intent.limit_price if order.limit_price is None else order.limit_price
+    if intent.purpose == ENTRY:
+        write.execute(
+            "UPDATE intents SET qty = ?, limit_price = ? WHERE client_order_id = ?",
+            (text_of(order.qty), None if limit is None else text_of(limit), client_id),
+        )
+    write.audit(
+        "order_accepted", order=client_id, symbol=intent.symbol, told_symbol=order.symbol, qty=text_of(order.qty),
+        limit_price=None if limit is None else text_of(limit), reason=reason,
+    )  # fmt: skip
+    return settle(write, client_id, replace(order, symbol=intent.symbol), at)
+
+
+def check_same(source: OrderLedger | Write, intent: Intent, order: BrokerOrder) -> None:
+    """Raise OrderMismatch unless the broker's order is the one we decided: symbol, side, and the size and limit of an entry.
+
+    An order that rests may have been resized by a split, so that its size counts only where shares of it left.
+    """
+    mend = "explain it, then `kobe reconcile --accept` with the reason"
+    ours, theirs = f"{intent.side} {intent.symbol}", f"{order.side} {order.symbol}"
+    if ours != theirs or order.client_order_id != intent.client_order_id:
+        raise OrderMismatch(f"order {intent.client_order_id} is {ours} in the ledger, {theirs} at the broker", mend)
+    has_size = order.qty.is_finite() and order.qty > 0
+    if intent.purpose == ENTRY:
+        if (has_size and abs(order.qty - intent.qty) > SAME_SHARES) or not _same_limit(intent, order):
+            raise OrderMismatch(
+                f"order {intent.client_order_id} of {intent.symbol} has another size or limit at the broker:"
+                f" {intent.qty} shares at {intent.limit_price} in the ledger, {order.qty} at {order.limit_price} there",
+                "another Kobe may trade on this account; " + mend,
+            )
+    elif has_size and order.filled_qty > intent.filled_qty and not _same_size(source, intent, order):
+        raise OrderMismatch(
+            f"order {intent.client_order_id} of {intent.symbol} fills for {order.qty} shares at the broker, {intent.qty} in the"
+            " ledger: a split that the bars do not know yet?",
+            "bring bars and splits up to date: `kobe report`",
+        )
+
+
+def _same_limit(intent: Intent, order: BrokerOrder) -> bool:
+    ours, theirs = intent.limit_price, order.limit_price
+    return ours is None or theirs is None or abs(ours - theirs) <= SAME_PRICE
+
+
+def _same_size(source: OrderLedger | Write, intent: Intent, order: BrokerOrder) -> bool:
+    if abs(order.qty - intent.qty) <= SAME_SHARES:
+        return True
+    held = position(source, intent.position_id) if intent.position_id else None
+    if held is None:
+        return False
+    # Parts of shares that a split leaves over are paid in cash.
+    return abs(order.qty - intent.qty * split_ratio_since(source, held, intent.session)) < 1
 
 
 def _record_fills(write: Write, intent: Intent, order: BrokerOrder, at: dt.datetime) -> Intent:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kobe_assets.research.figures import FIGURES, WHY_UNDEFINED
+from kobe_assets.research.figures import FIGURES, WHY_UNDEFINED, why_undefined
 from kobe_assets.research.robustness import Plan, Rehearsal, break_even_bps, cost_sensitivity
 from kobe_assets.research.simulation import simulate
 from kobe_assets.research.strategies import STRATEGIES
@@ -140,6 +140,8 @@ def test_prices_that_never_move_give_no_signal_and_figures_without_a_value() -> 
         without = {figure for figure in FIGURES if run["figures"][figure] is None}
         assert without == {"sharpe", "sortino", "calmar", "win_rate", "profit_factor", "expectancy"}
         assert without <= WHY_UNDEFINED.keys()
+        assert why_undefined("profit_factor", has_trades=False) == "no trade"
+        assert why_undefined("profit_factor", has_trades=True) == "no losing trade"
         assert run["figures"]["cagr"] == run["figures"]["max_drawdown"] == run["figures"]["net_pnl"] == 0.0
 
 

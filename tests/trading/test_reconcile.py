@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -88,12 +89,42 @@ def test_an_execution_that_we_do_not_know_is_listed(desk: Desk, embedded: Embedd
     assert sum(kind == "fill" for kind, _ in rows_of(compare(desk))) == 2
 
 
-def test_money_that_came_in_is_told_and_halts_nothing(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_money_that_came_in_is_told_and_is_the_ground_only_from_a_later_session(desk: Desk, embedded: EmbeddedBroker) -> None:
     embedded.book.state.run("UPDATE account SET cash = cash + 12")
-    found = reconcile(desk, "by hand")
-    assert found.agrees
-    assert [row.kind for row in found.differences] == ["cash"]
-    assert not reconcile(desk, "again").differences
+    for moment in ("by hand", "again"):
+        found = reconcile(desk, moment)
+        assert found.agrees
+        assert [row.kind for row in found.differences] == ["cash"]
+    embedded.advance_to(market.ENTRY_DAY, "close")
+    embedded.advance_to(market.EXIT_DAY, "open")
+    later = dataclasses.replace(desk, session=dataclasses.replace(desk.session, session=market.EXIT_DAY))
+    assert reconcile(later, "a day later").agrees
+    assert not reconcile(later, "and again").differences
+
+
+def test_cash_that_lags_behind_its_fills_does_not_become_the_ground(desk: Desk, embedded: EmbeddedBroker) -> None:
+    """An account answer from before the fills would call the true cash a loss ever after."""
+    embedded.book.state.run("UPDATE account SET cash = cash + 300")
+    assert reconcile(desk, "while it lags").agrees
+    embedded.book.state.run("UPDATE account SET cash = cash - 300")
+    assert not reconcile(desk, "caught up").differences
+
+
+def test_cash_that_lags_for_a_moment_is_looked_at_again(desk: Desk, embedded: EmbeddedBroker) -> None:
+    inner: Any = desk.broker
+    stale = dataclasses.replace(inner.account(), cash=Decimal(1))
+    asked: list[int] = []
+
+    class Lagging:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        def account(self) -> Any:
+            asked.append(1)
+            return stale if len(asked) == 1 else inner.account()
+
+    desk.broker = Lagging()  # type: ignore[assignment]
+    assert not reconcile(desk, "by hand").differences
 
 
 def test_cents_of_fees_are_no_difference(desk: Desk, embedded: EmbeddedBroker) -> None:
@@ -137,11 +168,35 @@ def test_a_person_accepts_what_the_broker_no_longer_has(desk: Desk, embedded: Em
     assert json.loads(record["body"])["reason"] == "sold by hand at the desk"
 
 
-def test_what_the_broker_holds_without_us_cannot_be_accepted(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_what_the_broker_holds_without_us_is_noted_as_the_person_s(desk: Desk, embedded: EmbeddedBroker) -> None:
     by_hand("S11", "buy", "2")(embedded)
-    rest = accept_differences(desk, reconcile(desk, "by hand"), "let it be")
-    assert ("position", "S11") in {(row.kind, row.what) for row in rest}
-    assert not reconcile(desk, "again").agrees
+    assert accept_differences(desk, reconcile(desk, "by hand"), "mine, bought at the broker's page") == []
+    assert not reconcile(desk, "again").differences
+    assert "S11" not in {held.symbol for held in open_positions(desk.ledger, ACCOUNT)}
+    record = desk.ledger.rows("SELECT body FROM audit WHERE kind = 'accepted_differences'")[0]
+    assert json.loads(record["body"])["noted"]["positions"] == {"S11": "2"}
+    embedded.book.state.run("UPDATE positions SET qty = 1 WHERE symbol = 'S11'")
+    found = reconcile(desk, "a part of it was sold")
+    assert ("position", "S11") not in rows_of(found), "the person may sell what is theirs"
+    embedded.book.state.run("UPDATE positions SET qty = 7 WHERE symbol = 'S11'")
+    assert ("position", "S11") in rows_of(reconcile(desk, "more of it than was accepted"))
+
+
+def test_more_of_what_we_hold_comes_into_the_position_with_its_stop(desk: Desk, embedded: EmbeddedBroker) -> None:
+    embedded.book.state.run("UPDATE positions SET qty = 5 WHERE symbol = 'S00'")
+    found = reconcile(desk, "by hand")
+    assert ("position", "S00") in rows_of(found)
+    assert found.differing == {"S00"}
+    assert accept_differences(desk, found, "two more, bought by hand") == []
+    held = next(held for held in open_positions(desk.ledger, ACCOUNT) if held.symbol == "S00")
+    assert (held.qty, held.entry_qty) == (5, 5)
+    assert stops_at(embedded, "S00") == [5.0]
+
+
+def stops_at(embedded: EmbeddedBroker, symbol: str) -> list[float]:
+    """Shares of the stops that rest at the broker."""
+    sql = "SELECT qty FROM orders WHERE kind = 'stop' AND status = 'new' AND symbol = ?"
+    return [row["qty"] for row in embedded.book.state.rows(sql, (symbol,))]
 
 
 def test_orders_that_a_person_placed_and_that_are_over_can_be_accepted(desk: Desk, embedded: EmbeddedBroker) -> None:
@@ -159,12 +214,14 @@ def test_orders_that_a_person_placed_and_that_are_over_can_be_accepted(desk: Des
     assert ("order", "hand S00") not in rows_of(reconcile(desk, "another"))
 
 
-def test_an_order_of_nobody_s_that_still_works_cannot_be_accepted(desk: Desk, embedded: EmbeddedBroker) -> None:
-    fields = {"client_order_id": "hand", "symbol": "S11", "side": "buy", "type": "limit", "time_in_force": "day"}
+def test_an_open_order_of_a_person_is_noted_and_halts_no_more(desk: Desk, embedded: EmbeddedBroker) -> None:
+    fields = {"client_order_id": "hand", "symbol": "S11", "side": "buy", "type": "limit", "time_in_force": "gtc"}
     embedded.book.submit({**fields, "qty": "1", "limit_price": "5.00"})
-    rest = accept_differences(desk, reconcile(desk, "by hand"), "let it be")
-    assert [(row.kind, row.what) for row in rest] == [("order", "hand")]
-    assert not reconcile(desk, "again").agrees
+    found = reconcile(desk, "by hand")
+    assert rows_of(found) == {("order", "hand")}
+    assert accept_differences(desk, found, "my own standing order") == []
+    assert not reconcile(desk, "again").differences
+    assert not reconcile(desk, "and again").differences, "the note outlives the next agreement"
 
 
 def test_accepting_needs_a_reason(desk: Desk, embedded: EmbeddedBroker) -> None:

@@ -316,10 +316,15 @@ def _look(desk: Desk, intent: Intent, times: FillTimes) -> tuple[Intent, BrokerO
                     return current, None
                 return book.move(write, current, OrderState.NOT_PLACED, "not_placed", owner=None, lease_until=None), None
         return missed, None
+    except (OrderMismatch, IllegalMove) as error:
+        # An answer that does not fit costs this look: reconciliation names it, and the next look may read better.
+        desk.note(str(error))
+        reason = str(error)
     except BrokerUnavailable as error:
-        with event_context(order_id=intent.client_order_id):
-            log.warning("an order could not be looked up", reason=str(error))
-        return book.get(desk.ledger, intent.client_order_id), None
+        reason = str(error)
+    with event_context(order_id=intent.client_order_id):
+        log.warning("an order could not be looked up", reason=reason)
+    return book.get(desk.ledger, intent.client_order_id), None
 
 
 def _is_news(intent: Intent, order: BrokerOrder) -> bool:

@@ -77,6 +77,7 @@ class Question:
 
 def questions(settings: Settings) -> list[Question]:
     """Everything that is asked under these settings."""
+    _import_for_questions()
     return [
         Question("warehouse", ask_warehouse),
         Question("bars", lambda: ask_bars(settings)),
@@ -88,6 +89,18 @@ def questions(settings: Settings) -> list[Question]:
         Question("disk", ask_disk),
         Question("key_file", ask_key_file, blocking=False),
     ]
+
+
+def _import_for_questions() -> None:
+    """Import what the questions need, here and now: threads that import the same modules at once can lock each other out."""
+    import importlib
+
+    names = ["assets.quality", "jobs.trading.bare_positions", "jobs.trading.known_heads", "jobs.backup_archive", "jobs.backup"]
+    names += [f"resources.{name}" for name in ("broker", "broker.alpaca", "instance", "kill_switch", "warehouse")]
+    for name in names:
+        importlib.import_module(f"kobe_{name}")
+    if (kobe_home() / "dagster" / "storage_version").is_file():
+        importlib.import_module("dagster")
 
 
 def is_ready(checks: Sequence[Check]) -> bool:

@@ -276,7 +276,7 @@ def test_the_server_tells_alive_ready_and_metrics_on_loopback(server: tuple[subp
     assert told["ready"] is False
     assert by_name["warehouse"]["ok"] is True
     assert "maintenance" in by_name["kill_switch"]["reason"]
-    assert set(by_name) == {"warehouse", "bars", "audit", "broker", "kill_switch", "daemon", "disk", "key_file"}
+    assert set(by_name) == {"warehouse", "bars", "audit", "broker", "protection", "kill_switch", "daemon", "disk", "key_file"}
 
     status, body = ask(port, "/metrics")
     samples = {

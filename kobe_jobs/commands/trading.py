@@ -65,7 +65,7 @@ def trade(
     except (AnotherRunTrades, SessionTaken):
         # Somebody else trades, or has: that is how it should be.
         raise
-    except KobeError as error:
+    except (KobeError, OSError) as error:
         alert(settings, "a trading run failed", reason=str(error), stage=settings.broker.stage)
         raise
     if not summary.is_clean:

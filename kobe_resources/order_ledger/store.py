@@ -18,7 +18,7 @@ from typing import Any
 
 from kobe_resources import audit
 from kobe_resources.durable import private_file, private_folder
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, with_earlier
 from kobe_resources.event_log import get_logger
 from kobe_resources.settings import kobe_home
 
@@ -92,7 +92,10 @@ class OrderLedger:
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """The rows of a query."""
-        return self.connection.execute(sql, parameters).fetchall()
+        try:
+            return self.connection.execute(sql, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            raise self._explain(error) from error
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Write]:
@@ -123,7 +126,7 @@ class OrderLedger:
         """Bring audit.jsonl up to the chain; records appended. Raises AuditDiffers where they contradict each other."""
         try:
             return audit.copy_out(self.connection, self.audit_path)
-        except sqlite3.OperationalError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             raise self._explain(error) from error
 
     def verify_audit(self, anchor: str | None = None) -> audit.Verification:
@@ -191,7 +194,7 @@ class OrderLedger:
                 f"{self.path} was locked by another process for {self._busy_wait_s:g} s", "wait for it, or stop that process"
             )
         mend = "see that its disk has room and that you may write there, or restore a backup"
-        return LedgerUnusable(f"{self.path} cannot be used ({error})", mend)
+        return LedgerUnusable(with_earlier(error, f"{self.path} cannot be used ({error})"), mend)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

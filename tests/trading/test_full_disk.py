@@ -1,4 +1,4 @@
-"""A disk that fills in the middle of a run: the run ends in an error of ours, the alert goes out, and the first reason is in it."""
+"""A disk that fills during a run: the run ends in an error of ours, and the alert that goes out has the first reason in it."""
 
 from __future__ import annotations
 

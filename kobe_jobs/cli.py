@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from kobe_jobs.commands.screen import Screen
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, with_earlier
 from kobe_resources.settings import key_file_is_open, kobe_home, require_clone
 
 AREAS = ("research", "bars", "universe", "sweep", "trading", "account", "ops", "config")
@@ -55,7 +55,8 @@ def main() -> None:
     except CommandLineError as error:
         _end(f"{error.format_message() or 'name a command'} (see --help)", 2)
     except _outside() as error:
-        what = (str(error) or repr(error)).splitlines()[0]
+        what = with_earlier(error, (str(error) or repr(error)).splitlines()[0])
+        _log(KobeError(what))
         _end(f"{what}: see that the disk of {kobe_home()} has room and that you may write there", 1)
     except Exception as error:
         fault = _strategy_fault(error)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from kobe_assets.research.strategies import STRATEGIES, Strategy
+from pathlib import Path
+
+from kobe_assets.research import strategies
+from kobe_assets.research.strategies import STRATEGIES, Strategy, StrategyBroken
 from kobe_resources.errors import UsageError
 from kobe_resources.settings import Settings, load_settings
 
@@ -24,4 +27,20 @@ def load_trading_settings() -> Settings:
     settings = load_settings()
     if settings.trading.strategy not in STRATEGIES:
         raise UsageError(f"settings: trading.strategy {settings.trading.strategy!r} is no strategy", one_of_them())
+    return settings
+
+
+def load_account_settings() -> Settings:
+    """The same for who only looks after an account: no strategy is imported where a file bears the name, and a broken one
+    stops nothing."""
+    settings = load_settings()
+    name = settings.trading.strategy
+    if name.isidentifier() and Path(strategies.__file__).with_name(f"{name}.py").is_file():
+        return settings
+    try:
+        strategy_named(name)
+    except StrategyBroken:
+        return settings
+    except UsageError:
+        raise UsageError(f"settings: trading.strategy {name!r} is no strategy", one_of_them()) from None
     return settings

@@ -23,3 +23,11 @@ class UsageError(KobeError):
     """A command or its settings make no sense as given; the exit code is 2."""
 
     exit_code = 2
+
+
+def with_earlier(error: BaseException, what: str) -> str:
+    """`what` behind the reason of Kobe's own that was on its way when `error` came: a disk that fails must not hide it."""
+    earlier = error.__context__
+    while earlier is not None and not isinstance(earlier, KobeError):
+        earlier = earlier.__context__
+    return what if earlier is None or earlier.what in what else f"{earlier.what}; then {what}"

@@ -175,12 +175,13 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Compare ledger and broker: orders, fills, positions, cash. Exit code 1 on a difference; nothing is adopted silently."""
+    from kobe_jobs.strategies import load_account_settings
     from kobe_jobs.trading.accept import accept_differences
     from kobe_jobs.trading.reconcile import reconcile_account
     from kobe_jobs.trading.rig import open_rig
     from kobe_jobs.trading.run import alone, open_desk
 
-    settings = load_settings()
+    settings = load_account_settings()
     with open_rig(settings, load_secrets()) as rig, alone(rig.ledger, reconciles=True):
         desk = open_desk(rig, settings.trading.strategy, any_day=True)
         found = reconcile_account(desk, "by hand")

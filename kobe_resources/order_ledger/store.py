@@ -18,7 +18,7 @@ from typing import Any
 
 from kobe_resources import audit, audit_rows
 from kobe_resources.durable import private_file, private_folder
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, with_earlier
 from kobe_resources.event_log import get_logger
 from kobe_resources.settings import kobe_home
 
@@ -104,7 +104,10 @@ class OrderLedger:
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """The rows of a query."""
-        return self.connection.execute(sql, parameters).fetchall()
+        try:
+            return self.connection.execute(sql, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            raise self._explain(error) from error
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Write]:
@@ -141,7 +144,7 @@ class OrderLedger:
         """
         try:
             done = audit.copy_out(self.connection, self.audit_path)
-        except sqlite3.OperationalError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             raise self._explain(error) from error
         if done.lost:
             self.healed = f"{done.lost} records had been cut off {self.audit_path}; they were copied again from the ledger"
@@ -218,7 +221,7 @@ class OrderLedger:
                 f"{self.path} was locked by another process for {self._busy_wait_s:g} s", "wait for it, or stop that process"
             )
         mend = "see that its disk has room and that you may write there, or restore a backup"
-        return LedgerUnusable(f"{self.path} cannot be used ({error})", mend)
+        return LedgerUnusable(with_earlier(error, f"{self.path} cannot be used ({error})"), mend)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, version: int) -> None:

@@ -23,8 +23,8 @@ AUDIT = "audit.jsonl"
 WAREHOUSE = "kobe.duckdb"
 LEFT_OUT_NAMES = {"dagster/dagster.yaml"}
 """Written anew for each place the folder stands in."""
-LEFT_OUT_FOLDERS = {"compiled"}
-"""Machine code, where an older Kobe kept it: for one machine only, and whoever reads it runs it."""
+LEFT_OUT_FOLDERS = {"compiled", "pace"}
+"""Machine code, where an older Kobe kept it (whoever reads it runs it), and the calls of the last minute."""
 BY_THE_WAY = {"logs", *LEFT_OUT_FOLDERS}
 """What is in a data folder where nothing was done yet."""
 LEFT_OUT_ENDINGS = (".lock", "-wal", "-shm", "-journal", ".wal", ".tmp", ".nbi", ".nbc", ".pyc")

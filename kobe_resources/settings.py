@@ -191,7 +191,9 @@ class TradingSettings(Section):
     last_entry_before_close_min: NonNegativeInt = Field(15, description="no entries in the last minutes")
     resolve_timeout_s: PositiveFloat = Field(60.0, description="seconds a run waits for its orders to be settled")
     not_placed_after_s: PositiveFloat = Field(30.0, description="an order unknown to the broker this long was not placed")
-    poll_s: PositiveFloat = Field(0.25, description="seconds between two looks at an order")
+    poll_s: PositiveFloat = Field(
+        0.25, description="seconds between the first two looks at an order; later ones are farther apart"
+    )
     alert_webhook: str | None = Field(None, description="a failed run is posted here as JSON")
 
 

@@ -168,4 +168,4 @@ def _pace(settings: Settings, hosts: Hosts) -> Pace | None:
     """One pace for all that this data folder asks of the host. A broker that we started ourselves needs none."""
     from kobe_resources.broker.pacing import pace_of
 
-    return pace_of(settings.broker.calls_per_minute, hosts.trading_url, kobe_home())
+    return pace_of(settings.broker.calls_per_minute, hosts.trading_url, kobe_home() / "pace")

@@ -230,7 +230,7 @@ def _read(path: Path) -> _Count | None:
 
 def _write(path: Path, count: _Count) -> None:
     """Keep the count, whole or not at all; it is worth a minute, so it need not outlive the machine."""
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(".tmp")
     told = {"calls": count.calls, "quiet_until": count.quiet_until, "spare_until": count.spare_until}
     with contextlib.suppress(OSError):
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

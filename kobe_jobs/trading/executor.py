@@ -21,9 +21,9 @@ from kobe_resources.broker.protocol import (
 )
 from kobe_resources.event_log import event_context, get_logger
 from kobe_resources.kill_switch import KillSwitchOn
-from kobe_resources.order_ledger import Intent, OrderState
+from kobe_resources.order_ledger import IllegalMove, Intent, OrderState
 from kobe_resources.order_ledger import intents as book
-from kobe_resources.order_ledger.settlement import settle
+from kobe_resources.order_ledger.settlement import OrderMismatch, settle
 from kobe_resources.order_ledger.states import UNSETTLED
 
 MISSES_BEFORE_NOT_PLACED = 3
@@ -43,7 +43,7 @@ def send(desk: Desk, client_id: str) -> Intent:
     if intent is None:
         return book.get(ledger, client_id)
     try:
-        desk.check_may_send(is_entry=intent.purpose == book.ENTRY)
+        desk.check_intent(intent)
         answer = desk.broker.submit(_request(intent))
     except (KillSwitchOn, MarketShut, NotThisSession, BrokerUnavailable, WrongAccount, SendsNothing) as error:
         with ledger.write() as write:
@@ -57,7 +57,8 @@ def send(desk: Desk, client_id: str) -> Intent:
     except Refused as error:
         return _refused(desk, intent, error)
     except DuplicateClientOrderId as error:
-        return _doubt(desk, intent, "the broker knows this id already", error.request_id)
+        # The broker has taken an order under this id: whatever look-ups say, it is never one that was not placed.
+        return _doubt(desk, intent, "the broker knows this id already", error.request_id, acknowledged=1)
     except Unresolved as error:
         return _doubt(desk, intent, error.cause, error.request_id)
     with ledger.write() as write:
@@ -106,9 +107,14 @@ def look_up(desk: Desk, intent: Intent, times: FillTimes) -> Intent:
                 return book.move(write, current, OrderState.NOT_PLACED, "not_placed", owner=None, lease_until=None)
         return missed
     except BrokerUnavailable as error:
-        with event_context(order_id=intent.client_order_id):
-            log.warning("an order could not be looked up", reason=str(error))
-        return book.get(desk.ledger, intent.client_order_id)
+        reason = str(error)
+    except (OrderMismatch, IllegalMove) as error:
+        # An answer that does not fit costs this one look: asked again it may, and the other orders are no worse for it.
+        reason = str(error)
+        desk.note(reason)
+    with event_context(order_id=intent.client_order_id):
+        log.warning("an order could not be looked up", reason=reason)
+    return book.get(desk.ledger, intent.client_order_id)
 
 
 def take_in(desk: Desk, intent: Intent, order: BrokerOrder, times: FillTimes) -> Intent:
@@ -173,14 +179,14 @@ def _request(intent: Intent) -> OrderRequest:
     )  # fmt: skip
 
 
-def _doubt(desk: Desk, intent: Intent, cause: str, request_id: str | None) -> Intent:
+def _doubt(desk: Desk, intent: Intent, cause: str, request_id: str | None, **changes: int) -> Intent:
     with event_context(order_id=intent.client_order_id):
         log.warning("the fate of an order is unknown", cause=cause)
     with desk.ledger.write() as write:
         current = book.get(write, intent.client_order_id)
         if current.state is not OrderState.SUBMITTING:
             return current
-        return book.move(write, current, OrderState.UNKNOWN, "unknown", {"request": request_id}, detail=cause)
+        return book.move(write, current, OrderState.UNKNOWN, "unknown", {"request": request_id}, detail=cause, **changes)
 
 
 def _refused(desk: Desk, intent: Intent, error: Refused) -> Intent:

@@ -170,7 +170,7 @@ def _mend(desk: Desk, there: AtBroker, leave_out: Collection[str] = ()) -> tuple
 
 
 def _lost(desk: Desk, there: AtBroker) -> list[Intent]:
-    """Entries that were sent and given up, in symbols of which the broker holds other shares than the ledger: it may be them."""
+    """Entries that were sent and given up, in symbols of which the broker holds other shares than the ledger does."""
     ours = {held.symbol: held.signed_qty for held in open_positions(desk.ledger, desk.account)}
     sent = book.in_states(desk.ledger, desk.account, [OrderState.NOT_PLACED, OrderState.INTENT])
     given_up = [i for i in sent if i.purpose == book.ENTRY and (i.state is OrderState.NOT_PLACED or i.posts)]

@@ -1,4 +1,4 @@
-"""The law of protection, asserted from the broker's book: every position with its stop, no stop without its position, or exit 1."""
+"""The law of protection, asserted from the broker's book: every position with its stop, or a run that says so."""
 
 from __future__ import annotations
 

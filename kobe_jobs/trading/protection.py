@@ -95,8 +95,8 @@ def protect(desk: Desk, patience_s: float) -> Protection:
     return found
 
 
-def protect_once(desk: Desk, leave_out: Collection[str] = ()) -> None:
-    """One round. leave_out: ids of positions that it passes by."""
+def ensure_stops(desk: Desk, leave_out: Collection[str] = ()) -> None:
+    """One round: place the stops that are missing or no longer fit. leave_out: ids of positions that it passes by."""
     there = _look(desk)
     if there is not None and not judge(desk, there).is_whole:
         _mend(desk, there, leave_out)
@@ -110,18 +110,18 @@ def tend(desk: Desk) -> list[Intent]:
         waiting = resolve(desk, max(min(left, BARE_AT_MOST_S), 0.0))
         if not waiting or left <= BARE_AT_MOST_S:
             return waiting
-        protect_once(desk, {intent.client_order_id for intent in waiting if intent.purpose == book.ENTRY})
+        ensure_stops(desk, {intent.client_order_id for intent in waiting if intent.purpose == book.ENTRY})
 
 
 def judge(desk: Desk, there: AtBroker) -> Protection:
     """What is wrong with what the broker shows."""
     ours = {held.symbol: held for held in open_positions(desk.ledger, desk.account)}
     bare = []
-    for symbol in sorted(ours.keys() | there.positions.keys()):
+    for symbol in sorted(ours.keys() | {symbol for symbol in there.positions if there.qty(symbol)}):
         held = ours.get(symbol)
         if not (there.protects(symbol) if held is None else is_protected(desk, held, there)):
             bare.append(symbol)
-    orphans = sorted({order.symbol for order in there.orders if order.kind == "stop" and not there.qty(order.symbol)})
+    orphans = sorted({order.symbol for order in there.orders if there.is_stop(order) and not there.qty(order.symbol)})
     waiting = []
     for intent in book.unsettled(desk.ledger, desk.account):
         if intent.purpose != book.STOP or there.order(intent.client_order_id) is None:

@@ -26,7 +26,7 @@ from kobe_jobs.trading.evidence import Evidence, load_evidence
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import due, exit_flagged
 from kobe_jobs.trading.preflight import check_ready
-from kobe_jobs.trading.protection import Protection, protect, protect_once, tend
+from kobe_jobs.trading.protection import Protection, ensure_stops, protect, tend
 from kobe_jobs.trading.reconcile import Reconciliation, reconcile
 from kobe_jobs.trading.research_gate import check_evidence
 from kobe_jobs.trading.stops import look
@@ -111,7 +111,7 @@ def trade_session(
     session: which one it must be (default: the one the broker's clock stands in). A simulated clock moves there, and back
     where the run is refused.
     Raises AnotherRunTrades, NotReady, SessionTaken, StaleSignal, EvidenceMissing, NotConfirmed, MarketShut, KillSwitchOn,
-    BrokerError: nothing was sent after that point, and the next run resumes.
+    BrokerError, RunBroke: nothing was sent after that point, and the next run resumes.
     """
     name = strategy_named(strategy or rig.settings.trading.strategy).name
     with alone(rig.ledger), event_context(run_id=rig.ledger.run_id, stage=rig.stage), contextlib.ExitStack() as unclaimed:
@@ -133,6 +133,12 @@ def trade_session(
             except KobeError as error:
                 _note_failure(desk, error)
                 raise
+            except Exception as error:
+                log.exception("a trading run broke off")
+                told = f"the run broke off: {type(error).__name__}: {error}"
+                broke = RunBroke(told, "`kobe trade` resumes it; the log tells where")
+                _note_failure(desk, broke)
+                raise broke from error
             finally:
                 rig.ledger.copy_audit()
 
@@ -245,13 +251,9 @@ def _trade(rig: Rig, desk: Desk, confirm: Confirm | None) -> RunSummary:
         with rig.ledger.write() as write:
             end_session(write, desk.account, desk.day, HALTED, str(error))
         raise
-    except KobeError as error:
+    except Exception as error:
         _let_resume(desk, error)
         raise
-    except Exception as error:
-        log.exception("a trading run broke off")
-        _let_resume(desk, error)
-        raise RunBroke(f"the run broke off: {type(error).__name__}: {error}", "`kobe trade` resumes it; see the log") from error
 
 
 def _let_resume(desk: Desk, error: Exception) -> None:
@@ -330,7 +332,7 @@ def _exits(desk: Desk) -> None:
     """Protect what stays, sell what shall leave, protect what could not."""
     if desk.sends and open_positions(desk.ledger, desk.account):
         leaving = {held.id for held in open_positions(desk.ledger, desk.account) if held.flag}
-        protect_once(desk, leaving)
+        ensure_stops(desk, leaving)
     _attempt(desk, "exits", lambda _: exit_flagged(desk, tend))
 
 

@@ -16,6 +16,7 @@ from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
 from kobe_resources.order_ledger import Draft, Intent, OrderState, Position
 from kobe_resources.order_ledger import intents as book
 from kobe_resources.order_ledger.positions import position
+from kobe_resources.order_ledger.sessions import last_reconciliation
 from kobe_resources.order_ledger.states import UNSETTLED
 
 LIVING = UNSETTLED | {OrderState.INTENT}
@@ -31,23 +32,34 @@ BEYOND_THE_MARKET = re.compile(
 
 @dataclass(frozen=True)
 class AtBroker:
-    """Open orders and positions as the broker told them last: one question each."""
+    """Open orders and positions as the broker told them last: one question each.
+
+    noted, noted_orders: shares and open orders that a person has accepted as their own; they are not ours to protect.
+    """
 
     orders: tuple[BrokerOrder, ...] = ()
     positions: dict[str, BrokerPosition] = field(default_factory=dict)
+    noted: dict[str, Decimal] = field(default_factory=dict)
+    noted_orders: frozenset[str] = frozenset()
 
     def order(self, client_id: str) -> BrokerOrder | None:
         """The open order with this id, or None."""
         return next((order for order in self.orders if order.client_order_id == client_id), None)
 
     def qty(self, symbol: str) -> Decimal:
-        """Shares held of a symbol, negative when short."""
+        """Shares held of a symbol, negative when short, without those of a person."""
         row = self.positions.get(symbol)
-        return row.qty if row else Decimal(0)
+        rest = (row.qty if row else Decimal(0)) - self.noted.get(symbol, Decimal(0))
+        # What a person has sold of their own meanwhile turns no position of ours around.
+        return rest if row and rest * row.qty > 0 and abs(rest) > SAME else Decimal(0)
 
     def stops(self, symbol: str) -> list[BrokerOrder]:
         """Open stop orders in a symbol."""
-        return [order for order in self.orders if order.kind == "stop" and order.symbol == symbol]
+        return [order for order in self.orders if self.is_stop(order) and order.symbol == symbol]
+
+    def is_stop(self, order: BrokerOrder) -> bool:
+        """A stop, and none of a person's."""
+        return order.kind == "stop" and order.id not in self.noted_orders
 
     def holds(self, held: Position) -> bool:
         """Does the broker hold exactly the shares that the ledger does?"""
@@ -66,7 +78,12 @@ def look(desk: Desk) -> AtBroker:
     """What the broker shows now. Raises BrokerUnavailable."""
     orders = desk.broker.orders("open")
     positions = desk.broker.positions()
-    return AtBroker(tuple(orders), {row.symbol: row for row in positions if abs(row.qty) > SAME})
+    last = last_reconciliation(desk.ledger, desk.account, agreeing=True)
+    noted = last["snapshot"].get("noted", {}) if last else {}
+    return AtBroker(
+        tuple(orders), {row.symbol: row for row in positions if abs(row.qty) > SAME},
+        {symbol: Decimal(qty) for symbol, qty in noted.get("positions", {}).items()}, frozenset(noted.get("orders", ())),
+    )  # fmt: skip
 
 
 def is_protected(desk: Desk, held: Position, there: AtBroker) -> bool:

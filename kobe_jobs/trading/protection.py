@@ -39,8 +39,8 @@ from kobe_resources.order_ledger.states import UNSETTLED
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 10.0
 ROUNDS_WITHOUT_HOPE = 3
 """Looks at what nothing can be done about: fills in flight explain many a difference of shares."""
-BARE_AT_MOST_S = 2.0
-"""While orders are waited for, what has filled meanwhile gets its stop this often."""
+FIRST_WAIT_S, BARE_AT_MOST_S = 0.3, 2.0
+"""While orders are waited for, what has filled meanwhile gets its stop after the first wait, and then this often."""
 log = get_logger("trading")
 
 
@@ -105,11 +105,13 @@ def ensure_stops(desk: Desk, leave_out: Collection[str] = ()) -> None:
 def tend(desk: Desk) -> list[Intent]:
     """Wait for what is unsettled, as `resolve`; what filled meanwhile gets its stop before the waiting goes on."""
     deadline = time.monotonic() + desk.settings.trading.resolve_timeout_s
+    pause = FIRST_WAIT_S
     while True:
         left = deadline - time.monotonic()
-        waiting = resolve(desk, max(min(left, BARE_AT_MOST_S), 0.0))
-        if not waiting or left <= BARE_AT_MOST_S:
+        waiting = resolve(desk, max(min(left, pause), 0.0))
+        if not waiting or left <= pause:
             return waiting
+        pause = BARE_AT_MOST_S
         ensure_stops(desk, {intent.client_order_id for intent in waiting if intent.purpose == book.ENTRY})
 
 

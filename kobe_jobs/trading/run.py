@@ -407,7 +407,9 @@ def _confirm(desk: Desk, confirm: Confirm | None) -> None:
 
 def _close(desk: Desk, differences: tuple[dict[str, Any], ...], found: Protection, vetoed: list[Intent]) -> RunSummary:
     """End the session: done, or halted with every reason; resumable, too, while entries wait for a quote."""
-    left = [*desk.troubles, found.told(), *(f"{symbol} shall leave and was not sold" for symbol in due(desk))]
+    # In a replay the market stands still: what has no bar today leaves at its next one, as in the simulation.
+    unsold = [] if desk.ledger.disposable else due(desk)
+    left = [*desk.troubles, found.told(), *(f"{symbol} shall leave and was not sold" for symbol in unsold)]
     halted = "; ".join(dict.fromkeys(filter(None, left)))
     waiting = [intent.symbol for intent in vetoed]
     if waiting:

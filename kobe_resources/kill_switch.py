@@ -1,4 +1,6 @@
-"""The kill switch: a file KILL_SWITCH in the data folder that stops every order but cancels. What cannot be read is on.
+"""The kill switch: a file KILL_SWITCH in the data folder that stops every order. What cannot be read is on.
+
+Cancels pass it, and a protective stop in the place of one that a run had just lifted.
 
 It is a file and no row, so that it works when nothing else does: `touch KILL_SWITCH` is enough.
 """

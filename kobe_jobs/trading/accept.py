@@ -12,6 +12,7 @@ from typing import Any
 
 from kobe_jobs.trading.desk import Desk
 from kobe_jobs.trading.executor import FillTimes, resolve
+from kobe_jobs.trading.protection import protect
 from kobe_jobs.trading.reconcile import (
     NOT_OURS,
     SAME_SHARES,
@@ -20,7 +21,6 @@ from kobe_jobs.trading.reconcile import (
     compare,
     is_split,
 )
-from kobe_jobs.trading.stops import ensure_stops
 from kobe_jobs.trading.take_back import take_back_orders
 from kobe_resources.broker.protocol import BrokerError, BrokerOrder, BrokerPosition, BrokerUnavailable
 from kobe_resources.errors import KobeError
@@ -33,7 +33,6 @@ from kobe_resources.order_ledger.states import UNSETTLED, IllegalMove
 from kobe_resources.warehouse import Warehouse
 
 ADJUSTED = "adjusted"
-STOP_ROUNDS = 3
 
 
 class CannotAccept(KobeError):
@@ -166,10 +165,9 @@ def _set_stops(desk: Desk, differing: frozenset[str]) -> None:
         return
     try:
         resolve(desk)
-        for _ in range(STOP_ROUNDS):
-            ensure_stops(desk)
-            if not resolve(desk):
-                return
+        found = protect(desk, desk.settings.trading.resolve_timeout_s)
+        if not found.is_whole:
+            desk.note(f"stops are not all set: {found.told()}")
     except KobeError as error:
         desk.note(f"stops are not all set: {error}")
 

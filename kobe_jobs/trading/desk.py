@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -20,13 +20,17 @@ from kobe_resources.broker.protocol import Account, Broker, Clock, Quote, Tradin
 from kobe_resources.broker.quotes import QuoteVeto, judge_quote
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
-from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.order_ledger import Intent, OrderLedger
+from kobe_resources.order_ledger import intents as book
 from kobe_resources.policy_gate import Limits
 from kobe_resources.settings import Settings
 
 NEW_YORK = ZoneInfo("America/New_York")
 LEASE_S = 120.0
 EVERY_SPREAD = 1e9
+QUOTE_PATIENCE_S = 6.0
+QUOTE_POLL_S = 1.0
+Judge = Callable[[Quote | None, dt.datetime], QuoteVeto | None]
 
 
 class MarketShut(KobeError):
@@ -47,7 +51,8 @@ class Desk:
 
     session: the exchange's hours of the day that trades. signal_session: the session before it. account: 'stage:number',
     the key of the ledger's rows. alone: this run holds the lock of trading runs. missing: symbols of which ledger and broker
-    do not hold the same; no order for them, and no stop, is touched until they do.
+    do not hold the same; no order for them, and no stop, is touched until they do. lifted: positions whose stop this run
+    took away.
     """
 
     settings: Settings
@@ -63,7 +68,9 @@ class Desk:
     signal_session: dt.date
     alone: bool = True
     missing: frozenset[str] = frozenset()
+    lifted: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
     assets_allowed: dict[tuple[str, bool], str] = field(default_factory=dict)
 
     @property
@@ -86,10 +93,28 @@ class Desk:
         """Dollars that the session's entries may carry."""
         return Decimal(repr(self.settings.policy.max_daily_notional))
 
+    @property
+    def last_entry(self) -> dt.datetime:
+        """When the window of entries ends."""
+        return self.session.close - dt.timedelta(minutes=self.settings.trading.last_entry_before_close_min)
+
     def note(self, text: str) -> None:
         """Say something that the summary shall tell a person."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def trouble(self, text: str) -> None:
+        """Say why this run is not complete, and another one is wanted."""
+        if text not in self.troubles:
+            self.troubles.append(text)
+
+    def check_intent(self, intent: Intent) -> None:
+        """Raise what keeps this very order from being sent now, as `check_may_send`.
+
+        A stop in the place of one that this run took away passes always: it puts back what held before.
+        """
+        if intent.purpose != book.STOP or intent.position_id not in self.lifted:
+            self.check_may_send(is_entry=intent.purpose == book.ENTRY)
 
     def check_may_send(self, is_entry: bool) -> Clock:
         """Clock and kill switch, read anew; the clock. Raises KillSwitchOn, NotThisSession, MarketShut or EntriesOver."""
@@ -103,10 +128,8 @@ class Desk:
             raise MarketShut(
                 f"the market is shut at {clock.timestamp:%H:%M:%S} UTC", f"it opens at {clock.next_open:%F %H:%M} UTC"
             )
-        if is_entry:
-            last = self.session.close - dt.timedelta(minutes=self.settings.trading.last_entry_before_close_min)
-            if clock.timestamp >= last:
-                raise EntriesOver(f"entries end at {last:%H:%M} UTC", "the session's signals are let go")
+        if is_entry and clock.timestamp >= self.last_entry:
+            raise EntriesOver(f"entries end at {self.last_entry:%H:%M} UTC", "the session's signals are let go")
         return clock
 
     def judge(self, quote: Quote | None, now: dt.datetime) -> QuoteVeto | None:
@@ -126,6 +149,21 @@ class Desk:
         """Latest quotes; none are asked for where there are no symbols."""
         wanted = list(symbols)
         return self.broker.quotes(wanted) if wanted else {}
+
+    def usable_quotes(self, symbols: Iterable[str], judge: Judge) -> tuple[dict[str, Quote], dt.datetime]:
+        """Latest quotes, and the broker's time to judge them by; asked for again for some seconds where one is not good enough.
+
+        In the first seconds after the open many symbols have no quote yet, or one side of it. A replay's market stands still.
+        """
+        wanted = list(symbols)
+        patience = 0.0 if self.ledger.disposable else min(QUOTE_PATIENCE_S, self.settings.trading.resolve_timeout_s)
+        found: dict[str, Quote] = {}
+        for _ in polls(patience, QUOTE_POLL_S):
+            now = self.broker.clock().timestamp
+            found = self.quotes(wanted)
+            if all(judge(found.get(symbol), now) is None for symbol in wanted):
+                break
+        return found, now
 
 
 def session_date(clock: Clock) -> dt.date:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from kobe_jobs.trading.desk import Desk
 from kobe_jobs.trading.evidence import Signal
 from kobe_jobs.trading.executor import resolve, send
+from kobe_resources import policy_gate
 from kobe_resources.broker.protocol import Quote, Side
 from kobe_resources.broker.quotes import NO_QUOTE, QuoteVeto, on_tick
 from kobe_resources.order_ledger import Draft, Intent, OrderLedger, OrderState, Write
@@ -26,6 +28,9 @@ SHARE = Decimal("1e-9")
 """The broker's smallest part of a share."""
 POSTS_AT_MOST = 3
 SHADOW = "shadow"
+NO_BAR = REASONS[policy_gate.NO_BAR]
+"""What the gate calls a missing quote; on the live side it is `NO_QUOTE`, and the detail says which fault the quote has."""
+Settle = Callable[[Desk], list[Intent]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +43,41 @@ class Decision:
     notional: float
 
 
-def enter_signals(desk: Desk, cash_now: Decimal) -> list[Intent]:
+def enter_signals(
+    desk: Desk, cash_now: Decimal, settle: Settle = resolve, is_safe: Callable[[], bool] = lambda: True
+) -> list[Intent]:
     """Decide, send and resolve the session's entries; all of its entry intents. Raises what `executor.send` raises.
 
-    cash_now: the account's cash after the exits.
+    cash_now: the account's cash after the exits. settle: waits for what was sent. is_safe: asked before more is sent beside
+    what the first entries have bought.
     """
     plan_entries(desk, cash_now)
-    for _ in range(2):
-        _rearm(desk)
+    for number in range(2):
+        if number and _not_placed(desk) and not is_safe():
+            break
+        for intent in _not_placed(desk):
+            with desk.ledger.write() as write:
+                book.rearm(write, intent.client_order_id)
         pending = [intent for intent in entries_of(desk) if intent.state is OrderState.INTENT]
         if not pending:
             break
         for intent in pending:
             send(desk, intent.client_order_id)
-        for waiting in resolve(desk):
+        for waiting in settle(desk):
             desk.note(f"order {waiting.client_order_id} of {waiting.symbol} is not settled yet ({waiting.state})")
     return entries_of(desk)
 
 
 def plan_entries(desk: Desk, cash_now: Decimal) -> None:
-    """Decide every signal of the session once; those decided but never sent are decided again on fresh quotes."""
+    """Decide every signal of the session once; those decided but never sent are decided again on fresh quotes.
+
+    So are those that a quote was missing for, as long as entries may go out.
+    """
     signals = desk.evidence.signals_of(desk.signal_session)
-    clock = desk.broker.clock()
-    quotes = desk.quotes(signal.symbol for signal in signals)
-    _learn_assets(desk, signals, quotes, clock.timestamp, cash_now)
+    quotes, now = desk.usable_quotes([signal.symbol for signal in signals], desk.judge)
+    _learn_assets(desk, signals, quotes, now, cash_now)
     with desk.ledger.write() as write:
-        decisions = _decide_all(desk, write, signals, quotes, clock.timestamp, cash_now)
+        decisions = _decide_all(desk, write, signals, quotes, now, cash_now)
         _withdraw(desk, write, decisions)
         for decision in decisions:
             _write_down(desk, write, decision)
@@ -73,6 +87,17 @@ def entries_of(desk: Desk) -> list[Intent]:
     """The session's entry intents, in signal order."""
     found = [i for i in book.of_session(desk.ledger, desk.account, desk.day) if i.purpose == book.ENTRY]
     return sorted(found, key=lambda intent: intent.rank)
+
+
+def wait_for_quote(desk: Desk) -> list[Intent]:
+    """Entries refused for want of a quote, which a run within the entry window looks at again; none when it is over."""
+    if desk.broker.clock().timestamp >= desk.last_entry:
+        return []
+    return [intent for intent in entries_of(desk) if _wants_quote(intent)]
+
+
+def _wants_quote(intent: Intent) -> bool:
+    return intent.state is OrderState.VETOED and intent.reason == NO_QUOTE
 
 
 def _decide_all(
@@ -85,7 +110,7 @@ def _decide_all(
 ) -> list[Decision]:
     """The gate over the signals in order; intents that went out already keep their place in the budget."""
     known = {i.client_order_id: i for i in book.of_session(source, desk.account, desk.day) if i.purpose == book.ENTRY}
-    fixed = [i for i in known.values() if i.state is not OrderState.INTENT or i.posts]
+    fixed = [i for i in known.values() if (i.state is not OrderState.INTENT or i.posts) and not _wants_quote(i)]
     spent = float(sum((i.reserved + i.spent for i in fixed), Decimal(0)))
     cash = float(cash_now + sum((_paid(i) for i in fixed), Decimal(0)))
     held = held_symbols(source, desk.account, desk.day) | {i.symbol for i in fixed if i.state is not OrderState.VETOED}
@@ -111,9 +136,9 @@ def _decide(
     met = 0.0 if quote is None or veto is not None else float(quote.ask if signal.is_long else quote.bid)
     code, qty, limit, notional = decide_entry(desk.limits, signal.is_long, held, veto is None, met, spent, cash)
     reason = "" if code == ACCEPTED else REASONS[code]
-    # Without a quote good enough the gate sees no bar; what is told is the quote's own cause.
-    detail = str(veto) if veto is not None and reason == "no_bar" else ""
-    reason = NO_QUOTE if detail else reason
+    if reason == NO_BAR and veto is not None:
+        reason = NO_QUOTE
+    detail = str(veto) if reason == NO_QUOTE else ""
     if not reason:
         reason = desk.assets_allowed.get((signal.symbol, signal.is_long), "")
     factor = desk.evidence.factor(signal.symbol, desk.day)
@@ -164,6 +189,10 @@ def _withdraw(desk: Desk, write: Write, decisions: list[Decision]) -> None:
 def _write_down(desk: Desk, write: Write, decision: Decision) -> None:
     known = book.find(write, decision.draft.client_order_id)
     reason = decision.reason or ("" if desk.sends else SHADOW)
+    if known is not None and _wants_quote(known):
+        if (reason, decision.detail) == (known.reason, known.detail):
+            return
+        known = book.reconsider(write, known.client_order_id)
     if known is None and reason:
         book.veto(write, decision.draft, reason, decision.detail)
     elif known is None:
@@ -200,11 +229,9 @@ def _asset_veto(desk: Desk, symbol: str, is_long: bool) -> str:
     return ""
 
 
-def _rearm(desk: Desk) -> None:
-    for intent in entries_of(desk):
-        if intent.state is OrderState.NOT_PLACED and intent.posts < POSTS_AT_MOST:
-            with desk.ledger.write() as write:
-                book.rearm(write, intent.client_order_id)
+def _not_placed(desk: Desk) -> list[Intent]:
+    """Entries that did not reach the broker and may be sent again."""
+    return [i for i in entries_of(desk) if i.state is OrderState.NOT_PLACED and i.posts < POSTS_AT_MOST]
 
 
 def _paid(intent: Intent) -> Decimal:

@@ -222,7 +222,7 @@ def _post(desk: Desk, intent: Intent) -> BrokerOrder:
     """Look at clock and kill switch, and send; nothing waits between the two. Exits follow a stop's cancel: they are urgent."""
     is_entry = intent.purpose == book.ENTRY
     with order_ahead(is_urgent=not is_entry):
-        desk.check_may_send(is_entry=is_entry)
+        desk.check_intent(intent)
         return desk.broker.submit(_request(intent))
 
 

@@ -3,57 +3,80 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from kobe_jobs.trading.desk import Desk
 from kobe_jobs.trading.executor import resolve, send
-from kobe_jobs.trading.stops import remove_stops
-from kobe_resources.broker.protocol import Quote
-from kobe_resources.broker.quotes import exit_limit
-from kobe_resources.order_ledger import Draft, Intent, OrderState, Position
+from kobe_jobs.trading.stops import remove_stops, set_stop
+from kobe_resources.broker.protocol import BrokerUnavailable, Quote
+from kobe_resources.broker.quotes import QuoteVeto, exit_limit
+from kobe_resources.errors import KobeError
+from kobe_resources.event_log import get_logger
+from kobe_resources.order_ledger import Draft, IllegalMove, Intent, OrderState, Position
 from kobe_resources.order_ledger import intents as book
 from kobe_resources.order_ledger.positions import open_positions
+from kobe_resources.order_ledger.settlement import OrderMismatch
 from kobe_resources.order_ledger.states import UNSETTLED
 
 POSTS_AT_MOST = 3
+SILENCES_AT_MOST = 3
+STOP_EXIT = f"{book.EXIT}.{book.STOP}"
+log = get_logger("trading")
+Settle = Callable[[Desk], list[Intent]]
 
 
-def exit_flagged(desk: Desk) -> list[Intent]:
+def exit_flagged(desk: Desk, settle: Settle = resolve) -> list[Intent]:
     """Sell (or buy back) every flagged position at the quote; the exit orders of this session.
 
-    A position without a usable quote, or that the broker does not hold, keeps its flag. Raises what `executor.send` raises.
+    A position without a usable quote, or that the broker does not hold, keeps its flag. settle: waits for what was sent.
+    Raises what `executor.send` raises but for questions without an answer: they cost the one exit they were asked for.
     """
     flagged = [held for held in open_positions(desk.ledger, desk.account) if held.flag and held.symbol not in desk.missing]
-    return leave_positions(desk, flagged, book.EXIT)
+    return leave_positions(desk, flagged, book.EXIT, settle=settle)
 
 
-def leave_positions(desk: Desk, leaving: Iterable[Position], leg: str, any_age: bool = False) -> list[Intent]:
-    """Send an exit for each position under the leg's name, for the reason of its flag.
+def leave_positions(
+    desk: Desk, leaving: Iterable[Position], leg: str, any_age: bool = False, reason: str = "", settle: Settle = resolve
+) -> list[Intent]:
+    """Send an exit for each position under the leg's name, for the reason given, or that of its flag.
 
     any_age: an old quote is good enough, because no newer one will come.
     """
-    positions = [held for held in leaving if not _is_over(desk, held, leg)]
+    positions = [held for held in leaving if not is_over(desk, held, leg)]
     if not positions:
         return []
-    clock = desk.check_may_send(is_entry=False)
-    quotes = desk.quotes(held.symbol for held in positions)
-    sent = []
+    desk.check_may_send(is_entry=False)
+
+    def judge(quote: Quote | None, now: dt.datetime) -> QuoteVeto | None:
+        return desk.judge_for_exit(quote, now, any_age)
+
+    quotes, now = desk.usable_quotes([held.symbol for held in positions], judge)
+    sent, silences = [], 0
     for held in positions:
         quote = quotes.get(held.symbol)
-        veto = desk.judge_for_exit(quote, clock.timestamp, any_age)
+        veto = judge(quote, now)
         if quote is None or veto is not None:
-            desk.note(f"{held.symbol} shall leave ({held.flag}) but has {veto or 'no quote'}: its flag stays")
+            desk.note(f"{held.symbol} shall leave ({reason or held.flag}) but has {veto or 'no quote'}: its flag stays")
             continue
-        # Read again before the stop goes: with the switch on, the stop is all that is left.
-        desk.check_may_send(is_entry=False)
-        free = remove_stops(desk, held)
-        if free is None:
-            desk.note(f"the stop of {held.symbol} could not be cancelled: it stays, and so does the position")
-        elif free.is_open and not _is_over(desk, free, leg):
-            sent.append(send(desk, _plan_exit(desk, free, leg, quote, clock.timestamp).client_order_id))
-    waiting = resolve(desk)
-    for intent in waiting:
-        desk.note(f"exit or entry {intent.client_order_id} of {intent.symbol} is not settled yet")
+        try:
+            intent = _leave(desk, held, leg, quote, now, reason)
+        except BrokerUnavailable as error:
+            desk.note(f"{held.symbol} shall leave ({reason or held.flag}) but its exit did not go out: {error}")
+            silences += 1
+            if silences == SILENCES_AT_MOST:
+                break
+        except (OrderMismatch, IllegalMove) as error:
+            desk.trouble(f"the exit of {held.symbol} did not go out: {error}")
+        except KobeError:
+            raise
+        except Exception as error:
+            # A defect with one position must not keep the others from leaving.
+            desk.trouble(f"the exit of {held.symbol} did not go out: {type(error).__name__}: {error}")
+            log.exception("an exit did not go out", symbol=held.symbol)
+        else:
+            sent += [intent] if intent else []
+    for waiting in settle(desk):
+        desk.note(f"order {waiting.client_order_id} of {waiting.symbol} is not settled yet")
     ended = [book.get(desk.ledger, intent.client_order_id) for intent in sent]
     for intent in ended:
         if intent.state not in (OrderState.FILLED, *UNSETTLED):
@@ -61,8 +84,52 @@ def leave_positions(desk: Desk, leaving: Iterable[Position], leg: str, any_age: 
     return ended
 
 
-def _is_over(desk: Desk, held: Position, leg: str) -> bool:
-    """An exit that met the market and was not filled is not tried again in the same session."""
+def due(desk: Desk) -> list[str]:
+    """Symbols that shall leave and whose exit did not meet the market in this session."""
+    flagged = [held for held in open_positions(desk.ledger, desk.account) if held.flag]
+    return [held.symbol for held in flagged if not is_over(desk, held, book.EXIT)]
+
+
+def stop_leg(desk: Desk, held: Position) -> str:
+    """The name of the exit that leaves in the place of a stop: a new one after each that ended without a fill."""
+    tries = [i for i in book.of_position(desk.ledger, held.id) if i.leg.startswith(STOP_EXIT) and i.session == desk.day]
+    if tries and not is_over(desk, held, tries[-1].leg):
+        return tries[-1].leg
+    return f"{STOP_EXIT}.{len(tries) + 1}" if tries else STOP_EXIT
+
+
+def _leave(desk: Desk, held: Position, leg: str, quote: Quote, now: dt.datetime, reason: str) -> Intent | None:
+    """Lift the stop and send the exit; where that cannot go out after all, the stop is set again at once."""
+    # Read again before the stop goes: with the switch on, the stop is all that is left.
+    desk.check_may_send(is_entry=False)
+    free = remove_stops(desk, held)
+    if free is None:
+        desk.note(f"the stop of {held.symbol} could not be cancelled: it stays, and so does the position")
+        return None
+    if not free.is_open or is_over(desk, free, leg):
+        return None
+    planned = _plan_exit(desk, free, leg, quote, now, reason)
+    try:
+        return send(desk, planned.client_order_id)
+    except Exception:
+        left = book.get(desk.ledger, planned.client_order_id)
+        if left.state is OrderState.INTENT and not left.posts:
+            _set_again(desk, free)
+        raise
+
+
+def _set_again(desk: Desk, held: Position) -> None:
+    """Put back the stop that was lifted for an exit that never left; what fails here is tried again by the rounds to come."""
+    if held.id not in desk.lifted:
+        return
+    try:
+        set_stop(desk, held)
+    except KobeError as error:
+        desk.note(f"the stop of {held.symbol} is not back yet: {error}")
+
+
+def is_over(desk: Desk, held: Position, leg: str) -> bool:
+    """Did this exit meet the market, or may it have? One that was not filled is not tried again in the same session."""
     known = book.find(desk.ledger, _draft(desk, held, leg).client_order_id)
     if known is None or known.state is OrderState.INTENT:
         return False
@@ -71,8 +138,8 @@ def _is_over(desk: Desk, held: Position, leg: str) -> bool:
     return not may_go_again
 
 
-def _plan_exit(desk: Desk, held: Position, leg: str, quote: Quote, now: dt.datetime) -> Intent:
-    draft = _draft(desk, held, leg, quote, now)
+def _plan_exit(desk: Desk, held: Position, leg: str, quote: Quote, now: dt.datetime, reason: str) -> Intent:
+    draft = _draft(desk, held, leg, quote, now, reason)
     with desk.ledger.write() as write:
         known = book.find(write, draft.client_order_id)
         if known is None:
@@ -82,7 +149,9 @@ def _plan_exit(desk: Desk, held: Position, leg: str, quote: Quote, now: dt.datet
         return book.replan(write, draft)
 
 
-def _draft(desk: Desk, held: Position, leg: str, quote: Quote | None = None, now: dt.datetime | None = None) -> Draft:
+def _draft(
+    desk: Desk, held: Position, leg: str, quote: Quote | None = None, now: dt.datetime | None = None, reason: str = ""
+) -> Draft:
     is_long = held.side == "long"
     trading = desk.settings.trading
     decision = {"position": held.id, "flag": held.flag, "bars_held": held.bars_held}
@@ -92,5 +161,5 @@ def _draft(desk: Desk, held: Position, leg: str, quote: Quote | None = None, now
         account=desk.account, strategy=held.strategy, session=desk.day, signal_session=desk.signal_session,
         symbol=held.symbol, side="sell" if is_long else "buy", leg=leg, kind="limit", time_in_force=trading.time_in_force,
         qty=held.qty, limit_price=None if quote is None else exit_limit(quote, is_long, trading), position_id=held.id,
-        reason=held.flag or leg, decision=decision,
+        reason=reason or held.flag or leg, decision=decision,
     )  # fmt: skip

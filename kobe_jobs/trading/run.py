@@ -1,6 +1,7 @@
-"""One trading run: reconcile, exits, entries, stops, reconcile; what a killed run left half done, the next one finishes.
+"""One trading run: reconcile, exits, stops, entries, stops, reconcile; what a killed run left half done, the next one finishes.
 
-`trade_session` is the only way in; every stage, the replay too, goes through it.
+`trade_session` is the only way in; every stage, the replay too, goes through it. A session is done when the broker, asked last,
+shows every position with its stop and no stop without its position; a run over a done session looks after that, and only that.
 """
 
 from __future__ import annotations
@@ -14,42 +15,60 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from kobe_assets.study import limits_of
 from kobe_jobs.strategies import strategy_named
-from kobe_jobs.trading.desk import LEASE_S, Desk, EntriesOver, MarketShut, NotThisSession, account_key, session_date
-from kobe_jobs.trading.entries import enter_signals
+from kobe_jobs.trading.desk import LEASE_S, Desk, MarketShut, NotThisSession, account_key, session_date
+from kobe_jobs.trading.entries import enter_signals, wait_for_quote
 from kobe_jobs.trading.evidence import Evidence, load_evidence
 from kobe_jobs.trading.executor import resolve
-from kobe_jobs.trading.exits import exit_flagged
+from kobe_jobs.trading.exits import due, exit_flagged
 from kobe_jobs.trading.preflight import check_ready
+from kobe_jobs.trading.protection import Protection, ensure_stops, protect, tend
 from kobe_jobs.trading.reconcile import Reconciliation, reconcile
 from kobe_jobs.trading.research_gate import check_evidence
-from kobe_jobs.trading.stops import ensure_stops, unprotected
+from kobe_jobs.trading.stops import look
 from kobe_jobs.trading.summary import RunSummary, summarize
 from kobe_jobs.trading.upkeep import age_positions, apply_splits, flag_untradable, let_go, name_without_bars
 from kobe_resources.broker import standing_at
 from kobe_resources.broker.hosts import Stage
-from kobe_resources.broker.protocol import Broker, BrokerError, BrokerUnavailable, TradingDay
+from kobe_resources.broker.protocol import (
+    Broker,
+    BrokerError,
+    SendsNothing,
+    TradingDay,
+    Unauthorized,
+    WrongAccount,
+)
 from kobe_resources.durable import private_file, private_folder
 from kobe_resources.errors import KobeError
 from kobe_resources.event_log import event_context, get_logger
-from kobe_resources.kill_switch import KillSwitch, KillSwitchOn
-from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger import Intent, LedgerBusy, LedgerUnusable, OrderLedger
 from kobe_resources.order_ledger import intents as book
 from kobe_resources.order_ledger.positions import open_positions
-from kobe_resources.order_ledger.sessions import DONE, HALTED, claim_of, claim_session, confirm_session, end_session
+from kobe_resources.order_ledger.sessions import (
+    DONE,
+    HALTED,
+    Claim,
+    claim_of,
+    claim_session,
+    confirm_session,
+    end_session,
+)
 from kobe_resources.settings import Settings, canonical_json, config_pin
 from kobe_resources.warehouse import Warehouse
 
 CALENDAR_DAYS = 40
-STOP_ROUNDS = 3
 BRIEF_WAIT_S = 1.0
 """A look at the lock by another process is over by then."""
 RECONCILIATION_WAIT_S = 180.0
+PATIENCE = 3.0
+"""How many times the wait for orders a run goes on trying for what is bare."""
+T = TypeVar("T")
 log = get_logger("trading")
 Confirm = Callable[[str], str]
 """Shows a person the phrase to type, and returns what was typed."""
@@ -65,6 +84,10 @@ class ReconciliationGoesOn(KobeError):
 
 class StaleSignal(KobeError):
     """The stored signals are not those of the session before."""
+
+
+class RunBroke(KobeError):
+    """A run ended on a defect of its own; the session can be resumed."""
 
 
 class NotConfirmed(KobeError):
@@ -92,12 +115,12 @@ def open_ledger(settings: Settings, path: Path | None = None, run_id: str = "", 
 def trade_session(
     rig: Rig, session: dt.date | None = None, strategy: str | None = None, confirm: Confirm | None = None
 ) -> RunSummary:
-    """Trade one session, or finish one that was left half done; the summary of it.
+    """Trade one session, finish one that was left half done, or protect what a done one holds; the summary of it.
 
     session: which one it must be (default: the one the broker's clock stands in). A simulated clock moves there, and back
     where the run is refused.
     Raises AnotherRunTrades, ReconciliationGoesOn, NotReady, SessionTaken, BegunOtherwise, StaleSignal, EvidenceMissing,
-    NotConfirmed, MarketShut, KillSwitchOn, BrokerError: nothing was sent after that point, and the next run resumes.
+    NotConfirmed, MarketShut, KillSwitchOn, BrokerError, RunBroke: nothing was sent after that point, and the next run resumes.
     """
     name = strategy_named(strategy or rig.settings.trading.strategy).name
     context = event_context(run_id=rig.ledger.run_id, stage=rig.stage)
@@ -113,12 +136,21 @@ def trade_session(
             desk.note(waited)
         with event_context(session=desk.day):
             try:
+                claim = claim_of(rig.ledger, desk.account, desk.day)
+                if claim is not None and claim.state == DONE:
+                    return _look_after(desk, claim)
                 _claim(rig, desk)
                 unclaimed.close()
                 return _trade(rig, desk, confirm)
             except KobeError as error:
                 _note_failure(desk, error)
                 raise
+            except Exception as error:
+                log.exception("a trading run broke off")
+                told = f"the run broke off: {type(error).__name__}: {error}"
+                broke = RunBroke(told, "`kobe trade` resumes it; the log tells where")
+                _note_failure(desk, broke)
+                raise broke from error
             finally:
                 rig.ledger.copy_audit()
 
@@ -254,17 +286,35 @@ def _trade(rig: Rig, desk: Desk, confirm: Confirm | None) -> RunSummary:
     _confirm(desk, confirm)
     _note_evidence(desk)
     log.info("a trading run began", signals=len(desk.evidence.signals_of(desk.signal_session)))
-    differences: tuple[dict[str, Any], ...] = ()
     try:
-        differences, halted = _steps(desk)
-    except (KillSwitchOn, MarketShut, NotThisSession) as error:
-        halted = str(error)
-        differences = _after(desk)
+        differences = _steps(desk)
+        waiting = (_attempt(desk, "clock", wait_for_quote) or []) if desk.sends else []
+        return _close(desk, differences, _guard(desk), waiting)
     except BrokerError as error:
         with rig.ledger.write() as write:
             end_session(write, desk.account, desk.day, HALTED, str(error))
         raise
-    return _close(desk, differences, halted)
+    except Exception as error:
+        _let_resume(desk, error)
+        raise
+
+
+def _let_resume(desk: Desk, error: Exception) -> None:
+    """Let go of the session, so that nothing but the reason stands in the way of the next run."""
+    with contextlib.suppress(KobeError), desk.ledger.write() as write:
+        end_session(write, desk.account, desk.day, HALTED, f"{type(error).__name__}: {error}")
+
+
+def _look_after(desk: Desk, claim: Claim) -> RunSummary:
+    """A session that is done: protect what the broker holds, and nothing else; it stays done, whatever comes of that."""
+    desk.note(f"session {desk.day} was already traded ({claim.note or claim.run_id}): only its protection was looked after")
+    if desk.sends:
+        _attempt(desk, "splits", apply_splits)
+        _attempt(desk, "orders", tend)
+    found = _guard(desk)
+    with desk.ledger.write() as write:
+        write.audit("looked_after", account=desk.account, session=desk.day, **asdict(found))
+    return summarize(desk, (), "; ".join(filter(None, (*desk.troubles, found.told()))), found)
 
 
 def check_fresh(desk: Desk) -> None:
@@ -281,60 +331,107 @@ def check_fresh(desk: Desk) -> None:
         )
 
 
-def _steps(desk: Desk) -> tuple[tuple[dict[str, Any], ...], str]:
-    """The run proper; (differences, why it is not complete)."""
-    let_go(desk)
+def _steps(desk: Desk) -> tuple[dict[str, Any], ...]:
+    """The run proper; the differences that are left. What keeps it from being complete is in `desk.troubles`."""
     # Orders are read in shares of now; what resolution finds may itself be older than a split.
-    apply_splits(desk)
-    resolve(desk)
-    apply_splits(desk)
-    age_positions(desk)
-    asked = name_without_bars(desk)
+    steps: tuple[tuple[str, Callable[[Desk], object]], ...] = (
+        ("intents", let_go), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits), ("bars", age_positions),
+    )  # fmt: skip
+    for name, step in steps:
+        _attempt(desk, name, step)
+    asked = _attempt(desk, "missing bars", name_without_bars)
+    if asked:
+        desk.trouble(asked)
     if desk.sends:
-        flag_untradable(desk)
-    before = _reconcile(desk, "before")
-    desk.missing = before.differing
+        _attempt(desk, "assets", flag_untradable)
+    before = _attempt(desk, "reconciliation", lambda _: _reconcile(desk, "before"))
+    missing = before.differing if before else _attempt(desk, "positions", _unlike)
+    if missing is None:
+        # Nothing says what the broker holds, so nothing may be sold or bought; what can be protected is.
+        return ()
+    desk.missing = missing
     for symbol in sorted(desk.missing):
         desk.note(f"ledger and broker differ on {symbol}: it is not sold and its stop is not touched, see `kobe reconcile`")
+    agrees = before is not None and before.agrees
+    if before and not agrees:
+        desk.trouble(f"entries are halted, ledger and broker differ: {before.told()}")
     known = book.of_session(desk.ledger, desk.account, desk.day)
-    halted = "" if before.agrees else f"entries are halted, ledger and broker differ: {before.told()}"
-    try:
-        exit_flagged(desk)
-        if before.agrees:
-            intents = enter_signals(desk, desk.broker.account().spendable)
-            log.info("entries are decided", intents=len(intents))
-    except (EntriesOver, BrokerUnavailable) as error:
-        # What is held wants its protection all the same.
-        halted = "; ".join(filter(None, (halted, str(error))))
-    if desk.sends:
-        _protect(desk)
-    halted = "; ".join(filter(None, (halted, asked)))
-    if book.of_session(desk.ledger, desk.account, desk.day) == known:
+    _exits(desk)
+    if agrees:
+        _entries(desk)
+    if before and book.of_session(desk.ledger, desk.account, desk.day) == known:
         # Nothing went out and nothing came in: the first comparison stands.
-        return tuple(asdict(row) for row in before.differences), halted
-    after = _reconcile(desk, "after")
-    if not after.agrees:
-        halted = halted or f"ledger and broker differ after the run: {after.told()}"
-    return tuple(asdict(row) for row in after.differences), halted
+        return tuple(asdict(row) for row in before.differences)
+    if desk.sends:
+        protect(desk, desk.settings.trading.resolve_timeout_s)
+    after = _attempt(desk, "reconciliation", lambda _: _reconcile(desk, "after"))
+    if after is None:
+        return ()
+    if agrees and not after.agrees:
+        desk.trouble(f"ledger and broker differ after the run: {after.told()}")
+    return tuple(asdict(row) for row in after.differences)
 
 
-def _protect(desk: Desk) -> None:
-    """Stops for every position; one that got lost on its way is sent again under its id."""
-    bare: list[str] = []
-    for _ in range(STOP_ROUNDS):
-        ensure_stops(desk)
-        resolve(desk)
-        bare = unprotected(desk)
-        if not bare:
-            return
-    for symbol in bare:
-        desk.note(f"{symbol} has no protective stop at the broker")
+def _unlike(desk: Desk) -> frozenset[str]:
+    """Symbols of which the broker does not hold what the ledger does, asked alone where a whole comparison failed."""
+    there = look(desk)
+    return frozenset(held.symbol for held in open_positions(desk.ledger, desk.account) if not there.holds(held))
 
 
-def _after(desk: Desk) -> tuple[dict[str, Any], ...]:
-    """What may still be done when nothing may be sent: look, and compare."""
-    resolve(desk)
-    return tuple(asdict(row) for row in _reconcile(desk, "halted").differences)
+def _exits(desk: Desk) -> None:
+    """Protect what stays, sell what shall leave, protect what could not."""
+    if desk.sends and open_positions(desk.ledger, desk.account):
+        leaving = {held.id for held in open_positions(desk.ledger, desk.account) if held.flag}
+        ensure_stops(desk, leaving)
+    _attempt(desk, "exits", lambda _: exit_flagged(desk, tend))
+
+
+def _entries(desk: Desk) -> None:
+    """Enter, where nothing is bare."""
+    if not desk.sends or _is_covered(desk):
+        _attempt(desk, "entries", _enter)
+
+
+def _enter(desk: Desk) -> None:
+    intents = enter_signals(desk, desk.broker.account().spendable, tend, lambda: _is_covered(desk))
+    log.info("entries are decided", intents=len(intents))
+
+
+def _is_covered(desk: Desk) -> bool:
+    """Does every position have its stop? No entry goes out beside one that has none."""
+    if not open_positions(desk.ledger, desk.account):
+        return True
+    found = protect(desk, desk.settings.trading.resolve_timeout_s)
+    if found.answered and not found.bare:
+        return True
+    desk.trouble(f"no entries beside a position without its stop: {found.told()}")
+    return False
+
+
+def _guard(desk: Desk) -> Protection:
+    """The last word of a run: two questions to the broker, after which nothing is sent. Something bare is tried for minutes."""
+    if not desk.sends:
+        return Protection()
+    return protect(desk, PATIENCE * desk.settings.trading.resolve_timeout_s)
+
+
+def _attempt(desk: Desk, what: str, step: Callable[[Desk], T]) -> T | None:
+    """One step of a run; None where it failed. A question without an answer, or a defect, costs this step and no other.
+
+    Raises Unauthorized and WrongAccount, with which nothing can go on, and what the ledger itself raises.
+    """
+    try:
+        return step(desk)
+    except (Unauthorized, WrongAccount, SendsNothing, LedgerBusy, LedgerUnusable):
+        raise
+    except KobeError as error:
+        desk.trouble(str(error))
+        log.warning("a step of a trading run failed", step=what, reason=str(error))
+    except Exception as error:
+        # A defect in one step must not leave positions without their stops.
+        desk.trouble(f"{what}: {type(error).__name__}: {error}")
+        log.exception("a step of a trading run failed", step=what)
+    return None
 
 
 def _reconcile(desk: Desk, moment: str) -> Reconciliation:
@@ -358,15 +455,22 @@ def _confirm(desk: Desk, confirm: Confirm | None) -> None:
         confirm_session(write, desk.account, desk.day, typed.strip())
 
 
-def _close(desk: Desk, differences: tuple[dict[str, Any], ...], halted: str) -> RunSummary:
-    summary = summarize(desk, differences, halted)
-    if not halted and not summary.is_clean:
-        open_ends = ", ".join([*(f"{symbol} unprotected" for symbol in summary.unprotected), f"{summary.unsettled} unsettled"])
-        halted = f"not everything is settled: {open_ends}"
+def _close(desk: Desk, differences: tuple[dict[str, Any], ...], found: Protection, vetoed: list[Intent]) -> RunSummary:
+    """End the session: done, or halted with every reason; resumable, too, while entries wait for a quote."""
+    # In a replay the market stands still: what has no bar today leaves at its next one, as in the simulation.
+    unsold = [] if desk.ledger.disposable else due(desk)
+    left = [*desk.troubles, found.told(), *(f"{symbol} shall leave and was not sold" for symbol in unsold)]
+    halted = "; ".join(dict.fromkeys(filter(None, left)))
+    waiting = [intent.symbol for intent in vetoed]
+    if waiting:
+        until = f"{desk.last_entry:%H:%M} UTC"
+        desk.note(f"without a quote to lean on: {', '.join(waiting)}; a run until {until} looks again")
+    summary = summarize(desk, differences, halted, found)
     with desk.ledger.write() as write:
         # Each order has records of its own.
         body = {key: value for key, value in summary.as_json().items() if key not in ("audit_head", "orders")}
         write.audit("summary", account=desk.account, summary=canonical_json(body))
-        end_session(write, desk.account, desk.day, HALTED if halted else DONE, halted)
+        state = HALTED if halted or waiting else DONE
+        end_session(write, desk.account, desk.day, state, halted or (f"{len(waiting)} wait for a quote" if waiting else ""))
     log.info("a trading run ended", halted=halted, filled=summary.filled, exits=summary.exits_filled)
-    return summarize(desk, differences, halted)
+    return summarize(desk, differences, halted, found)

@@ -9,7 +9,7 @@ from typing import Any
 
 from kobe_jobs.trading.desk import Desk
 from kobe_jobs.trading.listing import order_row
-from kobe_jobs.trading.stops import unprotected
+from kobe_jobs.trading.protection import Protection
 from kobe_resources.order_ledger import Intent, OrderState
 from kobe_resources.order_ledger import intents as book
 from kobe_resources.order_ledger.positions import open_positions
@@ -21,6 +21,8 @@ FILLED = (OrderState.FILLED, OrderState.PARTIAL)
 @dataclass(frozen=True)
 class RunSummary:
     """One run of one session. `halted` says why it did not do all it should have; empty where it did.
+
+    unprotected, orphans: symbols without their stop, and with a stop and no position, as the broker showed them last.
 
     signals = refused (by reason) + submitted + pending; submitted = filled (wholly or in part) + unfilled + unsettled.
     `orders` are the session's, as `order_row` gives them, in the order they were decided.
@@ -44,6 +46,7 @@ class RunSummary:
     stops: int
     unprotected: tuple[str, ...]
     budget_used: str
+    orphans: tuple[str, ...]
     differences: tuple[dict[str, Any], ...]
     config_pin: str
     audit_head: str
@@ -53,8 +56,8 @@ class RunSummary:
 
     @property
     def is_clean(self) -> bool:
-        """Everything was done, and both sides agree."""
-        return not self.halted and not self.unprotected and not self.unsettled
+        """Everything was done, both sides agree, and every position has its stop."""
+        return not (self.halted or self.unprotected or self.orphans or self.unsettled)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; dates as text."""
@@ -77,8 +80,11 @@ class RunSummary:
         return [*rows, ("filled", self.filled)]
 
 
-def summarize(desk: Desk, differences: tuple[dict[str, Any], ...], halted: str) -> RunSummary:
-    """The summary as the ledger has it: it tells of the session, whichever run did what."""
+def summarize(desk: Desk, differences: tuple[dict[str, Any], ...], halted: str, found: Protection) -> RunSummary:
+    """The summary as the ledger has it: it tells of the session, whichever run did what.
+
+    found: what the broker showed last.
+    """
     intents = book.of_session(desk.ledger, desk.account, desk.day)
     entries = [intent for intent in intents if intent.purpose == book.ENTRY]
     exits = [intent for intent in intents if intent.purpose == book.EXIT]
@@ -99,8 +105,9 @@ def summarize(desk: Desk, differences: tuple[dict[str, Any], ...], halted: str) 
         pending=sum(intent.state is OrderState.INTENT and not intent.posts for intent in entries),
         exits=dict(Counter(intent.reason for intent in exits)),
         exits_filled=sum(intent.state in FILLED for intent in exits),
-        stops=len(open_positions(desk.ledger, desk.account)) - len(unprotected(desk)),
-        unprotected=tuple(unprotected(desk)),
+        stops=sum(held.symbol not in found.bare for held in open_positions(desk.ledger, desk.account)),
+        unprotected=found.bare,
+        orphans=found.orphans,
         budget_used=f"{book.budget_used(desk.ledger, desk.account, desk.day):.2f}",
         differences=differences,
         config_pin=desk.ledger.pin,

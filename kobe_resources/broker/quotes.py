@@ -57,8 +57,8 @@ def entry_limit(quote: Quote, is_long: bool, trading: TradingSettings) -> Decima
 
 
 def exit_limit(quote: Quote, is_long: bool, trading: TradingSettings) -> Decimal:
-    """The limit of an exit: a long sells below the bid, a short buys above the ask."""
-    return _limit(quote, is_buy=not is_long, trading=trading)
+    """The limit of an exit: a long sells below the bid, a short buys above the ask; never less than one tick."""
+    return max(_limit(quote, is_buy=not is_long, trading=trading), SUB_DOLLAR_TICK)
 
 
 def stop_price(fill_price: float, stop_distance: float, is_long: bool) -> Decimal:

@@ -242,6 +242,12 @@ def rearm(write: Write, client_id: str) -> Intent:
     return move(write, intent, OrderState.INTENT, "rearmed", owner=None, lease_until=None)
 
 
+def reconsider(write: Write, client_id: str) -> Intent:
+    """VETOED → INTENT for an entry that nothing but a quote was missing for; its caller decides it anew at once."""
+    intent = get(write, client_id)
+    return move(write, intent, OrderState.INTENT, "reconsidered", reason="", detail="")
+
+
 def miss(write: Write, client_id: str) -> Intent:
     """Note that a look-up did not find the order."""
     intent = get(write, client_id)

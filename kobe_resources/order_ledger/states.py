@@ -34,7 +34,7 @@ class OrderState(StrEnum):
 
 S = OrderState
 ENDED = frozenset({S.FILLED, S.PARTIAL, S.CANCELED, S.EXPIRED, S.REJECTED, S.VETOED})
-"""Nothing follows. NOT_PLACED is not among them: an order that shows up late is promoted."""
+"""Nothing follows at the broker. NOT_PLACED is not among them: an order that shows up late is promoted."""
 
 UNSETTLED = frozenset({S.SUBMITTING, S.ACCEPTED, S.UNKNOWN})
 """The broker may hold this order: only a look-up settles it."""
@@ -52,6 +52,8 @@ MOVES: dict[OrderState, frozenset[OrderState]] = {
     # What never reached the broker may be sent again under the same id, which the broker takes once.
     S.NOT_PLACED: frozenset({S.ACCEPTED, S.INTENT}) | _SETTLED_BY_BROKER,
     **{state: frozenset() for state in ENDED},
+    # Nothing was sent: an entry that only a quote was missing for is decided again within its window.
+    S.VETOED: frozenset({S.INTENT}),
 }
 
 

@@ -18,6 +18,10 @@ from tests.trading import small_market as market
 from tests.trading.test_run import ACCOUNT, orders, posts, second_day
 
 
+class Died(BaseException):
+    """A process that is killed: nothing of it goes on."""
+
+
 class Around:
     """The rig's (or desk's) broker; a test overrides what it wants to be otherwise."""
 
@@ -41,13 +45,13 @@ def dying(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Any:
         def send(*arguments: Any) -> Any:
             nonlocal left
             if left == 0:
-                raise InterruptedError
+                raise Died
             left -= 1
             return whole(*arguments)
 
         with monkeypatch.context() as patch:
             patch.setattr("kobe_jobs.trading.entries.send", send)
-            with pytest.raises(InterruptedError):
+            with pytest.raises(Died):
                 trade_session(rig)
 
     return run_until
@@ -133,9 +137,9 @@ def test_a_cancel_is_on_the_chain_before_it_is_asked_for(rig: Rig, embedded: Emb
     class Dies(Around):
         def cancel(self, order_id: str) -> None:
             self.inner.cancel(order_id)
-            raise InterruptedError
+            raise Died
 
-    with pytest.raises(InterruptedError):
+    with pytest.raises(Died):
         trade_session(dataclasses.replace(rig, broker=Dies(rig)))  # type: ignore[arg-type]
     assert ("S01", "sell", 3.0, "canceled") in orders(embedded, "stop")
     assert rig.ledger.rows("SELECT json_extract(body, '$.symbol') FROM audit WHERE kind = 'cancel_asked'")[0][0] == "S01"

@@ -1,0 +1,268 @@
+"""Protection: every position with its stop and no stop without its position, as the broker shows them when asked last.
+
+A round asks for open orders and positions, and mends what they show; rounds follow each other until nothing is left to mend or
+the time is over. One position that cannot be mended keeps no other from it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from kobe_jobs.trading.desk import Desk, MarketShut, NotThisSession
+from kobe_jobs.trading.executor import FillTimes, look_up, resolve
+from kobe_jobs.trading.exits import leave_positions, stop_leg
+from kobe_jobs.trading.stops import (
+    LIVING,
+    AtBroker,
+    is_passed,
+    is_protected,
+    living_stops,
+    look,
+    look_for_lost,
+    may_have_exit,
+    remove_misfits,
+    remove_stop,
+    set_stop,
+)
+from kobe_resources.broker.protocol import BrokerUnavailable, Quote, SendsNothing, Unauthorized, WrongAccount
+from kobe_resources.errors import KobeError
+from kobe_resources.event_log import get_logger
+from kobe_resources.kill_switch import KillSwitchOn
+from kobe_resources.order_ledger import Intent, OrderState, Position
+from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger.positions import open_positions, position
+from kobe_resources.order_ledger.states import UNSETTLED
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 10.0
+ROUNDS_WITHOUT_HOPE = 3
+"""Looks at what nothing can be done about: fills in flight explain many a difference of shares."""
+FIRST_WAIT_S, BARE_AT_MOST_S = 0.3, 2.0
+"""While orders are waited for, what has filled meanwhile gets its stop after the first wait, and then this often."""
+log = get_logger("trading")
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What the broker showed when it was asked last.
+
+    bare: symbols held without their stop. orphans: symbols with a stop and no position. waiting: orders whose fate is open.
+    stopped: what kept stops from being sent. answered: False where the last question got no answer.
+    """
+
+    bare: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    stopped: str = ""
+    answered: bool = True
+
+    @property
+    def is_whole(self) -> bool:
+        """Every position with its stop, no stop without its position, and nothing under way."""
+        return self.answered and not (self.bare or self.orphans or self.waiting)
+
+    def told(self) -> str:
+        """What is wrong, in one line; empty where nothing is."""
+        if not self.answered:
+            return "the broker did not say what is protected"
+        parts = [self.stopped] if self.stopped and self.bare else []
+        parts += [f"{symbol} has no protective stop at the broker" for symbol in self.bare]
+        parts += [f"a stop of {symbol} rests at the broker without a position" for symbol in self.orphans]
+        parts += [f"{what} is not settled" for what in self.waiting]
+        return "; ".join(parts)
+
+
+def protect(desk: Desk, patience_s: float) -> Protection:
+    """Mend until the broker shows every position with its stop, or time is over; what it showed last.
+
+    Raises Unauthorized and WrongAccount; whatever else keeps one position from its stop keeps no other from it.
+    """
+    found = Protection(answered=False)
+    for number, left in enumerate(_rounds(patience_s)):
+        there = _look(desk)
+        if there is None:
+            found = Protection(answered=False)
+            continue
+        found = replace(judge(desk, there), stopped=found.stopped)
+        if found.is_whole or left <= 0:
+            break
+        has_hope, stopped = _mend(desk, there)
+        found = replace(found, stopped=stopped)
+        if not has_hope and number + 1 >= ROUNDS_WITHOUT_HOPE:
+            break
+    return found
+
+
+def ensure_stops(desk: Desk, leave_out: Collection[str] = ()) -> None:
+    """One round: place the stops that are missing or no longer fit. leave_out: ids of positions that it passes by."""
+    there = _look(desk)
+    if there is not None and not judge(desk, there).is_whole:
+        _mend(desk, there, leave_out)
+
+
+def tend(desk: Desk) -> list[Intent]:
+    """Wait for what is unsettled, as `resolve`; what filled meanwhile gets its stop before the waiting goes on."""
+    deadline = time.monotonic() + desk.settings.trading.resolve_timeout_s
+    pause = FIRST_WAIT_S
+    while True:
+        left = deadline - time.monotonic()
+        waiting = resolve(desk, max(min(left, pause), 0.0))
+        if not waiting or left <= pause:
+            return waiting
+        pause = BARE_AT_MOST_S
+        ensure_stops(desk, {intent.client_order_id for intent in waiting if intent.purpose == book.ENTRY})
+
+
+def judge(desk: Desk, there: AtBroker) -> Protection:
+    """What is wrong with what the broker shows."""
+    ours = {held.symbol: held for held in open_positions(desk.ledger, desk.account)}
+    bare = []
+    for symbol in sorted(ours.keys() | {symbol for symbol in there.positions if there.qty(symbol)}):
+        held = ours.get(symbol)
+        if not (there.protects(symbol) if held is None else is_protected(desk, held, there)):
+            bare.append(symbol)
+    orphans = sorted({order.symbol for order in there.orders if there.is_stop(order) and not there.qty(order.symbol)})
+    waiting = []
+    for intent in book.unsettled(desk.ledger, desk.account):
+        if intent.purpose != book.STOP or there.order(intent.client_order_id) is None:
+            waiting.append(f"{intent.leg} {intent.symbol}")
+    for order in there.orders:
+        known = book.find(desk.ledger, order.client_order_id)
+        if order.kind != "stop" and known is not None and known.state not in UNSETTLED:
+            waiting.append(f"{known.leg} {known.symbol}")
+    return Protection(tuple(bare), tuple(orphans), tuple(sorted(waiting)))
+
+
+def _look(desk: Desk) -> AtBroker | None:
+    try:
+        return look(desk)
+    except BrokerUnavailable as error:
+        log.warning("the broker did not say what is protected", reason=str(error))
+        return None
+
+
+def _rounds(patience_s: float) -> Iterator[float]:
+    """Seconds left, at once and then ever more slowly, until the time is over; the last says 0."""
+    deadline = time.monotonic() + patience_s
+    pause = FIRST_PAUSE_S
+    while True:
+        left = deadline - time.monotonic()
+        yield max(left, 0.0)
+        if left <= 0:
+            return
+        time.sleep(max(min(pause, deadline - time.monotonic()), 0.0))
+        pause = min(pause * 2, LONGEST_PAUSE_S)
+
+
+def _mend(desk: Desk, there: AtBroker, leave_out: Collection[str] = ()) -> tuple[bool, str]:
+    """One round over what is not as it should be: (may another one help, what kept stops from being sent)."""
+    round_ = _Round(desk, there)
+    if any(intent.purpose != book.STOP for intent in book.unsettled(desk.ledger, desk.account)):
+        round_.attempt("orders", round_.resolve)
+    for intent in _lost(desk, there):
+        round_.attempt(intent.symbol, partial(round_.look_for, intent))
+    for intent in _orphans(desk):
+        round_.attempt(intent.symbol, partial(round_.remove, intent))
+    for held in open_positions(desk.ledger, desk.account):
+        if held.id not in leave_out and not is_protected(desk, held, there):
+            round_.attempt(held.symbol, partial(round_.mend, held))
+    return round_.has_hope, round_.stopped
+
+
+def _lost(desk: Desk, there: AtBroker) -> list[Intent]:
+    """Entries that were sent and given up, in symbols of which the broker holds other shares than the ledger does."""
+    ours = {held.symbol: held.signed_qty for held in open_positions(desk.ledger, desk.account)}
+    sent = book.in_states(desk.ledger, desk.account, [OrderState.NOT_PLACED, OrderState.INTENT])
+    given_up = [i for i in sent if i.purpose == book.ENTRY and (i.state is OrderState.NOT_PLACED or i.posts)]
+    return [intent for intent in given_up if there.qty(intent.symbol) != ours.get(intent.symbol, 0)]
+
+
+def _orphans(desk: Desk) -> list[Intent]:
+    """Stops whose position is gone: triggered, they would open one the other way."""
+    found = []
+    for intent in book.in_states(desk.ledger, desk.account, LIVING):
+        if intent.purpose == book.STOP and intent.position_id is not None:
+            held = position(desk.ledger, intent.position_id)
+            if held is None or not held.is_open:
+                found.append(intent)
+    return found
+
+
+class _Round:
+    """One round; its quotes are asked for once, and only where a stop is to be set."""
+
+    def __init__(self, desk: Desk, there: AtBroker) -> None:
+        self.desk, self.there = desk, there
+        self.has_hope, self.stopped = False, ""
+        self._quotes: dict[str, Quote] | None = None
+
+    def attempt(self, symbol: str, mend: Callable[[], bool]) -> None:
+        """Do one thing; what goes wrong with it stays with it."""
+        try:
+            self.has_hope |= mend()
+        except (Unauthorized, WrongAccount, SendsNothing):
+            raise
+        except (KillSwitchOn, MarketShut, NotThisSession) as error:
+            self.stopped = str(error)
+        except KobeError as error:
+            self.has_hope = True
+            log.warning("a position could not be protected yet", symbol=symbol, reason=str(error))
+        except Exception as error:
+            # A defect with one position must not leave the others bare.
+            self.has_hope = True
+            self.desk.trouble(f"{symbol}: {type(error).__name__}: {error}")
+            log.exception("a position could not be protected", symbol=symbol)
+
+    def resolve(self) -> bool:
+        """Look up what is unsettled, once."""
+        resolve(self.desk, 0.0)
+        return True
+
+    def look_for(self, intent: Intent) -> bool:
+        """Look an order up once more."""
+        look_up(self.desk, intent, FillTimes(self.desk))
+        return True
+
+    def remove(self, intent: Intent) -> bool:
+        """Take a stop without a position away."""
+        remove_stop(self.desk, intent)
+        return True
+
+    def mend(self, held: Position) -> bool:
+        """Bring one position to its stop, or out of the market that has passed it; False where nothing can be done."""
+        desk, there = self.desk, self.there
+        look_for_lost(desk, held, there)
+        current = position(desk.ledger, held.id)
+        if current is None or not current.is_open:
+            return True
+        if not there.holds(current):
+            # No stop is touched while the two sides differ in shares; what has just been learned needs another look.
+            return current != held
+        if may_have_exit(desk, current, there):
+            return True
+        remove_misfits(desk, current, there)
+        if position(desk.ledger, held.id) != current:
+            return True
+        if any(intent.state is not OrderState.INTENT for intent in living_stops(desk, current)):
+            return True
+        if is_passed(desk, current, self._quote(current.symbol)):
+            desk.note(f"the market is beyond the stop of {current.symbol} ({current.stop_price}): it leaves at the quote")
+            leave_positions(desk, [current], stop_leg(desk, current), reason=book.STOP, settle=lambda _: [])
+            return True
+        set_stop(desk, current)
+        return True
+
+    def _quote(self, symbol: str) -> Quote | None:
+        if self._quotes is None:
+            wanted = [held.symbol for held in open_positions(self.desk.ledger, self.desk.account)]
+            try:
+                self._quotes = self.desk.quotes(held for held in wanted if not self.there.protects(held))
+            except (Unauthorized, WrongAccount):
+                raise
+            except Exception:
+                # A stop needs no quote; the broker refuses one that the market has passed.
+                log.exception("no quotes beside the stops")
+                self._quotes = {}
+        return self._quotes.get(symbol)

@@ -36,7 +36,7 @@ WHY = {
     "min_trl_years": "the Sharpe ratio is not above zero: no history is long enough",
     "pbo": "fewer than two trials that differ, or fewer than 32 sessions",
     "wfe": "training made no money",
-    "break_even_bps": "no Sharpe ratio, or no cost between -500 and 500 bps brings it to zero",
+    "break_even_bps": "no Sharpe ratio, or it does not fall through zero once between -500 and 500 bps",
     "sqn": "fewer than two trades, or results that never vary",
     "turnover": "no session",
     "avg_holding": "no trade",

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kobe_assets.bar_table import read_bar_table, suspect_bars
+from kobe_assets.bar_table import read_bar_table
 from kobe_assets.membership import build_membership
+from kobe_assets.research.quarantine import suspects
 from kobe_resources.errors import KobeError
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def _read(warehouse: Warehouse) -> tuple[pd.DataFrame, set[str]]:
         evidence, bars = warehouse.frame(query, {"window": AVERAGE_BARS}), read_bar_table(warehouse)
     if not len(evidence):
         raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
-    return evidence, {suspect.symbol for suspect in suspect_bars(bars) if suspect.in_force}
+    found = suspects(bars)
+    return evidence, {bars.symbols[place] for place in bars.symbol[found.bar[found.in_force]]}
 
 
 def _ranked(judged: pd.DataFrame, cap: int | None = None) -> pd.DataFrame:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kobe_assets.bar_table import BarTable, read_bar_table, suspect_bars
+from kobe_assets.bar_table import BarTable, read_bar_table
 from kobe_assets.evidence import validate_universe
+from kobe_assets.research.quarantine import suspects
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
 
@@ -117,11 +118,6 @@ def check_universe(warehouse: Warehouse, settings: Settings) -> list[Finding]:
     ]
 
 
-def quarantine_table(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
-    """Every suspect bar, the largest move first: symbol, session, move, dollars, usual_dollars, until, in_force, released."""
-    return _suspect_frame(read_bar_table(warehouse), settings.universe.release)
-
-
 def find_none_selected(warehouse: Warehouse) -> Finding:
     """Whether every candidate was rejected, and for which reasons."""
     reasons = warehouse.frame(
@@ -146,7 +142,7 @@ def find_duplicates(bars: BarTable) -> Finding:
 
 def find_suspects(bars: BarTable, release: Mapping[str, str]) -> Finding:
     """Suspect jumps (rules, section 2); those of symbols that a person released do not count."""
-    frame = _suspect_frame(bars, release)
+    frame = quarantine_table(bars, release)
     held = frame[frame["released"] == ""]
     words = f"{len(held)} suspect bars in {held['symbol'].nunique()} symbols, {len(frame) - len(held)} more released by hand"
     return _finding("suspect_jumps", frame, len(held), words)
@@ -253,12 +249,26 @@ def _expected_last_session(settings: Settings, now: dt.datetime) -> dt.date | No
     return calendar.previous_session(data.end + dt.timedelta(days=1)) if data.end and data.end < latest else latest
 
 
-def _suspect_frame(bars: BarTable, release: Mapping[str, str]) -> pd.DataFrame:
+def quarantine_table(bars: BarTable, release: Mapping[str, str]) -> pd.DataFrame:
+    """Every suspect bar, the largest move first: symbol, session, move, dollars, usual_dollars, until, in_force, released."""
     import pandas as pd
 
-    columns = ["symbol", "session", "move", "dollars", "usual_dollars", "until", "in_force"]
-    frame = pd.DataFrame(suspect_bars(bars), columns=columns)
-    frame["released"] = [release.get(symbol, "") for symbol in frame["symbol"]]
+    found = suspects(bars)
+    symbols = [bars.symbols[place] for place in bars.symbol[found.bar]]
+    ends = found.last < found.end
+    until = np.where(ends, bars.session[np.where(ends, found.last, 0)], np.datetime64("NaT"))
+    frame = pd.DataFrame(
+        {
+            "symbol": symbols,
+            "session": bars.session[found.bar],
+            "move": found.move,
+            "dollars": found.dollars,
+            "usual_dollars": found.usual,
+            "until": until,
+            "in_force": found.in_force,
+            "released": [release.get(symbol, "") for symbol in symbols],
+        }
+    )
     return frame.sort_values("move", key=lambda move: -move.abs(), kind="stable", ignore_index=True)
 
 

@@ -14,7 +14,8 @@ from kobe_assets.research.figures import all_figures
 from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.orders import size_signals
 from kobe_assets.research.panel import Panel, build_panel
-from kobe_assets.research.signals import find_candidates, leave_flags, quarantined
+from kobe_assets.research.quarantine import quarantined
+from kobe_assets.research.signals import find_candidates, leave_flags
 from kobe_assets.research.simulation import PNL, Outcome, simulate
 from kobe_assets.research.strategies import STRATEGIES, Params
 from kobe_assets.research.walk_forward import Market

@@ -7,14 +7,13 @@ store holds, repeated bars included: the readers look for what is wrong.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kobe_assets.research.panel import ROW_FACTOR
-from kobe_assets.study import NoPanel, load_panel
+from kobe_assets.study import NoPanel, load_panel, sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,8 +64,7 @@ def read_bar_table(warehouse: Warehouse) -> BarTable:
 
 def _bars_as_they_are(connection: duckdb.DuckDBPyConnection) -> BarTable:
     symbols = tuple(row[0] for row in connection.execute("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol").fetchall())
-    query = (files("kobe_assets") / "bar_table.sql").read_text(encoding="utf-8")
-    columns = connection.execute(query).fetchnumpy()
+    columns = connection.execute(sql("bar_table")).fetchnumpy()
     symbol = np.asarray(columns["symbol"], dtype=np.int32)
     session = np.asarray(columns["session"], dtype="datetime64[D]")
     key = symbol.astype(np.int64) * 2**32 + session.astype(np.int64)

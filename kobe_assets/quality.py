@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from kobe_assets.bar_table import BarTable, read_bar_table
 from kobe_assets.evidence import validate_universe
 from kobe_assets.research.quarantine import suspects
+from kobe_assets.study import sql
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
 
@@ -34,8 +34,6 @@ REUSED_AFTER = 10
 SMALLEST_JUMP = 0.15
 """Log ratio under which a split's jump cannot be told from a day's move."""
 FEW_ROWS, USUAL_DAYS = 0.8, 20
-VENDOR_DELAY = dt.timedelta(hours=6)
-"""A session's bars are expected this long after its close."""
 
 FINDINGS: dict[str, tuple[bool, str]] = {
     "duplicate_bars": (True, "No symbol has two bars of one session."),
@@ -245,7 +243,7 @@ def _expected_last_session(settings: Settings, now: dt.datetime) -> dt.date | No
     data = settings.data
     if data.vendor != "polygon":
         return None
-    latest = calendar.latest_complete_session(now, VENDOR_DELAY)
+    latest = calendar.latest_complete_session(now, calendar.BARS_EXPECTED_AFTER)
     return calendar.previous_session(data.end + dt.timedelta(days=1)) if data.end and data.end < latest else latest
 
 
@@ -287,8 +285,7 @@ def _median_before(counts: np.ndarray) -> np.ndarray:
 
 def _ask(connection: duckdb.DuckDBPyConnection, name: str) -> Finding:
     """A check that is one query: its rows are the offenders, and a column `offenders` says how many there are in all."""
-    query = (files("kobe_assets") / f"{name}.sql").read_text(encoding="utf-8")
-    frame = connection.execute(query, QUERIES[name]).df()
+    frame = connection.execute(sql(name), QUERIES[name]).df()
     count = int(frame["offenders"].iloc[0]) if len(frame) else 0
     return _finding(name, frame.drop(columns="offenders"), count, "")
 

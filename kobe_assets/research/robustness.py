@@ -134,8 +134,8 @@ def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], d
     """(last + 1 sessions) growth of $1 put in equal parts into `symbols` at the close of session `bought`, and left alone.
 
     Only those are bought whose bars have begun by then and not ended; what ends later stays in cash at its last close. No
-    costs. Before `bought`, for whoever wants the market's state, equal parts are weighted anew every session. distrusted:
-    flat indices of bars whose move does not count: a missed split is no loss.
+    costs. Before `bought` the curve only tells the market's state, so equal parts are weighted anew every session.
+    distrusted: flat indices of bars whose move does not count, since a missed split is no loss.
     """
     columns = np.asarray(symbols, dtype=np.int64)
     if not len(columns):

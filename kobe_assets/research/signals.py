@@ -31,8 +31,8 @@ class Candidates:
     """Signals in trading order: by session, then score, then symbol.
 
     side: (signals) +1 or -1. score: smaller is stronger. first: (sessions + 1) offsets by session.
-    by_bar: (signals) their flat bar indices in order of bars, for whoever reads the panel: memory likes to be read in its
-    order. order: (signals) which of them comes when.
+    by_bar: (signals) their flat bar indices in order of bars, since a panel read in its own order
+    is fetched ahead. order: (signals) which of them comes when.
     """
 
     side: NDArray[np.int8]

@@ -6,26 +6,19 @@ store holds, repeated bars included: the readers look for what is wrong.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kobe_assets.research.panel import ROW_FACTOR
-from kobe_assets.study import NoPanel, load_panel
+from kobe_assets.study import NoPanel, load_panel, sql
 
 if TYPE_CHECKING:
     import duckdb
 
     from kobe_resources.warehouse import Warehouse
-
-SUSPECT_MOVE = math.log(1.45)
-SUSPECT_CROWD = 3.0
-CROWD_BARS = 20
-QUARANTINE_BARS = 200
 
 
 @dataclass(frozen=True)
@@ -51,21 +44,6 @@ class BarTable:
         return same
 
 
-class Suspect(NamedTuple):
-    """A suspect bar (rules, section 2). move: log return. dollars, usual: its dollar volume, and the median before it.
-
-    until: the last session without signals; None where the symbol's bars end before. in_force: its last bar is one of them.
-    """
-
-    symbol: str
-    session: np.datetime64
-    move: float
-    dollars: float
-    usual: float
-    until: np.datetime64 | None
-    in_force: bool
-
-
 def read_bar_table(warehouse: Warehouse) -> BarTable:
     """All bars of the store; an empty table where there are none."""
     try:
@@ -86,8 +64,7 @@ def read_bar_table(warehouse: Warehouse) -> BarTable:
 
 def _bars_as_they_are(connection: duckdb.DuckDBPyConnection) -> BarTable:
     symbols = tuple(row[0] for row in connection.execute("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol").fetchall())
-    query = (files("kobe_assets") / "bar_table.sql").read_text(encoding="utf-8")
-    columns = connection.execute(query).fetchnumpy()
+    columns = connection.execute(sql("bar_table")).fetchnumpy()
     symbol = np.asarray(columns["symbol"], dtype=np.int32)
     session = np.asarray(columns["session"], dtype="datetime64[D]")
     key = symbol.astype(np.int64) * 2**32 + session.astype(np.int64)
@@ -104,24 +81,3 @@ def _bars_as_they_are(connection: duckdb.DuckDBPyConnection) -> BarTable:
         volume=np.asarray(columns["volume"], dtype=np.float64),
         factor=np.asarray(columns["factor"], dtype=np.float64),
     )
-
-
-def suspect_bars(bars: BarTable) -> list[Suspect]:
-    """Every bar whose price moved more than ±45 % without a crowd, in order of symbol and session."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = bars.close[1:] / bars.close[:-1]
-    # The wide band is cheap; the few bars outside it are judged by the rule itself.
-    moved = np.flatnonzero(((ratio > 1.4) | (ratio < 0.7)) & (ratio > 0.0) & np.isfinite(ratio) & bars.follows) + 1
-    found = []
-    for bar in moved:
-        move = math.log(bars.close[bar] / bars.close[bar - 1])
-        begin, end = bars.start[bars.symbol[bar]], bars.start[bars.symbol[bar] + 1]
-        before = slice(max(begin, bar - CROWD_BARS), bar)
-        dollars = bars.close[bar] * bars.volume[bar]
-        usual = np.median(bars.close[before] * bars.volume[before])
-        if abs(move) > SUSPECT_MOVE and dollars < SUSPECT_CROWD * usual:
-            last = bar + QUARANTINE_BARS
-            until = bars.session[last] if last < end else None
-            symbol = bars.symbols[bars.symbol[bar]]
-            found.append(Suspect(symbol, bars.session[bar], move, float(dollars), float(usual), until, bool(last >= end - 1)))
-    return found

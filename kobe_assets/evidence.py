@@ -1,6 +1,6 @@
 """Evidence for every candidate, derived from the bars, and the selection that follows from it, with a reason for every no.
 
-A static list is drawn up today: whoever vanished before was perhaps never a candidate, so it knows only survivors. The
+A static list is drawn up today: a symbol that vanished before was perhaps never a candidate, so the list holds survivors. The
 alternative, membership as of each day, is in `membership`. Trusts the stored bars; the quality checks judge those.
 """
 
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kobe_assets.bar_table import read_bar_table, suspect_bars
+from kobe_assets.bar_table import read_bar_table
 from kobe_assets.membership import build_membership
+from kobe_assets.research.quarantine import suspects
+from kobe_assets.study import sql
 from kobe_resources.errors import KobeError
 
 if TYPE_CHECKING:
@@ -127,12 +128,12 @@ def validate_universe(warehouse: Warehouse, settings: Settings) -> Validation:
 
 def _read(warehouse: Warehouse) -> tuple[pd.DataFrame, set[str]]:
     """Evidence of every candidate, and the symbols whose quarantine is in force."""
-    query = (files("kobe_assets") / "evidence.sql").read_text(encoding="utf-8")
     with warehouse.connect():
-        evidence, bars = warehouse.frame(query, {"window": AVERAGE_BARS}), read_bar_table(warehouse)
+        evidence, bars = warehouse.frame(sql("evidence"), {"window": AVERAGE_BARS}), read_bar_table(warehouse)
     if not len(evidence):
         raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
-    return evidence, {suspect.symbol for suspect in suspect_bars(bars) if suspect.in_force}
+    found = suspects(bars)
+    return evidence, {bars.symbols[place] for place in bars.symbol[found.bar[found.in_force]]}
 
 
 def _ranked(judged: pd.DataFrame, cap: int | None = None) -> pd.DataFrame:

@@ -12,15 +12,15 @@ import pandas as pd
 from kobe_assets.research import overfitting, robustness
 from kobe_assets.research.figures import FIGURES, WHY_UNDEFINED, YEAR, curve_figures, sharpe, trade_figures
 from kobe_assets.research.parallel import in_threads
+from kobe_assets.research.quarantine import suspects
 from kobe_assets.research.risk import initial_stops
-from kobe_assets.research.signals import suspects
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market, grid_sets
 from kobe_assets.study import canonical_params, folds_of, grid_of, sql
 from kobe_assets.tables import stop_multiples
 
 if TYPE_CHECKING:
-    from kobe_assets.research.panel import Floats, Ints
+    from kobe_assets.research.panel import Floats, Ints, Panel
     from kobe_resources.settings import Settings
     from kobe_resources.warehouse import Warehouse
 
@@ -36,7 +36,7 @@ WHY = {
     "min_trl_years": "the Sharpe ratio is not above zero: no history is long enough",
     "pbo": "fewer than two trials that differ, or fewer than 32 sessions",
     "wfe": "training made no money",
-    "break_even_bps": "no Sharpe ratio, or no cost between -500 and 500 bps brings it to zero",
+    "break_even_bps": "no Sharpe ratio, or it does not fall through zero once between -500 and 500 bps",
     "sqn": "fewer than two trades, or results that never vary",
     "turnover": "no session",
     "avg_holding": "no trade",
@@ -87,12 +87,12 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
             if pbo:
                 evidence[key]["pbo"] = pbo
     places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
-    growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, places, _distrusted(market, settings))
+    growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, places, _distrusted(market.panel, settings))
     every_day = [str(day) for day in market.panel.sessions[: last + 1]]
     evidence[("universe", "benchmark")] = {
         "buy_and_hold": [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
     }
-    evidence[("data", "")] = {"quarantine": _quarantine(market, settings), "checks": checks.to_dict(orient="records")}
+    evidence[("data", "")] = {"quarantine": _quarantine(market.panel, settings), "checks": checks.to_dict(orient="records")}
     return evidence
 
 
@@ -209,26 +209,23 @@ def _pbo(returns: Floats) -> dict[str, Any] | None:
     }
 
 
-def _quarantine(market: Market, settings: Settings) -> list[dict[str, Any]]:
-    panel, found = market.panel, []
-    for bar in suspects(panel):
-        symbol = panel.symbols[panel.symbol[bar]]
-        found.append(
-            {
-                "symbol": symbol,
-                "session": str(panel.sessions[panel.session[bar]]),
-                "ratio": float(panel.close[bar] / panel.close[bar - 1]),
-                "released": settings.universe.release.get(symbol),
-            }
-        )
-    return found
+def _quarantine(panel: Panel, settings: Settings) -> list[dict[str, Any]]:
+    return [
+        {
+            "symbol": panel.symbols[panel.symbol[bar]],
+            "session": str(panel.sessions[panel.session[bar]]),
+            "ratio": float(panel.close[bar] / panel.close[bar - 1]),
+            "released": settings.universe.release.get(panel.symbols[panel.symbol[bar]]),
+        }
+        for bar in suspects(panel).bar
+    ]
 
 
-def _distrusted(market: Market, settings: Settings) -> Ints:
+def _distrusted(panel: Panel, settings: Settings) -> Ints:
     """Suspect bars that no person vouched for."""
-    bars = suspects(market.panel)
-    symbols = (market.panel.symbols[place] for place in market.panel.symbol[bars])
-    return bars[[symbol not in settings.universe.release for symbol in symbols]] if len(bars) else bars
+    bars = suspects(panel).bar
+    released = [panel.symbols[place] in settings.universe.release for place in panel.symbol[bars]]
+    return bars[~np.array(released, np.bool_)]
 
 
 def _best(returns: Floats) -> int:

@@ -11,11 +11,12 @@ known. Nothing here reads a later bar, which a test shows by cutting the bars of
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kobe_assets.study import sql
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,13 +31,12 @@ ALIVE_WITHIN = 10
 
 def build_membership(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
     """The universe_membership table: symbol, "from", "to" (both included; "to" empty: still a member), no overlaps."""
-    query = (files("kobe_assets") / "membership.sql").read_text(encoding="utf-8")
     with warehouse.connect() as connection:
         symbols = connection.execute(
             "SELECT DISTINCT symbol FROM daily_bars SEMI JOIN candidates USING (symbol) ORDER BY symbol"
         ).fetchall()
         days = connection.execute("SELECT DISTINCT session FROM daily_bars ORDER BY session").fetchnumpy()["session"]
-        columns = connection.execute(query).fetchnumpy()
+        columns = connection.execute(sql("membership")).fetchnumpy()
     sessions = np.asarray(days, dtype="datetime64[D]")
     dollars = np.full((len(sessions), len(symbols)), np.nan)
     dollars[columns["session"], columns["symbol"]] = columns["dollars"]

@@ -16,7 +16,8 @@ from kobe_assets.research.figures import FIGURES
 from kobe_assets.research.indicators import Indicators, compute_indicators
 from kobe_assets.research.lookahead import Leak, find_leak, some_symbols
 from kobe_assets.research.panel import ROW_FACTOR, ROW_OPEN, Floats, Panel
-from kobe_assets.research.signals import LONG, Candidates, find_candidates, leave_flags, quarantined
+from kobe_assets.research.quarantine import quarantined
+from kobe_assets.research.signals import LONG, Candidates, find_candidates, leave_flags
 from kobe_assets.research.strategies import STRATEGIES, Params
 from kobe_assets.research.walk_forward import Market
 

@@ -82,8 +82,6 @@ def preview(frame: pd.DataFrame, rows: int = 8) -> dg.MetadataValue:
 def _plain(value: Any) -> str | int | float | bool:
     if hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, float) and value != value:
+    if value is None or value != value:
         return ""
-    if isinstance(value, bool | int | float):
-        return value
-    return "" if value is None else str(value)[:200].removesuffix(" 00:00:00")
+    return value if isinstance(value, bool | int | float) else str(value)[:200].removesuffix(" 00:00:00")

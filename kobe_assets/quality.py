@@ -8,13 +8,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kobe_assets.bar_table import BarTable, read_bar_table, suspect_bars
+from kobe_assets.bar_table import BarTable, read_bar_table
 from kobe_assets.evidence import validate_universe
+from kobe_assets.research.quarantine import suspects
+from kobe_assets.study import sql
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
 
@@ -33,8 +34,6 @@ REUSED_AFTER = 10
 SMALLEST_JUMP = 0.15
 """Log ratio under which a split's jump cannot be told from a day's move."""
 FEW_ROWS, USUAL_DAYS = 0.8, 20
-VENDOR_DELAY = dt.timedelta(hours=6)
-"""A session's bars are expected this long after its close."""
 
 FINDINGS: dict[str, tuple[bool, str]] = {
     "duplicate_bars": (True, "No symbol has two bars of one session."),
@@ -117,11 +116,6 @@ def check_universe(warehouse: Warehouse, settings: Settings) -> list[Finding]:
     ]
 
 
-def quarantine_table(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
-    """Every suspect bar, the largest move first: symbol, session, move, dollars, usual_dollars, until, in_force, released."""
-    return _suspect_frame(read_bar_table(warehouse), settings.universe.release)
-
-
 def find_none_selected(warehouse: Warehouse) -> Finding:
     """Whether every candidate was rejected, and for which reasons."""
     reasons = warehouse.frame(
@@ -146,7 +140,7 @@ def find_duplicates(bars: BarTable) -> Finding:
 
 def find_suspects(bars: BarTable, release: Mapping[str, str]) -> Finding:
     """Suspect jumps (rules, section 2); those of symbols that a person released do not count."""
-    frame = _suspect_frame(bars, release)
+    frame = quarantine_table(bars, release)
     held = frame[frame["released"] == ""]
     words = f"{len(held)} suspect bars in {held['symbol'].nunique()} symbols, {len(frame) - len(held)} more released by hand"
     return _finding("suspect_jumps", frame, len(held), words)
@@ -249,16 +243,30 @@ def _expected_last_session(settings: Settings, now: dt.datetime) -> dt.date | No
     data = settings.data
     if data.vendor != "polygon":
         return None
-    latest = calendar.latest_complete_session(now, VENDOR_DELAY)
+    latest = calendar.latest_complete_session(now, calendar.BARS_EXPECTED_AFTER)
     return calendar.previous_session(data.end + dt.timedelta(days=1)) if data.end and data.end < latest else latest
 
 
-def _suspect_frame(bars: BarTable, release: Mapping[str, str]) -> pd.DataFrame:
+def quarantine_table(bars: BarTable, release: Mapping[str, str]) -> pd.DataFrame:
+    """Every suspect bar, the largest move first: symbol, session, move, dollars, usual_dollars, until, in_force, released."""
     import pandas as pd
 
-    columns = ["symbol", "session", "move", "dollars", "usual_dollars", "until", "in_force"]
-    frame = pd.DataFrame(suspect_bars(bars), columns=columns)
-    frame["released"] = [release.get(symbol, "") for symbol in frame["symbol"]]
+    found = suspects(bars)
+    symbols = [bars.symbols[place] for place in bars.symbol[found.bar]]
+    ends = found.last < found.end
+    until = np.where(ends, bars.session[np.where(ends, found.last, 0)], np.datetime64("NaT"))
+    frame = pd.DataFrame(
+        {
+            "symbol": symbols,
+            "session": bars.session[found.bar],
+            "move": found.move,
+            "dollars": found.dollars,
+            "usual_dollars": found.usual,
+            "until": until,
+            "in_force": found.in_force,
+            "released": [release.get(symbol, "") for symbol in symbols],
+        }
+    )
     return frame.sort_values("move", key=lambda move: -move.abs(), kind="stable", ignore_index=True)
 
 
@@ -277,8 +285,7 @@ def _median_before(counts: np.ndarray) -> np.ndarray:
 
 def _ask(connection: duckdb.DuckDBPyConnection, name: str) -> Finding:
     """A check that is one query: its rows are the offenders, and a column `offenders` says how many there are in all."""
-    query = (files("kobe_assets") / f"{name}.sql").read_text(encoding="utf-8")
-    frame = connection.execute(query, QUERIES[name]).df()
+    frame = connection.execute(sql(name), QUERIES[name]).df()
     count = int(frame["offenders"].iloc[0]) if len(frame) else 0
     return _finding(name, frame.drop(columns="offenders"), count, "")
 

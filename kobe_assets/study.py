@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from kobe_assets.research.indicators import Indicators
 from kobe_assets.research.orders import Costs
 from kobe_assets.research.panel import Bools, Floats, Panel, build_panel
-from kobe_assets.research.signals import quarantined
+from kobe_assets.research.quarantine import quarantined
 from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.walk_forward import Fold, Market, grid_sets, make_folds
 from kobe_resources.errors import KobeError, UsageError

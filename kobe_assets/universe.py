@@ -10,7 +10,7 @@ from kobe_assets.publishing import Store, preview, publish
 from kobe_assets.versions import DEPENDS
 from kobe_resources.settings import Settings
 
-NOBODY = pd.DataFrame(columns=["symbol", "from", "to"])
+NO_MEMBERSHIP = pd.DataFrame(columns=["symbol", "from", "to"])
 """A static list has no membership over time."""
 
 
@@ -26,7 +26,7 @@ def universe(context: dg.AssetExecutionContext, store: Store, settings: dg.Resou
     warehouse = store.open()
     candidates = build_universe(warehouse, settings)
     selected = candidates[candidates["selected"]]
-    members = build_membership(warehouse, settings) if settings.universe.membership == "point_in_time" else NOBODY
+    members = build_membership(warehouse, settings) if settings.universe.membership == "point_in_time" else NO_MEMBERSHIP
     tables = {"universe": candidates, "universe_membership": members}
     return publish(
         context,

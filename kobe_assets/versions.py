@@ -45,13 +45,18 @@ ROOT = Path(__file__).resolve().parent.parent
 RESEARCH = "kobe_assets/research"
 
 PANEL = ("kobe_assets/study.py", "kobe_assets/tables.py", "kobe_assets/panel_bars.sql", f"{RESEARCH}/panel.py")
-MARKET = (*PANEL, "kobe_assets/panel_indicators.sql", f"{RESEARCH}/signals.py", f"{RESEARCH}/strategies")
+MARKET = (
+    *PANEL,
+    "kobe_assets/panel_indicators.sql",
+    *(f"{RESEARCH}/{name}" for name in ("quarantine.py", "signals.py", "strategies")),
+)
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "daily_bars": ("kobe_assets/daily_bars.py",),
     "universe": (
         "kobe_assets/universe.py",
         *(f"kobe_assets/{name}.{kind}" for name in ("evidence", "membership", "bar_table") for kind in ("py", "sql")),
+        f"{RESEARCH}/quarantine.py",
         *PANEL,
     ),
     "indicators": ("kobe_assets/indicators.py", f"{RESEARCH}/indicators.py", *PANEL),

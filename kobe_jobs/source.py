@@ -8,9 +8,6 @@ from kobe_resources.market_data import MarketDataError, open_vendor
 from kobe_resources.settings import Settings, load_secrets
 from kobe_resources.warehouse import Warehouse
 
-VENDOR_DELAY = dt.timedelta(minutes=30)
-"""How long after a close the vendor has the session's bars."""
-
 
 def source_fingerprint(settings: Settings) -> str:
     """The vendor's fingerprint. Raises MarketDataError where the source cannot be read."""
@@ -24,10 +21,10 @@ def needs_top_up(settings: Settings, warehouse: Warehouse, now: dt.datetime) -> 
     """
     if settings.data.vendor != "polygon" or settings.data.end is not None or not load_secrets().polygon_api_key:
         return False
-    from kobe_resources.calendar import latest_complete_session
+    from kobe_resources.calendar import BARS_PUBLISHED_AFTER, latest_complete_session
 
     stored = warehouse.rows("SELECT max(session) FROM daily_bars")[0][0]
-    return stored is None or stored < latest_complete_session(now, VENDOR_DELAY)
+    return stored is None or stored < latest_complete_session(now, BARS_PUBLISHED_AFTER)
 
 
 def lenient_fingerprint(settings: Settings) -> str:

@@ -20,6 +20,10 @@ FIRST_DAY = dt.date(1950, 1, 1)
 LAST_DAY = dt.date(2100, 12, 31)
 NEAR_FIRST_DAY = dt.date(1985, 1, 1)
 """Most questions are about the years from here to a little past today: half the work of the whole."""
+BARS_PUBLISHED_AFTER = dt.timedelta(minutes=30)
+"""A session's bars are asked for from this long after its close."""
+BARS_EXPECTED_AFTER = dt.timedelta(hours=6)
+"""Stored bars that lack a session this long after its close are stale."""
 
 
 class CalendarError(KobeError):

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kobe_assets import bar_table
-from kobe_assets.bar_table import BarTable, read_bar_table, suspect_bars
+from kobe_assets.bar_table import BarTable, read_bar_table
 from kobe_assets.quality import FINDINGS, Finding, check_bars, find_stale, find_thin_sessions, quarantine_table
-from kobe_assets.research.signals import quarantined, suspects
+from kobe_assets.research.quarantine import QUARANTINE_BARS, quarantined, suspects
 from kobe_assets.study import load_panel
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.market_data.sample import SampleVendor
@@ -178,7 +177,7 @@ def test_a_released_symbol_is_shown_with_its_reason_and_does_not_count(tmp_path:
     found = check(warehouse, settings)["suspect_jumps"]
     assert found.count == 1
     assert dict(zip(found.offenders["symbol"], found.offenders["released"], strict=True)) == {"A": "spin-off of 2020", "B": ""}
-    assert len(quarantine_table(warehouse, settings)) == 2
+    assert len(quarantine_table(read_bar_table(warehouse), settings.universe.release)) == 2
 
 
 @pytest.mark.parametrize("reason", ["", " "])
@@ -192,7 +191,7 @@ def test_nobody_is_released_without_a_reason(monkeypatch: pytest.MonkeyPatch, tm
 def test_quarantine_ends_two_hundred_bars_after_the_suspect_one(tmp_path: Path) -> None:
     for count, until, in_force in ((231, DAYS[230], True), (232, DAYS[230], False), (230, None, True)):
         folder = tmp_path / str(count)
-        found = quarantine_table(store(folder, load(jumped("A", 30, 0.5, count=count))), Settings())
+        found = quarantine_table(read_bar_table(store(folder, load(jumped("A", 30, 0.5, count=count)))), {})
         shown = found["until"].iloc[0]
         assert (None if shown is None or shown != shown else shown.date()) == until
         assert found["in_force"].iloc[0] == in_force
@@ -276,12 +275,10 @@ def test_suspects_are_those_of_the_rule_read_literally(series: list) -> None:
         volume=np.array(volumes),
         factor=np.ones(len(closes)),
     )
-    found = {(suspect.symbol, suspect.session) for suspect in suspect_bars(table)}
-    wanted = {(table.symbols[table.symbol[n]], table.session[n]) for n in np.flatnonzero(expected)}
-    assert found == wanted
+    assert suspects(table).bar.tolist() == np.flatnonzero(expected).tolist()
 
 
-def test_the_kernel_and_the_check_quarantine_the_same_bars(tmp_path: Path) -> None:
+def test_the_bars_that_universe_and_check_read_are_suspect_where_those_of_the_panel_are(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     rows = []
     for symbol in "ABCDEF":
@@ -292,11 +289,11 @@ def test_the_kernel_and_the_check_quarantine_the_same_bars(tmp_path: Path) -> No
                 rows.append(bar(symbol, DAYS[n], round(close, 2) + 0.01, volume=float(rng.integers(1, 4000))))
     warehouse = store(tmp_path, load(rows, splits(("B", DAYS[100], 1, 2), ("C", DAYS[50], 3, 1), ("D", DAYS[299], 2, 3))))
     panel = load_panel(warehouse)
-    found = suspect_bars(read_bar_table(warehouse))
-    assert len(found) > 10
-    kernel = [(panel.symbols[panel.symbol[n]], panel.sessions[panel.session[n]]) for n in suspects(panel)]
-    assert [(suspect.symbol, suspect.session) for suspect in found] == kernel
+    table = read_bar_table(warehouse)
+    found = suspects(table)
+    assert len(found.bar) > 10
+    assert found.bar.tolist() == suspects(panel).bar.tolist()
     held = quarantined(panel)
-    in_force = {suspect.symbol for suspect in found if suspect.in_force}
+    in_force = {table.symbols[place] for place in table.symbol[found.bar[found.in_force]]}
     assert in_force == {panel.symbols[n] for n in range(len(panel.symbols)) if held[panel.start[n + 1] - 1]}
-    assert bar_table.QUARANTINE_BARS == 200
+    assert QUARANTINE_BARS == 200

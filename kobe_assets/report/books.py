@@ -14,14 +14,14 @@ import numpy as np
 
 from kobe_assets.report.inputs import DATA, UNIVERSE, ReportInputs
 from kobe_assets.report.listings import sorted_trades
+from kobe_assets.research import figures
+from kobe_assets.research.figures import YEAR
+from kobe_assets.research.panel import Floats
 from kobe_assets.research.risk import initial_stops
 from kobe_assets.tables import stop_multiples
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-SESSIONS_A_YEAR = 252
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Book:
     @property
     def years(self) -> float:
         """Length of the out-of-sample chain."""
-        return len(self.curve) / SESSIONS_A_YEAR
+        return len(self.curve) / YEAR
 
     def figure(self, name: str) -> float | None:
         """A figure of `kpis`, None where it is null or missing."""
@@ -143,10 +143,7 @@ def matched_returns(book: Book, benchmark: Curve | None) -> Floats | None:
 
 def sharpe(returns: Floats) -> float | None:
     """Annual Sharpe ratio of daily returns (rules, section 6); None where it is undefined."""
-    if len(returns) < 2 or not np.isfinite(returns).all():
-        return None
-    spread = float(np.std(returns, ddof=1))
-    return float(np.mean(returns)) / spread * np.sqrt(SESSIONS_A_YEAR) if spread > 0 else None
+    return as_number(figures.sharpe(returns))
 
 
 def with_risk(trades: pd.DataFrame, inputs: ReportInputs) -> pd.DataFrame:

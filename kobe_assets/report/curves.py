@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.report.books import SESSIONS_A_YEAR, Book, Curve, Floats, evidence_curve, matched_returns, on_sessions
+from kobe_assets.report.books import Book, Curve, Floats, evidence_curve, matched_returns, on_sessions
+from kobe_assets.research.figures import YEAR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ def rolling_sharpe(returns: Floats, window: int = ROLLING_SESSIONS) -> Floats:
     views = np.lib.stride_tricks.sliding_window_view(returns, window)
     spread = views.std(axis=1, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rolled[window - 1 :] = np.where(spread > 1e-12, views.mean(axis=1) / spread * np.sqrt(SESSIONS_A_YEAR), np.nan)
+        rolled[window - 1 :] = np.where(spread > 1e-12, views.mean(axis=1) / spread * np.sqrt(YEAR), np.nan)
     return rolled
 
 

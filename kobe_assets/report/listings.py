@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kobe_assets.research.figures import YEAR
+from kobe_assets.research.panel import Floats
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -22,11 +25,10 @@ MAX_BARS = 30_000
 """Bars embedded at most for the folds' own lists: about 0.8 MB of the page."""
 DAYS_BEFORE, DAYS_AFTER = 75, 25
 """Calendar days of bars shown around a trade: some 50 sessions of lead-in, some 16 of aftermath."""
-SESSIONS_A_DAY = 252 / 365.25
+SESSIONS_A_DAY = YEAR / 365.25
 PRICE_DIGITS = 5
 
 Scope = tuple[str, str, int]
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 _PACKED = {"o": "open", "h": "high", "l": "low", "c": "close", "m": "sma200", "r": "rsi2"}
 
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kobe_assets.report.books import SESSIONS_A_YEAR, Book, Curve, Floats, matched_returns, on_sessions, returns_of, sharpe
+from kobe_assets.report.books import Book, Curve, Floats, matched_returns, on_sessions, returns_of, sharpe
 from kobe_assets.report.curves import tidy_one
+from kobe_assets.research.figures import YEAR
 
 TREND_SESSIONS = 200
 VOLATILITY_SESSIONS = 20
@@ -55,7 +56,7 @@ class Regime:
         """A return over the regime's sessions as a yearly pace; a crisis stays as it was."""
         if total is None or self.kind == "crisis" or self.sessions == 0 or total <= -1.0:
             return total
-        return float((1.0 + total) ** (SESSIONS_A_YEAR / self.sessions) - 1.0)
+        return float((1.0 + total) ** (YEAR / self.sessions) - 1.0)
 
 
 class _Daily(NamedTuple):

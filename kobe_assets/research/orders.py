@@ -126,13 +126,6 @@ def size_offers(panel: Panel, offers: Offers, costs: Costs, limits: Limits, leav
     )
 
 
-def size_signals(
-    panel: Panel, candidates: Candidates, atr: Floats, lag: int, costs: Costs, limits: Limits, leave: NDArray[np.uint8]
-) -> Feed:
-    """`fetch_offers` and `size_offers` in one."""
-    return size_offers(panel, fetch_offers(panel, candidates, atr, lag), costs, limits, leave)
-
-
 def placeable_only(feed: Feed, mine: Bools, leave: NDArray[np.uint8]) -> Feed:
     """The signals of one parameter set that can become orders: all that a trial needs, since it counts no refusals."""
     return select(feed, mine & (feed.entry_code == ACCEPTED), leave)

@@ -14,10 +14,10 @@ from statistics import NormalDist
 
 import numpy as np
 
+from kobe_assets.research.figures import YEAR
 from kobe_assets.research.panel import Bools, Floats
 from kobe_resources.jit import njit
 
-YEAR = 252
 EULER_GAMMA = 0.5772156649015329
 NORMAL = NormalDist()
 PBO_BLOCKS = 16

@@ -58,10 +58,6 @@ class Panel:
         """(symbols) the session index of each symbol's very last stored bar."""
         return self.session[self.start[1:] - 1].astype(np.int64)
 
-    def session_index(self, session: np.datetime64) -> int:
-        """The index of the first session on or after `session`."""
-        return int(np.searchsorted(self.sessions, session))
-
 
 def build_panel(
     symbols: tuple[str, ...],

@@ -22,6 +22,7 @@ from kobe_assets.research.walk_forward import Fold, Market, exits_of, find_signa
 COST_STEPS_BPS = (0.0, 5.0, 10.0, 20.0, 40.0)
 BREAK_EVEN_LIMIT_BPS = 500.0
 BREAK_EVEN_PRECISION_BPS = 0.05
+FIRST_SEARCH_STEP_BPS = 40.0
 MOST_SEARCH_STEPS = 12
 
 
@@ -75,42 +76,43 @@ def cost_sensitivity(rehearsal: Rehearsal) -> list[dict[str, float | None]]:
 
 
 def break_even_bps(rehearsal: Rehearsal, steps: Sequence[Mapping[str, float | None]]) -> float | None:
-    """The slippage (bps) at which the out-of-sample Sharpe ratio is 0, to 0.05 bps; negative where costs would have to pay.
+    """The slippage (bps, to 0.05) at which the out-of-sample Sharpe ratio falls through 0; negative where free fills lose too.
 
-    None where there is no Sharpe ratio, or none of zero between -500 and 500 bps. Uses the measured `steps` to bracket.
+    None where the ratio is undefined, rises through zero between two of the measured `steps`, since then no single cost
+    parts gain from loss, or keeps its sign between -500 and 500 bps. The measured steps are the first bracket.
     """
-    points = [(float(step["bps"] or 0.0), step["sharpe"]) for step in steps]
-    known = [(bps, value) for bps, value in points if value is not None]
-    if not known:
-        return None
 
     def value_at(bps: float) -> float:
         return sharpe(rehearsal.out_of_sample(bps))
 
-    low = max((p for p in known if p[1] >= 0), default=None)
-    high = min((p for p in known if p[1] < 0), default=None)
-    step = 40.0
-    while low is None and high is not None and high[0] - step >= -BREAK_EVEN_LIMIT_BPS:
-        low, step = (high[0] - step, value_at(high[0] - step)), step * 2
-        if low[1] < 0:
-            low, high = None, low
-    while high is None and low is not None and low[0] + step <= BREAK_EVEN_LIMIT_BPS:
-        high, step = (low[0] + step, value_at(low[0] + step)), step * 2
-        if high[1] >= 0:
-            low, high = high, None
-    if low is None or high is None or np.isnan(low[1]) or np.isnan(high[1]):
+    known = sorted((float(step["bps"] or 0.0), step["sharpe"]) for step in steps if step["sharpe"] is not None)
+    gains, losses = [point for point in known if point[1] >= 0], [point for point in known if point[1] < 0]
+    if gains and losses:
+        return _root(gains[-1], losses[0], value_at) if gains[-1] < losses[0] else None
+    if not known:
         return None
-    return _root(low, high, value_at)
+    (edge, way), step = (gains[-1], 1.0) if gains else (losses[0], -1.0), FIRST_SEARCH_STEP_BPS
+    while abs(edge[0]) < BREAK_EVEN_LIMIT_BPS:
+        bps = float(np.clip(edge[0] + way * step, -BREAK_EVEN_LIMIT_BPS, BREAK_EVEN_LIMIT_BPS))
+        beyond = bps, value_at(bps)
+        if np.isnan(beyond[1]):
+            return None
+        if (beyond[1] >= 0) != (edge[1] >= 0):
+            return _root(min(edge, beyond), max(edge, beyond), value_at)
+        edge, step = beyond, step * 2
+    return None
 
 
-def _root(low: tuple[float, float], high: tuple[float, float], value_at: Callable[[float], float]) -> float:
-    """Where a nearly straight, falling line crosses zero: secant steps kept inside the bracket."""
+def _root(low: tuple[float, float], high: tuple[float, float], value_at: Callable[[float], float]) -> float | None:
+    """Where a nearly straight, falling line crosses zero, by secant steps kept inside the bracket; None where it has a gap."""
     for _ in range(MOST_SEARCH_STEPS):
         if high[0] - low[0] <= BREAK_EVEN_PRECISION_BPS:
             break
         share = low[1] / (low[1] - high[1])
         middle = low[0] + min(max(share, 0.02), 0.98) * (high[0] - low[0])
         value = value_at(middle)
+        if np.isnan(value):
+            return None
         if abs(value) < 1e-4:
             return middle
         low, high = ((middle, value), high) if value >= 0 else (low, (middle, value))
@@ -132,8 +134,8 @@ def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], d
     """(last + 1 sessions) growth of $1 put in equal parts into `symbols` at the close of session `bought`, and left alone.
 
     Only those are bought whose bars have begun by then and not ended; what ends later stays in cash at its last close. No
-    costs. Before `bought`, for whoever wants the market's state, equal parts are weighted anew every session. distrusted:
-    flat indices of bars whose move does not count: a missed split is no loss.
+    costs. Before `bought` the curve only tells the market's state, so equal parts are weighted anew every session.
+    distrusted: flat indices of bars whose move does not count, since a missed split is no loss.
     """
     columns = np.asarray(symbols, dtype=np.int64)
     if not len(columns):

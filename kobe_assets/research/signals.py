@@ -5,7 +5,6 @@ Nothing here looks past bar `t`: indicators are views of the symbol's own bars `
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -20,10 +19,6 @@ from kobe_assets.research.strategies import Params, Reading, Strategy
 from kobe_assets.research.strategies.base import never
 from kobe_resources.jit import njit, njit_part
 
-SUSPECT_MOVE = math.log(1.45)
-SUSPECT_CROWD = 3.0
-CROWD_BARS = 20
-QUARANTINE_BARS = 200
 LONG, SHORT = 1, -1
 SLICE = 1 << 17
 """Bars a thread reads at a time: few enough to keep what lies between two steps small, enough to outweigh the calls."""
@@ -36,8 +31,8 @@ class Candidates:
     """Signals in trading order: by session, then score, then symbol.
 
     side: (signals) +1 or -1. score: smaller is stronger. first: (sessions + 1) offsets by session.
-    by_bar: (signals) their flat bar indices in order of bars, for whoever reads the panel: memory likes to be read in its
-    order. order: (signals) which of them comes when.
+    by_bar: (signals) their flat bar indices in order of bars, since a panel read in its own order
+    is fetched ahead. order: (signals) which of them comes when.
     """
 
     side: NDArray[np.int8]
@@ -63,38 +58,6 @@ class Readable:
     reading: Reading
     eligible: Bools
     lag: int
-
-
-def suspects(panel: Panel) -> Ints:
-    """Flat indices of suspect bars: a move over ±45 % without a crowd (rules, section 2)."""
-    close = panel.close
-    ratio = close[1:] / close[:-1]
-    # The wide band is cheap; the few bars outside it are judged by the rule itself.
-    moved = np.flatnonzero((ratio > 1.4) | (ratio < 0.7)) + 1
-    begin = panel.start[panel.symbol[moved]]
-    moved, begin = moved[moved > begin], begin[moved > begin]
-    far = np.array([abs(math.log(close[bar] / close[bar - 1])) > SUSPECT_MOVE for bar in moved], np.bool_)
-    moved, begin = moved[far], begin[far]
-    dollars = close * panel.volume if len(moved) else close
-    found = np.zeros(len(moved), np.bool_)
-    # Bars with as many others before them have their medians taken together.
-    before = np.minimum(moved - begin, CROWD_BARS)
-    for count in np.unique(before):
-        same = before == count
-        windows = dollars[moved[same][:, None] - np.arange(1, count + 1)]
-        found[same] = dollars[moved[same]] < SUSPECT_CROWD * np.median(windows, axis=1)
-    return moved[found]
-
-
-def quarantined(panel: Panel) -> Bools:
-    """(bars) true from a suspect bar through the 200 bars after it."""
-    held, bars = np.zeros(panel.bars, np.bool_), suspects(panel)
-    until = np.minimum(bars + QUARANTINE_BARS + 1, panel.start[panel.symbol[bars] + 1])
-    # Overlapping ones are one: in noise nearly every bar is suspect.
-    apart = np.concatenate([[True], bars[1:] > until[:-1], [True]])
-    for begin, end in zip(bars[apart[:-1]], until[apart[1:]], strict=True) if len(bars) else ():
-        held[begin:end] = True
-    return held
 
 
 def make_readable(panel: Panel, indicators: Indicators, tradable: Bools, lag: int, min_price: float) -> Readable:

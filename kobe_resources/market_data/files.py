@@ -1,7 +1,7 @@
 """Own bars from a folder: bars.parquet or bars.csv, and beside it, if they are there, splits.csv and candidates.csv.
 
 Everything is checked before anything is stored (see `tabular`); a file that breaks one rule is refused as a whole.
-Row order means nothing. Without candidates.csv every symbol with bars is a candidate, and nobody says who has options.
+Row order means nothing. Without candidates.csv every symbol with bars is a candidate, and it is unknown which have options.
 """
 
 from __future__ import annotations

@@ -13,15 +13,13 @@ import duckdb
 
 from kobe_resources.csv_cells import safe_cell
 from kobe_resources.market_data.protocol import MarketDataError
-from kobe_resources.market_data.store import current_source
+from kobe_resources.market_data.store import current_source, sql
 from kobe_resources.warehouse import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from kobe_resources.warehouse import Warehouse
-
-HERE = Path(__file__).parent
 
 
 def revisions(warehouse: Warehouse, symbol: str | None = None) -> pd.DataFrame:
@@ -54,7 +52,7 @@ def _as_of(warehouse: Warehouse, query: str, moment: dt.datetime) -> pd.DataFram
         if source is None or moment < source[1]:
             held = f"the store holds {source[0]} since {source[1]:%Y-%m-%dT%H:%M:%S%z}" if source else "the store is empty"
             raise MarketDataError(f"nothing is known about {moment:%Y-%m-%dT%H:%M:%S%z}: {held}", "give a later moment")
-        return connection.execute((HERE / f"{query}.sql").read_text(encoding="utf-8"), {"moment": moment}).df()
+        return connection.execute(sql(query), {"moment": moment}).df()
 
 
 def export_as_of(warehouse: Warehouse, moment: dt.datetime, folder: Path) -> int:

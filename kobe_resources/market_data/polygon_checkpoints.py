@@ -8,12 +8,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobe_resources.market_data.polygon_plan import Span
-from kobe_resources.market_data.store import current_source
+from kobe_resources.market_data.store import current_source, sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from kobe_resources.market_data.polygon_rows import Refusal
 
 VENDOR = "polygon"
-HERE = Path(__file__).parent
 
 
 class Mark(NamedTuple):
@@ -107,7 +104,7 @@ def save_refusals(connection: duckdb.DuckDBPyConnection, refusals: Iterable[Refu
 
 def symbols_with_gaps(connection: duckdb.DuckDBPyConnection, sessions: Sequence[dt.date]) -> list[str]:
     """The candidates whose stored bars lack some of `sessions` that others have, or all of them."""
-    return [row[0] for row in connection.execute(_sql("gaps"), {"sessions": sessions}).fetchall()]
+    return [row[0] for row in connection.execute(sql("polygon_gaps"), {"sessions": sessions}).fetchall()]
 
 
 def empty_sessions(connection: duckdb.DuckDBPyConnection, sessions: Sequence[dt.date]) -> list[dt.date]:
@@ -122,7 +119,7 @@ def keep_known_optional(connection: duckdb.DuckDBPyConnection, frame: pd.DataFra
         return frame
     connection.register("incoming_optional", frame)
     try:
-        return connection.execute(_sql("known_optional")).df()
+        return connection.execute(sql("polygon_known_optional")).df()
     finally:
         connection.unregister("incoming_optional")
 
@@ -147,12 +144,7 @@ def _save(
     )
     connection.register("incoming_checkpoints", frame)
     try:
-        connection.execute(_sql("update_checkpoints"), {"vendor": VENDOR, "kind": kind, "done_at": done_at})
-        connection.execute(_sql("insert_checkpoints"), {"vendor": VENDOR, "kind": kind, "done_at": done_at})
+        connection.execute(sql("polygon_update_checkpoints"), {"vendor": VENDOR, "kind": kind, "done_at": done_at})
+        connection.execute(sql("polygon_insert_checkpoints"), {"vendor": VENDOR, "kind": kind, "done_at": done_at})
     finally:
         connection.unregister("incoming_checkpoints")
-
-
-@cache
-def _sql(name: str) -> str:
-    return (HERE / f"polygon_{name}.sql").read_text(encoding="utf-8")

@@ -104,12 +104,12 @@ class TokenBucket:
         return [*taken, *[now] * free][place] + (rounds + 1) * self._token_life_s - now
 
     def pause(self, seconds: float) -> None:
-        """Nobody takes a token for `seconds`."""
+        """Withhold every token for `seconds`."""
         with self._lock:
             self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
     def stop(self) -> None:
-        """Wake everybody who waits, with Stopped; nobody takes a token again."""
+        """Wake all waiting threads with Stopped, and give no token again."""
         self._stop.set()
 
     def sleep(self, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """The vendor's rows as columns: what may be stored, and what is refused with its reason.
 
 A row that cannot be a bar (or a split, or a ticker) is refused, never repaired. Two rows that contradict each other make
-the whole answer malformed: which is true, nobody could say. Trusts the client for whole answers, and nothing in them.
+the whole answer malformed: the true one cannot be told. Trusts the client for whole answers, and nothing in them.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def range_bars(rows: Sequence[Row], symbol: str, start: dt.date, end: dt.date) -
 def grouped_bars(rows: Sequence[Row], session: dt.date, wanted: Collection[str]) -> Bars:
     """The bars of `wanted` on one day of the market; raises PolygonContradiction where one is of another day.
 
-    What is wrong with the rows of others holds nobody up; one whose ticker cannot be read may be anybody's.
+    Bad rows of other symbols hold none up; one whose ticker cannot be read may be anybody's.
     """
     rows = [row for row in rows if not is_symbol(name := row.get("T")) or name in wanted]
     symbols = np.empty(len(rows), dtype=object)

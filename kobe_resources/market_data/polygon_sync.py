@@ -55,8 +55,6 @@ if TYPE_CHECKING:
     from kobe_resources.warehouse import Warehouse
 
 YEARS = 11
-PUBLISHED_AFTER = dt.timedelta(minutes=30)
-"""How long after the close a session counts as over; later corrections come with the re-pull."""
 SURELY_PUBLISHED_AFTER = dt.timedelta(hours=24)
 REPULLED_SESSIONS = 3
 SPLITS_BACK = dt.timedelta(days=10)
@@ -143,7 +141,7 @@ class Sync:
     def _wanted_span(self) -> Span:
         """From data.start (none: 11 years back) to data.end or the last session that is over; both ends are sessions."""
         data = self._settings.data
-        over = calendar.latest_complete_session(self._now(), PUBLISHED_AFTER)
+        over = calendar.latest_complete_session(self._now(), calendar.BARS_PUBLISHED_AFTER)
         last = min(data.end, over) if data.end else over
         first = data.start or self._today - dt.timedelta(days=round(YEARS * 365.25))
         sessions = calendar.sessions(first, last).tolist()

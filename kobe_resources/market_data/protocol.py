@@ -31,7 +31,7 @@ class Progress(Protocol):
 
 
 class SilentProgress:
-    """Nobody is watching."""
+    """Progress that is shown nowhere."""
 
     def start(self, what: str, total: int, unit: str) -> None:
         """Draws nothing."""

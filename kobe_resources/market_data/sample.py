@@ -1,7 +1,7 @@
 """The embedded sample: AAPL, FB, GOOG, IBM and MSFT, raw daily bars of 2000–2013 from the wheel `bokeh_sampledata`.
 
 Public domain (Quandl WIKI, archived), stored as the wheel gives them; all 12,154 keep OHLC order, lie on XNYS sessions and
-miss none. The wheel has no splits, so those of the span stand here. FB and GOOG have short histories, and nobody says who
+miss none. The wheel has no splits, so those of the span stand here. FB and GOOG have short histories, and no source says which
 had options. Trusts the wheel, whose bytes are part of the fingerprint.
 """
 

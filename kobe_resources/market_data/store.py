@@ -2,7 +2,7 @@
 
 Every function but `replace_all` works inside its caller's transaction, so that a checkpoint is durable as a whole or not
 at all. Callers are trusted for clean frames (the vendors refuse bad rows before they come here), except that a frame
-which names one bar twice is refused: which of the two is true, nobody could say afterwards.
+which names one bar twice is refused: the store could not tell later which of the two is true.
 """
 
 from __future__ import annotations
@@ -173,17 +173,17 @@ def upsert_bars(
     try:
         _refuse_repeated(connection)
         if not connection.execute("SELECT 1 FROM daily_bars LIMIT 1").fetchall():
-            connection.execute(_sql("insert_bars"), parameters)
+            connection.execute(sql("insert_bars"), parameters)
             return Changes(added=len(bars))
-        connection.execute(_sql("stage_changes"))
+        connection.execute(sql("stage_changes"))
         if complete:
-            connection.execute(_sql("stage_removed"))
+            connection.execute(sql("stage_removed"))
     finally:
         connection.unregister("incoming_bars")
     by_change = dict(connection.execute("SELECT change, count(*) FROM bar_changes GROUP BY ALL").fetchall())
-    revisions = _rows_written(connection.execute(_sql("keep_revisions"), {"seen_at": fetched_at}))
-    connection.execute(_sql("delete_changed"))
-    connection.execute(_sql("insert_changed"), parameters)
+    revisions = _rows_written(connection.execute(sql("keep_revisions"), {"seen_at": fetched_at}))
+    connection.execute(sql("delete_changed"))
+    connection.execute(sql("insert_changed"), parameters)
     connection.execute("DROP TABLE bar_changes")
     added, changed, removed = (by_change.get(change, 0) for change in ("added", "changed", "removed"))
     return Changes(added, changed, len(bars) - added - changed, removed, revisions)
@@ -192,7 +192,7 @@ def upsert_bars(
 def drop_stored_duplicates(connection: duckdb.DuckDBPyConnection) -> int:
     """Leave one row a (symbol, session), the one stored first; rows dropped."""
     repeated = connection.execute("SELECT 1 FROM daily_bars GROUP BY symbol, session HAVING count(*) > 1 LIMIT 1").fetchall()
-    return _rows_written(connection.execute(_sql("delete_repeated"))) if repeated else 0
+    return _rows_written(connection.execute(sql("delete_repeated"))) if repeated else 0
 
 
 def replace_splits(
@@ -206,20 +206,20 @@ def replace_splits(
     """Make `splits` the stored ones with `since` ≤ execution_date ≤ `until`; comings and goings go to `split_revisions`.
 
     Exact duplicates are stored once and named in `bar_refusals`. Two different splits of one symbol and day are both
-    stored, and a blocking check names them: dropping either would pick a factor nobody vouches for.
+    stored, and a blocking check names them: dropping either would pick a factor that no source vouches for.
     """
     connection.register("incoming_frame", splits[["symbol", "execution_date", "split_from", "split_to"]])
     window = {"since": since, "until": until}
     try:
-        connection.execute(_sql("stage_splits"), window)
+        connection.execute(sql("stage_splits"), window)
         connection.execute(
             "DELETE FROM bar_refusals WHERE vendor = $vendor AND reason LIKE 'split %' AND session BETWEEN $since AND $until",
             {**window, "vendor": vendor},
         )
-        connection.execute(_sql("name_repeated_splits"), {**window, "vendor": vendor, "seen_at": seen_at})
+        connection.execute(sql("name_repeated_splits"), {**window, "vendor": vendor, "seen_at": seen_at})
     finally:
         connection.unregister("incoming_frame")
-    logged = [row[0] for row in connection.execute(_sql("log_splits"), {**window, "seen_at": seen_at}).fetchall()]
+    logged = [row[0] for row in connection.execute(sql("log_splits"), {**window, "seen_at": seen_at}).fetchall()]
     connection.execute("DELETE FROM splits WHERE execution_date BETWEEN $since AND $until", window)
     kept = _rows_written(connection.execute("INSERT INTO splits SELECT *, ? FROM incoming_splits ORDER BY ALL", [vendor]))
     connection.execute("DROP TABLE incoming_splits")
@@ -271,5 +271,6 @@ def _rows_written(result: duckdb.DuckDBPyConnection) -> int:
 
 
 @cache
-def _sql(name: str) -> str:
+def sql(name: str) -> str:
+    """The text of a .sql file of this package."""
     return (HERE / f"{name}.sql").read_text(encoding="utf-8")

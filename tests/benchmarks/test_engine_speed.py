@@ -30,7 +30,8 @@ from kobe_assets.report.inputs import read_inputs
 from kobe_assets.report.page import build_report
 from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.panel import ROW_CLOSE, ROW_HIGH, ROW_LOW, ROW_OPEN, Panel
-from kobe_assets.research.signals import find_candidates, quarantined
+from kobe_assets.research.quarantine import quarantined
+from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.simulation import Outcome, simulate
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market, exits_of, make_feeds, walk_forward

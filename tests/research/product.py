@@ -12,9 +12,10 @@ import pandas as pd
 
 from kobe_assets.research.figures import all_figures
 from kobe_assets.research.indicators import compute_indicators
-from kobe_assets.research.orders import size_signals
+from kobe_assets.research.orders import fetch_offers, size_offers
 from kobe_assets.research.panel import Panel, build_panel
-from kobe_assets.research.signals import find_candidates, leave_flags, quarantined
+from kobe_assets.research.quarantine import quarantined
+from kobe_assets.research.signals import find_candidates, leave_flags
 from kobe_assets.research.simulation import PNL, Outcome, simulate
 from kobe_assets.research.strategies import STRATEGIES, Params
 from kobe_assets.research.walk_forward import Market
@@ -64,9 +65,11 @@ class Product:
         panel, readable = market.panel, market.readable()
         found = find_candidates(panel, readable, strategy, params)
         leave = leave_flags(panel, readable, strategy, params)
-        feed = size_signals(panel, found, market.indicators.atr14, market.lag, market.costs, market.limits, leave)
-        first = 0 if start is None else panel.session_index(np.datetime64(start))
-        last = len(panel.sessions) - 1 if end is None else panel.session_index(np.datetime64(end))
+        feed = size_offers(
+            panel, fetch_offers(panel, found, market.indicators.atr14, market.lag), market.costs, market.limits, leave
+        )
+        first = 0 if start is None else int(np.searchsorted(panel.sessions, np.datetime64(start)))
+        last = len(panel.sessions) - 1 if end is None else int(np.searchsorted(panel.sessions, np.datetime64(end)))
         outcome = simulate(feed, first, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits)
         return outcome_of(market, name, outcome, first, last)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kobe_assets.research.orders import Feed, size_signals
+from kobe_assets.research.orders import Feed, fetch_offers, size_offers
 from kobe_assets.research.panel import ROW_CLOSE, ROW_OPEN, ROW_SESSION
 from kobe_assets.research.signals import find_candidates, leave_flags
 from kobe_assets.research.simulation import simulate
@@ -195,7 +195,9 @@ def run_with(plan: Plan, ours: Product) -> dict[str, Any]:
     panel, readable = market.panel, market.readable()
     found = find_candidates(panel, readable, strategy, params)
     leave = leave_flags(panel, readable, strategy, params)
-    feed = size_signals(panel, found, market.indicators.atr14, market.lag, market.costs, market.limits, leave)
+    feed = size_offers(
+        panel, fetch_offers(panel, found, market.indicators.atr14, market.lag), market.costs, market.limits, leave
+    )
     last = len(panel.sessions) - 1
     outcome = simulate(
         plan.feed(market, feed), 0, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits

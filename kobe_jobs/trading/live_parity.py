@@ -161,7 +161,7 @@ def _flag(
     market: Market, feed: Feed, strategy: Strategy, params: dict[str, float], held: Position, symbol: int, index: int
 ) -> str:
     """Why a position was to leave at this open: the first wish among its bars of the sessions before, or ''."""
-    first = market.int(np.searchsorted(panel.sessions, np.datetime64(held.entry_session)))
+    first = int(np.searchsorted(market.panel.sessions, np.datetime64(held.entry_session)))
     bars = [int(bar) for bar in market.panel.bar_at[first:index, symbol] if bar >= 0]
     for number, bar in enumerate(bars, start=1):
         if feed.leave[bar] & (1 if held.side == "long" else 2):

@@ -75,8 +75,24 @@ class Reconciliation:
 
     @property
     def differing(self) -> frozenset[str]:
-        """Symbols of which the two sides do not hold the same shares."""
-        return frozenset(row.what for row in self.differences if row.kind in ("position", "symbol"))
+        """Symbols of which the two sides do not hold the same shares; those do not count that a person's order adds to ours."""
+        wanted = {row.what for row in self.differences if row.kind in ("position", "symbol")}
+        return frozenset(symbol for symbol in wanted if not self._is_added_by_hand(symbol))
+
+    def _is_added_by_hand(self, symbol: str) -> bool:
+        """Is the surplus at the broker just what orders of nobody's bought (or sold short) there? Then it is no split."""
+        foreign = {row.what for row in self.differences if row.kind == "order" and row.ledger == NOT_OURS}
+        added = sum(
+            (
+                order.filled_qty if order.side == "buy" else -order.filled_qty
+                for order in self.orders
+                if order.symbol == symbol and order.client_order_id in foreign
+            ),
+            Decimal(0),
+        )
+        ours = Decimal(self.snapshot.get("ledger", {}).get(symbol, "0"))
+        there = Decimal(self.snapshot.get("positions", {}).get(symbol, "0"))
+        return added * ours > 0 and abs(ours + added - there) <= SAME_SHARES
 
     def told(self) -> str:
         """The halting rows in one line."""

@@ -167,7 +167,7 @@ def test_what_the_broker_no_longer_holds_is_neither_sold_nor_protected(rig: Rig,
     assert posts(embedded) == before + 1
     assert all(row["qty"] > 0 for row in embedded.book.state.positions())
     assert {"S01", "S04"} == set(summary.unprotected)
-    assert any("holds less S01" in note for note in summary.notes)
+    assert any("differ on S01" in note for note in summary.notes)
 
 
 def test_more_at_the_broker_than_in_the_ledger_keeps_nobody_from_leaving(rig: Rig, embedded: EmbeddedBroker) -> None:

@@ -21,6 +21,7 @@ from kobe_assets.research.walk_forward import Market, make_feeds
 from kobe_assets.study import canonical_params, load_market
 from kobe_assets.tables import outcome_trades
 from kobe_jobs.strategies import strategy_named
+from kobe_jobs.trading.entries import NO_BAR
 from kobe_jobs.trading.evidence import Evidence, load_evidence
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions
@@ -30,6 +31,7 @@ from kobe_jobs.trading.run import Rig, alone, open_desk, open_ledger, trade_sess
 from kobe_jobs.trading.summary import RunSummary
 from kobe_resources.broker import connect_embedded, embedded_terms
 from kobe_resources.broker.embedded import EmbeddedBroker, StoredBars
+from kobe_resources.broker.quotes import NO_QUOTE
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.positions import flag_for_exit, open_positions
@@ -148,7 +150,9 @@ def _run_live(
                 ends = {s for s in bars.symbols if bars.last_session_of(s) == session} if session < bars.last_session else set()
                 _close_of(rig, account, strategy, session, ends, session == sessions[-1])
                 for reason, count in summary.refused.items():
-                    refused[reason] = refused.get(reason, 0) + count
+                    # Where a session has no bar the embedded broker has no quote: one fact under two names.
+                    name = NO_BAR if reason == NO_QUOTE else reason
+                    refused[name] = refused.get(name, 0) + count
                 progress(session, summary)
             live = ledger_trades(ledger, account, strategy, evidence)
             fates = ledger_fates(ledger, account, strategy)

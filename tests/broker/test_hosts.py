@@ -22,7 +22,7 @@ from kobe_resources.broker import (
     start_embedded,
 )
 from kobe_resources.broker.alpaca import AlpacaBroker
-from kobe_resources.broker.embedded import EmbeddedBroker
+from kobe_resources.broker.embedded import EmbeddedBroker, Terms
 from kobe_resources.broker.embedded.__main__ import _from_settings
 from kobe_resources.broker.hosts import DATA_URL, LIVE_URL, PAPER_URL, hosts_of, is_loopback
 from kobe_resources.broker.protocol import SendsNothing
@@ -214,18 +214,22 @@ def test_simulated_over_a_given_server_never_shows_it_the_persons_keys(settings:
         assert broker.account().number.startswith("PA")
 
 
-def test_only_a_broker_that_we_started_ourselves_is_spoken_to_without_a_pace(settings: Settings, opened: list[Any]) -> None:
+def test_only_a_broker_that_we_started_ourselves_is_spoken_to_without_a_pace(
+    settings: Settings, opened: list[Any], tmp_path: Path
+) -> None:
     opened.append(open_broker(settings, NO_KEYS, "simulated"))
     assert opened[0]._trading._pace is None
-    named = settings.model_copy(update={"broker": BrokerSettings(base_url=opened[0].embedded.url)})
+    server = EmbeddedBroker(tmp_path / "another", opened[0].embedded.book.market.bars, Terms())
+    named = settings.model_copy(update={"broker": BrokerSettings(base_url=server.url)})
     opened.append(open_broker(named, NO_KEYS, "simulated"))
     opened.append(open_broker(settings, KEYS, "paper"))
     assert all(broker._trading._pace is broker._data._pace is not None for broker in opened[1:])
     assert opened[1].clock()
     assert [path.suffix for path in sorted((kobe_home() / "pace").iterdir())] == [".json", ".lock"]
-    unpaced = settings.model_copy(update={"broker": BrokerSettings(base_url=opened[0].embedded.url, calls_per_minute=0)})
+    unpaced = settings.model_copy(update={"broker": BrokerSettings(base_url=server.url, calls_per_minute=0)})
     opened.append(open_broker(unpaced, NO_KEYS, "simulated"))
     assert opened[-1]._trading._pace is None
+    server.close()
 
 
 def test_shadow_reads_and_sends_nothing(settings: Settings, opened: list[Any]) -> None:

@@ -16,7 +16,7 @@ from kobe_jobs.trading.run import Rig, open_desk, trade_session
 from kobe_resources import audit, audit_rows
 from kobe_resources.broker.embedded import EmbeddedBroker
 from kobe_resources.order_ledger import OrderLedger, store
-from kobe_resources.order_ledger.positions import open_positions, splits_seen
+from kobe_resources.order_ledger.positions import age, open_positions
 from tests.trading import small_market as market
 from tests.trading.builders import draft
 
@@ -150,10 +150,10 @@ def test_a_transaction_that_tells_nothing_else_tells_its_rows(rig: Rig, embedded
     desk = open_desk(rig, "rsi2")
     held = open_positions(rig.ledger, desk.account)[0]
     with rig.ledger.write() as write:
-        splits_seen(write, held, market.SESSIONS[-1])
+        age(write, held, 2, market.SESSIONS[-1], None)
     assert rig.ledger.rows("SELECT kind FROM audit ORDER BY seq DESC LIMIT 1")[0]["kind"] == "rows_changed"
     with rig.ledger.write() as write:
-        splits_seen(write, held, market.SESSIONS[-1])
+        age(write, held, 2, market.SESSIONS[-1], None)
     assert rig.ledger.rows("SELECT count(*) FROM audit WHERE kind = 'rows_changed'")[0][0] == 1, "nothing changed"
     assert rig.ledger.verify_audit().holds
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.study import load_market
 from kobe_jobs.cli import app
 from kobe_jobs.commands import trading
+from kobe_jobs.commands.screen import Screen
 from kobe_jobs.commands.trading_output import SHORT_ID, order_table
 from kobe_jobs.lazy import bring_up_to_date
 from kobe_jobs.trading.replay import simulate_window
@@ -169,7 +169,7 @@ def test_the_words_of_strangers_are_shown_and_never_taken_for_markup() -> None:
         "client_order_id": "kobe-1", "filled_qty": "0", "filled_avg_price": None, "state": "REJECTED", "reason": "stop",
         "detail": "insufficient [/] buying power [red]", "symbol": "[bold]X",
     }  # fmt: skip
-    console = Console(width=200, record=True)
+    console = Screen(width=200, record=True)
     console.print(order_table(console, [row], ("symbol", "state", "reason")))
     shown = console.export_text()
     assert "[bold]X" in shown
@@ -200,7 +200,7 @@ def test_a_run_lists_its_orders_and_trace_those_of_all_runs_newest_first(
     assert [order["client_order_id"] for order in told("trace", "--last", "1")] == [summary["orders"][-1]["client_order_id"]]
     newest = summary["orders"][-1]["client_order_id"]
     assert newest in kobe("trace").stdout
-    monkeypatch.setattr(trading, "output", lambda: Console(width=100))
+    monkeypatch.setattr(trading, "output", lambda: Screen(width=100))
     narrow = kobe("trace").stdout
     assert newest not in narrow
     assert newest[:SHORT_ID] in narrow
@@ -258,7 +258,8 @@ def test_a_refused_run_shows_nothing_and_makes_no_history(simulated: Any, home: 
     assert not (home / "dagster").exists()
     with open_instance():
         pass
-    assert kobe("trade", "--session", str(trade.entry_session)).exit_code == 1
+    told("kill", "on", "a test")
+    assert kobe("trade", "--session", str(trade.exit_session)).exit_code == 1
     with open_instance() as instance:
         assert instance.get_latest_materialization_event(dg.AssetKey("orders")) is None
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kobe_assets.research.simulation import simulate
@@ -32,7 +33,9 @@ def held_from(row: Any, market: Market, evidence: Evidence, atr_stop: float, day
     now = evidence.factor(row.symbol, day)
     price = row.entry_price / factor
     panel = market.panel
-    bar = panel.bar_at[panel.session_index(row.signal_session.to_datetime64()), panel.symbols.index(row.symbol)]
+    bar = panel.bar_at[
+        int(np.searchsorted(panel.sessions, row.signal_session.to_datetime64())), panel.symbols.index(row.symbol)
+    ]
     distance = atr_stop * float(market.indicators.atr14[bar - market.lag]) / factor
     stop = stop_price(price, distance, row.side == "long") * Decimal(repr(factor)) / Decimal(repr(now))
     return Position(

@@ -19,7 +19,7 @@ from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import IllegalMove, LedgerBusy, LedgerUnusable, OrderLedger, OrderState, client_order_id
 from kobe_resources.order_ledger import intents as book
 from kobe_resources.order_ledger.positions import held_symbols, open_positions, position, rescale
-from kobe_resources.order_ledger.sessions import SessionTaken, claim_of, claim_session, end_session
+from kobe_resources.order_ledger.sessions import BegunOtherwise, SessionTaken, claim_of, claim_session, end_session
 from kobe_resources.order_ledger.settlement import OrderMismatch, settle
 from kobe_resources.order_ledger.states import MOVES, check_move
 from tests.trading.builders import ACCOUNT, OPENED, SESSION, SIGNAL_SESSION, answer, draft
@@ -71,12 +71,15 @@ def test_moves_outside_the_state_machine_are_refused(old: OrderState, new: Order
 
 
 def test_ended_orders_stay_ended_and_only_an_unclaimed_one_is_vetoed() -> None:
-    for state in ("FILLED", "PARTIAL", "CANCELED", "EXPIRED", "REJECTED", "VETOED"):
+    for state in ("FILLED", "PARTIAL", "CANCELED", "EXPIRED", "REJECTED"):
         assert not MOVES[OrderState(state)]
+    # What was refused for want of a quote may be decided again.
+    assert MOVES[OrderState.VETOED] == {OrderState.INTENT}
     assert [state for state in OrderState if OrderState.VETOED in MOVES[state]] == [OrderState.INTENT]
     assert [state for state in OrderState if OrderState.INTENT in MOVES[state]] == [
         OrderState.SUBMITTING,
         OrderState.NOT_PLACED,
+        OrderState.VETOED,
     ]
 
 
@@ -321,7 +324,7 @@ def test_a_half_done_session_is_resumed(ledger: OrderLedger, how: str) -> None:
 def test_a_session_is_finished_with_the_strategy_it_was_begun_with(ledger: OrderLedger) -> None:
     with ledger.write() as write:
         claim_session(write, ACCOUNT, SESSION, "rsi2", "one", 60)
-    with pytest.raises(SessionTaken, match="'rsi2'"), ledger.write() as write:
+    with pytest.raises(BegunOtherwise, match="'rsi2'"), ledger.write() as write:
         claim_session(write, ACCOUNT, SESSION, "ibs", "two", 60, alone=True)
     assert claim_of(ledger, ACCOUNT, SESSION)
 

@@ -302,12 +302,14 @@ def test_a_failed_run_alerts(simulated: Settings, instance: dg.DagsterInstance, 
     assert "no trading today" in (home / "logs" / "events.jsonl").read_text()
 
 
-def test_a_session_that_is_taken_alerts_nobody(simulated: Settings, instance: dg.DagsterInstance, webhook: Webhook) -> None:
+def test_a_session_that_is_done_and_protected_alerts_nobody(
+    simulated: Settings, instance: dg.DagsterInstance, webhook: Webhook
+) -> None:
     settings = with_webhook(simulated, webhook.url)
     assert run(settings, "trade_session", instance).success
     event = instance.fetch_materializations(dg.AssetKey("orders"), limit=1).records[0].asset_materialization
     assert event is not None
-    assert not run(settings, "trade_session", instance, session=str(event.metadata["session"].value)).success
+    assert run(settings, "trade_session", instance, session=str(event.metadata["session"].value)).success
     assert webhook.posted == []
 
 

@@ -1,19 +1,23 @@
 """daily_bars: raw bars and splits from the vendor; the truth that everything else is derived from."""
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from kobe_assets.columns import table_schema
-from kobe_assets.publishing import Store, note_version, preview
-from kobe_assets.study import sql
-from kobe_assets.versions import stored_version
+from kobe_assets.graph.lineage import stored_version
+from kobe_assets.graph.publish import Store, note_version, preview
+from kobe_assets.graph.table_schemas import table_schema
 from kobe_resources.market_data import open_vendor
 from kobe_resources.market_data.store import refuse_to_replace
-from kobe_resources.settings import Settings, load_secrets
+from kobe_resources.runtime.sql_files import read_sql
+from kobe_resources.settings.models import Settings, load_secrets
 
 FORCE_TAG = "kobe/force"
 """A run with this tag loads from the source even where its fingerprint has not changed."""
+
+
+HERE = Path(__file__).parent
 
 
 @dg.asset(
@@ -41,7 +45,7 @@ def daily_bars(context: dg.AssetExecutionContext, store: Store, settings: dg.Res
 
 
 def _facts(frame: Any, report: Any) -> dict[str, Any]:
-    facts = frame(sql("bars_facts")).iloc[0]
+    facts = frame(read_sql(HERE / "graph", "bars_facts")).iloc[0]
     return {
         "dagster/row_count": int(facts["bars"]),
         "symbols": int(facts["symbols"]),

@@ -3,13 +3,13 @@
 import dagster as dg
 import numpy as np
 
-from kobe_assets.columns import table_schema
-from kobe_assets.publishing import Store, preview, publish
+from kobe_assets.graph.frames import indicators_frame
+from kobe_assets.graph.inputs import load_panel
+from kobe_assets.graph.lineage import DEPENDS
+from kobe_assets.graph.publish import Store, preview, publish
+from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.indicators import compute_indicators
-from kobe_assets.study import load_panel
-from kobe_assets.tables import indicators_frame
-from kobe_assets.versions import DEPENDS
-from kobe_resources.settings import Settings
+from kobe_resources.settings.models import Settings
 
 
 @dg.asset(

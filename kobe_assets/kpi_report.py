@@ -5,19 +5,19 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from kobe_assets.columns import table_schema
-from kobe_assets.kpis import compute_evidence, compute_kpis
-from kobe_assets.publishing import Store, publish
-from kobe_assets.report.books import books_of
-from kobe_assets.report.cautions import cautions_of
-from kobe_assets.report.inputs import evidence_frame, read_inputs, read_trades
-from kobe_assets.report.page import build_report, write_report
-from kobe_assets.report.verdict import kpi_markdown, verdict_rows
-from kobe_assets.study import load_market
-from kobe_assets.versions import DEPENDS, Version, recorded_versions
-from kobe_resources.report_site import report_url
-from kobe_resources.settings import Settings, kobe_home
-from kobe_resources.warehouse import Warehouse, insert
+from kobe_assets.graph.inputs import load_market
+from kobe_assets.graph.lineage import DEPENDS, Version, recorded_versions
+from kobe_assets.graph.publish import Store, publish
+from kobe_assets.graph.table_schemas import table_schema
+from kobe_assets.report.analysis.cautions import cautions_of
+from kobe_assets.report.analysis.inputs import evidence_frame, read_inputs, read_trades
+from kobe_assets.report.analysis.results import books_of
+from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
+from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
+from kobe_assets.report.page.page import build_report, write_report
+from kobe_resources.runtime.report_site import report_url
+from kobe_resources.settings.models import Settings, kobe_home
+from kobe_resources.warehouse.store import Warehouse, insert
 
 
 @dg.asset(

@@ -3,15 +3,15 @@
 import dagster as dg
 import pandas as pd
 
-from kobe_assets.columns import table_schema
-from kobe_assets.publishing import Store, preview, publish
+from kobe_assets.graph.frames import signals_frame, stacked
+from kobe_assets.graph.inputs import canonical_params, load_market
+from kobe_assets.graph.lineage import DEPENDS
+from kobe_assets.graph.publish import Store, preview, publish
+from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market
-from kobe_assets.study import canonical_params, load_market
-from kobe_assets.tables import signals_frame, stacked
-from kobe_assets.versions import DEPENDS
-from kobe_resources.settings import Settings
+from kobe_resources.settings.models import Settings
 
 
 @dg.asset(

@@ -3,12 +3,12 @@
 import dagster as dg
 import pandas as pd
 
-from kobe_assets.columns import table_schema
-from kobe_assets.evidence import build_universe
-from kobe_assets.membership import build_membership
-from kobe_assets.publishing import Store, preview, publish
-from kobe_assets.versions import DEPENDS
-from kobe_resources.settings import Settings
+from kobe_assets.graph.lineage import DEPENDS
+from kobe_assets.graph.publish import Store, preview, publish
+from kobe_assets.graph.table_schemas import table_schema
+from kobe_assets.selection.eligibility import build_universe
+from kobe_assets.selection.membership import build_membership
+from kobe_resources.settings.models import Settings
 
 NO_MEMBERSHIP = pd.DataFrame(columns=["symbol", "from", "to"])
 """A static list has no membership over time."""

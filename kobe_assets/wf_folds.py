@@ -6,15 +6,15 @@ import dagster as dg
 import duckdb
 import pandas as pd
 
-from kobe_assets.columns import table_schema
-from kobe_assets.publishing import Store, preview, publish
+from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_frame, trials_frame
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
+from kobe_assets.graph.lineage import DEPENDS, stored_version
+from kobe_assets.graph.publish import Store, preview, publish
+from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Market, Study, walk_forward
-from kobe_assets.study import canonical_params, folds_of, grid_of, load_market
-from kobe_assets.tables import equity_frame, folds_frame, stacked, trades_frame, trials_frame
-from kobe_assets.versions import DEPENDS, stored_version
-from kobe_resources.settings import Settings, research_pin
-from kobe_resources.warehouse import insert
+from kobe_resources.settings.models import Settings, research_pin
+from kobe_resources.warehouse.store import insert
 
 
 @dg.asset(

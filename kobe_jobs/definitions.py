@@ -7,20 +7,20 @@ import warnings
 
 import dagster as dg
 
-from kobe_assets.checks import all_checks
+from kobe_assets.checks.runner import all_checks
 from kobe_assets.daily_bars import daily_bars
+from kobe_assets.graph.lineage import code_versions
+from kobe_assets.graph.publish import Store
 from kobe_assets.indicators import indicators
 from kobe_assets.kpi_report import kpi_report
-from kobe_assets.publishing import Store
 from kobe_assets.signals import signals
 from kobe_assets.universe import universe
-from kobe_assets.versions import code_versions
 from kobe_assets.wf_folds import wf_folds
-from kobe_jobs.research_jobs import research_jobs
-from kobe_jobs.source import lenient_fingerprint
+from kobe_jobs.research_job import research_jobs
+from kobe_jobs.research_run.vendor_freshness import lenient_fingerprint
 from kobe_jobs.trading_job import trading_definitions
-from kobe_resources.event_log import configure_logging
-from kobe_resources.settings import Settings, load_settings
+from kobe_resources.runtime.event_log import configure_logging
+from kobe_resources.settings.models import Settings, load_settings
 
 # Dagster's own failure sensor passes a parameter that Dagster calls beta; a person at the terminal can do nothing about it.
 warnings.filterwarnings("ignore", message="Parameter `owners`", category=dg.BetaWarning)

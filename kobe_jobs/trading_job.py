@@ -10,12 +10,12 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from kobe_assets.checks import SIGNAL_CHECKS
-from kobe_jobs.trading.alerts import alert, alert_if_healed
+from kobe_assets.checks.runner import SIGNAL_CHECKS
+from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
-from kobe_resources.settings import Settings, load_secrets
+from kobe_resources.settings.models import Settings, load_secrets
 
 GROUP = "trading"
 TRADING_TAG = "kobe/trading"
@@ -50,10 +50,10 @@ class TradeConfig(dg.Config):
 @dg.op(description="Reconcile, exits, entries, protective stops, reconcile; a half-done session is resumed.")
 def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.ResourceParam[Settings]) -> None:
     """One trading run; fails where it was refused or left something open."""
+    from kobe_jobs.trading.context_open import open_rig
     from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
-    from kobe_jobs.trading.rig import open_rig
-    from kobe_jobs.trading.run import AnotherRunTrades, trade_session
-    from kobe_jobs.trading.shown import run_events
+    from kobe_jobs.trading.reporting.dagster_events import run_events
+    from kobe_jobs.trading.session import AnotherRunTrades, trade_session
     from kobe_resources.order_ledger.sessions import SessionTaken
 
     stage = settings.broker.stage
@@ -89,9 +89,9 @@ def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.Reso
 @dg.op(description="Compare the ledger with the broker and list every difference; sends nothing, adopts nothing.")
 def compare_with_broker(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
     """Reconcile; fails on a difference."""
-    from kobe_jobs.trading.reconcile import reconcile_account
-    from kobe_jobs.trading.rig import open_rig
-    from kobe_jobs.trading.run import alone, open_desk
+    from kobe_jobs.trading.context_open import open_rig
+    from kobe_jobs.trading.reconcile.compare import reconcile_account
+    from kobe_jobs.trading.session import alone, open_desk
 
     try:
         with open_rig(settings, load_secrets(), run_id=context.run_id[:12]) as rig, alone(rig.ledger, reconciles=True):
@@ -221,9 +221,9 @@ def run_failed(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[S
 )
 def parity_with_simulation(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     """Compare the last traded session's trades with the simulation's."""
-    from kobe_jobs.trading.live_parity import live_parity
-    from kobe_jobs.trading.run import open_ledger
-    from kobe_resources.warehouse import Warehouse
+    from kobe_jobs.trading.parity.live import live_parity
+    from kobe_jobs.trading.session import open_ledger
+    from kobe_resources.warehouse.store import Warehouse
 
     with open_ledger(settings) as ledger:
         session, rows, compared = live_parity(settings, Warehouse(), ledger)
@@ -317,7 +317,7 @@ def _is_done(stage: str, session: str) -> bool:
     """Does the ledger say that an account of the stage is through with the session?"""
     from kobe_resources.order_ledger.sessions import DONE
     from kobe_resources.order_ledger.store import OrderLedger
-    from kobe_resources.settings import kobe_home
+    from kobe_resources.settings.models import kobe_home
 
     path = kobe_home() / "orders.sqlite"
     if not path.is_file():

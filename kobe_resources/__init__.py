@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kobe_resources.notebook import Tables, open_warehouse
+    from kobe_resources.warehouse.notebook import Tables, open_warehouse
 
 __all__ = ["Tables", "open_warehouse"]
 
@@ -14,6 +14,6 @@ def __getattr__(name: str) -> Any:
     """`open_warehouse`, for notebooks, at first use: every process imports this package, few need DuckDB with it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from kobe_resources import notebook
+    from kobe_resources.warehouse import notebook
 
     return getattr(notebook, name)

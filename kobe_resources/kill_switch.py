@@ -14,9 +14,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobe_resources.durable import private_folder, sync_folder, write_whole
 from kobe_resources.errors import KobeError
-from kobe_resources.settings import kobe_home
+from kobe_resources.runtime.atomic_files import private_folder, sync_folder, write_whole
+from kobe_resources.settings.models import kobe_home
 
 MAX_BYTES = 10_000
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from kobe_resources.jit import njit
+from kobe_resources.runtime.jit import njit
 
 ACCEPTED = 0
 REASONS: tuple[str, ...] = (

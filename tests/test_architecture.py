@@ -10,7 +10,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("kobe_resources", "kobe_assets", "kobe_jobs")
-RESEARCH_MAY_USE = {"numpy", "numba", "talib", "kobe_assets.research", "kobe_resources.policy_gate", "kobe_resources.jit"}
+RESEARCH_MAY_USE = {
+    "numpy",
+    "numba",
+    "talib",
+    "kobe_assets.research",
+    "kobe_resources.policy_gate",
+    "kobe_resources.runtime.jit",
+}
 STANDARD = {"__future__", "collections", "concurrent", "dataclasses", "functools", "itertools", "math", "os", "statistics"}
 STANDARD |= {"threading", "typing"}
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from kobe_assets.research.panel import Floats, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices
-from kobe_resources.jit import njit, njit_part
+from kobe_resources.runtime.jit import njit, njit_part
 
 RSI_PERIOD = 2
 SMA_PERIOD = 200

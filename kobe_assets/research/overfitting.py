@@ -14,9 +14,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from kobe_assets.research.figures import YEAR
+from kobe_assets.research.metrics import YEAR
 from kobe_assets.research.panel import Bools, Floats
-from kobe_resources.jit import njit
+from kobe_resources.runtime.jit import njit
 
 EULER_GAMMA = 0.5772156649015329
 NORMAL = NormalDist()

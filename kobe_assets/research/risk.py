@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from kobe_assets.research.panel import Bools, Floats
-from kobe_resources.jit import njit
 from kobe_resources.policy_gate import round_to_tick
+from kobe_resources.runtime.jit import njit
 
 
 def initial_stops(entry: Floats, long: Bools, factor: Floats, distance: Floats) -> Floats:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kobe_assets.research.figures import daily_returns, sharpe
-from kobe_assets.research.orders import Costs
+from kobe_assets.research.entry_queue import Costs
+from kobe_assets.research.metrics import daily_returns, sharpe
 from kobe_assets.research.panel import Floats, Ints, Panel
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable

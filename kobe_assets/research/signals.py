@@ -17,7 +17,7 @@ from kobe_assets.research.panel import Bools, Floats, Indices, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices, in_threads
 from kobe_assets.research.strategies import Params, Reading, Strategy
 from kobe_assets.research.strategies.base import never
-from kobe_resources.jit import njit, njit_part
+from kobe_resources.runtime.jit import njit, njit_part
 
 LONG, SHORT = 1, -1
 SLICE = 1 << 17

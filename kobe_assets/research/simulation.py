@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kobe_assets.research.figures import daily_returns, sharpe_of_each
-from kobe_assets.research.orders import Costs, Feed
+from kobe_assets.research.entry_queue import Costs, Feed
+from kobe_assets.research.metrics import daily_returns, sharpe_of_each
 from kobe_assets.research.panel import (
     ROW_CLOSE,
     ROW_FACTOR,
@@ -24,7 +24,6 @@ from kobe_assets.research.panel import (
     Floats,
     Ints,
 )
-from kobe_resources.jit import njit, njit_part, prefetch
 from kobe_resources.policy_gate import (
     ACCEPTED,
     EXCEEDS_DAILY_BUDGET,
@@ -33,6 +32,7 @@ from kobe_resources.policy_gate import (
     admit_entry,
     round_to_tick,
 )
+from kobe_resources.runtime.jit import njit, njit_part, prefetch
 
 STOP, LEAVE, TIME_STOP, DELISTED, WINDOW_END = 1, 2, 3, 4, 5
 EXIT_REASONS = ("", "stop", "leave", "time_stop", "delisted", "window_end")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kobe_assets.research.entry_queue import Costs, Feed, Offers, fetch_offers, placeable_only, select, size_offers
 from kobe_assets.research.indicators import Indicators
-from kobe_assets.research.orders import Costs, Feed, Offers, fetch_offers, placeable_only, select, size_offers
 from kobe_assets.research.panel import Bools, Floats, Panel
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable, find_candidates_of_sets, leave_flags, make_readable

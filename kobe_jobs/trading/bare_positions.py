@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from kobe_resources.broker.protocol import Broker, BrokerOrder, OrderStatus
 from kobe_resources.order_ledger import OrderLedger, Position
-from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
 
 PROTECTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD, OrderStatus.PARTIALLY_FILLED})

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
-from kobe_jobs.trading.desk import Desk
-from kobe_jobs.trading.evidence import Signal
+from kobe_jobs.trading.context import Desk
 from kobe_jobs.trading.executor import resolve, send
+from kobe_jobs.trading.market_snapshot import Signal
 from kobe_resources import policy_gate
 from kobe_resources.broker.protocol import Quote, Side
 from kobe_resources.broker.quotes import NO_QUOTE, QuoteVeto, on_tick
 from kobe_resources.order_ledger import Draft, Intent, OrderLedger, OrderState, Write
-from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import held_symbols
 from kobe_resources.policy_gate import ACCEPTED, REASONS, decide_entry
 

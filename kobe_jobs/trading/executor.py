@@ -10,7 +10,7 @@ import datetime as dt
 import time
 from collections.abc import Iterator
 
-from kobe_jobs.trading.desk import LEASE_S, Desk, MarketShut, NotThisSession, day_start
+from kobe_jobs.trading.context import LEASE_S, Desk, MarketShut, NotThisSession, day_start
 from kobe_resources.broker.pacing import order_ahead, urgent
 from kobe_resources.broker.protocol import (
     BrokerFill,
@@ -26,13 +26,13 @@ from kobe_resources.broker.protocol import (
     WrongAccount,
 )
 from kobe_resources.errors import KobeError
-from kobe_resources.event_log import event_context, get_logger
 from kobe_resources.kill_switch import KillSwitchOn
 from kobe_resources.order_ledger import IllegalMove, Intent, OrderState
-from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.settlement import OrderMismatch, settle
 from kobe_resources.order_ledger.states import UNSETTLED
 from kobe_resources.order_ledger.store import Write
+from kobe_resources.runtime.event_log import event_context, get_logger
 
 MISSES_BEFORE_NOT_PLACED = 3
 MANY_ORDERS = 2

@@ -5,18 +5,18 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable
 
-from kobe_jobs.trading.desk import Desk
+from kobe_jobs.trading.context import Desk
 from kobe_jobs.trading.executor import resolve, send
 from kobe_jobs.trading.stops import remove_stops, set_stop
 from kobe_resources.broker.protocol import BrokerUnavailable, Quote
 from kobe_resources.broker.quotes import QuoteVeto, exit_limit
 from kobe_resources.errors import KobeError
-from kobe_resources.event_log import get_logger
 from kobe_resources.order_ledger import Draft, IllegalMove, Intent, OrderState, Position
-from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.settlement import OrderMismatch
 from kobe_resources.order_ledger.states import UNSETTLED
+from kobe_resources.runtime.event_log import get_logger
 
 POSTS_AT_MOST = 3
 SILENCES_AT_MOST = 3

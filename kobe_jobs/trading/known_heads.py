@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobe_resources import audit
 from kobe_resources.errors import KobeError
-from kobe_resources.event_log import get_logger
-from kobe_resources.order_ledger import OrderLedger
-from kobe_resources.settings import kobe_home
+from kobe_resources.order_ledger import OrderLedger, audit_chain
+from kobe_resources.runtime.event_log import get_logger
+from kobe_resources.settings.models import kobe_home
 
 ACCEPTED = "rollback_accepted"
 EVENTS = 20
@@ -36,7 +35,7 @@ def find_rollback(ledger: OrderLedger) -> str:
     """What a head kept elsewhere says against the ledger's chain; empty where nothing does, or a person accepted it."""
     accepted = _accepted(ledger)
     for known in known_heads(ledger.path.parent):
-        problem = "" if known.head in accepted else audit.missing_head(ledger.connection, known.head)
+        problem = "" if known.head in accepted else audit_chain.missing_head(ledger.connection, known.head)
         if problem:
             return f"{problem}; {known.where} knows it: ledger and audit.jsonl were set back together"
     return ""
@@ -44,7 +43,7 @@ def find_rollback(ledger: OrderLedger) -> str:
 
 def accept_rollback(ledger: OrderLedger, reason: str) -> list[str]:
     """Put on the chain that a person knows of every head that it lacks now; those heads."""
-    known = [known.head for known in known_heads(ledger.path.parent) if audit.missing_head(ledger.connection, known.head)]
+    known = [known.head for known in known_heads(ledger.path.parent) if audit_chain.missing_head(ledger.connection, known.head)]
     heads = sorted(set(known) - _accepted(ledger))
     if heads:
         with ledger.write() as write:
@@ -64,8 +63,8 @@ def _accepted(ledger: OrderLedger) -> set[str]:
 
 
 def _of_backup(home: Path) -> Iterator[KnownHead]:
-    from kobe_jobs.backup import default_folder
-    from kobe_jobs.backup_archive import ArchiveRefused, read_manifest
+    from kobe_jobs.ops.backup.archive import ArchiveRefused, read_manifest
+    from kobe_jobs.ops.backup.make import default_folder
 
     archives = sorted(default_folder(home.absolute()).glob("kobe-*.tar.gz"), reverse=True)
     for archive in archives[:1]:
@@ -74,7 +73,7 @@ def _of_backup(home: Path) -> Iterator[KnownHead]:
         except (ArchiveRefused, OSError) as error:
             log.warning("a backup's head of the audit chain could not be read", reason=str(error))
             continue
-        if audit.is_head(head):
+        if audit_chain.is_head(head):
             yield KnownHead(head, f"the backup {archive.name}")
 
 
@@ -84,7 +83,7 @@ def _of_history(home: Path) -> Iterator[KnownHead]:
     import dagster as dg
     from sqlalchemy.exc import SQLAlchemyError
 
-    from kobe_resources.instance import open_instance
+    from kobe_resources.runtime.dagster_instance import open_instance
 
     try:
         with open_instance() as instance:
@@ -96,5 +95,5 @@ def _of_history(home: Path) -> Iterator[KnownHead]:
         return
     for event in events:
         kept = event.metadata.get("audit head") if event else None
-        if kept is not None and audit.is_head(str(kept.value)):
+        if kept is not None and audit_chain.is_head(str(kept.value)):
             yield KnownHead(str(kept.value), "Dagster's history of trading")

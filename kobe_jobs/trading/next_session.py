@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kobe_jobs.trading.desk import account_key
+from kobe_jobs.trading.context import account_key
 from kobe_resources.order_ledger.sessions import DONE, claim_of
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from kobe_jobs.trading.run import Rig
-    from kobe_resources.broker.embedded import EmbeddedBroker
+    from kobe_jobs.trading.session import Rig
+    from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 
 
 def has_own_time(rig: Rig) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from kobe_jobs.trading.desk import Desk, MarketShut, NotThisSession
+from kobe_jobs.trading.context import Desk, MarketShut, NotThisSession
 from kobe_jobs.trading.executor import FillTimes, look_up, resolve
 from kobe_jobs.trading.exits import leave_positions, stop_leg
 from kobe_jobs.trading.stops import (
@@ -29,12 +29,12 @@ from kobe_jobs.trading.stops import (
 )
 from kobe_resources.broker.protocol import BrokerUnavailable, Quote, SendsNothing, Unauthorized, WrongAccount
 from kobe_resources.errors import KobeError
-from kobe_resources.event_log import get_logger
 from kobe_resources.kill_switch import KillSwitchOn
 from kobe_resources.order_ledger import Intent, OrderState, Position
-from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions, position
 from kobe_resources.order_ledger.states import UNSETTLED
+from kobe_resources.runtime.event_log import get_logger
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 10.0
 ROUNDS_WITHOUT_HOPE = 3

@@ -9,12 +9,12 @@ import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from kobe_jobs.trading.desk import Desk
+from kobe_jobs.trading.context import Desk
 from kobe_jobs.trading.executor import FillTimes, cancel, look_up, send, take_back
 from kobe_resources.broker.protocol import BrokerOrder, BrokerPosition, OrderStatus, Quote
 from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
 from kobe_resources.order_ledger import Draft, Intent, OrderState, Position
-from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import position
 from kobe_resources.order_ledger.sessions import last_reconciliation
 from kobe_resources.order_ledger.states import UNSETTLED

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_jobs.trading.desk import NEW_YORK, Desk, day_start
-from kobe_jobs.trading.evidence import load_evidence
+from kobe_jobs.trading.context import NEW_YORK, Desk, day_start
 from kobe_jobs.trading.executor import FillTimes
-from kobe_jobs.trading.upkeep import apply_splits
+from kobe_jobs.trading.market_snapshot import load_evidence
+from kobe_jobs.trading.roll_forward import apply_splits
 from kobe_resources.broker.protocol import BrokerOrder
 from kobe_resources.order_ledger import Draft, Intent, client_order_id
-from kobe_resources.order_ledger import intents as book
+from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions
 from kobe_resources.order_ledger.sessions import last_reconciliation
 from kobe_resources.order_ledger.settlement import settle
-from kobe_resources.warehouse import Warehouse
+from kobe_resources.warehouse.store import Warehouse
 
 OUR_PREFIX = "kobe-"
 LOOK_BACK = dt.timedelta(days=45)

@@ -11,7 +11,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from kobe_resources.errors import UsageError
-from kobe_resources.settings import BrokerSettings
+from kobe_resources.settings.models import BrokerSettings
 
 Stage = Literal["shadow", "simulated", "paper", "live"]
 

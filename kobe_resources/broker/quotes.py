@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from kobe_resources.broker.protocol import Quote
 from kobe_resources.policy_gate import round_to_tick
-from kobe_resources.settings import TradingSettings
+from kobe_resources.settings.models import TradingSettings
 
 ONE_DOLLAR = Decimal(1)
 CENT = Decimal("0.01")

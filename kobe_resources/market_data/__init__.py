@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport, Vendor
 
 if TYPE_CHECKING:
-    from kobe_resources.settings import Secrets, Settings
+    from kobe_resources.settings.models import Secrets, Settings
 
 __all__ = ["MarketDataError", "Progress", "SilentProgress", "SyncReport", "Vendor", "open_vendor"]
 
@@ -15,17 +15,17 @@ __all__ = ["MarketDataError", "Progress", "SilentProgress", "SyncReport", "Vendo
 def open_vendor(settings: Settings, secrets: Secrets) -> Vendor:
     """The vendor that `data.vendor` names; nothing is read or called yet."""
     if settings.data.vendor == "polygon":
-        from kobe_resources.market_data.polygon import PolygonVendor
+        from kobe_resources.market_data.polygon.vendor import PolygonVendor
 
         return PolygonVendor(settings, secrets)
     if settings.data.vendor == "files":
-        from kobe_resources.market_data.files import FilesVendor
+        from kobe_resources.market_data.local.files import FilesVendor
 
         return FilesVendor(settings.data)
     if settings.data.vendor == "synthetic":
-        from kobe_resources.market_data.synthetic import SyntheticVendor
+        from kobe_resources.market_data.local.synthetic import SyntheticVendor
 
         return SyntheticVendor(settings.data)
-    from kobe_resources.market_data.sample import SampleVendor
+    from kobe_resources.market_data.local.sample import SampleVendor
 
     return SampleVendor(settings.data)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from kobe_resources.csv_cells import safe_cell
 from kobe_resources.market_data.protocol import MarketDataError
 from kobe_resources.market_data.store import current_source, sql
-from kobe_resources.warehouse import quoted
+from kobe_resources.runtime.csv_cells import safe_cell
+from kobe_resources.warehouse.store import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kobe_resources.warehouse import Warehouse
+    from kobe_resources.warehouse.store import Warehouse
 
 
 def revisions(warehouse: Warehouse, symbol: str | None = None) -> pd.DataFrame:

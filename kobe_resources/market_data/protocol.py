@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from kobe_resources.errors import KobeError
 
 if TYPE_CHECKING:
-    from kobe_resources.warehouse import Warehouse
+    from kobe_resources.warehouse.store import Warehouse
 
 
 class MarketDataError(KobeError):

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobe_resources.market_data.protocol import MarketDataError
-from kobe_resources.warehouse import Warehouse, insert
+from kobe_resources.runtime.sql_files import read_sql
+from kobe_resources.warehouse.store import Warehouse, insert
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "sql"
 OPTIONAL_FIELDS = ("vwap", "trades")
 KEPT_SOURCES = ("files", "polygon")
 """Sources whose bars Kobe cannot make again by itself: a forgotten setting must not replace them."""
@@ -270,7 +270,6 @@ def _rows_written(result: duckdb.DuckDBPyConnection) -> int:
     return int(sum(row[0] for row in result.fetchall()))
 
 
-@cache
 def sql(name: str) -> str:
     """The text of a .sql file of this package."""
-    return (HERE / f"{name}.sql").read_text(encoding="utf-8")
+    return read_sql(HERE, name)

@@ -1,6 +1,6 @@
 """The order ledger: intents, fills, positions, budgets, session claims and the audit chain, in one SQLite file."""
 
-from kobe_resources.order_ledger.intents import Draft, Intent
+from kobe_resources.order_ledger.orders import Draft, Intent
 from kobe_resources.order_ledger.positions import Position
 from kobe_resources.order_ledger.states import IllegalMove, OrderState, client_order_id
 from kobe_resources.order_ledger.store import LedgerBusy, LedgerUnusable, OrderLedger, Write

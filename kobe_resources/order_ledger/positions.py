@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Literal
 
 from kobe_resources.broker.quotes import on_tick, stop_price
-from kobe_resources.order_ledger.intents import ENTRY, ZERO, Intent, text_of
+from kobe_resources.order_ledger.orders import ENTRY, ZERO, Intent, text_of
 from kobe_resources.order_ledger.states import UNSETTLED
 from kobe_resources.order_ledger.store import OrderLedger, Write
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from kobe_resources.broker.protocol import BrokerOrder, OrderStatus
 from kobe_resources.errors import KobeError
-from kobe_resources.order_ledger.intents import ENTRY, ZERO, Intent, get, move, text_of
+from kobe_resources.order_ledger.orders import ENTRY, ZERO, Intent, get, move, text_of
 from kobe_resources.order_ledger.positions import apply_fill, position, split_ratio_since
 from kobe_resources.order_ledger.states import ENDED, OrderState
 from kobe_resources.order_ledger.store import OrderLedger, Write

@@ -16,11 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kobe_resources import audit, audit_rows
-from kobe_resources.durable import private_file, private_folder
 from kobe_resources.errors import KobeError, with_earlier
-from kobe_resources.event_log import get_logger
-from kobe_resources.settings import kobe_home
+from kobe_resources.order_ledger import audit_chain as audit
+from kobe_resources.order_ledger import audit_rows
+from kobe_resources.runtime.atomic_files import private_file, private_folder
+from kobe_resources.runtime.event_log import get_logger
+from kobe_resources.settings.models import kobe_home
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 VERSION, UNTOLD = 2, 1

@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import kobe_assets.study as study
-from kobe_assets.report.inputs import read_inputs
-from kobe_assets.report.page import build_report
+import kobe_assets.graph.inputs as study
+from kobe_assets.report.analysis.inputs import read_inputs
+from kobe_assets.report.page.page import build_report
 from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.panel import ROW_CLOSE, ROW_HIGH, ROW_LOW, ROW_OPEN, Panel
 from kobe_assets.research.quarantine import quarantined
@@ -35,9 +35,9 @@ from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.simulation import Outcome, simulate
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market, exits_of, make_feeds, walk_forward
-from kobe_resources.market_data.synthetic import SyntheticVendor
-from kobe_resources.settings import Settings
-from kobe_resources.warehouse import Warehouse
+from kobe_resources.market_data.local.synthetic import SyntheticVendor
+from kobe_resources.settings.models import Settings
+from kobe_resources.warehouse.store import Warehouse
 
 ROOT = Path(__file__).parents[2]
 SYMBOLS, SESSIONS, SEED, START = 950, 2520, 7, dt.date(2010, 1, 4)
@@ -246,7 +246,7 @@ def _by_vectorbt(vectorbt: Any, wide: dict[str, pd.DataFrame], market: Market) -
 REPORT = """
 import os
 from pathlib import Path
-from kobe_jobs.cli import main
+from kobe_jobs.cli.main import main
 leave = os._exit
 def note_and_leave(code):
     Path(os.environ["KOBE_HOME"], "status").write_text(Path("/proc/self/status").read_text())

@@ -12,13 +12,13 @@ from typing import Any
 import duckdb
 import pytest
 
-from kobe_assets.evidence import build_universe
-from kobe_assets.membership import build_membership
-from kobe_assets.quality import check_bars
-from kobe_resources.market_data.files import FilesVendor
-from kobe_resources.market_data.synthetic import SyntheticVendor, first_sessions, make_market
-from kobe_resources.settings import DataSettings, FilesData, Settings, SyntheticData
-from kobe_resources.warehouse import Warehouse
+from kobe_assets.checks.bars import check_bars
+from kobe_assets.selection.eligibility import build_universe
+from kobe_assets.selection.membership import build_membership
+from kobe_resources.market_data.local.files import FilesVendor
+from kobe_resources.market_data.local.synthetic import SyntheticVendor, first_sessions, make_market
+from kobe_resources.settings.models import DataSettings, FilesData, Settings, SyntheticData
+from kobe_resources.warehouse.store import Warehouse
 
 SYMBOLS, SESSIONS, SEED, START = 950, 2520, 7, dt.date(2010, 1, 4)
 MARKET = DataSettings(vendor="synthetic", synthetic=SyntheticData(symbols=SYMBOLS, sessions=SESSIONS, seed=SEED, start=START))

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from kobe_resources.warehouse import Warehouse
-from tests.loopback_polygon import KEY
+from kobe_resources.warehouse.store import Warehouse
+from tests.support.loopback_polygon import KEY
 
 ROOT = Path(__file__).parents[2]
 END = dt.date(2026, 11, 20)
@@ -33,9 +33,9 @@ LOAD = """
 import datetime as dt, json, re, sys, time
 from pathlib import Path
 import pandas as pd
-from kobe_resources.market_data.polygon import PolygonVendor
-from kobe_resources.settings import Secrets, Settings
-from kobe_resources.warehouse import Warehouse
+from kobe_resources.market_data.polygon.vendor import PolygonVendor
+from kobe_resources.settings.models import Secrets, Settings
+from kobe_resources.warehouse.store import Warehouse
 settings = Settings(data={"vendor": "polygon", **json.loads(sys.argv[1])}, universe={"require_options": False})
 vendor = PolygonVendor(settings, Secrets(polygon_api_key=sys.argv[2]), now=lambda: dt.datetime.fromisoformat(sys.argv[3]))
 began = time.perf_counter()
@@ -48,7 +48,7 @@ print(json.dumps({"seconds": time.perf_counter() - began, "mb": peak_mb, "added"
 @contextlib.contextmanager
 def vendor_process(symbols: int, sessions: int, end: dt.date) -> Iterator[tuple[str, str]]:
     """(url, first session) of a loopback vendor with a random market."""
-    command = [sys.executable, "-m", "tests.loopback_polygon", str(symbols), str(sessions), end.isoformat()]
+    command = [sys.executable, "-m", "tests.support.loopback_polygon", str(symbols), str(sessions), end.isoformat()]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

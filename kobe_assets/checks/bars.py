@@ -1,0 +1,311 @@
+"""What can be wrong with stored bars, splits and the universe: one Finding a check, with a count and the worst offenders.
+
+Blocking are those after which a wrong number could follow; the others warn. Pure reads: nothing is mended here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from kobe_assets.research.quarantine import suspects
+from kobe_assets.selection.bar_table import BarTable, read_bar_table
+from kobe_assets.selection.eligibility import validate_universe
+from kobe_resources import calendar
+from kobe_resources.errors import KobeError
+from kobe_resources.runtime.sql_files import read_sql
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+    from kobe_resources.settings.models import Settings
+    from kobe_resources.warehouse.store import Warehouse
+
+HERE = Path(__file__).parent
+WORST = 20
+ZERO_VOLUME_RUN = 3
+"""Bars in a row without a trade before it is worth a word."""
+REUSED_AFTER = 10
+"""A ticker that is back more than this many sessions after its last bar may be another company."""
+SMALLEST_JUMP = 0.15
+"""Log ratio under which a split's jump cannot be told from a day's move."""
+FEW_ROWS, USUAL_DAYS = 0.8, 20
+
+FINDINGS: dict[str, tuple[bool, str]] = {
+    "duplicate_bars": (True, "No symbol has two bars of one session."),
+    "ohlc_order": (True, "low ≤ open, close ≤ high in every bar."),
+    "non_positive": (True, "Prices are finite and positive, volumes finite and not negative."),
+    "duplicate_splits": (True, "No split of a candidate is stored twice: it would count twice."),
+    "contradictory_splits": (True, "No candidate has two different splits on one day; leave one out that has."),
+    "unknown_sessions": (False, "Every bar lies on an XNYS session."),
+    "missing_sessions": (False, "No session is missing between a symbol's first and last bar."),
+    "zero_volume_runs": (False, f"No symbol goes {ZERO_VOLUME_RUN} bars in a row without volume."),
+    "suspect_jumps": (False, "No price moves more than ±45 % without a crowd; where one does, the symbol is quarantined."),
+    "splits_without_jump": (False, "Where a split is recorded, the raw price jumps."),
+    "reused_tickers": (False, f"No ticker stops and starts again more than {REUSED_AFTER} sessions later."),
+    "stale_last_session": (False, "The last stored session is the latest that the vendor should have."),
+    "thin_sessions": (False, f"No session has under {FEW_ROWS:.0%} of the bars of the {USUAL_DAYS} before it."),
+    "orphan_bars": (False, "Every symbol with bars is a candidate."),
+    "refused_bars": (False, "The source has no row that had to be kept out of the store, and no split twice."),
+}
+"""Check of daily_bars → blocking, and what it says when it passes."""
+
+QUERIES: dict[str, dict[str, Any]] = {
+    "ohlc_order": {},
+    "non_positive": {},
+    "duplicate_splits": {},
+    "contradictory_splits": {},
+    "splits_without_jump": {"smallest": SMALLEST_JUMP},
+    "orphan_bars": {},
+    "refused_bars": {},
+}
+"""Checks that are one .sql file of this package, with its parameters."""
+
+UNIVERSE_FINDINGS: dict[str, tuple[bool, str]] = {
+    "any_selected": (True, "Some candidate is selected: nothing can be said about a strategy that has nothing to trade."),
+    "universe_coverage": (False, "At least min_symbols are selected, each with bars for min_years."),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check. count: offenders in all. offenders: the worst of them, at most 20. description: in words."""
+
+    name: str
+    severity: Literal["blocking", "warning"]
+    passed: bool
+    count: int
+    offenders: pd.DataFrame = field(repr=False)
+    description: str
+
+
+def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None = None) -> list[Finding]:
+    """Every check of FINDINGS on what the store holds; `now` (aware) decides what is stale.
+
+    Raises KobeError on an empty store: there is nothing to vouch for.
+    """
+    with warehouse.connect() as connection:
+        bars = read_bar_table(warehouse)
+        asked = [_ask(connection, name) for name in QUERIES]
+    if not len(bars.session):
+        raise KobeError("the warehouse holds no bars", "run `kobe bars refresh`")
+    found = [
+        *asked,
+        find_duplicates(bars),
+        *find_calendar_gaps(bars),
+        find_zero_volume_runs(bars),
+        find_suspects(bars, settings.universe.release),
+        find_stale(bars.session.max().item(), settings, now or dt.datetime.now(dt.UTC)),
+        find_thin_sessions(bars.session),
+    ]
+    by_name = {finding.name: finding for finding in found}
+    return [by_name[name] for name in FINDINGS]
+
+
+def check_universe(warehouse: Warehouse, settings: Settings) -> list[Finding]:
+    """Every check of UNIVERSE_FINDINGS: the evidence re-derived from the bars."""
+    validation = validate_universe(warehouse, settings)
+    words = "; ".join(validation.failures) or f"{validation.holding} symbols hold"
+    return [
+        find_none_selected(warehouse),
+        _finding("universe_coverage", validation.offenders, len(validation.failures), words),
+    ]
+
+
+def find_none_selected(warehouse: Warehouse) -> Finding:
+    """Whether every candidate was rejected, and for which reasons."""
+    reasons = warehouse.frame(
+        "SELECT reason, count(*) AS candidates FROM universe GROUP BY reason ORDER BY candidates DESC, reason"
+    )
+    some = warehouse.rows("SELECT 1 FROM universe WHERE selected LIMIT 1")
+    told = ", ".join(f"{row.candidates:,} {row.reason}" for row in reasons.itertuples())
+    words = f"no candidate is selected ({told}): change [universe] or the bars, `kobe universe show --all` has the evidence"
+    return _finding("any_selected", reasons.head(0 if some else WORST), 0 if some else 1, "" if some else words)
+
+
+def find_duplicates(bars: BarTable) -> Finding:
+    """Bars of one symbol and session that are stored more than once."""
+    import pandas as pd
+
+    again = np.flatnonzero(bars.follows & (bars.session[1:] == bars.session[:-1])) + 1
+    frame = pd.DataFrame({"symbol": np.array(bars.symbols, dtype=object)[bars.symbol[again]], "session": bars.session[again]})
+    copies = frame.value_counts(sort=False).add(1).rename("copies").reset_index()
+    worst = copies.sort_values(["copies", "symbol", "session"], ascending=[False, True, True])
+    return _finding("duplicate_bars", worst, len(worst), "")
+
+
+def find_suspects(bars: BarTable, release: Mapping[str, str]) -> Finding:
+    """Suspect jumps (rules, section 2); those of symbols that a person released do not count."""
+    frame = quarantine_table(bars, release)
+    held = frame[frame["released"] == ""]
+    words = f"{len(held)} suspect bars in {held['symbol'].nunique()} symbols, {len(frame) - len(held)} more released by hand"
+    return _finding("suspect_jumps", frame, len(held), words)
+
+
+def find_calendar_gaps(bars: BarTable) -> Iterator[Finding]:
+    """Bars against the XNYS calendar: on no session, missing inside a life, and back after a long absence."""
+    import pandas as pd
+
+    first, last = bars.session.min().item(), bars.session.max().item()
+    days = calendar.sessions(max(first, calendar.FIRST_DAY), min(last, calendar.LAST_DAY))
+    # Looked up by the day, of which there are few; of bars there are many.
+    every_day = np.arange(first, last + dt.timedelta(days=1), dtype="datetime64[D]")
+    day = (bars.session - every_day[0]).astype(np.int64)
+    place, known = np.searchsorted(days, every_day)[day], np.isin(every_day, days)[day]
+    names = np.array(bars.symbols, dtype=object)
+
+    strange = pd.DataFrame({"session": bars.session[~known], "symbol": names[bars.symbol[~known]]})
+    by_day = strange.groupby("session").agg(bars=("symbol", "size"), example=("symbol", "first")).reset_index()
+    yield _finding(
+        "unknown_sessions",
+        by_day.sort_values(["bars", "session"], ascending=[False, True]),
+        len(strange),
+        f"{len(strange):,} bars lie on {len(by_day):,} days that were no session",
+    )
+
+    gap = np.flatnonzero(bars.follows & (np.diff(place) > 1))
+    missing = np.diff(place)[gap] - 1
+    gaps = pd.DataFrame(
+        {
+            "symbol": names[bars.symbol[gap]],
+            "last_before": bars.session[gap],
+            "first_after": bars.session[gap + 1],
+            "missing": missing,
+        }
+    )
+    by_symbol = gaps.groupby("symbol").agg(
+        missing=("missing", "sum"), gaps=("missing", "size"), longest=("missing", "max"), first_gap_after=("last_before", "min")
+    )
+    yield _finding(
+        "missing_sessions",
+        by_symbol.reset_index().sort_values(["missing", "symbol"], ascending=[False, True]),
+        int(missing.sum()),
+        f"{missing.sum():,} sessions are missing inside the lives of {len(by_symbol):,} symbols",
+    )
+    back = gaps[gaps["missing"] >= REUSED_AFTER].sort_values(["missing", "symbol"], ascending=[False, True])
+    yield _finding("reused_tickers", back, len(back), f"{len(back):,} times a ticker came back after a long absence")
+
+
+def find_zero_volume_runs(bars: BarTable) -> Finding:
+    """Runs of ZERO_VOLUME_RUN bars and more without volume."""
+    import pandas as pd
+
+    zero = np.concatenate([[False], bars.volume == 0.0, [False]])
+    # A run ends where the symbol does.
+    new_symbol = np.concatenate([[True], ~bars.follows, [True]])
+    begins = np.flatnonzero(zero[1:] & (~zero[:-1] | new_symbol))
+    ends = np.flatnonzero(zero[:-1] & (~zero[1:] | new_symbol)) - 1
+    long = ends - begins + 1 >= ZERO_VOLUME_RUN
+    begins, ends = begins[long], ends[long]
+    frame = pd.DataFrame(
+        {
+            "symbol": np.array(bars.symbols, dtype=object)[bars.symbol[begins]],
+            "first_session": bars.session[begins],
+            "last_session": bars.session[ends],
+            "bars": ends - begins + 1,
+        }
+    ).sort_values(["bars", "symbol"], ascending=[False, True])
+    return _finding("zero_volume_runs", frame, len(frame), f"{len(frame):,} runs of bars without volume")
+
+
+def find_thin_sessions(sessions: np.ndarray) -> Finding:
+    """Sessions with far fewer bars than those before them: a load that broke off, a feed that lost symbols."""
+    import pandas as pd
+
+    days, counts = _counted(sessions)
+    short = counts[USUAL_DAYS:] < FEW_ROWS * _median_before(counts) if len(counts) > USUAL_DAYS else np.zeros(0, bool)
+    thin = np.flatnonzero(short) + USUAL_DAYS
+    usual = _median_before(counts)[thin - USUAL_DAYS] if len(thin) else np.zeros(0)
+    frame = pd.DataFrame({"session": days[thin], "bars": counts[thin], "usual": usual})
+    worst = frame.assign(share=frame["bars"] / frame["usual"]).sort_values(["share", "session"])
+    return _finding("thin_sessions", worst, len(frame), f"{len(frame):,} sessions have few bars")
+
+
+def find_stale(last: dt.date, settings: Settings, now: dt.datetime) -> Finding:
+    """Is the last stored session the one the vendor should have by `now`? Vendors of a fixed history are never stale."""
+    import pandas as pd
+
+    expected = _expected_last_session(settings, now)
+    if expected is None or last >= expected:
+        words = f"the last stored session is {last}" + ("" if expected else f": {settings.data.vendor} is a fixed history")
+        return _finding("stale_last_session", pd.DataFrame(), 0, words)
+    behind = len(calendar.sessions(last, expected)) - 1
+    frame = pd.DataFrame({"last_session": [last], "expected": [expected], "sessions_behind": [behind]})
+    words = f"the last stored session is {last}, {behind} behind {expected}: run `kobe bars refresh`"
+    return _finding("stale_last_session", frame, behind, words)
+
+
+def _expected_last_session(settings: Settings, now: dt.datetime) -> dt.date | None:
+    data = settings.data
+    if data.vendor != "polygon":
+        return None
+    latest = calendar.latest_complete_session(now, calendar.BARS_EXPECTED_AFTER)
+    return calendar.previous_session(data.end + dt.timedelta(days=1)) if data.end and data.end < latest else latest
+
+
+def quarantine_table(bars: BarTable, release: Mapping[str, str]) -> pd.DataFrame:
+    """Every suspect bar, the largest move first: symbol, session, move, dollars, usual_dollars, until, in_force, released."""
+    import pandas as pd
+
+    found = suspects(bars)
+    symbols = [bars.symbols[place] for place in bars.symbol[found.bar]]
+    ends = found.last < found.end
+    until = np.where(ends, bars.session[np.where(ends, found.last, 0)], np.datetime64("NaT"))
+    frame = pd.DataFrame(
+        {
+            "symbol": symbols,
+            "session": bars.session[found.bar],
+            "move": found.move,
+            "dollars": found.dollars,
+            "usual_dollars": found.usual,
+            "until": until,
+            "in_force": found.in_force,
+            "released": [release.get(symbol, "") for symbol in symbols],
+        }
+    )
+    return frame.sort_values("move", key=lambda move: -move.abs(), kind="stable", ignore_index=True)
+
+
+def _counted(sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct days and how often each occurs; days are few and dense, so that counting beats sorting."""
+    first = sessions.min()
+    counts = np.bincount((sessions - first).astype(np.int64))
+    held = np.flatnonzero(counts)
+    return first + held, counts[held]
+
+
+def _median_before(counts: np.ndarray) -> np.ndarray:
+    medians: np.ndarray = np.median(np.lib.stride_tricks.sliding_window_view(counts[:-1], USUAL_DAYS), axis=1)
+    return medians
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, name: str) -> Finding:
+    """A check that is one query: its rows are the offenders, and a column `offenders` says how many there are in all."""
+    frame = connection.execute(read_sql(HERE, name), QUERIES[name]).df()
+    count = int(frame["offenders"].iloc[0]) if len(frame) else 0
+    return _finding(name, frame.drop(columns="offenders"), count, "")
+
+
+def _told(offenders: pd.DataFrame) -> str:
+    """The first row in words."""
+    row = offenders.iloc[0].to_dict() if len(offenders) else {}
+    return ", ".join(f"{name} {value!s:.40}".removesuffix(" 00:00:00") for name, value in row.items())
+
+
+def _finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> Finding:
+    blocking, rule = {**FINDINGS, **UNIVERSE_FINDINGS}[name]
+    broken = words or f"{count:,} offenders, the worst: {_told(offenders)}. Wanted: {rule}"
+    return Finding(
+        name=name,
+        severity="blocking" if blocking else "warning",
+        passed=count == 0,
+        count=count,
+        offenders=offenders.head(WORST).reset_index(drop=True),
+        description=broken if count else rule,
+    )

@@ -1,0 +1,154 @@
+"""Proofs about signals, folds and figures, as pure functions on frames and panels; `runner` shows them to Dagster.
+
+Each returns what is wrong as a frame (empty: proven), so that a failure can be looked at row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from kobe_assets.report.analysis.stored_curves import WHY
+from kobe_assets.research.indicators import Indicators, compute_indicators
+from kobe_assets.research.lookahead import Leak, find_leak, some_symbols
+from kobe_assets.research.metrics import FIGURES
+from kobe_assets.research.panel import ROW_FACTOR, ROW_OPEN, Floats, Panel
+from kobe_assets.research.quarantine import quarantined
+from kobe_assets.research.signals import LONG, Candidates, find_candidates, leave_flags
+from kobe_assets.research.strategies import STRATEGIES, Params
+from kobe_assets.research.walk_forward import Market
+
+CENT = 0.005
+FEWEST_CUTS, MOST_CUTS = 3, 40
+LAST_BARS = 200
+"""Last bars before a cut that are looked at in all: a look one bar ahead shows there only, and not in each of them."""
+MOST_BARS = 200_000
+"""Bars that are recomputed for a proof; of a larger market, evenly spread symbols."""
+
+
+def signals_read_no_future(
+    market: Market,
+    params: dict[str, Params],
+    compute: Callable[[Panel], Indicators] = compute_indicators,
+    cuts: Sequence[int] | None = None,
+) -> Leak | None:
+    """Recompute indicators and signals with the future cut off, and with noise for a future; the past must be identical.
+
+    So must the exits by condition. params: canonical parameters by strategy. compute: the indicators under test. cuts:
+    session indices; none: spread over the sessions on which there are signals, more of them the fewer symbols. Of a market
+    with more than `MOST_BARS` bars, evenly spread symbols are taken: every symbol is read by the same code, on its own.
+    Universe and quarantine are recomputed with the bars they use.
+    """
+    tried = some_symbols(market.panel, MOST_BARS)
+    member = _member_by_symbol(market)
+
+    def values(panel: Panel) -> Floats:
+        indicators = compute(panel)
+        tradable = member(panel) & ~quarantined(panel)
+        other = replace(market, panel=panel, indicators=indicators, tradable=tradable)
+        readable = other.readable()
+        columns = [indicators.rsi2, indicators.sma200, indicators.atr14, indicators.ibs]
+        for name, strategy in STRATEGIES.items():
+            columns.append(_scores(panel, find_candidates(panel, readable, strategy, params[name])))
+            columns.append(leave_flags(panel, readable, strategy, params[name]).astype(np.float64))
+        return np.column_stack(columns)
+
+    return find_leak(tried, values, _spread_cuts(tried) if cuts is None else cuts)
+
+
+def _spread_cuts(panel: Panel) -> list[int]:
+    sessions = len(panel.sessions)
+    if sessions <= 2:
+        return []
+    count = min(max(LAST_BARS // len(panel.symbols), FEWEST_CUTS), MOST_CUTS)
+    return [int(k) for k in np.unique(np.linspace(min(260, sessions - 1), sessions - 2, count + 1)[:-1].astype(int))]
+
+
+def windows_are_disjoint(folds: pd.DataFrame, trades: pd.DataFrame) -> pd.DataFrame:
+    """Folds whose test window touches another's or its own training, and trades outside their fold's test window."""
+    problems = []
+    for (strategy, mode), part in folds.groupby(["strategy", "mode"]):
+        ordered = part.sort_values("fold")
+        touching = (ordered["test_start"].iloc[1:].to_numpy() <= ordered["test_end"].iloc[:-1].to_numpy()).nonzero()[0]
+        problems += [
+            (strategy, mode, int(ordered["fold"].iloc[k + 1]), "test window overlaps the one before") for k in touching
+        ]
+        early = ordered[ordered["test_start"] <= ordered["train_end"]]
+        problems += [(strategy, mode, int(fold), "tests on sessions it trained on") for fold in early["fold"]]
+    joined = trades.merge(
+        folds[["strategy", "mode", "fold", "test_start", "test_end"]], on=["strategy", "mode", "fold"], how="left"
+    )
+    outside = joined[~((joined["entry_session"] >= joined["test_start"]) & (joined["exit_session"] <= joined["test_end"]))]
+    problems += [
+        (row.strategy, row.mode, int(row.fold), f"{row.symbol} trades outside the test window") for row in outside.itertuples()
+    ]
+    return pd.DataFrame(problems, columns=["strategy", "mode", "fold", "problem"])
+
+
+def cash_is_conserved(folds: pd.DataFrame, trades: pd.DataFrame, equity: pd.DataFrame, initial_cash: float) -> pd.DataFrame:
+    """Folds whose final equity is not initial cash + Σ pnl to the cent."""
+    key = ["strategy", "mode", "fold"]
+    final = equity.sort_values("session").groupby(key)["equity"].last(skipna=False)
+    earned = trades.groupby(key)["pnl"].sum()
+    table = folds.set_index(key)[["net_pnl"]].join(final).join(earned).fillna({"pnl": 0.0}).reset_index()
+    gap = table["equity"] - initial_cash - table["pnl"]
+    # ~(…) so that a missing or non-finite value counts as a failure.
+    return table.assign(gap=gap)[~(gap.abs() <= CENT) | ~((table["net_pnl"] - table["pnl"]).abs() <= CENT)]
+
+
+def entries_follow_signals(panel: Panel, trades: pd.DataFrame, slippage: float) -> pd.DataFrame:
+    """Trades that were not filled at the open of the session right after their signal (a same-bar fill reads the future)."""
+    place = {symbol: index for index, symbol in enumerate(panel.symbols)}
+    symbol = trades["symbol"].map(place).to_numpy(np.int64)
+    entry = np.searchsorted(panel.sessions, trades["entry_session"].to_numpy().astype("datetime64[D]"))
+    signal = np.searchsorted(panel.sessions, trades["signal_session"].to_numpy().astype("datetime64[D]"))
+    bar = panel.bar_at[np.minimum(entry, len(panel.sessions) - 1), symbol]
+    side = np.where(trades["side"] == "long", 1.0, -1.0)
+    fill = panel.rows[bar, ROW_OPEN] * (1.0 + side * slippage)
+    right = (bar >= 0) & (entry == signal + 1) & np.isclose(fill, trades["entry_price"], rtol=1e-9, atol=0.0)
+    right &= np.isclose(trades["shares"] * panel.rows[bar, ROW_FACTOR], trades["qty"], rtol=1e-9)
+    return trades[~right]
+
+
+def figures_are_complete(kpis: pd.DataFrame, reasons: pd.DataFrame, books: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Figures that are missing, not finite, or null without a reason."""
+    value = {(row.strategy, row.mode, row.figure): row.value for row in kpis.itertuples()}
+    why = {(row.strategy, row.mode, row.figure) for row in reasons.itertuples()}
+    problems = []
+    for strategy, mode in books:
+        for figure in (*FIGURES, *(name for name in WHY if name not in FIGURES)):
+            key = (strategy, mode, figure)
+            if key not in value:
+                problems.append((*key, "is missing"))
+            elif value[key] is None or value[key] != value[key]:
+                if key not in why:
+                    problems.append((*key, "is null without a reason"))
+            elif not np.isfinite(value[key]):
+                problems.append((*key, "is not finite"))
+    return pd.DataFrame(problems, columns=["strategy", "mode", "figure", "problem"])
+
+
+def _member_by_symbol(market: Market) -> Callable[[Panel], np.ndarray]:
+    """Who may trade on which session, as a lookup for panels with other bars of the same market."""
+    panel = market.panel
+    # Quarantine is the panel's own; what is left of `tradable` is membership, which holds for whole spans of a symbol.
+    allowed = market.tradable | quarantined(panel)
+    dense = np.zeros((len(panel.sessions), len(panel.symbols)), np.bool_)
+    dense[panel.session, panel.symbol] = allowed
+    place = {symbol: index for index, symbol in enumerate(panel.symbols)}
+
+    def member(other: Panel) -> np.ndarray:
+        columns = np.array([place[symbol] for symbol in other.symbols], dtype=np.int64)
+        found: np.ndarray = dense[other.session, columns[other.symbol]]
+        return found
+
+    return member
+
+
+def _scores(panel: Panel, candidates: Candidates) -> Floats:
+    scores = np.full(panel.bars, np.nan)
+    scores[candidates.bar] = np.where(candidates.side == LONG, 1.0, -1.0) * (1.0 + candidates.score)
+    return scores

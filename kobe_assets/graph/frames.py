@@ -1,0 +1,216 @@
+"""Research results as the frames that the warehouse stores; column names are those of warehouse/schema."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import union_categoricals
+
+from kobe_assets.research import simulation as sim
+from kobe_assets.research.metrics import all_figures, daily_returns
+from kobe_assets.research.signals import LONG, Candidates
+from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Fold, FoldResult, Study
+from kobe_resources.settings.models import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kobe_assets.research.indicators import Indicators
+    from kobe_assets.research.panel import Floats, Panel
+    from kobe_assets.research.strategies import Params, Strategy
+    from kobe_assets.research.walk_forward import Market
+
+INDICATOR_COLUMNS = ("rsi2", "sma200", "atr14", "ibs")
+
+
+def indicators_frame(panel: Panel, indicators: Indicators) -> pd.DataFrame:
+    """One row a bar."""
+    return pd.DataFrame(
+        {
+            "symbol": names_of(panel, panel.symbol),
+            "session": panel.sessions[panel.session].astype("datetime64[s]"),
+            **{name: getattr(indicators, name) for name in INDICATOR_COLUMNS},
+        },
+        copy=False,
+    )
+
+
+def signals_frame(market: Market, strategy: Strategy, candidates: Candidates, params: Params) -> pd.DataFrame:
+    """One row a signal, in trading order; indicator values as read, `lag` bars late."""
+    panel, bar = market.panel, candidates.bar
+    read = bar - market.lag
+    close = panel.close[bar]
+    values = {name: getattr(market.indicators, name)[read] for name in INDICATOR_COLUMNS}
+    return pd.DataFrame(
+        {
+            "session": panel.sessions[panel.session[bar]].astype("datetime64[s]"),
+            "symbol": names_of(panel, panel.symbol[bar]),
+            "strategy": same(strategy.name, len(bar)),
+            "side": sides_of(candidates.side),
+            "score": candidates.score,
+            "close": close,
+            "raw_close": panel.raw_close[bar],
+            "stop_distance": params["atr_stop"] * values["atr14"],
+            **values,
+        },
+        copy=False,
+    )
+
+
+def folds_frame(study: Study, panel: Panel, initial_cash: float) -> pd.DataFrame:
+    """One row a fold and mode, with every figure of its test window."""
+    rows = []
+    for mode, results in ((CANONICAL, study.canonical), (OPTIMIZED, study.optimized)):
+        for result in results:
+            fold, outcome = result.fold, result.outcome
+            days = panel.sessions[[fold.train_start, fold.train_end, fold.test_start, fold.test_end]].tolist()
+            rows.append(
+                {
+                    "strategy": study.strategy.name,
+                    "mode": mode,
+                    "fold": fold.number,
+                    **dict(zip(("train_start", "train_end", "test_start", "test_end"), days, strict=True)),
+                    "params": canonical_json(result.params),
+                    "train_sharpe": result.train_sharpe,
+                    "refused": canonical_json(outcome.refusals()),
+                    **all_figures(outcome.equity, outcome.exposure, outcome.numbers[:, sim.PNL], initial_cash),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def trades_frame(strategy: Strategy, mode: str, results: tuple[FoldResult, ...], panel: Panel) -> pd.DataFrame:
+    """One row a trade of every fold."""
+    outcomes = [result.outcome for result in results]
+    places = np.concatenate([outcome.places for outcome in outcomes])
+    frame = _trades(strategy, places, np.concatenate([outcome.numbers for outcome in outcomes]), panel)
+    frame.insert(0, "strategy", same(strategy.name, len(frame)))
+    frame.insert(1, "mode", same(mode, len(frame)))
+    folds = np.array([result.fold.number for result in results], dtype=np.int32)
+    frame.insert(2, "fold", np.repeat(folds, [len(outcome.numbers) for outcome in outcomes]))
+    return frame
+
+
+def outcome_trades(strategy: Strategy, outcome: sim.Outcome, panel: Panel) -> pd.DataFrame:
+    """One row a trade of one simulation, in order of exit; adjusted prices, `qty` shares as traded at the entry."""
+    return _trades(strategy, outcome.places, outcome.numbers, panel)
+
+
+def _trades(strategy: Strategy, place: np.ndarray, number: np.ndarray, panel: Panel) -> pd.DataFrame:
+    reasons = [strategy.leave_reason if name == "leave" else name for name in sim.EXIT_REASONS]
+
+    def session(column: int) -> np.ndarray:
+        return panel.sessions[place[:, column]].astype("datetime64[s]")
+
+    return pd.DataFrame(
+        {
+            "symbol": names_of(panel, place[:, sim.T_SYMBOL]),
+            "side": sides_of(place[:, sim.T_SIDE]),
+            "signal_session": session(sim.T_SIGNAL),
+            "entry_session": session(sim.T_ENTRY),
+            "entry_price": number[:, sim.ENTRY_PRICE],
+            "exit_session": session(sim.T_EXIT),
+            "exit_price": number[:, sim.EXIT_PRICE],
+            "exit_reason": pd.Categorical.from_codes(place[:, sim.T_REASON], categories=reasons),
+            "shares": number[:, sim.SHARES],
+            "qty": number[:, sim.QTY],
+            "pnl": number[:, sim.PNL],
+            "bars_held": place[:, sim.T_HELD].astype(np.int32),
+            "mae": number[:, sim.MAE],
+            "mfe": number[:, sim.MFE],
+        }
+    )
+
+
+def equity_frame(
+    strategy: Strategy, mode: str, results: tuple[FoldResult, ...], panel: Panel, initial_cash: float
+) -> pd.DataFrame:
+    """One row a session of every fold's test window."""
+    folds = [result.fold for result in results]
+    curves = [result.outcome.equity for result in results]
+    sizes = [len(curve) for curve in curves]
+    tested = np.concatenate([np.arange(fold.test_start, fold.test_end + 1) for fold in folds])
+    return pd.DataFrame(
+        {
+            "strategy": same(strategy.name, sum(sizes)),
+            "mode": same(mode, sum(sizes)),
+            "fold": np.repeat(np.array([fold.number for fold in folds], dtype=np.int32), sizes),
+            "session": panel.sessions[tested].astype("datetime64[s]"),
+            "equity": np.concatenate(curves),
+            "daily_return": np.concatenate([daily_returns(curve, initial_cash) for curve in curves]),
+        }
+    )
+
+
+def trials_frame(study: Study, config_pin: str, data_version: str, now: dt.datetime) -> pd.DataFrame:
+    """The trials of a study as rows."""
+    return trial_rows(study.strategy, study.folds, study.sets, study.trials, config_pin, data_version, now)
+
+
+def trial_rows(
+    strategy: Strategy,
+    folds: Sequence[Fold],
+    sets: Sequence[Params],
+    sharpes: Floats,
+    config_pin: str,
+    data_version: str,
+    now: dt.datetime,
+) -> pd.DataFrame:
+    """One row a parameter set and fold; `trial` counts from 1 in the order of the grid. sharpes: (folds, sets)."""
+    params = [canonical_json(dict(chosen)) for chosen in sets]
+    return pd.DataFrame(
+        {
+            "strategy": strategy.name,
+            "fold": np.repeat([fold.number for fold in folds], len(sets)).astype(np.int32),
+            "trial": np.tile(np.arange(1, len(sets) + 1, dtype=np.int32), len(folds)),
+            "params": params * len(folds),
+            "train_sharpe": sharpes.ravel(),
+            "config_pin": config_pin,
+            "data_version": data_version,
+            "recorded_at": now,
+        }
+    )
+
+
+def names_of(panel: Panel, places: np.ndarray) -> pd.Categorical:
+    """Symbol names by place, without a Python string a row."""
+    return pd.Categorical.from_codes(places.astype(np.int32), categories=list(panel.symbols))
+
+
+def sides_of(sides: np.ndarray) -> pd.Categorical:
+    """long or short."""
+    return pd.Categorical.from_codes(np.where(sides == LONG, 0, 1).astype(np.int8), categories=["long", "short"])
+
+
+def same(name: str, rows: int) -> pd.Categorical:
+    """`name` in every row."""
+    return pd.Categorical.from_codes(np.zeros(rows, np.int8), categories=[name])
+
+
+def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Frames with the same columns, one below the other; their categories are joined and sorted, where pandas would give up
+    on them for a Python string a row."""
+
+    def column(name: str) -> Any:
+        parts = [frame[name] for frame in frames]
+        if isinstance(parts[0].dtype, pd.CategoricalDtype):
+            return union_categoricals(parts, sort_categories=True)
+        return pd.concat(parts, ignore_index=True)
+
+    return pd.DataFrame({name: column(name) for name in frames[0].columns})
+
+
+def stop_multiples(trades: pd.DataFrame, folds: pd.DataFrame, standard: float) -> Floats:
+    """How many ATR away each trade's stop was: the parameter `atr_stop` of its fold, `standard` where its fold is unknown.
+
+    trades, folds: as the tables wf_trades and wf_folds.
+    """
+    key = ["strategy", "mode", "fold"]
+    folds = folds.drop_duplicates(key, keep="last")
+    multiple = [float(json.loads(text).get("atr_stop") or standard) for text in folds["params"]]
+    at = pd.MultiIndex.from_frame(folds[key]).get_indexer(pd.MultiIndex.from_frame(trades[key]))
+    return np.append(multiple, standard)[at]

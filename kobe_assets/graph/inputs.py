@@ -1,0 +1,205 @@
+"""From settings and stored tables to what the research takes: the panel, the market, parameters, limits and grids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from kobe_assets.research.entry_queue import Costs
+from kobe_assets.research.indicators import Indicators
+from kobe_assets.research.panel import Bools, Floats, Panel, build_panel
+from kobe_assets.research.quarantine import quarantined
+from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.walk_forward import Fold, Market, grid_sets, make_folds
+from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.policy_gate import Limits
+from kobe_resources.runtime.sql_files import read_sql
+from kobe_resources.warehouse.store import content_version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kobe_resources.settings.models import Settings
+    from kobe_resources.warehouse.store import Warehouse
+
+
+class NoPanel(KobeError):
+    """The stored bars are none, or such that they make no panel: a repeated one, an impossible price."""
+
+
+class ForeignIndicators(KobeError):
+    """The stored indicators are not those of the stored bars, one row each."""
+
+
+HERE = Path(__file__).parent
+_kept: dict[str, tuple[tuple[object, ...], Any]] = {}
+"""The panel and the indicators last loaded, by what they were loaded from."""
+
+
+def load_panel(warehouse: Warehouse) -> Panel:
+    """The panel of all stored bars; the last one loaded is used again while the stored rows are the same.
+
+    Raises NoPanel on an empty store and on bars that make none.
+    """
+    with warehouse.connect() as connection:
+        key = (warehouse.path, content_version(connection, "daily_bars", "splits"))
+        if (kept := _kept.get("panel")) and kept[0] == key:
+            panel: Panel = kept[1]
+            return panel
+        symbols = tuple(r[0] for r in connection.execute("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol").fetchall())
+        columns = connection.execute(read_sql(HERE, "panel_bars")).fetchnumpy()
+    if not symbols:
+        raise NoPanel("the warehouse holds no bars", "run `kobe report`, or `kobe bars refresh`")
+    day = columns["day"] - columns["day"].min()
+    traded = np.bincount(day) > 0
+    names = ("open", "high", "low", "close", "volume", "factor")
+    try:
+        panel = build_panel(
+            symbols,
+            (np.flatnonzero(traded) + columns["day"].min()).astype("datetime64[D]"),
+            columns["symbol"],
+            (np.cumsum(traded) - 1)[day],
+            {name: _floats(columns[name]) for name in names},
+        )
+    except ValueError as error:
+        raise NoPanel(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
+    _kept["panel"] = (key, panel)
+    return panel
+
+
+def load_indicators(warehouse: Warehouse, panel: Panel) -> Indicators:
+    """The stored indicators in the panel's order, kept like the panel. Raises ForeignIndicators."""
+    with warehouse.connect() as connection:
+        key = (warehouse.path, content_version(connection, "indicators"), panel.symbols, id(panel.rows))
+        if (kept := _kept.get("indicators")) and kept[0] == key:
+            indicators: Indicators = kept[1]
+            return indicators
+        columns = connection.execute(read_sql(HERE, "panel_indicators")).fetchnumpy()
+    days = panel.sessions.astype(np.int64)
+    session = np.full(int(days[-1] - days[0]) + 1, -1, np.int32)
+    session[days - days[0]] = np.arange(len(days))
+    day = columns["day"] - days[0]
+    known = (day >= 0) & (day < len(session)) & (columns["symbol"] >= 0)
+    place = np.where(known, panel.bar_at[session[np.where(known, day, 0)], columns["symbol"]], -1)
+    if len(place) != panel.bars or place.min() < 0 or np.bincount(place).max() > 1:
+        raise ForeignIndicators(
+            f"the indicators table has {len(place)} rows, and they are not those of the {panel.bars} bars",
+            "run `kobe materialize indicators`",
+        )
+    found = {}
+    for name in ("rsi2", "sma200", "atr14", "ibs"):
+        found[name] = np.empty(panel.bars)
+        found[name][place] = _floats(columns[name])
+    indicators = Indicators(**found)
+    _kept["indicators"] = (key, indicators)
+    return indicators
+
+
+def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = None) -> Market:
+    """What the simulations of these settings read."""
+    with warehouse.connect():
+        panel = panel or load_panel(warehouse)
+        indicators, tradable = load_indicators(warehouse, panel), tradable_bars(warehouse, settings, panel)
+    return Market(
+        panel=panel,
+        indicators=indicators,
+        tradable=tradable,
+        lag=settings.strategy.indicator_lag_bars,
+        min_price=settings.strategy.min_price,
+        costs=costs_of(settings),
+        limits=limits_of(settings),
+    )
+
+
+def tradable_bars(warehouse: Warehouse, settings: Settings, panel: Panel) -> Bools:
+    """(bars) true where the symbol is in the universe and not quarantined, or released from quarantine by a person."""
+    place = {symbol: index for index, symbol in enumerate(panel.symbols)}
+    held = quarantined(panel)
+    for symbol in settings.universe.release:
+        if symbol in place:
+            held[panel.start[place[symbol]] : panel.start[place[symbol] + 1]] = False
+    member = np.zeros(panel.bars, np.bool_)
+    if settings.universe.membership == "static":
+        for (symbol,) in warehouse.rows("SELECT symbol FROM universe WHERE selected"):
+            if symbol in place:
+                member[panel.start[place[symbol]] : panel.start[place[symbol] + 1]] = True
+    else:
+        days = panel.sessions[panel.session]
+        for symbol, since, until in warehouse.rows('SELECT symbol, "from", "to" FROM universe_membership'):
+            if symbol in place:
+                span = slice(panel.start[place[symbol]], panel.start[place[symbol] + 1])
+                end = np.datetime64(until) if until else panel.sessions[-1]
+                member[span] |= (days[span] >= np.datetime64(since)) & (days[span] <= end)
+    return member & ~held
+
+
+def canonical_params(settings: Settings, strategy: Strategy) -> dict[str, float]:
+    """The strategy's canonical parameters: what it reads of [strategy], its own, and the exits all share."""
+    shared = settings.strategy.model_dump()
+    return {
+        name: float(strategy.parameters[name] if name in strategy.parameters else shared[name])
+        for name in strategy.parameter_names()
+    }
+
+
+def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[float]] | None:
+    """The grid that the settings give the strategy; None: its own. Raises UsageError where the grid makes no sense.
+
+    A value that [strategy] would refuse is refused here too: it could only make up a result.
+    """
+    unknown = set(settings.walk_forward.grid) - set(STRATEGIES)
+    if unknown:
+        raise UsageError(f"[walk_forward.grid.{min(unknown)}] names no strategy", f"there are {', '.join(STRATEGIES)}")
+    grid = settings.walk_forward.grid.get(strategy.name)
+    mend = f"mend [walk_forward.grid.{strategy.name}]"
+    try:
+        grid_sets(strategy, canonical_params(settings, strategy), grid)
+    except ValueError as error:
+        raise UsageError(str(error), mend) from None
+    canonical = type(settings.strategy)
+    for name, values in (grid or {}).items():
+        for value in values if name in canonical.model_fields else ():
+            try:
+                canonical.model_validate({name: value})
+            except ValidationError as error:
+                why = error.errors()[0]["msg"]
+                raise UsageError(f"the grid of {strategy.name} tries {name} = {value:g}: {why}", mend) from None
+    return grid
+
+
+def folds_of(settings: Settings, panel: Panel) -> tuple[Fold, ...]:
+    """The folds over the panel's sessions. Raises KobeError when there are too few sessions for one."""
+    wf = settings.walk_forward
+    try:
+        return make_folds(len(panel.sessions), wf.warmup, wf.train, wf.test, wf.anchored)
+    except ValueError as error:
+        raise KobeError(f"no fold fits: {error}", "load more sessions, or shorten [walk_forward]") from None
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The policy gate's limits."""
+    policy, simulation = settings.policy, settings.simulation
+    return Limits(
+        order_notional=simulation.order_notional,
+        whole_shares=simulation.whole_shares,
+        limit_offset_bps=settings.trading.limit_offset_bps,
+        max_notional_per_order=policy.max_notional_per_order,
+        max_daily_notional=policy.max_daily_notional,
+        min_price=policy.min_price,
+        max_price=policy.max_price,
+        allow_shorts=policy.allow_shorts,
+    )
+
+
+def costs_of(settings: Settings) -> Costs:
+    """What a fill costs and a portfolio starts with."""
+    return Costs(settings.simulation.initial_cash, settings.simulation.slippage_bps / 10_000)
+
+
+def _floats(column: Any) -> Floats:
+    if isinstance(column, np.ma.MaskedArray):
+        column = column.filled(np.nan)
+    return np.asarray(column, dtype=np.float64)

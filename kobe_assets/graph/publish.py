@@ -1,0 +1,87 @@
+"""How an asset's result becomes visible: its tables and their version in one transaction, then the event for Dagster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from kobe_assets.graph.lineage import record_version, stored_version
+from kobe_resources.runtime.event_log import get_logger
+from kobe_resources.settings.models import research_pin
+from kobe_resources.warehouse.store import Warehouse, refill
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import duckdb
+    import pandas as pd
+
+    from kobe_resources.settings.models import Settings
+
+
+log = get_logger("assets")
+
+
+class Store(dg.ConfigurableResource):
+    """The warehouse as a Dagster resource."""
+
+    path: str = Field(default="", description="The DuckDB file; empty: kobe.duckdb in KOBE_HOME.")
+
+    def open(self) -> Warehouse:
+        """The warehouse; connections are opened by the statement."""
+        from pathlib import Path
+
+        return Warehouse(Path(self.path) if self.path else None)
+
+
+def publish(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    settings: Settings,
+    tables: Mapping[str, pd.DataFrame],
+    metadata: dict[str, Any],
+    also: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
+) -> dg.MaterializeResult:
+    """Replace `tables` in one transaction and report the version of the asset's. also: more writes of the same transaction."""
+    with warehouse.transaction() as connection:
+        for name, frame in tables.items():
+            refill(connection, name, frame)
+        also(connection)
+        version = stored_version(connection, context.asset_key.to_user_string())
+        note_version(connection, context, version, settings)
+    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata)
+
+
+def note_version(
+    connection: duckdb.DuckDBPyConnection, context: dg.AssetExecutionContext, version: str, settings: Settings
+) -> None:
+    """Say in the warehouse which version the asset's tables now hold."""
+    spec = context.assets_def.get_asset_spec(context.asset_key)
+    record_version(
+        connection,
+        context.asset_key.to_user_string(),
+        version,
+        spec.code_version or "",
+        research_pin(settings),
+        context.run_id,
+    )
+    log.info("an asset was computed", asset=context.asset_key.to_user_string(), version=version, run_id=context.run_id)
+
+
+def preview(frame: pd.DataFrame, rows: int = 8) -> dg.MetadataValue:
+    """The first rows as a table that the UI draws."""
+    records = [
+        dg.TableRecord({str(name): _plain(value) for name, value in row.items()})
+        for row in frame.head(rows).to_dict(orient="records")
+    ]
+    return dg.MetadataValue.table(records) if records else dg.MetadataValue.text("no rows")
+
+
+def _plain(value: Any) -> str | int | float | bool:
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None or value != value:
+        return ""
+    return value if isinstance(value, bool | int | float) else str(value)[:200].removesuffix(" 00:00:00")

@@ -1,0 +1,1 @@
+"""What the report says: results, curves, folds, criteria and verdict; no HTML."""

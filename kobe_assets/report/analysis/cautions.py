@@ -1,0 +1,77 @@
+"""What makes the figures worth less than they look, one line each: for the terminal, for `--json` and for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from kobe_assets.report.analysis.flow import MEANING, refusals
+from kobe_assets.report.analysis.metrics_glossary import show
+from kobe_assets.report.analysis.results import Book
+from kobe_resources.settings.models import Settings
+
+SYNTHETIC = "these bars are invented (data.vendor is synthetic): whatever the figures say, they prove nothing about markets"
+ENDED_AFTER = pd.Timedelta(days=31)
+MOST = 0.5
+"""Share of refused signals above which an account trades a leftover of its strategy."""
+AS_WANTED = ("already_open", "shorts_disabled")
+"""Refusals that are no loss: the stock is held already, or the settings want no shorts."""
+REMEDY = {
+    "no_bar": "see `kobe universe show` for stocks that hardly trade",
+    "price_out_of_bounds": "see policy.min_price and policy.max_price",
+    "below_one_share": "raise order_notional and max_notional_per_order, or set simulation.whole_shares = false",
+    "exceeds_order_budget": "raise policy.max_notional_per_order, or lower simulation.order_notional",
+    "exceeds_daily_budget": "raise policy.max_daily_notional, or lower simulation.order_notional",
+    "insufficient_cash": "raise simulation.initial_cash, or lower simulation.order_notional",
+}
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A warning. name: `synthetic_bars` or `refused_signals`; those of the checks are theirs."""
+
+    name: str
+    text: str
+
+
+def ended_companies(universe: pd.DataFrame) -> int:
+    """Candidates whose bars stop over a month before the last bar of all: without any, those that failed are missing."""
+    last = pd.to_datetime(universe["last_session"])
+    return int((last.max() - last > ENDED_AFTER).sum()) if len(universe) else 0
+
+
+def is_synthetic(settings: Settings) -> bool:
+    """Are the bars invented, so that no verdict on them says anything about markets."""
+    return settings.data.vendor == "synthetic"
+
+
+def cautions_of(settings: Settings, books: Sequence[Book]) -> list[Caution]:
+    """What is to be said of the bars and of all books together, beside the checks."""
+    found = [Caution("synthetic_bars", SYNTHETIC)] if is_synthetic(settings) else []
+    refused = most_refused(books)
+    return [*found, Caution("refused_signals", refused)] if refused else found
+
+
+def most_refused(books: Iterable[Book]) -> str:
+    """The largest reason of refusal and its remedy where most signals were refused that were free to trade; else empty."""
+    total: dict[str, int] = {}
+    traded = 0
+    for book in books:
+        traded += len(book.trades)
+        for reason, count in refusals(book).items():
+            total[reason] = total.get(reason, 0) + count
+    stopped = {reason: count for reason, count in total.items() if reason not in AS_WANTED}
+    lost = sum(stopped.values())
+    if lost <= MOST * (traded + lost):
+        return ""
+    reason = max(stopped, key=lambda name: (stopped[name], name))
+    whole, largest = (show(count / (traded + lost), "percent") for count in (lost, stopped[reason]))
+    said = f"{whole} of the signals that were free to trade were refused, {largest} as {reason} ({MEANING.get(reason, reason)})"
+    return f"{said}; {REMEDY[reason]}" if reason in REMEDY else said
+
+
+def as_sentence(text: str) -> str:
+    """`text` with a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,328 @@
+"""The gates between a backtest and money: every threshold, its reason and its source stand in this file and nowhere else.
+
+Three questions, answered by gates that pass, fail, or could not be measured; what could not be measured has not passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from kobe_assets.report.analysis import metrics_glossary
+from kobe_assets.report.analysis.flow import affordable_share, participation
+from kobe_assets.report.analysis.metrics_glossary import show, show_bar
+from kobe_assets.report.analysis.results import Book, Curve, on_sessions, returns_of, sharpe
+from kobe_resources.settings.models import Settings
+
+State = Literal["pass", "fail", "unknown"]
+
+MIN_SHARPE_LOW_END = 0.0
+MIN_DSR = 0.95
+MAX_PBO = 0.5
+MIN_TRADES = 100
+MAX_TOP_FIVE_SHARE = 0.5
+MIN_COST_MULTIPLE = 2.0
+MIN_AFFORDABLE_SHARE = 0.5
+MAX_PARTICIPATION = 0.01
+TOP_TRADES = 5
+PARTICIPATION_QUANTILE = 0.95
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a gate may look at beside the book. benchmark: buy-and-hold of the universe."""
+
+    settings: Settings
+    benchmark: Curve | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A gate's number, the one it is held against, and its verdict; `why` says why there is no number."""
+
+    value: float | None
+    threshold: float | None
+    passed: bool = False
+    why: str = ""
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One test. question: key of `QUESTIONS`. sign: how value and threshold compare (≥, ≤, >).
+    bar: the threshold in words; meaning: why it stands there; blame: what a failure says, for a sentence.
+    """
+
+    name: str
+    question: str
+    label: str
+    unit: str
+    sign: str
+    bar: str
+    meaning: str
+    blame: str
+    source: str
+    measure: Callable[[Book, Context], Measured]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A gate's outcome in words: `value` and `needs` are ready to read."""
+
+    gate: Gate
+    state: State
+    value: str
+    needs: str
+    why: str
+
+
+QUESTIONS = {
+    "money": "Does it clear its costs with room, and beat holding?",
+    "luck": "Is it more than luck?",
+    "trade": "Can it be traded with this budget?",
+}
+
+
+def judge(book: Book, context: Context) -> list[Result]:
+    """Every gate's outcome for a book, in the order of `GATES`."""
+    return [_result(gate, gate.measure(book, context)) for gate in GATES]
+
+
+def benchmark_sharpe(book: Book, benchmark: Curve | None) -> float | None:
+    """Sharpe ratio of buy-and-hold over exactly the book's out-of-sample sessions."""
+    if benchmark is None or book.curve.empty:
+        return None
+    return sharpe(returns_of(on_sessions(benchmark, book.curve["session"].to_numpy())))
+
+
+def top_share(book: Book, count: int = TOP_TRADES) -> float | None:
+    """Share of the net profit that the `count` best trades made; None where there is no net profit."""
+    pnl = np.sort(book.trades["pnl"].to_numpy(float))[::-1]
+    total = float(pnl.sum())
+    return float(pnl[:count].sum()) / total if len(pnl) and total > 0 else None
+
+
+def _result(gate: Gate, measured: Measured) -> Result:
+    needs = (
+        f"{gate.sign} {show_bar(measured.threshold, gate.unit)}" if measured.threshold is not None else metrics_glossary.DASH
+    )
+    if measured.value is None:
+        return Result(gate, "unknown", "not measured", needs, measured.why)
+    shown = measured.prefix + show(measured.value, gate.unit)
+    return Result(gate, "pass" if measured.passed else "fail", shown, needs, measured.why)
+
+
+def _at_least(value: float | None, threshold: float, why: str) -> Measured:
+    return Measured(value, threshold, value is not None and value >= threshold, why if value is None else "")
+
+
+def _at_most(value: float | None, threshold: float, why: str) -> Measured:
+    return Measured(value, threshold, value is not None and value <= threshold, why if value is None else "")
+
+
+def _above(value: float | None, threshold: float, why: str) -> Measured:
+    return Measured(value, threshold, value is not None and value > threshold, why if value is None else "")
+
+
+def _profit(book: Book, _: Context) -> Measured:
+    return _above(book.figure("net_pnl"), 0.0, book.why_null("net_pnl"))
+
+
+def _beats_holding(book: Book, context: Context) -> Measured:
+    holding = benchmark_sharpe(book, context.benchmark)
+    if holding is None:
+        return Measured(None, None, why="no buy-and-hold curve of the universe for these sessions")
+    return _at_least(book.figure("sharpe"), holding, book.why_null("sharpe"))
+
+
+def _survives_costs(book: Book, context: Context) -> Measured:
+    needed = MIN_COST_MULTIPLE * context.settings.simulation.slippage_bps
+    value = book.figure("break_even_bps")
+    if value is not None:
+        return _at_least(value, needed, "")
+    # Without a zero crossing the tried costs still tell: profitable at the dearest of them is "more than that".
+    points = [point for point in book.evidence.get("cost_sensitivity") or [] if point.get("sharpe") is not None]
+    if points and all(point["sharpe"] > 0 for point in points):
+        dearest = max(float(point["bps"]) for point in points)
+        return Measured(dearest, needed, dearest >= needed, prefix="over ")
+    if points and all(point["sharpe"] <= 0 for point in points):
+        cheapest = min(float(point["bps"]) for point in points)
+        return Measured(cheapest, needed, False, prefix="under ")
+    return Measured(None, needed, why=book.why_null("break_even_bps"))
+
+
+def _low_end(book: Book, _: Context) -> Measured:
+    return _above(book.figure("sharpe_lo"), MIN_SHARPE_LOW_END, book.why_null("sharpe_lo"))
+
+
+def _deflated(book: Book, _: Context) -> Measured:
+    return _at_least(book.figure("dsr"), MIN_DSR, book.why_null("dsr"))
+
+
+def _overfit(book: Book, _: Context) -> Measured:
+    return _at_most(book.figure("pbo"), MAX_PBO, book.why_null("pbo"))
+
+
+def _long_enough(book: Book, _: Context) -> Measured:
+    needed = book.figure("min_trl_years")
+    if needed is None:
+        return Measured(None, None, why=book.why_null("min_trl_years"))
+    return _at_least(book.years, needed, "")
+
+
+def _enough_trades(book: Book, _: Context) -> Measured:
+    return _at_least(float(len(book.trades)), MIN_TRADES, "")
+
+
+def _not_a_few_trades(book: Book, _: Context) -> Measured:
+    return _at_most(top_share(book), MAX_TOP_FIVE_SHARE, "there is no net profit to share out")
+
+
+def _affordable(book: Book, _: Context) -> Measured:
+    return _at_least(affordable_share(book), MIN_AFFORDABLE_SHARE, "no signal met the market")
+
+
+def _liquid(book: Book, _: Context) -> Measured:
+    shares = participation(book)
+    value = float(np.quantile(shares, PARTICIPATION_QUANTILE)) if len(shares) else None
+    return _at_most(value, MAX_PARTICIPATION, "no trade with a known dollar volume")
+
+
+HOUSE = "house rule"
+GATES = (
+    Gate(
+        "profit",
+        "money",
+        "Net profit",
+        "money",
+        ">",
+        "above $0",
+        "What is left on unseen sessions after slippage.",
+        "it lost money after costs",
+        HOUSE,
+        _profit,
+    ),
+    Gate(
+        "beats_holding",
+        "money",
+        "Sharpe, against holding",
+        "ratio",
+        "≥",
+        "at least that of buy and hold",
+        "Trading must pay more for its swings than buying the same stocks in equal parts at the start and holding them.",
+        "just holding the same stocks paid better for its risk",
+        "Sharpe (1994)",
+        _beats_holding,
+    ),
+    Gate(
+        "survives_costs",
+        "money",
+        "Break-even cost a fill",
+        "bps",
+        "≥",
+        f"at least {MIN_COST_MULTIPLE:g} × the assumed slippage",
+        "Real fills are worse than assumed ones: twice the assumed slippage must still not lose.",
+        "costs twice as high as assumed would eat the profit",
+        HOUSE,
+        _survives_costs,
+    ),
+    Gate(
+        "low_end",
+        "luck",
+        "Low end of the Sharpe range",
+        "ratio",
+        ">",
+        f"above {MIN_SHARPE_LOW_END:g}",
+        "Reshuffled histories of the same kind must still make money in all but the worst 2.5 %.",
+        "luck explains the result as well as skill does",
+        metrics_glossary.PR94,
+        _low_end,
+    ),
+    Gate(
+        "deflated",
+        "luck",
+        "Deflated Sharpe",
+        "probability",
+        "≥",
+        f"at least {MIN_DSR:g}",
+        "Confidence that the result beats the best of as many lucky tries; 95 % is the usual bar.",
+        "as many lucky tries would have found something as good",
+        metrics_glossary.BLP14,
+        _deflated,
+    ),
+    Gate(
+        "overfit",
+        "luck",
+        "Overfitting probability",
+        "probability",
+        "≤",
+        f"at most {MAX_PBO:g}",
+        "Choosing parameters by their past must do better than a coin.",
+        "its parameters were fitted to the past",
+        metrics_glossary.BBLZ17,
+        _overfit,
+    ),
+    Gate(
+        "long_enough",
+        "luck",
+        "Years tested",
+        "years",
+        "≥",
+        "at least the years needed (MinTRL)",
+        "The history must be as long as this Sharpe ratio needs to be believable at 95 %.",
+        "the history is too short to tell skill from luck",
+        metrics_glossary.BLP12,
+        _long_enough,
+    ),
+    Gate(
+        "enough_trades",
+        "luck",
+        "Trades",
+        "count",
+        "≥",
+        f"at least {MIN_TRADES}",
+        "Fewer trades than this say little about the next one.",
+        "it traded too rarely to tell skill from luck",
+        metrics_glossary.THARP,
+        _enough_trades,
+    ),
+    Gate(
+        "not_a_few",
+        "luck",
+        "Share of the five best trades",
+        "percent",
+        "≤",
+        f"at most {MAX_TOP_FIVE_SHARE:.0%}",
+        "A result that hangs on five trades is an anecdote.",
+        "a handful of trades made the profit",
+        HOUSE,
+        _not_a_few_trades,
+    ),
+    Gate(
+        "affordable",
+        "trade",
+        "Signals it could afford",
+        "percent",
+        "≥",
+        f"at least {MIN_AFFORDABLE_SHARE:.0%}",
+        "Of the signals that only money could stop, share that was traded: below half, the account trades a leftover.",
+        "the budget could take only a part of its signals",
+        HOUSE,
+        _affordable,
+    ),
+    Gate(
+        "liquid",
+        "trade",
+        "Order in a day's volume",
+        "percent",
+        "≤",
+        f"at most {MAX_PARTICIPATION:.0%} for {PARTICIPATION_QUANTILE:.0%} of orders",
+        "95 of 100 orders must be small beside what changes hands in the stock on a normal day, or they move the price.",
+        "its orders are too big for these stocks",
+        "Almgren et al. (2005), Direct Estimation of Equity Market Impact, Risk 18(7)",
+        _liquid,
+    ),
+)

@@ -1,0 +1,86 @@
+"""From signals to trades: what was refused and why, and how big an order is beside what the market trades.
+
+A signal of the session before the test window counts when it meets the window's first open, as in rules section 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kobe_assets.report.analysis.results import Book, Floats
+
+MEANING = {
+    "already_open": "the symbol was held already",
+    "no_bar": "the symbol did not trade at that open",
+    "price_out_of_bounds": "the price was outside the allowed bounds",
+    "shorts_disabled": "short sales are switched off",
+    "below_one_share": "the order would not buy one whole share",
+    "exceeds_order_budget": "more than one order may carry",
+    "exceeds_daily_budget": "the day's budget was used up",
+    "insufficient_cash": "not enough cash was left",
+    "not_finite": "a price was missing or senseless",
+}
+MONEY_REASONS = ("price_out_of_bounds", "below_one_share", "exceeds_order_budget", "exceeds_daily_budget", "insufficient_cash")
+"""Refusals that a bigger budget would lift."""
+TARGET_SHARE = 0.01
+"""Share of a day's dollar volume above which an order is no longer small."""
+
+
+def refusals(book: Book, fold: int = 0) -> dict[str, int]:
+    """Refused signals by reason (fold 0: all folds), most frequent first."""
+    total: dict[str, int] = {}
+    for number, refused in zip(book.folds["fold"], book.folds["refused"], strict=True):
+        if fold in (0, number):
+            for reason, count in refused.items():
+                total[str(reason)] = total.get(str(reason), 0) + int(count)
+    return dict(sorted(((r, n) for r, n in total.items() if n and r != "accepted"), key=lambda item: (-item[1], item[0])))
+
+
+def traded(book: Book, fold: int = 0) -> int:
+    """Signals that became trades."""
+    return len(book.trades) if fold == 0 else int((book.trades["fold"] == fold).sum())
+
+
+def flow(book: Book) -> list[dict[str, Any]]:
+    """The veto waterfall of all folds and of each: fold, signals, traded, refused [[reason, count], …]."""
+    steps = []
+    for fold in [0, *book.folds["fold"].tolist()]:
+        refused, done = refusals(book, fold), traded(book, fold)
+        steps.append(
+            {"fold": int(fold), "signals": done + sum(refused.values()), "traded": done, "refused": list(refused.items())}
+        )
+    return steps
+
+
+def affordable_share(book: Book) -> float | None:
+    """Trades over trades plus refusals for money; None where neither happened."""
+    refused = refusals(book)
+    stopped = sum(refused.get(reason, 0) for reason in MONEY_REASONS)
+    return len(book.trades) / (len(book.trades) + stopped) if len(book.trades) + stopped else None
+
+
+def participation(book: Book) -> Floats:
+    """Each trade's entry dollars over the symbol's median dollar volume of that year; trades without one are left out."""
+    shares = book.trades["day_share"].to_numpy(float)
+    return np.asarray(shares[np.isfinite(shares) & (shares > 0)])
+
+
+def capacity(book: Book) -> dict[str, Any] | None:
+    """Order size beside the market: quantiles, a histogram in powers of ten, and how far orders could grow.
+
+    room: how many times larger every order could be until the 95th percentile reaches `TARGET_SHARE` of a day's volume.
+    """
+    shares = participation(book)
+    if not len(shares):
+        return None
+    low, high = np.floor(np.log10(shares.min()) * 2) / 2, np.ceil(np.log10(shares.max()) * 2) / 2
+    edges = np.arange(low, max(high, low + 0.25) + 0.125, 0.25)
+    counts = np.histogram(np.clip(np.log10(shares), edges[0], edges[-1]), edges)[0]
+    median, most = (float(q) for q in np.quantile(shares, (0.5, 0.95)))
+    order = float(book.trades["notional"].median())
+    return {
+        "edges": edges.tolist(), "counts": counts.tolist(), "median": median, "p95": most, "order": order,
+        "room": TARGET_SHARE / most, "order_at_target": order * TARGET_SHARE / most, "trades": len(shares),
+    }  # fmt: skip

@@ -1,0 +1,174 @@
+"""Everything the report is made of, read from the warehouse in one go; it trusts the tables to be as the schema says.
+
+`build_report` sees nothing but `ReportInputs`: equal inputs give equal pages, and tests can invent them.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kobe_assets.report.page.csv_files import pick_trades, sorted_trades, windows_of
+from kobe_resources.runtime.sql_files import read_sql
+from kobe_resources.settings.models import Settings, research_pin
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+    from kobe_resources.warehouse.store import Warehouse
+
+Evidence = Mapping[tuple[str, str], Mapping[str, Any]]
+
+UNIVERSE = ("universe", "benchmark")
+DATA = ("data", "")
+"""Owners of the evidence that belongs to no strategy."""
+
+PACKAGES = ("kobe", "numpy", "numba", "pandas", "duckdb", "plotly", "dagster")
+_HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """The tables (columns as in warehouse/schema) and what else the page tells.
+
+    trades: wf_trades plus `signal_atr`, the ATR its stop was set by, in adjusted dollars. bars: adjusted bars with sma200
+    and rsi2 around the trades that the page lists. spans: one row a source of bars. dollar_volume: symbol, year, median_usd.
+    trial_counts: strategy, recorded, parameter_sets, runs. revisions: bar_revisions, empty where the warehouse has none.
+    evidence: (strategy, mode) → name → value. pins and versions: name → text.
+    """
+
+    settings: Settings
+    folds: pd.DataFrame
+    trades: pd.DataFrame
+    equity: pd.DataFrame
+    trials: pd.DataFrame
+    trial_counts: pd.DataFrame
+    kpis: pd.DataFrame
+    kpi_reasons: pd.DataFrame
+    universe: pd.DataFrame
+    splits: pd.DataFrame
+    spans: pd.DataFrame
+    dollar_volume: pd.DataFrame
+    bars: pd.DataFrame
+    revisions: pd.DataFrame
+    evidence: Evidence = field(default_factory=dict)
+    pins: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_trades(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
+    """The table wf_trades in the order of `sorted_trades`, names as categories, and `signal_atr` as in ReportInputs."""
+    with warehouse.connect() as connection:
+        found = _Reader(connection).file("trades", {"lag": settings.strategy.indicator_lag_bars})
+    return sorted_trades(found.astype(dict.fromkeys(("strategy", "mode", "symbol", "side", "exit_reason"), "category")))
+
+
+def read_inputs(
+    warehouse: Warehouse,
+    settings: Settings,
+    versions: Mapping[str, str] | None = None,
+    trades: pd.DataFrame | None = None,
+) -> ReportInputs:
+    """Read the report's inputs.
+
+    versions: further lines for the appendix (code version, commit, data versions that are known already).
+    trades: what `read_trades` gave, where the caller has it.
+    Raises WarehouseBusy or WarehouseUnusable as every reader of the warehouse does.
+    """
+    trades = read_trades(warehouse, settings) if trades is None else trades
+    with warehouse.connect() as connection:
+        read = _Reader(connection)
+        frames = {
+            "folds": read.sql("SELECT * FROM wf_folds ORDER BY strategy, mode, fold"),
+            "equity": read.sql("SELECT * FROM wf_equity ORDER BY strategy, mode, fold, session"),
+            "trials": read.file("trials"),
+            "trial_counts": read.file("trial_counts"),
+            "kpis": read.sql("SELECT * FROM kpis ORDER BY strategy, mode, figure"),
+            "kpi_reasons": read.sql("SELECT * FROM kpi_reasons ORDER BY strategy, mode, figure"),
+            "universe": read.sql("SELECT * FROM universe ORDER BY selected DESC, rank NULLS LAST, symbol"),
+            "splits": read.sql("SELECT * FROM splits ORDER BY symbol, execution_date"),
+            "spans": read.file("bars_span"),
+            "dollar_volume": read.file("dollar_volume"),
+            "bars": read.bars(trades),
+            "revisions": read.revisions(),
+        }
+        evidence = read.evidence()
+    return ReportInputs(
+        settings=settings,
+        trades=trades,
+        evidence=evidence,
+        pins={"research": research_pin(settings)},
+        versions={**package_versions(), **(versions or {})},
+        **frames,
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Python and the packages whose version can move a number."""
+    return {"Python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def evidence_frame(evidence: Evidence) -> pd.DataFrame:
+    """`evidence` as rows of the table `evidence`; a number that JSON cannot hold becomes null."""
+    import pandas as pd
+
+    rows = [
+        (strategy, mode, name, json.dumps(finite(value)))
+        for (strategy, mode), values in sorted(evidence.items())
+        for name, value in sorted(values.items())
+    ]
+    return pd.DataFrame(rows, columns=["strategy", "mode", "name", "value"])
+
+
+def finite(value: Any) -> Any:
+    """`value` with plain Python numbers, dates as text, and None where a float is not finite: what JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    if isinstance(value, float):
+        return value if value - value == 0.0 else None
+    return value.isoformat()[:10] if hasattr(value, "isoformat") else value
+
+
+class _Reader:
+    """Queries on one open connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+
+    def sql(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        return self.connection.execute(sql, parameters or {}).df()
+
+    def file(self, name: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        return self.sql(read_sql(_HERE, name), parameters)
+
+    def bars(self, trades: pd.DataFrame) -> pd.DataFrame:
+        self.connection.register("windows", windows_of(trades, pick_trades(trades)))
+        try:
+            return self.file("trade_bars")
+        finally:
+            self.connection.unregister("windows")
+
+    def revisions(self) -> pd.DataFrame:
+        import pandas as pd
+
+        known = "SELECT count(*) FROM information_schema.tables WHERE table_name = 'bar_revisions'"
+        if not self.connection.execute(known).fetchall()[0][0]:
+            return pd.DataFrame(columns=["symbol", "session", "field", "old", "new", "seen_at"])
+        return self.sql("SELECT * FROM bar_revisions ORDER BY ALL")
+
+    def evidence(self) -> dict[tuple[str, str], dict[str, Any]]:
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        sql = "SELECT strategy, mode, name, CAST(value AS VARCHAR) FROM evidence ORDER BY ALL"
+        for strategy, mode, name, value in self.connection.execute(sql).fetchall():
+            found.setdefault((strategy, mode), {})[name] = json.loads(value)
+        return found

@@ -1,0 +1,244 @@
+"""The figures of `kpis` and the curves of `evidence`, from stored folds, trades and every trial on record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from kobe_assets.graph.frames import stop_multiples
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of
+from kobe_assets.research import overfitting, robustness
+from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, YEAR, curve_figures, sharpe, trade_figures
+from kobe_assets.research.parallel import in_threads
+from kobe_assets.research.quarantine import suspects
+from kobe_assets.research.risk import initial_stops
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.research.walk_forward import Market, grid_sets
+from kobe_resources.runtime.sql_files import read_sql
+
+if TYPE_CHECKING:
+    from kobe_assets.research.panel import Floats, Ints, Panel
+    from kobe_resources.settings.models import Settings
+    from kobe_resources.warehouse.store import Warehouse
+
+HERE = Path(__file__).parent
+HISTOGRAM_BINS = 40
+Evidence = dict[tuple[str, str], dict[str, Any]]
+
+WHY = {
+    **WHY_UNDEFINED,
+    "sharpe_lo": "no Sharpe ratio to resample",
+    "sharpe_hi": "no Sharpe ratio to resample",
+    "psr": "no Sharpe ratio",
+    "dsr": "no Sharpe ratio, or no recorded trials with one",
+    "min_trl_years": "the Sharpe ratio is not above zero: no history is long enough",
+    "pbo": "fewer than two trials that differ, or fewer than 32 sessions",
+    "wfe": "training made no money",
+    "break_even_bps": "no Sharpe ratio, or it does not fall through zero once between -500 and 500 bps",
+    "sqn": "fewer than two trades, or results that never vary",
+    "turnover": "no session",
+    "avg_holding": "no trade",
+}
+
+
+def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -> Evidence:
+    """Everything the page draws that is no table: costs, lag, hindsight, PBO, the benchmark, and what is suspect."""
+    with warehouse.connect():
+        stored = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds ORDER BY strategy, mode, fold")
+        selected = set(warehouse.frame("SELECT symbol FROM universe WHERE selected")["symbol"])
+        checks = warehouse.frame("SELECT name, severity, passed, count, description FROM check_results ORDER BY asset, name")
+    folds = folds_of(settings, market.panel)
+    readable = market.readable()
+    other_lag = replace(market, lag=0 if market.lag else 1)
+    other_readable = other_lag.readable()
+    first, last = folds[0].test_start, folds[-1].test_end
+    days = [str(day) for day in market.panel.sessions[first : last + 1]]
+
+    def bend(plan: robustness.Plan) -> dict[str, Any]:
+        rehearsal = robustness.Rehearsal(market, plan, readable)
+        steps = robustness.cost_sensitivity(rehearsal)
+        unlagged = robustness.Rehearsal(other_lag, plan, other_readable).out_of_sample()
+        return {
+            "cost_sensitivity": steps,
+            "break_even_bps": robustness.break_even_bps(rehearsal, steps),
+            "lag_cost": {
+                str(market.lag): {"sharpe": _known(sharpe(rehearsal.out_of_sample()))},
+                str(other_lag.lag): {"sharpe": _known(sharpe(unlagged))},
+            },
+            "trained_annual": _annual(rehearsal.in_training()),
+        }
+
+    plans = {
+        (strategy.name, str(mode)): robustness.Plan(strategy, folds, tuple(json.loads(text) for text in part["params"]))
+        for strategy in STRATEGIES.values()
+        for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode")
+    }
+    # Whole plans side by side keep the cores busier than the parts of one plan after another.
+    evidence: Evidence = dict(zip(plans, in_threads(bend, plans.values()), strict=True))
+    for strategy in STRATEGIES.values():
+        sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
+        returns = robustness.whole_span(market, strategy, sets, first, last, readable)
+        hindsight = np.cumprod(1.0 + returns[:, _best(returns)])
+        pbo = _pbo(returns)
+        for key in (key for key in plans if key[0] == strategy.name):
+            evidence[key]["in_sample"] = [[day, float(level)] for day, level in zip(days, hindsight, strict=True)]
+            if pbo:
+                evidence[key]["pbo"] = pbo
+    places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
+    growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, places, _distrusted(market.panel, settings))
+    every_day = [str(day) for day in market.panel.sessions[: last + 1]]
+    evidence[("universe", "benchmark")] = {
+        "buy_and_hold": [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
+    }
+    evidence[("data", "")] = {"quarantine": _quarantine(market.panel, settings), "checks": checks.to_dict(orient="records")}
+    return evidence
+
+
+def compute_kpis(
+    warehouse: Warehouse, trades: pd.DataFrame, settings: Settings, evidence: Evidence
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables `kpis` and `kpi_reasons`: every figure of every strategy and mode, and why a missing one is missing.
+
+    trades: as `read_trades` gives them.
+    """
+    with warehouse.connect():
+        equity = warehouse.frame("SELECT * FROM wf_equity ORDER BY strategy, mode, fold, session")
+        folds = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds")
+        exposure = warehouse.frame(read_sql(HERE, "fold_exposure"))
+        trials = trial_sharpes(warehouse)
+    distance = trades["signal_atr"] * stop_multiples(trades, folds, settings.strategy.atr_stop)
+    trades = trades.assign(stop_distance=distance)
+    rows, reasons = [], []
+    curves = list(equity.groupby(["strategy", "mode"]))
+    # Thousands of resamples a curve: on all cores.
+    intervals = in_threads(lambda named: overfitting.sharpe_interval(named[1]["daily_return"].to_numpy(float)), curves)
+    for ((strategy, mode), curve), interval in zip(curves, intervals, strict=True):
+        mine = trades[(trades["strategy"] == strategy) & (trades["mode"] == mode)]
+        spent = exposure[(exposure["strategy"] == strategy) & (exposure["mode"] == mode)]
+        figures = _figures(curve, interval, mine, spent, trials, evidence[(str(strategy), str(mode))], settings)
+        for name, value in figures.items():
+            rows.append((strategy, mode, name, value))
+            if value is None:
+                # Without a trade there is no losing one either, but that is not the reason.
+                why = WHY["win_rate"] if name == "profit_factor" and mine.empty else WHY[name]
+                reasons.append((strategy, mode, name, why))
+    return (
+        pd.DataFrame(rows, columns=["strategy", "mode", "figure", "value"]).astype({"value": float}),
+        pd.DataFrame(reasons, columns=["strategy", "mode", "figure", "reason"]).astype(str),
+    )
+
+
+def trial_sharpes(warehouse: Warehouse) -> Floats:
+    """Per-session Sharpe ratios of every distinct parameter set ever tried on this warehouse, whatever run tried it.
+
+    A set's ratio is the mean over the folds it was trained on; the same set under other settings is another trial.
+    """
+    found = warehouse.frame(read_sql(HERE, "trial_sharpes"))["sharpe"].to_numpy(float)
+    return np.asarray(found / np.sqrt(YEAR))
+
+
+def _figures(
+    curve: pd.DataFrame,
+    interval: tuple[float, float] | None,
+    trades: pd.DataFrame,
+    exposure: pd.DataFrame,
+    trials: Floats,
+    evidence: dict[str, Any],
+    settings: Settings,
+) -> dict[str, float | None]:
+    returns = curve["daily_return"].to_numpy(float)
+    cash = settings.simulation.initial_cash
+    chained = cash * np.cumprod(1.0 + returns)
+    pnl = trades["pnl"].to_numpy(float)
+    basic: dict[str, float | None] = {
+        **curve_figures(returns),
+        **trade_figures(pnl),
+        "exposure": float(np.average(exposure["exposure"], weights=exposure["sessions"])) if len(exposure) else None,
+        "net_pnl": float(chained[-1] - cash) if len(chained) else 0.0,
+    }
+    shape = overfitting.moments(returns)
+    years = None
+    if shape is not None:
+        needed = overfitting.min_track_record_length(shape.sharpe, shape.skew, shape.kurtosis)
+        years = None if needed is None else needed / YEAR
+    known = trials[np.isfinite(trials)]
+    risk = _initial_risk(trades)
+    sized = risk > 0
+    traded = float(((trades["entry_price"] + trades["exit_price"]) * trades["shares"]).sum())
+    return {
+        **{name: basic[name] for name in FIGURES},
+        "trades": float(len(trades)),
+        "avg_holding": float(trades["bars_held"].mean()) if len(trades) else None,
+        "sharpe_lo": interval[0] if interval else None,
+        "sharpe_hi": interval[1] if interval else None,
+        "psr": overfitting.psr(shape.sharpe, shape.n, shape.skew, shape.kurtosis) if shape else None,
+        "dsr": overfitting.deflated_sharpe(
+            shape.sharpe, shape.n, shape.skew, shape.kurtosis, len(trials), float(known.var(ddof=1))
+        )
+        if shape and len(known) > 1
+        else None,
+        "dsr_trials": float(len(trials)),
+        "min_trl_years": years,
+        "pbo": evidence["pbo"]["pbo"] if "pbo" in evidence else None,
+        "wfe": overfitting.walk_forward_efficiency(_annual(returns), evidence["trained_annual"]),
+        "break_even_bps": evidence["break_even_bps"],
+        "sqn": overfitting.sqn(pnl[sized], risk[sized]) if sized.sum() > 1 else None,
+        "turnover": overfitting.turnover(traded, chained),
+    }
+
+
+def _initial_risk(trades: pd.DataFrame) -> Floats:
+    """(trades) dollars between fill and stop."""
+    entry, shares = trades["entry_price"].to_numpy(float), trades["shares"].to_numpy(float)
+    long, factor = (trades["side"] == "long").to_numpy(), trades["qty"].to_numpy(float) / shares
+    return np.abs(entry - initial_stops(entry, long, factor, trades["stop_distance"].to_numpy(float))) * shares
+
+
+def _pbo(returns: Floats) -> dict[str, Any] | None:
+    found = overfitting.probability_of_overfitting(returns)
+    if found is None:
+        return None
+    counts, edges = np.histogram(found.logits, bins=HISTOGRAM_BINS)
+    return {
+        "pbo": found.pbo,
+        "trials": int(returns.shape[1]),
+        "blocks": overfitting.PBO_BLOCKS,
+        "logits_hist": {"edges": [float(e) for e in edges], "counts": [int(c) for c in counts]},
+    }
+
+
+def _quarantine(panel: Panel, settings: Settings) -> list[dict[str, Any]]:
+    return [
+        {
+            "symbol": panel.symbols[panel.symbol[bar]],
+            "session": str(panel.sessions[panel.session[bar]]),
+            "ratio": float(panel.close[bar] / panel.close[bar - 1]),
+            "released": settings.universe.release.get(panel.symbols[panel.symbol[bar]]),
+        }
+        for bar in suspects(panel).bar
+    ]
+
+
+def _distrusted(panel: Panel, settings: Settings) -> Ints:
+    """Suspect bars that no person vouched for."""
+    bars = suspects(panel).bar
+    released = [panel.symbols[place] in settings.universe.release for place in panel.symbol[bars]]
+    return bars[~np.array(released, np.bool_)]
+
+
+def _best(returns: Floats) -> int:
+    sharpes = np.array([sharpe(column) for column in returns.T])
+    return 0 if np.isnan(sharpes).all() else int(np.nanargmax(sharpes))
+
+
+def _annual(returns: Floats) -> float | None:
+    return curve_figures(returns)["cagr"]
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -1,0 +1,160 @@
+"""What the trades of a book look like: results in units of risk, exits, holding, excursions, and how few made the profit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kobe_assets.report.analysis.criteria import TOP_TRADES, top_share
+from kobe_assets.report.analysis.curves import tidy, tidy_one
+from kobe_assets.report.analysis.results import Book, as_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+R_EDGES = np.arange(-3.0, 4.01, 0.25)
+"""Results beyond the ends are counted in the outer bins."""
+MAX_BARS_SHOWN = 20
+EXCURSIONS_SHOWN = 800
+"""Points of the excursion chart; of more trades, evenly spaced ones in order of entry."""
+WITHOUT_BEST = 20
+TOP_SYMBOLS = 5
+
+EXIT_MEANING = {
+    "stop": "the protective stop was hit",
+    "rsi_exit": "the rebound came: RSI back above its exit level",
+    "time_stop": "held as long as allowed",
+    "delisted": "the symbol stopped trading",
+    "window_end": "the test window ended",
+}
+
+
+def summary(trades: pd.DataFrame) -> dict[str, Any]:
+    """Histogram of R, exits (count, profit) and holding of a set of trades."""
+    r, pnl = trades["r"].to_numpy(float), trades["pnl"].to_numpy(float)
+    known = r[np.isfinite(r)]
+    held = np.clip(trades["bars_held"].to_numpy(int), 0, MAX_BARS_SHOWN)
+    names = trades["exit_reason"].to_numpy(object)
+    exits = []
+    for name in sorted(set(names.tolist())):
+        rows = names == name
+        exits.append([str(name), int(rows.sum()), tidy_one(float(pnl[rows].sum()))])
+    return {
+        "n": len(trades),
+        "won": int((pnl > 0).sum()),
+        "pnl": tidy_one(float(pnl.sum())),
+        "mean_r": tidy_one(float(known.mean()) if len(known) else None, 4),
+        "r": np.histogram(np.clip(known, R_EDGES[0], R_EDGES[-1] - 1e-9), R_EDGES)[0].tolist(),
+        "held": np.bincount(held, minlength=1).tolist(),
+        "exits": exits,
+    }
+
+
+def without_best(trades: pd.DataFrame) -> list[float]:
+    """Net profit after taking away the best 0, 1, 2, … `WITHOUT_BEST` trades."""
+    pnl = np.sort(trades["pnl"].to_numpy(float))[::-1]
+    taken = np.concatenate(([0.0], np.cumsum(pnl[:WITHOUT_BEST])))
+    return [float(pnl.sum() - gone) for gone in taken]
+
+
+def by_symbol(trades: pd.DataFrame) -> list[tuple[str, int, float]]:
+    """(symbol, trades, profit), most profitable first."""
+    table = trades.groupby("symbol", sort=True, observed=True)["pnl"].agg(["size", "sum"])
+    table = table.sort_values("sum", ascending=False, kind="stable")
+    return [(str(symbol), int(size), float(total)) for symbol, size, total in table.itertuples(name=None)]
+
+
+def symbol_share(symbols: list[tuple[str, int, float]]) -> float | None:
+    """Share of the net profit that the best `TOP_SYMBOLS` symbols made; None where there is no net profit."""
+    total = sum(profit for _, _, profit in symbols)
+    return sum(profit for _, _, profit in symbols[:TOP_SYMBOLS]) / total if total > 0 else None
+
+
+def trade_payload(book: Book) -> dict[str, Any]:
+    """The trades as the page draws them; key "0" stands for all folds."""
+    symbols = by_symbol(book.trades)
+    lean = book.trades[["fold", "r", "pnl", "bars_held", "exit_reason"]]
+    per_fold = {str(int(fold)): summary(rows) for fold, rows in lean.groupby("fold", sort=True)}
+    shown = excursions(book.trades)
+    return {
+        "r_edges": R_EDGES.tolist(),
+        "by_fold": {"0": summary(book.trades), **per_fold},
+        "points": {
+            "fold": shown["fold"].astype(int).tolist(),
+            "mae": tidy(shown["mae_r"], 3),
+            "mfe": tidy(shown["mfe_r"], 3),
+            "r": tidy(shown["r"], 3),
+            "of": len(book.trades),
+        },
+        "without_best": tidy(without_best(book.trades)),
+        "top_share": tidy_one(top_share(book), 4),
+        "top_trades": TOP_TRADES,
+        "symbol_share": tidy_one(symbol_share(symbols), 4),
+        "top_symbols": TOP_SYMBOLS,
+        "symbols": [[name, count, tidy_one(profit)] for name, count, profit in _ends(symbols)],
+        "symbol_count": len(symbols),
+    }
+
+
+def excursions(trades: pd.DataFrame) -> pd.DataFrame:
+    """The trades whose excursions are drawn: all that have a risk, or `EXCURSIONS_SHOWN` of them spaced evenly."""
+    ordered = trades[np.isfinite(trades["r"].to_numpy(float))]
+    if len(ordered) <= EXCURSIONS_SHOWN:
+        return ordered
+    return ordered.iloc[np.linspace(0, len(ordered) - 1, EXCURSIONS_SHOWN).round().astype(int)]
+
+
+def trade_row(row: Any, reasons: list[str]) -> list[Any]:
+    """A listed trade as the page's columns: see `TRADE_COLUMNS`."""
+    return [
+        str(row.symbol),
+        str(row.side),
+        int(row.fold),
+        _day(row.signal_session),
+        _day(row.entry_session),
+        _day(row.exit_session),
+        _price(row.entry_price),
+        _price(row.exit_price),
+        _price(row.stop),
+        reasons.index(row.exit_reason),
+        tidy_one(as_number(row.qty)),
+        tidy_one(as_number(row.pnl), 5),
+        tidy_one(as_number(row.r), 3),
+        int(row.bars_held),
+        tidy_one(as_number(row.mae_r), 3),
+        tidy_one(as_number(row.mfe_r), 3),
+    ]
+
+
+TRADE_COLUMNS = (
+    "symbol",
+    "side",
+    "fold",
+    "signal",
+    "entry",
+    "exit",
+    "entry_price",
+    "exit_price",
+    "stop",
+    "reason",
+    "qty",
+    "pnl",
+    "r",
+    "bars",
+    "mae",
+    "mfe",
+)
+
+
+def _day(when: Any) -> int:
+    return int(np.datetime64(when, "D").astype(np.int64))
+
+
+def _price(value: Any) -> float | None:
+    return tidy_one(as_number(value), 7)
+
+
+def _ends(symbols: list[tuple[str, int, float]], count: int = 10) -> list[tuple[str, int, float]]:
+    """The best and the worst, or all where there are few."""
+    return symbols if len(symbols) <= 2 * count else symbols[:count] + symbols[-count:]

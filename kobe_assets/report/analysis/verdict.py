@@ -1,0 +1,222 @@
+"""The verdict in words: per book, per question, and for the page as a whole; also the rows of the terminal's table.
+
+A backtest never earns more than a trial on paper. One gate that failed or could not be measured is enough for a no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kobe_assets.report.analysis.cautions import SYNTHETIC, as_sentence, ended_companies, is_synthetic, most_refused
+from kobe_assets.report.analysis.criteria import QUESTIONS, Context, Result, judge
+from kobe_assets.report.analysis.inputs import ReportInputs
+from kobe_assets.report.analysis.metrics_glossary import show
+from kobe_assets.report.analysis.results import Book, Curve, benchmark_of, books_of, on_sessions
+from kobe_assets.report.page.appendix import checks
+
+Answer = Literal["yes", "no", "unknown"]
+
+WORTHY = "worth a trial on paper"
+UNWORTHY = "does not deserve money"
+UNPROVEN = "not enough evidence"
+SURVIVORS = "The stocks were chosen knowing which ones lasted: companies that failed are missing, so the past looks too good."
+NONE_ENDED = "No stock in these bars ever stopped trading: companies that failed are missing, so the past looks too good."
+LEFT_OUT = "Prices leave out dividends, interest, taxes and borrowing fees; a live order may fill worse or not at all."
+FEW_STOCKS, MUCH_IDLE = 30, 0.75
+"""Below so many stocks, and above such an idle share of the account, the page says so."""
+ANSWER_WORDS = {"yes": "Yes", "no": "No", "unknown": "Not shown"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A book's judgement. sentence: the reason in plain words. answers: question → yes, no, unknown."""
+
+    book: Book
+    results: list[Result]
+    word: str
+    sentence: str
+    answers: dict[str, Answer]
+
+    @property
+    def passed(self) -> int:
+        """Gates passed."""
+        return sum(result.state == "pass" for result in self.results)
+
+    @property
+    def worthy(self) -> bool:
+        """True when every gate passed."""
+        return self.passed == len(self.results)
+
+    def of_question(self, question: str) -> list[Result]:
+        """The outcomes under one question."""
+        return [result for result in self.results if result.gate.question == question]
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """A line of the terminal's verdict table; ratios and fractions as in rules section 6, None where null."""
+
+    strategy: str
+    mode: str
+    sharpe: float | None
+    sharpe_lo: float | None
+    sharpe_hi: float | None
+    cagr: float | None
+    max_drawdown: float | None
+    trades: int
+    gates_passed: int
+    gates: int
+    verdict: str
+
+
+def context_of(inputs: ReportInputs) -> Context:
+    """What the gates look at beside a book."""
+    return Context(inputs.settings, benchmark_of(inputs))
+
+
+def verdict_of(book: Book, context: Context) -> Verdict:
+    """Judge one book."""
+    results = judge(book, context)
+    answers = {question: _answer([r for r in results if r.gate.question == question]) for question in QUESTIONS}
+    if all(answer == "yes" for answer in answers.values()):
+        word = WORTHY
+    elif any(result.state == "fail" for result in results):
+        word = UNWORTHY
+    else:
+        word = UNPROVEN
+    return Verdict(book, results, word, _because(answers, results), answers)
+
+
+def verdict_rows(inputs: ReportInputs, books: Sequence[Book] | None = None) -> list[VerdictRow]:
+    """The verdict table, one row a book. books: those of the inputs, where the caller has them."""
+    context = context_of(inputs)
+    return [_row(verdict_of(book, context)) for book in (books_of(inputs) if books is None else books)]
+
+
+def headline(verdicts: Sequence[Verdict]) -> str:
+    """The whole page in one sentence."""
+    count, worthy = len(verdicts), [verdict for verdict in verdicts if verdict.worthy]
+    if not count:
+        return "Nothing has been tested yet."
+    if not worthy:
+        if all(verdict.word == UNPROVEN for verdict in verdicts):
+            return "There is not enough evidence to trust any of these strategies with money."
+        return "None of these strategies deserves money." if count > 1 else "This strategy does not deserve money."
+    names = ", ".join(verdict.book.title for verdict in worthy)
+    if len(worthy) == count:
+        return (
+            "This strategy is worth a trial on paper."
+            if count == 1
+            else "Every one of these strategies is worth a trial on paper."
+        )
+    rest = "the others do not deserve money" if count - len(worthy) > 1 else "the other does not deserve money"
+    return f"Worth a trial on paper: {names}. {rest.capitalize()}."
+
+
+def story(book: Book, benchmark: Curve | None, initial_cash: float) -> str:
+    """What happened on unseen sessions, in dollars, for a reader who knows no figure."""
+    if book.curve.empty:
+        return "This strategy has no out-of-sample sessions, so nothing can be said about it."
+    first, last = (str(day)[:10] for day in (book.curve["session"].iloc[0], book.curve["session"].iloc[-1]))
+    end = float(book.curve["growth"].iloc[-1]) * initial_cash
+    told = (
+        f"On {show(book.years, 'years')} of sessions it had never seen ({first} to {last}) it turned "
+        f"{show(initial_cash, 'money')} into {show(end, 'money')} after costs, in {len(book.trades):,} trades."
+    )
+    held = on_sessions(benchmark, book.curve["session"].to_numpy())[-1] if benchmark else float("nan")
+    if held == held:
+        bought = show(float(held) * initial_cash, "money")
+        told += f" The same stocks, bought in equal parts at its start and held, would have made it {bought}."
+    return f"{told} Its worst fall from a peak was {show(-float(book.curve['drawdown'].min()), 'percent')}."
+
+
+def caveats(book: Book, inputs: ReportInputs) -> list[str]:
+    """What a reader must know before believing any number of the book."""
+    found = []
+    if is_synthetic(inputs.settings):
+        found.append(as_sentence(SYNTHETIC))
+    elif inputs.settings.universe.membership == "static":
+        found.append(SURVIVORS)
+    elif not ended_companies(inputs.universe):
+        found.append(NONE_ENDED)
+    selected = int(inputs.universe["selected"].sum()) if len(inputs.universe) else 0
+    if selected < FEW_STOCKS:
+        stand = "stock stands" if selected == 1 else "stocks stand"
+        found.append(f"Only {selected} {stand} behind this: too few to speak of the market.")
+    at_work = book.figure("exposure")
+    if at_work is not None and 1 - at_work > MUCH_IDLE:
+        idle = show(1 - at_work, "percent")
+        found.append(f"On an average day {idle} of the account lay idle and earned nothing, so growth a year looks small.")
+    refused = most_refused([book])
+    if refused:
+        found.append(as_sentence(refused))
+    failed = (check for check in checks(inputs) if check.state != "pass")
+    found += [f"The check {check.name} did not pass: {check.description.rstrip('.')}." for check in failed]
+    found.append(LEFT_OUT)
+    return found
+
+
+def kpi_markdown(rows: Sequence[VerdictRow]) -> str:
+    """The verdict table as Markdown, for the metadata of the asset."""
+    heads = ("strategy", "mode", "Sharpe", "95 % range", "growth a year", "worst fall", "trades", "gates", "verdict")
+    lines = [f"| {' | '.join(heads)} |", "|---|---|--:|:-:|--:|--:|--:|:-:|---|"]
+    for row in rows:
+        span = f"{show(row.sharpe_lo, 'ratio')} to {show(row.sharpe_hi, 'ratio')}"
+        cells = [
+            row.strategy,
+            row.mode,
+            show(row.sharpe, "ratio"),
+            span,
+            show(row.cagr, "percent"),
+            show(row.max_drawdown, "percent"),
+            f"{row.trades:,}",
+            f"{row.gates_passed}/{row.gates}",
+            row.verdict,
+        ]
+        lines.append("| " + " | ".join(_markdown(cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _row(verdict: Verdict) -> VerdictRow:
+    book = verdict.book
+    return VerdictRow(
+        strategy=book.strategy,
+        mode=book.mode,
+        sharpe=book.figure("sharpe"),
+        sharpe_lo=book.figure("sharpe_lo"),
+        sharpe_hi=book.figure("sharpe_hi"),
+        cagr=book.figure("cagr"),
+        max_drawdown=book.figure("max_drawdown"),
+        trades=len(book.trades),
+        gates_passed=verdict.passed,
+        gates=len(verdict.results),
+        verdict=verdict.word,
+    )
+
+
+def _answer(results: Sequence[Result]) -> Answer:
+    if any(result.state == "fail" for result in results):
+        return "no"
+    return "unknown" if any(result.state == "unknown" for result in results) else "yes"
+
+
+def _because(answers: dict[str, Answer], results: Sequence[Result]) -> str:
+    failed = [result.gate for result in results if result.state == "fail"]
+    if failed and failed[0].name == "profit":
+        return "It lost money after costs."
+    # The first failure under each question says enough; the cards hold the rest.
+    parts = list({gate.question: gate.blame for gate in reversed(failed)}.values())[::-1]
+    if parts:
+        text = ", and ".join(parts) if len(parts) < 3 else f"{parts[0]}, {parts[1]}, and {parts[2]}"
+        return f"{text[0].upper()}{text[1:]}."
+    if all(answer == "yes" for answer in answers.values()):
+        return "Every gate passed. That earns a trial with orders on paper, not yet with money."
+    return "Nothing failed, but not everything could be measured, and what is not measured has not passed."
+
+
+def _markdown(text: str) -> str:
+    for sign in "\\|<>[]*_`":
+        text = text.replace(sign, f"\\{sign}" if sign not in "<>" else {"<": "&lt;", ">": "&gt;"}[sign])
+    return text

@@ -1,0 +1,152 @@
+"""The numbers behind the charts as one JSON value, small and inert inside a page.
+
+Each chart of a book either has its numbers or a reason in `why`, which the page prints in the chart's place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kobe_assets.report.analysis.criteria import Context
+from kobe_assets.report.analysis.curves import ROLLING_SESSIONS, curve_payload, tidy_one
+from kobe_assets.report.analysis.flow import capacity, flow
+from kobe_assets.report.analysis.folds import fold_payload, parameter_path, promised_and_given
+from kobe_assets.report.analysis.inputs import ReportInputs
+from kobe_assets.report.analysis.regimes import regime_payload, regimes_of
+from kobe_assets.report.analysis.results import Book, as_number
+from kobe_assets.report.analysis.trade_stats import TRADE_COLUMNS, trade_payload, trade_row
+from kobe_assets.report.page.csv_files import ALL_FOLDS, pack_bars, pick_trades, sorted_trades, windows_of
+
+# No character that could end a script element or open a comment in it survives into the page.
+_INERT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+
+def inert_json(value: Any) -> str:
+    """`value` as JSON that may stand inside a <script> element whatever strings it holds."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).translate(_INERT)
+
+
+def page_payload(inputs: ReportInputs, books: Sequence[Book], context: Context) -> dict[str, Any]:
+    """Everything the page's script reads."""
+    listed = _listed_trades(inputs, books)
+    return {
+        "cash": inputs.settings.simulation.initial_cash,
+        "slippage_bps": inputs.settings.simulation.slippage_bps,
+        "books": {book.key: book_payload(book, context, listed["lists"].get(book.key, {})) for book in books},
+        **{name: listed[name] for name in ("columns", "reasons", "trades", "bars")},
+    }
+
+
+def book_payload(book: Book, context: Context, lists: Mapping[str, Any]) -> dict[str, Any]:
+    """One book's charts."""
+    regimes, why_no_regimes = regimes_of(book, context.benchmark)
+    room = capacity(book)
+    costs, pbo = _costs(book), _pbo(book)
+    return {
+        "strategy": book.strategy,
+        "mode": book.mode,
+        "curve": curve_payload(book, context.benchmark),
+        **fold_payload(book),
+        "flow": flow(book),
+        "trade": trade_payload(book),
+        "lists": lists,
+        "costs": costs,
+        "break_even": tidy_one(book.figure("break_even_bps"), 4),
+        "pbo": pbo,
+        "capacity": room,
+        "regimes": regime_payload(regimes),
+        "why": _why(book, room is None, why_no_regimes, costs, pbo),
+    }
+
+
+def _why(
+    book: Book, no_capacity: bool, why_no_regimes: str, costs: list[list[float | None]], pbo: dict[str, Any] | None
+) -> dict[str, str]:
+    """Chart → why it cannot be drawn; charts that can are absent."""
+    no_curve = "No out-of-sample sessions." if book.curve.empty else ""
+    no_trades = "No trades." if book.trades.empty else ""
+    no_r = no_trades or ("" if book.trades["r"].notna().any() else "No trade has a known stop, so its risk is unknown.")
+    points = promised_and_given(book)
+    short = len(book.curve) < ROLLING_SESSIONS
+    reasons = {
+        "equity": no_curve,
+        "months": no_curve,
+        "years": no_curve,
+        "rolling": no_curve or (f"Fewer than {ROLLING_SESSIONS} sessions." if short else ""),
+        "scatter": "" if points else "No fold has both a training and a test Sharpe ratio.",
+        "path": _no_path(book),
+        "flow": "" if len(book.folds) and (len(book.trades) or any(book.folds["refused"])) else "No signal met the market.",
+        "r": no_r,
+        "exits": no_trades,
+        "held": no_trades,
+        "excursions": no_r,
+        "without_best": no_trades,
+        "symbols": no_trades,
+        "costs": "" if costs else "The cost sensitivity was not measured in this run.",
+        "capacity": (no_trades or "No trade has a known dollar volume.") if no_capacity else "",
+        "regimes": why_no_regimes,
+        "pbo": "" if pbo else f"No histogram: {_why_no_pbo(book)}.",
+    }
+    return {chart: reason for chart, reason in reasons.items() if reason}
+
+
+def _why_no_pbo(book: Book) -> str:
+    return book.why_null("pbo") if book.figure("pbo") is None else "it was not recorded"
+
+
+def _no_path(book: Book) -> str:
+    path = parameter_path(book)
+    if not path:
+        return "No parameters were recorded."
+    return "" if any(len(set(values)) > 1 for values in path.values()) else "The parameters were the same in every fold."
+
+
+def _costs(book: Book) -> list[list[float | None]]:
+    points = book.evidence.get("cost_sensitivity")
+    if not isinstance(points, list):
+        return []
+    digits = {"bps": 6, "sharpe": 4, "net_pnl": 6}
+    rows = [[tidy_one(as_number(point.get(name)), n) for name, n in digits.items()] for point in points]
+    return sorted((row for row in rows if row[0] is not None and row[1] is not None), key=lambda row: row[0] or 0.0)
+
+
+def _pbo(book: Book) -> dict[str, Any] | None:
+    found = book.evidence.get("pbo")
+    hist = found.get("logits_hist") if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or not isinstance(hist, Mapping):
+        return None
+    edges, counts = hist.get("edges") or [], hist.get("counts") or []
+    if not counts or len(edges) != len(counts) + 1:
+        return None
+    return {
+        "edges": [tidy_one(as_number(edge), 4) for edge in edges],
+        "counts": [int(count) for count in counts],
+        "trials": found.get("trials"),
+        "blocks": found.get("blocks"),
+    }
+
+
+def _listed_trades(inputs: ReportInputs, books: Sequence[Book]) -> dict[str, Any]:
+    ordered = sorted_trades(inputs.trades)
+    listing = pick_trades(ordered)
+    rows = listing.rows
+    number = {row: i for i, row in enumerate(rows)}
+    reasons = sorted({str(reason) for book in books for reason in book.trades["exit_reason"].unique()})
+    wanted = set(rows)
+    shown: dict[int, list[Any]] = {}
+    for book in books:
+        own = book.trades[book.trades.index.isin(wanted)]
+        shown.update({int(row.Index): trade_row(row, reasons) for row in own.itertuples()})
+    lists: dict[str, dict[str, Any]] = {}
+    for (strategy, mode, fold), (best, worst) in listing.picks.items():
+        if fold == ALL_FOLDS or listing.per_fold:
+            lists.setdefault(f"{strategy}|{mode}", {})[str(int(fold))] = [[number[r] for r in best], [number[r] for r in worst]]
+    return {
+        "columns": TRADE_COLUMNS,
+        "reasons": reasons,
+        "trades": [shown[row] for row in rows],
+        "bars": pack_bars(inputs.bars, windows_of(ordered, listing)),
+        "lists": lists,
+    }

@@ -1,0 +1,1 @@
+"""Styles and scripts of the report page; a package so that they are installed with it."""

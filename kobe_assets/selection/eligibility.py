@@ -1,0 +1,174 @@
+"""Evidence for every candidate, derived from the bars, and the selection that follows from it, with a reason for every no.
+
+A static list is drawn up today: a symbol that vanished before was perhaps never a candidate, so the list holds survivors. The
+alternative, membership as of each day, is in `membership`. Trusts the stored bars; the quality checks judge those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kobe_assets.research.quarantine import suspects
+from kobe_assets.selection.bar_table import read_bar_table
+from kobe_assets.selection.membership import build_membership
+from kobe_resources.errors import KobeError
+from kobe_resources.runtime.sql_files import read_sql
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kobe_resources.settings.models import Settings, UniverseSettings
+    from kobe_resources.warehouse.store import Warehouse
+
+__all__ = ["Reason", "Validation", "build_membership", "build_universe", "select", "validate_universe"]
+
+HERE = Path(__file__).parent
+AVERAGE_BARS = 60
+COLUMNS = ("first_session", "last_session", "sessions", "years", "adv_shares", "adv_usd", "has_options")
+
+
+class Reason(StrEnum):
+    """Why a candidate was rejected (the first that holds), or what is to be known about a selected one."""
+
+    NO_BARS = "no_bars"
+    TOO_FEW_YEARS = "too_few_years"
+    NO_OPTIONS = "no_options"
+    OPTIONS_UNKNOWN = "options_unknown"
+    TOO_ILLIQUID = "too_illiquid"
+    BEYOND_CAP = "beyond_cap"
+    NEVER_MEMBER = "never_member"
+    QUARANTINED = "quarantined"
+    """Selected, but without signals at its last bar (rules, section 2)."""
+    RELEASED = "released"
+    """Selected, and its quarantine lifted by the settings."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Does the universe hold? failures: what does not, in words. offenders: listed symbols that the bars do not bear out.
+
+    listed: selected symbols of the table (of a fresh selection where the table is empty). holding: those that may trade by
+    evidence derived anew; with point-in-time membership, those of them that are members now. shortest_years: the shortest
+    history among the holding (point in time: of all bars), None without any. drifted: symbols whose stored evidence is
+    not what the bars say now.
+    """
+
+    passed: bool
+    listed: int
+    holding: int
+    shortest_years: float | None
+    drifted: int
+    failures: tuple[str, ...]
+    offenders: pd.DataFrame = field(repr=False)
+
+
+def build_universe(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
+    """The universe table: every candidate's evidence, whether it is selected, its rank or the reason why not.
+
+    Selected first, by rank; then the others by symbol. Raises KobeError where there are no candidates.
+    """
+    evidence, held = _read(warehouse)
+    wanted = settings.universe
+    if wanted.membership == "point_in_time":
+        members = set(build_membership(warehouse, settings)["symbol"])
+        reason = np.where(evidence["symbol"].isin(members), "", Reason.NEVER_MEMBER.value)
+        reason = np.where(evidence["sessions"] == 0, Reason.NO_BARS.value, reason)
+        universe = _ranked(evidence.assign(reason=reason))
+    else:
+        universe = select(evidence, wanted)
+    quarantined = universe["selected"] & universe["symbol"].isin(held)
+    universe.loc[quarantined, "reason"] = Reason.QUARANTINED.value
+    universe.loc[quarantined & universe["symbol"].isin(list(wanted.release)), "reason"] = Reason.RELEASED.value
+    return universe
+
+
+def select(evidence: pd.DataFrame, wanted: UniverseSettings) -> pd.DataFrame:
+    """Judge candidates (symbol and COLUMNS) by years, options, dollar volume and cap; the result is the universe table."""
+    options = evidence["has_options"].astype("boolean")
+    reason = np.select(
+        [
+            evidence["sessions"] == 0,
+            ~(evidence["years"] >= wanted.min_years),
+            options.isna().to_numpy(dtype=bool) & wanted.require_options,
+            ~options.fillna(True).to_numpy(dtype=bool) & wanted.require_options,
+            ~(evidence["adv_usd"] >= wanted.min_adv_usd),
+        ],
+        [Reason.NO_BARS, Reason.TOO_FEW_YEARS, Reason.OPTIONS_UNKNOWN, Reason.NO_OPTIONS, Reason.TOO_ILLIQUID],
+        default="",
+    )
+    return _ranked(evidence.assign(reason=reason), wanted.cap)
+
+
+def validate_universe(warehouse: Warehouse, settings: Settings) -> Validation:
+    """Hold the universe table against evidence derived anew from the bars, and against min_symbols and min_years.
+
+    No column of the table is believed but `symbol` and `selected`: a listed symbol counts where its bars bear it out.
+    """
+    import pandas as pd
+
+    fresh = build_universe(warehouse, settings).set_index("symbol")
+    stored = warehouse.frame("SELECT * FROM universe").set_index("symbol")
+    table = stored if len(stored) else fresh
+    listed = table.index[table["selected"].astype(bool)]
+    now = fresh.reindex(listed)
+    holds = now["selected"].eq(True)
+    offenders = now.loc[~holds, ["reason", "sessions", "years", "adv_usd"]].fillna({"reason": "no_candidate"}).reset_index()
+    holding, shortest = listed[holds], float(now.loc[holds, "years"].min()) if holds.any() else None
+    if settings.universe.membership == "point_in_time":
+        membership = build_membership(warehouse, settings)
+        holding = holding.intersection(pd.Index(membership.loc[membership["to"].isna(), "symbol"]))
+        shortest = _span_years(fresh)
+    failures = tuple(_failures(settings.universe, len(holding), shortest, offenders))
+    return Validation(not failures, len(listed), len(holding), shortest, _drifted(stored, fresh), failures, offenders)
+
+
+def _read(warehouse: Warehouse) -> tuple[pd.DataFrame, set[str]]:
+    """Evidence of every candidate, and the symbols whose quarantine is in force."""
+    with warehouse.connect():
+        evidence, bars = warehouse.frame(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS}), read_bar_table(warehouse)
+    if not len(evidence):
+        raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
+    found = suspects(bars)
+    return evidence, {bars.symbols[place] for place in bars.symbol[found.bar[found.in_force]]}
+
+
+def _ranked(judged: pd.DataFrame, cap: int | None = None) -> pd.DataFrame:
+    """Rank those without a reason by average dollars, then symbol; those beyond `cap` get theirs."""
+    judged = judged.sort_values(["adv_usd", "symbol"], ascending=[False, True], ignore_index=True)
+    place = (judged["reason"] == "").cumsum().where(judged["reason"] == "")
+    if cap is not None:
+        judged.loc[place > cap, "reason"] = Reason.BEYOND_CAP.value
+        place = place.where(place <= cap)
+    reason = judged["reason"].astype(object).where(judged["reason"] != "", None)
+    judged = judged.assign(selected=place.notna(), rank=place.astype("Int32"), reason=reason)
+    judged = judged.sort_values(["rank", "symbol"], na_position="last", ignore_index=True)
+    return judged[["symbol", "selected", "rank", "reason", *COLUMNS]]
+
+
+def _failures(wanted: UniverseSettings, holding: int, shortest: float | None, offenders: pd.DataFrame) -> Iterator[str]:
+    if holding < wanted.min_symbols:
+        yield f"{holding} symbols hold, {wanted.min_symbols} are wanted (universe.min_symbols)"
+    if shortest is not None and shortest < wanted.min_years:
+        yield f"the shortest history has {shortest:.2f} years, {wanted.min_years:g} are wanted (universe.min_years)"
+    for reason, group in offenders.groupby("reason"):
+        yield f"{len(group)} listed symbols are {reason} by their bars: {', '.join(group['symbol'].head(5))}"
+
+
+def _drifted(stored: pd.DataFrame, fresh: pd.DataFrame) -> int:
+    """How many symbols have other first and last sessions, counts or averages stored than their bars give now."""
+    both = stored.index.intersection(fresh.index)
+    columns = ["first_session", "last_session", "sessions", "years", "adv_shares", "adv_usd"]
+    old, new = stored.loc[both, columns], fresh.loc[both, columns]
+    same = np.all([(old[name] == new[name]) | (old[name].isna() & new[name].isna()) for name in columns], axis=0)
+    return int((~same).sum()) + len(stored.index.symmetric_difference(fresh.index)) * bool(len(stored))
+
+
+def _span_years(fresh: pd.DataFrame) -> float | None:
+    first, last = fresh["first_session"].min(), fresh["last_session"].max()
+    return None if first != first else float((last - first).days / 365.25)

@@ -1,0 +1,178 @@
+"""`kobe bars`: load or top up bars, list what vendors restated, and write the bars as they once stood."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from kobe_jobs.cli.screen import Screen
+from kobe_resources.errors import UsageError
+from kobe_resources.settings.models import FilesData, load_secrets, load_settings
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+    from rich.table import Table
+
+    from kobe_resources.market_data import SyncReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add this area's commands."""
+    area = typer.Typer(name="bars", help="Daily bars: load, top up, and what their source restated.", no_args_is_help=True)
+    area.command()(refresh)
+    area.command()(revisions)
+    area.command("as-of")(as_of)
+    app.add_typer(area)
+
+
+def refresh(
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Read the source even where it has not changed; of Polygon: last sessions, symbols with gaps, empty days.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+) -> None:
+    """Load bars from the vendor of the settings, or top them up. Stopped half way, it goes on where it was."""
+    from kobe_resources.market_data import open_vendor
+    from kobe_resources.warehouse.store import Warehouse
+
+    vendor = open_vendor(load_settings(), load_secrets())
+    with _bar() as bar:
+        report = vendor.sync(Warehouse(), DrawnProgress(bar), force)
+    if as_json:
+        typer.echo(json.dumps(asdict(report), default=str))
+    else:
+        _print_report(report)
+
+
+def revisions(
+    symbol: Annotated[str | None, typer.Option(help="Only this symbol's.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
+) -> None:
+    """What the source later gave differently: the old value, the new one, and when it was seen. Newest first."""
+    from kobe_resources.market_data.history import revisions as read_revisions
+    from kobe_resources.warehouse.store import Warehouse
+
+    rows = read_revisions(Warehouse(), symbol)
+    if as_json:
+        rows["session"] = rows["session"].dt.strftime("%Y-%m-%d")
+        typer.echo(rows.to_json(orient="records", date_format="iso", double_precision=15))
+        return
+    screen = Screen()
+    if not len(rows):
+        screen.print("No bar was ever restated.")
+        return
+    table = _table("symbol", "session", "field", "old", "new", "seen at (UTC)")
+    for row in rows.head(limit).to_dict(orient="records"):
+        old = "" if row["old"] != row["old"] else f"{row['old']:,.10g}"
+        new = "taken back" if row["new"] != row["new"] else f"{row['new']:,.10g}"
+        seen = f"{row['seen_at']:%Y-%m-%d %H:%M:%S}"
+        table.add_row(row["symbol"], f"{row['session']:%Y-%m-%d}", row["field"], old, new, seen)
+    screen.print(table)
+    if len(rows) > limit:
+        screen.print(f"{len(rows) - limit:,} older ones; see --limit and --json", style="dim")
+
+
+def as_of(
+    moment: Annotated[str, typer.Argument(help="A past moment, ISO 8601; UTC unless it says otherwise.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder to write bars.parquet, splits.csv, candidates.csv and the settings in force into.")
+    ],
+) -> None:
+    """Write the bars as they stood at a past moment, in a folder that the vendor `files` reads: an old report, again."""
+    from kobe_assets.report.page.appendix import settings_toml
+    from kobe_resources.market_data.history import export_as_of
+    from kobe_resources.warehouse.store import Warehouse
+
+    try:
+        when = dt.datetime.fromisoformat(moment)
+    except ValueError:
+        raise UsageError(f"{moment!r} is no moment", "write it like 2024-05-01T22:00") from None
+    when = when if when.tzinfo else when.replace(tzinfo=dt.UTC)
+    if when > dt.datetime.now(dt.UTC):
+        raise UsageError(f"{moment} has not come yet", "give a past moment")
+    config = out.resolve() / "kobe.toml"
+    if config.exists():
+        raise UsageError(f"{config} is there already", "name an empty folder")
+    settings = load_settings()
+    own = settings.data.model_copy(update={"vendor": "files", "files": FilesData(path=Path("bars.parquet"))})
+    count = export_as_of(Warehouse(), when, out)
+    # The vendor decides some defaults: what was in force for the old one is written out for `files`.
+    config.write_text(settings_toml(settings.model_copy(update={"data": own})), encoding="utf-8")
+    screen = Screen(highlight=False, soft_wrap=True)
+    screen.print(f"{count:,} bars as of {when:%Y-%m-%d %H:%M:%S %Z} in {out}")
+    where = str(out.resolve())
+    overrides = f'KOBE_DATA__VENDOR=files KOBE_DATA__FILES__PATH="{where}"'
+    screen.print(f'KOBE_HOME="{where}/home" KOBE_CONFIG="{where}/kobe.toml" {overrides} kobe report', style="dim")
+
+
+class DrawnProgress:
+    """A vendor's progress as a bar on the terminal, with the time left."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+        self.task: TaskID | None = None
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        """Draw a new bar; the one before is done."""
+        if self.task is not None:
+            self.bar.update(self.task, total=self.bar.tasks[-1].completed)
+        self.task = self.bar.add_task(escape(what), total=total, unit=unit, note="")
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Move the bar on."""
+        if self.task is not None:
+            self.bar.update(self.task, advance=count, note=escape(note))
+
+
+def _bar() -> Bar:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    screen = Screen(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+        console=screen,
+        # In a file or a pipe the bar would be noise around the one line that counts.
+        disable=not screen.is_terminal,
+    )
+
+
+def _print_report(report: SyncReport) -> None:
+    screen = Screen(highlight=False, soft_wrap=True)
+    span = f"{report.first_session} to {report.last_session}"
+    screen.print(f"{report.vendor}: {report.bars:,} bars, {report.symbols:,} symbols, {report.sessions:,} sessions, {span}")
+    if report.skipped:
+        screen.print("The source has not changed since it was loaded; nothing was read (--force reads it again).")
+        return
+    done = f"{report.added:,} added, {report.changed:,} restated, {report.removed:,} taken back, {report.unchanged:,} unchanged"
+    calls = f", {report.calls:,} calls" if report.calls else ""
+    screen.print(f"{done}{calls} in {report.seconds:.1f} s")
+    if report.revisions:
+        screen.print(f"{report.revisions:,} old values kept: see `kobe bars revisions`")
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("old", "new") else "left", no_wrap=True)
+    return table

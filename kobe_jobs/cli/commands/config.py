@@ -1,0 +1,83 @@
+"""`kobe config`: the effective settings, their pin, and the table of every setting. Nothing here prints a secret."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from kobe_jobs.cli.screen import Screen, printable
+from kobe_resources.settings.models import Settings, config_file, config_pin, load_settings, research_pin
+
+
+def register(app: typer.Typer) -> None:
+    """Add this area's commands."""
+    area = typer.Typer(name="config", help="The effective settings, their SHA-256, and what each means.", no_args_is_help=True)
+    area.command()(show)
+    area.command()(pin)
+    area.command()(docs)
+    app.add_typer(area)
+
+
+def show(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """Every effective setting and where it comes from; no secrets, only whether each is there."""
+    from kobe_jobs.cli.settings_table import effective, secrets_present
+
+    settings = load_settings()
+    rows = effective(settings)
+    if as_json:
+        values = {row.key: {"value": row.value, "from": row.source} for row in rows}
+        body = {
+            "file": _file(),
+            "config_pin": config_pin(settings),
+            "research_pin": research_pin(settings),
+            "secrets": secrets_present(),
+            "settings": values,
+        }
+        Screen().print_json(json.dumps(body, default=str))
+        return
+    _print_settings(settings, rows)
+
+
+def pin(
+    research: Annotated[bool, typer.Option("--research", help="Only what the folds stand on.")] = False,
+) -> None:
+    """The SHA-256 of every setting that can change a number or an order."""
+    from kobe_jobs.research_run.strategies import load_trading_settings
+
+    settings = load_trading_settings()
+    typer.echo(research_pin(settings) if research else config_pin(settings))
+
+
+def docs() -> None:
+    """Every setting with its default and meaning, as Markdown."""
+    from kobe_jobs.cli.settings_table import markdown
+
+    typer.echo(markdown())
+
+
+def _file() -> str:
+    path = config_file()
+    return str(path) if path else "none (built-in defaults)"
+
+
+def _print_settings(settings: Settings, rows: list[Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from kobe_jobs.cli.settings_table import secrets_present
+    from kobe_resources.settings.models import kobe_home
+
+    table = Table("setting", "value", "from", title=f"file: {_file()} · data folder: {kobe_home()}", title_justify="left")
+    section = ""
+    for row in rows:
+        if row.section != section:
+            table.add_section()
+            section = row.section
+        table.add_row(row.key, Text(printable(row.shown), style="bold" if row.source != "default" else ""), row.source)
+    console = Screen()
+    console.print(table)
+    for name, is_there in secrets_present().items():
+        console.print(Text(f"{name}: {'set' if is_there else 'not set'}"))
+    console.print(f"config pin {config_pin(settings)}", highlight=False, soft_wrap=True)

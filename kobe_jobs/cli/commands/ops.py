@@ -1,0 +1,175 @@
+"""`kobe ui`, `kobe health`, `kobe backup`, `kobe restore`, `kobe units`: running Kobe, and getting it back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from kobe_jobs.cli.screen import Screen
+from kobe_resources.errors import KobeError
+from kobe_resources.settings.models import Settings, kobe_home, load_settings
+
+if TYPE_CHECKING:
+    from kobe_jobs.ops.health.checks import Check, Watch
+
+
+def register(app: typer.Typer) -> None:
+    """Add this area's commands."""
+    app.command()(ui)
+    app.command()(health)
+    app.command()(backup)
+    app.command()(restore)
+    app.command()(units)
+
+
+def ui(
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the Dagster UI (3000; 0: a free one).")] = None,
+    report_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port of the reports (3070, then the one used last; 0: a free one).")
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+) -> None:
+    """Serve the Dagster UI with its daemon, and the reports, on this machine only; Ctrl-C stops all of it."""
+    from kobe_jobs.ops.ui.server import run_ui
+
+    load_settings()
+    console = _plain()
+    console.print("starting the Dagster UI …", style="dim")
+    run_ui(port, report_port, console.print, (lambda url: None) if no_browser else _open_browser)
+
+
+def _open_browser(url: str) -> None:
+    import webbrowser
+
+    webbrowser.open(url)
+
+
+def health(
+    serve: Annotated[bool, typer.Option("--serve", help="Serve /liveness, /readiness and /metrics until stopped.")] = False,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="With --serve: the port (3071; 0: a free one).")] = None,
+    host: Annotated[str, typer.Option(help="With --serve: the address to listen on.")] = "127.0.0.1",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Say whether everything is ready, and why not: exit 1 when a check that blocks fails."""
+    from kobe_jobs.ops.health.checks import Watch, is_ready, questions
+
+    settings = load_settings()
+    watch = Watch(questions(settings))
+    if serve:
+        _serve_health(settings, watch, host, port)
+        return
+    checks = watch.look()
+    if as_json:
+        from kobe_jobs.ops.health.server import as_json as plain
+
+        Screen().print_json(json.dumps(plain(checks)))
+    else:
+        _print_checks(checks)
+    if not is_ready(checks):
+        raise typer.Exit(1)
+
+
+def backup(
+    target: Annotated[
+        Path | None, typer.Argument(help="Archive to be, or folder for it. Default: beside the data folder.")
+    ] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Leave only this many archives in the folder, the newest.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Archive the data folder, consistent while others write, with a SHA-256 of every file; read back before it counts."""
+    from kobe_jobs.ops.backup.make import make_backup
+
+    made = make_backup(kobe_home(), target, keep)
+    if as_json:
+        body = {"path": str(made.path), "files": made.files, "bytes": made.size, "audit_problem": made.audit_problem}
+        Screen().print_json(json.dumps(body))
+    else:
+        _plain().print(f"backed up {made.files} files, {made.size / 1e6:,.1f} MB: {made.path}")
+        for path in made.removed:
+            _plain().print(f"removed the older {path}", style="dim")
+    _warn_of_audit(made.audit_problem)
+
+
+def restore(
+    archive: Annotated[Path, typer.Argument(help="An archive of `kobe backup`.")],
+    force: Annotated[bool, typer.Option("--force", help="Move a data folder that is not empty aside first.")] = False,
+) -> None:
+    """Bring back a data folder, every byte checked before anything is touched; with orders in it, the kill switch is on."""
+    from kobe_jobs.ops.backup.restore import restore as restore_archive
+
+    result = restore_archive(archive, kobe_home(), force)
+    console = _plain()
+    console.print(f"restored {result.files} files of {result.created} to {kobe_home()}")
+    if result.aside:
+        console.print(f"the folder that was there is now {result.aside}")
+    if result.orders:
+        console.print("the kill switch is on: `kobe reconcile` against the broker, then `kobe kill off`")
+    _warn_of_audit(result.audit_problem)
+
+
+def units(
+    user: Annotated[str, typer.Option(help="The account that is to run Kobe.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write the files to, /etc/systemd/system say; default: print them.")
+    ] = None,
+) -> None:
+    """Print systemd units for the UI with daemon, the health server and a nightly backup, with this machine's paths."""
+    from kobe_jobs.ops.units import rendered_units
+
+    for name, text in rendered_units(user).items():
+        if out is None:
+            typer.echo(f"# {name}\n{text}")
+            continue
+        try:
+            (out / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise KobeError(f"{out / name} cannot be written ({error.strerror})", "name a folder that you may write") from error
+        _plain().print(f"written {out / name}")
+
+
+def _warn_of_audit(problem: str) -> None:
+    if problem:
+        Screen(stderr=True, highlight=False, soft_wrap=True).print(
+            f"kobe: warning: the audit chain in it does not verify: {problem}", style="yellow"
+        )
+
+
+def _plain() -> Console:
+    return Screen(highlight=False, soft_wrap=True)
+
+
+def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None) -> None:
+    from importlib.metadata import version
+
+    from kobe_jobs.ops.health.server import DEFAULT_PORT, health_app
+    from kobe_jobs.ops.ui.signals import stop_signals
+    from kobe_resources.runtime.report_site import LOOPBACK, listen_on, serving
+    from kobe_resources.settings.models import config_pin
+
+    listener = listen_on(DEFAULT_PORT if port is None else port, "name another with --port", host)
+    bound = listener.getsockname()[1]
+    is_local = host == LOOPBACK
+    console = _plain()
+    if not is_local:
+        console.print(f"warning: everybody who reaches {host} can read these answers", style="yellow")
+    labels = {"version": version("kobe"), "stage": settings.broker.stage, "config_pin": config_pin(settings)}
+    app = health_app(watch, [LOOPBACK, "localhost"] if is_local else ["*"], labels)
+    with stop_signals() as stop, serving(app, listener):
+        console.print(f"health http://{host}:{bound}/readiness · metrics http://{host}:{bound}/metrics · Ctrl-C stops")
+        stop.wait()
+
+
+def _print_checks(checks: Sequence[Check]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("check", "", "reason", "s", box=None, pad_edge=False)
+    for check in checks:
+        word, style = ("ok", "green") if check.ok else ("FAIL", "bold red") if check.blocking else ("warn", "yellow")
+        table.add_row(check.name, Text(word, style=style), check.reason, f"{check.seconds:.2f}")
+    Screen().print(table)

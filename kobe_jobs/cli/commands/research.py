@@ -1,0 +1,226 @@
+"""`kobe report`, `kobe materialize`, `kobe backtest`: the research path from the terminal."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from kobe_jobs.cli.dates import FORM, parse_day
+from kobe_jobs.cli.screen import Screen
+from kobe_resources.errors import UsageError
+from kobe_resources.settings.models import load_settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kobe_resources.settings.models import Settings
+    from kobe_resources.warehouse.store import Warehouse
+
+
+def register(app: typer.Typer) -> None:
+    """Add this area's commands."""
+    app.command()(report)
+    app.command()(materialize)
+    app.command()(backtest)
+
+
+def report(
+    open_page: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Compute everything again, also what is up to date.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Bring everything up to the walk-forward report up to date; print the verdict and where the page is.
+
+    Computes only what is stale: a second run computes nothing. Without settings it runs on the embedded sample,
+    five real stocks from 2000 to 2013.
+    """
+    from kobe_jobs.research_run.stale import bring_up_to_date, report_page
+
+    settings = load_settings()
+    screen = Screen(stderr=True)
+    page = report_page()
+    with screen.status("looking for what is stale") as status:
+
+        def watch(step: str, what: str, seconds: float) -> None:
+            if what == "start":
+                status.update(f"computing {step}")
+            elif what == "done" and not step.endswith("checks"):
+                screen.print(f"  {step:<12} {seconds:6.2f} s", style="dim", highlight=False)
+
+        computed = bring_up_to_date(settings, force, watch)
+    _print_verdict(as_json, computed, page)
+    _warn_of_releases(settings)
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(page.as_uri())
+
+
+def materialize(
+    selection: Annotated[
+        str, typer.Argument(help='Assets, as Dagster selects them: "signals", "+signals", "group:research", "*".')
+    ],
+) -> None:
+    """Compute the selected assets and their checks now, stale or not."""
+    import dagster as dg
+
+    from kobe_jobs.definitions import build_definitions
+    from kobe_jobs.research_run.stale import run_assets
+
+    settings = load_settings()
+    graph = build_definitions(settings).resolve_asset_graph()
+    try:
+        chosen = dg.AssetSelection.from_string(selection).resolve(graph)
+    except (dg.DagsterError, ValueError) as error:
+        raise UsageError(
+            f"{selection!r} selects nothing ({str(error).splitlines()[0]})", "name an asset, see `kobe ui`"
+        ) from None
+    known = [key.to_user_string() for key in chosen if key in graph.materializable_asset_keys]
+    if not known:
+        raise UsageError(f"{selection!r} selects no asset that can be computed", "name an asset, see `kobe ui`")
+    screen = Screen(stderr=True)
+
+    def watch(step: str, what: str, seconds: float) -> None:
+        if what == "done":
+            screen.print(f"  {step:<20} {seconds:6.2f} s", style="dim", highlight=False)
+
+    run_id = run_assets(settings, known, watch=watch)
+    Screen().print(f"computed {', '.join(sorted(known))} in run {run_id}", highlight=False, soft_wrap=True)
+
+
+def backtest(
+    strategy: Annotated[str, typer.Option(help="Name of the strategy, rsi2 say.")],
+    start: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="First session of the window.")],
+    end: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="Last session of the window.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for trade_list.csv, equity_curve.csv and summary.json; those of an earlier run are replaced."
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Simulate one strategy over one window at the canonical parameters, on the stored bars.
+
+    Bars, universe and indicators are brought up to date first. Looking at a backtest is a try that nobody counts: the
+    deflated Sharpe ratio of the report knows the sets of walk-forwards and sweeps only.
+    """
+    from kobe_jobs.research_run.backtest import run_backtest
+    from kobe_jobs.research_run.stale import bring_up_to_date
+    from kobe_jobs.research_run.strategies import strategy_named
+
+    settings = load_settings()
+    strategy_named(strategy)
+    bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
+    summary = run_backtest(settings, strategy, start, end, out)
+    _warn_of_releases(settings)
+    console = Screen()
+    if as_json:
+        console.print_json(json.dumps(summary))
+        return
+    from rich.table import Table
+
+    from kobe_assets.report.analysis.metrics_glossary import FIGURES, FOLD_FIGURES, show
+
+    table = Table(title=f"{strategy} from {summary['start']} to {summary['end']}", show_header=False)
+    for name in FOLD_FIGURES:
+        table.add_row(name, show(summary[name], FIGURES[name].unit))
+    table.add_row("trades", str(summary["trades"]))
+    for reason, count in summary["refused"].items():
+        table.add_row(f"refused: {reason}", str(count))
+    console.print(table)
+    console.print(f"written to {out}", soft_wrap=True, highlight=False)
+
+
+def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
+    from kobe_resources.warehouse.store import Warehouse
+
+    console = terminal()
+    warehouse = Warehouse()
+    stored = dict(warehouse.rows("SELECT name, CAST(value AS VARCHAR) FROM evidence WHERE strategy = 'report'"))
+    rows = json.loads(stored.get("verdict", "[]"))
+    warnings = [*json.loads(stored.get("cautions", "[]")), *_failed_checks(warehouse)]
+    if as_json:
+        result: dict[str, Any] = {"computed": computed, "report": str(page), "verdict": rows, "warnings": warnings}
+        console.print_json(json.dumps(result))
+        return
+    table = _verdict_table(rows)
+    # Rich would cut columns until the verdict itself is gone.
+    wanted = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    console.print(table if wanted <= console.width else _verdict_lines(rows), highlight=False)
+    for warning in warnings:
+        console.print(f"warning: {warning['name']}: {warning['text']}", soft_wrap=True, highlight=False)
+    console.print("computed " + ", ".join(computed) if computed else "everything was up to date", highlight=False)
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
+def _failed_checks(warehouse: Warehouse) -> list[dict[str, str]]:
+    """Name and words of every check that did not pass when its asset was last computed."""
+    found = warehouse.rows("SELECT name, description FROM check_results WHERE NOT passed ORDER BY asset, name")
+    return [{"name": name, "text": description} for name, description in found]
+
+
+def _warn_of_releases(settings: Settings) -> None:
+    """A mistyped symbol lifts no quarantine."""
+    from kobe_resources.warehouse.store import Warehouse
+
+    release = sorted(settings.universe.release)
+    sql = "SELECT DISTINCT symbol FROM daily_bars WHERE list_contains(?, symbol)"
+    stored = {symbol for (symbol,) in Warehouse().rows(sql, [release])} if release else set()
+    for symbol in release:
+        if symbol not in stored:
+            Screen(stderr=True, highlight=False, soft_wrap=True).print(
+                f"kobe: warning: universe.release names {symbol}, of which no bars are stored: mend the symbol, or take it out",
+                style="yellow",
+            )
+
+
+def terminal() -> Console:
+    """Standard output; wide enough for a table where it is no terminal but a file or a pipe."""
+    console = Screen()
+    return console if console.is_terminal else Screen(width=max(console.width, 118))
+
+
+def _verdict_lines(rows: list[dict[str, Any]]) -> str:
+    """The same for a narrow terminal: two lines a strategy and mode."""
+    from kobe_assets.report.analysis.metrics_glossary import show
+
+    return "\n".join(
+        f"{row['strategy']} {row['mode']}: {row['verdict']} ({row['gates_passed']}/{row['gates']} gates)\n"
+        f"  Sharpe {show(row['sharpe'], 'ratio')} ({show(row['sharpe_lo'], 'ratio')} to {show(row['sharpe_hi'], 'ratio')}), "
+        f"CAGR {show(row['cagr'], 'percent')}, max drawdown {show(row['max_drawdown'], 'percent')}, "
+        f"{row['trades']:,} trades"
+        for row in rows
+    )
+
+
+def _verdict_table(rows: list[dict[str, Any]]) -> Table:
+    """Out-of-sample figures and the verdict, one line a strategy and mode."""
+    from rich.table import Table
+
+    from kobe_assets.report.analysis.metrics_glossary import show
+
+    table = Table(title="Out of sample, after costs", title_justify="left")
+    for name in ("strategy", "mode"):
+        table.add_column(name, no_wrap=True)
+    for name in ("Sharpe", "95 % interval", "CAGR", "max drawdown", "trades", "gates"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for row in rows:
+        table.add_row(
+            row["strategy"],
+            row["mode"],
+            show(row["sharpe"], "ratio"),
+            f"{show(row['sharpe_lo'], 'ratio')} to {show(row['sharpe_hi'], 'ratio')}",
+            show(row["cagr"], "percent"),
+            show(row["max_drawdown"], "percent"),
+            f"{row['trades']:,}",
+            f"{row['gates_passed']}/{row['gates']}",
+            row["verdict"],
+        )
+    return table

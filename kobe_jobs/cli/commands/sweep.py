@@ -1,0 +1,60 @@
+"""`kobe sweep`: every parameter set on every fold."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated
+
+import typer
+
+from kobe_jobs.cli.screen import Screen
+from kobe_resources.settings.models import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add this area's commands."""
+    app.command()(sweep)
+
+
+def sweep(
+    strategy: Annotated[list[str] | None, typer.Option(help="Only this strategy; may be given again.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the best sets as JSON.")] = False,
+) -> None:
+    """Run every parameter set of the grids over every fold's training, and keep each in wf_trials.
+
+    Every try counts: the deflated Sharpe ratio of the report takes its number of trials from wf_trials. What is on record
+    for these settings and bars is not run again, so a stopped sweep goes on where it was. The grids are those of
+    \\[walk_forward.grid.<strategy>], or the strategies' own; \\[compute] says where it runs.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+
+    from kobe_jobs.research_run.stale import bring_up_to_date
+    from kobe_jobs.research_run.sweep import as_text, best_sets, plan_sweep, run_sweep
+    from kobe_resources.warehouse.store import Warehouse
+
+    settings, warehouse, screen = load_settings(), Warehouse(), Screen(stderr=True)
+    bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
+    plan = plan_sweep(settings, warehouse, strategy or [])
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+    began = time.monotonic()
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
+        shown = bar.add_task("fold simulations", total=plan.total, completed=plan.total - plan.left)
+        run_sweep(settings, warehouse, plan, lambda count: bar.advance(shown, count))
+    seconds = time.monotonic() - began
+    rows = best_sets(warehouse, plan)
+    if as_json:
+        typer.echo(json.dumps({"total": plan.total, "run": plan.left, "seconds": seconds, "best": rows}))
+        return
+    console = Screen()
+    table = Table(title="Best in training; what wins in few folds was luck", title_justify="left")
+    for name in ("strategy", "parameters", "mean Sharpe", "worst fold", "folds won"):
+        table.add_column(name, justify="left" if name in ("strategy", "parameters") else "right")
+    for row in rows:
+        params = ", ".join(f"{name} {value:g}" for name, value in json.loads(row["params"]).items())
+        table.add_row(row["strategy"], params, as_text(row["mean"]), as_text(row["worst"]), f"{row['won']} of {row['folds']}")
+    console.print(table)
+    console.print(
+        f"{plan.left:,} of {plan.total:,} fold simulations run in {seconds:.1f} s, the others were on record", highlight=False
+    )

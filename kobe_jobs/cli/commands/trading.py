@@ -1,0 +1,382 @@
+"""`kobe trade`, `preflight`, `replay`, `reconcile`, `trace`, `kill` and `audit`: the order path from the terminal."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from kobe_jobs.cli.dates import FORM, parse_day
+from kobe_jobs.cli.output import lines_of, order_table, output, print_json, show_replay, show_summary, table_of
+from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.settings.models import load_secrets, load_settings
+
+if TYPE_CHECKING:
+    from kobe_jobs.trading.reporting.summary import RunSummary
+    from kobe_resources.order_ledger import OrderLedger
+    from kobe_resources.settings.models import Settings
+
+kill_app = typer.Typer(help="The kill switch: while it is on, nothing is sent but cancels.", no_args_is_help=True)
+audit_app = typer.Typer(help="The audit trail: a hash chain over every decision, order, answer and fill.", no_args_is_help=True)
+
+Day = Annotated[dt.date | None, typer.Option(parser=parse_day, metavar=FORM, help="The session.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this area's commands."""
+    for command in (trade, preflight, replay, reconcile, trace):
+        app.command()(command)
+    kill_app.command("on")(kill_on)
+    kill_app.command("off")(kill_off)
+    kill_app.command("status")(kill_status)
+    audit_app.command("verify")(audit_verify)
+    audit_app.command("head")(audit_head)
+    audit_app.command("accept")(audit_accept)
+    app.add_typer(kill_app, name="kill")
+    app.add_typer(audit_app, name="audit")
+
+
+def trade(
+    session: Day = None,
+    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: trading.strategy.")] = None,
+    confirm: Annotated[str | None, typer.Option(help="Stage live: the phrase that lets this session trade.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trade one session, or finish one that a killed run left half done.
+
+    Without --session: the one that the broker's clock stands in. At the embedded broker, which has no time of its own, the
+    next session that has bars and was not traded; where there is none, one line and exit code 0.
+    Stage shadow (the default) decides and sends nothing, simulated trades against the embedded broker, paper and live against
+    Alpaca. Exit code 1 where it was refused, halted, or left something open.
+    """
+    from kobe_jobs.research_run.strategies import load_trading_settings, strategy_named
+    from kobe_jobs.trading.reporting.alerts import alert
+    from kobe_jobs.trading.reporting.dagster_events import show_run
+    from kobe_jobs.trading.session import AnotherRunTrades
+    from kobe_resources.order_ledger.sessions import SessionTaken
+    from kobe_resources.runtime.event_log import configure_logging
+
+    settings = load_trading_settings()
+    strategy_named(strategy or settings.trading.strategy)
+    configure_logging()
+    try:
+        summary = _trade(settings, session, strategy, confirm, as_json)
+    except (AnotherRunTrades, SessionTaken):
+        # Somebody else trades, or has: that is how it should be.
+        raise
+    except (KobeError, OSError) as error:
+        alert(settings, "a trading run failed", reason=str(error), stage=settings.broker.stage)
+        raise
+    if summary is None:
+        return
+    if not summary.is_clean:
+        alert(settings, "a trading run was halted", reason=summary.halted, session=str(summary.session), stage=summary.stage)
+    try:
+        show_summary(summary, as_json)
+    finally:
+        show_run(summary)
+    if not summary.is_clean:
+        raise typer.Exit(1)
+
+
+def _trade(
+    settings: Settings, session: dt.date | None, strategy: str | None, confirm: str | None, as_json: bool
+) -> RunSummary | None:
+    """One run; None, said in a line, where no session was named and none is left."""
+    from kobe_jobs.trading.context_open import open_rig
+    from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
+    from kobe_jobs.trading.session import trade_session
+
+    with open_rig(settings, load_secrets(), leave_clock=session is not None) as rig:
+        try:
+            chosen = next_session(rig) if session is None and has_own_time(rig) else session
+            if chosen is None and has_own_time(rig):
+                told = nothing_left(rig)
+                if as_json:
+                    print_json({"session": None, "note": told})
+                else:
+                    output().print(told, markup=False, highlight=False, soft_wrap=True)
+                return None
+            return trade_session(rig, chosen, strategy, lambda phrase: _typed(phrase, confirm))
+        finally:
+            _tell_healed(settings, rig.ledger)
+
+
+def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.")] = None, as_json: AsJson = False) -> None:
+    """Check what must be true before a session trades; each line with its mend. Exit code 1 where one fails."""
+    from kobe_jobs.trading.context_open import open_rig
+    from kobe_jobs.trading.readiness.preflight import preflight as run_preflight
+
+    settings, secrets = load_settings(), load_secrets()
+    with open_rig(settings, secrets, even_without_broker=True) as rig:
+        lines = run_preflight(rig, secrets, strategy)
+    failed = [line for line in lines if line.blocks and not line.passed]
+    if as_json:
+        keys = ("name", "passed", "seen", "mend", "blocks")
+        print_json({"passed": not failed, "lines": [{key: getattr(line, key) for key in keys} for line in lines]})
+    else:
+        table = table_of(f"Preflight, stage {settings.broker.stage}", "check", "", "seen", "mend")
+        for line in lines:
+            mark = "pass" if line.passed else "FAIL" if line.blocks else "warn"
+            table.add_row(line.name, mark, line.seen, line.mend)
+        output().print(table)
+    if failed:
+        raise typer.Exit(1)
+
+
+def replay(
+    start: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="First session.")],
+    end: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="Last session.")],
+    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: trading.strategy.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Trade past sessions day by day through the live path, and compare with the simulation trade by trade.
+
+    A broker, a ledger and a clock of its own, thrown away afterwards. Bars and signals are brought up to date first.
+    Exit code 1 where a trade differs.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from kobe_jobs.research_run.stale import bring_up_to_date
+    from kobe_jobs.research_run.strategies import load_trading_settings, strategy_named
+    from kobe_jobs.trading.parity.replay import replay as run_replay
+    from kobe_resources.warehouse.store import Warehouse
+
+    settings = load_trading_settings()
+    strategy_named(strategy or settings.trading.strategy)
+    bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals"))
+    days = max((end - start).days * 252 // 365, 1)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("replaying", total=days)
+        result = run_replay(settings, Warehouse(), start, end, strategy, lambda *_: progress.update(task, advance=1))
+    if as_json:
+        print_json(result.as_json())
+    else:
+        show_replay(result)
+    if not result.agrees:
+        raise typer.Exit(1)
+
+
+def reconcile(
+    accept: Annotated[str | None, typer.Option(help="Let the ledger give way where it can, for this reason.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare ledger and broker: orders, fills, positions, cash. Exit code 1 on a difference; nothing is adopted silently."""
+    from kobe_jobs.research_run.strategies import load_account_settings
+    from kobe_jobs.trading.context_open import open_rig
+    from kobe_jobs.trading.reconcile.accept import accept_differences
+    from kobe_jobs.trading.reconcile.compare import reconcile_account
+    from kobe_jobs.trading.session import alone, open_desk
+
+    settings = load_account_settings()
+    with open_rig(settings, load_secrets()) as rig, alone(rig.ledger, reconciles=True):
+        desk = open_desk(rig, settings.trading.strategy, any_day=True)
+        found = reconcile_account(desk, "by hand")
+        rows = list(found.differences)
+        if accept is not None and found.differences:
+            rows = accept_differences(desk, found, accept, rig.warehouse)
+        rig.ledger.copy_audit()
+        _tell_healed(settings, rig.ledger)
+    agrees = not any(row.halts for row in rows)
+    if as_json:
+        keys = ("kind", "what", "ledger", "broker", "halts")
+        print_json({"agrees": agrees, "differences": [{key: getattr(row, key) for key in keys} for row in rows]})
+    elif rows:
+        table = table_of("Ledger and broker differ", "kind", "what", "ledger", "broker", "halts entries")
+        for row in rows:
+            table.add_row(row.kind, row.what, row.ledger, row.broker, "yes" if row.halts else "no")
+        output().print(table)
+    else:
+        output().print("ledger and broker agree")
+    for note in [] if as_json else desk.notes:
+        output().print(f"note: {note}", markup=False, soft_wrap=True)
+    if not agrees:
+        raise typer.Exit(1)
+
+
+def trace(
+    wanted: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ID",
+            help="A client or broker order id, or the beginning of one, or sim:STRATEGY:MODE:SYMBOL:ENTRY_SESSION. "
+            "None: list the latest orders.",
+        ),
+    ] = None,
+    last: Annotated[int, typer.Option(min=1, help="Without an ID: how many orders to list.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Follow an order or a simulated trade back to signal, bars, indicators, settings, versions, decision and audit records.
+
+    Without an ID it lists the latest orders, newest first.
+    """
+    from kobe_jobs.trading.reporting.trace import trace as run_trace
+    from kobe_jobs.trading.session import open_ledger
+    from kobe_resources.warehouse.store import Warehouse
+
+    if wanted is None:
+        _list_orders(last, as_json)
+        return
+    with open_ledger(load_settings()) as ledger:
+        found = run_trace(ledger, Warehouse(), wanted)
+    if as_json:
+        print_json(found.as_json())
+        return
+    console = output()
+    console.print(f"{found.kind} {found.id}", style="bold", markup=False)
+    for name, content in found.sections.items():
+        console.print(f"\n{name}", style="bold", markup=False)
+        for line in lines_of(content):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _list_orders(count: int, as_json: bool) -> None:
+    from kobe_jobs.trading.reporting.order_rows import latest_orders
+    from kobe_jobs.trading.session import open_ledger
+
+    with open_ledger(load_settings()) as ledger:
+        rows = latest_orders(ledger, count)
+    if as_json:
+        print_json(rows)
+    elif rows:
+        console = output()
+        console.print(order_table(console, rows, ("session", "stage", "symbol", "side", "leg", "state", "reason")))
+        console.print("`kobe trace ID` tells all of one", style="dim")
+    else:
+        output().print(f"no orders in {ledger.path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason given") -> None:
+    """Stop every order but cancels, at once and for every process on this data folder."""
+    from kobe_resources.kill_switch import KillSwitch
+
+    switch = KillSwitch()
+    status = switch.turn_on(reason)
+    output().print(
+        f"the kill switch is on: {status.reason}\nwritten to {switch.path}", markup=False, highlight=False, soft_wrap=True
+    )
+    _record("kill_on", reason=reason, by=status.by)
+
+
+def kill_off() -> None:
+    """Let orders pass again."""
+    from kobe_resources.kill_switch import KillSwitch
+
+    switch = KillSwitch()
+    before = switch.status()
+    switch.turn_off()
+    after = switch.status()
+    if after.is_on:
+        raise KobeError("the kill switch is still on", f"remove {switch.path} by hand")
+    output().print("the kill switch is off")
+    if before.is_on:
+        _record("kill_off", was=before.reason)
+
+
+def kill_status(as_json: AsJson = False) -> None:
+    """Is it on, since when, and why?"""
+    from kobe_resources.kill_switch import KillSwitch
+
+    status = KillSwitch().status()
+    if as_json:
+        print_json({"on": status.is_on, "reason": status.reason, "by": status.by, "at": status.at})
+    else:
+        output().print(status.told, markup=False)
+
+
+def audit_verify(
+    head: Annotated[
+        str | None, typer.Option(help="A head (seq:hash) that was kept elsewhere, as from a run's metadata.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the chain, its head, the rows that it tells of and its copy audit.jsonl; the first bad record or row is named.
+
+    Heads that Dagster's history and the newest backup know are asked too. Exit code 1 where something is wrong.
+    """
+    from kobe_jobs.trading.known_heads import MEND, find_rollback
+
+    with _existing_ledger() as ledger:
+        found = ledger.verify_audit(head)
+        rollback = find_rollback(ledger) if found.holds else ""
+    problem = found.problem or rollback
+    if as_json:
+        told = {key: getattr(found, key) for key in ("records", "head", "first_bad", "not_copied")}
+        print_json({"holds": not problem, **told, "problem": problem, "restored": list(found.restored)})
+    elif not problem:
+        late = f" ({found.not_copied} not yet copied to audit.jsonl)" if found.not_copied else ""
+        output().print(f"{found.told}{late}; head {found.head}", soft_wrap=True, highlight=False, markup=False)
+    if problem:
+        mend = MEND if rollback else "keep orders.sqlite and audit.jsonl as evidence, and do not trade"
+        raise KobeError(f"the audit trail does not hold: {problem}", mend)
+
+
+def audit_accept(reason: Annotated[str, typer.Argument(help="Why the chain was set back: a restore, say.")]) -> None:
+    """Go on with a chain that was set back on purpose: the heads that it lacks are put on it with the reason."""
+    from kobe_jobs.trading.known_heads import accept_rollback
+
+    if not reason.strip():
+        raise UsageError("a chain that was set back is accepted for a reason", 'kobe audit accept "what happened"')
+    with _existing_ledger() as ledger:
+        heads = accept_rollback(ledger, reason)
+        ledger.copy_audit()
+        _tell_healed(load_settings(), ledger)
+    told = (
+        f"accepted, and on the chain: {', '.join(heads)}" if heads else "nothing to accept: every head known elsewhere is there"
+    )
+    output().print(told, soft_wrap=True, highlight=False, markup=False)
+
+
+def audit_head() -> None:
+    """Print the end of the chain as seq:hash; kept elsewhere, it proves that nothing was cut off or rebuilt."""
+    with _existing_ledger() as ledger:
+        output().print(ledger.audit_head(), soft_wrap=True, highlight=False)
+
+
+def _existing_ledger() -> OrderLedger:
+    """The ledger of this data folder, where it has one or a copy of its chain."""
+    from kobe_jobs.trading.session import open_ledger
+
+    ledger = open_ledger(load_settings())
+    if not (ledger.path.exists() or ledger.audit_path.exists()):
+        raise KobeError(
+            f"{ledger.path.parent} holds neither orders.sqlite nor audit.jsonl",
+            "set KOBE_HOME to the folder that trades; `kobe trade` begins a trail",
+        )
+    return ledger
+
+
+def _record(kind: str, **body: Any) -> None:
+    """Put a switch on the chain; the switch itself works without."""
+    from kobe_jobs.trading.session import open_ledger
+
+    with open_ledger(load_settings()) as ledger:
+        with ledger.write() as write:
+            write.audit(kind, **body)
+        ledger.copy_audit()
+        _tell_healed(load_settings(), ledger)
+
+
+def _tell_healed(settings: Settings, ledger: OrderLedger) -> None:
+    """Say and alert that audit.jsonl had been cut, where it had."""
+    from kobe_jobs.trading.reporting.alerts import alert_if_healed
+
+    told = alert_if_healed(settings, ledger)
+    if told:
+        Console(stderr=True).print(f"warning: {told}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _typed(phrase: str, given: str | None) -> str:
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        return ""
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console.print("This sends real orders with real money. To go on, type:")
+    console.print(phrase)
+    return str(typer.prompt("", prompt_suffix="> ", err=True))

@@ -1,0 +1,151 @@
+"""The console script `kobe`: commands by area, one line on stderr for whatever goes wrong, exit codes 0, 1 and 2."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from kobe_jobs.cli.screen import Screen
+from kobe_resources.errors import KobeError, with_earlier
+from kobe_resources.settings.models import key_file_is_open, kobe_home, require_clone
+
+AREAS = ("research", "bars", "universe", "sweep", "trading", "account", "ops", "config")
+
+app = typer.Typer(
+    name="kobe",
+    help="Raw daily bars in, honest walk-forward evidence out, and a trading job that can prove what it did.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for area in AREAS:
+    if importlib.util.find_spec(f"kobe_jobs.cli.commands.{area}"):
+        importlib.import_module(f"kobe_jobs.cli.commands.{area}").register(app)
+
+
+INTERRUPTED = 130
+COLLECT_EVERY = 50_000
+"""Objects between two collections of garbage: the hundreds of thousands that imports make are no garbage."""
+STOPPED = "stopped; what was finished is kept, run the same command again to go on"
+CommandLineError: Any = typer.BadParameter.__mro__[2]
+"""What typer raises for any misuse of the command line; it has no public name."""
+
+
+def main() -> None:
+    """Run a command and end the process; an error that Kobe knows ends in one line that names the mend, not in a traceback."""
+    gc.set_threshold(COLLECT_EVERY)
+    try:
+        # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
+        code = app(standalone_mode=False)
+    except KobeError as error:
+        _log(error)
+        _end(str(error), error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        _end(STOPPED, INTERRUPTED)
+    except CommandLineError as error:
+        _end(f"{error.format_message() or 'name a command'} (see --help)", 2)
+    except _outside() as error:
+        what = with_earlier(error, (str(error) or repr(error)).splitlines()[0])
+        _log(KobeError(what))
+        _end(f"{what}: see that the disk of {kobe_home()} has room and that you may write there", 1)
+    except Exception as error:
+        fault = _strategy_fault(error)
+        if fault is None:
+            raise
+        _log(fault)
+        _end(str(fault), fault.exit_code)
+    if code == INTERRUPTED:
+        _end(STOPPED, INTERRUPTED)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read it, `head` say, had enough.
+        pass
+    except OSError as error:
+        _end(f"{error}: what was computed is kept, but not all of the output could be written", 1)
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"kobe {version('kobe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_every_command(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Raw daily bars in, honest walk-forward evidence out, and a trading job that can prove what it did."""
+    if context.invoked_subcommand != "kill":
+        require_clone()
+    _keep_private()
+    if key_file_is_open():
+        _say(f"warning: others can read your keys: chmod 600 {os.environ.get('KOBE_ENV_FILE', '')}")
+
+
+def _keep_private() -> None:
+    """Whatever made the folder, and under whatever umask, only its owner reads it; no fault of its disk stops a command."""
+    from kobe_resources.runtime.atomic_files import keep_private
+
+    with contextlib.suppress(OSError, KobeError):
+        keep_private(kobe_home())
+
+
+def _outside() -> tuple[type[BaseException], ...]:
+    """What the disk raises, through the stores too that Dagster keeps; looked up only where something was raised."""
+    stores = (("sqlite3", "Error"), ("sqlalchemy.exc", "DBAPIError"))
+    return (OSError, *(getattr(sys.modules[module], name) for module, name in stores if module in sys.modules))
+
+
+def _strategy_fault(error: Exception) -> KobeError | None:
+    """A fault in a declaration is the person's own: where it stands says more than a traceback through the engine."""
+    from kobe_jobs.research_run.strategy_fault import fault_of
+
+    return fault_of(error)
+
+
+def _log(error: KobeError) -> None:
+    """Keep the line in the event log of a folder that is there; one that cannot be written, or named, must hide no error."""
+    from kobe_resources.runtime.event_log import get_logger
+
+    with contextlib.suppress(OSError, KobeError):
+        if kobe_home().is_dir():
+            get_logger("cli").error("a command ended in an error", command=" ".join(sys.argv[1:2]), reason=str(error))
+
+
+def _say(line: str) -> None:
+    Screen(stderr=True, highlight=False, soft_wrap=True).print(f"kobe: {line}")
+
+
+def _end(line: str, code: int) -> NoReturn:
+    _say(line)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End without taking apart what the libraries made, which takes a second; nor may their threads hold back an exit."""
+    logging.shutdown()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+        sys.stdout.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

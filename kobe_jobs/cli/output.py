@@ -1,0 +1,126 @@
+"""What the trading commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from kobe_jobs.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kobe_jobs.trading.reporting.summary import RunSummary
+
+WIDE, SHORT_ID = 140, 17
+"""Below so many columns an order's id is cut to so many characters: `kobe trace` takes the beginning of one."""
+
+TOLD_IN_FULL = ("REJECTED", "VETOED", "UNKNOWN")
+"""States whose cause a person wants to read: what the broker or the quote said stands beside the reason."""
+
+
+def show_summary(summary: RunSummary, as_json: bool) -> None:
+    """What a run did, as a table or as JSON."""
+    if as_json:
+        print_json(summary.as_json())
+        return
+    console = output()
+    console.print(f"{summary.strategy} on {summary.session}, stage {summary.stage}", style="bold", highlight=False)
+    table = table_of("", "", "")
+    for step, count in summary.waterfall():
+        table.add_row(step, str(abs(count)))
+    for reason, count in sorted(summary.exits.items()):
+        table.add_row(f"exits: {reason}", str(count))
+    table.add_row("protective stops", str(summary.stops))
+    table.add_row("budget used", f"${summary.budget_used}")
+    console.print(table)
+    if summary.orders:
+        columns = ("symbol", "side", "leg", "kind", "qty", "state", "filled", "reason")
+        console.print(order_table(console, summary.orders, columns))
+    for note in summary.notes:
+        console.print(f"note: {note}", markup=False)
+    if summary.halted:
+        console.print(f"halted: {summary.halted}", markup=False, style="bold red")
+    console.print(f"audit head {summary.audit_head}", style="dim", soft_wrap=True, highlight=False)
+
+
+def order_table(console: Console, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
+    """Orders, a row each, with the `columns` of `kobe_jobs.trading.reporting.order_rows` and `filled`."""
+    table = table_of("", "order", *columns)
+    for row in rows:
+        average = row["filled_avg_price"]
+        filled = "" if average is None else f"{row['filled_qty']} at {float(average):.4f}"
+        shown = {**row, "filled": filled, "reason": _reason(row)}
+        order = row["client_order_id"] if console.width >= WIDE else row["client_order_id"][:SHORT_ID]
+        table.add_row(order, *(str(shown[name]) for name in columns))
+    return table
+
+
+def _reason(row: dict[str, Any]) -> str:
+    """Why, with the cause behind it where that says more: the quote's fault, the broker's own words."""
+    tells_more = row["detail"] and row["state"] in ("VETOED", "REJECTED", "UNKNOWN", "NOT_PLACED")
+    return ": ".join(filter(None, (row["reason"], row["detail"]))) if tells_more else str(row["reason"])
+
+
+def show_replay(result: Any) -> None:
+    """The verdict of a replay, and every difference."""
+    console = output()
+    verdict = "the live path trades as the simulation does" if result.agrees else f"{len(result.mismatches)} differences"
+    console.print(
+        f"{result.strategy} from {result.start} to {result.end}: {result.sessions} sessions, {len(result.live)} trades,"
+        f" {len(result.simulated)} simulated, {result.seconds:.1f} s",
+        highlight=False,
+    )
+    if result.mismatches:
+        table = table_of("", "class", "symbol", "signal", "what", "simulated", "live")
+        for row in result.mismatches:
+            table.add_row(row.kind, row.symbol, str(row.signal_session), row.what, str(row.simulated), str(row.live))
+        console.print(table)
+    console.print(f"parity: {verdict}", style="bold green" if result.agrees else "bold red")
+
+
+def lines_of(content: Any, indent: str = "  ") -> list[str]:
+    """Nested values as indented lines."""
+    if isinstance(content, dict):
+        lines = []
+        for key, value in content.items():
+            nested = isinstance(value, dict | list) and value
+            lines += [f"{indent}{key}:", *lines_of(value, indent + "  ")] if nested else [f"{indent}{key}: {value}"]
+        return lines
+    if isinstance(content, list):
+        return [indent + ", ".join(_pairs(row)) for row in content] or [f"{indent}none"]
+    return [f"{indent}{content}"]
+
+
+def _pairs(row: Any) -> list[str]:
+    if not isinstance(row, dict):
+        return [str(row)]
+    return [
+        f"{key} {json.dumps(value) if isinstance(value, dict) else value}"
+        for key, value in row.items()
+        if value not in (None, "")
+    ]
+
+
+def output() -> Console:
+    """Standard output, wide where it is no terminal."""
+    console = Screen()
+    return console if console.is_terminal else Screen(width=max(console.width, 140))
+
+
+def table_of(title: str, *columns: str) -> Table:
+    """An empty table; without names it has no header."""
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", show_header=any(columns))
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on standard output."""
+    Screen().print_json(json.dumps(value))

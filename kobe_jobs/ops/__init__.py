@@ -1,0 +1,1 @@
+"""Running Kobe: the UI, backups, health and systemd units."""

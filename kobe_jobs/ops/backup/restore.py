@@ -1,0 +1,202 @@
+"""`kobe restore`: an archive becomes the data folder after all of it was checked; the old folder is moved aside, never removed.
+
+An older ledger does not know the orders that came after it, so the kill switch is on in what was restored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kobe_jobs.ops.backup.archive import read_archive, read_manifest
+from kobe_jobs.ops.backup.files import AUDIT, LEDGER, WAREHOUSE, check_database, holds_data
+from kobe_jobs.ops.backup.make import audit_connection
+from kobe_resources.errors import KobeError
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.runtime.atomic_files import private_folder, sync_folder
+
+SPARE_BYTES = 100_000_000
+
+
+class RestoreRefused(KobeError):
+    """The data folder was not touched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came back. aside: where the old folder went. orders: was the kill switch turned on because of a ledger?"""
+
+    files: int
+    created: str
+    aside: Path | None
+    orders: bool
+    audit_problem: str
+
+
+def restore(archive: Path, home: Path, force: bool = False) -> Restored:
+    """Make `home` what the archive holds. A folder with more in it than logs needs `force`; what was there is moved aside.
+
+    Raises ArchiveRefused or RestoreRefused before anything of `home` changed.
+    """
+    home = home.absolute()
+    manifest = read_manifest(archive)
+    if holds_data(home) and not force:
+        raise RestoreRefused(f"{home} is not empty", "--force moves it aside, or set another KOBE_HOME")
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(home), _staging(home) as staging:
+            _check_room(manifest, home.parent)
+            read_archive(archive, staging)
+            audit_problem = _check_content(staging, manifest)
+            orders = (staging / LEDGER).exists() or (home / LEDGER).exists()
+            if orders:
+                _stop_trading(staging, archive)
+            # The locks themselves are no reason to keep a folder.
+            worth_keeping = home.exists() and (not home.is_dir() or any(home.iterdir()))
+            with _nobody_using(home):
+                aside = _swap(staging, home, worth_keeping)
+    except OSError as error:
+        raise RestoreRefused(f"{home} cannot be restored ({error})", "free space, or mend its permissions") from error
+    return Restored(len(manifest["files"]), str(manifest.get("created", "")), aside, orders, audit_problem)
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(home.with_name(f".{home.name}.restore.lock"), timeout=0, mode=0o600):
+            for leftover in home.parent.glob(f".{home.name}.restoring-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            yield
+    except Timeout:
+        raise RestoreRefused(f"another restore of {home} is running", "wait for it") from None
+
+
+@contextlib.contextmanager
+def _staging(home: Path) -> Iterator[Path]:
+    staging = home.with_name(f".{home.name}.restoring-{os.getpid()}")
+    staging.mkdir(mode=0o700)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_room(manifest: dict[str, Any], folder: Path) -> None:
+    needed = sum(told["size"] for told in manifest["files"].values()) + SPARE_BYTES
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RestoreRefused(f"{folder} has {free / 1e6:,.0f} MB free, {needed / 1e6:,.0f} are needed", "free space")
+
+
+def _check_content(staging: Path, manifest: dict[str, Any]) -> str:
+    """Open every database, refuse a newer warehouse; what is wrong with the audit chain ('' where nothing is)."""
+    for name in manifest["files"]:
+        check_database(staging / name)
+    if (staging / WAREHOUSE).exists():
+        from kobe_resources.warehouse.store import Warehouse
+
+        # Migrates the copy, and refuses the schema of a newer Kobe.
+        Warehouse(staging / WAREHOUSE).rows("SELECT 1")
+    if not (staging / LEDGER).exists():
+        return ""
+    from kobe_resources.order_ledger import audit_chain
+
+    with contextlib.closing(audit_connection(staging / LEDGER)) as connection:
+        return audit_chain.verify(connection, staging / AUDIT, manifest.get("audit_head") or None).problem
+
+
+def _stop_trading(staging: Path, archive: Path) -> None:
+    switch = KillSwitch(staging / "KILL_SWITCH")
+    if not switch.status().is_on:
+        switch.turn_on(f"restored from {archive.name}: `kobe reconcile` against the broker, then `kobe kill off`")
+
+
+@contextlib.contextmanager
+def _nobody_using(home: Path) -> Iterator[None]:
+    """Refuse where a trading run, the UI with its daemon, or a writer is at work in the folder, and keep all of them out.
+
+    Locks are made where they are missing: a first run could begin while the folder is swapped.
+    """
+    from kobe_resources.warehouse.store import Warehouse
+
+    is_new, locks = not home.exists(), _locks_of(home)
+    try:
+        with contextlib.ExitStack() as stack:
+            for lock, who in locks.items():
+                private_folder(lock.parent)
+                stack.enter_context(_held(lock, f"{who} uses {home}"))
+            if (home / WAREHOUSE).exists():
+                _refuse_busy(Warehouse(home / WAREHOUSE, lock_wait_s=1.0))
+            yield
+    except BaseException:
+        if is_new:
+            _remove_locks(home, locks)
+        raise
+
+
+def _locks_of(home: Path) -> dict[Path, str]:
+    """The locks of all that work in a data folder, each with who holds it; none in what is no folder."""
+    if home.exists() and not home.is_dir():
+        return {}
+    return {
+        home / "trading.lock": "a trading run",
+        home / "dagster" / "ui.lock": "`kobe ui`",
+        home / f"{AUDIT}.lock": "a writer of the audit trail",
+    }
+
+
+def _remove_locks(home: Path, locks: Collection[Path]) -> None:
+    """Leave no folder where there was none, unless another's work is in it by now."""
+    if any(path.is_file() and path not in locks for path in home.rglob("*")):
+        return
+    for lock in locks:
+        lock.unlink(missing_ok=True)
+    for folder in (home / "dagster", home):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def _held(lock: Path, what: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock, timeout=0, mode=0o600):
+            yield
+    except Timeout:
+        raise RestoreRefused(what, "wait for it, or stop it first") from None
+
+
+def _refuse_busy(warehouse: Any) -> None:
+    from kobe_resources.warehouse.store import WarehouseBusy, WarehouseUnusable
+
+    try:
+        warehouse.rows("SELECT 1")
+    except WarehouseBusy as error:
+        raise RestoreRefused(error.what, "stop it first") from None
+    except WarehouseUnusable:
+        # A damaged warehouse is why people restore.
+        return
+
+
+def _swap(staging: Path, home: Path, worth_keeping: bool) -> Path | None:
+    """Two renames; should we die between them, the data folder is missing and both of its versions lie beside it."""
+    aside = home.with_name(f"{home.name}.before-restore-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%f}Z")
+    home.rename(aside)
+    try:
+        staging.rename(home)
+    except OSError:
+        aside.rename(home)
+        raise
+    if not worth_keeping:
+        shutil.rmtree(aside, ignore_errors=True)
+    sync_folder(home.parent)
+    return aside if worth_keeping else None

@@ -1,0 +1,357 @@
+"""What must hold for Kobe to be ready, each asked by a small function that gives (does it hold, why, figures).
+
+A question changes nothing, needs no key it is not given, and is bounded in time by `Watch`. Answers hold no secret.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import datetime as dt
+import importlib
+import inspect
+import shutil
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
+
+from kobe_resources.errors import KobeError
+from kobe_resources.runtime.event_log import get_logger, redact
+from kobe_resources.settings.models import Settings, kobe_home
+
+if TYPE_CHECKING:
+    from kobe_resources.settings.models import Secrets
+
+LIMIT_S = 10.0
+KEEP_ANSWERS_S = 5.0
+LOCK_WAIT_S = 3.0
+HEARTBEAT_LIMIT = dt.timedelta(minutes=2)
+"""Daemons beat twice a minute."""
+LIBRARIES = ("pandas", "tenacity", "kobe_resources.broker.exchange.embedded")
+"""What the modules that the questions import take from elsewhere at first use."""
+ATTEMPTS = 5
+LEAST_DISK_BYTES = 1_000_000_000
+FIGURES = {
+    "warehouse_bytes": "Size of kobe.duckdb.",
+    "bars": "Stored daily bars.",
+    "last_session_timestamp_seconds": "Midnight UTC of the last stored session.",
+    "audit_records": "Records of the audit chain.",
+    "audit_not_copied": "Records that audit.jsonl lacks so far.",
+    "market_open": "1 while the broker's clock says open.",
+    "clock_skew_seconds": "Our clock minus the broker's.",
+    "positions_unguarded": "Positions without a protective stop at the broker, and stops without a position.",
+    "kill_switch": "1 while the kill switch is on.",
+    "daemon_heartbeat_age_seconds": "Age of the oldest heartbeat of Dagster's daemons.",
+    "disk_free_bytes": "Free space at the data folder.",
+}
+"""What the answers measure; beside them `orders_<state>`, the orders in a state."""
+
+log = get_logger("health")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a question found; `figures` become metrics named kobe_<key>."""
+
+    ok: bool
+    reason: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One answer, and the seconds it took. Only a blocking one decides readiness; the others warn."""
+
+    name: str
+    ok: bool
+    reason: str
+    seconds: float
+    blocking: bool = True
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A named question."""
+
+    name: str
+    ask: Callable[[], Answer]
+    blocking: bool = True
+
+
+def questions(settings: Settings) -> list[Question]:
+    """Everything that is asked under these settings."""
+    _import_what_is_asked_with(settings)
+    return [
+        Question("warehouse", ask_warehouse),
+        Question("bars", lambda: ask_bars(settings)),
+        Question("audit", ask_audit),
+        Question("broker", lambda: ask_broker(settings)),
+        Question("protection", lambda: ask_protection(settings)),
+        Question("kill_switch", ask_kill_switch),
+        Question("daemon", ask_daemon),
+        Question("disk", ask_disk),
+        Question("key_file", ask_key_file, blocking=False),
+    ]
+
+
+def _import_what_is_asked_with(settings: Settings) -> None:
+    """Import here, before any thread, what the questions use; what cannot be imported is for its question to tell.
+
+    Threads that import at once what imports each other end in a deadlock, which Python breaks by an error.
+    """
+    of_broker = () if settings.broker.stage == "simulated" else ("kobe_resources.broker.alpaca.adapter",)
+    of_daemon = ("dagster", "sqlalchemy.orm") if (kobe_home() / "dagster" / "storage_version").is_file() else ()
+    own = {node.module or "" for node in ast.walk(ast.parse(inspect.getsource(sys.modules[__name__]))) if _is_ours(node)}
+    for name in (*sorted(own), *LIBRARIES, *of_broker, *of_daemon):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001  a module that breaks must not stop the questions that need it not
+            log.warning("a module of a health question cannot be imported", module=name, reason=str(error))
+
+
+def _is_ours(node: ast.AST) -> TypeGuard[ast.ImportFrom]:
+    return isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kobe_")
+
+
+def is_ready(checks: Sequence[Check]) -> bool:
+    """True when nothing that blocks failed."""
+    return all(check.ok for check in checks if check.blocking)
+
+
+def ask_warehouse() -> Answer:
+    """Does the file open within a few seconds?"""
+    from kobe_resources.warehouse.store import Warehouse
+
+    warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
+    if not warehouse.path.is_file():
+        return Answer(False, "there is no warehouse yet: run `kobe report`")
+    ((bars,),) = warehouse.rows("SELECT count(*) FROM daily_bars")
+    return Answer(True, f"opens, {bars:,} bars", {"warehouse_bytes": warehouse.path.stat().st_size, "bars": bars})
+
+
+def ask_bars(settings: Settings) -> Answer:
+    """Is the last stored session the one that the vendor should have by now?"""
+    from kobe_assets.checks.bars import find_stale
+    from kobe_resources.warehouse.store import Warehouse
+
+    warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
+    if not warehouse.path.is_file():
+        return Answer(False, "there are no bars yet: run `kobe report`")
+    ((last,),) = warehouse.rows("SELECT max(session) FROM daily_bars")
+    if last is None:
+        return Answer(False, "there are no bars yet: run `kobe bars refresh`")
+    finding = find_stale(last, settings, dt.datetime.now(dt.UTC))
+    midnight = dt.datetime.combine(last, dt.time(), dt.UTC)
+    return Answer(finding.passed, finding.description, {"last_session_timestamp_seconds": midnight.timestamp()})
+
+
+def ask_audit() -> Answer:
+    """Does the hash chain of the order ledger hold, its copy with it, and what is known of it elsewhere?"""
+    from kobe_jobs.trading.known_heads import MEND, find_rollback
+    from kobe_resources.order_ledger.store import OrderLedger
+
+    path = kobe_home() / "orders.sqlite"
+    if not path.is_file():
+        return Answer(True, "no order has been decided yet", {"audit_records": 0})
+    with OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger:
+        found = ledger.verify_audit()
+        orders = ledger.rows("SELECT lower(state), count(*) FROM intents GROUP BY state")
+        rollback = find_rollback(ledger) if found.holds else ""
+    figures: dict[str, float] = {"audit_records": found.records, "audit_not_copied": found.not_copied}
+    figures.update((f"orders_{state}", count) for state, count in orders)
+    if rollback:
+        return Answer(False, f"{rollback}; {MEND}", figures)
+    return Answer(found.holds, found.told, figures)
+
+
+def ask_broker(settings: Settings) -> Answer:
+    """Does the broker of the stage answer, and is its clock ours?"""
+    from kobe_resources.broker.open import open_broker
+    from kobe_resources.settings.models import load_secrets
+
+    stage = settings.broker.stage
+    secrets = load_secrets()
+    if not _is_remote(settings, secrets):
+        return Answer(True, f"stage {stage} uses the embedded broker, started with each run")
+    broker = open_broker(settings, secrets, stage)
+    try:
+        clock = broker.clock()
+    finally:
+        broker.close()
+    skew = (dt.datetime.now(dt.UTC) - clock.timestamp).total_seconds()
+    market = "open" if clock.is_open else "closed"
+    return Answer(True, f"stage {stage} answers, market {market}", {"market_open": clock.is_open, "clock_skew_seconds": skew})
+
+
+def _is_remote(settings: Settings, secrets: Secrets) -> bool:
+    """Does the broker of the stage run elsewhere than in the run itself?"""
+    from kobe_resources.broker.hosts import hosts_of
+
+    stage = settings.broker.stage
+    has_keys = secrets.alpaca_api_key_id is not None and secrets.alpaca_api_secret_key is not None
+    hosts = hosts_of(stage, settings.broker)
+    return hosts is not None and (stage != "shadow" or has_keys or bool(settings.broker.base_url))
+
+
+def ask_protection(settings: Settings) -> Answer:
+    """Does every position rest behind its stop at the broker, now?"""
+    from kobe_jobs.trading.bare_positions import find_unguarded
+    from kobe_resources.broker.open import open_broker
+    from kobe_resources.order_ledger.store import OrderLedger
+    from kobe_resources.settings.models import load_secrets
+
+    stage, secrets, path = settings.broker.stage, load_secrets(), kobe_home() / "orders.sqlite"
+    if stage == "shadow" or not path.is_file():
+        return Answer(True, "nothing is held", {"positions_unguarded": 0})
+    if not _is_remote(settings, secrets):
+        return Answer(True, f"stage {stage} uses the embedded broker, started with each run", {"positions_unguarded": 0})
+    if _is_at_work(path.with_name("trading.lock")):
+        return Answer(True, "a run is at work: it protects what it holds, or says that it could not")
+    with (
+        OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger,
+        contextlib.closing(open_broker(settings, secrets, stage)) as broker,
+    ):
+        told = find_unguarded(ledger, f"{stage}:{broker.account().number}", broker)
+    mend = "; `kobe trade` while the market is open mends it" if told else ""
+    seen = "; ".join(told) or "every position has its stop, every stop its position"
+    return Answer(not told, f"{seen}{mend}", {"positions_unguarded": len(told)})
+
+
+def _is_at_work(lock: Path) -> bool:
+    """Does a trading run or a reconciliation hold the lock?"""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def ask_kill_switch() -> Answer:
+    """Is the kill switch off?"""
+    from kobe_resources.kill_switch import KillSwitch
+
+    status = KillSwitch().status()
+    if not status.is_on:
+        return Answer(True, "off", {"kill_switch": 0})
+    since = f" since {status.at}" if status.at else ""
+    return Answer(False, f"on{since}: {redact(status.reason)}; `kobe kill off` when the reason is gone", {"kill_switch": 1})
+
+
+def ask_daemon() -> Answer:
+    """Did every daemon that schedules and sensors need beat lately, and without errors?"""
+    from kobe_resources.runtime.dagster_instance import open_instance
+
+    if not (kobe_home() / "dagster" / "storage_version").is_file():
+        return Answer(False, "no daemon has run for this data folder: start `kobe ui`")
+    with open_instance() as instance:
+        beats = instance.get_daemon_heartbeats()
+    if not beats:
+        return Answer(False, "no daemon has run for this data folder: start `kobe ui`")
+    now = time.time()
+    oldest = max(now - beat.timestamp for beat in beats.values())
+    figures = {"daemon_heartbeat_age_seconds": oldest}
+    if oldest > HEARTBEAT_LIMIT.total_seconds():
+        return Answer(False, f"the last heartbeat is {dt.timedelta(seconds=int(oldest))} old: start `kobe ui`", figures)
+    failing = [(name, beat.errors[0].message) for name, beat in beats.items() if beat.errors]
+    if failing:
+        name, message = failing[0]
+        return Answer(False, f"the {name.lower()} daemon fails: {redact(message).strip().splitlines()[0]}", figures)
+    return Answer(True, f"{len(beats)} daemons beat", figures)
+
+
+def ask_disk() -> Answer:
+    """Is there room for a day's data, ledger and logs?"""
+    home = kobe_home()
+    place = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    return Answer(free >= LEAST_DISK_BYTES, f"{free / 1e9:,.1f} GB free at {place}", {"disk_free_bytes": free})
+
+
+def ask_key_file() -> Answer:
+    """Can only its owner read the file of keys?"""
+    from kobe_resources.settings.models import key_file_is_open
+
+    if key_file_is_open():
+        return Answer(False, "others can read the file that KOBE_ENV_FILE names: chmod 600 it")
+    return Answer(True, "nobody else can read it, or there is none")
+
+
+class Watch:
+    """Asks questions, each in a thread of its own and at most `limit_s` long; answers are kept for `keep_s`.
+
+    A question that hangs is reported as such and not asked again before it ends, so that nothing piles up.
+    """
+
+    def __init__(self, asked: Sequence[Question], limit_s: float = LIMIT_S, keep_s: float = KEEP_ANSWERS_S) -> None:
+        self._open = [_Open(question) for question in asked]
+        self._limit_s = limit_s
+        self._keep_s = keep_s
+        self._lock = threading.Lock()
+
+    def look(self) -> list[Check]:
+        """Every question's check, in order; takes `limit_s` at most."""
+        with self._lock:
+            for question in self._open:
+                question.ask_unless_known(self._keep_s)
+            deadline = time.monotonic() + self._limit_s
+            return [question.result(deadline) for question in self._open]
+
+
+class _Open:
+    """A question with its thread and last answer."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._thread: threading.Thread | None = None
+        self._began = 0.0
+        self._known: tuple[float, Check] | None = None
+
+    def ask_unless_known(self, keep_s: float) -> None:
+        known = self._known
+        if (self._thread and self._thread.is_alive()) or (known and time.monotonic() - known[0] < keep_s):
+            return
+        self._known, self._began = None, time.monotonic()
+        # A daemon thread: a question that never ends must not keep the process from ending.
+        self._thread = threading.Thread(target=self._answer, name=f"health-{self._question.name}", daemon=True)
+        self._thread.start()
+
+    def result(self, deadline: float) -> Check:
+        if self._thread:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        known = self._known
+        if known:
+            return known[1]
+        seconds = time.monotonic() - self._began
+        return Check(self._question.name, False, f"no answer in {seconds:.0f} s", seconds, self._question.blocking)
+
+    def _answer(self) -> None:
+        try:
+            answer = self._ask()
+        except (KobeError, OSError, sqlite3.Error) as error:
+            answer = Answer(False, redact(str(error)))
+        except Exception as error:  # noqa: BLE001  a question that breaks is a failed check, never a page that does not load
+            answer = Answer(False, redact(f"{type(error).__name__}: {error}"))
+        ended = time.monotonic()
+        check = Check(
+            self._question.name, answer.ok, answer.reason, ended - self._began, self._question.blocking, answer.figures
+        )
+        self._known = (ended, check)
+
+    def _ask(self) -> Answer:
+        """The answer; asked again where a library's own import at first use met that of another question."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._question.ask()
+            except RuntimeError as error:
+                if type(error).__name__ != "_DeadlockError":
+                    raise
+                time.sleep(0.1)
+        return self._question.ask()

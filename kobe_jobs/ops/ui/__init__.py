@@ -1,0 +1,1 @@
+"""The Dagster UI with its daemon: server, supervised processes, signals, and the guard before it."""

@@ -1,0 +1,86 @@
+"""The Dagster webserver behind a door that lets no foreign web page in: `python -m kobe_jobs.ops.ui.guard OPTIONS`.
+
+Dagster runs mutations from a plain GET, answers to any host name and takes WebSockets from any origin. On a machine with
+a browser, any page could so start a trading run at 127.0.0.1. A program on this machine (no Origin) may still ask.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from kobe_resources.runtime.report_site import LOOPBACK
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+OWN_NAMES = {LOOPBACK, "localhost"}
+
+
+class OwnPagesOnly:
+    """ASGI middleware: 403 for what a page of another origin, or of a name that merely resolves to us, could have sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        problem = refusal(scope) if scope["type"] in ("http", "websocket") else ""
+        if not problem:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": problem})
+        else:
+            from starlette.responses import PlainTextResponse
+
+            await PlainTextResponse(f"kobe: {problem}", status_code=403)(scope, receive, send)
+
+
+def refusal(scope: Scope) -> str:
+    """Why the request is refused; '' where it is not."""
+    from starlette.datastructures import Headers
+
+    headers = Headers(scope=scope)
+    host = headers.get("host", "")
+    if _name_of(host) not in OWN_NAMES:
+        return "this address is served under its own name only"
+    # Browsers send Origin with every request of another origin but the plainest GET, and with every WebSocket.
+    origin = headers.get("origin")
+    if origin is not None and origin != f"http://{host}":
+        return "pages of another origin are not served"
+    if scope["type"] == "http" and scope["path"].rstrip("/").endswith("/graphql"):
+        return _graphql_refusal(scope["method"], scope["query_string"], headers.get("content-type", ""))
+    return ""
+
+
+def _graphql_refusal(method: str, query: bytes, content_type: str) -> str:
+    """A GET or a form needs nobody's leave to cross origins; JSON does."""
+    if method in ("GET", "HEAD"):
+        return "queries come by POST" if query else ""
+    return "" if content_type.partition(";")[0].strip().lower() == "application/json" else "queries are sent as JSON"
+
+
+def _name_of(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def main() -> None:
+    """Run `dagster-webserver` with the door in front."""
+    from dagster_webserver import app
+    from dagster_webserver.cli import main as serve
+    from dagster_webserver.webserver import DagsterWebserver
+    from starlette.middleware import Middleware
+
+    class Guarded(DagsterWebserver[Any, Any]):
+        def build_middleware(self) -> list[Middleware]:
+            return [Middleware(OwnPagesOnly), *super().build_middleware()]
+
+    # What the command line builds its application from.
+    app.DagsterWebserver = Guarded  # type: ignore[misc]
+    serve()
+
+
+if __name__ == "__main__":
+    main()

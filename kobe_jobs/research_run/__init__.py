@@ -1,0 +1,1 @@
+"""Runs of the research path: stale assets, the vendor's freshness, backtests and sweeps."""

@@ -1,0 +1,46 @@
+"""Strategies by the name that a person writes, in the settings or on the command line: what the register lacks is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kobe_assets.research import strategies
+from kobe_assets.research.strategies import STRATEGIES, Strategy, StrategyBroken
+from kobe_resources.errors import UsageError
+from kobe_resources.settings.models import Settings, load_settings
+
+
+def strategy_named(name: str) -> Strategy:
+    """The registered strategy. Raises UsageError with the names there are."""
+    if name not in STRATEGIES:
+        raise UsageError(f"there is no strategy {name!r}", one_of_them())
+    return STRATEGIES[name]
+
+
+def one_of_them() -> str:
+    """The mend: all names."""
+    return f"use one of {', '.join(STRATEGIES)}"
+
+
+def load_trading_settings() -> Settings:
+    """The effective settings of whoever trades by them. Raises UsageError as `load_settings`, and on an unknown strategy."""
+    settings = load_settings()
+    if settings.trading.strategy not in STRATEGIES:
+        raise UsageError(f"settings: trading.strategy {settings.trading.strategy!r} is no strategy", one_of_them())
+    return settings
+
+
+def load_account_settings() -> Settings:
+    """The same for who only looks after an account: no strategy is imported where a file bears the name, and a broken one
+    stops nothing."""
+    settings = load_settings()
+    name = settings.trading.strategy
+    if name.isidentifier() and Path(strategies.__file__).with_name(f"{name}.py").is_file():
+        return settings
+    try:
+        strategy_named(name)
+    except StrategyBroken:
+        return settings
+    except UsageError:
+        raise UsageError(f"settings: trading.strategy {name!r} is no strategy", one_of_them()) from None
+    return settings

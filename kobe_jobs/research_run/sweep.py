@@ -1,0 +1,244 @@
+"""The sweep: every parameter set of the grids on every fold's train window, on local cores or a Dask cluster.
+
+What is finished is kept fold by fold in wf_trials under the research pin and the data version, so that a sweep that was
+killed goes on where it stood and nothing is counted twice. Only this process opens the warehouse.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kobe_assets.graph.frames import trial_rows
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
+from kobe_assets.graph.lineage import stored_version
+from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.walk_forward import Fold, Market, grid_sets, make_feeds, run_trials
+from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.settings.models import INSTALL, Settings, canonical_json, research_pin
+from kobe_resources.warehouse.store import Warehouse, insert
+
+if TYPE_CHECKING:
+    from kobe_assets.research.panel import Floats
+
+FOLDS_AT_A_TIME = 4
+"""Folds a local step computes before they are kept: a few seconds at full size."""
+RETRIES = 5
+CONNECT_S = 20
+
+Done = Callable[[int], None]
+"""Told how many more fold simulations are durable."""
+
+
+class ClusterLost(KobeError):
+    """The Dask cluster cannot be reached, or gave up on a task; what was finished is kept."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One strategy's parameter sets, and the folds of it that are not recorded yet."""
+
+    strategy: Strategy
+    sets: tuple[dict[str, float], ...]
+    folds: tuple[Fold, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep has before it: the market, its versions, and the open tasks. total: fold simulations, done ones too."""
+
+    market: Market
+    pin: str
+    data_version: str
+    tasks: tuple[Task, ...]
+    total: int
+
+    @property
+    def left(self) -> int:
+        """Fold simulations that are not recorded yet."""
+        return sum(len(task.folds) * len(task.sets) for task in self.tasks)
+
+
+def plan_sweep(settings: Settings, warehouse: Warehouse, strategies: Sequence[str] = ()) -> Sweep:
+    """Find what is not recorded yet. Raises UsageError for an unknown strategy or a senseless grid."""
+    unknown = [name for name in strategies if name not in STRATEGIES]
+    if unknown:
+        raise UsageError(f"there is no strategy {unknown[0]!r}", f"use one of {', '.join(STRATEGIES)}")
+    market = load_market(warehouse, settings)
+    folds = folds_of(settings, market.panel)
+    with warehouse.connect() as connection:
+        pin, version = research_pin(settings), stored_version(connection, "daily_bars")
+    tasks, total = [], 0
+    for name in strategies or STRATEGIES:
+        strategy = STRATEGIES[name]
+        sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
+        recorded = _recorded(warehouse, name, pin, version)
+        wanted = {canonical_json(params) for params in sets}
+        left = tuple(fold for fold in folds if not wanted <= recorded.get(fold.number, set()))
+        tasks.append(Task(strategy, sets, left))
+        total += len(folds) * len(sets)
+    return Sweep(market, pin, version, tuple(tasks), total)
+
+
+def run_sweep(settings: Settings, warehouse: Warehouse, sweep: Sweep, done: Done = lambda _: None) -> None:
+    """Compute and record what is left. Raises ClusterLost; what was finished is kept."""
+    if not sweep.left:
+        return
+    results = _on_cluster(settings, sweep) if settings.compute.engine == "dask" else _on_this_machine(sweep)
+    for task, folds, sharpes in results:
+        rows = trial_rows(task.strategy, folds, task.sets, sharpes, sweep.pin, sweep.data_version, dt.datetime.now(dt.UTC))
+        with warehouse.transaction() as connection:
+            insert(connection, "wf_trials", rows)
+        done(sharpes.size)
+
+
+def best_sets(warehouse: Warehouse, sweep: Sweep, most: int = 5) -> list[dict[str, Any]]:
+    """The sets with the highest mean train Sharpe of each strategy: mean, worst fold, and the share of folds they won."""
+    rows = []
+    for task in sweep.tasks:
+        found = warehouse.frame(
+            "SELECT params::VARCHAR AS params, fold, avg(train_sharpe) AS sharpe FROM wf_trials "
+            "WHERE strategy = ? AND config_pin = ? AND data_version = ? GROUP BY ALL",
+            [task.strategy.name, sweep.pin, sweep.data_version],
+        )
+        if found.empty:
+            continue
+        table = found.pivot(index="fold", columns="params", values="sharpe")
+        won = table.idxmax(axis=1, skipna=True)[table.notna().any(axis=1)].value_counts()
+        for params, mean in table.mean().sort_values(ascending=False, kind="stable").head(most).items():
+            worst = table[params].min()
+            rows.append(
+                {
+                    "strategy": task.strategy.name,
+                    "params": params,
+                    "mean": None if mean != mean else float(mean),
+                    "worst": None if worst != worst else float(worst),
+                    "won": int(won.get(params, 0)),
+                    "folds": len(table),
+                }
+            )
+    return rows
+
+
+def _recorded(warehouse: Warehouse, strategy: str, pin: str, version: str) -> dict[int, set[str]]:
+    """fold → the parameter sets on record for it."""
+    rows = warehouse.rows(
+        "SELECT DISTINCT fold, params::VARCHAR FROM wf_trials WHERE strategy = ? AND config_pin = ? AND data_version = ?",
+        [strategy, pin, version],
+    )
+    found: dict[int, set[str]] = {}
+    for fold, params in rows:
+        found.setdefault(fold, set()).add(params)
+    return found
+
+
+Result = tuple[Task, tuple[Fold, ...], "Floats"]
+
+
+def _on_this_machine(sweep: Sweep) -> Iterator[Result]:
+    """Threads of this process over one panel."""
+    readable = sweep.market.readable()
+    for task in sweep.tasks:
+        if not task.folds:
+            continue
+        feeds = make_feeds(sweep.market, readable, task.strategy, task.sets).trial.of(range(len(task.sets)))
+        for begin in range(0, len(task.folds), FOLDS_AT_A_TIME):
+            folds = task.folds[begin : begin + FOLDS_AT_A_TIME]
+            yield task, folds, run_trials(sweep.market, folds, feeds, task.sets)
+
+
+def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
+    """Tasks of one fold each on an existing Dask cluster; the market travels to each worker, once while it is not lost."""
+    try:
+        from distributed import CancelledError, Client, as_completed
+    except ImportError:
+        what = "compute.engine is dask, and distributed is not installed"
+        raise UsageError(what, f"in the clone run {INSTALL} '.[scale]'") from None
+    address = settings.compute.scheduler
+    if not address:
+        raise UsageError("compute.engine is dask without a scheduler", "set compute.scheduler, such as tcp://host:8786")
+    try:
+        client = Client(address, timeout=CONNECT_S)
+    except OSError as error:
+        raise ClusterLost(
+            f"no Dask scheduler answers at {address} ({error})", "start it, or set compute.engine = 'local'"
+        ) from None
+    with client:
+        left = [(task, fold) for task in sweep.tasks for fold in task.folds]
+        for _ in range(1 + RETRIES):
+            market = _sent_to_every_worker(client, sweep.market, address)
+            futures = {
+                client.submit(trials_of_fold, market, task.strategy.name, task.sets, fold, pure=False, retries=RETRIES): (
+                    task,
+                    fold,
+                )
+                for task, fold in left
+            }
+            left = []
+            for future in as_completed(futures):
+                task, fold = futures[future]
+                try:
+                    lost = future.exception()
+                    if lost is not None:
+                        raise lost
+                    sharpes = future.result()
+                except CancelledError:
+                    # Dask drops second copies: the worker that died had the only one of the market, which cannot be computed.
+                    left.append((task, fold))
+                    continue
+                except Exception as error:
+                    what = f"the cluster gave up on {task.strategy.name}, fold {fold.number} ({error})"
+                    raise ClusterLost(what, "run it again") from error
+                yield task, (fold,), sharpes
+            if not left:
+                return
+        raise ClusterLost(f"the cluster lost the market {1 + RETRIES} times", "see why its workers die, and run it again")
+
+
+def _sent_to_every_worker(client: Any, market: Market, address: str) -> Any:
+    """The market as a future that every worker holds."""
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_S)
+        return client.scatter(market, broadcast=True)
+    except TimeoutError:
+        what = f"no worker is connected to {address}"
+        raise ClusterLost(what, f"start one: dask worker {address} (with this environment)") from None
+
+
+def trials_of_fold(market: Market, strategy: str, sets: tuple[dict[str, float], ...], fold: Fold) -> Floats:
+    """(1, sets) train Sharpe ratios of one fold; what a worker of the cluster runs. It opens no file."""
+    feeds = _worker_feeds(_Same(market), strategy, canonical_json(sets))
+    sharpes: Floats = run_trials(market, (fold,), feeds, sets)
+    return sharpes
+
+
+class _Same:
+    """A market that equals only itself: the key under which a worker keeps its feeds."""
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+
+    def __hash__(self) -> int:
+        return id(self.market)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.market is self.market
+
+
+@lru_cache(maxsize=4)
+def _worker_feeds(same: _Same, strategy: str, sets: str) -> list[Any]:
+    import json
+
+    chosen = tuple(json.loads(sets))
+    feeds = make_feeds(same.market, same.market.readable(), STRATEGIES[strategy], chosen)
+    return feeds.trial.of(range(len(chosen)))
+
+
+def as_text(value: float | None) -> str:
+    """A ratio for a person."""
+    return "–" if value is None or not np.isfinite(value) else f"{value:.2f}"

@@ -1,0 +1,194 @@
+"""The desk: everything one trading run works with, and the questions it asks again before every order.
+
+Trusts whoever builds it that broker, stage and ledger belong together; nothing here decides a trade.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from kobe_assets.research.strategies import Strategy
+from kobe_jobs.research_run.strategies import strategy_named
+from kobe_jobs.trading.market_snapshot import Evidence
+from kobe_resources.broker.hosts import Stage
+from kobe_resources.broker.protocol import Account, Broker, Clock, Quote, TradingDay
+from kobe_resources.broker.quotes import QuoteVeto, judge_quote
+from kobe_resources.errors import KobeError
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger import Intent, OrderLedger
+from kobe_resources.order_ledger import orders as book
+from kobe_resources.policy_gate import Limits
+from kobe_resources.settings.models import Settings
+
+NEW_YORK = ZoneInfo("America/New_York")
+LEASE_S = 120.0
+EVERY_SPREAD = 1e9
+QUOTE_PATIENCE_S = 6.0
+QUOTE_POLL_S = 1.0
+Judge = Callable[[Quote | None, dt.datetime], QuoteVeto | None]
+
+
+class MarketShut(KobeError):
+    """The market is not open for this order now."""
+
+
+class EntriesOver(MarketShut):
+    """Too near to the close for entries; exits and protective stops may still go out."""
+
+
+class NotThisSession(KobeError):
+    """The broker's clock stands in another session than the run."""
+
+
+@dataclass
+class Desk:
+    """One run's tools and terms.
+
+    session: the exchange's hours of the day that trades. signal_session: the session before it. account: 'stage:number',
+    the key of the ledger's rows. alone: this run holds the lock of trading runs. missing: symbols of which ledger and broker
+    do not hold the same; no order for them, and no stop, is touched until they do. lifted: positions whose stop this run
+    took away.
+    """
+
+    settings: Settings
+    stage: Stage
+    strategy_name: str
+    limits: Limits
+    broker: Broker
+    ledger: OrderLedger
+    kill_switch: KillSwitch
+    evidence: Evidence
+    account: str
+    session: TradingDay
+    signal_session: dt.date
+    alone: bool = True
+    missing: frozenset[str] = frozenset()
+    lifted: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    assets_allowed: dict[tuple[str, bool], str] = field(default_factory=dict)
+
+    @property
+    def strategy(self) -> Strategy:
+        """The declaration, looked up when it is asked for: comparing ledger and broker needs none."""
+        return strategy_named(self.strategy_name)
+
+    @property
+    def day(self) -> dt.date:
+        """The session that trades."""
+        return self.session.session
+
+    @property
+    def sends(self) -> bool:
+        """Does this stage send orders at all?"""
+        return self.stage != "shadow"
+
+    @property
+    def daily_budget(self) -> Decimal:
+        """Dollars that the session's entries may carry."""
+        return Decimal(repr(self.settings.policy.max_daily_notional))
+
+    @property
+    def last_entry(self) -> dt.datetime:
+        """When the window of entries ends."""
+        return self.session.close - dt.timedelta(minutes=self.settings.trading.last_entry_before_close_min)
+
+    def note(self, text: str) -> None:
+        """Say something that the summary shall tell a person."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def trouble(self, text: str) -> None:
+        """Say why this run is not complete, and another one is wanted."""
+        if text not in self.troubles:
+            self.troubles.append(text)
+
+    def check_intent(self, intent: Intent) -> None:
+        """Raise what keeps this very order from being sent now, as `check_may_send`.
+
+        A stop in the place of one that this run took away passes always: it puts back what held before.
+        """
+        if intent.purpose != book.STOP or intent.position_id not in self.lifted:
+            self.check_may_send(is_entry=intent.purpose == book.ENTRY)
+
+    def check_may_send(self, is_entry: bool) -> Clock:
+        """Clock and kill switch, read anew; the clock. Raises KillSwitchOn, NotThisSession, MarketShut or EntriesOver."""
+        clock = self.broker.clock()
+        # The clock may have kept us waiting: nothing comes between the switch and the order.
+        self.kill_switch.check()
+        today = session_date(clock)
+        if today != self.day:
+            raise NotThisSession(f"the broker's clock stands at {today}, the run trades {self.day}", "start a new run")
+        if not clock.is_open:
+            raise MarketShut(
+                f"the market is shut at {clock.timestamp:%H:%M:%S} UTC", f"it opens at {clock.next_open:%F %H:%M} UTC"
+            )
+        if is_entry and clock.timestamp >= self.last_entry:
+            raise EntriesOver(f"entries end at {self.last_entry:%H:%M} UTC", "the session's signals are let go")
+        return clock
+
+    def judge(self, quote: Quote | None, now: dt.datetime) -> QuoteVeto | None:
+        """The first reason against leaning an entry on `quote`."""
+        trading = self.settings.trading
+        if self.stage == "simulated":
+            # Its spread is the slippage of the settings, whatever that is.
+            trading = trading.model_copy(update={"max_spread_bps": EVERY_SPREAD})
+        return judge_quote(quote, now, trading)
+
+    def judge_for_exit(self, quote: Quote | None, now: dt.datetime, any_age: bool = False) -> QuoteVeto | None:
+        """As `judge`, but a wide spread keeps nobody in a position; any_age: nor does an old quote."""
+        changes = {"max_spread_bps": EVERY_SPREAD} | ({"max_quote_age_s": float("inf")} if any_age else {})
+        return judge_quote(quote, now, self.settings.trading.model_copy(update=changes))
+
+    def quotes(self, symbols: Iterable[str]) -> dict[str, Quote]:
+        """Latest quotes; none are asked for where there are no symbols."""
+        wanted = list(symbols)
+        return self.broker.quotes(wanted) if wanted else {}
+
+    def usable_quotes(self, symbols: Iterable[str], judge: Judge) -> tuple[dict[str, Quote], dt.datetime]:
+        """Latest quotes, and the broker's time to judge them by; asked for again for some seconds where one is not good enough.
+
+        In the first seconds after the open many symbols have no quote yet, or one side of it. A replay's market stands still.
+        """
+        wanted = list(symbols)
+        patience = 0.0 if self.ledger.disposable else min(QUOTE_PATIENCE_S, self.settings.trading.resolve_timeout_s)
+        found: dict[str, Quote] = {}
+        for _ in polls(patience, QUOTE_POLL_S):
+            now = self.broker.clock().timestamp
+            found = self.quotes(wanted)
+            if all(judge(found.get(symbol), now) is None for symbol in wanted):
+                break
+        return found, now
+
+
+def session_date(clock: Clock) -> dt.date:
+    """The day in New York at the broker's time."""
+    return clock.timestamp.astimezone(NEW_YORK).date()
+
+
+def day_start(day: dt.date) -> dt.datetime:
+    """Midnight in New York as the day begins."""
+    return dt.datetime.combine(day, dt.time(), NEW_YORK).astimezone(dt.UTC)
+
+
+def account_key(stage: Stage, account: Account) -> str:
+    """The key of an account's rows in the ledger."""
+    return f"{stage}:{account.number}"
+
+
+def polls(timeout_s: float, every_s: float) -> Iterator[float]:
+    """Seconds left, now and then again every `every_s` seconds (faster at first), until the time is over; at least once."""
+    deadline = time.monotonic() + timeout_s
+    pause = min(0.02, every_s)
+    while True:
+        left = deadline - time.monotonic()
+        yield max(left, 0.0)
+        if left <= 0:
+            return
+        time.sleep(min(pause, max(deadline - time.monotonic(), 0.0)))
+        pause = min(pause * 2, every_s)

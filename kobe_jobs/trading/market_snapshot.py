@@ -1,0 +1,223 @@
+"""What a trading run may know on the morning of a session: signals, bars and splits of the sessions before it.
+
+Read from the warehouse once, before any order, because a connection kept open would refuse every other process.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kobe_assets.graph.lineage import Version, recorded_versions
+from kobe_assets.research.strategies import Reading, Strategy
+from kobe_resources.runtime.sql_files import read_sql
+
+if TYPE_CHECKING:
+    from kobe_resources.warehouse.store import Warehouse
+
+Floats = NDArray[np.float64]
+Days = NDArray[np.datetime64]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A row of the signals table; prices adjusted but for raw_close."""
+
+    session: dt.date
+    symbol: str
+    side: str
+    score: float
+    close: float
+    raw_close: float
+    stop_distance: float
+    rsi2: float
+    ibs: float
+    sma200: float
+    atr14: float
+
+    @property
+    def is_long(self) -> bool:
+        """Does it buy?"""
+        return self.side == "long"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split of a symbol."""
+
+    symbol: str
+    execution_date: dt.date
+    split_from: float
+    split_to: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """One symbol's bars in order; indicators NaN where undefined."""
+
+    session: Days
+    close: Floats
+    factor: Floats
+    rsi2: Floats
+    sma200: Floats
+    atr14: Floats
+    ibs: Floats
+
+    def count(self, after: dt.date, through: dt.date) -> int:
+        """How many bars lie after `after` and not after `through`."""
+        left, right = self._places(after, through)
+        return right - left
+
+    def leave_wishes(
+        self, strategy: Strategy, params: dict[str, float], lag: int, is_long: bool, after: dt.date, through: dt.date
+    ) -> list[bool]:
+        """For each bar after `after` and not after `through`: does the strategy want out at its close? (rules, section 4.4)"""
+        left, right = self._places(after, through)
+        places = np.arange(left, right)
+        read = places - lag
+        known = read >= 0
+
+        def late(values: Floats) -> Floats:
+            return np.where(known, values[np.maximum(read, 0)], np.nan)
+
+        reading = Reading(self.close[places], late(self.rsi2), late(self.sma200), late(self.atr14), late(self.ibs))
+        condition = strategy.leave_long if is_long else strategy.leave_short
+        return [bool(wish) for wish in condition(reading, params)]
+
+    def _places(self, after: dt.date, through: dt.date) -> tuple[int, int]:
+        left = int(np.searchsorted(self.session, np.datetime64(after), side="right"))
+        right = int(np.searchsorted(self.session, np.datetime64(through), side="right"))
+        return left, max(left, right)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Sessions, signals, bars and splits, cut off nowhere: each question names the day it asks about.
+
+    sessions: stored sessions up to the last that was asked for; computed: those of them that the indicators know;
+    last_stored: the last of all, in whose terms prices are adjusted. signals_fit_bars: False where the signals are on record
+    as computed from other bars than those stored.
+    """
+
+    sessions: Days
+    last_stored: dt.date
+    computed: frozenset[dt.date]
+    signals: dict[dt.date, tuple[Signal, ...]]
+    bars: dict[str, Bars]
+    splits: dict[str, tuple[Split, ...]]
+    versions: dict[str, str] = field(default_factory=dict)
+    signals_fit_bars: bool = True
+
+    def latest_session(self, before: dt.date) -> dt.date | None:
+        """The last stored session before `before`."""
+        place = int(np.searchsorted(self.sessions, np.datetime64(before), side="left"))
+        return _date(self.sessions[place - 1]) if place else None
+
+    def signals_of(self, session: dt.date) -> tuple[Signal, ...]:
+        """The session's signals in trading order."""
+        return self.signals.get(session, ())
+
+    def splits_between(self, symbol: str, after: dt.date, through: dt.date) -> list[Split]:
+        """Splits of a symbol executed after `after` and not after `through`, oldest first."""
+        return [split for split in self.splits.get(symbol, ()) if after < split.execution_date <= through]
+
+    def factor(self, symbol: str, session: dt.date) -> float:
+        """Adjusted price = raw × factor on `session`, in the terms in which the stored prices are adjusted (rules, section 1).
+
+        After the last stored session a split that takes effect turns the factor round: stored prices do not know it yet.
+        """
+        last, factor = self.last_stored, 1.0
+        for split in self.splits.get(symbol, ()):
+            if session < split.execution_date <= last:
+                factor *= split.split_from / split.split_to
+            elif last < split.execution_date <= session:
+                factor *= split.split_to / split.split_from
+        return factor
+
+
+def load_evidence(warehouse: Warehouse, strategy: str, first: dt.date, last: dt.date, also: Iterable[str] = ()) -> Evidence:
+    """Evidence for signals of `first`..`last` and positions in the symbols `also`.
+
+    last: nothing later than this is read, but for splits, which are announced ahead.
+    """
+    with warehouse.connect() as connection:
+        sessions = connection.execute("SELECT DISTINCT session FROM daily_bars WHERE session <= ? ORDER BY session", [last])
+        days = np.asarray(sessions.fetchnumpy()["session"]).astype("datetime64[D]")
+        last_stored = connection.execute("SELECT max(session) FROM daily_bars").fetchall()[0][0]
+        computed = connection.execute(
+            "SELECT DISTINCT session FROM indicators WHERE session BETWEEN ? AND ?", [first, last]
+        ).fetchall()
+        rows = connection.execute(sql("evidence_signals"), {"strategy": strategy, "first": first, "last": last}).fetchall()
+        signals = [Signal(row[0], row[1], row[2], *(_number(value) for value in row[3:])) for row in rows]
+        symbols = sorted({signal.symbol for signal in signals} | set(also))
+        columns = connection.execute(sql("evidence_bars"), {"symbols": symbols, "last": last}).fetchnumpy() if symbols else {}
+        splits = connection.execute(
+            "SELECT symbol, execution_date, split_from, split_to FROM splits ORDER BY execution_date"
+        ).fetchall()
+        recorded = recorded_versions(connection)
+    by_session: dict[dt.date, list[Signal]] = {}
+    for signal in signals:
+        by_session.setdefault(signal.session, []).append(signal)
+    by_symbol: dict[str, list[Split]] = {}
+    for row in splits:
+        by_symbol.setdefault(row[0], []).append(Split(*row))
+    return Evidence(
+        sessions=days,
+        last_stored=last_stored or last,
+        computed=frozenset(row[0] for row in computed),
+        signals={session: tuple(found) for session, found in by_session.items()},
+        bars=_bars_by_symbol(columns) if symbols else {},
+        splits={symbol: tuple(found) for symbol, found in by_symbol.items()},
+        versions={name: f"{v.data_version} code {v.code_version} run {v.run_id}" for name, v in recorded.items()},
+        signals_fit_bars=_fit(recorded),
+    )
+
+
+def sql(name: str) -> str:
+    """The text of a .sql file of this package."""
+    return read_sql(Path(__file__).parent, name)
+
+
+def _bars_by_symbol(columns: dict[str, Any]) -> dict[str, Bars]:
+    names = columns["symbol"]
+    if not len(names):
+        return {}
+    starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))
+    ends = np.append(starts[1:], len(names))
+    days = columns["session"].astype("datetime64[D]")
+    values = {name: _floats(columns[name]) for name in ("close", "factor", "rsi2", "sma200", "atr14", "ibs")}
+    return {
+        str(names[a]): Bars(days[a:b], **{name: column[a:b] for name, column in values.items()})
+        for a, b in zip(starts, ends, strict=True)
+    }
+
+
+def _fit(recorded: dict[str, Version]) -> bool:
+    """The signals were computed from the bars and indicators that are stored; nothing on record is no contradiction."""
+    signals = recorded.get("signals")
+    if signals is None:
+        return True
+    return all(
+        signals.inputs.get(name) == recorded[name].data_version for name in ("daily_bars", "indicators") if name in recorded
+    )
+
+
+def _floats(column: Any) -> Floats:
+    if isinstance(column, np.ma.MaskedArray):
+        column = column.filled(np.nan)
+    return np.asarray(column, dtype=np.float64)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _date(day: Any) -> dt.date:
+    value: dt.date = day.astype("datetime64[D]").item()
+    return value

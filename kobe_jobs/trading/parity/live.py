@@ -1,0 +1,206 @@
+"""Yesterday's live trading against the simulation: the positions of the evening before, the same signals, every difference.
+
+The simulation starts where the ledger stood, so that what differed on an earlier day is not told again for ever.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from kobe_assets.graph.frames import outcome_trades
+from kobe_assets.graph.inputs import canonical_params, load_market
+from kobe_assets.research.entry_queue import Feed
+from kobe_assets.research.panel import ROW_FACTOR, ROW_HIGH, ROW_LOW, ROW_OPEN
+from kobe_assets.research.simulation import simulate
+from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.walk_forward import Market, make_feeds
+from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.parity.compare import OPEN_END, Mismatch, Trade, compare_trades
+from kobe_jobs.trading.parity.trades import ledger_fates, ledger_trade, simulated_trades
+from kobe_resources.order_ledger import OrderLedger, Position
+from kobe_resources.order_ledger import orders as book
+from kobe_resources.order_ledger.positions import all_positions
+from kobe_resources.policy_gate import ALREADY_OPEN
+from kobe_resources.settings.models import Settings
+from kobe_resources.warehouse.store import Warehouse
+
+
+@dataclass(frozen=True)
+class Evening:
+    """What a session is simulated from: its index, the ledger's positions of the evening before, and the cash it began with."""
+
+    index: int
+    session: dt.date
+    held: list[Position]
+    cash: float
+
+
+def live_parity(settings: Settings, warehouse: Warehouse, ledger: OrderLedger) -> tuple[dt.date | None, list[Mismatch], int]:
+    """(the last traded session with stored bars, its differences, trades compared); (None, [], 0) before the first.
+
+    Every strategy that traded the account is compared, each from the positions that it held the evening before. Trades that
+    entered or left in that session count.
+    """
+    traded = ledger.rows(
+        "SELECT account, max(session) AS last FROM session_claims WHERE account NOT LIKE 'shadow:%'"
+        " GROUP BY account ORDER BY max(ended_at) DESC LIMIT 1"
+    )
+    if not traded:
+        return None, [], 0
+    account, last = traded[0]["account"], dt.date.fromisoformat(traded[0]["last"])
+    market = load_market(warehouse, settings)
+    sessions = market.panel.sessions
+    end = int(np.searchsorted(sessions, np.datetime64(last), side="right")) - 1
+    if end < 1:
+        return None, [], 0
+    session: dt.date = sessions[end].item()
+    rows: list[Mismatch] = []
+    compared = 0
+    for name in _strategies(ledger, account):
+        if name not in STRATEGIES:
+            continue
+        found, count = _compare(settings, warehouse, ledger, market, account, STRATEGIES[name], end)
+        rows += found
+        compared += count
+    return session, rows, compared
+
+
+def _strategies(ledger: OrderLedger, account: str) -> list[str]:
+    """Names of every strategy that traded the account or holds something there."""
+    rows = ledger.rows(
+        "SELECT strategy FROM session_claims WHERE account = ?1 UNION SELECT strategy FROM intents WHERE account = ?1"
+        " UNION SELECT strategy FROM positions WHERE account = ?1 ORDER BY 1",
+        (account,),
+    )
+    return [row["strategy"] for row in rows]
+
+
+def _compare(
+    settings: Settings, warehouse: Warehouse, ledger: OrderLedger, market: Market, account: str, strategy: Strategy, index: int
+) -> tuple[list[Mismatch], int]:
+    """The differences of one strategy on one session, and how many trades entered or left in it."""
+    session: dt.date = market.panel.sessions[index].item()
+    before: dt.date = market.panel.sessions[index - 1].item()
+    mine = all_positions(ledger, account, strategy.name)
+    held = [p for p in mine if p.entry_session < session and (p.is_open or (p.exit_session or session) >= session)]
+    if not held and not _decided(ledger, account, strategy.name, session):
+        return [], 0
+    evidence = load_evidence(warehouse, strategy.name, before, session, {p.symbol for p in mine})
+    evening = Evening(index, session, held, _cash(settings, ledger, account, session))
+    simulated = simulate_session(market, settings, strategy, evidence, evening)
+    live = [_until(ledger_trade(p, evidence), session) for p in [*held, *(p for p in mine if p.entry_session == session)]]
+    signals = [(signal.symbol, signal.session) for day in evidence.signals.values() for signal in day]
+    signals += [(p.symbol, p.signal_session) for p in held]
+    rows = compare_trades(simulated, live, ledger_fates(ledger, account, strategy.name), signals)
+    touched = {trade.key for trade in [*simulated, *live] if session in (trade.entry_session, _left(trade))}
+    return [row for row in rows if (row.symbol, row.signal_session) in touched], len(touched)
+
+
+def simulate_session(
+    market: Market, settings: Settings, strategy: Strategy, evidence: Evidence, evening: Evening
+) -> list[Trade]:
+    """One session of the simulation (rules, section 4) begun with the evening's positions and cash."""
+    params = canonical_params(settings, strategy)
+    feed = make_feeds(market, market.readable(), strategy, [params]).whole[0]
+    trades = [_live_through(market, feed, strategy, params, evidence, evening, held) for held in evening.held]
+    sold = sum(
+        _side(trade) * trade.shares * trade.exit_price
+        for trade in trades
+        if trade.exit_reason != "stop" and trade.exit_price is not None
+    )
+    names = {name: place for place, name in enumerate(market.panel.symbols)}
+    taken = [names[held.symbol] for held in evening.held if held.symbol in names]
+    codes = feed.entry_code.copy()
+    codes[np.isin(feed.entry_symbol, taken)] = ALREADY_OPEN
+    costs = market.costs._replace(initial_cash=evening.cash + sold)
+    outcome = simulate(
+        feed._replace(entry_code=codes), evening.index, evening.index, params["atr_stop"], int(params["time_stop"]), costs,
+        market.limits,
+    )  # fmt: skip
+    return [*trades, *simulated_trades(outcome_trades(strategy, outcome, market.panel))]
+
+
+def _live_through(
+    market: Market,
+    feed: Feed,
+    strategy: Strategy,
+    params: dict[str, float],
+    evidence: Evidence,
+    evening: Evening,
+    held: Position,
+) -> Trade:
+    """A held position after the session: out at the open where a flag stood, out at its stop, or still open."""
+    trade = dataclasses.replace(ledger_trade(held, evidence), exit_session=None, exit_price=None, exit_reason=OPEN_END)
+    panel = market.panel
+    if held.symbol not in panel.symbols:
+        return trade
+    symbol = panel.symbols.index(held.symbol)
+    bar = int(panel.bar_at[evening.index, symbol])
+    if bar < 0:
+        return trade
+    side, slip, row = _side(trade), market.costs.slippage, feed.rows[bar]
+    flag = _flag(market, feed, strategy, params, held, symbol, evening.index)
+    if flag:
+        price = float(row[ROW_OPEN]) * (1.0 - side * slip)
+        return dataclasses.replace(trade, exit_session=evening.session, exit_price=price, exit_reason=flag)
+    stop = float(held.stop_price) * float(row[ROW_FACTOR])
+    is_hit = row[ROW_LOW] <= stop if side > 0 else row[ROW_HIGH] >= stop
+    if not is_hit or not stop > 0:
+        return trade
+    met = min(float(row[ROW_OPEN]), stop) if side > 0 else max(float(row[ROW_OPEN]), stop)
+    price = met * (1.0 - side * slip)
+    return dataclasses.replace(trade, exit_session=evening.session, exit_price=price, exit_reason="stop")
+
+
+def _flag(
+    market: Market, feed: Feed, strategy: Strategy, params: dict[str, float], held: Position, symbol: int, index: int
+) -> str:
+    """Why a position was to leave at this open: the first wish among its bars of the sessions before, or ''."""
+    first = int(np.searchsorted(market.panel.sessions, np.datetime64(held.entry_session)))
+    bars = [int(bar) for bar in market.panel.bar_at[first:index, symbol] if bar >= 0]
+    for number, bar in enumerate(bars, start=1):
+        if feed.leave[bar] & (1 if held.side == "long" else 2):
+            return strategy.leave_reason
+        if number >= int(params["time_stop"]):
+            return "time_stop"
+    return ""
+
+
+def _side(trade: Trade) -> float:
+    return 1.0 if trade.side == "long" else -1.0
+
+
+def _decided(ledger: OrderLedger, account: str, strategy: str, session: dt.date) -> bool:
+    sql = "SELECT 1 FROM session_claims WHERE account = ? AND strategy = ? AND session = ?"
+    return bool(ledger.rows(sql, (account, strategy, session.isoformat())))
+
+
+def _cash(settings: Settings, ledger: OrderLedger, account: str, session: dt.date) -> float:
+    """Cash before the session's first entry, as its decision has it, without what its exits brought."""
+    entries = [intent for intent in book.of_session(ledger, account, session) if intent.purpose == book.ENTRY]
+    cash = next((intent.decision["cash"] for intent in entries if "cash" in intent.decision), None)
+    if cash is None:
+        return settings.simulation.initial_cash
+    sold = sum(
+        (1.0 if intent.side == "sell" else -1.0) * float(intent.filled_qty * (intent.filled_avg_price or 0))
+        for intent in book.of_session(ledger, account, session)
+        if intent.purpose == book.EXIT
+    )
+    return math.fsum([float(cash), -sold])
+
+
+def _until(trade: Trade, session: dt.date) -> Trade:
+    """The trade as it stood after the session."""
+    if trade.exit_session is None or trade.exit_session <= session:
+        return trade
+    return dataclasses.replace(trade, exit_session=None, exit_price=None, exit_reason=None)
+
+
+def _left(trade: Trade) -> dt.date | None:
+    # The end of the simulated window is no event of that day.
+    return None if trade.exit_reason == OPEN_END else trade.exit_session

@@ -1,0 +1,180 @@
+"""Replay: past sessions, day by day, through the live path against the embedded broker over HTTP, held against the simulation.
+
+What trades is the code that trades live; only broker, ledger and clock are the replay's own, in a folder that is thrown away.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kobe_assets.graph.frames import outcome_trades
+from kobe_assets.graph.inputs import canonical_params, load_market
+from kobe_assets.research.simulation import simulate
+from kobe_assets.research.strategies import Strategy
+from kobe_assets.research.walk_forward import Market, make_feeds
+from kobe_jobs.research_run.strategies import strategy_named
+from kobe_jobs.trading.entries import NO_BAR
+from kobe_jobs.trading.executor import resolve
+from kobe_jobs.trading.exits import leave_positions
+from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.parity.compare import Mismatch, Trade, compare_trades
+from kobe_jobs.trading.parity.trades import ledger_fates, ledger_trades, simulated_trades
+from kobe_jobs.trading.reporting.summary import RunSummary
+from kobe_jobs.trading.session import Rig, alone, open_desk, open_ledger, trade_session
+from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars
+from kobe_resources.broker.open import connect_embedded, embedded_terms
+from kobe_resources.broker.quotes import NO_QUOTE
+from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger.positions import flag_for_exit, open_positions
+from kobe_resources.settings.models import Settings
+from kobe_resources.warehouse.store import Warehouse
+
+AT_THE_CLOSE = "exit.close"
+Progress = Callable[[dt.date, RunSummary], None]
+
+
+class ReplayFailed(KobeError):
+    """A replayed run did not go through."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay yields: both lists of trades and where they differ."""
+
+    strategy: str
+    start: dt.date
+    end: dt.date
+    sessions: int
+    simulated: tuple[Trade, ...]
+    live: tuple[Trade, ...]
+    mismatches: tuple[Mismatch, ...]
+    refused: dict[str, int]
+    simulated_refused: dict[str, int]
+    seconds: float
+
+    @property
+    def agrees(self) -> bool:
+        """Trade by trade the same."""
+        return not self.mismatches
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; dates as text."""
+        return {
+            "strategy": self.strategy, "start": self.start.isoformat(), "end": self.end.isoformat(),
+            "sessions": self.sessions, "trades": len(self.live), "simulated_trades": len(self.simulated),
+            "agrees": self.agrees, "refused": self.refused, "simulated_refused": self.simulated_refused,
+            "seconds": round(self.seconds, 3),
+            "mismatches": [{**asdict(row), "signal_session": row.signal_session.isoformat()} for row in self.mismatches],
+        }  # fmt: skip
+
+
+def replay(
+    settings: Settings,
+    warehouse: Warehouse,
+    start: dt.date,
+    end: dt.date,
+    strategy: str | None = None,
+    progress: Progress = lambda *_: None,
+) -> Replay:
+    """Replay the sessions from `start` to `end` (both included) and compare. Raises UsageError on a window without sessions."""
+    began = time.monotonic()
+    chosen = strategy_named(strategy or settings.trading.strategy)
+    name = chosen.name
+    market = load_market(warehouse, settings)
+    first, last = _window(market, start, end)
+    simulated, refused = simulate_window(market, settings, chosen, first, last)
+    sessions: list[dt.date] = market.panel.sessions[first : last + 1].tolist()
+    before = market.panel.sessions[max(first - 1, 0)].item()
+    evidence = load_evidence(warehouse, name, before, sessions[-1])
+    with tempfile.TemporaryDirectory(prefix="kobe-replay-") as folder:
+        live, fates, live_refused = _run_live(settings, warehouse, name, evidence, sessions, before, Path(folder), progress)
+    rows = compare_trades(simulated, live, fates, ((s.symbol, s.session) for day in evidence.signals.values() for s in day))
+    return Replay(
+        name, sessions[0], sessions[-1], len(sessions), tuple(simulated), tuple(live), tuple(rows), live_refused, refused,
+        time.monotonic() - began,
+    )  # fmt: skip
+
+
+def simulate_window(
+    market: Market, settings: Settings, strategy: Strategy, first: int, last: int
+) -> tuple[list[Trade], dict[str, int]]:
+    """The simulation's trades and refusals over session indices `first`..`last`, at the canonical parameters."""
+    params = canonical_params(settings, strategy)
+    feed = make_feeds(market, market.readable(), strategy, [params]).whole[0]
+    outcome = simulate(feed, first, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits)
+    return simulated_trades(outcome_trades(strategy, outcome, market.panel)), outcome.refusals()
+
+
+def _window(market: Market, start: dt.date, end: dt.date) -> tuple[int, int]:
+    sessions = market.panel.sessions
+    first = int(np.searchsorted(sessions, np.datetime64(start)))
+    last = int(np.searchsorted(sessions, np.datetime64(end), side="right")) - 1
+    if last < first:
+        raise UsageError(
+            f"no stored session lies between {start} and {end}", f"bars are stored from {sessions[0]} to {sessions[-1]}"
+        )
+    return first, last
+
+
+def _run_live(
+    settings: Settings, warehouse: Warehouse, strategy: str, evidence: Evidence, sessions: list[dt.date], before: dt.date,
+    folder: Path, progress: Progress,
+) -> tuple[list[Trade], Any, dict[str, int]]:  # fmt: skip
+    bars = StoredBars.of_warehouse(warehouse)
+    embedded = EmbeddedBroker(folder / "broker", bars, embedded_terms(settings))
+    broker = connect_embedded(settings, embedded)
+    refused: dict[str, int] = {}
+    try:
+        with open_ledger(settings, folder / "orders.sqlite", disposable=True) as ledger:
+            rig = Rig(settings, "simulated", broker, ledger, warehouse, KillSwitch(folder / "KILL_SWITCH"), evidence)
+            account = ""
+            for session in sessions:
+                # Nothing precedes the first session of all, so nothing can be traded on it.
+                if session == before:
+                    continue
+                embedded.advance_to(session, "open")
+                summary = trade_session(rig, session, strategy)
+                if summary.halted:
+                    raise ReplayFailed(f"the run of {session} was halted: {summary.halted}", "see the mismatch it names")
+                account = summary.account
+                embedded.advance_to(session, "close")
+                ends = {s for s in bars.symbols if bars.last_session_of(s) == session} if session < bars.last_session else set()
+                _close_of(rig, account, strategy, session, ends, session == sessions[-1])
+                for reason, count in summary.refused.items():
+                    # Where a session has no bar the embedded broker has no quote: one fact under two names.
+                    name = NO_BAR if reason == NO_QUOTE else reason
+                    refused[name] = refused.get(name, 0) + count
+                progress(session, summary)
+            live = ledger_trades(ledger, account, strategy, evidence)
+            fates = ledger_fates(ledger, account, strategy)
+    finally:
+        broker.close()
+    return live, fates, refused
+
+
+def _close_of(rig: Rig, account: str, strategy: str, session: dt.date, ends: set[str], is_last: bool) -> None:
+    """The end of a session: positions in symbols that trade for the last time leave at the close, and all at the very end."""
+    held = [position for position in open_positions(rig.ledger, account) if is_last or position.symbol in ends]
+    if not held:
+        return
+    with alone(rig.ledger):
+        desk = open_desk(rig, strategy, session)
+        # Stops that triggered in the bar come first.
+        resolve(desk)
+        leaving = []
+        for position in open_positions(rig.ledger, account):
+            if is_last or position.symbol in ends:
+                with rig.ledger.write() as write:
+                    flag_for_exit(write, position, "delisted" if position.symbol in ends else "window_end")
+                leaving.append(position.id)
+        flagged = [position for position in open_positions(rig.ledger, account) if position.id in leaving]
+        leave_positions(desk, flagged, AT_THE_CLOSE, any_age=True)

@@ -1,0 +1,1 @@
+"""May a session trade: preflight, and the research gate."""

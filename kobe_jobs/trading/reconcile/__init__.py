@@ -1,0 +1,1 @@
+"""Ledger against broker: differences found, and accepted by a person."""

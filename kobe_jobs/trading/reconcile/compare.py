@@ -1,0 +1,410 @@
+"""Reconciliation: the ledger against the broker, order by order, fill by fill, share by share, and the cash.
+
+Finds differences and says them; nothing of the broker's is adopted but what belongs to an order we decided.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from kobe_jobs.trading.context import Desk, day_start
+from kobe_jobs.trading.executor import FillTimes, look_up, may_touch, take_in
+from kobe_jobs.trading.roll_forward import apply_splits, as_split
+from kobe_resources.broker.protocol import (
+    TERMINAL_STATUSES,
+    BrokerFill,
+    BrokerOrder,
+    BrokerPosition,
+    BrokerUnavailable,
+    OrderStatus,
+)
+from kobe_resources.order_ledger import IllegalMove, Intent, OrderState, Position
+from kobe_resources.order_ledger import orders as book
+from kobe_resources.order_ledger.positions import open_positions
+from kobe_resources.order_ledger.sessions import keep_reconciliation, last_reconciliation
+from kobe_resources.order_ledger.settlement import OrderMismatch, check_same
+from kobe_resources.order_ledger.states import ENDED, UNSETTLED
+
+SAME_SHARES = Decimal("1e-6")
+CASH_NOISE = Decimal("1.00")
+"""Dollars by which fees and the broker's rounding may move cash between two looks."""
+LOOKS = 3
+LONGEST_PAUSE_S = 2.0
+ONE_TICK = Decimal("0.0100001")
+PROTECTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD, OrderStatus.PARTIALLY_FILLED})
+"""A stop in these states at a look-up guards its shares; one whose cancel was asked, or that is not taken yet, may not."""
+SPLIT_AT_LEAST, SPLIT_NEAR = Decimal("0.1"), Decimal("0.2")
+"""A split changes shares by a tenth or more, and the price by the same ratio but for what the market moved meanwhile."""
+NOT_OURS = "not decided here"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One row on which the sides disagree: order, fill, position, symbol, stop or cash. A `halts=False` row is told and stops
+    nothing.
+    """
+
+    kind: str
+    what: str
+    ledger: str
+    broker: str
+    halts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """The rows, and what both sides said. renamed: old symbol → the one that the broker holds the shares under now."""
+
+    differences: tuple[Difference, ...]
+    snapshot: dict[str, Any]
+    promoted: int = 0
+    orders: tuple[BrokerOrder, ...] = ()
+    positions: tuple[BrokerPosition, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def agrees(self) -> bool:
+        """Nothing that halts."""
+        return not any(row.halts for row in self.differences)
+
+    @property
+    def differing(self) -> frozenset[str]:
+        """Symbols of which the two sides do not hold the same shares; those do not count that a person's order adds to ours."""
+        wanted = {row.what for row in self.differences if row.kind in ("position", "symbol")}
+        return frozenset(symbol for symbol in wanted if not self._is_added_by_hand(symbol))
+
+    def _is_added_by_hand(self, symbol: str) -> bool:
+        """Is the surplus at the broker just what orders of nobody's bought (or sold short) there? Then it is no split."""
+        foreign = {row.what for row in self.differences if row.kind == "order" and row.ledger == NOT_OURS}
+        added = sum(
+            (
+                order.filled_qty if order.side == "buy" else -order.filled_qty
+                for order in self.orders
+                if order.symbol == symbol and order.client_order_id in foreign
+            ),
+            Decimal(0),
+        )
+        ours = Decimal(self.snapshot.get("ledger", {}).get(symbol, "0"))
+        there = Decimal(self.snapshot.get("positions", {}).get(symbol, "0"))
+        return added * ours > 0 and abs(ours + added - there) <= SAME_SHARES
+
+    def told(self) -> str:
+        """The halting rows in one line."""
+        return "; ".join(
+            f"{row.kind} {row.what}: ledger {row.ledger}, broker {row.broker}" for row in self.differences if row.halts
+        )
+
+
+def reconcile_account(desk: Desk, moment: str, look_only: bool = False) -> Reconciliation:
+    """Both sides with the splits applied, and the stop of every position: what the command, the job and preflight compare.
+
+    look_only: nothing is written, no late order taken in, and pending splits count as if they were applied.
+    """
+    if look_only:
+        return compare(desk, promote=False, stops=True)
+    apply_splits(desk)
+    return reconcile(desk, moment, stops=True)
+
+
+def reconcile(desk: Desk, moment: str, stops: bool = False) -> Reconciliation:
+    """Compare, promote late orders, keep the snapshot; looks again before it believes a difference, for fills in flight, for
+    cash that lags behind them, and for a list that was read badly.
+
+    stops: every position must have its stop at the broker too; a trading run, which sets them, asks without.
+    """
+    found = compare(desk, stops=stops)
+    for look in range(1, LOOKS):
+        if found.agrees and not any(row.kind == "cash" for row in found.differences):
+            break
+        time.sleep(min(2 * look * desk.settings.trading.poll_s, LONGEST_PAUSE_S))
+        for intent in _open_questions(desk):
+            look_up(desk, intent, FillTimes(desk))
+        again = compare(desk, stops=stops)
+        found = replace(again, promoted=found.promoted + again.promoted)
+    with desk.ledger.write() as write:
+        rows = [asdict(row) for row in found.differences]
+        # A stop that is missing is no doubt about what is held: the comparison stands as the next one's ground.
+        agrees = not any(row.halts and row.kind != "stop" for row in found.differences)
+        keep_reconciliation(write, desk.account, desk.day, moment, rows, found.snapshot, agrees=agrees)
+    return found
+
+
+def compare(desk: Desk, promote: bool = True, stops: bool = False) -> Reconciliation:
+    """Both sides as they are now. promote: take in what became of late orders of ours; nothing else is written."""
+    last = last_reconciliation(desk.ledger, desk.account, agreeing=True)
+    noted = noted_of(last)
+    since = _horizon(desk)
+    opened = desk.broker.orders("open")
+    orders = _orders_since(desk, since, opened)
+    promoted, order_rows = _compare_orders(desk, orders, promote)
+    fills = desk.broker.fills(day_start(since))
+    positions = desk.broker.positions()
+    cash = desk.broker.account().cash
+    cash_rows, cash_told = _compare_cash(desk, cash, last)
+    held = [as_split(desk, position) for position in open_positions(desk.ledger, desk.account)]
+    renamed = _renamed(desk, held, orders, positions)
+    rows = [
+        *(row for row in order_rows if not _is_explained(desk, row, renamed)),
+        *_compare_fills(desk, fills, [order for order in orders if _is_since(order, since)]),
+        *_compare_positions(held, positions, renamed, noted["positions"]),
+        *cash_rows,
+    ]
+    if stops and desk.sends:
+        rows += compare_stops(desk, held, opened, {row.what for row in rows if row.kind in ("position", "symbol")})
+    snapshot = {
+        "orders": [
+            [order.id, order.client_order_id, order.symbol, order.raw_status, str(order.filled_qty)] for order in orders
+        ],
+        "positions": {row.symbol: str(row.qty) for row in positions},
+        "ledger": {position.symbol: str(position.signed_qty) for position in held},
+        "noted": noted,
+        **cash_told,
+    }
+    return Reconciliation(tuple(rows), snapshot, promoted, tuple(orders), tuple(positions), renamed)
+
+
+def compare_stops(desk: Desk, held: list[Position], opened: list[BrokerOrder], differing: set[str]) -> list[Difference]:
+    """Positions without the stop that they should have, and stops without a position; what differs otherwise is left out."""
+    rows = []
+    stops: dict[str, list[BrokerOrder]] = {}
+    for order in opened:
+        intent = book.find(desk.ledger, order.client_order_id)
+        if intent is not None and intent.account == desk.account and intent.purpose == book.STOP:
+            stops.setdefault(intent.position_id or "", []).append(order)
+    for position in held:
+        resting = stops.pop(position.id, [])
+        if position.symbol in differing or position.stop_price <= 0 or _is_leaving(desk, position):
+            continue
+        good = [order for order in resting if order.status in PROTECTING and _is_at(order, position)]
+        covered = sum((order.qty - order.filled_qty for order in good), Decimal(0))
+        if covered < position.qty - SAME_SHARES * max(position.qty, Decimal(1)):
+            wanted = f"stop for {position.qty} shares at {position.stop_price}"
+            seen = ", ".join(f"{o.raw_status} for {o.qty - o.filled_qty} at {o.stop_price}" for o in resting) or "no stop"
+            rows.append(Difference("stop", position.symbol, wanted, seen))
+    for orphans in stops.values():
+        rows += [
+            Difference("stop", order.symbol, "no position", f"a stop to {order.side} {order.qty - order.filled_qty} rests")
+            for order in orphans
+            if order.symbol not in differing
+        ]
+    return rows
+
+
+def noted_of(last: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a person accepted as theirs at the last agreement: shares by symbol, and broker ids of orders that still worked."""
+    noted = last["snapshot"].get("noted", {}) if last else {}
+    return {"positions": dict(noted.get("positions", {})), "orders": list(noted.get("orders", []))}
+
+
+def _open_questions(desk: Desk) -> list[Intent]:
+    """Orders whose look-up may explain a difference; one that was given up may be there before the list shows it."""
+    since = _horizon(desk)
+    given_up = book.in_states(desk.ledger, desk.account, [OrderState.NOT_PLACED])
+    return [*book.unsettled(desk.ledger, desk.account), *(intent for intent in given_up if intent.session >= since)]
+
+
+def _horizon(desk: Desk) -> dt.date:
+    """The first day whose orders are still open questions: the last agreement, or an older unsettled order."""
+    days = [desk.day]
+    last = last_reconciliation(desk.ledger, desk.account, agreeing=True)
+    if last is not None:
+        days.append(dt.date.fromisoformat(last["session"]))
+    waiting = book.in_states(desk.ledger, desk.account, [OrderState.UNKNOWN, OrderState.SUBMITTING])
+    return min([*days, *(intent.session for intent in waiting)])
+
+
+def _orders_since(desk: Desk, since: dt.date, opened: list[BrokerOrder]) -> list[BrokerOrder]:
+    """Orders sent since a day, older ones that still work, and the unsettled ones of ours that neither list holds."""
+    listed = desk.broker.orders("all", after=day_start(since))
+    found = {order.id: order for order in [*opened, *listed]}
+    names = {order.client_order_id for order in found.values()}
+    for intent in book.in_states(desk.ledger, desk.account, [OrderState.ACCEPTED]):
+        if intent.client_order_id not in names:
+            with contextlib.suppress(BrokerUnavailable):
+                order = desk.broker.order_by_client_id(intent.client_order_id)
+                if order is not None:
+                    found[order.id] = order
+    return list(found.values())
+
+
+def _is_since(order: BrokerOrder, since: dt.date) -> bool:
+    return order.submitted_at is None or order.submitted_at >= day_start(since)
+
+
+def _compare_orders(desk: Desk, orders: list[BrokerOrder], promote: bool) -> tuple[int, list[Difference]]:
+    promoted, rows = 0, []
+    times = FillTimes(desk)
+    accepted = _accepted_orders(desk)
+    for order in orders:
+        intent = book.find(desk.ledger, order.client_order_id)
+        if intent is None or intent.account != desk.account:
+            if (order.filled_qty > 0 or not order.is_terminal) and order.id not in accepted:
+                told = f"{order.side} {order.qty} {order.symbol} {order.raw_status}"
+                rows.append(Difference("order", order.client_order_id, NOT_OURS, told))
+            continue
+        late = intent.state in (OrderState.NOT_PLACED, OrderState.INTENT)
+        is_open = late or intent.state in UNSETTLED
+        takes_in = is_open and promote and may_touch(desk, intent)
+        try:
+            if is_open:
+                check_same(desk.ledger, intent, order)
+            current = take_in(desk, intent, order, times) if takes_in else intent
+        except (OrderMismatch, IllegalMove) as error:
+            rows.append(Difference("order", intent.client_order_id, str(intent.state), error.what))
+            continue
+        promoted += late and takes_in
+        if current.state in ENDED and (not order.is_terminal or order.filled_qty != current.filled_qty):
+            told = f"{order.raw_status}, {order.filled_qty} filled"
+            rows.append(Difference("order", intent.client_order_id, f"{current.state}, {current.filled_qty} filled", told))
+    return promoted, rows
+
+
+def _compare_fills(desk: Desk, fills: list[BrokerFill], orders: list[BrokerOrder]) -> list[Difference]:
+    """Executions of the orders seen, and executions of nobody's."""
+    ours = {order.id: order.client_order_id for order in orders}
+    executed: dict[str, Decimal] = {}
+    for fill in fills:
+        executed[fill.order_id] = executed.get(fill.order_id, Decimal(0)) + fill.qty
+    accepted = _accepted_orders(desk)
+    rows = []
+    for order_id, qty in executed.items():
+        intent = book.find(desk.ledger, ours[order_id]) if order_id in ours else _by_broker_id(desk, order_id)
+        if intent is None:
+            if order_id not in accepted:
+                rows.append(Difference("fill", order_id, NOT_OURS, f"{qty} shares"))
+        elif qty > intent.filled_qty + SAME_SHARES:
+            rows.append(Difference("fill", intent.client_order_id, f"{intent.filled_qty} shares", f"{qty} shares"))
+    for order_id, client_id in ours.items():
+        intent = book.find(desk.ledger, client_id)
+        told = executed.get(order_id, Decimal(0))
+        if intent is not None and intent.filled_qty > told + SAME_SHARES:
+            # The list of executions may lag behind the orders.
+            rows.append(Difference("fill", client_id, f"{intent.filled_qty} shares", f"{told} shares listed", halts=False))
+    return rows
+
+
+def _compare_positions(
+    held: list[Position], positions: list[BrokerPosition], renamed: Mapping[str, str], noted: Mapping[str, str]
+) -> list[Difference]:
+    """Shares by symbol; those that a person noted as theirs are taken off, and a symbol that changed is one row."""
+    ours = {position.symbol: position for position in held}
+    theirs = {row.symbol: row for row in positions if abs(row.qty) > SAME_SHARES}
+    rows = [
+        Difference("symbol", old, f"{ours[old].signed_qty} {old}", f"{theirs[new].qty} {new}: renamed, `--accept` follows it")
+        for old, new in renamed.items()
+    ]
+    for symbol in sorted((ours.keys() | theirs.keys()) - renamed.keys() - set(renamed.values())):
+        ledger = ours[symbol].signed_qty if symbol in ours else Decimal(0)
+        there = theirs[symbol].qty if symbol in theirs else Decimal(0)
+        broker = _without_noted(there, Decimal(noted.get(symbol, "0")))
+        if abs(ledger - broker) > SAME_SHARES * max(abs(ledger), Decimal(1)):
+            split = told_split(ours[symbol], theirs[symbol]) if symbol in ours and symbol in theirs else ""
+            rows.append(Difference("position", symbol, f"{ledger} shares", f"{there} shares{split}"))
+    return rows
+
+
+def _without_noted(there: Decimal, noted: Decimal) -> Decimal:
+    """The broker's shares less those of the person, who may have sold some of theirs since."""
+    if noted > 0:
+        return max(there - noted, Decimal(0)) if there > 0 else there
+    return min(there - noted, Decimal(0)) if there < 0 else there
+
+
+def told_split(held: Position, there: BrokerPosition) -> str:
+    """Says that a difference is a split where the broker divided its price by what it multiplied the shares by, or ''."""
+    ratio = there.qty / held.signed_qty
+    price = there.avg_entry_price
+    return f": this is a split, about {ratio:.4g} for 1" if price > 0 and is_split(ratio, held.entry_price / price) else ""
+
+
+def is_split(ratio: Decimal, fall: Decimal) -> bool:
+    """Did the price fall by what the shares multiplied by? ratio: shares now for one. fall: the price before over that now."""
+    return ratio > 0 and fall > 0 and abs(ratio - 1) > SPLIT_AT_LEAST and abs(ratio / fall - 1) < SPLIT_NEAR
+
+
+def _renamed(desk: Desk, held: list[Position], orders: list[BrokerOrder], positions: list[BrokerPosition]) -> dict[str, str]:
+    """Old symbol → new one, where an order of a position carries the new one at the broker, which holds the shares there."""
+    theirs = {row.symbol: row.qty for row in positions}
+    by_id = {position.id: position for position in held}
+    names = {position.symbol for position in held}
+    found = {}
+    for order in orders:
+        intent = book.find(desk.ledger, order.client_order_id)
+        position = by_id.get(intent.position_id or intent.client_order_id) if intent is not None else None
+        if position is None or order.symbol in names or position.symbol in theirs:
+            continue
+        if abs(theirs.get(order.symbol, Decimal(0)) - position.signed_qty) <= SAME_SHARES * max(position.qty, Decimal(1)):
+            found[position.symbol] = order.symbol
+    return found
+
+
+def _is_explained(desk: Desk, row: Difference, renamed: Mapping[str, str]) -> bool:
+    """An order row that only says again that its symbol was renamed."""
+    intent = book.find(desk.ledger, row.what)
+    return intent is not None and intent.symbol in renamed and renamed[intent.symbol] in row.broker
+
+
+def _is_leaving(desk: Desk, held: Position) -> bool:
+    intents = book.of_position(desk.ledger, held.id)
+    return any(intent.purpose == book.EXIT and intent.state in UNSETTLED for intent in intents)
+
+
+def _is_at(order: BrokerOrder, held: Position) -> bool:
+    """Does a stop order wait at the position's stop, but for a tick of rounding?"""
+    side = "sell" if held.side == "long" else "buy"
+    is_near = order.stop_price is not None and abs(order.stop_price - held.stop_price) <= ONE_TICK
+    return order.side == side and order.symbol == held.symbol and is_near
+
+
+def _compare_cash(desk: Desk, cash: Decimal, last: Mapping[str, Any] | None) -> tuple[list[Difference], dict[str, Any]]:
+    """Cash must have moved by our fills since the last agreement; more than that is told, less halts.
+
+    More cash than the fills explain is the ground of the next comparison only where a later session still sees it: at once
+    it may be an account that lags behind its fills, and would call the true cash a loss ever after.
+    """
+    ground = last["snapshot"] if last else {}
+    rows = desk.ledger.rows(
+        "SELECT rowid, side, qty, price FROM fills WHERE account = ? AND rowid > ? ORDER BY rowid",
+        (desk.account, ground.get("fills_through", 0)),
+    )
+    moved = sum(
+        ((1 if row["side"] == "sell" else -1) * Decimal(row["qty"]) * Decimal(row["price"]) for row in rows), Decimal(0)
+    )
+    through = rows[-1]["rowid"] if rows else ground.get("fills_through", 0)
+    told = {"cash": str(cash), "cash_seen": str(cash), "fills_through": through}
+    if last is None:
+        return [], told
+    expected = Decimal(ground["cash"]) + moved
+    surplus = cash - expected
+    if abs(surplus) <= CASH_NOISE:
+        return [], told
+    difference = Difference("cash", "account", f"${expected:.2f}", f"${cash:.2f}", halts=surplus < 0)
+    if surplus < 0:
+        return [difference], told
+    before = ground.get("surplus")
+    is_known = before is not None and abs(Decimal(before["amount"]) - surplus) <= CASH_NOISE
+    since = before["since"] if before is not None and is_known else desk.day.isoformat()
+    if since < desk.day.isoformat():
+        return [difference], told
+    return [difference], {**told, "cash": str(expected), "surplus": {"amount": str(surplus), "since": since}}
+
+
+def _accepted_orders(desk: Desk) -> set[str]:
+    """Broker ids of orders of nobody's that a person has accepted: ended at the last agreement, or noted while they worked."""
+    last = last_reconciliation(desk.ledger, desk.account, agreeing=True)
+    orders = last["snapshot"]["orders"] if last else ()
+    ended = {broker_id for broker_id, _, _, status, _ in orders if status in TERMINAL_STATUSES}
+    return ended | set(noted_of(last)["orders"])
+
+
+def _by_broker_id(desk: Desk, order_id: str) -> Intent | None:
+    rows = desk.ledger.rows(
+        "SELECT client_order_id FROM intents WHERE account = ? AND broker_order_id = ?", (desk.account, order_id)
+    )
+    return book.find(desk.ledger, rows[0]["client_order_id"]) if rows else None

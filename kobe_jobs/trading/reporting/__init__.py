@@ -1,0 +1,1 @@
+"""What a trading run tells: summaries, rows of orders, Dagster's events, alerts, traces."""

@@ -1,0 +1,122 @@
+"""What a trading run did, for people and programs: from signals through refusals to orders and fills."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from kobe_jobs.trading.context import Desk
+from kobe_jobs.trading.protection import Protection
+from kobe_jobs.trading.reporting.order_rows import order_row
+from kobe_resources.order_ledger import Intent, OrderState
+from kobe_resources.order_ledger import orders as book
+from kobe_resources.order_ledger.positions import open_positions
+from kobe_resources.order_ledger.states import UNSETTLED
+
+FILLED = (OrderState.FILLED, OrderState.PARTIAL)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run of one session. `halted` says why it did not do all it should have; empty where it did.
+
+    unprotected, orphans: symbols without their stop, and with a stop and no position, as the broker showed them last.
+
+    signals = refused (by reason) + submitted + pending; submitted = filled (wholly or in part) + unfilled + unsettled.
+    `orders` are the session's, as `order_row` gives them, in the order they were decided.
+    """
+
+    run_id: str
+    stage: str
+    account: str
+    strategy: str
+    session: dt.date
+    signal_session: dt.date
+    signals: int
+    refused: dict[str, int]
+    submitted: int
+    filled: int
+    unfilled: int
+    unsettled: int
+    pending: int
+    exits: dict[str, int]
+    exits_filled: int
+    stops: int
+    unprotected: tuple[str, ...]
+    budget_used: str
+    orphans: tuple[str, ...]
+    differences: tuple[dict[str, Any], ...]
+    config_pin: str
+    audit_head: str
+    orders: tuple[dict[str, Any], ...] = ()
+    halted: str = ""
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def is_clean(self) -> bool:
+        """Everything was done, both sides agree, and every position has its stop."""
+        return not (self.halted or self.unprotected or self.orphans or self.unsettled)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; dates as text."""
+        plain = asdict(self)
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+        plain["session"], plain["signal_session"] = self.session.isoformat(), self.signal_session.isoformat()
+        return {**plain, "clean": self.is_clean}
+
+    def waterfall(self) -> list[tuple[str, int]]:
+        """(step, count): signals, each refusal, what went out, what was filled."""
+        refusals = sorted(self.refused.items(), key=lambda item: (-item[1], item[0]))
+        rows = [("signals", self.signals), *((f"refused: {reason}", -count) for reason, count in refusals)]
+        if self.pending:
+            rows.append(("not sent", -self.pending))
+        rows.append(("submitted", self.submitted))
+        if self.unfilled:
+            rows.append(("not filled", -self.unfilled))
+        if self.unsettled:
+            rows.append(("not settled", -self.unsettled))
+        return [*rows, ("filled", self.filled)]
+
+
+def summarize(desk: Desk, differences: tuple[dict[str, Any], ...], halted: str, found: Protection) -> RunSummary:
+    """The summary as the ledger has it: it tells of the session, whichever run did what.
+
+    found: what the broker showed last.
+    """
+    intents = book.of_session(desk.ledger, desk.account, desk.day)
+    entries = [intent for intent in intents if intent.purpose == book.ENTRY]
+    exits = [intent for intent in intents if intent.purpose == book.EXIT]
+    gone = [intent for intent in entries if intent.posts]
+    return RunSummary(
+        run_id=desk.ledger.run_id,
+        stage=desk.stage,
+        account=desk.account,
+        strategy=desk.strategy.name,
+        session=desk.day,
+        signal_session=desk.signal_session,
+        signals=len(desk.evidence.signals_of(desk.signal_session)),
+        refused=_reasons(entries),
+        submitted=len(gone),
+        filled=sum(intent.state in FILLED for intent in gone),
+        unfilled=sum(intent.state not in (*FILLED, *UNSETTLED, OrderState.INTENT) for intent in gone),
+        unsettled=sum(intent.state in UNSETTLED for intent in gone),
+        pending=sum(intent.state is OrderState.INTENT and not intent.posts for intent in entries),
+        exits=dict(Counter(intent.reason for intent in exits)),
+        exits_filled=sum(intent.state in FILLED for intent in exits),
+        stops=sum(held.symbol not in found.bare for held in open_positions(desk.ledger, desk.account)),
+        unprotected=found.bare,
+        orphans=found.orphans,
+        budget_used=f"{book.budget_used(desk.ledger, desk.account, desk.day):.2f}",
+        differences=differences,
+        config_pin=desk.ledger.pin,
+        audit_head=desk.ledger.audit_head(),
+        orders=tuple(order_row(intent) for intent in intents),
+        halted=halted,
+        notes=tuple(desk.notes),
+    )
+
+
+def _reasons(entries: list[Intent]) -> dict[str, int]:
+    return dict(Counter(intent.reason for intent in entries if intent.state is OrderState.VETOED))

@@ -1,0 +1,169 @@
+"""What happened since the last run, before anything new is decided: splits, bars held, exit flags, intents let go.
+
+Decides exits exactly as rules.md, section 4.4: bar by bar, the indicator as read `lag` bars late.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from decimal import Decimal
+
+import numpy as np
+
+from kobe_assets.graph.inputs import canonical_params
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_jobs.trading.context import Desk
+from kobe_jobs.trading.executor import take_back
+from kobe_jobs.trading.market_snapshot import Split
+from kobe_resources.order_ledger import OrderState, Position
+from kobe_resources.order_ledger import orders as book
+from kobe_resources.order_ledger.positions import age, applied_splits, flag_for_exit, open_positions, position, rescale
+
+SAME_SPLIT_DAYS = 5
+"""A vendor may move a split's date by a few days; of the same ratio it is the same split."""
+SESSIONS_BEFORE_ASKING = 2
+SESSIONS_OF_A_GAP = 10
+"""After more sessions without a bar the listing is over (rules, section 1)."""
+
+
+def apply_splits(desk: Desk) -> int:
+    """Rescale positions by the splits that took effect up to the trading session and were not applied yet; how many did."""
+    applied = 0
+    for held in open_positions(desk.ledger, desk.account):
+        for split in pending_splits(desk, held):
+            with desk.ledger.write() as write:
+                current = position(write, held.id)
+                if current is not None:
+                    rescale(
+                        write, current, Decimal(repr(split.split_from)), Decimal(repr(split.split_to)), split.execution_date
+                    )
+            applied += 1
+    return applied
+
+
+def pending_splits(desk: Desk, held: Position) -> list[Split]:
+    """Splits since a position's entry that it was not rescaled by, oldest first: also those that the files bring late."""
+    known = desk.evidence.splits_between(held.symbol, held.entry_session, desk.day)
+    if not known:
+        return []
+    applied = applied_splits(desk.ledger, held.id)
+    return [split for split in known if not any(_is_same(split, executed, ratio) for executed, ratio in applied)]
+
+
+def as_split(desk: Desk, held: Position) -> Position:
+    """The position as it will be once its pending splits are applied; nothing is written."""
+    for split in pending_splits(desk, held):
+        ratio = Decimal(repr(split.split_to)) / Decimal(repr(split.split_from))
+        held = dataclasses.replace(held, qty=held.qty * ratio, stop_price=held.stop_price / ratio)
+    return held
+
+
+def _is_same(split: Split, executed: dt.date, ratio: Decimal) -> bool:
+    near = abs((split.execution_date - executed).days) <= SAME_SPLIT_DAYS
+    return near and abs(Decimal(repr(split.split_to)) / Decimal(repr(split.split_from)) / ratio - 1) < Decimal("1e-9")
+
+
+def age_positions(desk: Desk, through: dt.date | None = None) -> list[Position]:
+    """Count the bars that positions were held and flag who shall leave; the positions with a flag.
+
+    Every stored bar since the entry counts, one that came late too. A position whose strategy is not registered is named and
+    keeps its stop: no other strategy's rules fit it. through: the last session whose bars count (default: the signals').
+    """
+    last = through or desk.signal_session
+    for held in open_positions(desk.ledger, desk.account):
+        if held.strategy not in STRATEGIES:
+            desk.note(
+                f"{held.symbol} belongs to the strategy {held.strategy!r}, which is not registered: it keeps its stop and"
+                " leaves by no rule; register it, or sell at the broker and `kobe reconcile --accept` with the reason"
+            )
+        if held.entry_session > last or held.symbol not in desk.evidence.bars:
+            # Found at the broker during this run: its bars are counted by the next.
+            continue
+        bars, flag = _bars_and_flag(desk, held, last)
+        if (bars, last) == (held.bars_held, held.bars_through) and (flag is None or held.flag):
+            continue
+        with desk.ledger.write() as write:
+            age(write, held, bars, last, flag)
+    return [held for held in open_positions(desk.ledger, desk.account) if held.flag]
+
+
+def name_without_bars(desk: Desk) -> str:
+    """Say which held stocks have no recent bar; what a person has to look at, empty while nothing is late for long.
+
+    A bar of the last session that is missing is told. From the second on a person is asked, and after more than ten, when
+    the listing is over, the position is flagged to leave.
+    """
+    asked = []
+    for held in open_positions(desk.ledger, desk.account):
+        missing = _sessions_without_bar(desk, held)
+        if not missing:
+            continue
+        sessions = "1 session" if len(missing) == 1 else f"{len(missing)} sessions"
+        text = f"{held.symbol} is held and has no bar for {sessions}, since {missing[0]}"
+        desk.note(f"{text}: it cannot be aged; was it renamed, delisted, or dropped from the files?")
+        if len(missing) < SESSIONS_BEFORE_ASKING or desk.ledger.disposable:
+            continue
+        asked.append(text)
+        if len(missing) > SESSIONS_OF_A_GAP and not held.flag:
+            with desk.ledger.write() as write:
+                flag_for_exit(write, held, "delisted")
+    return "; ".join(asked)
+
+
+def flag_untradable(desk: Desk) -> None:
+    """Flag positions whose symbol the broker no longer lists, so that they leave while somebody still bids."""
+    for held in open_positions(desk.ledger, desk.account):
+        if held.flag == "delisted":
+            continue
+        asset = desk.broker.asset(held.symbol)
+        if asset is not None and asset.status == "active":
+            if not asset.tradable:
+                desk.note(f"{held.symbol} is not tradable at the moment")
+            continue
+        desk.note(f"{held.symbol} can no longer be traded at the broker: its position needs a person")
+        with desk.ledger.write() as write:
+            flag_for_exit(write, held, "delisted")
+
+
+def let_go(desk: Desk) -> int:
+    """Veto intents of earlier sessions that were never sent; their moment has passed. How many."""
+    stale = [i for i in book.in_states(desk.ledger, desk.account, [OrderState.INTENT]) if i.session < desk.day]
+    return sum(take_back(desk, intent, "session_over") for intent in stale)
+
+
+def _sessions_without_bar(desk: Desk, held: Position) -> list[dt.date]:
+    """The stored sessions since a position's last bar (since its entry, where it has none), the signals' session included."""
+    if held.entry_session > desk.signal_session:
+        return []
+    sessions = desk.evidence.sessions
+    first = np.datetime64(held.entry_session)
+    if held.symbol in desk.evidence.bars:
+        days = desk.evidence.bars[held.symbol].session
+        seen = days[(days >= first) & (days <= np.datetime64(desk.signal_session))]
+        first = seen[-1] + np.timedelta64(1, "D") if len(seen) else first
+    missing: list[dt.date] = sessions[(sessions >= first) & (sessions <= np.datetime64(desk.signal_session))].tolist()
+    return missing
+
+
+def _bars_and_flag(desk: Desk, held: Position, through: dt.date) -> tuple[int, str | None]:
+    """Bars held through a session, and the first wish to leave among them.
+
+    Never fewer than were counted before: under a symbol that is new the bars before the change may be missing.
+    """
+    bars = desk.evidence.bars[held.symbol]
+    after = held.entry_session - dt.timedelta(days=1)
+    counted = bars.count(after, through)
+    strategy = STRATEGIES.get(held.strategy)
+    if strategy is None:
+        return max(counted, held.bars_held), None
+    before = max(held.bars_held - counted, 0)
+    lag = desk.settings.strategy.indicator_lag_bars
+    params = canonical_params(desk.settings, strategy)
+    wishes = bars.leave_wishes(strategy, params, lag, held.side == "long", after, through)
+    for number, wants_out in enumerate(wishes, start=1 + before):
+        if wants_out:
+            return counted + before, strategy.leave_reason
+        if number >= int(params["time_stop"]):
+            return counted + before, "time_stop"
+    return counted + before, None

@@ -1,0 +1,1 @@
+"""Alpaca's HTTP API: the adapter, its transport, and how its bodies are read."""

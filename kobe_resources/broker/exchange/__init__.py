@@ -1,0 +1,1 @@
+"""The embedded exchange: Alpaca's HTTP API on loopback over stored bars."""

@@ -1,0 +1,156 @@
+"""The bars an embedded broker fills against: raw prices, splits and trading hours, read once and held in memory.
+
+Trusts its caller for bars that are unique per symbol and session.
+"""
+
+from __future__ import annotations
+
+import bisect
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from kobe_resources.broker.protocol import TradingDay
+from kobe_resources.errors import KobeError
+
+if TYPE_CHECKING:
+    from kobe_resources.warehouse.store import Warehouse
+
+NEW_YORK = ZoneInfo("America/New_York")
+OPEN = dt.time(9, 30)
+CLOSE = dt.time(16, 0)
+SESSIONS_AHEAD = 10
+EPOCH = dt.date(1970, 1, 1)
+
+
+class Bar(NamedTuple):
+    """Prices as traded, in dollars."""
+
+    session: dt.date
+    open: float
+    high: float
+    low: float
+    close: float
+
+
+class Split(NamedTuple):
+    """`ratio` new shares for one old share, from `execution_date` on."""
+
+    symbol: str
+    execution_date: dt.date
+    ratio: float
+
+
+class NoBars(KobeError):
+    """There is nothing to fill against."""
+
+
+class BarSource(Protocol):
+    """What the embedded broker asks of stored bars."""
+
+    symbols: Sequence[str]
+    days: Sequence[TradingDay]
+    last_session: dt.date
+
+    def bar(self, symbol: str, session: dt.date) -> Bar | None:
+        """The bar of that session."""
+
+    def last_bar(self, symbol: str, session: dt.date) -> Bar | None:
+        """The latest bar at or before `session`."""
+
+    def last_session_of(self, symbol: str) -> dt.date | None:
+        """The session of the symbol's very last bar."""
+
+    def splits(self, after: dt.date, through: dt.date) -> list[Split]:
+        """Splits executed after `after` and not after `through`, by date."""
+
+
+class StoredBars:
+    """A `BarSource` over arrays: `bars[symbol] = (days since 1970 ascending, prices[n, 4])`."""
+
+    def __init__(self, bars: dict[str, tuple[np.ndarray, np.ndarray]], splits: Iterable[Split] = ()) -> None:
+        if not bars:
+            raise NoBars("there are no stored bars to fill against", "run `kobe report` first")
+        self._bars = bars
+        self.symbols: Sequence[str] = sorted(bars)
+        sessions = [_date(day) for day in np.unique(np.concatenate([days for days, _ in bars.values()]))]
+        self.last_session = sessions[-1]
+        self.days: Sequence[TradingDay] = trading_days(sessions)
+        # A split announced for after the last stored session changes nothing yet (rules, section 1).
+        self._splits = sorted((s for s in splits if s.execution_date <= self.last_session), key=lambda s: s.execution_date)
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Sequence[Any]], splits: Iterable[Split] = ()) -> StoredBars:
+        """From (symbol, session, open, high, low, close) rows, in any order."""
+        grouped: dict[str, list[tuple[int, list[float]]]] = {}
+        for symbol, session, *prices in rows:
+            grouped.setdefault(symbol, []).append(((session - EPOCH).days, [float(price) for price in prices]))
+        bars = {}
+        for symbol, found in grouped.items():
+            found.sort()
+            bars[symbol] = (np.array([day for day, _ in found]), np.array([prices for _, prices in found]))
+        return cls(bars, splits)
+
+    @classmethod
+    def of_warehouse(cls, warehouse: Warehouse) -> StoredBars:
+        """Everything in `daily_bars` and `splits`; the file is closed again at once."""
+        counts = warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol ORDER BY symbol")
+        columns = warehouse.arrays(
+            "SELECT datediff('day', DATE '1970-01-01', session) AS day, open, high, low, close "
+            "FROM daily_bars ORDER BY symbol, session"
+        )
+        splits = warehouse.rows("SELECT symbol, execution_date, split_to / split_from FROM splits")
+        prices = np.column_stack([columns[name] for name in ("open", "high", "low", "close")])
+        bars = {}
+        at = 0
+        for symbol, count in counts:
+            bars[symbol] = (columns["day"][at : at + count], prices[at : at + count])
+            at += count
+        return cls(bars, [Split(*row) for row in splits])
+
+    def bar(self, symbol: str, session: dt.date) -> Bar | None:
+        """The bar of that session."""
+        found = self.last_bar(symbol, session)
+        return found if found is not None and found.session == session else None
+
+    def last_bar(self, symbol: str, session: dt.date) -> Bar | None:
+        """The latest bar at or before `session`."""
+        if symbol not in self._bars:
+            return None
+        days, prices = self._bars[symbol]
+        at = int(np.searchsorted(days, (session - EPOCH).days, side="right")) - 1
+        return Bar(_date(days[at]), *prices[at].tolist()) if at >= 0 else None
+
+    def last_session_of(self, symbol: str) -> dt.date | None:
+        """The session of the symbol's very last bar."""
+        return _date(self._bars[symbol][0][-1]) if symbol in self._bars else None
+
+    def splits(self, after: dt.date, through: dt.date) -> list[Split]:
+        """Splits executed after `after` and not after `through`, by date."""
+        dates = [split.execution_date for split in self._splits]
+        return self._splits[bisect.bisect_right(dates, after) : bisect.bisect_right(dates, through)]
+
+
+def trading_days(sessions: Sequence[dt.date]) -> list[TradingDay]:
+    """The hours of `sessions`, the exchange's half days included, and of the exchange's next sessions after them."""
+    import exchange_calendars
+
+    end = sessions[-1] + dt.timedelta(days=2 * SESSIONS_AHEAD + 10)
+    calendar = exchange_calendars.get_calendar("XNYS", start=sessions[0] - dt.timedelta(days=10), end=end)
+    early = {day.date(): calendar.session_close(day).to_pydatetime() for day in calendar.early_closes}
+    coming = [day.date() for day in calendar.sessions if day.date() > sessions[-1]][:SESSIONS_AHEAD]
+    return [
+        TradingDay(day, _at(day, OPEN), early[day].astimezone(dt.UTC) if day in early else _at(day, CLOSE))
+        for day in [*sessions, *coming]
+    ]
+
+
+def _at(day: dt.date, hour: dt.time) -> dt.datetime:
+    return dt.datetime.combine(day, hour, NEW_YORK).astimezone(dt.UTC)
+
+
+def _date(day: Any) -> dt.date:
+    return EPOCH + dt.timedelta(days=int(day))

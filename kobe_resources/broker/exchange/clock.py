@@ -1,0 +1,211 @@
+"""The embedded market's time and prices: what the clock and the quotes say at a phase of a session. No state, no I/O.
+
+A session has four phases: `pre_open` (shut), `open` (the opening quote), `close` (the closing quote; open yet), `after` (shut).
+"""
+
+from __future__ import annotations
+
+import bisect
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from kobe_resources.broker.exchange.bars import Bar, BarSource, Split
+from kobe_resources.broker.exchange.faults import FaultScript
+from kobe_resources.broker.exchange.strictness import PROMPT, Strictness
+from kobe_resources.broker.protocol import TradingDay
+from kobe_resources.errors import UsageError
+
+Phase = Literal["pre_open", "open", "close", "after"]
+PHASES: tuple[Phase, ...] = ("pre_open", "open", "close", "after")
+
+BEFORE_OPEN = dt.timedelta(hours=1)
+AFTER_OPEN = dt.timedelta(seconds=1)
+BEFORE_CLOSE = dt.timedelta(seconds=30)
+AFTER_CLOSE = dt.timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How the embedded broker trades.
+
+    slippage_bps: half the spread around the bar's price, and what a triggered stop loses (rules, section 4).
+    fractional: take fractional IOC, stop and short orders, which the real Alpaca refuses; a simulation without whole
+    shares could not be replayed otherwise. initial_cash, vendor and account_number count when the state is created, never
+    later. strictness: where a fault script begins.
+    """
+
+    initial_cash: float = 100_000.0
+    slippage_bps: float = 5.0
+    fractional: bool = False
+    shorting_enabled: bool = True
+    account_number: str = "PA0EMBEDDED0"
+    key_id: str | None = None
+    vendor: str = ""
+    strictness: Strictness = PROMPT
+
+    @property
+    def slip(self) -> float:
+        """Slippage as a share of the price."""
+        return self.slippage_bps / 10_000
+
+
+class Moment(NamedTuple):
+    """Where the simulated clock stands; `ticks` microseconds have passed since the phase began."""
+
+    session: dt.date
+    phase: Phase
+    ticks: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """The market is open."""
+        return self.phase in ("open", "close")
+
+    @property
+    def order(self) -> tuple[dt.date, int]:
+        """Sorts by time."""
+        return self.session, PHASES.index(self.phase)
+
+
+class MarketQuote(NamedTuple):
+    """Bid and ask in dollars, and when they stood."""
+
+    bid: float
+    ask: float
+    at: dt.datetime
+
+
+class Market:
+    """Hours and prices of `bars`, with the spread and the renames of a fault script."""
+
+    def __init__(self, bars: BarSource, slip: float, script: FaultScript) -> None:
+        self.bars = bars
+        self.slip = slip
+        self.script = script
+        self._days = {day.session: day for day in bars.days}
+        self._opens = [day.open for day in bars.days]
+        self._closes = [day.close for day in bars.days]
+        self._sessions = [day.session for day in bars.days]
+
+    def day(self, session: dt.date) -> TradingDay:
+        """The hours of `session`; UsageError where it is none."""
+        if session not in self._days:
+            raise UsageError(f"{session} is no session of the stored bars", "choose a session that has bars")
+        return self._days[session]
+
+    def instant(self, moment: Moment) -> dt.datetime:
+        """The time at `moment`."""
+        day = self.day(moment.session)
+        start = {
+            "pre_open": day.open - BEFORE_OPEN,
+            "open": day.open + AFTER_OPEN,
+            "close": day.close - BEFORE_CLOSE,
+            "after": day.close + AFTER_CLOSE,
+        }[moment.phase]
+        return start + dt.timedelta(microseconds=moment.ticks)
+
+    def within_bar(self, session: dt.date) -> dt.datetime:
+        """When a stop of that session is said to have triggered: somewhere between its quotes."""
+        day = self.day(session)
+        return day.open + (day.close - day.open) / 2
+
+    def next_open(self, now: dt.datetime) -> dt.datetime:
+        """The next opening after `now`."""
+        return _next(self._opens, now)
+
+    def next_close(self, now: dt.datetime) -> dt.datetime:
+        """The next closing after `now`."""
+        return _next(self._closes, now)
+
+    def step_after(self, moment: Moment) -> Moment:
+        """The phase that follows."""
+        if moment.phase != "after":
+            return Moment(moment.session, PHASES[PHASES.index(moment.phase) + 1])
+        return Moment(self._sessions[bisect.bisect_right(self._sessions, moment.session)], "pre_open")
+
+    def bar(self, symbol: str, session: dt.date) -> Bar | None:
+        """The bar of that session, under the symbol's new name where it has one by now."""
+        found = self.last_bar(symbol, session)
+        return found if found is not None and found.session == session else None
+
+    def last_bar(self, symbol: str, session: dt.date) -> Bar | None:
+        """The latest bar at or before `session`, under either name."""
+        own = self.bars.last_bar(symbol, session)
+        renamed = self.script.strictness.renames.get(symbol)
+        other = self.bars.last_bar(renamed, session) if renamed else None
+        return max((bar for bar in (own, other) if bar), key=lambda bar: bar.session, default=None)
+
+    def splits(self, after: dt.date, through: dt.date) -> list[Split]:
+        """Splits executed after `after` and not after `through`, under the names of the book."""
+        found = self.bars.splits(after, through)
+        rules = self.script.strictness
+        return (
+            [split._replace(symbol=rules.inward(split.symbol) or split.symbol) for split in found] if rules.renames else found
+        )
+
+    def is_quiet(self, moment: Moment) -> bool:
+        """Nobody offers yet: so soon after the open."""
+        until = self.script.strictness.no_offer_until_s
+        if until <= 0.0 or moment.phase != "open":
+            return False
+        return self.instant(moment) < self.day(moment.session).open + dt.timedelta(seconds=until)
+
+    def quote(self, symbol: str, moment: Moment) -> MarketQuote | None:
+        """Bid and ask = the bar's price × (1 ∓ slip), or as far apart as the script says; ask 0 where nobody offers yet.
+
+        At `open` only a bar of this very session quotes. Otherwise the last close stands, with the time at which it stood, so
+        that a symbol without a bar has an old quote, as with the real Alpaca.
+        """
+        if moment.phase == "open":
+            bar = self.bar(symbol, moment.session)
+            if bar is None:
+                return None
+            is_quiet = self.is_quiet(moment)
+            at = self.instant(moment if is_quiet else Moment(moment.session, "open"))
+            quote = self._around(bar.open, at)
+            return quote._replace(ask=0.0) if is_quiet else quote
+        bar = self._last_closed(symbol, moment)
+        if bar is None:
+            return None
+        return self._around(self._carried(symbol, bar, moment.session), self.instant(Moment(bar.session, "close")))
+
+    def price(self, symbol: str, moment: Moment) -> float | None:
+        """The last price: this session's open at `open`, else the last close; split-adjusted to `moment`."""
+        if moment.phase == "open":
+            bar = self.bar(symbol, moment.session)
+            if bar is not None:
+                return bar.open
+        closed = self._last_closed(symbol, moment)
+        return None if closed is None else self._carried(symbol, closed, moment.session)
+
+    def is_listed(self, symbol: str, moment: Moment) -> bool:
+        """The symbol has bars, and did not end before `moment.session` while others went on."""
+        names = (symbol, self.script.strictness.outward(symbol))
+        last = max((found for name in names if (found := self.bars.last_session_of(name))), default=None)
+        return last is not None and (moment.session <= last or last == self.bars.last_session)
+
+    def _last_closed(self, symbol: str, moment: Moment) -> Bar | None:
+        if moment.phase in ("close", "after"):
+            return self.last_bar(symbol, moment.session)
+        return self.last_bar(symbol, moment.session - dt.timedelta(days=1))
+
+    def _carried(self, symbol: str, bar: Bar, session: dt.date) -> float:
+        price = bar.close
+        for split in self.splits(bar.session, session):
+            if split.symbol == symbol:
+                price /= split.ratio
+        return price
+
+    def _around(self, price: float, at: dt.datetime) -> MarketQuote:
+        spread = self.script.strictness.spread_bps
+        half = self.slip if spread is None else spread / 20_000
+        return MarketQuote(price * (1.0 - half), price * (1.0 + half), at)
+
+
+def _next(times: list[dt.datetime], now: dt.datetime) -> dt.datetime:
+    at = bisect.bisect_right(times, now)
+    if at < len(times):
+        return times[at]
+    # Past the last known session: a weekday later is as good a guess as any, nothing is stored there to trade against.
+    return times[-1] + dt.timedelta(days=7)

@@ -1,0 +1,1 @@
+"""Vendors on this machine: own files, the embedded sample, invented bars."""

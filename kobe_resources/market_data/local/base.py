@@ -1,0 +1,103 @@
+"""What the vendors on this machine share: they are read whole, and stored whole in one transaction when they changed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport
+from kobe_resources.market_data.store import (
+    Changes,
+    Load,
+    current_source,
+    last_load,
+    refuse_to_replace,
+    replace_all,
+    store_totals,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kobe_resources.settings.models import DataSettings
+    from kobe_resources.warehouse.store import Warehouse
+
+
+class LocalVendor(ABC):
+    """A source that `read` gives in full, without calls and without waiting."""
+
+    name: str
+
+    def __init__(self, data: DataSettings) -> None:
+        self.data = data
+
+    @property
+    def source(self) -> str:
+        """The stream of bars this is; bars of another stream are dropped, not revised."""
+        return self.name
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """See Vendor.fingerprint."""
+
+    @abstractmethod
+    def read(self) -> Load:
+        """All the source has within data.start … data.end; refuses what cannot be right (MarketDataError)."""
+
+    def sync(self, warehouse: Warehouse, progress: Progress = SilentProgress(), force: bool = False) -> SyncReport:
+        """Replace the store where the source changed, or where `force`; else leave it, edits and all.
+
+        Raises MarketDataError where that would drop bars of files or of Polygon and `force` is not given.
+        """
+        began = time.perf_counter()
+        fingerprint = self.fingerprint()
+        skipped = not force and self._stands(warehouse, fingerprint)
+        if not skipped and not force:
+            refuse_to_replace(warehouse, self.name)
+        changes = Changes() if skipped else self._replace(warehouse, fingerprint, progress)
+        with warehouse.connect() as connection:
+            totals = store_totals(connection)
+        return SyncReport(
+            self.name,
+            added=changes.added,
+            changed=changes.changed,
+            unchanged=totals.bars if skipped else changes.unchanged,
+            removed=changes.removed,
+            revisions=changes.revisions,
+            symbols=totals.symbols,
+            sessions=totals.sessions,
+            bars=totals.bars,
+            first_session=totals.first_session,
+            last_session=totals.last_session,
+            seconds=time.perf_counter() - began,
+            skipped=skipped,
+        )
+
+    def _stands(self, warehouse: Warehouse, fingerprint: str) -> bool:
+        with warehouse.connect() as connection:
+            source, load = current_source(connection), last_load(connection)
+        return bool(source and load and source[0] == self.source and load.fingerprint == fingerprint)
+
+    def _replace(self, warehouse: Warehouse, fingerprint: str, progress: Progress) -> Changes:
+        progress.start(f"reading {self.name}", 2, "steps")
+        load = self.read()
+        if not len(load.bars):
+            raise MarketDataError(
+                f"{self.name} has no bars from {self.data.start or 'its start'} to {self.data.end or 'its end'}",
+                "widen data.start and data.end",
+            )
+        progress.advance(note=f"{len(load.bars):,} bars read")
+        changes = replace_all(warehouse, load, self.name, self.source, fingerprint, dt.datetime.now(dt.UTC))
+        progress.advance(note="stored")
+        return changes
+
+
+def within_span(bars: pd.DataFrame, data: DataSettings) -> pd.DataFrame:
+    """The bars of data.start … data.end, both included."""
+    if data.start is not None:
+        bars = bars[bars["session"] >= str(data.start)]
+    if data.end is not None:
+        bars = bars[bars["session"] <= str(data.end)]
+    return bars

@@ -1,0 +1,360 @@
+"""Tables from people's CSV and Parquet files: read whole and typed, or refused with file, line and mend.
+
+Trusts nothing in the file. A CSV is UTF-8 (a byte order mark is fine), comma-separated, header in the first line; column
+names count without case and surrounding spaces; further columns are ignored. Line numbers are those of a text editor,
+Parquet rows count from 1. What is in a symbol is data, except control characters and surrounding spaces.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
+
+import duckdb
+
+from kobe_resources.market_data.protocol import MarketDataError
+from kobe_resources.warehouse.store import quoted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["symbol", "date", "price", "volume", "ratio", "number", "count", "flag", "text"]
+NUMBERS = ("price", "volume", "ratio", "number", "count")
+TRUE_VALUE = "drop the row or give the true value"
+EARLIEST, LATEST = "1900-01-01", "2199-12-31"
+"""Dates beyond are slips, and clocks that count nanoseconds end in 2262."""
+SHOWN = 40
+"""Characters of a bad value that an error shows."""
+UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode: control, invisible format, lone surrogate, line and paragraph separators."""
+
+
+class BadFile(MarketDataError):
+    """A file that is refused; nothing of it was stored."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column to read. `required`: its absence is refused; an empty cell is, too, except in optional columns."""
+
+    name: str
+    kind: Kind
+    required: bool = True
+
+
+class Rule(NamedTuple):
+    """Something no row may do: SQL over the typed columns, what it means, and what mends it."""
+
+    broken: str
+    what: str
+    mend: str
+
+
+class Fault(NamedTuple):
+    """A row that is refused."""
+
+    record: int
+    what: str
+    mend: str
+
+
+Check = tuple[Rule, str | None]
+"""A rule, and the column that it is about (None: it names its columns itself)."""
+
+
+class Source(NamedTuple):
+    """A file as DuckDB reads it: `sql` (one parameter, the path) gives `record`, from 1, and the columns as they lie there."""
+
+    path: Path
+    sql: str
+    types: dict[str, str]
+
+
+def read_table(path: Path, columns: Sequence[Column], rules: Sequence[Rule] = (), key: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of `path`, typed, sorted by `key` (no two rows share one); absent optional columns are left out.
+
+    Raises BadFile naming the first bad line or row.
+    """
+    connection = duckdb.connect()
+    try:
+        source = _open_csv(path, columns) if _is_csv(path) else _open_parquet(connection, path, columns)
+        present = [column for column in columns if column.name in source.types]
+        checks: list[Check] = [check for column in present for check in _checks(column, source.types[column.name])]
+        checks += [(rule, None) for rule in rules]
+        _load(connection, source, present, [rule.broken for rule, _ in checks])
+        faults = [
+            *_first_fault(connection, source, checks),
+            *_bad_symbol(connection, present),
+            *_repeated(connection, source, key),
+        ]
+        if faults:
+            first = min(faults, key=lambda fault: fault.record)
+            raise BadFile(f"{path} {_place(source, first.record)}: {first.what}", first.mend)
+        names = ", ".join(quoted(column.name) for column in present)
+        order = ", ".join(quoted(name) for name in key) or "record"
+        return connection.execute(f"SELECT {names} FROM typed ORDER BY {order}").df()  # noqa: S608
+    except duckdb.Error as error:
+        raise _unreadable(path, error) from None
+    finally:
+        connection.close()
+
+
+def _is_csv(path: Path) -> bool:
+    if path.suffix.lower() in (".csv", ".parquet"):
+        return path.suffix.lower() == ".csv"
+    raise BadFile(f"{path} is neither .csv nor .parquet", "name a file with one of these endings")
+
+
+def _open_csv(path: Path, columns: Sequence[Column]) -> Source:
+    header = _csv_header(path)
+    names = [name.strip().lower() for name in header]
+    _require(path, columns, names)
+    layout = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(len(names)))
+    wanted = {column.name: names.index(column.name) for column in columns if column.name in names}
+    select = ", ".join(f"c{number} AS {quoted(name)}" for name, number in wanted.items())
+    # No sniffing: DuckDB's sniffer takes a broken header for data and drops lines it does not understand.
+    sql = (
+        f"SELECT row_number() OVER () AS record, {select} FROM read_csv(?, auto_detect = false, columns = {{{layout}}}, "  # noqa: S608
+        "header = true, delim = ',', quote = '\"', escape = '\"', hive_partitioning = false, max_line_size = 16777216)"
+    )
+    return Source(path, sql, dict.fromkeys(wanted, "VARCHAR"))
+
+
+def _csv_header(path: Path) -> list[str]:
+    try:
+        with _lines(path) as lines:
+            header = next(csv.reader(lines), [])
+            # What is no UTF-8 further down is left to DuckDB, which names the line.
+            "".join(header).encode()
+            return header
+    except OSError as error:
+        raise BadFile(f"{path} cannot be read ({error.strerror})", "check data.files.path and the file's permissions") from None
+    except (UnicodeError, csv.Error):
+        raise BadFile(f"{path} line 1: is no UTF-8 text with a CSV header", "save the file as CSV in UTF-8") from None
+
+
+def _lines(path: Path) -> TextIO:
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _open_parquet(connection: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[Column]) -> Source:
+    if not path.is_file():
+        raise BadFile(f"{path} is not a file", "check data.files.path")
+    described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [_literal(path)])
+    found = {row[0]: str(row[1]) for row in described.fetchall()}
+    names = [name.strip().lower() for name in found]
+    _require(path, columns, names)
+    by_name = dict(zip(names, found, strict=True))
+    wanted = {column.name: by_name[column.name] for column in columns if column.name in by_name}
+    types = {name: _simple_type(found[original]) for name, original in wanted.items()}
+    for column in columns:
+        if column.name in types and types[column.name] not in _types_for(column.kind):
+            raise BadFile(
+                f"{path}: column {column.name!r} has the type {found[wanted[column.name]]}",
+                f"store it as {_types_for(column.kind)[0]}",
+            )
+    select = ", ".join(
+        f"{quoted(original)}{'::VARCHAR' if types[name] == 'VARCHAR' else ''} AS {quoted(name)}"
+        for name, original in wanted.items()
+    )
+    sql = (
+        f"SELECT file_row_number + 1 AS record, {select} "  # noqa: S608
+        "FROM read_parquet(?, hive_partitioning = false, file_row_number = true)"
+    )
+    return Source(path, sql, types)
+
+
+def _require(path: Path, columns: Sequence[Column], names: Sequence[str]) -> None:
+    missing = [column.name for column in columns if column.required and column.name not in names]
+    wanted = ", ".join(column.name for column in columns if column.required)
+    line = " line 1" if _is_csv(path) else ""
+    if not names:
+        raise BadFile(f"{path}{line}: the file is empty", f"it needs the columns {wanted}")
+    if missing:
+        here = ", ".join(names)[:200]
+        raise BadFile(f"{path}{line}: no column {', '.join(missing)} (found: {here})", f"it needs the columns {wanted}")
+    twice = [column.name for column in columns if names.count(column.name) > 1]
+    if twice:
+        raise BadFile(f"{path}{line}: column {twice[0]!r} appears {names.count(twice[0])} times", "keep one of them")
+
+
+def _simple_type(declared: str) -> str:
+    base = declared.split("(")[0].upper()
+    if base == "ENUM":
+        return "VARCHAR"
+    if base in ("TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATETIME"):
+        return "TIMESTAMP"
+    integers = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+    if base in ("FLOAT", "DECIMAL", *integers):
+        return "DOUBLE"
+    return base
+
+
+def _types_for(kind: Kind) -> tuple[str, ...]:
+    if kind in NUMBERS:
+        return ("DOUBLE", "VARCHAR")
+    return {"date": ("DATE", "TIMESTAMP", "VARCHAR"), "flag": ("BOOLEAN", "VARCHAR", "DOUBLE")}.get(kind, ("VARCHAR",))
+
+
+def _value(column: Column, kind_of_cell: str) -> str:
+    """SQL for the typed value of a cell; NULL where the cell cannot be read."""
+    cell = quoted(column.name)
+    if column.kind in NUMBERS:
+        # DuckDB reads 1_000 as a thousand; in a file of prices it is a slip.
+        text = f"CASE WHEN NOT contains({cell}, '_') THEN try_cast({cell} AS DOUBLE) END"
+        return text if kind_of_cell == "VARCHAR" else f"{cell}::DOUBLE"
+    if column.kind == "date":
+        if kind_of_cell == "TIMESTAMP":
+            return f"CASE WHEN {cell} = date_trunc('day', {cell}) THEN {cell}::DATE END"
+        day = r"'[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]00:00(:00(\.0+)?)?)?'"
+        text = f"CASE WHEN regexp_full_match({cell}, {day}) THEN try_cast(left({cell}, 10) AS DATE) END"
+        return text if kind_of_cell == "VARCHAR" else cell
+    if column.kind == "flag":
+        word = f"lower(trim({cell}::VARCHAR))"
+        yes, no = "('true', 't', 'yes', 'y', '1', '1.0')", "('false', 'f', 'no', 'n', '0', '0.0')"
+        return f"CASE WHEN {word} IN {yes} THEN true WHEN {word} IN {no} THEN false END"
+    return cell
+
+
+def _checks(column: Column, kind_of_cell: str) -> Iterator[Check]:
+    """What a cell may not be, in the order in which it is looked at; `cell.x` is the file's, `x` the typed value."""
+    name = column.name
+    value, cell = quoted(name), f"cell.{quoted(name)}"
+    empty = f"({cell} IS NULL OR trim({cell}) = '')" if kind_of_cell == "VARCHAR" else f"{cell} IS NULL"
+    if column.required:
+        yield Rule(empty, f"{name} is empty", "fill it in or drop the row"), name
+    if column.kind in NUMBERS:
+        yield Rule(f"NOT {empty} AND {value} IS NULL", f"{name} is {{}}, which is no number", "write it like 1234.5"), name
+        yield (
+            Rule(f"NOT isfinite({value})", f"{name} is {{}}, which is not finite", TRUE_VALUE),
+            name,
+        )
+    if column.kind in ("price", "ratio"):
+        yield Rule(f"{value} <= 0", f"{name} is {{}}, which is not positive", TRUE_VALUE), name
+    if column.kind in ("volume", "count"):
+        yield Rule(f"{value} < 0", f"{name} is {{}}, which is negative", TRUE_VALUE), name
+    if column.kind == "count":
+        yield Rule(f"{value} <> floor({value})", f"{name} is {{}}, which is no whole number", "give the true count"), name
+    if column.kind == "date":
+        unread = f"NOT {empty} AND ({value} IS NULL OR NOT isfinite({value}))"
+        yield Rule(unread, f"{name} is {{}}, which is no date", "write it as YYYY-MM-DD"), name
+        strange = f"{value} NOT BETWEEN DATE '{EARLIEST}' AND DATE '{LATEST}'"
+        yield Rule(strange, f"{name} is {{}}, before {EARLIEST} or after {LATEST}", TRUE_VALUE), name
+    if column.kind == "flag":
+        yield Rule(f"NOT {empty} AND {value} IS NULL", f"{name} is {{}}, neither true nor false", "write true or false"), name
+
+
+def _load(connection: duckdb.DuckDBPyConnection, source: Source, columns: Sequence[Column], broken: Sequence[str]) -> None:
+    """Table `typed`: record, the columns, and the number of the first check a row breaks (NULL: none)."""
+    values = ", ".join(f"{_value(column, source.types[column.name])} AS {quoted(column.name)}" for column in columns)
+    cases = " ".join(f"WHEN {test} THEN {number}" for number, test in enumerate(broken))
+    names = ", ".join(quoted(column.name) for column in columns)
+    sql = (
+        f"CREATE TABLE typed AS SELECT record, {names}, CASE {cases} END AS fault FROM ("  # noqa: S608
+        f"SELECT record, {values}, cell FROM ({source.sql}) AS cell)"
+    )
+    connection.execute(sql, [_literal(source.path)])
+
+
+def _first_fault(connection: duckdb.DuckDBPyConnection, source: Source, checks: Sequence[Check]) -> list[Fault]:
+    row = connection.execute(
+        "SELECT record, fault, (SELECT count(*) FROM typed WHERE fault IS NOT NULL) FROM typed "
+        "WHERE fault IS NOT NULL ORDER BY record LIMIT 1"
+    ).fetchone()
+    if row is None:
+        return []
+    record, number, count = row
+    rule, name = checks[number]
+    cells = connection.execute(f"SELECT * FROM ({source.sql}) WHERE record = ?", [_literal(source.path), record])  # noqa: S608
+    values = dict(zip([item[0] for item in cells.description or []], cells.fetchone() or (), strict=False))
+    shown = {key: _shown(value) for key, value in values.items()}
+    what = rule.what.format(shown.get(name, "")) if name else rule.what.format(**shown)
+    more = f" (and {count - 1:,} more bad rows)" if count > 1 else ""
+    return [Fault(record, what + more, rule.mend)]
+
+
+def _bad_symbol(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> Iterator[Fault]:
+    for column in columns:
+        if column.kind != "symbol":
+            continue
+        name = quoted(column.name)
+        for symbol, record in connection.execute(
+            f"SELECT {name}, min(record) FROM typed WHERE {name} IS NOT NULL GROUP BY ALL"  # noqa: S608
+        ).fetchall():
+            if any(unicodedata.category(character) in UNSAFE_CATEGORIES for character in symbol):
+                yield Fault(record, f"{column.name} {_shown(symbol)} holds a control character", "take it out")
+            elif symbol and symbol != symbol.strip():
+                yield Fault(record, f"{column.name} {_shown(symbol)} has spaces around it", "take them out")
+
+
+def _repeated(connection: duckdb.DuckDBPyConnection, source: Source, key: Sequence[str]) -> Iterator[Fault]:
+    if not key:
+        return
+    names = ", ".join(quoted(name) for name in key)
+    row = connection.execute(
+        f"SELECT {names}, min(record) AS first, min(record, 2)[2] AS second FROM typed "  # noqa: S608
+        f"GROUP BY {names} HAVING count(*) > 1 ORDER BY second LIMIT 1"
+    ).fetchone()
+    if row:
+        what = " ".join(str(part) for part in row[:-2])
+        yield Fault(row[-1], f"{_shown(what)} was already given in {_place(source, row[-2])}", "keep one of the two rows")
+
+
+def _place(source: Source, record: int) -> str:
+    return f"line {_line_of(source, record)}" if _is_csv(source.path) else f"row {record}"
+
+
+def _line_of(source: Source, record: int) -> int:
+    """The line on which the CSV's data record number `record` begins; blank lines are no records."""
+    single = _csv_columns(source.path) == 1
+    with _lines(source.path) as lines:
+        reader = csv.reader(lines)
+        next(reader)
+        begins = reader.line_num + 1
+        for row in reader:
+            if row or single:
+                record -= 1
+                if record == 0:
+                    break
+            begins = reader.line_num + 1
+    return begins
+
+
+def _csv_columns(path: Path) -> int:
+    return len(_csv_header(path))
+
+
+def _shown(value: Any) -> str:
+    if re.fullmatch(r"[-+0-9.eE]+", str(value)):
+        return str(value)[:SHOWN]
+    text = repr(str(value))
+    return text if len(text) <= SHOWN + 2 else text[:SHOWN] + "…'"
+
+
+def _literal(path: Path) -> str:
+    """The path with its own glob characters made literal, because DuckDB reads paths as patterns."""
+    return re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", str(path))
+
+
+def _unreadable(path: Path, error: duckdb.Error) -> BadFile:
+    text = str(error)
+    line = re.search(r"CSV Error on Line: (\d+)", text)
+    reasons = (
+        (r"Expected Number of Columns: (\d+) Found: (\d+)", "has {1} cells where the header has {0}", "mend the row's commas"),
+        (r"unterminated quote", "has a quote that never ends", "close the quote, or double it inside a quoted cell"),
+        (r"not utf-8", "is no UTF-8 text", "save the file as CSV in UTF-8"),
+        (r"invalid state", "mixes line ends", "save the file with one kind of them"),
+        (r"Maximum line size", "is longer than 16 MB", "check the file's line ends"),
+    )
+    where = f"{path} line {line[1]}" if line else str(path)
+    for pattern, what, mend in reasons:
+        found = re.search(pattern, text)
+        if found:
+            return BadFile(f"{where}: {what.format(*found.groups())}", mend)
+    kind = "CSV" if path.suffix.lower() == ".csv" else "Parquet"
+    return BadFile(f"{where} cannot be read as {kind} ({text.splitlines()[0]})", f"write the {kind} file again")

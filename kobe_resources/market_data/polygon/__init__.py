@@ -1,0 +1,1 @@
+"""The vendor `polygon`: first load and daily top-up over HTTP."""

@@ -1,0 +1,150 @@
+"""What the warehouse knows about the Polygon load: coverage of symbols, marks, refused rows.
+
+Every write happens inside the transaction of the rows it speaks of, which is its caller's.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from kobe_resources.market_data.polygon.plan import Span
+from kobe_resources.market_data.store import current_source, sql
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+    from kobe_resources.market_data.polygon.rows import Refusal
+
+VENDOR = "polygon"
+
+
+class Mark(NamedTuple):
+    """A list that was read, or a load that was finished."""
+
+    key: str
+    span: Span
+    rows: int
+    done_at: dt.datetime
+
+
+@dataclass
+class State:
+    """Where the load stands. asked: symbols whose options are known. last_split: the newest one stored."""
+
+    coverage: dict[str, Span] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    candidates: list[str] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
+    last_split: dt.date | None = None
+
+
+def read_state(connection: duckdb.DuckDBPyConnection) -> State:
+    """The state of this vendor's load; an empty one where the store holds another source's bars."""
+    source = current_source(connection)
+    if source is None or source[0] != VENDOR:
+        return State()
+    covered = connection.execute(
+        "SELECT key, span_from, span_to FROM bar_checkpoints WHERE vendor = ? AND kind = 'symbol'", [VENDOR]
+    ).fetchall()
+    marks = connection.execute(
+        "SELECT kind, key, span_from, span_to, rows, done_at FROM bar_checkpoints "
+        "WHERE vendor = ? AND kind NOT IN ('symbol', 'day')",
+        [VENDOR],
+    ).fetchall()
+    return State(
+        {symbol: Span(first, last) for symbol, first, last in covered},
+        {kind: Mark(key, Span(first, last), rows, done_at) for kind, key, first, last, rows, done_at in marks},
+        [row[0] for row in connection.execute("SELECT symbol FROM candidates ORDER BY symbol").fetchall()],
+        {row[0] for row in connection.execute("SELECT symbol FROM option_evidence").fetchall()},
+        connection.execute("SELECT max(execution_date) FROM splits").fetchall()[0][0],
+    )
+
+
+def forget(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop every checkpoint: the rows they spoke of are gone."""
+    connection.execute("DELETE FROM bar_checkpoints WHERE vendor = ?", [VENDOR])
+    connection.execute("DELETE FROM bar_refusals WHERE vendor = ?", [VENDOR])
+
+
+def save_coverage(
+    connection: duckdb.DuckDBPyConnection, coverage: Mapping[str, Span], rows: Mapping[str, int], done_at: dt.datetime
+) -> None:
+    """Replace the coverage of some symbols; `rows` (none: 0) are added to what was counted before."""
+    _save(connection, "symbol", {symbol: (span, rows.get(symbol, 0)) for symbol, span in coverage.items()}, done_at)
+
+
+def save_days(connection: duckdb.DuckDBPyConnection, rows: Mapping[dt.date, int], done_at: dt.datetime) -> None:
+    """Note that these days of the market were read, and how many rows of candidates they gave, all readings together."""
+    _save(connection, "day", {str(day): (Span(day, day), count) for day, count in rows.items()}, done_at)
+
+
+def save_mark(connection: duckdb.DuckDBPyConnection, kind: str, mark: Mark) -> None:
+    """Replace the one mark of a kind."""
+    connection.execute("DELETE FROM bar_checkpoints WHERE vendor = ? AND kind = ?", [VENDOR, kind])
+    connection.execute(
+        "INSERT INTO bar_checkpoints VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [VENDOR, kind, mark.key, mark.span.first, mark.span.last, mark.rows, mark.done_at],
+    )
+
+
+def save_refusals(connection: duckdb.DuckDBPyConnection, refusals: Iterable[Refusal], seen_at: dt.datetime) -> None:
+    """Name refused rows, each once however often the vendor sends it."""
+    for refusal in dict.fromkeys(refusals):
+        values = [VENDOR, refusal.symbol, refusal.session, refusal.reason]
+        connection.execute(
+            "INSERT INTO bar_refusals SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM bar_refusals "
+            "WHERE vendor = $1 AND symbol = $2 AND session IS NOT DISTINCT FROM $3 AND reason = $4)",
+            [*values, seen_at],
+        )
+
+
+def symbols_with_gaps(connection: duckdb.DuckDBPyConnection, sessions: Sequence[dt.date]) -> list[str]:
+    """The candidates whose stored bars lack some of `sessions` that others have, or all of them."""
+    return [row[0] for row in connection.execute(sql("polygon_gaps"), {"sessions": sessions}).fetchall()]
+
+
+def empty_sessions(connection: duckdb.DuckDBPyConnection, sessions: Sequence[dt.date]) -> list[dt.date]:
+    """Those of `sessions` on which no bar is stored."""
+    stored = {row[0] for row in connection.execute("SELECT DISTINCT session FROM daily_bars").fetchall()}
+    return [session for session in sessions if session not in stored]
+
+
+def keep_known_optional(connection: duckdb.DuckDBPyConnection, frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with the stored vwap and trades where it has none: a field left out is not a field restated."""
+    if not len(frame) or not frame[["vwap", "trades"]].isna().to_numpy().any():
+        return frame
+    connection.register("incoming_optional", frame)
+    try:
+        return connection.execute(sql("polygon_known_optional")).df()
+    finally:
+        connection.unregister("incoming_optional")
+
+
+def _save(
+    connection: duckdb.DuckDBPyConnection, kind: str, spans: Mapping[str, tuple[Span, int]], done_at: dt.datetime
+) -> None:
+    """Insert or replace checkpoints of a kind; the rows of one that stands are counted on."""
+    import numpy as np
+    import pandas as pd
+
+    if not spans:
+        return
+    days = {day: np.datetime64(day, "s") for span, _ in spans.values() for day in span}
+    frame = pd.DataFrame(
+        {
+            "key": pd.Series(list(spans), dtype=object),
+            "span_from": np.array([days[span.first] for span, _ in spans.values()]),
+            "span_to": np.array([days[span.last] for span, _ in spans.values()]),
+            "rows": [count for _, count in spans.values()],
+        }
+    )
+    connection.register("incoming_checkpoints", frame)
+    try:
+        connection.execute(sql("polygon_update_checkpoints"), {"vendor": VENDOR, "kind": kind, "done_at": done_at})
+        connection.execute(sql("polygon_insert_checkpoints"), {"vendor": VENDOR, "kind": kind, "done_at": done_at})
+    finally:
+        connection.unregister("incoming_checkpoints")

@@ -1,0 +1,383 @@
+"""Polygon over HTTP: the only module that knows the package polygon-api-client (its successor `massive` is the same API).
+
+Answers come back as the vendor's own rows, whole or not at all: every envelope is checked, every page is read, and a
+failure is a typed error, never an empty list. Trusts its caller for symbols; nothing of the vendor's.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import orjson
+import urllib3
+
+from kobe_resources.errors import UsageError
+from kobe_resources.market_data.polygon.errors import (
+    RESUMES,
+    SAMPLE_WORKS,
+    PolygonAuthError,
+    PolygonEmpty,
+    PolygonEntitlementError,
+    PolygonError,
+    PolygonIncomplete,
+    PolygonMalformed,
+    PolygonTransportError,
+    error_for_status,
+    vendor_words,
+)
+from kobe_resources.market_data.polygon.pacing import Patience, RetryPolicy, TokenBucket
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+TWIN_HOSTS = frozenset({"api.polygon.io", "api.massive.com"})
+"""One vendor under its old and its new name: either may name the other in `next_url`. We stay on ours all the same."""
+RANGE_LIMIT = 50_000
+PAGE_LIMIT = 1000
+MAX_PAGES = 1000
+MAX_BODY_BYTES = 256 * 1024 * 1024
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class PolygonClient:
+    """Calls the end-of-day endpoints with one key; thread-safe, close() when done.
+
+    key: POLYGON_API_KEY; surrounding blanks are stripped. in_flight: connections kept open.
+    Every method raises a PolygonError by class once the retries of that class are spent.
+    """
+
+    def __init__(
+        self, key: str | None, base_url: str, calls_per_minute: float, in_flight: int, patience: Patience | None = None
+    ) -> None:
+        self._key = _checked_key(key)
+        self._base_url = _checked_base_url(base_url)
+        self._bucket = TokenBucket(calls_per_minute)
+        patience = patience or Patience()
+        self._retry = RetryPolicy(self._bucket, patience)
+        self._sdk = _quiet_sdk(self._key, self._base_url, in_flight, patience)
+        self._pool: _TypedPool = self._sdk.client
+
+    @property
+    def calls(self) -> int:
+        """Requests sent so far, retries included."""
+        return self._pool.sent
+
+    def reread(self, read: Callable[[], T]) -> T:
+        """`read()`, which calls this client and reads its rows, again where they contradict each other.
+
+        As often as after a malformed answer; whatever else `read` raises, the call itself was repeated for.
+        """
+        return self._retry.reread(read)
+
+    def due_s(self, calls: int) -> float:
+        """Seconds until the plan's rate lets the last of `calls` more go."""
+        return self._bucket.due_s(calls)
+
+    def stop(self) -> None:
+        """Wake every thread that waits for a token or a retry, with Stopped; no call is sent afterwards."""
+        self._bucket.stop()
+
+    def close(self) -> None:
+        """Stop, and close the connections."""
+        self.stop()
+        self._pool.clear()
+
+    def range_bars(self, symbol: str, start: dt.date, end: dt.date) -> list[Row]:
+        """Raw daily bars of one symbol, `start` to `end` included, ascending as the vendor orders them."""
+
+        def first() -> Any:
+            return self._sdk.list_aggs(
+                quote(symbol, safe=""),
+                1,
+                "day",
+                start.isoformat(),
+                end.isoformat(),
+                adjusted=False,
+                sort="asc",
+                limit=RANGE_LIMIT,
+                raw=True,
+            )
+
+        return self._pages(first, f"the bars of {symbol}", lambda answer: _check_bars(answer, symbol))
+
+    def grouped_day(self, session: dt.date, twice: bool = True) -> list[Row]:
+        """Raw bars of the whole market on one date; none on a day without trading.
+
+        twice: ask again, as after a malformed answer, before believing that there are none; False for a day that may not
+        be published yet.
+        """
+
+        def first() -> Any:
+            return self._sdk.get_grouped_daily_aggs(session.isoformat(), adjusted=False, raw=True)
+
+        return self._pages(first, f"the market of {session}", lambda answer: _check_bars(answer, None), twice, True)
+
+    def splits(self, start: dt.date, end: dt.date, twice: bool = True) -> list[Row]:
+        """Splits with an execution date from `start` to `end` included, future ones too."""
+
+        def first() -> Any:
+            return self._sdk.list_splits(
+                execution_date_gte=start.isoformat(),
+                execution_date_lte=end.isoformat(),
+                limit=PAGE_LIMIT,
+                sort="execution_date",
+                order="asc",
+                raw=True,
+            )
+
+        return self._pages(first, "the splits", twice=twice)
+
+    def tickers(self, active: bool = True, kind: str = "CS") -> list[Row]:
+        """Every stock ticker of a type (CS: common stock)."""
+
+        def first() -> Any:
+            return self._sdk.list_tickers(market="stocks", type=kind, active=active, limit=PAGE_LIMIT, raw=True)
+
+        return self._pages(first, "the tickers")
+
+    def has_options(self, symbol: str) -> bool:
+        """True where the vendor lists an unexpired options contract on the symbol; that there is none, it must say twice."""
+
+        def first() -> Any:
+            return self._sdk.list_options_contracts(underlying_ticker=symbol, limit=1, raw=True)
+
+        where = f"the options of {symbol}"
+        rows, _ = self._first_page(first, where)
+        if any(row.get("underlying_ticker", symbol) != symbol for row in rows):
+            raise PolygonMalformed(f"Polygon gave options of another symbol as {where}", RESUMES)
+        return bool(rows)
+
+    def _pages(
+        self,
+        first: Callable[[], Any],
+        where: str,
+        check: Callable[[Row], None] = lambda answer: None,
+        twice: bool = True,
+        session: bool = False,
+    ) -> list[Row]:
+        """The rows of all pages. A page that fails fails the listing: half a list would pass for a whole one."""
+        rows, next_path = self._first_page(first, where, check, twice, session)
+        seen: set[str] = set()
+        while next_path is not None:
+            if next_path in seen or len(seen) >= MAX_PAGES:
+                raise PolygonIncomplete(f"the pages of {where} never end", RESUMES)
+            seen.add(next_path)
+            # The SDK's own pager drops what it cannot read, and its public methods take no next_url.
+            ask = partial(self._sdk._get, path=next_path, raw=True)
+            page, next_path = self._rows(self._ask(ask, where, check), where)
+            rows = rows + page
+        return rows
+
+    def _first_page(
+        self,
+        first: Callable[[], Any],
+        where: str,
+        check: Callable[[Row], None] = lambda answer: None,
+        twice: bool = True,
+        session: bool = False,
+    ) -> tuple[list[Row], str | None]:
+        """Rows and next page; without rows only where the vendor says so again after a wait."""
+
+        def checked(answer: Row) -> None:
+            check(answer)
+            if twice and not answer.get("results"):
+                # Under load the vendor has answered OK with no rows for symbols that have some (polygon-io/issues#2).
+                raise PolygonEmpty(f"Polygon answered with no rows for {where}", session)
+
+        try:
+            return self._rows(self._ask(first, where, checked), where)
+        except PolygonEmpty:
+            return [], None
+
+    def _ask(self, ask: Callable[[], Any], where: str, check: Callable[[Row], None] = lambda answer: None) -> Row:
+        def once() -> Row:
+            answer = _envelope(ask().data, where, self._key)
+            check(answer)
+            self._next_path(answer, where)
+            return answer
+
+        return self._retry(once)
+
+    def _rows(self, answer: Row, where: str) -> tuple[list[Row], str | None]:
+        return answer.get("results") or [], self._next_path(answer, where)
+
+    def _next_path(self, answer: Row, where: str) -> str | None:
+        """Path and query of the next page; the host of `next_url` must be ours, and only ours is ever asked."""
+        url = answer.get("next_url")
+        if not url:
+            return None
+        if not isinstance(url, str):
+            raise PolygonMalformed(f"the next page of {where} has no address", RESUMES)
+        try:
+            parts, own = urlsplit(url), urlsplit(self._base_url)
+        except ValueError:
+            raise PolygonMalformed(f"the next page of {where} has no address", RESUMES) from None
+        twins = {parts.hostname, own.hostname} <= TWIN_HOSTS
+        if not twins and (parts.hostname, parts.port) != (own.hostname, own.port):
+            raise PolygonMalformed(f"the next page of {where} lies on another host", RESUMES)
+        return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the SDK hands through with raw=True: it looks at `status`, we read `data`."""
+
+    status: int
+    data: bytes
+
+
+class _TypedPool:
+    """Stands where the SDK keeps its urllib3 pool: the SDK forgets the status and the headers of a failure."""
+
+    def __init__(self, inner: urllib3.PoolManager, key: str, patience: Patience) -> None:
+        self.sent = 0
+        self._inner = inner
+        self._key = key
+        self._patience = patience
+        self._lock = threading.Lock()
+
+    def request(self, method: str, url: str, fields: Any = None, headers: Mapping[str, str] | None = None) -> _Answer:
+        """Send once, read to the end before the deadline. Raises a PolygonError for everything but a 200."""
+        with self._lock:
+            self.sent += 1
+        where = urlsplit(url).path
+        deadline = time.monotonic() + self._patience.total_s
+        try:
+            response = self._inner.request(
+                method, url, fields=fields, headers=headers, preload_content=False, retries=False, redirect=False
+            )
+            body = _read_all(response, deadline, where)
+        except urllib3.exceptions.HTTPError as error:
+            raise PolygonTransportError(
+                f"no whole answer from Polygon at {where} ({_transport_words(error)})",
+                f"check the network and data.polygon.base_url; {RESUMES}",
+            ) from None
+        if response.status != 200:
+            said = vendor_words(body).replace(self._key, "***")
+            raise error_for_status(response.status, response.headers, said, where)
+        return _Answer(response.status, body)
+
+    def clear(self) -> None:
+        """Close the connections."""
+        self._inner.clear()
+
+
+def _read_all(response: urllib3.BaseHTTPResponse, deadline: float, where: str) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        while chunk := response.read1(1 << 20):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise PolygonMalformed(f"the answer at {where} is larger than any the vendor gives", RESUMES)
+            if time.monotonic() > deadline:
+                raise PolygonTransportError(f"the answer at {where} drips in too slowly", RESUMES)
+    except (PolygonError, urllib3.exceptions.HTTPError):
+        response.close()
+        raise
+    response.release_conn()
+    return b"".join(chunks)
+
+
+def _transport_words(error: urllib3.exceptions.HTTPError) -> str:
+    """The kind of failure without the text of the exception, which may quote what was sent."""
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return "the host has no address"
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        return "the connection is refused"
+    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+        return "connecting took too long"
+    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+        return "it fell silent"
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return "its certificate is not trusted"
+    return "the connection broke"
+
+
+def _quiet_sdk(key: str, base_url: str, in_flight: int, patience: Patience) -> Any:
+    """The vendor's client with its traps closed: no retry, no endless wait, no log on stdout, room for every thread."""
+    from polygon import RESTClient
+
+    for name in ("RESTClient", "WebSocketClient"):
+        logger = logging.getLogger(name)
+        for handler in [each for each in logger.handlers if type(each) is logging.StreamHandler]:
+            logger.removeHandler(handler)
+    sdk: Any = RESTClient(api_key=key, base=base_url, retries=0)
+    # The SDK ignores its own timeout arguments; only the pool's keywords reach a connection.
+    sdk.client.connection_pool_kw["timeout"] = urllib3.Timeout(connect=patience.connect_s, read=patience.read_s)
+    sdk.client.connection_pool_kw["maxsize"] = in_flight
+    sdk.client = _TypedPool(sdk.client, key, patience)
+    return sdk
+
+
+def _envelope(body: bytes, where: str, key: str) -> Row:
+    """The answer as a dict whose status is good and whose rows are all there. Raises PolygonMalformed, PolygonIncomplete."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise PolygonMalformed(f"Polygon answered with something that is not JSON for {where}", RESUMES) from None
+    if not isinstance(answer, dict):
+        raise PolygonMalformed(f"Polygon answered without an envelope for {where}", RESUMES)
+    status = answer.get("status")
+    if status not in ("OK", "DELAYED"):
+        said = vendor_words(body).replace(key, "***") or f"status {status!r}"[:60]
+        if status == "NOT_AUTHORIZED":
+            raise PolygonEntitlementError(f"the Polygon plan does not cover {where} ({said})", "get a plan that covers it")
+        raise PolygonMalformed(f"Polygon answered with an error inside a 200 for {where} ({said})", RESUMES)
+    rows = answer.get("results")
+    announced = answer.get("resultsCount", answer.get("count"))
+    if rows is None and announced != 0:
+        raise PolygonIncomplete(f"Polygon answered without rows for {where}", RESUMES)
+    if rows is not None and not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        raise PolygonMalformed(f"Polygon answered with rows that are no rows for {where}", RESUMES)
+    if announced is not None and announced != len(rows or ()):
+        raise PolygonIncomplete(f"Polygon announced {announced} rows and sent {len(rows or ())} for {where}", RESUMES)
+    return answer
+
+
+def _check_bars(answer: Row, symbol: str | None) -> None:
+    """What only bars have: a count, raw prices, and the ticker that was asked for."""
+    where = f"the bars of {symbol}" if symbol else "a day of the market"
+    if type(answer.get("resultsCount")) is not int:
+        raise PolygonMalformed(f"Polygon answered without resultsCount for {where}", RESUMES)
+    if answer.get("adjusted", False) is not False:
+        raise PolygonMalformed(f"Polygon sent adjusted prices where raw ones were asked for: {where}", RESUMES)
+    if symbol is not None and answer.get("ticker", symbol) != symbol:
+        raise PolygonMalformed(f"Polygon sent another symbol as {where}", RESUMES)
+
+
+def _checked_key(key: str | None) -> str:
+    stripped = (key or "").strip()
+    if not stripped:
+        raise PolygonAuthError(
+            "POLYGON_API_KEY is not set",
+            "get a key at polygon.io and set it in the environment or the file named by KOBE_ENV_FILE; "
+            f'{SAMPLE_WORKS} (data.vendor = "sample")',
+        )
+    if not (stripped.isascii() and stripped.isprintable()) or " " in stripped:
+        raise PolygonAuthError("POLYGON_API_KEY holds characters no key has", "copy it again from the dashboard of polygon.io")
+    return stripped
+
+
+def _checked_base_url(base_url: str) -> str:
+    """The host to ask, without a trailing slash; the key must not travel in the clear, except on this machine."""
+    no_address = UsageError("data.polygon.base_url is no address", "set it to https://api.polygon.io")
+    try:
+        parts = urlsplit(base_url.strip())
+        odd = parts.port == 0 or parts.username or parts.query or parts.fragment
+    except ValueError:
+        raise no_address from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or odd:
+        raise no_address
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise UsageError("data.polygon.base_url would send the key unencrypted", "use https://")
+    return base_url.strip().rstrip("/")

@@ -1,0 +1,188 @@
+"""How often and how patiently the vendor is asked: a token bucket for the plan's rate, one retry policy by error class.
+
+Thread-safe; trusts its caller only to raise the typed errors of polygon_errors.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
+from kobe_resources.market_data.polygon.errors import (
+    RESUMES,
+    PolygonContradiction,
+    PolygonEmpty,
+    PolygonError,
+    PolygonIncomplete,
+    PolygonMalformed,
+    PolygonRateError,
+    PolygonServerError,
+    PolygonTransportError,
+)
+
+T = TypeVar("T")
+
+MARGIN = 1.01
+"""The vendor counts arrivals, we count departures: a token comes back 1 % late, so that jitter breaks no limit."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, and how often to ask again after which failure; seconds.
+
+    total_s bounds one call from first to last byte: a server that drips would outlast any read timeout.
+    """
+
+    connect_s: float = 10.0
+    read_s: float = 30.0
+    total_s: float = 180.0
+    rate_wait_s: float = 60.0
+    longest_rate_wait_s: float = 600.0
+    first_backoff_s: float = 0.5
+    longest_backoff_s: float = 30.0
+    after_rate: int = 8
+    after_server: int = 6
+    after_transport: int = 6
+    after_malformed: int = 3
+    after_empty: int = 1
+
+    def retries_after(self, error: BaseException) -> int:
+        """How often a call that failed with `error` is asked again."""
+        if isinstance(error, PolygonRateError):
+            return 0 if (error.wait_s or 0.0) > self.longest_rate_wait_s else self.after_rate
+        if isinstance(error, PolygonServerError):
+            return self.after_server
+        if isinstance(error, PolygonTransportError):
+            return self.after_transport
+        if isinstance(error, PolygonEmpty) and not error.session:
+            return self.after_empty
+        return self.after_malformed if isinstance(error, (PolygonMalformed, PolygonIncomplete)) else 0
+
+
+class Stopped(PolygonError):
+    """The load was told to stop while a call waited for its turn."""
+
+
+class TokenBucket:
+    """Lets `calls_per_minute` calls through in any minute; each token comes back a minute after it was taken.
+
+    0 switches pacing off; `pause` still holds everybody back, because a 429 concerns every thread of the key.
+    A fraction works: 0.5 is one call in two minutes.
+    """
+
+    def __init__(self, calls_per_minute: float, minute_s: float = 60.0) -> None:
+        self.calls_per_minute = calls_per_minute
+        self.capacity = max(1, int(calls_per_minute)) if calls_per_minute > 0 else 0
+        self._token_life_s = minute_s * self.capacity / calls_per_minute * MARGIN if self.capacity else 0.0
+        self._taken: deque[float] = deque()
+        self._paused_until = 0.0
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def take(self) -> None:
+        """Wait for a token and take it. Raises Stopped."""
+        while (wait_s := self._try()) > 0:
+            self.sleep(wait_s)
+        if self._stop.is_set():
+            raise Stopped("the load was stopped", RESUMES)
+
+    def due_s(self, calls: int) -> float:
+        """Seconds until the last of `calls` more may go, if each goes as soon as it may and no pause comes."""
+        with self._lock:
+            now = time.monotonic()
+            taken = [moment for moment in self._taken if moment + self._token_life_s > now]
+        free = self.capacity - len(taken)
+        if calls <= free or not self.capacity:
+            return 0.0
+        rounds, place = divmod(calls - free - 1, self.capacity)
+        return [*taken, *[now] * free][place] + (rounds + 1) * self._token_life_s - now
+
+    def pause(self, seconds: float) -> None:
+        """Withhold every token for `seconds`."""
+        with self._lock:
+            self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+
+    def stop(self) -> None:
+        """Wake all waiting threads with Stopped, and give no token again."""
+        self._stop.set()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, unless stopped. Raises Stopped."""
+        if self._stop.wait(seconds):
+            raise Stopped("the load was stopped", RESUMES)
+
+    def _try(self) -> float:
+        """Take a token and return 0, or return how long to wait before trying again."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._paused_until:
+                return self._paused_until - now
+            if not self.capacity:
+                return 0.0
+            while self._taken and self._taken[0] + self._token_life_s <= now:
+                self._taken.popleft()
+            if len(self._taken) < self.capacity:
+                self._taken.append(now)
+                return 0.0
+            return self._taken[0] + self._token_life_s - now
+
+
+class RetryPolicy:
+    """Asks again by class of error: 429 after Retry-After or a minute, 5xx and transport after a growing pause."""
+
+    def __init__(self, bucket: TokenBucket, patience: Patience) -> None:
+        self._bucket = bucket
+        self._patience = patience
+        self._backoff = wait_random_exponential(multiplier=patience.first_backoff_s, max=patience.longest_backoff_s)
+
+    def __call__(self, ask: Callable[[], T]) -> T:
+        """`ask()`, as often as the classes of its failures allow; then the last failure is raised."""
+
+        def paced() -> T:
+            self._bucket.take()
+            return ask()
+
+        return self._again(PolygonError)(paced)
+
+    def reread(self, read: Callable[[], T]) -> T:
+        """`read()`, which asks by this policy itself, again where what it was given contradicts itself."""
+        return self._again(PolygonContradiction)(read)
+
+    def _again(self, after: type[PolygonError]) -> Retrying:
+        failures: Counter[type[BaseException]] = Counter()
+
+        def spent(state: RetryCallState) -> bool:
+            error = _failure(state)
+            failures[type(error)] += 1
+            return failures[type(error)] > self._patience.retries_after(error)
+
+        return Retrying(
+            retry=retry_if_exception_type(after),
+            stop=spent,
+            wait=self._wait_s,
+            sleep=self._bucket.sleep,
+            reraise=True,
+        )
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        error = _failure(state)
+        if isinstance(error, PolygonRateError):
+            wait_s = self._patience.rate_wait_s if error.wait_s is None else error.wait_s
+            self._bucket.pause(min(wait_s, self._patience.longest_rate_wait_s))
+            return wait_s
+        # An empty answer comes of load, and load outlasts a moment: a pause of random length alone may be none.
+        least_s = self._patience.first_backoff_s if isinstance(error, PolygonEmpty) else 0.0
+        return least_s + self._backoff(state)
+
+
+def _failure(state: RetryCallState) -> BaseException:
+    error = state.outcome.exception() if state.outcome else None
+    if error is None:
+        raise AssertionError("a retry is only weighed after a failure")
+    return error

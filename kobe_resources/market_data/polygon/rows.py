@@ -1,0 +1,277 @@
+"""The vendor's rows as columns: what may be stored, and what is refused with its reason.
+
+A row that cannot be a bar (or a split, or a ticker) is refused, never repaired. Two rows that contradict each other make
+the whole answer malformed: the true one cannot be told. Trusts the client for whole answers, and nothing in them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+
+import numpy as np
+
+from kobe_resources.market_data.polygon.errors import LEAVE_OUT, RESUMES, PolygonContradiction, PolygonIncomplete
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = dict[str, Any]
+
+PRICES = {"open": "o", "high": "h", "low": "l", "close": "c"}
+FIRST_MS, LAST_MS = 0, 4_102_444_800_000
+"""1970 to 2100: a timestamp outside is in another unit."""
+LONGEST_SYMBOL = 32
+UNREADABLE = "control bytes or no ticker"
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A row that is not stored; `symbol` is escaped to printable ASCII. row: as the vendor sent it, to tell two apart."""
+
+    symbol: str
+    session: dt.date | None
+    reason: str
+    row: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars as equally long columns, ascending by symbol and session, one row a (symbol, session).
+
+    symbols: object array. sessions: datetime64[D]. columns: open, high, low, close, volume, vwap, trades (NaN where the
+    vendor gave none), float64. repeated: equal rows that were dropped.
+    """
+
+    symbols: np.ndarray
+    sessions: np.ndarray
+    columns: dict[str, np.ndarray]
+    refused: tuple[Refusal, ...] = ()
+    repeated: int = 0
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    @property
+    def unreadable(self) -> bool:
+        """Is a row refused that may be anybody's?"""
+        return any(refusal.reason == UNREADABLE for refusal in self.refused)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Rows of a reference list that may be stored, as tuples, and those that may not."""
+
+    rows: list[tuple[Any, ...]]
+    refused: tuple[Refusal, ...] = field(default=())
+
+
+A = TypeVar("A", Bars, Listing)
+
+
+def settled(ask: Callable[[], A]) -> A:
+    """An answer without refused rows, or one whose refused rows came back the same, field by field.
+
+    A row garbled on the way passes when asked again; one that the vendor holds so is refused for good.
+    Raises PolygonIncomplete where every answer refuses other rows.
+    """
+    before: tuple[Refusal, ...] | None = None
+    for _ in range(TRIES):
+        answer = ask()
+        if not answer.refused or answer.refused == before:
+            return answer
+        before = answer.refused
+    raise PolygonIncomplete(f"Polygon sends other bad rows each time ({before[0].reason if before else ''})", RESUMES)
+
+
+def is_symbol(text: object) -> bool:
+    """May this be stored as a ticker: printable ASCII without blanks, not too long?"""
+    return (
+        isinstance(text, str) and 0 < len(text) <= LONGEST_SYMBOL and text.isascii() and text.isprintable() and " " not in text
+    )
+
+
+def range_bars(rows: Sequence[Row], symbol: str, start: dt.date, end: dt.date) -> Bars:
+    """The bars of one symbol from a range answer; raises PolygonContradiction where one lies outside `start` … `end`."""
+    bars = _bars(rows, np.full(len(rows), symbol, dtype=object))
+    if len(bars) and not (np.datetime64(start) <= bars.sessions[0] and bars.sessions[-1] <= np.datetime64(end)):
+        raise PolygonContradiction(f"Polygon sent bars of {symbol} outside {start} … {end}", RESUMES)
+    return bars
+
+
+def grouped_bars(rows: Sequence[Row], session: dt.date, wanted: Collection[str]) -> Bars:
+    """The bars of `wanted` on one day of the market; raises PolygonContradiction where one is of another day.
+
+    Bad rows of other symbols hold none up; one whose ticker cannot be read may be anybody's.
+    """
+    rows = [row for row in rows if not is_symbol(name := row.get("T")) or name in wanted]
+    symbols = np.empty(len(rows), dtype=object)
+    symbols[:] = [name if isinstance(name := row.get("T"), str) else "" for row in rows]
+    bars = _bars(rows, symbols)
+    if len(bars) and (bars.sessions != np.datetime64(session)).any():
+        raise PolygonContradiction(f"Polygon sent bars of another day as those of {session}", RESUMES)
+    return bars
+
+
+def frame_of(parts: Sequence[Bars]) -> pd.DataFrame:
+    """One frame of all parts: symbol, session, prices, volume, vwap, trades, as the store takes it."""
+    import pandas as pd
+
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        return pd.DataFrame(columns=["symbol", "session", *PRICES, "volume", "vwap", "trades"])
+    columns: dict[str, Any] = {"symbol": np.concatenate([part.symbols for part in filled])}
+    columns["session"] = np.concatenate([part.sessions for part in filled]).astype("datetime64[s]")
+    for name in filled[0].columns:
+        columns[name] = np.concatenate([part.columns[name] for part in filled])
+    # An object column, because pandas' own string type costs a copy and the store reads both.
+    return pd.DataFrame(columns | {"symbol": pd.Series(columns["symbol"], dtype=object)}, copy=False)
+
+
+def split_rows(rows: Sequence[Row]) -> Listing:
+    """(symbol, execution_date, split_from, split_to) of a splits answer, equal ones once."""
+    kept: dict[tuple[Any, ...], None] = {}
+    refused = []
+    for row in rows:
+        symbol, day = row.get("ticker"), _date(row.get("execution_date"))
+        split_from, split_to = row.get("split_from"), row.get("split_to")
+        if not is_symbol(symbol):
+            refused.append(Refusal(printable(symbol), day, "split: no ticker", repr(row)))
+        elif day is None:
+            refused.append(Refusal(printable(symbol), None, "split: no execution date", repr(row)))
+        elif not (_is_positive(split_from) and _is_positive(split_to)):
+            refused.append(Refusal(printable(symbol), day, "split: ratio is not positive", repr(row)))
+        else:
+            kept[(symbol, day, float(split_from), float(split_to))] = None
+    return Listing(list(kept), tuple(refused))
+
+
+def ticker_rows(rows: Sequence[Row]) -> Listing:
+    """(symbol, name, type, active) of a tickers answer, one row a symbol: of two, the active one."""
+    kept: dict[str, tuple[Any, ...]] = {}
+    refused = []
+    for row in rows:
+        symbol, name, kind, active = (row.get(key) for key in ("ticker", "name", "type", "active"))
+        if not is_symbol(symbol):
+            refused.append(Refusal(printable(symbol), None, f"ticker: {UNREADABLE}", repr(row)))
+        elif symbol not in kept or active is True:
+            kept[str(symbol)] = (symbol, _clean(name), _clean(kind), active is True)
+    return Listing([kept[symbol] for symbol in sorted(kept)], tuple(refused))
+
+
+def printable(value: object) -> str:
+    """Whatever the vendor sent where a ticker belongs, escaped and shortened: safe in a table, a log, a terminal."""
+    text = value if isinstance(value, str) else repr(value)
+    return text.encode("unicode_escape").decode("ascii")[:LONGEST_SYMBOL]
+
+
+def _bars(rows: Sequence[Row], symbols: np.ndarray) -> Bars:
+    stamps, good_stamps = _numbers(rows, "t", float("nan"))
+    good_stamps &= (stamps >= FIRST_MS) & (stamps < LAST_MS)
+    sessions = _sessions(np.where(good_stamps, stamps, 0))
+    columns: dict[str, np.ndarray] = {}
+    numeric = np.ones(len(rows), dtype=bool)
+    for name, short in {**PRICES, "volume": "v"}.items():
+        columns[name], good = _numbers(rows, short, float("nan"))
+        numeric &= good
+    for name, short in {"vwap": "vw", "trades": "n"}.items():
+        values, _ = _numbers(rows, short, float("nan"))
+        columns[name] = np.where(values > 0 if name == "vwap" else values >= 0, values, np.nan)
+    reasons = _reasons(columns, symbols, numeric, good_stamps)
+    refused = tuple(
+        Refusal(
+            printable(symbols[index]), sessions[index].item() if good_stamps[index] else None, reasons[index], repr(rows[index])
+        )
+        for index in np.flatnonzero(reasons.astype(bool)).tolist()
+    )
+    bars = _taken(Bars(symbols, sessions, columns), ~reasons.astype(bool), refused, 0)
+    return _without_repeats(_sorted(bars))
+
+
+def _numbers(rows: Sequence[Row], key: str, missing: float) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a field as float64, and which of them were finite numbers (others are `missing`)."""
+    values = [row.get(key) for row in rows]
+    if set(map(type, values)) <= {int, float}:
+        numbers = np.array(values, dtype=np.float64)
+    else:
+        numbers = np.array([value if type(value) in (int, float) else missing for value in values], dtype=np.float64)
+    return numbers, np.isfinite(numbers)
+
+
+def _reasons(columns: dict[str, np.ndarray], symbols: np.ndarray, numeric: np.ndarray, stamped: np.ndarray) -> np.ndarray:
+    """Why each row is refused, the first reason that holds; "" where it is a bar."""
+    open_, high, low, close = (columns[name] for name in PRICES)
+    names = {symbol: is_symbol(symbol) for symbol in set(symbols)}
+    named = np.fromiter(map(names.__getitem__, symbols), dtype=bool, count=len(symbols))
+    positive = (open_ > 0) & (high > 0) & (low > 0) & (close > 0) & (columns["volume"] >= 0)
+    ordered = (high >= np.maximum(open_, close)) & (low <= np.minimum(open_, close)) & (high >= low)
+    reasons = [
+        (~named, UNREADABLE),
+        (~stamped, "timestamp"),
+        (~numeric, "not a finite number"),
+        (~positive, "not positive"),
+        (~ordered, "open, high, low, close out of order"),
+    ]
+    return np.select([condition for condition, _ in reasons], [reason for _, reason in reasons], default="").astype(object)
+
+
+def _sessions(stamps_ms: np.ndarray) -> np.ndarray:
+    """The New York dates of timestamps in UTC milliseconds, as datetime64[D]."""
+    import pandas as pd
+
+    index = pd.DatetimeIndex(stamps_ms.astype("int64").astype("datetime64[ms]")).tz_localize("UTC")
+    return index.tz_convert("America/New_York").tz_localize(None).to_numpy().astype("datetime64[D]")
+
+
+def _sorted(bars: Bars) -> Bars:
+    after = (bars.symbols[1:] > bars.symbols[:-1]) | (
+        (bars.symbols[1:] == bars.symbols[:-1]) & (bars.sessions[1:] > bars.sessions[:-1])
+    )
+    if after.all():
+        return bars
+    order = np.lexsort((bars.sessions, bars.symbols.astype(str)))
+    return _taken(bars, order, bars.refused, bars.repeated)
+
+
+def _without_repeats(bars: Bars) -> Bars:
+    """Equal rows once. Raises PolygonContradiction where two rows of one bar differ."""
+    if len(bars) < 2:
+        return bars
+    again = (bars.symbols[1:] == bars.symbols[:-1]) & (bars.sessions[1:] == bars.sessions[:-1])
+    if not again.any():
+        return bars
+    for name, values in bars.columns.items():
+        differ = again & ~np.isclose(values[1:], values[:-1], rtol=0, atol=0, equal_nan=True)
+        if differ.any():
+            where = int(np.flatnonzero(differ)[0])
+            raise PolygonContradiction(
+                f"Polygon sent two bars of {bars.symbols[where]} on {bars.sessions[where]} with another {name}", LEAVE_OUT
+            )
+    return _taken(bars, np.concatenate([[True], ~again]), bars.refused, int(again.sum()))
+
+
+def _taken(bars: Bars, which: np.ndarray, refused: tuple[Refusal, ...], repeated: int) -> Bars:
+    columns = {name: values[which] for name, values in bars.columns.items()}
+    return Bars(bars.symbols[which], bars.sessions[which], columns, refused, repeated)
+
+
+def _date(text: object) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _is_positive(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _clean(text: object) -> str | None:
+    """A name or a type without control characters; None where there is none."""
+    if not isinstance(text, str):
+        return None
+    return "".join(letter for letter in text if letter.isprintable()).strip()[:200] or None

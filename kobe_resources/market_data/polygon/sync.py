@@ -1,0 +1,296 @@
+"""One sync of the vendor `polygon`, step by step: candidates, splits, missing bars, re-pull, options, done.
+
+Every step commits with its checkpoint; a step whose checkpoint stands is not repeated. Trusts its caller to run one at
+a time.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+from zoneinfo import ZoneInfo
+
+from kobe_resources import calendar
+from kobe_resources.errors import UsageError
+from kobe_resources.market_data.polygon.candidates import candidates_of_file, candidates_of_vendor
+from kobe_resources.market_data.polygon.checkpoints import (
+    VENDOR,
+    Mark,
+    State,
+    empty_sessions,
+    forget,
+    read_state,
+    save_mark,
+    save_refusals,
+    symbols_with_gaps,
+)
+from kobe_resources.market_data.polygon.client import PolygonClient
+from kobe_resources.market_data.polygon.errors import LEAVE_OUT, NO_BARS, PolygonEntitlementError, PolygonIncomplete
+from kobe_resources.market_data.polygon.loader import Loader
+from kobe_resources.market_data.polygon.plan import DAY, RangeCall, Span, plan_calls
+from kobe_resources.market_data.polygon.rows import Listing, Refusal, settled, split_rows
+from kobe_resources.market_data.store import (
+    Changes,
+    StoreTotals,
+    begin_source,
+    drop_stored_duplicates,
+    record_load,
+    record_options,
+    refuse_to_replace,
+    replace_candidates,
+    replace_splits,
+    store_totals,
+)
+from kobe_resources.settings.models import canonical_json
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+    from kobe_resources.market_data.polygon.pacing import Patience
+    from kobe_resources.market_data.protocol import Progress
+    from kobe_resources.settings.models import Settings
+    from kobe_resources.warehouse.store import Warehouse
+
+YEARS = 11
+SURELY_PUBLISHED_AFTER = dt.timedelta(hours=24)
+REPULLED_SESSIONS = 3
+SPLITS_BACK = dt.timedelta(days=10)
+SPLITS_AHEAD = dt.timedelta(days=30)
+LIST_LASTS = dt.timedelta(days=30)
+"""The vendor's list of stocks is read anew after this long."""
+WATCHED_DAYS = 10
+"""In a longer catch-up than this, single symbols that lack on a day are not asked for one by one."""
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+class Candidates(NamedTuple):
+    """frame: the new list, None where the stored one stands. key: says of which file, or of which list, it is."""
+
+    symbols: list[str]
+    key: str
+    frame: pd.DataFrame | None
+    refused: tuple[Refusal, ...]
+
+
+class Splits(NamedTuple):
+    """What the vendor has for a window. key: for which candidates."""
+
+    listing: Listing
+    window: Span
+    key: str
+
+
+class Sync:
+    """Brings `warehouse` up to the vendor once. skipped, changes, calls, totals: what it came to."""
+
+    def __init__(
+        self, settings: Settings, warehouse: Warehouse, progress: Progress, now: Callable[[], dt.datetime], force: bool
+    ) -> None:
+        self.skipped = False
+        self.changes = Changes()
+        self.calls = 0
+        self.totals = StoreTotals(0, 0, 0, None, None)
+        self._settings = settings
+        self._polygon = settings.data.polygon
+        self._warehouse = warehouse
+        self._progress = progress
+        self._now = now
+        self._force = force
+        self._today = now().astimezone(NEW_YORK).date()
+        self._delisted = self._polygon.first_load == "grouped" or settings.universe.membership == "point_in_time"
+        self._state = State()
+
+    def run(self, key: str | None, fingerprint: str, patience: Patience | None = None) -> None:
+        """See PolygonVendor.sync."""
+        span = self._wanted_span()
+        if not self._force:
+            refuse_to_replace(self._warehouse, VENDOR)
+        wanted = (("options", self._settings.universe.require_options), ("delisted", self._delisted))
+        load_key = "+".join([fingerprint, *(what for what, is_wanted in wanted if is_wanted)])
+        with self._warehouse.connect() as connection:
+            self._state = read_state(connection)
+            self.skipped = self._stands(span, load_key)
+            if self.skipped:
+                self.totals = store_totals(connection)
+                return
+        polygon = self._polygon
+        client = PolygonClient(key, polygon.base_url, polygon.calls_per_minute, polygon.in_flight, patience)
+        loader = Loader(
+            client, self._warehouse, self._state, self._progress, polygon.in_flight, polygon.calls_per_minute, self._now
+        )
+        try:
+            candidates = self._candidates(client)
+            span = self._published(span, client, loader)
+            self.skipped = self._stands(span, load_key)
+            if self.skipped:
+                with self._warehouse.connect() as connection:
+                    self.totals = store_totals(connection)
+                return
+            self._begin(candidates, self._splits(client, candidates.symbols, span))
+            self._bars(loader, candidates.symbols, span)
+            self._options(loader, candidates.symbols)
+            self._finish(loader, span, fingerprint, load_key)
+        finally:
+            client.close()
+            self.calls = client.calls
+            self.changes = loader.changes
+
+    def _wanted_span(self) -> Span:
+        """From data.start (none: 11 years back) to data.end or the last session that is over; both ends are sessions."""
+        data = self._settings.data
+        over = calendar.latest_complete_session(self._now(), calendar.BARS_PUBLISHED_AFTER)
+        last = min(data.end, over) if data.end else over
+        first = data.start or self._today - dt.timedelta(days=round(YEARS * 365.25))
+        sessions = calendar.sessions(first, last).tolist()
+        if not sessions:
+            raise UsageError(f"no session lies between {first} and {last}", "widen data.start and data.end")
+        return Span(sessions[0], sessions[-1])
+
+    def _stands(self, span: Span, load_key: str) -> bool:
+        done = self._state.marks.get("load")
+        stands = done and done.key == load_key and done.span.first <= span.first and span.last <= done.span.last
+        return bool(stands) and not self._force
+
+    def _published(self, span: Span, client: PolygonClient, loader: Loader) -> Span:
+        """The span up to the last session the vendor has: one that just closed may still lack there."""
+        done = self._state.marks.get("load")
+        fresh = self._now() - calendar.close_time(span.last) < SURELY_PUBLISHED_AFTER
+        if not fresh or (done and done.span.last >= span.last):
+            return span
+        rows = client.grouped_day(span.last, twice=False)
+        if rows:
+            loader.known_days[span.last] = rows
+            return span
+        return Span(span.first, max(span.first, calendar.previous_session(span.last)))
+
+    def _candidates(self, client: PolygonClient) -> Candidates:
+        """From the file, or from the vendor where its stored list is too old."""
+        if self._polygon.candidates:
+            frame = candidates_of_file(self._polygon.candidates)
+            key = _hash(frame.astype(str).to_numpy().tolist())
+            return self._unless_stored(Candidates(frame["symbol"].tolist(), key, frame, ()))
+        key = "common stocks, delisted too" if self._delisted else "common stocks"
+        listed = self._state.marks.get("candidates")
+        if listed and listed.key == key and self._now() - listed.done_at < LIST_LASTS:
+            return Candidates(self._state.candidates, key, None, ())
+        frame, refused = candidates_of_vendor(client, self._delisted)
+        return Candidates(frame["symbol"].tolist(), key, frame, refused)
+
+    def _unless_stored(self, candidates: Candidates) -> Candidates:
+        listed = self._state.marks.get("candidates")
+        return candidates._replace(frame=None) if listed and listed.key == candidates.key else candidates
+
+    def _splits(self, client: PolygonClient, symbols: list[str], span: Span) -> Splits | None:
+        """All splits of the span where candidates are new, else those around today; None where they were read today."""
+        known = self._state.marks.get("splits")
+        key = _hash(symbols)
+        until = self._today + SPLITS_AHEAD
+        whole = known is None or known.key != key or known.span.first > span.first
+        if known is None or whole:
+            window = Span(span.first, until)
+        else:
+            read = known.done_at.astimezone(NEW_YORK).date()
+            back = self._today - SPLITS_BACK
+            window = Span(back if read >= back else read - SPLITS_BACK, until)
+            if known.span.last == until and not self._force:
+                return None
+        last = self._state.last_split
+        twice = whole or (last is not None and last >= window.first)
+        listing = settled(lambda: split_rows(client.splits(*window, twice=twice)))
+        return Splits(listing, window, key)
+
+    def _begin(self, candidates: Candidates, splits: Splits | None) -> None:
+        """The first transaction: from here on the store is this vendor's."""
+        at = self._now()
+        with self._warehouse.transaction() as connection:
+            if begin_source(connection, VENDOR, at):
+                forget(connection)
+            if self._force:
+                drop_stored_duplicates(connection)
+            if candidates.frame is not None:
+                replace_candidates(connection, candidates.frame.drop(columns="has_options"), VENDOR)
+                known = candidates.frame.dropna(subset="has_options")
+                record_options(connection, known.astype({"has_options": bool}), VENDOR, at)
+                self._state.asked.update(known["symbol"])
+                mark = Mark(candidates.key, Span(self._today, self._today), len(candidates.symbols), at)
+                save_mark(connection, "candidates", mark)
+            save_refusals(connection, candidates.refused, at)
+            if splits is not None:
+                # Who left the list keeps the splits of the bars that stay.
+                self._store_splits(connection, splits, {*candidates.symbols, *self._state.coverage}, at)
+
+    def _store_splits(self, connection: duckdb.DuckDBPyConnection, splits: Splits, wanted: set[str], at: dt.datetime) -> None:
+        import pandas as pd
+
+        rows = [row for row in splits.listing.rows if row[0] in wanted]
+        frame = pd.DataFrame(rows, columns=["symbol", "execution_date", "split_from", "split_to"])
+        frame["execution_date"] = pd.to_datetime(frame["execution_date"])
+        replace_splits(connection, frame, VENDOR, at, splits.window.first, splits.window.last)
+        save_refusals(connection, splits.listing.refused, at)
+        known = self._state.marks.get("splits")
+        first = min(splits.window.first, known.span.first) if known and known.key == splits.key else splits.window.first
+        save_mark(connection, "splits", Mark(splits.key, Span(first, splits.window.last), len(rows), at))
+
+    def _bars(self, loader: Loader, symbols: list[str], span: Span) -> None:
+        """What is missing, the last sessions once more, then the symbols that stayed behind; forced: every hole too."""
+        coverage = self._state.coverage
+        sessions: list[dt.date] = calendar.sessions(*span).tolist()
+        gaps, empty = self._holes(sessions) if self._force else (set(), [])
+        whole = {symbol: known for symbol, known in coverage.items() if symbol not in gaps}
+        plan = plan_calls(whole, symbols, span, sessions, self._polygon.first_load)
+        done = self._state.marks.get("load")
+        watched = plan.days if done and len(plan.days) <= WATCHED_DAYS else ()
+        loader.ranges(plan.ranges)
+        # None beyond the span: the days would have a hole, and the coverage would not.
+        repulled = set(_last_sessions(done.span.last) if done else ()).intersection(sessions)
+        loader.days(sorted({*plan.days, *repulled, *empty}), plan.day_symbols, frozenset(symbols), watched, span)
+        behind = [symbol for symbol in symbols if symbol in coverage and coverage[symbol].last < span.last]
+        calls = [RangeCall(symbol, Span(coverage[symbol].last + DAY, span.last)) for symbol in behind]
+        loader.ranges([call for call in calls if call.symbol not in loader.failures])
+
+    def _holes(self, sessions: list[dt.date]) -> tuple[set[str], list[dt.date]]:
+        """Symbols whose bars have gaps, and sessions without a bar, covered or not.
+
+        By ranges, a session before everybody's first bar is no hole: an answer with rows lacks none.
+        """
+        with self._warehouse.connect() as connection:
+            gaps, empty = symbols_with_gaps(connection, sessions), empty_sessions(connection, sessions)
+            first = store_totals(connection).first_session
+        by_days = self._polygon.first_load == "grouped"
+        return set(gaps), [day for day in empty if first and (by_days or day > first)]
+
+    def _options(self, loader: Loader, symbols: list[str]) -> None:
+        if not self._settings.universe.require_options:
+            return
+        try:
+            loader.options([symbol for symbol in symbols if symbol not in self._state.asked])
+        except PolygonEntitlementError as error:
+            raise PolygonEntitlementError(
+                error.what, "set universe.require_options = false, or give has_options in the candidates file"
+            ) from None
+
+    def _finish(self, loader: Loader, span: Span, fingerprint: str, load_key: str) -> None:
+        """Say that the span is complete, or raise PolygonIncomplete with the symbols that failed."""
+        if loader.failures:
+            first, error = next(iter(loader.failures.items()))
+            raise PolygonIncomplete(f"{len(loader.failures)} symbols could not be loaded ({first}: {error.what}, …)", LEAVE_OUT)
+        if not loader.has_bars():
+            raise PolygonIncomplete(f"Polygon sent no bar of any candidate from {span.first} to {span.last}", NO_BARS)
+        at = self._now()
+        with self._warehouse.transaction() as connection:
+            record_load(connection, VENDOR, fingerprint, loader.changes, at)
+            save_mark(connection, "load", Mark(load_key, span, loader.changes.added, at))
+            self.totals = store_totals(connection)
+
+
+def _last_sessions(last: dt.date) -> list[dt.date]:
+    """The sessions that are read once more, the newest of them `last`."""
+    days: list[dt.date] = calendar.sessions(last - dt.timedelta(days=15), last).tolist()
+    return days[-REPULLED_SESSIONS:]
+
+
+def _hash(told: Sequence[object]) -> str:
+    return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]

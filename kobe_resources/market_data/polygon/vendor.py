@@ -1,0 +1,99 @@
+"""The vendor `polygon`: first load and daily top-up of raw bars, splits, candidates and option evidence.
+
+Resumable at any point: coverage is kept a symbol in the warehouse, and a sync asks only for what is missing. Trusts the
+client for whole answers and the store for the rows; the key stays in the client.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kobe_resources.market_data.polygon.checkpoints import VENDOR
+from kobe_resources.market_data.polygon.client import TWIN_HOSTS
+from kobe_resources.market_data.polygon.sync import Sync
+from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport
+from kobe_resources.runtime.atomic_files import private_folder
+from kobe_resources.settings.models import canonical_json
+from kobe_resources.warehouse.shared_connection import keep_open
+
+if TYPE_CHECKING:
+    from kobe_resources.market_data.polygon.pacing import Patience
+    from kobe_resources.settings.models import Secrets, Settings
+    from kobe_resources.warehouse.store import Warehouse
+
+
+def utc_now() -> dt.datetime:
+    """The clock of everything but tests."""
+    return dt.datetime.now(dt.UTC)
+
+
+class PolygonVendor:
+    """Polygon (Massive) by the settings `data.polygon`; nothing is called before `sync`."""
+
+    name = VENDOR
+
+    def __init__(
+        self, settings: Settings, secrets: Secrets, now: Callable[[], dt.datetime] = utc_now, patience: Patience | None = None
+    ) -> None:
+        self._settings = settings
+        self._key = secrets.polygon_api_key
+        self._now = now
+        self._patience = patience
+
+    def fingerprint(self) -> str:
+        """Of the host, the span as set, the manner of the first load and the candidates file's content."""
+        data = self._settings.data
+        host = data.polygon.base_url.split("//")[-1].strip("/")
+        file = data.polygon.candidates
+        try:
+            content = hashlib.sha256(file.read_bytes()).hexdigest() if file else None
+        except OSError as error:
+            raise MarketDataError(f"data.polygon.candidates cannot be read ({error})", "name a readable CSV") from error
+        told = [
+            "polygon" if host in TWIN_HOSTS else host,
+            data.start,
+            data.end,
+            data.polygon.first_load,
+            content,
+        ]
+        return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
+
+    def sync(self, warehouse: Warehouse, progress: Progress = SilentProgress(), force: bool = False) -> SyncReport:
+        """Load what is missing, top up what is new, re-pull the last sessions; nothing where nothing can be new.
+
+        force: ask again for the last sessions, for symbols whose bars have gaps and for sessions without a bar.
+
+        Raises a PolygonError by class; what was committed stays, and the next sync goes on there.
+        """
+        from filelock import FileLock, Timeout
+
+        began = time.perf_counter()
+        private_folder(warehouse.path.parent)
+        try:
+            # Two loads at once would ask for everything twice, at twice the plan's rate.
+            with FileLock(warehouse.path.with_suffix(".polygon.lock"), timeout=0, mode=0o600), keep_open(warehouse.path):
+                sync = Sync(self._settings, warehouse, progress, self._now, force)
+                sync.run(self._key.get_secret_value() if self._key else None, self.fingerprint(), self._patience)
+        except Timeout:
+            raise MarketDataError("another process is loading from Polygon", "wait for it, or stop it") from None
+        totals = sync.totals
+        return SyncReport(
+            self.name,
+            added=sync.changes.added,
+            changed=sync.changes.changed,
+            unchanged=totals.bars if sync.skipped else sync.changes.unchanged,
+            removed=sync.changes.removed,
+            revisions=sync.changes.revisions,
+            symbols=totals.symbols,
+            sessions=totals.sessions,
+            bars=totals.bars,
+            first_session=totals.first_session,
+            last_session=totals.last_session,
+            calls=sync.calls,
+            seconds=time.perf_counter() - began,
+            skipped=sync.skipped,
+        )

@@ -1,0 +1,353 @@
+"""Order intents: planned once under a deterministic id, claimed by one sender, moved only along the state machine.
+
+Every change takes an open `Write` and leaves its audit record in it. Trusts its caller for the decision, not for the budget.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from kobe_resources.broker.protocol import OrderKind, Side, TimeInForce
+from kobe_resources.errors import KobeError
+from kobe_resources.order_ledger.states import UNSETTLED, OrderState, check_move, client_order_id
+from kobe_resources.order_ledger.store import OrderLedger, Write
+from kobe_resources.settings.models import canonical_json
+
+ZERO = Decimal(0)
+BUDGET_TOLERANCE = Decimal("1e-9")
+ENTRY, EXIT, STOP = "entry", "exit", "stop"
+
+
+class BudgetExceeded(KobeError):
+    """A reservation would take the session over its budget; the gate should have refused it."""
+
+
+class UnknownIntent(KobeError):
+    """No such order in the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A decided order, before it is written down. Prices and shares as traded; `decision` is what the trace shows."""
+
+    account: str
+    strategy: str
+    session: dt.date
+    signal_session: dt.date
+    symbol: str
+    side: Side
+    leg: str
+    kind: OrderKind
+    time_in_force: TimeInForce
+    qty: Decimal
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    stop_distance: Decimal | None = None
+    reserved: Decimal = ZERO
+    rank: int = 0
+    position_id: str | None = None
+    reason: str = ""
+    decision: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def client_order_id(self) -> str:
+        """The id that this decision has wherever and whenever it is taken."""
+        return client_order_id(self.account, self.strategy, self.signal_session, self.symbol, self.side, self.leg)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A row of the ledger. `leg` is entry, exit or stop, with a number from the second try on (stop.2)."""
+
+    client_order_id: str
+    account: str
+    strategy: str
+    session: dt.date
+    signal_session: dt.date
+    symbol: str
+    side: Side
+    leg: str
+    rank: int
+    position_id: str | None
+    kind: OrderKind
+    time_in_force: TimeInForce
+    qty: Decimal
+    limit_price: Decimal | None
+    stop_price: Decimal | None
+    stop_distance: Decimal | None
+    state: OrderState
+    reason: str
+    detail: str
+    reserved: Decimal
+    spent: Decimal
+    filled_qty: Decimal
+    filled_avg_price: Decimal | None
+    broker_order_id: str | None
+    acknowledged: bool
+    posts: int
+    owner: str | None
+    lease_until: dt.datetime | None
+    misses: int
+    first_missed_at: dt.datetime | None
+    decision: dict[str, Any]
+    config_pin: str
+    run_id: str
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+    @property
+    def purpose(self) -> str:
+        """entry, exit or stop, without the number of the try."""
+        return self.leg.partition(".")[0]
+
+
+def text_of(value: Decimal) -> str:
+    """A Decimal as plain digits, as the ledger and the wire hold it."""
+    return format(value, "f")
+
+
+def find(ledger: OrderLedger | Write, client_id: str) -> Intent | None:
+    """The intent with this id, or None."""
+    rows = _select(ledger, "WHERE client_order_id = ?", (client_id,))
+    return rows[0] if rows else None
+
+
+def get(ledger: OrderLedger | Write, client_id: str) -> Intent:
+    """The intent with this id; raises UnknownIntent."""
+    found = find(ledger, client_id)
+    if found is None:
+        raise UnknownIntent(f"the ledger has no order {client_id}", "see `kobe reconcile`")
+    return found
+
+
+def of_session(ledger: OrderLedger | Write, account: str, session: dt.date) -> list[Intent]:
+    """Every intent of a session, in the order they were decided."""
+    return _select(ledger, "WHERE account = ? AND session = ? ORDER BY rowid", (account, session.isoformat()))
+
+
+def latest(ledger: OrderLedger | Write, count: int) -> list[Intent]:
+    """The last `count` intents of every account, newest first."""
+    return _select(ledger, "ORDER BY rowid DESC LIMIT ?", (count,))
+
+
+def in_states(ledger: OrderLedger | Write, account: str, states: Iterable[OrderState]) -> list[Intent]:
+    """Every intent in one of the states, oldest first."""
+    wanted = sorted(str(state) for state in states)
+    marks = ", ".join("?" * len(wanted))
+    return _select(ledger, f"WHERE account = ? AND state IN ({marks}) ORDER BY rowid", (account, *wanted))
+
+
+def unsettled(ledger: OrderLedger | Write, account: str) -> list[Intent]:
+    """Intents whose order the broker may hold."""
+    return in_states(ledger, account, UNSETTLED)
+
+
+def of_position(ledger: OrderLedger | Write, position_id: str) -> list[Intent]:
+    """Entry, exits and stops of a position, oldest first."""
+    return _select(ledger, "WHERE position_id = ? OR client_order_id = ? ORDER BY rowid", (position_id, position_id))
+
+
+def budget_used(ledger: OrderLedger | Write, account: str, session: dt.date) -> Decimal:
+    """Dollars that the session's entries have spent or may still spend."""
+    rows = _rows(
+        ledger, "SELECT reserved, spent FROM intents WHERE account = ? AND session = ?", (account, session.isoformat())
+    )
+    return sum((Decimal(row["reserved"]) + Decimal(row["spent"]) for row in rows), ZERO)
+
+
+def plan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
+    """Write the draft down as INTENT, its dollars reserved; an intent that is there already is returned as it is.
+
+    budget: dollars of the session; BudgetExceeded beyond it, whatever the gate said.
+    """
+    known = find(write, draft.client_order_id)
+    if known:
+        return known
+    _check_budget(write, draft, budget)
+    _insert(write, draft, OrderState.INTENT)
+    write.audit("planned", **_told(draft), reserved=text_of(draft.reserved))
+    return get(write, draft.client_order_id)
+
+
+def veto(write: Write, draft: Draft, reason: str, detail: str = "") -> Intent:
+    """Write the draft down as VETOED with its reason; nothing is reserved."""
+    known = find(write, draft.client_order_id)
+    if known:
+        return known
+    _insert(write, draft, OrderState.VETOED, reason, detail)
+    write.audit("vetoed", **_told(draft), reason=reason, detail=detail)
+    return get(write, draft.client_order_id)
+
+
+def release(write: Write, intent: Intent) -> None:
+    """Free the reservation of an intent that `replan` or a veto is about to settle in the same transaction."""
+    write.execute("UPDATE intents SET reserved = '0' WHERE client_order_id = ?", (intent.client_order_id,))
+
+
+def replan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
+    """Give an intent that was never claimed the fresh price, size and reservation of `draft`."""
+    known = get(write, draft.client_order_id)
+    if known.state is not OrderState.INTENT or known.posts:
+        return known
+    release(write, known)
+    _check_budget(write, draft, budget)
+    write.execute(
+        "UPDATE intents SET qty = :qty, limit_price = :limit, stop_price = :stop, reserved = :reserved, decision = :decision,"
+        " updated_at = :now WHERE client_order_id = :id",
+        {
+            "id": known.client_order_id, "qty": text_of(draft.qty), "limit": _text(draft.limit_price),
+            "stop": _text(draft.stop_price), "reserved": text_of(draft.reserved),
+            "decision": canonical_json(draft.decision), "now": write.now.isoformat(),
+        },
+    )  # fmt: skip
+    write.audit("planned_again", **_told(draft), reserved=text_of(draft.reserved))
+    return get(write, known.client_order_id)
+
+
+def claim(write: Write, client_id: str, owner: str, lease_s: float) -> Intent | None:
+    """INTENT → SUBMITTING for `owner`; None where somebody else was faster. Who holds the claim may POST once."""
+    intent = get(write, client_id)
+    if intent.state is not OrderState.INTENT:
+        return None
+    until = write.now + dt.timedelta(seconds=lease_s)
+    return move(
+        write, intent, OrderState.SUBMITTING, "submitting",
+        owner=owner, lease_until=until.isoformat(), posts=intent.posts + 1, misses=0, first_missed_at=None,
+    )  # fmt: skip
+
+
+def give_back(write: Write, client_id: str, owner: str, why: str) -> Intent:
+    """SUBMITTING → INTENT by its owner, when provably nothing was sent."""
+    intent = get(write, client_id)
+    if intent.owner != owner:
+        raise KobeError(f"order {client_id} is claimed by {intent.owner}", "only its owner may give it back")
+    return move(
+        write, intent, OrderState.INTENT, "claim_returned",
+        detail=why, owner=None, lease_until=None, posts=max(0, intent.posts - 1),
+    )  # fmt: skip
+
+
+def rearm(write: Write, client_id: str) -> Intent:
+    """NOT_PLACED → INTENT, to be sent again as it was under the same id.
+
+    The broker takes an id only once, for ever: should the first order turn up after all, the second is refused.
+    """
+    intent = get(write, client_id)
+    return move(write, intent, OrderState.INTENT, "rearmed", owner=None, lease_until=None)
+
+
+def reconsider(write: Write, client_id: str) -> Intent:
+    """VETOED → INTENT for an entry that nothing but a quote was missing for; its caller decides it anew at once."""
+    intent = get(write, client_id)
+    return move(write, intent, OrderState.INTENT, "reconsidered", reason="", detail="")
+
+
+def miss(write: Write, client_id: str) -> Intent:
+    """Note that a look-up did not find the order."""
+    intent = get(write, client_id)
+    first = intent.first_missed_at or write.now
+    write.execute(
+        "UPDATE intents SET misses = misses + 1, first_missed_at = ? WHERE client_order_id = ?", (first.isoformat(), client_id)
+    )
+    return get(write, client_id)
+
+
+def move(
+    write: Write, intent: Intent, state: OrderState, kind: str, told: Mapping[str, Any] | None = None, **changes: Any
+) -> Intent:
+    """Move an intent along the state machine, with the columns that change and the audit record `kind`.
+
+    told: what only the record shall hold.
+    Raises IllegalMove. The row's state is read again inside the transaction: who comes second meets the new one.
+    """
+    current = get(write, intent.client_order_id)
+    check_move(intent.client_order_id, current.state, state)
+    values = {**changes, "state": str(state), "updated_at": write.now.isoformat()}
+    assignments = ", ".join(f"{_column(name)} = :{name}" for name in values)
+    # The names are columns of the table, checked by _column; values travel as parameters.
+    sql = f"UPDATE intents SET {assignments} WHERE client_order_id = :_id"  # noqa: S608
+    write.execute(sql, {**values, "_id": intent.client_order_id})
+    body = {"order": intent.client_order_id, "symbol": intent.symbol, "leg": intent.leg, **(told or {}), **changes}
+    write.audit(kind, **body, old=str(current.state), new=str(state))
+    return get(write, intent.client_order_id)
+
+
+def _check_budget(write: Write, draft: Draft, budget: Decimal | None) -> None:
+    if budget is None or not draft.reserved:
+        return
+    wanted = budget_used(write, draft.account, draft.session) + draft.reserved
+    if wanted > budget * (1 + BUDGET_TOLERANCE):
+        raise BudgetExceeded(
+            f"{draft.symbol} would take session {draft.session} to ${wanted:.2f} of ${budget:.2f}", "nothing was reserved"
+        )
+
+
+def _insert(write: Write, draft: Draft, state: OrderState, reason: str = "", detail: str = "") -> None:
+    now = write.now.isoformat()
+    row = {
+        "client_order_id": draft.client_order_id, "account": draft.account, "strategy": draft.strategy,
+        "session": draft.session.isoformat(), "signal_session": draft.signal_session.isoformat(),
+        "symbol": draft.symbol, "side": draft.side, "leg": draft.leg, "rank": draft.rank, "position_id": draft.position_id,
+        "kind": draft.kind, "time_in_force": draft.time_in_force, "qty": text_of(draft.qty),
+        "limit_price": _text(draft.limit_price), "stop_price": _text(draft.stop_price),
+        "stop_distance": _text(draft.stop_distance), "state": str(state), "reason": reason or draft.reason, "detail": detail,
+        "reserved": text_of(draft.reserved) if state is OrderState.INTENT else "0",
+        "decision": canonical_json(draft.decision), "config_pin": write.pin, "run_id": write.run_id,
+        "created_at": now, "updated_at": now,
+    }  # fmt: skip
+    names = ", ".join(row)
+    marks = ", ".join(f":{name}" for name in row)
+    write.execute(f"INSERT INTO intents ({names}) VALUES ({marks})", row)  # noqa: S608
+
+
+def _told(draft: Draft) -> dict[str, Any]:
+    return {
+        "order": draft.client_order_id, "symbol": draft.symbol, "side": draft.side, "leg": draft.leg,
+        "session": draft.session, "signal_session": draft.signal_session, "strategy": draft.strategy,
+        "qty": text_of(draft.qty), "limit_price": _text(draft.limit_price), "stop_price": _text(draft.stop_price),
+        "decision": draft.decision,
+    }  # fmt: skip
+
+
+_COLUMNS = frozenset(Intent.__dataclass_fields__)
+
+
+def _column(name: str) -> str:
+    if name not in _COLUMNS:
+        raise ValueError(f"intents have no column {name!r}")
+    return name
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else text_of(value)
+
+
+def _rows(source: OrderLedger | Write, sql: str, parameters: tuple[Any, ...]) -> list[sqlite3.Row]:
+    return source.connection.execute(sql, parameters).fetchall()
+
+
+_SELECT = "SELECT * FROM intents "
+
+
+def _select(source: OrderLedger | Write, tail: str, parameters: tuple[Any, ...]) -> list[Intent]:
+    return [_intent(row) for row in _rows(source, _SELECT + tail, parameters)]
+
+
+def _intent(row: sqlite3.Row) -> Intent:
+    values = dict(row)
+    for name in ("session", "signal_session"):
+        values[name] = dt.date.fromisoformat(values[name])
+    for name in ("qty", "limit_price", "stop_price", "stop_distance", "reserved", "spent", "filled_qty", "filled_avg_price"):
+        values[name] = None if values[name] is None else Decimal(values[name])
+    for name in ("lease_until", "first_missed_at", "created_at", "updated_at"):
+        values[name] = None if values[name] is None else dt.datetime.fromisoformat(values[name])
+    values["state"] = OrderState(values["state"])
+    values["acknowledged"] = bool(values["acknowledged"])
+    values["decision"] = json.loads(values["decision"])
+    return Intent(**values)

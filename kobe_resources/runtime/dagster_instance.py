@@ -1,0 +1,166 @@
+"""The Dagster instance of this KOBE_HOME: run history, event log and schedules under KOBE_HOME/dagster.
+
+The project's dagster.yaml is the one source of its configuration; here its folders become absolute. So the default
+KOBE_HOME and a plain `dagster dev` in the project's root, with no variable set, share one history.
+It trusts whoever can write KOBE_HOME.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kobe_resources.errors import KobeError
+from kobe_resources.runtime.atomic_files import private_folder, write_whole
+from kobe_resources.settings.models import PROJECT_ROOT, kobe_home
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+DEFAULT_FOLDER = "warehouse/data/dagster"
+"""What dagster.yaml writes where KOBE_HOME/dagster is meant."""
+CREATION_WAIT_S = 120.0
+
+
+class InstanceUnusable(KobeError):
+    """The folder of the run history cannot be created or written."""
+
+
+def dagster_home() -> Path:
+    """The folder to hand to Dagster as DAGSTER_HOME, its dagster.yaml written or brought up to date."""
+    home = kobe_home() / "dagster"
+    text = rendered_configuration(home)
+    target = home / "dagster.yaml"
+    try:
+        private_folder(home)
+        if not target.is_file() or target.read_text(encoding="utf-8") != text:
+            write_whole(target, text.encode())
+    except OSError as error:
+        raise InstanceUnusable(
+            f"{home} cannot be written ({error})", "free space, mend permissions, or set KOBE_HOME"
+        ) from error
+    return home
+
+
+def open_instance() -> DagsterInstance:
+    """The instance, its storage created and migrated at first use; use it as a context manager. Raises InstanceUnusable."""
+    from dagster import DagsterInstance
+
+    prepare_storage()
+    return DagsterInstance.from_config(str(dagster_home()))
+
+
+def prepare_storage() -> None:
+    """Create or migrate the storage where this version of Dagster has not yet done so.
+
+    Two first uses at once are safe: one creates, the other waits. Raises InstanceUnusable.
+    """
+    from importlib.metadata import version
+
+    # The installed version, without the second that importing dagster takes.
+    installed = version("dagster")
+    home = dagster_home()
+    if _prepared_for(home) != installed:
+        _prepare(home, installed)
+
+
+def end_lost_runs(is_ours: Callable[[str], bool]) -> list[str]:
+    """Mark runs as failed whose process died with its code server (a power cut, `kill -9`); their ids.
+
+    Left alone they would count as running for ever, and a lost trading run would hold back every later one. `is_ours` tells
+    by its socket whether a code server was started by whoever asks, who must be sure that none of those is alive.
+    """
+    from dagster import DagsterRunStatus, RunsFilter
+
+    running = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+    ended: list[str] = []
+    with open_instance() as instance:
+        for run in instance.get_runs(RunsFilter(statuses=running)):
+            socket = _json_field(run.tags.get(".dagster/grpc_info", ""), "socket")
+            if is_ours(socket) and not _has_process(instance, run.run_id):
+                instance.report_run_failed(run, "its process is gone: it was killed, or the machine went down")
+                ended.append(run.run_id)
+    return ended
+
+
+def _has_process(instance: DagsterInstance, run_id: str) -> bool:
+    """Does the process that said it works on the run still live? After a restart of the machine another may bear its number."""
+    from dagster import DagsterEventType
+
+    for record in reversed(instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)):
+        data = record.dagster_event.engine_event_data if record.dagster_event else None
+        pid = data.metadata.get("pid") if data else None
+        if pid is not None:
+            try:
+                os.kill(int(str(pid.value)), 0)
+            except ProcessLookupError:
+                return False
+            except PermissionError:
+                return True
+            return True
+    return False
+
+
+def _json_field(text: str, name: str) -> str:
+    import json
+
+    try:
+        return str(json.loads(text)[name])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def rendered_configuration(home: Path) -> str:
+    """The project's dagster.yaml with every folder of it under `home`."""
+    import yaml
+
+    source = PROJECT_ROOT / "dagster.yaml"
+    configuration = yaml.safe_load(source.read_text(encoding="utf-8"))
+    return "# Written by kobe from the project's dagster.yaml; changes here are lost.\n" + yaml.safe_dump(
+        _placed(configuration, home), sort_keys=False
+    )
+
+
+def _placed(value: Any, home: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _placed(item, home) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_placed(item, home) for item in value]
+    if isinstance(value, str) and (value == DEFAULT_FOLDER or value.startswith(DEFAULT_FOLDER + "/")):
+        return str(home / Path(value).relative_to(DEFAULT_FOLDER))
+    return value
+
+
+def _prepared_for(home: Path) -> str:
+    """The Dagster version that last created or migrated the storage."""
+    marker = home / "storage_version"
+    return marker.read_text(encoding="utf-8") if marker.is_file() else ""
+
+
+def _prepare(home: Path, version: str) -> None:
+    from dagster import DagsterInstance
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(home / "creation.lock", mode=0o600, timeout=CREATION_WAIT_S):
+            if _prepared_for(home) == version:
+                return
+            existed = (home / "history").is_dir()
+            with DagsterInstance.from_config(str(home)) as instance:
+                if existed:
+                    # Dagster prints its progress; standard output belongs to the command.
+                    with contextlib.redirect_stdout(sys.stderr):
+                        instance.upgrade()
+            write_whole(home / "storage_version", version.encode())
+    except Timeout:
+        raise InstanceUnusable(
+            f"another process has been creating {home} for more than {CREATION_WAIT_S:g} s", "stop it and run again"
+        ) from None
+    except OSError as error:
+        raise InstanceUnusable(
+            f"{home} cannot be written ({error})", "free space, mend permissions, or set KOBE_HOME"
+        ) from error

@@ -1,0 +1,1 @@
+"""Typed settings, how they are loaded, their pins, and the secrets that stay apart."""

@@ -1,0 +1,1 @@
+"""The warehouse: one DuckDB file, its connections, its checkpoints, and a view for notebooks."""

@@ -1,0 +1,281 @@
+"""The warehouse: one DuckDB file, numbered migrations, short connections, and tables replaced in one transaction.
+
+A DuckDB file open for writing in one process refuses every other process, so a connection is opened for the statement
+and closed, or kept until somebody asks (`kept_open`); whoever finds the file taken waits up to a deadline and then names
+the holder. Compute happens outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from kobe_resources.errors import KobeError
+from kobe_resources.runtime.atomic_files import private_folder
+from kobe_resources.settings.models import PROJECT_ROOT, kobe_home
+from kobe_resources.warehouse import checkpoint_journal
+from kobe_resources.warehouse.shared_connection import ask_for, kept_open, withdraw
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_FOLDER = PROJECT_ROOT / "warehouse" / "schema"
+LOCK_WAIT_S = 30.0
+MOMENTS = ("fetched_at", "seen_at", "recorded_at")
+"""Columns that say when a row came, not what it says."""
+CORRUPT = "Corrupt database file"
+"""How DuckDB names a block that fails its checksum, in an error of no class of its own."""
+START_ANEW = "restore a backup, or move the file, and its .wal if there is one, away and run again"
+MENDS = {
+    CORRUPT: START_ANEW,
+    "Permission denied|Read-only file system": "mend its permissions, or set KOBE_HOME",
+    "No space left|not enough space|disk quota": "free space on its disk; nothing that was committed is lost",
+    "different configuration": "close the connection that this process has to it: one reads only, the other does not",
+}
+"""What to do, by the words of DuckDB or of the system."""
+
+_one_migrates = threading.Lock()
+
+
+class WarehouseBusy(KobeError):
+    """Another process held the file past the deadline."""
+
+
+class WarehouseUnusable(KobeError):
+    """The file is damaged, from a newer Kobe, or its folder cannot be written."""
+
+
+class Warehouse:
+    """The DuckDB file at `path`; created and migrated at first use.
+
+    lock_wait_s: seconds to wait for another process before WarehouseBusy. read_only: the file must be there, and is
+    neither migrated nor written, whatever the query.
+    """
+
+    def __init__(self, path: Path | None = None, lock_wait_s: float = LOCK_WAIT_S, read_only: bool = False) -> None:
+        self.path = path or kobe_home() / "kobe.duckdb"
+        self.lock_wait_s = lock_wait_s
+        self.read_only = read_only
+        self._migrated = read_only
+        self._held = threading.local()
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection for a few statements; keep computation outside it.
+
+        Whoever connects inside the block, in the same thread, gets another connection to the file that is open already.
+        """
+        outer = getattr(self._held, "connection", None)
+        if outer is not None:
+            with contextlib.closing(outer.cursor()) as connection:
+                _configure(connection)
+                yield connection
+            return
+        if not self.read_only:
+            private_folder(self.path.parent)
+        kept = None if self.read_only else kept_open(self.path)
+        try:
+            with kept.connection(self._open) if kept else self._opened() as connection:
+                _configure(connection)
+                if not self._migrated:
+                    with _one_migrates:
+                        migrate(connection)
+                    self._migrated = True
+                self._held.connection = connection
+                yield connection
+        except duckdb.Error as error:
+            file_errors = (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError)
+            if CORRUPT not in str(error) and not isinstance(error, file_errors):
+                raise
+            what = f"{self.path} cannot be read or written ({str(error).splitlines()[0]})"
+            raise WarehouseUnusable(what, _mend(error, f"see that its disk has room; if it has, {START_ANEW}")) from error
+        finally:
+            self._held.connection = None
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection inside BEGIN … COMMIT; an exception, or death, leaves the file as it was."""
+        with self.connect() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+            checkpoint_journal.checkpoint_beyond(checkpoint_journal.LOG_LIMIT, connection, self.path)
+
+    def frame(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """The rows of a query as a DataFrame (dates as datetime64, JSON as text)."""
+        with self.connect() as connection:
+            return connection.execute(sql, parameters or []).df()
+
+    def arrays(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The rows of a query as one numpy array a column (masked where SQL had NULL)."""
+        with self.connect() as connection:
+            return connection.execute(sql, parameters or []).fetchnumpy()
+
+    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a query as tuples."""
+        with self.connect() as connection:
+            return connection.execute(sql, parameters or []).fetchall()
+
+    def replace(self, tables: Mapping[str, pd.DataFrame]) -> dict[str, int]:
+        """Replace whole tables, all of them in one transaction; rows written by table name.
+
+        Columns are matched by name; a column the frame lacks becomes NULL. Killed half way, the old rows stay.
+        """
+        with self.transaction() as connection:
+            return {name: refill(connection, name, frame) for name, frame in tables.items()}
+
+    def content_version(self, *tables: str) -> str:
+        """A hash of the rows of `tables`, whatever their order: the data version that staleness compares.
+
+        `fetched_at`, `seen_at` and `recorded_at` do not count: the same bars fetched again are the same data.
+        """
+        with self.connect() as connection:
+            return content_version(connection, *tables)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = self._open()
+        try:
+            yield connection
+        finally:
+            if self.read_only:
+                connection.close()
+            else:
+                checkpoint_journal.close(connection, self.path)
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+        retrying = Retrying(
+            retry=retry_if_exception(_is_lock_conflict),
+            stop=stop_after_delay(self.lock_wait_s),
+            wait=wait_random_exponential(multiplier=0.02, max=0.5),
+            before_sleep=lambda _: ask_for(self.path),
+            reraise=True,
+        )
+        try:
+            connection: duckdb.DuckDBPyConnection = retrying(checkpoint_journal.connect, self.path, self.read_only)
+        except (duckdb.Error, OSError) as error:
+            if _is_lock_conflict(error):
+                raise WarehouseBusy(
+                    f"{self.path} is in use by {_holder(error)} for more than {self.lock_wait_s:g} s",
+                    "wait for it, or stop that process",
+                ) from None
+            raise WarehouseUnusable(f"{self.path} cannot be opened ({error})", _mend(error, START_ANEW)) from error
+        finally:
+            if retrying.statistics.get("attempt_number", 1) > 1:
+                withdraw(self.path)
+        return connection
+
+
+def _configure(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("SET TimeZone = 'UTC'")
+    # Standard output belongs to the command. In a notebook the setting is refused, and there is no bar either.
+    with contextlib.suppress(duckdb.InvalidInputException):
+        connection.execute("SET enable_progress_bar = false")
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = SCHEMA_FOLDER) -> None:
+    """Apply the numbered migrations of `folder` that the file has not seen, each in one transaction.
+
+    Raises WarehouseUnusable when the file was written by a newer Kobe than this one.
+    """
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migrations "
+        "(version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
+    )
+    applied = {row[0] for row in connection.execute("SELECT version FROM schema_migrations").fetchall()}
+    known = {int(path.name.split("_")[0]): path for path in sorted(folder.glob("[0-9]*.sql"))}
+    newer = applied - known.keys()
+    if newer:
+        raise WarehouseUnusable(
+            f"the warehouse has schema version {max(newer)}, this Kobe knows {max(known)}",
+            "update Kobe, or use another KOBE_HOME",
+        )
+    for version in sorted(known.keys() - applied):
+        connection.execute("BEGIN")
+        try:
+            connection.execute(known[version].read_text(encoding="utf-8"))
+            connection.execute(
+                "INSERT INTO schema_migrations VALUES (?, ?, ?)",
+                [version, known[version].name, dt.datetime.now(dt.UTC)],
+            )
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def content_version(connection: duckdb.DuckDBPyConnection, *tables: str) -> str:
+    """`Warehouse.content_version` on an open connection, so that a version is taken in the transaction that writes."""
+    digest = hashlib.sha256()
+    for table in tables:
+        columns = ", ".join(quoted(n) for n in columns_of(connection, table) if n not in MOMENTS)
+        # Columns come from the schema and are quoted; nothing of a user reaches this text.
+        sql = f"SELECT count(*), bit_xor(h), sum(h >> 24) FROM (SELECT hash({columns}) AS h FROM {quoted(table)})"  # noqa: S608
+        digest.update(repr((table, connection.execute(sql).fetchone())).encode())
+    return digest.hexdigest()[:16]
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    """The column names of a table or view, in order."""
+    try:
+        described = connection.execute(f"SELECT * FROM {quoted(table)} LIMIT 0").description  # noqa: S608
+    except duckdb.CatalogException:
+        raise WarehouseUnusable(f"the warehouse has no table {table!r}", "see warehouse/schema for its tables") from None
+    return [column[0] for column in described or ()]
+
+
+def insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> int:
+    """Append the rows of `frame` to `table`, columns matched by name; rows written."""
+    known = columns_of(connection, table)
+    unknown = [name for name in frame.columns if name not in known]
+    if unknown:
+        raise WarehouseUnusable(f"table {table!r} has no column {unknown[0]!r}", "add a migration in warehouse/schema")
+    names = ", ".join(quoted(str(name)) for name in frame.columns)
+    connection.register("incoming_rows", frame)
+    try:
+        connection.execute(f"INSERT INTO {quoted(table)} ({names}) SELECT {names} FROM incoming_rows")  # noqa: S608
+    finally:
+        connection.unregister("incoming_rows")
+    return len(frame)
+
+
+def quoted(identifier: str) -> str:
+    """`identifier` as a quoted SQL name."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def refill(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> int:
+    """Replace the rows of `table` inside the caller's transaction; rows written."""
+    connection.execute(f"DELETE FROM {quoted(table)}")  # noqa: S608
+    return insert(connection, table, frame) if len(frame) else 0
+
+
+def _is_lock_conflict(error: BaseException) -> bool:
+    # The whole phrase: a path, or a damaged block, may hold the word alone.
+    return isinstance(error, duckdb.IOException) and "could not set lock" in str(error).lower()
+
+
+def _mend(error: Exception, otherwise: str) -> str:
+    for words, mend in MENDS.items():
+        if re.search(words, str(error)):
+            return mend
+    return otherwise
+
+
+def _holder(error: Exception) -> str:
+    found = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
+    return f"PID {found[2]} ({found[1]})" if found else "another process"

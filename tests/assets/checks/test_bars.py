@@ -1,0 +1,299 @@
+"""Every fault that is planted is found, counted and named; sound bars raise no alarm."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kobe_assets.checks.bars import FINDINGS, Finding, check_bars, find_stale, find_thin_sessions, quarantine_table
+from kobe_assets.graph.inputs import load_panel
+from kobe_assets.research.quarantine import QUARANTINE_BARS, quarantined, suspects
+from kobe_assets.selection.bar_table import BarTable, read_bar_table
+from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.market_data.local.sample import SampleVendor
+from kobe_resources.market_data.store import Load, replace_all
+from kobe_resources.settings.models import DataSettings, Settings, UniverseSettings, load_settings
+from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders.frames import NOON, bar, days, load, splits
+
+DAYS = days(300)
+BLOCKING = {name for name, (blocking, _) in FINDINGS.items() if blocking}
+
+
+def calm(
+    symbol: str, count: int = 60, close: float = 10.0, skip: tuple[int, ...] = (), start: int = 0
+) -> list[dict[str, object]]:
+    return [bar(symbol, DAYS[n], close) for n in range(start, start + count) if n not in skip]
+
+
+def jumped(symbol: str, at: int, ratio: float, volume: float = 1000.0, count: int = 60) -> list[dict[str, object]]:
+    rows = [bar(symbol, DAYS[n], 10.0) for n in range(at)]
+    return rows + [bar(symbol, DAYS[n], 10.0 * ratio, volume if n == at else 1000.0) for n in range(at, count)]
+
+
+def store(folder: Path, content: Load) -> Warehouse:
+    warehouse = Warehouse(folder / "kobe.duckdb")
+    replace_all(warehouse, content, "files", "files", "print", NOON)
+    return warehouse
+
+
+def check(warehouse: Warehouse, settings: Settings | None = None) -> dict[str, Finding]:
+    found = check_bars(warehouse, settings or Settings(), NOON)
+    assert [finding.name for finding in found] == list(FINDINGS)
+    for finding in found:
+        assert finding.passed == (finding.count == 0)
+        assert len(finding.offenders) <= 20
+        assert (finding.severity == "blocking") == (finding.name in BLOCKING)
+    return {finding.name: finding for finding in found}
+
+
+def failed(found: dict[str, Finding]) -> set[str]:
+    return {name for name, finding in found.items() if not finding.passed}
+
+
+def test_sound_bars_pass_every_check(tmp_path: Path) -> None:
+    rows = [*calm("A"), *calm("B", close=99.0)]
+    assert failed(check(store(tmp_path, load(rows)))) == set()
+
+
+def test_the_sample_passes_every_check_in_any_year(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "kobe.duckdb")
+    SampleVendor(DataSettings()).sync(warehouse)
+    found = check_bars(warehouse, Settings(), dt.datetime(2040, 1, 5, tzinfo=dt.UTC))
+    assert [finding.name for finding in found if not finding.passed] == []
+
+
+def test_an_empty_store_is_no_clean_bill(tmp_path: Path) -> None:
+    with pytest.raises(KobeError, match="holds no bars"):
+        check_bars(Warehouse(tmp_path / "kobe.duckdb"), Settings(), NOON)
+
+
+def test_contradictory_splits_of_one_who_is_left_out_block_nobody(tmp_path: Path) -> None:
+    warehouse = store(tmp_path, load([row for symbol in "AB" for row in calm(symbol)]))
+    warehouse.rows("INSERT INTO splits SELECT 'A', DATE '2020-02-20', 20, 20 + i, 'x' FROM range(1, 3) t(i)")
+    assert not check(warehouse)["contradictory_splits"].passed
+    warehouse.rows("DELETE FROM candidates WHERE symbol = 'A'")
+    assert check(warehouse)["contradictory_splits"].passed
+
+
+def test_a_split_listed_twice_is_stored_once_and_named(tmp_path: Path) -> None:
+    twice = splits(*[("A", DAYS[35], 20.0, 21.0)] * 2)
+    warehouse = store(tmp_path, load([row for symbol in "AB" for row in calm(symbol)], twice))
+    assert warehouse.rows("SELECT count(*) FROM splits") == [(1,)]
+    finding = check(warehouse)["refused_bars"]
+    assert (finding.severity, finding.passed, finding.count) == ("warning", False, 1)
+    assert "split 21:20 listed 2 times, stored once" in finding.description
+
+
+PLANTED = {
+    "duplicate_bars": ("INSERT INTO daily_bars SELECT * FROM daily_bars WHERE symbol = 'A' AND session = $day", 1),
+    "ohlc_order": ("UPDATE daily_bars SET high = close - 0.01 WHERE symbol = 'A' AND session = $day", 1),
+    "non_positive": ("UPDATE daily_bars SET volume = -1 WHERE symbol = 'B' AND session >= $day", 25),
+    "duplicate_splits": ("INSERT INTO splits SELECT 'A', $day, 20, 21, 'x' FROM range(2)", 1),
+    "contradictory_splits": ("INSERT INTO splits SELECT 'A', $day, 20, 20 + i, 'x' FROM range(1, 3) t(i)", 1),
+    "unknown_sessions": (
+        "UPDATE daily_bars SET session = DATE '2020-02-29' WHERE symbol = 'A' AND session = DATE '2020-02-28'",
+        1,
+    ),
+    "missing_sessions": ("DELETE FROM daily_bars WHERE symbol = 'A' AND session = $day", 1),
+    "zero_volume_runs": ("UPDATE daily_bars SET volume = 0 WHERE symbol = 'A' AND session >= $day", 1),
+    "splits_without_jump": ("INSERT INTO splits VALUES ('A', $day, 1, 2, 'x')", 1),
+    "orphan_bars": ("DELETE FROM candidates WHERE symbol = 'A'", 1),
+}
+
+
+@pytest.mark.parametrize(("name", "edit", "count"), [(name, *planted) for name, planted in PLANTED.items()], ids=PLANTED)
+def test_a_planted_fault_is_found_counted_and_named(tmp_path: Path, name: str, edit: str, count: int) -> None:
+    warehouse = store(tmp_path, load([row for symbol in "ABCDEF" for row in calm(symbol)]))
+    with warehouse.transaction() as connection:
+        connection.execute(edit, {"day": DAYS[35]} if "$day" in edit else {})
+    found = check(warehouse)
+    finding = found[name]
+    assert finding.count == count
+    assert not finding.passed
+    if name not in ("unknown_sessions", "non_positive"):
+        assert finding.offenders["symbol"].iloc[0] == "A"
+    if name in ("duplicate_bars", "ohlc_order", "duplicate_splits", "contradictory_splits"):
+        # What blocks says whom it is about, so that a person at a terminal can mend it.
+        assert "symbol A" in finding.description
+        assert str(DAYS[35]) in finding.description
+    expected_too = {"unknown_sessions": {"missing_sessions", "thin_sessions"}, "splits_without_jump": {"suspect_jumps"}}.get(
+        name, set()
+    )
+    assert failed(found) == {name} | expected_too
+
+
+@pytest.mark.parametrize("change", ["close = 0", "low = -1", "open = 'nan'", "high = 'inf'", "volume = 'nan'"])
+def test_numbers_that_are_none_are_found(tmp_path: Path, change: str) -> None:
+    warehouse = store(tmp_path, load(calm("A")))
+    with warehouse.transaction() as connection:
+        connection.execute(f"UPDATE daily_bars SET {change} WHERE session = '{DAYS[3]}'")
+    assert check(warehouse)["non_positive"].count == 1
+
+
+def test_a_missed_split_is_suspect_and_a_crash_with_a_crowd_is_not(tmp_path: Path) -> None:
+    rows = [
+        *jumped("SPLIT", 30, 0.5),
+        *jumped("CRASH", 30, 0.5, volume=6000.0),
+        *jumped("EDGE", 30, 1.45),
+        *jumped("OVER", 30, 1.4501),
+    ]
+    found = check(store(tmp_path, load(rows)))["suspect_jumps"]
+    assert dict(zip(found.offenders["symbol"], found.offenders["session"], strict=True)).keys() == {"SPLIT", "OVER"}
+    assert found.offenders["move"].iloc[0] == pytest.approx(math.log(0.5))
+    assert found.offenders["in_force"].all()
+
+
+@pytest.mark.parametrize(("volume", "suspect"), [(11_999.0, True), (12_000.0, False), (14_000.0, False)])
+def test_the_crowd_is_judged_by_the_twenty_bars_before(tmp_path: Path, volume: float, suspect: bool) -> None:
+    # Ten bars of 1,000 and ten of 3,000 shares: one bar more or fewer, and the median is 3,000.
+    before = [bar("A", DAYS[n], 10.0, volume=1000.0 if n % 2 == 0 else 3000.0) for n in range(22)]
+    warehouse = store(tmp_path, load([*before, bar("A", DAYS[22], 5.0, volume)]))
+    assert check(warehouse)["suspect_jumps"].count == suspect
+
+
+def test_a_recorded_split_with_its_jump_is_neither_suspect_nor_without_jump(tmp_path: Path) -> None:
+    content = load(jumped("A", 30, 0.5, volume=2000.0), splits(("A", DAYS[30], 1, 2)))
+    assert failed(check(store(tmp_path, content))) == set()
+
+
+def test_a_split_dated_a_week_late_is_found_twice_over(tmp_path: Path) -> None:
+    content = load(jumped("A", 30, 0.5), splits(("A", DAYS[35], 1, 2)))
+    found = check(store(tmp_path, content))
+    assert found["suspect_jumps"].count == 2
+    assert found["splits_without_jump"].offenders["expected_ratio"].iloc[0] == pytest.approx(0.5)
+
+
+def test_a_released_symbol_is_shown_with_its_reason_and_does_not_count(tmp_path: Path) -> None:
+    settings = Settings(universe=UniverseSettings(release={"A": "spin-off of 2020"}))
+    warehouse = store(tmp_path, load([*jumped("A", 30, 0.5), *jumped("B", 30, 0.4)]))
+    found = check(warehouse, settings)["suspect_jumps"]
+    assert found.count == 1
+    assert dict(zip(found.offenders["symbol"], found.offenders["released"], strict=True)) == {"A": "spin-off of 2020", "B": ""}
+    assert len(quarantine_table(read_bar_table(warehouse), settings.universe.release)) == 2
+
+
+@pytest.mark.parametrize("reason", ["", " "])
+def test_nobody_is_released_without_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reason: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KOBE_UNIVERSE__RELEASE", json.dumps({"BRK.B": reason}))
+    with pytest.raises(UsageError, match=r"universe\.release .*BRK\.B is released without a reason"):
+        load_settings()
+
+
+def test_quarantine_ends_two_hundred_bars_after_the_suspect_one(tmp_path: Path) -> None:
+    for count, until, in_force in ((231, DAYS[230], True), (232, DAYS[230], False), (230, None, True)):
+        folder = tmp_path / str(count)
+        found = quarantine_table(read_bar_table(store(folder, load(jumped("A", 30, 0.5, count=count)))), {})
+        shown = found["until"].iloc[0]
+        assert (None if shown is None or shown != shown else shown.date()) == until
+        assert found["in_force"].iloc[0] == in_force
+
+
+def test_a_ticker_back_after_long_absence_is_reused_and_a_short_halt_is_not(tmp_path: Path) -> None:
+    rows = [*calm("HALT", skip=tuple(range(20, 29))), *calm("REUSED", skip=tuple(range(20, 30))), *calm("WHOLE")]
+    found = check(store(tmp_path, load(rows)))
+    reused = found["reused_tickers"]
+    assert list(reused.offenders["symbol"]) == ["REUSED"]
+    assert reused.offenders["missing"].iloc[0] == 10
+    assert found["missing_sessions"].count == 19
+
+
+def test_zero_volume_runs_end_with_their_symbol(tmp_path: Path) -> None:
+    def quiet(symbol: str, bars: range) -> list[dict[str, object]]:
+        return [bar(symbol, DAYS[n], volume=0.0 if n in bars else 9.0) for n in range(60)]
+
+    rows = [*quiet("A", range(58, 60)), *quiet("B", range(2)), *quiet("C", range(10, 13)), *quiet("D", range(55, 60))]
+    found = check(store(tmp_path, load(rows)))["zero_volume_runs"]
+    assert list(zip(found.offenders["symbol"], found.offenders["bars"], strict=True)) == [("D", 5), ("C", 3)]
+
+
+def test_a_day_that_lost_its_symbols_is_thin() -> None:
+    sessions = np.array([day for n, day in enumerate(DAYS[:60]) for _ in range(7 if n == 40 else 10)], dtype="datetime64[D]")
+    found = find_thin_sessions(sessions)
+    assert found.count == 1
+    assert found.offenders["session"].iloc[0].date() == DAYS[40]
+    assert (found.offenders["bars"].iloc[0], found.offenders["usual"].iloc[0]) == (7, 10.0)
+    eight = np.array([day for n, day in enumerate(DAYS[:60]) for _ in range(8 if n == 40 else 10)], dtype="datetime64[D]")
+    assert find_thin_sessions(eight).passed
+
+
+def test_staleness_is_judged_against_what_the_vendor_should_have() -> None:
+    now = dt.datetime(2024, 7, 5, 12, tzinfo=dt.UTC)
+    polygon = Settings(data=DataSettings(vendor="polygon"))
+    assert find_stale(dt.date(2024, 7, 3), polygon, now).passed
+    late = find_stale(dt.date(2024, 7, 1), polygon, now)
+    assert (late.passed, late.count) == (False, 2)
+    assert "kobe bars refresh" in late.description
+    assert find_stale(dt.date(2024, 7, 3), polygon, dt.datetime(2024, 7, 5, 21, tzinfo=dt.UTC)).passed
+    assert not find_stale(dt.date(2024, 7, 3), polygon, dt.datetime(2024, 7, 6, 3, tzinfo=dt.UTC)).passed
+    ended = Settings(data=DataSettings(vendor="polygon", end=dt.date(2013, 3, 3)))
+    assert find_stale(dt.date(2013, 3, 1), ended, now).passed
+    assert not find_stale(dt.date(2013, 2, 28), ended, now).passed
+    assert find_stale(dt.date(2013, 3, 1), Settings(), now).passed
+
+
+walks = st.lists(
+    st.tuples(st.sampled_from([0.5, 0.68, 0.7, 0.9, 1.0, 1.1, 1.44, 1.46, 2.0]), st.sampled_from([1.0, 2.0, 2.9, 6.0, 20.0])),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(walks, min_size=1, max_size=3))
+def test_suspects_are_those_of_the_rule_read_literally(series: list) -> None:
+    closes, volumes, expected = [], [], []
+    for walk in series:
+        close, history = 100.0, []
+        for number, (ratio, crowd) in enumerate(walk):
+            before, close = close, close * ratio if number else close
+            dollars = close * crowd
+            suspect = (
+                bool(history)
+                and abs(math.log(close / before)) > math.log(1.45)
+                and dollars < 3 * float(np.median(history[-20:]))
+            )
+            expected.append(suspect)
+            history.append(dollars)
+            closes.append(close)
+            volumes.append(crowd)
+    sizes = [len(walk) for walk in series]
+    table = BarTable(
+        symbols=tuple("ABC"[: len(series)]),
+        start=np.concatenate([[0], np.cumsum(sizes)]),
+        symbol=np.repeat(np.arange(len(series), dtype=np.int32), sizes),
+        session=np.concatenate([np.array(DAYS[:size], dtype="datetime64[D]") for size in sizes]),
+        close=np.array(closes),
+        volume=np.array(volumes),
+        factor=np.ones(len(closes)),
+    )
+    assert suspects(table).bar.tolist() == np.flatnonzero(expected).tolist()
+
+
+def test_the_bars_that_universe_and_check_read_are_suspect_where_those_of_the_panel_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    rows = []
+    for symbol in "ABCDEF":
+        close = 50.0
+        for n in range(300):
+            close *= math.exp(rng.choice([0.0, rng.normal(0, 0.02), rng.normal(0, 0.5)], p=[0.2, 0.77, 0.03]))
+            if rng.random() > 0.02:
+                rows.append(bar(symbol, DAYS[n], round(close, 2) + 0.01, volume=float(rng.integers(1, 4000))))
+    warehouse = store(tmp_path, load(rows, splits(("B", DAYS[100], 1, 2), ("C", DAYS[50], 3, 1), ("D", DAYS[299], 2, 3))))
+    panel = load_panel(warehouse)
+    table = read_bar_table(warehouse)
+    found = suspects(table)
+    assert len(found.bar) > 10
+    assert found.bar.tolist() == suspects(panel).bar.tolist()
+    held = quarantined(panel)
+    in_force = {table.symbols[place] for place in table.symbol[found.bar[found.in_force]]}
+    assert in_force == {panel.symbols[n] for n in range(len(panel.symbols)) if held[panel.start[n + 1] - 1]}
+    assert QUARANTINE_BARS == 200

@@ -1,0 +1,189 @@
+"""The checks catch what they are for: every planted fault below is one that has been sold as a strategy somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kobe_assets.checks.research import (
+    cash_is_conserved,
+    entries_follow_signals,
+    figures_are_complete,
+    signals_read_no_future,
+    windows_are_disjoint,
+)
+from kobe_assets.graph.frames import indicators_frame
+from kobe_assets.graph.inputs import canonical_params, load_market, load_panel
+from kobe_assets.research.indicators import Indicators, compute_indicators
+from kobe_assets.research.panel import Panel
+from kobe_assets.research.signals import find_candidates
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.research.walk_forward import Market
+from kobe_assets.wf_folds import run_studies, study_tables
+from kobe_resources.market_data import open_vendor
+from kobe_resources.settings.models import Secrets, Settings, load_settings
+from kobe_resources.warehouse.store import Warehouse
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KOBE_DATA__VENDOR", "synthetic")
+        patch.setenv("KOBE_DATA__SYNTHETIC__SYMBOLS", "12")
+        patch.setenv("KOBE_DATA__SYNTHETIC__SESSIONS", "700")
+        patch.setenv("KOBE_POLICY__ALLOW_SHORTS", "true")
+        return load_settings()
+
+
+@pytest.fixture(scope="module")
+def market(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Market:
+    from kobe_assets.selection.eligibility import build_universe
+
+    warehouse = Warehouse(tmp_path_factory.mktemp("market") / "kobe.duckdb")
+    open_vendor(settings, Secrets()).sync(warehouse)
+    panel = load_panel(warehouse)
+    warehouse.replace(
+        {
+            "universe": build_universe(warehouse, settings),
+            "indicators": indicators_frame(panel, compute_indicators(panel)),
+        }
+    )
+    return load_market(warehouse, settings, panel)
+
+
+@pytest.fixture(scope="module")
+def params(settings: Settings) -> dict[str, dict[str, float]]:
+    return {name: canonical_params(settings, strategy) for name, strategy in STRATEGIES.items()}
+
+
+@pytest.fixture(scope="module")
+def tables(market: Market, settings: Settings) -> dict[str, pd.DataFrame]:
+    return study_tables(run_studies(market, settings), market, settings)
+
+
+def by_symbol(panel: Panel, values: Callable[[pd.Series], pd.Series]) -> np.ndarray:
+    return pd.Series(panel.close).groupby(panel.symbol).transform(values).to_numpy()
+
+
+PLANTED: dict[str, Callable[[Panel, Indicators], Indicators]] = {
+    "a shift of minus one": lambda panel, right: replace(right, sma200=np.append(right.sma200[1:], np.nan)),
+    "a centred window": lambda panel, right: replace(
+        right, sma200=by_symbol(panel, lambda close: close.rolling(200, center=True, min_periods=50).mean())
+    ),
+    "a whole-column mean": lambda panel, right: replace(
+        right,
+        sma200=np.where(np.isnan(right.sma200), np.nan, by_symbol(panel, lambda close: pd.Series(close.mean(), close.index))),
+    ),
+    "a gap filled from later": lambda panel, right: replace(
+        right, ibs=pd.Series(right.ibs).where(right.ibs > 0.5).bfill().to_numpy()
+    ),
+}
+
+
+def test_the_real_signals_read_no_future(market: Market, params: dict[str, dict[str, float]]) -> None:
+    assert sum(len(find_candidates(market.panel, market.readable(), s, params[n]).bar) for n, s in STRATEGIES.items()) > 200
+    assert signals_read_no_future(market, params) is None
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_look_into_the_future_is_caught(fault: str, market: Market, params: dict[str, dict[str, float]]) -> None:
+    def compute(panel: Panel) -> Indicators:
+        return PLANTED[fault](panel, compute_indicators(panel))
+
+    leak = signals_read_no_future(market, params, compute)
+    assert leak is not None
+
+
+PEEKING: dict[str, dict[str, Callable[..., np.ndarray]]] = {
+    "tomorrow's close": {"long": lambda at, p: (np.roll(at.close, -1) > at.close) & (at.close > at.sma200)},
+    "tomorrow's strength": {"long": lambda at, p: (np.append(at.ibs[2:], [0.5, 0.5]) > 0.8) & (at.close > at.sma200)},
+    "the mean of all closes": {"long": lambda at, p: at.close > at.close.mean()},
+    "out before the fall": {"leave_long": lambda at, p: np.roll(at.close, -1) < at.close},
+}
+
+
+@pytest.mark.parametrize("fault", PEEKING)
+def test_a_strategy_that_peeks_is_caught_on_five_stocks(
+    fault: str, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = Warehouse(tmp_path / "kobe.duckdb")
+    open_vendor(Settings(), Secrets()).sync(warehouse)
+    panel = load_panel(warehouse)
+    universe = pd.DataFrame({"symbol": panel.symbols, "selected": True})
+    warehouse.replace({"universe": universe, "indicators": indicators_frame(panel, compute_indicators(panel))})
+    monkeypatch.setitem(STRATEGIES, "rsi2", replace(STRATEGIES["rsi2"], **PEEKING[fault]))  # type: ignore[arg-type]
+    assert signals_read_no_future(
+        load_market(warehouse, settings, panel), {name: canonical_params(settings, s) for name, s in STRATEGIES.items()}
+    )
+
+
+def test_a_reading_without_its_lag_is_no_leak_but_a_negative_one_is(
+    market: Market, params: dict[str, dict[str, float]]
+) -> None:
+    assert signals_read_no_future(replace(market, lag=0), params) is None
+
+
+def test_real_folds_are_disjoint_conserve_cash_and_fill_after_their_signals(
+    market: Market, settings: Settings, tables: dict[str, pd.DataFrame]
+) -> None:
+    folds, trades, equity = tables["wf_folds"], tables["wf_trades"], tables["wf_equity"]
+    assert len(trades) > 100
+    assert windows_are_disjoint(folds, trades).empty
+    assert cash_is_conserved(folds, trades, equity, settings.simulation.initial_cash).empty
+    assert entries_follow_signals(market.panel, trades, market.costs.slippage).empty
+
+
+def test_a_same_bar_fill_is_caught(market: Market, tables: dict[str, pd.DataFrame]) -> None:
+    trades = tables["wf_trades"].copy()
+    trades.loc[3, "signal_session"] = trades.loc[3, "entry_session"]
+    assert list(entries_follow_signals(market.panel, trades, market.costs.slippage).index) == [3]
+
+
+def test_a_fill_at_the_close_is_caught(market: Market, tables: dict[str, pd.DataFrame]) -> None:
+    trades = tables["wf_trades"].copy()
+    trades.loc[5, "entry_price"] *= 1.0001
+    assert list(entries_follow_signals(market.panel, trades, market.costs.slippage).index) == [5]
+
+
+def test_a_cent_that_appears_from_nowhere_is_caught(settings: Settings, tables: dict[str, pd.DataFrame]) -> None:
+    trades = tables["wf_trades"].copy()
+    trades.loc[7, "pnl"] += 0.01
+    wrong = cash_is_conserved(tables["wf_folds"], trades, tables["wf_equity"], settings.simulation.initial_cash)
+    assert len(wrong) == 1
+    assert wrong.iloc[0]["fold"] == trades.loc[7, "fold"]
+
+
+def test_an_equity_that_is_not_a_number_is_caught(settings: Settings, tables: dict[str, pd.DataFrame]) -> None:
+    equity = tables["wf_equity"].copy()
+    equity.loc[equity.index[-1], "equity"] = np.nan
+    assert len(cash_is_conserved(tables["wf_folds"], tables["wf_trades"], equity, settings.simulation.initial_cash)) == 1
+
+
+def test_overlapping_windows_and_stray_trades_are_caught(tables: dict[str, pd.DataFrame]) -> None:
+    folds, trades = tables["wf_folds"].copy(), tables["wf_trades"].copy()
+    folds.loc[1, "test_start"] = folds.loc[0, "test_end"]
+    assert "overlaps" in windows_are_disjoint(folds, trades)["problem"].iloc[0]
+    trades.loc[0, "exit_session"] = trades["exit_session"].max() + pd.Timedelta(days=400)
+    assert windows_are_disjoint(tables["wf_folds"], trades)["problem"].str.contains("outside").sum() == 1
+
+
+def test_missing_infinite_and_unexplained_figures_are_caught() -> None:
+    from kobe_assets.report.analysis.stored_curves import WHY
+    from kobe_assets.research.metrics import FIGURES
+
+    names = list(dict.fromkeys([*FIGURES, *WHY]))
+    kpis = pd.DataFrame({"strategy": "rsi2", "mode": "canonical", "figure": names, "value": 1.0})
+    none = pd.DataFrame(columns=["strategy", "mode", "figure", "reason"])
+    book = [("rsi2", "canonical")]
+    assert figures_are_complete(kpis, none, book).empty
+    kpis.loc[0, "value"], kpis.loc[1, "value"] = np.inf, np.nan
+    assert list(figures_are_complete(kpis.iloc[:-1], none, book)["problem"]) == [
+        "is not finite",
+        "is null without a reason",
+        "is missing",
+    ]

@@ -1,0 +1,370 @@
+"""The page in a real browser: every chart drawn, choices obeyed, no error, no overflow, nothing from the data runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kobe_assets.report.analysis.inputs import DATA, ReportInputs
+from kobe_assets.report.page.page import build_report
+from tests.support.builders.fabricate import CASH, NOW
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+DRAWN = "html[data-drawn=yes]"
+WAIT_MS = 60_000
+CHARTS = (
+    "equity", "months", "years", "rolling", "scatter", "path", "flow", "r", "exits", "held", "excursions", "without_best",
+    "symbols", "costs", "capacity", "regimes", "pbo",
+)  # fmt: skip
+EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+
+
+class Watched:
+    """A page with everything it complained about and asked for."""
+
+    def __init__(self, browser: Browser, path: Path, width: int = 1280, theme: str = "light", link: str = "") -> None:
+        self.page: Page = browser.new_page(viewport={"width": width, "height": 850}, color_scheme=theme)  # type: ignore[arg-type]
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.as_uri() + link)
+        self.settle()
+
+    def settle(self) -> None:
+        self.page.wait_for_selector(DRAWN, state="attached", timeout=WAIT_MS)
+
+    def choose(self, key: str) -> None:
+        self.page.evaluate('key => document.querySelector(`[data-choose="${key}"]`).click()', key)
+        self.settle()
+
+    def fold(self, fold: int) -> None:
+        self.page.select_option("#pick-fold", str(fold))
+        self.settle()
+
+    def chart(self, name: str, expression: str) -> Any:
+        return self.page.evaluate(f"(() => {{ const gd = document.getElementById('chart-{name}'); return {expression}; }})()")
+
+    def undrawn(self) -> list[str]:
+        """Charts without a drawing and without a reason in their place."""
+        return list(
+            self.page.evaluate(
+                """() => [...document.querySelectorAll("main .chart")].filter((place) => {
+                     const blank = place.classList.contains("blank");
+                     if (blank) return place.textContent.trim().length < 8 || place.querySelector("svg");
+                     const plot = place.querySelector("svg.main-svg"), box = plot && plot.getBoundingClientRect();
+                     return !plot || box.width < 100 || box.height < 60;
+                   }).map((place) => place.id)"""
+            )
+        )
+
+    def overflow(self) -> int:
+        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+@pytest.fixture(scope="module")
+def path(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("page") / "kpi_report.html"
+    file.write_text(build_report(inputs, NOW), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def wide_page(browser: Browser, path: Path) -> Watched:
+    return Watched(browser, path)
+
+
+@pytest.fixture
+def wide(wide_page: Watched) -> Iterator[Watched]:
+    """The page on a laptop, back at its first choices after each test."""
+    yield wide_page
+    wide_page.page.evaluate("location.hash = ''")
+    if wide_page.page.locator("#pick-fold").input_value() != "0":
+        wide_page.fold(0)
+    if wide_page.page.locator(".verdict:visible strong").inner_text() != "rsi2 · canonical":
+        wide_page.choose("rsi2|canonical")
+
+
+def test_every_chart_is_drawn_without_a_complaint_or_a_request(wide: Watched, path: Path) -> None:
+    ids = wide.page.evaluate("[...document.querySelectorAll('main .chart')].map((place) => place.id)")
+    assert sorted(ids) == sorted(f"chart-{name}" for name in CHARTS)
+    for key in ("rsi2|canonical", "ibs|optimized", "rsi2_ibs|optimized"):
+        wide.choose(key)
+        assert wide.undrawn() == []
+    assert wide.page.locator("main .chart.blank").count() == 0
+    assert wide.complaints == []
+    assert [url for url in wide.requests if url != path.as_uri() and not url.startswith("data:")] == []
+
+
+def test_axes_of_few_whole_numbers_name_each_once(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    few = inputs.trades.groupby(["strategy", "mode"], observed=True).head(2)
+    file = tmp_path / "few.html"
+    file.write_text(build_report(dataclasses.replace(inputs, trades=few.reset_index(drop=True)), NOW), encoding="utf-8")
+    page = Watched(browser, file)
+    page.choose("rsi2|canonical")
+    for name, side in (("held", "y"), ("r", "y"), ("exits", "x"), ("capacity", "y")):
+        texts = page.chart(name, f"[...gd.querySelectorAll('.{side}tick text')].map((tick) => tick.textContent)")
+        assert len(set(texts)) == len(texts) > 1, (name, texts)
+
+
+def test_it_opens_with_what_the_trading_job_would_trade(wide: Watched) -> None:
+    assert wide.page.locator(".verdict:visible strong").inner_text() == "rsi2 · canonical"
+    assert wide.page.locator("input[name=strategy]:checked").get_attribute("value") == "rsi2"
+
+
+def test_choosing_a_strategy_and_mode_changes_verdict_tables_and_charts(wide: Watched, inputs: ReportInputs) -> None:
+    own = inputs.equity[(inputs.equity["strategy"] == "ibs") & (inputs.equity["mode"] == "optimized")]
+    end = CASH * (1 + own["daily_return"]).prod()
+    wide.page.locator("#pick-strategy label", has_text="ibs").first.click()
+    wide.page.locator("#pick-mode label", has_text="optimized").click()
+    wide.settle()
+    assert wide.page.locator(".verdict:visible strong").inner_text() == "ibs · optimized"
+    assert wide.page.locator("#account .scope").inner_text() == "ibs · optimized · all folds"
+    shown = wide.chart("equity", "gd.data.find((trace) => trace.name === 'out of sample').y.at(-1)")
+    assert shown == pytest.approx(end, rel=1e-5)
+    assert wide.page.locator("#folds table:visible caption").inner_text() == "Folds of ibs · optimized"
+    assert (
+        wide.page.locator("table.figures td.chosen").count() == wide.page.locator("table.figures tbody tr:not(.group)").count()
+    )
+
+
+def test_choosing_a_fold_narrows_curve_trades_and_waterfall(wide: Watched, inputs: ReportInputs) -> None:
+    own = inputs.trades[(inputs.trades["strategy"] == "rsi2") & (inputs.trades["mode"] == "canonical")]
+    folds = inputs.folds[(inputs.folds["strategy"] == "rsi2") & (inputs.folds["mode"] == "canonical")].set_index("fold")
+    whole = wide.chart("r", "gd.data[0].y.reduce((sum, n) => sum + n, 0)")
+    assert whole == len(own)
+    wide.fold(3)
+    mine = own[own["fold"] == 3]
+    assert wide.chart("r", "gd.data[0].y.reduce((sum, n) => sum + n, 0)") == len(mine)
+    assert wide.page.locator("#trade-line").inner_text().startswith(f"{len(mine)} trades")
+    since, until = (str(folds.loc[3, name])[:10] for name in ("test_start", "test_end"))
+    assert [str(day)[:10] for day in wide.chart("equity", "gd.layout.xaxis.range")] == [since, until]
+    refused = json.loads(folds.loc[3, "refused"])
+    assert wide.chart("flow", "gd.data[0].x[0]") == len(mine) + sum(refused.values())
+    best = wide.page.locator("#list-best tbody tr td:last-child").all_inner_texts()
+    assert best[0] == f"${mine['pnl'].max():.2f}"
+
+
+def test_the_fold_table_chooses_a_fold_too_and_again_none(wide: Watched) -> None:
+    button = wide.page.locator("#folds table:visible [data-fold-choose='2']")
+    button.click()
+    wide.settle()
+    assert wide.page.locator("#pick-fold").input_value() == "2"
+    button.click()
+    wide.settle()
+    assert wide.page.locator("#pick-fold").input_value() == "0"
+
+
+def test_a_trade_opens_its_bars_with_entry_exit_stop_and_indicators(wide: Watched) -> None:
+    row = wide.page.locator("#list-worst tbody tr").first
+    profit = row.locator("td").last.inner_text()
+    row.locator("a").click()
+    dialog = wide.page.locator("#trade-dialog")
+    dialog.wait_for(state="visible")
+    assert profit in wide.page.locator("#trade-facts").inner_text()
+    wide.page.wait_for_selector("#chart-trade .main-svg")
+    names = wide.chart("trade", "gd.data.map((trace) => trace.name)")
+    assert {"bar", "entry", "exit", "stop", "200-day average", "rsi2"} <= set(names)
+    inside = wide.chart(
+        "trade",
+        """(() => { const [bars, entry] = ["bar", "entry"].map((name) => gd.data.find((trace) => trace.name === name));
+             const i = bars.x.indexOf(entry.x[0]), price = entry.y[0];
+             return [bars.x.length, bars.low[i] <= price, bars.high[i] * 1.01 >= price]; })()""",
+    )
+    assert inside[0] > 25
+    assert inside[1:] == [True, True]
+    wide.page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    wide.page.wait_for_url(lambda url: "#trade" not in url)
+    assert wide.complaints == []
+
+
+def test_a_trade_shows_the_indicators_its_strategy_reads_with_the_levels_of_its_fold(
+    wide: Watched, inputs: ReportInputs
+) -> None:
+    folds = inputs.folds[inputs.folds["mode"] == "optimized"].set_index(["strategy", "fold"])
+    for strategy, names in (("ibs", {"ibs": 1}), ("rsi2", {"rsi2": 100}), ("rsi2_ibs", {"rsi2": 100, "ibs": 1})):
+        wide.choose(f"{strategy}|optimized")
+        row = wide.page.locator("#list-best tbody tr").first
+        row.locator("a").click()
+        wide.page.wait_for_selector("#chart-trade .main-svg")
+        facts = wide.page.locator("#trade-facts").inner_text()
+        assert facts.startswith(f"{strategy} · optimized, fold ")
+        fold = int(facts.split("fold ")[1].split(".")[0])
+        params = json.loads(folds.loc[(strategy, fold), "params"])
+        long = ", long," in wide.page.locator("#trade-title").inner_text()
+        panes = "gd.data.filter((trace) => /^y[2-9]$/.test(trace.yaxis))"
+        shown = wide.chart("trade", f"{panes}.map((trace) => [trace.name, Math.min(...trace.y), Math.max(...trace.y)])")
+        assert [name for name, _, _ in shown] == list(names)
+        assert all(0 <= low < high <= names[name] for name, low, high in shown)
+        levels = wide.chart("trade", "gd.layout.shapes.filter((shape) => /^y[2-9]$/.test(shape.yref)).map((shape) => shape.y0)")
+        wanted = [
+            params[level] if long else top - params[level]
+            for name, top in names.items()
+            for level in (f"{name[:3]}_entry", f"{name[:3]}_exit")
+            if level in params
+        ]
+        assert levels == pytest.approx(wanted)
+        assert wide.chart(
+            "trade", "gd.data.every((trace) => trace.name !== 'ibs' || trace.y.every((v) => v === null || (v >= 0 && v <= 1)))"
+        )
+        wide.page.keyboard.press("Escape")
+    assert wide.complaints == []
+
+
+def test_tables_sort_by_number_and_back_with_mouse_and_key(wide: Watched) -> None:
+    table = wide.page.locator("#folds table:visible")
+    head = table.locator("th", has=wide.page.locator("button", has_text="Net profit"))
+
+    def profits() -> list[float]:
+        cells = table.locator("tbody tr td:nth-child(6)")
+        return [float(value) for value in cells.evaluate_all("cells => cells.map((cell) => cell.dataset.sort)")]
+
+    given = profits()
+    head.locator("button").click()
+    assert profits() == sorted(given, reverse=True)
+    assert head.get_attribute("aria-sort") == "descending"
+    head.locator("button").press("Enter")
+    assert profits() == sorted(given)
+    assert head.get_attribute("aria-sort") == "ascending"
+
+
+def test_the_keyboard_reaches_the_choices(wide: Watched) -> None:
+    wide.page.locator("input[name=strategy]:checked").focus()
+    wide.page.keyboard.press("ArrowRight")
+    wide.settle()
+    assert wide.page.locator(".verdict:visible strong").inner_text() == "rsi2_ibs · canonical"
+
+
+def test_a_word_leads_to_its_meaning(wide: Watched) -> None:
+    wide.page.locator("table.figures a", has_text="Deflated Sharpe").click()
+    wide.page.locator("#w-dsr").wait_for(state="visible")
+    assert "Bailey" in wide.page.locator("#w-dsr").inner_text()
+
+
+def test_charts_and_landmarks_have_names_for_a_screen_reader(wide: Watched) -> None:
+    assert wide.page.locator("main .chart:not([aria-label])").count() == 0
+    assert "Growth of $1,000 to" in (wide.page.locator("#chart-equity").get_attribute("aria-label") or "")
+    assert wide.page.locator("main, nav[aria-label], h1").count() == 3
+    assert wide.page.locator("table:not(:has(caption)):visible").count() <= 1
+    assert wide.page.locator(".scroll:not([tabindex='0'])").count() == 0
+
+
+def test_a_laptop_page_does_not_scroll_sideways(wide: Watched) -> None:
+    assert wide.overflow() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_every_chart_without_scrolling_sideways(browser: Browser, path: Path, theme: str) -> None:
+    watched = Watched(browser, path, 400, theme)
+    assert watched.overflow() == 0
+    assert watched.undrawn() == []
+    watched.choose("rsi2_ibs|optimized")
+    assert watched.overflow() == 0
+    covered = """(() => {
+      const boxes = (query) => [...gd.querySelectorAll(query)].map((one) => one.getBoundingClientRect());
+      const names = boxes(".ytick text");
+      return boxes(".annotation").some((a) => names.some((b) => a.left < b.right && a.top < b.bottom && b.top < a.bottom));
+    })()"""
+    assert watched.chart("flow", "gd.querySelectorAll('.annotation').length") > 2
+    assert watched.chart("flow", covered) is False
+    beside = """() => {
+      const heads = [...document.querySelectorAll(".figures thead th")];
+      const chosen = heads.find((head) => head.classList.contains("chosen")).getBoundingClientRect();
+      return [heads[0].getBoundingClientRect().right, chosen.left, chosen.right];
+    }"""
+    name_ends, column_begins, column_ends = watched.page.evaluate(beside)
+    assert name_ends - 1 <= column_begins
+    assert column_ends <= 400
+    assert watched.complaints == []
+    watched.page.close()
+
+
+def test_the_theme_follows_the_system_and_the_toggle_and_a_narrowed_window_redraws(browser: Browser, path: Path) -> None:
+    watched = Watched(browser, path, theme="dark")
+
+    def look() -> tuple[str, str]:
+        return watched.page.evaluate("getComputedStyle(document.body).backgroundColor"), watched.chart(
+            "equity", "gd.layout.font.color"
+        )
+
+    dark = look()
+    assert dark[0] == "rgb(19, 20, 22)"
+    assert watched.undrawn() == []
+    watched.page.locator("#theme").click()
+    watched.settle()
+    light = look()
+    assert light[0] == "rgb(251, 250, 247)"
+    assert dark[1] != light[1]
+    watched.page.set_viewport_size({"width": 400, "height": 850})
+    watched.page.wait_for_timeout(300)
+    watched.settle()
+    assert watched.overflow() == 0
+    assert watched.undrawn() == []
+    assert watched.complaints == []
+    watched.page.close()
+
+
+def test_an_account_that_hardly_moves_still_has_an_axis(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    equity = inputs.equity.assign(daily_return=inputs.equity["daily_return"] / 50)
+    file = tmp_path / "still.html"
+    file.write_text(build_report(dataclasses.replace(inputs, equity=equity), NOW), encoding="utf-8")
+    watched = Watched(browser, file)
+    for name, axis in (("equity", "y2"), ("years", "y")):
+        ticks = watched.chart(name, f"[...gd.querySelectorAll('.{axis}tick text')].map((one) => one.textContent)")
+        assert len(ticks) > 2
+        assert len(set(ticks)) == len(ticks), ticks
+    watched.page.close()
+
+
+def test_strings_of_the_data_never_run(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    checks = [{"name": EVIL, "severity": "ERROR", "passed": False, "count": 1, "description": EVIL}]
+    hostile = dataclasses.replace(
+        inputs,
+        trades=inputs.trades.assign(symbol=EVIL, exit_reason=EVIL),
+        folds=inputs.folds.assign(refused=json.dumps({EVIL: 3})),
+        universe=inputs.universe.assign(symbol=EVIL, reason=EVIL),
+        bars=inputs.bars.assign(symbol=EVIL).drop_duplicates(["symbol", "session"]),
+        evidence={**inputs.evidence, DATA: {"checks": checks, "quarantine": [{"symbol": EVIL, "session": "", "ratio": 2}]}},
+    )
+    file = tmp_path / "hostile.html"
+    file.write_text(build_report(hostile, NOW), encoding="utf-8")
+    watched = Watched(browser, file, link="#trade-0")
+    assert watched.page.evaluate("window.hacked") is None
+    assert EVIL in watched.page.locator("#trade-title").inner_text()
+    assert watched.page.locator("#list-best a").first.inner_text() == EVIL
+    assert watched.page.locator("main img, main svg a").count() == 0
+    assert watched.complaints == []
+    assert watched.undrawn() == []
+    watched.page.close()
+
+
+def test_even_a_script_that_slipped_through_could_not_run(browser: Browser, path: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text(path.read_text(encoding="utf-8").replace("<footer>", f"{EVIL[9:]}<footer>"), encoding="utf-8")
+    watched = Watched(browser, broken)
+    assert watched.page.evaluate("window.hacked") is None
+    assert any("Content Security Policy" in complaint for complaint in watched.complaints)
+    watched.page.close()
+
+
+@pytest.mark.parametrize("empty", [("trades", "kpis"), ("folds", "trades", "equity", "kpis")])
+def test_a_page_of_missing_pieces_still_works(
+    browser: Browser, inputs: ReportInputs, tmp_path: Path, empty: tuple[str, ...]
+) -> None:
+    bare = dataclasses.replace(inputs, evidence={}, **{name: getattr(inputs, name).iloc[:0] for name in empty})
+    file = tmp_path / "bare.html"
+    file.write_text(build_report(bare, NOW), encoding="utf-8")
+    watched = Watched(browser, file, 400)
+    assert watched.complaints == []
+    assert watched.undrawn() == []
+    assert watched.overflow() == 0
+    watched.page.close()

@@ -1,0 +1,119 @@
+"""What the report reads from the warehouse."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, finite, read_inputs
+from kobe_assets.report.page.csv_files import pack_bars, pick_trades, sorted_trades, windows_of
+from kobe_resources.settings.models import StrategySettings, research_pin
+from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders.fabricate import Tables, inputs_from, settings_for
+
+
+def test_the_stop_of_a_trade_is_read_from_the_bar_before_its_signal(inputs: ReportInputs, tables: Tables) -> None:
+    atr = tables["indicators"].set_index(["symbol", "session"])["atr14"]
+    days = sorted(tables["indicators"]["session"].unique())
+    before = dict(zip(days[1:], days[:-1], strict=True))
+    sample = inputs.trades.iloc[::97]
+    expected = [atr[(row.symbol, before[row.signal_session])] for row in sample.itertuples()]
+    assert len(sample) > 20
+    np.testing.assert_allclose(sample["signal_atr"], expected, rtol=1e-12)
+
+
+def test_a_lag_of_zero_reads_the_signal_bar_itself(tables: Tables, tmp_path: Path) -> None:
+    settings = settings_for(8).model_copy(update={"strategy": StrategySettings(indicator_lag_bars=0)})
+    inputs = inputs_from(tables, tmp_path, settings)
+    first = inputs.trades.iloc[0]
+    bars = tables["indicators"]
+    own = bars[(bars["symbol"] == first["symbol"]) & (bars["session"] == first["signal_session"])]
+    assert first["signal_atr"] == own["atr14"].iloc[0]
+
+
+def test_bars_are_read_around_every_listed_trade_and_adjusted_for_splits(inputs: ReportInputs, tables: Tables) -> None:
+    listed = inputs.trades.iloc[pick_trades(inputs.trades).rows]
+    bars = inputs.bars.set_index(["symbol", "session"])
+    for row in listed.itertuples():
+        inside = bars.loc[row.symbol].loc[row.signal_session : row.exit_session]
+        assert len(inside) >= 2, (row.symbol, row.signal_session)
+    split = tables["splits"].iloc[0]
+    raw = tables["daily_bars"].set_index(["symbol", "session"])["close"]
+    halved = [key for key in bars.index if key[0] == split["symbol"] and key[1] < split["execution_date"]]
+    assert halved
+    np.testing.assert_allclose([bars.loc[key, "close"] for key in halved], [raw[key] / 2 for key in halved])
+
+
+def test_dollar_volume_is_the_median_day_of_symbol_and_year(inputs: ReportInputs, tables: Tables) -> None:
+    bars = tables["daily_bars"]
+    dollars = (bars["close"] * bars["volume"]).groupby([bars["symbol"], bars["session"].dt.year]).median()
+    found = inputs.dollar_volume.set_index(["symbol", "year"])["median_usd"]
+    assert len(found) == len(dollars)
+    np.testing.assert_allclose(found.sort_index().to_numpy(), dollars.sort_index().to_numpy())
+
+
+def test_evidence_comes_back_as_it_was_given_without_numbers_json_cannot_hold(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "kobe.duckdb")
+    given = {("rsi2", "canonical"): {"curve": [[pd.Timestamp("2020-01-02"), np.float64(1.5)], ["2020-01-03", float("nan")]]}}
+    warehouse.replace({"evidence": evidence_frame(given)})
+    read = read_inputs(warehouse, settings_for(1)).evidence
+    assert read == {("rsi2", "canonical"): {"curve": [["2020-01-02", 1.5], ["2020-01-03", None]]}}
+    assert finite(np.array([np.inf, 1.0])) == [None, 1.0]
+
+
+def test_an_empty_warehouse_gives_empty_tables_and_the_pins_of_the_settings(tmp_path: Path) -> None:
+    settings = settings_for(1)
+    inputs = read_inputs(Warehouse(tmp_path / "kobe.duckdb"), settings, {"commit": "abc"})
+    frames = [getattr(inputs, f.name) for f in dataclasses.fields(inputs) if isinstance(getattr(inputs, f.name), pd.DataFrame)]
+    assert len(frames) == 13
+    assert all(frame.empty for frame in frames)
+    assert inputs.pins["research"] == research_pin(settings)
+    assert inputs.versions["commit"] == "abc"
+
+
+def test_packed_bars_unpack_to_the_bars_they_came_from(inputs: ReportInputs) -> None:
+    trades = sorted_trades(inputs.trades)
+    windows = windows_of(trades, pick_trades(trades))
+    packed = pack_bars(inputs.bars, windows)
+    bars = inputs.bars.set_index(["symbol", "session"]).sort_index()
+    compared = 0
+    for symbol, runs in packed.items():
+        for run in runs:
+            days = np.cumsum(run["d"]).astype("datetime64[D]")
+            close = np.cumsum(run["c"]) / 10.0 ** run["k"]
+            stored = bars.loc[symbol].loc[days]["close"].to_numpy()
+            np.testing.assert_allclose(close, stored, rtol=1e-4)
+            compared += len(days)
+    assert compared == len(inputs.bars)
+
+
+def test_undefined_indicators_stay_undefined_in_packed_bars() -> None:
+    days = pd.bdate_range("2020-01-01", periods=4)
+    prices = {name: [10.0, 10.5, 10.25, 10.0] for name in ("open", "high", "low", "close")}
+    bars = pd.DataFrame(
+        {"symbol": "A", "session": days, **prices, "sma200": [np.nan, np.nan, 9.5, 9.25], "rsi2": [np.nan, 50, np.nan, 0]}
+    )
+    windows = pd.DataFrame({"symbol": ["A"], "since": [days[0]], "until": [days[-1]]})
+    (run,) = pack_bars(bars, windows)["A"]
+    assert run["m"] == [None, None, 9500, -250]
+    assert run["r"] == [None, 500, None, -500]
+
+
+def test_windows_of_one_symbol_never_overlap_and_listed_trades_do_not_depend_on_row_order(inputs: ReportInputs) -> None:
+    trades = sorted_trades(inputs.trades)
+    windows = windows_of(trades, pick_trades(trades))
+    gaps = windows["since"] > windows.groupby("symbol")["until"].shift()
+    assert gaps[windows["symbol"].duplicated()].all()
+    shuffled = sorted_trades(trades.sample(frac=1, random_state=1))
+    pd.testing.assert_frame_equal(shuffled, trades)
+
+
+def test_best_are_the_largest_winners_and_worst_the_largest_losers(inputs: ReportInputs) -> None:
+    trades = sorted_trades(inputs.trades)
+    best, worst = pick_trades(trades).picks[("rsi2", "canonical", 0)]
+    own = trades[(trades["strategy"] == "rsi2") & (trades["mode"] == "canonical")]["pnl"]
+    assert trades["pnl"].iloc[best].tolist() == own.nlargest(10).tolist()
+    assert trades["pnl"].iloc[worst].tolist() == own.nsmallest(10).tolist()

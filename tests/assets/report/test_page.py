@@ -1,0 +1,261 @@
+"""The page as text: complete, escaped, deterministic, small, and never broken by what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import html as html_text
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kobe_assets.report.analysis.inputs import DATA, UNIVERSE, ReportInputs
+from kobe_assets.report.analysis.verdict import verdict_rows
+from kobe_assets.report.page.appendix import settings_toml
+from kobe_assets.report.page.chart_data import inert_json
+from kobe_assets.report.page.page import LATEST, build_report, write_report
+from kobe_resources.settings.models import DataSettings, Settings, config_pin, load_settings
+from tests.support.builders.fabricate import NOW, fabricate, inputs_from, settings_for
+
+EVIL = "</script><script>alert(1)</script>"
+FRAMES = tuple(f.name for f in dataclasses.fields(ReportInputs) if f.type == "pd.DataFrame")
+
+
+def payload_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="payload"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def without(inputs: ReportInputs, *names: str) -> ReportInputs:
+    return dataclasses.replace(inputs, **{name: getattr(inputs, name).iloc[:0] for name in names})
+
+
+def without_evidence(inputs: ReportInputs, *names: str) -> ReportInputs:
+    kept = {owner: {n: v for n, v in values.items() if n not in names} for owner, values in inputs.evidence.items()}
+    return dataclasses.replace(inputs, evidence=kept)
+
+
+def test_the_same_inputs_give_the_same_bytes_but_for_the_time(inputs: ReportInputs) -> None:
+    first, later = build_report(inputs, NOW), build_report(inputs, NOW + dt.timedelta(days=1))
+    assert first != later
+    assert first.replace("2024-01-03 22:15 UTC", "T") == later.replace("2024-01-04 22:15 UTC", "T")
+
+
+def test_the_order_of_rows_changes_nothing(inputs: ReportInputs) -> None:
+    shuffled = {
+        name: getattr(inputs, name).sample(frac=1, random_state=5)
+        for name in ("folds", "trades", "equity", "kpis", "kpi_reasons", "bars", "dollar_volume")
+    }
+    assert build_report(dataclasses.replace(inputs, **shuffled), NOW) == build_report(inputs, NOW)
+
+
+def test_nothing_is_fetched_and_only_two_scripts_may_run(inputs: ReportInputs) -> None:
+    page = build_report(inputs, NOW)
+    assert len(re.findall(r"<script>", page)) == 2
+    assert page.count("Content-Security-Policy") == 1
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy
+    assert "default-src &#39;none&#39;" in policy[1]
+    assert "unsafe-eval" not in policy[1]
+    assert not re.search(r"<(?:link|script|img)[^>]*(?:href|src)=\"?(?:https?:)?//", page)
+
+
+def test_strings_of_the_data_are_inert_wherever_they_appear(inputs: ReportInputs) -> None:
+    trades = inputs.trades.assign(symbol=EVIL, exit_reason=EVIL)
+    kpis = pd.concat([inputs.kpis, pd.DataFrame([["rsi2", "canonical", EVIL, 1.0]], columns=inputs.kpis.columns)])
+    reasons = pd.DataFrame([["ibs", "canonical", "wfe", EVIL]], columns=inputs.kpi_reasons.columns)
+    params = inputs.folds.assign(params=json.dumps({EVIL: EVIL}), refused=json.dumps({EVIL: 3}))
+    universe = inputs.universe.assign(symbol=EVIL, reason=EVIL)
+    checks = [{"name": EVIL, "severity": EVIL, "passed": False, "count": 1, "description": EVIL}]
+    evidence = {**inputs.evidence, DATA: {"checks": checks, "quarantine": [{"symbol": EVIL, "session": EVIL, "ratio": 1}]}}
+    hostile = dataclasses.replace(
+        inputs, trades=trades, kpis=kpis, kpi_reasons=reasons, folds=params, universe=universe, evidence=evidence,
+        splits=inputs.splits.assign(symbol=EVIL), spans=inputs.spans.assign(source=EVIL), versions={EVIL: EVIL},
+    )  # fmt: skip
+    page = build_report(hostile, NOW)
+    assert EVIL not in page
+    assert "<script>alert" not in page
+    assert page.count(html_text.escape(EVIL)) > 20
+    assert payload_of(page)["trades"][0][0] == EVIL
+
+
+def test_a_strategy_with_a_hostile_name_is_text_too(inputs: ReportInputs) -> None:
+    name = '"><img src=x onerror=alert(1)>'
+    renamed = {
+        frame: getattr(inputs, frame).assign(strategy=name) for frame in ("folds", "trades", "equity", "kpis", "kpi_reasons")
+    }
+    renamed = {frame: rows[rows.get("mode") == "canonical"] for frame, rows in renamed.items()}
+    page = build_report(dataclasses.replace(inputs, **renamed), NOW)
+    assert name not in page
+    assert "<img" not in page.replace("<img>", "")[: page.index("<script>")]
+
+
+def test_json_inside_the_page_cannot_end_its_element() -> None:
+    text = inert_json({"a": "</script><!--\u2028 & 'q\""})
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"a": "</script><!--\u2028 & 'q\""}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_an_empty_table_leaves_a_page(inputs: ReportInputs, name: str) -> None:
+    page = build_report(without(inputs, name), NOW)
+    assert "</html>" in page
+    assert payload_of(page)["books"].keys() == payload_of(build_report(inputs, NOW))["books"].keys()
+
+
+def test_evidence_that_is_missing_is_named_with_its_reason(inputs: ReportInputs) -> None:
+    bare = dataclasses.replace(inputs, evidence={})
+    books = payload_of(build_report(bare, NOW))["books"]
+    why = books["rsi2|canonical"]["why"]
+    assert why["costs"] == "The cost sensitivity was not measured in this run."
+    assert "buy-and-hold" in why["regimes"]
+    assert "No histogram" in why["pbo"]
+    page = build_report(bare, NOW)
+    assert "No check results were recorded" in page
+    assert "not recorded in this run" in page
+
+
+def test_a_page_of_nothing_says_so(inputs: ReportInputs) -> None:
+    page = build_report(dataclasses.replace(without(inputs, *FRAMES), evidence={}, pins={}, versions={}), NOW)
+    assert "Nothing has been tested yet." in page
+    assert payload_of(page)["books"] == {}
+
+
+def test_no_trades_at_all_leave_reasons_in_place_of_charts(inputs: ReportInputs) -> None:
+    book = payload_of(build_report(without(inputs, "trades"), NOW))["books"]["ibs|canonical"]
+    assert {"r", "exits", "held", "excursions", "without_best", "symbols", "capacity"} <= book["why"].keys()
+    assert book["flow"][0]["traded"] == 0
+
+
+def test_a_figure_without_a_value_has_its_reason_on_the_page(inputs: ReportInputs) -> None:
+    nulls = inputs.kpis.assign(value=np.nan)
+    reasons = inputs.kpis[["strategy", "mode", "figure"]].assign(reason="the moon was full")
+    page = build_report(dataclasses.replace(inputs, kpis=nulls, kpi_reasons=reasons), NOW)
+    assert page.count("the moon was full") > len(nulls)
+    assert "nan" not in re.sub(r"(?s)<script.*?</script>|<style.*?</style>", "", page).lower().split()
+
+
+def test_one_short_fold_is_enough_for_a_page(tmp_path: Path) -> None:
+    one = inputs_from(fabricate(symbols=2, sessions=453, test=63), tmp_path, settings_for(2))
+    assert one.folds["fold"].unique().tolist() == [1]
+    page = build_report(one, NOW)
+    why = payload_of(page)["books"]["rsi2|canonical"]["why"]
+    assert why["rolling"] == "Fewer than 126 sessions."
+
+
+def test_trades_of_a_fold_are_listed_under_that_fold(inputs: ReportInputs) -> None:
+    payload = payload_of(build_report(inputs, NOW))
+    fold = payload["columns"].index("fold")
+    for lists in (book["lists"] for book in payload["books"].values()):
+        for scope, (best, worst) in lists.items():
+            assert len(best) <= 10
+            for number in best + worst:
+                assert scope == "0" or payload["trades"][number][fold] == int(scope)
+
+
+def test_the_settings_on_the_page_give_the_same_pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(
+        data={"vendor": "synthetic"},
+        universe={"release": {"BRK.B": 'a "real" split', "X": "why\\not"}},
+        walk_forward={"grid": {"rsi2": {"rsi_entry": [5, 10]}}},
+        trading={"alert_webhook": "https://example.org/token"},
+    )
+    text = settings_toml(settings)
+    assert "token" not in text
+    path = tmp_path / "kobe.toml"
+    path.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("KOBE_CONFIG", str(path))
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    assert config_pin(load_settings()) == config_pin(settings)
+
+
+def test_the_page_names_pins_versions_vendor_span_and_checks(inputs: ReportInputs) -> None:
+    page = build_report(inputs, NOW)
+    for text in (
+        *inputs.pins.values(),
+        "0123456789ab",
+        "kobe report --force",
+        "synthetic",
+        "missing_sessions",
+        "too few years",
+        "S001",
+    ):
+        assert text in page, text
+
+
+def test_the_page_says_which_tries_it_charges_for(inputs: ReportInputs) -> None:
+    page = build_report(inputs, NOW)
+    assert "charge for every set that a walk-forward or a sweep has tried" in page
+    assert "Backtests are not counted." in page
+
+
+def test_the_table_of_regimes_shows_the_numbers_of_its_chart(inputs: ReportInputs) -> None:
+    page = build_report(inputs, NOW)
+    drawn = payload_of(page)["books"]["rsi2|canonical"]["regimes"]
+    table = page.split('aria-label="Regimes of rsi2 · canonical"')[1].split("</table>")[0]
+    assert '>Return a year</th><th scope="col" class="num">Holding,<br>as much money at work</th>' in table
+    rows = [re.findall(r">([^<]*)</td>", row) for row in re.findall(r'<tr class="regime.*?</tr>', table, re.DOTALL)]
+    assert len(rows) == len(drawn) > 5
+    for (_, _, own, matched, _), row in zip(drawn, rows, strict=True):
+        assert [float(text.rstrip(" %").replace("−", "-")) / 100 for text in row[2:4]] == pytest.approx(
+            [own, matched], abs=6e-4
+        )
+
+
+def test_invented_bars_are_named_under_the_headline(inputs: ReportInputs) -> None:
+    assert '<p class="invented">These bars are invented' in build_report(inputs, NOW)
+    real = inputs.settings.model_copy(update={"data": DataSettings(vendor="files")})
+    assert 'class="invented"' not in build_report(dataclasses.replace(inputs, settings=real), NOW)
+
+
+def test_the_report_appears_whole_and_keeps_a_copy_named_by_content(tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    first = write_report("<html>one</html>", folder)
+    second = write_report("<html>two</html>", folder)
+    assert first == second == folder / LATEST
+    assert second.read_text() == "<html>two</html>"
+    kept = sorted(path.read_text() for path in folder.glob("kpi_report-*.html"))
+    assert kept == ["<html>one</html>", "<html>two</html>"]
+    assert [path.name for path in folder.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_a_write_that_fails_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_report("old", tmp_path)
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_report("new", tmp_path)
+    assert path.read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted({LATEST, *(p.name for p in tmp_path.glob("kpi_report-*"))})
+
+
+def test_at_950_symbols_the_page_stays_under_8_megabytes(tmp_path: Path) -> None:
+    big = inputs_from(fabricate(symbols=950, sessions=1400, a_day=13), tmp_path, settings_for(950))
+    # The sessions of ten years, by repeating the trades and curves of four under later fold numbers.
+    folds = big.folds["fold"].max()
+    grown = {
+        name: pd.concat([getattr(big, name).assign(fold=getattr(big, name)["fold"] + shift * folds) for shift in range(3)])
+        for name in ("folds", "trades", "equity")
+    }
+    inputs = dataclasses.replace(big, **grown)
+    assert len(inputs.trades) > 150_000
+    begun = time.process_time()
+    page = build_report(inputs, NOW)
+    assert time.process_time() - begun < 10
+    assert len(page.encode()) < 8_000_000
+    assert len(verdict_rows(inputs)) == 6
+
+
+def test_the_benchmark_owner_is_no_book(inputs: ReportInputs) -> None:
+    kpis = pd.concat([inputs.kpis, pd.DataFrame([[*UNIVERSE, "sharpe", 1.0]], columns=inputs.kpis.columns)])
+    assert "universe|benchmark" not in payload_of(build_report(dataclasses.replace(inputs, kpis=kpis), NOW))["books"]

@@ -1,0 +1,103 @@
+"""A strategy is a declaration: a fourth one, registered here and nowhere else, trades, is judged and is shown."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kobe_assets.graph.frames import indicators_frame, trials_frame
+from kobe_assets.graph.inputs import load_market
+from kobe_assets.report.analysis.inputs import evidence_frame, read_inputs, read_trades
+from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
+from kobe_assets.report.analysis.verdict import verdict_rows
+from kobe_assets.report.page.page import build_report
+from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.signals import signals_of
+from kobe_assets.wf_folds import run_studies, study_tables
+from kobe_resources.market_data.local.synthetic import SyntheticVendor
+from kobe_resources.settings.models import Settings, research_pin
+from kobe_resources.warehouse.store import Warehouse
+
+NAME = "low_close"
+LOW_CLOSE = Strategy(
+    name=NAME,
+    summary="A close in the lowest part of the bar, held until it is in the highest",
+    reads=("ibs_entry",),
+    parameters={"depth": 0.5},
+    long=lambda at, p: at.ibs < p["ibs_entry"] * p["depth"],
+    short=lambda at, p: at.ibs > 1 - p["ibs_entry"] * p["depth"],
+    score_long=lambda at: at.ibs,
+    score_short=lambda at: 1 - at.ibs,
+    leave_long=lambda at, _: at.ibs > 0.9,
+    leave_reason="high_close",
+    grid={"depth": (0.5, 1.0), "time_stop": (2, 4)},
+)
+SETTINGS = Settings.model_validate(
+    {
+        "data": {"vendor": "synthetic", "synthetic": {"symbols": 12, "sessions": 620}},
+        "universe": {"min_symbols": 1, "min_years": 1.0, "require_options": False},
+    }
+)
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """A small market computed up to the figures, with the fourth strategy in the register."""
+    monkeypatch.setitem(STRATEGIES, NAME, LOW_CLOSE)
+    import pandas as pd
+
+    from kobe_assets.graph.inputs import load_panel
+    from kobe_assets.research.indicators import compute_indicators
+
+    warehouse = Warehouse(tmp_path / "kobe.duckdb")
+    SyntheticVendor(SETTINGS.data).sync(warehouse)
+    panel = load_panel(warehouse)
+    universe = pd.DataFrame({"symbol": list(panel.symbols), "selected": True})
+    warehouse.replace({"indicators": indicators_frame(panel, compute_indicators(panel)), "universe": universe})
+    market = load_market(warehouse, SETTINGS)
+    studies = run_studies(market, SETTINGS)
+    trials = pd.concat([trials_frame(study, research_pin(SETTINGS), "data", dt.datetime.now(dt.UTC)) for study in studies])
+    warehouse.replace({"signals": signals_of(market, SETTINGS), "wf_trials": trials} | study_tables(studies, market, SETTINGS))
+    evidence = compute_evidence(warehouse, market, SETTINGS)
+    kpis, reasons = compute_kpis(warehouse, read_trades(warehouse, SETTINGS), SETTINGS, evidence)
+    warehouse.replace({"kpis": kpis, "kpi_reasons": reasons, "evidence": evidence_frame(evidence)})
+    return warehouse
+
+
+def test_a_registered_declaration_is_in_signals_folds_trials_figures_and_report(warehouse: Warehouse) -> None:
+    signals = warehouse.frame("SELECT * FROM signals WHERE strategy = ?", [NAME])
+    assert len(signals) > 100
+    assert (signals.loc[signals["side"] == "long", "ibs"] < 0.2 * 0.5).all()
+
+    folds = warehouse.frame("SELECT * FROM wf_folds WHERE strategy = ? ORDER BY mode, fold", [NAME])
+    assert set(folds["mode"]) == {"canonical", "optimized"}
+    assert set(folds.loc[folds["mode"] == "canonical", "params"]) == {
+        '{"atr_stop":2.0,"depth":0.5,"ibs_entry":0.2,"time_stop":5.0}'
+    }
+    trials = warehouse.frame("SELECT * FROM wf_trials WHERE strategy = ?", [NAME])
+    assert len(trials) == 4 * folds["fold"].nunique()
+    trades = warehouse.frame("SELECT * FROM wf_trades WHERE strategy = ?", [NAME])
+    assert len(trades) > 20
+    assert "high_close" in set(trades["exit_reason"])
+
+    kpis = warehouse.frame("SELECT * FROM kpis WHERE strategy = ? AND mode = 'canonical'", [NAME]).set_index("figure")["value"]
+    assert np.isfinite(kpis["net_pnl"])
+    assert kpis["trades"] == (trades["mode"] == "canonical").sum()
+
+    inputs = read_inputs(warehouse, SETTINGS, {})
+    assert NAME in {row.strategy for row in verdict_rows(inputs)}
+    assert NAME in build_report(inputs, dt.datetime.now(dt.UTC))
+
+
+def test_the_other_strategies_are_untouched_by_it(warehouse: Warehouse) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(STRATEGIES, NAME)
+        market = load_market(warehouse, SETTINGS)
+        alone = study_tables(run_studies(market, SETTINGS), market, SETTINGS)["wf_trades"]
+    stored = warehouse.frame("SELECT strategy, pnl FROM wf_trades WHERE strategy <> ?", [NAME])
+    assert sorted(zip(alone["strategy"], alone["pnl"], strict=True)) == sorted(
+        zip(stored["strategy"], stored["pnl"], strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Tests of the universe and of membership."""

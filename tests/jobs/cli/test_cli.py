@@ -1,0 +1,318 @@
+"""The console script from outside: files it writes, exit codes, one line on stderr."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from kobe_assets.research.metrics import FIGURES
+from kobe_resources.market_data import open_vendor
+from kobe_resources.market_data.local.synthetic import SyntheticVendor
+from kobe_resources.settings.models import DataSettings, Secrets, SyntheticData, load_settings
+from kobe_resources.warehouse.store import Warehouse
+
+TRADE_COLUMNS = [
+    "symbol",
+    "side",
+    "signal_session",
+    "entry_session",
+    "entry_price",
+    "exit_session",
+    "exit_price",
+    "exit_reason",
+    "shares",
+    "qty",
+    "pnl",
+    "bars_held",
+    "mae",
+    "mfe",
+]
+
+
+def kobe(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "kobe_jobs.cli", *arguments], capture_output=True, text=True, timeout=240, check=False
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def refusal(*arguments: str, code: int) -> str:
+    done = kobe(*arguments, check=False)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == code, done.stderr
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def own_bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of bars.csv and splits.csv as a person would bring them."""
+    folder = tmp_path_factory.mktemp("own")
+    data = DataSettings(vendor="synthetic", synthetic=SyntheticData(symbols=8, sessions=700, seed=3))
+    load = SyntheticVendor(data).read()
+    columns = ["symbol", "session", "open", "high", "low", "close", "volume"]
+    load.bars[columns].to_csv(folder / "bars.csv", index=False, date_format="%Y-%m-%d")
+    load.splits[["symbol", "execution_date", "split_from", "split_to"]].to_csv(folder / "splits.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def use_own_bars(home: Path, own_bars: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in {
+        "DATA__VENDOR": "files",
+        "DATA__FILES__PATH": str(own_bars),
+        "UNIVERSE__MIN_YEARS": "1",
+        "POLICY__ALLOW_SHORTS": "true",
+    }.items():
+        monkeypatch.setenv(f"KOBE_{name}", value)
+    return own_bars
+
+
+def backtest(out: Path, strategy: str = "rsi2") -> dict[str, object]:
+    window = ("--start", "2011-01-03", "--end", "2012-06-29")
+    kobe("backtest", "--strategy", strategy, *window, "--out", str(out))
+    summary: dict[str, object] = json.loads((out / "summary.json").read_text())
+    return summary
+
+
+def test_help_keeps_the_settings_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = kobe("sweep", "--help").stdout
+    assert "[walk_forward.grid.<strategy>]" in shown
+    assert "[compute] says where it runs" in shown
+
+
+def test_help_says_that_looking_at_backtests_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "a try that nobody counts" in kobe("backtest", "--help").stdout
+
+
+def test_backtest_writes_trades_equity_and_summary_that_agree(
+    use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOBE_UNIVERSE__RELEASE", '{"S00000": "looked at", "NOBODY": "mistyped"}')
+    window = ("--strategy", "rsi2", "--start", "2011-01-03", "--end", "2012-06-29")
+    done = kobe("backtest", *window, "--out", str(tmp_path / "out"))
+    for name in ("cagr", "volatility", "max_drawdown", "win_rate", "exposure"):
+        assert re.search(rf"{name}\s+│ −?[\d.]+ %", done.stdout), done.stdout
+    assert re.search(r"net_pnl\s+│ −?\$[\d.,]+", done.stdout)
+    assert re.findall(r"release names (\w+),", done.stderr) == ["NOBODY"]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    trades = pd.read_csv(tmp_path / "out" / "trade_list.csv")
+    equity = pd.read_csv(tmp_path / "out" / "equity_curve.csv")
+    assert list(trades.columns) == TRADE_COLUMNS
+    assert {"long", "short"} == set(trades["side"])
+    assert {*FIGURES} <= summary.keys()
+    assert equity["equity"].iloc[-1] == pytest.approx(100_000 + trades["pnl"].sum(), abs=0.005)
+    assert summary["net_pnl"] == pytest.approx(trades["pnl"].sum(), abs=0.005)
+    assert summary["trades"] == len(trades) > 20
+    returns = equity["equity"] / np.append(100_000, equity["equity"][:-1]) - 1
+    assert summary["sharpe"] == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(252), rel=1e-9)
+
+
+def test_version_is_the_package_s() -> None:
+    assert kobe("--version").stdout.strip() == f"kobe {version('kobe')}"
+
+
+def test_the_order_of_rows_in_a_file_and_its_format_change_no_trade(
+    use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backtest(tmp_path / "one", "rsi2_ibs")
+    shuffled = tmp_path / "shuffled"
+    shuffled.mkdir()
+    bars = pd.read_csv(use_own_bars / "bars.csv", parse_dates=["session"]).sample(frac=1, random_state=5)  # noqa: F841
+    duckdb.sql(f"COPY (SELECT * REPLACE (session::DATE AS session) FROM bars) TO '{shuffled / 'bars.parquet'}'")
+    (shuffled / "splits.csv").write_text((use_own_bars / "splits.csv").read_text())
+    monkeypatch.setenv("KOBE_DATA__FILES__PATH", str(shuffled))
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path / "other home"))
+    backtest(tmp_path / "two", "rsi2_ibs")
+    assert (tmp_path / "one" / "trade_list.csv").read_text() == (tmp_path / "two" / "trade_list.csv").read_text()
+
+
+def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOBE_UNIVERSE__MIN_SYMBOLS", "950")
+    first = kobe("report", "--json")
+    told = json.loads(first.stdout)
+    assert Path(told["report"]).is_file()
+    assert {(row["strategy"], row["mode"]) for row in told["verdict"]} == {
+        (strategy, mode) for strategy in ("rsi2", "ibs", "rsi2_ibs") for mode in ("canonical", "optimized")
+    }
+    warnings = {warning["name"]: warning["text"] for warning in told["warnings"]}
+    assert warnings["universe_coverage"] == "4 symbols hold, 950 are wanted (universe.min_symbols)"
+    assert "synthetic_bars" not in warnings
+    second = kobe("report")
+    for name, text in warnings.items():
+        assert f"\nwarning: {name}: {text}\n" in second.stdout
+    assert "everything was up to date" in second.stdout
+    assert "does not deserve money" in second.stdout
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    narrow = re.sub(r"\x1b\[[0-9;]*m", "", kobe("report").stdout).splitlines()
+    assert sum("does not deserve money" in line for line in narrow) == 6
+    assert sum("Sharpe 0." in line for line in narrow) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (
+            ("backtest", "--strategy", "magic", "--start", "2011-01-03", "--end", "2011-02-01", "--out", "x"),
+            2,
+            "there is no strategy 'magic'",
+        ),
+        (
+            ("backtest", "--strategy", "rsi2", "--start", "1911-01-03", "--end", "1911-02-01", "--out", "x"),
+            2,
+            "no session lies between",
+        ),
+        (("backtest", "--strategy", "rsi2"), 2, "start"),
+        (("materialize", "no_such_asset"), 2, "no_such_asset"),
+        (("no-such-command",), 2, "no-such-command"),
+        ((), 2, "name a command"),
+        (("universe",), 2, "name a command"),
+    ],
+)
+def test_bad_usage_ends_in_one_line_and_exit_2(
+    use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in refusal(*arguments, code=code)
+
+
+def test_bad_settings_end_in_one_line_and_exit_2(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "kobe.toml"
+    monkeypatch.setenv("KOBE_CONFIG", str(config))
+    for text, words in {
+        "[simulation]\nslipage_bps = 5\n": "slipage_bps is no setting (did you mean slippage_bps?): see `kobe config docs`",
+        "[simulaton]\nslippage_bps = 5\n": "simulaton is no setting (did you mean simulation?)",
+        "[data.filez]\npath = 'x'\n": "data.filez is no setting (did you mean files?)",
+        "[simulation]\nmoon = 5\n": "simulation.moon is no setting: see",
+        "[simulation]\nslippage_bps = 'much'\n": "simulation.slippage_bps",
+        "[walk_forward.grid.rsi2]\nmoon = [1]\n": "rsi2 has no parameter 'moon'",
+        "[simulation\n": "cannot be read as TOML",
+        "[data]\nvendor = ['files']\n": "data.vendor",
+    }.items():
+        config.write_text(text)
+        assert words in refusal("report", code=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("KOBE_UNIVERSE__RELEASE", "IBM", "write a table as JSON"),
+        ("KOBE_data__vendor", "files", "in capitals"),
+        ("kobe_strategy__rsi_entry", "5", "in capitals"),
+        ("KOBE_STRATEGY__RSI_ENTY", "5", "strategy.rsi_enty is no setting (did you mean rsi_entry?): see `kobe config docs`"),
+        ("KOBE_STRATEGIE__RSI_ENTRY", "5", "is no setting (did you mean strategy?): unset it, or see `kobe config docs`"),
+    ],
+)
+def test_a_bad_environment_ends_in_one_line_and_exit_2(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert words in refusal("config", "pin", code=2)
+
+
+def test_a_vendor_named_as_json_brings_its_defaults(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "candidates.csv").write_text("symbol,has_options\nA,true\n")
+    monkeypatch.setenv("KOBE_DATA__VENDOR", "files")
+    monkeypatch.setenv("KOBE_DATA__FILES", json.dumps({"path": str(tmp_path / "bars.csv")}))
+    assert load_settings().universe.require_options
+    (tmp_path / "candidates.csv").write_text("symbol\nA\n")
+    assert not load_settings().universe.require_options
+
+
+def test_a_bad_file_is_refused_before_anything_is_written(
+    use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_vendor(load_settings(), Secrets()).sync(Warehouse())
+    before = Warehouse().content_version("daily_bars")
+    bad = tmp_path / "bad.csv"
+    bad.write_text("symbol,session,open,high,low,close,volume\nA,2020-01-02,1,2,0.5,1.5,10\nA,2020-01-03,1,0.2,0.5,1.5,10\n")
+    monkeypatch.setenv("KOBE_DATA__FILES__PATH", str(bad))
+    line = refusal("report", code=1)
+    assert "bad.csv" in line
+    assert "line 3" in line
+    assert Warehouse().content_version("daily_bars") == before
+
+
+def test_an_exit_code_of_a_command_reaches_the_shell(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_UNIVERSE__MIN_SYMBOLS", "900")
+    kobe("bars", "refresh")
+    done = kobe("universe", "validate", check=False)
+    assert done.returncode == 1
+
+
+def test_an_interrupt_says_that_nothing_is_lost(home: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "kobe_jobs.cli", "report"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert "what was finished is kept" in process.stderr.read().splitlines()[-1]
+
+
+def test_every_command_warns_of_a_key_file_that_others_can_read(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "keys.env"
+    keys.write_text("POLYGON_API_KEY=abcdefgh\n")
+    monkeypatch.setenv("KOBE_ENV_FILE", str(keys))
+    keys.chmod(0o644)
+    assert "chmod 600" in kobe("config", "pin").stderr
+    keys.chmod(0o600)
+    assert kobe("config", "pin").stderr == ""
+
+
+@pytest.mark.parametrize("room", [60_000, 150_000], ids=["history", "warehouse"])
+def test_a_full_disk_ends_in_one_line_and_the_next_run_goes_on(home: Path, room: int) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    full = subprocess.run(
+        [sys.executable, "-m", "kobe_jobs.cli", "materialize", "daily_bars"],
+        capture_output=True, text=True, timeout=240, check=False, preexec_fn=limit,
+    )  # fmt: skip
+    assert full.returncode == 1
+    assert len(full.stderr.splitlines()) == 1, full.stderr
+    assert "has room" in full.stderr
+    kobe("materialize", "daily_bars")
+    assert Warehouse().rows("SELECT count(*) FROM daily_bars") == [(12_154,)]
+
+
+def test_a_warehouse_that_breaks_off_ends_in_one_line(home: Path) -> None:
+    kobe("bars", "refresh")
+    path = Warehouse().path
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 3)
+    assert "restore a backup" in refusal("report", code=1)
+
+
+def test_output_that_cannot_be_written_ends_in_one_line(home: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kobe_jobs.cli", "config", "show"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr

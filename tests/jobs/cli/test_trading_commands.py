@@ -1,0 +1,484 @@
+"""The order path from the terminal: what each command prints, its exit code, and the trace back to the bars."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from typer.testing import CliRunner, Result
+
+from kobe_assets.graph.inputs import load_market
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_jobs.cli.commands import trading
+from kobe_jobs.cli.main import app
+from kobe_jobs.cli.output import SHORT_ID, order_table
+from kobe_jobs.cli.screen import Screen
+from kobe_jobs.research_run.stale import bring_up_to_date
+from kobe_jobs.trading.parity.replay import simulate_window
+from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.runtime.dagster_instance import open_instance
+from kobe_resources.settings.models import load_settings
+from kobe_resources.warehouse.store import Warehouse
+
+STRATEGY = "ibs"
+ENVIRONMENT = {
+    "KOBE_DATA__VENDOR": "synthetic",
+    "KOBE_DATA__SYNTHETIC__SYMBOLS": "12",
+    "KOBE_DATA__SYNTHETIC__SESSIONS": "300",
+    "KOBE_UNIVERSE__MIN_YEARS": "0.5",
+    "KOBE_BROKER__STAGE": "simulated",
+    "KOBE_TRADING__STRATEGY": STRATEGY,
+}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
+    """A data folder with invented bars and their signals, its sessions, and a trade that the simulation makes."""
+    folder = tmp_path_factory.mktemp("stored")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**ENVIRONMENT, "KOBE_HOME": str(folder)}.items():
+            patch.setenv(name, value)
+        settings = load_settings()
+        bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals"))
+        market = load_market(Warehouse(), settings)
+    trades, _ = simulate_window(market, settings, STRATEGIES[STRATEGY], 210, len(market.panel.sessions) - 1)
+    return folder, market.panel.sessions.tolist(), trades[0]
+
+
+@pytest.fixture
+def simulated(stored: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A copy of that warehouse in KOBE_HOME, its settings in the environment."""
+    folder, sessions, trade = stored
+    home.mkdir(parents=True)
+    (home / "kobe.duckdb").write_bytes((folder / "kobe.duckdb").read_bytes())
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return sessions, trade
+
+
+def kobe(*arguments: str) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def told(*arguments: str) -> Any:
+    result = kobe(*arguments, "--json")
+    assert result.exit_code in (0, 1), result.output
+    return json.loads(result.stdout)
+
+
+def test_a_session_is_traded_traced_reconciled_and_not_traded_twice(simulated: Any, home: Path) -> None:
+    _, trade = simulated
+    summary = told("trade", "--session", str(trade.entry_session))
+    assert summary["clean"], summary
+    assert summary["filled"] >= 1
+    again = told("trade", "--session", str(trade.entry_session))
+    assert again["clean"], again
+    assert "already traded" in again["notes"][0]
+    assert [order["client_order_id"] for order in again["orders"]] == [order["client_order_id"] for order in summary["orders"]]
+    assert told("reconcile") == {"agrees": True, "differences": []}
+
+    with OrderLedger(home / "orders.sqlite") as ledger:
+        rows = ledger.rows("SELECT client_order_id FROM intents WHERE symbol = ? AND leg = 'stop'", (trade.symbol,))
+        order = rows[0]["client_order_id"]
+    trace = told("trace", order)
+    assert trace["order"]["leg"] == "stop"
+    assert trace["signal"][0]["symbol"] == trade.symbol
+    assert trace["signal"][0]["session"] == str(trade.signal_session)
+    assert trace["bars"][0]["session"] == str(trade.signal_session)
+    assert trace["bars"][0]["raw_close"] > 0
+    assert trace["decision"]["limits"]["order_notional"] > 0
+    assert trace["gate"]["reason"] == "accepted"
+    assert trace["config_pin"] == summary["config_pin"]
+    assert trace["settings"]["trading"]["strategy"] == STRATEGY
+    assert trace["runs"] == [summary["run_id"]]
+    assert {record["kind"] for record in trace["audit"]} >= {"planned", "submitting", "accepted", "filled", "position_entered"}
+    assert trace["versions at the decision"]["code"]
+    assert len(trace["orders of the position"]) == 2
+    assert f"stop {order}" in kobe("trace", order[:14]).stdout
+
+
+@pytest.mark.parametrize("stage", ["shadow", "simulated"])
+def test_without_a_session_the_next_untraded_one_is_taken_and_one_line_says_when_none_is_left(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    sessions, _ = simulated
+    monkeypatch.setenv("KOBE_BROKER__STAGE", stage)
+    assert told("trade", "--session", str(sessions[-2]))["session"] == str(sessions[-2])
+    assert told("trade")["session"] == str(sessions[-1])
+    left = kobe("trade")
+    assert left.exit_code == 0
+    assert left.stdout.count("\n") == 1
+    assert f"nothing to trade: every session that has bars was traded, the last is {sessions[-1]}" in left.stdout
+    assert told("trade")["session"] is None
+
+
+def test_shadow_decides_on_bars_whose_session_opened_within_the_last_day(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions, _ = simulated
+    monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
+
+    class Later(dt.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return dt.datetime.combine(sessions[-1], dt.time(23, 0), dt.UTC)
+
+    monkeypatch.setattr("kobe_jobs.trading.readiness.preflight.dt.datetime", Later)
+    assert told("trade")["session"] == str(sessions[-1])
+
+
+def test_an_audit_copy_that_was_cut_is_completed_and_told(simulated: Any, home: Path) -> None:
+    kobe("kill", "on", "one")
+    kobe("kill", "off")
+    copy = home / "audit.jsonl"
+    copy.write_bytes(copy.read_bytes().splitlines(keepends=True)[0])
+    healed = kobe("kill", "on", "two")
+    assert "records had been cut off" in healed.stderr
+    assert "audit.jsonl had been cut" in (home / "logs" / "events.jsonl").read_text()
+    verified = kobe("audit", "verify")
+    assert verified.exit_code == 0
+    assert "audit.jsonl was cut and completed again: record" in verified.stdout
+    assert told("audit", "verify")["restored"]
+
+
+def test_a_row_changed_by_hand_is_named_by_audit_verify(simulated: Any, home: Path) -> None:
+    _, trade = simulated
+    told("trade", "--session", str(trade.entry_session))
+    with contextlib.closing(sqlite3.connect(home / "orders.sqlite", isolation_level=None)) as raw:
+        raw.execute("UPDATE positions SET stop_price = '0.01' WHERE symbol = ?", (trade.symbol,))
+    refused = kobe("audit", "verify")
+    assert refused.exit_code == 1
+    assert f"({trade.symbol}) was changed by hand: stop_price is 0.01" in str(refused.exception)
+    assert told("audit", "verify")["holds"] is False
+
+
+def test_the_words_of_strangers_are_shown_and_never_taken_for_markup() -> None:
+    row = {
+        "client_order_id": "kobe-1", "filled_qty": "0", "filled_avg_price": None, "state": "REJECTED", "reason": "stop",
+        "detail": "insufficient [/] buying power [red]", "symbol": "[bold]X",
+    }  # fmt: skip
+    console = Screen(width=200, record=True)
+    console.print(order_table(console, [row], ("symbol", "state", "reason")))
+    shown = console.export_text()
+    assert "[bold]X" in shown
+    assert "stop: insufficient [/] buying power [red]" in shown
+
+
+def test_a_run_is_shown_as_a_waterfall(simulated: Any) -> None:
+    _, trade = simulated
+    result = kobe("trade", "--session", str(trade.entry_session))
+    assert result.exit_code == 0
+    for word in ("signals", "submitted", "filled", "protective stops", "budget used", "audit head"):
+        assert word in result.stdout
+
+
+def test_a_run_lists_its_orders_and_trace_those_of_all_runs_newest_first(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, trade = simulated
+    assert told("trace") == []
+    assert "no orders" in kobe("trace").stdout
+    summary = told("trade", "--session", str(trade.entry_session))
+    mine = {order["leg"]: order for order in summary["orders"] if order["symbol"] == trade.symbol}
+    assert (mine["entry"]["side"], mine["entry"]["kind"], mine["entry"]["state"]) == ("buy", "limit", "FILLED")
+    assert float(mine["entry"]["filled_avg_price"]) == pytest.approx(trade.entry_price)
+    assert mine["stop"]["state"] == "ACCEPTED"
+    assert mine["stop"]["filled_avg_price"] is None
+    assert told("trace") == summary["orders"][:-21:-1]
+    assert [order["client_order_id"] for order in told("trace", "--last", "1")] == [summary["orders"][-1]["client_order_id"]]
+    newest = summary["orders"][-1]["client_order_id"]
+    assert newest in kobe("trace").stdout
+    monkeypatch.setattr(trading, "output", lambda: Screen(width=100))
+    narrow = kobe("trace").stdout
+    assert newest not in narrow
+    assert newest[:SHORT_ID] in narrow
+
+
+def test_a_run_shows_its_orders_as_a_table(simulated: Any) -> None:
+    _, trade = simulated
+    shown = kobe("trade", "--session", str(trade.entry_session)).stdout
+    for order in told("trace", "--last", "100"):
+        assert order["client_order_id"] in shown
+    assert f"at {trade.entry_price:.4f}" in shown
+
+
+def test_the_event_log_tells_of_each_order_under_its_id(simulated: Any, home: Path) -> None:
+    _, trade = simulated
+    summary = told("trade", "--session", str(trade.entry_session))
+    lines = [json.loads(line) for line in (home / "logs" / "events.jsonl").read_text().splitlines()]
+    told_of_orders = [line for line in lines if line["event"].startswith("order ")]
+    assert {line["order_id"] for line in told_of_orders} == {order["client_order_id"] for order in summary["orders"]}
+    assert {(line["run_id"], line["stage"], line["session"]) for line in told_of_orders} == {
+        (summary["run_id"], "simulated", str(trade.entry_session))
+    }
+    entry = next(o["client_order_id"] for o in summary["orders"] if (o["symbol"], o["leg"]) == (trade.symbol, "entry"))
+    mine = [line["event"] for line in told_of_orders if line["order_id"] == entry]
+    assert mine == ["order planned", "order submitting", "order accepted", "order filled", "order settled"]
+
+
+def test_a_run_from_the_terminal_shows_on_the_assets_of_the_ui(simulated: Any) -> None:
+    _, trade = simulated
+    with open_instance():
+        pass
+    summary = told("trade", "--session", str(trade.entry_session))
+    with open_instance() as instance:
+        for asset in ("orders", "fills", "positions"):
+            shown = instance.get_latest_materialization_event(dg.AssetKey(asset)).asset_materialization
+            assert shown.metadata["summary"].value == summary
+            assert shown.metadata["session"].value == str(trade.entry_session)
+
+
+def test_a_run_whose_output_nobody_takes_is_shown_in_the_ui_all_the_same(simulated: Any) -> None:
+    _, trade = simulated
+    with open_instance():
+        pass
+    command = [sys.executable, "-m", "kobe_jobs.cli", "trade", "--session", str(trade.entry_session)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    with open_instance() as instance:
+        assert instance.get_latest_materialization_event(dg.AssetKey("orders")) is not None
+
+
+def test_a_refused_run_shows_nothing_and_makes_no_history(simulated: Any, home: Path) -> None:
+    _, trade = simulated
+    told("trade", "--session", str(trade.entry_session))
+    assert not (home / "dagster").exists()
+    with open_instance():
+        pass
+    told("kill", "on", "a test")
+    assert kobe("trade", "--session", str(trade.exit_session)).exit_code == 1
+    with open_instance() as instance:
+        assert instance.get_latest_materialization_event(dg.AssetKey("orders")) is None
+
+
+def test_a_history_that_cannot_be_written_fails_no_run(simulated: Any, home: Path) -> None:
+    _, trade = simulated
+    with open_instance():
+        pass
+    for file in (home / "dagster" / "history").rglob("*.db"):
+        file.write_bytes(b"no database" * 1000)
+    assert told("trade", "--session", str(trade.entry_session))["clean"]
+    assert "could not be shown" in (home / "logs" / "events.jsonl").read_text()
+
+
+def test_a_refused_run_leaves_the_simulated_broker_where_it_stood(simulated: Any, home: Path) -> None:
+    sessions, trade = simulated
+    first = sessions.index(trade.entry_session)
+    assert told("trade", "--session", str(sessions[first]))["clean"]
+    KillSwitch().turn_on("lunch")
+    refused = kobe("trade", "--session", str(sessions[first + 4]))
+    assert "kill switch" in str(refused.exception)
+    KillSwitch().turn_off()
+    assert told("trade", "--session", str(sessions[first + 1]))["session"] == str(sessions[first + 1])
+    back = kobe("trade", "--session", str(sessions[first])).exception
+    assert isinstance(back, UsageError)
+    assert f"remove {home / 'broker'} " in str(back)
+
+
+def test_a_refused_first_run_leaves_a_new_broker_at_the_beginning(simulated: Any) -> None:
+    sessions, _ = simulated
+    KillSwitch().turn_on("lunch")
+    assert kobe("trade", "--session", str(sessions[250])).exit_code == 1
+    KillSwitch().turn_off()
+    assert told("trade")["session"] == str(sessions[-1])
+
+
+def test_what_was_refused_is_counted_not_subtracted(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, trade = simulated
+    monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
+    shown = kobe("trade", "--session", str(trade.entry_session)).stdout
+    assert re.search(r"refused: shadow\s+│ \d", shown)
+
+
+@pytest.mark.parametrize("command", [("trade", "--session"), ("replay", "--end", "2013-02-01", "--start")])
+@pytest.mark.parametrize("text", ["2013-13-01", "01.02.2013", "2013-02-01T10:00", "today"])
+def test_a_date_that_is_none_is_told_how_to_write_one(command: tuple[str, ...], text: str) -> None:
+    result = kobe(*command, text)
+    assert result.exit_code == 2
+    assert "YYYY-MM-DD" in result.output
+    assert "%Y" not in result.output
+
+
+def test_shadow_needs_no_keys_and_sends_nothing(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, trade = simulated
+    monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
+    summary = told("trade", "--session", str(trade.entry_session))
+    assert summary["submitted"] == 0
+    assert summary["refused"]["shadow"] >= 1
+    assert "shadow" in {order["reason"] for order in summary["orders"] if order["state"] == "VETOED"}
+
+
+def test_a_replay_prints_its_verdict(simulated: Any) -> None:
+    sessions, _ = simulated
+    window = ("--start", str(sessions[-25]), "--end", str(sessions[-1]))
+    result = told("replay", *window)
+    assert result["agrees"]
+    assert result["sessions"] == 25
+    assert "trades as the simulation does" in kobe("replay", *window).stdout
+
+
+def test_preflight_prints_every_line(simulated: Any) -> None:
+    result = kobe("preflight")
+    assert result.exit_code == 0, result.stdout
+    for word in ("kill switch", "audit chain", "positions", "calendar", "pass"):
+        assert word in result.stdout
+    KillSwitch().turn_on("no")
+    stopped = told("preflight")
+    assert not stopped["passed"]
+    assert [line["mend"] for line in stopped["lines"] if line["name"] == "kill switch"] == [
+        "`kobe kill off` when the reason is gone"
+    ]
+
+
+def test_preflight_without_keys_says_so_in_its_line_and_answers_the_rest(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOBE_BROKER__STAGE", "paper")
+    result = told("preflight")
+    lines = {line["name"]: line for line in result["lines"]}
+    assert not result["passed"]
+    assert lines["keys"]["seen"] == "missing"
+    assert "ALPACA_API_KEY_ID" in lines["keys"]["mend"]
+    assert "no keys" in lines["account"]["seen"]
+    assert lines["kill switch"]["passed"]
+    assert lines["disk"]["passed"]
+
+
+ALL_NAMES = f"use one of {', '.join(STRATEGIES)}"
+
+
+@pytest.mark.parametrize("by_option", [True, False])
+def test_preflight_fails_an_unknown_strategy_in_its_line(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch, by_option: bool
+) -> None:
+    if not by_option:
+        monkeypatch.setenv("KOBE_TRADING__STRATEGY", "rsi9")
+    result = kobe("preflight", "--json", *(("--strategy", "rsi9") if by_option else ()))
+    assert result.exit_code == 1
+    lines = {line["name"]: line for line in told_of(result)["lines"]}
+    assert (lines["strategy"]["passed"], lines["strategy"]["mend"]) == (False, ALL_NAMES)
+    assert lines["market"]["passed"]
+
+
+@pytest.mark.parametrize(
+    "command", [("trade",), ("reconcile",), ("config", "pin"), ("replay", "--start", "2010-01-04", "--end", "2010-02-01")]
+)
+def test_a_strategy_of_the_settings_that_nobody_declared_is_refused(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch, home: Path, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("KOBE_TRADING__STRATEGY", "rsi9")
+    refusal = kobe(*command).exception
+    assert isinstance(refusal, UsageError)
+    assert ALL_NAMES in str(refusal)
+    assert not (home / "broker").exists()
+
+
+def test_a_strategy_declared_by_the_user_may_trade(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = dataclasses.replace(STRATEGIES[STRATEGY], name="mine")
+    monkeypatch.setitem(STRATEGIES, "mine", mine)
+    monkeypatch.setenv("KOBE_TRADING__STRATEGY", "mine")
+    assert kobe("config", "pin").exit_code == 0
+    assert told("trade")["strategy"] == "mine"
+
+
+def test_the_kill_switch_is_turned_by_command_and_kept_on_the_chain(home: Path) -> None:
+    assert kobe("kill", "status").stdout.strip() == "off"
+    assert str(home / "KILL_SWITCH") in kobe("kill", "on", "fat finger").stdout
+    assert told("kill", "status")["reason"] == "fat finger"
+    assert re.fullmatch(r"on: fat finger \(\S+ \S+\)", kobe("kill", "status").stdout.strip())
+    assert kobe("kill", "off").exit_code == 0
+    assert not KillSwitch().status().is_on
+    with OrderLedger(home / "orders.sqlite") as ledger:
+        assert [row["kind"] for row in ledger.rows("SELECT kind FROM audit ORDER BY seq")] == ["kill_on", "kill_off"]
+
+
+def test_a_switch_that_was_touched_has_no_empty_brackets(home: Path) -> None:
+    home.mkdir(parents=True)
+    (home / "KILL_SWITCH").touch()
+    assert kobe("kill", "status").stdout.strip() == "on: no reason given"
+
+
+def test_the_audit_trail_is_verified_by_command(home: Path) -> None:
+    for _ in range(3):
+        kobe("kill", "on", "one")
+    head = kobe("audit", "head").stdout.strip()
+    assert kobe("audit", "verify", "--head", head).exit_code == 0
+    with OrderLedger(home / "orders.sqlite") as ledger:
+        ledger.connection.execute("UPDATE audit SET body = '{}' WHERE seq = 2")
+    broken = kobe("audit", "verify")
+    assert isinstance(broken.exception, KobeError)
+    assert "record 2" in str(broken.exception)
+    assert told_of(kobe("audit", "verify", "--json"))["first_bad"] == 2
+
+
+@pytest.mark.parametrize("command", ["verify", "head"])
+def test_a_folder_that_never_traded_has_no_trail_that_holds(home: Path, command: str) -> None:
+    refused = kobe("audit", command).exception
+    assert isinstance(refused, KobeError)
+    assert refused.exit_code == 1
+    assert f"{home} holds neither" in str(refused)
+    assert "KOBE_HOME" in refused.mend
+    assert not home.exists()
+
+
+def test_a_copy_without_its_ledger_does_not_hold(home: Path) -> None:
+    kobe("kill", "on", "one")
+    for file in home.glob("orders.sqlite*"):
+        file.unlink()
+    assert "audit.jsonl goes on" in str(kobe("audit", "verify").exception)
+
+
+def told_of(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("wanted", ["kobe-0000000000000000", "x", "sim:ibs", "sim:ibs:canonical:KO:2020-01-01", "%%%%%%%%%"])
+def test_an_unknown_id_is_one_line(simulated: Any, wanted: str) -> None:
+    result = kobe("trace", wanted)
+    assert isinstance(result.exception, KobeError)
+    assert "\n" not in str(result.exception)
+    assert wanted.startswith("sim:") or "`kobe trace` lists" in str(result.exception)
+
+
+def test_a_simulated_trade_is_traced_to_its_signal(simulated: Any, home: Path) -> None:
+    _, trade = simulated
+    with Warehouse().transaction() as connection:
+        connection.execute(
+            "INSERT INTO wf_trades VALUES ('ibs', 'canonical', 1, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1, 0, 1, 0, 0)",
+            [trade.symbol, trade.side, trade.signal_session, trade.entry_session, trade.entry_price, trade.exit_session,
+             trade.exit_price, trade.exit_reason],
+        )  # fmt: skip
+    found = told("trace", f"sim:ibs:canonical:{trade.symbol}:{trade.entry_session}")
+    assert found["trade"]["exit_reason"] == trade.exit_reason
+    assert found["signal"][0]["side"] == trade.side
+
+
+def test_the_phrase_that_a_person_types_stands_on_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phrase = "trade live 2024-03-06 123456789"
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: "no")
+    assert trading._typed(phrase, None) == "no"
+    assert phrase in capsys.readouterr().err.splitlines()
+
+
+def test_live_is_refused_without_keys(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_BROKER__STAGE", "live")
+    result = kobe("trade")
+    assert isinstance(result.exception, KobeError)
+    assert "ALPACA_API_KEY_ID" in str(result.exception)

@@ -1,0 +1,1 @@
+"""Tests of the UI, backup, health and units."""

@@ -1,0 +1,64 @@
+"""What may pass the door of the Dagster UI, case by case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kobe_jobs.ops.ui.guard import refusal
+
+JSON = {"content-type": "application/json; charset=utf-8"}
+
+
+def scope(
+    path: str = "/graphql", method: str = "POST", kind: str = "http", query: bytes = b"", **headers: str
+) -> dict[str, Any]:
+    given = {"host": "127.0.0.1:3000", **headers}
+    return {
+        "type": kind,
+        "method": method,
+        "path": path,
+        "query_string": query,
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in given.items()],
+    }
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        scope(**JSON),
+        scope(**JSON, origin="http://127.0.0.1:3000"),
+        scope(**JSON, host="localhost:3000", origin="http://localhost:3000"),
+        scope("/assets/kpi_report", "GET"),
+        scope("/graphql", "GET"),
+        scope(kind="websocket", origin="http://127.0.0.1:3000"),
+    ],
+)
+def test_own_pages_and_programs_pass(allowed: dict[str, Any]) -> None:
+    assert refusal(allowed) == ""
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        scope(**JSON, origin="http://evil.example"),
+        scope(**JSON, origin="null"),
+        scope(**JSON, origin="https://127.0.0.1:3000"),
+        scope(**JSON, origin="http://127.0.0.1:3070"),
+        scope(**JSON, host="evil.example"),
+        scope(**JSON, host="127.0.0.1.evil.example:3000"),
+        scope(**JSON, host="evil@localhost.example"),
+        scope(**JSON, host=""),
+        scope(**JSON, host="[::1"),
+        scope("/graphql", "GET", query=b"query=mutation{x}"),
+        scope("/prefix/graphql/", "GET", query=b"query=mutation{x}"),
+        scope("/graphql", "POST", query=b"query=mutation{x}"),
+        scope("/graphql", "POST", **{"content-type": "text/plain; application/json"}),
+        scope("/graphql", "POST", **{"content-type": "application/graphql"}),
+        scope("/report_asset_materialization/signals", origin="http://evil.example"),
+        scope(kind="websocket", origin="http://evil.example"),
+    ],
+)
+def test_what_a_foreign_page_could_send_does_not(refused: dict[str, Any]) -> None:
+    assert refusal(refused)

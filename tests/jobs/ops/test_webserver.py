@@ -1,0 +1,80 @@
+"""The real webserver over a computed home: what it calls stale is what `kobe report` would compute."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kobe_jobs.research_run.stale import bring_up_to_date
+from kobe_resources.runtime.dagster_instance import dagster_home
+from kobe_resources.settings.models import PROJECT_ROOT, load_settings
+
+QUERY = "{ assetNodes { assetKey { path } staleStatus isMaterializable dependencyKeys { path } groupName } }"
+
+
+@contextmanager
+def webserver(**environment: str) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml"]
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "DAGSTER_HOME": str(dagster_home()), **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def ask(base: str, query: str) -> dict[str, object]:
+    request = urllib.request.Request(
+        f"{base}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+    )
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                found: dict[str, object] = json.load(answer)["data"]
+                return found
+        except (OSError, TypeError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.3)
+
+
+def nodes(base: str) -> dict[str, dict[str, object]]:
+    return {node["assetKey"]["path"][0]: node for node in ask(base, QUERY)["assetNodes"]}  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def computed(home: Path) -> Path:
+    bring_up_to_date(load_settings())
+    return home
+
+
+def test_the_ui_agrees_on_what_is_stale(computed: Path) -> None:
+    research = ("daily_bars", "universe", "indicators", "signals", "wf_folds", "kpi_report")
+    with webserver() as base:
+        found = nodes(base)
+        assert {name: found[name]["staleStatus"] for name in research} == dict.fromkeys(research, "FRESH")
+    with webserver(KOBE_SIMULATION__SLIPPAGE_BPS="9") as base:
+        found = nodes(base)
+        stale = {name for name in research if found[name]["staleStatus"] == "STALE"}
+    assert stale == {"wf_folds", "kpi_report"}
+    assert {name for name in found if found[name]["isMaterializable"]} == set(research)

@@ -1,0 +1,168 @@
+"""`kobe report` computes what is stale and nothing else; the sample's home is computed once and copied for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kobe_jobs.research_run.stale import ComputationFailed, bring_up_to_date
+from kobe_resources.market_data.local.synthetic import SyntheticVendor
+from kobe_resources.settings.models import DataSettings, SyntheticData, load_settings
+from kobe_resources.warehouse.store import Warehouse
+
+TABLES = ("daily_bars", "universe", "indicators", "signals", "wf_folds", "wf_trades", "wf_equity", "kpis")
+EVERYTHING = {"daily_bars", "universe", "indicators", "signals", "wf_folds", "kpi_report"}
+
+
+@pytest.fixture(scope="module")
+def computed_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("computed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KOBE_HOME", str(folder))
+        assert set(bring_up_to_date(load_settings())) == EVERYTHING
+    return folder
+
+
+@pytest.fixture
+def home(computed_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home"
+    shutil.copytree(computed_home, folder)
+    monkeypatch.setenv("KOBE_HOME", str(folder))
+    return folder
+
+
+def test_a_second_report_computes_nothing(home: Path) -> None:
+    assert bring_up_to_date(load_settings()) == []
+
+
+def test_a_simulation_setting_makes_folds_and_report_stale_and_nothing_else(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Warehouse().rows("SELECT sum(net_pnl) FROM wf_folds")
+    monkeypatch.setenv("KOBE_SIMULATION__SLIPPAGE_BPS", "9")
+    assert bring_up_to_date(load_settings()) == ["wf_folds", "kpi_report"]
+    assert Warehouse().rows("SELECT sum(net_pnl) FROM wf_folds") != before
+
+
+def test_a_strategy_setting_leaves_bars_universe_and_indicators_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_STRATEGY__RSI_ENTRY", "12")
+    assert bring_up_to_date(load_settings()) == ["signals", "wf_folds", "kpi_report"]
+
+
+def test_one_changed_bar_recomputes_what_depends_on_it_and_stays(home: Path) -> None:
+    Warehouse().rows("UPDATE daily_bars SET close = close * 0.999 WHERE symbol = 'IBM' AND session = '2008-03-10'")
+    edited = Warehouse().rows("SELECT close FROM daily_bars WHERE symbol = 'IBM' AND session = '2008-03-10'")
+    computed = bring_up_to_date(load_settings())
+    assert computed[0] == "daily_bars"
+    assert {"indicators", "signals"} <= set(computed)
+    assert Warehouse().rows("SELECT close FROM daily_bars WHERE symbol = 'IBM' AND session = '2008-03-10'") == edited
+    assert bring_up_to_date(load_settings()) == []
+
+
+def test_a_universe_without_anybody_gets_no_verdict(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_UNIVERSE__MIN_YEARS", "50")
+    before = Warehouse().content_version("kpis")
+    with pytest.raises(ComputationFailed, match=r"any_selected .*no candidate is selected \(5 too_few_years\).*universe show"):
+        bring_up_to_date(load_settings())
+    assert Warehouse().content_version("kpis") == before
+    assert Warehouse().rows("SELECT count(*) FROM universe WHERE selected") == [(0,)]
+
+
+def test_force_computes_everything(home: Path) -> None:
+    assert set(bring_up_to_date(load_settings(), force=True)) == EVERYTHING
+
+
+def test_force_does_not_replace_bars_that_took_hours_to_load(home: Path) -> None:
+    Warehouse().rows("UPDATE bar_epochs SET source = 'polygon'")
+    with pytest.raises(ComputationFailed, match=r"loaded from polygon, and data\.vendor is sample: .* use another KOBE_HOME"):
+        bring_up_to_date(load_settings(), force=True)
+    assert Warehouse().rows("SELECT count(*) FROM daily_bars") == [(12_154,)]
+
+
+def test_a_lost_page_is_written_again_without_the_rest(home: Path) -> None:
+    (home / "reports" / "kpi_report.html").unlink()
+    assert bring_up_to_date(load_settings()) == ["kpi_report"]
+
+
+def test_a_lost_history_is_written_again(home: Path) -> None:
+    shutil.rmtree(home / "dagster")
+    assert set(bring_up_to_date(load_settings())) == EVERYTHING
+    assert bring_up_to_date(load_settings()) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "asset"),
+    [
+        ("universe", "universe"),
+        ("indicators", "indicators"),
+        ("signals", "signals"),
+        ("wf_trades", "wf_folds"),
+        ("wf_equity", "wf_folds"),
+        ("kpis", "kpi_report"),
+    ],
+)
+def test_rows_that_went_missing_come_back(home: Path, table: str, asset: str) -> None:
+    before = Warehouse().content_version(table)
+    Warehouse().rows(f"DELETE FROM {table} WHERE rowid % 7 = 3")
+    assert bring_up_to_date(load_settings()) == [asset]
+    assert Warehouse().content_version(table) == before
+
+
+def test_a_candidate_that_loses_its_options_leaves_the_universe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataSettings(vendor="synthetic", synthetic=SyntheticData(symbols=3, sessions=500, seed=3))
+    bars = SyntheticVendor(data).read().bars
+    columns = ["symbol", "session", "open", "high", "low", "close", "volume"]
+    bars[columns].to_csv(tmp_path / "bars.csv", index=False, date_format="%Y-%m-%d")
+    first, *others = sorted(set(bars["symbol"]))
+    candidates = tmp_path / "candidates.csv"
+    candidates.write_text("symbol,has_options\n" + "".join(f"{symbol},true\n" for symbol in (first, *others)))
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KOBE_DATA__VENDOR", "files")
+    monkeypatch.setenv("KOBE_DATA__FILES__PATH", str(tmp_path))
+    monkeypatch.setenv("KOBE_UNIVERSE__MIN_YEARS", "0")
+    targets = ("daily_bars", "universe", "indicators")
+    bring_up_to_date(load_settings(), targets=targets)
+    candidates.write_text(candidates.read_text().replace(f"{first},true", f"{first},false"))
+    assert "universe" in bring_up_to_date(load_settings(), targets=targets)
+    assert Warehouse().rows("SELECT symbol FROM universe WHERE NOT selected") == [(first,)]
+    assert bring_up_to_date(load_settings(), targets=targets) == []
+
+
+def test_a_released_symbol_makes_everything_below_the_bars_stale(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_UNIVERSE__RELEASE", '{"IBM": "looked at"}')
+    # IBM was never in quarantine, so that neither universe nor signals change; the grid's other sets might have.
+    assert bring_up_to_date(load_settings()) == ["universe", "signals", "wf_folds", "kpi_report"]
+
+
+def test_a_failed_blocking_check_stops_everything_below_and_is_not_forgotten(home: Path) -> None:
+    Warehouse().rows("INSERT INTO daily_bars SELECT * FROM daily_bars WHERE symbol = 'IBM' AND session = '2008-03-10'")
+    folds = Warehouse().content_version("wf_folds", "signals")
+    for _ in range(2):
+        with pytest.raises(ComputationFailed, match=r"duplicate_bars.*symbol IBM, session 2008-03-10.*kobe ui"):
+            bring_up_to_date(load_settings())
+    assert Warehouse().content_version("wf_folds", "signals") == folds
+
+
+def test_runs_killed_at_any_moment_leave_whole_tables_and_the_next_one_finishes(
+    home: Path, computed_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {table: Warehouse().content_version(table) for table in TABLES}
+    monkeypatch.setenv("KOBE_SIMULATION__SLIPPAGE_BPS", "9")
+    for seconds in (1.0, 2.5, 4.0):
+        process = subprocess.Popen([sys.executable, "-m", "kobe_jobs.cli", "report", "--force"], stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        process.kill()
+        process.wait()
+        with Warehouse().connect() as connection:
+            counts = {t: connection.execute(f"SELECT count(*) FROM {t}").fetchall()[0][0] for t in TABLES}
+        assert all(counts.values()), counts
+    bring_up_to_date(load_settings())
+    after = {table: Warehouse().content_version(table) for table in TABLES}
+    assert {table for table in TABLES if after[table] != before[table]} == {"wf_folds", "wf_trades", "wf_equity", "kpis"}
+    assert bring_up_to_date(load_settings()) == []

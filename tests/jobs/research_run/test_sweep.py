@@ -1,0 +1,248 @@
+"""The sweep keeps every try, goes on where it stood, and gives the same bits on a cluster whose worker dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kobe_jobs.research_run.stale import bring_up_to_date
+from kobe_jobs.research_run.sweep import ClusterLost, best_sets, plan_sweep, run_sweep
+from kobe_resources.errors import UsageError
+from kobe_resources.settings.models import Settings, load_settings
+from kobe_resources.warehouse.store import Warehouse
+
+SMALL = {"DATA__VENDOR": "synthetic", "DATA__SYNTHETIC__SYMBOLS": "30", "DATA__SYNTHETIC__SESSIONS": "760"}
+SWEEP_IN_A_CHILD = """
+from kobe_jobs.research_run.sweep import plan_sweep, run_sweep
+from kobe_resources.settings.models import load_settings
+from kobe_resources.warehouse.store import Warehouse
+import time
+def tell(count):
+    print(count, flush=True)
+    time.sleep(0.3)
+run_sweep(load_settings(), Warehouse(), plan_sweep(load_settings(), Warehouse()), tell)
+"""
+
+
+@pytest.fixture
+def settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in SMALL.items():
+        monkeypatch.setenv(f"KOBE_{name}", value)
+    found = load_settings()
+    bring_up_to_date(found, targets=("daily_bars", "universe", "indicators"))
+    return found
+
+
+def sweep(settings: Settings) -> pd.DataFrame:
+    warehouse = Warehouse()
+    run_sweep(settings, warehouse, plan_sweep(settings, warehouse))
+    return trials()
+
+
+def trials() -> pd.DataFrame:
+    columns = "strategy, fold, trial, params::VARCHAR AS params, train_sharpe, config_pin, data_version"
+    return Warehouse().frame(f"SELECT {columns} FROM wf_trials ORDER BY ALL")
+
+
+def forget() -> None:
+    Warehouse().rows("DELETE FROM wf_trials")
+
+
+def test_every_set_of_every_fold_is_kept_once_with_pin_and_version(settings: Settings) -> None:
+    plan = plan_sweep(settings, Warehouse())
+    found = sweep(settings)
+    folds = len(plan.tasks[0].folds)
+    assert folds == 5
+    assert len(found) == plan.total == folds * 27 * 3
+    assert not found.duplicated(["strategy", "fold", "trial"]).any()
+    assert set(found["config_pin"]) == {plan.pin}
+    assert set(found["data_version"]) == {plan.data_version}
+    assert plan_sweep(settings, Warehouse()).left == 0
+    assert len(sweep(settings)) == len(found), "what is on record is not run again"
+    best = best_sets(Warehouse(), plan, most=1)
+    assert [row["strategy"] for row in best] == ["rsi2", "ibs", "rsi2_ibs"]
+    assert best[0]["mean"] == pytest.approx(found[found["strategy"] == "rsi2"].groupby("params")["train_sharpe"].mean().max())
+
+
+def test_the_report_trains_on_the_same_numbers(settings: Settings) -> None:
+    found = sweep(settings)
+    forget()
+    bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals", "wf_folds"))
+    pd.testing.assert_frame_equal(trials(), found, check_exact=True)
+
+
+def test_a_sweep_that_was_killed_goes_on_where_it_stood(settings: Settings) -> None:
+    whole = sweep(settings)
+    forget()
+    child = subprocess.Popen([sys.executable, "-c", SWEEP_IN_A_CHILD], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    child.stdout.readline()
+    child.kill()
+    child.wait()
+    kept = len(trials())
+    assert 0 < kept < len(whole)
+    assert plan_sweep(settings, Warehouse()).left == len(whole) - kept
+    pd.testing.assert_frame_equal(sweep(settings), whole, check_exact=True)
+
+
+def test_another_grid_is_another_sweep(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sweep(settings)
+    config = tmp_path / "kobe.toml"
+    config.write_text("[walk_forward.grid.ibs]\nibs_entry = [0.15, 0.25]\n")
+    monkeypatch.setenv("KOBE_CONFIG", str(config))
+    plan = plan_sweep(load_settings(), Warehouse(), ["ibs"])
+    assert plan.left == plan.total == 5 * 2
+
+
+def test_an_unknown_strategy_and_a_missing_scheduler_are_usage_errors(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="no strategy 'magic'"):
+        plan_sweep(settings, Warehouse(), ["magic"])
+    monkeypatch.setenv("KOBE_COMPUTE__ENGINE", "dask")
+    with pytest.raises(UsageError, match=r"compute\.scheduler"):
+        sweep(load_settings())
+
+
+def test_a_missing_extra_is_installed_into_the_clone(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_COMPUTE__ENGINE", "dask")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match=r"--editable '\.\[scale\]'"):
+        sweep(load_settings())
+
+
+class Cluster:
+    """A scheduler and two workers, each a process of its own on loopback."""
+
+    def __init__(self, folder: Path, workers: int = 2) -> None:
+        self.file = folder / "scheduler.json"
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        common = ["--host", "127.0.0.1", "--no-dashboard"]
+        self.scheduler = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "distributed.cli.dask_scheduler",
+                *common,
+                "--port",
+                "0",
+                "--scheduler-file",
+                str(self.file),
+            ],
+            **quiet,  # type: ignore[call-overload]
+        )
+        deadline = time.monotonic() + 60
+        while not self.file.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        of_two = ["--nthreads", "1", "--no-nanny", "--scheduler-file", str(self.file), "--local-directory"]
+        self.workers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "distributed.cli.dask_worker", *common, *of_two, str(folder / f"worker{k}")],
+                **quiet,  # type: ignore[call-overload]
+            )
+            for k in range(workers)
+        ]
+
+    @property
+    def address(self) -> str:
+        import json
+
+        return str(json.loads(self.file.read_text())["address"])
+
+    def wait_for_both(self) -> None:
+        from distributed import Client
+
+        with Client(self.address, timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=90)
+
+    def end(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    found = Cluster(tmp_path)
+    try:
+        found.wait_for_both()
+        yield found
+    finally:
+        found.end()
+
+
+def kill_one(cluster: Cluster) -> None:
+    cluster.workers[0].kill()
+
+
+def kill_the_only_holder_of_the_market(cluster: Cluster) -> None:
+    """Dask keeps one copy of what was given to every worker, and drops the others within seconds."""
+    from distributed import Client
+
+    with Client(cluster.address, timeout=60, set_as_default=False) as client:
+        deadline = time.monotonic() + 60
+        while True:
+            holders = {key: at for key, at in client.who_has().items() if key.startswith("Market-")}
+            if len(holders) == 1 and len(only := next(iter(holders.values()))) == 1:
+                break
+            assert time.monotonic() < deadline, holders
+            time.sleep(0.2)
+        pids = client.run(os.getpid)
+    os.kill(pids[only[0]], signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kill", [kill_one, kill_the_only_holder_of_the_market])
+def test_a_cluster_that_loses_a_worker_gives_the_same_bits(
+    settings: Settings, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, kill: Callable[[Cluster], None]
+) -> None:
+    local = sweep(settings)
+    forget()
+    monkeypatch.setenv("KOBE_COMPUTE__ENGINE", "dask")
+    monkeypatch.setenv("KOBE_COMPUTE__SCHEDULER", cluster.address)
+    remote = load_settings()
+    plan = plan_sweep(remote, Warehouse())
+    assert plan.left == len(local), "where a sweep runs is not part of its pin"
+    told: list[int] = []
+
+    def done(count: int) -> None:
+        told.append(count)
+        if len(told) == 1:
+            kill(cluster)
+
+    run_sweep(remote, Warehouse(), plan, done)
+    assert sum(told) == plan.total
+    pd.testing.assert_frame_equal(trials(), local, check_exact=True)
+
+
+def test_a_scheduler_without_workers_says_how_to_start_one(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kobe_jobs.research_run.sweep.CONNECT_S", 3)
+    empty = Cluster(tmp_path, workers=0)
+    try:
+        monkeypatch.setenv("KOBE_COMPUTE__ENGINE", "dask")
+        monkeypatch.setenv("KOBE_COMPUTE__SCHEDULER", empty.address)
+        with pytest.raises(
+            ClusterLost, match=f"no worker is connected to {empty.address}: start one: dask worker {empty.address}"
+        ):
+            sweep(load_settings())
+    finally:
+        empty.end()
+    assert trials().empty
+
+
+def test_a_scheduler_that_is_not_there_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kobe_jobs.research_run.sweep.CONNECT_S", 1)
+    monkeypatch.setenv("KOBE_COMPUTE__ENGINE", "dask")
+    monkeypatch.setenv("KOBE_COMPUTE__SCHEDULER", "tcp://127.0.0.1:9")
+    with pytest.raises(ClusterLost, match=r"tcp://127\.0\.0\.1:9"):
+        sweep(load_settings())
+    assert trials().empty

@@ -1,0 +1,420 @@
+"""Trading in Dagster: the sensor's every reason to wait, the one run it asks for, the jobs, and what the lineage shows."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from kobe_assets.checks.runner import SIGNAL_CHECKS
+from kobe_jobs import trading_job
+from kobe_jobs.trading.reporting.alerts import alert
+from kobe_jobs.trading_job import signals_landed, trading_definitions
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.order_ledger.sessions import claim_session, end_session
+from kobe_resources.settings.models import Settings
+from tests.support.builders.replay_market import random_warehouse
+
+WEDNESDAY = dt.date(2024, 3, 6)
+NOON = dt.datetime(2024, 3, 6, 17, 0, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture(autouse=True)
+def _noon(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setattr(trading_job, "_now", lambda: NOON)
+
+
+def paper() -> Settings:
+    return Settings(broker={"stage": "paper"})
+
+
+def land_signals(
+    instance: dg.DagsterInstance, session: str = "2024-03-05", check_passes: bool = True, checked: bool = True
+) -> None:
+    """A run that materializes signals, with their blocking checks."""
+
+    @dg.asset
+    def signals() -> dg.MaterializeResult:
+        return dg.MaterializeResult(metadata={"session": session})
+
+    names = [name for name, (blocking, _) in SIGNAL_CHECKS.items() if blocking]
+
+    @dg.multi_asset_check(specs=[dg.AssetCheckSpec(name, asset="signals", blocking=True) for name in names])
+    def checks() -> Iterator[dg.AssetCheckResult]:
+        for name in names:
+            yield dg.AssetCheckResult(passed=check_passes, asset_key="signals", check_name=name)
+
+    dg.materialize([signals, *([checks] if checked else [])], instance=instance, raise_on_error=False)
+
+
+def tick(
+    instance: dg.DagsterInstance, cursor: str | None, settings: Settings | None = None, switched_on: float | None = None
+) -> tuple[Any, str | None]:
+    """One evaluation: what it returned, and the cursor it left."""
+    resources = {"settings": settings or paper()}
+    with dg.build_sensor_context(
+        instance=instance, cursor=cursor, resources=resources, last_sensor_start_time=switched_on
+    ) as context:
+        return signals_landed(context), context.cursor
+
+
+def test_it_is_off_until_a_person_switches_it_on() -> None:
+    assert signals_landed.default_status is dg.DefaultSensorStatus.STOPPED
+
+
+def test_what_was_there_before_it_was_switched_on_is_ignored(instance: dg.DagsterInstance) -> None:
+    land_signals(instance)
+    first, cursor = tick(instance, None)
+    assert isinstance(first, dg.SkipReason)
+    again, _ = tick(instance, cursor)
+    assert "no new signals" in str(again.skip_message)
+
+
+def test_what_landed_while_it_was_switched_off_is_ignored_too(instance: dg.DagsterInstance) -> None:
+    _, cursor = tick(instance, None, switched_on=time.time())
+    land_signals(instance)
+    again = time.time()
+    first, cursor = tick(instance, cursor, switched_on=again)
+    assert "ignored" in str(first.skip_message)
+    assert "no new signals" in str(tick(instance, cursor, switched_on=again)[0].skip_message)
+    land_signals(instance)
+    assert isinstance(tick(instance, cursor, switched_on=again)[0], dg.RunRequest)
+
+
+def test_new_signals_of_the_session_before_ask_for_one_run(instance: dg.DagsterInstance) -> None:
+    _, cursor = tick(instance, None)
+    land_signals(instance)
+    request, after = tick(instance, cursor)
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_key == "trade:paper:2024-03-06"
+    assert request.run_config["ops"]["trade"]["config"] == {"session": "2024-03-06", "stage": "paper", "confirm": ""}
+    assert "no new signals" in str(tick(instance, after)[0].skip_message)
+
+
+def test_a_second_landing_in_the_same_session_has_the_same_run_key(instance: dg.DagsterInstance) -> None:
+    _, cursor = tick(instance, None)
+    land_signals(instance)
+    first, cursor = tick(instance, cursor)
+    land_signals(instance)
+    second, _ = tick(instance, cursor)
+    assert first.run_key == second.run_key
+
+
+WAITS: dict[str, tuple[dict[str, Any], str]] = {
+    "a failed blocking check": ({"check_passes": False}, "FAILURE"),
+    "a run without the checks": ({"checked": False}, "no_lookahead"),
+    "an older session": ({"session": "2024-03-04"}, "needs 2024-03-05"),
+    "no session told": ({"session": ""}, "needs 2024-03-05"),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_it_waits_on_signals_that_are_not_good_enough(instance: dg.DagsterInstance, name: str) -> None:
+    landing, why = WAITS[name]
+    _, cursor = tick(instance, None)
+    land_signals(instance, **landing)
+    answer, after = tick(instance, cursor)
+    assert isinstance(answer, dg.SkipReason)
+    assert why in str(answer.skip_message)
+    assert after == cursor, "it must look again"
+
+
+MOMENTS = {
+    "before the opening": (dt.datetime(2024, 3, 6, 14, 29, tzinfo=dt.UTC), "shut"),
+    "after the close": (dt.datetime(2024, 3, 6, 21, 0, tzinfo=dt.UTC), "shut"),
+    "on a Saturday": (dt.datetime(2024, 3, 9, 17, 0, tzinfo=dt.UTC), "shut"),
+    "in the last minutes": (dt.datetime(2024, 3, 6, 20, 50, tzinfo=dt.UTC), "entries end"),
+}
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_it_waits_outside_the_entry_window(instance: dg.DagsterInstance, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment, why = MOMENTS[name]
+    _, cursor = tick(instance, None)
+    land_signals(instance)
+    monkeypatch.setattr(trading_job, "_now", lambda: moment)
+    answer, after = tick(instance, cursor)
+    assert why in str(answer.skip_message)
+    assert after == cursor
+
+
+def test_it_waits_while_the_kill_switch_is_on_and_asks_afterwards(instance: dg.DagsterInstance) -> None:
+    _, cursor = tick(instance, None)
+    land_signals(instance)
+    KillSwitch().turn_on("lunch")
+    assert "kill switch" in str(tick(instance, cursor)[0].skip_message)
+    KillSwitch().turn_off()
+    assert isinstance(tick(instance, cursor)[0], dg.RunRequest)
+
+
+def test_live_is_left_to_a_person(instance: dg.DagsterInstance) -> None:
+    live = Settings(broker={"stage": "live"})
+    _, cursor = tick(instance, None, live)
+    land_signals(instance)
+    assert "by hand" in str(tick(instance, cursor, live)[0].skip_message)
+
+
+CLOSES = {
+    "half an hour after a close": (dt.datetime(2024, 3, 6, 21, 30, tzinfo=dt.UTC), "refresh:2024-03-06"),
+    "before that": (dt.datetime(2024, 3, 6, 21, 15, tzinfo=dt.UTC), "refresh:2024-03-05"),
+    "after a half day": (dt.datetime(2024, 7, 3, 17, 30, tzinfo=dt.UTC), "refresh:2024-07-03"),
+    "on a holiday": (dt.datetime(2024, 7, 4, 21, 30, tzinfo=dt.UTC), "refresh:2024-07-03"),
+}
+
+
+@pytest.mark.parametrize("name", CLOSES)
+def test_the_schedule_asks_once_a_session_after_its_close(name: str) -> None:
+    moment, key = CLOSES[name]
+    with dg.build_schedule_context(scheduled_execution_time=moment) as context:
+        assert trading_job.after_the_close(context).run_key == key
+
+
+def definitions(settings: Settings) -> dg.Definitions:
+    """Trading's own definitions behind a stand-in for the research assets."""
+
+    @dg.asset
+    def signals() -> None:
+        """Nothing."""
+
+    parts = trading_definitions()
+    report = dg.define_asset_job("wf_report", selection="signals")
+    return dg.Definitions(
+        assets=[signals, *parts["assets"]],
+        asset_checks=parts["asset_checks"],
+        jobs=[report, *parts["jobs"]],
+        sensors=parts["sensors"],
+        schedules=parts["schedules"],
+        resources={"settings": dg.ResourceDefinition.hardcoded_resource(settings)},
+    )
+
+
+def test_everything_loads_and_trading_is_no_asset() -> None:
+    loaded = definitions(paper())
+    dg.Definitions.validate_loadable(loaded)
+    graph = loaded.resolve_asset_graph()
+    assert {key.to_user_string() for key in graph.materializable_asset_keys} == {"signals"}
+    assert graph.get(dg.AssetKey("orders")).parent_keys == {dg.AssetKey("signals")}
+    for name in ("trade_session", "reconcile"):
+        assert loaded.resolve_job_def(name).tags["kobe/trading"] == "true"
+
+
+@pytest.fixture
+def simulated(home: Path) -> Settings:
+    """The stage simulated over a random market in KOBE_HOME."""
+    settings, _ = random_warehouse(home, 10, 290)
+    return settings.model_copy(update={"broker": settings.broker.model_copy(update={"stage": "simulated"})})
+
+
+def run(settings: Settings, job: str, instance: dg.DagsterInstance, **config: str) -> Any:
+    run_config = {"ops": {"trade": {"config": config}}} if config else None
+    return definitions(settings).resolve_job_def(job).execute_in_process(run_config, instance=instance, raise_on_error=False)
+
+
+def failure_of(result: Any) -> str:
+    found = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    return str(found[0].user_failure_data.description)
+
+
+def test_a_run_shows_what_it_did_and_a_second_one_only_looks_after_it(
+    simulated: Settings, instance: dg.DagsterInstance
+) -> None:
+    first = run(simulated, "trade_session", instance)
+    assert first.success
+    shown = instance.fetch_materializations(dg.AssetKey("orders"), limit=1).records[0].asset_materialization
+    assert shown is not None
+    assert {"audit head", "config pin", "summary", "session", "stage"} <= set(shown.metadata)
+    session = str(shown.metadata["session"].value)
+    assert run(simulated, "trade_session", instance, session=session).success
+    again = instance.fetch_materializations(dg.AssetKey("orders"), limit=1).records[0].asset_materialization
+    assert again is not None
+    assert "already traded" in str(again.metadata["summary"])
+    assert run(simulated, "trade_session", instance).success, "no session is left: nothing to do is no failure"
+    assert run(simulated, "reconcile", instance).success
+    assert run(simulated, "parity", instance).success
+
+
+def test_a_run_asked_for_in_another_stage_does_not_go_out(simulated: Settings, instance: dg.DagsterInstance) -> None:
+    assert "asked for in stage paper" in failure_of(run(simulated, "trade_session", instance, stage="paper"))
+
+
+def test_a_session_that_is_no_date_is_refused_in_one_line(simulated: Settings, instance: dg.DagsterInstance) -> None:
+    assert "write it as YYYY-MM-DD" in failure_of(run(simulated, "trade_session", instance, session="2024-13-01"))
+
+
+class Webhook:
+    """A loopback server that keeps what is posted to it."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.posted: list[dict[str, Any]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                outer.posted.append(json.loads(self.rfile.read(length)))
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    server = Webhook()
+    yield server
+    server.close()
+
+
+def with_webhook(settings: Settings, url: str) -> Settings:
+    return settings.model_copy(update={"trading": settings.trading.model_copy(update={"alert_webhook": url})})
+
+
+def test_a_failed_run_alerts(simulated: Settings, instance: dg.DagsterInstance, webhook: Webhook, home: Path) -> None:
+    KillSwitch().turn_on("no trading today")
+    assert not run(with_webhook(simulated, webhook.url), "trade_session", instance).success
+    assert len(webhook.posted) == 1
+    assert "no trading today" in webhook.posted[0]["reason"]
+    assert "no trading today" in (home / "logs" / "events.jsonl").read_text()
+
+
+def test_a_session_that_is_done_and_protected_alerts_nobody(
+    simulated: Settings, instance: dg.DagsterInstance, webhook: Webhook
+) -> None:
+    settings = with_webhook(simulated, webhook.url)
+    assert run(settings, "trade_session", instance).success
+    event = instance.fetch_materializations(dg.AssetKey("orders"), limit=1).records[0].asset_materialization
+    assert event is not None
+    assert run(settings, "trade_session", instance, session=str(event.metadata["session"].value)).success
+    assert webhook.posted == []
+
+
+def test_a_session_begun_with_another_strategy_alerts(
+    simulated: Settings, instance: dg.DagsterInstance, webhook: Webhook, home: Path
+) -> None:
+    settings = with_webhook(simulated, webhook.url)
+    assert run(settings, "trade_session", instance).success
+    with OrderLedger(home / "orders.sqlite") as ledger, ledger.write() as write:
+        write.execute("UPDATE session_claims SET state = 'halted', strategy = 'another'")
+    assert not run(settings, "trade_session", instance).success
+    assert "begun with strategy 'another'" in webhook.posted[0]["reason"]
+
+
+def test_an_audit_copy_that_was_cut_and_healed_alerts(
+    simulated: Settings, instance: dg.DagsterInstance, webhook: Webhook, home: Path
+) -> None:
+    settings = with_webhook(simulated, webhook.url)
+    assert run(settings, "trade_session", instance).success
+    copy = home / "audit.jsonl"
+    copy.write_bytes(b"".join(copy.read_bytes().splitlines(keepends=True)[:3]))
+    assert run(settings, "reconcile", instance).success
+    assert "had been cut off" in webhook.posted[0]["reason"]
+    assert webhook.posted[0]["text"] == "kobe: audit.jsonl had been cut"
+
+
+def asked_for(instance: dg.DagsterInstance, count: int, status: dg.DagsterRunStatus = dg.DagsterRunStatus.FAILURE) -> None:
+    """Runs of Wednesday that the sensor asked for, all of them ended so."""
+    tags = {"kobe/stage": "paper", "kobe/session": str(WEDNESDAY)}
+    for _ in range(count):
+        instance.create_run_for_job(trading_job.trade_session, tags=tags, status=status)
+
+
+def ticked_later(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, seconds: float) -> Any:
+    """What the sensor says `seconds` after the runs ended, which was at noon."""
+    moment = NOON + dt.timedelta(seconds=seconds)
+    monkeypatch.setattr(trading_job, "_ended", lambda records: NOON.timestamp())
+    monkeypatch.setattr(trading_job, "_now", lambda: moment)
+    return tick(instance, "0")[0]
+
+
+def test_a_session_that_a_run_left_unfinished_is_asked_for_again_with_longer_and_longer_pauses(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = []
+    for tries, pause in enumerate(trading_job.RETRY_AFTER_S, start=1):
+        asked_for(instance, 1)
+        early = ticked_later(instance, monkeypatch, pause - 1)
+        assert f"unfinished after {tries} runs" in str(early.skip_message)
+        request = ticked_later(instance, monkeypatch, pause)
+        assert request.run_config["ops"]["trade"]["config"]["session"] == str(WEDNESDAY)
+        assert request.tags["kobe/session"] == str(WEDNESDAY)
+        keys.append(request.run_key)
+    assert len({"trade:paper:2024-03-06", *keys}) == len(trading_job.RETRY_AFTER_S) + 1
+    asked_for(instance, 1)
+    assert "needs a person" in str(ticked_later(instance, monkeypatch, 3600).skip_message)
+
+
+def test_protection_is_asked_for_again_after_the_entries_ended_and_not_after_the_close(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for(instance, 1)
+    near_the_close = dt.datetime(2024, 3, 6, 20, 55, tzinfo=dt.UTC) - NOON
+    assert isinstance(ticked_later(instance, monkeypatch, near_the_close.total_seconds()), dg.RunRequest)
+    shut = near_the_close + dt.timedelta(minutes=10)
+    assert "no new signals" in str(ticked_later(instance, monkeypatch, shut.total_seconds()).skip_message)
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.SUCCESS])
+def test_a_run_at_work_or_well_done_is_not_asked_for_again(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus
+) -> None:
+    asked_for(instance, 1)
+    asked_for(instance, 1, status)
+    assert "no new signals" in str(ticked_later(instance, monkeypatch, 3600).skip_message)
+
+
+@pytest.mark.parametrize(("state", "again"), [("done", False), ("halted", True), ("running", True)])
+def test_what_the_ledger_says_is_done_is_not_asked_for_again(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, home: Path, state: str, again: bool
+) -> None:
+    with OrderLedger(home / "orders.sqlite") as ledger, ledger.write() as write:
+        claim_session(write, "paper:PA1", WEDNESDAY, "rsi2", "me", 60.0)
+        end_session(write, "paper:PA1", WEDNESDAY, state, "")
+    asked_for(instance, 1)
+    assert isinstance(ticked_later(instance, monkeypatch, 3600), dg.RunRequest) is again
+
+
+def test_nothing_is_asked_for_again_while_the_kill_switch_is_on(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for(instance, 1)
+    KillSwitch().turn_on("lunch")
+    assert "kill switch" in str(ticked_later(instance, monkeypatch, 3600).skip_message)
+
+
+def test_an_alert_that_cannot_be_delivered_raises_nothing_and_is_logged(home: Path) -> None:
+    settings = with_webhook(Settings(), "http://127.0.0.1:9/secret-token")
+    assert alert(settings, "it failed", reason="why") is False
+    log = (home / "logs" / "events.jsonl").read_text()
+    assert "could not be delivered" in log
+    assert "secret-token" not in log
+
+
+def test_no_secret_leaves_with_an_alert(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPACA_API_SECRET_KEY", "very-secret-value")
+    assert alert(with_webhook(Settings(), webhook.url), "it failed", reason="key very-secret-value was refused")
+    assert "very-secret-value" not in json.dumps(webhook.posted)

@@ -1,0 +1,68 @@
+"""Health names a position that lost its stop after the session, asked of the broker of the stage; it imports no strategy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kobe_jobs.ops.health.checks import ask_protection
+from kobe_jobs.trading.session import Rig, alone, trade_session
+from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.settings.models import Settings
+
+
+@pytest.fixture
+def settings(rig: Rig, embedded: EmbeddedBroker) -> Settings:
+    """A traded session at a broker that is reached by its address."""
+    trade_session(rig)
+    return rig.settings.model_copy(update={"broker": rig.settings.broker.model_copy(update={"base_url": embedded.url})})
+
+
+def lose_a_stop(rig: Rig, embedded: EmbeddedBroker) -> str:
+    stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
+    embedded.book.cancel(stop.id)
+    return stop.symbol
+
+
+def test_every_position_behind_its_stop_is_well(settings: Settings) -> None:
+    answer = ask_protection(settings)
+    assert answer.ok
+    assert answer.figures == {"positions_unguarded": 0}
+
+
+def test_a_stop_lost_after_the_session_is_named_with_the_mend(settings: Settings, rig: Rig, embedded: EmbeddedBroker) -> None:
+    symbol = lose_a_stop(rig, embedded)
+    answer = ask_protection(settings)
+    assert not answer.ok
+    assert f"{symbol} has no protective stop" in answer.reason
+    assert "`kobe trade`" in answer.reason
+    assert answer.figures == {"positions_unguarded": 1}
+
+
+def test_a_stop_whose_cancel_is_under_way_protects_no_more(settings: Settings, rig: Rig, embedded: EmbeddedBroker) -> None:
+    stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
+    embedded.book.state.run("UPDATE orders SET status = 'pending_cancel' WHERE id = ?", (stop.id,))
+    assert stop.symbol in ask_protection(settings).reason
+
+
+def test_while_a_run_is_at_work_it_is_the_run_that_protects(settings: Settings, rig: Rig, embedded: EmbeddedBroker) -> None:
+    lose_a_stop(rig, embedded)
+    with alone(rig.ledger):
+        assert "a run is at work" in ask_protection(settings).reason
+    assert not ask_protection(settings).ok
+
+
+def test_a_home_that_never_traded_is_asked_nothing(home: Path) -> None:
+    assert ask_protection(Settings(broker={"stage": "paper"})).reason == "nothing is held"
+    assert not home.exists()
+
+
+def test_the_question_imports_no_strategy() -> None:
+    code = (
+        "import sys, kobe_jobs.trading.bare_positions, kobe_jobs.trading.known_heads\n"
+        "sys.exit(any('strateg' in name for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

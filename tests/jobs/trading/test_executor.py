@@ -1,0 +1,194 @@
+"""The executor alone: what counts as protection, what a duplicate proves, how often it asks."""
+
+from __future__ import annotations
+
+import dataclasses
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from kobe_jobs.trading import executor
+from kobe_jobs.trading.context import Desk
+from kobe_jobs.trading.session import Rig, open_desk, trade_session
+from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Unresolved
+from kobe_resources.order_ledger import Intent, OrderState
+from kobe_resources.order_ledger import orders as book
+from tests.jobs.trading.test_resuming import Around
+from tests.jobs.trading.test_session import ACCOUNT, orders, posts
+from tests.support.builders import small_market as market
+
+BY_ID = {"method": "GET", "path": "/v2/orders:*"}
+
+
+@pytest.fixture
+def desk(rig: Rig) -> Desk:
+    """The desk after the entries of the first day: five positions, five stops."""
+    assert trade_session(rig).is_clean
+    return open_desk(rig, "rsi2")
+
+
+def stops(desk: Desk) -> list[Intent]:
+    return [intent for intent in book.of_session(desk.ledger, ACCOUNT, market.ENTRY_DAY) if intent.purpose == book.STOP]
+
+
+def calls(embedded: EmbeddedBroker, method: str, path: str) -> int:
+    return sum(request[0] == method and request[1].startswith(path) for request in embedded.requests())
+
+
+def telling(desk: Desk, status: OrderStatus, *, absent: bool = False) -> Desk:
+    """The desk before a broker whose stops have another status."""
+
+    class Odd(Around):
+        def order_by_client_id(self, client_order_id: str) -> Any:
+            found = self.inner.order_by_client_id(client_order_id)
+            return dataclasses.replace(found, status=status, raw_status=str(status)) if found.kind == "stop" else found
+
+        def orders(self, *scope: Any, **more: Any) -> Any:
+            listed = self.inner.orders(*scope, **more)
+            told = [dataclasses.replace(row, status=status, raw_status=str(status)) for row in listed if row.kind == "stop"]
+            return [] if absent else told
+
+    return dataclasses.replace(desk, broker=Odd(desk))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("status", ["pending_new", "pending_cancel", "pending_replace", "suspended", "unknown"])
+@pytest.mark.parametrize("absent", [False, True])
+def test_a_stop_protects_only_where_the_broker_shows_it_at_rest(
+    desk: Desk, embedded: EmbeddedBroker, status: str, absent: bool
+) -> None:
+    waiting = executor.resolve(telling(desk, OrderStatus(status), absent=absent), 0.2)
+    assert {intent.state for intent in waiting} == {OrderState.UNKNOWN}
+    assert len(waiting) == 5
+    assert executor.resolve(desk) == []
+    assert {intent.state for intent in stops(desk)} == {OrderState.ACCEPTED}
+
+
+@pytest.mark.parametrize("status", ["new", "accepted", "held"])
+def test_a_stop_at_rest_is_left_alone(desk: Desk, embedded: EmbeddedBroker, status: str) -> None:
+    before = len(desk.ledger.rows("SELECT seq FROM audit"))
+    assert executor.resolve(telling(desk, OrderStatus(status)), 0.2) == []
+    assert len(desk.ledger.rows("SELECT seq FROM audit")) == before
+
+
+def test_resting_stops_cost_one_list_and_not_a_look_up_each(desk: Desk, embedded: EmbeddedBroker) -> None:
+    by_id, listed = calls(embedded, "GET", "/v2/orders:"), calls(embedded, "GET", "/v2/orders")
+    assert executor.resolve(desk) == []
+    assert calls(embedded, "GET", "/v2/orders:") == by_id
+    assert calls(embedded, "GET", "/v2/orders") - listed <= 2
+
+
+def test_a_cancel_whose_answer_is_lost_leaves_a_stop_that_counts_as_nothing(desk: Desk, embedded: EmbeddedBroker) -> None:
+    stop = stops(desk)[0]
+    embedded.faults.add({"match": {"method": "DELETE"}, "when": "after", "kind": "reset"})
+    embedded.faults.add({"match": {**BY_ID, "times": None}, "kind": "504"})
+    assert executor.cancel(desk, stop, 0.3).state is OrderState.UNKNOWN
+    waiting = executor.resolve(desk, 0.2)
+    assert [intent.client_order_id for intent in waiting] == [stop.client_order_id]
+    embedded.faults.clear()
+    assert executor.cancel(desk, stop).state is OrderState.CANCELED
+
+
+def test_a_stop_is_in_doubt_before_its_cancel_is_sent(desk: Desk, embedded: EmbeddedBroker) -> None:
+    class Dies(Around):
+        def cancel(self, order_id: str) -> None:
+            raise InterruptedError
+
+    stop = stops(desk)[0]
+    with pytest.raises(InterruptedError):
+        executor.cancel(dataclasses.replace(desk, broker=Dies(desk)), stop)  # type: ignore[arg-type]
+    assert book.get(desk.ledger, stop.client_order_id).state is OrderState.UNKNOWN
+
+
+def test_a_cancel_under_way_is_asked_for_once(desk: Desk, embedded: EmbeddedBroker) -> None:
+    asked = []
+
+    class Slow(Around):
+        def cancel(self, order_id: str) -> None:
+            asked.append(order_id)
+
+    slow = dataclasses.replace(desk, broker=Slow(desk))  # type: ignore[arg-type]
+    executor.cancel(slow, stops(desk)[0], 0.5)
+    assert len(asked) == 1
+
+
+def test_a_cancel_without_an_answer_is_repeated_only_behind_a_look_up(desk: Desk, embedded: EmbeddedBroker) -> None:
+    class Mute(Around):
+        def __init__(self, desk: Desk) -> None:
+            super().__init__(desk)
+            self.told: list[str] = []
+
+        def cancel(self, order_id: str) -> None:
+            self.told.append("cancel")
+            if len(self.told) > 1:
+                self.inner.cancel(order_id)
+                return
+            raise Unresolved("timeout")
+
+        def order_by_client_id(self, client_order_id: str) -> Any:
+            self.told.append("look")
+            if self.told.count("look") < 4:
+                raise BrokerUnavailable("silence")
+            return self.inner.order_by_client_id(client_order_id)
+
+    broker = Mute(desk)
+    ended = executor.cancel(dataclasses.replace(desk, broker=broker), stops(desk)[0])  # type: ignore[arg-type]
+    assert ended.state is OrderState.CANCELED
+    assert broker.told == ["cancel", "look", "look", "look", "look", "cancel", "look"]
+
+
+def hide_the_first_entry(rig: Rig, embedded: EmbeddedBroker, seconds: float) -> None:
+    """It is accepted behind a 504, seen only after a while, and named a duplicate when it is sent again."""
+    entry = {"method": "POST", "path": "/v2/orders", "symbol": "S00"}
+    embedded.faults.add({"match": entry, "kind": "late_visibility", "seconds": seconds, "answer": "504"})
+
+
+def test_a_duplicate_proves_that_the_order_is_there(rig: Rig, embedded: EmbeddedBroker) -> None:
+    hurried = rig.settings.trading.model_copy(update={"resolve_timeout_s": 1.0})
+    rig = dataclasses.replace(rig, settings=rig.settings.model_copy(update={"trading": hurried}))
+    hide_the_first_entry(rig, embedded, 3600.0)
+    summary = trade_session(rig)
+    first = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)[0]
+    assert (first.symbol, first.state, first.acknowledged) == ("S00", OrderState.UNKNOWN, True)
+    assert not summary.is_clean
+    assert summary.unsettled == 1
+    assert orders(embedded).count(("S00", "buy", 3.0, "filled")) == 1
+
+
+def test_a_duplicate_that_the_broker_did_not_mean_is_sent_in_the_end(rig: Rig, embedded: EmbeddedBroker) -> None:
+    match = {"method": "POST", "path": "/v2/orders", "symbol": "S00"}
+    embedded.faults.add({"match": match, "kind": "duplicate_id"})
+    summary = trade_session(rig)
+    assert summary.is_clean, summary
+    assert [symbol for symbol, *_ in orders(embedded)].count("S00") == 1
+    assert {"S00"} <= {symbol for symbol, *_ in orders(embedded, "stop")}
+    assert posts(embedded) == 11
+
+
+def test_the_clock_is_asked_once_for_all_fills_of_a_moment(rig: Rig, embedded: EmbeddedBroker) -> None:
+    before = calls(embedded, "GET", "/v2/clock")
+    trade_session(rig)
+    # One for each order that is sent, ten, and a handful for the run.
+    assert calls(embedded, "GET", "/v2/clock") - before <= 10 + 8
+
+
+def test_entries_carry_no_more_than_the_brokers_buying_power(rig: Rig, embedded: EmbeddedBroker) -> None:
+    class Poor(Around):
+        def account(self) -> Any:
+            return dataclasses.replace(self.inner.account(), buying_power=Decimal(140))
+
+    summary = trade_session(dataclasses.replace(rig, broker=Poor(rig)))  # type: ignore[arg-type]
+    assert summary.filled == 2
+    assert summary.refused["insufficient_cash"] >= 1
+
+
+def test_a_rejection_carries_the_brokers_words(rig: Rig, embedded: EmbeddedBroker, capsys: pytest.CaptureFixture[str]) -> None:
+    from kobe_jobs.cli.output import show_summary
+
+    match = {"method": "POST", "path": "/v2/orders", "symbol": "S00"}
+    embedded.faults.add({"match": match, "kind": "insufficient_buying_power"})
+    summary = trade_session(rig)
+    assert "insufficient buying power" in next(row for row in summary.as_json()["orders"] if row["symbol"] == "S00")["detail"]
+    show_summary(summary, as_json=False)
+    assert "insufficient buying power" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,108 @@
+"""Parity of live trading: a session simulated from the evening before is the simulation's own, and no strategy is left out."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kobe_assets.graph.frames import outcome_trades
+from kobe_assets.graph.inputs import canonical_params, load_market
+from kobe_assets.research.simulation import simulate
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.research.walk_forward import Market, make_feeds
+from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.parity import live as parity_module
+from kobe_jobs.trading.parity.live import Evening, live_parity, simulate_session
+from kobe_jobs.trading.parity.trades import simulated_trades
+from kobe_resources.broker.quotes import stop_price
+from kobe_resources.order_ledger import OrderLedger, Position
+from kobe_resources.order_ledger.sessions import DONE, claim_session, end_session
+from tests.support.builders.replay_market import random_warehouse
+
+NOW = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+
+
+def held_from(row: Any, market: Market, evidence: Evidence, atr_stop: float, day: dt.date) -> Position:
+    """A simulated trade as the ledger would hold it: prices and shares as traded on `day`."""
+    factor, entered = evidence.factor(row.symbol, row.entry_session.date()), row.entry_session.date()
+    now = evidence.factor(row.symbol, day)
+    price = row.entry_price / factor
+    panel = market.panel
+    bar = panel.bar_at[
+        int(np.searchsorted(panel.sessions, row.signal_session.to_datetime64())), panel.symbols.index(row.symbol)
+    ]
+    distance = atr_stop * float(market.indicators.atr14[bar - market.lag]) / factor
+    stop = stop_price(price, distance, row.side == "long") * Decimal(repr(factor)) / Decimal(repr(now))
+    return Position(
+        id=f"{row.symbol} {entered}", account="a", strategy="s", symbol=row.symbol, side=row.side,
+        signal_session=row.signal_session.date(), entry_session=entered,
+        entry_qty=Decimal(repr(row.shares * now)),
+        entry_price=Decimal(repr(row.entry_price / now)), qty=Decimal(repr(row.shares * now)),
+        stop_distance=Decimal(repr(distance)), stop_price=stop, split_factor=Decimal(repr(now / factor)),
+        splits_through=entered, bars_held=0, bars_through=None, flag=None, exit_session=None, exit_qty=Decimal(0),
+        exit_value=Decimal(0), exit_reason=None,
+        is_open=True, opened_at=NOW, closed_at=None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("seed", "name"), [(10, "ibs"), (6, "rsi2")])
+def test_a_session_from_the_evening_before_is_that_of_the_whole_simulation(tmp_path: Path, seed: int, name: str) -> None:
+    settings, warehouse = random_warehouse(tmp_path, seed, 290)
+    strategy = STRATEGIES[name]
+    market = load_market(warehouse, settings)
+    params = canonical_params(settings, strategy)
+    feed = make_feeds(market, market.readable(), strategy, [params]).whole[0]
+    first, last = 215, 285
+    outcome = simulate(feed, first, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits)
+    frame = outcome_trades(strategy, outcome, market.panel)
+    whole = simulated_trades(frame)
+    sessions = market.panel.sessions
+    evidence = load_evidence(warehouse, name, sessions[first].item(), sessions[last].item(), set(frame["symbol"]))
+    seen = 0
+    for index in range(first + 1, last):
+        day = sessions[index].item()
+        before = frame[(frame["entry_session"].dt.date < day) & (frame["exit_session"].dt.date >= day)]
+        held = [held_from(row, market, evidence, params["atr_stop"], day) for row in before.itertuples(index=False)]
+        cash = market.costs.initial_cash + sum(
+            (1 if row.side == "long" else -1)
+            * row.shares
+            * ((row.exit_price if row.exit_session.date() < day else 0) - row.entry_price)
+            for row in frame[frame["entry_session"].dt.date < day].itertuples(index=False)
+        )
+        found = simulate_session(market, settings, strategy, evidence, Evening(index, day, held, cash))
+        ends = {"delisted", "window_end"}
+        wanted = {t.key: t for t in whole if day in (t.entry_session, t.exit_session) and t.exit_reason not in ends}
+        ours = {t.key: t for t in found if day in (t.entry_session, t.exit_session)}
+        for key, trade in wanted.items():
+            assert key in ours, (day, key)
+            assert ours[key].entry_price == pytest.approx(trade.entry_price, rel=1e-9)
+            if trade.exit_session == day:
+                assert (ours[key].exit_session, ours[key].exit_reason) == (day, trade.exit_reason)
+                assert ours[key].exit_price == pytest.approx(trade.exit_price, rel=1e-9)
+                seen += 1
+    assert seen >= 3
+
+
+def test_every_strategy_that_traded_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, warehouse = random_warehouse(tmp_path, 10, 290)
+    sessions = load_market(warehouse, settings).panel.sessions
+    asked: list[str] = []
+
+    def note(*args: Any) -> tuple[list[Any], int]:
+        asked.append(args[5].name)
+        return [], 1
+
+    monkeypatch.setattr(parity_module, "_compare", note)
+    with OrderLedger(tmp_path / "orders.sqlite") as ledger:
+        for day, name in ((sessions[-3].item(), "rsi2"), (sessions[-2].item(), "ibs")):
+            with ledger.write() as write:
+                claim_session(write, "simulated:PA1", day, name, "me", 1.0)
+                end_session(write, "simulated:PA1", day, DONE, "")
+        session, rows, compared = live_parity(settings, warehouse, ledger)
+    assert (session, rows, compared) == (sessions[-2].item(), [], 2)
+    assert sorted(asked) == ["ibs", "rsi2"]

@@ -1,0 +1,334 @@
+"""The law of protection, asserted from the broker's book: every position with its stop, or a run that says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from kobe_jobs.trading.session import Rig, trade_session
+from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Refused
+from kobe_resources.order_ledger.positions import all_positions
+from kobe_resources.order_ledger.sessions import claim_of
+from tests.jobs.trading.test_resuming import Around
+from tests.jobs.trading.test_session import ACCOUNT, orders, posts, second_day
+from tests.support.builders import small_market as market
+
+ENDED = ("filled", "canceled", "expired", "rejected")
+
+
+def bare(embedded: EmbeddedBroker) -> list[str]:
+    """Symbols held at the broker without one stop for all their shares."""
+    stops = {symbol: qty for symbol, _, qty, status in orders(embedded, "stop") if status not in ENDED}
+    return [row["symbol"] for row in embedded.book.state.positions() if stops.get(row["symbol"]) != abs(row["qty"])]
+
+
+def orphans(embedded: EmbeddedBroker) -> list[str]:
+    """Symbols with a stop and no position."""
+    held = {row["symbol"] for row in embedded.book.state.positions()}
+    return [symbol for symbol, *_, status in orders(embedded, "stop") if status not in ENDED and symbol not in held]
+
+
+def trade(rig: Rig, broker: Any, **trading: Any) -> Any:
+    """A run with another broker around the rig's."""
+    changes = {"settings": market.make_settings(**trading)} if trading else {}
+    return trade_session(dataclasses.replace(rig, broker=broker, **changes))
+
+
+def cancel_stop(embedded: EmbeddedBroker, symbol: str) -> None:
+    """What a person, or the broker for a corporate action, does."""
+    stop = embedded.book.state.row("SELECT id FROM orders WHERE kind = 'stop' AND symbol = ? AND status = 'new'", (symbol,))
+    assert stop is not None
+    embedded.book.cancel(stop["id"])
+
+
+def test_a_stop_that_is_gone_after_the_session_is_set_again_and_nothing_else_is_done(
+    rig: Rig, embedded: EmbeddedBroker
+) -> None:
+    assert trade_session(rig).is_clean
+    cancel_stop(embedded, "S01")
+    before = posts(embedded)
+    summary = trade_session(rig)
+    assert summary.is_clean, summary
+    assert posts(embedded) == before + 1
+    assert bare(embedded) == []
+
+
+def test_a_done_session_whose_stop_cannot_be_set_is_not_clean_and_stays_done(rig: Rig, embedded: EmbeddedBroker) -> None:
+    assert trade_session(rig).is_clean
+    cancel_stop(embedded, "S01")
+    rig.kill_switch.turn_on("now")
+    summary = trade_session(rig)
+    assert summary.unprotected == ("S01",)
+    assert "kill switch" in summary.halted
+    assert "S01 has no protective stop" in summary.halted
+    claim = claim_of(rig.ledger, ACCOUNT, market.ENTRY_DAY)
+    assert claim is not None
+    assert claim.state == "done"
+
+
+def test_a_stop_that_is_only_pending_protects_nothing(rig: Rig, embedded: EmbeddedBroker) -> None:
+    class Pending(Around):
+        def orders(self, *arguments: Any, **after: Any) -> Any:
+            found = self.inner.orders(*arguments, **after)
+            return [
+                dataclasses.replace(order, status=OrderStatus.PENDING_NEW, raw_status="pending_new")
+                if order.symbol == "S01" and order.kind == "stop" else order
+                for order in found
+            ]  # fmt: skip
+
+    summary = trade(rig, Pending(rig), resolve_timeout_s=0.3)
+    assert summary.unprotected == ("S01",)
+    assert not summary.is_clean
+    assert trade_session(rig).is_clean
+
+
+@pytest.mark.parametrize("question", ["orders", "positions"])
+def test_without_an_answer_to_the_last_question_no_session_is_done(rig: Rig, embedded: EmbeddedBroker, question: str) -> None:
+    class Silent(Around):
+        is_silent = False
+
+        def fills(self, *arguments: Any) -> Any:
+            # The comparison after the orders is the last but the last question.
+            self.is_silent |= len(orders(embedded, "stop")) == 5
+            return self.inner.fills(*arguments)
+
+        def ask(self, name: str, *arguments: Any) -> Any:
+            if self.is_silent and name == question and arguments != ("all",):
+                raise BrokerUnavailable("silence", "wait")
+            return getattr(self.inner, name)(*arguments)
+
+        def orders(self, status: str = "all", **after: Any) -> Any:
+            return self.inner.orders(status, **after) if status == "all" else self.ask("orders", status)
+
+        def positions(self) -> Any:
+            return self.ask("positions")
+
+    summary = trade(rig, Silent(rig), resolve_timeout_s=0.3)
+    assert not summary.is_clean
+    assert trade_session(rig).is_clean
+
+
+def stop_of(embedded: EmbeddedBroker, symbol: str) -> list[str]:
+    return [status for name, *_, status in orders(embedded, "stop") if name == symbol]
+
+
+def after_the_cancel(rig: Rig, happens: Callable[[Any], None]) -> Any:
+    """A broker at which something happens once, when the first stop was cancelled."""
+
+    class Cancelled(Around):
+        did = False
+
+        def cancel(self, order_id: str) -> None:
+            self.inner.cancel(order_id)
+            if not self.did:
+                self.did = True
+                happens(self)
+
+    return Cancelled(rig)
+
+
+def test_the_kill_switch_lets_through_the_stop_that_replaces_a_lifted_one(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+    summary = trade(rig, after_the_cancel(rig, lambda _: rig.kill_switch.turn_on("while the stop was away")))
+    assert "while the stop was away" in summary.halted
+    assert stop_of(embedded, "S01") == ["canceled", "new"]
+    assert bare(embedded) == []
+
+
+def test_a_market_that_closes_between_cancel_and_exit_leaves_the_stop_in_place(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+
+    class Shutting(Around):
+        is_shut = False
+
+        def cancel(self, order_id: str) -> None:
+            self.inner.cancel(order_id)
+            self.is_shut = True
+
+        def clock(self) -> Any:
+            return dataclasses.replace(self.inner.clock(), is_open=not self.is_shut)
+
+    summary = trade(rig, Shutting(rig), resolve_timeout_s=0.3)
+    assert "the market is shut" in summary.halted
+    assert stop_of(embedded, "S01") == ["canceled", "new"]
+    assert bare(embedded) == []
+
+
+@pytest.mark.parametrize("forever", [True, False])
+def test_a_clock_that_fails_between_cancel_and_exit_leaves_the_stop_in_place(
+    rig: Rig, embedded: EmbeddedBroker, forever: bool
+) -> None:
+    second_day(rig, embedded)
+
+    class Timeless(Around):
+        questions = -1
+
+        def cancel(self, order_id: str) -> None:
+            self.inner.cancel(order_id)
+            self.questions = max(self.questions, 0)
+
+        def clock(self) -> Any:
+            if self.questions >= 0:
+                self.questions += 1
+                if forever or self.questions == 1:
+                    raise BrokerUnavailable("no clock", "wait")
+            return self.inner.clock()
+
+    summary = trade(rig, Timeless(rig), resolve_timeout_s=0.3)
+    assert not summary.is_clean
+    assert bare(embedded) == []
+    assert trade_session(rig).is_clean
+    assert bare(embedded) == orphans(embedded) == []
+    assert ("S01", "sell", 3.0, "filled") in orders(embedded)
+
+
+def test_a_defect_with_one_exit_keeps_nobody_else_from_leaving_and_nothing_bare(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+
+    class Broken(Around):
+        def submit(self, request: Any) -> Any:
+            if request.symbol == "S01" and request.kind == "limit":
+                raise ValueError("a defect")
+            return self.inner.submit(request)
+
+    summary = trade(rig, Broken(rig), resolve_timeout_s=0.5)
+    assert "a defect" in summary.halted
+    assert ("S02", "sell", 3.0, "filled") in orders(embedded)
+    assert bare(embedded) == []
+    assert trade_session(rig).is_clean
+
+
+def test_a_defect_in_a_step_leaves_no_session_claimed(
+    rig: Rig, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a defect")
+
+    second_day(rig, embedded)
+    cancel_stop(embedded, "S04")
+    with monkeypatch.context() as patch:
+        patch.setattr("kobe_jobs.trading.session.age_positions", broken)
+        summary = trade_session(rig)
+    assert "RuntimeError: a defect" in summary.halted
+    assert bare(embedded) == []
+    claim = claim_of(rig.ledger, ACCOUNT, market.EXIT_DAY)
+    assert claim is not None
+    assert claim.state == "halted"
+
+
+def test_a_look_up_that_tells_a_fill_without_its_price_is_asked_again(rig: Rig, embedded: EmbeddedBroker) -> None:
+    class Odd(Around):
+        left = 2
+
+        def order_by_client_id(self, client_id: str) -> Any:
+            order = self.inner.order_by_client_id(client_id)
+            if order is not None and order.filled_qty and self.left:
+                self.left -= 1
+                return dataclasses.replace(order, filled_avg_price=None)
+            return order
+
+    summary = trade(rig, Odd(rig))
+    assert summary.is_clean, summary
+    assert bare(embedded) == []
+
+
+def refuse_stops_below(rig: Rig, embedded: EmbeddedBroker, symbol: str) -> Any:
+    """A broker whose market has fallen through the stop of one symbol as soon as it was bought."""
+
+    class Fallen(Around):
+        def submit(self, request: Any) -> Any:
+            if request.symbol == symbol and request.kind == "stop":
+                raise Refused(42210000, "stop price must be less than current price", "request")
+            return self.inner.submit(request)
+
+    return Fallen(rig)
+
+
+def test_a_stop_that_the_market_has_passed_leaves_at_the_quote(rig: Rig, embedded: EmbeddedBroker) -> None:
+    summary = trade(rig, refuse_stops_below(rig, embedded, "S01"))
+    assert summary.is_clean, summary
+    assert ("S01", "sell", 3.0, "filled") in orders(embedded)
+    assert bare(embedded) == orphans(embedded) == []
+    gone = next(held for held in all_positions(rig.ledger, ACCOUNT) if held.symbol == "S01")
+    assert (gone.is_open, gone.exit_reason) == (False, "stop")
+
+
+def test_a_quote_beyond_the_stop_leaves_without_asking_for_one(rig: Rig, embedded: EmbeddedBroker) -> None:
+    class Fallen(Around):
+        def quotes(self, symbols: Any) -> Any:
+            found = self.inner.quotes(symbols)
+            if len(orders(embedded)) < 5:
+                return found
+            low = {"bid": Decimal(12), "ask": Decimal("12.01")}
+            return {s: dataclasses.replace(quote, **low) if s == "S01" else quote for s, quote in found.items()}
+
+    summary = trade(rig, Fallen(rig))
+    assert summary.is_clean, summary
+    assert stop_of(embedded, "S01") == []
+    assert ("S01", "sell", 3.0, "filled") in orders(embedded)
+
+
+def test_no_entry_goes_out_beside_a_bare_position(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+    cancel_stop(embedded, "S04")
+
+    class Stubborn(Around):
+        def submit(self, request: Any) -> Any:
+            if request.symbol == "S04":
+                raise Refused(40310000, "not today", "request")
+            return self.inner.submit(request)
+
+    summary = trade(rig, Stubborn(rig), resolve_timeout_s=0.3)
+    assert (summary.submitted, summary.exits_filled) == (0, 2)
+    assert summary.unprotected == ("S04",)
+    assert "no entries beside a position without its stop" in summary.halted
+    later = trade_session(rig)
+    assert later.is_clean, later
+    assert later.submitted >= 4
+
+
+def test_a_cancel_that_stays_pending_leaves_the_session_open(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+
+    class Slow(Around):
+        def cancel(self, order_id: str) -> None:
+            self.asked = order_id
+
+        def orders(self, *arguments: Any, **after: Any) -> Any:
+            found = self.inner.orders(*arguments, **after)
+            return [self.pending(order) for order in found]
+
+        def order_by_client_id(self, client_id: str) -> Any:
+            order = self.inner.order_by_client_id(client_id)
+            return self.pending(order) if order else None
+
+        def pending(self, order: Any) -> Any:
+            if order.symbol in market.LEAVING and order.kind == "stop":
+                return dataclasses.replace(order, status=OrderStatus.PENDING_CANCEL, raw_status="pending_cancel")
+            return order
+
+    summary = trade(rig, Slow(rig), resolve_timeout_s=0.3)
+    assert not summary.is_clean
+    assert set(summary.unprotected) == set(market.LEAVING)
+    assert "S01 shall leave and was not sold" in summary.halted
+    assert trade_session(rig).is_clean
+    assert bare(embedded) == orphans(embedded) == []
+
+
+def test_a_bid_below_a_tick_is_sold_at_one_tick(rig: Rig, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+
+    class Penny(Around):
+        def quotes(self, symbols: Any) -> Any:
+            low = {"bid": Decimal("0.0001"), "ask": Decimal("0.0002")}
+            found = self.inner.quotes(symbols)
+            return {s: dataclasses.replace(quote, **low) if s in market.LEAVING else quote for s, quote in found.items()}
+
+    summary = trade(rig, Penny(rig))
+    assert summary.exits_filled == 2
+    assert bare(embedded) == []

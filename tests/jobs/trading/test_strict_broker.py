@@ -1,0 +1,52 @@
+"""The order path over a broker that is as slow and as strict as Alpaca: each habit is turned on by the fault script."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from kobe_jobs.trading.market_snapshot import Split
+from kobe_jobs.trading.session import Rig, trade_session
+from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from tests.support.builders import small_market as market
+
+SLOW = {"new_after_s": 0.1, "fill_after_s": 0.1, "cancel_after_s": 0.15}
+
+
+def protected(embedded: EmbeddedBroker) -> dict[str, tuple[float, float | None]]:
+    """Symbol to shares and stop price of every position; the law: each has one stop that works, for all of it."""
+    rows = embedded.book.state.rows("SELECT * FROM positions ORDER BY symbol")
+    stops = [order for order in embedded.book.state.open_orders() if order["kind"] == "stop"]
+    assert {(row["symbol"], row["qty"]) for row in rows} == {(stop["symbol"], stop["qty"]) for stop in stops}
+    assert len(stops) == len(rows)
+    assert {stop["status"] for stop in stops} <= {"new", "accepted"}
+    return {stop["symbol"]: (stop["qty"], stop["stop_price"]) for stop in stops}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [SLOW, {"spread_bps": 30}, {"not_shortable": ["*"]}, {"cash_in_lieu": True, "splits_move_stop_prices": False}],
+)
+def test_two_sessions_end_with_every_position_protected(rig: Rig, embedded: EmbeddedBroker, settings: dict[str, Any]) -> None:
+    embedded.faults.add({"settings": settings})
+    for day in (market.ENTRY_DAY, market.EXIT_DAY):
+        embedded.advance_to(day, "open")
+        summary = trade_session(rig)
+        assert summary.is_clean, summary
+        embedded.settle()
+        assert protected(embedded)
+        embedded.advance_to(day, "close")
+    assert not set(market.LEAVING) & set(protected(embedded))
+
+
+def test_after_a_split_a_stop_that_kept_its_price_is_replaced_at_the_new_one(rig: Rig, embedded: EmbeddedBroker) -> None:
+    trade_session(rig)
+    embedded.advance_to(market.EXIT_DAY, "open")
+    assert protected(embedded)["S04"] == (3.0, 21.61)
+    embedded.book.state.split("S04", 2.0, whole=True, moves_stops=False, price=12.0, at="2024-03-07T14:00:00Z")
+    assert protected(embedded)["S04"] == (6.0, 21.61)
+    evidence = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
+    assert trade_session(dataclasses.replace(rig, evidence=evidence)).is_clean
+    assert protected(embedded)["S04"] == (6.0, 10.8)

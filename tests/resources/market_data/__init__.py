@@ -1,0 +1,1 @@
+"""Tests of the market data store and of the vendors."""

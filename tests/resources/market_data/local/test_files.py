@@ -1,0 +1,337 @@
+"""Own files come in exactly, or are refused with file, line and mend before anything is stored."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kobe_resources.market_data import MarketDataError
+from kobe_resources.market_data.local.files import FilesVendor, bars_file
+from kobe_resources.settings.models import DataSettings, FilesData
+from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders import frames
+
+HEADER = "symbol,session,open,high,low,close,volume"
+GOOD = "A,2020-01-02,10,11,9,10.5,1000"
+NEXT = "A,2020-01-03,10,11,9,10.5,1000"
+TABLES = ("daily_bars", "splits", "candidates", "option_evidence", "bar_loads")
+DAY1, DAY2 = dt.date(2020, 1, 2), dt.date(2020, 1, 3)
+
+
+def vendor(path: Path, **span: dt.date) -> FilesVendor:
+    return FilesVendor(DataSettings(vendor="files", files=FilesData(path=path), **span))  # type: ignore[arg-type]
+
+
+def write(folder: Path, *lines: str, name: str = "bars.csv", end: str = "\n", **also: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes((end.join(lines) + end).encode())
+    for stem, text in also.items():
+        (folder / f"{stem}.csv").write_text(text, encoding="utf-8")
+    return folder
+
+
+def write_parquet(folder: Path, select: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect() as connection:
+        connection.sql(select).write_parquet(str(folder / "bars.parquet"))
+    return folder
+
+
+class Held(NamedTuple):
+    """A loaded warehouse, and the version of its content."""
+
+    warehouse: Warehouse
+    version: str
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Held:
+    """One warehouse for all refusals: none of them may change it."""
+    folder = tmp_path_factory.mktemp("held")
+    warehouse = Warehouse(folder / "kobe.duckdb")
+    vendor(write(folder, HEADER, GOOD)).sync(warehouse)
+    return Held(warehouse, warehouse.content_version(*TABLES))
+
+
+def refusal(path: Path, held: Held) -> str:
+    """The one line of the refusal; the store must not have changed."""
+    with pytest.raises(MarketDataError) as caught:
+        vendor(path).sync(held.warehouse)
+    assert held.warehouse.content_version(*TABLES) == held.version
+    line = str(caught.value)
+    assert "\n" not in line
+    assert caught.value.mend
+    return line
+
+
+BAD_BARS = {
+    "no column": ([HEADER.replace("close,", ""), "A,2020-01-02,10,11,9,1000"], "line 1: no column close (found: symbol"),
+    "empty file": ([], "line 1: the file is empty"),
+    "header only": ([HEADER], "holds no bars"),
+    "data for a header": ([GOOD, NEXT], "line 1: no column symbol, session"),
+    "semicolons": ([HEADER.replace(",", ";"), GOOD.replace(",", ";")], "no column symbol"),
+    "column twice": ([HEADER + ",close", GOOD + ",1"], "line 1: column 'close' appears 2 times"),
+    "bad date": (
+        [HEADER, GOOD, "A,03/01/2020,10,11,9,10,1"],
+        "line 3: session is '03/01/2020', which is no date: write it as YYYY",
+    ),
+    "impossible date": ([HEADER, "A,2020-02-30,10,11,9,10,1"], "line 2: session is 2020-02-30, which is no date"),
+    "endless date": ([HEADER, "A,infinity,10,11,9,10,1"], "session is 'infinity', which is no date"),
+    "year nought": ([HEADER, "A,0000-01-01,10,11,9,10,1"], "line 2: session is 0000-01-01, before 1900-01-01"),
+    "year 9999": (
+        [HEADER, GOOD, "A,9999-12-31,10,11,9,10,1"],
+        "line 3: session is 9999-12-31, before 1900-01-01",
+    ),
+    "time of day": ([HEADER, "A,2020-01-02 16:00:00,10,11,9,10,1"], "which is no date"),
+    "bad number": ([HEADER, GOOD, "A,2020-01-03,ten,11,9,10,1"], "line 3: open is 'ten', which is no number"),
+    "decimal comma": ([HEADER, 'A,2020-01-03,"10,5",11,9,10,1'], "open is '10,5', which is no number"),
+    "underscore": ([HEADER, "A,2020-01-03,1_0,11,9,10,1"], "open is '1_0', which is no number"),
+    "NaN": ([HEADER, "A,2020-01-03,nan,11,9,10,1"], "open is 'nan', which is not finite"),
+    "infinite": ([HEADER, "A,2020-01-03,10,inf,9,10,1"], "high is 'inf', which is not finite"),
+    "overflow": ([HEADER, "A,2020-01-03,10,1e999,9,10,1"], "high is 1e999, which is not finite"),
+    "zero price": ([HEADER, "A,2020-01-03,10,11,0,10,1"], "low is 0, which is not positive"),
+    "negative price": ([HEADER, "A,2020-01-03,-10,11,9,10,1"], "open is -10, which is not positive"),
+    "negative volume": ([HEADER, "A,2020-01-03,10,11,9,10,-1"], "volume is -1, which is negative"),
+    "empty price": ([HEADER, "A,2020-01-03,10,,9,10,1"], "high is empty"),
+    "empty volume": ([HEADER, "A,2020-01-03,10,11,9,10,"], "volume is empty"),
+    "empty symbol": ([HEADER, ",2020-01-03,10,11,9,10,1"], "line 2: symbol is empty"),
+    "blank symbol": ([HEADER, '" ",2020-01-03,10,11,9,10,1'], "line 2: symbol is empty"),
+    "high under low": ([HEADER, "A,2020-01-03,10,8,9,10,1"], "line 2: high 8 is below low 9"),
+    "high under close": ([HEADER, "A,2020-01-03,10,11,9,11.01,1"], "high 11 is below open 10 or close 11.01"),
+    "low over open": ([HEADER, "A,2020-01-03,8.99,11,9,10,1"], "low 9 is above open 8.99 or close 10"),
+    "twice": ([HEADER, GOOD, NEXT, GOOD], "line 4: 'A 2020-01-02' was already given in line 2: keep one"),
+    "control character": ([HEADER, GOOD, "A\x07B,2020-01-02,10,11,9,10,1"], "line 3: symbol 'A\\x07B' holds a control"),
+    "null character": ([HEADER, "A\x00B,2020-01-02,10,11,9,10,1"], "symbol 'A\\x00B' holds a control"),
+    "reversed writing": ([HEADER, "A\u202eB,2020-01-02,10,11,9,10,1"], "holds a control"),
+    "spaces around": ([HEADER, GOOD, " A,2020-01-02,10,11,9,10,1"], "line 3: symbol ' A' has spaces around it"),
+    "cell too few": ([HEADER, GOOD, "A,2020-01-03,10,11,9,10"], "line 3: has 6 cells where the header has 7"),
+    "cell too many": ([HEADER, GOOD, NEXT + ",5"], "line 3: has 8 cells where the header has 7"),
+    "open quote": ([HEADER, GOOD, '"A,2020-01-03,10,11,9,10,1'], "line 3: has a quote that never ends"),
+    "bad vwap": ([HEADER + ",vwap", GOOD + ",x"], "vwap is 'x', which is no number"),
+    "half a trade": ([HEADER + ",trades", GOOD + ",1.5"], "trades is 1.5, which is no whole number"),
+    "many": ([HEADER, *["A,2020-01-03,0,11,9,10,1"] * 4], "open is 0, which is not positive (and 3 more bad rows)"),
+}
+
+
+@pytest.mark.parametrize(("lines", "expected"), BAD_BARS.values(), ids=BAD_BARS)
+def test_a_bad_csv_is_refused_by_line_and_nothing_is_stored(
+    held: Held, tmp_path: Path, lines: list[str], expected: str
+) -> None:
+    folder = write(tmp_path / "bad", *lines)
+    line = refusal(folder, held)
+    assert str(folder / "bars.csv") in line
+    assert expected in line
+
+
+def test_the_line_is_the_editors_whatever_the_line_ends_blank_lines_and_quotes(held: Held, tmp_path: Path) -> None:
+    bad = "B,2020-01-02,0,11,9,10,1"
+    windows = write(tmp_path / "windows", HEADER, GOOD, "", bad, end="\r\n")
+    assert "line 4: open is 0" in refusal(windows, held)
+    wrapped = write(tmp_path / "wrapped", HEADER + ",note", GOOD + ',"two\nlines"', "", bad + ",x")
+    assert "line 5: open is 0" in refusal(wrapped, held)
+
+
+def test_mixed_line_ends_are_refused_by_name(held: Held, tmp_path: Path) -> None:
+    folder = write(tmp_path / "mixed", HEADER, GOOD)
+    with (folder / "bars.csv").open("ab") as stream:
+        stream.write(f"{NEXT}\r\n".encode())
+    assert "bars.csv: mixes line ends: save the file with one kind" in refusal(folder, held)
+
+
+def test_a_file_in_another_encoding_is_refused_by_line(held: Held, tmp_path: Path) -> None:
+    folder = write(tmp_path / "latin", HEADER, GOOD)
+    with (folder / "bars.csv").open("ab") as stream:
+        stream.write("\xc4,2020-01-02,10,11,9,10,1\n".encode("latin-1"))
+    assert "line 3: is no UTF-8 text" in refusal(folder, held)
+    (folder / "bars.csv").write_bytes(f"{HEADER}\n{GOOD}\n".encode("utf-16"))
+    assert "is no UTF-8 text" in refusal(folder, held)
+
+
+def parquet_row(**columns: str) -> str:
+    """SQL for one sound bar with some columns' SQL replaced."""
+    sound = {"symbol": "'A'", "session": "DATE '2020-01-02'", "open": "10", "high": "11.0", "low": "9", "close": "10.5"}
+    return "SELECT " + ", ".join(f"{sql} AS {name}" for name, sql in {**sound, "volume": "1000", **columns}.items())
+
+
+BAD_PARQUET = {
+    "price": (
+        parquet_row(session="DATE '2020-01-02' + i::INT", low="CASE WHEN i = 4 THEN -1 ELSE 9 END") + " FROM range(9) t(i)",
+        "row 5: low is -1, which is not positive",
+    ),
+    "NaN": (parquet_row(open="'nan'::DOUBLE"), "row 1: open is 'nan', which is not finite"),
+    "null": (parquet_row(symbol="NULL::VARCHAR"), "row 1: symbol is empty"),
+    "year 2262": (parquet_row(session="DATE '2262-05-01'"), "row 1: session is 2262-05-01, before 1900-01-01"),
+    "intraday": (parquet_row(session="TIMESTAMP '2020-01-02 16:00'"), "session is '2020-01-02 16:00:00', which is no date"),
+    "zoned": (
+        parquet_row(session="TIMESTAMPTZ '2020-01-02 00:00+00'"),
+        "has the type TIMESTAMP WITH TIME ZONE: store it as DATE",
+    ),
+    "type": (parquet_row(symbol="7"), "column 'symbol' has the type INTEGER: store it as VARCHAR"),
+    "missing": ("SELECT 'A' AS symbol, 1.0 AS open", "no column session, high, low, close, volume"),
+    "twice": (parquet_row() + " FROM range(2)", "row 2: 'A 2020-01-02' was already given in row 1"),
+    "none": (parquet_row() + " LIMIT 0", "holds no bars"),
+}
+
+
+@pytest.mark.parametrize(("select", "expected"), BAD_PARQUET.values(), ids=BAD_PARQUET)
+def test_a_bad_parquet_is_refused_by_row_or_column(held: Held, tmp_path: Path, select: str, expected: str) -> None:
+    assert expected in refusal(write_parquet(tmp_path / "bad", select), held)
+
+
+def test_a_damaged_parquet_is_refused(held: Held, tmp_path: Path) -> None:
+    (tmp_path / "bars.parquet").write_bytes(b"PAR1 and then nothing of use PAR1")
+    assert "cannot be read as Parquet" in refusal(tmp_path, held)
+
+
+SPLITS_HEADER = "symbol,execution_date,split_from,split_to\n"
+BAD_BESIDE = {
+    "ratio": ({"splits": SPLITS_HEADER + "A,2020-01-03,0,2\n"}, "splits.csv line 2: split_from is 0"),
+    "split date": ({"splits": SPLITS_HEADER + "A,soon,1,2\n"}, "execution_date is 'soon'"),
+    "split columns": ({"splits": "symbol,date,ratio\nA,2020-01-03,2\n"}, "no column execution_date, split_from, split_to"),
+    "empty splits": ({"splits": ""}, "splits.csv line 1: the file is empty"),
+    "flag": ({"candidates": "symbol,has_options\nA,true\nB,maybe\n"}, "candidates.csv line 3: has_options is 'maybe'"),
+    "candidate twice": ({"candidates": "symbol\nA\n\nA\n"}, "candidates.csv line 3: symbol is empty"),
+    "no candidate": ({"candidates": "symbol,has_options\n"}, "candidates.csv names no candidates"),
+    "candidate again": ({"candidates": "symbol,has_options\nA,1\nA,0\n"}, "line 3: 'A' was already given in line 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("also", "expected"), BAD_BESIDE.values(), ids=BAD_BESIDE)
+def test_bad_files_beside_the_bars_are_refused(held: Held, tmp_path: Path, also: dict[str, str], expected: str) -> None:
+    assert expected in refusal(write(tmp_path / "bad", HEADER, GOOD, **also), held)
+
+
+def test_a_path_that_names_no_bars_is_refused_with_what_is_wanted(held: Held, tmp_path: Path) -> None:
+    assert "does not exist: set data.files.path" in refusal(tmp_path / "nowhere", held)
+    (tmp_path / "empty").mkdir()
+    assert "holds neither bars.csv nor bars.parquet" in refusal(tmp_path / "empty", held)
+    (tmp_path / "bars.txt").write_text("x")
+    assert "neither .csv nor .parquet" in refusal(tmp_path / "bars.txt", held)
+    both = write(tmp_path / "both", HEADER, GOOD)
+    write_parquet(both, "SELECT 1 AS symbol")
+    assert "holds both" in refusal(both, held)
+    assert bars_file(both / "bars.csv") == both / "bars.csv"
+
+
+def test_whatever_else_is_in_a_symbol_is_data(warehouse: Warehouse, tmp_path: Path) -> None:
+    names = [
+        "'; DROP TABLE daily_bars; --",
+        'say "hi"',
+        "<script>alert(1)</script>",
+        "../../etc",
+        "Ünï",
+        "NULL",
+        "nan",
+        "BRK B",
+        "日経",
+        "a,b",
+    ]
+    quoted = ['"' + name.replace('"', '""') + '",2020-01-02,10,11,9,10.5,1000' for name in names]
+    vendor(write(tmp_path / "odd", HEADER, *quoted)).sync(warehouse)
+    assert {row[0] for row in warehouse.rows("SELECT symbol FROM daily_bars")} == set(names)
+
+
+@pytest.mark.parametrize("folder", ["plain", "year=2020", "a[1]*?", "with space"])
+def test_the_folders_name_is_only_a_name(warehouse: Warehouse, tmp_path: Path, folder: str) -> None:
+    report = vendor(write(tmp_path / folder, HEADER, GOOD)).sync(warehouse)
+    assert report.bars == 1
+    parquet = write_parquet(tmp_path / "p" / folder, parquet_row())
+    assert vendor(parquet).sync(warehouse).unchanged == 1
+
+
+def test_header_case_byte_order_mark_extra_columns_and_midnight_do_not_matter(warehouse: Warehouse, tmp_path: Path) -> None:
+    lines = [
+        "\ufeffSYMBOL, Session ,open,HIGH,low,close,volume,Exchange,vwap,trades",
+        "A,2020-01-02 00:00:00,10,11,9,10.5,1e3,XNYS,10.2,7",
+    ]
+    vendor(write(tmp_path / "loose", *lines)).sync(warehouse)
+    rows = warehouse.rows("SELECT symbol, session, open, volume, vwap, trades FROM daily_bars")
+    assert rows == [("A", DAY1, 10.0, 1000.0, 10.2, 7)]
+
+
+def test_splits_and_candidates_beside_the_bars_are_stored(warehouse: Warehouse, tmp_path: Path) -> None:
+    splits = "split_to,symbol,execution_date,split_from\n3,A,2020-01-03,2\n3,A,2020-01-03,2\n"
+    candidates = "symbol,has_options,name\nA,true,Alpha\nB,No,\nC,,<b>\n"
+    vendor(write(tmp_path / "all", HEADER, GOOD, splits=splits, candidates=candidates)).sync(warehouse)
+    assert warehouse.rows("SELECT symbol, execution_date, split_from, split_to FROM splits") == [("A", DAY2, 2.0, 3.0)]
+    assert warehouse.rows("SELECT symbol, name FROM candidates ORDER BY ALL") == [("A", "Alpha"), ("B", None), ("C", "<b>")]
+    assert warehouse.rows("SELECT symbol, has_options FROM option_evidence ORDER BY ALL") == [("A", True), ("B", False)]
+
+
+def test_row_order_and_file_format_change_nothing(warehouse: Warehouse, tmp_path: Path) -> None:
+    rows = [f"{symbol},{day},{10 + n / 7},{12 + n / 7},{9 + n / 7},{10.1 + n / 7},{1000 + n}"
+            for symbol in ("B", "A", "C") for n, day in enumerate(frames.days(40))]  # fmt: skip
+    splits = ["A,2020-01-10,1,2", "B,2020-01-10,1,3"]
+    tables = ("daily_bars", "splits", "candidates")
+
+    def version(folder: Path) -> str:
+        there = Warehouse(folder / "kobe.duckdb")
+        vendor(folder).sync(there)
+        return there.content_version(*tables)
+
+    head = "symbol,execution_date,split_from,split_to\n"
+    first = version(write(tmp_path / "one", HEADER, *rows, splits=head + "\n".join(splits)))
+    random.Random(3).shuffle(rows)
+    shuffled = write(tmp_path / "two", HEADER, *rows, splits=head + "\n".join(splits[::-1]))
+    assert version(shuffled) == first
+    typed = f"SELECT * REPLACE (session::DATE AS session) FROM read_csv('{shuffled}/bars.csv')"
+    parquet = write_parquet(tmp_path / "three", typed)
+    (parquet / "splits.csv").write_text((shuffled / "splits.csv").read_text())
+    assert version(parquet) == first
+    rows[0] = rows[0].replace(",10", ",9.9", 1) if ",10" in rows[0] else rows[0] + "1"
+    assert version(write(tmp_path / "four", HEADER, *rows)) != first
+
+
+def test_a_changed_file_replaces_and_an_unchanged_one_is_not_read_again(warehouse: Warehouse, tmp_path: Path) -> None:
+    folder = write(tmp_path / "bars", HEADER, GOOD)
+    vendor(folder).sync(warehouse)
+    moved = tmp_path / "moved"
+    folder.rename(moved)
+    assert vendor(moved).sync(warehouse).skipped
+    write(moved, HEADER, GOOD.replace("10.5", "10.6"), NEXT)
+    report = vendor(moved).sync(warehouse)
+    assert (report.skipped, report.changed, report.added, report.revisions) == (False, 1, 1, 1)
+    write(
+        moved,
+        HEADER,
+        GOOD.replace("10.5", "10.6"),
+        NEXT,
+        splits="symbol,execution_date,split_from,split_to\nA,2020-01-03,1,2\n",
+    )
+    assert not vendor(moved).sync(warehouse).skipped
+    narrowed = vendor(moved, end=DAY1).sync(warehouse)
+    assert (narrowed.removed, narrowed.bars) == (1, 1)
+
+
+names = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), min_size=1, max_size=6).filter(
+    lambda s: s == s.strip()
+)
+prices = st.floats(0.0001, 1e7)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.tuples(names, st.dates(dt.date(1990, 1, 1), dt.date(2030, 1, 1))),
+        st.tuples(prices, prices, prices),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_any_sound_bars_come_back_bit_for_bit(tmp_path: Path, content: dict) -> None:
+    lines, expected = [HEADER], []
+    for (symbol, day), (one, two, volume) in content.items():
+        low, high = min(one, two), max(one, two)
+        lines.append('"' + symbol.replace('"', '""') + f'",{day},{low!r},{high!r},{low!r},{high!r},{volume!r}')
+        expected.append((symbol, day, low, high, low, high, volume))
+    folder = write(tmp_path / "any", *lines)
+    read = vendor(folder).read().bars
+    got = [(row.symbol, row.session.date(), row.open, row.high, row.low, row.close, row.volume) for row in read.itertuples()]
+    assert sorted(got) == sorted(expected)

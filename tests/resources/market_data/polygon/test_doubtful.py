@@ -1,0 +1,210 @@
+"""Loads whose vendor answers with nothing, with rows that cannot be kept, or not at all: nothing false is covered."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from kobe_resources.market_data.polygon.errors import PolygonError, PolygonIncomplete, PolygonServerError
+from tests.resources.market_data.polygon.conftest import FRIDAY, FRIDAY_NIGHT, HASTE, Shop, assert_same_bars, days_asked, served
+from tests.support.loopback_polygon import Market, random_market, ticker_row
+from tests.support.loopback_polygon import faults as fault
+
+RANGE, GROUPED = "/range/", "/grouped/"
+MONDAY_NIGHT = FRIDAY_NIGHT + dt.timedelta(days=3)
+TUESDAY_NIGHT = FRIDAY_NIGHT + dt.timedelta(days=4)
+SUNDAY = FRIDAY_NIGHT + dt.timedelta(days=1, hours=12)
+"""Friday is surely published by then."""
+
+
+def test_a_symbol_without_a_bar_is_an_empty_fetch_recorded_as_such(shop: Shop, market: Market) -> None:
+    market.tickers = [ticker_row("S00001"), ticker_row("NOBARS")]
+    shop.sync()
+    checkpoint = "SELECT rows FROM bar_checkpoints WHERE kind = 'symbol' AND key = ?"
+    assert shop.warehouse.rows(checkpoint, ["NOBARS"]) == [(0,)]
+    assert shop.warehouse.rows(checkpoint, ["S00001"]) == [(224,)]
+    shop.server.forget()
+    assert shop.sync().skipped
+    assert shop.server.calls == []
+
+
+def test_a_load_without_a_single_bar_is_not_finished_and_covers_nothing(shop: Shop, market: Market) -> None:
+    shop.now = SUNDAY
+    shop.server.faults.on(fault.false_empty, path=RANGE)
+    for _ in range(2):
+        with pytest.raises(PolygonIncomplete, match=r"no bar of any candidate .*again.* check data\.polygon\.candidates"):
+            shop.sync()
+        assert shop.rows("SELECT count(*) FROM bar_checkpoints WHERE kind IN ('symbol', 'load')") == [(0,)]
+    shop.server.faults.clear()
+    assert not shop.sync().skipped
+    assert_same_bars(shop.stored(), served(market))
+
+
+def test_symbols_without_bars_are_covered_once_another_has_some(shop: Shop, market: Market) -> None:
+    market.tickers = [ticker_row(symbol) for symbol in ("A", "B", "S00001")]
+    shop.sync(in_flight=1)
+    assert shop.rows("SELECT key, rows FROM bar_checkpoints WHERE kind = 'symbol' ORDER BY 1") == [
+        ("A", 0),
+        ("B", 0),
+        ("S00001", 224),
+    ]
+
+
+def test_a_symbol_that_fails_for_itself_holds_no_other_up_and_is_named(shop: Shop, market: Market) -> None:
+    shop.server.faults.on(fault.contradictory, path="S00004")
+    with pytest.raises(PolygonIncomplete, match=r"1 symbols could not be loaded \(S00004: .*two bars") as caught:
+        shop.sync()
+    assert "again" in caught.value.mend
+    assert "leave a symbol that fails for good out of data.polygon.candidates" in caught.value.mend
+    assert_same_bars(shop.stored(), served(market)[lambda bars: bars["symbol"] != "S00004"].reset_index(drop=True))
+    shop.server.faults.clear()
+    shop.server.forget()
+    assert shop.sync().added == 224
+    assert len(shop.server.paths(RANGE)) == 1
+    assert_same_bars(shop.stored(), served(market))
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [(fault.refused(500), "failed with HTTP 500"), (fault.reset, "no whole answer"), (fault.hang, "it fell silent")],
+)
+def test_a_symbol_that_never_gets_an_answer_is_set_aside_and_asked_again(
+    shop: Shop, market: Market, monkeypatch: pytest.MonkeyPatch, broken: fault.Fault, what: str
+) -> None:
+    monkeypatch.setattr("tests.resources.market_data.polygon.conftest.HASTE", replace(HASTE, read_s=0.5))
+    shop.server.faults.on(broken, path="S0000[48]")
+    for night, last in ((FRIDAY_NIGHT, "2026-11-20"), (MONDAY_NIGHT, "2026-11-23")):
+        shop.now = night
+        with pytest.raises(PolygonIncomplete, match=rf"2 symbols could not be loaded \(S00004: .*{what}"):
+            shop.sync()
+        stored, wanted = (
+            bars[~bars["symbol"].isin(["S00004", "S00008"])].reset_index(drop=True)
+            for bars in (shop.stored(), served(market, last=last))
+        )
+        assert_same_bars(stored, wanted)
+        assert shop.rows("SELECT count(*) FROM bar_checkpoints WHERE key IN ('S00004', 'S00008')") == [(0,)]
+    shop.server.faults.clear()
+    shop.sync()
+    assert_same_bars(shop.stored(), served(market, last="2026-11-23"))
+
+
+def test_an_outage_does_not_cost_every_symbol_its_retries(with_market: Callable[[Market], Shop]) -> None:
+    shop = with_market(random_market(60, 20, seed=1, end=FRIDAY))
+    shop.server.faults.on(fault.refused(503), path=RANGE)
+    with pytest.raises(PolygonServerError, match="HTTP 503"):
+        shop.sync(start="2026-11-02", in_flight=1)
+    assert len(set(shop.server.paths(RANGE))) <= 4
+
+
+def test_when_every_symbol_fails_the_load_stops_early(with_market: Callable[[Market], Shop]) -> None:
+    shop = with_market(random_market(60, 20, seed=1, end=FRIDAY))
+    shop.server.faults.on(fault.html, path=RANGE)
+    with pytest.raises(PolygonError, match="not JSON"):
+        shop.sync(start="2026-11-02", in_flight=1)
+    assert len(set(shop.server.paths(RANGE))) < 20
+
+
+def test_a_vendor_that_goes_down_half_way_costs_nothing_that_had_arrived(shop: Shop, market: Market) -> None:
+    shop.server.faults.on(fault.refused(503), path="S0000[5-9]")
+    with pytest.raises(PolygonServerError):
+        shop.sync(in_flight=2)
+    had = {row[0] for row in shop.rows("SELECT key FROM bar_checkpoints WHERE kind = 'symbol'")}
+    assert had == {f"S0000{number}" for number in range(5)}
+    shop.server.faults.clear()
+    shop.server.forget()
+    shop.sync()
+    assert {path.split("/")[4] for path in shop.server.paths(RANGE)} == set(market.symbols) - had
+    assert_same_bars(shop.stored(), served(market))
+
+
+def test_a_day_that_fails_stops_the_days_and_they_go_on_from_there(shop: Shop, market: Market) -> None:
+    shop.server.faults.on(fault.refused(503), path="2026-06-15")
+    with pytest.raises(PolygonServerError):
+        shop.sync(first_load="grouped")
+    assert shop.rows("SELECT max(session) FROM daily_bars") == [(dt.date(2026, 6, 12),)]
+    shop.server.faults.clear()
+    shop.server.forget()
+    shop.sync(first_load="grouped")
+    assert days_asked(shop)[0] == "2026-06-15"
+    assert_same_bars(shop.stored(), served(market))
+
+
+def test_an_empty_day_of_the_market_is_recorded_and_passed(market: Market, with_market: Callable[[Market], Shop]) -> None:
+    shop = with_market(Market(market.bars[market.bars["session"] != "2026-06-15"]))
+    shop.sync(first_load="grouped")
+    assert shop.rows("SELECT rows FROM bar_checkpoints WHERE kind = 'day' AND key = '2026-06-15'") == [(0,)]
+    assert_same_bars(shop.stored(), served(shop.server.market))
+
+
+@pytest.mark.parametrize("day", ["2026-01-02", "2026-06-15", "2026-11-20"])
+def test_a_session_whose_market_comes_back_empty_is_not_passed_over(shop: Shop, market: Market, day: str) -> None:
+    shop.now = SUNDAY
+    shop.server.faults.on(fault.false_empty, path=f"{GROUPED}.*{day}")
+    with pytest.raises(PolygonIncomplete, match=f"no bars for {day}, a session of the exchange: .*again"):
+        shop.sync(first_load="grouped")
+    assert shop.rows(f"SELECT count(*) FROM bar_checkpoints WHERE span_to >= '{day}' AND kind IN ('symbol', 'load')") == [(0,)]
+    shop.server.faults.clear()
+    shop.sync(first_load="grouped")
+    assert_same_bars(shop.stored(), served(market))
+
+
+@pytest.mark.parametrize("manner", ["range", "grouped"])
+def test_a_top_up_does_not_pass_over_sessions_that_come_back_empty(shop: Shop, market: Market, manner: str) -> None:
+    shop.sync(first_load=manner)
+    shop.now = TUESDAY_NIGHT + dt.timedelta(days=1, hours=1)
+    shop.server.faults.on(fault.false_empty, path="/grouped/.*2026-11-2[345]")
+    for _ in range(2):
+        with pytest.raises(PolygonIncomplete, match="no bars for 2026-11-23"):
+            shop.sync(first_load=manner)
+    shop.server.faults.clear()
+    assert shop.sync(first_load=manner).last_session == dt.date(2026, 11, 25)
+    assert_same_bars(shop.stored(), served(market, last="2026-11-25"))
+
+
+def test_days_before_the_vendor_s_history_are_passed_and_asked_once_when_that_is_known(shop: Shop, market: Market) -> None:
+    shop.sync(first_load="grouped", start="2025-10-01", in_flight=1)
+    first = market.bars["session"].min().date()
+    before = [day for day in days_asked(shop) if day < str(first)]
+    assert len(before) == len(set(before)) + HASTE.after_malformed > 20
+    assert len(shop.server.paths(RANGE)) == 10
+    assert_same_bars(shop.stored(), served(market, str(first)))
+
+
+def test_a_bar_the_vendor_holds_wrong_is_refused_named_and_never_stored(
+    market: Market, with_market: Callable[[Market], Shop]
+) -> None:
+    bad = (market.bars["symbol"] == "S00006") & (market.bars["session"] == "2026-05-05")
+    shop = with_market(Market(market.bars.assign(low=market.bars["low"].where(~bad, 9999.0))))
+    shop.sync()
+    refusal = "SELECT vendor, symbol, session, reason FROM bar_refusals"
+    wanted = [("polygon", "S00006", dt.date(2026, 5, 5), "open, high, low, close out of order")]
+    assert shop.rows(refusal) == wanted
+    assert_same_bars(shop.stored(), served(Market(market.bars[~bad])))
+    shop.sync(force=True)
+    assert shop.rows(refusal) == wanted
+
+
+def test_a_ticker_with_control_bytes_is_counted_and_never_stored(market: Market, with_market: Callable[[Market], Shop]) -> None:
+    bad = market.bars["symbol"] == "S00006"
+    shop = with_market(Market(market.bars.assign(symbol=market.bars["symbol"].where(~bad, "S6\x07\n")), tickers=[]))
+    shop.server.market.tickers = [ticker_row(symbol) for symbol in shop.server.market.symbols]
+    shop.sync(first_load="grouped", start="2026-11-02")
+    assert shop.rows("SELECT count(DISTINCT symbol) FROM daily_bars") == [(9,)]
+    assert shop.rows("SELECT symbol, count(*) FROM bar_refusals GROUP BY 1") == [("S6\\x07\\n", 16)]
+    assert "S6\x07\n" not in {row[0] for row in shop.rows("SELECT symbol FROM candidates")}
+
+
+@pytest.mark.parametrize(("day", "since"), [("2026-06-15", "2026-06-13"), ("2026-11-20", "2026-11-20")])
+def test_a_bar_whose_ticker_cannot_be_read_comes_by_a_range_call(shop: Shop, market: Market, day: str, since: str) -> None:
+    shop.now = SUNDAY
+    rows = orjson.loads(market.grouped_body(dt.date.fromisoformat(day)))["results"]
+    rows[4] = {**rows[4], "T": "S0\x07\n"}
+    shop.server.faults.on(fault.saying(results=rows), path=f"{GROUPED}.*{day}")
+    shop.sync(first_load="grouped")
+    assert set(shop.server.paths(RANGE)) == {f"/v2/aggs/ticker/S00004/range/1/day/{since}/2026-11-20"}
+    assert_same_bars(shop.stored(), served(market))
+    assert shop.rows("SELECT symbol, session FROM bar_refusals") == [("S0\\x07\\n", dt.date.fromisoformat(day))]

@@ -1,0 +1,105 @@
+"""What the store knew at a moment can be read again, whatever came after."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kobe_resources.market_data import MarketDataError
+from kobe_resources.market_data.history import bars_as_of, export_as_of, revisions, splits_as_of
+from kobe_resources.market_data.local.files import FilesVendor
+from kobe_resources.market_data.store import Load, replace_all, replace_splits, upsert_bars
+from kobe_resources.settings.models import DataSettings, FilesData
+from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders import frames
+from tests.support.builders.frames import NOON, bar, load, splits
+
+DAYS = frames.days(3)
+HOUR = dt.timedelta(hours=1)
+
+cells = st.dictionaries(
+    st.tuples(st.sampled_from("AB"), st.sampled_from(DAYS)),
+    st.tuples(st.sampled_from([10.0, 11.0]), st.sampled_from([None, 10.5])),
+    min_size=1,
+    max_size=6,
+)
+split_sets = st.sets(st.tuples(st.sampled_from("AB"), st.sampled_from(DAYS), st.just(1.0), st.sampled_from([2.0, 3.0])))
+steps = st.lists(st.tuples(st.booleans(), cells, split_sets), min_size=1, max_size=4)
+
+
+def as_load(content: dict, split_rows: set) -> Load:
+    rows = [
+        bar(symbol, day, close, vwap=float("nan") if vwap is None else vwap) for (symbol, day), (close, vwap) in content.items()
+    ]
+    return load(rows, splits(*sorted(split_rows)))
+
+
+def held(frame: pd.DataFrame) -> list[tuple[object, ...]]:
+    plain = frame.astype(object).where(frame.notna(), None)
+    return sorted((tuple(row) for row in plain.itertuples(index=False)), key=repr)
+
+
+@settings(max_examples=12, deadline=None)
+@given(steps)
+def test_every_past_state_is_read_back_exactly(history: list) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        warehouse = Warehouse(Path(folder) / "kobe.duckdb")
+        seen = []
+        for number, (complete, content, split_rows) in enumerate(history):
+            at, offered = NOON + number * HOUR, as_load(content, split_rows)
+            if complete or number == 0:
+                replace_all(warehouse, offered, "files", "files", "print", at)
+            else:
+                with warehouse.transaction() as connection:
+                    upsert_bars(connection, offered.bars, "files", at)
+                    replace_splits(connection, offered.splits, "files", at, since=DAYS[1])
+            bars = warehouse.frame("SELECT symbol, session, open, high, low, close, volume, vwap, trades FROM daily_bars")
+            seen.append((at, held(bars), held(warehouse.frame("SELECT * EXCLUDE (source) FROM splits"))))
+        for at, bars_then, splits_then in seen:
+            assert held(bars_as_of(warehouse, at)) == bars_then
+            assert held(splits_as_of(warehouse, at + HOUR / 2)) == splits_then
+
+
+def test_a_moment_before_the_source_was_loaded_is_refused(warehouse: Warehouse) -> None:
+    with pytest.raises(MarketDataError, match="the store is empty"):
+        bars_as_of(warehouse, NOON)
+    replace_all(warehouse, load([bar("A", DAYS[0])]), "files", "one", "print", NOON)
+    replace_all(warehouse, load([bar("A", DAYS[0])]), "files", "two", "print", NOON + HOUR)
+    with pytest.raises(MarketDataError, match="the store holds two since"):
+        bars_as_of(warehouse, NOON + HOUR / 2)
+    with pytest.raises(MarketDataError, match="no time zone"):
+        bars_as_of(warehouse, dt.datetime(2024, 6, 3, 14))
+    assert len(bars_as_of(warehouse, NOON + HOUR)) == 1
+
+
+def test_revisions_are_listed_newest_first_and_by_symbol(warehouse: Warehouse) -> None:
+    for number, close in enumerate((10.0, 11.0, 12.0)):
+        rows = [bar("A", DAYS[0], 10.0, volume=close), bar("B", DAYS[0], 10.0, volume=close)]
+        replace_all(warehouse, load(rows), "files", "files", "print", NOON + number * HOUR)
+    of_b = revisions(warehouse, "B")
+    assert list(of_b["old"]) == [11.0, 10.0]
+    assert len(revisions(warehouse)) == 4
+    assert len(revisions(warehouse, "nobody")) == 0
+
+
+def test_an_export_as_of_a_moment_loads_as_own_files(warehouse: Warehouse, tmp_path: Path) -> None:
+    first = load([bar("A,\"'", DAYS[0], 10.25), bar("B", DAYS[1], 7.0)], splits(("B", DAYS[2], 2, 3)), {"B": True})
+    replace_all(warehouse, first, "files", "files", "print", NOON)
+    version = warehouse.content_version("daily_bars", "splits", "candidates", "option_evidence")
+    replace_all(warehouse, load([bar("B", DAYS[1], 8.0)]), "files", "files", "other", NOON + HOUR)
+    warehouse_then = Warehouse(tmp_path / "then.duckdb")
+    assert export_as_of(warehouse, NOON, tmp_path / "out") == 2
+    FilesVendor(DataSettings(vendor="files", files=FilesData(path=tmp_path / "out"))).sync(warehouse_then)
+    bars_then = warehouse_then.rows("SELECT symbol, session, close FROM daily_bars ORDER BY ALL")
+    assert bars_then == [("A,\"'", DAYS[0], 10.25), ("B", DAYS[1], 7.0)]
+    assert warehouse_then.content_version("daily_bars", "splits") != ""
+    assert warehouse_then.rows("SELECT * EXCLUDE (source) FROM splits") == [("B", DAYS[2], 2.0, 3.0)]
+    assert version != warehouse.content_version("daily_bars", "splits", "candidates", "option_evidence")
+    with pytest.raises(MarketDataError, match="is there already"):
+        export_as_of(warehouse, NOON, tmp_path / "out")

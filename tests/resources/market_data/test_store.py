@@ -1,0 +1,154 @@
+"""The store keeps what changed, leaves alone what did not, and is never half written."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+
+import pytest
+
+from kobe_resources.market_data import MarketDataError
+from kobe_resources.market_data.store import (
+    last_load,
+    record_options,
+    replace_all,
+    replace_splits,
+    store_totals,
+    upsert_bars,
+)
+from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders import frames
+from tests.support.builders.frames import NOON, bar, load, splits
+
+DAY1, DAY2, DAY3 = frames.days(3)
+LATER = NOON + dt.timedelta(hours=1)
+
+
+def put(warehouse: Warehouse, rows: list[dict[str, object]], at: dt.datetime = NOON, source: str = "one", **more: object):
+    return replace_all(warehouse, load(rows, **more), "files", source, "print", at)  # type: ignore[arg-type]
+
+
+def stored(warehouse: Warehouse) -> list[tuple[object, ...]]:
+    return warehouse.rows("SELECT symbol, session, close, fetched_at FROM daily_bars ORDER BY ALL")
+
+
+def test_an_unchanged_bar_keeps_the_time_it_was_fetched_and_a_changed_one_leaves_its_old_value(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1, 10.0), bar("A", DAY2, 11.0)])
+    changes = put(warehouse, [bar("A", DAY1, 10.0), bar("A", DAY2, 11.0, volume=2000.0), bar("A", DAY3, 12.0)], LATER)
+    assert (changes.added, changes.changed, changes.unchanged, changes.removed, changes.revisions) == (1, 1, 1, 0, 1)
+    assert stored(warehouse) == [("A", DAY1, 10.0, NOON), ("A", DAY2, 11.0, LATER), ("A", DAY3, 12.0, LATER)]
+    kept = warehouse.rows("SELECT symbol, session, field, old, new, seen_at, old_fetched_at FROM bar_revisions")
+    assert kept == [("A", DAY2, "volume", 1000.0, 2000.0, LATER, NOON)]
+
+
+def test_a_bar_that_the_source_took_back_goes_and_all_its_fields_are_kept(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1), bar("A", DAY2, 11.0, vwap=10.9)])
+    changes = put(warehouse, [bar("A", DAY1)], LATER)
+    assert changes.removed == 1
+    assert [row[1] for row in stored(warehouse)] == [DAY1]
+    kept = dict(warehouse.rows("SELECT field, old FROM bar_revisions WHERE new IS NULL"))
+    assert kept["close"] == 11.0
+    assert kept["vwap"] == 10.9
+    assert kept["trades"] is None
+    assert len(kept) == 7
+
+
+def test_a_missing_vwap_is_null_and_equal_to_a_missing_vwap(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1, vwap=float("nan")), bar("A", DAY2, vwap=10.0)])
+    assert warehouse.rows("SELECT count(*), count(vwap) FROM daily_bars") == [(2, 1)]
+    changes = put(warehouse, [bar("A", DAY1, vwap=float("nan")), bar("A", DAY2, vwap=10.0)], LATER)
+    assert (changes.unchanged, changes.revisions) == (2, 0)
+    came = put(warehouse, [bar("A", DAY1, vwap=9.5), bar("A", DAY2, vwap=float("nan"))], LATER)
+    assert (came.changed, came.revisions) == (2, 2)
+    assert warehouse.rows("SELECT old, new FROM bar_revisions ORDER BY session") == [(None, 9.5), (10.0, None)]
+
+
+def test_a_top_up_leaves_bars_that_it_does_not_name(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1), bar("B", DAY1)])
+    with warehouse.transaction() as connection:
+        changes = upsert_bars(connection, frames.bars([bar("A", DAY2), bar("A", DAY1, 12.0)]), "files", LATER)
+    assert (changes.added, changes.changed, changes.removed) == (1, 1, 0)
+    assert [row[:3] for row in stored(warehouse)] == [("A", DAY1, 12.0), ("A", DAY2, 10.0), ("B", DAY1, 10.0)]
+
+
+def test_a_frame_that_names_a_bar_twice_is_refused_and_nothing_changes(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1)])
+    before = warehouse.content_version("daily_bars", "bar_loads")
+    with pytest.raises(MarketDataError, match="more than once"):
+        put(warehouse, [bar("A", DAY1, 11.0), bar("A", DAY1, 12.0)], LATER)
+    assert warehouse.content_version("daily_bars", "bar_loads") == before
+
+
+def test_bars_of_another_source_replace_everything_and_are_no_revisions(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1), bar("Z", DAY1)], split_rows=splits(("A", DAY2, 1, 2)), options={"A": True})
+    changes = put(warehouse, [bar("A", DAY1, 99.0)], LATER, source="another")
+    assert (changes.added, changes.revisions) == (1, 0)
+    assert stored(warehouse) == [("A", DAY1, 99.0, LATER)]
+    for table in ("bar_revisions", "splits", "option_evidence"):
+        assert warehouse.rows(f"SELECT count(*) FROM {table}") == [(0,)], table
+    assert warehouse.rows("SELECT symbol FROM candidates") == [("A",)]
+
+
+def test_a_load_counts_only_while_its_source_is_the_stored_one(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1)])
+    with warehouse.connect() as connection:
+        assert last_load(connection) is not None
+    put(warehouse, [bar("A", DAY1)], LATER, source="another")
+    with warehouse.transaction() as connection:
+        connection.execute("DELETE FROM bar_loads WHERE epoch = 2")
+        assert last_load(connection) is None
+
+
+def test_a_copy_of_a_bar_made_by_hand_goes_with_the_next_full_load(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1), bar("B", DAY1)])
+    with warehouse.transaction() as connection:
+        connection.execute("INSERT INTO daily_bars SELECT * FROM daily_bars WHERE symbol = 'A'")
+    put(warehouse, [bar("A", DAY1), bar("B", DAY1)], LATER)
+    assert [row[0] for row in stored(warehouse)] == ["A", "B"]
+
+
+def test_an_exact_split_is_stored_once_and_contradictory_ones_both(warehouse: Warehouse) -> None:
+    twice = splits(("A", DAY2, 1, 2), ("A", DAY2, 1, 2), ("B", DAY2, 1, 2), ("B", DAY2, 1, 3))
+    put(warehouse, [bar("A", DAY1)], split_rows=twice)
+    assert warehouse.rows("SELECT symbol, split_to FROM splits ORDER BY ALL") == [("A", 2.0), ("B", 2.0), ("B", 3.0)]
+
+
+def test_splits_of_a_window_are_replaced_and_those_outside_stay(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1)], split_rows=splits(("A", DAY1, 1, 2), ("A", DAY2, 1, 2), ("A", DAY3, 1, 2)))
+    with warehouse.transaction() as connection:
+        changes = replace_splits(connection, splits(("A", DAY2, 1, 3)), "files", LATER, since=DAY2, until=DAY2)
+    assert (changes.added, changes.removed, changes.unchanged) == (1, 1, 0)
+    assert warehouse.rows("SELECT execution_date, split_to FROM splits ORDER BY ALL") == [(DAY1, 2.0), (DAY2, 3.0), (DAY3, 2.0)]
+    logged = warehouse.rows("SELECT split_to, change FROM split_revisions WHERE seen_at = ? ORDER BY ALL", [LATER])
+    assert logged == [(2.0, "removed"), (3.0, "added")]
+
+
+def test_the_newer_word_on_options_replaces_the_older(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1)], options={"A": True, "B": False})
+    with warehouse.transaction() as connection:
+        record_options(connection, load([], options={"A": False}).options, "files", LATER)
+    assert warehouse.rows("SELECT symbol, has_options FROM option_evidence ORDER BY ALL") == [("A", False), ("B", False)]
+
+
+def test_a_process_killed_inside_a_replacement_leaves_the_old_rows(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1, 10.0)], split_rows=splits(("A", DAY2, 1, 2)))
+    tables = ("daily_bars", "splits", "candidates", "bar_loads", "bar_revisions")
+    before = warehouse.content_version(*tables)
+    script = (
+        "import os, signal\n"
+        "from kobe_resources.market_data import store\n"
+        "from tests.resources.market_data.test_store import *\n"
+        "store.record_load = lambda *given: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "put(Warehouse(), [bar('A', DAY1, 11.0), bar('B', DAY1)], LATER)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=sys.path[0] or None, check=False, capture_output=True)
+    assert done.returncode == -9, done.stderr
+    assert warehouse.content_version(*tables) == before
+
+
+def test_totals_say_what_the_store_holds(warehouse: Warehouse) -> None:
+    put(warehouse, [bar("A", DAY1), bar("A", DAY3), bar("B", DAY3)])
+    with warehouse.connect() as connection:
+        totals = store_totals(connection)
+    assert (totals.symbols, totals.sessions, totals.bars, totals.first_session, totals.last_session) == (2, 2, 3, DAY1, DAY3)

@@ -1,0 +1,1 @@
+"""Tests of what processes stand on."""

@@ -1,0 +1,1 @@
+"""Small markets, frames and values for tests."""

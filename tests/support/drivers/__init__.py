@@ -1,0 +1,1 @@
+"""Programs and helpers that drive the product from outside."""

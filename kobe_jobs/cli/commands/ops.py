@@ -15,7 +15,7 @@ from kobe_resources.errors import KobeError
 from kobe_resources.settings.models import Settings, kobe_home, load_settings
 
 if TYPE_CHECKING:
-    from kobe_jobs.ops.health.checks import Check, Watch
+    from kobe_jobs.ops.health.checks import HealthCheck, Watch
 
 
 def register(app: typer.Typer) -> None:
@@ -164,7 +164,7 @@ def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None)
         stop.wait()
 
 
-def _print_checks(checks: Sequence[Check]) -> None:
+def _print_checks(checks: Sequence[HealthCheck]) -> None:
     from rich.table import Table
     from rich.text import Text
 

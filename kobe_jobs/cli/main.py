@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
-import importlib.util
 import logging
 import os
 import sys
@@ -13,11 +11,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from kobe_jobs.cli.commands import account, bars, config, ops, research, sweep, trading, universe
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import KobeError, with_earlier
 from kobe_resources.settings.models import key_file_is_open, kobe_home, require_clone
-
-AREAS = ("research", "bars", "universe", "sweep", "trading", "account", "ops", "config")
 
 app = typer.Typer(
     name="kobe",
@@ -28,9 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for area in AREAS:
-    if importlib.util.find_spec(f"kobe_jobs.cli.commands.{area}"):
-        importlib.import_module(f"kobe_jobs.cli.commands.{area}").register(app)
+for area in (research, bars, universe, sweep, trading, account, ops, config):
+    area.register(app)
 
 
 INTERRUPTED = 130

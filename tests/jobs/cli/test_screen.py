@@ -49,7 +49,7 @@ def test_text_steers_no_terminal(text: str) -> None:
 
 def test_orders_of_strangers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     names = ("symbol", "side", "state", "reason")
-    row = {"client_order_id": "[/x]", "filled_avg_price": None, "filled_qty": 0} | dict.fromkeys(names, "[/y]")
+    row = {"client_order_id": "[/x]", "filled_avg_price": None, "filled_qty": 0, "detail": None} | dict.fromkeys(names, "[/y]")
     console = output.output()
     console.print(output.order_table(console, [row], names))
     said = capsys.readouterr().out

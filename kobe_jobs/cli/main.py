@@ -111,9 +111,9 @@ def _outside() -> tuple[type[BaseException], ...]:
 
 def _strategy_fault(error: Exception) -> KobeError | None:
     """A fault in a declaration is the person's own: where it stands says more than a traceback through the engine."""
-    from kobe_jobs.research_run.strategy_fault import fault_of
+    from kobe_jobs.research_run.strategies import bad_strategy
 
-    return fault_of(error)
+    return bad_strategy(type(error).__name__, str(error))
 
 
 def _log(error: KobeError) -> None:

@@ -141,11 +141,11 @@ def _failure(result: dg.ExecuteInProcessResult) -> KobeError:
 
 def _strategy_fault(error: Any) -> KobeError | None:
     """The fault of a strategy's declaration that lies beneath `error`."""
-    from kobe_jobs.research_run.strategy_fault import fault_in
+    from kobe_jobs.research_run.strategies import bad_strategy
 
     fault = None
     while error is not None and fault is None:
-        fault = fault_in(error.stack, error.message.strip())
+        fault = bad_strategy(error.cls_name, error.message.strip().split(": ", 1)[-1])
         error = error.cause
     return fault
 

@@ -17,7 +17,8 @@ from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
 from kobe_assets.report.page.page import build_report, write_report
 from kobe_resources.resources import WarehouseResource
 from kobe_resources.runtime.report_site import report_url
-from kobe_resources.settings.models import Settings, kobe_home
+from kobe_resources.settings.load import kobe_home
+from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse, insert
 
 FIGURES_COMPLETE = dg.AssetCheckSpec(

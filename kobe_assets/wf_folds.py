@@ -14,7 +14,8 @@ from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Market, Study, walk_forward
 from kobe_resources.resources import WarehouseResource
-from kobe_resources.settings.models import Settings, research_pin
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import insert
 
 DISJOINT_WINDOWS = dg.AssetCheckSpec(

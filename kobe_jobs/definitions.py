@@ -10,7 +10,8 @@ import warnings
 
 import dagster as dg
 
-from kobe_resources.settings.models import Settings, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import Settings
 
 # Dagster's own failure sensor passes a parameter that Dagster calls beta; a person at the terminal can do nothing about it.
 warnings.filterwarnings("ignore", message="Parameter `owners`", category=dg.BetaWarning)

@@ -325,7 +325,7 @@ def _is_done(stage: str, session: str) -> bool:
     """Does the ledger say that an account of the stage is through with the session?"""
     from kobe_resources.order_ledger.sessions import DONE
     from kobe_resources.order_ledger.store import OrderLedger
-    from kobe_resources.settings.models import kobe_home
+    from kobe_resources.settings.load import kobe_home
 
     path = kobe_home() / "orders.sqlite"
     if not path.is_file():

@@ -16,7 +16,9 @@ from kobe_resources.broker.open import open_broker
 from kobe_resources.broker.protocol import Broker
 from kobe_resources.market_data import Vendor, open_vendor
 from kobe_resources.order_ledger import OrderLedger
-from kobe_resources.settings.models import Settings, config_pin, load_secrets
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import config_pin
+from kobe_resources.settings.secrets import load_secrets
 from kobe_resources.warehouse.store import Warehouse
 
 

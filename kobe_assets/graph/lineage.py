@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobe_resources.settings.models import canonical_json, research_pin
+from kobe_resources.settings.pins import canonical_json, research_pin
 from kobe_resources.warehouse.store import content_version
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import dagster as dg
 
 from kobe_assets.graph.lineage import record_version, stored_version
 from kobe_resources.runtime.event_log import get_logger
-from kobe_resources.settings.models import research_pin
+from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import refill
 
 if TYPE_CHECKING:

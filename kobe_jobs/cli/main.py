@@ -14,7 +14,8 @@ import typer
 from kobe_jobs.cli.commands import account, bars, config, ops, research, sweep, trading, universe
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import KobeError, with_earlier
-from kobe_resources.settings.models import key_file_is_open, kobe_home, require_clone
+from kobe_resources.settings.load import kobe_home, require_clone
+from kobe_resources.settings.secrets import key_file_is_open
 
 app = typer.Typer(
     name="kobe",

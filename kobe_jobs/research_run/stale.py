@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kobe_assets.graph.lineage import DEPENDS, code_versions, stale_assets
 from kobe_jobs.research_run.vendor_freshness import needs_top_up, source_fingerprint
 from kobe_resources.errors import KobeError
-from kobe_resources.settings.models import Settings, kobe_home
+from kobe_resources.settings.load import kobe_home
+from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.shared_connection import keep_open
 from kobe_resources.warehouse.store import Warehouse
 

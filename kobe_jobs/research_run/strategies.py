@@ -7,7 +7,8 @@ from pathlib import Path
 from kobe_assets.research import strategies
 from kobe_assets.research.strategies import STRATEGIES, Strategy, StrategyBroken, StrategyFault
 from kobe_resources.errors import KobeError, UsageError
-from kobe_resources.settings.models import Settings, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import Settings
 
 MEND_FILE = "mend that file, or take it out of kobe_assets/research/strategies/__init__.py"
 

@@ -20,7 +20,7 @@ import duckdb
 
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.atomic_files import private_folder
-from kobe_resources.settings.models import PROJECT_ROOT, kobe_home
+from kobe_resources.settings.load import PROJECT_ROOT, kobe_home
 from kobe_resources.warehouse import checkpoint_journal
 from kobe_resources.warehouse.shared_connection import ask_for, kept_open, withdraw
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from kobe_jobs.definitions import build_definitions
-from kobe_resources.settings.models import load_settings
+from kobe_resources.settings.load import load_settings
 
 GOLDEN = Path(__file__).with_name("graph.txt")
 

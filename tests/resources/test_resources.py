@@ -13,7 +13,9 @@ from kobe_assets.universe import universe
 from kobe_resources import resources
 from kobe_resources.errors import UsageError
 from kobe_resources.resources import BrokerResource, LedgerResource, VendorResource, WarehouseResource, resources_of
-from kobe_resources.settings.models import Settings, config_pin, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import config_pin
 from kobe_resources.warehouse.store import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.event_log import get_logger, redact
-from kobe_resources.settings.models import Settings, kobe_home
+from kobe_resources.settings.load import kobe_home
+from kobe_resources.settings.models import Settings
 
 if TYPE_CHECKING:
-    from kobe_resources.settings.models import Secrets
+    from kobe_resources.settings.secrets import Secrets
 
 LIMIT_S = 10.0
 KEEP_ANSWERS_S = 5.0
@@ -173,7 +174,7 @@ def ask_audit() -> Observation:
 def ask_broker(settings: Settings) -> Observation:
     """Does the broker of the stage answer, and is its clock ours?"""
     from kobe_resources.broker.open import open_broker
-    from kobe_resources.settings.models import load_secrets
+    from kobe_resources.settings.secrets import load_secrets
 
     stage = settings.broker.stage
     secrets = load_secrets()
@@ -206,7 +207,7 @@ def ask_protection(settings: Settings) -> Observation:
     from kobe_jobs.trading.bare_positions import find_unguarded
     from kobe_resources.broker.open import open_broker
     from kobe_resources.order_ledger.store import OrderLedger
-    from kobe_resources.settings.models import load_secrets
+    from kobe_resources.settings.secrets import load_secrets
 
     stage, secrets, path = settings.broker.stage, load_secrets(), kobe_home() / "orders.sqlite"
     if stage == "shadow" or not path.is_file():
@@ -281,7 +282,7 @@ def ask_disk() -> Observation:
 
 def ask_key_file() -> Observation:
     """Can only its owner read the file of keys?"""
-    from kobe_resources.settings.models import key_file_is_open
+    from kobe_resources.settings.secrets import key_file_is_open
 
     if key_file_is_open():
         return Observation(False, "others can read the file that KOBE_ENV_FILE names: chmod 600 it")

@@ -56,7 +56,7 @@ def _from_file(path: Path) -> tuple[StoredBars, Terms]:
 
 def _from_settings() -> tuple[StoredBars, Terms]:
     from kobe_resources.broker.open import simulated_terms
-    from kobe_resources.settings.models import load_settings
+    from kobe_resources.settings.load import load_settings
     from kobe_resources.warehouse.store import Warehouse
 
     return StoredBars.of_warehouse(Warehouse()), simulated_terms(load_settings())

@@ -43,7 +43,7 @@ from kobe_resources.market_data.store import (
     replace_splits,
     store_totals,
 )
-from kobe_resources.settings.models import canonical_json
+from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:
     import duckdb

@@ -12,7 +12,8 @@ from kobe_assets.graph.inputs import load_panel
 from kobe_assets.research.indicators import compute_indicators
 from kobe_resources.market_data import open_vendor
 from kobe_resources.resources import WarehouseResource
-from kobe_resources.settings.models import Secrets, Settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 
 ONE = "symbol = 'IBM' AND session = DATE '2008-03-10'"

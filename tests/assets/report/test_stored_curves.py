@@ -14,7 +14,8 @@ from kobe_assets.report.analysis.results import StrategyResult, books_of
 from kobe_assets.report.analysis.stored_curves import trial_sharpes
 from kobe_assets.research.overfitting import sqn
 from kobe_jobs.research_run.stale import bring_up_to_date
-from kobe_resources.settings.models import Settings, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
 SETTINGS = {

@@ -25,7 +25,8 @@ from kobe_jobs.ops.health import checks as health
 from kobe_jobs.ops.health.checks import Observation, Question, Watch, is_ready
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.store import OrderLedger
-from kobe_resources.settings.models import PROJECT_ROOT, Settings, load_settings
+from kobe_resources.settings.load import PROJECT_ROOT, load_settings
+from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
 HOLD = """

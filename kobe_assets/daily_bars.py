@@ -6,12 +6,12 @@ from typing import Any
 import dagster as dg
 
 from kobe_assets.graph.lineage import stored_version
-from kobe_assets.graph.publish import Store, note_version, preview
+from kobe_assets.graph.publish import note_version, preview
 from kobe_assets.graph.table_schemas import table_schema
-from kobe_resources.market_data import open_vendor
 from kobe_resources.market_data.store import refuse_to_replace
+from kobe_resources.resources import VendorResource, WarehouseResource
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.settings.models import Settings, load_secrets
+from kobe_resources.settings.models import Settings
 
 FORCE_TAG = "kobe/force"
 """A run with this tag loads from the source even where its fingerprint has not changed."""
@@ -26,17 +26,22 @@ HERE = Path(__file__).parent
     owners=["team:kobe"],
     metadata={"dagster/column_schema": table_schema("daily_bars"), "dagster/table_name": "kobe.main.daily_bars"},
 )
-def daily_bars(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def daily_bars(
+    context: dg.AssetExecutionContext,
+    store: WarehouseResource,
+    vendor: VendorResource,
+    settings: dg.ResourceParam[Settings],
+) -> dg.MaterializeResult:
     """Daily bars as traded, with splits kept apart, from the vendor of the settings.
 
     An unchanged source is not loaded again, so that what is stored stays as it is; what a vendor restates is kept in
     bar_revisions.
     """
     warehouse = store.open()
-    vendor = open_vendor(settings, load_secrets())
+    source = vendor.open()
     # `kobe report --force` asks to compute again; to give up bars is asked of `kobe bars refresh --force`.
-    refuse_to_replace(warehouse, vendor.name)
-    report = vendor.sync(warehouse, force=FORCE_TAG in context.run_tags)
+    refuse_to_replace(warehouse, source.name)
+    report = source.sync(warehouse, force=FORCE_TAG in context.run_tags)
     with warehouse.transaction() as connection:
         version = stored_version(connection, "daily_bars")
         note_version(connection, context, version, settings)

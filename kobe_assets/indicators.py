@@ -5,21 +5,32 @@ import numpy as np
 
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import load_panel
-from kobe_assets.graph.lineage import DEPENDS
-from kobe_assets.graph.publish import Store, preview, publish
+from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.indicators import compute_indicators
+from kobe_resources.resources import WarehouseResource
 from kobe_resources.settings.models import Settings
+
+ONE_ROW_A_BAR = dg.AssetCheckSpec(
+    "one_row_a_bar",
+    asset="indicators",
+    blocking=True,
+    description="Every stored bar has one row of indicators, and none is infinite or out of its range.",
+)
+CHECKS = [ONE_ROW_A_BAR]
+"""What must be true of the rows; `checks.runner` judges it in one step after the asset."""
 
 
 @dg.asset(
-    deps=DEPENDS["indicators"],
+    deps=["daily_bars"],
     group_name="research",
     kinds={"duckdb", "numba"},
     owners=["team:kobe"],
     metadata={"dagster/column_schema": table_schema("indicators"), "dagster/table_name": "kobe.main.indicators"},
 )
-def indicators(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def indicators(
+    context: dg.AssetExecutionContext, store: WarehouseResource, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
     """Indicators on split-adjusted bars, of every symbol with bars, selected or not: a position may outlive its selection."""
     warehouse = store.open()
     panel = load_panel(warehouse)

@@ -6,8 +6,8 @@ from dataclasses import asdict
 import dagster as dg
 
 from kobe_assets.graph.inputs import load_market
-from kobe_assets.graph.lineage import DEPENDS, Version, recorded_versions
-from kobe_assets.graph.publish import Store, publish
+from kobe_assets.graph.lineage import Version, recorded_versions
+from kobe_assets.graph.publish import publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.report.analysis.cautions import cautions_of
 from kobe_assets.report.analysis.inputs import evidence_frame, read_inputs, read_trades
@@ -15,19 +15,32 @@ from kobe_assets.report.analysis.results import books_of
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
 from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
 from kobe_assets.report.page.page import build_report, write_report
+from kobe_resources.resources import WarehouseResource
 from kobe_resources.runtime.report_site import report_url
-from kobe_resources.settings.models import Settings, kobe_home
+from kobe_resources.settings.load import kobe_home
+from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse, insert
+
+FIGURES_COMPLETE = dg.AssetCheckSpec(
+    "figures_complete",
+    asset="kpi_report",
+    blocking=True,
+    description="Every figure is there: finite, or null with a reason.",
+)
+CHECKS = [FIGURES_COMPLETE]
+"""What must be true of the rows; `checks.runner` judges it in one step after the asset."""
 
 
 @dg.asset(
-    deps=DEPENDS["kpi_report"],
+    deps=["daily_bars", "universe", "signals", "wf_folds"],
     group_name="evidence",
     kinds={"duckdb", "plotly"},
     owners=["team:kobe"],
     metadata={"dagster/column_schema": table_schema("kpis"), "dagster/table_name": "kobe.main.kpis"},
 )
-def kpi_report(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def kpi_report(
+    context: dg.AssetExecutionContext, store: WarehouseResource, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
     """Does it clear costs and beat holding, is it luck, can it be traded: figures of every strategy, and one HTML page."""
     warehouse = store.open()
     market = load_market(warehouse, settings)

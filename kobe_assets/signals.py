@@ -5,23 +5,34 @@ import pandas as pd
 
 from kobe_assets.graph.frames import signals_frame, stacked
 from kobe_assets.graph.inputs import canonical_params, load_market
-from kobe_assets.graph.lineage import DEPENDS
-from kobe_assets.graph.publish import Store, preview, publish
+from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market
+from kobe_resources.resources import WarehouseResource
 from kobe_resources.settings.models import Settings
+
+NO_LOOKAHEAD = dg.AssetCheckSpec(
+    "no_lookahead",
+    asset="signals",
+    blocking=True,
+    description="Recomputed on bars cut off at several dates, and on a future of noise, the past is identical.",
+)
+CHECKS = [NO_LOOKAHEAD]
+"""What must be true of the rows; `checks.runner` judges it in one step after the asset."""
 
 
 @dg.asset(
-    deps=DEPENDS["signals"],
+    deps=["daily_bars", "universe", "indicators"],
     group_name="research",
     kinds={"duckdb", "numba"},
     owners=["team:kobe"],
     metadata={"dagster/column_schema": table_schema("signals"), "dagster/table_name": "kobe.main.signals"},
 )
-def signals(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def signals(
+    context: dg.AssetExecutionContext, store: WarehouseResource, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
     """Long and short signals of every strategy, strongest first within a session; selected symbols only, none in quarantine."""
     warehouse = store.open()
     market = load_market(warehouse, settings)

@@ -3,11 +3,11 @@
 import dagster as dg
 import pandas as pd
 
-from kobe_assets.graph.lineage import DEPENDS
-from kobe_assets.graph.publish import Store, preview, publish
+from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.selection.eligibility import build_universe
 from kobe_assets.selection.membership import build_membership
+from kobe_resources.resources import WarehouseResource
 from kobe_resources.settings.models import Settings
 
 NO_MEMBERSHIP = pd.DataFrame(columns=["symbol", "from", "to"])
@@ -15,13 +15,15 @@ NO_MEMBERSHIP = pd.DataFrame(columns=["symbol", "from", "to"])
 
 
 @dg.asset(
-    deps=DEPENDS["universe"],
+    deps=["daily_bars"],
     group_name="market_data",
     kinds={"duckdb", "python"},
     owners=["team:kobe"],
     metadata={"dagster/column_schema": table_schema("universe"), "dagster/table_name": "kobe.main.universe"},
 )
-def universe(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def universe(
+    context: dg.AssetExecutionContext, store: WarehouseResource, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
     """Every candidate with its evidence (history, dollar volume, options); the selected ones, or the reason why not."""
     warehouse = store.open()
     candidates = build_universe(warehouse, settings)

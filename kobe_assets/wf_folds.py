@@ -8,23 +8,48 @@ import pandas as pd
 
 from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_frame, trials_frame
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
-from kobe_assets.graph.lineage import DEPENDS, stored_version
-from kobe_assets.graph.publish import Store, preview, publish
+from kobe_assets.graph.lineage import stored_version
+from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Market, Study, walk_forward
-from kobe_resources.settings.models import Settings, research_pin
+from kobe_resources.resources import WarehouseResource
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import insert
+
+DISJOINT_WINDOWS = dg.AssetCheckSpec(
+    "disjoint_windows",
+    asset="wf_folds",
+    blocking=True,
+    description="Test windows are disjoint and after their training; every trade lies in its test window.",
+)
+CASH_CONSERVED = dg.AssetCheckSpec(
+    "cash_conserved",
+    asset="wf_folds",
+    blocking=True,
+    description="Final equity is initial cash plus Σ pnl, to the cent, in every fold.",
+)
+FILLS_FOLLOW_SIGNALS = dg.AssetCheckSpec(
+    "fills_follow_signals",
+    asset="wf_folds",
+    blocking=True,
+    description="Every entry is filled at the open of the session after its signal, at the quote and slippage.",
+)
+CHECKS = [DISJOINT_WINDOWS, CASH_CONSERVED, FILLS_FOLLOW_SIGNALS]
+"""What must be true of the rows; `checks.runner` judges it in one step after the asset."""
 
 
 @dg.asset(
-    deps=DEPENDS["wf_folds"],
+    deps=["daily_bars", "universe", "indicators", "signals"],
     group_name="evidence",
     kinds={"duckdb", "numba"},
     owners=["team:kobe"],
     metadata={"dagster/column_schema": table_schema("wf_folds"), "dagster/table_name": "kobe.main.wf_folds"},
 )
-def wf_folds(context: dg.AssetExecutionContext, store: Store, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def wf_folds(
+    context: dg.AssetExecutionContext, store: WarehouseResource, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
     """Walk-forward folds: train, choose, and trade sessions that no choice has seen; trades, equity and every trial kept."""
     warehouse = store.open()
     market = load_market(warehouse, settings)

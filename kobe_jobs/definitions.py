@@ -1,4 +1,7 @@
-"""The one code location: assets, checks, jobs, schedules, sensors and the resources they stand on."""
+"""The one code location: assets, checks, jobs, schedules, sensors and the resources they stand on.
+
+Importing this reads no settings and compiles nothing; Dagster calls `defs` when it loads the location.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +10,51 @@ import warnings
 
 import dagster as dg
 
-from kobe_assets.checks.runner import all_checks
-from kobe_assets.daily_bars import daily_bars
-from kobe_assets.graph.lineage import code_versions
-from kobe_assets.graph.publish import Store
-from kobe_assets.indicators import indicators
-from kobe_assets.kpi_report import kpi_report
-from kobe_assets.signals import signals
-from kobe_assets.universe import universe
-from kobe_assets.wf_folds import wf_folds
-from kobe_jobs.research_job import research_jobs
-from kobe_jobs.research_run.vendor_freshness import lenient_fingerprint
-from kobe_jobs.trading_job import trading_definitions
-from kobe_resources.runtime.event_log import configure_logging
-from kobe_resources.settings.models import Settings, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import Settings
 
 # Dagster's own failure sensor passes a parameter that Dagster calls beta; a person at the terminal can do nothing about it.
 warnings.filterwarnings("ignore", message="Parameter `owners`", category=dg.BetaWarning)
 
 DAILY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=5), warn_window=dt.timedelta(days=4))
 
-RESEARCH_ASSETS = (daily_bars, universe, indicators, signals, wf_folds, kpi_report)
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Everything under the settings in force."""
+    from kobe_resources.runtime.event_log import configure_logging
+
+    configure_logging()
+    return build_definitions(load_settings())
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Everything under these settings; a change of them shows as stale assets."""
-    trading = trading_definitions()
-    return dg.Definitions(
-        assets=[*versioned(settings), *trading["assets"]],
-        asset_checks=[*all_checks(), *trading["asset_checks"]],
-        jobs=[*research_jobs(), *trading["jobs"]],
-        sensors=trading["sensors"],
-        schedules=trading["schedules"],
-        resources={"store": Store(), "settings": dg.ResourceDefinition.hardcoded_resource(settings)},
+    from kobe_assets.checks.runner import all_checks
+    from kobe_jobs.research_job import research_definitions
+    from kobe_jobs.trading_job import trading_definitions
+    from kobe_resources.resources import resources_of
+
+    graph = dg.Definitions(
+        assets=versioned(settings),
+        asset_checks=all_checks(),
+        resources=resources_of(settings),
         executor=dg.in_process_executor,
     )
+    return dg.Definitions.merge(graph, research_definitions(), trading_definitions())
 
 
 def versioned(settings: Settings) -> list[dg.AssetsDefinition]:
     """The research assets with the code versions of these settings."""
+    from kobe_assets.daily_bars import daily_bars
+    from kobe_assets.graph.lineage import code_versions
+    from kobe_assets.indicators import indicators
+    from kobe_assets.kpi_report import kpi_report
+    from kobe_assets.signals import signals
+    from kobe_assets.universe import universe
+    from kobe_assets.wf_folds import wf_folds
+    from kobe_jobs.research_run.vendor_freshness import lenient_fingerprint
+
     versions = code_versions(settings, lenient_fingerprint(settings))
 
     def stamp(spec: dg.AssetSpec) -> dg.AssetSpec:
@@ -54,8 +63,4 @@ def versioned(settings: Settings) -> list[dg.AssetsDefinition]:
         aging = settings.data.vendor == "polygon"
         return stamped.replace_attributes(freshness_policy=DAILY) if aging else stamped
 
-    return [asset.map_asset_specs(stamp) for asset in RESEARCH_ASSETS]
-
-
-configure_logging()
-defs = build_definitions(load_settings())
+    return [asset.map_asset_specs(stamp) for asset in (daily_bars, universe, indicators, signals, wf_folds, kpi_report)]

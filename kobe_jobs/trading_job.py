@@ -3,25 +3,28 @@
 Trading is an op job and no asset, or "Materialize all" would trade. What it did shows as events on external assets.
 """
 
+import contextlib
 import datetime as dt
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from kobe_assets.checks.runner import SIGNAL_CHECKS
+from kobe_jobs.research_job import EXCHANGE_TIME, SESSION_TAG
 from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
-from kobe_resources.settings.models import Settings, load_secrets
+from kobe_resources.resources import BrokerResource, LedgerResource, WarehouseResource
+from kobe_resources.settings.models import Settings
+
+if TYPE_CHECKING:
+    from kobe_jobs.trading.session import Rig
 
 GROUP = "trading"
 TRADING_TAG = "kobe/trading"
-STAGE_TAG, SESSION_TAG = "kobe/stage", "kobe/session"
-REFRESH_DELAY = dt.timedelta(minutes=30)
-NEW_YORK = "America/New_York"
+STAGE_TAG = "kobe/stage"
 SENSOR_INTERVAL_S = 30
 RETRY_AFTER_S = (60, 120, 240, 480, 600, 600)
 """Pauses after each failed run of a session before the sensor asks again: half an hour and some, then it is a person's."""
@@ -48,9 +51,14 @@ class TradeConfig(dg.Config):
 
 
 @dg.op(description="Reconcile, exits, entries, protective stops, reconcile; a half-done session is resumed.")
-def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.ResourceParam[Settings]) -> None:
+def trade(
+    context: dg.OpExecutionContext,
+    config: TradeConfig,
+    settings: dg.ResourceParam[Settings],
+    broker: BrokerResource,
+    ledger: LedgerResource,
+) -> None:
     """One trading run; fails where it was refused or left something open."""
-    from kobe_jobs.trading.context_open import open_rig
     from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
     from kobe_jobs.trading.reporting.dagster_events import run_events
     from kobe_jobs.trading.session import AnotherRunTrades, trade_session
@@ -64,7 +72,7 @@ def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.Reso
     except ValueError:
         raise dg.Failure(f"{config.session!r} is no session: write it as YYYY-MM-DD", allow_retries=False) from None
     try:
-        with open_rig(settings, load_secrets(), context.run_id[:12], leave_clock=day is not None) as rig:
+        with _rig(settings, broker, ledger, context.run_id, leave_clock=day is not None) as rig:
             if day is None and has_own_time(rig):
                 day = next_session(rig)
                 if day is None:
@@ -87,14 +95,15 @@ def trade(context: dg.OpExecutionContext, config: TradeConfig, settings: dg.Reso
 
 
 @dg.op(description="Compare the ledger with the broker and list every difference; sends nothing, adopts nothing.")
-def compare_with_broker(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings]) -> None:
+def compare_with_broker(
+    context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], broker: BrokerResource, ledger: LedgerResource
+) -> None:
     """Reconcile; fails on a difference."""
-    from kobe_jobs.trading.context_open import open_rig
     from kobe_jobs.trading.reconcile.compare import reconcile_account
     from kobe_jobs.trading.session import alone, open_desk
 
     try:
-        with open_rig(settings, load_secrets(), run_id=context.run_id[:12]) as rig, alone(rig.ledger, reconciles=True):
+        with _rig(settings, broker, ledger, context.run_id) as rig, alone(rig.ledger, reconciles=True):
             desk = open_desk(rig, settings.trading.strategy, any_day=True)
             found = reconcile_account(desk, "job")
             rig.ledger.copy_audit()
@@ -108,6 +117,18 @@ def compare_with_broker(context: dg.OpExecutionContext, settings: dg.ResourcePar
     context.log_event(dg.AssetObservation("positions", metadata={**facts, "rows": table}))
     if not found.agrees:
         raise dg.Failure(f"ledger and broker differ: {found.told()}", allow_retries=False)
+
+
+@contextlib.contextmanager
+def _rig(
+    settings: Settings, broker: BrokerResource, ledger: LedgerResource, run_id: str, leave_clock: bool = False
+) -> Iterator["Rig"]:
+    """What a trading run works with, under the id of the Dagster run, closed at the end."""
+    from kobe_jobs.trading.session import Rig
+    from kobe_resources.warehouse.store import Warehouse
+
+    with broker.open(leave_clock) as opened, ledger.open(run_id[:12]) as book:
+        yield Rig(settings, settings.broker.stage, opened, book, Warehouse(), KillSwitch())
 
 
 @dg.failure_hook(name="alert_on_failure", required_resource_keys={"settings"})
@@ -174,28 +195,15 @@ def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
 
 
 @dg.schedule(
-    cron_schedule="*/15 13-23 * * 1-5",
-    job_name="wf_report",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Bars, signals and the evidence that paper and live ask for, half an hour after each close; half days too.",
-)
-def after_the_close(context: dg.ScheduleEvaluationContext) -> Any:
-    """Request one refresh for the session that closed last; the run key lets later ticks of the evening pass."""
-    session = calendar.latest_complete_session(context.scheduled_execution_time, REFRESH_DELAY)
-    return dg.RunRequest(run_key=f"refresh:{session}", tags={SESSION_TAG: str(session)})
-
-
-@dg.schedule(
     cron_schedule="30 22 * * 1-5",
     job_name="parity",
-    execution_timezone=NEW_YORK,
+    execution_timezone=EXCHANGE_TIME,
     default_status=dg.DefaultScheduleStatus.STOPPED,
     description="The evening's comparison of what was traded with what the simulation would have traded.",
 )
 def parity_in_the_evening(context: dg.ScheduleEvaluationContext) -> Any:
     """Request one comparison a session."""
-    session = calendar.latest_complete_session(context.scheduled_execution_time, REFRESH_DELAY)
+    session = calendar.latest_complete_session(context.scheduled_execution_time, calendar.BARS_PUBLISHED_AFTER)
     return dg.RunRequest(run_key=f"parity:{session}", tags={SESSION_TAG: str(session)})
 
 
@@ -219,14 +227,14 @@ def run_failed(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[S
     blocking=False,
     description="The last traded session equals the simulation's, trade by trade; every difference is classed.",
 )
-def parity_with_simulation(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+def parity_with_simulation(
+    settings: dg.ResourceParam[Settings], store: WarehouseResource, ledger: LedgerResource
+) -> dg.AssetCheckResult:
     """Compare the last traded session's trades with the simulation's."""
     from kobe_jobs.trading.parity.live import live_parity
-    from kobe_jobs.trading.session import open_ledger
-    from kobe_resources.warehouse.store import Warehouse
 
-    with open_ledger(settings) as ledger:
-        session, rows, compared = live_parity(settings, Warehouse(), ledger)
+    with ledger.open() as book:
+        session, rows, compared = live_parity(settings, store.open(), book)
     records = [
         dg.TableRecord(
             {"class": r.kind, "symbol": r.symbol, "signal": str(r.signal_session), "what": r.what, "simulated": r.simulated,
@@ -240,20 +248,20 @@ def parity_with_simulation(settings: dg.ResourceParam[Settings]) -> dg.AssetChec
     return dg.AssetCheckResult(passed=not rows, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
 
 
-def trading_definitions() -> dict[str, Sequence[Any]]:
-    """What the one Definitions merges: assets, asset_checks, jobs, sensors, schedules."""
+def trading_definitions() -> dg.Definitions:
+    """The jobs of trading with their sensors and schedule, the check of parity, and the external assets they feed."""
     parity = dg.define_asset_job(
         "parity",
         selection=dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("fills"), "parity_with_simulation")),
         description="The last traded session against the simulation.",
     )
-    return {
-        "assets": external_assets(),
-        "asset_checks": [parity_with_simulation],
-        "jobs": [trade_session, reconcile, parity],
-        "sensors": [signals_landed, run_failed],
-        "schedules": [after_the_close, parity_in_the_evening],
-    }
+    return dg.Definitions(
+        assets=external_assets(),
+        asset_checks=[parity_with_simulation],
+        jobs=[trade_session, reconcile, parity],
+        sensors=[signals_landed, run_failed],
+        schedules=[parity_in_the_evening],
+    )
 
 
 def external_assets() -> list[dg.AssetSpec]:
@@ -317,7 +325,7 @@ def _is_done(stage: str, session: str) -> bool:
     """Does the ledger say that an account of the stage is through with the session?"""
     from kobe_resources.order_ledger.sessions import DONE
     from kobe_resources.order_ledger.store import OrderLedger
-    from kobe_resources.settings.models import kobe_home
+    from kobe_resources.settings.load import kobe_home
 
     path = kobe_home() / "orders.sqlite"
     if not path.is_file():
@@ -360,7 +368,9 @@ def _not_these(instance: dg.DagsterInstance, landed: Any, now: dt.datetime) -> s
 
 def _unproven_checks(instance: dg.DagsterInstance, run_id: str) -> str:
     """The first blocking check of signals that did not pass in this very run; empty where all did."""
-    keys = [dg.AssetCheckKey(dg.AssetKey("signals"), name) for name, (blocking, _) in SIGNAL_CHECKS.items() if blocking]
+    from kobe_assets.signals import CHECKS
+
+    keys = [spec.key for spec in CHECKS if spec.blocking]
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     for key in keys:
         record = records.get(key)

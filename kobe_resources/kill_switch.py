@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.atomic_files import private_folder, sync_folder, write_whole
-from kobe_resources.settings.models import kobe_home
+from kobe_resources.settings.load import kobe_home
 
 MAX_BYTES = 10_000
 

@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from kobe_resources.settings.models import PROJECT_ROOT
+from kobe_resources.settings.load import PROJECT_ROOT
 
 
 @pytest.fixture(scope="module")

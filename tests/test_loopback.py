@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kobe_jobs.cli.commands.ops import health
 from kobe_resources.runtime.report_site import listen_on
-from kobe_resources.settings.models import PROJECT_ROOT
+from kobe_resources.settings.load import PROJECT_ROOT
 
 EVERYWHERE = "0.0.0.0"
 LISTENERS = {"bind", "create_server", "HTTPServer", "ThreadingHTTPServer", "TCPServer", "ThreadingTCPServer", "__init__"}

@@ -6,10 +6,12 @@ outcome is kept in `check_results` beside the data it judged.
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import dagster as dg
 import pandas as pd
 
+from kobe_assets import indicators, kpi_report, signals, wf_folds
 from kobe_assets.checks.bars import FINDINGS, UNIVERSE_FINDINGS, Finding, check_bars, check_universe
 from kobe_assets.checks.research import (
     cash_is_conserved,
@@ -20,31 +22,16 @@ from kobe_assets.checks.research import (
 )
 from kobe_assets.graph.inputs import ForeignIndicators, canonical_params, load_indicators, load_market, load_panel
 from kobe_assets.graph.lineage import record_checks
-from kobe_assets.graph.publish import Store, preview
+from kobe_assets.graph.publish import preview
+from kobe_assets.indicators import ONE_ROW_A_BAR
+from kobe_assets.kpi_report import FIGURES_COMPLETE
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED
+from kobe_assets.signals import NO_LOOKAHEAD
+from kobe_assets.wf_folds import CASH_CONSERVED, DISJOINT_WINDOWS, FILLS_FOLLOW_SIGNALS
+from kobe_resources.resources import WarehouseResource
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
-
-Checks = Mapping[str, tuple[bool, str]]
-
-INDICATOR_CHECKS: Checks = {
-    "one_row_a_bar": (True, "Every stored bar has one row of indicators, and none is infinite or out of its range."),
-}
-SIGNAL_CHECKS: Checks = {
-    "no_lookahead": (True, "Recomputed on bars cut off at several dates, and on a future of noise, the past is identical."),
-}
-FOLD_CHECKS: Checks = {
-    "disjoint_windows": (True, "Test windows are disjoint and after their training; every trade lies in its test window."),
-    "cash_conserved": (True, "Final equity is initial cash plus Σ pnl, to the cent, in every fold."),
-    "fills_follow_signals": (
-        True,
-        "Every entry is filled at the open of the session after its signal, at the quote and slippage.",
-    ),
-}
-REPORT_CHECKS: Checks = {
-    "figures_complete": (True, "Every figure is there: finite, or null with a reason."),
-}
 
 
 def all_checks() -> list[dg.AssetChecksDefinition]:
@@ -52,9 +39,9 @@ def all_checks() -> list[dg.AssetChecksDefinition]:
     return [bars_checks, universe_checks, indicator_checks, signal_checks, fold_checks, report_checks]
 
 
-def _specs(asset: str, checks: Checks) -> list[dg.AssetCheckSpec]:
+def _specs(asset: str, rules: Mapping[str, tuple[bool, str]]) -> list[dg.AssetCheckSpec]:
     return [
-        dg.AssetCheckSpec(name, asset=asset, blocking=blocking, description=words) for name, (blocking, words) in checks.items()
+        dg.AssetCheckSpec(name, asset=asset, blocking=blocking, description=words) for name, (blocking, words) in rules.items()
     ]
 
 
@@ -79,28 +66,29 @@ def _conclude(warehouse: Warehouse, asset: str, findings: Sequence[Finding]) -> 
         )
 
 
-def _finding(checks: Checks, name: str, problems: pd.DataFrame) -> Finding:
-    blocking, words = checks[name]
+def _finding(spec: dg.AssetCheckSpec, problems: pd.DataFrame) -> Finding:
+    words = spec.description or ""
     said = words if problems.empty else f"{len(problems)} found: " + ", ".join(str(v) for v in problems.iloc[0].tolist())[:200]
-    return Finding(name, "blocking" if blocking else "warning", problems.empty, len(problems), problems.head(20), said)
+    severity: Literal["blocking", "warning"] = "blocking" if spec.blocking else "warning"
+    return Finding(spec.name, severity, problems.empty, len(problems), problems.head(20), said)
 
 
 @dg.multi_asset_check(name="daily_bars_checks", specs=_specs("daily_bars", FINDINGS))
-def bars_checks(store: Store, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
+def bars_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """What can be wrong with stored bars and splits."""
     warehouse = store.open()
     yield from _conclude(warehouse, "daily_bars", check_bars(warehouse, settings))
 
 
 @dg.multi_asset_check(name="universe_checks", specs=_specs("universe", UNIVERSE_FINDINGS))
-def universe_checks(store: Store, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
+def universe_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """Does the universe cover what the settings ask for."""
     warehouse = store.open()
     yield from _conclude(warehouse, "universe", check_universe(warehouse, settings))
 
 
-@dg.multi_asset_check(name="indicators_checks", specs=_specs("indicators", INDICATOR_CHECKS))
-def indicator_checks(store: Store) -> Iterator[dg.AssetCheckResult]:
+@dg.multi_asset_check(name="indicators_checks", specs=indicators.CHECKS)
+def indicator_checks(store: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
     """Are the indicators those of the bars."""
     warehouse = store.open()
     with warehouse.connect():
@@ -118,21 +106,21 @@ def indicator_checks(store: Store) -> Iterator[dg.AssetCheckResult]:
                 "SELECT * FROM indicators QUALIFY count(*) OVER (PARTITION BY symbol, session) > 1 LIMIT 1000"
             )
             rows = pd.concat([rows, unpaired], ignore_index=True)
-    yield from _conclude(warehouse, "indicators", [_finding(INDICATOR_CHECKS, "one_row_a_bar", rows)])
+    yield from _conclude(warehouse, "indicators", [_finding(ONE_ROW_A_BAR, rows)])
 
 
-@dg.multi_asset_check(name="signals_checks", specs=_specs("signals", SIGNAL_CHECKS))
-def signal_checks(store: Store, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
+@dg.multi_asset_check(name="signals_checks", specs=signals.CHECKS)
+def signal_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """Does any signal read the future."""
     warehouse = store.open()
     market = load_market(warehouse, settings)
     leak = signals_read_no_future(market, {name: canonical_params(settings, s) for name, s in STRATEGIES.items()})
     problems = pd.DataFrame([vars(leak)] if leak else [], columns=["cut", "change", "symbol", "session", "column"])
-    yield from _conclude(warehouse, "signals", [_finding(SIGNAL_CHECKS, "no_lookahead", problems)])
+    yield from _conclude(warehouse, "signals", [_finding(NO_LOOKAHEAD, problems)])
 
 
-@dg.multi_asset_check(name="wf_folds_checks", specs=_specs("wf_folds", FOLD_CHECKS))
-def fold_checks(store: Store, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
+@dg.multi_asset_check(name="wf_folds_checks", specs=wf_folds.CHECKS)
+def fold_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """Are the folds honest: unseen windows, conserved cash, fills after signals."""
     warehouse = store.open()
     with warehouse.connect():
@@ -140,23 +128,19 @@ def fold_checks(store: Store, settings: dg.ResourceParam[Settings]) -> Iterator[
         panel = load_panel(warehouse)
     cash = settings.simulation.initial_cash
     findings = [
-        _finding(FOLD_CHECKS, "disjoint_windows", windows_are_disjoint(folds, trades)),
-        _finding(FOLD_CHECKS, "cash_conserved", cash_is_conserved(folds, trades, equity, cash)),
-        _finding(
-            FOLD_CHECKS,
-            "fills_follow_signals",
-            entries_follow_signals(panel, trades, settings.simulation.slippage_bps / 10_000),
-        ),
+        _finding(DISJOINT_WINDOWS, windows_are_disjoint(folds, trades)),
+        _finding(CASH_CONSERVED, cash_is_conserved(folds, trades, equity, cash)),
+        _finding(FILLS_FOLLOW_SIGNALS, entries_follow_signals(panel, trades, settings.simulation.slippage_bps / 10_000)),
     ]
     yield from _conclude(warehouse, "wf_folds", findings)
 
 
-@dg.multi_asset_check(name="kpi_report_checks", specs=_specs("kpi_report", REPORT_CHECKS))
-def report_checks(store: Store) -> Iterator[dg.AssetCheckResult]:
+@dg.multi_asset_check(name="kpi_report_checks", specs=kpi_report.CHECKS)
+def report_checks(store: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
     """Is every figure there."""
     warehouse = store.open()
     books = [(name, mode) for name in STRATEGIES for mode in (CANONICAL, OPTIMIZED)]
     with warehouse.connect():
         kpis, reasons = warehouse.frame("SELECT * FROM kpis"), warehouse.frame("SELECT * FROM kpi_reasons")
     problems = figures_are_complete(kpis, reasons, books)
-    yield from _conclude(warehouse, "kpi_report", [_finding(REPORT_CHECKS, "figures_complete", problems)])
+    yield from _conclude(warehouse, "kpi_report", [_finding(FIGURES_COMPLETE, problems)])

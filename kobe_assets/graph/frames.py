@@ -14,7 +14,7 @@ from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, daily_returns
 from kobe_assets.research.signals import LONG, Candidates
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Fold, FoldResult, Study
-from kobe_resources.settings.models import canonical_json
+from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

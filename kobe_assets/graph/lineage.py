@@ -8,12 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobe_resources.settings.models import canonical_json, research_pin
+from kobe_resources.settings.pins import canonical_json, research_pin
 from kobe_resources.warehouse.store import content_version
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "wf_folds": ("daily_bars", "universe", "indicators", "signals"),
     "kpi_report": ("daily_bars", "universe", "signals", "wf_folds"),
 }
-"""The research graph, sources first."""
+"""The research graph, sources first: the `deps` of the assets, for staleness, which is told without importing Dagster."""
 
 TABLES: dict[str, tuple[str, ...]] = {
     "daily_bars": ("daily_bars", "splits", "candidates", "option_evidence"),
@@ -157,10 +157,15 @@ def stored_version(connection: duckdb.DuckDBPyConnection, asset: str) -> str:
     return content_version(connection, *TABLES[asset])
 
 
-def record_version(connection: duckdb.DuckDBPyConnection, asset: str, data: str, code: str, pin: str, run_id: str) -> None:
-    """Say, in the transaction that writes the asset's tables, what they hold; its checks are open until `record_checks`."""
+def record_version(
+    connection: duckdb.DuckDBPyConnection, asset: str, data: str, code: str, pin: str, run_id: str, above: Sequence[str]
+) -> None:
+    """Record the version of the asset's tables, in the transaction that writes them; its checks are open until `record_checks`.
+
+    above: the assets that it was computed from.
+    """
     known = recorded_versions(connection)
-    inputs = {name: known[name].data_version for name in DEPENDS.get(asset, ()) if name in known}
+    inputs = {name: known[name].data_version for name in above if name in known}
     connection.execute("DELETE FROM asset_versions WHERE asset = ?", [asset])
     connection.execute(
         "INSERT INTO asset_versions VALUES (?, ?, ?, ?, ?, ?, NULL, ?)",

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field
 
 from kobe_assets.graph.lineage import record_version, stored_version
 from kobe_resources.runtime.event_log import get_logger
-from kobe_resources.settings.models import research_pin
-from kobe_resources.warehouse.store import Warehouse, refill
+from kobe_resources.settings.pins import research_pin
+from kobe_resources.warehouse.store import refill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,21 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kobe_resources.settings.models import Settings
+    from kobe_resources.warehouse.store import Warehouse
 
 
 log = get_logger("assets")
-
-
-class Store(dg.ConfigurableResource):
-    """The warehouse as a Dagster resource."""
-
-    path: str = Field(default="", description="The DuckDB file; empty: kobe.duckdb in KOBE_HOME.")
-
-    def open(self) -> Warehouse:
-        """The warehouse; connections are opened by the statement."""
-        from pathlib import Path
-
-        return Warehouse(Path(self.path) if self.path else None)
 
 
 def publish(
@@ -66,6 +54,7 @@ def note_version(
         spec.code_version or "",
         research_pin(settings),
         context.run_id,
+        [dep.asset_key.to_user_string() for dep in spec.deps],
     )
     log.info("an asset was computed", asset=context.asset_key.to_user_string(), version=version, run_id=context.run_id)
 

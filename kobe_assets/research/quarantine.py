@@ -19,7 +19,7 @@ CROWD_BARS = 20
 QUARANTINE_BARS = 200
 
 
-class Bars(Protocol):
+class AdjustedBars(Protocol):
     """Adjusted bars as flat arrays. start: (symbols + 1) offsets. symbol: (bars) place of the symbol. close, volume: (bars)."""
 
     @property
@@ -52,7 +52,7 @@ class Suspects(NamedTuple):
         return self.last >= self.end - 1
 
 
-def suspects(bars: Bars) -> Suspects:
+def suspects(bars: AdjustedBars) -> Suspects:
     """The bars whose close moved more than ±45 % without a crowd, since a missed split moves the price without dollars."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = bars.close[1:] / bars.close[:-1]
@@ -73,7 +73,7 @@ def suspects(bars: Bars) -> Suspects:
     return Suspects(bar, bar + QUARANTINE_BARS, bars.start[bars.symbol[bar] + 1], move[found], dollars[found], usual[found])
 
 
-def quarantined(bars: Bars) -> Bools:
+def quarantined(bars: AdjustedBars) -> Bools:
     """(bars) true from a suspect bar through the 200 bars after it."""
     held, found = np.zeros(len(bars.symbol), np.bool_), suspects(bars)
     until = np.minimum(found.last + 1, found.end)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
-import importlib.util
 import logging
 import os
 import sys
@@ -13,11 +11,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from kobe_jobs.cli.commands import account, bars, config, ops, research, sweep, trading, universe
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import KobeError, with_earlier
-from kobe_resources.settings.models import key_file_is_open, kobe_home, require_clone
-
-AREAS = ("research", "bars", "universe", "sweep", "trading", "account", "ops", "config")
+from kobe_resources.settings.load import kobe_home, require_clone
+from kobe_resources.settings.secrets import key_file_is_open
 
 app = typer.Typer(
     name="kobe",
@@ -28,9 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for area in AREAS:
-    if importlib.util.find_spec(f"kobe_jobs.cli.commands.{area}"):
-        importlib.import_module(f"kobe_jobs.cli.commands.{area}").register(app)
+for area in (research, bars, universe, sweep, trading, account, ops, config):
+    area.register(app)
 
 
 INTERRUPTED = 130
@@ -115,9 +112,9 @@ def _outside() -> tuple[type[BaseException], ...]:
 
 def _strategy_fault(error: Exception) -> KobeError | None:
     """A fault in a declaration is the person's own: where it stands says more than a traceback through the engine."""
-    from kobe_jobs.research_run.strategy_fault import fault_of
+    from kobe_jobs.research_run.strategies import bad_strategy
 
-    return fault_of(error)
+    return bad_strategy(type(error).__name__, str(error))
 
 
 def _log(error: KobeError) -> None:

@@ -14,15 +14,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from kobe_resources.runtime.event_log import redact
-from kobe_resources.settings.models import (
-    SAMPLE_DEFAULTS,
-    SECRET_URLS,
-    SYNTHETIC_DEFAULTS,
-    Settings,
-    config_file,
-    load_secrets,
-    read_toml,
-)
+from kobe_resources.settings.load import config_file, read_toml
+from kobe_resources.settings.models import SAMPLE_DEFAULTS, SECRET_URLS, SYNTHETIC_DEFAULTS, Settings
+from kobe_resources.settings.secrets import load_secrets
 
 BOUNDS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
 

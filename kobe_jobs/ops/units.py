@@ -14,7 +14,7 @@ from string import Template
 
 from kobe_jobs.ops.backup.make import default_folder
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import PROJECT_ROOT, config_file, kobe_home
+from kobe_resources.settings.load import PROJECT_ROOT, config_file, kobe_home
 
 NAMES = ("kobe-ui.service", "kobe-health.service", "kobe-backup.service", "kobe-backup.timer")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")

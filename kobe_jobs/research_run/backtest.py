@@ -21,7 +21,8 @@ from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import make_feeds
 from kobe_resources.errors import UsageError
 from kobe_resources.runtime.csv_cells import safe_cells
-from kobe_resources.settings.models import Settings, research_pin
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
 
 TRADES, CURVE, SUMMARY = "trade_list.csv", "equity_curve.csv", "summary.json"

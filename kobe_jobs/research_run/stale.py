@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kobe_assets.graph.lineage import DEPENDS, code_versions, stale_assets
 from kobe_jobs.research_run.vendor_freshness import needs_top_up, source_fingerprint
 from kobe_resources.errors import KobeError
-from kobe_resources.settings.models import Settings, kobe_home
+from kobe_resources.settings.load import kobe_home
+from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.shared_connection import keep_open
 from kobe_resources.warehouse.store import Warehouse
 
@@ -141,11 +142,11 @@ def _failure(result: dg.ExecuteInProcessResult) -> KobeError:
 
 def _strategy_fault(error: Any) -> KobeError | None:
     """The fault of a strategy's declaration that lies beneath `error`."""
-    from kobe_jobs.research_run.strategy_fault import fault_in
+    from kobe_jobs.research_run.strategies import bad_strategy
 
     fault = None
     while error is not None and fault is None:
-        fault = fault_in(error.stack, error.message.strip())
+        fault = bad_strategy(error.cls_name, error.message.strip().split(": ", 1)[-1])
         error = error.cause
     return fault
 

@@ -5,9 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from kobe_assets.research import strategies
-from kobe_assets.research.strategies import STRATEGIES, Strategy, StrategyBroken
-from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import Settings, load_settings
+from kobe_assets.research.strategies import STRATEGIES, Strategy, StrategyBroken, StrategyFault
+from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import Settings
+
+MEND_FILE = "mend that file, or take it out of kobe_assets/research/strategies/__init__.py"
+
+
+class BadStrategy(KobeError):
+    """The declaration of a strategy raised, or its file cannot be imported."""
+
+
+def bad_strategy(kind: str, words: str) -> BadStrategy | None:
+    """A fault of a declaration as an error with its mend, from the error's class and words; None for any other error."""
+    mends = {StrategyBroken.__name__: MEND_FILE, StrategyFault.__name__: ""}
+    return BadStrategy(words, mends[kind]) if kind in mends else None
 
 
 def strategy_named(name: str) -> Strategy:

@@ -20,7 +20,9 @@ from kobe_assets.graph.lineage import stored_version
 from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.walk_forward import Fold, Market, grid_sets, make_feeds, run_trials
 from kobe_resources.errors import KobeError, UsageError
-from kobe_resources.settings.models import INSTALL, Settings, canonical_json, research_pin
+from kobe_resources.settings.load import INSTALL
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import canonical_json, research_pin
 from kobe_resources.warehouse.store import Warehouse, insert
 
 if TYPE_CHECKING:

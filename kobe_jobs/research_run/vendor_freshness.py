@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 from kobe_resources.market_data import MarketDataError, open_vendor
-from kobe_resources.settings.models import Settings, load_secrets
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import load_secrets
 from kobe_resources.warehouse.store import Warehouse
 
 

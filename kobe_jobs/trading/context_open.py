@@ -10,7 +10,8 @@ from kobe_jobs.trading.session import Rig, open_ledger
 from kobe_resources.broker.open import open_broker
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
-from kobe_resources.settings.models import Secrets, Settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 
 

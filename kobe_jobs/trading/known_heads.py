@@ -14,7 +14,7 @@ from pathlib import Path
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import OrderLedger, audit_chain
 from kobe_resources.runtime.event_log import get_logger
-from kobe_resources.settings.models import kobe_home
+from kobe_resources.settings.load import kobe_home
 
 ACCEPTED = "rollback_accepted"
 EVENTS = 20

@@ -59,7 +59,8 @@ from kobe_resources.order_ledger.sessions import (
 )
 from kobe_resources.runtime.atomic_files import private_file, private_folder
 from kobe_resources.runtime.event_log import event_context, get_logger
-from kobe_resources.settings.models import Settings, canonical_json, config_pin
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import canonical_json, config_pin
 from kobe_resources.warehouse.store import Warehouse
 
 CALENDAR_DAYS = 40

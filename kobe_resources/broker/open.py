@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from kobe_resources.broker.hosts import Hosts, Stage, hosts_of
 from kobe_resources.broker.protocol import Broker
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import Secrets, Settings, kobe_home
+from kobe_resources.settings.load import kobe_home
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
 
 if TYPE_CHECKING:
     from kobe_resources.broker.exchange.account import Reset

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport, Vendor
 
 if TYPE_CHECKING:
-    from kobe_resources.settings.models import Secrets, Settings
+    from kobe_resources.settings.models import Settings
+    from kobe_resources.settings.secrets import Secrets
 
 __all__ = ["MarketDataError", "Progress", "SilentProgress", "SyncReport", "Vendor", "open_vendor"]
 

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.order_ledger import audit_rows
 from kobe_resources.runtime.atomic_files import private_file, private_folder, sync_folder
-from kobe_resources.settings.models import canonical_json
+from kobe_resources.settings.pins import canonical_json
 
 GENESIS = "0" * 64
 _KIND = re.compile(r"[a-z][a-z0-9_]*")

@@ -17,7 +17,7 @@ from kobe_resources.broker.protocol import OrderKind, Side, TimeInForce
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger.states import UNSETTLED, OrderState, check_move, client_order_id
 from kobe_resources.order_ledger.store import OrderLedger, Write
-from kobe_resources.settings.models import canonical_json
+from kobe_resources.settings.pins import canonical_json
 
 ZERO = Decimal(0)
 BUDGET_TOLERANCE = Decimal("1e-9")

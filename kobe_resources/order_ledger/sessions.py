@@ -13,7 +13,7 @@ from typing import Any
 
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger.store import OrderLedger, Write
-from kobe_resources.settings.models import canonical_json
+from kobe_resources.settings.pins import canonical_json
 
 RUNNING, HALTED, DONE = "running", "halted", "done"
 

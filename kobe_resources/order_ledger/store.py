@@ -21,7 +21,7 @@ from kobe_resources.order_ledger import audit_chain as audit
 from kobe_resources.order_ledger import audit_rows
 from kobe_resources.runtime.atomic_files import private_file, private_folder
 from kobe_resources.runtime.event_log import get_logger
-from kobe_resources.settings.models import kobe_home
+from kobe_resources.settings.load import kobe_home
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 VERSION, UNTOLD = 2, 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.atomic_files import private_folder, write_whole
-from kobe_resources.settings.models import PROJECT_ROOT, kobe_home
+from kobe_resources.settings.load import PROJECT_ROOT, kobe_home
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

@@ -26,7 +26,8 @@ import structlog
 from filelock import FileLock, Timeout
 
 from kobe_resources.runtime.atomic_files import private_folder
-from kobe_resources.settings.models import kobe_home, secret_texts
+from kobe_resources.settings.load import kobe_home
+from kobe_resources.settings.secrets import secret_texts
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger

@@ -15,6 +15,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -32,14 +33,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 def njit(function: F) -> F:
     """Compile `function` in nopython mode, releasing the GIL; IEEE arithmetic, because results are pinned to the bit."""
-    return cast(F, numba.njit(cache=CACHE is not None, nogil=True, error_model="numpy")(function))
+    return cast(F, numba.njit(cache=_is_kept(), nogil=True, error_model="numpy")(function))
 
 
 def njit_part(function: F) -> F:
     """Compile `function` as a part of the kernels that call it: Python cannot, which saves the compile time of a way in."""
     # numba's type hints do not know these options of its own.
     options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast(F, numba.njit(cache=CACHE is not None, nogil=True, error_model="numpy", **options)(function))
+    return cast(F, numba.njit(cache=_is_kept(), nogil=True, error_model="numpy", **options)(function))
 
 
 def _prefetch(_typing: Any, table: Any, row: Any) -> Any:
@@ -63,8 +64,20 @@ Nothing waits for it and no result depends on it, so `row` may lie outside the t
 """
 
 
-def _cache_folder() -> Path | None:
-    """The first of the places that can be written, and that only we can write; None where there is none."""
+def _is_kept() -> bool:
+    """Point numba to the cache folder; false where there is none."""
+    folder = cache_folder()
+    if folder is not None:
+        vars(config)["CACHE_DIR"] = str(folder)
+    return folder is not None
+
+
+@cache
+def cache_folder() -> Path | None:
+    """The first of the places that can be written, and that only we can write; None where there is none.
+
+    Looked for when the first kernel is declared, so that importing this module touches no file.
+    """
     compiled = ("runtime/jit.py", "policy_gate.py")
     sources = [
         *(PROJECT / "kobe_resources" / name for name in compiled),
@@ -110,8 +123,3 @@ def _is_ours_alone(folder: Path) -> bool:
         return False
     folder.chmod(0o700)
     return True
-
-
-CACHE = _cache_folder()
-if CACHE is not None:
-    vars(config)["CACHE_DIR"] = str(CACHE)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from kobe_resources.errors import KobeError
-from kobe_resources.settings.models import kobe_home
+from kobe_resources.settings.load import kobe_home
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

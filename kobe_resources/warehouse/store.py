@@ -8,7 +8,6 @@ the holder. Compute happens outside.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import hashlib
 import re
 import threading
@@ -20,14 +19,14 @@ import duckdb
 
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.atomic_files import private_folder
-from kobe_resources.settings.models import PROJECT_ROOT, kobe_home
+from kobe_resources.settings.load import kobe_home
 from kobe_resources.warehouse import checkpoint_journal
+from kobe_resources.warehouse.migrations import WarehouseUnusable, migrate
 from kobe_resources.warehouse.shared_connection import ask_for, kept_open, withdraw
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_FOLDER = PROJECT_ROOT / "warehouse" / "schema"
 LOCK_WAIT_S = 30.0
 MOMENTS = ("fetched_at", "seen_at", "recorded_at")
 """Columns that say when a row came, not what it says."""
@@ -47,10 +46,6 @@ _one_migrates = threading.Lock()
 
 class WarehouseBusy(KobeError):
     """Another process held the file past the deadline."""
-
-
-class WarehouseUnusable(KobeError):
-    """The file is damaged, from a newer Kobe, or its folder cannot be written."""
 
 
 class Warehouse:
@@ -185,37 +180,6 @@ def _configure(connection: duckdb.DuckDBPyConnection) -> None:
     # Standard output belongs to the command. In a notebook the setting is refused, and there is no bar either.
     with contextlib.suppress(duckdb.InvalidInputException):
         connection.execute("SET enable_progress_bar = false")
-
-
-def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = SCHEMA_FOLDER) -> None:
-    """Apply the numbered migrations of `folder` that the file has not seen, each in one transaction.
-
-    Raises WarehouseUnusable when the file was written by a newer Kobe than this one.
-    """
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_migrations "
-        "(version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
-    )
-    applied = {row[0] for row in connection.execute("SELECT version FROM schema_migrations").fetchall()}
-    known = {int(path.name.split("_")[0]): path for path in sorted(folder.glob("[0-9]*.sql"))}
-    newer = applied - known.keys()
-    if newer:
-        raise WarehouseUnusable(
-            f"the warehouse has schema version {max(newer)}, this Kobe knows {max(known)}",
-            "update Kobe, or use another KOBE_HOME",
-        )
-    for version in sorted(known.keys() - applied):
-        connection.execute("BEGIN")
-        try:
-            connection.execute(known[version].read_text(encoding="utf-8"))
-            connection.execute(
-                "INSERT INTO schema_migrations VALUES (?, ?, ?)",
-                [version, known[version].name, dt.datetime.now(dt.UTC)],
-            )
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
 
 
 def content_version(connection: duckdb.DuckDBPyConnection, *tables: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from kobe_assets.graph.lineage import ROOT, SOURCES
 from kobe_jobs.definitions import build_definitions
-from kobe_resources.settings.models import load_settings
+from kobe_resources.settings.load import load_settings
 
 RESEARCH = {
     "daily_bars": set(),

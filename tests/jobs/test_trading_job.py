@@ -14,13 +14,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from kobe_assets.checks.runner import SIGNAL_CHECKS
-from kobe_jobs import trading_job
+from kobe_assets.signals import CHECKS
+from kobe_jobs import research_job, trading_job
 from kobe_jobs.trading.reporting.alerts import alert
 from kobe_jobs.trading_job import signals_landed, trading_definitions
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.order_ledger.sessions import claim_session, end_session
+from kobe_resources.resources import resources_of
 from kobe_resources.settings.models import Settings
 from tests.support.builders.replay_market import random_warehouse
 
@@ -52,7 +53,7 @@ def land_signals(
     def signals() -> dg.MaterializeResult:
         return dg.MaterializeResult(metadata={"session": session})
 
-    names = [name for name, (blocking, _) in SIGNAL_CHECKS.items() if blocking]
+    names = [spec.name for spec in CHECKS if spec.blocking]
 
     @dg.multi_asset_check(specs=[dg.AssetCheckSpec(name, asset="signals", blocking=True) for name in names])
     def checks() -> Iterator[dg.AssetCheckResult]:
@@ -181,7 +182,7 @@ CLOSES = {
 def test_the_schedule_asks_once_a_session_after_its_close(name: str) -> None:
     moment, key = CLOSES[name]
     with dg.build_schedule_context(scheduled_execution_time=moment) as context:
-        assert trading_job.after_the_close(context).run_key == key
+        assert research_job.after_the_close(context).run_key == key
 
 
 def definitions(settings: Settings) -> dg.Definitions:
@@ -191,16 +192,8 @@ def definitions(settings: Settings) -> dg.Definitions:
     def signals() -> None:
         """Nothing."""
 
-    parts = trading_definitions()
-    report = dg.define_asset_job("wf_report", selection="signals")
-    return dg.Definitions(
-        assets=[signals, *parts["assets"]],
-        asset_checks=parts["asset_checks"],
-        jobs=[report, *parts["jobs"]],
-        sensors=parts["sensors"],
-        schedules=parts["schedules"],
-        resources={"settings": dg.ResourceDefinition.hardcoded_resource(settings)},
-    )
+    research = dg.Definitions(assets=[signals], resources=resources_of(settings))
+    return dg.Definitions.merge(research, trading_definitions())
 
 
 def test_everything_loads_and_trading_is_no_asset() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kobe_assets.report.analysis.flow import MEANING, refusals
 from kobe_assets.report.analysis.metrics_glossary import show
-from kobe_assets.report.analysis.results import Book
+from kobe_assets.report.analysis.results import StrategyResult
 from kobe_resources.settings.models import Settings
 
 SYNTHETIC = "these bars are invented (data.vendor is synthetic): whatever the figures say, they prove nothing about markets"
@@ -47,14 +47,14 @@ def is_synthetic(settings: Settings) -> bool:
     return settings.data.vendor == "synthetic"
 
 
-def cautions_of(settings: Settings, books: Sequence[Book]) -> list[Caution]:
+def cautions_of(settings: Settings, books: Sequence[StrategyResult]) -> list[Caution]:
     """What is to be said of the bars and of all books together, beside the checks."""
     found = [Caution("synthetic_bars", SYNTHETIC)] if is_synthetic(settings) else []
     refused = most_refused(books)
     return [*found, Caution("refused_signals", refused)] if refused else found
 
 
-def most_refused(books: Iterable[Book]) -> str:
+def most_refused(books: Iterable[StrategyResult]) -> str:
     """The largest reason of refusal and its remedy where most signals were refused that were free to trade; else empty."""
     total: dict[str, int] = {}
     traded = 0

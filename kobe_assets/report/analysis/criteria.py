@@ -14,7 +14,7 @@ import numpy as np
 from kobe_assets.report.analysis import metrics_glossary
 from kobe_assets.report.analysis.flow import affordable_share, participation
 from kobe_assets.report.analysis.metrics_glossary import show, show_bar
-from kobe_assets.report.analysis.results import Book, Curve, on_sessions, returns_of, sharpe
+from kobe_assets.report.analysis.results import Curve, StrategyResult, on_sessions, returns_of, sharpe
 from kobe_resources.settings.models import Settings
 
 State = Literal["pass", "fail", "unknown"]
@@ -65,7 +65,7 @@ class Gate:
     meaning: str
     blame: str
     source: str
-    measure: Callable[[Book, Context], Measured]
+    measure: Callable[[StrategyResult, Context], Measured]
 
 
 @dataclass(frozen=True)
@@ -86,19 +86,19 @@ QUESTIONS = {
 }
 
 
-def judge(book: Book, context: Context) -> list[Result]:
+def judge(book: StrategyResult, context: Context) -> list[Result]:
     """Every gate's outcome for a book, in the order of `GATES`."""
     return [_result(gate, gate.measure(book, context)) for gate in GATES]
 
 
-def benchmark_sharpe(book: Book, benchmark: Curve | None) -> float | None:
+def benchmark_sharpe(book: StrategyResult, benchmark: Curve | None) -> float | None:
     """Sharpe ratio of buy-and-hold over exactly the book's out-of-sample sessions."""
     if benchmark is None or book.curve.empty:
         return None
     return sharpe(returns_of(on_sessions(benchmark, book.curve["session"].to_numpy())))
 
 
-def top_share(book: Book, count: int = TOP_TRADES) -> float | None:
+def top_share(book: StrategyResult, count: int = TOP_TRADES) -> float | None:
     """Share of the net profit that the `count` best trades made; None where there is no net profit."""
     pnl = np.sort(book.trades["pnl"].to_numpy(float))[::-1]
     total = float(pnl.sum())
@@ -127,18 +127,18 @@ def _above(value: float | None, threshold: float, why: str) -> Measured:
     return Measured(value, threshold, value is not None and value > threshold, why if value is None else "")
 
 
-def _profit(book: Book, _: Context) -> Measured:
+def _profit(book: StrategyResult, _: Context) -> Measured:
     return _above(book.figure("net_pnl"), 0.0, book.why_null("net_pnl"))
 
 
-def _beats_holding(book: Book, context: Context) -> Measured:
+def _beats_holding(book: StrategyResult, context: Context) -> Measured:
     holding = benchmark_sharpe(book, context.benchmark)
     if holding is None:
         return Measured(None, None, why="no buy-and-hold curve of the universe for these sessions")
     return _at_least(book.figure("sharpe"), holding, book.why_null("sharpe"))
 
 
-def _survives_costs(book: Book, context: Context) -> Measured:
+def _survives_costs(book: StrategyResult, context: Context) -> Measured:
     needed = MIN_COST_MULTIPLE * context.settings.simulation.slippage_bps
     value = book.figure("break_even_bps")
     if value is not None:
@@ -154,38 +154,38 @@ def _survives_costs(book: Book, context: Context) -> Measured:
     return Measured(None, needed, why=book.why_null("break_even_bps"))
 
 
-def _low_end(book: Book, _: Context) -> Measured:
+def _low_end(book: StrategyResult, _: Context) -> Measured:
     return _above(book.figure("sharpe_lo"), MIN_SHARPE_LOW_END, book.why_null("sharpe_lo"))
 
 
-def _deflated(book: Book, _: Context) -> Measured:
+def _deflated(book: StrategyResult, _: Context) -> Measured:
     return _at_least(book.figure("dsr"), MIN_DSR, book.why_null("dsr"))
 
 
-def _overfit(book: Book, _: Context) -> Measured:
+def _overfit(book: StrategyResult, _: Context) -> Measured:
     return _at_most(book.figure("pbo"), MAX_PBO, book.why_null("pbo"))
 
 
-def _long_enough(book: Book, _: Context) -> Measured:
+def _long_enough(book: StrategyResult, _: Context) -> Measured:
     needed = book.figure("min_trl_years")
     if needed is None:
         return Measured(None, None, why=book.why_null("min_trl_years"))
     return _at_least(book.years, needed, "")
 
 
-def _enough_trades(book: Book, _: Context) -> Measured:
+def _enough_trades(book: StrategyResult, _: Context) -> Measured:
     return _at_least(float(len(book.trades)), MIN_TRADES, "")
 
 
-def _not_a_few_trades(book: Book, _: Context) -> Measured:
+def _not_a_few_trades(book: StrategyResult, _: Context) -> Measured:
     return _at_most(top_share(book), MAX_TOP_FIVE_SHARE, "there is no net profit to share out")
 
 
-def _affordable(book: Book, _: Context) -> Measured:
+def _affordable(book: StrategyResult, _: Context) -> Measured:
     return _at_least(affordable_share(book), MIN_AFFORDABLE_SHARE, "no signal met the market")
 
 
-def _liquid(book: Book, _: Context) -> Measured:
+def _liquid(book: StrategyResult, _: Context) -> Measured:
     shares = participation(book)
     value = float(np.quantile(shares, PARTICIPATION_QUANTILE)) if len(shares) else None
     return _at_most(value, MAX_PARTICIPATION, "no trade with a known dollar volume")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.report.analysis.results import Book, Curve, Floats, evidence_curve, matched_returns, on_sessions
+from kobe_assets.report.analysis.results import Curve, Floats, StrategyResult, evidence_curve, matched_returns, on_sessions
 from kobe_assets.research.metrics import YEAR
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def rolling_sharpe(returns: Floats, window: int = ROLLING_SESSIONS) -> Floats:
     return rolled
 
 
-def curve_payload(book: Book, benchmark: Curve | None) -> dict[str, Any]:
+def curve_payload(book: StrategyResult, benchmark: Curve | None) -> dict[str, Any]:
     """The book's curves as the page draws them, all on the sessions of its chain but the ghost, which brings its own days."""
     from kobe_assets.report.page.csv_files import pack_days
 

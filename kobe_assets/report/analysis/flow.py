@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kobe_assets.report.analysis.results import Book, Floats
+from kobe_assets.report.analysis.results import Floats, StrategyResult
 
 MEANING = {
     "already_open": "the symbol was held already",
@@ -28,7 +28,7 @@ TARGET_SHARE = 0.01
 """Share of a day's dollar volume above which an order is no longer small."""
 
 
-def refusals(book: Book, fold: int = 0) -> dict[str, int]:
+def refusals(book: StrategyResult, fold: int = 0) -> dict[str, int]:
     """Refused signals by reason (fold 0: all folds), most frequent first."""
     total: dict[str, int] = {}
     for number, refused in zip(book.folds["fold"], book.folds["refused"], strict=True):
@@ -38,12 +38,12 @@ def refusals(book: Book, fold: int = 0) -> dict[str, int]:
     return dict(sorted(((r, n) for r, n in total.items() if n and r != "accepted"), key=lambda item: (-item[1], item[0])))
 
 
-def traded(book: Book, fold: int = 0) -> int:
+def traded(book: StrategyResult, fold: int = 0) -> int:
     """Signals that became trades."""
     return len(book.trades) if fold == 0 else int((book.trades["fold"] == fold).sum())
 
 
-def flow(book: Book) -> list[dict[str, Any]]:
+def flow(book: StrategyResult) -> list[dict[str, Any]]:
     """The veto waterfall of all folds and of each: fold, signals, traded, refused [[reason, count], …]."""
     steps = []
     for fold in [0, *book.folds["fold"].tolist()]:
@@ -54,20 +54,20 @@ def flow(book: Book) -> list[dict[str, Any]]:
     return steps
 
 
-def affordable_share(book: Book) -> float | None:
+def affordable_share(book: StrategyResult) -> float | None:
     """Trades over trades plus refusals for money; None where neither happened."""
     refused = refusals(book)
     stopped = sum(refused.get(reason, 0) for reason in MONEY_REASONS)
     return len(book.trades) / (len(book.trades) + stopped) if len(book.trades) + stopped else None
 
 
-def participation(book: Book) -> Floats:
+def participation(book: StrategyResult) -> Floats:
     """Each trade's entry dollars over the symbol's median dollar volume of that year; trades without one are left out."""
     shares = book.trades["day_share"].to_numpy(float)
     return np.asarray(shares[np.isfinite(shares) & (shares > 0)])
 
 
-def capacity(book: Book) -> dict[str, Any] | None:
+def capacity(book: StrategyResult) -> dict[str, Any] | None:
     """Order size beside the market: quantiles, a histogram in powers of ten, and how far orders could grow.
 
     room: how many times larger every order could be until the 95th percentile reaches `TARGET_SHARE` of a day's volume.

@@ -9,11 +9,11 @@ import numpy as np
 
 from kobe_assets.report.analysis.curves import tidy_one
 from kobe_assets.report.analysis.metrics_glossary import FOLD_FIGURES
-from kobe_assets.report.analysis.results import Book, as_number
+from kobe_assets.report.analysis.results import StrategyResult, as_number
 
 
 @dataclass(frozen=True)
-class Line:
+class FittedLine:
     """A least-squares line of out-of-sample on in-sample Sharpe over `n` folds; `r` is the correlation."""
 
     slope: float
@@ -22,7 +22,7 @@ class Line:
     n: int
 
 
-def promised_and_given(book: Book) -> list[tuple[int, float, float]]:
+def promised_and_given(book: StrategyResult) -> list[tuple[int, float, float]]:
     """(fold, train Sharpe, test Sharpe) of the folds that have both."""
     found = []
     for fold, trained, tested in zip(*(book.folds[name] for name in ("fold", "train_sharpe", "sharpe")), strict=True):
@@ -32,7 +32,7 @@ def promised_and_given(book: Book) -> list[tuple[int, float, float]]:
     return found
 
 
-def fit(points: list[tuple[int, float, float]]) -> Line | None:
+def fit(points: list[tuple[int, float, float]]) -> FittedLine | None:
     """The line through the points; None under three points or where they do not vary."""
     if len(points) < 3:
         return None
@@ -41,17 +41,17 @@ def fit(points: list[tuple[int, float, float]]) -> Line | None:
         return None
     dx, dy = x - x.mean(), y - y.mean()
     slope = float(dx @ dy / (dx @ dx))
-    return Line(slope, float(y.mean() - slope * x.mean()), float(dx @ dy / np.sqrt((dx @ dx) * (dy @ dy))), len(points))
+    return FittedLine(slope, float(y.mean() - slope * x.mean()), float(dx @ dy / np.sqrt((dx @ dx) * (dy @ dy))), len(points))
 
 
-def parameter_path(book: Book) -> dict[str, list[float | None]]:
+def parameter_path(book: StrategyResult) -> dict[str, list[float | None]]:
     """Parameter → its value in each fold, in the order of the folds; those that vary first."""
     names = sorted({name for params in book.folds["params"] for name in params})
     paths = {name: [_number(params.get(name)) for params in book.folds["params"]] for name in names}
     return dict(sorted(paths.items(), key=lambda item: (len(set(item[1])) == 1, item[0])))
 
 
-def fold_payload(book: Book) -> dict[str, Any]:
+def fold_payload(book: StrategyResult) -> dict[str, Any]:
     """The folds as the page draws them."""
     points = promised_and_given(book)
     line = fit(points)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from kobe_assets.report.page.csv_files import pick_trades, sorted_trades, windows_of
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.settings.models import Settings, research_pin
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import research_pin
 
 if TYPE_CHECKING:
     import duckdb

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kobe_assets.report.analysis.curves import tidy_one
-from kobe_assets.report.analysis.results import Book, Curve, Floats, matched_returns, on_sessions, returns_of, sharpe
+from kobe_assets.report.analysis.results import Curve, Floats, StrategyResult, matched_returns, on_sessions, returns_of, sharpe
 from kobe_assets.research.metrics import YEAR
 
 TREND_SESSIONS = 200
@@ -68,7 +68,7 @@ class _Daily(NamedTuple):
     matched: Floats | None
 
 
-def regimes_of(book: Book, benchmark: Curve | None) -> tuple[list[Regime], str]:
+def regimes_of(book: StrategyResult, benchmark: Curve | None) -> tuple[list[Regime], str]:
     """The regimes of the book's chain, and why there are none or fewer."""
     if book.curve.empty:
         return [], "no out-of-sample sessions"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Book:
+class StrategyResult:
     """One strategy in one mode.
 
     folds: wf_folds with `params` and `refused` as dicts. curve: session, fold, daily_return, growth (of 1), drawdown (≤ 0),
@@ -78,7 +78,7 @@ class Curve:
         return len(self.sessions)
 
 
-def books_of(inputs: ReportInputs) -> list[Book]:
+def books_of(inputs: ReportInputs) -> list[StrategyResult]:
     """Every book that any table knows, by strategy and mode."""
     trades = with_risk(sorted_trades(inputs.trades), inputs)
     owners = [inputs.folds, inputs.equity, inputs.kpis, trades]
@@ -86,7 +86,7 @@ def books_of(inputs: ReportInputs) -> list[Book]:
     return [_book(inputs, trades, strategy, mode) for strategy, mode in sorted(keys)]
 
 
-def default_book(books: Sequence[Book], inputs: ReportInputs) -> Book | None:
+def default_book(books: Sequence[StrategyResult], inputs: ReportInputs) -> StrategyResult | None:
     """The book the page opens with: what the trading job would trade, else the first."""
     for book in books:
         if (book.strategy, book.mode) == (inputs.settings.trading.strategy, "canonical"):
@@ -130,7 +130,7 @@ def returns_of(growth: Floats) -> Floats:
     return np.asarray(growth / np.concatenate(([1.0], growth[:-1])) - 1.0)
 
 
-def matched_returns(book: Book, benchmark: Curve | None) -> Floats | None:
+def matched_returns(book: StrategyResult, benchmark: Curve | None) -> Floats | None:
     """Buy-and-hold's daily returns with as much money at work as the book had on average; None where either is unknown.
 
     What an idle account cannot be blamed for: it makes the two comparable in dollars, and leaves the Sharpe ratio as it is.
@@ -188,12 +188,12 @@ def parse_object(value: Any) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _book(inputs: ReportInputs, trades: pd.DataFrame, strategy: str, mode: str) -> Book:
+def _book(inputs: ReportInputs, trades: pd.DataFrame, strategy: str, mode: str) -> StrategyResult:
     folds = _of(inputs.folds, strategy, mode).sort_values("fold", kind="stable").reset_index(drop=True)
     folds = folds.assign(params=[parse_object(v) for v in folds["params"]], refused=[parse_object(v) for v in folds["refused"]])
     kpis = _of(inputs.kpis, strategy, mode)
     reasons = _of(inputs.kpi_reasons, strategy, mode)
-    return Book(
+    return StrategyResult(
         strategy=strategy,
         mode=mode,
         folds=folds,

@@ -8,7 +8,7 @@ import numpy as np
 
 from kobe_assets.report.analysis.criteria import TOP_TRADES, top_share
 from kobe_assets.report.analysis.curves import tidy, tidy_one
-from kobe_assets.report.analysis.results import Book, as_number
+from kobe_assets.report.analysis.results import StrategyResult, as_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ def symbol_share(symbols: list[tuple[str, int, float]]) -> float | None:
     return sum(profit for _, _, profit in symbols[:TOP_SYMBOLS]) / total if total > 0 else None
 
 
-def trade_payload(book: Book) -> dict[str, Any]:
+def trade_payload(book: StrategyResult) -> dict[str, Any]:
     """The trades as the page draws them; key "0" stands for all folds."""
     symbols = by_symbol(book.trades)
     lean = book.trades[["fold", "r", "pnl", "bars_held", "exit_reason"]]

@@ -13,7 +13,7 @@ from kobe_assets.report.analysis.cautions import SYNTHETIC, as_sentence, ended_c
 from kobe_assets.report.analysis.criteria import QUESTIONS, Context, Result, judge
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show
-from kobe_assets.report.analysis.results import Book, Curve, benchmark_of, books_of, on_sessions
+from kobe_assets.report.analysis.results import Curve, StrategyResult, benchmark_of, books_of, on_sessions
 from kobe_assets.report.page.appendix import checks
 
 Answer = Literal["yes", "no", "unknown"]
@@ -33,7 +33,7 @@ ANSWER_WORDS = {"yes": "Yes", "no": "No", "unknown": "Not shown"}
 class Verdict:
     """A book's judgement. sentence: the reason in plain words. answers: question → yes, no, unknown."""
 
-    book: Book
+    book: StrategyResult
     results: list[Result]
     word: str
     sentence: str
@@ -76,7 +76,7 @@ def context_of(inputs: ReportInputs) -> Context:
     return Context(inputs.settings, benchmark_of(inputs))
 
 
-def verdict_of(book: Book, context: Context) -> Verdict:
+def verdict_of(book: StrategyResult, context: Context) -> Verdict:
     """Judge one book."""
     results = judge(book, context)
     answers = {question: _answer([r for r in results if r.gate.question == question]) for question in QUESTIONS}
@@ -89,7 +89,7 @@ def verdict_of(book: Book, context: Context) -> Verdict:
     return Verdict(book, results, word, _because(answers, results), answers)
 
 
-def verdict_rows(inputs: ReportInputs, books: Sequence[Book] | None = None) -> list[VerdictRow]:
+def verdict_rows(inputs: ReportInputs, books: Sequence[StrategyResult] | None = None) -> list[VerdictRow]:
     """The verdict table, one row a book. books: those of the inputs, where the caller has them."""
     context = context_of(inputs)
     return [_row(verdict_of(book, context)) for book in (books_of(inputs) if books is None else books)]
@@ -115,7 +115,7 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     return f"Worth a trial on paper: {names}. {rest.capitalize()}."
 
 
-def story(book: Book, benchmark: Curve | None, initial_cash: float) -> str:
+def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float) -> str:
     """What happened on unseen sessions, in dollars, for a reader who knows no figure."""
     if book.curve.empty:
         return "This strategy has no out-of-sample sessions, so nothing can be said about it."
@@ -132,7 +132,7 @@ def story(book: Book, benchmark: Curve | None, initial_cash: float) -> str:
     return f"{told} Its worst fall from a peak was {show(-float(book.curve['drawdown'].min()), 'percent')}."
 
 
-def caveats(book: Book, inputs: ReportInputs) -> list[str]:
+def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
     """What a reader must know before believing any number of the book."""
     found = []
     if is_synthetic(inputs.settings):

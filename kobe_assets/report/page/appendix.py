@@ -22,7 +22,7 @@ HIDDEN_SETTINGS = {("trading", "alert_webhook")}
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckOutcome:
     """One data check's outcome; state is pass, warn (failed but not blocking) or fail."""
 
     name: str
@@ -61,7 +61,7 @@ def data_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     return facts
 
 
-def checks(inputs: ReportInputs) -> list[Check]:
+def checks(inputs: ReportInputs) -> list[CheckOutcome]:
     """The recorded outcomes of the data checks, failures first."""
     found = []
     for item in _list(inputs, "checks"):
@@ -69,7 +69,9 @@ def checks(inputs: ReportInputs) -> list[Check]:
         state = "pass" if item.get("passed") else ("warn" if severity.upper().startswith("WARN") else "fail")
         count = item.get("count")
         counted = show(float(count), "count") if isinstance(count, int | float) and count else ""
-        found.append(Check(str(item.get("name", "")), state, severity.lower(), counted, str(item.get("description") or "")))
+        found.append(
+            CheckOutcome(str(item.get("name", "")), state, severity.lower(), counted, str(item.get("description") or ""))
+        )
     return sorted(found, key=lambda check: (("fail", "warn", "pass").index(check.state), check.name))
 
 

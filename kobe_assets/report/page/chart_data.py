@@ -15,7 +15,7 @@ from kobe_assets.report.analysis.flow import capacity, flow
 from kobe_assets.report.analysis.folds import fold_payload, parameter_path, promised_and_given
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.regimes import regime_payload, regimes_of
-from kobe_assets.report.analysis.results import Book, as_number
+from kobe_assets.report.analysis.results import StrategyResult, as_number
 from kobe_assets.report.analysis.trade_stats import TRADE_COLUMNS, trade_payload, trade_row
 from kobe_assets.report.page.csv_files import ALL_FOLDS, pack_bars, pick_trades, sorted_trades, windows_of
 
@@ -28,7 +28,7 @@ def inert_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).translate(_INERT)
 
 
-def page_payload(inputs: ReportInputs, books: Sequence[Book], context: Context) -> dict[str, Any]:
+def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context: Context) -> dict[str, Any]:
     """Everything the page's script reads."""
     listed = _listed_trades(inputs, books)
     return {
@@ -39,7 +39,7 @@ def page_payload(inputs: ReportInputs, books: Sequence[Book], context: Context) 
     }
 
 
-def book_payload(book: Book, context: Context, lists: Mapping[str, Any]) -> dict[str, Any]:
+def book_payload(book: StrategyResult, context: Context, lists: Mapping[str, Any]) -> dict[str, Any]:
     """One book's charts."""
     regimes, why_no_regimes = regimes_of(book, context.benchmark)
     room = capacity(book)
@@ -62,7 +62,7 @@ def book_payload(book: Book, context: Context, lists: Mapping[str, Any]) -> dict
 
 
 def _why(
-    book: Book, no_capacity: bool, why_no_regimes: str, costs: list[list[float | None]], pbo: dict[str, Any] | None
+    book: StrategyResult, no_capacity: bool, why_no_regimes: str, costs: list[list[float | None]], pbo: dict[str, Any] | None
 ) -> dict[str, str]:
     """Chart → why it cannot be drawn; charts that can are absent."""
     no_curve = "No out-of-sample sessions." if book.curve.empty else ""
@@ -92,18 +92,18 @@ def _why(
     return {chart: reason for chart, reason in reasons.items() if reason}
 
 
-def _why_no_pbo(book: Book) -> str:
+def _why_no_pbo(book: StrategyResult) -> str:
     return book.why_null("pbo") if book.figure("pbo") is None else "it was not recorded"
 
 
-def _no_path(book: Book) -> str:
+def _no_path(book: StrategyResult) -> str:
     path = parameter_path(book)
     if not path:
         return "No parameters were recorded."
     return "" if any(len(set(values)) > 1 for values in path.values()) else "The parameters were the same in every fold."
 
 
-def _costs(book: Book) -> list[list[float | None]]:
+def _costs(book: StrategyResult) -> list[list[float | None]]:
     points = book.evidence.get("cost_sensitivity")
     if not isinstance(points, list):
         return []
@@ -112,7 +112,7 @@ def _costs(book: Book) -> list[list[float | None]]:
     return sorted((row for row in rows if row[0] is not None and row[1] is not None), key=lambda row: row[0] or 0.0)
 
 
-def _pbo(book: Book) -> dict[str, Any] | None:
+def _pbo(book: StrategyResult) -> dict[str, Any] | None:
     found = book.evidence.get("pbo")
     hist = found.get("logits_hist") if isinstance(found, Mapping) else None
     if not isinstance(found, Mapping) or not isinstance(hist, Mapping):
@@ -128,7 +128,7 @@ def _pbo(book: Book) -> dict[str, Any] | None:
     }
 
 
-def _listed_trades(inputs: ReportInputs, books: Sequence[Book]) -> dict[str, Any]:
+def _listed_trades(inputs: ReportInputs, books: Sequence[StrategyResult]) -> dict[str, Any]:
     ordered = sorted_trades(inputs.trades)
     listing = pick_trades(ordered)
     rows = listing.rows

@@ -11,14 +11,14 @@ from kobe_assets.report.analysis.folds import fit, parameter_path, promised_and_
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import FOLD_FIGURES, Figure, known
 from kobe_assets.report.analysis.regimes import regimes_of
-from kobe_assets.report.analysis.results import Book, as_number
+from kobe_assets.report.analysis.results import StrategyResult, as_number
 from kobe_assets.report.analysis.verdict import caveats, story
 
 MARGIN = 3.0
 """Percent of the little Sharpe range kept free at both ends."""
 
 
-def details_of(book: Book, inputs: ReportInputs, context: Context) -> dict[str, Any]:
+def details_of(book: StrategyResult, inputs: ReportInputs, context: Context) -> dict[str, Any]:
     """One book's values for the templates."""
     regimes, why_no_regimes = regimes_of(book, context.benchmark)
     path = parameter_path(book)
@@ -37,7 +37,7 @@ def details_of(book: Book, inputs: ReportInputs, context: Context) -> dict[str, 
     }
 
 
-def fold_rows(book: Book, varying: Sequence[str]) -> list[dict[str, Any]]:
+def fold_rows(book: StrategyResult, varying: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of the fold table; of the parameters only those that are not the same in every fold."""
     return [
         {
@@ -60,7 +60,7 @@ def parameter_text(params: dict[str, Any]) -> str:
     )
 
 
-def lag_cost(book: Book) -> dict[str, float] | None:
+def lag_cost(book: StrategyResult) -> dict[str, float] | None:
     """Sharpe ratio with the indicator of the same close (`now`) and `bars` bars late, where both were measured."""
     found = book.evidence.get("lag_cost") or {}
     measured = {int(lag): as_number((value or {}).get("sharpe")) for lag, value in found.items()}
@@ -69,7 +69,7 @@ def lag_cost(book: Book) -> dict[str, float] | None:
     return None if not bars or now is None or late is None else {"bars": bars, "now": now, "late": late}
 
 
-def figure_groups(books: Sequence[Book]) -> list[tuple[str, list[Figure]]]:
+def figure_groups(books: Sequence[StrategyResult]) -> list[tuple[str, list[Figure]]]:
     """The figures of all books under their headings, in the registry's order."""
     groups: dict[str, list[Figure]] = {}
     for figure in known({name for book in books for name in book.figures} | set(FOLD_FIGURES)):
@@ -77,13 +77,13 @@ def figure_groups(books: Sequence[Book]) -> list[tuple[str, list[Figure]]]:
     return list(groups.items())
 
 
-def missing_figures(books: Sequence[Book]) -> list[tuple[str, str, str]]:
+def missing_figures(books: Sequence[StrategyResult]) -> list[tuple[str, str, str]]:
     """(book, figure, reason) of every figure without a value."""
     wanted = [figure for _, figures in figure_groups(books) for figure in figures]
     return [(b.title, f.label, b.why_null(f.name)) for b in books for f in wanted if b.figure(f.name) is None]
 
 
-def sharpe_ranges(books: Sequence[Book]) -> dict[str, dict[str, float]]:
+def sharpe_ranges(books: Sequence[StrategyResult]) -> dict[str, dict[str, float]]:
     """Where low end, value, high end and zero lie on one common scale of 0..100, for the books that have all three."""
     triples = {book.key: tuple(book.figure(name) for name in ("sharpe_lo", "sharpe", "sharpe_hi")) for book in books}
     whole = {key: [value for value in triple if value is not None] for key, triple in triples.items()}

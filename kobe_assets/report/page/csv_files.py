@@ -33,7 +33,7 @@ _PACKED = {"o": "open", "h": "high", "l": "low", "c": "close", "m": "sma200", "r
 
 
 @dataclass(frozen=True)
-class Listing:
+class TradeRanking:
     """Row numbers of the sorted trades: (strategy, mode, fold) → (best first, worst first); fold 0 stands for all."""
 
     picks: Mapping[Scope, tuple[list[int], list[int]]]
@@ -52,20 +52,20 @@ def sorted_trades(trades: pd.DataFrame) -> pd.DataFrame:
     return trades.iloc[order].reset_index(drop=True)
 
 
-def pick_trades(trades: pd.DataFrame) -> Listing:
+def pick_trades(trades: pd.DataFrame) -> TradeRanking:
     """Choose the listed trades: winners as best, losers as worst, ties to the earlier row. trades: as `sorted_trades`."""
     pnl = trades["pnl"].to_numpy(float)
     overall = {(s, m, ALL_FOLDS): _extremes(pnl, first, last) for (s, m), first, last in _runs(trades, ["strategy", "mode"])}
     ten = {key: _extremes(pnl, first, last) for key, first, last in _runs(trades, ["strategy", "mode", "fold"])}
     for per_fold in (LISTED, 5, 3, 2, 1):
         cut = {key: (best[:per_fold], worst[:per_fold]) for key, (best, worst) in ten.items()}
-        listing = Listing({**overall, **cut}, per_fold)
+        listing = TradeRanking({**overall, **cut}, per_fold)
         if _bars_in(windows_of(trades, listing)) <= MAX_BARS:
             return listing
-    return Listing(overall, 0)
+    return TradeRanking(overall, 0)
 
 
-def windows_of(trades: pd.DataFrame, listing: Listing) -> pd.DataFrame:
+def windows_of(trades: pd.DataFrame, listing: TradeRanking) -> pd.DataFrame:
     """The spans of bars the listed trades need: symbol, since, until; disjoint within a symbol, in order."""
     import pandas as pd
 

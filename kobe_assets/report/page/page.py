@@ -19,7 +19,7 @@ from kobe_assets.report.analysis.criteria import GATES, QUESTIONS
 from kobe_assets.report.analysis.flow import MEANING, MONEY_REASONS
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import FIGURES, known, show
-from kobe_assets.report.analysis.results import Book, books_of, default_book
+from kobe_assets.report.analysis.results import StrategyResult, books_of, default_book
 from kobe_assets.report.analysis.trade_stats import EXIT_MEANING
 from kobe_assets.report.analysis.verdict import ANSWER_WORDS, context_of, headline, verdict_of
 from kobe_assets.report.page import appendix
@@ -37,7 +37,7 @@ KEPT = 10
 """Older pages that stay beside the latest."""
 
 
-def build_report(inputs: ReportInputs, now: dt.datetime, books: Sequence[Book] | None = None) -> str:
+def build_report(inputs: ReportInputs, now: dt.datetime, books: Sequence[StrategyResult] | None = None) -> str:
     """The report as HTML. now: aware time printed as the time of making; nothing else depends on it.
 
     books: those of the inputs, where the caller has them.

@@ -3,7 +3,7 @@
 from collections.abc import MutableMapping
 
 from kobe_assets.research.strategies.base import MECHANICAL, Params, Reading, Strategy
-from kobe_assets.research.strategies.register import Register, StrategyBroken
+from kobe_assets.research.strategies.register import Register, StrategyBroken, StrategyFault
 
 
 def _declared() -> tuple[Strategy, ...]:
@@ -16,4 +16,4 @@ def _declared() -> tuple[Strategy, ...]:
 
 STRATEGIES: MutableMapping[str, Strategy] = Register(_declared)
 
-__all__ = ["MECHANICAL", "STRATEGIES", "Params", "Reading", "Strategy", "StrategyBroken"]
+__all__ = ["MECHANICAL", "STRATEGIES", "Params", "Reading", "Strategy", "StrategyBroken", "StrategyFault"]

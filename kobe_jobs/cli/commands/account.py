@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import load_secrets, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.secrets import load_secrets
 
 account_app = typer.Typer(help="The embedded broker's account (stages simulated and shadow).", no_args_is_help=True)
 

@@ -13,7 +13,9 @@ from rich.markup import escape
 
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import FilesData, load_secrets, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import FilesData
+from kobe_resources.settings.secrets import load_secrets
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

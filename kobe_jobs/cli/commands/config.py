@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from kobe_jobs.cli.screen import Screen, printable
-from kobe_resources.settings.models import Settings, config_file, config_pin, load_settings, research_pin
+from kobe_resources.settings.load import config_file, load_settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import config_pin, research_pin
 
 
 def register(app: typer.Typer) -> None:
@@ -67,7 +69,7 @@ def _print_settings(settings: Settings, rows: list[Any]) -> None:
     from rich.text import Text
 
     from kobe_jobs.cli.settings_table import secrets_present
-    from kobe_resources.settings.models import kobe_home
+    from kobe_resources.settings.load import kobe_home
 
     table = Table("setting", "value", "from", title=f"file: {_file()} · data folder: {kobe_home()}", title_justify="left")
     section = ""

@@ -12,10 +12,11 @@ from rich.console import Console
 
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import KobeError
-from kobe_resources.settings.models import Settings, kobe_home, load_settings
+from kobe_resources.settings.load import kobe_home, load_settings
+from kobe_resources.settings.models import Settings
 
 if TYPE_CHECKING:
-    from kobe_jobs.ops.health.checks import Check, Watch
+    from kobe_jobs.ops.health.checks import HealthCheck, Watch
 
 
 def register(app: typer.Typer) -> None:
@@ -149,7 +150,7 @@ def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None)
     from kobe_jobs.ops.health.server import DEFAULT_PORT, health_app
     from kobe_jobs.ops.ui.signals import stop_signals
     from kobe_resources.runtime.report_site import LOOPBACK, listen_on, serving
-    from kobe_resources.settings.models import config_pin
+    from kobe_resources.settings.pins import config_pin
 
     listener = listen_on(DEFAULT_PORT if port is None else port, "name another with --port", host)
     bound = listener.getsockname()[1]
@@ -164,7 +165,7 @@ def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None)
         stop.wait()
 
 
-def _print_checks(checks: Sequence[Check]) -> None:
+def _print_checks(checks: Sequence[HealthCheck]) -> None:
     from rich.table import Table
     from rich.text import Text
 

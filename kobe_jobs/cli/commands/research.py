@@ -13,7 +13,7 @@ from rich.console import Console
 from kobe_jobs.cli.dates import FORM, parse_day
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import load_settings
+from kobe_resources.settings.load import load_settings
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kobe_jobs.cli.screen import Screen
-from kobe_resources.settings.models import load_settings
+from kobe_resources.settings.load import load_settings
 
 
 def register(app: typer.Typer) -> None:

@@ -12,7 +12,8 @@ from rich.console import Console
 from kobe_jobs.cli.dates import FORM, parse_day
 from kobe_jobs.cli.output import lines_of, order_table, output, print_json, show_replay, show_summary, table_of
 from kobe_resources.errors import KobeError, UsageError
-from kobe_resources.settings.models import load_secrets, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.secrets import load_secrets
 
 if TYPE_CHECKING:
     from kobe_jobs.trading.reporting.summary import RunSummary

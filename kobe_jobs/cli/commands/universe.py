@@ -10,7 +10,7 @@ import typer
 
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import KobeError
-from kobe_resources.settings.models import load_settings
+from kobe_resources.settings.load import load_settings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.event_log import get_logger, redact
-from kobe_resources.settings.models import Settings, kobe_home
+from kobe_resources.settings.load import kobe_home
+from kobe_resources.settings.models import Settings
 
 if TYPE_CHECKING:
-    from kobe_resources.settings.models import Secrets
+    from kobe_resources.settings.secrets import Secrets
 
 LIMIT_S = 10.0
 KEEP_ANSWERS_S = 5.0
@@ -55,7 +56,7 @@ log = get_logger("health")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Observation:
     """What a question found; `figures` become metrics named kobe_<key>."""
 
     ok: bool
@@ -64,7 +65,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HealthCheck:
     """One answer, and the seconds it took. Only a blocking one decides readiness; the others warn."""
 
     name: str
@@ -80,7 +81,7 @@ class Question:
     """A named question."""
 
     name: str
-    ask: Callable[[], Answer]
+    ask: Callable[[], Observation]
     blocking: bool = True
 
 
@@ -119,46 +120,46 @@ def _is_ours(node: ast.AST) -> TypeGuard[ast.ImportFrom]:
     return isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kobe_")
 
 
-def is_ready(checks: Sequence[Check]) -> bool:
+def is_ready(checks: Sequence[HealthCheck]) -> bool:
     """True when nothing that blocks failed."""
     return all(check.ok for check in checks if check.blocking)
 
 
-def ask_warehouse() -> Answer:
+def ask_warehouse() -> Observation:
     """Does the file open within a few seconds?"""
     from kobe_resources.warehouse.store import Warehouse
 
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
-        return Answer(False, "there is no warehouse yet: run `kobe report`")
+        return Observation(False, "there is no warehouse yet: run `kobe report`")
     ((bars,),) = warehouse.rows("SELECT count(*) FROM daily_bars")
-    return Answer(True, f"opens, {bars:,} bars", {"warehouse_bytes": warehouse.path.stat().st_size, "bars": bars})
+    return Observation(True, f"opens, {bars:,} bars", {"warehouse_bytes": warehouse.path.stat().st_size, "bars": bars})
 
 
-def ask_bars(settings: Settings) -> Answer:
+def ask_bars(settings: Settings) -> Observation:
     """Is the last stored session the one that the vendor should have by now?"""
     from kobe_assets.checks.bars import find_stale
     from kobe_resources.warehouse.store import Warehouse
 
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
-        return Answer(False, "there are no bars yet: run `kobe report`")
+        return Observation(False, "there are no bars yet: run `kobe report`")
     ((last,),) = warehouse.rows("SELECT max(session) FROM daily_bars")
     if last is None:
-        return Answer(False, "there are no bars yet: run `kobe bars refresh`")
+        return Observation(False, "there are no bars yet: run `kobe bars refresh`")
     finding = find_stale(last, settings, dt.datetime.now(dt.UTC))
     midnight = dt.datetime.combine(last, dt.time(), dt.UTC)
-    return Answer(finding.passed, finding.description, {"last_session_timestamp_seconds": midnight.timestamp()})
+    return Observation(finding.passed, finding.description, {"last_session_timestamp_seconds": midnight.timestamp()})
 
 
-def ask_audit() -> Answer:
+def ask_audit() -> Observation:
     """Does the hash chain of the order ledger hold, its copy with it, and what is known of it elsewhere?"""
     from kobe_jobs.trading.known_heads import MEND, find_rollback
     from kobe_resources.order_ledger.store import OrderLedger
 
     path = kobe_home() / "orders.sqlite"
     if not path.is_file():
-        return Answer(True, "no order has been decided yet", {"audit_records": 0})
+        return Observation(True, "no order has been decided yet", {"audit_records": 0})
     with OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger:
         found = ledger.verify_audit()
         orders = ledger.rows("SELECT lower(state), count(*) FROM intents GROUP BY state")
@@ -166,19 +167,19 @@ def ask_audit() -> Answer:
     figures: dict[str, float] = {"audit_records": found.records, "audit_not_copied": found.not_copied}
     figures.update((f"orders_{state}", count) for state, count in orders)
     if rollback:
-        return Answer(False, f"{rollback}; {MEND}", figures)
-    return Answer(found.holds, found.told, figures)
+        return Observation(False, f"{rollback}; {MEND}", figures)
+    return Observation(found.holds, found.told, figures)
 
 
-def ask_broker(settings: Settings) -> Answer:
+def ask_broker(settings: Settings) -> Observation:
     """Does the broker of the stage answer, and is its clock ours?"""
     from kobe_resources.broker.open import open_broker
-    from kobe_resources.settings.models import load_secrets
+    from kobe_resources.settings.secrets import load_secrets
 
     stage = settings.broker.stage
     secrets = load_secrets()
     if not _is_remote(settings, secrets):
-        return Answer(True, f"stage {stage} uses the embedded broker, started with each run")
+        return Observation(True, f"stage {stage} uses the embedded broker, started with each run")
     broker = open_broker(settings, secrets, stage)
     try:
         clock = broker.clock()
@@ -186,7 +187,9 @@ def ask_broker(settings: Settings) -> Answer:
         broker.close()
     skew = (dt.datetime.now(dt.UTC) - clock.timestamp).total_seconds()
     market = "open" if clock.is_open else "closed"
-    return Answer(True, f"stage {stage} answers, market {market}", {"market_open": clock.is_open, "clock_skew_seconds": skew})
+    return Observation(
+        True, f"stage {stage} answers, market {market}", {"market_open": clock.is_open, "clock_skew_seconds": skew}
+    )
 
 
 def _is_remote(settings: Settings, secrets: Secrets) -> bool:
@@ -199,20 +202,20 @@ def _is_remote(settings: Settings, secrets: Secrets) -> bool:
     return hosts is not None and (stage != "shadow" or has_keys or bool(settings.broker.base_url))
 
 
-def ask_protection(settings: Settings) -> Answer:
+def ask_protection(settings: Settings) -> Observation:
     """Does every position rest behind its stop at the broker, now?"""
     from kobe_jobs.trading.bare_positions import find_unguarded
     from kobe_resources.broker.open import open_broker
     from kobe_resources.order_ledger.store import OrderLedger
-    from kobe_resources.settings.models import load_secrets
+    from kobe_resources.settings.secrets import load_secrets
 
     stage, secrets, path = settings.broker.stage, load_secrets(), kobe_home() / "orders.sqlite"
     if stage == "shadow" or not path.is_file():
-        return Answer(True, "nothing is held", {"positions_unguarded": 0})
+        return Observation(True, "nothing is held", {"positions_unguarded": 0})
     if not _is_remote(settings, secrets):
-        return Answer(True, f"stage {stage} uses the embedded broker, started with each run", {"positions_unguarded": 0})
+        return Observation(True, f"stage {stage} uses the embedded broker, started with each run", {"positions_unguarded": 0})
     if _is_at_work(path.with_name("trading.lock")):
-        return Answer(True, "a run is at work: it protects what it holds, or says that it could not")
+        return Observation(True, "a run is at work: it protects what it holds, or says that it could not")
     with (
         OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger,
         contextlib.closing(open_broker(settings, secrets, stage)) as broker,
@@ -220,7 +223,7 @@ def ask_protection(settings: Settings) -> Answer:
         told = find_unguarded(ledger, f"{stage}:{broker.account().number}", broker)
     mend = "; `kobe trade` while the market is open mends it" if told else ""
     seen = "; ".join(told) or "every position has its stop, every stop its position"
-    return Answer(not told, f"{seen}{mend}", {"positions_unguarded": len(told)})
+    return Observation(not told, f"{seen}{mend}", {"positions_unguarded": len(told)})
 
 
 def _is_at_work(lock: Path) -> bool:
@@ -234,54 +237,56 @@ def _is_at_work(lock: Path) -> bool:
         return True
 
 
-def ask_kill_switch() -> Answer:
+def ask_kill_switch() -> Observation:
     """Is the kill switch off?"""
     from kobe_resources.kill_switch import KillSwitch
 
     status = KillSwitch().status()
     if not status.is_on:
-        return Answer(True, "off", {"kill_switch": 0})
+        return Observation(True, "off", {"kill_switch": 0})
     since = f" since {status.at}" if status.at else ""
-    return Answer(False, f"on{since}: {redact(status.reason)}; `kobe kill off` when the reason is gone", {"kill_switch": 1})
+    return Observation(
+        False, f"on{since}: {redact(status.reason)}; `kobe kill off` when the reason is gone", {"kill_switch": 1}
+    )
 
 
-def ask_daemon() -> Answer:
+def ask_daemon() -> Observation:
     """Did every daemon that schedules and sensors need beat lately, and without errors?"""
     from kobe_resources.runtime.dagster_instance import open_instance
 
     if not (kobe_home() / "dagster" / "storage_version").is_file():
-        return Answer(False, "no daemon has run for this data folder: start `kobe ui`")
+        return Observation(False, "no daemon has run for this data folder: start `kobe ui`")
     with open_instance() as instance:
         beats = instance.get_daemon_heartbeats()
     if not beats:
-        return Answer(False, "no daemon has run for this data folder: start `kobe ui`")
+        return Observation(False, "no daemon has run for this data folder: start `kobe ui`")
     now = time.time()
     oldest = max(now - beat.timestamp for beat in beats.values())
     figures = {"daemon_heartbeat_age_seconds": oldest}
     if oldest > HEARTBEAT_LIMIT.total_seconds():
-        return Answer(False, f"the last heartbeat is {dt.timedelta(seconds=int(oldest))} old: start `kobe ui`", figures)
+        return Observation(False, f"the last heartbeat is {dt.timedelta(seconds=int(oldest))} old: start `kobe ui`", figures)
     failing = [(name, beat.errors[0].message) for name, beat in beats.items() if beat.errors]
     if failing:
         name, message = failing[0]
-        return Answer(False, f"the {name.lower()} daemon fails: {redact(message).strip().splitlines()[0]}", figures)
-    return Answer(True, f"{len(beats)} daemons beat", figures)
+        return Observation(False, f"the {name.lower()} daemon fails: {redact(message).strip().splitlines()[0]}", figures)
+    return Observation(True, f"{len(beats)} daemons beat", figures)
 
 
-def ask_disk() -> Answer:
+def ask_disk() -> Observation:
     """Is there room for a day's data, ledger and logs?"""
     home = kobe_home()
     place = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    return Answer(free >= LEAST_DISK_BYTES, f"{free / 1e9:,.1f} GB free at {place}", {"disk_free_bytes": free})
+    return Observation(free >= LEAST_DISK_BYTES, f"{free / 1e9:,.1f} GB free at {place}", {"disk_free_bytes": free})
 
 
-def ask_key_file() -> Answer:
+def ask_key_file() -> Observation:
     """Can only its owner read the file of keys?"""
-    from kobe_resources.settings.models import key_file_is_open
+    from kobe_resources.settings.secrets import key_file_is_open
 
     if key_file_is_open():
-        return Answer(False, "others can read the file that KOBE_ENV_FILE names: chmod 600 it")
-    return Answer(True, "nobody else can read it, or there is none")
+        return Observation(False, "others can read the file that KOBE_ENV_FILE names: chmod 600 it")
+    return Observation(True, "nobody else can read it, or there is none")
 
 
 class Watch:
@@ -296,7 +301,7 @@ class Watch:
         self._keep_s = keep_s
         self._lock = threading.Lock()
 
-    def look(self) -> list[Check]:
+    def look(self) -> list[HealthCheck]:
         """Every question's check, in order; takes `limit_s` at most."""
         with self._lock:
             for question in self._open:
@@ -312,7 +317,7 @@ class _Open:
         self._question = question
         self._thread: threading.Thread | None = None
         self._began = 0.0
-        self._known: tuple[float, Check] | None = None
+        self._known: tuple[float, HealthCheck] | None = None
 
     def ask_unless_known(self, keep_s: float) -> None:
         known = self._known
@@ -323,29 +328,29 @@ class _Open:
         self._thread = threading.Thread(target=self._answer, name=f"health-{self._question.name}", daemon=True)
         self._thread.start()
 
-    def result(self, deadline: float) -> Check:
+    def result(self, deadline: float) -> HealthCheck:
         if self._thread:
             self._thread.join(max(0.0, deadline - time.monotonic()))
         known = self._known
         if known:
             return known[1]
         seconds = time.monotonic() - self._began
-        return Check(self._question.name, False, f"no answer in {seconds:.0f} s", seconds, self._question.blocking)
+        return HealthCheck(self._question.name, False, f"no answer in {seconds:.0f} s", seconds, self._question.blocking)
 
     def _answer(self) -> None:
         try:
             answer = self._ask()
         except (KobeError, OSError, sqlite3.Error) as error:
-            answer = Answer(False, redact(str(error)))
+            answer = Observation(False, redact(str(error)))
         except Exception as error:  # noqa: BLE001  a question that breaks is a failed check, never a page that does not load
-            answer = Answer(False, redact(f"{type(error).__name__}: {error}"))
+            answer = Observation(False, redact(f"{type(error).__name__}: {error}"))
         ended = time.monotonic()
-        check = Check(
+        check = HealthCheck(
             self._question.name, answer.ok, answer.reason, ended - self._began, self._question.blocking, answer.figures
         )
         self._known = (ended, check)
 
-    def _ask(self) -> Answer:
+    def _ask(self) -> Observation:
         """The answer; asked again where a library's own import at first use met that of another question."""
         for _ in range(ATTEMPTS - 1):
             try:

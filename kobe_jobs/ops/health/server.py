@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kobe_jobs.ops.health.checks import FIGURES, Check, Watch, is_ready
+from kobe_jobs.ops.health.checks import FIGURES, HealthCheck, Watch, is_ready
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -48,7 +48,7 @@ def health_app(watch: Watch, hosts: Sequence[str], labels: dict[str, str]) -> St
     )
 
 
-def as_json(checks: Sequence[Check]) -> dict[str, Any]:
+def as_json(checks: Sequence[HealthCheck]) -> dict[str, Any]:
     """Checks as plain data."""
     return {
         "ready": is_ready(checks),

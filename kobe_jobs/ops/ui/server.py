@@ -21,7 +21,7 @@ from kobe_jobs.ops.ui.supervisor import Children
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.dagster_instance import dagster_home, end_lost_runs, prepare_storage
 from kobe_resources.runtime.report_site import LOOPBACK, listen_on, recorded_port, serving_reports
-from kobe_resources.settings.models import kobe_home
+from kobe_resources.settings.load import kobe_home
 
 MODULE = "kobe_jobs.definitions"
 DEFAULT_PORT = 3000

@@ -27,7 +27,8 @@ from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
-from kobe_resources.settings.models import Secrets, key_file_is_open, kobe_home
+from kobe_resources.settings.load import kobe_home
+from kobe_resources.settings.secrets import Secrets, key_file_is_open
 
 if TYPE_CHECKING:
     from kobe_jobs.trading.context import Desk

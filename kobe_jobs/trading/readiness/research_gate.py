@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kobe_assets.graph.lineage import recorded_versions, stored_version
 from kobe_resources.errors import KobeError
-from kobe_resources.settings.models import Settings, research_pin
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
 
 GATED_STAGES = ("paper", "live")

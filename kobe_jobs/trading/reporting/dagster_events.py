@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kobe_jobs.trading.reporting.summary import RunSummary
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.event_log import get_logger
-from kobe_resources.settings.models import kobe_home
+from kobe_resources.settings.load import kobe_home
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote as url_quote
 
 from kobe_resources.broker.alpaca import parse
-from kobe_resources.broker.alpaca.transport import Answer, Line
+from kobe_resources.broker.alpaca.transport import Answer, HardenedClient
 from kobe_resources.broker.hosts import Hosts
 from kobe_resources.broker.pacing import LONGEST_HOLD_S, Pace, urgent
 from kobe_resources.broker.protocol import (
@@ -74,8 +74,8 @@ class AlpacaBroker:
         self.hosts = hosts
         self._feed = feed
         self._timeout_s = timeout_s
-        self._trading = Line(trading, timeout_s, (secret_key, key_id), pace)
-        self._data = Line(data, timeout_s, (secret_key, key_id), pace)
+        self._trading = HardenedClient(trading, timeout_s, (secret_key, key_id), pace)
+        self._data = HardenedClient(data, timeout_s, (secret_key, key_id), pace)
         self._account_confirmed = False
 
     def clock(self) -> Clock:
@@ -219,7 +219,7 @@ class AlpacaBroker:
     def _read(self, path: str, params: dict[str, str] | None, parser: Callable[[Any], T]) -> T:
         return self._understood(self._ask(self._trading, path, params), parser)
 
-    def _ask(self, line: Line, path: str, params: dict[str, str] | None) -> Answer:
+    def _ask(self, line: HardenedClient, path: str, params: dict[str, str] | None) -> Answer:
         """GET until it answers, or the attempts or the time are used up; the last answer."""
         began = time.monotonic()
         for attempt in range(1, READ_ATTEMPTS + 1):

@@ -89,7 +89,7 @@ class TimedAdapter(HTTPAdapter):
             return response
 
 
-class Line:
+class HardenedClient:
     """One alpaca-py client, hardened; `secrets` are the texts that must never be repeated to anyone.
 
     pace: waits before every call, and hears what each answer says of the broker's count.

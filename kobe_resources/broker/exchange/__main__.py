@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kobe_resources.broker.exchange.account import follow_settings
-from kobe_resources.broker.exchange.bars import Split
+from kobe_resources.broker.exchange.bars import ExchangeSplit
 from kobe_resources.broker.exchange.embedded import PROMPT, EmbeddedBroker, StoredBars, Terms
 
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _from_file(path: Path) -> tuple[StoredBars, Terms]:
     told = json.loads(path.read_text(encoding="utf-8"))
     rows = [(symbol, dt.date.fromisoformat(session), *prices) for symbol, session, *prices in told["bars"]]
-    splits = [Split(symbol, dt.date.fromisoformat(day), float(ratio)) for symbol, day, ratio in told.get("splits", [])]
+    splits = [ExchangeSplit(symbol, dt.date.fromisoformat(day), float(ratio)) for symbol, day, ratio in told.get("splits", [])]
     terms = dict(told.get("terms", {}))
     strictness = PROMPT.changed(terms.pop("strictness", {}))
     return StoredBars.of_rows(rows, splits), Terms(**terms, strictness=strictness)
@@ -56,7 +56,7 @@ def _from_file(path: Path) -> tuple[StoredBars, Terms]:
 
 def _from_settings() -> tuple[StoredBars, Terms]:
     from kobe_resources.broker.open import simulated_terms
-    from kobe_resources.settings.models import load_settings
+    from kobe_resources.settings.load import load_settings
     from kobe_resources.warehouse.store import Warehouse
 
     return StoredBars.of_warehouse(Warehouse()), simulated_terms(load_settings())

@@ -36,7 +36,7 @@ class Bar(NamedTuple):
     close: float
 
 
-class Split(NamedTuple):
+class ExchangeSplit(NamedTuple):
     """`ratio` new shares for one old share, from `execution_date` on."""
 
     symbol: str
@@ -64,14 +64,14 @@ class BarSource(Protocol):
     def last_session_of(self, symbol: str) -> dt.date | None:
         """The session of the symbol's very last bar."""
 
-    def splits(self, after: dt.date, through: dt.date) -> list[Split]:
+    def splits(self, after: dt.date, through: dt.date) -> list[ExchangeSplit]:
         """Splits executed after `after` and not after `through`, by date."""
 
 
 class StoredBars:
     """A `BarSource` over arrays: `bars[symbol] = (days since 1970 ascending, prices[n, 4])`."""
 
-    def __init__(self, bars: dict[str, tuple[np.ndarray, np.ndarray]], splits: Iterable[Split] = ()) -> None:
+    def __init__(self, bars: dict[str, tuple[np.ndarray, np.ndarray]], splits: Iterable[ExchangeSplit] = ()) -> None:
         if not bars:
             raise NoBars("there are no stored bars to fill against", "run `kobe report` first")
         self._bars = bars
@@ -83,7 +83,7 @@ class StoredBars:
         self._splits = sorted((s for s in splits if s.execution_date <= self.last_session), key=lambda s: s.execution_date)
 
     @classmethod
-    def of_rows(cls, rows: Iterable[Sequence[Any]], splits: Iterable[Split] = ()) -> StoredBars:
+    def of_rows(cls, rows: Iterable[Sequence[Any]], splits: Iterable[ExchangeSplit] = ()) -> StoredBars:
         """From (symbol, session, open, high, low, close) rows, in any order."""
         grouped: dict[str, list[tuple[int, list[float]]]] = {}
         for symbol, session, *prices in rows:
@@ -109,7 +109,7 @@ class StoredBars:
         for symbol, count in counts:
             bars[symbol] = (columns["day"][at : at + count], prices[at : at + count])
             at += count
-        return cls(bars, [Split(*row) for row in splits])
+        return cls(bars, [ExchangeSplit(*row) for row in splits])
 
     def bar(self, symbol: str, session: dt.date) -> Bar | None:
         """The bar of that session."""
@@ -128,7 +128,7 @@ class StoredBars:
         """The session of the symbol's very last bar."""
         return _date(self._bars[symbol][0][-1]) if symbol in self._bars else None
 
-    def splits(self, after: dt.date, through: dt.date) -> list[Split]:
+    def splits(self, after: dt.date, through: dt.date) -> list[ExchangeSplit]:
         """Splits executed after `after` and not after `through`, by date."""
         dates = [split.execution_date for split in self._splits]
         return self._splits[bisect.bisect_right(dates, after) : bisect.bisect_right(dates, through)]

@@ -10,7 +10,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kobe_resources.broker.exchange.bars import Bar, BarSource, Split
+from kobe_resources.broker.exchange.bars import Bar, BarSource, ExchangeSplit
 from kobe_resources.broker.exchange.faults import FaultScript
 from kobe_resources.broker.exchange.strictness import PROMPT, Strictness
 from kobe_resources.broker.protocol import TradingDay
@@ -76,7 +76,7 @@ class MarketQuote(NamedTuple):
     at: dt.datetime
 
 
-class Market:
+class ExchangeMarket:
     """Hours and prices of `bars`, with the spread and the renames of a fault script."""
 
     def __init__(self, bars: BarSource, slip: float, script: FaultScript) -> None:
@@ -136,7 +136,7 @@ class Market:
         other = self.bars.last_bar(renamed, session) if renamed else None
         return max((bar for bar in (own, other) if bar), key=lambda bar: bar.session, default=None)
 
-    def splits(self, after: dt.date, through: dt.date) -> list[Split]:
+    def splits(self, after: dt.date, through: dt.date) -> list[ExchangeSplit]:
         """Splits executed after `after` and not after `through`, under the names of the book."""
         found = self.bars.splits(after, through)
         rules = self.script.strictness

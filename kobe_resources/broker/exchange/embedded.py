@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from kobe_resources.broker.exchange.bars import BarSource, StoredBars
-from kobe_resources.broker.exchange.clock import Market, Moment, Phase, Terms
+from kobe_resources.broker.exchange.clock import ExchangeMarket, Moment, Phase, Terms
 from kobe_resources.broker.exchange.faults import FaultScript
 from kobe_resources.broker.exchange.matching import Book
 from kobe_resources.broker.exchange.server import BrokerServer
@@ -55,7 +55,7 @@ class EmbeddedBroker:
         self.terms = terms or Terms()
         self.faults = FaultScript(self.terms.strictness)
         self.faults.add(*faults)
-        market = Market(bars, self.terms.slip, self.faults)
+        market = ExchangeMarket(bars, self.terms.slip, self.faults)
         terms, start = self.terms, Moment(bars.days[0].session, "pre_open")
         state = State(folder, terms.account_number, terms.initial_cash, start, terms.vendor)
         self.book = Book(state, market, terms)

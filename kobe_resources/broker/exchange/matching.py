@@ -16,8 +16,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from kobe_resources.broker.exchange.bars import Bar, Split
-from kobe_resources.broker.exchange.clock import Market, MarketQuote, Moment, Phase, Terms
+from kobe_resources.broker.exchange.bars import Bar, ExchangeSplit
+from kobe_resources.broker.exchange.clock import ExchangeMarket, MarketQuote, Moment, Phase, Terms
 from kobe_resources.broker.exchange.faults import Fault
 from kobe_resources.broker.exchange.order_rules import UNPROCESSABLE, Refusal, Ticket, check_order
 from kobe_resources.broker.exchange.state import ON_TICK, OPEN_STATUSES, Row, State, tick_size
@@ -39,7 +39,7 @@ class Step(NamedTuple):
 class Book:
     """One account's orders and positions over `market`."""
 
-    def __init__(self, state: State, market: Market, terms: Terms) -> None:
+    def __init__(self, state: State, market: ExchangeMarket, terms: Terms) -> None:
         self.state = state
         self.market = market
         self.terms = terms
@@ -159,7 +159,7 @@ class Book:
                     self._end(order["id"], "expired")
         return following
 
-    def _split(self, split: Split, moment: Moment) -> None:
+    def _split(self, split: ExchangeSplit, moment: Moment) -> None:
         """Positions and open orders follow the split, as strictly as the settings say."""
         self.state.split(
             split.symbol,

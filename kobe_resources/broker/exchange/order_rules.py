@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from kobe_resources.broker.exchange.clock import Market, Moment, Terms
+from kobe_resources.broker.exchange.clock import ExchangeMarket, Moment, Terms
 from kobe_resources.broker.exchange.state import DUST, ON_TICK, Row, State, tick_size
 from kobe_resources.broker.exchange.strictness import Strictness
 from kobe_resources.broker.protocol import MAX_CLIENT_ORDER_ID
@@ -56,7 +56,7 @@ class Ticket:
     reserve: float | None
 
 
-def check_order(fields: Mapping[str, Any], state: State, market: Market, terms: Terms, moment: Moment) -> Ticket:
+def check_order(fields: Mapping[str, Any], state: State, market: ExchangeMarket, terms: Terms, moment: Moment) -> Ticket:
     """The ticket of the posted `fields`; raises Refusal."""
     client_order_id = str(fields.get("client_order_id") or "")
     if not 0 < len(client_order_id) <= MAX_CLIENT_ORDER_ID:
@@ -198,7 +198,7 @@ def _check_stop_side(side: str, stop_price: float, price: float | None) -> None:
     )
 
 
-def _reserve(market: Market, moment: Moment, symbol: str, side: str, price: float | None) -> float | None:
+def _reserve(market: ExchangeMarket, moment: Moment, symbol: str, side: str, price: float | None) -> float | None:
     """Dollars a share that the order speaks for; None where no price is known."""
     if price is not None:
         return price

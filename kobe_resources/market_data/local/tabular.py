@@ -55,7 +55,7 @@ class Rule(NamedTuple):
     mend: str
 
 
-class Fault(NamedTuple):
+class RefusedLine(NamedTuple):
     """A row that is refused."""
 
     record: int
@@ -261,7 +261,7 @@ def _load(connection: duckdb.DuckDBPyConnection, source: Source, columns: Sequen
     connection.execute(sql, [_literal(source.path)])
 
 
-def _first_fault(connection: duckdb.DuckDBPyConnection, source: Source, checks: Sequence[Check]) -> list[Fault]:
+def _first_fault(connection: duckdb.DuckDBPyConnection, source: Source, checks: Sequence[Check]) -> list[RefusedLine]:
     row = connection.execute(
         "SELECT record, fault, (SELECT count(*) FROM typed WHERE fault IS NOT NULL) FROM typed "
         "WHERE fault IS NOT NULL ORDER BY record LIMIT 1"
@@ -275,10 +275,10 @@ def _first_fault(connection: duckdb.DuckDBPyConnection, source: Source, checks: 
     shown = {key: _shown(value) for key, value in values.items()}
     what = rule.what.format(shown.get(name, "")) if name else rule.what.format(**shown)
     more = f" (and {count - 1:,} more bad rows)" if count > 1 else ""
-    return [Fault(record, what + more, rule.mend)]
+    return [RefusedLine(record, what + more, rule.mend)]
 
 
-def _bad_symbol(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> Iterator[Fault]:
+def _bad_symbol(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> Iterator[RefusedLine]:
     for column in columns:
         if column.kind != "symbol":
             continue
@@ -287,12 +287,12 @@ def _bad_symbol(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column]
             f"SELECT {name}, min(record) FROM typed WHERE {name} IS NOT NULL GROUP BY ALL"  # noqa: S608
         ).fetchall():
             if any(unicodedata.category(character) in UNSAFE_CATEGORIES for character in symbol):
-                yield Fault(record, f"{column.name} {_shown(symbol)} holds a control character", "take it out")
+                yield RefusedLine(record, f"{column.name} {_shown(symbol)} holds a control character", "take it out")
             elif symbol and symbol != symbol.strip():
-                yield Fault(record, f"{column.name} {_shown(symbol)} has spaces around it", "take them out")
+                yield RefusedLine(record, f"{column.name} {_shown(symbol)} has spaces around it", "take them out")
 
 
-def _repeated(connection: duckdb.DuckDBPyConnection, source: Source, key: Sequence[str]) -> Iterator[Fault]:
+def _repeated(connection: duckdb.DuckDBPyConnection, source: Source, key: Sequence[str]) -> Iterator[RefusedLine]:
     if not key:
         return
     names = ", ".join(quoted(name) for name in key)
@@ -302,7 +302,7 @@ def _repeated(connection: duckdb.DuckDBPyConnection, source: Source, key: Sequen
     ).fetchone()
     if row:
         what = " ".join(str(part) for part in row[:-2])
-        yield Fault(row[-1], f"{_shown(what)} was already given in {_place(source, row[-2])}", "keep one of the two rows")
+        yield RefusedLine(row[-1], f"{_shown(what)} was already given in {_place(source, row[-2])}", "keep one of the two rows")
 
 
 def _place(source: Source, record: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.polygon.errors import RESUMES, PolygonIncomplete
-from kobe_resources.market_data.polygon.rows import Refusal, is_symbol, printable, settled, ticker_rows
+from kobe_resources.market_data.polygon.rows import RefusedRow, is_symbol, printable, settled, ticker_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ def _cell(name: str, text: str, where: str) -> str | bool | None:
     return FLAG_WORDS.get(text.lower()) if name in FLAGS else text or None
 
 
-def candidates_of_vendor(client: PolygonClient, delisted: bool) -> tuple[pd.DataFrame, tuple[Refusal, ...]]:
+def candidates_of_vendor(client: PolygonClient, delisted: bool) -> tuple[pd.DataFrame, tuple[RefusedRow, ...]]:
     """The vendor's common stocks, those traded now, or with `delisted` those of the past too; and the rows refused.
 
     Raises PolygonIncomplete where there are none: no market is empty.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-    from kobe_resources.market_data.polygon.rows import Refusal
+    from kobe_resources.market_data.polygon.rows import RefusedRow
 
 VENDOR = "polygon"
 
@@ -32,7 +32,7 @@ class Mark(NamedTuple):
 
 
 @dataclass
-class State:
+class LoadState:
     """Where the load stands. asked: symbols whose options are known. last_split: the newest one stored."""
 
     coverage: dict[str, Span] = field(default_factory=dict)
@@ -42,11 +42,11 @@ class State:
     last_split: dt.date | None = None
 
 
-def read_state(connection: duckdb.DuckDBPyConnection) -> State:
+def read_state(connection: duckdb.DuckDBPyConnection) -> LoadState:
     """The state of this vendor's load; an empty one where the store holds another source's bars."""
     source = current_source(connection)
     if source is None or source[0] != VENDOR:
-        return State()
+        return LoadState()
     covered = connection.execute(
         "SELECT key, span_from, span_to FROM bar_checkpoints WHERE vendor = ? AND kind = 'symbol'", [VENDOR]
     ).fetchall()
@@ -55,7 +55,7 @@ def read_state(connection: duckdb.DuckDBPyConnection) -> State:
         "WHERE vendor = ? AND kind NOT IN ('symbol', 'day')",
         [VENDOR],
     ).fetchall()
-    return State(
+    return LoadState(
         {symbol: Span(first, last) for symbol, first, last in covered},
         {kind: Mark(key, Span(first, last), rows, done_at) for kind, key, first, last, rows, done_at in marks},
         [row[0] for row in connection.execute("SELECT symbol FROM candidates ORDER BY symbol").fetchall()],
@@ -91,7 +91,7 @@ def save_mark(connection: duckdb.DuckDBPyConnection, kind: str, mark: Mark) -> N
     )
 
 
-def save_refusals(connection: duckdb.DuckDBPyConnection, refusals: Iterable[Refusal], seen_at: dt.datetime) -> None:
+def save_refusals(connection: duckdb.DuckDBPyConnection, refusals: Iterable[RefusedRow], seen_at: dt.datetime) -> None:
     """Name refused rows, each once however often the vendor sends it."""
     for refusal in dict.fromkeys(refusals):
         values = [VENDOR, refusal.symbol, refusal.session, refusal.reason]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kobe_resources.market_data.polygon.checkpoints import (
     VENDOR,
-    State,
+    LoadState,
     keep_known_optional,
     save_coverage,
     save_days,
@@ -33,7 +33,7 @@ from kobe_resources.market_data.polygon.errors import (
 )
 from kobe_resources.market_data.polygon.plan import RangeCall, Span, merged, usable
 from kobe_resources.market_data.polygon.probes import Witnesses
-from kobe_resources.market_data.polygon.rows import Bars, Row, frame_of, grouped_bars, range_bars, settled
+from kobe_resources.market_data.polygon.rows import BarColumns, Row, frame_of, grouped_bars, range_bars, settled
 from kobe_resources.market_data.store import Changes, record_options, upsert_bars
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Loader:
         self,
         client: PolygonClient,
         warehouse: Warehouse,
-        state: State,
+        state: LoadState,
         progress: Progress,
         in_flight: int,
         calls_per_minute: float,
@@ -83,13 +83,13 @@ class Loader:
         self._calls_per_minute = calls_per_minute
         self._now = now
 
-    def day(self, session: dt.date, wanted: frozenset[str], witnesses: Witnesses) -> Bars:
+    def day(self, session: dt.date, wanted: frozenset[str], witnesses: Witnesses) -> BarColumns:
         """The bars of `wanted` on one day of the market; rows in `known_days` are not asked for again, unless they are bad.
 
         Raises PolygonIncomplete where there are none on a session that the `witnesses` do not deny.
         """
 
-        def ask() -> Bars:
+        def ask() -> BarColumns:
             denied = witnesses.have_denied(session)
             rows = self.known_days.pop(session, []) or self._client.grouped_day(session, twice=not denied)
             if not rows and not denied:
@@ -103,15 +103,15 @@ class Loader:
 
         While no candidate has a bar, none is believed to have no bars: where all of them come back empty, nothing is covered.
         """
-        doubtful: list[tuple[RangeCall, Bars]] | None = [] if calls and not self.has_bars() else None
+        doubtful: list[tuple[RangeCall, BarColumns]] | None = [] if calls and not self.has_bars() else None
 
-        def fetch(call: RangeCall) -> Bars:
-            def ask() -> Bars:
+        def fetch(call: RangeCall) -> BarColumns:
+            def ask() -> BarColumns:
                 return range_bars(self._client.range_bars(call.symbol, *call.span), call.symbol, *call.span)
 
             return settled(lambda: self._client.reread(ask))
 
-        def commit(batch: list[tuple[RangeCall, Bars]]) -> None:
+        def commit(batch: list[tuple[RangeCall, BarColumns]]) -> None:
             nonlocal doubtful
             if doubtful is not None:
                 batch = [*doubtful, *batch]
@@ -143,7 +143,7 @@ class Loader:
         traded: set[str] | None = None
         behind: set[str] = set()
 
-        def commit(batch: list[tuple[dt.date, Bars]]) -> None:
+        def commit(batch: list[tuple[dt.date, BarColumns]]) -> None:
             nonlocal traded
             coverage: dict[str, Span] = {}
             reached: dt.date | None = None
@@ -178,7 +178,7 @@ class Loader:
         """Is a bar of any candidate stored?"""
         return bool(self._warehouse.rows("SELECT 1 FROM daily_bars SEMI JOIN candidates USING (symbol) LIMIT 1"))
 
-    def _store(self, parts: list[Bars], coverage: dict[str, Span], days: dict[dt.date, int]) -> None:
+    def _store(self, parts: list[BarColumns], coverage: dict[str, Span], days: dict[dt.date, int]) -> None:
         """Rows and checkpoints in one transaction; what is remembered in memory changes only after it."""
         at = self._now()
         frame = frame_of(parts)
@@ -248,7 +248,7 @@ class Loader:
                         failed_in_a_row += 1
                         if failed_in_a_row >= FAILURES_IN_A_ROW:
                             raise error
-                rows = sum(len(result) for _, result in pending if isinstance(result, Bars))
+                rows = sum(len(result) for _, result in pending if isinstance(result, BarColumns))
                 if rows >= COMMIT_ROWS or time.monotonic() - committed_at >= COMMIT_AFTER_S:
                     flush()
                     committed_at = time.monotonic()

@@ -31,7 +31,7 @@ class RangeCall(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """ranges: calls of one symbol. days: calls of the whole market, ascending, which bring `day_symbols` to the end."""
 
     ranges: tuple[RangeCall, ...]
@@ -45,7 +45,7 @@ def plan_calls(
     span: Span,
     sessions: Sequence[dt.date],
     first_load: Literal["range", "grouped"],
-) -> Plan:
+) -> LoadPlan:
     """The fewest calls that cover `span` for `symbols`, in the manner that `first_load` asks for.
 
     range: a symbol never loaded gets one call; those that lag get days of the market where these are fewer. grouped:
@@ -67,7 +67,7 @@ def plan_calls(
             known = usable(coverage.get(symbol), span)
             ranges.append(RangeCall(symbol, Span(known.last + DAY, span.last) if known else span))
     forward = frozenset(symbol for symbol, position in reached.items() if cut <= position < len(sessions))
-    return Plan(tuple(ranges), tuple(sessions[cut:]) if forward else (), forward)
+    return LoadPlan(tuple(ranges), tuple(sessions[cut:]) if forward else (), forward)
 
 
 def usable(known: Span | None, span: Span) -> Span | None:

@@ -30,7 +30,7 @@ TRIES = 3
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusedRow:
     """A row that is not stored; `symbol` is escaped to printable ASCII. row: as the vendor sent it, to tell two apart."""
 
     symbol: str
@@ -40,7 +40,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Bars:
+class BarColumns:
     """Bars as equally long columns, ascending by symbol and session, one row a (symbol, session).
 
     symbols: object array. sessions: datetime64[D]. columns: open, high, low, close, volume, vwap, trades (NaN where the
@@ -50,7 +50,7 @@ class Bars:
     symbols: np.ndarray
     sessions: np.ndarray
     columns: dict[str, np.ndarray]
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[RefusedRow, ...] = ()
     repeated: int = 0
 
     def __len__(self) -> int:
@@ -67,10 +67,10 @@ class Listing:
     """Rows of a reference list that may be stored, as tuples, and those that may not."""
 
     rows: list[tuple[Any, ...]]
-    refused: tuple[Refusal, ...] = field(default=())
+    refused: tuple[RefusedRow, ...] = field(default=())
 
 
-A = TypeVar("A", Bars, Listing)
+A = TypeVar("A", BarColumns, Listing)
 
 
 def settled(ask: Callable[[], A]) -> A:
@@ -79,7 +79,7 @@ def settled(ask: Callable[[], A]) -> A:
     A row garbled on the way passes when asked again; one that the vendor holds so is refused for good.
     Raises PolygonIncomplete where every answer refuses other rows.
     """
-    before: tuple[Refusal, ...] | None = None
+    before: tuple[RefusedRow, ...] | None = None
     for _ in range(TRIES):
         answer = ask()
         if not answer.refused or answer.refused == before:
@@ -95,7 +95,7 @@ def is_symbol(text: object) -> bool:
     )
 
 
-def range_bars(rows: Sequence[Row], symbol: str, start: dt.date, end: dt.date) -> Bars:
+def range_bars(rows: Sequence[Row], symbol: str, start: dt.date, end: dt.date) -> BarColumns:
     """The bars of one symbol from a range answer; raises PolygonContradiction where one lies outside `start` … `end`."""
     bars = _bars(rows, np.full(len(rows), symbol, dtype=object))
     if len(bars) and not (np.datetime64(start) <= bars.sessions[0] and bars.sessions[-1] <= np.datetime64(end)):
@@ -103,7 +103,7 @@ def range_bars(rows: Sequence[Row], symbol: str, start: dt.date, end: dt.date) -
     return bars
 
 
-def grouped_bars(rows: Sequence[Row], session: dt.date, wanted: Collection[str]) -> Bars:
+def grouped_bars(rows: Sequence[Row], session: dt.date, wanted: Collection[str]) -> BarColumns:
     """The bars of `wanted` on one day of the market; raises PolygonContradiction where one is of another day.
 
     Bad rows of other symbols hold none up; one whose ticker cannot be read may be anybody's.
@@ -117,7 +117,7 @@ def grouped_bars(rows: Sequence[Row], session: dt.date, wanted: Collection[str])
     return bars
 
 
-def frame_of(parts: Sequence[Bars]) -> pd.DataFrame:
+def frame_of(parts: Sequence[BarColumns]) -> pd.DataFrame:
     """One frame of all parts: symbol, session, prices, volume, vwap, trades, as the store takes it."""
     import pandas as pd
 
@@ -140,11 +140,11 @@ def split_rows(rows: Sequence[Row]) -> Listing:
         symbol, day = row.get("ticker"), _date(row.get("execution_date"))
         split_from, split_to = row.get("split_from"), row.get("split_to")
         if not is_symbol(symbol):
-            refused.append(Refusal(printable(symbol), day, "split: no ticker", repr(row)))
+            refused.append(RefusedRow(printable(symbol), day, "split: no ticker", repr(row)))
         elif day is None:
-            refused.append(Refusal(printable(symbol), None, "split: no execution date", repr(row)))
+            refused.append(RefusedRow(printable(symbol), None, "split: no execution date", repr(row)))
         elif not (_is_positive(split_from) and _is_positive(split_to)):
-            refused.append(Refusal(printable(symbol), day, "split: ratio is not positive", repr(row)))
+            refused.append(RefusedRow(printable(symbol), day, "split: ratio is not positive", repr(row)))
         else:
             kept[(symbol, day, float(split_from), float(split_to))] = None
     return Listing(list(kept), tuple(refused))
@@ -157,7 +157,7 @@ def ticker_rows(rows: Sequence[Row]) -> Listing:
     for row in rows:
         symbol, name, kind, active = (row.get(key) for key in ("ticker", "name", "type", "active"))
         if not is_symbol(symbol):
-            refused.append(Refusal(printable(symbol), None, f"ticker: {UNREADABLE}", repr(row)))
+            refused.append(RefusedRow(printable(symbol), None, f"ticker: {UNREADABLE}", repr(row)))
         elif symbol not in kept or active is True:
             kept[str(symbol)] = (symbol, _clean(name), _clean(kind), active is True)
     return Listing([kept[symbol] for symbol in sorted(kept)], tuple(refused))
@@ -169,7 +169,7 @@ def printable(value: object) -> str:
     return text.encode("unicode_escape").decode("ascii")[:LONGEST_SYMBOL]
 
 
-def _bars(rows: Sequence[Row], symbols: np.ndarray) -> Bars:
+def _bars(rows: Sequence[Row], symbols: np.ndarray) -> BarColumns:
     stamps, good_stamps = _numbers(rows, "t", float("nan"))
     good_stamps &= (stamps >= FIRST_MS) & (stamps < LAST_MS)
     sessions = _sessions(np.where(good_stamps, stamps, 0))
@@ -183,12 +183,12 @@ def _bars(rows: Sequence[Row], symbols: np.ndarray) -> Bars:
         columns[name] = np.where(values > 0 if name == "vwap" else values >= 0, values, np.nan)
     reasons = _reasons(columns, symbols, numeric, good_stamps)
     refused = tuple(
-        Refusal(
+        RefusedRow(
             printable(symbols[index]), sessions[index].item() if good_stamps[index] else None, reasons[index], repr(rows[index])
         )
         for index in np.flatnonzero(reasons.astype(bool)).tolist()
     )
-    bars = _taken(Bars(symbols, sessions, columns), ~reasons.astype(bool), refused, 0)
+    bars = _taken(BarColumns(symbols, sessions, columns), ~reasons.astype(bool), refused, 0)
     return _without_repeats(_sorted(bars))
 
 
@@ -227,7 +227,7 @@ def _sessions(stamps_ms: np.ndarray) -> np.ndarray:
     return index.tz_convert("America/New_York").tz_localize(None).to_numpy().astype("datetime64[D]")
 
 
-def _sorted(bars: Bars) -> Bars:
+def _sorted(bars: BarColumns) -> BarColumns:
     after = (bars.symbols[1:] > bars.symbols[:-1]) | (
         (bars.symbols[1:] == bars.symbols[:-1]) & (bars.sessions[1:] > bars.sessions[:-1])
     )
@@ -237,7 +237,7 @@ def _sorted(bars: Bars) -> Bars:
     return _taken(bars, order, bars.refused, bars.repeated)
 
 
-def _without_repeats(bars: Bars) -> Bars:
+def _without_repeats(bars: BarColumns) -> BarColumns:
     """Equal rows once. Raises PolygonContradiction where two rows of one bar differ."""
     if len(bars) < 2:
         return bars
@@ -254,9 +254,9 @@ def _without_repeats(bars: Bars) -> Bars:
     return _taken(bars, np.concatenate([[True], ~again]), bars.refused, int(again.sum()))
 
 
-def _taken(bars: Bars, which: np.ndarray, refused: tuple[Refusal, ...], repeated: int) -> Bars:
+def _taken(bars: BarColumns, which: np.ndarray, refused: tuple[RefusedRow, ...], repeated: int) -> BarColumns:
     columns = {name: values[which] for name, values in bars.columns.items()}
-    return Bars(bars.symbols[which], bars.sessions[which], columns, refused, repeated)
+    return BarColumns(bars.symbols[which], bars.sessions[which], columns, refused, repeated)
 
 
 def _date(text: object) -> dt.date | None:

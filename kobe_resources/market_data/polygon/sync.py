@@ -17,8 +17,8 @@ from kobe_resources.errors import UsageError
 from kobe_resources.market_data.polygon.candidates import candidates_of_file, candidates_of_vendor
 from kobe_resources.market_data.polygon.checkpoints import (
     VENDOR,
+    LoadState,
     Mark,
-    State,
     empty_sessions,
     forget,
     read_state,
@@ -30,7 +30,7 @@ from kobe_resources.market_data.polygon.client import PolygonClient
 from kobe_resources.market_data.polygon.errors import LEAVE_OUT, NO_BARS, PolygonEntitlementError, PolygonIncomplete
 from kobe_resources.market_data.polygon.loader import Loader
 from kobe_resources.market_data.polygon.plan import DAY, RangeCall, Span, plan_calls
-from kobe_resources.market_data.polygon.rows import Listing, Refusal, settled, split_rows
+from kobe_resources.market_data.polygon.rows import Listing, RefusedRow, settled, split_rows
 from kobe_resources.market_data.store import (
     Changes,
     StoreTotals,
@@ -43,7 +43,7 @@ from kobe_resources.market_data.store import (
     replace_splits,
     store_totals,
 )
-from kobe_resources.settings.models import canonical_json
+from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:
     import duckdb
@@ -66,13 +66,13 @@ WATCHED_DAYS = 10
 NEW_YORK = ZoneInfo("America/New_York")
 
 
-class Candidates(NamedTuple):
+class CandidateList(NamedTuple):
     """frame: the new list, None where the stored one stands. key: says of which file, or of which list, it is."""
 
     symbols: list[str]
     key: str
     frame: pd.DataFrame | None
-    refused: tuple[Refusal, ...]
+    refused: tuple[RefusedRow, ...]
 
 
 class Splits(NamedTuple):
@@ -101,7 +101,7 @@ class Sync:
         self._force = force
         self._today = now().astimezone(NEW_YORK).date()
         self._delisted = self._polygon.first_load == "grouped" or settings.universe.membership == "point_in_time"
-        self._state = State()
+        self._state = LoadState()
 
     def run(self, key: str | None, fingerprint: str, patience: Patience | None = None) -> None:
         """See PolygonVendor.sync."""
@@ -166,20 +166,20 @@ class Sync:
             return span
         return Span(span.first, max(span.first, calendar.previous_session(span.last)))
 
-    def _candidates(self, client: PolygonClient) -> Candidates:
+    def _candidates(self, client: PolygonClient) -> CandidateList:
         """From the file, or from the vendor where its stored list is too old."""
         if self._polygon.candidates:
             frame = candidates_of_file(self._polygon.candidates)
             key = _hash(frame.astype(str).to_numpy().tolist())
-            return self._unless_stored(Candidates(frame["symbol"].tolist(), key, frame, ()))
+            return self._unless_stored(CandidateList(frame["symbol"].tolist(), key, frame, ()))
         key = "common stocks, delisted too" if self._delisted else "common stocks"
         listed = self._state.marks.get("candidates")
         if listed and listed.key == key and self._now() - listed.done_at < LIST_LASTS:
-            return Candidates(self._state.candidates, key, None, ())
+            return CandidateList(self._state.candidates, key, None, ())
         frame, refused = candidates_of_vendor(client, self._delisted)
-        return Candidates(frame["symbol"].tolist(), key, frame, refused)
+        return CandidateList(frame["symbol"].tolist(), key, frame, refused)
 
-    def _unless_stored(self, candidates: Candidates) -> Candidates:
+    def _unless_stored(self, candidates: CandidateList) -> CandidateList:
         listed = self._state.marks.get("candidates")
         return candidates._replace(frame=None) if listed and listed.key == candidates.key else candidates
 
@@ -202,7 +202,7 @@ class Sync:
         listing = settled(lambda: split_rows(client.splits(*window, twice=twice)))
         return Splits(listing, window, key)
 
-    def _begin(self, candidates: Candidates, splits: Splits | None) -> None:
+    def _begin(self, candidates: CandidateList, splits: Splits | None) -> None:
         """The first transaction: from here on the store is this vendor's."""
         at = self._now()
         with self._warehouse.transaction() as connection:

@@ -17,12 +17,13 @@ from kobe_resources.market_data.polygon.client import TWIN_HOSTS
 from kobe_resources.market_data.polygon.sync import Sync
 from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport
 from kobe_resources.runtime.atomic_files import private_folder
-from kobe_resources.settings.models import canonical_json
+from kobe_resources.settings.pins import canonical_json
 from kobe_resources.warehouse.shared_connection import keep_open
 
 if TYPE_CHECKING:
     from kobe_resources.market_data.polygon.pacing import Patience
-    from kobe_resources.settings.models import Secrets, Settings
+    from kobe_resources.settings.models import Settings
+    from kobe_resources.settings.secrets import Secrets
     from kobe_resources.warehouse.store import Warehouse
 
 

@@ -19,7 +19,8 @@ from kobe_assets.selection.bar_table import BarTable, read_bar_table
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.market_data.local.sample import SampleVendor
 from kobe_resources.market_data.store import Load, replace_all
-from kobe_resources.settings.models import DataSettings, Settings, UniverseSettings, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import DataSettings, Settings, UniverseSettings
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.frames import NOON, bar, days, load, splits
 

@@ -26,7 +26,9 @@ from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market
 from kobe_assets.wf_folds import run_studies, study_tables
 from kobe_resources.market_data import open_vendor
-from kobe_resources.settings.models import Secrets, Settings, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 
 

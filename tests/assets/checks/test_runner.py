@@ -9,10 +9,11 @@ import pytest
 from kobe_assets.checks.runner import indicator_checks
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import load_panel
-from kobe_assets.graph.publish import Store
 from kobe_assets.research.indicators import compute_indicators
 from kobe_resources.market_data import open_vendor
-from kobe_resources.settings.models import Secrets, Settings
+from kobe_resources.resources import WarehouseResource
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 
 ONE = "symbol = 'IBM' AND session = DATE '2008-03-10'"
@@ -39,7 +40,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
 
 
 def test_the_indicators_of_the_bars_pass(warehouse: Warehouse) -> None:
-    (result,) = indicator_checks(Store(path=str(warehouse.path)))
+    (result,) = indicator_checks(WarehouseResource(path=str(warehouse.path)))
     assert result.passed
     assert warehouse.rows("SELECT name, passed, count FROM check_results") == [("one_row_a_bar", True, 0)]
 
@@ -49,6 +50,6 @@ def test_a_row_that_is_not_as_it_should_be_is_found_and_named(warehouse: Warehou
     change, symbol = FAULTS[fault]
     with warehouse.transaction() as connection:
         connection.execute(change)
-    (result,) = indicator_checks(Store(path=str(warehouse.path)))
+    (result,) = indicator_checks(WarehouseResource(path=str(warehouse.path)))
     assert not result.passed
     assert symbol in str(result.metadata["worst offenders"])

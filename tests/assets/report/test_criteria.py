@@ -12,7 +12,7 @@ import pytest
 from kobe_assets.report.analysis.cautions import cautions_of, most_refused
 from kobe_assets.report.analysis.criteria import GATES, QUESTIONS, Context, benchmark_sharpe, judge, top_share
 from kobe_assets.report.analysis.inputs import ReportInputs
-from kobe_assets.report.analysis.results import Book, benchmark_of, books_of, on_sessions, returns_of, sharpe
+from kobe_assets.report.analysis.results import StrategyResult, benchmark_of, books_of, on_sessions, returns_of, sharpe
 from kobe_assets.report.analysis.verdict import (
     UNPROVEN,
     UNWORTHY,
@@ -34,7 +34,7 @@ WINNING = {
 
 
 @pytest.fixture(scope="module")
-def book(inputs: ReportInputs) -> Book:
+def book(inputs: ReportInputs) -> StrategyResult:
     """A book that passes every gate, just so where a bar is inclusive."""
     found = books_of(inputs)[0]
     trades = found.trades.assign(pnl=np.where(np.arange(len(found.trades)) % 3 == 0, -0.5, 1.0))
@@ -46,15 +46,15 @@ def context(inputs: ReportInputs) -> Context:
     return context_of(inputs)
 
 
-def state(book: Book, context: Context, name: str) -> str:
+def state(book: StrategyResult, context: Context, name: str) -> str:
     return next(result.state for result in judge(book, context) if result.gate.name == name)
 
 
-def with_figures(book: Book, **figures: float | None) -> Book:
+def with_figures(book: StrategyResult, **figures: float | None) -> StrategyResult:
     return dataclasses.replace(book, figures={**book.figures, **figures})
 
 
-def test_a_book_that_clears_every_bar_has_earned_a_trial_on_paper_and_no_more(book: Book, context: Context) -> None:
+def test_a_book_that_clears_every_bar_has_earned_a_trial_on_paper_and_no_more(book: StrategyResult, context: Context) -> None:
     verdict = verdict_of(book, context)
     assert [result.gate.name for result in verdict.results if result.state != "pass"] == []
     assert verdict.worthy
@@ -70,14 +70,14 @@ def test_a_book_that_clears_every_bar_has_earned_a_trial_on_paper_and_no_more(bo
         ("long_enough", {"min_trl_years": 99.0}),
     ],
 )  # fmt: skip
-def test_a_hair_under_a_bar_is_a_no(book: Book, context: Context, gate: str, figures: dict[str, float]) -> None:
+def test_a_hair_under_a_bar_is_a_no(book: StrategyResult, context: Context, gate: str, figures: dict[str, float]) -> None:
     failed = verdict_of(with_figures(book, **figures), context)
     assert [result.gate.name for result in failed.results if result.state == "fail"] == [gate]
     assert failed.word == UNWORTHY
     assert not failed.worthy
 
 
-def test_what_cannot_be_measured_has_not_passed_and_says_why(book: Book, context: Context) -> None:
+def test_what_cannot_be_measured_has_not_passed_and_says_why(book: StrategyResult, context: Context) -> None:
     blind = dataclasses.replace(with_figures(book, dsr=None), reasons={"dsr": "no recorded trials"})
     verdict = verdict_of(blind, context)
     result = next(result for result in verdict.results if result.gate.name == "deflated")
@@ -86,7 +86,7 @@ def test_what_cannot_be_measured_has_not_passed_and_says_why(book: Book, context
     assert verdict.answers == {"money": "yes", "luck": "unknown", "trade": "yes"}
 
 
-def test_missing_figures_make_every_gate_that_needs_them_unknown_and_never_break(book: Book) -> None:
+def test_missing_figures_make_every_gate_that_needs_them_unknown_and_never_break(book: StrategyResult) -> None:
     bare = dataclasses.replace(book, figures={}, reasons={}, evidence={}, trades=book.trades.iloc[:0])
     blind = Context(context_settings(), None)
     states = {result.gate.name: result.state for result in judge(bare, blind)}
@@ -102,7 +102,7 @@ def context_settings() -> Any:
     return settings_for(8)
 
 
-def test_break_even_beyond_the_dearest_cost_tried_passes_as_more_than_that(book: Book, context: Context) -> None:
+def test_break_even_beyond_the_dearest_cost_tried_passes_as_more_than_that(book: StrategyResult, context: Context) -> None:
     points = [{"bps": bps, "sharpe": 2.0 - bps / 40} for bps in (0, 5, 10, 20, 40)]
     steady = dataclasses.replace(with_figures(book, break_even_bps=None), evidence={"cost_sensitivity": points})
     result = next(result for result in judge(steady, context) if result.gate.name == "survives_costs")
@@ -112,7 +112,7 @@ def test_break_even_beyond_the_dearest_cost_tried_passes_as_more_than_that(book:
     assert state(hopeless, context, "survives_costs") == "fail"
 
 
-def test_the_benchmark_is_judged_on_exactly_the_books_sessions(book: Book, inputs: ReportInputs) -> None:
+def test_the_benchmark_is_judged_on_exactly_the_books_sessions(book: StrategyResult, inputs: ReportInputs) -> None:
     benchmark = benchmark_of(inputs)
     assert benchmark is not None
     returns = returns_of(on_sessions(benchmark, book.curve["session"].to_numpy()))
@@ -120,19 +120,19 @@ def test_the_benchmark_is_judged_on_exactly_the_books_sessions(book: Book, input
     assert benchmark_sharpe(book, benchmark) == pytest.approx(sharpe(returns))
 
 
-def test_five_trades_that_make_more_than_half_the_profit_fail(book: Book, context: Context) -> None:
+def test_five_trades_that_make_more_than_half_the_profit_fail(book: StrategyResult, context: Context) -> None:
     pnl = np.full(len(book.trades), 0.01)
     pnl[:5] = 100.0
     assert state(dataclasses.replace(book, trades=book.trades.assign(pnl=pnl)), context, "not_a_few") == "fail"
     assert top_share(dataclasses.replace(book, trades=book.trades.assign(pnl=-1.0))) is None
 
 
-def test_too_few_trades_fail(book: Book, context: Context) -> None:
+def test_too_few_trades_fail(book: StrategyResult, context: Context) -> None:
     assert state(dataclasses.replace(book, trades=book.trades.head(100)), context, "enough_trades") == "pass"
     assert state(dataclasses.replace(book, trades=book.trades.head(99)), context, "enough_trades") == "fail"
 
 
-def test_a_budget_that_takes_less_than_half_of_what_it_could_fails(book: Book, context: Context) -> None:
+def test_a_budget_that_takes_less_than_half_of_what_it_could_fails(book: StrategyResult, context: Context) -> None:
     refused = [{"exceeds_daily_budget": 1 + len(book.trades)}] + [{} for _ in range(len(book.folds) - 1)]
     starved = dataclasses.replace(book, folds=book.folds.assign(refused=refused))
     assert state(starved, context, "affordable") == "fail"
@@ -140,25 +140,25 @@ def test_a_budget_that_takes_less_than_half_of_what_it_could_fails(book: Book, c
     assert state(dataclasses.replace(book, folds=book.folds.assign(refused=switched_off)), context, "affordable") == "pass"
 
 
-def test_orders_that_are_a_big_part_of_a_day_fail(book: Book, context: Context) -> None:
+def test_orders_that_are_a_big_part_of_a_day_fail(book: StrategyResult, context: Context) -> None:
     share = np.where(np.arange(len(book.trades)) % 10 == 0, 0.02, 1e-6)
     assert state(dataclasses.replace(book, trades=book.trades.assign(day_share=share)), context, "liquid") == "fail"
     rare = np.where(np.arange(len(book.trades)) % 50 == 0, 0.02, 1e-6)
     assert state(dataclasses.replace(book, trades=book.trades.assign(day_share=rare)), context, "liquid") == "pass"
 
 
-def test_a_loss_is_called_a_loss_whatever_else_failed(book: Book, context: Context) -> None:
+def test_a_loss_is_called_a_loss_whatever_else_failed(book: StrategyResult, context: Context) -> None:
     assert verdict_of(with_figures(book, net_pnl=-1.0, dsr=0.1), context).sentence == "It lost money after costs."
 
 
-def test_the_sentence_names_one_reason_a_question(book: Book, context: Context) -> None:
+def test_the_sentence_names_one_reason_a_question(book: StrategyResult, context: Context) -> None:
     sentence = verdict_of(with_figures(book, break_even_bps=1.0, sharpe_lo=-1.0, dsr=0.1, pbo=0.9), context).sentence
     assert (
         sentence == "Costs twice as high as assumed would eat the profit, and luck explains the result as well as skill does."
     )
 
 
-def test_the_headline_speaks_for_the_whole_page(book: Book, context: Context) -> None:
+def test_the_headline_speaks_for_the_whole_page(book: StrategyResult, context: Context) -> None:
     good, bad = verdict_of(book, context), verdict_of(with_figures(book, net_pnl=-1.0), context)
     blind = verdict_of(with_figures(book, dsr=None), context)
     assert headline([]) == "Nothing has been tested yet."
@@ -169,7 +169,7 @@ def test_the_headline_speaks_for_the_whole_page(book: Book, context: Context) ->
     assert headline([good, bad, bad]) == f"Worth a trial on paper: {book.title}. The others do not deserve money."
 
 
-def test_the_story_is_told_in_dollars(book: Book, inputs: ReportInputs) -> None:
+def test_the_story_is_told_in_dollars(book: StrategyResult, inputs: ReportInputs) -> None:
     told = story(book, benchmark_of(inputs), 1000.0)
     end = book.curve["growth"].iloc[-1] * 1000
     assert f"${end:,.0f}" in told
@@ -178,7 +178,7 @@ def test_the_story_is_told_in_dollars(book: Book, inputs: ReportInputs) -> None:
     assert "and held" not in story(book, None, 1000.0)
 
 
-def test_survivors_few_stocks_and_idle_money_are_owned_up_to(book: Book, inputs: ReportInputs) -> None:
+def test_survivors_few_stocks_and_idle_money_are_owned_up_to(book: StrategyResult, inputs: ReportInputs) -> None:
     inputs = dataclasses.replace(inputs, settings=inputs.settings.model_copy(update={"data": DataSettings(vendor="files")}))
     texts = caveats(with_figures(book, exposure=0.03), inputs)
     assert any("companies that failed are missing" in text for text in texts)
@@ -195,20 +195,22 @@ def test_survivors_few_stocks_and_idle_money_are_owned_up_to(book: Book, inputs:
     assert f"; 1 of {len(universe)} candidates stopped trading" in dict(data_facts(honest))["Survivorship"]
 
 
-def test_invented_bars_are_called_invented_and_no_list_of_survivors(book: Book, inputs: ReportInputs) -> None:
+def test_invented_bars_are_called_invented_and_no_list_of_survivors(book: StrategyResult, inputs: ReportInputs) -> None:
     texts = caveats(book, inputs)
     assert any("prove nothing about markets" in text for text in texts)
     assert not any("companies that failed are missing" in text for text in texts)
     assert [caution.name for caution in cautions_of(inputs.settings, [book])] == ["synthetic_bars"]
 
 
-def test_failed_checks_stand_among_what_to_know_before_believing(book: Book, inputs: ReportInputs) -> None:
+def test_failed_checks_stand_among_what_to_know_before_believing(book: StrategyResult, inputs: ReportInputs) -> None:
     assert "The check missing_sessions did not pass: sessions without a bar." in caveats(book, inputs)
     assert not any("bars_unique" in text for text in caveats(book, inputs))
 
 
-def test_when_most_signals_are_refused_the_largest_reason_and_its_remedy_are_named(book: Book, inputs: ReportInputs) -> None:
-    def refusing(**counts: int) -> Book:
+def test_when_most_signals_are_refused_the_largest_reason_and_its_remedy_are_named(
+    book: StrategyResult, inputs: ReportInputs
+) -> None:
+    def refusing(**counts: int) -> StrategyResult:
         refused = [counts, *([{}] * (len(book.folds) - 1))]
         return dataclasses.replace(book, folds=book.folds.assign(refused=refused))
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, finite, read_inputs
 from kobe_assets.report.page.csv_files import pack_bars, pick_trades, sorted_trades, windows_of
-from kobe_resources.settings.models import StrategySettings, research_pin
+from kobe_resources.settings.models import StrategySettings
+from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.fabricate import Tables, inputs_from, settings_for
 

@@ -15,23 +15,31 @@ from kobe_assets.report.analysis.folds import fit, parameter_path
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show, show_bar
 from kobe_assets.report.analysis.regimes import regimes_of
-from kobe_assets.report.analysis.results import Book, Curve, benchmark_of, books_of, matched_returns, on_sessions, sharpe
+from kobe_assets.report.analysis.results import (
+    Curve,
+    StrategyResult,
+    benchmark_of,
+    books_of,
+    matched_returns,
+    on_sessions,
+    sharpe,
+)
 from kobe_assets.report.analysis.trade_stats import excursions, summary, without_best
 from kobe_resources.policy_gate import round_to_tick
 
 
 @pytest.fixture(scope="module")
-def books(inputs: ReportInputs) -> list[Book]:
+def books(inputs: ReportInputs) -> list[StrategyResult]:
     return books_of(inputs)
 
 
-def test_there_is_a_book_for_every_strategy_and_mode(books: list[Book]) -> None:
+def test_there_is_a_book_for_every_strategy_and_mode(books: list[StrategyResult]) -> None:
     assert [book.key for book in books] == [
         "ibs|canonical", "ibs|optimized", "rsi2|canonical", "rsi2|optimized", "rsi2_ibs|canonical", "rsi2_ibs|optimized",
     ]  # fmt: skip
 
 
-def test_the_chain_compounds_daily_returns_across_folds(books: list[Book]) -> None:
+def test_the_chain_compounds_daily_returns_across_folds(books: list[StrategyResult]) -> None:
     curve = books[0].curve
     level, peak = 1.0, 1.0
     for row in curve.itertuples():
@@ -41,7 +49,7 @@ def test_the_chain_compounds_daily_returns_across_folds(books: list[Book]) -> No
         assert row.drawdown == pytest.approx(level / peak - 1)
 
 
-def test_months_and_years_compound_to_the_whole(books: list[Book], inputs: ReportInputs) -> None:
+def test_months_and_years_compound_to_the_whole(books: list[StrategyResult], inputs: ReportInputs) -> None:
     curve = books[2].curve
     total = curve["growth"].iloc[-1]
     assert np.prod([1 + value for _, _, value in months(curve)]) == pytest.approx(total)
@@ -67,7 +75,7 @@ def test_buy_and_hold_starts_at_the_close_before_the_first_session() -> None:
     assert np.isnan(on_sessions(curve, np.array(["2019-12-30"], dtype="datetime64[D]"))).all()
 
 
-def test_risk_lies_between_the_fill_and_the_stop_on_the_tick_away_from_the_market(books: list[Book]) -> None:
+def test_risk_lies_between_the_fill_and_the_stop_on_the_tick_away_from_the_market(books: list[StrategyResult]) -> None:
     book = books[3]
     params = dict(zip(book.folds["fold"], book.folds["params"], strict=True))
     for row in book.trades.iloc[::53].itertuples():
@@ -95,7 +103,7 @@ def test_a_trade_without_an_atr_has_no_risk_and_leaves_the_others_alone(inputs: 
     assert sum(summary(book.trades)["r"]) == len(book.trades) - 5
 
 
-def test_the_waterfall_adds_up_in_every_fold(books: list[Book]) -> None:
+def test_the_waterfall_adds_up_in_every_fold(books: list[StrategyResult]) -> None:
     for book in books:
         steps = flow(book)
         assert len(steps) == len(book.folds) + 1
@@ -104,13 +112,13 @@ def test_the_waterfall_adds_up_in_every_fold(books: list[Book]) -> None:
         assert steps[0]["signals"] == sum(step["signals"] for step in steps[1:])
 
 
-def test_only_refusals_for_money_count_against_the_budget(books: list[Book]) -> None:
+def test_only_refusals_for_money_count_against_the_budget(books: list[StrategyResult]) -> None:
     book = books[0]
     money = sum(refused["exceeds_daily_budget"] for refused in book.folds["refused"])
     assert affordable_share(book) == pytest.approx(len(book.trades) / (len(book.trades) + money))
 
 
-def test_capacity_scales_orders_until_one_in_twenty_reaches_a_hundredth_of_the_day(books: list[Book]) -> None:
+def test_capacity_scales_orders_until_one_in_twenty_reaches_a_hundredth_of_the_day(books: list[StrategyResult]) -> None:
     found = capacity(books[0])
     assert found is not None
     assert sum(found["counts"]) == len(books[0].trades)
@@ -128,14 +136,14 @@ def test_the_line_through_folds_is_least_squares() -> None:
     assert fit([(i, 1.0, float(i)) for i in range(5)]) is None
 
 
-def test_parameters_that_change_come_first(books: list[Book]) -> None:
+def test_parameters_that_change_come_first(books: list[StrategyResult]) -> None:
     path = parameter_path(books[1])
     assert set(path) == {"atr_stop", "ibs_entry", "time_stop"}
     assert all(len(values) == len(books[1].folds) for values in path.values())
     assert all(len(set(values)) == 1 for values in parameter_path(books[0]).values())
 
 
-def test_profit_without_the_best_trades_takes_them_away_one_by_one(books: list[Book]) -> None:
+def test_profit_without_the_best_trades_takes_them_away_one_by_one(books: list[StrategyResult]) -> None:
     pnl = sorted(books[0].trades["pnl"], reverse=True)
     left = without_best(books[0].trades)
     assert left[0] == pytest.approx(sum(pnl))
@@ -143,7 +151,7 @@ def test_profit_without_the_best_trades_takes_them_away_one_by_one(books: list[B
     assert len(left) == 21
 
 
-def test_excursions_are_thinned_evenly_and_keep_their_order(books: list[Book]) -> None:
+def test_excursions_are_thinned_evenly_and_keep_their_order(books: list[StrategyResult]) -> None:
     many = pd.concat([books[0].trades] * 3, ignore_index=True)
     shown = excursions(many)
     assert len(shown) == 800
@@ -153,7 +161,7 @@ def test_excursions_are_thinned_evenly_and_keep_their_order(books: list[Book]) -
 
 
 def test_regimes_cover_the_chain_and_know_only_the_close_before(
-    books: list[Book], inputs: ReportInputs, monkeypatch: pytest.MonkeyPatch
+    books: list[StrategyResult], inputs: ReportInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     benchmark = benchmark_of(inputs)
     book = books[0]
@@ -172,7 +180,7 @@ def test_regimes_cover_the_chain_and_know_only_the_close_before(
     assert [r.sessions for r in regimes_of(book, moved)[0]] == [r.sessions for r in found if r.kind != "crisis"]
 
 
-def test_a_crisis_is_judged_from_its_own_first_session(books: list[Book], inputs: ReportInputs) -> None:
+def test_a_crisis_is_judged_from_its_own_first_session(books: list[StrategyResult], inputs: ReportInputs) -> None:
     found, _ = regimes_of(books[0], benchmark_of(inputs))
     crisis = next(regime for regime in found if regime.name.startswith("Flash crash"))
     curve = books[0].curve

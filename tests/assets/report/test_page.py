@@ -20,7 +20,9 @@ from kobe_assets.report.analysis.verdict import verdict_rows
 from kobe_assets.report.page.appendix import settings_toml
 from kobe_assets.report.page.chart_data import inert_json
 from kobe_assets.report.page.page import LATEST, build_report, write_report
-from kobe_resources.settings.models import DataSettings, Settings, config_pin, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import DataSettings, Settings
+from kobe_resources.settings.pins import config_pin
 from tests.support.builders.fabricate import NOW, fabricate, inputs_from, settings_for
 
 EVIL = "</script><script>alert(1)</script>"

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from kobe_assets.report.analysis.inputs import read_inputs
-from kobe_assets.report.analysis.results import Book, books_of
+from kobe_assets.report.analysis.results import StrategyResult, books_of
 from kobe_assets.report.analysis.stored_curves import trial_sharpes
 from kobe_assets.research.overfitting import sqn
 from kobe_jobs.research_run.stale import bring_up_to_date
-from kobe_resources.settings.models import Settings, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
 SETTINGS = {
@@ -37,7 +38,7 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="module")
-def books(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[Book]:
+def books(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[StrategyResult]:
     home: Path = tmp_path_factory.mktemp("kpis")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KOBE_HOME", str(home))
@@ -48,13 +49,13 @@ def books(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[
     return found
 
 
-def test_the_system_quality_is_that_of_the_results_in_risk_which_the_page_shows(books: list[Book]) -> None:
+def test_the_system_quality_is_that_of_the_results_in_risk_which_the_page_shows(books: list[StrategyResult]) -> None:
     for book in books:
         shown = sqn(book.trades["pnl"].to_numpy(float), book.trades["risk"].to_numpy(float))
         assert book.figures["sqn"] == pytest.approx(shown, rel=1e-12)
 
 
-def test_the_cost_step_that_was_paid_is_the_curve_itself(books: list[Book], settings: Settings) -> None:
+def test_the_cost_step_that_was_paid_is_the_curve_itself(books: list[StrategyResult], settings: Settings) -> None:
     for book in books:
         paid = next(step for step in book.evidence["cost_sensitivity"] if step["bps"] == settings.simulation.slippage_bps)
         assert paid["sharpe"] == pytest.approx(book.figures["sharpe"], rel=1e-9)

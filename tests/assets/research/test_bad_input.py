@@ -199,7 +199,7 @@ def test_a_lag_longer_than_the_market_reads_nothing() -> None:
 
 
 SMALL_RUN = """
-from kobe_resources.runtime.jit import CACHE
+from kobe_resources.runtime.jit import cache_folder
 from tests.support.reference.market import build_market
 from tests.support.reference.parameters import CANONICAL
 from tests.support.reference.random_markets import random_market
@@ -207,7 +207,7 @@ from tests.support.drivers.product import from_panel, panel_of
 given = random_market(3)
 panel = panel_of(build_market(given["raw_bars"], given["splits"]))
 ours = from_panel(panel, CANONICAL | {"rsi_entry": 35.0}, given["selected"])
-print(CACHE, len(ours.run("rsi2")["trades"]))
+print(cache_folder(), len(ours.run("rsi2")["trades"]))
 """
 
 

@@ -18,7 +18,8 @@ from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.signals import signals_of
 from kobe_assets.wf_folds import run_studies, study_tables
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
-from kobe_resources.settings.models import Settings, research_pin
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
 
 NAME = "low_close"

@@ -18,7 +18,8 @@ from backtesting import Backtest, Strategy
 
 from kobe_assets.research.metrics import curve_figures, daily_returns
 from kobe_resources.market_data.local.sample import SampleVendor
-from kobe_resources.settings.models import DataSettings, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import DataSettings
 from tests.support.drivers.agreement import difference_of_runs
 from tests.support.drivers.product import Product, from_panel, panel_of, settings_of
 from tests.support.reference.indicators import indicators_of

@@ -20,7 +20,8 @@ from kobe_jobs.cli.commands.universe import UniverseRefused
 from kobe_resources.errors import KobeError
 from kobe_resources.market_data.local.sample import SampleVendor
 from kobe_resources.market_data.store import Load, replace_all
-from kobe_resources.settings.models import PROJECT_ROOT, DataSettings, Settings, UniverseSettings, load_settings
+from kobe_resources.settings.load import PROJECT_ROOT, load_settings
+from kobe_resources.settings.models import DataSettings, Settings, UniverseSettings
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.frames import NOON, bar, days, load
 

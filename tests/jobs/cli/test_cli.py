@@ -20,7 +20,9 @@ import pytest
 from kobe_assets.research.metrics import FIGURES
 from kobe_resources.market_data import open_vendor
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
-from kobe_resources.settings.models import DataSettings, Secrets, SyntheticData, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import DataSettings, SyntheticData
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 
 TRADE_COLUMNS = [

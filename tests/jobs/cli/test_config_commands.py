@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 from kobe_jobs.cli.commands import config
 from kobe_jobs.cli.settings_table import every_setting, markdown
-from kobe_resources.settings.models import PROJECT_ROOT, Settings, config_pin, load_settings
+from kobe_resources.settings.load import PROJECT_ROOT, load_settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import config_pin
 
 WEBHOOK = "https://hooks.example/services/T1/B2/topsecretpath"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kobe_resources.settings.models import INSTALL, PROJECT_ROOT
+from kobe_resources.settings.load import INSTALL, PROJECT_ROOT
 
 
 @pytest.fixture(scope="module")

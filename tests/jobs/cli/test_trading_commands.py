@@ -29,7 +29,7 @@ from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.runtime.dagster_instance import open_instance
-from kobe_resources.settings.models import load_settings
+from kobe_resources.settings.load import load_settings
 from kobe_resources.warehouse.store import Warehouse
 
 STRATEGY = "ibs"

@@ -22,10 +22,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kobe_jobs.ops.health import checks as health
-from kobe_jobs.ops.health.checks import Answer, Question, Watch, is_ready
+from kobe_jobs.ops.health.checks import Observation, Question, Watch, is_ready
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.store import OrderLedger
-from kobe_resources.settings.models import PROJECT_ROOT, Settings, load_settings
+from kobe_resources.settings.load import PROJECT_ROOT, load_settings
+from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
 HOLD = """
@@ -190,12 +191,12 @@ def test_an_open_key_file_warns_but_does_not_block(tmp_path: Path, monkeypatch: 
 def test_a_question_that_hangs_is_bounded_and_not_asked_again() -> None:
     release, asked = threading.Event(), []
 
-    def hang() -> Answer:
+    def hang() -> Observation:
         asked.append(1)
         release.wait(30)
-        return Answer(True, "at last")
+        return Observation(True, "at last")
 
-    watch = Watch([Question("slow", hang), Question("quick", lambda: Answer(True, "here"))], limit_s=0.2, keep_s=0.0)
+    watch = Watch([Question("slow", hang), Question("quick", lambda: Observation(True, "here"))], limit_s=0.2, keep_s=0.0)
     started = time.monotonic()
     first, second = watch.look(), watch.look()
     assert time.monotonic() - started < 2.0
@@ -210,7 +211,7 @@ def test_a_question_that_hangs_is_bounded_and_not_asked_again() -> None:
 def test_a_question_that_breaks_is_a_failed_check_without_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYGON_API_KEY", "key-that-must-not-show")
 
-    def broken() -> Answer:
+    def broken() -> Observation:
         raise RuntimeError("url?apiKey=key-that-must-not-show")
 
     (check,) = Watch([Question("broken", broken)]).look()
@@ -221,9 +222,9 @@ def test_a_question_that_breaks_is_a_failed_check_without_a_secret(monkeypatch: 
 def test_answers_are_kept_for_a_while() -> None:
     asked: list[int] = []
 
-    def count() -> Answer:
+    def count() -> Observation:
         asked.append(1)
-        return Answer(True, "")
+        return Observation(True, "")
 
     watch = Watch([Question("counted", count)], keep_s=60)
     watch.look()
@@ -357,11 +358,11 @@ def test_a_deadlock_of_imports_is_asked_again() -> None:
 
     told: list[int] = []
 
-    def ask() -> Answer:
+    def ask() -> Observation:
         told.append(1)
         if len(told) < 3:
             raise _DeadlockError("deadlock detected by _ModuleLock('x')")
-        return Answer(True, "well")
+        return Observation(True, "well")
 
     (check,) = Watch([Question("odd", ask)]).look()
     assert check.ok

@@ -13,7 +13,7 @@ import pytest
 
 from kobe_jobs.ops.units import rendered_units
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import PROJECT_ROOT
+from kobe_resources.settings.load import PROJECT_ROOT
 
 
 def parsed(text: str) -> configparser.ConfigParser:

@@ -17,7 +17,7 @@ import pytest
 
 from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_resources.runtime.dagster_instance import dagster_home
-from kobe_resources.settings.models import PROJECT_ROOT, load_settings
+from kobe_resources.settings.load import PROJECT_ROOT, load_settings
 
 QUERY = "{ assetNodes { assetKey { path } staleStatus isMaterializable dependencyKeys { path } groupName } }"
 

@@ -12,7 +12,8 @@ import pytest
 
 from kobe_jobs.research_run.stale import ComputationFailed, bring_up_to_date
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
-from kobe_resources.settings.models import DataSettings, SyntheticData, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import DataSettings, SyntheticData
 from kobe_resources.warehouse.store import Warehouse
 
 TABLES = ("daily_bars", "universe", "indicators", "signals", "wf_folds", "wf_trades", "wf_equity", "kpis")

@@ -16,7 +16,8 @@ import pytest
 from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_jobs.research_run.sweep import ClusterLost, best_sets, plan_sweep, run_sweep
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import Settings, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
 SMALL = {"DATA__VENDOR": "synthetic", "DATA__SYNTHETIC__SYMBOLS": "30", "DATA__SYNTHETIC__SESSIONS": "760"}

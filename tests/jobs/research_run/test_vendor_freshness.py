@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kobe_jobs.research_run import vendor_freshness
-from kobe_resources.settings.models import load_settings
+from kobe_resources.settings.load import load_settings
 from kobe_resources.warehouse.store import Warehouse
 
 

@@ -18,7 +18,7 @@ from kobe_jobs.trading.readiness.preflight import NotReady, preflight
 from kobe_jobs.trading.session import Rig, trade_session
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.runtime.dagster_instance import open_instance
-from kobe_resources.settings.models import Secrets
+from kobe_resources.settings.secrets import Secrets
 from tests.support.builders import small_market as market
 
 

@@ -16,7 +16,9 @@ from kobe_jobs.trading.readiness.preflight import Line, NotReady, preflight
 from kobe_jobs.trading.readiness.research_gate import CHECKED, EvidenceMissing, check_evidence, missing_evidence
 from kobe_jobs.trading.session import Rig, trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
-from kobe_resources.settings.models import Secrets, Settings, research_pin
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import research_pin
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders import small_market as market
 

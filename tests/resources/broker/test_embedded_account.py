@@ -21,7 +21,9 @@ from kobe_resources.broker.exchange.state import State
 from kobe_resources.broker.open import embedded_folder, open_broker, reset_embedded, standing_at, start_embedded
 from kobe_resources.errors import UsageError
 from kobe_resources.order_ledger import OrderLedger
-from kobe_resources.settings.models import BrokerSettings, Secrets, Settings, kobe_home, load_settings
+from kobe_resources.settings.load import kobe_home, load_settings
+from kobe_resources.settings.models import BrokerSettings, Settings
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 from tests.resources.broker.conftest import FIRST, SESSIONS, flat_rows, limit_order, stop_order
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
-from kobe_resources.broker.exchange.bars import NoBars, Split
+from kobe_resources.broker.exchange.bars import ExchangeSplit, NoBars
 from kobe_resources.broker.exchange.clock import Moment
 from kobe_resources.broker.exchange.embedded import EXACT, EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.exchange.state import State
@@ -33,7 +33,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
     """A factory: broker over `rows` (KO is always there), standing at the opening of the first session."""
     running: list[EmbeddedBroker] = []
 
-    def start(*rows: tuple[Any, ...], splits: tuple[Split, ...] = (), **terms: Any) -> Opened:
+    def start(*rows: tuple[Any, ...], splits: tuple[ExchangeSplit, ...] = (), **terms: Any) -> Opened:
         bars = StoredBars.of_rows([*flat_rows("KO"), *rows], splits)
         embedded = EmbeddedBroker(tmp_path / f"broker{len(running)}", bars, Terms(**{"initial_cash": 10_000.0, **terms}))
         running.append(embedded)
@@ -161,7 +161,7 @@ def test_a_delisted_symbol_can_be_left_at_its_last_close_and_then_not_be_traded(
 def test_in_a_replay_a_split_adjusts_positions_and_open_stops_to_the_bit(opened: Open, ratio: float, shares: float) -> None:
     after = 100.0 / ratio
     rows = (("A", D1, 100.0, 101.0, 99.0, 100.0), ("A", D3, after, after * 1.01, after * 0.5, after))
-    splits = (Split("A", D2, ratio), Split("KO", D2, 4.0), Split("A", dt.date(2030, 1, 1), 9.0))
+    splits = (ExchangeSplit("A", D2, ratio), ExchangeSplit("KO", D2, 4.0), ExchangeSplit("A", dt.date(2030, 1, 1), 9.0))
     embedded, broker = opened(*rows, splits=splits, strictness=EXACT)
     broker.submit(limit_order("in", qty="3", symbol="A"))
     broker.submit(stop_order("stop", qty="3", symbol="A", stop="96.00"))
@@ -185,7 +185,7 @@ def test_in_a_replay_a_position_of_any_size_may_be_closed_whole(opened: Open) ->
     embedded, broker = opened(
         ("A", D1, 100.0, 101.0, 99.0, 100.0),
         ("A", D2, 60.0, 61.0, 59.0, 60.0),
-        splits=(Split("A", D2, 1.5),),
+        splits=(ExchangeSplit("A", D2, 1.5),),
         strictness=EXACT,
     )
     broker.submit(limit_order("in", symbol="A"))

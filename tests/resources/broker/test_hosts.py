@@ -29,7 +29,9 @@ from kobe_resources.broker.open import (
 from kobe_resources.broker.protocol import SendsNothing
 from kobe_resources.broker.shadow import ShadowBroker
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import BrokerSettings, Secrets, Settings, kobe_home, load_settings
+from kobe_resources.settings.load import kobe_home, load_settings
+from kobe_resources.settings.models import BrokerSettings, Settings
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 from tests.resources.broker.conftest import FIRST, KEY_ID, SECRET, SESSIONS, flat_rows, limit_order
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kobe_resources.broker.exchange.bars import Split
+from kobe_resources.broker.exchange.bars import ExchangeSplit
 from kobe_resources.broker.exchange.embedded import EXACT, EmbeddedBroker, StoredBars, Terms
 from tests.resources.broker.conftest import speak_to
 from tests.support.drivers.replay_driver import Driver, replay
@@ -50,7 +50,7 @@ def test_a_replay_over_http_is_the_simulation(tmp_path: Path, seed: int, strateg
     factors = {(symbol, bar["session"]): bar["factor"] for symbol, bars in market["bars"].items() for bar in bars}
 
     rows = [tuple(bar[name] for name in ("symbol", "session", "open", "high", "low", "close")) for bar in drawn["raw_bars"]]
-    splits = [Split(s["symbol"], s["execution_date"], s["split_to"] / s["split_from"]) for s in drawn["splits"]]
+    splits = [ExchangeSplit(s["symbol"], s["execution_date"], s["split_to"] / s["split_from"]) for s in drawn["splits"]]
     terms = Terms(p["initial_cash"], p["slippage_bps"], fractional=not p["whole_shares"], strictness=EXACT)
     with EmbeddedBroker(tmp_path, StoredBars.of_rows(rows, splits), terms) as server:
         driver = Driver(speak_to(server.url), server, p, factors)
@@ -74,7 +74,7 @@ def _identity(trade: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(trade[name] for name in names)
 
 
-def _factor(splits: list[Split], symbol: str, session: dt.date, last: dt.date) -> float:
+def _factor(splits: list[ExchangeSplit], symbol: str, session: dt.date, last: dt.date) -> float:
     """The adjustment of a price of `session`, whether or not the symbol has a bar there."""
     factor = 1.0
     for split in splits:

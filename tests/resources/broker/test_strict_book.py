@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kobe_resources.broker.exchange.bars import Split
-from kobe_resources.broker.exchange.clock import PHASES, Market
+from kobe_resources.broker.exchange.bars import ExchangeSplit
+from kobe_resources.broker.exchange.clock import PHASES, ExchangeMarket
 from kobe_resources.broker.exchange.embedded import EXACT, PROMPT, Moment, StoredBars, Strictness, Terms
 from kobe_resources.broker.exchange.faults import Fault, FaultScript
 from kobe_resources.broker.exchange.matching import Book
@@ -67,7 +67,7 @@ def bars_of(moves: list[float], ratios: dict[tuple[str, dt.date], float]) -> Sto
         for session, move in zip(SESSIONS, moves, strict=True):
             price = min(max(price * move / ratios.get((symbol, session), 1.0), 1.0), 5000.0)
             rows.append((symbol, session, price, price * 1.1, price * 0.9, price * 1.01))
-    return StoredBars.of_rows(rows, [Split(symbol, day, ratio) for (symbol, day), ratio in ratios.items()])
+    return StoredBars.of_rows(rows, [ExchangeSplit(symbol, day, ratio) for (symbol, day), ratio in ratios.items()])
 
 
 class Player:
@@ -76,7 +76,7 @@ class Player:
     def __init__(self, folder: Path, bars: StoredBars, strictness: Strictness, ratios: dict[Any, float]) -> None:
         self.ratios = ratios
         script = FaultScript(strictness)
-        market = Market(bars, 0.0005, script)
+        market = ExchangeMarket(bars, 0.0005, script)
         self.state = State(folder, "PA0", CASH, Moment(SESSIONS[0], "pre_open"))
         self.book = Book(self.state, market, Terms(CASH, strictness=strictness))
         self.book.advance_to(SESSIONS[0], "open")

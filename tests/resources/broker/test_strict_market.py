@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
-from kobe_resources.broker.exchange.bars import Split
+from kobe_resources.broker.exchange.bars import ExchangeSplit
 from kobe_resources.broker.exchange.embedded import STRICT, EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.protocol import BrokerOrder, OrderRequest, OrderStatus, Refused
 from kobe_resources.broker.quotes import QuoteVeto, judge_quote
@@ -34,7 +34,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
     """A factory: a broker over KO at $100, PEP at $50 and `rows`, at the opening of the first session, with `settings`."""
     running: list[EmbeddedBroker] = []
 
-    def start(*rows: tuple[Any, ...], splits: tuple[Split, ...] = (), settings: Any = None, **terms: Any) -> Opened:
+    def start(*rows: tuple[Any, ...], splits: tuple[ExchangeSplit, ...] = (), settings: Any = None, **terms: Any) -> Opened:
         bars = StoredBars.of_rows([*flat_rows("KO"), *flat_rows("PEP", 50.0), *rows], splits)
         given = Terms(**{"initial_cash": 10_000.0, **terms})
         embedded = EmbeddedBroker(tmp_path / f"broker{len(running)}", bars, given, [{"settings": settings or {}}])
@@ -203,7 +203,7 @@ def test_symbols_that_cannot_be_shorted(opened: Open) -> None:
 
 def test_a_splits_shares_follow_and_its_stop_price_does_not(opened: Open) -> None:
     rows = (("A", D1, 100.0, 101.0, 99.0, 100.0), ("A", D2, 10.0, 10.5, 9.9, 10.0))
-    embedded, broker = opened(*rows, splits=(Split("A", D2, 10.0),))
+    embedded, broker = opened(*rows, splits=(ExchangeSplit("A", D2, 10.0),))
     broker.submit(limit_order("in", qty="3", symbol="A"))
     broker.submit(stop_order("stop", qty="3", symbol="A", stop="96.00"))
     embedded.advance_to(D2, "open")
@@ -222,7 +222,7 @@ def test_a_splits_shares_follow_and_its_stop_price_does_not(opened: Open) -> Non
 def test_fractions_of_a_split_become_cash(opened: Open, ratio: float, qty: int, shares: int, left: float) -> None:
     price = 100.0 / ratio
     rows = (("A", D1, 100.0, 101.0, 99.0, 100.0), ("A", D2, price, price * 1.01, price * 0.99, price))
-    embedded, broker = opened(*rows, splits=(Split("A", D2, ratio),))
+    embedded, broker = opened(*rows, splits=(ExchangeSplit("A", D2, ratio),))
     broker.submit(limit_order("in", qty=str(qty), symbol="A"))
     broker.submit(stop_order("stop", qty=str(qty), symbol="A", stop="5.00"))
     before = float(broker.account().cash)
@@ -240,7 +240,7 @@ def test_fractions_of_a_split_become_cash(opened: Open, ratio: float, qty: int, 
 
 def test_a_short_owes_the_cash_in_lieu(opened: Open) -> None:
     rows = (("A", D1, 100.0, 101.0, 99.0, 100.0), ("A", D2, 200.0, 201.0, 199.0, 200.0))
-    embedded, broker = opened(*rows, splits=(Split("A", D2, 0.5),))
+    embedded, broker = opened(*rows, splits=(ExchangeSplit("A", D2, 0.5),))
     broker.submit(limit_order("in", "sell", "3", "99.00", "A"))
     before = float(broker.account().cash)
     embedded.advance_to(D2, "pre_open")
@@ -250,7 +250,7 @@ def test_a_short_owes_the_cash_in_lieu(opened: Open) -> None:
 
 def test_what_an_order_has_sold_before_a_split_stays_sold(opened: Open) -> None:
     rows = (("A", D1, 100.0, 101.0, 99.0, 100.0), ("A", D2, 50.0, 51.0, 49.0, 50.0))
-    embedded, broker = opened(*rows, splits=(Split("A", D2, 2.0),))
+    embedded, broker = opened(*rows, splits=(ExchangeSplit("A", D2, 2.0),))
     broker.submit(limit_order("in", qty="5", symbol="A"))
     embedded.advance_to(D1, "close")
     embedded.faults.add({"kind": "partial_fill", "share": 0.4, "match": {"method": "POST", "path": "/v2/orders"}})

@@ -13,7 +13,7 @@ import yaml
 
 from kobe_resources.runtime import dagster_instance as instance_module
 from kobe_resources.runtime.dagster_instance import InstanceUnusable, dagster_home, open_instance
-from kobe_resources.settings.models import PROJECT_ROOT
+from kobe_resources.settings.load import PROJECT_ROOT
 
 STUB = """
 import dagster as dg
@@ -86,7 +86,7 @@ def test_plain_dagster_in_the_projects_root_shares_the_default_home(tmp_path: Pa
 
 def test_the_default_home_is_the_folder_dagster_yaml_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KOBE_HOME", raising=False)
-    from kobe_resources.settings.models import kobe_home
+    from kobe_resources.settings.load import kobe_home
 
     named = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())["local_artifact_storage"]["config"]["base_dir"]
     assert PROJECT_ROOT / named == kobe_home() / "dagster"

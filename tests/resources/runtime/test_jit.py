@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SHOW = "from kobe_resources.runtime.jit import CACHE; print(CACHE)"
+SHOW = "from kobe_resources.runtime.jit import cache_folder; print(cache_folder())"
 
 
 def cache(**environment: str) -> Path | None:

@@ -12,7 +12,8 @@ import pytest
 
 from kobe_resources.errors import UsageError
 from kobe_resources.runtime.event_log import events_path, get_logger
-from kobe_resources.settings.models import config_pin, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.pins import config_pin
 
 HOOK = "https://hooks.example/services/T1/B2/topsecretpath"
 

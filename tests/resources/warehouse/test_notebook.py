@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from kobe_resources import open_warehouse
-from kobe_resources.settings.models import PROJECT_ROOT
+from kobe_resources.settings.load import PROJECT_ROOT
 from kobe_resources.warehouse.notebook import NothingStored
 from kobe_resources.warehouse.store import Warehouse
 

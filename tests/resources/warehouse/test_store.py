@@ -12,7 +12,8 @@ import duckdb
 import pandas as pd
 import pytest
 
-from kobe_resources.warehouse.store import SCHEMA_FOLDER, Warehouse, WarehouseBusy, WarehouseUnusable, migrate, quoted
+from kobe_resources.warehouse.migrations import SCHEMA_FOLDER, WarehouseUnusable, migrate
+from kobe_resources.warehouse.store import Warehouse, WarehouseBusy, quoted
 
 HOLD = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep(float(sys.argv[2]))"
 

@@ -11,7 +11,9 @@ from kobe_resources import calendar
 from kobe_resources.market_data import MarketDataError, open_vendor
 from kobe_resources.market_data.local.sample import SampleVendor
 from kobe_resources.market_data.store import replace_all
-from kobe_resources.settings.models import DataSettings, load_secrets, load_settings
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import DataSettings
+from kobe_resources.settings.secrets import load_secrets
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.frames import NOON, bar, load
 

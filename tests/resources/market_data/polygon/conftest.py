@@ -15,7 +15,8 @@ from kobe_resources.market_data.polygon.client import PolygonClient
 from kobe_resources.market_data.polygon.pacing import Patience
 from kobe_resources.market_data.polygon.vendor import PolygonVendor
 from kobe_resources.market_data.protocol import SilentProgress, SyncReport
-from kobe_resources.settings.models import Secrets, Settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.loopback_polygon import KEY, LoopbackPolygon, Market, random_market
 

@@ -7,7 +7,7 @@ import datetime as dt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kobe_resources.market_data.polygon.plan import DAY, Plan, RangeCall, Span, merged, plan_calls, usable
+from kobe_resources.market_data.polygon.plan import DAY, LoadPlan, RangeCall, Span, merged, plan_calls, usable
 
 FIRST = dt.date(2026, 1, 5)
 SESSIONS = [day for index in range(60) if (day := FIRST + dt.timedelta(days=index)).weekday() < 5]
@@ -15,7 +15,7 @@ ALL = Span(SESSIONS[0], SESSIONS[-1])
 SYMBOLS = [f"S{number}" for number in range(8)]
 
 
-def covering(plan: Plan, coverage: dict[str, Span], symbols: list[str]) -> dict[str, set[dt.date]]:
+def covering(plan: LoadPlan, coverage: dict[str, Span], symbols: list[str]) -> dict[str, set[dt.date]]:
     """The sessions each symbol has, covered before or fetched by the plan."""
     had = {symbol: {day for day in SESSIONS if coverage[symbol].first <= day <= coverage[symbol].last} for symbol in coverage}
     for call in plan.ranges:
@@ -68,7 +68,7 @@ def test_the_day_after_is_one_call_of_the_market() -> None:
     yesterday = dict.fromkeys(SYMBOLS, Span(SESSIONS[0], SESSIONS[-2]))
     for mode in ("range", "grouped"):
         plan = plan_calls(yesterday, SYMBOLS, ALL, SESSIONS, mode)  # type: ignore[arg-type]
-        assert plan == Plan((), (SESSIONS[-1],), frozenset(SYMBOLS))
+        assert plan == LoadPlan((), (SESSIONS[-1],), frozenset(SYMBOLS))
 
 
 def test_one_new_symbol_is_one_call_in_both_manners() -> None:
@@ -85,7 +85,7 @@ def test_few_symbols_that_lag_far_behind_are_called_one_by_one() -> None:
 
 
 def test_everything_covered_needs_no_call() -> None:
-    assert plan_calls(dict.fromkeys(SYMBOLS, ALL), SYMBOLS, ALL, SESSIONS, "range") == Plan((), (), frozenset())
+    assert plan_calls(dict.fromkeys(SYMBOLS, ALL), SYMBOLS, ALL, SESSIONS, "range") == LoadPlan((), (), frozenset())
 
 
 def test_an_earlier_start_asks_for_the_missing_years_only() -> None:

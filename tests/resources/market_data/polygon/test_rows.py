@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from kobe_resources.market_data.polygon.errors import PolygonIncomplete, PolygonMalformed
 from kobe_resources.market_data.polygon.rows import (
-    Bars,
-    Refusal,
+    BarColumns,
+    RefusedRow,
     frame_of,
     grouped_bars,
     is_symbol,
@@ -34,11 +34,11 @@ def row(**changes: Any) -> dict[str, Any]:
     return {"v": 1000.0, "vw": 10.1, "o": 10.0, "c": 10.5, "h": 11.0, "l": 9.5, "t": JULY_1_MS, "n": 12, **changes}
 
 
-def bars(*rows: dict[str, Any]) -> Bars:
+def bars(*rows: dict[str, Any]) -> BarColumns:
     return range_bars(list(rows), "AAA", START, END)
 
 
-def only_refusal(answer: Bars) -> Refusal:
+def only_refusal(answer: BarColumns) -> RefusedRow:
     assert len(answer.refused) == 1
     return answer.refused[0]
 
@@ -264,7 +264,7 @@ def test_a_row_garbled_once_is_taken_when_it_comes_back_whole() -> None:
 def test_a_row_that_the_vendor_holds_so_is_refused_for_good() -> None:
     asked = []
 
-    def ask() -> Bars:
+    def ask() -> BarColumns:
         asked.append(1)
         return bars(row(c=-1.0), row(t=JULY_1_MS + DAY_MS))
 

@@ -19,7 +19,8 @@ from kobe_resources.market_data import open_vendor
 from kobe_resources.market_data.local.sample import SampleVendor
 from kobe_resources.market_data.polygon.errors import PolygonAuthError, PolygonMalformed
 from kobe_resources.market_data.protocol import MarketDataError, Vendor
-from kobe_resources.settings.models import Secrets, Settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
 from tests.resources.market_data.polygon.conftest import FRIDAY, FRIDAY_NIGHT, HASTE, Shop, assert_same_bars, days_asked, served
 from tests.support.loopback_polygon import Market, ticker_row
 from tests.support.loopback_polygon import faults as fault

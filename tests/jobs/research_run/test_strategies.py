@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kobe_assets.research.strategies import STRATEGIES, StrategyFault
+from kobe_assets.research.strategies.register import Register
 
 FAULTY = """
 import sys
@@ -50,3 +57,27 @@ def test_any_other_error_keeps_its_traceback(home: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, "config", "pin"], capture_output=True, text=True, check=False)
     assert "ZeroDivisionError" in done.stderr
     assert "Traceback" in done.stderr
+
+
+def test_a_file_that_cannot_be_imported_is_named_with_the_mend(home: Path, tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text(
+        "import sys\nsys.modules['kobe_assets.research.strategies.ibs'] = None\nfrom kobe_jobs.cli.main import main\nmain()\n"
+    )
+    for command in (("report",), ("backtest", "--strategy", "rsi2", *WINDOW[2:])):
+        done = subprocess.run(
+            [sys.executable, str(script), *command], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
+        )
+        said = [line for line in done.stderr.splitlines() if line.startswith("kobe: ")]
+        assert len(said) == 1, done.stderr
+        assert said[0].startswith("kobe: the strategies cannot be imported, see ")
+        assert said[0].endswith("mend that file, or take it out of kobe_assets/research/strategies/__init__.py")
+        assert "Traceback" not in done.stderr
+
+
+def test_a_strategy_made_from_another_is_blamed_under_its_own_name() -> None:
+    register = Register(lambda: [replace(STRATEGIES["ibs"], long=lambda at, p: at.close > p["unknown"])])
+    register["derived"] = replace(register["ibs"], name="derived")
+    for name in ("ibs", "derived"):
+        with pytest.raises(StrategyFault, match=rf"the strategy {name} fails at .*test_strategies.py:\d+ \(KeyError"):
+            register[name].long(SimpleNamespace(close=1.0), {})

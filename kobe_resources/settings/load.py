@@ -1,0 +1,237 @@
+"""Where settings come from: defaults, then the vendor's, then the TOML file, then `KOBE_SECTION__KEY`.
+
+`load_settings()` is the only way in.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
+
+from kobe_resources.errors import UsageError
+from kobe_resources.settings.models import SAMPLE_DEFAULTS, SECRET_URLS, SYNTHETIC_DEFAULTS, DataSettings, Settings
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+RESERVED_ENV = {"KOBE_HOME", "KOBE_CONFIG", "KOBE_ENV_FILE"}
+INSTALL = ".venv/bin/python -m pip install --constraint constraints.txt --editable"
+"""What installs Kobe in its clone, followed by `.`, or by `'.[extra]'`: migrations and data folder stay beside the code."""
+
+LARGEST = 1e15
+"""No setting needs more: beyond it sums lose cents, and beyond that lie numbers that no library takes."""
+LONGEST = {"_s": 1e7, "_min": 1e5, "_minute": 1e7}
+"""The same for settings whose names end so: a deadline beyond these is none that a clock could keep."""
+ADDRESSES = ("url", "webhook", "scheduler")
+"""How the names of settings end that hold an address."""
+
+
+def require_clone() -> None:
+    """Raise UsageError where this Kobe is a copy outside its clone: without migrations, and with another data folder."""
+    if not (PROJECT_ROOT / "warehouse" / "schema").is_dir():
+        raise UsageError(f"Kobe runs from {PROJECT_ROOT}, which is not its clone", f"in the clone run {INSTALL} .")
+
+
+def kobe_home() -> Path:
+    """The data folder: KOBE_HOME, or warehouse/data of the clone. Raises UsageError without either."""
+    named = os.environ.get("KOBE_HOME")
+    if named:
+        return Path(named).expanduser().resolve()
+    require_clone()
+    return PROJECT_ROOT / "warehouse" / "data"
+
+
+def config_file() -> Path | None:
+    """The TOML file in force: KOBE_CONFIG, else ./kobe.toml, else none."""
+    named = os.environ.get("KOBE_CONFIG")
+    if named:
+        path = Path(named).expanduser().resolve()
+        if not path.is_file():
+            raise UsageError(f"KOBE_CONFIG names {path}, which is not a file", "create it or unset KOBE_CONFIG")
+        return path
+    local = Path.cwd() / "kobe.toml"
+    return local if local.is_file() else None
+
+
+def load_settings() -> Settings:
+    """Read and check the effective settings.
+
+    Raises UsageError (one line: the key, what is wrong) on unknown keys, wrong types or an unreadable file.
+    """
+    path = config_file()
+    given = read_toml(path) if path else {}
+    _refuse_unknown_environment()
+    try:
+        # The vendor decides some defaults, and may itself come from the file or the environment: read it first.
+        plain = _anchor_paths(Settings(**given), path)
+        settings = _anchor_paths(Settings(**_with_vendor_defaults(given, plain.data)), path)
+    except RecursionError:
+        raise UsageError("settings: a table in the environment is nested too deep", "see `kobe config docs`") from None
+    except ValidationError as error:
+        raise UsageError(_first_problem(error), f"see `kobe config docs`; set in {path or 'the environment'}") from None
+    except SettingsError as error:
+        raise UsageError(f"settings: {error}", 'write a table as JSON: KOBE_UNIVERSE__RELEASE={"SYMBOL": "reason"}') from None
+    _refuse_beyond_reason(settings)
+    _refuse_credentials(settings)
+    return settings
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a settings file. Raises UsageError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise UsageError(f"{path} cannot be read as TOML (it is nested too deep)", "mend the file") from None
+    except (OSError, ValueError) as error:
+        # Python itself refuses to read numbers of thousands of digits, and its words do not say so to a person.
+        why = "a number in it is too long" if "digits" in str(error) else str(error)
+        raise UsageError(f"{path} cannot be read as TOML ({why})", "mend the file") from error
+
+
+def _refuse_beyond_reason(settings: Settings) -> None:
+    for key, value in _numbers(settings.model_dump(), ""):
+        ending = next((ending for ending in LONGEST if key.endswith(ending)), "")
+        largest = LONGEST.get(ending, LARGEST)
+        if not math.isfinite(value) or abs(value) > largest:
+            raise UsageError(f"settings: {key} is no number of at most {largest:g}", "see `kobe config docs`")
+
+
+def _numbers(value: Any, key: str) -> Iterator[tuple[str, float]]:
+    """(dotted key, number) of every number in nested tables and lists."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _numbers(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item, key)
+    elif isinstance(value, int | float):
+        # A whole number of hundreds of digits is no float.
+        yield key, float(value) if abs(value) <= LARGEST else math.inf
+
+
+def _refuse_credentials(settings: Settings) -> None:
+    """An address stands in pins, answers and messages: it may hold no password. The refusal does not say what it holds."""
+    for key, text in _texts(settings.model_dump(), ""):
+        is_address = key.endswith(ADDRESSES)
+        if not is_address and "://" not in text:
+            continue
+        # Without its slashes `user:password@host` is read as a path.
+        if "@" in _authority(key, text) or (is_address and key not in SECRET_URLS and "@" in text):
+            raise UsageError(f"settings: {key} holds a user or a password", "take it out: keys belong into KOBE_ENV_FILE")
+        if is_address and key not in SECRET_URLS and ("?" in text or "#" in text):
+            raise UsageError(
+                f"settings: {key} holds a query", "name scheme, host and path only: keys belong into KOBE_ENV_FILE"
+            )
+
+
+def _authority(key: str, address: str) -> str:
+    """User, host and port. Raises UsageError where there is no telling, or where a part of it could not be seen."""
+    try:
+        parts = urlsplit(address)
+        # A port that is none raises only where it is asked for.
+        is_plain = parts.port is None or parts.port >= 0
+    except ValueError:
+        is_plain = False
+    if not is_plain or (key.endswith(ADDRESSES) and not (address.isascii() and address.isprintable() and " " not in address)):
+        raise UsageError(f"settings: {key} is no address", "write it as https://host/path")
+    return parts.netloc
+
+
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """(dotted key, text) of every text in nested tables and lists."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _texts(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item, key)
+    elif isinstance(value, Path):
+        # An address that was taken for a path lost one of its slashes, and stands in the current folder.
+        yield key, re.sub(r"^.*?([\w+.-]+):/", r"\1://", str(value), count=1)
+    elif isinstance(value, str):
+        yield key, value
+
+
+def _refuse_unknown_environment() -> None:
+    for name in os.environ:
+        if not name.upper().startswith("KOBE_") or name in RESERVED_ENV:
+            continue
+        if name != name.upper():
+            raise UsageError(f"the environment sets {name}", "write its name in capitals")
+        section = name.removeprefix("KOBE_").split("__")[0].lower()
+        if section not in Settings.model_fields or "__" not in name:
+            meant = _meant(section, Settings.model_fields)
+            raise UsageError(f"the environment sets {name}, which is no setting{meant}", "unset it, or see `kobe config docs`")
+
+
+def _with_vendor_defaults(given: dict[str, Any], data: DataSettings) -> dict[str, Any]:
+    """The file's tables laid over the defaults of the vendor."""
+    defaults = {"sample": SAMPLE_DEFAULTS, "synthetic": SYNTHETIC_DEFAULTS}.get(data.vendor, {})
+    if data.vendor == "files" and not _files_tell_options(data.files.path):
+        defaults = {"universe": {"require_options": False}}
+    merged = dict(given)
+    for section, values in defaults.items():
+        own = given.get(section, {})
+        merged[section] = {**values, **own} if isinstance(own, dict) else own
+    return merged
+
+
+def _files_tell_options(place: Path) -> bool:
+    """Own bars without a `has_options` column in candidates.csv cannot say who has options, so the default does not ask."""
+    candidates = (place if place.is_dir() else place.parent) / "candidates.csv"
+    try:
+        with candidates.open(encoding="utf-8-sig") as file:
+            return "has_options" in file.readline().lower()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _anchored(place: Path, path: Path | None) -> Path:
+    place = place.expanduser()
+    return place if place.is_absolute() else ((path.parent if path else Path.cwd()) / place).resolve()
+
+
+def _anchor_paths(settings: Settings, path: Path | None) -> Settings:
+    """Relative paths count from the TOML file that names them (from the current folder without one)."""
+    data = settings.data
+    files_base = None if os.environ.get("KOBE_DATA__FILES__PATH") else path
+    files = data.files.model_copy(update={"path": _anchored(data.files.path, files_base)})
+    polygon = data.polygon
+    if polygon.candidates:
+        polygon_base = None if os.environ.get("KOBE_DATA__POLYGON__CANDIDATES") else path
+        polygon = polygon.model_copy(update={"candidates": _anchored(polygon.candidates, polygon_base)})
+    return settings.model_copy(update={"data": data.model_copy(update={"files": files, "polygon": polygon})})
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = f"is no setting{_meant_by(first['loc'])}" if first["type"] == "extra_forbidden" else first["msg"]
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"settings: {where} {what}{more}" if where else f"settings: {what}{more}"
+
+
+def _meant_by(place: tuple[int | str, ...]) -> str:
+    """`_meant` for the last name of `place`, among the keys of the table that the names before it lead to."""
+    model: type[BaseModel] = Settings
+    for part in place[:-1]:
+        kind = model.model_fields[str(part)].annotation
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return ""
+        model = kind
+    return _meant(str(place[-1]), model.model_fields)
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """The known name that `name` looks like, as the end of a sentence; empty where none does."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

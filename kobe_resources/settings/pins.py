@@ -1,0 +1,40 @@
+"""Pins: SHA-256 of every setting that can change a number or an order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from kobe_resources.settings.models import Settings
+
+RESEARCH_SECTIONS = ("data", "universe", "strategy", "simulation", "policy", "walk_forward")
+
+
+def config_pin(settings: Settings) -> str:
+    """SHA-256 (hex) of every setting that can change a number or an order; equal settings, equal pins, on every machine.
+
+    Left out: where files lie (their content has a data version of its own), where a sweep runs, where alerts go.
+    """
+    return _pin(settings, tuple(Settings.model_fields))
+
+
+def research_pin(settings: Settings) -> str:
+    """SHA-256 (hex) of the settings that the folds stand on; a stage or a broker's host does not change it."""
+    return _pin(settings, RESEARCH_SECTIONS)
+
+
+def _pin(settings: Settings, sections: tuple[str, ...]) -> str:
+    values = settings.model_dump(mode="json", include=set(sections) - {"compute"})
+    values["data"]["files"]["path"] = settings.data.files.path.name
+    values["data"]["polygon"]["candidates"] = None
+    if "trading" in values:
+        values["trading"]["alert_webhook"] = None
+    if sections == RESEARCH_SECTIONS:
+        values["limit_offset_bps"] = settings.trading.limit_offset_bps
+    return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: the text that pins and versions hash."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)

@@ -10,6 +10,7 @@ import datetime as dt
 import time
 from collections.abc import Iterator
 
+from kobe_jobs.trading.bare_positions import PROTECTING
 from kobe_jobs.trading.context import LEASE_S, Desk, MarketShut, NotThisSession, day_start
 from kobe_resources.broker.pacing import order_ahead, urgent
 from kobe_resources.broker.protocol import (
@@ -39,8 +40,6 @@ MANY_ORDERS = 2
 """From so many on, the list of open orders is asked for first: it spares a look-up each."""
 SLOWER, SLOWEST = 1.5, 16
 """Each pause between two looks is longer than the one before, up to so many times the first."""
-RESTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD, OrderStatus.PARTIALLY_FILLED})
-"""What a look-up says of a stop that protects; pending_new, pending_cancel and all else may end as nothing."""
 log = get_logger("trading")
 
 
@@ -336,7 +335,7 @@ def _is_news(intent: Intent, order: BrokerOrder) -> bool:
 def _tells_nothing(intent: Intent, order: BrokerOrder) -> bool:
     """A stop that is neither over nor at rest (pending_new, pending_cancel): it protects nothing yet, or nothing any more."""
     is_stop = intent.purpose == book.STOP and order.filled_qty == intent.filled_qty
-    return is_stop and not order.is_terminal and order.status not in RESTING
+    return is_stop and not order.is_terminal and order.status not in PROTECTING
 
 
 def _rounds(desk: Desk, timeout_s: float | None) -> Iterator[None]:
@@ -368,7 +367,7 @@ def _is_at_rest(intent: Intent, order: BrokerOrder | None) -> bool:
     """Settled, or a protective stop that the broker has just shown alive."""
     if intent.state not in UNSETTLED:
         return True
-    is_alive = order is not None and order.status in RESTING
+    is_alive = order is not None and order.status in PROTECTING
     return intent.state is OrderState.ACCEPTED and intent.time_in_force == "gtc" and is_alive
 
 

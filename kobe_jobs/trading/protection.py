@@ -13,8 +13,9 @@ from functools import partial
 
 from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, is_protected, look
 from kobe_jobs.trading.context import Desk, MarketShut, NotThisSession
-from kobe_jobs.trading.executor import FillTimes, look_up, resolve
+from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions, stop_leg
+from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_jobs.trading.stops import (
     LIVING,
     is_passed,

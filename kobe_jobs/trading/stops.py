@@ -9,7 +9,8 @@ import re
 
 from kobe_jobs.trading.bare_positions import SAME, AtBroker, is_at_price, is_same, rest_of, stop_order_price
 from kobe_jobs.trading.context import Desk
-from kobe_jobs.trading.executor import FillTimes, cancel, look_up, send, take_back
+from kobe_jobs.trading.executor import cancel, send, take_back
+from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_resources.broker.protocol import OrderStatus, Quote
 from kobe_resources.order_ledger import Draft, Intent, OrderState, Position
 from kobe_resources.order_ledger import orders as book

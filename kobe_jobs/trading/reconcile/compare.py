@@ -15,7 +15,7 @@ from typing import Any
 
 from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, rest_of, shown, stop_order_price
 from kobe_jobs.trading.context import Desk, day_start
-from kobe_jobs.trading.executor import FillTimes, look_up, may_touch, take_in
+from kobe_jobs.trading.order_looks import FillTimes, look_up, may_touch, take_in
 from kobe_jobs.trading.roll_forward import apply_splits, as_split
 from kobe_resources.broker.protocol import (
     TERMINAL_STATUSES,

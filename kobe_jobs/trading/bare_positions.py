@@ -1,64 +1,174 @@
-"""Positions without their protective stop, and stops without their position, as the broker tells now; changes nothing.
+"""Which positions are bare, and which stops have no position, as the broker shows them now; changes nothing.
 
-Health asks this too, so it imports no strategy.
+The one place that says so: a run, reconciliation, preflight and health ask here. Health does, so it imports no strategy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from decimal import Decimal
 
-from kobe_resources.broker.protocol import Broker, BrokerOrder, OrderStatus
+from kobe_resources.broker.protocol import Broker, BrokerOrder, BrokerPosition, OrderStatus
+from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
 from kobe_resources.order_ledger import OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
+from kobe_resources.order_ledger.sessions import last_reconciliation
 
 PROTECTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD, OrderStatus.PARTIALLY_FILLED})
-"""A stop counts while it is in one of these; with a cancel under way it may be gone the next moment."""
+"""A stop in one of these will trigger. `pending_new` is no promise, and `pending_cancel` the opposite of one."""
 SAME = Decimal("1e-6")
+ONE_TICK = Decimal("0.0100001")
+
+
+@dataclass(frozen=True)
+class AtBroker:
+    """Open orders and positions as the broker told them last: one question each.
+
+    noted, noted_orders: shares and open orders that a person has accepted as their own; they are not ours to protect.
+    """
+
+    orders: tuple[BrokerOrder, ...] = ()
+    positions: dict[str, BrokerPosition] = field(default_factory=dict)
+    noted: dict[str, Decimal] = field(default_factory=dict)
+    noted_orders: frozenset[str] = frozenset()
+
+    def order(self, client_id: str) -> BrokerOrder | None:
+        """The open order with this id, or None."""
+        return next((order for order in self.orders if order.client_order_id == client_id), None)
+
+    def qty(self, symbol: str) -> Decimal:
+        """Shares held of a symbol, negative when short, without those of a person."""
+        row = self.positions.get(symbol)
+        rest = (row.qty if row else Decimal(0)) - self.noted.get(symbol, Decimal(0))
+        # What a person has sold of their own meanwhile turns no position of ours around.
+        return rest if row and rest * row.qty > 0 and abs(rest) > SAME else Decimal(0)
+
+    def stops(self, symbol: str) -> list[BrokerOrder]:
+        """Open stop orders in a symbol."""
+        return [order for order in self.orders if self.is_stop(order) and order.symbol == symbol]
+
+    def is_stop(self, order: BrokerOrder) -> bool:
+        """A stop, and none of a person's."""
+        return order.kind == "stop" and order.id not in self.noted_orders
+
+    def holds(self, held: Position) -> bool:
+        """Does the broker hold exactly the shares that the ledger does?"""
+        return is_same(self.qty(held.symbol), held.signed_qty)
+
+    def protects(self, symbol: str) -> bool:
+        """Is there one stop, in force, for all shares of a symbol?"""
+        qty, stops = self.qty(symbol), self.stops(symbol)
+        if len(stops) != 1:
+            return False
+        leaves = "sell" if qty > 0 else "buy"
+        return stops[0].side == leaves and stops[0].status in PROTECTING and is_same(rest_of(stops[0]), abs(qty))
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A symbol whose shares have no stop for all of them at the right price.
+
+    held: the ledger's position; None where only the broker holds the symbol. seen: the stops that are there.
+    """
+
+    symbol: str
+    held: Position | None
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """What is not as it should be; orphans: stops without a position that they would close."""
+
+    bare: tuple[Bare, ...]
+    orphans: tuple[BrokerOrder, ...]
+
+
+def look(broker: Broker, ledger: OrderLedger, account: str) -> AtBroker:
+    """What the broker shows now. account: 'stage:number'. Raises BrokerUnavailable."""
+    return shown(broker.orders("open"), broker.positions(), ledger, account)
+
+
+def shown(orders: Iterable[BrokerOrder], positions: Iterable[BrokerPosition], ledger: OrderLedger, account: str) -> AtBroker:
+    """What the broker has shown, beside what a person has accepted as their own."""
+    last = last_reconciliation(ledger, account, agreeing=True)
+    noted = last["snapshot"].get("noted", {}) if last else {}
+    return AtBroker(
+        tuple(orders), {row.symbol: row for row in positions if abs(row.qty) > SAME},
+        {symbol: Decimal(qty) for symbol, qty in noted.get("positions", {}).items()}, frozenset(noted.get("orders", ())),
+    )  # fmt: skip
+
+
+def find_gaps(ledger: OrderLedger, held: Iterable[Position], there: AtBroker) -> Gaps:
+    """Positions without their stop and stops without their position. held: the ledger's open positions."""
+    ours = {position.symbol: position for position in held}
+    bare = []
+    for symbol in sorted(ours.keys() | {symbol for symbol in there.positions if there.qty(symbol)}):
+        position = ours.get(symbol)
+        if not (there.protects(symbol) if position is None else is_protected(ledger, position, there)):
+            bare.append(Bare(symbol, position, _told(there.stops(symbol))))
+    orphans = [order for order in there.orders if there.is_stop(order) and not _closes(order, there)]
+    return Gaps(tuple(bare), tuple(orphans))
+
+
+def is_protected(ledger: OrderLedger, held: Position, there: AtBroker) -> bool:
+    """Does the broker show this position with its stop: its shares, at its price?"""
+    if not there.holds(held) or not there.protects(held.symbol):
+        return False
+    order = there.stops(held.symbol)[0]
+    intent = book.find(ledger, order.client_order_id)
+    # A stop that a person placed for the same shares leaves no room for ours, and does its work.
+    return intent is None or intent.position_id != held.id or is_at_price(order, held)
 
 
 def find_unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:
-    """One text for each open position of the ledger that the broker holds and does not protect, and for each stop of ours
-    that would open a position.
+    """One text for each position of the ledger that the broker holds and does not protect, and for each stop that would open
+    one.
 
-    account: 'stage:number'. Raises BrokerError where the broker does not answer: not knowing is not protected.
+    Raises BrokerError where the broker does not answer: not knowing is not protected.
     """
-    held = [position for position in open_positions(ledger, account) if position.stop_price > 0]
-    stops = [order for order in broker.orders("open") if order.kind == "stop"]
-    there = _held_there(broker)
-    bare = [position for position in held if _is_bare(position, there, stops)]
-    if bare:
-        # A stop that filled between the two questions has taken its position with it.
-        there = _held_there(broker)
-        bare = [position for position in bare if _is_bare(position, there, stops)]
-    told = [f"{position.symbol} has no protective stop at the broker ({position.qty} shares)" for position in bare]
-    for order in stops:
-        intent = book.find(ledger, order.client_order_id)
-        if intent is not None and intent.account == account and not _closes(order, there):
-            told.append(f"a stop of {order.symbol} rests at the broker without its position")
-    return told
+    told = _unguarded(ledger, account, broker)
+    # A stop that filled between the two questions of a look has taken its position with it.
+    return _unguarded(ledger, account, broker) if told else []
 
 
-def _held_there(broker: Broker) -> dict[str, Decimal]:
-    return {row.symbol: row.qty for row in broker.positions() if abs(row.qty) > SAME}
+def _unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:
+    there = look(broker, ledger, account)
+    gaps = find_gaps(ledger, open_positions(ledger, account), there)
+    # What the broker does not hold, or holds alone, is a difference: reconciliation tells it.
+    bare = [row for row in gaps.bare if row.held is not None and there.qty(row.symbol) * row.held.signed_qty > 0]
+    told = [f"{row.symbol} has no protective stop at the broker for its {abs(there.qty(row.symbol))} shares" for row in bare]
+    return told + [f"a stop of {order.symbol} rests at the broker without its position" for order in gaps.orphans]
 
 
-def _is_bare(position: Position, there: dict[str, Decimal], stops: list[BrokerOrder]) -> bool:
-    qty = there.get(position.symbol, Decimal(0))
-    if qty * position.signed_qty <= 0:
-        # The broker does not hold it: a difference, which reconciliation tells.
-        return False
-    covered = sum(
-        (
-            order.qty - order.filled_qty
-            for order in stops
-            if order.symbol == position.symbol and order.status in PROTECTING and _closes(order, there)
-        ),
-        Decimal(0),
-    )
-    return covered < min(abs(qty), position.qty) * (1 - SAME)
+def stop_order_price(held: Position) -> Decimal:
+    """The price that a stop order carries: the position's stop on the tick away from the market, one tick at least."""
+    if held.stop_price <= 0:
+        return SUB_DOLLAR_TICK
+    return max(on_tick(float(held.stop_price), up=held.side == "short"), SUB_DOLLAR_TICK)
 
 
-def _closes(order: BrokerOrder, there: dict[str, Decimal]) -> bool:
-    qty = there.get(order.symbol, Decimal(0))
+def is_at_price(order: BrokerOrder, held: Position) -> bool:
+    """Does a stop order wait at the position's stop, but for a tick of rounding?"""
+    return order.stop_price is not None and abs(order.stop_price - stop_order_price(held)) <= ONE_TICK
+
+
+def rest_of(order: BrokerOrder) -> Decimal:
+    """Shares of an order that are not filled."""
+    return order.qty - order.filled_qty
+
+
+def is_same(one: Decimal, other: Decimal) -> bool:
+    """The same number of shares, but for the noise of fractions."""
+    return abs(one - other) <= SAME * max(abs(one), abs(other), Decimal(1))
+
+
+def _closes(order: BrokerOrder, there: AtBroker) -> bool:
+    qty = there.qty(order.symbol)
     return qty > 0 if order.side == "sell" else qty < 0
+
+
+def _told(stops: list[BrokerOrder]) -> str:
+    return ", ".join(f"{stop.raw_status} for {rest_of(stop)} at {stop.stop_price}" for stop in stops) or "no stop"

@@ -11,16 +11,15 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, is_protected, look
 from kobe_jobs.trading.context import Desk, MarketShut, NotThisSession
-from kobe_jobs.trading.executor import FillTimes, look_up, resolve
+from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions, stop_leg
+from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_jobs.trading.stops import (
     LIVING,
-    AtBroker,
     is_passed,
-    is_protected,
     living_stops,
-    look,
     look_for_lost,
     may_have_exit,
     remove_misfits,
@@ -117,13 +116,9 @@ def tend(desk: Desk) -> list[Intent]:
 
 def judge(desk: Desk, there: AtBroker) -> Protection:
     """What is wrong with what the broker shows."""
-    ours = {held.symbol: held for held in open_positions(desk.ledger, desk.account)}
-    bare = []
-    for symbol in sorted(ours.keys() | {symbol for symbol in there.positions if there.qty(symbol)}):
-        held = ours.get(symbol)
-        if not (there.protects(symbol) if held is None else is_protected(desk, held, there)):
-            bare.append(symbol)
-    orphans = sorted({order.symbol for order in there.orders if there.is_stop(order) and not there.qty(order.symbol)})
+    gaps = find_gaps(desk.ledger, open_positions(desk.ledger, desk.account), there)
+    bare = tuple(row.symbol for row in gaps.bare)
+    orphans = tuple(sorted({order.symbol for order in gaps.orphans}))
     waiting = []
     for intent in book.unsettled(desk.ledger, desk.account):
         if intent.purpose != book.STOP or there.order(intent.client_order_id) is None:
@@ -132,12 +127,12 @@ def judge(desk: Desk, there: AtBroker) -> Protection:
         known = book.find(desk.ledger, order.client_order_id)
         if order.kind != "stop" and known is not None and known.state not in UNSETTLED:
             waiting.append(f"{known.leg} {known.symbol}")
-    return Protection(tuple(bare), tuple(orphans), tuple(sorted(waiting)))
+    return Protection(bare, orphans, tuple(sorted(waiting)))
 
 
 def _look(desk: Desk) -> AtBroker | None:
     try:
-        return look(desk)
+        return look(desk.broker, desk.ledger, desk.account)
     except BrokerUnavailable as error:
         log.warning("the broker did not say what is protected", reason=str(error))
         return None
@@ -166,7 +161,7 @@ def _mend(desk: Desk, there: AtBroker, leave_out: Collection[str] = ()) -> tuple
     for intent in _orphans(desk):
         round_.attempt(intent.symbol, partial(round_.remove, intent))
     for held in open_positions(desk.ledger, desk.account):
-        if held.id not in leave_out and not is_protected(desk, held, there):
+        if held.id not in leave_out and not is_protected(desk.ledger, held, there):
             round_.attempt(held.symbol, partial(round_.mend, held))
     return round_.has_hope, round_.stopped
 

@@ -21,6 +21,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from kobe_assets.graph.inputs import limits_of
 from kobe_jobs.research_run.strategies import strategy_named
+from kobe_jobs.trading.bare_positions import look
 from kobe_jobs.trading.context import LEASE_S, Desk, MarketShut, NotThisSession, account_key, session_date
 from kobe_jobs.trading.entries import enter_signals, wait_for_quote
 from kobe_jobs.trading.executor import resolve
@@ -32,7 +33,6 @@ from kobe_jobs.trading.readiness.research_gate import check_evidence
 from kobe_jobs.trading.reconcile.compare import Reconciliation, reconcile
 from kobe_jobs.trading.reporting.summary import RunSummary, summarize
 from kobe_jobs.trading.roll_forward import age_positions, apply_splits, flag_untradable, let_go, name_without_bars
-from kobe_jobs.trading.stops import look
 from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.open import standing_at
 from kobe_resources.broker.protocol import (
@@ -375,7 +375,7 @@ def _steps(desk: Desk) -> tuple[dict[str, Any], ...]:
 
 def _unlike(desk: Desk) -> frozenset[str]:
     """Symbols of which the broker does not hold what the ledger does, asked alone where a whole comparison failed."""
-    there = look(desk)
+    there = look(desk.broker, desk.ledger, desk.account)
     return frozenset(held.symbol for held in open_positions(desk.ledger, desk.account) if not there.holds(held))
 
 

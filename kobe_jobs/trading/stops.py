@@ -1,99 +1,27 @@
-"""Protective stops, one position at a time: what its stop carries, whether an order is it, and how one is set or taken away.
+"""Protective stops, one position at a time: how one is set or taken away, and what may stand in its way.
 
-`protection` says when; what protects is what the broker shows, not what the ledger believes.
+`protection` says when; `bare_positions` says what protects: what the broker shows, not what the ledger believes.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from decimal import Decimal
 
+from kobe_jobs.trading.bare_positions import SAME, AtBroker, is_at_price, is_same, rest_of, stop_order_price
 from kobe_jobs.trading.context import Desk
-from kobe_jobs.trading.executor import FillTimes, cancel, look_up, send, take_back
-from kobe_resources.broker.protocol import BrokerOrder, BrokerPosition, OrderStatus, Quote
-from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
+from kobe_jobs.trading.executor import cancel, send, take_back
+from kobe_jobs.trading.order_looks import FillTimes, look_up
+from kobe_resources.broker.protocol import OrderStatus, Quote
 from kobe_resources.order_ledger import Draft, Intent, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import position
-from kobe_resources.order_ledger.sessions import last_reconciliation
 from kobe_resources.order_ledger.states import UNSETTLED
 
 LIVING = UNSETTLED | {OrderState.INTENT}
-PROTECTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD, OrderStatus.PARTIALLY_FILLED})
-"""A stop in one of these will trigger. `pending_new` is no promise, and `pending_cancel` the opposite of one."""
-SAME = Decimal("1e-6")
-ONE_TICK = Decimal("0.0100001")
 BEYOND_THE_MARKET = re.compile(
     r"stop.?price.*(less|greater|lower|higher|below|above|beyond|under)|(current|market|last) price", re.IGNORECASE
 )
 """What a broker says that will not take a stop because it would trigger at once."""
-
-
-@dataclass(frozen=True)
-class AtBroker:
-    """Open orders and positions as the broker told them last: one question each.
-
-    noted, noted_orders: shares and open orders that a person has accepted as their own; they are not ours to protect.
-    """
-
-    orders: tuple[BrokerOrder, ...] = ()
-    positions: dict[str, BrokerPosition] = field(default_factory=dict)
-    noted: dict[str, Decimal] = field(default_factory=dict)
-    noted_orders: frozenset[str] = frozenset()
-
-    def order(self, client_id: str) -> BrokerOrder | None:
-        """The open order with this id, or None."""
-        return next((order for order in self.orders if order.client_order_id == client_id), None)
-
-    def qty(self, symbol: str) -> Decimal:
-        """Shares held of a symbol, negative when short, without those of a person."""
-        row = self.positions.get(symbol)
-        rest = (row.qty if row else Decimal(0)) - self.noted.get(symbol, Decimal(0))
-        # What a person has sold of their own meanwhile turns no position of ours around.
-        return rest if row and rest * row.qty > 0 and abs(rest) > SAME else Decimal(0)
-
-    def stops(self, symbol: str) -> list[BrokerOrder]:
-        """Open stop orders in a symbol."""
-        return [order for order in self.orders if self.is_stop(order) and order.symbol == symbol]
-
-    def is_stop(self, order: BrokerOrder) -> bool:
-        """A stop, and none of a person's."""
-        return order.kind == "stop" and order.id not in self.noted_orders
-
-    def holds(self, held: Position) -> bool:
-        """Does the broker hold exactly the shares that the ledger does?"""
-        return _same(self.qty(held.symbol), held.signed_qty)
-
-    def protects(self, symbol: str) -> bool:
-        """Is there one stop, in force, for all shares of a symbol?"""
-        qty, stops = self.qty(symbol), self.stops(symbol)
-        if len(stops) != 1:
-            return False
-        leaves = "sell" if qty > 0 else "buy"
-        return stops[0].side == leaves and stops[0].status in PROTECTING and _same(_rest(stops[0]), abs(qty))
-
-
-def look(desk: Desk) -> AtBroker:
-    """What the broker shows now. Raises BrokerUnavailable."""
-    orders = desk.broker.orders("open")
-    positions = desk.broker.positions()
-    last = last_reconciliation(desk.ledger, desk.account, agreeing=True)
-    noted = last["snapshot"].get("noted", {}) if last else {}
-    return AtBroker(
-        tuple(orders), {row.symbol: row for row in positions if abs(row.qty) > SAME},
-        {symbol: Decimal(qty) for symbol, qty in noted.get("positions", {}).items()}, frozenset(noted.get("orders", ())),
-    )  # fmt: skip
-
-
-def is_protected(desk: Desk, held: Position, there: AtBroker) -> bool:
-    """Does the broker show this position with its stop: its shares, at its price?"""
-    if not there.holds(held) or not there.protects(held.symbol):
-        return False
-    order = there.stops(held.symbol)[0]
-    ours = any(intent.client_order_id == order.client_order_id for intent in living_stops(desk, held))
-    # A stop that a person placed for the same shares leaves no room for ours, and does its work.
-    return not ours or _is_at_price(order, held)
 
 
 def set_stop(desk: Desk, held: Position) -> None:
@@ -112,7 +40,7 @@ def remove_misfits(desk: Desk, held: Position, there: AtBroker) -> None:
             continue
         order = there.order(intent.client_order_id)
         # One that is not listed, or on its way out, is for a look-up to tell; it is none of this list's business.
-        fits = order is None or (_same(_rest(order), held.qty) and _is_at_price(order, held))
+        fits = order is None or (is_same(rest_of(order), held.qty) and is_at_price(order, held))
         if not fits and order is not None and order.status is not OrderStatus.PENDING_CANCEL:
             remove_stop(desk, intent)
 
@@ -174,27 +102,8 @@ def remove_stop(desk: Desk, intent: Intent) -> bool:
     return cancel(desk, intent).state not in UNSETTLED
 
 
-def stop_order_price(held: Position) -> Decimal:
-    """The price that a stop order carries: the position's stop on the tick away from the market, one tick at least."""
-    if held.stop_price <= 0:
-        return SUB_DOLLAR_TICK
-    return max(on_tick(float(held.stop_price), up=held.side == "short"), SUB_DOLLAR_TICK)
-
-
 def _stops_of(desk: Desk, held: Position) -> list[Intent]:
     return [intent for intent in book.of_position(desk.ledger, held.id) if intent.purpose == book.STOP]
-
-
-def _rest(order: BrokerOrder) -> Decimal:
-    return order.qty - order.filled_qty
-
-
-def _same(one: Decimal, other: Decimal) -> bool:
-    return abs(one - other) <= SAME * max(abs(one), abs(other), Decimal(1))
-
-
-def _is_at_price(order: BrokerOrder, held: Position) -> bool:
-    return order.stop_price is not None and abs(order.stop_price - stop_order_price(held)) <= ONE_TICK
 
 
 def _plan_stop(desk: Desk, held: Position) -> Intent:

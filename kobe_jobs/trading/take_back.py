@@ -12,8 +12,8 @@ from decimal import Decimal
 
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading.context import NEW_YORK, Desk, day_start
-from kobe_jobs.trading.executor import FillTimes
 from kobe_jobs.trading.market_snapshot import load_evidence
+from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.roll_forward import apply_splits
 from kobe_resources.broker.protocol import BrokerOrder
 from kobe_resources.order_ledger import Draft, Intent, client_order_id

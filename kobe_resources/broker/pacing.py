@@ -2,7 +2,8 @@
 
 Alpaca counts 200 calls a minute and account and refuses the rest, stops and cancels among them. Of `calls_per_minute` a part
 is kept back for errands that are `urgent`: cancels, protective stops, and the looks that they need. What the broker says of
-its own count (`Retry-After`, `X-RateLimit-*`) comes first.
+its own count (`Retry-After`, `X-RateLimit-*`) comes first. A broker on this machine is a rehearsal: until it says that it
+counts, a process waits for calls of its own only.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
+
+from kobe_resources.broker.hosts import is_loopback
 
 MINUTE_S = 60.0
 KEPT_BACK = 0.2
@@ -75,23 +78,29 @@ def _is_urgent() -> bool:
 
 @dataclass
 class _Count:
-    """calls: when each call of the last minute went out. quiet_until: no call before; spare_until: urgent ones only."""
+    """calls: when each call of the last minute went out. quiet_until: no call before; spare_until: urgent ones only.
+
+    told_until: for so long the broker's word counts that it refuses what is too much.
+    """
 
     calls: list[float] = field(default_factory=list)
     quiet_until: float = 0.0
     spare_until: float = 0.0
+    told_until: float = 0.0
 
     def forget(self, now: float) -> None:
         """Drop what is a minute old, and what a clock that was set back has left in the future."""
         self.calls = [at for at in self.calls if now - MINUTE_S < at <= now + 1.0]
         self.quiet_until = min(self.quiet_until, now + LONGEST_HOLD_S)
         self.spare_until = min(self.spare_until, now + LONGEST_HOLD_S)
+        self.told_until = min(self.told_until, now + MINUTE_S)
 
 
 class Pace:
     """The budget of one account. path: where processes share it; none: this process alone.
 
     clock, sleep: seconds of the wall clock, and how to let them pass. A folder that cannot be written costs the sharing only.
+    waits_for_others: calls of other processes count too; else only for a minute after an answer that told of a limit.
     """
 
     def __init__(
@@ -100,12 +109,15 @@ class Pace:
         path: Path | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        waits_for_others: bool = True,
     ) -> None:
         self._limit = calls_per_minute
         self._for_others = max(1, calls_per_minute - int(calls_per_minute * KEPT_BACK))
         self._path = path
         self._clock, self._sleep = clock, sleep
+        self._waits_for_others = waits_for_others
         self._count = _Count()
+        self._own = _Count()
 
     def take(self, is_order: bool = False) -> None:
         """Wait until a call may go out. is_order: the call whose place `order_ahead` has taken already."""
@@ -118,9 +130,11 @@ class Pace:
             with self._shared() as count:
                 now = self._clock()
                 count.forget(now)
+                self._own.forget(now)
                 wait = self._wait(count, now, wanted, errand.is_urgent)
                 if wait <= 0:
                     count.calls += [now] * wanted
+                    self._own.calls += [now] * wanted
                     errand.paid += errand.ahead
                     errand.ahead = 0
                     return
@@ -131,21 +145,26 @@ class Pace:
         """Take in what an answer says of the broker's own count."""
         now = self._clock()
         left, reset = _number(headers.get("X-RateLimit-Remaining")), seconds_to_reset(headers, now)
-        if status != 429 and (left is None or reset is None or left > self._limit - self._for_others):
+        is_refused = status == 429
+        is_near = left is not None and reset is not None and left <= self._limit - self._for_others
+        if not (is_refused or is_near or (left is not None and not self._waits_for_others)):
             return
         with self._shared() as count:
             count.forget(now)
+            count.told_until = now + MINUTE_S
             until = now + min(reset or 0.0, LONGEST_HOLD_S)
-            if status == 429 or left == 0:
+            if is_refused or left == 0:
                 count.quiet_until = max(count.quiet_until, until)
-            else:
+            elif is_near:
                 count.spare_until = max(count.spare_until, until)
 
     def _wait(self, count: _Count, now: float, wanted: int, is_urgent: bool) -> float:
         """Seconds until `wanted` calls may go out."""
         held = max(count.quiet_until, 0.0 if is_urgent else count.spare_until) - now
         limit = max(self._limit if is_urgent else self._for_others, wanted)
-        used, calls = len(count.calls), sorted(count.calls)
+        counts_all = self._waits_for_others or now < count.told_until
+        calls = sorted(count.calls if counts_all else self._own.calls)
+        used = len(calls)
         if used + wanted > limit:
             return max(held, calls[used + wanted - limit - 1] + MINUTE_S - now)
         if is_urgent or used < limit * AT_ONCE:
@@ -181,7 +200,8 @@ def pace_of(calls_per_minute: int, url: str, folder: Path) -> Pace | None:
         return None
     parts = urlsplit(url)
     host = f"{parts.hostname or 'broker'}-{parts.port}" if parts.port else parts.hostname or "broker"
-    return Pace(calls_per_minute, folder / f"calls-{host.replace(':', '-')}.json")
+    path = folder / f"calls-{host.replace(':', '-')}.json"
+    return Pace(calls_per_minute, path, waits_for_others=not is_loopback(url))
 
 
 def seconds_to_reset(headers: Mapping[str, str], now: float) -> float | None:
@@ -223,7 +243,7 @@ def _read(path: Path) -> _Count | None:
     try:
         told: Any = json.loads(path.read_text(encoding="utf-8"))
         calls = [float(at) for at in told["calls"]]
-        return _Count(calls, float(told["quiet_until"]), float(told["spare_until"]))
+        return _Count(calls, *(float(told[name]) for name in ("quiet_until", "spare_until", "told_until")))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
@@ -231,7 +251,7 @@ def _read(path: Path) -> _Count | None:
 def _write(path: Path, count: _Count) -> None:
     """Keep the count, whole or not at all; it is worth a minute, so it need not outlive the machine."""
     draft = path.with_suffix(".tmp")
-    told = {"calls": count.calls, "quiet_until": count.quiet_until, "spare_until": count.spare_until}
+    told = asdict(count)
     with contextlib.suppress(OSError):
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

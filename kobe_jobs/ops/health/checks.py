@@ -5,36 +5,44 @@ A question changes nothing, needs no key it is not given, and is bounded in time
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import datetime as dt
 import importlib
-import inspect
 import shutil
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
 
+from filelock import FileLock, Timeout
+
+from kobe_assets.checks.bars import find_stale
+from kobe_jobs.trading.bare_positions import find_unguarded
+from kobe_jobs.trading.known_heads import MEND, find_rollback
+from kobe_resources.broker.hosts import hosts_of
+from kobe_resources.broker.open import open_broker
 from kobe_resources.errors import KobeError
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger.store import OrderLedger
+from kobe_resources.runtime.dagster_instance import open_instance
 from kobe_resources.runtime.event_log import get_logger, redact
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
-
-if TYPE_CHECKING:
-    from kobe_resources.settings.secrets import Secrets
+from kobe_resources.settings.secrets import Secrets, key_file_is_open, load_secrets
+from kobe_resources.warehouse.store import Warehouse
 
 LIMIT_S = 10.0
 KEEP_ANSWERS_S = 5.0
 LOCK_WAIT_S = 3.0
 HEARTBEAT_LIMIT = dt.timedelta(minutes=2)
 """Daemons beat twice a minute."""
-LIBRARIES = ("pandas", "tenacity", "kobe_resources.broker.exchange.embedded")
-"""What the modules that the questions import take from elsewhere at first use."""
+AT_FIRST_USE = (
+    "pandas", "tenacity", "kobe_jobs.ops.backup.archive", "kobe_jobs.ops.backup.make", "kobe_resources.broker.shadow",
+    "kobe_resources.broker.exchange.simulated", "kobe_resources.broker.exchange.embedded", "kobe_resources.broker.pacing",
+)  # fmt: skip
+"""What the modules that the questions ask with import late."""
 ATTEMPTS = 5
 LEAST_DISK_BYTES = 1_000_000_000
 FIGURES = {
@@ -102,22 +110,17 @@ def questions(settings: Settings) -> list[Question]:
 
 
 def _import_what_is_asked_with(settings: Settings) -> None:
-    """Import here, before any thread, what the questions use; what cannot be imported is for its question to tell.
+    """Import before any thread what else would be imported in several; what cannot be imported is for its question to tell.
 
     Threads that import at once what imports each other end in a deadlock, which Python breaks by an error.
     """
     of_broker = () if settings.broker.stage == "simulated" else ("kobe_resources.broker.alpaca.adapter",)
     of_daemon = ("dagster", "sqlalchemy.orm") if (kobe_home() / "dagster" / "storage_version").is_file() else ()
-    own = {node.module or "" for node in ast.walk(ast.parse(inspect.getsource(sys.modules[__name__]))) if _is_ours(node)}
-    for name in (*sorted(own), *LIBRARIES, *of_broker, *of_daemon):
+    for name in (*AT_FIRST_USE, *of_broker, *of_daemon):
         try:
             importlib.import_module(name)
         except Exception as error:  # noqa: BLE001  a module that breaks must not stop the questions that need it not
             log.warning("a module of a health question cannot be imported", module=name, reason=str(error))
-
-
-def _is_ours(node: ast.AST) -> TypeGuard[ast.ImportFrom]:
-    return isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kobe_")
 
 
 def is_ready(checks: Sequence[HealthCheck]) -> bool:
@@ -127,7 +130,6 @@ def is_ready(checks: Sequence[HealthCheck]) -> bool:
 
 def ask_warehouse() -> Observation:
     """Does the file open within a few seconds?"""
-    from kobe_resources.warehouse.store import Warehouse
 
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
@@ -138,8 +140,6 @@ def ask_warehouse() -> Observation:
 
 def ask_bars(settings: Settings) -> Observation:
     """Is the last stored session the one that the vendor should have by now?"""
-    from kobe_assets.checks.bars import find_stale
-    from kobe_resources.warehouse.store import Warehouse
 
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
@@ -154,8 +154,6 @@ def ask_bars(settings: Settings) -> Observation:
 
 def ask_audit() -> Observation:
     """Does the hash chain of the order ledger hold, its copy with it, and what is known of it elsewhere?"""
-    from kobe_jobs.trading.known_heads import MEND, find_rollback
-    from kobe_resources.order_ledger.store import OrderLedger
 
     path = kobe_home() / "orders.sqlite"
     if not path.is_file():
@@ -173,8 +171,6 @@ def ask_audit() -> Observation:
 
 def ask_broker(settings: Settings) -> Observation:
     """Does the broker of the stage answer, and is its clock ours?"""
-    from kobe_resources.broker.open import open_broker
-    from kobe_resources.settings.secrets import load_secrets
 
     stage = settings.broker.stage
     secrets = load_secrets()
@@ -194,7 +190,6 @@ def ask_broker(settings: Settings) -> Observation:
 
 def _is_remote(settings: Settings, secrets: Secrets) -> bool:
     """Does the broker of the stage run elsewhere than in the run itself?"""
-    from kobe_resources.broker.hosts import hosts_of
 
     stage = settings.broker.stage
     has_keys = secrets.alpaca_api_key_id is not None and secrets.alpaca_api_secret_key is not None
@@ -204,10 +199,6 @@ def _is_remote(settings: Settings, secrets: Secrets) -> bool:
 
 def ask_protection(settings: Settings) -> Observation:
     """Does every position rest behind its stop at the broker, now?"""
-    from kobe_jobs.trading.bare_positions import find_unguarded
-    from kobe_resources.broker.open import open_broker
-    from kobe_resources.order_ledger.store import OrderLedger
-    from kobe_resources.settings.secrets import load_secrets
 
     stage, secrets, path = settings.broker.stage, load_secrets(), kobe_home() / "orders.sqlite"
     if stage == "shadow" or not path.is_file():
@@ -228,8 +219,6 @@ def ask_protection(settings: Settings) -> Observation:
 
 def _is_at_work(lock: Path) -> bool:
     """Does a trading run or a reconciliation hold the lock?"""
-    from filelock import FileLock, Timeout
-
     try:
         with FileLock(lock, timeout=0):
             return False
@@ -239,7 +228,6 @@ def _is_at_work(lock: Path) -> bool:
 
 def ask_kill_switch() -> Observation:
     """Is the kill switch off?"""
-    from kobe_resources.kill_switch import KillSwitch
 
     status = KillSwitch().status()
     if not status.is_on:
@@ -252,7 +240,6 @@ def ask_kill_switch() -> Observation:
 
 def ask_daemon() -> Observation:
     """Did every daemon that schedules and sensors need beat lately, and without errors?"""
-    from kobe_resources.runtime.dagster_instance import open_instance
 
     if not (kobe_home() / "dagster" / "storage_version").is_file():
         return Observation(False, "no daemon has run for this data folder: start `kobe ui`")
@@ -282,7 +269,6 @@ def ask_disk() -> Observation:
 
 def ask_key_file() -> Observation:
     """Can only its owner read the file of keys?"""
-    from kobe_resources.settings.secrets import key_file_is_open
 
     if key_file_is_open():
         return Observation(False, "others can read the file that KOBE_ENV_FILE names: chmod 600 it")

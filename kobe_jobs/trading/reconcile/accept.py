@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import Any
 
 from kobe_jobs.trading.context import Desk
-from kobe_jobs.trading.executor import FillTimes, resolve
+from kobe_jobs.trading.executor import resolve
+from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.protection import protect
 from kobe_jobs.trading.reconcile.compare import NOT_OURS, SAME_SHARES, Difference, Reconciliation, compare, is_split
 from kobe_jobs.trading.take_back import take_back_orders

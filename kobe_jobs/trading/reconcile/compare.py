@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, rest_of, shown, stop_order_price
 from kobe_jobs.trading.context import Desk, day_start
-from kobe_jobs.trading.executor import FillTimes, look_up, may_touch, take_in
+from kobe_jobs.trading.order_looks import FillTimes, look_up, may_touch, take_in
 from kobe_jobs.trading.roll_forward import apply_splits, as_split
 from kobe_resources.broker.protocol import (
     TERMINAL_STATUSES,
@@ -22,7 +23,6 @@ from kobe_resources.broker.protocol import (
     BrokerOrder,
     BrokerPosition,
     BrokerUnavailable,
-    OrderStatus,
 )
 from kobe_resources.order_ledger import IllegalMove, Intent, OrderState, Position
 from kobe_resources.order_ledger import orders as book
@@ -36,9 +36,6 @@ CASH_NOISE = Decimal("1.00")
 """Dollars by which fees and the broker's rounding may move cash between two looks."""
 LOOKS = 3
 LONGEST_PAUSE_S = 2.0
-ONE_TICK = Decimal("0.0100001")
-PROTECTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD, OrderStatus.PARTIALLY_FILLED})
-"""A stop in these states at a look-up guards its shares; one whose cancel was asked, or that is not taken yet, may not."""
 SPLIT_AT_LEAST, SPLIT_NEAR = Decimal("0.1"), Decimal("0.2")
 """A split changes shares by a tenth or more, and the price by the same ratio but for what the market moved meanwhile."""
 NOT_OURS = "not decided here"
@@ -156,7 +153,8 @@ def compare(desk: Desk, promote: bool = True, stops: bool = False) -> Reconcilia
         *cash_rows,
     ]
     if stops and desk.sends:
-        rows += compare_stops(desk, held, opened, {row.what for row in rows if row.kind in ("position", "symbol")})
+        there = shown(opened, positions, desk.ledger, desk.account)
+        rows += compare_stops(desk, held, there, {row.what for row in rows if row.kind in ("position", "symbol")})
     snapshot = {
         "orders": [
             [order.id, order.client_order_id, order.symbol, order.raw_status, str(order.filled_qty)] for order in orders
@@ -169,30 +167,19 @@ def compare(desk: Desk, promote: bool = True, stops: bool = False) -> Reconcilia
     return Reconciliation(tuple(rows), snapshot, promoted, tuple(orders), tuple(positions), renamed)
 
 
-def compare_stops(desk: Desk, held: list[Position], opened: list[BrokerOrder], differing: set[str]) -> list[Difference]:
-    """Positions without the stop that they should have, and stops without a position; what differs otherwise is left out."""
+def compare_stops(desk: Desk, held: list[Position], there: AtBroker, differing: set[str]) -> list[Difference]:
+    """Positions without their stop, and our stops without a position; symbols that differ otherwise are left out."""
+    gaps = find_gaps(desk.ledger, held, there)
     rows = []
-    stops: dict[str, list[BrokerOrder]] = {}
-    for order in opened:
-        intent = book.find(desk.ledger, order.client_order_id)
-        if intent is not None and intent.account == desk.account and intent.purpose == book.STOP:
-            stops.setdefault(intent.position_id or "", []).append(order)
-    for position in held:
-        resting = stops.pop(position.id, [])
-        if position.symbol in differing or position.stop_price <= 0 or _is_leaving(desk, position):
-            continue
-        good = [order for order in resting if order.status in PROTECTING and _is_at(order, position)]
-        covered = sum((order.qty - order.filled_qty for order in good), Decimal(0))
-        if covered < position.qty - SAME_SHARES * max(position.qty, Decimal(1)):
-            wanted = f"stop for {position.qty} shares at {position.stop_price}"
-            seen = ", ".join(f"{o.raw_status} for {o.qty - o.filled_qty} at {o.stop_price}" for o in resting) or "no stop"
-            rows.append(Difference("stop", position.symbol, wanted, seen))
-    for orphans in stops.values():
-        rows += [
-            Difference("stop", order.symbol, "no position", f"a stop to {order.side} {order.qty - order.filled_qty} rests")
-            for order in orphans
-            if order.symbol not in differing
-        ]
+    for bare in gaps.bare:
+        position = bare.held
+        if position is not None and bare.symbol not in differing and not _is_leaving(desk, position):
+            wanted = f"stop for {position.qty} shares at {stop_order_price(position)}"
+            rows.append(Difference("stop", bare.symbol, wanted, bare.seen))
+    for order in gaps.orphans:
+        # Nobody's order is a row of its own.
+        if order.symbol not in differing and book.find(desk.ledger, order.client_order_id) is not None:
+            rows.append(Difference("stop", order.symbol, "no position", f"a stop to {order.side} {rest_of(order)} rests"))
     return rows
 
 
@@ -353,13 +340,6 @@ def _is_explained(desk: Desk, row: Difference, renamed: Mapping[str, str]) -> bo
 def _is_leaving(desk: Desk, held: Position) -> bool:
     intents = book.of_position(desk.ledger, held.id)
     return any(intent.purpose == book.EXIT and intent.state in UNSETTLED for intent in intents)
-
-
-def _is_at(order: BrokerOrder, held: Position) -> bool:
-    """Does a stop order wait at the position's stop, but for a tick of rounding?"""
-    side = "sell" if held.side == "long" else "buy"
-    is_near = order.stop_price is not None and abs(order.stop_price - held.stop_price) <= ONE_TICK
-    return order.side == side and order.symbol == held.symbol and is_near
 
 
 def _compare_cash(desk: Desk, cash: Decimal, last: Mapping[str, Any] | None) -> tuple[list[Difference], dict[str, Any]]:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from kobe_jobs.ops.health.checks import ask_protection
-from kobe_jobs.trading.session import Rig, alone, trade_session
+from kobe_jobs.trading.bare_positions import look
+from kobe_jobs.trading.protection import judge
+from kobe_jobs.trading.reconcile.compare import compare
+from kobe_jobs.trading.session import Rig, alone, open_desk, trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.settings.models import Settings
 
@@ -46,6 +49,19 @@ def test_a_stop_whose_cancel_is_under_way_protects_no_more(settings: Settings, r
     stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
     embedded.book.state.run("UPDATE orders SET status = 'pending_cancel' WHERE id = ?", (stop.id,))
     assert stop.symbol in ask_protection(settings).reason
+
+
+@pytest.mark.parametrize("change", ["status = 'canceled'", "stop_price = stop_price / 2", "qty = qty - 1", "side = 'buy'"])
+def test_health_reconciliation_and_the_run_call_the_same_position_bare(
+    settings: Settings, rig: Rig, embedded: EmbeddedBroker, change: str
+) -> None:
+    stop = next(order for order in rig.broker.orders("open") if order.kind == "stop" and order.qty > 1)
+    embedded.book.state.run(f"UPDATE orders SET {change} WHERE id = ?", (stop.id,))
+    desk = open_desk(rig, "rsi2")
+    bare = {row.what for row in compare(desk, promote=False, stops=True).differences if row.kind == "stop"}
+    found = judge(desk, look(rig.broker, rig.ledger, desk.account))
+    assert bare == {*found.bare, *found.orphans} == {stop.symbol}
+    assert f"{stop.symbol} has no protective stop" in ask_protection(settings).reason
 
 
 def test_while_a_run_is_at_work_it_is_the_run_that_protects(settings: Settings, rig: Rig, embedded: EmbeddedBroker) -> None:

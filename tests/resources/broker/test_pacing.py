@@ -234,3 +234,28 @@ def test_a_read_waits_for_the_reset_and_an_order_is_not_sent_again(embedded: Emb
     with pytest.raises(Exception, match="unknown"):
         broker.submit(limit_order("b"))
     assert embedded.requests().count(("POST", "/v2/orders")) == before + 1
+
+
+def test_a_rehearsal_waits_for_other_processes_only_once_the_broker_says_that_it_counts(hands: Hands, tmp_path: Path) -> None:
+    def process() -> Pace:
+        return Pace(150, tmp_path / "calls.json", hands.clock, hands.sleep, waits_for_others=False)
+
+    for _ in range(4):
+        hands.call(process(), 79)
+    assert hands.now == NOW, "a process that starts anew waits for nothing"
+    process().heard(429, {})
+    last = process()
+    hands.call(last)
+    assert hands.now - NOW == pytest.approx(MINUTE_S, abs=1.0), "the broker has counted them all"
+
+
+def test_a_process_of_a_rehearsal_keeps_within_the_budget_by_itself(hands: Hands, tmp_path: Path) -> None:
+    hands.call(Pace(150, tmp_path / "calls.json", hands.clock, hands.sleep, waits_for_others=False), 400)
+    assert hands.most_in_a_minute() <= 150
+
+
+def test_only_a_broker_on_this_machine_is_a_rehearsal(tmp_path: Path) -> None:
+    for url, waits in (("https://paper-api.alpaca.markets", True), ("http://127.0.0.1:80", False), ("http://[::1]:80", False)):
+        pace = pace_of(150, url, tmp_path)
+        assert pace is not None
+        assert pace._waits_for_others is waits

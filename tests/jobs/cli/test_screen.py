@@ -13,7 +13,7 @@ from rich.table import Table
 
 from kobe_jobs.cli import output
 from kobe_jobs.cli.screen import Screen, printable
-from kobe_jobs.ops.health.checks import Check
+from kobe_jobs.ops.health.checks import HealthCheck
 
 JOBS = Path(__file__).parents[3] / "kobe_jobs"
 STRANGE = ["[/x]", "[bold]x", "[link=http://evil]x[/link]", "[", ":stop_sign:", "x\\", "[red]a[/blue]"]
@@ -48,10 +48,10 @@ def test_text_steers_no_terminal(text: str) -> None:
 
 
 def test_orders_of_strangers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("symbol", "side", "state", "reason", "detail")
-    row = {"client_order_id": "[/x]", "filled_avg_price": None, "filled_qty": 0} | dict.fromkeys(names, "[/y]")
+    names = ("symbol", "side", "state", "reason")
+    row = {"client_order_id": "[/x]", "filled_avg_price": None, "filled_qty": 0, "detail": None} | dict.fromkeys(names, "[/y]")
     console = output.output()
-    console.print(output.order_table(console, [row], names[:-1]))
+    console.print(output.order_table(console, [row], names))
     said = capsys.readouterr().out
     assert "[/x]" in said
     assert said.count("[/y]") == 4
@@ -60,7 +60,7 @@ def test_orders_of_strangers_are_listed(capsys: pytest.CaptureFixture[str]) -> N
 def test_health_tells_a_reason_with_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     from kobe_jobs.cli.commands import ops
 
-    ops._print_checks([Check("broker", False, "said [/x] \x1b[2J", 0.1)])
+    ops._print_checks([HealthCheck("broker", False, "said [/x] \x1b[2J", 0.1)])
     said = capsys.readouterr().out
     assert "[/x]" in said
     assert "\x1b" not in said

@@ -47,6 +47,8 @@ class StorageUnknown(KobeError):
 
 
 _logger = logging.getLogger(__name__)
+# The event log takes its warnings where it is configured; a command's stderr is for the one line that says what failed.
+_logger.addHandler(logging.NullHandler())
 _one_at_a_time = threading.Lock()
 
 

@@ -1,4 +1,4 @@
-"""Code versions: a hash of the sources and settings that an asset stands on, so that a change of either makes it stale.
+"""Code versions: a hash of the import closure and the settings of an asset, so that a change of either makes it stale.
 
 The UI ("Materialize unsynced") and `kobe report` compare the same versions.
 """
@@ -10,9 +10,9 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobe_resources.runtime.source_closure import closure_hash
 from kobe_resources.settings.pins import canonical_json, research_pin
 from kobe_resources.warehouse.store import content_version
 
@@ -41,56 +41,20 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 """The tables whose rows are an asset's data version."""
 
-ROOT = Path(__file__).resolve().parents[2]
-RESEARCH = "kobe_assets/research"
-
-PANEL = (
-    "kobe_assets/graph/inputs.py",
-    "kobe_assets/graph/frames.py",
-    "kobe_assets/graph/panel_bars.sql",
-    f"{RESEARCH}/panel.py",
+NOT_FOLLOWED = (
+    # What these open is told apart by itself: rows by their data version, a source by its fingerprint.
+    "kobe_resources.resources",
+    # Settings count by their values.
+    "kobe_resources.settings",
+    # These describe rows, store them as they are, and say so.
+    "kobe_assets.graph.lineage",
+    "kobe_assets.graph.publish",
+    "kobe_assets.graph.table_schemas",
+    "kobe_resources.runtime.event_log",
 )
-MARKET = (
-    *PANEL,
-    "kobe_assets/graph/panel_indicators.sql",
-    *(f"{RESEARCH}/{name}" for name in ("quarantine.py", "signals.py", "strategies")),
-)
-
-SOURCES: dict[str, tuple[str, ...]] = {
-    "daily_bars": ("kobe_assets/daily_bars.py",),
-    "universe": (
-        "kobe_assets/universe.py",
-        *(
-            f"kobe_assets/selection/{name}.{kind}"
-            for name in ("eligibility", "membership", "bar_table")
-            for kind in ("py", "sql")
-        ),
-        f"{RESEARCH}/quarantine.py",
-        *PANEL,
-    ),
-    "indicators": ("kobe_assets/indicators.py", f"{RESEARCH}/indicators.py", *PANEL),
-    "signals": ("kobe_assets/signals.py", f"{RESEARCH}/walk_forward.py", *MARKET),
-    "wf_folds": (
-        "kobe_assets/wf_folds.py",
-        f"{RESEARCH}/entry_queue.py",
-        f"{RESEARCH}/simulation.py",
-        f"{RESEARCH}/walk_forward.py",
-        f"{RESEARCH}/metrics.py",
-        "kobe_resources/policy_gate.py",
-        *MARKET,
-    ),
-    "kpi_report": (
-        "kobe_assets/kpi_report.py",
-        "kobe_assets/report/analysis/stored_curves.py",
-        "kobe_assets/report/analysis/fold_exposure.sql",
-        "kobe_assets/report/analysis/trial_sharpes.sql",
-        "kobe_assets/report",
-        RESEARCH,
-        "kobe_resources/policy_gate.py",
-        *MARKET,
-    ),
-}
-"""What each asset's rows are made by; how a source is read is in its fingerprint or nowhere, since the store is the truth."""
+"""Imports that change no row of an asset."""
+STORE = ("kobe_resources.market_data", "kobe_resources.warehouse")
+"""For daily_bars: how a source is read is in its fingerprint or nowhere, since what is stored is the truth."""
 
 
 def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str, str]:
@@ -116,18 +80,12 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     }
     return {
         asset: hashlib.sha256((_source_hash(asset) + canonical_json(stands_on[asset])).encode()).hexdigest()[:12]
-        for asset in SOURCES
+        for asset in DEPENDS
     }
 
 
 def _source_hash(asset: str) -> str:
-    digest = hashlib.sha256()
-    for name in SOURCES[asset]:
-        place = ROOT / name
-        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if path.is_file() and path.suffix in {".py", ".sql", ".j2", ".css", ".js"}:
-                digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return closure_hash(f"kobe_assets.{asset}", without=NOT_FOLLOWED + (STORE if asset == "daily_bars" else ()))
 
 
 @dataclass(frozen=True)

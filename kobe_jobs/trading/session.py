@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import hashlib
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -59,6 +58,7 @@ from kobe_resources.order_ledger.sessions import (
 )
 from kobe_resources.runtime.atomic_files import private_file, private_folder
 from kobe_resources.runtime.event_log import event_context, get_logger
+from kobe_resources.runtime.source_closure import closure_hash
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import canonical_json, config_pin
 from kobe_resources.warehouse.store import Warehouse
@@ -257,15 +257,8 @@ def _note_evidence(desk: Desk) -> None:
 
 @cache
 def code_version() -> str:
-    """A hash of the sources that decide and send orders."""
-    root = Path(__file__).resolve().parent.parent.parent
-    sources = [root / "kobe_resources" / "policy_gate.py"]
-    for folder in ("kobe_jobs/trading", "kobe_resources/order_ledger", "kobe_resources/broker"):
-        sources += sorted((root / folder).rglob("*.py"))
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:12]
+    """A hash of every source that a run stands on: what decides, sends and records orders, and what the signals come from."""
+    return closure_hash("kobe_jobs.trading.session", "kobe_jobs.trading.context_open")[:12]
 
 
 def confirmation_phrase(desk: Desk) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import dagster as dg
 import pytest
 
-from kobe_assets.graph.lineage import ROOT, SOURCES
+from kobe_assets.graph.lineage import DEPENDS
 from kobe_jobs.definitions import build_definitions
 from kobe_resources.settings.load import load_settings
 
@@ -41,6 +39,7 @@ def test_the_code_location_loads_and_runs_in_process(definitions: dg.Definitions
 
 def test_the_lineage_is_the_designed_one(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
+    assert {asset: set(above) for asset, above in DEPENDS.items()} == RESEARCH
     for asset, above in RESEARCH.items():
         assert {key.to_user_string() for key in graph.get(dg.AssetKey(asset)).parent_keys} == above
 
@@ -91,25 +90,3 @@ def test_settings_are_part_of_the_code_versions_they_change(monkeypatch: pytest.
     monkeypatch.setenv("KOBE_POLICY__MAX_DAILY_NOTIONAL", "500")
     changed = {name for name, version in versions().items() if version != before[name]}
     assert changed == {"wf_folds", "kpi_report"}
-
-
-ONLY_SHOWN = {"kobe_assets/graph/table_schemas.py", "kobe_assets/graph/publish.py", "kobe_assets/graph/lineage.py"}
-"""What describes rows and stores them as they are."""
-
-
-@pytest.mark.parametrize("asset", [name for name in RESEARCH if name != "daily_bars"])
-def test_a_code_version_covers_what_the_asset_calls_and_every_query_of_it(asset: str) -> None:
-    covered = {
-        path for name in SOURCES[asset] for path in ((ROOT / name).rglob("*") if (ROOT / name).is_dir() else [ROOT / name])
-    }
-    assert all(path.exists() for path in covered)
-    for path in (path for path in covered if path.suffix == ".py"):
-        for query in re.findall(r"sql\(\"(\w+)\"\)|\"(\w+)\.sql\"", path.read_text(encoding="utf-8")):
-            name = "".join(query)
-            # Neither has a use for the query that reads indicators back.
-            if asset not in ("universe", "indicators") or name != "panel_indicators":
-                assert any(other.name == f"{name}.sql" for other in covered), f"{path.name} reads {name}.sql"
-    source = (ROOT / f"kobe_assets/{asset}.py").read_text(encoding="utf-8")
-    called = {name.replace(".", "/") for name in re.findall(r"^from (kobe_assets[\w.]*) import", source, re.M)}
-    files = {f"{name}/__init__.py" if (ROOT / name).is_dir() else f"{name}.py" for name in called}
-    assert {name for name in files - ONLY_SHOWN if ROOT / name not in covered} == set()

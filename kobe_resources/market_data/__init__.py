@@ -9,7 +9,10 @@ from kobe_resources.market_data.protocol import MarketDataError, Progress, Silen
 if TYPE_CHECKING:
     from kobe_resources.settings.models import Secrets, Settings
 
-__all__ = ["MarketDataError", "Progress", "SilentProgress", "SyncReport", "Vendor", "open_vendor"]
+AGING = ("polygon", "alpaca")
+"""Vendors whose market goes on: what is stored grows stale."""
+
+__all__ = ["AGING", "MarketDataError", "Progress", "SilentProgress", "SyncReport", "Vendor", "open_vendor"]
 
 
 def open_vendor(settings: Settings, secrets: Secrets) -> Vendor:

@@ -59,7 +59,7 @@ class FilesData(Section):
 
     path: Path = Field(
         Path("bars.csv"),
-        description="bars.parquet or bars.csv, or the folder that holds it; splits.csv and candidates.csv beside it",
+        description="bars.parquet or bars.csv, or its folder; splits.csv, dividends.csv, candidates.csv beside it",
     )
 
 

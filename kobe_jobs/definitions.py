@@ -19,6 +19,7 @@ from kobe_assets.wf_folds import wf_folds
 from kobe_jobs.research_job import research_jobs
 from kobe_jobs.research_run.vendor_freshness import lenient_fingerprint
 from kobe_jobs.trading_job import trading_definitions
+from kobe_resources.market_data import AGING
 from kobe_resources.runtime.event_log import configure_logging
 from kobe_resources.settings.models import Settings, load_settings
 
@@ -51,7 +52,7 @@ def versioned(settings: Settings) -> list[dg.AssetsDefinition]:
     def stamp(spec: dg.AssetSpec) -> dg.AssetSpec:
         stamped = spec.replace_attributes(code_version=versions[spec.key.to_user_string()])
         # A file or the sample does not age; a vendor's market does, and a long weekend is four days.
-        aging = settings.data.vendor == "polygon"
+        aging = settings.data.vendor in AGING
         return stamped.replace_attributes(freshness_policy=DAILY) if aging else stamped
 
     return [asset.map_asset_specs(stamp) for asset in RESEARCH_ASSETS]

@@ -1,4 +1,4 @@
-"""Where bars come from: one protocol, four vendors (sample, synthetic, files, polygon)."""
+"""Where bars come from: one protocol, five vendors (sample, synthetic, files, polygon, alpaca)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def open_vendor(settings: Settings, secrets: Secrets) -> Vendor:
         from kobe_resources.market_data.polygon.vendor import PolygonVendor
 
         return PolygonVendor(settings, secrets)
+    if settings.data.vendor == "alpaca":
+        from kobe_resources.market_data.alpaca.vendor import AlpacaVendor
+
+        return AlpacaVendor(settings, secrets)
     if settings.data.vendor == "files":
         from kobe_resources.market_data.local.files import FilesVendor
 

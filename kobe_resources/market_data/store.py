@@ -205,6 +205,16 @@ def upsert_bars(
     return Changes(added, changed, len(bars) - added - changed, removed, revisions)
 
 
+def take_back(connection: duckdb.DuckDBPyConnection, symbol: str, before: dt.date, seen_at: dt.datetime) -> Changes:
+    """Take the bars of `symbol` before a day out of the store, their values kept in `bar_revisions`."""
+    connection.execute(sql("stage_taken_back"), {"symbol": symbol, "before": before})
+    removed = connection.execute("SELECT count(*) FROM bar_changes").fetchall()[0][0]
+    revisions = _rows_written(connection.execute(sql("keep_revisions"), {"seen_at": seen_at}))
+    connection.execute(sql("delete_changed"))
+    connection.execute("DROP TABLE bar_changes")
+    return Changes(removed=removed, revisions=revisions)
+
+
 def drop_stored_duplicates(connection: duckdb.DuckDBPyConnection) -> int:
     """Leave one row a (symbol, session), the one stored first; rows dropped."""
     repeated = connection.execute("SELECT 1 FROM daily_bars GROUP BY symbol, session HAVING count(*) > 1 LIMIT 1").fetchall()

@@ -82,15 +82,29 @@ class PolygonData(Section):
     candidates: Path | None = Field(None, description="a CSV with a `symbol` column; none: all active common stocks")
 
 
+class AlpacaData(Section):
+    """Alpaca end-of-day bars since 2016, free; needs ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY."""
+
+    base_url: str = Field("https://data.alpaca.markets", description="the host of bars and corporate actions")
+    assets_url: str = Field(
+        "https://paper-api.alpaca.markets", description="the host that lists assets: the one that the keys trade on"
+    )
+    calls_per_minute: NonNegativeInt = Field(150, description="calls for bars in any minute; 0 switches pacing off")
+    candidates: Path | None = Field(
+        None, description='a CSV with a `symbol` column; none: active assets whose name says "common stock"'
+    )
+
+
 class DataSettings(Section):
     """Where bars come from, and which span of them."""
 
-    vendor: Literal["sample", "synthetic", "files", "polygon"] = Field("sample", description="the source of bars")
+    vendor: Literal["sample", "synthetic", "files", "polygon", "alpaca"] = Field("sample", description="the source of bars")
     start: dt.date | None = Field(None, description="first session to load; none: all the vendor has (Polygon: 11 years)")
     end: dt.date | None = Field(None, description="last session to load; none: the latest complete one")
     files: FilesData = FilesData()
     synthetic: SyntheticData = SyntheticData()
     polygon: PolygonData = PolygonData()
+    alpaca: AlpacaData = AlpacaData()
 
     @model_validator(mode="after")
     def _span(self) -> DataSettings:
@@ -457,6 +471,7 @@ def _pin(settings: Settings, sections: tuple[str, ...]) -> str:
     values = settings.model_dump(mode="json", include=set(sections) - {"compute"})
     values["data"]["files"]["path"] = settings.data.files.path.name
     values["data"]["polygon"]["candidates"] = None
+    values["data"]["alpaca"]["candidates"] = None
     if "trading" in values:
         values["trading"]["alert_webhook"] = None
     if sections == RESEARCH_SECTIONS:
@@ -550,7 +565,12 @@ def _anchor_paths(settings: Settings, path: Path | None) -> Settings:
     if polygon.candidates:
         polygon_base = None if os.environ.get("KOBE_DATA__POLYGON__CANDIDATES") else path
         polygon = polygon.model_copy(update={"candidates": _anchored(polygon.candidates, polygon_base)})
-    return settings.model_copy(update={"data": data.model_copy(update={"files": files, "polygon": polygon})})
+    alpaca = data.alpaca
+    if alpaca.candidates:
+        alpaca_base = None if os.environ.get("KOBE_DATA__ALPACA__CANDIDATES") else path
+        alpaca = alpaca.model_copy(update={"candidates": _anchored(alpaca.candidates, alpaca_base)})
+    anchored = {"files": files, "polygon": polygon, "alpaca": alpaca}
+    return settings.model_copy(update={"data": data.model_copy(update=anchored)})
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -10,6 +10,7 @@ import warnings
 
 import dagster as dg
 
+from kobe_resources.market_data import AGING
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
 
@@ -60,7 +61,7 @@ def versioned(settings: Settings) -> list[dg.AssetsDefinition]:
     def stamp(spec: dg.AssetSpec) -> dg.AssetSpec:
         stamped = spec.replace_attributes(code_version=versions[spec.key.to_user_string()])
         # A file or the sample does not age; a vendor's market does, and a long weekend is four days.
-        aging = settings.data.vendor == "polygon"
+        aging = settings.data.vendor in AGING
         return stamped.replace_attributes(freshness_policy=DAILY) if aging else stamped
 
     return [asset.map_asset_specs(stamp) for asset in (daily_bars, universe, indicators, signals, wf_folds, kpi_report)]

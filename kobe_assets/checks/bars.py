@@ -18,6 +18,7 @@ from kobe_assets.selection.bar_table import BarTable, read_bar_table
 from kobe_assets.selection.eligibility import validate_universe
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
+from kobe_resources.market_data import AGING
 from kobe_resources.runtime.sql_files import read_sql
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ REUSED_AFTER = 10
 """A ticker that is back more than this many sessions after its last bar may be another company."""
 SMALLEST_JUMP = 0.15
 """Log ratio under which a split's jump cannot be told from a day's move."""
+LARGE_DIVIDEND = 0.2
+"""Dividends over this part of the close before them must show in the price."""
 FEW_ROWS, USUAL_DAYS = 0.8, 20
 
 FINDINGS: dict[str, tuple[bool, str]] = {
@@ -48,6 +51,14 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "zero_volume_runs": (False, f"No symbol goes {ZERO_VOLUME_RUN} bars in a row without volume."),
     "suspect_jumps": (False, "No price moves more than ±45 % without a crowd; where one does, the symbol is quarantined."),
     "splits_without_jump": (False, "Where a split is recorded, the raw price jumps."),
+    "dividends_without_fall": (
+        False,
+        f"No dividend is over {LARGE_DIVIDEND:.0%} of the close before it while the price does not fall.",
+    ),
+    "corporate_actions": (
+        False,
+        "No candidate had a spin-off, a merger, a new name or an end that its prices are not adjusted for.",
+    ),
     "reused_tickers": (False, f"No ticker stops and starts again more than {REUSED_AFTER} sessions later."),
     "stale_last_session": (False, "The last stored session is the latest that the vendor should have."),
     "thin_sessions": (False, f"No session has under {FEW_ROWS:.0%} of the bars of the {USUAL_DAYS} before it."),
@@ -62,6 +73,8 @@ QUERIES: dict[str, dict[str, Any]] = {
     "duplicate_splits": {},
     "contradictory_splits": {},
     "splits_without_jump": {"smallest": SMALLEST_JUMP},
+    "dividends_without_fall": {"large": LARGE_DIVIDEND},
+    "corporate_actions": {},
     "orphan_bars": {},
     "refused_bars": {},
 }
@@ -243,7 +256,7 @@ def find_stale(last: dt.date, settings: Settings, now: dt.datetime) -> Finding:
 
 def _expected_last_session(settings: Settings, now: dt.datetime) -> dt.date | None:
     data = settings.data
-    if data.vendor != "polygon":
+    if data.vendor not in AGING:
         return None
     latest = calendar.latest_complete_session(now, calendar.BARS_EXPECTED_AFTER)
     return calendar.previous_session(data.end + dt.timedelta(days=1)) if data.end and data.end < latest else latest

@@ -32,7 +32,7 @@ DEPENDS: dict[str, tuple[str, ...]] = {
 """The research graph, sources first: the `deps` of the assets, for staleness, which is told without importing Dagster."""
 
 TABLES: dict[str, tuple[str, ...]] = {
-    "daily_bars": ("daily_bars", "splits", "candidates", "option_evidence"),
+    "daily_bars": ("daily_bars", "splits", "dividends", "candidates", "option_evidence"),
     "universe": ("universe", "universe_membership"),
     "indicators": ("indicators",),
     "signals": ("signals",),

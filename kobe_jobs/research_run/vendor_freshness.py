@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from kobe_resources.market_data import MarketDataError, open_vendor
+from kobe_resources.market_data import AGING, MarketDataError, open_vendor
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import load_secrets
 from kobe_resources.warehouse.store import Warehouse
@@ -20,12 +20,17 @@ def needs_top_up(settings: Settings, warehouse: Warehouse, now: dt.datetime) -> 
 
     Without a key nothing can be topped up, and what is stored counts as it is.
     """
-    if settings.data.vendor != "polygon" or settings.data.end is not None or not load_secrets().polygon_api_key:
+    if settings.data.vendor not in AGING or settings.data.end is not None or not _has_key(settings.data.vendor):
         return False
     from kobe_resources.calendar import BARS_PUBLISHED_AFTER, latest_complete_session
 
     stored = warehouse.rows("SELECT max(session) FROM daily_bars")[0][0]
     return stored is None or stored < latest_complete_session(now, BARS_PUBLISHED_AFTER)
+
+
+def _has_key(vendor: str) -> bool:
+    secrets = load_secrets()
+    return bool(secrets.polygon_api_key if vendor == "polygon" else secrets.alpaca_api_key_id and secrets.alpaca_api_secret_key)
 
 
 def lenient_fingerprint(settings: Settings) -> str:

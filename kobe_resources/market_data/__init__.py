@@ -1,4 +1,4 @@
-"""Where bars come from: one protocol, four vendors (sample, synthetic, files, polygon)."""
+"""Where bars come from: one protocol, five vendors (sample, synthetic, files, polygon, alpaca)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from kobe_resources.settings.models import Settings
     from kobe_resources.settings.secrets import Secrets
 
-__all__ = ["MarketDataError", "Progress", "SilentProgress", "SyncReport", "Vendor", "open_vendor"]
+AGING = ("polygon", "alpaca")
+"""Vendors whose market goes on: what is stored grows stale."""
+
+__all__ = ["AGING", "MarketDataError", "Progress", "SilentProgress", "SyncReport", "Vendor", "open_vendor"]
 
 
 def open_vendor(settings: Settings, secrets: Secrets) -> Vendor:
@@ -19,6 +22,10 @@ def open_vendor(settings: Settings, secrets: Secrets) -> Vendor:
         from kobe_resources.market_data.polygon.vendor import PolygonVendor
 
         return PolygonVendor(settings, secrets)
+    if settings.data.vendor == "alpaca":
+        from kobe_resources.market_data.alpaca.vendor import AlpacaVendor
+
+        return AlpacaVendor(settings, secrets)
     if settings.data.vendor == "files":
         from kobe_resources.market_data.local.files import FilesVendor
 

@@ -16,6 +16,8 @@ from kobe_resources.market_data.store import current_source, sql
 from kobe_resources.runtime.csv_cells import safe_cell
 from kobe_resources.warehouse.store import quoted
 
+DATES = ("session", "execution_date", "ex_date", "pay_date")
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -44,6 +46,11 @@ def splits_as_of(warehouse: Warehouse, moment: dt.datetime) -> pd.DataFrame:
     return _as_of(warehouse, "splits_as_of", moment)
 
 
+def dividends_as_of(warehouse: Warehouse, moment: dt.datetime) -> pd.DataFrame:
+    """The dividends as they stood at `moment` (aware). Raises MarketDataError as `bars_as_of`."""
+    return _as_of(warehouse, "dividends_as_of", moment)
+
+
 def _as_of(warehouse: Warehouse, query: str, moment: dt.datetime) -> pd.DataFrame:
     if moment.tzinfo is None:
         raise MarketDataError(f"{moment} has no time zone", "give it one, as in 2024-05-01T22:00:00+00:00")
@@ -56,14 +63,17 @@ def _as_of(warehouse: Warehouse, query: str, moment: dt.datetime) -> pd.DataFram
 
 
 def export_as_of(warehouse: Warehouse, moment: dt.datetime, folder: Path) -> int:
-    """Write the bars and splits as of `moment` (aware) as the vendor `files` reads them; how many bars.
+    """Write the bars, splits and dividends as of `moment` (aware) as the vendor `files` reads them; how many bars.
 
-    bars.parquet and splits.csv; candidates.csv where it says more than the bars do, with today's candidates: who they
-    were then is not kept. Raises MarketDataError as `bars_as_of`, or where the folder cannot be written or already holds
-    one of the files.
+    bars.parquet and splits.csv; dividends.csv where there are some; candidates.csv where it says more than the bars do, with
+    today's candidates: who they were then is not kept. Raises MarketDataError as `bars_as_of`, or where the folder cannot be
+    written or already holds one of the files.
     """
     bars = bars_as_of(warehouse, moment)
     frames = {"bars.parquet": bars, "splits.csv": splits_as_of(warehouse, moment)}
+    dividends = dividends_as_of(warehouse, moment)
+    if len(dividends):
+        frames["dividends.csv"] = dividends
     candidates = warehouse.frame(
         "SELECT c.symbol, any_value(o.has_options) AS has_options FROM candidates c "
         "LEFT JOIN option_evidence o USING (symbol) GROUP BY c.symbol ORDER BY c.symbol"
@@ -74,6 +84,7 @@ def export_as_of(warehouse: Warehouse, moment: dt.datetime, folder: Path) -> int
     # The file is read by Kobe, which would take an apostrophe for a part of the symbol.
     odd = next((symbol for symbol in candidates["symbol"] if safe_cell(symbol) != symbol), None)
     odd = odd or next((symbol for symbol in frames["splits.csv"]["symbol"] if safe_cell(symbol) != symbol), None)
+    odd = odd or next((symbol for symbol in dividends["symbol"] if safe_cell(symbol) != symbol), None)
     if odd is not None:
         raise MarketDataError(f"a spreadsheet would run the symbol {odd!r} as a formula", "rename it in the source of bars")
     try:
@@ -91,7 +102,7 @@ def export_as_of(warehouse: Warehouse, moment: dt.datetime, folder: Path) -> int
 def _write(frame: pd.DataFrame, path: Path) -> None:
     with duckdb.connect() as connection:
         connection.register("exported", frame)
-        days = ", ".join(f"{quoted(name)}::DATE AS {quoted(name)}" for name in ("session", "execution_date") if name in frame)
+        days = ", ".join(f"{quoted(name)}::DATE AS {quoted(name)}" for name in DATES if name in frame)
         select = f"SELECT * REPLACE ({days}) FROM exported" if days else "SELECT * FROM exported"  # noqa: S608
         rows = connection.sql(select)
         write = rows.write_parquet if path.suffix == ".parquet" else rows.write_csv

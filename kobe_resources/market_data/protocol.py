@@ -63,6 +63,8 @@ class SyncReport:
     seconds: float = 0.0
     skipped: bool = False
     """True where the source's fingerprint was the stored one and nothing was read."""
+    notes: tuple[str, ...] = ()
+    """What the person should know of this load, a line each."""
 
 
 class Vendor(Protocol):

@@ -22,7 +22,20 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent / "sql"
 OPTIONAL_FIELDS = ("vwap", "trades")
-KEPT_SOURCES = ("files", "polygon")
+OF_ONE_SOURCE = (
+    "daily_bars",
+    "splits",
+    "dividends",
+    "corporate_actions",
+    "candidates",
+    "option_evidence",
+    "bar_refusals",
+)
+"""Tables whose rows go when the store becomes another source's."""
+DIVIDEND = ["symbol", "ex_date", "amount", "kind", "pay_date"]
+PLAIN_KIND = "regular"
+"""The kind of a dividend whose source names none."""
+KEPT_SOURCES = ("files", "polygon", "alpaca")
 """Sources whose bars Kobe cannot make again by itself: a forgotten setting must not replace them."""
 
 
@@ -33,12 +46,14 @@ class Load:
     bars: symbol, session, open, high, low, close, volume and optionally vwap, trades; one row a (symbol, session).
     splits: symbol, execution_date, split_from, split_to. candidates: symbol and optionally name, type, active.
     options: symbol, has_options; only symbols for which the source knows.
+    dividends: symbol, ex_date, amount and optionally kind, pay_date; None where the source has none.
     """
 
     bars: pd.DataFrame
     splits: pd.DataFrame
     candidates: pd.DataFrame
     options: pd.DataFrame
+    dividends: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,7 @@ def begin_source(connection: duckdb.DuckDBPyConnection, source: str, began_at: d
     row = rows[0] if rows else None
     if row and row[1] == source:
         return False
-    for table in ("daily_bars", "splits", "candidates", "option_evidence", "bar_refusals"):
+    for table in OF_ONE_SOURCE:
         connection.execute(f"DELETE FROM {table}")  # noqa: S608
     connection.execute("INSERT INTO bar_epochs VALUES (?, ?, ?)", [rows[0][0] + 1 if rows else 1, source, began_at])
     return True
@@ -149,6 +164,7 @@ def replace_all(
         drop_stored_duplicates(connection)
         changes = upsert_bars(connection, load.bars, vendor, fetched_at, complete=True)
         replace_splits(connection, load.splits, vendor, fetched_at)
+        replace_dividends(connection, load.dividends, vendor, fetched_at)
         replace_candidates(connection, load.candidates, vendor)
         connection.execute("DELETE FROM option_evidence")
         record_options(connection, load.options, vendor, fetched_at)
@@ -189,6 +205,16 @@ def upsert_bars(
     return Changes(added, changed, len(bars) - added - changed, removed, revisions)
 
 
+def take_back(connection: duckdb.DuckDBPyConnection, symbol: str, before: dt.date, seen_at: dt.datetime) -> Changes:
+    """Take the bars of `symbol` before a day out of the store, their values kept in `bar_revisions`."""
+    connection.execute(sql("stage_taken_back"), {"symbol": symbol, "before": before})
+    removed = connection.execute("SELECT count(*) FROM bar_changes").fetchall()[0][0]
+    revisions = _rows_written(connection.execute(sql("keep_revisions"), {"seen_at": seen_at}))
+    connection.execute(sql("delete_changed"))
+    connection.execute("DROP TABLE bar_changes")
+    return Changes(removed=removed, revisions=revisions)
+
+
 def drop_stored_duplicates(connection: duckdb.DuckDBPyConnection) -> int:
     """Leave one row a (symbol, session), the one stored first; rows dropped."""
     repeated = connection.execute("SELECT 1 FROM daily_bars GROUP BY symbol, session HAVING count(*) > 1 LIMIT 1").fetchall()
@@ -225,6 +251,52 @@ def replace_splits(
     connection.execute("DROP TABLE incoming_splits")
     added = logged.count("added")
     return Changes(added=added, removed=logged.count("removed"), unchanged=kept - added)
+
+
+def replace_dividends(
+    connection: duckdb.DuckDBPyConnection,
+    dividends: pd.DataFrame | None,
+    vendor: str,
+    seen_at: dt.datetime,
+    since: dt.date = dt.date(1, 1, 1),
+    until: dt.date = dt.date(9999, 12, 31),
+) -> Changes:
+    """Make `dividends` the stored ones with `since` ≤ ex_date ≤ `until`; comings and goings go to `dividend_revisions`.
+
+    dividends: symbol, ex_date, amount and optionally kind, pay_date; None: there are none. Equal rows are stored once; two
+    amounts, or two kinds, on one ex-date are two dividends.
+    """
+    import pandas as pd
+
+    given = pd.DataFrame(columns=DIVIDEND, dtype=object) if dividends is None else dividends.reindex(columns=DIVIDEND)
+    # Dates as objects: a column of nothing but NaT would be read as one of times.
+    given = given.assign(kind=given["kind"].astype(object).where(given["kind"].notna(), PLAIN_KIND))
+    connection.register("incoming_frame", given)
+    window = {"since": since, "until": until}
+    try:
+        connection.execute(sql("stage_dividends"), window)
+    finally:
+        connection.unregister("incoming_frame")
+    logged = [row[0] for row in connection.execute(sql("log_dividends"), {**window, "seen_at": seen_at}).fetchall()]
+    connection.execute("DELETE FROM dividends WHERE ex_date BETWEEN $since AND $until", window)
+    kept = _rows_written(connection.execute("INSERT INTO dividends SELECT *, ? FROM incoming_dividends ORDER BY ALL", [vendor]))
+    connection.execute("DROP TABLE incoming_dividends")
+    added = logged.count("added")
+    return Changes(added=added, removed=logged.count("removed"), unchanged=kept - added)
+
+
+def replace_actions(
+    connection: duckdb.DuckDBPyConnection, actions: pd.DataFrame, vendor: str, since: dt.date, until: dt.date
+) -> int:
+    """Make `actions` (symbol, ex_date, kind, other_symbol, rate) those with `since` ≤ ex_date ≤ `until`; rows written."""
+    connection.execute("DELETE FROM corporate_actions WHERE ex_date BETWEEN ? AND ?", [since, until])
+    if not len(actions):
+        return 0
+    connection.register("incoming_frame", actions)
+    try:
+        return _rows_written(connection.execute(sql("insert_actions"), {"source": vendor, "since": since, "until": until}))
+    finally:
+        connection.unregister("incoming_frame")
 
 
 def replace_candidates(connection: duckdb.DuckDBPyConnection, candidates: pd.DataFrame, vendor: str) -> int:

@@ -207,7 +207,12 @@ def _anchor_paths(settings: Settings, path: Path | None) -> Settings:
     if polygon.candidates:
         polygon_base = None if os.environ.get("KOBE_DATA__POLYGON__CANDIDATES") else path
         polygon = polygon.model_copy(update={"candidates": _anchored(polygon.candidates, polygon_base)})
-    return settings.model_copy(update={"data": data.model_copy(update={"files": files, "polygon": polygon})})
+    alpaca = data.alpaca
+    if alpaca.candidates:
+        alpaca_base = None if os.environ.get("KOBE_DATA__ALPACA__CANDIDATES") else path
+        alpaca = alpaca.model_copy(update={"candidates": _anchored(alpaca.candidates, alpaca_base)})
+    anchored = {"files": files, "polygon": polygon, "alpaca": alpaca}
+    return settings.model_copy(update={"data": data.model_copy(update=anchored)})
 
 
 def _first_problem(error: ValidationError) -> str:

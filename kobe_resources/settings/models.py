@@ -29,7 +29,7 @@ class FilesData(Section):
 
     path: Path = Field(
         Path("bars.csv"),
-        description="bars.parquet or bars.csv, or the folder that holds it; splits.csv and candidates.csv beside it",
+        description="bars.parquet or bars.csv, or its folder; splits.csv, dividends.csv, candidates.csv beside it",
     )
 
 
@@ -52,15 +52,29 @@ class PolygonData(Section):
     candidates: Path | None = Field(None, description="a CSV with a `symbol` column; none: all active common stocks")
 
 
+class AlpacaData(Section):
+    """Alpaca end-of-day bars since 2016, free; needs ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY."""
+
+    base_url: str = Field("https://data.alpaca.markets", description="the host of bars and corporate actions")
+    assets_url: str = Field(
+        "https://paper-api.alpaca.markets", description="the host that lists assets: the one that the keys trade on"
+    )
+    calls_per_minute: NonNegativeInt = Field(150, description="calls for bars in any minute; 0 switches pacing off")
+    candidates: Path | None = Field(
+        None, description='a CSV with a `symbol` column; none: active assets whose name says "common stock"'
+    )
+
+
 class DataSettings(Section):
     """Where bars come from, and which span of them."""
 
-    vendor: Literal["sample", "synthetic", "files", "polygon"] = Field("sample", description="the source of bars")
+    vendor: Literal["sample", "synthetic", "files", "polygon", "alpaca"] = Field("sample", description="the source of bars")
     start: dt.date | None = Field(None, description="first session to load; none: all the vendor has (Polygon: 11 years)")
     end: dt.date | None = Field(None, description="last session to load; none: the latest complete one")
     files: FilesData = FilesData()
     synthetic: SyntheticData = SyntheticData()
     polygon: PolygonData = PolygonData()
+    alpaca: AlpacaData = AlpacaData()
 
     @model_validator(mode="after")
     def _span(self) -> DataSettings:

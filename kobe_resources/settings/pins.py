@@ -28,6 +28,7 @@ def _pin(settings: Settings, sections: tuple[str, ...]) -> str:
     values = settings.model_dump(mode="json", include=set(sections) - {"compute"})
     values["data"]["files"]["path"] = settings.data.files.path.name
     values["data"]["polygon"]["candidates"] = None
+    values["data"]["alpaca"]["candidates"] = None
     if "trading" in values:
         values["trading"]["alert_webhook"] = None
     if sections == RESEARCH_SECTIONS:

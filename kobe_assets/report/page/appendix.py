@@ -126,6 +126,8 @@ def settings_toml(settings: Settings) -> str:
     values["data"]["files"]["path"] = settings.data.files.path.name
     if settings.data.polygon.candidates:
         values["data"]["polygon"]["candidates"] = settings.data.polygon.candidates.name
+    if settings.data.alpaca.candidates:
+        values["data"]["alpaca"]["candidates"] = settings.data.alpaca.candidates.name
     lines: list[str] = []
     for name, section in values.items():
         _write_section(lines, name, section)

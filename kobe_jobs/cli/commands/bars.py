@@ -167,6 +167,8 @@ def _print_report(report: SyncReport) -> None:
     done = f"{report.added:,} added, {report.changed:,} restated, {report.removed:,} taken back, {report.unchanged:,} unchanged"
     calls = f", {report.calls:,} calls" if report.calls else ""
     screen.print(f"{done}{calls} in {report.seconds:.1f} s")
+    for note in report.notes:
+        screen.print(escape(note))
     if report.revisions:
         screen.print(f"{report.revisions:,} old values kept: see `kobe bars revisions`")
 

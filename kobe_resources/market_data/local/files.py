@@ -1,4 +1,4 @@
-"""Own bars from a folder: bars.parquet or bars.csv, and beside it, if they are there, splits.csv and candidates.csv.
+"""Own bars from a folder: bars.parquet or bars.csv, and beside it, if there, splits.csv, dividends.csv, candidates.csv.
 
 Everything is checked before anything is stored (see `tabular`); a file that breaks one rule is refused as a whole.
 Row order means nothing. Without candidates.csv every symbol with bars is a candidate, and it is unknown which have options.
@@ -43,6 +43,13 @@ SPLITS = (
     Column("split_from", "ratio"),
     Column("split_to", "ratio"),
 )
+DIVIDENDS = (
+    Column("symbol", "symbol"),
+    Column("ex_date", "date"),
+    Column("amount", "ratio"),
+    Column("kind", "text", required=False),
+    Column("pay_date", "date", required=False),
+)
 CANDIDATES = (
     Column("symbol", "symbol"),
     Column("has_options", "flag", required=False),
@@ -62,7 +69,9 @@ class FilesVendor(LocalVendor):
         """A hash of the files' content and the span; where they lie does not count."""
         digest = hashlib.sha256(repr((self.data.start, self.data.end)).encode())
         bars = bars_file(self.data.files.path)
-        for path in (bars, bars.parent / "splits.csv", bars.parent / "candidates.csv"):
+        dividends = bars.parent / "dividends.csv"
+        beside = [bars.parent / "splits.csv", bars.parent / "candidates.csv", *([dividends] if dividends.exists() else [])]
+        for path in (bars, *beside):
             digest.update(f"{path.suffix}:{_file_hash(path) if path.exists() else None}".encode())
         return digest.hexdigest()
 
@@ -77,6 +86,8 @@ class FilesVendor(LocalVendor):
         bars = within_span(bars, self.data)
         splits_path, candidates_path = path.parent / "splits.csv", path.parent / "candidates.csv"
         splits = read_table(splits_path, SPLITS) if splits_path.exists() else _no_rows(SPLITS)
+        dividends_path = path.parent / "dividends.csv"
+        dividends = read_table(dividends_path, DIVIDENDS) if dividends_path.exists() else None
         if candidates_path.exists():
             candidates = read_table(candidates_path, CANDIDATES, key=("symbol",))
             if not len(candidates):
@@ -84,7 +95,7 @@ class FilesVendor(LocalVendor):
         else:
             candidates = pd.DataFrame({"symbol": bars["symbol"].unique()})
         options = candidates.reindex(columns=["symbol", "has_options"]).dropna()
-        return Load(bars, splits, candidates.drop(columns="has_options", errors="ignore"), options)
+        return Load(bars, splits, candidates.drop(columns="has_options", errors="ignore"), options, dividends)
 
 
 def bars_file(path: Path) -> Path:

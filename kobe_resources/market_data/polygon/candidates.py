@@ -20,14 +20,14 @@ FLAGS = ("active", "has_options")
 FLAG_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def candidates_of_file(path: Path) -> pd.DataFrame:
+def candidates_of_file(path: Path, setting: str = "data.polygon.candidates") -> pd.DataFrame:
     """symbol, name, type, active, has_options of a CSV with a `symbol` column; what it lacks is None (active: True).
 
-    Raises UsageError where it cannot be read, has no symbols, or names what is none.
+    setting: names the file. Raises UsageError where it cannot be read, has no symbols, or names what is none.
     """
     import pandas as pd
 
-    table = pd.DataFrame(_rows_of(path), columns=COLUMNS, dtype=object)
+    table = pd.DataFrame(_rows_of(path, setting), columns=COLUMNS, dtype=object)
     table = table[table["symbol"] != ""].drop_duplicates("symbol").sort_values("symbol", ignore_index=True)
     wrong = [symbol for symbol in table["symbol"] if not is_symbol(symbol)]
     if wrong:
@@ -37,7 +37,7 @@ def candidates_of_file(path: Path) -> pd.DataFrame:
     return table.assign(active=[flag is not False for flag in table["active"]])
 
 
-def _rows_of(path: Path) -> list[list[str | bool | None]]:
+def _rows_of(path: Path, setting: str) -> list[list[str | bool | None]]:
     """The cells of a CSV in the order of COLUMNS, blanks around them gone; what is not there is None (a symbol: no text)."""
     rows: list[list[str | bool | None]] = []
     try:
@@ -56,7 +56,7 @@ def _rows_of(path: Path) -> list[list[str | bool | None]]:
                 rows.append([_cell(name, by_name.get(name, ""), where) for name in COLUMNS])
     except (OSError, UnicodeDecodeError, csv.Error, StopIteration) as error:
         why = str(error) or "it is empty"
-        raise UsageError(f"data.polygon.candidates cannot be read ({why})", "name a CSV with a `symbol` column") from error
+        raise UsageError(f"{setting} cannot be read ({why})", "name a CSV with a `symbol` column") from error
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What the warehouse knows about the Polygon load: coverage of symbols, marks, refused rows.
+"""What the warehouse knows about a load by calls (Polygon, Alpaca): coverage of symbols, marks, refused rows.
 
 Every write happens inside the transaction of the rows it speaks of, which is its caller's.
 """
@@ -42,18 +42,18 @@ class LoadState:
     last_split: dt.date | None = None
 
 
-def read_state(connection: duckdb.DuckDBPyConnection) -> LoadState:
+def read_state(connection: duckdb.DuckDBPyConnection, vendor: str = VENDOR) -> LoadState:
     """The state of this vendor's load; an empty one where the store holds another source's bars."""
     source = current_source(connection)
-    if source is None or source[0] != VENDOR:
+    if source is None or source[0] != vendor:
         return LoadState()
     covered = connection.execute(
-        "SELECT key, span_from, span_to FROM bar_checkpoints WHERE vendor = ? AND kind = 'symbol'", [VENDOR]
+        "SELECT key, span_from, span_to FROM bar_checkpoints WHERE vendor = ? AND kind = 'symbol'", [vendor]
     ).fetchall()
     marks = connection.execute(
         "SELECT kind, key, span_from, span_to, rows, done_at FROM bar_checkpoints "
         "WHERE vendor = ? AND kind NOT IN ('symbol', 'day')",
-        [VENDOR],
+        [vendor],
     ).fetchall()
     return LoadState(
         {symbol: Span(first, last) for symbol, first, last in covered},
@@ -64,37 +64,43 @@ def read_state(connection: duckdb.DuckDBPyConnection) -> LoadState:
     )
 
 
-def forget(connection: duckdb.DuckDBPyConnection) -> None:
+def forget(connection: duckdb.DuckDBPyConnection, vendor: str = VENDOR) -> None:
     """Drop every checkpoint: the rows they spoke of are gone."""
-    connection.execute("DELETE FROM bar_checkpoints WHERE vendor = ?", [VENDOR])
-    connection.execute("DELETE FROM bar_refusals WHERE vendor = ?", [VENDOR])
+    connection.execute("DELETE FROM bar_checkpoints WHERE vendor = ?", [vendor])
+    connection.execute("DELETE FROM bar_refusals WHERE vendor = ?", [vendor])
 
 
 def save_coverage(
-    connection: duckdb.DuckDBPyConnection, coverage: Mapping[str, Span], rows: Mapping[str, int], done_at: dt.datetime
+    connection: duckdb.DuckDBPyConnection,
+    coverage: Mapping[str, Span],
+    rows: Mapping[str, int],
+    done_at: dt.datetime,
+    vendor: str = VENDOR,
 ) -> None:
     """Replace the coverage of some symbols; `rows` (none: 0) are added to what was counted before."""
-    _save(connection, "symbol", {symbol: (span, rows.get(symbol, 0)) for symbol, span in coverage.items()}, done_at)
+    _save(connection, "symbol", {symbol: (span, rows.get(symbol, 0)) for symbol, span in coverage.items()}, done_at, vendor)
 
 
 def save_days(connection: duckdb.DuckDBPyConnection, rows: Mapping[dt.date, int], done_at: dt.datetime) -> None:
     """Note that these days of the market were read, and how many rows of candidates they gave, all readings together."""
-    _save(connection, "day", {str(day): (Span(day, day), count) for day, count in rows.items()}, done_at)
+    _save(connection, "day", {str(day): (Span(day, day), count) for day, count in rows.items()}, done_at, VENDOR)
 
 
-def save_mark(connection: duckdb.DuckDBPyConnection, kind: str, mark: Mark) -> None:
+def save_mark(connection: duckdb.DuckDBPyConnection, kind: str, mark: Mark, vendor: str = VENDOR) -> None:
     """Replace the one mark of a kind."""
-    connection.execute("DELETE FROM bar_checkpoints WHERE vendor = ? AND kind = ?", [VENDOR, kind])
+    connection.execute("DELETE FROM bar_checkpoints WHERE vendor = ? AND kind = ?", [vendor, kind])
     connection.execute(
         "INSERT INTO bar_checkpoints VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [VENDOR, kind, mark.key, mark.span.first, mark.span.last, mark.rows, mark.done_at],
+        [vendor, kind, mark.key, mark.span.first, mark.span.last, mark.rows, mark.done_at],
     )
 
 
-def save_refusals(connection: duckdb.DuckDBPyConnection, refusals: Iterable[RefusedRow], seen_at: dt.datetime) -> None:
+def save_refusals(
+    connection: duckdb.DuckDBPyConnection, refusals: Iterable[RefusedRow], seen_at: dt.datetime, vendor: str = VENDOR
+) -> None:
     """Name refused rows, each once however often the vendor sends it."""
     for refusal in dict.fromkeys(refusals):
-        values = [VENDOR, refusal.symbol, refusal.session, refusal.reason]
+        values = [vendor, refusal.symbol, refusal.session, refusal.reason]
         connection.execute(
             "INSERT INTO bar_refusals SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM bar_refusals "
             "WHERE vendor = $1 AND symbol = $2 AND session IS NOT DISTINCT FROM $3 AND reason = $4)",
@@ -125,7 +131,11 @@ def keep_known_optional(connection: duckdb.DuckDBPyConnection, frame: pd.DataFra
 
 
 def _save(
-    connection: duckdb.DuckDBPyConnection, kind: str, spans: Mapping[str, tuple[Span, int]], done_at: dt.datetime
+    connection: duckdb.DuckDBPyConnection,
+    kind: str,
+    spans: Mapping[str, tuple[Span, int]],
+    done_at: dt.datetime,
+    vendor: str,
 ) -> None:
     """Insert or replace checkpoints of a kind; the rows of one that stands are counted on."""
     import numpy as np
@@ -144,7 +154,7 @@ def _save(
     )
     connection.register("incoming_checkpoints", frame)
     try:
-        connection.execute(sql("polygon_update_checkpoints"), {"vendor": VENDOR, "kind": kind, "done_at": done_at})
-        connection.execute(sql("polygon_insert_checkpoints"), {"vendor": VENDOR, "kind": kind, "done_at": done_at})
+        connection.execute(sql("polygon_update_checkpoints"), {"vendor": vendor, "kind": kind, "done_at": done_at})
+        connection.execute(sql("polygon_insert_checkpoints"), {"vendor": vendor, "kind": kind, "done_at": done_at})
     finally:
         connection.unregister("incoming_checkpoints")

@@ -106,6 +106,8 @@ PLANTED = {
     "missing_sessions": ("DELETE FROM daily_bars WHERE symbol = 'A' AND session = $day", 1),
     "zero_volume_runs": ("UPDATE daily_bars SET volume = 0 WHERE symbol = 'A' AND session >= $day", 1),
     "splits_without_jump": ("INSERT INTO splits VALUES ('A', $day, 1, 2, 'x')", 1),
+    "dividends_without_fall": ("INSERT INTO dividends VALUES ('A', $day, 3, 'special', NULL, 'x')", 1),
+    "corporate_actions": ("INSERT INTO corporate_actions VALUES ('A', $day, 'spin_off', 'B', 0.5, 'x')", 1),
     "orphan_bars": ("DELETE FROM candidates WHERE symbol = 'A'", 1),
 }
 

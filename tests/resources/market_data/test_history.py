@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kobe_resources.market_data import MarketDataError
-from kobe_resources.market_data.history import bars_as_of, export_as_of, revisions, splits_as_of
+from kobe_resources.market_data.history import bars_as_of, dividends_as_of, export_as_of, revisions, splits_as_of
 from kobe_resources.market_data.local.files import FilesVendor
 from kobe_resources.market_data.store import Load, replace_all, replace_splits, upsert_bars
 from kobe_resources.settings.models import DataSettings, FilesData
@@ -103,3 +104,18 @@ def test_an_export_as_of_a_moment_loads_as_own_files(warehouse: Warehouse, tmp_p
     assert version != warehouse.content_version("daily_bars", "splits", "candidates", "option_evidence")
     with pytest.raises(MarketDataError, match="is there already"):
         export_as_of(warehouse, NOON, tmp_path / "out")
+
+
+def test_dividends_are_read_as_they_were_known(warehouse: Warehouse, tmp_path: Path) -> None:
+    first = pd.DataFrame({"symbol": ["A"], "ex_date": [DAYS[1]], "amount": [0.25], "pay_date": [DAYS[2]]})
+    offered = load([bar("A", day) for day in DAYS])
+    replace_all(warehouse, replace(offered, dividends=first), "files", "files", "one", NOON)
+    replace_all(warehouse, replace(offered, dividends=first.assign(amount=0.26)), "files", "files", "two", NOON + HOUR)
+    replace_all(warehouse, offered, "files", "files", "three", NOON + 2 * HOUR)
+    known = [dividends_as_of(warehouse, NOON + number * HOUR)["amount"].tolist() for number in range(3)]
+    assert known == [[0.25], [0.26], []]
+    export_as_of(warehouse, NOON + HOUR, tmp_path / "then")
+    again = FilesVendor(DataSettings(vendor="files", files=FilesData(path=tmp_path / "then"))).read().dividends
+    assert again is not None
+    assert again[["symbol", "amount", "kind"]].to_numpy().tolist() == [["A", 0.26, "regular"]]
+    assert [day.date() for day in (again["ex_date"][0], again["pay_date"][0])] == DAYS[1:3]

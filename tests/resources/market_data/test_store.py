@@ -6,6 +6,7 @@ import datetime as dt
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from kobe_resources.market_data import MarketDataError
@@ -13,6 +14,7 @@ from kobe_resources.market_data.store import (
     last_load,
     record_options,
     replace_all,
+    replace_dividends,
     replace_splits,
     store_totals,
     upsert_bars,
@@ -152,3 +154,35 @@ def test_totals_say_what_the_store_holds(warehouse: Warehouse) -> None:
     with warehouse.connect() as connection:
         totals = store_totals(connection)
     assert (totals.symbols, totals.sessions, totals.bars, totals.first_session, totals.last_session) == (2, 2, 3, DAY1, DAY3)
+
+
+def paid(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["symbol", "ex_date", "amount", "kind"])
+
+
+def test_an_equal_dividend_is_stored_once_and_a_special_of_the_same_day_beside_it(warehouse: Warehouse) -> None:
+    rows = paid(*[("KO", "2024-03-14", 0.485, "regular")] * 2, ("KO", "2024-03-14", 1.0, "special"))
+    with warehouse.transaction() as connection:
+        assert replace_dividends(connection, rows, "polygon", NOON).added == 2
+    assert warehouse.rows("SELECT amount, kind, pay_date FROM dividends ORDER BY amount") == [
+        (0.485, "regular", None),
+        (1.0, "special", None),
+    ]
+
+
+def test_dividends_of_a_window_are_replaced_and_those_outside_stay(warehouse: Warehouse) -> None:
+    with warehouse.transaction() as connection:
+        replace_dividends(connection, paid(("A", "2024-01-02", 1.0, "regular"), ("A", "2024-06-03", 1.0, "regular")), "x", NOON)
+        later = paid(("A", "2024-06-03", 1.1, "regular"))
+        since = dt.date(2024, 6, 1)
+        changes = replace_dividends(connection, later, "x", NOON, since, since + dt.timedelta(days=30))
+    assert (changes.added, changes.removed) == (1, 1)
+    assert warehouse.rows("SELECT ex_date::VARCHAR, amount FROM dividends ORDER BY ALL") == [
+        ("2024-01-02", 1.0),
+        ("2024-06-03", 1.1),
+    ]
+    assert warehouse.rows("SELECT change, amount FROM dividend_revisions WHERE ex_date > '2024-03-01' ORDER BY rowid") == [
+        ("added", 1.0),
+        ("added", 1.1),
+        ("removed", 1.0),
+    ]

@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -91,6 +92,10 @@ class LoopbackPolygon:
             self.calls.append(Call(number, unquote(parts.path), parts.query, status, reply is honest))
         return reply
 
+    def credential(self, headers: Message) -> str:
+        """What a request shows for a key."""
+        return headers.get("Authorization", "")
+
     def zipped(self, body: bytes) -> bytes:
         """`body` as gzip, kept, so that a prepared market costs no compression while it is measured."""
         if not self._zipped or len(body) < 1000:
@@ -142,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.loopback.connections += 1
 
     def do_GET(self) -> None:
-        reply = self.loopback.answer(self.path, self.headers.get("Authorization", ""))
+        reply = self.loopback.answer(self.path, self.loopback.credential(self.headers))
         if self.loopback.stopping.wait(3600.0 if reply.wait_s is None else reply.wait_s) or reply.wait_s is None:
             self.close_connection = True
             return

@@ -1,0 +1,1 @@
+"""The vendor `alpaca`: ten years of raw consolidated daily bars and corporate actions with a free account's keys."""

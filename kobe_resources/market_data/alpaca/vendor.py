@@ -1,0 +1,116 @@
+"""The vendor `alpaca`: first load and daily top-up of raw bars, splits, dividends, corporate actions and candidates.
+
+Resumable at any point: coverage is kept a symbol in the warehouse, and a sync asks only for what is missing. Trusts the
+client for whole pages and the store for the rows; the keys stay in the client.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from kobe_resources.market_data.alpaca.errors import Patience
+from kobe_resources.market_data.alpaca.sync import VENDOR, Sync
+from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport
+from kobe_resources.runtime.atomic_files import private_folder
+from kobe_resources.settings.pins import canonical_json
+from kobe_resources.warehouse.shared_connection import keep_open
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kobe_resources.broker.pacing import Pace
+    from kobe_resources.market_data.alpaca.client import AlpacaDataClient
+    from kobe_resources.settings.models import Settings
+    from kobe_resources.settings.secrets import Secrets
+    from kobe_resources.warehouse.store import Warehouse
+
+
+def utc_now() -> dt.datetime:
+    """The clock of everything but tests."""
+    return dt.datetime.now(dt.UTC)
+
+
+class AlpacaVendor:
+    """Alpaca by the settings `data.alpaca`; nothing is called before `sync`."""
+
+    name = VENDOR
+
+    def __init__(
+        self, settings: Settings, secrets: Secrets, now: Callable[[], dt.datetime] = utc_now, patience: Patience | None = None
+    ) -> None:
+        self._settings = settings
+        self._secrets = secrets
+        self._now = now
+        self._patience = patience
+
+    def fingerprint(self) -> str:
+        """Of the host, the span as set and the candidates file's content."""
+        data = self._settings.data
+        file = data.alpaca.candidates
+        try:
+            content = hashlib.sha256(file.read_bytes()).hexdigest() if file else None
+        except OSError as error:
+            raise MarketDataError(f"data.alpaca.candidates cannot be read ({error})", "name a readable CSV") from error
+        told = [VENDOR, data.alpaca.base_url.split("//")[-1].strip("/"), data.start, data.end, content]
+        return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
+
+    def sync(self, warehouse: Warehouse, progress: Progress = SilentProgress(), force: bool = False) -> SyncReport:
+        """Load what is missing, top up what is new, read the last sessions once more; nothing where nothing can be new.
+
+        force: read the last sessions and the corporate actions again though they were read.
+
+        Raises an AlpacaError by class; what was committed stays, and the next sync goes on there.
+        """
+        from filelock import FileLock, Timeout
+
+        began = time.perf_counter()
+        folder = warehouse.path.parent
+        private_folder(folder)
+        sync = Sync(self._settings, warehouse, progress, self._now, force)
+        try:
+            # Two loads at once would ask for everything twice.
+            with FileLock(warehouse.path.with_suffix(".alpaca.lock"), timeout=0, mode=0o600), keep_open(warehouse.path):
+                calls = sync.run(lambda: self._client(folder), self.fingerprint())
+        except Timeout:
+            raise MarketDataError("another process is loading from Alpaca", "wait for it, or stop it") from None
+        totals = sync.totals
+        return SyncReport(
+            self.name,
+            added=sync.changes.added,
+            changed=sync.changes.changed,
+            unchanged=totals.bars if sync.skipped else sync.changes.unchanged,
+            removed=sync.changes.removed,
+            revisions=sync.changes.revisions,
+            symbols=totals.symbols,
+            sessions=totals.sessions,
+            bars=totals.bars,
+            first_session=totals.first_session,
+            last_session=totals.last_session,
+            calls=calls,
+            seconds=time.perf_counter() - began,
+            skipped=sync.skipped,
+            notes=sync.notes,
+        )
+
+    def _client(self, folder: Path) -> AlpacaDataClient:
+        from kobe_resources.market_data.alpaca.client import AlpacaDataClient, Keys
+
+        key_id, secret = self._secrets.alpaca_api_key_id, self._secrets.alpaca_api_secret_key
+        keys = Keys(key_id.get_secret_value(), secret.get_secret_value()) if key_id and secret else None
+        alpaca = self._settings.data.alpaca
+        pace = bars_pace(alpaca.calls_per_minute, alpaca.base_url, folder)
+        return AlpacaDataClient(keys, alpaca.base_url, alpaca.assets_url, pace, self._patience)
+
+
+def bars_pace(calls_per_minute: int, url: str, folder: Path) -> Pace | None:
+    """The budget of calls for bars, in a file of its own: what trading may call is counted elsewhere."""
+    from kobe_resources.broker.pacing import Pace
+
+    if not calls_per_minute:
+        return None
+    return Pace(calls_per_minute, folder / "pace" / f"bars-{urlsplit(url).hostname or 'host'}.json")

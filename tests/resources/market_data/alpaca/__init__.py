@@ -1,0 +1,1 @@
+"""Tests of the vendor `alpaca`, over a loopback server."""

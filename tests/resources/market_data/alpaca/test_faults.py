@@ -1,0 +1,147 @@
+"""Whole loads under random faults, kills and interrupts: in the end the stored bars are the served bars, to the last bit,
+and nothing that was committed is ever asked for again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kobe_resources.market_data.alpaca.errors import AlpacaError
+from tests.resources.market_data.alpaca.conftest import Shop, assert_same_bars, served
+from tests.support.loopback_alpaca import KEY_ID, SECRET, alpaca_market
+from tests.support.loopback_alpaca.faults import PASSING
+from tests.support.loopback_polygon.faults import drip, slow
+
+ROOT = Path(__file__).parents[4]
+FRIDAY = dt.date(2026, 11, 20)
+Open = Callable[..., Shop]
+
+CHILD = """
+import datetime as dt, os, sys
+from kobe_resources.market_data.alpaca import plan
+from kobe_resources.market_data.alpaca.vendor import AlpacaVendor
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
+from kobe_resources.warehouse.store import Warehouse
+url, rows_a_batch = sys.argv[1:]
+plan.ROWS_A_BATCH = int(rows_a_batch)
+alpaca = {"base_url": url, "assets_url": url, "calls_per_minute": 0}
+settings = Settings(data={"vendor": "alpaca", "alpaca": alpaca}, universe={"require_options": False})
+secrets = Secrets(alpaca_api_key_id=os.environ["ALPACA_API_KEY_ID"], alpaca_api_secret_key=os.environ["ALPACA_API_SECRET_KEY"])
+now = dt.datetime.fromisoformat("2026-11-21T12:00:00+00:00")
+AlpacaVendor(settings, secrets, now=lambda: now).sync(Warehouse())
+"""
+
+
+def child(shop: Shop, rows_a_batch: int = 10_000) -> subprocess.Popen[bytes]:
+    """A load in a process of its own."""
+    keys = {"ALPACA_API_KEY_ID": KEY_ID, "ALPACA_API_SECRET_KEY": SECRET}
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, shop.server.url, str(rows_a_batch)],
+        cwd=ROOT,
+        env={**os.environ, "KOBE_HOME": str(shop.home), **keys},
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for(shop: Shop, count: int, process: subprocess.Popen[bytes]) -> None:
+    """Until the bars of so many symbols were asked for; fails where the load ends before."""
+    deadline = time.monotonic() + 60
+    while len(set(shop.server.asked())) < count:
+        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def covered(shop: Shop) -> set[str]:
+    """The symbols whose checkpoints stand."""
+    return {row[0] for row in shop.warehouse.rows("SELECT key FROM bar_checkpoints WHERE kind = 'symbol'")}
+
+
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_after_random_faults_the_store_holds_what_was_served(
+    with_market: Open, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr("kobe_resources.market_data.alpaca.plan.ROWS_A_BATCH", 10_000)
+    shop = with_market(alpaca_market(20, 60, seed, dt.date(2026, 11, 24)), page_limit=97)
+    shop.server.faults.at_random(0.3, seed, PASSING)
+    report = None
+    for _ in range(30):
+        before = covered(shop) if shop.warehouse.path.exists() else set()
+        shop.server.forget()
+        try:
+            report = shop.sync()
+            break
+        except AlpacaError:
+            assert not before & set(shop.server.asked())
+    assert report is not None
+    assert sum(not call.honest for call in shop.server.calls) > 0
+    assert_same_bars(shop.stored(), served(shop.market))
+    assert shop.rows("SELECT count(*) FROM bar_revisions") == [(0,)]
+    assert shop.rows("SELECT count(*) FROM bar_refusals") == [(0,)]
+    shop.market.now += dt.timedelta(days=3)
+    shop.server.faults.clear()
+    shop.sync()
+    assert_same_bars(shop.stored(), served(shop.market, last="2026-11-23"))
+
+
+def test_killed_at_any_moment_a_load_loses_little_and_repeats_nothing(with_market: Open) -> None:
+    shop = with_market(alpaca_market(30, 60, 5, FRIDAY))
+    shop.server.faults.on(slow(0.05), path="stocks/bars")
+    committed: set[str] = set()
+    for share in (8, 16, 24):
+        shop.server.forget()
+        process = child(shop)
+        wait_for(shop, share - len(committed), process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(timeout=30) == -signal.SIGKILL
+        if process.stderr:
+            process.stderr.close()
+        assert not committed & set(shop.server.asked())
+        before, committed = committed, covered(shop)
+        assert before <= committed
+        wanted = served(shop.market)
+        assert_same_bars(shop.stored(), wanted[wanted["symbol"].isin(committed)].reset_index(drop=True))
+    assert 0 < len(committed) < 30
+    shop.server.faults.clear()
+    shop.server.forget()
+    shop.sync()
+    assert not committed & set(shop.server.asked())
+    assert_same_bars(shop.stored(), served(shop.market))
+    assert shop.rows("SELECT count(*) FROM bar_revisions") == [(0,)]
+
+
+def test_an_interrupt_ends_the_load_and_tells_no_key(with_market: Open) -> None:
+    shop = with_market(alpaca_market(30, 60, 5, FRIDAY))
+    shop.server.faults.on(slow(0.05), path="stocks/bars")
+    process = child(shop)
+    wait_for(shop, 10, process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert SECRET.encode() not in said
+    assert KEY_ID.encode() not in said
+    assert 0 < len(covered(shop)) < 30
+    shop.server.faults.clear()
+    shop.sync()
+    assert_same_bars(shop.stored(), served(shop.market))
+
+
+def test_an_answer_that_drips_ends_with_its_total_time(with_market: Open) -> None:
+    shop = with_market(alpaca_market(3, 40, 5, FRIDAY))
+    shop.patience = replace(shop.patience, call_s=0.5, after_transport=0)
+    shop.server.faults.on(drip, path="stocks/bars")
+    began = time.monotonic()
+    with pytest.raises(AlpacaError, match="no whole answer"):
+        shop.sync()
+    assert time.monotonic() - began < 10

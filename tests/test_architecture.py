@@ -73,7 +73,7 @@ def test_the_rules_that_texts_point_to_are_there() -> None:
     for chapter, text in zip(chapters[1::2], chapters[2::2], strict=True):
         known |= {f"{chapter}.{step}" for step in re.findall(r"^(\d+)\. ", text, flags=re.MULTILINE)}
     texts = [
-        ROOT / "README.md",
+        *(ROOT / name for name in ("README.md", "OPERATING.md", "CONTRIBUTING.md")),
         *(path for name in PACKAGES for path in (ROOT / name).rglob("*") if path.suffix in {".py", ".sql"}),
     ]
     named = [

@@ -143,7 +143,14 @@ def test_tests_mirror_the_packages() -> None:
                 astray.append(str(path.relative_to(ROOT)))
     flat = {path.name for path in (ROOT / "tests").glob("test_*.py")}
     assert astray == []
-    assert flat <= {"test_architecture.py", "test_house.py", "test_dependencies.py", "test_loopback.py"}
+    assert flat <= {
+        "test_architecture.py",
+        "test_house.py",
+        "test_dependencies.py",
+        "test_loopback.py",
+        "test_examples.py",
+        "test_documents.py",
+    }
 
 
 def test_support_holds_no_tests_and_imports_none() -> None:

@@ -301,7 +301,7 @@ def test_the_server_tells_alive_ready_and_metrics_on_loopback(server: tuple[subp
 
 
 def test_every_metric_is_told_in_the_readme_and_no_other() -> None:
-    told = dict(re.findall(r"^\| `kobe_(\w+)` \| (.+) \|$", (PROJECT_ROOT / "README.md").read_text(encoding="utf-8"), re.M))
+    told = dict(re.findall(r"^\| `kobe_(\w+)` \| (.+) \|$", (PROJECT_ROOT / "OPERATING.md").read_text(encoding="utf-8"), re.M))
     assert {name: text for name, text in told.items() if name not in {"info", "ready"}} == health.FIGURES
     code = ast.parse(Path(health.__file__).read_text(encoding="utf-8"))
     asked = [node for node in code.body if isinstance(node, ast.FunctionDef) and node.name.startswith("ask_")]

@@ -1,0 +1,48 @@
+"""The pages beside the code: links lead somewhere, and every folder and file they name is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "OPERATING.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PACKAGES = ("kobe_assets", "kobe_resources", "kobe_jobs")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_that_are_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_where_a_new_line_goes_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("## Where does it go?")[1].split("## Habits")[0]
+    named = set(re.findall(r"`([\w/]+(?:/|\.py|\.md))`", table))
+    assert len(named) > 20
+    bases = [ROOT, *(ROOT / package for package in PACKAGES), *(path for p in PACKAGES for path in (ROOT / p).rglob("*/"))]
+    assert [name for name in sorted(named) if not any((base / name).exists() for base in bases)] == []
+
+
+def test_the_readme_leads_to_every_other_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [page for page in PAGES[1:] if f"]({page})" not in text] == []
+
+
+def test_hooks_run_what_make_lint_runs() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    lint = (ROOT / "Makefile").read_text(encoding="utf-8").split("\nlint:")[1].split("\n\n")[0]
+    assert re.findall(r"\$\(BIN\)/([^\n.]+)", lint) != []
+    wanted = [" ".join(line.split()).removesuffix(" .") for line in re.findall(r"\$\(BIN\)/([^\n]+)", lint)]
+    assert [hook["entry"].removeprefix(".venv/bin/") for hook in hooks] == wanted
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_says_that_it_is_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+    assert "py.typed" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

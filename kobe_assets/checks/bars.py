@@ -6,6 +6,7 @@ Blocking are those after which a wrong number could follow; the others warn. Pur
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "unknown_sessions": (False, "Every bar lies on an XNYS session."),
     "missing_sessions": (False, "No session is missing between a symbol's first and last bar."),
     "zero_volume_runs": (False, f"No symbol goes {ZERO_VOLUME_RUN} bars in a row without volume."),
-    "suspect_jumps": (False, "No price moves more than ±45 % without a crowd; where one does, the symbol is quarantined."),
+    "suspect_jumps": (False, "No close and no range leaps without a crowd; where one does, the listing is quarantined."),
     "splits_without_jump": (False, "Where a split is recorded, the raw price jumps."),
     "dividends_without_fall": (
         False,
@@ -154,10 +155,14 @@ def find_duplicates(bars: BarTable) -> Finding:
 
 
 def find_suspects(bars: BarTable, release: Mapping[str, str]) -> Finding:
-    """Suspect jumps (rules, section 2); those of symbols that a person released do not count."""
+    """Suspect jumps and ranges (rules, section 2); those of symbols that a person released do not count."""
     frame = quarantine_table(bars, release)
     held = frame[frame["released"] == ""]
     words = f"{len(held)} suspect bars in {held['symbol'].nunique()} symbols, {len(frame) - len(held)} more released by hand"
+    if len(held):
+        worst = held.iloc[0]
+        what = f"close x {math.exp(worst['move']):.3g}" if worst["kind"] == "jump" else f"range x {worst['stretch']:.3g}"
+        words += f"; the worst: {worst['symbol']} on {worst['session']:%Y-%m-%d} ({what}){_others(held)}"
     return _finding("suspect_jumps", frame, len(held), words)
 
 
@@ -263,7 +268,11 @@ def _expected_last_session(settings: Settings, now: dt.datetime) -> dt.date | No
 
 
 def quarantine_table(bars: BarTable, release: Mapping[str, str]) -> pd.DataFrame:
-    """Every suspect bar, the largest move first: symbol, session, move, dollars, usual_dollars, until, in_force, released."""
+    """Every suspect bar, the largest move or range first.
+
+    Columns: symbol, session, kind (jump, range), move, stretch, dollars, usual_dollars, shares, usual_shares, until,
+    in_force, released.
+    """
     import pandas as pd
 
     found = suspects(bars)
@@ -274,15 +283,27 @@ def quarantine_table(bars: BarTable, release: Mapping[str, str]) -> pd.DataFrame
         {
             "symbol": symbols,
             "session": bars.session[found.bar],
+            "kind": np.where(found.jump, "jump", "range"),
             "move": found.move,
+            "stretch": found.stretch,
             "dollars": found.dollars,
             "usual_dollars": found.usual,
+            "shares": found.shares,
+            "usual_shares": found.usual_shares,
             "until": until,
             "in_force": found.in_force,
             "released": [release.get(symbol, "") for symbol in symbols],
         }
     )
-    return frame.sort_values("move", key=lambda move: -move.abs(), kind="stable", ignore_index=True)
+    size = np.where(found.jump, np.abs(found.move), np.log(found.stretch))
+    return frame.iloc[np.argsort(-size, kind="stable")].reset_index(drop=True)
+
+
+def _others(worst_first: pd.DataFrame, most: int = 5) -> str:
+    """The symbols after the first row's, each once, as many as a line holds; nothing where there are none."""
+    rest = [name for name in dict.fromkeys(worst_first["symbol"]) if name != worst_first["symbol"].iloc[0]]
+    more = f" and {len(rest) - most} more" if len(rest) > most else ""
+    return f"; others: {', '.join(rest[:most])}{more}" if rest else ""
 
 
 def _counted(sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

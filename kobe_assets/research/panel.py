@@ -54,6 +54,11 @@ class Panel:
         """How many bars there are."""
         return len(self.symbol)
 
+    @property
+    def open(self) -> Floats:
+        """(bars) adjusted; a view of `rows`."""
+        return self.rows[:, ROW_OPEN]
+
     def last_session_of(self) -> Ints:
         """(symbols) the session index of each symbol's very last stored bar."""
         return self.session[self.start[1:] - 1].astype(np.int64)

@@ -1,6 +1,7 @@
-"""The quarantine rule (rules, section 2): which bars are suspect, and for how long the symbol then gives no signals.
+"""The quarantine rule (rules, section 2): which bars are suspect, and for how long the listing then gives no signals.
 
-Signals, universe, checks and report all ask here. It trusts its caller for bars sorted by symbol, then session.
+Signals, universe, checks, report and trading all ask here. It trusts its caller for adjusted bars sorted by listing, then
+session. A missed split moves the price without dollars, a misprint without shares; a real crash draws both.
 """
 
 from __future__ import annotations
@@ -11,21 +12,34 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from kobe_assets.research.panel import Bools, Floats, Indices, Ints
+from kobe_assets.research.parallel import in_slices
 
 SUSPECT_MOVE = math.log(1.45)
+IMPOSSIBLE_RATIO = 3.0
+"""Ratio of two closes in a row, up or down, that no crowd explains: another company, or another unit."""
+LOWEST_LOW, HIGHEST_HIGH = 0.55, 1.8
+"""Multiples of the lower and the higher of open and close beyond which a low or a high is doubted."""
 CROWD_VOLUME = 3.0
-"""Multiple of the usual dollar volume from which a move is confirmed by the market."""
+"""Multiple of the usual dollars, and of the usual shares, above which a move is confirmed by the market."""
 CROWD_BARS = 20
-QUARANTINE_BARS = 200
+QUARANTINE_BARS, RANGE_QUARANTINE_BARS = 200, 60
+"""AdjustedBars without signals after a suspect jump of the close, and after a suspect range (by then ATR has forgotten it)."""
+SLICE = 1 << 18
 
 
 class AdjustedBars(Protocol):
-    """Adjusted bars as flat arrays. start: (symbols + 1) offsets. symbol: (bars) place of the symbol. close, volume: (bars)."""
+    """Adjusted bars as flat arrays. start: (listings + 1) offsets. symbol: (bars) place of the listing. The rest: (bars)."""
 
     @property
     def start(self) -> Ints: ...
     @property
     def symbol(self) -> Indices: ...
+    @property
+    def open(self) -> Floats: ...
+    @property
+    def high(self) -> Floats: ...
+    @property
+    def low(self) -> Floats: ...
     @property
     def close(self) -> Floats: ...
     @property
@@ -33,52 +47,101 @@ class AdjustedBars(Protocol):
 
 
 class Suspects(NamedTuple):
-    """Suspect bars in order of symbol and session, and what the rule saw of each.
+    """Suspect bars in order of listing and session, and what the rule saw of each.
 
-    bar: flat index. last: flat index of the last bar without signals; `end`, where the symbol's bars end, may come before it.
-    move: log return of the close. dollars: dollar volume. usual: its median over the bars before.
+    bar: flat index. last: flat index of the last bar without signals; `end`, where the listing's bars end, may come before it.
+    move: log return of the close. jump: the close is what is suspect, else the range. stretch: how many times the low lies
+    under, or the high over, open and close (at least 1). dollars, shares: what was traded; usual, usual_shares: the medians
+    of the bars before.
     """
 
     bar: Ints
     last: Ints
     end: Ints
     move: Floats
+    jump: Bools
+    stretch: Floats
     dollars: Floats
     usual: Floats
+    shares: Floats
+    usual_shares: Floats
 
     @property
     def in_force(self) -> Bools:
-        """True where the symbol's last bar is still in quarantine."""
+        """True where the listing's last bar is still in quarantine."""
         return self.last >= self.end - 1
 
 
 def suspects(bars: AdjustedBars) -> Suspects:
-    """The bars whose close moved more than ±45 % without a crowd, since a missed split moves the price without dollars."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = bars.close[1:] / bars.close[:-1]
-    # The wide band is cheap; the few bars outside it are judged by the rule itself.
-    bar = np.flatnonzero((ratio > 1.4) | (ratio < 0.7)) + 1
-    bar = bar[(bar > bars.start[bars.symbol[bar]]) & (ratio[bar - 1] > 0.0) & np.isfinite(ratio[bar - 1])]
-    move = np.array([math.log(value) for value in ratio[bar - 1]], np.float64)
-    bar, move = bar[np.abs(move) > SUSPECT_MOVE], move[np.abs(move) > SUSPECT_MOVE]
-    dollars, usual = bars.close[bar] * bars.volume[bar], np.empty(len(bar))
-    # Bars with as many others before them have their medians taken together.
-    before = np.minimum(bar - bars.start[bars.symbol[bar]], CROWD_BARS)
-    for count in np.unique(before):
-        same = before == count
-        window = bar[same][:, None] - np.arange(1, count + 1)
-        usual[same] = np.median(bars.close[window] * bars.volume[window], axis=1)
-    found = dollars < CROWD_VOLUME * usual
-    bar = bar[found]
-    return Suspects(bar, bar + QUARANTINE_BARS, bars.start[bars.symbol[bar] + 1], move[found], dollars[found], usual[found])
+    """The bars whose close jumped, or whose low or high lies far out, without a crowd of dollars and shares."""
+    bar = _doubtful(bars)
+    before, close = bars.close[bar - 1], bars.close[bar]
+    move = np.array([math.log(ratio) for ratio in close / before], np.float64)
+    low, high = np.minimum(bars.open[bar], close), np.maximum(bars.open[bar], close)
+    impossible = (close > IMPOSSIBLE_RATIO * before) | (close * IMPOSSIBLE_RATIO < before)
+    jumped = np.abs(move) > SUSPECT_MOVE
+    stretched = (bars.low[bar] < LOWEST_LOW * low) | (bars.high[bar] > HIGHEST_HIGH * high)
+    shares, dollars = bars.volume[bar], close * bars.volume[bar]
+    usual, usual_shares = _usual(bars, bar)
+    crowd = (dollars > CROWD_VOLUME * usual) & (shares > CROWD_VOLUME * usual_shares)
+    found = impossible | ((jumped | stretched) & ~crowd)
+    # A jump that a crowd confirms leaves its bar to be judged by its range: that has the same crowd.
+    jump = impossible | (jumped & ~crowd)
+    length = np.where(jump, QUARANTINE_BARS, RANGE_QUARANTINE_BARS)
+    stretch = np.maximum(low / bars.low[bar], bars.high[bar] / high)
+    end = bars.start[bars.symbol[bar] + 1]
+    every = Suspects(bar, bar + length, end, move, jump, stretch, dollars, usual, shares, usual_shares)
+    return Suspects._make(column[found] for column in every)
+
+
+def suspect_bars(bars: AdjustedBars) -> Bools:
+    """(bars) true at every suspect bar itself: what no profit may come from."""
+    flags = np.zeros(len(bars.symbol), np.bool_)
+    flags[suspects(bars).bar] = True
+    return flags
 
 
 def quarantined(bars: AdjustedBars) -> Bools:
-    """(bars) true from a suspect bar through the 200 bars after it."""
+    """(bars) true from a suspect bar through the last bar without signals after it."""
     held, found = np.zeros(len(bars.symbol), np.bool_), suspects(bars)
-    until = np.minimum(found.last + 1, found.end)
+    # A short quarantine may begin inside a longer one and end before it.
+    until = np.maximum.accumulate(np.minimum(found.last + 1, found.end)) if len(found.bar) else found.end
     # Overlapping ones are one: in noise nearly every bar is suspect.
     apart = np.concatenate([[True], found.bar[1:] > until[:-1], [True]])
     for begin, end in zip(found.bar[apart[:-1]], until[apart[1:]], strict=True) if len(until) else ():
         held[begin:end] = True
     return held
+
+
+def _doubtful(bars: AdjustedBars) -> Ints:
+    """Flat indices of the bars that the rule has to judge: the cheap tests here are wider than its own."""
+
+    def part(begin: int, end: int) -> Ints:
+        since = max(begin, 1)
+        if since >= end:
+            return np.empty(0, np.int64)
+        opened, close, before = bars.open[since:end], bars.close[since:end], bars.close[since - 1 : end - 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = close / before
+            wide = (ratio > 1.4) | (ratio < 0.7)
+            wide |= bars.low[since:end] < 0.56 * np.minimum(opened, close)
+            wide |= bars.high[since:end] > 1.79 * np.maximum(opened, close)
+            wide &= (ratio > 0.0) & np.isfinite(ratio)
+        return np.flatnonzero(wide) + since
+
+    parts = in_slices(len(bars.symbol), len(bars.symbol) // SLICE + 1, part)
+    bar = np.concatenate(parts).astype(np.int64)
+    return bar[bar > bars.start[bars.symbol[bar]]]
+
+
+def _usual(bars: AdjustedBars, bar: Ints) -> tuple[Floats, Floats]:
+    """The medians of dollars and of shares over up to CROWD_BARS bars of the listing before each of `bar`."""
+    dollars, shares = np.empty(len(bar)), np.empty(len(bar))
+    # AdjustedBars with as many others before them have their medians taken together.
+    before = np.minimum(bar - bars.start[bars.symbol[bar]], CROWD_BARS)
+    for count in np.unique(before):
+        same = before == count
+        window = bar[same][:, None] - np.arange(1, count + 1)
+        dollars[same] = np.median(bars.close[window] * bars.volume[window], axis=1)
+        shares[same] = np.median(bars.volume[window], axis=1)
+    return dollars, shares

@@ -1,4 +1,4 @@
-"""Stored closes and volumes as flat arrays, sorted by symbol and session, for the checks that look along a symbol's bars.
+"""Stored bars as flat arrays, sorted by symbol and session, for the checks that look along a symbol's bars.
 
 They are those of the research panel where the bars make one, since it is kept. Where they do not, they are whatever the
 store holds, repeated bars included: the readers look for what is wrong.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 HERE = Path(__file__).parent
+PRICES = ("open", "high", "low", "close", "volume", "factor")
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,16 @@ class BarTable:
     """All stored bars.
 
     symbols: sorted names. start: (symbols + 1) offsets into the arrays that follow, all of them (bars) long.
-    symbol: place in `symbols`. session: datetime64[D]. close, volume: adjusted. factor: raw close × factor = close.
+    symbol: place in `symbols`. session: datetime64[D]. open to volume: adjusted. factor: raw close × factor = close.
     """
 
     symbols: tuple[str, ...]
     start: NDArray[np.int64]
     symbol: NDArray[np.int32]
     session: NDArray[np.datetime64]
+    open: NDArray[np.float64]
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
     close: NDArray[np.float64]
     volume: NDArray[np.float64]
     factor: NDArray[np.float64]
@@ -61,6 +65,9 @@ def read_bar_table(warehouse: Warehouse) -> BarTable:
         start=panel.start,
         symbol=panel.symbol,
         session=panel.sessions[panel.session],
+        open=panel.open,
+        high=panel.high,
+        low=panel.low,
         close=panel.close,
         volume=panel.volume,
         factor=panel.rows[:, ROW_FACTOR],
@@ -76,13 +83,11 @@ def _bars_as_they_are(connection: duckdb.DuckDBPyConnection) -> BarTable:
     if np.any(key[1:] < key[:-1]):
         order = np.argsort(key, kind="stable")
         symbol, session = symbol[order], session[order]
-        columns = {name: np.asarray(columns[name])[order] for name in ("close", "volume", "factor")}
+        columns = {name: np.asarray(columns[name])[order] for name in PRICES}
     return BarTable(
         symbols=symbols,
         start=np.searchsorted(symbol, np.arange(len(symbols) + 1)),
         symbol=symbol,
         session=session,
-        close=np.asarray(columns["close"], dtype=np.float64),
-        volume=np.asarray(columns["volume"], dtype=np.float64),
-        factor=np.asarray(columns["factor"], dtype=np.float64),
+        **{name: np.asarray(columns[name], dtype=np.float64) for name in PRICES},
     )

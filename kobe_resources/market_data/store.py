@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobe_resources.market_data.protocol import MarketDataError
+from kobe_resources.market_data.set_aside import aside_rows, record_set_aside
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.warehouse.store import Warehouse, insert
 
@@ -30,6 +31,7 @@ OF_ONE_SOURCE = (
     "candidates",
     "option_evidence",
     "bar_refusals",
+    "set_aside",
 )
 """Tables whose rows go when the store becomes another source's."""
 DIVIDEND = ["symbol", "ex_date", "amount", "kind", "pay_date"]
@@ -46,7 +48,9 @@ class Load:
     bars: symbol, session, open, high, low, close, volume and optionally vwap, trades; one row a (symbol, session).
     splits: symbol, execution_date, split_from, split_to. candidates: symbol and optionally name, type, active.
     options: symbol, has_options; only symbols for which the source knows.
-    dividends: symbol, ex_date, amount and optionally kind, pay_date; None where the source has none.
+    dividends: symbol, ex_date, amount and optionally kind, pay_date; None where the source has none. aside: rows of
+    `set_aside.COLUMNS` that are not stored; None: none. widened: bars whose high or low was set to an open or close that
+    rounding had put outside.
     """
 
     bars: pd.DataFrame
@@ -54,6 +58,8 @@ class Load:
     candidates: pd.DataFrame
     options: pd.DataFrame
     dividends: pd.DataFrame | None = None
+    aside: pd.DataFrame | None = None
+    widened: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,22 +158,36 @@ def record_load(
 
 
 def replace_all(
-    warehouse: Warehouse, load: Load, vendor: str, source: str, fingerprint: str, fetched_at: dt.datetime
+    warehouse: Warehouse,
+    load: Load,
+    vendor: str,
+    source: str,
+    fingerprint: str,
+    fetched_at: dt.datetime,
+    most_removed: float = 1.0,
 ) -> Changes:
     """Make the store hold `load` and nothing else, in one transaction.
 
     source: names one stream of bars (`synthetic seed 7` and `synthetic seed 8` are two). Where the stored bars came from
-    it too, differing and vanished ones go to `bar_revisions` first and unchanged ones keep their `fetched_at`.
+    it too, differing and vanished ones go to `bar_revisions` first and unchanged ones keep their `fetched_at`. most_removed:
+    the share of the stored bars above which taking them back is refused (MarketDataError), and nothing is changed.
     """
     with warehouse.transaction() as connection:
         begin_source(connection, source, fetched_at)
         drop_stored_duplicates(connection)
         changes = upsert_bars(connection, load.bars, vendor, fetched_at, complete=True)
+        held = changes.changed + changes.unchanged + changes.removed
+        if changes.removed > most_removed * held:
+            raise MarketDataError(
+                f"{vendor} has {len(load.bars):,} bars, the store {held:,}: {changes.removed:,} of them would be taken back",
+                "`kobe bars refresh --force` takes them back; `kobe bars as-of` gives the old ones",
+            )
         replace_splits(connection, load.splits, vendor, fetched_at)
         replace_dividends(connection, load.dividends, vendor, fetched_at)
         replace_candidates(connection, load.candidates, vendor)
         connection.execute("DELETE FROM option_evidence")
         record_options(connection, load.options, vendor, fetched_at)
+        record_set_aside(connection, vendor, aside_rows([]) if load.aside is None else load.aside, fetched_at, whole=True)
         record_load(connection, vendor, fingerprint, changes, fetched_at)
     return changes
 

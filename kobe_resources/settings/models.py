@@ -31,6 +31,9 @@ class FilesData(Section):
         Path("bars.csv"),
         description="bars.parquet or bars.csv, or its folder; splits.csv, dividends.csv, candidates.csv beside it",
     )
+    max_bad_rows: float = Field(
+        0.01, ge=0, lt=1, description="share of bad rows, which are set aside, above which the whole file is refused"
+    )
 
 
 class SyntheticData(Section):

@@ -225,8 +225,9 @@ def _quarantine(panel: Panel, settings: Settings) -> list[dict[str, Any]]:
 
 
 def _distrusted(panel: Panel, settings: Settings) -> Ints:
-    """Suspect bars that no person vouched for."""
-    bars = suspects(panel).bar
+    """Bars whose suspect move of the close no person vouched for; a suspect range moves no close."""
+    found = suspects(panel)
+    bars = found.bar[found.jump]
     released = [panel.symbols[place] in settings.universe.release for place in panel.symbol[bars]]
     return bars[~np.array(released, np.bool_)]
 

@@ -1,21 +1,29 @@
 """Own bars from a folder: bars.parquet or bars.csv, and beside it, if there, splits.csv, dividends.csv, candidates.csv.
 
-Everything is checked before anything is stored (see `tabular`); a file that breaks one rule is refused as a whole.
+Everything is checked before anything is stored (see `tabular`): a row that cannot be true is set aside and named; a file with
+too many of them, or of another shape, is refused as a whole.
 Row order means nothing. Without candidates.csv every symbol with bars is a candidate, and it is unknown which have options.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kobe_resources.market_data.local.base import LocalVendor, within_span
-from kobe_resources.market_data.local.tabular import TRUE_VALUE, BadFile, Column, Rule, read_table
+import duckdb
+
+from kobe_resources.market_data.local.base import LocalVendor
+from kobe_resources.market_data.local.tabular import EARLIEST, LATEST, TRUE_VALUE, BadFile, Column, Rule, Table, read_table
+from kobe_resources.market_data.set_aside import aside_rows
 from kobe_resources.market_data.store import Load
 
 if TYPE_CHECKING:
     import pandas as pd
+
+AsideRow = tuple[str, Any, str, int | None, dict[str, Any]]
+"""Symbol, session or None, reason, line or None, the row's own cells."""
 
 BARS = (
     Column("symbol", "symbol"),
@@ -28,15 +36,19 @@ BARS = (
     Column("vwap", "number", required=False),
     Column("trades", "count", required=False),
 )
+ROUNDING = 1e-6
+"""Share of the price by which an open or a close may lie outside high and low: they are widened."""
+WITHIN = f"(1 + {ROUNDING})"
 BAR_RULES = (
-    Rule("high < low", "high {high} is below low {low}", TRUE_VALUE),
-    Rule(
-        "high < greatest(open, close)",
-        "high {high} is below open {open} or close {close}",
-        TRUE_VALUE,
-    ),
-    Rule("low > least(open, close)", "low {low} is above open {open} or close {close}", TRUE_VALUE),
+    Rule(f"high * {WITHIN} < low", "high {high} is below low {low}", TRUE_VALUE),
+    Rule(f"high * {WITHIN} < greatest(open, close)", "high {high} is below open {open} or close {close}", TRUE_VALUE),
+    Rule(f"low > least(open, close) * {WITHIN}", "low {low} is above open {open} or close {close}", TRUE_VALUE),
 )
+ADJUSTED_SHARE = 0.8
+"""Share of the bad rows with a close under the low from which the close is another series than the rest."""
+SAME_HISTORY = 20
+"""Bars that two symbols share, and no others, from which they are one company under two names."""
+COMPANIONS = ("splits.csv", "candidates.csv", "dividends.csv")
 SPLITS = (
     Column("symbol", "symbol"),
     Column("execution_date", "date"),
@@ -67,35 +79,181 @@ class FilesVendor(LocalVendor):
 
     def fingerprint(self) -> str:
         """A hash of the files' content and the span; where they lie does not count."""
-        digest = hashlib.sha256(repr((self.data.start, self.data.end)).encode())
-        bars = bars_file(self.data.files.path)
-        dividends = bars.parent / "dividends.csv"
-        beside = [bars.parent / "splits.csv", bars.parent / "candidates.csv", *([dividends] if dividends.exists() else [])]
-        for path in (bars, *beside):
+        files = self.data.files
+        digest = hashlib.sha256(repr((self.data.start, self.data.end, files.max_bad_rows)).encode())
+        bars = bars_file(files.path)
+        for path in (bars, *(companion(bars.parent, name) for name in COMPANIONS)):
             digest.update(f"{path.suffix}:{_file_hash(path) if path.exists() else None}".encode())
+        digest.update(repr(sorted(unread_companions(bars.parent))).encode())
         return digest.hexdigest()
 
     def read(self) -> Load:
-        """The files' rows, checked. Raises BadFile."""
-        import pandas as pd
-
+        """The files' sound rows; the others beside them. Raises BadFile."""
         path = bars_file(self.data.files.path)
-        bars = read_table(path, BARS, BAR_RULES, key=("symbol", "session"))
-        if not len(bars):
+        span = ("session", str(self.data.start or EARLIEST), str(self.data.end or LATEST))
+        table = read_table(
+            path,
+            BARS,
+            BAR_RULES,
+            key=("symbol", "session"),
+            most_bad=self.data.files.max_bad_rows,
+            span=span if self.data.start or self.data.end else None,
+            explain=_adjusted_close,
+        )
+        if not table.rows:
+            if self.data.start or self.data.end:
+                return Load(table.frame, _no_rows(SPLITS), _no_rows(CANDIDATES[:1]), _no_rows(CANDIDATES[:2]))
             raise BadFile(f"{path} holds no bars", f"it needs rows of {WANTED}")
-        bars = within_span(bars, self.data)
-        splits_path, candidates_path = path.parent / "splits.csv", path.parent / "candidates.csv"
-        splits = read_table(splits_path, SPLITS) if splits_path.exists() else _no_rows(SPLITS)
-        dividends_path = path.parent / "dividends.csv"
-        dividends = read_table(dividends_path, DIVIDENDS) if dividends_path.exists() else None
-        if candidates_path.exists():
-            candidates = read_table(candidates_path, CANDIDATES, key=("symbol",))
-            if not len(candidates):
-                raise BadFile(f"{candidates_path} names no candidates", "list the symbols that may trade, or remove the file")
-        else:
-            candidates = pd.DataFrame({"symbol": bars["symbol"].unique()})
+        bars, widened = _widened(table.frame)
+        candidates, aside = self._candidates(path.parent, bars)
+        bars, twins = _one_name_each(bars, set(candidates["symbol"]) if candidates is not None else set())
+        splits, of_splits = self._splits(path.parent, set(bars["symbol"]))
+        dividends, of_dividends = self._dividends(path.parent, set(bars["symbol"]))
+        if candidates is None:
+            candidates = _symbols_of(bars)
         options = candidates.reindex(columns=["symbol", "has_options"]).dropna()
-        return Load(bars, splits, candidates.drop(columns="has_options", errors="ignore"), options, dividends)
+        return Load(
+            bars,
+            splits,
+            candidates.drop(columns="has_options", errors="ignore"),
+            options,
+            dividends,
+            aside=aside_rows([*_rows_of(table, path), *aside, *twins, *of_splits, *of_dividends, *_notes(path.parent)]),
+            widened=widened,
+        )
+
+    def _candidates(self, folder: Path, bars: pd.DataFrame) -> tuple[pd.DataFrame | None, list[AsideRow]]:
+        path = companion(folder, "candidates.csv")
+        if not path.exists():
+            return None, []
+        table = read_table(path, CANDIDATES, key=("symbol",))
+        if not len(table.frame):
+            raise BadFile(f"{path} names no candidates", "list the symbols that may trade, or remove the file")
+        return table.frame, _rows_of(table, path)
+
+    def _splits(self, folder: Path, symbols: set[str]) -> tuple[pd.DataFrame, list[AsideRow]]:
+        path = companion(folder, "splits.csv")
+        if not path.exists():
+            return _no_rows(SPLITS), []
+        table = read_table(path, SPLITS)
+        known = table.frame["symbol"].isin(symbols)
+        return table.frame[known], [*_rows_of(table, path), *_of_nobody(path, table.frame[~known], symbols)]
+
+    def _dividends(self, folder: Path, symbols: set[str]) -> tuple[pd.DataFrame | None, list[AsideRow]]:
+        path = companion(folder, "dividends.csv")
+        if not path.exists():
+            return None, []
+        table = read_table(path, DIVIDENDS)
+        known = table.frame["symbol"].isin(symbols)
+        return table.frame[known], [*_rows_of(table, path), *_of_nobody(path, table.frame[~known], symbols)]
+
+
+def companion(folder: Path, name: str) -> Path:
+    """The file `name` of the folder, however its letters are written where only one file is named so."""
+    same = [path for path in sorted(folder.iterdir()) if path.name.lower() == name] if folder.is_dir() else []
+    return folder / name if (folder / name) in same or len(same) != 1 else same[0]
+
+
+def unread_companions(folder: Path) -> list[str]:
+    """Files of the folder that look like companions of the bars and are not read."""
+    stems = {name.removesuffix(".csv") for name in COMPANIONS} | {name.removesuffix("s.csv") for name in COMPANIONS}
+    read = {companion(folder, name).name for name in COMPANIONS}
+    return [path.name for path in sorted(folder.iterdir()) if path.stem.lower() in stems and path.name not in read]
+
+
+def _adjusted_close(cells: list[dict[str, Any]]) -> str:
+    """Says so where the closes of the bad rows lie under their lows: a close adjusted beside prices that are not."""
+    under = 0
+    for row in cells:
+        try:
+            under += float(row["close"]) < float(row["low"])
+        except (KeyError, TypeError, ValueError):
+            continue
+    if under < ADJUSTED_SHARE * len(cells) or under < SAME_HISTORY:
+        return ""
+    return (
+        f"; in {under:,} rows the close lies under the low: it looks adjusted for dividends or splits, beside open, high and "
+        "low as traded. Give the close as traded"
+    )
+
+
+def _widened(bars: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """High and low at the outermost price, and in how many bars rounding had put one elsewhere."""
+    import numpy as np
+
+    high = np.maximum.reduce([bars[name].to_numpy(float) for name in ("high", "open", "close")])
+    low = np.minimum.reduce([bars[name].to_numpy(float) for name in ("low", "open", "close")])
+    moved = (high != bars["high"].to_numpy(float)) | (low != bars["low"].to_numpy(float))
+    return (bars.assign(high=high, low=low), int(moved.sum())) if moved.any() else (bars, 0)
+
+
+def _one_name_each(bars: pd.DataFrame, listed: set[str]) -> tuple[pd.DataFrame, list[AsideRow]]:
+    """The bars with each history under one name only, unless candidates.csv lists the other name too."""
+    sql = (
+        "SELECT list(symbol ORDER BY symbol) FROM (SELECT symbol, count(*) AS n, "
+        "sum(hash(session, open, high, low, close, volume)::HUGEINT) AS print FROM bars GROUP BY symbol) "
+        "WHERE n >= ? GROUP BY n, print HAVING count(*) > 1"
+    )
+    with duckdb.connect() as connection:
+        connection.register("bars", bars)
+        alike = [(names[0], name) for (names,) in connection.execute(sql, [SAME_HISTORY]).fetchall() for name in names[1:]]
+        # The prints of equal histories are equal; whether equal prints are those of equal histories is asked here.
+        differ = (
+            "SELECT count(*) FROM (SELECT * EXCLUDE (symbol) FROM bars WHERE symbol = ? "
+            "EXCEPT SELECT * EXCLUDE (symbol) FROM bars WHERE symbol = ?)"
+        )
+        pairs = [pair for pair in alike if not connection.execute(differ, pair).fetchall()[0][0]]
+    aside: list[AsideRow] = [
+        (name, None, f"every bar of {name} is one of {first}: one company under two names", None, {"symbol": name})
+        for first, name in pairs
+        if name not in listed or first not in listed
+    ]
+    gone = {row[0] for row in aside}
+    return (bars[~bars["symbol"].isin(gone)], aside) if gone else (bars, [])
+
+
+def _symbols_of(bars: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({"symbol": bars["symbol"].unique()})
+
+
+def _rows_of(table: Table, path: Path) -> list[AsideRow]:
+    day = "session" if "session" in table.frame.columns else "execution_date"
+    return [
+        (_text(row.cells.get("symbol")), _date(row.cells.get(day)), f"{path.name}: {row.reason}", row.line, row.cells)
+        for row in table.aside
+    ]
+
+
+def _of_nobody(path: Path, splits: pd.DataFrame, symbols: set[str]) -> list[AsideRow]:
+    """Rows of splits.csv whose symbol has no bars."""
+    upper = {symbol.upper(): symbol for symbol in symbols}
+    aside: list[AsideRow] = []
+    for row in splits.itertuples():
+        meant = upper.get(str(row.symbol).strip().upper())
+        guess = f" (did you mean {meant}?)" if meant else ""
+        fields = {"split_from": row.split_from, "split_to": row.split_to}
+        aside.append((str(row.symbol), row.execution_date, f"{path.name}: no bars of {row.symbol}{guess}", None, fields))
+    return aside
+
+
+def _notes(folder: Path) -> list[AsideRow]:
+    """Companion files that nothing reads."""
+    told = f"is not read; {', '.join(COMPANIONS)} are"
+    return [("", None, f"{name} {told}", None, {"file": name}) for name in unread_companions(folder)]
+
+
+def _text(value: object) -> str:
+    return str(value or "")
+
+
+def _date(value: object) -> str | None:
+    """The day of a cell where it is one; NULL where it is none."""
+    try:
+        return dt.date.fromisoformat(str(value)[:10]).isoformat() if EARLIEST <= str(value)[:10] <= LATEST else None
+    except ValueError:
+        return None
 
 
 def bars_file(path: Path) -> Path:

@@ -64,6 +64,7 @@ class SyntheticVendor(LocalVendor):
     """As many symbols and sessions as the settings say."""
 
     name = "synthetic"
+    judged = False
 
     @property
     def source(self) -> str:

@@ -1,4 +1,4 @@
-"""Tables from people's CSV and Parquet files: read whole and typed, or refused with file, line and mend.
+"""Tables from people's CSV and Parquet files: typed rows, the rows that cannot be true, or a refusal with line and mend.
 
 Trusts nothing in the file. A CSV is UTF-8 (a byte order mark is fine), comma-separated, header in the first line; column
 names count without case and surrounding spaces; further columns are ignored. Line numbers are those of a text editor,
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
@@ -28,6 +28,20 @@ NUMBERS = ("price", "volume", "ratio", "number", "count")
 TRUE_VALUE = "drop the row or give the true value"
 EARLIEST, LATEST = "1900-01-01", "2199-12-31"
 """Dates beyond are slips, and clocks that count nanoseconds end in 2262."""
+MOST_SHARES, MOST_RATIO = 1e15, 1e5
+"""No day has more shares, and no split a larger ratio: beyond lies a slip that would spoil every average."""
+MONTHS = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+SPREADSHEET_MADE = (
+    rf"\d{{1,2}}-{MONTHS}",
+    rf"{MONTHS}-\d{{1,2}}",
+    r"\d{5}",
+    r"\d+(\.\d+)?E[+-]?\d+",
+    r"#(?:N/A|NAME\?|REF!|VALUE!|NUM!|DIV/0!|NULL!)",
+    r"=\w+\(.*",
+)
+"""What a spreadsheet turns symbols into: dates, their serial numbers, powers of ten, errors and formulas."""
+SHOWN_FAULTS = 20
+"""Kinds of bad rows that a refusal names."""
 SHOWN = 40
 """Characters of a bad value that an error shows."""
 UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -53,14 +67,37 @@ class Rule(NamedTuple):
     broken: str
     what: str
     mend: str
+    fatal: bool = False
+    """One such row makes the whole file doubtful."""
 
 
 class RefusedLine(NamedTuple):
-    """A row that is refused."""
+    """A row that is refused, and the file's cells of it. bad: it cannot be true (else it only says again what is known)."""
 
     record: int
     what: str
     mend: str
+    fatal: bool = False
+    bad: bool = True
+    cells: dict[str, Any] = {}  # noqa: RUF012
+
+
+class BadRow(NamedTuple):
+    """A row that is set aside: where it stands, what is wrong with it, and its cells as the file has them."""
+
+    line: int
+    reason: str
+    mend: str
+    bad: bool
+    cells: dict[str, Any]
+
+
+class Table(NamedTuple):
+    """The sound rows of a file, sorted by key; the others in order; how many rows there were."""
+
+    frame: pd.DataFrame
+    aside: list[BadRow]
+    rows: int
 
 
 Check = tuple[Rule, str | None]
@@ -75,10 +112,20 @@ class Source(NamedTuple):
     types: dict[str, str]
 
 
-def read_table(path: Path, columns: Sequence[Column], rules: Sequence[Rule] = (), key: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows of `path`, typed, sorted by `key` (no two rows share one); absent optional columns are left out.
+def read_table(
+    path: Path,
+    columns: Sequence[Column],
+    rules: Sequence[Rule] = (),
+    key: Sequence[str] = (),
+    most_bad: float = 1.0,
+    span: tuple[str, str, str] | None = None,
+    explain: Callable[[list[dict[str, Any]]], str] = lambda cells: "",
+) -> Table:
+    """The rows of `path`, typed, sorted by `key` (no two rows share one), and those that cannot be true.
 
-    Raises BadFile naming the first bad line or row.
+    most_bad: the share of bad rows above which the whole file is refused, as it is where every row is bad. span: (column,
+    first, last) of the only rows that count. explain: what the bad rows' cells have in common, in words. Absent optional
+    columns are left out. Raises BadFile naming the first bad line or row.
     """
     connection = duckdb.connect()
     try:
@@ -86,22 +133,36 @@ def read_table(path: Path, columns: Sequence[Column], rules: Sequence[Rule] = ()
         present = [column for column in columns if column.name in source.types]
         checks: list[Check] = [check for column in present for check in _checks(column, source.types[column.name])]
         checks += [(rule, None) for rule in rules]
-        _load(connection, source, present, [rule.broken for rule, _ in checks])
-        faults = [
-            *_first_fault(connection, source, checks),
-            *_bad_symbol(connection, present),
-            *_repeated(connection, source, key),
-        ]
-        if faults:
-            first = min(faults, key=lambda fault: fault.record)
-            raise BadFile(f"{path} {_place(source, first.record)}: {first.what}", first.mend)
+        _load(connection, source, present, [rule.broken for rule, _ in checks], span)
+        rows = int(connection.execute("SELECT count(*) FROM typed").fetchall()[0][0])
+        faults = _faults(connection, source, present, checks, key)
+        wrong = [fault for fault in faults if fault.bad]
+        fatal = [fault for fault in wrong if fault.fatal]
+        if fatal or len(wrong) > most_bad * rows or (wrong and len(wrong) == rows):
+            raise _refused(source, fatal or wrong, len(wrong), explain)
         names = ", ".join(quoted(column.name) for column in present)
         order = ", ".join(quoted(name) for name in key) or "record"
-        return connection.execute(f"SELECT {names} FROM typed ORDER BY {order}").df()  # noqa: S608
+        frame = connection.execute(f"SELECT {names} FROM typed WHERE record NOT IN (SELECT record FROM bad) ORDER BY {order}")  # noqa: S608
+        lines = _lines_of(source, [fault.record for fault in faults])
+        aside = [BadRow(lines[f.record], f.what, f.mend, f.bad, f.cells) for f in faults]
+        return Table(frame.df(), aside, rows)
     except duckdb.Error as error:
         raise _unreadable(path, error) from None
     finally:
         connection.close()
+
+
+def _refused(source: Source, faults: list[RefusedLine], count: int, explain: Callable[[list[dict[str, Any]]], str]) -> BadFile:
+    first = faults[0]
+    more = f" (and {count - 1:,} more bad rows)" if count > 1 else ""
+    shapes: dict[str, RefusedLine] = {}
+    for fault in faults[1:]:
+        shapes.setdefault(fault.what, fault)
+    shapes.pop(first.what, None)
+    others = list(shapes.values())[:SHOWN_FAULTS]
+    also = "".join(f"; {_place(source, fault.record)}: {fault.what}" for fault in others)
+    why = explain([fault.cells for fault in faults])
+    return BadFile(f"{source.path} {_place(source, first.record)}: {first.what}{more}{also}{why}", first.mend)
 
 
 def _is_csv(path: Path) -> bool:
@@ -238,6 +299,10 @@ def _checks(column: Column, kind_of_cell: str) -> Iterator[Check]:
         yield Rule(f"{value} <= 0", f"{name} is {{}}, which is not positive", TRUE_VALUE), name
     if column.kind in ("volume", "count"):
         yield Rule(f"{value} < 0", f"{name} is {{}}, which is negative", TRUE_VALUE), name
+    if column.kind == "volume":
+        yield Rule(f"{value} > {MOST_SHARES}", f"{name} is {{}}, more shares than there are", TRUE_VALUE, fatal=True), name
+    if column.kind == "ratio":
+        yield Rule(f"{value} > {MOST_RATIO}", f"{name} is {{}}, more than any split", TRUE_VALUE, fatal=True), name
     if column.kind == "count":
         yield Rule(f"{value} <> floor({value})", f"{name} is {{}}, which is no whole number", "give the true count"), name
     if column.kind == "date":
@@ -249,60 +314,122 @@ def _checks(column: Column, kind_of_cell: str) -> Iterator[Check]:
         yield Rule(f"NOT {empty} AND {value} IS NULL", f"{name} is {{}}, neither true nor false", "write true or false"), name
 
 
-def _load(connection: duckdb.DuckDBPyConnection, source: Source, columns: Sequence[Column], broken: Sequence[str]) -> None:
+def _load(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    columns: Sequence[Column],
+    broken: Sequence[str],
+    span: tuple[str, str, str] | None,
+) -> None:
     """Table `typed`: record, the columns, and the number of the first check a row breaks (NULL: none)."""
     values = ", ".join(f"{_value(column, source.types[column.name])} AS {quoted(column.name)}" for column in columns)
     cases = " ".join(f"WHEN {test} THEN {number}" for number, test in enumerate(broken))
     names = ", ".join(quoted(column.name) for column in columns)
+    within = f"WHERE {quoted(span[0])} IS NULL OR {quoted(span[0])} BETWEEN '{span[1]}' AND '{span[2]}'" if span else ""
     sql = (
         f"CREATE TABLE typed AS SELECT record, {names}, CASE {cases} END AS fault FROM ("  # noqa: S608
-        f"SELECT record, {values}, cell FROM ({source.sql}) AS cell)"
+        f"SELECT record, {values}, cell FROM ({source.sql}) AS cell) {within}"
     )
     connection.execute(sql, [_literal(source.path)])
 
 
-def _first_fault(connection: duckdb.DuckDBPyConnection, source: Source, checks: Sequence[Check]) -> list[RefusedLine]:
-    row = connection.execute(
-        "SELECT record, fault, (SELECT count(*) FROM typed WHERE fault IS NOT NULL) FROM typed "
-        "WHERE fault IS NOT NULL ORDER BY record LIMIT 1"
-    ).fetchone()
-    if row is None:
+def _faults(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    columns: Sequence[Column],
+    checks: Sequence[Check],
+    key: Sequence[str],
+) -> list[RefusedLine]:
+    """Every row that is not kept, in the file's order; table `bad` holds their records."""
+    found: dict[int, RefusedLine] = {}
+    for fault in (*_bad_symbols(connection, columns), *_broken(connection, checks)):
+        found.setdefault(fault.record, fault)
+    connection.execute("CREATE TABLE bad (record BIGINT)")
+    _mark(connection, found)
+    again = list(_repeated(connection, source, columns, key))
+    _mark(connection, [fault.record for fault in again])
+    templates = set(found)
+    found |= {fault.record: fault for fault in again}
+    if not found:
         return []
-    record, number, count = row
-    rule, name = checks[number]
-    cells = connection.execute(f"SELECT * FROM ({source.sql}) WHERE record = ?", [_literal(source.path), record])  # noqa: S608
-    values = dict(zip([item[0] for item in cells.description or []], cells.fetchone() or (), strict=False))
-    shown = {key: _shown(value) for key, value in values.items()}
-    what = rule.what.format(shown.get(name, "")) if name else rule.what.format(**shown)
-    more = f" (and {count - 1:,} more bad rows)" if count > 1 else ""
-    return [RefusedLine(record, what + more, rule.mend)]
+    result = connection.execute(
+        f"SELECT cell.* FROM ({source.sql}) AS cell WHERE record IN (SELECT record FROM bad) ORDER BY record",  # noqa: S608
+        [_literal(source.path)],
+    )
+    names = [item[0] for item in result.description or []]
+    faults = []
+    for values in result.fetchall():
+        cells = dict(zip(names, values, strict=True))
+        fault = found[cells.pop("record")]
+        what = _worded(fault.what, cells) if fault.record in templates else fault.what
+        faults.append(fault._replace(what=what, cells=cells))
+    return faults
 
 
-def _bad_symbol(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> Iterator[RefusedLine]:
+def _mark(connection: duckdb.DuckDBPyConnection, records: Collection[int]) -> None:
+    if records:
+        connection.execute("INSERT INTO bad SELECT unnest(?::BIGINT[])", [list(records)])
+
+
+def _worded(what: str, cells: dict[str, Any]) -> str:
+    """The fault with the file's own cells in it, where it speaks of them: {name}."""
+    return re.sub(r"\{(\w+)\}", lambda found: _shown(cells.get(found[1])), what)
+
+
+def _broken(connection: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> Iterator[RefusedLine]:
+    for record, number in connection.execute("SELECT record, fault FROM typed WHERE fault IS NOT NULL").fetchall():
+        rule, name = checks[number]
+        yield RefusedLine(record, rule.what.replace("{}", f"{{{name}}}"), rule.mend, rule.fatal)
+
+
+def _bad_symbols(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> Iterator[RefusedLine]:
     for column in columns:
         if column.kind != "symbol":
             continue
         name = quoted(column.name)
-        for symbol, record in connection.execute(
-            f"SELECT {name}, min(record) FROM typed WHERE {name} IS NOT NULL GROUP BY ALL"  # noqa: S608
-        ).fetchall():
-            if any(unicodedata.category(character) in UNSAFE_CATEGORIES for character in symbol):
-                yield RefusedLine(record, f"{column.name} {_shown(symbol)} holds a control character", "take it out")
-            elif symbol and symbol != symbol.strip():
-                yield RefusedLine(record, f"{column.name} {_shown(symbol)} has spaces around it", "take them out")
+        for (symbol,) in connection.execute(f"SELECT DISTINCT {name} FROM typed WHERE {name} IS NOT NULL").fetchall():  # noqa: S608
+            wrong = _wrong_symbol(symbol)
+            if wrong:
+                for (record,) in connection.execute(f"SELECT record FROM typed WHERE {name} = ?", [symbol]).fetchall():  # noqa: S608
+                    yield RefusedLine(record, f"{column.name} {{{column.name}}} {wrong[0]}", wrong[1])
 
 
-def _repeated(connection: duckdb.DuckDBPyConnection, source: Source, key: Sequence[str]) -> Iterator[RefusedLine]:
+def _wrong_symbol(symbol: str) -> tuple[str, str] | None:
+    """What is wrong with a symbol, and its mend."""
+    if any(unicodedata.category(character) in UNSAFE_CATEGORIES for character in symbol):
+        return "holds a control character", "take it out"
+    if symbol.strip() and symbol != symbol.strip():
+        return "has spaces around it", "take them out"
+    if any(re.fullmatch(pattern, symbol) for pattern in SPREADSHEET_MADE):
+        return "is what a spreadsheet made of a symbol", "export it as text"
+    return None
+
+
+def _repeated(
+    connection: duckdb.DuckDBPyConnection, source: Source, columns: Sequence[Column], key: Sequence[str]
+) -> Iterator[RefusedLine]:
+    """Rows of one key: equal ones count once, of those that differ none can be believed."""
     if not key:
         return
     names = ", ".join(quoted(name) for name in key)
-    row = connection.execute(
-        f"SELECT {names}, min(record) AS first, min(record, 2)[2] AS second FROM typed "  # noqa: S608
-        f"GROUP BY {names} HAVING count(*) > 1 ORDER BY second LIMIT 1"
-    ).fetchone()
-    if row:
-        what = " ".join(str(part) for part in row[:-2])
-        yield RefusedLine(row[-1], f"{_shown(what)} was already given in {_place(source, row[-2])}", "keep one of the two rows")
+    rest = ", ".join(quoted(column.name) for column in columns if column.name not in key)
+    distinct = f"count(DISTINCT ({rest},))" if rest else "1"
+    groups = connection.execute(
+        f"SELECT {names}, list(record ORDER BY record) AS records, {distinct} AS kinds FROM typed "  # noqa: S608
+        f"WHERE record NOT IN (SELECT record FROM bad) GROUP BY {names} HAVING count(*) > 1"
+    ).fetchall()
+    lines = _lines_of(source, [record for *_, records, _ in groups for record in records])
+    unit = "line" if _is_csv(source.path) else "row"
+    for *parts, records, kinds in groups:
+        what = _shown(" ".join(str(part) for part in parts))
+        first, second = lines[records[0]], lines[records[1]]
+        if kinds == 1:
+            for record in records[1:]:
+                yield RefusedLine(record, f"{what} was already given in {unit} {first}; counted once", "keep one", bad=False)
+            continue
+        yield RefusedLine(records[0], f"{what} is given otherwise in {unit} {second}", "keep the true one of the two rows")
+        for record in records[1:]:
+            yield RefusedLine(record, f"{what} was already given in {unit} {first}", "keep the true one of the two rows")
 
 
 def _place(source: Source, record: int) -> str:
@@ -310,19 +437,27 @@ def _place(source: Source, record: int) -> str:
 
 
 def _line_of(source: Source, record: int) -> int:
-    """The line on which the CSV's data record number `record` begins; blank lines are no records."""
-    single = _csv_columns(source.path) == 1
+    return _lines_of(source, [record])[record]
+
+
+def _lines_of(source: Source, records: Sequence[int]) -> dict[int, int]:
+    """Record number → the line on which it begins (blank lines are no records), or itself where the file has no lines."""
+    if not records or not _is_csv(source.path):
+        return {record: record for record in records}
+    single, wanted, found = _csv_columns(source.path) == 1, set(records), {}
     with _lines(source.path) as lines:
         reader = csv.reader(lines)
         next(reader)
-        begins = reader.line_num + 1
+        begins, number = reader.line_num + 1, 0
         for row in reader:
             if row or single:
-                record -= 1
-                if record == 0:
-                    break
+                number += 1
+                if number in wanted:
+                    found[number] = begins
+                    if len(found) == len(wanted):
+                        break
             begins = reader.line_num + 1
-    return begins
+    return {record: found.get(record, begins) for record in records}
 
 
 def _csv_columns(path: Path) -> int:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kobe_assets.checks.bars import FINDINGS, Finding, check_bars, find_stale, find_thin_sessions, quarantine_table
 from kobe_assets.graph.inputs import load_panel
-from kobe_assets.research.quarantine import QUARANTINE_BARS, quarantined, suspects
+from kobe_assets.research.quarantine import QUARANTINE_BARS, quarantined, suspect_bars, suspects
 from kobe_assets.selection.bar_table import BarTable, read_bar_table
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.market_data.local.sample import SampleVendor
@@ -23,6 +23,7 @@ from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import DataSettings, Settings, UniverseSettings
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.frames import NOON, bar, days, load, splits
+from tests.support.reference import indicators as reference
 
 DAYS = days(300)
 BLOCKING = {name for name, (blocking, _) in FINDINGS.items() if blocking}
@@ -144,7 +145,7 @@ def test_numbers_that_are_none_are_found(tmp_path: Path, change: str) -> None:
 def test_a_missed_split_is_suspect_and_a_crash_with_a_crowd_is_not(tmp_path: Path) -> None:
     rows = [
         *jumped("SPLIT", 30, 0.5),
-        *jumped("CRASH", 30, 0.5, volume=6000.0),
+        *jumped("CRASH", 30, 0.5, volume=6001.0),
         *jumped("EDGE", 30, 1.45),
         *jumped("OVER", 30, 1.4501),
     ]
@@ -154,7 +155,7 @@ def test_a_missed_split_is_suspect_and_a_crash_with_a_crowd_is_not(tmp_path: Pat
     assert found.offenders["in_force"].all()
 
 
-@pytest.mark.parametrize(("volume", "suspect"), [(11_999.0, True), (12_000.0, False), (14_000.0, False)])
+@pytest.mark.parametrize(("volume", "suspect"), [(12_000.0, True), (12_001.0, False), (14_000.0, False)])
 def test_the_crowd_is_judged_by_the_twenty_bars_before(tmp_path: Path, volume: float, suspect: bool) -> None:
     # Ten bars of 1,000 and ten of 3,000 shares: one bar more or fewer, and the median is 3,000.
     before = [bar("A", DAYS[n], 10.0, volume=1000.0 if n % 2 == 0 else 3000.0) for n in range(22)]
@@ -244,7 +245,12 @@ def test_staleness_is_judged_against_what_the_vendor_should_have() -> None:
 
 
 walks = st.lists(
-    st.tuples(st.sampled_from([0.5, 0.68, 0.7, 0.9, 1.0, 1.1, 1.44, 1.46, 2.0]), st.sampled_from([1.0, 2.0, 2.9, 6.0, 20.0])),
+    st.tuples(
+        st.sampled_from([0.32, 0.5, 0.68, 0.7, 0.9, 1.0, 1.1, 1.44, 1.46, 2.0, 3.1]),
+        st.sampled_from([1.0, 2.0, 2.9, 6.0, 20.0]),
+        st.sampled_from([0.5, 0.54, 0.56, 0.9, 1.0]),
+        st.sampled_from([1.0, 1.1, 1.79, 1.81, 40.0]),
+    ),
     min_size=1,
     max_size=40,
 )
@@ -253,32 +259,42 @@ walks = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(walks, min_size=1, max_size=3))
 def test_suspects_are_those_of_the_rule_read_literally(series: list) -> None:
-    closes, volumes, expected = [], [], []
+    lists: list[list[dict[str, float]]] = []
     for walk in series:
-        close, history = 100.0, []
-        for number, (ratio, crowd) in enumerate(walk):
+        close, own = 100.0, []
+        for number, (ratio, crowd, low, high) in enumerate(walk):
             before, close = close, close * ratio if number else close
-            dollars = close * crowd
-            suspect = (
-                bool(history)
-                and abs(math.log(close / before)) > math.log(1.45)
-                and dollars < 3 * float(np.median(history[-20:]))
-            )
-            expected.append(suspect)
-            history.append(dollars)
-            closes.append(close)
-            volumes.append(crowd)
-    sizes = [len(walk) for walk in series]
+            inner, outer = sorted((before, close))
+            own.append({"open": before, "high": outer * high, "low": inner * low, "close": close, "volume": crowd})
+        lists.append(own)
+    sizes, flat = [len(own) for own in lists], [bar for own in lists for bar in own]
     table = BarTable(
         symbols=tuple("ABC"[: len(series)]),
         start=np.concatenate([[0], np.cumsum(sizes)]),
         symbol=np.repeat(np.arange(len(series), dtype=np.int32), sizes),
         session=np.concatenate([np.array(DAYS[:size], dtype="datetime64[D]") for size in sizes]),
-        close=np.array(closes),
-        volume=np.array(volumes),
-        factor=np.ones(len(closes)),
+        **{name: np.array([bar[name] for bar in flat]) for name in ("open", "high", "low", "close", "volume")},
+        factor=np.ones(len(flat)),
     )
-    assert suspects(table).bar.tolist() == np.flatnonzero(expected).tolist()
+    assert suspects(table).bar.tolist() == np.flatnonzero([x for own in lists for x in reference.suspect(own)]).tolist()
+    assert suspect_bars(table).tolist() == [x for own in lists for x in reference.suspect(own)]
+    assert quarantined(table).tolist() == [x for own in lists for x in reference.quarantined(own)]
+
+
+def test_a_fourfold_misprint_is_suspect_itself_and_on_its_way_back(tmp_path: Path) -> None:
+    rows = calm("A", 60)
+    rows[30] = bar("A", DAYS[30], 40.0)
+    found = check(store(tmp_path, load(rows)))["suspect_jumps"]
+    assert sorted(day.date() for day in found.offenders["session"]) == [DAYS[30], DAYS[31]]
+    assert f"A on {DAYS[30]}" in found.description
+
+
+def test_a_print_far_below_open_and_close_holds_the_symbol_for_sixty_bars(tmp_path: Path) -> None:
+    rows = calm("A", 100)
+    rows[30] = {**rows[30], "low": 5.4}
+    table = read_bar_table(store(tmp_path, load(rows)))
+    assert np.flatnonzero(quarantined(table)).tolist() == list(range(30, 91))
+    assert quarantine_table(table, {})["kind"].tolist() == ["range"]
 
 
 def test_the_bars_that_universe_and_check_read_are_suspect_where_those_of_the_panel_are(tmp_path: Path) -> None:

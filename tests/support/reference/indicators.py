@@ -2,8 +2,9 @@
 
 Readings
 - sma200 is the exact mean, rounded once: a flat series is its own mean, and neither `close > sma200` nor `<` holds.
-- The median of the quarantine needs at least one earlier bar; a median of 0 makes nothing suspect (nothing is under 0).
-- The quarantine of a suspect bar s covers bars s .. s+200 and is judged at the deciding bar t, not at t - lag.
+- The median of the quarantine needs at least one earlier bar; with medians of 0 any volume is a crowd.
+- The quarantine of a suspect bar s covers bars s .. s+200 (s+60 for a range); it is judged at the deciding bar t, not t - lag.
+- A bar whose close and range are both suspect is a jump. A crowd needs more than 3 times both medians: equal is none.
 """
 
 from __future__ import annotations
@@ -68,19 +69,41 @@ def ibs(bars: list[Bar]) -> list[Value]:
     return [None if bar["high"] == bar["low"] else (bar["close"] - bar["low"]) / (bar["high"] - bar["low"]) for bar in bars]
 
 
+def is_crowd(bars: list[Bar], t: int) -> bool:
+    before = bars[max(0, t - 20) : t]
+    dollars = statistics.median(bar["close"] * bar["volume"] for bar in before)
+    shares = statistics.median(bar["volume"] for bar in before)
+    return bars[t]["close"] * bars[t]["volume"] > 3 * dollars and bars[t]["volume"] > 3 * shares
+
+
+def suspicion(bars: list[Bar], t: int) -> str:
+    """ "jump", "range" or nothing; the first bar is never suspect."""
+    if t == 0:
+        return ""
+    bar, before = bars[t], bars[t - 1]["close"]
+    if bar["close"] > 3 * before or bar["close"] < before / 3:
+        return "jump"
+    jumped = abs(math.log(bar["close"] / before)) > math.log(1.45)
+    inner, outer = min(bar["open"], bar["close"]), max(bar["open"], bar["close"])
+    stretched = bar["low"] < 0.55 * inner or bar["high"] > 1.8 * outer
+    if (jumped or stretched) and not is_crowd(bars, t):
+        return "jump" if jumped else "range"
+    return ""
+
+
 def suspect(bars: list[Bar]) -> list[bool]:
-    flags = [False] * len(bars)
-    for t in range(1, len(bars)):
-        if abs(math.log(bars[t]["close"] / bars[t - 1]["close"])) > math.log(1.45):
-            usual = statistics.median(bar["close"] * bar["volume"] for bar in bars[max(0, t - 20) : t])
-            flags[t] = bars[t]["close"] * bars[t]["volume"] < 3 * usual
-    return flags
+    return [suspicion(bars, t) != "" for t in range(len(bars))]
 
 
 def quarantined(bars: list[Bar]) -> list[bool]:
-    """True where the symbol gives no signal: a suspect bar and the 200 bars after it."""
-    suspects = suspect(bars)
-    return [any(suspects[max(0, t - 200) : t + 1]) for t in range(len(bars))]
+    """True where the listing gives no signal: a suspect bar and the 200 bars after a jump, 60 after a range."""
+    held = [False] * len(bars)
+    for t in range(len(bars)):
+        kind = suspicion(bars, t)
+        if kind:
+            for after in range(t, min(t + (200 if kind == "jump" else 60) + 1, len(bars))):
+                held[after] = True
+    return held
 
 
 def indicators_of(bars: list[Bar]) -> dict[str, list[Any]]:

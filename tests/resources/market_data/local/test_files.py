@@ -106,7 +106,16 @@ BAD_BARS = {
     "high under low": ([HEADER, "A,2020-01-03,10,8,9,10,1"], "line 2: high 8 is below low 9"),
     "high under close": ([HEADER, "A,2020-01-03,10,11,9,11.01,1"], "high 11 is below open 10 or close 11.01"),
     "low over open": ([HEADER, "A,2020-01-03,8.99,11,9,10,1"], "low 9 is above open 8.99 or close 10"),
-    "twice": ([HEADER, GOOD, NEXT, GOOD], "line 4: 'A 2020-01-02' was already given in line 2: keep one"),
+    "twice, otherwise": (
+        [HEADER, GOOD, NEXT, GOOD.replace("1000", "999")],
+        "line 2: 'A 2020-01-02' is given otherwise in line 4 (and 1 more bad rows); line 4: 'A 2020-01-02' was already given",
+    ),
+    "more shares than there are": ([HEADER, *[GOOD] * 300, "A,2020-01-03,10,11,9,10,1e16"], "line 302: volume is 1e16, more"),
+    "made by a spreadsheet": ([HEADER, GOOD, GOOD.replace("A,", "1-Mar,")], "symbol '1-Mar' is what a spreadsheet made"),
+    "the close alone adjusted": (
+        [HEADER, *[f"A,{day},10,11,9,8,1" for day in frames.days(30)], f"A,{frames.days(31)[30]},10,11,9,10,1"],
+        "30 rows the close lies under the low: it looks adjusted",
+    ),
     "control character": ([HEADER, GOOD, "A\x07B,2020-01-02,10,11,9,10,1"], "line 3: symbol 'A\\x07B' holds a control"),
     "null character": ([HEADER, "A\x00B,2020-01-02,10,11,9,10,1"], "symbol 'A\\x00B' holds a control"),
     "reversed writing": ([HEADER, "A\u202eB,2020-01-02,10,11,9,10,1"], "holds a control"),
@@ -175,7 +184,10 @@ BAD_PARQUET = {
     ),
     "type": (parquet_row(symbol="7"), "column 'symbol' has the type INTEGER: store it as VARCHAR"),
     "missing": ("SELECT 'A' AS symbol, 1.0 AS open", "no column session, high, low, close, volume"),
-    "twice": (parquet_row() + " FROM range(2)", "row 2: 'A 2020-01-02' was already given in row 1"),
+    "twice": (
+        parquet_row(volume="i * 10") + " FROM range(2) t(i)",
+        "row 1: 'A 2020-01-02' is given otherwise in row 2",
+    ),
     "none": (parquet_row() + " LIMIT 0", "holds no bars"),
 }
 
@@ -196,16 +208,106 @@ BAD_BESIDE = {
     "split date": ({"splits": SPLITS_HEADER + "A,soon,1,2\n"}, "execution_date is 'soon'"),
     "split columns": ({"splits": "symbol,date,ratio\nA,2020-01-03,2\n"}, "no column execution_date, split_from, split_to"),
     "empty splits": ({"splits": ""}, "splits.csv line 1: the file is empty"),
-    "flag": ({"candidates": "symbol,has_options\nA,true\nB,maybe\n"}, "candidates.csv line 3: has_options is 'maybe'"),
-    "candidate twice": ({"candidates": "symbol\nA\n\nA\n"}, "candidates.csv line 3: symbol is empty"),
+    "flag": ({"candidates": "symbol,has_options\nB,maybe\n"}, "candidates.csv line 2: has_options is 'maybe'"),
+    "splits beyond reason": ({"splits": SPLITS_HEADER + "A,2020-01-02,1,2\nA,2020-01-03,1,2e5\n"}, "line 3: split_to is 2e5"),
+    "no symbol": ({"candidates": "symbol\n\n\n"}, "candidates.csv line 2: symbol is empty"),
     "no candidate": ({"candidates": "symbol,has_options\n"}, "candidates.csv names no candidates"),
-    "candidate again": ({"candidates": "symbol,has_options\nA,1\nA,0\n"}, "line 3: 'A' was already given in line 2"),
+    "candidate again": ({"candidates": "symbol,has_options\nA,1\nA,0\n"}, "line 2: 'A' is given otherwise in line 3"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("also", "expected"), BAD_BESIDE.values(), ids=BAD_BESIDE)
 def test_bad_files_beside_the_bars_are_refused(held: Held, tmp_path: Path, also: dict[str, str], expected: str) -> None:
     assert expected in refusal(write(tmp_path / "bad", HEADER, GOOD, **also), held)
+
+
+def test_a_bad_row_spoils_one_row_and_is_kept_with_its_line_and_reason(warehouse: Warehouse, tmp_path: Path) -> None:
+    good = [f"A,{day},10,11,9,10.5,{1000 + n}" for n, day in enumerate(frames.days(300))]
+    again, empty = good[50], f"B,{DAY1},,11,9,10,1"
+    rough = f"B,{DAY2},10,10.5,9,{10.5 * (1 + 1e-9)!r},1"
+    folder = write(tmp_path / "one", HEADER, *good[:100], again, *good[100:], empty, rough)
+    report = vendor(folder).sync(warehouse)
+    assert (report.bars, report.added) == (301, 301)
+    rows = warehouse.rows("SELECT symbol, session, reason, line, row->>'volume' FROM set_aside ORDER BY line")
+    day = frames.days(51)[50]
+    assert rows == [
+        ("A", day, f"bars.csv: 'A {day}' was already given in line 52; counted once", 102, "1050"),
+        ("B", DAY1, "bars.csv: open is empty", 303, "1"),
+    ]
+    assert warehouse.rows("SELECT high = close FROM daily_bars WHERE symbol = 'B'") == [(True,)]
+
+
+def test_of_two_rows_of_one_session_the_one_without_prices_goes(warehouse: Warehouse, tmp_path: Path) -> None:
+    good = [f"A,{day},10,11,9,10.5,{1000 + n}" for n, day in enumerate(frames.days(300))]
+    vendor(write(tmp_path / "two", HEADER, *good, f"A,{DAY1},,,,,")).sync(warehouse)
+    assert warehouse.rows("SELECT count(*) FROM daily_bars") == [(300,)]
+    assert warehouse.rows("SELECT session, line FROM set_aside") == [(DAY1, 302)]
+
+
+def test_rows_outside_the_span_stop_nothing(warehouse: Warehouse, tmp_path: Path) -> None:
+    folder = write(tmp_path / "span", HEADER, "A,2019-12-31,-5,11,9,10,1e99", GOOD)
+    assert vendor(folder, start=DAY1).sync(warehouse).bars == 1
+    assert warehouse.rows("SELECT count(*) FROM set_aside") == [(0,)]
+
+
+def test_options_that_cannot_be_read_set_that_candidate_aside(warehouse: Warehouse, tmp_path: Path) -> None:
+    vendor(write(tmp_path / "o", HEADER, GOOD, candidates="symbol,has_options\nA,true\nB,maybe\n")).sync(warehouse)
+    assert warehouse.rows("SELECT symbol FROM candidates") == [("A",)]
+    assert warehouse.rows("SELECT symbol, line FROM set_aside") == [("B", 3)]
+
+
+def test_days_without_a_session_and_bars_without_volume_are_set_aside(warehouse: Warehouse, tmp_path: Path) -> None:
+    rows = [f"A,{day},10,11,9,10.5,{0 if n == 7 else 1000}" for n, day in enumerate(frames.days(300))]
+    index = [f"IX,{day},10,11,9,10.5,0" for day in frames.days(300)]
+    stray = ["A,2020-01-04,10,11,9,10.5,1", "A,2199-01-02,10,11,9,10,1"]
+    vendor(write(tmp_path / "s", HEADER, *rows, *index, *stray)).sync(warehouse)
+    assert warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY ALL ORDER BY ALL") == [("A", 299), ("IX", 300)]
+    assert warehouse.rows("SELECT session, reason FROM set_aside ORDER BY ALL") == [
+        (dt.date(2020, 1, 4), "no session of the exchange"),
+        (frames.days(8)[7], "nobody traded (volume 0)"),
+        (dt.date(2199, 1, 2), "the session was not over"),
+    ]
+
+
+def test_a_day_that_half_of_ten_symbols_traded_is_the_calendars_error(warehouse: Warehouse, tmp_path: Path) -> None:
+    days = {k: [*frames.days(60), *([dt.date(2020, 1, 4)] if k < 10 else [])] for k in range(20)}
+    rows = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k, own in days.items() for day in own]
+    vendor(write(tmp_path / "c", HEADER, *rows)).sync(warehouse)
+    assert warehouse.rows("SELECT count(*) FROM daily_bars WHERE session = '2020-01-04'") == [(10,)]
+
+
+def test_dates_a_day_early_are_refused_with_the_reason(warehouse: Warehouse, tmp_path: Path) -> None:
+    early = [f"E,{day - dt.timedelta(days=1)},10,11,9,10.5,1" for day in frames.days(300)]
+    sound = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k in range(12) for day in frames.days(300)]
+    vendor(write(tmp_path / "one", HEADER, *sound, *early)).sync(warehouse)
+    assert warehouse.rows("SELECT count(*) FROM daily_bars WHERE symbol = 'E'") == [(0,)]
+    assert "dates look a day early" in warehouse.rows("SELECT reason FROM set_aside LIMIT 1")[0][0]
+    with pytest.raises(MarketDataError, match=r"were no session, as that of E on .*: see whether the dates are a day early"):
+        vendor(write(tmp_path / "all", HEADER, *early)).sync(warehouse)
+
+
+def test_one_company_under_two_names_is_loaded_once(warehouse: Warehouse, tmp_path: Path) -> None:
+    rows = [f"{name},{day},10,11,9,10.5,{n + 1}" for name in ("BRK-B", "BRK.B") for n, day in enumerate(frames.days(60))]
+    vendor(write(tmp_path / "b", HEADER, *rows)).sync(warehouse)
+    assert warehouse.rows("SELECT DISTINCT symbol FROM daily_bars") == [("BRK-B",)]
+    assert warehouse.rows("SELECT symbol FROM set_aside") == [("BRK.B",)]
+
+
+def test_companions_in_capitals_are_read_and_others_named(warehouse: Warehouse, tmp_path: Path) -> None:
+    split = SPLITS_HEADER + "A,2020-01-03,1,2\na,2020-01-03,1,2\n"
+    vendor(write(tmp_path / "k", HEADER, GOOD, Splits=split, candidate="symbol\nA\n")).sync(warehouse)
+    assert warehouse.rows("SELECT symbol FROM splits") == [("A",)]
+    reasons = {row[0] for row in warehouse.rows("SELECT reason FROM set_aside")}
+    assert "Splits.csv: no bars of a (did you mean A?)" in reasons
+    assert any("candidate.csv is not read" in reason for reason in reasons)
+
+
+def test_taking_back_a_tenth_of_the_store_is_asked_for(warehouse: Warehouse, tmp_path: Path) -> None:
+    rows = [f"A,{day},10,11,9,10.5,1000" for day in frames.days(300)]
+    vendor(write(tmp_path / "t", HEADER, *rows)).sync(warehouse)
+    with pytest.raises(MarketDataError, match=r"has 5 bars, the store 300: 295 of them would be taken back: `kobe bars "):
+        vendor(write(tmp_path / "t", HEADER, *rows[-5:])).sync(warehouse)
+    assert vendor(tmp_path / "t").sync(warehouse, force=True).bars == 5
 
 
 def test_a_path_that_names_no_bars_is_refused_with_what_is_wanted(held: Held, tmp_path: Path) -> None:

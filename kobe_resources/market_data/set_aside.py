@@ -1,0 +1,169 @@
+"""Rows that are no bars: off the calendar, of a session that is not over, without volume (rules, section 1); kept apart.
+
+A vendor's frame goes through `judge_bars` before it is stored; what is set aside is recorded in the transaction that stores
+the rest. Trusts its caller for frames of typed columns with one row a (symbol, session).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from kobe_resources import calendar
+from kobe_resources.market_data.protocol import MarketDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    import duckdb
+    import pandas as pd
+
+FEWEST_SYMBOLS = 10
+"""Symbols with a bar on a date off the calendar from which the calendar may be what is wrong."""
+HALF = 0.5
+MOST_OF_SYMBOL, MOST_OF_FILE = 0.10, 0.02
+"""Shares of bars off the calendar above which a symbol, or a whole source, has wrong dates."""
+FEWEST_BARS = 20
+"""Bars of a part of a source from which a symbol's share says something of the symbol."""
+COLUMNS = ("symbol", "session", "reason", "line", "row")
+OFF_CALENDAR, UNFINISHED, NO_VOLUME = "no session of the exchange", "the session was not over", "nobody traded (volume 0)"
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+class Judged(NamedTuple):
+    """Bars that may be stored, and rows of COLUMNS that may not."""
+
+    bars: pd.DataFrame
+    aside: pd.DataFrame
+
+
+def aside_rows(rows: Iterable[tuple[str, Any, str, int | None, dict[str, Any]]]) -> pd.DataFrame:
+    """A frame of COLUMNS from (symbol, session or None, reason, line or None, the row's own fields)."""
+    import pandas as pd
+
+    given = [(symbol, session, reason, line, _json(row)) for symbol, session, reason, line, row in rows]
+    frame = pd.DataFrame(given, columns=list(COLUMNS))
+    return frame.astype({"symbol": object, "reason": object, "row": object, "line": "Int64"}).assign(
+        session=pd.to_datetime(frame["session"])
+    )
+
+
+def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collection[str] = ()) -> Judged:
+    """Part the bars that section 1 of the rules stores from those that it sets aside.
+
+    now: aware. whole: `bars` is all that the source has, so that shares of it mean something. traded: symbols that are known
+    to have volume; of others, those without any in `bars` are indices, and kept. Raises MarketDataError where over 2 % of a
+    whole source lie off the calendar.
+    """
+    import pandas as pd
+
+    if not len(bars):
+        return Judged(bars, aside_rows([]))
+    session = bars["session"].to_numpy().astype("datetime64[D]")
+    first = session.min()
+    place = (session - first).astype(np.int64)
+    held = np.bincount(place)
+    days = first + np.flatnonzero(held)
+    slot = np.cumsum(held > 0) - 1
+    off_day, unfinished_day = _kinds(days, held[held > 0], now)
+    off, unfinished = off_day[slot][place], unfinished_day[slot][place]
+    reason = np.where(unfinished, UNFINISHED, np.where(off, OFF_CALENDAR, "")).astype(object)
+    idle = bars["volume"].to_numpy(np.float64) == 0.0
+    if idle.any() or off.any():
+        code, names = pd.factorize(bars["symbol"])
+        busy = np.bincount(code, weights=~idle, minlength=len(names)) > 0
+        busy |= np.isin(np.asarray(names, dtype=object), list(traded)) if len(traded) else False
+        reason[(reason == "") & idle & busy[code]] = NO_VOLUME
+        count, strange = np.bincount(code), np.bincount(code, weights=off, minlength=len(names))
+        wrong = (strange > MOST_OF_SYMBOL * count) & (whole | (count >= FEWEST_BARS))
+        for number in np.flatnonzero(wrong):
+            mine = code == number
+            reason[mine & ~unfinished] = _early(
+                str(names[number]), session[mine & off], int(strange[number]), int(count[number])
+            )
+    if whole and off.sum() > MOST_OF_FILE * len(bars):
+        symbol, day = bars["symbol"].iloc[off.argmax()], session[off.argmax()]
+        raise MarketDataError(
+            f"{int(off.sum()):,} of {len(bars):,} bars lie on days that were no session, as that of {symbol} on {day}, "
+            f"a {_weekday(day)}",
+            "see whether the dates are a day early (midnight of another time zone), or of another exchange",
+        )
+    aside = reason != ""
+    if not aside.any():
+        return Judged(bars, aside_rows([]))
+    rows = bars[aside]
+    fields = rows.drop(columns=["symbol"]).assign(session=session[aside].astype(str)).to_dict(orient="records")
+    told = zip(rows["symbol"], session[aside], reason[aside], [None] * len(rows), fields, strict=True)
+    return Judged(bars[~aside], aside_rows(told))
+
+
+def record_set_aside(
+    connection: duckdb.DuckDBPyConnection, source: str, aside: pd.DataFrame, seen_at: dt.datetime, whole: bool
+) -> None:
+    """Note what was set aside, each row once. whole: nothing else is set aside of this source any more."""
+    if whole:
+        connection.execute("DELETE FROM set_aside WHERE source = ?", [source])
+    if not len(aside):
+        return
+    connection.register("incoming_aside", aside)
+    try:
+        connection.execute(
+            "INSERT INTO set_aside SELECT $source, symbol, session::DATE, reason, line, row, $seen_at FROM incoming_aside i "
+            "WHERE NOT EXISTS (SELECT 1 FROM set_aside s WHERE s.source = $source AND s.symbol = i.symbol "
+            "AND s.session IS NOT DISTINCT FROM i.session::DATE AND s.reason = i.reason "
+            "AND s.line IS NOT DISTINCT FROM i.line)",
+            {"source": source, "seen_at": seen_at},
+        )
+    finally:
+        connection.unregister("incoming_aside")
+
+
+def keep_storable(connection: duckdb.DuckDBPyConnection, bars: pd.DataFrame, source: str, now: dt.datetime) -> pd.DataFrame:
+    """The bars of a part of `source` that may be stored; the others are recorded in the caller's transaction."""
+    traded: list[str] = []
+    if len(bars) and (bars["volume"] == 0).any():
+        asked = sorted(set(bars.loc[bars["volume"] == 0, "symbol"]))
+        rows = connection.execute(
+            "SELECT DISTINCT symbol FROM daily_bars WHERE volume > 0 AND list_contains(?, symbol)", [asked]
+        ).fetchall()
+        traded = [row[0] for row in rows]
+    judged = judge_bars(bars, now, whole=False, traded=traded)
+    record_set_aside(connection, source, judged.aside, now, whole=False)
+    return judged.bars
+
+
+def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.ndarray, np.ndarray]:
+    """(days) off the calendar, and not over yet, by how many bars each of the sorted `days` has."""
+    latest = np.datetime64(calendar.latest_complete_session(now, calendar.BARS_PUBLISHED_AFTER))
+    low, high = np.datetime64(calendar.FIRST_DAY), np.datetime64(calendar.LAST_DAY)
+    inside = (days >= low) & (days <= high)
+    known = ~inside
+    if inside.any():
+        known |= np.isin(days, calendar.sessions(days[inside][0].item(), days[inside][-1].item()))
+    unfinished = days > latest
+    off = ~known & ~unfinished
+    for number in np.flatnonzero(off):
+        before = np.flatnonzero(known[:number])
+        usual = counts[before[-1]] if len(before) else 0
+        # So many symbols did trade: the calendar does not know of this session.
+        if counts[number] >= FEWEST_SYMBOLS and usual and counts[number] >= HALF * usual:
+            off[number] = False
+    return off, unfinished
+
+
+def _early(symbol: str, days: np.ndarray, strange: int, count: int) -> str:
+    return (
+        f"{strange:,} of {count:,} bars of {symbol} lie on days that were no session ({days[0]} was a {_weekday(days[0])}): "
+        "its dates look a day early"
+    )
+
+
+def _weekday(day: np.datetime64) -> str:
+    return WEEKDAYS[day.astype("datetime64[D]").item().weekday()]
+
+
+def _json(row: dict[str, Any]) -> str:
+    return json.dumps({name: None if value != value else value for name, value in row.items()}, default=str)

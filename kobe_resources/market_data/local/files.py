@@ -137,7 +137,8 @@ class FilesVendor(LocalVendor):
             return _no_rows(SPLITS), []
         table = read_table(path, SPLITS)
         known = table.frame["symbol"].isin(symbols)
-        return table.frame[known], [*_rows_of(table, path), *_of_nobody(path, table.frame[~known], symbols)]
+        aside = _of_nobody(path, table.frame[~known], "execution_date", symbols)
+        return table.frame[known], [*_rows_of(table, path), *aside]
 
     def _dividends(self, folder: Path, symbols: set[str]) -> tuple[pd.DataFrame | None, list[AsideRow]]:
         path = companion(folder, "dividends.csv")
@@ -145,7 +146,8 @@ class FilesVendor(LocalVendor):
             return None, []
         table = read_table(path, DIVIDENDS)
         known = table.frame["symbol"].isin(symbols)
-        return table.frame[known], [*_rows_of(table, path), *_of_nobody(path, table.frame[~known], symbols)]
+        aside = _of_nobody(path, table.frame[~known], "ex_date", symbols)
+        return table.frame[known], [*_rows_of(table, path), *aside]
 
 
 def companion(folder: Path, name: str) -> Path:
@@ -226,15 +228,15 @@ def _rows_of(table: Table, path: Path) -> list[AsideRow]:
     ]
 
 
-def _of_nobody(path: Path, splits: pd.DataFrame, symbols: set[str]) -> list[AsideRow]:
-    """Rows of splits.csv whose symbol has no bars."""
+def _of_nobody(path: Path, rows: pd.DataFrame, day: str, symbols: set[str]) -> list[AsideRow]:
+    """Rows of a companion file whose symbol has no bars. day: the column of their date."""
     upper = {symbol.upper(): symbol for symbol in symbols}
     aside: list[AsideRow] = []
-    for row in splits.itertuples():
-        meant = upper.get(str(row.symbol).strip().upper())
+    for row in rows.to_dict(orient="records"):
+        symbol = str(row.pop("symbol"))
+        meant = upper.get(symbol.strip().upper())
         guess = f" (did you mean {meant}?)" if meant else ""
-        fields = {"split_from": row.split_from, "split_to": row.split_to}
-        aside.append((str(row.symbol), row.execution_date, f"{path.name}: no bars of {row.symbol}{guess}", None, fields))
+        aside.append((symbol, row.pop(day), f"{path.name}: no bars of {symbol}{guess}", None, row))
     return aside
 
 

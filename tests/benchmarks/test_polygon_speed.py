@@ -34,7 +34,8 @@ import datetime as dt, json, re, sys, time
 from pathlib import Path
 import pandas as pd
 from kobe_resources.market_data.polygon.vendor import PolygonVendor
-from kobe_resources.settings.models import Secrets, Settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 settings = Settings(data={"vendor": "polygon", **json.loads(sys.argv[1])}, universe={"require_options": False})
 vendor = PolygonVendor(settings, Secrets(polygon_api_key=sys.argv[2]), now=lambda: dt.datetime.fromisoformat(sys.argv[3]))

@@ -327,7 +327,7 @@ def test_the_command_exits_1_and_lists_reasons(home: Path) -> None:
 IMPORTS_OF_THREADS = """
 import sys, threading
 from kobe_jobs.ops.health.checks import Watch, questions
-from kobe_resources.settings.models import load_settings
+from kobe_resources.settings.load import load_settings
 
 class Seen:
     def find_spec(self, name, path=None, target=None):

@@ -23,7 +23,7 @@ from kobe_resources.warehouse.store import Warehouse
 SMALL = {"DATA__VENDOR": "synthetic", "DATA__SYNTHETIC__SYMBOLS": "30", "DATA__SYNTHETIC__SESSIONS": "760"}
 SWEEP_IN_A_CHILD = """
 from kobe_jobs.research_run.sweep import plan_sweep, run_sweep
-from kobe_resources.settings.models import load_settings
+from kobe_resources.settings.load import load_settings
 from kobe_resources.warehouse.store import Warehouse
 import time
 def tell(count):

@@ -33,7 +33,8 @@ CHILD = """
 import datetime as dt, os, sys
 from kobe_resources.market_data.polygon import loader as polygon_load
 from kobe_resources.market_data.polygon.vendor import PolygonVendor
-from kobe_resources.settings.models import Secrets, Settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 url, start, manner, commit_after_s = sys.argv[1:]
 polygon_load.COMMIT_AFTER_S = float(commit_after_s)

@@ -46,7 +46,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "unknown_sessions": (False, "Every bar lies on an XNYS session."),
     "missing_sessions": (False, "No session is missing between a symbol's first and last bar."),
     "zero_volume_runs": (False, f"No symbol goes {ZERO_VOLUME_RUN} bars in a row without volume."),
-    "suspect_jumps": (False, "No price moves more than ±45 % without a crowd; where one does, the symbol is quarantined."),
+    "suspect_jumps": (False, "No price moves more than ±45 % without unusual volume; a symbol that does is quarantined."),
     "splits_without_jump": (False, "Where a split is recorded, the raw price jumps."),
     "reused_tickers": (False, f"No ticker stops and starts again more than {REUSED_AFTER} sessions later."),
     "stale_last_session": (False, "The last stored session is the latest that the vendor should have."),

@@ -53,7 +53,7 @@ class Suspects(NamedTuple):
 
 
 def suspects(bars: AdjustedBars) -> Suspects:
-    """The bars whose close moved more than ±45 % without a crowd, since a missed split moves the price without dollars."""
+    """The bars whose close moved more than ±45 % without unusual volume: a missed split moves the price, and no dollars."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = bars.close[1:] / bars.close[:-1]
     # The wide band is cheap; the few bars outside it are judged by the rule itself.

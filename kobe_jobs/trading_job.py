@@ -83,7 +83,7 @@ def trade(
             finally:
                 alert_if_healed(settings, rig.ledger)
     except (AnotherRunTrades, SessionTaken) as error:
-        # Somebody else trades, or has: worth saying, not worth waking a person for.
+        # Another run trades, or has: worth saying, not worth waking a person for.
         raise dg.Failure(str(error), metadata={QUIET: True}, allow_retries=False) from error
     except KobeError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -179,7 +179,7 @@ def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
     seen = int(context.cursor) if context.cursor else None
     switched_on = context.last_sensor_start_time or 0.0
     if seen is None or (landed is not None and seen < landed.storage_id and landed.timestamp < switched_on):
-        # What was there before somebody switched the sensor on, the first time or again, is no reason to trade.
+        # What was there before the sensor was switched on, the first time or again, is no reason to trade.
         context.update_cursor(str(landed.storage_id if landed else 0))
         return dg.SkipReason("switched on: signals that are already there are ignored")
     if landed is None or landed.storage_id <= seen:
@@ -265,7 +265,7 @@ def trading_definitions() -> dg.Definitions:
 
 
 def external_assets() -> list[dg.AssetSpec]:
-    """orders, fills and positions behind signals: shown in the lineage, executed by nobody."""
+    """orders, fills and positions behind signals: shown in the lineage, never executed."""
     chain = (
         ("orders", "signals", "What the policy gate let through, and what it refused."),
         ("fills", "orders", "What the broker executed."),

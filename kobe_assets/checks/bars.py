@@ -50,7 +50,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "unknown_sessions": (False, "Every bar lies on an XNYS session."),
     "missing_sessions": (False, "No session is missing between a symbol's first and last bar."),
     "zero_volume_runs": (False, f"No symbol goes {ZERO_VOLUME_RUN} bars in a row without volume."),
-    "suspect_jumps": (False, "No close and no range leaps without a crowd; where one does, the listing is quarantined."),
+    "suspect_jumps": (False, "No close and no range leaps without unusual volume; where one does, the listing is quarantined."),
     "splits_without_jump": (False, "Where a split is recorded, the raw price jumps."),
     "dividends_without_fall": (
         False,

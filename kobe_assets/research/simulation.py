@@ -65,7 +65,7 @@ class Books(NamedTuple):
     """What a portfolio holds: a row a position, the rows in order of entry, and what is known of each symbol.
 
     rows: (symbols, 16). order: the first so many are the rows of open positions, the rest are free. held_until: (symbols)
-    OPEN, or the session at whose open the symbol was last sold, or the session before it could be bought again.
+    OPEN while the symbol is held, else the last session in which it may not be bought again.
     """
 
     rows: Floats

@@ -51,7 +51,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Validation:
-    """Does the universe hold? failures: what does not, in words. offenders: listed symbols that the bars do not bear out.
+    """The listed universe compared with the bars. failures: what does not agree, in words. offenders: the symbols that do not.
 
     listed: selected symbols of the table (of a fresh selection where the table is empty). holding: those that may trade by
     evidence derived anew; with point-in-time membership, those of them that are members now. shortest_years: the shortest

@@ -66,7 +66,7 @@ def main() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read it, `head` say, had enough.
+        # The reader, `head` say, has closed the pipe.
         pass
     except OSError as error:
         _end(f"{error}: what was computed is kept, but not all of the output could be written", 1)

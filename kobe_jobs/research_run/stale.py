@@ -70,7 +70,9 @@ def run_assets(settings: Settings, assets: Sequence[str], force: bool = False, w
     from kobe_assets.daily_bars import FORCE_TAG
     from kobe_jobs.definitions import build_definitions
     from kobe_resources.runtime.dagster_instance import open_instance
+    from kobe_resources.runtime.event_log import configure_logging
 
+    configure_logging()
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     job = build_definitions(settings).resolve_implicit_global_asset_job_def()
     run_id = str(uuid.uuid4())

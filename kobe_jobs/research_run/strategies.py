@@ -36,7 +36,7 @@ def one_of_them() -> str:
 
 
 def load_trading_settings() -> Settings:
-    """The effective settings of whoever trades by them. Raises UsageError as `load_settings`, and on an unknown strategy."""
+    """The effective settings, for commands that trade. Raises UsageError as `load_settings`, and on an unknown strategy."""
     settings = load_settings()
     if settings.trading.strategy not in STRATEGIES:
         raise UsageError(f"settings: trading.strategy {settings.trading.strategy!r} is no strategy", one_of_them())
@@ -44,8 +44,10 @@ def load_trading_settings() -> Settings:
 
 
 def load_account_settings() -> Settings:
-    """The same for who only looks after an account: no strategy is imported where a file bears the name, and a broken one
-    stops nothing."""
+    """The effective settings, for commands that only look after an account.
+
+    No strategy is imported where a file bears the name, and a broken one stops nothing.
+    """
     settings = load_settings()
     name = settings.trading.strategy
     if name.isidentifier() and Path(strategies.__file__).with_name(f"{name}.py").is_file():

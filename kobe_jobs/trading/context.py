@@ -1,6 +1,6 @@
 """The desk: everything one trading run works with, and the questions it asks again before every order.
 
-Trusts whoever builds it that broker, stage and ledger belong together; nothing here decides a trade.
+Trusts its maker that broker, stage and ledger belong together; nothing here decides a trade.
 """
 
 from __future__ import annotations

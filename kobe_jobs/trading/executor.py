@@ -192,7 +192,7 @@ def _doubt(desk: Desk, intent: Intent, cause: str, request_id: str | None, is_th
 def _refused(desk: Desk, intent: Intent, error: Refused) -> Intent:
     """A refusal is believed after one look: an order that is there all the same is worth more than the message.
 
-    It speaks of its own POST only: an earlier one of the same intent may yet turn up, so that intent stays unknown.
+    The answer is about this POST only. An earlier one of the same intent may still arrive, so the intent stays unknown.
     """
     doubted = _doubt(desk, intent, error.message, error.request_id)
     try:

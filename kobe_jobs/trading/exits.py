@@ -38,7 +38,7 @@ def exit_flagged(desk: Desk, settle: Settle = resolve) -> list[Intent]:
 def leave_positions(
     desk: Desk, leaving: Iterable[Position], leg: str, any_age: bool = False, reason: str = "", settle: Settle = resolve
 ) -> list[Intent]:
-    """Send an exit for each position under the leg's name, for the reason given, or that of its flag.
+    """Send one exit order a position. The leg names the order id; the reason is the one given, or that of the flag.
 
     any_age: an old quote is good enough, because no newer one will come.
     """

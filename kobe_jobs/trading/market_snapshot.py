@@ -98,7 +98,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Sessions, signals, bars and splits, cut off nowhere: each question names the day it asks about.
+    """Sessions, signals, bars and splits up to the last stored one; each method takes the day that it answers for.
 
     sessions: stored sessions up to the last that was asked for; computed: those of them that the indicators know;
     last_stored: the last of all, in whose terms prices are adjusted. signals_fit_bars: False where the signals are on record

@@ -112,7 +112,7 @@ def name_without_bars(desk: Desk) -> str:
 
 
 def flag_untradable(desk: Desk) -> None:
-    """Flag positions whose symbol the broker no longer lists, so that they leave while somebody still bids."""
+    """Flag positions whose symbol the broker no longer lists, so that they leave while there are still bids."""
     for held in open_positions(desk.ledger, desk.account):
         if held.flag == "delisted":
             continue

@@ -92,7 +92,7 @@ class RunBroke(KobeError):
 
 
 class NotConfirmed(KobeError):
-    """Nobody typed the phrase that lets this session trade live."""
+    """The phrase that lets this session trade live was not typed."""
 
 
 @dataclass(frozen=True)

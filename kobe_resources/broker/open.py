@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def open_broker(settings: Settings, secrets: Secrets, stage: Stage, leave_clock: bool = False) -> Broker:
     """The broker of `stage`; close it when done.
 
-    leave_clock: for who will stand in a session with `standing_at`; else the embedded broker's clock, where it is new, is
+    leave_clock: for a caller that sets the session with `standing_at`; else the embedded broker's clock, where it is new, is
     set to the last stored session. Other stages have a clock of their own.
     simulated: the server named by broker.base_url, else one started here with its state in KOBE_HOME/broker.
     shadow: Alpaca's paper answers where keys are set, else the embedded broker's; sends nothing.
@@ -129,7 +129,7 @@ def simulated_terms(settings: Settings) -> Terms:
 def _simulated(settings: Settings, folder: Path | None, leave_clock: bool) -> Broker:
     from kobe_resources.broker.exchange.account import follow_settings
 
-    # A key of this run alone: nobody else on this machine moves its clock.
+    # A key of this run alone, so that no other process of this machine moves its clock.
     embedded = start_embedded(settings, folder, uuid.uuid4().hex)
     try:
         follow_settings(embedded)

@@ -1,4 +1,4 @@
-"""What Kobe asks of a broker: its values, its questions and its errors, whoever answers them.
+"""What Kobe asks of a broker: its values, its questions and its errors, the same for every broker.
 
 Money and shares are Decimal, times are aware UTC. Values are trusted to be parsed: an adapter lets none through unchecked.
 """
@@ -92,7 +92,7 @@ class Account:
 
     @property
     def may_trade(self) -> bool:
-        """Active, and blocked by nobody."""
+        """True when the account is active and not blocked."""
         blocked = self.trading_blocked or self.account_blocked or self.trade_suspended_by_user
         return self.status == "ACTIVE" and not blocked
 
@@ -200,7 +200,7 @@ class BrokerFill:
 
 
 class BrokerError(KobeError):
-    """A broker said no, said nothing, or said what nobody understands; never holds a key."""
+    """A broker said no, said nothing, or said what cannot be understood; never holds a key."""
 
     def __init__(self, what: str, mend: str = "", request_id: str | None = None) -> None:
         super().__init__(what, mend)

@@ -211,7 +211,7 @@ def replan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
 
 
 def claim(write: Write, client_id: str, owner: str, lease_s: float) -> Intent | None:
-    """INTENT → SUBMITTING for `owner`; None where somebody else was faster. Who holds the claim may POST once."""
+    """INTENT → SUBMITTING for `owner`; None where another run was faster. The holder of the claim may POST once."""
     intent = get(write, client_id)
     if intent.state is not OrderState.INTENT:
         return None

@@ -1,4 +1,4 @@
-"""Sessions: one run trades a session, whoever asks second is told who; and what reconciliation saw is kept.
+"""Sessions: one run trades a session, a second one is told which; and what reconciliation saw is kept.
 
 Trusts its caller to hold the lock of the trading run where it takes over a claim.
 """

@@ -41,7 +41,7 @@ class LedgerUnusable(KobeError):
 
 
 class Write:
-    """One open write transaction. Whoever changes a row through it also calls `audit`, and both commit or neither."""
+    """One open write transaction. A caller that changes a row through it also calls `audit`: both commit, or neither."""
 
     def __init__(self, connection: sqlite3.Connection, pin: str, run_id: str) -> None:
         self.connection = connection

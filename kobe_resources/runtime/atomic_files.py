@@ -52,7 +52,7 @@ def private_folder(folder: Path) -> None:
 
 
 def private_file(path: Path) -> None:
-    """Make an empty file where there is none; nobody but its owner may read or write it.
+    """Make an empty file where there is none; only its owner may read or write it.
 
     A file that is there is never opened: closing it would end the locks that SQLite holds on it in this process.
     """

@@ -2,7 +2,7 @@
 
 The project's dagster.yaml is the one source of its configuration; here its folders become absolute. So the default
 KOBE_HOME and a plain `dagster dev` in the project's root, with no variable set, share one history.
-It trusts whoever can write KOBE_HOME.
+It trusts every process that can write KOBE_HOME.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def end_lost_runs(is_ours: Callable[[str], bool]) -> list[str]:
     """Mark runs as failed whose process died with its code server (a power cut, `kill -9`); their ids.
 
     Left alone they would count as running for ever, and a lost trading run would hold back every later one. `is_ours` tells
-    by its socket whether a code server was started by whoever asks, who must be sure that none of those is alive.
+    by its socket whether a code server was started by the caller, who must be sure that none of those is alive.
     """
     from dagster import DagsterRunStatus, RunsFilter
 

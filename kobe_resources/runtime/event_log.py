@@ -1,7 +1,7 @@
-"""The event log: one JSON line an event in KOBE_HOME/logs/events.jsonl, without secrets, whoever logs and whatever they pass.
+"""The event log: one JSON line an event in KOBE_HOME/logs/events.jsonl, without secrets, whatever is passed to it.
 
 `get_logger(name)` logs from the first call on; `configure_logging()` also brings in warnings of the libraries.
-Redaction trusts nobody: it runs last, over every value of every event, tracebacks and unknown objects included.
+Redaction trusts no caller: it runs last, over every value of every event, tracebacks and unknown objects included.
 A log that cannot be written is said once on stderr and stops no work; what must not be lost goes to the audit trail.
 """
 
@@ -233,7 +233,7 @@ def append_line(path: Path, line: str, max_bytes: int = MAX_BYTES, keep: int = K
     try:
         private_folder(path.parent)
         with FileLock(path.with_suffix(".lock"), timeout=LOCK_WAIT_S, mode=0o600):
-            # Under the lock nobody else renames the file between the look at its size and the write.
+            # Under the lock no other process renames the file between the look at its size and the write.
             _rotate(path, max_bytes, keep)
             _append(path, line.encode() + b"\n")
     except (OSError, Timeout) as error:

@@ -3,7 +3,7 @@
 numba notices a change in the function's own file only. A kernel holds code of other files too, so the folder carries a
 hash of all compiled sources: a changed gate can never run on as an old kernel.
 numba unpickles what it finds there, and runs it. So the folder is never in the data folder, which a backup brings back, and
-nobody but its owner may write to it.
+only its owner may write to it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def njit(function: F) -> F:
 
 
 def njit_part(function: F) -> F:
-    """Compile `function` as a part of the kernels that call it: Python cannot, which saves the compile time of a way in."""
+    """Compile `function` for calls from other kernels only: the wrapper for Python takes long to compile."""
     # numba's type hints do not know these options of its own.
     options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return cast(F, numba.njit(cache=_is_kept(), nogil=True, error_model="numpy", **options)(function))
@@ -116,7 +116,7 @@ def _cache_bases() -> Iterator[Path]:
 
 
 def _is_ours_alone(folder: Path) -> bool:
-    """Make the folder where it is missing; is it a folder of ours that nobody else could have written to?"""
+    """Make the folder where it is missing; true where it is ours and only we can write to it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

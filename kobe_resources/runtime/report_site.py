@@ -1,6 +1,6 @@
 """The reports over HTTP on loopback, because a browser follows no file:// link from the Dagster UI.
 
-Serves what lies in KOBE_HOME/reports and nothing else, to this machine and nobody else. File names are not trusted.
+Serves what lies in KOBE_HOME/reports and nothing else, to this machine alone. File names are not trusted.
 """
 
 from __future__ import annotations

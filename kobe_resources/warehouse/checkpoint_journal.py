@@ -84,7 +84,7 @@ def checkpoint(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def checkpoint_beyond(limit: int, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """`checkpoint` where the log has more than `limit` bytes; one that fails is left to whoever writes next."""
+    """`checkpoint` where the log has more than `limit` bytes; one that fails is left to the next writer."""
     try:
         if _size(path.with_name(f"{path.name}.wal")) > limit:
             checkpoint(connection, path)
@@ -154,7 +154,7 @@ def _write_journal(connection: duckdb.DuckDBPyConnection, path: Path, journal: P
 
 
 def _put_back(path: Path) -> None:
-    """Undo a checkpoint that was begun and not finished, unless somebody has the file open."""
+    """Undo a checkpoint that was begun and not finished, unless a process has the file open."""
     journal = _journal(path)
     if not (journal.exists() and path.exists()) or _descriptor_or_none(path) is not None:
         return

@@ -1,6 +1,6 @@
 """A DuckDB file kept open between uses, until another process asks for it.
 
-Where a file is opened anew, what was read must be read again. But whoever has it open keeps every other process out. So
+Where a file is opened anew, what was read must be read again. But a process that has it open keeps every other out. So
 one that waits says so in a file beside it, and the holder lets go, at once where nothing is being read or written, else
 when that has ended.
 """
@@ -19,9 +19,9 @@ from kobe_resources.warehouse import checkpoint_journal
 
 WATCH_S = 0.05
 RECENT_S = 2.0
-"""Whoever waits says so again at least twice a second."""
+"""Seconds after which a request to let go is stale: a waiting process renews it at least twice a second."""
 IDLE_S = 5.0
-"""Programs that know nothing of this get in where we fetch or compute for longer."""
+"""Seconds without use after which the file is closed unasked, for programs that do not know how to ask."""
 
 _kept: dict[Path, KeptOpen] = {}
 
@@ -56,7 +56,7 @@ class KeptOpen:
                     self._shut()
 
     def watch(self, until: threading.Event) -> None:
-        """Shut the file where nobody here uses it and somebody waits for it, or nobody has for long; at the end, for good."""
+        """Close the file while it is unused here and another process waits for it, or after IDLE_S; at the end, for good."""
         while not until.wait(WATCH_S):
             with self._lock:
                 idle = time.monotonic() - self._used

@@ -1,8 +1,8 @@
 """The warehouse: one DuckDB file, numbered migrations, short connections, and tables replaced in one transaction.
 
 A DuckDB file open for writing in one process refuses every other process, so a connection is opened for the statement
-and closed, or kept until somebody asks (`kept_open`); whoever finds the file taken waits up to a deadline and then names
-the holder. Compute happens outside.
+and closed, or kept until another process asks (`kept_open`); a process that finds the file taken waits up to a deadline and
+then names the holder. Compute happens outside.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Warehouse:
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection for a few statements; keep computation outside it.
 
-        Whoever connects inside the block, in the same thread, gets another connection to the file that is open already.
+        A `connect` inside the block, in the same thread, gives another connection to the file that is open already.
         """
         outer = getattr(self._held, "connection", None)
         if outer is not None:

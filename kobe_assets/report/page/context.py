@@ -1,4 +1,4 @@
-"""What the templates print about a book beside its verdict: rows and sentences' numbers, nothing that escapes itself."""
+"""What the templates print about one result beside its verdict: rows, and the numbers of sentences; templates escape them."""
 
 from __future__ import annotations
 

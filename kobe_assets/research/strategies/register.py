@@ -1,4 +1,4 @@
-"""Strategies by name, each imported when the register is first read: whoever needs none is not stopped by a typo in one."""
+"""Strategies by name, each imported when the register is first read, so that a typo in one stops no other command."""
 
 from __future__ import annotations
 

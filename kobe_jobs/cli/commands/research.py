@@ -107,7 +107,7 @@ def backtest(
 ) -> None:
     """Simulate one strategy over one window at the canonical parameters, on the stored bars.
 
-    Bars, universe and indicators are brought up to date first. Looking at a backtest is a try that nobody counts: the
+    Bars, universe and indicators are brought up to date first. Looking at a backtest is a try that is not counted: the
     deflated Sharpe ratio of the report knows the sets of walk-forwards and sweeps only.
     """
     from kobe_jobs.research_run.backtest import run_backtest

@@ -67,7 +67,7 @@ def trade(
     try:
         summary = _trade(settings, session, strategy, confirm, as_json)
     except (AnotherRunTrades, SessionTaken):
-        # Somebody else trades, or has: that is how it should be.
+        # Another run trades, or has: that is how it should be.
         raise
     except (KobeError, OSError) as error:
         alert(settings, "a trading run failed", reason=str(error), stage=settings.broker.stage)

@@ -24,7 +24,7 @@ WAREHOUSE = "kobe.duckdb"
 LEFT_OUT_NAMES = {"dagster/dagster.yaml"}
 """Written anew for each place the folder stands in."""
 LEFT_OUT_FOLDERS = {"compiled", "pace"}
-"""Machine code, where an older Kobe kept it (whoever reads it runs it), and the calls of the last minute."""
+"""Machine code, where an older Kobe kept it (numba runs what it reads there), and the calls of the last minute."""
 BY_THE_WAY = {"logs", *LEFT_OUT_FOLDERS}
 """What is in a data folder where nothing was done yet."""
 LEFT_OUT_ENDINGS = (".lock", "-wal", "-shm", "-journal", ".wal", ".tmp", ".nbi", ".nbc", ".pyc")

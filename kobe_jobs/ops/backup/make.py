@@ -85,7 +85,7 @@ def _archive_path(home: Path, target: Path | None) -> Path:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """One backup at a time, so that what lies about is nobody's and can be removed."""
+    """Hold the lock of backups: with it, half-written archives are those of a process that died, and can be removed."""
     from filelock import FileLock, Timeout
 
     try:

@@ -272,7 +272,7 @@ def ask_key_file() -> Observation:
 
     if key_file_is_open():
         return Observation(False, "others can read the file that KOBE_ENV_FILE names: chmod 600 it")
-    return Observation(True, "nobody else can read it, or there is none")
+    return Observation(True, "only you can read it, or there is none")
 
 
 class Watch:

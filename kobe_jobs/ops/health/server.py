@@ -32,7 +32,7 @@ def health_app(watch: Watch, hosts: Sequence[str], labels: dict[str, str]) -> St
     async def liveness(_request: Request) -> Response:
         return JSONResponse({"alive": True})
 
-    # Plain functions: starlette runs them in a thread, so that a slow question holds up nobody else.
+    # Plain functions: starlette runs them in a thread, so that a slow question holds up no other.
     def readiness(_request: Request) -> Response:
         checks = watch.look()
         return JSONResponse(as_json(checks), status_code=200 if is_ready(checks) else 503)

@@ -53,7 +53,10 @@ def refusal(scope: Scope) -> str:
 
 
 def _graphql_refusal(method: str, query: bytes, content_type: str) -> str:
-    """A GET or a form needs nobody's leave to cross origins; JSON does."""
+    """Why a request to /graphql is refused; empty where it is not.
+
+    A browser sends a GET or a form to another origin without asking that origin first; JSON it does not.
+    """
     if method in ("GET", "HEAD"):
         return "queries come by POST" if query else ""
     return "" if content_type.partition(";")[0].strip().lower() == "application/json" else "queries are sent as JSON"

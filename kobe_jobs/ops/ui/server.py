@@ -30,8 +30,8 @@ FOLDER = "kobe-ui-"
 READY_WAIT_S = 120.0
 POLL_S = 0.1
 CODE_PATIENCE_S = 3600
-"""How long the process with the graph may go unasked. Dagster's 30 s are soon over on a machine that is busy or was frozen,
-and it would end for good. What must not outlive us ends through `Children`."""
+"""Seconds without a heartbeat after which the code server ends itself. Dagster's 30 s pass on a machine that is busy or was
+frozen, and nothing would start it again. `Children` ends it with us."""
 LOOK_S = 5.0
 LOST_S = 60.0
 """A graph that stays unreachable this long is lost: Dagster's code server goes on without it and starts no other."""
@@ -73,7 +73,7 @@ def run_ui(
                 say(f"the graph does not load: {problem} (see {log_path()})")
             say(f"Kobe UI {url} · reports {reports_url} · Ctrl-C stops both")
             on_ready(url)
-            # Only now, because it takes a second: nobody else's code servers can be alive while we hold the lock.
+            # Only now, because it takes a second. While we hold the lock, no other `kobe ui` of this folder has a code server.
             for run_id in end_lost_runs(lambda socket: FOLDER in socket and socket != str(code)):
                 say(f"run {run_id[:8]} had lost its process and counts as failed now")
         watch = _GraphWatch(url)

@@ -54,7 +54,7 @@ class AlpacaBroker:
     """A `Broker` over one account of one host.
 
     timeout_s: seconds a call may take. Reads are repeated up to READ_ATTEMPTS times within 2 × timeout_s, or until the broker
-    counts anew. pace: what every call waits for; none where the broker behind is one that nobody counts calls for.
+    counts anew. pace: what every call waits for; none where the broker behind counts no calls.
     """
 
     def __init__(

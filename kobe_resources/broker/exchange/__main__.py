@@ -63,7 +63,7 @@ def _from_settings() -> tuple[StoredBars, Terms]:
 
 
 def _announce(folder: Path, url: str) -> None:
-    """Write the address whole or not at all: somebody waits for it."""
+    """Write the address whole or not at all, since a process waits for it."""
     draft = folder / "address.json.new"
     draft.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
     draft.replace(folder / "address.json")

@@ -145,14 +145,14 @@ class ExchangeMarket:
         )
 
     def is_quiet(self, moment: Moment) -> bool:
-        """Nobody offers yet: so soon after the open."""
+        """True in the first moments after the open, when there is no ask yet."""
         until = self.script.strictness.no_offer_until_s
         if until <= 0.0 or moment.phase != "open":
             return False
         return self.instant(moment) < self.day(moment.session).open + dt.timedelta(seconds=until)
 
     def quote(self, symbol: str, moment: Moment) -> MarketQuote | None:
-        """Bid and ask = the bar's price × (1 ∓ slip), or as far apart as the script says; ask 0 where nobody offers yet.
+        """Bid and ask = the bar's price × (1 ∓ slip), or as far apart as the script says; ask 0 where there is none yet.
 
         At `open` only a bar of this very session quotes. Otherwise the last close stands, with the time at which it stood, so
         that a symbol without a bar has an old quote, as with the real Alpaca.

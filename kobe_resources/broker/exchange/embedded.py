@@ -87,7 +87,7 @@ class EmbeddedBroker:
     def standing_at(self, session: dt.date) -> Iterator[None]:
         """Stand somewhere in `session`, at its opening unless the clock is past that; as before where the block raises.
 
-        Nobody else may trade here meanwhile.
+        Nothing else may trade here meanwhile.
         """
         if self.moment.session == session and self.moment.phase != "pre_open":
             yield

@@ -102,7 +102,7 @@ class Book:
                 self._take(plan["order_id"], plan["step"], plan["share"])
 
     def quotes(self, symbols: list[str]) -> dict[str, MarketQuote]:
-        """The latest quotes; while nobody offers yet, each question takes a second."""
+        """The latest quotes; while there is no ask yet, each question takes a second."""
         with self.state.transaction():
             moment = self.state.moment()
             if self.market.is_quiet(moment):

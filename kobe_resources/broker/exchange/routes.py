@@ -177,7 +177,7 @@ def _quotes(request: Request, book: Book, fault: Fault | None) -> Reply:
 
 
 def _odd_quote(kind: str, body: dict[str, Any]) -> dict[str, Any]:
-    """A quote as nobody should lean on."""
+    """A quote that is wrong in the way the script asks for."""
     bid, ask = body["bp"], body["ap"]
     at = shapes.parse_time(body["t"])
     changes: dict[str, dict[str, Any]] = {

@@ -101,7 +101,7 @@ class Loader:
     def ranges(self, calls: Sequence[RangeCall]) -> None:
         """Load symbols; one that fails for itself is kept in `failures` and the others go on.
 
-        While no candidate has a bar, none is believed to have no bars: where all of them come back empty, nothing is covered.
+        An empty answer counts only after some candidate had bars: where all come back empty, nothing is covered.
         """
         doubtful: list[tuple[RangeCall, BarColumns]] | None = [] if calls and not self.has_bars() else None
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kobe_resources.market_data.polygon.plan import Span
 
 WITNESSES = 20
-"""So many symbols did not all start to trade late, nor all stand still on the same day."""
+"""Symbols asked about a missing day: that many do not all lack a bar by chance."""
 
 
 class Witnesses:

@@ -27,11 +27,18 @@ from kobe_resources.market_data.polygon.checkpoints import (
     symbols_with_gaps,
 )
 from kobe_resources.market_data.polygon.client import PolygonClient
-from kobe_resources.market_data.polygon.errors import LEAVE_OUT, NO_BARS, PolygonEntitlementError, PolygonIncomplete
+from kobe_resources.market_data.polygon.errors import (
+    LEAVE_OUT,
+    NO_BARS,
+    PolygonEntitlementError,
+    PolygonIncomplete,
+    PolygonNotFound,
+)
 from kobe_resources.market_data.polygon.loader import Loader
 from kobe_resources.market_data.polygon.plan import DAY, RangeCall, Span, plan_calls
-from kobe_resources.market_data.polygon.rows import Listing, Refusal, settled, split_rows
+from kobe_resources.market_data.polygon.rows import Listing, Refusal, dividend_rows, settled, split_rows
 from kobe_resources.market_data.store import (
+    DIVIDEND,
     Changes,
     StoreTotals,
     begin_source,
@@ -40,6 +47,7 @@ from kobe_resources.market_data.store import (
     record_options,
     refuse_to_replace,
     replace_candidates,
+    replace_dividends,
     replace_splits,
     store_totals,
 )
@@ -59,6 +67,10 @@ SURELY_PUBLISHED_AFTER = dt.timedelta(hours=24)
 REPULLED_SESSIONS = 3
 SPLITS_BACK = dt.timedelta(days=10)
 SPLITS_AHEAD = dt.timedelta(days=30)
+DIVIDENDS_BACK = dt.timedelta(days=30)
+DIVIDENDS_AHEAD = dt.timedelta(days=90)
+DIVIDENDS_LAST = dt.timedelta(days=7)
+"""They are announced weeks ahead: a list that reaches three months on is read anew after this long."""
 LIST_LASTS = dt.timedelta(days=30)
 """The vendor's list of stocks is read anew after this long."""
 WATCHED_DAYS = 10
@@ -92,6 +104,7 @@ class Sync:
         self.skipped = False
         self.changes = Changes()
         self.calls = 0
+        self.notes: tuple[str, ...] = ()
         self.totals = StoreTotals(0, 0, 0, None, None)
         self._settings = settings
         self._polygon = settings.data.polygon
@@ -131,6 +144,7 @@ class Sync:
                 return
             self._begin(candidates, self._splits(client, candidates.symbols, span))
             self._bars(loader, candidates.symbols, span)
+            self._dividends(client, candidates.symbols, span)
             self._options(loader, candidates.symbols)
             self._finish(loader, span, fingerprint, load_key)
         finally:
@@ -261,6 +275,34 @@ class Sync:
             first = store_totals(connection).first_session
         by_days = self._polygon.first_load == "grouped"
         return set(gaps), [day for day in empty if first and (by_days or day > first)]
+
+    def _dividends(self, client: PolygonClient, symbols: list[str], span: Span) -> None:
+        """All dividends of the span where candidates are new, else weekly those around today; a plan without any is told."""
+        import pandas as pd
+
+        known = self._state.marks.get("dividends")
+        key = _hash(symbols)
+        until = self._today + DIVIDENDS_AHEAD
+        whole = known is None or known.key != key or known.span.first > span.first
+        if known is not None and not whole and self._now() - known.done_at < DIVIDENDS_LAST and not self._force:
+            return
+        read = known.done_at.astimezone(NEW_YORK).date() if known else self._today
+        window = Span(span.first if whole else max(span.first, min(read, self._today) - DIVIDENDS_BACK), until)
+        wanted = {*symbols, *self._state.coverage}
+        try:
+            listing = settled(lambda: dividend_rows(client.dividends(*window, twice=whole), wanted))
+        except (PolygonEntitlementError, PolygonNotFound) as error:
+            self.notes += (f"no dividends are loaded: {error.what}",)
+            return
+        at = self._now()
+        frame = pd.DataFrame(listing.rows, columns=DIVIDEND, dtype=object)
+        first = min(window.first, known.span.first) if known and not whole else window.first
+        with self._warehouse.transaction() as connection:
+            replace_dividends(connection, frame, VENDOR, at, *window)
+            foreign = [Refusal("", None, f"dividends in {currency}") for currency in listing.foreign]
+            save_refusals(connection, [*listing.refused, *foreign], at)
+            save_mark(connection, "dividends", Mark(key, Span(first, until), len(listing.rows), at))
+        self.notes += tuple(f"{count:,} dividends in {currency} left out" for currency, count in listing.foreign.items())
 
     def _options(self, loader: Loader, symbols: list[str]) -> None:
         if not self._settings.universe.require_options:

@@ -46,6 +46,8 @@ class LoopbackPolygon:
         self.key = key
         self.calls: list[Call] = []
         self.connections = 0
+        self.moved = False
+        """Do splits and dividends lie at their newer paths, and nothing at the older ones."""
         self.stopping = threading.Event()
         self._zipped = zipped
         self._zipped_bodies: dict[bytes, bytes] = {}
@@ -120,8 +122,10 @@ class LoopbackPolygon:
         if found := GROUPED.fullmatch(path):
             return self.market.grouped_body(dt.date.fromisoformat(found[1]), adjusted)
         asked = opened_cursor(query["cursor"])[1] | query if "cursor" in query else query
-        if path == "/v3/reference/splits":
-            return self.market.splits_body(asked, self.url)
+        if path == ("/stocks/v1/splits" if self.moved else "/v3/reference/splits"):
+            return self.market.splits_body(asked, self.url, path)
+        if path == ("/stocks/v1/dividends" if self.moved else "/v3/reference/dividends"):
+            return self.market.dividends_body(asked, self.url, path)
         if path == "/v3/reference/tickers":
             return self.market.tickers_body(asked, self.url)
         if path == "/v3/reference/options/contracts":

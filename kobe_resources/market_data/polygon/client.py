@@ -93,8 +93,11 @@ class PolygonClient:
         self.stop()
         self._pool.clear()
 
-    def range_bars(self, symbol: str, start: dt.date, end: dt.date) -> list[Row]:
-        """Raw daily bars of one symbol, `start` to `end` included, ascending as the vendor orders them."""
+    def range_bars(self, symbol: str, start: dt.date, end: dt.date, twice: bool = True) -> list[Row]:
+        """Raw daily bars of one symbol, `start` to `end` included, ascending as the vendor orders them.
+
+        twice: ask again, as after a malformed answer, before believing that there are none.
+        """
 
         def first() -> Any:
             return self._sdk.list_aggs(
@@ -109,7 +112,7 @@ class PolygonClient:
                 raw=True,
             )
 
-        return self._pages(first, f"the bars of {symbol}", lambda answer: _check_bars(answer, symbol))
+        return self._pages(first, f"the bars of {symbol}", lambda answer: _check_bars(answer, symbol), twice)
 
     def grouped_day(self, session: dt.date, twice: bool = True) -> list[Row]:
         """Raw bars of the whole market on one date; none on a day without trading.
@@ -186,7 +189,8 @@ class PolygonClient:
 
         where = f"the options of {symbol}"
         rows, _ = self._first_page(first, where)
-        if any(row.get("underlying_ticker", symbol) != symbol for row in rows):
+        # Contracts of class shares have been seen under BRK/B for BRK.B.
+        if any(str(row.get("underlying_ticker", symbol)).replace("/", ".") != symbol for row in rows):
             raise PolygonMalformed(f"Polygon gave options of another symbol as {where}", RESUMES)
         return bool(rows)
 

@@ -81,6 +81,11 @@ def save_coverage(
     _save(connection, "symbol", {symbol: (span, rows.get(symbol, 0)) for symbol, span in coverage.items()}, done_at, vendor)
 
 
+def clip_coverage(connection: duckdb.DuckDBPyConnection, first: dt.date) -> None:
+    """Let no symbol be covered before `first`: the plan gives nothing earlier."""
+    connection.execute(sql("polygon_clip_checkpoints"), {"vendor": VENDOR, "first": first})
+
+
 def save_days(connection: duckdb.DuckDBPyConnection, rows: Mapping[dt.date, int], done_at: dt.datetime) -> None:
     """Note that these days of the market were read, and how many rows of candidates they gave, all readings together."""
     _save(connection, "day", {str(day): (Span(day, day), count) for day, count in rows.items()}, done_at, VENDOR)

@@ -29,6 +29,7 @@ from kobe_resources.market_data.polygon.errors import (
     PolygonError,
     PolygonIncomplete,
     PolygonMalformed,
+    PolygonNotFound,
     PolygonTransportError,
     error_for_status,
     vendor_words,
@@ -42,6 +43,7 @@ TWIN_HOSTS = frozenset({"api.polygon.io", "api.massive.com"})
 """One vendor under its old and its new name: either may name the other in `next_url`. We stay on ours all the same."""
 RANGE_LIMIT = 50_000
 PAGE_LIMIT = 1000
+NEWER_PAGE_LIMIT = 5000
 MAX_PAGES = 1000
 MAX_BODY_BYTES = 256 * 1024 * 1024
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -64,6 +66,7 @@ class PolygonClient:
         self._retry = RetryPolicy(self._bucket, patience)
         self._sdk = _quiet_sdk(self._key, self._base_url, in_flight, patience)
         self._pool: _TypedPool = self._sdk.client
+        self._moved: set[str] = set()
 
     @property
     def calls(self) -> int:
@@ -90,8 +93,11 @@ class PolygonClient:
         self.stop()
         self._pool.clear()
 
-    def range_bars(self, symbol: str, start: dt.date, end: dt.date) -> list[Row]:
-        """Raw daily bars of one symbol, `start` to `end` included, ascending as the vendor orders them."""
+    def range_bars(self, symbol: str, start: dt.date, end: dt.date, twice: bool = True) -> list[Row]:
+        """Raw daily bars of one symbol, `start` to `end` included, ascending as the vendor orders them.
+
+        twice: ask again, as after a malformed answer, before believing that there are none.
+        """
 
         def first() -> Any:
             return self._sdk.list_aggs(
@@ -106,7 +112,7 @@ class PolygonClient:
                 raw=True,
             )
 
-        return self._pages(first, f"the bars of {symbol}", lambda answer: _check_bars(answer, symbol))
+        return self._pages(first, f"the bars of {symbol}", lambda answer: _check_bars(answer, symbol), twice)
 
     def grouped_day(self, session: dt.date, twice: bool = True) -> list[Row]:
         """Raw bars of the whole market on one date; none on a day without trading.
@@ -133,7 +139,39 @@ class PolygonClient:
                 raw=True,
             )
 
-        return self._pages(first, "the splits", twice=twice)
+        return self._listed(first, "splits", "execution_date", start, end, twice)
+
+    def dividends(self, start: dt.date, end: dt.date, twice: bool = True) -> list[Row]:
+        """Cash dividends with an ex-date from `start` to `end` included, announced ones too."""
+
+        def first() -> Any:
+            return self._sdk.list_dividends(
+                ex_dividend_date_gte=start.isoformat(),
+                ex_dividend_date_lte=end.isoformat(),
+                limit=PAGE_LIMIT,
+                sort="ex_dividend_date",
+                order="asc",
+                raw=True,
+            )
+
+        return self._listed(first, "dividends", "ex_dividend_date", start, end, twice)
+
+    def _listed(self, first: Callable[[], Any], what: str, date: str, start: dt.date, end: dt.date, twice: bool) -> list[Row]:
+        """All pages of a reference list, by its newer path where the vendor has nothing at the older one any more."""
+
+        def newer() -> Any:
+            wanted = {f"{date}.gte": start.isoformat(), f"{date}.lte": end.isoformat()}
+            # The SDK knows the older paths only.
+            return self._sdk._get(
+                path=f"/stocks/v1/{what}", params={**wanted, "limit": NEWER_PAGE_LIMIT, "sort": "ticker.asc"}, raw=True
+            )
+
+        if what not in self._moved:
+            try:
+                return self._pages(first, f"the {what}", twice=twice)
+            except PolygonNotFound:
+                self._moved.add(what)
+        return self._pages(newer, f"the {what}", twice=twice)
 
     def tickers(self, active: bool = True, kind: str = "CS") -> list[Row]:
         """Every stock ticker of a type (CS: common stock)."""
@@ -151,7 +189,8 @@ class PolygonClient:
 
         where = f"the options of {symbol}"
         rows, _ = self._first_page(first, where)
-        if any(row.get("underlying_ticker", symbol) != symbol for row in rows):
+        # Contracts of class shares have been seen under BRK/B for BRK.B.
+        if any(str(row.get("underlying_ticker", symbol)).replace("/", ".") != symbol for row in rows):
             raise PolygonMalformed(f"Polygon gave options of another symbol as {where}", RESUMES)
         return bool(rows)
 

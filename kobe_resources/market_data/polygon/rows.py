@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
@@ -27,6 +28,13 @@ FIRST_MS, LAST_MS = 0, 4_102_444_800_000
 LONGEST_SYMBOL = 32
 UNREADABLE = "control bytes or no ticker"
 TRIES = 3
+DIVIDEND_KINDS = {
+    "SC": "special",
+    "LT": "capital_gains",
+    "ST": "capital_gains",
+    **{kind: kind for kind in ("special", "supplemental", "irregular")},
+}
+"""The vendor's words, of the older path and of the newer; whatever else is regular."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ class Listing:
 
     rows: list[tuple[Any, ...]]
     refused: tuple[RefusedRow, ...] = field(default=())
+    foreign: Counter[str] = field(default_factory=Counter)
+    """Dividends by currency that are no dollars: sound rows, and left out."""
 
 
 A = TypeVar("A", BarColumns, Listing)
@@ -148,6 +158,27 @@ def split_rows(rows: Sequence[Row]) -> Listing:
         else:
             kept[(symbol, day, float(split_from), float(split_to))] = None
     return Listing(list(kept), tuple(refused))
+
+
+def dividend_rows(rows: Sequence[Row], wanted: Collection[str]) -> Listing:
+    """(symbol, ex_date, amount, kind, pay_date) of the `wanted` in a dividends answer, equal ones once; dollars only."""
+    kept: dict[tuple[Any, ...], dt.date | None] = {}
+    refused, foreign = [], Counter[str]()
+    for row in rows:
+        symbol, day, amount = row.get("ticker"), _date(row.get("ex_dividend_date")), row.get("cash_amount")
+        if not isinstance(symbol, str) or symbol not in wanted:
+            continue
+        currency = row.get("currency") or "USD"
+        if currency != "USD":
+            foreign[printable(currency)] += 1
+        elif day is None:
+            refused.append(RefusedRow(printable(symbol), None, "dividend: no ex-date", repr(row)))
+        elif not _is_positive(amount):
+            refused.append(RefusedRow(printable(symbol), day, "dividend: amount is not positive", repr(row)))
+        else:
+            kind = DIVIDEND_KINDS.get(str(row.get("dividend_type") or row.get("distribution_type")), "regular")
+            kept[(symbol, day, float(amount), kind)] = _date(row.get("pay_date"))
+    return Listing([(*key, paid) for key, paid in kept.items()], tuple(refused), foreign)
 
 
 def ticker_rows(rows: Sequence[Row]) -> Listing:

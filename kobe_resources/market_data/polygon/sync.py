@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from kobe_resources.market_data.polygon.checkpoints import (
     VENDOR,
     LoadState,
     Mark,
+    clip_coverage,
     empty_sessions,
     forget,
     read_state,
@@ -27,11 +29,18 @@ from kobe_resources.market_data.polygon.checkpoints import (
     symbols_with_gaps,
 )
 from kobe_resources.market_data.polygon.client import PolygonClient
-from kobe_resources.market_data.polygon.errors import LEAVE_OUT, NO_BARS, PolygonEntitlementError, PolygonIncomplete
+from kobe_resources.market_data.polygon.errors import (
+    LEAVE_OUT,
+    NO_BARS,
+    PolygonEntitlementError,
+    PolygonIncomplete,
+    PolygonNotFound,
+)
 from kobe_resources.market_data.polygon.loader import Loader
 from kobe_resources.market_data.polygon.plan import DAY, RangeCall, Span, plan_calls
-from kobe_resources.market_data.polygon.rows import Listing, RefusedRow, settled, split_rows
+from kobe_resources.market_data.polygon.rows import Listing, RefusedRow, dividend_rows, settled, split_rows
 from kobe_resources.market_data.store import (
+    DIVIDEND,
     Changes,
     StoreTotals,
     begin_source,
@@ -40,6 +49,7 @@ from kobe_resources.market_data.store import (
     record_options,
     refuse_to_replace,
     replace_candidates,
+    replace_dividends,
     replace_splits,
     store_totals,
 )
@@ -55,10 +65,16 @@ if TYPE_CHECKING:
     from kobe_resources.warehouse.store import Warehouse
 
 YEARS = 11
+CLIPPED_AFTER = 6
+"""So many sessions without a bar of anybody at the start of a span are no accident."""
 SURELY_PUBLISHED_AFTER = dt.timedelta(hours=24)
 REPULLED_SESSIONS = 3
 SPLITS_BACK = dt.timedelta(days=10)
 SPLITS_AHEAD = dt.timedelta(days=30)
+DIVIDENDS_BACK = dt.timedelta(days=30)
+DIVIDENDS_AHEAD = dt.timedelta(days=90)
+DIVIDENDS_LAST = dt.timedelta(days=7)
+"""They are announced weeks ahead: a list that reaches three months on is read anew after this long."""
 LIST_LASTS = dt.timedelta(days=30)
 """The vendor's list of stocks is read anew after this long."""
 WATCHED_DAYS = 10
@@ -92,6 +108,7 @@ class Sync:
         self.skipped = False
         self.changes = Changes()
         self.calls = 0
+        self.notes: tuple[str, ...] = ()
         self.totals = StoreTotals(0, 0, 0, None, None)
         self._settings = settings
         self._polygon = settings.data.polygon
@@ -123,14 +140,16 @@ class Sync:
         )
         try:
             candidates = self._candidates(client)
-            span = self._published(span, client, loader)
+            span = self._within_plan(self._published(span, client, loader), client)
             self.skipped = self._stands(span, load_key)
             if self.skipped:
                 with self._warehouse.connect() as connection:
                     self.totals = store_totals(connection)
                 return
             self._begin(candidates, self._splits(client, candidates.symbols, span))
-            self._bars(loader, candidates.symbols, span)
+            self._bars(loader, client, candidates.symbols, span)
+            span = self._begun(span)
+            self._dividends(client, candidates.symbols, span)
             self._options(loader, candidates.symbols)
             self._finish(loader, span, fingerprint, load_key)
         finally:
@@ -234,7 +253,75 @@ class Sync:
         first = min(splits.window.first, known.span.first) if known and known.key == splits.key else splits.window.first
         save_mark(connection, "splits", Mark(splits.key, Span(first, splits.window.last), len(rows), at))
 
-    def _bars(self, loader: Loader, symbols: list[str], span: Span) -> None:
+    def _within_plan(self, span: Span, client: PolygonClient) -> Span:
+        """The span without the days that the plan did not give when it was last asked; all of it where now it does.
+
+        One symbol is asked for them, once a sync: an upgrade is seen without asking for all.
+        """
+        clipped = self._state.marks.get("plan")
+        if clipped is None or clipped.span.last <= span.first or clipped.span.last > span.last:
+            return span
+        try:
+            rows = client.range_bars(clipped.key, span.first, clipped.span.last - DAY, twice=False)
+        except (PolygonEntitlementError, PolygonNotFound):
+            rows = []
+        return span if rows else Span(clipped.span.last, span.last)
+
+    def _begun(self, span: Span) -> Span:
+        """The span from the day on which the vendor's bars begin, where that is clearly later than was asked for.
+
+        A plan answers with the part that it covers and does not say so: coverage is recorded from that day, and the first
+        symbol that begins there is kept, to be asked whether there is more by now.
+        """
+        at = self._now()
+        with self._warehouse.transaction() as connection:
+            rows = connection.execute(
+                "SELECT min(symbol), session FROM daily_bars SEMI JOIN candidates USING (symbol) "
+                "GROUP BY session ORDER BY session LIMIT 1"
+            ).fetchall()
+            if not rows or len(calendar.sessions(span.first, rows[0][1])) <= CLIPPED_AFTER:
+                connection.execute("DELETE FROM bar_checkpoints WHERE vendor = ? AND kind = 'plan'", [VENDOR])
+                return span
+            symbol, first = rows[0]
+            clip_coverage(connection, first)
+            save_mark(connection, "plan", Mark(symbol, Span(span.first, first), 0, at))
+        coverage = self._state.coverage
+        coverage |= {each: Span(first, known.last) for each, known in coverage.items() if known.first < first <= known.last}
+        self.notes += (f"Polygon's bars begin on {first}, not on {span.first}: a later start, or the plan's reach",)
+        return Span(first, span.last)
+
+    def _first_day_of_plan(self, client: PolygonClient, symbol: str, span: Span) -> dt.date | None:
+        """The first session from which on the plan gives bars, by halving; None where it gives none of the span."""
+        sessions: list[dt.date] = calendar.sessions(*span).tolist()
+
+        def gives(place: int) -> bool:
+            try:
+                if self._polygon.first_load == "grouped":
+                    client.grouped_day(sessions[place], twice=False)
+                else:
+                    client.range_bars(symbol, sessions[place], span.last, twice=False)
+            except PolygonEntitlementError:
+                return False
+            return True
+
+        if not gives(len(sessions) - 1):
+            return None
+        return sessions[bisect_left(range(len(sessions) - 1), True, key=gives)]
+
+    def _bars(self, loader: Loader, client: PolygonClient, symbols: list[str], span: Span) -> None:
+        """`_missing_bars`; where the plan refuses a part of the span, the error names the first day that it gives."""
+        try:
+            self._missing_bars(loader, symbols, span)
+        except PolygonEntitlementError as error:
+            first = self._first_day_of_plan(client, symbols[0], span)
+            if first is None or first == span.first:
+                raise
+            raise PolygonEntitlementError(
+                f"{error.what}; it gives bars from {first} on",
+                f'set data.start = "{first}" or get a plan that covers {span.first}',
+            ) from None
+
+    def _missing_bars(self, loader: Loader, symbols: list[str], span: Span) -> None:
         """What is missing, the last sessions once more, then the symbols that stayed behind; forced: every hole too."""
         coverage = self._state.coverage
         sessions: list[dt.date] = calendar.sessions(*span).tolist()
@@ -262,11 +349,43 @@ class Sync:
         by_days = self._polygon.first_load == "grouped"
         return set(gaps), [day for day in empty if first and (by_days or day > first)]
 
+    def _dividends(self, client: PolygonClient, symbols: list[str], span: Span) -> None:
+        """All dividends of the span where candidates are new, else weekly those around today; a plan without any is told."""
+        import pandas as pd
+
+        known = self._state.marks.get("dividends")
+        key = _hash(symbols)
+        until = self._today + DIVIDENDS_AHEAD
+        whole = known is None or known.key != key or known.span.first > span.first
+        if known is not None and not whole and self._now() - known.done_at < DIVIDENDS_LAST and not self._force:
+            return
+        read = known.done_at.astimezone(NEW_YORK).date() if known else self._today
+        window = Span(span.first if whole else max(span.first, min(read, self._today) - DIVIDENDS_BACK), until)
+        wanted = {*symbols, *self._state.coverage}
+        try:
+            listing = settled(lambda: dividend_rows(client.dividends(*window, twice=whole), wanted))
+        except (PolygonEntitlementError, PolygonNotFound) as error:
+            self.notes += (f"no dividends are loaded: {error.what}",)
+            return
+        at = self._now()
+        frame = pd.DataFrame(listing.rows, columns=DIVIDEND, dtype=object)
+        first = min(window.first, known.span.first) if known and not whole else window.first
+        with self._warehouse.transaction() as connection:
+            replace_dividends(connection, frame, VENDOR, at, *window)
+            foreign = [RefusedRow("", None, f"dividends in {currency}") for currency in listing.foreign]
+            save_refusals(connection, [*listing.refused, *foreign], at)
+            save_mark(connection, "dividends", Mark(key, Span(first, until), len(listing.rows), at))
+        self.notes += tuple(f"{count:,} dividends in {currency} left out" for currency, count in listing.foreign.items())
+
     def _options(self, loader: Loader, symbols: list[str]) -> None:
         if not self._settings.universe.require_options:
             return
         try:
+            bars_failed = set(loader.failures)
             loader.options([symbol for symbol in symbols if symbol not in self._state.asked])
+            for symbol in loader.failures.keys() - bars_failed:
+                # Unknown is not none: the symbol stays out of the universe, and is asked for again.
+                self.notes += (f"options of {symbol} could not be read: {loader.failures.pop(symbol).what}",)
         except PolygonEntitlementError as error:
             raise PolygonEntitlementError(
                 error.what, "set universe.require_options = false, or give has_options in the candidates file"

@@ -97,4 +97,5 @@ class PolygonVendor:
             calls=sync.calls,
             seconds=time.perf_counter() - began,
             skipped=sync.skipped,
+            notes=sync.notes,
         )

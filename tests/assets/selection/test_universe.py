@@ -336,11 +336,12 @@ def test_the_folder_of_a_past_moment_repeats_the_report_of_its_vendor(
     assert "12154 added" in cli("bars", "refresh").output.replace(",", "")
 
 
-def test_the_committed_polygon_settings_are_valid_and_ask_for_950_symbols_and_ten_years(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("vendor", ["polygon", "alpaca"])
+def test_the_committed_settings_of_a_vendor_are_valid_and_ask_for_950_symbols_and_ten_years(
+    monkeypatch: pytest.MonkeyPatch, vendor: str
 ) -> None:
-    monkeypatch.setenv("KOBE_CONFIG", str(PROJECT_ROOT / "kobe.polygon.toml"))
+    monkeypatch.setenv("KOBE_CONFIG", str(PROJECT_ROOT / f"kobe.{vendor}.toml"))
     settings = load_settings()
-    assert (settings.data.vendor, settings.universe.min_symbols, settings.universe.min_years) == ("polygon", 950, 10)
+    assert (settings.data.vendor, settings.universe.min_symbols, settings.universe.min_years) == (vendor, 950, 10)
     assert settings.universe.require_options
     assert settings.universe.min_adv_usd > 0

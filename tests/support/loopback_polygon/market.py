@@ -33,6 +33,7 @@ class Market:
         splits: pd.DataFrame | None = None,
         tickers: list[Row] | None = None,
         optionable: Collection[str] | None = None,
+        dividends: list[Row] | None = None,
     ) -> None:
         self.bars = bars.assign(session=pd.to_datetime(bars["session"])).sort_values(["symbol", "session"], ignore_index=True)
         self.splits = [_split_row(row) for row in splits.itertuples()] if splits is not None else []
@@ -41,6 +42,7 @@ class Market:
         self._by_session = {session.date(): group for session, group in self.bars.groupby("session")}
         self.tickers = tickers if tickers is not None else [ticker_row(symbol) for symbol in self.symbols]
         self.optionable = set(self.symbols if optionable is None else optionable)
+        self.dividends = sorted(dividends or [], key=lambda row: (row["ex_dividend_date"], row["ticker"]))
         self._bodies: dict[tuple[str, ...], bytes] = {}
 
     @property
@@ -76,11 +78,17 @@ class Market:
             self._bodies[key] = orjson.dumps(_aggregates(rows, adjusted))
         return self._bodies[key]
 
-    def splits_body(self, query: dict[str, str], url: str) -> bytes:
-        """/v3/reference/splits, paged."""
+    def dividends_body(self, query: dict[str, str], url: str, path: str) -> bytes:
+        """/v3/reference/dividends, or /stocks/v1/dividends, paged."""
+        since, until = query.get("ex_dividend_date.gte", ""), query.get("ex_dividend_date.lte", "9999")
+        rows = [row for row in self.dividends if since <= row["ex_dividend_date"] <= until]
+        return _page(rows, query, url, path, counted=False)
+
+    def splits_body(self, query: dict[str, str], url: str, path: str = "/v3/reference/splits") -> bytes:
+        """/v3/reference/splits, or /stocks/v1/splits, paged."""
         since, until = query.get("execution_date.gte", ""), query.get("execution_date.lte", "9999")
         rows = [row for row in self.splits if since <= row["execution_date"] <= until]
-        return _page(rows, query, url, "/v3/reference/splits", counted=False)
+        return _page(rows, query, url, path, counted=False)
 
     def tickers_body(self, query: dict[str, str], url: str) -> bytes:
         """/v3/reference/tickers, paged."""
@@ -129,6 +137,23 @@ def ticker_row(symbol: str, kind: str = "CS", active: bool = True) -> Row:
         "last_updated_utc": "2021-04-25T00:00:00Z",
     }
     return row if active else {**row, "delisted_utc": "2019-06-03T00:00:00Z"}
+
+
+def dividend_row(ticker: str, ex_date: str, amount: float, kind: str = "CD", **more: Any) -> Row:
+    """One row of /v3/reference/dividends."""
+    return {
+        "cash_amount": amount,
+        "currency": "USD",
+        "declaration_date": ex_date,
+        "dividend_type": kind,
+        "ex_dividend_date": ex_date,
+        "frequency": 4,
+        "id": f"E{ticker}{ex_date}{amount}{kind}",
+        "pay_date": ex_date,
+        "record_date": ex_date,
+        "ticker": ticker,
+        **more,
+    }
 
 
 def cursor_of(offset: int, query: dict[str, str]) -> str:

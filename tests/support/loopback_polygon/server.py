@@ -23,6 +23,8 @@ from tests.support.loopback_polygon.market import Market, opened_cursor
 
 KEY = "loopback-key-31415926535897"
 RANGE = re.compile(r"/v2/aggs/ticker/([^/]+)/range/1/day/(\d{4}-\d\d-\d\d)/(\d{4}-\d\d-\d\d)")
+REFUSED = b"the plan does not cover it"
+OUTSIDE_PLAN = b'{"status":"NOT_AUTHORIZED","message":"Your plan doesn\'t include this data timeframe."}'
 GROUPED = re.compile(r"/v2/aggs/grouped/locale/us/market/stocks/(\d{4}-\d\d-\d\d)")
 
 
@@ -46,6 +48,11 @@ class LoopbackPolygon:
         self.key = key
         self.calls: list[Call] = []
         self.connections = 0
+        self.plan_from: dt.date | None = None
+        """The first day of the plan; `refuses_early`: what begins before it is refused as a whole, instead of cut."""
+        self.refuses_early = False
+        self.moved = False
+        """Do splits and dividends lie at their newer paths, and nothing at the older ones."""
         self.stopping = threading.Event()
         self._zipped = zipped
         self._zipped_bodies: dict[bytes, bytes] = {}
@@ -108,6 +115,8 @@ class LoopbackPolygon:
         if authorization != f"Bearer {self.key}":
             return refused(401)(Reply(401, b""), self.faults.rng)
         body = self._body(path, query)
+        if body is REFUSED:
+            return refused(403, OUTSIDE_PLAN)(Reply(403, b""), self.faults.rng)
         if body is None:
             return refused(404)(Reply(404, b""), self.faults.rng)
         return Reply(200, body, {"Content-Type": "application/json"})
@@ -116,12 +125,18 @@ class LoopbackPolygon:
         adjusted = query.get("adjusted", "true") == "true"
         if found := RANGE.fullmatch(path):
             start, end = dt.date.fromisoformat(found[2]), dt.date.fromisoformat(found[3])
+            if self.plan_from and (end < self.plan_from or (self.refuses_early and start < self.plan_from)):
+                return REFUSED
+            start = max(start, self.plan_from or start)
             return self.market.range_body(unquote(found[1]), start, end, adjusted)
         if found := GROUPED.fullmatch(path):
-            return self.market.grouped_body(dt.date.fromisoformat(found[1]), adjusted)
+            day = dt.date.fromisoformat(found[1])
+            return REFUSED if self.plan_from and day < self.plan_from else self.market.grouped_body(day, adjusted)
         asked = opened_cursor(query["cursor"])[1] | query if "cursor" in query else query
-        if path == "/v3/reference/splits":
-            return self.market.splits_body(asked, self.url)
+        if path == ("/stocks/v1/splits" if self.moved else "/v3/reference/splits"):
+            return self.market.splits_body(asked, self.url, path)
+        if path == ("/stocks/v1/dividends" if self.moved else "/v3/reference/dividends"):
+            return self.market.dividends_body(asked, self.url, path)
         if path == "/v3/reference/tickers":
             return self.market.tickers_body(asked, self.url)
         if path == "/v3/reference/options/contracts":

@@ -14,6 +14,7 @@ from kobe_resources.market_data.polygon.errors import PolygonEntitlementError
 from tests.resources.market_data.polygon.conftest import FRIDAY_NIGHT, Shop, assert_same_bars, served
 from tests.support.loopback_polygon import Market, ticker_row
 from tests.support.loopback_polygon import faults as fault
+from tests.support.loopback_polygon.market import dividend_row
 
 RANGE, OPTIONS = "/range/", "/options/contracts"
 MONDAY_NIGHT = FRIDAY_NIGHT + dt.timedelta(days=3)
@@ -217,3 +218,51 @@ def test_a_plan_without_the_options_reference_is_told_what_to_set(shop: Shop, ma
         shop.sync(options=True)
     assert_same_bars(shop.stored(), served(market))
     assert not shop.sync(options=False).skipped
+
+
+PAID = [
+    dividend_row("S00001", "2026-02-05", 0.22),
+    dividend_row("S00001", "2026-02-05", 0.22, id="again"),
+    dividend_row("S00001", "2026-02-05", 5.0, "SC"),
+    dividend_row("S00002", "2026-03-05", 0.1, currency="CAD"),
+    dividend_row("S00003", "2025-12-05", 0.1),
+    dividend_row("S00004", "2026-12-10", 0.3, pay_date=None),
+    dividend_row("S00005", "2026-05-05", -1.0),
+    dividend_row("NOBODY", "2026-05-05", 1.0),
+    *[dividend_row("S00006", "2026-06-01", 0.5 + number / 10_000) for number in range(1200)],
+]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_dividends_of_all_pages_are_kept_raw_once_and_in_dollars(
+    shop: Shop, market: Market, with_market: Callable[[Market], Shop], moved: bool
+) -> None:
+    shop = with_market(Market(market.bars, splits_of(("S00001", "2026-03-02", 1, 2)), dividends=PAID))
+    shop.server.moved = moved
+    report = shop.sync()
+    assert "1 dividends in CAD left out" in report.notes
+    assert shop.rows("SELECT count(*) FROM dividends WHERE symbol = 'S00006'") == [(1200,)]
+    assert shop.rows(
+        "SELECT symbol, ex_date::VARCHAR, amount, kind, pay_date::VARCHAR FROM dividends WHERE symbol <> 'S00006' ORDER BY ALL"
+    ) == [
+        ("S00001", "2026-02-05", 0.22, "regular", "2026-02-05"),
+        ("S00001", "2026-02-05", 5.0, "special", "2026-02-05"),
+        ("S00004", "2026-12-10", 0.3, "regular", None),
+    ]
+    assert shop.rows("SELECT symbol, reason FROM bar_refusals WHERE symbol <> ''") == [
+        ("S00005", "dividend: amount is not positive")
+    ]
+    assert shop.rows("SELECT count(*) FROM splits") == [(1,)]
+    shop.server.market.dividends = [row for row in shop.server.market.dividends if row["ticker"] != "S00004"]
+    shop.now += dt.timedelta(days=7)
+    shop.sync(end="2026-11-23")
+    assert shop.rows("SELECT count(*) FROM dividends WHERE symbol = 'S00004'") == [(0,)]
+    assert shop.rows("SELECT count(*) FROM dividends WHERE symbol = 'S00001'") == [(2,)]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_where_the_plan_has_no_dividends_that_is_told_and_the_bars_are_loaded(shop: Shop, market: Market, status: int) -> None:
+    shop.server.faults.on(fault.refused(status), path="dividends")
+    report = shop.sync()
+    assert_same_bars(shop.stored(), served(market))
+    assert any("no dividends are loaded" in note for note in report.notes)

@@ -62,7 +62,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "kobe_assets/universe.py",
         *(
             f"kobe_assets/selection/{name}.{kind}"
-            for name in ("eligibility", "membership", "bar_table")
+            for name in ("eligibility", "membership", "bar_table", "barred")
             for kind in ("py", "sql")
         ),
         f"{RESEARCH}/quarantine.py",

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from kobe_assets.research.quarantine import suspects
+from kobe_assets.research.quarantine import SILENT_FALL, silent_falls, suspects
 from kobe_assets.selection.bar_table import BarTable, read_bar_table
+from kobe_assets.selection.barred import ONE_SPLIT_DAYS
 from kobe_assets.selection.eligibility import validate_universe
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
@@ -39,6 +40,8 @@ SMALLEST_JUMP = 0.15
 """Log ratio under which a split's jump cannot be told from a day's move."""
 LARGE_DIVIDEND = 0.2
 """Dividends over this part of the close before them must show in the price."""
+FEWEST_WEEKS = 20
+"""Bars of a symbol from which their distance says something."""
 FEW_ROWS, USUAL_DAYS = 0.8, 20
 
 FINDINGS: dict[str, tuple[bool, str]] = {
@@ -46,7 +49,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "ohlc_order": (True, "low ≤ open, close ≤ high in every bar."),
     "non_positive": (True, "Prices are finite and positive, volumes finite and not negative."),
     "duplicate_splits": (True, "No split of a candidate is stored twice: it would count twice."),
-    "contradictory_splits": (True, "No candidate has two different splits on one day; leave one out that has."),
+    "contradictory_splits": (False, "No candidate has splits that contradict each other; one that has is not selected."),
     "unknown_sessions": (False, "Every bar lies on an XNYS session."),
     "missing_sessions": (False, "No session is missing between a symbol's first and last bar."),
     "zero_volume_runs": (False, f"No symbol goes {ZERO_VOLUME_RUN} bars in a row without volume."),
@@ -64,6 +67,10 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "stale_last_session": (False, "The last stored session is the latest that the vendor should have."),
     "thin_sessions": (False, f"No session has under {FEW_ROWS:.0%} of the bars of the {USUAL_DAYS} before it."),
     "orphan_bars": (False, "Every symbol with bars is a candidate."),
+    "silent_falls": (False, f"No price falls by {SILENT_FALL:g} usual days without a crowd: a split left out, or a spin-off."),
+    "weekly_bars": (False, "Bars are daily: figures a year are scaled by 252 sessions."),
+    "set_aside_rows": (False, "Every row that the source gave is stored."),
+    "restated_bars": (False, "The last load restated no symbol's history."),
     "refused_bars": (False, "The source has no row that had to be kept out of the store, and no split twice."),
 }
 """Check of daily_bars → blocking, and what it says when it passes."""
@@ -72,7 +79,9 @@ QUERIES: dict[str, dict[str, Any]] = {
     "ohlc_order": {},
     "non_positive": {},
     "duplicate_splits": {},
-    "contradictory_splits": {},
+    "contradictory_splits": {"days": ONE_SPLIT_DAYS},
+    "set_aside_rows": {},
+    "restated_bars": {},
     "splits_without_jump": {"smallest": SMALLEST_JUMP},
     "dividends_without_fall": {"large": LARGE_DIVIDEND},
     "corporate_actions": {},
@@ -115,6 +124,8 @@ def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None
         *find_calendar_gaps(bars),
         find_zero_volume_runs(bars),
         find_suspects(bars, settings.universe.release),
+        find_silent_falls(bars),
+        find_weekly(bars),
         find_stale(bars.session.max().item(), settings, now or dt.datetime.now(dt.UTC)),
         find_thin_sessions(bars.session),
     ]
@@ -164,6 +175,40 @@ def find_suspects(bars: BarTable, release: Mapping[str, str]) -> Finding:
         what = f"close x {math.exp(worst['move']):.3g}" if worst["kind"] == "jump" else f"range x {worst['stretch']:.3g}"
         words += f"; the worst: {worst['symbol']} on {worst['session']:%Y-%m-%d} ({what}){_others(held)}"
     return _finding("suspect_jumps", frame, len(held), words)
+
+
+def find_silent_falls(bars: BarTable) -> Finding:
+    """Falls of twelve usual days that drew no crowd, and that are no suspect jumps."""
+    import pandas as pd
+
+    found = silent_falls(bars)
+    frame = pd.DataFrame(
+        {
+            "symbol": [bars.symbols[place] for place in bars.symbol[found.bar]],
+            "session": bars.session[found.bar],
+            "ratio": np.exp(found.move),
+            "usual_days": np.abs(found.move) / found.usual,
+        }
+    ).sort_values(["usual_days", "symbol"], ascending=[False, True], ignore_index=True)
+    words = f"{len(frame):,} falls of {SILENT_FALL:g} usual days and more drew no crowd: splits left out, or spin-offs?"
+    return _finding("silent_falls", frame, len(frame), words)
+
+
+def find_weekly(bars: BarTable) -> Finding:
+    """Symbols whose bars lie a week or more apart."""
+    import pandas as pd
+
+    step = np.diff(bars.session).astype(np.int64)
+    rows = []
+    for number in np.flatnonzero(np.diff(bars.start) >= FEWEST_WEEKS):
+        own = step[bars.start[number] : bars.start[number + 1] - 1]
+        # Sessions of a week are a day apart, or three over a weekend.
+        if len(own) and (usual := float(np.median(own))) >= 6:
+            rows.append((bars.symbols[number], bars.session[bars.start[number]], usual, len(own) + 1))
+    frame = pd.DataFrame(rows, columns=["symbol", "session", "days_apart", "bars"])
+    kind = "weekly" if not len(frame) or frame["days_apart"].median() < 20 else "monthly"
+    words = f"the bars of {len(frame):,} symbols are {kind}, not daily: every figure a year is scaled by 252 sessions"
+    return _finding("weekly_bars", frame.sort_values("bars", ascending=False, kind="stable"), len(frame), words)
 
 
 def find_calendar_gaps(bars: BarTable) -> Iterator[Finding]:
@@ -323,7 +368,38 @@ def _ask(connection: duckdb.DuckDBPyConnection, name: str) -> Finding:
     """A check that is one query: its rows are the offenders, and a column `offenders` says how many there are in all."""
     frame = connection.execute(read_sql(HERE, name), QUERIES[name]).df()
     count = int(frame["offenders"].iloc[0]) if len(frame) else 0
-    return _finding(name, frame.drop(columns="offenders"), count, "")
+    return _finding(name, frame.drop(columns="offenders"), count, WORDS[name](frame, count) if count and name in WORDS else "")
+
+
+def _words_of_set_aside(frame: pd.DataFrame, count: int) -> str:
+    """How many rows, and of each reason the first."""
+    import pandas as pd
+
+    parts = []
+    for row in frame.itertuples():
+        day = "" if pd.isna(row.session) else f" {str(row.session)[:10]}"
+        line = "" if pd.isna(row.line) else f", line {int(row.line)}"
+        what = f"{row.rows:,} x {row.reason}" if row.rows > 1 else row.reason
+        parts.append(f"{what} ({row.symbol}{day}{line})" if row.symbol else what)
+    return f"{count:,} rows of the source are set aside, and are not among the bars: " + "; ".join(parts)
+
+
+def _words_of_restated(frame: pd.DataFrame, count: int) -> str:
+    """Symbol by symbol, how many bars, and by which factor."""
+    parts = [
+        f"{row.bars:,} bars of {row.symbol} restated" + (f" by {row.factor:.4g}" if row.one_factor else "")
+        for row in frame.head(5).itertuples()
+    ]
+    more = f" and {count - len(parts)} more symbols" if count > len(parts) else ""
+    adjusted = "; one factor throughout: adjusted prices, or a split that is not listed?" if frame["one_factor"].any() else ""
+    return ", ".join(parts) + more + adjusted
+
+
+WORDS: dict[str, Callable[[pd.DataFrame, int], str]] = {
+    "set_aside_rows": _words_of_set_aside,
+    "restated_bars": _words_of_restated,
+}
+"""What a check that is a query says, where the worst row does not say it."""
 
 
 def _told(offenders: pd.DataFrame) -> str:
@@ -335,6 +411,8 @@ def _told(offenders: pd.DataFrame) -> str:
 def _finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> Finding:
     blocking, rule = {**FINDINGS, **UNIVERSE_FINDINGS}[name]
     broken = words or f"{count:,} offenders, the worst: {_told(offenders)}. Wanted: {rule}"
+    if words and len(offenders) and "symbol" in offenders and "worst" not in words and name not in WORDS:
+        broken = f"{words}; the worst: {_told(offenders)}"
     return Finding(
         name=name,
         severity="blocking" if blocking else "warning",

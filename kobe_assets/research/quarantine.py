@@ -23,7 +23,10 @@ CROWD_VOLUME = 3.0
 """Multiple of the usual dollars, and of the usual shares, above which a move is confirmed by the market."""
 CROWD_BARS = 20
 QUARANTINE_BARS, RANGE_QUARANTINE_BARS = 200, 60
-"""AdjustedBars without signals after a suspect jump of the close, and after a suspect range (by then ATR has forgotten it)."""
+"""Bars without signals after a suspect jump of the close, and after a suspect range (by then ATR has forgotten it)."""
+SILENT_FALL = 12.0
+"""Usual days (medians of the moves before) from which a fall without a crowd is told: an odd split left out, a spin-off."""
+SMALLEST_FALL = 0.05
 SLICE = 1 << 18
 
 
@@ -111,6 +114,33 @@ def quarantined(bars: AdjustedBars) -> Bools:
     for begin, end in zip(found.bar[apart[:-1]], until[apart[1:]], strict=True) if len(until) else ():
         held[begin:end] = True
     return held
+
+
+class Falls(NamedTuple):
+    """Falls without the volume that a real one draws.
+
+    bar: flat index. move: log return. usual: median of the absolute moves of the bars before.
+    """
+
+    bar: Ints
+    move: Floats
+    usual: Floats
+
+
+def silent_falls(bars: AdjustedBars) -> Falls:
+    """Closes that fell by SILENT_FALL usual days without unusual volume; suspect jumps are not told again."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        move = np.log(bars.close[1:] / bars.close[:-1])
+    bar = np.flatnonzero(move < -SMALLEST_FALL) + 1
+    bar = bar[bar - bars.start[bars.symbol[bar]] > CROWD_BARS]
+    usual = np.median(np.abs(move[bar[:, None] - 1 - np.arange(1, CROWD_BARS + 1)]), axis=1) if len(bar) else np.empty(0)
+    far = -move[bar - 1] > SILENT_FALL * usual
+    bar, usual = bar[far], usual[far]
+    dollars, shares = _usual(bars, bar)
+    volume = bars.volume[bar]
+    crowd = (bars.close[bar] * volume > CROWD_VOLUME * dollars) & (volume > CROWD_VOLUME * shares)
+    quiet = ~crowd & ~np.isin(bar, suspects(bars).bar)
+    return Falls(bar[quiet], move[bar[quiet] - 1], usual[quiet])
 
 
 def _doubtful(bars: AdjustedBars) -> Ints:

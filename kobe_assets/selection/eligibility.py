@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kobe_assets.research.quarantine import suspects
 from kobe_assets.selection.bar_table import read_bar_table
+from kobe_assets.selection.barred import barred_symbols
 from kobe_assets.selection.membership import build_membership
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.sql_files import read_sql
@@ -43,6 +45,9 @@ class Reason(StrEnum):
     TOO_ILLIQUID = "too_illiquid"
     BEYOND_CAP = "beyond_cap"
     NEVER_MEMBER = "never_member"
+    CONTRADICTORY_SPLITS = "contradictory_splits"
+    NO_VOLUME = "no_volume"
+    """No bar has volume: an index."""
     QUARANTINED = "quarantined"
     """Selected, but without signals at its last bar (rules, section 2)."""
     RELEASED = "released"
@@ -73,23 +78,27 @@ def build_universe(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
 
     Selected first, by rank; then the others by symbol. Raises KobeError where there are no candidates.
     """
-    evidence, held = _read(warehouse)
+    evidence, held, barred = _read(warehouse)
     wanted = settings.universe
     if wanted.membership == "point_in_time":
         members = set(build_membership(warehouse, settings)["symbol"])
         reason = np.where(evidence["symbol"].isin(members), "", Reason.NEVER_MEMBER.value)
         reason = np.where(evidence["sessions"] == 0, Reason.NO_BARS.value, reason)
+        reason = np.where(barred != "", barred, reason)
         universe = _ranked(evidence.assign(reason=reason))
     else:
-        universe = select(evidence, wanted)
+        universe = select(evidence, wanted, barred)
     quarantined = universe["selected"] & universe["symbol"].isin(held)
     universe.loc[quarantined, "reason"] = Reason.QUARANTINED.value
     universe.loc[quarantined & universe["symbol"].isin(list(wanted.release)), "reason"] = Reason.RELEASED.value
     return universe
 
 
-def select(evidence: pd.DataFrame, wanted: UniverseSettings) -> pd.DataFrame:
-    """Judge candidates (symbol and COLUMNS) by years, options, dollar volume and cap; the result is the universe table."""
+def select(evidence: pd.DataFrame, wanted: UniverseSettings, barred: NDArray[np.object_] | str = "") -> pd.DataFrame:
+    """Judge candidates (symbol and COLUMNS) by years, options, dollar volume and cap; the result is the universe table.
+
+    barred: (candidates) why one is not to be judged at all, or "".
+    """
     options = evidence["has_options"].astype("boolean")
     reason = np.select(
         [
@@ -102,7 +111,7 @@ def select(evidence: pd.DataFrame, wanted: UniverseSettings) -> pd.DataFrame:
         [Reason.NO_BARS, Reason.TOO_FEW_YEARS, Reason.OPTIONS_UNKNOWN, Reason.NO_OPTIONS, Reason.TOO_ILLIQUID],
         default="",
     )
-    return _ranked(evidence.assign(reason=reason), wanted.cap)
+    return _ranked(evidence.assign(reason=np.where(np.asarray(barred) != "", barred, reason)), wanted.cap)
 
 
 def validate_universe(warehouse: Warehouse, settings: Settings) -> Validation:
@@ -128,14 +137,16 @@ def validate_universe(warehouse: Warehouse, settings: Settings) -> Validation:
     return Validation(not failures, len(listed), len(holding), shortest, _drifted(stored, fresh), failures, offenders)
 
 
-def _read(warehouse: Warehouse) -> tuple[pd.DataFrame, set[str]]:
-    """Evidence of every candidate, and the symbols whose quarantine is in force."""
+def _read(warehouse: Warehouse) -> tuple[pd.DataFrame, set[str], NDArray[np.object_]]:
+    """Evidence of every candidate, the symbols whose quarantine is in force, and why a candidate is barred ("": it is not)."""
     with warehouse.connect():
         evidence, bars = warehouse.frame(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS}), read_bar_table(warehouse)
     if not len(evidence):
         raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
     found = suspects(bars)
-    return evidence, {bars.symbols[place] for place in bars.symbol[found.bar[found.in_force]]}
+    why = barred_symbols(warehouse)
+    barred = np.array([why.get(symbol, "") for symbol in evidence["symbol"]], dtype=object)
+    return evidence, {bars.symbols[place] for place in bars.symbol[found.bar[found.in_force]]}, barred
 
 
 def _ranked(judged: pd.DataFrame, cap: int | None = None) -> pd.DataFrame:

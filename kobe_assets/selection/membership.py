@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from kobe_assets.selection.barred import barred_symbols
 from kobe_resources.runtime.sql_files import read_sql
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def build_membership(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
     dollars = np.full((len(sessions), len(symbols)), np.nan)
     dollars[columns["session"], columns["symbol"]] = columns["dollars"]
     names = np.array([row[0] for row in symbols], dtype=object)
+    dollars[:, np.isin(names, list(barred_symbols(warehouse)))] = np.nan
     return membership_spans(names, sessions, dollars, settings.universe)
 
 

@@ -58,6 +58,7 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
         "refused": outcome.refusals(),
         **figures,
         "undefined": {key: why_undefined(key, len(outcome.numbers) > 0) for key, value in figures.items() if value is None},
+        "warnings": failed_checks(warehouse),
         "config_pin": research_pin(settings),
         "data_version": warehouse.content_version(*TABLES["daily_bars"]),
     }
@@ -78,6 +79,12 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
     except OSError as error:
         raise UsageError(f"{out} cannot be written ({error.strerror})", "name another folder with --out") from error
     return summary
+
+
+def failed_checks(warehouse: Warehouse) -> list[dict[str, str]]:
+    """Name and words of every check that did not pass when its asset was last computed."""
+    found = warehouse.rows("SELECT name, description FROM check_results WHERE NOT passed ORDER BY asset, name")
+    return [{"name": name, "text": description} for name, description in found]
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from kobe_resources.settings.models import Settings
-    from kobe_resources.warehouse.store import Warehouse
 
 
 def register(app: typer.Typer) -> None:
@@ -134,17 +133,20 @@ def backtest(
     for reason, count in summary["refused"].items():
         table.add_row(f"refused: {reason}", str(count))
     console.print(table)
+    for warning in summary["warnings"]:
+        console.print(f"warning: {warning['name']}: {warning['text']}", soft_wrap=True, highlight=False)
     console.print(f"written to {out}", soft_wrap=True, highlight=False)
 
 
 def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
+    from kobe_jobs.research_run.backtest import failed_checks
     from kobe_resources.warehouse.store import Warehouse
 
     console = terminal()
     warehouse = Warehouse()
     stored = dict(warehouse.rows("SELECT name, CAST(value AS VARCHAR) FROM evidence WHERE strategy = 'report'"))
     rows = json.loads(stored.get("verdict", "[]"))
-    warnings = [*json.loads(stored.get("cautions", "[]")), *_failed_checks(warehouse)]
+    warnings = [*json.loads(stored.get("cautions", "[]")), *failed_checks(warehouse)]
     if as_json:
         result: dict[str, Any] = {"computed": computed, "report": str(page), "verdict": rows, "warnings": warnings}
         console.print_json(json.dumps(result))
@@ -157,12 +159,6 @@ def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
         console.print(f"warning: {warning['name']}: {warning['text']}", soft_wrap=True, highlight=False)
     console.print("computed " + ", ".join(computed) if computed else "everything was up to date", highlight=False)
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
-
-
-def _failed_checks(warehouse: Warehouse) -> list[dict[str, str]]:
-    """Name and words of every check that did not pass when its asset was last computed."""
-    found = warehouse.rows("SELECT name, description FROM check_results WHERE NOT passed ORDER BY asset, name")
-    return [{"name": name, "text": description} for name, description in found]
 
 
 def _warn_of_releases(settings: Settings) -> None:

@@ -234,14 +234,35 @@ def _require(path: Path, columns: Sequence[Column], names: Sequence[str]) -> Non
     missing = [column.name for column in columns if column.required and column.name not in names]
     wanted = ", ".join(column.name for column in columns if column.required)
     line = " line 1" if _is_csv(path) else ""
+    if not names and line and path.stat().st_size > len("\r\n"):
+        raise BadFile(f"{path}{line}: is blank", "begin the file with its header")
     if not names:
         raise BadFile(f"{path}{line}: the file is empty", f"it needs the columns {wanted}")
     if missing:
-        here = ", ".join(names)[:200]
-        raise BadFile(f"{path}{line}: no column {', '.join(missing)} (found: {here})", f"it needs the columns {wanted}")
+        here = _visible(", ".join(names))[:200]
+        shape = _shape(names)
+        raise BadFile(f"{path}{line}: no column {', '.join(missing)} (found: {here}){shape}", f"it needs the columns {wanted}")
     twice = [column.name for column in columns if names.count(column.name) > 1]
     if twice:
         raise BadFile(f"{path}{line}: column {twice[0]!r} appears {names.count(twice[0])} times", "keep one of them")
+
+
+def _shape(names: Sequence[str]) -> str:
+    """What else the header may be, in words."""
+    joined = "".join(names)
+    if names[0] == "price" and "close" in names:
+        return "; these are the three header lines (Price, Ticker, Date) of yfinance: write one, with symbol and session"
+    for mark, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(names) < joined.count(mark) + 1 and mark in joined:
+            return f"; its cells are separated by {word}: save the file with commas between cells and decimal points"
+    if any(unicodedata.category(letter) in UNSAFE_CATEGORIES for letter in joined):
+        return "; the header holds invisible characters (a second byte order mark?): take them out"
+    return ""
+
+
+def _visible(text: str) -> str:
+    """The text with what cannot be seen written out."""
+    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in UNSAFE_CATEGORIES else c for c in text)
 
 
 def _simple_type(declared: str) -> str:
@@ -476,6 +497,19 @@ def _literal(path: Path) -> str:
     return re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", str(path))
 
 
+def _other_line_end(path: Path) -> int:
+    """The first line that does not end as the first one does."""
+    number, kind = 0, b""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            end = b"\r\n" if line.endswith(b"\r\n") else b"\n" if line.endswith(b"\n") else kind
+            # A lone carriage return ends a line for an editor, and not for this loop.
+            if (kind and end != kind) or b"\r" in line.removesuffix(b"\r\n"):
+                return number
+            kind = end
+    return number
+
+
 def _unreadable(path: Path, error: duckdb.Error) -> BadFile:
     text = str(error)
     line = re.search(r"CSV Error on Line: (\d+)", text)
@@ -483,9 +517,10 @@ def _unreadable(path: Path, error: duckdb.Error) -> BadFile:
         (r"Expected Number of Columns: (\d+) Found: (\d+)", "has {1} cells where the header has {0}", "mend the row's commas"),
         (r"unterminated quote", "has a quote that never ends", "close the quote, or double it inside a quoted cell"),
         (r"not utf-8", "is no UTF-8 text", "save the file as CSV in UTF-8"),
-        (r"invalid state", "mixes line ends", "save the file with one kind of them"),
         (r"Maximum line size", "is longer than 16 MB", "check the file's line ends"),
     )
+    if not line and "invalid state" in text:
+        return BadFile(f"{path} line {_other_line_end(path)}: mixes line ends", "save the file with one kind of them")
     where = f"{path} line {line[1]}" if line else str(path)
     for pattern, what, mend in reasons:
         found = re.search(pattern, text)

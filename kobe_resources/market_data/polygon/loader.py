@@ -34,6 +34,7 @@ from kobe_resources.market_data.polygon.errors import (
 from kobe_resources.market_data.polygon.plan import RangeCall, Span, merged, usable
 from kobe_resources.market_data.polygon.probes import Witnesses
 from kobe_resources.market_data.polygon.rows import BarColumns, Row, frame_of, grouped_bars, range_bars, settled
+from kobe_resources.market_data.set_aside import keep_storable
 from kobe_resources.market_data.store import Changes, record_options, upsert_bars
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class Loader:
         rows = Counter(frame["symbol"].tolist()) if coverage else Counter()
         refused = [refusal for part in parts for refusal in part.refused]
         with self._warehouse.transaction() as connection:
-            frame = keep_known_optional(connection, frame)
+            frame = keep_storable(connection, keep_known_optional(connection, frame), VENDOR, at)
             changes = upsert_bars(connection, frame, VENDOR, at) if len(frame) else Changes()
             save_coverage(connection, coverage, rows, at)
             save_days(connection, days, at)

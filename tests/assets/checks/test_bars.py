@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import math
@@ -18,6 +19,7 @@ from kobe_assets.research.quarantine import QUARANTINE_BARS, quarantined, suspec
 from kobe_assets.selection.bar_table import BarTable, read_bar_table
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.market_data.local.sample import SampleVendor
+from kobe_resources.market_data.set_aside import aside_rows
 from kobe_resources.market_data.store import Load, replace_all
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import DataSettings, Settings, UniverseSettings
@@ -316,3 +318,36 @@ def test_the_bars_that_universe_and_check_read_are_suspect_where_those_of_the_pa
     in_force = {table.symbols[place] for place in table.symbol[found.bar[found.in_force]]}
     assert in_force == {panel.symbols[n] for n in range(len(panel.symbols)) if held[panel.start[n + 1] - 1]}
     assert QUARANTINE_BARS == 200
+
+
+def test_set_aside_rows_are_told_by_reason_with_symbol_day_and_line(tmp_path: Path) -> None:
+    content = load(calm("A"))
+    days = [("A", DAYS[n], "no session", None, {}) for n in (3, 4)]
+    given = [*days, ("", None, "X.csv is not read", None, {})]
+    found = check(store(tmp_path, dataclasses.replace(content, aside=aside_rows(given))))["set_aside_rows"]
+    assert found.count == 3
+    assert f"2 x no session (A {DAYS[3]}); X.csv is not read" in found.description
+
+
+def test_a_history_restated_by_one_factor_is_told(tmp_path: Path) -> None:
+    store(tmp_path, load(calm("A")))
+    warehouse = Warehouse(tmp_path / "kobe.duckdb")
+    replace_all(warehouse, load(calm("A", close=2.5)), "files", "files", "other", NOON + dt.timedelta(days=1))
+    assert check(warehouse)["restated_bars"].description.startswith("60 bars of A restated by 0.25; one factor throughout")
+
+
+def test_a_fall_of_twelve_usual_days_without_a_crowd_is_told(tmp_path: Path) -> None:
+    closes = [10.0 * (1.01 if n % 2 else 1.0) * (0.8 if n >= 40 else 1.0) for n in range(60)]
+    rows = [bar("A", DAYS[n], close) for n, close in enumerate(closes)]
+    found = check(store(tmp_path / "quiet", load(rows)))["silent_falls"]
+    assert (found.count, found.offenders["symbol"].iloc[0], found.offenders["session"].iloc[0].date()) == (1, "A", DAYS[40])
+    rows[40] = bar("A", DAYS[40], closes[40], 9000.0)
+    assert check(store(tmp_path / "crowd", load(rows)))["silent_falls"].passed
+
+
+def test_weekly_bars_are_said_to_be_weekly(tmp_path: Path) -> None:
+    rows = [bar("A", day) for day in DAYS[::5]] + calm("B", 100)
+    found = check(store(tmp_path, load(rows)))["weekly_bars"]
+    assert found.count == 1
+    assert "the bars of 1 symbols are weekly, not daily" in found.description
+    assert "symbol A" in found.description

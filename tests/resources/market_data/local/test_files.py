@@ -76,7 +76,13 @@ BAD_BARS = {
     "empty file": ([], "line 1: the file is empty"),
     "header only": ([HEADER], "holds no bars"),
     "data for a header": ([GOOD, NEXT], "line 1: no column symbol, session"),
-    "semicolons": ([HEADER.replace(",", ";"), GOOD.replace(",", ";")], "no column symbol"),
+    "semicolons": ([HEADER.replace(",", ";"), GOOD.replace(",", ";")], "its cells are separated by semicolons"),
+    "yfinance": (
+        ["Price,Close,High,Low,Open,Volume", "Ticker,A,A,A,A,A", "Date,,,,,"],
+        "three header lines (Price, Ticker, Date)",
+    ),
+    "blank first line": (["", HEADER, GOOD], "line 1: is blank"),
+    "two byte order marks": (["\ufeff\ufeff" + HEADER, GOOD], "(found: \\ufeffsymbol"),
     "column twice": ([HEADER + ",close", GOOD + ",1"], "line 1: column 'close' appears 2 times"),
     "bad date": (
         [HEADER, GOOD, "A,03/01/2020,10,11,9,10,1"],
@@ -151,7 +157,7 @@ def test_mixed_line_ends_are_refused_by_name(held: Held, tmp_path: Path) -> None
     folder = write(tmp_path / "mixed", HEADER, GOOD)
     with (folder / "bars.csv").open("ab") as stream:
         stream.write(f"{NEXT}\r\n".encode())
-    assert "bars.csv: mixes line ends: save the file with one kind" in refusal(folder, held)
+    assert "bars.csv line 3: mixes line ends: save the file with one kind" in refusal(folder, held)
 
 
 def test_a_file_in_another_encoding_is_refused_by_line(held: Held, tmp_path: Path) -> None:

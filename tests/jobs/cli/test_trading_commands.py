@@ -258,7 +258,7 @@ def test_a_refused_run_shows_nothing_and_makes_no_history(simulated: Any, home: 
     assert not (home / "dagster").exists()
     with open_instance():
         pass
-    told("kill", "on", "a test")
+    assert kobe("kill", "on", "a test").exit_code == 0
     assert kobe("trade", "--session", str(trade.exit_session)).exit_code == 1
     with open_instance() as instance:
         assert instance.get_latest_materialization_event(dg.AssetKey("orders")) is None

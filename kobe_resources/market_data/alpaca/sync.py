@@ -58,6 +58,7 @@ from kobe_resources.market_data.store import (
     replace_candidates,
     replace_dividends,
     replace_splits,
+    sql,
     store_totals,
     take_back,
     upsert_bars,
@@ -86,6 +87,8 @@ SPLITS_LAG, DIVIDENDS_LAG = dt.timedelta(days=60), dt.timedelta(days=90)
 """The vendor selects by the day on which an action was processed, so far from its ex-date."""
 INVALID = "Alpaca takes it for no symbol"
 TRIES = 3
+TWIN_BARS = 20
+"""So many bars that are equal to the last digit are no chance. A name that was given up has been seen to answer with 27."""
 
 
 class Candidates(NamedTuple):
@@ -117,6 +120,8 @@ class Sync:
         self._today = now().astimezone(NEW_YORK).date()
         self._state = State()
         self._stamps = Sessions()
+        self._invalid: set[str] = set()
+        self._is_first_load = False
 
     def run(self, open_client: Callable[[], AlpacaDataClient], fingerprint: str) -> int:
         """See AlpacaVendor.sync; returns the number of calls."""
@@ -136,6 +141,7 @@ class Sync:
             candidates = self._candidates(client)
             lives = self._begin(client, candidates, span)
             span = self._bars(client, candidates.symbols, lives, span)
+            self._drop_twins()
             self._dividends(client, candidates.symbols, lives.names, span)
             self._finish(span, fingerprint, load_key)
         finally:
@@ -327,6 +333,7 @@ class Sync:
         candidates = set(symbols)
         self.left_out |= dict.fromkeys(symbol for symbol in symbols if symbol in self._invalid and not self._force)
         asked = [symbol for symbol in symbols if symbol not in self.left_out]
+        self._is_first_load = not self._state.coverage.keys() >= set(asked)
         missing = missing_spans(self._state.coverage, asked, span, sessions, reread=self._force)
         batches = batches_of(missing, candidates, lives, sessions, self._today)
         reached = span.last
@@ -339,6 +346,17 @@ class Sync:
             self._store(batch, read, Span(batch.covers.first, end))
             self._progress.advance(len(batch.symbols), f"{self.changes.added:,} bars")
         return Span(span.first, reached)
+
+    def _drop_twins(self) -> None:
+        """Load a company once though no name change tells that two symbols are one: their bars are equal to the last digit."""
+        if not self._is_first_load:
+            return
+        at = self._now()
+        with self._warehouse.transaction() as connection:
+            for loser, heir, last, shared in connection.execute(sql("alpaca_twins"), {"least": TWIN_BARS}).fetchall():
+                self.changes += take_back(connection, loser, last + DAY, at)
+                save_refusals(connection, [Refusal(loser, last, f"the same bars as {heir}, which keeps them")], at, VENDOR)
+                self.counted[f"bars of {loser} left out, since {heir} has the very same"] += shared
 
     def _estimate(self, batches: Sequence[Batch], sessions: Sequence[dt.date]) -> str:
         calls, rate = calls_of(batches, sessions), self._alpaca.calls_per_minute

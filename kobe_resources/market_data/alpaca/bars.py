@@ -18,6 +18,7 @@ from kobe_resources.market_data.polygon.rows import Bars, Refusal, printable
 
 NEW_YORK = ZoneInfo("America/New_York")
 FIELDS = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw", "trades": "n"}
+LARGEST = 1e300
 ROUNDING = 0.01
 """Trade conditions move open and close but not high and low: so far outside them is no error of the row."""
 
@@ -124,10 +125,15 @@ def join_pages(pages: Sequence[Page]) -> Batch:
 
 
 def _numbers(values: list[Any]) -> np.ndarray:
-    """As float64, NaN where there is no number."""
+    """As float64, NaN where there is no finite number."""
     if not set(map(type, values)) <= {int, float}:
         values = [value if type(value) in (int, float) else np.nan for value in values]
-    return np.array([float(value) if abs(value) < 1e300 else np.nan for value in values], dtype=np.float64)
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except OverflowError:
+        # A whole number of hundreds of digits is no float.
+        numbers = np.array([value if abs(value) < LARGEST else np.nan for value in values], dtype=np.float64)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def _widen(columns: dict[str, np.ndarray]) -> np.ndarray:

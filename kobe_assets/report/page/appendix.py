@@ -50,6 +50,8 @@ def data_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     if inputs.spans.empty:
         facts.append(("Bars", "none stored"))
     chosen = int(universe["selected"].sum()) if len(universe) else 0
+    if settings.data.vendor == "alpaca":
+        facts.append(("Candidates", _alpaca_candidates(settings)))
     facts.append(("Universe", f"{chosen:,} selected of {len(universe):,} candidates"))
     facts.append(("Survivorship", _survivors(inputs)))
     facts.append(("Splits", f"{len(inputs.splits):,} stored; prices are adjusted for splits, never for dividends"))
@@ -59,6 +61,14 @@ def data_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         runs = f"{row.runs:,} {'run' if row.runs == 1 else 'runs'}"
         facts.append((f"Trials of {row.strategy}", f"{row.recorded:,} recorded, {row.parameter_sets:,} parameter sets, {runs}"))
     return facts
+
+
+def _alpaca_candidates(settings: Settings) -> str:
+    """How the list of candidates was made: Alpaca itself names no type of security."""
+    file = settings.data.alpaca.candidates
+    return (
+        f"the symbols of {file.name}" if file else 'active assets whose name says "common stock"; no ordinary shares, no ADRs'
+    )
 
 
 def checks(inputs: ReportInputs) -> list[CheckOutcome]:

@@ -44,7 +44,7 @@ ROUNDED = 1e-5
 """The vendor writes rates with five decimals."""
 
 
-class Split(NamedTuple):
+class SplitAction(NamedTuple):
     """A split as the store takes it."""
 
     symbol: str
@@ -77,7 +77,7 @@ class Action(NamedTuple):
 class Actions:
     """What some pages came to, each row once. unknown, foreign: rows by kind, by currency, that are only counted."""
 
-    splits: dict[Split, None] = field(default_factory=dict)
+    splits: dict[SplitAction, None] = field(default_factory=dict)
     dividends: dict[Dividend, None] = field(default_factory=dict)
     others: dict[Action, None] = field(default_factory=dict)
     refused: dict[RefusedRow, None] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class Actions:
         if before is None or after is None:
             self._refuse(key, symbol, day, "rate is not positive", row)
             return
-        self.splits[Split(symbol, day, *ratio(before, after))] = None
+        self.splits[SplitAction(symbol, day, *ratio(before, after))] = None
         renamed = row.get("new_symbol")
         if is_symbol(renamed) and renamed != symbol:
             self.others[Action(symbol, day, "name_change", str(renamed), None)] = None

@@ -18,6 +18,7 @@ from kobe_resources.market_data.polygon.rows import BarColumns, RefusedRow, prin
 
 NEW_YORK = ZoneInfo("America/New_York")
 FIELDS = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw", "trades": "n"}
+LARGEST = 1e300
 ROUNDING = 0.01
 """Trade conditions move open and close but not high and low: so far outside them is no error of the row."""
 
@@ -38,7 +39,7 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ReadBars:
     """The pages of one call together: bars ascending, one row a (symbol, session), and what became of the others."""
 
     bars: BarColumns
@@ -97,7 +98,7 @@ def read_page(rows: Mapping[str, Sequence[Any]], first: dt.date, last: dt.date, 
     return Page(symbols[good], stamps[good], taken, refused, int(empty.sum()), int((widened & good).sum()))
 
 
-def join_pages(pages: Sequence[Page]) -> Batch:
+def join_pages(pages: Sequence[Page]) -> ReadBars:
     """All pages of a call. A row given twice counts once; of two rows of one bar that differ, neither can be told true."""
     symbols = np.concatenate([page.symbols for page in pages])
     sessions = np.concatenate([page.sessions for page in pages])
@@ -122,14 +123,19 @@ def join_pages(pages: Sequence[Page]) -> Batch:
     bars = BarColumns(symbols[good], sessions[good], {name: values[good] for name, values in columns.items()}, tuple(refused))
     ends = np.flatnonzero(np.append(bars.symbols[1:] != bars.symbols[:-1], True)) if len(bars) else np.zeros(0, dtype=int)
     last = {str(bars.symbols[place]): bars.sessions[place].item() for place in ends.tolist()}
-    return Batch(bars, sum(page.placeholders for page in pages), sum(page.widened for page in pages), last)
+    return ReadBars(bars, sum(page.placeholders for page in pages), sum(page.widened for page in pages), last)
 
 
 def _numbers(values: list[Any]) -> np.ndarray:
-    """As float64, NaN where there is no number."""
+    """As float64, NaN where there is no finite number."""
     if not set(map(type, values)) <= {int, float}:
         values = [value if type(value) in (int, float) else np.nan for value in values]
-    return np.array([float(value) if abs(value) < 1e300 else np.nan for value in values], dtype=np.float64)
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except OverflowError:
+        # A whole number of hundreds of digits is no float.
+        numbers = np.array([value if abs(value) < LARGEST else np.nan for value in values], dtype=np.float64)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def _widen(columns: dict[str, np.ndarray]) -> np.ndarray:

@@ -24,7 +24,7 @@ from kobe_resources.market_data.alpaca.errors import (
     AlpacaError,
     AlpacaMalformed,
     AlpacaRateError,
-    Patience,
+    RetryTimes,
     error_of,
 )
 
@@ -62,13 +62,13 @@ class AlpacaDataClient:
     """
 
     def __init__(
-        self, keys: Keys | None, base_url: str, assets_url: str, pace: Pace | None = None, patience: Patience | None = None
+        self, keys: Keys | None, base_url: str, assets_url: str, pace: Pace | None = None, patience: RetryTimes | None = None
     ) -> None:
         from alpaca.common.rest import RESTClient
 
         self.calls = 0
         keys = _checked(keys)
-        self._patience = patience or Patience()
+        self._patience = patience or RetryTimes()
         self._random = random.Random()
 
         def line(url: str, version: str) -> HardenedClient:

@@ -68,7 +68,7 @@ class AlpacaIncomplete(AlpacaError):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryTimes:
     """How long one call may take and how often it is asked again after which failure; seconds.
 
     call_s bounds a call from first to last byte: a server that drips would outlast any read timeout.

@@ -29,7 +29,7 @@ class Ask(NamedTuple):
     asof: dt.date
 
 
-class Batch(NamedTuple):
+class SymbolBatch(NamedTuple):
     """One call of the plan: `covers` is what its symbols are complete for once it is stored."""
 
     symbols: tuple[str, ...]
@@ -101,18 +101,20 @@ def batches_of(
     lives: Lives,
     sessions: Sequence[dt.date],
     today: dt.date,
-) -> list[Batch]:
+) -> list[SymbolBatch]:
     """The calls, each for symbols that lack the same span and are asked for in the same way; the longest spans first."""
     groups: dict[tuple[Span, Ask | None], list[str]] = {}
     for symbol, spans in missing.items():
         for span in spans:
             for part in asks_of(symbol, span, candidates, lives, today):
                 groups.setdefault(part, []).append(symbol)
-    batches: list[Batch] = []
+    batches: list[SymbolBatch] = []
     nothing = Ask(Span(dt.date.max, dt.date.min), today)
     for (span, ask), symbols in sorted(groups.items(), key=lambda group: (group[0][0], group[1])):
         size = max(1, min(SYMBOLS_A_BATCH, ROWS_A_BATCH // max(1, rows_of(ask, sessions)))) if ask else len(symbols)
-        batches += [Batch(tuple(symbols[place : place + size]), ask or nothing, span) for place in range(0, len(symbols), size)]
+        batches += [
+            SymbolBatch(tuple(symbols[place : place + size]), ask or nothing, span) for place in range(0, len(symbols), size)
+        ]
     return batches
 
 
@@ -121,6 +123,6 @@ def rows_of(ask: Ask | None, sessions: Sequence[dt.date]) -> int:
     return sum(ask.span.first <= day <= ask.span.last for day in sessions) if ask else 0
 
 
-def calls_of(batches: Sequence[Batch], sessions: Sequence[dt.date]) -> int:
+def calls_of(batches: Sequence[SymbolBatch], sessions: Sequence[dt.date]) -> int:
     """How many pages that comes to at most, for the estimate."""
     return sum(max(1, math.ceil(len(batch.symbols) * rows_of(batch.ask, sessions) / BARS_A_PAGE)) for batch in batches)

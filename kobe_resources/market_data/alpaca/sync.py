@@ -17,15 +17,15 @@ from kobe_resources import calendar
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.alpaca.actions import MARKET_KINDS, Action, Actions, Names
 from kobe_resources.market_data.alpaca.bars import NEW_YORK, Page, Sessions, join_pages, read_page
-from kobe_resources.market_data.alpaca.bars import Batch as ReadBatch
+from kobe_resources.market_data.alpaca.bars import ReadBars as ReadBatch
 from kobe_resources.market_data.alpaca.candidates import candidates_of_assets, with_assets
 from kobe_resources.market_data.alpaca.client import AlpacaDataClient, BarsCall, follow
 from kobe_resources.market_data.alpaca.errors import RESUMES, AlpacaIncomplete, AlpacaInvalidSymbol, AlpacaMalformed
 from kobe_resources.market_data.alpaca.plan import (
     SYMBOLS_A_BATCH,
     Ask,
-    Batch,
     Lives,
+    SymbolBatch,
     batches_of,
     calls_of,
     lives_of,
@@ -58,6 +58,7 @@ from kobe_resources.market_data.store import (
     replace_candidates,
     replace_dividends,
     replace_splits,
+    sql,
     store_totals,
     take_back,
     upsert_bars,
@@ -86,9 +87,11 @@ SPLITS_LAG, DIVIDENDS_LAG = dt.timedelta(days=60), dt.timedelta(days=90)
 """The vendor selects by the day on which an action was processed, so far from its ex-date."""
 INVALID = "Alpaca takes it for no symbol"
 TRIES = 3
+TWIN_BARS = 20
+"""So many bars that are equal to the last digit are no chance. A name that was given up has been seen to answer with 27."""
 
 
-class Candidates(NamedTuple):
+class CandidateAssets(NamedTuple):
     """frame: the new list, None where the stored one stands. active: who is listed today, None where nobody was asked."""
 
     symbols: list[str]
@@ -97,7 +100,7 @@ class Candidates(NamedTuple):
     active: frozenset[str] | None
 
 
-class Sync:
+class AlpacaSync:
     """Brings `warehouse` up to the vendor once. skipped, changes, notes, totals: what it came to."""
 
     def __init__(
@@ -117,6 +120,8 @@ class Sync:
         self._today = now().astimezone(NEW_YORK).date()
         self._state = LoadState()
         self._stamps = Sessions()
+        self._invalid: set[str] = set()
+        self._is_first_load = False
 
     def run(self, open_client: Callable[[], AlpacaDataClient], fingerprint: str) -> int:
         """See AlpacaVendor.sync; returns the number of calls."""
@@ -136,6 +141,7 @@ class Sync:
             candidates = self._candidates(client)
             lives = self._begin(client, candidates, span)
             span = self._bars(client, candidates.symbols, lives, span)
+            self._drop_twins()
             self._dividends(client, candidates.symbols, lives.names, span)
             self._finish(span, fingerprint, load_key)
         finally:
@@ -169,7 +175,7 @@ class Sync:
         stands = done and done.key == load_key and done.span.first <= span.first and span.last <= done.span.last
         return bool(stands) and not self._force
 
-    def _candidates(self, client: AlpacaDataClient) -> Candidates:
+    def _candidates(self, client: AlpacaDataClient) -> CandidateAssets:
         """From the file, or from the vendor's assets where the stored list is too old."""
         options = self._settings.universe.require_options
         listed = self._state.marks.get("candidates")
@@ -177,18 +183,18 @@ class Sync:
             frame = candidates_of_file(self._alpaca.candidates, "data.alpaca.candidates")
             key = _hash([*frame.astype(str).to_numpy().tolist(), options])
             if self._is_fresh(listed, key):
-                return Candidates(frame["symbol"].tolist(), key, None, self._stored_active())
+                return CandidateAssets(frame["symbol"].tolist(), key, None, self._stored_active())
             if not options or frame["has_options"].notna().all():
-                return Candidates(frame["symbol"].tolist(), key, frame, None)
+                return CandidateAssets(frame["symbol"].tolist(), key, frame, None)
             assets = client.assets()
             active = frozenset(str(asset.get("symbol")) for asset in assets)
-            return Candidates(frame["symbol"].tolist(), key, with_assets(frame, assets), active)
+            return CandidateAssets(frame["symbol"].tolist(), key, with_assets(frame, assets), active)
         key = "common stocks by name"
         if self._is_fresh(listed, key):
-            return Candidates(self._state.candidates, key, None, frozenset(self._state.candidates))
+            return CandidateAssets(self._state.candidates, key, None, frozenset(self._state.candidates))
         assets = client.assets()
         frame = candidates_of_assets(assets)
-        return Candidates(frame["symbol"].tolist(), key, frame, frozenset(frame["symbol"]))
+        return CandidateAssets(frame["symbol"].tolist(), key, frame, frozenset(frame["symbol"]))
 
     def _is_fresh(self, listed: Mark | None, key: str) -> bool:
         return listed is not None and listed.key == key and self._now() - listed.done_at < LIST_LASTS
@@ -198,8 +204,8 @@ class Sync:
         # Where all are active nobody was asked: a file without the column says so of everyone.
         return frozenset(symbol for symbol, active in rows if active) if any(not active for _, active in rows) else None
 
-    def _begin(self, client: AlpacaDataClient, candidates: Candidates, span: Span) -> Lives:
-        """Candidates and the market's corporate actions, in the first transaction: from here on the store is this vendor's."""
+    def _begin(self, client: AlpacaDataClient, candidates: CandidateAssets, span: Span) -> Lives:
+        """The candidates and the market's corporate actions, in the first transaction: from here on the store is this vendor's."""
         key = _hash(candidates.symbols)
         window = self._actions_window("actions", key, span)
         actions = self._market_actions(client, window) if window else None
@@ -217,7 +223,7 @@ class Sync:
             self._give_up_names(connection, candidates.symbols, lives, at)
         return lives
 
-    def _store_candidates(self, connection: duckdb.DuckDBPyConnection, candidates: Candidates, at: dt.datetime) -> None:
+    def _store_candidates(self, connection: duckdb.DuckDBPyConnection, candidates: CandidateAssets, at: dt.datetime) -> None:
         if candidates.frame is None:
             return
         replace_candidates(connection, candidates.frame.drop(columns="has_options"), VENDOR)
@@ -327,6 +333,7 @@ class Sync:
         candidates = set(symbols)
         self.left_out |= dict.fromkeys(symbol for symbol in symbols if symbol in self._invalid and not self._force)
         asked = [symbol for symbol in symbols if symbol not in self.left_out]
+        self._is_first_load = not self._state.coverage.keys() >= set(asked)
         missing = missing_spans(self._state.coverage, asked, span, sessions, reread=self._force)
         batches = batches_of(missing, candidates, lives, sessions, self._today)
         reached = span.last
@@ -340,13 +347,24 @@ class Sync:
             self._progress.advance(len(batch.symbols), f"{self.changes.added:,} bars")
         return Span(span.first, reached)
 
-    def _estimate(self, batches: Sequence[Batch], sessions: Sequence[dt.date]) -> str:
+    def _drop_twins(self) -> None:
+        """Load a company once though no name change tells that two symbols are one: their bars are equal to the last digit."""
+        if not self._is_first_load:
+            return
+        at = self._now()
+        with self._warehouse.transaction() as connection:
+            for loser, heir, last, shared in connection.execute(sql("alpaca_twins"), {"least": TWIN_BARS}).fetchall():
+                self.changes += take_back(connection, loser, last + DAY, at)
+                save_refusals(connection, [RefusedRow(loser, last, f"the same bars as {heir}, which keeps them")], at, VENDOR)
+                self.counted[f"bars of {loser} left out, since {heir} has the very same"] += shared
+
+    def _estimate(self, batches: Sequence[SymbolBatch], sessions: Sequence[dt.date]) -> str:
         calls, rate = calls_of(batches, sessions), self._alpaca.calls_per_minute
         symbols = len({symbol for batch in batches for symbol in batch.symbols})
         needs = f"about {spoken(calls * 60.0 / rate)} at {rate:g} calls a minute" if rate else "no rate limit"
         return f"bars of {symbols:,} symbols in about {calls:,} calls, {needs}"
 
-    def _reached(self, read: ReadBatch, batch: Batch) -> dt.date:
+    def _reached(self, read: ReadBatch, batch: SymbolBatch) -> dt.date:
         """The last session that the answer speaks of: one that just closed may still lack at the vendor."""
         last = batch.covers.last
         fresh = self._now() - calendar.close_time(last) < SURELY_PUBLISHED_AFTER
@@ -354,7 +372,7 @@ class Sync:
             return last
         return max(batch.covers.first, calendar.previous_session(last))
 
-    def _read(self, client: AlpacaDataClient, batch: Batch) -> ReadBatch:
+    def _read(self, client: AlpacaDataClient, batch: SymbolBatch) -> ReadBatch:
         """The bars of a batch; what lacks at its end is asked for until nothing comes, for an answer cut short looks whole."""
         if batch.ask.span.first > batch.ask.span.last:
             return join_pages([_no_page()])
@@ -412,7 +430,7 @@ class Sync:
         with self._warehouse.transaction() as connection:
             save_refusals(connection, [RefusedRow(printable(named), None, INVALID)], self._now(), VENDOR)
 
-    def _store(self, batch: Batch, read: ReadBatch, covers: Span) -> None:
+    def _store(self, batch: SymbolBatch, read: ReadBatch, covers: Span) -> None:
         """Rows and checkpoints in one transaction; what is remembered in memory changes only after it."""
         at = self._now()
         frame = frame_of([read.bars])

@@ -11,10 +11,9 @@ import hashlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from kobe_resources.market_data.alpaca.errors import Patience
-from kobe_resources.market_data.alpaca.sync import VENDOR, Sync
+from kobe_resources.market_data.alpaca.errors import RetryTimes
+from kobe_resources.market_data.alpaca.sync import VENDOR, AlpacaSync
 from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport
 from kobe_resources.runtime.atomic_files import private_folder
 from kobe_resources.settings.pins import canonical_json
@@ -23,7 +22,6 @@ from kobe_resources.warehouse.shared_connection import keep_open
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kobe_resources.broker.pacing import Pace
     from kobe_resources.market_data.alpaca.client import AlpacaDataClient
     from kobe_resources.settings.models import Settings
     from kobe_resources.settings.secrets import Secrets
@@ -41,7 +39,7 @@ class AlpacaVendor:
     name = VENDOR
 
     def __init__(
-        self, settings: Settings, secrets: Secrets, now: Callable[[], dt.datetime] = utc_now, patience: Patience | None = None
+        self, settings: Settings, secrets: Secrets, now: Callable[[], dt.datetime] = utc_now, patience: RetryTimes | None = None
     ) -> None:
         self._settings = settings
         self._secrets = secrets
@@ -71,7 +69,7 @@ class AlpacaVendor:
         began = time.perf_counter()
         folder = warehouse.path.parent
         private_folder(folder)
-        sync = Sync(self._settings, warehouse, progress, self._now, force)
+        sync = AlpacaSync(self._settings, warehouse, progress, self._now, force)
         try:
             # Two loads at once would ask for everything twice.
             with FileLock(warehouse.path.with_suffix(".alpaca.lock"), timeout=0, mode=0o600), keep_open(warehouse.path):
@@ -99,18 +97,10 @@ class AlpacaVendor:
 
     def _client(self, folder: Path) -> AlpacaDataClient:
         from kobe_resources.market_data.alpaca.client import AlpacaDataClient, Keys
+        from kobe_resources.market_data.alpaca.pacing import bars_pace
 
         key_id, secret = self._secrets.alpaca_api_key_id, self._secrets.alpaca_api_secret_key
         keys = Keys(key_id.get_secret_value(), secret.get_secret_value()) if key_id and secret else None
         alpaca = self._settings.data.alpaca
         pace = bars_pace(alpaca.calls_per_minute, alpaca.base_url, folder)
         return AlpacaDataClient(keys, alpaca.base_url, alpaca.assets_url, pace, self._patience)
-
-
-def bars_pace(calls_per_minute: int, url: str, folder: Path) -> Pace | None:
-    """The budget of calls for bars, in a file of its own: what trading may call is counted elsewhere."""
-    from kobe_resources.broker.pacing import Pace
-
-    if not calls_per_minute:
-        return None
-    return Pace(calls_per_minute, folder / "pace" / f"bars-{urlsplit(url).hostname or 'host'}.json")

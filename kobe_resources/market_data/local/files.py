@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from kobe_resources.market_data.local.base import LocalVendor
-from kobe_resources.market_data.local.tabular import EARLIEST, LATEST, TRUE_VALUE, BadFile, Column, Rule, Table, read_table
+from kobe_resources.market_data.local.tabular import EARLIEST, LATEST, TRUE_VALUE, BadFile, Column, ReadTable, Rule, read_table
 from kobe_resources.market_data.set_aside import aside_rows
 from kobe_resources.market_data.store import Load
 
@@ -220,7 +220,7 @@ def _symbols_of(bars: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"symbol": bars["symbol"].unique()})
 
 
-def _rows_of(table: Table, path: Path) -> list[AsideRow]:
+def _rows_of(table: ReadTable, path: Path) -> list[AsideRow]:
     day = "session" if "session" in table.frame.columns else "execution_date"
     return [
         (_text(row.cells.get("symbol")), _date(row.cells.get(day)), f"{path.name}: {row.reason}", row.line, row.cells)

@@ -92,7 +92,7 @@ class BadRow(NamedTuple):
     cells: dict[str, Any]
 
 
-class Table(NamedTuple):
+class ReadTable(NamedTuple):
     """The sound rows of a file, sorted by key; the others in order; how many rows there were."""
 
     frame: pd.DataFrame
@@ -120,7 +120,7 @@ def read_table(
     most_bad: float = 1.0,
     span: tuple[str, str, str] | None = None,
     explain: Callable[[list[dict[str, Any]]], str] = lambda cells: "",
-) -> Table:
+) -> ReadTable:
     """The rows of `path`, typed, sorted by `key` (no two rows share one), and those that cannot be true.
 
     most_bad: the share of bad rows above which the whole file is refused, as it is where every row is bad. span: (column,
@@ -145,7 +145,7 @@ def read_table(
         frame = connection.execute(f"SELECT {names} FROM typed WHERE record NOT IN (SELECT record FROM bad) ORDER BY {order}")  # noqa: S608
         lines = _lines_of(source, [fault.record for fault in faults])
         aside = [BadRow(lines[f.record], f.what, f.mend, f.bad, f.cells) for f in faults]
-        return Table(frame.df(), aside, rows)
+        return ReadTable(frame.df(), aside, rows)
     except duckdb.Error as error:
         raise _unreadable(path, error) from None
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from kobe_assets.report.analysis.verdict import (
     verdict_rows,
 )
 from kobe_assets.report.page.appendix import data_facts
-from kobe_resources.settings.models import DataSettings, UniverseSettings
+from kobe_resources.settings.models import AlpacaData, DataSettings, UniverseSettings
 
 WINNING = {
     "net_pnl": 500.0, "sharpe": 3.0, "break_even_bps": 10.0, "sharpe_lo": 0.01, "dsr": 0.95, "pbo": 0.5, "min_trl_years": 1.0,
@@ -176,6 +177,13 @@ def test_the_story_is_told_in_dollars(book: StrategyResult, inputs: ReportInputs
     assert f"in {len(book.trades):,} trades" in told
     assert "and held, would have made it" in told
     assert "and held" not in story(book, None, 1000.0)
+
+
+@pytest.mark.parametrize(("file", "words"), [(None, 'name says "common stock"'), (Path("my.csv"), "the symbols of my.csv")])
+def test_the_page_says_how_alpacas_candidates_were_chosen(inputs: ReportInputs, file: Path | None, words: str) -> None:
+    data = DataSettings(vendor="alpaca", alpaca=AlpacaData(candidates=file))
+    told = data_facts(dataclasses.replace(inputs, settings=inputs.settings.model_copy(update={"data": data})))
+    assert words in dict(told)["Candidates"]
 
 
 def test_survivors_few_stocks_and_idle_money_are_owned_up_to(book: StrategyResult, inputs: ReportInputs) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kobe_resources.market_data.alpaca.errors import Patience
+from kobe_resources.market_data.alpaca.errors import RetryTimes
 from kobe_resources.market_data.alpaca.vendor import AlpacaVendor
 from kobe_resources.market_data.protocol import SyncReport
 from kobe_resources.settings.models import Settings
@@ -21,7 +21,7 @@ from tests.support.loopback_alpaca import KEY_ID, SECRET, AlpacaMarket, Loopback
 
 SATURDAY = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
 SUNDAY = SATURDAY + dt.timedelta(days=1)
-HASTE = Patience(
+HASTE = RetryTimes(
     call_s=5.0,
     rate_wait_s=0.05,
     longest_rate_wait_s=2.0,
@@ -55,7 +55,7 @@ class Shop:
     server: LoopbackAlpaca
     home: Path
     key_id: str | None = KEY_ID
-    patience: Patience = HASTE
+    patience: RetryTimes = HASTE
 
     @property
     def market(self) -> AlpacaMarket:

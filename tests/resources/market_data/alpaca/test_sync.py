@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from kobe_resources.broker.pacing import Pace
 from kobe_resources.errors import KobeError, UsageError
-from kobe_resources.market_data.alpaca import vendor as alpaca_vendor
 from kobe_resources.market_data.alpaca.errors import AlpacaAuthError, AlpacaPlanError, AlpacaTransportError
+from kobe_resources.market_data.alpaca.pacing import BarsPace
 from tests.resources.market_data.alpaca.conftest import Shop, Told, assert_same_bars, served
 from tests.support.loopback_alpaca import (
     AlpacaMarket,
@@ -154,6 +155,16 @@ def test_a_name_change_learned_later_takes_back_what_the_new_name_brings(with_ma
     shop.rows("DELETE FROM bar_checkpoints WHERE kind = 'actions'")
     shop.sync(candidates=file, start="2016-01-04", force=True)
     assert shop.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY 1 ORDER BY 1") == [("KO", 3), ("META", 3)]
+
+
+def test_two_symbols_with_the_very_same_bars_are_loaded_once(with_market: Open) -> None:
+    market = alpaca_market(3, 60, 5, FRIDAY)
+    market._rows["FB"] = market._rows["AAAB"][10:37]
+    shop = with_market(market)
+    report = shop.sync(candidates=shop.candidates("AAAA", "AAAB", "AAAC", "FB"))
+    assert_same_bars(shop.stored(), served(market))
+    assert "27 bars of FB left out, since AAAB has the very same" in report.notes
+    assert shop.rows("SELECT symbol, reason FROM bar_refusals") == [("FB", "the same bars as AAAB, which keeps them")]
 
 
 def test_splits_come_by_ex_date_though_processed_late_and_rates_are_small_ratios(with_market: Open) -> None:
@@ -340,7 +351,24 @@ def test_the_budget_of_calls_is_kept_apart_from_that_of_trading(with_market: Ope
     shop = with_market(AlpacaMarket(one()))
     shop.sync(calls_per_minute=600)
     assert [path.name for path in (shop.home / "pace").glob("*.json")] == ["bars-127.0.0.1.json"]
-    assert isinstance(alpaca_vendor.bars_pace(150, "https://data.alpaca.markets", shop.home), Pace)
+
+
+def test_bars_wait_while_trading_needs_more_calls_than_they_leave_it(tmp_path: Path) -> None:
+    now, slept = [1000.0], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    trading = tmp_path / "pace" / "calls-paper-api.alpaca.markets.json"
+    trading.parent.mkdir()
+    for calls, waits in ((50, 0), (51, 40)):
+        trading.write_text(json.dumps({"calls": [now[0] - 20.0] * calls}), encoding="utf-8")
+        slept.clear()
+        BarsPace(150, trading.parent / "bars.json", clock=lambda: now[0], sleep=sleep).take()
+        assert sum(slept) == waits
+    trading.write_text("no JSON", encoding="utf-8")
+    BarsPace(150, trading.parent / "bars.json", clock=lambda: now[0], sleep=sleep).take()
 
 
 def test_where_nobody_has_a_bar_the_load_is_refused_and_covers_nothing(with_market: Open) -> None:

@@ -217,6 +217,8 @@ BAD_BESIDE = {
     "flag": ({"candidates": "symbol,has_options\nB,maybe\n"}, "candidates.csv line 2: has_options is 'maybe'"),
     "splits beyond reason": ({"splits": SPLITS_HEADER + "A,2020-01-02,1,2\nA,2020-01-03,1,2e5\n"}, "line 3: split_to is 2e5"),
     "no symbol": ({"candidates": "symbol\n\n\n"}, "candidates.csv line 2: symbol is empty"),
+    "dividend columns": ({"dividends": "symbol,date\nA,2020-01-03\n"}, "no column ex_date, amount"),
+    "amount": ({"dividends": "symbol,ex_date,amount\nA,2020-01-03,0\n"}, "dividends.csv line 2: amount is 0"),
     "no candidate": ({"candidates": "symbol,has_options\n"}, "candidates.csv names no candidates"),
     "candidate again": ({"candidates": "symbol,has_options\nA,1\nA,0\n"}, "line 2: 'A' is given otherwise in line 3"),
 }  # fmt: skip
@@ -443,3 +445,14 @@ def test_any_sound_bars_come_back_bit_for_bit(tmp_path: Path, content: dict) -> 
     read = vendor(folder).read().bars
     got = [(row.symbol, row.session.date(), row.open, row.high, row.low, row.close, row.volume) for row in read.itertuples()]
     assert sorted(got) == sorted(expected)
+
+
+def test_dividends_beside_the_bars_are_stored_and_a_changed_file_is_read_again(warehouse: Warehouse, tmp_path: Path) -> None:
+    folder = write(tmp_path / "own", HEADER, GOOD, dividends="Symbol,ex_date,amount\nA,2020-01-03,0.25\nA,2020-01-03,0.25\n")
+    vendor = FilesVendor(DataSettings(vendor="files", files=FilesData(path=folder)))
+    vendor.sync(warehouse)
+    stored = "SELECT symbol, ex_date::VARCHAR, amount, kind, pay_date, source FROM dividends"
+    assert warehouse.rows(stored) == [("A", "2020-01-03", 0.25, "regular", None, "files")]
+    (folder / "dividends.csv").write_text("symbol,ex_date,amount\nA,2020-01-03,0.26\n", encoding="utf-8")
+    assert not vendor.sync(warehouse).skipped
+    assert warehouse.rows(stored)[0][2] == 0.26

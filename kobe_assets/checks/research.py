@@ -101,11 +101,11 @@ def cash_is_conserved(folds: pd.DataFrame, trades: pd.DataFrame, equity: pd.Data
 
 def entries_follow_signals(panel: Panel, trades: pd.DataFrame, slippage: float) -> pd.DataFrame:
     """Trades that were not filled at the open of the session right after their signal (a same-bar fill reads the future)."""
-    place = {symbol: index for index, symbol in enumerate(panel.symbols)}
+    place = {symbol: index for index, symbol in enumerate(panel.names)}
     symbol = trades["symbol"].map(place).to_numpy(np.int64)
     entry = np.searchsorted(panel.sessions, trades["entry_session"].to_numpy().astype("datetime64[D]"))
     signal = np.searchsorted(panel.sessions, trades["signal_session"].to_numpy().astype("datetime64[D]"))
-    bar = panel.bar_at[np.minimum(entry, len(panel.sessions) - 1), symbol]
+    bar = panel.bars_at(symbol, np.minimum(entry, len(panel.sessions) - 1))
     side = np.where(trades["side"] == "long", 1.0, -1.0)
     fill = panel.rows[bar, ROW_OPEN] * (1.0 + side * slippage)
     right = (bar >= 0) & (entry == signal + 1) & np.isclose(fill, trades["entry_price"], rtol=1e-9, atol=0.0)
@@ -136,9 +136,9 @@ def _member_by_symbol(market: Market) -> Callable[[Panel], np.ndarray]:
     panel = market.panel
     # Quarantine is the panel's own; what is left of `tradable` is membership, which holds for whole spans of a symbol.
     allowed = market.tradable | quarantined(panel)
-    dense = np.zeros((len(panel.sessions), len(panel.symbols)), np.bool_)
-    dense[panel.session, panel.symbol] = allowed
-    place = {symbol: index for index, symbol in enumerate(panel.symbols)}
+    dense = np.zeros((len(panel.sessions), len(panel.names)), np.bool_)
+    dense[panel.session, panel.name[panel.symbol]] = allowed
+    place = {symbol: index for index, symbol in enumerate(panel.names)}
 
     def member(other: Panel) -> np.ndarray:
         columns = np.array([place[symbol] for symbol in other.symbols], dtype=np.int64)

@@ -178,7 +178,9 @@ def trial_rows(
 
 def names_of(panel: Panel, places: np.ndarray) -> pd.Categorical:
     """Symbol names by place, without a Python string a row."""
-    return pd.Categorical.from_codes(places.astype(np.int32), categories=list(panel.symbols))
+    several = len(panel.names) < len(panel.symbols)
+    codes = panel.name[places] if several else places.astype(np.int32)
+    return pd.Categorical.from_codes(codes, categories=list(panel.names))
 
 
 def sides_of(sides: np.ndarray) -> pd.Categorical:

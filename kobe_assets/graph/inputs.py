@@ -83,7 +83,8 @@ def load_indicators(warehouse: Warehouse, panel: Panel) -> Indicators:
     session[days - days[0]] = np.arange(len(days))
     day = columns["day"] - days[0]
     known = (day >= 0) & (day < len(session)) & (columns["symbol"] >= 0)
-    place = np.where(known, panel.bar_at[session[np.where(known, day, 0)], columns["symbol"]], -1)
+    asked, at = np.where(known, columns["symbol"], 0), session[np.where(known, day, 0)]
+    place = np.where(known, panel.bars_at(asked, at), -1)
     if len(place) != panel.bars or place.min() < 0 or np.bincount(place).max() > 1:
         raise ForeignIndicators(
             f"the indicators table has {len(place)} rows, and they are not those of the {panel.bars} bars",
@@ -116,21 +117,21 @@ def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = 
 
 def tradable_bars(warehouse: Warehouse, settings: Settings, panel: Panel) -> Bools:
     """(bars) true where the symbol is in the universe and not quarantined, or released from quarantine by a person."""
-    place = {symbol: index for index, symbol in enumerate(panel.symbols)}
+    spans = panel.spans
     held = quarantined(panel)
     for symbol in settings.universe.release:
-        if symbol in place:
-            held[panel.start[place[symbol]] : panel.start[place[symbol] + 1]] = False
+        if symbol in spans:
+            held[spans[symbol]] = False
     member = np.zeros(panel.bars, np.bool_)
     if settings.universe.membership == "static":
         for (symbol,) in warehouse.rows("SELECT symbol FROM universe WHERE selected"):
-            if symbol in place:
-                member[panel.start[place[symbol]] : panel.start[place[symbol] + 1]] = True
+            if symbol in spans:
+                member[spans[symbol]] = True
     else:
         days = panel.sessions[panel.session]
         for symbol, since, until in warehouse.rows('SELECT symbol, "from", "to" FROM universe_membership'):
-            if symbol in place:
-                span = slice(panel.start[place[symbol]], panel.start[place[symbol] + 1])
+            if symbol in spans:
+                span = spans[symbol]
                 end = np.datetime64(until) if until else panel.sessions[-1]
                 member[span] |= (days[span] >= np.datetime64(since)) & (days[span] <= end)
     return member & ~held

@@ -6,6 +6,7 @@ It trusts its caller for clean bars (no jump that is none, ordered OHLC): the as
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ Bools = NDArray[np.bool_]
 Integers = NDArray[np.integer[Any]]
 
 ROW_OPEN, ROW_HIGH, ROW_LOW, ROW_CLOSE, ROW_FACTOR, ROW_SESSION, ROW_FOLLOWS = range(7)
+LISTING_GAP = 10
+"""Sessions without a bar beyond which a symbol's next bar belongs to another listing."""
 SLICE = 1 << 15
 """Bars that are copied at a time."""
 RAW_DECIMALS = 9
@@ -28,11 +31,12 @@ RAW_DECIMALS = 9
 
 @dataclass(frozen=True)
 class Panel:
-    """Adjusted bars, sorted by symbol, then session.
+    """Adjusted bars, sorted by listing (rules, section 1), then session; `symbol` in what follows is a place among listings.
 
-    symbols: sorted names. sessions: datetime64[D], the session list. start: (symbols + 1) offsets into the flat arrays.
-    symbol, session: (bars) indices. rows: (bars, 8) open, high, low, close, factor, session index, whether the row before
-    is the same symbol's bar of the session before (1.0 or 0.0), and padding, so that a bar is one cache line of the kernel.
+    symbols: the listings' names, sorted; a symbol with several listings is there as often, in order of time. sessions:
+    datetime64[D], the session list. start: (symbols + 1) offsets into the flat arrays. symbol, session: (bars) indices.
+    rows: (bars, 8) open, high, low, close, factor, session index, whether the row before is the same listing's bar of the
+    session before (1.0 or 0.0), and padding, so that a bar is one cache line of the kernel.
     high, low, close, volume: (bars) adjusted. raw_close: (bars) as traded. bar_at: (sessions, symbols) flat index, or -1.
     """
 
@@ -54,6 +58,37 @@ class Panel:
         """How many bars there are."""
         return len(self.symbol)
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Each symbol once, sorted."""
+        return tuple(dict.fromkeys(self.symbols))
+
+    @cached_property
+    def name(self) -> Indices:
+        """(listings) the place of the listing's symbol in `names`."""
+        fresh = [a != b for a, b in zip(self.symbols, (None, *self.symbols[:-1]), strict=True)]
+        return (np.cumsum(fresh) - 1).astype(np.int32)
+
+    @cached_property
+    def spans(self) -> dict[str, slice]:
+        """symbol → its bars, those of all its listings."""
+        last = np.searchsorted(self.name, np.arange(len(self.names)), side="right")
+        first = np.concatenate([[0], last[:-1]]).astype(np.int64) if len(last) else last
+        edges = zip(self.start[first].tolist(), self.start[last].tolist(), strict=True)
+        return {name: slice(begin, end) for name, (begin, end) in zip(self.names, edges, strict=True)}
+
+    def bars_at(self, name: Integers, session: Integers) -> Ints:
+        """The flat index of each (place in `names`, session index), or -1: of whichever listing has a bar there."""
+        place = np.searchsorted(self.name, name, side="right") - 1
+        bar = self.bar_at[session, place].astype(np.int64)
+        while len(self.names) < len(self.symbols):
+            earlier = np.flatnonzero((bar < 0) & (place > 0) & (self.name[place - 1] == name))
+            if not len(earlier):
+                break
+            place[earlier] -= 1
+            bar[earlier] = self.bar_at[np.asarray(session)[earlier], place[earlier]]
+        return bar
+
     @property
     def open(self) -> Floats:
         """(bars) adjusted; a view of `rows`."""
@@ -73,7 +108,8 @@ def build_panel(
 ) -> Panel:
     """Sort bars that come in any order into a panel.
 
-    symbol, session: (bars) indices into the sorted `symbols` and `sessions`; columns: (bars) adjusted open, high, low,
+    symbol, session: (bars) indices into the sorted `symbols` and `sessions`; where two bars of a symbol have more than
+    LISTING_GAP sessions between them, another listing begins. columns: (bars) adjusted open, high, low,
     close, volume and the factor. Raises ValueError when a (symbol, session) occurs twice, a symbol has no bar, or a value
     is no number that it can be: what arithmetic would make of it could pass for a result.
     """
@@ -89,6 +125,9 @@ def build_panel(
         raise ValueError(f"{symbols[int(counts.argmin())]} has no bar")
     sorted_symbol = np.repeat(np.arange(len(symbols), dtype=np.int32), counts)
     sorted_session = session[order].astype(np.int32)
+    apart = np.flatnonzero((np.diff(sorted_session) > LISTING_GAP + 1) & (np.diff(sorted_symbol) == 0)) + 1
+    if len(apart):
+        symbols, counts, sorted_symbol = _listings(symbols, sorted_symbol, apart)
     follows = np.zeros(len(order), np.bool_)
     follows[1:] = (sorted_symbol[1:] == sorted_symbol[:-1]) & (sorted_session[1:] == sorted_session[:-1] + 1)
     rows = _aligned_rows(len(order))
@@ -106,7 +145,11 @@ def build_panel(
         volume[begin:end] = columns["volume"][some]
 
     in_slices(len(order), len(order) // SLICE + 1, part)
-    flat = np.where(present, np.cumsum(present, dtype=np.int32) - np.int32(1), np.int32(-1))
+    if len(apart):
+        flat = np.full(len(symbols) * len(sessions), -1, np.int32)
+        flat[sorted_symbol.astype(np.int64) * len(sessions) + sorted_session] = np.arange(len(order), dtype=np.int32)
+    else:
+        flat = np.where(present, np.cumsum(present, dtype=np.int32) - np.int32(1), np.int32(-1))
     return Panel(
         symbols=symbols,
         sessions=sessions,
@@ -121,6 +164,16 @@ def build_panel(
         raw_close=raw_close,
         bar_at=np.ascontiguousarray(flat.reshape(len(symbols), len(sessions)).T),
     )
+
+
+def _listings(symbols: tuple[str, ...], symbol: Indices, apart: Ints) -> tuple[tuple[str, ...], Ints, Indices]:
+    """Names, numbers of bars, and (bars) places of the listings; one begins with each symbol and at each of `apart`."""
+    begins = np.zeros(len(symbol), np.bool_)
+    begins[0] = True
+    begins[1:] = symbol[1:] != symbol[:-1]
+    begins[apart] = True
+    place = (np.cumsum(begins) - 1).astype(np.int32)
+    return tuple(symbols[k] for k in symbol[begins]), np.bincount(place), place
 
 
 def _refuse_impossible(

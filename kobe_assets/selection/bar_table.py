@@ -31,7 +31,8 @@ PRICES = ("open", "high", "low", "close", "volume", "factor")
 class BarTable:
     """All stored bars.
 
-    symbols: sorted names. start: (symbols + 1) offsets into the arrays that follow, all of them (bars) long.
+    symbols: sorted names, of listings where the bars make a panel.
+    start: (symbols + 1) offsets into the arrays that follow, all of them (bars) long.
     symbol: place in `symbols`. session: datetime64[D]. open to volume: adjusted. factor: raw close × factor = close.
     """
 
@@ -49,7 +50,8 @@ class BarTable:
     @property
     def follows(self) -> NDArray[np.bool_]:
         """(bars − 1) true where bar i + 1 is of the same symbol as bar i."""
-        same: NDArray[np.bool_] = self.symbol[1:] == self.symbol[:-1]
+        name = np.cumsum([a != b for a, b in zip(self.symbols, (None, *self.symbols[:-1]), strict=True)])[self.symbol]
+        same: NDArray[np.bool_] = name[1:] == name[:-1]
         return same
 
 

@@ -146,7 +146,10 @@ def _read(warehouse: Warehouse) -> tuple[pd.DataFrame, set[str], NDArray[np.obje
     found = suspects(bars)
     why = barred_symbols(warehouse)
     barred = np.array([why.get(symbol, "") for symbol in evidence["symbol"]], dtype=object)
-    return evidence, {bars.symbols[place] for place in bars.symbol[found.bar[found.in_force]]}, barred
+    in_force = {int(place) for place in bars.symbol[found.bar[found.in_force]]}
+    # Of several listings the last one speaks: a later entry of the name overwrites an earlier one.
+    last = {name: place for place, name in enumerate(bars.symbols)}
+    return evidence, {name for name, place in last.items() if place in in_force}, barred
 
 
 def _ranked(judged: pd.DataFrame, cap: int | None = None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
--- What the bars say about every candidate. Averages are over a symbol's last $window bars, as traded.
+-- What the bars of its last listing say about every candidate. Averages are over a symbol's last $window bars, as traded.
 SELECT c.symbol,
        min(b.session) AS first_session,
        max(b.session) AS last_session,
@@ -8,7 +8,8 @@ SELECT c.symbol,
        list_avg(arg_max(b.close * b.volume, b.session, $window)) AS adv_usd,
        any_value(o.has_options) AS has_options
 FROM (SELECT DISTINCT symbol FROM candidates) c
-LEFT JOIN daily_bars b USING (symbol)
-LEFT JOIN option_evidence o USING (symbol)
+LEFT JOIN (SELECT symbol, max(since) AS since FROM later_listings GROUP BY symbol) l USING (symbol)
+LEFT JOIN daily_bars b ON b.symbol = c.symbol AND b.session >= coalesce(l.since, DATE '0001-01-01')
+LEFT JOIN option_evidence o ON o.symbol = c.symbol
 GROUP BY c.symbol
 ORDER BY c.symbol

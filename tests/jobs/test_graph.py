@@ -18,7 +18,7 @@ RESEARCH = {
     "kpi_report": {"daily_bars", "universe", "signals", "wf_folds"},
 }
 BLOCKING = {
-    "daily_bars": {"duplicate_bars", "ohlc_order", "non_positive", "duplicate_splits", "contradictory_splits"},
+    "daily_bars": {"duplicate_bars", "ohlc_order", "non_positive", "duplicate_splits"},
     "universe": {"any_selected"},
     "indicators": {"one_row_a_bar"},
     "signals": {"no_lookahead"},

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from kobe_resources.market_data import SyncReport
+
+
+SET_ASIDE = (
+    "SELECT reason, count(*), arg_min(symbol, (session, line)), min(session), min(line) FROM set_aside "
+    "GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 20"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -49,12 +55,16 @@ def refresh(
     from kobe_resources.warehouse.store import Warehouse
 
     vendor = open_vendor(load_settings(), load_secrets())
+    warehouse = Warehouse()
     with _bar() as bar:
-        report = vendor.sync(Warehouse(), DrawnProgress(bar), force)
+        report = vendor.sync(warehouse, DrawnProgress(bar), force)
+    aside = warehouse.rows(SET_ASIDE)
     if as_json:
-        typer.echo(json.dumps(asdict(report), default=str))
+        told = [dict(zip(("reason", "rows", "symbol", "session", "line"), row, strict=True)) for row in aside]
+        typer.echo(json.dumps({**asdict(report), "set_aside": told}, default=str))
     else:
         _print_report(report)
+        _print_set_aside(aside)
 
 
 def revisions(
@@ -171,6 +181,16 @@ def _print_report(report: SyncReport) -> None:
         screen.print(escape(note))
     if report.revisions:
         screen.print(f"{report.revisions:,} old values kept: see `kobe bars revisions`")
+
+
+def _print_set_aside(aside: list[tuple[Any, ...]]) -> None:
+    """How many rows of the source are not among the bars, and the first of each reason."""
+    screen = Screen(highlight=False, soft_wrap=True)
+    if aside:
+        screen.print(f"{sum(row[1] for row in aside):,} rows are set aside, and are not among the bars:")
+    for reason, rows, symbol, session, line in aside:
+        where = " ".join(str(part) for part in (symbol, session, f"line {line}" if line else None) if part)
+        screen.print(f"  {rows:,} x {escape(reason)}" + (f" (the first: {escape(where)})" if where else ""))
 
 
 def _table(*columns: str) -> Table:

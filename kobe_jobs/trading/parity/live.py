@@ -139,7 +139,8 @@ def _live_through(
     panel = market.panel
     if held.symbol not in panel.symbols:
         return trade
-    symbol = panel.symbols.index(held.symbol)
+    # The last of the symbol's listings: a position ends with its own.
+    symbol = max(place for place, name in enumerate(panel.symbols) if name == held.symbol)
     bar = int(panel.bar_at[evening.index, symbol])
     if bar < 0:
         return trade

@@ -205,7 +205,7 @@ class AlpacaSync:
         return frozenset(symbol for symbol, active in rows if active) if any(not active for _, active in rows) else None
 
     def _begin(self, client: AlpacaDataClient, candidates: CandidateAssets, span: Span) -> Lives:
-        """The candidates and the market's corporate actions, in the first transaction: from here on the store is this vendor's."""
+        """The candidates and the market's corporate actions, in one transaction: from here on the store is this vendor's."""
         key = _hash(candidates.symbols)
         window = self._actions_window("actions", key, span)
         actions = self._market_actions(client, window) if window else None

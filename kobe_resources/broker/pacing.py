@@ -31,6 +31,8 @@ AT_ONCE = 2 / 3
 """The part of the others' calls that may go in one burst; the rest is spread over what is left of the minute."""
 LONGEST_HOLD_S = 65.0
 """The broker counts by the minute: one that asks for a longer silence is asked again after this."""
+REFUSALS_THAT_TELL = 4
+"""One 429 without a count may be chance; so many in a row, with no answer between them, are a limit."""
 LOCK_S = 2.0
 EPOCH = 1e6
 """A reset below this many seconds is a time from now, not a time of day."""
@@ -118,6 +120,7 @@ class Pace:
         self._waits_for_others = waits_for_others
         self._count = _Count()
         self._own = _Count()
+        self._refusals = 0
 
     def take(self, is_order: bool = False) -> None:
         """Wait until a call may go out. is_order: the call whose place `order_ahead` has taken already."""
@@ -146,12 +149,14 @@ class Pace:
         now = self._clock()
         left, reset = _number(headers.get("X-RateLimit-Remaining")), seconds_to_reset(headers, now)
         is_refused = status == 429
+        self._refusals = self._refusals + 1 if is_refused else 0
         is_near = left is not None and reset is not None and left <= self._limit - self._for_others
         if not (is_refused or is_near or (left is not None and not self._waits_for_others)):
             return
         with self._shared() as count:
             count.forget(now)
-            count.told_until = now + MINUTE_S
+            if left is not None or self._refusals >= REFUSALS_THAT_TELL:
+                count.told_until = now + MINUTE_S
             until = now + min(reset or 0.0, LONGEST_HOLD_S)
             if is_refused or left == 0:
                 count.quiet_until = max(count.quiet_until, until)

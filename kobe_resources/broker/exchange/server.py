@@ -39,21 +39,25 @@ FORBIDDEN_HOST = Reply(403, {"message": "forbidden."})
 
 
 class Meter:
-    """Counts requests by the minute, from the first one on, for the whole account."""
+    """Counts requests by the minute, from the first one on, for the whole account.
+
+    A clock that moves on to another session lets the minute pass too, however little real time that took.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._session = dt.date.min
         self._ends = 0.0
         self._taken = 0
 
-    def take(self, limit: int | None) -> tuple[bool, dict[str, str]]:
+    def take(self, limit: int | None, session: dt.date) -> tuple[bool, dict[str, str]]:
         """May one more pass? And the headers that tell how many may yet, until when."""
         if limit is None:
             return True, {"X-RateLimit-Limit": str(STANDARD_LIMIT)}
         with self._lock:
             now = time.time()
-            if not now < self._ends <= now + MINUTE_S:
-                self._ends, self._taken = now + MINUTE_S, 0
+            if session != self._session or not now < self._ends <= now + MINUTE_S:
+                self._session, self._ends, self._taken = session, now + MINUTE_S, 0
             passes = self._taken < limit
             self._taken += passes
             left, ends = limit - self._taken, self._ends
@@ -144,7 +148,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(FORBIDDEN_HOST)
             return
         self.server.requests.append((request.method, request.path))
-        passes, self._told = self.server.meter.take(self.server.faults.strictness.requests_a_minute)
+        limit, session = self.server.faults.strictness.requests_a_minute, self.server.book.state.moment().session
+        passes, self._told = self.server.meter.take(limit, session)
         if not passes:
             self._strike("429", 0.0)
             return

@@ -135,7 +135,8 @@ def test_a_cancel_without_an_answer_is_repeated_only_behind_a_look_up(desk: Desk
     broker = Mute(desk)
     ended = executor.cancel(dataclasses.replace(desk, broker=broker), stops(desk)[0])  # type: ignore[arg-type]
     assert ended.state is OrderState.CANCELED
-    assert broker.told == ["cancel", "look", "look", "look", "look", "cancel", "look"]
+    assert broker.told[:7] == ["cancel", "look", "look", "look", "look", "cancel", "look"]
+    assert set(broker.told[7:]) <= {"look"}, "a cancel that was taken is waited for"
 
 
 def hide_the_first_entry(rig: Rig, embedded: EmbeddedBroker, seconds: float) -> None:
@@ -145,18 +146,17 @@ def hide_the_first_entry(rig: Rig, embedded: EmbeddedBroker, seconds: float) -> 
 
 
 def test_a_duplicate_proves_that_the_order_is_there(rig: Rig, embedded: EmbeddedBroker) -> None:
-    hurried = rig.settings.trading.model_copy(update={"resolve_timeout_s": 1.0})
+    hurried = rig.settings.trading.model_copy(update={"resolve_timeout_s": 2.0})
     rig = dataclasses.replace(rig, settings=rig.settings.model_copy(update={"trading": hurried}))
+    # Not filled yet: shares of nobody's would halt the run before the order is sent again.
+    embedded.faults.add({"settings": {"no_offer_until_s": 0, "fill_after_s": 60.0}})
     hide_the_first_entry(rig, embedded, 3600.0)
     summary = trade_session(rig)
     first = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)[0]
-    assert (first.symbol, first.state) == ("S00", OrderState.NOT_PLACED)
-    assert not summary.is_clean, "the broker shows shares that no order of the ledger explains"
-    with rig.ledger.write() as write:
-        book.rearm(write, first.client_order_id)
-    again = executor.send(open_desk(rig, "rsi2"), first.client_order_id)
-    assert (again.state, again.acknowledged) == (OrderState.UNKNOWN, True)
-    assert orders(embedded).count(("S00", "buy", 3.0, "filled")) == 1
+    assert (first.symbol, first.state, first.acknowledged) == ("S00", OrderState.UNKNOWN, True)
+    assert not summary.is_clean
+    assert summary.unsettled == 1
+    assert [symbol for symbol, *_ in orders(embedded)].count("S00") == 1
 
 
 def test_a_duplicate_that_the_broker_did_not_mean_is_sent_in_the_end(rig: Rig, embedded: EmbeddedBroker) -> None:
@@ -170,6 +170,7 @@ def test_a_duplicate_that_the_broker_did_not_mean_is_sent_in_the_end(rig: Rig, e
 
 
 def test_the_clock_is_asked_once_for_all_fills_of_a_moment(rig: Rig, embedded: EmbeddedBroker) -> None:
+    embedded.faults.add({"settings": {"no_offer_until_s": 0}})
     before = calls(embedded, "GET", "/v2/clock")
     trade_session(rig)
     # One for each order that is sent, ten, and a handful for the run.

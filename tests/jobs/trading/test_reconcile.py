@@ -44,8 +44,7 @@ def test_both_sides_agree_after_a_run_and_the_snapshot_is_kept(desk: Desk) -> No
 
 
 def by_hand(symbol: str, side: str, qty: str) -> Callable[[EmbeddedBroker], object]:
-    fields = {"client_order_id": f"hand {symbol}", "symbol": symbol, "side": side, "type": "market", "time_in_force": "day"}
-    return lambda embedded: embedded.book.submit({**fields, "qty": qty})
+    return lambda embedded: market.by_hand(embedded, symbol, side, qty)
 
 
 def taken(embedded: EmbeddedBroker) -> None:
@@ -203,6 +202,7 @@ def test_orders_that_a_person_placed_and_that_are_over_can_be_accepted(desk: Des
     stop = embedded.book.state.row("SELECT id FROM orders WHERE kind = 'stop' AND symbol = 'S00'")
     assert stop is not None
     embedded.book.cancel(stop["id"])
+    embedded.settle()
     by_hand("S00", "sell", "3")(embedded)
     found = reconcile(desk, "by hand")
     assert {("order", "hand S00"), ("position", "S00")} <= rows_of(found)

@@ -141,6 +141,7 @@ def test_a_cancel_is_on_the_chain_before_it_is_asked_for(rig: Rig, embedded: Emb
 
     with pytest.raises(Died):
         trade_session(dataclasses.replace(rig, broker=Dies(rig)))  # type: ignore[arg-type]
+    embedded.settle()
     assert ("S01", "sell", 3.0, "canceled") in orders(embedded, "stop")
     assert rig.ledger.rows("SELECT json_extract(body, '$.symbol') FROM audit WHERE kind = 'cancel_asked'")[0][0] == "S01"
 
@@ -150,10 +151,8 @@ def sell_by_hand(embedded: EmbeddedBroker, symbol: str, qty: str) -> None:
     stop = embedded.book.state.row("SELECT id FROM orders WHERE kind = 'stop' AND symbol = ? AND status = 'new'", (symbol,))
     assert stop is not None
     embedded.book.cancel(stop["id"])
-    embedded.book.submit(
-        {"client_order_id": f"hand {symbol}", "symbol": symbol, "side": "sell", "type": "market", "time_in_force": "day",
-         "qty": qty}
-    )  # fmt: skip
+    embedded.settle()
+    market.by_hand(embedded, symbol, "sell", qty)
 
 
 @pytest.mark.parametrize("qty", ["3", "1"])
@@ -174,9 +173,7 @@ def test_more_at_the_broker_than_in_the_ledger_keeps_nobody_from_leaving(rig: Ri
     second_day(rig, embedded)
     # Alpaca takes no buy beside a stop; a transfer of shares looks the same to us.
     embedded.faults.add({"settings": {"refuses_wash_trades": False}})
-    embedded.book.submit(
-        {"client_order_id": "hand", "symbol": "S01", "side": "buy", "type": "market", "time_in_force": "day", "qty": "2"}
-    )
+    market.by_hand(embedded, "S01", "buy", "2")
     summary = trade_session(rig)
     assert "position S01" in summary.halted
     assert summary.exits_filled == 2

@@ -240,9 +240,7 @@ def test_shadow_decides_and_sends_nothing(rig: Rig, embedded: EmbeddedBroker) ->
 
 def test_a_difference_halts_entries_but_not_exits(rig: Rig, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
-    embedded.book.submit(
-        {"client_order_id": "by hand", "symbol": "S11", "side": "buy", "type": "market", "time_in_force": "day", "qty": "2"}
-    )
+    market.by_hand(embedded, "S11", "buy", "2", "by hand")
     summary = trade_session(rig)
     assert "S11" in summary.halted
     assert (summary.submitted, summary.exits_filled) == (0, 2)
@@ -472,8 +470,9 @@ def test_the_copy_of_the_chain_is_complete_when_the_run_ends(rig: Rig) -> None:
 
 
 @pytest.fixture
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Quotes that do not come are not waited for."""
+def _hasty(monkeypatch: pytest.MonkeyPatch, embedded: EmbeddedBroker) -> None:
+    """Quotes that do not come are not waited for, and those that come are there at once."""
+    embedded.faults.add({"settings": {"no_offer_until_s": 0}})
     monkeypatch.setattr(desk_module, "QUOTE_PATIENCE_S", 0.1)
 
 

@@ -386,6 +386,9 @@ def test_200_requests_a_minute_and_headers_that_say_so(opened: Open) -> None:
     assert began + 60 <= reset <= time.time() + 61
     assert answers[-1].json() == {"code": 42910000, "message": "rate limit exceeded"}
     assert answers[-1].headers["X-Request-ID"]
+    embedded.advance_to(embedded.book.market.bars.days[-1].session, "open")
+    other = requests.get(f"{embedded.url}/v2/clock", headers=KEY, timeout=5)
+    assert other.headers["X-RateLimit-Remaining"] == "199", "a session later more than a minute is over"
     embedded.faults.clear()
     assert requests.get(f"{embedded.url}/v2/clock", headers=KEY, timeout=5).status_code == 200
 

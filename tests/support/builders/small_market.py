@@ -16,7 +16,7 @@ import numpy as np
 from kobe_jobs.trading.market_snapshot import Bars, Evidence, Signal
 from kobe_jobs.trading.session import Rig, open_ledger
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
-from kobe_resources.broker.exchange.embedded import PROMPT, EmbeddedBroker, StoredBars, Terms
+from kobe_resources.broker.exchange.embedded import STRICT, EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.hosts import Hosts
 from kobe_resources.broker.protocol import Broker
 from kobe_resources.kill_switch import KillSwitch
@@ -37,8 +37,8 @@ SECOND_ENTRIES = ("S02", "S06", "S07", "S08", "S09", "S10")
 BUDGET = 340.0
 PRICE = 20.0
 CASH = 5_000.0
-STRICTNESS = PROMPT
-"""STRICT makes the broker slow to answer, mute at the open and quick to say 429, too."""
+STRICTNESS = dataclasses.replace(STRICT, requests_a_minute=None)
+"""Refusals, slow answers and no offers at the open. Of 200 calls a minute, each of which would cost one, other tests tell."""
 
 
 def price_of(symbol: str) -> float:
@@ -91,6 +91,14 @@ def start_broker(folder: Path, **terms: Any) -> EmbeddedBroker:
     """The embedded broker, its state in the folder, as strict as `STRICTNESS` unless the terms say otherwise."""
     given = {"initial_cash": CASH, "strictness": STRICTNESS, **terms}
     return EmbeddedBroker(folder / "broker", stored_bars(), Terms(**given))
+
+
+def by_hand(embedded: EmbeddedBroker, symbol: str, side: str, qty: str, client_id: str = "") -> None:
+    """A person's market order at the broker's own page, once somebody offers; it is filled afterwards."""
+    embedded.faults.add({"settings": {"no_offer_until_s": 0}})
+    told = {"client_order_id": client_id or f"hand {symbol}", "symbol": symbol, "side": side, "type": "market"}
+    embedded.book.submit({**told, "time_in_force": "day", "qty": qty})
+    embedded.settle()
 
 
 def speak_to(url: str, settings: Settings) -> AlpacaBroker:

@@ -95,7 +95,7 @@ def compare_with_broker(context: dg.OpExecutionContext, settings: dg.ResourcePar
 
     try:
         with open_rig(settings, load_secrets(), run_id=context.run_id[:12]) as rig, alone(rig.ledger, reconciles=True):
-            desk = open_desk(rig, settings.trading.strategy, any_day=True)
+            desk = open_desk(rig, settings.portfolio.book, any_day=True)
             found = reconcile_account(desk, "job")
             rig.ledger.copy_audit()
             alert_if_healed(settings, rig.ledger)

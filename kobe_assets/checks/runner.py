@@ -145,17 +145,23 @@ def fold_checks(store: Store, settings: dg.ResourceParam[Settings]) -> Iterator[
         _finding(
             FOLD_CHECKS,
             "fills_follow_signals",
-            entries_follow_signals(panel, trades, settings.simulation.slippage_bps / 10_000),
+            entries_follow_signals(
+                panel,
+                trades,
+                settings.costs.slippage_bps / 10_000,
+                [s.name for s in STRATEGIES.values() if "limit_atr" in s.parameters],
+            ),
         ),
     ]
     yield from _conclude(warehouse, "wf_folds", findings)
 
 
 @dg.multi_asset_check(name="kpi_report_checks", specs=_specs("kpi_report", REPORT_CHECKS))
-def report_checks(store: Store) -> Iterator[dg.AssetCheckResult]:
+def report_checks(store: Store, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """Is every figure there."""
     warehouse = store.open()
-    books = [(name, mode) for name in STRATEGIES for mode in (CANONICAL, OPTIMIZED)]
+    names = dict.fromkeys([*STRATEGIES, settings.portfolio.book])
+    books = [(name, mode) for name in names for mode in (CANONICAL, OPTIMIZED)]
     with warehouse.connect():
         kpis, reasons = warehouse.frame("SELECT * FROM kpis"), warehouse.frame("SELECT * FROM kpi_reasons")
     problems = figures_are_complete(kpis, reasons, books)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobe_resources.settings.models import canonical_json, research_pin
+from kobe_resources.settings.models import BOOK, canonical_json, research_pin
 from kobe_resources.warehouse.store import content_version
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ PANEL = (
     "kobe_assets/graph/inputs.py",
     "kobe_assets/graph/frames.py",
     "kobe_assets/graph/panel_bars.sql",
+    "kobe_assets/graph/panel_dividends.sql",
     f"{RESEARCH}/panel.py",
 )
 MARKET = (
@@ -72,6 +73,9 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "signals": ("kobe_assets/signals.py", f"{RESEARCH}/walk_forward.py", *MARKET),
     "wf_folds": (
         "kobe_assets/wf_folds.py",
+        f"{RESEARCH}/costs.py",
+        "kobe_assets/graph/fees.py",
+        "kobe_assets/graph/fees.csv",
         f"{RESEARCH}/entry_queue.py",
         f"{RESEARCH}/simulation.py",
         f"{RESEARCH}/walk_forward.py",
@@ -102,7 +106,8 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
         "simulation": dump["simulation"],
         "policy": dump["policy"],
         "walk_forward": dump["walk_forward"],
-        "limit_offset_bps": dump["trading"]["limit_offset_bps"],
+        **{name: dump[name] for name in ("sizing", "execution", "costs")},
+        "portfolio": dump["portfolio"] if settings.portfolio.book == BOOK else None,
     }
     stands_on: dict[str, object] = {
         "daily_bars": source_fingerprint,
@@ -112,7 +117,7 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
         # A released symbol may change no canonical signal, and still the best in training.
         "wf_folds": [strategy, membership, trading],
         # The page names the pin and opens on the strategy that trades.
-        "kpi_report": [research_pin(settings), settings.trading.strategy],
+        "kpi_report": [research_pin(settings), settings.portfolio.book],
     }
     return {
         asset: hashlib.sha256((_source_hash(asset) + canonical_json(stands_on[asset])).encode()).hexdigest()[:12]
@@ -125,7 +130,7 @@ def _source_hash(asset: str) -> str:
     for name in SOURCES[asset]:
         place = ROOT / name
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if path.is_file() and path.suffix in {".py", ".sql", ".j2", ".css", ".js"}:
+            if path.is_file() and path.suffix in {".py", ".sql", ".j2", ".css", ".js", ".csv"}:
                 digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kobe_assets.graph.frames import outcome_trades
-from kobe_assets.graph.inputs import canonical_params, load_market
+from kobe_assets.graph.frames import book_trades
+from kobe_assets.graph.inputs import canonical_params, load_market, parts_of
 from kobe_assets.graph.lineage import TABLES
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, daily_returns, why_undefined
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.research.walk_forward import make_feeds
+from kobe_assets.research.walk_forward import Part, simulate_book
 from kobe_resources.errors import UsageError
 from kobe_resources.runtime.csv_cells import safe_cells
-from kobe_resources.settings.models import Settings, research_pin
+from kobe_resources.settings.models import BOOK, Settings, research_pin
 from kobe_resources.warehouse.store import Warehouse
 
 TRADES, CURVE, SUMMARY = "trade_list.csv", "equity_curve.csv", "summary.json"
@@ -32,17 +32,17 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
 
     Raises UsageError for a window without sessions, or a folder that cannot be made. An earlier run in `out` is replaced.
     """
-    strategy, warehouse = STRATEGIES[name], Warehouse()
+    parts = parts_of(settings) if name == BOOK else (Part(STRATEGIES[name], 1.0),)
+    warehouse = Warehouse()
     market = load_market(warehouse, settings)
-    panel, params = market.panel, canonical_params(settings, strategy)
+    panel, params = market.panel, [canonical_params(settings, part.strategy) for part in parts]
     first = int(np.searchsorted(panel.sessions, np.datetime64(start)))
     last = int(np.searchsorted(panel.sessions, np.datetime64(end), side="right")) - 1
     if first > last:
         raise UsageError(
             f"no session lies between {start} and {end}", f"the bars run from {panel.sessions[0]} to {panel.sessions[-1]}"
         )
-    feed = make_feeds(market, market.readable(), strategy, [params]).whole[0]
-    outcome = sim.simulate(feed, first, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits)
+    outcome = simulate_book(market, parts, params, first, last)
     cash = settings.simulation.initial_cash
     figures = all_figures(outcome.equity, outcome.exposure, outcome.numbers[:, sim.PNL], cash)
     summary = {
@@ -50,7 +50,7 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
         "start": str(panel.sessions[first]),
         "end": str(panel.sessions[last]),
         "sessions": last - first + 1,
-        "params": params,
+        "params": params[0] if name != BOOK else {p.strategy.name: own for p, own in zip(parts, params, strict=True)},
         "initial_cash": cash,
         "final_equity": float(outcome.equity[-1]),
         "trades": len(outcome.numbers),
@@ -60,7 +60,7 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
         "config_pin": research_pin(settings),
         "data_version": warehouse.content_version(*TABLES["daily_bars"]),
     }
-    trades = outcome_trades(strategy, outcome, panel)
+    trades = book_trades([part.strategy for part in parts], outcome, panel)
     curve = pd.DataFrame(
         {
             "session": panel.sessions[first : last + 1].astype("datetime64[s]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from kobe_assets.research import strategies
@@ -25,8 +26,7 @@ def one_of_them() -> str:
 def load_trading_settings() -> Settings:
     """The effective settings of whoever trades by them. Raises UsageError as `load_settings`, and on an unknown strategy."""
     settings = load_settings()
-    if settings.trading.strategy not in STRATEGIES:
-        raise UsageError(f"settings: trading.strategy {settings.trading.strategy!r} is no strategy", one_of_them())
+    _refuse_unknown(settings)
     return settings
 
 
@@ -34,13 +34,15 @@ def load_account_settings() -> Settings:
     """The same for who only looks after an account: no strategy is imported where a file bears the name, and a broken one
     stops nothing."""
     settings = load_settings()
-    name = settings.trading.strategy
-    if name.isidentifier() and Path(strategies.__file__).with_name(f"{name}.py").is_file():
+    home = Path(strategies.__file__).parent
+    if all(name.isidentifier() and (home / f"{name}.py").is_file() for name in settings.portfolio.strategies):
         return settings
-    try:
-        strategy_named(name)
-    except StrategyBroken:
-        return settings
-    except UsageError:
-        raise UsageError(f"settings: trading.strategy {name!r} is no strategy", one_of_them()) from None
+    with contextlib.suppress(StrategyBroken):
+        _refuse_unknown(settings)
     return settings
+
+
+def _refuse_unknown(settings: Settings) -> None:
+    for name in settings.portfolio.strategies:
+        if name not in STRATEGIES:
+            raise UsageError(f"settings: portfolio.strategies names {name!r}, which is no strategy", one_of_them())

@@ -18,7 +18,7 @@ from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
 from kobe_assets.graph.lineage import stored_version
 from kobe_assets.research.strategies import STRATEGIES, Strategy
-from kobe_assets.research.walk_forward import Fold, Market, grid_sets, make_feeds, run_trials
+from kobe_assets.research.walk_forward import Fold, Market, find_signals, grid_sets, run_trials
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.models import INSTALL, Settings, canonical_json, research_pin
 from kobe_resources.warehouse.store import Warehouse, insert
@@ -146,7 +146,9 @@ def _on_this_machine(sweep: Sweep) -> Iterator[Result]:
     for task in sweep.tasks:
         if not task.folds:
             continue
-        feeds = make_feeds(sweep.market, readable, task.strategy, task.sets).trial.of(range(len(task.sets)))
+        feeds = find_signals(sweep.market, readable, task.strategy, task.sets).feeds(
+            sweep.market, range(len(task.sets)), trial=True
+        )
         for begin in range(0, len(task.folds), FOLDS_AT_A_TIME):
             folds = task.folds[begin : begin + FOLDS_AT_A_TIME]
             yield task, folds, run_trials(sweep.market, folds, feeds, task.sets)
@@ -235,8 +237,8 @@ def _worker_feeds(same: _Same, strategy: str, sets: str) -> list[Any]:
     import json
 
     chosen = tuple(json.loads(sets))
-    feeds = make_feeds(same.market, same.market.readable(), STRATEGIES[strategy], chosen)
-    return feeds.trial.of(range(len(chosen)))
+    found = find_signals(same.market, same.market.readable(), STRATEGIES[strategy], chosen)
+    return found.feeds(same.market, range(len(chosen)), trial=True)
 
 
 def as_text(value: float | None) -> str:

@@ -122,7 +122,7 @@ def trade_session(
     Raises AnotherRunTrades, ReconciliationGoesOn, NotReady, SessionTaken, BegunOtherwise, StaleSignal, EvidenceMissing,
     NotConfirmed, MarketShut, KillSwitchOn, BrokerError, RunBroke: nothing was sent after that point, and the next run resumes.
     """
-    name = strategy_named(strategy or rig.settings.trading.strategy).name
+    name = strategy_named(strategy or rig.settings.portfolio.book).name
     context = event_context(run_id=rig.ledger.run_id, stage=rig.stage)
     with alone(rig.ledger) as waited, context, contextlib.ExitStack() as unclaimed:
         rig.ledger.copy_audit()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kobe_assets.graph.frames import stop_multiples
-from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of, suspect_bars
 from kobe_assets.research import overfitting, robustness
 from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, YEAR, curve_figures, sharpe, trade_figures
 from kobe_assets.research.parallel import in_threads
@@ -20,9 +20,13 @@ from kobe_assets.research.risk import initial_stops
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market, grid_sets
 from kobe_resources.runtime.sql_files import read_sql
+from kobe_resources.settings.models import BOOK
 
 if TYPE_CHECKING:
-    from kobe_assets.research.panel import Floats, Ints, Panel
+    from collections.abc import Sequence
+
+    from kobe_assets.research.panel import Floats, Panel
+    from kobe_assets.research.walk_forward import Fold, Part
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
 
@@ -78,6 +82,11 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
         for strategy in STRATEGIES.values()
         for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode")
     }
+    if settings.portfolio.book == BOOK:
+        parts = parts_of(settings)
+        for mode, part in stored[stored["strategy"] == BOOK].groupby("mode"):
+            own = [json.loads(text) for text in part["params"]]
+            plans[BOOK, str(mode)] = _book_plan(parts, folds, own)
     # Whole plans side by side keep the cores busier than the parts of one plan after another.
     evidence: Evidence = dict(zip(plans, in_threads(bend, plans.values()), strict=True))
     for strategy in STRATEGIES.values():
@@ -90,7 +99,9 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
             if pbo:
                 evidence[key]["pbo"] = pbo
     places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
-    growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, places, _distrusted(market.panel, settings))
+    growth = robustness.buy_and_hold(
+        market.panel, max(first - 1, 0), last, places, np.flatnonzero(suspect_bars(settings, market.panel))
+    )
     every_day = [str(day) for day in market.panel.sessions[: last + 1]]
     evidence[("universe", "benchmark")] = {
         "buy_and_hold": [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
@@ -131,6 +142,18 @@ def compute_kpis(
         pd.DataFrame(rows, columns=["strategy", "mode", "figure", "value"]).astype({"value": float}),
         pd.DataFrame(reasons, columns=["strategy", "mode", "figure", "reason"]).astype(str),
     )
+
+
+def _book_plan(parts: Sequence[Part], folds: tuple[Fold, ...], params: list[dict[str, float]]) -> robustness.Plan:
+    """What the book of several strategies traded. params: by fold, named `strategy.parameter`."""
+
+    def of(name: str) -> tuple[dict[str, float], ...]:
+        ahead = f"{name}."
+        return tuple({k.removeprefix(ahead): v for k, v in own.items() if k.startswith(ahead)} for own in params)
+
+    plans = [(part.strategy, of(part.strategy.name)) for part in parts]
+    weights = tuple(part.weight for part in parts)
+    return robustness.Plan(plans[0][0], folds, plans[0][1], tuple(plans[1:]), weights)
 
 
 def trial_sharpes(warehouse: Warehouse) -> Floats:
@@ -222,13 +245,6 @@ def _quarantine(panel: Panel, settings: Settings) -> list[dict[str, Any]]:
         }
         for bar in suspects(panel).bar
     ]
-
-
-def _distrusted(panel: Panel, settings: Settings) -> Ints:
-    """Suspect bars that no person vouched for."""
-    bars = suspects(panel).bar
-    released = [panel.symbols[place] in settings.universe.release for place in panel.symbol[bars]]
-    return bars[~np.array(released, np.bool_)]
 
 
 def _best(returns: Floats) -> int:

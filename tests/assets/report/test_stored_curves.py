@@ -23,8 +23,8 @@ SETTINGS = {
     "DATA__SYNTHETIC__SESSIONS": "620",
     "POLICY__ALLOW_SHORTS": "true",
     "SIMULATION__INITIAL_CASH": "500",
-    "SIMULATION__SLIPPAGE_BPS": "10",
-    "SIMULATION__WHOLE_SHARES": "false",
+    "COSTS__SLIPPAGE_BPS": "10",
+    "SIZING__WHOLE_SHARES": "false",
 }
 
 
@@ -56,7 +56,7 @@ def test_the_system_quality_is_that_of_the_results_in_risk_which_the_page_shows(
 
 def test_the_cost_step_that_was_paid_is_the_curve_itself(books: list[Book], settings: Settings) -> None:
     for book in books:
-        paid = next(step for step in book.evidence["cost_sensitivity"] if step["bps"] == settings.simulation.slippage_bps)
+        paid = next(step for step in book.evidence["cost_sensitivity"] if step["bps"] == settings.costs.slippage_bps)
         assert paid["sharpe"] == pytest.approx(book.figures["sharpe"], rel=1e-9)
         assert paid["net_pnl"] == pytest.approx(book.figures["net_pnl"], rel=1e-9)
 

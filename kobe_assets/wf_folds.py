@@ -44,7 +44,7 @@ def wf_folds(context: dg.AssetExecutionContext, store: Store, settings: dg.Resou
         version = stored_version(connection, "daily_bars")
         now = dt.datetime.now(dt.UTC)
         for study in studies:
-            insert(connection, "wf_trials", trials_frame(study, research_pin(settings), version, now))
+            insert(connection, "wf_trials", trials_frame(study, research_pin(settings), version, now, settings))
 
     return publish(
         context,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import inspect
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from kobe_assets.research.panel import Floats, Panel
     from kobe_assets.research.strategies import Params, Strategy
     from kobe_assets.research.walk_forward import Market
+    from kobe_resources.settings.models import Settings
 
 INDICATOR_COLUMNS = ("rsi2", "sma200", "atr14", "ibs")
 
@@ -165,9 +169,11 @@ def equity_frame(name: str, mode: str, results: tuple[FoldResult, ...], panel: P
     )
 
 
-def trials_frame(study: Study, config_pin: str, data_version: str, now: dt.datetime) -> pd.DataFrame:
+def trials_frame(
+    study: Study, config_pin: str, data_version: str, now: dt.datetime, settings: Settings | None = None
+) -> pd.DataFrame:
     """The trials of a study as rows."""
-    return trial_rows(study.strategy, study.folds, study.sets, study.trials, config_pin, data_version, now)
+    return trial_rows(study.strategy, study.folds, study.sets, study.trials, config_pin, data_version, now, settings)
 
 
 def trial_rows(
@@ -178,8 +184,12 @@ def trial_rows(
     config_pin: str,
     data_version: str,
     now: dt.datetime,
+    settings: Settings | None = None,
 ) -> pd.DataFrame:
-    """One row a parameter set and fold; `trial` counts from 1 in the order of the grid. sharpes: (folds, sets)."""
+    """One row a parameter set and fold; `trial` counts from 1 in the order of the grid. sharpes: (folds, sets).
+
+    settings: what the sets were tried under; None: not known, and each pin is a try of its own.
+    """
     params = [canonical_json(dict(chosen)) for chosen in sets]
     return pd.DataFrame(
         {
@@ -191,8 +201,19 @@ def trial_rows(
             "config_pin": config_pin,
             "data_version": data_version,
             "recorded_at": now,
+            "vendor": None if settings is None else settings.data.vendor,
+            "terms": None if settings is None else trial_terms(settings, strategy),
         }
     )
+
+
+def trial_terms(settings: Settings, strategy: Strategy) -> str:
+    """What makes two tries of the same parameters one (rules, section 6), as a hash."""
+    windows = settings.walk_forward.model_dump(include={"warmup", "train", "test", "anchored"})
+    source = inspect.getsourcefile(strategy.long) or ""
+    text = Path(source).read_text(encoding="utf-8") if Path(source).is_file() else ""
+    told = [windows, settings.strategy.indicator_lag_bars, settings.execution.entry, text]
+    return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
 
 
 def names_of(panel: Panel, places: np.ndarray) -> pd.Categorical:

@@ -8,7 +8,7 @@ from pathlib import Path
 from kobe_assets.research import strategies
 from kobe_assets.research.strategies import STRATEGIES, Strategy, StrategyBroken
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import Settings, load_settings
+from kobe_resources.settings.models import BOOK, Settings, load_settings
 
 
 def strategy_named(name: str) -> Strategy:
@@ -40,6 +40,14 @@ def load_account_settings() -> Settings:
     with contextlib.suppress(StrategyBroken):
         _refuse_unknown(settings)
     return settings
+
+
+def refuse_what_is_only_simulated(settings: Settings) -> None:
+    """Raise UsageError where orders would be other ones than those that the folds were judged by."""
+    if settings.execution.entry != "ioc":
+        raise UsageError('settings: execution.entry = "opg" is simulated, and not traded yet', 'set execution.entry = "ioc"')
+    if settings.portfolio.book == BOOK:
+        raise UsageError("settings: several strategies, or a weight, are simulated, and not traded yet", "name one of weight 1")
 
 
 def _refuse_unknown(settings: Settings) -> None:

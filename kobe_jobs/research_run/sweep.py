@@ -91,7 +91,8 @@ def run_sweep(settings: Settings, warehouse: Warehouse, sweep: Sweep, done: Done
         return
     results = _on_cluster(settings, sweep) if settings.compute.engine == "dask" else _on_this_machine(sweep)
     for task, folds, sharpes in results:
-        rows = trial_rows(task.strategy, folds, task.sets, sharpes, sweep.pin, sweep.data_version, dt.datetime.now(dt.UTC))
+        now = dt.datetime.now(dt.UTC)
+        rows = trial_rows(task.strategy, folds, task.sets, sharpes, sweep.pin, sweep.data_version, now, settings)
         with warehouse.transaction() as connection:
             insert(connection, "wf_trials", rows)
         done(sharpes.size)

@@ -10,3 +10,10 @@ CREATE TABLE wf_trades (
 );
 INSERT INTO wf_trades BY NAME SELECT *, strategy AS entered_by, 0.0 AS fees, 0.0 AS dividends FROM wf_trades_before;
 DROP TABLE wf_trades_before;
+
+-- A strategy may have no stop.
+ALTER TABLE signals ALTER COLUMN stop_distance DROP NOT NULL;
+
+-- What makes two tries one: the vendor, and the terms (lag, entry mode, windows, the strategy's source); NULL in older rows.
+ALTER TABLE wf_trials ADD COLUMN vendor VARCHAR;
+ALTER TABLE wf_trials ADD COLUMN terms VARCHAR;

@@ -12,6 +12,7 @@ import pandas as pd
 
 from kobe_assets.graph.frames import stop_multiples
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of, suspect_bars
+from kobe_assets.graph.lineage import TABLES
 from kobe_assets.research import overfitting, robustness
 from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, YEAR, curve_figures, sharpe, trade_figures
 from kobe_assets.research.parallel import in_threads
@@ -121,7 +122,7 @@ def compute_kpis(
         equity = warehouse.frame("SELECT * FROM wf_equity ORDER BY strategy, mode, fold, session")
         folds = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds")
         exposure = warehouse.frame(read_sql(HERE, "fold_exposure"))
-        trials = trial_sharpes(warehouse)
+        trials = trial_sharpes(warehouse, settings)
     distance = trades["signal_atr"] * stop_multiples(trades, folds, settings.strategy.atr_stop)
     trades = trades.assign(stop_distance=distance)
     rows, reasons = [], []
@@ -156,12 +157,14 @@ def _book_plan(parts: Sequence[Part], folds: tuple[Fold, ...], params: list[dict
     return robustness.Plan(plans[0][0], folds, plans[0][1], tuple(plans[1:]), weights)
 
 
-def trial_sharpes(warehouse: Warehouse) -> Floats:
-    """Per-session Sharpe ratios of every distinct parameter set ever tried on this warehouse, whatever run tried it.
+def trial_sharpes(warehouse: Warehouse, settings: Settings) -> Floats:
+    """Per-session Sharpe ratios of every distinct try on this warehouse's vendor, NaN where it is not known on today's bars.
 
-    A set's ratio is the mean over the folds it was trained on; the same set under other settings is another trial.
+    A try's ratio is the mean over the folds it was trained on; cash, sizing, costs and policy make no new try.
     """
-    found = warehouse.frame(read_sql(HERE, "trial_sharpes"))["sharpe"].to_numpy(float)
+    version = warehouse.content_version(*TABLES["daily_bars"])
+    sql = read_sql(HERE, "trial_sharpes")
+    found = warehouse.frame(sql, {"version": version, "vendor": settings.data.vendor})["sharpe"].to_numpy(float)
     return np.asarray(found / np.sqrt(YEAR))
 
 

@@ -309,4 +309,5 @@ def test_a_limit_entry_is_never_filled_beyond_its_limit(seed: int, name: str, mu
         signal, entry = (panel.bar_at[days.index(t[key]), symbol] for key in ("signal_session", "entry_session"))
         limit = panel.rows[signal, 3] - sign * multiple * ours.market.indicators.atr14[signal - ours.market.lag]
         assert sign * (t["entry_price"] - limit) <= 1e-6 * limit
-        assert panel.low[entry] * (1 - 1e-9) <= t["entry_price"]
+        worst = panel.low[entry] if sign > 0 else panel.high[entry]
+        assert sign * (t["entry_price"] - worst) >= -1e-9 * worst

@@ -7,14 +7,22 @@ import duckdb
 import pandas as pd
 
 from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_frame, trials_frame
-from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, parts_of
 from kobe_assets.graph.lineage import stored_version
 from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
-from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Market, Study, walk_forward
+from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.walk_forward import (
+    CANONICAL,
+    OPTIMIZED,
+    Market,
+    PortfolioStudy,
+    Study,
+    walk_forward,
+    walk_portfolio,
+)
 from kobe_resources.resources import WarehouseResource
-from kobe_resources.settings.models import Settings
+from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import insert
 
@@ -54,14 +62,14 @@ def wf_folds(
     warehouse = store.open()
     market = load_market(warehouse, settings)
     studies = run_studies(market, settings)
-    tables = study_tables(studies, market, settings)
+    tables = study_tables(studies, market, settings, run_portfolio(market, settings, studies))
     folds = tables["wf_folds"]
 
     def keep_trials(connection: duckdb.DuckDBPyConnection) -> None:
         version = stored_version(connection, "daily_bars")
         now = dt.datetime.now(dt.UTC)
         for study in studies:
-            insert(connection, "wf_trials", trials_frame(study, research_pin(settings), version, now))
+            insert(connection, "wf_trials", trials_frame(study, research_pin(settings), version, now, settings))
 
     return publish(
         context,
@@ -93,16 +101,29 @@ def run_studies(market: Market, settings: Settings) -> list[Study]:
     ]
 
 
-def study_tables(studies: list[Study], market: Market, settings: Settings) -> dict[str, pd.DataFrame]:
+def run_portfolio(market: Market, settings: Settings, studies: list[Study]) -> PortfolioStudy | None:
+    """The book that the strategies of [portfolio] trade together; None where one trades alone."""
+    if settings.portfolio.book != BOOK:
+        return None
+    own = {study.strategy.name: study for study in studies}
+    return walk_portfolio(market, parts_of(settings), [own[name] for name in settings.portfolio.strategies], market.readable())
+
+
+def study_tables(
+    studies: list[Study], market: Market, settings: Settings, portfolio: PortfolioStudy | None = None
+) -> dict[str, pd.DataFrame]:
     """The tables wf_folds, wf_trades and wf_equity."""
     cash, panel = settings.simulation.initial_cash, market.panel
+    books: list[tuple[str, list[Strategy], Study | PortfolioStudy]] = [(s.strategy.name, [s.strategy], s) for s in studies]
+    if portfolio is not None:
+        books.append((BOOK, [part.strategy for part in portfolio.parts], portfolio))
     parts = [
-        (study.strategy, mode, results)
-        for study in studies
+        (name, strategies, mode, results)
+        for name, strategies, study in books
         for mode, results in ((CANONICAL, study.canonical), (OPTIMIZED, study.optimized))
     ]
     return {
-        "wf_folds": pd.concat([folds_frame(study, panel, cash) for study in studies], ignore_index=True),
-        "wf_trades": stacked([trades_frame(s, mode, results, panel) for s, mode, results in parts]),
-        "wf_equity": stacked([equity_frame(s, mode, r, panel, cash) for s, mode, r in parts]),
+        "wf_folds": pd.concat([folds_frame(name, study, panel, cash) for name, _, study in books], ignore_index=True),
+        "wf_trades": stacked([trades_frame(name, some, mode, results, panel) for name, some, mode, results in parts]),
+        "wf_equity": stacked([equity_frame(name, mode, results, panel, cash) for name, _, mode, results in parts]),
     }

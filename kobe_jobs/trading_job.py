@@ -104,7 +104,7 @@ def compare_with_broker(
 
     try:
         with _rig(settings, broker, ledger, context.run_id) as rig, alone(rig.ledger, reconciles=True):
-            desk = open_desk(rig, settings.trading.strategy, any_day=True)
+            desk = open_desk(rig, settings.portfolio.book, any_day=True)
             found = reconcile_account(desk, "job")
             rig.ledger.copy_audit()
             alert_if_healed(settings, rig.ledger)

@@ -5,7 +5,7 @@ Each returns what is wrong as a frame (empty: proven), so that a failure can be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -99,8 +99,13 @@ def cash_is_conserved(folds: pd.DataFrame, trades: pd.DataFrame, equity: pd.Data
     return table.assign(gap=gap)[~(gap.abs() <= CENT) | ~((table["net_pnl"] - table["pnl"]).abs() <= CENT)]
 
 
-def entries_follow_signals(panel: Panel, trades: pd.DataFrame, slippage: float) -> pd.DataFrame:
-    """Trades that were not filled at the open of the session right after their signal (a same-bar fill reads the future)."""
+def entries_follow_signals(
+    panel: Panel, trades: pd.DataFrame, slippage: float, at_limits: Collection[str] = ()
+) -> pd.DataFrame:
+    """Trades that were not filled at the open of the session right after their signal (a same-bar fill reads the future).
+
+    at_limits: strategies that enter at limits; their fills lie in the session's bar, and never beyond that open.
+    """
     place = {symbol: index for index, symbol in enumerate(panel.names)}
     symbol = trades["symbol"].map(place).to_numpy(np.int64)
     entry = np.searchsorted(panel.sessions, trades["entry_session"].to_numpy().astype("datetime64[D]"))
@@ -108,7 +113,12 @@ def entries_follow_signals(panel: Panel, trades: pd.DataFrame, slippage: float) 
     bar = panel.bars_at(symbol, np.minimum(entry, len(panel.sessions) - 1))
     side = np.where(trades["side"] == "long", 1.0, -1.0)
     fill = panel.rows[bar, ROW_OPEN] * (1.0 + side * slippage)
-    right = (bar >= 0) & (entry == signal + 1) & np.isclose(fill, trades["entry_price"], rtol=1e-9, atol=0.0)
+    price = trades["entry_price"].to_numpy(float)
+    inside = (
+        (price >= panel.low[bar] * (1.0 - 1e-9)) & (price <= panel.high[bar] * (1.0 + 1e-9)) & (side * (price - fill) <= 0.0)
+    )
+    is_fill = np.isclose(fill, price, rtol=1e-9, atol=0.0) | (inside & trades["entered_by"].isin(list(at_limits)).to_numpy())
+    right = (bar >= 0) & (entry == signal + 1) & is_fill
     right &= np.isclose(trades["shares"] * panel.rows[bar, ROW_FACTOR], trades["qty"], rtol=1e-9)
     return trades[~right]
 

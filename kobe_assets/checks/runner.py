@@ -130,16 +130,25 @@ def fold_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) 
     findings = [
         _finding(DISJOINT_WINDOWS, windows_are_disjoint(folds, trades)),
         _finding(CASH_CONSERVED, cash_is_conserved(folds, trades, equity, cash)),
-        _finding(FILLS_FOLLOW_SIGNALS, entries_follow_signals(panel, trades, settings.simulation.slippage_bps / 10_000)),
+        _finding(
+            FILLS_FOLLOW_SIGNALS,
+            entries_follow_signals(
+                panel,
+                trades,
+                settings.costs.slippage_bps / 10_000,
+                [s.name for s in STRATEGIES.values() if "limit_atr" in s.parameters],
+            ),
+        ),
     ]
     yield from _conclude(warehouse, "wf_folds", findings)
 
 
 @dg.multi_asset_check(name="kpi_report_checks", specs=kpi_report.CHECKS)
-def report_checks(store: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
+def report_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """Is every figure there."""
     warehouse = store.open()
-    books = [(name, mode) for name in STRATEGIES for mode in (CANONICAL, OPTIMIZED)]
+    names = dict.fromkeys([*STRATEGIES, settings.portfolio.book])
+    books = [(name, mode) for name in names for mode in (CANONICAL, OPTIMIZED)]
     with warehouse.connect():
         kpis, reasons = warehouse.frame("SELECT * FROM kpis"), warehouse.frame("SELECT * FROM kpi_reasons")
     problems = figures_are_complete(kpis, reasons, books)

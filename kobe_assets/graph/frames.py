@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import inspect
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from pandas.api.types import union_categoricals
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, daily_returns
 from kobe_assets.research.signals import LONG, Candidates
-from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Fold, FoldResult, Study
+from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Fold, FoldResult, PortfolioStudy, Study
 from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from kobe_assets.research.panel import Floats, Panel
     from kobe_assets.research.strategies import Params, Strategy
     from kobe_assets.research.walk_forward import Market
+    from kobe_resources.settings.models import Settings
 
 INDICATOR_COLUMNS = ("rsi2", "sma200", "atr14", "ibs")
 
@@ -54,15 +58,15 @@ def signals_frame(market: Market, strategy: Strategy, candidates: Candidates, pa
             "score": candidates.score,
             "close": close,
             "raw_close": panel.raw_close[bar],
-            "stop_distance": params["atr_stop"] * values["atr14"],
+            "stop_distance": params.get("atr_stop", np.nan) * values["atr14"],
             **values,
         },
         copy=False,
     )
 
 
-def folds_frame(study: Study, panel: Panel, initial_cash: float) -> pd.DataFrame:
-    """One row a fold and mode, with every figure of its test window."""
+def folds_frame(name: str, study: Study | PortfolioStudy, panel: Panel, initial_cash: float) -> pd.DataFrame:
+    """One row a fold and mode of the book `name`, with every figure of its test window."""
     rows = []
     for mode, results in ((CANONICAL, study.canonical), (OPTIMIZED, study.optimized)):
         for result in results:
@@ -70,7 +74,7 @@ def folds_frame(study: Study, panel: Panel, initial_cash: float) -> pd.DataFrame
             days = panel.sessions[[fold.train_start, fold.train_end, fold.test_start, fold.test_end]].tolist()
             rows.append(
                 {
-                    "strategy": study.strategy.name,
+                    "strategy": name,
                     "mode": mode,
                     "fold": fold.number,
                     **dict(zip(("train_start", "train_end", "test_start", "test_end"), days, strict=True)),
@@ -83,31 +87,39 @@ def folds_frame(study: Study, panel: Panel, initial_cash: float) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def trades_frame(strategy: Strategy, mode: str, results: tuple[FoldResult, ...], panel: Panel) -> pd.DataFrame:
-    """One row a trade of every fold."""
+def trades_frame(
+    name: str, strategies: Sequence[Strategy], mode: str, results: tuple[FoldResult, ...], panel: Panel
+) -> pd.DataFrame:
+    """One row a trade of every fold of the book `name`."""
     outcomes = [result.outcome for result in results]
     places = np.concatenate([outcome.places for outcome in outcomes])
-    frame = _trades(strategy, places, np.concatenate([outcome.numbers for outcome in outcomes]), panel)
-    frame.insert(0, "strategy", same(strategy.name, len(frame)))
+    frame = _trades(strategies, places, np.concatenate([outcome.numbers for outcome in outcomes]), panel)
+    frame.insert(0, "strategy", same(name, len(frame)))
     frame.insert(1, "mode", same(mode, len(frame)))
     folds = np.array([result.fold.number for result in results], dtype=np.int32)
     frame.insert(2, "fold", np.repeat(folds, [len(outcome.numbers) for outcome in outcomes]))
     return frame
 
 
+def book_trades(strategies: Sequence[Strategy], outcome: sim.Outcome, panel: Panel) -> pd.DataFrame:
+    """`outcome_trades` of a book of several strategies, in their order."""
+    return _trades(strategies, outcome.places, outcome.numbers, panel)
+
+
 def outcome_trades(strategy: Strategy, outcome: sim.Outcome, panel: Panel) -> pd.DataFrame:
     """One row a trade of one simulation, in order of exit; adjusted prices, `qty` shares as traded at the entry."""
-    return _trades(strategy, outcome.places, outcome.numbers, panel)
+    return _trades([strategy], outcome.places, outcome.numbers, panel)
 
 
-def _trades(strategy: Strategy, place: np.ndarray, number: np.ndarray, panel: Panel) -> pd.DataFrame:
-    reasons = [strategy.leave_reason if name == "leave" else name for name in sim.EXIT_REASONS]
+def _trades(strategies: Sequence[Strategy], place: np.ndarray, number: np.ndarray, panel: Panel) -> pd.DataFrame:
+    """strategies: those of the book, in the order in which the outcome counts them."""
 
     def session(column: int) -> np.ndarray:
         return panel.sessions[place[:, column]].astype("datetime64[s]")
 
     return pd.DataFrame(
         {
+            "entered_by": pd.Categorical.from_codes(place[:, sim.T_STRATEGY], categories=[s.name for s in strategies]),
             "symbol": names_of(panel, place[:, sim.T_SYMBOL]),
             "side": sides_of(place[:, sim.T_SIDE]),
             "signal_session": session(sim.T_SIGNAL),
@@ -115,9 +127,11 @@ def _trades(strategy: Strategy, place: np.ndarray, number: np.ndarray, panel: Pa
             "entry_price": number[:, sim.ENTRY_PRICE],
             "exit_session": session(sim.T_EXIT),
             "exit_price": number[:, sim.EXIT_PRICE],
-            "exit_reason": pd.Categorical.from_codes(place[:, sim.T_REASON], categories=reasons),
+            "exit_reason": _reasons(strategies, place),
             "shares": number[:, sim.SHARES],
             "qty": number[:, sim.QTY],
+            "fees": number[:, sim.FEES],
+            "dividends": number[:, sim.DIVIDENDS],
             "pnl": number[:, sim.PNL],
             "bars_held": place[:, sim.T_HELD].astype(np.int32),
             "mae": number[:, sim.MAE],
@@ -126,9 +140,18 @@ def _trades(strategy: Strategy, place: np.ndarray, number: np.ndarray, panel: Pa
     )
 
 
-def equity_frame(
-    strategy: Strategy, mode: str, results: tuple[FoldResult, ...], panel: Panel, initial_cash: float
-) -> pd.DataFrame:
+def _reasons(strategies: Sequence[Strategy], place: np.ndarray) -> pd.Categorical:
+    """Why each trade left, in the words of the strategy that entered it."""
+    fixed = [name for name in sim.EXIT_REASONS if name != "leave"]
+    # A strategy may name its exits as a mechanical one is named.
+    categories = list(dict.fromkeys((*fixed, *(strategy.leave_reason for strategy in strategies))))
+    said = np.array(
+        [[categories.index(s.leave_reason if name == "leave" else name) for name in sim.EXIT_REASONS] for s in strategies]
+    )
+    return pd.Categorical.from_codes(said[place[:, sim.T_STRATEGY], place[:, sim.T_REASON]], categories=categories)
+
+
+def equity_frame(name: str, mode: str, results: tuple[FoldResult, ...], panel: Panel, initial_cash: float) -> pd.DataFrame:
     """One row a session of every fold's test window."""
     folds = [result.fold for result in results]
     curves = [result.outcome.equity for result in results]
@@ -136,7 +159,7 @@ def equity_frame(
     tested = np.concatenate([np.arange(fold.test_start, fold.test_end + 1) for fold in folds])
     return pd.DataFrame(
         {
-            "strategy": same(strategy.name, sum(sizes)),
+            "strategy": same(name, sum(sizes)),
             "mode": same(mode, sum(sizes)),
             "fold": np.repeat(np.array([fold.number for fold in folds], dtype=np.int32), sizes),
             "session": panel.sessions[tested].astype("datetime64[s]"),
@@ -146,9 +169,11 @@ def equity_frame(
     )
 
 
-def trials_frame(study: Study, config_pin: str, data_version: str, now: dt.datetime) -> pd.DataFrame:
+def trials_frame(
+    study: Study, config_pin: str, data_version: str, now: dt.datetime, settings: Settings | None = None
+) -> pd.DataFrame:
     """The trials of a study as rows."""
-    return trial_rows(study.strategy, study.folds, study.sets, study.trials, config_pin, data_version, now)
+    return trial_rows(study.strategy, study.folds, study.sets, study.trials, config_pin, data_version, now, settings)
 
 
 def trial_rows(
@@ -159,8 +184,12 @@ def trial_rows(
     config_pin: str,
     data_version: str,
     now: dt.datetime,
+    settings: Settings | None = None,
 ) -> pd.DataFrame:
-    """One row a parameter set and fold; `trial` counts from 1 in the order of the grid. sharpes: (folds, sets)."""
+    """One row a parameter set and fold; `trial` counts from 1 in the order of the grid. sharpes: (folds, sets).
+
+    settings: what the sets were tried under; None: not known, and each pin is a try of its own.
+    """
     params = [canonical_json(dict(chosen)) for chosen in sets]
     return pd.DataFrame(
         {
@@ -172,8 +201,19 @@ def trial_rows(
             "config_pin": config_pin,
             "data_version": data_version,
             "recorded_at": now,
+            "vendor": None if settings is None else settings.data.vendor,
+            "terms": None if settings is None else trial_terms(settings, strategy),
         }
     )
+
+
+def trial_terms(settings: Settings, strategy: Strategy) -> str:
+    """What makes two tries of the same parameters one (rules, section 6), as a hash."""
+    windows = settings.walk_forward.model_dump(include={"warmup", "train", "test", "anchored"})
+    source = inspect.getsourcefile(strategy.long) or ""
+    text = Path(source).read_text(encoding="utf-8") if Path(source).is_file() else ""
+    told = [windows, settings.strategy.indicator_lag_bars, settings.execution.entry, text]
+    return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
 
 
 def names_of(panel: Panel, places: np.ndarray) -> pd.Categorical:
@@ -213,6 +253,12 @@ def stop_multiples(trades: pd.DataFrame, folds: pd.DataFrame, standard: float) -
     """
     key = ["strategy", "mode", "fold"]
     folds = folds.drop_duplicates(key, keep="last")
-    multiple = [float(json.loads(text).get("atr_stop") or standard) for text in folds["params"]]
+    params = [json.loads(text) for text in folds["params"]]
     at = pd.MultiIndex.from_frame(folds[key]).get_indexer(pd.MultiIndex.from_frame(trades[key]))
-    return np.append(multiple, standard)[at]
+    multiple = np.append([float(own.get("atr_stop") or standard) for own in params], standard)[at]
+    # In a book of several strategies each trade has the parameters of the one that entered it.
+    for name in trades["entered_by"].unique():
+        own_stop = np.append([float(own.get(f"{name}.atr_stop") or np.nan) for own in params], np.nan)[at]
+        mine = (trades["entered_by"] == name).to_numpy() & np.isfinite(own_stop)
+        multiple[mine] = own_stop[mine]
+    return multiple

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from kobe_assets.research.entry_queue import Costs
+from kobe_assets.graph.fees import fee_table
+from kobe_assets.research.costs import Costs, make_costs
 from kobe_assets.research.indicators import Indicators
-from kobe_assets.research.panel import Bools, Floats, Panel, build_panel
-from kobe_assets.research.quarantine import quarantined
+from kobe_assets.research.panel import ROW_DIVIDEND, Bools, Floats, Integers, Panel, build_panel
+from kobe_assets.research.quarantine import quarantined, suspects
 from kobe_assets.research.strategies import STRATEGIES, Strategy
-from kobe_assets.research.walk_forward import Fold, Market, grid_sets, make_folds
+from kobe_assets.research.walk_forward import Fold, Market, Part, grid_sets, make_folds
 from kobe_resources.errors import KobeError, UsageError
-from kobe_resources.policy_gate import Limits
+from kobe_resources.policy_gate import SIZING_MODES, Limits
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import content_version
+from kobe_resources.warehouse.store import content_version, has_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,12 +47,14 @@ def load_panel(warehouse: Warehouse) -> Panel:
     Raises NoPanel on an empty store and on bars that make none.
     """
     with warehouse.connect() as connection:
-        key = (warehouse.path, content_version(connection, "daily_bars", "splits"))
+        paid = has_table(connection, "dividends")
+        key = (warehouse.path, content_version(connection, "daily_bars", "splits", *(["dividends"] if paid else [])))
         if (kept := _kept.get("panel")) and kept[0] == key:
             panel: Panel = kept[1]
             return panel
         symbols = tuple(r[0] for r in connection.execute("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol").fetchall())
         columns = connection.execute(read_sql(HERE, "panel_bars")).fetchnumpy()
+        dividends = connection.execute(read_sql(HERE, "panel_dividends")).fetchnumpy() if paid else None
     if not symbols:
         raise NoPanel("the warehouse holds no bars", "run `kobe report`, or `kobe bars refresh`")
     day = columns["day"] - columns["day"].min()
@@ -64,10 +68,24 @@ def load_panel(warehouse: Warehouse) -> Panel:
             (np.cumsum(traded) - 1)[day],
             {name: _floats(columns[name]) for name in names},
         )
+        if dividends is not None:
+            add_dividends(panel, dividends["symbol"], dividends["day"], _floats(dividends["amount"]))
     except ValueError as error:
         raise NoPanel(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
     _kept["panel"] = (key, panel)
     return panel
+
+
+def add_dividends(panel: Panel, symbol: Integers, day: Integers, amount: Floats) -> None:
+    """Put each dividend into the first bar of its symbol on or after its ex-date, where its holders of the bar before are paid.
+
+    symbol: places in the panel's symbols. day: since 1970. amount: dollars a share as traded on that day.
+    """
+    session = np.searchsorted(panel.sessions.astype("datetime64[D]").astype(np.int64), day)
+    flat = panel.symbol.astype(np.int64) * len(panel.sessions) + panel.session
+    bar = np.searchsorted(flat, symbol.astype(np.int64) * len(panel.sessions) + session)
+    found = (session < len(panel.sessions)) & (bar < panel.start[symbol + 1]) & (bar > panel.start[symbol])
+    np.add.at(panel.rows[:, ROW_DIVIDEND], bar[found], amount[found])
 
 
 def load_indicators(warehouse: Warehouse, panel: Panel) -> Indicators:
@@ -110,8 +128,10 @@ def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = 
         tradable=tradable,
         lag=settings.strategy.indicator_lag_bars,
         min_price=settings.strategy.min_price,
-        costs=costs_of(settings),
+        costs=costs_of(settings, panel),
         limits=limits_of(settings),
+        suspect=suspect_bars(settings, panel),
+        auction=settings.execution.entry == "opg",
     )
 
 
@@ -137,6 +157,15 @@ def tradable_bars(warehouse: Warehouse, settings: Settings, panel: Panel) -> Boo
     return member & ~held
 
 
+def suspect_bars(settings: Settings, panel: Panel) -> Bools:
+    """(bars) true where a bar is suspect and its symbol not released by a person: no profit comes from it."""
+    found = np.zeros(panel.bars, np.bool_)
+    bars = suspects(panel).bar
+    released = [panel.symbols[symbol] in settings.universe.release for symbol in panel.symbol[bars]]
+    found[bars[~np.array(released, np.bool_)]] = True
+    return found
+
+
 def canonical_params(settings: Settings, strategy: Strategy) -> dict[str, float]:
     """The strategy's canonical parameters: what it reads of [strategy], its own, and the exits all share."""
     shared = settings.strategy.model_dump()
@@ -144,6 +173,16 @@ def canonical_params(settings: Settings, strategy: Strategy) -> dict[str, float]
         name: float(strategy.parameters[name] if name in strategy.parameters else shared[name])
         for name in strategy.parameter_names()
     }
+
+
+def parts_of(settings: Settings) -> tuple[Part, ...]:
+    """The strategies of [portfolio] with their weights, in order. Raises UsageError where one is not registered."""
+    for name in settings.portfolio.strategies:
+        if name not in STRATEGIES:
+            raise UsageError(
+                f"settings: portfolio.strategies names {name!r}, which is no strategy", f"there are {', '.join(STRATEGIES)}"
+            )
+    return tuple(Part(STRATEGIES[name], weight) for name, weight in settings.portfolio.strategies.items())
 
 
 def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[float]] | None:
@@ -181,23 +220,45 @@ def folds_of(settings: Settings, panel: Panel) -> tuple[Fold, ...]:
 
 
 def limits_of(settings: Settings) -> Limits:
-    """The policy gate's limits."""
-    policy, simulation = settings.policy, settings.simulation
+    """The policy gate's limits; an absent one is infinite."""
+    policy, sizing, execution = settings.policy, settings.sizing, settings.execution
+
+    def most(limit: float | None) -> float:
+        return math.inf if limit is None else float(limit)
+
     return Limits(
-        order_notional=simulation.order_notional,
-        whole_shares=simulation.whole_shares,
-        limit_offset_bps=settings.trading.limit_offset_bps,
-        max_notional_per_order=policy.max_notional_per_order,
-        max_daily_notional=policy.max_daily_notional,
+        mode=SIZING_MODES[sizing.mode],
+        order_notional=sizing.order_notional,
+        fraction=sizing.fraction,
+        whole_shares=sizing.whole_shares,
+        limit_offset_bps=execution.limit_offset_bps,
+        open_limit_bps=execution.open_limit_bps,
+        max_notional_per_order=most(policy.max_notional_per_order),
+        max_daily_notional=most(policy.max_daily_notional),
         min_price=policy.min_price,
         max_price=policy.max_price,
         allow_shorts=policy.allow_shorts,
+        max_gap=most(policy.max_gap),
+        max_positions=most(policy.max_positions),
+        max_order_fraction=most(policy.max_order_fraction),
+        max_daily_fraction=most(policy.max_daily_fraction),
+        max_gross_exposure=most(policy.max_gross_exposure),
     )
 
 
-def costs_of(settings: Settings) -> Costs:
+def costs_of(settings: Settings, panel: Panel) -> Costs:
     """What a fill costs and a portfolio starts with."""
-    return Costs(settings.simulation.initial_cash, settings.simulation.slippage_bps / 10_000)
+    costs = settings.costs
+    return make_costs(
+        panel.sessions,
+        settings.simulation.initial_cash,
+        costs.slippage_bps / 10_000,
+        costs.commission_per_order,
+        costs.commission_per_share,
+        costs.commission_minimum,
+        costs.borrow_rate,
+        fee_table() if costs.regulatory_fees else (),
+    )
 
 
 def _floats(column: Any) -> Floats:

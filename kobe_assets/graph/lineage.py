@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kobe_resources.runtime.source_closure import closure_hash
+from kobe_resources.settings.models import BOOK
 from kobe_resources.settings.pins import canonical_json, research_pin
 from kobe_resources.warehouse.store import content_version
 
@@ -66,7 +67,8 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
         "simulation": dump["simulation"],
         "policy": dump["policy"],
         "walk_forward": dump["walk_forward"],
-        "limit_offset_bps": dump["trading"]["limit_offset_bps"],
+        **{name: dump[name] for name in ("sizing", "execution", "costs")},
+        "portfolio": dump["portfolio"] if settings.portfolio.book == BOOK else None,
     }
     stands_on: dict[str, object] = {
         "daily_bars": source_fingerprint,
@@ -76,7 +78,7 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
         # A released symbol may change no canonical signal, and still the best in training.
         "wf_folds": [strategy, membership, trading],
         # The page names the pin and opens on the strategy that trades.
-        "kpi_report": [research_pin(settings), settings.trading.strategy],
+        "kpi_report": [research_pin(settings), settings.portfolio.book],
     }
     return {
         asset: hashlib.sha256((_source_hash(asset) + canonical_json(stands_on[asset])).encode()).hexdigest()[:12]

@@ -1,6 +1,6 @@
-"""From signals to sized orders: the opens that would fill them, and what the policy gate makes of each; the kernel's feed.
+"""Entries: signals beside the bars that could fill them, in trading order; what the simulation's kernel reads.
 
-A signal is looked up once, whatever it costs to fill; an order is sized once, whatever portfolio meets it.
+A signal is looked up once for all parameter sets, costs and limits; a parameter set picks its own signals from all.
 """
 
 from __future__ import annotations
@@ -10,77 +10,87 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kobe_assets.research.panel import ROW_FACTOR, ROW_FOLLOWS, ROW_OPEN, Bools, Floats, Indices, Ints, Panel
+from kobe_assets.research.costs import Costs
+from kobe_assets.research.panel import ROW_CLOSE, ROW_FACTOR, ROW_FOLLOWS, ROW_OPEN, Bools, Floats, Indices, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices, in_threads
 from kobe_assets.research.signals import Candidates
-from kobe_resources.policy_gate import ACCEPTED, Limits, size_entry
+from kobe_resources.policy_gate import (
+    ACCEPTED,
+    AT_OPENING_AUCTION,
+    AT_QUOTE,
+    FIXED,
+    NO_BAR,
+    Limits,
+    Proposal,
+    price_entry,
+    size_entry,
+)
 from kobe_resources.runtime.jit import njit, prefetch
 
 SIGNALS_AHEAD = 16
-"""Signals whose bars are on their way while one is looked up."""
+"""Signals whose bars are on their way to the cache while others are looked up."""
+NO_LEVEL = np.empty(0)
+"""In the place of an indicator: the strategy has no such price."""
 
 
-class Costs(NamedTuple):
-    """What a fill costs and a portfolio starts with: dollars, and slippage as a fraction of the price."""
+class Entries(NamedTuple):
+    """(signals) what an entry needs to know, in trading order.
 
-    initial_cash: float
-    slippage: float
+    symbol: index. side: +1 or -1. strategy: index into the strategies of the book. bar: flat index of the next session's bar,
+    or -1 without one. close: of the signal's bar, adjusted. open, factor: of `bar`. stop, limit: the values, as read, of the
+    indicators whose multiples the stop and the limit lie away (adjusted dollars; NaN without). code, price: the gate's word
+    on the order alone and its limit as traded, for the kinds of entry whose limit no parameter moves.
+    """
+
+    symbol: Indices
+    side: NDArray[np.int8]
+    strategy: NDArray[np.int8]
+    bar: Ints
+    close: Floats
+    open: Floats
+    factor: Floats
+    stop: Floats
+    limit: Floats
+    code: NDArray[np.int8]
+    price: Floats
 
 
 class Feed(NamedTuple):
-    """A panel and one parameter set's signals as the kernel takes them; shared, never copied, between simulations.
+    """A panel and the entries of one book as the kernel takes them; shared, never copied, between simulations.
 
-    entry_*: (signals) in trading order: the flat bar of the next session's open (-1: no bar), and the sized order.
-    cheapest: the smallest notional (dollars) of the sized orders. leave: (bars) bit 1 a long, bit 2 a short wants out.
+    first: (sessions + 1) offsets into `entries` by the signals' session.
+    leave: (strategies, bars) bit 1: a long wants out, bit 2: a short does, bit 4: the bar is suspect.
     """
 
     rows: Floats
     last_session: Ints
-    entry_first: Ints
-    entry_symbol: Indices
-    entry_side: NDArray[np.int8]
-    entry_bar: Ints
-    entry_atr: Floats
-    entry_code: NDArray[np.int8]
-    entry_qty: Floats
-    entry_notional: Floats
-    cheapest: float
+    entries: Entries
+    first: Ints
     leave: NDArray[np.uint8]
 
 
-ENTRY_COLUMNS = tuple(name for name in Feed._fields if name.startswith("entry_") and name != "entry_first")
+LONG_OUT, SHORT_OUT, SUSPECT = 1, 2, 4
 
 
-class Offers(NamedTuple):
-    """Signals and the opens that would fill them, in trading order: all that sizing an order reads.
-
-    first: (sessions + 1) offsets by session. symbol, side, atr: (signals) as at the signal. bar: the flat bar of the next
-    session's open, or -1. open, factor: that bar's (dollars, adjusted).
-    """
-
-    first: Ints
-    symbol: Indices
-    side: NDArray[np.int8]
-    bar: Ints
-    atr: Floats
-    open: Floats
-    factor: Floats
-
-
-def fetch_offers(panel: Panel, candidates: Candidates, atr: Floats, lag: int) -> Offers:
-    """Look up every signal's next open. atr: (bars) unlagged ATR, read `lag` bars before each signal's bar."""
+def find_entries(panel: Panel, candidates: Candidates, stop: Floats | None, limit: Floats | None, lag: int) -> Entries:
+    """The entries of one strategy's signals. stop, limit: (bars) unlagged indicators, read `lag` bars late; None: no price."""
     bars, n = candidates.by_bar, len(candidates.by_bar)
-    columns: list[NDArray[Any]] = [np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n)]
-    in_slices(n, CORES, lambda begin, end: _fetch(panel.rows, panel.start, bars, atr, lag, begin, end, *columns))
-
-    symbol, bar, atrs, opened, factor = in_threads(lambda column: column[candidates.order], columns)
-    return Offers(candidates.first, symbol, candidates.side, bar, atrs, opened, factor)
+    columns: list[NDArray[Any]] = [np.empty(n, np.int32), np.empty(n, np.int64), *(np.empty(n) for _ in range(5))]
+    levels: list[Any] = [NO_LEVEL if level is None else level for level in (stop, limit)]
+    in_slices(
+        n, CORES, lambda begin, end: _fetch(panel.rows, panel.start, bars, levels[0], levels[1], lag, begin, end, *columns)
+    )
+    symbol, bar, close, opened, factor, stops, limits = in_threads(lambda column: column[candidates.order], columns)
+    return Entries(
+        symbol=symbol, side=candidates.side, strategy=np.zeros(n, np.int8), bar=bar, close=close, open=opened, factor=factor,
+        stop=stops, limit=limits, code=np.zeros(n, np.int8), price=np.empty(n),
+    )  # fmt: skip
 
 
 @njit
 def _fetch(
-    rows: Floats, start: Ints, bars: Ints, atr: Floats, lag: int, begin: int, end: int,
-    symbol: Indices, bar: Ints, atrs: Floats, opened: Floats, factor: Floats,
+    rows: Floats, start: Ints, bars: Ints, stop: Floats, limit: Floats, lag: int, begin: int, end: int,
+    symbol: Indices, bar: Ints, close: Floats, opened: Floats, factor: Floats, stops: Floats, limits: Floats,
 ) -> None:  # fmt: skip
     """In order of bars, and with nothing that waits for what was fetched: so fetches overlap."""
     final = len(rows) - 1
@@ -91,70 +101,77 @@ def _fetch(
         symbol[j] = of
         ahead = bars[min(j + SIGNALS_AHEAD, end - 1)]
         prefetch(rows, ahead + 1)
-        prefetch(atr, ahead - lag)
+        if len(stop):
+            prefetch(stop, ahead - lag)
         after = min(bars[j] + 1, final)
         follows = (after > bars[j]) & (rows[after, ROW_FOLLOWS] != 0.0)
-        bar[j], atrs[j] = after if follows else -1, atr[bars[j] - lag]
-        opened[j], factor[j] = rows[after, ROW_OPEN], rows[after, ROW_FACTOR]
+        bar[j] = after if follows else -1
+        close[j], opened[j], factor[j] = rows[bars[j], ROW_CLOSE], rows[after, ROW_OPEN], rows[after, ROW_FACTOR]
+        stops[j] = stop[bars[j] - lag] if len(stop) else np.nan
+        limits[j] = limit[bars[j] - lag] if len(limit) else np.nan
 
 
-def size_offers(panel: Panel, offers: Offers, costs: Costs, limits: Limits, leave: NDArray[np.uint8]) -> Feed:
-    """What the kernel reads of a panel and its signals; every order is sized once, by the policy gate.
-
-    leave: (bars) flags of the exits by condition.
-    """
-    n = len(offers.bar)
-    code, qty, notional = np.empty(n, np.int8), np.empty(n), np.empty(n)
-
-    def part(begin: int, end: int) -> float:
-        return _size(limits, costs.slippage, offers, begin, end, code, qty, notional)
-
-    cheapest = min(in_slices(n, CORES, part))
-    return Feed(
-        rows=panel.rows,
-        last_session=panel.last_session_of(),
-        entry_first=offers.first,
-        entry_symbol=offers.symbol,
-        entry_side=offers.side,
-        entry_bar=offers.bar,
-        entry_atr=offers.atr,
-        entry_code=code,
-        entry_qty=qty,
-        entry_notional=notional,
-        cheapest=cheapest if cheapest < np.inf else 0.0,
-        leave=leave,
-    )
-
-
-def placeable_only(feed: Feed, mine: Bools, leave: NDArray[np.uint8]) -> Feed:
-    """The signals of one parameter set that can become orders: all that a trial needs, since it counts no refusals."""
-    return select(feed, mine & (feed.entry_code == ACCEPTED), leave)
-
-
-def select(feed: Feed, keep: Bools, leave: NDArray[np.uint8]) -> Feed:
-    """The same feed with some of its signals and another set's exits."""
-    kept = np.flatnonzero(keep)
-    if len(kept) == len(keep):
-        return feed._replace(leave=leave)
-    return feed._replace(
-        entry_first=np.searchsorted(kept, feed.entry_first),
-        leave=leave,
-        **{name: getattr(feed, name)[kept] for name in ENTRY_COLUMNS},
-    )
+def price_entries(entries: Entries, costs: Costs, limits: Limits, auction: bool) -> Entries:
+    """The entries with the gate's word on each order alone, at these costs and limits. auction: in the opening auction."""
+    code, price = np.empty(len(entries.bar), np.int8), np.empty(len(entries.bar))
+    kind = AT_OPENING_AUCTION if auction else AT_QUOTE
+    work = lambda begin, end: _price(entries, begin, end, kind, costs.slippage, limits, code, price)  # noqa: E731
+    in_slices(len(code), CORES, work)
+    return entries._replace(code=code, price=price)
 
 
 @njit
-def _size(
-    limits: Limits, slippage: float, offers: Offers, begin: int, end: int, code: NDArray[np.int8], qty: Floats, notional: Floats
-) -> float:
-    """Size the offers `begin`..`end`; the smallest notional of an accepted one, or infinity."""
-    least = np.inf
-    bar, side, opened, factor = offers.bar, offers.side, offers.open, offers.factor
+def _price(
+    entries: Entries, begin: int, end: int, kind: int, slip: float, limits: Limits, code: NDArray[np.int8], price: Floats
+) -> None:
     for j in range(begin, end):
-        if bar[j] < 0:
-            code[j], qty[j], notional[j] = 0, 0.0, 0.0
-        else:
-            raw = opened[j] * (1.0 + side[j] * slippage) / factor[j]
-            code[j], qty[j], _, notional[j] = size_entry(limits, side[j] > 0, raw)
-            least = min(least, notional[j] if code[j] == ACCEPTED else np.inf)
-    return least
+        side, factor = float(entries.side[j]), entries.factor[j]
+        if entries.bar[j] < 0:
+            code[j], price[j] = NO_BAR, 0.0
+            continue
+        fill = entries.open[j] * (1.0 + side * slip)
+        order = Proposal(side > 0.0, kind, True, fill / factor, entries.close[j] / factor, 0.0, entries.stop[j], 1.0)
+        code[j], price[j] = price_entry(limits, order)
+
+
+def is_sizeable(entries: Entries, limits: Limits) -> Bools:
+    """(entries) false where the gate refuses the order whatever the account holds, so that a trial need not ask it again."""
+    if limits.mode != FIXED or limits.max_order_fraction < np.inf:
+        return entries.code == ACCEPTED
+    return _sizeable(entries.code, entries.price, limits)
+
+
+@njit
+def _sizeable(code: NDArray[np.int8], price: Floats, limits: Limits) -> Bools:
+    found = np.zeros(len(code), np.bool_)
+    for j in range(len(code)):
+        found[j] = code[j] == ACCEPTED and size_entry(limits, 1.0, 0.0, price[j], 1.0)[0] == ACCEPTED
+    return found
+
+
+def make_feed(panel: Panel, first: Ints, entries: Entries, leave: NDArray[np.uint8]) -> Feed:
+    """The feed of every entry. first: (sessions + 1) offsets of the entries by session."""
+    return Feed(panel.rows, panel.last_session_of(), entries, first, np.atleast_2d(leave))
+
+
+def select(feed: Feed, keep: Bools, leave: NDArray[np.uint8]) -> Feed:
+    """The same feed with some of its entries and another parameter set's exits. keep: (entries) true for those that stay."""
+    kept = np.flatnonzero(keep)
+    columns: list[Any] = [column[kept] for column in feed.entries] if len(kept) < len(keep) else list(feed.entries)
+    entries = Entries(*columns)
+    return feed._replace(first=np.searchsorted(kept, feed.first), entries=entries, leave=np.atleast_2d(leave))
+
+
+def interleave(panel: Panel, feeds: list[Feed]) -> Feed:
+    """The feed of a book of several strategies: each one's best signal of a session first, then each one's second, so on."""
+    session = np.concatenate([np.repeat(np.arange(len(feed.first) - 1), np.diff(feed.first)) for feed in feeds])
+    rank = np.concatenate(
+        [np.arange(len(feed.entries.bar)) - np.repeat(feed.first[:-1], np.diff(feed.first)) for feed in feeds]
+    )
+    strategy = np.repeat(np.arange(len(feeds), dtype=np.int8), [len(feed.entries.bar) for feed in feeds])
+    order = np.lexsort((strategy, rank, session))
+    columns: list[Any] = [np.concatenate(some)[order] for some in zip(*(feed.entries for feed in feeds), strict=True)]
+    entries = Entries(*columns)
+    entries = entries._replace(strategy=strategy[order])
+    first = np.searchsorted(session[order], np.arange(len(feeds[0].first)))
+    return make_feed(panel, first, entries, np.concatenate([feed.leave for feed in feeds]))

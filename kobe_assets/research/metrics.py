@@ -36,11 +36,17 @@ def why_undefined(name: str, has_trades: bool) -> str:
 
 
 def daily_returns(equity: Floats, initial_cash: float) -> Floats:
-    """(…, sessions) simple returns of equity curves; the day before the first is `initial_cash`."""
+    """(…, sessions) simple returns of equity curves; the day before the first is `initial_cash`.
+
+    None is below -1, and after an equity of 0 or less they are 0: what is lost cannot be lost again.
+    """
     before = np.empty_like(equity)
     before[..., :1], before[..., 1:] = initial_cash, equity[..., :-1]
-    returns: Floats = equity / before - 1.0
-    return returns
+    if equity.min(initial=np.inf) > 0.0:
+        returns: Floats = equity / before - 1.0
+        return returns
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(before > 0.0, np.maximum(equity / before - 1.0, -1.0), 0.0)
 
 
 def sharpe(returns: Floats) -> float:

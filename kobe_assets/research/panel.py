@@ -20,7 +20,7 @@ Indices = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 Integers = NDArray[np.integer[Any]]
 
-ROW_OPEN, ROW_HIGH, ROW_LOW, ROW_CLOSE, ROW_FACTOR, ROW_SESSION, ROW_FOLLOWS = range(7)
+ROW_OPEN, ROW_HIGH, ROW_LOW, ROW_CLOSE, ROW_FACTOR, ROW_SESSION, ROW_FOLLOWS, ROW_DIVIDEND = range(8)
 LISTING_GAP = 10
 """Sessions without a bar beyond which a symbol's next bar belongs to another listing."""
 SLICE = 1 << 15
@@ -36,7 +36,8 @@ class Panel:
     symbols: the listings' names, sorted; a symbol with several listings is there as often, in order of time. sessions:
     datetime64[D], the session list. start: (symbols + 1) offsets into the flat arrays. symbol, session: (bars) indices.
     rows: (bars, 8) open, high, low, close, factor, session index, whether the row before is the same listing's bar of the
-    session before (1.0 or 0.0), and padding, so that a bar is one cache line of the kernel.
+    session before (1.0 or 0.0), and the dividends that a holder since the bar before is paid (dollars a share as traded): a
+    bar is one cache line of the kernel.
     high, low, close, volume: (bars) adjusted. raw_close: (bars) as traded. bar_at: (sessions, symbols) flat index, or -1.
     """
 
@@ -105,13 +106,15 @@ def build_panel(
     symbol: Integers,
     session: Integers,
     columns: dict[str, Floats],
+    dividends: Floats | None = None,
 ) -> Panel:
     """Sort bars that come in any order into a panel.
 
     symbol, session: (bars) indices into the sorted `symbols` and `sessions`; where two bars of a symbol have more than
     LISTING_GAP sessions between them, another listing begins. columns: (bars) adjusted open, high, low,
-    close, volume and the factor. Raises ValueError when a (symbol, session) occurs twice, a symbol has no bar, or a value
-    is no number that it can be: what arithmetic would make of it could pass for a result.
+    close, volume and the factor. dividends: (bars) dollars a share as traded. Raises ValueError when a (symbol, session)
+    occurs twice, a symbol has no bar, or a value is no number that it can be: what arithmetic would make of it could pass
+    for a result.
     """
     _refuse_impossible(columns, symbols, sessions, symbol, session)
     place = np.full(len(symbols) * len(sessions), -1, dtype=np.int32)
@@ -139,6 +142,8 @@ def build_panel(
         for index, name in enumerate(("open", "high", "low", "close", "factor")):
             into[:, index] = columns[name][some]
         into[:, ROW_SESSION], into[:, ROW_FOLLOWS] = sorted_session[begin:end], follows[begin:end]
+        if dividends is not None:
+            into[:, ROW_DIVIDEND] = dividends[some]
         high[begin:end], low[begin:end], close[begin:end] = into[:, ROW_HIGH], into[:, ROW_LOW], into[:, ROW_CLOSE]
         # Without the rounding noise of a later split: a close at the very limit is at the limit.
         np.round(into[:, ROW_CLOSE] / into[:, ROW_FACTOR], RAW_DECIMALS, out=raw_close[begin:end])

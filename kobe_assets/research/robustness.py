@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kobe_assets.research.entry_queue import Costs
+from kobe_assets.research.entry_queue import interleave
 from kobe_assets.research.metrics import daily_returns, sharpe
-from kobe_assets.research.panel import Floats, Ints, Panel
+from kobe_assets.research.panel import ROW_DIVIDEND, ROW_FACTOR, Floats, Ints, Panel
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable
-from kobe_assets.research.simulation import equity_curves
+from kobe_assets.research.simulation import equity_curves, terms_of
 from kobe_assets.research.strategies import Params, Strategy
-from kobe_assets.research.walk_forward import Fold, Market, exits_of, find_signals, make_feeds, size_found
+from kobe_assets.research.walk_forward import Fold, Market, find_signals
 
 COST_STEPS_BPS = (0.0, 5.0, 10.0, 20.0, 40.0)
 BREAK_EVEN_LIMIT_BPS = 500.0
@@ -28,11 +28,21 @@ MOST_SEARCH_STEPS = 12
 
 @dataclass(frozen=True)
 class Plan:
-    """What traded: one parameter set a fold, of one strategy."""
+    """What traded: one parameter set a fold, of one strategy; `beside`: of each further strategy of the book.
+
+    weights: of the strategy, then of those beside it.
+    """
 
     strategy: Strategy
     folds: tuple[Fold, ...]
     params: tuple[Params, ...]
+    beside: tuple[tuple[Strategy, tuple[Params, ...]], ...] = ()
+    weights: tuple[float, ...] = (1.0,)
+
+    @property
+    def parts(self) -> tuple[tuple[Strategy, tuple[Params, ...]], ...]:
+        """(strategy, parameter set a fold) of all strategies, in order."""
+        return ((self.strategy, self.params), *self.beside)
 
 
 class Rehearsal:
@@ -40,7 +50,8 @@ class Rehearsal:
 
     def __init__(self, market: Market, plan: Plan, readable: Readable | None = None) -> None:
         self.market, self.plan = market, plan
-        self._found = find_signals(market, readable or market.readable(), plan.strategy, plan.params)
+        readable = readable or market.readable()
+        self._found = [find_signals(market, readable, strategy, params) for strategy, params in plan.parts]
 
     def out_of_sample(self, slippage_bps: float | None = None) -> Floats:
         """The daily returns of the test windows, one after the other.
@@ -54,14 +65,18 @@ class Rehearsal:
         return self._simulate([(fold.train_start, fold.train_end) for fold in self.plan.folds], None)
 
     def _simulate(self, windows: Sequence[tuple[int, int]], slippage_bps: float | None) -> Floats:
-        costs, limits, params = self.market.costs, self.market.limits, self.plan.params
+        costs, limits, parts = self.market.costs, self.market.limits, self.plan.parts
         if slippage_bps is not None:
-            costs = Costs(costs.initial_cash, slippage_bps / 10_000.0)
+            costs = costs._replace(slippage=slippage_bps / 10_000.0)
         market = replace(self.market, costs=costs)
-        feeds = size_found(market, self._found).trial.of(range(len(windows)))
-        curves = in_threads(
-            lambda k: equity_curves(feeds[k], *windows[k], [exits_of(params[k])], costs, limits)[0], range(len(windows))
-        )
+        feeds = [found.feeds(market, range(len(windows)), trial=len(parts) == 1) for found in self._found]
+
+        def one(k: int) -> Floats:
+            terms = terms_of([params[k] for _, params in parts], self.plan.weights)[None]
+            book = feeds[0][k] if len(parts) == 1 else interleave(market.panel, [own[k] for own in feeds])
+            return equity_curves(book, *windows[k], terms, costs, limits, market.auction)[0]
+
+        curves = in_threads(one, range(len(windows)))
         return np.concatenate([daily_returns(equity, costs.initial_cash) for equity in curves])
 
 
@@ -121,10 +136,11 @@ def _root(low: tuple[float, float], high: tuple[float, float], value_at: Callabl
 
 def whole_span(market: Market, strategy: Strategy, sets: Sequence[Params], first: int, last: int, readable: Readable) -> Floats:
     """(sessions, sets) daily returns of every parameter set over the sessions `first`..`last`, flat at the start."""
-    feeds = make_feeds(market, readable, strategy, sets).trial.of(range(len(sets)))
+    feeds = find_signals(market, readable, strategy, sets).feeds(market, range(len(sets)), trial=True)
 
     def one(k: int) -> Floats:
-        equity = equity_curves(feeds[k], first, last, [exits_of(sets[k])], market.costs, market.limits)
+        terms = terms_of([sets[k]])[None]
+        equity = equity_curves(feeds[k], first, last, terms, market.costs, market.limits, market.auction)
         return daily_returns(equity[0], market.costs.initial_cash)
 
     return np.column_stack(in_threads(one, range(len(sets))))
@@ -133,16 +149,19 @@ def whole_span(market: Market, strategy: Strategy, sets: Sequence[Params], first
 def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], distrusted: Ints) -> Floats:
     """(last + 1 sessions) growth of $1 put in equal parts into `symbols` at the close of session `bought`, and left alone.
 
-    Only those are bought whose bars have begun by then and not ended; what ends later stays in cash at its last close. No
-    costs. Before `bought` the curve only tells the market's state, so equal parts are weighted anew every session.
-    distrusted: flat indices of bars whose move does not count, since a missed split is no loss.
+    Only those are bought whose bars have begun by then and not ended; what ends later stays in cash at its last close. A
+    dividend is reinvested in its stock at the close of its first bar from the ex-date on. No costs. Before `bought` the curve
+    only tells the market's state, so equal parts are weighted anew every session. distrusted: flat indices of bars whose move
+    does not count, since a missed split is no loss.
     """
     columns = np.asarray(symbols, dtype=np.int64)
     if not len(columns):
         return np.ones(last + 1)
     move = np.ones(panel.bars)
     follows = np.flatnonzero(panel.symbol[1:] == panel.symbol[:-1]) + 1
-    move[follows] = panel.close[follows] / panel.close[follows - 1]
+    # A dividend as traded is worth `factor` times as much a share of today, and buys its stock at the close.
+    paid = panel.rows[follows, ROW_DIVIDEND] * panel.rows[follows, ROW_FACTOR]
+    move[follows] = (panel.close[follows] + paid) / panel.close[follows - 1]
     move[distrusted] = 1.0
     at = panel.bar_at[: last + 1, columns]
     moves = np.where(at >= 0, move[at], 1.0)

@@ -1,4 +1,4 @@
-"""The simulation: one portfolio, one strategy, a window of sessions, starting flat (rules, section 4, step by step).
+"""The simulation: one portfolio, its strategies, a window of sessions, starting flat (rules, section 4, step by step).
 
 The kernel visits open positions and the day's signals only, so its cost follows the trades and not the universe.
 Entries are sized and judged by the policy gate, by the code that judges live orders.
@@ -6,16 +6,18 @@ Entries are sized and judged by the policy gate, by the code that judges live or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from kobe_assets.research.entry_queue import Costs, Feed
+from kobe_assets.research.costs import DAYS_A_YEAR, Charges, Costs, charges_of, fill_fees
+from kobe_assets.research.entry_queue import LONG_OUT, SHORT_OUT, SUSPECT, Feed
 from kobe_assets.research.metrics import daily_returns, sharpe_of_each
 from kobe_assets.research.panel import (
     ROW_CLOSE,
+    ROW_DIVIDEND,
     ROW_FACTOR,
     ROW_HIGH,
     ROW_LOW,
@@ -26,45 +28,69 @@ from kobe_assets.research.panel import (
 )
 from kobe_resources.policy_gate import (
     ACCEPTED,
-    EXCEEDS_DAILY_BUDGET,
+    ALREADY_OPEN,
+    AT_LIMIT,
+    AT_OPENING_AUCTION,
+    AT_QUOTE,
+    BEYOND_LIMIT,
+    BY_EQUITY,
+    BY_RISK,
+    NO_BAR,
+    NO_STOP,
+    NOT_REACHED,
     REASONS,
     Limits,
+    Proposal,
+    Standing,
     admit_entry,
+    nearest_whole,
+    price_entry,
     round_to_tick,
+    size_entry,
 )
 from kobe_resources.runtime.jit import njit, njit_part, prefetch
 
-STOP, LEAVE, TIME_STOP, DELISTED, WINDOW_END = 1, 2, 3, 4, 5
-EXIT_REASONS = ("", "stop", "leave", "time_stop", "delisted", "window_end")
+STOPPED, LEFT, TIME_STOPPED, DELISTED, WINDOW_END, SUSPECTED, RUINED = range(1, 8)
+EXIT_REASONS = ("", "stop", "leave", "time_stop", "delisted", "window_end", "suspect", "ruin")
 """Exit codes; `leave` carries the strategy's own `leave_reason` in tables."""
 
+BARS_AHEAD = 6
+"""Bars of a new position that are on their way to the cache while other positions live through theirs."""
+LATE_BARS = 10
+"""A listing whose last bar lies this many sessions back, or fewer, has not ended: its bars are late."""
+
 # Columns of a trade's numbers.
-ENTRY_PRICE, EXIT_PRICE, SHARES, QTY, PNL, MAE, MFE = range(7)
+ENTRY_PRICE, EXIT_PRICE, SHARES, QTY, FEES, DIVIDENDS, PNL, MAE, MFE = range(9)
 # Columns of a trade's indices.
-T_SYMBOL, T_SIDE, T_SIGNAL, T_ENTRY, T_EXIT, T_REASON, T_HELD = range(7)
+T_SYMBOL, T_SIDE, T_STRATEGY, T_SIGNAL, T_ENTRY, T_EXIT, T_REASON, T_HELD = range(8)
 
 # Columns of an open position; what every bar reads comes first, so that it shares a cache line. NEXT_BAR is the flat bar
 # that follows the last one seen, NEXT_SESSION its session: read a day ahead, so that by then it lies in the cache.
 NEXT_BAR, NEXT_SESSION, SIDE, HOLDING, STOP_PRICE, LAST_CLOSE, HELD, FLAG = range(8)
-SYMBOL, ORDERED, ENTRY, LOWEST, HIGHEST, ENTERED = range(8, 14)
-POSITION_COLUMNS = 16
+STRATEGY, SYMBOL, ORDERED, ENTRY, LOWEST, HIGHEST, ENTERED, PAID, RECEIVED = range(8, 17)
+POSITION_COLUMNS = 24
+FILLED_LATE = -1.0
+"""`FLAG` of a position that was filled after the open, in its entry bar."""
 OPEN = 1 << 62
 """`held_until` of a symbol with an open position: later than any session."""
-BARS_AHEAD = 6
-"""Bars of a new position that are on their way to the cache while other positions live through theirs."""
+AS_TRADED = 1e9
+"""Prices as traded are compared in units of a billionth of a dollar: an adjusted price divided by its factor is off by less."""
+
+# Columns of a strategy's terms.
+ATR_STOP, TIME_STOP, LIMIT_ATR, WEIGHT = range(4)
 
 
 class Journal(NamedTuple):
-    """Where trades are written: (trades, 7) numbers and (trades, 7) indices."""
+    """Where trades are written: (trades, 9) numbers and (trades, 8) indices."""
 
     numbers: Floats
     places: Ints
 
 
-class Books(NamedTuple):
+class Book(NamedTuple):
     """What a portfolio holds: a row a position, the rows in order of entry, and what is known of each symbol.
 
-    rows: (symbols, 16). order: the first so many are the rows of open positions, the rest are free. held_until: (symbols)
+    rows: (symbols, 24). order: the first so many are the rows of open positions, the rest are free. held_until: (symbols)
     OPEN while the symbol is held, else the last session in which it may not be bought again.
     """
 
@@ -77,14 +103,16 @@ class Books(NamedTuple):
 class Outcome:
     """What a simulation yields.
 
-    equity, exposure: (sessions of the window) dollars and fraction of equity. numbers: (trades, 7) entry and exit price
-    (adjusted dollars), shares (adjusted), qty (as traded at entry), pnl (dollars), mae and mfe (fractions of the entry
-    price, against and for the position). places: (trades, 7) symbol, side, signal, entry and exit session index, exit
-    reason, bars held. refused: by index of `REASONS`; index 0 counts the accepted.
+    equity, exposure, positions: (sessions of the window) dollars, fraction of equity, open positions at the close. numbers:
+    (trades, 9) entry and exit price (adjusted dollars), shares (adjusted), qty (as traded at entry), fees, dividends and pnl
+    (dollars), mae and mfe (fractions of the entry price, against and for the position). places: (trades, 8) symbol, side,
+    strategy, signal, entry and exit session index, exit reason, bars held. refused: by index of `REASONS`; index 0 counts
+    the accepted.
     """
 
     equity: Floats
     exposure: Floats
+    positions: Ints
     numbers: Floats
     places: Ints
     refused: Ints
@@ -94,215 +122,415 @@ class Outcome:
         return {REASONS[code]: int(n) for code, n in enumerate(self.refused) if code != ACCEPTED and n}
 
 
-def simulate(feed: Feed, first: int, last: int, atr_stop: float, time_stop: int, costs: Costs, limits: Limits) -> Outcome:
+def terms_of(params: Sequence[Mapping[str, float]], weights: Sequence[float] = (1.0,)) -> Floats:
+    """(strategies, 4) what the kernel asks of each strategy: atr_stop, time_stop, limit_atr (NaN without) and weight."""
+    names = ("atr_stop", "time_stop", "limit_atr")
+    rows = [[own.get(name, np.nan) for name in names] + [weight] for own, weight in zip(params, weights, strict=True)]
+    return np.array(rows, dtype=np.float64)
+
+
+def simulate(feed: Feed, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool = False) -> Outcome:
     """Simulate the sessions `first`..`last` (indices, both included) and keep every trade.
 
-    Raises ValueError where they are no window of the panel.
+    terms: (strategies, 4), see `terms_of`. auction: enter in the opening auction. Raises ValueError where the sessions are no
+    window of the panel.
     """
     _check_window(feed, first, last)
-    wanted = int(feed.entry_first[last] - feed.entry_first[max(first - 1, 0)])
-    journal = Journal(np.empty((wanted, 7)), np.empty((wanted, 7), np.int64))
-    exits = np.array([[atr_stop, time_stop]], dtype=np.float64)
-    equity, exposure, refused = np.empty((1, last - first + 1)), np.empty(last - first + 1), np.zeros(len(REASONS), np.int64)
-    trades = _run(feed, first, last, exits, costs, limits, True, _books(feed), equity, exposure, refused, journal)
-    return Outcome(equity[0], exposure, journal.numbers[:trades].copy(), journal.places[:trades].copy(), refused)
+    wanted = int(feed.first[last] - feed.first[max(first - 1, 0)])
+    journal = Journal(np.empty((wanted, 9)), np.empty((wanted, 8), np.int64))
+    sessions = last - first + 1
+    equity, exposure, open_at = np.empty((1, sessions)), np.empty(sessions), np.empty(sessions, np.int64)
+    refused = np.zeros(len(REASONS), np.int64)
+    trades = _run(
+        feed, first, last, terms[None], costs, limits, auction, True, _book(feed), equity, exposure, open_at, refused, journal
+    )
+    return Outcome(equity[0], exposure, open_at, journal.numbers[:trades].copy(), journal.places[:trades].copy(), refused)
 
 
 def equity_curves(
-    feed: Feed, first: int, last: int, exits: Sequence[tuple[float, int]], costs: Costs, limits: Limits
+    feed: Feed, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool = False
 ) -> Floats:
-    """(exits, sessions) the equity of the window at each (atr_stop, time_stop); no trade is kept, no refusal counted."""
+    """(sets, sessions) the equity of the window at each set's terms; no trade is kept, no refusal counted.
+
+    terms: (sets, strategies, 4).
+    """
     _check_window(feed, first, last)
-    equity = np.empty((len(exits), last - first + 1))
-    each = np.array(exits, dtype=np.float64)
-    _run(feed, first, last, each, costs, limits, False, _books(feed), equity, NONE, NOTHING, NOWHERE)
+    equity = np.empty((len(terms), last - first + 1))
+    _run(feed, first, last, terms, costs, limits, auction, False, _book(feed), equity, NONE, NOTHING, NOTHING, NOWHERE)
     return equity
 
 
 def train_sharpes(
-    feed: Feed, first: int, last: int, exits: Sequence[tuple[float, int]], costs: Costs, limits: Limits
+    feed: Feed, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool = False
 ) -> Floats:
-    """(exits) the annualised Sharpe ratio of the window's returns at each (atr_stop, time_stop); NaN where there is none."""
-    return sharpe_of_each(daily_returns(equity_curves(feed, first, last, exits, costs, limits), costs.initial_cash))
+    """(sets) the annualised Sharpe ratio of the window's returns at each set's terms; NaN where there is none."""
+    return sharpe_of_each(daily_returns(equity_curves(feed, first, last, terms, costs, limits, auction), costs.initial_cash))
 
 
 def _check_window(feed: Feed, first: int, last: int) -> None:
-    sessions = len(feed.entry_first) - 1
+    sessions = len(feed.first) - 1
     if not 0 <= first <= last < sessions:
         raise ValueError(f"the sessions {first}..{last} are no window of {sessions} sessions")
 
 
 NONE, NOTHING = np.empty(0), np.empty(0, np.int64)
-NOWHERE = Journal(np.empty((0, 7)), np.empty((0, 7), np.int64))
+NOWHERE = Journal(np.empty((0, 9)), np.empty((0, 8), np.int64))
 
 
-def _books(feed: Feed) -> Books:
+def _book(feed: Feed) -> Book:
     symbols = len(feed.last_session)
-    return Books(np.empty((symbols, POSITION_COLUMNS)), np.arange(symbols), np.empty(symbols, np.int64))
+    return Book(np.empty((symbols, POSITION_COLUMNS)), np.arange(symbols), np.empty(symbols, np.int64))
 
 
 @njit
 def _run(
-    feed: Feed, first: int, last: int, exits: Floats, costs: Costs, limits: Limits, keep: bool, books: Books,
-    equity: Floats, exposure: Floats, refused: Ints, journal: Journal,
+    feed: Feed, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool, keep: bool, book: Book,
+    equity: Floats, exposure: Floats, open_at: Ints, refused: Ints, journal: Journal,
 ) -> int:  # fmt: skip
-    """One simulation a row of `exits` (atr_stop, time_stop), each into its row of `equity`; trades written.
+    """One simulation for each of `terms`, each into its row of `equity`; trades written.
 
-    keep: fill `exposure`, `refused` and `journal` too; then there is one row of `exits`.
+    keep: fill `exposure`, `open_at`, `refused` and `journal` too; then there is one of `terms`.
     """
     # To the compiler a plain 0 is a type of its own, for which it would compile every part again.
     zero = int(np.int64(0))
     trades = zero
-    for k in range(len(exits)):
-        for symbol in range(len(books.held_until)):
-            books.held_until[symbol] = -1
-        positions, cash = zero, costs.initial_cash
+    for k in range(len(terms)):
+        for symbol in range(len(book.held_until)):
+            book.held_until[symbol] = -1
+        positions, cash, worth = zero, costs.initial_cash, costs.initial_cash
+        is_ruined = False
         for d in range(first, last + 1):
-            positions, trades, cash = _exits_at_open(feed, books, positions, d, cash, costs.slippage, keep, journal, trades)
-            positions, cash = _entries_at_open(
-                feed, books, positions, d, cash, costs.slippage, exits[k, 0], limits, refused, keep
-            )
-            positions, trades, cash = _through_the_bar(
-                feed, books, positions, d, d == last, cash, costs.slippage, exits[k, 1], keep, journal, trades
-            )
-            worth, gross = cash, 0.0
-            for p in range(positions):
-                row = books.order[p]
-                value = books.rows[row, HOLDING] * books.rows[row, LAST_CLOSE]
-                worth += books.rows[row, SIDE] * value
-                gross += value
+            gross = 0.0
+            if not is_ruined:
+                charges = charges_of(costs, d)
+                positions, trades, cash = _at_the_open(feed.rows, book, positions, d, cash, charges, keep, journal, trades)
+                positions, cash = _enter(
+                    feed, book, positions, d, cash, worth, charges, terms[k], limits, auction, refused, keep
+                )
+                positions, trades, cash = _through_the_bar(
+                    feed, book, positions, d, d == last, cash, charges, terms[k], keep, journal, trades
+                )
+                owed = costs.borrow_rate * costs.nights[d] / DAYS_A_YEAR
+                cash, worth, gross = _mark(book, positions, cash, owed)
+                if worth <= 0.0:
+                    trades, worth = _close_all(feed, book, positions, d, cash, charges, keep, journal, trades)
+                    is_ruined, positions, gross = True, zero, 0.0
             equity[k, d - first] = worth
             if keep:
-                exposure[d - first] = gross / worth
+                exposure[d - first] = gross / worth if worth > 0.0 else 0.0
+                open_at[d - first] = positions
     return trades
 
 
+# Functions that run once a signal or a bar take plain numbers: to hand an array on costs more than they do.
+
+
 @njit_part
-def _exits_at_open(
-    feed: Feed, books: Books, positions: int, d: int, cash: float, slip: float, keep: bool, journal: Journal, trades: int
+def _at_the_open(
+    bars: Floats, book: Book, positions: int, d: int, cash: float, charges: Charges, keep: bool, journal: Journal, trades: int
 ) -> tuple[int, int, float]:
-    """Step 1: flagged positions leave at the open; without a bar the flag stays."""
-    book, order = books.rows, books.order
+    """Step 1: dividends are paid, flagged positions leave at the open; without a bar the flag stays."""
+    rows, order = book.rows, book.order
     kept = 0
     for p in range(positions):
         row = order[p]
-        if book[row, FLAG] != 0.0 and book[row, NEXT_SESSION] == d:
-            side, quote = book[row, SIDE], feed.rows[int(book[row, NEXT_BAR]), ROW_OPEN]
-            price = quote * (1.0 - side * slip)
-            cash += side * book[row, HOLDING] * price
-            books.held_until[int(book[row, SYMBOL])] = d
-            if keep:
-                _see(book, row, quote, quote)
-                _record(journal, trades, book, row, d, price, int(book[row, FLAG]))
-                trades += 1
-        else:
+        leaves = False
+        if rows[row, NEXT_SESSION] == d:
+            bar, side = int(rows[row, NEXT_BAR]), rows[row, SIDE]
+            dividend = bars[bar, ROW_DIVIDEND]
+            if dividend != 0.0:
+                received = side * rows[row, HOLDING] * bars[bar, ROW_FACTOR] * dividend
+                cash += received
+                rows[row, RECEIVED] += received
+            leaves = rows[row, FLAG] > 0.0
+            if leaves:
+                quote = bars[bar, ROW_OPEN]
+                price, fees = _exit_price(charges, side, quote, rows[row, HOLDING], bars[bar, ROW_FACTOR])
+                cash += side * rows[row, HOLDING] * price - fees
+                rows[row, PAID] += fees
+                book.held_until[int(rows[row, SYMBOL])] = d
+                if keep:
+                    _see(rows, row, quote, quote)
+                    _record(journal, trades, rows, row, d, price, int(rows[row, FLAG]))
+                    trades += 1
+        if not leaves:
             order[p], order[kept] = order[kept], row
             kept += 1
     return kept, trades, cash
 
 
 @njit_part
-def _entries_at_open(
-    feed: Feed, books: Books, positions: int, d: int, cash: float, slip: float, atr_stop: float, limits: Limits,
-    refused: Ints, keep: bool,
+def _enter(
+    feed: Feed, book: Book, positions: int, d: int, cash: float, equity: float, charges: Charges, terms: Floats,
+    limits: Limits, auction: bool, refused: Ints, keep: bool,
 ) -> tuple[int, float]:  # fmt: skip
-    """Step 2: the signals of the session before, in order, each through the gate."""
-    spent, cash_after_exits = 0.0, cash
-    if d == 0:
+    """Step 2: the signals of the session before, in order, each through the gate, then through the market."""
+    if d == 0 or feed.first[d - 1] == feed.first[d]:
         return positions, cash
-    for j in range(feed.entry_first[d - 1], feed.entry_first[d]):
-        symbol, bar, notional = feed.entry_symbol[j], feed.entry_bar[j], feed.entry_notional[j]
-        was_held = books.held_until[symbol] >= d
-        code = admit_entry(limits, was_held, bar >= 0, feed.entry_code[j], notional, spent, cash_after_exits)
+    entries, held_until, rows = feed.entries, book.held_until, book.rows
+    spent, accepted, open_before, cash_after_exits, gross = 0.0, 0, positions, cash, 0.0
+    if limits.max_gross_exposure < np.inf:
+        for p in range(positions):
+            row = book.order[p]
+            gross += rows[row, HOLDING] * rows[row, LAST_CLOSE]
+    least, usual = _least_notional(limits, terms, equity), AT_OPENING_AUCTION if auction else AT_QUOTE
+    for j in range(feed.first[d - 1], feed.first[d]):
+        symbol, strategy, code, limit, kind = (
+            entries.symbol[j],
+            entries.strategy[j],
+            int(entries.code[j]),
+            entries.price[j],
+            usual,
+        )
+        account = Standing(held_until[symbol] >= d, equity, open_before + accepted, spent, gross, cash_after_exits)
+        qty, notional = 0.0, 0.0
+        if account.held:
+            code = ALREADY_OPEN
+        elif terms[strategy, LIMIT_ATR] == terms[strategy, LIMIT_ATR] and code != NO_BAR:
+            kind = AT_LIMIT
+            away, risk = terms[strategy, LIMIT_ATR] * entries.limit[j], terms[strategy, ATR_STOP] * entries.stop[j]
+            is_long, factor = entries.side[j] > 0, entries.factor[j]
+            order = Proposal(is_long, kind, True, 0.0, entries.close[j] / factor, away / factor, risk, 1.0)
+            code, limit = price_entry(limits, order)
+        elif limits.mode == BY_RISK and code != NO_BAR and not terms[strategy, ATR_STOP] * entries.stop[j] > 0.0:
+            code = NO_STOP
+        if code == ACCEPTED:
+            per_share = terms[strategy, ATR_STOP] * entries.stop[j] / entries.factor[j] if limits.mode == BY_RISK else 0.0
+            code, qty, notional = size_entry(limits, terms[strategy, WEIGHT], per_share, limit, equity)
+        if code == ACCEPTED:
+            code = admit_entry(limits, account, notional)
+        if code != ACCEPTED:
+            if keep:
+                refused[code] += 1
+            elif code != ALREADY_OPEN and _is_full(limits, account, least):
+                break
+            continue
+        accepted += 1
+        spent += notional
+        held_until[symbol] = d
+        for ahead in range(1, BARS_AHEAD):
+            prefetch(feed.rows, entries.bar[j] + ahead)
+        bar, side, opened, factor = entries.bar[j], float(entries.side[j]), entries.open[j], entries.factor[j]
+        fill, distance, in_the_bar = (
+            opened * (1.0 + side * charges.slippage),
+            terms[strategy, ATR_STOP] * entries.stop[j],
+            False,
+        )
+        if kind != AT_QUOTE:
+            best = feed.rows[bar, ROW_LOW] if side > 0.0 else feed.rows[bar, ROW_HIGH]
+            code, fill, in_the_bar = _met_at_limit(kind, side, opened, best, fill, factor, limit)
         if keep:
             refused[code] += 1
         if code != ACCEPTED:
-            if not keep and code == EXCEEDS_DAILY_BUDGET and spent + feed.cheapest > limits.max_daily_notional * 1.000001:
-                break
             continue
-        side, qty = float(feed.entry_side[j]), feed.entry_qty[j]
-        fill, factor = feed.rows[bar, ROW_OPEN] * (1.0 + side * slip), feed.rows[bar, ROW_FACTOR]
-        spent += notional
-        cash -= side * qty * (fill / factor)
-        books.held_until[symbol] = OPEN
-        stop = round_to_tick((fill - side * atr_stop * feed.entry_atr[j]) / factor, side < 0.0) * factor
-        book, row = books.rows, books.order[positions]
+        fees = fill_fees(charges, side < 0.0, qty, fill / factor)
+        cash -= side * qty * (fill / factor) + fees
+        held_until[symbol] = OPEN
+        row = book.order[positions]
         # The next bar is the entry's own: `_through_the_bar` lives through it today.
-        book[row, NEXT_BAR], book[row, NEXT_SESSION] = bar, d
-        book[row, SIDE], book[row, HOLDING], book[row, STOP_PRICE] = side, qty / factor, stop
-        book[row, LAST_CLOSE], book[row, HELD], book[row, FLAG], book[row, SYMBOL] = fill, 0.0, 0.0, symbol
-        book[row, ORDERED], book[row, ENTRY], book[row, LOWEST], book[row, HIGHEST] = qty, fill, fill, fill
-        book[row, ENTERED] = d
-        for ahead in range(1, BARS_AHEAD):
-            prefetch(feed.rows, bar + ahead)
+        rows[row, NEXT_BAR], rows[row, NEXT_SESSION] = bar, d
+        rows[row, SIDE], rows[row, HOLDING], rows[row, LAST_CLOSE] = side, qty / factor, fill
+        rows[row, STOP_PRICE] = _stop_level(side, fill, distance, factor)
+        rows[row, HELD], rows[row, FLAG] = 0.0, FILLED_LATE if in_the_bar else 0.0
+        rows[row, STRATEGY], rows[row, SYMBOL], rows[row, ORDERED], rows[row, ENTERED] = strategy, symbol, qty, d
+        rows[row, ENTRY], rows[row, LOWEST], rows[row, HIGHEST] = fill, fill, fill
+        rows[row, PAID], rows[row, RECEIVED] = fees, 0.0
         positions += 1
     return positions, cash
 
 
 @njit_part
+def _least_notional(limits: Limits, terms: Floats, equity: float) -> float:
+    """Dollars that every order of the session carries at least: whole shares of N dollars carry more than half of N."""
+    if limits.mode == BY_RISK:
+        return 0.0
+    dollars = limits.fraction * equity if limits.mode == BY_EQUITY else limits.order_notional
+    lightest = np.inf
+    for s in range(len(terms)):
+        lightest = min(lightest, terms[s, WEIGHT])
+    return 0.5 * dollars * lightest
+
+
+@njit_part
+def _is_full(limits: Limits, account: Standing, least: float) -> bool:
+    """No further order of the session can pass the gate, whatever its signal."""
+    wanted = account.spent + least
+    most = min(limits.max_daily_notional, limits.max_daily_fraction * account.equity, account.cash)
+    return (
+        account.positions >= limits.max_positions
+        or wanted > most * 1.000001
+        or account.gross + wanted > limits.max_gross_exposure * account.equity * 1.000001
+    )
+
+
+@njit_part
+def _met_at_limit(
+    kind: int, side: float, opened: float, best: float, fill: float, factor: float, limit: float
+) -> tuple[int, float, bool]:
+    """What the market says of an accepted order with a limit: (reason code, fill in adjusted dollars, filled after the open).
+
+    opened, best, fill: the open, the bar's best price for us and the fill at the open, adjusted. limit: as traded.
+    """
+    beyond = side * (_as_traded(opened, factor) - _as_traded(limit, 1.0))
+    if kind == AT_OPENING_AUCTION:
+        return BEYOND_LIMIT if beyond > 0.0 else ACCEPTED, fill, False
+    bound = limit * factor
+    if beyond <= 0.0:
+        return ACCEPTED, min(fill, bound) if side > 0.0 else max(fill, bound), False
+    is_reached = side * (_as_traded(best, factor) - _as_traded(limit, 1.0)) < 0.0
+    return ACCEPTED if is_reached else NOT_REACHED, bound, True
+
+
+@njit_part
+def _as_traded(price: float, factor: float) -> float:
+    """A price as traded in billionths of a dollar, free of the rounding noise of its factor."""
+    return nearest_whole(price / factor * AS_TRADED)
+
+
+@njit_part
+def _stop_level(side: float, fill: float, distance: float, factor: float) -> float:
+    """The protective stop in adjusted dollars, on the tick away from the market; beyond every price without a distance."""
+    if np.isnan(distance):
+        return -side * np.inf
+    return round_to_tick((fill - side * distance) / factor, side < 0.0) * factor
+
+
+@njit_part
 def _through_the_bar(
-    feed: Feed, books: Books, positions: int, d: int, is_last: bool, cash: float, slip: float, time_stop: float,
-    keep: bool, journal: Journal, trades: int,
+    feed: Feed, book: Book, positions: int, d: int, is_last: bool, cash: float, charges: Charges, terms: Floats, keep: bool,
+    journal: Journal, trades: int,
 ) -> tuple[int, int, float]:  # fmt: skip
-    """Steps 3 to 6: the protective stop, the close's flags, the end of a listing, the end of the window."""
-    book, order = books.rows, books.order
-    final = len(feed.entry_first) - 2
+    """Steps 3 to 7: suspect bars, the protective stop, the close's flags, the end of a listing, the end of the window."""
+    rows, order, bars = book.rows, book.order, feed.rows
+    may_end = len(feed.first) - 2 - d > LATE_BARS
     kept = 0
     for p in range(positions):
         row = order[p]
-        symbol, side = int(book[row, SYMBOL]), book[row, SIDE]
-        reason, price = 0, 0.0
-        if book[row, NEXT_SESSION] == d:
-            bar = int(book[row, NEXT_BAR])
-            # A position never outlives its symbol's last bar, so the next symbol's first one is never taken for its own.
-            book[row, NEXT_BAR] = bar + 1
-            book[row, NEXT_SESSION] = feed.rows[bar + 1, ROW_SESSION] if bar + 1 < len(feed.rows) else -1.0
-            opened, low, high = feed.rows[bar, ROW_OPEN], feed.rows[bar, ROW_LOW], feed.rows[bar, ROW_HIGH]
-            stop = book[row, STOP_PRICE]
-            if side > 0.0 and low <= stop:
-                reason, price = STOP, min(opened, stop) * (1.0 - slip)
-            elif side < 0.0 and high >= stop:
-                reason, price = STOP, max(opened, stop) * (1.0 + slip)
+        reason, quote = 0, rows[row, LAST_CLOSE]
+        if rows[row, NEXT_SESSION] == d:
+            bar, side = int(rows[row, NEXT_BAR]), rows[row, SIDE]
+            # A position never outlives its listing's last bar, so the next one's first bar is never taken for its own.
+            rows[row, NEXT_BAR] = bar + 1
+            rows[row, NEXT_SESSION] = bars[bar + 1, ROW_SESSION] if bar + 1 < len(bars) else -1.0
+            low, high, close = bars[bar, ROW_LOW], bars[bar, ROW_HIGH], bars[bar, ROW_CLOSE]
+            strategy = int(rows[row, STRATEGY])
+            wishes, is_late = feed.leave[strategy, bar], rows[row, FLAG] == FILLED_LATE
+            if is_late:
+                rows[row, FLAG] = 0.0
+            if (wishes & SUSPECT) != 0 and side * (close - quote) > 0.0:
+                reason = SUSPECTED
+            elif _is_stopped(side, low, high, close, rows[row, STOP_PRICE], is_late):
+                reason, quote = STOPPED, _stop_fill(side, bars[bar, ROW_OPEN], rows[row, STOP_PRICE], is_late)
             else:
-                book[row, LAST_CLOSE] = feed.rows[bar, ROW_CLOSE]
-                book[row, HELD] += 1.0
-                if feed.leave[bar] & (1 if side > 0.0 else 2):
-                    book[row, FLAG] = LEAVE
-                elif book[row, HELD] >= time_stop:
-                    book[row, FLAG] = TIME_STOP
-                if feed.last_session[symbol] == d and d < final:
-                    reason, price = DELISTED, book[row, LAST_CLOSE] * (1.0 - side * slip)
-            if keep:
-                _see(book, row, price if reason == STOP else low, price if reason == STOP else high)
+                quote = close
+                rows[row, LAST_CLOSE] = close
+                rows[row, HELD] += 1.0
+                if (wishes & (LONG_OUT if side > 0.0 else SHORT_OUT)) != 0:
+                    rows[row, FLAG] = LEFT
+                elif rows[row, HELD] >= terms[strategy, TIME_STOP]:
+                    rows[row, FLAG] = TIME_STOPPED
+                if may_end and feed.last_session[int(rows[row, SYMBOL])] == d:
+                    reason = DELISTED
+                if keep:
+                    _see(rows, row, low, high)
         if reason == 0 and is_last:
-            reason, price = WINDOW_END, book[row, LAST_CLOSE] * (1.0 - side * slip)
-        if reason != 0:
-            cash += side * book[row, HOLDING] * price
-            books.held_until[symbol] = d
-            if keep:
-                _record(journal, trades, book, row, d, price, reason)
-                trades += 1
-        else:
+            reason = WINDOW_END
+        if reason == 0:
             order[p], order[kept] = order[kept], row
             kept += 1
+            continue
+        # Without a bar of this session the last one's factor holds.
+        factor = bars[int(rows[row, NEXT_BAR]) - 1, ROW_FACTOR]
+        price, fees = _exit_price(charges, rows[row, SIDE], quote, rows[row, HOLDING], factor)
+        cash += rows[row, SIDE] * rows[row, HOLDING] * price - fees
+        rows[row, PAID] += fees
+        book.held_until[int(rows[row, SYMBOL])] = d
+        if keep:
+            if reason in (STOPPED, SUSPECTED):
+                _see(rows, row, price, price)
+            _record(journal, trades, rows, row, d, price, reason)
+            trades += 1
     return kept, trades, cash
 
 
 @njit_part
-def _see(book: Floats, row: int, low: float, high: float) -> None:
-    """Widen the range of prices that a position has lived through."""
-    book[row, LOWEST] = min(book[row, LOWEST], low)
-    book[row, HIGHEST] = max(book[row, HIGHEST], high)
+def _is_stopped(side: float, low: float, high: float, close: float, stop: float, is_late: bool) -> bool:
+    """The bar reaches the stop; of a position filled after the open only the close is known to come after its fill."""
+    if is_late:
+        return side * (close - stop) < 0.0
+    return low <= stop if side > 0.0 else high >= stop
 
 
 @njit_part
-def _record(journal: Journal, t: int, book: Floats, row: int, d: int, price: float, reason: int) -> None:
+def _stop_fill(side: float, opened: float, stop: float, is_late: bool) -> float:
+    """The price before slippage at which a stop fills: the stop, or the open where that lies beyond it."""
+    if is_late:
+        return stop
+    return min(opened, stop) if side > 0.0 else max(opened, stop)
+
+
+@njit_part
+def _exit_price(charges: Charges, side: float, quote: float, holding: float, factor: float) -> tuple[float, float]:
+    """(adjusted price after slippage, fees in dollars) of leaving at `quote`."""
+    price = quote * (1.0 - side * charges.slippage)
+    return price, fill_fees(charges, side > 0.0, holding * factor, price / factor)
+
+
+@njit_part
+def _mark(book: Book, positions: int, cash: float, owed: float) -> tuple[float, float, float]:
+    """Steps 8 and 9: shorts pay `owed` of their worth for borrowing, positions are valued: (cash, equity, gross), dollars."""
+    rows = book.rows
+    if owed != 0.0:
+        for p in range(positions):
+            row = book.order[p]
+            if rows[row, SIDE] < 0.0:
+                owes = owed * rows[row, HOLDING] * rows[row, LAST_CLOSE]
+                cash -= owes
+                rows[row, PAID] += owes
+    net, gross = cash, 0.0
+    for p in range(positions):
+        row = book.order[p]
+        value = rows[row, HOLDING] * rows[row, LAST_CLOSE]
+        net += rows[row, SIDE] * value
+        gross += value
+    return cash, net, gross
+
+
+@njit_part
+def _close_all(
+    feed: Feed, book: Book, positions: int, d: int, cash: float, charges: Charges, keep: bool, journal: Journal, trades: int
+) -> tuple[int, float]:
+    """Ruin: everything leaves at its last close; (trades, cash)."""
+    rows = book.rows
+    for p in range(positions):
+        row = book.order[p]
+        factor = feed.rows[int(rows[row, NEXT_BAR]) - 1, ROW_FACTOR]
+        price, fees = _exit_price(charges, rows[row, SIDE], rows[row, LAST_CLOSE], rows[row, HOLDING], factor)
+        cash += rows[row, SIDE] * rows[row, HOLDING] * price - fees
+        rows[row, PAID] += fees
+        if keep:
+            _record(journal, trades, rows, row, d, price, RUINED)
+            trades += 1
+    return trades, cash
+
+
+@njit_part
+def _see(rows: Floats, row: int, low: float, high: float) -> None:
+    """Widen the range of prices that a position has lived through."""
+    rows[row, LOWEST] = min(rows[row, LOWEST], low)
+    rows[row, HIGHEST] = max(rows[row, HIGHEST], high)
+
+
+@njit_part
+def _record(journal: Journal, t: int, rows: Floats, row: int, d: int, price: float, reason: int) -> None:
     number, place = journal.numbers, journal.places
-    side, entry, entered = book[row, SIDE], book[row, ENTRY], int(book[row, ENTERED])
-    down, up = book[row, LOWEST] / entry - 1.0, book[row, HIGHEST] / entry - 1.0
+    side, entry, entered = rows[row, SIDE], rows[row, ENTRY], int(rows[row, ENTERED])
+    down, up = rows[row, LOWEST] / entry - 1.0, rows[row, HIGHEST] / entry - 1.0
     number[t, ENTRY_PRICE], number[t, EXIT_PRICE] = entry, price
-    number[t, SHARES], number[t, QTY] = book[row, HOLDING], book[row, ORDERED]
-    number[t, PNL] = side * book[row, HOLDING] * (price - entry)
+    number[t, SHARES], number[t, QTY] = rows[row, HOLDING], rows[row, ORDERED]
+    number[t, FEES], number[t, DIVIDENDS] = rows[row, PAID], rows[row, RECEIVED]
+    number[t, PNL] = side * rows[row, HOLDING] * (price - entry) + rows[row, RECEIVED] - rows[row, PAID]
     number[t, MAE], number[t, MFE] = (down, up) if side > 0.0 else (-up, -down)
-    place[t, T_SYMBOL], place[t, T_SIDE], place[t, T_SIGNAL] = int(book[row, SYMBOL]), int(side), entered - 1
-    place[t, T_ENTRY], place[t, T_EXIT], place[t, T_REASON], place[t, T_HELD] = entered, d, reason, int(book[row, HELD])
+    place[t, T_SYMBOL], place[t, T_SIDE], place[t, T_STRATEGY] = int(rows[row, SYMBOL]), int(side), int(rows[row, STRATEGY])
+    place[t, T_SIGNAL], place[t, T_ENTRY], place[t, T_EXIT] = entered - 1, entered, d
+    place[t, T_REASON], place[t, T_HELD] = reason, int(rows[row, HELD])

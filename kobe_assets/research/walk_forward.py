@@ -13,12 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kobe_assets.research.entry_queue import Costs, Feed, Offers, fetch_offers, placeable_only, select, size_offers
+from kobe_assets.research.costs import Costs
+from kobe_assets.research.entry_queue import (
+    SUSPECT,
+    Feed,
+    find_entries,
+    interleave,
+    is_sizeable,
+    make_feed,
+    price_entries,
+    select,
+)
 from kobe_assets.research.indicators import Indicators
 from kobe_assets.research.panel import Bools, Floats, Panel
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable, find_candidates_of_sets, leave_flags, make_readable
-from kobe_assets.research.simulation import Outcome, simulate, train_sharpes
+from kobe_assets.research.simulation import Outcome, simulate, terms_of, train_sharpes
 from kobe_assets.research.strategies import MECHANICAL, Params, Strategy
 from kobe_resources.policy_gate import Limits
 
@@ -40,7 +50,8 @@ class Fold:
 class Market:
     """What every simulation of a study reads.
 
-    tradable: (bars) may this bar signal. lag: bars. min_price: dollars as traded.
+    tradable: (bars) may this bar signal. lag: bars. min_price: dollars as traded. suspect: (bars) bars from which no profit
+    comes, None: none. auction: entries go into the opening auction.
     """
 
     panel: Panel
@@ -50,6 +61,8 @@ class Market:
     min_price: float
     costs: Costs
     limits: Limits
+    suspect: Bools | None = None
+    auction: bool = False
 
     def readable(self) -> Readable:
         """Bars as strategies read them."""
@@ -121,45 +134,36 @@ def grid_sets(
 
 @dataclass(frozen=True)
 class Found:
-    """Signals of several parameter sets before any cost: what stays the same at every slippage and limit.
+    """The signals of several parameter sets of one strategy, before any cost or limit.
 
-    offers: of any set. mine, leaves: by distinct set, which offers are its own and when a position wants out.
-    place: (sets) each set's distinct one; sets that differ in mechanical exits only share theirs.
+    union: the feed of the signals of any set. mine, leaves: by distinct set, which entries are its own and when a position
+    wants out. place: (sets) each set's distinct one; sets that differ in mechanical exits only share theirs.
     """
 
-    offers: Offers
+    union: Feed
     mine: tuple[Bools, ...]
     leaves: tuple[NDArray[np.uint8], ...]
     place: tuple[int, ...]
+    has_limit: bool = False
 
+    def feeds(self, market: Market, sets: Iterable[int], trial: bool = False) -> list[Feed]:
+        """The feed of each of some sets at the market's costs and limits, one object for sets that share their signals.
 
-class FeedList:
-    """One kernel feed a parameter set, each distinct one made at its first use and kept."""
+        trial: only what can become an order, because a trial counts no refusals.
+        """
+        entries = price_entries(self.union.entries, market.costs, market.limits, market.auction)
+        union = self.union._replace(entries=entries)
+        # A limit that a parameter moves is priced by the kernel, set by set.
+        allow = is_sizeable(entries, market.limits) if trial and not self.has_limit else None
+        keys = [self.place[k] for k in sets]
+        distinct = list(dict.fromkeys(keys))
 
-    def __init__(self, place: tuple[int, ...], make: Callable[[int], Feed]) -> None:
-        self._place, self._make = place, make
-        self._made: dict[int, Feed] = {}
+        def one(key: int) -> Feed:
+            mine = self.mine[key] if allow is None else self.mine[key] & allow
+            return select(union, mine, self.leaves[key])
 
-    def __len__(self) -> int:
-        return len(self._place)
-
-    def __getitem__(self, k: int) -> Feed:
-        return self.of([k])[0]
-
-    def of(self, sets: Iterable[int]) -> list[Feed]:
-        """The feeds of some sets, those that are not made yet made on all cores."""
-        keys = [self._place[k] for k in sets]
-        new = [key for key in dict.fromkeys(keys) if key not in self._made]
-        self._made.update(zip(new, in_threads(self._make, new), strict=True))
-        return [self._made[key] for key in keys]
-
-
-@dataclass(frozen=True)
-class Feeds:
-    """Kernel feeds by parameter set: `whole` counts every refusal, `trial` holds only what can become an order."""
-
-    whole: FeedList
-    trial: FeedList
+        made = dict(zip(distinct, in_threads(one, distinct), strict=True))
+        return [made[key] for key in keys]
 
 
 def find_signals(market: Market, readable: Readable, strategy: Strategy, sets: Sequence[Params]) -> Found:
@@ -170,26 +174,84 @@ def find_signals(market: Market, readable: Readable, strategy: Strategy, sets: S
     leaves: list[NDArray[np.uint8]] = []
     for params in distinct:
         flags = leave_flags(market.panel, readable, strategy, params)
+        if market.suspect is not None:
+            flags[market.suspect] |= SUSPECT
         # Most grids vary the entry only: exits that are equal are kept, and cached by the processor, once.
         leaves.append(next((known for known in leaves[:1] if np.array_equal(known, flags)), flags))
     at = {key: k for k, key in enumerate(dict.fromkeys(keys))}
-    offers = fetch_offers(market.panel, candidates, market.indicators.atr14, market.lag)
-    return Found(offers, tuple(mine), tuple(leaves), tuple(at[key] for key in keys))
+    has_limit = any("limit_atr" in params for params in sets)
+    atr = market.indicators.atr14
+    entries = find_entries(market.panel, candidates, atr, atr if has_limit else None, market.lag)
+    union = make_feed(market.panel, candidates.first, entries, leaves[0])
+    return Found(union, tuple(mine), tuple(leaves), tuple(at[key] for key in keys), has_limit)
 
 
-def size_found(market: Market, found: Found) -> Feeds:
-    """Feeds at the market's costs and limits."""
-    leaves, mine = found.leaves, found.mine
-    union = size_offers(market.panel, found.offers, market.costs, market.limits, leaves[0])
-    return Feeds(
-        FeedList(found.place, lambda k: select(union, mine[k], leaves[k])),
-        FeedList(found.place, lambda k: placeable_only(union, mine[k], leaves[k])),
-    )
+def feed_of(market: Market, strategy: Strategy, params: Params, readable: Readable | None = None) -> Feed:
+    """The feed of one parameter set, refused signals included."""
+    return find_signals(market, readable or market.readable(), strategy, [params]).feeds(market, [0])[0]
 
 
-def make_feeds(market: Market, readable: Readable, strategy: Strategy, sets: Sequence[Params]) -> Feeds:
-    """Feeds for every parameter set."""
-    return size_found(market, find_signals(market, readable, strategy, sets))
+def simulate_window(market: Market, strategy: Strategy, params: Params, first: int, last: int) -> Outcome:
+    """One simulation of the sessions `first`..`last` (indices)."""
+    terms = terms_of([params])
+    return simulate(feed_of(market, strategy, params), first, last, terms, market.costs, market.limits, market.auction)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One strategy of a book that several trade together, and the weight of its orders' size."""
+
+    strategy: Strategy
+    weight: float
+
+
+@dataclass(frozen=True)
+class PortfolioStudy:
+    """The book of several strategies over all folds; `params` of its results are named `strategy.parameter`."""
+
+    parts: tuple[Part, ...]
+    folds: tuple[Fold, ...]
+    canonical: tuple[FoldResult, ...]
+    optimized: tuple[FoldResult, ...]
+
+
+def simulate_book(
+    market: Market, parts: Sequence[Part], params: Sequence[Params], first: int, last: int, readable: Readable | None = None
+) -> Outcome:
+    """One simulation of several strategies in one account over the sessions `first`..`last` (indices)."""
+    readable = readable or market.readable()
+    feeds = [feed_of(market, part.strategy, own, readable) for part, own in zip(parts, params, strict=True)]
+    terms = terms_of(params, [part.weight for part in parts])
+    book = feeds[0] if len(feeds) == 1 else interleave(market.panel, feeds)
+    return simulate(book, first, last, terms, market.costs, market.limits, market.auction)
+
+
+def walk_portfolio(market: Market, parts: Sequence[Part], studies: Sequence[Study], readable: Readable) -> PortfolioStudy:
+    """Both modes of a book over the folds of its strategies' own studies, each at its own choice of the fold.
+
+    studies: of the parts' strategies, in their order.
+    """
+    weights = [part.weight for part in parts]
+
+    def results(mode: str) -> tuple[FoldResult, ...]:
+        own = [getattr(study, mode) for study in studies]
+        sets = [[result.params for result in results] for results in own]
+        found = [find_signals(market, readable, p.strategy, mine) for p, mine in zip(parts, sets, strict=True)]
+        feeds = [some.feeds(market, range(len(mine))) for some, mine in zip(found, sets, strict=True)]
+
+        def one(k: int) -> FoldResult:
+            fold, params = own[0][k].fold, [mine[k] for mine in sets]
+            book = interleave(market.panel, [some[k] for some in feeds])
+            terms = terms_of(params, weights)
+            rules = market.costs, market.limits, market.auction
+            trained = float(train_sharpes(book, fold.train_start, fold.train_end, terms[None], *rules)[0])
+            outcome = simulate(book, fold.test_start, fold.test_end, terms, *rules)
+            named = {f"{p.strategy.name}.{key}": v for p, mine in zip(parts, params, strict=True) for key, v in mine.items()}
+            return FoldResult(fold, named, None if math.isnan(trained) else trained, outcome)
+
+        return tuple(in_threads(one, range(len(own[0]))))
+
+    return PortfolioStudy(tuple(parts), studies[0].folds, results(CANONICAL), results(OPTIMIZED))
 
 
 def run_trials(
@@ -207,12 +269,13 @@ def run_trials(
     alike: dict[int, list[int]] = {}
     for s, feed in enumerate(feeds):
         alike.setdefault(id(feed), []).append(s)
-    groups = [(feeds[own[0]], own, [exits_of(sets[s]) for s in own]) for own in alike.values()]
+    groups = [(feeds[own[0]], own, np.array([terms_of([sets[s]]) for s in own])) for own in alike.values()]
 
     def one_fold(index: int) -> None:
         fold = folds[index]
-        for feed, own, exits in groups:
-            sharpe[index, own] = train_sharpes(feed, fold.train_start, fold.train_end, exits, market.costs, market.limits)
+        for feed, own, terms in groups:
+            window = fold.train_start, fold.train_end
+            sharpe[index, own] = train_sharpes(feed, *window, terms, market.costs, market.limits, market.auction)
         done(len(sets))
 
     in_threads(one_fold, range(len(folds)))
@@ -238,19 +301,21 @@ def walk_forward(
     sets = grid_sets(strategy, base, grid)
     everything = sets if base in sets else (*sets, base)
     home = everything.index(base)
-    feeds = make_feeds(market, readable or market.readable(), strategy, everything)
+    found = find_signals(market, readable or market.readable(), strategy, everything)
     if trials is None:
-        trials = run_trials(market, folds, feeds.trial.of(range(len(sets))), sets)
-    trained = trials[:, home] if home < len(sets) else run_trials(market, folds, [feeds.trial[home]], [base])[:, 0]
+        trials = run_trials(market, folds, found.feeds(market, range(len(sets)), trial=True), sets)
+    known = trials[:, home] if home < len(sets) else None
+    trained = run_trials(market, folds, found.feeds(market, [home], trial=True), [base])[:, 0] if known is None else known
     best = [choose(row) for row in trials]
     traded = dict.fromkeys([(k, home) for k in range(len(folds))])
     traded.update(dict.fromkeys((k, s) for k, s in enumerate(best) if s is not None))
 
-    feed_of = dict(zip(traded, feeds.whole.of(s for _, s in traded), strict=True))
+    feed_of = dict(zip(traded, found.feeds(market, (s for _, s in traded)), strict=True))
 
     def one_window(which: tuple[int, int]) -> Outcome:
-        fold, exits = folds[which[0]], exits_of(everything[which[1]])
-        return simulate(feed_of[which], fold.test_start, fold.test_end, *exits, market.costs, market.limits)
+        fold, terms = folds[which[0]], terms_of([everything[which[1]]])
+        window = fold.test_start, fold.test_end
+        return simulate(feed_of[which], *window, terms, market.costs, market.limits, market.auction)
 
     outcomes = dict(zip(traded, in_threads(one_window, traded), strict=True))
 
@@ -265,8 +330,3 @@ def walk_forward(
         tuple(result(k, home, float(trained[k])) for k in range(len(folds))),
         tuple(result(k, home, math.nan) if s is None else result(k, s, float(trials[k, s])) for k, s in enumerate(best)),
     )
-
-
-def exits_of(params: Params) -> tuple[float, int]:
-    """The mechanical exits, atr_stop and time_stop."""
-    return float(params["atr_stop"]), int(params["time_stop"])

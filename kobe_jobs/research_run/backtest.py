@@ -4,46 +4,106 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from kobe_assets.graph.frames import outcome_trades
-from kobe_assets.graph.inputs import canonical_params, load_market
+from kobe_assets.graph.frames import book_trades, trial_rows
+from kobe_assets.graph.inputs import canonical_params, load_market, parts_of
 from kobe_assets.graph.lineage import TABLES
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, daily_returns, why_undefined
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.research.walk_forward import make_feeds
+from kobe_assets.research.walk_forward import Fold, Part, simulate_book
 from kobe_resources.errors import UsageError
 from kobe_resources.runtime.csv_cells import safe_cells
-from kobe_resources.settings.models import Settings
+from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.settings.pins import research_pin
-from kobe_resources.warehouse.store import Warehouse
+from kobe_resources.warehouse.store import Warehouse, insert
 
 TRADES, CURVE, SUMMARY = "trade_list.csv", "equity_curve.csv", "summary.json"
 
 
-def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, out: Path) -> dict[str, Any]:
+def parse_changes(settings: Settings, name: str, given: Sequence[str]) -> dict[str, float]:
+    """parameter → value of "parameter=value" texts for the strategy or book `name`. Raises UsageError."""
+    known = {key for key, _ in _named(_parts(settings, name), _canonical(settings, name), name)}
+    changed: dict[str, float] = {}
+    for text in given:
+        key, _, value = text.partition("=")
+        if key not in known:
+            raise UsageError(f"{name} has no parameter {key!r}", f"it has {', '.join(sorted(known))}")
+        try:
+            changed[key] = float(value)
+        except ValueError:
+            raise UsageError(f"--set {text} names no number", f"write it as --set {key}=1.5") from None
+        if not (math.isfinite(changed[key]) and changed[key] > 0):
+            raise UsageError(f"--set {text}: parameters are positive numbers", f"write it as --set {key}=1.5")
+    return changed
+
+
+def _parts(settings: Settings, name: str) -> tuple[Part, ...]:
+    return parts_of(settings) if name == BOOK else (Part(STRATEGIES[name], 1.0),)
+
+
+def _canonical(settings: Settings, name: str) -> list[dict[str, float]]:
+    return [canonical_params(settings, part.strategy) for part in _parts(settings, name)]
+
+
+def _named(parts: Sequence[Part], params: Sequence[dict[str, float]], name: str) -> Iterator[tuple[str, float]]:
+    """(parameter, value) of a strategy, (strategy.parameter, value) of a book."""
+    for part, own in zip(parts, params, strict=True):
+        for key, value in own.items():
+            yield (f"{part.strategy.name}.{key}" if name == BOOK else key), value
+
+
+def _count_tries(
+    warehouse: Warehouse, settings: Settings, parts: Sequence[Part], params: Sequence[dict[str, float]], version: str
+) -> None:
+    """Parameters changed by hand are tries like any other, of fold 0, with no ratio in training."""
+    now = dt.datetime.now(dt.UTC)
+    fold = Fold(0, 0, 0, 0, 0)
+    with warehouse.transaction() as connection:
+        for part, own in zip(parts, params, strict=True):
+            if own != canonical_params(settings, part.strategy):
+                unknown = np.full((1, 1), np.nan)
+                rows = trial_rows(part.strategy, [fold], [own], unknown, research_pin(settings), version, now, settings)
+                insert(connection, "wf_trials", rows)
+
+
+def run_backtest(
+    settings: Settings,
+    name: str,
+    start: dt.date | None,
+    end: dt.date | None,
+    out: Path,
+    changed: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
     """Simulate `name` over the sessions from `start` to `end` and write the three files; the summary.
 
+    start, end: none: the first, the last stored session. changed: as `parse_changes` gives it; then the try is recorded.
     Raises UsageError for a window without sessions, or a folder that cannot be made. An earlier run in `out` is replaced.
     """
-    strategy, warehouse = STRATEGIES[name], Warehouse()
+    parts, warehouse = _parts(settings, name), Warehouse()
     market = load_market(warehouse, settings)
-    panel, params = market.panel, canonical_params(settings, strategy)
-    first = int(np.searchsorted(panel.sessions, np.datetime64(start)))
-    last = int(np.searchsorted(panel.sessions, np.datetime64(end), side="right")) - 1
+    panel, params = market.panel, _canonical(settings, name)
+    for part, own in zip(parts, params, strict=True):
+        ahead = f"{part.strategy.name}." if name == BOOK else ""
+        own |= {key: value for key in own if (value := (changed or {}).get(ahead + key)) is not None}
+    first = 0 if start is None else int(np.searchsorted(panel.sessions, np.datetime64(start)))
+    after = len(panel.sessions) if end is None else int(np.searchsorted(panel.sessions, np.datetime64(end), side="right"))
+    last = after - 1
     if first > last:
         raise UsageError(
             f"no session lies between {start} and {end}", f"the bars run from {panel.sessions[0]} to {panel.sessions[-1]}"
         )
-    feed = make_feeds(market, market.readable(), strategy, [params]).whole[0]
-    outcome = sim.simulate(feed, first, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits)
+    outcome = simulate_book(market, parts, params, first, last)
+    version = warehouse.content_version(*TABLES["daily_bars"])
+    _count_tries(warehouse, settings, parts, params, version)
     cash = settings.simulation.initial_cash
     figures = all_figures(outcome.equity, outcome.exposure, outcome.numbers[:, sim.PNL], cash)
     summary = {
@@ -51,7 +111,7 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
         "start": str(panel.sessions[first]),
         "end": str(panel.sessions[last]),
         "sessions": last - first + 1,
-        "params": params,
+        "params": params[0] if name != BOOK else {p.strategy.name: own for p, own in zip(parts, params, strict=True)},
         "initial_cash": cash,
         "final_equity": float(outcome.equity[-1]),
         "trades": len(outcome.numbers),
@@ -60,9 +120,9 @@ def run_backtest(settings: Settings, name: str, start: dt.date, end: dt.date, ou
         "undefined": {key: why_undefined(key, len(outcome.numbers) > 0) for key, value in figures.items() if value is None},
         "warnings": failed_checks(warehouse),
         "config_pin": research_pin(settings),
-        "data_version": warehouse.content_version(*TABLES["daily_bars"]),
+        "data_version": version,
     }
-    trades = outcome_trades(strategy, outcome, panel)
+    trades = book_trades([part.strategy for part in parts], outcome, panel)
     curve = pd.DataFrame(
         {
             "session": panel.sessions[first : last + 1].astype("datetime64[s]"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from kobe_assets.research import strategies
 from kobe_assets.research.strategies import STRATEGIES, Strategy, StrategyBroken, StrategyFault
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.load import load_settings
-from kobe_resources.settings.models import Settings
+from kobe_resources.settings.models import BOOK, Settings
 
 MEND_FILE = "mend that file, or take it out of kobe_assets/research/strategies/__init__.py"
 
@@ -38,8 +39,7 @@ def one_of_them() -> str:
 def load_trading_settings() -> Settings:
     """The effective settings, for commands that trade. Raises UsageError as `load_settings`, and on an unknown strategy."""
     settings = load_settings()
-    if settings.trading.strategy not in STRATEGIES:
-        raise UsageError(f"settings: trading.strategy {settings.trading.strategy!r} is no strategy", one_of_them())
+    _refuse_unknown(settings)
     return settings
 
 
@@ -49,13 +49,23 @@ def load_account_settings() -> Settings:
     No strategy is imported where a file bears the name, and a broken one stops nothing.
     """
     settings = load_settings()
-    name = settings.trading.strategy
-    if name.isidentifier() and Path(strategies.__file__).with_name(f"{name}.py").is_file():
+    home = Path(strategies.__file__).parent
+    if all(name.isidentifier() and (home / f"{name}.py").is_file() for name in settings.portfolio.strategies):
         return settings
-    try:
-        strategy_named(name)
-    except StrategyBroken:
-        return settings
-    except UsageError:
-        raise UsageError(f"settings: trading.strategy {name!r} is no strategy", one_of_them()) from None
+    with contextlib.suppress(StrategyBroken):
+        _refuse_unknown(settings)
     return settings
+
+
+def refuse_what_is_only_simulated(settings: Settings) -> None:
+    """Raise UsageError where orders would be other ones than those that the folds were judged by."""
+    if settings.execution.entry != "ioc":
+        raise UsageError('settings: execution.entry = "opg" is simulated, and not traded yet', 'set execution.entry = "ioc"')
+    if settings.portfolio.book == BOOK:
+        raise UsageError("settings: several strategies, or a weight, are simulated, and not traded yet", "name one of weight 1")
+
+
+def _refuse_unknown(settings: Settings) -> None:
+    for name in settings.portfolio.strategies:
+        if name not in STRATEGIES:
+            raise UsageError(f"settings: portfolio.strategies names {name!r}, which is no strategy", one_of_them())

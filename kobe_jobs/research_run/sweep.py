@@ -18,7 +18,7 @@ from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
 from kobe_assets.graph.lineage import stored_version
 from kobe_assets.research.strategies import STRATEGIES, Strategy
-from kobe_assets.research.walk_forward import Fold, Market, grid_sets, make_feeds, run_trials
+from kobe_assets.research.walk_forward import Fold, Market, find_signals, grid_sets, run_trials
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.load import INSTALL
 from kobe_resources.settings.models import Settings
@@ -93,7 +93,8 @@ def run_sweep(settings: Settings, warehouse: Warehouse, sweep: Sweep, done: Done
         return
     results = _on_cluster(settings, sweep) if settings.compute.engine == "dask" else _on_this_machine(sweep)
     for task, folds, sharpes in results:
-        rows = trial_rows(task.strategy, folds, task.sets, sharpes, sweep.pin, sweep.data_version, dt.datetime.now(dt.UTC))
+        now = dt.datetime.now(dt.UTC)
+        rows = trial_rows(task.strategy, folds, task.sets, sharpes, sweep.pin, sweep.data_version, now, settings)
         with warehouse.transaction() as connection:
             insert(connection, "wf_trials", rows)
         done(sharpes.size)
@@ -148,7 +149,9 @@ def _on_this_machine(sweep: Sweep) -> Iterator[Result]:
     for task in sweep.tasks:
         if not task.folds:
             continue
-        feeds = make_feeds(sweep.market, readable, task.strategy, task.sets).trial.of(range(len(task.sets)))
+        feeds = find_signals(sweep.market, readable, task.strategy, task.sets).feeds(
+            sweep.market, range(len(task.sets)), trial=True
+        )
         for begin in range(0, len(task.folds), FOLDS_AT_A_TIME):
             folds = task.folds[begin : begin + FOLDS_AT_A_TIME]
             yield task, folds, run_trials(sweep.market, folds, feeds, task.sets)
@@ -237,8 +240,8 @@ def _worker_feeds(same: _Same, strategy: str, sets: str) -> list[Any]:
     import json
 
     chosen = tuple(json.loads(sets))
-    feeds = make_feeds(same.market, same.market.readable(), STRATEGIES[strategy], chosen)
-    return feeds.trial.of(range(len(chosen)))
+    found = find_signals(same.market, same.market.readable(), STRATEGIES[strategy], chosen)
+    return found.feeds(same.market, range(len(chosen)), trial=True)
 
 
 def as_text(value: float | None) -> str:

@@ -89,9 +89,10 @@ class Desk:
         return self.stage != "shadow"
 
     @property
-    def daily_budget(self) -> Decimal:
-        """Dollars that the session's entries may carry."""
-        return Decimal(repr(self.settings.policy.max_daily_notional))
+    def daily_budget(self) -> Decimal | None:
+        """Dollars that the session's entries may carry; None: the gate knows no such limit."""
+        budget = self.settings.policy.max_daily_notional
+        return None if budget is None else Decimal(repr(budget))
 
     @property
     def last_entry(self) -> dt.datetime:

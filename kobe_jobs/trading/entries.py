@@ -14,6 +14,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from kobe_jobs.trading.context import Desk
+from kobe_jobs.trading.equity import standing_of
 from kobe_jobs.trading.executor import resolve, send
 from kobe_jobs.trading.market_snapshot import Signal
 from kobe_resources import policy_gate
@@ -22,7 +23,7 @@ from kobe_resources.broker.quotes import NO_QUOTE, QuoteVeto, on_tick
 from kobe_resources.order_ledger import Draft, Intent, OrderLedger, OrderState, Write
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import held_symbols
-from kobe_resources.policy_gate import ACCEPTED, REASONS, decide_entry
+from kobe_resources.policy_gate import ACCEPTED, AT_QUOTE, REASONS, Proposal, Standing, decide_entry
 
 SHARE = Decimal("1e-9")
 """The broker's smallest part of a share."""
@@ -114,10 +115,13 @@ def _decide_all(
     spent = float(sum((i.reserved + i.spent for i in fixed), Decimal(0)))
     cash = float(cash_now + sum((_paid(i) for i in fixed), Decimal(0)))
     held = held_symbols(source, desk.account, desk.day) | {i.symbol for i in fixed if i.state is not OrderState.VETOED}
+    start = standing_of(desk, source, cash)
+    taken = sum(i.state is not OrderState.VETOED for i in fixed)
     decisions = []
     for rank, signal in enumerate(signals, start=1):
         quote = quotes.get(signal.symbol)
-        decision = _decide(desk, signal, rank, quote, now, signal.symbol in held, spent, cash)
+        account = start._replace(held=signal.symbol in held, positions=start.positions + taken, spent=spent)
+        decision = _decide(desk, signal, rank, quote, now, account)
         before = known.get(decision.draft.client_order_id)
         if before is not None and before in fixed:
             continue
@@ -125,24 +129,27 @@ def _decide_all(
         if not decision.reason:
             spent += decision.notional
             held.add(signal.symbol)
+            taken += 1
     return decisions
 
 
-def _decide(
-    desk: Desk, signal: Signal, rank: int, quote: Quote | None, now: dt.datetime, held: bool, spent: float, cash: float
-) -> Decision:
+def _decide(desk: Desk, signal: Signal, rank: int, quote: Quote | None, now: dt.datetime, account: Standing) -> Decision:
     veto = desk.judge(quote, now)
     side: Side = "buy" if signal.is_long else "sell"
     met = 0.0 if quote is None or veto is not None else float(quote.ask if signal.is_long else quote.bid)
-    code, qty, limit, notional = decide_entry(desk.limits, signal.is_long, held, veto is None, met, spent, cash)
+    factor = desk.evidence.factor(signal.symbol, desk.day)
+    distance = signal.stop_distance / factor
+    order = Proposal(
+        is_long=signal.is_long, kind=AT_QUOTE, has_price=veto is None, met=met, close=signal.close / factor, limit_distance=0.0,
+        stop_distance=distance, weight=1.0,
+    )  # fmt: skip
+    code, qty, limit, notional = decide_entry(desk.limits, order, account)
     reason = "" if code == ACCEPTED else REASONS[code]
     if reason == NO_BAR and veto is not None:
         reason = NO_QUOTE
     detail = str(veto) if reason == NO_QUOTE else ""
     if not reason:
         reason = desk.assets_allowed.get((signal.symbol, signal.is_long), "")
-    factor = desk.evidence.factor(signal.symbol, desk.day)
-    distance = signal.stop_distance / factor
     shares = _shares(qty, desk.limits.whole_shares)
     if not reason and not (math.isfinite(distance) and distance > 0 and shares > 0):
         reason = "not_finite"
@@ -152,13 +159,13 @@ def _decide(
         symbol=signal.symbol, side=side, leg=book.ENTRY, kind="limit", time_in_force=desk.settings.trading.time_in_force,
         qty=shares, limit_price=price or None, stop_distance=Decimal(repr(distance)) if math.isfinite(distance) else None,
         reserved=shares * price, rank=rank,
-        decision=_evidence_of(desk, signal, quote, now, veto, spent, cash, factor),
+        decision=_evidence_of(desk, signal, quote, now, veto, account, factor),
     )  # fmt: skip
     return Decision(draft, reason, detail, notional)
 
 
 def _evidence_of(
-    desk: Desk, signal: Signal, quote: Quote | None, now: dt.datetime, veto: QuoteVeto | None, spent: float, cash: float,
+    desk: Desk, signal: Signal, quote: Quote | None, now: dt.datetime, veto: QuoteVeto | None, account: Standing,
     factor: float,
 ) -> dict[str, Any]:  # fmt: skip
     """What the decision stood on, as text and numbers that JSON can hold."""
@@ -170,8 +177,14 @@ def _evidence_of(
         "signal": {name: value if math.isfinite(value) else None for name, value in told.items()},
         "quote": None if quote is None else {"bid": str(quote.bid), "ask": str(quote.ask), "at": str(quote.timestamp)},
         "quote_veto": None if veto is None else str(veto),
-        "decided_at": str(now), "spent_before": spent, "cash": cash, "factor": factor, "limits": desk.limits._asdict(),
+        "decided_at": str(now), "spent_before": account.spent, "cash": account.cash, "equity": account.equity,
+        "positions": account.positions, "gross": account.gross, "factor": factor, "limits": _finite(desk.limits._asdict()),
     }  # fmt: skip
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no infinity: an absent limit is null."""
+    return {name: None if value == math.inf else value for name, value in values.items()}
 
 
 def _withdraw(desk: Desk, write: Write, decisions: list[Decision]) -> None:

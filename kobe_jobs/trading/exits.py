@@ -153,13 +153,13 @@ def _draft(
     desk: Desk, held: Position, leg: str, quote: Quote | None = None, now: dt.datetime | None = None, reason: str = ""
 ) -> Draft:
     is_long = held.side == "long"
-    trading = desk.settings.trading
+    trading, offset = desk.settings.trading, desk.limits.limit_offset_bps
     decision = {"position": held.id, "flag": held.flag, "bars_held": held.bars_held}
     if quote is not None:
         decision |= {"bid": str(quote.bid), "ask": str(quote.ask), "quoted_at": str(quote.timestamp), "decided_at": str(now)}
     return Draft(
         account=desk.account, strategy=held.strategy, session=desk.day, signal_session=desk.signal_session,
         symbol=held.symbol, side="sell" if is_long else "buy", leg=leg, kind="limit", time_in_force=trading.time_in_force,
-        qty=held.qty, limit_price=None if quote is None else exit_limit(quote, is_long, trading), position_id=held.id,
+        qty=held.qty, limit_price=None if quote is None else exit_limit(quote, is_long, offset), position_id=held.id,
         reason=reason or held.flag or leg, decision=decision,
     )  # fmt: skip

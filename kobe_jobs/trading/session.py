@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from filelock import BaseFileLock, FileLock, Timeout
 
 from kobe_assets.graph.inputs import limits_of
-from kobe_jobs.research_run.strategies import strategy_named
+from kobe_jobs.research_run.strategies import refuse_what_is_only_simulated, strategy_named
 from kobe_jobs.trading.bare_positions import look
 from kobe_jobs.trading.context import LEASE_S, Desk, MarketShut, NotThisSession, account_key, session_date
 from kobe_jobs.trading.entries import enter_signals, wait_for_quote
@@ -123,7 +123,8 @@ def trade_session(
     Raises AnotherRunTrades, ReconciliationGoesOn, NotReady, SessionTaken, BegunOtherwise, StaleSignal, EvidenceMissing,
     NotConfirmed, MarketShut, KillSwitchOn, BrokerError, RunBroke: nothing was sent after that point, and the next run resumes.
     """
-    name = strategy_named(strategy or rig.settings.trading.strategy).name
+    refuse_what_is_only_simulated(rig.settings)
+    name = strategy_named(strategy or rig.settings.portfolio.book).name
     context = event_context(run_id=rig.ledger.run_id, stage=rig.stage)
     with alone(rig.ledger) as waited, context, contextlib.ExitStack() as unclaimed:
         rig.ledger.copy_audit()

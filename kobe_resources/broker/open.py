@@ -109,8 +109,8 @@ def embedded_terms(settings: Settings) -> Terms:
 
     return Terms(
         initial_cash=settings.simulation.initial_cash,
-        slippage_bps=settings.simulation.slippage_bps,
-        fractional=not settings.simulation.whole_shares,
+        slippage_bps=settings.costs.slippage_bps,
+        fractional=not settings.sizing.whole_shares,
         vendor=settings.data.vendor,
         strictness=EXACT,
     )

@@ -74,6 +74,23 @@ def all_positions(ledger: OrderLedger | Write, account: str, strategy: str | Non
     return _select(ledger, "WHERE account = ? AND strategy = ? ORDER BY rowid", (account, strategy))
 
 
+def positions_since(ledger: OrderLedger | Write, account: str, session: dt.date) -> list[Position]:
+    """What the account held at the close before `session`, or entered in it, oldest first."""
+    sql = "WHERE account = ? AND (is_open = 1 OR exit_session >= ?) ORDER BY rowid"
+    return _select(ledger, sql, (account, session.isoformat()))
+
+
+def realised_before(ledger: OrderLedger | Write, account: str, session: dt.date) -> float:
+    """Dollars that the positions closed before `session` made."""
+    rows = ledger.connection.execute(
+        "SELECT total(CASE side WHEN 'long' THEN 1 ELSE -1 END"
+        " * (CAST(exit_value AS REAL) - CAST(exit_qty AS REAL) * CAST(entry_price AS REAL))) AS earned"
+        " FROM positions WHERE account = ? AND is_open = 0 AND exit_session < ?",
+        (account, session.isoformat()),
+    ).fetchall()
+    return float(rows[0]["earned"])
+
+
 def position(ledger: OrderLedger | Write, position_id: str) -> Position | None:
     """The position with this id, or None."""
     found = _select(ledger, "WHERE id = ?", (position_id,))

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import SAMPLE_DEFAULTS, SECRET_URLS, SYNTHETIC_DEFAULTS, DataSettings, Settings
+from kobe_resources.settings.models import MOVED, SAMPLE_DEFAULTS, SECRET_URLS, SYNTHETIC_DEFAULTS, DataSettings, Settings
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 RESERVED_ENV = {"KOBE_HOME", "KOBE_CONFIG", "KOBE_ENV_FILE"}
@@ -218,9 +218,13 @@ def _anchor_paths(settings: Settings, path: Path | None) -> Settings:
 def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    what = f"is no setting{_meant_by(first['loc'])}" if first["type"] == "extra_forbidden" else first["msg"]
+    what = _no_setting(where, first["loc"]) if first["type"] == "extra_forbidden" else first["msg"]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"settings: {where} {what}{more}" if where else f"settings: {what}{more}"
+
+
+def _no_setting(key: str, place: tuple[int | str, ...]) -> str:
+    return f"is {MOVED[key]} now" if key in MOVED else f"is no setting{_meant_by(place)}"
 
 
 def _meant_by(place: tuple[int | str, ...]) -> str:

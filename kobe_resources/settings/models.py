@@ -6,9 +6,19 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+MOVED = {
+    "simulation.order_notional": "sizing.order_notional",
+    "simulation.whole_shares": "sizing.whole_shares",
+    "simulation.slippage_bps": "costs.slippage_bps",
+    "trading.limit_offset_bps": "execution.limit_offset_bps",
+    "trading.strategy": "portfolio.strategies",
+}
+"""Keys of earlier versions, and where they are now."""
+BOOK = "portfolio"
+"""The name of the book that several strategies trade together; no strategy bears it."""
 SECRET_URLS = ("trading.alert_webhook",)
 """Whose path is the password; elsewhere an address is a scheme, a host, a port and a path."""
 
@@ -16,6 +26,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NoneByName = BeforeValidator(lambda value: None if value == "none" else value)
+"""TOML has no word for nothing: an optional number takes "none"."""
 
 
 class Section(BaseModel):
@@ -121,23 +133,88 @@ class StrategySettings(Section):
     time_stop: PositiveInt = Field(5, description="bars held before a position leaves")
 
 
+class PortfolioSettings(Section):
+    """What trades, together in one account (rules, section 3)."""
+
+    strategies: dict[str, PositiveFloat] = Field(
+        default_factory=lambda: {"rsi2": 1.0}, description="strategy = weight of its orders' size, in order of precedence"
+    )
+
+    @field_validator("strategies")
+    @classmethod
+    def _some(cls, strategies: dict[str, float]) -> dict[str, float]:
+        if not strategies:
+            raise ValueError("names no strategy")
+        if BOOK in strategies:
+            raise ValueError(f"{BOOK} is the name of the book and of no strategy")
+        return strategies
+
+    @property
+    def book(self) -> str:
+        """The name of the book that trades: the only strategy's, where it has the weight 1, else `BOOK`."""
+        names = list(self.strategies)
+        return names[0] if len(names) == 1 and self.strategies[names[0]] == 1.0 else BOOK
+
+
 class SimulationSettings(Section):
     """One portfolio (rules, section 4)."""
 
     initial_cash: PositiveFloat = Field(100_000.0, description="dollars at the start of a backtest and of every fold")
-    order_notional: PositiveFloat = Field(75.0, description="dollars an order aims at")
+
+
+class SizingSettings(Section):
+    """How large an order is (rules, section 4.2)."""
+
+    mode: Literal["fixed", "equity", "risk"] = Field(
+        "fixed", description="aim at order_notional, at a fraction of equity, or at a fraction of it at risk down to the stop"
+    )
+    order_notional: PositiveFloat = Field(75.0, description="fixed: dollars an order aims at")
+    fraction: Annotated[float, Field(gt=0, le=100)] = Field(0.02, description="equity, risk: the share of equity")
     whole_shares: bool = Field(True, description="round shares down to whole ones")
+
+
+class ExecutionSettings(Section):
+    """How an entry meets the market (rules, section 4.2)."""
+
+    entry: Literal["ioc", "opg"] = Field("ioc", description="at the quote after the open, or in the opening auction")
+    limit_offset_bps: Annotated[float, Field(ge=0, lt=10_000)] = Field(10.0, description="ioc: limit beyond the quote")
+    open_limit_bps: Annotated[float, Field(ge=0, lt=10_000)] = Field(300.0, description="opg: limit beyond the signal's close")
+
+
+class CostsSettings(Section):
+    """What trading costs (rules, section 4)."""
+
     slippage_bps: Annotated[float, Field(ge=0, lt=10_000)] = Field(5.0, description="paid on every fill")
+    commission_per_order: NonNegativeFloat = Field(0.0, description="dollars a fill")
+    commission_per_share: NonNegativeFloat = Field(0.0, description="dollars a share as traded")
+    commission_minimum: NonNegativeFloat = Field(0.0, description="dollars a fill costs at least")
+    regulatory_fees: bool = Field(True, description="SEC and FINRA fees on sales, by the rates of their day")
+    borrow_rate: NonNegativeFloat = Field(0.0, description="a year, of the worth of shorts")
 
 
 class PolicySettings(Section):
     """The gate's limits: they decide in simulation and live alike."""
 
-    max_notional_per_order: PositiveFloat = Field(75.0, description="dollars one order may carry")
-    max_daily_notional: PositiveFloat = Field(1000.0, description="dollars one session's entries may carry")
+    max_notional_per_order: Annotated[PositiveFloat | None, NoneByName] = Field(75.0, description="dollars one order may carry")
+    max_daily_notional: Annotated[PositiveFloat | None, NoneByName] = Field(
+        1000.0, description="dollars one session's entries may carry"
+    )
     min_price: PositiveFloat = Field(3.0, description="lowest limit price")
     max_price: PositiveFloat = Field(1000.0, description="highest limit price")
     allow_shorts: bool = Field(False, description="may short sales be opened")
+    max_gap: Annotated[PositiveFloat | None, NoneByName] = Field(
+        0.25, description="ioc: a fill farther from the signal's close, as a share of it, is refused"
+    )
+    max_positions: Annotated[PositiveInt | None, NoneByName] = Field(None, description="positions open at a time")
+    max_order_fraction: Annotated[PositiveFloat | None, NoneByName] = Field(
+        None, description="share of equity one order may carry"
+    )
+    max_daily_fraction: Annotated[PositiveFloat | None, NoneByName] = Field(
+        None, description="share of equity one session's entries may carry"
+    )
+    max_gross_exposure: Annotated[PositiveFloat | None, NoneByName] = Field(
+        None, description="share of equity that all positions may be worth"
+    )
 
 
 class WalkForwardSettings(Section):
@@ -169,8 +246,6 @@ class BrokerSettings(Section):
 class TradingSettings(Section):
     """How the daily run behaves."""
 
-    strategy: str = Field("rsi2", description="the strategy that trades")
-    limit_offset_bps: Annotated[float, Field(ge=0, lt=10_000)] = Field(10.0, description="limit beyond the quote")
     time_in_force: Literal["ioc", "day"] = Field("ioc", description="day: cancelled after cancel_after_s")
     cancel_after_s: PositiveFloat = Field(20.0, description="a DAY order is cancelled after this many seconds")
     max_quote_age_s: PositiveFloat = Field(30.0, description="an older quote is refused")
@@ -193,7 +268,8 @@ class ComputeSettings(Section):
 
 SAMPLE_DEFAULTS: dict[str, dict[str, Any]] = {
     "universe": {"min_symbols": 3, "min_years": 8.0, "require_options": False},
-    "simulation": {"initial_cash": 1000.0, "whole_shares": False},
+    "simulation": {"initial_cash": 1000.0},
+    "sizing": {"whole_shares": False},
 }
 SYNTHETIC_DEFAULTS: dict[str, dict[str, Any]] = {
     "universe": {"min_symbols": 1, "min_years": 1.0, "require_options": False},
@@ -214,7 +290,11 @@ class Settings(BaseSettings):
     data: DataSettings = DataSettings()
     universe: UniverseSettings = UniverseSettings()
     strategy: StrategySettings = StrategySettings()
+    portfolio: PortfolioSettings = PortfolioSettings()
     simulation: SimulationSettings = SimulationSettings()
+    sizing: SizingSettings = SizingSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    costs: CostsSettings = CostsSettings()
     policy: PolicySettings = PolicySettings()
     walk_forward: WalkForwardSettings = WalkForwardSettings()
     broker: BrokerSettings = BrokerSettings()

@@ -6,9 +6,11 @@ import hashlib
 import json
 from typing import Any
 
-from kobe_resources.settings.models import Settings
+from kobe_resources.settings.models import BOOK, Settings
 
-RESEARCH_SECTIONS = ("data", "universe", "strategy", "simulation", "policy", "walk_forward")
+RESEARCH_SECTIONS = (
+    "data", "universe", "strategy", "portfolio", "simulation", "sizing", "execution", "costs", "policy", "walk_forward",
+)  # fmt: skip
 
 
 def config_pin(settings: Settings) -> str:
@@ -31,8 +33,9 @@ def _pin(settings: Settings, sections: tuple[str, ...]) -> str:
     values["data"]["alpaca"]["candidates"] = None
     if "trading" in values:
         values["trading"]["alert_webhook"] = None
-    if sections == RESEARCH_SECTIONS:
-        values["limit_offset_bps"] = settings.trading.limit_offset_bps
+    if sections == RESEARCH_SECTIONS and settings.portfolio.book != BOOK:
+        # Which one of the strategies trades changes no fold of any.
+        values["portfolio"] = None
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
 

@@ -32,9 +32,9 @@ from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.panel import ROW_CLOSE, ROW_HIGH, ROW_LOW, ROW_OPEN, Panel
 from kobe_assets.research.quarantine import quarantined
 from kobe_assets.research.signals import find_candidates
-from kobe_assets.research.simulation import Outcome, simulate
+from kobe_assets.research.simulation import Outcome, simulate, terms_of
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.research.walk_forward import Market, exits_of, make_feeds, walk_forward
+from kobe_assets.research.walk_forward import Market, feed_of, walk_forward
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
@@ -75,7 +75,7 @@ def market(stored: Warehouse) -> Market:
         tradable=~quarantined(panel),
         lag=SETTINGS.strategy.indicator_lag_bars,
         min_price=SETTINGS.strategy.min_price,
-        costs=study.costs_of(SETTINGS),
+        costs=study.costs_of(SETTINGS, panel),
         limits=study.limits_of(SETTINGS),
     )
 
@@ -116,8 +116,8 @@ def whole_run(market: Market, name: str) -> Outcome:
     """Indicators, signals, one simulation of the full period, equity and trades."""
     strategy, params = STRATEGIES[name], study.canonical_params(SETTINGS, STRATEGIES[name])
     market = replace(market, indicators=compute_indicators(market.panel))
-    feed = make_feeds(market, market.readable(), strategy, [params]).whole[0]
-    return simulate(feed, 0, len(market.panel.sessions) - 1, *exits_of(params), market.costs, market.limits)
+    feed = feed_of(market, strategy, params)
+    return simulate(feed, 0, len(market.panel.sessions) - 1, terms_of([params]), market.costs, market.limits)
 
 
 def test_bars_into_the_panel(benchmark: Any, stored: Warehouse) -> None:
@@ -144,8 +144,8 @@ def test_signals(benchmark: Any, market: Market, name: str) -> None:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_one_simulation_of_the_full_period(benchmark: Any, market: Market, name: str) -> None:
     params = study.canonical_params(SETTINGS, STRATEGIES[name])
-    feed, last = make_feeds(market, market.readable(), STRATEGIES[name], [params]).whole[0], len(market.panel.sessions) - 1
-    work = lambda: simulate(feed, 0, last, *exits_of(params), market.costs, market.limits)  # noqa: E731
+    feed, last = feed_of(market, STRATEGIES[name], params), len(market.panel.sessions) - 1
+    work = lambda: simulate(feed, 0, last, terms_of([params]), market.costs, market.limits)  # noqa: E731
     assert len(measure(benchmark, f"one simulation of {name}", work, market.panel.bars).numbers) > 1_000
 
 

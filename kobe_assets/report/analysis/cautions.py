@@ -21,10 +21,10 @@ AS_WANTED = ("already_open", "shorts_disabled")
 REMEDY = {
     "no_bar": "see `kobe universe show` for stocks that hardly trade",
     "price_out_of_bounds": "see policy.min_price and policy.max_price",
-    "below_one_share": "raise order_notional and max_notional_per_order, or set simulation.whole_shares = false",
-    "exceeds_order_budget": "raise policy.max_notional_per_order, or lower simulation.order_notional",
-    "exceeds_daily_budget": "raise policy.max_daily_notional, or lower simulation.order_notional",
-    "insufficient_cash": "raise simulation.initial_cash, or lower simulation.order_notional",
+    "below_one_share": "raise order_notional and max_notional_per_order, or set sizing.whole_shares = false",
+    "exceeds_order_budget": "raise policy.max_notional_per_order, or lower sizing.order_notional",
+    "exceeds_daily_budget": "raise policy.max_daily_notional, or lower sizing.order_notional",
+    "insufficient_cash": "raise simulation.initial_cash, or lower sizing.order_notional",
 }
 
 

@@ -139,7 +139,7 @@ def _beats_holding(book: StrategyResult, context: Context) -> Measured:
 
 
 def _survives_costs(book: StrategyResult, context: Context) -> Measured:
-    needed = MIN_COST_MULTIPLE * context.settings.simulation.slippage_bps
+    needed = MIN_COST_MULTIPLE * context.settings.costs.slippage_bps
     value = book.figure("break_even_bps")
     if value is not None:
         return _at_least(value, needed, "")

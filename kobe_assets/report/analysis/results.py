@@ -89,7 +89,7 @@ def books_of(inputs: ReportInputs) -> list[StrategyResult]:
 def default_book(books: Sequence[StrategyResult], inputs: ReportInputs) -> StrategyResult | None:
     """The book the page opens with: what the trading job would trade, else the first."""
     for book in books:
-        if (book.strategy, book.mode) == (inputs.settings.trading.strategy, "canonical"):
+        if (book.strategy, book.mode) == (inputs.settings.portfolio.book, "canonical"):
             return book
     return books[0] if books else None
 

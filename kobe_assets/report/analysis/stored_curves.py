@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from kobe_assets.graph.frames import stop_multiples
-from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of
+from kobe_assets.graph.lineage import TABLES
 from kobe_assets.research import overfitting, robustness
 from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, YEAR, curve_figures, sharpe, trade_figures
 from kobe_assets.research.parallel import in_threads
@@ -20,9 +21,13 @@ from kobe_assets.research.risk import initial_stops
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market, grid_sets
 from kobe_resources.runtime.sql_files import read_sql
+from kobe_resources.settings.models import BOOK
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kobe_assets.research.panel import Floats, Ints, Panel
+    from kobe_assets.research.walk_forward import Fold, Part
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
 
@@ -78,6 +83,11 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
         for strategy in STRATEGIES.values()
         for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode")
     }
+    if settings.portfolio.book == BOOK:
+        parts = parts_of(settings)
+        for mode, part in stored[stored["strategy"] == BOOK].groupby("mode"):
+            own = [json.loads(text) for text in part["params"]]
+            plans[BOOK, str(mode)] = _book_plan(parts, folds, own)
     # Whole plans side by side keep the cores busier than the parts of one plan after another.
     evidence: Evidence = dict(zip(plans, in_threads(bend, plans.values()), strict=True))
     for strategy in STRATEGIES.values():
@@ -110,7 +120,7 @@ def compute_kpis(
         equity = warehouse.frame("SELECT * FROM wf_equity ORDER BY strategy, mode, fold, session")
         folds = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds")
         exposure = warehouse.frame(read_sql(HERE, "fold_exposure"))
-        trials = trial_sharpes(warehouse)
+        trials = trial_sharpes(warehouse, settings)
     distance = trades["signal_atr"] * stop_multiples(trades, folds, settings.strategy.atr_stop)
     trades = trades.assign(stop_distance=distance)
     rows, reasons = [], []
@@ -133,12 +143,26 @@ def compute_kpis(
     )
 
 
-def trial_sharpes(warehouse: Warehouse) -> Floats:
-    """Per-session Sharpe ratios of every distinct parameter set ever tried on this warehouse, whatever run tried it.
+def _book_plan(parts: Sequence[Part], folds: tuple[Fold, ...], params: list[dict[str, float]]) -> robustness.Plan:
+    """What the book of several strategies traded. params: by fold, named `strategy.parameter`."""
 
-    A set's ratio is the mean over the folds it was trained on; the same set under other settings is another trial.
+    def of(name: str) -> tuple[dict[str, float], ...]:
+        ahead = f"{name}."
+        return tuple({k.removeprefix(ahead): v for k, v in own.items() if k.startswith(ahead)} for own in params)
+
+    plans = [(part.strategy, of(part.strategy.name)) for part in parts]
+    weights = tuple(part.weight for part in parts)
+    return robustness.Plan(plans[0][0], folds, plans[0][1], tuple(plans[1:]), weights)
+
+
+def trial_sharpes(warehouse: Warehouse, settings: Settings) -> Floats:
+    """Per-session Sharpe ratios of every distinct try on this warehouse's vendor, NaN where it is not known on today's bars.
+
+    A try's ratio is the mean over the folds it was trained on; cash, sizing, costs and policy make no new try.
     """
-    found = warehouse.frame(read_sql(HERE, "trial_sharpes"))["sharpe"].to_numpy(float)
+    version = warehouse.content_version(*TABLES["daily_bars"])
+    sql = read_sql(HERE, "trial_sharpes")
+    found = warehouse.frame(sql, {"version": version, "vendor": settings.data.vendor})["sharpe"].to_numpy(float)
     return np.asarray(found / np.sqrt(YEAR))
 
 

@@ -1,11 +1,19 @@
--- One row a distinct parameter set under distinct settings: the mean of its train Sharpe ratios over the folds.
+-- One row a distinct try on this vendor's bars (rules, section 6), with the mean over the folds of its latest train Sharpe ratios
+-- on the bars of now; NULL where the bars have changed since. Rows from before the columns were there stand for themselves.
 -- Means are taken in an order, so that the same records give the same last digit.
-SELECT strategy, params, config_pin, avg(train_sharpe ORDER BY fold) AS sharpe
-FROM (
-    SELECT strategy, params::VARCHAR AS params, config_pin, fold, avg(train_sharpe ORDER BY train_sharpe) AS train_sharpe
+WITH recorded AS (
+    SELECT strategy, params::VARCHAR AS params, coalesce(terms, config_pin) AS terms, fold, train_sharpe, data_version, recorded_at
     FROM wf_trials
-    WHERE train_sharpe IS NULL OR NOT isnan(train_sharpe)
-    GROUP BY ALL
+    WHERE vendor IS NULL OR vendor = $vendor
+),
+known AS (
+    SELECT strategy, params, terms, fold, train_sharpe
+    FROM recorded
+    WHERE data_version = $version AND train_sharpe IS NOT NULL AND NOT isnan(train_sharpe)
+    QUALIFY row_number() OVER (PARTITION BY strategy, params, terms, fold ORDER BY recorded_at DESC, train_sharpe DESC) = 1
 )
+SELECT t.strategy, t.params, t.terms, avg(k.train_sharpe ORDER BY k.fold) AS sharpe
+FROM (SELECT DISTINCT strategy, params, terms FROM recorded) t
+LEFT JOIN known k ON (k.strategy, k.params, k.terms) = (t.strategy, t.params, t.terms)
 GROUP BY ALL
 ORDER BY ALL

@@ -3,6 +3,7 @@ SELECT t.*
 FROM wf_trials t
 JOIN (
     SELECT strategy, arg_max(config_pin, recorded_at) AS config_pin, arg_max(data_version, recorded_at) AS data_version
-    FROM wf_trials GROUP BY strategy
+    FROM wf_trials WHERE fold > 0 GROUP BY strategy
 ) latest USING (strategy, config_pin, data_version)
+WHERE t.fold > 0
 ORDER BY t.strategy, t.fold, t.trial, t.recorded_at

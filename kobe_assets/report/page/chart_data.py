@@ -33,7 +33,7 @@ def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context:
     listed = _listed_trades(inputs, books)
     return {
         "cash": inputs.settings.simulation.initial_cash,
-        "slippage_bps": inputs.settings.simulation.slippage_bps,
+        "slippage_bps": inputs.settings.costs.slippage_bps,
         "books": {book.key: book_payload(book, context, listed["lists"].get(book.key, {})) for book in books},
         **{name: listed[name] for name in ("columns", "reasons", "trades", "bars")},
     }

@@ -79,7 +79,7 @@ def build_report(inputs: ReportInputs, now: dt.datetime, books: Sequence[Strateg
             pins=dict(sorted(inputs.pins.items())),
             versions=dict(sorted(inputs.versions.items(), key=lambda item: (":" in item[0], item[0].lower()))),
             settings_toml=appendix.settings_toml(inputs.settings),
-            slippage=inputs.settings.simulation.slippage_bps,
+            slippage=inputs.settings.costs.slippage_bps,
             lag=inputs.settings.strategy.indicator_lag_bars,
             policy=_policy(),
             style=_text(STYLES),

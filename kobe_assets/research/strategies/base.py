@@ -9,8 +9,10 @@ from kobe_assets.research.panel import Bools, Floats
 
 Params = Mapping[str, float]
 
-MECHANICAL = ("atr_stop", "time_stop")
-"""Parameters of the exits that every strategy shares; they change no signal."""
+SHARED_EXITS = ("atr_stop", "time_stop")
+"""Parameters of the exits that strategies take from [strategy]."""
+MECHANICAL = (*SHARED_EXITS, "limit_atr")
+"""Parameters of exits and entry prices; they change no signal."""
 
 
 @dataclass(frozen=True)
@@ -62,4 +64,4 @@ class Strategy:
 
     def parameter_names(self) -> tuple[str, ...]:
         """Every parameter that means something to this strategy."""
-        return (*self.reads, *self.parameters, *MECHANICAL)
+        return (*self.reads, *self.parameters, *SHARED_EXITS)

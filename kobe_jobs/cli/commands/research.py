@@ -13,7 +13,8 @@ from rich.console import Console
 from kobe_jobs.cli.dates import FORM, parse_day
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.load import kobe_home, load_settings
+from kobe_resources.settings.models import BOOK
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -93,30 +94,43 @@ def materialize(
 
 
 def backtest(
-    strategy: Annotated[str, typer.Option(help="Name of the strategy, rsi2 say.")],
-    start: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="First session of the window.")],
-    end: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="Last session of the window.")],
+    strategy: Annotated[str, typer.Option(help="Name of the strategy, rsi2 say; portfolio: those of [portfolio] together.")],
+    start: Annotated[
+        dt.date | None,
+        typer.Option(parser=parse_day, metavar=FORM, help="First session of the window (the first stored)."),
+    ] = None,
+    end: Annotated[
+        dt.date | None, typer.Option(parser=parse_day, metavar=FORM, help="Last session of the window (the last stored).")
+    ] = None,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            help="Folder for trade_list.csv, equity_curve.csv and summary.json; those of an earlier run are replaced."
+            help="Folder for trade_list.csv, equity_curve.csv and summary.json; those of an earlier run are replaced. "
+            "None: backtests/STRATEGY in the data folder."
         ),
-    ],
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the strategy (strategy.parameter of a portfolio)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Simulate one strategy over one window at the canonical parameters, on the stored bars.
 
-    Bars, universe and indicators are brought up to date first. Looking at a backtest is a try that is not counted: the
-    deflated Sharpe ratio of the report knows the sets of walk-forwards and sweeps only.
+    Bars, universe and indicators are brought up to date first. Parameters changed by --set are a try that the deflated
+    Sharpe ratio of the report counts; looking at a backtest of the canonical ones is a try that is not counted.
     """
-    from kobe_jobs.research_run.backtest import run_backtest
+    from kobe_jobs.research_run.backtest import parse_changes, run_backtest
     from kobe_jobs.research_run.stale import bring_up_to_date
     from kobe_jobs.research_run.strategies import strategy_named
 
     settings = load_settings()
-    strategy_named(strategy)
+    if strategy != BOOK:
+        strategy_named(strategy)
+    changed = parse_changes(settings, strategy, changes or [])
+    out = out or kobe_home() / "backtests" / strategy
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
-    summary = run_backtest(settings, strategy, start, end, out)
+    summary = run_backtest(settings, strategy, start, end, out, changed)
     _warn_of_releases(settings)
     console = Screen()
     if as_json:

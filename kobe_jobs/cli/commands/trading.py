@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
 def trade(
     session: Day = None,
-    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: trading.strategy.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: what [portfolio] trades.")] = None,
     confirm: Annotated[str | None, typer.Option(help="Stage live: the phrase that lets this session trade.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,7 +62,7 @@ def trade(
     from kobe_resources.runtime.event_log import configure_logging
 
     settings = load_trading_settings()
-    strategy_named(strategy or settings.trading.strategy)
+    strategy_named(strategy or settings.portfolio.book)
     configure_logging()
     try:
         summary = _trade(settings, session, strategy, confirm, as_json)
@@ -132,7 +132,7 @@ def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.
 def replay(
     start: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="First session.")],
     end: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="Last session.")],
-    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: trading.strategy.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: what [portfolio] trades.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Trade past sessions day by day through the live path, and compare with the simulation trade by trade.
@@ -148,7 +148,7 @@ def replay(
     from kobe_resources.warehouse.store import Warehouse
 
     settings = load_trading_settings()
-    strategy_named(strategy or settings.trading.strategy)
+    strategy_named(strategy or settings.portfolio.book)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals"))
     days = max((end - start).days * 252 // 365, 1)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -176,7 +176,7 @@ def reconcile(
 
     settings = load_account_settings()
     with open_rig(settings, load_secrets()) as rig, alone(rig.ledger, reconciles=True):
-        desk = open_desk(rig, settings.trading.strategy, any_day=True)
+        desk = open_desk(rig, settings.portfolio.book, any_day=True)
         found = reconcile_account(desk, "by hand")
         rows = list(found.differences)
         if accept is not None and found.differences:

@@ -16,9 +16,9 @@ from kobe_assets.graph.frames import outcome_trades
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.research.entry_queue import Feed
 from kobe_assets.research.panel import ROW_FACTOR, ROW_HIGH, ROW_LOW, ROW_OPEN
-from kobe_assets.research.simulation import simulate
+from kobe_assets.research.simulation import simulate, terms_of
 from kobe_assets.research.strategies import STRATEGIES, Strategy
-from kobe_assets.research.walk_forward import Market, make_feeds
+from kobe_assets.research.walk_forward import Market, feed_of
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.parity.compare import OPEN_END, Mismatch, Trade, compare_trades
 from kobe_jobs.trading.parity.trades import ledger_fates, ledger_trade, simulated_trades
@@ -106,7 +106,7 @@ def simulate_session(
 ) -> list[Trade]:
     """One session of the simulation (rules, section 4) begun with the evening's positions and cash."""
     params = canonical_params(settings, strategy)
-    feed = make_feeds(market, market.readable(), strategy, [params]).whole[0]
+    feed = feed_of(market, strategy, params)
     trades = [_live_through(market, feed, strategy, params, evidence, evening, held) for held in evening.held]
     sold = sum(
         _side(trade) * trade.shares * trade.exit_price
@@ -115,12 +115,12 @@ def simulate_session(
     )
     names = {name: place for place, name in enumerate(market.panel.symbols)}
     taken = [names[held.symbol] for held in evening.held if held.symbol in names]
-    codes = feed.entry_code.copy()
-    codes[np.isin(feed.entry_symbol, taken)] = ALREADY_OPEN
+    codes = feed.entries.code.copy()
+    codes[np.isin(feed.entries.symbol, taken)] = ALREADY_OPEN
     costs = market.costs._replace(initial_cash=evening.cash + sold)
     outcome = simulate(
-        feed._replace(entry_code=codes), evening.index, evening.index, params["atr_stop"], int(params["time_stop"]), costs,
-        market.limits,
+        feed._replace(entries=feed.entries._replace(code=codes)), evening.index, evening.index, terms_of([params]), costs,
+        market.limits, market.auction,
     )  # fmt: skip
     return [*trades, *simulated_trades(outcome_trades(strategy, outcome, market.panel))]
 
@@ -165,9 +165,9 @@ def _flag(
     first = int(np.searchsorted(market.panel.sessions, np.datetime64(held.entry_session)))
     bars = [int(bar) for bar in market.panel.bar_at[first:index, symbol] if bar >= 0]
     for number, bar in enumerate(bars, start=1):
-        if feed.leave[bar] & (1 if held.side == "long" else 2):
+        if feed.leave[0, bar] & (1 if held.side == "long" else 2):
             return strategy.leave_reason
-        if number >= int(params["time_stop"]):
+        if number >= params.get("time_stop", math.inf):
             return "time_stop"
     return ""
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from kobe_assets.graph.frames import outcome_trades
 from kobe_assets.graph.inputs import canonical_params, load_market
-from kobe_assets.research.simulation import simulate
+from kobe_assets.research import walk_forward
 from kobe_assets.research.strategies import Strategy
-from kobe_assets.research.walk_forward import Market, make_feeds
+from kobe_assets.research.walk_forward import Market
 from kobe_jobs.research_run.strategies import strategy_named
 from kobe_jobs.trading.entries import NO_BAR
 from kobe_jobs.trading.executor import resolve
@@ -87,7 +87,7 @@ def replay(
 ) -> Replay:
     """Replay the sessions from `start` to `end` (both included) and compare. Raises UsageError on a window without sessions."""
     began = time.monotonic()
-    chosen = strategy_named(strategy or settings.trading.strategy)
+    chosen = strategy_named(strategy or settings.portfolio.book)
     name = chosen.name
     market = load_market(warehouse, settings)
     first, last = _window(market, start, end)
@@ -109,8 +109,7 @@ def simulate_window(
 ) -> tuple[list[Trade], dict[str, int]]:
     """The simulation's trades and refusals over session indices `first`..`last`, at the canonical parameters."""
     params = canonical_params(settings, strategy)
-    feed = make_feeds(market, market.readable(), strategy, [params]).whole[0]
-    outcome = simulate(feed, first, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits)
+    outcome = walk_forward.simulate_window(market, strategy, params, first, last)
     return simulated_trades(outcome_trades(strategy, outcome, market.panel)), outcome.refusals()
 
 

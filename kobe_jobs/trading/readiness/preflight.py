@@ -66,7 +66,7 @@ def preflight(rig: Rig, secrets: Secrets, strategy: str | None = None) -> list[L
     # A run begins with `check_ready`, so `session` imports this module.
     from kobe_jobs.trading.session import open_desk
 
-    name = strategy or rig.settings.trading.strategy
+    name = strategy or rig.settings.portfolio.book
     opened: list[Desk] = []
 
     def desk() -> Desk:
@@ -173,11 +173,11 @@ def _pin(rig: Rig, strategy: str) -> Line:
 
 
 def _whole_shares(rig: Rig) -> Line:
-    whole = rig.settings.simulation.whole_shares
+    whole = rig.settings.sizing.whole_shares
     if whole or rig.stage not in GATED_STAGES:
         return Line("whole shares", True, "whole shares only" if whole else f"fractions, which stage {rig.stage} can protect")
-    seen = f"simulation.whole_shares = false: {rig.stage} takes no IOC, short or stop order of a fraction, so nothing is bought"
-    return Line("whole shares", False, seen, "set simulation.whole_shares = true, and run `kobe report`")
+    seen = f"sizing.whole_shares = false: {rig.stage} takes no IOC, short or stop order of a fraction, so nothing is bought"
+    return Line("whole shares", False, seen, "set sizing.whole_shares = true, and run `kobe report`")
 
 
 def _account(rig: Rig) -> Line:
@@ -195,10 +195,10 @@ def _account(rig: Rig) -> Line:
 
 def _buying_power(rig: Rig) -> Line:
     account = rig.broker.account()
-    need = rig.settings.simulation.order_notional
+    need = rig.settings.sizing.order_notional
     enough = account.buying_power >= need and account.cash > 0
     seen = f"${account.buying_power:.2f} (cash ${account.cash:.2f}), one order needs ${need:.2f}"
-    return Line("buying power", enough, seen, "" if enough else "fund the account, or lower simulation.order_notional")
+    return Line("buying power", enough, seen, "" if enough else "fund the account, or lower sizing.order_notional")
 
 
 def _clock(rig: Rig) -> Line:

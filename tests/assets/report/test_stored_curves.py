@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kobe_assets.graph.frames import trial_rows
+from kobe_assets.graph.lineage import TABLES
 from kobe_assets.report.analysis.inputs import read_inputs
 from kobe_assets.report.analysis.results import StrategyResult, books_of
 from kobe_assets.report.analysis.stored_curves import trial_sharpes
 from kobe_assets.research.overfitting import sqn
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.research.walk_forward import make_folds
 from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
@@ -24,8 +28,8 @@ SETTINGS = {
     "DATA__SYNTHETIC__SESSIONS": "620",
     "POLICY__ALLOW_SHORTS": "true",
     "SIMULATION__INITIAL_CASH": "500",
-    "SIMULATION__SLIPPAGE_BPS": "10",
-    "SIMULATION__WHOLE_SHARES": "false",
+    "COSTS__SLIPPAGE_BPS": "10",
+    "SIZING__WHOLE_SHARES": "false",
 }
 
 
@@ -57,7 +61,7 @@ def test_the_system_quality_is_that_of_the_results_in_risk_which_the_page_shows(
 
 def test_the_cost_step_that_was_paid_is_the_curve_itself(books: list[StrategyResult], settings: Settings) -> None:
     for book in books:
-        paid = next(step for step in book.evidence["cost_sensitivity"] if step["bps"] == settings.simulation.slippage_bps)
+        paid = next(step for step in book.evidence["cost_sensitivity"] if step["bps"] == settings.costs.slippage_bps)
         assert paid["sharpe"] == pytest.approx(book.figures["sharpe"], rel=1e-9)
         assert paid["net_pnl"] == pytest.approx(book.figures["net_pnl"], rel=1e-9)
 
@@ -73,7 +77,7 @@ def test_trials_count_the_same_to_the_last_digit_in_whatever_order_they_were_rec
             "params": np.repeat([f'{{"rsi_entry":{k}}}' for k in range(20)], 2 * folds),
             "train_sharpe": rng.normal(0, 1, 40 * folds),
             "config_pin": "pin",
-            "data_version": np.repeat(["one", "two"] * 20, folds),
+            "data_version": Warehouse(tmp_path / "empty.duckdb").content_version(*TABLES["daily_bars"]),
             "recorded_at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
         }
     )
@@ -81,6 +85,34 @@ def test_trials_count_the_same_to_the_last_digit_in_whatever_order_they_were_rec
     for name, rows in {"as they came": trials, "shuffled": trials.sample(frac=1, random_state=3)}.items():
         warehouse = Warehouse(tmp_path / f"{name}.duckdb")
         warehouse.replace({"wf_trials": rows})
-        found.append(trial_sharpes(warehouse).tolist())
+        found.append(trial_sharpes(warehouse, Settings()).tolist())
     assert len(found[0]) == 20
     assert found[0] == found[1]
+
+
+def test_a_try_is_counted_once_by_what_it_tried_and_never_by_cash_costs_or_bars_that_were_mended(tmp_path: Path) -> None:
+    warehouse, settings = Warehouse(tmp_path / "kobe.duckdb"), Settings()
+    now, version = dt.datetime(2026, 1, 2, tzinfo=dt.UTC), warehouse.content_version(*TABLES["daily_bars"])
+    folds, sets = make_folds(30, 5, 10, 5, False), ({"rsi_entry": 5.0}, {"rsi_entry": 10.0})
+    rsi2 = STRATEGIES["rsi2"]
+
+    def tried(pin: str, bars: str, level: float, chosen: Settings, later: int = 0) -> pd.DataFrame:
+        sharpes = np.full((len(folds), len(sets)), level) * [1.0, 2.0]
+        return trial_rows(rsi2, folds, sets, sharpes, pin, bars, now + dt.timedelta(days=later), chosen)
+
+    def counted(*rows: pd.DataFrame) -> list[float]:
+        warehouse.replace({"wf_trials": pd.concat(rows)})
+        return sorted(round(float(x) * 252**0.5, 9) for x in trial_sharpes(warehouse, settings))
+
+    mine = tried("pin", version, 0.5, settings)
+    assert counted(mine) == [0.5, 1.0]
+    richer = settings.model_copy(update={"simulation": settings.simulation.model_copy(update={"initial_cash": 5.0})})
+    assert counted(mine, tried("other pin", version, 0.7, richer, later=1)) == [0.7, 1.4], "the latest ratio of the same try"
+    other = settings.model_copy(update={"data": settings.data.model_copy(update={"vendor": "synthetic"})})
+    assert counted(mine, tried("sample", version, 9.0, other)) == [0.5, 1.0]
+    assert counted(mine, tried("pin", "bars that were wrong", 9.0, settings, later=-1)) == [0.5, 1.0]
+    lag = settings.model_copy(update={"strategy": settings.strategy.model_copy(update={"indicator_lag_bars": 2})})
+    assert counted(mine, tried("pin", version, 3.0, lag)) == [0.5, 1.0, 3.0, 6.0]
+    gone = counted(tried("pin", "bars that were wrong", 9.0, settings))
+    assert len(gone) == 2
+    assert np.isnan(gone).all(), "counted, and without a ratio"

@@ -20,9 +20,9 @@ from tests.support.reference.folds import parameter_sets, run_fold, windows
 from tests.support.reference.indicators import indicators_of
 from tests.support.reference.market import build_market
 from tests.support.reference.parameters import CANONICAL, DEFAULT_GRIDS, STRATEGIES
-from tests.support.reference.random_markets import random_market, random_parameters, random_sessions
+from tests.support.reference.random_markets import random_market, random_sessions, random_terms
 from tests.support.reference.signals import signals_of
-from tests.support.reference.simulate import simulate
+from tests.support.reference.simulate import simulate, simulate_book
 
 MARKETS = 240
 BATCH = 30
@@ -46,7 +46,14 @@ class Reference:
     def run(self, strategy: str, start: Any = None, end: Any = None) -> dict[str, Any]:
         days = self.market["sessions"]
         return simulate(
-            self.market, self.indicators, self.signals(strategy), strategy, self.p, start or days[0], end or days[-1]
+            self.market,
+            self.indicators,
+            self.signals(strategy),
+            strategy,
+            self.p,
+            start or days[0],
+            end or days[-1],
+            self.released,
         )
 
     @property
@@ -57,9 +64,9 @@ class Reference:
 
 def reference(seed: int, p: dict[str, Any] | None = None) -> Reference:
     given = random_market(seed)
-    market = build_market(given["raw_bars"], given["splits"])
+    market = build_market(given["raw_bars"], given["splits"], given["dividends"])
     indicators = {symbol: indicators_of(bars) for symbol, bars in market["bars"].items()}
-    return Reference(given, market, indicators, p or random_parameters(seed))
+    return Reference(given, market, indicators, p or random_terms(seed))
 
 
 def flat(signals: dict[Any, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -106,6 +113,18 @@ def test_raw_bars_and_splits_through_the_warehouse_agree(seed: int, tmp_path: Pa
         assert difference_of_runs(ours.run(strategy), theirs.run(strategy)) is None, strategy
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_several_strategies_in_one_account_agree(seed: int) -> None:
+    theirs = reference(4000 + seed)
+    weights = dict(zip(("ibs", "rsi2", "rsi2_ibs")[: 2 + seed % 2], (1.0, 0.5, 2.0), strict=False))
+    parts = [(name, theirs.p | {"weight": weight}, theirs.signals(name)) for name, weight in weights.items()]
+    days = theirs.market["sessions"]
+    expected = simulate_book(theirs.market, theirs.indicators, parts, theirs.p, days[0], days[-1], theirs.released)
+    ours = product_of(theirs)
+    assert difference_of_runs(ours.run_book(weights), expected) is None
+    assert difference_of_runs(ours.run_book({"ibs": 1.0}), ours.run("ibs")) is None
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_indicators_agree_and_are_undefined_together(seed: int) -> None:
     theirs = reference(2000 + seed)
@@ -118,7 +137,7 @@ def test_indicators_agree_and_are_undefined_together(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(WALKS))
 def test_folds_chosen_parameters_and_test_windows_agree(seed: int) -> None:
-    p = random_parameters(3000 + seed) | {"signal_min_price": 1.0, "initial_cash": 2000.0}
+    p = random_terms(3000 + seed) | {"atr_stop": 2.0, "time_stop": 5} | {"signal_min_price": 1.0, "initial_cash": 2000.0}
     theirs = reference(3000 + seed, p)
     days, market = theirs.market["sessions"], product_of(theirs).market
     warmup, train, test, anchored = 40 + seed, 150, 20 + seed, bool(seed % 2)

@@ -15,9 +15,9 @@ import pytest
 from kobe_assets.graph.inputs import folds_of, grid_of, load_panel
 from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, why_undefined
 from kobe_assets.research.robustness import Plan, Rehearsal, break_even_bps, cost_sensitivity
-from kobe_assets.research.simulation import simulate
+from kobe_assets.research.simulation import simulate, terms_of
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.research.walk_forward import make_feeds, make_folds, walk_forward
+from kobe_assets.research.walk_forward import feed_of, make_folds, walk_forward
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
@@ -76,9 +76,9 @@ def test_a_grid_that_makes_no_sense_is_refused_with_its_name(grid: dict[str, Any
 def test_a_window_without_sessions_is_refused(window: tuple[int, int]) -> None:
     ours = product(bars("A", waves(300)))
     params = ours.params("rsi2")
-    feed = make_feeds(ours.market, ours.market.readable(), STRATEGIES["rsi2"], [params]).whole[0]
+    feed = feed_of(ours.market, STRATEGIES["rsi2"], params)
     with pytest.raises(ValueError, match="no window of 300 sessions"):
-        simulate(feed, *window, 2.0, 5, ours.market.costs, ours.market.limits)
+        simulate(feed, *window, terms_of([dict(params)]), ours.market.costs, ours.market.limits)
 
 
 @pytest.mark.parametrize("ratio", [(1, 2), (1, 3), (2, 3), (100, 103), (7, 3)])

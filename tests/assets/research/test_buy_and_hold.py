@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kobe_assets.research.panel import Panel, build_panel
+from kobe_assets.research.panel import ROW_DIVIDEND, Panel, build_panel
 from kobe_assets.research.robustness import buy_and_hold
 
 NOTHING = np.empty(0, np.int64)
@@ -27,6 +27,12 @@ def panel_of(closes: dict[str, dict[int, float]], sessions: int) -> Panel:
 def test_equal_dollars_are_bought_once_and_left_alone() -> None:
     panel = panel_of({"A": {0: 10, 1: 20, 2: 40}, "B": {0: 10, 1: 5, 2: 5}}, 3)
     assert buy_and_hold(panel, 0, 2, [0, 1], NOTHING) == pytest.approx([1, (2 + 0.5) / 2, (4 + 0.5) / 2])
+
+
+def test_a_dividend_buys_its_stock_at_the_close() -> None:
+    panel = panel_of({"A": {0: 10, 1: 20, 2: 40}, "B": {0: 10, 1: 10, 2: 10}}, 3)
+    panel.rows[panel.bar_at[1, 0], ROW_DIVIDEND] = 2.0
+    assert buy_and_hold(panel, 0, 2, [0, 1], NOTHING) == pytest.approx([1, (2.2 + 1) / 2, (4.4 + 1) / 2])
 
 
 def test_before_it_is_bought_equal_parts_are_weighted_anew() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.drivers.product import Product, from_panel, panel_of
 from tests.support.reference.market import build_market
 from tests.support.reference.parameters import STRATEGIES
-from tests.support.reference.random_markets import random_market, random_parameters
+from tests.support.reference.random_markets import random_market, random_parameters, random_terms
 
 law = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 10**6)
@@ -35,13 +35,13 @@ BUSY = {
 
 
 def product(market: dict[str, Any], p: dict[str, Any]) -> Product:
-    return from_panel(panel_of(build_market(market["raw_bars"], market["splits"])), p, market["selected"])
+    return from_panel(panel_of(build_market(market["raw_bars"], market["splits"], market["dividends"])), p, market["selected"])
 
 
 @law
 @given(seeds, names)
 def test_cash_is_conserved(seed: int, name: str) -> None:
-    p = random_parameters(seed)
+    p = random_terms(seed)
     run = product(random_market(seed), p).run(name)
     earned = sum(t["pnl"] for t in run["trades"])
     assert run["equity"][-1][1] == pytest.approx(p["initial_cash"] + earned, abs=0.005)
@@ -78,8 +78,8 @@ def test_holdings_of_a_symbol_never_overlap_or_touch(seed: int, name: str) -> No
 @law
 @given(seeds, names)
 def test_the_order_of_bars_and_of_symbols_is_irrelevant(seed: int, name: str) -> None:
-    market, p = random_market(seed), random_parameters(seed)
-    panel = panel_of(build_market(market["raw_bars"], market["splits"]))
+    market, p = random_market(seed), random_terms(seed)
+    panel = panel_of(build_market(market["raw_bars"], market["splits"], market["dividends"]))
     shuffled = np.random.default_rng(seed).permutation(len(market["raw_bars"]))
     other = market | {"raw_bars": [market["raw_bars"][i] for i in shuffled], "splits": market["splits"][::-1]}
     runs = [from_panel(panel, p, market["selected"]).run(name), product(other, p).run(name)]
@@ -115,6 +115,9 @@ def test_without_slippage_every_fill_is_a_price_of_its_bar(seed: int, name: str)
             assert panel.rows[exit_, 2] <= t["exit_price"] <= panel.rows[exit_, 1]
         elif t["exit_reason"] in ("rsi_exit", "time_stop"):
             assert t["exit_price"] == panel.rows[exit_, 0]
+        elif t["exit_reason"] == "suspect":
+            before = [t["entry_price"]] if exit_ == entry else [panel.rows[exit_ - 1, 3]]
+            assert t["exit_price"] == before[0]
         elif exit_ >= 0:
             assert t["exit_price"] == panel.rows[exit_, 3]
 
@@ -162,7 +165,8 @@ def test_raw_bars_with_splits_equal_bars_adjusted_beforehand(seed: int, name: st
 @law
 @given(seeds, names, st.sampled_from([(1, 2), (1, 4), (2, 1), (8, 1)]))
 def test_a_split_inside_a_holding_changes_nothing_in_value(seed: int, name: str, ratio: tuple[int, int]) -> None:
-    market, p = random_market(seed), random_parameters(seed) | BUSY
+    # A regulator's fee a share is paid on more shares after the split: no law of value.
+    market, p = random_market(seed), random_parameters(seed) | BUSY | {"regulatory_fees": False}
     ours = product(market, p)
     longest = max(ours.run(name)["trades"], key=lambda t: t["exit_session"] - t["entry_session"], default=None)
     assume(longest is not None and longest["entry_session"] < longest["exit_session"])
@@ -179,7 +183,12 @@ def test_a_split_inside_a_holding_changes_nothing_in_value(seed: int, name: str,
         return bar | prices | {"volume": bar["volume"] / scale}
 
     split = {"symbol": symbol, "execution_date": date, "split_from": float(ratio[0]), "split_to": float(ratio[1])}
-    other = market | {"raw_bars": [after_split(b) for b in market["raw_bars"]], "splits": [*market["splits"], split]}
+    paid = [
+        d | {"amount": d["amount"] * scale} if d["symbol"] == symbol and d["ex_date"] >= date else d
+        for d in market["dividends"]
+    ]
+    bars = [after_split(b) for b in market["raw_bars"]]
+    other = market | {"raw_bars": bars, "splits": [*market["splits"], split], "dividends": paid}
     before, after = ours.run(name, days[0], ends), product(other, p).run(name, days[0], ends)
     assert [v for _, v in after["equity"]] == pytest.approx([v for _, v in before["equity"]], rel=1e-12)
     assert len(before["trades"]) == len(after["trades"])
@@ -187,6 +196,7 @@ def test_a_split_inside_a_holding_changes_nothing_in_value(seed: int, name: str,
         own = scale if a["symbol"] == symbol else 1.0
         assert (a["symbol"], a["exit_session"], a["exit_reason"]) == (b["symbol"], b["exit_session"], b["exit_reason"])
         assert b["qty"] == pytest.approx(a["qty"], rel=1e-12)
+        assert b["dividends"] == pytest.approx(a["dividends"], rel=1e-9)
         assert b["shares"] == pytest.approx(a["shares"] / own, rel=1e-12)
         assert b["pnl"] == pytest.approx(a["pnl"], rel=1e-9, abs=1e-9)
 
@@ -223,3 +233,81 @@ def test_signals_of_truncated_bars_are_the_signals_of_then(seed: int, name: str,
     past = market | {"raw_bars": [bar for bar in market["raw_bars"] if bar["session"] <= end]}
     then = [s for s in product(market, p).signals(name) if s["session"] <= end]
     assert product(past, p).signals(name) == then
+
+
+@law
+@given(seeds, names, st.floats(0, 20), st.floats(0, 0.05), st.floats(0, 0.5))
+def test_more_fee_never_brings_more_money_at_the_same_trades(
+    seed: int, name: str, order: float, share: float, rate: float
+) -> None:
+    market, p = random_market(seed), random_parameters(seed) | BUSY | {"regulatory_fees": False}
+    dearer = {"commission_per_order": order, "commission_per_share": share, "borrow_rate": rate, "regulatory_fees": True}
+    key = ("symbol", "entry_session", "exit_session", "exit_reason", "shares")
+    cheap, dear = (product(market, q).run(name)["trades"] for q in (p, p | dearer))
+    found = {tuple(t[k] for k in key): t for t in cheap}
+    same = [(found[k], t) for t in dear if (k := tuple(t[name] for name in key)) in found]
+    assume(same)
+    assert all(b["pnl"] <= a["pnl"] + 1e-9 and b["fees"] >= a["fees"] == 0.0 for a, b in same)
+
+
+@law
+@given(seeds, names)
+def test_no_profit_comes_from_a_suspect_bar(seed: int, name: str) -> None:
+    ours = product(random_market(seed), random_terms(seed) | {"slippage_bps": 0.0})
+    market, rows = ours.market, ours.market.panel.rows
+    assert market.suspect is not None
+    days = market.panel.sessions.tolist()
+    for t in ours.run(name)["trades"]:
+        symbol, sign = market.panel.symbols.index(t["symbol"]), 1 if t["side"] == "long" else -1
+        entry, last = (market.panel.bar_at[days.index(t[key]), symbol] for key in ("entry_session", "exit_session"))
+        if last < 0:
+            continue
+        for bar in entry + np.flatnonzero(market.suspect[entry : last + 1]):
+            mark = t["entry_price"] if bar == entry else rows[bar - 1, 3]
+            if sign * (rows[bar, 3] - mark) > 0:
+                assert bar == last or t["exit_reason"] == "stop"
+                assert sign * (t["exit_price"] - mark) <= 1e-9 * mark or t["exit_reason"] in ("rsi_exit", "time_stop")
+
+
+@law
+@given(seeds, names, st.sampled_from(["equity", "risk"]), st.sampled_from([2.0, 10.0, 0.5]))
+def test_sizing_by_equity_scales_with_the_account(seed: int, name: str, mode: str, times: float) -> None:
+    limits = dict.fromkeys(("max_notional_per_order", "max_daily_notional"))
+    p = random_parameters(seed) | BUSY | limits | {"mode": mode, "fraction": 0.01, "initial_cash": 1e5}
+    one, many = (product(random_market(seed), p | {"initial_cash": 1e5 * k, "regulatory_fees": False}) for k in (1.0, times))
+    ours, theirs = one.run(name)["trades"], many.run(name)["trades"]
+    assert [(t["symbol"], t["entry_session"], t["exit_session"]) for t in ours] == [
+        (t["symbol"], t["entry_session"], t["exit_session"]) for t in theirs
+    ]
+    for a, b in zip(ours, theirs, strict=True):
+        assert b["shares"] == pytest.approx(times * a["shares"], rel=1e-9)
+
+
+@law
+@given(seeds, names, st.floats(0, 300))
+def test_the_open_of_an_auction_entry_never_lies_beyond_its_limit(seed: int, name: str, bps: float) -> None:
+    p = random_parameters(seed) | BUSY | {"entry": "opg", "open_limit_bps": bps, "slippage_bps": 0.0}
+    ours = product(random_market(seed), p)
+    panel, days = ours.market.panel, ours.market.panel.sessions.tolist()
+    for t in ours.run(name)["trades"]:
+        symbol, sign = panel.symbols.index(t["symbol"]), 1 if t["side"] == "long" else -1
+        signal, entry = (panel.bar_at[days.index(t[key]), symbol] for key in ("signal_session", "entry_session"))
+        factor = panel.rows[entry, 4]
+        exact = panel.rows[signal, 3] / factor * (1 + sign * bps / 10_000)
+        # The limit lies on the tick away from us, at most one tick off.
+        assert sign * (t["entry_price"] / factor - exact) <= (0.01 if exact >= 1 else 0.0001) + 1e-9
+
+
+@law
+@given(seeds, names, st.floats(0.05, 2.0))
+def test_a_limit_entry_is_never_filled_beyond_its_limit(seed: int, name: str, multiple: float) -> None:
+    p = random_parameters(seed) | BUSY | {"limit_atr": multiple}
+    ours = product(random_market(seed), p)
+    panel, days = ours.market.panel, ours.market.panel.sessions.tolist()
+    for t in ours.run(name)["trades"]:
+        symbol, sign = panel.symbols.index(t["symbol"]), 1 if t["side"] == "long" else -1
+        signal, entry = (panel.bar_at[days.index(t[key]), symbol] for key in ("signal_session", "entry_session"))
+        limit = panel.rows[signal, 3] - sign * multiple * ours.market.indicators.atr14[signal - ours.market.lag]
+        assert sign * (t["entry_price"] - limit) <= 1e-6 * limit
+        worst = panel.low[entry] if sign > 0 else panel.high[entry]
+        assert sign * (t["entry_price"] - worst) >= -1e-9 * worst

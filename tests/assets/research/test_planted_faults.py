@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kobe_assets.research.entry_queue import Feed, fetch_offers, size_offers
-from kobe_assets.research.panel import ROW_CLOSE, ROW_OPEN, ROW_SESSION
+from kobe_assets.research.entry_queue import SUSPECT, Entries, Feed, find_entries, make_feed, price_entries
+from kobe_assets.research.panel import ROW_CLOSE, ROW_FACTOR, ROW_OPEN, ROW_SESSION
 from kobe_assets.research.signals import find_candidates, leave_flags
-from kobe_assets.research.simulation import simulate
+from kobe_assets.research.simulation import simulate, terms_of
 from kobe_assets.research.strategies import STRATEGIES as DECLARED
 from kobe_assets.research.walk_forward import Market
-from kobe_resources.policy_gate import decide_entry
 from tests.support.drivers.agreement import difference_of_runs
 from tests.support.drivers.product import Product, from_panel, outcome_of, panel_of
 from tests.support.reference.indicators import indicators_of
@@ -75,49 +74,51 @@ def whole_column_mean(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, known.mean() if len(known) else np.nan)
 
 
+def at_bars(market: Market, feed: Feed, bar: np.ndarray) -> Feed:
+    """The same entries, filled in other bars."""
+    opened, factor = feed.rows[bar, ROW_OPEN], feed.rows[bar, ROW_FACTOR]
+    moved = feed.entries._replace(bar=bar, open=opened, factor=factor)
+    return feed._replace(entries=price_entries(moved, market.costs, market.limits, False))
+
+
 def same_bar_fill(market: Market, feed: Feed) -> Feed:
     """A signal of the close of t fills at the open of t."""
-    first = np.concatenate([feed.entry_first[1:], feed.entry_first[-1:]])
-    bar = np.full(len(feed.entry_bar), -1)
+    first = np.concatenate([feed.first[1:], feed.first[-1:]])
+    bar = np.full(len(feed.entries.bar), -1)
     for d in range(len(market.panel.sessions)):
-        for j in range(feed.entry_first[d], feed.entry_first[d + 1]):
-            bar[j] = market.panel.bar_at[d, feed.entry_symbol[j]]
-    return feed._replace(entry_first=first, entry_bar=bar)
+        for j in range(feed.first[d], feed.first[d + 1]):
+            bar[j] = market.panel.bar_at[d, feed.entries.symbol[j]]
+    return at_bars(market, feed._replace(first=first), bar)
 
 
 def next_bar_of_the_symbol(market: Market, feed: Feed) -> Feed:
     """Where the next session has no bar, the order waits for the next bar instead of being refused."""
-    bar = feed.entry_bar.copy()
+    bar = feed.entries.bar.copy()
     for d in range(len(market.panel.sessions)):
-        for j in range(feed.entry_first[d], feed.entry_first[d + 1]):
-            after = market.panel.bar_at[d, feed.entry_symbol[j]] + 1
-            if after < market.panel.start[feed.entry_symbol[j] + 1]:
+        for j in range(feed.first[d], feed.first[d + 1]):
+            after = market.panel.bar_at[d, feed.entries.symbol[j]] + 1
+            if after < market.panel.start[feed.entries.symbol[j] + 1]:
                 bar[j] = after
-    return feed._replace(entry_bar=bar)
+    return at_bars(market, feed, bar)
 
 
 def close_for_open(market: Market, feed: Feed) -> Feed:
     rows = feed.rows.copy()
     rows[:, ROW_OPEN] = rows[:, ROW_CLOSE]
-    return feed._replace(rows=rows)
+    return at_bars(market, feed._replace(rows=rows), feed.entries.bar)
 
 
 def weakest_first(market: Market, feed: Feed) -> Feed:
-    order = np.arange(len(feed.entry_bar))
+    order = np.arange(len(feed.entries.bar))
     for d in range(len(market.panel.sessions)):
-        order[feed.entry_first[d] : feed.entry_first[d + 1]] = order[feed.entry_first[d] : feed.entry_first[d + 1]][::-1]
-    names = ("entry_symbol", "entry_side", "entry_bar", "entry_atr", "entry_code", "entry_qty", "entry_notional")
-    return feed._replace(**{name: getattr(feed, name)[order] for name in names})
+        order[feed.first[d] : feed.first[d + 1]] = order[feed.first[d] : feed.first[d + 1]][::-1]
+    return feed._replace(entries=Entries(*(column[order] for column in feed.entries)))
 
 
 def sized_on_the_adjusted_price(market: Market, feed: Feed) -> Feed:
     """Shares, price bounds and budgets judged on adjusted prices instead of prices as traded."""
-    code, qty, notional = feed.entry_code.copy(), feed.entry_qty.copy(), feed.entry_notional.copy()
-    for j, bar in enumerate(feed.entry_bar):
-        if bar >= 0:
-            fill = feed.rows[bar, ROW_OPEN] * (1 + feed.entry_side[j] * 5e-4)
-            code[j], qty[j], _, notional[j] = decide_entry(market.limits, feed.entry_side[j] > 0, False, True, fill, 0.0, 1e12)
-    return feed._replace(entry_code=code, entry_qty=qty, entry_notional=notional)
+    adjusted = price_entries(feed.entries._replace(factor=np.ones(len(feed.entries.bar))), market.costs, market.limits, False)
+    return feed._replace(entries=feed.entries._replace(code=adjusted.code, price=adjusted.price))
 
 
 def one_session_late(market: Market, feed: Feed) -> Feed:
@@ -153,9 +154,13 @@ FAULTS = {
     "delisted a session late": Plan(feed=one_session_late),
     "exits by condition ignored": Plan(feed=lambda _, feed: feed._replace(leave=np.zeros_like(feed.leave))),
     "long and short exits swapped": Plan(
-        feed=lambda _, feed: feed._replace(leave=((feed.leave & 1) << 1 | feed.leave >> 1).astype(np.uint8))
+        feed=lambda _, feed: feed._replace(
+            leave=((feed.leave & 1) << 1 | (feed.leave & 2) >> 1 | feed.leave & 4).astype(np.uint8)
+        )
     ),
-    "stop from an ATR of half the size": Plan(feed=lambda _, feed: feed._replace(entry_atr=feed.entry_atr / 2)),
+    "stop from an ATR of half the size": Plan(
+        feed=lambda _, feed: feed._replace(entries=feed.entries._replace(stop=feed.entries.stop / 2))
+    ),
     "no slippage": with_settings(slippage=0.0),
     "slippage in basis points of a percent": with_settings(slippage=5e-6),
     "limit at the fill": with_settings(limit_offset_bps=0.0),
@@ -195,13 +200,11 @@ def run_with(plan: Plan, ours: Product) -> dict[str, Any]:
     panel, readable = market.panel, market.readable()
     found = find_candidates(panel, readable, strategy, params)
     leave = leave_flags(panel, readable, strategy, params)
-    feed = size_offers(
-        panel, fetch_offers(panel, found, market.indicators.atr14, market.lag), market.costs, market.limits, leave
-    )
+    leave[market.suspect] |= SUSPECT
+    entries = find_entries(panel, found, market.indicators.atr14, None, market.lag)
+    feed = make_feed(panel, found.first, price_entries(entries, market.costs, market.limits, False), leave)
     last = len(panel.sessions) - 1
-    outcome = simulate(
-        plan.feed(market, feed), 0, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits
-    )
+    outcome = simulate(plan.feed(market, feed), 0, last, terms_of([dict(params)]), market.costs, market.limits)
     return outcome_of(market, "rsi2", outcome, 0, last)
 
 

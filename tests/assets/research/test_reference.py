@@ -15,7 +15,8 @@ from tests.support.reference.market import build_market
 from tests.support.reference.parameters import CANONICAL, DEFAULT_GRIDS, STRATEGIES
 from tests.support.reference.random_markets import random_market, random_parameters
 from tests.support.reference.signals import signals_of
-from tests.support.reference.simulate import judge, simulate, to_tick
+from tests.support.reference.simulate import judge as gate
+from tests.support.reference.simulate import simulate, to_tick
 
 MONDAY = dt.date(2020, 1, 6)
 
@@ -33,7 +34,7 @@ def closes(*values: float) -> list[dict[str, Any]]:
 
 
 def signal(symbol: str, i: int, side: str = "long", distance: float = 5.0) -> dict[str, Any]:
-    return {"session": day(i), "symbol": symbol, "side": side, "stop_distance": distance}
+    return {"session": day(i), "symbol": symbol, "side": side, "stop_distance": distance, "close": 20.0}
 
 
 def test_a_split_scales_the_bars_before_it_and_an_announced_one_does_not() -> None:
@@ -86,6 +87,12 @@ def test_ticks_round_away_and_forgive_rounding_noise() -> None:
 
 def test_the_first_reason_that_holds_refuses() -> None:
     p = CANONICAL | {"allow_shorts": True, "limit_offset_bps": 0.0}
+
+    def judge(own: dict[str, Any], side: str, price: float, spent: float, cash: float) -> tuple[Any, ...]:
+        order = {"side": side, "fill": price, "close": price, "limit_distance": 0.0, "stop_distance": 1.0}
+        account = {"equity": 1000.0, "positions": 0, "gross": 0.0, "spent": spent, "cash": cash}
+        return gate(own, own, order, account)[:3]
+
     assert judge(p, "long", 10.0, 0.0, 1000.0) == (None, 7.0, 70.0)
     assert judge(p, "long", 2.99, 0.0, 0.0)[0] == "price_out_of_bounds"
     assert judge(p, "long", 1000.01, 0.0, 0.0)[0] == "price_out_of_bounds"
@@ -104,7 +111,7 @@ def test_a_trade_by_hand_through_a_split_to_its_time_stop() -> None:
     bars = [bar("A", i, 20, 21, 19, 20) for i in range(3)] + [bar("A", i, 10, 10.5, 9.5, 10) for i in range(3, 8)]
     market = build_market(bars, [{"symbol": "A", "execution_date": day(3), "split_from": 1.0, "split_to": 2.0}])
     indicators = {"A": indicators_of(market["bars"]["A"])}
-    p = CANONICAL | {"time_stop": 3, "slippage_bps": 100.0, "initial_cash": 1000.0}
+    p = CANONICAL | {"time_stop": 3, "slippage_bps": 100.0, "initial_cash": 1000.0, "regulatory_fees": False, "max_gap": None}
     run = simulate(market, indicators, {day(0): [signal("A", 0)]}, "ibs", p, day(1), day(7))
     (trade,) = run["trades"]
     # raw fill 20.20, limit 20.2202 -> 20.23, 3 shares as traded, 6 after the split; out at 10 less 1 %.
@@ -124,11 +131,11 @@ def test_stops_gaps_flags_without_a_bar_delisting_and_the_window_end_by_hand() -
     bars += [bar("B", 2, 20, 22.5, 20, 21)]  # a short whose stop at 22 is touched
     bars += [bar("C", 4, 21, 21, 21, 21)]  # flagged at 1, no bar at 2 and 3
     bars += [bar("D", 2, *quiet)]  # its last bar ever
-    bars += [bar("E", i, *quiet) for i in range(2, 8)]
+    bars += [bar("E", i, *quiet) for i in range(2, 14)]
     bars += [bar(s, i, *quiet) for s in "ABC" for i in range(6, 8)]
     market = build_market(bars, [])
     indicators = {s: indicators_of(b) for s, b in market["bars"].items()}
-    p = CANONICAL | {"slippage_bps": 0.0, "allow_shorts": True}
+    p = CANONICAL | {"slippage_bps": 0.0, "allow_shorts": True, "regulatory_fees": False, "max_gap": None}
     signals = {
         day(0): [signal(s, 0, "short" if s == "B" else "long", 2.0) for s in "ABCDE"],
         day(4): [signal("C", 4), signal("E", 4)],
@@ -210,11 +217,11 @@ def test_the_random_markets_meet_every_refusal_every_exit_and_splits_in_every_pl
                 own = [s["execution_date"] for s in given["splits"] if s["symbol"] == t["symbol"]]
                 splits["at entry"] += t["entry_session"] in own
                 splits["in holding"] += any(t["entry_session"] < date <= t["exit_session"] for date in own)
-    reasons = ["already_open", "no_bar", "price_out_of_bounds", "shorts_disabled", "below_one_share"]
+    reasons = ["already_open", "no_bar", "price_out_of_bounds", "gap_too_wide", "shorts_disabled", "below_one_share"]
     reasons += ["exceeds_order_budget", "exceeds_daily_budget", "insufficient_cash"]
     assert set(refused) == set(reasons)
-    assert min(refused.values()) >= 100
-    assert set(exits) == {
-        (r, side) for r in ("stop", "rsi_exit", "time_stop", "delisted", "window_end") for side in ("long", "short")
-    }
+    assert min(refused.values()) >= 10
+    kinds = ("stop", "rsi_exit", "time_stop", "delisted", "window_end")
+    assert set(exits) >= {(reason, side) for reason in kinds for side in ("long", "short")}
+    assert {reason for reason, _ in exits} == {*kinds, "suspect"}
     assert min(splits[key] for key in ("announced", "suspect", "at entry", "in holding")) >= 10

@@ -41,8 +41,10 @@ OPEN_DOORS = CANONICAL | {
     "slippage_bps": 10.0,
     "signal_min_price": 0.01,
     "min_price": 0.01,
+    "regulatory_fees": False,
+    "max_gap": None,
 }
-GOLDEN = "7d63e432bcf0d25105c7112fc8be9cf7f8553962cbd0db528fced8f52568b9ad"
+GOLDEN = "2d1d710d3cbf9a6721cf0f6d44ba77875079d5479ead8de236c1f78c80b25143"
 
 
 @cache
@@ -212,5 +214,5 @@ def test_the_samples_defaults_are_those_the_trade_list_was_taken_at(monkeypatch:
     for name in ("KOBE_CONFIG", "KOBE_ENV_FILE"):
         monkeypatch.delenv(name, raising=False)
     defaults, used = load_settings(), settings_of(SAMPLE)
-    for section in ("strategy", "simulation", "policy"):
+    for section in ("strategy", "simulation", "sizing", "execution", "costs", "policy"):
         assert getattr(defaults, section) == getattr(used, section)

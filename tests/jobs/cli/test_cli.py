@@ -26,6 +26,7 @@ from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 
 TRADE_COLUMNS = [
+    "entered_by",
     "symbol",
     "side",
     "signal_session",
@@ -36,6 +37,8 @@ TRADE_COLUMNS = [
     "exit_reason",
     "shares",
     "qty",
+    "fees",
+    "dividends",
     "pnl",
     "bars_held",
     "mae",
@@ -202,11 +205,11 @@ def test_bad_settings_end_in_one_line_and_exit_2(home: Path, tmp_path: Path, mon
     config = tmp_path / "kobe.toml"
     monkeypatch.setenv("KOBE_CONFIG", str(config))
     for text, words in {
-        "[simulation]\nslipage_bps = 5\n": "slipage_bps is no setting (did you mean slippage_bps?): see `kobe config docs`",
+        "[costs]\nslipage_bps = 5\n": "slipage_bps is no setting (did you mean slippage_bps?): see `kobe config docs`",
         "[simulaton]\nslippage_bps = 5\n": "simulaton is no setting (did you mean simulation?)",
         "[data.filez]\npath = 'x'\n": "data.filez is no setting (did you mean files?)",
         "[simulation]\nmoon = 5\n": "simulation.moon is no setting: see",
-        "[simulation]\nslippage_bps = 'much'\n": "simulation.slippage_bps",
+        "[costs]\nslippage_bps = 'much'\n": "costs.slippage_bps",
         "[walk_forward.grid.rsi2]\nmoon = [1]\n": "rsi2 has no parameter 'moon'",
         "[simulation\n": "cannot be read as TOML",
         "[data]\nvendor = ['files']\n": "data.vendor",

@@ -58,10 +58,14 @@ def test_every_setting_is_shown(home: Path) -> None:
 
 
 def flat(values: dict[str, object], prefix: str) -> set[str]:
-    """Dotted keys of nested tables; tables whose keys are data (grid, release) count as one setting."""
+    """Dotted keys of nested tables; tables whose keys are data (grid, release, strategies) count as one setting."""
     found: set[str] = set()
     for name, value in values.items():
-        is_table = isinstance(value, dict) and f"{prefix}{name}" not in ("walk_forward.grid", "universe.release")
+        is_table = isinstance(value, dict) and f"{prefix}{name}" not in (
+            "walk_forward.grid",
+            "universe.release",
+            "portfolio.strategies",
+        )
         found |= flat(value, f"{prefix}{name}.") if is_table and isinstance(value, dict) else {f"{prefix}{name}"}
     return found
 
@@ -121,7 +125,7 @@ def test_the_readmes_settings_for_own_bars_put_the_account_to_work(tmp_path: Pat
     settings = load_settings()
     assert settings.data.vendor == "files"
     assert not settings.universe.require_options, "no candidates.csv beside it"
-    order, policy = settings.simulation.order_notional, settings.policy
+    order, policy = settings.sizing.order_notional, settings.policy
     assert order >= policy.max_price, "one share of any stock that the gate lets pass"
     assert order <= policy.max_notional_per_order <= policy.max_daily_notional <= settings.simulation.initial_cash
     assert policy.max_daily_notional >= settings.simulation.initial_cash / 10

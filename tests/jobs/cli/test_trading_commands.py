@@ -39,7 +39,7 @@ ENVIRONMENT = {
     "KOBE_DATA__SYNTHETIC__SESSIONS": "300",
     "KOBE_UNIVERSE__MIN_YEARS": "0.5",
     "KOBE_BROKER__STAGE": "simulated",
-    "KOBE_TRADING__STRATEGY": STRATEGY,
+    "KOBE_PORTFOLIO__STRATEGIES": json.dumps({STRATEGY: 1.0}),
 }
 
 
@@ -101,7 +101,7 @@ def test_a_session_is_traded_traced_reconciled_and_not_traded_twice(simulated: A
     assert trace["decision"]["limits"]["order_notional"] > 0
     assert trace["gate"]["reason"] == "accepted"
     assert trace["config_pin"] == summary["config_pin"]
-    assert trace["settings"]["trading"]["strategy"] == STRATEGY
+    assert trace["settings"]["portfolio"]["strategies"] == {STRATEGY: 1.0}
     assert trace["runs"] == [summary["run_id"]]
     assert {record["kind"] for record in trace["audit"]} >= {"planned", "submitting", "accepted", "filled", "position_entered"}
     assert trace["versions at the decision"]["code"]
@@ -365,7 +365,7 @@ def test_preflight_fails_an_unknown_strategy_in_its_line(
     simulated: Any, monkeypatch: pytest.MonkeyPatch, by_option: bool
 ) -> None:
     if not by_option:
-        monkeypatch.setenv("KOBE_TRADING__STRATEGY", "rsi9")
+        monkeypatch.setenv("KOBE_PORTFOLIO__STRATEGIES", '{"rsi9": 1}')
     result = kobe("preflight", "--json", *(("--strategy", "rsi9") if by_option else ()))
     assert result.exit_code == 1
     lines = {line["name"]: line for line in told_of(result)["lines"]}
@@ -379,7 +379,7 @@ def test_preflight_fails_an_unknown_strategy_in_its_line(
 def test_a_strategy_of_the_settings_that_nobody_declared_is_refused(
     simulated: Any, monkeypatch: pytest.MonkeyPatch, home: Path, command: tuple[str, ...]
 ) -> None:
-    monkeypatch.setenv("KOBE_TRADING__STRATEGY", "rsi9")
+    monkeypatch.setenv("KOBE_PORTFOLIO__STRATEGIES", '{"rsi9": 1}')
     refusal = kobe(*command).exception
     assert isinstance(refusal, UsageError)
     assert ALL_NAMES in str(refusal)
@@ -389,7 +389,7 @@ def test_a_strategy_of_the_settings_that_nobody_declared_is_refused(
 def test_a_strategy_declared_by_the_user_may_trade(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = dataclasses.replace(STRATEGIES[STRATEGY], name="mine")
     monkeypatch.setitem(STRATEGIES, "mine", mine)
-    monkeypatch.setenv("KOBE_TRADING__STRATEGY", "mine")
+    monkeypatch.setenv("KOBE_PORTFOLIO__STRATEGIES", '{"mine": 1}')
     assert kobe("config", "pin").exit_code == 0
     assert told("trade")["strategy"] == "mine"
 

@@ -73,7 +73,7 @@ def test_the_ui_agrees_on_what_is_stale(computed: Path) -> None:
     with webserver() as base:
         found = nodes(base)
         assert {name: found[name]["staleStatus"] for name in research} == dict.fromkeys(research, "FRESH")
-    with webserver(KOBE_SIMULATION__SLIPPAGE_BPS="9") as base:
+    with webserver(KOBE_COSTS__SLIPPAGE_BPS="9") as base:
         found = nodes(base)
         stale = {name for name in research if found[name]["staleStatus"] == "STALE"}
     assert stale == {"wf_folds", "kpi_report"}

@@ -45,7 +45,7 @@ def test_a_simulation_setting_makes_folds_and_report_stale_and_nothing_else(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Warehouse().rows("SELECT sum(net_pnl) FROM wf_folds")
-    monkeypatch.setenv("KOBE_SIMULATION__SLIPPAGE_BPS", "9")
+    monkeypatch.setenv("KOBE_COSTS__SLIPPAGE_BPS", "9")
     assert bring_up_to_date(load_settings()) == ["wf_folds", "kpi_report"]
     assert Warehouse().rows("SELECT sum(net_pnl) FROM wf_folds") != before
 
@@ -153,7 +153,7 @@ def test_runs_killed_at_any_moment_leave_whole_tables_and_the_next_one_finishes(
     home: Path, computed_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {table: Warehouse().content_version(table) for table in TABLES}
-    monkeypatch.setenv("KOBE_SIMULATION__SLIPPAGE_BPS", "9")
+    monkeypatch.setenv("KOBE_COSTS__SLIPPAGE_BPS", "9")
     for seconds in (1.0, 2.5, 4.0):
         process = subprocess.Popen([sys.executable, "-m", "kobe_jobs.cli", "report", "--force"], stderr=subprocess.DEVNULL)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -12,9 +12,9 @@ import pytest
 
 from kobe_assets.graph.frames import outcome_trades
 from kobe_assets.graph.inputs import canonical_params, load_market
-from kobe_assets.research.simulation import simulate
+from kobe_assets.research.simulation import simulate, terms_of
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.research.walk_forward import Market, make_feeds
+from kobe_assets.research.walk_forward import Market, feed_of
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.parity import live as parity_module
 from kobe_jobs.trading.parity.live import Evening, live_parity, simulate_session
@@ -56,9 +56,9 @@ def test_a_session_from_the_evening_before_is_that_of_the_whole_simulation(tmp_p
     strategy = STRATEGIES[name]
     market = load_market(warehouse, settings)
     params = canonical_params(settings, strategy)
-    feed = make_feeds(market, market.readable(), strategy, [params]).whole[0]
+    feed = feed_of(market, strategy, params)
     first, last = 215, 285
-    outcome = simulate(feed, first, last, params["atr_stop"], int(params["time_stop"]), market.costs, market.limits)
+    outcome = simulate(feed, first, last, terms_of([params]), market.costs, market.limits)
     frame = outcome_trades(strategy, outcome, market.panel)
     whole = simulated_trades(frame)
     sessions = market.panel.sessions

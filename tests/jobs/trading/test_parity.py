@@ -108,7 +108,7 @@ def test_a_replay_notices_when_the_live_path_trades_otherwise(tmp_path: Path, mo
     wider = replay_module.embedded_terms
 
     def dearer(given: Any) -> Any:
-        return dataclasses.replace(wider(given), slippage_bps=given.simulation.slippage_bps + 1)
+        return dataclasses.replace(wider(given), slippage_bps=given.costs.slippage_bps + 1)
 
     monkeypatch.setattr(replay_module, "embedded_terms", dearer)
     result = replay(settings, warehouse, window[0], window[-1], "ibs")

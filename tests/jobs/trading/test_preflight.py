@@ -133,11 +133,11 @@ def test_the_time_of_an_embedded_broker_is_never_skew(
 
 @pytest.mark.parametrize("stage", ["paper", "live"])
 def test_fractions_where_nothing_protects_them_fail_in_one_line_and_refuse_a_run(rig: Rig, stage: Any) -> None:
-    simulation = rig.settings.simulation.model_copy(update={"whole_shares": False})
-    fractions = dataclasses.replace(rig, settings=rig.settings.model_copy(update={"simulation": simulation}))
+    sizing = rig.settings.sizing.model_copy(update={"whole_shares": False})
+    fractions = dataclasses.replace(rig, settings=rig.settings.model_copy(update={"sizing": sizing}))
     assert lines_of(fractions)["whole shares"].passed
     line = failing(dataclasses.replace(fractions, stage=stage), "whole shares", KEYS)
-    assert "simulation.whole_shares = false" in line.seen
+    assert "sizing.whole_shares = false" in line.seen
     assert line.blocks
     with pytest.raises(NotReady, match="whole_shares"):
         trade_session(dataclasses.replace(fractions, stage=stage))

@@ -533,8 +533,8 @@ def test_a_symbol_without_a_quote_keeps_its_exit_flag_and_its_stop(rig: Rig, emb
 @pytest.fixture
 def fractional(rig: Rig) -> Rig:
     settings = rig.settings
-    simulation = settings.simulation.model_copy(update={"whole_shares": False})
-    return dataclasses.replace(rig, settings=settings.model_copy(update={"simulation": simulation}))
+    sizing = settings.sizing.model_copy(update={"whole_shares": False})
+    return dataclasses.replace(rig, settings=settings.model_copy(update={"sizing": sizing}))
 
 
 @pytest.mark.usefixtures("_in_its_own_time")

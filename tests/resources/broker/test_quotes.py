@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kobe_assets.graph.inputs import limits_of
 from kobe_resources.broker.protocol import Quote
 from kobe_resources.broker.quotes import QuoteVeto, entry_limit, exit_limit, judge_quote, on_tick, stop_price
-from kobe_resources.policy_gate import Limits, decide_entry
-from kobe_resources.settings.models import TradingSettings
+from kobe_resources.policy_gate import AT_QUOTE, Proposal, Standing, decide_entry
+from kobe_resources.settings.models import Settings, TradingSettings
 
 NOW = dt.datetime(2026, 10, 8, 13, 30, 5, tzinfo=dt.UTC)
-TRADING = TradingSettings(max_quote_age_s=30.0, max_spread_bps=100.0, limit_offset_bps=10.0)
+TRADING = TradingSettings(max_quote_age_s=30.0, max_spread_bps=100.0)
 
 
 def quote(bid: str = "99.95", ask: str = "100.05", age_s: float = 1.0) -> Quote:
@@ -61,8 +61,8 @@ def test_a_quote_is_judged(told: Quote | None, veto: QuoteVeto | None) -> None:
 )
 def test_limits_lie_beyond_the_quote_on_the_tick(bid: str, ask: str, buy: str, sell: str) -> None:
     told = quote(bid, ask)
-    assert str(entry_limit(told, True, TRADING)) == str(exit_limit(told, False, TRADING)) == buy
-    assert str(exit_limit(told, True, TRADING)) == str(entry_limit(told, False, TRADING)) == sell
+    assert str(entry_limit(told, True, 10.0)) == str(exit_limit(told, False, 10.0)) == buy
+    assert str(exit_limit(told, True, 10.0)) == str(entry_limit(told, False, 10.0)) == sell
 
 
 def test_limits_have_two_decimals_from_a_dollar_and_four_below() -> None:
@@ -79,8 +79,17 @@ def test_a_stop_lies_away_from_the_market() -> None:
 @settings(max_examples=200, deadline=None)
 @given(ask=st.floats(3.5, 900.0), offset=st.sampled_from([0.0, 1.0, 10.0, 50.0]), is_long=st.booleans())
 def test_the_limit_sent_is_the_limit_the_gate_judged(ask: float, offset: float, is_long: bool) -> None:
-    limits: Any = Limits(1e6, False, offset, 1e9, 1e9, 0.01, 1e9, True)
-    _, _, judged, _ = decide_entry(limits, is_long, False, True, ask, 0.0, 1e9)
+    policy = {
+        "max_notional_per_order": 1e9,
+        "max_daily_notional": 1e9,
+        "min_price": 0.01,
+        "max_price": 1e9,
+        "allow_shorts": True,
+    }
+    settings = {"policy": policy, "sizing": {"order_notional": 1e6}, "execution": {"limit_offset_bps": offset}}
+    order = Proposal(is_long, AT_QUOTE, True, ask, ask, 0.0, 1.0, 1.0)
+    account = Standing(False, 1e9, 0, 0.0, 0.0, 1e9)
+    _, _, judged, _ = decide_entry(limits_of(Settings.model_validate(settings)), order, account)
     told = quote(repr(ask), repr(ask))
-    sent = entry_limit(told, is_long, TRADING.model_copy(update={"limit_offset_bps": offset}))
+    sent = entry_limit(told, is_long, offset)
     assert float(sent) == judged

@@ -41,7 +41,7 @@ CASES = [
 
 @pytest.mark.parametrize(("seed", "strategy", "until"), CASES)
 def test_a_replay_over_http_is_the_simulation(tmp_path: Path, seed: int, strategy: str, until: int) -> None:
-    drawn, p = random_market(seed, SESSIONS), random_parameters(seed)
+    drawn, p = random_market(seed, SESSIONS), random_parameters(seed) | {"regulatory_fees": False}
     market = build_market(drawn["raw_bars"], drawn["splits"])
     indicators = {symbol: indicators_of(bars) for symbol, bars in market["bars"].items()}
     signals = signals_of(market, indicators, strategy, p, drawn["selected"])

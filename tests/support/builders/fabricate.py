@@ -37,7 +37,8 @@ def settings_for(symbols: int) -> Settings:
     """Settings with the sample's cash, so that percentages show."""
     return Settings(
         data={"vendor": "synthetic", "synthetic": {"symbols": symbols}},
-        simulation={"initial_cash": CASH, "order_notional": NOTIONAL, "whole_shares": False},
+        simulation={"initial_cash": CASH},
+        sizing={"order_notional": NOTIONAL, "whole_shares": False},
     )
 
 
@@ -168,7 +169,7 @@ def _book(
     for number, (train_start, train_end, start, end) in enumerate(folds, 1):
         params = {name: float(rng.choice(values)) if mode == "optimized" else values[1] for name, values in GRID.items()}
         found, signals = _trades(rng, flat, start, end, params, a_day)
-        found = found.assign(**owner, fold=number)
+        found = found.assign(**owner, fold=number, entered_by=strategy)
         days = flat["days"][start : end + 1]
         paid = found.groupby("exit_session")["pnl"].sum() if len(found) else pd.Series(dtype=float)
         equity = CASH + paid.reindex(pd.DatetimeIndex(days), fill_value=0.0).to_numpy(float).cumsum()
@@ -248,6 +249,8 @@ def _trades(
             "exit_reason": reason,
             "shares": shares,
             "qty": shares / flat["raw"][entry, symbol],
+            "fees": 0.0,
+            "dividends": 0.0,
             "pnl": shares * (price - fill),
             "bars_held": np.maximum(leave - entry, 1),
             "mae": np.minimum(low, price) / fill - 1,

@@ -49,11 +49,13 @@ def price_of(symbol: str) -> float:
 def make_settings(**trading: Any) -> Settings:
     """Short waits, a budget of four full orders and a half, real order sizes."""
     return Settings(
-        simulation={"initial_cash": CASH, "whole_shares": True, "order_notional": 75.0, "slippage_bps": 5.0},
+        simulation={"initial_cash": CASH},
+        sizing={"whole_shares": True, "order_notional": 75.0},
+        costs={"slippage_bps": 5.0},
         policy={"max_daily_notional": BUDGET},
         broker={"stage": "simulated", "timeout_s": 0.5},
         trading={
-            "strategy": "rsi2", "resolve_timeout_s": 5.0, "not_placed_after_s": 0.3, "poll_s": 0.05, "cancel_after_s": 0.4,
+            "resolve_timeout_s": 5.0, "not_placed_after_s": 0.3, "poll_s": 0.05, "cancel_after_s": 0.4,
             **trading,
         },
     )  # fmt: skip

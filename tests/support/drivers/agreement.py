@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 RELATIVE = 1e-9
-TRADE_WORDS = ("symbol", "side", "signal_session", "entry_session", "exit_session", "exit_reason", "bars_held")
+TRADE_WORDS = ("entered_by", "symbol", "side", "signal_session", "entry_session", "exit_session", "exit_reason", "bars_held")
 TRADE_NUMBERS = ("entry_price", "exit_price", "shares", "qty")
 SIGNAL_WORDS = ("session", "symbol", "side")
 SIGNAL_NUMBERS = ("score", "close", "raw_close", "stop_distance", "rsi2", "ibs", "sma200", "atr14")
@@ -55,8 +55,9 @@ def difference_of_rows(
 def _difference_of_profits(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str | None:
     """A profit is a small difference of large numbers: it agrees to 1e-9 of what was traded."""
     for a, b in zip(ours, theirs, strict=True):
-        if not same_number(a["pnl"], b["pnl"], scale=a["shares"] * a["entry_price"]):
-            return f"pnl of {a['symbol']} at {a['entry_session']} is {a['pnl']!r}, not {b['pnl']!r}"
+        for name in ("fees", "dividends", "pnl"):
+            if not same_number(a[name], b[name], scale=a["shares"] * a["entry_price"]):
+                return f"{name} of {a['symbol']} at {a['entry_session']} is {a[name]!r}, not {b[name]!r}"
     return None
 
 

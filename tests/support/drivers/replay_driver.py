@@ -10,12 +10,13 @@ from collections import Counter
 from decimal import Decimal
 from typing import Any
 
+from kobe_assets.graph.inputs import limits_of
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.protocol import BrokerOrder, OrderRequest, Side
 from kobe_resources.broker.quotes import entry_limit, exit_limit, stop_price
-from kobe_resources.policy_gate import REASONS, Limits, decide_entry
-from kobe_resources.settings.models import TradingSettings
+from kobe_resources.policy_gate import AT_QUOTE, REASONS, Proposal, Standing, decide_entry
+from tests.support.drivers.product import settings_of
 
 
 class Driver:
@@ -28,8 +29,8 @@ class Driver:
         self.server = server
         self.p = p
         self.factors = factors
-        self.limits = Limits(**{name: p[name] for name in Limits._fields})
-        self.trading = TradingSettings(limit_offset_bps=p["limit_offset_bps"])
+        self.limits = limits_of(settings_of(p))
+        self.offset = p["limit_offset_bps"]
         self.held: dict[str, dict[str, Any]] = {}
         self.trades: list[dict[str, Any]] = []
         self.refused: Counter[str] = Counter()
@@ -52,7 +53,7 @@ class Driver:
         qty = next(position.qty for position in self.broker.positions() if position.symbol == symbol)
         is_long = qty > 0
         quote = self.broker.quotes([symbol])[symbol]
-        order = self.send(symbol, "sell" if is_long else "buy", abs(qty), exit_limit(quote, is_long, self.trading))
+        order = self.send(symbol, "sell" if is_long else "buy", abs(qty), exit_limit(quote, is_long, self.offset))
         self.book_exit(symbol, session, order, reason)
 
     def book_exit(self, symbol: str, session: dt.date, order: BrokerOrder, reason: str) -> None:
@@ -69,13 +70,17 @@ class Driver:
             quote = quotes.get(symbol)
             raw = float(quote.ask if is_long else quote.bid) if quote else 0.0
             taken = symbol in before or symbol in self.held
-            code, qty, _, notional = decide_entry(self.limits, is_long, taken, quote is not None, raw, spent, cash)
+            factor = self.factors[symbol, signal["entry"]] if quote else 1.0
+            close, distance = signal["close"] / factor, signal["stop_distance"] / factor
+            order = Proposal(is_long, AT_QUOTE, quote is not None, raw, close, 0.0, distance, 1.0)
+            account = Standing(taken, self.p["initial_cash"], len(self.held), spent, 0.0, cash)
+            code, qty, _, notional = decide_entry(self.limits, order, account)
             if code:
                 self.refused[REASONS[code]] += 1
                 continue
             assert quote is not None
             spent += notional
-            limit = entry_limit(quote, is_long, self.trading)
+            limit = entry_limit(quote, is_long, self.offset)
             order = self.send(symbol, "buy" if is_long else "sell", Decimal(repr(qty)), limit)
             self.held[symbol] = {
                 **{"symbol": symbol, "side": signal["side"], "signal_session": signal["session"], "entry_session": session},

@@ -17,7 +17,8 @@ Value = float | None
 
 
 def daily_returns(equity: list[float], initial_cash: float) -> list[float]:
-    return [now / before - 1 for before, now in zip([initial_cash, *equity], equity, strict=False)]
+    pairs = zip([initial_cash, *equity], equity, strict=False)
+    return [max(now / before - 1, -1.0) if before > 0 else 0.0 for before, now in pairs]
 
 
 def mean(values: list[float]) -> float:
@@ -74,7 +75,9 @@ def figures_of(returns: list[float], pnls: list[float], exposure: list[float], i
 
 def figures_of_run(run: dict[str, Any], initial_cash: float) -> dict[str, Value]:
     returns = daily_returns([value for _, value in run["equity"]], initial_cash)
-    return figures_of(returns, [t["pnl"] for t in run["trades"]], run["exposure"], initial_cash)
+    figures = figures_of(returns, [t["pnl"] for t in run["trades"]], run["exposure"], initial_cash)
+    # A ruin may end below zero, where no chain of returns leads.
+    return figures | {"net_pnl": run["equity"][-1][1] - initial_cash}
 
 
 def figures_of_chain(runs: list[dict[str, Any]], initial_cash: float) -> dict[str, Value]:

@@ -54,7 +54,7 @@ def run_fold(
 
     def run(own: dict[str, Any], start: Any, end: Any) -> dict[str, Any]:
         signals = signals_of(market, indicators, strategy, own, selected, released)
-        return simulate(market, indicators, signals, strategy, own, start, end)
+        return simulate(market, indicators, signals, strategy, own, start, end, released)
 
     def train_sharpe(own: dict[str, Any]) -> float | None:
         trained = run(own, fold["train_start"], fold["train_end"])

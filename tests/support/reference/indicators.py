@@ -112,5 +112,6 @@ def indicators_of(bars: list[Bar]) -> dict[str, list[Any]]:
         "sma200": sma200(bars),
         "atr14": atr14(bars),
         "ibs": ibs(bars),
+        "suspect": suspect(bars),
         "quarantined": quarantined(bars),
     }

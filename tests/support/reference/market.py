@@ -11,6 +11,7 @@ Readings
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 PRICES = ("open", "high", "low", "close")
@@ -18,8 +19,11 @@ Bar = dict[str, Any]
 Market = dict[str, Any]
 
 
-def build_market(raw_bars: list[Bar], splits: list[Bar]) -> Market:
-    """Adjust raw bars (symbol, session, prices, volume) by splits (symbol, execution_date, split_from, split_to)."""
+def build_market(raw_bars: list[Bar], splits: list[Bar], dividends: Sequence[Bar] = ()) -> Market:
+    """Adjust raw bars (symbol, session, prices, volume) by splits (symbol, execution_date, split_from, split_to).
+
+    dividends: symbol, ex_date, amount; each bar holds those since its symbol's bar before, dollars a share as traded.
+    """
     sessions = sorted({bar["session"] for bar in raw_bars})
     bars: dict[str, list[Bar]] = {}
     for raw in sorted(raw_bars, key=lambda bar: (bar["symbol"], bar["session"])):
@@ -30,7 +34,14 @@ def build_market(raw_bars: list[Bar], splits: list[Bar]) -> Market:
         bar = {"session": raw["session"], "factor": factor, "volume": raw["volume"] / factor}
         for name in PRICES:
             bar[name] = raw[name] * factor
-        bars.setdefault(raw["symbol"], []).append(bar)
+        own = bars.setdefault(raw["symbol"], [])
+        before = own[-1]["session"] if own else raw["session"]
+        bar["dividend"] = sum(
+            paid["amount"]
+            for paid in dividends
+            if paid["symbol"] == raw["symbol"] and before < paid["ex_date"] <= raw["session"]
+        )
+        own.append(bar)
     return {"sessions": sessions, "bars": bars}
 
 

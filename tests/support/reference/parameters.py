@@ -15,18 +15,35 @@ CANONICAL: dict[str, Any] = {
     "ibs_entry": 0.2,
     "atr_stop": 2.0,
     "time_stop": 5,
-    # [simulation]
+    "limit_atr": None,
+    "weight": 1.0,
+    # [simulation] and [sizing]
     "initial_cash": 100_000.0,
+    "mode": "fixed",
     "order_notional": 75.0,
+    "fraction": 0.02,
     "whole_shares": True,
-    "slippage_bps": 5.0,
-    # [trading] and [policy]
+    # [execution] and [costs]
+    "entry": "ioc",
     "limit_offset_bps": 10.0,
+    "open_limit_bps": 300.0,
+    "slippage_bps": 5.0,
+    "commission_per_order": 0.0,
+    "commission_per_share": 0.0,
+    "commission_minimum": 0.0,
+    "regulatory_fees": True,
+    "borrow_rate": 0.0,
+    # [policy]
     "max_notional_per_order": 75.0,
     "max_daily_notional": 1000.0,
     "min_price": 3.0,
     "max_price": 1000.0,
     "allow_shorts": False,
+    "max_gap": 0.25,
+    "max_positions": None,
+    "max_order_fraction": None,
+    "max_daily_fraction": None,
+    "max_gross_exposure": None,
 }
 
 DEFAULT_GRIDS: dict[str, dict[str, list[float]]] = {

@@ -30,7 +30,7 @@ def random_sessions(rng: Rng, count: int) -> list[dt.date]:
 
 
 def random_market(seed: int, sessions: int | None = None) -> dict[str, Any]:
-    """Raw bars, splits and the selected symbols: {"raw_bars": [...], "splits": [...], "selected": set}."""
+    """{"raw_bars": […], "splits": […], "dividends": […], "selected": set of symbols}."""
     rng = np.random.default_rng([seed, 1])
     count = sessions or int(rng.integers(60, 200) if rng.random() < 0.05 else rng.integers(240, 401))
     days = random_sessions(rng, count)
@@ -43,7 +43,25 @@ def random_market(seed: int, sessions: int | None = None) -> dict[str, Any]:
         raw_bars += _random_bars(rng, symbol, days, own)
     selected = {s for s in symbols if rng.random() < 0.9} if seed % 4 == 0 else set(symbols)
     order = rng.permutation(len(raw_bars))
-    return {"raw_bars": [raw_bars[i] for i in order], "splits": splits, "selected": selected}
+    return {
+        "raw_bars": [raw_bars[i] for i in order],
+        "splits": splits,
+        "dividends": _random_dividends(np.random.default_rng([seed, 3]), raw_bars),
+        "selected": selected,
+    }
+
+
+def _random_dividends(rng: Rng, raw_bars: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Many small ones, a few of them of days without a bar, and now and then two of one day."""
+    picked = [raw_bars[i] for i in rng.integers(0, len(raw_bars), len(raw_bars) // 10)]
+    return [
+        {
+            "symbol": bar["symbol"],
+            "ex_date": bar["session"] + dt.timedelta(days=int(rng.choice([0, 0, 0, 1]))),
+            "amount": round(bar["close"] * float(rng.uniform(0.001, 0.02)), 4),
+        }
+        for bar in picked
+    ]
 
 
 def _random_splits(rng: Rng, symbol: str, days: list[dt.date]) -> list[dict[str, Any]]:
@@ -144,5 +162,34 @@ def random_parameters(seed: int) -> dict[str, Any]:
         "max_price": [100.0, 1000.0],
         "allow_shorts": [True, True, False],
     }
-    drawn = {name: values[int(rng.integers(len(values)))] for name, values in moved.items()}
+    drawn: dict[str, Any] = {name: values[int(rng.integers(len(values)))] for name, values in moved.items()}
     return CANONICAL | (drawn if seed % 5 else {"allow_shorts": True})
+
+
+def random_terms(seed: int) -> dict[str, Any]:
+    """`random_parameters` with sizes, entries, costs and limits of every kind; every fourth one keeps to the default terms."""
+    rng = np.random.default_rng([seed, 4])
+    moved = {
+        "mode": ["fixed", "equity", "risk"],
+        "fraction": [0.0005, 0.01, 0.1, 1.0],
+        "entry": ["ioc", "opg"],
+        "open_limit_bps": [0.0, 100.0, 300.0],
+        "limit_atr": [None, None, 0.1, 0.5],
+        "commission_per_order": [0.0, 1.0],
+        "commission_per_share": [0.0, 0.005],
+        "commission_minimum": [0.0, 0.35],
+        "regulatory_fees": [True, False],
+        "borrow_rate": [0.0, 0.03, 0.5],
+        "max_gap": [None, 0.02, 0.25],
+        "max_positions": [None, None, 1, 3],
+        "max_order_fraction": [None, None, 0.05, 1.0],
+        "max_daily_fraction": [None, None, 0.1, 2.0],
+        "max_gross_exposure": [None, None, 0.2, 1.0],
+        "max_notional_per_order": [75.0, 2000.0, None],
+        "max_daily_notional": [1000.0, 5000.0, None],
+    }
+    drawn: dict[str, Any] = {name: values[int(rng.integers(len(values)))] for name, values in moved.items()}
+    for name in ("atr_stop", "time_stop"):
+        if rng.random() < 0.15:
+            drawn[name] = None
+    return random_parameters(seed) | (drawn if seed % 4 else {})

@@ -73,7 +73,7 @@ def signals_of(
                     "score": score_of(strategy, side, rsi, ibs),
                     "close": bar["close"],
                     "raw_close": raw_close,
-                    "stop_distance": p["atr_stop"] * atr,
+                    "stop_distance": None if p["atr_stop"] is None else p["atr_stop"] * atr,
                     "rsi2": rsi,
                     "ibs": ibs,
                     "sma200": sma,

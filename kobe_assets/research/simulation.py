@@ -87,7 +87,7 @@ class Journal(NamedTuple):
     places: Ints
 
 
-class Book(NamedTuple):
+class PositionBook(NamedTuple):
     """What a portfolio holds: a row a position, the rows in order of entry, and what is known of each symbol.
 
     rows: (symbols, 24). order: the first so many are the rows of open positions, the rest are free. held_until: (symbols)
@@ -177,15 +177,15 @@ NONE, NOTHING = np.empty(0), np.empty(0, np.int64)
 NOWHERE = Journal(np.empty((0, 9)), np.empty((0, 8), np.int64))
 
 
-def _book(feed: Feed) -> Book:
+def _book(feed: Feed) -> PositionBook:
     symbols = len(feed.last_session)
-    return Book(np.empty((symbols, POSITION_COLUMNS)), np.arange(symbols), np.empty(symbols, np.int64))
+    return PositionBook(np.empty((symbols, POSITION_COLUMNS)), np.arange(symbols), np.empty(symbols, np.int64))
 
 
 @njit
 def _run(
-    feed: Feed, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool, keep: bool, book: Book,
-    equity: Floats, exposure: Floats, open_at: Ints, refused: Ints, journal: Journal,
+    feed: Feed, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool, keep: bool,
+    book: PositionBook, equity: Floats, exposure: Floats, open_at: Ints, refused: Ints, journal: Journal,
 ) -> int:  # fmt: skip
     """One simulation for each of `terms`, each into its row of `equity`; trades written.
 
@@ -227,7 +227,15 @@ def _run(
 
 @njit_part
 def _at_the_open(
-    bars: Floats, book: Book, positions: int, d: int, cash: float, charges: Charges, keep: bool, journal: Journal, trades: int
+    bars: Floats,
+    book: PositionBook,
+    positions: int,
+    d: int,
+    cash: float,
+    charges: Charges,
+    keep: bool,
+    journal: Journal,
+    trades: int,
 ) -> tuple[int, int, float]:
     """Step 1: dividends are paid, flagged positions leave at the open; without a bar the flag stays."""
     rows, order = book.rows, book.order
@@ -261,7 +269,7 @@ def _at_the_open(
 
 @njit_part
 def _enter(
-    feed: Feed, book: Book, positions: int, d: int, cash: float, equity: float, charges: Charges, terms: Floats,
+    feed: Feed, book: PositionBook, positions: int, d: int, cash: float, equity: float, charges: Charges, terms: Floats,
     limits: Limits, auction: bool, refused: Ints, keep: bool,
 ) -> tuple[int, float]:  # fmt: skip
     """Step 2: the signals of the session before, in order, each through the gate, then through the market."""
@@ -397,8 +405,8 @@ def _stop_level(side: float, fill: float, distance: float, factor: float) -> flo
 
 @njit_part
 def _through_the_bar(
-    feed: Feed, book: Book, positions: int, d: int, is_last: bool, cash: float, charges: Charges, terms: Floats, keep: bool,
-    journal: Journal, trades: int,
+    feed: Feed, book: PositionBook, positions: int, d: int, is_last: bool, cash: float, charges: Charges, terms: Floats,
+    keep: bool, journal: Journal, trades: int,
 ) -> tuple[int, int, float]:  # fmt: skip
     """Steps 3 to 7: suspect bars, the protective stop, the close's flags, the end of a listing, the end of the window."""
     rows, order, bars = book.rows, book.order, feed.rows
@@ -477,7 +485,7 @@ def _exit_price(charges: Charges, side: float, quote: float, holding: float, fac
 
 
 @njit_part
-def _mark(book: Book, positions: int, cash: float, owed: float) -> tuple[float, float, float]:
+def _mark(book: PositionBook, positions: int, cash: float, owed: float) -> tuple[float, float, float]:
     """Steps 8 and 9: shorts pay `owed` of their worth for borrowing, positions are valued: (cash, equity, gross), dollars."""
     rows = book.rows
     if owed != 0.0:
@@ -498,7 +506,15 @@ def _mark(book: Book, positions: int, cash: float, owed: float) -> tuple[float, 
 
 @njit_part
 def _close_all(
-    feed: Feed, book: Book, positions: int, d: int, cash: float, charges: Charges, keep: bool, journal: Journal, trades: int
+    feed: Feed,
+    book: PositionBook,
+    positions: int,
+    d: int,
+    cash: float,
+    charges: Charges,
+    keep: bool,
+    journal: Journal,
+    trades: int,
 ) -> tuple[int, float]:
     """Ruin: everything leaves at its last close; (trades, cash)."""
     rows = book.rows

@@ -290,7 +290,8 @@ class Settings(BaseSettings):
     data: DataSettings = DataSettings()
     universe: UniverseSettings = UniverseSettings()
     strategy: StrategySettings = StrategySettings()
-    portfolio: PortfolioSettings = PortfolioSettings()
+    # A factory, because strategies that are given replace the default ones, and are not laid over them.
+    portfolio: PortfolioSettings = Field(default_factory=PortfolioSettings)
     simulation: SimulationSettings = SimulationSettings()
     sizing: SizingSettings = SizingSettings()
     execution: ExecutionSettings = ExecutionSettings()

@@ -457,7 +457,7 @@ def test_a_simulated_trade_is_traced_to_its_signal(simulated: Any, home: Path) -
     _, trade = simulated
     with Warehouse().transaction() as connection:
         connection.execute(
-            "INSERT INTO wf_trades VALUES ('ibs', 'canonical', 1, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1, 0, 1, 0, 0)",
+            "INSERT INTO wf_trades VALUES ('ibs', 'canonical', 1, 'ibs', ?, ?, ?, ?, ?, ?, ?, ?, 1, 1, 0, 0, 0, 1, 0, 0)",
             [trade.symbol, trade.side, trade.signal_session, trade.entry_session, trade.entry_price, trade.exit_session,
              trade.exit_price, trade.exit_reason],
         )  # fmt: skip

@@ -54,6 +54,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     trade = {
         **{"fold": 1, "symbol": "KO", "side": "long", "signal_session": DAYS[0], "entry_session": DAYS[1], "entry_price": 1.0},
         **{"exit_session": DAYS[2], "exit_price": 2.0, "exit_reason": "time_stop", "shares": 1.0, "qty": 1.0, "pnl": 1.0},
+        **{"entered_by": "rsi2", "fees": 0.0, "dividends": 0.0},
         **{"bars_held": 2, "mae": 0.0, "mfe": 1.0},
     }
     bar = {

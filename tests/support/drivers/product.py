@@ -30,7 +30,6 @@ from kobe_assets.research.walk_forward import Market, Part, simulate_book, simul
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
-DIVIDENDS = "CREATE TABLE IF NOT EXISTS dividends (symbol VARCHAR, ex_date DATE, amount DOUBLE, source VARCHAR)"
 NOW = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
 
@@ -129,11 +128,11 @@ def from_warehouse(folder: Path, given: dict[str, Any], p: dict[str, Any], relea
     universe = pd.DataFrame({"symbol": symbols, "selected": [s in given["selected"] for s in symbols]})
     warehouse.replace({"daily_bars": bars, "splits": splits.assign(source="test"), "universe": universe})
     with warehouse.transaction() as connection:
-        connection.execute(DIVIDENDS)
         connection.execute("DELETE FROM dividends")
         rows = [[paid["symbol"], paid["ex_date"], paid["amount"]] for paid in given.get("dividends", ())]
         if rows:
-            connection.executemany("INSERT INTO dividends (symbol, ex_date, amount, source) VALUES (?, ?, ?, 'test')", rows)
+            insert = "INSERT INTO dividends (symbol, ex_date, amount, kind, source) VALUES (?, ?, ?, 'regular', 'test')"
+            connection.executemany(insert, rows)
     panel = load_panel(warehouse)
     return _product(panel, settings, tradable_bars(warehouse, settings, panel), p)
 

@@ -18,6 +18,7 @@ import numpy as np
 from kobe_assets.graph.frames import outcome_trades
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.research import walk_forward
+from kobe_assets.research.simulation import LATE_BARS
 from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Market
 from kobe_jobs.research_run.strategies import strategy_named
@@ -136,6 +137,8 @@ def _run_live(
         with open_ledger(settings, folder / "orders.sqlite", disposable=True) as ledger:
             rig = Rig(settings, "simulated", broker, ledger, warehouse, KillSwitch(folder / "KILL_SWITCH"), evidence)
             account = ""
+            # A listing whose last bar is nearer to the end than this has not ended: its bars are late (rules, section 4.6).
+            ended_by = {day.session for day in bars.days[: -LATE_BARS - 1]}
             for session in sessions:
                 # Nothing precedes the first session of all, so nothing can be traded on it.
                 if session == before:
@@ -146,7 +149,7 @@ def _run_live(
                     raise ReplayFailed(f"the run of {session} was halted: {summary.halted}", "see the mismatch it names")
                 account = summary.account
                 embedded.advance_to(session, "close")
-                ends = {s for s in bars.symbols if bars.last_session_of(s) == session} if session < bars.last_session else set()
+                ends = {s for s in bars.symbols if bars.last_session_of(s) == session} if session in ended_by else set()
                 _close_of(rig, account, strategy, session, ends, session == sessions[-1])
                 for reason, count in summary.refused.items():
                     # Where a session has no bar the embedded broker has no quote: one fact under two names.

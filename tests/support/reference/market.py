@@ -28,7 +28,7 @@ def build_market(raw_bars: list[Bar], splits: list[Bar], dividends: Sequence[Bar
     bars: dict[str, list[Bar]] = {}
     for raw in sorted(raw_bars, key=lambda bar: (bar["symbol"], bar["session"])):
         factor = 1.0
-        for split in sorted(splits, key=lambda split: split["execution_date"]):
+        for split in sorted(splits, key=lambda split: (split["execution_date"], split["split_from"], split["split_to"])):
             if split["symbol"] == raw["symbol"] and raw["session"] < split["execution_date"] <= sessions[-1]:
                 factor *= split["split_from"] / split["split_to"]
         bar = {"session": raw["session"], "factor": factor, "volume": raw["volume"] / factor}

@@ -138,7 +138,8 @@ def _run_live(
             rig = Rig(settings, "simulated", broker, ledger, warehouse, KillSwitch(folder / "KILL_SWITCH"), evidence)
             account = ""
             # A listing whose last bar is nearer to the end than this has not ended: its bars are late (rules, section 4.6).
-            ended_by = {day.session for day in bars.days[: -LATE_BARS - 1]}
+            stored = [day.session for day in bars.days if day.session <= bars.last_session]
+            ended_by = set(stored[: -LATE_BARS - 1])
             for session in sessions:
                 # Nothing precedes the first session of all, so nothing can be traded on it.
                 if session == before:

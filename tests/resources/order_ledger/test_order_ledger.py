@@ -7,6 +7,7 @@ import datetime as dt
 import itertools
 import json
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -207,7 +208,7 @@ def test_an_answer_about_another_order_is_refused(ledger: OrderLedger, changes: 
 
 @given(st.permutations([("0", None), ("1", "60"), ("3", "60.10"), ("3", "60.10"), ("7", "60.02"), ("10", "60.05")]))
 def test_looks_in_any_order_twice_or_missed_give_the_last_total(looks: list[tuple[str, str | None]]) -> None:
-    with OrderLedger(Path(":memory:"), disposable=True) as ledger:
+    with tempfile.TemporaryDirectory() as folder, OrderLedger(Path(folder) / "orders.sqlite", disposable=True) as ledger:
         intent = submitted(ledger, qty=Decimal(10), reserved=Decimal(601))
         for filled, average in looks:
             with ledger.write() as write:

@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     area.command()(refresh)
     area.command()(revisions)
     area.command("as-of")(as_of)
+    area.command("import")(import_files)
     app.add_typer(area)
 
 
@@ -65,6 +66,47 @@ def refresh(
     else:
         _print_report(report)
         _print_set_aside(aside)
+
+
+def import_files(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files or folders: CSV, Parquet, Excel, zip, gz.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what was understood, and write nothing.")] = False,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="MEANING=NAME", help="What a column means, as close=Adj; may be repeated."),
+    ] = None,
+    symbol: Annotated[str | None, typer.Option(help="The symbol of files that name none.")] = None,
+    dates: Annotated[str | None, typer.Option(help="The order of dates such as 3/4/2020: mdy or dmy.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="The decimal mark where the numbers leave it open: . or ,")] = None,
+    adjusted: Annotated[
+        bool, typer.Option("--adjusted", help="Take adjusted prices, and turn the splits that are known back.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was understood and written as JSON.")] = False,
+) -> None:
+    """Read bars in any common shape (yfinance, Stooq, Tiingo, Nasdaq, …) into the folder of data.files.path."""
+    from kobe_jobs.cli.import_output import show_understood, show_written
+    from kobe_resources.market_data.importing.folder import target_of, write
+    from kobe_resources.market_data.importing.reading import parse_columns, read_files
+    from kobe_resources.market_data.importing.staging import Wishes
+    from kobe_resources.market_data.importing.telling import told
+
+    if dates not in (None, "mdy", "dmy") or decimal not in (None, ".", ","):
+        raise UsageError("--dates is mdy or dmy, --decimal is . or ,", "leave it out where the files tell")
+    data = load_settings().data
+    wishes = Wishes(parse_columns(column or []), symbol, dates, decimal, adjusted)
+    written = None
+    with _bar() as bar:
+        progress = DrawnProgress(bar)
+        with read_files(paths, target_of(data.files.path), wishes, data.files.max_bad_rows, progress) as reading:
+            understood = told(reading)
+            if not as_json:
+                show_understood(understood, bar.console)
+            if not dry_run:
+                written = write(reading, progress)
+    if as_json:
+        typer.echo(json.dumps({**understood, "written": written.as_json() if written else None}, default=str))
+    elif written:
+        show_written(written, data.vendor)
 
 
 def revisions(

@@ -53,18 +53,21 @@ def refresh(
 ) -> None:
     """Load bars from the vendor of the settings, or top them up. Stopped half way, it goes on where it was."""
     from kobe_resources.market_data import open_vendor
+    from kobe_resources.market_data.history import told_of_load
     from kobe_resources.warehouse.store import Warehouse
 
     vendor = open_vendor(load_settings(), load_secrets())
     warehouse = Warehouse()
+    began = dt.datetime.now(dt.UTC)
     with _bar() as bar:
         report = vendor.sync(warehouse, DrawnProgress(bar), force)
+    changed = told_of_load(warehouse, began)
     aside = warehouse.rows(SET_ASIDE)
     if as_json:
         told = [dict(zip(("reason", "rows", "symbol", "session", "line"), row, strict=True)) for row in aside]
-        typer.echo(json.dumps({**asdict(report), "set_aside": told}, default=str))
+        typer.echo(json.dumps({**asdict(report), "set_aside": told, "told": changed}, default=str))
     else:
-        _print_report(report)
+        _print_report(report, changed)
         _print_set_aside(aside)
 
 
@@ -209,7 +212,7 @@ def _bar() -> Bar:
     )
 
 
-def _print_report(report: SyncReport) -> None:
+def _print_report(report: SyncReport, changed: list[str]) -> None:
     screen = Screen(highlight=False, soft_wrap=True)
     span = f"{report.first_session} to {report.last_session}"
     screen.print(f"{report.vendor}: {report.bars:,} bars, {report.symbols:,} symbols, {report.sessions:,} sessions, {span}")
@@ -219,7 +222,7 @@ def _print_report(report: SyncReport) -> None:
     done = f"{report.added:,} added, {report.changed:,} restated, {report.removed:,} taken back, {report.unchanged:,} unchanged"
     calls = f", {report.calls:,} calls" if report.calls else ""
     screen.print(f"{done}{calls} in {report.seconds:.1f} s")
-    for note in report.notes:
+    for note in (*changed, *report.notes):
         screen.print(escape(note))
     if report.revisions:
         screen.print(f"{report.revisions:,} old values kept: see `kobe bars revisions`")

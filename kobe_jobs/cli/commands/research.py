@@ -52,13 +52,24 @@ def report(
             elif what == "done" and not step.endswith("checks"):
                 screen.print(f"  {step:<12} {seconds:6.2f} s", style="dim", highlight=False)
 
+        began = dt.datetime.now(dt.UTC)
         computed = bring_up_to_date(settings, force, watch)
+    _say_what_changed(began)
     _print_verdict(as_json, computed, page)
     _warn_of_releases(settings)
     if open_page:
         import webbrowser
 
         webbrowser.open(page.as_uri())
+
+
+def _say_what_changed(since: dt.datetime) -> None:
+    """Name the symbols whose stored bars were restated or taken back, where a load of this command did so."""
+    from kobe_resources.market_data.history import told_of_load
+    from kobe_resources.warehouse.store import Warehouse
+
+    for line in told_of_load(Warehouse(), since):
+        Screen(stderr=True).print(f"bars: {line}", highlight=False, soft_wrap=True)
 
 
 def materialize(
@@ -129,7 +140,9 @@ def backtest(
         strategy_named(strategy)
     changed = parse_changes(settings, strategy, changes or [])
     out = out or kobe_home() / "backtests" / strategy
+    began = dt.datetime.now(dt.UTC)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
+    _say_what_changed(began)
     summary = run_backtest(settings, strategy, start, end, out, changed)
     _warn_of_releases(settings)
     console = Screen()

@@ -63,7 +63,7 @@ class _Finder:
                 self._gunzip(path, label, bare, named, depth)
             elif suffix in TABLES:
                 self.pieces.append(Piece(label, bare, path, "table", named))
-            elif suffix in BOOKS or (suffix in TEXTS and _is_book(path)):
+            elif suffix in BOOKS or (suffix in TEXTS and is_book(path)):
                 self._sheets(path, label, bare, named)
             elif suffix in TEXTS or named:
                 self.pieces.append(Piece(label, bare if suffix in TEXTS else stem, self._text(path), "text", named))
@@ -172,7 +172,8 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in path.parts) or path.name.endswith(".original")
 
 
-def _is_book(path: Path) -> bool:
+def is_book(path: Path) -> bool:
+    """Is it a workbook by its first bytes, whatever its name says?"""
     with path.open("rb") as source:
         return source.read(4) in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 

@@ -17,7 +17,7 @@ from kobe_resources.market_data.importing.judging import LeftOut
 from kobe_resources.market_data.importing.pieces import Piece, Skipped, find_pieces
 from kobe_resources.market_data.importing.shapes import PRICES, SYNONYMS, exporter, is_actions, is_bars, named, understand
 from kobe_resources.market_data.importing.staging import Group, Wishes, name_owners, open_scratch, owner_of, stage
-from kobe_resources.market_data.local.files import SAME_HISTORY
+from kobe_resources.market_data.local.companies import SAME_HISTORY
 from kobe_resources.market_data.protocol import MarketDataError, Progress
 from kobe_resources.market_data.symbols import wrong_symbol
 

@@ -114,10 +114,10 @@ def _order(texts: list[str], order: str | None, usual: str | None) -> str:
         )
     if day_first or month_first:
         return "dmy" if day_first else "mdy"
-    if usual:
-        return usual
     if all(found[2] == "." for found in parts):
         return "dmy"
+    if usual:
+        return usual
     raise MarketDataError(
         f"{parts[0][0]} may be {' or '.join(ORDERS.values())}, and no date of the column tells which",
         "say --dates mdy or --dates dmy",

@@ -47,7 +47,7 @@ def header_of(piece: Piece, columns: Sequence[str] = ()) -> Header | None:
     """The header of a text, or None where nothing in its first lines says what its columns are. columns: overruled names."""
     lines = head_of(piece).splitlines()
     if lines and (hint := re.fullmatch(r"\"?sep=(.)\"?", lines[0].strip(), re.IGNORECASE)):
-        found = _find(lines, hint[1], columns)
+        found = _find(["", *lines[1:]], hint[1], columns)
         if found:
             return found
     tried = [found for mark in _delimiters(piece.path) if (found := _find(lines, mark, columns))]

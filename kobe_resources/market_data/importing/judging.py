@@ -212,14 +212,16 @@ def _cents(connection: duckdb.DuckDBPyConnection) -> tuple[int, int, str]:
     return connection.execute(
         f"""
         WITH bars AS (
-            SELECT symbol, abs(close * 100 - round(close * 100)) > 1e-4 + close * 2e-5 AS odd,
-                   row_number() OVER (PARTITION BY symbol ORDER BY session DESC) AS back,
-                   count(*) OVER (PARTITION BY symbol) AS n
+            SELECT symbol, session, abs(close * 100 - round(close * 100)) > 1e-4 + close * 2e-5 AS odd
             FROM staged WHERE {SOUND} AND session >= DATE '{DECIMALS}' AND close >= 1
+        ), spans AS (
+            SELECT symbol, max(session) AS last, min(session) + ((max(session) - min(session)) // 2)::INTEGER AS middle
+            FROM bars GROUP BY symbol HAVING count(*) >= 60
+        ), told AS (
+            SELECT symbol, avg(odd::INT) FILTER (session < middle) AS early, avg(odd::INT) FILTER (session >= last - 7) AS late
+            FROM bars JOIN spans USING (symbol) GROUP BY symbol
         )
-        SELECT count(*), count(*) FILTER (early > 0.6 AND late = 0), min(symbol) FILTER (early > 0.6 AND late = 0)
-        FROM (SELECT symbol, avg(odd::INT) FILTER (back > n / 2) AS early, avg(odd::INT) FILTER (back <= 3) AS late
-              FROM bars WHERE n >= 60 GROUP BY symbol)
+        SELECT count(*), count(*) FILTER (early > 0.6 AND late = 0), min(symbol) FILTER (early > 0.6 AND late = 0) FROM told
         """  # noqa: S608
     ).fetchall()[0]
 

@@ -11,7 +11,6 @@ import gzip
 import itertools
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -123,9 +122,8 @@ class _Finder:
     def _text(self, path: Path) -> Path:
         """The file itself where it is UTF-8 with ordinary line ends; else a copy that is."""
         with path.open("rb") as source:
-            head = source.read(HEAD)
-            encoding = _encoding(head, source)
-        if encoding == "utf-8" and b"\0" not in head and not _odd_ends(head):
+            encoding, plain = _encoding(source)
+        if plain:
             return path
         place = self._place("text.csv")
         with path.open(encoding=encoding, errors="replace", newline=None) as text, place.open("w", encoding="utf-8") as target:
@@ -178,34 +176,29 @@ def is_book(path: Path) -> bool:
         return source.read(4) in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
-def _encoding(head: bytes, rest: IO[bytes]) -> str:
-    for mark, name in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"), (codecs.BOM_UTF8, "utf-8")):
+def _encoding(source: IO[bytes]) -> tuple[str, bool]:
+    """How the text is encoded, and whether it can be read as it lies: UTF-8 with line ends of one kind that is no `\\r`."""
+    head = source.read(BLOCK)
+    for mark, name in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
         if head.startswith(mark):
-            return name
+            return name, False
     # Text of letters and digits in UTF-16 has a null in every second byte.
-    if head[1:200:2].count(0) > 40:
-        return "utf-16-le"
-    if head[0:200:2].count(0) > 40:
-        return "utf-16-be"
+    for begin, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if head[begin:200:2].count(0) > min(40, len(head) // 4):
+            return name, False
     decoder = codecs.getincrementaldecoder("utf-8")()
+    both = feeds = returns = 0
+    plain, block, last = not head.startswith(codecs.BOM_UTF8 * 2), head, b""
     try:
-        decoder.decode(head)
-        for block in _blocks(rest):
+        while block:
             decoder.decode(block)
+            both += block.count(b"\r\n") + (last == b"\r" and block.startswith(b"\n"))
+            feeds, returns = feeds + block.count(b"\n"), returns + block.count(b"\r")
+            plain, last = plain and b"\0" not in block, block[-1:]
+            block = source.read(BLOCK)
     except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
-
-
-def _blocks(source: IO[bytes]) -> Iterator[bytes]:
-    while block := source.read(BLOCK):
-        yield block
-
-
-def _odd_ends(head: bytes) -> bool:
-    """Carriage returns alone, or line ends of two kinds."""
-    both, feeds, returns = head.count(b"\r\n"), head.count(b"\n"), head.count(b"\r")
-    return returns != both or (0 < both != feeds) or head.startswith(codecs.BOM_UTF8 * 2)
+        return "cp1252", False
+    return "utf-8-sig", plain and returns == both and both in (0, feeds)
 
 
 def _cell(value: Any) -> Any:

@@ -121,12 +121,20 @@ def _load(connection: duckdb.DuckDBPyConnection, group: Group, first_id: int, pr
         paths = [_literal(str(piece.path)) for piece in batch]
         reading = _text_sql(group.header, used) if batch[0].form == "text" else _table_sql(group.header, used)
         try:
-            connection.execute(f"INSERT INTO raw {reading}", [paths])
+            _insert(connection, reading, paths)
         except duckdb.Error as error:
             raise MarketDataError(
                 f"{batch[0].label} cannot be read ({str(error).splitlines()[0]})", "export it again"
             ) from None
         progress.advance(len(batch), batch[-1].label)
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, reading: str, paths: list[str]) -> None:
+    try:
+        connection.execute(f"INSERT INTO raw {reading}", [paths])
+    except duckdb.InvalidInputException:
+        # Quoted line breaks can only be read from the beginning to the end.
+        connection.execute(f"INSERT INTO raw {reading.replace('null_padding', 'parallel = false, null_padding')}", [paths])
 
 
 def _text_sql(header: Header, used: Sequence[int]) -> str:
@@ -136,7 +144,7 @@ def _text_sql(header: Header, used: Sequence[int]) -> str:
     return (
         f"SELECT filename, {select} FROM read_csv(?, auto_detect = false, columns = {{{layout}}}, header = false, "  # noqa: S608
         f"skip = {header.skip}, delim = '{mark}', quote = '\"', escape = '\"', null_padding = true, filename = true, "
-        "strict_mode = false, ignore_errors = true, store_rejects = true, rejects_limit = 1000, hive_partitioning = false, "
+        "ignore_errors = true, store_rejects = true, rejects_limit = 1000, hive_partitioning = false, "
         "max_line_size = 16777216, compression = 'none')"
     )
 

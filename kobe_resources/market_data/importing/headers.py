@@ -43,9 +43,14 @@ class Header(NamedTuple):
         return held.pop() if len(held) == 1 else None
 
 
-def header_of(piece: Piece, columns: Sequence[str] = ()) -> Header | None:
-    """The header of a text, or None where nothing in its first lines says what its columns are. columns: overruled names."""
+def header_of(piece: Piece, columns: Sequence[str] = (), usual: str | None = None) -> Header | None:
+    """The header of a text, or None where nothing in its first lines says what its columns are.
+
+    columns: overruled names. usual: the delimiter of a file that begins alike.
+    """
     lines = head_of(piece).splitlines()
+    if usual and (alike := _find(lines, usual, columns)):
+        return alike
     if lines and (hint := re.fullmatch(r"\"?sep=(.)\"?", lines[0].strip(), re.IGNORECASE)):
         found = _find(["", *lines[1:]], hint[1], columns)
         if found:
@@ -83,7 +88,7 @@ def _find(lines: list[str], delimiter: str, columns: Sequence[str]) -> Header | 
             return found
         if len(row) > 1:
             # A row of cells that is no header: what is under it is data.
-            return _headless(delimiter, place, row) if _is_data(row) else None
+            return _headless(delimiter, place, row) if is_data(row) else None
     return None
 
 
@@ -95,7 +100,7 @@ def _one_level(delimiter: str, place: int, row: list[str], columns: Sequence[str
     if bars or is_actions(known) or known >= {"symbol", "has_options"} or (named and len(known) > 1):
         return header
     # Closes without opens, say: a table of known words, of which the caller says what it lacks.
-    return header if len(known) > 1 and not _is_data(row) else None
+    return header if len(known) > 1 and not is_data(row) else None
 
 
 def _two_levels(delimiter: str, place: int, row: list[str], second: list[str], third: list[str]) -> Header | None:
@@ -154,7 +159,8 @@ def _parts(name: str) -> tuple[str, str] | None:
     return None
 
 
-def _is_data(row: list[str]) -> bool:
+def is_data(row: Sequence[str]) -> bool:
+    """Does the row hold a day and numbers enough for a bar?"""
     return sum(bool(_NUMBER.fullmatch(cell.strip())) for cell in row) >= len(PRICES) and any(
         _DAY.fullmatch(c.strip()) for c in row
     )

@@ -20,6 +20,7 @@ TELLING_SPLIT = 0.26
 DECIMALS = "2001-06-01"
 """Before it prices were in sixteenths of a dollar, and off the cent though raw."""
 AGAIN = "was given already"
+SHOWN_NAMES = 5
 
 
 class LeftOut(NamedTuple):
@@ -262,6 +263,11 @@ def twins(connection: duckdb.DuckDBPyConnection, fewest: int) -> list[str]:
         [fewest],
     ).fetchall()
     return [
-        f"{' and '.join(names)} have the very same bars: they count as one company until candidates.csv lists both"
+        f"{_few(names)} have the very same bars: they count as one company until candidates.csv lists both"
         for (names,) in sorted(rows)
     ]
+
+
+def _few(names: list[str]) -> str:
+    shown = names[:SHOWN_NAMES]
+    return " and ".join(shown if len(names) <= SHOWN_NAMES else [*shown, f"{len(names) - SHOWN_NAMES:,} more"])

@@ -7,22 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import duckdb
 
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.importing import judging
 from kobe_resources.market_data.importing.folder import Target, hold
-from kobe_resources.market_data.importing.headers import Header, header_of, table_header
+from kobe_resources.market_data.importing.headers import Header, header_of, is_data, table_header
 from kobe_resources.market_data.importing.judging import LeftOut
-from kobe_resources.market_data.importing.pieces import Piece, Skipped, find_pieces
+from kobe_resources.market_data.importing.pieces import Piece, Skipped, find_pieces, head_of
 from kobe_resources.market_data.importing.shapes import PRICES, SYNONYMS, exporter, is_actions, is_bars, named, understand
 from kobe_resources.market_data.importing.staging import Group, Wishes, name_owners, open_scratch, owner_of, stage
 from kobe_resources.market_data.local.companies import SAME_HISTORY
 from kobe_resources.market_data.protocol import MarketDataError, Progress
 from kobe_resources.market_data.symbols import wrong_symbol
-
-if TYPE_CHECKING:
-    import duckdb
 
 SHOWN_FILES = 3
 ADJUSTED_ONLY = {f"adjusted_{name}": name for name in (*PRICES, "volume")}
@@ -76,7 +75,7 @@ def _read(reading: Reading, paths: list[Path], scratch: Path, wishes: Wishes, mo
 def _group(reading: Reading, pieces: list[Piece], wishes: Wishes, progress: Progress) -> None:
     """Files of one header together, so that a column is judged as a whole and read in one go."""
     groups: dict[Any, Group] = {}
-    seen: dict[Any, Header | None] = {}
+    seen: dict[str, Header] = {}
     progress.start("understanding", len(pieces), "files")
     for piece in pieces:
         header = _header(reading, piece, seen, list(wishes.columns.values()))
@@ -114,12 +113,8 @@ def _mend(told: list[str]) -> str:
     return "name a column with --column close=NAME, or export the file again"
 
 
-def _header(reading: Reading, piece: Piece, seen: dict[Any, Header | None], columns: list[str]) -> Header | None:
-    from kobe_resources.market_data.importing.pieces import head_of
-
+def _header(reading: Reading, piece: Piece, seen: dict[str, Header], columns: list[str]) -> Header | None:
     if piece.form == "table":
-        import duckdb
-
         try:
             described = reading.connection.execute(
                 "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [str(piece.path)]
@@ -128,14 +123,14 @@ def _header(reading: Reading, piece: Piece, seen: dict[Any, Header | None], colu
             _leave(reading, piece, f"cannot be read as Parquet ({str(error).splitlines()[0]})")
             return None
         return table_header([row[0] for row in described])
-    # Files of one export begin alike: one look is enough, unless the lines under the header belong to it.
-    first, *below = [*head_of(piece).split("\n", 3)[:3], ""]
-    key = first if any(ch.isdigit() for ch in "".join(below)) and below and below[0][:1].isdigit() else None
-    if key is not None and key in seen:
-        return seen[key]
-    header = header_of(piece, columns)
-    if key is not None:
-        seen[key] = header
+    # Files of one export begin alike: one look is enough, unless the lines under the first belong to the header.
+    first, second = [*head_of(piece).split("\n", 2)[:2], ""][:2]
+    alike = seen.get(first)
+    if alike and alike.levels == 1 and alike.skip == 1 and is_data(second.strip().split(alike.delimiter)):
+        return alike
+    header = header_of(piece, columns, alike.delimiter if alike else None)
+    if header:
+        seen[first] = header
     return header
 
 

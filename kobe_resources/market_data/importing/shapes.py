@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 PRICES = ("open", "high", "low", "close")
@@ -109,12 +110,14 @@ class Understood(NamedTuple):
     unread: tuple[int, ...]
 
 
+@cache
 def normalized(name: str) -> str:
     """A column's name without case, blanks, brackets, marks and a number before it (`1. open`, `<CLOSE>`, `Adj. Close`)."""
     plain = re.sub(r"^\s*\d+[a-z]?\.\s+", "", name.strip().strip("\ufeff").casefold())
     return "".join(letter for letter in plain if letter.isalnum() or letter == "%")
 
 
+@cache
 def meaning_of(name: str) -> str | None:
     """What a column of this name holds; None where the name is not known."""
     bare = name.strip().strip("\ufeff")

@@ -39,7 +39,7 @@ LOCK_WAIT_S = 3.0
 HEARTBEAT_LIMIT = dt.timedelta(minutes=2)
 """Daemons beat twice a minute."""
 AT_FIRST_USE = (
-    "pandas", "tenacity", "kobe_jobs.ops.backup.archive", "kobe_jobs.ops.backup.make", "kobe_resources.broker.shadow",
+    "pandas", "tenacity", "kobe_jobs.ops.backup.archive", "kobe_jobs.ops.backup.make",
     "kobe_resources.broker.exchange.simulated", "kobe_resources.broker.exchange.embedded", "kobe_resources.broker.pacing",
 )  # fmt: skip
 """What the modules that the questions ask with import late."""

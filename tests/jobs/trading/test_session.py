@@ -20,8 +20,8 @@ from kobe_jobs.trading.readiness.preflight import NotReady
 from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
 from kobe_jobs.trading.session import AnotherRunTrades, NotConfirmed, Rig, StaleSignal, alone, trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.broker.open import connect_embedded
 from kobe_resources.broker.protocol import Unauthorized
-from kobe_resources.broker.shadow import ShadowBroker
 from kobe_resources.kill_switch import KillSwitchOn
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.order_ledger import orders as book
@@ -227,7 +227,8 @@ def test_with_the_switch_on_no_protective_stop_is_taken_away(rig: Rig, embedded:
 
 
 def test_shadow_decides_and_sends_nothing(rig: Rig, embedded: EmbeddedBroker) -> None:
-    summary = trade_session(dataclasses.replace(rig, stage="shadow", broker=ShadowBroker(rig.broker)))
+    shadow = connect_embedded(rig.settings, embedded, read_only=True)
+    summary = trade_session(dataclasses.replace(rig, stage="shadow", broker=shadow))
     assert posts(embedded) == 0
     assert summary.refused == {"shadow": 5, "exceeds_daily_budget": 1}
     assert summary.is_clean

@@ -26,7 +26,6 @@ from kobe_resources.policy_gate import Limits
 from kobe_resources.settings.models import Settings
 
 NEW_YORK = ZoneInfo("America/New_York")
-LEASE_S = 120.0
 EVERY_SPREAD = 1e9
 QUOTE_PATIENCE_S = 6.0
 QUOTE_POLL_S = 1.0
@@ -50,7 +49,7 @@ class Desk:
     """One run's tools and terms.
 
     session: the exchange's hours of the day that trades. signal_session: the session before it. account: 'stage:number',
-    the key of the ledger's rows. alone: this run holds the lock of trading runs. missing: symbols of which ledger and broker
+    the key of the ledger's rows. missing: symbols of which ledger and broker
     do not hold the same; no order for them, and no stop, is touched until they do. lifted: positions whose stop this run
     took away.
     """
@@ -66,7 +65,6 @@ class Desk:
     account: str
     session: TradingDay
     signal_session: dt.date
-    alone: bool = True
     missing: frozenset[str] = frozenset()
     lifted: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from kobe_jobs.trading.bare_positions import PROTECTING
-from kobe_jobs.trading.context import LEASE_S, Desk, MarketShut, NotThisSession
+from kobe_jobs.trading.context import Desk, MarketShut, NotThisSession
 from kobe_jobs.trading.order_looks import FillTimes, is_missed, look_at, look_at_all, take_in
 from kobe_resources.broker.pacing import order_ahead, urgent
 from kobe_resources.broker.protocol import (
@@ -44,11 +44,11 @@ def send(desk: Desk, client_id: str) -> Intent:
     """Claim an intent and POST it once; what is known afterwards (its fills are not).
 
     Raises what stops the run: KillSwitchOn, MarketShut, NotThisSession, BrokerUnavailable (nothing was sent, the intent
-    waits), Unauthorized, WrongAccount. Somebody else's claim is left alone.
+    waits), Unauthorized, WrongAccount. An order that another run has claimed is left as it is.
     """
     ledger = desk.ledger
     with ledger.write() as write:
-        intent = book.claim(write, client_id, ledger.owner, LEASE_S)
+        intent = book.claim(write, client_id, ledger.owner)
     if intent is None:
         return book.get(ledger, client_id)
     try:
@@ -174,7 +174,6 @@ def _accept(write: Write, intent: Intent, answer: BrokerOrder) -> Intent:
     told = {"status": answer.raw_status, "request": answer.request_id}
     return book.move(
         write, intent, OrderState.ACCEPTED, "accepted", told, broker_order_id=answer.id, acknowledged=1, owner=None,
-        lease_until=None,
     )  # fmt: skip
 
 
@@ -213,7 +212,7 @@ def _refused(desk: Desk, intent: Intent, error: Refused) -> Intent:
             return current
         return book.move(
             write, current, OrderState.REJECTED, "rejected", {"code": error.code, "request": error.request_id},
-            detail=error.message, reserved="0", owner=None, lease_until=None,
+            detail=error.message, reserved="0", owner=None,
         )  # fmt: skip
 
 
@@ -251,7 +250,7 @@ def _doubt_protection(desk: Desk, intent: Intent) -> Intent:
 def _is_hidden(desk: Desk, intent: Intent) -> bool:
     """The broker knows the id and shows no order."""
     unseen = intent.state is OrderState.UNKNOWN and intent.acknowledged and intent.broker_order_id is None
-    return unseen and intent.session == desk.day and desk.alone and desk.sends and is_missed(desk, intent)
+    return unseen and intent.session == desk.day and desk.sends and is_missed(desk, intent)
 
 
 def _ask_again(desk: Desk, intent: Intent) -> None:

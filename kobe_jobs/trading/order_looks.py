@@ -24,7 +24,7 @@ log = get_logger("trading")
 
 def look_at_all(desk: Desk, times: FillTimes) -> list[tuple[Intent, BrokerOrder | None]]:
     """Every unsettled order with what the broker tells of it: one list, and a look-up for those that it leaves open."""
-    unsettled = _to_resolve(desk)
+    unsettled = book.unsettled(desk.ledger, desk.account)
     listed = _open_orders(desk) if len(unsettled) >= MANY_ORDERS else {}
     seen: list[tuple[Intent, BrokerOrder | None]] = []
     for intent in unsettled:
@@ -47,8 +47,6 @@ def look_up(desk: Desk, intent: Intent, times: FillTimes) -> Intent:
 
 def look_at(desk: Desk, intent: Intent, times: FillTimes) -> tuple[Intent, BrokerOrder | None]:
     """One look-up: the intent as it then is, and the order where one was told."""
-    if not may_touch(desk, intent):
-        return intent, None
     try:
         with urgent(intent.purpose == book.STOP):
             order = desk.broker.order_by_client_id(intent.client_order_id)
@@ -61,7 +59,7 @@ def look_at(desk: Desk, intent: Intent, times: FillTimes) -> tuple[Intent, Broke
                 current = book.get(write, intent.client_order_id)
                 if current.state not in (OrderState.SUBMITTING, OrderState.UNKNOWN):
                     return current, None
-                return book.move(write, current, OrderState.NOT_PLACED, "not_placed", owner=None, lease_until=None), None
+                return book.move(write, current, OrderState.NOT_PLACED, "not_placed", owner=None), None
         return missed, None
     except (OrderMismatch, IllegalMove) as error:
         # An answer that does not fit costs this look: reconciliation names it, and the next look may read better.
@@ -86,13 +84,6 @@ def take_in(desk: Desk, intent: Intent, order: BrokerOrder, times: FillTimes) ->
             told = {"status": order.raw_status, "request": order.request_id}
             return book.move(write, settled, OrderState.UNKNOWN, "not_resting", told)
         return settled
-
-
-def may_touch(desk: Desk, intent: Intent) -> bool:
-    """A claim whose owner lives is its owner's; alone, every other owner is dead."""
-    if intent.state is not OrderState.SUBMITTING or desk.alone or intent.owner == desk.ledger.owner:
-        return True
-    return intent.lease_until is None or intent.lease_until < dt.datetime.now(dt.UTC)
 
 
 def is_missed(desk: Desk, intent: Intent) -> bool:
@@ -134,10 +125,6 @@ class FillTimes:
         if self._now is None:
             self._now = self._desk.broker.clock().timestamp
         return self._now
-
-
-def _to_resolve(desk: Desk) -> list[Intent]:
-    return [intent for intent in book.unsettled(desk.ledger, desk.account) if may_touch(desk, intent)]
 
 
 def _open_orders(desk: Desk) -> dict[str, BrokerOrder]:

@@ -21,7 +21,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from kobe_assets.graph.inputs import limits_of
 from kobe_jobs.research_run.strategies import refuse_what_is_only_simulated, strategy_named
 from kobe_jobs.trading.bare_positions import look
-from kobe_jobs.trading.context import LEASE_S, Desk, MarketShut, NotThisSession, account_key, session_date
+from kobe_jobs.trading.context import Desk, MarketShut, NotThisSession, account_key, session_date
 from kobe_jobs.trading.entries import enter_signals, wait_for_quote
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import due, exit_flagged
@@ -205,7 +205,7 @@ def _another_run(ledger: OrderLedger) -> AnotherRunTrades:
     return AnotherRunTrades(f"another run is trading{who}", "wait until it is done")
 
 
-def open_desk(rig: Rig, strategy: str, session: dt.date | None = None, alone: bool = True, any_day: bool = False) -> Desk:
+def open_desk(rig: Rig, strategy: str, session: dt.date | None = None, any_day: bool = False) -> Desk:
     """Look at clock, calendar and account, and lay out what a run needs. Raises NotThisSession, MarketShut, BrokerError,
     UsageError.
 
@@ -218,16 +218,16 @@ def open_desk(rig: Rig, strategy: str, session: dt.date | None = None, alone: bo
     days = rig.broker.calendar(today - dt.timedelta(days=CALENDAR_DAYS), today)
     if len(days) < 2 or (days[-1].session != today and not any_day):
         raise MarketShut(f"{today} is no session of the exchange", f"the next opens at {clock.next_open:%F %H:%M} UTC")
-    return _desk(rig, strategy, days[-1], days[-2].session, account_key(rig.stage, rig.broker.account()), alone)
+    return _desk(rig, strategy, days[-1], days[-2].session, account_key(rig.stage, rig.broker.account()))
 
 
-def _desk(rig: Rig, strategy: str, day: TradingDay, signal_session: dt.date, account: str, alone: bool) -> Desk:
+def _desk(rig: Rig, strategy: str, day: TradingDay, signal_session: dt.date, account: str) -> Desk:
     held = {position.symbol for position in open_positions(rig.ledger, account)}
     evidence = rig.evidence or load_evidence(rig.warehouse, strategy, signal_session, signal_session, held)
     return Desk(
         settings=rig.settings, stage=rig.stage, strategy_name=strategy,
         limits=limits_of(rig.settings), broker=rig.broker, ledger=rig.ledger, kill_switch=rig.kill_switch,
-        evidence=evidence, account=account, session=day, signal_session=signal_session, alone=alone,
+        evidence=evidence, account=account, session=day, signal_session=signal_session,
     )  # fmt: skip
 
 
@@ -274,7 +274,7 @@ def _claim(rig: Rig, desk: Desk) -> None:
     check_evidence(rig.warehouse, rig.settings, desk.strategy.name, rig.stage)
     desk.check_may_send(is_entry=False)
     with rig.ledger.write() as write:
-        claim_session(write, desk.account, desk.day, desk.strategy.name, rig.ledger.owner, LEASE_S, alone=desk.alone)
+        claim_session(write, desk.account, desk.day, desk.strategy.name, rig.ledger.owner)
 
 
 def _trade(rig: Rig, desk: Desk, confirm: Confirm | None) -> RunSummary:

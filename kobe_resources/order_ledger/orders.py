@@ -92,7 +92,6 @@ class Intent:
     acknowledged: bool
     posts: int
     owner: str | None
-    lease_until: dt.datetime | None
     misses: int
     first_missed_at: dt.datetime | None
     decision: dict[str, Any]
@@ -210,15 +209,14 @@ def replan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
     return get(write, known.client_order_id)
 
 
-def claim(write: Write, client_id: str, owner: str, lease_s: float) -> Intent | None:
+def claim(write: Write, client_id: str, owner: str) -> Intent | None:
     """INTENT → SUBMITTING for `owner`; None where another run was faster. The holder of the claim may POST once."""
     intent = get(write, client_id)
     if intent.state is not OrderState.INTENT:
         return None
-    until = write.now + dt.timedelta(seconds=lease_s)
     return move(
         write, intent, OrderState.SUBMITTING, "submitting",
-        owner=owner, lease_until=until.isoformat(), posts=intent.posts + 1, misses=0, first_missed_at=None,
+        owner=owner, posts=intent.posts + 1, misses=0, first_missed_at=None,
     )  # fmt: skip
 
 
@@ -229,7 +227,7 @@ def give_back(write: Write, client_id: str, owner: str, why: str) -> Intent:
         raise KobeError(f"order {client_id} is claimed by {intent.owner}", "only its owner may give it back")
     return move(
         write, intent, OrderState.INTENT, "claim_returned",
-        detail=why, owner=None, lease_until=None, posts=max(0, intent.posts - 1),
+        detail=why, owner=None, posts=max(0, intent.posts - 1),
     )  # fmt: skip
 
 
@@ -239,7 +237,7 @@ def rearm(write: Write, client_id: str) -> Intent:
     The broker takes an id only once, for ever: should the first order turn up after all, the second is refused.
     """
     intent = get(write, client_id)
-    return move(write, intent, OrderState.INTENT, "rearmed", owner=None, lease_until=None)
+    return move(write, intent, OrderState.INTENT, "rearmed", owner=None)
 
 
 def reconsider(write: Write, client_id: str) -> Intent:
@@ -345,7 +343,9 @@ def _intent(row: sqlite3.Row) -> Intent:
         values[name] = dt.date.fromisoformat(values[name])
     for name in ("qty", "limit_price", "stop_price", "stop_distance", "reserved", "spent", "filled_qty", "filled_avg_price"):
         values[name] = None if values[name] is None else Decimal(values[name])
-    for name in ("lease_until", "first_missed_at", "created_at", "updated_at"):
+    # A column that nothing reads any more.
+    del values["lease_until"]
+    for name in ("first_missed_at", "created_at", "updated_at"):
         values[name] = None if values[name] is None else dt.datetime.fromisoformat(values[name])
     values["state"] = OrderState(values["state"])
     values["acknowledged"] = bool(values["acknowledged"])

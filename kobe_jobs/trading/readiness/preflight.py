@@ -71,7 +71,7 @@ def preflight(rig: Rig, secrets: Secrets, strategy: str | None = None) -> list[L
 
     def desk() -> Desk:
         if not opened:
-            opened.append(open_desk(rig, name, alone=False))
+            opened.append(open_desk(rig, name))
         return opened[0]
 
     checks: list[tuple[str, Check]] = [

@@ -15,7 +15,7 @@ from typing import Any
 
 from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, rest_of, shown, stop_order_price
 from kobe_jobs.trading.context import Desk, day_start
-from kobe_jobs.trading.order_looks import FillTimes, look_up, may_touch, take_in
+from kobe_jobs.trading.order_looks import FillTimes, look_up, take_in
 from kobe_jobs.trading.roll_forward import apply_splits, as_split
 from kobe_resources.broker.protocol import (
     TERMINAL_STATUSES,
@@ -237,7 +237,7 @@ def _compare_orders(desk: Desk, orders: list[BrokerOrder], promote: bool) -> tup
             continue
         late = intent.state in (OrderState.NOT_PLACED, OrderState.INTENT)
         is_open = late or intent.state in UNSETTLED
-        takes_in = is_open and promote and may_touch(desk, intent)
+        takes_in = is_open and promote
         try:
             if is_open:
                 check_same(desk.ledger, intent, order)

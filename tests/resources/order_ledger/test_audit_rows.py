@@ -178,7 +178,7 @@ def test_ten_thousand_records_of_orders_verify_well_under_two_seconds(tmp_path: 
         ledger.connection.execute("PRAGMA synchronous = OFF")
         for number in range(1_000):
             with ledger.write() as write:
-                book.claim(write, book.plan(write, draft(f"S{number}")).client_order_id, "me", 60.0)
+                book.claim(write, book.plan(write, draft(f"S{number}")).client_order_id, "me")
         with ledger.write() as write:
             for number in range(8_000):
                 write.audit("looked", order=f"order-{number}")

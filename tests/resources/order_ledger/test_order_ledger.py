@@ -38,7 +38,7 @@ def ledger(tmp_path: Path) -> Iterator[OrderLedger]:
 def submitted(ledger: OrderLedger, symbol: str = "KO", **changes: object) -> book.Intent:
     with ledger.write() as write:
         intent = book.plan(write, draft(symbol, **changes), BUDGET)
-        claimed = book.claim(write, intent.client_order_id, "me", 30)
+        claimed = book.claim(write, intent.client_order_id, "me")
     assert claimed
     return claimed
 
@@ -115,7 +115,7 @@ def test_a_full_disk_is_said_in_plain_words_and_leaves_the_ledger_as_it_was(ledg
 def test_only_one_claim_succeeds(ledger: OrderLedger) -> None:
     intent = submitted(ledger)
     with ledger.write() as write:
-        assert book.claim(write, intent.client_order_id, "other", 30) is None
+        assert book.claim(write, intent.client_order_id, "other") is None
     assert book.get(ledger, intent.client_order_id).owner == "me"
 
 
@@ -299,34 +299,31 @@ def test_every_change_of_an_order_is_on_the_chain(ledger: OrderLedger) -> None:
     assert all(json.loads(row["body"])["run"] == "run-1" for row in rows)
 
 
-def test_a_session_is_traded_by_one_run(ledger: OrderLedger) -> None:
+def test_a_session_is_traded_once(ledger: OrderLedger) -> None:
     with ledger.write() as write:
-        claim_session(write, ACCOUNT, SESSION, "rsi2", "one", 60)
-    with pytest.raises(SessionTaken, match="being traded by one"), ledger.write() as write:
-        claim_session(write, ACCOUNT, SESSION, "rsi2", "two", 60)
-    with ledger.write() as write:
-        assert claim_session(write, "paper:PA1", SESSION, "rsi2", "two", 60).owner == "two"
+        claim_session(write, ACCOUNT, SESSION, "rsi2", "one")
+        assert claim_session(write, "paper:PA1", SESSION, "rsi2", "two").owner == "two"
         end_session(write, ACCOUNT, SESSION, "done", "")
     with pytest.raises(SessionTaken, match="already traded"), ledger.write() as write:
-        claim_session(write, ACCOUNT, SESSION, "rsi2", "two", 60, alone=True)
+        claim_session(write, ACCOUNT, SESSION, "rsi2", "two")
 
 
-@pytest.mark.parametrize("how", ["alone", "expired", "halted"])
+@pytest.mark.parametrize("how", ["died", "halted"])
 def test_a_half_done_session_is_resumed(ledger: OrderLedger, how: str) -> None:
     with ledger.write() as write:
-        claim_session(write, ACCOUNT, SESSION, "rsi2", "one", -1 if how == "expired" else 60)
+        claim_session(write, ACCOUNT, SESSION, "rsi2", "one")
         if how == "halted":
             end_session(write, ACCOUNT, SESSION, "halted", "kill switch")
     with ledger.write() as write:
-        claim = claim_session(write, ACCOUNT, SESSION, "rsi2", "two", 60, alone=how == "alone")
+        claim = claim_session(write, ACCOUNT, SESSION, "rsi2", "two")
     assert (claim.owner, claim.state, claim.runs) == ("two", "running", 2)
 
 
 def test_a_session_is_finished_with_the_strategy_it_was_begun_with(ledger: OrderLedger) -> None:
     with ledger.write() as write:
-        claim_session(write, ACCOUNT, SESSION, "rsi2", "one", 60)
+        claim_session(write, ACCOUNT, SESSION, "rsi2", "one")
     with pytest.raises(BegunOtherwise, match="'rsi2'"), ledger.write() as write:
-        claim_session(write, ACCOUNT, SESSION, "ibs", "two", 60, alone=True)
+        claim_session(write, ACCOUNT, SESSION, "ibs", "two")
     assert claim_of(ledger, ACCOUNT, SESSION)
 
 

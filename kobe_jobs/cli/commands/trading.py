@@ -111,21 +111,25 @@ def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.
     """Check what must be true before a session trades; each line with its mend. Exit code 1 where one fails."""
     from kobe_jobs.trading.context import open_trading_context
     from kobe_jobs.trading.readiness.preflight import preflight as run_preflight
+    from kobe_resources.findings import is_ready
 
     settings, secrets = load_settings(), load_secrets()
     with open_trading_context(settings, secrets, even_without_broker=True) as trading:
         lines = run_preflight(trading, secrets, strategy)
-    failed = [line for line in lines if line.blocks and not line.passed]
+    passed = is_ready(lines)
     if as_json:
-        keys = ("name", "passed", "seen", "mend", "blocks")
-        print_json({"passed": not failed, "lines": [{key: getattr(line, key) for key in keys} for line in lines]})
+        rows = [
+            {"name": line.name, "passed": line.ok, "seen": line.seen, "mend": line.hint, "blocks": line.blocks}
+            for line in lines
+        ]
+        print_json({"passed": passed, "lines": rows})
     else:
         table = table_of(f"Preflight, stage {settings.broker.stage}", "check", "", "seen", "mend")
         for line in lines:
-            mark = "pass" if line.passed else "FAIL" if line.blocks else "warn"
-            table.add_row(line.name, mark, line.seen, line.mend)
+            mark = "pass" if line.ok else "FAIL" if line.blocks else "warn"
+            table.add_row(line.name, mark, line.seen, line.hint)
         output().print(table)
-    if failed:
+    if not passed:
         raise typer.Exit(1)
 
 

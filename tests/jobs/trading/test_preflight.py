@@ -13,10 +13,11 @@ import pytest
 
 from kobe_assets.graph.lineage import TABLES
 from kobe_jobs.trading.context import TradingContext
-from kobe_jobs.trading.readiness.preflight import Line, NotReady, preflight
+from kobe_jobs.trading.readiness.preflight import NotReady, preflight
 from kobe_jobs.trading.readiness.research_gate import CHECKED, EvidenceMissing, check_evidence, missing_evidence
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.findings import Finding
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.settings.secrets import Secrets
@@ -27,7 +28,7 @@ NOW = dt.datetime(2024, 3, 6, tzinfo=dt.UTC)
 KEYS = Secrets.model_validate({"alpaca_api_key_id": "PK1", "alpaca_api_secret_key": "secret"})
 
 
-def lines_of(rig: TradingContext, secrets: Secrets | None = None) -> dict[str, Line]:
+def lines_of(rig: TradingContext, secrets: Secrets | None = None) -> dict[str, Finding]:
     return {line.name: line for line in preflight(rig, secrets or Secrets())}
 
 
@@ -37,7 +38,7 @@ def test_everything_is_asked_and_all_of_it_passes_before_a_simulated_session(rig
         "strategy", "keys", "host", "kill switch", "disk", "audit chain", "config pin", "account", "buying power", "clock",
         "calendar", "market", "data", "open intents", "positions", "whole shares", "protection", "sole use",
     }  # fmt: skip
-    assert [line.name for line in lines.values() if line.blocks and not line.passed] == []
+    assert [line.name for line in lines.values() if line.blocks and not line.ok] == []
 
 
 def test_preflight_sends_nothing_and_writes_nothing(rig: TradingContext, embedded: EmbeddedBroker) -> None:
@@ -46,10 +47,10 @@ def test_preflight_sends_nothing_and_writes_nothing(rig: TradingContext, embedde
     assert rig.ledger.audit_head().startswith("0:")
 
 
-def failing(rig: TradingContext, name: str, secrets: Secrets | None = None) -> Line:
+def failing(rig: TradingContext, name: str, secrets: Secrets | None = None) -> Finding:
     line = lines_of(rig, secrets)[name]
-    assert not line.passed
-    assert line.mend
+    assert not line.ok
+    assert line.hint
     return line
 
 
@@ -65,7 +66,7 @@ def test_a_shut_market_fails(rig: TradingContext, embedded: EmbeddedBroker) -> N
 
 def test_stale_bars_fail(rig: TradingContext) -> None:
     stale = dataclasses.replace(rig, evidence=market.make_evidence(computed=frozenset()))
-    assert "stale_signal" in failing(stale, "data").mend
+    assert "stale_signal" in failing(stale, "data").hint
 
 
 def test_a_blocked_account_fails(rig: TradingContext) -> None:
@@ -91,8 +92,8 @@ def test_a_position_of_nobody_s_fails(rig: TradingContext, embedded: EmbeddedBro
 
 def test_paper_without_keys_fails_and_with_keys_passes(rig: TradingContext) -> None:
     paper = dataclasses.replace(rig, stage="paper")
-    assert "ALPACA_API_KEY_ID" in failing(paper, "keys").mend
-    assert lines_of(paper, KEYS)["keys"].passed
+    assert "ALPACA_API_KEY_ID" in failing(paper, "keys").hint
+    assert lines_of(paper, KEYS)["keys"].ok
 
 
 def test_a_file_of_keys_that_others_can_read_fails(
@@ -102,7 +103,7 @@ def test_a_file_of_keys_that_others_can_read_fails(
     file.write_text("ALPACA_API_KEY_ID=PK1\n")
     file.chmod(0o644)
     monkeypatch.setenv("KOBE_ENV_FILE", str(file))
-    assert "chmod" in failing(dataclasses.replace(rig, stage="paper"), "keys", KEYS).mend
+    assert "chmod" in failing(dataclasses.replace(rig, stage="paper"), "keys", KEYS).hint
 
 
 def test_a_host_of_another_stage_fails(rig: TradingContext) -> None:
@@ -113,7 +114,7 @@ def test_a_host_of_another_stage_fails(rig: TradingContext) -> None:
 
 
 def test_a_clock_that_is_off_fails_on_paper(rig: TradingContext) -> None:
-    assert "NTP" in failing(dataclasses.replace(rig, stage="paper"), "clock").mend
+    assert "NTP" in failing(dataclasses.replace(rig, stage="paper"), "clock").hint
 
 
 def test_the_time_of_an_embedded_broker_is_never_skew(
@@ -127,18 +128,18 @@ def test_the_time_of_an_embedded_broker_is_never_skew(
             return dt.datetime(2024, 3, 7, 3, 30, tzinfo=dt.UTC)
 
     monkeypatch.setattr("kobe_jobs.trading.readiness.preflight.dt.datetime", Later)
-    assert "NTP" in failing(shadow, "clock").mend, "Alpaca's clock that is half a day off is ours that is wrong"
+    assert "NTP" in failing(shadow, "clock").hint, "Alpaca's clock that is half a day off is ours that is wrong"
     own: Any = rig.broker
     own.embedded = embedded
     line = lines_of(shadow)["clock"]
-    assert (line.passed, line.seen) == (True, "the broker's own: 2024-03-06 09:30 in New York")
+    assert (line.ok, line.seen) == (True, "the broker's own: 2024-03-06 09:30 in New York")
 
 
 @pytest.mark.parametrize("stage", ["paper", "live"])
 def test_fractions_where_nothing_protects_them_fail_in_one_line_and_refuse_a_run(rig: TradingContext, stage: Any) -> None:
     sizing = rig.settings.sizing.model_copy(update={"whole_shares": False})
     fractions = dataclasses.replace(rig, settings=rig.settings.model_copy(update={"sizing": sizing}))
-    assert lines_of(fractions)["whole shares"].passed
+    assert lines_of(fractions)["whole shares"].ok
     line = failing(dataclasses.replace(fractions, stage=stage), "whole shares", KEYS)
     assert "sizing.whole_shares = false" in line.seen
     assert line.blocks
@@ -148,12 +149,12 @@ def test_fractions_where_nothing_protects_them_fail_in_one_line_and_refuse_a_run
 
 def test_a_stop_that_the_broker_lost_after_the_session_is_named(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     trade_session(rig)
-    assert lines_of(rig)["protection"].passed
+    assert lines_of(rig)["protection"].ok
     stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
     embedded.book.cancel(stop.id)
     line = failing(rig, "protection")
     assert f"{stop.symbol} has no protective stop" in line.seen
-    assert "`kobe trade`" in line.mend
+    assert "`kobe trade`" in line.hint
 
 
 def test_a_stop_for_fewer_shares_than_are_held_leaves_the_position_bare(rig: TradingContext, embedded: EmbeddedBroker) -> None:
@@ -177,25 +178,25 @@ def test_what_is_not_kobe_s_is_a_warning_that_says_the_account_should_be_kobe_s_
     fields = {"client_order_id": "mine", "symbol": "S11", "side": "buy", "type": "limit", "time_in_force": "gtc", "qty": "2"}
     embedded.book.submit({**fields, "limit_price": "5"})
     line = lines_of(rig)["sole use"]
-    assert (line.passed, line.blocks) == (False, False)
+    assert (line.ok, line.blocks) == (False, False)
     assert "order buy 2 S11" in line.seen
-    assert "the account should be Kobe's alone" in line.mend
+    assert "the account should be Kobe's alone" in line.hint
 
 
 def test_a_broker_that_does_not_answer_fails_its_lines_and_no_others(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.faults.add({"kind": "504", "match": {"path": "/v2/account"}, "times": None})
     lines = lines_of(rig)
-    assert not lines["account"].passed
-    assert not lines["positions"].passed
-    assert lines["market"].passed
-    assert lines["audit chain"].passed
+    assert not lines["account"].ok
+    assert not lines["positions"].ok
+    assert lines["market"].ok
+    assert lines["audit chain"].ok
 
 
 def test_open_intents_are_a_warning(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.advance_to(market.ENTRY_DAY, "close")
     trade_session(rig)
     line = lines_of(rig)["open intents"]
-    assert (line.passed, line.blocks) == (False, False)
+    assert (line.ok, line.blocks) == (False, False)
 
 
 def store_evidence(warehouse: Warehouse, settings: Settings, **changes: Any) -> None:

@@ -198,7 +198,7 @@ def _withdraw(context: SessionContext, write: Write, decisions: list[Decision]) 
         if intent.purpose != book.ENTRY or intent.state is not OrderState.INTENT or intent.posts:
             continue
         if intent.client_order_id in decided:
-            book.release(write, intent)
+            book.free_reservation(write, intent)
         else:
             book.move(write, intent, OrderState.VETOED, "vetoed", reason="signal_withdrawn", reserved="0")
 

@@ -56,7 +56,7 @@ def send(context: SessionContext, client_id: str) -> Intent:
     except (KillSwitchOn, MarketShut, NotThisSession, BrokerUnavailable, WrongAccount, SendsNothing) as error:
         with ledger.write() as write:
             if book.get(write, client_id).state is OrderState.SUBMITTING:
-                book.give_back(write, client_id, ledger.owner, str(error))
+                book.release(write, client_id, ledger.owner, str(error))
         raise
     except Unauthorized as error:
         # A 401 should prove that nothing was placed; a look-up with keys that work costs nothing, a lost order does.

@@ -184,7 +184,7 @@ def veto(write: Write, draft: Draft, reason: str, detail: str = "") -> Intent:
     return get(write, draft.client_order_id)
 
 
-def release(write: Write, intent: Intent) -> None:
+def free_reservation(write: Write, intent: Intent) -> None:
     """Free the reservation of an intent that `replan` or a veto is about to settle in the same transaction."""
     write.execute("UPDATE intents SET reserved = '0' WHERE client_order_id = ?", (intent.client_order_id,))
 
@@ -194,7 +194,7 @@ def replan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
     known = get(write, draft.client_order_id)
     if known.state is not OrderState.INTENT or known.posts:
         return known
-    release(write, known)
+    free_reservation(write, known)
     _check_budget(write, draft, budget)
     write.execute(
         "UPDATE intents SET qty = :qty, limit_price = :limit, stop_price = :stop, reserved = :reserved, decision = :decision,"
@@ -220,7 +220,7 @@ def claim(write: Write, client_id: str, owner: str) -> Intent | None:
     )  # fmt: skip
 
 
-def give_back(write: Write, client_id: str, owner: str, why: str) -> Intent:
+def release(write: Write, client_id: str, owner: str, why: str) -> Intent:
     """SUBMITTING → INTENT by its owner, when provably nothing was sent."""
     intent = get(write, client_id)
     if intent.owner != owner:

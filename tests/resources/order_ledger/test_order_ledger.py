@@ -122,9 +122,9 @@ def test_only_one_claim_succeeds(ledger: OrderLedger) -> None:
 def test_a_claim_is_given_back_by_its_owner_only(ledger: OrderLedger) -> None:
     intent = submitted(ledger)
     with pytest.raises(KobeError, match="claimed by me"), ledger.write() as write:
-        book.give_back(write, intent.client_order_id, "other", "closed")
+        book.release(write, intent.client_order_id, "other", "closed")
     with ledger.write() as write:
-        given = book.give_back(write, intent.client_order_id, "me", "closed")
+        given = book.release(write, intent.client_order_id, "me", "closed")
     assert (given.state, given.posts, given.reserved) == (OrderState.INTENT, 0, Decimal("60.00"))
 
 

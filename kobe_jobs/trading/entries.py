@@ -58,7 +58,7 @@ def enter_signals(
             break
         for intent in _not_placed(context):
             with context.ledger.write() as write:
-                book.rearm(write, intent.client_order_id)
+                book.retry(write, intent.client_order_id)
         pending = [intent for intent in entries_of(context) if intent.state is OrderState.INTENT]
         if not pending:
             break

@@ -154,7 +154,7 @@ def _plan_exit(context: SessionContext, held: Position, leg: str, quote: Quote, 
         if known is None:
             return book.plan(write, draft)
         if known.state is OrderState.NOT_PLACED:
-            return book.rearm(write, known.client_order_id)
+            return book.retry(write, known.client_order_id)
         return book.replan(write, draft)
 
 

@@ -119,5 +119,5 @@ def _plan_stop(context: SessionContext, held: Position) -> Intent:
         last = today[-1] if today else None
         fits = last is not None and (last.qty, last.stop_price) == (held.qty, draft.stop_price)
         if last is not None and last.state is OrderState.NOT_PLACED and fits:
-            return book.rearm(write, last.client_order_id)
+            return book.retry(write, last.client_order_id)
         return book.plan(write, draft)

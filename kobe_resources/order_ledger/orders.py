@@ -231,7 +231,7 @@ def release(write: Write, client_id: str, owner: str, why: str) -> Intent:
     )  # fmt: skip
 
 
-def rearm(write: Write, client_id: str) -> Intent:
+def retry(write: Write, client_id: str) -> Intent:
     """NOT_PLACED → INTENT, to be sent again as it was under the same id.
 
     The broker takes an id only once, for ever: should the first order turn up after all, the second is refused.

@@ -164,13 +164,13 @@ def test_an_order_that_was_not_placed_goes_out_again_as_it_was_or_not_at_all(led
     intent = submitted(ledger)
     with ledger.write() as write:
         book.move(write, intent, OrderState.NOT_PLACED, "not_placed")
-        again = book.rearm(write, intent.client_order_id)
+        again = book.retry(write, intent.client_order_id)
     assert (again.state, again.reserved, again.posts) == (OrderState.INTENT, Decimal("60.00"), 1)
     with ledger.write() as write:
         kept = book.replan(write, draft(qty=Decimal(2), reserved=Decimal(120)), BUDGET)
     assert kept == again, "the first order may yet turn up: the second must be the same"
     with pytest.raises(IllegalMove), ledger.write() as write:
-        book.rearm(write, intent.client_order_id)
+        book.retry(write, intent.client_order_id)
 
 
 STATUSES = {

@@ -126,8 +126,8 @@ def flag_untradable(context: SessionContext) -> None:
             flag_for_exit(write, held, "delisted")
 
 
-def let_go(context: SessionContext) -> int:
-    """Veto intents of earlier sessions that were never sent; their moment has passed. How many."""
+def expire(context: SessionContext) -> int:
+    """End the intents of earlier sessions that were never sent, because an entry is good for its session only; how many."""
     stale = [i for i in book.in_states(context.ledger, context.account, [OrderState.INTENT]) if i.session < context.session]
     return sum(take_back(context, intent, "session_over") for intent in stale)
 

@@ -24,7 +24,7 @@ from kobe_jobs.trading.readiness.preflight import check_ready
 from kobe_jobs.trading.readiness.research_gate import check_evidence
 from kobe_jobs.trading.reconcile.compare import Reconciliation, reconcile
 from kobe_jobs.trading.reporting.summary import RunSummary, summarize
-from kobe_jobs.trading.roll_forward import age_positions, apply_splits, flag_untradable, let_go, name_without_bars
+from kobe_jobs.trading.roll_forward import age_positions, apply_splits, expire, flag_untradable, name_without_bars
 from kobe_jobs.trading.run_lock import alone
 from kobe_resources.broker.open import standing_at
 from kobe_resources.broker.protocol import (
@@ -223,7 +223,7 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
     """The run proper; the differences that are left. What keeps it from being complete is in `context.troubles`."""
     # Orders are read in shares of now; what resolution finds may itself be older than a split.
     steps: tuple[tuple[str, Callable[[SessionContext], object]], ...] = (
-        ("intents", let_go), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits), ("bars", age_positions),
+        ("intents", expire), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits), ("bars", age_positions),
     )  # fmt: skip
     for name, step in steps:
         _attempt(context, name, step)

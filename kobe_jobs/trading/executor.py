@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from kobe_jobs.trading.bare_positions import PROTECTING
 from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext
-from kobe_jobs.trading.order_looks import FillTimes, is_missed, look_at, look_at_all, take_in
+from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, is_missed, look_at, look_at_all
 from kobe_resources.broker.pacing import order_ahead, urgent
 from kobe_resources.broker.protocol import (
     BrokerOrder,
@@ -128,7 +128,7 @@ def take_back(context: SessionContext, intent: Intent, reason: str) -> bool:
             return False
         if order is not None:
             with contextlib.suppress(OrderMismatch, IllegalMove):
-                take_in(context, intent, order, FillTimes(context))
+                apply_broker_order(context, intent, order, FillTimes(context))
             return False
     with context.ledger.write() as write:
         book.move(write, intent, OrderState.VETOED, "vetoed", reason=reason, reserved="0")
@@ -200,7 +200,7 @@ def _refused(context: SessionContext, intent: Intent, error: Refused) -> Intent:
         return doubted
     if order is not None:
         try:
-            return take_in(context, doubted, order, FillTimes(context))
+            return apply_broker_order(context, doubted, order, FillTimes(context))
         except (OrderMismatch, IllegalMove) as odd:
             context.note(str(odd))
             return doubted

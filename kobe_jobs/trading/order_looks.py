@@ -34,7 +34,7 @@ def look_at_all(context: SessionContext, times: FillTimes) -> list[tuple[Intent,
         if order is None or in_doubt:
             seen.append(look_at(context, intent, times))
         elif _is_news(intent, order):
-            seen.append((take_in(context, intent, order, times), order))
+            seen.append((apply_broker_order(context, intent, order, times), order))
         else:
             seen.append((intent, order))
     return seen
@@ -51,7 +51,7 @@ def look_at(context: SessionContext, intent: Intent, times: FillTimes) -> tuple[
         with urgent(intent.purpose == book.STOP):
             order = context.broker.order_by_client_id(intent.client_order_id)
             if order is not None:
-                return take_in(context, intent, order, times), order
+                return apply_broker_order(context, intent, order, times), order
         with context.ledger.write() as write:
             missed = book.miss(write, intent.client_order_id)
         if _is_given_up(context, missed) and not _is_listed(context, intent):
@@ -72,7 +72,7 @@ def look_at(context: SessionContext, intent: Intent, times: FillTimes) -> tuple[
     return book.get(context.ledger, intent.client_order_id), None
 
 
-def take_in(context: SessionContext, intent: Intent, order: BrokerOrder, times: FillTimes) -> Intent:
+def apply_broker_order(context: SessionContext, intent: Intent, order: BrokerOrder, times: FillTimes) -> Intent:
     """Bring the ledger to what the broker says of an order."""
     at = times.of(order, intent) if order.filled_qty > intent.filled_qty else dt.datetime.now(dt.UTC)
     with context.ledger.write() as write:

@@ -53,12 +53,12 @@ def take_back_orders(context: SessionContext, warehouse: Warehouse, reason: str)
     if not unknown:
         return []
     entries = [Lost(unknown[d.client_order_id], d) for d in _entry_drafts(context, warehouse, unknown)]
-    taken = [_take_in(context, lost, reason) for lost in entries]
+    taken = [_recover(context, lost, reason) for lost in entries]
     # Exits and stops were decided after the splits that came before them.
     apply_splits(context)
     others = [Lost(unknown[d.client_order_id], d) for d in _closing_drafts(context, unknown)]
     # Sales come before stops that rest: an exit is what took a stop away.
-    taken += [_take_in(context, lost, reason) for lost in sorted(others, key=lambda lost: not lost.order.is_terminal)]
+    taken += [_recover(context, lost, reason) for lost in sorted(others, key=lambda lost: not lost.order.is_terminal)]
     return taken
 
 
@@ -105,7 +105,7 @@ def _closing_drafts(context: SessionContext, unknown: dict[str, BrokerOrder]) ->
                 )  # fmt: skip
 
 
-def _take_in(context: SessionContext, lost: Lost, reason: str) -> Intent:
+def _recover(context: SessionContext, lost: Lost, reason: str) -> Intent:
     with context.ledger.write() as write:
         intent = book.plan(write, lost.draft)
         write.execute("UPDATE intents SET posts = 1 WHERE client_order_id = ?", (intent.client_order_id,))

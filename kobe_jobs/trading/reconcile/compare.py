@@ -15,7 +15,7 @@ from typing import Any
 
 from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, rest_of, shown, stop_order_price
 from kobe_jobs.trading.context import SessionContext, day_start
-from kobe_jobs.trading.order_looks import FillTimes, look_up, take_in
+from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, look_up
 from kobe_jobs.trading.roll_forward import apply_splits, as_split
 from kobe_resources.broker.protocol import (
     TERMINAL_STATUSES,
@@ -237,15 +237,15 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
             continue
         late = intent.state in (OrderState.NOT_PLACED, OrderState.INTENT)
         is_open = late or intent.state in UNSETTLED
-        takes_in = is_open and promote
+        applies = is_open and promote
         try:
             if is_open:
                 check_same(context.ledger, intent, order)
-            current = take_in(context, intent, order, times) if takes_in else intent
+            current = apply_broker_order(context, intent, order, times) if applies else intent
         except (OrderMismatch, IllegalMove) as error:
             rows.append(Difference("order", intent.client_order_id, str(intent.state), error.what))
             continue
-        promoted += late and takes_in
+        promoted += late and applies
         if current.state in ENDED and (not order.is_terminal or order.filled_qty != current.filled_qty):
             told = f"{order.raw_status}, {order.filled_qty} filled"
             rows.append(Difference("order", intent.client_order_id, f"{current.state}, {current.filled_qty} filled", told))

@@ -118,8 +118,8 @@ def cancel(context: SessionContext, intent: Intent, timeout_s: float | None = No
     return current if _is_at_rest(current, order) else _doubt_protection(context, current)
 
 
-def take_back(context: SessionContext, intent: Intent, reason: str) -> bool:
-    """Veto an intent that waits to be sent; False where it turns out to be at the broker, or nobody can tell."""
+def cancel_unsent(context: SessionContext, intent: Intent, reason: str) -> bool:
+    """Deny an intent that waits to be sent; False where it turns out to be at the broker, or nobody can tell."""
     if intent.posts:
         # It was sent once and not found then: one more look before it is forgotten.
         try:

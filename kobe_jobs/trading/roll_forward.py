@@ -14,7 +14,7 @@ import numpy as np
 from kobe_assets.graph.inputs import canonical_params
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading.context import SessionContext
-from kobe_jobs.trading.executor import take_back
+from kobe_jobs.trading.executor import cancel_unsent
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_resources.order_ledger import OrderState, Position
 from kobe_resources.order_ledger import orders as book
@@ -129,7 +129,7 @@ def flag_untradable(context: SessionContext) -> None:
 def expire(context: SessionContext) -> int:
     """End the intents of earlier sessions that were never sent, because an entry is good for its session only; how many."""
     stale = [i for i in book.in_states(context.ledger, context.account, [OrderState.INTENT]) if i.session < context.session]
-    return sum(take_back(context, intent, "session_over") for intent in stale)
+    return sum(cancel_unsent(context, intent, "session_over") for intent in stale)
 
 
 def _sessions_without_bar(context: SessionContext, held: Position) -> list[dt.date]:

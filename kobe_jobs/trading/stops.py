@@ -9,7 +9,7 @@ import re
 
 from kobe_jobs.trading.bare_positions import SAME, AtBroker, is_at_price, is_same, rest_of, stop_order_price
 from kobe_jobs.trading.context import SessionContext
-from kobe_jobs.trading.executor import cancel, send, take_back
+from kobe_jobs.trading.executor import cancel, cancel_unsent, send
 from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_resources.broker.protocol import OrderStatus, Quote
 from kobe_resources.order_ledger import Draft, Intent, OrderState, Position
@@ -96,7 +96,7 @@ def remove_stops(context: SessionContext, held: Position) -> Position | None:
 def remove_stop(context: SessionContext, intent: Intent) -> bool:
     """Cancel one stop, or take back one that was never sent; False where its fate stays open."""
     if intent.state is OrderState.INTENT:
-        return take_back(context, intent, "superseded")
+        return cancel_unsent(context, intent, "superseded")
     if intent.position_id is not None:
         context.lifted.add(intent.position_id)
     return cancel(context, intent).state not in UNSETTLED

@@ -12,10 +12,10 @@ from typing import Any
 
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import resolve
+from kobe_jobs.trading.lost_orders import recover_lost_orders
 from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.protection import protect
 from kobe_jobs.trading.reconcile.compare import NOT_OURS, SAME_SHARES, Difference, Reconciliation, compare, is_split
-from kobe_jobs.trading.take_back import take_back_orders
 from kobe_resources.broker.protocol import BrokerError, BrokerOrder, BrokerPosition, BrokerUnavailable
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import Position
@@ -46,7 +46,7 @@ def accept_differences(
     if not reason.strip():
         raise CannotAccept("a difference is accepted for a reason", 'kobe reconcile --accept "what happened"')
     if warehouse is not None:
-        take_back_orders(context, warehouse, reason)
+        recover_lost_orders(context, warehouse, reason)
     _settle_odd_orders(context, found, reason)
     now = compare(context)
     splits = _follow(context, now, reason)

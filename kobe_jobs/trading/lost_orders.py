@@ -38,7 +38,7 @@ class Lost:
     draft: Draft
 
 
-def take_back_orders(context: SessionContext, warehouse: Warehouse, reason: str) -> list[Intent]:
+def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: str) -> list[Intent]:
     """Write down the orders whose ids this ledger would give, with their fills, positions and stops; those intents."""
     last = last_reconciliation(context.ledger, context.account, agreeing=True)
     since = dt.date.fromisoformat(last["session"]) if last else context.session - LOOK_BACK

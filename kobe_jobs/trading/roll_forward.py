@@ -147,7 +147,7 @@ def _sessions_without_bar(context: SessionContext, held: Position) -> list[dt.da
 
 
 def _bars_and_flag(context: SessionContext, held: Position, through: dt.date) -> tuple[int, str | None]:
-    """Bars held through a session, and the first wish to leave among them.
+    """Bars held through a session, and the reason of the first exit signal among them.
 
     Never fewer than were counted before: under a symbol that is new the bars before the change may be missing.
     """
@@ -160,9 +160,9 @@ def _bars_and_flag(context: SessionContext, held: Position, through: dt.date) ->
     before = max(held.bars_held - counted, 0)
     lag = context.settings.strategy.indicator_lag_bars
     params = canonical_params(context.settings, strategy)
-    wishes = bars.leave_wishes(strategy, params, lag, held.side == "long", after, through)
-    for number, wants_out in enumerate(wishes, start=1 + before):
-        if wants_out:
+    exits = bars.exit_signals(strategy, params, lag, held.side == "long", after, through)
+    for number, is_exit in enumerate(exits, start=1 + before):
+        if is_exit:
             return counted + before, strategy.leave_reason
         if number >= int(params["time_stop"]):
             return counted + before, "time_stop"

@@ -22,7 +22,7 @@ from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.open import open_broker
 from kobe_resources.broker.protocol import Account, Broker, Clock, Quote, TradingDay
-from kobe_resources.broker.quotes import QuoteVeto, judge_quote
+from kobe_resources.broker.quotes import QuoteProblem, judge_quote
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import Intent, OrderLedger
@@ -39,7 +39,7 @@ CALENDAR_DAYS = 40
 EVERY_SPREAD = 1e9
 QUOTE_PATIENCE_S = 6.0
 QUOTE_POLL_S = 1.0
-Judge = Callable[[Quote | None, dt.datetime], QuoteVeto | None]
+Judge = Callable[[Quote | None, dt.datetime], QuoteProblem | None]
 
 
 class MarketShut(KobeError):
@@ -165,7 +165,7 @@ class SessionContext:
             raise EntriesOver(f"entries end at {self.last_entry:%H:%M} UTC", "the session's signals are let go")
         return clock
 
-    def judge(self, quote: Quote | None, now: dt.datetime) -> QuoteVeto | None:
+    def judge(self, quote: Quote | None, now: dt.datetime) -> QuoteProblem | None:
         """The first reason against leaning an entry on `quote`."""
         trading = self.settings.trading
         if self.stage == "simulated":
@@ -173,7 +173,7 @@ class SessionContext:
             trading = trading.model_copy(update={"max_spread_bps": EVERY_SPREAD})
         return judge_quote(quote, now, trading)
 
-    def judge_for_exit(self, quote: Quote | None, now: dt.datetime, any_age: bool = False) -> QuoteVeto | None:
+    def judge_for_exit(self, quote: Quote | None, now: dt.datetime, any_age: bool = False) -> QuoteProblem | None:
         """As `judge`, but a wide spread keeps nobody in a position; any_age: nor does an old quote."""
         changes = {"max_spread_bps": EVERY_SPREAD} | ({"max_quote_age_s": float("inf")} if any_age else {})
         return judge_quote(quote, now, self.settings.trading.model_copy(update=changes))

@@ -19,7 +19,7 @@ from kobe_jobs.trading.executor import resolve, send
 from kobe_jobs.trading.market_snapshot import Signal
 from kobe_resources import policy_gate
 from kobe_resources.broker.protocol import Quote, Side
-from kobe_resources.broker.quotes import NO_QUOTE, QuoteVeto, on_tick
+from kobe_resources.broker.quotes import NO_QUOTE, QuoteProblem, on_tick
 from kobe_resources.order_ledger import Draft, Intent, OrderLedger, OrderState, Write
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import held_symbols
@@ -98,7 +98,7 @@ def wait_for_quote(context: SessionContext) -> list[Intent]:
 
 
 def _wants_quote(intent: Intent) -> bool:
-    return intent.state is OrderState.VETOED and intent.reason == NO_QUOTE
+    return intent.state is OrderState.DENIED and intent.reason == NO_QUOTE
 
 
 def _decide_all(
@@ -115,10 +115,10 @@ def _decide_all(
     spent = float(sum((i.reserved + i.spent for i in fixed), Decimal(0)))
     cash = float(cash_now + sum((_paid(i) for i in fixed), Decimal(0)))
     held = held_symbols(source, context.account, context.session) | {
-        i.symbol for i in fixed if i.state is not OrderState.VETOED
+        i.symbol for i in fixed if i.state is not OrderState.DENIED
     }
     start = standing_of(context, source, cash)
-    taken = sum(i.state is not OrderState.VETOED for i in fixed)
+    taken = sum(i.state is not OrderState.DENIED for i in fixed)
     decisions = []
     for rank, signal in enumerate(signals, start=1):
         quote = quotes.get(signal.symbol)
@@ -138,20 +138,20 @@ def _decide_all(
 def _decide(
     context: SessionContext, signal: Signal, rank: int, quote: Quote | None, now: dt.datetime, account: Standing
 ) -> Decision:
-    veto = context.judge(quote, now)
+    problem = context.judge(quote, now)
     side: Side = "buy" if signal.is_long else "sell"
-    met = 0.0 if quote is None or veto is not None else float(quote.ask if signal.is_long else quote.bid)
+    met = 0.0 if quote is None or problem is not None else float(quote.ask if signal.is_long else quote.bid)
     factor = context.evidence.factor(signal.symbol, context.session)
     distance = signal.stop_distance / factor
     order = Proposal(
-        is_long=signal.is_long, kind=AT_QUOTE, has_price=veto is None, met=met, close=signal.close / factor, limit_distance=0.0,
+        is_long=signal.is_long, kind=AT_QUOTE, has_price=problem is None, met=met, close=signal.close / factor, limit_distance=0.0,
         stop_distance=distance, weight=1.0,
     )  # fmt: skip
     code, qty, limit, notional = decide_entry(context.limits, order, account)
     reason = "" if code == ACCEPTED else REASONS[code]
-    if reason == NO_BAR and veto is not None:
+    if reason == NO_BAR and problem is not None:
         reason = NO_QUOTE
-    detail = str(veto) if reason == NO_QUOTE else ""
+    detail = str(problem) if reason == NO_QUOTE else ""
     if not reason:
         reason = context.assets_allowed.get((signal.symbol, signal.is_long), "")
     shares = _shares(qty, context.limits.whole_shares)
@@ -163,13 +163,13 @@ def _decide(
         symbol=signal.symbol, side=side, leg=book.ENTRY, kind="limit", time_in_force=context.settings.trading.time_in_force,
         qty=shares, limit_price=price or None, stop_distance=Decimal(repr(distance)) if math.isfinite(distance) else None,
         reserved=shares * price, rank=rank,
-        decision=_evidence_of(context, signal, quote, now, veto, account, factor),
+        decision=_evidence_of(context, signal, quote, now, problem, account, factor),
     )  # fmt: skip
     return Decision(draft, reason, detail, notional)
 
 
 def _evidence_of(
-    context: SessionContext, signal: Signal, quote: Quote | None, now: dt.datetime, veto: QuoteVeto | None, account: Standing,
+    context: SessionContext, signal: Signal, quote: Quote | None, now: dt.datetime, problem: QuoteProblem | None, account: Standing,
     factor: float,
 ) -> dict[str, Any]:  # fmt: skip
     """What the decision stood on, as text and numbers that JSON can hold."""
@@ -180,7 +180,7 @@ def _evidence_of(
     return {
         "signal": {name: value if math.isfinite(value) else None for name, value in told.items()},
         "quote": None if quote is None else {"bid": str(quote.bid), "ask": str(quote.ask), "at": str(quote.timestamp)},
-        "quote_veto": None if veto is None else str(veto),
+        "quote_veto": None if problem is None else str(problem),
         "decided_at": str(now), "spent_before": account.spent, "cash": account.cash, "equity": account.equity,
         "positions": account.positions, "gross": account.gross, "factor": factor, "limits": _finite(context.limits._asdict()),
     }  # fmt: skip
@@ -192,7 +192,7 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _withdraw(context: SessionContext, write: Write, decisions: list[Decision]) -> None:
-    """Free the dollars of what is decided again, before anything takes them; veto what has no signal any more."""
+    """Free the dollars of what is decided again, before anything takes them; deny what has no signal any more."""
     decided = {decision.draft.client_order_id for decision in decisions}
     for intent in book.of_session(write, context.account, context.session):
         if intent.purpose != book.ENTRY or intent.state is not OrderState.INTENT or intent.posts:
@@ -200,7 +200,7 @@ def _withdraw(context: SessionContext, write: Write, decisions: list[Decision]) 
         if intent.client_order_id in decided:
             book.free_reservation(write, intent)
         else:
-            book.move(write, intent, OrderState.VETOED, "vetoed", reason="signal_withdrawn", reserved="0")
+            book.move(write, intent, OrderState.DENIED, "vetoed", reason="signal_withdrawn", reserved="0")
 
 
 def _write_down(context: SessionContext, write: Write, decision: Decision) -> None:
@@ -211,11 +211,11 @@ def _write_down(context: SessionContext, write: Write, decision: Decision) -> No
             return
         known = book.reconsider(write, known.client_order_id)
     if known is None and reason:
-        book.veto(write, decision.draft, reason, decision.detail)
+        book.deny(write, decision.draft, reason, decision.detail)
     elif known is None:
         book.plan(write, decision.draft, context.daily_budget)
     elif reason:
-        book.move(write, known, OrderState.VETOED, "vetoed", reason=reason, detail=decision.detail, reserved="0")
+        book.move(write, known, OrderState.DENIED, "vetoed", reason=reason, detail=decision.detail, reserved="0")
     else:
         book.replan(write, decision.draft, context.daily_budget)
 
@@ -231,10 +231,10 @@ def _learn_assets(
         if not unknown:
             return
         for symbol, is_long in unknown:
-            context.assets_allowed[symbol, is_long] = _asset_veto(context, symbol, is_long)
+            context.assets_allowed[symbol, is_long] = _asset_denial(context, symbol, is_long)
 
 
-def _asset_veto(context: SessionContext, symbol: str, is_long: bool) -> str:
+def _asset_denial(context: SessionContext, symbol: str, is_long: bool) -> str:
     asset = context.broker.asset(symbol)
     if asset is None or asset.status != "active" or not asset.tradable:
         return "not_tradable"

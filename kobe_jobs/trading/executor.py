@@ -131,7 +131,7 @@ def cancel_unsent(context: SessionContext, intent: Intent, reason: str) -> bool:
                 apply_broker_order(context, intent, order, FillTimes(context))
             return False
     with context.ledger.write() as write:
-        book.move(write, intent, OrderState.VETOED, "vetoed", reason=reason, reserved="0")
+        book.move(write, intent, OrderState.DENIED, "vetoed", reason=reason, reserved="0")
     return True
 
 

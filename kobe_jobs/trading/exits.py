@@ -9,7 +9,7 @@ from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import resolve, send
 from kobe_jobs.trading.stops import remove_stops, set_stop
 from kobe_resources.broker.protocol import BrokerUnavailable, Quote
-from kobe_resources.broker.quotes import QuoteVeto, exit_limit
+from kobe_resources.broker.quotes import QuoteProblem, exit_limit
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import Draft, IllegalMove, Intent, OrderState, Position
 from kobe_resources.order_ledger import orders as book
@@ -54,16 +54,16 @@ def leave_positions(
         return []
     context.check_may_send(is_entry=False)
 
-    def judge(quote: Quote | None, now: dt.datetime) -> QuoteVeto | None:
+    def judge(quote: Quote | None, now: dt.datetime) -> QuoteProblem | None:
         return context.judge_for_exit(quote, now, any_age)
 
     quotes, now = context.usable_quotes([held.symbol for held in positions], judge)
     sent, silences = [], 0
     for held in positions:
         quote = quotes.get(held.symbol)
-        veto = judge(quote, now)
-        if quote is None or veto is not None:
-            context.note(f"{held.symbol} shall leave ({reason or held.flag}) but has {veto or 'no quote'}: its flag stays")
+        problem = judge(quote, now)
+        if quote is None or problem is not None:
+            context.note(f"{held.symbol} shall leave ({reason or held.flag}) but has {problem or 'no quote'}: its flag stays")
             continue
         try:
             intent = _leave(context, held, leg, quote, now, reason)

@@ -344,14 +344,14 @@ def _confirm(context: SessionContext, confirm: Confirm | None) -> None:
 
 
 def _close(
-    context: SessionContext, differences: tuple[dict[str, Any], ...], found: Protection, vetoed: list[Intent]
+    context: SessionContext, differences: tuple[dict[str, Any], ...], found: Protection, denied: list[Intent]
 ) -> RunSummary:
     """End the session: done, or halted with every reason; resumable, too, while entries wait for a quote."""
     # In a replay the market stands still: what has no bar today leaves at its next one, as in the simulation.
     unsold = [] if context.ledger.disposable else due(context)
     left = [*context.troubles, found.told(), *(f"{symbol} shall leave and was not sold" for symbol in unsold)]
     halted = "; ".join(dict.fromkeys(filter(None, left)))
-    waiting = [intent.symbol for intent in vetoed]
+    waiting = [intent.symbol for intent in denied]
     if waiting:
         until = f"{context.last_entry:%H:%M} UTC"
         context.note(f"without a quote to lean on: {', '.join(waiting)}; a run until {until} looks again")

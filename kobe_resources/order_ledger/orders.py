@@ -174,18 +174,18 @@ def plan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
     return get(write, draft.client_order_id)
 
 
-def veto(write: Write, draft: Draft, reason: str, detail: str = "") -> Intent:
-    """Write the draft down as VETOED with its reason; nothing is reserved."""
+def deny(write: Write, draft: Draft, reason: str, detail: str = "") -> Intent:
+    """Write the draft down as denied, with its reason; nothing is reserved."""
     known = find(write, draft.client_order_id)
     if known:
         return known
-    _insert(write, draft, OrderState.VETOED, reason, detail)
+    _insert(write, draft, OrderState.DENIED, reason, detail)
     write.audit("vetoed", **_told(draft), reason=reason, detail=detail)
     return get(write, draft.client_order_id)
 
 
 def free_reservation(write: Write, intent: Intent) -> None:
-    """Free the reservation of an intent that `replan` or a veto is about to settle in the same transaction."""
+    """Free the reservation of an intent that `replan` or a denial is about to settle in the same transaction."""
     write.execute("UPDATE intents SET reserved = '0' WHERE client_order_id = ?", (intent.client_order_id,))
 
 
@@ -241,7 +241,7 @@ def retry(write: Write, client_id: str) -> Intent:
 
 
 def reconsider(write: Write, client_id: str) -> Intent:
-    """VETOED → INTENT for an entry that nothing but a quote was missing for; its caller decides it anew at once."""
+    """Denied → INTENT for an entry that nothing but a quote was missing for; its caller decides it anew at once."""
     intent = get(write, client_id)
     return move(write, intent, OrderState.INTENT, "reconsidered", reason="", detail="")
 

@@ -119,4 +119,4 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
 
 
 def _reasons(entries: list[Intent]) -> dict[str, int]:
-    return dict(Counter(intent.reason for intent in entries if intent.state is OrderState.VETOED))
+    return dict(Counter(intent.reason for intent in entries if intent.state is OrderState.DENIED))

@@ -349,7 +349,7 @@ def test_a_crash_after_planning_decides_again_on_fresh_quotes(
         with pytest.raises(Died):
             trade_session(rig)
     planned = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)
-    assert {intent.state for intent in planned} == {OrderState.INTENT, OrderState.VETOED}
+    assert {intent.state for intent in planned} == {OrderState.INTENT, OrderState.DENIED}
     assert trade_session(rig).is_clean
     again = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)[0]
     assert again.decision["decided_at"] >= planned[0].decision["decided_at"]

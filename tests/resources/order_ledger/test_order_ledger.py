@@ -75,12 +75,12 @@ def test_ended_orders_stay_ended_and_only_an_unclaimed_one_is_vetoed() -> None:
     for state in ("FILLED", "PARTIAL", "CANCELED", "EXPIRED", "REJECTED"):
         assert not MOVES[OrderState(state)]
     # What was refused for want of a quote may be decided again.
-    assert MOVES[OrderState.VETOED] == {OrderState.INTENT}
-    assert [state for state in OrderState if OrderState.VETOED in MOVES[state]] == [OrderState.INTENT]
+    assert MOVES[OrderState.DENIED] == {OrderState.INTENT}
+    assert [state for state in OrderState if OrderState.DENIED in MOVES[state]] == [OrderState.INTENT]
     assert [state for state in OrderState if OrderState.INTENT in MOVES[state]] == [
         OrderState.SUBMITTING,
         OrderState.NOT_PLACED,
-        OrderState.VETOED,
+        OrderState.DENIED,
     ]
 
 
@@ -89,7 +89,7 @@ def test_a_refused_move_leaves_row_and_chain_as_they_were(ledger: OrderLedger) -
     before = (ledger.audit_head(), book.get(ledger, intent.client_order_id))
     with pytest.raises(IllegalMove), ledger.write() as write:  # noqa: PT012 - the first of two moves must be undone
         book.move(write, intent, OrderState.ACCEPTED, "accepted", detail="ok")
-        book.move(write, intent, OrderState.VETOED, "vetoed")
+        book.move(write, intent, OrderState.DENIED, "vetoed")
     assert (ledger.audit_head(), book.get(ledger, intent.client_order_id)) == before
 
 

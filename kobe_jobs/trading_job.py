@@ -118,7 +118,7 @@ def compare_with_broker(
     table = dg.MetadataValue.table([dg.TableRecord(row) for row in rows]) if rows else dg.MetadataValue.text("none")
     context.log_event(dg.AssetObservation("positions", metadata={**facts, "rows": table}))
     if not found.agrees:
-        raise dg.Failure(f"ledger and broker differ: {found.told()}", allow_retries=False)
+        raise dg.Failure(f"ledger and broker differ: {found.describe()}", allow_retries=False)
 
 
 @contextlib.contextmanager

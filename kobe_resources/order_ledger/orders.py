@@ -170,7 +170,7 @@ def plan(write: Write, planned: OrderPlan, budget: Decimal | None = None) -> Int
         return known
     _check_budget(write, planned, budget)
     _insert(write, planned, OrderState.INTENT)
-    write.audit("planned", **_told(planned), reserved=text_of(planned.reserved))
+    write.audit("planned", **_plan_details(planned), reserved=text_of(planned.reserved))
     return get(write, planned.client_order_id)
 
 
@@ -180,7 +180,7 @@ def deny(write: Write, planned: OrderPlan, reason: str, detail: str = "") -> Int
     if known:
         return known
     _insert(write, planned, OrderState.DENIED, reason, detail)
-    write.audit("vetoed", **_told(planned), reason=reason, detail=detail)
+    write.audit("vetoed", **_plan_details(planned), reason=reason, detail=detail)
     return get(write, planned.client_order_id)
 
 
@@ -205,7 +205,7 @@ def replan(write: Write, planned: OrderPlan, budget: Decimal | None = None) -> I
             "decision": canonical_json(planned.decision), "now": write.now.isoformat(),
         },
     )  # fmt: skip
-    write.audit("planned_again", **_told(planned), reserved=text_of(planned.reserved))
+    write.audit("planned_again", **_plan_details(planned), reserved=text_of(planned.reserved))
     return get(write, known.client_order_id)
 
 
@@ -257,11 +257,11 @@ def miss(write: Write, client_id: str) -> Intent:
 
 
 def move(
-    write: Write, intent: Intent, state: OrderState, kind: str, told: Mapping[str, Any] | None = None, **changes: Any
+    write: Write, intent: Intent, state: OrderState, kind: str, details: Mapping[str, Any] | None = None, **changes: Any
 ) -> Intent:
     """Move an intent along the state machine, with the columns that change and the audit record `kind`.
 
-    told: what only the record shall hold.
+    details: what only the record shall hold.
     Raises IllegalMove. The row's state is read again inside the transaction: who comes second meets the new one.
     """
     current = get(write, intent.client_order_id)
@@ -271,7 +271,7 @@ def move(
     # The names are columns of the table, checked by _column; values travel as parameters.
     sql = f"UPDATE intents SET {assignments} WHERE client_order_id = :_id"  # noqa: S608
     write.execute(sql, {**values, "_id": intent.client_order_id})
-    body = {"order": intent.client_order_id, "symbol": intent.symbol, "leg": intent.leg, **(told or {}), **changes}
+    body = {"order": intent.client_order_id, "symbol": intent.symbol, "leg": intent.leg, **(details or {}), **changes}
     write.audit(kind, **body, old=str(current.state), new=str(state))
     return get(write, intent.client_order_id)
 
@@ -307,7 +307,7 @@ def _insert(write: Write, planned: OrderPlan, state: OrderState, reason: str = "
     write.execute(f"INSERT INTO intents ({names}) VALUES ({marks})", row)  # noqa: S608
 
 
-def _told(planned: OrderPlan) -> dict[str, Any]:
+def _plan_details(planned: OrderPlan) -> dict[str, Any]:
     return {
         "order": planned.client_order_id, "symbol": planned.symbol, "side": planned.side, "leg": planned.leg,
         "session": planned.session, "signal_session": planned.signal_session, "strategy": planned.strategy,

@@ -50,8 +50,8 @@ def settle(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime) ->
         changes |= {"reserved": "0", "owner": None}
     if reason:
         changes["detail"] = reason
-    told = {"status": order.raw_status, "request": order.request_id}
-    return move(write, intent, state, "settled", told, **changes)
+    details = {"status": order.raw_status, "request": order.request_id}
+    return move(write, intent, state, "settled", details, **changes)
 
 
 def settle_as_told(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime, reason: str) -> Intent:

@@ -27,7 +27,6 @@ from kobe_resources.policy_gate import ACCEPTED, AT_QUOTE, REASONS, Proposal, St
 
 SHARE = Decimal("1e-9")
 """The broker's smallest part of a share."""
-POSTS_AT_MOST = 3
 SHADOW = "shadow"
 NO_BAR = REASONS[policy_gate.NO_BAR]
 """What the gate calls a missing quote; on the live side it is `NO_QUOTE`, and the detail says which fault the quote has."""
@@ -250,7 +249,7 @@ def _asset_denial(context: SessionContext, symbol: str, is_long: bool) -> str:
 
 def _not_placed(context: SessionContext) -> list[Intent]:
     """Entries that did not reach the broker and may be sent again."""
-    return [i for i in entries_of(context) if i.state is OrderState.NOT_PLACED and i.posts < POSTS_AT_MOST]
+    return [i for i in entries_of(context) if i.state is OrderState.NOT_PLACED and i.posts < book.POSTS_AT_MOST]
 
 
 def _paid(intent: Intent) -> Decimal:

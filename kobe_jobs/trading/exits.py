@@ -18,7 +18,6 @@ from kobe_resources.order_ledger.settlement import OrderMismatch
 from kobe_resources.order_ledger.states import UNSETTLED
 from kobe_resources.runtime.event_log import get_logger
 
-POSTS_AT_MOST = 3
 SILENCES_AT_MOST = 3
 STOP_EXIT = f"{book.EXIT}.{book.STOP}"
 log = get_logger("trading")
@@ -143,7 +142,7 @@ def is_over(context: SessionContext, held: Position, leg: str) -> bool:
     if known is None or known.state is OrderState.INTENT:
         return False
     # It goes out again as it was, or not at all: the first one may yet turn up.
-    may_go_again = known.state is OrderState.NOT_PLACED and known.posts < POSTS_AT_MOST and known.qty == held.qty
+    may_go_again = known.state is OrderState.NOT_PLACED and known.posts < book.POSTS_AT_MOST and known.qty == held.qty
     return not may_go_again
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_jobs.trading.context import NEW_YORK, SessionContext, day_start
+from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.roll_forward import apply_splits
 from kobe_resources.broker.protocol import BrokerOrder
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.order_ledger import Intent, OrderPlan, client_order_id
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions

@@ -21,6 +21,8 @@ from kobe_resources.settings.pins import canonical_json
 
 ZERO = Decimal(0)
 BUDGET_TOLERANCE = Decimal("1e-9")
+POSTS_AT_MOST = 3
+"""How often an entry or an exit is sent that the broker, asked afterwards, does not know."""
 ENTRY, EXIT, STOP = "entry", "exit", "stop"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.research_run.strategies import one_of_them
 from kobe_jobs.trading.bare_positions import find_unguarded
-from kobe_jobs.trading.context import NEW_YORK, SessionContext, TradingContext, open_session, session_date
+from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, session_date
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
 from kobe_jobs.trading.known_heads import find_rollback
 from kobe_jobs.trading.market_snapshot import load_evidence
@@ -21,6 +21,7 @@ from kobe_jobs.trading.readiness.research_gate import GATED_STAGES, missing_evid
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_resources import calendar
 from kobe_resources.broker.hosts import hosts_of
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 from kobe_resources.findings import Finding
 from kobe_resources.order_ledger import OrderState

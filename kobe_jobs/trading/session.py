@@ -184,13 +184,13 @@ def _trade(trading: TradingContext, context: SessionContext, confirm: Confirm | 
 
 
 def _let_resume(context: SessionContext, error: Exception) -> None:
-    """Let go of the session, so that nothing but the reason stands in the way of the next run."""
+    """End the session as halted with its reason, so that the next run can resume it."""
     with contextlib.suppress(KobeError), context.ledger.write() as write:
         end_session(write, context.account, context.session, HALTED, f"{type(error).__name__}: {error}")
 
 
 def _look_after(context: SessionContext, claim: Claim) -> RunSummary:
-    """A session that is done: protect what the broker holds, and nothing else; it stays done, whatever comes of that."""
+    """The summary of a session that is done, after its protection was checked again; it stays done in any case."""
     context.note(
         f"session {context.session} was already traded ({claim.note or claim.run_id}): only its protection was looked after"
     )
@@ -220,7 +220,7 @@ def check_fresh(context: SessionContext) -> None:
 
 
 def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
-    """The run proper; the differences that are left. What keeps it from being complete is in `context.troubles`."""
+    """The differences that are left after all steps of a run; what keeps it from being complete is in `context.troubles`."""
     # Orders are read in shares of now; what resolution finds may itself be older than a split.
     steps: tuple[tuple[str, Callable[[SessionContext], object]], ...] = (
         ("intents", expire), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits), ("bars", age_positions),
@@ -267,7 +267,7 @@ def _unlike(context: SessionContext) -> frozenset[str]:
 
 
 def _exits(context: SessionContext) -> None:
-    """Protect what stays, sell what shall leave, protect what could not."""
+    """Set missing stops, send the exits of flagged positions, and set the stops of those that did not fill."""
     if context.sends and open_positions(context.ledger, context.account):
         leaving = {held.id for held in open_positions(context.ledger, context.account) if held.flag}
         ensure_stops(context, leaving)
@@ -275,7 +275,7 @@ def _exits(context: SessionContext) -> None:
 
 
 def _entries(context: SessionContext) -> None:
-    """Enter, where nothing is bare."""
+    """Send the entries, unless a position has no stop."""
     if not context.sends or _is_covered(context):
         _attempt(context, "entries", _enter)
 
@@ -286,7 +286,7 @@ def _enter(context: SessionContext) -> None:
 
 
 def _is_covered(context: SessionContext) -> bool:
-    """Does every position have its stop? No entry goes out beside one that has none."""
+    """True where every position has its stop; no entry is sent while one has none."""
     if not open_positions(context.ledger, context.account):
         return True
     found = protect(context, context.settings.trading.resolve_timeout_s)
@@ -297,7 +297,7 @@ def _is_covered(context: SessionContext) -> bool:
 
 
 def _guard(context: SessionContext) -> Protection:
-    """The last word of a run: two questions to the broker, after which nothing is sent. Something bare is tried for minutes."""
+    """The protection of every position, as two requests at the end of a run show it; missing stops are retried for minutes."""
     if not context.sends:
         return Protection()
     return protect(context, PATIENCE * context.settings.trading.resolve_timeout_s)
@@ -338,7 +338,7 @@ def _confirm(context: SessionContext, confirm: Confirm | None) -> None:
     if typed.strip() != phrase:
         with context.ledger.write() as write:
             end_session(write, context.account, context.session, HALTED, "not confirmed")
-        raise NotConfirmed("nobody confirmed this session", f"type exactly: {phrase}")
+        raise NotConfirmed("this session was not confirmed", f"type exactly: {phrase}")
     with context.ledger.write() as write:
         confirm_session(write, context.account, context.session, typed.strip())
 

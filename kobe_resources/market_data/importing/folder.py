@@ -18,7 +18,7 @@ from kobe_resources.market_data.symbols import identity
 from kobe_resources.runtime.atomic_files import sync_folder
 
 if TYPE_CHECKING:
-    from kobe_resources.market_data.importing.reading import Reading
+    from kobe_resources.market_data.importing.reading import FilesRead
 
 BARS = ["symbol", "session", "open", "high", "low", "close", "volume"]
 FIELDS = ["open", "high", "low", "close", "volume", "vwap", "trades"]
@@ -173,7 +173,7 @@ def _hold(connection: duckdb.DuckDBPyConnection, table: str, path: Path | None, 
         raise MarketDataError(f"{rows - kept:,} of {rows:,} rows of {path} cannot be read", "mend it, or move it away")
 
 
-def write(reading: Reading, progress: Progress) -> Written:
+def write(reading: FilesRead, progress: Progress) -> Written:
     """Write the sound rows into the target, beside what it has; each file whole, or as it was."""
     connection, target = reading.connection, reading.target
     progress.start("writing", 3, "files")
@@ -235,7 +235,7 @@ def _merge(connection: duckdb.DuckDBPyConnection, name: str, key: list[str], fie
     return Tally(fresh, restated, unchanged, kept)
 
 
-def _put(reading: Reading, progress: Progress) -> Path | None:
+def _put(reading: FilesRead, progress: Progress) -> Path | None:
     """All files as drafts first, then each in its place; where the foreign file of that name went."""
     connection, target = reading.connection, reading.target
     target.folder.mkdir(parents=True, exist_ok=True)
@@ -267,7 +267,7 @@ def _put(reading: Reading, progress: Progress) -> Path | None:
     return moved
 
 
-def _candidates_sql(reading: Reading) -> str:
+def _candidates_sql(reading: FilesRead) -> str:
     """Candidates of the files and of the folder; of one symbol the row that came last."""
     held = companion(reading.target.folder, "candidates.csv")
     paths = [*([held] if held.is_file() else []), *(piece.path for piece in reading.candidates)]

@@ -28,7 +28,7 @@ ADJUSTED_ONLY = {f"adjusted_{name}": name for name in (*PRICES, "volume")}
 
 
 @dataclass
-class Reading:
+class FilesRead:
     """What the files hold. `connection` has it row by row (`staged`) as long as the reading is open."""
 
     connection: duckdb.DuckDBPyConnection
@@ -44,19 +44,19 @@ class Reading:
 
 
 @contextmanager
-def read_files(paths: list[Path], target: Target, wishes: Wishes, most_bad: float, progress: Progress) -> Iterator[Reading]:
+def read_files(paths: list[Path], target: Target, wishes: Wishes, most_bad: float, progress: Progress) -> Iterator[FilesRead]:
     """The reading of `paths`, open for `folder.write`. Raises MarketDataError where nothing of them can be read for sure."""
     with tempfile.TemporaryDirectory(prefix="kobe-import-") as folder:
         connection = open_scratch(str(Path(folder) / "scratch.duckdb"))
         try:
-            reading = Reading(connection, target)
+            reading = FilesRead(connection, target)
             _read(reading, paths, Path(folder), wishes, most_bad, progress)
             yield reading
         finally:
             connection.close()
 
 
-def _read(reading: Reading, paths: list[Path], scratch: Path, wishes: Wishes, most_bad: float, progress: Progress) -> None:
+def _read(reading: FilesRead, paths: list[Path], scratch: Path, wishes: Wishes, most_bad: float, progress: Progress) -> None:
     pieces, reading.skipped = find_pieces(paths, scratch, reading.target.own_files(paths), progress)
     if not pieces:
         raise MarketDataError(f"no files of bars in {', '.join(map(str, paths))}", "name CSV, Parquet, Excel, zip or gz files")
@@ -72,7 +72,7 @@ def _read(reading: Reading, paths: list[Path], scratch: Path, wishes: Wishes, mo
     _judge(reading, wishes, most_bad, progress)
 
 
-def _group(reading: Reading, pieces: list[Piece], wishes: Wishes, progress: Progress) -> None:
+def _group(reading: FilesRead, pieces: list[Piece], wishes: Wishes, progress: Progress) -> None:
     """Files of one header together, so that a column is judged as a whole and read in one go."""
     groups: dict[Any, Group] = {}
     seen: dict[str, Header] = {}
@@ -113,7 +113,7 @@ def _mend(told: list[str]) -> str:
     return "name a column with --column close=NAME, or export the file again"
 
 
-def _header(reading: Reading, piece: Piece, seen: dict[str, Header], columns: list[str]) -> Header | None:
+def _header(reading: FilesRead, piece: Piece, seen: dict[str, Header], columns: list[str]) -> Header | None:
     if piece.form == "table":
         try:
             described = reading.connection.execute(
@@ -146,7 +146,7 @@ def _lacking(header: Header, places: dict[str, int], wishes: Wishes) -> str | No
     return f"has no column of {words} (found: {', '.join(header.names)[:200]})"
 
 
-def _sound_owner(reading: Reading, piece: Piece, owner: str | None) -> bool:
+def _sound_owner(reading: FilesRead, piece: Piece, owner: str | None) -> bool:
     wrong = wrong_symbol(piece.stem) or (wrong_symbol(owner) if owner else None)
     if wrong:
         _leave(reading, piece, f"is named {piece.stem}, which {wrong[0]}, no symbol")
@@ -159,7 +159,7 @@ def _sound_owner(reading: Reading, piece: Piece, owner: str | None) -> bool:
     return True
 
 
-def _leave(reading: Reading, piece: Piece, reason: str) -> None:
+def _leave(reading: FilesRead, piece: Piece, reason: str) -> None:
     """A file of a folder is left out and named; one that was named itself stops the import."""
     if piece.named:
         raise MarketDataError(f"{piece.label} {reason}", _mend([reason]))
@@ -189,7 +189,7 @@ def _only_adjusted(places: dict[str, int]) -> tuple[dict[str, int], bool]:
     }, True
 
 
-def _judge(reading: Reading, wishes: Wishes, most_bad: float, progress: Progress) -> None:
+def _judge(reading: FilesRead, wishes: Wishes, most_bad: float, progress: Progress) -> None:
     connection = reading.connection
     progress.start("judging", 5, "steps")
     judging.note_rejected(connection)
@@ -214,7 +214,7 @@ def _judge(reading: Reading, wishes: Wishes, most_bad: float, progress: Progress
     progress.advance()
 
 
-def _judge_adjusted(reading: Reading, wishes: Wishes) -> None:
+def _judge_adjusted(reading: FilesRead, wishes: Wishes) -> None:
     """Raise MarketDataError for adjusted prices that the person did not ask for; turn their splits back where asked."""
     by_name = [group for group in reading.groups if group.by_name_adjusted]
     shown = judging.adjusted_by(reading.connection)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kobe_resources.market_data.importing.judging import AGAIN, SOUND, place_of
-from kobe_resources.market_data.importing.reading import SHOWN_FILES, Reading
+from kobe_resources.market_data.importing.judging import SOUND, place_of
+from kobe_resources.market_data.importing.reading import SHOWN_FILES, FilesRead
 from kobe_resources.market_data.importing.staging import Group
 
 SHOWN_REASONS = 20
@@ -13,7 +13,7 @@ TYPED = ("symbol", "session", "open", "high", "low", "close", "volume", "vwap", 
 NUMBER_IN_WORDS = {",": "decimal comma", ".": "decimal point, thousands marked"}
 
 
-def told(reading: Reading) -> dict[str, Any]:
+def told(reading: FilesRead) -> dict[str, Any]:
     """Everything that a person should know before bars are written."""
     connection = reading.connection
     bars, symbols, first, last = connection.execute(
@@ -39,7 +39,7 @@ def told(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _shape(reading: Reading, group: Group) -> dict[str, Any]:
+def _shape(reading: FilesRead, group: Group) -> dict[str, Any]:
     names, places = group.header.names, group.places
     meaning_of = {place: meaning for meaning, place in places.items()}
     read = _read_row(reading, group)
@@ -79,7 +79,7 @@ def _where(group: Group) -> str:
     return "(the header)" if group.header.tickers else "(the file's name)"
 
 
-def _read_row(reading: Reading, group: Group) -> dict[str, Any]:
+def _read_row(reading: FilesRead, group: Group) -> dict[str, Any]:
     """The example row as it was read, by meaning."""
     if group.example_row is None:
         return {}
@@ -95,7 +95,7 @@ def _read_row(reading: Reading, group: Group) -> dict[str, Any]:
     return row | {"split": split, "raw_close": row["close"]}
 
 
-def _set_aside(reading: Reading) -> list[dict[str, Any]]:
+def _set_aside(reading: FilesRead) -> list[dict[str, Any]]:
     """How many rows for which reason, and the first of them: file, row, symbol, session."""
     connection = reading.connection
     # Numbers differ from row to row; the words say what is wrong.
@@ -119,8 +119,3 @@ def _set_aside(reading: Reading) -> list[dict[str, Any]]:
         {"reason": why, "rows": n, "file": label, "place": f"line {line}", "symbol": None, "session": None}
         for why, n, label, line in torn
     ]
-
-
-def counted_once(reading: Reading) -> int:
-    """Rows that say again what another row said."""
-    return int(reading.connection.execute("SELECT count(*) FROM staged WHERE fault = ?", [AGAIN]).fetchall()[0][0])

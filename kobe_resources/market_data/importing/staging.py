@@ -267,8 +267,23 @@ def _read_marks(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wis
     except MarketDataError as error:
         raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.mend) from None
     marks = dict.fromkeys(NUMBERS, group.decimal) | {"volume": shares, "trades": shares}
-    values = ", ".join(f"{number(name, marks[name])} AS {name}_" for name in NUMBERS if name in held)
-    connection.execute(f"CREATE OR REPLACE VIEW typed AS SELECT *, {values or 'NULL AS none_'} FROM long")  # noqa: S608
+    values = {name: number(name, marks[name]) for name in NUMBERS if name in held}
+    if "volume" in held:
+        values["volume"] = _volume_or_none(connection, group, values["volume"])
+    cells = ", ".join(f"{value} AS {name}_" for name, value in values.items())
+    connection.execute(f"CREATE OR REPLACE VIEW typed AS SELECT *, {cells or 'NULL AS none_'} FROM long")  # noqa: S608
+
+
+def _volume_or_none(connection: duckdb.DuckDBPyConnection, group: Group, volume: str) -> str:
+    """SQL: the volume; 0 in files whose column of volume is empty from end to end, as exporters leave it of an index."""
+    connection.execute(
+        f"CREATE OR REPLACE TABLE quiet AS SELECT file FROM long GROUP BY file HAVING count({volume}) = 0"  # noqa: S608
+    )
+    quiet = connection.execute("SELECT count(*) FROM quiet").fetchall()[0][0]
+    if not quiet:
+        return volume
+    group.notes.append(f"{quiet:,} files give no volume: read as 0, as of an index, which is never selected")
+    return f"CASE WHEN {blank('volume')} AND file IN (SELECT file FROM quiet) THEN 0.0 ELSE {volume} END"  # noqa: S608
 
 
 def _held(group: Group) -> Collection[str]:

@@ -178,3 +178,14 @@ def test_dates_a_day_early_bars_of_minutes_and_ambiguous_thousands_are_refused(b
 def test_weekly_bars_are_said_to_be_weekly(bring: Importer, tmp_path: Path) -> None:
     weekly = ALFA[pd.to_datetime(ALFA["session"]).dt.weekday == 2]
     assert any("look weekly" in note for note in bring(put(tmp_path, "x.csv", exports.text(weekly))).told["notes"])
+
+
+def test_an_index_without_volume_is_read_with_none(bring: Importer, tmp_path: Path) -> None:
+    done = bring(put(tmp_path, "^GSPC.csv", exports.text(exports.one(BARS).assign(Volume="-"))))
+    assert_same(done.bars, ALFA.assign(symbol="^GSPC", volume=0.0))
+    assert any("as of an index" in note for note in done.told["notes"])
+
+
+def test_a_ticker_that_came_later_has_no_bars_before(bring: Importer, tmp_path: Path) -> None:
+    late = BARS[(BARS["symbol"] == "ALFA") | (BARS["session"] > "2020-03-02")]
+    assert_same(bring(put(tmp_path, "x.csv", exports.yfinance(late))).bars, late)

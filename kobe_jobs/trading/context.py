@@ -76,7 +76,7 @@ class Desk:
     @property
     def strategy(self) -> Strategy:
         """The declaration, looked up when it is asked for: comparing ledger and broker needs none."""
-        return strategy_named(self.strategy_name)
+        return strategy_named(self.settings, self.strategy_name)
 
     @property
     def day(self) -> dt.date:

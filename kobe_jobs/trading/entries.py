@@ -174,7 +174,7 @@ def _evidence_of(
         for name in ("score", "close", "raw_close", "stop_distance", "rsi2", "ibs", "sma200", "atr14")
     }
     return {
-        "signal": {name: value if math.isfinite(value) else None for name, value in told.items()},
+        "signal": {name: value if math.isfinite(value) else None for name, value in told.items()} | signal.values,
         "quote": None if quote is None else {"bid": str(quote.bid), "ask": str(quote.ask), "at": str(quote.timestamp)},
         "quote_veto": None if veto is None else str(veto),
         "decided_at": str(now), "spent_before": account.spent, "cash": account.cash, "equity": account.equity,

@@ -124,7 +124,7 @@ def trade_session(
     NotConfirmed, MarketShut, KillSwitchOn, BrokerError, RunBroke: nothing was sent after that point, and the next run resumes.
     """
     refuse_what_is_only_simulated(rig.settings)
-    name = strategy_named(strategy or rig.settings.portfolio.book).name
+    name = strategy_named(rig.settings, strategy or rig.settings.portfolio.book).name
     context = event_context(run_id=rig.ledger.run_id, stage=rig.stage)
     with alone(rig.ledger) as waited, context, contextlib.ExitStack() as unclaimed:
         rig.ledger.copy_audit()

@@ -126,7 +126,7 @@ def backtest(
 
     settings = load_settings()
     if strategy != BOOK:
-        strategy_named(strategy)
+        strategy_named(settings, strategy)
     changed = parse_changes(settings, strategy, changes or [])
     out = out or kobe_home() / "backtests" / strategy
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))

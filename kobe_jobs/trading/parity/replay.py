@@ -88,7 +88,7 @@ def replay(
 ) -> Replay:
     """Replay the sessions from `start` to `end` (both included) and compare. Raises UsageError on a window without sessions."""
     began = time.monotonic()
-    chosen = strategy_named(strategy or settings.portfolio.book)
+    chosen = strategy_named(settings, strategy or settings.portfolio.book)
     name = chosen.name
     market = load_market(warehouse, settings)
     first, last = _window(market, start, end)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_jobs.research_run.strategies import one_of_them
 from kobe_jobs.trading.bare_positions import find_unguarded
 from kobe_jobs.trading.context import NEW_YORK, session_date
@@ -75,7 +75,7 @@ def preflight(rig: Rig, secrets: Secrets, strategy: str | None = None) -> list[L
         return opened[0]
 
     checks: list[tuple[str, Check]] = [
-        ("strategy", lambda: _strategy(name)),
+        ("strategy", lambda: _strategy(rig, name)),
         ("keys", lambda: _keys(rig, secrets)),
         ("host", lambda: _host(rig, secrets)),
         ("kill switch", lambda: _kill_switch(rig)),
@@ -119,9 +119,9 @@ def _ask(name: str, check: Check) -> Line:
         return Line(name, False, error.what, error.mend or "see the error")
 
 
-def _strategy(name: str) -> Line:
-    known = name in STRATEGIES
-    return Line("strategy", known, name, "" if known else one_of_them())
+def _strategy(rig: Rig, name: str) -> Line:
+    known = name in strategies_of(rig.settings)
+    return Line("strategy", known, name, "" if known else one_of_them(rig.settings))
 
 
 def _keys(rig: Rig, secrets: Secrets) -> Line:

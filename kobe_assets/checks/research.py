@@ -13,7 +13,7 @@ import pandas as pd
 
 from kobe_assets.report.analysis.stored_curves import WHY
 from kobe_assets.research.declared import symbols_of
-from kobe_assets.research.indicators import Indicators, compute_indicators
+from kobe_assets.research.indicators import CANONICAL_COLUMNS, Indicators, compute_indicators
 from kobe_assets.research.lookahead import Leak, find_leak, some_symbols
 from kobe_assets.research.metrics import FIGURES
 from kobe_assets.research.panel import ROW_FACTOR, ROW_OPEN, Floats, Panel
@@ -63,6 +63,13 @@ def signals_read_no_future(
         return np.column_stack(columns)
 
     return find_leak(tried, values, _spread_cuts(tried) if cuts is None else cuts)
+
+
+def proven_columns(strategies: Mapping[str, Strategy]) -> list[str]:
+    """What the columns of a proof are, by which a `Leak` names one."""
+    declared = [name for name in columns_of(strategies.values()) if name not in CANONICAL_COLUMNS]
+    told = [f"{what} of {name}" for name in strategies for what in ("the entries", "the exits")]
+    return [*(f"the indicator {name}" for name in (*CANONICAL_COLUMNS, *declared)), *told]
 
 
 def _spread_cuts(panel: Panel) -> list[int]:

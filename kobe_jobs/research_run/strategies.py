@@ -66,6 +66,19 @@ def refuse_what_is_only_simulated(settings: Settings) -> None:
         raise UsageError("settings: several strategies, or a weight, are simulated, and not traded yet", "name one of weight 1")
 
 
+def why_only_simulated(strategy: Strategy) -> str:
+    """What of the strategy is simulated, and not traded yet; empty where it may trade."""
+    if strategy.limit is not None:
+        return "limit entries are simulated only"
+    return "" if strategy.stop is not None else "without a protective stop it is simulated only"
+
+
+def refuse_untradable(strategy: Strategy) -> None:
+    """Raise UsageError where the orders of the strategy would be other ones than those that the folds were judged by."""
+    if why := why_only_simulated(strategy):
+        raise UsageError(f"the strategy {strategy.name} is not traded yet: {why}", "backtest it, and trade another")
+
+
 def _no_strategy(name: str, known: Iterable[str]) -> UsageError:
     what = f"settings: portfolio.strategies names {name!r}, which is no strategy"
     return UsageError(what, f"use one of {', '.join(known)}")

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 from filelock import BaseFileLock, FileLock, Timeout
 
 from kobe_assets.graph.inputs import limits_of
-from kobe_jobs.research_run.strategies import refuse_what_is_only_simulated, strategy_named
+from kobe_assets.graph.own_strategies import source_record
+from kobe_jobs.research_run.strategies import refuse_untradable, refuse_what_is_only_simulated, strategy_named
 from kobe_jobs.trading.bare_positions import look
 from kobe_jobs.trading.context import LEASE_S, Desk, MarketShut, NotThisSession, account_key, session_date
 from kobe_jobs.trading.entries import enter_signals, wait_for_quote
@@ -124,7 +125,9 @@ def trade_session(
     NotConfirmed, MarketShut, KillSwitchOn, BrokerError, RunBroke: nothing was sent after that point, and the next run resumes.
     """
     refuse_what_is_only_simulated(rig.settings)
-    name = strategy_named(rig.settings, strategy or rig.settings.portfolio.book).name
+    chosen = strategy_named(rig.settings, strategy or rig.settings.portfolio.book)
+    refuse_untradable(chosen)
+    name = chosen.name
     context = event_context(run_id=rig.ledger.run_id, stage=rig.stage)
     with alone(rig.ledger) as waited, context, contextlib.ExitStack() as unclaimed:
         rig.ledger.copy_audit()
@@ -253,6 +256,7 @@ def _note_evidence(desk: Desk) -> None:
         write.audit(
             "evidence", account=desk.account, session=desk.day, signal_session=desk.signal_session,
             signals=len(desk.evidence.signals_of(desk.signal_session)), versions=desk.evidence.versions, code=code_version(),
+            source=source_record(desk.settings, desk.strategy_name),
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_jobs.research_run.strategies import one_of_them
+from kobe_jobs.research_run.strategies import one_of_them, why_only_simulated
 from kobe_jobs.trading.bare_positions import find_unguarded
 from kobe_jobs.trading.context import NEW_YORK, session_date
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
@@ -120,8 +120,11 @@ def _ask(name: str, check: Check) -> Line:
 
 
 def _strategy(rig: Rig, name: str) -> Line:
-    known = name in strategies_of(rig.settings)
-    return Line("strategy", known, name, "" if known else one_of_them(rig.settings))
+    known = strategies_of(rig.settings)
+    if name not in known:
+        return Line("strategy", False, name, one_of_them(rig.settings))
+    why = why_only_simulated(known[name])
+    return Line("strategy", not why, f"{name}: {why}" if why else name, "trade another" if why else "")
 
 
 def _keys(rig: Rig, secrets: Secrets) -> Line:

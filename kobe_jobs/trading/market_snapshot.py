@@ -76,7 +76,7 @@ class Bars:
         left, right = self._places(after, through)
         return right - left
 
-    def leave_wishes(
+    def exit_signals(
         self, strategy: Strategy, params: dict[str, float], lag: int, is_long: bool, after: dt.date, through: dt.date
     ) -> list[bool]:
         """For each bar after `after` and not after `through`: does the strategy want out at its close? (rules, section 4.4)"""
@@ -90,7 +90,7 @@ class Bars:
 
         missing = np.full(len(self.close), np.nan)
         reading = Reading(self.close[places], {name: late(self.indicators.get(name, missing)) for name in strategy.indicators})
-        return [bool(wish) for wish in satisfied(strategy, "leave_long" if is_long else "leave_short", reading, params)]
+        return [bool(leaves) for leaves in satisfied(strategy, "leave_long" if is_long else "leave_short", reading, params)]
 
     def _places(self, after: dt.date, through: dt.date) -> tuple[int, int]:
         left = int(np.searchsorted(self.session, np.datetime64(after), side="right"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.graph.frames import trial_rows
+from kobe_assets.graph.frames import trial_rows, trial_terms
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
 from kobe_assets.graph.lineage import stored_version
 from kobe_assets.graph.own_strategies import Files, own_files, own_strategies, strategies_of
@@ -48,11 +48,12 @@ class ClusterLost(KobeError):
 
 @dataclass(frozen=True)
 class Task:
-    """One strategy's parameter sets, and the folds of it that are not recorded yet."""
+    """One strategy's parameter sets, and the folds of it that are not recorded yet. terms: as `trial_terms`."""
 
     strategy: Strategy
     sets: tuple[dict[str, float], ...]
     folds: tuple[Fold, ...]
+    terms: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,11 @@ def plan_sweep(settings: Settings, warehouse: Warehouse, strategies: Sequence[st
     for name in strategies or known:
         strategy = known[name]
         sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
-        recorded = _recorded(warehouse, name, pin, version)
+        terms = trial_terms(settings, strategy)
+        recorded = _recorded(warehouse, name, pin, version, terms)
         wanted = {canonical_json(params) for params in sets}
         left = tuple(fold for fold in folds if not wanted <= recorded.get(fold.number, set()))
-        tasks.append(Task(strategy, sets, left))
+        tasks.append(Task(strategy, sets, left, terms))
         total += len(folds) * len(sets)
     return Sweep(market, pin, version, tuple(tasks), total)
 
@@ -112,8 +114,8 @@ def best_sets(warehouse: Warehouse, sweep: Sweep, most: int = 5) -> list[dict[st
     for task in sweep.tasks:
         found = warehouse.frame(
             "SELECT params::VARCHAR AS params, fold, avg(train_sharpe) AS sharpe FROM wf_trials "
-            "WHERE strategy = ? AND config_pin = ? AND data_version = ? GROUP BY ALL",
-            [task.strategy.name, sweep.pin, sweep.data_version],
+            "WHERE strategy = ? AND config_pin = ? AND data_version = ? AND terms = ? GROUP BY ALL",
+            [task.strategy.name, sweep.pin, sweep.data_version, task.terms],
         )
         if found.empty:
             continue
@@ -134,12 +136,12 @@ def best_sets(warehouse: Warehouse, sweep: Sweep, most: int = 5) -> list[dict[st
     return rows
 
 
-def _recorded(warehouse: Warehouse, strategy: str, pin: str, version: str) -> dict[int, set[str]]:
-    """fold → the parameter sets on record for it."""
-    rows = warehouse.rows(
-        "SELECT DISTINCT fold, params::VARCHAR FROM wf_trials WHERE strategy = ? AND config_pin = ? AND data_version = ?",
-        [strategy, pin, version],
+def _recorded(warehouse: Warehouse, strategy: str, pin: str, version: str, terms: str) -> dict[int, set[str]]:
+    """fold → the parameter sets on record for it, of this very source of the strategy."""
+    sql = (
+        "SELECT DISTINCT fold, params::VARCHAR FROM wf_trials WHERE (strategy, config_pin, data_version, terms) = (?, ?, ?, ?)"
     )
+    rows = warehouse.rows(sql, [strategy, pin, version, terms])
     found: dict[int, set[str]] = {}
     for fold, params in rows:
         found.setdefault(fold, set()).add(params)

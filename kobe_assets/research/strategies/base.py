@@ -21,7 +21,19 @@ MECHANICAL = ("atr_stop", "time_stop", "limit_atr")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 TAKEN = ("portfolio", "universe", "data", "report", "tries")
 """What books and evidence are called that belong to no strategy."""
-NOT_INDICATORS = ("symbol", "session", "listing", "close", "values", "strategy", "side", "score", "raw_close", "stop_distance")
+NOT_INDICATORS = (
+    "symbol",
+    "session",
+    "listing",
+    "close",
+    "factor",
+    "values",
+    "strategy",
+    "side",
+    "score",
+    "raw_close",
+    "stop_distance",
+)
 """Names that stand for something else, at `at` or in a table."""
 
 

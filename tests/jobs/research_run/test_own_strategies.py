@@ -17,7 +17,7 @@ from kobe_assets.graph.own_strategies import own_files, source_record, strategie
 from kobe_assets.research.walk_forward import find_signals, grid_sets, run_trials
 from kobe_jobs.cli.commands import strategies
 from kobe_jobs.research_run.stale import bring_up_to_date
-from kobe_jobs.research_run.sweep import trials_of_fold
+from kobe_jobs.research_run.sweep import plan_sweep, trials_of_fold
 from kobe_jobs.trading.parity.replay import replay
 from kobe_jobs.trading.readiness.research_gate import missing_evidence
 from kobe_jobs.trading.reporting.trace import trace
@@ -142,6 +142,17 @@ def test_the_gate_and_the_record_know_its_source(settings: Settings, computed: P
     finally:
         file.write_text(GOOD, encoding="utf-8")
     assert "another source" not in missing_evidence(Warehouse(), settings, "my_idea")
+
+
+def test_a_sweep_of_an_edited_strategy_begins_anew(settings: Settings, computed: Path) -> None:
+    file = computed / "strategies" / "idea.py"
+    assert plan_sweep(settings, Warehouse(), ["my_idea"]).left == 0, "the folds have tried all"
+    try:
+        file.write_text(GOOD.replace("at.close > at.sma50", "at.close < at.sma50"), encoding="utf-8")
+        assert plan_sweep(settings, Warehouse(), ["my_idea"]).left > 0
+        assert plan_sweep(settings, Warehouse(), ["rsi2"]).left == 0
+    finally:
+        file.write_text(GOOD, encoding="utf-8")
 
 
 def run(*arguments: str) -> str:

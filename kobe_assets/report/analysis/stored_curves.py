@@ -13,6 +13,7 @@ import pandas as pd
 from kobe_assets.graph.frames import stop_multiples
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of
 from kobe_assets.graph.lineage import TABLES
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.correlation import without_each
 from kobe_assets.report.analysis.inputs import read_trades
 from kobe_assets.report.analysis.luck import luck_evidence
@@ -21,7 +22,6 @@ from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, YEAR, curve_fig
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.quarantine import suspects
 from kobe_assets.research.risk import initial_stops
-from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market, grid_sets
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import BOOK
@@ -90,7 +90,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
 
     plans = {
         (strategy.name, str(mode)): robustness.Plan(strategy, folds, tuple(json.loads(text) for text in part["params"]))
-        for strategy in STRATEGIES.values()
+        for strategy in strategies_of(settings).values()
         for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode")
     }
     if settings.portfolio.book == BOOK:
@@ -100,7 +100,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
             plans[BOOK, str(mode)] = _book_plan(parts, folds, own)
     # Whole plans side by side keep the cores busier than the parts of one plan after another.
     evidence: Evidence = dict(zip(plans, in_threads(bend, plans), strict=True))
-    for strategy in STRATEGIES.values():
+    for strategy in strategies_of(settings).values():
         sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
         returns = robustness.whole_span(market, strategy, sets, first, last, readable)
         hindsight = np.cumprod(1.0 + returns[:, _best(returns)])

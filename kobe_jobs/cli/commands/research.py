@@ -137,7 +137,7 @@ def backtest(
 
     settings = load_settings()
     if strategy != BOOK:
-        strategy_named(strategy)
+        strategy_named(settings, strategy)
     changed = parse_changes(settings, strategy, changes or [])
     out = out or kobe_home() / "backtests" / strategy
     began = dt.datetime.now(dt.UTC)

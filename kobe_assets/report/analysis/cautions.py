@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kobe_assets.report.analysis.flow import MEANING, refusals
+from kobe_assets.report.analysis.flow import MEANING, MONEY_REASONS, refusals
 from kobe_assets.report.analysis.metrics_glossary import show
 from kobe_assets.report.analysis.results import StrategyResult
 from kobe_resources.settings.models import Settings
@@ -30,7 +30,7 @@ REMEDY = {
 
 @dataclass(frozen=True)
 class Caution:
-    """A warning. name: `synthetic_bars` or `refused_signals`; those of the checks are theirs."""
+    """A warning. name: `synthetic_bars`, `refused_signals` or `no_benchmark`; those of the checks are theirs."""
 
     name: str
     text: str
@@ -51,11 +51,17 @@ def cautions_of(settings: Settings, books: Sequence[StrategyResult]) -> list[Cau
     """What is to be said of the bars and of all books together, beside the checks."""
     found = [Caution("synthetic_bars", SYNTHETIC)] if is_synthetic(settings) else []
     refused = most_refused(books)
-    return [*found, Caution("refused_signals", refused)] if refused else found
+    if refused:
+        found.append(Caution("refused_signals", refused))
+    return found
 
 
 def most_refused(books: Iterable[StrategyResult]) -> str:
-    """The largest reason of refusal and its remedy where most signals were refused that were free to trade; else empty."""
+    """The largest reason of refusal and its remedy where most signals were refused that were free to trade; else empty.
+
+    Where most of what only money could stop was stopped, the result is that of the strongest signals: what portfolios do, and
+    no reason against a strategy, but another budget trades others.
+    """
     total: dict[str, int] = {}
     traded = 0
     for book in books:
@@ -69,7 +75,9 @@ def most_refused(books: Iterable[StrategyResult]) -> str:
     reason = max(stopped, key=lambda name: (stopped[name], name))
     whole, largest = (show(count / (traded + lost), "percent") for count in (lost, stopped[reason]))
     said = f"{whole} of the signals that were free to trade were refused, {largest} as {reason} ({MEANING.get(reason, reason)})"
-    return f"{said}; {REMEDY[reason]}" if reason in REMEDY else said
+    said = f"{said}; {REMEDY[reason]}" if reason in REMEDY else said
+    for_money = sum(stopped.get(name, 0) for name in MONEY_REASONS)
+    return f"{said}; the strongest were traded first, so another budget trades others" if for_money > traded else said
 
 
 def as_sentence(text: str) -> str:

@@ -6,10 +6,16 @@ A backtest never earns more than a trial on paper. One gate that failed or could
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from kobe_assets.report.analysis.cautions import SYNTHETIC, as_sentence, ended_companies, is_synthetic, most_refused
+from kobe_assets.report.analysis.cautions import (
+    SYNTHETIC,
+    as_sentence,
+    ended_companies,
+    is_synthetic,
+    most_refused,
+)
 from kobe_assets.report.analysis.criteria import QUESTIONS, Context, Result, judge
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show
@@ -55,6 +61,26 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class FailedGate:
+    """A gate that failed or was not measured: its number and bar as numbers (None where not measured) and in words.
+
+    distance: how far the number is from its bar, above 0. change: what would have to change, or why there is no number.
+    """
+
+    gate: str
+    question: str
+    label: str
+    state: str
+    value: float | None
+    bar: float | None
+    distance: float | None
+    shown: str
+    needs: str
+    short: str
+    change: str
+
+
+@dataclass(frozen=True)
 class VerdictRow:
     """A line of the terminal's verdict table; ratios and fractions as in rules section 6, None where null."""
 
@@ -69,6 +95,7 @@ class VerdictRow:
     gates_passed: int
     gates: int
     verdict: str
+    failed: list[FailedGate] = field(default_factory=list)
 
 
 def context_of(inputs: ReportInputs) -> Context:
@@ -193,7 +220,18 @@ def _row(verdict: Verdict) -> VerdictRow:
         gates_passed=verdict.passed,
         gates=len(verdict.results),
         verdict=verdict.word,
+        failed=[failed_gate(result) for result in verdict.results if result.state != "pass"],
     )
+
+
+def failed_gate(result: Result) -> FailedGate:
+    """What the terminal and `--json` tell of a gate that did not pass."""
+    gate = result.gate
+    change = result.change if result.state == "fail" else as_sentence(result.why or "not measured")
+    return FailedGate(
+        gate.name, gate.question, gate.label, result.state, result.number, result.bar, result.distance, result.value,
+        result.needs, result.short, change,
+    )  # fmt: skip
 
 
 def _answer(results: Sequence[Result]) -> Answer:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from kobe_assets.report.analysis.flow import MEANING, MONEY_REASONS, refusals
+from kobe_assets.report.analysis.inputs import UNIVERSE
 from kobe_assets.report.analysis.metrics_glossary import show
 from kobe_assets.report.analysis.results import StrategyResult
 from kobe_resources.settings.models import Settings
 
 SYNTHETIC = "these bars are invented (data.vendor is synthetic): whatever the figures say, they prove nothing about markets"
+NO_BENCHMARK = "report.benchmark names {}, of which no bars are stored: load its bars, or set it to none"
 ENDED_AFTER = pd.Timedelta(days=31)
 MOST = 0.5
 """Share of refused signals above which an account trades a leftover of its strategy."""
@@ -47,12 +50,16 @@ def is_synthetic(settings: Settings) -> bool:
     return settings.data.vendor == "synthetic"
 
 
-def cautions_of(settings: Settings, books: Sequence[StrategyResult]) -> list[Caution]:
-    """What is to be said of the bars and of all books together, beside the checks."""
+def cautions_of(
+    settings: Settings, books: Sequence[StrategyResult], evidence: Mapping[tuple[str, str], Mapping[str, Any]] | None = None
+) -> list[Caution]:
+    """What is to be said of the bars and of all books together, beside the checks. evidence: as the report reads it."""
     found = [Caution("synthetic_bars", SYNTHETIC)] if is_synthetic(settings) else []
     refused = most_refused(books)
     if refused:
         found.append(Caution("refused_signals", refused))
+    if evidence is not None and settings.report.benchmark and "chosen" not in evidence.get(UNIVERSE, {}):
+        found.append(Caution("no_benchmark", NO_BENCHMARK.format(settings.report.benchmark)))
     return found
 
 

@@ -18,6 +18,7 @@ from kobe_assets.report.analysis.inputs import read_trades
 from kobe_assets.report.analysis.luck import luck_evidence
 from kobe_assets.research import overfitting, robustness
 from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, YEAR, curve_figures, sharpe, trade_figures
+from kobe_assets.research.panel import ROW_DIVIDEND
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.quarantine import suspects
 from kobe_assets.research.risk import initial_stops
@@ -126,7 +127,11 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
             growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, chosen, _distrusted(market.panel, settings))
             curve = [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
             evidence[("universe", "benchmark")]["chosen"] = curve
-    evidence[("data", "")] = {"quarantine": _quarantine(market.panel, settings), "checks": checks.to_dict(orient="records")}
+    evidence[("data", "")] = {
+        "quarantine": _quarantine(market.panel, settings),
+        "checks": checks.to_dict(orient="records"),
+        "dividends": int(np.count_nonzero(market.panel.rows[:, ROW_DIVIDEND])),
+    }
     return evidence
 
 

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-NARROW = 100
-"""Columns below which a gate takes lines of its own."""
+TITLE = "What did not pass, and what would have to change"
 
 
-def failed_gates_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """One line a gate, by strategy and mode. rows: of the verdict, as the report stores them."""
-    from rich.table import Table
-
-    table = Table(title="What did not pass, and what would have to change", title_justify="left")
-    table.add_column("strategy, mode", no_wrap=True)
-    for name in ("gate", "is", "must be", "distance", "what would have to change"):
-        table.add_column(name, justify="right" if name in ("is", "must be", "distance") else "left")
-    for row in rows:
-        for index, gate in enumerate(row.get("failed") or ()):
-            book = f"{row['strategy']} {row['mode']}" if index == 0 else ""
-            told = (gate["label"], gate["shown"], gate["needs"], gate["short"] or "–", gate["change"])
-            table.add_row(book, *told, end_section=index == len(row["failed"]) - 1)
-    return table
-
-
-def failed_gates_lines(rows: Sequence[dict[str, Any]]) -> str:
-    """The same for a narrow terminal."""
+def failed_gates_text(rows: Sequence[dict[str, Any]], width: int) -> str:
+    """A paragraph a gate under each strategy and mode; empty where everything passed. rows: of the verdict, as stored."""
     lines = []
     for row in rows:
-        for gate in row.get("failed") or ():
+        failed = row.get("failed") or ()
+        if failed:
+            lines.append(f"{row['strategy']} {row['mode']}")
+        for gate in failed:
             far = f", {gate['short']}" if gate["short"] else ""
-            lines.append(f"{row['strategy']} {row['mode']}: {gate['label']} is {gate['shown']}, must be {gate['needs']}{far}")
-            lines.append(f"  {gate['change']}")
-    return "\n".join(lines)
+            told = f"{gate['label']} {gate['shown']} (must be {gate['needs']}{far}): {gate['change']}"
+            lines.append(textwrap.fill(told, width, initial_indent="  ", subsequent_indent="    "))
+    return "\n".join([TITLE, *lines]) if lines else ""

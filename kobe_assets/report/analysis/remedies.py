@@ -56,7 +56,7 @@ def _profit(book: StrategyResult, value: float, bar: float) -> str:
 
 def _beats_holding(_: StrategyResult, value: float, bar: float) -> str:
     if value > 0 and bar > 0:
-        return f"The same profit with {show(1 - value / bar, 'percent')} less swing, or that much more profit with as much."
+        return f"The same profit with {1 - value / bar:.0%} less swing, or {bar / value:.1f} times the profit with as much."
     return f"A Sharpe ratio of {show(bar, 'ratio')}: more profit for its swings than holding the same stocks."
 
 
@@ -85,8 +85,8 @@ def _deflated(book: StrategyResult, _: float, bar: float) -> str:
 
 def _overfit(_: StrategyResult, value: float, bar: float) -> str:
     return (
-        f"The best set of one half of history would have to land in the better half of the other in {show(1 - bar, 'percent')} "
-        f"of halvings, not {show(1 - value, 'percent')}: fewer parameters, or values farther apart."
+        f"What was best in one half of history would have to be above the middle in the other in {1 - bar:.0%} of "
+        f"halvings, not {1 - value:.0%}: fewer parameters, or values farther apart."
     )
 
 
@@ -95,10 +95,7 @@ def _permutation(book: StrategyResult, value: float, bar: float) -> str:
     allowed, as_good = math.floor(bar * (runs + 1) + 1e-9) - 1, round(value * (runs + 1)) - 1
     if allowed < 0:
         return f"{runs} drawn runs cannot show it: set report.permutations to {math.ceil(1 / bar) - 1} or more."
-    return (
-        f"At most {allowed} of {runs} runs with drawn entries may do as well, and {as_good} did: the choice of entries, not "
-        "the market and the exits they share, would have to make the profit."
-    )
+    return f"At most {allowed} of {runs} drawn runs may do as well, and {as_good} did: entries would have to beat chance."
 
 
 def _long_enough(_: StrategyResult, value: float, bar: float) -> str:

@@ -110,6 +110,11 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
             evidence[key]["in_sample"] = [[day, float(level)] for day, level in zip(days, hindsight, strict=True)]
             if pbo:
                 evidence[key]["pbo"] = pbo
+    for key in (key for key in plans if key[0] == BOOK):
+        # Its parameters are those of its strategies: fitted as much as the worst of them.
+        own_pbo = [evidence[name, key[1]]["pbo"] for name in settings.portfolio.strategies if "pbo" in evidence[name, key[1]]]
+        if own_pbo:
+            evidence[key]["pbo"] = max(own_pbo, key=lambda found: float(found["pbo"]))
     earned = {key: evidence[key]["lag_cost"][str(market.lag)]["sharpe"] for key in plans}
     trades = read_trades(warehouse, settings) if trades is None else trades
     rehearsals = {key: rehearsals[key] for key in plans}

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 LEGEND = "mean Sharpe ratio in training, other parameters at their best; ★ best, [ ] fixed parameters, n× folds that chose it"
 
 
-def heat_map_tables(grid: Grid) -> Iterator[Table]:
-    """The tables of one strategy."""
+def heat_map_tables(grid: Grid) -> Iterator[tuple[str, Table]]:
+    """(title, table) of every pair of parameters of one strategy."""
     from rich.table import Table
 
     most = max((abs(value) for value in grid.mean if value is not None), default=1.0) or 1.0
     for found in maps_of(grid):
         plateau = "none" if found.plateau is None else show(found.plateau, "ratio")
         pair = f"{found.down} down, {found.across} across" if found.down else found.across
-        table = Table(title=f"{grid.strategy}: {pair}; plateau {plateau}", title_justify="left")
+        table = Table()
         table.add_column(found.down, justify="right")
         for value in grid.axes[found.across]:
             table.add_column(f"{value:g}", justify="center", no_wrap=True)
@@ -32,7 +32,7 @@ def heat_map_tables(grid: Grid) -> Iterator[Table]:
         for row in reversed(range(len(down))):
             cells = [_cell(found, row, column, most) for column in range(len(grid.axes[found.across]))]
             table.add_row("" if down[row] is None else f"{down[row]:g}", *cells)
-        yield table
+        yield f"{grid.strategy}: {pair}; plateau {plateau}", table
 
 
 def _cell(found: HeatMap, row: int, column: int, most: float) -> Text:

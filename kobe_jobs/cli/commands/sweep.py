@@ -64,7 +64,8 @@ def sweep(
         table.add_row(row["strategy"], params, as_text(row["mean"]), as_text(row["worst"]), f"{row['won']} of {row['folds']}")
     console.print(table)
     for grid in grids:
-        for drawn in heat_map_tables(grid):
+        for title, drawn in heat_map_tables(grid):
+            console.print(title, highlight=False)
             console.print(drawn)
     if heatmap:
         console.print(LEGEND + "; → its mean Sharpe ratio on unseen sessions", highlight=False)

@@ -209,16 +209,8 @@ class Offered:
             else:
                 keep = is_sizeable(priced, market.limits) if weight == 1.0 else priced.code == ACCEPTED
             kept = np.flatnonzero(keep)
-            columns = (
-                priced.symbol,
-                priced.bar,
-                priced.price,
-                priced.open,
-                priced.factor,
-                priced.stop,
-                priced.limit,
-                priced.close,
-            )
+            columns: list[Any] = [priced.symbol, priced.bar, priced.price, priced.open]
+            columns += [priced.factor, priced.stop, priced.limit, priced.close]
             rows = np.empty((len(kept), len(columns)))
             for at, column in enumerate(columns):
                 rows[:, at] = column[kept]

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from kobe_jobs.cli.dates import FORM, parse_day
+from kobe_jobs.cli.failed_gates import failed_gates_text
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import kobe_home, load_settings
@@ -178,6 +179,9 @@ def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
         result: dict[str, Any] = {"computed": computed, "report": str(page), "verdict": rows, "warnings": warnings}
         console.print_json(json.dumps(result))
         return
+    failed = failed_gates_text(rows, console.width)
+    if failed:
+        console.print(failed + "\n", highlight=False, markup=False)
     table = _verdict_table(rows)
     # Rich would cut columns until the verdict itself is gone.
     wanted = console.measure(table, options=console.options.update(max_width=1000)).maximum

@@ -12,7 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from kobe_jobs.research_job import EXCHANGE_TIME, SESSION_TAG
-from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed
+from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed, tell_differences, tell_run
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
@@ -89,8 +89,10 @@ def trade(
         raise dg.Failure(str(error), allow_retries=False) from error
     for event in run_events(summary):
         context.log_event(event)
+    tell_run(settings, summary)
     if not summary.is_clean:
-        told = {"summary": summary.as_json()}
+        # What was halted has been told, with what is bare.
+        told: dict[str, Any] = {"summary": summary.as_json(), QUIET: True}
         raise dg.Failure(summary.halted or "not everything is settled", metadata=told, allow_retries=False)
 
 
@@ -116,7 +118,8 @@ def compare_with_broker(
     table = dg.MetadataValue.table([dg.TableRecord(row) for row in rows]) if rows else dg.MetadataValue.text("none")
     context.log_event(dg.AssetObservation("positions", metadata={**facts, "rows": table}))
     if not found.agrees:
-        raise dg.Failure(f"ledger and broker differ: {found.told()}", allow_retries=False)
+        tell_differences(settings, desk.account, [f"{row.kind}: {row.what}" for row in found.differences if row.halts])
+        raise dg.Failure(f"ledger and broker differ: {found.told()}", metadata={QUIET: True}, allow_retries=False)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,7 +56,7 @@ def trade(
     Alpaca. Exit code 1 where it was refused, halted, or left something open.
     """
     from kobe_jobs.research_run.strategies import load_trading_settings, strategy_named
-    from kobe_jobs.trading.reporting.alerts import alert
+    from kobe_jobs.trading.reporting.alerts import alert, tell_run
     from kobe_jobs.trading.reporting.dagster_events import show_run
     from kobe_jobs.trading.session import AnotherRunTrades
     from kobe_resources.order_ledger.sessions import SessionTaken
@@ -74,12 +75,11 @@ def trade(
         raise
     if summary is None:
         return
-    if not summary.is_clean:
-        alert(settings, "a trading run was halted", reason=summary.halted, session=str(summary.session), stage=summary.stage)
     try:
         show_summary(summary, as_json)
     finally:
         show_run(summary)
+        tell_run(settings, summary)
     if not summary.is_clean:
         raise typer.Exit(1)
 
@@ -172,6 +172,7 @@ def reconcile(
     from kobe_jobs.trading.context_open import open_rig
     from kobe_jobs.trading.reconcile.accept import accept_differences
     from kobe_jobs.trading.reconcile.compare import reconcile_account
+    from kobe_jobs.trading.reporting.alerts import tell_differences
     from kobe_jobs.trading.session import alone, open_desk
 
     settings = load_account_settings()
@@ -197,6 +198,7 @@ def reconcile(
     for note in [] if as_json else desk.notes:
         output().print(f"note: {note}", markup=False, soft_wrap=True)
     if not agrees:
+        tell_differences(settings, desk.account, [f"{row.kind}: {row.what}" for row in rows if row.halts])
         raise typer.Exit(1)
 
 
@@ -262,6 +264,7 @@ def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason giv
         f"the kill switch is on: {status.reason}\nwritten to {switch.path}", markup=False, highlight=False, soft_wrap=True
     )
     _record("kill_on", reason=reason, by=status.by)
+    _tell_kill(f"the kill switch is on: {reason}", status.by, status.at)
 
 
 def kill_off() -> None:
@@ -277,6 +280,7 @@ def kill_off() -> None:
     output().print("the kill switch is off")
     if before.is_on:
         _record("kill_off", was=before.reason)
+        _tell_kill(f"the kill switch is off again; it was on for: {before.reason}", before.by, before.at)
 
 
 def kill_status(as_json: AsJson = False) -> None:
@@ -361,6 +365,14 @@ def _record(kind: str, **body: Any) -> None:
             write.audit(kind, **body)
         ledger.copy_audit()
         _tell_healed(load_settings(), ledger)
+
+
+def _tell_kill(what: str, by: str, at: str) -> None:
+    """Alert on the switch; settings that cannot be read must not hide that it was turned."""
+    from kobe_jobs.trading.reporting.alerts import alert
+
+    with contextlib.suppress(KobeError):
+        alert(load_settings(), what, ("kill",), key=f"{what}|{at}", by=by, since=at)
 
 
 def _tell_healed(settings: Settings, ledger: OrderLedger) -> None:

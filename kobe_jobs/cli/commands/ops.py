@@ -148,6 +148,7 @@ def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None)
     from importlib.metadata import version
 
     from kobe_jobs.ops.health.server import DEFAULT_PORT, health_app
+    from kobe_jobs.ops.health.watchman import watching
     from kobe_jobs.ops.ui.signals import stop_signals
     from kobe_resources.runtime.report_site import LOOPBACK, listen_on, serving
     from kobe_resources.settings.pins import config_pin
@@ -160,7 +161,7 @@ def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None)
         console.print(f"warning: everybody who reaches {host} can read these answers", style="yellow")
     labels = {"version": version("kobe"), "stage": settings.broker.stage, "config_pin": config_pin(settings)}
     app = health_app(watch, [LOOPBACK, "localhost"] if is_local else ["*"], labels)
-    with stop_signals() as stop, serving(app, listener):
+    with stop_signals() as stop, serving(app, listener), watching(settings):
         console.print(f"health http://{host}:{bound}/readiness · metrics http://{host}:{bound}/metrics · Ctrl-C stops")
         stop.wait()
 

@@ -174,7 +174,7 @@ def ask_broker(settings: Settings) -> Observation:
 
     stage = settings.broker.stage
     secrets = load_secrets()
-    if not _is_remote(settings, secrets):
+    if not is_remote(settings, secrets):
         return Observation(True, f"stage {stage} uses the embedded broker, started with each run")
     broker = open_broker(settings, secrets, stage)
     try:
@@ -188,7 +188,7 @@ def ask_broker(settings: Settings) -> Observation:
     )
 
 
-def _is_remote(settings: Settings, secrets: Secrets) -> bool:
+def is_remote(settings: Settings, secrets: Secrets) -> bool:
     """Does the broker of the stage run elsewhere than in the run itself?"""
 
     stage = settings.broker.stage
@@ -203,7 +203,7 @@ def ask_protection(settings: Settings) -> Observation:
     stage, secrets, path = settings.broker.stage, load_secrets(), kobe_home() / "orders.sqlite"
     if stage == "shadow" or not path.is_file():
         return Observation(True, "nothing is held", {"positions_unguarded": 0})
-    if not _is_remote(settings, secrets):
+    if not is_remote(settings, secrets):
         return Observation(True, f"stage {stage} uses the embedded broker, started with each run", {"positions_unguarded": 0})
     if _is_at_work(path.with_name("trading.lock")):
         return Observation(True, "a run is at work: it protects what it holds, or says that it could not")

@@ -19,10 +19,10 @@ SUB_DOLLAR_TICK = Decimal("0.0001")
 
 
 NO_QUOTE = "no_quote"
-"""The reason of an order that had no quote good enough; its cause is a QuoteVeto."""
+"""The reason of an order that had no quote good enough; its cause is a QuoteProblem."""
 
 
-class QuoteVeto(StrEnum):
+class QuoteProblem(StrEnum):
     """Why a quote is not good enough: the cause behind `NO_QUOTE`."""
 
     MISSING = "quote_missing"
@@ -33,21 +33,21 @@ class QuoteVeto(StrEnum):
     WIDE = "quote_wide_spread"
 
 
-def judge_quote(quote: Quote | None, now: dt.datetime, trading: TradingSettings) -> QuoteVeto | None:
+def judge_quote(quote: Quote | None, now: dt.datetime, trading: TradingSettings) -> QuoteProblem | None:
     """The first reason against `quote`, or None. One from the future is as bad as an old one; bid = ask is good."""
     if quote is None:
-        return QuoteVeto.MISSING
+        return QuoteProblem.MISSING
     if not (quote.bid.is_finite() and quote.ask.is_finite()):
-        return QuoteVeto.NOT_FINITE
+        return QuoteProblem.NOT_FINITE
     if quote.bid <= 0 or quote.ask <= 0:
-        return QuoteVeto.ONE_SIDED
+        return QuoteProblem.ONE_SIDED
     if quote.bid > quote.ask:
-        return QuoteVeto.CROSSED
+        return QuoteProblem.CROSSED
     if abs((now - quote.timestamp).total_seconds()) > trading.max_quote_age_s:
-        return QuoteVeto.STALE
+        return QuoteProblem.STALE
     middle = (quote.bid + quote.ask) / 2
     if (quote.ask - quote.bid) / middle * 10_000 > Decimal(repr(trading.max_spread_bps)):
-        return QuoteVeto.WIDE
+        return QuoteProblem.WIDE
     return None
 
 

@@ -92,7 +92,6 @@ class Intent:
     acknowledged: bool
     posts: int
     owner: str | None
-    lease_until: dt.datetime | None
     misses: int
     first_missed_at: dt.datetime | None
     decision: dict[str, Any]
@@ -175,18 +174,18 @@ def plan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
     return get(write, draft.client_order_id)
 
 
-def veto(write: Write, draft: Draft, reason: str, detail: str = "") -> Intent:
-    """Write the draft down as VETOED with its reason; nothing is reserved."""
+def deny(write: Write, draft: Draft, reason: str, detail: str = "") -> Intent:
+    """Write the draft down as denied, with its reason; nothing is reserved."""
     known = find(write, draft.client_order_id)
     if known:
         return known
-    _insert(write, draft, OrderState.VETOED, reason, detail)
+    _insert(write, draft, OrderState.DENIED, reason, detail)
     write.audit("vetoed", **_told(draft), reason=reason, detail=detail)
     return get(write, draft.client_order_id)
 
 
-def release(write: Write, intent: Intent) -> None:
-    """Free the reservation of an intent that `replan` or a veto is about to settle in the same transaction."""
+def free_reservation(write: Write, intent: Intent) -> None:
+    """Free the reservation of an intent that `replan` or a denial is about to settle in the same transaction."""
     write.execute("UPDATE intents SET reserved = '0' WHERE client_order_id = ?", (intent.client_order_id,))
 
 
@@ -195,7 +194,7 @@ def replan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
     known = get(write, draft.client_order_id)
     if known.state is not OrderState.INTENT or known.posts:
         return known
-    release(write, known)
+    free_reservation(write, known)
     _check_budget(write, draft, budget)
     write.execute(
         "UPDATE intents SET qty = :qty, limit_price = :limit, stop_price = :stop, reserved = :reserved, decision = :decision,"
@@ -210,40 +209,39 @@ def replan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
     return get(write, known.client_order_id)
 
 
-def claim(write: Write, client_id: str, owner: str, lease_s: float) -> Intent | None:
+def claim(write: Write, client_id: str, owner: str) -> Intent | None:
     """INTENT → SUBMITTING for `owner`; None where another run was faster. The holder of the claim may POST once."""
     intent = get(write, client_id)
     if intent.state is not OrderState.INTENT:
         return None
-    until = write.now + dt.timedelta(seconds=lease_s)
     return move(
         write, intent, OrderState.SUBMITTING, "submitting",
-        owner=owner, lease_until=until.isoformat(), posts=intent.posts + 1, misses=0, first_missed_at=None,
+        owner=owner, posts=intent.posts + 1, misses=0, first_missed_at=None,
     )  # fmt: skip
 
 
-def give_back(write: Write, client_id: str, owner: str, why: str) -> Intent:
+def release(write: Write, client_id: str, owner: str, why: str) -> Intent:
     """SUBMITTING → INTENT by its owner, when provably nothing was sent."""
     intent = get(write, client_id)
     if intent.owner != owner:
         raise KobeError(f"order {client_id} is claimed by {intent.owner}", "only its owner may give it back")
     return move(
         write, intent, OrderState.INTENT, "claim_returned",
-        detail=why, owner=None, lease_until=None, posts=max(0, intent.posts - 1),
+        detail=why, owner=None, posts=max(0, intent.posts - 1),
     )  # fmt: skip
 
 
-def rearm(write: Write, client_id: str) -> Intent:
+def retry(write: Write, client_id: str) -> Intent:
     """NOT_PLACED → INTENT, to be sent again as it was under the same id.
 
     The broker takes an id only once, for ever: should the first order turn up after all, the second is refused.
     """
     intent = get(write, client_id)
-    return move(write, intent, OrderState.INTENT, "rearmed", owner=None, lease_until=None)
+    return move(write, intent, OrderState.INTENT, "rearmed", owner=None)
 
 
 def reconsider(write: Write, client_id: str) -> Intent:
-    """VETOED → INTENT for an entry that nothing but a quote was missing for; its caller decides it anew at once."""
+    """Denied → INTENT for an entry that nothing but a quote was missing for; its caller decides it anew at once."""
     intent = get(write, client_id)
     return move(write, intent, OrderState.INTENT, "reconsidered", reason="", detail="")
 
@@ -345,7 +343,9 @@ def _intent(row: sqlite3.Row) -> Intent:
         values[name] = dt.date.fromisoformat(values[name])
     for name in ("qty", "limit_price", "stop_price", "stop_distance", "reserved", "spent", "filled_qty", "filled_avg_price"):
         values[name] = None if values[name] is None else Decimal(values[name])
-    for name in ("lease_until", "first_missed_at", "created_at", "updated_at"):
+    # A column that nothing reads any more.
+    del values["lease_until"]
+    for name in ("first_missed_at", "created_at", "updated_at"):
         values[name] = None if values[name] is None else dt.datetime.fromisoformat(values[name])
     values["state"] = OrderState(values["state"])
     values["acknowledged"] = bool(values["acknowledged"])

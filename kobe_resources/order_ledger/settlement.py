@@ -47,7 +47,7 @@ def settle(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime) ->
             )
         return get(write, client_id)
     if state in ENDED:
-        changes |= {"reserved": "0", "owner": None, "lease_until": None}
+        changes |= {"reserved": "0", "owner": None}
     if reason:
         changes["detail"] = reason
     told = {"status": order.raw_status, "request": order.request_id}

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
 from kobe_jobs.ops.health.checks import (
-    HealthCheck,
-    Observation,
     Question,
     Watch,
     ask_daemon,
@@ -24,6 +22,7 @@ from kobe_jobs.ops.health.checks import (
 )
 from kobe_resources import calendar
 from kobe_resources.alerts import AlertMessage, tell
+from kobe_resources.findings import Finding
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.store import OrderLedger
 from kobe_resources.runtime.event_log import get_logger
@@ -40,16 +39,16 @@ LOCK_WAIT_S = 3.0
 log = get_logger("health")
 
 
-def ask_session_run(settings: Settings, now: dt.datetime) -> Observation:
+def ask_session_run(settings: Settings, now: dt.datetime) -> Finding:
     """Did a run begin for the session that is open, by 10:00 in New York?"""
     stage, secrets = settings.broker.stage, load_secrets()
     if not is_remote(settings, secrets):
-        return Observation(True, f"stage {stage} trades the sessions of the stored bars, when it is asked to")
+        return Finding("session_run", True, f"stage {stage} trades the sessions of the stored bars, when it is asked to")
     session, local = calendar.open_session(now), now.astimezone(NEW_YORK)
     if session is None:
-        return Observation(True, "the market is shut")
+        return Finding("session_run", True, "the market is shut")
     if local.time() < RUN_BY:
-        return Observation(True, f"session {session} has until {RUN_BY:%H:%M} in New York")
+        return Finding("session_run", True, f"session {session} has until {RUN_BY:%H:%M} in New York")
     path = kobe_home() / "orders.sqlite"
     sql = "SELECT count(*) AS all_time, total(session = ?) AS today FROM session_claims WHERE account LIKE ? || ':%'"
     ran = (0, 0)
@@ -58,10 +57,10 @@ def ask_session_run(settings: Settings, now: dt.datetime) -> Observation:
             row = ledger.rows(sql, (session.isoformat(), stage))[0]
         ran = (row["all_time"], int(row["today"]))
     if ran[1]:
-        return Observation(True, f"session {session} has its run")
+        return Finding("session_run", True, f"session {session} has its run")
     if stage == "shadow" and not ran[0]:
-        return Observation(True, "nothing was ever traded in this stage")
-    return Observation(False, f"no run has begun for session {session} by {RUN_BY:%H:%M} in New York: `kobe trade`")
+        return Finding("session_run", True, "nothing was ever traded in this stage")
+    return Finding("session_run", False, f"no run has begun for session {session} by {RUN_BY:%H:%M} in New York: `kobe trade`")
 
 
 class Watchman:
@@ -94,23 +93,23 @@ class Watchman:
             tell(self._settings, message)
         return told
 
-    def _messages(self, checks: Sequence[HealthCheck]) -> list[AlertMessage]:
+    def _messages(self, checks: Sequence[Finding]) -> list[AlertMessage]:
         return [message for check in checks if not check.ok for message in message_of(check)]
 
     def _is_lasting(self, message: AlertMessage) -> bool:
         return any(message.key in keys for keys in self._wrong.values())
 
 
-def message_of(check: HealthCheck) -> list[AlertMessage]:
+def message_of(check: Finding) -> list[AlertMessage]:
     """What a failed check tells a person; nothing where there was nothing to lose, a daemon that never ran say."""
-    facts = {"reason": check.reason}
-    if check.name == "daemon" and check.figures:
+    facts = {"reason": check.seen}
+    if check.name == "daemon" and check.metrics:
         return [AlertMessage(frozenset({"failed"}), "the daemon is dead: no schedule and no sensor works", facts, "daemon")]
     if check.name == "session_run":
-        return [AlertMessage(frozenset({"failed"}), "the session has no run", facts, f"session_run|{check.reason}")]
-    if check.name == "protection" and check.figures.get("positions_unguarded"):
-        kinds = frozenset({"unprotected"})
-        return [AlertMessage(kinds, "a position has no stop at the broker", facts, f"protection|{check.reason}")]
+        return [AlertMessage(frozenset({"failed"}), "the session has no run", facts, f"session_run|{check.seen}")]
+    if check.name == "protection" and check.metrics.get("positions_unguarded"):
+        what = "a position has no stop at the broker"
+        return [AlertMessage(frozenset({"unprotected"}), what, facts, f"protection|{check.seen}")]
     if check.name == "kill_switch":
         status = KillSwitch().status()
         what = f"the kill switch is on: {status.reason}"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from kobe_jobs.ops.health import watchman
-from kobe_jobs.ops.health.checks import HealthCheck, Observation
 from kobe_jobs.ops.health.watchman import Watchman, ask_session_run, message_of
 from kobe_resources.alerts import AlertMessage
+from kobe_resources.findings import Finding
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.sessions import claim_session
 from kobe_resources.order_ledger.store import OrderLedger
@@ -30,7 +30,7 @@ def paper(home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def claim(home: Path, account: str, session: dt.date) -> None:
     with OrderLedger(home / "orders.sqlite") as ledger, ledger.write() as write:
-        claim_session(write, account, session, "rsi2", "here", 60.0)
+        claim_session(write, account, session, "rsi2", "here")
 
 
 def test_a_session_without_a_run_by_ten_is_told(paper: Settings, home: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_session_without_a_run_by_ten_is_told(paper: Settings, home: Path) -> 
     claim(home, "paper:1", dt.date(2026, 11, 25))
     answer = ask_session_run(paper, MORNING)
     assert not answer.ok
-    assert "2026-11-27" in answer.reason
+    assert "2026-11-27" in answer.seen
     claim(home, "paper:1", dt.date(2026, 11, 27))
     assert ask_session_run(paper, MORNING).ok
 
@@ -51,10 +51,8 @@ def test_a_stage_that_keeps_no_time_of_its_own_is_not_asked(home: Path) -> None:
 
 
 def test_a_daemon_that_never_ran_is_no_news_and_one_that_died_is() -> None:
-    assert message_of(HealthCheck("daemon", False, "no daemon has run", 0.0)) == []
-    dead = HealthCheck(
-        "daemon", False, "the last heartbeat is 0:09:00 old", 0.0, figures={"daemon_heartbeat_age_seconds": 540.0}
-    )
+    assert message_of(Finding("daemon", False, "no daemon has run")) == []
+    dead = Finding("daemon", False, "the last heartbeat is 0:09:00 old", 0.0, figures={"daemon_heartbeat_age_seconds": 540.0})
     (message,) = message_of(dead)
     assert "daemon is dead" in message.what
     assert "0:09:00" in message.body
@@ -63,13 +61,13 @@ def test_a_daemon_that_never_ran_is_no_news_and_one_that_died_is() -> None:
 def test_what_is_wrong_at_two_looks_in_a_row_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[AlertMessage] = []
     monkeypatch.setattr(watchman, "tell", lambda _settings, message: told.append(message))
-    answers: list[Any] = [Observation(False, "old", {"daemon_heartbeat_age_seconds": 300.0})]
+    answers: list[Any] = [Finding("daemon", False, "old", metrics={"daemon_heartbeat_age_seconds": 300.0})]
     monkeypatch.setattr(watchman, "ask_daemon", lambda: answers[0])
     watch = Watchman(Settings())
     assert watch.look() == []
-    answers[0] = Observation(True, "4 daemons beat", {"daemon_heartbeat_age_seconds": 3.0})
+    answers[0] = Finding("daemon", True, "4 daemons beat", metrics={"daemon_heartbeat_age_seconds": 3.0})
     assert watch.look() == []
-    answers[0] = Observation(False, "old", {"daemon_heartbeat_age_seconds": 300.0})
+    answers[0] = Finding("daemon", False, "old", metrics={"daemon_heartbeat_age_seconds": 300.0})
     KillSwitch().turn_on("lunch")
     assert watch.look() == []
     assert [message.what.partition(":")[0] for message in watch.look()] == ["the daemon is dead", "the kill switch is on"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kobe_assets.graph.inputs import limits_of
 from kobe_resources.broker.protocol import Quote
-from kobe_resources.broker.quotes import QuoteVeto, entry_limit, exit_limit, judge_quote, on_tick, stop_price
+from kobe_resources.broker.quotes import QuoteProblem, entry_limit, exit_limit, judge_quote, on_tick, stop_price
 from kobe_resources.policy_gate import AT_QUOTE, Proposal, Standing, decide_entry
 from kobe_resources.settings.models import Settings, TradingSettings
 
@@ -24,28 +24,28 @@ def quote(bid: str = "99.95", ask: str = "100.05", age_s: float = 1.0) -> Quote:
 
 
 @pytest.mark.parametrize(
-    ("told", "veto"),
+    ("told", "problem"),
     [
         (quote(), None),
         (quote(age_s=30.0), None),
-        (quote(age_s=30.001), QuoteVeto.STALE),
-        (quote(age_s=-31.0), QuoteVeto.STALE),
+        (quote(age_s=30.001), QuoteProblem.STALE),
+        (quote(age_s=-31.0), QuoteProblem.STALE),
         (quote(age_s=-2.0), None),
-        (None, QuoteVeto.MISSING),
-        (quote(ask="0"), QuoteVeto.ONE_SIDED),
-        (quote(bid="0"), QuoteVeto.ONE_SIDED),
-        (quote(bid="-1"), QuoteVeto.ONE_SIDED),
-        (quote(bid="100.06"), QuoteVeto.CROSSED),
+        (None, QuoteProblem.MISSING),
+        (quote(ask="0"), QuoteProblem.ONE_SIDED),
+        (quote(bid="0"), QuoteProblem.ONE_SIDED),
+        (quote(bid="-1"), QuoteProblem.ONE_SIDED),
+        (quote(bid="100.06"), QuoteProblem.CROSSED),
         (quote(bid="100.05"), None),
-        (quote(bid="NaN"), QuoteVeto.NOT_FINITE),
-        (quote(ask="Infinity"), QuoteVeto.NOT_FINITE),
+        (quote(bid="NaN"), QuoteProblem.NOT_FINITE),
+        (quote(ask="Infinity"), QuoteProblem.NOT_FINITE),
         (quote(bid="99.50", ask="100.50"), None),
-        (quote(bid="99.49", ask="100.51"), QuoteVeto.WIDE),
-        (quote(ask="0", age_s=1000), QuoteVeto.ONE_SIDED),
+        (quote(bid="99.49", ask="100.51"), QuoteProblem.WIDE),
+        (quote(ask="0", age_s=1000), QuoteProblem.ONE_SIDED),
     ],
 )
-def test_a_quote_is_judged(told: Quote | None, veto: QuoteVeto | None) -> None:
-    assert judge_quote(told, NOW, TRADING) is veto
+def test_a_quote_is_judged(told: Quote | None, problem: QuoteProblem | None) -> None:
+    assert judge_quote(told, NOW, TRADING) is problem
 
 
 @pytest.mark.parametrize(

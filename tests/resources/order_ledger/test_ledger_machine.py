@@ -60,7 +60,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         try:
             with self.ledger.write() as write:
-                claimed = book.claim(write, intent.client_order_id, "me", 30)
+                claimed = book.claim(write, intent.client_order_id, "me")
                 assert (claimed is not None) == (intent.state is OrderState.INTENT)
                 if crash:
                     raise InterruptedError

@@ -123,7 +123,7 @@ def compare_with_broker(
         tell_differences(
             settings, session_context.account, [f"{row.kind}: {row.what}" for row in found.differences if row.halts]
         )
-        raise dg.Failure(f"ledger and broker differ: {found.told()}", metadata={QUIET: True}, allow_retries=False)
+        raise dg.Failure(f"ledger and broker differ: {found.describe()}", metadata={QUIET: True}, allow_retries=False)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from kobe_assets.graph.inputs import limits_of
 from kobe_assets.research.strategies import Strategy
@@ -23,6 +22,7 @@ from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.open import open_broker
 from kobe_resources.broker.protocol import Account, Broker, Clock, Quote, TradingDay
 from kobe_resources.broker.quotes import QuoteProblem, judge_quote
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import Intent, OrderLedger
@@ -34,7 +34,6 @@ from kobe_resources.settings.pins import config_pin
 from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 
-NEW_YORK = ZoneInfo("America/New_York")
 CALENDAR_DAYS = 40
 EVERY_SPREAD = 1e9
 QUOTE_PATIENCE_S = 6.0

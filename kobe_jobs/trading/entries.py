@@ -20,14 +20,13 @@ from kobe_jobs.trading.market_snapshot import Signal
 from kobe_resources import policy_gate
 from kobe_resources.broker.protocol import Quote, Side
 from kobe_resources.broker.quotes import NO_QUOTE, QuoteProblem, on_tick
-from kobe_resources.order_ledger import Draft, Intent, OrderLedger, OrderState, Write
+from kobe_resources.order_ledger import Intent, OrderLedger, OrderPlan, OrderState, Write
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import held_symbols
 from kobe_resources.policy_gate import ACCEPTED, AT_QUOTE, REASONS, Proposal, Standing, decide_entry
 
 SHARE = Decimal("1e-9")
 """The broker's smallest part of a share."""
-POSTS_AT_MOST = 3
 SHADOW = "shadow"
 NO_BAR = REASONS[policy_gate.NO_BAR]
 """What the gate calls a missing quote; on the live side it is `NO_QUOTE`, and the detail says which fault the quote has."""
@@ -38,7 +37,7 @@ Settle = Callable[[SessionContext], list[Intent]]
 class Decision:
     """What the gate said of one signal: `reason` empty where the order may go out."""
 
-    draft: Draft
+    order_plan: OrderPlan
     reason: str
     detail: str
     notional: float
@@ -124,7 +123,7 @@ def _decide_all(
         quote = quotes.get(signal.symbol)
         account = start._replace(held=signal.symbol in held, positions=start.positions + taken, spent=spent)
         decision = _decide(context, signal, rank, quote, now, account)
-        before = known.get(decision.draft.client_order_id)
+        before = known.get(decision.order_plan.client_order_id)
         if before is not None and before in fixed:
             continue
         decisions.append(decision)
@@ -144,8 +143,8 @@ def _decide(
     factor = context.evidence.factor(signal.symbol, context.session)
     distance = signal.stop_distance / factor
     order = Proposal(
-        is_long=signal.is_long, kind=AT_QUOTE, has_price=problem is None, met=met, close=signal.close / factor, limit_distance=0.0,
-        stop_distance=distance, weight=1.0,
+        is_long=signal.is_long, kind=AT_QUOTE, has_price=problem is None, met=met, close=signal.close / factor,
+        limit_distance=0.0, stop_distance=distance, weight=1.0,
     )  # fmt: skip
     code, qty, limit, notional = decide_entry(context.limits, order, account)
     reason = "" if code == ACCEPTED else REASONS[code]
@@ -158,27 +157,27 @@ def _decide(
     if not reason and not (math.isfinite(distance) and distance > 0 and shares > 0):
         reason = "not_finite"
     price = on_tick(limit, up=signal.is_long) if limit > 0 and math.isfinite(limit) else Decimal(0)
-    draft = Draft(
+    order_plan = OrderPlan(
         account=context.account, strategy=context.strategy.name, session=context.session, signal_session=signal.session,
         symbol=signal.symbol, side=side, leg=book.ENTRY, kind="limit", time_in_force=context.settings.trading.time_in_force,
         qty=shares, limit_price=price or None, stop_distance=Decimal(repr(distance)) if math.isfinite(distance) else None,
         reserved=shares * price, rank=rank,
         decision=_evidence_of(context, signal, quote, now, problem, account, factor),
     )  # fmt: skip
-    return Decision(draft, reason, detail, notional)
+    return Decision(order_plan, reason, detail, notional)
 
 
 def _evidence_of(
-    context: SessionContext, signal: Signal, quote: Quote | None, now: dt.datetime, problem: QuoteProblem | None, account: Standing,
-    factor: float,
+    context: SessionContext, signal: Signal, quote: Quote | None, now: dt.datetime, problem: QuoteProblem | None,
+    account: Standing, factor: float,
 ) -> dict[str, Any]:  # fmt: skip
     """What the decision stood on, as text and numbers that JSON can hold."""
-    told = {
+    values = {
         name: getattr(signal, name)
         for name in ("score", "close", "raw_close", "stop_distance", "rsi2", "ibs", "sma200", "atr14")
     }
     return {
-        "signal": {name: value if math.isfinite(value) else None for name, value in told.items()},
+        "signal": {name: value if math.isfinite(value) else None for name, value in values.items()},
         "quote": None if quote is None else {"bid": str(quote.bid), "ask": str(quote.ask), "at": str(quote.timestamp)},
         "quote_veto": None if problem is None else str(problem),
         "decided_at": str(now), "spent_before": account.spent, "cash": account.cash, "equity": account.equity,
@@ -193,7 +192,7 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 
 def _withdraw(context: SessionContext, write: Write, decisions: list[Decision]) -> None:
     """Free the dollars of what is decided again, before anything takes them; deny what has no signal any more."""
-    decided = {decision.draft.client_order_id for decision in decisions}
+    decided = {decision.order_plan.client_order_id for decision in decisions}
     for intent in book.of_session(write, context.account, context.session):
         if intent.purpose != book.ENTRY or intent.state is not OrderState.INTENT or intent.posts:
             continue
@@ -204,20 +203,20 @@ def _withdraw(context: SessionContext, write: Write, decisions: list[Decision]) 
 
 
 def _write_down(context: SessionContext, write: Write, decision: Decision) -> None:
-    known = book.find(write, decision.draft.client_order_id)
+    known = book.find(write, decision.order_plan.client_order_id)
     reason = decision.reason or ("" if context.sends else SHADOW)
     if known is not None and _wants_quote(known):
         if (reason, decision.detail) == (known.reason, known.detail):
             return
         known = book.reconsider(write, known.client_order_id)
     if known is None and reason:
-        book.deny(write, decision.draft, reason, decision.detail)
+        book.deny(write, decision.order_plan, reason, decision.detail)
     elif known is None:
-        book.plan(write, decision.draft, context.daily_budget)
+        book.plan(write, decision.order_plan, context.daily_budget)
     elif reason:
         book.move(write, known, OrderState.DENIED, "vetoed", reason=reason, detail=decision.detail, reserved="0")
     else:
-        book.replan(write, decision.draft, context.daily_budget)
+        book.replan(write, decision.order_plan, context.daily_budget)
 
 
 def _learn_assets(
@@ -226,7 +225,9 @@ def _learn_assets(
     """Ask the broker about the symbols that would be ordered, until no new one comes up; a refused one frees its dollars."""
     while True:
         decisions = _decide_all(context, context.ledger, signals, quotes, now, cash_now)
-        wanted = [(decision.draft.symbol, decision.draft.side == "buy") for decision in decisions if not decision.reason]
+        wanted = [
+            (decision.order_plan.symbol, decision.order_plan.side == "buy") for decision in decisions if not decision.reason
+        ]
         unknown = [want for want in wanted if want not in context.assets_allowed]
         if not unknown:
             return
@@ -248,7 +249,7 @@ def _asset_denial(context: SessionContext, symbol: str, is_long: bool) -> str:
 
 def _not_placed(context: SessionContext) -> list[Intent]:
     """Entries that did not reach the broker and may be sent again."""
-    return [i for i in entries_of(context) if i.state is OrderState.NOT_PLACED and i.posts < POSTS_AT_MOST]
+    return [i for i in entries_of(context) if i.state is OrderState.NOT_PLACED and i.posts < book.POSTS_AT_MOST]
 
 
 def _paid(intent: Intent) -> Decimal:

@@ -146,7 +146,7 @@ class _Cancels:
     def ask(self, intent: Intent, order: BrokerOrder | None) -> None:
         """Ask for a cancel unless one is under way; one whose answer was lost or a no is repeated after a look-up.
 
-        order: what the last look told, if it told anything.
+        order: what the last look-up returned, if anything.
         """
         client_id = intent.client_order_id
         is_leaving = order is not None and order.status is OrderStatus.PENDING_CANCEL
@@ -171,9 +171,9 @@ def _post(context: SessionContext, intent: Intent) -> BrokerOrder:
 
 
 def _accept(write: Write, intent: Intent, answer: BrokerOrder) -> Intent:
-    told = {"status": answer.raw_status, "request": answer.request_id}
+    details = {"status": answer.raw_status, "request": answer.request_id}
     return book.move(
-        write, intent, OrderState.ACCEPTED, "accepted", told, broker_order_id=answer.id, acknowledged=1, owner=None,
+        write, intent, OrderState.ACCEPTED, "accepted", details, broker_order_id=answer.id, acknowledged=1, owner=None,
     )  # fmt: skip
 
 

@@ -11,14 +11,13 @@ from kobe_jobs.trading.stops import remove_stops, set_stop
 from kobe_resources.broker.protocol import BrokerUnavailable, Quote
 from kobe_resources.broker.quotes import QuoteProblem, exit_limit
 from kobe_resources.errors import KobeError
-from kobe_resources.order_ledger import Draft, IllegalMove, Intent, OrderState, Position
+from kobe_resources.order_ledger import IllegalMove, Intent, OrderPlan, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.settlement import OrderMismatch
 from kobe_resources.order_ledger.states import UNSETTLED
 from kobe_resources.runtime.event_log import get_logger
 
-POSTS_AT_MOST = 3
 SILENCES_AT_MOST = 3
 STOP_EXIT = f"{book.EXIT}.{book.STOP}"
 log = get_logger("trading")
@@ -139,39 +138,39 @@ def _set_again(context: SessionContext, held: Position) -> None:
 
 def is_over(context: SessionContext, held: Position, leg: str) -> bool:
     """Did this exit meet the market, or may it have? One that was not filled is not tried again in the same session."""
-    known = book.find(context.ledger, _draft(context, held, leg).client_order_id)
+    known = book.find(context.ledger, _exit_order(context, held, leg).client_order_id)
     if known is None or known.state is OrderState.INTENT:
         return False
     # It goes out again as it was, or not at all: the first one may yet turn up.
-    may_go_again = known.state is OrderState.NOT_PLACED and known.posts < POSTS_AT_MOST and known.qty == held.qty
+    may_go_again = known.state is OrderState.NOT_PLACED and known.posts < book.POSTS_AT_MOST and known.qty == held.qty
     return not may_go_again
 
 
 def _plan_exit(context: SessionContext, held: Position, leg: str, quote: Quote, now: dt.datetime, reason: str) -> Intent:
-    draft = _draft(context, held, leg, quote, now, reason)
+    order_plan = _exit_order(context, held, leg, quote, now, reason)
     with context.ledger.write() as write:
-        known = book.find(write, draft.client_order_id)
+        known = book.find(write, order_plan.client_order_id)
         if known is None:
-            return book.plan(write, draft)
+            return book.plan(write, order_plan)
         if known.state is OrderState.NOT_PLACED:
             return book.retry(write, known.client_order_id)
-        return book.replan(write, draft)
+        return book.replan(write, order_plan)
 
 
-def _draft(
+def _exit_order(
     context: SessionContext,
     held: Position,
     leg: str,
     quote: Quote | None = None,
     now: dt.datetime | None = None,
     reason: str = "",
-) -> Draft:
+) -> OrderPlan:
     is_long = held.side == "long"
     trading, offset = context.settings.trading, context.limits.limit_offset_bps
     decision = {"position": held.id, "flag": held.flag, "bars_held": held.bars_held}
     if quote is not None:
         decision |= {"bid": str(quote.bid), "ask": str(quote.ask), "quoted_at": str(quote.timestamp), "decided_at": str(now)}
-    return Draft(
+    return OrderPlan(
         account=context.account, strategy=held.strategy, session=context.session, signal_session=context.signal_session,
         symbol=held.symbol, side="sell" if is_long else "buy", leg=leg, kind="limit", time_in_force=trading.time_in_force,
         qty=held.qty, limit_price=None if quote is None else exit_limit(quote, is_long, offset), position_id=held.id,

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_jobs.trading.context import NEW_YORK, SessionContext, day_start
+from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.roll_forward import apply_splits
 from kobe_resources.broker.protocol import BrokerOrder
-from kobe_resources.order_ledger import Draft, Intent, client_order_id
+from kobe_resources.calendar import NEW_YORK
+from kobe_resources.order_ledger import Intent, OrderPlan, client_order_id
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions
 from kobe_resources.order_ledger.sessions import last_reconciliation
@@ -35,7 +36,7 @@ class Lost:
     """An order at the broker that the ledger does not know, and what it was decided as."""
 
     order: BrokerOrder
-    draft: Draft
+    order_plan: OrderPlan
 
 
 def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: str) -> list[Intent]:
@@ -52,17 +53,17 @@ def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: s
     }
     if not unknown:
         return []
-    entries = [Lost(unknown[d.client_order_id], d) for d in _entry_drafts(context, warehouse, unknown)]
+    entries = [Lost(unknown[d.client_order_id], d) for d in _entry_plans(context, warehouse, unknown)]
     taken = [_recover(context, lost, reason) for lost in entries]
     # Exits and stops were decided after the splits that came before them.
     apply_splits(context)
-    others = [Lost(unknown[d.client_order_id], d) for d in _closing_drafts(context, unknown)]
+    others = [Lost(unknown[d.client_order_id], d) for d in _closing_plans(context, unknown)]
     # Sales come before stops that rest: an exit is what took a stop away.
     taken += [_recover(context, lost, reason) for lost in sorted(others, key=lambda lost: not lost.order.is_terminal)]
     return taken
 
 
-def _entry_drafts(context: SessionContext, warehouse: Warehouse, unknown: dict[str, BrokerOrder]) -> Iterator[Draft]:
+def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[str, BrokerOrder]) -> Iterator[OrderPlan]:
     """The entries among the unknown orders, from the stored signals of every strategy."""
     first = min(_sent_on(context, order) for order in unknown.values()) - dt.timedelta(days=10)
     for name in STRATEGIES:
@@ -75,7 +76,7 @@ def _entry_drafts(context: SessionContext, warehouse: Warehouse, unknown: dict[s
                     continue
                 day = _sent_on(context, order)
                 distance = signal.stop_distance / evidence.factor(signal.symbol, day)
-                yield Draft(
+                yield OrderPlan(
                     account=context.account, strategy=name, session=day, signal_session=session, symbol=signal.symbol,
                     side=order.side, leg=book.ENTRY, kind="limit", time_in_force=context.settings.trading.time_in_force,
                     qty=order.qty, limit_price=order.limit_price, stop_distance=Decimal(repr(distance)), rank=rank,
@@ -83,7 +84,7 @@ def _entry_drafts(context: SessionContext, warehouse: Warehouse, unknown: dict[s
                 )  # fmt: skip
 
 
-def _closing_drafts(context: SessionContext, unknown: dict[str, BrokerOrder]) -> Iterator[Draft]:
+def _closing_plans(context: SessionContext, unknown: dict[str, BrokerOrder]) -> Iterator[OrderPlan]:
     """Exits and stops among the unknown orders, of positions that the ledger has (again)."""
     sessions: list[dt.date] = context.evidence.sessions.tolist()
     legs = [leg if number == 1 else f"{leg}.{number}" for leg in (book.EXIT, book.STOP) for number in range(1, TRIES + 1)]
@@ -95,7 +96,7 @@ def _closing_drafts(context: SessionContext, unknown: dict[str, BrokerOrder]) ->
                 if order is None:
                     continue
                 is_stop = leg.startswith(book.STOP)
-                yield Draft(
+                yield OrderPlan(
                     account=context.account, strategy=held.strategy, session=_sent_on(context, order), signal_session=session,
                     symbol=held.symbol, side=order.side, leg=leg, kind="stop" if is_stop else "limit",
                     time_in_force="gtc" if is_stop else context.settings.trading.time_in_force, qty=order.qty,
@@ -107,7 +108,7 @@ def _closing_drafts(context: SessionContext, unknown: dict[str, BrokerOrder]) ->
 
 def _recover(context: SessionContext, lost: Lost, reason: str) -> Intent:
     with context.ledger.write() as write:
-        intent = book.plan(write, lost.draft)
+        intent = book.plan(write, lost.order_plan)
         write.execute("UPDATE intents SET posts = 1 WHERE client_order_id = ?", (intent.client_order_id,))
         write.audit("taken_back", order=intent.client_order_id, symbol=intent.symbol, leg=intent.leg, reason=reason)
     at = FillTimes(context).of(lost.order, intent) if lost.order.filled_qty > 0 else dt.datetime.now(dt.UTC)

@@ -46,7 +46,7 @@ def look_up(context: SessionContext, intent: Intent, times: FillTimes) -> Intent
 
 
 def look_at(context: SessionContext, intent: Intent, times: FillTimes) -> tuple[Intent, BrokerOrder | None]:
-    """One look-up: the intent as it then is, and the order where one was told."""
+    """One look-up: the intent as it then is, and the order where the broker knows it."""
     try:
         with urgent(intent.purpose == book.STOP):
             order = context.broker.order_by_client_id(intent.client_order_id)
@@ -81,8 +81,8 @@ def apply_broker_order(context: SessionContext, intent: Intent, order: BrokerOrd
             return current
         settled = settle(write, intent.client_order_id, order, at)
         if settled.state is OrderState.ACCEPTED and _tells_nothing(settled, order):
-            told = {"status": order.raw_status, "request": order.request_id}
-            return book.move(write, settled, OrderState.UNKNOWN, "not_resting", told)
+            details = {"status": order.raw_status, "request": order.request_id}
+            return book.move(write, settled, OrderState.UNKNOWN, "not_resting", details)
         return settled
 
 

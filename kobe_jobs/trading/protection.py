@@ -62,7 +62,7 @@ class Protection:
         """Every position with its stop, no stop without its position, and nothing under way."""
         return self.answered and not (self.bare or self.orphans or self.waiting)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """What is wrong, in one line; empty where nothing is."""
         if not self.answered:
             return "the broker did not say what is protected"

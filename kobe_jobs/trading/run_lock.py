@@ -59,9 +59,9 @@ def alone(ledger: OrderLedger, reconciles: bool = False) -> Iterator[str]:
 
 
 def _wait_for_reconciliation(lock: BaseFileLock, held: contextlib.ExitStack) -> str:
-    told = f"a reconciliation holds the ledger: waiting for it, at most {RECONCILIATION_WAIT_S:g} s"
-    log.warning(told)
-    sys.stderr.write(told + "\n")
+    notice = f"a reconciliation holds the ledger: waiting for it, at most {RECONCILIATION_WAIT_S:g} s"
+    log.warning(notice)
+    sys.stderr.write(notice + "\n")
     try:
         held.enter_context(lock.acquire(timeout=RECONCILIATION_WAIT_S))
     except Timeout:

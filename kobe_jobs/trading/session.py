@@ -106,8 +106,8 @@ def trade_session(
                 raise
             except Exception as error:
                 log.exception("a trading run broke off")
-                told = f"the run broke off: {type(error).__name__}: {error}"
-                broke = RunBroke(told, "`kobe trade` resumes it; the log tells where")
+                reason = f"the run broke off: {type(error).__name__}: {error}"
+                broke = RunBroke(reason, "`kobe trade` resumes it; the log tells where")
                 _note_failure(context, broke)
                 raise broke from error
             finally:
@@ -117,14 +117,14 @@ def trade_session(
 def note_settings(trading: TradingContext) -> None:
     """Put a change of settings on the chain, with what they are now; they hold no secrets."""
     rows = trading.ledger.rows("SELECT body FROM audit WHERE kind = 'settings' ORDER BY seq DESC LIMIT 1")
-    told = {
+    body = {
         "pin": trading.ledger.pin,
         "settings": trading.settings.model_dump(mode="json", exclude={"trading": {"alert_webhook"}}),
     }
     if rows and f'"pin":"{trading.ledger.pin}"' in rows[0]["body"]:
         return
     with trading.ledger.write() as write:
-        write.audit("settings", **told)
+        write.audit("settings", **body)
 
 
 def _note_failure(context: SessionContext, error: KobeError) -> None:
@@ -200,7 +200,7 @@ def _look_after(context: SessionContext, claim: Claim) -> RunSummary:
     found = _guard(context)
     with context.ledger.write() as write:
         write.audit("looked_after", account=context.account, session=context.session, **asdict(found))
-    return summarize(context, (), "; ".join(filter(None, (*context.troubles, found.told()))), found)
+    return summarize(context, (), "; ".join(filter(None, (*context.troubles, found.describe()))), found)
 
 
 def check_fresh(context: SessionContext) -> None:
@@ -242,7 +242,7 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
         context.note(f"ledger and broker differ on {symbol}: it is not sold and its stop is not touched, see `kobe reconcile`")
     agrees = before is not None and before.agrees
     if before and not agrees:
-        context.trouble(f"entries are halted, ledger and broker differ: {before.told()}")
+        context.trouble(f"entries are halted, ledger and broker differ: {before.describe()}")
     known = book.of_session(context.ledger, context.account, context.session)
     _exits(context)
     if agrees:
@@ -256,7 +256,7 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
     if after is None:
         return ()
     if agrees and not after.agrees:
-        context.trouble(f"ledger and broker differ after the run: {after.told()}")
+        context.trouble(f"ledger and broker differ after the run: {after.describe()}")
     return tuple(asdict(row) for row in after.differences)
 
 
@@ -292,7 +292,7 @@ def _is_covered(context: SessionContext) -> bool:
     found = protect(context, context.settings.trading.resolve_timeout_s)
     if found.answered and not found.bare:
         return True
-    context.trouble(f"no entries beside a position without its stop: {found.told()}")
+    context.trouble(f"no entries beside a position without its stop: {found.describe()}")
     return False
 
 
@@ -349,7 +349,7 @@ def _close(
     """End the session: done, or halted with every reason; resumable, too, while entries wait for a quote."""
     # In a replay the market stands still: what has no bar today leaves at its next one, as in the simulation.
     unsold = [] if context.ledger.disposable else due(context)
-    left = [*context.troubles, found.told(), *(f"{symbol} shall leave and was not sold" for symbol in unsold)]
+    left = [*context.troubles, found.describe(), *(f"{symbol} shall leave and was not sold" for symbol in unsold)]
     halted = "; ".join(dict.fromkeys(filter(None, left)))
     waiting = [intent.symbol for intent in denied]
     if waiting:

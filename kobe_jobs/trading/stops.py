@@ -12,7 +12,7 @@ from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel, cancel_unsent, send
 from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_resources.broker.protocol import OrderStatus, Quote
-from kobe_resources.order_ledger import Draft, Intent, OrderState, Position
+from kobe_resources.order_ledger import Intent, OrderPlan, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import position
 from kobe_resources.order_ledger.states import UNSETTLED
@@ -109,7 +109,7 @@ def _stops_of(context: SessionContext, held: Position) -> list[Intent]:
 def _plan_stop(context: SessionContext, held: Position) -> Intent:
     today = [i for i in _stops_of(context, held) if i.signal_session == context.signal_session]
     leg = book.STOP if not today else f"{book.STOP}.{len(today) + 1}"
-    draft = Draft(
+    order_plan = OrderPlan(
         account=context.account, strategy=held.strategy, session=context.session, signal_session=context.signal_session,
         symbol=held.symbol, side="sell" if held.side == "long" else "buy", leg=leg, kind="stop", time_in_force="gtc",
         qty=held.qty, stop_price=stop_order_price(held), position_id=held.id, reason=book.STOP,
@@ -117,7 +117,7 @@ def _plan_stop(context: SessionContext, held: Position) -> Intent:
     )  # fmt: skip
     with context.ledger.write() as write:
         last = today[-1] if today else None
-        fits = last is not None and (last.qty, last.stop_price) == (held.qty, draft.stop_price)
+        fits = last is not None and (last.qty, last.stop_price) == (held.qty, order_plan.stop_price)
         if last is not None and last.state is OrderState.NOT_PLACED and fits:
             return book.retry(write, last.client_order_id)
-        return book.plan(write, draft)
+        return book.plan(write, order_plan)

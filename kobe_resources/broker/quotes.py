@@ -51,14 +51,13 @@ def judge_quote(quote: Quote | None, now: dt.datetime, trading: TradingSettings)
     return None
 
 
-def entry_limit(quote: Quote, is_long: bool, offset_bps: float) -> Decimal:
-    """The limit of an entry: beyond the side we meet by `offset_bps`, on the tick away from us (rules, section 4.2)."""
-    return _limit(quote, is_long, offset_bps)
-
-
 def exit_limit(quote: Quote, is_long: bool, offset_bps: float) -> Decimal:
     """The limit of an exit: a long sells below the bid, a short buys above the ask; never less than one tick."""
-    return max(_limit(quote, not is_long, offset_bps), SUB_DOLLAR_TICK)
+    is_buy = not is_long
+    # The operations of `policy_gate.size_entry`, in its order: the simulation computes the same limit.
+    offset = offset_bps / 10_000.0
+    price = float(quote.ask) * (1.0 + offset) if is_buy else float(quote.bid) * (1.0 - offset)
+    return max(on_tick(price, up=is_buy), SUB_DOLLAR_TICK)
 
 
 def stop_price(fill_price: float, stop_distance: float, is_long: bool) -> Decimal:
@@ -71,10 +70,3 @@ def on_tick(price: float, up: bool) -> Decimal:
     """`price` on the exchange's grid, exact: two decimals from $1, four below."""
     rounded = Decimal(repr(float(round_to_tick(price, up))))
     return rounded.quantize(CENT if rounded >= ONE_DOLLAR else SUB_DOLLAR_TICK)
-
-
-def _limit(quote: Quote, is_buy: bool, offset_bps: float) -> Decimal:
-    # Floats, and in this order, because the simulation computes the same limit with the same operations.
-    offset = offset_bps / 10_000.0
-    price = float(quote.ask) * (1.0 + offset) if is_buy else float(quote.bid) * (1.0 - offset)
-    return on_tick(price, up=is_buy)

@@ -295,7 +295,7 @@ def kill_status(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"on": status.is_on, "reason": status.reason, "by": status.by, "at": status.at})
     else:
-        output().print(status.told, markup=False)
+        output().print(status.description, markup=False)
 
 
 def audit_verify(
@@ -319,7 +319,7 @@ def audit_verify(
         print_json({"holds": not problem, **told, "problem": problem, "restored": list(found.restored)})
     elif not problem:
         late = f" ({found.not_copied} not yet copied to audit.jsonl)" if found.not_copied else ""
-        output().print(f"{found.told}{late}; head {found.head}", soft_wrap=True, highlight=False, markup=False)
+        output().print(f"{found.description}{late}; head {found.head}", soft_wrap=True, highlight=False, markup=False)
     if problem:
         mend = MEND if rollback else "keep orders.sqlite and audit.jsonl as evidence, and do not trade"
         raise KobeError(f"the audit trail does not hold: {problem}", mend)

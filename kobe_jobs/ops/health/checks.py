@@ -142,7 +142,7 @@ def ask_audit() -> Finding:
     metrics.update((f"orders_{state}", count) for state, count in orders)
     if rollback:
         return Finding("audit", False, f"{rollback}; {MEND}", metrics=metrics)
-    return Finding("audit", found.holds, found.told, metrics=metrics)
+    return Finding("audit", found.holds, found.description, metrics=metrics)
 
 
 def ask_broker(settings: Settings) -> Finding:

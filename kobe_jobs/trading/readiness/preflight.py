@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.research_run.strategies import one_of_them
 from kobe_jobs.trading.bare_positions import find_unguarded
-from kobe_jobs.trading.context import NEW_YORK, SessionContext, TradingContext, open_session, session_date
+from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, session_date
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
 from kobe_jobs.trading.known_heads import find_rollback
 from kobe_jobs.trading.market_snapshot import load_evidence
@@ -21,6 +21,7 @@ from kobe_jobs.trading.readiness.research_gate import GATED_STAGES, missing_evid
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_resources import calendar
 from kobe_resources.broker.hosts import hosts_of
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 from kobe_resources.findings import Finding
 from kobe_resources.order_ledger import OrderState
@@ -136,7 +137,7 @@ def _host(trading: TradingContext, secrets: Secrets) -> Finding:
 def _kill_switch(trading: TradingContext) -> Finding:
     status = trading.kill_switch.status()
     return Finding(
-        "kill switch", not status.is_on, status.told, "`kobe kill off` when the reason is gone" if status.is_on else ""
+        "kill switch", not status.is_on, status.description, "`kobe kill off` when the reason is gone" if status.is_on else ""
     )
 
 
@@ -151,7 +152,7 @@ def _audit(trading: TradingContext) -> Finding:
     if not found.holds:
         return Finding("audit chain", False, found.problem, "keep ledger and audit.jsonl as evidence, and look")
     rollback = find_rollback(trading.ledger)
-    return Finding("audit chain", not rollback, rollback or found.told, ROLLBACK_MEND if rollback else "")
+    return Finding("audit chain", not rollback, rollback or found.description, ROLLBACK_MEND if rollback else "")
 
 
 def _pin(trading: TradingContext, strategy: str) -> Finding:
@@ -194,11 +195,11 @@ def _buying_power(trading: TradingContext) -> Finding:
 
 
 def _clock(trading: TradingContext) -> Finding:
-    told = trading.broker.clock().timestamp
-    skew = abs((dt.datetime.now(dt.UTC) - told).total_seconds())
+    theirs = trading.broker.clock().timestamp
+    skew = abs((dt.datetime.now(dt.UTC) - theirs).total_seconds())
     # Shadow sends nothing: a broker that is days away lives in stored bars, wherever it runs.
     if trading.stage in OWN_CLOCK or has_own_time(trading) or (skew > A_DAY_S and trading.stage == "shadow"):
-        return Finding("clock", True, f"the broker's own: {told.astimezone(NEW_YORK):%F %H:%M} in New York")
+        return Finding("clock", True, f"the broker's own: {theirs.astimezone(NEW_YORK):%F %H:%M} in New York")
     hint = "" if skew <= MAX_SKEW_S else "set this machine's clock (NTP)"
     return Finding("clock", skew <= MAX_SKEW_S, f"{skew:.1f} s from the broker's", hint)
 
@@ -246,7 +247,7 @@ def _positions(context: SessionContext) -> Finding:
     found = reconcile_account(context, "preflight", look_only=True)
     noted = found.snapshot["noted"]
     yours = f"; yours, not Kobe's: {', '.join(noted['positions']) or 'open orders'}" if any(noted.values()) else ""
-    seen = (found.told() or f"{len(found.snapshot['ledger'])} positions agree with the broker") + yours
+    seen = (found.describe() or f"{len(found.snapshot['ledger'])} positions agree with the broker") + yours
     hint = "`kobe reconcile` lists them; the account should be Kobe's alone"
     return Finding("positions", found.agrees or not context.sends, seen, "" if found.agrees else hint)
 
@@ -254,9 +255,9 @@ def _positions(context: SessionContext) -> Finding:
 def _protection(context: SessionContext) -> Finding:
     if not context.sends:
         return Finding("protection", True, f"stage {context.stage} holds nothing")
-    told = find_unguarded(context.ledger, context.account, context.broker)
-    seen = "; ".join(told) or "every position has its stop, every stop its position"
-    return Finding("protection", not told, seen, "`kobe trade` while the market is open mends it" if told else "")
+    unguarded = find_unguarded(context.ledger, context.account, context.broker)
+    seen = "; ".join(unguarded) or "every position has its stop, every stop its position"
+    return Finding("protection", not unguarded, seen, "`kobe trade` while the market is open mends it" if unguarded else "")
 
 
 def _sole_use(context: SessionContext) -> Finding:

@@ -69,16 +69,16 @@ def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: s
     """Take orders of ours as the broker tells them, on the person's word; one that still works under a wrong symbol is
     cancelled first.
     """
-    for told in found.orders:
-        intent = book.find(context.ledger, told.client_order_id)
+    for theirs in found.orders:
+        intent = book.find(context.ledger, theirs.client_order_id)
         if intent is None or intent.account != context.account or intent.state not in UNSETTLED:
             continue
         try:
-            check_same(context.ledger, intent, told)
+            check_same(context.ledger, intent, theirs)
         except OrderMismatch:
             if intent.symbol in found.renamed:
                 continue
-            order = _ended(context, told) if told.symbol != intent.symbol else told
+            order = _ended(context, theirs) if theirs.symbol != intent.symbol else theirs
             at = FillTimes(context).of(order, intent)
             try:
                 with context.ledger.write() as write:
@@ -163,7 +163,7 @@ def _set_stops(context: SessionContext, differing: frozenset[str]) -> None:
         resolve(context)
         found = protect(context, context.settings.trading.resolve_timeout_s)
         if not found.is_whole:
-            context.note(f"stops are not all set: {found.told()}")
+            context.note(f"stops are not all set: {found.describe()}")
     except KobeError as error:
         context.note(f"stops are not all set: {error}")
 

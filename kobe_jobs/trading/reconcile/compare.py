@@ -91,7 +91,7 @@ class Reconciliation:
         there = Decimal(self.snapshot.get("positions", {}).get(symbol, "0"))
         return added * ours > 0 and abs(ours + added - there) <= SAME_SHARES
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The halting rows in one line."""
         return "; ".join(
             f"{row.kind} {row.what}: ledger {row.ledger}, broker {row.broker}" for row in self.differences if row.halts
@@ -232,8 +232,8 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
         intent = book.find(context.ledger, order.client_order_id)
         if intent is None or intent.account != context.account:
             if (order.filled_qty > 0 or not order.is_terminal) and order.id not in accepted:
-                told = f"{order.side} {order.qty} {order.symbol} {order.raw_status}"
-                rows.append(Difference("order", order.client_order_id, NOT_OURS, told))
+                seen = f"{order.side} {order.qty} {order.symbol} {order.raw_status}"
+                rows.append(Difference("order", order.client_order_id, NOT_OURS, seen))
             continue
         late = intent.state in (OrderState.NOT_PLACED, OrderState.INTENT)
         is_open = late or intent.state in UNSETTLED
@@ -247,8 +247,8 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
             continue
         promoted += late and applies
         if current.state in ENDED and (not order.is_terminal or order.filled_qty != current.filled_qty):
-            told = f"{order.raw_status}, {order.filled_qty} filled"
-            rows.append(Difference("order", intent.client_order_id, f"{current.state}, {current.filled_qty} filled", told))
+            seen = f"{order.raw_status}, {order.filled_qty} filled"
+            rows.append(Difference("order", intent.client_order_id, f"{current.state}, {current.filled_qty} filled", seen))
     return promoted, rows
 
 
@@ -269,10 +269,10 @@ def _compare_fills(context: SessionContext, fills: list[BrokerFill], orders: lis
             rows.append(Difference("fill", intent.client_order_id, f"{intent.filled_qty} shares", f"{qty} shares"))
     for order_id, client_id in ours.items():
         intent = book.find(context.ledger, client_id)
-        told = executed.get(order_id, Decimal(0))
-        if intent is not None and intent.filled_qty > told + SAME_SHARES:
+        listed = executed.get(order_id, Decimal(0))
+        if intent is not None and intent.filled_qty > listed + SAME_SHARES:
             # The list of executions may lag behind the orders.
-            rows.append(Difference("fill", client_id, f"{intent.filled_qty} shares", f"{told} shares listed", halts=False))
+            rows.append(Difference("fill", client_id, f"{intent.filled_qty} shares", f"{listed} shares listed", halts=False))
     return rows
 
 
@@ -361,22 +361,22 @@ def _compare_cash(
         ((1 if row["side"] == "sell" else -1) * Decimal(row["qty"]) * Decimal(row["price"]) for row in rows), Decimal(0)
     )
     through = rows[-1]["rowid"] if rows else ground.get("fills_through", 0)
-    told = {"cash": str(cash), "cash_seen": str(cash), "fills_through": through}
+    ground_now = {"cash": str(cash), "cash_seen": str(cash), "fills_through": through}
     if last is None:
-        return [], told
+        return [], ground_now
     expected = Decimal(ground["cash"]) + moved
     surplus = cash - expected
     if abs(surplus) <= CASH_NOISE:
-        return [], told
+        return [], ground_now
     difference = Difference("cash", "account", f"${expected:.2f}", f"${cash:.2f}", halts=surplus < 0)
     if surplus < 0:
-        return [difference], told
+        return [difference], ground_now
     before = ground.get("surplus")
     is_known = before is not None and abs(Decimal(before["amount"]) - surplus) <= CASH_NOISE
     since = before["since"] if before is not None and is_known else context.session.isoformat()
     if since < context.session.isoformat():
-        return [difference], told
-    return [difference], {**told, "cash": str(expected), "surplus": {"amount": str(surplus), "since": since}}
+        return [difference], ground_now
+    return [difference], {**ground_now, "cash": str(expected), "surplus": {"amount": str(surplus), "since": since}}
 
 
 def _accepted_orders(context: SessionContext) -> set[str]:

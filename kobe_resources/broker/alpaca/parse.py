@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from kobe_resources.broker.protocol import (
     Account,
@@ -22,8 +21,8 @@ from kobe_resources.broker.protocol import (
     Side,
     TradingDay,
 )
+from kobe_resources.calendar import NEW_YORK
 
-NEW_YORK = ZoneInfo("America/New_York")
 ZERO = Decimal(0)
 
 

@@ -52,7 +52,8 @@ def test_a_stage_that_keeps_no_time_of_its_own_is_not_asked(home: Path) -> None:
 
 def test_a_daemon_that_never_ran_is_no_news_and_one_that_died_is() -> None:
     assert message_of(Finding("daemon", False, "no daemon has run")) == []
-    dead = Finding("daemon", False, "the last heartbeat is 0:09:00 old", 0.0, figures={"daemon_heartbeat_age_seconds": 540.0})
+    metrics = {"daemon_heartbeat_age_seconds": 540.0}
+    dead = Finding("daemon", False, "the last heartbeat is 0:09:00 old", metrics=metrics)
     (message,) = message_of(dead)
     assert "daemon is dead" in message.what
     assert "0:09:00" in message.body

@@ -75,7 +75,7 @@ def test_a_difference_is_listed_and_not_adopted(context: SessionContext, embedde
     change(embedded)
     found = reconcile(context, "by hand")
     assert row in rows_of(found)
-    assert row[1] in found.told()
+    assert row[1] in found.describe()
     assert open_positions(context.ledger, ACCOUNT) == before
     assert row in rows_of(reconcile(context, "again")), "a second look does not make it right"
     record = context.ledger.rows("SELECT body FROM audit WHERE kind = 'reconciled' ORDER BY seq DESC LIMIT 1")[0]
@@ -144,7 +144,7 @@ def test_an_order_that_shows_up_late_is_promoted_with_its_fill(context: SessionC
         )  # fmt: skip
     found = reconcile(context, "by hand")
     assert found.promoted == 1
-    assert found.agrees, found.told()
+    assert found.agrees, found.describe()
     late = book.get(context.ledger, intent.client_order_id)
     assert (late.state, late.filled_qty) == (OrderState.FILLED, 3)
     assert position(context.ledger, intent.client_order_id)

@@ -76,7 +76,7 @@ def test_looking_only_counts_a_split_without_applying_it(context: SessionContext
 def test_a_difference_that_is_a_split_is_told_and_not_accepted(context: SessionContext, embedded: EmbeddedBroker) -> None:
     embedded.book.state.split("S00", 10.0)
     found = reconcile(context, "by hand")
-    assert "this is a split" in found.told()
+    assert "this is a split" in found.describe()
     assert found.differing >= {"S00"}
     rest = accept_differences(context, found, "odd")
     assert any("this is a split" in row.broker for row in rest if row.what == "S00")

@@ -18,7 +18,7 @@ from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.order_ledger import OrderLedger, audit_chain, audit_rows, store
 from kobe_resources.order_ledger.positions import age, open_positions
 from tests.support.builders import small_market as market
-from tests.support.builders.trading import draft
+from tests.support.builders.trading import order_plan
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_rows_of_an_older_kobe_are_taken_over_once_and_watched_from_then_on(
 
     path = tmp_path / "old.sqlite"
     with OrderLedger(path, disposable=True) as old, old.write() as write:
-        book.plan(write, draft())
+        book.plan(write, order_plan())
         write.execute("UPDATE ledger_version SET version = 1")
     for _ in range(2):
         with OrderLedger(path) as ledger:
@@ -179,7 +179,7 @@ def test_ten_thousand_records_of_orders_verify_well_under_two_seconds(tmp_path: 
         ledger.connection.execute("PRAGMA synchronous = OFF")
         for number in range(1_000):
             with ledger.write() as write:
-                book.claim(write, book.plan(write, draft(f"S{number}")).client_order_id, "me")
+                book.claim(write, book.plan(write, order_plan(f"S{number}")).client_order_id, "me")
         with ledger.write() as write:
             for number in range(8_000):
                 write.audit("looked", order=f"order-{number}")

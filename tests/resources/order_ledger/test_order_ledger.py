@@ -23,7 +23,7 @@ from kobe_resources.order_ledger.positions import held_symbols, open_positions, 
 from kobe_resources.order_ledger.sessions import BegunOtherwise, SessionTaken, claim_of, claim_session, end_session
 from kobe_resources.order_ledger.settlement import OrderMismatch, settle
 from kobe_resources.order_ledger.states import MOVES, check_move
-from tests.support.builders.trading import ACCOUNT, OPENED, SESSION, SIGNAL_SESSION, answer, draft
+from tests.support.builders.trading import ACCOUNT, OPENED, SESSION, SIGNAL_SESSION, answer, order_plan
 from tests.support.drivers.ledger_child import all_at_once, reserve
 
 BUDGET = Decimal(1000)
@@ -37,7 +37,7 @@ def ledger(tmp_path: Path) -> Iterator[OrderLedger]:
 
 def submitted(ledger: OrderLedger, symbol: str = "KO", **changes: object) -> book.Intent:
     with ledger.write() as write:
-        intent = book.plan(write, draft(symbol, **changes), BUDGET)
+        intent = book.plan(write, order_plan(symbol, **changes), BUDGET)
         claimed = book.claim(write, intent.client_order_id, "me")
     assert claimed
     return claimed
@@ -96,7 +96,7 @@ def test_a_refused_move_leaves_row_and_chain_as_they_were(ledger: OrderLedger) -
 def test_planning_the_same_decision_again_changes_nothing(ledger: OrderLedger) -> None:
     first = submitted(ledger)
     with ledger.write() as write:
-        again = book.plan(write, draft(qty=Decimal(5), reserved=Decimal(300)), BUDGET)
+        again = book.plan(write, order_plan(qty=Decimal(5), reserved=Decimal(300)), BUDGET)
     assert again == first
 
 
@@ -133,10 +133,10 @@ def test_a_reservation_beyond_the_budget_is_refused_whatever_the_gate_said(ledge
         submitted(ledger, f"S{number}")
     assert book.budget_used(ledger, ACCOUNT, SESSION) == 960
     with pytest.raises(book.BudgetExceeded), ledger.write() as write:
-        book.plan(write, draft("KO"), BUDGET)
-    assert book.find(ledger, draft("KO").client_order_id) is None
+        book.plan(write, order_plan("KO"), BUDGET)
+    assert book.find(ledger, order_plan("KO").client_order_id) is None
     with ledger.write() as write:
-        book.plan(write, draft("KO", session=SESSION + dt.timedelta(1), signal_session=SESSION), BUDGET)
+        book.plan(write, order_plan("KO", session=SESSION + dt.timedelta(1), signal_session=SESSION), BUDGET)
 
 
 def test_the_reserve_becomes_the_filled_value(ledger: OrderLedger) -> None:
@@ -167,7 +167,7 @@ def test_an_order_that_was_not_placed_goes_out_again_as_it_was_or_not_at_all(led
         again = book.retry(write, intent.client_order_id)
     assert (again.state, again.reserved, again.posts) == (OrderState.INTENT, Decimal("60.00"), 1)
     with ledger.write() as write:
-        kept = book.replan(write, draft(qty=Decimal(2), reserved=Decimal(120)), BUDGET)
+        kept = book.replan(write, order_plan(qty=Decimal(2), reserved=Decimal(120)), BUDGET)
     assert kept == again, "the first order may yet turn up: the second must be the same"
     with pytest.raises(IllegalMove), ledger.write() as write:
         book.retry(write, intent.client_order_id)
@@ -365,7 +365,7 @@ def test_five_processes_reserve_without_ever_passing_the_budget(tmp_path: Path) 
 
 
 def test_intents_round_trip_through_the_file(ledger: OrderLedger) -> None:
-    given = draft(qty=Decimal("1.234567891"), limit_price=Decimal("0.5001"), rank=3, decision={"ask": "0.5"})
+    given = order_plan(qty=Decimal("1.234567891"), limit_price=Decimal("0.5001"), rank=3, decision={"ask": "0.5"})
     with ledger.write() as write:
         made = book.plan(write, given)
     shared = {field.name for field in dataclasses.fields(given)} & set(book.Intent.__dataclass_fields__)

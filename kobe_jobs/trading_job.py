@@ -12,7 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from kobe_jobs.research_job import EXCHANGE_TIME, SESSION_TAG
-from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed, tell_differences, tell_run
+from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed, tell_differences, tell_run, tell_tomorrow
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
@@ -30,6 +30,7 @@ RETRY_AFTER_S = (60, 120, 240, 480, 600, 600)
 """Pauses after each failed run of a session before the sensor asks again: half an hour and some, then it is a person's."""
 QUIET = "no alert"
 TRADING_JOBS = ("trade_session", "reconcile")
+RESEARCH_JOBS = ("wf_report", "refresh")
 
 
 class TradeConfig(dg.Config):
@@ -227,6 +228,19 @@ def run_failed(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[S
     alert(settings, f"the job {job} failed", reason=context.failure_event.message, run=context.dagster_run.run_id)
 
 
+@dg.run_status_sensor(
+    name="evening_orders",
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=SENSOR_INTERVAL_S,
+    description="After a run that brought signals: tells tomorrow's orders at the addresses of [alerts], where that is wished.",
+)
+def evening_orders(context: dg.RunStatusSensorContext, settings: dg.ResourceParam[Settings]) -> None:
+    """Tell what the next run would send, once a session."""
+    if context.dagster_run.job_name in RESEARCH_JOBS:
+        tell_tomorrow(settings)
+
+
 @dg.asset_check(
     asset="fills",
     name="parity_with_simulation",
@@ -265,7 +279,7 @@ def trading_definitions() -> dg.Definitions:
         assets=external_assets(),
         asset_checks=[parity_with_simulation],
         jobs=[trade_session, reconcile, parity],
-        sensors=[signals_landed, run_failed],
+        sensors=[signals_landed, run_failed, evening_orders],
         schedules=[parity_in_the_evening],
     )
 

@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kobe_resources.alerts import AlertMessage, tell
+from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.runtime.event_log import get_logger
 from kobe_resources.settings.models import AlertKind, Settings
+from kobe_resources.settings.secrets import alert_addresses
 
 if TYPE_CHECKING:
     from kobe_jobs.trading.reporting.summary import RunSummary
@@ -67,3 +69,22 @@ def alert_if_healed(settings: Settings, ledger: OrderLedger) -> str:
     if ledger.healed:
         alert(settings, "audit.jsonl had been cut", reason=ledger.healed, mend="see who or what did it: `kobe audit verify`")
     return ledger.healed
+
+
+def tell_tomorrow(settings: Settings) -> bool:
+    """Tell the evening's orders where that is wished for, once a session; what keeps them from being known is logged."""
+    if "orders" not in settings.alerts.on or not alert_addresses(settings):
+        return True
+    from kobe_jobs.trading.on_record import ledger_to_look_at
+    from kobe_jobs.trading.tomorrow import orders_of_tomorrow
+    from kobe_resources.warehouse.store import Warehouse
+
+    try:
+        with ledger_to_look_at() as ledger:
+            found = orders_of_tomorrow(settings, ledger, Warehouse(read_only=True))
+    except KobeError as error:
+        log.warning("the evening's orders cannot be told", reason=str(error))
+        return False
+    what = f"{len(found.entries)} orders and {len(found.exits)} exits on {found.session}, stage {found.stage}"
+    text = "\n".join(found.lines())
+    return tell(settings, AlertMessage(frozenset({"orders"}), what, key=f"orders|{found.stage}|{found.session}", text=text))

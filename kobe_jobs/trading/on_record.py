@@ -26,7 +26,6 @@ from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import load_secrets
 from kobe_resources.warehouse.store import Warehouse
 
-
 A_LONG_HOLIDAY = dt.timedelta(days=15)
 
 

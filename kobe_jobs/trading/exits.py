@@ -91,7 +91,7 @@ def leave_positions(
 
 
 def due(context: SessionContext) -> list[str]:
-    """Symbols that shall leave and whose exit did not meet the market in this session."""
+    """Symbols that are flagged for exit and whose exit order did not fill in this session."""
     flagged = [held for held in open_positions(context.ledger, context.account) if held.flag]
     return [held.symbol for held in flagged if not is_over(context, held, book.EXIT)]
 

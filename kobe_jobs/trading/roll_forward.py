@@ -1,4 +1,4 @@
-"""What happened since the last run, before anything new is decided: splits, bars held, exit flags, intents let go.
+"""What happened since the last run, before anything new is decided: splits, bars held, exit flags, intents that expire.
 
 Decides exits exactly as rules.md, section 4.4: bar by bar, the indicator as read `lag` bars late.
 """
@@ -65,7 +65,7 @@ def _is_same(split: Split, executed: dt.date, ratio: Decimal) -> bool:
 
 
 def age_positions(context: SessionContext, through: dt.date | None = None) -> list[Position]:
-    """Count the bars that positions were held and flag who shall leave; the positions with a flag.
+    """Count the bars that positions were held and flag those whose exit is due; the flagged positions.
 
     Every stored bar since the entry counts, one that came late too. A position whose strategy is not registered is named and
     keeps its stop: no other strategy's rules fit it. through: the last session whose bars count (default: the signals').

@@ -52,7 +52,7 @@ _errand: contextvars.ContextVar[_Errand | None] = contextvars.ContextVar("errand
 
 @contextlib.contextmanager
 def urgent(is_urgent: bool = True) -> Iterator[None]:
-    """Let the calls of this block use the part that is kept back; an errand around it that is urgent stays so."""
+    """Let the calls of this block use the part of the budget that is kept back, and those of an urgent block around it too."""
     with _on(_Errand(is_urgent or _is_urgent())):
         yield
 
@@ -145,7 +145,7 @@ class Pace:
             self._sleep(min(wait, 1.0))
 
     def heard(self, status: int, headers: Mapping[str, str]) -> None:
-        """Take in what an answer says of the broker's own count."""
+        """Apply the broker's own count, as an answer's headers give it."""
         now = self._clock()
         left, reset = _number(headers.get("X-RateLimit-Remaining")), seconds_to_reset(headers, now)
         is_refused = status == 429
@@ -254,7 +254,7 @@ def _read(path: Path) -> _Count | None:
 
 
 def _write(path: Path, count: _Count) -> None:
-    """Keep the count, whole or not at all; it is worth a minute, so it need not outlive the machine."""
+    """Write the count in one step, without a sync to disk, because a count is worth a minute only."""
     draft = path.with_suffix(".tmp")
     told = asdict(count)
     with contextlib.suppress(OSError):

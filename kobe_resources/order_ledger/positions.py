@@ -24,7 +24,7 @@ DUST = Decimal("1e-9")
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A position, open or closed; `id` is the client id of its entry, `flag` the reason it shall leave at the next open."""
+    """A position, open or closed; `id` is the client id of its entry, `flag` the reason of its exit at the next open."""
 
     id: str
     account: str

@@ -52,7 +52,7 @@ def copy_home(home: Path, into: Path) -> list[str]:
 
 
 def holds_data(home: Path) -> bool:
-    """Is there anything that a command does not leave behind even where it fails?"""
+    """True where the folder holds data; locks and logs, which every command leaves behind, are none."""
     return home.exists() and (not home.is_dir() or any(entry.name not in BY_THE_WAY for entry in home.iterdir()))
 
 

@@ -68,7 +68,7 @@ def make_backup(home: Path, target: Path | None = None, keep: int | None = None)
 
 
 def default_folder(home: Path) -> Path:
-    """Beside the data folder, so that what becomes of that does not become of its backups."""
+    """The default folder of backups: beside the data folder, so that losing that does not lose them."""
     return home.with_name(f"{home.name}-backups")
 
 

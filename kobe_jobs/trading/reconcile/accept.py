@@ -66,7 +66,7 @@ def accept_differences(
 
 
 def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: str) -> None:
-    """Take orders of ours as the broker tells them, on the person's word; one that still works under a wrong symbol is
+    """Apply orders of ours as the broker has them, as the person accepted; one that still works under a wrong symbol is
     cancelled first.
     """
     for theirs in found.orders:
@@ -88,7 +88,7 @@ def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: s
 
 
 def _ended(context: SessionContext, order: BrokerOrder) -> BrokerOrder:
-    """The order once its cancel was asked for, as a look-up tells it."""
+    """The order as a look-up shows it after its cancel was asked for."""
     if order.is_terminal or not context.sends:
         return order
     try:

@@ -43,8 +43,9 @@ NOT_OURS = "not decided here"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row on which the sides disagree: order, fill, position, symbol, stop or cash. A `halts=False` row is told and stops
-    nothing.
+    """One row on which the sides disagree: order, fill, position, symbol, stop or cash.
+
+    halts: False where the row is reported only, and trading goes on.
     """
 
     kind: str
@@ -67,7 +68,7 @@ class Reconciliation:
 
     @property
     def agrees(self) -> bool:
-        """Nothing that halts."""
+        """True where no difference halts trading."""
         return not any(row.halts for row in self.differences)
 
     @property
@@ -77,7 +78,7 @@ class Reconciliation:
         return frozenset(symbol for symbol in wanted if not self._is_added_by_hand(symbol))
 
     def _is_added_by_hand(self, symbol: str) -> bool:
-        """Is the surplus at the broker just what orders of nobody's bought (or sold short) there? Then it is no split."""
+        """True where orders that are not Kobe's explain the surplus at the broker; then it is no split."""
         foreign = {row.what for row in self.differences if row.kind == "order" and row.ledger == NOT_OURS}
         added = sum(
             (
@@ -184,7 +185,7 @@ def compare_stops(context: SessionContext, held: list[Position], there: AtBroker
 
 
 def noted_of(last: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a person accepted as theirs at the last agreement: shares by symbol, and broker ids of orders that still worked."""
+    """What a person accepted as their own at the last agreement: shares by symbol, and broker ids of working orders."""
     noted = last["snapshot"].get("noted", {}) if last else {}
     return {"positions": dict(noted.get("positions", {})), "orders": list(noted.get("orders", []))}
 
@@ -253,7 +254,7 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
 
 
 def _compare_fills(context: SessionContext, fills: list[BrokerFill], orders: list[BrokerOrder]) -> list[Difference]:
-    """Executions of the orders seen, and executions of nobody's."""
+    """Differences between the fills of the ledger and the broker's executions, those of unknown orders included."""
     ours = {order.id: order.client_order_id for order in orders}
     executed: dict[str, Decimal] = {}
     for fill in fills:
@@ -347,7 +348,7 @@ def _is_leaving(context: SessionContext, held: Position) -> bool:
 def _compare_cash(
     context: SessionContext, cash: Decimal, last: Mapping[str, Any] | None
 ) -> tuple[list[Difference], dict[str, Any]]:
-    """Cash must have moved by our fills since the last agreement; more than that is told, less halts.
+    """Cash must have moved by our fills since the last agreement; more than that is reported, less halts.
 
     More cash than the fills explain is the ground of the next comparison only where a later session still sees it: at once
     it may be an account that lags behind its fills, and would call the true cash a loss ever after.
@@ -380,7 +381,7 @@ def _compare_cash(
 
 
 def _accepted_orders(context: SessionContext) -> set[str]:
-    """Broker ids of orders of nobody's that a person has accepted: ended at the last agreement, or noted while they worked."""
+    """Broker ids of a person's own orders that were accepted: ended at the last agreement, or noted while they worked."""
     last = last_reconciliation(context.ledger, context.account, agreeing=True)
     orders = last["snapshot"]["orders"] if last else ()
     ended = {broker_id for broker_id, _, _, status, _ in orders if status in TERMINAL_STATUSES}

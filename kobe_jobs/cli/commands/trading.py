@@ -362,13 +362,9 @@ def _existing_ledger() -> OrderLedger:
 
 def _record(kind: str, **body: Any) -> None:
     """Put a switch on the chain; the switch itself works without."""
-    from kobe_jobs.trading.context import open_ledger
+    from kobe_jobs.trading.switch_record import record_switch
 
-    with open_ledger(load_settings()) as ledger:
-        with ledger.write() as write:
-            write.audit(kind, **body)
-        ledger.copy_audit()
-        _tell_healed(load_settings(), ledger)
+    _warn_of(record_switch(load_settings(), kind, **body))
 
 
 def _tell_kill(what: str, by: str, at: str) -> None:
@@ -383,9 +379,12 @@ def _tell_healed(settings: Settings, ledger: OrderLedger) -> None:
     """Say and alert that audit.jsonl had been cut, where it had."""
     from kobe_jobs.trading.reporting.alerts import alert_if_healed
 
-    told = alert_if_healed(settings, ledger)
-    if told:
-        Console(stderr=True).print(f"warning: {told}", markup=False, highlight=False, soft_wrap=True)
+    _warn_of(alert_if_healed(settings, ledger))
+
+
+def _warn_of(what: str) -> None:
+    if what:
+        Console(stderr=True).print(f"warning: {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _typed(phrase: str, given: str | None) -> str:

@@ -20,29 +20,15 @@ from kobe_resources.order_ledger import OrderState
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
-from tests.support.builders.replay_market import random_warehouse
+from tests.support.builders.traded_home import BEFORE_THE_END, market_settings, stand_before_the_end
 
-SESSIONS = 12
+SESSIONS = BEFORE_THE_END
 
 
 @pytest.fixture
 def market(home: Path) -> Settings:
-    """A market in the data folder, and settings under which much of it trades, at prices that hardly move overnight."""
-    home.mkdir()
-    settings, _ = random_warehouse(home, seed=2, sessions=230)
-    plain = settings.model_dump()
-    plain["execution"]["entry"], plain["portfolio"] = "ioc", {"strategies": {"ibs": 1.0}}
-    plain["broker"]["stage"] = "simulated"
-    plain["simulation"]["initial_cash"], plain["sizing"]["order_notional"] = 10_000.0, 75.0
-    plain["policy"] |= {
-        "max_gap": 0.9,
-        "max_notional_per_order": 80.0,
-        "max_daily_notional": 200.0,
-        "min_price": 0.01,
-        "max_price": 1e6,
-        "allow_shorts": True,
-    }
-    return Settings.model_validate(plain)
+    """A market in the data folder."""
+    return market_settings(home)
 
 
 def look(settings: Settings, session: dt.date | None = None) -> Tomorrow:
@@ -50,14 +36,8 @@ def look(settings: Settings, session: dt.date | None = None) -> Tomorrow:
         return orders_of_tomorrow(settings, ledger, Warehouse(read_only=True), session)
 
 
-def stand_at(settings: Settings, days_before_the_end: int) -> None:
-    stored = [row[0] for row in Warehouse().rows("SELECT DISTINCT session FROM daily_bars ORDER BY session")]
-    with open_trading_context(settings, Secrets(), leave_clock=True) as trading:
-        trading.broker.embedded.advance_to(stored[-days_before_the_end], "open")  # type: ignore[attr-defined]
-
-
 def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings, home: Path) -> None:
-    stand_at(market, SESSIONS)
+    stand_before_the_end(market)
     entered, left, refused = 0, 0, 0
     for _ in range(SESSIONS - 1):
         told = look(market)
@@ -86,7 +66,7 @@ def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings,
 
 
 def test_every_entry_has_limit_stop_and_dollars(market: Settings) -> None:
-    stand_at(market, SESSIONS)
+    stand_before_the_end(market)
     told = next(found for found in (look(market, day) for day in _sessions()) if found.entries)
     for entry in told.entries:
         assert entry.dollars == pytest.approx(entry.shares * entry.limit)

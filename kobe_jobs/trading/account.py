@@ -125,13 +125,16 @@ class AccountView:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
-def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehouse) -> AccountView:
-    """The account of the settings' stage. Raises NothingToLookAt where there are no bars."""
+def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehouse, with_tomorrow: bool = True) -> AccountView:
+    """The account of the settings' stage; with_tomorrow: with what the next run would send, which takes longer.
+
+    Raises NothingToLookAt where there are no bars.
+    """
     found = account_on_record(settings, ledger)
     _, as_of = sessions_to_trade(settings, ledger, found, warehouse)
     every = all_positions(ledger, found.account)
     evidence = load_evidence(warehouse, settings.portfolio.book, as_of, as_of, {held.symbol for held in every})
-    tomorrow = orders_of_tomorrow(settings, ledger, warehouse)
+    tomorrow = orders_of_tomorrow(settings, ledger, warehouse) if with_tomorrow else None
     started = _first_session(ledger, found.account)
     sessions, curve = equity_curve(settings, every, evidence, started, as_of)
     holdings = tuple(_holding(settings, held, evidence, tomorrow, as_of) for held in every if held.is_open)
@@ -149,7 +152,7 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
         budget=None if budget is None else float(budget), budget_used=_used(ledger, found, last),
         refused=_refusals(intents), fills=tuple(fill_rows(ledger, warehouse, found.account, FILLS_SHOWN)),
         orders_by_state=orders_by_state(ledger, found.account), kill_switch=_switch(KillSwitch().status()),
-        reconciliation=_reconciled(ledger, found.account), tomorrow=tomorrow.as_json(),
+        reconciliation=_reconciled(ledger, found.account), tomorrow=tomorrow.as_json() if tomorrow else None,
     )  # fmt: skip
 
 
@@ -204,7 +207,7 @@ def _gains(trade: Trade, held: Position, evidence: Evidence, days: NDArray[np.da
     return gains
 
 
-def _holding(settings: Settings, held: Position, evidence: Evidence, tomorrow: Tomorrow, as_of: dt.date) -> Holding:
+def _holding(settings: Settings, held: Position, evidence: Evidence, tomorrow: Tomorrow | None, as_of: dt.date) -> Holding:
     bars = evidence.bars.get(held.symbol)
     count = 0 if bars is None else bars.count(dt.date.min, as_of)
     close = float(held.entry_price)
@@ -222,8 +225,8 @@ def _holding(settings: Settings, held: Position, evidence: Evidence, tomorrow: T
     )  # fmt: skip
 
 
-def _next_exit(settings: Settings, held: Position, tomorrow: Tomorrow, bars_held: int) -> str:
-    leaving = next((row for row in tomorrow.exits if row.symbol == held.symbol), None)
+def _next_exit(settings: Settings, held: Position, tomorrow: Tomorrow | None, bars_held: int) -> str:
+    leaving = next((row for row in tomorrow.exits if row.symbol == held.symbol), None) if tomorrow else None
     if leaving is not None:
         return f"at the next open: {in_words(leaving.reason)}"
     strategy = STRATEGIES.get(held.strategy)

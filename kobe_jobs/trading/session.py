@@ -261,7 +261,7 @@ def _close(
     summary = summarize(context, differences, halted, found)
     with context.ledger.write() as write:
         # Each order has records of its own.
-        body = {key: value for key, value in summary.as_json().items() if key not in ("audit_head", "orders")}
+        body = {key: value for key, value in summary.as_json().items() if key not in ("audit_head", "orders", "positions")}
         write.audit("summary", account=context.account, summary=canonical_json(body))
         state = HALTED if halted or waiting else DONE
         end_session(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 DEFAULT_PORT = 3071
+OF_A_STATE = "orders_"
 
 
 def health_app(watch: Watch, hosts: Sequence[str], labels: dict[str, str]) -> Starlette:
@@ -82,9 +83,13 @@ def _registry(watch: Watch, labels: dict[str, str]) -> CollectorRegistry:
                 seconds.add_metric([check.name], check.seconds)
             yield ok
             yield seconds
-            for check in checks:
-                for name, value in check.metrics.items():
-                    yield GaugeMetricFamily(f"kobe_{name}", METRICS.get(name, "Orders in this state."), value=float(value))
+            orders = GaugeMetricFamily("kobe_orders", "Orders in this state.", labels=["state"])
+            for name, value in (pair for check in checks for pair in check.metrics.items()):
+                if name.startswith(OF_A_STATE):
+                    orders.add_metric([name.removeprefix(OF_A_STATE)], float(value))
+                else:
+                    yield GaugeMetricFamily(f"kobe_{name}", METRICS.get(name, ""), value=float(value))
+            yield orders
 
         def describe(self) -> list[Metric]:
             # Registering must not ask anything yet.

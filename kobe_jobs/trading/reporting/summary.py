@@ -9,7 +9,7 @@ from typing import Any
 
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.protection import Protection
-from kobe_jobs.trading.reporting.order_rows import order_row
+from kobe_jobs.trading.reporting.order_rows import order_row, position_row
 from kobe_resources.order_ledger import Intent, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
@@ -25,7 +25,7 @@ class RunSummary:
     unprotected, orphans: symbols without their stop, and with a stop and no position, as the broker showed them last.
 
     signals = refused (by reason) + submitted + pending; submitted = filled (wholly or in part) + unfilled + unsettled.
-    `orders` are the session's, as `order_row` gives them, in the order they were decided.
+    `orders` are the session's, as `order_row` gives them, in the order they were decided; `positions` what is open after it.
     """
 
     run_id: str
@@ -51,6 +51,7 @@ class RunSummary:
     config_pin: str
     audit_head: str
     orders: tuple[dict[str, Any], ...] = ()
+    positions: tuple[dict[str, Any], ...] = ()
     halted: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
 
@@ -113,6 +114,7 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
         config_pin=context.ledger.pin,
         audit_head=context.ledger.audit_head(),
         orders=tuple(order_row(intent) for intent in intents),
+        positions=tuple(position_row(held) for held in open_positions(context.ledger, context.account)),
         halted=halted,
         notes=tuple(context.notes),
     )

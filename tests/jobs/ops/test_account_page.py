@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import math
 import shutil
@@ -14,14 +15,20 @@ from typing import Any
 
 import pytest
 
+from kobe_jobs.ops.health.checks import ask_account
 from kobe_jobs.ops.ui.account_page import data
 from kobe_jobs.ops.ui.account_page.routes import account_routes
 from kobe_jobs.trading.account import AccountView, look_at_account, orders_by_state, simulated_curve
+from kobe_jobs.trading.context import open_trading_context
 from kobe_jobs.trading.on_record import ledger_to_look_at
+from kobe_jobs.trading.reporting.dagster_events import run_events
+from kobe_jobs.trading.session import trade_session
+from kobe_resources import open_warehouse
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.runtime.report_site import listen_on, serving_reports
 from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.traded_home import market_settings, stand_before_the_end, trade_sessions
 
@@ -85,8 +92,6 @@ def test_a_fill_is_measured_against_the_open(view: AccountView, traded: tuple[Pa
 
 
 def test_the_simulation_beside_it_is_worth_the_same_at_the_start(view: AccountView, traded: tuple[Path, Settings]) -> None:
-    import datetime as dt
-
     days = dt.date.fromisoformat(str(view.started)), dt.date.fromisoformat(view.as_of)
     curve = simulated_curve(traded[1], Warehouse(), *days)
     assert curve is not None
@@ -187,3 +192,35 @@ def test_what_broke_is_said_on_the_page(site: str, monkeypatch: pytest.MonkeyPat
         told = json.load(answer)
     assert told["account"] is None
     assert "the ledger fell over" in told["problem"]
+
+
+def test_a_notebook_has_positions_orders_and_fills(view: AccountView, traded: tuple[Path, Settings]) -> None:
+    tables = open_warehouse(traded[0] / "kobe.duckdb")
+    assert list(tables.positions(open_only=True)["symbol"]) == [held.symbol for held in view.positions]
+    assert tables.positions("paper").empty
+    assert len(tables.orders()) == sum(view.orders_by_state.values())
+    assert set(tables.orders(session=view.as_of)["session"].astype(str)) == {view.as_of}
+    fills = tables.fills("simulated")
+    assert len(fills) == len(view.fills)
+    assert fills[fills["leg"] == "entry"]["slippage_bps"].to_numpy() == pytest.approx(traded[1].costs.slippage_bps, abs=1e-6)
+    closed = tables.positions().query("is_open == 0")
+    expected = view.pnl - view.unrealised
+    assert closed["realised"].sum() == pytest.approx(expected, abs=0.05)
+
+
+def test_health_measures_the_account(view: AccountView, traded: tuple[Path, Settings]) -> None:
+    answer = ask_account(traded[1])
+    assert answer.metrics["equity"] == pytest.approx(view.equity)
+    assert answer.metrics["positions"] == len(view.positions)
+
+
+def test_dagster_shows_tables_to_four_digits(view: AccountView, traded: tuple[Path, Settings]) -> None:
+    """The last session's run again: it is done, and its summary tells what there is."""
+    with open_trading_context(traded[1], Secrets(), leave_clock=True) as trading:
+        summary = trade_session(trading, dt.date.fromisoformat(str(view.last_session)))
+    events = {str(event.asset_key.to_user_string()): event.metadata for event in run_events(summary)}
+    records = events["positions"]["positions"].records  # type: ignore[union-attr]
+    assert [record.data["symbol"] for record in records] == [held.symbol for held in view.positions]
+    digits = [str(value).partition(".")[2] for record in records for value in record.data.values()]
+    assert max(map(len, digits)) <= 4
+    assert "orders" in events["orders"] or not summary.orders

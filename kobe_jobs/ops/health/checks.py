@@ -86,12 +86,16 @@ def questions(settings: Settings) -> list[Question]:
         Question("audit", ask_audit),
         Question("broker", lambda: ask_broker(settings)),
         Question("protection", lambda: ask_protection(settings)),
-        Question("account", lambda: ask_account(settings), blocking=False),
         Question("kill_switch", ask_kill_switch),
         Question("daemon", ask_daemon),
         Question("disk", ask_disk),
         Question("key_file", ask_key_file, blocking=False),
     ]
+
+
+def account_question(settings: Settings) -> Question:
+    """What is measured of the account, and decides nothing; asked for the metrics only."""
+    return Question("account", lambda: ask_account(settings), blocking=False)
 
 
 def _import_what_is_asked_with(settings: Settings) -> None:

@@ -216,9 +216,12 @@ def trace(
         ),
     ] = None,
     last: Annotated[int, typer.Option(min=1, help="Without an ID: how many orders to list.")] = 20,
+    everything: Annotated[bool, typer.Option("--all", help="All that is on record, down to bars, settings and audit.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Follow an order or a simulated trade back to signal, bars, indicators, settings, versions, decision and audit records.
+    """Tell an order or a simulated trade in six lines: signal, reading, quote, gate, fill, result.
+
+    With --all also the bars, indicators, settings, versions, decision and audit records behind them.
 
     Without an ID it lists the latest orders, newest first.
     """
@@ -236,7 +239,11 @@ def trace(
         return
     console = output()
     console.print(f"{found.kind} {found.id}", style="bold", markup=False)
-    for name, content in found.sections.items():
+    for sentence in found.in_words:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    if not everything:
+        console.print("`kobe trace ID --all` shows all that is on record", style="dim")
+    for name, content in found.sections.items() if everything else ():
         console.print(f"\n{name}", style="bold", markup=False)
         for line in lines_of(content):
             console.print(line, markup=False, highlight=False, soft_wrap=True)

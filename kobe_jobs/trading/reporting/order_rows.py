@@ -9,6 +9,13 @@ from kobe_resources.order_ledger import Intent, OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.orders import text_of
 
+STATE_WORDS = {
+    "INTENT": "decided", "SUBMITTING": "being sent", "ACCEPTED": "working", "UNKNOWN": "not known", "FILLED": "filled",
+    "PARTIAL": "filled in part", "CANCELED": "cancelled", "EXPIRED": "expired", "REJECTED": "rejected",
+    "NOT_PLACED": "not placed", "VETOED": "refused", "WOULD_SEND": "would be sent",
+}  # fmt: skip
+"""States as a person reads them; rows and JSON keep the ledger's own."""
+
 
 def latest_orders(ledger: OrderLedger, count: int) -> list[dict[str, Any]]:
     """The last `count` orders that were decided, in whatever stage, newest first."""

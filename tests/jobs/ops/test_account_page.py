@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import json
 import math
+import re
 import shutil
 import urllib.error
 import urllib.request
@@ -22,6 +23,7 @@ from kobe_jobs.trading.account import AccountView, look_at_account, orders_by_st
 from kobe_jobs.trading.context import open_trading_context
 from kobe_jobs.trading.on_record import ledger_to_look_at
 from kobe_jobs.trading.reporting.dagster_events import run_events
+from kobe_jobs.trading.reporting.trace import trace
 from kobe_jobs.trading.session import trade_session
 from kobe_resources import open_warehouse
 from kobe_resources.kill_switch import KillSwitch
@@ -224,3 +226,23 @@ def test_dagster_shows_tables_to_four_digits(view: AccountView, traded: tuple[Pa
     digits = [str(value).partition(".")[2] for record in records for value in record.data.values()]
     assert max(map(len, digits)) <= 4
     assert "orders" in events["orders"] or not summary.orders
+
+
+def test_a_trace_opens_with_six_lines_for_a_trader(view: AccountView, traded: tuple[Path, Settings]) -> None:
+    with OrderLedger(traded[0] / "orders.sqlite") as ledger:
+        rows = ledger.rows("SELECT client_order_id AS id, state, leg, symbol FROM intents ORDER BY rowid")
+        traces = {row["id"]: trace(ledger, Warehouse(), row["id"]) for row in rows}
+        closed = next(row["id"] for row in ledger.rows("SELECT id FROM positions WHERE is_open = 0"))
+    opening = ["Signal", "Reading", "Quote", "Gate", "Fill", "Result"]
+    for row in rows:
+        words = traces[row["id"]].in_words
+        assert [line.partition(":")[0] for line in words] == opening
+        assert row["symbol"] in words[0]
+        assert not re.search(r"\d\.\d{5}|kobe-|_|None", " ".join(words)), words
+        if row["state"] == "VETOED":
+            assert words[3].startswith("Gate: refused")
+            assert words[5] == "Result: no position came of it."
+    done = traces[closed].in_words
+    assert "+" in done[4] or "-" in done[4]
+    assert re.search(r"left on \d{4}-\d\d-\d\d at \$[\d,.]+ \(.+\) after \d+ bars: [+-]\$", done[5])
+    assert traces[closed].as_json()["in_words"] == list(done)

@@ -27,7 +27,6 @@ from kobe_resources.policy_gate import ACCEPTED, AT_QUOTE, REASONS, Proposal, St
 
 SHARE = Decimal("1e-9")
 """The broker's smallest part of a share."""
-SHADOW = "shadow"
 NO_BAR = REASONS[policy_gate.NO_BAR]
 """What the gate calls a missing quote; on the live side it is `NO_QUOTE`, and the detail says which fault the quote has."""
 Settle = Callable[[SessionContext], list[Intent]]
@@ -204,12 +203,14 @@ def _withdraw(context: SessionContext, write: Write, decisions: list[Decision]) 
 
 def _write_down(context: SessionContext, write: Write, decision: Decision) -> None:
     known = book.find(write, decision.order_plan.client_order_id)
-    reason = decision.reason or ("" if context.sends else SHADOW)
+    reason = decision.reason
     if known is not None and _wants_quote(known):
         if (reason, decision.detail) == (known.reason, known.detail):
             return
         known = book.reconsider(write, known.client_order_id)
-    if known is None and reason:
+    if known is None and not reason and not context.sends:
+        book.would_send(write, decision.order_plan)
+    elif known is None and reason:
         book.deny(write, decision.order_plan, reason, decision.detail)
     elif known is None:
         book.plan(write, decision.order_plan, context.daily_budget)

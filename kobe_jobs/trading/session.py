@@ -19,6 +19,7 @@ from kobe_jobs.trading.context import SessionContext, TradingContext, open_sessi
 from kobe_jobs.trading.entries import enter_signals, wait_for_quote
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import due, exit_flagged
+from kobe_jobs.trading.paper_book import enter_on_paper, follow_bars, leave_on_paper, paper_cash
 from kobe_jobs.trading.protection import Protection, ensure_stops, protect, tend
 from kobe_jobs.trading.readiness.preflight import check_ready
 from kobe_jobs.trading.reconcile.compare import Reconciliation, reconcile
@@ -142,7 +143,8 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
     """The differences that are left after all steps of a run; what keeps it from being complete is in `context.troubles`."""
     # Orders are read in shares of now; what resolution finds may itself be older than a split.
     steps: tuple[tuple[str, Callable[[SessionContext], object]], ...] = (
-        ("intents", expire), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits), ("bars", age_positions),
+        ("intents", expire), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits),
+        ("paper book", follow_bars), ("bars", age_positions),
     )  # fmt: skip
     for name, step in steps:
         _attempt(context, name, step)
@@ -187,7 +189,10 @@ def _unlike(context: SessionContext) -> frozenset[str]:
 
 def _exits(context: SessionContext) -> None:
     """Set missing stops, send the exits of flagged positions, and set the stops of those that did not fill."""
-    if context.sends and open_positions(context.ledger, context.account):
+    if not context.sends:
+        _attempt(context, "exits", leave_on_paper)
+        return
+    if open_positions(context.ledger, context.account):
         leaving = {held.id for held in open_positions(context.ledger, context.account) if held.flag}
         ensure_stops(context, leaving)
     _attempt(context, "exits", lambda _: exit_flagged(context, tend))
@@ -200,7 +205,10 @@ def _entries(context: SessionContext) -> None:
 
 
 def _enter(context: SessionContext) -> None:
-    intents = enter_signals(context, context.broker.account().spendable, tend, lambda: _is_covered(context))
+    cash = context.broker.account().spendable if context.sends else paper_cash(context)
+    intents = enter_signals(context, cash, tend, lambda: _is_covered(context))
+    if not context.sends:
+        enter_on_paper(context)
     log.info("entries are decided", intents=len(intents))
 
 

@@ -29,7 +29,6 @@ from kobe_resources.order_ledger.positions import leave, open_positions
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
-SHADOW = "shadow"
 REASONS_TO_LEAVE = {"time_stop": "held long enough", "delisted": "no longer trades"}
 A_SECOND = dt.timedelta(seconds=1)
 
@@ -220,7 +219,7 @@ def _warn(context: SessionContext) -> None:
 
 
 def _would_go(intent: Intent) -> bool:
-    return intent.state is not OrderState.DENIED or intent.reason == SHADOW
+    return intent.state is not OrderState.DENIED
 
 
 def _entry_of(intent: Intent) -> NextEntry:

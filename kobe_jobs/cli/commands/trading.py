@@ -44,6 +44,10 @@ def register(app: typer.Typer) -> None:
 
 def trade(
     session: Day = None,
+    through: Annotated[
+        dt.date | None,
+        typer.Option(parser=parse_day, metavar=FORM, help="Embedded stages: every session up to this one, in order."),
+    ] = None,
     strategy: Annotated[str | None, typer.Option(help="Which strategy; none: what [portfolio] trades.")] = None,
     confirm: Annotated[str | None, typer.Option(help="Stage live: the phrase that lets this session trade.")] = None,
     as_json: AsJson = False,
@@ -66,6 +70,9 @@ def trade(
     strategy_named(strategy or settings.portfolio.book)
     configure_logging()
     try:
+        if through is not None:
+            _trade_days(settings, session, through, strategy, confirm, as_json)
+            return
         summary = _trade(settings, session, strategy, confirm, as_json)
     except (AnotherRunTrades, SessionTaken):
         # Another run trades, or has: that is how it should be.
@@ -81,6 +88,40 @@ def trade(
         show_run(summary)
         tell_run(settings, summary)
     if not summary.is_clean:
+        raise typer.Exit(1)
+
+
+def _trade_days(
+    settings: Settings, session: dt.date | None, through: dt.date, strategy: str | None, confirm: str | None, as_json: bool
+) -> None:
+    """Many sessions, a line each; ends with 1 behind the first that is not clean."""
+    from kobe_jobs.trading.context import open_trading_context
+    from kobe_jobs.trading.reporting.alerts import run_line, tell_run
+    from kobe_jobs.trading.reporting.dagster_events import show_run
+    from kobe_jobs.trading.through import nothing_through, trade_through
+
+    console = output()
+
+    def done(summary: RunSummary, gap: str) -> None:
+        if not as_json:
+            for line in filter(None, (gap, f"{summary.session}  {run_line(summary)}")):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    # Where no session is named, the first is the next that was not traded: the clock is not set to the last one.
+    with open_trading_context(settings, load_secrets(), leave_clock=True) as trading:
+        found = trade_through(trading, through, session, strategy, lambda phrase: _typed(phrase, confirm), done)
+        nothing = "" if found else nothing_through(trading, through)
+    if not found:
+        print_json([]) if as_json else console.print(nothing, markup=False, highlight=False, soft_wrap=True)
+        return
+    last = found[-1]
+    if as_json:
+        print_json([summary.as_json() for summary in found])
+    elif not last.is_clean:
+        show_summary(last, as_json=False)
+    show_run(last)
+    tell_run(settings, last)
+    if not last.is_clean:
         raise typer.Exit(1)
 
 

@@ -59,7 +59,11 @@ def tell_differences(settings: Settings, account: str, differences: Iterable[str
 def run_line(summary: RunSummary) -> str:
     """What a run did, in one line."""
     refused = sum(summary.refused.values())
-    parts = [f"{summary.signals} signals", f"{refused} refused" if refused else "", f"{summary.submitted} sent"]
+    parts = [
+        f"{summary.signals} signals",
+        f"{refused} refused" if refused else "",
+        f"{summary.submitted + summary.would_send} {'would be sent' if summary.would_send else 'sent'}",
+    ]
     parts += [f"{summary.filled} filled", f"{summary.exits_filled} left" if summary.exits_filled else ""]
     return ", ".join(filter(None, parts)) + f"; ${summary.budget_used} of the budget used, {summary.stops} stops stand"
 

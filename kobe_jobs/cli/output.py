@@ -56,8 +56,8 @@ def order_table(console: Console, rows: Sequence[dict[str, Any]], columns: Seque
     table = table_of("", "id", *(HEADINGS.get(name, name) for name in columns))
     for row in rows:
         average = row["filled_avg_price"]
-        filled = "" if average is None else f"{_rounded(row['filled_qty'])} at {float(average):,.2f}"
-        words = {"filled": filled, "reason": _reason(row).replace("_", " "), "qty": _rounded(row["qty"])}
+        filled = "" if average is None else f"{_rounded(row['filled_qty'])} at {float(average):.4f}"
+        words = {"filled": filled, "reason": _reason(row).replace("_", " "), "qty": _rounded(row.get("qty", "0"))}
         shown = {**row, **words, "state": STATE_WORDS.get(row["state"], row["state"].lower())}
         order = row["client_order_id"] if console.width >= WIDE else row["client_order_id"][:SHORT_ID]
         table.add_row(order, *(str(shown[name]) for name in columns))

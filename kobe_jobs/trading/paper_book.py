@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kobe_jobs.trading.context import SessionContext
+from kobe_resources.broker.protocol import Side
 from kobe_resources.broker.quotes import exit_limit
 from kobe_resources.order_ledger import Intent, OrderPlan, OrderState, Position
 from kobe_resources.order_ledger import orders as book
@@ -106,7 +107,7 @@ def _enter(context: SessionContext, intent: Intent, price: Decimal, session: dt.
         held = position(write, intent.client_order_id)
         if held is None or held.stop_price <= 0:
             return
-        side = "sell" if held.side == "long" else "buy"
+        side: Side = "sell" if held.side == "long" else "buy"
         stop = OrderPlan(
             account=context.account, strategy=held.strategy, session=session, signal_session=intent.signal_session,
             symbol=held.symbol, side=side, leg=book.STOP, kind="stop", time_in_force="gtc", qty=held.qty,

@@ -10,6 +10,7 @@ from kobe_resources.broker.protocol import (
     Account,
     Asset,
     Broker,
+    BrokerActivity,
     BrokerFill,
     BrokerOrder,
     BrokerPosition,
@@ -74,6 +75,10 @@ class ShadowBroker:
     def fills(self, after: dt.datetime | None = None) -> list[BrokerFill]:
         """As the inner broker."""
         return self._inner.fills(after)
+
+    def activities(self, after: dt.datetime | None = None) -> list[BrokerActivity]:
+        """As the inner broker."""
+        return self._inner.activities(after)
 
     def cancel(self, order_id: str) -> None:
         """Never."""

@@ -61,7 +61,7 @@ class Verification:
         return not self.problem
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """The problem, or how many records hold and whether the copy had to be completed."""
         if self.problem:
             return self.problem

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
 
 from kobe_resources.broker.protocol import (
     Account,
@@ -25,8 +24,8 @@ from kobe_resources.broker.protocol import (
     Side,
     TradingDay,
 )
+from kobe_resources.calendar import NEW_YORK
 
-NEW_YORK = ZoneInfo("America/New_York")
 ZERO = Decimal(0)
 OPTION = re.compile(r"[A-Z.]{1,6}\d{6}[CP]\d{8}")
 """A symbol of the options' clearing house: root, expiry, right, strike."""

@@ -6,8 +6,8 @@ Read from the warehouse once, before any order, because a connection kept open w
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from kobe_assets.research.strategies import Reading, Strategy
 from kobe_resources.runtime.sql_files import read_sql
 
 if TYPE_CHECKING:
+    import duckdb
+
     from kobe_resources.warehouse.store import Warehouse
 
 Floats = NDArray[np.float64]
@@ -40,6 +42,7 @@ class Signal:
     ibs: float
     sma200: float
     atr14: float
+    strategy: str = field(default="", kw_only=True)
 
     @property
     def is_long(self) -> bool:
@@ -141,9 +144,12 @@ class Evidence:
         return factor
 
 
-def load_evidence(warehouse: Warehouse, strategy: str, first: dt.date, last: dt.date, also: Iterable[str] = ()) -> Evidence:
+def load_evidence(
+    warehouse: Warehouse, strategies: str | Sequence[str], first: dt.date, last: dt.date, also: Iterable[str] = ()
+) -> Evidence:
     """Evidence for signals of `first`..`last` and positions in the symbols `also`.
 
+    strategies: one, or those of a book in its order.
     last: nothing later than this is read, but for splits, which are announced ahead.
     """
     with warehouse.connect() as connection:
@@ -153,8 +159,9 @@ def load_evidence(warehouse: Warehouse, strategy: str, first: dt.date, last: dt.
         computed = connection.execute(
             "SELECT DISTINCT session FROM indicators WHERE session BETWEEN ? AND ?", [first, last]
         ).fetchall()
-        rows = connection.execute(sql("evidence_signals"), {"strategy": strategy, "first": first, "last": last}).fetchall()
-        signals = [Signal(row[0], row[1], row[2], *(_number(value) for value in row[3:])) for row in rows]
+        names = [strategies] if isinstance(strategies, str) else list(strategies)
+        own = [_signals_of(connection, name, first, last) for name in names]
+        signals = [signal for some in own for signal in some]
         symbols = sorted({signal.symbol for signal in signals} | set(also))
         columns = connection.execute(sql("evidence_bars"), {"symbols": symbols, "last": last}).fetchnumpy() if symbols else {}
         splits = connection.execute(
@@ -162,7 +169,7 @@ def load_evidence(warehouse: Warehouse, strategy: str, first: dt.date, last: dt.
         ).fetchall()
         recorded = recorded_versions(connection)
     by_session: dict[dt.date, list[Signal]] = {}
-    for signal in signals:
+    for signal in _interleaved(own):
         by_session.setdefault(signal.session, []).append(signal)
     by_symbol: dict[str, list[Split]] = {}
     for row in splits:
@@ -177,6 +184,24 @@ def load_evidence(warehouse: Warehouse, strategy: str, first: dt.date, last: dt.
         versions={name: f"{v.data_version} code {v.code_version} run {v.run_id}" for name, v in recorded.items()},
         signals_fit_bars=_fit(recorded),
     )
+
+
+def _signals_of(connection: duckdb.DuckDBPyConnection, strategy: str, first: dt.date, last: dt.date) -> list[Signal]:
+    """One strategy's signals in trading order."""
+    rows = connection.execute(sql("evidence_signals"), {"strategy": strategy, "first": first, "last": last}).fetchall()
+    signals = [Signal(row[0], row[1], row[2], *(_number(value) for value in row[3:])) for row in rows]
+    return [replace(signal, strategy=strategy) for signal in signals]
+
+
+def _interleaved(own: list[list[Signal]]) -> list[Signal]:
+    """The trading order of a book: each strategy's best signal of a session, then each one's second (rules, section 3)."""
+    ranked: list[tuple[dt.date, int, int, Signal]] = []
+    for place, signals in enumerate(own):
+        ranks: dict[dt.date, int] = {}
+        for signal in signals:
+            ranks[signal.session] = rank = ranks.get(signal.session, 0) + 1
+            ranked.append((signal.session, rank, place, signal))
+    return [row[3] for row in sorted(ranked, key=lambda row: row[:3])]
 
 
 def sql(name: str) -> str:

@@ -44,7 +44,7 @@ def apply_splits(context: SessionContext) -> int:
 
 def pending_splits(context: SessionContext, held: Position) -> list[Split]:
     """Splits since a position's entry that it was not rescaled by, oldest first: also those that the files bring late."""
-    known = context.evidence.splits_between(held.symbol, held.entry_session, context.session)
+    known = context.evidence.splits_between(held.symbol, held.entry_session, context.splits_through)
     if not known:
         return []
     applied = applied_splits(context.ledger, held.id)
@@ -55,7 +55,9 @@ def as_split(context: SessionContext, held: Position) -> Position:
     """The position as it will be once its pending splits are applied; nothing is written."""
     for split in pending_splits(context, held):
         ratio = Decimal(repr(split.split_to)) / Decimal(repr(split.split_from))
-        held = dataclasses.replace(held, qty=held.qty * ratio, stop_price=held.stop_price / ratio)
+        held = dataclasses.replace(
+            held, qty=held.qty * ratio, stop_price=held.stop_price / ratio, split_factor=held.split_factor * ratio
+        )  # fmt: skip
     return held
 
 

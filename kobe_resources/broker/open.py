@@ -24,6 +24,7 @@ from kobe_resources.settings.secrets import Secrets
 if TYPE_CHECKING:
     from kobe_resources.broker.exchange.account import Reset
     from kobe_resources.broker.exchange.billing import Billing
+    from kobe_resources.broker.exchange.clock import Phase
     from kobe_resources.broker.exchange.embedded import EmbeddedBroker, Terms
     from kobe_resources.broker.pacing import Pace
 
@@ -71,13 +72,13 @@ def reset_embedded(settings: Settings, folder: Path) -> Reset:
 
 
 @contextlib.contextmanager
-def standing_at(broker: Broker, session: dt.date) -> Iterator[None]:
-    """Let an embedded broker's clock stand in `session`, at its opening; where the block raises, all of it is as it was.
+def standing_at(broker: Broker, session: dt.date, phase: Phase = "open") -> Iterator[None]:
+    """Let an embedded broker's clock stand in `session`, at a phase of it; where the block raises, all of it is as it was.
 
     Later than it stands now, never earlier: raises UsageError. A broker with a clock of its own is left alone.
     """
     embedded: EmbeddedBroker | None = getattr(broker, "embedded", None)
-    with embedded.standing_at(session) if embedded else contextlib.nullcontext():
+    with embedded.standing_at(session, phase) if embedded else contextlib.nullcontext():
         yield
 
 

@@ -9,8 +9,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kobe_assets.research.strategies import STRATEGIES
-from kobe_jobs.research_run.strategies import one_of_them
+from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.bare_positions import find_unguarded
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, session_date
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
@@ -59,7 +58,7 @@ def preflight(trading: TradingContext, secrets: Secrets, strategy: str | None = 
         return opened[0]
 
     checks: list[tuple[str, Check]] = [
-        ("strategy", lambda: _strategy(name)),
+        ("strategy", lambda: _strategy(trading, name)),
         ("keys", lambda: _keys(trading, secrets)),
         ("host", lambda: _host(trading, secrets)),
         ("kill switch", lambda: _kill_switch(trading)),
@@ -104,9 +103,10 @@ def _ask(name: str, check: Check) -> Finding:
         return Finding(name, False, error.what, error.mend or "see the error")
 
 
-def _strategy(name: str) -> Finding:
-    known = name in STRATEGIES
-    return Finding("strategy", known, name, "" if known else one_of_them())
+def _strategy(trading: TradingContext, name: str) -> Finding:
+    parts = parts_named(trading.settings, name)
+    seen = ", ".join(part.strategy.name + ("" if part.weight == 1 else f" × {part.weight:g}") for part in parts)
+    return Finding("strategy", True, seen if name in seen else f"{name}: {seen}")
 
 
 def _keys(trading: TradingContext, secrets: Secrets) -> Finding:
@@ -227,7 +227,8 @@ def _data(trading: TradingContext, strategy: str) -> Finding:
     before = [day.session for day in trading.broker.calendar(today - dt.timedelta(days=40), today) if day.session < today]
     if not before:
         return Finding("data", False, f"no session precedes {today}", "choose a later session")
-    evidence = trading.evidence or load_evidence(trading.warehouse, strategy, before[-1], before[-1])
+    names = [part.strategy.name for part in parts_named(trading.settings, strategy)]
+    evidence = trading.evidence or load_evidence(trading.warehouse, names, before[-1], before[-1])
     latest = evidence.latest_session(today)
     fresh = latest == before[-1] and before[-1] in evidence.computed and evidence.signals_fit_bars
     seen = f"bars and signals of {latest}, {before[-1]} is needed; {len(evidence.signals_of(before[-1]))} signals"

@@ -24,7 +24,8 @@ class RunSummary:
 
     unprotected, orphans: symbols without their stop, and with a stop and no position, as the broker showed them last.
 
-    signals = refused (by reason) + submitted + pending; submitted = filled (wholly or in part) + unfilled + unsettled.
+    signals = refused (by reason) + submitted + pending; submitted = filled (wholly or in part) + unfilled + working +
+    unsettled. working: entries that wait for the auction, or for their limit, as they should.
     `orders` are the session's, as `order_row` gives them, in the order they were decided.
     """
 
@@ -53,6 +54,7 @@ class RunSummary:
     orders: tuple[dict[str, Any], ...] = ()
     halted: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
+    working: int = 0
 
     @property
     def is_clean(self) -> bool:
@@ -75,6 +77,8 @@ class RunSummary:
         rows.append(("submitted", self.submitted))
         if self.unfilled:
             rows.append(("not filled", -self.unfilled))
+        if self.working:
+            rows.append(("waiting for the market", -self.working))
         if self.unsettled:
             rows.append(("not settled", -self.unsettled))
         return [*rows, ("filled", self.filled)]
@@ -93,7 +97,7 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
         run_id=context.ledger.run_id,
         stage=context.stage,
         account=context.account,
-        strategy=context.strategy.name,
+        strategy=context.book_name,
         session=context.session,
         signal_session=context.signal_session,
         signals=len(context.evidence.signals_of(context.signal_session)),
@@ -101,7 +105,8 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
         submitted=len(gone),
         filled=sum(intent.state in FILLED for intent in gone),
         unfilled=sum(intent.state not in (*FILLED, *UNSETTLED, OrderState.INTENT) for intent in gone),
-        unsettled=sum(intent.state in UNSETTLED for intent in gone),
+        unsettled=sum(intent.state in UNSETTLED and not context.is_working(intent) for intent in gone),
+        working=sum(context.is_working(intent) for intent in gone),
         pending=sum(intent.state is OrderState.INTENT and not intent.posts for intent in entries),
         exits=dict(Counter(intent.reason for intent in exits)),
         exits_filled=sum(intent.state in FILLED for intent in exits),

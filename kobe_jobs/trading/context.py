@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from kobe_assets.graph.inputs import canonical_params, limits_of
-from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Part
 from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
@@ -125,9 +125,9 @@ class SessionContext:
         """The strategy of that name with its weight; a name that the book does not have reads as its only one."""
         return next((part for part in self.parts if part.strategy.name == strategy), self.parts[0])
 
-    def params_of(self, strategy: str) -> dict[str, float]:
-        """The canonical parameters that a registered strategy trades by now."""
-        return canonical_params(self.settings, STRATEGIES[strategy])
+    def params_of(self, strategy: Strategy) -> dict[str, float]:
+        """The canonical parameters that a strategy trades by now."""
+        return canonical_params(self.settings, strategy)
 
     def is_working(self, intent: Intent) -> bool:
         """Does this order rest at the broker as it should: in the auction to come, or as a limit through its session?"""

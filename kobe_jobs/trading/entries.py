@@ -164,7 +164,8 @@ def _decide(
     met = 0.0 if quote is None or problem is not None else float(quote.ask if signal.is_long else quote.bid)
     factor = context.evidence.factor(signal.symbol, context.session)
     distance = signal.stop_distance / factor
-    params, weight = context.params_of(signal.strategy), context.part(signal.strategy).weight
+    part = context.part(signal.strategy)
+    params, weight = context.params_of(part.strategy), part.weight
     order = Proposal(
         is_long=signal.is_long, kind=kind, has_price=problem is None, met=met, close=signal.close / factor,
         limit_distance=params.get("limit_atr", 0.0) * signal.atr14 / factor, stop_distance=distance, weight=weight,
@@ -184,7 +185,7 @@ def _decide(
     up = signal.is_long if kind != AT_LIMIT else not signal.is_long
     price = on_tick(limit, up=up) if limit > 0 and math.isfinite(limit) else Decimal(0)
     order_plan = OrderPlan(
-        account=context.account, strategy=signal.strategy, session=context.session, signal_session=signal.session,
+        account=context.account, strategy=part.strategy.name, session=context.session, signal_session=signal.session,
         symbol=signal.symbol, side=side, leg=book.ENTRY, kind="limit", time_in_force=_time_in_force(context, kind),
         qty=shares, limit_price=price or None, stop_distance=Decimal(repr(distance)) if math.isfinite(distance) else None,
         reserved=shares * price, rank=rank,

@@ -28,7 +28,14 @@ from kobe_jobs.trading.readiness.preflight import check_ready
 from kobe_jobs.trading.readiness.research_gate import check_evidence
 from kobe_jobs.trading.reconcile.compare import Reconciliation, reconcile
 from kobe_jobs.trading.reporting.summary import RunSummary, summarize
-from kobe_jobs.trading.roll_forward import age_positions, apply_splits, expire, flag_untradable, name_without_bars
+from kobe_jobs.trading.roll_forward import (
+    age_positions,
+    apply_splits,
+    expire,
+    flag_untradable,
+    name_odd_stops,
+    name_without_bars,
+)
 from kobe_jobs.trading.run_lock import alone
 from kobe_jobs.trading.splits_ahead import lift_stops
 from kobe_resources.broker.exchange.clock import Phase
@@ -254,6 +261,7 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
     asked = _attempt(context, "missing bars", name_without_bars)
     if asked:
         context.trouble(asked)
+    _attempt(context, "stops on ex-dates", name_odd_stops)
     if context.sends:
         _attempt(context, "assets", flag_untradable)
     before = _attempt(context, "reconciliation", lambda _: _reconcile(context, "before"))

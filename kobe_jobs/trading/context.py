@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -30,8 +31,8 @@ from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import Intent, OrderLedger, OrderState
 from kobe_resources.order_ledger import orders as book
-from kobe_resources.order_ledger.positions import open_positions
-from kobe_resources.policy_gate import Limits
+from kobe_resources.order_ledger.positions import all_positions, open_positions
+from kobe_resources.policy_gate import FIXED, Limits
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import config_pin
 from kobe_resources.settings.secrets import Secrets
@@ -304,10 +305,13 @@ def open_session(
 
 def _context(trading: TradingContext, strategy: str, stand: Stand, today: dt.date) -> SessionContext:
     account = account_key(trading.stage, trading.broker.account())
-    held = {position.symbol for position in open_positions(trading.ledger, account)}
+    # What an equity stands on: every position there was; else what is held.
+    limits = limits_of(trading.settings)
+    known = all_positions(trading.ledger, account) if needs_equity(limits) else open_positions(trading.ledger, account)
+    held = {position.symbol for position in known}
     names = list(trading.settings.portfolio.strategies) if strategy == trading.settings.portfolio.book else [strategy]
     return SessionContext(
-        settings=trading.settings, stage=trading.stage, book_name=strategy, limits=limits_of(trading.settings),
+        settings=trading.settings, stage=trading.stage, book_name=strategy, limits=limits,
         broker=trading.broker, ledger=trading.ledger, kill_switch=trading.kill_switch,
         evidence=trading.evidence or load_evidence(trading.warehouse, names, stand.before, stand.before, held),
         account=account, hours=stand.hours, signal_session=stand.before, next_session=stand.after, moment=stand.moment,
@@ -324,6 +328,12 @@ def sends_before_open(settings: Settings, strategy: str | None = None) -> bool:
     except KobeError:
         return False
     return all(has_limit_entry(part.strategy) for part in parts)
+
+
+def needs_equity(limits: Limits) -> bool:
+    """Does an answer of the gate depend on the account's equity, which is a question to the whole ledger?"""
+    fractions = limits.max_order_fraction, limits.max_daily_fraction, limits.max_gross_exposure
+    return limits.mode != FIXED or min(fractions) < math.inf
 
 
 def has_limit_entry(strategy: Strategy) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 
-from kobe_jobs.trading.context import SessionContext
+from kobe_jobs.trading.context import SessionContext, needs_equity
 from kobe_jobs.trading.moments import Moment
+from kobe_jobs.trading.running_costs import costs_through
 from kobe_resources.order_ledger import OrderLedger, Position, Write
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import positions_since, realised_before
-from kobe_resources.policy_gate import FIXED, Limits, Standing
+from kobe_resources.policy_gate import Standing
 
 
 def standing_of(context: SessionContext, source: OrderLedger | Write, cash: float) -> Standing:
@@ -22,9 +23,10 @@ def standing_of(context: SessionContext, source: OrderLedger | Write, cash: floa
     # What leaves in the auction has left, when its entries are filled.
     still_open = [p for p in held if p.is_open and not _leaves_in_auction(context, source, p)]
     equity, gross = context.settings.simulation.initial_cash, 0.0
-    if _needs_equity(context.limits):
+    if needs_equity(context.limits):
         equity += realised_before(source, context.account, context.session)
         equity += math.fsum(_gain_at_close(context, p, context.signal_session) for p in held)
+        equity += costs_through(context, source, context.signal_session)
         gross = math.fsum(float(p.qty) * last_close(context, p, context.signal_session) for p in still_open)
     return Standing(held=False, equity=equity, positions=len(still_open), spent=0.0, gross=gross, cash=cash)
 
@@ -34,12 +36,6 @@ def _leaves_in_auction(context: SessionContext, source: OrderLedger | Write, hel
         return False
     exits = [intent for intent in book.of_position(source, held.id) if intent.purpose == book.EXIT]
     return any(context.is_working(intent) for intent in exits)
-
-
-def _needs_equity(limits: Limits) -> bool:
-    """A question to the whole ledger, asked only where an answer of the gate depends on it."""
-    fractions = limits.max_order_fraction, limits.max_daily_fraction, limits.max_gross_exposure
-    return limits.mode != FIXED or min(fractions) < math.inf
 
 
 def _gain_at_close(context: SessionContext, held: Position, session: dt.date) -> float:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kobe_assets.graph.lineage import Version, recorded_versions
 from kobe_assets.research.strategies import Reading, Strategy
 from kobe_resources.runtime.sql_files import read_sql
+from kobe_resources.warehouse.store import has_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -105,7 +106,7 @@ class Evidence:
 
     sessions: stored sessions up to the last that was asked for; computed: those of them that the indicators know;
     last_stored: the last of all, in whose terms prices are adjusted. signals_fit_bars: False where the signals are on record
-    as computed from other bars than those stored.
+    as computed from other bars than those stored. dividends: (ex-date, dollars a share as traded then) by symbol.
     """
 
     sessions: Days
@@ -114,6 +115,7 @@ class Evidence:
     signals: dict[dt.date, tuple[Signal, ...]]
     bars: dict[str, Bars]
     splits: dict[str, tuple[Split, ...]]
+    dividends: dict[str, tuple[tuple[dt.date, float], ...]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     signals_fit_bars: bool = True
 
@@ -167,6 +169,7 @@ def load_evidence(
         splits = connection.execute(
             "SELECT symbol, execution_date, split_from, split_to FROM splits ORDER BY execution_date"
         ).fetchall()
+        paid = _dividends_of(connection, symbols) if symbols else {}
         recorded = recorded_versions(connection)
     by_session: dict[dt.date, list[Signal]] = {}
     for signal in _interleaved(own):
@@ -181,9 +184,21 @@ def load_evidence(
         signals={session: tuple(found) for session, found in by_session.items()},
         bars=_bars_by_symbol(columns) if symbols else {},
         splits={symbol: tuple(found) for symbol, found in by_symbol.items()},
+        dividends=paid,
         versions={name: f"{v.data_version} code {v.code_version} run {v.run_id}" for name, v in recorded.items()},
         signals_fit_bars=_fit(recorded),
     )
+
+
+def _dividends_of(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> dict[str, tuple[tuple[dt.date, float], ...]]:
+    """The dividends of some symbols, oldest first; none in a warehouse that has no table of them."""
+    if not has_table(connection, "dividends"):
+        return {}
+    sql_text = "SELECT symbol, ex_date, amount FROM dividends WHERE symbol IN (SELECT unnest(?)) ORDER BY ex_date"
+    found: dict[str, list[tuple[dt.date, float]]] = {}
+    for symbol, day, amount in connection.execute(sql_text, [symbols]).fetchall():
+        found.setdefault(symbol, []).append((day, float(amount)))
+    return {symbol: tuple(rows) for symbol, rows in found.items()}
 
 
 def _signals_of(connection: duckdb.DuckDBPyConnection, strategy: str, first: dt.date, last: dt.date) -> list[Signal]:

@@ -112,7 +112,7 @@ def embedded_terms(settings: Settings) -> Terms:
         fractional=not settings.sizing.whole_shares,
         vendor=settings.data.vendor,
         strictness=EXACT,
-        billing=_billing(settings),
+        billing=billing_of(settings),
     )
 
 
@@ -126,7 +126,7 @@ def simulated_terms(settings: Settings) -> Terms:
     return replace(embedded_terms(settings), account_number=f"PA{uuid.uuid4().hex[:10].upper()}", strictness=SIMULATED)
 
 
-def _billing(settings: Settings) -> Billing:
+def billing_of(settings: Settings) -> Billing:
     """The price list of [costs]."""
     from kobe_resources.broker.exchange.billing import Billing
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.bare_positions import find_unguarded
-from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, session_date
+from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, sends_before_open, session_date
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
 from kobe_jobs.trading.known_heads import find_rollback
 from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.next_session import has_own_time
 from kobe_jobs.trading.readiness.research_gate import GATED_STAGES, missing_evidence
+from kobe_jobs.trading.readiness.switching import auction_line, other_accounts_line, quotes_line, switching_line
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_resources import calendar
 from kobe_resources.broker.hosts import hosts_of
@@ -75,6 +76,10 @@ def preflight(trading: TradingContext, secrets: Secrets, strategy: str | None = 
         ("open intents", lambda: _open_intents(session_context())),
         ("positions", lambda: _positions(session_context())),
         ("protection", lambda: _protection(session_context())),
+        ("quotes", lambda: quotes_line(session_context())),
+        ("auction", lambda: auction_line(trading)),
+        ("switching", lambda: switching_line(session_context())),
+        ("other accounts", lambda: other_accounts_line(trading)),
         ("sole use", lambda: _sole_use(session_context())),
     ]
     return [_ask(label, check) for label, check in checks]
@@ -218,6 +223,9 @@ def _calendar(trading: TradingContext) -> Finding:
 
 def _market(trading: TradingContext) -> Finding:
     clock = trading.broker.clock()
+    if not clock.is_open and sends_before_open(trading.settings):
+        opens = clock.next_open.astimezone(NEW_YORK)
+        return Finding("market", True, f"shut until {opens:%F %H:%M} in New York; orders for the open go out before it")
     seen = "open" if clock.is_open else f"shut until {clock.next_open.astimezone(NEW_YORK):%F %H:%M} in New York"
     return Finding("market", clock.is_open, seen, "" if clock.is_open else "trade while it is open")
 

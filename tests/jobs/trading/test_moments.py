@@ -90,7 +90,7 @@ class Day:
 
     def stops(self) -> dict[str, float]:
         rows = self.embedded.book.state.rows(
-            "SELECT symbol, qty - filled_qty AS rest FROM orders WHERE kind = 'stop' AND status = 'new'"
+            "SELECT symbol, qty - filled_qty AS rest FROM orders WHERE kind = 'stop' AND status IN ('new', 'accepted')"
         )
         return {row["symbol"]: row["rest"] for row in rows}
 

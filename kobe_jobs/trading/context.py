@@ -151,7 +151,7 @@ class SessionContext:
 
     @property
     def sends(self) -> bool:
-        """Does this stage send orders at all?"""
+        """True where this stage sends orders."""
         return self.stage != "shadow"
 
     @property
@@ -166,12 +166,12 @@ class SessionContext:
         return self.hours.close - dt.timedelta(minutes=self.settings.trading.last_entry_before_close_min)
 
     def note(self, text: str) -> None:
-        """Say something that the summary shall tell a person."""
+        """Add a note for a person to the summary."""
         if text not in self.notes:
             self.notes.append(text)
 
     def trouble(self, text: str) -> None:
-        """Say why this run is not complete, and another one is wanted."""
+        """Record why this run is incomplete, so that another one follows."""
         if text not in self.troubles:
             self.troubles.append(text)
 
@@ -218,7 +218,7 @@ class SessionContext:
             raise NotThisSession(f"it is {session_date(clock)}, the run trades {self.session}", "start a new run")
 
     def judge(self, quote: Quote | None, now: dt.datetime) -> QuoteProblem | None:
-        """The first reason against leaning an entry on `quote`."""
+        """The first reason why `quote` cannot price an entry; None where it can."""
         trading = self.settings.trading
         if self.stage == "simulated":
             # Its spread is the slippage of the settings, whatever that is.
@@ -226,7 +226,7 @@ class SessionContext:
         return judge_quote(quote, now, trading)
 
     def judge_for_exit(self, quote: Quote | None, now: dt.datetime, any_age: bool = False) -> QuoteProblem | None:
-        """As `judge`, but a wide spread keeps nobody in a position; any_age: nor does an old quote."""
+        """As `judge`, but a wide spread is no problem for an exit; any_age: nor is an old quote."""
         changes = {"max_spread_bps": EVERY_SPREAD} | ({"max_quote_age_s": float("inf")} if any_age else {})
         return judge_quote(quote, now, self.settings.trading.model_copy(update=changes))
 

@@ -119,7 +119,7 @@ def cancel(context: SessionContext, intent: Intent, timeout_s: float | None = No
 
 
 def cancel_unsent(context: SessionContext, intent: Intent, reason: str) -> bool:
-    """Deny an intent that waits to be sent; False where it turns out to be at the broker, or nobody can tell."""
+    """Deny an intent that waits to be sent; False where the broker has it, or cannot be asked."""
     if intent.posts:
         # It was sent once and not found then: one more look before it is forgotten.
         try:
@@ -189,7 +189,7 @@ def _doubt(context: SessionContext, intent: Intent, cause: str, request_id: str 
 
 
 def _refused(context: SessionContext, intent: Intent, error: Refused) -> Intent:
-    """A refusal is believed after one look: an order that is there all the same is worth more than the message.
+    """The intent after a refused POST: rejected once a look-up finds no order, because the order may exist.
 
     The answer is about this POST only. An earlier one of the same intent may still arrive, so the intent stays unknown.
     """
@@ -240,7 +240,7 @@ def _is_at_rest(context: SessionContext, intent: Intent, order: BrokerOrder | No
 
 
 def _doubt_protection(context: SessionContext, intent: Intent) -> Intent:
-    """A stop that no answer showed at rest counts as nothing until one does."""
+    """The stop as UNKNOWN where no answer of the broker showed it working: an unseen stop must not count as protection."""
     with context.ledger.write() as write:
         current = book.get(write, intent.client_order_id)
         if current.purpose != book.STOP or current.state is not OrderState.ACCEPTED:
@@ -249,13 +249,13 @@ def _doubt_protection(context: SessionContext, intent: Intent) -> Intent:
 
 
 def _is_hidden(context: SessionContext, intent: Intent) -> bool:
-    """The broker knows the id and shows no order."""
+    """True where the broker refused the id as a duplicate and no look-up finds the order."""
     unseen = intent.state is OrderState.UNKNOWN and intent.acknowledged and intent.broker_order_id is None
     return unseen and intent.session == context.session and context.sends and is_missed(context, intent)
 
 
 def _ask_again(context: SessionContext, intent: Intent) -> None:
-    """Send a hidden order once more under its id: the broker takes an id once, so the answer tells whether it is there."""
+    """Send an order that no look-up finds once more under its id: the broker takes an id once, so its answer proves which."""
     with context.ledger.write() as write:
         write.audit("asked_again", order=intent.client_order_id, symbol=intent.symbol, leg=intent.leg)
     try:
@@ -279,7 +279,7 @@ def _is_overdue(context: SessionContext, intent: Intent) -> bool:
 
 
 def _ask_to_cancel(context: SessionContext, intent: Intent) -> bool:
-    """Ask for a cancel; False where the answer is a no, or none: only a look-up can tell."""
+    """Ask for a cancel; False where it was refused or not answered, after which only a look-up shows the order's state."""
     if intent.broker_order_id is None or not context.sends:
         return False
     with context.ledger.write() as write:

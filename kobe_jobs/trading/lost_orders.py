@@ -1,6 +1,6 @@
-"""Orders of ours that the ledger has lost, as after the restore of an older backup: taken back with what they did.
+"""Recovery of orders that the ledger lost, as after the restore of an older backup, with their fills and positions.
 
-An order is ours where its id is the one that this ledger gives for a stored signal, or for the exit or stop of such a position.
+An order is Kobe's where its id is the one that this ledger gives for a stored signal, or for the exit or stop of its position.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Looks at orders: what the broker says of them, taken into the ledger. Sends nothing.
+"""Look-ups of orders at the broker, and the broker's answers applied to the ledger. Sends nothing.
 
-An order that was not found is given up only after several looks over some time, and never one that is known to be there.
+An order that is not found counts as not placed only after several look-ups over some time, because the broker may show an
+order late; one that the broker has acknowledged never does.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ log = get_logger("trading")
 
 
 def look_at_all(context: SessionContext, times: FillTimes) -> list[tuple[Intent, BrokerOrder | None]]:
-    """Every unsettled order with what the broker tells of it: one list, and a look-up for those that it leaves open."""
+    """Every unsettled order with the broker's: from one list of open orders, then a look-up for each that it leaves open."""
     unsettled = book.unsettled(context.ledger, context.account)
     listed = _open_orders(context) if len(unsettled) >= MANY_ORDERS else {}
     seen: list[tuple[Intent, BrokerOrder | None]] = []
@@ -141,13 +142,13 @@ def _is_news(intent: Intent, order: BrokerOrder) -> bool:
 
 
 def _tells_nothing(intent: Intent, order: BrokerOrder) -> bool:
-    """A stop that is neither over nor at rest (pending_new, pending_cancel): it protects nothing yet, or nothing any more."""
+    """True for a stop that is neither over nor working (pending_new, pending_cancel), because it protects nothing then."""
     is_stop = intent.purpose == book.STOP and order.filled_qty == intent.filled_qty
     return is_stop and not order.is_terminal and order.status not in PROTECTING
 
 
 def _is_given_up(context: SessionContext, intent: Intent) -> bool:
-    """Not seen for long. An order that the broker named a duplicate is there: only the end of its session lets it go."""
+    """True for an order not found for long. One that the broker named a duplicate exists, and is given up after its session."""
     is_there = intent.acknowledged and (intent.broker_order_id is not None or intent.session >= context.session)
     return not is_there and is_missed(context, intent)
 

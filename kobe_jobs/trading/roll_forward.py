@@ -1,4 +1,4 @@
-"""What happened since the last run, before anything new is decided: splits, bars held, exit flags, intents let go.
+"""What happened since the last run, before anything new is decided: splits, bars held, exit flags, intents that expire.
 
 Decides exits exactly as rules.md, section 4.4: bar by bar, the indicator as read `lag` bars late.
 """
@@ -68,7 +68,7 @@ def _is_same(split: Split, executed: dt.date, ratio: Decimal) -> bool:
 
 
 def age_positions(context: SessionContext, through: dt.date | None = None) -> list[Position]:
-    """Count the bars that positions were held and flag who shall leave; the positions with a flag.
+    """Count the bars that positions were held and flag those whose exit is due; the flagged positions.
 
     Every stored bar since the entry counts, one that came late too. A position whose strategy is not registered is named and
     keeps its stop: no other strategy's rules fit it. through: the last session whose bars count (default: the signals').
@@ -92,10 +92,10 @@ def age_positions(context: SessionContext, through: dt.date | None = None) -> li
 
 
 def name_without_bars(context: SessionContext) -> str:
-    """Say which held stocks have no recent bar; what a person has to look at, empty while nothing is late for long.
+    """Note the held stocks that have no recent bar; what a person has to look at, empty while nothing is late for long.
 
-    A bar of the last session that is missing is told. From the second on a person is asked, and after more than ten, when
-    the listing is over, the position is flagged to leave.
+    A missing bar of the last session is noted. From the second on a person is asked, and after more than ten, when
+    the listing is over, the position is flagged for exit.
     """
     asked = []
     for held in open_positions(context.ledger, context.account):
@@ -115,7 +115,7 @@ def name_without_bars(context: SessionContext) -> str:
 
 
 def flag_untradable(context: SessionContext) -> None:
-    """Flag positions whose symbol the broker no longer lists, so that they leave while there are still bids."""
+    """Flag positions whose symbol the broker no longer lists, so that they are sold while there are still bids."""
     for held in open_positions(context.ledger, context.account):
         if held.flag == "delisted":
             continue

@@ -11,10 +11,10 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import asdict
 from decimal import Decimal
-from functools import cache
 from typing import Any, TypeVar
 
 from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.trading.admission import Confirm, claim_for_run, confirm_live
 from kobe_jobs.trading.bare_positions import look
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
 from kobe_jobs.trading.entries import enter_signals, wait_for_quote
@@ -25,7 +25,6 @@ from kobe_jobs.trading.moments import Moment
 from kobe_jobs.trading.next_session import goes_on, has_own_time, phases_of
 from kobe_jobs.trading.protection import Protection, ensure_stops, protect, tend
 from kobe_jobs.trading.readiness.preflight import check_ready
-from kobe_jobs.trading.readiness.research_gate import check_evidence
 from kobe_jobs.trading.reconcile.compare import Reconciliation, reconcile
 from kobe_jobs.trading.reporting.summary import RunSummary, summarize
 from kobe_jobs.trading.roll_forward import (
@@ -37,6 +36,7 @@ from kobe_jobs.trading.roll_forward import (
     name_without_bars,
 )
 from kobe_jobs.trading.run_lock import alone
+from kobe_jobs.trading.run_records import note_evidence, note_failure, note_settings
 from kobe_jobs.trading.splits_ahead import lift_stops
 from kobe_resources.broker.exchange.clock import Phase
 from kobe_resources.broker.open import standing_at
@@ -55,32 +55,19 @@ from kobe_resources.order_ledger.sessions import (
     HALTED,
     Claim,
     claim_of,
-    claim_session,
-    confirm_session,
     end_session,
 )
 from kobe_resources.runtime.event_log import event_context, get_logger
-from kobe_resources.runtime.source_closure import closure_hash
 from kobe_resources.settings.pins import canonical_json
 
 PATIENCE = 3.0
 """How many times the wait for orders a run goes on trying for what is bare."""
 T = TypeVar("T")
 log = get_logger("trading")
-Confirm = Callable[[str], str]
-"""Shows a person the phrase to type, and returns what was typed."""
-
-
-class StaleSignal(KobeError):
-    """The stored signals are not those of the session before."""
 
 
 class RunBroke(KobeError):
     """A run ended on a defect of its own; the session can be resumed."""
-
-
-class NotConfirmed(KobeError):
-    """The phrase that lets this session trade live was not typed."""
 
 
 def trade_session(
@@ -124,79 +111,25 @@ def _run(
                 claim = claim_of(trading.ledger, context.account, context.session)
                 if claim is not None and claim.state == DONE:
                     return _look_after(context, claim)
-                _claim(trading, context)
+                claim_for_run(trading, context)
                 unclaimed.close()
                 return _trade(trading, context, confirm)
             except KobeError as error:
-                _note_failure(context, error)
+                note_failure(context, error)
                 raise
             except Exception as error:
                 log.exception("a trading run broke off")
                 reason = f"the run broke off: {type(error).__name__}: {error}"
                 broke = RunBroke(reason, "`kobe trade` resumes it; the log tells where")
-                _note_failure(context, broke)
+                note_failure(context, broke)
                 raise broke from error
             finally:
                 trading.ledger.copy_audit()
 
 
-def note_settings(trading: TradingContext) -> None:
-    """Put a change of settings on the chain, with what they are now; they hold no secrets."""
-    rows = trading.ledger.rows("SELECT body FROM audit WHERE kind = 'settings' ORDER BY seq DESC LIMIT 1")
-    body = {
-        "pin": trading.ledger.pin,
-        "settings": trading.settings.model_dump(mode="json", exclude={"trading": {"alert_webhook"}}),
-    }
-    if rows and f'"pin":"{trading.ledger.pin}"' in rows[0]["body"]:
-        return
-    with trading.ledger.write() as write:
-        write.audit("settings", **body)
-
-
-def _note_failure(context: SessionContext, error: KobeError) -> None:
-    """Put on the chain why a run was refused or broke off; a ledger that cannot take it must not hide the reason."""
-    with contextlib.suppress(KobeError), context.ledger.write() as write:
-        write.audit(
-            "run_failed", account=context.account, session=context.session, error=type(error).__name__, reason=str(error)
-        )
-
-
-def _note_evidence(context: SessionContext) -> None:
-    """Put on the chain which data and which code this run stands on: tables change, the record does not."""
-    with context.ledger.write() as write:
-        write.audit(
-            "evidence", account=context.account, session=context.session, signal_session=context.signal_session,
-            signals=len(context.evidence.signals_of(context.signal_session)), versions=context.evidence.versions,
-            code=code_version(),
-        )  # fmt: skip
-
-
-@cache
-def code_version() -> str:
-    """A hash of every source that a run stands on: what decides, sends and records orders, and what the signals come from."""
-    return closure_hash("kobe_jobs.trading.session")[:12]
-
-
-def confirmation_phrase(context: SessionContext) -> str:
-    """What a person types to let a session trade live."""
-    return f"trade live {context.session.isoformat()} {context.account.partition(':')[2]}"
-
-
-def _claim(trading: TradingContext, context: SessionContext) -> None:
-    """Everything that can refuse the session, then the claim on it."""
-    context.kill_switch.check()
-    begun = claim_of(trading.ledger, context.account, context.session) is not None
-    if context.moment is not Moment.AFTER_CLOSE or not begun:
-        check_fresh(context)
-        check_evidence(trading.warehouse, trading.settings, context.book_name, trading.stage)
-        context.check_may_send(is_entry=False)
-    with trading.ledger.write() as write:
-        claim_session(write, context.account, context.session, context.book_name, trading.ledger.owner)
-
-
 def _trade(trading: TradingContext, context: SessionContext, confirm: Confirm | None) -> RunSummary:
-    _confirm(context, confirm)
-    _note_evidence(context)
+    confirm_live(context, confirm)
+    note_evidence(context)
     log.info("a trading run began", signals=len(context.evidence.signals_of(context.signal_session)))
     try:
         differences = _steps(context)
@@ -212,13 +145,13 @@ def _trade(trading: TradingContext, context: SessionContext, confirm: Confirm | 
 
 
 def _let_resume(context: SessionContext, error: Exception) -> None:
-    """Let go of the session, so that nothing but the reason stands in the way of the next run."""
+    """End the session as halted with its reason, so that the next run can resume it."""
     with contextlib.suppress(KobeError), context.ledger.write() as write:
         end_session(write, context.account, context.session, HALTED, f"{type(error).__name__}: {error}")
 
 
 def _look_after(context: SessionContext, claim: Claim) -> RunSummary:
-    """A session that is done: protect what the broker holds, and nothing else; it stays done, whatever comes of that."""
+    """The summary of a session that is done, after its protection was checked again; it stays done in any case."""
     context.note(
         f"session {context.session} was already traded ({claim.note or claim.run_id}): only its protection was looked after"
     )
@@ -233,24 +166,8 @@ def _look_after(context: SessionContext, claim: Claim) -> RunSummary:
     return summarize(context, (), "; ".join(filter(None, (*context.troubles, found.describe()))), found)
 
 
-def check_fresh(context: SessionContext) -> None:
-    """Raise StaleSignal unless bars and indicators of exactly the session before are there; nothing is sent on older ones."""
-    latest = context.evidence.latest_session(context.session)
-    is_fresh = latest == context.signal_session and context.signal_session in context.evidence.computed
-    if not (is_fresh and context.evidence.signals_fit_bars):
-        with context.ledger.write() as write:
-            write.audit(
-                "stale_signal", account=context.account, session=context.session, expected=context.signal_session, found=latest
-            )
-        raise StaleSignal(
-            f"stale_signal: session {context.session} needs the signals of {context.signal_session}, the latest stored are of"
-            f" {latest if context.evidence.signals_fit_bars else 'other bars'}",
-            "bring bars and signals up to date: `kobe report`",
-        )
-
-
 def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
-    """The run proper; the differences that are left. What keeps it from being complete is in `context.troubles`."""
+    """The differences that are left after all steps of a run; what keeps it from being complete is in `context.troubles`."""
     # Orders are read in shares of now; what resolution finds may itself be older than a split.
     steps: tuple[tuple[str, Callable[[SessionContext], object]], ...] = (
         ("intents", expire), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits),
@@ -302,7 +219,7 @@ def _unlike(context: SessionContext) -> frozenset[str]:
 
 
 def _exits(context: SessionContext) -> None:
-    """Protect what stays, sell what shall leave, protect what could not."""
+    """Set missing stops, send the exits of flagged positions, and set the stops of those that did not fill."""
     if context.sends and open_positions(context.ledger, context.account):
         leaving = {held.id for held in open_positions(context.ledger, context.account) if held.flag}
         ensure_stops(context, leaving)
@@ -311,7 +228,7 @@ def _exits(context: SessionContext) -> None:
 
 
 def _entries(context: SessionContext) -> None:
-    """Enter, where nothing is bare."""
+    """Send the entries, unless a position has no stop."""
     if not context.sends or _is_covered(context):
         _attempt(context, "entries", _enter)
 
@@ -333,7 +250,7 @@ def _cash_for_entries(context: SessionContext) -> Decimal:
 
 
 def _is_covered(context: SessionContext) -> bool:
-    """Does every position have its stop? No entry goes out beside one that has none."""
+    """True where every position has its stop; no entry is sent while one has none."""
     if not open_positions(context.ledger, context.account):
         return True
     found = protect(context, context.settings.trading.resolve_timeout_s)
@@ -344,7 +261,7 @@ def _is_covered(context: SessionContext) -> bool:
 
 
 def _guard(context: SessionContext) -> Protection:
-    """The last word of a run: two questions to the broker, after which nothing is sent. Something bare is tried for minutes."""
+    """The protection of every position, as two requests at the end of a run show it; missing stops are retried for minutes."""
     if not context.sends:
         return Protection()
     return protect(context, PATIENCE * context.settings.trading.resolve_timeout_s)
@@ -372,22 +289,6 @@ def _attempt(context: SessionContext, what: str, step: Callable[[SessionContext]
 def _reconcile(context: SessionContext, moment: str) -> Reconciliation:
     # A shadow sends nothing, so it has nothing that the account could agree with.
     return reconcile(context, moment) if context.sends else Reconciliation((), {})
-
-
-def _confirm(context: SessionContext, confirm: Confirm | None) -> None:
-    if context.stage != "live":
-        return
-    claim = claim_of(context.ledger, context.account, context.session)
-    if claim is not None and claim.confirmed_by:
-        return
-    phrase = confirmation_phrase(context)
-    typed = confirm(phrase) if confirm else ""
-    if typed.strip() != phrase:
-        with context.ledger.write() as write:
-            end_session(write, context.account, context.session, HALTED, "not confirmed")
-        raise NotConfirmed("nobody confirmed this session", f"type exactly: {phrase}")
-    with context.ledger.write() as write:
-        confirm_session(write, context.account, context.session, typed.strip())
 
 
 def _close(

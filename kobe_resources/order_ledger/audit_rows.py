@@ -37,7 +37,7 @@ Rows = dict[str, dict[str, dict[str, Any]]]
 
 
 def watch(connection: sqlite3.Connection) -> None:
-    """Note from now on what this connection changes in the tables; `taken` tells it."""
+    """Record from now on what this connection changes in the tables; `taken` returns it."""
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS changed_rows (name, key, col, value)")
     for table, keys in KEYS.items():

@@ -1,4 +1,4 @@
-"""Settlement: what the broker tells of an order becomes the intent's state, its fills and its position, in one transaction.
+"""Settlement: the broker's answer about an order applied to the intent's state, its fills and its position, at once.
 
 The broker's answer is trusted only where it fits the intent; a look-up seen twice, late or out of order changes nothing.
 """

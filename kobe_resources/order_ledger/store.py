@@ -28,7 +28,7 @@ VERSION, UNTOLD = 2, 1
 """What is current, and a ledger whose chain does not tell what changed in its tables: an older Kobe's, or one to throw away."""
 BUSY_WAIT_S = 30.0
 LOGGED = ("symbol", "side", "leg", "qty", "price", "old", "new", "reason", "detail")
-"""What the event log tells of an order's audit record."""
+"""The keys of an order's audit record that the event log repeats."""
 log = get_logger("ledger")
 
 
@@ -251,9 +251,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, version: int) -> None:
 
 
 def _take_over(connection: sqlite3.Connection) -> None:
-    """Put every row of an older Kobe's ledger on the chain, which tells of each change from then on.
+    """Put every row of an older Kobe's ledger on the chain, which records each change from then on.
 
-    Not where the chain tells of rows already: then another hand set the version back, and `verify` says so.
+    Not where the chain has rows already: then the version was set back by hand, and `verify` reports it.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -1,6 +1,6 @@
 """What must hold for Kobe to be ready, each asked by a small function that gives a Finding.
 
-A question changes nothing, needs no key it is not given, and is bounded in time by `Watch`. Answers hold no secret.
+A question changes nothing, and `Watch` bounds its time. Answers hold no secret.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Liveness, readiness and metrics over HTTP, on loopback unless told otherwise; answers say why, and hold no secret."""
+"""Liveness, readiness and metrics over HTTP, on loopback unless another address is given; answers hold no secret."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reconciliation: the ledger against the broker, order by order, fill by fill, share by share, and the cash.
 
-Finds differences and says them; nothing of the broker's is adopted but what belongs to an order we decided.
+Finds and reports differences; the ledger changes only by the broker's answers about orders that Kobe decided.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Reconciliation:
 
     @property
     def agrees(self) -> bool:
-        """Nothing that halts."""
+        """True where no difference halts trading."""
         return not any(row.halts for row in self.differences)
 
     @property
@@ -66,7 +66,7 @@ class Reconciliation:
         return frozenset(symbol for symbol in wanted if not self._is_added_by_hand(symbol))
 
     def _is_added_by_hand(self, symbol: str) -> bool:
-        """Is the surplus at the broker just what orders of nobody's bought (or sold short) there? Then it is no split."""
+        """True where orders that are not Kobe's explain the surplus at the broker; then it is no split."""
         foreign = {row.what for row in self.differences if row.kind == "order" and row.ledger == NOT_OURS}
         added = sum(
             (
@@ -90,7 +90,7 @@ class Reconciliation:
 def reconcile_account(context: SessionContext, moment: str, look_only: bool = False) -> Reconciliation:
     """Both sides with the splits applied, and the stop of every position: what the command, the job and preflight compare.
 
-    look_only: nothing is written, no late order taken in, and pending splits count as if they were applied.
+    look_only: nothing is written, no late order applied, and pending splits count as if they were applied.
     """
     if look_only:
         return compare(context, promote=False, stops=True)
@@ -100,8 +100,8 @@ def reconcile_account(context: SessionContext, moment: str, look_only: bool = Fa
 
 
 def reconcile(context: SessionContext, moment: str, stops: bool = False) -> Reconciliation:
-    """Compare, promote late orders, keep the snapshot; looks again before it believes a difference, for fills in flight, for
-    cash that lags behind them, and for a list that was read badly.
+    """Compare, apply late orders, keep the snapshot. A difference is looked at again first, because fills may be in flight, or
+    cash behind them, and a list may have been read while it changed.
 
     stops: every position must have its stop at the broker too; a trading run, which sets them, asks without.
     """
@@ -123,7 +123,7 @@ def reconcile(context: SessionContext, moment: str, stops: bool = False) -> Reco
 
 
 def compare(context: SessionContext, promote: bool = True, stops: bool = False) -> Reconciliation:
-    """Both sides as they are now. promote: take in what became of late orders of ours; nothing else is written."""
+    """Both sides as they are now. promote: apply the broker's state to late orders of ours; nothing else is written."""
     last = last_reconciliation(context.ledger, context.account, agreeing=True)
     noted = noted_of(last)
     since = _horizon(context)
@@ -173,7 +173,7 @@ def compare_stops(context: SessionContext, held: list[Position], there: AtBroker
 
 
 def noted_of(last: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a person accepted as theirs at the last agreement: shares by symbol, and broker ids of orders that still worked."""
+    """What a person accepted as their own at the last agreement: shares by symbol, and broker ids of working orders."""
     noted = last["snapshot"].get("noted", {}) if last else {}
     return {"positions": dict(noted.get("positions", {})), "orders": list(noted.get("orders", []))}
 
@@ -244,7 +244,7 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
 
 
 def _compare_fills(context: SessionContext, fills: list[BrokerFill], orders: list[BrokerOrder]) -> list[Difference]:
-    """Executions of the orders seen, and executions of nobody's."""
+    """Differences between the fills of the ledger and the broker's executions, those of unknown orders included."""
     ours = {order.id: order.client_order_id for order in orders}
     current = {earlier: order.id for order in orders for earlier in order.earlier_ids}
     executed: dict[str, Decimal] = {}
@@ -343,7 +343,7 @@ def _is_leaving(context: SessionContext, held: Position) -> bool:
 
 
 def _accepted_orders(context: SessionContext) -> set[str]:
-    """Broker ids of orders of nobody's that a person has accepted: ended at the last agreement, or noted while they worked."""
+    """Broker ids of a person's own orders that were accepted: ended at the last agreement, or noted while they worked."""
     last = last_reconciliation(context.ledger, context.account, agreeing=True)
     orders = last["snapshot"]["orders"] if last else ()
     ended = {broker_id for broker_id, _, _, status, _ in orders if status in TERMINAL_STATUSES}

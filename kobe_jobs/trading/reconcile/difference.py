@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row on which the sides disagree: order, fill, position, symbol, stop or cash. A `halts=False` row is told and stops
-    nothing.
+    """One row on which the sides disagree: order, fill, position, symbol, stop or cash.
+
+    halts: False where the row is reported only, and trading goes on.
     """
 
     kind: str

@@ -85,7 +85,7 @@ class RunSummary:
 
 
 def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], halted: str, found: Protection) -> RunSummary:
-    """The summary as the ledger has it: it tells of the session, whichever run did what.
+    """The summary of the session from the ledger, whichever of its runs did what.
 
     found: what the broker showed last.
     """

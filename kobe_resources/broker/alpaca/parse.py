@@ -54,7 +54,7 @@ def parse_trading_day(raw: Any) -> TradingDay:
 
 
 def parse_account(raw: Any) -> Account:
-    """`GET /v2/account`; a block that is not told counts as a block."""
+    """`GET /v2/account`; a missing block counts as a block."""
     body = _mapping(raw, "account")
     return Account(
         id=_text(body, "id"),
@@ -72,7 +72,7 @@ def parse_account(raw: Any) -> Account:
 
 
 def parse_asset(raw: Any) -> Asset:
-    """One asset; a permission that is not told is not given."""
+    """One asset; a missing permission counts as not given."""
     body = _mapping(raw, "asset")
     attributes = body.get("attributes")
     return Asset(

@@ -140,7 +140,7 @@ def order_body(row: Row) -> dict[str, Any]:
 
 
 def accepted_body(row: Row) -> dict[str, Any]:
-    """An order as the POST tells it: pending, whatever became of it meanwhile."""
+    """An order as the answer to its POST: pending, even where it has filled meanwhile."""
     return {
         **order_body(row),
         "status": "pending_new",

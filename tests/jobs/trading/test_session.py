@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kobe_jobs.trading import context as desk_module
+from kobe_jobs.trading import admission
+from kobe_jobs.trading import context as context_module
 from kobe_jobs.trading import session as run_module
+from kobe_jobs.trading.admission import NotConfirmed, StaleSignal
 from kobe_jobs.trading.context import MarketShut, NotThisSession, TradingContext
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_jobs.trading.readiness.preflight import NotReady
 from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
 from kobe_jobs.trading.run_lock import AnotherRunTrades, alone
-from kobe_jobs.trading.session import NotConfirmed, StaleSignal, trade_session
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.open import connect_embedded
 from kobe_resources.broker.protocol import Unauthorized
@@ -406,7 +408,7 @@ def _in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_live_asks_for_the_phrase_and_sends_nothing_without_it(
     rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "check_evidence", lambda *_: None)
+    monkeypatch.setattr(admission, "check_evidence", lambda *_: None)
     live = dataclasses.replace(rig, stage="live")
     for typed in ("", "yes", "trade live"):
         with pytest.raises(NotConfirmed, match="trade live 2024-03-06 PA0EMBEDDED0"):
@@ -479,7 +481,7 @@ def test_the_copy_of_the_chain_is_complete_when_the_run_ends(rig: TradingContext
 def _hasty(monkeypatch: pytest.MonkeyPatch, embedded: EmbeddedBroker) -> None:
     """Quotes that do not come are not waited for, and those that come are there at once."""
     embedded.faults.add({"settings": {"no_offer_until_s": 0}})
-    monkeypatch.setattr(desk_module, "QUOTE_PATIENCE_S", 0.1)
+    monkeypatch.setattr(context_module, "QUOTE_PATIENCE_S", 0.1)
 
 
 QUOTES: dict[str, dict[str, Any]] = {
@@ -549,7 +551,7 @@ def fractional(rig: TradingContext) -> TradingContext:
 def test_parts_of_shares_are_kept_from_paper_because_nothing_could_protect_them(
     fractional: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "check_evidence", lambda *_: None)
+    monkeypatch.setattr(admission, "check_evidence", lambda *_: None)
     summary = trade_session(dataclasses.replace(fractional, stage="paper"))
     assert posts(embedded) == 0
     assert summary.refused == {"fractional_not_protected": 6}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from kobe_assets.graph.inputs import parts_of
 from kobe_assets.research import strategies
 from kobe_assets.research.strategies import STRATEGIES, Strategy, StrategyBroken, StrategyFault
+from kobe_assets.research.walk_forward import Part
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.load import load_settings
-from kobe_resources.settings.models import BOOK, Settings
+from kobe_resources.settings.models import Settings
 
 MEND_FILE = "mend that file, or take it out of kobe_assets/research/strategies/__init__.py"
 
@@ -29,6 +31,16 @@ def strategy_named(name: str) -> Strategy:
     if name not in STRATEGIES:
         raise UsageError(f"there is no strategy {name!r}", one_of_them())
     return STRATEGIES[name]
+
+
+def parts_named(settings: Settings, name: str | None = None) -> tuple[Part, ...]:
+    """What trades under a name: the book of [portfolio] with its weights, or one strategy alone. name: none for the book.
+
+    Raises UsageError with the names there are.
+    """
+    if name is None or name == settings.portfolio.book:
+        return parts_of(settings)
+    return (Part(strategy_named(name), 1.0),)
 
 
 def one_of_them() -> str:
@@ -55,14 +67,6 @@ def load_account_settings() -> Settings:
     with contextlib.suppress(StrategyBroken):
         _refuse_unknown(settings)
     return settings
-
-
-def refuse_what_is_only_simulated(settings: Settings) -> None:
-    """Raise UsageError where orders would be other ones than those that the folds were judged by."""
-    if settings.execution.entry != "ioc":
-        raise UsageError('settings: execution.entry = "opg" is simulated, and not traded yet', 'set execution.entry = "ioc"')
-    if settings.portfolio.book == BOOK:
-        raise UsageError("settings: several strategies, or a weight, are simulated, and not traded yet", "name one of weight 1")
 
 
 def _refuse_unknown(settings: Settings) -> None:

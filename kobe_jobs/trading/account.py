@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.research.walk_forward import simulate_window
-from kobe_jobs.research_run.strategies import strategy_named
+from kobe_assets.research.walk_forward import simulate_book
+from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.on_record import OnRecord, account_on_record, sessions_to_trade
 from kobe_jobs.trading.parity.compare import Trade
@@ -133,11 +133,13 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     found = account_on_record(settings, ledger)
     _, as_of = sessions_to_trade(settings, ledger, found, warehouse)
     every = all_positions(ledger, found.account)
-    evidence = load_evidence(warehouse, settings.portfolio.book, as_of, as_of, {held.symbol for held in every})
+    evidence = load_evidence(warehouse, list(settings.portfolio.strategies), as_of, as_of, {held.symbol for held in every})
     tomorrow = orders_of_tomorrow(settings, ledger, warehouse) if with_tomorrow else None
     started = _first_session(ledger, found.account)
     sessions, curve = equity_curve(settings, every, evidence, started, as_of)
-    holdings = tuple(_holding(settings, held, evidence, tomorrow, as_of) for held in every if held.is_open)
+    holdings = tuple(
+        _holding(settings, held, book.find(ledger, held.id), evidence, tomorrow, as_of) for held in every if held.is_open
+    )
     last = _last_session(ledger, found.account)
     intents = book.of_session(ledger, found.account, last) if last else []
     cash = settings.simulation.initial_cash
@@ -166,8 +168,8 @@ def simulated_curve(settings: Settings, warehouse: Warehouse, started: dt.date, 
     first, last = (int(np.searchsorted(days, np.datetime64(day))) for day in (started, as_of))
     if first > last or last >= len(days):
         return None
-    strategy = strategy_named(settings.portfolio.book)
-    outcome = simulate_window(market, strategy, canonical_params(settings, strategy), first, last)
+    parts = parts_named(settings)
+    outcome = simulate_book(market, parts, [canonical_params(settings, part.strategy) for part in parts], first, last)
     return [float(value) for value in outcome.equity]
 
 
@@ -207,7 +209,9 @@ def _gains(trade: Trade, held: Position, evidence: Evidence, days: NDArray[np.da
     return gains
 
 
-def _holding(settings: Settings, held: Position, evidence: Evidence, tomorrow: Tomorrow | None, as_of: dt.date) -> Holding:
+def _holding(
+    settings: Settings, held: Position, entered: Intent | None, evidence: Evidence, tomorrow: Tomorrow | None, as_of: dt.date
+) -> Holding:
     bars = evidence.bars.get(held.symbol)
     count = 0 if bars is None else bars.count(dt.date.min, as_of)
     close = float(held.entry_price)
@@ -221,18 +225,20 @@ def _holding(settings: Settings, held: Position, evidence: Evidence, tomorrow: T
     return Holding(
         held.symbol, held.strategy, held.side, shares, held.entry_session.isoformat(), entry, float(held.stop_price), close,
         shares * close, gain, gain / (shares * entry) if shares * entry else 0.0, held_bars,
-        _next_exit(settings, held, tomorrow, held_bars),
+        _next_exit(settings, held, entered, tomorrow, held_bars),
     )  # fmt: skip
 
 
-def _next_exit(settings: Settings, held: Position, tomorrow: Tomorrow | None, bars_held: int) -> str:
+def _next_exit(settings: Settings, held: Position, entered: Intent | None, tomorrow: Tomorrow | None, bars_held: int) -> str:
     leaving = next((row for row in tomorrow.exits if row.symbol == held.symbol), None) if tomorrow else None
     if leaving is not None:
         return f"at the next open: {in_words(leaving.reason)}"
     strategy = STRATEGIES.get(held.strategy)
     if strategy is None:
         return "by its stop alone: its strategy is not registered"
-    limit = canonical_params(settings, strategy).get("time_stop")
+    # A position leaves by the rules that it entered with.
+    rules = entered.decision.get("rules") if entered is not None else None
+    limit = (rules["params"] if rules else canonical_params(settings, strategy)).get("time_stop")
     if limit is None:
         return f"on {in_words(strategy.leave_reason)}"
     left = max(int(limit) - bars_held, 0)

@@ -14,10 +14,11 @@ from decimal import Decimal
 from typing import Any, cast
 
 from kobe_assets.graph.inputs import limits_of
-from kobe_jobs.research_run.strategies import strategy_named
-from kobe_jobs.trading.context import SessionContext
+from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.trading.context import SessionContext, sends_before_open
 from kobe_jobs.trading.entries import entries_of, plan_entries
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.moments import Moment
 from kobe_jobs.trading.on_record import OnRecord, account_on_record, copied, is_done, sessions_to_trade
 from kobe_jobs.trading.roll_forward import age_positions, apply_splits, expire, name_without_bars
 from kobe_resources import calendar
@@ -168,21 +169,22 @@ def orders_of_tomorrow(
     name = settings.portfolio.book
     with copied(ledger) as copy:
         held = {position.symbol for position in open_positions(copy, found.account)}
-        evidence = load_evidence(warehouse, name, before, before, held)
+        evidence = load_evidence(warehouse, list(settings.portfolio.strategies), before, before, held)
         hours = TradingDay(day, calendar.open_time(day), calendar.close_time(day))
         # A quote that is wider than the settings allow would be refused.
         slip = min(settings.costs.slippage_bps, settings.trading.max_spread_bps / 2) / 10_000
         broker = ClosingQuotes(evidence, hours, slip)
         context = SessionContext(
-            settings=settings, stage=found.stage, strategy_name=name, limits=limits_of(settings),
+            settings=settings, stage=found.stage, book_name=name, limits=limits_of(settings),
             broker=cast(Broker, broker), ledger=copy, kill_switch=KillSwitch(), evidence=evidence, account=found.account,
             hours=hours, signal_session=before,
+            moment=Moment.BEFORE_OPEN if sends_before_open(settings, name) else Moment.OPEN,
         )  # fmt: skip
         return _decide(context, broker, found)
 
 
 def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> Tomorrow:
-    strategy_named(context.strategy_name)
+    parts_named(context.settings, context.book_name)
     _warn(context)
     for step in (expire, apply_splits, age_positions, name_without_bars):
         step(context)
@@ -204,7 +206,7 @@ def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> 
     refused = [] if is_over else [_refusal_of(intent) for intent in intents if not _would_go(intent)]
     budget = context.daily_budget
     return Tomorrow(
-        context.session, context.signal_session, context.stage, context.strategy_name, float(cash),
+        context.session, context.signal_session, context.stage, context.book_name, float(cash),
         None if budget is None else float(budget), tuple(entries), tuple(exits), tuple(refused), tuple(context.notes),
     )  # fmt: skip
 

@@ -24,6 +24,8 @@ BUDGET_TOLERANCE = Decimal("1e-9")
 POSTS_AT_MOST = 3
 """How often an entry or an exit is sent that the broker, asked afterwards, does not know."""
 ENTRY, EXIT, STOP = "entry", "exit", "stop"
+QUOTE_ENTRY, AUCTION_ENTRY, LIMIT_ENTRY = "quote", "auction", "limit"
+"""How an entry meets the market, as its decision says: at the quote, in the opening auction, by a limit through the day."""
 
 
 class BudgetExceeded(KobeError):
@@ -106,6 +108,11 @@ class Intent:
     def purpose(self) -> str:
         """entry, exit or stop, without the number of the try."""
         return self.leg.partition(".")[0]
+
+    @property
+    def works_all_day(self) -> bool:
+        """Is it an entry whose limit waits for the market through its session, instead of a short while?"""
+        return self.purpose == ENTRY and self.decision.get("entry") == LIMIT_ENTRY
 
 
 def text_of(value: Decimal) -> str:

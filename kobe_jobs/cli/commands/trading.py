@@ -59,7 +59,7 @@ def trade(
     Stage shadow (the default) decides and sends nothing, simulated trades against the embedded broker, paper and live against
     Alpaca. Exit code 1 where it was refused, halted, or left something open.
     """
-    from kobe_jobs.research_run.strategies import load_trading_settings, strategy_named
+    from kobe_jobs.research_run.strategies import load_trading_settings, parts_named
     from kobe_jobs.trading.reporting.alerts import alert, tell_run
     from kobe_jobs.trading.reporting.dagster_events import show_run
     from kobe_jobs.trading.run_lock import AnotherRunTrades
@@ -67,7 +67,7 @@ def trade(
     from kobe_resources.runtime.event_log import configure_logging
 
     settings = load_trading_settings()
-    strategy_named(strategy or settings.portfolio.book)
+    parts_named(settings, strategy)
     configure_logging()
     try:
         if through is not None:
@@ -188,12 +188,12 @@ def replay(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from kobe_jobs.research_run.stale import bring_up_to_date
-    from kobe_jobs.research_run.strategies import load_trading_settings, strategy_named
+    from kobe_jobs.research_run.strategies import load_trading_settings, parts_named
     from kobe_jobs.trading.parity.replay import replay as run_replay
     from kobe_resources.warehouse.store import Warehouse
 
     settings = load_trading_settings()
-    strategy_named(strategy or settings.portfolio.book)
+    parts_named(settings, strategy)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals"))
     days = max((end - start).days * 252 // 365, 1)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

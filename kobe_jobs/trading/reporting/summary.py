@@ -24,8 +24,8 @@ class RunSummary:
 
     unprotected, orphans: symbols without their stop, and with a stop and no position, as the broker showed them last.
 
-    signals = refused (by reason) + submitted + pending + would_send.
-    submitted = filled (wholly or in part) + unfilled + unsettled.
+    signals = refused (by reason) + submitted + pending + would_send; submitted = filled (wholly or in part) + unfilled +
+    working + unsettled. working: entries that wait for the auction, or for their limit, as they should.
     `orders` are the session's, as `order_row` gives them, in the order they were decided; `positions` what is open after it.
     """
 
@@ -56,6 +56,7 @@ class RunSummary:
     would_send: int = 0
     halted: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
+    working: int = 0
 
     @property
     def is_clean(self) -> bool:
@@ -81,6 +82,8 @@ class RunSummary:
         rows.append(("submitted", self.submitted))
         if self.unfilled:
             rows.append(("not filled", -self.unfilled))
+        if self.working:
+            rows.append(("waiting for the market", -self.working))
         if self.unsettled:
             rows.append(("not settled", -self.unsettled))
         return [*rows, ("filled", self.filled)]
@@ -100,7 +103,7 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
         run_id=context.ledger.run_id,
         stage=context.stage,
         account=context.account,
-        strategy=context.strategy.name,
+        strategy=context.book_name,
         session=context.session,
         signal_session=context.signal_session,
         signals=len(context.evidence.signals_of(context.signal_session)),
@@ -108,7 +111,8 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
         submitted=len(gone),
         filled=sum(intent.state in FILLED for intent in gone) + sum(bool(intent.filled_qty) for intent in on_paper),
         unfilled=sum(intent.state not in (*FILLED, *UNSETTLED, OrderState.INTENT) for intent in gone),
-        unsettled=sum(intent.state in UNSETTLED for intent in gone),
+        unsettled=sum(intent.state in UNSETTLED and not context.is_working(intent) for intent in gone),
+        working=sum(context.is_working(intent) for intent in gone),
         pending=sum(intent.state is OrderState.INTENT and not intent.posts for intent in entries),
         exits=dict(Counter(intent.reason for intent in exits)),
         exits_filled=sum(intent.state in FILLED or bool(intent.filled_qty and _is_paper(intent)) for intent in exits),

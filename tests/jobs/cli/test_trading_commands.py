@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 from kobe_assets.graph.inputs import load_market
 from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.research.walk_forward import Part
 from kobe_jobs.cli.commands import trading
 from kobe_jobs.cli.main import app
 from kobe_jobs.cli.output import SHORT_ID, order_table
@@ -53,7 +54,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
         settings = load_settings()
         bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals"))
         market = load_market(Warehouse(), settings)
-    trades, _ = simulate_window(market, settings, STRATEGIES[STRATEGY], 210, len(market.panel.sessions) - 1)
+    trades, _ = simulate_window(market, settings, [Part(STRATEGIES[STRATEGY], 1.0)], 210, len(market.panel.sessions) - 1)
     return folder, market.panel.sessions.tolist(), trades[0]
 
 

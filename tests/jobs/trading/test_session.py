@@ -101,13 +101,13 @@ def test_a_stop_that_triggered_yesterday_closes_its_position_on_that_day(rig: Tr
 
 
 def test_a_position_leaves_after_its_bars(rig: TradingContext, embedded: EmbeddedBroker) -> None:
-    second_day(rig, embedded)
     quick = dataclasses.replace(
         rig,
         settings=market.make_settings().model_copy(
             update={"strategy": rig.settings.strategy.model_copy(update={"time_stop": 1})}
         ),
     )
+    second_day(quick, embedded)
     summary = trade_session(quick)
     assert summary.exits == {"rsi_exit": 2, "time_stop": 2}
 

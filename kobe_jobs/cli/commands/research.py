@@ -40,7 +40,6 @@ def report(
     five real stocks from 2000 to 2013.
     """
     from kobe_jobs.research_run.stale import bring_up_to_date, report_page
-    from kobe_jobs.trading.reporting.alerts import tell_tomorrow
 
     settings = load_settings()
     screen = Screen(stderr=True)
@@ -56,7 +55,10 @@ def report(
         computed = bring_up_to_date(settings, force, watch)
     _print_verdict(as_json, computed, page)
     _warn_of_releases(settings)
-    tell_tomorrow(settings)
+    if "orders" in settings.alerts.on:
+        from kobe_jobs.trading.reporting.alerts import tell_tomorrow
+
+        tell_tomorrow(settings)
     if open_page:
         import webbrowser
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from kobe_jobs.ops.health import watchman
+from kobe_jobs.ops.health.checks import Question, Watch
+from kobe_jobs.ops.health.server import health_app
 from kobe_jobs.ops.health.watchman import Watchman, ask_session_run, message_of
 from kobe_resources.alerts import AlertMessage
 from kobe_resources.findings import Finding
@@ -73,3 +75,17 @@ def test_what_is_wrong_at_two_looks_in_a_row_is_told(home: Path, monkeypatch: py
     assert watch.look() == []
     assert [message.what.partition(":")[0] for message in watch.look()] == ["the daemon is dead", "the kill switch is on"]
     assert len(told) == 2
+
+
+def test_orders_by_state_are_one_metric_and_the_account_is_measured() -> None:
+    from starlette.testclient import TestClient
+
+    audit = Question("audit", lambda: Finding("audit", True, "", metrics={"orders_filled": 2, "orders_vetoed": 1}))
+    account = Question("account", lambda: Finding("account", True, "", metrics={"equity": 1002.5, "positions": 1}))
+    app = health_app(Watch([audit]), ["testserver"], {"version": "1"}, Watch([account]))
+    text = TestClient(app).get("/metrics").text
+    assert 'kobe_orders{state="filled"} 2.0' in text
+    assert 'kobe_orders{state="vetoed"} 1.0' in text
+    assert text.count("# TYPE kobe_orders gauge") == 1
+    assert "kobe_equity 1002.5" in text
+    assert 'check="account"' not in text, "it decides nothing"

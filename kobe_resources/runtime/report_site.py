@@ -11,7 +11,7 @@ import html
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import HTMLResponse
+    from starlette.routing import BaseRoute
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 3070
@@ -70,15 +71,15 @@ def listen_on(port: int, mend: str, host: str = LOOPBACK) -> socket.socket:
 
 
 @contextlib.contextmanager
-def serving_reports(listener: socket.socket, folder: Path | None = None) -> Iterator[str]:
-    """Serve the reports on `listener` while the block runs, and record its port; the site's URL."""
+def serving_reports(listener: socket.socket, folder: Path | None = None, pages: Sequence[BaseRoute] = ()) -> Iterator[str]:
+    """Serve the reports, and `pages` beside them, on `listener` while the block runs, and record its port; the site's URL."""
     from kobe_resources.runtime.atomic_files import private_folder, write_whole
 
     port = listener.getsockname()[1]
     home = kobe_home()
     private_folder(home)
     write_whole(home / PORT_FILE, json.dumps({"port": port}).encode())
-    with serving(report_app(folder or home / "reports"), listener):
+    with serving(report_app(folder or home / "reports", pages), listener):
         yield f"http://{LOOPBACK}:{port}/"
 
 
@@ -98,8 +99,8 @@ def serving(app: Starlette, listener: socket.socket) -> Iterator[None]:
         listener.close()
 
 
-def report_app(folder: Path) -> Starlette:
-    """The files of `folder`, newest listed first at `/`; GET and HEAD, this machine's names only."""
+def report_app(folder: Path, pages: Sequence[BaseRoute] = ()) -> Starlette:
+    """The files of `folder`, newest listed first at `/`, and the `pages`; this machine's names only."""
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -114,6 +115,7 @@ def report_app(folder: Path) -> Starlette:
     return Starlette(
         routes=[
             Route("/", index),
+            *pages,
             # Links that lead out of the folder are refused by StaticFiles.
             Mount("/", StaticFiles(directory=folder, check_dir=False, follow_symlink=False)),
         ],
@@ -148,7 +150,7 @@ def _listing(folder: Path) -> str:
     items = "".join(f'<li><a href="/{quote(name)}">{html.escape(name)}</a> made {_moment(made)}</li>' for made, name in pages)
     body = f"<ul>{items}</ul>" if items else "<p>No report yet: run <code>kobe report</code>.</p>"
     head = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><title>Kobe reports</title>'
-    return f"{head}<h1>Kobe reports</h1>{body}"
+    return f'{head}<h1>Kobe reports</h1><p><a href="/account">The account</a></p>{body}'
 
 
 def _moment(timestamp: float) -> str:

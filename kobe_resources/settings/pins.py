@@ -27,7 +27,7 @@ def research_pin(settings: Settings) -> str:
 
 
 def _pin(settings: Settings, sections: tuple[str, ...]) -> str:
-    values = settings.model_dump(mode="json", include=set(sections) - {"compute"})
+    values = settings.model_dump(mode="json", include=set(sections) - {"compute", "alerts"})
     values["data"]["files"]["path"] = settings.data.files.path.name
     values["data"]["polygon"]["candidates"] = None
     values["data"]["alpaca"]["candidates"] = None

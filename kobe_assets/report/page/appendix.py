@@ -17,7 +17,7 @@ from kobe_resources.settings.models import Settings
 UNIVERSE_ROWS = 1200
 REJECTED_ROWS = 200
 QUARANTINE_ROWS = 200
-HIDDEN_SETTINGS = {("trading", "alert_webhook")}
+HIDDEN_SETTINGS = {("trading", "alert_webhook"), ("alerts", "urls")}
 """An alert address may carry a token."""
 
 

@@ -58,6 +58,10 @@ def report(
     _say_what_changed(began)
     _print_verdict(as_json, computed, page)
     _warn_of_releases(settings)
+    if "orders" in settings.alerts.on:
+        from kobe_jobs.trading.reporting.alerts import tell_tomorrow
+
+        tell_tomorrow(settings)
     if open_page:
         import webbrowser
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from kobe_jobs.trading.reporting.summary import RunSummary
@@ -13,10 +15,20 @@ if TYPE_CHECKING:
     import dagster as dg
 
 log = get_logger("trading")
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+ORDER_COLUMNS = {
+    "symbol": "symbol", "side": "side", "for": "leg", "shares": "qty", "order": "kind", "limit": "limit_price",
+    "stop": "stop_price", "state": "state", "filled": "filled_qty", "at": "filled_avg_price", "why": "reason",
+}  # fmt: skip
+FILL_COLUMNS = {"symbol": "symbol", "side": "side", "for": "leg", "shares": "filled_qty", "price": "filled_avg_price"}
+POSITION_COLUMNS = {
+    "symbol": "symbol", "strategy": "strategy", "side": "side", "shares": "shares", "since": "entry_session", "entry": "entry",
+    "stop": "stop", "bars held": "bars_held", "leaves": "flag",
+}  # fmt: skip
 
 
 def run_events(summary: RunSummary) -> list[dg.AssetMaterialization]:
-    """One materialization an asset, each with the whole summary."""
+    """One materialization an asset, each with its table, and with the whole summary."""
     import dagster as dg
 
     run = summary.as_json()
@@ -24,12 +36,39 @@ def run_events(summary: RunSummary) -> list[dg.AssetMaterialization]:
         "session": run["session"], "stage": run["stage"], "audit head": run["audit_head"], "config pin": run["config_pin"],
         "summary": dg.MetadataValue.json(run),
     }  # fmt: skip
+    tables = _tables(summary)
     facts: dict[str, dict[str, Any]] = {
         "orders": {"signals": summary.signals, "submitted": summary.submitted, "refused": summary.refused},
         "fills": {"filled": summary.filled, "exits filled": summary.exits_filled},
         "positions": {"protected": summary.stops, "unprotected": list(summary.unprotected)},
     }
-    return [dg.AssetMaterialization(asset, metadata={**common, **facts[asset]}) for asset in facts]
+    return [dg.AssetMaterialization(asset, metadata={**tables[asset], **facts[asset], **common}) for asset in facts]
+
+
+def _tables(summary: RunSummary) -> dict[str, dict[str, Any]]:
+    """The rows of each asset as a table; without rows there is none."""
+    orders, positions = ORDER_COLUMNS, POSITION_COLUMNS
+    filled = [row for row in summary.orders if row["filled_avg_price"] is not None]
+    rows = {
+        "orders": [{name: _shown(row[key]) for name, key in orders.items()} for row in summary.orders],
+        "fills": [{name: _shown(row[key]) for name, key in FILL_COLUMNS.items()} for row in filled],
+        "positions": [{name: _shown(row[key]) for name, key in positions.items()} for row in summary.positions],
+    }
+    return {asset: {asset: _table(found)} if found else {} for asset, found in rows.items()}
+
+
+def _table(rows: list[dict[str, Any]]) -> dg.TableMetadataValue:
+    import dagster as dg
+
+    columns = [dg.TableColumn(name) for name in rows[0]]
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], dg.TableSchema(columns))
+
+
+def _shown(value: Any) -> str:
+    """A value as a person reads it; shares and prices, which rows hold as text, to four digits behind the point."""
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        return f"{Decimal(value):.4f}".rstrip("0").rstrip(".") if "." in value else value
+    return "" if value is None else str(value)
 
 
 def show_run(summary: RunSummary) -> None:

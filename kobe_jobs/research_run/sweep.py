@@ -9,20 +9,24 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kobe_assets.graph.frames import trial_rows, trial_terms
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
-from kobe_assets.graph.lineage import stored_version
+from kobe_assets.graph.lineage import recorded_versions, stored_version
 from kobe_assets.graph.own_strategies import Files, own_files, own_strategies, strategies_of
+from kobe_assets.report.analysis.heat_map import Grid, read_grids
+from kobe_assets.report.page.heat_map_picture import heat_map_svg
 from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.walk_forward import Fold, Market, find_signals, grid_sets, run_trials
 from kobe_resources.errors import KobeError, UsageError
-from kobe_resources.settings.load import INSTALL
+from kobe_resources.runtime.atomic_files import write_whole
+from kobe_resources.settings.load import INSTALL, kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import canonical_json, research_pin
 from kobe_resources.warehouse.store import Warehouse, insert
@@ -134,6 +138,22 @@ def best_sets(warehouse: Warehouse, sweep: Sweep, most: int = 5) -> list[dict[st
                 }
             )
     return rows
+
+
+def write_heat_maps(settings: Settings, warehouse: Warehouse, sweep: Sweep) -> tuple[list[Grid], Path]:
+    """The swept strategies' grids, and where their heat maps were written as one SVG: beside the reports."""
+    canonical = {task.strategy.name: canonical_params(settings, task.strategy) for task in sweep.tasks}
+    with warehouse.connect() as connection:
+        known = read_grids(warehouse, sweep.pin, sweep.data_version, canonical)
+        folds = recorded_versions(connection).get("wf_folds")
+    grids = [grid for grid in known if grid.strategy in canonical]
+    if folds is None or folds.config_pin != sweep.pin:
+        # Folds of other settings chose from another grid.
+        grids = [replace(grid, folds=[]) for grid in grids]
+    path = kobe_home() / "reports" / "heat_map.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, heat_map_svg(grids).encode("utf-8"))
+    return grids, path
 
 
 def _recorded(warehouse: Warehouse, strategy: str, pin: str, version: str, terms: str) -> dict[int, set[str]]:

@@ -39,9 +39,10 @@ def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context:
     return {
         "cash": inputs.settings.simulation.initial_cash,
         "slippage_bps": inputs.settings.costs.slippage_bps,
+        "chosen": inputs.settings.report.benchmark,
         "grids": grids,
         "together": together,
-        "books": {book.key: with_luck(drawn[book.key], book, grids, together) for book in books},
+        "books": {book.key: with_luck(drawn[book.key], book, inputs, grids, together) for book in books},
         "indicators": drawn_indicators(strategies_of(inputs.settings).values()),
         **{name: listed[name] for name in ("columns", "reasons", "trades", "bars")},
     }

@@ -64,7 +64,7 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     strategy, universe = dump["strategy"], dump["universe"]
     # Where its files lie changes nothing; what they say does.
     strategy.pop("folder")
-    declared, sources = _told_strategies(settings)
+    declared, sources, read = _told_strategies(settings)
     membership = {name: universe.pop(name) for name in ("membership", "release")}
     trading = {
         "simulation": dump["simulation"],
@@ -75,7 +75,8 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     }
     stands_on: dict[str, object] = {
         "daily_bars": source_fingerprint,
-        "universe": [universe, membership],
+        # Who may trade, and whose bars the strategies read beside theirs.
+        "universe": [universe, membership, read],
         "indicators": declared,
         "signals": [strategy, membership, sources],
         # A released symbol may change no canonical signal, and still the best in training.
@@ -89,13 +90,17 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     }
 
 
-def _told_strategies(settings: Settings) -> tuple[object, object]:
-    """What indicators are declared, and the sources of own strategies, as hashes; Kobe's own lie in the import closure."""
-    if settings.strategy.folder is None:
-        return "", ""
-    from kobe_assets.graph.own_strategies import told_indicators, told_sources
+def _told_strategies(settings: Settings) -> tuple[object, object, list[str]]:
+    """What indicators are declared, the sources of own strategies, as hashes, and the symbols that they read by `of()`.
 
-    return told_indicators(settings), told_sources(settings)
+    Kobe's own strategies lie in the import closure.
+    """
+    if settings.strategy.folder is None:
+        return "", "", []
+    from kobe_assets.graph.own_strategies import strategies_of, told_indicators, told_sources
+    from kobe_assets.research.strategies.register import symbols_read
+
+    return told_indicators(settings), told_sources(settings), sorted(symbols_read(strategies_of(settings).values()))
 
 
 def _source_hash(asset: str) -> str:

@@ -222,7 +222,7 @@ def _unlike(context: SessionContext) -> frozenset[str]:
 def _exits(context: SessionContext) -> None:
     """Set missing stops, send the exits of flagged positions, and set the stops of those that did not fill."""
     if not context.sends:
-        if context.moment is Moment.OPEN:
+        if context.moment is RunMoment.OPEN:
             _attempt(context, "exits", leave_on_paper)
         return
     if open_positions(context.ledger, context.account):

@@ -112,7 +112,7 @@ def tell(settings: Settings, message: AlertMessage, deadline_s: float = DEADLINE
 def send_test(settings: Settings, deadline_s: float = DEADLINE_S) -> list[Delivery]:
     """Send a test message to every address, whatever was sent before. Raises UsageError where there is none."""
     what = "a test message from Kobe"
-    message = AlertMessage(frozenset(settings.alerts.on), what, {"on": ", ".join(settings.alerts.on), "at": _now()})
+    message = AlertMessage(frozenset({"run"}), what, {"on": ", ".join(settings.alerts.on), "at": _now()})
     targets = [*_apprise_targets(settings), *_webhook_target(settings)]
     if not targets:
         raise UsageError("no address is set to send alerts to", '[alerts] urls = ["…"], KOBE_ALERTS__URLS, or KOBE_ENV_FILE')

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kobe_jobs.trading.context import SessionContext, TradingContext
-from kobe_jobs.trading.moments import Moment
+from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.readiness.research_gate import check_evidence
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger.sessions import HALTED, claim_of, claim_session, confirm_session, end_session
@@ -32,7 +32,7 @@ def claim_for_run(trading: TradingContext, context: SessionContext) -> None:
     """
     context.kill_switch.check()
     is_begun = claim_of(trading.ledger, context.account, context.session) is not None
-    if context.moment is not Moment.AFTER_CLOSE or not is_begun:
+    if context.moment is not RunMoment.AFTER_CLOSE or not is_begun:
         check_fresh(context)
         check_evidence(trading.warehouse, trading.settings, context.book_name, trading.stage)
         context.check_may_send(is_entry=False)

@@ -21,7 +21,7 @@ from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Part
 from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
-from kobe_jobs.trading.moments import Moment, Stand, auction_ends, stand_of, stand_on
+from kobe_jobs.trading.moments import RunMoment, Stand, auction_ends, stand_of, stand_on
 from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.open import open_broker
 from kobe_resources.broker.protocol import Account, Broker, Clock, Quote, TradingDay
@@ -109,7 +109,7 @@ class SessionContext:
     hours: TradingDay
     signal_session: dt.date
     next_session: dt.date | None = None
-    moment: Moment = Moment.OPEN
+    moment: RunMoment = RunMoment.OPEN
     today: dt.date | None = None
     missing: frozenset[str] = frozenset()
     lifted: set[str] = field(default_factory=set)
@@ -135,9 +135,9 @@ class SessionContext:
         if intent.purpose == book.STOP or intent.session != self.session or intent.state is not OrderState.ACCEPTED:
             return False
         if intent.time_in_force == "opg":
-            return self.moment is Moment.BEFORE_OPEN
+            return self.moment is RunMoment.BEFORE_OPEN
         # Beside a part that filled no stop may rest while the other part works: it is cancelled, and the part protected.
-        return intent.works_all_day and self.moment is not Moment.AFTER_CLOSE and not intent.filled_qty
+        return intent.works_all_day and self.moment is not RunMoment.AFTER_CLOSE and not intent.filled_qty
 
     @property
     def splits_through(self) -> dt.date:
@@ -191,10 +191,10 @@ class SessionContext:
         clock = self.broker.clock()
         # The clock may have kept us waiting: nothing comes between the switch and the order.
         self.kill_switch.check()
-        if is_stop and self.moment is not Moment.OPEN:
+        if is_stop and self.moment is not RunMoment.OPEN:
             return clock
         today = session_date(clock)
-        if self.moment is Moment.BEFORE_OPEN:
+        if self.moment is RunMoment.BEFORE_OPEN:
             self._check_before_open(clock)
             return clock
         if today != self.session:

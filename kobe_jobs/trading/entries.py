@@ -18,7 +18,7 @@ from kobe_jobs.trading.context import SessionContext, has_limit_entry
 from kobe_jobs.trading.equity import standing_of
 from kobe_jobs.trading.executor import resolve, send
 from kobe_jobs.trading.market_snapshot import Signal
-from kobe_jobs.trading.moments import Moment
+from kobe_jobs.trading.moments import RunMoment
 from kobe_resources import policy_gate
 from kobe_resources.broker.protocol import Quote, Side, TimeInForce
 from kobe_resources.broker.quotes import NO_QUOTE, QuoteProblem, on_tick
@@ -91,7 +91,7 @@ def plan_entries(context: SessionContext, cash_now: Decimal) -> None:
     signals = context.evidence.signals_of(context.signal_session)
     at_quote = [signal.symbol for signal in signals if _kind_of(context, signal) == AT_QUOTE]
     kinds = {_kind_of_part(context, part.strategy) for part in context.parts}
-    if context.moment is Moment.BEFORE_OPEN and AT_QUOTE in kinds:
+    if context.moment is RunMoment.BEFORE_OPEN and AT_QUOTE in kinds:
         return
     quotes, now = context.usable_quotes(at_quote, context.judge)
     _learn_assets(context, signals, quotes, now, cash_now)
@@ -180,7 +180,7 @@ def _decide(
     shares = _shares(qty, context.limits.whole_shares)
     if not reason and not (math.isfinite(distance) and distance > 0 and shares > 0):
         reason = "not_finite"
-    if not reason and kind == AT_OPENING_AUCTION and context.moment is not Moment.BEFORE_OPEN:
+    if not reason and kind == AT_OPENING_AUCTION and context.moment is not RunMoment.BEFORE_OPEN:
         reason = AUCTION_OVER
     up = signal.is_long if kind != AT_LIMIT else not signal.is_long
     price = on_tick(limit, up=up) if limit > 0 and math.isfinite(limit) else Decimal(0)
@@ -298,7 +298,7 @@ def _asset_denial(context: SessionContext, symbol: str, is_long: bool) -> str:
 def _not_placed(context: SessionContext) -> list[Intent]:
     """Entries that did not reach the broker and may be sent again."""
     may_go = [i for i in entries_of(context) if i.state is OrderState.NOT_PLACED and i.posts < book.POSTS_AT_MOST]
-    return [i for i in may_go if i.time_in_force != "opg" or context.moment is Moment.BEFORE_OPEN]
+    return [i for i in may_go if i.time_in_force != "opg" or context.moment is RunMoment.BEFORE_OPEN]
 
 
 def _paid(intent: Intent) -> Decimal:

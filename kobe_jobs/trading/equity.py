@@ -9,7 +9,7 @@ import datetime as dt
 import math
 
 from kobe_jobs.trading.context import SessionContext, needs_equity
-from kobe_jobs.trading.moments import Moment
+from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.running_costs import costs_through
 from kobe_resources.order_ledger import OrderLedger, Position, Write
 from kobe_resources.order_ledger import orders as book
@@ -32,7 +32,7 @@ def standing_of(context: SessionContext, source: OrderLedger | Write, cash: floa
 
 
 def _leaves_in_auction(context: SessionContext, source: OrderLedger | Write, held: Position) -> bool:
-    if context.moment is not Moment.BEFORE_OPEN:
+    if context.moment is not RunMoment.BEFORE_OPEN:
         return False
     exits = [intent for intent in book.of_position(source, held.id) if intent.purpose == book.EXIT]
     return any(context.is_working(intent) for intent in exits)

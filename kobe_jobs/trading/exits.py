@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import resolve, send
-from kobe_jobs.trading.moments import Moment
+from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.splits_ahead import split_ahead
 from kobe_jobs.trading.stops import remove_stops, set_stop
 from kobe_resources.broker.protocol import BrokerUnavailable, Quote
@@ -39,7 +39,7 @@ def exit_flagged(context: SessionContext, settle: Settle = resolve) -> list[Inte
     flagged = [
         held for held in open_positions(context.ledger, context.account) if held.flag and held.symbol not in context.missing
     ]
-    if context.moment is Moment.BEFORE_OPEN:
+    if context.moment is RunMoment.BEFORE_OPEN:
         # Over a split the shares are another number at the broker by the open: they leave at the quote.
         return leave_in_auction(context, [held for held in flagged if split_ahead(context, held.symbol) is None], settle)
     by_leg: dict[str, list[Position]] = {}
@@ -149,7 +149,7 @@ def exit_leg(context: SessionContext, held: Position) -> str:
 def due(context: SessionContext) -> list[str]:
     """Symbols that are flagged for exit and whose exit order did not fill in this session."""
     flagged = [held for held in open_positions(context.ledger, context.account) if held.flag]
-    if context.moment is Moment.BEFORE_OPEN:
+    if context.moment is RunMoment.BEFORE_OPEN:
         # What the auction does not take leaves after the open.
         return []
     return [held.symbol for held in flagged if not is_over(context, held, exit_leg(context, held))]

@@ -19,7 +19,7 @@ AUCTION_ENDS = dt.timedelta(minutes=2)
 """Orders for the auction are taken until so long before the open."""
 
 
-class Moment(StrEnum):
+class RunMoment(StrEnum):
     """Where in a session a run stands."""
 
     BEFORE_OPEN = "before the open"
@@ -34,7 +34,7 @@ class Stand:
     hours: TradingDay
     before: dt.date
     after: dt.date | None
-    moment: Moment
+    moment: RunMoment
 
 
 def stand_of(clock: Clock, days: Sequence[TradingDay], before_open: bool) -> Stand | None:
@@ -48,10 +48,10 @@ def stand_of(clock: Clock, days: Sequence[TradingDay], before_open: bool) -> Sta
         day, previous = days[place], days[place - 1]
         is_due = auction_begins(previous) <= clock.timestamp < auction_ends(day)
         if not clock.is_open and before_open and is_due:
-            return _stand(days, place, Moment.BEFORE_OPEN)
+            return _stand(days, place, RunMoment.BEFORE_OPEN)
         if day.session == today and not (before_open and clock.timestamp >= auction_begins(day)):
             is_over = not clock.is_open and clock.timestamp >= day.close
-            return _stand(days, place, Moment.AFTER_CLOSE if is_over else Moment.OPEN)
+            return _stand(days, place, RunMoment.AFTER_CLOSE if is_over else RunMoment.OPEN)
     return None
 
 
@@ -61,7 +61,7 @@ def stand_on(session: dt.date, clock: Clock, days: Sequence[TradingDay]) -> Stan
     if not place:
         return None
     is_over = not clock.is_open and clock.timestamp >= days[place].close
-    return _stand(days, place, Moment.AFTER_CLOSE if is_over else Moment.OPEN)
+    return _stand(days, place, RunMoment.AFTER_CLOSE if is_over else RunMoment.OPEN)
 
 
 def auction_begins(previous: TradingDay) -> dt.datetime:
@@ -74,6 +74,6 @@ def auction_ends(day: TradingDay) -> dt.datetime:
     return day.open - AUCTION_ENDS
 
 
-def _stand(days: Sequence[TradingDay], place: int, moment: Moment) -> Stand:
+def _stand(days: Sequence[TradingDay], place: int, moment: RunMoment) -> Stand:
     after = days[place + 1].session if place + 1 < len(days) else None
     return Stand(days[place], days[place - 1].session, after, moment)

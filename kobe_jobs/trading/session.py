@@ -21,7 +21,7 @@ from kobe_jobs.trading.entries import enter_signals, wait_for_quote
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import due, exit_flagged
 from kobe_jobs.trading.fractions import settle_fractions
-from kobe_jobs.trading.moments import Moment
+from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.next_session import goes_on, has_own_time, phases_of
 from kobe_jobs.trading.paper_book import enter_on_paper, follow_bars, leave_on_paper, paper_cash
 from kobe_jobs.trading.protection import Protection, ensure_stops, protect, tend
@@ -197,9 +197,9 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
     known = book.of_session(context.ledger, context.account, context.session)
     if context.sends:
         _attempt(context, "stops before splits", lift_stops)
-    if context.moment is not Moment.AFTER_CLOSE:
+    if context.moment is not RunMoment.AFTER_CLOSE:
         _exits(context)
-    if agrees and context.moment is not Moment.AFTER_CLOSE:
+    if agrees and context.moment is not RunMoment.AFTER_CLOSE:
         _entries(context)
     if before and book.of_session(context.ledger, context.account, context.session) == known:
         # Nothing went out and nothing came in: the first comparison stands.
@@ -223,13 +223,13 @@ def _unlike(context: SessionContext) -> frozenset[str]:
 def _exits(context: SessionContext) -> None:
     """Set missing stops, send the exits of flagged positions, and set the stops of those that did not fill."""
     if not context.sends:
-        if context.moment is Moment.OPEN:
+        if context.moment is RunMoment.OPEN:
             _attempt(context, "exits", leave_on_paper)
         return
     if open_positions(context.ledger, context.account):
         leaving = {held.id for held in open_positions(context.ledger, context.account) if held.flag}
         ensure_stops(context, leaving)
-    if context.moment is not Moment.BEFORE_OPEN or context.settings.execution.entry == "opg":
+    if context.moment is not RunMoment.BEFORE_OPEN or context.settings.execution.entry == "opg":
         _attempt(context, "exits", lambda _: exit_flagged(context, tend))
 
 
@@ -330,7 +330,7 @@ def _close(
 def _to_come(context: SessionContext) -> str:
     """What a later run of the session has to do; empty where nothing is left."""
     working = [i.symbol for i in book.unsettled(context.ledger, context.account) if context.is_working(i)]
-    if context.moment is Moment.BEFORE_OPEN:
+    if context.moment is RunMoment.BEFORE_OPEN:
         waiting = f"{len(working)} orders wait for the open ({', '.join(working)})" if working else "nothing waits for the open"
         return f"{waiting}; a run after the open goes on"
     if not working:

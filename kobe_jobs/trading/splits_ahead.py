@@ -9,14 +9,14 @@ from __future__ import annotations
 import datetime as dt
 
 from kobe_jobs.trading.context import SessionContext
-from kobe_jobs.trading.moments import Moment
+from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.stops import remove_stops
 from kobe_resources.order_ledger.positions import open_positions
 
 
 def split_ahead(context: SessionContext, symbol: str) -> dt.date | None:
     """When a split of the symbol takes effect at the open that comes next; None while the market is open, or without one."""
-    if context.moment is Moment.BEFORE_OPEN:
+    if context.moment is RunMoment.BEFORE_OPEN:
         after, through = context.signal_session, context.session
     elif is_over(context) and context.next_session is not None:
         after, through = context.session, context.next_session
@@ -31,7 +31,7 @@ def is_over(context: SessionContext) -> bool:
 
     A broker that lives in stored bars has all of them from the start.
     """
-    if context.moment is Moment.AFTER_CLOSE:
+    if context.moment is RunMoment.AFTER_CLOSE:
         return True
     has_own_time = getattr(context.broker, "embedded", None) is not None
     return not has_own_time and context.evidence.last_stored >= context.session

@@ -18,7 +18,7 @@ from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.context import SessionContext, sends_before_open
 from kobe_jobs.trading.entries import entries_of, plan_entries
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
-from kobe_jobs.trading.moments import Moment
+from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.on_record import OnRecord, account_on_record, copied, is_done, sessions_to_trade
 from kobe_jobs.trading.roll_forward import age_positions, apply_splits, expire, name_without_bars
 from kobe_resources import calendar
@@ -178,7 +178,7 @@ def orders_of_tomorrow(
             settings=settings, stage=found.stage, book_name=name, limits=limits_of(settings),
             broker=cast(Broker, broker), ledger=copy, kill_switch=KillSwitch(), evidence=evidence, account=found.account,
             hours=hours, signal_session=before,
-            moment=Moment.BEFORE_OPEN if sends_before_open(settings, name) else Moment.OPEN,
+            moment=RunMoment.BEFORE_OPEN if sends_before_open(settings, name) else RunMoment.OPEN,
         )  # fmt: skip
         return _decide(context, broker, found)
 

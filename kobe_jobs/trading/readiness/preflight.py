@@ -17,7 +17,13 @@ from kobe_jobs.trading.known_heads import find_rollback
 from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.next_session import has_own_time
 from kobe_jobs.trading.readiness.research_gate import GATED_STAGES, missing_evidence
-from kobe_jobs.trading.readiness.switching import auction_line, other_accounts_line, quotes_line, switching_line
+from kobe_jobs.trading.readiness.switching import (
+    auction_line,
+    other_accounts_line,
+    quotes_line,
+    splits_line,
+    switching_line,
+)
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_resources import calendar
 from kobe_resources.broker.hosts import hosts_of
@@ -78,6 +84,7 @@ def preflight(trading: TradingContext, secrets: Secrets, strategy: str | None = 
         ("protection", lambda: _protection(session_context())),
         ("quotes", lambda: quotes_line(session_context())),
         ("auction", lambda: auction_line(trading)),
+        ("splits", lambda: splits_line(session_context())),
         ("switching", lambda: switching_line(session_context())),
         ("other accounts", lambda: other_accounts_line(trading)),
         ("sole use", lambda: _sole_use(session_context())),

@@ -57,6 +57,19 @@ def switching_line(context: SessionContext) -> Finding:
     return Finding("switching", not told, "; ".join(told) or "every position is of the present rules", mend, blocks=False)
 
 
+def splits_line(context: SessionContext) -> Finding:
+    """Held symbols whose split takes effect at the next open, whose stops an evening's run lifts."""
+    coming = context.next_session or context.session
+    told = []
+    for held in open_positions(context.ledger, context.account):
+        for split in context.evidence.splits_between(held.symbol, context.signal_session, coming):
+            if split.execution_date > context.splits_through:
+                ratio = f"{split.split_to:g}-for-{split.split_from:g}"
+                told.append(f"{held.symbol} splits {ratio} on {split.execution_date}: its stop is lifted the evening before")
+    mend = "let a run come after the close: `kobe trade`, or the sensor orders_working" if told else ""
+    return Finding("splits", not told, "; ".join(told) or "no split of what is held is ahead", mend, blocks=False)
+
+
 def other_accounts_line(trading: TradingContext) -> Finding:
     """Open positions in accounts of other stages: this stage's runs do not look after them."""
     account = account_key(trading.stage, trading.broker.account())

@@ -43,7 +43,7 @@ class ExchangeSplit(NamedTuple):
     ratio: float
 
 
-class Dividend(NamedTuple):
+class ExchangeDividend(NamedTuple):
     """`amount` dollars a share as traded on `ex_date`."""
 
     symbol: str
@@ -74,7 +74,7 @@ class BarSource(Protocol):
     def splits(self, after: dt.date, through: dt.date) -> list[ExchangeSplit]:
         """Splits executed after `after` and not after `through`, by date."""
 
-    def dividends(self, symbol: str, after: dt.date, through: dt.date) -> list[Dividend]:
+    def dividends(self, symbol: str, after: dt.date, through: dt.date) -> list[ExchangeDividend]:
         """A symbol's dividends with an ex-date after `after` and not after `through`, by date."""
 
 
@@ -85,7 +85,7 @@ class StoredBars:
         self,
         bars: dict[str, tuple[np.ndarray, np.ndarray]],
         splits: Iterable[ExchangeSplit] = (),
-        dividends: Iterable[Dividend] = (),
+        dividends: Iterable[ExchangeDividend] = (),
     ) -> None:
         if not bars:
             raise NoBars("there are no stored bars to fill against", "run `kobe report` first")
@@ -96,13 +96,13 @@ class StoredBars:
         self.days: Sequence[TradingDay] = trading_days(sessions)
         # A split announced for after the last stored session changes nothing yet (rules, section 1).
         self._splits = sorted((s for s in splits if s.execution_date <= self.last_session), key=lambda s: s.execution_date)
-        self._dividends: dict[str, list[Dividend]] = {}
+        self._dividends: dict[str, list[ExchangeDividend]] = {}
         for paid in sorted(dividends, key=lambda d: d.ex_date):
             self._dividends.setdefault(paid.symbol, []).append(paid)
 
     @classmethod
     def of_rows(
-        cls, rows: Iterable[Sequence[Any]], splits: Iterable[ExchangeSplit] = (), dividends: Iterable[Dividend] = ()
+        cls, rows: Iterable[Sequence[Any]], splits: Iterable[ExchangeSplit] = (), dividends: Iterable[ExchangeDividend] = ()
     ) -> StoredBars:
         """From (symbol, session, open, high, low, close) rows, in any order."""
         grouped: dict[str, list[tuple[int, list[float]]]] = {}
@@ -130,7 +130,7 @@ class StoredBars:
         for symbol, count in counts:
             bars[symbol] = (columns["day"][at : at + count], prices[at : at + count])
             at += count
-        return cls(bars, [ExchangeSplit(*row) for row in splits], [Dividend(*row) for row in paid])
+        return cls(bars, [ExchangeSplit(*row) for row in splits], [ExchangeDividend(*row) for row in paid])
 
     def bar(self, symbol: str, session: dt.date) -> Bar | None:
         """The bar of that session."""
@@ -154,7 +154,7 @@ class StoredBars:
         dates = [split.execution_date for split in self._splits]
         return self._splits[bisect.bisect_right(dates, after) : bisect.bisect_right(dates, through)]
 
-    def dividends(self, symbol: str, after: dt.date, through: dt.date) -> list[Dividend]:
+    def dividends(self, symbol: str, after: dt.date, through: dt.date) -> list[ExchangeDividend]:
         """A symbol's dividends with an ex-date after `after` and not after `through`, by date."""
         return [paid for paid in self._dividends.get(symbol, ()) if after < paid.ex_date <= through]
 

@@ -12,7 +12,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kobe_resources.broker.exchange.bars import NEW_YORK, Bar, BarSource, Dividend, ExchangeSplit
+from kobe_resources.broker.exchange.bars import NEW_YORK, Bar, BarSource, ExchangeDividend, ExchangeSplit
 from kobe_resources.broker.exchange.billing import FREE, Billing
 from kobe_resources.broker.exchange.faults import FaultScript
 from kobe_resources.broker.exchange.strictness import PROMPT, Strictness
@@ -156,7 +156,7 @@ class ExchangeMarket:
             [split._replace(symbol=rules.inward(split.symbol) or split.symbol) for split in found] if rules.renames else found
         )
 
-    def dividends(self, symbol: str, session: dt.date) -> list[Dividend]:
+    def dividends(self, symbol: str, session: dt.date) -> list[ExchangeDividend]:
         """What is paid to who held the symbol at its bar before that of `session`; nothing on a session without a bar."""
         before = self.last_bar(symbol, session - dt.timedelta(days=1))
         if before is None or self.bar(symbol, session) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kobe_resources.findings import Finding
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.sessions import claim_session
 from kobe_resources.order_ledger.store import OrderLedger
+from kobe_resources.runtime.report_site import listen_on, serving
 from kobe_resources.settings.models import Settings
 
 MORNING = dt.datetime(2026, 11, 27, 15, 1, tzinfo=dt.UTC)
@@ -78,12 +80,12 @@ def test_what_is_wrong_at_two_looks_in_a_row_is_told(home: Path, monkeypatch: py
 
 
 def test_orders_by_state_are_one_metric_and_the_account_is_measured() -> None:
-    from starlette.testclient import TestClient
-
     audit = Question("audit", lambda: Finding("audit", True, "", metrics={"orders_filled": 2, "orders_vetoed": 1}))
     account = Question("account", lambda: Finding("account", True, "", metrics={"equity": 1002.5, "positions": 1}))
-    app = health_app(Watch([audit]), ["testserver"], {"version": "1"}, Watch([account]))
-    text = TestClient(app).get("/metrics").text
+    app, listener = health_app(Watch([audit]), ["127.0.0.1"], {"version": "1"}, Watch([account])), listen_on(0, "")
+    port = listener.getsockname()[1]
+    with serving(app, listener), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        text = answer.read().decode()
     assert 'kobe_orders{state="filled"} 2.0' in text
     assert 'kobe_orders{state="vetoed"} 1.0' in text
     assert text.count("# TYPE kobe_orders gauge") == 1

@@ -14,7 +14,7 @@ import pytest
 
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading.market_snapshot import Split
-from kobe_jobs.trading.moments import Moment, stand_of
+from kobe_jobs.trading.moments import RunMoment, stand_of
 from kobe_jobs.trading.reporting.summary import RunSummary
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
@@ -45,17 +45,17 @@ FRIDAY, MONDAY, TUESDAY = dt.date(2024, 3, 8), dt.date(2024, 3, 11), dt.date(202
 @pytest.mark.parametrize(
     ("day", "hour", "minute", "session", "moment"),
     [
-        (FRIDAY, 18, 59, FRIDAY, Moment.AFTER_CLOSE),
-        (FRIDAY, 19, 0, MONDAY, Moment.BEFORE_OPEN),
-        (dt.date(2024, 3, 9), 12, 0, MONDAY, Moment.BEFORE_OPEN),
-        (MONDAY, 9, 27, MONDAY, Moment.BEFORE_OPEN),
-        (MONDAY, 9, 28, MONDAY, Moment.OPEN),
-        (MONDAY, 9, 30, MONDAY, Moment.OPEN),
-        (MONDAY, 16, 0, MONDAY, Moment.AFTER_CLOSE),
+        (FRIDAY, 18, 59, FRIDAY, RunMoment.AFTER_CLOSE),
+        (FRIDAY, 19, 0, MONDAY, RunMoment.BEFORE_OPEN),
+        (dt.date(2024, 3, 9), 12, 0, MONDAY, RunMoment.BEFORE_OPEN),
+        (MONDAY, 9, 27, MONDAY, RunMoment.BEFORE_OPEN),
+        (MONDAY, 9, 28, MONDAY, RunMoment.OPEN),
+        (MONDAY, 9, 30, MONDAY, RunMoment.OPEN),
+        (MONDAY, 16, 0, MONDAY, RunMoment.AFTER_CLOSE),
     ],
 )
 def test_a_run_stands_in_the_session_and_moment_of_the_clock(
-    day: dt.date, hour: int, minute: int, session: dt.date, moment: Moment
+    day: dt.date, hour: int, minute: int, session: dt.date, moment: RunMoment
 ) -> None:
     now = at(day, hour, minute)
     is_open = day in (FRIDAY, MONDAY) and at(day, 9, 30) <= now < at(day, 16, 0)

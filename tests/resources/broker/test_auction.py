@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
-from kobe_resources.broker.exchange.bars import Dividend
+from kobe_resources.broker.exchange.bars import ExchangeDividend
 from kobe_resources.broker.exchange.billing import Billing
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker, Moment, StoredBars, Terms
 from kobe_resources.broker.fees import FeeRate, fee_rates
@@ -30,7 +30,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
     """A factory: a broker over KO at $100 and `rows`, on the evening of the first session."""
     running: list[EmbeddedBroker] = []
 
-    def start(*rows: tuple[Any, ...], paid: tuple[Dividend, ...] = (), settings: Any = None, **terms: Any) -> Opened:
+    def start(*rows: tuple[Any, ...], paid: tuple[ExchangeDividend, ...] = (), settings: Any = None, **terms: Any) -> Opened:
         bars = StoredBars.of_rows([*flat_rows("KO"), *rows], (), paid)
         given = Terms(**{"initial_cash": 10_000.0, **terms})
         embedded = EmbeddedBroker(tmp_path / f"broker{len(running)}", bars, given, [{"settings": settings or {}}])
@@ -170,7 +170,7 @@ def test_a_stop_set_after_a_fill_in_the_bar_triggers_at_its_own_price_where_the_
 
 
 def test_who_enters_on_the_ex_date_is_not_paid(opened: Open) -> None:
-    embedded, broker = opened(*flat_rows("A"), paid=(Dividend("A", D2, 0.5),))
+    embedded, broker = opened(*flat_rows("A"), paid=(ExchangeDividend("A", D2, 0.5),))
     broker.submit(order("in"))
     embedded.advance_to(D3, "open")
     assert len(broker.positions()) == 1
@@ -178,7 +178,7 @@ def test_who_enters_on_the_ex_date_is_not_paid(opened: Open) -> None:
 
 
 def test_a_dividend_is_an_activity_of_the_account(opened: Open) -> None:
-    paid = (Dividend("A", D3, 0.5), Dividend("B", D3, 0.25))
+    paid = (ExchangeDividend("A", D3, 0.5), ExchangeDividend("B", D3, 0.25))
     embedded, broker = opened(*flat_rows("A"), *flat_rows("B", 50.0), paid=paid)
     broker.submit(order("in"))
     broker.submit(order("short", "sell", symbol="B"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,9 @@ def turn_on(reason: str) -> dict[str, Any]:
     try:
         settings = load_settings()
         what = f"the kill switch is on: {reason}"
-        alert(settings, what, ("kill",), key=f"{what}|{status.at}", by=status.by, since=status.at)
+        facts = {"key": f"{what}|{status.at}", "by": status.by, "since": status.at}
+        # A click is answered at once: an address that hangs would hold it for half a minute.
+        threading.Thread(target=alert, args=(settings, what, ("kill",)), kwargs=facts, name="alert", daemon=True).start()
         record_switch(settings, "kill_on", reason=reason, by=status.by, where="the account page")
     except KobeError as error:
         log.error("the kill switch is on, and that could not be recorded", reason=str(error))

@@ -24,7 +24,7 @@ from tests.support.reference.simulate import simulate_book
 
 FIRST = 205
 """The session the test windows of these markets begin with: indicators are warm."""
-SEEDS = range(48)
+SEEDS = range(56)
 Books = dict[str, tuple[Rehearsal, Entered]]
 
 

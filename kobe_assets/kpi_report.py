@@ -14,7 +14,8 @@ from kobe_assets.report.analysis.inputs import evidence_frame, read_inputs, read
 from kobe_assets.report.analysis.results import books_of
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
 from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
-from kobe_assets.report.page.page import build_report, write_report
+from kobe_assets.report.page.packed_data import packed_data
+from kobe_assets.report.page.page import build_report, opened_key, write_report
 from kobe_resources.resources import WarehouseResource
 from kobe_resources.runtime.report_site import report_url
 from kobe_resources.settings.load import kobe_home
@@ -61,7 +62,9 @@ def kpi_report(
     }
     inputs = read_inputs(warehouse, settings, versions, trades)
     books = books_of(inputs)
-    path = write_report(build_report(inputs, dt.datetime.now(dt.UTC), books), kobe_home() / "reports")
+    packed = packed_data(inputs, books, opened_key(books, inputs))
+    page = build_report(inputs, dt.datetime.now(dt.UTC), books, packed)
+    path = write_report(page, kobe_home() / "reports", packed, settings.report.keep)
     rows = verdict_rows(inputs, books)
     cautions = [asdict(caution) for caution in cautions_of(settings, books)]
     verdict = {("report", ""): {"verdict": [asdict(row) for row in rows], "cautions": cautions}}

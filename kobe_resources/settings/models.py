@@ -230,6 +230,12 @@ class WalkForwardSettings(Section):
     )
 
 
+class ReportSettings(Section):
+    """The report's page."""
+
+    keep: PositiveInt = Field(10, description="copies of earlier reports that stay; older ones are removed")
+
+
 class BrokerSettings(Section):
     """Where orders go."""
 
@@ -298,6 +304,7 @@ class Settings(BaseSettings):
     costs: CostsSettings = CostsSettings()
     policy: PolicySettings = PolicySettings()
     walk_forward: WalkForwardSettings = WalkForwardSettings()
+    report: ReportSettings = ReportSettings()
     broker: BrokerSettings = BrokerSettings()
     trading: TradingSettings = TradingSettings()
     compute: ComputeSettings = ComputeSettings()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kobe_assets.report.page.csv_files import pick_trades, sorted_trades, windows_of
+from kobe_assets.report.page.csv_files import sorted_trades, windows_of
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
@@ -39,7 +39,8 @@ class ReportInputs:
     """The tables (columns as in warehouse/schema) and what else the page tells.
 
     trades: wf_trades plus `signal_atr`, the ATR its stop was set by, in adjusted dollars. bars: adjusted bars with sma200
-    and rsi2 around the trades that the page lists. spans: one row a source of bars. dollar_volume: symbol, year, median_usd.
+    and rsi2 around the trades. holdings: strategy, mode, fold, session, positions and dollars invested at the close.
+    spans: one row a source of bars. dollar_volume: symbol, year, median_usd.
     trial_counts: strategy, recorded, parameter_sets, runs. revisions: bar_revisions, empty where the warehouse has none.
     evidence: (strategy, mode) → name → value. pins and versions: name → text.
     """
@@ -58,6 +59,7 @@ class ReportInputs:
     dollar_volume: pd.DataFrame
     bars: pd.DataFrame
     revisions: pd.DataFrame
+    holdings: pd.DataFrame
     evidence: Evidence = field(default_factory=dict)
     pins: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -98,6 +100,7 @@ def read_inputs(
             "dollar_volume": read.file("dollar_volume"),
             "bars": read.bars(trades),
             "revisions": read.revisions(),
+            "holdings": read.file("holdings"),
         }
         evidence = read.evidence()
     return ReportInputs(
@@ -153,7 +156,7 @@ class _Reader:
         return self.sql(read_sql(_HERE, name), parameters)
 
     def bars(self, trades: pd.DataFrame) -> pd.DataFrame:
-        self.connection.register("windows", windows_of(trades, pick_trades(trades)))
+        self.connection.register("windows", windows_of(trades))
         try:
             return self.file("trade_bars")
         finally:

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from kobe_assets.report.analysis.cautions import SYNTHETIC, as_sentence, ended_companies, is_synthetic, most_refused
 from kobe_assets.report.analysis.criteria import QUESTIONS, Context, Result, judge
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show
-from kobe_assets.report.analysis.results import Curve, StrategyResult, benchmark_of, books_of, on_sessions
+from kobe_assets.report.analysis.results import Curve, StrategyResult, benchmark_of, books_of, matched_returns, on_sessions
 from kobe_assets.report.page.appendix import checks
 
 Answer = Literal["yes", "no", "unknown"]
@@ -128,7 +130,13 @@ def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float) ->
     held = on_sessions(benchmark, book.curve["session"].to_numpy())[-1] if benchmark else float("nan")
     if held == held:
         bought = show(float(held) * initial_cash, "money")
-        told += f" The same stocks, bought in equal parts at its start and held, would have made it {bought}."
+        told += f" The same stocks, bought in equal parts at its start and held, would have made it {bought}"
+        matched = matched_returns(book, benchmark)
+        at_work = book.figure("exposure")
+        if matched is not None and at_work is not None:
+            grown = show(float(np.prod(1.0 + matched)) * initial_cash, "money")
+            told += f"; held with no more money at work than the strategy had ({show(at_work, 'percent')} of it), {grown}"
+        told += "."
     return f"{told} Its worst fall from a peak was {show(-float(book.curve['drawdown'].min()), 'percent')}."
 
 

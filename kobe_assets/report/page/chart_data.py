@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kobe_assets.report.analysis.criteria import Context
-from kobe_assets.report.analysis.curves import ROLLING_SESSIONS, curve_payload, tidy_one
+from kobe_assets.report.analysis.curves import ROLLING_SESSIONS, chain_payload, curve_payload, exposure_of, tidy_one
+from kobe_assets.report.analysis.drawdowns import drawdowns
 from kobe_assets.report.analysis.flow import capacity, flow
 from kobe_assets.report.analysis.folds import fold_payload, parameter_path, promised_and_given
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.regimes import regime_payload, regimes_of
 from kobe_assets.report.analysis.results import StrategyResult, as_number
-from kobe_assets.report.analysis.trade_stats import TRADE_COLUMNS, trade_payload, trade_row
-from kobe_assets.report.page.csv_files import ALL_FOLDS, pack_bars, pick_trades, sorted_trades, windows_of
+from kobe_assets.report.analysis.trade_stats import trade_payload
+from kobe_assets.report.page.context import window_rows
+from kobe_assets.report.page.packed_data import PackedData
 
 # No character that could end a script element or open a comment in it survives into the page.
 _INERT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
@@ -28,18 +30,25 @@ def inert_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).translate(_INERT)
 
 
-def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context: Context) -> dict[str, Any]:
-    """Everything the page's script reads."""
-    listed = _listed_trades(inputs, books)
+def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context: Context, packed: PackedData) -> dict[str, Any]:
+    """Everything the page's script reads but the trades and their bars."""
+    chains: list[dict[str, Any]] = []
+    payload = {}
+    for book in books:
+        chain = chain_payload(book, context.benchmark)
+        if chain not in chains:
+            chains.append(chain)
+        payload[book.key] = {"chain": chains.index(chain), **book_payload(book, context)}
     return {
         "cash": inputs.settings.simulation.initial_cash,
         "slippage_bps": inputs.settings.costs.slippage_bps,
-        "books": {book.key: book_payload(book, context, listed["lists"].get(book.key, {})) for book in books},
-        **{name: listed[name] for name in ("columns", "reasons", "trades", "bars")},
+        "chains": chains,
+        "books": payload,
+        "beside": {"folder": packed.folder, "bars": dict(packed.bar_files), "trades": dict(packed.trade_files)},
     }
 
 
-def book_payload(book: StrategyResult, context: Context, lists: Mapping[str, Any]) -> dict[str, Any]:
+def book_payload(book: StrategyResult, context: Context) -> dict[str, Any]:
     """One book's charts."""
     regimes, why_no_regimes = regimes_of(book, context.benchmark)
     room = capacity(book)
@@ -47,11 +56,13 @@ def book_payload(book: StrategyResult, context: Context, lists: Mapping[str, Any
     return {
         "strategy": book.strategy,
         "mode": book.mode,
+        "title": book.title,
         "curve": curve_payload(book, context.benchmark),
         **fold_payload(book),
+        "windows": window_rows(book),
         "flow": flow(book),
         "trade": trade_payload(book),
-        "lists": lists,
+        "drawdowns": [[d.peak, d.trough, d.recovered, tidy_one(d.depth, 4), d.down, d.up] for d in drawdowns(book.curve)],
         "costs": costs,
         "break_even": tidy_one(book.figure("break_even_bps"), 4),
         "pbo": pbo,
@@ -72,6 +83,7 @@ def _why(
     short = len(book.curve) < ROLLING_SESSIONS
     reasons = {
         "equity": no_curve,
+        "at_work": no_curve or ("" if exposure_of(book) else no_trades or "The positions of these sessions are not known."),
         "months": no_curve,
         "years": no_curve,
         "rolling": no_curve or (f"Fewer than {ROLLING_SESSIONS} sessions." if short else ""),
@@ -125,28 +137,4 @@ def _pbo(book: StrategyResult) -> dict[str, Any] | None:
         "counts": [int(count) for count in counts],
         "trials": found.get("trials"),
         "blocks": found.get("blocks"),
-    }
-
-
-def _listed_trades(inputs: ReportInputs, books: Sequence[StrategyResult]) -> dict[str, Any]:
-    ordered = sorted_trades(inputs.trades)
-    listing = pick_trades(ordered)
-    rows = listing.rows
-    number = {row: i for i, row in enumerate(rows)}
-    reasons = sorted({str(reason) for book in books for reason in book.trades["exit_reason"].unique()})
-    wanted = set(rows)
-    shown: dict[int, list[Any]] = {}
-    for book in books:
-        own = book.trades[book.trades.index.isin(wanted)]
-        shown.update({int(row.Index): trade_row(row, reasons) for row in own.itertuples()})
-    lists: dict[str, dict[str, Any]] = {}
-    for (strategy, mode, fold), (best, worst) in listing.picks.items():
-        if fold == ALL_FOLDS or listing.per_fold:
-            lists.setdefault(f"{strategy}|{mode}", {})[str(int(fold))] = [[number[r] for r in best], [number[r] for r in worst]]
-    return {
-        "columns": TRADE_COLUMNS,
-        "reasons": reasons,
-        "trades": [shown[row] for row in rows],
-        "bars": pack_bars(inputs.bars, windows_of(ordered, listing)),
-        "lists": lists,
     }

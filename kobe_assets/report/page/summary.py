@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kobe_assets.report.analysis.criteria import Context
-from kobe_assets.report.analysis.curves import tidy, tidy_one
+from kobe_assets.report.analysis.curves import tidy
 from kobe_assets.report.analysis.inputs import ReportInputs
-from kobe_assets.report.analysis.metrics_glossary import known
+from kobe_assets.report.analysis.metrics_glossary import known, show
 from kobe_assets.report.analysis.results import StrategyResult
 from kobe_assets.report.analysis.verdict import Verdict, headline
 from kobe_assets.report.page.appendix import shown_settings
@@ -56,7 +56,7 @@ def _book(verdict: Verdict) -> dict[str, Any]:
         "passed": verdict.passed,
         "gates": len(verdict.results),
         "trades": len(book.trades),
-        "figures": [[one.name, one.label, one.unit, tidy_one(book.figure(one.name), 5)] for one in figures],
+        "figures": [[one.label, show(book.figure(one.name), one.unit)] for one in figures],
         "curve": _thinned(book),
     }
 

@@ -8,6 +8,7 @@ import datetime as dt
 import hashlib
 import html as html_text
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from kobe_assets.report.analysis.results import books_of
 from kobe_assets.report.analysis.verdict import verdict_rows
 from kobe_assets.report.page.appendix import settings_toml
 from kobe_assets.report.page.chart_data import inert_json
-from kobe_assets.report.page.packed_data import packed_data
+from kobe_assets.report.page.packed_data import PackedData, packed_data
 from kobe_assets.report.page.packing import block, folded, steps
 from kobe_assets.report.page.page import LATEST, build_report, write_report
 from kobe_resources.settings.load import load_settings
@@ -255,6 +256,23 @@ def test_the_report_appears_whole_and_keeps_a_copy_named_by_content(tmp_path: Pa
     kept = sorted(path.read_text() for path in folder.glob("kpi_report-*.html"))
     assert kept == ["<html>one</html>", "<html>two</html>"]
     assert [path.name for path in folder.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_only_the_newest_copies_stay_and_data_beside_them_goes_with_the_last_page_that_needs_it(tmp_path: Path) -> None:
+    def page(data: str, text: str) -> str:
+        return f'<script type="application/json" id="summary">{json.dumps({"data": data})}</script>{text}'
+
+    def write(number: int) -> None:
+        packed = PackedData("", {}, {"bars-0.css": "bars"}, {"A": "bars-0.css"}, {}, f"data-{number // 2}")
+        write_report(page(packed.folder, str(number)), tmp_path, packed, keep=2)
+        copy = max(tmp_path.glob("kpi_report-*"), key=lambda path: path.stat().st_mtime_ns)
+        os.utime(copy, (number, number))
+
+    for number in range(1, 6):
+        write(number)
+    assert len(list(tmp_path.glob("kpi_report-*.html"))) == 2
+    assert sorted(path.name for path in tmp_path.glob("data-*")) == ["data-2"]
+    assert (tmp_path / "data-2" / "bars-0.css").read_text() == "bars"
 
 
 def test_a_write_that_fails_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

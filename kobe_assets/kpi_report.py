@@ -7,7 +7,7 @@ import dagster as dg
 
 from kobe_assets.graph.inputs import load_market
 from kobe_assets.graph.lineage import Version, recorded_versions
-from kobe_assets.graph.publish import publish
+from kobe_assets.graph.publish import four_digits, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.report.analysis.cautions import cautions_of
 from kobe_assets.report.analysis.inputs import evidence_frame, read_inputs, read_trades
@@ -17,7 +17,7 @@ from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
 from kobe_assets.report.page.packed_data import packed_data
 from kobe_assets.report.page.page import build_report, opened_key, write_report
 from kobe_resources.resources import WarehouseResource
-from kobe_resources.runtime.report_site import report_url
+from kobe_resources.runtime.report_site import report_link
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse, insert
@@ -75,9 +75,9 @@ def kpi_report(
         metadata={
             "dagster/row_count": len(kpis),
             "verdict": dg.MetadataValue.md(kpi_markdown(rows)),
-            "report": dg.MetadataValue.url(report_url(path.name)),
+            "report": dg.MetadataValue.url(report_link(path.name)),
             "file": dg.MetadataValue.path(str(path)),
-            **{f"sharpe {s} {m}": float(v) for s, m, v in sharpes[["strategy", "mode", "value"]].to_numpy()},
+            **{f"sharpe {s} {m}": four_digits(v) for s, m, v in sharpes[["strategy", "mode", "value"]].to_numpy()},
         }
     )
 

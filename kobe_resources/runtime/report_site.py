@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 3070
+REPORTS_PATH = "/reports/"
+"""Under this path of the Dagster UI lie the reports, wherever they are served."""
 PORT_FILE = "report_site.json"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -44,6 +46,11 @@ class PortBusy(KobeError):
 def report_url(name: str = "") -> str:
     """Where `kobe ui` serves the report `name` (a path inside the reports folder), on the port last used for this KOBE_HOME."""
     return f"http://{LOOPBACK}:{recorded_port()}/{quote(name)}"
+
+
+def report_link(name: str = "") -> str:
+    """The report `name` as a link for a page of the Dagster UI, which follows the port that serves."""
+    return f"{REPORTS_PATH}{quote(name)}"
 
 
 def recorded_port() -> int:

@@ -167,9 +167,9 @@ def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
 
 
 def kpi_markdown(rows: Sequence[VerdictRow]) -> str:
-    """The verdict table as Markdown, for the metadata of the asset."""
+    """The verdict table as Markdown, for the metadata of the asset: one line a row, so that no cell may break."""
     heads = ("strategy", "mode", "Sharpe", "95 % range", "growth a year", "worst fall", "trades", "gates", "verdict")
-    lines = [f"| {' | '.join(heads)} |", "|---|---|--:|:-:|--:|--:|--:|:-:|---|"]
+    lines = [f"| {' | '.join(_unbroken(head) for head in heads)} |", "|---|---|--:|:-:|--:|--:|--:|:-:|---|"]
     for row in rows:
         span = f"{show(row.sharpe_lo, 'ratio')} to {show(row.sharpe_hi, 'ratio')}"
         cells = [
@@ -183,7 +183,8 @@ def kpi_markdown(rows: Sequence[VerdictRow]) -> str:
             f"{row.gates_passed}/{row.gates}",
             row.verdict,
         ]
-        lines.append("| " + " | ".join(_markdown(cell) for cell in cells) + " |")
+        names, rest = cells[:2], cells[2:]
+        lines.append(f"| {' | '.join([*map(_markdown, names), *(_unbroken(_markdown(cell)) for cell in rest)])} |")
     return "\n".join(lines)
 
 
@@ -228,3 +229,8 @@ def _markdown(text: str) -> str:
     for sign in "\\|<>[]*_`":
         text = text.replace(sign, f"\\{sign}" if sign not in "<>" else {"<": "&lt;", ">": "&gt;"}[sign])
     return text
+
+
+def _unbroken(text: str) -> str:
+    """Spaces and hyphens where a browser breaks no line."""
+    return text.replace(" ", "\u00a0").replace("-", "\u2011")

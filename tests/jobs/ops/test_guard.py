@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kobe_jobs.ops.ui.guard import refusal
+from kobe_jobs.ops.ui.guard import FIRST_PAGE, refusal, way_in
+from kobe_resources.runtime.report_site import listen_on, report_link, serving_reports
 
 JSON = {"content-type": "application/json; charset=utf-8"}
 
@@ -62,3 +64,19 @@ def test_own_pages_and_programs_pass(allowed: dict[str, Any]) -> None:
 )
 def test_what_a_foreign_page_could_send_does_not(refused: dict[str, Any]) -> None:
     assert refusal(refused)
+
+
+def test_the_first_page_is_the_lineage() -> None:
+    assert way_in("/") == FIRST_PAGE
+    assert way_in("/runs") == way_in("/reportsx") == way_in(FIRST_PAGE) == ""
+
+
+def test_a_report_link_follows_the_port_that_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    ports = []
+    for _ in range(2):
+        with serving_reports(listen_on(0, "")) as url:
+            assert way_in(report_link("kpi_report.html")) == f"{url}kpi_report.html"
+            assert way_in("/reports") == way_in("/reports/") == url
+            ports.append(url)
+    assert way_in("/reports//evil.example/x").startswith("http://127.0.0.1:")

@@ -168,20 +168,20 @@ def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
 
 def kpi_markdown(rows: Sequence[VerdictRow]) -> str:
     """The verdict table as Markdown, for the metadata of the asset: one line a row, so that no cell may break."""
-    heads = ("strategy", "mode", "Sharpe", "95 % range", "growth a year", "worst fall", "trades", "gates", "verdict")
-    lines = [f"| {' | '.join(_unbroken(head) for head in heads)} |", "|---|---|--:|:-:|--:|--:|--:|:-:|---|"]
+    heads = ("strategy", "mode", "verdict", "gates", "Sharpe", "95 % range", "growth a year", "worst fall", "trades")
+    lines = [f"| {' | '.join(_unbroken(head) for head in heads)} |", "|---|---|---|:-:|--:|:-:|--:|--:|--:|"]
     for row in rows:
         span = f"{show(row.sharpe_lo, 'ratio')} to {show(row.sharpe_hi, 'ratio')}"
         cells = [
             row.strategy,
             row.mode,
+            row.verdict,
+            f"{row.gates_passed}/{row.gates}",
             show(row.sharpe, "ratio"),
             span,
             show(row.cagr, "percent"),
             show(row.max_drawdown, "percent"),
             f"{row.trades:,}",
-            f"{row.gates_passed}/{row.gates}",
-            row.verdict,
         ]
         names, rest = cells[:2], cells[2:]
         lines.append(f"| {' | '.join([*map(_markdown, names), *(_unbroken(_markdown(cell)) for cell in rest)])} |")

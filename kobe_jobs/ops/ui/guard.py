@@ -7,7 +7,7 @@ a browser, any page could so start a trading run at 127.0.0.1. A program on this
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from kobe_resources.runtime.report_site import LOOPBACK, REPORTS_PATH, report_url
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 OWN_NAMES = {LOOPBACK, "localhost"}
-FIRST_PAGE = "/asset-groups"
-"""The lineage; Dagster's own first page is a timeline of the last hours, which is empty on most days."""
+GROUPS = ("market_data", "research", "evidence", "trading")
+FIRST_PAGE = "/asset-groups?expanded=" + quote(",".join(f"global@global:{group}" for group in GROUPS), safe="")
+"""The lineage with its groups open; Dagster's own first page is a timeline of the last hours, which is empty on most days."""
 
 
 class OwnPagesOnly:

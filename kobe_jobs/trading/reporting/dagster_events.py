@@ -62,7 +62,9 @@ def _told(summary: RunSummary) -> dg.JobDefinition:
     import dagster as dg
 
     @dg.op(name="trade", description="A run of `kobe trade`, told after it.")
-    def tell(context: dg.OpExecutionContext) -> None:
+    def tell() -> None:
+        # Asked for, because Dagster cannot read the annotation of a parameter whose module imports it late.
+        context = dg.OpExecutionContext.get()
         for event in run_events(summary):
             context.log_event(event)
         if not summary.is_clean:

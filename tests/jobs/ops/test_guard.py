@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from kobe_jobs.ops.ui.guard import FIRST_PAGE, refusal, way_in
+from kobe_jobs.ops.ui.guard import FIRST_PAGE, GROUPS, refusal, way_in
 from kobe_resources.runtime.report_site import listen_on, report_link, serving_reports
+from kobe_resources.settings.models import Settings
 
 JSON = {"content-type": "application/json; charset=utf-8"}
 
@@ -68,7 +69,11 @@ def test_what_a_foreign_page_could_send_does_not(refused: dict[str, Any]) -> Non
 
 def test_the_first_page_is_the_lineage() -> None:
     assert way_in("/") == FIRST_PAGE
-    assert way_in("/runs") == way_in("/reportsx") == way_in(FIRST_PAGE) == ""
+    assert way_in("/runs") == way_in("/reportsx") == way_in("/asset-groups") == ""
+    from kobe_jobs.definitions import build_definitions
+
+    specs = build_definitions(Settings()).resolve_all_asset_specs()
+    assert {spec.group_name for spec in specs} == set(GROUPS)
 
 
 def test_a_report_link_follows_the_port_that_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What can be wrong with stored bars, splits and the universe: one Finding a check, with a count and the worst offenders.
+"""What can be wrong with stored bars, splits and the universe: one finding a check, with a count and the worst offenders.
 
 Blocking are those after which a wrong number could follow; the others warn. Pure reads: nothing is mended here.
 """
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from kobe_assets.selection.barred import ONE_SPLIT_DAYS
 from kobe_assets.selection.eligibility import validate_universe
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
+from kobe_resources.findings import Finding
 from kobe_resources.market_data import AGING
 from kobe_resources.runtime.sql_files import read_sql
 
@@ -96,19 +97,20 @@ UNIVERSE_FINDINGS: dict[str, tuple[bool, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check. count: offenders in all. offenders: the worst of them, at most 20. description: in words."""
+@dataclass(frozen=True, kw_only=True)
+class DataFinding(Finding):
+    """The finding of a check of stored rows. count: offenders in all. offenders: the worst of them, at most 20."""
 
-    name: str
-    severity: Literal["blocking", "warning"]
-    passed: bool
     count: int
     offenders: pd.DataFrame = field(repr=False)
-    description: str
+
+    @property
+    def severity(self) -> str:
+        """blocking or warning, as `check_results` keeps it."""
+        return "blocking" if self.blocks else "warning"
 
 
-def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None = None) -> list[Finding]:
+def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None = None) -> list[DataFinding]:
     """Every check of FINDINGS on what the store holds; `now` (aware) decides what is stale.
 
     Raises KobeError on an empty store: there is nothing to vouch for.
@@ -133,7 +135,7 @@ def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None
     return [by_name[name] for name in FINDINGS]
 
 
-def check_universe(warehouse: Warehouse, settings: Settings) -> list[Finding]:
+def check_universe(warehouse: Warehouse, settings: Settings) -> list[DataFinding]:
     """Every check of UNIVERSE_FINDINGS: the evidence re-derived from the bars."""
     validation = validate_universe(warehouse, settings)
     words = "; ".join(validation.failures) or f"{validation.holding} symbols hold"
@@ -143,7 +145,7 @@ def check_universe(warehouse: Warehouse, settings: Settings) -> list[Finding]:
     ]
 
 
-def find_none_selected(warehouse: Warehouse) -> Finding:
+def find_none_selected(warehouse: Warehouse) -> DataFinding:
     """Whether every candidate was rejected, and for which reasons."""
     reasons = warehouse.frame(
         "SELECT reason, count(*) AS candidates FROM universe GROUP BY reason ORDER BY candidates DESC, reason"
@@ -154,7 +156,7 @@ def find_none_selected(warehouse: Warehouse) -> Finding:
     return _finding("any_selected", reasons.head(0 if some else WORST), 0 if some else 1, "" if some else words)
 
 
-def find_duplicates(bars: BarTable) -> Finding:
+def find_duplicates(bars: BarTable) -> DataFinding:
     """Bars of one symbol and session that are stored more than once."""
     import pandas as pd
 
@@ -165,7 +167,7 @@ def find_duplicates(bars: BarTable) -> Finding:
     return _finding("duplicate_bars", worst, len(worst), "")
 
 
-def find_suspects(bars: BarTable, release: Mapping[str, str]) -> Finding:
+def find_suspects(bars: BarTable, release: Mapping[str, str]) -> DataFinding:
     """Suspect jumps and ranges (rules, section 2); those of symbols that a person released do not count."""
     frame = quarantine_table(bars, release)
     held = frame[frame["released"] == ""]
@@ -177,7 +179,7 @@ def find_suspects(bars: BarTable, release: Mapping[str, str]) -> Finding:
     return _finding("suspect_jumps", frame, len(held), words)
 
 
-def find_silent_falls(bars: BarTable) -> Finding:
+def find_silent_falls(bars: BarTable) -> DataFinding:
     """Falls of twelve usual days that drew no crowd, and that are no suspect jumps."""
     import pandas as pd
 
@@ -194,7 +196,7 @@ def find_silent_falls(bars: BarTable) -> Finding:
     return _finding("silent_falls", frame, len(frame), words)
 
 
-def find_weekly(bars: BarTable) -> Finding:
+def find_weekly(bars: BarTable) -> DataFinding:
     """Symbols whose bars lie a week or more apart."""
     import pandas as pd
 
@@ -211,7 +213,7 @@ def find_weekly(bars: BarTable) -> Finding:
     return _finding("weekly_bars", frame.sort_values("bars", ascending=False, kind="stable"), len(frame), words)
 
 
-def find_calendar_gaps(bars: BarTable) -> Iterator[Finding]:
+def find_calendar_gaps(bars: BarTable) -> Iterator[DataFinding]:
     """Bars against the XNYS calendar: on no session, missing inside a life, and back after a long absence."""
     import pandas as pd
 
@@ -255,7 +257,7 @@ def find_calendar_gaps(bars: BarTable) -> Iterator[Finding]:
     yield _finding("reused_tickers", back, len(back), f"{len(back):,} times a ticker came back after a long absence")
 
 
-def find_zero_volume_runs(bars: BarTable) -> Finding:
+def find_zero_volume_runs(bars: BarTable) -> DataFinding:
     """Runs of ZERO_VOLUME_RUN bars and more without volume."""
     import pandas as pd
 
@@ -277,7 +279,7 @@ def find_zero_volume_runs(bars: BarTable) -> Finding:
     return _finding("zero_volume_runs", frame, len(frame), f"{len(frame):,} runs of bars without volume")
 
 
-def find_thin_sessions(sessions: np.ndarray) -> Finding:
+def find_thin_sessions(sessions: np.ndarray) -> DataFinding:
     """Sessions with far fewer bars than those before them: a load that broke off, a feed that lost symbols."""
     import pandas as pd
 
@@ -290,7 +292,7 @@ def find_thin_sessions(sessions: np.ndarray) -> Finding:
     return _finding("thin_sessions", worst, len(frame), f"{len(frame):,} sessions have few bars")
 
 
-def find_stale(last: dt.date, settings: Settings, now: dt.datetime) -> Finding:
+def find_stale(last: dt.date, settings: Settings, now: dt.datetime) -> DataFinding:
     """Is the last stored session the one the vendor should have by `now`? Vendors of a fixed history are never stale."""
     import pandas as pd
 
@@ -364,7 +366,7 @@ def _median_before(counts: np.ndarray) -> np.ndarray:
     return medians
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, name: str) -> Finding:
+def _ask(connection: duckdb.DuckDBPyConnection, name: str) -> DataFinding:
     """A check that is one query: its rows are the offenders, and a column `offenders` says how many there are in all."""
     frame = connection.execute(read_sql(HERE, name), QUERIES[name]).df()
     count = int(frame["offenders"].iloc[0]) if len(frame) else 0
@@ -408,16 +410,16 @@ def _told(offenders: pd.DataFrame) -> str:
     return ", ".join(f"{name} {value!s:.40}".removesuffix(" 00:00:00") for name, value in row.items())
 
 
-def _finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> Finding:
+def _finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> DataFinding:
     blocking, rule = {**FINDINGS, **UNIVERSE_FINDINGS}[name]
     broken = words or f"{count:,} offenders, the worst: {_told(offenders)}. Wanted: {rule}"
     if words and len(offenders) and "symbol" in offenders and "worst" not in words and name not in WORDS:
         broken = f"{words}; the worst: {_told(offenders)}"
-    return Finding(
+    return DataFinding(
         name=name,
-        severity="blocking" if blocking else "warning",
-        passed=count == 0,
+        ok=count == 0,
         count=count,
         offenders=offenders.head(WORST).reset_index(drop=True),
-        description=broken if count else rule,
+        seen=broken if count else rule,
+        blocks=blocking,
     )

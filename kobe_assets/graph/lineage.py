@@ -78,7 +78,7 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
         # A released symbol may change no canonical signal, and still the best in training.
         "wf_folds": [strategy, membership, trading],
         # The page names the pin and opens on the strategy that trades.
-        "kpi_report": [research_pin(settings), settings.portfolio.book],
+        "kpi_report": [research_pin(settings), settings.portfolio.book, dump["report"]],
     }
     return {
         asset: hashlib.sha256((_source_hash(asset) + canonical_json(stands_on[asset])).encode()).hexdigest()[:12]

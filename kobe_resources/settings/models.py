@@ -231,8 +231,15 @@ class WalkForwardSettings(Section):
 
 
 class ReportSettings(Section):
-    """The report's page."""
+    """What the report measures beside the folds, and how many stay."""
 
+    benchmark: Annotated[str | None, NoneByName] = Field(
+        None, description="a symbol whose holding stands beside that of the universe, where its bars are stored"
+    )
+    resamples: NonNegativeInt = Field(2000, description="histories drawn from the trades by entry session; 0: none")
+    permutations: NonNegativeInt = Field(
+        100, description="runs of as many entries drawn from all that could have been traded; 0: none"
+    )
     keep: PositiveInt = Field(10, description="copies of earlier reports that stay; older ones are removed")
 
 

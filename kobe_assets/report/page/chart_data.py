@@ -19,6 +19,7 @@ from kobe_assets.report.analysis.regimes import regime_payload, regimes_of
 from kobe_assets.report.analysis.results import StrategyResult, as_number
 from kobe_assets.report.analysis.trade_stats import trade_payload
 from kobe_assets.report.page.context import window_rows
+from kobe_assets.report.page.luck_parts import grids_payload, portfolio_payload, with_luck
 from kobe_assets.report.page.packed_data import PackedData
 
 # No character that could end a script element or open a comment in it survives into the page.
@@ -32,16 +33,19 @@ def inert_json(value: Any) -> str:
 
 def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context: Context, packed: PackedData) -> dict[str, Any]:
     """Everything the page's script reads but the trades and their bars."""
+    grids, together = grids_payload(inputs), portfolio_payload(books)
     chains: list[dict[str, Any]] = []
     payload = {}
     for book in books:
         chain = chain_payload(book, context.benchmark)
         if chain not in chains:
             chains.append(chain)
-        payload[book.key] = {"chain": chains.index(chain), **book_payload(book, context)}
+        payload[book.key] = {"chain": chains.index(chain), **with_luck(book_payload(book, context), book, grids, together)}
     return {
         "cash": inputs.settings.simulation.initial_cash,
         "slippage_bps": inputs.settings.costs.slippage_bps,
+        "grids": grids,
+        "together": together,
         "chains": chains,
         "books": payload,
         "beside": {"folder": packed.folder, "bars": dict(packed.bar_files), "trades": dict(packed.trade_files)},

@@ -13,7 +13,7 @@ import datetime as dt
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from kobe_assets.report.page import appendix
 from kobe_assets.report.page.chart_data import inert_json, page_payload
 from kobe_assets.report.page.context import details_of, figure_groups, missing_figures, sharpe_ranges
 from kobe_assets.report.page.glossary import NOTES, SOURCES_OF_STRATEGIES
+from kobe_assets.report.page.luck_parts import luck_context
 from kobe_assets.report.page.packed_data import PackedData, packed_data
 from kobe_assets.report.page.packing import pack_json, pack_text
 from kobe_assets.report.page.summary import summary_of
@@ -40,16 +41,18 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 STATIC = Path(__file__).resolve().parent / "static"
 SCRIPTS = (
     "core.js", "unpack.js", "address.js", "frame.js", "tables.js", "curves.js", "folds.js", "trades.js", "risk.js",
-    "trade_rows.js", "listing.js", "trade_table.js", "trade_dialog.js", "main.js",
+    "luck.js", "heat_map.js", "portfolio.js", "trade_rows.js", "listing.js", "trade_table.js", "trade_dialog.js", "main.js",
 )  # fmt: skip
 STYLES = ("page.css", "parts.css")
 SECTIONS = (
-    ("verdict", "Verdict"), ("account", "The account"), ("calendar", "Month by month"), ("luck", "Skill or luck"),
-    ("folds", "Test windows"), ("costs", "Costs and size"), ("regimes", "When it works"), ("signals", "Signals to trades"),
-    ("trades", "The trades"), ("figures", "Every figure"), ("data", "The data"), ("words", "Words"), ("again", "Make it again"),
+    ("verdict", "Verdict"), ("account", "The account"), ("calendar", "Month by month"), ("together", "Together"),
+    ("luck", "Skill or luck"), ("chance", "Other outcomes"), ("entries", "Other entries"), ("tries", "Everything tried"),
+    ("grid", "Every parameter set"), ("folds", "Test windows"), ("costs", "Costs and size"), ("regimes", "When it works"),
+    ("signals", "Signals to trades"), ("trades", "The trades"), ("figures", "Every figure"), ("data", "The data"),
+    ("words", "Words"), ("again", "Make it again"),
 )  # fmt: skip
 """Element → its name in the contents."""
-SECTIONS_OF_NOTHING = tuple(one for one in SECTIONS if one[0] in ("verdict", "data", "words", "again"))
+OF_NO_BOOK = ("verdict", "data", "words", "again")
 LATEST = "kpi_report.html"
 KEPT = 10
 """Copies that stay beside the latest unless a setting says otherwise."""
@@ -68,7 +71,7 @@ def build_report(
     books = books_of(inputs) if books is None else books
     context = context_of(inputs)
     verdicts = [verdict_of(book, context) for book in books]
-    opened = opened_key(books, inputs)
+    opened, luck = opened_key(books, inputs), luck_context(inputs, books)
     packed = packed_data(inputs, books, opened) if packed is None else packed
     return str(
         _environment()
@@ -82,7 +85,7 @@ def build_report(
             strategies=list(dict.fromkeys(book.strategy for book in books)),
             modes={book.mode: mode_words(book.mode) for book in books},
             folds=sorted({int(fold) for book in books for fold in book.folds["fold"]}),
-            sections=SECTIONS if books else SECTIONS_OF_NOTHING,
+            sections=_sections(books, luck),
             mode_words=mode_words,
             questions=QUESTIONS,
             answer_words=ANSWER_WORDS,
@@ -107,6 +110,7 @@ def build_report(
             settings_toml=appendix.settings_toml(inputs.settings),
             slippage=inputs.settings.costs.slippage_bps,
             lag=inputs.settings.strategy.indicator_lag_bars,
+            **luck,
             policy=_policy(),
             style=_text(STYLES),
             plotly=_packed_plotly(),
@@ -116,6 +120,12 @@ def build_report(
             summary=inert_json(summary_of(inputs, verdicts, context, now, packed.folder)),
         )
     )
+
+
+def _sections(books: Sequence[StrategyResult], luck: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The contents: those of `SECTIONS` that the page has."""
+    missing = {name for name in ("together", "tries") if not luck[name]}
+    return [(name, title) for name, title in SECTIONS if name in OF_NO_BOOK or (books and name not in missing)]
 
 
 def opened_key(books: Sequence[StrategyResult], inputs: ReportInputs) -> str:

@@ -16,8 +16,8 @@ from kobe_resources.runtime.dagster_instance import open_instance
 SUMMARY = RunSummary(
     run_id="0123456789ab", stage="simulated", account="A", strategy="rsi2", session=dt.date(2024, 1, 3),
     signal_session=dt.date(2024, 1, 2), signals=2, refused={"no_bar": 1}, submitted=1, filled=1, unfilled=0, unsettled=0,
-    pending=0, exits={}, exits_filled=0, stops=1, unprotected=(), budget_used="75.00", orphans=(), differences=(), config_pin="pin",
-    audit_head="6:ab",
+    pending=0, exits={}, exits_filled=0, stops=1, unprotected=(), budget_used="75.00", orphans=(), differences=(),
+    config_pin="pin", audit_head="6:ab",
 )  # fmt: skip
 
 

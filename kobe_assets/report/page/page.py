@@ -43,6 +43,8 @@ SCRIPTS = (
     "core.js", "unpack.js", "address.js", "frame.js", "tables.js", "curves.js", "folds.js", "trades.js", "risk.js",
     "luck.js", "heat_map.js", "portfolio.js", "trade_rows.js", "listing.js", "trade_table.js", "trade_dialog.js", "main.js",
 )  # fmt: skip
+BOOT = ("boot.js",)
+"""The only script that is not packed: it unpacks the others."""
 STYLES = ("page.css", "parts.css")
 SECTIONS = (
     ("verdict", "Verdict"), ("account", "The account"), ("calendar", "Month by month"), ("together", "Together"),
@@ -114,7 +116,8 @@ def build_report(
             policy=_policy(),
             style=_text(STYLES),
             plotly=_packed_plotly(),
-            script=_script(),
+            script=pack_text(_script()),
+            boot=_boot(),
             payload=pack_json(page_payload(inputs, books, context, packed)),
             packed=packed,
             summary=inert_json(summary_of(inputs, verdicts, context, now, packed.folder)),
@@ -202,6 +205,11 @@ def _script() -> str:
     return _closed('"use strict";\n(() => {\n' + _text(SCRIPTS) + "\n})();")
 
 
+@lru_cache(maxsize=1)
+def _boot() -> str:
+    return _closed('"use strict";\n(() => {\n' + _text(BOOT) + "\n})();")
+
+
 def _text(names: Sequence[str]) -> str:
     return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)
 
@@ -214,7 +222,7 @@ def _closed(script: str) -> str:
 @lru_cache(maxsize=1)
 def _policy() -> str:
     """A content security policy: no network, no script but ours."""
-    digests = (hashlib.sha256(script.encode()).digest() for script in (_plotly(), _script()))
+    digests = (hashlib.sha256(script.encode()).digest() for script in (_plotly(), _script(), _boot()))
     scripts = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     # Where the page lies, style sheets with data may lie beside it; not every browser counts a disk as its own.
     rest = "style-src 'unsafe-inline' 'self' file:; img-src data: blob:; base-uri 'none'; form-action 'none'"

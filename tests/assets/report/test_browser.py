@@ -506,6 +506,22 @@ def test_trades_and_bars_that_do_not_fit_are_read_from_beside_the_page(
     alone.page.close()
 
 
+@pytest.mark.parametrize("slower", [1, 4])
+def test_a_click_is_answered_soon_after_the_page_is_asked_for(browser: Browser, path: Path, slower: int) -> None:
+    """In the processor time of the page itself, which a machine that is busy with other things does not stretch."""
+    page = browser.new_page()
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    session.send("Emulation.setCPUThrottlingRate", {"rate": slower})
+    page.goto(path.as_uri())
+    page.wait_for_function("document.querySelector('#windows tbody tr')")
+    page.evaluate("document.querySelector('[data-choose=\"ibs|optimized\"]').click()")
+    assert page.locator(".verdict:visible strong").inner_text() == "ibs · chosen in training"
+    spent = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}["TaskDuration"]
+    assert spent < (1.0 if slower == 1 else 3.0)
+    page.close()
+
+
 def test_a_browser_that_cannot_unpack_says_so_and_shows_the_words(browser: Browser, path: Path) -> None:
     page = browser.new_page()
     page.add_init_script("delete window.DecompressionStream")

@@ -97,10 +97,3 @@ async function drawStale() {
   holdPlace();
   document.documentElement.dataset.drawn = "yes";
 }
-
-
-function cannotUnpack() {
-  byId("cannot-unpack").hidden = false;
-  all("main .chart, .unpacked").forEach((place) => { place.hidden = true; });
-  document.documentElement.dataset.drawn = "yes";
-}

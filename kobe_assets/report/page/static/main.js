@@ -155,7 +155,6 @@ async function start() {
   if (saved === "dark" || saved === "light") document.documentElement.dataset.theme = saved;
   watchSections();
   watchBar();
-  if (typeof DecompressionStream === "undefined") { cannotUnpack(); return; }
   try { data = JSON.parse(await unzipped(packedText("payload")).text()); } catch { cannotUnpack(); return; }
   listen();
   obeyAddress();

@@ -96,6 +96,19 @@ def test_packed_bars_unpack_to_the_bars_they_came_from(inputs: ReportInputs) -> 
     assert compared == len(inputs.bars)
 
 
+def test_declared_columns_of_the_bars_are_packed_with_digits_of_their_own(inputs: ReportInputs) -> None:
+    bars = inputs.bars.assign(tiny=inputs.bars["rsi2"] / 1e4, huge=inputs.bars["close"] * -1e4)
+    packed = packed_data(dataclasses.replace(inputs, bars=bars), [], "", ["tiny", "huge", "gone"])
+    header, planes = header_of(unpacked(packed.bars))
+    assert header["declared"] == ["tiny", "huge"]
+    symbol, (rows, _, *places) = next(iter(header["symbols"].items()))
+    columns = [column(planes[4 * rows * i :], rows) for i in range(9)]
+    stored = bars[bars["symbol"] == symbol].sort_values("session")
+    for name, values, digits in zip(("tiny", "huge"), columns[7:], places, strict=True):
+        found = pd.Series(values, dtype=float).cumsum().to_numpy() / 10.0**digits
+        np.testing.assert_allclose(found, stored[name].to_numpy(), rtol=2e-4, atol=1e-4 * stored[name].abs().max())
+
+
 def test_every_trade_has_its_bars(inputs: ReportInputs) -> None:
     bars = inputs.bars.set_index(["symbol", "session"]).sort_index()
     for row in inputs.trades.itertuples():

@@ -43,13 +43,17 @@ async function findTrade(name) {
 const barsOf = new Map();
 let barsInside;
 
+// Before the names of a strategy's own indicators, so that none is taken for a price.
+const OWN = "own ";
+
 async function unpackBars(text) {
   const { header, next } = await openBlock(text), found = new Map();
-  for (const [symbol, [count, decimals]] of Object.entries(header.symbols)) {
+  for (const [symbol, [count, decimals, ...places]] of Object.entries(header.symbols)) {
     const scale = 10 ** decimals, days = summed(next(count)), close = summed(next(count));
     const near = () => next(count).map((v, i) => (close[i] + v) / scale);
     const bars = { days: days.map(isoDay), open: near(), high: near(), low: near(), close: scaled(close, scale) };
     header.indicators.forEach((name) => { bars[name] = scaled(summed(next(count)), name === "rsi2" ? 10 : scale); });
+    header.declared.forEach((name, i) => { bars[OWN + name] = scaled(summed(next(count)), 10 ** places[i]); });
     found.set(symbol, bars);
   }
   return found;

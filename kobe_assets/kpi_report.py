@@ -10,12 +10,13 @@ from kobe_assets.graph.lineage import Version, recorded_versions
 from kobe_assets.graph.publish import four_digits, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.report.analysis.cautions import cautions_of
+from kobe_assets.report.analysis.heat_map import stored_grids
 from kobe_assets.report.analysis.inputs import evidence_frame, read_inputs, read_trades
 from kobe_assets.report.analysis.results import books_of
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
 from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
-from kobe_assets.report.page.packed_data import packed_data
-from kobe_assets.report.page.page import build_report, opened_key, write_report
+from kobe_assets.report.page.heat_map_picture import heat_map_markdown
+from kobe_assets.report.page.page import build_report, packed_of, write_report
 from kobe_resources.resources import WarehouseResource
 from kobe_resources.runtime.report_site import report_link
 from kobe_resources.settings.load import kobe_home
@@ -62,11 +63,11 @@ def kpi_report(
     }
     inputs = read_inputs(warehouse, settings, versions, trades)
     books = books_of(inputs)
-    packed = packed_data(inputs, books, opened_key(books, inputs))
+    packed = packed_of(inputs, books)
     page = build_report(inputs, dt.datetime.now(dt.UTC), books, packed)
     path = write_report(page, kobe_home() / "reports", packed, settings.report.keep)
     rows = verdict_rows(inputs, books)
-    cautions = [asdict(caution) for caution in cautions_of(settings, books)]
+    cautions = [asdict(caution) for caution in cautions_of(settings, books, inputs.evidence)]
     verdict = {("report", ""): {"verdict": [asdict(row) for row in rows], "cautions": cautions}}
     with warehouse.transaction() as connection:
         insert(connection, "evidence", evidence_frame(verdict))
@@ -75,6 +76,7 @@ def kpi_report(
         metadata={
             "dagster/row_count": len(kpis),
             "verdict": dg.MetadataValue.md(kpi_markdown(rows)),
+            "heat map": dg.MetadataValue.md(heat_map_markdown(stored_grids(inputs.evidence))),
             "report": dg.MetadataValue.url(report_link(path.name)),
             "file": dg.MetadataValue.path(str(path)),
             **{f"sharpe {s} {m}": four_digits(v) for s, m, v in sharpes[["strategy", "mode", "value"]].to_numpy()},

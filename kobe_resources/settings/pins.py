@@ -35,6 +35,9 @@ def _pin(settings: Settings, sections: tuple[str, ...]) -> str:
         # How many old copies stay is no number and no order.
         values["report"].pop("keep")
         values = {name: section for name, section in values.items() if name != "report" or section}
+    if settings.strategy.folder is not None:
+        # Its files have hashes of their own, in the code versions.
+        values["strategy"]["folder"] = settings.strategy.folder.name
     if "trading" in values:
         values["trading"]["alert_webhook"] = None
     if sections == RESEARCH_SECTIONS and settings.portfolio.book != BOOK:

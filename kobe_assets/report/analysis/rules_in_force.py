@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kobe_assets.report.analysis.conditions import Words, in_words
+from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.report.analysis.conditions import NAMES, Words, in_words
 from kobe_assets.report.analysis.folds import parameter_path
 from kobe_assets.report.analysis.metrics_glossary import show
 from kobe_assets.report.analysis.results import StrategyResult
-from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.research.strategies.base import never
+from kobe_assets.research.strategies import Strategy
 from kobe_resources.settings.models import BOOK, Settings
 
 Rules = list[tuple[str, str]]
@@ -19,13 +19,15 @@ Rules = list[tuple[str, str]]
 def rules_in_force(book: StrategyResult, settings: Settings) -> Rules:
     """(heading, sentence) of every rule; empty for a book that no declaration is known of."""
     parts = list(settings.portfolio.strategies) if book.strategy == BOOK else [book.strategy]
-    if not all(name in STRATEGIES for name in parts):
+    known = strategies_of(settings)
+    if not all(name in known for name in parts):
         return []
     said: Rules = []
     for name in parts:
         params = _params(book, name)
         said += [
-            (f"{name}: {head}" if len(parts) > 1 else head, text) for head, text in _strategy_rules(name, params, settings)
+            (f"{name}: {head}" if len(parts) > 1 else head, text)
+            for head, text in _strategy_rules(known[name], params, settings)
         ]
     return [*said, ("Size", _size(settings)), ("Order", _order(settings)), ("Costs", _costs(settings)), *_chosen(book)]
 
@@ -42,9 +44,8 @@ def _params(book: StrategyResult, name: str) -> dict[str, float | Words]:
     return found
 
 
-def _strategy_rules(name: str, params: Mapping[str, float | Words], settings: Settings) -> Rules:
+def _strategy_rules(strategy: Strategy, params: Mapping[str, float | Words], settings: Settings) -> Rules:
     """The sentences that come from one declaration."""
-    strategy = STRATEGIES[name]
     lag = settings.strategy.indicator_lag_bars
     late = {0: "", 1: "; indicators are read one bar late"}.get(lag, f"; indicators are read {lag} bars late")
     long, short = (_condition(getattr(strategy, side), params) for side in ("long", "short"))
@@ -57,7 +58,10 @@ def _strategy_rules(name: str, params: Mapping[str, float | Words], settings: Se
         entries.append("short sales are switched off")
     entry = f"{'; '.join(entries)}{late}; a close under {_dollars(settings.strategy.min_price)} gives no signal"
     rules = [("Entry", _sentence(entry)), ("Exit", _sentence(_exits(strategy, params, settings)))]
-    score = in_words(strategy.score_long) if long else None
+    own = [f"{key} is {indicator}" for key, indicator in strategy.indicators.items() if key not in NAMES]
+    if own:
+        rules.append(("Where", _sentence(", ".join(own))))
+    score = in_words(getattr(strategy.score_long, "declared", strategy.score_long)) if long and strategy.score_long else None
     return [
         *rules,
         ("Stop", _sentence(_stop(strategy, params))),
@@ -66,10 +70,11 @@ def _strategy_rules(name: str, params: Mapping[str, float | Words], settings: Se
 
 
 def _condition(condition: Any, params: Mapping[str, float | Words]) -> str | None:
-    return None if condition is None or condition is never else in_words(condition, params)
+    """The condition in words. What guards a declaration against errors asks for arrays; beneath it lies the declaration."""
+    return None if condition is None else in_words(getattr(condition, "declared", condition), params)
 
 
-def _exits(strategy: Any, params: Mapping[str, float | Words], settings: Settings) -> str:
+def _exits(strategy: Strategy, params: Mapping[str, float | Words], settings: Settings) -> str:
     ways = []
     leave = _condition(strategy.leave_long, params)
     if leave:
@@ -82,10 +87,19 @@ def _exits(strategy: Any, params: Mapping[str, float | Words], settings: Setting
     return ", ".join(ways) or "only at the end of a test window"
 
 
-def _stop(strategy: Any, params: Mapping[str, float | Words]) -> str:
-    if "atr_stop" not in params or getattr(strategy, "stop", "atr14") is None:
+def _stop(strategy: Strategy, params: Mapping[str, float | Words]) -> str:
+    if "atr_stop" not in params or strategy.stop is None:
         return "none"
-    return f"it lies {_value(params['atr_stop'])} × ATR(14) from the fill, from the first bar on"
+    return (
+        f"it lies {_value(params['atr_stop'])} × {NAMES.get(strategy.stop, strategy.stop)} from the fill, from the first bar on"
+    )
+
+
+def _limit(strategy: Strategy, params: Mapping[str, float | Words]) -> Rules:
+    if "limit_atr" not in params or strategy.limit is None:
+        return []
+    far = f"{_value(params['limit_atr'])} × {NAMES.get(strategy.limit, strategy.limit)}"
+    return [("Limit", f"It buys {far} below the signal's close or not at all, for one session; short mirrored.")]
 
 
 def _size(settings: Settings) -> str:

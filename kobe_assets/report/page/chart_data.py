@@ -6,9 +6,10 @@ Each chart of a book either has its numbers or a reason in `why`, which the page
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.criteria import Context
 from kobe_assets.report.analysis.curves import ROLLING_SESSIONS, chain_payload, curve_payload, exposure_of, tidy_one
 from kobe_assets.report.analysis.drawdowns import drawdowns
@@ -21,6 +22,7 @@ from kobe_assets.report.analysis.trade_stats import trade_payload
 from kobe_assets.report.page.context import window_rows
 from kobe_assets.report.page.luck_parts import grids_payload, portfolio_payload, with_luck
 from kobe_assets.report.page.packed_data import PackedData
+from kobe_assets.research.strategies import BUILT_IN, Strategy
 
 # No character that could end a script element or open a comment in it survives into the page.
 _INERT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
@@ -40,16 +42,34 @@ def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context:
         chain = chain_payload(book, context.benchmark)
         if chain not in chains:
             chains.append(chain)
-        payload[book.key] = {"chain": chains.index(chain), **with_luck(book_payload(book, context), book, grids, together)}
+        drawn = with_luck(book_payload(book, context), book, inputs, grids, together)
+        payload[book.key] = {"chain": chains.index(chain), **drawn}
     return {
         "cash": inputs.settings.simulation.initial_cash,
         "slippage_bps": inputs.settings.costs.slippage_bps,
+        "chosen": inputs.settings.report.benchmark,
         "grids": grids,
         "together": together,
         "chains": chains,
+        "indicators": drawn_indicators(strategies_of(inputs.settings).values()),
         "books": payload,
         "beside": {"folder": packed.folder, "bars": dict(packed.bar_files), "trades": dict(packed.trade_files)},
     }
+
+
+def drawn_indicators(strategies: Iterable[Strategy]) -> dict[str, list[list[Any]]]:
+    """Strategy → [name, is it on the scale of the prices, declaration] that its trades' charts draw; Kobe's have theirs."""
+    return {
+        one.name: [[name, indicator.is_price, str(indicator)] for name, indicator in one.indicators.items()]
+        for one in strategies
+        if one.name not in BUILT_IN
+    }
+
+
+def drawn_columns(strategies: Iterable[Strategy]) -> list[str]:
+    """The columns that these charts need beside those that every run has."""
+    named = (name for told in drawn_indicators(strategies).values() for name, *_ in told)
+    return sorted(set(named) - {"sma200", "rsi2", "ibs"})
 
 
 def book_payload(book: StrategyResult, context: Context) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.cautions import SYNTHETIC, as_sentence, is_synthetic
 from kobe_assets.report.analysis.criteria import GATES, QUESTIONS
 from kobe_assets.report.analysis.flow import MEANING, MONEY_REASONS
@@ -27,7 +28,7 @@ from kobe_assets.report.analysis.results import StrategyResult, books_of, defaul
 from kobe_assets.report.analysis.trade_stats import EXIT_MEANING
 from kobe_assets.report.analysis.verdict import ANSWER_WORDS, context_of, headline, verdict_of
 from kobe_assets.report.page import appendix
-from kobe_assets.report.page.chart_data import inert_json, page_payload
+from kobe_assets.report.page.chart_data import drawn_columns, inert_json, page_payload
 from kobe_assets.report.page.context import details_of, figure_groups, missing_figures, sharpe_ranges
 from kobe_assets.report.page.glossary import NOTES, SOURCES_OF_STRATEGIES
 from kobe_assets.report.page.luck_parts import luck_context
@@ -74,7 +75,7 @@ def build_report(
     context = context_of(inputs)
     verdicts = [verdict_of(book, context) for book in books]
     opened, luck = opened_key(books, inputs), luck_context(inputs, books)
-    packed = packed_data(inputs, books, opened) if packed is None else packed
+    packed = packed_of(inputs, books) if packed is None else packed
     return str(
         _environment()
         .get_template("page.html.j2")
@@ -135,6 +136,12 @@ def opened_key(books: Sequence[StrategyResult], inputs: ReportInputs) -> str:
     """The key of the book that the page opens with; empty where there is none."""
     opened = default_book(books, inputs)
     return opened.key if opened else ""
+
+
+def packed_of(inputs: ReportInputs, books: Sequence[StrategyResult]) -> PackedData:
+    """The trades and bars of the page, with the indicators that its charts of trades draw."""
+    declared = drawn_columns(strategies_of(inputs.settings).values())
+    return packed_data(inputs, books, opened_key(books, inputs), declared)
 
 
 def write_report(html: str, folder: Path, packed: PackedData | None = None, keep: int = KEPT) -> Path:

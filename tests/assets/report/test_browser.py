@@ -26,7 +26,8 @@ DRAWN = "html[data-drawn=yes]"
 WAIT_MS = 60_000
 CHARTS = (
     "equity", "at_work", "months", "years", "rolling", "scatter", "path", "flow", "r", "exits", "held", "excursions",
-    "without_best", "symbols", "costs", "capacity", "regimes", "pbo", "correlation",
+    "without_best", "symbols", "costs", "capacity", "regimes", "pbo", "fan", "worst_falls", "ends", "permutation", "heat_map",
+    "correlation",
 )  # fmt: skip
 UNMEASURED = ("fan", "worst_falls", "ends", "permutation", "heat_map")
 """Charts of what the invented tables leave out: each says so in its place."""

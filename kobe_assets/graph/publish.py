@@ -42,7 +42,8 @@ def publish(
         also(connection)
         version = stored_version(connection, context.asset_key.to_user_string())
         note_version(connection, context, version, settings)
-    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata)
+    plain = {name: four_digits(value) if isinstance(value, float) else value for name, value in metadata.items()}
+    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=plain)
 
 
 def note_version(
@@ -71,9 +72,16 @@ def preview(frame: pd.DataFrame, rows: int = 8) -> dg.MetadataValue:
     return dg.MetadataValue.table(records) if records else dg.MetadataValue.text("no rows")
 
 
+def four_digits(value: float) -> float:
+    """`value` to four digits, and never coarser than cents: what a person reads off a page of the UI."""
+    return round(value, 2) if abs(value) >= 100.0 else float(f"{value:.4g}")
+
+
 def _plain(value: Any) -> str | int | float | bool:
     if hasattr(value, "item"):
         value = value.item()
     if value is None or value != value:
         return ""
-    return value if isinstance(value, bool | int | float) else str(value)[:200].removesuffix(" 00:00:00")
+    if isinstance(value, float):
+        return four_digits(value)
+    return value if isinstance(value, bool | int) else str(value)[:200].removesuffix(" 00:00:00")

@@ -253,7 +253,7 @@ class WalkForwardSettings(Section):
 
 
 class ReportSettings(Section):
-    """What the report measures beside the folds."""
+    """What the report measures beside the folds, and how many stay."""
 
     benchmark: Annotated[str | None, NoneByName] = Field(
         None, description="a symbol whose holding stands beside that of the universe, where its bars are stored"
@@ -262,6 +262,7 @@ class ReportSettings(Section):
     permutations: NonNegativeInt = Field(
         100, description="runs of as many entries drawn from all that could have been traded; 0: none"
     )
+    keep: PositiveInt = Field(10, description="copies of earlier reports that stay; older ones are removed")
 
 
 class BrokerSettings(Section):

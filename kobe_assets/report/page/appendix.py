@@ -129,6 +129,14 @@ def rejections(inputs: ReportInputs) -> list[tuple[str, int]]:
 
 def settings_toml(settings: Settings) -> str:
     """The effective settings as a kobe.toml that gives the same pin; addresses that may carry a token are left out."""
+    lines: list[str] = []
+    for name, section in shown_settings(settings).items():
+        _write_section(lines, name, section)
+    return "\n".join(lines).strip() + "\n"
+
+
+def shown_settings(settings: Settings) -> dict[str, Any]:
+    """The effective settings by section, without addresses that may carry a token."""
     values = settings.model_dump(mode="json", exclude_none=True)
     for section, key in HIDDEN_SETTINGS:
         values.get(section, {}).pop(key, None)
@@ -138,10 +146,7 @@ def settings_toml(settings: Settings) -> str:
         values["data"]["polygon"]["candidates"] = settings.data.polygon.candidates.name
     if settings.data.alpaca.candidates:
         values["data"]["alpaca"]["candidates"] = settings.data.alpaca.candidates.name
-    lines: list[str] = []
-    for name, section in values.items():
-        _write_section(lines, name, section)
-    return "\n".join(lines).strip() + "\n"
+    return values
 
 
 def _write_section(lines: list[str], name: str, section: Mapping[str, Any]) -> None:

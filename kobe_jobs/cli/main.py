@@ -11,7 +11,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kobe_jobs.cli.commands import account, alert, bars, config, ops, research, sweep, tomorrow, trading, universe
+from kobe_jobs.cli.commands import (
+    account,
+    alert,
+    bars,
+    config,
+    ops,
+    research,
+    strategies,
+    sweep,
+    tomorrow,
+    trading,
+    universe,
+)
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import KobeError, with_earlier
 from kobe_resources.settings.load import kobe_home, require_clone
@@ -26,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for area in (research, bars, universe, sweep, trading, tomorrow, account, alert, ops, config):
+for area in (research, strategies, bars, universe, sweep, trading, tomorrow, account, alert, ops, config):
     area.register(app)
 
 

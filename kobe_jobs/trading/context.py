@@ -338,7 +338,7 @@ def needs_equity(limits: Limits) -> bool:
 
 def has_limit_entry(strategy: Strategy) -> bool:
     """Does it enter by a limit that works through the session?"""
-    return "limit_atr" in strategy.parameters
+    return strategy.limit is not None
 
 
 def session_date(clock: Clock) -> dt.date:

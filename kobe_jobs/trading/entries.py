@@ -167,7 +167,7 @@ def _decide(
     params, weight = context.params_of(part.strategy), part.weight
     order = Proposal(
         is_long=signal.is_long, kind=kind, has_price=problem is None, met=met, close=signal.close / factor,
-        limit_distance=params.get("limit_atr", 0.0) * signal.atr14 / factor, stop_distance=distance, weight=weight,
+        limit_distance=_limit_distance(part.strategy, params, signal) / factor, stop_distance=distance, weight=weight,
     )  # fmt: skip
     code, qty, limit, notional = decide_entry(context.limits, order, account)
     reason = "" if code == ACCEPTED else REASONS[code]
@@ -207,6 +207,11 @@ def _kind_of_part(context: SessionContext, strategy: Strategy) -> int:
     return AT_OPENING_AUCTION if context.settings.execution.entry == "opg" else AT_QUOTE
 
 
+def _limit_distance(strategy: Strategy, params: dict[str, float], signal: Signal) -> float:
+    """Adjusted dollars from the close to the limit of a strategy that enters by one; 0 for others."""
+    return 0.0 if strategy.limit is None else params["limit_atr"] * signal.level(strategy.limit)
+
+
 def _time_in_force(context: SessionContext, kind: int) -> TimeInForce:
     times: dict[int, TimeInForce] = {AT_LIMIT: "day", AT_OPENING_AUCTION: "opg"}
     return times.get(kind, context.settings.trading.time_in_force)
@@ -222,7 +227,7 @@ def _evidence_of(
         for name in ("score", "close", "raw_close", "stop_distance", "rsi2", "ibs", "sma200", "atr14")
     }
     return {
-        "signal": {name: value if math.isfinite(value) else None for name, value in values.items()},
+        "signal": {name: value if math.isfinite(value) else None for name, value in values.items()} | signal.values,
         "quote": None if quote is None else {"bid": str(quote.bid), "ask": str(quote.ask), "at": str(quote.timestamp)},
         "quote_veto": None if problem is None else str(problem),
         "decided_at": str(now), "spent_before": account.spent, "cash": account.cash, "equity": account.equity,

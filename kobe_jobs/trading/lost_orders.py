@@ -12,8 +12,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from kobe_assets.research.strategies import STRATEGIES
-from kobe_jobs.trading.context import SessionContext, day_start, has_limit_entry
+from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.roll_forward import apply_splits
@@ -68,7 +67,8 @@ def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: s
 def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[str, BrokerOrder]) -> Iterator[OrderPlan]:
     """The entries among the unknown orders, from the stored signals of every strategy."""
     first = min(_sent_on(context, order) for order in unknown.values()) - dt.timedelta(days=10)
-    for name in STRATEGIES:
+    # The names that the signals bear: no strategy is imported to look after an account.
+    for (name,) in warehouse.rows("SELECT DISTINCT strategy FROM signals ORDER BY strategy"):
         evidence = load_evidence(warehouse, name, first, context.signal_session)
         for session, signals in sorted(evidence.signals.items()):
             for rank, signal in enumerate(signals, start=1):
@@ -78,7 +78,7 @@ def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[st
                     continue
                 # Orders for the auction may have gone out the evening before.
                 day = max(_sent_on(context, order), _session_after(context, session))
-                is_limit = order.time_in_force == "day" and has_limit_entry(STRATEGIES[name])
+                is_limit = order.time_in_force == "day" != context.settings.trading.time_in_force
                 distance = signal.stop_distance / evidence.factor(signal.symbol, day)
                 yield OrderPlan(
                     account=context.account, strategy=name, session=day, signal_session=session, symbol=signal.symbol,

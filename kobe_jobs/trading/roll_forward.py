@@ -13,7 +13,8 @@ from decimal import Decimal
 import numpy as np
 
 from kobe_assets.graph.inputs import canonical_params
-from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.research.strategies import Strategy
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel_unsent
 from kobe_jobs.trading.market_snapshot import Split
@@ -73,9 +74,9 @@ def age_positions(context: SessionContext, through: dt.date | None = None) -> li
     Every stored bar since the entry counts, one that came late too. A position whose strategy is not registered is named and
     keeps its stop: no other strategy's rules fit it. through: the last session whose bars count (default: the signals').
     """
-    last = through or context.signal_session
+    last, known = through or context.signal_session, strategies_of(context.settings)
     for held in open_positions(context.ledger, context.account):
-        if held.strategy not in STRATEGIES:
+        if held.strategy not in known:
             context.note(
                 f"{held.symbol} belongs to the strategy {held.strategy!r}, which is not registered: it keeps its stop and"
                 " leaves by no rule; register it, or sell at the broker and `kobe reconcile --accept` with the reason"
@@ -83,7 +84,7 @@ def age_positions(context: SessionContext, through: dt.date | None = None) -> li
         if held.entry_session > last or held.symbol not in context.evidence.bars:
             # Found at the broker during this run: its bars are counted by the next.
             continue
-        bars, flag = _bars_and_flag(context, held, last)
+        bars, flag = _bars_and_flag(context, held, last, known.get(held.strategy))
         if (bars, last) == (held.bars_held, held.bars_through) and (flag is None or held.flag):
             continue
         with context.ledger.write() as write:
@@ -156,7 +157,8 @@ def rules_of(context: SessionContext, held: Position) -> tuple[dict[str, float],
     if kept:
         return {name: float(value) for name, value in kept["params"].items()}, int(kept["lag"])
     # Entered by an earlier Kobe, which kept no rules.
-    return canonical_params(context.settings, STRATEGIES[held.strategy]), context.settings.strategy.indicator_lag_bars
+    strategy = strategies_of(context.settings)[held.strategy]
+    return canonical_params(context.settings, strategy), context.settings.strategy.indicator_lag_bars
 
 
 def name_odd_stops(context: SessionContext) -> None:
@@ -175,7 +177,9 @@ def name_odd_stops(context: SessionContext) -> None:
             )
 
 
-def _bars_and_flag(context: SessionContext, held: Position, through: dt.date) -> tuple[int, str | None]:
+def _bars_and_flag(
+    context: SessionContext, held: Position, through: dt.date, strategy: Strategy | None
+) -> tuple[int, str | None]:
     """Bars held through a session, and the reason of the first exit signal among them.
 
     Never fewer than were counted before: under a symbol that is new the bars before the change may be missing.
@@ -183,7 +187,6 @@ def _bars_and_flag(context: SessionContext, held: Position, through: dt.date) ->
     bars = context.evidence.bars[held.symbol]
     after = held.entry_session - dt.timedelta(days=1)
     counted = bars.count(after, through)
-    strategy = STRATEGIES.get(held.strategy)
     if strategy is None:
         return max(counted, held.bars_held), None
     before = max(held.bars_held - counted, 0)

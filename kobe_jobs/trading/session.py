@@ -13,7 +13,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.admission import Confirm, claim_for_run, confirm_live
 from kobe_jobs.trading.bare_positions import look
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
@@ -82,7 +82,8 @@ def trade_session(
     NotConfirmed, MarketShut, KillSwitchOn, BrokerError, RunBroke: nothing was sent after that point, and the next run resumes.
     """
     name = strategy or trading.settings.portfolio.book
-    parts_named(trading.settings, name)
+    for part in parts_named(trading.settings, name):
+        refuse_untradable(part.strategy)
     if session is None or not has_own_time(trading):
         return _run(trading, session, name, "open", confirm)
     for phase in phases_of(trading, session, name):

@@ -16,10 +16,11 @@ import numpy as np
 
 from kobe_assets.graph.frames import book_trades
 from kobe_assets.graph.inputs import canonical_params, load_market, parts_of
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.entry_queue import Feed, interleave
 from kobe_assets.research.panel import ROW_FACTOR, ROW_HIGH, ROW_LOW, ROW_OPEN
 from kobe_assets.research.simulation import simulate, terms_of
-from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Market, Part, feed_of
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.parity.compare import OPEN_END, Mismatch, Trade, compare_trades
@@ -81,7 +82,8 @@ def _books(settings: Settings, ledger: OrderLedger, account: str, session: dt.da
     is_book = claim is not None and claim.strategy == BOOK == settings.portfolio.book
     book_parts = parts_of(settings) if is_book else ()
     alone = [name for name in _strategies(ledger, account) if name not in {part.strategy.name for part in book_parts}]
-    single: list[tuple[Part, ...]] = [(Part(STRATEGIES[name], 1.0),) for name in alone if name in STRATEGIES]
+    known = strategies_of(settings)
+    single: list[tuple[Part, ...]] = [(Part(known[name], 1.0),) for name in alone if name in known]
     return [book_parts, *single] if book_parts else single
 
 

@@ -20,7 +20,7 @@ from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.research import walk_forward
 from kobe_assets.research.simulation import LATE_BARS
 from kobe_assets.research.walk_forward import Market, Part
-from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.context import TradingContext, open_ledger, open_session, sends_before_open
 from kobe_jobs.trading.entries import NO_BAR, NOT_TRADABLE
 from kobe_jobs.trading.executor import resolve
@@ -91,6 +91,8 @@ def replay(
     began = time.monotonic()
     name = strategy or settings.portfolio.book
     parts = parts_named(settings, name)
+    for part in parts:
+        refuse_untradable(part.strategy)
     market = load_market(warehouse, settings)
     first, last = _window(market, start, end)
     simulated, refused = simulate_window(market, settings, parts, first, last)

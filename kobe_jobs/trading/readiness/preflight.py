@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.research_run.strategies import parts_named, why_only_simulated
 from kobe_jobs.trading.bare_positions import find_unguarded
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, sends_before_open, session_date
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
@@ -118,7 +118,9 @@ def _ask(name: str, check: Check) -> Finding:
 def _strategy(trading: TradingContext, name: str) -> Finding:
     parts = parts_named(trading.settings, name)
     seen = ", ".join(part.strategy.name + ("" if part.weight == 1 else f" × {part.weight:g}") for part in parts)
-    return Finding("strategy", True, seen if name in seen else f"{name}: {seen}")
+    odd = [f"{part.strategy.name}: {why}" for part in parts if (why := why_only_simulated(part.strategy))]
+    seen = "; ".join([seen if name in seen else f"{name}: {seen}", *odd])
+    return Finding("strategy", not odd, seen, "trade another" if odd else "")
 
 
 def _keys(trading: TradingContext, secrets: Secrets) -> Finding:

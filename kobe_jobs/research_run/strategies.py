@@ -71,14 +71,14 @@ def load_account_settings() -> Settings:
 
 
 def why_only_simulated(strategy: Strategy) -> str:
-    """What of the strategy is simulated, and not traded yet; empty where it may trade."""
+    """What of the strategy is simulated, and not traded; empty where it may trade."""
     return "" if strategy.stop is not None else "without a protective stop it is simulated only"
 
 
 def refuse_untradable(strategy: Strategy) -> None:
-    """Raise UsageError where the orders of the strategy would be other ones than those that the folds were judged by."""
+    """Raise UsageError for a strategy whose positions would be held without a protective stop."""
     if why := why_only_simulated(strategy):
-        raise UsageError(f"the strategy {strategy.name} is not traded yet: {why}", "backtest it, and trade another")
+        raise UsageError(f"the strategy {strategy.name} is not traded: {why}", "backtest it, and trade another")
 
 
 def _no_strategy(name: str, known: Iterable[str]) -> UsageError:

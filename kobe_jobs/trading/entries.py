@@ -165,10 +165,9 @@ def _decide(
     distance = signal.stop_distance / factor
     part = context.part(signal.strategy)
     params, weight = context.params_of(part.strategy), part.weight
-    away = params["limit_atr"] * signal.indicator(part.strategy.limit) / factor if kind == AT_LIMIT else 0.0
     order = Proposal(
         is_long=signal.is_long, kind=kind, has_price=problem is None, met=met, close=signal.close / factor,
-        limit_distance=away, stop_distance=distance, weight=weight,
+        limit_distance=_limit_distance(part.strategy, params, signal) / factor, stop_distance=distance, weight=weight,
     )  # fmt: skip
     code, qty, limit, notional = decide_entry(context.limits, order, account)
     reason = "" if code == ACCEPTED else REASONS[code]
@@ -206,6 +205,11 @@ def _kind_of_part(context: SessionContext, strategy: Strategy) -> int:
     if has_limit_entry(strategy):
         return AT_LIMIT
     return AT_OPENING_AUCTION if context.settings.execution.entry == "opg" else AT_QUOTE
+
+
+def _limit_distance(strategy: Strategy, params: dict[str, float], signal: Signal) -> float:
+    """Adjusted dollars from the close to the limit of a strategy that enters by one; 0 for others."""
+    return 0.0 if strategy.limit is None else params["limit_atr"] * signal.level(strategy.limit)
 
 
 def _time_in_force(context: SessionContext, kind: int) -> TimeInForce:

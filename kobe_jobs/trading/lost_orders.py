@@ -12,9 +12,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.research.strategies import Strategy, StrategyBroken
-from kobe_jobs.trading.context import SessionContext, day_start, has_limit_entry
+from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.roll_forward import apply_splits
@@ -80,7 +78,7 @@ def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[st
                     continue
                 # Orders for the auction may have gone out the evening before.
                 day = max(_sent_on(context, order), _session_after(context, session))
-                is_limit = order.time_in_force == "day" and _limits(context, name)
+                is_limit = order.time_in_force == "day" != context.settings.trading.time_in_force
                 distance = signal.stop_distance / evidence.factor(signal.symbol, day)
                 yield OrderPlan(
                     account=context.account, strategy=name, session=day, signal_session=session, symbol=signal.symbol,
@@ -91,15 +89,6 @@ def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[st
                         "entry": book.LIMIT_ENTRY if is_limit else book.QUOTE_ENTRY,
                     },
                 )  # fmt: skip
-
-
-def _limits(context: SessionContext, name: str) -> bool:
-    """A DAY order of the strategy is a limit entry; false where its file is gone or broken, which must not stop a restore."""
-    try:
-        strategy: Strategy | None = strategies_of(context.settings).get(name)
-    except StrategyBroken:
-        return False
-    return strategy is not None and has_limit_entry(strategy)
 
 
 def _closing_plans(context: SessionContext, unknown: dict[str, BrokerOrder]) -> Iterator[OrderPlan]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,19 +48,17 @@ class Signal:
     sma200: float
     atr14: float
     values: dict[str, float | None] = field(default_factory=dict)
-    strategy: str = field(default="", kw_only=True)
+    strategy: str = ""
 
     @property
     def is_long(self) -> bool:
         """Does it buy?"""
         return self.side == "long"
 
-    def indicator(self, name: str | None) -> float:
-        """The value of a declared indicator, as read; NaN where there is none."""
-        if name in NUMBERS:
-            return float(getattr(self, name))
-        value = self.values.get(name) if name is not None else None
-        return math.nan if value is None else value
+    def level(self, indicator: str) -> float:
+        """An indicator's value as read, lagged; NaN where it is undefined."""
+        value = getattr(self, indicator) if indicator in NUMBERS else self.values.get(indicator)
+        return float("nan") if value is None else float(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,13 +150,14 @@ def _sessions_without_bar(context: SessionContext, held: Position) -> list[dt.da
     return missing
 
 
-def rules_of(context: SessionContext, held: Position, strategy: Strategy) -> tuple[dict[str, float], int]:
+def rules_of(context: SessionContext, held: Position) -> tuple[dict[str, float], int]:
     """(parameters, lag in bars) that a position leaves by: those that it was entered with, whatever the settings say now."""
     entry = book.find(context.ledger, held.id)
     kept = entry.decision.get("rules") if entry is not None else None
     if kept:
         return {name: float(value) for name, value in kept["params"].items()}, int(kept["lag"])
     # Entered by an earlier Kobe, which kept no rules.
+    strategy = strategies_of(context.settings)[held.strategy]
     return canonical_params(context.settings, strategy), context.settings.strategy.indicator_lag_bars
 
 
@@ -189,7 +190,7 @@ def _bars_and_flag(
     if strategy is None:
         return max(counted, held.bars_held), None
     before = max(held.bars_held - counted, 0)
-    params, lag = rules_of(context, held, strategy)
+    params, lag = rules_of(context, held)
     exits = bars.exit_signals(strategy, params, lag, held.side == "long", after, through)
     for number, is_exit in enumerate(exits, start=1 + before):
         if is_exit:

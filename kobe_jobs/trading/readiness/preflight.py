@@ -118,10 +118,9 @@ def _ask(name: str, check: Check) -> Finding:
 def _strategy(trading: TradingContext, name: str) -> Finding:
     parts = parts_named(trading.settings, name)
     seen = ", ".join(part.strategy.name + ("" if part.weight == 1 else f" × {part.weight:g}") for part in parts)
-    untraded = [f"{part.strategy.name}: {why}" for part in parts if (why := why_only_simulated(part.strategy))]
-    if untraded:
-        return Finding("strategy", False, "; ".join(untraded), "trade another")
-    return Finding("strategy", True, seen if name in seen else f"{name}: {seen}")
+    odd = [f"{part.strategy.name}: {why}" for part in parts if (why := why_only_simulated(part.strategy))]
+    seen = "; ".join([seen if name in seen else f"{name}: {seen}", *odd])
+    return Finding("strategy", not odd, seen, "trade another" if odd else "")
 
 
 def _keys(trading: TradingContext, secrets: Secrets) -> Finding:

@@ -38,14 +38,14 @@ def auction_line(trading: TradingContext) -> Finding:
 def switching_line(context: SessionContext) -> Finding:
     """Open positions that the present settings would not have, and by what they leave."""
     book_names = {part.strategy.name for part in context.parts}
-    told, known = [], strategies_of(context.settings)
+    known, told = strategies_of(context.settings), []
     for held in open_positions(context.ledger, context.account):
         if held.strategy not in known:
             told.append(
                 f"{held.symbol}: its strategy {held.strategy!r} is not registered, it keeps its stop and leaves by no rule"
             )
             continue
-        params, lag = rules_of(context, held, known[held.strategy])
+        params, lag = rules_of(context, held)
         now = canonical_params(context.settings, known[held.strategy])
         changed = [f"{name} {params[name]:g}" for name in sorted(params) if params[name] != now.get(name)]
         changed += [f"lag {lag}"] if lag != context.settings.strategy.indicator_lag_bars else []

@@ -25,6 +25,7 @@ from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.sessions import claim_of
 from tests.support.builders import small_market as market
+from tests.support.builders.replay_market import with_limit
 from tests.support.drivers import crash_child
 
 ACCOUNT = "simulated:PA0EMBEDDED0"
@@ -195,8 +196,7 @@ def test_between_the_hours_of_the_auction_nothing_is_sent(day: Day) -> None:
 
 
 def test_limit_orders_work_through_the_day_and_each_fill_is_protected(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
-    patient = dataclasses.replace(STRATEGIES["rsi2"], parameters={"limit_atr": 0.1})
-    monkeypatch.setitem(STRATEGIES, "rsi2", patient)
+    monkeypatch.setitem(STRATEGIES, "rsi2", with_limit(STRATEGIES["rsi2"], 0.1))
     day.to("pre_open")
     before = day.run("ioc")
     assert before.is_clean, before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from kobe_assets.graph.inputs import load_panel
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading.parity.replay import replay
-from tests.support.builders.replay_market import random_warehouse
+from tests.support.builders.replay_market import random_warehouse, with_limit
 
 SESSIONS = 290
 RICH = {"initial_cash": 1e6}
@@ -47,7 +46,7 @@ def test_a_replay_is_the_simulation_in_each_entry_mode(
     strategies: dict[str, float],
     changes: dict[str, Any],
 ) -> None:
-    patient = dataclasses.replace(STRATEGIES["ibs"], name="patient", parameters={"limit_atr": 0.3})
+    patient = with_limit(STRATEGIES["ibs"], 0.3, name="patient")
     monkeypatch.setitem(STRATEGIES, "patient", patient)
     settings, warehouse = random_warehouse(tmp_path, seed, SESSIONS, strategies=strategies, **changes)
     window = load_panel(warehouse).sessions[-sessions:].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ import pandas as pd
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import load_market, load_panel
 from kobe_assets.research.indicators import compute_indicators
+from kobe_assets.research.strategies import Strategy
 from kobe_assets.signals import signals_of
 from kobe_resources.settings.models import PortfolioSettings, Settings
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.drivers.product import NOW, settings_of
 from tests.support.reference.random_markets import random_market, random_parameters
+
+
+def with_limit(strategy: Strategy, atrs: float, **changes: Any) -> Strategy:
+    """The strategy with entries at a limit, so many ATRs from the close."""
+    parameters = {**strategy.parameters, "limit_atr": atrs}
+    return dataclasses.replace(strategy, parameters=parameters, limit="atr14", **changes)
 
 
 def random_warehouse(folder: Path, seed: int, sessions: int, **changes: Any) -> tuple[Settings, Warehouse]:

@@ -125,10 +125,11 @@ def _rig(
 ) -> Iterator["Rig"]:
     """What a trading run works with, under the id of the Dagster run, closed at the end."""
     from kobe_jobs.trading.session import Rig
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
+    warehouse = warehouse_of(settings)
     with broker.open(leave_clock) as opened, ledger.open(run_id[:12]) as book:
-        yield Rig(settings, settings.broker.stage, opened, book, Warehouse(), KillSwitch())
+        yield Rig(settings, settings.broker.stage, opened, book, warehouse, KillSwitch())
 
 
 @dg.failure_hook(name="alert_on_failure", required_resource_keys={"settings"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from kobe_assets.graph.lineage import record_version, stored_version
+from kobe_resources.market_data.store import refuse_other_source
 from kobe_resources.runtime.event_log import get_logger
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import refill
@@ -33,6 +34,7 @@ def publish(
     also: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
 ) -> dg.MaterializeResult:
     """Replace `tables` in one transaction and report the version of the asset's. also: more writes of the same transaction."""
+    refuse_other_source(warehouse, settings.data.vendor)
     with warehouse.transaction() as connection:
         for name, frame in tables.items():
             refill(connection, name, frame)

@@ -10,9 +10,9 @@ from kobe_jobs.trading.session import Rig, open_ledger
 from kobe_resources.broker.open import open_broker
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.market_data.store import warehouse_of
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import Secrets
-from kobe_resources.warehouse.store import Warehouse
 
 
 class NoBroker:
@@ -38,6 +38,7 @@ def open_rig(
     even_without_broker: for looking only; what a broker that cannot be opened is asked raises why.
     """
     stage = settings.broker.stage
+    warehouse = warehouse_of(settings)
     broker: Any
     try:
         broker = open_broker(settings, secrets, stage, leave_clock)
@@ -47,6 +48,6 @@ def open_rig(
         broker = NoBroker(error)
     try:
         with open_ledger(settings, run_id=run_id) as ledger:
-            yield Rig(settings, stage, broker, ledger, Warehouse(), KillSwitch())
+            yield Rig(settings, stage, broker, ledger, warehouse, KillSwitch())
     finally:
         broker.close()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+    from kobe_resources.settings.models import Settings
+
 HERE = Path(__file__).parent / "sql"
 OPTIONAL_FIELDS = ("vwap", "trades")
 OF_ONE_SOURCE = (
@@ -37,8 +39,6 @@ OF_ONE_SOURCE = (
 DIVIDEND = ["symbol", "ex_date", "amount", "kind", "pay_date"]
 PLAIN_KIND = "regular"
 """The kind of a dividend whose source names none."""
-KEPT_SOURCES = ("files", "polygon", "alpaca")
-"""Sources whose bars Kobe cannot make again by itself: a forgotten setting must not replace them."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,27 @@ class StoreTotals:
     last_session: dt.date | None
 
 
-def refuse_to_replace(warehouse: Warehouse, source: str) -> None:
-    """Raise MarketDataError where the store holds bars of another source that only a person may give up."""
+def warehouse_of(settings: Settings) -> Warehouse:
+    """The warehouse of the data folder. Raises MarketDataError where its bars are not those of `data.vendor`."""
+    warehouse = Warehouse()
+    if warehouse.path.is_file():
+        refuse_other_source(warehouse, settings.data.vendor)
+    return warehouse
+
+
+def refuse_other_source(warehouse: Warehouse, vendor: str) -> None:
+    """Raise MarketDataError where the store holds bars of another vendor.
+
+    A forgotten setting must neither replace them, nor judge by them what it says of others.
+    """
     with warehouse.connect() as connection:
         stored = current_source(connection)
         bars = connection.execute("SELECT count(*) FROM daily_bars").fetchall()[0][0]
-    if stored and stored[0] in KEPT_SOURCES and stored[0] != source and bars:
+    held = stored[0].split()[0] if stored else vendor
+    if held != vendor and bars:
         raise MarketDataError(
-            f"the warehouse holds {bars:,} bars loaded from {stored[0]}, and data.vendor is {source}",
-            f"set KOBE_CONFIG to the settings with {stored[0]}, use another KOBE_HOME for {source}, "
+            f"the warehouse holds {bars:,} bars loaded from {held}, and data.vendor is {vendor}",
+            f"set KOBE_CONFIG to the settings with {held}, use another KOBE_HOME for {vendor}, "
             "or replace the bars with `kobe bars refresh --force`",
         )
 

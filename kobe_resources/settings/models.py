@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -21,6 +21,10 @@ BOOK = "portfolio"
 """The name of the book that several strategies trade together; no strategy bears it."""
 SECRET_URLS = ("trading.alert_webhook",)
 """Whose path is the password; elsewhere an address is a scheme, a host, a port and a path."""
+
+VendorName = Literal["sample", "synthetic", "files", "polygon", "alpaca"]
+VENDORS: tuple[VendorName, ...] = get_args(VendorName)
+"""The sources of bars; without a setting it is the first."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -83,7 +87,7 @@ class AlpacaData(Section):
 class DataSettings(Section):
     """Where bars come from, and which span of them."""
 
-    vendor: Literal["sample", "synthetic", "files", "polygon", "alpaca"] = Field("sample", description="the source of bars")
+    vendor: VendorName = Field("sample", description="the source of bars")
     start: dt.date | None = Field(None, description="first session to load; none: all the vendor has (Polygon: 11 years)")
     end: dt.date | None = Field(None, description="last session to load; none: the latest complete one")
     files: FilesData = FilesData()

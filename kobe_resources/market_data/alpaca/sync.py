@@ -53,7 +53,7 @@ from kobe_resources.market_data.store import (
     drop_stored_duplicates,
     record_load,
     record_options,
-    refuse_to_replace,
+    refuse_other_source,
     replace_actions,
     replace_candidates,
     replace_dividends,
@@ -127,7 +127,7 @@ class AlpacaSync:
         """See AlpacaVendor.sync; returns the number of calls."""
         span = self._wanted_span()
         if not self._force:
-            refuse_to_replace(self._warehouse, VENDOR)
+            refuse_other_source(self._warehouse, VENDOR)
         load_key = fingerprint + ("+options" if self._settings.universe.require_options else "")
         with self._warehouse.connect() as connection:
             self._state = read_state(connection, VENDOR)

@@ -15,7 +15,7 @@ from kobe_resources.market_data.store import (
     Load,
     current_source,
     last_load,
-    refuse_to_replace,
+    refuse_other_source,
     replace_all,
     store_totals,
 )
@@ -63,7 +63,7 @@ class LocalVendor(ABC):
         fingerprint = self.fingerprint()
         skipped = not force and self._stands(warehouse, fingerprint)
         if not skipped and not force:
-            refuse_to_replace(warehouse, self.name)
+            refuse_other_source(warehouse, self.name)
         changes = Changes() if skipped else self._replace(warehouse, fingerprint, progress, force)
         with warehouse.connect() as connection:
             totals = store_totals(connection)

@@ -47,7 +47,7 @@ from kobe_resources.market_data.store import (
     drop_stored_duplicates,
     record_load,
     record_options,
-    refuse_to_replace,
+    refuse_other_source,
     replace_candidates,
     replace_dividends,
     replace_splits,
@@ -124,7 +124,7 @@ class Sync:
         """See PolygonVendor.sync."""
         span = self._wanted_span()
         if not self._force:
-            refuse_to_replace(self._warehouse, VENDOR)
+            refuse_other_source(self._warehouse, VENDOR)
         wanted = (("options", self._settings.universe.require_options), ("delisted", self._delisted))
         load_key = "+".join([fingerprint, *(what for what, is_wanted in wanted if is_wanted)])
         with self._warehouse.connect() as connection:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +34,8 @@ HERE = Path(__file__).parent
 WORST = 20
 ZERO_VOLUME_RUN = 3
 """Bars in a row without a trade before it is worth a word."""
+SAME_BARS, SAME_PRICES = 3, 5
+"""Equal bars in a row, and bars of equal prices, from which they look copied: a feed that stood still."""
 REUSED_AFTER = 10
 """A ticker that is back more than this many sessions after its last bar may be another company."""
 SMALLEST_JUMP = 0.15
@@ -53,6 +55,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "unknown_sessions": (False, "Every bar lies on an XNYS session."),
     "missing_sessions": (False, "No session is missing between a symbol's first and last bar."),
     "zero_volume_runs": (False, f"No symbol goes {ZERO_VOLUME_RUN} bars in a row without volume."),
+    "repeated_prices": (False, f"No symbol has {SAME_BARS} equal bars in a row, or the same prices {SAME_PRICES} times."),
     "suspect_jumps": (False, "No close and no range leaps without unusual volume; where one does, the listing is quarantined."),
     "splits_without_jump": (False, "Where a split is recorded, the raw price jumps."),
     "dividends_without_fall": (
@@ -98,7 +101,7 @@ UNIVERSE_FINDINGS: dict[str, tuple[bool, str]] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check. count: offenders in all. offenders: the worst of them, at most 20. description: in words."""
+    """The result of one check. count: offenders in all. offenders: the worst of them first. description: in words."""
 
     name: str
     severity: Literal["blocking", "warning"]
@@ -108,14 +111,14 @@ class Finding:
     description: str
 
 
-def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None = None) -> list[Finding]:
-    """Every check of FINDINGS on what the store holds; `now` (aware) decides what is stale.
+def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None = None, most: int = WORST) -> list[Finding]:
+    """Every check of FINDINGS on what the store holds; `now` (aware) decides what is stale. most: offenders to keep of each.
 
     Raises KobeError on an empty store: there is nothing to vouch for.
     """
     with warehouse.connect() as connection:
         bars = read_bar_table(warehouse)
-        asked = [_ask(connection, name) for name in QUERIES]
+        asked = [_ask(connection, name, most) for name in QUERIES]
     if not len(bars.session):
         raise KobeError("the warehouse holds no bars", "run `kobe bars refresh`")
     found = [
@@ -123,6 +126,7 @@ def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None
         find_duplicates(bars),
         *find_calendar_gaps(bars),
         find_zero_volume_runs(bars),
+        find_repeated_prices(bars),
         find_suspects(bars, settings.universe.release),
         find_silent_falls(bars),
         find_weekly(bars),
@@ -130,7 +134,8 @@ def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None
         find_thin_sessions(bars.session),
     ]
     by_name = {finding.name: finding for finding in found}
-    return [by_name[name] for name in FINDINGS]
+    kept = [by_name[name] for name in FINDINGS]
+    return [replace(finding, offenders=finding.offenders.head(most)) for finding in kept]
 
 
 def check_universe(warehouse: Warehouse, settings: Settings) -> list[Finding]:
@@ -257,14 +262,46 @@ def find_calendar_gaps(bars: BarTable) -> Iterator[Finding]:
 
 def find_zero_volume_runs(bars: BarTable) -> Finding:
     """Runs of ZERO_VOLUME_RUN bars and more without volume."""
-    import pandas as pd
-
     zero = np.concatenate([[False], bars.volume == 0.0, [False]])
     # A run ends where the symbol does.
     new_symbol = np.concatenate([[True], ~bars.follows, [True]])
     begins = np.flatnonzero(zero[1:] & (~zero[:-1] | new_symbol))
     ends = np.flatnonzero(zero[:-1] & (~zero[1:] | new_symbol)) - 1
-    long = ends - begins + 1 >= ZERO_VOLUME_RUN
+    frame = _runs(bars, begins, ends, ZERO_VOLUME_RUN)
+    return _finding("zero_volume_runs", frame, len(frame), f"{len(frame):,} runs of bars without volume")
+
+
+def find_repeated_prices(bars: BarTable) -> Finding:
+    """Runs of bars that repeat the one before, all of it, or its four prices over more bars, of symbols that else move."""
+    import pandas as pd
+
+    same = bars.follows.copy()
+    for values in (bars.open, bars.high, bars.low, bars.close):
+        same &= values[1:] == values[:-1]
+    # A price that hardly ever moves is a peg; only where it does is a standstill a fault of the feed.
+    still = np.bincount(bars.symbol[1:], weights=same, minlength=len(bars.symbols))
+    moves = still < np.diff(bars.start) / 2
+    busy = same & (bars.volume[1:] > 0) & moves[bars.symbol[1:]]
+    found = [
+        _runs(bars, *_stretches(again), least)
+        for again, least in ((busy & (bars.volume[1:] == bars.volume[:-1]), SAME_BARS), (busy, SAME_PRICES))
+    ]
+    frame = pd.concat(found, ignore_index=True).sort_values(["bars", "symbol"], ascending=[False, True])
+    frame = frame.drop_duplicates(["symbol", "last_session"], ignore_index=True)
+    return _finding("repeated_prices", frame, len(frame), f"{len(frame):,} runs of bars repeat the one before")
+
+
+def _stretches(again: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last bar of every run. again: (bars − 1) whether bar i + 1 repeats bar i."""
+    edges = np.diff(np.concatenate([[False], again, [False]]).astype(np.int8))
+    return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+
+
+def _runs(bars: BarTable, begins: np.ndarray, ends: np.ndarray, least: int) -> pd.DataFrame:
+    """The runs of `least` bars and more, the longest first."""
+    import pandas as pd
+
+    long = ends - begins + 1 >= least
     begins, ends = begins[long], ends[long]
     frame = pd.DataFrame(
         {
@@ -273,8 +310,8 @@ def find_zero_volume_runs(bars: BarTable) -> Finding:
             "last_session": bars.session[ends],
             "bars": ends - begins + 1,
         }
-    ).sort_values(["bars", "symbol"], ascending=[False, True])
-    return _finding("zero_volume_runs", frame, len(frame), f"{len(frame):,} runs of bars without volume")
+    )
+    return frame.sort_values(["bars", "symbol"], ascending=[False, True])
 
 
 def find_thin_sessions(sessions: np.ndarray) -> Finding:
@@ -364,9 +401,9 @@ def _median_before(counts: np.ndarray) -> np.ndarray:
     return medians
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, name: str) -> Finding:
+def _ask(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> Finding:
     """A check that is one query: its rows are the offenders, and a column `offenders` says how many there are in all."""
-    frame = connection.execute(read_sql(HERE, name), QUERIES[name]).df()
+    frame = connection.execute(read_sql(HERE, name), {**QUERIES[name], "most": most}).df()
     count = int(frame["offenders"].iloc[0]) if len(frame) else 0
     return _finding(name, frame.drop(columns="offenders"), count, WORDS[name](frame, count) if count and name in WORDS else "")
 
@@ -418,6 +455,6 @@ def _finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> Find
         severity="blocking" if blocking else "warning",
         passed=count == 0,
         count=count,
-        offenders=offenders.head(WORST).reset_index(drop=True),
+        offenders=offenders.reset_index(drop=True),
         description=broken if count else rule,
     )

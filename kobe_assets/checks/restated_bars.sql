@@ -7,4 +7,4 @@ WHERE seen_at >= last_load.at AND field = 'close' AND old > 0 AND new > 0
 GROUP BY symbol
 HAVING count(*) >= 20
 ORDER BY bars DESC, symbol
-LIMIT 20
+LIMIT $most

@@ -5,14 +5,16 @@ outcome is kept in `check_results` beside the data it judged.
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import dagster as dg
+import duckdb
 import pandas as pd
 
 from kobe_assets import indicators, kpi_report, signals, wf_folds
 from kobe_assets.checks.bars import FINDINGS, UNIVERSE_FINDINGS, Finding, check_bars, check_universe
+from kobe_assets.checks.doctor import EVERYTHING, doubts_of, keep_doubts
 from kobe_assets.checks.research import (
     cash_is_conserved,
     entries_follow_signals,
@@ -45,8 +47,13 @@ def _specs(asset: str, rules: Mapping[str, tuple[bool, str]]) -> list[dg.AssetCh
     ]
 
 
-def _conclude(warehouse: Warehouse, asset: str, findings: Sequence[Finding]) -> Iterator[dg.AssetCheckResult]:
-    """Keep the outcome beside the data, then tell Dagster."""
+def _conclude(
+    warehouse: Warehouse,
+    asset: str,
+    findings: Sequence[Finding],
+    also: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
+) -> Iterator[dg.AssetCheckResult]:
+    """Keep the outcome beside the data, then tell Dagster. also: more writes of the same transaction."""
     now = dt.datetime.now(dt.UTC)
     with warehouse.transaction() as connection:
         connection.execute("DELETE FROM check_results WHERE asset = ?", [asset])
@@ -54,6 +61,7 @@ def _conclude(warehouse: Warehouse, asset: str, findings: Sequence[Finding]) -> 
             "INSERT INTO check_results VALUES (?, ?, ?, ?, ?, ?, ?)",
             [[asset, f.name, f.severity, f.passed, f.count, f.description, now] for f in findings],
         )
+        also(connection)
         record_checks(connection, asset, all(f.passed for f in findings if f.severity == "blocking"))
     for finding in findings:
         yield dg.AssetCheckResult(
@@ -77,7 +85,9 @@ def _finding(spec: dg.AssetCheckSpec, problems: pd.DataFrame) -> Finding:
 def bars_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """What can be wrong with stored bars and splits."""
     warehouse = store.open()
-    yield from _conclude(warehouse, "daily_bars", check_bars(warehouse, settings))
+    findings = check_bars(warehouse, settings, most=EVERYTHING)
+    doubts = doubts_of(findings, settings.data.vendor)
+    yield from _conclude(warehouse, "daily_bars", findings, lambda connection: keep_doubts(connection, doubts))
 
 
 @dg.multi_asset_check(name="universe_checks", specs=_specs("universe", UNIVERSE_FINDINGS))

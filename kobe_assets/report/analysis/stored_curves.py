@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kobe_assets.checks.doctor import doctor_rows
 from kobe_assets.graph.frames import stop_multiples
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of
 from kobe_assets.graph.lineage import TABLES
@@ -105,7 +106,11 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
     evidence[("universe", "benchmark")] = {
         "buy_and_hold": [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
     }
-    evidence[("data", "")] = {"quarantine": _quarantine(market.panel, settings), "checks": checks.to_dict(orient="records")}
+    evidence[("data", "")] = {
+        "quarantine": _quarantine(market.panel, settings),
+        "checks": checks.to_dict(orient="records"),
+        "doctor": doctor_rows(warehouse),
+    }
     return evidence
 
 

@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from kobe_assets.checks.split_ratio import split_like
+from kobe_assets.graph.doubts import DISTORTED, HARMLESS, INCOMPLETE, LEFT_OUT, WRONG
 from kobe_assets.research.quarantine import QUARANTINE_BARS, RANGE_QUARANTINE_BARS
 from kobe_resources.market_data.set_aside import DAY_EARLY, UNFINISHED
-
-WRONG, DISTORTED, LEFT_OUT, INCOMPLETE, HARMLESS = range(5)
-"""What a doubt does, the worst first: figures are wrong; may be; are right as something is left out; lack something; none."""
 
 
 class Seen(NamedTuple):

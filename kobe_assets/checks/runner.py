@@ -14,7 +14,7 @@ import pandas as pd
 
 from kobe_assets import indicators, kpi_report, signals, wf_folds
 from kobe_assets.checks.bars import FINDINGS, UNIVERSE_FINDINGS, Finding, check_bars, check_universe
-from kobe_assets.checks.doctor import EVERYTHING, doubts_of, keep_doubts
+from kobe_assets.checks.doctor import EVERYTHING, doubts_of
 from kobe_assets.checks.research import (
     cash_is_conserved,
     entries_follow_signals,
@@ -22,6 +22,7 @@ from kobe_assets.checks.research import (
     signals_read_no_future,
     windows_are_disjoint,
 )
+from kobe_assets.graph.doubts import keep_doubts
 from kobe_assets.graph.inputs import ForeignIndicators, canonical_params, load_indicators, load_market, load_panel
 from kobe_assets.graph.lineage import record_checks
 from kobe_assets.graph.publish import preview
@@ -111,8 +112,9 @@ def indicator_checks(store: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
         except ForeignIndicators:
             # Only now is it worth the time to ask which.
             unpaired = warehouse.frame(
-                "SELECT symbol, session, i.* EXCLUDE (symbol, session) FROM daily_bars b FULL JOIN indicators i "
-                "USING (symbol, session) WHERE b.symbol IS NULL OR i.symbol IS NULL UNION ALL "
+                "SELECT symbol, session, i.* EXCLUDE (symbol, session) "
+                "FROM (SELECT symbol, session FROM daily_bars SEMI JOIN panel_places USING (symbol)) b "
+                "FULL JOIN indicators i USING (symbol, session) WHERE b.symbol IS NULL OR i.symbol IS NULL UNION ALL "
                 "SELECT * FROM indicators QUALIFY count(*) OVER (PARTITION BY symbol, session) > 1 LIMIT 1000"
             )
             rows = pd.concat([rows, unpaired], ignore_index=True)

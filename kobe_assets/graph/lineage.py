@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DEPENDS: dict[str, tuple[str, ...]] = {
     "daily_bars": (),
     "universe": ("daily_bars",),
-    "indicators": ("daily_bars",),
+    "indicators": ("daily_bars", "universe"),
     "signals": ("daily_bars", "universe", "indicators"),
     "wf_folds": ("daily_bars", "universe", "indicators", "signals"),
     "kpi_report": ("daily_bars", "universe", "signals", "wf_folds"),
@@ -34,7 +34,7 @@ DEPENDS: dict[str, tuple[str, ...]] = {
 
 TABLES: dict[str, tuple[str, ...]] = {
     "daily_bars": ("daily_bars", "splits", "dividends", "candidates", "option_evidence"),
-    "universe": ("universe", "universe_membership"),
+    "universe": ("universe", "universe_membership", "panel_symbols"),
     "indicators": ("indicators",),
     "signals": ("signals",),
     "wf_folds": ("wf_folds", "wf_trades", "wf_equity"),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kobe_assets.research.quarantine import suspects
-from kobe_assets.selection.bar_table import read_bar_table
+from kobe_assets.selection.bar_table import BarTable, read_bar_tables
 from kobe_assets.selection.barred import barred_symbols
 from kobe_assets.selection.membership import build_membership
 from kobe_resources.errors import KobeError
@@ -140,16 +140,21 @@ def validate_universe(warehouse: Warehouse, settings: Settings) -> Validation:
 def _read(warehouse: Warehouse) -> tuple[pd.DataFrame, set[str], NDArray[np.object_]]:
     """Evidence of every candidate, the symbols whose quarantine is in force, and why a candidate is barred ("": it is not)."""
     with warehouse.connect():
-        evidence, bars = warehouse.frame(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS}), read_bar_table(warehouse)
-    if not len(evidence):
-        raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
-    found = suspects(bars)
+        evidence = warehouse.frame(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS})
+        if not len(evidence):
+            raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
+        held = {name for bars in read_bar_tables(warehouse) for name in _in_quarantine(bars)}
     why = barred_symbols(warehouse)
-    barred = np.array([why.get(symbol, "") for symbol in evidence["symbol"]], dtype=object)
+    return evidence, held, np.array([why.get(symbol, "") for symbol in evidence["symbol"]], dtype=object)
+
+
+def _in_quarantine(bars: BarTable) -> set[str]:
+    """Symbols whose last bar is in quarantine."""
+    found = suspects(bars)
     in_force = {int(place) for place in bars.symbol[found.bar[found.in_force]]}
     # Of several listings the last one speaks: a later entry of the name overwrites an earlier one.
     last = {name: place for place, name in enumerate(bars.symbols)}
-    return evidence, {name for name, place in last.items() if place in in_force}, barred
+    return {name for name, place in last.items() if place in in_force}
 
 
 def _ranked(judged: pd.DataFrame, cap: int | None = None) -> pd.DataFrame:

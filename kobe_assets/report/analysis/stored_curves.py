@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kobe_assets.checks.doctor import doctor_rows
+from kobe_assets.graph.doubts import doctor_rows
 from kobe_assets.graph.frames import stop_multiples
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of
 from kobe_assets.graph.lineage import TABLES

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
-    from kobe_assets.checks.doctor import Doubt
+    from kobe_assets.graph.doubts import Doubt
     from kobe_resources.market_data import SyncReport
 
 

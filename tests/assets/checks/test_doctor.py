@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from kobe_assets.checks.bars import FINDINGS
-from kobe_assets.checks.doctor import IDLE, Doubt, diagnose, doctor_rows, keep_doubts
-from kobe_assets.checks.doubt_rows import HARMLESS, READERS, WRONG
+from kobe_assets.checks.doctor import diagnose
+from kobe_assets.checks.doubt_rows import READERS
 from kobe_assets.checks.split_ratio import split_like
+from kobe_assets.graph.doubts import HARMLESS, IDLE, WRONG, Doubt, doctor_rows, keep_doubts
 from kobe_jobs.cli.main import app
 from kobe_resources.market_data.set_aside import UNFINISHED, aside_rows
 from kobe_resources.market_data.store import replace_all

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kobe_resources.runtime.sql_files import read_sql
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator, Sequence
 
     import duckdb
@@ -63,8 +64,11 @@ def read_bar_tables(warehouse: Warehouse, most: int = MOST_BARS) -> Iterator[Bar
     """
     with warehouse.connect() as connection:
         counts = connection.execute("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol ORDER BY symbol").fetchall()
+        # Looked up once: it asks for every bar of the store.
+        connection.execute("CREATE OR REPLACE TEMP TABLE known_listings AS SELECT * FROM later_listings")
+        last_session = connection.execute("SELECT max(session) FROM daily_bars").fetchall()[0][0]
         for first, last in _ranges(counts, most):
-            yield _bars_of(connection, first, last)
+            yield _bars_of(connection, first, last, last_session)
 
 
 def _ranges(counts: Sequence[tuple[str, int]], most: int) -> Iterator[tuple[str, str]]:
@@ -79,12 +83,12 @@ def _ranges(counts: Sequence[tuple[str, int]], most: int) -> Iterator[tuple[str,
         yield first, counts[-1][0]
 
 
-def _bars_of(connection: duckdb.DuckDBPyConnection, first: str, last: str) -> BarTable:
+def _bars_of(connection: duckdb.DuckDBPyConnection, first: str, last: str, last_session: dt.date | None) -> BarTable:
     between = {"first": first, "last": last}
     names = connection.execute(
         "SELECT DISTINCT symbol FROM daily_bars WHERE symbol BETWEEN $first AND $last ORDER BY symbol", between
     ).fetchall()
-    columns = connection.execute(read_sql(HERE, "bar_table"), between).fetchnumpy()
+    columns = connection.execute(read_sql(HERE, "bar_table"), {**between, "last_session": last_session}).fetchnumpy()
     symbol = np.asarray(columns["symbol"], dtype=np.int32)
     session = np.asarray(columns["session"], dtype="datetime64[D]")
     key = symbol.astype(np.int64) * 2**32 + session.astype(np.int64)

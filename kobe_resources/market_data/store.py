@@ -18,6 +18,8 @@ from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.warehouse.store import Warehouse, insert
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import duckdb
     import pandas as pd
 
@@ -202,6 +204,42 @@ def replace_all(
         record_set_aside(connection, vendor, aside_rows([]) if load.aside is None else load.aside, fetched_at, whole=True)
         record_load(connection, vendor, fingerprint, changes, fetched_at)
     return changes
+
+
+def store_in_parts(
+    warehouse: Warehouse,
+    parts: Iterable[tuple[pd.DataFrame, pd.DataFrame]],
+    lists: Load,
+    vendor: str,
+    source: str,
+    fingerprint: str,
+    fetched_at: dt.datetime,
+) -> Changes:
+    """Make an empty store, or another source's, that of `source`, in one transaction.
+
+    parts: bars and splits of some symbols each, trusted to name every bar once. lists: candidates and options.
+    Raises MarketDataError where there is no bar.
+    """
+    import pandas as pd
+
+    with warehouse.transaction() as connection:
+        begin_source(connection, source, fetched_at)
+        added, splits = 0, []
+        for bars, own in parts:
+            added += len(bars)
+            splits.append(own)
+            connection.register("incoming_bars", _with_optional(bars))
+            try:
+                connection.execute(sql("insert_bars"), {"source": vendor, "fetched_at": fetched_at})
+            finally:
+                connection.unregister("incoming_bars")
+        if not added:
+            raise MarketDataError(f"{vendor} has no bars in this span", "widen data.start and data.end")
+        replace_splits(connection, pd.concat(splits, ignore_index=True), vendor, fetched_at)
+        replace_candidates(connection, lists.candidates, vendor)
+        record_options(connection, lists.options, vendor, fetched_at)
+        record_load(connection, vendor, fingerprint, Changes(added=added), fetched_at)
+    return Changes(added=added)
 
 
 def upsert_bars(

@@ -393,6 +393,8 @@ class Sync:
 
     def _finish(self, loader: Loader, span: Span, fingerprint: str, load_key: str) -> None:
         """Say that the span is complete, or raise PolygonIncomplete with the symbols that failed."""
+        counted = (("bars widened to their open or close", loader.widened), ("bad rows set aside", loader.bad_rows))
+        self.notes += tuple(f"{count:,} {what}" for what, count in counted if count)
         if loader.failures:
             first, error = next(iter(loader.failures.items()))
             raise PolygonIncomplete(f"{len(loader.failures)} symbols could not be loaded ({first}: {error.what}, …)", LEAVE_OUT)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kobe_assets.research.quarantine import silent_falls, suspects
+from kobe_assets.research.quarantine import silent_moves, suspects
 from kobe_resources import calendar
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def frames_of(bars: BarTable, release: Mapping[str, str]) -> dict[str, pd.DataFr
         "zero_volume_runs": _idle_runs(bars),
         "repeated_prices": _standstills(bars),
         "suspects": quarantine_table(bars, release),
-        "silent_falls": _falls(bars),
+        "silent_moves": _moves(bars),
         "weekly_bars": _far_apart(bars),
     }
 
@@ -87,11 +87,11 @@ def _repeats(bars: BarTable) -> pd.DataFrame:
     return pd.DataFrame({"symbol": _names(bars)[bars.symbol[again]], "session": bars.session[again]})
 
 
-def _falls(bars: BarTable) -> pd.DataFrame:
-    """Falls of twelve usual days that drew no crowd, and that are no suspect jumps."""
+def _moves(bars: BarTable) -> pd.DataFrame:
+    """Moves of twelve usual days that drew no crowd, and that are no suspect jumps."""
     import pandas as pd
 
-    found = silent_falls(bars)
+    found = silent_moves(bars)
     return pd.DataFrame(
         {
             "symbol": _names(bars)[bars.symbol[found.bar]],

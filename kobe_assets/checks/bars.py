@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kobe_assets.checks.bar_frames import SAME_BARS, SAME_PRICES, ZERO_VOLUME_RUN, by_size, frames_of
-from kobe_assets.research.quarantine import SILENT_FALL
+from kobe_assets.research.quarantine import SILENT_MOVE
 from kobe_assets.selection.bar_table import read_bar_tables
-from kobe_assets.selection.barred import ONE_SPLIT_DAYS
+from kobe_assets.selection.barred import ONE_SPLIT_DAYS, SMALLEST_JUMP
 from kobe_assets.selection.eligibility import validate_universe
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
@@ -35,8 +35,8 @@ HERE = Path(__file__).parent
 WORST = 20
 REUSED_AFTER = 10
 """A ticker that is back more than this many sessions after its last bar may be another company."""
-SMALLEST_JUMP = 0.15
-"""Log ratio under which a split's jump cannot be told from a day's move."""
+MOST_YIELD = 0.15
+"""Part of its price that hardly a stock pays in a year."""
 LARGE_DIVIDEND = 0.2
 """Dividends over this part of the close before them must show in the price."""
 FEW_ROWS, USUAL_DAYS = 0.8, 20
@@ -57,6 +57,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
         False,
         f"No dividend is over {LARGE_DIVIDEND:.0%} of the close before it while the price does not fall.",
     ),
+    "dividend_yields": (False, f"No symbol pays over {MOST_YIELD:.0%} of its price in dividends in a year."),
     "corporate_actions": (
         False,
         "No candidate had a spin-off, a merger, a new name or an end that its prices are not adjusted for.",
@@ -65,7 +66,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "stale_last_session": (False, "The last stored session is the latest that the vendor should have."),
     "thin_sessions": (False, f"No session has under {FEW_ROWS:.0%} of the bars of the {USUAL_DAYS} before it."),
     "orphan_bars": (False, "Every symbol with bars is a candidate."),
-    "silent_falls": (False, f"No price falls by {SILENT_FALL:g} usual days without a crowd: a split left out, or a spin-off."),
+    "silent_moves": (False, f"No price moves by {SILENT_MOVE:g} usual days without a crowd: a split left out, or a spin-off."),
     "weekly_bars": (False, "Bars are daily: figures a year are scaled by 252 sessions."),
     "set_aside_rows": (False, "Every row that the source gave is stored."),
     "restated_bars": (False, "The last load restated no symbol's history."),
@@ -82,6 +83,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "restated_bars": {},
     "splits_without_jump": {"smallest": SMALLEST_JUMP},
     "dividends_without_fall": {"large": LARGE_DIVIDEND},
+    "dividend_yields": {"most_yield": MOST_YIELD},
     "corporate_actions": {},
     "orphan_bars": {},
     "refused_bars": {},
@@ -178,9 +180,9 @@ def _from_frames(frames: Mapping[str, pd.DataFrame]) -> Iterator[Finding]:
         runs = frames[name].sort_values(["bars", "symbol"], ascending=[False, True])
         yield _finding(name, runs, len(runs), f"{len(runs):,} runs of bars {words}")
     yield _find_suspects(by_size(frames["suspects"]))
-    falls = frames["silent_falls"].sort_values(["usual_days", "symbol"], ascending=[False, True], ignore_index=True)
-    words = f"{len(falls):,} falls of {SILENT_FALL:g} usual days and more drew no crowd: splits left out, or spin-offs?"
-    yield _finding("silent_falls", falls, len(falls), words)
+    moves = frames["silent_moves"].sort_values(["usual_days", "symbol"], ascending=[False, True], ignore_index=True)
+    words = f"{len(moves):,} moves of {SILENT_MOVE:g} usual days and more drew no crowd: splits left out, or spin-offs?"
+    yield _finding("silent_moves", moves, len(moves), words)
     yield _find_weekly(frames["weekly_bars"])
 
 

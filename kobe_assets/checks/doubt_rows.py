@@ -99,20 +99,20 @@ def _jump(row: Mapping[str, Any]) -> str:
     return f"{what} on {row['shares'] / usual:.2g} × the usual shares" if usual > 0 else what
 
 
-def _fall(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+def _silent(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     symbol, day, ratio = row["symbol"], day_of(row["session"]), row["ratio"]
     like = split_like(ratio)
-    odd = (1.0, float(f"{1.0 / ratio:.4g}"))
+    odd = (1.0, float(f"{1.0 / ratio:.4g}")) if ratio < 1 else (float(f"{ratio:.4g}"), 1.0)
     split = mends.split(symbol, day, *(like or odd))
     if like and mends.own:
         split += f", or {symbol},{day},{odd[0]:g},{odd[1]:g}"
-    paid = f"; a spin-off: its worth a share as {symbol},{day},AMOUNT in dividends.csv" if mends.own else ""
+    paid = f"; a spin-off: its worth a share as {symbol},{day},AMOUNT in dividends.csv" if mends.own and ratio < 1 else ""
     yield Seen(
-        "silent fall",
+        "silent fall" if ratio < 1 else "silent rise",
         DISTORTED,
         f"close × {ratio:.4g}, {row['usual_days']:.0f} usual days, without a crowd"
         + (f": like a split {like.told}" if like else ": an odd split, or a spin-off?"),
-        "a long over it loses what nobody lost, a short gains it; indicators before it lie too high",
+        f"a {'long' if ratio < 1 else 'short'} over it loses what nobody lost, the other side gains it; indicators cross it",
         split + paid,
         symbol,
         day,
@@ -297,6 +297,19 @@ def _dividend(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     )
 
 
+def _yield(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "high dividends",
+        DISTORTED,
+        f"{row['paid']:,} dividends in a year are {row['share']:.0%} of the price",
+        "holders are paid too much where the amounts are wrong",
+        "check dividends.csv: dollars a share as traded" if mends.own else f"compare with another source than {mends.vendor}",
+        row["symbol"],
+        row["session"],
+        size=row["share"],
+    )
+
+
 def _plain(kind: str, rank: int, effect: str, mend: str, seen: Callable[[Mapping[str, Any]], str]) -> Reader:
     """A reader of rows that are about one symbol and day and say all themselves."""
 
@@ -335,6 +348,7 @@ READERS: dict[str, Reader] = {
     "suspect_jumps": _suspect,
     "splits_without_jump": _split_without_jump,
     "dividends_without_fall": _dividend,
+    "dividend_yields": _yield,
     "corporate_actions": _action,
     "reused_tickers": _reused,
     "stale_last_session": _stale,
@@ -346,7 +360,7 @@ READERS: dict[str, Reader] = {
         "name it in the candidates, or leave it",
         lambda row: f"{row['bars']:,} bars of a symbol that is no candidate",
     ),
-    "silent_falls": _fall,
+    "silent_moves": _silent,
     "weekly_bars": _weekly,
     "set_aside_rows": _aside,
     "restated_bars": _restated,

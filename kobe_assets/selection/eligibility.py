@@ -48,6 +48,8 @@ class Reason(StrEnum):
     BEYOND_CAP = "beyond_cap"
     NEVER_MEMBER = "never_member"
     CONTRADICTORY_SPLITS = "contradictory_splits"
+    MISDATED_SPLIT = "misdated_split"
+    """No jump on a split's listed day, and one of just its ratio within weeks."""
     NO_VOLUME = "no_volume"
     """No bar has volume: an index."""
     QUARANTINED = "quarantined"

@@ -39,6 +39,8 @@ OF_ONE_SOURCE = (
 )
 """Tables whose rows go when the store becomes another source's."""
 DIVIDEND = ["symbol", "ex_date", "amount", "kind", "pay_date"]
+PART_MEMORY = "1GB"
+"""What the database may hold in memory while bars come in parts; the rest goes to its file."""
 PLAIN_KIND = "regular"
 """The kind of a dividend whose source names none."""
 
@@ -225,6 +227,8 @@ def store_in_parts(
     with warehouse.transaction() as connection:
         begin_source(connection, source, fetched_at)
         added, splits = 0, []
+        # What is not committed yet would else pile up in memory.
+        connection.execute(f"SET memory_limit = '{PART_MEMORY}'")
         for bars, own in parts:
             added += len(bars)
             splits.append(own)
@@ -233,6 +237,7 @@ def store_in_parts(
                 connection.execute(sql("insert_bars"), {"source": vendor, "fetched_at": fetched_at})
             finally:
                 connection.unregister("incoming_bars")
+        connection.execute("RESET memory_limit")
         if not added:
             raise MarketDataError(f"{vendor} has no bars in this span", "widen data.start and data.end")
         replace_splits(connection, pd.concat(splits, ignore_index=True), vendor, fetched_at)

@@ -77,6 +77,7 @@ def revisions(
     as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
 ) -> None:
     """What the source later gave differently: the old value, the new one, and when it was seen. Newest first."""
+    from kobe_resources.market_data.history import restated_in_short
     from kobe_resources.market_data.history import revisions as read_revisions
     from kobe_resources.market_data.store import warehouse_of
 
@@ -89,6 +90,8 @@ def revisions(
     if not len(rows):
         screen.print("No bar was ever restated.")
         return
+    for line in restated_in_short(rows):
+        screen.print(line, highlight=False, soft_wrap=True)
     table = _table("symbol", "session", "field", "old", "new", "seen at (UTC)")
     for row in rows.head(limit).to_dict(orient="records"):
         old = "" if row["old"] != row["old"] else f"{row['old']:,.10g}"

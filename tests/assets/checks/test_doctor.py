@@ -177,3 +177,20 @@ def test_the_command_prints_a_table_or_all_of_it_as_json(tmp_path: Path, home: P
     assert "1 doubts: 1 missing split" in shown.stdout
     (row,) = json.loads(CliRunner().invoke(app, ["bars", "doctor", "--json"]).stdout)
     assert (row["symbol"], row["session"], row["kind"]) == ("A", str(DAYS[60]), "missing split")
+
+
+@pytest.mark.parametrize(("ratio", "kind"), [(1.31, "silent rise"), (1 / 1.31, "silent fall")])
+@pytest.mark.parametrize("at", [13, 60, 119])
+def test_a_quiet_move_of_many_usual_days_is_told_in_either_direction(tmp_path: Path, ratio: float, kind: str, at: int) -> None:
+    rows = scaled(moving("A"), range(at, 120), ratio, 1.0)
+    (found,) = doubts(store(tmp_path, load([*rows, *moving("B")])))
+    assert (found.kind, found.symbol, found.session) == (kind, "A", DAYS[at])
+
+
+def test_dividends_beyond_reason_are_named(tmp_path: Path) -> None:
+    warehouse = store(tmp_path, load([*moving("A"), *moving("B")]))
+    paid = ", ".join(f"('A', DATE '{DAYS[n]}', 0.6, 'regular', NULL, 'x')" for n in (20, 50, 80))
+    warehouse.rows(f"INSERT INTO dividends VALUES {paid}, ('B', DATE '{DAYS[20]}', 0.6, 'regular', NULL, 'x')")
+    found = [row for row in doubts(warehouse) if row.kind == "high dividends"]
+    assert [(row.symbol, row.session) for row in found] == [("A", DAYS[20])]
+    assert found[0].seen.startswith("3 dividends in a year are 17% of the price") or "18%" in found[0].seen

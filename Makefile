@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+INSTALL := $(BIN)/python .ci/install.py
 
 .PHONY: report test ui bench lint audit clean
 .DELETE_ON_ERROR:
@@ -13,18 +13,22 @@ $(VENV)/made:
 	@touch $@
 
 $(VENV)/installed: $(VENV)/made pyproject.toml constraints.txt
-	@echo "installing into $(VENV); a minute or two, once"
-	@$(PIP) .
+	@echo "installing Kobe into $(VENV): some 60 packages, about a minute, once"
+	@$(INSTALL) .
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	@$(PIP) '.[test]'
+	@echo "installing what the tests need: about half a minute, once"
+	@$(INSTALL) '.[test]'
 	@touch $@
 
 report: $(VENV)/installed  ## run the main job on the embedded sample and print where the report is
+	@echo "the report on the sample: about fifteen seconds, a second where nothing changed"
 	@$(BIN)/kobe report
 
 test: $(VENV)/installed-test  ## run every test
+	@$(BIN)/python -m tests.support.browser
+	@echo "about 3,000 tests; ten minutes on two cores"
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 ui: $(VENV)/installed  ## the Dagster UI with its daemon, and the reports, on loopback
@@ -36,7 +40,7 @@ lint: $(VENV)/installed-test  ## ruff and mypy
 	$(BIN)/mypy
 
 bench: $(VENV)/installed-test  ## measure; prints figures, fails on nothing
-	@$(PIP) '.[bench]'
+	@$(INSTALL) '.[bench]'
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=min,median,max,rounds -s
 
 audit: $(VENV)/made  ## ask the advisory service about every pinned package

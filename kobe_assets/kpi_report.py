@@ -44,8 +44,8 @@ def kpi_report(
     """Does it clear costs and beat holding, is it luck, can it be traded: figures of every strategy, and one HTML page."""
     warehouse = store.open()
     market = load_market(warehouse, settings)
-    evidence = compute_evidence(warehouse, market, settings)
     trades = read_trades(warehouse, settings)
+    evidence = compute_evidence(warehouse, market, settings, trades)
     kpis, reasons = compute_kpis(warehouse, trades, settings, evidence)
     result = publish(
         context,

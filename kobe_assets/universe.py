@@ -33,7 +33,7 @@ def universe(
     selected = candidates[candidates["selected"]]
     members = build_membership(warehouse, settings) if settings.universe.membership == "point_in_time" else NO_MEMBERSHIP
     # A position may outlive its selection, and leaves by its indicators.
-    panel = sorted({*selected["symbol"], *members["symbol"], *ledger.held()})
+    panel = sorted({*selected["symbol"], *members["symbol"], *ledger.held(), *filter(None, [settings.report.benchmark])})
     tables = {
         "universe": candidates,
         "universe_membership": members,

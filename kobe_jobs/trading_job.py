@@ -20,7 +20,7 @@ from kobe_resources.resources import BrokerResource, LedgerResource, WarehouseRe
 from kobe_resources.settings.models import Settings
 
 if TYPE_CHECKING:
-    from kobe_jobs.trading.session import Rig
+    from kobe_jobs.trading.context import TradingContext
 
 GROUP = "trading"
 TRADING_TAG = "kobe/trading"
@@ -61,7 +61,8 @@ def trade(
     """One trading run; fails where it was refused or left something open."""
     from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
     from kobe_jobs.trading.reporting.dagster_events import run_events
-    from kobe_jobs.trading.session import AnotherRunTrades, trade_session
+    from kobe_jobs.trading.run_lock import AnotherRunTrades
+    from kobe_jobs.trading.session import trade_session
     from kobe_resources.order_ledger.sessions import SessionTaken
 
     stage = settings.broker.stage
@@ -72,16 +73,16 @@ def trade(
     except ValueError:
         raise dg.Failure(f"{config.session!r} is no session: write it as YYYY-MM-DD", allow_retries=False) from None
     try:
-        with _rig(settings, broker, ledger, context.run_id, leave_clock=day is not None) as rig:
-            if day is None and has_own_time(rig):
-                day = next_session(rig)
+        with _trading_context(settings, broker, ledger, context.run_id, leave_clock=day is not None) as trading:
+            if day is None and has_own_time(trading):
+                day = next_session(trading)
                 if day is None:
-                    context.log.info(nothing_left(rig))
+                    context.log.info(nothing_left(trading))
                     return
             try:
-                summary = trade_session(rig, day, confirm=lambda _: config.confirm)
+                summary = trade_session(trading, day, confirm=lambda _: config.confirm)
             finally:
-                alert_if_healed(settings, rig.ledger)
+                alert_if_healed(settings, trading.ledger)
     except (AnotherRunTrades, SessionTaken) as error:
         # Another run trades, or has: worth saying, not worth waking a person for.
         raise dg.Failure(str(error), metadata={QUIET: True}, allow_retries=False) from error
@@ -99,16 +100,17 @@ def compare_with_broker(
     context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], broker: BrokerResource, ledger: LedgerResource
 ) -> None:
     """Reconcile; fails on a difference."""
+    from kobe_jobs.trading.context import open_session
     from kobe_jobs.trading.reconcile.compare import reconcile_account
-    from kobe_jobs.trading.session import alone, open_desk
+    from kobe_jobs.trading.run_lock import alone
 
     try:
-        with _rig(settings, broker, ledger, context.run_id) as rig, alone(rig.ledger, reconciles=True):
-            desk = open_desk(rig, settings.portfolio.book, any_day=True)
-            found = reconcile_account(desk, "job")
-            rig.ledger.copy_audit()
-            alert_if_healed(settings, rig.ledger)
-            head = rig.ledger.audit_head()
+        with _trading_context(settings, broker, ledger, context.run_id) as trading, alone(trading.ledger, reconciles=True):
+            session_context = open_session(trading, settings.portfolio.book, any_day=True)
+            found = reconcile_account(session_context, "job")
+            trading.ledger.copy_audit()
+            alert_if_healed(settings, trading.ledger)
+            head = trading.ledger.audit_head()
     except KobeError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     rows = [{"kind": r.kind, "what": r.what, "ledger": r.ledger, "broker": r.broker} for r in found.differences]
@@ -116,20 +118,20 @@ def compare_with_broker(
     table = dg.MetadataValue.table([dg.TableRecord(row) for row in rows]) if rows else dg.MetadataValue.text("none")
     context.log_event(dg.AssetObservation("positions", metadata={**facts, "rows": table}))
     if not found.agrees:
-        raise dg.Failure(f"ledger and broker differ: {found.told()}", allow_retries=False)
+        raise dg.Failure(f"ledger and broker differ: {found.describe()}", allow_retries=False)
 
 
 @contextlib.contextmanager
-def _rig(
+def _trading_context(
     settings: Settings, broker: BrokerResource, ledger: LedgerResource, run_id: str, leave_clock: bool = False
-) -> Iterator["Rig"]:
+) -> Iterator["TradingContext"]:
     """What a trading run works with, under the id of the Dagster run, closed at the end."""
-    from kobe_jobs.trading.session import Rig
+    from kobe_jobs.trading.context import TradingContext
     from kobe_resources.market_data.store import warehouse_of
 
     warehouse = warehouse_of(settings)
     with broker.open(leave_clock) as opened, ledger.open(run_id[:12]) as book:
-        yield Rig(settings, settings.broker.stage, opened, book, warehouse, KillSwitch())
+        yield TradingContext(settings, settings.broker.stage, opened, book, warehouse)
 
 
 @dg.failure_hook(name="alert_on_failure", required_resource_keys={"settings"})

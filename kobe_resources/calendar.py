@@ -10,12 +10,15 @@ from __future__ import annotations
 import datetime as dt
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
+from zoneinfo import ZoneInfo
 
 from kobe_resources.errors import KobeError
 
 if TYPE_CHECKING:
     import numpy as np
 
+NEW_YORK = ZoneInfo("America/New_York")
+"""The exchange's time zone."""
 FIRST_DAY = dt.date(1950, 1, 1)
 LAST_DAY = dt.date(2100, 12, 31)
 NEAR_FIRST_DAY = dt.date(1985, 1, 1)
@@ -54,11 +57,6 @@ def is_session(day: dt.date) -> bool:
     return len(sessions(day, day)) == 1
 
 
-def next_session(day: dt.date) -> dt.date:
-    """The first session after `day`, itself a session or not."""
-    return _as_date(sessions(day + dt.timedelta(days=1), day + dt.timedelta(days=15))[0])
-
-
 def previous_session(day: dt.date) -> dt.date:
     """The last session before `day`, itself a session or not."""
     return _as_date(sessions(day - dt.timedelta(days=15), day - dt.timedelta(days=1))[-1])
@@ -74,13 +72,6 @@ def close_time(session: dt.date) -> dt.datetime:
     """When `session` closes, aware UTC; early on half days. Raises CalendarError where it is none."""
     schedule, index = _position(session)
     return _as_moment(schedule.closes[index])
-
-
-def is_half_day(session: dt.date) -> bool:
-    """Does `session` close before 16:00 in New York?"""
-    from zoneinfo import ZoneInfo
-
-    return close_time(session).astimezone(ZoneInfo("America/New_York")).hour < 16
 
 
 def latest_complete_session(now: dt.datetime, delay: dt.timedelta = dt.timedelta(0)) -> dt.date:

@@ -39,7 +39,7 @@ class KillStatus:
     at: str = ""
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """On or off, why, and by whom and when where that is known, in one line."""
         known = " ".join(filter(None, (self.by, self.at)))
         return f"on: {self.reason}{f' ({known})' if known else ''}" if self.is_on else "off"

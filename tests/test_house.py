@@ -147,6 +147,7 @@ def test_tests_mirror_the_packages() -> None:
         "test_architecture.py",
         "test_house.py",
         "test_dependencies.py",
+        "test_browser_support.py",
         "test_loopback.py",
         "test_examples.py",
         "test_documents.py",

@@ -1,4 +1,4 @@
-"""What can be wrong with stored bars, splits and the universe: one Finding a check, with a count and the worst offenders.
+"""What can be wrong with stored bars, splits and the universe: one finding a check, with a count and the worst offenders.
 
 Blocking are those after which a wrong number could follow; the others warn. Pure reads: nothing is mended here.
 """
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from kobe_assets.selection.barred import ONE_SPLIT_DAYS, SMALLEST_JUMP
 from kobe_assets.selection.eligibility import validate_universe
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
+from kobe_resources.findings import Finding
 from kobe_resources.market_data import AGING
 from kobe_resources.runtime.sql_files import read_sql
 
@@ -99,19 +100,22 @@ UNIVERSE_FINDINGS: dict[str, tuple[bool, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check. count: offenders in all. offenders: the worst of them first. description: in words."""
+@dataclass(frozen=True, kw_only=True)
+class DataFinding(Finding):
+    """The finding of a check of stored rows. count: offenders in all. offenders: the worst of them first."""
 
-    name: str
-    severity: Literal["blocking", "warning"]
-    passed: bool
     count: int
     offenders: pd.DataFrame = field(repr=False)
-    description: str
+
+    @property
+    def severity(self) -> str:
+        """blocking or warning, as `check_results` keeps it."""
+        return "blocking" if self.blocks else "warning"
 
 
-def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None = None, most: int = WORST) -> list[Finding]:
+def check_bars(
+    warehouse: Warehouse, settings: Settings, now: dt.datetime | None = None, most: int = WORST
+) -> list[DataFinding]:
     """Every check of FINDINGS on what the store holds; `now` (aware) decides what is stale. most: offenders to keep of each.
 
     Raises KobeError on an empty store: there is nothing to vouch for.
@@ -133,7 +137,7 @@ def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None
     return [replace(finding, offenders=finding.offenders.head(most)) for finding in kept]
 
 
-def check_universe(warehouse: Warehouse, settings: Settings) -> list[Finding]:
+def check_universe(warehouse: Warehouse, settings: Settings) -> list[DataFinding]:
     """Every check of UNIVERSE_FINDINGS: the evidence re-derived from the bars."""
     validation = validate_universe(warehouse, settings)
     words = "; ".join(validation.failures) or f"{validation.holding} symbols hold"
@@ -143,7 +147,7 @@ def check_universe(warehouse: Warehouse, settings: Settings) -> list[Finding]:
     ]
 
 
-def find_none_selected(warehouse: Warehouse) -> Finding:
+def find_none_selected(warehouse: Warehouse) -> DataFinding:
     """Whether every candidate was rejected, and for which reasons."""
     reasons = warehouse.frame(
         "SELECT reason, count(*) AS candidates FROM universe GROUP BY reason ORDER BY candidates DESC, reason"
@@ -171,7 +175,7 @@ def _all_frames(warehouse: Warehouse, release: Mapping[str, str]) -> dict[str, p
     return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}
 
 
-def _from_frames(frames: Mapping[str, pd.DataFrame]) -> Iterator[Finding]:
+def _from_frames(frames: Mapping[str, pd.DataFrame]) -> Iterator[DataFinding]:
     copies = frames["repeats"].value_counts(sort=False).add(1).rename("copies").reset_index()
     worst = copies.sort_values(["copies", "symbol", "session"], ascending=[False, True, True])
     yield _finding("duplicate_bars", worst, len(worst), "")
@@ -186,7 +190,7 @@ def _from_frames(frames: Mapping[str, pd.DataFrame]) -> Iterator[Finding]:
     yield _find_weekly(frames["weekly_bars"])
 
 
-def _find_suspects(frame: pd.DataFrame) -> Finding:
+def _find_suspects(frame: pd.DataFrame) -> DataFinding:
     """Suspect jumps and ranges (rules, section 2); those of symbols that a person released do not count."""
     held = frame[frame["released"] == ""]
     words = f"{len(held)} suspect bars in {held['symbol'].nunique()} symbols, {len(frame) - len(held)} more released by hand"
@@ -197,13 +201,13 @@ def _find_suspects(frame: pd.DataFrame) -> Finding:
     return _finding("suspect_jumps", frame, len(held), words)
 
 
-def _find_weekly(frame: pd.DataFrame) -> Finding:
+def _find_weekly(frame: pd.DataFrame) -> DataFinding:
     kind = "weekly" if not len(frame) or frame["days_apart"].median() < 20 else "monthly"
     words = f"the bars of {len(frame):,} symbols are {kind}, not daily: every figure a year is scaled by 252 sessions"
     return _finding("weekly_bars", frame.sort_values("bars", ascending=False, kind="stable"), len(frame), words)
 
 
-def _find_calendar_gaps(strange: pd.DataFrame, gaps: pd.DataFrame) -> Iterator[Finding]:
+def _find_calendar_gaps(strange: pd.DataFrame, gaps: pd.DataFrame) -> Iterator[DataFinding]:
     """Bars against the XNYS calendar: on no session, missing inside a life, and back after a long absence."""
     by_day = strange.groupby("session").agg(bars=("symbol", "size"), example=("symbol", "first")).reset_index()
     yield _finding(
@@ -226,7 +230,7 @@ def _find_calendar_gaps(strange: pd.DataFrame, gaps: pd.DataFrame) -> Iterator[F
     yield _finding("reused_tickers", back, len(back), f"{len(back):,} times a ticker came back after a long absence")
 
 
-def find_thin_sessions(days: np.ndarray, counts: np.ndarray) -> Finding:
+def find_thin_sessions(days: np.ndarray, counts: np.ndarray) -> DataFinding:
     """Sessions with far fewer bars than those before them: a load that broke off, a feed that lost symbols."""
     import pandas as pd
 
@@ -238,7 +242,7 @@ def find_thin_sessions(days: np.ndarray, counts: np.ndarray) -> Finding:
     return _finding("thin_sessions", worst, len(frame), f"{len(frame):,} sessions have few bars")
 
 
-def find_stale(last: dt.date, settings: Settings, now: dt.datetime) -> Finding:
+def find_stale(last: dt.date, settings: Settings, now: dt.datetime) -> DataFinding:
     """Is the last stored session the one the vendor should have by `now`? Vendors of a fixed history are never stale."""
     import pandas as pd
 
@@ -272,7 +276,7 @@ def _median_before(counts: np.ndarray) -> np.ndarray:
     return medians
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> Finding:
+def _ask(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> DataFinding:
     """A check that is one query: its rows are the offenders, and a column `offenders` says how many there are in all."""
     frame = connection.execute(read_sql(HERE, name), {**QUERIES[name], "most": most}).df()
     count = int(frame["offenders"].iloc[0]) if len(frame) else 0
@@ -316,16 +320,16 @@ def _told(offenders: pd.DataFrame) -> str:
     return ", ".join(f"{name} {value!s:.40}".removesuffix(" 00:00:00") for name, value in row.items())
 
 
-def _finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> Finding:
+def _finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> DataFinding:
     blocking, rule = {**FINDINGS, **UNIVERSE_FINDINGS}[name]
     broken = words or f"{count:,} offenders, the worst: {_told(offenders)}. Wanted: {rule}"
     if words and len(offenders) and "symbol" in offenders and "worst" not in words and name not in WORDS:
         broken = f"{words}; the worst: {_told(offenders)}"
-    return Finding(
+    return DataFinding(
         name=name,
-        severity="blocking" if blocking else "warning",
-        passed=count == 0,
+        ok=count == 0,
         count=count,
         offenders=offenders.reset_index(drop=True),
-        description=broken if count else rule,
+        seen=broken if count else rule,
+        blocks=blocking,
     )

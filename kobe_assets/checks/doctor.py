@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kobe_assets.checks.bars import Finding, check_bars
+from kobe_assets.checks.bars import DataFinding, check_bars
 from kobe_assets.checks.doubt_rows import READERS, Mends, Seen, day_of
 from kobe_assets.graph.doubts import Doubt, by_weight, weighed
 
@@ -29,7 +29,7 @@ def diagnose(warehouse: Warehouse, settings: Settings, now: dt.datetime | None =
         return weighed(warehouse, doubts_of(findings, settings.data.vendor))
 
 
-def doubts_of(findings: Iterable[Finding], vendor: str) -> list[Doubt]:
+def doubts_of(findings: Iterable[DataFinding], vendor: str) -> list[Doubt]:
     """The rows of what the checks found. vendor: whose bars they are, since the mend lies there."""
     rows = []
     for finding in findings:

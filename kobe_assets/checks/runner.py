@@ -6,14 +6,13 @@ outcome is kept in `check_results` beside the data it judged.
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
 
 import dagster as dg
 import duckdb
 import pandas as pd
 
 from kobe_assets import indicators, kpi_report, signals, wf_folds
-from kobe_assets.checks.bars import FINDINGS, UNIVERSE_FINDINGS, Finding, check_bars, check_universe
+from kobe_assets.checks.bars import FINDINGS, UNIVERSE_FINDINGS, DataFinding, check_bars, check_universe
 from kobe_assets.checks.doctor import EVERYTHING, doubts_of
 from kobe_assets.checks.research import (
     cash_is_conserved,
@@ -51,7 +50,7 @@ def _specs(asset: str, rules: Mapping[str, tuple[bool, str]]) -> list[dg.AssetCh
 def _conclude(
     warehouse: Warehouse,
     asset: str,
-    findings: Sequence[Finding],
+    findings: Sequence[DataFinding],
     also: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
 ) -> Iterator[dg.AssetCheckResult]:
     """Keep the outcome beside the data, then tell Dagster. also: more writes of the same transaction."""
@@ -60,26 +59,25 @@ def _conclude(
         connection.execute("DELETE FROM check_results WHERE asset = ?", [asset])
         connection.executemany(
             "INSERT INTO check_results VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [[asset, f.name, f.severity, f.passed, f.count, f.description, now] for f in findings],
+            [[asset, f.name, f.severity, f.ok, f.count, f.seen, now] for f in findings],
         )
         also(connection)
-        record_checks(connection, asset, all(f.passed for f in findings if f.severity == "blocking"))
+        record_checks(connection, asset, all(f.ok for f in findings if f.blocks))
     for finding in findings:
         yield dg.AssetCheckResult(
-            passed=finding.passed,
+            passed=finding.ok,
             asset_key=asset,
             check_name=finding.name,
-            severity=dg.AssetCheckSeverity.ERROR if finding.severity == "blocking" else dg.AssetCheckSeverity.WARN,
-            description=finding.description,
+            severity=dg.AssetCheckSeverity.ERROR if finding.blocks else dg.AssetCheckSeverity.WARN,
+            description=finding.seen,
             metadata={"count": finding.count, "worst offenders": preview(finding.offenders, 20)},
         )
 
 
-def _finding(spec: dg.AssetCheckSpec, problems: pd.DataFrame) -> Finding:
+def _finding(spec: dg.AssetCheckSpec, problems: pd.DataFrame) -> DataFinding:
     words = spec.description or ""
     said = words if problems.empty else f"{len(problems)} found: " + ", ".join(str(v) for v in problems.iloc[0].tolist())[:200]
-    severity: Literal["blocking", "warning"] = "blocking" if spec.blocking else "warning"
-    return Finding(spec.name, severity, problems.empty, len(problems), problems.head(20), said)
+    return DataFinding(spec.name, problems.empty, said, blocks=spec.blocking, count=len(problems), offenders=problems.head(20))
 
 
 @dg.multi_asset_check(name="daily_bars_checks", specs=_specs("daily_bars", FINDINGS))

@@ -72,13 +72,14 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     }
     stands_on: dict[str, object] = {
         "daily_bars": source_fingerprint,
-        "universe": [universe, membership],
+        # The benchmark is one of the symbols that are held in memory.
+        "universe": [universe, membership, settings.report.benchmark],
         "indicators": "",
         "signals": [strategy, membership],
         # A released symbol may change no canonical signal, and still the best in training.
         "wf_folds": [strategy, membership, trading],
         # The page names the pin and opens on the strategy that trades.
-        "kpi_report": [research_pin(settings), settings.portfolio.book],
+        "kpi_report": [research_pin(settings), settings.portfolio.book, dump["report"]],
     }
     return {
         asset: hashlib.sha256((_source_hash(asset) + canonical_json(stands_on[asset])).encode()).hexdigest()[:12]

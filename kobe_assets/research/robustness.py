@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kobe_assets.research.entry_queue import interleave
 from kobe_assets.research.metrics import daily_returns, sharpe
@@ -63,6 +64,11 @@ class Rehearsal:
     def in_training(self) -> Floats:
         """The daily returns of the train windows, one after the other, at the parameters that then traded."""
         return self._simulate([(fold.train_start, fold.train_end) for fold in self.plan.folds], None)
+
+    def leaves(self, k: int) -> NDArray[np.uint8]:
+        """(strategies, bars) when a position wants out at the parameters of fold `k` (counted from 0), as `Feed.leave`."""
+        own = [found.leaves[found.place[k]][None] for found in self._found]
+        return own[0] if len(own) == 1 else np.concatenate(own)
 
     def _simulate(self, windows: Sequence[tuple[int, int]], slippage_bps: float | None) -> Floats:
         costs, limits, parts = self.market.costs, self.market.limits, self.plan.parts

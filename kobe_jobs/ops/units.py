@@ -37,7 +37,7 @@ def rendered_units(user: str) -> dict[str, str]:
 
 
 def _environment(home: Path) -> list[tuple[str, str]]:
-    """What a unit must be told; keys stay in their file, which is named and not read."""
+    """The environment of a unit; the file of keys is named there and not read."""
     found = [("KOBE_HOME", str(home))]
     config = config_file()
     if config:

@@ -7,7 +7,8 @@ killed goes on where it stood and nothing is counted twice. Only this process op
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,9 @@ FOLDS_AT_A_TIME = 4
 """Folds a local step computes before they are kept: a few seconds at full size."""
 RETRIES = 5
 CONNECT_S = 20
+LOOK_S = 1.0
+"""Seconds between questions for the cluster's workers."""
+POLL_S = 0.05
 
 Done = Callable[[int], None]
 """Told how many more fold simulations are durable."""
@@ -160,7 +164,7 @@ def _on_this_machine(sweep: Sweep) -> Iterator[Result]:
 def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
     """Tasks of one fold each on an existing Dask cluster; the market travels to each worker, once while it is not lost."""
     try:
-        from distributed import CancelledError, Client, as_completed
+        from distributed import CancelledError, Client
     except ImportError:
         what = "compute.engine is dask, and distributed is not installed"
         raise UsageError(what, f"in the clone run {INSTALL} '.[scale]'") from None
@@ -185,7 +189,7 @@ def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
                 for task, fold in left
             }
             left = []
-            for future in as_completed(futures):
+            for future in _as_finished(client, futures, address):
                 task, fold = futures[future]
                 try:
                     lost = future.exception()
@@ -203,6 +207,36 @@ def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
             if not left:
                 return
         raise ClusterLost(f"the cluster lost the market {1 + RETRIES} times", "see why its workers die, and run it again")
+
+
+def _as_finished(client: Any, futures: Iterable[Any], address: str) -> Iterator[Any]:
+    """The futures as they finish; raises ClusterLost where the cluster has had no worker for CONNECT_S seconds.
+
+    A scheduler keeps tasks for workers that may yet come, so that futures of a cluster without workers never finish.
+    """
+    from distributed import as_completed
+
+    finished, last_seen, next_look = as_completed(futures), time.monotonic(), 0.0
+    while not finished.is_empty():
+        batch = finished.next_batch(block=False)
+        yield from batch
+        now = time.monotonic()
+        if batch or now < next_look:
+            time.sleep(0 if batch else POLL_S)
+            continue
+        next_look = now + LOOK_S
+        if _has_workers(client):
+            last_seen = now
+        elif now - last_seen > CONNECT_S:
+            what = f"every worker of {address} is gone"
+            raise ClusterLost(what, f"start one (dask worker {address}, with this environment) and run it again")
+
+
+def _has_workers(client: Any) -> bool:
+    try:
+        return bool(client.ncores())
+    except (OSError, TimeoutError):
+        return False
 
 
 def _sent_to_every_worker(client: Any, market: Market, address: str) -> Any:

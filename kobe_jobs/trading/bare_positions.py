@@ -1,6 +1,6 @@
 """Which positions are bare, and which stops have no position, as the broker shows them now; changes nothing.
 
-The one place that says so: a run, reconciliation, preflight and health ask here. Health does, so it imports no strategy.
+A run, reconciliation, preflight and health all ask here. It imports no strategy, because health must load without one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ONE_TICK = Decimal("0.0100001")
 
 @dataclass(frozen=True)
 class AtBroker:
-    """Open orders and positions as the broker told them last: one question each.
+    """Open orders and positions as the broker returned them last, with one request each.
 
     noted, noted_orders: shares and open orders that a person has accepted as their own; they are not ours to protect.
     """
@@ -80,7 +80,7 @@ class Bare:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """What is not as it should be; orphans: stops without a position that they would close."""
+    """Positions without their stop, and orphans: stops without a position that they would close."""
 
     bare: tuple[Bare, ...]
     orphans: tuple[BrokerOrder, ...]
@@ -129,9 +129,9 @@ def find_unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[st
 
     Raises BrokerError where the broker does not answer: not knowing is not protected.
     """
-    told = _unguarded(ledger, account, broker)
+    unguarded = _unguarded(ledger, account, broker)
     # A stop that filled between the two questions of a look has taken its position with it.
-    return _unguarded(ledger, account, broker) if told else []
+    return _unguarded(ledger, account, broker) if unguarded else []
 
 
 def _unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:
@@ -139,8 +139,8 @@ def _unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:
     gaps = find_gaps(ledger, open_positions(ledger, account), there)
     # What the broker does not hold, or holds alone, is a difference: reconciliation tells it.
     bare = [row for row in gaps.bare if row.held is not None and there.qty(row.symbol) * row.held.signed_qty > 0]
-    told = [f"{row.symbol} has no protective stop at the broker for its {abs(there.qty(row.symbol))} shares" for row in bare]
-    return told + [f"a stop of {order.symbol} rests at the broker without its position" for order in gaps.orphans]
+    rows = [f"{row.symbol} has no protective stop at the broker for its {abs(there.qty(row.symbol))} shares" for row in bare]
+    return rows + [f"a stop of {order.symbol} rests at the broker without its position" for order in gaps.orphans]
 
 
 def stop_order_price(held: Position) -> Decimal:

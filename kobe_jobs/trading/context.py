@@ -1,36 +1,45 @@
-"""The desk: everything one trading run works with, and the questions it asks again before every order.
+"""What trading works with: `TradingContext` for a process, `SessionContext` for one session of it, and how each is opened.
 
-Trusts its maker that broker, stage and ledger belong together; nothing here decides a trade.
+A session's context also answers what is asked again before every order. Nothing here decides a trade.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from zoneinfo import ZoneInfo
+from pathlib import Path
 
+from kobe_assets.graph.inputs import limits_of
 from kobe_assets.research.strategies import Strategy
 from kobe_jobs.research_run.strategies import strategy_named
-from kobe_jobs.trading.market_snapshot import Evidence
+from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_resources.broker.hosts import Stage
+from kobe_resources.broker.open import open_broker
 from kobe_resources.broker.protocol import Account, Broker, Clock, Quote, TradingDay
-from kobe_resources.broker.quotes import QuoteVeto, judge_quote
+from kobe_resources.broker.quotes import QuoteProblem, judge_quote
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.market_data.store import warehouse_of
 from kobe_resources.order_ledger import Intent, OrderLedger
 from kobe_resources.order_ledger import orders as book
+from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.policy_gate import Limits
 from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import config_pin
+from kobe_resources.settings.secrets import Secrets
+from kobe_resources.warehouse.store import Warehouse
 
-NEW_YORK = ZoneInfo("America/New_York")
-LEASE_S = 120.0
+CALENDAR_DAYS = 40
 EVERY_SPREAD = 1e9
 QUOTE_PATIENCE_S = 6.0
 QUOTE_POLL_S = 1.0
-Judge = Callable[[Quote | None, dt.datetime], QuoteVeto | None]
+Judge = Callable[[Quote | None, dt.datetime], QuoteProblem | None]
 
 
 class MarketShut(KobeError):
@@ -45,12 +54,36 @@ class NotThisSession(KobeError):
     """The broker's clock stands in another session than the run."""
 
 
-@dataclass
-class Desk:
-    """One run's tools and terms.
+@dataclass(frozen=True)
+class TradingContext:
+    """What a process trades with: broker and ledger belong to `stage`.
 
-    session: the exchange's hours of the day that trades. signal_session: the session before it. account: 'stage:number',
-    the key of the ledger's rows. alone: this run holds the lock of trading runs. missing: symbols of which ledger and broker
+    evidence: loaded already (a replay's); None loads it from the warehouse. broker_or_error: why there is no broker, where a
+    caller that only looks may go on without one.
+    """
+
+    settings: Settings
+    stage: Stage
+    broker_or_error: Broker | KobeError
+    ledger: OrderLedger
+    warehouse: Warehouse = field(default_factory=Warehouse)
+    kill_switch: KillSwitch = field(default_factory=KillSwitch)
+    evidence: Evidence | None = None
+
+    @property
+    def broker(self) -> Broker:
+        """The broker; raises why it could not be opened."""
+        if isinstance(self.broker_or_error, KobeError):
+            raise self.broker_or_error
+        return self.broker_or_error
+
+
+@dataclass
+class SessionContext:
+    """What one session is traded with.
+
+    hours: the exchange's hours of the session that trades. signal_session: the session before it. account: 'stage:number',
+    the key of the ledger's rows. missing: symbols of which ledger and broker
     do not hold the same; no order for them, and no stop, is touched until they do. lifted: positions whose stop this run
     took away.
     """
@@ -64,9 +97,8 @@ class Desk:
     kill_switch: KillSwitch
     evidence: Evidence
     account: str
-    session: TradingDay
+    hours: TradingDay
     signal_session: dt.date
-    alone: bool = True
     missing: frozenset[str] = frozenset()
     lifted: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
@@ -75,17 +107,17 @@ class Desk:
 
     @property
     def strategy(self) -> Strategy:
-        """The declaration, looked up when it is asked for: comparing ledger and broker needs none."""
+        """The strategy's declaration, looked up late because a comparison of ledger and broker needs none."""
         return strategy_named(self.strategy_name)
 
     @property
-    def day(self) -> dt.date:
+    def session(self) -> dt.date:
         """The session that trades."""
-        return self.session.session
+        return self.hours.session
 
     @property
     def sends(self) -> bool:
-        """Does this stage send orders at all?"""
+        """True where this stage sends orders."""
         return self.stage != "shadow"
 
     @property
@@ -97,15 +129,15 @@ class Desk:
     @property
     def last_entry(self) -> dt.datetime:
         """When the window of entries ends."""
-        return self.session.close - dt.timedelta(minutes=self.settings.trading.last_entry_before_close_min)
+        return self.hours.close - dt.timedelta(minutes=self.settings.trading.last_entry_before_close_min)
 
     def note(self, text: str) -> None:
-        """Say something that the summary shall tell a person."""
+        """Add a note for a person to the summary."""
         if text not in self.notes:
             self.notes.append(text)
 
     def trouble(self, text: str) -> None:
-        """Say why this run is not complete, and another one is wanted."""
+        """Record why this run is incomplete, so that another one follows."""
         if text not in self.troubles:
             self.troubles.append(text)
 
@@ -123,8 +155,8 @@ class Desk:
         # The clock may have kept us waiting: nothing comes between the switch and the order.
         self.kill_switch.check()
         today = session_date(clock)
-        if today != self.day:
-            raise NotThisSession(f"the broker's clock stands at {today}, the run trades {self.day}", "start a new run")
+        if today != self.session:
+            raise NotThisSession(f"the broker's clock stands at {today}, the run trades {self.session}", "start a new run")
         if not clock.is_open:
             raise MarketShut(
                 f"the market is shut at {clock.timestamp:%H:%M:%S} UTC", f"it opens at {clock.next_open:%F %H:%M} UTC"
@@ -133,16 +165,16 @@ class Desk:
             raise EntriesOver(f"entries end at {self.last_entry:%H:%M} UTC", "the session's signals are let go")
         return clock
 
-    def judge(self, quote: Quote | None, now: dt.datetime) -> QuoteVeto | None:
-        """The first reason against leaning an entry on `quote`."""
+    def judge(self, quote: Quote | None, now: dt.datetime) -> QuoteProblem | None:
+        """The first reason why `quote` cannot price an entry; None where it can."""
         trading = self.settings.trading
         if self.stage == "simulated":
             # Its spread is the slippage of the settings, whatever that is.
             trading = trading.model_copy(update={"max_spread_bps": EVERY_SPREAD})
         return judge_quote(quote, now, trading)
 
-    def judge_for_exit(self, quote: Quote | None, now: dt.datetime, any_age: bool = False) -> QuoteVeto | None:
-        """As `judge`, but a wide spread keeps nobody in a position; any_age: nor does an old quote."""
+    def judge_for_exit(self, quote: Quote | None, now: dt.datetime, any_age: bool = False) -> QuoteProblem | None:
+        """As `judge`, but a wide spread is no problem for an exit; any_age: nor is an old quote."""
         changes = {"max_spread_bps": EVERY_SPREAD} | ({"max_quote_age_s": float("inf")} if any_age else {})
         return judge_quote(quote, now, self.settings.trading.model_copy(update=changes))
 
@@ -165,6 +197,58 @@ class Desk:
             if all(judge(found.get(symbol), now) is None for symbol in wanted):
                 break
         return found, now
+
+
+@contextlib.contextmanager
+def open_trading_context(
+    settings: Settings, secrets: Secrets, leave_clock: bool = False, even_without_broker: bool = False
+) -> Iterator[TradingContext]:
+    """The broker of the stage and the ledger of the data folder, closed at the end.
+
+    leave_clock: for a run that names its session, and moves a simulated clock there itself.
+    even_without_broker: for a caller that only looks; `broker` then raises why it could not be opened.
+    """
+    stage, warehouse = settings.broker.stage, warehouse_of(settings)
+    with contextlib.ExitStack() as held:
+        broker: Broker | KobeError
+        try:
+            broker = held.enter_context(contextlib.closing(open_broker(settings, secrets, stage, leave_clock)))
+        except KobeError as error:
+            if not even_without_broker:
+                raise
+            broker = error
+        yield TradingContext(settings, stage, broker, held.enter_context(open_ledger(settings)), warehouse)
+
+
+def open_ledger(settings: Settings, path: Path | None = None, disposable: bool = False) -> OrderLedger:
+    """The ledger with the pin of these settings on its records."""
+    return OrderLedger(path, pin=config_pin(settings), run_id=uuid.uuid4().hex[:12], disposable=disposable)
+
+
+def open_session(
+    trading: TradingContext, strategy: str, session: dt.date | None = None, any_day: bool = False
+) -> SessionContext:
+    """The context of today's session, with the market snapshot that it is decided on.
+
+    any_day: for a caller that only looks; on a day without a session it is the last one's.
+    Raises NotThisSession, MarketShut, BrokerError, UsageError.
+    """
+    clock = trading.broker.clock()
+    today = session_date(clock)
+    if session is not None and session != today:
+        raise NotThisSession(f"the broker's clock stands at {today}, not {session}", "only the session of today can trade")
+    days = trading.broker.calendar(today - dt.timedelta(days=CALENDAR_DAYS), today)
+    if len(days) < 2 or (days[-1].session != today and not any_day):
+        raise MarketShut(f"{today} is no session of the exchange", f"the next opens at {clock.next_open:%F %H:%M} UTC")
+    before, hours = days[-2].session, days[-1]
+    account = account_key(trading.stage, trading.broker.account())
+    held = {position.symbol for position in open_positions(trading.ledger, account)}
+    return SessionContext(
+        settings=trading.settings, stage=trading.stage, strategy_name=strategy, limits=limits_of(trading.settings),
+        broker=trading.broker, ledger=trading.ledger, kill_switch=trading.kill_switch,
+        evidence=trading.evidence or load_evidence(trading.warehouse, strategy, before, before, held),
+        account=account, hours=hours, signal_session=before,
+    )  # fmt: skip
 
 
 def session_date(clock: Clock) -> dt.date:

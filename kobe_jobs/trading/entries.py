@@ -13,96 +13,95 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
-from kobe_jobs.trading.context import Desk
+from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.equity import standing_of
 from kobe_jobs.trading.executor import resolve, send
 from kobe_jobs.trading.market_snapshot import Signal
 from kobe_resources import policy_gate
 from kobe_resources.broker.protocol import Quote, Side
-from kobe_resources.broker.quotes import NO_QUOTE, QuoteVeto, on_tick
-from kobe_resources.order_ledger import Draft, Intent, OrderLedger, OrderState, Write
+from kobe_resources.broker.quotes import NO_QUOTE, QuoteProblem, on_tick
+from kobe_resources.order_ledger import Intent, OrderLedger, OrderPlan, OrderState, Write
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import held_symbols
 from kobe_resources.policy_gate import ACCEPTED, AT_QUOTE, REASONS, Proposal, Standing, decide_entry
 
 SHARE = Decimal("1e-9")
 """The broker's smallest part of a share."""
-POSTS_AT_MOST = 3
 SHADOW = "shadow"
 NO_BAR = REASONS[policy_gate.NO_BAR]
 """What the gate calls a missing quote; on the live side it is `NO_QUOTE`, and the detail says which fault the quote has."""
-Settle = Callable[[Desk], list[Intent]]
+Settle = Callable[[SessionContext], list[Intent]]
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the gate said of one signal: `reason` empty where the order may go out."""
+    """The gate's decision on one signal; `reason` is empty where the order may be sent."""
 
-    draft: Draft
+    order_plan: OrderPlan
     reason: str
     detail: str
     notional: float
 
 
 def enter_signals(
-    desk: Desk, cash_now: Decimal, settle: Settle = resolve, is_safe: Callable[[], bool] = lambda: True
+    context: SessionContext, cash_now: Decimal, settle: Settle = resolve, is_safe: Callable[[], bool] = lambda: True
 ) -> list[Intent]:
     """Decide, send and resolve the session's entries; all of its entry intents. Raises what `executor.send` raises.
 
     cash_now: the account's cash after the exits. settle: waits for what was sent. is_safe: asked before more is sent beside
     what the first entries have bought.
     """
-    plan_entries(desk, cash_now)
+    plan_entries(context, cash_now)
     for number in range(2):
-        if number and _not_placed(desk) and not is_safe():
+        if number and _not_placed(context) and not is_safe():
             break
-        for intent in _not_placed(desk):
-            with desk.ledger.write() as write:
-                book.rearm(write, intent.client_order_id)
-        pending = [intent for intent in entries_of(desk) if intent.state is OrderState.INTENT]
+        for intent in _not_placed(context):
+            with context.ledger.write() as write:
+                book.retry(write, intent.client_order_id)
+        pending = [intent for intent in entries_of(context) if intent.state is OrderState.INTENT]
         if not pending:
             break
         for intent in pending:
-            send(desk, intent.client_order_id)
-        for waiting in settle(desk):
-            desk.note(f"order {waiting.client_order_id} of {waiting.symbol} is not settled yet ({waiting.state})")
-    return entries_of(desk)
+            send(context, intent.client_order_id)
+        for waiting in settle(context):
+            context.note(f"order {waiting.client_order_id} of {waiting.symbol} is not settled yet ({waiting.state})")
+    return entries_of(context)
 
 
-def plan_entries(desk: Desk, cash_now: Decimal) -> None:
+def plan_entries(context: SessionContext, cash_now: Decimal) -> None:
     """Decide every signal of the session once; those decided but never sent are decided again on fresh quotes.
 
     So are those that a quote was missing for, as long as entries may go out.
     """
-    signals = desk.evidence.signals_of(desk.signal_session)
-    quotes, now = desk.usable_quotes([signal.symbol for signal in signals], desk.judge)
-    _learn_assets(desk, signals, quotes, now, cash_now)
-    with desk.ledger.write() as write:
-        decisions = _decide_all(desk, write, signals, quotes, now, cash_now)
-        _withdraw(desk, write, decisions)
+    signals = context.evidence.signals_of(context.signal_session)
+    quotes, now = context.usable_quotes([signal.symbol for signal in signals], context.judge)
+    _learn_assets(context, signals, quotes, now, cash_now)
+    with context.ledger.write() as write:
+        decisions = _decide_all(context, write, signals, quotes, now, cash_now)
+        _withdraw(context, write, decisions)
         for decision in decisions:
-            _write_down(desk, write, decision)
+            _write_down(context, write, decision)
 
 
-def entries_of(desk: Desk) -> list[Intent]:
+def entries_of(context: SessionContext) -> list[Intent]:
     """The session's entry intents, in signal order."""
-    found = [i for i in book.of_session(desk.ledger, desk.account, desk.day) if i.purpose == book.ENTRY]
+    found = [i for i in book.of_session(context.ledger, context.account, context.session) if i.purpose == book.ENTRY]
     return sorted(found, key=lambda intent: intent.rank)
 
 
-def wait_for_quote(desk: Desk) -> list[Intent]:
+def wait_for_quote(context: SessionContext) -> list[Intent]:
     """Entries refused for want of a quote, which a run within the entry window looks at again; none when it is over."""
-    if desk.broker.clock().timestamp >= desk.last_entry:
+    if context.broker.clock().timestamp >= context.last_entry:
         return []
-    return [intent for intent in entries_of(desk) if _wants_quote(intent)]
+    return [intent for intent in entries_of(context) if _wants_quote(intent)]
 
 
 def _wants_quote(intent: Intent) -> bool:
-    return intent.state is OrderState.VETOED and intent.reason == NO_QUOTE
+    return intent.state is OrderState.DENIED and intent.reason == NO_QUOTE
 
 
 def _decide_all(
-    desk: Desk,
+    context: SessionContext,
     source: OrderLedger | Write,
     signals: tuple[Signal, ...],
     quotes: dict[str, Quote],
@@ -110,19 +109,21 @@ def _decide_all(
     cash_now: Decimal,
 ) -> list[Decision]:
     """The gate over the signals in order; intents that went out already keep their place in the budget."""
-    known = {i.client_order_id: i for i in book.of_session(source, desk.account, desk.day) if i.purpose == book.ENTRY}
+    known = {i.client_order_id: i for i in book.of_session(source, context.account, context.session) if i.purpose == book.ENTRY}
     fixed = [i for i in known.values() if (i.state is not OrderState.INTENT or i.posts) and not _wants_quote(i)]
     spent = float(sum((i.reserved + i.spent for i in fixed), Decimal(0)))
     cash = float(cash_now + sum((_paid(i) for i in fixed), Decimal(0)))
-    held = held_symbols(source, desk.account, desk.day) | {i.symbol for i in fixed if i.state is not OrderState.VETOED}
-    start = standing_of(desk, source, cash)
-    taken = sum(i.state is not OrderState.VETOED for i in fixed)
+    held = held_symbols(source, context.account, context.session) | {
+        i.symbol for i in fixed if i.state is not OrderState.DENIED
+    }
+    start = standing_of(context, source, cash)
+    taken = sum(i.state is not OrderState.DENIED for i in fixed)
     decisions = []
     for rank, signal in enumerate(signals, start=1):
         quote = quotes.get(signal.symbol)
         account = start._replace(held=signal.symbol in held, positions=start.positions + taken, spent=spent)
-        decision = _decide(desk, signal, rank, quote, now, account)
-        before = known.get(decision.draft.client_order_id)
+        decision = _decide(context, signal, rank, quote, now, account)
+        before = known.get(decision.order_plan.client_order_id)
         if before is not None and before in fixed:
             continue
         decisions.append(decision)
@@ -133,118 +134,122 @@ def _decide_all(
     return decisions
 
 
-def _decide(desk: Desk, signal: Signal, rank: int, quote: Quote | None, now: dt.datetime, account: Standing) -> Decision:
-    veto = desk.judge(quote, now)
+def _decide(
+    context: SessionContext, signal: Signal, rank: int, quote: Quote | None, now: dt.datetime, account: Standing
+) -> Decision:
+    problem = context.judge(quote, now)
     side: Side = "buy" if signal.is_long else "sell"
-    met = 0.0 if quote is None or veto is not None else float(quote.ask if signal.is_long else quote.bid)
-    factor = desk.evidence.factor(signal.symbol, desk.day)
+    met = 0.0 if quote is None or problem is not None else float(quote.ask if signal.is_long else quote.bid)
+    factor = context.evidence.factor(signal.symbol, context.session)
     distance = signal.stop_distance / factor
     order = Proposal(
-        is_long=signal.is_long, kind=AT_QUOTE, has_price=veto is None, met=met, close=signal.close / factor, limit_distance=0.0,
-        stop_distance=distance, weight=1.0,
+        is_long=signal.is_long, kind=AT_QUOTE, has_price=problem is None, met=met, close=signal.close / factor,
+        limit_distance=0.0, stop_distance=distance, weight=1.0,
     )  # fmt: skip
-    code, qty, limit, notional = decide_entry(desk.limits, order, account)
+    code, qty, limit, notional = decide_entry(context.limits, order, account)
     reason = "" if code == ACCEPTED else REASONS[code]
-    if reason == NO_BAR and veto is not None:
+    if reason == NO_BAR and problem is not None:
         reason = NO_QUOTE
-    detail = str(veto) if reason == NO_QUOTE else ""
+    detail = str(problem) if reason == NO_QUOTE else ""
     if not reason:
-        reason = desk.assets_allowed.get((signal.symbol, signal.is_long), "")
-    shares = _shares(qty, desk.limits.whole_shares)
+        reason = context.assets_allowed.get((signal.symbol, signal.is_long), "")
+    shares = _shares(qty, context.limits.whole_shares)
     if not reason and not (math.isfinite(distance) and distance > 0 and shares > 0):
         reason = "not_finite"
     price = on_tick(limit, up=signal.is_long) if limit > 0 and math.isfinite(limit) else Decimal(0)
-    draft = Draft(
-        account=desk.account, strategy=desk.strategy.name, session=desk.day, signal_session=signal.session,
-        symbol=signal.symbol, side=side, leg=book.ENTRY, kind="limit", time_in_force=desk.settings.trading.time_in_force,
+    order_plan = OrderPlan(
+        account=context.account, strategy=context.strategy.name, session=context.session, signal_session=signal.session,
+        symbol=signal.symbol, side=side, leg=book.ENTRY, kind="limit", time_in_force=context.settings.trading.time_in_force,
         qty=shares, limit_price=price or None, stop_distance=Decimal(repr(distance)) if math.isfinite(distance) else None,
         reserved=shares * price, rank=rank,
-        decision=_evidence_of(desk, signal, quote, now, veto, account, factor),
+        decision=_evidence_of(context, signal, quote, now, problem, account, factor),
     )  # fmt: skip
-    return Decision(draft, reason, detail, notional)
+    return Decision(order_plan, reason, detail, notional)
 
 
 def _evidence_of(
-    desk: Desk, signal: Signal, quote: Quote | None, now: dt.datetime, veto: QuoteVeto | None, account: Standing,
-    factor: float,
+    context: SessionContext, signal: Signal, quote: Quote | None, now: dt.datetime, problem: QuoteProblem | None,
+    account: Standing, factor: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """What the decision stood on, as text and numbers that JSON can hold."""
-    told = {
+    """The inputs of a decision, as text and numbers that JSON can hold."""
+    values = {
         name: getattr(signal, name)
         for name in ("score", "close", "raw_close", "stop_distance", "rsi2", "ibs", "sma200", "atr14")
     }
     return {
-        "signal": {name: value if math.isfinite(value) else None for name, value in told.items()},
+        "signal": {name: value if math.isfinite(value) else None for name, value in values.items()},
         "quote": None if quote is None else {"bid": str(quote.bid), "ask": str(quote.ask), "at": str(quote.timestamp)},
-        "quote_veto": None if veto is None else str(veto),
+        "quote_veto": None if problem is None else str(problem),
         "decided_at": str(now), "spent_before": account.spent, "cash": account.cash, "equity": account.equity,
-        "positions": account.positions, "gross": account.gross, "factor": factor, "limits": _finite(desk.limits._asdict()),
+        "positions": account.positions, "gross": account.gross, "factor": factor, "limits": _finite(context.limits._asdict()),
     }  # fmt: skip
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no infinity: an absent limit is null."""
+    """The values with None for infinity, because JSON has none; that is how an absent limit reads."""
     return {name: None if value == math.inf else value for name, value in values.items()}
 
 
-def _withdraw(desk: Desk, write: Write, decisions: list[Decision]) -> None:
-    """Free the dollars of what is decided again, before anything takes them; veto what has no signal any more."""
-    decided = {decision.draft.client_order_id for decision in decisions}
-    for intent in book.of_session(write, desk.account, desk.day):
+def _withdraw(context: SessionContext, write: Write, decisions: list[Decision]) -> None:
+    """Free the dollars of what is decided again, before anything takes them; deny what has no signal any more."""
+    decided = {decision.order_plan.client_order_id for decision in decisions}
+    for intent in book.of_session(write, context.account, context.session):
         if intent.purpose != book.ENTRY or intent.state is not OrderState.INTENT or intent.posts:
             continue
         if intent.client_order_id in decided:
-            book.release(write, intent)
+            book.free_reservation(write, intent)
         else:
-            book.move(write, intent, OrderState.VETOED, "vetoed", reason="signal_withdrawn", reserved="0")
+            book.move(write, intent, OrderState.DENIED, "vetoed", reason="signal_withdrawn", reserved="0")
 
 
-def _write_down(desk: Desk, write: Write, decision: Decision) -> None:
-    known = book.find(write, decision.draft.client_order_id)
-    reason = decision.reason or ("" if desk.sends else SHADOW)
+def _write_down(context: SessionContext, write: Write, decision: Decision) -> None:
+    known = book.find(write, decision.order_plan.client_order_id)
+    reason = decision.reason or ("" if context.sends else SHADOW)
     if known is not None and _wants_quote(known):
         if (reason, decision.detail) == (known.reason, known.detail):
             return
         known = book.reconsider(write, known.client_order_id)
     if known is None and reason:
-        book.veto(write, decision.draft, reason, decision.detail)
+        book.deny(write, decision.order_plan, reason, decision.detail)
     elif known is None:
-        book.plan(write, decision.draft, desk.daily_budget)
+        book.plan(write, decision.order_plan, context.daily_budget)
     elif reason:
-        book.move(write, known, OrderState.VETOED, "vetoed", reason=reason, detail=decision.detail, reserved="0")
+        book.move(write, known, OrderState.DENIED, "vetoed", reason=reason, detail=decision.detail, reserved="0")
     else:
-        book.replan(write, decision.draft, desk.daily_budget)
+        book.replan(write, decision.order_plan, context.daily_budget)
 
 
 def _learn_assets(
-    desk: Desk, signals: tuple[Signal, ...], quotes: dict[str, Quote], now: dt.datetime, cash_now: Decimal
+    context: SessionContext, signals: tuple[Signal, ...], quotes: dict[str, Quote], now: dt.datetime, cash_now: Decimal
 ) -> None:
-    """Ask the broker about the symbols that would be ordered, until no new one comes up; a refused one frees its dollars."""
+    """Ask the broker about the symbols that would be ordered; again after a refusal, because its dollars let others in."""
     while True:
-        decisions = _decide_all(desk, desk.ledger, signals, quotes, now, cash_now)
-        wanted = [(decision.draft.symbol, decision.draft.side == "buy") for decision in decisions if not decision.reason]
-        unknown = [want for want in wanted if want not in desk.assets_allowed]
+        decisions = _decide_all(context, context.ledger, signals, quotes, now, cash_now)
+        wanted = [
+            (decision.order_plan.symbol, decision.order_plan.side == "buy") for decision in decisions if not decision.reason
+        ]
+        unknown = [want for want in wanted if want not in context.assets_allowed]
         if not unknown:
             return
         for symbol, is_long in unknown:
-            desk.assets_allowed[symbol, is_long] = _asset_veto(desk, symbol, is_long)
+            context.assets_allowed[symbol, is_long] = _asset_denial(context, symbol, is_long)
 
 
-def _asset_veto(desk: Desk, symbol: str, is_long: bool) -> str:
-    asset = desk.broker.asset(symbol)
+def _asset_denial(context: SessionContext, symbol: str, is_long: bool) -> str:
+    asset = context.broker.asset(symbol)
     if asset is None or asset.status != "active" or not asset.tradable:
         return "not_tradable"
     if not is_long and not asset.shortable:
         return "not_shortable"
-    if not desk.limits.whole_shares and desk.stage in ("paper", "live"):
+    if not context.limits.whole_shares and context.stage in ("paper", "live"):
         # Fractional orders can neither be IOC, nor short, nor have a protective stop at the real broker.
         return "fractional_not_protected"
     return ""
 
 
-def _not_placed(desk: Desk) -> list[Intent]:
+def _not_placed(context: SessionContext) -> list[Intent]:
     """Entries that did not reach the broker and may be sent again."""
-    return [i for i in entries_of(desk) if i.state is OrderState.NOT_PLACED and i.posts < POSTS_AT_MOST]
+    return [i for i in entries_of(context) if i.state is OrderState.NOT_PLACED and i.posts < book.POSTS_AT_MOST]
 
 
 def _paid(intent: Intent) -> Decimal:

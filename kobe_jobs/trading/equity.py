@@ -8,21 +8,21 @@ from __future__ import annotations
 import datetime as dt
 import math
 
-from kobe_jobs.trading.context import Desk
+from kobe_jobs.trading.context import SessionContext
 from kobe_resources.order_ledger import OrderLedger, Position, Write
 from kobe_resources.order_ledger.positions import positions_since, realised_before
 from kobe_resources.policy_gate import FIXED, Limits, Standing
 
 
-def standing_of(desk: Desk, source: OrderLedger | Write, cash: float) -> Standing:
+def standing_of(context: SessionContext, source: OrderLedger | Write, cash: float) -> Standing:
     """The account before the session's first entry. cash: dollars after the exits."""
-    held = [p for p in positions_since(source, desk.account, desk.day) if p.entry_session < desk.day]
+    held = [p for p in positions_since(source, context.account, context.session) if p.entry_session < context.session]
     still_open = [p for p in held if p.is_open]
-    equity, gross = desk.settings.simulation.initial_cash, 0.0
-    if _needs_equity(desk.limits):
-        equity += realised_before(source, desk.account, desk.day)
-        equity += math.fsum(_gain_at_close(desk, p, desk.signal_session) for p in held)
-        gross = math.fsum(float(p.qty) * _close(desk, p, desk.signal_session) for p in still_open)
+    equity, gross = context.settings.simulation.initial_cash, 0.0
+    if _needs_equity(context.limits):
+        equity += realised_before(source, context.account, context.session)
+        equity += math.fsum(_gain_at_close(context, p, context.signal_session) for p in held)
+        gross = math.fsum(float(p.qty) * _close(context, p, context.signal_session) for p in still_open)
     return Standing(held=False, equity=equity, positions=len(still_open), spent=0.0, gross=gross, cash=cash)
 
 
@@ -32,17 +32,17 @@ def _needs_equity(limits: Limits) -> bool:
     return limits.mode != FIXED or min(fractions) < math.inf
 
 
-def _gain_at_close(desk: Desk, held: Position, session: dt.date) -> float:
+def _gain_at_close(context: SessionContext, held: Position, session: dt.date) -> float:
     """Profit of a position that was open at the close of `session`, though it may have left since."""
     shares = float(held.qty + held.exit_qty)
     side = 1.0 if held.side == "long" else -1.0
-    return side * shares * (_close(desk, held, session) - float(held.entry_price))
+    return side * shares * (_close(context, held, session) - float(held.entry_price))
 
 
-def _close(desk: Desk, held: Position, session: dt.date) -> float:
+def _close(context: SessionContext, held: Position, session: dt.date) -> float:
     """The last close up to `session` in dollars as traded today; the price of the entry where no bar is known."""
-    bars = desk.evidence.bars.get(held.symbol)
+    bars = context.evidence.bars.get(held.symbol)
     count = 0 if bars is None else bars.count(dt.date.min, session)
     if bars is None or not count:
         return float(held.entry_price)
-    return float(bars.close[count - 1]) / desk.evidence.factor(held.symbol, desk.day)
+    return float(bars.close[count - 1]) / context.evidence.factor(held.symbol, context.session)

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 
 from kobe_jobs.trading.bare_positions import PROTECTING
-from kobe_jobs.trading.context import LEASE_S, Desk, MarketShut, NotThisSession
-from kobe_jobs.trading.order_looks import FillTimes, is_missed, look_at, look_at_all, take_in
+from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext
+from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, is_missed, look_at, look_at_all
 from kobe_resources.broker.pacing import order_ahead, urgent
 from kobe_resources.broker.protocol import (
     BrokerOrder,
@@ -40,35 +40,35 @@ SLOWER, SLOWEST = 1.5, 16
 log = get_logger("trading")
 
 
-def send(desk: Desk, client_id: str) -> Intent:
+def send(context: SessionContext, client_id: str) -> Intent:
     """Claim an intent and POST it once; what is known afterwards (its fills are not).
 
     Raises what stops the run: KillSwitchOn, MarketShut, NotThisSession, BrokerUnavailable (nothing was sent, the intent
-    waits), Unauthorized, WrongAccount. Somebody else's claim is left alone.
+    waits), Unauthorized, WrongAccount. An order that another run has claimed is left as it is.
     """
-    ledger = desk.ledger
+    ledger = context.ledger
     with ledger.write() as write:
-        intent = book.claim(write, client_id, ledger.owner, LEASE_S)
+        intent = book.claim(write, client_id, ledger.owner)
     if intent is None:
         return book.get(ledger, client_id)
     try:
-        answer = _post(desk, intent)
+        answer = _post(context, intent)
     except (KillSwitchOn, MarketShut, NotThisSession, BrokerUnavailable, WrongAccount, SendsNothing) as error:
         with ledger.write() as write:
             if book.get(write, client_id).state is OrderState.SUBMITTING:
-                book.give_back(write, client_id, ledger.owner, str(error))
+                book.release(write, client_id, ledger.owner, str(error))
         raise
     except Unauthorized as error:
         # A 401 should prove that nothing was placed; a look-up with keys that work costs nothing, a lost order does.
-        _doubt(desk, intent, str(error), error.request_id)
+        _doubt(context, intent, str(error), error.request_id)
         raise
     except Refused as error:
-        return _refused(desk, intent, error)
+        return _refused(context, intent, error)
     except DuplicateClientOrderId as error:
         # It proves that the order is there, seen or not.
-        return _doubt(desk, intent, "the broker knows this id already", error.request_id, is_there=True)
+        return _doubt(context, intent, "the broker knows this id already", error.request_id, is_there=True)
     except Unresolved as error:
-        return _doubt(desk, intent, error.cause, error.request_id)
+        return _doubt(context, intent, error.cause, error.request_id)
     with ledger.write() as write:
         current = book.get(write, client_id)
         if current.state is not OrderState.SUBMITTING:
@@ -77,82 +77,82 @@ def send(desk: Desk, client_id: str) -> Intent:
         return _accept(write, current, answer)
 
 
-def resolve(desk: Desk, timeout_s: float | None = None) -> list[Intent]:
+def resolve(context: SessionContext, timeout_s: float | None = None) -> list[Intent]:
     """Ask for every unsettled order until each is settled or rests as it should; those that are not when time is over.
 
     A stop rests as it should where the broker's answer, now, shows it alive; one that no answer showed is UNKNOWN afterwards.
     """
-    times, cancels = FillTimes(desk), _Cancels(desk)
+    times, cancels = FillTimes(context), _Cancels(context)
     asked_again: set[str] = set()
     waiting: list[Intent] = []
-    for _ in _rounds(desk, timeout_s):
-        seen = look_at_all(desk, times)
+    for _ in _rounds(context, timeout_s):
+        seen = look_at_all(context, times)
         open_ends = [(intent, order) for intent, order in seen if not _is_at_rest(intent, order)]
         waiting = [intent for intent, _ in open_ends]
         if not waiting:
             return []
         for intent, order in open_ends:
-            if _is_overdue(desk, intent):
+            if _is_overdue(context, intent):
                 cancels.ask(intent, order)
-            if intent.client_order_id not in asked_again and _is_hidden(desk, intent):
+            if intent.client_order_id not in asked_again and _is_hidden(context, intent):
                 asked_again.add(intent.client_order_id)
-                _ask_again(desk, intent)
-    return [_doubt_protection(desk, intent) for intent in waiting]
+                _ask_again(context, intent)
+    return [_doubt_protection(context, intent) for intent in waiting]
 
 
-def cancel(desk: Desk, intent: Intent, timeout_s: float | None = None) -> Intent:
+def cancel(context: SessionContext, intent: Intent, timeout_s: float | None = None) -> Intent:
     """Cancel an order and wait until the broker says what became of it; it may turn out filled. Cancels pass a kill switch."""
-    times, cancels = FillTimes(desk), _Cancels(desk)
+    times, cancels = FillTimes(context), _Cancels(context)
     order: BrokerOrder | None = None
     with urgent():
-        current = book.get(desk.ledger, intent.client_order_id)
+        current = book.get(context.ledger, intent.client_order_id)
         if current.state is not OrderState.ACCEPTED:
-            current, order = look_at(desk, current, times)
-        for _ in _rounds(desk, timeout_s):
+            current, order = look_at(context, current, times)
+        for _ in _rounds(context, timeout_s):
             if current.state not in UNSETTLED:
                 return current
             cancels.ask(current, order)
-            current, order = look_at(desk, current, times)
+            current, order = look_at(context, current, times)
             if current.state not in UNSETTLED:
                 return current
-    return current if _is_at_rest(current, order) else _doubt_protection(desk, current)
+    return current if _is_at_rest(current, order) else _doubt_protection(context, current)
 
 
-def take_back(desk: Desk, intent: Intent, reason: str) -> bool:
-    """Veto an intent that waits to be sent; False where it turns out to be at the broker, or nobody can tell."""
+def cancel_unsent(context: SessionContext, intent: Intent, reason: str) -> bool:
+    """Deny an intent that waits to be sent; False where the broker has it, or cannot be asked."""
     if intent.posts:
         # It was sent once and not found then: one more look before it is forgotten.
         try:
-            order = desk.broker.order_by_client_id(intent.client_order_id)
+            order = context.broker.order_by_client_id(intent.client_order_id)
         except BrokerUnavailable:
             return False
         if order is not None:
             with contextlib.suppress(OrderMismatch, IllegalMove):
-                take_in(desk, intent, order, FillTimes(desk))
+                apply_broker_order(context, intent, order, FillTimes(context))
             return False
-    with desk.ledger.write() as write:
-        book.move(write, intent, OrderState.VETOED, "vetoed", reason=reason, reserved="0")
+    with context.ledger.write() as write:
+        book.move(write, intent, OrderState.DENIED, "vetoed", reason=reason, reserved="0")
     return True
 
 
 class _Cancels:
     """The cancels that were asked for: each once, until its answer is known."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
         self._taken: set[str] = set()
         self._unclear: set[str] = set()
 
     def ask(self, intent: Intent, order: BrokerOrder | None) -> None:
         """Ask for a cancel unless one is under way; one whose answer was lost or a no is repeated after a look-up.
 
-        order: what the last look told, if it told anything.
+        order: what the last look-up returned, if anything.
         """
         client_id = intent.client_order_id
         is_leaving = order is not None and order.status is OrderStatus.PENDING_CANCEL
         if is_leaving or client_id in self._taken or (client_id in self._unclear and order is None):
             return
-        (self._taken if _ask_to_cancel(self._desk, intent) else self._unclear).add(client_id)
+        (self._taken if _ask_to_cancel(self._context, intent) else self._unclear).add(client_id)
 
 
 def _request(intent: Intent) -> OrderRequest:
@@ -162,26 +162,25 @@ def _request(intent: Intent) -> OrderRequest:
     )  # fmt: skip
 
 
-def _post(desk: Desk, intent: Intent) -> BrokerOrder:
+def _post(context: SessionContext, intent: Intent) -> BrokerOrder:
     """Look at clock and kill switch, and send; nothing waits between the two. Exits follow a stop's cancel: they are urgent."""
     is_entry = intent.purpose == book.ENTRY
     with order_ahead(is_urgent=not is_entry):
-        desk.check_intent(intent)
-        return desk.broker.submit(_request(intent))
+        context.check_intent(intent)
+        return context.broker.submit(_request(intent))
 
 
 def _accept(write: Write, intent: Intent, answer: BrokerOrder) -> Intent:
-    told = {"status": answer.raw_status, "request": answer.request_id}
+    details = {"status": answer.raw_status, "request": answer.request_id}
     return book.move(
-        write, intent, OrderState.ACCEPTED, "accepted", told, broker_order_id=answer.id, acknowledged=1, owner=None,
-        lease_until=None,
+        write, intent, OrderState.ACCEPTED, "accepted", details, broker_order_id=answer.id, acknowledged=1, owner=None,
     )  # fmt: skip
 
 
-def _doubt(desk: Desk, intent: Intent, cause: str, request_id: str | None, is_there: bool = False) -> Intent:
+def _doubt(context: SessionContext, intent: Intent, cause: str, request_id: str | None, is_there: bool = False) -> Intent:
     with event_context(order_id=intent.client_order_id):
         log.warning("the fate of an order is unknown", cause=cause)
-    with desk.ledger.write() as write:
+    with context.ledger.write() as write:
         current = book.get(write, intent.client_order_id)
         if current.state is not OrderState.SUBMITTING:
             return current
@@ -189,37 +188,37 @@ def _doubt(desk: Desk, intent: Intent, cause: str, request_id: str | None, is_th
         return book.move(write, current, OrderState.UNKNOWN, "unknown", {"request": request_id}, detail=cause, **changes)
 
 
-def _refused(desk: Desk, intent: Intent, error: Refused) -> Intent:
-    """A refusal is believed after one look: an order that is there all the same is worth more than the message.
+def _refused(context: SessionContext, intent: Intent, error: Refused) -> Intent:
+    """The intent after a refused POST: rejected once a look-up finds no order, because the order may exist.
 
     The answer is about this POST only. An earlier one of the same intent may still arrive, so the intent stays unknown.
     """
-    doubted = _doubt(desk, intent, error.message, error.request_id)
+    doubted = _doubt(context, intent, error.message, error.request_id)
     try:
-        order = desk.broker.order_by_client_id(intent.client_order_id)
+        order = context.broker.order_by_client_id(intent.client_order_id)
     except BrokerUnavailable:
         return doubted
     if order is not None:
         try:
-            return take_in(desk, doubted, order, FillTimes(desk))
+            return apply_broker_order(context, doubted, order, FillTimes(context))
         except (OrderMismatch, IllegalMove) as odd:
-            desk.note(str(odd))
+            context.note(str(odd))
             return doubted
     if intent.posts > 1:
         return doubted
-    with desk.ledger.write() as write:
+    with context.ledger.write() as write:
         current = book.get(write, intent.client_order_id)
         if current.state is not OrderState.UNKNOWN:
             return current
         return book.move(
             write, current, OrderState.REJECTED, "rejected", {"code": error.code, "request": error.request_id},
-            detail=error.message, reserved="0", owner=None, lease_until=None,
+            detail=error.message, reserved="0", owner=None,
         )  # fmt: skip
 
 
-def _rounds(desk: Desk, timeout_s: float | None) -> Iterator[None]:
+def _rounds(context: SessionContext, timeout_s: float | None) -> Iterator[None]:
     """A round of looks now and then again, ever more slowly, until the time is over; at least one."""
-    trading = desk.settings.trading
+    trading = context.settings.trading
     deadline = time.monotonic() + (trading.resolve_timeout_s if timeout_s is None else timeout_s)
     pause = trading.poll_s
     while True:
@@ -239,57 +238,57 @@ def _is_at_rest(intent: Intent, order: BrokerOrder | None) -> bool:
     return intent.state is OrderState.ACCEPTED and intent.time_in_force == "gtc" and is_alive
 
 
-def _doubt_protection(desk: Desk, intent: Intent) -> Intent:
-    """A stop that no answer showed at rest counts as nothing until one does."""
-    with desk.ledger.write() as write:
+def _doubt_protection(context: SessionContext, intent: Intent) -> Intent:
+    """The stop as UNKNOWN where no answer of the broker showed it working: an unseen stop must not count as protection."""
+    with context.ledger.write() as write:
         current = book.get(write, intent.client_order_id)
         if current.purpose != book.STOP or current.state is not OrderState.ACCEPTED:
             return current
         return book.move(write, current, OrderState.UNKNOWN, "not_seen", {"broker": current.broker_order_id})
 
 
-def _is_hidden(desk: Desk, intent: Intent) -> bool:
-    """The broker knows the id and shows no order."""
+def _is_hidden(context: SessionContext, intent: Intent) -> bool:
+    """True where the broker refused the id as a duplicate and no look-up finds the order."""
     unseen = intent.state is OrderState.UNKNOWN and intent.acknowledged and intent.broker_order_id is None
-    return unseen and intent.session == desk.day and desk.alone and desk.sends and is_missed(desk, intent)
+    return unseen and intent.session == context.session and context.sends and is_missed(context, intent)
 
 
-def _ask_again(desk: Desk, intent: Intent) -> None:
-    """Send a hidden order once more under its id: the broker takes an id once, so the answer tells whether it is there."""
-    with desk.ledger.write() as write:
+def _ask_again(context: SessionContext, intent: Intent) -> None:
+    """Send an order that no look-up finds once more under its id: the broker takes an id once, so its answer proves which."""
+    with context.ledger.write() as write:
         write.audit("asked_again", order=intent.client_order_id, symbol=intent.symbol, leg=intent.leg)
     try:
-        answer = _post(desk, intent)
+        answer = _post(context, intent)
     except Unauthorized:
         raise
     except KobeError as error:
         log.info("an order that the broker knows is still hidden", order_id=intent.client_order_id, reason=str(error))
         return
-    with desk.ledger.write() as write:
+    with context.ledger.write() as write:
         current = book.get(write, intent.client_order_id)
         if current.state is OrderState.UNKNOWN:
             _accept(write, current, answer)
 
 
-def _is_overdue(desk: Desk, intent: Intent) -> bool:
+def _is_overdue(context: SessionContext, intent: Intent) -> bool:
     """A DAY order, or an IOC order that the broker keeps alive, is cancelled when its time is over."""
     age = (dt.datetime.now(dt.UTC) - intent.updated_at).total_seconds()
     is_alive = intent.state is OrderState.ACCEPTED and intent.time_in_force != "gtc"
-    return is_alive and age >= desk.settings.trading.cancel_after_s
+    return is_alive and age >= context.settings.trading.cancel_after_s
 
 
-def _ask_to_cancel(desk: Desk, intent: Intent) -> bool:
-    """Ask for a cancel; False where the answer is a no, or none: only a look-up can tell."""
-    if intent.broker_order_id is None or not desk.sends:
+def _ask_to_cancel(context: SessionContext, intent: Intent) -> bool:
+    """Ask for a cancel; False where it was refused or not answered, after which only a look-up shows the order's state."""
+    if intent.broker_order_id is None or not context.sends:
         return False
-    with desk.ledger.write() as write:
+    with context.ledger.write() as write:
         current = book.get(write, intent.client_order_id)
         if current.purpose == book.STOP and current.state is OrderState.ACCEPTED:
             book.move(write, current, OrderState.UNKNOWN, "cancel_asked")
         else:
             write.audit("cancel_asked", order=intent.client_order_id, symbol=intent.symbol, leg=intent.leg)
     try:
-        desk.broker.cancel(intent.broker_order_id)
+        context.broker.cancel(intent.broker_order_id)
     except (Refused, Unresolved, BrokerUnavailable) as error:
         log.info("a cancel was not taken", order_id=intent.client_order_id, reason=str(error))
         return False

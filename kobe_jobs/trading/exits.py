@@ -5,160 +5,173 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable
 
-from kobe_jobs.trading.context import Desk
+from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import resolve, send
 from kobe_jobs.trading.stops import remove_stops, set_stop
 from kobe_resources.broker.protocol import BrokerUnavailable, Quote
-from kobe_resources.broker.quotes import QuoteVeto, exit_limit
+from kobe_resources.broker.quotes import QuoteProblem, exit_limit
 from kobe_resources.errors import KobeError
-from kobe_resources.order_ledger import Draft, IllegalMove, Intent, OrderState, Position
+from kobe_resources.order_ledger import IllegalMove, Intent, OrderPlan, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.settlement import OrderMismatch
 from kobe_resources.order_ledger.states import UNSETTLED
 from kobe_resources.runtime.event_log import get_logger
 
-POSTS_AT_MOST = 3
 SILENCES_AT_MOST = 3
 STOP_EXIT = f"{book.EXIT}.{book.STOP}"
 log = get_logger("trading")
-Settle = Callable[[Desk], list[Intent]]
+Settle = Callable[[SessionContext], list[Intent]]
 
 
-def exit_flagged(desk: Desk, settle: Settle = resolve) -> list[Intent]:
+def exit_flagged(context: SessionContext, settle: Settle = resolve) -> list[Intent]:
     """Sell (or buy back) every flagged position at the quote; the exit orders of this session.
 
     A position without a usable quote, or that the broker does not hold, keeps its flag. settle: waits for what was sent.
     Raises what `executor.send` raises but for questions without an answer: they cost the one exit they were asked for.
     """
-    flagged = [held for held in open_positions(desk.ledger, desk.account) if held.flag and held.symbol not in desk.missing]
-    return leave_positions(desk, flagged, book.EXIT, settle=settle)
+    flagged = [
+        held for held in open_positions(context.ledger, context.account) if held.flag and held.symbol not in context.missing
+    ]
+    return leave_positions(context, flagged, book.EXIT, settle=settle)
 
 
 def leave_positions(
-    desk: Desk, leaving: Iterable[Position], leg: str, any_age: bool = False, reason: str = "", settle: Settle = resolve
+    context: SessionContext,
+    leaving: Iterable[Position],
+    leg: str,
+    any_age: bool = False,
+    reason: str = "",
+    settle: Settle = resolve,
 ) -> list[Intent]:
     """Send one exit order a position. The leg names the order id; the reason is the one given, or that of the flag.
 
     any_age: an old quote is good enough, because no newer one will come.
     """
-    positions = [held for held in leaving if not is_over(desk, held, leg)]
+    positions = [held for held in leaving if not is_over(context, held, leg)]
     if not positions:
         return []
-    desk.check_may_send(is_entry=False)
+    context.check_may_send(is_entry=False)
 
-    def judge(quote: Quote | None, now: dt.datetime) -> QuoteVeto | None:
-        return desk.judge_for_exit(quote, now, any_age)
+    def judge(quote: Quote | None, now: dt.datetime) -> QuoteProblem | None:
+        return context.judge_for_exit(quote, now, any_age)
 
-    quotes, now = desk.usable_quotes([held.symbol for held in positions], judge)
+    quotes, now = context.usable_quotes([held.symbol for held in positions], judge)
     sent, silences = [], 0
     for held in positions:
         quote = quotes.get(held.symbol)
-        veto = judge(quote, now)
-        if quote is None or veto is not None:
-            desk.note(f"{held.symbol} shall leave ({reason or held.flag}) but has {veto or 'no quote'}: its flag stays")
+        problem = judge(quote, now)
+        if quote is None or problem is not None:
+            context.note(f"{held.symbol} shall leave ({reason or held.flag}) but has {problem or 'no quote'}: its flag stays")
             continue
         try:
-            intent = _leave(desk, held, leg, quote, now, reason)
+            intent = _leave(context, held, leg, quote, now, reason)
         except BrokerUnavailable as error:
-            desk.note(f"{held.symbol} shall leave ({reason or held.flag}) but its exit did not go out: {error}")
+            context.note(f"{held.symbol} shall leave ({reason or held.flag}) but its exit did not go out: {error}")
             silences += 1
             if silences == SILENCES_AT_MOST:
                 break
         except (OrderMismatch, IllegalMove) as error:
-            desk.trouble(f"the exit of {held.symbol} did not go out: {error}")
+            context.trouble(f"the exit of {held.symbol} did not go out: {error}")
         except KobeError:
             raise
         except Exception as error:
             # A defect with one position must not keep the others from leaving.
-            desk.trouble(f"the exit of {held.symbol} did not go out: {type(error).__name__}: {error}")
+            context.trouble(f"the exit of {held.symbol} did not go out: {type(error).__name__}: {error}")
             log.exception("an exit did not go out", symbol=held.symbol)
         else:
             sent += [intent] if intent else []
-    for waiting in settle(desk):
-        desk.note(f"order {waiting.client_order_id} of {waiting.symbol} is not settled yet")
-    ended = [book.get(desk.ledger, intent.client_order_id) for intent in sent]
+    for waiting in settle(context):
+        context.note(f"order {waiting.client_order_id} of {waiting.symbol} is not settled yet")
+    ended = [book.get(context.ledger, intent.client_order_id) for intent in sent]
     for intent in ended:
         if intent.state not in (OrderState.FILLED, *UNSETTLED):
-            desk.note(f"the exit of {intent.symbol} ended {intent.state}: {intent.detail or 'no fill'}; its flag stays")
+            context.note(f"the exit of {intent.symbol} ended {intent.state}: {intent.detail or 'no fill'}; its flag stays")
     return ended
 
 
-def due(desk: Desk) -> list[str]:
-    """Symbols that shall leave and whose exit did not meet the market in this session."""
-    flagged = [held for held in open_positions(desk.ledger, desk.account) if held.flag]
-    return [held.symbol for held in flagged if not is_over(desk, held, book.EXIT)]
+def due(context: SessionContext) -> list[str]:
+    """Symbols that are flagged for exit and whose exit order did not fill in this session."""
+    flagged = [held for held in open_positions(context.ledger, context.account) if held.flag]
+    return [held.symbol for held in flagged if not is_over(context, held, book.EXIT)]
 
 
-def stop_leg(desk: Desk, held: Position) -> str:
-    """The name of the exit that leaves in the place of a stop: a new one after each that ended without a fill."""
-    tries = [i for i in book.of_position(desk.ledger, held.id) if i.leg.startswith(STOP_EXIT) and i.session == desk.day]
-    if tries and not is_over(desk, held, tries[-1].leg):
+def stop_leg(context: SessionContext, held: Position) -> str:
+    """The name of the exit that replaces a stop whose price was passed; a new one after each that ended without a fill."""
+    tries = [
+        i for i in book.of_position(context.ledger, held.id) if i.leg.startswith(STOP_EXIT) and i.session == context.session
+    ]
+    if tries and not is_over(context, held, tries[-1].leg):
         return tries[-1].leg
     return f"{STOP_EXIT}.{len(tries) + 1}" if tries else STOP_EXIT
 
 
-def _leave(desk: Desk, held: Position, leg: str, quote: Quote, now: dt.datetime, reason: str) -> Intent | None:
+def _leave(context: SessionContext, held: Position, leg: str, quote: Quote, now: dt.datetime, reason: str) -> Intent | None:
     """Lift the stop and send the exit; where that cannot go out after all, the stop is set again at once."""
     # Read again before the stop goes: with the switch on, the stop is all that is left.
-    desk.check_may_send(is_entry=False)
-    free = remove_stops(desk, held)
+    context.check_may_send(is_entry=False)
+    free = remove_stops(context, held)
     if free is None:
-        desk.note(f"the stop of {held.symbol} could not be cancelled: it stays, and so does the position")
+        context.note(f"the stop of {held.symbol} could not be cancelled: it stays, and so does the position")
         return None
-    if not free.is_open or is_over(desk, free, leg):
+    if not free.is_open or is_over(context, free, leg):
         return None
-    planned = _plan_exit(desk, free, leg, quote, now, reason)
+    planned = _plan_exit(context, free, leg, quote, now, reason)
     try:
-        return send(desk, planned.client_order_id)
+        return send(context, planned.client_order_id)
     except Exception:
-        left = book.get(desk.ledger, planned.client_order_id)
+        left = book.get(context.ledger, planned.client_order_id)
         if left.state is OrderState.INTENT and not left.posts:
-            _set_again(desk, free)
+            _set_again(context, free)
         raise
 
 
-def _set_again(desk: Desk, held: Position) -> None:
-    """Put back the stop that was lifted for an exit that never left; what fails here is tried again by the rounds to come."""
-    if held.id not in desk.lifted:
+def _set_again(context: SessionContext, held: Position) -> None:
+    """Set the stop again that was cancelled for an exit that was not sent; later rounds retry a failure."""
+    if held.id not in context.lifted:
         return
     try:
-        set_stop(desk, held)
+        set_stop(context, held)
     except KobeError as error:
-        desk.note(f"the stop of {held.symbol} is not back yet: {error}")
+        context.note(f"the stop of {held.symbol} is not back yet: {error}")
 
 
-def is_over(desk: Desk, held: Position, leg: str) -> bool:
-    """Did this exit meet the market, or may it have? One that was not filled is not tried again in the same session."""
-    known = book.find(desk.ledger, _draft(desk, held, leg).client_order_id)
+def is_over(context: SessionContext, held: Position, leg: str) -> bool:
+    """True where this exit reached the market or may have; an unfilled exit is not sent twice in one session."""
+    known = book.find(context.ledger, _exit_order(context, held, leg).client_order_id)
     if known is None or known.state is OrderState.INTENT:
         return False
     # It goes out again as it was, or not at all: the first one may yet turn up.
-    may_go_again = known.state is OrderState.NOT_PLACED and known.posts < POSTS_AT_MOST and known.qty == held.qty
+    may_go_again = known.state is OrderState.NOT_PLACED and known.posts < book.POSTS_AT_MOST and known.qty == held.qty
     return not may_go_again
 
 
-def _plan_exit(desk: Desk, held: Position, leg: str, quote: Quote, now: dt.datetime, reason: str) -> Intent:
-    draft = _draft(desk, held, leg, quote, now, reason)
-    with desk.ledger.write() as write:
-        known = book.find(write, draft.client_order_id)
+def _plan_exit(context: SessionContext, held: Position, leg: str, quote: Quote, now: dt.datetime, reason: str) -> Intent:
+    order_plan = _exit_order(context, held, leg, quote, now, reason)
+    with context.ledger.write() as write:
+        known = book.find(write, order_plan.client_order_id)
         if known is None:
-            return book.plan(write, draft)
+            return book.plan(write, order_plan)
         if known.state is OrderState.NOT_PLACED:
-            return book.rearm(write, known.client_order_id)
-        return book.replan(write, draft)
+            return book.retry(write, known.client_order_id)
+        return book.replan(write, order_plan)
 
 
-def _draft(
-    desk: Desk, held: Position, leg: str, quote: Quote | None = None, now: dt.datetime | None = None, reason: str = ""
-) -> Draft:
+def _exit_order(
+    context: SessionContext,
+    held: Position,
+    leg: str,
+    quote: Quote | None = None,
+    now: dt.datetime | None = None,
+    reason: str = "",
+) -> OrderPlan:
     is_long = held.side == "long"
-    trading, offset = desk.settings.trading, desk.limits.limit_offset_bps
+    trading, offset = context.settings.trading, context.limits.limit_offset_bps
     decision = {"position": held.id, "flag": held.flag, "bars_held": held.bars_held}
     if quote is not None:
         decision |= {"bid": str(quote.bid), "ask": str(quote.ask), "quoted_at": str(quote.timestamp), "decided_at": str(now)}
-    return Draft(
-        account=desk.account, strategy=held.strategy, session=desk.day, signal_session=desk.signal_session,
+    return OrderPlan(
+        account=context.account, strategy=held.strategy, session=context.session, signal_session=context.signal_session,
         symbol=held.symbol, side="sell" if is_long else "buy", leg=leg, kind="limit", time_in_force=trading.time_in_force,
         qty=held.qty, limit_price=None if quote is None else exit_limit(quote, is_long, offset), position_id=held.id,
         reason=reason or held.flag or leg, decision=decision,

@@ -74,10 +74,10 @@ class Bars:
         left, right = self._places(after, through)
         return right - left
 
-    def leave_wishes(
+    def exit_signals(
         self, strategy: Strategy, params: dict[str, float], lag: int, is_long: bool, after: dt.date, through: dt.date
     ) -> list[bool]:
-        """For each bar after `after` and not after `through`: does the strategy want out at its close? (rules, section 4.4)"""
+        """For each bar after `after` and not after `through`: does the strategy exit at its close? (rules, section 4.4)"""
         left, right = self._places(after, through)
         places = np.arange(left, right)
         read = places - lag
@@ -88,7 +88,7 @@ class Bars:
 
         reading = Reading(self.close[places], late(self.rsi2), late(self.sma200), late(self.atr14), late(self.ibs))
         condition = strategy.leave_long if is_long else strategy.leave_short
-        return [bool(wish) for wish in condition(reading, params)]
+        return [bool(signal) for signal in condition(reading, params)]
 
     def _places(self, after: dt.date, through: dt.date) -> tuple[int, int]:
         left = int(np.searchsorted(self.session, np.datetime64(after), side="right"))

@@ -1,6 +1,7 @@
-"""Looks at orders: what the broker says of them, taken into the ledger. Sends nothing.
+"""Look-ups of orders at the broker, and the broker's answers applied to the ledger. Sends nothing.
 
-An order that was not found is given up only after several looks over some time, and never one that is known to be there.
+An order that is not found counts as not placed only after several look-ups over some time, because the broker may show an
+order late; one that the broker has acknowledged never does.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 
 from kobe_jobs.trading.bare_positions import PROTECTING
-from kobe_jobs.trading.context import Desk, day_start
+from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_resources.broker.pacing import urgent
 from kobe_resources.broker.protocol import BrokerFill, BrokerOrder, BrokerUnavailable
 from kobe_resources.order_ledger import IllegalMove, Intent, OrderState
@@ -22,85 +23,76 @@ MANY_ORDERS = 2
 log = get_logger("trading")
 
 
-def look_at_all(desk: Desk, times: FillTimes) -> list[tuple[Intent, BrokerOrder | None]]:
-    """Every unsettled order with what the broker tells of it: one list, and a look-up for those that it leaves open."""
-    unsettled = _to_resolve(desk)
-    listed = _open_orders(desk) if len(unsettled) >= MANY_ORDERS else {}
+def look_at_all(context: SessionContext, times: FillTimes) -> list[tuple[Intent, BrokerOrder | None]]:
+    """Every unsettled order with the broker's: from one list of open orders, then a look-up for each that it leaves open."""
+    unsettled = book.unsettled(context.ledger, context.account)
+    listed = _open_orders(context) if len(unsettled) >= MANY_ORDERS else {}
     seen: list[tuple[Intent, BrokerOrder | None]] = []
     for intent in unsettled:
         order = listed.get(intent.client_order_id)
         # A list may be older than a cancel that was asked.
         in_doubt = intent.purpose == book.STOP and intent.state is OrderState.UNKNOWN
         if order is None or in_doubt:
-            seen.append(look_at(desk, intent, times))
+            seen.append(look_at(context, intent, times))
         elif _is_news(intent, order):
-            seen.append((take_in(desk, intent, order, times), order))
+            seen.append((apply_broker_order(context, intent, order, times), order))
         else:
             seen.append((intent, order))
     return seen
 
 
-def look_up(desk: Desk, intent: Intent, times: FillTimes) -> Intent:
+def look_up(context: SessionContext, intent: Intent, times: FillTimes) -> Intent:
     """One look at one order, and what follows from it."""
-    return look_at(desk, intent, times)[0]
+    return look_at(context, intent, times)[0]
 
 
-def look_at(desk: Desk, intent: Intent, times: FillTimes) -> tuple[Intent, BrokerOrder | None]:
-    """One look-up: the intent as it then is, and the order where one was told."""
-    if not may_touch(desk, intent):
-        return intent, None
+def look_at(context: SessionContext, intent: Intent, times: FillTimes) -> tuple[Intent, BrokerOrder | None]:
+    """One look-up: the intent as it then is, and the order where the broker knows it."""
     try:
         with urgent(intent.purpose == book.STOP):
-            order = desk.broker.order_by_client_id(intent.client_order_id)
+            order = context.broker.order_by_client_id(intent.client_order_id)
             if order is not None:
-                return take_in(desk, intent, order, times), order
-        with desk.ledger.write() as write:
+                return apply_broker_order(context, intent, order, times), order
+        with context.ledger.write() as write:
             missed = book.miss(write, intent.client_order_id)
-        if _is_given_up(desk, missed) and not _is_listed(desk, intent):
-            with desk.ledger.write() as write:
+        if _is_given_up(context, missed) and not _is_listed(context, intent):
+            with context.ledger.write() as write:
                 current = book.get(write, intent.client_order_id)
                 if current.state not in (OrderState.SUBMITTING, OrderState.UNKNOWN):
                     return current, None
-                return book.move(write, current, OrderState.NOT_PLACED, "not_placed", owner=None, lease_until=None), None
+                return book.move(write, current, OrderState.NOT_PLACED, "not_placed", owner=None), None
         return missed, None
     except (OrderMismatch, IllegalMove) as error:
         # An answer that does not fit costs this look: reconciliation names it, and the next look may read better.
-        desk.note(str(error))
+        context.note(str(error))
         reason = str(error)
     except BrokerUnavailable as error:
         reason = str(error)
     with event_context(order_id=intent.client_order_id):
         log.warning("an order could not be looked up", reason=reason)
-    return book.get(desk.ledger, intent.client_order_id), None
+    return book.get(context.ledger, intent.client_order_id), None
 
 
-def take_in(desk: Desk, intent: Intent, order: BrokerOrder, times: FillTimes) -> Intent:
+def apply_broker_order(context: SessionContext, intent: Intent, order: BrokerOrder, times: FillTimes) -> Intent:
     """Bring the ledger to what the broker says of an order."""
     at = times.of(order, intent) if order.filled_qty > intent.filled_qty else dt.datetime.now(dt.UTC)
-    with desk.ledger.write() as write:
+    with context.ledger.write() as write:
         current = book.get(write, intent.client_order_id)
         if current.state is OrderState.UNKNOWN and current.broker_order_id == order.id and _tells_nothing(current, order):
             return current
         settled = settle(write, intent.client_order_id, order, at)
         if settled.state is OrderState.ACCEPTED and _tells_nothing(settled, order):
-            told = {"status": order.raw_status, "request": order.request_id}
-            return book.move(write, settled, OrderState.UNKNOWN, "not_resting", told)
+            details = {"status": order.raw_status, "request": order.request_id}
+            return book.move(write, settled, OrderState.UNKNOWN, "not_resting", details)
         return settled
 
 
-def may_touch(desk: Desk, intent: Intent) -> bool:
-    """A claim whose owner lives is its owner's; alone, every other owner is dead."""
-    if intent.state is not OrderState.SUBMITTING or desk.alone or intent.owner == desk.ledger.owner:
-        return True
-    return intent.lease_until is None or intent.lease_until < dt.datetime.now(dt.UTC)
-
-
-def is_missed(desk: Desk, intent: Intent) -> bool:
+def is_missed(context: SessionContext, intent: Intent) -> bool:
     """Not seen in several looks, over the time after which an order counts as not placed."""
     if intent.first_missed_at is None or intent.misses < MISSES_BEFORE_NOT_PLACED:
         return False
     waited = (dt.datetime.now(dt.UTC) - intent.first_missed_at).total_seconds()
-    return waited >= desk.settings.trading.not_placed_after_s
+    return waited >= context.settings.trading.not_placed_after_s
 
 
 class FillTimes:
@@ -109,14 +101,14 @@ class FillTimes:
     One for the orders of one moment: clock and executions are asked for once.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
         self._now: dt.datetime | None = None
         self._fills: dict[dt.date, list[BrokerFill]] = {}
 
     def of(self, order: BrokerOrder, intent: Intent) -> dt.datetime:
         """When the order last filled: an order that rests may have done so on another day than this."""
-        if intent.time_in_force != "gtc" and intent.session == self._desk.day:
+        if intent.time_in_force != "gtc" and intent.session == self._context.session:
             return self._clock()
         times = self._executed(order, intent.session)
         if not times:
@@ -127,22 +119,18 @@ class FillTimes:
 
     def _executed(self, order: BrokerOrder, since: dt.date) -> list[dt.datetime]:
         if since not in self._fills:
-            self._fills[since] = self._desk.broker.fills(day_start(since))
+            self._fills[since] = self._context.broker.fills(day_start(since))
         return [fill.at for fill in self._fills[since] if fill.order_id == order.id]
 
     def _clock(self) -> dt.datetime:
         if self._now is None:
-            self._now = self._desk.broker.clock().timestamp
+            self._now = self._context.broker.clock().timestamp
         return self._now
 
 
-def _to_resolve(desk: Desk) -> list[Intent]:
-    return [intent for intent in book.unsettled(desk.ledger, desk.account) if may_touch(desk, intent)]
-
-
-def _open_orders(desk: Desk) -> dict[str, BrokerOrder]:
+def _open_orders(context: SessionContext) -> dict[str, BrokerOrder]:
     try:
-        return {order.client_order_id: order for order in desk.broker.orders("open")}
+        return {order.client_order_id: order for order in context.broker.orders("open")}
     except BrokerUnavailable:
         return {}
 
@@ -154,17 +142,17 @@ def _is_news(intent: Intent, order: BrokerOrder) -> bool:
 
 
 def _tells_nothing(intent: Intent, order: BrokerOrder) -> bool:
-    """A stop that is neither over nor at rest (pending_new, pending_cancel): it protects nothing yet, or nothing any more."""
+    """True for a stop that is neither over nor working (pending_new, pending_cancel), because it protects nothing then."""
     is_stop = intent.purpose == book.STOP and order.filled_qty == intent.filled_qty
     return is_stop and not order.is_terminal and order.status not in PROTECTING
 
 
-def _is_given_up(desk: Desk, intent: Intent) -> bool:
-    """Not seen for long. An order that the broker named a duplicate is there: only the end of its session lets it go."""
-    is_there = intent.acknowledged and (intent.broker_order_id is not None or intent.session >= desk.day)
-    return not is_there and is_missed(desk, intent)
+def _is_given_up(context: SessionContext, intent: Intent) -> bool:
+    """True for an order not found for long. One that the broker named a duplicate exists, and is given up after its session."""
+    is_there = intent.acknowledged and (intent.broker_order_id is not None or intent.session >= context.session)
+    return not is_there and is_missed(context, intent)
 
 
-def _is_listed(desk: Desk, intent: Intent) -> bool:
-    orders = desk.broker.orders("all", after=day_start(intent.session))
+def _is_listed(context: SessionContext, intent: Intent) -> bool:
+    orders = context.broker.orders("all", after=day_start(intent.session))
     return any(order.client_order_id == intent.client_order_id for order in orders)

@@ -1,7 +1,7 @@
 """Protection: every position with its stop and no stop without its position, as the broker shows them when asked last.
 
-A round asks for open orders and positions, and mends what they show; rounds follow each other until nothing is left to mend or
-the time is over. One position that cannot be mended keeps no other from it.
+A round asks for open orders and positions, and sets, replaces or removes stops by them; rounds follow each other until nothing
+is left to do or the time is over. A failure at one position does not stop the round.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, is_protected, look
-from kobe_jobs.trading.context import Desk, MarketShut, NotThisSession
+from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions, stop_leg
 from kobe_jobs.trading.order_looks import FillTimes, look_up
@@ -62,7 +62,7 @@ class Protection:
         """Every position with its stop, no stop without its position, and nothing under way."""
         return self.answered and not (self.bare or self.orphans or self.waiting)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """What is wrong, in one line; empty where nothing is."""
         if not self.answered:
             return "the broker did not say what is protected"
@@ -73,66 +73,66 @@ class Protection:
         return "; ".join(parts)
 
 
-def protect(desk: Desk, patience_s: float) -> Protection:
-    """Mend until the broker shows every position with its stop, or time is over; what it showed last.
+def protect(context: SessionContext, patience_s: float) -> Protection:
+    """Set, replace and remove stops until the broker shows each position with its own, or time is over; what it showed last.
 
-    Raises Unauthorized and WrongAccount; whatever else keeps one position from its stop keeps no other from it.
+    Raises Unauthorized and WrongAccount; any other failure costs one position its stop, and the rest go on.
     """
     found = Protection(answered=False)
     for number, left in enumerate(_rounds(patience_s)):
-        there = _look(desk)
+        there = _look(context)
         if there is None:
             found = Protection(answered=False)
             continue
-        found = replace(judge(desk, there), stopped=found.stopped)
+        found = replace(judge(context, there), stopped=found.stopped)
         if found.is_whole or left <= 0:
             break
-        has_hope, stopped = _mend(desk, there)
+        has_hope, stopped = _mend(context, there)
         found = replace(found, stopped=stopped)
         if not has_hope and number + 1 >= ROUNDS_WITHOUT_HOPE:
             break
     return found
 
 
-def ensure_stops(desk: Desk, leave_out: Collection[str] = ()) -> None:
+def ensure_stops(context: SessionContext, leave_out: Collection[str] = ()) -> None:
     """One round: place the stops that are missing or no longer fit. leave_out: ids of positions that it passes by."""
-    there = _look(desk)
-    if there is not None and not judge(desk, there).is_whole:
-        _mend(desk, there, leave_out)
+    there = _look(context)
+    if there is not None and not judge(context, there).is_whole:
+        _mend(context, there, leave_out)
 
 
-def tend(desk: Desk) -> list[Intent]:
-    """Wait for what is unsettled, as `resolve`; what filled meanwhile gets its stop before the waiting goes on."""
-    deadline = time.monotonic() + desk.settings.trading.resolve_timeout_s
+def tend(context: SessionContext) -> list[Intent]:
+    """Wait for unsettled orders, as `resolve`, and set the stop of each entry as soon as it fills."""
+    deadline = time.monotonic() + context.settings.trading.resolve_timeout_s
     pause = FIRST_WAIT_S
     while True:
         left = deadline - time.monotonic()
-        waiting = resolve(desk, max(min(left, pause), 0.0))
+        waiting = resolve(context, max(min(left, pause), 0.0))
         if not waiting or left <= pause:
             return waiting
         pause = BARE_AT_MOST_S
-        ensure_stops(desk, {intent.client_order_id for intent in waiting if intent.purpose == book.ENTRY})
+        ensure_stops(context, {intent.client_order_id for intent in waiting if intent.purpose == book.ENTRY})
 
 
-def judge(desk: Desk, there: AtBroker) -> Protection:
-    """What is wrong with what the broker shows."""
-    gaps = find_gaps(desk.ledger, open_positions(desk.ledger, desk.account), there)
+def judge(context: SessionContext, there: AtBroker) -> Protection:
+    """The protection that the broker shows, with every gap in it."""
+    gaps = find_gaps(context.ledger, open_positions(context.ledger, context.account), there)
     bare = tuple(row.symbol for row in gaps.bare)
     orphans = tuple(sorted({order.symbol for order in gaps.orphans}))
     waiting = []
-    for intent in book.unsettled(desk.ledger, desk.account):
+    for intent in book.unsettled(context.ledger, context.account):
         if intent.purpose != book.STOP or there.order(intent.client_order_id) is None:
             waiting.append(f"{intent.leg} {intent.symbol}")
     for order in there.orders:
-        known = book.find(desk.ledger, order.client_order_id)
+        known = book.find(context.ledger, order.client_order_id)
         if order.kind != "stop" and known is not None and known.state not in UNSETTLED:
             waiting.append(f"{known.leg} {known.symbol}")
     return Protection(bare, orphans, tuple(sorted(waiting)))
 
 
-def _look(desk: Desk) -> AtBroker | None:
+def _look(context: SessionContext) -> AtBroker | None:
     try:
-        return look(desk.broker, desk.ledger, desk.account)
+        return look(context.broker, context.ledger, context.account)
     except BrokerUnavailable as error:
         log.warning("the broker did not say what is protected", reason=str(error))
         return None
@@ -151,35 +151,35 @@ def _rounds(patience_s: float) -> Iterator[float]:
         pause = min(pause * 2, LONGEST_PAUSE_S)
 
 
-def _mend(desk: Desk, there: AtBroker, leave_out: Collection[str] = ()) -> tuple[bool, str]:
+def _mend(context: SessionContext, there: AtBroker, leave_out: Collection[str] = ()) -> tuple[bool, str]:
     """One round over what is not as it should be: (may another one help, what kept stops from being sent)."""
-    round_ = _Round(desk, there)
-    if any(intent.purpose != book.STOP for intent in book.unsettled(desk.ledger, desk.account)):
+    round_ = _Round(context, there)
+    if any(intent.purpose != book.STOP for intent in book.unsettled(context.ledger, context.account)):
         round_.attempt("orders", round_.resolve)
-    for intent in _lost(desk, there):
+    for intent in _lost(context, there):
         round_.attempt(intent.symbol, partial(round_.look_for, intent))
-    for intent in _orphans(desk):
+    for intent in _orphans(context):
         round_.attempt(intent.symbol, partial(round_.remove, intent))
-    for held in open_positions(desk.ledger, desk.account):
-        if held.id not in leave_out and not is_protected(desk.ledger, held, there):
+    for held in open_positions(context.ledger, context.account):
+        if held.id not in leave_out and not is_protected(context.ledger, held, there):
             round_.attempt(held.symbol, partial(round_.mend, held))
     return round_.has_hope, round_.stopped
 
 
-def _lost(desk: Desk, there: AtBroker) -> list[Intent]:
+def _lost(context: SessionContext, there: AtBroker) -> list[Intent]:
     """Entries that were sent and given up, in symbols of which the broker holds other shares than the ledger does."""
-    ours = {held.symbol: held.signed_qty for held in open_positions(desk.ledger, desk.account)}
-    sent = book.in_states(desk.ledger, desk.account, [OrderState.NOT_PLACED, OrderState.INTENT])
+    ours = {held.symbol: held.signed_qty for held in open_positions(context.ledger, context.account)}
+    sent = book.in_states(context.ledger, context.account, [OrderState.NOT_PLACED, OrderState.INTENT])
     given_up = [i for i in sent if i.purpose == book.ENTRY and (i.state is OrderState.NOT_PLACED or i.posts)]
     return [intent for intent in given_up if there.qty(intent.symbol) != ours.get(intent.symbol, 0)]
 
 
-def _orphans(desk: Desk) -> list[Intent]:
-    """Stops whose position is gone: triggered, they would open one the other way."""
+def _orphans(context: SessionContext) -> list[Intent]:
+    """Stops without a position; triggered, they would open one the other way."""
     found = []
-    for intent in book.in_states(desk.ledger, desk.account, LIVING):
+    for intent in book.in_states(context.ledger, context.account, LIVING):
         if intent.purpose == book.STOP and intent.position_id is not None:
-            held = position(desk.ledger, intent.position_id)
+            held = position(context.ledger, intent.position_id)
             if held is None or not held.is_open:
                 found.append(intent)
     return found
@@ -188,13 +188,13 @@ def _orphans(desk: Desk) -> list[Intent]:
 class _Round:
     """One round; its quotes are asked for once, and only where a stop is to be set."""
 
-    def __init__(self, desk: Desk, there: AtBroker) -> None:
-        self.desk, self.there = desk, there
+    def __init__(self, context: SessionContext, there: AtBroker) -> None:
+        self.context, self.there = context, there
         self.has_hope, self.stopped = False, ""
         self._quotes: dict[str, Quote] | None = None
 
     def attempt(self, symbol: str, mend: Callable[[], bool]) -> None:
-        """Do one thing; what goes wrong with it stays with it."""
+        """Run one action; an error is noted and does not stop the round."""
         try:
             self.has_hope |= mend()
         except (Unauthorized, WrongAccount, SendsNothing):
@@ -207,53 +207,53 @@ class _Round:
         except Exception as error:
             # A defect with one position must not leave the others bare.
             self.has_hope = True
-            self.desk.trouble(f"{symbol}: {type(error).__name__}: {error}")
+            self.context.trouble(f"{symbol}: {type(error).__name__}: {error}")
             log.exception("a position could not be protected", symbol=symbol)
 
     def resolve(self) -> bool:
         """Look up what is unsettled, once."""
-        resolve(self.desk, 0.0)
+        resolve(self.context, 0.0)
         return True
 
     def look_for(self, intent: Intent) -> bool:
         """Look an order up once more."""
-        look_up(self.desk, intent, FillTimes(self.desk))
+        look_up(self.context, intent, FillTimes(self.context))
         return True
 
     def remove(self, intent: Intent) -> bool:
         """Take a stop without a position away."""
-        remove_stop(self.desk, intent)
+        remove_stop(self.context, intent)
         return True
 
     def mend(self, held: Position) -> bool:
         """Bring one position to its stop, or out of the market that has passed it; False where nothing can be done."""
-        desk, there = self.desk, self.there
-        look_for_lost(desk, held, there)
-        current = position(desk.ledger, held.id)
+        context, there = self.context, self.there
+        look_for_lost(context, held, there)
+        current = position(context.ledger, held.id)
         if current is None or not current.is_open:
             return True
         if not there.holds(current):
             # No stop is touched while the two sides differ in shares; what has just been learned needs another look.
             return current != held
-        if may_have_exit(desk, current, there):
+        if may_have_exit(context, current, there):
             return True
-        remove_misfits(desk, current, there)
-        if position(desk.ledger, held.id) != current:
+        remove_misfits(context, current, there)
+        if position(context.ledger, held.id) != current:
             return True
-        if any(intent.state is not OrderState.INTENT for intent in living_stops(desk, current)):
+        if any(intent.state is not OrderState.INTENT for intent in living_stops(context, current)):
             return True
-        if is_passed(desk, current, self._quote(current.symbol)):
-            desk.note(f"the market is beyond the stop of {current.symbol} ({current.stop_price}): it leaves at the quote")
-            leave_positions(desk, [current], stop_leg(desk, current), reason=book.STOP, settle=lambda _: [])
+        if is_passed(context, current, self._quote(current.symbol)):
+            context.note(f"the market is beyond the stop of {current.symbol} ({current.stop_price}): it leaves at the quote")
+            leave_positions(context, [current], stop_leg(context, current), reason=book.STOP, settle=lambda _: [])
             return True
-        set_stop(desk, current)
+        set_stop(context, current)
         return True
 
     def _quote(self, symbol: str) -> Quote | None:
         if self._quotes is None:
-            wanted = [held.symbol for held in open_positions(self.desk.ledger, self.desk.account)]
+            wanted = [held.symbol for held in open_positions(self.context.ledger, self.context.account)]
             try:
-                self._quotes = self.desk.quotes(held for held in wanted if not self.there.protects(held))
+                self._quotes = self.context.quotes(held for held in wanted if not self.there.protects(held))
             except (Unauthorized, WrongAccount):
                 raise
             except Exception:

@@ -1,4 +1,4 @@
-"""What happened since the last run, before anything new is decided: splits, bars held, exit flags, intents let go.
+"""What happened since the last run, before anything new is decided: splits, bars held, exit flags, intents that expire.
 
 Decides exits exactly as rules.md, section 4.4: bar by bar, the indicator as read `lag` bars late.
 """
@@ -13,8 +13,8 @@ import numpy as np
 
 from kobe_assets.graph.inputs import canonical_params
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_jobs.trading.context import Desk
-from kobe_jobs.trading.executor import take_back
+from kobe_jobs.trading.context import SessionContext
+from kobe_jobs.trading.executor import cancel_unsent
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_resources.order_ledger import OrderState, Position
 from kobe_resources.order_ledger import orders as book
@@ -27,12 +27,12 @@ SESSIONS_OF_A_GAP = 10
 """After more sessions without a bar the listing is over (rules, section 1)."""
 
 
-def apply_splits(desk: Desk) -> int:
+def apply_splits(context: SessionContext) -> int:
     """Rescale positions by the splits that took effect up to the trading session and were not applied yet; how many did."""
     applied = 0
-    for held in open_positions(desk.ledger, desk.account):
-        for split in pending_splits(desk, held):
-            with desk.ledger.write() as write:
+    for held in open_positions(context.ledger, context.account):
+        for split in pending_splits(context, held):
+            with context.ledger.write() as write:
                 current = position(write, held.id)
                 if current is not None:
                     rescale(
@@ -42,18 +42,18 @@ def apply_splits(desk: Desk) -> int:
     return applied
 
 
-def pending_splits(desk: Desk, held: Position) -> list[Split]:
+def pending_splits(context: SessionContext, held: Position) -> list[Split]:
     """Splits since a position's entry that it was not rescaled by, oldest first: also those that the files bring late."""
-    known = desk.evidence.splits_between(held.symbol, held.entry_session, desk.day)
+    known = context.evidence.splits_between(held.symbol, held.entry_session, context.session)
     if not known:
         return []
-    applied = applied_splits(desk.ledger, held.id)
+    applied = applied_splits(context.ledger, held.id)
     return [split for split in known if not any(_is_same(split, executed, ratio) for executed, ratio in applied)]
 
 
-def as_split(desk: Desk, held: Position) -> Position:
+def as_split(context: SessionContext, held: Position) -> Position:
     """The position as it will be once its pending splits are applied; nothing is written."""
-    for split in pending_splits(desk, held):
+    for split in pending_splits(context, held):
         ratio = Decimal(repr(split.split_to)) / Decimal(repr(split.split_from))
         held = dataclasses.replace(held, qty=held.qty * ratio, stop_price=held.stop_price / ratio)
     return held
@@ -64,105 +64,105 @@ def _is_same(split: Split, executed: dt.date, ratio: Decimal) -> bool:
     return near and abs(Decimal(repr(split.split_to)) / Decimal(repr(split.split_from)) / ratio - 1) < Decimal("1e-9")
 
 
-def age_positions(desk: Desk, through: dt.date | None = None) -> list[Position]:
-    """Count the bars that positions were held and flag who shall leave; the positions with a flag.
+def age_positions(context: SessionContext, through: dt.date | None = None) -> list[Position]:
+    """Count the bars that positions were held and flag those whose exit is due; the flagged positions.
 
     Every stored bar since the entry counts, one that came late too. A position whose strategy is not registered is named and
     keeps its stop: no other strategy's rules fit it. through: the last session whose bars count (default: the signals').
     """
-    last = through or desk.signal_session
-    for held in open_positions(desk.ledger, desk.account):
+    last = through or context.signal_session
+    for held in open_positions(context.ledger, context.account):
         if held.strategy not in STRATEGIES:
-            desk.note(
+            context.note(
                 f"{held.symbol} belongs to the strategy {held.strategy!r}, which is not registered: it keeps its stop and"
                 " leaves by no rule; register it, or sell at the broker and `kobe reconcile --accept` with the reason"
             )
-        if held.entry_session > last or held.symbol not in desk.evidence.bars:
+        if held.entry_session > last or held.symbol not in context.evidence.bars:
             # Found at the broker during this run: its bars are counted by the next.
             continue
-        bars, flag = _bars_and_flag(desk, held, last)
+        bars, flag = _bars_and_flag(context, held, last)
         if (bars, last) == (held.bars_held, held.bars_through) and (flag is None or held.flag):
             continue
-        with desk.ledger.write() as write:
+        with context.ledger.write() as write:
             age(write, held, bars, last, flag)
-    return [held for held in open_positions(desk.ledger, desk.account) if held.flag]
+    return [held for held in open_positions(context.ledger, context.account) if held.flag]
 
 
-def name_without_bars(desk: Desk) -> str:
-    """Say which held stocks have no recent bar; what a person has to look at, empty while nothing is late for long.
+def name_without_bars(context: SessionContext) -> str:
+    """Note the held stocks that have no recent bar; what a person has to look at, empty while nothing is late for long.
 
-    A bar of the last session that is missing is told. From the second on a person is asked, and after more than ten, when
-    the listing is over, the position is flagged to leave.
+    A missing bar of the last session is noted. From the second on a person is asked, and after more than ten, when
+    the listing is over, the position is flagged for exit.
     """
     asked = []
-    for held in open_positions(desk.ledger, desk.account):
-        missing = _sessions_without_bar(desk, held)
+    for held in open_positions(context.ledger, context.account):
+        missing = _sessions_without_bar(context, held)
         if not missing:
             continue
         sessions = "1 session" if len(missing) == 1 else f"{len(missing)} sessions"
         text = f"{held.symbol} is held and has no bar for {sessions}, since {missing[0]}"
-        desk.note(f"{text}: it cannot be aged; was it renamed, delisted, or dropped from the files?")
-        if len(missing) < SESSIONS_BEFORE_ASKING or desk.ledger.disposable:
+        context.note(f"{text}: it cannot be aged; was it renamed, delisted, or dropped from the files?")
+        if len(missing) < SESSIONS_BEFORE_ASKING or context.ledger.disposable:
             continue
         asked.append(text)
         if len(missing) > SESSIONS_OF_A_GAP and not held.flag:
-            with desk.ledger.write() as write:
+            with context.ledger.write() as write:
                 flag_for_exit(write, held, "delisted")
     return "; ".join(asked)
 
 
-def flag_untradable(desk: Desk) -> None:
-    """Flag positions whose symbol the broker no longer lists, so that they leave while there are still bids."""
-    for held in open_positions(desk.ledger, desk.account):
+def flag_untradable(context: SessionContext) -> None:
+    """Flag positions whose symbol the broker no longer lists, so that they are sold while there are still bids."""
+    for held in open_positions(context.ledger, context.account):
         if held.flag == "delisted":
             continue
-        asset = desk.broker.asset(held.symbol)
+        asset = context.broker.asset(held.symbol)
         if asset is not None and asset.status == "active":
             if not asset.tradable:
-                desk.note(f"{held.symbol} is not tradable at the moment")
+                context.note(f"{held.symbol} is not tradable at the moment")
             continue
-        desk.note(f"{held.symbol} can no longer be traded at the broker: its position needs a person")
-        with desk.ledger.write() as write:
+        context.note(f"{held.symbol} can no longer be traded at the broker: its position needs a person")
+        with context.ledger.write() as write:
             flag_for_exit(write, held, "delisted")
 
 
-def let_go(desk: Desk) -> int:
-    """Veto intents of earlier sessions that were never sent; their moment has passed. How many."""
-    stale = [i for i in book.in_states(desk.ledger, desk.account, [OrderState.INTENT]) if i.session < desk.day]
-    return sum(take_back(desk, intent, "session_over") for intent in stale)
+def expire(context: SessionContext) -> int:
+    """End the intents of earlier sessions that were never sent, because an entry is good for its session only; how many."""
+    stale = [i for i in book.in_states(context.ledger, context.account, [OrderState.INTENT]) if i.session < context.session]
+    return sum(cancel_unsent(context, intent, "session_over") for intent in stale)
 
 
-def _sessions_without_bar(desk: Desk, held: Position) -> list[dt.date]:
+def _sessions_without_bar(context: SessionContext, held: Position) -> list[dt.date]:
     """The stored sessions since a position's last bar (since its entry, where it has none), the signals' session included."""
-    if held.entry_session > desk.signal_session:
+    if held.entry_session > context.signal_session:
         return []
-    sessions = desk.evidence.sessions
+    sessions = context.evidence.sessions
     first = np.datetime64(held.entry_session)
-    if held.symbol in desk.evidence.bars:
-        days = desk.evidence.bars[held.symbol].session
-        seen = days[(days >= first) & (days <= np.datetime64(desk.signal_session))]
+    if held.symbol in context.evidence.bars:
+        days = context.evidence.bars[held.symbol].session
+        seen = days[(days >= first) & (days <= np.datetime64(context.signal_session))]
         first = seen[-1] + np.timedelta64(1, "D") if len(seen) else first
-    missing: list[dt.date] = sessions[(sessions >= first) & (sessions <= np.datetime64(desk.signal_session))].tolist()
+    missing: list[dt.date] = sessions[(sessions >= first) & (sessions <= np.datetime64(context.signal_session))].tolist()
     return missing
 
 
-def _bars_and_flag(desk: Desk, held: Position, through: dt.date) -> tuple[int, str | None]:
-    """Bars held through a session, and the first wish to leave among them.
+def _bars_and_flag(context: SessionContext, held: Position, through: dt.date) -> tuple[int, str | None]:
+    """Bars held through a session, and the reason of the first exit signal among them.
 
     Never fewer than were counted before: under a symbol that is new the bars before the change may be missing.
     """
-    bars = desk.evidence.bars[held.symbol]
+    bars = context.evidence.bars[held.symbol]
     after = held.entry_session - dt.timedelta(days=1)
     counted = bars.count(after, through)
     strategy = STRATEGIES.get(held.strategy)
     if strategy is None:
         return max(counted, held.bars_held), None
     before = max(held.bars_held - counted, 0)
-    lag = desk.settings.strategy.indicator_lag_bars
-    params = canonical_params(desk.settings, strategy)
-    wishes = bars.leave_wishes(strategy, params, lag, held.side == "long", after, through)
-    for number, wants_out in enumerate(wishes, start=1 + before):
-        if wants_out:
+    lag = context.settings.strategy.indicator_lag_bars
+    params = canonical_params(context.settings, strategy)
+    exits = bars.exit_signals(strategy, params, lag, held.side == "long", after, through)
+    for number, is_exit in enumerate(exits, start=1 + before):
+        if is_exit:
             return counted + before, strategy.leave_reason
         if number >= int(params["time_stop"]):
             return counted + before, "time_stop"

@@ -1,6 +1,6 @@
 """Protective stops, one position at a time: how one is set or taken away, and what may stand in its way.
 
-`protection` says when; `bare_positions` says what protects: what the broker shows, not what the ledger believes.
+`protection` decides when. `bare_positions` decides what protects, from the broker's orders and not the ledger's.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 
 from kobe_jobs.trading.bare_positions import SAME, AtBroker, is_at_price, is_same, rest_of, stop_order_price
-from kobe_jobs.trading.context import Desk
-from kobe_jobs.trading.executor import cancel, send, take_back
+from kobe_jobs.trading.context import SessionContext
+from kobe_jobs.trading.executor import cancel, cancel_unsent, send
 from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_resources.broker.protocol import OrderStatus, Quote
-from kobe_resources.order_ledger import Draft, Intent, OrderState, Position
+from kobe_resources.order_ledger import Intent, OrderPlan, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import position
 from kobe_resources.order_ledger.states import UNSETTLED
@@ -24,42 +24,42 @@ BEYOND_THE_MARKET = re.compile(
 """What a broker says that will not take a stop because it would trigger at once."""
 
 
-def set_stop(desk: Desk, held: Position) -> None:
+def set_stop(context: SessionContext, held: Position) -> None:
     """Send the position's stop, planned now or waiting to be sent. Raises what `executor.send` raises."""
-    waiting = [intent for intent in living_stops(desk, held) if intent.state is OrderState.INTENT]
-    for intent in waiting or [_plan_stop(desk, held)]:
-        send(desk, intent.client_order_id)
+    waiting = [intent for intent in living_stops(context, held) if intent.state is OrderState.INTENT]
+    for intent in waiting or [_plan_stop(context, held)]:
+        send(context, intent.client_order_id)
 
 
-def remove_misfits(desk: Desk, held: Position, there: AtBroker) -> None:
+def remove_misfits(context: SessionContext, held: Position, there: AtBroker) -> None:
     """Take away the position's stops that no longer fit it: splits and partial exits change shares and price."""
-    for intent in living_stops(desk, held):
+    for intent in living_stops(context, held):
         if intent.state is OrderState.INTENT:
             if intent.qty != held.qty or intent.stop_price != stop_order_price(held):
-                remove_stop(desk, intent)
+                remove_stop(context, intent)
             continue
         order = there.order(intent.client_order_id)
         # One that is not listed, or on its way out, is for a look-up to tell; it is none of this list's business.
         fits = order is None or (is_same(rest_of(order), held.qty) and is_at_price(order, held))
         if not fits and order is not None and order.status is not OrderStatus.PENDING_CANCEL:
-            remove_stop(desk, intent)
+            remove_stop(context, intent)
 
 
-def look_for_lost(desk: Desk, held: Position, there: AtBroker) -> None:
+def look_for_lost(context: SessionContext, held: Position, there: AtBroker) -> None:
     """Look up the position's exits and stops that the open orders do not show, given up ones too: they may be there."""
-    for intent in book.of_position(desk.ledger, held.id):
+    for intent in book.of_position(context.ledger, held.id):
         if intent.purpose == book.ENTRY or there.order(intent.client_order_id) is not None:
             continue
         if intent.state in UNSETTLED or intent.state is OrderState.NOT_PLACED:
-            look_up(desk, intent, FillTimes(desk))
+            look_up(context, intent, FillTimes(context))
 
 
-def may_have_exit(desk: Desk, held: Position, there: AtBroker) -> bool:
+def may_have_exit(context: SessionContext, held: Position, there: AtBroker) -> bool:
     """May an exit be at the broker, so that a stop beside it could sell the same shares twice?
 
     One whose fate is unknown is not, where the broker holds all shares and none of them for an order.
     """
-    exits = [intent for intent in book.of_position(desk.ledger, held.id) if intent.purpose == book.EXIT]
+    exits = [intent for intent in book.of_position(context.ledger, held.id) if intent.purpose == book.EXIT]
     if any(intent.state is OrderState.ACCEPTED for intent in exits):
         return True
     sent = (OrderState.SUBMITTING, OrderState.UNKNOWN, OrderState.NOT_PLACED)
@@ -69,55 +69,55 @@ def may_have_exit(desk: Desk, held: Position, there: AtBroker) -> bool:
     return row is None or not there.holds(held) or row.qty_available < held.qty - SAME
 
 
-def is_passed(desk: Desk, held: Position, quote: Quote | None) -> bool:
+def is_passed(context: SessionContext, held: Position, quote: Quote | None) -> bool:
     """Has the market gone through the position's stop price: does the quote, or the broker's refusal of a stop, say so?"""
     price = stop_order_price(held)
     is_long = held.side == "long"
     has_quote = quote is not None and quote.bid.is_finite() and quote.ask.is_finite() and quote.bid > 0 and quote.ask > 0
     if quote is not None and has_quote and ((quote.ask <= price) if is_long else (quote.bid >= price)):
         return True
-    refused = [i for i in _stops_of(desk, held) if i.session == desk.day and i.state is OrderState.REJECTED]
+    refused = [i for i in _stops_of(context, held) if i.session == context.session and i.state is OrderState.REJECTED]
     return bool(refused) and not refused[-1].acknowledged and bool(BEYOND_THE_MARKET.search(refused[-1].detail))
 
 
-def living_stops(desk: Desk, held: Position) -> list[Intent]:
+def living_stops(context: SessionContext, held: Position) -> list[Intent]:
     """A position's stops that may still fill or be sent."""
-    return [intent for intent in _stops_of(desk, held) if intent.state in LIVING]
+    return [intent for intent in _stops_of(context, held) if intent.state in LIVING]
 
 
-def remove_stops(desk: Desk, held: Position) -> Position | None:
-    """Take a position's stops away so that its shares can be sold; the position as it then is, None if it is still bound."""
-    for intent in living_stops(desk, held):
-        if not remove_stop(desk, intent):
+def remove_stops(context: SessionContext, held: Position) -> Position | None:
+    """Cancel a position's stops so that its shares can be sold; the position afterwards, None where a stop still binds them."""
+    for intent in living_stops(context, held):
+        if not remove_stop(context, intent):
             return None
-    return position(desk.ledger, held.id)
+    return position(context.ledger, held.id)
 
 
-def remove_stop(desk: Desk, intent: Intent) -> bool:
-    """Cancel one stop, or take back one that was never sent; False where its fate stays open."""
+def remove_stop(context: SessionContext, intent: Intent) -> bool:
+    """Cancel one stop, or deny one that was never sent; False where its state stays open."""
     if intent.state is OrderState.INTENT:
-        return take_back(desk, intent, "superseded")
+        return cancel_unsent(context, intent, "superseded")
     if intent.position_id is not None:
-        desk.lifted.add(intent.position_id)
-    return cancel(desk, intent).state not in UNSETTLED
+        context.lifted.add(intent.position_id)
+    return cancel(context, intent).state not in UNSETTLED
 
 
-def _stops_of(desk: Desk, held: Position) -> list[Intent]:
-    return [intent for intent in book.of_position(desk.ledger, held.id) if intent.purpose == book.STOP]
+def _stops_of(context: SessionContext, held: Position) -> list[Intent]:
+    return [intent for intent in book.of_position(context.ledger, held.id) if intent.purpose == book.STOP]
 
 
-def _plan_stop(desk: Desk, held: Position) -> Intent:
-    today = [i for i in _stops_of(desk, held) if i.signal_session == desk.signal_session]
+def _plan_stop(context: SessionContext, held: Position) -> Intent:
+    today = [i for i in _stops_of(context, held) if i.signal_session == context.signal_session]
     leg = book.STOP if not today else f"{book.STOP}.{len(today) + 1}"
-    draft = Draft(
-        account=desk.account, strategy=held.strategy, session=desk.day, signal_session=desk.signal_session,
+    order_plan = OrderPlan(
+        account=context.account, strategy=held.strategy, session=context.session, signal_session=context.signal_session,
         symbol=held.symbol, side="sell" if held.side == "long" else "buy", leg=leg, kind="stop", time_in_force="gtc",
         qty=held.qty, stop_price=stop_order_price(held), position_id=held.id, reason=book.STOP,
         decision={"position": held.id, "stop_distance": str(held.stop_distance)},
     )  # fmt: skip
-    with desk.ledger.write() as write:
+    with context.ledger.write() as write:
         last = today[-1] if today else None
-        fits = last is not None and (last.qty, last.stop_price) == (held.qty, draft.stop_price)
+        fits = last is not None and (last.qty, last.stop_price) == (held.qty, order_plan.stop_price)
         if last is not None and last.state is OrderState.NOT_PLACED and fits:
-            return book.rearm(write, last.client_order_id)
-        return book.plan(write, draft)
+            return book.retry(write, last.client_order_id)
+        return book.plan(write, order_plan)

@@ -35,17 +35,13 @@ def open_broker(settings: Settings, secrets: Secrets, stage: Stage, leave_clock:
     shadow: Alpaca's paper answers where keys are set, else the embedded broker's; sends nothing.
     Raises UsageError where host, keys and stage do not belong together, or an embedded account was begun otherwise.
     """
-    from kobe_resources.broker.shadow import ShadowBroker
-
     hosts = hosts_of(stage, settings.broker)
     folder = embedded_folder(settings, secrets, stage)
     if folder is not None or hosts is None:
-        broker = _simulated(settings, folder, leave_clock)
-    elif stage == "simulated":
-        broker = _over_loopback(settings, hosts)
-    else:
-        broker = _alpaca(settings, secrets, hosts)
-    return ShadowBroker(broker) if stage == "shadow" else broker
+        return _simulated(settings, folder, leave_clock, read_only=stage == "shadow")
+    if stage == "simulated":
+        return _over_loopback(settings, hosts)
+    return _alpaca(settings, secrets, hosts, read_only=stage == "shadow")
 
 
 def embedded_folder(settings: Settings, secrets: Secrets, stage: Stage) -> Path | None:
@@ -95,12 +91,12 @@ def start_embedded(settings: Settings, folder: Path | None = None, key_id: str |
     return EmbeddedBroker(folder or kobe_home() / "broker", StoredBars.of_warehouse(warehouse_of(settings)), terms)
 
 
-def connect_embedded(settings: Settings, embedded: EmbeddedBroker) -> Broker:
-    """A broker that speaks to a running embedded one, and closes it when closed."""
+def connect_embedded(settings: Settings, embedded: EmbeddedBroker, read_only: bool = False) -> Broker:
+    """A broker that speaks to a running embedded one, and closes it when closed. read_only: it sends nothing."""
     from kobe_resources.broker.exchange.simulated import SimulatedBroker
 
     hosts = Hosts(embedded.url, embedded.url, is_live=False)
-    return SimulatedBroker(embedded, hosts, settings.broker.timeout_s)
+    return SimulatedBroker(embedded, hosts, settings.broker.timeout_s, read_only)
 
 
 def embedded_terms(settings: Settings) -> Terms:
@@ -126,7 +122,7 @@ def simulated_terms(settings: Settings) -> Terms:
     return replace(embedded_terms(settings), account_number=f"PA{uuid.uuid4().hex[:10].upper()}", strictness=SIMULATED)
 
 
-def _simulated(settings: Settings, folder: Path | None, leave_clock: bool) -> Broker:
+def _simulated(settings: Settings, folder: Path | None, leave_clock: bool, read_only: bool) -> Broker:
     from kobe_resources.broker.exchange.account import follow_settings
 
     # A key of this run alone, so that no other process of this machine moves its clock.
@@ -139,7 +135,7 @@ def _simulated(settings: Settings, folder: Path | None, leave_clock: bool) -> Br
     except BaseException:
         embedded.close()
         raise
-    return connect_embedded(settings, embedded)
+    return connect_embedded(settings, embedded, read_only)
 
 
 def _over_loopback(settings: Settings, hosts: Hosts) -> Broker:
@@ -149,7 +145,7 @@ def _over_loopback(settings: Settings, hosts: Hosts) -> Broker:
     return AlpacaBroker(hosts, KEY, KEY, settings.broker.feed, settings.broker.timeout_s, _pace(settings, hosts))
 
 
-def _alpaca(settings: Settings, secrets: Secrets, hosts: Hosts) -> Broker:
+def _alpaca(settings: Settings, secrets: Secrets, hosts: Hosts, read_only: bool) -> Broker:
     from kobe_resources.broker.alpaca.adapter import AlpacaBroker
 
     if secrets.alpaca_api_key_id is None or secrets.alpaca_api_secret_key is None:
@@ -163,6 +159,7 @@ def _alpaca(settings: Settings, secrets: Secrets, hosts: Hosts) -> Broker:
         settings.broker.feed,
         settings.broker.timeout_s,
         _pace(settings, hosts),
+        read_only,
     )
 
 

@@ -40,7 +40,7 @@ EPOCH = 1e6
 
 @dataclass
 class _Errand:
-    """What the calls of a thread are for. ahead: orders whose place is still to be taken; paid: places that are taken."""
+    """What the calls of a thread are for. ahead: orders that have no call reserved yet; paid: reserved calls."""
 
     is_urgent: bool
     ahead: int = 0
@@ -52,14 +52,14 @@ _errand: contextvars.ContextVar[_Errand | None] = contextvars.ContextVar("errand
 
 @contextlib.contextmanager
 def urgent(is_urgent: bool = True) -> Iterator[None]:
-    """Let the calls of this block use the part that is kept back; an errand around it that is urgent stays so."""
+    """Let the calls of this block use the part of the budget that is kept back, and those of an urgent block around it too."""
     with _on(_Errand(is_urgent or _is_urgent())):
         yield
 
 
 @contextlib.contextmanager
 def order_ahead(is_urgent: bool) -> Iterator[None]:
-    """Let the first call of this block wait for the order's place too: nothing waits between the last look and the order."""
+    """Let the first call of this block wait for the order's call too, so that the order follows the last look at once."""
     with _on(_Errand(is_urgent or _is_urgent(), ahead=1)):
         yield
 
@@ -82,7 +82,7 @@ def _is_urgent() -> bool:
 class _Count:
     """calls: when each call of the last minute went out. quiet_until: no call before; spare_until: urgent ones only.
 
-    told_until: for so long the broker's word counts that it refuses what is too much.
+    told_until: until then the broker is known to enforce its limit.
     """
 
     calls: list[float] = field(default_factory=list)
@@ -123,7 +123,7 @@ class Pace:
         self._refusals = 0
 
     def take(self, is_order: bool = False) -> None:
-        """Wait until a call may go out. is_order: the call whose place `order_ahead` has taken already."""
+        """Wait until a call may go out. is_order: the call that `order_ahead` has reserved already."""
         errand = _errand.get() or _Errand(is_urgent=False)
         if is_order and errand.paid:
             errand.paid -= 1
@@ -145,7 +145,7 @@ class Pace:
             self._sleep(min(wait, 1.0))
 
     def heard(self, status: int, headers: Mapping[str, str]) -> None:
-        """Take in what an answer says of the broker's own count."""
+        """Apply the broker's own count, as an answer's headers give it."""
         now = self._clock()
         left, reset = _number(headers.get("X-RateLimit-Remaining")), seconds_to_reset(headers, now)
         is_refused = status == 429
@@ -254,7 +254,7 @@ def _read(path: Path) -> _Count | None:
 
 
 def _write(path: Path, count: _Count) -> None:
-    """Keep the count, whole or not at all; it is worth a minute, so it need not outlive the machine."""
+    """Write the count in one step, without a sync to disk, because a count is worth a minute only."""
     draft = path.with_suffix(".tmp")
     told = asdict(count)
     with contextlib.suppress(OSError):

@@ -150,7 +150,7 @@ class OrderRequest:
 
 @dataclass(frozen=True, slots=True)
 class BrokerOrder:
-    """An order as the broker tells it; `request_id` names the answer it was read from.
+    """An order as the broker returned it; `request_id` names the answer it was read from.
 
     `qty` is 0 on orders given in dollars, which Kobe never sends. `kind` may be one that Kobe never sends.
     """
@@ -200,7 +200,7 @@ class BrokerFill:
 
 
 class BrokerError(KobeError):
-    """A broker said no, said nothing, or said what cannot be understood; never holds a key."""
+    """A request to a broker was refused, unanswered, or answered unreadably; the text never holds a key."""
 
     def __init__(self, what: str, mend: str = "", request_id: str | None = None) -> None:
         super().__init__(what, mend)

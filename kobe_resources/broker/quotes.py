@@ -19,10 +19,10 @@ SUB_DOLLAR_TICK = Decimal("0.0001")
 
 
 NO_QUOTE = "no_quote"
-"""The reason of an order that had no quote good enough; its cause is a QuoteVeto."""
+"""The reason of an order that had no quote good enough; its cause is a QuoteProblem."""
 
 
-class QuoteVeto(StrEnum):
+class QuoteProblem(StrEnum):
     """Why a quote is not good enough: the cause behind `NO_QUOTE`."""
 
     MISSING = "quote_missing"
@@ -33,32 +33,31 @@ class QuoteVeto(StrEnum):
     WIDE = "quote_wide_spread"
 
 
-def judge_quote(quote: Quote | None, now: dt.datetime, trading: TradingSettings) -> QuoteVeto | None:
+def judge_quote(quote: Quote | None, now: dt.datetime, trading: TradingSettings) -> QuoteProblem | None:
     """The first reason against `quote`, or None. One from the future is as bad as an old one; bid = ask is good."""
     if quote is None:
-        return QuoteVeto.MISSING
+        return QuoteProblem.MISSING
     if not (quote.bid.is_finite() and quote.ask.is_finite()):
-        return QuoteVeto.NOT_FINITE
+        return QuoteProblem.NOT_FINITE
     if quote.bid <= 0 or quote.ask <= 0:
-        return QuoteVeto.ONE_SIDED
+        return QuoteProblem.ONE_SIDED
     if quote.bid > quote.ask:
-        return QuoteVeto.CROSSED
+        return QuoteProblem.CROSSED
     if abs((now - quote.timestamp).total_seconds()) > trading.max_quote_age_s:
-        return QuoteVeto.STALE
+        return QuoteProblem.STALE
     middle = (quote.bid + quote.ask) / 2
     if (quote.ask - quote.bid) / middle * 10_000 > Decimal(repr(trading.max_spread_bps)):
-        return QuoteVeto.WIDE
+        return QuoteProblem.WIDE
     return None
-
-
-def entry_limit(quote: Quote, is_long: bool, offset_bps: float) -> Decimal:
-    """The limit of an entry: beyond the side we meet by `offset_bps`, on the tick away from us (rules, section 4.2)."""
-    return _limit(quote, is_long, offset_bps)
 
 
 def exit_limit(quote: Quote, is_long: bool, offset_bps: float) -> Decimal:
     """The limit of an exit: a long sells below the bid, a short buys above the ask; never less than one tick."""
-    return max(_limit(quote, not is_long, offset_bps), SUB_DOLLAR_TICK)
+    is_buy = not is_long
+    # The operations of `policy_gate.size_entry`, in its order: the simulation computes the same limit.
+    offset = offset_bps / 10_000.0
+    price = float(quote.ask) * (1.0 + offset) if is_buy else float(quote.bid) * (1.0 - offset)
+    return max(on_tick(price, up=is_buy), SUB_DOLLAR_TICK)
 
 
 def stop_price(fill_price: float, stop_distance: float, is_long: bool) -> Decimal:
@@ -71,10 +70,3 @@ def on_tick(price: float, up: bool) -> Decimal:
     """`price` on the exchange's grid, exact: two decimals from $1, four below."""
     rounded = Decimal(repr(float(round_to_tick(price, up))))
     return rounded.quantize(CENT if rounded >= ONE_DOLLAR else SUB_DOLLAR_TICK)
-
-
-def _limit(quote: Quote, is_buy: bool, offset_bps: float) -> Decimal:
-    # Floats, and in this order, because the simulation computes the same limit with the same operations.
-    offset = offset_bps / 10_000.0
-    price = float(quote.ask) * (1.0 + offset) if is_buy else float(quote.bid) * (1.0 - offset)
-    return on_tick(price, up=is_buy)

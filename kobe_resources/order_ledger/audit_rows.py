@@ -29,7 +29,7 @@ SINCE_VERSION = 2
 NEW, GONE = "*", "-"
 """Columns that no table has: the row begins here, the row ends here."""
 LONGEST_TEXT = 80
-"""Longer texts (a decision, a snapshot) are told by their SHA-256."""
+"""Longer texts (a decision, a snapshot) are recorded as their SHA-256."""
 ROWS = "rows"
 NAMED_AT_MOST = 3
 
@@ -37,7 +37,7 @@ Rows = dict[str, dict[str, dict[str, Any]]]
 
 
 def watch(connection: sqlite3.Connection) -> None:
-    """Note from now on what this connection changes in the tables; `taken` tells it."""
+    """Record from now on what this connection changes in the tables; `taken` returns it."""
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("CREATE TEMP TABLE IF NOT EXISTS changed_rows (name, key, col, value)")
     for table, keys in KEYS.items():
@@ -68,12 +68,12 @@ def taken(connection: sqlite3.Connection) -> Rows:
     """What was changed since `forget`, as a record carries it."""
     rows: Rows = {}
     for table, key, column, value in connection.execute("SELECT * FROM temp.changed_rows ORDER BY rowid").fetchall():
-        _apply(rows.setdefault(table, {}), str(key), {column: told(value)})
+        _apply(rows.setdefault(table, {}), str(key), {column: as_recorded(value)})
     return rows
 
 
 def whole(connection: sqlite3.Connection) -> Rows:
-    """Every row as it stands: what the chain is told once of a ledger from before `SINCE_VERSION`."""
+    """Every row as it stands: what the chain records once of a ledger from before `SINCE_VERSION`."""
     rows: Rows = {}
     for table in KEYS:
         for key, found in _stored(connection, table):
@@ -81,7 +81,7 @@ def whole(connection: sqlite3.Connection) -> Rows:
     return rows
 
 
-def told(value: Any) -> Any:
+def as_recorded(value: Any) -> Any:
     """A column's value as the chain holds it."""
     if isinstance(value, bytes):
         return {"bytes": hashlib.sha256(value).hexdigest()}
@@ -111,7 +111,7 @@ def find_changed(connection: sqlite3.Connection, bodies: Iterable[tuple[int, str
 def _compare(
     connection: sqlite3.Connection, table: str, expected: dict[str, dict[str, Any]], last: dict[str, int]
 ) -> Iterator[tuple[int | None, str]]:
-    defaults = {name: told(value) for name, value in _defaults(connection, table).items()}
+    defaults = {name: as_recorded(value) for name, value in _defaults(connection, table).items()}
     rest = dict(expected)
     for key, found in _stored(connection, table):
         wanted = rest.pop(key, None)
@@ -163,7 +163,7 @@ def _stored(connection: sqlite3.Connection, table: str) -> Iterator[tuple[str, d
     names = [column[0] for column in cursor.description]
     for row in cursor:
         values = dict(zip(names, tuple(row), strict=True))
-        yield " ".join(str(values[name]) for name in KEYS[table]), {name: told(value) for name, value in values.items()}
+        yield " ".join(str(values[name]) for name in KEYS[table]), {name: as_recorded(value) for name, value in values.items()}
 
 
 def _defaults(connection: sqlite3.Connection, table: str) -> dict[str, Any]:

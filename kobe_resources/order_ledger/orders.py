@@ -21,6 +21,8 @@ from kobe_resources.settings.pins import canonical_json
 
 ZERO = Decimal(0)
 BUDGET_TOLERANCE = Decimal("1e-9")
+POSTS_AT_MOST = 3
+"""How often an entry or an exit is sent that the broker, asked afterwards, does not know."""
 ENTRY, EXIT, STOP = "entry", "exit", "stop"
 
 
@@ -33,7 +35,7 @@ class UnknownIntent(KobeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class OrderPlan:
     """A decided order, before it is written down. Prices and shares as traded; `decision` is what the trace shows."""
 
     account: str
@@ -92,7 +94,6 @@ class Intent:
     acknowledged: bool
     posts: int
     owner: str | None
-    lease_until: dt.datetime | None
     misses: int
     first_missed_at: dt.datetime | None
     decision: dict[str, Any]
@@ -161,89 +162,88 @@ def budget_used(ledger: OrderLedger | Write, account: str, session: dt.date) -> 
     return sum((Decimal(row["reserved"]) + Decimal(row["spent"]) for row in rows), ZERO)
 
 
-def plan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
-    """Write the draft down as INTENT, its dollars reserved; an intent that is there already is returned as it is.
+def plan(write: Write, planned: OrderPlan, budget: Decimal | None = None) -> Intent:
+    """Write the plan down as INTENT, its dollars reserved; an intent that is there already is returned as it is.
 
     budget: dollars of the session; BudgetExceeded beyond it, whatever the gate said.
     """
-    known = find(write, draft.client_order_id)
+    known = find(write, planned.client_order_id)
     if known:
         return known
-    _check_budget(write, draft, budget)
-    _insert(write, draft, OrderState.INTENT)
-    write.audit("planned", **_told(draft), reserved=text_of(draft.reserved))
-    return get(write, draft.client_order_id)
+    _check_budget(write, planned, budget)
+    _insert(write, planned, OrderState.INTENT)
+    write.audit("planned", **_plan_details(planned), reserved=text_of(planned.reserved))
+    return get(write, planned.client_order_id)
 
 
-def veto(write: Write, draft: Draft, reason: str, detail: str = "") -> Intent:
-    """Write the draft down as VETOED with its reason; nothing is reserved."""
-    known = find(write, draft.client_order_id)
+def deny(write: Write, planned: OrderPlan, reason: str, detail: str = "") -> Intent:
+    """Write the plan down as denied, with its reason; nothing is reserved."""
+    known = find(write, planned.client_order_id)
     if known:
         return known
-    _insert(write, draft, OrderState.VETOED, reason, detail)
-    write.audit("vetoed", **_told(draft), reason=reason, detail=detail)
-    return get(write, draft.client_order_id)
+    _insert(write, planned, OrderState.DENIED, reason, detail)
+    write.audit("vetoed", **_plan_details(planned), reason=reason, detail=detail)
+    return get(write, planned.client_order_id)
 
 
-def release(write: Write, intent: Intent) -> None:
-    """Free the reservation of an intent that `replan` or a veto is about to settle in the same transaction."""
+def free_reservation(write: Write, intent: Intent) -> None:
+    """Free the reservation of an intent that `replan` or a denial is about to settle in the same transaction."""
     write.execute("UPDATE intents SET reserved = '0' WHERE client_order_id = ?", (intent.client_order_id,))
 
 
-def replan(write: Write, draft: Draft, budget: Decimal | None = None) -> Intent:
-    """Give an intent that was never claimed the fresh price, size and reservation of `draft`."""
-    known = get(write, draft.client_order_id)
+def replan(write: Write, planned: OrderPlan, budget: Decimal | None = None) -> Intent:
+    """Give an intent that was never claimed the fresh price, size and reservation of `planned`."""
+    known = get(write, planned.client_order_id)
     if known.state is not OrderState.INTENT or known.posts:
         return known
-    release(write, known)
-    _check_budget(write, draft, budget)
+    free_reservation(write, known)
+    _check_budget(write, planned, budget)
     write.execute(
         "UPDATE intents SET qty = :qty, limit_price = :limit, stop_price = :stop, reserved = :reserved, decision = :decision,"
         " updated_at = :now WHERE client_order_id = :id",
         {
-            "id": known.client_order_id, "qty": text_of(draft.qty), "limit": _text(draft.limit_price),
-            "stop": _text(draft.stop_price), "reserved": text_of(draft.reserved),
-            "decision": canonical_json(draft.decision), "now": write.now.isoformat(),
+            "id": known.client_order_id, "qty": text_of(planned.qty), "limit": _text(planned.limit_price),
+            "stop": _text(planned.stop_price), "reserved": text_of(planned.reserved),
+            "decision": canonical_json(planned.decision), "now": write.now.isoformat(),
         },
     )  # fmt: skip
-    write.audit("planned_again", **_told(draft), reserved=text_of(draft.reserved))
+    write.audit("planned_again", **_plan_details(planned), reserved=text_of(planned.reserved))
     return get(write, known.client_order_id)
 
 
-def claim(write: Write, client_id: str, owner: str, lease_s: float) -> Intent | None:
+def claim(write: Write, client_id: str, owner: str) -> Intent | None:
     """INTENT → SUBMITTING for `owner`; None where another run was faster. The holder of the claim may POST once."""
     intent = get(write, client_id)
     if intent.state is not OrderState.INTENT:
         return None
-    until = write.now + dt.timedelta(seconds=lease_s)
     return move(
         write, intent, OrderState.SUBMITTING, "submitting",
-        owner=owner, lease_until=until.isoformat(), posts=intent.posts + 1, misses=0, first_missed_at=None,
+        owner=owner, posts=intent.posts + 1, misses=0, first_missed_at=None,
     )  # fmt: skip
 
 
-def give_back(write: Write, client_id: str, owner: str, why: str) -> Intent:
+def release(write: Write, client_id: str, owner: str, why: str) -> Intent:
     """SUBMITTING → INTENT by its owner, when provably nothing was sent."""
     intent = get(write, client_id)
     if intent.owner != owner:
         raise KobeError(f"order {client_id} is claimed by {intent.owner}", "only its owner may give it back")
     return move(
         write, intent, OrderState.INTENT, "claim_returned",
-        detail=why, owner=None, lease_until=None, posts=max(0, intent.posts - 1),
+        detail=why, owner=None, posts=max(0, intent.posts - 1),
     )  # fmt: skip
 
 
-def rearm(write: Write, client_id: str) -> Intent:
+def retry(write: Write, client_id: str) -> Intent:
     """NOT_PLACED → INTENT, to be sent again as it was under the same id.
 
     The broker takes an id only once, for ever: should the first order turn up after all, the second is refused.
     """
     intent = get(write, client_id)
-    return move(write, intent, OrderState.INTENT, "rearmed", owner=None, lease_until=None)
+    return move(write, intent, OrderState.INTENT, "rearmed", owner=None)
 
 
 def reconsider(write: Write, client_id: str) -> Intent:
-    """VETOED → INTENT for an entry that nothing but a quote was missing for; its caller decides it anew at once."""
+    """Denied → INTENT for an entry that nothing but a quote was missing for; its caller decides it anew at once."""
     intent = get(write, client_id)
     return move(write, intent, OrderState.INTENT, "reconsidered", reason="", detail="")
 
@@ -259,11 +259,11 @@ def miss(write: Write, client_id: str) -> Intent:
 
 
 def move(
-    write: Write, intent: Intent, state: OrderState, kind: str, told: Mapping[str, Any] | None = None, **changes: Any
+    write: Write, intent: Intent, state: OrderState, kind: str, details: Mapping[str, Any] | None = None, **changes: Any
 ) -> Intent:
     """Move an intent along the state machine, with the columns that change and the audit record `kind`.
 
-    told: what only the record shall hold.
+    details: what only the record shall hold.
     Raises IllegalMove. The row's state is read again inside the transaction: who comes second meets the new one.
     """
     current = get(write, intent.client_order_id)
@@ -273,32 +273,35 @@ def move(
     # The names are columns of the table, checked by _column; values travel as parameters.
     sql = f"UPDATE intents SET {assignments} WHERE client_order_id = :_id"  # noqa: S608
     write.execute(sql, {**values, "_id": intent.client_order_id})
-    body = {"order": intent.client_order_id, "symbol": intent.symbol, "leg": intent.leg, **(told or {}), **changes}
+    body = {"order": intent.client_order_id, "symbol": intent.symbol, "leg": intent.leg, **(details or {}), **changes}
     write.audit(kind, **body, old=str(current.state), new=str(state))
     return get(write, intent.client_order_id)
 
 
-def _check_budget(write: Write, draft: Draft, budget: Decimal | None) -> None:
-    if budget is None or not draft.reserved:
+def _check_budget(write: Write, planned: OrderPlan, budget: Decimal | None) -> None:
+    if budget is None or not planned.reserved:
         return
-    wanted = budget_used(write, draft.account, draft.session) + draft.reserved
+    wanted = budget_used(write, planned.account, planned.session) + planned.reserved
     if wanted > budget * (1 + BUDGET_TOLERANCE):
         raise BudgetExceeded(
-            f"{draft.symbol} would take session {draft.session} to ${wanted:.2f} of ${budget:.2f}", "nothing was reserved"
+            f"{planned.symbol} would take session {planned.session} to ${wanted:.2f} of ${budget:.2f}",
+            "nothing was reserved",
         )
 
 
-def _insert(write: Write, draft: Draft, state: OrderState, reason: str = "", detail: str = "") -> None:
+def _insert(write: Write, planned: OrderPlan, state: OrderState, reason: str = "", detail: str = "") -> None:
     now = write.now.isoformat()
     row = {
-        "client_order_id": draft.client_order_id, "account": draft.account, "strategy": draft.strategy,
-        "session": draft.session.isoformat(), "signal_session": draft.signal_session.isoformat(),
-        "symbol": draft.symbol, "side": draft.side, "leg": draft.leg, "rank": draft.rank, "position_id": draft.position_id,
-        "kind": draft.kind, "time_in_force": draft.time_in_force, "qty": text_of(draft.qty),
-        "limit_price": _text(draft.limit_price), "stop_price": _text(draft.stop_price),
-        "stop_distance": _text(draft.stop_distance), "state": str(state), "reason": reason or draft.reason, "detail": detail,
-        "reserved": text_of(draft.reserved) if state is OrderState.INTENT else "0",
-        "decision": canonical_json(draft.decision), "config_pin": write.pin, "run_id": write.run_id,
+        "client_order_id": planned.client_order_id, "account": planned.account, "strategy": planned.strategy,
+        "session": planned.session.isoformat(), "signal_session": planned.signal_session.isoformat(),
+        "symbol": planned.symbol, "side": planned.side, "leg": planned.leg, "rank": planned.rank,
+        "position_id": planned.position_id,
+        "kind": planned.kind, "time_in_force": planned.time_in_force, "qty": text_of(planned.qty),
+        "limit_price": _text(planned.limit_price), "stop_price": _text(planned.stop_price),
+        "stop_distance": _text(planned.stop_distance), "state": str(state),
+        "reason": reason or planned.reason, "detail": detail,
+        "reserved": text_of(planned.reserved) if state is OrderState.INTENT else "0",
+        "decision": canonical_json(planned.decision), "config_pin": write.pin, "run_id": write.run_id,
         "created_at": now, "updated_at": now,
     }  # fmt: skip
     names = ", ".join(row)
@@ -306,12 +309,12 @@ def _insert(write: Write, draft: Draft, state: OrderState, reason: str = "", det
     write.execute(f"INSERT INTO intents ({names}) VALUES ({marks})", row)  # noqa: S608
 
 
-def _told(draft: Draft) -> dict[str, Any]:
+def _plan_details(planned: OrderPlan) -> dict[str, Any]:
     return {
-        "order": draft.client_order_id, "symbol": draft.symbol, "side": draft.side, "leg": draft.leg,
-        "session": draft.session, "signal_session": draft.signal_session, "strategy": draft.strategy,
-        "qty": text_of(draft.qty), "limit_price": _text(draft.limit_price), "stop_price": _text(draft.stop_price),
-        "decision": draft.decision,
+        "order": planned.client_order_id, "symbol": planned.symbol, "side": planned.side, "leg": planned.leg,
+        "session": planned.session, "signal_session": planned.signal_session, "strategy": planned.strategy,
+        "qty": text_of(planned.qty), "limit_price": _text(planned.limit_price), "stop_price": _text(planned.stop_price),
+        "decision": planned.decision,
     }  # fmt: skip
 
 
@@ -345,7 +348,9 @@ def _intent(row: sqlite3.Row) -> Intent:
         values[name] = dt.date.fromisoformat(values[name])
     for name in ("qty", "limit_price", "stop_price", "stop_distance", "reserved", "spent", "filled_qty", "filled_avg_price"):
         values[name] = None if values[name] is None else Decimal(values[name])
-    for name in ("lease_until", "first_missed_at", "created_at", "updated_at"):
+    # A column that nothing reads any more.
+    del values["lease_until"]
+    for name in ("first_missed_at", "created_at", "updated_at"):
         values[name] = None if values[name] is None else dt.datetime.fromisoformat(values[name])
     values["state"] = OrderState(values["state"])
     values["acknowledged"] = bool(values["acknowledged"])

@@ -1,6 +1,6 @@
-"""Sessions: one run trades a session, a second one is told which; and what reconciliation saw is kept.
+"""Sessions: the claim of the run that trades one, and what reconciliation saw is kept.
 
-Trusts its caller to hold the lock of the trading run where it takes over a claim.
+Trusts its caller to hold the lock of trading runs: it is what keeps two runs apart.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RUNNING, HALTED, DONE = "running", "halted", "done"
 
 
 class SessionTaken(KobeError):
-    """Another run trades this session, or has traded it."""
+    """The session was already traded."""
 
 
 class BegunOtherwise(KobeError):
@@ -35,7 +35,6 @@ class Claim:
     strategy: str
     state: str
     owner: str
-    lease_until: dt.datetime
     run_id: str
     runs: int
     confirmed_by: str | None
@@ -45,7 +44,7 @@ class Claim:
 def claim_of(ledger: OrderLedger | Write, account: str, session: dt.date) -> Claim | None:
     """The claim on a session, or None."""
     row = ledger.connection.execute(
-        "SELECT account, session, strategy, state, owner, lease_until, run_id, runs, confirmed_by, note FROM session_claims"
+        "SELECT account, session, strategy, state, owner, run_id, runs, confirmed_by, note FROM session_claims"
         " WHERE account = ? AND session = ?",
         (account, session.isoformat()),
     ).fetchone()
@@ -53,24 +52,22 @@ def claim_of(ledger: OrderLedger | Write, account: str, session: dt.date) -> Cla
         return None
     values = dict(row)
     values["session"] = dt.date.fromisoformat(values["session"])
-    values["lease_until"] = dt.datetime.fromisoformat(values["lease_until"])
     return Claim(**values)
 
 
-def claim_session(
-    write: Write, account: str, session: dt.date, strategy: str, owner: str, lease_s: float, alone: bool = False
-) -> Claim:
-    """Claim a session, or resume one that was left half done; SessionTaken says who has it.
+def claim_session(write: Write, account: str, session: dt.date, strategy: str, owner: str) -> Claim:
+    """Claim a session, or resume one that was left half done. Raises SessionTaken where it is done, or BegunOtherwise.
 
-    alone: the caller holds the lock of the trading run, so whoever else is on record as running is dead.
+    A claim on record as running is taken over: its run is dead, because the caller holds the lock of trading runs.
     """
     known = claim_of(write, account, session)
-    until = (write.now + dt.timedelta(seconds=lease_s)).isoformat()
     if known is None:
+        now = write.now.isoformat()
         write.execute(
             "INSERT INTO session_claims (account, session, strategy, state, owner, lease_until, run_id, started_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (account, session.isoformat(), strategy, RUNNING, owner, until, write.run_id, write.now.isoformat()),
+            # lease_until is unused, and may not be empty.
+            (account, session.isoformat(), strategy, RUNNING, owner, now, write.run_id, now),
         )
         write.audit("session_claimed", account=account, session=session, strategy=strategy, owner=owner)
         return _claimed(write, account, session)
@@ -81,14 +78,9 @@ def claim_session(
         )
     if known.strategy != strategy:
         raise BegunOtherwise(f"session {session} was begun with strategy {known.strategy!r}", "finish it with that one")
-    if known.state == RUNNING and known.owner != owner and not alone and known.lease_until > write.now:
-        raise SessionTaken(
-            f"session {session} is being traded by {known.owner}", f"wait for it, or until {known.lease_until:%H:%M:%S} UTC"
-        )
     write.execute(
-        "UPDATE session_claims SET state = ?, owner = ?, lease_until = ?, run_id = ?, runs = runs + 1"
-        " WHERE account = ? AND session = ?",
-        (RUNNING, owner, until, write.run_id, account, session.isoformat()),
+        "UPDATE session_claims SET state = ?, owner = ?, run_id = ?, runs = runs + 1 WHERE account = ? AND session = ?",
+        (RUNNING, owner, write.run_id, account, session.isoformat()),
     )
     write.audit("session_resumed", account=account, session=session, strategy=strategy, owner=owner, left_by=known.owner)
     return _claimed(write, account, session)

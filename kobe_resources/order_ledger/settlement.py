@@ -1,4 +1,4 @@
-"""Settlement: what the broker tells of an order becomes the intent's state, its fills and its position, in one transaction.
+"""Settlement: the broker's answer about an order applied to the intent's state, its fills and its position, at once.
 
 The broker's answer is trusted only where it fits the intent; a look-up seen twice, late or out of order changes nothing.
 """
@@ -9,16 +9,15 @@ import datetime as dt
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from kobe_resources.broker.protocol import BrokerOrder, OrderStatus
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger.orders import ENTRY, ZERO, Intent, get, move, text_of
 from kobe_resources.order_ledger.positions import apply_fill, position, split_ratio_since
 from kobe_resources.order_ledger.states import ENDED, OrderState
 from kobe_resources.order_ledger.store import OrderLedger, Write
 
-NEW_YORK = ZoneInfo("America/New_York")
 SAME_SHARES = Decimal("1e-6")
 SAME_PRICE = Decimal("1e-6")
 
@@ -47,11 +46,11 @@ def settle(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime) ->
             )
         return get(write, client_id)
     if state in ENDED:
-        changes |= {"reserved": "0", "owner": None, "lease_until": None}
+        changes |= {"reserved": "0", "owner": None}
     if reason:
         changes["detail"] = reason
-    told = {"status": order.raw_status, "request": order.request_id}
-    return move(write, intent, state, "settled", told, **changes)
+    details = {"status": order.raw_status, "request": order.request_id}
+    return move(write, intent, state, "settled", details, **changes)
 
 
 def settle_as_told(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime, reason: str) -> Intent:

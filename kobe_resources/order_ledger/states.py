@@ -29,11 +29,12 @@ class OrderState(StrEnum):
     EXPIRED = "EXPIRED"
     REJECTED = "REJECTED"
     NOT_PLACED = "NOT_PLACED"
-    VETOED = "VETOED"
+    DENIED = "VETOED"
+    """Refused before it was sent; the tables and the audit chain call it VETOED."""
 
 
 S = OrderState
-ENDED = frozenset({S.FILLED, S.PARTIAL, S.CANCELED, S.EXPIRED, S.REJECTED, S.VETOED})
+ENDED = frozenset({S.FILLED, S.PARTIAL, S.CANCELED, S.EXPIRED, S.REJECTED, S.DENIED})
 """Nothing follows at the broker. NOT_PLACED is not among them: an order that shows up late is promoted."""
 
 UNSETTLED = frozenset({S.SUBMITTING, S.ACCEPTED, S.UNKNOWN})
@@ -43,7 +44,7 @@ _SETTLED_BY_BROKER = frozenset({S.FILLED, S.PARTIAL, S.CANCELED, S.EXPIRED, S.RE
 
 MOVES: dict[OrderState, frozenset[OrderState]] = {
     # An intent that is to be sent again, or comes from a restored backup, may be found at the broker.
-    S.INTENT: frozenset({S.SUBMITTING, S.VETOED, S.ACCEPTED}) | _SETTLED_BY_BROKER,
+    S.INTENT: frozenset({S.SUBMITTING, S.DENIED, S.ACCEPTED}) | _SETTLED_BY_BROKER,
     # Back to INTENT only for what provably never left: the claim is given back before the POST.
     S.SUBMITTING: frozenset({S.INTENT, S.ACCEPTED, S.UNKNOWN, S.NOT_PLACED}) | _SETTLED_BY_BROKER,
     S.UNKNOWN: frozenset({S.ACCEPTED, S.NOT_PLACED}) | _SETTLED_BY_BROKER,
@@ -53,7 +54,7 @@ MOVES: dict[OrderState, frozenset[OrderState]] = {
     S.NOT_PLACED: frozenset({S.ACCEPTED, S.INTENT}) | _SETTLED_BY_BROKER,
     **{state: frozenset() for state in ENDED},
     # Nothing was sent: an entry that only a quote was missing for is decided again within its window.
-    S.VETOED: frozenset({S.INTENT}),
+    S.DENIED: frozenset({S.INTENT}),
 }
 
 

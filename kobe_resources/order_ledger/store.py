@@ -28,7 +28,7 @@ VERSION, UNTOLD = 2, 1
 """What is current, and a ledger whose chain does not tell what changed in its tables: an older Kobe's, or one to throw away."""
 BUSY_WAIT_S = 30.0
 LOGGED = ("symbol", "side", "leg", "qty", "price", "old", "new", "reason", "detail")
-"""What the event log tells of an order's audit record."""
+"""The keys of an order's audit record that the event log repeats."""
 log = get_logger("ledger")
 
 
@@ -48,7 +48,7 @@ class Write:
         self.pin = pin
         self.run_id = run_id
         self.now = dt.datetime.now(dt.UTC)
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.order_records: list[tuple[str, dict[str, Any]]] = []
         self._records: list[tuple[str, dict[str, Any]]] = []
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
@@ -59,7 +59,7 @@ class Write:
         """Add a record to the chain with this transaction."""
         self._records.append((kind, {"run": self.run_id, **body} if self.run_id else body))
         if "order" in body:
-            self.told.append((kind, body))
+            self.order_records.append((kind, body))
 
     def finish(self, rows: audit_rows.Rows) -> None:
         """Write the records, the last of them with the `rows` that the transaction changed."""
@@ -176,7 +176,7 @@ class OrderLedger:
         self.close()
 
     def _log(self, write: Write) -> None:
-        for kind, body in write.told:
+        for kind, body in write.order_records:
             known = {name: body[name] for name in LOGGED if body.get(name)}
             log.info(f"order {kind}", order_id=body["order"], run_id=self.run_id, **known)
 
@@ -251,15 +251,17 @@ def _prepare(connection: sqlite3.Connection, path: Path, version: int) -> None:
 
 
 def _take_over(connection: sqlite3.Connection) -> None:
-    """Put every row of an older Kobe's ledger on the chain, which tells of each change from then on.
+    """Put every row of an older Kobe's ledger on the chain, which records each change from then on.
 
-    Not where the chain tells of rows already: then another hand set the version back, and `verify` says so.
+    Not where the chain has rows already: then the version was set back by hand, and `verify` reports it.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
         is_older = connection.execute("SELECT max(version) FROM ledger_version").fetchone()[0] < VERSION
-        told = connection.execute("SELECT count(*) FROM audit WHERE instr(body, ?)", (f'"{audit_rows.ROWS}":{{',)).fetchone()[0]
-        if is_older and not told:
+        recorded = connection.execute(
+            "SELECT count(*) FROM audit WHERE instr(body, ?)", (f'"{audit_rows.ROWS}":{{',)
+        ).fetchone()[0]
+        if is_older and not recorded:
             rows = audit_rows.whole(connection)
             if rows:
                 audit.append(connection, "rows_taken_over", {audit_rows.ROWS: rows}, "")

@@ -234,6 +234,18 @@ class WalkForwardSettings(Section):
     )
 
 
+class ReportSettings(Section):
+    """What the report measures beside the folds."""
+
+    benchmark: Annotated[str | None, NoneByName] = Field(
+        None, description="a symbol whose holding stands beside that of the universe, where its bars are stored"
+    )
+    resamples: NonNegativeInt = Field(2000, description="histories drawn from the trades by entry session; 0: none")
+    permutations: NonNegativeInt = Field(
+        100, description="runs of as many entries drawn from all that could have been traded; 0: none"
+    )
+
+
 class BrokerSettings(Section):
     """Where orders go."""
 
@@ -302,6 +314,7 @@ class Settings(BaseSettings):
     costs: CostsSettings = CostsSettings()
     policy: PolicySettings = PolicySettings()
     walk_forward: WalkForwardSettings = WalkForwardSettings()
+    report: ReportSettings = ReportSettings()
     broker: BrokerSettings = BrokerSettings()
     trading: TradingSettings = TradingSettings()
     compute: ComputeSettings = ComputeSettings()

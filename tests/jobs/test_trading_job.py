@@ -385,7 +385,7 @@ def test_what_the_ledger_says_is_done_is_not_asked_for_again(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, home: Path, state: str, again: bool
 ) -> None:
     with OrderLedger(home / "orders.sqlite") as ledger, ledger.write() as write:
-        claim_session(write, "paper:PA1", WEDNESDAY, "rsi2", "me", 60.0)
+        claim_session(write, "paper:PA1", WEDNESDAY, "rsi2", "me")
         end_session(write, "paper:PA1", WEDNESDAY, state, "")
     asked_for(instance, 1)
     assert isinstance(ticked_later(instance, monkeypatch, 3600), dg.RunRequest) is again

@@ -34,8 +34,6 @@ def test_closes_follow_summer_time_and_half_days() -> None:
     assert calendar.close_time(dt.date(2024, 7, 2)) == dt.datetime(2024, 7, 2, 20, tzinfo=UTC)
     assert calendar.close_time(dt.date(2024, 7, 3)) == dt.datetime(2024, 7, 3, 17, tzinfo=UTC)
     assert calendar.open_time(dt.date(2024, 12, 2)) == dt.datetime(2024, 12, 2, 14, 30, tzinfo=UTC)
-    assert calendar.is_half_day(dt.date(2024, 11, 29))
-    assert not calendar.is_half_day(dt.date(2024, 12, 2))
 
 
 def test_the_latest_complete_session_changes_at_the_close_even_on_half_days() -> None:
@@ -55,9 +53,8 @@ def test_the_open_session_is_known_within_its_hours_only() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(some_days)
-def test_next_and_previous_are_the_neighbours_in_the_list(day: dt.date) -> None:
+def test_the_previous_session_is_the_neighbour_in_the_list(day: dt.date) -> None:
     around = calendar.sessions(day - dt.timedelta(days=20), day + dt.timedelta(days=20))
-    assert calendar.next_session(day) == around[around > np.datetime64(day)][0].item()
     assert calendar.previous_session(day) == around[around < np.datetime64(day)][-1].item()
     assert calendar.is_session(day) == (np.datetime64(day) in around)
 

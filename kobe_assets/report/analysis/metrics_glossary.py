@@ -33,6 +33,7 @@ BBLZ17 = (
     "Bailey, Borwein, López de Prado & Zhu (2017), The Probability of Backtest Overfitting, J. of Computational Finance 20(4)"
 )
 PR94 = "Politis & Romano (1994), The Stationary Bootstrap, J. of the American Statistical Association 89(428)"
+PS10 = "Phipson & Smyth (2010), Permutation P-values Should Never Be Zero, Stat. Applications in Genetics 9(1)"
 PARDO = "Pardo (2008), The Evaluation and Optimization of Trading Strategies, 2nd ed."
 THARP = "Tharp (2008), Definitive Guide to Position Sizing"
 
@@ -205,6 +206,16 @@ _ALL = (
         "How often the parameter set that was best in one half of history was below the middle in the other (PBO).",
         "share of ln(ω / (1−ω)) ≤ 0 over all halvings of 16 blocks (CSCV)",
         BBLZ17,
+    ),
+    Figure(
+        "permutation_p",
+        "Entry permutation",
+        "probability",
+        LUCK,
+        "How often as many entries a session, drawn from all stocks that could have been traded, did at least as well "
+        "with the same exits, sizing and costs (p-value).",
+        "(1 + drawn runs with a Sharpe ratio at least as high) / (1 + drawn runs)",
+        PS10,
     ),
     Figure(
         "wfe",

@@ -14,6 +14,9 @@ from kobe_assets.graph.doubts import doctor_rows
 from kobe_assets.graph.frames import stop_multiples
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of
 from kobe_assets.graph.lineage import TABLES
+from kobe_assets.report.analysis.correlation import without_each
+from kobe_assets.report.analysis.inputs import read_trades
+from kobe_assets.report.analysis.luck import luck_evidence
 from kobe_assets.research import overfitting, robustness
 from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, YEAR, curve_figures, sharpe, trade_figures
 from kobe_assets.research.parallel import in_threads
@@ -48,12 +51,16 @@ WHY = {
     "break_even_bps": "no Sharpe ratio, or it does not fall through zero once between -500 and 500 bps",
     "sqn": "fewer than two trades, or results that never vary",
     "turnover": "no session",
+    "permutation_p": "no trade, no Sharpe ratio, or report.permutations is 0",
     "avg_holding": "no trade",
 }
 
 
-def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -> Evidence:
-    """Everything the page draws that is no table: costs, lag, hindsight, PBO, the benchmark, and what is suspect."""
+def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, trades: pd.DataFrame | None = None) -> Evidence:
+    """Everything the page draws that is no table: costs, lag, hindsight, PBO, luck, the benchmarks, and what is suspect.
+
+    trades: what `read_trades` gave, where the caller has it.
+    """
     with warehouse.connect():
         stored = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds ORDER BY strategy, mode, fold")
         selected = set(warehouse.frame("SELECT symbol FROM universe WHERE selected")["symbol"])
@@ -64,9 +71,11 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
     other_readable = other_lag.readable()
     first, last = folds[0].test_start, folds[-1].test_end
     days = [str(day) for day in market.panel.sessions[first : last + 1]]
+    rehearsals: dict[tuple[str, str], robustness.Rehearsal] = {}
 
-    def bend(plan: robustness.Plan) -> dict[str, Any]:
-        rehearsal = robustness.Rehearsal(market, plan, readable)
+    def bend(key: tuple[str, str]) -> dict[str, Any]:
+        plan = plans[key]
+        rehearsal = rehearsals[key] = robustness.Rehearsal(market, plan, readable)
         steps = robustness.cost_sensitivity(rehearsal)
         unlagged = robustness.Rehearsal(other_lag, plan, other_readable).out_of_sample()
         return {
@@ -77,6 +86,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
                 str(other_lag.lag): {"sharpe": _known(sharpe(unlagged))},
             },
             "trained_annual": _annual(rehearsal.in_training()),
+            **({"portfolio": without_each(market, plan, readable)} if key[0] == BOOK else {}),
         }
 
     plans = {
@@ -90,7 +100,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
             own = [json.loads(text) for text in part["params"]]
             plans[BOOK, str(mode)] = _book_plan(parts, folds, own)
     # Whole plans side by side keep the cores busier than the parts of one plan after another.
-    evidence: Evidence = dict(zip(plans, in_threads(bend, plans.values()), strict=True))
+    evidence: Evidence = dict(zip(plans, in_threads(bend, plans), strict=True))
     for strategy in STRATEGIES.values():
         sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
         returns = robustness.whole_span(market, strategy, sets, first, last, readable)
@@ -100,12 +110,23 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings) -
             evidence[key]["in_sample"] = [[day, float(level)] for day, level in zip(days, hindsight, strict=True)]
             if pbo:
                 evidence[key]["pbo"] = pbo
+    earned = {key: evidence[key]["lag_cost"][str(market.lag)]["sharpe"] for key in plans}
+    trades = read_trades(warehouse, settings) if trades is None else trades
+    rehearsals = {key: rehearsals[key] for key in plans}
+    for owner, found in luck_evidence(warehouse, settings, trades, rehearsals, earned, readable).items():
+        evidence.setdefault(owner, {}).update(found)
     places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
     growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, places, _distrusted(market.panel, settings))
     every_day = [str(day) for day in market.panel.sessions[: last + 1]]
     evidence[("universe", "benchmark")] = {
         "buy_and_hold": [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
     }
+    if settings.report.benchmark:
+        chosen = [k for k, symbol in enumerate(market.panel.symbols) if symbol == settings.report.benchmark]
+        if chosen:
+            growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, chosen, _distrusted(market.panel, settings))
+            curve = [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
+            evidence[("universe", "benchmark")]["chosen"] = curve
     evidence[("data", "")] = {
         "quarantine": _quarantine(market.panel, settings),
         "checks": checks.to_dict(orient="records"),
@@ -218,6 +239,7 @@ def _figures(
         "break_even_bps": evidence["break_even_bps"],
         "sqn": overfitting.sqn(pnl[sized], risk[sized]) if sized.sum() > 1 else None,
         "turnover": overfitting.turnover(traded, chained),
+        "permutation_p": evidence["permutation"]["p"] if "permutation" in evidence else None,
     }
 
 

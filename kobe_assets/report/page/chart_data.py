@@ -18,6 +18,7 @@ from kobe_assets.report.analysis.regimes import regime_payload, regimes_of
 from kobe_assets.report.analysis.results import StrategyResult, as_number
 from kobe_assets.report.analysis.trade_stats import TRADE_COLUMNS, trade_payload, trade_row
 from kobe_assets.report.page.csv_files import ALL_FOLDS, pack_bars, pick_trades, sorted_trades, windows_of
+from kobe_assets.report.page.luck_parts import grids_payload, portfolio_payload, with_luck
 
 # No character that could end a script element or open a comment in it survives into the page.
 _INERT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
@@ -31,10 +32,14 @@ def inert_json(value: Any) -> str:
 def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context: Context) -> dict[str, Any]:
     """Everything the page's script reads."""
     listed = _listed_trades(inputs, books)
+    grids, together = grids_payload(inputs), portfolio_payload(books)
+    drawn = {book.key: book_payload(book, context, listed["lists"].get(book.key, {})) for book in books}
     return {
         "cash": inputs.settings.simulation.initial_cash,
         "slippage_bps": inputs.settings.costs.slippage_bps,
-        "books": {book.key: book_payload(book, context, listed["lists"].get(book.key, {})) for book in books},
+        "grids": grids,
+        "together": together,
+        "books": {book.key: with_luck(drawn[book.key], book, grids, together) for book in books},
         **{name: listed[name] for name in ("columns", "reasons", "trades", "bars")},
     }
 

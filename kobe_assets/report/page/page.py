@@ -26,11 +26,15 @@ from kobe_assets.report.page import appendix
 from kobe_assets.report.page.chart_data import inert_json, page_payload
 from kobe_assets.report.page.context import details_of, figure_groups, missing_figures, sharpe_ranges
 from kobe_assets.report.page.glossary import NOTES, SOURCES_OF_STRATEGIES
+from kobe_assets.report.page.luck_parts import luck_context
 from kobe_resources.runtime.atomic_files import write_whole
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 STATIC = Path(__file__).resolve().parent / "static"
-SCRIPTS = ("core.js", "frame.js", "curves.js", "folds.js", "trades.js", "risk.js", "listing.js", "tables.js", "main.js")
+SCRIPTS = (
+    *("core.js", "frame.js", "curves.js", "folds.js", "trades.js", "risk.js", "luck.js", "heat_map.js", "portfolio.js"),
+    *("listing.js", "tables.js", "main.js"),
+)
 STYLES = ("page.css", "parts.css")
 LATEST = "kpi_report.html"
 KEPT = 10
@@ -82,6 +86,7 @@ def build_report(inputs: ReportInputs, now: dt.datetime, books: Sequence[Strateg
             settings_toml=appendix.settings_toml(inputs.settings),
             slippage=inputs.settings.costs.slippage_bps,
             lag=inputs.settings.strategy.indicator_lag_bars,
+            **luck_context(inputs, books),
             policy=_policy(),
             style=_text(STYLES),
             plotly=_plotly(),

@@ -27,7 +27,8 @@ def reset(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     The account gets a new number: what the ledger holds of the old one stays there, and is no longer this account's.
     Refused in stages whose account is not Kobe's own, and while another run trades.
     """
-    from kobe_jobs.trading.session import alone, open_ledger
+    from kobe_jobs.trading.context import open_ledger
+    from kobe_jobs.trading.run_lock import alone
     from kobe_resources.broker.open import embedded_folder, reset_embedded
 
     settings, secrets = load_settings(), load_secrets()

@@ -16,7 +16,8 @@ from kobe_resources.settings.load import kobe_home, load_settings
 from kobe_resources.settings.models import Settings
 
 if TYPE_CHECKING:
-    from kobe_jobs.ops.health.checks import HealthCheck, Watch
+    from kobe_jobs.ops.health.checks import Watch
+    from kobe_resources.findings import Finding
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +58,8 @@ def health(
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
     """Say whether everything is ready, and why not: exit 1 when a check that blocks fails."""
-    from kobe_jobs.ops.health.checks import Watch, is_ready, questions
+    from kobe_jobs.ops.health.checks import Watch, questions
+    from kobe_resources.findings import is_ready
 
     settings = load_settings()
     watch = Watch(questions(settings))
@@ -165,12 +167,12 @@ def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None)
         stop.wait()
 
 
-def _print_checks(checks: Sequence[HealthCheck]) -> None:
+def _print_checks(checks: Sequence[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table("check", "", "reason", "s", box=None, pad_edge=False)
     for check in checks:
-        word, style = ("ok", "green") if check.ok else ("FAIL", "bold red") if check.blocking else ("warn", "yellow")
-        table.add_row(check.name, Text(word, style=style), check.reason, f"{check.seconds:.2f}")
+        word, style = ("ok", "green") if check.ok else ("FAIL", "bold red") if check.blocks else ("warn", "yellow")
+        table.add_row(check.name, Text(word, style=style), check.seen, f"{check.seconds:.2f}")
     Screen().print(table)

@@ -57,7 +57,7 @@ def trade(
     from kobe_jobs.research_run.strategies import load_trading_settings, strategy_named
     from kobe_jobs.trading.reporting.alerts import alert
     from kobe_jobs.trading.reporting.dagster_events import show_run
-    from kobe_jobs.trading.session import AnotherRunTrades
+    from kobe_jobs.trading.run_lock import AnotherRunTrades
     from kobe_resources.order_ledger.sessions import SessionTaken
     from kobe_resources.runtime.event_log import configure_logging
 
@@ -88,44 +88,48 @@ def _trade(
     settings: Settings, session: dt.date | None, strategy: str | None, confirm: str | None, as_json: bool
 ) -> RunSummary | None:
     """One run; None, said in a line, where no session was named and none is left."""
-    from kobe_jobs.trading.context_open import open_rig
+    from kobe_jobs.trading.context import open_trading_context
     from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
     from kobe_jobs.trading.session import trade_session
 
-    with open_rig(settings, load_secrets(), leave_clock=session is not None) as rig:
+    with open_trading_context(settings, load_secrets(), leave_clock=session is not None) as trading:
         try:
-            chosen = next_session(rig) if session is None and has_own_time(rig) else session
-            if chosen is None and has_own_time(rig):
-                told = nothing_left(rig)
+            chosen = next_session(trading) if session is None and has_own_time(trading) else session
+            if chosen is None and has_own_time(trading):
+                told = nothing_left(trading)
                 if as_json:
                     print_json({"session": None, "note": told})
                 else:
                     output().print(told, markup=False, highlight=False, soft_wrap=True)
                 return None
-            return trade_session(rig, chosen, strategy, lambda phrase: _typed(phrase, confirm))
+            return trade_session(trading, chosen, strategy, lambda phrase: _typed(phrase, confirm))
         finally:
-            _tell_healed(settings, rig.ledger)
+            _tell_healed(settings, trading.ledger)
 
 
 def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.")] = None, as_json: AsJson = False) -> None:
     """Check what must be true before a session trades; each line with its mend. Exit code 1 where one fails."""
-    from kobe_jobs.trading.context_open import open_rig
+    from kobe_jobs.trading.context import open_trading_context
     from kobe_jobs.trading.readiness.preflight import preflight as run_preflight
+    from kobe_resources.findings import is_ready
 
     settings, secrets = load_settings(), load_secrets()
-    with open_rig(settings, secrets, even_without_broker=True) as rig:
-        lines = run_preflight(rig, secrets, strategy)
-    failed = [line for line in lines if line.blocks and not line.passed]
+    with open_trading_context(settings, secrets, even_without_broker=True) as trading:
+        lines = run_preflight(trading, secrets, strategy)
+    passed = is_ready(lines)
     if as_json:
-        keys = ("name", "passed", "seen", "mend", "blocks")
-        print_json({"passed": not failed, "lines": [{key: getattr(line, key) for key in keys} for line in lines]})
+        rows = [
+            {"name": line.name, "passed": line.ok, "seen": line.seen, "mend": line.hint, "blocks": line.blocks}
+            for line in lines
+        ]
+        print_json({"passed": passed, "lines": rows})
     else:
         table = table_of(f"Preflight, stage {settings.broker.stage}", "check", "", "seen", "mend")
         for line in lines:
-            mark = "pass" if line.passed else "FAIL" if line.blocks else "warn"
-            table.add_row(line.name, mark, line.seen, line.mend)
+            mark = "pass" if line.ok else "FAIL" if line.blocks else "warn"
+            table.add_row(line.name, mark, line.seen, line.hint)
         output().print(table)
-    if failed:
+    if not passed:
         raise typer.Exit(1)
 
 
@@ -169,20 +173,20 @@ def reconcile(
 ) -> None:
     """Compare ledger and broker: orders, fills, positions, cash. Exit code 1 on a difference; nothing is adopted silently."""
     from kobe_jobs.research_run.strategies import load_account_settings
-    from kobe_jobs.trading.context_open import open_rig
+    from kobe_jobs.trading.context import open_session, open_trading_context
     from kobe_jobs.trading.reconcile.accept import accept_differences
     from kobe_jobs.trading.reconcile.compare import reconcile_account
-    from kobe_jobs.trading.session import alone, open_desk
+    from kobe_jobs.trading.run_lock import alone
 
     settings = load_account_settings()
-    with open_rig(settings, load_secrets()) as rig, alone(rig.ledger, reconciles=True):
-        desk = open_desk(rig, settings.portfolio.book, any_day=True)
-        found = reconcile_account(desk, "by hand")
+    with open_trading_context(settings, load_secrets()) as trading, alone(trading.ledger, reconciles=True):
+        context = open_session(trading, settings.portfolio.book, any_day=True)
+        found = reconcile_account(context, "by hand")
         rows = list(found.differences)
         if accept is not None and found.differences:
-            rows = accept_differences(desk, found, accept, rig.warehouse)
-        rig.ledger.copy_audit()
-        _tell_healed(settings, rig.ledger)
+            rows = accept_differences(context, found, accept, trading.warehouse)
+        trading.ledger.copy_audit()
+        _tell_healed(settings, trading.ledger)
     agrees = not any(row.halts for row in rows)
     if as_json:
         keys = ("kind", "what", "ledger", "broker", "halts")
@@ -194,7 +198,7 @@ def reconcile(
         output().print(table)
     else:
         output().print("ledger and broker agree")
-    for note in [] if as_json else desk.notes:
+    for note in [] if as_json else context.notes:
         output().print(f"note: {note}", markup=False, soft_wrap=True)
     if not agrees:
         raise typer.Exit(1)
@@ -216,8 +220,8 @@ def trace(
 
     Without an ID it lists the latest orders, newest first.
     """
+    from kobe_jobs.trading.context import open_ledger
     from kobe_jobs.trading.reporting.trace import trace as run_trace
-    from kobe_jobs.trading.session import open_ledger
     from kobe_resources.market_data.store import warehouse_of
 
     if wanted is None:
@@ -238,8 +242,8 @@ def trace(
 
 
 def _list_orders(count: int, as_json: bool) -> None:
+    from kobe_jobs.trading.context import open_ledger
     from kobe_jobs.trading.reporting.order_rows import latest_orders
-    from kobe_jobs.trading.session import open_ledger
 
     with open_ledger(load_settings()) as ledger:
         rows = latest_orders(ledger, count)
@@ -297,7 +301,7 @@ def kill_status(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"on": status.is_on, "reason": status.reason, "by": status.by, "at": status.at})
     else:
-        output().print(status.told, markup=False)
+        output().print(status.description, markup=False)
 
 
 def audit_verify(
@@ -321,7 +325,7 @@ def audit_verify(
         print_json({"holds": not problem, **told, "problem": problem, "restored": list(found.restored)})
     elif not problem:
         late = f" ({found.not_copied} not yet copied to audit.jsonl)" if found.not_copied else ""
-        output().print(f"{found.told}{late}; head {found.head}", soft_wrap=True, highlight=False, markup=False)
+        output().print(f"{found.description}{late}; head {found.head}", soft_wrap=True, highlight=False, markup=False)
     if problem:
         mend = MEND if rollback else "keep orders.sqlite and audit.jsonl as evidence, and do not trade"
         raise KobeError(f"the audit trail does not hold: {problem}", mend)
@@ -351,7 +355,7 @@ def audit_head() -> None:
 
 def _existing_ledger() -> OrderLedger:
     """The ledger of this data folder, where it has one or a copy of its chain."""
-    from kobe_jobs.trading.session import open_ledger
+    from kobe_jobs.trading.context import open_ledger
 
     ledger = open_ledger(load_settings())
     if not (ledger.path.exists() or ledger.audit_path.exists()):
@@ -364,7 +368,7 @@ def _existing_ledger() -> OrderLedger:
 
 def _record(kind: str, **body: Any) -> None:
     """Put a switch on the chain; the switch itself works without."""
-    from kobe_jobs.trading.session import open_ledger
+    from kobe_jobs.trading.context import open_ledger
 
     with open_ledger(load_settings()) as ledger:
         with ledger.write() as write:

@@ -1,4 +1,4 @@
-"""`kobe backup`: the data folder as one archive with a SHA-256 of every file, there whole or not at all.
+"""`kobe backup`: the data folder as one archive with a SHA-256 of every file, complete or absent.
 
 The archive is read back before it gets its name. It holds no key: keys do not live in the data folder.
 """
@@ -69,7 +69,7 @@ def make_backup(home: Path, target: Path | None = None, keep: int | None = None)
 
 
 def default_folder(home: Path) -> Path:
-    """Beside the data folder, so that what becomes of that does not become of its backups."""
+    """The default folder of backups: beside the data folder, so that losing that does not lose them."""
     if home.parent == DATA_FOLDERS:
         return DATA_FOLDERS.with_name(f"{DATA_FOLDERS.name}-backups") / home.name
     return home.with_name(f"{home.name}-backups")
@@ -88,7 +88,7 @@ def _archive_path(home: Path, target: Path | None) -> Path:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the lock of backups: with it, half-written archives are those of a process that died, and can be removed."""
+    """Hold the lock of backups, so that a half-written archive is one of a dead process and can be removed."""
     from filelock import FileLock, Timeout
 
     try:
@@ -157,7 +157,7 @@ def _write_archive(folder: Path, manifest: dict[str, Any], archive: Path) -> Non
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without the names and numbers of this machine's users."""
+    """The member without the names and numbers of this machine's users."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mode = 0o600

@@ -30,7 +30,7 @@ class RestoreRefused(KobeError):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came back. aside: where the old folder went. orders: was the kill switch turned on because of a ledger?"""
+    """What was restored. aside: where the old folder is now. orders: True where a ledger turned the kill switch on."""
 
     files: int
     created: str
@@ -143,7 +143,7 @@ def _nobody_using(home: Path) -> Iterator[None]:
 
 
 def _locks_of(home: Path) -> dict[Path, str]:
-    """The locks of all that work in a data folder, each with who holds it; none in what is no folder."""
+    """The locks of a data folder, each with a name for its holder; none where the folder does not exist."""
     if home.exists() and not home.is_dir():
         return {}
     return {
@@ -188,7 +188,7 @@ def _refuse_busy(warehouse: Any) -> None:
 
 
 def _swap(staging: Path, home: Path, worth_keeping: bool) -> Path | None:
-    """Two renames; should we die between them, the data folder is missing and both of its versions lie beside it."""
+    """Replace the data folder by two renames; after a crash between them both versions lie beside its place."""
     aside = home.with_name(f"{home.name}.before-restore-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%f}Z")
     home.rename(aside)
     try:

@@ -1,6 +1,6 @@
-"""What must hold for Kobe to be ready, each asked by a small function that gives (does it hold, why, figures).
+"""What must hold for Kobe to be ready, each asked by a small function that gives a Finding.
 
-A question changes nothing, needs no key it is not given, and is bounded in time by `Watch`. Answers hold no secret.
+A question changes nothing, and `Watch` bounds its time. Answers hold no secret.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import importlib
-import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,10 +23,12 @@ from kobe_jobs.trading.known_heads import MEND, find_rollback
 from kobe_resources.broker.hosts import hosts_of
 from kobe_resources.broker.open import open_broker
 from kobe_resources.errors import KobeError
+from kobe_resources.findings import Finding
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.market_data.store import refuse_other_source
 from kobe_resources.order_ledger.store import OrderLedger
 from kobe_resources.runtime.dagster_instance import open_instance
+from kobe_resources.runtime.disk import LEAST_FREE_TO_BE_READY, free_space
 from kobe_resources.runtime.event_log import get_logger, redact
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
@@ -40,13 +41,12 @@ LOCK_WAIT_S = 3.0
 HEARTBEAT_LIMIT = dt.timedelta(minutes=2)
 """Daemons beat twice a minute."""
 AT_FIRST_USE = (
-    "pandas", "tenacity", "kobe_jobs.ops.backup.archive", "kobe_jobs.ops.backup.make", "kobe_resources.broker.shadow",
+    "pandas", "tenacity", "kobe_jobs.ops.backup.archive", "kobe_jobs.ops.backup.make",
     "kobe_resources.broker.exchange.simulated", "kobe_resources.broker.exchange.embedded", "kobe_resources.broker.pacing",
 )  # fmt: skip
 """What the modules that the questions ask with import late."""
 ATTEMPTS = 5
-LEAST_DISK_BYTES = 1_000_000_000
-FIGURES = {
+METRICS = {
     "warehouse_bytes": "Size of kobe.duckdb.",
     "bars": "Stored daily bars.",
     "last_session_timestamp_seconds": "Midnight UTC of the last stored session.",
@@ -65,32 +65,11 @@ log = get_logger("health")
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """What a question found; `figures` become metrics named kobe_<key>."""
-
-    ok: bool
-    reason: str
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class HealthCheck:
-    """One answer, and the seconds it took. Only a blocking one decides readiness; the others warn."""
-
-    name: str
-    ok: bool
-    reason: str
-    seconds: float
-    blocking: bool = True
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Question:
     """A named question."""
 
     name: str
-    ask: Callable[[], Observation]
+    ask: Callable[[], Finding]
     blocking: bool = True
 
 
@@ -124,60 +103,57 @@ def _import_what_is_asked_with(settings: Settings) -> None:
             log.warning("a module of a health question cannot be imported", module=name, reason=str(error))
 
 
-def is_ready(checks: Sequence[HealthCheck]) -> bool:
-    """True when nothing that blocks failed."""
-    return all(check.ok for check in checks if check.blocking)
-
-
-def ask_warehouse() -> Observation:
+def ask_warehouse() -> Finding:
     """Does the file open within a few seconds?"""
 
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
-        return Observation(False, "there is no warehouse yet: run `kobe report`")
+        return Finding("warehouse", False, "there is no warehouse yet: run `kobe report`")
     ((bars,),) = warehouse.rows("SELECT count(*) FROM daily_bars")
-    return Observation(True, f"opens, {bars:,} bars", {"warehouse_bytes": warehouse.path.stat().st_size, "bars": bars})
+    return Finding(
+        "warehouse", True, f"opens, {bars:,} bars", metrics={"warehouse_bytes": warehouse.path.stat().st_size, "bars": bars}
+    )
 
 
-def ask_bars(settings: Settings) -> Observation:
+def ask_bars(settings: Settings) -> Finding:
     """Is the last stored session the one that the vendor should have by now?"""
 
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
-        return Observation(False, "there are no bars yet: run `kobe report`")
+        return Finding("bars", False, "there are no bars yet: run `kobe report`")
     refuse_other_source(warehouse, settings.data.vendor)
     ((last,),) = warehouse.rows("SELECT max(session) FROM daily_bars")
     if last is None:
-        return Observation(False, "there are no bars yet: run `kobe bars refresh`")
+        return Finding("bars", False, "there are no bars yet: run `kobe bars refresh`")
     finding = find_stale(last, settings, dt.datetime.now(dt.UTC))
     midnight = dt.datetime.combine(last, dt.time(), dt.UTC)
-    return Observation(finding.passed, finding.description, {"last_session_timestamp_seconds": midnight.timestamp()})
+    return Finding("bars", finding.ok, finding.seen, metrics={"last_session_timestamp_seconds": midnight.timestamp()})
 
 
-def ask_audit() -> Observation:
+def ask_audit() -> Finding:
     """Does the hash chain of the order ledger hold, its copy with it, and what is known of it elsewhere?"""
 
     path = kobe_home() / "orders.sqlite"
     if not path.is_file():
-        return Observation(True, "no order has been decided yet", {"audit_records": 0})
+        return Finding("audit", True, "no order has been decided yet", metrics={"audit_records": 0})
     with OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger:
         found = ledger.verify_audit()
         orders = ledger.rows("SELECT lower(state), count(*) FROM intents GROUP BY state")
         rollback = find_rollback(ledger) if found.holds else ""
-    figures: dict[str, float] = {"audit_records": found.records, "audit_not_copied": found.not_copied}
-    figures.update((f"orders_{state}", count) for state, count in orders)
+    metrics: dict[str, float] = {"audit_records": found.records, "audit_not_copied": found.not_copied}
+    metrics.update((f"orders_{state}", count) for state, count in orders)
     if rollback:
-        return Observation(False, f"{rollback}; {MEND}", figures)
-    return Observation(found.holds, found.told, figures)
+        return Finding("audit", False, f"{rollback}; {MEND}", metrics=metrics)
+    return Finding("audit", found.holds, found.description, metrics=metrics)
 
 
-def ask_broker(settings: Settings) -> Observation:
+def ask_broker(settings: Settings) -> Finding:
     """Does the broker of the stage answer, and is its clock ours?"""
 
     stage = settings.broker.stage
     secrets = load_secrets()
     if not _is_remote(settings, secrets):
-        return Observation(True, f"stage {stage} uses the embedded broker, started with each run")
+        return Finding("broker", True, f"stage {stage} uses the embedded broker, started with each run")
     broker = open_broker(settings, secrets, stage)
     try:
         clock = broker.clock()
@@ -185,8 +161,11 @@ def ask_broker(settings: Settings) -> Observation:
         broker.close()
     skew = (dt.datetime.now(dt.UTC) - clock.timestamp).total_seconds()
     market = "open" if clock.is_open else "closed"
-    return Observation(
-        True, f"stage {stage} answers, market {market}", {"market_open": clock.is_open, "clock_skew_seconds": skew}
+    return Finding(
+        "broker",
+        True,
+        f"stage {stage} answers, market {market}",
+        metrics={"market_open": clock.is_open, "clock_skew_seconds": skew},
     )
 
 
@@ -199,16 +178,21 @@ def _is_remote(settings: Settings, secrets: Secrets) -> bool:
     return hosts is not None and (stage != "shadow" or has_keys or bool(settings.broker.base_url))
 
 
-def ask_protection(settings: Settings) -> Observation:
+def ask_protection(settings: Settings) -> Finding:
     """Does every position rest behind its stop at the broker, now?"""
 
     stage, secrets, path = settings.broker.stage, load_secrets(), kobe_home() / "orders.sqlite"
     if stage == "shadow" or not path.is_file():
-        return Observation(True, "nothing is held", {"positions_unguarded": 0})
+        return Finding("protection", True, "nothing is held", metrics={"positions_unguarded": 0})
     if not _is_remote(settings, secrets):
-        return Observation(True, f"stage {stage} uses the embedded broker, started with each run", {"positions_unguarded": 0})
+        return Finding(
+            "protection",
+            True,
+            f"stage {stage} uses the embedded broker, started with each run",
+            metrics={"positions_unguarded": 0},
+        )
     if _is_at_work(path.with_name("trading.lock")):
-        return Observation(True, "a run is at work: it protects what it holds, or says that it could not")
+        return Finding("protection", True, "a run is at work: it protects what it holds, or says that it could not")
     with (
         OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger,
         contextlib.closing(open_broker(settings, secrets, stage)) as broker,
@@ -216,7 +200,7 @@ def ask_protection(settings: Settings) -> Observation:
         told = find_unguarded(ledger, f"{stage}:{broker.account().number}", broker)
     mend = "; `kobe trade` while the market is open mends it" if told else ""
     seen = "; ".join(told) or "every position has its stop, every stop its position"
-    return Observation(not told, f"{seen}{mend}", {"positions_unguarded": len(told)})
+    return Finding("protection", not told, f"{seen}{mend}", metrics={"positions_unguarded": len(told)})
 
 
 def _is_at_work(lock: Path) -> bool:
@@ -228,53 +212,60 @@ def _is_at_work(lock: Path) -> bool:
         return True
 
 
-def ask_kill_switch() -> Observation:
+def ask_kill_switch() -> Finding:
     """Is the kill switch off?"""
 
     status = KillSwitch().status()
     if not status.is_on:
-        return Observation(True, "off", {"kill_switch": 0})
+        return Finding("kill_switch", True, "off", metrics={"kill_switch": 0})
     since = f" since {status.at}" if status.at else ""
-    return Observation(
-        False, f"on{since}: {redact(status.reason)}; `kobe kill off` when the reason is gone", {"kill_switch": 1}
+    return Finding(
+        "kill_switch",
+        False,
+        f"on{since}: {redact(status.reason)}; `kobe kill off` when the reason is gone",
+        metrics={"kill_switch": 1},
     )
 
 
-def ask_daemon() -> Observation:
+def ask_daemon() -> Finding:
     """Did every daemon that schedules and sensors need beat lately, and without errors?"""
 
     if not (kobe_home() / "dagster" / "storage_version").is_file():
-        return Observation(False, "no daemon has run for this data folder: start `kobe ui`")
+        return Finding("daemon", False, "no daemon has run for this data folder: start `kobe ui`")
     with open_instance() as instance:
         beats = instance.get_daemon_heartbeats()
     if not beats:
-        return Observation(False, "no daemon has run for this data folder: start `kobe ui`")
+        return Finding("daemon", False, "no daemon has run for this data folder: start `kobe ui`")
     now = time.time()
     oldest = max(now - beat.timestamp for beat in beats.values())
-    figures = {"daemon_heartbeat_age_seconds": oldest}
+    metrics = {"daemon_heartbeat_age_seconds": oldest}
     if oldest > HEARTBEAT_LIMIT.total_seconds():
-        return Observation(False, f"the last heartbeat is {dt.timedelta(seconds=int(oldest))} old: start `kobe ui`", figures)
+        return Finding(
+            "daemon", False, f"the last heartbeat is {dt.timedelta(seconds=int(oldest))} old: start `kobe ui`", metrics=metrics
+        )
     failing = [(name, beat.errors[0].message) for name, beat in beats.items() if beat.errors]
     if failing:
         name, message = failing[0]
-        return Observation(False, f"the {name.lower()} daemon fails: {redact(message).strip().splitlines()[0]}", figures)
-    return Observation(True, f"{len(beats)} daemons beat", figures)
+        return Finding(
+            "daemon", False, f"the {name.lower()} daemon fails: {redact(message).strip().splitlines()[0]}", metrics=metrics
+        )
+    return Finding("daemon", True, f"{len(beats)} daemons beat", metrics=metrics)
 
 
-def ask_disk() -> Observation:
+def ask_disk() -> Finding:
     """Is there room for a day's data, ledger and logs?"""
-    home = kobe_home()
-    place = next(folder for folder in (home, *home.parents) if folder.exists())
-    free = shutil.disk_usage(place).free
-    return Observation(free >= LEAST_DISK_BYTES, f"{free / 1e9:,.1f} GB free at {place}", {"disk_free_bytes": free})
+    free, place = free_space(kobe_home())
+    return Finding(
+        "disk", free >= LEAST_FREE_TO_BE_READY, f"{free / 1e9:,.1f} GB free at {place}", metrics={"disk_free_bytes": free}
+    )
 
 
-def ask_key_file() -> Observation:
+def ask_key_file() -> Finding:
     """Can only its owner read the file of keys?"""
 
     if key_file_is_open():
-        return Observation(False, "others can read the file that KOBE_ENV_FILE names: chmod 600 it")
-    return Observation(True, "only you can read it, or there is none")
+        return Finding("key_file", False, "others can read the file that KOBE_ENV_FILE names: chmod 600 it")
+    return Finding("key_file", True, "only you can read it, or there is none")
 
 
 class Watch:
@@ -289,7 +280,7 @@ class Watch:
         self._keep_s = keep_s
         self._lock = threading.Lock()
 
-    def look(self) -> list[HealthCheck]:
+    def look(self) -> list[Finding]:
         """Every question's check, in order; takes `limit_s` at most."""
         with self._lock:
             for question in self._open:
@@ -305,7 +296,7 @@ class _Open:
         self._question = question
         self._thread: threading.Thread | None = None
         self._began = 0.0
-        self._known: tuple[float, HealthCheck] | None = None
+        self._known: tuple[float, Finding] | None = None
 
     def ask_unless_known(self, keep_s: float) -> None:
         known = self._known
@@ -316,29 +307,28 @@ class _Open:
         self._thread = threading.Thread(target=self._answer, name=f"health-{self._question.name}", daemon=True)
         self._thread.start()
 
-    def result(self, deadline: float) -> HealthCheck:
+    def result(self, deadline: float) -> Finding:
         if self._thread:
             self._thread.join(max(0.0, deadline - time.monotonic()))
         known = self._known
         if known:
             return known[1]
         seconds = time.monotonic() - self._began
-        return HealthCheck(self._question.name, False, f"no answer in {seconds:.0f} s", seconds, self._question.blocking)
+        return Finding(
+            self._question.name, False, f"no answer in {seconds:.0f} s", blocks=self._question.blocking, seconds=seconds
+        )
 
     def _answer(self) -> None:
         try:
             answer = self._ask()
         except (KobeError, OSError, sqlite3.Error) as error:
-            answer = Observation(False, redact(str(error)))
+            answer = Finding(self._question.name, False, redact(str(error)))
         except Exception as error:  # noqa: BLE001  a question that breaks is a failed check, never a page that does not load
-            answer = Observation(False, redact(f"{type(error).__name__}: {error}"))
+            answer = Finding(self._question.name, False, redact(f"{type(error).__name__}: {error}"))
         ended = time.monotonic()
-        check = HealthCheck(
-            self._question.name, answer.ok, answer.reason, ended - self._began, self._question.blocking, answer.figures
-        )
-        self._known = (ended, check)
+        self._known = (ended, replace(answer, blocks=self._question.blocking, seconds=ended - self._began))
 
-    def _ask(self) -> Observation:
+    def _ask(self) -> Finding:
         """The answer; asked again where a library's own import at first use met that of another question."""
         for _ in range(ATTEMPTS - 1):
             try:

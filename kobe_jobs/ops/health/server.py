@@ -1,11 +1,12 @@
-"""Liveness, readiness and metrics over HTTP, on loopback unless told otherwise; answers say why, and hold no secret."""
+"""Liveness, readiness and metrics over HTTP, on loopback unless another address is given; answers hold no secret."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kobe_jobs.ops.health.checks import FIGURES, HealthCheck, Watch, is_ready
+from kobe_jobs.ops.health.checks import METRICS, Watch
+from kobe_resources.findings import Finding, is_ready
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -48,7 +49,7 @@ def health_app(watch: Watch, hosts: Sequence[str], labels: dict[str, str]) -> St
     )
 
 
-def as_json(checks: Sequence[HealthCheck]) -> dict[str, Any]:
+def as_json(checks: Sequence[Finding]) -> dict[str, Any]:
     """Checks as plain data."""
     return {
         "ready": is_ready(checks),
@@ -56,8 +57,8 @@ def as_json(checks: Sequence[HealthCheck]) -> dict[str, Any]:
             {
                 "name": check.name,
                 "ok": check.ok,
-                "blocking": check.blocking,
-                "reason": check.reason,
+                "blocking": check.blocks,
+                "reason": check.seen,
                 "seconds": round(check.seconds, 4),
             }
             for check in checks
@@ -82,8 +83,8 @@ def _registry(watch: Watch, labels: dict[str, str]) -> CollectorRegistry:
             yield ok
             yield seconds
             for check in checks:
-                for name, value in check.figures.items():
-                    yield GaugeMetricFamily(f"kobe_{name}", FIGURES.get(name, "Orders in this state."), value=float(value))
+                for name, value in check.metrics.items():
+                    yield GaugeMetricFamily(f"kobe_{name}", METRICS.get(name, "Orders in this state."), value=float(value))
 
         def describe(self) -> list[Metric]:
             # Registering must not ask anything yet.

@@ -1,4 +1,4 @@
-"""Outlives a master that is killed, and ends what it left: `python -m kobe_jobs.ops.ui.orphans SECONDS`, process ids on stdin.
+"""Ends the children that a killed parent left: `python -m kobe_jobs.ops.ui.orphans SECONDS`, process ids on stdin.
 
 The kernel's own signal at a parent's death does not do: it comes once for every thread of the parent, and a second one
 interrupts a Dagster process that is just about to stop its children.

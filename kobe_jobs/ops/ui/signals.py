@@ -1,4 +1,4 @@
-"""Stopping in good order: signals become a request that a loop looks at, and that a second one makes urgent."""
+"""Signals as a request to stop that a loop polls; a second signal makes the request urgent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Stop:
         self._once = threading.Event()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """True as soon as we were asked; False after `seconds`."""
+        """True as soon as a stop was requested; False after `seconds`."""
         return self._once.wait(seconds)
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:

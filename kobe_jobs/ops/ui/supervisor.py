@@ -1,4 +1,4 @@
-"""Child processes that end when asked, when one of them ends, and when we die: nothing goes on trading unseen."""
+"""Child processes that end on request, when one of them ends, and when this process dies, so that none trades unsupervised."""
 
 from __future__ import annotations
 

@@ -85,9 +85,9 @@ def compare_trades(
 
 
 def _missing_live(trade: Trade, fate: Fate | None) -> Mismatch:
-    told = "no order" if fate is None else f"{fate.state} {fate.reason}".strip()
+    seen = "no order" if fate is None else f"{fate.state} {fate.reason}".strip()
     kind: Kind = "data_revision" if fate is None else "veto" if fate.state == "VETOED" else "no_fill"
-    return _row(kind, trade, "trade", f"{trade.side} at {trade.entry_price:.6g}", told)
+    return _row(kind, trade, "trade", f"{trade.side} at {trade.entry_price:.6g}", seen)
 
 
 def _missing_simulated(trade: Trade, known: set[tuple[str, dt.date]] | None) -> Mismatch:
@@ -111,8 +111,8 @@ def _differences(ours: Trade, theirs: Trade, fate: Fate | None) -> list[Mismatch
             rows.append(_row(_exit_kind(ours, fate), ours, "exit", f"{ours.exit_reason} {ours.exit_session}", "open"))
         return rows
     if (ours.exit_session, ours.exit_reason) != (theirs.exit_session, theirs.exit_reason):
-        told = f"{theirs.exit_reason} {theirs.exit_session}"
-        rows.append(_row(_exit_kind(ours, fate), ours, "exit", f"{ours.exit_reason} {ours.exit_session}", told))
+        seen = f"{theirs.exit_reason} {theirs.exit_session}"
+        rows.append(_row(_exit_kind(ours, fate), ours, "exit", f"{ours.exit_reason} {ours.exit_session}", seen))
     elif ours.exit_price is not None and not _same(ours.exit_price, theirs.exit_price or math.nan):
         rows.append(_row("slippage", ours, "exit_price", repr(ours.exit_price), repr(theirs.exit_price)))
     return rows

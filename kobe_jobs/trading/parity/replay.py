@@ -22,6 +22,7 @@ from kobe_assets.research.simulation import LATE_BARS
 from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Market
 from kobe_jobs.research_run.strategies import strategy_named
+from kobe_jobs.trading.context import TradingContext, open_ledger, open_session
 from kobe_jobs.trading.entries import NO_BAR
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions
@@ -29,7 +30,8 @@ from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.parity.compare import Mismatch, Trade, compare_trades
 from kobe_jobs.trading.parity.trades import ledger_fates, ledger_trades, simulated_trades
 from kobe_jobs.trading.reporting.summary import RunSummary
-from kobe_jobs.trading.session import Rig, alone, open_desk, open_ledger, trade_session
+from kobe_jobs.trading.run_lock import alone
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars
 from kobe_resources.broker.open import connect_embedded, embedded_terms
 from kobe_resources.broker.quotes import NO_QUOTE
@@ -44,7 +46,7 @@ Progress = Callable[[dt.date, RunSummary], None]
 
 
 class ReplayFailed(KobeError):
-    """A replayed run did not go through."""
+    """A replayed run was halted."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ def _run_live(
     refused: dict[str, int] = {}
     try:
         with open_ledger(settings, folder / "orders.sqlite", disposable=True) as ledger:
-            rig = Rig(settings, "simulated", broker, ledger, warehouse, KillSwitch(folder / "KILL_SWITCH"), evidence)
+            trading = TradingContext(
+                settings, "simulated", broker, ledger, warehouse, KillSwitch(folder / "KILL_SWITCH"), evidence
+            )
             account = ""
             # A listing whose last bar is nearer to the end than this has not ended: its bars are late (rules, section 4.6).
             stored = [day.session for day in bars.days if day.session <= bars.last_session]
@@ -145,13 +149,13 @@ def _run_live(
                 if session == before:
                     continue
                 embedded.advance_to(session, "open")
-                summary = trade_session(rig, session, strategy)
+                summary = trade_session(trading, session, strategy)
                 if summary.halted:
                     raise ReplayFailed(f"the run of {session} was halted: {summary.halted}", "see the mismatch it names")
                 account = summary.account
                 embedded.advance_to(session, "close")
                 ends = {s for s in bars.symbols if bars.last_session_of(s) == session} if session in ended_by else set()
-                _close_of(rig, account, strategy, session, ends, session == sessions[-1])
+                _close_of(trading, account, strategy, session, ends, session == sessions[-1])
                 for reason, count in summary.refused.items():
                     # Where a session has no bar the embedded broker has no quote: one fact under two names.
                     name = NO_BAR if reason == NO_QUOTE else reason
@@ -164,20 +168,20 @@ def _run_live(
     return live, fates, refused
 
 
-def _close_of(rig: Rig, account: str, strategy: str, session: dt.date, ends: set[str], is_last: bool) -> None:
+def _close_of(trading: TradingContext, account: str, strategy: str, session: dt.date, ends: set[str], is_last: bool) -> None:
     """The end of a session: positions in symbols that trade for the last time leave at the close, and all at the very end."""
-    held = [position for position in open_positions(rig.ledger, account) if is_last or position.symbol in ends]
+    held = [position for position in open_positions(trading.ledger, account) if is_last or position.symbol in ends]
     if not held:
         return
-    with alone(rig.ledger):
-        desk = open_desk(rig, strategy, session)
+    with alone(trading.ledger):
+        context = open_session(trading, strategy, session)
         # Stops that triggered in the bar come first.
-        resolve(desk)
+        resolve(context)
         leaving = []
-        for position in open_positions(rig.ledger, account):
+        for position in open_positions(trading.ledger, account):
             if is_last or position.symbol in ends:
-                with rig.ledger.write() as write:
+                with trading.ledger.write() as write:
                     flag_for_exit(write, position, "delisted" if position.symbol in ends else "window_end")
                 leaving.append(position.id)
-        flagged = [position for position in open_positions(rig.ledger, account) if position.id in leaving]
-        leave_positions(desk, flagged, AT_THE_CLOSE, any_age=True)
+        flagged = [position for position in open_positions(trading.ledger, account) if position.id in leaving]
+        leave_positions(context, flagged, AT_THE_CLOSE, any_age=True)

@@ -51,7 +51,7 @@ def simulated_trades(frame: pd.DataFrame) -> list[Trade]:
 
 
 def ledger_trade(held: Position, evidence: Evidence) -> Trade:
-    """A position as a trade in adjusted prices; its entry is kept in shares of now, and told in those of the entry day."""
+    """A position as a trade in adjusted prices; its entry is stored in today's shares, and returned as of the entry day."""
     entry_factor = evidence.factor(held.symbol, held.entry_session)
     closed = not held.is_open and held.exit_session is not None and held.exit_price is not None
     exit_price = None

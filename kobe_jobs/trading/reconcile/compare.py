@@ -1,6 +1,6 @@
 """Reconciliation: the ledger against the broker, order by order, fill by fill, share by share, and the cash.
 
-Finds differences and says them; nothing of the broker's is adopted but what belongs to an order we decided.
+Finds and reports differences; the ledger changes only by the broker's answers about orders that Kobe decided.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, rest_of, shown, stop_order_price
-from kobe_jobs.trading.context import Desk, day_start
-from kobe_jobs.trading.order_looks import FillTimes, look_up, may_touch, take_in
+from kobe_jobs.trading.context import SessionContext, day_start
+from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, look_up
 from kobe_jobs.trading.roll_forward import apply_splits, as_split
 from kobe_resources.broker.protocol import (
     TERMINAL_STATUSES,
@@ -43,8 +43,9 @@ NOT_OURS = "not decided here"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row on which the sides disagree: order, fill, position, symbol, stop or cash. A `halts=False` row is told and stops
-    nothing.
+    """One row on which the sides disagree: order, fill, position, symbol, stop or cash.
+
+    halts: False where the row is reported only, and trading goes on.
     """
 
     kind: str
@@ -67,7 +68,7 @@ class Reconciliation:
 
     @property
     def agrees(self) -> bool:
-        """Nothing that halts."""
+        """True where no difference halts trading."""
         return not any(row.halts for row in self.differences)
 
     @property
@@ -77,7 +78,7 @@ class Reconciliation:
         return frozenset(symbol for symbol in wanted if not self._is_added_by_hand(symbol))
 
     def _is_added_by_hand(self, symbol: str) -> bool:
-        """Is the surplus at the broker just what orders of nobody's bought (or sold short) there? Then it is no split."""
+        """True where orders that are not Kobe's explain the surplus at the broker; then it is no split."""
         foreign = {row.what for row in self.differences if row.kind == "order" and row.ledger == NOT_OURS}
         added = sum(
             (
@@ -91,70 +92,70 @@ class Reconciliation:
         there = Decimal(self.snapshot.get("positions", {}).get(symbol, "0"))
         return added * ours > 0 and abs(ours + added - there) <= SAME_SHARES
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The halting rows in one line."""
         return "; ".join(
             f"{row.kind} {row.what}: ledger {row.ledger}, broker {row.broker}" for row in self.differences if row.halts
         )
 
 
-def reconcile_account(desk: Desk, moment: str, look_only: bool = False) -> Reconciliation:
+def reconcile_account(context: SessionContext, moment: str, look_only: bool = False) -> Reconciliation:
     """Both sides with the splits applied, and the stop of every position: what the command, the job and preflight compare.
 
-    look_only: nothing is written, no late order taken in, and pending splits count as if they were applied.
+    look_only: nothing is written, no late order applied, and pending splits count as if they were applied.
     """
     if look_only:
-        return compare(desk, promote=False, stops=True)
-    apply_splits(desk)
-    return reconcile(desk, moment, stops=True)
+        return compare(context, promote=False, stops=True)
+    apply_splits(context)
+    return reconcile(context, moment, stops=True)
 
 
-def reconcile(desk: Desk, moment: str, stops: bool = False) -> Reconciliation:
-    """Compare, promote late orders, keep the snapshot; looks again before it believes a difference, for fills in flight, for
-    cash that lags behind them, and for a list that was read badly.
+def reconcile(context: SessionContext, moment: str, stops: bool = False) -> Reconciliation:
+    """Compare, apply late orders, keep the snapshot. A difference is looked at again first, because fills may be in flight, or
+    cash behind them, and a list may have been read while it changed.
 
     stops: every position must have its stop at the broker too; a trading run, which sets them, asks without.
     """
-    found = compare(desk, stops=stops)
+    found = compare(context, stops=stops)
     for look in range(1, LOOKS):
         if found.agrees and not any(row.kind == "cash" for row in found.differences):
             break
-        time.sleep(min(2 * look * desk.settings.trading.poll_s, LONGEST_PAUSE_S))
-        for intent in _open_questions(desk):
-            look_up(desk, intent, FillTimes(desk))
-        again = compare(desk, stops=stops)
+        time.sleep(min(2 * look * context.settings.trading.poll_s, LONGEST_PAUSE_S))
+        for intent in _open_questions(context):
+            look_up(context, intent, FillTimes(context))
+        again = compare(context, stops=stops)
         found = replace(again, promoted=found.promoted + again.promoted)
-    with desk.ledger.write() as write:
+    with context.ledger.write() as write:
         rows = [asdict(row) for row in found.differences]
         # A stop that is missing is no doubt about what is held: the comparison stands as the next one's ground.
         agrees = not any(row.halts and row.kind != "stop" for row in found.differences)
-        keep_reconciliation(write, desk.account, desk.day, moment, rows, found.snapshot, agrees=agrees)
+        keep_reconciliation(write, context.account, context.session, moment, rows, found.snapshot, agrees=agrees)
     return found
 
 
-def compare(desk: Desk, promote: bool = True, stops: bool = False) -> Reconciliation:
-    """Both sides as they are now. promote: take in what became of late orders of ours; nothing else is written."""
-    last = last_reconciliation(desk.ledger, desk.account, agreeing=True)
+def compare(context: SessionContext, promote: bool = True, stops: bool = False) -> Reconciliation:
+    """Both sides as they are now. promote: apply the broker's state to late orders of ours; nothing else is written."""
+    last = last_reconciliation(context.ledger, context.account, agreeing=True)
     noted = noted_of(last)
-    since = _horizon(desk)
-    opened = desk.broker.orders("open")
-    orders = _orders_since(desk, since, opened)
-    promoted, order_rows = _compare_orders(desk, orders, promote)
-    fills = desk.broker.fills(day_start(since))
-    positions = desk.broker.positions()
-    cash = desk.broker.account().cash
-    cash_rows, cash_told = _compare_cash(desk, cash, last)
-    held = [as_split(desk, position) for position in open_positions(desk.ledger, desk.account)]
-    renamed = _renamed(desk, held, orders, positions)
+    since = _horizon(context)
+    opened = context.broker.orders("open")
+    orders = _orders_since(context, since, opened)
+    promoted, order_rows = _compare_orders(context, orders, promote)
+    fills = context.broker.fills(day_start(since))
+    positions = context.broker.positions()
+    cash = context.broker.account().cash
+    cash_rows, cash_told = _compare_cash(context, cash, last)
+    held = [as_split(context, position) for position in open_positions(context.ledger, context.account)]
+    renamed = _renamed(context, held, orders, positions)
     rows = [
-        *(row for row in order_rows if not _is_explained(desk, row, renamed)),
-        *_compare_fills(desk, fills, [order for order in orders if _is_since(order, since)]),
+        *(row for row in order_rows if not _is_explained(context, row, renamed)),
+        *_compare_fills(context, fills, [order for order in orders if _is_since(order, since)]),
         *_compare_positions(held, positions, renamed, noted["positions"]),
         *cash_rows,
     ]
-    if stops and desk.sends:
-        there = shown(opened, positions, desk.ledger, desk.account)
-        rows += compare_stops(desk, held, there, {row.what for row in rows if row.kind in ("position", "symbol")})
+    if stops and context.sends:
+        there = shown(opened, positions, context.ledger, context.account)
+        rows += compare_stops(context, held, there, {row.what for row in rows if row.kind in ("position", "symbol")})
     snapshot = {
         "orders": [
             [order.id, order.client_order_id, order.symbol, order.raw_status, str(order.filled_qty)] for order in orders
@@ -167,54 +168,54 @@ def compare(desk: Desk, promote: bool = True, stops: bool = False) -> Reconcilia
     return Reconciliation(tuple(rows), snapshot, promoted, tuple(orders), tuple(positions), renamed)
 
 
-def compare_stops(desk: Desk, held: list[Position], there: AtBroker, differing: set[str]) -> list[Difference]:
+def compare_stops(context: SessionContext, held: list[Position], there: AtBroker, differing: set[str]) -> list[Difference]:
     """Positions without their stop, and our stops without a position; symbols that differ otherwise are left out."""
-    gaps = find_gaps(desk.ledger, held, there)
+    gaps = find_gaps(context.ledger, held, there)
     rows = []
     for bare in gaps.bare:
         position = bare.held
-        if position is not None and bare.symbol not in differing and not _is_leaving(desk, position):
+        if position is not None and bare.symbol not in differing and not _is_leaving(context, position):
             wanted = f"stop for {position.qty} shares at {stop_order_price(position)}"
             rows.append(Difference("stop", bare.symbol, wanted, bare.seen))
     for order in gaps.orphans:
         # Nobody's order is a row of its own.
-        if order.symbol not in differing and book.find(desk.ledger, order.client_order_id) is not None:
+        if order.symbol not in differing and book.find(context.ledger, order.client_order_id) is not None:
             rows.append(Difference("stop", order.symbol, "no position", f"a stop to {order.side} {rest_of(order)} rests"))
     return rows
 
 
 def noted_of(last: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a person accepted as theirs at the last agreement: shares by symbol, and broker ids of orders that still worked."""
+    """What a person accepted as their own at the last agreement: shares by symbol, and broker ids of working orders."""
     noted = last["snapshot"].get("noted", {}) if last else {}
     return {"positions": dict(noted.get("positions", {})), "orders": list(noted.get("orders", []))}
 
 
-def _open_questions(desk: Desk) -> list[Intent]:
+def _open_questions(context: SessionContext) -> list[Intent]:
     """Orders whose look-up may explain a difference; one that was given up may be there before the list shows it."""
-    since = _horizon(desk)
-    given_up = book.in_states(desk.ledger, desk.account, [OrderState.NOT_PLACED])
-    return [*book.unsettled(desk.ledger, desk.account), *(intent for intent in given_up if intent.session >= since)]
+    since = _horizon(context)
+    given_up = book.in_states(context.ledger, context.account, [OrderState.NOT_PLACED])
+    return [*book.unsettled(context.ledger, context.account), *(intent for intent in given_up if intent.session >= since)]
 
 
-def _horizon(desk: Desk) -> dt.date:
+def _horizon(context: SessionContext) -> dt.date:
     """The first day whose orders are still open questions: the last agreement, or an older unsettled order."""
-    days = [desk.day]
-    last = last_reconciliation(desk.ledger, desk.account, agreeing=True)
+    days = [context.session]
+    last = last_reconciliation(context.ledger, context.account, agreeing=True)
     if last is not None:
         days.append(dt.date.fromisoformat(last["session"]))
-    waiting = book.in_states(desk.ledger, desk.account, [OrderState.UNKNOWN, OrderState.SUBMITTING])
+    waiting = book.in_states(context.ledger, context.account, [OrderState.UNKNOWN, OrderState.SUBMITTING])
     return min([*days, *(intent.session for intent in waiting)])
 
 
-def _orders_since(desk: Desk, since: dt.date, opened: list[BrokerOrder]) -> list[BrokerOrder]:
+def _orders_since(context: SessionContext, since: dt.date, opened: list[BrokerOrder]) -> list[BrokerOrder]:
     """Orders sent since a day, older ones that still work, and the unsettled ones of ours that neither list holds."""
-    listed = desk.broker.orders("all", after=day_start(since))
+    listed = context.broker.orders("all", after=day_start(since))
     found = {order.id: order for order in [*opened, *listed]}
     names = {order.client_order_id for order in found.values()}
-    for intent in book.in_states(desk.ledger, desk.account, [OrderState.ACCEPTED]):
+    for intent in book.in_states(context.ledger, context.account, [OrderState.ACCEPTED]):
         if intent.client_order_id not in names:
             with contextlib.suppress(BrokerUnavailable):
-                order = desk.broker.order_by_client_id(intent.client_order_id)
+                order = context.broker.order_by_client_id(intent.client_order_id)
                 if order is not None:
                     found[order.id] = order
     return list(found.values())
@@ -224,55 +225,55 @@ def _is_since(order: BrokerOrder, since: dt.date) -> bool:
     return order.submitted_at is None or order.submitted_at >= day_start(since)
 
 
-def _compare_orders(desk: Desk, orders: list[BrokerOrder], promote: bool) -> tuple[int, list[Difference]]:
+def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote: bool) -> tuple[int, list[Difference]]:
     promoted, rows = 0, []
-    times = FillTimes(desk)
-    accepted = _accepted_orders(desk)
+    times = FillTimes(context)
+    accepted = _accepted_orders(context)
     for order in orders:
-        intent = book.find(desk.ledger, order.client_order_id)
-        if intent is None or intent.account != desk.account:
+        intent = book.find(context.ledger, order.client_order_id)
+        if intent is None or intent.account != context.account:
             if (order.filled_qty > 0 or not order.is_terminal) and order.id not in accepted:
-                told = f"{order.side} {order.qty} {order.symbol} {order.raw_status}"
-                rows.append(Difference("order", order.client_order_id, NOT_OURS, told))
+                seen = f"{order.side} {order.qty} {order.symbol} {order.raw_status}"
+                rows.append(Difference("order", order.client_order_id, NOT_OURS, seen))
             continue
         late = intent.state in (OrderState.NOT_PLACED, OrderState.INTENT)
         is_open = late or intent.state in UNSETTLED
-        takes_in = is_open and promote and may_touch(desk, intent)
+        applies = is_open and promote
         try:
             if is_open:
-                check_same(desk.ledger, intent, order)
-            current = take_in(desk, intent, order, times) if takes_in else intent
+                check_same(context.ledger, intent, order)
+            current = apply_broker_order(context, intent, order, times) if applies else intent
         except (OrderMismatch, IllegalMove) as error:
             rows.append(Difference("order", intent.client_order_id, str(intent.state), error.what))
             continue
-        promoted += late and takes_in
+        promoted += late and applies
         if current.state in ENDED and (not order.is_terminal or order.filled_qty != current.filled_qty):
-            told = f"{order.raw_status}, {order.filled_qty} filled"
-            rows.append(Difference("order", intent.client_order_id, f"{current.state}, {current.filled_qty} filled", told))
+            seen = f"{order.raw_status}, {order.filled_qty} filled"
+            rows.append(Difference("order", intent.client_order_id, f"{current.state}, {current.filled_qty} filled", seen))
     return promoted, rows
 
 
-def _compare_fills(desk: Desk, fills: list[BrokerFill], orders: list[BrokerOrder]) -> list[Difference]:
-    """Executions of the orders seen, and executions of nobody's."""
+def _compare_fills(context: SessionContext, fills: list[BrokerFill], orders: list[BrokerOrder]) -> list[Difference]:
+    """Differences between the fills of the ledger and the broker's executions, those of unknown orders included."""
     ours = {order.id: order.client_order_id for order in orders}
     executed: dict[str, Decimal] = {}
     for fill in fills:
         executed[fill.order_id] = executed.get(fill.order_id, Decimal(0)) + fill.qty
-    accepted = _accepted_orders(desk)
+    accepted = _accepted_orders(context)
     rows = []
     for order_id, qty in executed.items():
-        intent = book.find(desk.ledger, ours[order_id]) if order_id in ours else _by_broker_id(desk, order_id)
+        intent = book.find(context.ledger, ours[order_id]) if order_id in ours else _by_broker_id(context, order_id)
         if intent is None:
             if order_id not in accepted:
                 rows.append(Difference("fill", order_id, NOT_OURS, f"{qty} shares"))
         elif qty > intent.filled_qty + SAME_SHARES:
             rows.append(Difference("fill", intent.client_order_id, f"{intent.filled_qty} shares", f"{qty} shares"))
     for order_id, client_id in ours.items():
-        intent = book.find(desk.ledger, client_id)
-        told = executed.get(order_id, Decimal(0))
-        if intent is not None and intent.filled_qty > told + SAME_SHARES:
+        intent = book.find(context.ledger, client_id)
+        listed = executed.get(order_id, Decimal(0))
+        if intent is not None and intent.filled_qty > listed + SAME_SHARES:
             # The list of executions may lag behind the orders.
-            rows.append(Difference("fill", client_id, f"{intent.filled_qty} shares", f"{told} shares listed", halts=False))
+            rows.append(Difference("fill", client_id, f"{intent.filled_qty} shares", f"{listed} shares listed", halts=False))
     return rows
 
 
@@ -315,14 +316,16 @@ def is_split(ratio: Decimal, fall: Decimal) -> bool:
     return ratio > 0 and fall > 0 and abs(ratio - 1) > SPLIT_AT_LEAST and abs(ratio / fall - 1) < SPLIT_NEAR
 
 
-def _renamed(desk: Desk, held: list[Position], orders: list[BrokerOrder], positions: list[BrokerPosition]) -> dict[str, str]:
+def _renamed(
+    context: SessionContext, held: list[Position], orders: list[BrokerOrder], positions: list[BrokerPosition]
+) -> dict[str, str]:
     """Old symbol → new one, where an order of a position carries the new one at the broker, which holds the shares there."""
     theirs = {row.symbol: row.qty for row in positions}
     by_id = {position.id: position for position in held}
     names = {position.symbol for position in held}
     found = {}
     for order in orders:
-        intent = book.find(desk.ledger, order.client_order_id)
+        intent = book.find(context.ledger, order.client_order_id)
         position = by_id.get(intent.position_id or intent.client_order_id) if intent is not None else None
         if position is None or order.symbol in names or position.symbol in theirs:
             continue
@@ -331,60 +334,62 @@ def _renamed(desk: Desk, held: list[Position], orders: list[BrokerOrder], positi
     return found
 
 
-def _is_explained(desk: Desk, row: Difference, renamed: Mapping[str, str]) -> bool:
+def _is_explained(context: SessionContext, row: Difference, renamed: Mapping[str, str]) -> bool:
     """An order row that only says again that its symbol was renamed."""
-    intent = book.find(desk.ledger, row.what)
+    intent = book.find(context.ledger, row.what)
     return intent is not None and intent.symbol in renamed and renamed[intent.symbol] in row.broker
 
 
-def _is_leaving(desk: Desk, held: Position) -> bool:
-    intents = book.of_position(desk.ledger, held.id)
+def _is_leaving(context: SessionContext, held: Position) -> bool:
+    intents = book.of_position(context.ledger, held.id)
     return any(intent.purpose == book.EXIT and intent.state in UNSETTLED for intent in intents)
 
 
-def _compare_cash(desk: Desk, cash: Decimal, last: Mapping[str, Any] | None) -> tuple[list[Difference], dict[str, Any]]:
-    """Cash must have moved by our fills since the last agreement; more than that is told, less halts.
+def _compare_cash(
+    context: SessionContext, cash: Decimal, last: Mapping[str, Any] | None
+) -> tuple[list[Difference], dict[str, Any]]:
+    """Cash must have moved by our fills since the last agreement; more than that is reported, less halts.
 
     More cash than the fills explain is the ground of the next comparison only where a later session still sees it: at once
     it may be an account that lags behind its fills, and would call the true cash a loss ever after.
     """
     ground = last["snapshot"] if last else {}
-    rows = desk.ledger.rows(
+    rows = context.ledger.rows(
         "SELECT rowid, side, qty, price FROM fills WHERE account = ? AND rowid > ? ORDER BY rowid",
-        (desk.account, ground.get("fills_through", 0)),
+        (context.account, ground.get("fills_through", 0)),
     )
     moved = sum(
         ((1 if row["side"] == "sell" else -1) * Decimal(row["qty"]) * Decimal(row["price"]) for row in rows), Decimal(0)
     )
     through = rows[-1]["rowid"] if rows else ground.get("fills_through", 0)
-    told = {"cash": str(cash), "cash_seen": str(cash), "fills_through": through}
+    ground_now = {"cash": str(cash), "cash_seen": str(cash), "fills_through": through}
     if last is None:
-        return [], told
+        return [], ground_now
     expected = Decimal(ground["cash"]) + moved
     surplus = cash - expected
     if abs(surplus) <= CASH_NOISE:
-        return [], told
+        return [], ground_now
     difference = Difference("cash", "account", f"${expected:.2f}", f"${cash:.2f}", halts=surplus < 0)
     if surplus < 0:
-        return [difference], told
+        return [difference], ground_now
     before = ground.get("surplus")
     is_known = before is not None and abs(Decimal(before["amount"]) - surplus) <= CASH_NOISE
-    since = before["since"] if before is not None and is_known else desk.day.isoformat()
-    if since < desk.day.isoformat():
-        return [difference], told
-    return [difference], {**told, "cash": str(expected), "surplus": {"amount": str(surplus), "since": since}}
+    since = before["since"] if before is not None and is_known else context.session.isoformat()
+    if since < context.session.isoformat():
+        return [difference], ground_now
+    return [difference], {**ground_now, "cash": str(expected), "surplus": {"amount": str(surplus), "since": since}}
 
 
-def _accepted_orders(desk: Desk) -> set[str]:
-    """Broker ids of orders of nobody's that a person has accepted: ended at the last agreement, or noted while they worked."""
-    last = last_reconciliation(desk.ledger, desk.account, agreeing=True)
+def _accepted_orders(context: SessionContext) -> set[str]:
+    """Broker ids of a person's own orders that were accepted: ended at the last agreement, or noted while they worked."""
+    last = last_reconciliation(context.ledger, context.account, agreeing=True)
     orders = last["snapshot"]["orders"] if last else ()
     ended = {broker_id for broker_id, _, _, status, _ in orders if status in TERMINAL_STATUSES}
     return ended | set(noted_of(last)["orders"])
 
 
-def _by_broker_id(desk: Desk, order_id: str) -> Intent | None:
-    rows = desk.ledger.rows(
-        "SELECT client_order_id FROM intents WHERE account = ? AND broker_order_id = ?", (desk.account, order_id)
+def _by_broker_id(context: SessionContext, order_id: str) -> Intent | None:
+    rows = context.ledger.rows(
+        "SELECT client_order_id FROM intents WHERE account = ? AND broker_order_id = ?", (context.account, order_id)
     )
-    return book.find(desk.ledger, rows[0]["client_order_id"]) if rows else None
+    return book.find(context.ledger, rows[0]["client_order_id"]) if rows else None

@@ -1,1 +1,1 @@
-"""What a trading run tells: summaries, rows of orders, Dagster's events, alerts, traces."""
+"""What a trading run reports: summaries, rows of orders, Dagster's events, alerts, traces."""

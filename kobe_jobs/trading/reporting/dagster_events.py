@@ -19,10 +19,10 @@ def run_events(summary: RunSummary) -> list[dg.AssetMaterialization]:
     """One materialization an asset, each with the whole summary."""
     import dagster as dg
 
-    told = summary.as_json()
+    run = summary.as_json()
     common: dict[str, Any] = {
-        "session": told["session"], "stage": told["stage"], "audit head": told["audit_head"], "config pin": told["config_pin"],
-        "summary": dg.MetadataValue.json(told),
+        "session": run["session"], "stage": run["stage"], "audit head": run["audit_head"], "config pin": run["config_pin"],
+        "summary": dg.MetadataValue.json(run),
     }  # fmt: skip
     facts: dict[str, dict[str, Any]] = {
         "orders": {"signals": summary.signals, "submitted": summary.submitted, "refused": summary.refused},

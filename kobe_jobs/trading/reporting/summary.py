@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kobe_jobs.trading.context import Desk
+from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.protection import Protection
 from kobe_jobs.trading.reporting.order_rows import order_row
 from kobe_resources.order_ledger import Intent, OrderState
@@ -80,23 +80,23 @@ class RunSummary:
         return [*rows, ("filled", self.filled)]
 
 
-def summarize(desk: Desk, differences: tuple[dict[str, Any], ...], halted: str, found: Protection) -> RunSummary:
-    """The summary as the ledger has it: it tells of the session, whichever run did what.
+def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], halted: str, found: Protection) -> RunSummary:
+    """The summary of the session from the ledger, whichever of its runs did what.
 
     found: what the broker showed last.
     """
-    intents = book.of_session(desk.ledger, desk.account, desk.day)
+    intents = book.of_session(context.ledger, context.account, context.session)
     entries = [intent for intent in intents if intent.purpose == book.ENTRY]
     exits = [intent for intent in intents if intent.purpose == book.EXIT]
     gone = [intent for intent in entries if intent.posts]
     return RunSummary(
-        run_id=desk.ledger.run_id,
-        stage=desk.stage,
-        account=desk.account,
-        strategy=desk.strategy.name,
-        session=desk.day,
-        signal_session=desk.signal_session,
-        signals=len(desk.evidence.signals_of(desk.signal_session)),
+        run_id=context.ledger.run_id,
+        stage=context.stage,
+        account=context.account,
+        strategy=context.strategy.name,
+        session=context.session,
+        signal_session=context.signal_session,
+        signals=len(context.evidence.signals_of(context.signal_session)),
         refused=_reasons(entries),
         submitted=len(gone),
         filled=sum(intent.state in FILLED for intent in gone),
@@ -105,18 +105,18 @@ def summarize(desk: Desk, differences: tuple[dict[str, Any], ...], halted: str, 
         pending=sum(intent.state is OrderState.INTENT and not intent.posts for intent in entries),
         exits=dict(Counter(intent.reason for intent in exits)),
         exits_filled=sum(intent.state in FILLED for intent in exits),
-        stops=sum(held.symbol not in found.bare for held in open_positions(desk.ledger, desk.account)),
+        stops=sum(held.symbol not in found.bare for held in open_positions(context.ledger, context.account)),
         unprotected=found.bare,
         orphans=found.orphans,
-        budget_used=f"{book.budget_used(desk.ledger, desk.account, desk.day):.2f}",
+        budget_used=f"{book.budget_used(context.ledger, context.account, context.session):.2f}",
         differences=differences,
-        config_pin=desk.ledger.pin,
-        audit_head=desk.ledger.audit_head(),
+        config_pin=context.ledger.pin,
+        audit_head=context.ledger.audit_head(),
         orders=tuple(order_row(intent) for intent in intents),
         halted=halted,
-        notes=tuple(desk.notes),
+        notes=tuple(context.notes),
     )
 
 
 def _reasons(entries: list[Intent]) -> dict[str, int]:
-    return dict(Counter(intent.reason for intent in entries if intent.state is OrderState.VETOED))
+    return dict(Counter(intent.reason for intent in entries if intent.state is OrderState.DENIED))

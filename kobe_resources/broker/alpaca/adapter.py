@@ -30,6 +30,7 @@ from kobe_resources.broker.protocol import (
     OrderScope,
     Quote,
     Refused,
+    SendsNothing,
     TradingDay,
     Unauthorized,
     Unresolved,
@@ -54,7 +55,8 @@ class AlpacaBroker:
     """A `Broker` over one account of one host.
 
     timeout_s: seconds a call may take. Reads are repeated up to READ_ATTEMPTS times within 2 × timeout_s, or until the broker
-    counts anew. pace: what every call waits for; none where the broker behind counts no calls.
+    counts anew. pace: what every call waits for; none where the broker behind counts no calls. read_only: `submit` and
+    `cancel` raise SendsNothing, for a stage that only looks.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class AlpacaBroker:
         feed: str = "iex",
         timeout_s: float = 10.0,
         pace: Pace | None = None,
+        read_only: bool = False,
     ) -> None:
         from alpaca.data.historical.stock import StockHistoricalDataClient
         from alpaca.trading.client import TradingClient
@@ -72,6 +75,7 @@ class AlpacaBroker:
         trading = TradingClient(key_id, secret_key, paper=not hosts.is_live, raw_data=True, url_override=hosts.trading_url)
         data = StockHistoricalDataClient(key_id, secret_key, raw_data=True, url_override=hosts.data_url)
         self.hosts = hosts
+        self.read_only = read_only
         self._feed = feed
         self._timeout_s = timeout_s
         self._trading = HardenedClient(trading, timeout_s, (secret_key, key_id), pace)
@@ -131,6 +135,7 @@ class AlpacaBroker:
 
     def submit(self, request: OrderRequest) -> BrokerOrder:
         """Send one order, once; see `Broker.submit` for what each error means."""
+        self._check_sends(f"send {request.symbol}")
         if not self._account_confirmed:
             self.account()
         answer = self._trading.post("/orders", order_fields(request))
@@ -203,6 +208,7 @@ class AlpacaBroker:
 
     def cancel(self, order_id: str) -> None:
         """Ask for a cancel by the broker's id; see `Broker.cancel`."""
+        self._check_sends("cancel orders")
         with urgent():
             answer = self._trading.delete(f"/orders/{url_quote(order_id, safe='')}")
         if answer.ok:
@@ -215,6 +221,10 @@ class AlpacaBroker:
         """Let go of the connections."""
         self._trading.close()
         self._data.close()
+
+    def _check_sends(self, what: str) -> None:
+        if self.read_only:
+            raise SendsNothing(f"stage shadow does not {what}", "set broker.stage to simulated, paper or live to send orders")
 
     def _read(self, path: str, params: dict[str, str] | None, parser: Callable[[Any], T]) -> T:
         return self._understood(self._ask(self._trading, path, params), parser)

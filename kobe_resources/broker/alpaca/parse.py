@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from kobe_resources.broker.protocol import (
     Account,
@@ -22,8 +21,8 @@ from kobe_resources.broker.protocol import (
     Side,
     TradingDay,
 )
+from kobe_resources.calendar import NEW_YORK
 
-NEW_YORK = ZoneInfo("America/New_York")
 ZERO = Decimal(0)
 
 
@@ -49,7 +48,7 @@ def parse_trading_day(raw: Any) -> TradingDay:
 
 
 def parse_account(raw: Any) -> Account:
-    """`GET /v2/account`; a block that is not told counts as a block."""
+    """`GET /v2/account`; a missing block counts as a block."""
     body = _mapping(raw, "account")
     return Account(
         id=_text(body, "id"),
@@ -67,7 +66,7 @@ def parse_account(raw: Any) -> Account:
 
 
 def parse_asset(raw: Any) -> Asset:
-    """One asset; a permission that is not told is not given."""
+    """One asset; a missing permission counts as not given."""
     body = _mapping(raw, "asset")
     attributes = body.get("attributes")
     return Asset(

@@ -1,4 +1,4 @@
-"""How Kobe talks over alpaca-py: every call bounded in time, sent once, past no proxy, and told as a plain `Answer`.
+"""HTTP calls through alpaca-py, each bounded in time, sent once, through no proxy, and returned as a plain `Answer`.
 
 Trusts nothing that comes back. The SDK's own errors carry the request, and with it the keys: none of them leaves this module.
 """
@@ -58,7 +58,7 @@ class Answer:
 
     @property
     def may_pass(self) -> bool:
-        """A failure that asking again could cure."""
+        """True for a failure that a second request may not meet."""
         return not self.ok and (self.status is None or self.status < 300 or self.status == 429 or self.status >= 500)
 
 

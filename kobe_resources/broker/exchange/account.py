@@ -1,6 +1,6 @@
 """The embedded account against the settings: a fresh one where nothing was ever ordered, else a refusal, and the way out.
 
-Trusts its caller for being alone with the folder: `reset_account` is called under the lock of trading runs.
+The caller of `reset_account` holds the lock of trading runs, so that nothing else uses the folder.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _unused(path: Path) -> Path:
 
 
 def _move_away(folder: Path, kept: Path) -> None:
-    """The log of a file that cannot be read goes with it, for who may read it yet."""
+    """Move an unreadable database aside with its write-ahead log, because a repair needs both."""
     for name in FILES:
         source = folder / name
         if source.exists():

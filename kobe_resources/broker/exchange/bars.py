@@ -9,17 +9,16 @@ import bisect
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from kobe_resources.broker.protocol import TradingDay
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 
 if TYPE_CHECKING:
     from kobe_resources.warehouse.store import Warehouse
 
-NEW_YORK = ZoneInfo("America/New_York")
 OPEN = dt.time(9, 30)
 CLOSE = dt.time(16, 0)
 SESSIONS_AHEAD = 10

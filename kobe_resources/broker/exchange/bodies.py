@@ -6,12 +6,12 @@ import datetime as dt
 import uuid
 from typing import Any
 
-from kobe_resources.broker.exchange.bars import NEW_YORK
 from kobe_resources.broker.exchange.clock import MarketQuote
 from kobe_resources.broker.exchange.matching import Book, stamp
 from kobe_resources.broker.exchange.order_rules import available, buying_power, number
 from kobe_resources.broker.exchange.state import Row
 from kobe_resources.broker.protocol import TradingDay
+from kobe_resources.calendar import NEW_YORK
 
 NAMESPACE = uuid.UUID("6d1f9a52-3c0e-5a0b-9d34-8c6f3a0d9c11")
 
@@ -133,7 +133,7 @@ def order_body(row: Row) -> dict[str, Any]:
 
 
 def accepted_body(row: Row) -> dict[str, Any]:
-    """An order as the POST tells it: pending, whatever became of it meanwhile."""
+    """An order as the answer to its POST: pending, even where it has filled meanwhile."""
     return {
         **order_body(row),
         "status": "pending_new",

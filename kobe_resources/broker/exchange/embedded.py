@@ -80,7 +80,7 @@ class EmbeddedBroker:
         self.book.advance_to(session, phase)
 
     def settle(self) -> None:
-        """Let everything happen at once that orders and cancels wait for."""
+        """Carry out every planned step of orders and cancels now."""
         self.book.settle(everything=True)
 
     @contextlib.contextmanager

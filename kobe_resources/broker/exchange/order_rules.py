@@ -25,7 +25,7 @@ BUDGET_TOLERANCE = 1e-6
 
 
 class Refusal(Exception):
-    """An HTTP status with Alpaca's code and message, and the facts that it tells beside them."""
+    """An HTTP status with Alpaca's code and message, and further facts of its body."""
 
     def __init__(self, status: int, code: int, message: str, **facts: Any) -> None:
         super().__init__(message)
@@ -199,7 +199,7 @@ def _check_stop_side(side: str, stop_price: float, price: float | None) -> None:
 
 
 def _reserve(market: ExchangeMarket, moment: Moment, symbol: str, side: str, price: float | None) -> float | None:
-    """Dollars a share that the order speaks for; None where no price is known."""
+    """Dollars a share that the order reserves; None where no price is known."""
     if price is not None:
         return price
     quote = market.quote(symbol, moment)

@@ -51,7 +51,7 @@ class Meter:
         self._taken = 0
 
     def take(self, limit: int | None, session: dt.date) -> tuple[bool, dict[str, str]]:
-        """May one more pass? And the headers that tell how many may yet, until when."""
+        """Whether one more request may pass, and the headers with how many are left until when."""
         if limit is None:
             return True, {"X-RateLimit-Limit": str(STANDARD_LIMIT)}
         with self._lock:
@@ -109,7 +109,7 @@ class BrokerServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is not worth a word on stderr."""
+        """Print nothing: a client that closed its connection is no error of the server."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -184,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
             return Reply(422, {"message": str(error)})
 
     def _is_local(self) -> bool:
-        """The request names this machine: a page of another site, or a name that was bent to point here, does not."""
+        """True where the request names this machine, which a page of another site and a rebound DNS name do not."""
         host, _, port = (self.headers.get("Host") or "").partition(":")
         return host.lower() in ("127.0.0.1", "localhost") and (not port or port.isdecimal())
 

@@ -13,9 +13,9 @@ KEY = "simulated"
 class SimulatedBroker(AlpacaBroker):
     """An AlpacaBroker over `embedded`, which it closes when closed."""
 
-    def __init__(self, embedded: EmbeddedBroker, hosts: Hosts, timeout_s: float) -> None:
+    def __init__(self, embedded: EmbeddedBroker, hosts: Hosts, timeout_s: float, read_only: bool = False) -> None:
         key = embedded.terms.key_id or KEY
-        super().__init__(hosts, key, key, timeout_s=timeout_s)
+        super().__init__(hosts, key, key, timeout_s=timeout_s, read_only=read_only)
         self.embedded = embedded
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kobe_assets.checks.bar_frames import quarantine_table
-from kobe_assets.checks.bars import FINDINGS, Finding, check_bars, find_stale, find_thin_sessions
+from kobe_assets.checks.bars import FINDINGS, DataFinding, check_bars, find_stale, find_thin_sessions
 from kobe_assets.graph.inputs import load_panel
 from kobe_assets.research.quarantine import QUARANTINE_BARS, quarantined, suspect_bars, suspects
 from kobe_assets.selection.bar_table import BarTable, read_bar_tables
@@ -54,18 +54,18 @@ def the_table(warehouse: Warehouse) -> BarTable:
     return table
 
 
-def check(warehouse: Warehouse, settings: Settings | None = None) -> dict[str, Finding]:
+def check(warehouse: Warehouse, settings: Settings | None = None) -> dict[str, DataFinding]:
     found = check_bars(warehouse, settings or Settings(), NOON)
     assert [finding.name for finding in found] == list(FINDINGS)
     for finding in found:
-        assert finding.passed == (finding.count == 0)
+        assert finding.ok == (finding.count == 0)
         assert len(finding.offenders) <= 20
         assert (finding.severity == "blocking") == (finding.name in BLOCKING)
     return {finding.name: finding for finding in found}
 
 
-def failed(found: dict[str, Finding]) -> set[str]:
-    return {name for name, finding in found.items() if not finding.passed}
+def failed(found: dict[str, DataFinding]) -> set[str]:
+    return {name for name, finding in found.items() if not finding.ok}
 
 
 def test_sound_bars_pass_every_check(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_sample_passes_every_check_in_any_year(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path / "kobe.duckdb")
     SampleVendor(DataSettings()).sync(warehouse)
     found = check_bars(warehouse, Settings(), dt.datetime(2040, 1, 5, tzinfo=dt.UTC))
-    assert [finding.name for finding in found if not finding.passed] == []
+    assert [finding.name for finding in found if not finding.ok] == []
 
 
 def test_an_empty_store_is_no_clean_bill(tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_an_empty_store_is_no_clean_bill(tmp_path: Path) -> None:
 def test_contradictory_splits_of_one_who_is_left_out_block_nobody(tmp_path: Path) -> None:
     warehouse = store(tmp_path, load([row for symbol in "AB" for row in calm(symbol)]))
     warehouse.rows("INSERT INTO splits SELECT 'A', DATE '2020-02-20', 20, 20 + i, 'x' FROM range(1, 3) t(i)")
-    assert not check(warehouse)["contradictory_splits"].passed
+    assert not check(warehouse)["contradictory_splits"].ok
     warehouse.rows("DELETE FROM candidates WHERE symbol = 'A'")
-    assert check(warehouse)["contradictory_splits"].passed
+    assert check(warehouse)["contradictory_splits"].ok
 
 
 def test_a_split_listed_twice_is_stored_once_and_named(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_a_split_listed_twice_is_stored_once_and_named(tmp_path: Path) -> None:
     warehouse = store(tmp_path, load([row for symbol in "AB" for row in calm(symbol)], twice))
     assert warehouse.rows("SELECT count(*) FROM splits") == [(1,)]
     finding = check(warehouse)["refused_bars"]
-    assert (finding.severity, finding.passed, finding.count) == ("warning", False, 1)
-    assert "split 21:20 listed 2 times, stored once" in finding.description
+    assert (finding.severity, finding.ok, finding.count) == ("warning", False, 1)
+    assert "split 21:20 listed 2 times, stored once" in finding.seen
 
 
 PLANTED = {
@@ -129,13 +129,13 @@ def test_a_planted_fault_is_found_counted_and_named(tmp_path: Path, name: str, e
     found = check(warehouse)
     finding = found[name]
     assert finding.count == count
-    assert not finding.passed
+    assert not finding.ok
     if name not in ("unknown_sessions", "non_positive"):
         assert finding.offenders["symbol"].iloc[0] == "A"
     if name in ("duplicate_bars", "ohlc_order", "duplicate_splits", "contradictory_splits"):
         # What blocks says whom it is about, so that a person at a terminal can mend it.
-        assert "symbol A" in finding.description
-        assert str(DAYS[35]) in finding.description
+        assert "symbol A" in finding.seen
+        assert str(DAYS[35]) in finding.seen
     expected_too = {
         "unknown_sessions": {"missing_sessions", "thin_sessions"},
         "splits_without_jump": {"suspect_jumps"},
@@ -236,22 +236,22 @@ def test_a_day_that_lost_its_symbols_is_thin() -> None:
     assert found.offenders["session"].iloc[0].date() == DAYS[40]
     assert (found.offenders["bars"].iloc[0], found.offenders["usual"].iloc[0]) == (7, 10.0)
     eight = np.array([day for n, day in enumerate(DAYS[:60]) for _ in range(8 if n == 40 else 10)], dtype="datetime64[D]")
-    assert find_thin_sessions(*np.unique(eight, return_counts=True)).passed
+    assert find_thin_sessions(*np.unique(eight, return_counts=True)).ok
 
 
 def test_staleness_is_judged_against_what_the_vendor_should_have() -> None:
     now = dt.datetime(2024, 7, 5, 12, tzinfo=dt.UTC)
     polygon = Settings(data=DataSettings(vendor="polygon"))
-    assert find_stale(dt.date(2024, 7, 3), polygon, now).passed
+    assert find_stale(dt.date(2024, 7, 3), polygon, now).ok
     late = find_stale(dt.date(2024, 7, 1), polygon, now)
-    assert (late.passed, late.count) == (False, 2)
-    assert "kobe bars refresh" in late.description
-    assert find_stale(dt.date(2024, 7, 3), polygon, dt.datetime(2024, 7, 5, 21, tzinfo=dt.UTC)).passed
-    assert not find_stale(dt.date(2024, 7, 3), polygon, dt.datetime(2024, 7, 6, 3, tzinfo=dt.UTC)).passed
+    assert (late.ok, late.count) == (False, 2)
+    assert "kobe bars refresh" in late.seen
+    assert find_stale(dt.date(2024, 7, 3), polygon, dt.datetime(2024, 7, 5, 21, tzinfo=dt.UTC)).ok
+    assert not find_stale(dt.date(2024, 7, 3), polygon, dt.datetime(2024, 7, 6, 3, tzinfo=dt.UTC)).ok
     ended = Settings(data=DataSettings(vendor="polygon", end=dt.date(2013, 3, 3)))
-    assert find_stale(dt.date(2013, 3, 1), ended, now).passed
-    assert not find_stale(dt.date(2013, 2, 28), ended, now).passed
-    assert find_stale(dt.date(2013, 3, 1), Settings(), now).passed
+    assert find_stale(dt.date(2013, 3, 1), ended, now).ok
+    assert not find_stale(dt.date(2013, 2, 28), ended, now).ok
+    assert find_stale(dt.date(2013, 3, 1), Settings(), now).ok
 
 
 walks = st.lists(
@@ -296,7 +296,7 @@ def test_a_fourfold_misprint_is_suspect_itself_and_on_its_way_back(tmp_path: Pat
     rows[30] = bar("A", DAYS[30], 40.0)
     found = check(store(tmp_path, load(rows)))["suspect_jumps"]
     assert sorted(day.date() for day in found.offenders["session"]) == [DAYS[30], DAYS[31]]
-    assert f"A on {DAYS[30]}" in found.description
+    assert f"A on {DAYS[30]}" in found.seen
 
 
 def test_a_print_far_below_open_and_close_holds_the_symbol_for_sixty_bars(tmp_path: Path) -> None:
@@ -334,14 +334,14 @@ def test_set_aside_rows_are_told_by_reason_with_symbol_day_and_line(tmp_path: Pa
     given = [*days, ("", None, "X.csv is not read", None, {})]
     found = check(store(tmp_path, dataclasses.replace(content, aside=aside_rows(given))))["set_aside_rows"]
     assert found.count == 3
-    assert f"2 x no session (A {DAYS[3]}); X.csv is not read" in found.description
+    assert f"2 x no session (A {DAYS[3]}); X.csv is not read" in found.seen
 
 
 def test_a_history_restated_by_one_factor_is_told(tmp_path: Path) -> None:
     store(tmp_path, load(calm("A")))
     warehouse = Warehouse(tmp_path / "kobe.duckdb")
     replace_all(warehouse, load(calm("A", close=2.5)), "files", "files", "other", NOON + dt.timedelta(days=1))
-    assert check(warehouse)["restated_bars"].description.startswith("60 bars of A restated by 0.25; one factor throughout")
+    assert check(warehouse)["restated_bars"].seen.startswith("60 bars of A restated by 0.25; one factor throughout")
 
 
 def test_a_fall_of_twelve_usual_days_without_a_crowd_is_told(tmp_path: Path) -> None:
@@ -350,12 +350,12 @@ def test_a_fall_of_twelve_usual_days_without_a_crowd_is_told(tmp_path: Path) -> 
     found = check(store(tmp_path / "quiet", load(rows)))["silent_moves"]
     assert (found.count, found.offenders["symbol"].iloc[0], found.offenders["session"].iloc[0].date()) == (1, "A", DAYS[40])
     rows[40] = bar("A", DAYS[40], closes[40], 9000.0)
-    assert check(store(tmp_path / "crowd", load(rows)))["silent_moves"].passed
+    assert check(store(tmp_path / "crowd", load(rows)))["silent_moves"].ok
 
 
 def test_weekly_bars_are_said_to_be_weekly(tmp_path: Path) -> None:
     rows = [bar("A", day) for day in DAYS[::5]] + calm("B", 100)
     found = check(store(tmp_path, load(rows)))["weekly_bars"]
     assert found.count == 1
-    assert "the bars of 1 symbols are weekly, not daily" in found.description
-    assert "symbol A" in found.description
+    assert "the bars of 1 symbols are weekly, not daily" in found.seen
+    assert "symbol A" in found.seen

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SHOW = """
 import json
 from kobe_assets.graph.lineage import code_versions
-from kobe_jobs.trading.session import code_version
+from kobe_jobs.trading.run_records import code_version
 from kobe_resources.settings.load import load_settings
 print(json.dumps({**code_versions(load_settings(), "source"), "trading": code_version()}))
 """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kobe_assets.report.analysis.inputs import ReportInputs
+from tests.support.browser import MISSING, browser_path
 from tests.support.builders.fabricate import Tables, fabricate, inputs_from, settings_for
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def browser() -> Iterator[Browser]:
     """A real Chromium, one a module."""
     from playwright.sync_api import sync_playwright
 
-    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    found = browser_path()
     if found is None:
-        pytest.fail("the report is tested in a real browser: install chromium (Debian: apt-get install chromium)")
+        pytest.fail(MISSING)
     with sync_playwright() as play:
         launched = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield launched

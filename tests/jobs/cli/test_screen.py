@@ -13,7 +13,7 @@ from rich.table import Table
 
 from kobe_jobs.cli import output
 from kobe_jobs.cli.screen import Screen, printable
-from kobe_jobs.ops.health.checks import HealthCheck
+from kobe_resources.findings import Finding
 
 JOBS = Path(__file__).parents[3] / "kobe_jobs"
 STRANGE = ["[/x]", "[bold]x", "[link=http://evil]x[/link]", "[", ":stop_sign:", "x\\", "[red]a[/blue]"]
@@ -60,7 +60,7 @@ def test_orders_of_strangers_are_listed(capsys: pytest.CaptureFixture[str]) -> N
 def test_health_tells_a_reason_with_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     from kobe_jobs.cli.commands import ops
 
-    ops._print_checks([HealthCheck("broker", False, "said [/x] \x1b[2J", 0.1)])
+    ops._print_checks([Finding("broker", False, "said [/x] \x1b[2J", seconds=0.1)])
     said = capsys.readouterr().out
     assert "[/x]" in said
     assert "\x1b" not in said

@@ -22,7 +22,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kobe_jobs.ops.health import checks as health
-from kobe_jobs.ops.health.checks import Observation, Question, Watch, is_ready
+from kobe_jobs.ops.health.checks import Question, Watch
+from kobe_resources.findings import Finding, is_ready
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.store import OrderLedger
 from kobe_resources.settings.load import PROJECT_ROOT, load_settings
@@ -61,7 +62,7 @@ def settings_with(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings
 def test_a_missing_warehouse_is_named_and_not_made(home: Path) -> None:
     answer = health.ask_warehouse()
     assert not answer.ok
-    assert "kobe report" in answer.reason
+    assert "kobe report" in answer.seen
     assert not health.ask_bars(load_settings()).ok
     assert not home.exists(), "looking leaves nothing behind"
 
@@ -70,7 +71,7 @@ def test_a_warehouse_that_opens_is_well() -> None:
     store_bars(dt.date(2013, 1, 2))
     answer = health.ask_warehouse()
     assert answer.ok
-    assert answer.figures["bars"] == 1
+    assert answer.metrics["bars"] == 1
 
 
 def test_a_held_warehouse_names_its_holder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +84,7 @@ def test_a_held_warehouse_names_its_holder(monkeypatch: pytest.MonkeyPatch) -> N
         (check,) = Watch([Question("warehouse", health.ask_warehouse)]).look()
         holder.communicate("")
     assert not check.ok
-    assert f"PID {holder.pid}" in check.reason
+    assert f"PID {holder.pid}" in check.seen
 
 
 def test_a_damaged_warehouse_is_a_failed_check(home: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_damaged_warehouse_is_a_failed_check(home: Path) -> None:
     (home / "kobe.duckdb").write_bytes(b"no database" * 1000)
     (check,) = Watch([Question("warehouse", health.ask_warehouse)]).look()
     assert not check.ok
-    assert "cannot be opened" in check.reason
+    assert "cannot be opened" in check.seen
 
 
 def test_old_bars_are_stale_for_a_vendor_that_has_newer_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +100,7 @@ def test_old_bars_are_stale_for_a_vendor_that_has_newer_ones(monkeypatch: pytest
     assert health.ask_bars(load_settings()).ok, "the sample ends when it ends"
     stale = health.ask_bars(settings_with(monkeypatch, KOBE_DATA__VENDOR="polygon"))
     assert not stale.ok
-    assert "kobe bars refresh" in stale.reason
+    assert "kobe bars refresh" in stale.seen
 
 
 def test_a_changed_audit_record_is_found(home: Path) -> None:
@@ -112,7 +113,7 @@ def test_a_changed_audit_record_is_found(home: Path) -> None:
         ledger.copy_audit()
     good = health.ask_audit()
     assert good.ok
-    assert good.figures["audit_records"] >= 2
+    assert good.metrics["audit_records"] >= 2
     with sqlite3.connect(home / "orders.sqlite") as connection:
         connection.execute("UPDATE audit SET body = replace(body, 'one', 'uno')")
     connection.close()
@@ -124,8 +125,8 @@ def test_the_kill_switch_makes_it_unready_and_says_why() -> None:
     KillSwitch().turn_on("drill")
     answer = health.ask_kill_switch()
     assert not answer.ok
-    assert "drill" in answer.reason
-    assert answer.figures == {"kill_switch": 1}
+    assert "drill" in answer.seen
+    assert answer.metrics == {"kill_switch": 1}
 
 
 def test_an_unreachable_broker_is_a_failed_check_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +135,7 @@ def test_an_unreachable_broker_is_a_failed_check_without_a_key(monkeypatch: pyte
     chosen = settings_with(monkeypatch, KOBE_BROKER__STAGE="simulated", KOBE_BROKER__BASE_URL="http://127.0.0.1:9")
     (check,) = Watch([Question("broker", lambda: health.ask_broker(chosen))]).look()
     assert not check.ok
-    assert "SECRET" not in check.reason.upper()
+    assert "SECRET" not in check.seen.upper()
 
 
 def test_a_broker_that_answers_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,11 +147,11 @@ def test_a_broker_that_answers_is_well(tmp_path: Path, monkeypatch: pytest.Monke
             settings_with(monkeypatch, KOBE_BROKER__STAGE="simulated", KOBE_BROKER__BASE_URL=embedded.url)
         )
     assert answer.ok
-    assert "simulated answers" in answer.reason
+    assert "simulated answers" in answer.seen
 
 
 def test_a_broker_that_no_stage_contacts_is_not_asked() -> None:
-    assert "embedded" in health.ask_broker(load_settings()).reason
+    assert "embedded" in health.ask_broker(load_settings()).seen
 
 
 def test_daemons_must_have_beaten_lately() -> None:
@@ -158,21 +159,21 @@ def test_daemons_must_have_beaten_lately() -> None:
 
     from kobe_resources.runtime.dagster_instance import open_instance
 
-    assert "kobe ui" in health.ask_daemon().reason
+    assert "kobe ui" in health.ask_daemon().seen
     with open_instance() as instance:
-        assert "kobe ui" in health.ask_daemon().reason
+        assert "kobe ui" in health.ask_daemon().seen
         instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - 900, "SENSOR", "old", []))
         old = health.ask_daemon()
         instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "SENSOR", "new", []))
         fresh = health.ask_daemon()
     assert not old.ok
-    assert "0:15:" in old.reason
+    assert "0:15:" in old.seen
     assert fresh.ok
 
 
 def test_a_full_disk_is_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert health.ask_disk().figures["disk_free_bytes"] > 0
-    monkeypatch.setattr(health, "LEAST_DISK_BYTES", 10**18)
+    assert health.ask_disk().metrics["disk_free_bytes"] > 0
+    monkeypatch.setattr(health, "LEAST_FREE_TO_BE_READY", 10**18)
     assert not health.ask_disk().ok
 
 
@@ -191,17 +192,17 @@ def test_an_open_key_file_warns_but_does_not_block(tmp_path: Path, monkeypatch: 
 def test_a_question_that_hangs_is_bounded_and_not_asked_again() -> None:
     release, asked = threading.Event(), []
 
-    def hang() -> Observation:
+    def hang() -> Finding:
         asked.append(1)
         release.wait(30)
-        return Observation(True, "at last")
+        return Finding("asked", True, "at last")
 
-    watch = Watch([Question("slow", hang), Question("quick", lambda: Observation(True, "here"))], limit_s=0.2, keep_s=0.0)
+    watch = Watch([Question("slow", hang), Question("quick", lambda: Finding("asked", True, "here"))], limit_s=0.2, keep_s=0.0)
     started = time.monotonic()
     first, second = watch.look(), watch.look()
     assert time.monotonic() - started < 2.0
     assert [check.ok for check in first] == [False, True]
-    assert "no answer" in second[0].reason
+    assert "no answer" in second[0].seen
     assert len(asked) == 1
     release.set()
     time.sleep(0.1)
@@ -211,20 +212,20 @@ def test_a_question_that_hangs_is_bounded_and_not_asked_again() -> None:
 def test_a_question_that_breaks_is_a_failed_check_without_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYGON_API_KEY", "key-that-must-not-show")
 
-    def broken() -> Observation:
+    def broken() -> Finding:
         raise RuntimeError("url?apiKey=key-that-must-not-show")
 
     (check,) = Watch([Question("broken", broken)]).look()
     assert not check.ok
-    assert check.reason == "RuntimeError: url?apiKey=[redacted]"
+    assert check.seen == "RuntimeError: url?apiKey=[redacted]"
 
 
 def test_answers_are_kept_for_a_while() -> None:
     asked: list[int] = []
 
-    def count() -> Observation:
+    def count() -> Finding:
         asked.append(1)
-        return Observation(True, "")
+        return Finding("asked", True, "")
 
     watch = Watch([Question("counted", count)], keep_s=60)
     watch.look()
@@ -302,12 +303,12 @@ def test_the_server_tells_alive_ready_and_metrics_on_loopback(server: tuple[subp
 
 def test_every_metric_is_told_in_the_readme_and_no_other() -> None:
     told = dict(re.findall(r"^\| `kobe_(\w+)` \| (.+) \|$", (PROJECT_ROOT / "OPERATING.md").read_text(encoding="utf-8"), re.M))
-    assert {name: text for name, text in told.items() if name not in {"info", "ready"}} == health.FIGURES
+    assert {name: text for name, text in told.items() if name not in {"info", "ready"}} == health.METRICS
     code = ast.parse(Path(health.__file__).read_text(encoding="utf-8"))
     asked = [node for node in code.body if isinstance(node, ast.FunctionDef) and node.name.startswith("ask_")]
     keys = [key for one in asked for node in ast.walk(one) if isinstance(node, ast.Dict) for key in node.keys]
     measured = {key.value for key in keys if isinstance(key, ast.Constant)}
-    assert measured == set(health.FIGURES)
+    assert measured == set(health.METRICS)
 
 
 def test_the_command_exits_1_and_lists_reasons(home: Path) -> None:
@@ -358,15 +359,15 @@ def test_a_deadlock_of_imports_is_asked_again() -> None:
 
     told: list[int] = []
 
-    def ask() -> Observation:
+    def ask() -> Finding:
         told.append(1)
         if len(told) < 3:
             raise _DeadlockError("deadlock detected by _ModuleLock('x')")
-        return Observation(True, "well")
+        return Finding("asked", True, "well")
 
     (check,) = Watch([Question("odd", ask)]).look()
     assert check.ok
-    assert check.reason == "well"
+    assert check.seen == "well"
 
 
 BROKEN_STRATEGY = """

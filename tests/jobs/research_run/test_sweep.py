@@ -223,6 +223,27 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bits(
     pd.testing.assert_frame_equal(trials(), local, check_exact=True)
 
 
+def test_a_cluster_whose_workers_all_die_ends_in_one_line_and_keeps_what_was_finished(
+    settings: Settings, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kobe_jobs.research_run.sweep.CONNECT_S", 2)
+    monkeypatch.setenv("KOBE_COMPUTE__ENGINE", "dask")
+    monkeypatch.setenv("KOBE_COMPUTE__SCHEDULER", cluster.address)
+    remote = load_settings()
+    plan = plan_sweep(remote, Warehouse())
+    told: list[int] = []
+
+    def done(count: int) -> None:
+        told.append(count)
+        for worker in cluster.workers:
+            worker.kill()
+
+    with pytest.raises(ClusterLost, match=f"every worker of {cluster.address} is gone|no worker is connected"):
+        run_sweep(remote, Warehouse(), plan, done)
+    assert 0 < sum(told) < plan.total
+    assert plan_sweep(remote, Warehouse()).left == plan.total - sum(told)
+
+
 def test_a_scheduler_without_workers_says_how_to_start_one(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kobe_jobs.trading.session import Rig
+from kobe_jobs.trading.context import TradingContext
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from tests.support.builders import small_market as market
 
@@ -22,11 +22,11 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embedd
 
 
 @pytest.fixture
-def rig(tmp_path: Path, embedded: EmbeddedBroker) -> Iterator[Rig]:
+def rig(tmp_path: Path, embedded: EmbeddedBroker) -> Iterator[TradingContext]:
     """A rig over it, with short waits."""
     settings = market.make_settings()
     adapter = market.speak_to(embedded.url, settings)
-    rig = market.make_rig(tmp_path, adapter, settings)
+    rig = market.make_context(tmp_path, adapter, settings)
     yield rig
     rig.ledger.close()
     adapter.close()

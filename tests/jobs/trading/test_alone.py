@@ -8,17 +8,19 @@ from collections.abc import Callable
 
 import pytest
 
-from kobe_jobs.trading import session
-from kobe_jobs.trading.session import AnotherRunTrades, ReconciliationGoesOn, Rig, alone, trade_session
+from kobe_jobs.trading import run_lock
+from kobe_jobs.trading.context import TradingContext
+from kobe_jobs.trading.run_lock import AnotherRunTrades, ReconciliationGoesOn, alone
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.order_ledger import OrderLedger
 
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "BRIEF_WAIT_S", 0.05)
+    monkeypatch.setattr(run_lock, "BRIEF_WAIT_S", 0.05)
 
 
-def reconciling(rig: Rig, done: threading.Event) -> threading.Thread:
+def reconciling(rig: TradingContext, done: threading.Event) -> threading.Thread:
     """Another process's reconciliation, which ends with `done`."""
     begun = threading.Event()
 
@@ -37,7 +39,7 @@ def later(act: Callable[[], None]) -> None:
     threading.Timer(0.5, act).start()
 
 
-def test_a_run_waits_for_a_reconciliation_and_says_so(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_waits_for_a_reconciliation_and_says_so(rig: TradingContext, capsys: pytest.CaptureFixture[str]) -> None:
     done = threading.Event()
     thread = reconciling(rig, done)
     later(done.set)
@@ -49,8 +51,10 @@ def test_a_run_waits_for_a_reconciliation_and_says_so(rig: Rig, capsys: pytest.C
     assert capsys.readouterr().err.count("waiting for it") == 1
 
 
-def test_a_reconciliation_that_never_ends_costs_the_session_loudly(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "RECONCILIATION_WAIT_S", 0.3)
+def test_a_reconciliation_that_never_ends_costs_the_session_loudly(
+    rig: TradingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_lock, "RECONCILIATION_WAIT_S", 0.3)
     done = threading.Event()
     thread = reconciling(rig, done)
     started = time.monotonic()
@@ -62,7 +66,7 @@ def test_a_reconciliation_that_never_ends_costs_the_session_loudly(rig: Rig, mon
     assert trade_session(rig).is_clean, "the locks are free again"
 
 
-def test_a_second_trading_run_is_refused_at_once_even_while_the_first_waits(rig: Rig) -> None:
+def test_a_second_trading_run_is_refused_at_once_even_while_the_first_waits(rig: TradingContext) -> None:
     done = threading.Event()
     thread = reconciling(rig, done)
     with OrderLedger(rig.ledger.path) as other:
@@ -83,6 +87,6 @@ def test_a_second_trading_run_is_refused_at_once_even_while_the_first_waits(rig:
     thread.join()
 
 
-def test_a_reconciliation_is_refused_while_a_run_trades(rig: Rig) -> None:
+def test_a_reconciliation_is_refused_while_a_run_trades(rig: TradingContext) -> None:
     with alone(rig.ledger), OrderLedger(rig.ledger.path) as other, pytest.raises(AnotherRunTrades):
         alone(other, reconciles=True).__enter__()

@@ -10,21 +10,23 @@ import pytest
 
 from kobe_jobs.ops.health.checks import ask_protection
 from kobe_jobs.trading.bare_positions import look
+from kobe_jobs.trading.context import TradingContext, open_session
 from kobe_jobs.trading.protection import judge
 from kobe_jobs.trading.reconcile.compare import compare
-from kobe_jobs.trading.session import Rig, alone, open_desk, trade_session
+from kobe_jobs.trading.run_lock import alone
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.settings.models import Settings
 
 
 @pytest.fixture
-def settings(rig: Rig, embedded: EmbeddedBroker) -> Settings:
+def settings(rig: TradingContext, embedded: EmbeddedBroker) -> Settings:
     """A traded session at a broker that is reached by its address."""
     trade_session(rig)
     return rig.settings.model_copy(update={"broker": rig.settings.broker.model_copy(update={"base_url": embedded.url})})
 
 
-def lose_a_stop(rig: Rig, embedded: EmbeddedBroker) -> str:
+def lose_a_stop(rig: TradingContext, embedded: EmbeddedBroker) -> str:
     stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
     embedded.book.cancel(stop.id)
     return stop.symbol
@@ -33,46 +35,52 @@ def lose_a_stop(rig: Rig, embedded: EmbeddedBroker) -> str:
 def test_every_position_behind_its_stop_is_well(settings: Settings) -> None:
     answer = ask_protection(settings)
     assert answer.ok
-    assert answer.figures == {"positions_unguarded": 0}
+    assert answer.metrics == {"positions_unguarded": 0}
 
 
-def test_a_stop_lost_after_the_session_is_named_with_the_mend(settings: Settings, rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_stop_lost_after_the_session_is_named_with_the_mend(
+    settings: Settings, rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
     symbol = lose_a_stop(rig, embedded)
     answer = ask_protection(settings)
     assert not answer.ok
-    assert f"{symbol} has no protective stop" in answer.reason
-    assert "`kobe trade`" in answer.reason
-    assert answer.figures == {"positions_unguarded": 1}
+    assert f"{symbol} has no protective stop" in answer.seen
+    assert "`kobe trade`" in answer.seen
+    assert answer.metrics == {"positions_unguarded": 1}
 
 
-def test_a_stop_whose_cancel_is_under_way_protects_no_more(settings: Settings, rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_stop_whose_cancel_is_under_way_protects_no_more(
+    settings: Settings, rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
     stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
     embedded.book.state.run("UPDATE orders SET status = 'pending_cancel' WHERE id = ?", (stop.id,))
-    assert stop.symbol in ask_protection(settings).reason
+    assert stop.symbol in ask_protection(settings).seen
 
 
 @pytest.mark.parametrize("change", ["status = 'canceled'", "stop_price = stop_price / 2", "qty = qty - 1", "side = 'buy'"])
 def test_health_reconciliation_and_the_run_call_the_same_position_bare(
-    settings: Settings, rig: Rig, embedded: EmbeddedBroker, change: str
+    settings: Settings, rig: TradingContext, embedded: EmbeddedBroker, change: str
 ) -> None:
     stop = next(order for order in rig.broker.orders("open") if order.kind == "stop" and order.qty > 1)
     embedded.book.state.run(f"UPDATE orders SET {change} WHERE id = ?", (stop.id,))
-    desk = open_desk(rig, "rsi2")
-    bare = {row.what for row in compare(desk, promote=False, stops=True).differences if row.kind == "stop"}
-    found = judge(desk, look(rig.broker, rig.ledger, desk.account))
+    context = open_session(rig, "rsi2")
+    bare = {row.what for row in compare(context, promote=False, stops=True).differences if row.kind == "stop"}
+    found = judge(context, look(rig.broker, rig.ledger, context.account))
     assert bare == {*found.bare, *found.orphans} == {stop.symbol}
-    assert f"{stop.symbol} has no protective stop" in ask_protection(settings).reason
+    assert f"{stop.symbol} has no protective stop" in ask_protection(settings).seen
 
 
-def test_while_a_run_is_at_work_it_is_the_run_that_protects(settings: Settings, rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_while_a_run_is_at_work_it_is_the_run_that_protects(
+    settings: Settings, rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
     lose_a_stop(rig, embedded)
     with alone(rig.ledger):
-        assert "a run is at work" in ask_protection(settings).reason
+        assert "a run is at work" in ask_protection(settings).seen
     assert not ask_protection(settings).ok
 
 
 def test_a_home_that_never_traded_is_asked_nothing(home: Path) -> None:
-    assert ask_protection(Settings(broker={"stage": "paper"})).reason == "nothing is held"
+    assert ask_protection(Settings(broker={"stage": "paper"})).seen == "nothing is held"
     assert not home.exists()
 
 

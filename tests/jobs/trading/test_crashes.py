@@ -48,7 +48,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with market.start_broker(folder) as embedded:
         embedded.advance_to(market.ENTRY_DAY, "open")
         adapter = market.speak_to(embedded.url, settings)
-        rig = market.make_rig(folder, adapter, settings)
+        rig = market.make_context(folder, adapter, settings)
         assert trade_session(rig).is_clean
         rig.ledger.close()
         adapter.close()

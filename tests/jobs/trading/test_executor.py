@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kobe_jobs.trading import executor
-from kobe_jobs.trading.context import Desk
-from kobe_jobs.trading.session import Rig, open_desk, trade_session
+from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Unresolved
 from kobe_resources.order_ledger import Intent, OrderState
@@ -23,22 +23,22 @@ BY_ID = {"method": "GET", "path": "/v2/orders:*"}
 
 
 @pytest.fixture
-def desk(rig: Rig) -> Desk:
-    """The desk after the entries of the first day: five positions, five stops."""
+def context(rig: TradingContext) -> SessionContext:
+    """The context after the entries of the first day: five positions, five stops."""
     assert trade_session(rig).is_clean
-    return open_desk(rig, "rsi2")
+    return open_session(rig, "rsi2")
 
 
-def stops(desk: Desk) -> list[Intent]:
-    return [intent for intent in book.of_session(desk.ledger, ACCOUNT, market.ENTRY_DAY) if intent.purpose == book.STOP]
+def stops(context: SessionContext) -> list[Intent]:
+    return [intent for intent in book.of_session(context.ledger, ACCOUNT, market.ENTRY_DAY) if intent.purpose == book.STOP]
 
 
 def calls(embedded: EmbeddedBroker, method: str, path: str) -> int:
     return sum(request[0] == method and request[1].startswith(path) for request in embedded.requests())
 
 
-def telling(desk: Desk, status: OrderStatus, *, absent: bool = False) -> Desk:
-    """The desk before a broker whose stops have another status."""
+def telling(context: SessionContext, status: OrderStatus, *, absent: bool = False) -> SessionContext:
+    """The context before a broker whose stops have another status."""
 
     class Odd(Around):
         def order_by_client_id(self, client_order_id: str) -> Any:
@@ -50,73 +50,77 @@ def telling(desk: Desk, status: OrderStatus, *, absent: bool = False) -> Desk:
             told = [dataclasses.replace(row, status=status, raw_status=str(status)) for row in listed if row.kind == "stop"]
             return [] if absent else told
 
-    return dataclasses.replace(desk, broker=Odd(desk))  # type: ignore[arg-type]
+    return dataclasses.replace(context, broker=Odd(context))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("status", ["pending_new", "pending_cancel", "pending_replace", "suspended", "unknown"])
 @pytest.mark.parametrize("absent", [False, True])
 def test_a_stop_protects_only_where_the_broker_shows_it_at_rest(
-    desk: Desk, embedded: EmbeddedBroker, status: str, absent: bool
+    context: SessionContext, embedded: EmbeddedBroker, status: str, absent: bool
 ) -> None:
-    waiting = executor.resolve(telling(desk, OrderStatus(status), absent=absent), 0.2)
+    waiting = executor.resolve(telling(context, OrderStatus(status), absent=absent), 0.2)
     assert {intent.state for intent in waiting} == {OrderState.UNKNOWN}
     assert len(waiting) == 5
-    assert executor.resolve(desk) == []
-    assert {intent.state for intent in stops(desk)} == {OrderState.ACCEPTED}
+    assert executor.resolve(context) == []
+    assert {intent.state for intent in stops(context)} == {OrderState.ACCEPTED}
 
 
 @pytest.mark.parametrize("status", ["new", "accepted", "held"])
-def test_a_stop_at_rest_is_left_alone(desk: Desk, embedded: EmbeddedBroker, status: str) -> None:
-    before = len(desk.ledger.rows("SELECT seq FROM audit"))
-    assert executor.resolve(telling(desk, OrderStatus(status)), 0.2) == []
-    assert len(desk.ledger.rows("SELECT seq FROM audit")) == before
+def test_a_stop_at_rest_is_left_alone(context: SessionContext, embedded: EmbeddedBroker, status: str) -> None:
+    before = len(context.ledger.rows("SELECT seq FROM audit"))
+    assert executor.resolve(telling(context, OrderStatus(status)), 0.2) == []
+    assert len(context.ledger.rows("SELECT seq FROM audit")) == before
 
 
-def test_resting_stops_cost_one_list_and_not_a_look_up_each(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_resting_stops_cost_one_list_and_not_a_look_up_each(context: SessionContext, embedded: EmbeddedBroker) -> None:
     by_id, listed = calls(embedded, "GET", "/v2/orders:"), calls(embedded, "GET", "/v2/orders")
-    assert executor.resolve(desk) == []
+    assert executor.resolve(context) == []
     assert calls(embedded, "GET", "/v2/orders:") == by_id
     assert calls(embedded, "GET", "/v2/orders") - listed <= 2
 
 
-def test_a_cancel_whose_answer_is_lost_leaves_a_stop_that_counts_as_nothing(desk: Desk, embedded: EmbeddedBroker) -> None:
-    stop = stops(desk)[0]
+def test_a_cancel_whose_answer_is_lost_leaves_a_stop_that_counts_as_nothing(
+    context: SessionContext, embedded: EmbeddedBroker
+) -> None:
+    stop = stops(context)[0]
     embedded.faults.add({"match": {"method": "DELETE"}, "when": "after", "kind": "reset"})
     embedded.faults.add({"match": {**BY_ID, "times": None}, "kind": "504"})
-    assert executor.cancel(desk, stop, 0.3).state is OrderState.UNKNOWN
-    waiting = executor.resolve(desk, 0.2)
+    assert executor.cancel(context, stop, 0.3).state is OrderState.UNKNOWN
+    waiting = executor.resolve(context, 0.2)
     assert [intent.client_order_id for intent in waiting] == [stop.client_order_id]
     embedded.faults.clear()
-    assert executor.cancel(desk, stop).state is OrderState.CANCELED
+    assert executor.cancel(context, stop).state is OrderState.CANCELED
 
 
-def test_a_stop_is_in_doubt_before_its_cancel_is_sent(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_a_stop_is_in_doubt_before_its_cancel_is_sent(context: SessionContext, embedded: EmbeddedBroker) -> None:
     class Dies(Around):
         def cancel(self, order_id: str) -> None:
             raise InterruptedError
 
-    stop = stops(desk)[0]
+    stop = stops(context)[0]
     with pytest.raises(InterruptedError):
-        executor.cancel(dataclasses.replace(desk, broker=Dies(desk)), stop)  # type: ignore[arg-type]
-    assert book.get(desk.ledger, stop.client_order_id).state is OrderState.UNKNOWN
+        executor.cancel(dataclasses.replace(context, broker=Dies(context)), stop)  # type: ignore[arg-type]
+    assert book.get(context.ledger, stop.client_order_id).state is OrderState.UNKNOWN
 
 
-def test_a_cancel_under_way_is_asked_for_once(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_a_cancel_under_way_is_asked_for_once(context: SessionContext, embedded: EmbeddedBroker) -> None:
     asked = []
 
     class Slow(Around):
         def cancel(self, order_id: str) -> None:
             asked.append(order_id)
 
-    slow = dataclasses.replace(desk, broker=Slow(desk))  # type: ignore[arg-type]
-    executor.cancel(slow, stops(desk)[0], 0.5)
+    slow = dataclasses.replace(context, broker=Slow(context))  # type: ignore[arg-type]
+    executor.cancel(slow, stops(context)[0], 0.5)
     assert len(asked) == 1
 
 
-def test_a_cancel_without_an_answer_is_repeated_only_behind_a_look_up(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_a_cancel_without_an_answer_is_repeated_only_behind_a_look_up(
+    context: SessionContext, embedded: EmbeddedBroker
+) -> None:
     class Mute(Around):
-        def __init__(self, desk: Desk) -> None:
-            super().__init__(desk)
+        def __init__(self, context: SessionContext) -> None:
+            super().__init__(context)
             self.told: list[str] = []
 
         def cancel(self, order_id: str) -> None:
@@ -132,20 +136,20 @@ def test_a_cancel_without_an_answer_is_repeated_only_behind_a_look_up(desk: Desk
                 raise BrokerUnavailable("silence")
             return self.inner.order_by_client_id(client_order_id)
 
-    broker = Mute(desk)
-    ended = executor.cancel(dataclasses.replace(desk, broker=broker), stops(desk)[0])  # type: ignore[arg-type]
+    broker = Mute(context)
+    ended = executor.cancel(dataclasses.replace(context, broker=broker), stops(context)[0])  # type: ignore[arg-type]
     assert ended.state is OrderState.CANCELED
     assert broker.told[:7] == ["cancel", "look", "look", "look", "look", "cancel", "look"]
     assert set(broker.told[7:]) <= {"look"}, "a cancel that was taken is waited for"
 
 
-def hide_the_first_entry(rig: Rig, embedded: EmbeddedBroker, seconds: float) -> None:
+def hide_the_first_entry(rig: TradingContext, embedded: EmbeddedBroker, seconds: float) -> None:
     """It is accepted behind a 504, seen only after a while, and named a duplicate when it is sent again."""
     entry = {"method": "POST", "path": "/v2/orders", "symbol": "S00"}
     embedded.faults.add({"match": entry, "kind": "late_visibility", "seconds": seconds, "answer": "504"})
 
 
-def test_a_duplicate_proves_that_the_order_is_there(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_duplicate_proves_that_the_order_is_there(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     hurried = rig.settings.trading.model_copy(update={"resolve_timeout_s": 2.0})
     rig = dataclasses.replace(rig, settings=rig.settings.model_copy(update={"trading": hurried}))
     # Not filled yet: shares of nobody's would halt the run before the order is sent again.
@@ -159,7 +163,7 @@ def test_a_duplicate_proves_that_the_order_is_there(rig: Rig, embedded: Embedded
     assert [symbol for symbol, *_ in orders(embedded)].count("S00") == 1
 
 
-def test_a_duplicate_that_the_broker_did_not_mean_is_sent_in_the_end(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_duplicate_that_the_broker_did_not_mean_is_sent_in_the_end(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     match = {"method": "POST", "path": "/v2/orders", "symbol": "S00"}
     embedded.faults.add({"match": match, "kind": "duplicate_id"})
     summary = trade_session(rig)
@@ -169,7 +173,7 @@ def test_a_duplicate_that_the_broker_did_not_mean_is_sent_in_the_end(rig: Rig, e
     assert posts(embedded) == 11
 
 
-def test_the_clock_is_asked_once_for_all_fills_of_a_moment(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_the_clock_is_asked_once_for_all_fills_of_a_moment(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.faults.add({"settings": {"no_offer_until_s": 0}})
     before = calls(embedded, "GET", "/v2/clock")
     trade_session(rig)
@@ -177,17 +181,19 @@ def test_the_clock_is_asked_once_for_all_fills_of_a_moment(rig: Rig, embedded: E
     assert calls(embedded, "GET", "/v2/clock") - before <= 10 + 8
 
 
-def test_entries_carry_no_more_than_the_brokers_buying_power(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_entries_carry_no_more_than_the_brokers_buying_power(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     class Poor(Around):
         def account(self) -> Any:
             return dataclasses.replace(self.inner.account(), buying_power=Decimal(140))
 
-    summary = trade_session(dataclasses.replace(rig, broker=Poor(rig)))  # type: ignore[arg-type]
+    summary = trade_session(dataclasses.replace(rig, broker_or_error=Poor(rig)))  # type: ignore[arg-type]
     assert summary.filled == 2
     assert summary.refused["insufficient_cash"] >= 1
 
 
-def test_a_rejection_carries_the_brokers_words(rig: Rig, embedded: EmbeddedBroker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rejection_carries_the_brokers_words(
+    rig: TradingContext, embedded: EmbeddedBroker, capsys: pytest.CaptureFixture[str]
+) -> None:
     from kobe_jobs.cli.output import show_summary
 
     match = {"method": "POST", "path": "/v2/orders", "symbol": "S00"}

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from kobe_jobs.trading.context import TradingContext
 from kobe_jobs.trading.reporting.alerts import alert
-from kobe_jobs.trading.session import Rig, trade_session
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.errors import KobeError, with_earlier
 from kobe_resources.order_ledger import audit_chain
 from kobe_resources.order_ledger.store import LedgerUnusable, OrderLedger
@@ -21,7 +22,7 @@ def no_space(*_: object, **__: object) -> Any:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_disk_that_fills_under_the_audit_copy_hides_no_reason(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_under_the_audit_copy_hides_no_reason(rig: TradingContext, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.kill_switch.turn_on("no trading today")
     copy, calls = audit_chain.copy_out, []
 
@@ -68,7 +69,7 @@ def test_the_reason_before_is_told_once() -> None:
     assert with_earlier(OSError("x"), "x") == "x"
 
 
-def test_an_alert_goes_out_though_the_log_cannot_be_written(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_alert_goes_out_though_the_log_cannot_be_written(rig: TradingContext, monkeypatch: pytest.MonkeyPatch) -> None:
     import requests
 
     posted: list[Any] = []

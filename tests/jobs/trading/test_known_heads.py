@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from kobe_jobs.cli.main import app
 from kobe_jobs.ops.backup.make import make_backup
 from kobe_jobs.ops.health.checks import ask_audit
+from kobe_jobs.trading.context import TradingContext
 from kobe_jobs.trading.known_heads import find_rollback
 from kobe_jobs.trading.readiness.preflight import NotReady, preflight
-from kobe_jobs.trading.session import Rig, trade_session
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.runtime.dagster_instance import open_instance
 from kobe_resources.settings.secrets import Secrets
@@ -100,8 +101,8 @@ def test_health_and_audit_verify_say_so_and_the_way_out_in_one_line(ledger: Orde
     set_back(ledger, 1)
     answer = ask_audit()
     assert not answer.ok
-    assert 'after a restore on purpose: `kobe audit accept "why"`' in answer.reason
-    assert "\n" not in answer.reason
+    assert 'after a restore on purpose: `kobe audit accept "why"`' in answer.seen
+    assert "\n" not in answer.seen
     refused = CliRunner().invoke(app, ["audit", "verify"])
     assert refused.exit_code == 1
     assert "set back together" in str(refused.exception)
@@ -141,14 +142,14 @@ def test_a_history_or_a_backup_that_cannot_be_read_tells_nothing(ledger: OrderLe
     assert find_rollback(ledger) == ""
 
 
-def test_nothing_is_traded_on_a_ledger_that_was_set_back(rig: Rig, tmp_path: Path) -> None:
+def test_nothing_is_traded_on_a_ledger_that_was_set_back(rig: TradingContext, tmp_path: Path) -> None:
     trade_session(rig)
     backup = make_backup(tmp_path).path
     try:
         set_back(rig.ledger, 1)
         line = next(line for line in preflight(rig, Secrets()) if line.name == "audit chain")
         assert "set back together" in line.seen
-        assert "kobe audit accept" in line.mend
+        assert "kobe audit accept" in line.hint
         with pytest.raises(NotReady, match="set back together"):
             trade_session(rig, market.ENTRY_DAY)
     finally:

@@ -101,7 +101,7 @@ def test_every_strategy_that_traded_is_compared(tmp_path: Path, monkeypatch: pyt
     with OrderLedger(tmp_path / "orders.sqlite") as ledger:
         for day, name in ((sessions[-3].item(), "rsi2"), (sessions[-2].item(), "ibs")):
             with ledger.write() as write:
-                claim_session(write, "simulated:PA1", day, name, "me", 1.0)
+                claim_session(write, "simulated:PA1", day, name, "me")
                 end_session(write, "simulated:PA1", day, DONE, "")
         session, rows, compared = live_parity(settings, warehouse, ledger)
     assert (session, rows, compared) == (sessions[-2].item(), [], 2)

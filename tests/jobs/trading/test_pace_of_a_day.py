@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from kobe_jobs.trading.session import Rig, trade_session
+from kobe_jobs.trading.context import TradingContext
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.exchange.faults import Fault
 from kobe_resources.broker.pacing import MINUTE_S, Pace
@@ -72,7 +73,7 @@ def big(tmp_path: Path) -> Any:
     with EmbeddedBroker(tmp_path / "broker", StoredBars.of_rows(rows), Terms(initial_cash=market.CASH)) as embedded:
         embedded.advance_to(market.ENTRY_DAY, "open")
         adapter = market.speak_to(embedded.url, settings())
-        rig = market.make_rig(tmp_path, adapter, settings(), evidence())
+        rig = market.make_context(tmp_path, adapter, settings(), evidence())
         assert trade_session(rig).filled == 12
         embedded.advance_to(market.EXIT_DAY, "open")
         yield rig, embedded, adapter
@@ -80,7 +81,9 @@ def big(tmp_path: Path) -> Any:
         adapter.close()
 
 
-def test_a_day_of_25_orders_stays_below_200_calls_a_minute_and_everything_is_protected(big: tuple[Rig, Any, Any]) -> None:
+def test_a_day_of_25_orders_stays_below_200_calls_a_minute_and_everything_is_protected(
+    big: tuple[TradingContext, Any, Any],
+) -> None:
     rig, embedded, adapter = big
     strict = StrictMinute(embedded)
     pace = Pace(150, None, lambda: strict.now, strict.sleep)

@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 
 from kobe_assets.graph.lineage import TABLES
-from kobe_jobs.trading.readiness.preflight import Line, NotReady, preflight
+from kobe_jobs.trading.context import TradingContext
+from kobe_jobs.trading.readiness.preflight import NotReady, preflight
 from kobe_jobs.trading.readiness.research_gate import CHECKED, EvidenceMissing, check_evidence, missing_evidence
-from kobe_jobs.trading.session import Rig, trade_session
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.findings import Finding
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.settings.secrets import Secrets
@@ -26,95 +28,97 @@ NOW = dt.datetime(2024, 3, 6, tzinfo=dt.UTC)
 KEYS = Secrets.model_validate({"alpaca_api_key_id": "PK1", "alpaca_api_secret_key": "secret"})
 
 
-def lines_of(rig: Rig, secrets: Secrets | None = None) -> dict[str, Line]:
+def lines_of(rig: TradingContext, secrets: Secrets | None = None) -> dict[str, Finding]:
     return {line.name: line for line in preflight(rig, secrets or Secrets())}
 
 
-def test_everything_is_asked_and_all_of_it_passes_before_a_simulated_session(rig: Rig) -> None:
+def test_everything_is_asked_and_all_of_it_passes_before_a_simulated_session(rig: TradingContext) -> None:
     lines = lines_of(rig)
     assert set(lines) == {
         "strategy", "keys", "host", "kill switch", "disk", "audit chain", "config pin", "account", "buying power", "clock",
         "calendar", "market", "data", "open intents", "positions", "whole shares", "protection", "sole use",
     }  # fmt: skip
-    assert [line.name for line in lines.values() if line.blocks and not line.passed] == []
+    assert [line.name for line in lines.values() if line.blocks and not line.ok] == []
 
 
-def test_preflight_sends_nothing_and_writes_nothing(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_preflight_sends_nothing_and_writes_nothing(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     lines_of(rig)
     assert {method for method, _ in embedded.requests()} == {"GET"}
     assert rig.ledger.audit_head().startswith("0:")
 
 
-def failing(rig: Rig, name: str, secrets: Secrets | None = None) -> Line:
+def failing(rig: TradingContext, name: str, secrets: Secrets | None = None) -> Finding:
     line = lines_of(rig, secrets)[name]
-    assert not line.passed
-    assert line.mend
+    assert not line.ok
+    assert line.hint
     return line
 
 
-def test_the_kill_switch_fails_with_its_reason(rig: Rig) -> None:
+def test_the_kill_switch_fails_with_its_reason(rig: TradingContext) -> None:
     rig.kill_switch.turn_on("holiday")
     assert "holiday" in failing(rig, "kill switch").seen
 
 
-def test_a_shut_market_fails(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_shut_market_fails(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.advance_to(market.ENTRY_DAY, "after")
     assert "shut until 2024-03-07" in failing(rig, "market").seen
 
 
-def test_stale_bars_fail(rig: Rig) -> None:
+def test_stale_bars_fail(rig: TradingContext) -> None:
     stale = dataclasses.replace(rig, evidence=market.make_evidence(computed=frozenset()))
-    assert "stale_signal" in failing(stale, "data").mend
+    assert "stale_signal" in failing(stale, "data").hint
 
 
-def test_a_blocked_account_fails(rig: Rig) -> None:
+def test_a_blocked_account_fails(rig: TradingContext) -> None:
     assert "trading is blocked" in failing(market.with_blocked_account(rig), "account").seen
 
 
-def test_an_empty_account_fails(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_an_empty_account_fails(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.book.state.run("UPDATE account SET cash = 10")
     assert "$10.00" in failing(rig, "buying power").seen
 
 
-def test_a_broken_chain_fails(rig: Rig) -> None:
+def test_a_broken_chain_fails(rig: TradingContext) -> None:
     trade_session(rig)
     rig.ledger.connection.execute("UPDATE audit SET body = '{}' WHERE seq = 3")
     assert "record 3" in failing(rig, "audit chain").seen
 
 
-def test_a_position_of_nobody_s_fails(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_position_of_nobody_s_fails(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     fields = {"client_order_id": "hand", "symbol": "S11", "side": "buy", "type": "market", "time_in_force": "day", "qty": "2"}
     embedded.book.submit(fields)
     assert "S11" in failing(rig, "positions").seen
 
 
-def test_paper_without_keys_fails_and_with_keys_passes(rig: Rig) -> None:
+def test_paper_without_keys_fails_and_with_keys_passes(rig: TradingContext) -> None:
     paper = dataclasses.replace(rig, stage="paper")
-    assert "ALPACA_API_KEY_ID" in failing(paper, "keys").mend
-    assert lines_of(paper, KEYS)["keys"].passed
+    assert "ALPACA_API_KEY_ID" in failing(paper, "keys").hint
+    assert lines_of(paper, KEYS)["keys"].ok
 
 
-def test_a_file_of_keys_that_others_can_read_fails(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_keys_that_others_can_read_fails(
+    rig: TradingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "keys"
     file.write_text("ALPACA_API_KEY_ID=PK1\n")
     file.chmod(0o644)
     monkeypatch.setenv("KOBE_ENV_FILE", str(file))
-    assert "chmod" in failing(dataclasses.replace(rig, stage="paper"), "keys", KEYS).mend
+    assert "chmod" in failing(dataclasses.replace(rig, stage="paper"), "keys", KEYS).hint
 
 
-def test_a_host_of_another_stage_fails(rig: Rig) -> None:
+def test_a_host_of_another_stage_fails(rig: TradingContext) -> None:
     settings = rig.settings.model_copy(
         update={"broker": rig.settings.broker.model_copy(update={"base_url": "https://api.alpaca.markets"})}
     )
     failing(dataclasses.replace(rig, stage="paper", settings=settings), "host")
 
 
-def test_a_clock_that_is_off_fails_on_paper(rig: Rig) -> None:
-    assert "NTP" in failing(dataclasses.replace(rig, stage="paper"), "clock").mend
+def test_a_clock_that_is_off_fails_on_paper(rig: TradingContext) -> None:
+    assert "NTP" in failing(dataclasses.replace(rig, stage="paper"), "clock").hint
 
 
 def test_the_time_of_an_embedded_broker_is_never_skew(
-    rig: Rig, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shadow = dataclasses.replace(rig, stage="shadow")
 
@@ -124,18 +128,18 @@ def test_the_time_of_an_embedded_broker_is_never_skew(
             return dt.datetime(2024, 3, 7, 3, 30, tzinfo=dt.UTC)
 
     monkeypatch.setattr("kobe_jobs.trading.readiness.preflight.dt.datetime", Later)
-    assert "NTP" in failing(shadow, "clock").mend, "Alpaca's clock that is half a day off is ours that is wrong"
+    assert "NTP" in failing(shadow, "clock").hint, "Alpaca's clock that is half a day off is ours that is wrong"
     own: Any = rig.broker
     own.embedded = embedded
     line = lines_of(shadow)["clock"]
-    assert (line.passed, line.seen) == (True, "the broker's own: 2024-03-06 09:30 in New York")
+    assert (line.ok, line.seen) == (True, "the broker's own: 2024-03-06 09:30 in New York")
 
 
 @pytest.mark.parametrize("stage", ["paper", "live"])
-def test_fractions_where_nothing_protects_them_fail_in_one_line_and_refuse_a_run(rig: Rig, stage: Any) -> None:
+def test_fractions_where_nothing_protects_them_fail_in_one_line_and_refuse_a_run(rig: TradingContext, stage: Any) -> None:
     sizing = rig.settings.sizing.model_copy(update={"whole_shares": False})
     fractions = dataclasses.replace(rig, settings=rig.settings.model_copy(update={"sizing": sizing}))
-    assert lines_of(fractions)["whole shares"].passed
+    assert lines_of(fractions)["whole shares"].ok
     line = failing(dataclasses.replace(fractions, stage=stage), "whole shares", KEYS)
     assert "sizing.whole_shares = false" in line.seen
     assert line.blocks
@@ -143,24 +147,24 @@ def test_fractions_where_nothing_protects_them_fail_in_one_line_and_refuse_a_run
         trade_session(dataclasses.replace(fractions, stage=stage))
 
 
-def test_a_stop_that_the_broker_lost_after_the_session_is_named(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_stop_that_the_broker_lost_after_the_session_is_named(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     trade_session(rig)
-    assert lines_of(rig)["protection"].passed
+    assert lines_of(rig)["protection"].ok
     stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
     embedded.book.cancel(stop.id)
     line = failing(rig, "protection")
     assert f"{stop.symbol} has no protective stop" in line.seen
-    assert "`kobe trade`" in line.mend
+    assert "`kobe trade`" in line.hint
 
 
-def test_a_stop_for_fewer_shares_than_are_held_leaves_the_position_bare(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_stop_for_fewer_shares_than_are_held_leaves_the_position_bare(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     trade_session(rig)
     stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
     embedded.book.state.run("UPDATE orders SET qty = qty / 2 WHERE id = ?", (stop.id,))
     assert f"{stop.symbol} has no protective stop" in failing(rig, "protection").seen
 
 
-def test_a_stop_whose_position_is_gone_is_named(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_stop_whose_position_is_gone_is_named(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     trade_session(rig)
     stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
     embedded.book.state.run("DELETE FROM positions WHERE symbol = ?", (stop.symbol,))
@@ -168,31 +172,31 @@ def test_a_stop_whose_position_is_gone_is_named(rig: Rig, embedded: EmbeddedBrok
 
 
 def test_what_is_not_kobe_s_is_a_warning_that_says_the_account_should_be_kobe_s_alone(
-    rig: Rig, embedded: EmbeddedBroker
+    rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:
     assert "Kobe's alone" in lines_of(rig)["sole use"].seen
     fields = {"client_order_id": "mine", "symbol": "S11", "side": "buy", "type": "limit", "time_in_force": "gtc", "qty": "2"}
     embedded.book.submit({**fields, "limit_price": "5"})
     line = lines_of(rig)["sole use"]
-    assert (line.passed, line.blocks) == (False, False)
+    assert (line.ok, line.blocks) == (False, False)
     assert "order buy 2 S11" in line.seen
-    assert "the account should be Kobe's alone" in line.mend
+    assert "the account should be Kobe's alone" in line.hint
 
 
-def test_a_broker_that_does_not_answer_fails_its_lines_and_no_others(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_broker_that_does_not_answer_fails_its_lines_and_no_others(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.faults.add({"kind": "504", "match": {"path": "/v2/account"}, "times": None})
     lines = lines_of(rig)
-    assert not lines["account"].passed
-    assert not lines["positions"].passed
-    assert lines["market"].passed
-    assert lines["audit chain"].passed
+    assert not lines["account"].ok
+    assert not lines["positions"].ok
+    assert lines["market"].ok
+    assert lines["audit chain"].ok
 
 
-def test_open_intents_are_a_warning(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_open_intents_are_a_warning(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.advance_to(market.ENTRY_DAY, "close")
     trade_session(rig)
     line = lines_of(rig)["open intents"]
-    assert (line.passed, line.blocks) == (False, False)
+    assert (line.ok, line.blocks) == (False, False)
 
 
 def store_evidence(warehouse: Warehouse, settings: Settings, **changes: Any) -> None:
@@ -215,7 +219,7 @@ def store_evidence(warehouse: Warehouse, settings: Settings, **changes: Any) -> 
     warehouse.replace({"asset_versions": frame, "wf_folds": pd.DataFrame([fold])})
 
 
-def test_evidence_of_these_settings_and_bars_lets_a_strategy_trade(rig: Rig) -> None:
+def test_evidence_of_these_settings_and_bars_lets_a_strategy_trade(rig: TradingContext) -> None:
     store_evidence(rig.warehouse, rig.settings)
     assert missing_evidence(rig.warehouse, rig.settings, "rsi2") == ""
     check_evidence(rig.warehouse, rig.settings, "rsi2", "live")
@@ -233,7 +237,7 @@ SPOILED = {
 
 @pytest.mark.parametrize("name", SPOILED)
 @pytest.mark.parametrize("stage", ["paper", "live"])
-def test_without_its_own_evidence_it_may_not(rig: Rig, name: str, stage: str) -> None:
+def test_without_its_own_evidence_it_may_not(rig: TradingContext, name: str, stage: str) -> None:
     changes, why = SPOILED[name]
     store_evidence(rig.warehouse, rig.settings, **changes)
     with pytest.raises(EvidenceMissing, match=why):

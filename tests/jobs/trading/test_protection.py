@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from kobe_jobs.trading.session import Rig, trade_session
+from kobe_jobs.trading.context import TradingContext
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Refused
 from kobe_resources.order_ledger.positions import all_positions
@@ -33,10 +34,10 @@ def orphans(embedded: EmbeddedBroker) -> list[str]:
     return [symbol for symbol, *_, status in orders(embedded, "stop") if status not in ENDED and symbol not in held]
 
 
-def trade(rig: Rig, broker: Any, **trading: Any) -> Any:
+def trade(rig: TradingContext, broker: Any, **trading: Any) -> Any:
     """A run with another broker around the rig's."""
     changes = {"settings": market.make_settings(**trading)} if trading else {}
-    return trade_session(dataclasses.replace(rig, broker=broker, **changes))
+    return trade_session(dataclasses.replace(rig, broker_or_error=broker, **changes))
 
 
 def cancel_stop(embedded: EmbeddedBroker, symbol: str) -> None:
@@ -47,7 +48,7 @@ def cancel_stop(embedded: EmbeddedBroker, symbol: str) -> None:
 
 
 def test_a_stop_that_is_gone_after_the_session_is_set_again_and_nothing_else_is_done(
-    rig: Rig, embedded: EmbeddedBroker
+    rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:
     assert trade_session(rig).is_clean
     cancel_stop(embedded, "S01")
@@ -58,7 +59,9 @@ def test_a_stop_that_is_gone_after_the_session_is_set_again_and_nothing_else_is_
     assert bare(embedded) == []
 
 
-def test_a_done_session_whose_stop_cannot_be_set_is_not_clean_and_stays_done(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_done_session_whose_stop_cannot_be_set_is_not_clean_and_stays_done(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
     assert trade_session(rig).is_clean
     cancel_stop(embedded, "S01")
     rig.kill_switch.turn_on("now")
@@ -71,7 +74,7 @@ def test_a_done_session_whose_stop_cannot_be_set_is_not_clean_and_stays_done(rig
     assert claim.state == "done"
 
 
-def test_a_stop_that_is_only_pending_protects_nothing(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_stop_that_is_only_pending_protects_nothing(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     class Pending(Around):
         def orders(self, *arguments: Any, **after: Any) -> Any:
             found = self.inner.orders(*arguments, **after)
@@ -88,7 +91,9 @@ def test_a_stop_that_is_only_pending_protects_nothing(rig: Rig, embedded: Embedd
 
 
 @pytest.mark.parametrize("question", ["orders", "positions"])
-def test_without_an_answer_to_the_last_question_no_session_is_done(rig: Rig, embedded: EmbeddedBroker, question: str) -> None:
+def test_without_an_answer_to_the_last_question_no_session_is_done(
+    rig: TradingContext, embedded: EmbeddedBroker, question: str
+) -> None:
     class Silent(Around):
         is_silent = False
 
@@ -117,7 +122,7 @@ def stop_of(embedded: EmbeddedBroker, symbol: str) -> list[str]:
     return [status for name, *_, status in orders(embedded, "stop") if name == symbol]
 
 
-def after_the_cancel(rig: Rig, happens: Callable[[Any], None]) -> Any:
+def after_the_cancel(rig: TradingContext, happens: Callable[[Any], None]) -> Any:
     """A broker at which something happens once, when the first stop was cancelled."""
 
     class Cancelled(Around):
@@ -132,7 +137,9 @@ def after_the_cancel(rig: Rig, happens: Callable[[Any], None]) -> Any:
     return Cancelled(rig)
 
 
-def test_the_kill_switch_lets_through_the_stop_that_replaces_a_lifted_one(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_the_kill_switch_lets_through_the_stop_that_replaces_a_lifted_one(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
     second_day(rig, embedded)
     summary = trade(rig, after_the_cancel(rig, lambda _: rig.kill_switch.turn_on("while the stop was away")))
     assert "while the stop was away" in summary.halted
@@ -140,7 +147,9 @@ def test_the_kill_switch_lets_through_the_stop_that_replaces_a_lifted_one(rig: R
     assert bare(embedded) == []
 
 
-def test_a_market_that_closes_between_cancel_and_exit_leaves_the_stop_in_place(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_market_that_closes_between_cancel_and_exit_leaves_the_stop_in_place(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
     second_day(rig, embedded)
 
     class Shutting(Around):
@@ -161,7 +170,7 @@ def test_a_market_that_closes_between_cancel_and_exit_leaves_the_stop_in_place(r
 
 @pytest.mark.parametrize("forever", [True, False])
 def test_a_clock_that_fails_between_cancel_and_exit_leaves_the_stop_in_place(
-    rig: Rig, embedded: EmbeddedBroker, forever: bool
+    rig: TradingContext, embedded: EmbeddedBroker, forever: bool
 ) -> None:
     second_day(rig, embedded)
 
@@ -187,7 +196,9 @@ def test_a_clock_that_fails_between_cancel_and_exit_leaves_the_stop_in_place(
     assert ("S01", "sell", 3.0, "filled") in orders(embedded)
 
 
-def test_a_defect_with_one_exit_keeps_nobody_else_from_leaving_and_nothing_bare(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_defect_with_one_exit_keeps_nobody_else_from_leaving_and_nothing_bare(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
     second_day(rig, embedded)
 
     class Broken(Around):
@@ -204,7 +215,7 @@ def test_a_defect_with_one_exit_keeps_nobody_else_from_leaving_and_nothing_bare(
 
 
 def test_a_defect_in_a_step_leaves_no_session_claimed(
-    rig: Rig, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("a defect")
@@ -221,7 +232,7 @@ def test_a_defect_in_a_step_leaves_no_session_claimed(
     assert claim.state == "halted"
 
 
-def test_a_look_up_that_tells_a_fill_without_its_price_is_asked_again(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_look_up_that_tells_a_fill_without_its_price_is_asked_again(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     class Odd(Around):
         left = 2
 
@@ -237,7 +248,7 @@ def test_a_look_up_that_tells_a_fill_without_its_price_is_asked_again(rig: Rig, 
     assert bare(embedded) == []
 
 
-def refuse_stops_below(rig: Rig, embedded: EmbeddedBroker, symbol: str) -> Any:
+def refuse_stops_below(rig: TradingContext, embedded: EmbeddedBroker, symbol: str) -> Any:
     """A broker whose market has fallen through the stop of one symbol as soon as it was bought."""
 
     class Fallen(Around):
@@ -249,7 +260,7 @@ def refuse_stops_below(rig: Rig, embedded: EmbeddedBroker, symbol: str) -> Any:
     return Fallen(rig)
 
 
-def test_a_stop_that_the_market_has_passed_leaves_at_the_quote(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_stop_that_the_market_has_passed_leaves_at_the_quote(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     summary = trade(rig, refuse_stops_below(rig, embedded, "S01"))
     assert summary.is_clean, summary
     assert ("S01", "sell", 3.0, "filled") in orders(embedded)
@@ -258,7 +269,7 @@ def test_a_stop_that_the_market_has_passed_leaves_at_the_quote(rig: Rig, embedde
     assert (gone.is_open, gone.exit_reason) == (False, "stop")
 
 
-def test_a_quote_beyond_the_stop_leaves_without_asking_for_one(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_quote_beyond_the_stop_leaves_without_asking_for_one(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     class Fallen(Around):
         def quotes(self, symbols: Any) -> Any:
             found = self.inner.quotes(symbols)
@@ -273,7 +284,7 @@ def test_a_quote_beyond_the_stop_leaves_without_asking_for_one(rig: Rig, embedde
     assert ("S01", "sell", 3.0, "filled") in orders(embedded)
 
 
-def test_no_entry_goes_out_beside_a_bare_position(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_no_entry_goes_out_beside_a_bare_position(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     cancel_stop(embedded, "S04")
 
@@ -292,7 +303,7 @@ def test_no_entry_goes_out_beside_a_bare_position(rig: Rig, embedded: EmbeddedBr
     assert later.submitted >= 4
 
 
-def test_a_cancel_that_stays_pending_leaves_the_session_open(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_cancel_that_stays_pending_leaves_the_session_open(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
 
     class Slow(Around):
@@ -320,7 +331,7 @@ def test_a_cancel_that_stays_pending_leaves_the_session_open(rig: Rig, embedded:
     assert bare(embedded) == orphans(embedded) == []
 
 
-def test_a_bid_below_a_tick_is_sold_at_one_tick(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_bid_below_a_tick_is_sold_at_one_tick(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
 
     class Penny(Around):

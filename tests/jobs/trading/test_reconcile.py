@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from kobe_jobs.trading.context import Desk
+from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
 from kobe_jobs.trading.reconcile.accept import CannotAccept, accept_differences
 from kobe_jobs.trading.reconcile.compare import Reconciliation, compare, reconcile
-from kobe_jobs.trading.session import Rig, open_desk, trade_session
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.order_ledger import orders as book
@@ -25,19 +25,19 @@ ACCOUNT = "simulated:PA0EMBEDDED0"
 
 
 @pytest.fixture
-def desk(rig: Rig, embedded: EmbeddedBroker) -> Desk:
+def context(rig: TradingContext, embedded: EmbeddedBroker) -> SessionContext:
     """After the entry day's run, both sides agreeing."""
     assert trade_session(rig).is_clean
-    return open_desk(rig, "rsi2")
+    return open_session(rig, "rsi2")
 
 
 def rows_of(found: Reconciliation) -> set[tuple[str, str]]:
     return {(row.kind, row.what) for row in found.differences if row.halts}
 
 
-def test_both_sides_agree_after_a_run_and_the_snapshot_is_kept(desk: Desk) -> None:
-    assert reconcile(desk, "by hand").agrees
-    kept = last_reconciliation(desk.ledger, ACCOUNT)
+def test_both_sides_agree_after_a_run_and_the_snapshot_is_kept(context: SessionContext) -> None:
+    assert reconcile(context, "by hand").agrees
+    kept = last_reconciliation(context.ledger, ACCOUNT)
     assert kept is not None
     assert kept["snapshot"]["positions"] == kept["snapshot"]["ledger"] == {f"S0{n}": "3" for n in range(5)}
     assert kept["moment"] == "by hand"
@@ -69,48 +69,50 @@ DIFFERENCES: dict[str, tuple[Callable[[EmbeddedBroker], object], tuple[str, str]
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
-def test_a_difference_is_listed_and_not_adopted(desk: Desk, embedded: EmbeddedBroker, name: str) -> None:
+def test_a_difference_is_listed_and_not_adopted(context: SessionContext, embedded: EmbeddedBroker, name: str) -> None:
     change, row = DIFFERENCES[name]
-    before = open_positions(desk.ledger, ACCOUNT)
+    before = open_positions(context.ledger, ACCOUNT)
     change(embedded)
-    found = reconcile(desk, "by hand")
+    found = reconcile(context, "by hand")
     assert row in rows_of(found)
-    assert row[1] in found.told()
-    assert open_positions(desk.ledger, ACCOUNT) == before
-    assert row in rows_of(reconcile(desk, "again")), "a second look does not make it right"
-    record = desk.ledger.rows("SELECT body FROM audit WHERE kind = 'reconciled' ORDER BY seq DESC LIMIT 1")[0]
+    assert row[1] in found.describe()
+    assert open_positions(context.ledger, ACCOUNT) == before
+    assert row in rows_of(reconcile(context, "again")), "a second look does not make it right"
+    record = context.ledger.rows("SELECT body FROM audit WHERE kind = 'reconciled' ORDER BY seq DESC LIMIT 1")[0]
     assert not json.loads(record["body"])["agrees"]
 
 
-def test_an_execution_that_we_do_not_know_is_listed(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_an_execution_that_we_do_not_know_is_listed(context: SessionContext, embedded: EmbeddedBroker) -> None:
     by_hand("S11", "buy", "2")(embedded)
     by_hand("S10", "buy", "1")(embedded)
-    assert sum(kind == "fill" for kind, _ in rows_of(compare(desk))) == 2
+    assert sum(kind == "fill" for kind, _ in rows_of(compare(context))) == 2
 
 
-def test_money_that_came_in_is_told_and_is_the_ground_only_from_a_later_session(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_money_that_came_in_is_told_and_is_the_ground_only_from_a_later_session(
+    context: SessionContext, embedded: EmbeddedBroker
+) -> None:
     embedded.book.state.run("UPDATE account SET cash = cash + 12")
     for moment in ("by hand", "again"):
-        found = reconcile(desk, moment)
+        found = reconcile(context, moment)
         assert found.agrees
         assert [row.kind for row in found.differences] == ["cash"]
     embedded.advance_to(market.ENTRY_DAY, "close")
     embedded.advance_to(market.EXIT_DAY, "open")
-    later = dataclasses.replace(desk, session=dataclasses.replace(desk.session, session=market.EXIT_DAY))
+    later = dataclasses.replace(context, hours=dataclasses.replace(context.hours, session=market.EXIT_DAY))
     assert reconcile(later, "a day later").agrees
     assert not reconcile(later, "and again").differences
 
 
-def test_cash_that_lags_behind_its_fills_does_not_become_the_ground(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_cash_that_lags_behind_its_fills_does_not_become_the_ground(context: SessionContext, embedded: EmbeddedBroker) -> None:
     """An account answer from before the fills would call the true cash a loss ever after."""
     embedded.book.state.run("UPDATE account SET cash = cash + 300")
-    assert reconcile(desk, "while it lags").agrees
+    assert reconcile(context, "while it lags").agrees
     embedded.book.state.run("UPDATE account SET cash = cash - 300")
-    assert not reconcile(desk, "caught up").differences
+    assert not reconcile(context, "caught up").differences
 
 
-def test_cash_that_lags_for_a_moment_is_looked_at_again(desk: Desk, embedded: EmbeddedBroker) -> None:
-    inner: Any = desk.broker
+def test_cash_that_lags_for_a_moment_is_looked_at_again(context: SessionContext, embedded: EmbeddedBroker) -> None:
+    inner: Any = context.broker
     stale = dataclasses.replace(inner.account(), cash=Decimal(1))
     asked: list[int] = []
 
@@ -122,72 +124,72 @@ def test_cash_that_lags_for_a_moment_is_looked_at_again(desk: Desk, embedded: Em
             asked.append(1)
             return stale if len(asked) == 1 else inner.account()
 
-    desk.broker = Lagging()  # type: ignore[assignment]
-    assert not reconcile(desk, "by hand").differences
+    context.broker = Lagging()  # type: ignore[assignment]
+    assert not reconcile(context, "by hand").differences
 
 
-def test_cents_of_fees_are_no_difference(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_cents_of_fees_are_no_difference(context: SessionContext, embedded: EmbeddedBroker) -> None:
     embedded.book.state.run("UPDATE account SET cash = cash - 0.35")
-    assert not reconcile(desk, "by hand").differences
+    assert not reconcile(context, "by hand").differences
 
 
-def test_an_order_that_shows_up_late_is_promoted_with_its_fill(desk: Desk, embedded: EmbeddedBroker) -> None:
-    intent = book.of_session(desk.ledger, ACCOUNT, market.ENTRY_DAY)[0]
-    with desk.ledger.write() as write:
+def test_an_order_that_shows_up_late_is_promoted_with_its_fill(context: SessionContext, embedded: EmbeddedBroker) -> None:
+    intent = book.of_session(context.ledger, ACCOUNT, market.ENTRY_DAY)[0]
+    with context.ledger.write() as write:
         write.execute("DELETE FROM positions WHERE id = ?", (intent.client_order_id,))
         write.execute("DELETE FROM fills WHERE client_order_id = ?", (intent.client_order_id,))
         write.execute(
             "UPDATE intents SET state = 'NOT_PLACED', filled_qty = '0', spent = '0', reserved = '60', acknowledged = 0"
             " WHERE client_order_id = ?", (intent.client_order_id,),
         )  # fmt: skip
-    found = reconcile(desk, "by hand")
+    found = reconcile(context, "by hand")
     assert found.promoted == 1
-    assert found.agrees, found.told()
-    late = book.get(desk.ledger, intent.client_order_id)
+    assert found.agrees, found.describe()
+    late = book.get(context.ledger, intent.client_order_id)
     assert (late.state, late.filled_qty) == (OrderState.FILLED, 3)
-    assert position(desk.ledger, intent.client_order_id)
+    assert position(context.ledger, intent.client_order_id)
 
 
-def test_looking_only_promotes_nothing(desk: Desk, embedded: EmbeddedBroker) -> None:
-    with desk.ledger.write() as write:
+def test_looking_only_promotes_nothing(context: SessionContext, embedded: EmbeddedBroker) -> None:
+    with context.ledger.write() as write:
         write.execute("UPDATE intents SET state = 'NOT_PLACED' WHERE leg = 'stop' AND symbol = 'S00'")
-    head = desk.ledger.audit_head()
-    compare(desk, promote=False)
-    assert desk.ledger.audit_head() == head
+    head = context.ledger.audit_head()
+    compare(context, promote=False)
+    assert context.ledger.audit_head() == head
 
 
-def test_a_person_accepts_what_the_broker_no_longer_has(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_a_person_accepts_what_the_broker_no_longer_has(context: SessionContext, embedded: EmbeddedBroker) -> None:
     vanished(embedded)
-    rest = accept_differences(desk, reconcile(desk, "by hand"), "sold by hand at the desk")
+    rest = accept_differences(context, reconcile(context, "by hand"), "sold by hand at the context")
     assert rest == []
-    gone = next(p for p in desk.ledger.rows("SELECT * FROM positions WHERE symbol = 'S00'"))
+    gone = next(p for p in context.ledger.rows("SELECT * FROM positions WHERE symbol = 'S00'"))
     assert (gone["is_open"], gone["exit_reason"]) == (0, "adjusted")
-    assert reconcile(desk, "after").agrees
-    record = desk.ledger.rows("SELECT body FROM audit WHERE kind = 'accepted_differences'")[0]
-    assert json.loads(record["body"])["reason"] == "sold by hand at the desk"
+    assert reconcile(context, "after").agrees
+    record = context.ledger.rows("SELECT body FROM audit WHERE kind = 'accepted_differences'")[0]
+    assert json.loads(record["body"])["reason"] == "sold by hand at the context"
 
 
-def test_what_the_broker_holds_without_us_is_noted_as_the_person_s(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_what_the_broker_holds_without_us_is_noted_as_the_person_s(context: SessionContext, embedded: EmbeddedBroker) -> None:
     by_hand("S11", "buy", "2")(embedded)
-    assert accept_differences(desk, reconcile(desk, "by hand"), "mine, bought at the broker's page") == []
-    assert not reconcile(desk, "again").differences
-    assert "S11" not in {held.symbol for held in open_positions(desk.ledger, ACCOUNT)}
-    record = desk.ledger.rows("SELECT body FROM audit WHERE kind = 'accepted_differences'")[0]
+    assert accept_differences(context, reconcile(context, "by hand"), "mine, bought at the broker's page") == []
+    assert not reconcile(context, "again").differences
+    assert "S11" not in {held.symbol for held in open_positions(context.ledger, ACCOUNT)}
+    record = context.ledger.rows("SELECT body FROM audit WHERE kind = 'accepted_differences'")[0]
     assert json.loads(record["body"])["noted"]["positions"] == {"S11": "2"}
     embedded.book.state.run("UPDATE positions SET qty = 1 WHERE symbol = 'S11'")
-    found = reconcile(desk, "a part of it was sold")
+    found = reconcile(context, "a part of it was sold")
     assert ("position", "S11") not in rows_of(found), "the person may sell what is theirs"
     embedded.book.state.run("UPDATE positions SET qty = 7 WHERE symbol = 'S11'")
-    assert ("position", "S11") in rows_of(reconcile(desk, "more of it than was accepted"))
+    assert ("position", "S11") in rows_of(reconcile(context, "more of it than was accepted"))
 
 
-def test_more_of_what_we_hold_comes_into_the_position_with_its_stop(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_more_of_what_we_hold_comes_into_the_position_with_its_stop(context: SessionContext, embedded: EmbeddedBroker) -> None:
     embedded.book.state.run("UPDATE positions SET qty = 5 WHERE symbol = 'S00'")
-    found = reconcile(desk, "by hand")
+    found = reconcile(context, "by hand")
     assert ("position", "S00") in rows_of(found)
     assert found.differing == {"S00"}
-    assert accept_differences(desk, found, "two more, bought by hand") == []
-    held = next(held for held in open_positions(desk.ledger, ACCOUNT) if held.symbol == "S00")
+    assert accept_differences(context, found, "two more, bought by hand") == []
+    held = next(held for held in open_positions(context.ledger, ACCOUNT) if held.symbol == "S00")
     assert (held.qty, held.entry_qty) == (5, 5)
     assert stops_at(embedded, "S00") == [5.0]
 
@@ -198,45 +200,47 @@ def stops_at(embedded: EmbeddedBroker, symbol: str) -> list[float]:
     return [row["qty"] for row in embedded.book.state.rows(sql, (symbol,))]
 
 
-def test_orders_that_a_person_placed_and_that_are_over_can_be_accepted(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_orders_that_a_person_placed_and_that_are_over_can_be_accepted(
+    context: SessionContext, embedded: EmbeddedBroker
+) -> None:
     stop = embedded.book.state.row("SELECT id FROM orders WHERE kind = 'stop' AND symbol = 'S00'")
     assert stop is not None
     embedded.book.cancel(stop["id"])
     embedded.settle()
     by_hand("S00", "sell", "3")(embedded)
-    found = reconcile(desk, "by hand")
+    found = reconcile(context, "by hand")
     assert {("order", "hand S00"), ("position", "S00")} <= rows_of(found)
-    assert accept_differences(desk, found, "sold at the broker's page") == []
-    assert reconcile(desk, "after").agrees, "what was accepted comes up no more"
+    assert accept_differences(context, found, "sold at the broker's page") == []
+    assert reconcile(context, "after").agrees, "what was accepted comes up no more"
     embedded.advance_to(market.EXIT_DAY, "open")
     by_hand("S11", "buy", "2")(embedded)
-    assert ("order", "hand S11") in rows_of(reconcile(desk, "another"))
-    assert ("order", "hand S00") not in rows_of(reconcile(desk, "another"))
+    assert ("order", "hand S11") in rows_of(reconcile(context, "another"))
+    assert ("order", "hand S00") not in rows_of(reconcile(context, "another"))
 
 
-def test_an_open_order_of_a_person_is_noted_and_halts_no_more(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_an_open_order_of_a_person_is_noted_and_halts_no_more(context: SessionContext, embedded: EmbeddedBroker) -> None:
     fields = {"client_order_id": "hand", "symbol": "S11", "side": "buy", "type": "limit", "time_in_force": "gtc"}
     embedded.book.submit({**fields, "qty": "1", "limit_price": "5.00"})
-    found = reconcile(desk, "by hand")
+    found = reconcile(context, "by hand")
     assert rows_of(found) == {("order", "hand")}
-    assert accept_differences(desk, found, "my own standing order") == []
-    assert not reconcile(desk, "again").differences
-    assert not reconcile(desk, "and again").differences, "the note outlives the next agreement"
+    assert accept_differences(context, found, "my own standing order") == []
+    assert not reconcile(context, "again").differences
+    assert not reconcile(context, "and again").differences, "the note outlives the next agreement"
 
 
-def test_accepting_needs_a_reason(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_accepting_needs_a_reason(context: SessionContext, embedded: EmbeddedBroker) -> None:
     taken(embedded)
-    found = reconcile(desk, "by hand")
+    found = reconcile(context, "by hand")
     with pytest.raises(CannotAccept):
-        accept_differences(desk, found, "  ")
-    assert accept_differences(desk, found, "a fee of the broker's") == []
-    assert reconcile(desk, "again").agrees
+        accept_differences(context, found, "  ")
+    assert accept_differences(context, found, "a fee of the broker's") == []
+    assert reconcile(context, "again").agrees
 
 
-def test_a_fill_between_two_looks_is_no_difference(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_a_fill_between_two_looks_is_no_difference(context: SessionContext, embedded: EmbeddedBroker) -> None:
     """A stop that triggers while we compare is found by the second look."""
     calls: list[int] = []
-    inner: Any = desk.broker
+    inner: Any = context.broker
 
     class Racing:
         def __getattr__(self, name: str) -> Any:
@@ -248,7 +252,7 @@ def test_a_fill_between_two_looks_is_no_difference(desk: Desk, embedded: Embedde
                 embedded.advance_to(market.ENTRY_DAY, "close")
             return inner.positions()
 
-    desk.broker = Racing()  # type: ignore[assignment]
-    assert reconcile(desk, "by hand").agrees
-    assert market.STOPPED not in {held.symbol for held in open_positions(desk.ledger, ACCOUNT)}
-    assert sum((held.qty for held in open_positions(desk.ledger, ACCOUNT)), Decimal(0)) == 12
+    context.broker = Racing()  # type: ignore[assignment]
+    assert reconcile(context, "by hand").agrees
+    assert market.STOPPED not in {held.symbol for held in open_positions(context.ledger, ACCOUNT)}
+    assert sum((held.qty for held in open_positions(context.ledger, ACCOUNT)), Decimal(0)) == 12

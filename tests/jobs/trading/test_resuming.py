@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kobe_jobs.trading.context import Desk
-from kobe_jobs.trading.session import Rig, trade_session
+from kobe_jobs.trading.context import SessionContext, TradingContext
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.order_ledger import orders as book
@@ -23,9 +23,9 @@ class Died(BaseException):
 
 
 class Around:
-    """The rig's (or desk's) broker; a test overrides what it wants to be otherwise."""
+    """The rig's (or context's) broker; a test overrides what it wants to be otherwise."""
 
-    def __init__(self, rig: Rig | Desk) -> None:
+    def __init__(self, rig: TradingContext | SessionContext) -> None:
         self.inner = rig.broker
 
     def __getattr__(self, name: str) -> Any:
@@ -33,13 +33,13 @@ class Around:
 
 
 @pytest.fixture
-def dying(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Any:
+def dying(rig: TradingContext, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Lets a run die as it is about to send its n-th entry (from 0)."""
     from kobe_jobs.trading import entries
 
     whole = entries.send
 
-    def run_until(number: int, rig: Rig = rig) -> None:
+    def run_until(number: int, rig: TradingContext = rig) -> None:
         left = number
 
         def send(*arguments: Any) -> Any:
@@ -58,7 +58,7 @@ def dying(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_dearer_quotes_after_a_crash_are_decided_again_within_a_budget_that_was_full(
-    rig: Rig, embedded: EmbeddedBroker, dying: Any
+    rig: TradingContext, embedded: EmbeddedBroker, dying: Any
 ) -> None:
     policy = rig.settings.policy.model_copy(update={"max_daily_notional": 331.0})
     rig = dataclasses.replace(rig, settings=rig.settings.model_copy(update={"policy": policy}))
@@ -71,13 +71,13 @@ def test_dearer_quotes_after_a_crash_are_decided_again_within_a_budget_that_was_
             found = self.inner.quotes(symbols).items()
             return {symbol: dataclasses.replace(quote, bid=quote.bid * by, ask=quote.ask * by) for symbol, quote in found}
 
-    summary = trade_session(dataclasses.replace(rig, broker=Dearer(rig)))  # type: ignore[arg-type]
+    summary = trade_session(dataclasses.replace(rig, broker_or_error=Dearer(rig)))  # type: ignore[arg-type]
     assert summary.is_clean, summary
     assert (summary.submitted, summary.refused) == (4, {"exceeds_daily_budget": 2})
     assert book.budget_used(rig.ledger, ACCOUNT, market.ENTRY_DAY) <= Decimal(331)
 
 
-def test_an_intent_whose_signal_was_withdrawn_is_not_sent(rig: Rig, embedded: EmbeddedBroker, dying: Any) -> None:
+def test_an_intent_whose_signal_was_withdrawn_is_not_sent(rig: TradingContext, embedded: EmbeddedBroker, dying: Any) -> None:
     dying(0)
     signals = tuple(s for s in market.make_evidence().signals_of(market.FIRST_SIGNALS) if s.symbol != "S01")
     restated = market.make_evidence(signals={market.FIRST_SIGNALS: signals})
@@ -87,7 +87,9 @@ def test_an_intent_whose_signal_was_withdrawn_is_not_sent(rig: Rig, embedded: Em
     assert [symbol for symbol, *_ in orders(embedded)] == ["S00", "S02", "S03", "S04"]
 
 
-def test_too_late_for_entries_is_not_too_late_for_protective_stops(rig: Rig, embedded: EmbeddedBroker, dying: Any) -> None:
+def test_too_late_for_entries_is_not_too_late_for_protective_stops(
+    rig: TradingContext, embedded: EmbeddedBroker, dying: Any
+) -> None:
     dying(2)
     assert [symbol for symbol, *_ in orders(embedded)] == ["S00", "S01"]
     embedded.advance_to(market.ENTRY_DAY, "close")
@@ -99,7 +101,7 @@ def test_too_late_for_entries_is_not_too_late_for_protective_stops(rig: Rig, emb
 
 
 def test_a_broker_that_goes_silent_among_the_entries_leaves_no_position_without_its_stop(
-    rig: Rig, embedded: EmbeddedBroker
+    rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:
     class Silent(Around):
         clocks = 0
@@ -111,14 +113,14 @@ def test_a_broker_that_goes_silent_among_the_entries_leaves_no_position_without_
                 self.clocks += 1
             return self.inner.clock()
 
-    summary = trade_session(dataclasses.replace(rig, broker=Silent(rig)))  # type: ignore[arg-type]
+    summary = trade_session(dataclasses.replace(rig, broker_or_error=Silent(rig)))  # type: ignore[arg-type]
     assert "does not answer" in summary.halted
     assert (summary.filled, summary.unprotected) == (2, ())
     assert trade_session(rig).is_clean
     assert len(orders(embedded, "stop")) == len(orders(embedded)) == 5
 
 
-def test_the_kill_switch_is_read_after_the_clock_has_kept_us_waiting(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_the_kill_switch_is_read_after_the_clock_has_kept_us_waiting(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     class Slow(Around):
         def clock(self) -> Any:
             told = self.inner.clock()
@@ -126,12 +128,12 @@ def test_the_kill_switch_is_read_after_the_clock_has_kept_us_waiting(rig: Rig, e
                 rig.kill_switch.turn_on("while we waited")
             return told
 
-    summary = trade_session(dataclasses.replace(rig, broker=Slow(rig)))  # type: ignore[arg-type]
+    summary = trade_session(dataclasses.replace(rig, broker_or_error=Slow(rig)))  # type: ignore[arg-type]
     assert "while we waited" in summary.halted
     assert posts(embedded) == 2
 
 
-def test_a_cancel_is_on_the_chain_before_it_is_asked_for(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_cancel_is_on_the_chain_before_it_is_asked_for(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
 
     class Dies(Around):
@@ -140,7 +142,7 @@ def test_a_cancel_is_on_the_chain_before_it_is_asked_for(rig: Rig, embedded: Emb
             raise Died
 
     with pytest.raises(Died):
-        trade_session(dataclasses.replace(rig, broker=Dies(rig)))  # type: ignore[arg-type]
+        trade_session(dataclasses.replace(rig, broker_or_error=Dies(rig)))  # type: ignore[arg-type]
     embedded.settle()
     assert ("S01", "sell", 3.0, "canceled") in orders(embedded, "stop")
     assert rig.ledger.rows("SELECT json_extract(body, '$.symbol') FROM audit WHERE kind = 'cancel_asked'")[0][0] == "S01"
@@ -156,7 +158,9 @@ def sell_by_hand(embedded: EmbeddedBroker, symbol: str, qty: str) -> None:
 
 
 @pytest.mark.parametrize("qty", ["3", "1"])
-def test_what_the_broker_no_longer_holds_is_neither_sold_nor_protected(rig: Rig, embedded: EmbeddedBroker, qty: str) -> None:
+def test_what_the_broker_no_longer_holds_is_neither_sold_nor_protected(
+    rig: TradingContext, embedded: EmbeddedBroker, qty: str
+) -> None:
     second_day(rig, embedded)
     for symbol in ("S01", "S04"):
         sell_by_hand(embedded, symbol, qty)
@@ -169,7 +173,7 @@ def test_what_the_broker_no_longer_holds_is_neither_sold_nor_protected(rig: Rig,
     assert any("differ on S01" in note for note in summary.notes)
 
 
-def test_more_at_the_broker_than_in_the_ledger_keeps_nobody_from_leaving(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_more_at_the_broker_than_in_the_ledger_keeps_nobody_from_leaving(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     # Alpaca takes no buy beside a stop; a transfer of shares looks the same to us.
     embedded.faults.add({"settings": {"refuses_wash_trades": False}})
@@ -179,7 +183,7 @@ def test_more_at_the_broker_than_in_the_ledger_keeps_nobody_from_leaving(rig: Ri
     assert summary.exits_filled == 2
 
 
-def trade_until_clean(rig: Rig, runs: int) -> None:
+def trade_until_clean(rig: TradingContext, runs: int) -> None:
     """As many runs as it takes for everything to be settled, `runs` at most."""
     for _ in range(runs):
         summary = trade_session(rig)
@@ -188,7 +192,9 @@ def trade_until_clean(rig: Rig, runs: int) -> None:
     raise AssertionError(summary)
 
 
-def test_an_order_given_up_too_early_is_found_by_its_id_while_no_list_shows_it(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_an_order_given_up_too_early_is_found_by_its_id_while_no_list_shows_it(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
     settings = market.make_settings(not_placed_after_s=0.01)
     embedded.faults.add(
         {"kind": "late_visibility", "lookups": 12, "answer": "duplicate_id", "match": {"method": "POST", "symbol": "S00"}}
@@ -199,7 +205,7 @@ def test_an_order_given_up_too_early_is_found_by_its_id_while_no_list_shows_it(r
     assert (found.symbol, found.state) == ("S00", OrderState.FILLED)
 
 
-def test_a_refusal_of_the_second_post_says_nothing_of_the_first(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_refusal_of_the_second_post_says_nothing_of_the_first(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.faults.add(
         {"kind": "late_visibility", "lookups": 7, "match": {"method": "POST", "symbol": "S00"}},
         {"kind": "insufficient_buying_power", "match": {"method": "POST", "symbol": "S00", "nth": 2}},
@@ -211,7 +217,7 @@ def test_a_refusal_of_the_second_post_says_nothing_of_the_first(rig: Rig, embedd
 
 
 def test_a_stop_given_up_yesterday_that_rests_at_the_broker_is_found_before_another_is_sent(
-    rig: Rig, embedded: EmbeddedBroker
+    rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:
     embedded.faults.add({"kind": "late_visibility", "lookups": 1000, "match": {"method": "POST", "symbol": "S00", "nth": 2}})
     assert trade_session(rig).unprotected == ("S00",)
@@ -223,5 +229,5 @@ def test_a_stop_given_up_yesterday_that_rests_at_the_broker_is_found_before_anot
     assert [intent.state for intent in stops if intent.state is OrderState.ACCEPTED] == [OrderState.ACCEPTED]
 
 
-def _position_of(rig: Rig, symbol: str) -> str:
+def _position_of(rig: TradingContext, symbol: str) -> str:
     return next(held.id for held in open_positions(rig.ledger, ACCOUNT) if held.symbol == symbol)

@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kobe_jobs.trading import context as desk_module
+from kobe_jobs.trading import admission
+from kobe_jobs.trading import context as context_module
 from kobe_jobs.trading import session as run_module
-from kobe_jobs.trading.context import MarketShut, NotThisSession
+from kobe_jobs.trading.admission import NotConfirmed, StaleSignal
+from kobe_jobs.trading.context import MarketShut, NotThisSession, TradingContext
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_jobs.trading.readiness.preflight import NotReady
 from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
-from kobe_jobs.trading.session import AnotherRunTrades, NotConfirmed, Rig, StaleSignal, alone, trade_session
+from kobe_jobs.trading.run_lock import AnotherRunTrades, alone
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.broker.open import connect_embedded
 from kobe_resources.broker.protocol import Unauthorized
-from kobe_resources.broker.shadow import ShadowBroker
 from kobe_resources.kill_switch import KillSwitchOn
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.order_ledger import orders as book
@@ -47,13 +50,15 @@ def posts(embedded: EmbeddedBroker) -> int:
     return sum(request == ("POST", "/v2/orders") for request in embedded.requests())
 
 
-def second_day(rig: Rig, embedded: EmbeddedBroker) -> None:
+def second_day(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     """Trade the entry day and stand at the next opening."""
     assert trade_session(rig).is_clean
     embedded.advance_to(market.EXIT_DAY, "open")
 
 
-def test_entries_go_out_in_signal_order_within_the_budget_and_are_protected(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_entries_go_out_in_signal_order_within_the_budget_and_are_protected(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
     summary = trade_session(rig)
     assert summary.is_clean, summary
     assert summary.waterfall() == [("signals", 6), ("refused: exceeds_daily_budget", -1), ("submitted", 5), ("filled", 5)]
@@ -62,7 +67,7 @@ def test_entries_go_out_in_signal_order_within_the_budget_and_are_protected(rig:
     assert Decimal(summary.budget_used) <= Decimal(repr(market.BUDGET))
 
 
-def test_an_entry_carries_the_ask_and_a_tenth_of_a_percent_on_the_tick(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_an_entry_carries_the_ask_and_a_tenth_of_a_percent_on_the_tick(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     trade_session(rig)
     first = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)[0]
     ask = market.price_of("S00") * 1.0005
@@ -73,7 +78,7 @@ def test_an_entry_carries_the_ask_and_a_tenth_of_a_percent_on_the_tick(rig: Rig,
     assert held.stop_price == Decimal("18.01")
 
 
-def test_exits_go_first_and_their_stops_are_cancelled_before_them(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_exits_go_first_and_their_stops_are_cancelled_before_them(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     summary = trade_session(rig)
     assert summary.is_clean, summary
@@ -83,19 +88,19 @@ def test_exits_go_first_and_their_stops_are_cancelled_before_them(rig: Rig, embe
     assert orders(embedded)[5:7] == [("S01", "sell", 3.0, "filled"), ("S02", "sell", 3.0, "filled")]
 
 
-def test_a_symbol_that_left_at_this_open_is_not_entered_again(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_symbol_that_left_at_this_open_is_not_entered_again(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     assert trade_session(rig).refused == {"already_open": 1}
 
 
-def test_a_stop_that_triggered_yesterday_closes_its_position_on_that_day(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_stop_that_triggered_yesterday_closes_its_position_on_that_day(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     trade_session(rig)
     stopped = next(held for held in all_positions(rig.ledger, ACCOUNT) if held.symbol == market.STOPPED)
     assert (stopped.is_open, stopped.exit_reason, stopped.exit_session) == (False, "stop", market.ENTRY_DAY)
 
 
-def test_a_position_leaves_after_its_bars(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_position_leaves_after_its_bars(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     quick = dataclasses.replace(
         rig,
@@ -107,7 +112,7 @@ def test_a_position_leaves_after_its_bars(rig: Rig, embedded: EmbeddedBroker) ->
     assert summary.exits == {"rsi_exit": 2, "time_stop": 2}
 
 
-def test_thirteen_orders_take_less_than_five_seconds(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_thirteen_orders_take_less_than_five_seconds(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     symbols = market.SYMBOLS
     signals = tuple(market._signal(symbol, market.FIRST_SIGNALS, rank) for rank, symbol in enumerate(symbols))
     evidence = market.make_evidence(signals={market.FIRST_SIGNALS: signals})
@@ -121,7 +126,7 @@ def test_thirteen_orders_take_less_than_five_seconds(rig: Rig, embedded: Embedde
     assert time.process_time() - began < 5.0
 
 
-def test_a_session_is_traded_once(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_session_is_traded_once(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     trade_session(rig)
     before = posts(embedded)
     again = trade_session(rig)
@@ -130,7 +135,7 @@ def test_a_session_is_traded_once(rig: Rig, embedded: EmbeddedBroker) -> None:
     assert posts(embedded) == before
 
 
-def test_a_run_beside_another_says_so_and_sends_nothing(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_run_beside_another_says_so_and_sends_nothing(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     with alone(rig.ledger), pytest.raises(AnotherRunTrades, match="another run is trading"):
         trade_session(rig)
     assert posts(embedded) == 0
@@ -144,7 +149,7 @@ STALE = {
 
 
 @pytest.mark.parametrize("name", STALE)
-def test_older_signals_are_stale_and_nothing_is_sent(rig: Rig, embedded: EmbeddedBroker, name: str) -> None:
+def test_older_signals_are_stale_and_nothing_is_sent(rig: TradingContext, embedded: EmbeddedBroker, name: str) -> None:
     with pytest.raises(StaleSignal, match="stale_signal"):
         trade_session(dataclasses.replace(rig, evidence=market.make_evidence(**STALE[name])))
     assert posts(embedded) == 0
@@ -152,19 +157,19 @@ def test_older_signals_are_stale_and_nothing_is_sent(rig: Rig, embedded: Embedde
     assert rig.ledger.rows("SELECT count(*) FROM audit WHERE kind = 'stale_signal'")[0][0] == 1
 
 
-def test_another_session_than_the_clock_s_is_refused(rig: Rig) -> None:
+def test_another_session_than_the_clock_s_is_refused(rig: TradingContext) -> None:
     with pytest.raises(NotThisSession):
         trade_session(rig, market.EXIT_DAY)
 
 
-def test_a_shut_market_gets_no_order(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_shut_market_gets_no_order(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.advance_to(market.ENTRY_DAY, "after")
     with pytest.raises(MarketShut):
         trade_session(rig)
     assert posts(embedded) == 0
 
 
-def test_no_entry_goes_out_in_the_last_minutes(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_no_entry_goes_out_in_the_last_minutes(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.advance_to(market.ENTRY_DAY, "close")
     summary = trade_session(rig)
     assert posts(embedded) == 0
@@ -172,7 +177,7 @@ def test_no_entry_goes_out_in_the_last_minutes(rig: Rig, embedded: EmbeddedBroke
     assert summary.pending == 5
 
 
-def test_the_kill_switch_stops_a_run_before_it_begins(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_the_kill_switch_stops_a_run_before_it_begins(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     rig.kill_switch.turn_on("testing")
     with pytest.raises(KillSwitchOn, match="testing"):
         trade_session(rig)
@@ -182,7 +187,7 @@ def test_the_kill_switch_stops_a_run_before_it_begins(rig: Rig, embedded: Embedd
 class KillAt:
     """A kill switch that a person turns on while the n-th order is on its way."""
 
-    def __init__(self, rig: Rig, at: int) -> None:
+    def __init__(self, rig: TradingContext, at: int) -> None:
         self._inner = rig.broker
         self._switch = rig.kill_switch
         self._left = at
@@ -199,8 +204,8 @@ class KillAt:
 
 
 @pytest.mark.parametrize("at", [1, 3, 6])
-def test_the_kill_switch_is_read_again_before_every_order(rig: Rig, embedded: EmbeddedBroker, at: int) -> None:
-    summary = trade_session(dataclasses.replace(rig, broker=KillAt(rig, at)))  # type: ignore[arg-type]
+def test_the_kill_switch_is_read_again_before_every_order(rig: TradingContext, embedded: EmbeddedBroker, at: int) -> None:
+    summary = trade_session(dataclasses.replace(rig, broker_or_error=KillAt(rig, at)))  # type: ignore[arg-type]
     assert posts(embedded) == at
     assert "kill switch" in summary.halted
     assert not summary.is_clean
@@ -213,7 +218,7 @@ def test_the_kill_switch_is_read_again_before_every_order(rig: Rig, embedded: Em
     assert len(orders(embedded, "stop")) == 5
 
 
-def test_with_the_switch_on_no_protective_stop_is_taken_away(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_with_the_switch_on_no_protective_stop_is_taken_away(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
 
     class KillAfterReconciling(KillAt):
@@ -221,13 +226,14 @@ def test_with_the_switch_on_no_protective_stop_is_taken_away(rig: Rig, embedded:
             self._switch.turn_on("now")
             return self._inner.positions()
 
-    summary = trade_session(dataclasses.replace(rig, broker=KillAfterReconciling(rig, 0)))  # type: ignore[arg-type]
+    summary = trade_session(dataclasses.replace(rig, broker_or_error=KillAfterReconciling(rig, 0)))  # type: ignore[arg-type]
     assert "kill switch" in summary.halted
     assert [status for *_, status in orders(embedded, "stop")] == ["new", "new", "new", "filled", "new"]
 
 
-def test_shadow_decides_and_sends_nothing(rig: Rig, embedded: EmbeddedBroker) -> None:
-    summary = trade_session(dataclasses.replace(rig, stage="shadow", broker=ShadowBroker(rig.broker)))
+def test_shadow_decides_and_sends_nothing(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    shadow = connect_embedded(rig.settings, embedded, read_only=True)
+    summary = trade_session(dataclasses.replace(rig, stage="shadow", broker_or_error=shadow))
     assert posts(embedded) == 0
     assert summary.refused == {"shadow": 5, "exceeds_daily_budget": 1}
     assert summary.is_clean
@@ -238,7 +244,7 @@ def test_shadow_decides_and_sends_nothing(rig: Rig, embedded: EmbeddedBroker) ->
     ]
 
 
-def test_a_difference_halts_entries_but_not_exits(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_difference_halts_entries_but_not_exits(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     market.by_hand(embedded, "S11", "buy", "2", "by hand")
     summary = trade_session(rig)
@@ -251,7 +257,7 @@ def test_a_difference_halts_entries_but_not_exits(rig: Rig, embedded: EmbeddedBr
     assert "S11" not in {held.symbol for held in open_positions(rig.ledger, ACCOUNT)}
 
 
-def test_bad_keys_stop_the_run_and_lose_nothing(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_bad_keys_stop_the_run_and_lose_nothing(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.faults.add({"kind": "401", "match": {"method": "POST", "path": "/v2/orders", "nth": 2}})
     with pytest.raises(Unauthorized):
         trade_session(rig)
@@ -276,7 +282,7 @@ FATES: dict[str, tuple[dict[str, Any], OrderState]] = {
 
 
 @pytest.mark.parametrize("name", FATES)
-def test_an_order_in_trouble_ends_where_the_broker_has_it(rig: Rig, embedded: EmbeddedBroker, name: str) -> None:
+def test_an_order_in_trouble_ends_where_the_broker_has_it(rig: TradingContext, embedded: EmbeddedBroker, name: str) -> None:
     fault, state = FATES[name]
     embedded.faults.add({**fault, "match": {"method": "POST", "path": "/v2/orders", "symbol": "S01"}})
     summary = trade_session(rig)
@@ -290,7 +296,7 @@ def test_an_order_in_trouble_ends_where_the_broker_has_it(rig: Rig, embedded: Em
     assert stops == held
 
 
-def test_a_day_order_that_rests_is_cancelled_when_its_time_is_over(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_day_order_that_rests_is_cancelled_when_its_time_is_over(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     settings = market.make_settings(time_in_force="day")
     embedded.faults.add({"kind": "no_fill", "match": {"method": "POST", "path": "/v2/orders", "symbol": "S01"}})
     summary = trade_session(dataclasses.replace(rig, settings=settings))
@@ -300,7 +306,7 @@ def test_a_day_order_that_rests_is_cancelled_when_its_time_is_over(rig: Rig, emb
 
 
 def test_an_exit_whose_fate_is_open_leaves_the_shares_protected_where_the_broker_still_has_them(
-    rig: Rig, embedded: EmbeddedBroker
+    rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:
     second_day(rig, embedded)
     quick = dataclasses.replace(rig, settings=market.make_settings(resolve_timeout_s=0.2, not_placed_after_s=60))
@@ -316,7 +322,7 @@ def test_an_exit_whose_fate_is_open_leaves_the_shares_protected_where_the_broker
     assert ("S01", "sell", 3.0, "filled") in orders(embedded)
 
 
-def test_a_stop_that_turns_up_without_its_position_is_cancelled(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_stop_that_turns_up_without_its_position_is_cancelled(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     with rig.ledger.write() as write:
         write.execute(
@@ -328,14 +334,14 @@ def test_a_stop_that_turns_up_without_its_position_is_cancelled(rig: Rig, embedd
     assert [status for symbol, *_, status in orders(embedded, "stop") if symbol == "S04"] == ["canceled"]
 
 
-def test_a_position_leaves_by_the_rules_of_the_strategy_that_entered_it(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_position_leaves_by_the_rules_of_the_strategy_that_entered_it(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     summary = trade_session(dataclasses.replace(rig, evidence=market.make_evidence(signals={})), strategy="ibs")
     assert summary.exits == {"rsi_exit": 2}
 
 
 def test_a_crash_after_planning_decides_again_on_fresh_quotes(
-    rig: Rig, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> None:
         raise Died
@@ -345,14 +351,14 @@ def test_a_crash_after_planning_decides_again_on_fresh_quotes(
         with pytest.raises(Died):
             trade_session(rig)
     planned = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)
-    assert {intent.state for intent in planned} == {OrderState.INTENT, OrderState.VETOED}
+    assert {intent.state for intent in planned} == {OrderState.INTENT, OrderState.DENIED}
     assert trade_session(rig).is_clean
     again = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)[0]
     assert again.decision["decided_at"] >= planned[0].decision["decided_at"]
     assert rig.ledger.rows("SELECT count(*) FROM audit WHERE kind = 'planned_again'")[0][0] == 5
 
 
-def test_what_was_never_sent_is_let_go_the_next_day(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_what_was_never_sent_is_let_go_the_next_day(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     embedded.advance_to(market.ENTRY_DAY, "close")
     assert trade_session(rig).pending == 5
     embedded.advance_to(market.EXIT_DAY, "open")
@@ -362,7 +368,7 @@ def test_what_was_never_sent_is_let_go_the_next_day(rig: Rig, embedded: Embedded
     assert not [symbol for symbol, *_ in orders(embedded) if symbol in ("S00", "S04")]
 
 
-def test_a_split_is_applied_before_anything_is_compared(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_split_is_applied_before_anything_is_compared(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     embedded.book.state.split("S04", 2.0)
     evidence = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
@@ -372,7 +378,7 @@ def test_a_split_is_applied_before_anything_is_compared(rig: Rig, embedded: Embe
     assert (held.qty, held.split_factor) == (6, 2)
 
 
-def test_a_stop_that_the_broker_did_not_split_is_replaced(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_stop_that_the_broker_did_not_split_is_replaced(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     embedded.book.state.run("UPDATE positions SET qty = qty * 2 WHERE symbol = 'S04'")
     evidence = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
@@ -384,7 +390,7 @@ def test_a_stop_that_the_broker_did_not_split_is_replaced(rig: Rig, embedded: Em
     assert [(row["qty"], row["stop_price"], row["status"]) for row in rows] == [(3.0, 21.61, "canceled"), (6.0, 10.8, "new")]
 
 
-def test_a_split_that_nobody_told_us_of_halts_entries(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_split_that_nobody_told_us_of_halts_entries(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     embedded.book.state.split("S04", 2.0)
     summary = trade_session(rig)
@@ -400,9 +406,9 @@ def _in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_in_its_own_time")
 def test_live_asks_for_the_phrase_and_sends_nothing_without_it(
-    rig: Rig, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "check_evidence", lambda *_: None)
+    monkeypatch.setattr(admission, "check_evidence", lambda *_: None)
     live = dataclasses.replace(rig, stage="live")
     for typed in ("", "yes", "trade live"):
         with pytest.raises(NotConfirmed, match="trade live 2024-03-06 PA0EMBEDDED0"):
@@ -413,19 +419,19 @@ def test_live_asks_for_the_phrase_and_sends_nothing_without_it(
 
 @pytest.mark.usefixtures("_in_its_own_time")
 @pytest.mark.parametrize("stage", ["paper", "live"])
-def test_without_evidence_neither_paper_nor_live_trades(rig: Rig, embedded: EmbeddedBroker, stage: Any) -> None:
+def test_without_evidence_neither_paper_nor_live_trades(rig: TradingContext, embedded: EmbeddedBroker, stage: Any) -> None:
     with pytest.raises(EvidenceMissing, match="no walk-forward folds"):
         trade_session(dataclasses.replace(rig, stage=stage))
     assert posts(embedded) == 0
 
 
-def test_a_blocked_account_is_refused_before_anything_else(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_blocked_account_is_refused_before_anything_else(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     with pytest.raises(NotReady, match=r"account: .*trading is blocked"):
         trade_session(market.with_blocked_account(rig))
     assert posts(embedded) == 0
 
 
-def test_a_chain_that_does_not_hold_is_refused(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_chain_that_does_not_hold_is_refused(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     before = posts(embedded)
     rig.ledger.connection.execute("UPDATE audit SET body = body || ' ' WHERE seq = 9")
@@ -435,13 +441,15 @@ def test_a_chain_that_does_not_hold_is_refused(rig: Rig, embedded: EmbeddedBroke
 
 
 @pytest.mark.parametrize("stage", ["paper", "live"])
-def test_a_clock_that_is_not_the_broker_s_is_refused(rig: Rig, embedded: EmbeddedBroker, stage: Any) -> None:
+def test_a_clock_that_is_not_the_broker_s_is_refused(rig: TradingContext, embedded: EmbeddedBroker, stage: Any) -> None:
     with pytest.raises(NotReady, match=r"clock: .* s from the broker's"):
         trade_session(dataclasses.replace(rig, stage=stage))
     assert posts(embedded) == 0
 
 
-def test_a_switch_that_was_only_touched_is_on_the_chain_once_a_run_met_it(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_switch_that_was_only_touched_is_on_the_chain_once_a_run_met_it(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
     rig.kill_switch.path.touch()
     with pytest.raises(KillSwitchOn):
         trade_session(rig)
@@ -450,7 +458,7 @@ def test_a_switch_that_was_only_touched_is_on_the_chain_once_a_run_met_it(rig: R
     assert rig.ledger.verify_audit().not_copied == 0
 
 
-def test_a_change_of_settings_is_on_the_chain(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_change_of_settings_is_on_the_chain(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     trade_session(rig)
     trade_session(rig)
     rows = rig.ledger.rows("SELECT body FROM audit WHERE kind = 'settings'")
@@ -462,7 +470,7 @@ def test_a_change_of_settings_is_on_the_chain(rig: Rig, embedded: EmbeddedBroker
     assert rig.ledger.rows("SELECT count(*) FROM audit WHERE kind = 'settings'")[0][0] == 2
 
 
-def test_the_copy_of_the_chain_is_complete_when_the_run_ends(rig: Rig) -> None:
+def test_the_copy_of_the_chain_is_complete_when_the_run_ends(rig: TradingContext) -> None:
     summary = trade_session(rig)
     found = rig.ledger.verify_audit(summary.audit_head)
     assert found.holds
@@ -473,7 +481,7 @@ def test_the_copy_of_the_chain_is_complete_when_the_run_ends(rig: Rig) -> None:
 def _hasty(monkeypatch: pytest.MonkeyPatch, embedded: EmbeddedBroker) -> None:
     """Quotes that do not come are not waited for, and those that come are there at once."""
     embedded.faults.add({"settings": {"no_offer_until_s": 0}})
-    monkeypatch.setattr(desk_module, "QUOTE_PATIENCE_S", 0.1)
+    monkeypatch.setattr(context_module, "QUOTE_PATIENCE_S", 0.1)
 
 
 QUOTES: dict[str, dict[str, Any]] = {
@@ -486,7 +494,9 @@ QUOTES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("veto", QUOTES)
 @pytest.mark.usefixtures("_hasty")
-def test_a_quote_that_cannot_be_leaned_on_is_no_quote_for_the_gate(rig: Rig, embedded: EmbeddedBroker, veto: str) -> None:
+def test_a_quote_that_cannot_be_leaned_on_is_no_quote_for_the_gate(
+    rig: TradingContext, embedded: EmbeddedBroker, veto: str
+) -> None:
     inner: Any = rig.broker
 
     class Odd:
@@ -497,7 +507,7 @@ def test_a_quote_that_cannot_be_leaned_on_is_no_quote_for_the_gate(rig: Rig, emb
             found = inner.quotes(symbols)
             return {s: dataclasses.replace(q, **QUOTES[veto]) if s == "S01" else q for s, q in found.items()}
 
-    summary = trade_session(dataclasses.replace(rig, broker=Odd()))  # type: ignore[arg-type]
+    summary = trade_session(dataclasses.replace(rig, broker_or_error=Odd()))  # type: ignore[arg-type]
     assert summary.refused == {"no_quote": 1}
     refused = next(i for i in book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if i.symbol == "S01")
     assert (refused.reason, refused.detail) == ("no_quote", veto)
@@ -508,7 +518,7 @@ def test_a_quote_that_cannot_be_leaned_on_is_no_quote_for_the_gate(rig: Rig, emb
 
 
 @pytest.mark.usefixtures("_hasty")
-def test_a_symbol_without_a_quote_keeps_its_exit_flag_and_its_stop(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_symbol_without_a_quote_keeps_its_exit_flag_and_its_stop(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     inner: Any = rig.broker
 
@@ -519,7 +529,7 @@ def test_a_symbol_without_a_quote_keeps_its_exit_flag_and_its_stop(rig: Rig, emb
         def quotes(self, symbols: Any) -> Any:
             return {symbol: quote for symbol, quote in inner.quotes(symbols).items() if symbol != "S01"}
 
-    summary = trade_session(dataclasses.replace(rig, broker=Silent()))  # type: ignore[arg-type]
+    summary = trade_session(dataclasses.replace(rig, broker_or_error=Silent()))  # type: ignore[arg-type]
     assert summary.exits == {"rsi_exit": 1}
     assert any("S01" in note and "its flag stays" in note for note in summary.notes)
     kept = next(held for held in open_positions(rig.ledger, ACCOUNT) if held.symbol == "S01")
@@ -531,7 +541,7 @@ def test_a_symbol_without_a_quote_keeps_its_exit_flag_and_its_stop(rig: Rig, emb
 
 
 @pytest.fixture
-def fractional(rig: Rig) -> Rig:
+def fractional(rig: TradingContext) -> TradingContext:
     settings = rig.settings
     sizing = settings.sizing.model_copy(update={"whole_shares": False})
     return dataclasses.replace(rig, settings=settings.model_copy(update={"sizing": sizing}))
@@ -539,15 +549,15 @@ def fractional(rig: Rig) -> Rig:
 
 @pytest.mark.usefixtures("_in_its_own_time")
 def test_parts_of_shares_are_kept_from_paper_because_nothing_could_protect_them(
-    fractional: Rig, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+    fractional: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "check_evidence", lambda *_: None)
+    monkeypatch.setattr(admission, "check_evidence", lambda *_: None)
     summary = trade_session(dataclasses.replace(fractional, stage="paper"))
     assert posts(embedded) == 0
     assert summary.refused == {"fractional_not_protected": 6}
 
 
-def test_the_summary_is_plain_json(rig: Rig) -> None:
+def test_the_summary_is_plain_json(rig: TradingContext) -> None:
     told = trade_session(rig).as_json()
     assert json.loads(json.dumps(told)) == told
     assert told["session"] == str(market.ENTRY_DAY)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from kobe_jobs.trading.context import TradingContext
 from kobe_jobs.trading.market_snapshot import Split
-from kobe_jobs.trading.session import Rig, trade_session
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from tests.support.builders import small_market as market
 
@@ -29,7 +30,9 @@ def protected(embedded: EmbeddedBroker) -> dict[str, tuple[float, float | None]]
     "settings",
     [SLOW, {"spread_bps": 30}, {"not_shortable": ["*"]}, {"cash_in_lieu": True, "splits_move_stop_prices": False}],
 )
-def test_two_sessions_end_with_every_position_protected(rig: Rig, embedded: EmbeddedBroker, settings: dict[str, Any]) -> None:
+def test_two_sessions_end_with_every_position_protected(
+    rig: TradingContext, embedded: EmbeddedBroker, settings: dict[str, Any]
+) -> None:
     embedded.faults.add({"settings": settings})
     for day in (market.ENTRY_DAY, market.EXIT_DAY):
         embedded.advance_to(day, "open")
@@ -41,7 +44,9 @@ def test_two_sessions_end_with_every_position_protected(rig: Rig, embedded: Embe
     assert not set(market.LEAVING) & set(protected(embedded))
 
 
-def test_after_a_split_a_stop_that_kept_its_price_is_replaced_at_the_new_one(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_after_a_split_a_stop_that_kept_its_price_is_replaced_at_the_new_one(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
     trade_session(rig)
     embedded.advance_to(market.EXIT_DAY, "open")
     assert protected(embedded)["S04"] == (3.0, 21.61)

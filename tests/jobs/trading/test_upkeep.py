@@ -8,12 +8,12 @@ from decimal import Decimal
 
 import pytest
 
-from kobe_jobs.trading.context import Desk
+from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
 from kobe_jobs.trading.market_snapshot import Bars, Split
 from kobe_jobs.trading.reconcile.accept import accept_differences
 from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
 from kobe_jobs.trading.roll_forward import age_positions, apply_splits, name_without_bars
-from kobe_jobs.trading.session import Rig, open_desk, trade_session
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.order_ledger import Position
 from kobe_resources.order_ledger.positions import open_positions
@@ -23,20 +23,20 @@ ACCOUNT = "simulated:PA0EMBEDDED0"
 
 
 @pytest.fixture
-def desk(rig: Rig, embedded: EmbeddedBroker) -> Desk:
+def context(rig: TradingContext, embedded: EmbeddedBroker) -> SessionContext:
     """The morning after the entry day."""
     assert trade_session(rig).is_clean
     embedded.advance_to(market.EXIT_DAY, "open")
-    return open_desk(rig, "rsi2")
+    return open_session(rig, "rsi2")
 
 
-def held(desk: Desk, symbol: str = "S00") -> Position:
-    return next(position for position in open_positions(desk.ledger, ACCOUNT) if position.symbol == symbol)
+def held(context: SessionContext, symbol: str = "S00") -> Position:
+    return next(position for position in open_positions(context.ledger, ACCOUNT) if position.symbol == symbol)
 
 
-def with_split(desk: Desk, executed: dt.date) -> Desk:
+def with_split(context: SessionContext, executed: dt.date) -> SessionContext:
     splits = {"S00": (Split("S00", executed, 1.0, 2.0),)}
-    return dataclasses.replace(desk, evidence=dataclasses.replace(desk.evidence, splits=splits))
+    return dataclasses.replace(context, evidence=dataclasses.replace(context.evidence, splits=splits))
 
 
 def shortened(bars: Bars, gone: dt.date) -> Bars:
@@ -44,80 +44,82 @@ def shortened(bars: Bars, gone: dt.date) -> Bars:
     return Bars(**{name: getattr(bars, name)[keep] for name in Bars.__dataclass_fields__})
 
 
-def without_bar(desk: Desk, symbol: str, *days: dt.date) -> Desk:
-    bars = desk.evidence.bars[symbol]
+def without_bar(context: SessionContext, symbol: str, *days: dt.date) -> SessionContext:
+    bars = context.evidence.bars[symbol]
     for day in days:
         bars = shortened(bars, day)
-    return dataclasses.replace(desk, evidence=dataclasses.replace(desk.evidence, bars={**desk.evidence.bars, symbol: bars}))
+    return dataclasses.replace(
+        context, evidence=dataclasses.replace(context.evidence, bars={**context.evidence.bars, symbol: bars})
+    )
 
 
-def test_a_split_that_the_files_bring_late_is_applied_and_only_once(desk: Desk) -> None:
-    assert apply_splits(desk) == 0
-    late = with_split(desk, market.EXIT_DAY)
+def test_a_split_that_the_files_bring_late_is_applied_and_only_once(context: SessionContext) -> None:
+    assert apply_splits(context) == 0
+    late = with_split(context, market.EXIT_DAY)
     assert apply_splits(late) == 1
     assert apply_splits(late) == 0
-    moved = with_split(desk, market.SESSIONS[4])
-    assert apply_splits(dataclasses.replace(moved, session=dataclasses.replace(desk.session, session=market.SESSIONS[4]))) == 0
-    now = held(desk)
+    moved = with_split(context, market.SESSIONS[4])
+    assert apply_splits(dataclasses.replace(moved, hours=dataclasses.replace(context.hours, session=market.SESSIONS[4]))) == 0
+    now = held(context)
     assert (now.qty, now.entry_qty, now.split_factor) == (6, 6, 2)
     assert now.entry_price * now.entry_qty == pytest.approx(Decimal("60.03"), abs=Decimal("0.01"))
 
 
-def test_looking_only_counts_a_split_without_applying_it(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_looking_only_counts_a_split_without_applying_it(context: SessionContext, embedded: EmbeddedBroker) -> None:
     embedded.book.state.split("S00", 2.0)
-    late = with_split(desk, market.EXIT_DAY)
+    late = with_split(context, market.EXIT_DAY)
     found = reconcile_account(late, "preflight", look_only=True)
     assert "S00" not in found.differing
-    assert held(desk).qty == 3
+    assert held(context).qty == 3
 
 
-def test_a_difference_that_is_a_split_is_told_and_not_accepted(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_a_difference_that_is_a_split_is_told_and_not_accepted(context: SessionContext, embedded: EmbeddedBroker) -> None:
     embedded.book.state.split("S00", 10.0)
-    found = reconcile(desk, "by hand")
-    assert "this is a split" in found.told()
+    found = reconcile(context, "by hand")
+    assert "this is a split" in found.describe()
     assert found.differing >= {"S00"}
-    rest = accept_differences(desk, found, "odd")
+    rest = accept_differences(context, found, "odd")
     assert any("this is a split" in row.broker for row in rest if row.what == "S00")
-    assert held(desk).qty == 3
+    assert held(context).qty == 3
     resting = embedded.book.state.rows("SELECT qty FROM orders WHERE kind = 'stop' AND status = 'new' AND symbol = 'S00'")
     assert [row["qty"] for row in resting] == [30.0], "the broker's stop was not touched"
 
 
-def test_bars_that_come_late_are_counted_in(desk: Desk) -> None:
-    later = dataclasses.replace(desk, signal_session=market.SESSIONS[4])
+def test_bars_that_come_late_are_counted_in(context: SessionContext) -> None:
+    later = dataclasses.replace(context, signal_session=market.SESSIONS[4])
     age_positions(without_bar(later, "S00", market.EXIT_DAY))
-    assert held(desk).bars_held == 2
+    assert held(context).bars_held == 2
     age_positions(later)
-    assert held(desk).bars_held == 3
+    assert held(context).bars_held == 3
 
 
-def test_a_stock_without_bars_is_told_then_a_person_is_asked(desk: Desk) -> None:
-    first = without_bar(desk, "S00", market.ENTRY_DAY)
+def test_a_stock_without_bars_is_told_then_a_person_is_asked(context: SessionContext) -> None:
+    first = without_bar(context, "S00", market.ENTRY_DAY)
     assert name_without_bars(first) == ""
     assert any("S00" in note for note in first.notes)
     second = without_bar(
-        dataclasses.replace(desk, signal_session=market.EXIT_DAY, notes=[]), "S00", market.ENTRY_DAY, market.EXIT_DAY
+        dataclasses.replace(context, signal_session=market.EXIT_DAY, notes=[]), "S00", market.ENTRY_DAY, market.EXIT_DAY
     )
     assert "S00" in name_without_bars(second)
-    assert name_without_bars(dataclasses.replace(desk, notes=[])) == ""
+    assert name_without_bars(dataclasses.replace(context, notes=[])) == ""
 
 
-def test_a_position_of_a_strategy_that_is_gone_is_named_and_leaves_by_no_rule(desk: Desk) -> None:
-    with desk.ledger.write() as write:
+def test_a_position_of_a_strategy_that_is_gone_is_named_and_leaves_by_no_rule(context: SessionContext) -> None:
+    with context.ledger.write() as write:
         write.execute("UPDATE positions SET strategy = 'gone' WHERE symbol = 'S01'")
-    later = dataclasses.replace(desk, signal_session=market.SESSIONS[-1])
+    later = dataclasses.replace(context, signal_session=market.SESSIONS[-1])
     age_positions(later)
-    assert held(desk, "S01").flag is None
-    assert held(desk, "S02").flag == "rsi_exit"
+    assert held(context, "S01").flag is None
+    assert held(context, "S02").flag == "rsi_exit"
     assert any("'gone'" in note and "S01" in note for note in later.notes)
 
 
-def test_a_bare_position_is_named_by_the_comparison_of_the_account(desk: Desk, embedded: EmbeddedBroker) -> None:
+def test_a_bare_position_is_named_by_the_comparison_of_the_account(context: SessionContext, embedded: EmbeddedBroker) -> None:
     stop = embedded.book.state.row("SELECT id FROM orders WHERE kind = 'stop' AND symbol = 'S00'")
     assert stop is not None
     embedded.book.cancel(stop["id"])
-    found = reconcile_account(desk, "by hand")
+    found = reconcile_account(context, "by hand")
     assert not found.agrees
     assert ("stop", "S00") in {(row.kind, row.what) for row in found.differences}
-    assert accept_differences(desk, found, "the broker lost it") == []
-    assert reconcile_account(desk, "after").agrees
+    assert accept_differences(context, found, "the broker lost it") == []
+    assert reconcile_account(context, "after").agrees

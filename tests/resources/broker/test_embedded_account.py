@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from kobe_jobs.cli.main import app
-from kobe_jobs.trading.session import alone, open_ledger
+from kobe_jobs.trading.context import open_ledger
+from kobe_jobs.trading.run_lock import alone
 from kobe_resources.broker.exchange.account import OtherAccount
 from kobe_resources.broker.exchange.embedded import Moment
 from kobe_resources.broker.exchange.state import State

@@ -17,7 +17,7 @@ from kobe_resources.broker.exchange.clock import Moment
 from kobe_resources.broker.exchange.embedded import EXACT, EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.exchange.state import State
 from kobe_resources.broker.protocol import OrderRequest, OrderStatus, Refused
-from kobe_resources.broker.quotes import QuoteVeto, judge_quote
+from kobe_resources.broker.quotes import QuoteProblem, judge_quote
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.models import TradingSettings
 from tests.resources.broker.conftest import SESSIONS, flat_rows, limit_order, speak_to, stop_order
@@ -65,8 +65,8 @@ def test_the_quote_of_each_phase(opened: Open) -> None:
     assert seen == {
         (D1, "open"): (10 * (1 + SLIP), True, None),
         (D1, "close"): (11 * (1 + SLIP), True, None),
-        (D1, "after"): (11 * (1 + SLIP), False, QuoteVeto.STALE),
-        (D2, "pre_open"): (11 * (1 + SLIP), False, QuoteVeto.STALE),
+        (D1, "after"): (11 * (1 + SLIP), False, QuoteProblem.STALE),
+        (D2, "pre_open"): (11 * (1 + SLIP), False, QuoteProblem.STALE),
         (D2, "open"): (20 * (1 + SLIP), True, None),
         (D2, "close"): (21 * (1 + SLIP), True, None),
     }
@@ -82,7 +82,7 @@ def test_a_session_without_a_bar_has_no_opening_quote_and_fills_nothing(opened: 
     broker.submit(stop_order("stop", symbol="A", stop="8.00"))
     embedded.advance_to(D2, "close")
     assert found(broker, "stop")[0] is OrderStatus.NEW
-    assert judge_quote(broker.quotes(["A"])["A"], broker.clock().timestamp, TradingSettings()) is QuoteVeto.STALE
+    assert judge_quote(broker.quotes(["A"])["A"], broker.clock().timestamp, TradingSettings()) is QuoteProblem.STALE
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_day_order_waits_for_the_open_and_expires_at_the_close(opened: Open) -
         (limit_order("a", "sell"), "not allowed to short"),
     ],
 )
-def test_refusals(opened: Open, request_: OrderRequest, message: str) -> None:
+def test_an_order_that_alpaca_refuses_is_refused_with_its_message(opened: Open, request_: OrderRequest, message: str) -> None:
     _, broker = opened(*flat_rows("HELD"), shorting_enabled=False)
     broker.submit(limit_order("held", qty="5", symbol="HELD"))
     with pytest.raises(Refused, match=message):

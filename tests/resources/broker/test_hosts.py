@@ -27,7 +27,6 @@ from kobe_resources.broker.open import (
     start_embedded,
 )
 from kobe_resources.broker.protocol import SendsNothing
-from kobe_resources.broker.shadow import ShadowBroker
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import kobe_home, load_settings
 from kobe_resources.settings.models import BrokerSettings, Settings
@@ -237,7 +236,8 @@ def test_only_a_broker_that_we_started_ourselves_is_spoken_to_without_a_pace(
 def test_shadow_reads_and_sends_nothing(settings: Settings, opened: list[Any]) -> None:
     shadow = open_at(settings, NO_KEYS, "shadow", FIRST)
     opened.append(shadow)
-    assert isinstance(shadow, ShadowBroker)
+    assert isinstance(shadow, SimulatedBroker)
+    assert shadow.read_only
     assert shadow.quotes(["KO"])["KO"].ask > 0
     assert shadow.account().may_trade
     assert shadow.asset("KO") in shadow.assets()
@@ -267,10 +267,10 @@ def test_shadow_may_look_back_and_leaves_the_simulated_clock_alone(settings: Set
 def test_with_keys_a_stage_speaks_to_its_own_host(settings: Settings, opened: list[Any], stage: Any, url: str) -> None:
     broker = open_broker(settings, KEYS, stage)
     opened.append(broker)
-    adapter = broker._inner if isinstance(broker, ShadowBroker) else broker
-    assert isinstance(adapter, AlpacaBroker)
-    assert adapter._trading._client._base_url == url
-    assert adapter._data._client._base_url == DATA_URL
+    assert isinstance(broker, AlpacaBroker)
+    assert broker.read_only is (stage == "shadow")
+    assert broker._trading._client._base_url == url
+    assert broker._data._client._base_url == DATA_URL
 
 
 @pytest.mark.parametrize("stage", ["paper", "live"])

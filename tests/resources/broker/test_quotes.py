@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kobe_assets.graph.inputs import limits_of
 from kobe_resources.broker.protocol import Quote
-from kobe_resources.broker.quotes import QuoteVeto, entry_limit, exit_limit, judge_quote, on_tick, stop_price
+from kobe_resources.broker.quotes import QuoteProblem, exit_limit, judge_quote, on_tick, stop_price
 from kobe_resources.policy_gate import AT_QUOTE, Proposal, Standing, decide_entry
 from kobe_resources.settings.models import Settings, TradingSettings
 
@@ -24,28 +24,28 @@ def quote(bid: str = "99.95", ask: str = "100.05", age_s: float = 1.0) -> Quote:
 
 
 @pytest.mark.parametrize(
-    ("told", "veto"),
+    ("told", "problem"),
     [
         (quote(), None),
         (quote(age_s=30.0), None),
-        (quote(age_s=30.001), QuoteVeto.STALE),
-        (quote(age_s=-31.0), QuoteVeto.STALE),
+        (quote(age_s=30.001), QuoteProblem.STALE),
+        (quote(age_s=-31.0), QuoteProblem.STALE),
         (quote(age_s=-2.0), None),
-        (None, QuoteVeto.MISSING),
-        (quote(ask="0"), QuoteVeto.ONE_SIDED),
-        (quote(bid="0"), QuoteVeto.ONE_SIDED),
-        (quote(bid="-1"), QuoteVeto.ONE_SIDED),
-        (quote(bid="100.06"), QuoteVeto.CROSSED),
+        (None, QuoteProblem.MISSING),
+        (quote(ask="0"), QuoteProblem.ONE_SIDED),
+        (quote(bid="0"), QuoteProblem.ONE_SIDED),
+        (quote(bid="-1"), QuoteProblem.ONE_SIDED),
+        (quote(bid="100.06"), QuoteProblem.CROSSED),
         (quote(bid="100.05"), None),
-        (quote(bid="NaN"), QuoteVeto.NOT_FINITE),
-        (quote(ask="Infinity"), QuoteVeto.NOT_FINITE),
+        (quote(bid="NaN"), QuoteProblem.NOT_FINITE),
+        (quote(ask="Infinity"), QuoteProblem.NOT_FINITE),
         (quote(bid="99.50", ask="100.50"), None),
-        (quote(bid="99.49", ask="100.51"), QuoteVeto.WIDE),
-        (quote(ask="0", age_s=1000), QuoteVeto.ONE_SIDED),
+        (quote(bid="99.49", ask="100.51"), QuoteProblem.WIDE),
+        (quote(ask="0", age_s=1000), QuoteProblem.ONE_SIDED),
     ],
 )
-def test_a_quote_is_judged(told: Quote | None, veto: QuoteVeto | None) -> None:
-    assert judge_quote(told, NOW, TRADING) is veto
+def test_a_quote_is_judged(told: Quote | None, problem: QuoteProblem | None) -> None:
+    assert judge_quote(told, NOW, TRADING) is problem
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_quote_is_judged(told: Quote | None, veto: QuoteVeto | None) -> None:
 )
 def test_limits_lie_beyond_the_quote_on_the_tick(bid: str, ask: str, buy: str, sell: str) -> None:
     told = quote(bid, ask)
-    assert str(entry_limit(told, True, 10.0)) == str(exit_limit(told, False, 10.0)) == buy
-    assert str(exit_limit(told, True, 10.0)) == str(entry_limit(told, False, 10.0)) == sell
+    assert str(exit_limit(told, False, 10.0)) == buy
+    assert str(exit_limit(told, True, 10.0)) == sell
 
 
 def test_limits_have_two_decimals_from_a_dollar_and_four_below() -> None:
@@ -78,7 +78,7 @@ def test_a_stop_lies_away_from_the_market() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(ask=st.floats(3.5, 900.0), offset=st.sampled_from([0.0, 1.0, 10.0, 50.0]), is_long=st.booleans())
-def test_the_limit_sent_is_the_limit_the_gate_judged(ask: float, offset: float, is_long: bool) -> None:
+def test_an_exit_has_the_limit_that_the_gate_gives_an_entry_of_the_same_side(ask: float, offset: float, is_long: bool) -> None:
     policy = {
         "max_notional_per_order": 1e9,
         "max_daily_notional": 1e9,
@@ -91,5 +91,5 @@ def test_the_limit_sent_is_the_limit_the_gate_judged(ask: float, offset: float, 
     account = Standing(False, 1e9, 0, 0.0, 0.0, 1e9)
     _, _, judged, _ = decide_entry(limits_of(Settings.model_validate(settings)), order, account)
     told = quote(repr(ask), repr(ask))
-    sent = entry_limit(told, is_long, offset)
+    sent = exit_limit(told, not is_long, offset)
     assert float(sent) == judged

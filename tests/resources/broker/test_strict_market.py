@@ -16,7 +16,7 @@ from kobe_resources.broker.alpaca.adapter import AlpacaBroker
 from kobe_resources.broker.exchange.bars import ExchangeSplit
 from kobe_resources.broker.exchange.embedded import STRICT, EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.protocol import BrokerOrder, OrderRequest, OrderStatus, Refused
-from kobe_resources.broker.quotes import QuoteVeto, judge_quote
+from kobe_resources.broker.quotes import QuoteProblem, judge_quote
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.models import TradingSettings
 from tests.resources.broker.conftest import SESSIONS, flat_rows, limit_order, speak_to, stop_order
@@ -419,23 +419,23 @@ def test_a_spread_of_its_own_is_quoted_and_traded_at(opened: Open) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "veto"),
+    ("kind", "problem"),
     [
-        ("stale_quote", QuoteVeto.STALE),
-        ("wide_quote", QuoteVeto.WIDE),
-        ("crossed_quote", QuoteVeto.CROSSED),
-        ("one_sided_quote", QuoteVeto.ONE_SIDED),
+        ("stale_quote", QuoteProblem.STALE),
+        ("wide_quote", QuoteProblem.WIDE),
+        ("crossed_quote", QuoteProblem.CROSSED),
+        ("one_sided_quote", QuoteProblem.ONE_SIDED),
         ("no_quote", None),
     ],
 )
-def test_odd_quotes_of_one_symbol(opened: Open, kind: str, veto: QuoteVeto | None) -> None:
+def test_odd_quotes_of_one_symbol(opened: Open, kind: str, problem: QuoteProblem | None) -> None:
     embedded, broker = opened()
     embedded.faults.add({"kind": kind, "match": {"path": "/v2/stocks/quotes/latest", "symbol": "KO"}})
     quotes, now = broker.quotes(["KO", "PEP"]), broker.clock().timestamp
     assert judge_quote(quotes["PEP"], now, TradingSettings()) is None
-    assert ("KO" in quotes) == (veto is not None)
-    if veto is not None:
-        assert judge_quote(quotes["KO"], now, TradingSettings()) is veto
+    assert ("KO" in quotes) == (problem is not None)
+    if problem is not None:
+        assert judge_quote(quotes["KO"], now, TradingSettings()) is problem
     assert judge_quote(broker.quotes(["KO"])["KO"], now, TradingSettings()) is None
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from kobe_jobs.trading.context import TradingContext, open_session
 from kobe_jobs.trading.readiness.preflight import NotReady
-from kobe_jobs.trading.session import Rig, open_desk, trade_session
+from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.order_ledger import OrderLedger, audit_chain, audit_rows, store
 from kobe_resources.order_ledger.positions import age, open_positions
 from tests.support.builders import small_market as market
-from tests.support.builders.trading import draft
+from tests.support.builders.trading import order_plan
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("KOBE_HOME", str(folder))
         settings = market.make_settings()
         adapter = market.speak_to(embedded.url, settings)
-        rig = market.make_rig(folder, adapter, settings)
+        rig = market.make_context(folder, adapter, settings)
         for day in (market.ENTRY_DAY, market.EXIT_DAY):
             embedded.advance_to(day, "open")
             trade_session(rig)
@@ -111,7 +112,7 @@ def test_of_many_changed_rows_three_are_named_and_the_rest_counted(ledger: Order
     assert f"; {count - 3} more rows" in ledger.verify_audit().problem
 
 
-def test_nothing_is_traded_on_rows_that_were_changed(tmp_path: Path, rig: Rig) -> None:
+def test_nothing_is_traded_on_rows_that_were_changed(tmp_path: Path, rig: TradingContext) -> None:
     trade_session(rig)
     rig.ledger.connection.execute("UPDATE session_claims SET state = 'halted'")
     with pytest.raises(NotReady, match=r"session claim .* state is halted, the chain says done"):
@@ -133,7 +134,7 @@ def test_rows_of_an_older_kobe_are_taken_over_once_and_watched_from_then_on(
 
     path = tmp_path / "old.sqlite"
     with OrderLedger(path, disposable=True) as old, old.write() as write:
-        book.plan(write, draft())
+        book.plan(write, order_plan())
         write.execute("UPDATE ledger_version SET version = 1")
     for _ in range(2):
         with OrderLedger(path) as ledger:
@@ -144,10 +145,10 @@ def test_rows_of_an_older_kobe_are_taken_over_once_and_watched_from_then_on(
         assert "limit_price is 1.00, the chain says 60.00" in ledger.verify_audit().problem
 
 
-def test_a_transaction_that_tells_nothing_else_tells_its_rows(rig: Rig, embedded: EmbeddedBroker) -> None:
+def test_a_transaction_that_tells_nothing_else_tells_its_rows(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     trade_session(rig)
-    desk = open_desk(rig, "rsi2")
-    held = open_positions(rig.ledger, desk.account)[0]
+    context = open_session(rig, "rsi2")
+    held = open_positions(rig.ledger, context.account)[0]
     with rig.ledger.write() as write:
         age(write, held, 2, market.SESSIONS[-1], None)
     assert rig.ledger.rows("SELECT kind FROM audit ORDER BY seq DESC LIMIT 1")[0]["kind"] == "rows_changed"
@@ -178,7 +179,7 @@ def test_ten_thousand_records_of_orders_verify_well_under_two_seconds(tmp_path: 
         ledger.connection.execute("PRAGMA synchronous = OFF")
         for number in range(1_000):
             with ledger.write() as write:
-                book.claim(write, book.plan(write, draft(f"S{number}")).client_order_id, "me", 60.0)
+                book.claim(write, book.plan(write, order_plan(f"S{number}")).client_order_id, "me")
         with ledger.write() as write:
             for number in range(8_000):
                 write.audit("looked", order=f"order-{number}")

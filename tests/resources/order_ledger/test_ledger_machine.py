@@ -18,7 +18,7 @@ from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions
 from kobe_resources.order_ledger.settlement import settle
 from kobe_resources.order_ledger.states import ENDED, MOVES
-from tests.support.builders.trading import ACCOUNT, OPENED, SESSION, answer, draft
+from tests.support.builders.trading import ACCOUNT, OPENED, SESSION, answer, order_plan
 
 BUDGET = Decimal(400)
 SYMBOLS = [f"S{n}" for n in range(8)]
@@ -41,7 +41,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(symbol=st.sampled_from(SYMBOLS), shares=st.integers(1, 3), price=st.integers(20, 60))
     def plan(self, symbol: str, shares: int, price: int) -> None:
-        given = draft(symbol, qty=Decimal(shares), limit_price=Decimal(price), reserved=Decimal(shares * price))
+        given = order_plan(symbol, qty=Decimal(shares), limit_price=Decimal(price), reserved=Decimal(shares * price))
         known = book.find(self.ledger, given.client_order_id)
         used = book.budget_used(self.ledger, ACCOUNT, SESSION)
         try:
@@ -55,12 +55,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(symbol=st.sampled_from(SYMBOLS), crash=st.booleans())
     def claim(self, symbol: str, crash: bool) -> None:
-        intent = book.find(self.ledger, draft(symbol).client_order_id)
+        intent = book.find(self.ledger, order_plan(symbol).client_order_id)
         if intent is None:
             return
         try:
             with self.ledger.write() as write:
-                claimed = book.claim(write, intent.client_order_id, "me", 30)
+                claimed = book.claim(write, intent.client_order_id, "me")
                 assert (claimed is not None) == (intent.state is OrderState.INTENT)
                 if crash:
                     raise InterruptedError
@@ -69,7 +69,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(symbol=st.sampled_from(SYMBOLS), state=states)
     def move_anywhere(self, symbol: str, state: OrderState) -> None:
-        intent = book.find(self.ledger, draft(symbol).client_order_id)
+        intent = book.find(self.ledger, order_plan(symbol).client_order_id)
         if intent is None or state in (OrderState.FILLED, OrderState.PARTIAL):
             return
         if state is OrderState.INTENT and intent.state is OrderState.NOT_PLACED:
@@ -84,7 +84,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(symbol=st.sampled_from(SYMBOLS), share=st.sampled_from(["0", "0.5", "1"]), status=st.sampled_from(list(OrderStatus)))
     def look_up(self, symbol: str, share: str, status: OrderStatus) -> None:
-        intent = book.find(self.ledger, draft(symbol).client_order_id)
+        intent = book.find(self.ledger, order_plan(symbol).client_order_id)
         if intent is None or intent.state in (OrderState.INTENT, *ENDED):
             return
         told = intent.qty * Decimal(share)

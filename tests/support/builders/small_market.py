@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from kobe_jobs.trading.context import TradingContext, open_ledger
 from kobe_jobs.trading.market_snapshot import Bars, Evidence, Signal
-from kobe_jobs.trading.session import Rig, open_ledger
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
 from kobe_resources.broker.exchange.embedded import STRICT, EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.hosts import Hosts
@@ -108,17 +108,19 @@ def speak_to(url: str, settings: Settings) -> AlpacaBroker:
     return AlpacaBroker(Hosts(url, url, is_live=False), "key", "secret", timeout_s=settings.broker.timeout_s)
 
 
-def make_rig(folder: Path, broker: Broker, settings: Settings, evidence: Evidence | None = None, **changes: Any) -> Rig:
+def make_context(
+    folder: Path, broker: Broker, settings: Settings, evidence: Evidence | None = None, **changes: Any
+) -> TradingContext:
     """A run's tools over the folder; close `rig.ledger` afterwards."""
     ledger: OrderLedger = open_ledger(settings, folder / "orders.sqlite")
-    rig = Rig(
+    rig = TradingContext(
         settings, "simulated", broker, ledger, Warehouse(folder / "kobe.duckdb"), KillSwitch(folder / "KILL_SWITCH"),
         evidence or make_evidence(),
     )  # fmt: skip
     return dataclasses.replace(rig, **changes)
 
 
-def with_blocked_account(rig: Rig) -> Rig:
+def with_blocked_account(rig: TradingContext) -> TradingContext:
     """The rig with a broker that says the account may not trade."""
     inner: Any = rig.broker
 
@@ -129,7 +131,7 @@ def with_blocked_account(rig: Rig) -> Rig:
         def account(self) -> Any:
             return dataclasses.replace(inner.account(), trading_blocked=True)
 
-    return dataclasses.replace(rig, broker=Blocked())  # type: ignore[arg-type]
+    return dataclasses.replace(rig, broker_or_error=Blocked())  # type: ignore[arg-type]
 
 
 def _signal(symbol: str, session: dt.date, rank: int) -> Signal:

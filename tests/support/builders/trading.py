@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from kobe_resources.broker.protocol import BrokerOrder, OrderStatus
-from kobe_resources.order_ledger import Draft, Intent
+from kobe_resources.order_ledger import Intent, OrderPlan
 
 ACCOUNT = "simulated:PA1"
 SIGNAL_SESSION = dt.date(2024, 3, 4)
@@ -15,14 +15,14 @@ SESSION = dt.date(2024, 3, 5)
 OPENED = dt.datetime(2024, 3, 5, 14, 30, tzinfo=dt.UTC)
 
 
-def draft(symbol: str = "KO", **changes: Any) -> Draft:
+def order_plan(symbol: str = "KO", **changes: Any) -> OrderPlan:
     """A long entry of one share at $60."""
     values: dict[str, Any] = {
         "account": ACCOUNT, "strategy": "rsi2", "session": SESSION, "signal_session": SIGNAL_SESSION, "symbol": symbol,
         "side": "buy", "leg": "entry", "kind": "limit", "time_in_force": "ioc", "qty": Decimal(1),
         "limit_price": Decimal("60.00"), "stop_distance": Decimal("2.5"), "reserved": Decimal("60.00"),
     }  # fmt: skip
-    return Draft(**{**values, **changes})
+    return OrderPlan(**{**values, **changes})
 
 
 def answer(intent: Intent, status: str, filled: str = "0", average: str | None = None, **changes: Any) -> BrokerOrder:

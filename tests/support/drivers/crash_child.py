@@ -89,7 +89,7 @@ def run(folder: str, url: str, die_at: int, trading: dict[str, Any], result: str
         whole(descriptor, data[len(data) // 2 :])
 
     audit_chain._write_all = torn
-    rig = market.make_rig(Path(folder), DoomedBroker(adapter, doom), settings, ledger=ledger)  # type: ignore[arg-type]
+    rig = market.make_context(Path(folder), DoomedBroker(adapter, doom), settings, ledger=ledger)  # type: ignore[arg-type]
     try:
         told: dict[str, Any] = trade_session(rig).as_json()
     except KobeError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.order_ledger import orders as book
-from tests.support.builders.trading import draft
+from tests.support.builders.trading import order_plan
 
 BUDGET = Decimal(1000)
 PROCESSES = 5
@@ -31,7 +31,7 @@ def reserve(path: str, offset: int) -> None:
         for number in range(10):
             try:
                 with ledger.write() as write:
-                    book.plan(write, draft(f"P{(number + 6 * offset) % 30}"), BUDGET)
+                    book.plan(write, order_plan(f"P{(number + 6 * offset) % 30}"), BUDGET)
             except book.BudgetExceeded:
                 continue
 

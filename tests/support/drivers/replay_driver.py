@@ -14,7 +14,7 @@ from kobe_assets.graph.inputs import limits_of
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.protocol import BrokerOrder, OrderRequest, Side
-from kobe_resources.broker.quotes import entry_limit, exit_limit, stop_price
+from kobe_resources.broker.quotes import exit_limit, stop_price
 from kobe_resources.policy_gate import AT_QUOTE, REASONS, Proposal, Standing, decide_entry
 from tests.support.drivers.product import settings_of
 
@@ -80,7 +80,7 @@ class Driver:
                 continue
             assert quote is not None
             spent += notional
-            limit = entry_limit(quote, is_long, self.offset)
+            limit = exit_limit(quote, not is_long, self.offset)
             order = self.send(symbol, "buy" if is_long else "sell", Decimal(repr(qty)), limit)
             self.held[symbol] = {
                 **{"symbol": symbol, "side": signal["side"], "signal_session": signal["session"], "entry_session": session},

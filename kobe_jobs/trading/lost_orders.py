@@ -1,6 +1,6 @@
-"""Orders of ours that the ledger has lost, as after the restore of an older backup: taken back with what they did.
+"""Recovery of orders that the ledger lost, as after the restore of an older backup, with their fills and positions.
 
-An order is ours where its id is the one that this ledger gives for a stored signal, or for the exit or stop of such a position.
+An order is Kobe's where its id is the one that this ledger gives for a stored signal, or for the exit or stop of its position.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_jobs.trading.context import NEW_YORK, Desk, day_start
+from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.roll_forward import apply_splits
 from kobe_resources.broker.protocol import BrokerOrder
-from kobe_resources.order_ledger import Draft, Intent, client_order_id
+from kobe_resources.calendar import NEW_YORK
+from kobe_resources.order_ledger import Intent, OrderPlan, client_order_id
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions
 from kobe_resources.order_ledger.sessions import last_reconciliation
@@ -35,83 +36,85 @@ class Lost:
     """An order at the broker that the ledger does not know, and what it was decided as."""
 
     order: BrokerOrder
-    draft: Draft
+    order_plan: OrderPlan
 
 
-def take_back_orders(desk: Desk, warehouse: Warehouse, reason: str) -> list[Intent]:
+def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: str) -> list[Intent]:
     """Write down the orders whose ids this ledger would give, with their fills, positions and stops; those intents."""
-    last = last_reconciliation(desk.ledger, desk.account, agreeing=True)
-    since = dt.date.fromisoformat(last["session"]) if last else desk.day - LOOK_BACK
-    listed = {order.id: order for order in [*desk.broker.orders("open"), *desk.broker.orders("all", after=day_start(since))]}
+    last = last_reconciliation(context.ledger, context.account, agreeing=True)
+    since = dt.date.fromisoformat(last["session"]) if last else context.session - LOOK_BACK
+    listed = {
+        order.id: order for order in [*context.broker.orders("open"), *context.broker.orders("all", after=day_start(since))]
+    }
     unknown = {
         order.client_order_id: order
         for order in sorted(listed.values(), key=lambda order: order.submitted_at or dt.datetime.min.replace(tzinfo=dt.UTC))
-        if order.client_order_id.startswith(OUR_PREFIX) and book.find(desk.ledger, order.client_order_id) is None
+        if order.client_order_id.startswith(OUR_PREFIX) and book.find(context.ledger, order.client_order_id) is None
     }
     if not unknown:
         return []
-    entries = [Lost(unknown[d.client_order_id], d) for d in _entry_drafts(desk, warehouse, unknown)]
-    taken = [_take_in(desk, lost, reason) for lost in entries]
+    entries = [Lost(unknown[d.client_order_id], d) for d in _entry_plans(context, warehouse, unknown)]
+    taken = [_recover(context, lost, reason) for lost in entries]
     # Exits and stops were decided after the splits that came before them.
-    apply_splits(desk)
-    others = [Lost(unknown[d.client_order_id], d) for d in _closing_drafts(desk, unknown)]
+    apply_splits(context)
+    others = [Lost(unknown[d.client_order_id], d) for d in _closing_plans(context, unknown)]
     # Sales come before stops that rest: an exit is what took a stop away.
-    taken += [_take_in(desk, lost, reason) for lost in sorted(others, key=lambda lost: not lost.order.is_terminal)]
+    taken += [_recover(context, lost, reason) for lost in sorted(others, key=lambda lost: not lost.order.is_terminal)]
     return taken
 
 
-def _entry_drafts(desk: Desk, warehouse: Warehouse, unknown: dict[str, BrokerOrder]) -> Iterator[Draft]:
+def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[str, BrokerOrder]) -> Iterator[OrderPlan]:
     """The entries among the unknown orders, from the stored signals of every strategy."""
-    first = min(_sent_on(desk, order) for order in unknown.values()) - dt.timedelta(days=10)
+    first = min(_sent_on(context, order) for order in unknown.values()) - dt.timedelta(days=10)
     for name in STRATEGIES:
-        evidence = load_evidence(warehouse, name, first, desk.signal_session)
+        evidence = load_evidence(warehouse, name, first, context.signal_session)
         for session, signals in sorted(evidence.signals.items()):
             for rank, signal in enumerate(signals, start=1):
                 side = "buy" if signal.is_long else "sell"
-                order = unknown.get(client_order_id(desk.account, name, session, signal.symbol, side, book.ENTRY))
+                order = unknown.get(client_order_id(context.account, name, session, signal.symbol, side, book.ENTRY))
                 if order is None:
                     continue
-                day = _sent_on(desk, order)
+                day = _sent_on(context, order)
                 distance = signal.stop_distance / evidence.factor(signal.symbol, day)
-                yield Draft(
-                    account=desk.account, strategy=name, session=day, signal_session=session, symbol=signal.symbol,
-                    side=order.side, leg=book.ENTRY, kind="limit", time_in_force=desk.settings.trading.time_in_force,
+                yield OrderPlan(
+                    account=context.account, strategy=name, session=day, signal_session=session, symbol=signal.symbol,
+                    side=order.side, leg=book.ENTRY, kind="limit", time_in_force=context.settings.trading.time_in_force,
                     qty=order.qty, limit_price=order.limit_price, stop_distance=Decimal(repr(distance)), rank=rank,
                     decision={"taken_back": order.id, "signal": {"score": signal.score, "stop_distance": signal.stop_distance}},
                 )  # fmt: skip
 
 
-def _closing_drafts(desk: Desk, unknown: dict[str, BrokerOrder]) -> Iterator[Draft]:
+def _closing_plans(context: SessionContext, unknown: dict[str, BrokerOrder]) -> Iterator[OrderPlan]:
     """Exits and stops among the unknown orders, of positions that the ledger has (again)."""
-    sessions: list[dt.date] = desk.evidence.sessions.tolist()
+    sessions: list[dt.date] = context.evidence.sessions.tolist()
     legs = [leg if number == 1 else f"{leg}.{number}" for leg in (book.EXIT, book.STOP) for number in range(1, TRIES + 1)]
-    for held in all_positions(desk.ledger, desk.account):
+    for held in all_positions(context.ledger, context.account):
         side = "sell" if held.side == "long" else "buy"
-        for session in [day for day in sessions if held.signal_session <= day <= desk.signal_session]:
+        for session in [day for day in sessions if held.signal_session <= day <= context.signal_session]:
             for leg in legs:
-                order = unknown.get(client_order_id(desk.account, held.strategy, session, held.symbol, side, leg))
+                order = unknown.get(client_order_id(context.account, held.strategy, session, held.symbol, side, leg))
                 if order is None:
                     continue
                 is_stop = leg.startswith(book.STOP)
-                yield Draft(
-                    account=desk.account, strategy=held.strategy, session=_sent_on(desk, order), signal_session=session,
+                yield OrderPlan(
+                    account=context.account, strategy=held.strategy, session=_sent_on(context, order), signal_session=session,
                     symbol=held.symbol, side=order.side, leg=leg, kind="stop" if is_stop else "limit",
-                    time_in_force="gtc" if is_stop else desk.settings.trading.time_in_force, qty=order.qty,
+                    time_in_force="gtc" if is_stop else context.settings.trading.time_in_force, qty=order.qty,
                     limit_price=order.limit_price, stop_price=order.stop_price, position_id=held.id,
                     reason=book.STOP if is_stop else (held.flag or book.EXIT),
                     decision={"position": held.id, "taken_back": order.id},
                 )  # fmt: skip
 
 
-def _take_in(desk: Desk, lost: Lost, reason: str) -> Intent:
-    with desk.ledger.write() as write:
-        intent = book.plan(write, lost.draft)
+def _recover(context: SessionContext, lost: Lost, reason: str) -> Intent:
+    with context.ledger.write() as write:
+        intent = book.plan(write, lost.order_plan)
         write.execute("UPDATE intents SET posts = 1 WHERE client_order_id = ?", (intent.client_order_id,))
         write.audit("taken_back", order=intent.client_order_id, symbol=intent.symbol, leg=intent.leg, reason=reason)
-    at = FillTimes(desk).of(lost.order, intent) if lost.order.filled_qty > 0 else dt.datetime.now(dt.UTC)
-    with desk.ledger.write() as write:
+    at = FillTimes(context).of(lost.order, intent) if lost.order.filled_qty > 0 else dt.datetime.now(dt.UTC)
+    with context.ledger.write() as write:
         return settle(write, intent.client_order_id, lost.order, at)
 
 
-def _sent_on(desk: Desk, order: BrokerOrder) -> dt.date:
-    return desk.day if order.submitted_at is None else order.submitted_at.astimezone(NEW_YORK).date()
+def _sent_on(context: SessionContext, order: BrokerOrder) -> dt.date:
+    return context.session if order.submitted_at is None else order.submitted_at.astimezone(NEW_YORK).date()

@@ -1,0 +1,359 @@
+"""Entry permutation: as many entries a session as a book made, drawn from all that could have been traded.
+
+Exits, sizing, costs and the gate are the simulation's own, so that a drawn run differs in nothing but what it enters.
+It trusts its caller for wanted entries that lie in their windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kobe_assets.research.costs import DAYS_A_YEAR, Charges, Costs, charges_of
+from kobe_assets.research.entry_queue import Entries, Feed, find_entries, is_sizeable, make_feed, price_entries
+from kobe_assets.research.metrics import daily_returns, sharpe_of_each
+from kobe_assets.research.panel import ROW_HIGH, ROW_LOW, Floats, Ints
+from kobe_assets.research.parallel import in_threads
+from kobe_assets.research.robustness import Rehearsal
+from kobe_assets.research.signals import LONG, Candidates, Readable
+from kobe_assets.research.simulation import (
+    ATR_STOP,
+    HOLDING,
+    LAST_CLOSE,
+    LIMIT_ATR,
+    NOTHING,
+    NOWHERE,
+    POSITION_COLUMNS,
+    WEIGHT,
+    Journal,
+    PositionBook,
+    _at_the_open,
+    _close_all,
+    _enter,
+    _is_full,
+    _least_notional,
+    _mark,
+    _met_at_limit,
+    _through_the_bar,
+    terms_of,
+)
+from kobe_assets.research.walk_forward import Fold, Market
+from kobe_resources.policy_gate import (
+    ACCEPTED,
+    AT_LIMIT,
+    AT_OPENING_AUCTION,
+    AT_QUOTE,
+    BY_RISK,
+    NO_STOP,
+    Limits,
+    Proposal,
+    Standing,
+    admit_entry,
+    price_entry,
+    size_entry,
+)
+from kobe_resources.runtime.jit import njit, njit_part
+
+SIDE_BY_SIDE = 20
+"""Runs that go through a window together: few enough for what they hold to stay in the cache beside a session's bars."""
+
+ROUNDING = 1e-9
+"""Annual Sharpe ratios nearer than this are equal: a run that drew what the book entered is as good as the book."""
+TRIES = 10
+"""Drawn orders that the session's budgets refuse before they count as used up: the last dollars fit one order in hundreds."""
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What a book entered, fold by fold: (entries) session index, strategy of the plan and side (+1 or -1), by session."""
+
+    session: tuple[Ints, ...]
+    strategy: tuple[Ints, ...]
+    side: tuple[Ints, ...]
+
+
+@dataclass(frozen=True)
+class Permuted:
+    """Drawn runs of one book. sharpe: (runs) annual, of the chained test windows; 0 where a run never varies.
+
+    entries: (runs) how many were filled, of the `wanted` that the book made. picked: (runs, wanted) the flat bar of each
+    drawn entry in the order of `Entered`, -1 where nothing was left to draw; None where it was not asked for.
+    """
+
+    sharpe: Floats
+    entries: Ints
+    wanted: int
+    picked: Ints | None = None
+
+
+class Pool(NamedTuple):
+    """What could have been traded, by kind of entry: of one strategy on one side.
+
+    entries: kind after kind, within it by session. first: (kinds, sessions of the window + 1) offsets by session of entry.
+    strategy: (kinds). wanted: (wanted) the kind of each entry to draw, equal ones of a session together; wanted_first:
+    (sessions of the window + 1) offsets.
+    """
+
+    entries: Entries
+    first: Ints
+    strategy: Ints
+    wanted: Ints
+    wanted_first: Ints
+
+
+class Room(NamedTuple):
+    """Scratch of a draw. places: 0, 1, 2, … as many as the largest session offers. swaps: the draws of a session. drawn:
+    (runs side by side, symbols) the last session a symbol was drawn for."""
+
+    places: Ints
+    swaps: Ints
+    drawn: Ints
+
+
+def permute_entries(
+    books: Mapping[Any, tuple[Rehearsal, Entered]], readable: Readable, runs: int, seeds: Mapping[Any, int], keep: bool = False
+) -> dict[Any, Permuted]:
+    """`runs` drawn runs of every book over its test windows; a fold of a book draws from a generator of its own.
+
+    The books share market and folds, so the bars of a fold are looked for once. seeds: by book. keep: give `picked` too.
+    """
+    if not books:
+        return {}
+    some = next(iter(books.values()))[0]
+    folds = some.plan.folds
+
+    def one_fold(k: int) -> dict[Any, tuple[Floats, Ints, Ints]]:
+        offered = Offered(some.market, readable, folds[k])
+        made = {}
+        for name, (rehearsal, entered) in books.items():
+            rng = np.random.default_rng([seeds[name], folds[k].number])
+            made[name] = _permute_fold(rehearsal, entered, k, offered, runs, rng, keep)
+        return made
+
+    parts = in_threads(one_fold, range(len(folds)))
+    found = {}
+    for name, (_, entered) in books.items():
+        own = [part[name] for part in parts]
+        sharpe = np.nan_to_num(sharpe_of_each(np.concatenate([returns for returns, _, _ in own], axis=1)))
+        filled = np.sum([count for _, count, _ in own], axis=0)
+        picked = np.concatenate([some for _, _, some in own], axis=1) if keep else None
+        found[name] = Permuted(sharpe, filled, sum(map(len, entered.session)), picked)
+    return found
+
+
+def p_value(own: float, drawn: Floats) -> float:
+    """Share of runs at least as good as `own`, itself counted among them, so that it is never 0 (Phipson & Smyth 2010)."""
+    return (1 + int(np.count_nonzero(drawn >= own - ROUNDING))) / (1 + len(drawn))
+
+
+def _permute_fold(
+    rehearsal: Rehearsal, entered: Entered, k: int, offered: Offered, runs: int, rng: np.random.Generator, keep: bool
+) -> tuple[Floats, Ints, Ints]:
+    """(runs, sessions) returns of the fold, (runs) entries filled, (runs, wanted) bars drawn."""
+    market, fold = rehearsal.market, rehearsal.plan.folds[k]
+    terms = terms_of([own[k] for _, own in rehearsal.plan.parts], rehearsal.plan.weights)
+    pool = _pool(offered, entered, k, terms)
+    most, wanted = int(np.diff(pool.wanted_first).max(initial=0)), len(pool.wanted)
+    blank = Entries(*(np.empty(most, column.dtype) for column in pool.entries))
+    feed = make_feed(market.panel, np.zeros(len(market.panel.sessions) + 1, np.int64), blank, rehearsal.leaves(k))
+    symbols, largest = len(market.panel.symbols), int(np.diff(pool.first, axis=1).max(initial=0))
+    room = Room(np.arange(largest), np.empty(largest, np.int64), np.empty((SIDE_BY_SIDE, symbols), np.int64))
+    books = PositionBook(
+        np.empty((SIDE_BY_SIDE, symbols, POSITION_COLUMNS)),
+        np.tile(np.arange(symbols), (SIDE_BY_SIDE, 1)),
+        np.empty((SIDE_BY_SIDE, symbols), np.int64),
+    )
+    equity = np.empty((runs, fold.test_end - fold.test_start + 1))
+    filled, picked = np.zeros(runs, np.int64), np.full((runs, wanted) if keep else (0, 0), -1, np.int64)
+    _run_drawn(
+        feed, pool, fold.test_start, fold.test_end, terms, market.costs, market.limits, market.auction, rng, books, room,
+        equity, filled, picked, NOWHERE, NOTHING,
+    )  # fmt: skip
+    return daily_returns(equity, market.costs.initial_cash), filled, picked
+
+
+class Offered:
+    """What could have been traded in a fold's test window, side by side; made once for all books that ask."""
+
+    def __init__(self, market: Market, readable: Readable, fold: Fold) -> None:
+        self.market, self.first_session = market, fold.test_start
+        self.window = np.maximum(np.arange(fold.test_start - 1, fold.test_end + 1), 0)
+        panel = market.panel
+        self._made: dict[Any, tuple[Entries, Ints]] = {}
+        bars = panel.bar_at[max(fold.test_start - 1, 0) : fold.test_end].T
+        eligible = np.zeros(panel.bars + 1, np.bool_)
+        eligible[readable.lag : panel.bars] = readable.eligible
+        by_bar = bars[eligible[bars]].astype(np.int64)
+        order = np.argsort(panel.session[by_bar], kind="stable")
+        n, first = len(by_bar), np.searchsorted(panel.session[by_bar[order]], np.arange(len(panel.sessions) + 1))
+        candidates = Candidates(np.ones(n, np.int8), np.zeros(n), first, by_bar, order)
+        self._first = first
+        self._long = find_entries(panel, candidates, market.indicators.atr14, market.indicators.atr14, market.lag)
+
+    def of(self, side: int, has_limit: bool, weight: float) -> tuple[Entries, Ints]:
+        """The entries of one side that the gate may accept, and (sessions of the window + 1) offsets by session of entry."""
+        key = side, has_limit, weight == 1.0
+        if key not in self._made:
+            market, sided = self.market, self._long._replace(side=np.full(len(self._long.bar), side, np.int8))
+            priced = price_entries(sided, market.costs, market.limits, market.auction)
+            if has_limit:
+                keep = priced.bar >= 0
+            else:
+                keep = is_sizeable(priced, market.limits) if weight == 1.0 else priced.code == ACCEPTED
+            kept = np.flatnonzero(keep)
+            columns: list[Any] = [column[kept] for column in priced]
+            self._made[key] = Entries(*columns), np.searchsorted(kept, self._first[self.window])
+        return self._made[key]
+
+
+def _pool(offered: Offered, entered: Entered, k: int, terms: Floats) -> Pool:
+    asked = list(zip(entered.strategy[k].tolist(), entered.side[k].tolist(), strict=True))
+    kinds = sorted(set(asked)) or [(0, LONG)]
+    parts = [offered.of(side, not np.isnan(terms[s, LIMIT_ATR]), float(terms[s, WEIGHT])) for s, side in kinds]
+    begin = np.cumsum([0, *(len(entries.bar) for entries, _ in parts[:-1])])
+    columns: list[Any] = [np.concatenate(some) for some in zip(*(entries for entries, _ in parts), strict=True)]
+    number = {kind: at for at, kind in enumerate(kinds)}
+    wanted = np.array([number[kind] for kind in asked], np.int64)
+    order = np.lexsort((wanted, entered.session[k]))
+    return Pool(
+        parts[0][0] if len(parts) == 1 else Entries(*columns),
+        np.array([first + at for at, (_, first) in zip(begin, parts, strict=True)]),
+        np.array([strategy for strategy, _ in kinds]),
+        wanted[order],
+        np.searchsorted(
+            entered.session[k][order], np.arange(offered.first_session, offered.first_session + len(offered.window))
+        ),
+    )
+
+
+@njit
+def _run_drawn(
+    feed: Feed, pool: Pool, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool,
+    rng: np.random.Generator, books: PositionBook, room: Room, equity: Floats, filled: Ints, picked: Ints,
+    nowhere: Journal, nothing: Ints,
+) -> None:  # fmt: skip
+    """Sessions `first`..`last` once for each row of `equity`; the steps are those of `simulation._run`, before each the draw.
+
+    books: those of `len(books.rows)` runs, which go through the sessions side by side, so that a session's bars, which all of
+    them read, stay in the cache.
+    """
+    zero, side_by_side = int(np.int64(0)), len(books.rows)
+    positions, cash, worth = np.zeros(side_by_side, np.int64), np.empty(side_by_side), np.empty(side_by_side)
+    for begin in range(0, len(equity), side_by_side):
+        block = min(side_by_side, len(equity) - begin)
+        books.held_until[:] = -1
+        room.drawn[:] = -1
+        positions[:] = 0
+        cash[:], worth[:] = costs.initial_cash, costs.initial_cash
+        for d in range(first, last + 1):
+            charges, owed = charges_of(costs, d), costs.borrow_rate * costs.nights[d] / DAYS_A_YEAR
+            for b in range(block):
+                run = begin + b
+                if worth[b] > 0.0:
+                    book = PositionBook(books.rows[b], books.order[b], books.held_until[b])
+                    held, money = positions[b], cash[b]
+                    held, _, money = _at_the_open(feed.rows, book, held, d, money, charges, False, nowhere, zero)
+                    account = Standing(False, worth[b], held, 0.0, _gross(book, held, limits), money)
+                    drawn = _draw(
+                        feed, pool, d, d - first, terms, charges, limits, auction, account, rng, book, room, b, run, picked
+                    )
+                    if drawn > 0:
+                        feed.first[d] = drawn
+                        before = held
+                        held, money = _enter(
+                            feed, book, held, d, money, worth[b], charges, terms, limits, auction, nothing, False
+                        )
+                        filled[run] += held - before
+                        feed.first[d] = 0
+                    held, _, money = _through_the_bar(
+                        feed, book, held, d, d == last, money, charges, terms, False, nowhere, zero
+                    )
+                    money, worth[b], _ = _mark(book, held, money, owed)
+                    if worth[b] <= 0.0:
+                        _, money = _close_all(feed, book, held, d, money, charges, False, nowhere, zero)
+                        held, worth[b] = zero, min(money, 0.0)
+                        equity[run, d - first :] = money
+                    else:
+                        equity[run, d - first] = worth[b]
+                    positions[b], cash[b] = held, money
+
+
+@njit_part
+def _gross(book: PositionBook, positions: int, limits: Limits) -> float:
+    """Dollars of the open positions at their last closes, where a limit asks for them."""
+    gross = 0.0
+    if limits.max_gross_exposure < np.inf:
+        for p in range(positions):
+            gross += book.rows[book.order[p], HOLDING] * book.rows[book.order[p], LAST_CLOSE]
+    return gross
+
+
+@njit_part
+def _draw(
+    feed: Feed, pool: Pool, d: int, day: int, terms: Floats, charges: Charges, limits: Limits, auction: bool,
+    account: Standing, rng: np.random.Generator, book: PositionBook, room: Room, b: int, run: int, picked: Ints,
+) -> int:  # fmt: skip
+    """Put the session's drawn entries into the feed, how many: a random order of the pool is gone through until as many as
+    wanted are there that the gate accepts and the market fills; a symbol that is held, or was drawn already, is passed over."""
+    count, spent, w, end = 0, 0.0, pool.wanted_first[day], pool.wanted_first[day + 1]
+    entries, made, rows, slippage = pool.entries, feed.entries, feed.rows, charges.slippage
+    usual = AT_OPENING_AUCTION if auction else AT_QUOTE
+    least, refused = _least_notional(limits, terms, account.equity), 0
+    while w < end:
+        kind, until = pool.wanted[w], w
+        while until < end and pool.wanted[until] == kind:
+            until += 1
+        strategy, begin = pool.strategy[kind], pool.first[kind, day]
+        size, i = pool.first[kind, day + 1] - begin, 0
+        while w < until and i < size:
+            other = i + min(int(rng.random() * (size - i)), size - i - 1)
+            room.places[i], room.places[other] = room.places[other], room.places[i]
+            room.swaps[i] = other
+            j = begin + room.places[i]
+            i += 1
+            symbol, bar = entries.symbol[j], entries.bar[j]
+            if book.held_until[symbol] >= d or room.drawn[b, symbol] == d or bar < 0:
+                continue
+            side, opened, factor = float(entries.side[j]), entries.open[j], entries.factor[j]
+            risk = terms[strategy, ATR_STOP] * entries.stop[j]
+            code, limit, kind = int(entries.code[j]), entries.price[j], usual
+            if terms[strategy, LIMIT_ATR] == terms[strategy, LIMIT_ATR]:
+                kind, away = AT_LIMIT, terms[strategy, LIMIT_ATR] * entries.limit[j]
+                order = Proposal(side > 0.0, kind, True, 0.0, entries.close[j] / factor, away / factor, risk, 1.0)
+                code, limit = price_entry(limits, order)
+            elif limits.mode == BY_RISK and not risk > 0.0:
+                code = NO_STOP
+            if code != ACCEPTED:
+                continue
+            code, _, notional = size_entry(limits, terms[strategy, WEIGHT], risk / factor, limit, account.equity)
+            if code != ACCEPTED:
+                continue
+            if kind != AT_QUOTE:
+                best = rows[bar, ROW_LOW] if side > 0.0 else rows[bar, ROW_HIGH]
+                fill = opened * (1.0 + side * slippage)
+                if _met_at_limit(kind, side, opened, best, fill, factor, limit)[0] != ACCEPTED:
+                    continue
+            here = Standing(False, account.equity, account.positions + count, spent, account.gross, account.cash)
+            if admit_entry(limits, here, notional) != ACCEPTED:
+                refused += 1
+                if refused == TRIES or _is_full(limits, here, least):
+                    break
+                continue
+            room.drawn[b, symbol] = d
+            made.symbol[count], made.side[count], made.strategy[count] = symbol, entries.side[j], strategy
+            made.bar[count], made.open[count], made.factor[count] = bar, opened, factor
+            made.close[count], made.stop[count], made.limit[count] = entries.close[j], entries.stop[j], entries.limit[j]
+            made.code[count], made.price[count] = entries.code[j], entries.price[j]
+            if len(picked):
+                picked[run, w] = bar
+            spent += notional
+            count += 1
+            w += 1
+        for back in range(i - 1, -1, -1):
+            other = room.swaps[back]
+            room.places[back], room.places[other] = room.places[other], room.places[back]
+        w = until
+    return count

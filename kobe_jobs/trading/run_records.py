@@ -1,0 +1,47 @@
+"""What a trading run puts on the audit chain about itself: its settings, its data and code, and why it failed."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cache
+
+from kobe_jobs.trading.context import SessionContext, TradingContext
+from kobe_resources.errors import KobeError
+from kobe_resources.runtime.source_closure import closure_hash
+
+
+def note_settings(trading: TradingContext) -> None:
+    """Put a change of settings on the chain, with what they are now; they hold no secrets."""
+    rows = trading.ledger.rows("SELECT body FROM audit WHERE kind = 'settings' ORDER BY seq DESC LIMIT 1")
+    body = {
+        "pin": trading.ledger.pin,
+        "settings": trading.settings.model_dump(mode="json", exclude={"trading": {"alert_webhook"}}),
+    }
+    if rows and f'"pin":"{trading.ledger.pin}"' in rows[0]["body"]:
+        return
+    with trading.ledger.write() as write:
+        write.audit("settings", **body)
+
+
+def note_failure(context: SessionContext, error: KobeError) -> None:
+    """Put on the chain why a run was refused or broke off; a ledger that cannot take it must not hide the reason."""
+    with contextlib.suppress(KobeError), context.ledger.write() as write:
+        write.audit(
+            "run_failed", account=context.account, session=context.session, error=type(error).__name__, reason=str(error)
+        )
+
+
+def note_evidence(context: SessionContext) -> None:
+    """Put on the chain which data and which code this run stands on: tables change, the record does not."""
+    with context.ledger.write() as write:
+        write.audit(
+            "evidence", account=context.account, session=context.session, signal_session=context.signal_session,
+            signals=len(context.evidence.signals_of(context.signal_session)), versions=context.evidence.versions,
+            code=code_version(),
+        )  # fmt: skip
+
+
+@cache
+def code_version() -> str:
+    """A hash of every source that a run stands on: what decides, sends and records orders, and what the signals come from."""
+    return closure_hash("kobe_jobs.trading.session")[:12]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_after_random_faults_the_store_holds_what_was_served(
     assert sum(not call.honest for call in shop.server.calls) > 0
     assert_same_bars(shop.stored(), served(shop.market))
     assert shop.rows("SELECT count(*) FROM bar_revisions") == [(0,)]
-    assert shop.rows("SELECT count(*) FROM bar_refusals") == [(0,)]
+    assert shop.rows("SELECT count(*) FROM bar_refusals UNION ALL SELECT count(*) FROM set_aside") == [(0,), (0,)]
     shop.market.now += dt.timedelta(days=3)
     shop.server.faults.clear()
     shop.sync()
@@ -119,6 +120,28 @@ def test_killed_at_any_moment_a_load_loses_little_and_repeats_nothing(with_marke
     assert not committed & set(shop.server.asked())
     assert_same_bars(shop.stored(), served(shop.market))
     assert shop.rows("SELECT count(*) FROM bar_revisions") == [(0,)]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kills_among_faults_leave_the_served_bars(with_market: Open, seed: int) -> None:
+    chance = random.Random(seed)
+    shop = with_market(alpaca_market(20, 60, seed, FRIDAY), page_limit=97)
+    shop.server.faults.at_random(0.1, seed, PASSING)
+    for share in (5, 11):
+        shop.server.forget()
+        process = child(shop)
+        deadline = time.monotonic() + 20
+        while len(set(shop.server.asked())) < share - len(covered(shop)) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(chance.uniform(0.005, 0.02))
+        process.kill()
+        process.wait(timeout=30)
+        if process.stderr:
+            process.stderr.close()
+    shop.server.faults.clear()
+    shop.sync()
+    assert_same_bars(shop.stored(), served(shop.market))
+    assert shop.rows("SELECT count(*) FROM bar_revisions UNION ALL SELECT count(*) FROM set_aside") == [(0,), (0,)]
 
 
 def test_an_interrupt_ends_the_load_and_tells_no_key(with_market: Open) -> None:

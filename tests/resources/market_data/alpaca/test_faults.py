@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kobe_resources.market_data.alpaca.errors import AlpacaError
 from tests.resources.market_data.alpaca.conftest import Shop, assert_same_bars, served
 from tests.support.loopback_alpaca import KEY_ID, SECRET, alpaca_market
-from tests.support.loopback_alpaca.faults import PASSING
+from tests.support.loopback_alpaca.faults import PASSING, edited
 from tests.support.loopback_polygon.faults import drip, slow
 
 ROOT = Path(__file__).parents[4]
@@ -168,3 +169,18 @@ def test_an_answer_that_drips_ends_with_its_total_time(with_market: Open) -> Non
     with pytest.raises(AlpacaError, match="no whole answer"):
         shop.sync()
     assert time.monotonic() - began < 10
+
+
+def test_a_bar_of_a_saturday_is_set_aside_and_its_symbol_goes_on(with_market: Open) -> None:
+    shop = with_market(alpaca_market(3, 40, 5, FRIDAY))
+
+    def with_saturday(answer: dict[str, Any], _: random.Random) -> dict[str, Any]:
+        for rows in (answer.get("bars") or {}).values():
+            rows.append({**rows[-1], "t": "2026-11-14T05:00:00Z"})
+        return answer
+
+    shop.server.faults.on(edited(with_saturday), path="stocks/bars")
+    shop.sync()
+    assert_same_bars(shop.stored(), served(shop.market))
+    aside = "SELECT source, count(DISTINCT symbol), min(session), min(reason) FROM set_aside GROUP BY source"
+    assert shop.rows(aside) == [("alpaca", 3, dt.date(2026, 11, 14), "no session of the exchange")]

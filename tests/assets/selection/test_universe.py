@@ -366,3 +366,13 @@ def test_a_split_listed_twice_three_weeks_apart_keeps_its_symbol_out(tmp_path: P
     warehouse = store(tmp_path, load([*own, *rows("B", 120)]))
     warehouse.rows(f"INSERT INTO splits VALUES ('A', DATE '{DAYS[60]}', 4, 5, 'x'), ('A', DATE '{DAYS[75]}', 4, 5, 'x')")
     assert reasons(build_universe(warehouse, wanted()))["A"] == "misdated_split"
+
+
+def test_a_ticker_that_another_company_bears_now_has_the_years_of_that_company(tmp_path: Path) -> None:
+    content = load([*rows("A", 300), *rows("A", 200, start=311), *rows("B", 511)])
+    asked = wanted(membership="point_in_time", membership_min_years=0.9)
+    spans = build_membership(store(tmp_path, content), asked)
+    mine = spans[spans["symbol"] == "A"]
+    assert len(mine) == 1, "the second company is too young"
+    assert mine["to"].iloc[0].date() < DAYS[330]
+    assert spans[spans["symbol"] == "B"]["to"].isna().all()

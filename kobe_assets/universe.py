@@ -3,6 +3,7 @@
 import dagster as dg
 import pandas as pd
 
+from kobe_assets.graph.own_strategies import read_of
 from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.selection.eligibility import build_universe
@@ -33,7 +34,15 @@ def universe(
     selected = candidates[candidates["selected"]]
     members = build_membership(warehouse, settings) if settings.universe.membership == "point_in_time" else NO_MEMBERSHIP
     # A position may outlive its selection, and leaves by its indicators.
-    panel = sorted({*selected["symbol"], *members["symbol"], *ledger.held(), *filter(None, [settings.report.benchmark])})
+    panel = sorted(
+        {
+            *selected["symbol"],
+            *members["symbol"],
+            *ledger.held(),
+            *filter(None, [settings.report.benchmark]),
+            *read_of(settings),
+        }
+    )
     tables = {
         "universe": candidates,
         "universe_membership": members,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DEPENDS: dict[str, tuple[str, ...]] = {
     "daily_bars": (),
     "universe": ("daily_bars",),
-    "indicators": ("daily_bars",),
+    "indicators": ("daily_bars", "universe"),
     "signals": ("daily_bars", "universe", "indicators"),
     "wf_folds": ("daily_bars", "universe", "indicators", "signals"),
     "kpi_report": ("daily_bars", "universe", "signals", "wf_folds"),
@@ -34,7 +34,7 @@ DEPENDS: dict[str, tuple[str, ...]] = {
 
 TABLES: dict[str, tuple[str, ...]] = {
     "daily_bars": ("daily_bars", "splits", "dividends", "candidates", "option_evidence"),
-    "universe": ("universe", "universe_membership"),
+    "universe": ("universe", "universe_membership", "panel_symbols"),
     "indicators": ("indicators",),
     "signals": ("signals",),
     "wf_folds": ("wf_folds", "wf_trades", "wf_equity"),
@@ -75,8 +75,8 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     }
     stands_on: dict[str, object] = {
         "daily_bars": source_fingerprint,
-        # Who may trade, and whose bars the strategies read beside theirs.
-        "universe": [universe, membership, read],
+        # The benchmark, and whose bars the strategies read beside theirs, are among the symbols that are held in memory.
+        "universe": [universe, membership, settings.report.benchmark, read],
         "indicators": declared,
         "signals": [strategy, membership, sources],
         # A released symbol may change no canonical signal, and still the best in training.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from kobe_assets.graph.lineage import record_version, stored_version
+from kobe_resources.market_data.store import refuse_other_source
 from kobe_resources.runtime.event_log import get_logger
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import refill
@@ -35,6 +36,7 @@ def publish(
 ) -> dg.MaterializeResult:
     """Replace `tables` in one transaction and report the version of the asset's. first, also: more writes of the same
     transaction, before and after."""
+    refuse_other_source(warehouse, settings.data.vendor)
     with warehouse.transaction() as connection:
         first(connection)
         for name, frame in tables.items():

@@ -17,6 +17,7 @@ from kobe_resources.settings.models import Settings
 UNIVERSE_ROWS = 1200
 REJECTED_ROWS = 200
 QUARANTINE_ROWS = 200
+DOCTOR_ROWS = 40
 HIDDEN_SETTINGS = {("trading", "alert_webhook"), ("alerts", "urls")}
 """An alert address may carry a token."""
 
@@ -93,6 +94,19 @@ def quarantine(inputs: ReportInputs) -> Table:
         symbol = str(item.get("symbol", ""))
         rows.append((symbol, str(item.get("session", ""))[:10], _ratio(item.get("ratio")), release.get(symbol, "")))
     return Table(sorted(rows)[:QUARANTINE_ROWS], max(0, len(rows) - QUARANTINE_ROWS))
+
+
+def doctor(inputs: ReportInputs) -> Table:
+    """(doubt, symbol, day, seen, effect, mend) of what `kobe bars doctor` says of the stored bars, worst first."""
+    told = inputs.evidence.get(DATA, {}).get("doctor") or {}
+    rows = []
+    for item in told.get("rows", [])[:DOCTOR_ROWS]:
+        trades, pnl = int(item.get("trades") or 0), float(item.get("pnl") or 0.0)
+        moved = f"; {trades:,} trades over it, ${pnl:+,.0f}" if trades else ""
+        words = [str(item.get(name) or "") for name in ("kind", "symbol", "session", "seen", "effect", "mend")]
+        words[4] += moved
+        rows.append(tuple(words))
+    return Table(rows, max(0, int(told.get("count", 0)) - len(rows)))
 
 
 def universe_table(inputs: ReportInputs) -> Table:

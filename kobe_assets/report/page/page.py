@@ -103,6 +103,7 @@ def build_report(
             facts=appendix.data_facts(inputs),
             checks=appendix.checks(inputs),
             quarantine=appendix.quarantine(inputs),
+            doctor=appendix.doctor(inputs),
             universe=appendix.universe_table(inputs),
             rejections=appendix.rejections(inputs),
             exit_meaning=EXIT_MEANING,

@@ -1,6 +1,6 @@
 """Which positions are bare, and which stops have no position, as the broker shows them now; changes nothing.
 
-The one place that says so: a run, reconciliation, preflight and health ask here. Health does, so it imports no strategy.
+A run, reconciliation, preflight and health all ask here. It imports no strategy, because health must load without one.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Bare:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """What is not as it should be; orphans: stops without a position that they would close."""
+    """Positions without their stop, and orphans: stops without a position that they would close."""
 
     bare: tuple[Bare, ...]
     orphans: tuple[BrokerOrder, ...]

@@ -35,7 +35,7 @@ Settle = Callable[[SessionContext], list[Intent]]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the gate said of one signal: `reason` empty where the order may go out."""
+    """The gate's decision on one signal; `reason` is empty where the order may be sent."""
 
     order_plan: OrderPlan
     reason: str
@@ -171,7 +171,7 @@ def _evidence_of(
     context: SessionContext, signal: Signal, quote: Quote | None, now: dt.datetime, problem: QuoteProblem | None,
     account: Standing, factor: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """What the decision stood on, as text and numbers that JSON can hold."""
+    """The inputs of a decision, as text and numbers that JSON can hold."""
     values = {
         name: getattr(signal, name)
         for name in ("score", "close", "raw_close", "stop_distance", "rsi2", "ibs", "sma200", "atr14")
@@ -186,7 +186,7 @@ def _evidence_of(
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no infinity: an absent limit is null."""
+    """The values with None for infinity, because JSON has none; that is how an absent limit reads."""
     return {name: None if value == math.inf else value for name, value in values.items()}
 
 
@@ -222,7 +222,7 @@ def _write_down(context: SessionContext, write: Write, decision: Decision) -> No
 def _learn_assets(
     context: SessionContext, signals: tuple[Signal, ...], quotes: dict[str, Quote], now: dt.datetime, cash_now: Decimal
 ) -> None:
-    """Ask the broker about the symbols that would be ordered, until no new one comes up; a refused one frees its dollars."""
+    """Ask the broker about the symbols that would be ordered; again after a refusal, because its dollars let others in."""
     while True:
         decisions = _decide_all(context, context.ledger, signals, quotes, now, cash_now)
         wanted = [

@@ -97,7 +97,7 @@ def due(context: SessionContext) -> list[str]:
 
 
 def stop_leg(context: SessionContext, held: Position) -> str:
-    """The name of the exit that leaves in the place of a stop: a new one after each that ended without a fill."""
+    """The name of the exit that replaces a stop whose price was passed; a new one after each that ended without a fill."""
     tries = [
         i for i in book.of_position(context.ledger, held.id) if i.leg.startswith(STOP_EXIT) and i.session == context.session
     ]
@@ -127,7 +127,7 @@ def _leave(context: SessionContext, held: Position, leg: str, quote: Quote, now:
 
 
 def _set_again(context: SessionContext, held: Position) -> None:
-    """Put back the stop that was lifted for an exit that never left; what fails here is tried again by the rounds to come."""
+    """Set the stop again that was cancelled for an exit that was not sent; later rounds retry a failure."""
     if held.id not in context.lifted:
         return
     try:
@@ -137,7 +137,7 @@ def _set_again(context: SessionContext, held: Position) -> None:
 
 
 def is_over(context: SessionContext, held: Position, leg: str) -> bool:
-    """Did this exit meet the market, or may it have? One that was not filled is not tried again in the same session."""
+    """True where this exit reached the market or may have; an unfilled exit is not sent twice in one session."""
     known = book.find(context.ledger, _exit_order(context, held, leg).client_order_id)
     if known is None or known.state is OrderState.INTENT:
         return False

@@ -1,7 +1,7 @@
 """Heads of the audit chain that are known outside the ledger: Dagster's history of trading, and the newest backup.
 
-Ledger and audit.jsonl set back together agree with each other; only what is kept elsewhere can tell. What cannot be read
-tells nothing and is logged. It imports no strategy.
+A ledger and an audit.jsonl that were set back together agree with each other, so only a head kept elsewhere shows it. A
+place that cannot be read is logged and skipped. It imports no strategy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class KnownHead:
 
 
 def find_rollback(ledger: OrderLedger) -> str:
-    """What a head kept elsewhere says against the ledger's chain; empty where nothing does, or a person accepted it."""
+    """Which head kept elsewhere the ledger's chain lacks; empty where it lacks none, or a person accepted it."""
     accepted = _accepted(ledger)
     for known in known_heads(ledger.path.parent):
         problem = "" if known.head in accepted else audit_chain.missing_head(ledger.connection, known.head)

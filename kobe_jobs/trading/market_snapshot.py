@@ -77,7 +77,7 @@ class Bars:
     def exit_signals(
         self, strategy: Strategy, params: dict[str, float], lag: int, is_long: bool, after: dt.date, through: dt.date
     ) -> list[bool]:
-        """For each bar after `after` and not after `through`: does the strategy want out at its close? (rules, section 4.4)"""
+        """For each bar after `after` and not after `through`: does the strategy exit at its close? (rules, section 4.4)"""
         left, right = self._places(after, through)
         places = np.arange(left, right)
         read = places - lag

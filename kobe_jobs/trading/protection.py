@@ -1,7 +1,7 @@
 """Protection: every position with its stop and no stop without its position, as the broker shows them when asked last.
 
-A round asks for open orders and positions, and mends what they show; rounds follow each other until nothing is left to mend or
-the time is over. One position that cannot be mended keeps no other from it.
+A round asks for open orders and positions, and sets, replaces or removes stops by them; rounds follow each other until nothing
+is left to do or the time is over. A failure at one position does not stop the round.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ class Protection:
 
 
 def protect(context: SessionContext, patience_s: float) -> Protection:
-    """Mend until the broker shows every position with its stop, or time is over; what it showed last.
+    """Set, replace and remove stops until the broker shows each position with its own, or time is over; what it showed last.
 
-    Raises Unauthorized and WrongAccount; whatever else keeps one position from its stop keeps no other from it.
+    Raises Unauthorized and WrongAccount; any other failure costs one position its stop, and the rest go on.
     """
     found = Protection(answered=False)
     for number, left in enumerate(_rounds(patience_s)):
@@ -102,7 +102,7 @@ def ensure_stops(context: SessionContext, leave_out: Collection[str] = ()) -> No
 
 
 def tend(context: SessionContext) -> list[Intent]:
-    """Wait for what is unsettled, as `resolve`; what filled meanwhile gets its stop before the waiting goes on."""
+    """Wait for unsettled orders, as `resolve`, and set the stop of each entry as soon as it fills."""
     deadline = time.monotonic() + context.settings.trading.resolve_timeout_s
     pause = FIRST_WAIT_S
     while True:
@@ -115,7 +115,7 @@ def tend(context: SessionContext) -> list[Intent]:
 
 
 def judge(context: SessionContext, there: AtBroker) -> Protection:
-    """What is wrong with what the broker shows."""
+    """The protection that the broker shows, with every gap in it."""
     gaps = find_gaps(context.ledger, open_positions(context.ledger, context.account), there)
     bare = tuple(row.symbol for row in gaps.bare)
     orphans = tuple(sorted({order.symbol for order in gaps.orphans}))
@@ -175,7 +175,7 @@ def _lost(context: SessionContext, there: AtBroker) -> list[Intent]:
 
 
 def _orphans(context: SessionContext) -> list[Intent]:
-    """Stops whose position is gone: triggered, they would open one the other way."""
+    """Stops without a position; triggered, they would open one the other way."""
     found = []
     for intent in book.in_states(context.ledger, context.account, LIVING):
         if intent.purpose == book.STOP and intent.position_id is not None:
@@ -194,7 +194,7 @@ class _Round:
         self._quotes: dict[str, Quote] | None = None
 
     def attempt(self, symbol: str, mend: Callable[[], bool]) -> None:
-        """Do one thing; what goes wrong with it stays with it."""
+        """Run one action; an error is noted and does not stop the round."""
         try:
             self.has_hope |= mend()
         except (Unauthorized, WrongAccount, SendsNothing):

@@ -89,10 +89,10 @@ def age_positions(context: SessionContext, through: dt.date | None = None) -> li
 
 
 def name_without_bars(context: SessionContext) -> str:
-    """Say which held stocks have no recent bar; what a person has to look at, empty while nothing is late for long.
+    """Note the held stocks that have no recent bar; what a person has to look at, empty while nothing is late for long.
 
-    A bar of the last session that is missing is told. From the second on a person is asked, and after more than ten, when
-    the listing is over, the position is flagged to leave.
+    A missing bar of the last session is noted. From the second on a person is asked, and after more than ten, when
+    the listing is over, the position is flagged for exit.
     """
     asked = []
     for held in open_positions(context.ledger, context.account):
@@ -112,7 +112,7 @@ def name_without_bars(context: SessionContext) -> str:
 
 
 def flag_untradable(context: SessionContext) -> None:
-    """Flag positions whose symbol the broker no longer lists, so that they leave while there are still bids."""
+    """Flag positions whose symbol the broker no longer lists, so that they are sold while there are still bids."""
     for held in open_positions(context.ledger, context.account):
         if held.flag == "delisted":
             continue

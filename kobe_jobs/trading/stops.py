@@ -1,6 +1,6 @@
 """Protective stops, one position at a time: how one is set or taken away, and what may stand in its way.
 
-`protection` says when; `bare_positions` says what protects: what the broker shows, not what the ledger believes.
+`protection` decides when. `bare_positions` decides what protects, from the broker's orders and not the ledger's.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def living_stops(context: SessionContext, held: Position) -> list[Intent]:
 
 
 def remove_stops(context: SessionContext, held: Position) -> Position | None:
-    """Take a position's stops away so that its shares can be sold; the position as it then is, None if it is still bound."""
+    """Cancel a position's stops so that its shares can be sold; the position afterwards, None where a stop still binds them."""
     for intent in living_stops(context, held):
         if not remove_stop(context, intent):
             return None
@@ -94,7 +94,7 @@ def remove_stops(context: SessionContext, held: Position) -> Position | None:
 
 
 def remove_stop(context: SessionContext, intent: Intent) -> bool:
-    """Cancel one stop, or take back one that was never sent; False where its fate stays open."""
+    """Cancel one stop, or deny one that was never sent; False where its state stays open."""
     if intent.state is OrderState.INTENT:
         return cancel_unsent(context, intent, "superseded")
     if intent.position_id is not None:

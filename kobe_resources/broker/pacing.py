@@ -40,7 +40,7 @@ EPOCH = 1e6
 
 @dataclass
 class _Errand:
-    """What the calls of a thread are for. ahead: orders whose place is still to be taken; paid: places that are taken."""
+    """What the calls of a thread are for. ahead: orders that have no call reserved yet; paid: reserved calls."""
 
     is_urgent: bool
     ahead: int = 0
@@ -59,7 +59,7 @@ def urgent(is_urgent: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def order_ahead(is_urgent: bool) -> Iterator[None]:
-    """Let the first call of this block wait for the order's place too: nothing waits between the last look and the order."""
+    """Let the first call of this block wait for the order's call too, so that the order follows the last look at once."""
     with _on(_Errand(is_urgent or _is_urgent(), ahead=1)):
         yield
 
@@ -82,7 +82,7 @@ def _is_urgent() -> bool:
 class _Count:
     """calls: when each call of the last minute went out. quiet_until: no call before; spare_until: urgent ones only.
 
-    told_until: for so long the broker's word counts that it refuses what is too much.
+    told_until: until then the broker is known to enforce its limit.
     """
 
     calls: list[float] = field(default_factory=list)
@@ -123,7 +123,7 @@ class Pace:
         self._refusals = 0
 
     def take(self, is_order: bool = False) -> None:
-        """Wait until a call may go out. is_order: the call whose place `order_ahead` has taken already."""
+        """Wait until a call may go out. is_order: the call that `order_ahead` has reserved already."""
         errand = _errand.get() or _Errand(is_urgent=False)
         if is_order and errand.paid:
             errand.paid -= 1

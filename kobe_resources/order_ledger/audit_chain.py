@@ -37,7 +37,7 @@ Record = tuple[int, str, str, str, str, str, str]
 
 
 class AuditDiffers(KobeError):
-    """audit.jsonl does not say what the ledger says: someone, or a failing disk, changed one of them."""
+    """audit.jsonl and the ledger differ, because one of them was changed by hand or by a failing disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +289,7 @@ def _lost_records(connection: sqlite3.Connection, seq: int) -> int:
 
 
 def _note_loss(connection: sqlite3.Connection, seq: int, lost: int) -> None:
-    """Records that had been on disk are gone from the copy: they are copied again, and the chain says so."""
+    """Put on the chain which records were cut off the copy and are copied again."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         append(connection, RESTORED, {"kept_through": seq, "copied_again": lost}, "")

@@ -107,7 +107,7 @@ def held_symbols(ledger: OrderLedger | Write, account: str, session: dt.date) ->
 
 
 def enter(write: Write, intent: Intent, qty: Decimal, price: Decimal) -> None:
-    """Shares of an entry were filled at `price`: open the position, or add to the one it opened."""
+    """Book a fill of an entry at `price`: open its position, or add to it."""
     side = "long" if intent.side == "buy" else "short"
     distance = intent.stop_distance or ZERO
     known = position(write, intent.client_order_id)
@@ -174,13 +174,13 @@ def age(write: Write, known: Position, bars: int, through: dt.date, flag: str | 
 
 
 def flag_for_exit(write: Write, known: Position, reason: str) -> None:
-    """Let a position leave at the next occasion, whatever its bars say."""
+    """Flag a position for exit at the next open, independent of its bars."""
     write.execute("UPDATE positions SET flag = ? WHERE id = ?", (reason, known.id))
     write.audit("flagged", position=known.id, symbol=known.symbol, reason=reason, bars_held=known.bars_held)
 
 
 def rescale(write: Write, known: Position, split_from: Decimal, split_to: Decimal, through: dt.date) -> None:
-    """A split took effect: shares multiply, prices divide; worth and risk stay."""
+    """Apply a split: shares are multiplied and prices divided, so that worth and risk stay."""
     ratio = split_to / split_from
     exact = float(known.stop_price / ratio)
     stop = known.stop_price / ratio
@@ -236,7 +236,7 @@ def grow(write: Write, known: Position, qty: Decimal, price: Decimal) -> None:
 
 
 def rename(write: Write, known: Position, symbol: str, reason: str) -> None:
-    """Let a position, and its orders that may still fill, carry the symbol that the broker gave it."""
+    """Change the symbol of a position, and of its orders that may still fill, to the broker's new one."""
     write.execute("UPDATE positions SET symbol = ? WHERE id = ?", (symbol, known.id))
     states = sorted(str(state) for state in UNSETTLED)
     marks = ", ".join("?" * len(states))

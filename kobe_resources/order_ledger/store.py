@@ -253,7 +253,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, version: int) -> None:
 def _take_over(connection: sqlite3.Connection) -> None:
     """Put every row of an older Kobe's ledger on the chain, which records each change from then on.
 
-    Not where the chain tells of rows already: then another hand set the version back, and `verify` says so.
+    Not where the chain has rows already: then the version was set back by hand, and `verify` reports it.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:

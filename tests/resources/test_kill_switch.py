@@ -41,7 +41,7 @@ def test_it_leaves_nothing_half_written_beside_it(switch: KillSwitch) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"stop!", b"\xff\xfe", b"[1]", b"{" * 5000, b'{"reason": null}'])
-def test_any_content_is_on(switch: KillSwitch, content: bytes) -> None:
+def test_a_switch_file_of_any_content_is_on(switch: KillSwitch, content: bytes) -> None:
     switch.path.write_bytes(content)
     assert switch.status().is_on
 

@@ -1,6 +1,6 @@
-"""Copies of the data folder's files that are each whole, and belong together, while other processes go on writing.
+"""Consistent copies of the data folder's files while other processes go on writing.
 
-It trusts the folder's owner: what lies in it is copied. The file of keys never is.
+Every file of the folder is copied but the file of keys.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CopyDamaged(KobeError):
 def copy_home(home: Path, into: Path) -> list[str]:
     """Copy every file of `home` under `into`, databases through their own means; the names copied, sorted.
 
-    Ledger and audit copy are taken under the audit's lock, so that one never tells more than the other knows.
+    Ledger and audit copy are taken under the audit's lock, so that neither has a record that the other lacks.
     """
     names = list(_names(home))
     with _audit_standing_still(home):
@@ -124,7 +124,7 @@ def _names(home: Path) -> Iterator[str]:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """False where the file went away before it could be read (a rotated log, a purged run)."""
+    """Copy one file; False where it was removed before it could be read (a rotated log, a purged run)."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         if source.name == WAREHOUSE:

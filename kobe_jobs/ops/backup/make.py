@@ -1,4 +1,4 @@
-"""`kobe backup`: the data folder as one archive with a SHA-256 of every file, there whole or not at all.
+"""`kobe backup`: the data folder as one archive with a SHA-256 of every file, complete or absent.
 
 The archive is read back before it gets its name. It holds no key: keys do not live in the data folder.
 """
@@ -85,7 +85,7 @@ def _archive_path(home: Path, target: Path | None) -> Path:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the lock of backups: with it, half-written archives are those of a process that died, and can be removed."""
+    """Hold the lock of backups, so that a half-written archive is one of a dead process and can be removed."""
     from filelock import FileLock, Timeout
 
     try:
@@ -154,7 +154,7 @@ def _write_archive(folder: Path, manifest: dict[str, Any], archive: Path) -> Non
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without the names and numbers of this machine's users."""
+    """The member without the names and numbers of this machine's users."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mode = 0o600

@@ -30,7 +30,7 @@ class RestoreRefused(KobeError):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came back. aside: where the old folder went. orders: was the kill switch turned on because of a ledger?"""
+    """What was restored. aside: where the old folder is now. orders: True where a ledger turned the kill switch on."""
 
     files: int
     created: str

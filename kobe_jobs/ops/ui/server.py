@@ -85,7 +85,7 @@ def run_ui(
 
 @contextlib.contextmanager
 def _only_one() -> Iterator[None]:
-    """Two daemons on one history would both run schedules and sensors."""
+    """Hold the lock of the UI, because two daemons on one history would both run schedules and sensors."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(dagster_home() / "ui.lock", mode=0o600)
@@ -136,7 +136,7 @@ def log_path() -> Path:
 
 
 def _wait_for(ask: Callable[[], str | None], children: Children, stop: Stop) -> str:
-    """Ask until the answer is not None, or we are to stop. Raises UiFailed when a child ends, or none answers in time."""
+    """The first answer that is not None, '' on a request to stop. Raises UiFailed when a child ends, or when time is over."""
     deadline = time.monotonic() + READY_WAIT_S
     while not stop.asked:
         answer = ask()
@@ -156,7 +156,7 @@ def _refuse_dead(children: Children) -> None:
 
 
 class _GraphWatch:
-    """Looks now and then whether the graph is still there: without it no schedule and no sensor works."""
+    """Asks for the asset graph from time to time, because no schedule and no sensor runs without it."""
 
     def __init__(self, url: str) -> None:
         self._url = url

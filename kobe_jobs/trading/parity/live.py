@@ -1,6 +1,6 @@
 """Yesterday's live trading against the simulation: the positions of the evening before, the same signals, every difference.
 
-The simulation starts where the ledger stood, so that what differed on an earlier day is not told again for ever.
+The simulation starts where the ledger stood, so that a difference of an earlier day is not reported again each day.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _live_through(
 def _flag(
     market: Market, feed: Feed, strategy: Strategy, params: dict[str, float], held: Position, symbol: int, index: int
 ) -> str:
-    """Why a position was to leave at this open: the first wish among its bars of the sessions before, or ''."""
+    """Why a position was to leave at this open: the first exit signal among its bars of the sessions before, or ''."""
     first = int(np.searchsorted(market.panel.sessions, np.datetime64(held.entry_session)))
     bars = [int(bar) for bar in market.panel.bar_at[first:index, symbol] if bar >= 0]
     for number, bar in enumerate(bars, start=1):

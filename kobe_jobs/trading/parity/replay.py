@@ -46,7 +46,7 @@ Progress = Callable[[dt.date, RunSummary], None]
 
 
 class ReplayFailed(KobeError):
-    """A replayed run did not go through."""
+    """A replayed run was halted."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""A person's word on a difference between ledger and broker: what they accept is written down with their reason.
+"""Differences between ledger and broker that a person accepts: the ledger takes the broker's state, with the reason.
 
-Only the ledger gives way. It ends with every position protected: stops are set, changed or removed as the positions now ask.
+Afterwards the stops are set, changed or removed, so that every position is protected as it now is.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ ADJUSTED = "adjusted"
 
 
 class CannotAccept(KobeError):
-    """A difference that the ledger cannot give way on."""
+    """A difference that cannot be accepted, because the ledger would become wrong."""
 
 
 def accept_differences(
     context: SessionContext, found: Reconciliation, reason: str, warehouse: Warehouse | None = None
 ) -> list[Difference]:
-    """Let the ledger give way, and see that every position has its stop; the rows that stay open.
+    """Change the ledger to the broker's state and set the stops; the rows that stay open.
 
-    Own orders that the ledger lost are taken back (with a warehouse, where the signals are). An order that is told with another
-    symbol or size counts as told, a renamed symbol is followed. A position takes the broker's shares: fewer leave at the last
-    known stop price, more come in at the broker's average. Shares and open orders without a position of ours are noted as
-    the person's. A difference that is a split is refused: the bars have to bring it. Raises CannotAccept on an empty reason.
+    Own orders that the ledger lost are recovered (with a warehouse, where the signals are). An order with another symbol or
+    size at the broker is booked as the broker has it; a renamed symbol is followed. A position takes the broker's shares: fewer
+    leave at the last known stop price, more come in at the broker's average. Shares and open orders without a position of ours
+    are noted as the person's. A difference that is a split is refused, because the bars must bring it. Raises CannotAccept on
+    an empty reason.
     """
     if not reason.strip():
         raise CannotAccept("a difference is accepted for a reason", 'kobe reconcile --accept "what happened"')
@@ -100,7 +101,7 @@ def _ended(context: SessionContext, order: BrokerOrder) -> BrokerOrder:
 
 
 def _follow(context: SessionContext, now: Reconciliation, reason: str) -> list[Difference]:
-    """Let positions take the broker's symbols and shares; the rows of those that are splits."""
+    """Change positions to the broker's symbols and shares; the rows of those that are splits."""
     held = {position.symbol: position for position in open_positions(context.ledger, context.account)}
     theirs = {row.symbol: row for row in now.positions}
     splits = []
@@ -180,7 +181,7 @@ def _noted(context: SessionContext, now: Reconciliation, after: Reconciliation) 
 
 
 def _is_accepted(row: Difference, now: Reconciliation, noted: dict[str, Any]) -> bool:
-    """Was this row among those that the person's word was given on?"""
+    """True where this row was among those that the person accepted."""
     if row.kind == "cash" or row.ledger == NOT_OURS:
         return any((other.kind, other.what) == (row.kind, row.what) for other in now.differences)
     return row.kind == "position" and row.what in noted["positions"] and row.ledger.startswith("0 ")

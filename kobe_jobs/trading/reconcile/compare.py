@@ -1,6 +1,6 @@
 """Reconciliation: the ledger against the broker, order by order, fill by fill, share by share, and the cash.
 
-Finds differences and says them; nothing of the broker's is adopted but what belongs to an order we decided.
+Finds and reports differences; the ledger changes only by the broker's answers about orders that Kobe decided.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Reconciliation:
 def reconcile_account(context: SessionContext, moment: str, look_only: bool = False) -> Reconciliation:
     """Both sides with the splits applied, and the stop of every position: what the command, the job and preflight compare.
 
-    look_only: nothing is written, no late order taken in, and pending splits count as if they were applied.
+    look_only: nothing is written, no late order applied, and pending splits count as if they were applied.
     """
     if look_only:
         return compare(context, promote=False, stops=True)
@@ -111,8 +111,8 @@ def reconcile_account(context: SessionContext, moment: str, look_only: bool = Fa
 
 
 def reconcile(context: SessionContext, moment: str, stops: bool = False) -> Reconciliation:
-    """Compare, promote late orders, keep the snapshot; looks again before it believes a difference, for fills in flight, for
-    cash that lags behind them, and for a list that was read badly.
+    """Compare, apply late orders, keep the snapshot. A difference is looked at again first, because fills may be in flight, or
+    cash behind them, and a list may have been read while it changed.
 
     stops: every position must have its stop at the broker too; a trading run, which sets them, asks without.
     """
@@ -134,7 +134,7 @@ def reconcile(context: SessionContext, moment: str, stops: bool = False) -> Reco
 
 
 def compare(context: SessionContext, promote: bool = True, stops: bool = False) -> Reconciliation:
-    """Both sides as they are now. promote: take in what became of late orders of ours; nothing else is written."""
+    """Both sides as they are now. promote: apply the broker's state to late orders of ours; nothing else is written."""
     last = last_reconciliation(context.ledger, context.account, agreeing=True)
     noted = noted_of(last)
     since = _horizon(context)

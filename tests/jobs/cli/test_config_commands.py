@@ -83,7 +83,7 @@ def test_show_prints_no_secret(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     }
 
 
-def test_pin_is_the_pin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pin_of_the_command_changes_with_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     first = run("pin").strip()
     assert first == config_pin(load_settings())
     monkeypatch.setenv("KOBE_BROKER__STAGE", "paper")

@@ -35,7 +35,7 @@ def lose_a_stop(rig: TradingContext, embedded: EmbeddedBroker) -> str:
 def test_every_position_behind_its_stop_is_well(settings: Settings) -> None:
     answer = ask_protection(settings)
     assert answer.ok
-    assert answer.figures == {"positions_unguarded": 0}
+    assert answer.metrics == {"positions_unguarded": 0}
 
 
 def test_a_stop_lost_after_the_session_is_named_with_the_mend(
@@ -44,9 +44,9 @@ def test_a_stop_lost_after_the_session_is_named_with_the_mend(
     symbol = lose_a_stop(rig, embedded)
     answer = ask_protection(settings)
     assert not answer.ok
-    assert f"{symbol} has no protective stop" in answer.reason
-    assert "`kobe trade`" in answer.reason
-    assert answer.figures == {"positions_unguarded": 1}
+    assert f"{symbol} has no protective stop" in answer.seen
+    assert "`kobe trade`" in answer.seen
+    assert answer.metrics == {"positions_unguarded": 1}
 
 
 def test_a_stop_whose_cancel_is_under_way_protects_no_more(
@@ -54,7 +54,7 @@ def test_a_stop_whose_cancel_is_under_way_protects_no_more(
 ) -> None:
     stop = next(order for order in rig.broker.orders("open") if order.kind == "stop")
     embedded.book.state.run("UPDATE orders SET status = 'pending_cancel' WHERE id = ?", (stop.id,))
-    assert stop.symbol in ask_protection(settings).reason
+    assert stop.symbol in ask_protection(settings).seen
 
 
 @pytest.mark.parametrize("change", ["status = 'canceled'", "stop_price = stop_price / 2", "qty = qty - 1", "side = 'buy'"])
@@ -67,7 +67,7 @@ def test_health_reconciliation_and_the_run_call_the_same_position_bare(
     bare = {row.what for row in compare(context, promote=False, stops=True).differences if row.kind == "stop"}
     found = judge(context, look(rig.broker, rig.ledger, context.account))
     assert bare == {*found.bare, *found.orphans} == {stop.symbol}
-    assert f"{stop.symbol} has no protective stop" in ask_protection(settings).reason
+    assert f"{stop.symbol} has no protective stop" in ask_protection(settings).seen
 
 
 def test_while_a_run_is_at_work_it_is_the_run_that_protects(
@@ -75,12 +75,12 @@ def test_while_a_run_is_at_work_it_is_the_run_that_protects(
 ) -> None:
     lose_a_stop(rig, embedded)
     with alone(rig.ledger):
-        assert "a run is at work" in ask_protection(settings).reason
+        assert "a run is at work" in ask_protection(settings).seen
     assert not ask_protection(settings).ok
 
 
 def test_a_home_that_never_traded_is_asked_nothing(home: Path) -> None:
-    assert ask_protection(Settings(broker={"stage": "paper"})).reason == "nothing is held"
+    assert ask_protection(Settings(broker={"stage": "paper"})).seen == "nothing is held"
     assert not home.exists()
 
 

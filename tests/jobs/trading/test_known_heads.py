@@ -101,8 +101,8 @@ def test_health_and_audit_verify_say_so_and_the_way_out_in_one_line(ledger: Orde
     set_back(ledger, 1)
     answer = ask_audit()
     assert not answer.ok
-    assert 'after a restore on purpose: `kobe audit accept "why"`' in answer.reason
-    assert "\n" not in answer.reason
+    assert 'after a restore on purpose: `kobe audit accept "why"`' in answer.seen
+    assert "\n" not in answer.seen
     refused = CliRunner().invoke(app, ["audit", "verify"])
     assert refused.exit_code == 1
     assert "set back together" in str(refused.exception)
@@ -149,7 +149,7 @@ def test_nothing_is_traded_on_a_ledger_that_was_set_back(rig: TradingContext, tm
         set_back(rig.ledger, 1)
         line = next(line for line in preflight(rig, Secrets()) if line.name == "audit chain")
         assert "set back together" in line.seen
-        assert "kobe audit accept" in line.mend
+        assert "kobe audit accept" in line.hint
         with pytest.raises(NotReady, match="set back together"):
             trade_session(rig, market.ENTRY_DAY)
     finally:

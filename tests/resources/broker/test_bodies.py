@@ -132,7 +132,7 @@ ASSET: dict[str, Any] = {
 }
 
 
-def test_account() -> None:
+def test_an_account_is_read_with_its_number_and_exact_dollars() -> None:
     account = parse.parse_account(ACCOUNT)
     assert (account.number, account.cash, account.buying_power) == ("PA3ALBERT01", Decimal("100005.82"), Decimal("400023.28"))
     assert account.may_trade
@@ -152,7 +152,7 @@ def test_an_account_that_is_not_active_may_not_trade(status: str) -> None:
     assert not parse.parse_account({**ACCOUNT, "status": status}).may_trade
 
 
-def test_order() -> None:
+def test_an_order_is_read_with_its_request_id() -> None:
     order = parse.parse_order(ORDER, "request-1")
     assert (order.symbol, order.side, order.kind, order.qty, order.limit_price) == (
         "KO",
@@ -233,7 +233,7 @@ def test_a_positions_sign_follows_its_side(change: dict[str, Any], qty: Decimal,
     assert (position.qty, position.qty_available) == (qty, available)
 
 
-def test_fill() -> None:
+def test_a_fill_is_read_with_the_time_of_its_execution() -> None:
     fill = parse.parse_fill(FILL)
     assert (fill.side, fill.qty, fill.price) == ("sell", Decimal(1), Decimal("86.87"))
     assert fill.at == dt.datetime(2026, 10, 8, 15, 10, 18, 912000, tzinfo=dt.UTC)
@@ -263,7 +263,7 @@ def test_a_quotes_floats_keep_their_shortest_text() -> None:
         parse.parse_quote("KO", {**QUOTE, "ap": None})
 
 
-def test_asset() -> None:
+def test_an_asset_without_permissions_has_none() -> None:
     asset = parse.parse_asset(ASSET)
     assert asset.tradable
     assert asset.has_options

@@ -251,7 +251,7 @@ def test_a_day_order_waits_for_the_open_and_expires_at_the_close(opened: Open) -
         (limit_order("a", "sell"), "not allowed to short"),
     ],
 )
-def test_refusals(opened: Open, request_: OrderRequest, message: str) -> None:
+def test_an_order_that_alpaca_refuses_is_refused_with_its_message(opened: Open, request_: OrderRequest, message: str) -> None:
     _, broker = opened(*flat_rows("HELD"), shorting_enabled=False)
     broker.submit(limit_order("held", qty="5", symbol="HELD"))
     with pytest.raises(Refused, match=message):

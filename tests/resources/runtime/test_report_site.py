@@ -85,7 +85,7 @@ def test_a_foreign_host_name_is_refused(port: int) -> None:
     assert ask(port, "/", host="localhost:1")[0] == 200
 
 
-def test_only_reading_is_allowed(port: int) -> None:
+def test_the_report_site_answers_no_other_method_than_get_and_head(port: int) -> None:
     for method in ("POST", "PUT", "DELETE"):
         assert ask(port, "/kpi_report.html", method=method)[0] == 405
 

@@ -6,7 +6,11 @@ import contextlib
 import io
 import sys
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 from unittest import mock
+
+import typer
 
 from kobe_jobs.cli import main as cli
 
@@ -27,6 +31,15 @@ class Ended:
         return lines[0]
 
 
+BUILD = typer.main.get_command
+
+
+@cache
+def built(app: typer.Typer) -> Any:
+    """The commands as typer makes them anew, for a tenth of a second, each time that `app` is called."""
+    return BUILD(app)
+
+
 class _Left(BaseException):
     """The process would have ended here."""
 
@@ -42,6 +55,7 @@ def kobe(*arguments: str) -> Ended:
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(cli, "_leave", leave),
+        mock.patch("typer.main.get_command", built),
         mock.patch.object(sys, "argv", ["kobe", *arguments]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),

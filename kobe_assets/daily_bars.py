@@ -59,6 +59,7 @@ def _facts(frame: Any, report: Any) -> dict[str, Any]:
         "last session": str(facts["last_session"])[:10],
         "bars added": report.added,
         "bars restated": report.changed,
+        "bars taken back": report.removed,
         "vendor": report.vendor,
         "latest session": preview(frame("SELECT * FROM daily_bars WHERE session = (SELECT max(session) FROM daily_bars)")),
     }

@@ -1,15 +1,18 @@
-"""indicators: RSI-2, SMA-200, ATR-14 and IBS of every stored symbol."""
+"""indicators: RSI-2, SMA-200, ATR-14, IBS and what strategies declare, of every stored symbol."""
 
 import dagster as dg
+import duckdb
 import numpy as np
 
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import load_panel
+from kobe_assets.graph.own_strategies import declared_indicators, strategies_of
 from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.indicators import compute_indicators
 from kobe_resources.resources import WarehouseResource
 from kobe_resources.settings.models import Settings
+from kobe_resources.warehouse.store import fit_columns
 
 ONE_ROW_A_BAR = dg.AssetCheckSpec(
     "one_row_a_bar",
@@ -34,7 +37,14 @@ def indicators(
     """Indicators on split-adjusted bars, of every symbol with bars, selected or not: a position may outlive its selection."""
     warehouse = store.open()
     panel = load_panel(warehouse)
-    frame = indicators_frame(panel, compute_indicators(panel))
+    declared = declared_indicators(strategies_of(settings).values())
+    computed = compute_indicators(panel, declared)
+    frame = indicators_frame(panel, computed)
+
+    def make_room(connection: duckdb.DuckDBPyConnection) -> None:
+        columns = {"symbol": "VARCHAR NOT NULL", "session": "DATE NOT NULL", **dict.fromkeys(computed.names, "DOUBLE")}
+        fit_columns(connection, "indicators", columns)
+
     return publish(
         context,
         warehouse,
@@ -45,6 +55,8 @@ def indicators(
             "symbols": len(panel.symbols),
             "bars with rsi2": int(np.isfinite(frame["rsi2"]).sum()),
             "bars with sma200": int(np.isfinite(frame["sma200"]).sum()),
+            **{f"bars with {name}": int(np.isfinite(column).sum()) for name, column in computed.others.items()},
             "latest": preview(frame[panel.session == len(panel.sessions) - 1]),
         },
+        first=make_room,
     )

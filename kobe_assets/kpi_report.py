@@ -10,10 +10,12 @@ from kobe_assets.graph.lineage import Version, recorded_versions
 from kobe_assets.graph.publish import publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.report.analysis.cautions import cautions_of
+from kobe_assets.report.analysis.heat_map import stored_grids
 from kobe_assets.report.analysis.inputs import evidence_frame, read_inputs, read_trades
 from kobe_assets.report.analysis.results import books_of
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
 from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
+from kobe_assets.report.page.heat_map_picture import heat_map_markdown
 from kobe_assets.report.page.page import build_report, write_report
 from kobe_resources.resources import WarehouseResource
 from kobe_resources.runtime.report_site import report_url
@@ -63,7 +65,7 @@ def kpi_report(
     books = books_of(inputs)
     path = write_report(build_report(inputs, dt.datetime.now(dt.UTC), books), kobe_home() / "reports")
     rows = verdict_rows(inputs, books)
-    cautions = [asdict(caution) for caution in cautions_of(settings, books)]
+    cautions = [asdict(caution) for caution in cautions_of(settings, books, inputs.evidence)]
     verdict = {("report", ""): {"verdict": [asdict(row) for row in rows], "cautions": cautions}}
     with warehouse.transaction() as connection:
         insert(connection, "evidence", evidence_frame(verdict))
@@ -72,6 +74,7 @@ def kpi_report(
         metadata={
             "dagster/row_count": len(kpis),
             "verdict": dg.MetadataValue.md(kpi_markdown(rows)),
+            "heat map": dg.MetadataValue.md(heat_map_markdown(stored_grids(inputs.evidence))),
             "report": dg.MetadataValue.url(report_url(path.name)),
             "file": dg.MetadataValue.path(str(path)),
             **{f"sharpe {s} {m}": float(v) for s, m, v in sharpes[["strategy", "mode", "value"]].to_numpy()},

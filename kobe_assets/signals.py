@@ -5,10 +5,10 @@ import pandas as pd
 
 from kobe_assets.graph.frames import signals_frame, stacked
 from kobe_assets.graph.inputs import canonical_params, load_market
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.signals import find_candidates
-from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market
 from kobe_resources.resources import WarehouseResource
 from kobe_resources.settings.models import Settings
@@ -50,7 +50,7 @@ def signals(
             "signals of the latest session": len(latest),
             **{
                 f"{name} {side}": int(((frame["strategy"] == name) & (frame["side"] == side)).sum())
-                for name in STRATEGIES
+                for name in strategies_of(settings)
                 for side in ("long", "short")
             },
             "latest": preview(latest),
@@ -62,7 +62,7 @@ def signals_of(market: Market, settings: Settings) -> pd.DataFrame:
     """The signals table of a market at the canonical parameters."""
     readable = market.readable()
     frames = []
-    for strategy in STRATEGIES.values():
+    for strategy in strategies_of(settings).values():
         params = canonical_params(settings, strategy)
         frames.append(signals_frame(market, strategy, find_candidates(market.panel, readable, strategy, params), params))
     return stacked(frames).sort_values(["session", "strategy"], kind="stable", ignore_index=True)

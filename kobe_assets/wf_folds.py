@@ -9,9 +9,10 @@ import pandas as pd
 from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_frame, trials_frame
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, parts_of
 from kobe_assets.graph.lineage import stored_version
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
-from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import (
     CANONICAL,
     OPTIMIZED,
@@ -97,7 +98,7 @@ def run_studies(market: Market, settings: Settings) -> list[Study]:
     readable = market.readable()
     return [
         walk_forward(market, strategy, canonical_params(settings, strategy), folds, grid_of(settings, strategy), readable)
-        for strategy in STRATEGIES.values()
+        for strategy in strategies_of(settings).values()
     ]
 
 

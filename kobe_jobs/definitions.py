@@ -48,15 +48,13 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 def versioned(settings: Settings) -> list[dg.AssetsDefinition]:
     """The research assets with the code versions of these settings."""
     from kobe_assets.daily_bars import daily_bars
-    from kobe_assets.graph.lineage import code_versions
     from kobe_assets.indicators import indicators
     from kobe_assets.kpi_report import kpi_report
     from kobe_assets.signals import signals
     from kobe_assets.universe import universe
     from kobe_assets.wf_folds import wf_folds
-    from kobe_jobs.research_run.vendor_freshness import lenient_fingerprint
 
-    versions = code_versions(settings, lenient_fingerprint(settings))
+    versions = _known_versions(settings)
 
     def stamp(spec: dg.AssetSpec) -> dg.AssetSpec:
         stamped = spec.replace_attributes(code_version=versions[spec.key.to_user_string()])
@@ -65,3 +63,15 @@ def versioned(settings: Settings) -> list[dg.AssetsDefinition]:
         return stamped.replace_attributes(freshness_policy=DAILY) if aging else stamped
 
     return [asset.map_asset_specs(stamp) for asset in (daily_bars, universe, indicators, signals, wf_folds, kpi_report)]
+
+
+def _known_versions(settings: Settings) -> dict[str, str]:
+    """The code versions; where a strategy is broken, none is known, and what is asked to compute says why."""
+    from kobe_assets.graph.lineage import DEPENDS, code_versions
+    from kobe_assets.research.faults import StrategyBroken, StrategyFault
+    from kobe_jobs.research_run.vendor_freshness import lenient_fingerprint
+
+    try:
+        return code_versions(settings, lenient_fingerprint(settings))
+    except (StrategyBroken, StrategyFault):
+        return dict.fromkeys(DEPENDS, "a strategy is broken")

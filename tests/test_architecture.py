@@ -19,7 +19,7 @@ RESEARCH_MAY_USE = {
     "kobe_resources.runtime.jit",
 }
 STANDARD = {"__future__", "collections", "concurrent", "dataclasses", "functools", "itertools", "math", "os", "statistics"}
-STANDARD |= {"threading", "typing"}
+STANDARD |= {"threading", "typing", "difflib", "pathlib", "re", "sys", "types"}
 
 
 def imports_of(path: Path) -> set[str]:

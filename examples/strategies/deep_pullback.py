@@ -1,20 +1,34 @@
-"""Buy a two-day washout not far above the 200-day mean; the ATR stop and the time stop are the only ways out.
+"""Wait with a limit order below the close of an oversold stock that is strong among the others; without a protective stop.
 
-Copy it to kobe_assets/research/strategies/ and name it in `_declared` of that package.
+Copy it to [strategy] folder. It shows a function of TA-Lib, an indicator of one's own, a rank among the listings, a limit
+entry, and exits by time and by condition alone.
 """
 
-from kobe_assets.research.strategies.base import Strategy, never
+import numpy as np
+
+from kobe_assets.research.language import Strategy, atr, custom, rank, roc, rsi, talib
+
+
+def below_peak(bars):
+    """How far each close lies under the highest so far, 0 to 1. Bar i may read the bars up to i only: `check` proves it."""
+    return 1 - bars.close / np.maximum.accumulate(bars.close)
+
 
 DEEP_PULLBACK = Strategy(
     name="deep_pullback",
-    summary="A two-day washout within two ATR of the 200-day mean, above it; long only",
-    reads=("rsi_entry",),
-    parameters={"atrs_above": 2.0},
-    long=lambda at, p: (
-        (at.rsi2 <= p["rsi_entry"]) & (at.close > at.sma200) & (at.close < at.sma200 + p["atrs_above"] * at.atr14)
-    ),
-    short=never,
-    score_long=lambda at: at.rsi2,
-    score_short=lambda at: at.rsi2,
-    grid={"rsi_entry": (5, 10, 15), "atrs_above": (1, 2, 3), "time_stop": (3, 5, 10)},
+    summary="A fall of the strong: oversold, not far under its peak, bought at a limit; long only",
+    indicators={
+        "rsi3": rsi(3),
+        "atr14": atr(14),
+        "adx14": talib("ADX", timeperiod=14),
+        "below_peak": custom(below_peak, warmup=100),
+        "strength": rank(roc(120)),
+    },
+    parameters={"rsi_entry": 20.0, "rsi_exit": 60.0, "deepest": 0.4, "limit_atr": 0.25, "time_stop": 10},
+    long=lambda at, p: (at.rsi3 < p["rsi_entry"]) & (at.below_peak < p["deepest"]) & (at.strength >= 0.5) & (at.adx14 > 15),
+    score_long=lambda at: at.rsi3,
+    leave_long=lambda at, p: at.rsi3 > p["rsi_exit"],
+    leave_reason="rebound",
+    limit="atr14",  # limit_atr times it below the close, for one session
+    grid={"rsi_entry": (10, 20, 30), "limit_atr": (0, 0.25, 0.5)},
 )

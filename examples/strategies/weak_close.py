@@ -1,21 +1,19 @@
-"""Buy a close near the bar's low, leave at the first close near its high: a condition and a parameter of its own.
+"""Buy a close near the bar's low in an upward trend, leave at the first close near the high. Copy it to [strategy] folder."""
 
-Copy it to kobe_assets/research/strategies/ and name it in `_declared` of that package.
-"""
-
-from kobe_assets.research.strategies.base import Strategy
+from kobe_assets.research.language import Strategy, atr, ibs, sma
 
 WEAK_CLOSE = Strategy(
     name="weak_close",
     summary="A weak close, out again at the first strong one",
-    reads=("ibs_entry",),  # settings of [strategy] that the conditions use
-    parameters={"ibs_exit": 0.8},  # parameters only this strategy has, with canonical values
-    long=lambda at, p: (at.ibs < p["ibs_entry"]) & (at.close > at.sma200),
-    short=lambda at, p: (at.ibs > 1 - p["ibs_entry"]) & (at.close < at.sma200),
+    indicators={"ibs": ibs(), "sma100": sma(100), "atr10": atr(10)},
+    parameters={"ibs_entry": 0.2, "ibs_exit": 0.8, "atr_stop": 2.0, "time_stop": 5},
+    long=lambda at, p: (at.ibs < p["ibs_entry"]) & (at.close > at.sma100),
+    short=lambda at, p: (at.ibs > 1 - p["ibs_entry"]) & (at.close < at.sma100),
     score_long=lambda at: at.ibs,  # smaller is stronger
     score_short=lambda at: 1 - at.ibs,
-    leave_long=lambda at, p: at.ibs > p["ibs_exit"],  # besides the ATR stop and the time stop that all share
+    leave_long=lambda at, p: at.ibs > p["ibs_exit"],  # besides the stop and the time stop
     leave_short=lambda at, p: at.ibs < 1 - p["ibs_exit"],
-    leave_reason="ibs_exit",
+    leave_reason="strong_close",
+    stop="atr10",  # atr_stop times it away from the fill
     grid={"ibs_entry": (0.1, 0.2, 0.3), "ibs_exit": (0.7, 0.8, 0.9)},
 )

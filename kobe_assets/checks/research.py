@@ -5,20 +5,22 @@ Each returns what is wrong as a frame (empty: proven), so that a failure can be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from kobe_assets.report.analysis.stored_curves import WHY
-from kobe_assets.research.indicators import Indicators, compute_indicators
+from kobe_assets.research.declared import symbols_of
+from kobe_assets.research.indicators import CANONICAL_COLUMNS, Indicators, compute_indicators
 from kobe_assets.research.lookahead import Leak, find_leak, some_symbols
 from kobe_assets.research.metrics import FIGURES
 from kobe_assets.research.panel import ROW_FACTOR, ROW_OPEN, Floats, Panel
 from kobe_assets.research.quarantine import quarantined
 from kobe_assets.research.signals import LONG, Candidates, find_candidates, leave_flags
-from kobe_assets.research.strategies import STRATEGIES, Params
+from kobe_assets.research.strategies import STRATEGIES, Params, Strategy
+from kobe_assets.research.strategies.register import columns_of
 from kobe_assets.research.walk_forward import Market
 
 CENT = 0.005
@@ -31,18 +33,22 @@ MOST_BARS = 200_000
 
 def signals_read_no_future(
     market: Market,
-    params: dict[str, Params],
-    compute: Callable[[Panel], Indicators] = compute_indicators,
+    params: Mapping[str, Params],
+    compute: Callable[[Panel], Indicators] | None = None,
     cuts: Sequence[int] | None = None,
+    strategies: Mapping[str, Strategy] = STRATEGIES,
 ) -> Leak | None:
     """Recompute indicators and signals with the future cut off, and with noise for a future; the past must be identical.
 
-    So must the exits by condition. params: canonical parameters by strategy. compute: the indicators under test. cuts:
-    session indices; none: spread over the sessions on which there are signals, more of them the fewer symbols. Of a market
-    with more than `MOST_BARS` bars, evenly spread symbols are taken: every symbol is read by the same code, on its own.
+    So must every indicator that the strategies declare, and the exits by condition. params: canonical parameters by strategy.
+    compute: the indicators under test; none: the product's. cuts: session indices; none: spread over the sessions on which
+    there are signals, more of them the fewer symbols. Of a market with more than `MOST_BARS` bars, evenly spread symbols are
+    taken: every symbol is read by the same code, on its own.
     Universe and quarantine are recomputed with the bars they use.
     """
-    tried = some_symbols(market.panel, MOST_BARS)
+    declared = columns_of(strategies.values())
+    compute = compute or (lambda panel: compute_indicators(panel, declared))
+    tried = some_symbols(market.panel, MOST_BARS, {name for own in declared.values() for name in symbols_of(own)})
     member = _member_by_symbol(market)
 
     def values(panel: Panel) -> Floats:
@@ -50,13 +56,20 @@ def signals_read_no_future(
         tradable = member(panel) & ~quarantined(panel)
         other = replace(market, panel=panel, indicators=indicators, tradable=tradable)
         readable = other.readable()
-        columns = [indicators.rsi2, indicators.sma200, indicators.atr14, indicators.ibs]
-        for name, strategy in STRATEGIES.items():
+        columns = [indicators[name] for name in indicators.names]
+        for name, strategy in strategies.items():
             columns.append(_scores(panel, find_candidates(panel, readable, strategy, params[name])))
             columns.append(leave_flags(panel, readable, strategy, params[name]).astype(np.float64))
         return np.column_stack(columns)
 
     return find_leak(tried, values, _spread_cuts(tried) if cuts is None else cuts)
+
+
+def proven_columns(strategies: Mapping[str, Strategy]) -> list[str]:
+    """What the columns of a proof are, by which a `Leak` names one."""
+    declared = [name for name in columns_of(strategies.values()) if name not in CANONICAL_COLUMNS]
+    told = [f"{what} of {name}" for name in strategies for what in ("the entries", "the exits")]
+    return [*(f"the indicator {name}" for name in (*CANONICAL_COLUMNS, *declared)), *told]
 
 
 def _spread_cuts(panel: Panel) -> list[int]:

@@ -21,10 +21,10 @@ from kobe_assets.checks.research import (
 )
 from kobe_assets.graph.inputs import ForeignIndicators, canonical_params, load_indicators, load_market, load_panel
 from kobe_assets.graph.lineage import record_checks
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.graph.publish import preview
 from kobe_assets.indicators import ONE_ROW_A_BAR
 from kobe_assets.kpi_report import FIGURES_COMPLETE
-from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED
 from kobe_assets.signals import NO_LOOKAHEAD
 from kobe_assets.wf_folds import CASH_CONSERVED, DISJOINT_WINDOWS, FILLS_FOLLOW_SIGNALS
@@ -112,7 +112,8 @@ def signal_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]
     """Does any signal read the future."""
     warehouse = store.open()
     market = load_market(warehouse, settings)
-    leak = signals_read_no_future(market, {name: canonical_params(settings, s) for name, s in STRATEGIES.items()})
+    known = strategies_of(settings)
+    leak = signals_read_no_future(market, {n: canonical_params(settings, s) for n, s in known.items()}, strategies=known)
     problems = pd.DataFrame([vars(leak)] if leak else [], columns=["cut", "change", "symbol", "session", "column"])
     yield from _conclude(warehouse, "signals", [_finding(NO_LOOKAHEAD, problems)])
 
@@ -134,7 +135,7 @@ def fold_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) 
                 panel,
                 trades,
                 settings.costs.slippage_bps / 10_000,
-                [s.name for s in STRATEGIES.values() if "limit_atr" in s.parameters],
+                [s.name for s in strategies_of(settings).values() if "limit_atr" in s.parameters],
             ),
         ),
     ]
@@ -145,7 +146,7 @@ def fold_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) 
 def report_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """Is every figure there."""
     warehouse = store.open()
-    names = dict.fromkeys([*STRATEGIES, settings.portfolio.book])
+    names = dict.fromkeys([*strategies_of(settings), settings.portfolio.book])
     books = [(name, mode) for name in names for mode in (CANONICAL, OPTIMIZED)]
     with warehouse.connect():
         kpis, reasons = warehouse.frame("SELECT * FROM kpis"), warehouse.frame("SELECT * FROM kpi_reasons")

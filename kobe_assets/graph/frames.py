@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,22 +12,22 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
+from kobe_assets.graph.own_strategies import source_record
 from kobe_assets.research import simulation as sim
+from kobe_assets.research.indicators import CANONICAL_COLUMNS
 from kobe_assets.research.metrics import all_figures, daily_returns
 from kobe_assets.research.signals import LONG, Candidates
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Fold, FoldResult, PortfolioStudy, Study
 from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kobe_assets.research.indicators import Indicators
     from kobe_assets.research.panel import Floats, Panel
     from kobe_assets.research.strategies import Params, Strategy
     from kobe_assets.research.walk_forward import Market
     from kobe_resources.settings.models import Settings
-
-INDICATOR_COLUMNS = ("rsi2", "sma200", "atr14", "ibs")
 
 
 def indicators_frame(panel: Panel, indicators: Indicators) -> pd.DataFrame:
@@ -37,7 +36,7 @@ def indicators_frame(panel: Panel, indicators: Indicators) -> pd.DataFrame:
         {
             "symbol": names_of(panel, panel.symbol),
             "session": panel.sessions[panel.session].astype("datetime64[s]"),
-            **{name: getattr(indicators, name) for name in INDICATOR_COLUMNS},
+            **{name: indicators[name] for name in indicators.names},
         },
         copy=False,
     )
@@ -48,7 +47,9 @@ def signals_frame(market: Market, strategy: Strategy, candidates: Candidates, pa
     panel, bar = market.panel, candidates.bar
     read = bar - market.lag
     close = panel.close[bar]
-    values = {name: getattr(market.indicators, name)[read] for name in INDICATOR_COLUMNS}
+    values = {name: market.indicators[name][read] for name in CANONICAL_COLUMNS}
+    stop = np.nan if strategy.stop is None else market.indicators[strategy.stop][read]
+    others = {name: market.indicators[name][read] for name in strategy.indicators if name not in CANONICAL_COLUMNS}
     return pd.DataFrame(
         {
             "session": panel.sessions[panel.session[bar]].astype("datetime64[s]"),
@@ -58,11 +59,20 @@ def signals_frame(market: Market, strategy: Strategy, candidates: Candidates, pa
             "score": candidates.score,
             "close": close,
             "raw_close": panel.raw_close[bar],
-            "stop_distance": params.get("atr_stop", np.nan) * values["atr14"],
+            "stop_distance": params.get("atr_stop", np.nan) * stop,
             **values,
+            # Most strategies read the four columns alone, and a text a row is dear.
+            **({"values": _as_json(others)} if others else {}),
         },
         copy=False,
     )
+
+
+def _as_json(columns: Mapping[str, Floats]) -> pd.Series[Any]:
+    """A JSON object a row, null where undefined."""
+    template = "{" + ",".join(f'"{name}":%s' for name in columns) + "}"
+    told = [["null" if value != value else repr(value) for value in column.tolist()] for column in columns.values()]
+    return pd.Series([template % row for row in zip(*told, strict=True)], dtype=object)
 
 
 def folds_frame(name: str, study: Study | PortfolioStudy, panel: Panel, initial_cash: float) -> pd.DataFrame:
@@ -210,8 +220,8 @@ def trial_rows(
 def trial_terms(settings: Settings, strategy: Strategy) -> str:
     """What makes two tries of the same parameters one (rules, section 6), as a hash."""
     windows = settings.walk_forward.model_dump(include={"warmup", "train", "test", "anchored"})
-    source = inspect.getsourcefile(strategy.long) or ""
-    text = Path(source).read_text(encoding="utf-8") if Path(source).is_file() else ""
+    own = source_record(settings, strategy.name)
+    text = own or (Path(strategy.file).read_text(encoding="utf-8") if Path(strategy.file).is_file() else "")
     told = [windows, settings.strategy.indicator_lag_bars, settings.execution.entry, text]
     return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
 
@@ -234,16 +244,17 @@ def same(name: str, rows: int) -> pd.Categorical:
 
 
 def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Frames with the same columns, one below the other; their categories are joined and sorted, where pandas would give up
+    """Frames one below the other, with the columns of any; their categories are joined and sorted, where pandas would give up
     on them for a Python string a row."""
+    columns = dict.fromkeys(name for frame in frames for name in frame.columns)
 
     def column(name: str) -> Any:
-        parts = [frame[name] for frame in frames]
+        parts = [frame[name] if name in frame else pd.Series([None] * len(frame), dtype=object) for frame in frames]
         if isinstance(parts[0].dtype, pd.CategoricalDtype):
             return union_categoricals(parts, sort_categories=True)
         return pd.concat(parts, ignore_index=True)
 
-    return pd.DataFrame({name: column(name) for name in frames[0].columns})
+    return pd.DataFrame({name: column(name) for name in columns})
 
 
 def stop_multiples(trades: pd.DataFrame, folds: pd.DataFrame, standard: float) -> Floats:

@@ -10,11 +10,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from kobe_assets.graph.fees import fee_table
+from kobe_assets.graph.own_strategies import declared_indicators, strategies_of
 from kobe_assets.research.costs import Costs, make_costs
-from kobe_assets.research.indicators import Indicators
+from kobe_assets.research.indicators import CANONICAL_COLUMNS, Indicators
 from kobe_assets.research.panel import ROW_DIVIDEND, Bools, Floats, Integers, Panel, build_panel
 from kobe_assets.research.quarantine import quarantined, suspects
-from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.strategies import BUILT_IN, Strategy
+from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Market, Part, grid_sets, make_folds
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.policy_gate import SIZING_MODES, Limits
@@ -22,7 +24,7 @@ from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.warehouse.store import content_version, has_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
@@ -88,13 +90,16 @@ def add_dividends(panel: Panel, symbol: Integers, day: Integers, amount: Floats)
     np.add.at(panel.rows[:, ROW_DIVIDEND], bar[found], amount[found])
 
 
-def load_indicators(warehouse: Warehouse, panel: Panel) -> Indicators:
-    """The stored indicators in the panel's order, kept like the panel. Raises ForeignIndicators."""
+def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = ()) -> Indicators:
+    """The stored indicators in the panel's order, kept like the panel. Raises ForeignIndicators.
+
+    wanted: the columns that must be there beside the canonical ones.
+    """
     with warehouse.connect() as connection:
         key = (warehouse.path, content_version(connection, "indicators"), panel.symbols, id(panel.rows))
         if (kept := _kept.get("indicators")) and kept[0] == key:
             indicators: Indicators = kept[1]
-            return indicators
+            return _having(indicators, wanted)
         columns = connection.execute(read_sql(HERE, "panel_indicators")).fetchnumpy()
     days = panel.sessions.astype(np.int64)
     session = np.full(int(days[-1] - days[0]) + 1, -1, np.int32)
@@ -109,19 +114,28 @@ def load_indicators(warehouse: Warehouse, panel: Panel) -> Indicators:
             "run `kobe materialize indicators`",
         )
     found = {}
-    for name in ("rsi2", "sma200", "atr14", "ibs"):
+    for name in columns.keys() - {"symbol", "day"}:
         found[name] = np.empty(panel.bars)
         found[name][place] = _floats(columns[name])
-    indicators = Indicators(**found)
+    canonical = {name: found.pop(name) for name in CANONICAL_COLUMNS}
+    indicators = Indicators(**canonical, others={name: found[name] for name in sorted(found)})
     _kept["indicators"] = (key, indicators)
+    return _having(indicators, wanted)
+
+
+def _having(indicators: Indicators, wanted: Iterable[str]) -> Indicators:
+    missing = sorted(set(wanted) - set(indicators.names))
+    if missing:
+        raise ForeignIndicators(f"the indicators table has no column {missing[0]}", "run `kobe materialize indicators`")
     return indicators
 
 
 def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = None) -> Market:
     """What the simulations of these settings read."""
+    declared = declared_indicators(strategies_of(settings).values())
     with warehouse.connect():
         panel = panel or load_panel(warehouse)
-        indicators, tradable = load_indicators(warehouse, panel), tradable_bars(warehouse, settings, panel)
+        indicators, tradable = load_indicators(warehouse, panel, declared), tradable_bars(warehouse, settings, panel)
     return Market(
         panel=panel,
         indicators=indicators,
@@ -167,22 +181,29 @@ def suspect_bars(settings: Settings, panel: Panel) -> Bools:
 
 
 def canonical_params(settings: Settings, strategy: Strategy) -> dict[str, float]:
-    """The strategy's canonical parameters: what it reads of [strategy], its own, and the exits all share."""
-    shared = settings.strategy.model_dump()
-    return {
-        name: float(strategy.parameters[name] if name in strategy.parameters else shared[name])
-        for name in strategy.parameter_names()
-    }
+    """The strategy's canonical parameters: its own, for Kobe's strategies those of [strategy], and over them what
+    [strategy.parameters.NAME] says. Raises UsageError where that names no parameter, or a senseless value."""
+    shared = settings.strategy.model_dump() if strategy.name in BUILT_IN else {}
+    params = {name: float(shared.get(name, value)) for name, value in strategy.parameters.items()}
+    for name, value in settings.strategy.parameters.get(strategy.name, {}).items():
+        where = f"[strategy.parameters.{strategy.name}] {name}"
+        if name not in params:
+            raise UsageError(f"{where} names no parameter", f"it has {', '.join(sorted(params)) or 'none'}")
+        if why := refused_value(name, value):
+            raise UsageError(f"{where} = {value:g}: {why}", "mend the setting")
+        params[name] = value
+    return params
 
 
 def parts_of(settings: Settings) -> tuple[Part, ...]:
     """The strategies of [portfolio] with their weights, in order. Raises UsageError where one is not registered."""
+    known = strategies_of(settings)
     for name in settings.portfolio.strategies:
-        if name not in STRATEGIES:
+        if name not in known:
             raise UsageError(
-                f"settings: portfolio.strategies names {name!r}, which is no strategy", f"there are {', '.join(STRATEGIES)}"
+                f"settings: portfolio.strategies names {name!r}, which is no strategy", f"there are {', '.join(known)}"
             )
-    return tuple(Part(STRATEGIES[name], weight) for name, weight in settings.portfolio.strategies.items())
+    return tuple(Part(known[name], weight) for name, weight in settings.portfolio.strategies.items())
 
 
 def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[float]] | None:
@@ -190,9 +211,13 @@ def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[flo
 
     A value that [strategy] would refuse is refused here too: it could only make up a result.
     """
-    unknown = set(settings.walk_forward.grid) - set(STRATEGIES)
-    if unknown:
-        raise UsageError(f"[walk_forward.grid.{min(unknown)}] names no strategy", f"there are {', '.join(STRATEGIES)}")
+    known = strategies_of(settings)
+    for section, named in (
+        ("walk_forward.grid", settings.walk_forward.grid),
+        ("strategy.parameters", settings.strategy.parameters),
+    ):
+        if unknown := set(named) - set(known):
+            raise UsageError(f"[{section}.{min(unknown)}] names no strategy", f"there are {', '.join(known)}")
     grid = settings.walk_forward.grid.get(strategy.name)
     mend = f"mend [walk_forward.grid.{strategy.name}]"
     try:
@@ -200,8 +225,9 @@ def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[flo
     except ValueError as error:
         raise UsageError(str(error), mend) from None
     canonical = type(settings.strategy)
+    bounded = set(canonical.model_fields) if strategy.name in BUILT_IN else set()
     for name, values in (grid or {}).items():
-        for value in values if name in canonical.model_fields else ():
+        for value in values if name in bounded else ():
             try:
                 canonical.model_validate({name: value})
             except ValidationError as error:

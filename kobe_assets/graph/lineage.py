@@ -62,6 +62,9 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     """asset → version. source_fingerprint: the vendor's word for the state of its source, part of daily_bars."""
     dump = settings.model_dump(mode="json")
     strategy, universe = dump["strategy"], dump["universe"]
+    # Where its files lie changes nothing; what they say does.
+    strategy.pop("folder")
+    declared, sources = _told_strategies(settings)
     membership = {name: universe.pop(name) for name in ("membership", "release")}
     trading = {
         "simulation": dump["simulation"],
@@ -73,17 +76,26 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     stands_on: dict[str, object] = {
         "daily_bars": source_fingerprint,
         "universe": [universe, membership],
-        "indicators": "",
-        "signals": [strategy, membership],
+        "indicators": declared,
+        "signals": [strategy, membership, sources],
         # A released symbol may change no canonical signal, and still the best in training.
-        "wf_folds": [strategy, membership, trading],
+        "wf_folds": [strategy, membership, trading, sources],
         # The page names the pin and opens on the strategy that trades.
-        "kpi_report": [research_pin(settings), settings.portfolio.book, dump["report"]],
+        "kpi_report": [research_pin(settings), settings.portfolio.book, dump["report"], sources],
     }
     return {
         asset: hashlib.sha256((_source_hash(asset) + canonical_json(stands_on[asset])).encode()).hexdigest()[:12]
         for asset in DEPENDS
     }
+
+
+def _told_strategies(settings: Settings) -> tuple[object, object]:
+    """What indicators are declared, and the sources of own strategies, as hashes; Kobe's own lie in the import closure."""
+    if settings.strategy.folder is None:
+        return "", ""
+    from kobe_assets.graph.own_strategies import told_indicators, told_sources
+
+    return told_indicators(settings), told_sources(settings)
 
 
 def _source_hash(asset: str) -> str:

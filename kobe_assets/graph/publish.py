@@ -31,9 +31,12 @@ def publish(
     tables: Mapping[str, pd.DataFrame],
     metadata: dict[str, Any],
     also: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
+    first: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
 ) -> dg.MaterializeResult:
-    """Replace `tables` in one transaction and report the version of the asset's. also: more writes of the same transaction."""
+    """Replace `tables` in one transaction and report the version of the asset's. first, also: more writes of the same
+    transaction, before and after."""
     with warehouse.transaction() as connection:
+        first(connection)
         for name, frame in tables.items():
             refill(connection, name, frame)
         also(connection)

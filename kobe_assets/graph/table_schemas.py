@@ -76,6 +76,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "ibs": ("DOUBLE", "as read, lagged"),
         "sma200": ("DOUBLE", "as read, lagged"),
         "atr14": ("DOUBLE", "as read, lagged"),
+        "values": ("JSON", "the other indicators that the strategy declares, as read; NULL where it has none"),
     },
     "wf_folds": {
         **PARTS,

@@ -1,18 +1,21 @@
-"""RSI(2), SMA(200), ATR(14) and IBS of every symbol (rules, section 2); NaN where undefined.
+"""RSI(2), SMA(200), ATR(14), IBS and what strategies declare, of every symbol (rules, section 2); NaN where undefined.
 
 TA-Lib's RSI, SMA and ATR agree to rounding; a flat series is undefined here where TA-Lib says RSI 0, a false "buy".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from kobe_assets.research.declared import Indicator, declared_columns
 from kobe_assets.research.panel import Floats, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices
 from kobe_resources.runtime.jit import njit, njit_part
 
+CANONICAL_COLUMNS = ("rsi2", "sma200", "atr14", "ibs")
 RSI_PERIOD = 2
 SMA_PERIOD = 200
 ATR_PERIOD = 14
@@ -25,23 +28,38 @@ FLAT = 1e-8
 
 @dataclass(frozen=True)
 class Indicators:
-    """(bars) arrays in the panel's flat order, unlagged; NaN where undefined."""
+    """(bars) arrays in the panel's flat order, unlagged; NaN where undefined. others: what strategies declare, by name."""
 
     rsi2: Floats
     sma200: Floats
     atr14: Floats
     ibs: Floats
+    others: Mapping[str, Floats] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Floats:
+        column: Floats = getattr(self, name) if name in CANONICAL_COLUMNS else self.others[name]
+        return column
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns: the canonical ones, then the declared."""
+        return (*CANONICAL_COLUMNS, *self.others)
 
 
-def compute_indicators(panel: Panel) -> Indicators:
-    """All indicators of all symbols; each symbol's bars are taken in a row, whatever sessions it missed."""
+def compute_indicators(panel: Panel, declared: Mapping[str, Indicator] | None = None) -> Indicators:
+    """All indicators of all symbols; each symbol's bars are taken in a row, whatever sessions it missed.
+
+    declared: name → declaration, beside the canonical columns that are always there.
+    """
     rsi2, sma200, atr14, ibs = (np.empty(panel.bars) for _ in range(4))
 
     def part(begin: int, end: int) -> None:
         _indicators(panel.high, panel.low, panel.close, panel.start, begin, end, rsi2, sma200, atr14, ibs)
 
     in_slices(len(panel.symbols), CORES, part)
-    return Indicators(rsi2, sma200, atr14, ibs)
+    canonical = dict(zip(CANONICAL_COLUMNS, (rsi2, sma200, atr14, ibs), strict=True))
+    wanted = {name: own for name, own in (declared or {}).items() if name not in canonical}
+    return Indicators(**canonical, others=declared_columns(panel, wanted, canonical))
 
 
 @njit

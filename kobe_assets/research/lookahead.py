@@ -6,7 +6,7 @@ needs no bars, such as a universe of today's survivors; the report says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,11 +65,15 @@ def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int], seed: int = 7
     return None
 
 
-def some_symbols(panel: Panel, most_bars: int) -> Panel:
-    """The panel itself, or evenly spread symbols of it with about `most_bars` bars: the same code reads every symbol."""
+def some_symbols(panel: Panel, most_bars: int, always: Collection[str] = ()) -> Panel:
+    """The panel itself, or evenly spread symbols of it with about `most_bars` bars: the same code reads every symbol.
+
+    always: symbols that the others read.
+    """
     if panel.bars <= most_bars:
         return panel
     chosen = np.unique(np.linspace(0, len(panel.symbols) - 1, max(len(panel.symbols) * most_bars // panel.bars, 1)).astype(int))
+    chosen = np.union1d(chosen, [k for k, name in enumerate(panel.symbols) if name in always]).astype(int)
     place = np.full(len(panel.symbols), -1, np.int64)
     place[chosen] = np.arange(len(chosen))
     kept = place[panel.symbol] >= 0

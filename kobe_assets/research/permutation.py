@@ -47,7 +47,6 @@ from kobe_resources.policy_gate import (
     AT_OPENING_AUCTION,
     AT_QUOTE,
     BY_RISK,
-    NO_STOP,
     Limits,
     Proposal,
     Standing,
@@ -57,7 +56,7 @@ from kobe_resources.policy_gate import (
 )
 from kobe_resources.runtime.jit import njit, njit_part
 
-SIDE_BY_SIDE = 20
+SIDE_BY_SIDE = 34
 """Runs that go through a window together: few enough for what they hold to stay in the cache beside a session's bars."""
 
 ROUNDING = 1e-9
@@ -92,16 +91,22 @@ class Permuted:
 class Pool(NamedTuple):
     """What could have been traded, by kind of entry: of one strategy on one side.
 
-    entries: kind after kind, within it by session. first: (kinds, sessions of the window + 1) offsets by session of entry.
+    rows: (entries, 8) symbol, bar, limit as traded, open, factor, values that stop and limit are multiples of, close: one cache
+    line an entry, since entries are drawn from anywhere; kind after kind, within it by session. side: (kinds). first: (kinds,
+    sessions of the window + 1) offsets by session of entry.
     strategy: (kinds). wanted: (wanted) the kind of each entry to draw, equal ones of a session together; wanted_first:
     (sessions of the window + 1) offsets.
     """
 
-    entries: Entries
+    rows: Floats
+    side: Ints
     first: Ints
     strategy: Ints
     wanted: Ints
     wanted_first: Ints
+
+
+P_SYMBOL, P_BAR, P_PRICE, P_OPEN, P_FACTOR, P_STOP, P_LIMIT, P_CLOSE = range(8)
 
 
 class Room(NamedTuple):
@@ -157,7 +162,7 @@ def _permute_fold(
     terms = terms_of([own[k] for _, own in rehearsal.plan.parts], rehearsal.plan.weights)
     pool = _pool(offered, entered, k, terms)
     most, wanted = int(np.diff(pool.wanted_first).max(initial=0)), len(pool.wanted)
-    blank = Entries(*(np.empty(most, column.dtype) for column in pool.entries))
+    blank = Entries(*(np.zeros(most, column.dtype) for column in offered.long))
     feed = make_feed(market.panel, np.zeros(len(market.panel.sessions) + 1, np.int64), blank, rehearsal.leaves(k))
     symbols, largest = len(market.panel.symbols), int(np.diff(pool.first, axis=1).max(initial=0))
     room = Room(np.arange(largest), np.empty(largest, np.int64), np.empty((SIDE_BY_SIDE, symbols), np.int64))
@@ -182,7 +187,7 @@ class Offered:
         self.market, self.first_session = market, fold.test_start
         self.window = np.maximum(np.arange(fold.test_start - 1, fold.test_end + 1), 0)
         panel = market.panel
-        self._made: dict[Any, tuple[Entries, Ints]] = {}
+        self._made: dict[Any, tuple[Floats, Ints]] = {}
         bars = panel.bar_at[max(fold.test_start - 1, 0) : fold.test_end].T
         eligible = np.zeros(panel.bars + 1, np.bool_)
         eligible[readable.lag : panel.bars] = readable.eligible
@@ -191,35 +196,41 @@ class Offered:
         n, first = len(by_bar), np.searchsorted(panel.session[by_bar[order]], np.arange(len(panel.sessions) + 1))
         candidates = Candidates(np.ones(n, np.int8), np.zeros(n), first, by_bar, order)
         self._first = first
-        self._long = find_entries(panel, candidates, market.indicators.atr14, market.indicators.atr14, market.lag)
+        self.long = find_entries(panel, candidates, market.indicators.atr14, market.indicators.atr14, market.lag)
 
-    def of(self, side: int, has_limit: bool, weight: float) -> tuple[Entries, Ints]:
-        """The entries of one side that the gate may accept, and (sessions of the window + 1) offsets by session of entry."""
+    def of(self, side: int, has_limit: bool, weight: float) -> tuple[Floats, Ints]:
+        """The rows (as in Pool) of one side that the gate may accept, and (sessions of the window + 1) offsets by session."""
         key = side, has_limit, weight == 1.0
         if key not in self._made:
-            market, sided = self.market, self._long._replace(side=np.full(len(self._long.bar), side, np.int8))
+            market, sided = self.market, self.long._replace(side=np.full(len(self.long.bar), side, np.int8))
             priced = price_entries(sided, market.costs, market.limits, market.auction)
             if has_limit:
                 keep = priced.bar >= 0
             else:
                 keep = is_sizeable(priced, market.limits) if weight == 1.0 else priced.code == ACCEPTED
             kept = np.flatnonzero(keep)
-            columns: list[Any] = [column[kept] for column in priced]
-            self._made[key] = Entries(*columns), np.searchsorted(kept, self._first[self.window])
+            columns: list[Any] = [priced.symbol, priced.bar, priced.price, priced.open]
+            columns += [priced.factor, priced.stop, priced.limit, priced.close]
+            rows = np.empty((len(kept), len(columns)))
+            for at, column in enumerate(columns):
+                rows[:, at] = column[kept]
+            self._made[key] = rows, np.searchsorted(kept, self._first[self.window])
         return self._made[key]
 
 
 def _pool(offered: Offered, entered: Entered, k: int, terms: Floats) -> Pool:
     asked = list(zip(entered.strategy[k].tolist(), entered.side[k].tolist(), strict=True))
     kinds = sorted(set(asked)) or [(0, LONG)]
-    parts = [offered.of(side, not np.isnan(terms[s, LIMIT_ATR]), float(terms[s, WEIGHT])) for s, side in kinds]
-    begin = np.cumsum([0, *(len(entries.bar) for entries, _ in parts[:-1])])
-    columns: list[Any] = [np.concatenate(some) for some in zip(*(entries for entries, _ in parts), strict=True)]
+    parts: list[tuple[Floats, Ints]] = []
+    for strategy, side in kinds:
+        parts.append(offered.of(side, not np.isnan(terms[strategy, LIMIT_ATR]), float(terms[strategy, WEIGHT])))
+    begin = np.cumsum([0, *(len(part[0]) for part in parts[:-1])])
     number = {kind: at for at, kind in enumerate(kinds)}
     wanted = np.array([number[kind] for kind in asked], np.int64)
     order = np.lexsort((wanted, entered.session[k]))
     return Pool(
-        parts[0][0] if len(parts) == 1 else Entries(*columns),
+        parts[0][0] if len(parts) == 1 else np.concatenate([rows for rows, _ in parts]),
+        np.array([side for _, side in kinds]),
         np.array([first + at for at, (_, first) in zip(begin, parts, strict=True)]),
         np.array([strategy for strategy, _ in kinds]),
         wanted[order],
@@ -299,14 +310,15 @@ def _draw(
     """Put the session's drawn entries into the feed, how many: a random order of the pool is gone through until as many as
     wanted are there that the gate accepts and the market fills; a symbol that is held, or was drawn already, is passed over."""
     count, spent, w, end = 0, 0.0, pool.wanted_first[day], pool.wanted_first[day + 1]
-    entries, made, rows, slippage = pool.entries, feed.entries, feed.rows, charges.slippage
+    offers, made, rows, slippage = pool.rows, feed.entries, feed.rows, charges.slippage
     usual = AT_OPENING_AUCTION if auction else AT_QUOTE
     least, refused = _least_notional(limits, terms, account.equity), 0
     while w < end:
         kind, until = pool.wanted[w], w
         while until < end and pool.wanted[until] == kind:
             until += 1
-        strategy, begin = pool.strategy[kind], pool.first[kind, day]
+        strategy, begin, side = pool.strategy[kind], pool.first[kind, day], float(pool.side[kind])
+        has_limit = terms[strategy, LIMIT_ATR] == terms[strategy, LIMIT_ATR]
         size, i = pool.first[kind, day + 1] - begin, 0
         while w < until and i < size:
             other = i + min(int(rng.random() * (size - i)), size - i - 1)
@@ -314,27 +326,26 @@ def _draw(
             room.swaps[i] = other
             j = begin + room.places[i]
             i += 1
-            symbol, bar = entries.symbol[j], entries.bar[j]
-            if book.held_until[symbol] >= d or room.drawn[b, symbol] == d or bar < 0:
+            symbol, bar = int(offers[j, P_SYMBOL]), int(offers[j, P_BAR])
+            if book.held_until[symbol] >= d or room.drawn[b, symbol] == d:
                 continue
-            side, opened, factor = float(entries.side[j]), entries.open[j], entries.factor[j]
-            risk = terms[strategy, ATR_STOP] * entries.stop[j]
-            code, limit, kind = int(entries.code[j]), entries.price[j], usual
-            if terms[strategy, LIMIT_ATR] == terms[strategy, LIMIT_ATR]:
-                kind, away = AT_LIMIT, terms[strategy, LIMIT_ATR] * entries.limit[j]
-                order = Proposal(side > 0.0, kind, True, 0.0, entries.close[j] / factor, away / factor, risk, 1.0)
+            opened, factor, limit, kind_of = offers[j, P_OPEN], offers[j, P_FACTOR], offers[j, P_PRICE], usual
+            risk = terms[strategy, ATR_STOP] * offers[j, P_STOP]
+            if has_limit:
+                kind_of, away = AT_LIMIT, terms[strategy, LIMIT_ATR] * offers[j, P_LIMIT]
+                order = Proposal(side > 0.0, kind_of, True, 0.0, offers[j, P_CLOSE] / factor, away / factor, risk, 1.0)
                 code, limit = price_entry(limits, order)
+                if code != ACCEPTED:
+                    continue
             elif limits.mode == BY_RISK and not risk > 0.0:
-                code = NO_STOP
-            if code != ACCEPTED:
                 continue
             code, _, notional = size_entry(limits, terms[strategy, WEIGHT], risk / factor, limit, account.equity)
             if code != ACCEPTED:
                 continue
-            if kind != AT_QUOTE:
+            if kind_of != AT_QUOTE:
                 best = rows[bar, ROW_LOW] if side > 0.0 else rows[bar, ROW_HIGH]
                 fill = opened * (1.0 + side * slippage)
-                if _met_at_limit(kind, side, opened, best, fill, factor, limit)[0] != ACCEPTED:
+                if _met_at_limit(kind_of, side, opened, best, fill, factor, limit)[0] != ACCEPTED:
                     continue
             here = Standing(False, account.equity, account.positions + count, spent, account.gross, account.cash)
             if admit_entry(limits, here, notional) != ACCEPTED:
@@ -343,10 +354,9 @@ def _draw(
                     break
                 continue
             room.drawn[b, symbol] = d
-            made.symbol[count], made.side[count], made.strategy[count] = symbol, entries.side[j], strategy
-            made.bar[count], made.open[count], made.factor[count] = bar, opened, factor
-            made.close[count], made.stop[count], made.limit[count] = entries.close[j], entries.stop[j], entries.limit[j]
-            made.code[count], made.price[count] = entries.code[j], entries.price[j]
+            made.symbol[count], made.side[count], made.strategy[count], made.bar[count] = symbol, int(side), strategy, bar
+            made.open[count], made.factor[count], made.close[count] = opened, factor, offers[j, P_CLOSE]
+            made.stop[count], made.limit[count], made.price[count] = offers[j, P_STOP], offers[j, P_LIMIT], limit
             if len(picked):
                 picked[run, w] = bar
             spent += notional

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kobe_assets.research.indicators import ATR_PERIOD, SMA_PERIOD, Indicators
+from kobe_assets.research.indicators import Indicators
 from kobe_assets.research.panel import Bools, Floats, Indices, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices, in_threads
 from kobe_assets.research.strategies import Params, Reading, Strategy
-from kobe_assets.research.strategies.base import never
+from kobe_assets.research.strategies.asking import satisfied, scored
 from kobe_resources.runtime.jit import njit, njit_part
 
 LONG, SHORT = 1, -1
@@ -51,13 +51,19 @@ class Candidates:
 class Readable:
     """Bars as strategies read them: everything about a bar that does not depend on a strategy's parameters.
 
-    reading: views of length bars - lag; entry `j` belongs to bar `j + lag`. eligible: the same length, true where a signal
-    may arise. lag: bars.
+    close: of the bars from `lag` on. indicators: entry `j` of a column belongs to bar `j + lag`. eligible: as long as close,
+    true where a signal may arise. lag: bars.
     """
 
-    reading: Reading
+    close: Floats
+    indicators: Indicators
     eligible: Bools
     lag: int
+
+    def reading(self, strategy: Strategy, begin: int, end: int) -> Reading:
+        """What the strategy reads at `begin`..`end`, counted from bar `lag`."""
+        columns = {name: self.indicators[name][begin:end] for name in strategy.indicators}
+        return Reading(self.close[begin:end], columns)
 
 
 def make_readable(panel: Panel, indicators: Indicators, tradable: Bools, lag: int, min_price: float) -> Readable:
@@ -65,21 +71,14 @@ def make_readable(panel: Panel, indicators: Indicators, tradable: Bools, lag: in
 
     tradable: (bars) true where the symbol is selected and not quarantined. min_price: dollars as traded.
     """
-    size = max(panel.bars - lag, 0)
-    reading = Reading(
-        close=panel.close[lag:],
-        rsi2=indicators.rsi2[:size],
-        sma200=indicators.sma200[:size],
-        atr14=indicators.atr14[:size],
-        ibs=indicators.ibs[:size],
-    )
-    eligible, warm = np.empty(panel.bars, np.bool_), max(SMA_PERIOD - 1, ATR_PERIOD) + lag
+    eligible = np.empty(panel.bars, np.bool_)
 
     def part(begin: int, end: int) -> None:
-        _judge(panel.raw_close, tradable, panel.start[begin : end + 1], warm, min_price, eligible)
+        # The first `lag` bars of a listing would read the one before it.
+        _judge(panel.raw_close, tradable, panel.start[begin : end + 1], lag, min_price, eligible)
 
     in_slices(len(panel.symbols), CORES, part)
-    return Readable(reading, eligible[lag:], lag)
+    return Readable(panel.close[lag:], indicators, eligible[lag:], lag)
 
 
 @njit
@@ -126,17 +125,27 @@ def _wanted(
     panel: Panel, readable: Readable, strategy: Strategy, sets: list[Params], begin: int, end: int
 ) -> tuple[Ints, Indices, NDArray[np.int8], Floats, list[Bools]]:
     """Bars that a set wants among `begin`..`end`: they, their sessions, sides, scores, and which of several sets want each."""
-    reading, eligible = _take(readable.reading, slice(begin, end)), readable.eligible[begin:end]
-    longs = [strategy.long(reading, params) for params in sets]
+    reading, eligible = readable.reading(strategy, begin, end), readable.eligible[begin:end]
+    levels = frozenset(name for name in (strategy.stop, strategy.limit) if name is not None)
+
+    def side_of(what: str) -> tuple[list[Bools], Floats]:
+        """For each set where it wants in at this side, all that the signal reads defined; and the side's score."""
+        if getattr(strategy, what) is None:
+            return [np.zeros(end - begin, np.bool_) for _ in sets], np.zeros(end - begin)
+        score = scored(strategy, f"score_{what}", reading)
+        known = reading.defined(reading.read | levels) & eligible
+        return [satisfied(strategy, what, reading, params) & known for params in sets], score
+
+    (longs, score_long), (shorts, score_short) = side_of("long"), side_of("short")
     # Within a set a long comes before a short; between sets a bar may be both, and is then two signals.
-    shorts = [np.greater(strategy.short(reading, params), long) for params, long in zip(sets, longs, strict=True)]
-    long, short = _any(longs) & eligible, _any(shorts) & eligible
+    shorts = [np.greater(short, long) for long, short in zip(longs, shorts, strict=True)]
+    long, short = _any(longs), _any(shorts)
     place = np.flatnonzero(long | short)
     twice = np.flatnonzero(long & short) if len(sets) > 1 else place[:0]
     if len(twice):
         place = np.insert(place, np.searchsorted(place, twice, side="right"), twice)
     side, score = np.empty(len(place), np.int8), np.empty(len(place))
-    _describe(place, long, strategy.score_long(reading), strategy.score_short(reading), side, score)
+    _describe(place, long, score_long, score_short, side, score)
     several = zip(longs, shorts, strict=True) if len(sets) > 1 else ()
     mine = [np.where(side == LONG, a[place], b[place]) for a, b in several]
     bar = place + (begin + readable.lag)
@@ -159,20 +168,16 @@ def _any(conditions: list[Bools]) -> Bools:
     return found
 
 
-def _take(reading: Reading, where: slice | Ints) -> Reading:
-    return Reading(*(getattr(reading, name)[where] for name in ("close", "rsi2", "sma200", "atr14", "ibs")))
-
-
 def leave_flags(panel: Panel, readable: Readable, strategy: Strategy, params: Params) -> NDArray[np.uint8]:
     """(bars) bit 1: a long wants out after this bar; bit 2: a short does."""
-    if strategy.leave_long is never and strategy.leave_short is never:
+    if strategy.leave_long is None and strategy.leave_short is None:
         return np.zeros(panel.bars, np.uint8)
     flags, lag = np.empty(panel.bars, np.uint8), readable.lag
     flags[:lag] = 0
 
     def part(begin: int, end: int) -> None:
-        reading = _take(readable.reading, slice(begin, end))
-        long, short = strategy.leave_long(reading, params), strategy.leave_short(reading, params)
+        reading = readable.reading(strategy, begin, end)
+        long, short = (satisfied(strategy, what, reading, params) for what in ("leave_long", "leave_short"))
         _pack(long.view(np.uint8), short.view(np.uint8), flags[begin + lag : end + lag])
 
     in_slices(len(readable.eligible), max(len(readable.eligible) // SLICE, 1), part)

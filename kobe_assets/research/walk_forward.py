@@ -30,6 +30,7 @@ from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable, find_candidates_of_sets, leave_flags, make_readable
 from kobe_assets.research.simulation import Outcome, simulate, terms_of, train_sharpes
 from kobe_assets.research.strategies import MECHANICAL, Params, Strategy
+from kobe_assets.research.strategies.base import bad_values
 from kobe_resources.policy_gate import Limits
 
 CANONICAL, OPTIMIZED = "canonical", "optimized"
@@ -121,10 +122,8 @@ def grid_sets(
     for name, values in chosen.items():
         if name not in canonical:
             raise ValueError(f"{strategy.name} has no parameter {name!r}; it has {', '.join(sorted(canonical))}")
-        if not len(values) or any(not math.isfinite(value) or value <= 0 for value in values):
-            raise ValueError(f"the grid of {strategy.name} needs positive numbers for {name!r}")
-        if name == "time_stop" and any(value != int(value) for value in values):
-            raise ValueError(f"the grid of {strategy.name} needs whole bars for 'time_stop'")
+        if why := bad_values(name, values):
+            raise ValueError(f"the grid of {strategy.name} for {name!r}: {why}")
     names = list(chosen)
     return tuple(
         {**canonical, **dict(zip(names, (float(v) for v in values), strict=True))}
@@ -180,8 +179,9 @@ def find_signals(market: Market, readable: Readable, strategy: Strategy, sets: S
         leaves.append(next((known for known in leaves[:1] if np.array_equal(known, flags)), flags))
     at = {key: k for k, key in enumerate(dict.fromkeys(keys))}
     has_limit = any("limit_atr" in params for params in sets)
-    atr = market.indicators.atr14
-    entries = find_entries(market.panel, candidates, atr, atr if has_limit else None, market.lag)
+    stop = None if strategy.stop is None else market.indicators[strategy.stop]
+    limit = market.indicators[strategy.limit] if has_limit and strategy.limit is not None else None
+    entries = find_entries(market.panel, candidates, stop, limit, market.lag)
     union = make_feed(market.panel, candidates.first, entries, leaves[0])
     return Found(union, tuple(mine), tuple(leaves), tuple(at[key] for key in keys), has_limit)
 

@@ -16,9 +16,10 @@ import pandas as pd
 from kobe_assets.graph.frames import book_trades, trial_rows
 from kobe_assets.graph.inputs import canonical_params, load_market, parts_of
 from kobe_assets.graph.lineage import TABLES
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, daily_returns, why_undefined
-from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Part, simulate_book
 from kobe_resources.errors import UsageError
 from kobe_resources.runtime.csv_cells import safe_cells
@@ -41,13 +42,14 @@ def parse_changes(settings: Settings, name: str, given: Sequence[str]) -> dict[s
             changed[key] = float(value)
         except ValueError:
             raise UsageError(f"--set {text} names no number", f"write it as --set {key}=1.5") from None
-        if not (math.isfinite(changed[key]) and changed[key] > 0):
-            raise UsageError(f"--set {text}: parameters are positive numbers", f"write it as --set {key}=1.5")
+        why = refused_value(key.rpartition(".")[2], changed[key])
+        if not math.isfinite(changed[key]) or why:
+            raise UsageError(f"--set {text}: {why or 'it is no number'}", f"write it as --set {key}=1.5")
     return changed
 
 
 def _parts(settings: Settings, name: str) -> tuple[Part, ...]:
-    return parts_of(settings) if name == BOOK else (Part(STRATEGIES[name], 1.0),)
+    return parts_of(settings) if name == BOOK else (Part(strategies_of(settings)[name], 1.0),)
 
 
 def _canonical(settings: Settings, name: str) -> list[dict[str, float]]:

@@ -94,9 +94,9 @@ def run_assets(settings: Settings, assets: Sequence[str], force: bool = False, w
 def check_grids(settings: Settings) -> None:
     """Refuse a grid that makes no sense before anything is computed. Raises UsageError."""
     from kobe_assets.graph.inputs import grid_of
-    from kobe_assets.research.strategies import STRATEGIES
+    from kobe_assets.graph.own_strategies import strategies_of
 
-    for strategy in STRATEGIES.values():
+    for strategy in strategies_of(settings).values():
         grid_of(settings, strategy)
 
 

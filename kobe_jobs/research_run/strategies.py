@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
+from collections.abc import Iterable
 
-from kobe_assets.research import strategies
-from kobe_assets.research.strategies import STRATEGIES, Strategy, StrategyBroken, StrategyFault
+from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.research.strategies import BUILT_IN, Strategy, StrategyBroken, StrategyFault
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import BOOK, Settings
 
-MEND_FILE = "mend that file, or take it out of kobe_assets/research/strategies/__init__.py"
+MEND_FILE = "mend it, or move its file out of the folder of strategies"
 
 
 class BadStrategy(KobeError):
@@ -20,40 +19,42 @@ class BadStrategy(KobeError):
 
 def bad_strategy(kind: str, words: str) -> BadStrategy | None:
     """A fault of a declaration as an error with its mend, from the error's class and words; None for any other error."""
-    mends = {StrategyBroken.__name__: MEND_FILE, StrategyFault.__name__: ""}
+    mends = {StrategyBroken.__name__: MEND_FILE, StrategyFault.__name__: MEND_FILE}
     return BadStrategy(words, mends[kind]) if kind in mends else None
 
 
-def strategy_named(name: str) -> Strategy:
+def strategy_named(settings: Settings, name: str) -> Strategy:
     """The registered strategy. Raises UsageError with the names there are."""
-    if name not in STRATEGIES:
-        raise UsageError(f"there is no strategy {name!r}", one_of_them())
-    return STRATEGIES[name]
+    known = strategies_of(settings)
+    if name not in known:
+        raise UsageError(f"there is no strategy {name!r}", one_of_them(settings))
+    return known[name]
 
 
-def one_of_them() -> str:
+def one_of_them(settings: Settings) -> str:
     """The mend: all names."""
-    return f"use one of {', '.join(STRATEGIES)}"
+    return f"use one of {', '.join(strategies_of(settings))}"
 
 
 def load_trading_settings() -> Settings:
     """The effective settings, for commands that trade. Raises UsageError as `load_settings`, and on an unknown strategy."""
     settings = load_settings()
-    _refuse_unknown(settings)
+    known = strategies_of(settings)
+    for name in settings.portfolio.strategies:
+        if name not in known:
+            raise _no_strategy(name, known)
     return settings
 
 
 def load_account_settings() -> Settings:
-    """The effective settings, for commands that only look after an account.
+    """The effective settings, for commands that only look after an account: no strategy is imported, so none can stop them.
 
-    No strategy is imported where a file bears the name, and a broken one stops nothing.
+    With a folder of own strategies, what it holds is not asked.
     """
     settings = load_settings()
-    home = Path(strategies.__file__).parent
-    if all(name.isidentifier() and (home / f"{name}.py").is_file() for name in settings.portfolio.strategies):
-        return settings
-    with contextlib.suppress(StrategyBroken):
-        _refuse_unknown(settings)
+    for name in settings.portfolio.strategies if settings.strategy.folder is None else ():
+        if name not in BUILT_IN:
+            raise _no_strategy(name, BUILT_IN)
     return settings
 
 
@@ -65,7 +66,19 @@ def refuse_what_is_only_simulated(settings: Settings) -> None:
         raise UsageError("settings: several strategies, or a weight, are simulated, and not traded yet", "name one of weight 1")
 
 
-def _refuse_unknown(settings: Settings) -> None:
-    for name in settings.portfolio.strategies:
-        if name not in STRATEGIES:
-            raise UsageError(f"settings: portfolio.strategies names {name!r}, which is no strategy", one_of_them())
+def why_only_simulated(strategy: Strategy) -> str:
+    """What of the strategy is simulated, and not traded yet; empty where it may trade."""
+    if strategy.limit is not None:
+        return "limit entries are simulated only"
+    return "" if strategy.stop is not None else "without a protective stop it is simulated only"
+
+
+def refuse_untradable(strategy: Strategy) -> None:
+    """Raise UsageError where the orders of the strategy would be other ones than those that the folds were judged by."""
+    if why := why_only_simulated(strategy):
+        raise UsageError(f"the strategy {strategy.name} is not traded yet: {why}", "backtest it, and trade another")
+
+
+def _no_strategy(name: str, known: Iterable[str]) -> UsageError:
+    what = f"settings: portfolio.strategies names {name!r}, which is no strategy"
+    return UsageError(what, f"use one of {', '.join(known)}")

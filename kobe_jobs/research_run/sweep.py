@@ -9,19 +9,24 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.graph.frames import trial_rows
+from kobe_assets.graph.frames import trial_rows, trial_terms
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
-from kobe_assets.graph.lineage import stored_version
+from kobe_assets.graph.lineage import recorded_versions, stored_version
+from kobe_assets.graph.own_strategies import Files, own_files, own_strategies, strategies_of
+from kobe_assets.report.analysis.heat_map import Grid, read_grids
+from kobe_assets.report.page.heat_map_picture import heat_map_svg
 from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.walk_forward import Fold, Market, find_signals, grid_sets, run_trials
 from kobe_resources.errors import KobeError, UsageError
-from kobe_resources.settings.load import INSTALL
+from kobe_resources.runtime.atomic_files import write_whole
+from kobe_resources.settings.load import INSTALL, kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import canonical_json, research_pin
 from kobe_resources.warehouse.store import Warehouse, insert
@@ -47,11 +52,12 @@ class ClusterLost(KobeError):
 
 @dataclass(frozen=True)
 class Task:
-    """One strategy's parameter sets, and the folds of it that are not recorded yet."""
+    """One strategy's parameter sets, and the folds of it that are not recorded yet. terms: as `trial_terms`."""
 
     strategy: Strategy
     sets: tuple[dict[str, float], ...]
     folds: tuple[Fold, ...]
+    terms: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,21 +78,23 @@ class Sweep:
 
 def plan_sweep(settings: Settings, warehouse: Warehouse, strategies: Sequence[str] = ()) -> Sweep:
     """Find what is not recorded yet. Raises UsageError for an unknown strategy or a senseless grid."""
-    unknown = [name for name in strategies if name not in STRATEGIES]
+    known = strategies_of(settings)
+    unknown = [name for name in strategies if name not in known]
     if unknown:
-        raise UsageError(f"there is no strategy {unknown[0]!r}", f"use one of {', '.join(STRATEGIES)}")
+        raise UsageError(f"there is no strategy {unknown[0]!r}", f"use one of {', '.join(known)}")
     market = load_market(warehouse, settings)
     folds = folds_of(settings, market.panel)
     with warehouse.connect() as connection:
         pin, version = research_pin(settings), stored_version(connection, "daily_bars")
     tasks, total = [], 0
-    for name in strategies or STRATEGIES:
-        strategy = STRATEGIES[name]
+    for name in strategies or known:
+        strategy = known[name]
         sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
-        recorded = _recorded(warehouse, name, pin, version)
+        terms = trial_terms(settings, strategy)
+        recorded = _recorded(warehouse, name, pin, version, terms)
         wanted = {canonical_json(params) for params in sets}
         left = tuple(fold for fold in folds if not wanted <= recorded.get(fold.number, set()))
-        tasks.append(Task(strategy, sets, left))
+        tasks.append(Task(strategy, sets, left, terms))
         total += len(folds) * len(sets)
     return Sweep(market, pin, version, tuple(tasks), total)
 
@@ -110,8 +118,8 @@ def best_sets(warehouse: Warehouse, sweep: Sweep, most: int = 5) -> list[dict[st
     for task in sweep.tasks:
         found = warehouse.frame(
             "SELECT params::VARCHAR AS params, fold, avg(train_sharpe) AS sharpe FROM wf_trials "
-            "WHERE strategy = ? AND config_pin = ? AND data_version = ? GROUP BY ALL",
-            [task.strategy.name, sweep.pin, sweep.data_version],
+            "WHERE strategy = ? AND config_pin = ? AND data_version = ? AND terms = ? GROUP BY ALL",
+            [task.strategy.name, sweep.pin, sweep.data_version, task.terms],
         )
         if found.empty:
             continue
@@ -132,12 +140,28 @@ def best_sets(warehouse: Warehouse, sweep: Sweep, most: int = 5) -> list[dict[st
     return rows
 
 
-def _recorded(warehouse: Warehouse, strategy: str, pin: str, version: str) -> dict[int, set[str]]:
-    """fold → the parameter sets on record for it."""
-    rows = warehouse.rows(
-        "SELECT DISTINCT fold, params::VARCHAR FROM wf_trials WHERE strategy = ? AND config_pin = ? AND data_version = ?",
-        [strategy, pin, version],
+def write_heat_maps(settings: Settings, warehouse: Warehouse, sweep: Sweep) -> tuple[list[Grid], Path]:
+    """The swept strategies' grids, and where their heat maps were written as one SVG: beside the reports."""
+    canonical = {task.strategy.name: canonical_params(settings, task.strategy) for task in sweep.tasks}
+    with warehouse.connect() as connection:
+        known = read_grids(warehouse, sweep.pin, sweep.data_version, canonical)
+        folds = recorded_versions(connection).get("wf_folds")
+    grids = [grid for grid in known if grid.strategy in canonical]
+    if folds is None or folds.config_pin != sweep.pin:
+        # Folds of other settings chose from another grid.
+        grids = [replace(grid, folds=[]) for grid in grids]
+    path = kobe_home() / "reports" / "heat_map.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, heat_map_svg(grids).encode("utf-8"))
+    return grids, path
+
+
+def _recorded(warehouse: Warehouse, strategy: str, pin: str, version: str, terms: str) -> dict[int, set[str]]:
+    """fold → the parameter sets on record for it, of this very source of the strategy."""
+    sql = (
+        "SELECT DISTINCT fold, params::VARCHAR FROM wf_trials WHERE (strategy, config_pin, data_version, terms) = (?, ?, ?, ?)"
     )
+    rows = warehouse.rows(sql, [strategy, pin, version, terms])
     found: dict[int, set[str]] = {}
     for fold, params in rows:
         found.setdefault(fold, set()).add(params)
@@ -178,11 +202,13 @@ def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
             f"no Dask scheduler answers at {address} ({error})", "start it, or set compute.engine = 'local'"
         ) from None
     with client:
-        left = [(task, fold) for task in sweep.tasks for fold in task.folds]
+        left, files = [(task, fold) for task in sweep.tasks for fold in task.folds], own_files(settings)
         for _ in range(1 + RETRIES):
             market = _sent_to_every_worker(client, sweep.market, address)
             futures = {
-                client.submit(trials_of_fold, market, task.strategy.name, task.sets, fold, pure=False, retries=RETRIES): (
+                client.submit(
+                    trials_of_fold, market, task.strategy.name, task.sets, fold, files, pure=False, retries=RETRIES
+                ): (
                     task,
                     fold,
                 )
@@ -249,9 +275,12 @@ def _sent_to_every_worker(client: Any, market: Market, address: str) -> Any:
         raise ClusterLost(what, f"start one: dask worker {address} (with this environment)") from None
 
 
-def trials_of_fold(market: Market, strategy: str, sets: tuple[dict[str, float], ...], fold: Fold) -> Floats:
-    """(1, sets) train Sharpe ratios of one fold; what a worker of the cluster runs. It opens no file."""
-    feeds = _worker_feeds(_Same(market), strategy, canonical_json(sets))
+def trials_of_fold(market: Market, strategy: str, sets: tuple[dict[str, float], ...], fold: Fold, files: Files = ()) -> Floats:
+    """(1, sets) train Sharpe ratios of one fold; what a worker of the cluster runs. It opens no file.
+
+    files: the texts that declare the strategies of a person's own.
+    """
+    feeds = _worker_feeds(_Same(market), strategy, canonical_json(sets), files)
     sharpes: Floats = run_trials(market, (fold,), feeds, sets)
     return sharpes
 
@@ -270,11 +299,12 @@ class _Same:
 
 
 @lru_cache(maxsize=4)
-def _worker_feeds(same: _Same, strategy: str, sets: str) -> list[Any]:
+def _worker_feeds(same: _Same, strategy: str, sets: str, files: Files) -> list[Any]:
     import json
 
     chosen = tuple(json.loads(sets))
-    found = find_signals(same.market, same.market.readable(), STRATEGIES[strategy], chosen)
+    known = {own.strategy.name: own.strategy for own in own_strategies(files)}
+    found = find_signals(same.market, same.market.readable(), known.get(strategy) or STRATEGIES[strategy], chosen)
     return found.feeds(same.market, range(len(chosen)), trial=True)
 
 

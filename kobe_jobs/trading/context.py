@@ -107,7 +107,7 @@ class SessionContext:
     @property
     def strategy(self) -> Strategy:
         """The strategy's declaration, looked up late because a comparison of ledger and broker needs none."""
-        return strategy_named(self.strategy_name)
+        return strategy_named(self.settings, self.strategy_name)
 
     @property
     def session(self) -> dt.date:

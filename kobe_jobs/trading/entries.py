@@ -177,7 +177,7 @@ def _evidence_of(
         for name in ("score", "close", "raw_close", "stop_distance", "rsi2", "ibs", "sma200", "atr14")
     }
     return {
-        "signal": {name: value if math.isfinite(value) else None for name, value in values.items()},
+        "signal": {name: value if math.isfinite(value) else None for name, value in values.items()} | signal.values,
         "quote": None if quote is None else {"bid": str(quote.bid), "ask": str(quote.ask), "at": str(quote.timestamp)},
         "quote_veto": None if problem is None else str(problem),
         "decided_at": str(now), "spent_before": account.spent, "cash": account.cash, "equity": account.equity,

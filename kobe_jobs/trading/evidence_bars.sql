@@ -1,5 +1,5 @@
 -- Adjusted closes with their factor and indicators, of the named symbols, in order.
-SELECT b.symbol, b.session, b.close, b.factor, i.rsi2, i.sma200, i.atr14, i.ibs
+SELECT b.symbol, b.session, b.close, b.factor, i.* EXCLUDE (symbol, session)
 FROM adjusted_bars b
 LEFT JOIN indicators i ON i.symbol = b.symbol AND i.session = b.session
 WHERE b.symbol IN (SELECT unnest($symbols)) AND b.session <= $last

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.order_looks import FillTimes
@@ -66,7 +65,8 @@ def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: s
 def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[str, BrokerOrder]) -> Iterator[OrderPlan]:
     """The entries among the unknown orders, from the stored signals of every strategy."""
     first = min(_sent_on(context, order) for order in unknown.values()) - dt.timedelta(days=10)
-    for name in STRATEGIES:
+    # The names that the signals bear: no strategy is imported to look after an account.
+    for (name,) in warehouse.rows("SELECT DISTINCT strategy FROM signals ORDER BY strategy"):
         evidence = load_evidence(warehouse, name, first, context.signal_session)
         for session, signals in sorted(evidence.signals.items()):
             for rank, signal in enumerate(signals, start=1):

@@ -6,6 +6,7 @@ Read from the warehouse once, before any order, because a connection kept open w
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from kobe_assets.graph.lineage import Version, recorded_versions
 from kobe_assets.research.strategies import Reading, Strategy
+from kobe_assets.research.strategies.asking import satisfied
 from kobe_resources.runtime.sql_files import read_sql
 
 if TYPE_CHECKING:
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Days = NDArray[np.datetime64]
+NUMBERS = ("score", "close", "raw_close", "stop_distance", "rsi2", "ibs", "sma200", "atr14")
+"""The columns of a signal that are numbers, in the order of evidence_signals.sql."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A row of the signals table; prices adjusted but for raw_close."""
+    """A row of the signals table; prices adjusted but for raw_close. values: the strategy's other indicators, as read."""
 
     session: dt.date
     symbol: str
@@ -40,6 +44,7 @@ class Signal:
     ibs: float
     sma200: float
     atr14: float
+    values: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def is_long(self) -> bool:
@@ -59,15 +64,12 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """One symbol's bars in order; indicators NaN where undefined."""
+    """One symbol's bars in order. indicators: name → values, NaN where undefined."""
 
     session: Days
     close: Floats
     factor: Floats
-    rsi2: Floats
-    sma200: Floats
-    atr14: Floats
-    ibs: Floats
+    indicators: dict[str, Floats]
 
     def count(self, after: dt.date, through: dt.date) -> int:
         """How many bars lie after `after` and not after `through`."""
@@ -86,9 +88,9 @@ class Bars:
         def late(values: Floats) -> Floats:
             return np.where(known, values[np.maximum(read, 0)], np.nan)
 
-        reading = Reading(self.close[places], late(self.rsi2), late(self.sma200), late(self.atr14), late(self.ibs))
-        condition = strategy.leave_long if is_long else strategy.leave_short
-        return [bool(signal) for signal in condition(reading, params)]
+        missing = np.full(len(self.close), np.nan)
+        reading = Reading(self.close[places], {name: late(self.indicators.get(name, missing)) for name in strategy.indicators})
+        return [bool(leaves) for leaves in satisfied(strategy, "leave_long" if is_long else "leave_short", reading, params)]
 
     def _places(self, after: dt.date, through: dt.date) -> tuple[int, int]:
         left = int(np.searchsorted(self.session, np.datetime64(after), side="right"))
@@ -154,7 +156,7 @@ def load_evidence(warehouse: Warehouse, strategy: str, first: dt.date, last: dt.
             "SELECT DISTINCT session FROM indicators WHERE session BETWEEN ? AND ?", [first, last]
         ).fetchall()
         rows = connection.execute(sql("evidence_signals"), {"strategy": strategy, "first": first, "last": last}).fetchall()
-        signals = [Signal(row[0], row[1], row[2], *(_number(value) for value in row[3:])) for row in rows]
+        signals = [_signal(row) for row in rows]
         symbols = sorted({signal.symbol for signal in signals} | set(also))
         columns = connection.execute(sql("evidence_bars"), {"symbols": symbols, "last": last}).fetchnumpy() if symbols else {}
         splits = connection.execute(
@@ -184,6 +186,11 @@ def sql(name: str) -> str:
     return read_sql(Path(__file__).parent, name)
 
 
+def _signal(row: tuple[Any, ...]) -> Signal:
+    columns: dict[str, Any] = {name: _number(value) for name, value in zip(NUMBERS, row[3:-1], strict=True)}
+    return Signal(session=row[0], symbol=row[1], side=row[2], **columns, **{"values": json.loads(row[-1] or "{}")})
+
+
 def _bars_by_symbol(columns: dict[str, Any]) -> dict[str, Bars]:
     names = columns["symbol"]
     if not len(names):
@@ -191,9 +198,10 @@ def _bars_by_symbol(columns: dict[str, Any]) -> dict[str, Bars]:
     starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))
     ends = np.append(starts[1:], len(names))
     days = columns["session"].astype("datetime64[D]")
-    values = {name: _floats(columns[name]) for name in ("close", "factor", "rsi2", "sma200", "atr14", "ibs")}
+    values = {name: _floats(column) for name, column in columns.items() if name not in ("symbol", "session")}
+    close, factor = values.pop("close"), values.pop("factor")
     return {
-        str(names[a]): Bars(days[a:b], **{name: column[a:b] for name, column in values.items()})
+        str(names[a]): Bars(days[a:b], close[a:b], factor[a:b], {name: column[a:b] for name, column in values.items()})
         for a, b in zip(starts, ends, strict=True)
     }
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 from decimal import Decimal
 
 import numpy as np
 
 from kobe_assets.graph.inputs import canonical_params
-from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.research.strategies import Strategy
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel_unsent
 from kobe_jobs.trading.market_snapshot import Split
@@ -70,9 +72,9 @@ def age_positions(context: SessionContext, through: dt.date | None = None) -> li
     Every stored bar since the entry counts, one that came late too. A position whose strategy is not registered is named and
     keeps its stop: no other strategy's rules fit it. through: the last session whose bars count (default: the signals').
     """
-    last = through or context.signal_session
+    last, known = through or context.signal_session, strategies_of(context.settings)
     for held in open_positions(context.ledger, context.account):
-        if held.strategy not in STRATEGIES:
+        if held.strategy not in known:
             context.note(
                 f"{held.symbol} belongs to the strategy {held.strategy!r}, which is not registered: it keeps its stop and"
                 " leaves by no rule; register it, or sell at the broker and `kobe reconcile --accept` with the reason"
@@ -80,7 +82,7 @@ def age_positions(context: SessionContext, through: dt.date | None = None) -> li
         if held.entry_session > last or held.symbol not in context.evidence.bars:
             # Found at the broker during this run: its bars are counted by the next.
             continue
-        bars, flag = _bars_and_flag(context, held, last)
+        bars, flag = _bars_and_flag(context, held, last, known.get(held.strategy))
         if (bars, last) == (held.bars_held, held.bars_through) and (flag is None or held.flag):
             continue
         with context.ledger.write() as write:
@@ -146,7 +148,9 @@ def _sessions_without_bar(context: SessionContext, held: Position) -> list[dt.da
     return missing
 
 
-def _bars_and_flag(context: SessionContext, held: Position, through: dt.date) -> tuple[int, str | None]:
+def _bars_and_flag(
+    context: SessionContext, held: Position, through: dt.date, strategy: Strategy | None
+) -> tuple[int, str | None]:
     """Bars held through a session, and the reason of the first exit signal among them.
 
     Never fewer than were counted before: under a symbol that is new the bars before the change may be missing.
@@ -154,7 +158,6 @@ def _bars_and_flag(context: SessionContext, held: Position, through: dt.date) ->
     bars = context.evidence.bars[held.symbol]
     after = held.entry_session - dt.timedelta(days=1)
     counted = bars.count(after, through)
-    strategy = STRATEGIES.get(held.strategy)
     if strategy is None:
         return max(counted, held.bars_held), None
     before = max(held.bars_held - counted, 0)
@@ -164,6 +167,6 @@ def _bars_and_flag(context: SessionContext, held: Position, through: dt.date) ->
     for number, is_exit in enumerate(exits, start=1 + before):
         if is_exit:
             return counted + before, strategy.leave_reason
-        if number >= int(params["time_stop"]):
+        if number >= params.get("time_stop", math.inf):
             return counted + before, "time_stop"
     return counted + before, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from functools import cache
 
+from kobe_assets.graph.own_strategies import source_record
 from kobe_jobs.trading.context import SessionContext, TradingContext
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.source_closure import closure_hash
@@ -37,7 +38,7 @@ def note_evidence(context: SessionContext) -> None:
         write.audit(
             "evidence", account=context.account, session=context.session, signal_session=context.signal_session,
             signals=len(context.evidence.signals_of(context.signal_session)), versions=context.evidence.versions,
-            code=code_version(),
+            code=code_version(), source=source_record(context.settings, context.strategy_name),
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from kobe_jobs.research_run.strategies import refuse_what_is_only_simulated, strategy_named
+from kobe_jobs.research_run.strategies import refuse_untradable, refuse_what_is_only_simulated, strategy_named
 from kobe_jobs.trading.admission import Confirm, claim_for_run, confirm_live
 from kobe_jobs.trading.bare_positions import look
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
@@ -68,7 +68,9 @@ def trade_session(
     NotConfirmed, MarketShut, KillSwitchOn, BrokerError, RunBroke: nothing was sent after that point, and the next run resumes.
     """
     refuse_what_is_only_simulated(trading.settings)
-    name = strategy_named(strategy or trading.settings.portfolio.book).name
+    chosen = strategy_named(trading.settings, strategy or trading.settings.portfolio.book)
+    refuse_untradable(chosen)
+    name = chosen.name
     labels = event_context(run_id=trading.ledger.run_id, stage=trading.stage)
     with alone(trading.ledger) as waited, labels, contextlib.ExitStack() as unclaimed:
         trading.ledger.copy_audit()

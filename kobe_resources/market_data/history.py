@@ -33,6 +33,20 @@ def revisions(warehouse: Warehouse, symbol: str | None = None) -> pd.DataFrame:
     )
 
 
+def told_of_load(warehouse: Warehouse, since: dt.datetime) -> list[str]:
+    """What loads since a moment (aware) restated and took back, a line a symbol, the most bars first."""
+    rows = warehouse.frame(sql("told_of_load"), {"since": since}).to_dict(orient="records")
+    lines = []
+    for row in rows:
+        if row["restated"]:
+            by = f" by {row['factor']:.4g}" if row["one_factor"] else ""
+            lines.append(f"{row['restated']:,} bars of {row['symbol']} restated{by}")
+        if row["taken_back"]:
+            lines.append(f"{row['taken_back']:,} bars of {row['symbol']} taken back")
+    more = int(rows[0]["symbols"]) - len(rows) if rows else 0
+    return [*lines, f"and bars of {more:,} more symbols: see `kobe bars revisions`"] if more else lines
+
+
 def bars_as_of(warehouse: Warehouse, moment: dt.datetime) -> pd.DataFrame:
     """The raw bars as they stood at `moment` (aware), in the columns of bars.csv, with vwap and trades.
 

@@ -212,7 +212,11 @@ def _anchor_paths(settings: Settings, path: Path | None) -> Settings:
         alpaca_base = None if os.environ.get("KOBE_DATA__ALPACA__CANDIDATES") else path
         alpaca = alpaca.model_copy(update={"candidates": _anchored(alpaca.candidates, alpaca_base)})
     anchored = {"files": files, "polygon": polygon, "alpaca": alpaca}
-    return settings.model_copy(update={"data": data.model_copy(update=anchored)})
+    strategy = settings.strategy
+    if strategy.folder:
+        folder_base = None if os.environ.get("KOBE_STRATEGY__FOLDER") else path
+        strategy = strategy.model_copy(update={"folder": _anchored(strategy.folder, folder_base)})
+    return settings.model_copy(update={"data": data.model_copy(update=anchored), "strategy": strategy})
 
 
 def _first_problem(error: ValidationError) -> str:

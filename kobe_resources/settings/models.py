@@ -131,6 +131,10 @@ class StrategySettings(Section):
     ibs_entry: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="long below, short above 1 - it")
     atr_stop: PositiveFloat = Field(2.0, description="protective stop, in ATRs from the fill")
     time_stop: PositiveInt = Field(5, description="bars held before a position leaves")
+    folder: Path | None = Field(None, description="own strategies: every Strategy of its *.py; none: those of Kobe only")
+    parameters: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="[strategy.parameters.<strategy>] parameter = value, over the strategy's own"
+    )
 
 
 class PortfolioSettings(Section):

@@ -31,6 +31,9 @@ def _pin(settings: Settings, sections: tuple[str, ...]) -> str:
     values["data"]["files"]["path"] = settings.data.files.path.name
     values["data"]["polygon"]["candidates"] = None
     values["data"]["alpaca"]["candidates"] = None
+    if settings.strategy.folder is not None:
+        # Its files have hashes of their own, in the code versions.
+        values["strategy"]["folder"] = settings.strategy.folder.name
     if "trading" in values:
         values["trading"]["alert_webhook"] = None
     if sections == RESEARCH_SECTIONS and settings.portfolio.book != BOOK:

@@ -63,7 +63,7 @@ class Tables:
         return self._bars("adjusted_bars", symbols, start, end)
 
     def indicators(self, symbols: Symbols = None, start: Day | None = None, end: Day | None = None) -> pd.DataFrame:
-        """rsi2, sma200, atr14 and ibs of each bar."""
+        """rsi2, sma200, atr14, ibs and what own strategies declare, of each bar."""
         return self._bars("indicators", symbols, start, end)
 
     def splits(self, symbols: Symbols = None) -> pd.DataFrame:

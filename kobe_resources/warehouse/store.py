@@ -234,6 +234,13 @@ def refill(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFram
     return insert(connection, table, frame) if len(frame) else 0
 
 
+def fit_columns(connection: duckdb.DuckDBPyConnection, table: str, wanted: Mapping[str, str]) -> None:
+    """Empty `table` and give it these columns (name → type) where it has others, inside the caller's transaction."""
+    if columns_of(connection, table) != list(wanted):
+        columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in wanted.items())
+        connection.execute(f"CREATE OR REPLACE TABLE {quoted(table)} ({columns})")
+
+
 def _is_lock_conflict(error: BaseException) -> bool:
     # The whole phrase: a path, or a damaged block, may hold the word alone.
     return isinstance(error, duckdb.IOException) and "could not set lock" in str(error).lower()

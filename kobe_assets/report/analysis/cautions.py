@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from kobe_assets.report.analysis.flow import MEANING, refusals
+from kobe_assets.report.analysis.flow import MEANING, MONEY_REASONS, refusals
+from kobe_assets.report.analysis.inputs import UNIVERSE
 from kobe_assets.report.analysis.metrics_glossary import show
 from kobe_assets.report.analysis.results import StrategyResult
 from kobe_resources.settings.models import Settings
 
 SYNTHETIC = "these bars are invented (data.vendor is synthetic): whatever the figures say, they prove nothing about markets"
+NO_BENCHMARK = "report.benchmark names {}, of which no bars are stored: load its bars, or set it to none"
 ENDED_AFTER = pd.Timedelta(days=31)
 MOST = 0.5
 """Share of refused signals above which an account trades a leftover of its strategy."""
@@ -30,7 +33,7 @@ REMEDY = {
 
 @dataclass(frozen=True)
 class Caution:
-    """A warning. name: `synthetic_bars` or `refused_signals`; those of the checks are theirs."""
+    """A warning. name: `synthetic_bars`, `refused_signals` or `no_benchmark`; those of the checks are theirs."""
 
     name: str
     text: str
@@ -47,15 +50,25 @@ def is_synthetic(settings: Settings) -> bool:
     return settings.data.vendor == "synthetic"
 
 
-def cautions_of(settings: Settings, books: Sequence[StrategyResult]) -> list[Caution]:
-    """What is to be said of the bars and of all books together, beside the checks."""
+def cautions_of(
+    settings: Settings, books: Sequence[StrategyResult], evidence: Mapping[tuple[str, str], Mapping[str, Any]] | None = None
+) -> list[Caution]:
+    """What is to be said of the bars and of all books together, beside the checks. evidence: as the report reads it."""
     found = [Caution("synthetic_bars", SYNTHETIC)] if is_synthetic(settings) else []
     refused = most_refused(books)
-    return [*found, Caution("refused_signals", refused)] if refused else found
+    if refused:
+        found.append(Caution("refused_signals", refused))
+    if evidence is not None and settings.report.benchmark and "chosen" not in evidence.get(UNIVERSE, {}):
+        found.append(Caution("no_benchmark", NO_BENCHMARK.format(settings.report.benchmark)))
+    return found
 
 
 def most_refused(books: Iterable[StrategyResult]) -> str:
-    """The largest reason of refusal and its remedy where most signals were refused that were free to trade; else empty."""
+    """The largest reason of refusal and its remedy where most signals were refused that were free to trade; else empty.
+
+    Where most of what only money could stop was stopped, the result is that of the strongest signals: what portfolios do, and
+    no reason against a strategy, but another budget trades others.
+    """
     total: dict[str, int] = {}
     traded = 0
     for book in books:
@@ -69,7 +82,9 @@ def most_refused(books: Iterable[StrategyResult]) -> str:
     reason = max(stopped, key=lambda name: (stopped[name], name))
     whole, largest = (show(count / (traded + lost), "percent") for count in (lost, stopped[reason]))
     said = f"{whole} of the signals that were free to trade were refused, {largest} as {reason} ({MEANING.get(reason, reason)})"
-    return f"{said}; {REMEDY[reason]}" if reason in REMEDY else said
+    said = f"{said}; {REMEDY[reason]}" if reason in REMEDY else said
+    for_money = sum(stopped.get(name, 0) for name in MONEY_REASONS)
+    return f"{said}; the strongest were traded first, so another budget trades others" if for_money > traded else said
 
 
 def as_sentence(text: str) -> str:

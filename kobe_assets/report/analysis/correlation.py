@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kobe_assets.research.walk_forward import Market
 
 SHOWN = ("sharpe", "cagr", "max_drawdown")
+UNKNOWN: dict[str, float | None] = dict.fromkeys(SHOWN)
 
 
 def correlations(returns: Mapping[str, Floats]) -> list[list[float | None]]:
@@ -66,12 +67,16 @@ def portfolio_of(books: Sequence[StrategyResult], mode: str) -> dict[str, Any] |
         "names": list(returns),
         "correlation": correlations(returns),
         "adds": _adds(combined, returns) if combined is not None else [],
-        "whole": parse_object(combined.evidence.get("portfolio")).get("whole", {}) if combined is not None else {},
+        "whole": UNKNOWN | (_measured(combined).get("whole", {}) if combined is not None else {}),
     }
 
 
+def _measured(book: StrategyResult) -> dict[str, Any]:
+    return parse_object(book.evidence.get("portfolio"))
+
+
 def _adds(book: StrategyResult, returns: Mapping[str, Floats]) -> list[dict[str, Any]]:
-    measured = parse_object(book.evidence.get("portfolio")).get("without", {})
+    measured = _measured(book).get("without", {})
     pnl: pd.Series[Any] = book.trades["pnl"].groupby(book.trades["entered_by"].astype(str)).sum()
     counts = book.trades["entered_by"].astype(str).value_counts()
     total = float(book.trades["pnl"].sum())
@@ -89,7 +94,7 @@ def _adds(book: StrategyResult, returns: Mapping[str, Floats]) -> list[dict[str,
                 "pnl": own,
                 "share": own / total if total > 0 else None,
                 "with_rest": rest,
-                "without": measured.get(name, {}),
+                "without": UNKNOWN | measured.get(name, {}),
             }
         )
     return rows

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 
 from kobe_assets.report.analysis import metrics_glossary
-from kobe_assets.report.analysis.flow import affordable_share, participation
+from kobe_assets.report.analysis.flow import participation
 from kobe_assets.report.analysis.metrics_glossary import show, show_bar
+from kobe_assets.report.analysis.remedies import distance, remedy
 from kobe_assets.report.analysis.results import Curve, StrategyResult, on_sessions, returns_of, sharpe
 from kobe_resources.settings.models import Settings
 
@@ -25,7 +26,7 @@ MAX_PBO = 0.5
 MIN_TRADES = 100
 MAX_TOP_FIVE_SHARE = 0.5
 MIN_COST_MULTIPLE = 2.0
-MIN_AFFORDABLE_SHARE = 0.5
+MAX_PERMUTATION_P = 0.05
 MAX_PARTICIPATION = 0.01
 TOP_TRADES = 5
 PARTICIPATION_QUANTILE = 0.95
@@ -70,25 +71,34 @@ class Gate:
 
 @dataclass(frozen=True)
 class Result:
-    """A gate's outcome in words: `value` and `needs` are ready to read."""
+    """A gate's outcome in words: `value` and `needs` are ready to read.
+
+    number, bar: what was compared, None where it was not measured. Of a gate that failed: how far the number is from the bar,
+    above 0 and in words, and `change`, what would have to change.
+    """
 
     gate: Gate
     state: State
     value: str
     needs: str
     why: str
+    number: float | None = None
+    bar: float | None = None
+    distance: float | None = None
+    short: str = ""
+    change: str = ""
 
 
 QUESTIONS = {
     "money": "Does it clear its costs with room, and beat holding?",
     "luck": "Is it more than luck?",
-    "trade": "Can it be traded with this budget?",
+    "trade": "Can it be traded in this size?",
 }
 
 
 def judge(book: StrategyResult, context: Context) -> list[Result]:
     """Every gate's outcome for a book, in the order of `GATES`."""
-    return [_result(gate, gate.measure(book, context)) for gate in GATES]
+    return [_result(gate, book, gate.measure(book, context)) for gate in GATES]
 
 
 def benchmark_sharpe(book: StrategyResult, benchmark: Curve | None) -> float | None:
@@ -105,14 +115,16 @@ def top_share(book: StrategyResult, count: int = TOP_TRADES) -> float | None:
     return float(pnl[:count].sum()) / total if len(pnl) and total > 0 else None
 
 
-def _result(gate: Gate, measured: Measured) -> Result:
-    needs = (
-        f"{gate.sign} {show_bar(measured.threshold, gate.unit)}" if measured.threshold is not None else metrics_glossary.DASH
-    )
-    if measured.value is None:
-        return Result(gate, "unknown", "not measured", needs, measured.why)
-    shown = measured.prefix + show(measured.value, gate.unit)
-    return Result(gate, "pass" if measured.passed else "fail", shown, needs, measured.why)
+def _result(gate: Gate, book: StrategyResult, measured: Measured) -> Result:
+    value, bar = measured.value, measured.threshold
+    needs = f"{gate.sign} {show_bar(bar, gate.unit)}" if bar is not None else metrics_glossary.DASH
+    if value is None or bar is None:
+        return Result(gate, "unknown", "not measured", needs, measured.why, bar=bar)
+    shown = measured.prefix + show(value, gate.unit)
+    if measured.passed:
+        return Result(gate, "pass", shown, needs, measured.why, value, bar)
+    far, short = distance(value, bar, gate.sign, gate.unit)
+    return Result(gate, "fail", shown, needs, measured.why, value, bar, far, short, remedy(gate.name, book, value, bar))
 
 
 def _at_least(value: float | None, threshold: float, why: str) -> Measured:
@@ -166,6 +178,10 @@ def _overfit(book: StrategyResult, _: Context) -> Measured:
     return _at_most(book.figure("pbo"), MAX_PBO, book.why_null("pbo"))
 
 
+def _permutation(book: StrategyResult, _: Context) -> Measured:
+    return _at_most(book.figure("permutation_p"), MAX_PERMUTATION_P, book.why_null("permutation_p"))
+
+
 def _long_enough(book: StrategyResult, _: Context) -> Measured:
     needed = book.figure("min_trl_years")
     if needed is None:
@@ -179,10 +195,6 @@ def _enough_trades(book: StrategyResult, _: Context) -> Measured:
 
 def _not_a_few_trades(book: StrategyResult, _: Context) -> Measured:
     return _at_most(top_share(book), MAX_TOP_FIVE_SHARE, "there is no net profit to share out")
-
-
-def _affordable(book: StrategyResult, _: Context) -> Measured:
-    return _at_least(affordable_share(book), MIN_AFFORDABLE_SHARE, "no signal met the market")
 
 
 def _liquid(book: StrategyResult, _: Context) -> Measured:
@@ -266,6 +278,18 @@ GATES = (
         _overfit,
     ),
     Gate(
+        "permutation",
+        "luck",
+        "Drawn entries that did as well",
+        "probability",
+        "≤",
+        f"a p-value of at most {MAX_PERMUTATION_P:g}",
+        "As many entries a session, drawn from all stocks that could have been traded, must hardly ever do as well.",
+        "entries drawn at random did as well",
+        metrics_glossary.PS10,
+        _permutation,
+    ),
+    Gate(
         "long_enough",
         "luck",
         "Years tested",
@@ -300,18 +324,6 @@ GATES = (
         "a handful of trades made the profit",
         HOUSE,
         _not_a_few_trades,
-    ),
-    Gate(
-        "affordable",
-        "trade",
-        "Signals it could afford",
-        "percent",
-        "≥",
-        f"at least {MIN_AFFORDABLE_SHARE:.0%}",
-        "Of the signals that only money could stop, share that was traded: below half, the account trades a leftover.",
-        "the budget could take only a part of its signals",
-        HOUSE,
-        _affordable,
     ),
     Gate(
         "liquid",

@@ -14,15 +14,24 @@ from kobe_assets.report.analysis.results import Floats, StrategyResult
 MEANING = {
     "already_open": "the symbol was held already",
     "no_bar": "the symbol did not trade at that open",
+    "no_stop": "there was no stop to size it by",
     "price_out_of_bounds": "the price was outside the allowed bounds",
+    "gap_too_wide": "the open was too far from the signal's close",
     "shorts_disabled": "short sales are switched off",
     "below_one_share": "the order would not buy one whole share",
     "exceeds_order_budget": "more than one order may carry",
+    "too_many_positions": "as many positions as allowed were open",
     "exceeds_daily_budget": "the day's budget was used up",
+    "exceeds_exposure": "more than all positions together may be worth",
     "insufficient_cash": "not enough cash was left",
+    "beyond_limit": "the auction opened beyond the limit",
+    "not_reached": "the price did not come to the limit",
     "not_finite": "a price was missing or senseless",
 }
-MONEY_REASONS = ("price_out_of_bounds", "below_one_share", "exceeds_order_budget", "exceeds_daily_budget", "insufficient_cash")
+MONEY_REASONS = (
+    *("price_out_of_bounds", "below_one_share", "exceeds_order_budget", "too_many_positions", "exceeds_daily_budget"),
+    *("exceeds_exposure", "insufficient_cash"),
+)
 """Refusals that a bigger budget would lift."""
 TARGET_SHARE = 0.01
 """Share of a day's dollar volume above which an order is no longer small."""

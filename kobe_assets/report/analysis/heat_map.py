@@ -96,6 +96,20 @@ def read_grids(warehouse: Warehouse, pin: str, version: str, canonical: Mapping[
     ]
 
 
+def stored_grids(evidence: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[Grid]:
+    """The grids that the evidence holds, by strategy."""
+    found = sorted(
+        (owner, values["heat_map"]) for (owner, mode), values in evidence.items() if not mode and "heat_map" in values
+    )
+    return [
+        Grid(
+            owner, dict(kept["axes"]), list(kept["sets"]), list(kept["mean"]),
+            [(int(fold), chosen, value) for fold, chosen, value in kept["folds"]], kept["canonical"],
+        )
+        for owner, kept in found
+    ]  # fmt: skip
+
+
 def make_grid(
     strategy: str,
     sets: Sequence[Mapping[str, float]],

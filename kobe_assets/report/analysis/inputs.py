@@ -13,19 +13,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.page.csv_files import pick_trades, sorted_trades, windows_of
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
+from kobe_resources.warehouse.store import quoted
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+    from kobe_assets.research.panel import Floats
     from kobe_resources.warehouse.store import Warehouse
 
 Evidence = Mapping[tuple[str, str], Mapping[str, Any]]
 
+STANDARD_STOP = "atr14"
+"""The indicator that trades.sql reads."""
 UNIVERSE = ("universe", "benchmark")
 DATA = ("data", "")
 """Owners of the evidence that belongs to no strategy."""
@@ -38,10 +45,11 @@ _HERE = Path(__file__).resolve().parent
 class ReportInputs:
     """The tables (columns as in warehouse/schema) and what else the page tells.
 
-    trades: wf_trades plus `signal_atr`, the ATR its stop was set by, in adjusted dollars. bars: adjusted bars with sma200
-    and rsi2 around the trades that the page lists. spans: one row a source of bars. dollar_volume: symbol, year, median_usd.
-    trial_counts: strategy, recorded, parameter_sets, runs. revisions: bar_revisions, empty where the warehouse has none.
-    evidence: (strategy, mode) → name → value. pins and versions: name → text.
+    trades: wf_trades plus `signal_atr`, the indicator its stop was set by (mostly an ATR), in adjusted dollars, NaN without
+    a stop. bars: adjusted bars with their indicators around the trades that the page lists. spans: one row a source of bars.
+    dollar_volume: symbol, year, median_usd. trial_counts: strategy, recorded, parameter_sets, runs. revisions:
+    bar_revisions, empty where the warehouse has none. evidence: (strategy, mode) → name → value. pins and versions: name →
+    text.
     """
 
     settings: Settings
@@ -66,7 +74,12 @@ class ReportInputs:
 def read_trades(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
     """The table wf_trades in the order of `sorted_trades`, names as categories, and `signal_atr` as in ReportInputs."""
     with warehouse.connect() as connection:
-        found = _Reader(connection).file("trades", {"lag": settings.strategy.indicator_lag_bars})
+        read, lag = _Reader(connection), settings.strategy.indicator_lag_bars
+        found = read.file("trades", {"lag": lag})
+        for strategy in strategies_of(settings).values():
+            if strategy.stop != STANDARD_STOP:
+                mine = found["entered_by"] == strategy.name
+                found.loc[mine, "signal_atr"] = read.levels(found[mine], strategy.stop, lag)
     return sorted_trades(found.astype(dict.fromkeys(("strategy", "mode", "symbol", "side", "exit_reason"), "category")))
 
 
@@ -158,6 +171,19 @@ class _Reader:
             return self.file("trade_bars")
         finally:
             self.connection.unregister("windows")
+
+    def levels(self, trades: pd.DataFrame, indicator: str | None, lag: int) -> Floats:
+        """What an indicator was as read when each trade was signalled; NaN without one."""
+        import pandas as pd
+
+        if indicator is None or trades.empty:
+            return np.full(len(trades), np.nan)
+        # A name from a declaration holds small letters, digits and _ only.
+        sql = read_sql(_HERE, "trades").replace("atr14", quoted(indicator))
+        told = self.sql(sql, {"lag": lag})
+        key = ["strategy", "mode", "fold", "symbol", "entry_session"]
+        known = told.drop_duplicates(key).set_index(key)["signal_atr"]
+        return known.reindex(pd.MultiIndex.from_frame(trades[key])).to_numpy(float)
 
     def revisions(self) -> pd.DataFrame:
         import pandas as pd

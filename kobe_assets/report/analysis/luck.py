@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from kobe_assets.graph.inputs import canonical_params
 from kobe_assets.graph.lineage import TABLES
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.curves import tidy_one
 from kobe_assets.report.analysis.heat_map import read_grids
 from kobe_assets.report.analysis.permutation import permutations
 from kobe_assets.report.analysis.resampling import resampling, seed_of
 from kobe_assets.report.analysis.results import as_number
 from kobe_assets.research.parallel import in_threads
-from kobe_assets.research.strategies import STRATEGIES
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.pins import research_pin
 
@@ -47,7 +47,7 @@ def luck_evidence(
     with warehouse.connect():
         equity = warehouse.frame("SELECT strategy, mode, fold, session, equity FROM wf_equity ORDER BY strategy, mode, session")
         version = warehouse.content_version(*TABLES["daily_bars"])
-        canonical = {name: canonical_params(settings, strategy) for name, strategy in STRATEGIES.items()}
+        canonical = {name: canonical_params(settings, strategy) for name, strategy in strategies_of(settings).items()}
         grids = read_grids(warehouse, pin, version, canonical)
         tries = tries_of(warehouse, settings, version)
 

@@ -19,6 +19,7 @@ from kobe_assets.research import metrics as figures
 from kobe_assets.research.metrics import YEAR
 from kobe_assets.research.panel import Floats
 from kobe_assets.research.risk import initial_stops
+from kobe_resources.settings.models import BOOK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,11 +80,11 @@ class Curve:
 
 
 def books_of(inputs: ReportInputs) -> list[StrategyResult]:
-    """Every book that any table knows, by strategy and mode."""
+    """Every book that any table knows, by strategy and mode; the combined one first, since it is what trades."""
     trades = with_risk(sorted_trades(inputs.trades), inputs)
     owners = [inputs.folds, inputs.equity, inputs.kpis, trades]
     keys = {key for frame in owners for key in _pairs(frame)} - {UNIVERSE, DATA}
-    return [_book(inputs, trades, strategy, mode) for strategy, mode in sorted(keys)]
+    return [_book(inputs, trades, strategy, mode) for strategy, mode in sorted(keys, key=lambda key: (key[0] != BOOK, key))]
 
 
 def default_book(books: Sequence[StrategyResult], inputs: ReportInputs) -> StrategyResult | None:
@@ -103,6 +104,11 @@ def evidence_curve(evidence: Mapping[str, Any], name: str) -> Curve | None:
     if not kept:
         return None
     return Curve(np.array([day for day, _ in kept], dtype="datetime64[D]"), np.array([level for _, level in kept]))
+
+
+def chosen_benchmark_of(inputs: ReportInputs) -> Curve | None:
+    """Growth of the one symbol that report.benchmark names, held over the same sessions, dividends reinvested."""
+    return evidence_curve(inputs.evidence.get(UNIVERSE, {}), "chosen") if inputs.settings.report.benchmark else None
 
 
 def benchmark_of(inputs: ReportInputs) -> Curve | None:

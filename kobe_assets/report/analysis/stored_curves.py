@@ -13,15 +13,16 @@ import pandas as pd
 from kobe_assets.graph.frames import stop_multiples
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of
 from kobe_assets.graph.lineage import TABLES
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.correlation import without_each
 from kobe_assets.report.analysis.inputs import read_trades
 from kobe_assets.report.analysis.luck import luck_evidence
 from kobe_assets.research import overfitting, robustness
 from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, YEAR, curve_figures, sharpe, trade_figures
+from kobe_assets.research.panel import ROW_DIVIDEND
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.quarantine import suspects
 from kobe_assets.research.risk import initial_stops
-from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market, grid_sets
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import BOOK
@@ -90,7 +91,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
 
     plans = {
         (strategy.name, str(mode)): robustness.Plan(strategy, folds, tuple(json.loads(text) for text in part["params"]))
-        for strategy in STRATEGIES.values()
+        for strategy in strategies_of(settings).values()
         for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode")
     }
     if settings.portfolio.book == BOOK:
@@ -100,7 +101,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
             plans[BOOK, str(mode)] = _book_plan(parts, folds, own)
     # Whole plans side by side keep the cores busier than the parts of one plan after another.
     evidence: Evidence = dict(zip(plans, in_threads(bend, plans), strict=True))
-    for strategy in STRATEGIES.values():
+    for strategy in strategies_of(settings).values():
         sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
         returns = robustness.whole_span(market, strategy, sets, first, last, readable)
         hindsight = np.cumprod(1.0 + returns[:, _best(returns)])
@@ -109,6 +110,11 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
             evidence[key]["in_sample"] = [[day, float(level)] for day, level in zip(days, hindsight, strict=True)]
             if pbo:
                 evidence[key]["pbo"] = pbo
+    for key in (key for key in plans if key[0] == BOOK):
+        # Its parameters are those of its strategies: fitted as much as the worst of them.
+        own_pbo = [evidence[name, key[1]]["pbo"] for name in settings.portfolio.strategies if "pbo" in evidence[name, key[1]]]
+        if own_pbo:
+            evidence[key]["pbo"] = max(own_pbo, key=lambda found: float(found["pbo"]))
     earned = {key: evidence[key]["lag_cost"][str(market.lag)]["sharpe"] for key in plans}
     trades = read_trades(warehouse, settings) if trades is None else trades
     rehearsals = {key: rehearsals[key] for key in plans}
@@ -126,7 +132,11 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
             growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, chosen, _distrusted(market.panel, settings))
             curve = [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
             evidence[("universe", "benchmark")]["chosen"] = curve
-    evidence[("data", "")] = {"quarantine": _quarantine(market.panel, settings), "checks": checks.to_dict(orient="records")}
+    evidence[("data", "")] = {
+        "quarantine": _quarantine(market.panel, settings),
+        "checks": checks.to_dict(orient="records"),
+        "dividends": int(np.count_nonzero(market.panel.rows[:, ROW_DIVIDEND])),
+    }
     return evidence
 
 

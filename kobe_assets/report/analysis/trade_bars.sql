@@ -4,7 +4,7 @@ WITH wanted AS (
     FROM adjusted_bars b
     JOIN windows w ON b.symbol = w.symbol AND b.session BETWEEN w.since AND w.until
 )
-SELECT wanted.*, i.sma200, i.rsi2
+SELECT wanted.*, i.* EXCLUDE (symbol, session)
 FROM wanted
 LEFT JOIN indicators i ON i.symbol = wanted.symbol AND i.session = wanted.session
 ORDER BY wanted.symbol, wanted.session

@@ -6,12 +6,18 @@ A backtest never earns more than a trial on paper. One gate that failed or could
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from kobe_assets.report.analysis.cautions import SYNTHETIC, as_sentence, ended_companies, is_synthetic, most_refused
+from kobe_assets.report.analysis.cautions import (
+    SYNTHETIC,
+    as_sentence,
+    ended_companies,
+    is_synthetic,
+    most_refused,
+)
 from kobe_assets.report.analysis.criteria import QUESTIONS, Context, Result, judge
-from kobe_assets.report.analysis.inputs import ReportInputs
+from kobe_assets.report.analysis.inputs import DATA, ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show
 from kobe_assets.report.analysis.results import Curve, StrategyResult, benchmark_of, books_of, on_sessions
 from kobe_assets.report.page.appendix import checks
@@ -23,7 +29,10 @@ UNWORTHY = "does not deserve money"
 UNPROVEN = "not enough evidence"
 SURVIVORS = "The stocks were chosen knowing which ones lasted: companies that failed are missing, so the past looks too good."
 NONE_ENDED = "No stock in these bars ever stopped trading: companies that failed are missing, so the past looks too good."
-LEFT_OUT = "Prices leave out dividends, interest, taxes and borrowing fees; a live order may fill worse or not at all."
+LEFT_OUT = "Interest and taxes are left out; a live order may fill worse or not at all."
+NO_DIVIDENDS = "No dividends are stored for these stocks: neither the account nor holding is paid any, and shorts owe none."
+FREE_SHORTS = "Shorts borrow their stock for nothing here (costs.borrow_rate is 0)."
+NO_FEES = "Fees that are charged on every sale are switched off (costs.regulatory_fees)."
 FEW_STOCKS, MUCH_IDLE = 30, 0.75
 """Below so many stocks, and above such an idle share of the account, the page says so."""
 ANSWER_WORDS = {"yes": "Yes", "no": "No", "unknown": "Not shown"}
@@ -55,6 +64,26 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class FailedGate:
+    """A gate that failed or was not measured: its number and bar as numbers (None where not measured) and in words.
+
+    distance: how far the number is from its bar, above 0. change: what would have to change, or why there is no number.
+    """
+
+    gate: str
+    question: str
+    label: str
+    state: str
+    value: float | None
+    bar: float | None
+    distance: float | None
+    shown: str
+    needs: str
+    short: str
+    change: str
+
+
+@dataclass(frozen=True)
 class VerdictRow:
     """A line of the terminal's verdict table; ratios and fractions as in rules section 6, None where null."""
 
@@ -69,6 +98,7 @@ class VerdictRow:
     gates_passed: int
     gates: int
     verdict: str
+    failed: list[FailedGate] = field(default_factory=list)
 
 
 def context_of(inputs: ReportInputs) -> Context:
@@ -115,8 +145,11 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     return f"Worth a trial on paper: {names}. {rest.capitalize()}."
 
 
-def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float) -> str:
-    """What happened on unseen sessions, in dollars, for a reader who knows no figure."""
+def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float, chosen: tuple[str, Curve] | None = None) -> str:
+    """What happened on unseen sessions, in dollars, for a reader who knows no figure.
+
+    chosen: name and growth of one more thing to hold.
+    """
     if book.curve.empty:
         return "This strategy has no out-of-sample sessions, so nothing can be said about it."
     first, last = (str(day)[:10] for day in (book.curve["session"].iloc[0], book.curve["session"].iloc[-1]))
@@ -129,6 +162,10 @@ def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float) ->
     if held == held:
         bought = show(float(held) * initial_cash, "money")
         told += f" The same stocks, bought in equal parts at its start and held, would have made it {bought}."
+    if chosen is not None:
+        alone = on_sessions(chosen[1], book.curve["session"].to_numpy())[-1]
+        if alone == alone:
+            told += f" {chosen[0]}, held, would have made it {show(float(alone) * initial_cash, 'money')}."
     return f"{told} Its worst fall from a peak was {show(-float(book.curve['drawdown'].min()), 'percent')}."
 
 
@@ -154,8 +191,18 @@ def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
         found.append(as_sentence(refused))
     failed = (check for check in checks(inputs) if check.state != "pass")
     found += [f"The check {check.name} did not pass: {check.description.rstrip('.')}." for check in failed]
-    found.append(LEFT_OUT)
-    return found
+    return [*found, *_unpaid(inputs), LEFT_OUT]
+
+
+def _unpaid(inputs: ReportInputs) -> list[str]:
+    """What others are paid, or pay, and this account does not, with these bars and settings."""
+    costs = inputs.settings.costs
+    told = {
+        NO_DIVIDENDS: not inputs.evidence.get(DATA, {}).get("dividends"),
+        FREE_SHORTS: inputs.settings.policy.allow_shorts and costs.borrow_rate == 0,
+        NO_FEES: not costs.regulatory_fees,
+    }
+    return [text for text, holds in told.items() if holds]
 
 
 def kpi_markdown(rows: Sequence[VerdictRow]) -> str:
@@ -193,7 +240,18 @@ def _row(verdict: Verdict) -> VerdictRow:
         gates_passed=verdict.passed,
         gates=len(verdict.results),
         verdict=verdict.word,
+        failed=[failed_gate(result) for result in verdict.results if result.state != "pass"],
     )
+
+
+def failed_gate(result: Result) -> FailedGate:
+    """What the terminal and `--json` tell of a gate that did not pass."""
+    gate = result.gate
+    change = result.change if result.state == "fail" else as_sentence(result.why or "not measured")
+    return FailedGate(
+        gate.name, gate.question, gate.label, result.state, result.number, result.bar, result.distance, result.value,
+        result.needs, result.short, change,
+    )  # fmt: skip
 
 
 def _answer(results: Sequence[Result]) -> Answer:

@@ -6,9 +6,10 @@ Each chart of a book either has its numbers or a reason in `why`, which the page
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.criteria import Context
 from kobe_assets.report.analysis.curves import ROLLING_SESSIONS, curve_payload, tidy_one
 from kobe_assets.report.analysis.flow import capacity, flow
@@ -19,6 +20,7 @@ from kobe_assets.report.analysis.results import StrategyResult, as_number
 from kobe_assets.report.analysis.trade_stats import TRADE_COLUMNS, trade_payload, trade_row
 from kobe_assets.report.page.csv_files import ALL_FOLDS, pack_bars, pick_trades, sorted_trades, windows_of
 from kobe_assets.report.page.luck_parts import grids_payload, portfolio_payload, with_luck
+from kobe_assets.research.strategies import BUILT_IN, Strategy
 
 # No character that could end a script element or open a comment in it survives into the page.
 _INERT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
@@ -37,11 +39,28 @@ def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context:
     return {
         "cash": inputs.settings.simulation.initial_cash,
         "slippage_bps": inputs.settings.costs.slippage_bps,
+        "chosen": inputs.settings.report.benchmark,
         "grids": grids,
         "together": together,
-        "books": {book.key: with_luck(drawn[book.key], book, grids, together) for book in books},
+        "books": {book.key: with_luck(drawn[book.key], book, inputs, grids, together) for book in books},
+        "indicators": drawn_indicators(strategies_of(inputs.settings).values()),
         **{name: listed[name] for name in ("columns", "reasons", "trades", "bars")},
     }
+
+
+def drawn_indicators(strategies: Iterable[Strategy]) -> dict[str, list[list[Any]]]:
+    """Strategy → [name, is it on the scale of the prices, declaration] that its trades' charts draw; Kobe's have theirs."""
+    return {
+        one.name: [[name, indicator.is_price, str(indicator)] for name, indicator in one.indicators.items()]
+        for one in strategies
+        if one.name not in BUILT_IN
+    }
+
+
+def drawn_columns(strategies: Iterable[Strategy]) -> list[str]:
+    """The columns that these charts need beside those that every run has."""
+    named = (name for told in drawn_indicators(strategies).values() for name, *_ in told)
+    return sorted(set(named) - {"sma200", "rsi2", "ibs"})
 
 
 def book_payload(book: StrategyResult, context: Context, lists: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,6 +171,6 @@ def _listed_trades(inputs: ReportInputs, books: Sequence[StrategyResult]) -> dic
         "columns": TRADE_COLUMNS,
         "reasons": reasons,
         "trades": [shown[row] for row in rows],
-        "bars": pack_bars(inputs.bars, windows_of(ordered, listing)),
+        "bars": pack_bars(inputs.bars, windows_of(ordered, listing), drawn_columns(strategies_of(inputs.settings).values())),
         "lists": lists,
     }

@@ -11,7 +11,7 @@ from kobe_assets.report.analysis.folds import fit, parameter_path, promised_and_
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import FOLD_FIGURES, Figure, known
 from kobe_assets.report.analysis.regimes import regimes_of
-from kobe_assets.report.analysis.results import StrategyResult, as_number
+from kobe_assets.report.analysis.results import Curve, StrategyResult, as_number, chosen_benchmark_of
 from kobe_assets.report.analysis.verdict import caveats, story
 
 MARGIN = 3.0
@@ -25,7 +25,7 @@ def details_of(book: StrategyResult, inputs: ReportInputs, context: Context) -> 
     varying = [name for name, values in path.items() if len(set(values)) > 1]
     fixed = {name: values[0] for name, values in path.items() if name not in varying}
     return {
-        "story": story(book, context.benchmark, inputs.settings.simulation.initial_cash),
+        "story": story(book, context.benchmark, inputs.settings.simulation.initial_cash, _chosen(inputs)),
         "caveats": caveats(book, inputs),
         "line": fit(promised_and_given(book)),
         "fold_rows": fold_rows(book, varying),
@@ -35,6 +35,12 @@ def details_of(book: StrategyResult, inputs: ReportInputs, context: Context) -> 
         "why_no_regimes": why_no_regimes,
         "lag": lag_cost(book),
     }
+
+
+def _chosen(inputs: ReportInputs) -> tuple[str, Curve] | None:
+    """Name and growth of the benchmark that the settings chose, where its bars are stored."""
+    name, curve = inputs.settings.report.benchmark, chosen_benchmark_of(inputs)
+    return (name, curve) if name and curve is not None else None
 
 
 def fold_rows(book: StrategyResult, varying: Sequence[str]) -> list[dict[str, Any]]:

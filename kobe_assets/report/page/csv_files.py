@@ -6,7 +6,7 @@ to be the rows of wf_trades.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,15 +84,17 @@ def windows_of(trades: pd.DataFrame, listing: TradeRanking) -> pd.DataFrame:
     return merged.agg(since=("since", "min"), until=("until", "max")).reset_index()[["symbol", "since", "until"]]
 
 
-def pack_bars(bars: pd.DataFrame, windows: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+def pack_bars(bars: pd.DataFrame, windows: pd.DataFrame, declared: Collection[str] = ()) -> dict[str, list[dict[str, Any]]]:
     """The bars inside each window as differences of scaled whole numbers: symbol → [run], in order.
 
-    A run: d days since 1970, o h l c prices times 10^k, m sma200 likewise, r rsi2 times 10 (null where undefined).
+    A run: d days since 1970, o h l c prices times 10^k, m sma200 likewise, r rsi2 times 10 (null where undefined); x the
+    columns `declared`, each [k, values times 10^k].
     """
     packed: dict[str, list[dict[str, Any]]] = {}
     bars = bars.sort_values(["symbol", "session"], kind="stable")
     days = bars["session"].to_numpy().astype("datetime64[D]")
     columns = {short: bars[name].to_numpy(float) for short, name in _PACKED.items()}
+    others = {name: bars[name].to_numpy(float) for name in declared if name in bars}
     where = {symbol: (first, last) for (symbol,), first, last in _runs(bars, ["symbol"])}
     since, until = (windows[name].to_numpy().astype("datetime64[D]") for name in ("since", "until"))
     for symbol, low, high in zip(windows["symbol"], since, until, strict=True):
@@ -101,7 +103,8 @@ def pack_bars(bars: pd.DataFrame, windows: pd.DataFrame) -> dict[str, list[dict[
         end = first + int(np.searchsorted(days[first:last], high, side="right"))
         if end > begin:
             run = {short: values[begin:end] for short, values in columns.items()}
-            packed.setdefault(str(symbol), []).append(_pack_run(days[begin:end], run))
+            own = {name: _pack_own(values[begin:end]) for name, values in others.items()}
+            packed.setdefault(str(symbol), []).append(_pack_run(days[begin:end], run) | ({"x": own} if own else {}))
     return packed
 
 
@@ -116,6 +119,13 @@ def _pack_run(days: Any, run: Mapping[str, Floats]) -> dict[str, Any]:
     scale = max(0, PRICE_DIGITS - 1 - int(np.floor(np.log10(top)))) if top > 0 else 2
     prices = {short: _differences(values * 10.0**scale) for short, values in run.items() if short != "r"}
     return {"k": scale, "d": pack_days(days), **prices, "r": _differences(run["r"] * 10.0)}
+
+
+def _pack_own(values: Floats) -> list[Any]:
+    """[k, differences of the values times 10^k], with as many digits as prices have."""
+    top = float(np.nanmax(np.abs(values), initial=0.0))
+    scale = PRICE_DIGITS - 1 - int(np.floor(np.log10(top))) if top > 0 else 2
+    return [scale, _differences(values * 10.0**scale)]
 
 
 def _differences(values: Floats) -> list[int | None]:

@@ -29,7 +29,8 @@ NOTES = (
     (
         "Buy and hold",
         "Every selected stock that was listed then, bought in equal parts at the close before the first session and left "
-        "alone, without costs. A stock that ends stays in cash at its last close; a suspect move does not count.",
+        "alone, without costs. A dividend is reinvested in its stock. A stock that ends stays in cash at its last close; a "
+        "suspect move does not count.",
         "Kobe",
     ),
     (

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kobe_assets.report.analysis.correlation import portfolio_of
+from kobe_assets.report.analysis.curves import tidy
 from kobe_assets.report.analysis.inputs import ReportInputs
-from kobe_assets.report.analysis.results import StrategyResult, parse_object
+from kobe_assets.report.analysis.results import StrategyResult, chosen_benchmark_of, on_sessions, parse_object
 from kobe_assets.report.page.context import parameter_text
 from kobe_resources.settings.models import BOOK
 
@@ -20,7 +21,11 @@ TRIES = "tries", ""
 
 
 def with_luck(
-    payload: Mapping[str, Any], book: StrategyResult, grids: Mapping[str, Any], together: Mapping[str, Any]
+    payload: Mapping[str, Any],
+    book: StrategyResult,
+    inputs: ReportInputs,
+    grids: Mapping[str, Any],
+    together: Mapping[str, Any],
 ) -> dict[str, Any]:
     """One book's payload with the numbers for the charts of `LUCK_CHARTS`, and in `why` the reasons of those without.
 
@@ -40,7 +45,9 @@ def with_luck(
         why["heat_map"] = "The grid has one parameter set."
     if book.mode not in together:
         why["correlation"] = "One strategy alone has nothing to be compared with."
-    return {**payload, "resampling": drawn, "permutation": permuted, "why": why}
+    chosen, sessions = chosen_benchmark_of(inputs), book.curve["session"].to_numpy()
+    held = None if chosen is None or not len(sessions) else tidy(on_sessions(chosen, sessions))
+    return {**payload, "curve": {**payload["curve"], "chosen": held}, "resampling": drawn, "permutation": permuted, "why": why}
 
 
 def grids_payload(inputs: ReportInputs) -> dict[str, Any]:

@@ -2,8 +2,12 @@
 
 from collections.abc import MutableMapping
 
+from kobe_assets.research.faults import BadDeclaration, StrategyBroken, StrategyFault
 from kobe_assets.research.strategies.base import MECHANICAL, Params, Reading, Strategy
-from kobe_assets.research.strategies.register import Register, StrategyBroken, StrategyFault
+from kobe_assets.research.strategies.register import Register
+
+BUILT_IN = ("rsi2", "ibs", "rsi2_ibs")
+"""The canonical strategies, whose parameters are the keys of [strategy]; known without importing them."""
 
 
 def _declared() -> tuple[Strategy, ...]:
@@ -16,4 +20,7 @@ def _declared() -> tuple[Strategy, ...]:
 
 STRATEGIES: MutableMapping[str, Strategy] = Register(_declared)
 
-__all__ = ["MECHANICAL", "STRATEGIES", "Params", "Reading", "Strategy", "StrategyBroken", "StrategyFault"]
+__all__ = [
+    "BUILT_IN", "MECHANICAL", "STRATEGIES", "BadDeclaration", "Params", "Reading", "Strategy", "StrategyBroken",
+    "StrategyFault",
+]  # fmt: skip

@@ -1,67 +1,205 @@
-"""What a strategy declares: when it wants in, how strong that is, when it wants out, and what its grid tries."""
+"""What a strategy declares: what it reads, when it wants in, how strong that is, when it wants out, and what its grid tries."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+
+from kobe_assets.research.declared import CANONICAL, Indicator
+from kobe_assets.research.faults import BadDeclaration, declared_at
 from kobe_assets.research.panel import Bools, Floats
 
 Params = Mapping[str, float]
 
-SHARED_EXITS = ("atr_stop", "time_stop")
-"""Parameters of the exits that strategies take from [strategy]."""
-MECHANICAL = (*SHARED_EXITS, "limit_atr")
+MECHANICAL = ("atr_stop", "time_stop", "limit_atr")
 """Parameters of exits and entry prices; they change no signal."""
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+TAKEN = ("portfolio", "universe", "data", "report", "tries")
+"""What books and evidence are called that belong to no strategy."""
+NOT_INDICATORS = (
+    "symbol",
+    "session",
+    "listing",
+    "close",
+    "factor",
+    "values",
+    "strategy",
+    "side",
+    "score",
+    "raw_close",
+    "stop_distance",
+)
+"""Names that stand for something else, at `at` or in a table."""
 
 
-@dataclass(frozen=True)
 class Reading:
-    """What a strategy may look at after the close of a bar: that close, and indicators as read `lag` bars late.
+    """What a strategy may look at after the close of a bar: `close`, and its declared indicators as read `lag` bars late.
 
-    Arrays of one shape: prices in adjusted dollars, rsi2 in 0..100, ibs in 0..1; NaN where undefined. NaN compares false,
-    so an undefined value never satisfies a condition.
+    Read-only arrays of one shape; NaN where undefined. It remembers what was read, since a condition holds only where all that
+    it read is defined.
     """
 
-    close: Floats
-    rsi2: Floats
-    sma200: Floats
-    atr14: Floats
-    ibs: Floats
+    def __init__(self, close: Floats, columns: Mapping[str, Floats]) -> None:
+        self._columns = {"close": close, **columns}
+        self._read: set[str] = set()
+        self._defined: dict[frozenset[str], Bools] = {}
+
+    def __getattr__(self, name: str) -> Floats:
+        if name.startswith("_") or name not in self._columns:
+            raise AttributeError(f"`at` has no {name!r}")
+        self._read.add(name)
+        values = self._columns[name].view()
+        values.flags.writeable = False
+        return values
+
+    def __len__(self) -> int:
+        return len(self._columns["close"])
+
+    def forget(self) -> None:
+        """Begin anew to remember what is read."""
+        self._read = set()
+
+    @property
+    def read(self) -> frozenset[str]:
+        """The indicators that were read since."""
+        return frozenset(self._read) - {"close"}
+
+    def defined(self, names: frozenset[str]) -> Bools:
+        """Where all these indicators are defined."""
+        if names not in self._defined:
+            found = np.ones(len(self), np.bool_)
+            for name in names:
+                np.logical_and(found, ~np.isnan(self._columns[name]), out=found)
+            self._defined[names] = found
+        return self._defined[names]
 
 
-Condition = Callable[[Reading, Params], Bools]
-Score = Callable[[Reading], Floats]
+Condition = Callable[[Any, Params], Bools]
+Score = Callable[[Any], Floats]
 
 
-def never(reading: Reading, _: Params) -> Bools:
-    """No bar satisfies this condition."""
-    satisfied: Bools = reading.close != reading.close
-    return satisfied
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Strategy:
     """A strategy as a declaration; the kernel, the folds, the report and live trading all read this and nothing else.
 
-    long, short: entry conditions. score_long, score_short: smaller is stronger. leave_long, leave_short: conditions that
-    flag a position at the close, named `leave_reason` in the trades. reads: the settings of [strategy] that these
-    conditions use. grid: parameter → values, last one fastest. parameters: canonical values of its own parameters.
+    indicators: name → declaration, in the words of `language`. parameters: canonical values; `atr_stop` and `limit_atr` are
+    the multiples of the indicators that `stop` and `limit` name, `time_stop` the bars after which a position leaves. long,
+    short: entry conditions, of which one may be None. score_long, score_short: smaller is stronger. leave_long, leave_short:
+    conditions that flag a position at the close, named `leave_reason` in the trades. grid: parameter → values, last one
+    fastest. Raises BadDeclaration.
     """
 
     name: str
     summary: str
-    reads: tuple[str, ...]
-    long: Condition
-    short: Condition
-    score_long: Score
-    score_short: Score
-    grid: Mapping[str, tuple[float, ...]]
-    leave_long: Condition = never
-    leave_short: Condition = never
-    leave_reason: str = "signal_exit"
+    indicators: Mapping[str, Indicator]
     parameters: Mapping[str, float] = field(default_factory=dict)
+    long: Condition | None = None
+    short: Condition | None = None
+    score_long: Score | None = None
+    score_short: Score | None = None
+    leave_long: Condition | None = None
+    leave_short: Condition | None = None
+    leave_reason: str = "signal_exit"
+    stop: str | None = None
+    limit: str | None = None
+    grid: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    place: str = field(init=False, compare=False, repr=False, default="")
 
-    def parameter_names(self) -> tuple[str, ...]:
-        """Every parameter that means something to this strategy."""
-        return (*self.reads, *self.parameters, *SHARED_EXITS)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", declared_at())
+        for problem in _problems(self):
+            raise BadDeclaration(f"the strategy {self.name}: {problem}", self.place)
+
+    @property
+    def file(self) -> str:
+        """The file that declares it."""
+        return self.place.rpartition(":")[0]
+
+
+def _problems(strategy: Strategy) -> Any:
+    """What is wrong with a declaration, each with its mend."""
+    if not (isinstance(strategy.name, str) and NAME.fullmatch(strategy.name)):
+        yield f"a name is small letters, digits and _, at most 40, and not {strategy.name!r}"
+    if strategy.name in TAKEN:
+        yield f"{strategy.name} is the name of something else; choose another"
+    for what in ("indicators", "parameters", "grid"):
+        if not isinstance(getattr(strategy, what), Mapping):
+            yield f"{what} is no table; write {what}={{…}}"
+    yield from _bad_indicators(strategy)
+    yield from _bad_functions(strategy)
+    yield from _bad_parameters(strategy)
+
+
+def _bad_indicators(strategy: Strategy) -> Any:
+    for name, indicator in strategy.indicators.items():
+        if not (isinstance(name, str) and NAME.fullmatch(name)) or name in NOT_INDICATORS:
+            yield f"no indicator can be called {name!r}; use small letters, digits and _, and not {', '.join(NOT_INDICATORS)}"
+        if not isinstance(indicator, Indicator):
+            yield f'the indicator {name} is {indicator!r}; declare it as rsi(2), talib("ADX", timeperiod=14), custom(function)'
+            continue
+        if name in CANONICAL.values() and CANONICAL.get(indicator.words) != name:
+            canonical = next(words for words, own in CANONICAL.items() if own == name)
+            yield f"two declarations of the indicator {name}: {indicator}, and {canonical} everywhere; give it another name"
+    for what in ("stop", "limit"):
+        named = getattr(strategy, what)
+        if named is not None and named not in strategy.indicators:
+            yield f"{what}={named!r} names no indicator of its own; declare it among the indicators"
+
+
+def _bad_functions(strategy: Strategy) -> Any:
+    if strategy.long is None and strategy.short is None:
+        yield "it has neither long nor short; give one of them a condition"
+    for what in ("long", "short", "score_long", "score_short", "leave_long", "leave_short"):
+        function = getattr(strategy, what)
+        if function is not None and not callable(function):
+            arguments = "at" if what.startswith("score") else "at, p"
+            yield f"{what} is no function; write {what}=lambda {arguments}: …"
+    for side in ("long", "short"):
+        if getattr(strategy, side) is not None and getattr(strategy, f"score_{side}") is None:
+            yield f"{side} has no score_{side}; say which signal comes first, score_{side}=lambda at: … (smaller is stronger)"
+
+
+def _bad_parameters(strategy: Strategy) -> Any:
+    for name, value in strategy.parameters.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            yield f"the parameter {name} is {value!r}, which is no number"
+        elif why := refused_value(name, float(value)):
+            yield f"the parameter {name} = {value:g}: {why}"
+    for level, multiple in (("stop", "atr_stop"), ("limit", "limit_atr")):
+        if getattr(strategy, level) is not None and multiple not in strategy.parameters:
+            yield f"{level}={getattr(strategy, level)!r} without the parameter {multiple}; add {multiple}, how many of it"
+        if getattr(strategy, level) is None and multiple in strategy.parameters:
+            yield f"the parameter {multiple} without {level}=; name the indicator whose multiple it is, or take it out"
+    for name, values in strategy.grid.items():
+        if name not in strategy.parameters:
+            yield f"the grid varies {name}, which is no parameter; it has {', '.join(sorted(strategy.parameters)) or 'none'}"
+        elif why := bad_values(name, values):
+            yield f"the grid of {name}: {why}"
+
+
+def bad_values(name: str, values: Any) -> str:
+    """Why a list of values of a parameter makes no grid; empty where it does."""
+    if isinstance(values, str) or not hasattr(values, "__iter__") or not len(tuple(values)):
+        return "give a list of numbers"
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"{value!r} is no number"
+        if why := refused_value(name, float(value)):
+            return f"{value:g}: {why}"
+    return ""
+
+
+def refused_value(name: str, value: float) -> str:
+    """Why a parameter cannot have a value; empty where it can. Only those that the kernel reads itself are bounded."""
+    if name == "time_stop" and (value != int(value) or value < 1):
+        return "give whole bars, 1 or more"
+    if name == "atr_stop" and not value > 0:
+        return "give a number above 0"
+    if name == "limit_atr" and value < 0:
+        return "give a number of at least 0"
+    return ""

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 
-from kobe_assets.research.strategies.base import Reading, Strategy, never
-
-
-class StrategyBroken(ImportError):
-    """The file of a strategy cannot be imported; `str(error)` is one line: which, where, and why."""
-
-
-class StrategyFault(Exception):
-    """A condition or a score of a strategy raised; `str(error)` is one line: which, where, why, and what it may read."""
+from kobe_assets.research.declared import Indicator
+from kobe_assets.research.faults import StrategyBroken, one_line, place_of
+from kobe_assets.research.strategies.base import Strategy
 
 
 class Register(MutableMapping[str, Strategy]):
@@ -31,7 +23,7 @@ class Register(MutableMapping[str, Strategy]):
         return self._read()[name]
 
     def __setitem__(self, name: str, strategy: Strategy) -> None:
-        self._read()[name] = guarded(strategy)
+        self._read()[name] = strategy
 
     def __delitem__(self, name: str) -> None:
         del self._read()[name]
@@ -46,56 +38,38 @@ class Register(MutableMapping[str, Strategy]):
         with self._lock:
             if self._found is None:
                 try:
-                    self._found = {strategy.name: guarded(strategy) for strategy in self._declared()}
+                    self._found = {strategy.name: strategy for strategy in self._declared()}
                 except Exception as error:
                     # A person's own file may raise anything.
-                    words = " ".join(str(error).split())
-                    raise StrategyBroken(
-                        f"the strategies cannot be imported, see {_place(error)} ({type(error).__name__}: {words})"
-                    ) from error
+                    place = place_of(error, __name__)
+                    raise StrategyBroken(f"the strategies cannot be imported, see {place} ({one_line(error)})") from error
             return self._found
 
 
-def guarded(strategy: Strategy) -> Strategy:
-    """The strategy with every condition and score raising StrategyFault where the declaration raises anything else."""
-    functions = {field.name: getattr(strategy, field.name) for field in fields(strategy)}
-    # `never` is told by its identity.
-    changed: dict[str, Any] = {
-        name: _guarded(strategy, getattr(function, "declared", function))
-        for name, function in functions.items()
-        if callable(function) and function is not never
-    }
-    return replace(strategy, **changed)
+def joined(known: Mapping[str, Strategy], own: Iterable[Strategy]) -> dict[str, Strategy]:
+    """All of them by name. Raises StrategyBroken where a name, or the name of an indicator, is taken by another declaration."""
+    found = dict(known)
+    for strategy in own:
+        if strategy.name in found:
+            other = found[strategy.name]
+            raise StrategyBroken(
+                f"the strategy {strategy.name} at {strategy.place} has a name that is taken by {other.place}: choose another"
+            )
+        found[strategy.name] = strategy
+    columns_of(found.values())
+    return found
 
 
-def _guarded(strategy: Strategy, function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*given: Any) -> Any:
-        try:
-            return function(*given)
-        except StrategyFault:
-            raise
-        except Exception as error:
-            # A person's own declaration may raise anything. The first frame is ours, the one under it is the declaration's.
-            below = error.__traceback__ and error.__traceback__.tb_next
-            place = f"{below.tb_frame.f_code.co_filename}:{below.tb_lineno}" if below else __name__
-            reads, parameters = ", ".join(field.name for field in fields(Reading)), ", ".join(strategy.parameter_names())
-            raise StrategyFault(
-                f"the strategy {strategy.name} fails at {place} ({type(error).__name__}: {error}): "
-                f"`at` has {reads}; `p` has {parameters}"
-            ) from error
-
-    call.declared = function  # type: ignore[attr-defined]
-    return call
-
-
-def _place(error: Exception) -> str:
-    """File and line: where it does not parse, else the innermost of our own that ran."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    found, place = error.__traceback__, __package__
-    while found is not None:
-        file = found.tb_frame.f_code.co_filename
-        if not file.startswith("<"):
-            place = f"{file}:{found.tb_lineno}"
-        found = found.tb_next
-    return place
+def columns_of(strategies: Iterable[Strategy]) -> dict[str, Indicator]:
+    """name → declaration of every indicator that the strategies declare. Raises StrategyBroken where two share a name."""
+    found: dict[str, Indicator] = {}
+    where: dict[str, str] = {}
+    for strategy in strategies:
+        for name, indicator in strategy.indicators.items():
+            if found.setdefault(name, indicator) != indicator:
+                raise StrategyBroken(
+                    f"two declarations of the indicator {name}: {indicator} at {strategy.place}, and {found[name]} at"
+                    f" {where[name]}: give one of them another name"
+                )
+            where.setdefault(name, strategy.place)
+    return found

@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     area.command()(refresh)
     area.command()(revisions)
     area.command("as-of")(as_of)
+    area.command("import")(import_files)
     app.add_typer(area)
 
 
@@ -52,19 +53,63 @@ def refresh(
 ) -> None:
     """Load bars from the vendor of the settings, or top them up. Stopped half way, it goes on where it was."""
     from kobe_resources.market_data import open_vendor
+    from kobe_resources.market_data.history import told_of_load
     from kobe_resources.warehouse.store import Warehouse
 
     vendor = open_vendor(load_settings(), load_secrets())
     warehouse = Warehouse()
+    began = dt.datetime.now(dt.UTC)
     with _bar() as bar:
         report = vendor.sync(warehouse, DrawnProgress(bar), force)
+    changed = told_of_load(warehouse, began)
     aside = warehouse.rows(SET_ASIDE)
     if as_json:
         told = [dict(zip(("reason", "rows", "symbol", "session", "line"), row, strict=True)) for row in aside]
-        typer.echo(json.dumps({**asdict(report), "set_aside": told}, default=str))
+        typer.echo(json.dumps({**asdict(report), "set_aside": told, "told": changed}, default=str))
     else:
-        _print_report(report)
+        _print_report(report, changed)
         _print_set_aside(aside)
+
+
+def import_files(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files or folders: CSV, Parquet, Excel, zip, gz.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what was understood, and write nothing.")] = False,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="MEANING=NAME", help="What a column means, as close=Adj; may be repeated."),
+    ] = None,
+    symbol: Annotated[str | None, typer.Option(help="The symbol of files that name none.")] = None,
+    dates: Annotated[str | None, typer.Option(help="The order of dates such as 3/4/2020: mdy or dmy.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="The decimal mark where the numbers leave it open: . or ,")] = None,
+    adjusted: Annotated[
+        bool, typer.Option("--adjusted", help="Take adjusted prices, and turn the splits that are known back.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was understood and written as JSON.")] = False,
+) -> None:
+    """Read bars in any common shape (yfinance, Stooq, Tiingo, Nasdaq, …) into the folder of data.files.path."""
+    from kobe_jobs.cli.import_output import show_understood, show_written
+    from kobe_resources.market_data.importing.folder import target_of, write
+    from kobe_resources.market_data.importing.reading import parse_columns, read_files
+    from kobe_resources.market_data.importing.staging import Wishes
+    from kobe_resources.market_data.importing.telling import told
+
+    if dates not in (None, "mdy", "dmy") or decimal not in (None, ".", ","):
+        raise UsageError("--dates is mdy or dmy, --decimal is . or ,", "leave it out where the files tell")
+    data = load_settings().data
+    wishes = Wishes(parse_columns(column or []), symbol, dates, decimal, adjusted)
+    written = None
+    with _bar() as bar:
+        progress = DrawnProgress(bar)
+        with read_files(paths, target_of(data.files.path), wishes, data.files.max_bad_rows, progress) as reading:
+            understood = told(reading)
+            if not as_json:
+                show_understood(understood, bar.console)
+            if not dry_run:
+                written = write(reading, progress)
+    if as_json:
+        typer.echo(json.dumps({**understood, "written": written.as_json() if written else None}, default=str))
+    elif written:
+        show_written(written, data.vendor)
 
 
 def revisions(
@@ -167,7 +212,7 @@ def _bar() -> Bar:
     )
 
 
-def _print_report(report: SyncReport) -> None:
+def _print_report(report: SyncReport, changed: list[str]) -> None:
     screen = Screen(highlight=False, soft_wrap=True)
     span = f"{report.first_session} to {report.last_session}"
     screen.print(f"{report.vendor}: {report.bars:,} bars, {report.symbols:,} symbols, {report.sessions:,} sessions, {span}")
@@ -177,7 +222,7 @@ def _print_report(report: SyncReport) -> None:
     done = f"{report.added:,} added, {report.changed:,} restated, {report.removed:,} taken back, {report.unchanged:,} unchanged"
     calls = f", {report.calls:,} calls" if report.calls else ""
     screen.print(f"{done}{calls} in {report.seconds:.1f} s")
-    for note in report.notes:
+    for note in (*changed, *report.notes):
         screen.print(escape(note))
     if report.revisions:
         screen.print(f"{report.revisions:,} old values kept: see `kobe bars revisions`")

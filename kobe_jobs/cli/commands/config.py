@@ -47,9 +47,9 @@ def pin(
     research: Annotated[bool, typer.Option("--research", help="Only what the folds stand on.")] = False,
 ) -> None:
     """The SHA-256 of every setting that can change a number or an order."""
-    from kobe_jobs.research_run.strategies import load_trading_settings
+    from kobe_jobs.research_run.strategies import load_account_settings
 
-    settings = load_trading_settings()
+    settings = load_account_settings()
     typer.echo(research_pin(settings) if research else config_pin(settings))
 
 

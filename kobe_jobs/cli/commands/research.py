@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from kobe_jobs.cli.dates import FORM, parse_day
+from kobe_jobs.cli.failed_gates import failed_gates_text
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import kobe_home, load_settings
@@ -52,13 +53,24 @@ def report(
             elif what == "done" and not step.endswith("checks"):
                 screen.print(f"  {step:<12} {seconds:6.2f} s", style="dim", highlight=False)
 
+        began = dt.datetime.now(dt.UTC)
         computed = bring_up_to_date(settings, force, watch)
+    _say_what_changed(began)
     _print_verdict(as_json, computed, page)
     _warn_of_releases(settings)
     if open_page:
         import webbrowser
 
         webbrowser.open(page.as_uri())
+
+
+def _say_what_changed(since: dt.datetime) -> None:
+    """Name the symbols whose stored bars were restated or taken back, where a load of this command did so."""
+    from kobe_resources.market_data.history import told_of_load
+    from kobe_resources.warehouse.store import Warehouse
+
+    for line in told_of_load(Warehouse(), since):
+        Screen(stderr=True).print(f"bars: {line}", highlight=False, soft_wrap=True)
 
 
 def materialize(
@@ -126,10 +138,12 @@ def backtest(
 
     settings = load_settings()
     if strategy != BOOK:
-        strategy_named(strategy)
+        strategy_named(settings, strategy)
     changed = parse_changes(settings, strategy, changes or [])
     out = out or kobe_home() / "backtests" / strategy
+    began = dt.datetime.now(dt.UTC)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
+    _say_what_changed(began)
     summary = run_backtest(settings, strategy, start, end, out, changed)
     _warn_of_releases(settings)
     console = Screen()
@@ -165,6 +179,9 @@ def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
         result: dict[str, Any] = {"computed": computed, "report": str(page), "verdict": rows, "warnings": warnings}
         console.print_json(json.dumps(result))
         return
+    failed = failed_gates_text(rows, console.width)
+    if failed:
+        console.print(failed + "\n", highlight=False, markup=False)
     table = _verdict_table(rows)
     # Rich would cut columns until the verdict itself is gone.
     wanted = console.measure(table, options=console.options.update(max_width=1000)).maximum

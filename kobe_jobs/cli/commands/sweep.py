@@ -19,6 +19,9 @@ def register(app: typer.Typer) -> None:
 
 def sweep(
     strategy: Annotated[list[str] | None, typer.Option(help="Only this strategy; may be given again.")] = None,
+    heatmap: Annotated[
+        bool, typer.Option("--heatmap", help="Print the heat map of every pair of parameters, and write them as a picture.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the best sets as JSON.")] = False,
 ) -> None:
     """Run every parameter set of the grids over every fold's training, and keep each in wf_trials.
@@ -30,8 +33,9 @@ def sweep(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
+    from kobe_jobs.cli.heat_maps import LEGEND, heat_map_json, heat_map_tables
     from kobe_jobs.research_run.stale import bring_up_to_date
-    from kobe_jobs.research_run.sweep import as_text, best_sets, plan_sweep, run_sweep
+    from kobe_jobs.research_run.sweep import as_text, best_sets, plan_sweep, run_sweep, write_heat_maps
     from kobe_resources.warehouse.store import Warehouse
 
     settings, warehouse, screen = load_settings(), Warehouse(), Screen(stderr=True)
@@ -44,8 +48,12 @@ def sweep(
         run_sweep(settings, warehouse, plan, lambda count: bar.advance(shown, count))
     seconds = time.monotonic() - began
     rows = best_sets(warehouse, plan)
+    grids, picture = write_heat_maps(settings, warehouse, plan) if heatmap else ([], None)
     if as_json:
-        typer.echo(json.dumps({"total": plan.total, "run": plan.left, "seconds": seconds, "best": rows}))
+        told = {"total": plan.total, "run": plan.left, "seconds": seconds, "best": rows}
+        if heatmap:
+            told |= {"heat_maps": [heat_map_json(grid) for grid in grids], "picture": str(picture)}
+        typer.echo(json.dumps(told))
         return
     console = Screen()
     table = Table(title="Best in training; what wins in few folds was luck", title_justify="left")
@@ -55,6 +63,13 @@ def sweep(
         params = ", ".join(f"{name} {value:g}" for name, value in json.loads(row["params"]).items())
         table.add_row(row["strategy"], params, as_text(row["mean"]), as_text(row["worst"]), f"{row['won']} of {row['folds']}")
     console.print(table)
+    for grid in grids:
+        for title, drawn in heat_map_tables(grid):
+            console.print(title, highlight=False)
+            console.print(drawn)
+    if heatmap:
+        console.print(LEGEND + "; → its mean Sharpe ratio on unseen sessions", highlight=False)
+        console.print(f"picture: {picture}", soft_wrap=True, highlight=False)
     console.print(
         f"{plan.left:,} of {plan.total:,} fold simulations run in {seconds:.1f} s, the others were on record", highlight=False
     )

@@ -62,7 +62,7 @@ def trade(
     from kobe_resources.runtime.event_log import configure_logging
 
     settings = load_trading_settings()
-    strategy_named(strategy or settings.portfolio.book)
+    strategy_named(settings, strategy or settings.portfolio.book)
     configure_logging()
     try:
         summary = _trade(settings, session, strategy, confirm, as_json)
@@ -152,7 +152,7 @@ def replay(
     from kobe_resources.warehouse.store import Warehouse
 
     settings = load_trading_settings()
-    strategy_named(strategy or settings.portfolio.book)
+    strategy_named(settings, strategy or settings.portfolio.book)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals"))
     days = max((end - start).days * 252 // 365, 1)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

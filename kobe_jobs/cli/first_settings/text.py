@@ -158,4 +158,8 @@ def _windows(look: MarketLook, vendor: VendorLook | None) -> str:
 
 def _broker(wanted: Wanted) -> str:
     told = {"shadow": "decides and sends nothing"}.get(wanted.stage, "see OPERATING.md")
-    return f'[broker]\nstage = "{wanted.stage}"    # {told}\n'
+    return (
+        f'[broker]\nstage = "{wanted.stage}"    # {told}\n\n'
+        "# [strategy]\n"
+        '# folder = "strategies"    # strategies of your own: `kobe strategies new my_idea` writes one\n'
+    )

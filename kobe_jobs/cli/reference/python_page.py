@@ -9,9 +9,9 @@ from typing import Any
 
 DOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("kobe_resources", ("open_warehouse", "Tables")),
-    ("kobe_assets.research.strategies.base", ("Strategy",)),
+    ("kobe_assets.research.language", ()),
 )
-"""Module → names that people import."""
+"""Module → names that people import; none: those of its `__all__`."""
 LONGEST = 110
 
 
@@ -19,8 +19,9 @@ def python_page() -> str:
     """Every public name with its signature, its methods and what they give."""
     lines = ["`examples/` shows each of these at work."]
     for module, names in DOORS:
-        for name in names:
-            found = getattr(importlib.import_module(module), name)
+        found_in = importlib.import_module(module)
+        for name in names or found_in.__all__:
+            found = getattr(found_in, name)
             lines += ["", f"## `{module}.{name}`", "", *_signature(name, found), _words(found)]
             lines += [line for method, value in _methods(found) for line in ("", *_signature(method, value), _words(value))]
     return "\n".join(lines)

@@ -14,10 +14,11 @@ import numpy as np
 
 from kobe_assets.graph.frames import outcome_trades
 from kobe_assets.graph.inputs import canonical_params, load_market
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.entry_queue import Feed
 from kobe_assets.research.panel import ROW_FACTOR, ROW_HIGH, ROW_LOW, ROW_OPEN
 from kobe_assets.research.simulation import simulate, terms_of
-from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Market, feed_of
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.parity.compare import OPEN_END, Mismatch, Trade, compare_trades
@@ -61,10 +62,11 @@ def live_parity(settings: Settings, warehouse: Warehouse, ledger: OrderLedger) -
     session: dt.date = sessions[end].item()
     rows: list[Mismatch] = []
     compared = 0
+    known = strategies_of(settings)
     for name in _strategies(ledger, account):
-        if name not in STRATEGIES:
+        if name not in known:
             continue
-        found, count = _compare(settings, warehouse, ledger, market, account, STRATEGIES[name], end)
+        found, count = _compare(settings, warehouse, ledger, market, account, known[name], end)
         rows += found
         compared += count
     return session, rows, compared

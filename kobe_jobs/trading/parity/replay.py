@@ -21,7 +21,7 @@ from kobe_assets.research import walk_forward
 from kobe_assets.research.simulation import LATE_BARS
 from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Market
-from kobe_jobs.research_run.strategies import strategy_named
+from kobe_jobs.research_run.strategies import refuse_untradable, strategy_named
 from kobe_jobs.trading.context import TradingContext, open_ledger, open_session
 from kobe_jobs.trading.entries import NO_BAR
 from kobe_jobs.trading.executor import resolve
@@ -90,7 +90,8 @@ def replay(
 ) -> Replay:
     """Replay the sessions from `start` to `end` (both included) and compare. Raises UsageError on a window without sessions."""
     began = time.monotonic()
-    chosen = strategy_named(strategy or settings.portfolio.book)
+    chosen = strategy_named(settings, strategy or settings.portfolio.book)
+    refuse_untradable(chosen)
     name = chosen.name
     market = load_market(warehouse, settings)
     first, last = _window(market, start, end)

@@ -9,8 +9,8 @@ import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kobe_assets.research.strategies import STRATEGIES
-from kobe_jobs.research_run.strategies import one_of_them
+from kobe_assets.graph.own_strategies import strategies_of
+from kobe_jobs.research_run.strategies import one_of_them, why_only_simulated
 from kobe_jobs.trading.bare_positions import find_unguarded
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, session_date
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
@@ -59,7 +59,7 @@ def preflight(trading: TradingContext, secrets: Secrets, strategy: str | None = 
         return opened[0]
 
     checks: list[tuple[str, Check]] = [
-        ("strategy", lambda: _strategy(name)),
+        ("strategy", lambda: _strategy(trading, name)),
         ("keys", lambda: _keys(trading, secrets)),
         ("host", lambda: _host(trading, secrets)),
         ("kill switch", lambda: _kill_switch(trading)),
@@ -104,9 +104,12 @@ def _ask(name: str, check: Check) -> Finding:
         return Finding(name, False, error.what, error.mend or "see the error")
 
 
-def _strategy(name: str) -> Finding:
-    known = name in STRATEGIES
-    return Finding("strategy", known, name, "" if known else one_of_them())
+def _strategy(trading: TradingContext, name: str) -> Finding:
+    known = strategies_of(trading.settings)
+    if name not in known:
+        return Finding("strategy", False, name, one_of_them(trading.settings))
+    why = why_only_simulated(known[name])
+    return Finding("strategy", not why, f"{name}: {why}" if why else name, "trade another" if why else "")
 
 
 def _keys(trading: TradingContext, secrets: Secrets) -> Finding:

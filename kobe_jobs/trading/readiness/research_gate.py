@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kobe_assets.graph.lineage import recorded_versions, stored_version
+from kobe_assets.graph.lineage import code_versions, recorded_versions, stored_version
+from kobe_assets.research.strategies import BUILT_IN
 from kobe_resources.errors import KobeError
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
@@ -27,6 +28,8 @@ def missing_evidence(warehouse: Warehouse, settings: Settings, strategy: str) ->
         return f"there are no walk-forward folds of {strategy!r}"
     if folds.config_pin != research_pin(settings):
         return "the folds were built with other settings"
+    if strategy not in BUILT_IN and folds.code_version != code_versions(settings)["wf_folds"]:
+        return f"the folds were built from another source of {strategy!r}"
     if folds.inputs.get("daily_bars") != stored:
         return "the folds were built from other bars"
     signals = known.get("signals")

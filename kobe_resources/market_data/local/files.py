@@ -12,18 +12,26 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
+from kobe_resources.market_data.importing.recognition import files_to_import
 from kobe_resources.market_data.local.base import LocalVendor
-from kobe_resources.market_data.local.tabular import EARLIEST, LATEST, TRUE_VALUE, BadFile, Column, ReadTable, Rule, read_table
+from kobe_resources.market_data.local.companies import SAME_HISTORY, AsideRow, one_name_each
+from kobe_resources.market_data.local.tabular import (
+    EARLIEST,
+    LATEST,
+    MOST_RATIO,
+    TRUE_VALUE,
+    BadFile,
+    Column,
+    ReadTable,
+    Rule,
+    read_table,
+)
 from kobe_resources.market_data.set_aside import aside_rows
 from kobe_resources.market_data.store import Load
+from kobe_resources.market_data.symbols import identity
 
 if TYPE_CHECKING:
     import pandas as pd
-
-AsideRow = tuple[str, Any, str, int | None, dict[str, Any]]
-"""Symbol, session or None, reason, line or None, the row's own cells."""
 
 BARS = (
     Column("symbol", "symbol"),
@@ -46,14 +54,20 @@ BAR_RULES = (
 )
 ADJUSTED_SHARE = 0.8
 """Share of the bad rows with a close under the low from which the close is another series than the rest."""
-SAME_HISTORY = 20
-"""Bars that two symbols share, and no others, from which they are one company under two names."""
 COMPANIONS = ("splits.csv", "candidates.csv", "dividends.csv")
 SPLITS = (
     Column("symbol", "symbol"),
     Column("execution_date", "date"),
     Column("split_from", "ratio"),
     Column("split_to", "ratio"),
+)
+SPLIT_RULES = (
+    Rule(
+        f"greatest(split_to / split_from, split_from / split_to) > {MOST_RATIO}",
+        "{split_from} to {split_to} is more than any split",
+        TRUE_VALUE,
+        fatal=True,
+    ),
 )
 DIVIDENDS = (
     Column("symbol", "symbol"),
@@ -106,7 +120,7 @@ class FilesVendor(LocalVendor):
             raise BadFile(f"{path} holds no bars", f"it needs rows of {WANTED}")
         bars, widened = _widened(table.frame)
         candidates, aside = self._candidates(path.parent, bars)
-        bars, twins = _one_name_each(bars, set(candidates["symbol"]) if candidates is not None else set())
+        bars, twins = one_name_each(bars, set(candidates["symbol"]) if candidates is not None else set())
         splits, of_splits = self._splits(path.parent, set(bars["symbol"]))
         dividends, of_dividends = self._dividends(path.parent, set(bars["symbol"]))
         if candidates is None:
@@ -135,7 +149,7 @@ class FilesVendor(LocalVendor):
         path = companion(folder, "splits.csv")
         if not path.exists():
             return _no_rows(SPLITS), []
-        table = read_table(path, SPLITS)
+        table = read_table(path, SPLITS, SPLIT_RULES)
         known = table.frame["symbol"].isin(symbols)
         aside = _of_nobody(path, table.frame[~known], "execution_date", symbols)
         return table.frame[known], [*_rows_of(table, path), *aside]
@@ -189,31 +203,6 @@ def _widened(bars: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return (bars.assign(high=high, low=low), int(moved.sum())) if moved.any() else (bars, 0)
 
 
-def _one_name_each(bars: pd.DataFrame, listed: set[str]) -> tuple[pd.DataFrame, list[AsideRow]]:
-    """The bars with each history under one name only, unless candidates.csv lists the other name too."""
-    sql = (
-        "SELECT list(symbol ORDER BY symbol) FROM (SELECT symbol, count(*) AS n, "
-        "sum(hash(session, open, high, low, close, volume)::HUGEINT) AS print FROM bars GROUP BY symbol) "
-        "WHERE n >= ? GROUP BY n, print HAVING count(*) > 1"
-    )
-    with duckdb.connect() as connection:
-        connection.register("bars", bars)
-        alike = [(names[0], name) for (names,) in connection.execute(sql, [SAME_HISTORY]).fetchall() for name in names[1:]]
-        # The prints of equal histories are equal; whether equal prints are those of equal histories is asked here.
-        differ = (
-            "SELECT count(*) FROM (SELECT * EXCLUDE (symbol) FROM bars WHERE symbol = ? "
-            "EXCEPT SELECT * EXCLUDE (symbol) FROM bars WHERE symbol = ?)"
-        )
-        pairs = [pair for pair in alike if not connection.execute(differ, pair).fetchall()[0][0]]
-    aside: list[AsideRow] = [
-        (name, None, f"every bar of {name} is one of {first}: one company under two names", None, {"symbol": name})
-        for first, name in pairs
-        if name not in listed or first not in listed
-    ]
-    gone = {row[0] for row in aside}
-    return (bars[~bars["symbol"].isin(gone)], aside) if gone else (bars, [])
-
-
 def _symbols_of(bars: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
@@ -230,11 +219,11 @@ def _rows_of(table: ReadTable, path: Path) -> list[AsideRow]:
 
 def _of_nobody(path: Path, rows: pd.DataFrame, day: str, symbols: set[str]) -> list[AsideRow]:
     """Rows of a companion file whose symbol has no bars. day: the column of their date."""
-    upper = {symbol.upper(): symbol for symbol in symbols}
+    same = {identity(symbol): symbol for symbol in symbols}
     aside: list[AsideRow] = []
     for row in rows.to_dict(orient="records"):
         symbol = str(row.pop("symbol"))
-        meant = upper.get(symbol.strip().upper())
+        meant = same.get(identity(symbol))
         guess = f" (did you mean {meant}?)" if meant else ""
         aside.append((symbol, row.pop(day), f"{path.name}: no bars of {symbol}{guess}", None, row))
     return aside
@@ -266,7 +255,8 @@ def bars_file(path: Path) -> Path:
         raise BadFile(f"{path} does not exist", f"set data.files.path to a bars.csv or bars.parquet ({WANTED})")
     found = [path / name for name in ("bars.parquet", "bars.csv") if (path / name).is_file()]
     if not found:
-        raise BadFile(f"{path} holds neither bars.csv nor bars.parquet", f"put one there ({WANTED})")
+        hint = files_to_import(path)
+        raise BadFile(f"{path} holds neither bars.csv nor bars.parquet{hint}", f"put one there ({WANTED})")
     if len(found) > 1:
         raise BadFile(f"{path} holds both bars.csv and bars.parquet", "name one of them in data.files.path")
     return found[0]

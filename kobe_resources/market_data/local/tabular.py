@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
 import duckdb
 
+from kobe_resources.market_data.importing.recognition import how_to_import
 from kobe_resources.market_data.protocol import MarketDataError
+from kobe_resources.market_data.symbols import UNSAFE_CATEGORIES, wrong_symbol
 from kobe_resources.warehouse.store import quoted
 
 if TYPE_CHECKING:
@@ -28,24 +30,12 @@ NUMBERS = ("price", "volume", "ratio", "number", "count")
 TRUE_VALUE = "drop the row or give the true value"
 EARLIEST, LATEST = "1900-01-01", "2199-12-31"
 """Dates beyond are slips, and clocks that count nanoseconds end in 2262."""
-MOST_SHARES, MOST_RATIO = 1e15, 1e5
-"""No day has more shares, and no split a larger ratio: beyond lies a slip that would spoil every average."""
-MONTHS = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-SPREADSHEET_MADE = (
-    rf"\d{{1,2}}-{MONTHS}",
-    rf"{MONTHS}-\d{{1,2}}",
-    r"\d{5}",
-    r"\d+(\.\d+)?E[+-]?\d+",
-    r"#(?:N/A|NAME\?|REF!|VALUE!|NUM!|DIV/0!|NULL!)",
-    r"=\w+\(.*",
-)
-"""What a spreadsheet turns symbols into: dates, their serial numbers, powers of ten, errors and formulas."""
+MOST_SHARES, MOST_RATIO, MOST_PRICE = 1e15, 1e5, 1e9
+"""No day has more shares, no split a larger ratio, no share costs more dollars: beyond is a slip that spoils averages."""
 SHOWN_FAULTS = 20
 """Kinds of bad rows that a refusal names."""
 SHOWN = 40
 """Characters of a bad value that an error shows."""
-UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode: control, invisible format, lone surrogate, line and paragraph separators."""
 
 
 class BadFile(MarketDataError):
@@ -162,13 +152,16 @@ def _refused(source: Source, faults: list[RefusedLine], count: int, explain: Cal
     others = list(shapes.values())[:SHOWN_FAULTS]
     also = "".join(f"; {_place(source, fault.record)}: {fault.what}" for fault in others)
     why = explain([fault.cells for fault in faults])
-    return BadFile(f"{source.path} {_place(source, first.record)}: {first.what}{more}{also}{why}", first.mend)
+    # Kobe's columns with another program's dates or numbers: what one import understands as a whole.
+    hint = how_to_import(source.path) if _is_csv(source.path) and re.search("no date|no number", first.what) else ""
+    return BadFile(f"{source.path} {_place(source, first.record)}: {first.what}{more}{also}{why}", first.mend + hint)
 
 
 def _is_csv(path: Path) -> bool:
     if path.suffix.lower() in (".csv", ".parquet"):
         return path.suffix.lower() == ".csv"
-    raise BadFile(f"{path} is neither .csv nor .parquet", "name a file with one of these endings")
+    hint = how_to_import(path) if path.is_file() else ""
+    raise BadFile(f"{path} is neither .csv nor .parquet{hint}", "name a file with one of these endings, or a folder")
 
 
 def _open_csv(path: Path, columns: Sequence[Column]) -> Source:
@@ -196,7 +189,8 @@ def _csv_header(path: Path) -> list[str]:
     except OSError as error:
         raise BadFile(f"{path} cannot be read ({error.strerror})", "check data.files.path and the file's permissions") from None
     except (UnicodeError, csv.Error):
-        raise BadFile(f"{path} line 1: is no UTF-8 text with a CSV header", "save the file as CSV in UTF-8") from None
+        told = f"{path} line 1: is no UTF-8 text with a CSV header{how_to_import(path)}"
+        raise BadFile(told, "save the file as CSV in UTF-8") from None
 
 
 def _lines(path: Path) -> TextIO:
@@ -240,7 +234,7 @@ def _require(path: Path, columns: Sequence[Column], names: Sequence[str]) -> Non
         raise BadFile(f"{path}{line}: the file is empty", f"it needs the columns {wanted}")
     if missing:
         here = _visible(", ".join(names))[:200]
-        shape = _shape(names)
+        shape = _shape(names) + (how_to_import(path) if line else "")
         raise BadFile(f"{path}{line}: no column {', '.join(missing)} (found: {here}){shape}", f"it needs the columns {wanted}")
     twice = [column.name for column in columns if names.count(column.name) > 1]
     if twice:
@@ -251,7 +245,7 @@ def _shape(names: Sequence[str]) -> str:
     """What else the header may be, in words."""
     joined = "".join(names)
     if names[0] == "price" and "close" in names:
-        return "; these are the three header lines (Price, Ticker, Date) of yfinance: write one, with symbol and session"
+        return "; these are the three header lines (Price, Ticker, Date) of yfinance"
     for mark, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(names) < joined.count(mark) + 1 and mark in joined:
             return f"; its cells are separated by {word}: save the file with commas between cells and decimal points"
@@ -322,6 +316,10 @@ def _checks(column: Column, kind_of_cell: str) -> Iterator[Check]:
         yield Rule(f"{value} < 0", f"{name} is {{}}, which is negative", TRUE_VALUE), name
     if column.kind == "volume":
         yield Rule(f"{value} > {MOST_SHARES}", f"{name} is {{}}, more shares than there are", TRUE_VALUE, fatal=True), name
+    if column.kind in ("count", "number"):
+        yield Rule(f"abs({value}) > {MOST_SHARES}", f"{name} is {{}}, more than there can be", TRUE_VALUE, fatal=True), name
+    if column.kind == "price":
+        yield Rule(f"{value} > {MOST_PRICE}", f"{name} is {{}}, more than any share costs", TRUE_VALUE, fatal=True), name
     if column.kind == "ratio":
         yield Rule(f"{value} > {MOST_RATIO}", f"{name} is {{}}, more than any split", TRUE_VALUE, fatal=True), name
     if column.kind == "count":
@@ -417,13 +415,10 @@ def _bad_symbols(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column
 
 def _wrong_symbol(symbol: str) -> tuple[str, str] | None:
     """What is wrong with a symbol, and its mend."""
-    if any(unicodedata.category(character) in UNSAFE_CATEGORIES for character in symbol):
-        return "holds a control character", "take it out"
-    if symbol.strip() and symbol != symbol.strip():
+    wrong = wrong_symbol(symbol)
+    if wrong is None and symbol.strip() and symbol != symbol.strip():
         return "has spaces around it", "take them out"
-    if any(re.fullmatch(pattern, symbol) for pattern in SPREADSHEET_MADE):
-        return "is what a spreadsheet made of a symbol", "export it as text"
-    return None
+    return wrong
 
 
 def _repeated(

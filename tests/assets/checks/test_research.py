@@ -20,6 +20,7 @@ from kobe_assets.checks.research import (
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import canonical_params, load_market, load_panel
 from kobe_assets.research.indicators import Indicators, compute_indicators
+from kobe_assets.research.language import ibs
 from kobe_assets.research.panel import Panel
 from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.strategies import STRATEGIES
@@ -118,7 +119,9 @@ def test_a_strategy_that_peeks_is_caught_on_five_stocks(
     panel = load_panel(warehouse)
     universe = pd.DataFrame({"symbol": panel.symbols, "selected": True})
     warehouse.replace({"universe": universe, "indicators": indicators_frame(panel, compute_indicators(panel))})
-    monkeypatch.setitem(STRATEGIES, "rsi2", replace(STRATEGIES["rsi2"], **PEEKING[fault]))  # type: ignore[arg-type]
+    rsi2 = STRATEGIES["rsi2"]
+    indicators = {**rsi2.indicators, "ibs": ibs()}
+    monkeypatch.setitem(STRATEGIES, "rsi2", replace(rsi2, indicators=indicators, **PEEKING[fault]))  # type: ignore[arg-type]
     assert signals_read_no_future(
         load_market(warehouse, settings, panel), {name: canonical_params(settings, s) for name, s in STRATEGIES.items()}
     )

@@ -21,7 +21,7 @@ DRAWN = "html[data-drawn=yes]"
 WAIT_MS = 60_000
 CHARTS = (
     "equity", "months", "years", "rolling", "scatter", "path", "flow", "r", "exits", "held", "excursions", "without_best",
-    "symbols", "costs", "capacity", "regimes", "pbo",
+    "symbols", "costs", "capacity", "regimes", "pbo", "fan", "worst_falls", "ends", "permutation", "heat_map", "correlation",
 )  # fmt: skip
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 

@@ -31,6 +31,7 @@ from kobe_resources.settings.models import AlpacaData, DataSettings, UniverseSet
 
 WINNING = {
     "net_pnl": 500.0, "sharpe": 3.0, "break_even_bps": 10.0, "sharpe_lo": 0.01, "dsr": 0.95, "pbo": 0.5, "min_trl_years": 1.0,
+    "permutation_p": 0.05,
 }  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def test_a_book_that_clears_every_bar_has_earned_a_trial_on_paper_and_no_more(bo
     [
         ("profit", {"net_pnl": 0.0}), ("beats_holding", {"sharpe": -2.0}), ("survives_costs", {"break_even_bps": 9.99}),
         ("low_end", {"sharpe_lo": 0.0}), ("deflated", {"dsr": 0.9499}), ("overfit", {"pbo": 0.5001}),
-        ("long_enough", {"min_trl_years": 99.0}),
+        ("long_enough", {"min_trl_years": 99.0}), ("permutation", {"permutation_p": 0.0501}),
     ],
 )  # fmt: skip
 def test_a_hair_under_a_bar_is_a_no(book: StrategyResult, context: Context, gate: str, figures: dict[str, float]) -> None:
@@ -92,8 +93,6 @@ def test_missing_figures_make_every_gate_that_needs_them_unknown_and_never_break
     blind = Context(context_settings(), None)
     states = {result.gate.name: result.state for result in judge(bare, blind)}
     assert states.pop("enough_trades") == "fail"
-    # With refusals for money and no trade at all, the budget bought nothing.
-    assert states.pop("affordable") == "fail"
     assert set(states.values()) == {"unknown"}
 
 
@@ -133,12 +132,19 @@ def test_too_few_trades_fail(book: StrategyResult, context: Context) -> None:
     assert state(dataclasses.replace(book, trades=book.trades.head(99)), context, "enough_trades") == "fail"
 
 
-def test_a_budget_that_takes_less_than_half_of_what_it_could_fails(book: StrategyResult, context: Context) -> None:
-    refused = [{"exceeds_daily_budget": 1 + len(book.trades)}] + [{} for _ in range(len(book.folds) - 1)]
+def test_a_budget_that_takes_less_than_half_of_what_it_could_is_no_reason_against_it_but_is_said(
+    book: StrategyResult, context: Context, inputs: ReportInputs
+) -> None:
+    refused = [{"exceeds_daily_budget": 3 * len(book.trades)}] + [{} for _ in range(len(book.folds) - 1)]
     starved = dataclasses.replace(book, folds=book.folds.assign(refused=refused))
-    assert state(starved, context, "affordable") == "fail"
+    assert verdict_of(starved, context).worthy
+    said = next(caution.text for caution in cautions_of(inputs.settings, [starved]) if caution.name == "refused_signals")
+    assert said.startswith("75.0 % of the signals that were free to trade were refused, 75.0 % as exceeds_daily_budget")
+    assert said.endswith("the strongest were traded first, so another budget trades others")
+    assert any("the strongest were traded first" in text for text in caveats(starved, inputs))
     switched_off = [{"shorts_disabled": 10_000}] + [{} for _ in range(len(book.folds) - 1)]
-    assert state(dataclasses.replace(book, folds=book.folds.assign(refused=switched_off)), context, "affordable") == "pass"
+    free = dataclasses.replace(book, folds=book.folds.assign(refused=switched_off))
+    assert "refused_signals" not in [caution.name for caution in cautions_of(inputs.settings, [free])]
 
 
 def test_orders_that_are_a_big_part_of_a_day_fail(book: StrategyResult, context: Context) -> None:

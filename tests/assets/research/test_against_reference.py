@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kobe_assets.research.strategies import STRATEGIES as DECLARED
 from kobe_assets.research.walk_forward import FoldResult, make_folds, walk_forward
 from tests.support.drivers.agreement import difference_of_figures, difference_of_runs, difference_of_signals, same_number
-from tests.support.drivers.product import Product, from_panel, from_warehouse, outcome_of, panel_of
+from tests.support.drivers.product import Product, from_panel, from_warehouse, outcome_of, panel_of, with_limit
 from tests.support.reference.figures import figures_of_run
 from tests.support.reference.folds import parameter_sets, run_fold, windows
 from tests.support.reference.indicators import indicators_of
@@ -151,7 +150,7 @@ def test_folds_chosen_parameters_and_test_windows_agree(seed: int) -> None:
     assert found == [tuple(fold.values()) for fold in expected]
 
     ours = product_of(theirs)
-    study = walk_forward(market, DECLARED[name], ours.params(name), folds, grid)
+    study = walk_forward(market, with_limit(name), ours.params(name), folds, grid)
     for k, fold in enumerate(expected):
         for mode, result in ((None, study.canonical[k]), (grid, study.optimized[k])):
             with_lift = run_fold(
@@ -226,7 +225,7 @@ def test_the_edges_agree(edge: str, lag: int) -> None:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_default_grids_and_canonical_parameters_are_those_of_the_rules(strategy: str) -> None:
-    declared = DECLARED[strategy]
+    declared = with_limit(strategy)
     assert parameter_sets({name: list(values) for name, values in declared.grid.items()}) == parameter_sets(
         DEFAULT_GRIDS[strategy]
     )

@@ -14,6 +14,7 @@ from kobe_assets.report.analysis.inputs import evidence_frame, read_inputs, read
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
 from kobe_assets.report.analysis.verdict import verdict_rows
 from kobe_assets.report.page.page import build_report
+from kobe_assets.research.language import atr, ibs
 from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.signals import signals_of
 from kobe_assets.wf_folds import run_studies, study_tables
@@ -26,14 +27,15 @@ NAME = "low_close"
 LOW_CLOSE = Strategy(
     name=NAME,
     summary="A close in the lowest part of the bar, held until it is in the highest",
-    reads=("ibs_entry",),
-    parameters={"depth": 0.5},
+    indicators={"ibs": ibs(), "atr14": atr(14)},
+    parameters={"ibs_entry": 0.2, "depth": 0.5, "atr_stop": 2.0, "time_stop": 5},
     long=lambda at, p: at.ibs < p["ibs_entry"] * p["depth"],
     short=lambda at, p: at.ibs > 1 - p["ibs_entry"] * p["depth"],
     score_long=lambda at: at.ibs,
     score_short=lambda at: 1 - at.ibs,
     leave_long=lambda at, _: at.ibs > 0.9,
     leave_reason="high_close",
+    stop="atr14",
     grid={"depth": (0.5, 1.0), "time_stop": (2, 4)},
 )
 SETTINGS = Settings.model_validate(

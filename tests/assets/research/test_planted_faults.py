@@ -16,10 +16,9 @@ from kobe_assets.research.entry_queue import SUSPECT, Entries, Feed, find_entrie
 from kobe_assets.research.panel import ROW_CLOSE, ROW_FACTOR, ROW_OPEN, ROW_SESSION
 from kobe_assets.research.signals import find_candidates, leave_flags
 from kobe_assets.research.simulation import simulate, terms_of
-from kobe_assets.research.strategies import STRATEGIES as DECLARED
 from kobe_assets.research.walk_forward import Market
 from tests.support.drivers.agreement import difference_of_runs
-from tests.support.drivers.product import Product, from_panel, outcome_of, panel_of
+from tests.support.drivers.product import Product, from_panel, outcome_of, panel_of, with_limit
 from tests.support.reference.indicators import indicators_of
 from tests.support.reference.market import build_market
 from tests.support.reference.parameters import CANONICAL
@@ -196,7 +195,7 @@ def cases() -> list[Case]:
 
 def run_with(plan: Plan, ours: Product) -> dict[str, Any]:
     ours = plan.product(ours)
-    market, params, strategy = ours.market, ours.params("rsi2"), DECLARED["rsi2"]
+    market, params, strategy = ours.market, ours.params("rsi2"), with_limit("rsi2")
     panel, readable = market.panel, market.readable()
     found = find_candidates(panel, readable, strategy, params)
     leave = leave_flags(panel, readable, strategy, params)

@@ -58,13 +58,14 @@ def test_every_setting_is_shown(home: Path) -> None:
 
 
 def flat(values: dict[str, object], prefix: str) -> set[str]:
-    """Dotted keys of nested tables; tables whose keys are data (grid, release, strategies) count as one setting."""
+    """Dotted keys of nested tables; tables whose keys are data (grid, release, strategies, parameters) count as one setting."""
     found: set[str] = set()
     for name, value in values.items():
         is_table = isinstance(value, dict) and f"{prefix}{name}" not in (
             "walk_forward.grid",
             "universe.release",
             "portfolio.strategies",
+            "strategy.parameters",
         )
         found |= flat(value, f"{prefix}{name}.") if is_table and isinstance(value, dict) else {f"{prefix}{name}"}
     return found

@@ -51,6 +51,14 @@ GIVEN: dict[str, list[str]] = {
 """Commands whose arguments must make sense; the others get something of the right type for each that they require."""
 SERVERS = {"ui"}
 """Runs until it is stopped; tests/jobs/ops/test_ui.py has its faults."""
+READ_STRATEGIES = {"report", "trade", "preflight", "strategies list", "strategies check", "config pin", "health", "kill on"}
+FAILS_WHEN_ASKED = """
+from kobe_assets.research.language import Strategy, rsi
+BROKEN = Strategy(
+    name="broken", summary="Fails", indicators={"rsi2": rsi(2)}, parameters={"entry": 10.0},
+    long=lambda at, p: at.rsi2 <= p["entri"], score_long=lambda at: at.rsi2, grid={"entry": (5.0, 10.0)},
+)
+"""
 DOCUMENTED = {0, 1, 2}
 ROOM = 40_000
 """Bytes that a file may have on the full disk."""
@@ -297,6 +305,23 @@ def test_a_broker_without_network_or_key(place: Path, keys: bool, monkeypatch: p
     assert (
         walk(needs=trading, allowed=trading | {"health", "trace", "kill status", "kill on", "kill off", "account reset"}) == {}
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import nothing_that_is_there",
+        "this is no Python",
+        "raise RuntimeError('at import')",
+        "from kobe_assets.research.language import Strategy\nX = Strategy(name='x')",
+        FAILS_WHEN_ASKED,
+    ],
+)
+def test_a_broken_strategy(place: Path, text: str) -> None:
+    (place / "strategies").mkdir()
+    (place / "strategies" / "broken.py").write_text(text, encoding="utf-8")
+    (place / "kobe.toml").write_text(SETTINGS + '[strategy]\nfolder = "strategies"\n', encoding="utf-8")
+    assert walk(needs={"report"}, allowed=READ_STRATEGIES) == {}
 
 
 def test_a_file_of_keys_that_is_not_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

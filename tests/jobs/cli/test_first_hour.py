@@ -42,6 +42,7 @@ AFTERWARDS: dict[str, tuple[str, int]] = {
     "config pin": ("config pin", 0),
     "config docs": ("config docs", 0),
     "materialize": ("materialize daily_bars", 0),
+    "bars import": ("bars import downloads --dry-run", 0),
 }
 """Commands that the pages name beside the README's blocks: how each is run here, and with which exit code it ends.
 
@@ -51,6 +52,9 @@ ELSEWHERE = {"ui"}
 """Run by tests of their own, as processes: tests/jobs/ops/test_ui.py."""
 ENDS_OTHERWISE = {"bars as-of": 1}
 """Of the README's own: nothing of these bars stood yet on the day that it names."""
+DOWNLOADED = (
+    "Date,Open,High,Low,Close,Volume\n2012-01-03,58.5,58.9,58.4,58.7,75555200\n2012-01-04,58.6,59.2,58.5,59.1,65005500\n"
+)
 REFUSED = """
     SELECT count(t.symbol), any_value(f.refused) FROM wf_folds f LEFT JOIN wf_trades t USING (strategy, mode, fold)
     WHERE f.strategy = 'rsi2' GROUP BY f.mode, f.fold
@@ -75,7 +79,16 @@ def first_hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, E
             patch.setenv(f"KOBE_REPORT__{name}", "0")
         patch.setattr("webbrowser.open", lambda url: None)
         (folder / "saved").mkdir()
-        yield {" ".join(words): kobe(*words) for words in walk()}
+        (folder / "downloads").mkdir()
+        (folder / "downloads" / "AAPL.csv").write_text(DOWNLOADED, encoding="utf-8")
+        ended: dict[str, Ended] = {}
+        for words in walk():
+            if words[:2] == ["strategies", "new"]:
+                # As the README says before.
+                with (folder / "kobe.toml").open("a", encoding="utf-8") as settings:
+                    settings.write('[strategy]\nfolder = "strategies"\n')
+            ended[" ".join(words)] = kobe(*words)
+        yield ended
 
 
 def walk() -> list[list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime as dt
 import json
 import re
@@ -386,9 +385,14 @@ def test_a_strategy_of_the_settings_that_nobody_declared_is_refused(
     assert not (home / "broker").exists()
 
 
-def test_a_strategy_declared_by_the_user_may_trade(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = dataclasses.replace(STRATEGIES[STRATEGY], name="mine")
-    monkeypatch.setitem(STRATEGIES, "mine", mine)
+def test_a_strategy_declared_by_the_user_may_trade(simulated: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "mine.py").write_text(
+        "from dataclasses import replace\nfrom kobe_assets.research.strategies import STRATEGIES\n"
+        f"MINE = replace(STRATEGIES[{STRATEGY!r}], name='mine')\n"
+    )
+    monkeypatch.setenv("KOBE_STRATEGY__FOLDER", str(own))
     monkeypatch.setenv("KOBE_PORTFOLIO__STRATEGIES", '{"mine": 1}')
     assert kobe("config", "pin").exit_code == 0
     assert told("trade")["strategy"] == "mine"

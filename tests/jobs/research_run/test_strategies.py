@@ -11,43 +11,61 @@ from types import SimpleNamespace
 import pytest
 
 from kobe_assets.research.strategies import STRATEGIES, StrategyFault
-from kobe_assets.research.strategies.register import Register
+from kobe_assets.research.strategies.asking import satisfied, try_out
+from tests.support.builders.own_strategies import FAULTS, GOOD, write_strategies
 
-FAULTY = """
-import sys
-from kobe_assets.research.strategies import STRATEGIES, Strategy
-
-STRATEGIES["my_idea"] = Strategy(
-    name="my_idea",
-    summary="A typing error",
-    reads=("ibs_entry",),
-    long=lambda at, p: (at.ibs < p["ibs_entry"])
-    & (at.close > at.sma20),
-    short=lambda at, p: at.ibs > 1 - p["ibs_entri"],
-    score_long=lambda at: at.ibs,
-    score_short=lambda at: 1 - at.ibs,
-    grid={"ibs_entry": (0.1, 0.2)},
-)
-from kobe_jobs.cli.main import main
-main()
-"""
-WINDOW = ("--strategy", "my_idea", "--start", "2005-01-03", "--end", "2006-06-30", "--out", "out")
+KOBE = (sys.executable, "-m", "kobe_jobs.cli.main")
 
 
-def test_a_fault_in_a_declaration_names_strategy_place_and_fields(home: Path, tmp_path: Path) -> None:
-    script = tmp_path / "faulty.py"
-    script.write_text(FAULTY)
-    for command in (("report",), ("backtest", *WINDOW)):
-        done = subprocess.run(
-            [sys.executable, str(script), *command], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
-        )
-        assert done.returncode == 1, done.stderr
-        said = [line for line in done.stderr.splitlines() if line.startswith("kobe: ")]
-        assert said == [
-            f"kobe: the strategy my_idea fails at {script}:10 (AttributeError: 'Reading' object has no attribute 'sma20'): "
-            "`at` has close, rsi2, sma200, atr14, ibs; `p` has ibs_entry, atr_stop, time_stop"
-        ]
-        assert "Traceback" not in done.stderr
+def said_by(folder: Path, *command: str) -> tuple[int, list[str]]:
+    """The exit code of a command under kobe.toml of `folder`, and its lines on stderr."""
+    done = subprocess.run([*KOBE, *command], cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_is_one_line_with_file_line_and_mend(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kobe_assets.graph.own_strategies import strategies_of
+    from kobe_jobs.research_run.strategies import bad_strategy
+    from kobe_resources.settings.models import Settings
+
+    files, line, words = FAULTS[fault]
+    folder = write_strategies(tmp_path, files)
+    settings = Settings.model_validate({"strategy": {"folder": folder}})
+    with pytest.raises((ImportError, StrategyFault)) as raised:
+        strategies_of(settings)
+    told = bad_strategy(type(raised.value).__name__, str(raised.value))
+    assert told is not None
+    assert "\n" not in str(told)
+    assert f"{folder / 'idea.py'}:{line}" in str(told)
+    assert words in str(told)
+
+
+def test_the_commands_that_need_strategies_say_it_and_the_others_import_none(home: Path, tmp_path: Path) -> None:
+    files, line, words = FAULTS["unknown indicator"]
+    folder = write_strategies(tmp_path, files)
+    (tmp_path / "kobe.toml").write_text('[strategy]\nfolder = "strategies"\n', encoding="utf-8")
+    for command in (("report",), ("backtest", "--strategy", "rsi2"), ("preflight",)):
+        code, told = said_by(tmp_path, *command)
+        assert code == 1
+        (only,) = [text for text in told if text.startswith("kobe: ")]
+        assert f"{folder / 'idea.py'}:{line}" in only
+        assert words in only
+    (folder / "idea.py").write_text("import pathlib\npathlib.Path('imported').touch()\n", encoding="utf-8")
+    for command in (("kill", "status"), ("audit", "verify"), ("health",), ("reconcile",), ("config", "pin")):
+        said_by(tmp_path, *command)
+        assert not (tmp_path / "imported").exists(), command
+
+
+def test_a_good_file_is_registered_beside_kobes_own(tmp_path: Path) -> None:
+    from kobe_assets.graph.own_strategies import strategies_of
+    from kobe_resources.settings.models import Settings
+
+    folder = write_strategies(tmp_path, {"idea.py": GOOD})
+    known = strategies_of(Settings.model_validate({"strategy": {"folder": folder}}))
+    assert list(known) == ["rsi2", "ibs", "rsi2_ibs", "my_idea"]
+    assert known["my_idea"].place.startswith(str(folder / "idea.py"))
 
 
 def test_any_other_error_keeps_its_traceback(home: Path) -> None:
@@ -59,25 +77,24 @@ def test_any_other_error_keeps_its_traceback(home: Path) -> None:
     assert "Traceback" in done.stderr
 
 
-def test_a_file_that_cannot_be_imported_is_named_with_the_mend(home: Path, tmp_path: Path) -> None:
+def test_a_file_of_kobes_own_that_cannot_be_imported_is_named_with_the_mend(home: Path, tmp_path: Path) -> None:
     script = tmp_path / "broken.py"
     script.write_text(
         "import sys\nsys.modules['kobe_assets.research.strategies.ibs'] = None\nfrom kobe_jobs.cli.main import main\nmain()\n"
     )
-    for command in (("report",), ("backtest", "--strategy", "rsi2", *WINDOW[2:])):
-        done = subprocess.run(
-            [sys.executable, str(script), *command], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
-        )
-        said = [line for line in done.stderr.splitlines() if line.startswith("kobe: ")]
-        assert len(said) == 1, done.stderr
-        assert said[0].startswith("kobe: the strategies cannot be imported, see ")
-        assert said[0].endswith("mend that file, or take it out of kobe_assets/research/strategies/__init__.py")
-        assert "Traceback" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, str(script), "report"], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
+    )
+    said = [line for line in done.stderr.splitlines() if line.startswith("kobe: ")]
+    assert len(said) == 1, done.stderr
+    assert said[0].startswith("kobe: the strategies cannot be imported, see ")
+    assert said[0].endswith("mend it, or move its file out of the folder of strategies")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_strategy_made_from_another_is_blamed_under_its_own_name() -> None:
-    register = Register(lambda: [replace(STRATEGIES["ibs"], long=lambda at, p: at.close > p["unknown"])])
-    register["derived"] = replace(register["ibs"], name="derived")
-    for name in ("ibs", "derived"):
-        with pytest.raises(StrategyFault, match=rf"the strategy {name} fails at .*test_strategies.py:\d+ \(KeyError"):
-            register[name].long(SimpleNamespace(close=1.0), {})
+    one = replace(STRATEGIES["ibs"], name="derived", long=lambda at, p: at.close > p["unknown"])
+    with pytest.raises(StrategyFault, match=r"the strategy derived fails at .*test_strategies.py:\d+ \(KeyError"):
+        try_out(one)
+    with pytest.raises(AttributeError):
+        satisfied(one, "long", SimpleNamespace(close=1.0), {})  # type: ignore[arg-type]

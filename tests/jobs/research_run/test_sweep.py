@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from kobe_jobs.cli.main import app
 from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_jobs.research_run.sweep import ClusterLost, best_sets, plan_sweep, run_sweep
 from kobe_resources.errors import UsageError
@@ -78,6 +81,29 @@ def test_the_report_trains_on_the_same_numbers(settings: Settings) -> None:
     forget()
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals", "wf_folds"))
     pd.testing.assert_frame_equal(trials(), found, check_exact=True)
+
+
+def test_a_sweep_draws_its_heat_maps_in_the_terminal_as_json_and_as_a_picture(settings: Settings, home: Path) -> None:
+    def kobe(*more: str) -> str:
+        done = CliRunner().invoke(app, ["sweep", "--strategy", "ibs", "--heatmap", *more])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    shown = kobe()
+    assert "ibs: ibs_entry down, atr_stop across; plateau" in shown
+    assert shown.count("★") >= 3, "the best of each of three pairs"
+    told = json.loads(kobe("--json"))
+    (grid,) = told["heat_maps"]
+    picture = home / "reports" / "heat_map.svg"
+    assert told["picture"] == str(picture)
+    assert picture.read_text(encoding="utf-8").startswith("<svg")
+    rows = Warehouse().rows("SELECT params::VARCHAR, avg(train_sharpe) FROM wf_trials WHERE strategy = 'ibs' GROUP BY ALL")
+    best = max(ratio for _, ratio in rows if ratio == ratio)
+    assert max(value for value in grid["mean"] if value is not None) == pytest.approx(best, rel=1e-5)
+    assert grid["folds"] == [], "nothing was traded of them yet"
+    assert {(found["across"], found["down"]) for found in grid["maps"]} == {
+        ("atr_stop", "ibs_entry"), ("atr_stop", "time_stop"), ("ibs_entry", "time_stop")
+    }  # fmt: skip
 
 
 def test_a_sweep_that_was_killed_goes_on_where_it_stood(settings: Settings) -> None:

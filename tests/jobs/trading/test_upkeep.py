@@ -41,7 +41,8 @@ def with_split(context: SessionContext, executed: dt.date) -> SessionContext:
 
 def shortened(bars: Bars, gone: dt.date) -> Bars:
     keep = bars.session != gone
-    return Bars(**{name: getattr(bars, name)[keep] for name in Bars.__dataclass_fields__})
+    columns = {name: values[keep] for name, values in bars.indicators.items()}
+    return Bars(bars.session[keep], bars.close[keep], bars.factor[keep], columns)
 
 
 def without_bar(context: SessionContext, symbol: str, *days: dt.date) -> SessionContext:

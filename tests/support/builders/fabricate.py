@@ -6,6 +6,7 @@ The figures that the research code computes with care (bootstrap, DSR, PBO) are 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ import numpy as np
 import pandas as pd
 import talib
 
+from kobe_assets.report.analysis.heat_map import Grid, make_grid
 from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, read_inputs
+from kobe_assets.report.analysis.resampling import resampling
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
@@ -61,11 +64,21 @@ def fabricate(
         parts["wf_trials"].append(_trials(rng, strategy, folds))
         for mode in MODES:
             book, evidence[(strategy, mode)] = _book(rng, flat, folds, strategy, mode, a_day)
+            evidence[(strategy, mode)] |= _drawn(book["wf_trades"], book["wf_equity"])
             for name, frame in book.items():
                 parts[name].append(frame)
+        evidence[(strategy, "")] = {"heat_map": _grid(len(folds)).payload()}
     growth = np.exp(np.nanmean(flat["log"], axis=1))
     days = [str(day) for day in flat["days"]]
     evidence[("universe", "benchmark")] = {"buy_and_hold": [[d, float(g)] for d, g in zip(days, growth, strict=True)]}
+    evidence[("tries", "")] = {
+        "tries": {
+            "count": 81,
+            "unknown": 0,
+            "strategies": [[name, 27, 1, 0.9] for name in STRATEGIES],
+            "listed": [[name, {"atr_stop": 2.0}, "terms", 0.9] for name in STRATEGIES],
+        }
+    }
     evidence[("data", "")] = {
         "checks": [
             {
@@ -293,6 +306,7 @@ def _luck(rng: np.random.Generator, whole: dict[str, float | None], n: int) -> d
         "dsr_trials": 81.0,
         "min_trl_years": 2.7 / sr**2 if sr > 0 else None,
         "pbo": float(rng.uniform(0.1, 0.8)),
+        "permutation_p": 3 / 101,
         "wfe": None,
         "break_even_bps": 5 + 4 * sr if sr > -1 else None,
         "sqn": 1.7 * sr,
@@ -319,6 +333,35 @@ def _evidence(rng: np.random.Generator, whole: dict[str, float | None], curve: p
         },
         "in_sample": [[str(day)[:10], float(g)] for day, g in zip(curve["session"], ghost, strict=True)],
     }
+
+
+def _drawn(trades: pd.DataFrame, equity: pd.DataFrame) -> dict[str, Any]:
+    """Resampling by the code that is shipped, and an invented permutation."""
+    rng = np.random.default_rng(5)
+    counts, edges = np.histogram(rng.normal(0.2, 0.3, 100), 30)
+    return {
+        "resampling": resampling(trades, equity, CASH, 300, 11),
+        "permutation": {
+            "permutations": 100,
+            "seed": 5,
+            "own": 0.8,
+            "p": 3 / 101,
+            "percentiles": {"5": -0.3, "50": 0.2, "95": 0.7},
+            "edges": edges.tolist(),
+            "counts": counts.tolist(),
+            "entries": len(trades),
+            "drawn_entries": len(trades) - 0.5,
+        },
+    }
+
+
+def _grid(folds: int) -> Grid:
+    """A grid of three parameters with a hill in the middle."""
+    names = ("rsi_entry", "atr_stop", "time_stop")
+    sets = [dict(zip(names, values, strict=True)) for values in itertools.product(*(GRID[name] for name in names))]
+    mean = [1.0 - 0.1 * abs(k - 13) for k in range(len(sets))]
+    chosen = [(fold, sets[(5 * fold) % len(sets)], 0.1 * fold - 0.3) for fold in range(1, folds + 1)]
+    return make_grid("rsi2", sets, mean, chosen, sets[13])
 
 
 def _trials(rng: np.random.Generator, strategy: str, folds: list[tuple[int, int, int, int]]) -> pd.DataFrame:

@@ -146,5 +146,6 @@ def _bars(symbol: str) -> Bars:
     rsi2 = np.where(np.array(SESSIONS) == FIRST_SIGNALS, 80.0 if symbol in LEAVING else 50.0, 50.0)
     full = np.full(size, price)
     return Bars(
-        np.array(SESSIONS, dtype="datetime64[D]"), full, np.ones(size), rsi2, full * 0.9, full * 0.05, np.full(size, 0.5)
-    )
+        np.array(SESSIONS, dtype="datetime64[D]"), full, np.ones(size),
+        {"rsi2": rsi2, "sma200": full * 0.9, "atr14": full * 0.05, "ibs": np.full(size, 0.5)},
+    )  # fmt: skip

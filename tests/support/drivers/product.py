@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from kobe_assets.research.panel import Panel, build_panel
 from kobe_assets.research.quarantine import quarantined
 from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.simulation import PNL, Outcome
-from kobe_assets.research.strategies import STRATEGIES, Params
+from kobe_assets.research.strategies import STRATEGIES, Params, Strategy
 from kobe_assets.research.walk_forward import Market, Part, simulate_book, simulate_window
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
@@ -58,6 +58,12 @@ def settings_of(p: dict[str, Any], released: frozenset[str] = frozenset()) -> Se
     )
 
 
+def with_limit(name: str) -> Strategy:
+    """The canonical strategy, able to enter at limits: without `limit_atr` among its parameters it does not."""
+    strategy = STRATEGIES[name]
+    return replace(strategy, limit="atr14", parameters={**strategy.parameters, "limit_atr": 1.0})
+
+
 @dataclass(frozen=True)
 class Product:
     """The product's market under one set of parameters, and what it answers."""
@@ -68,19 +74,19 @@ class Product:
     p: dict[str, Any]
 
     def params(self, strategy: str) -> Params:
-        params = canonical_params(self.settings, STRATEGIES[strategy])
+        params = canonical_params(self.settings, with_limit(strategy))
         mechanical = {name: self.p[name] for name in ("atr_stop", "time_stop", "limit_atr")}
         return {name: float(value) for name, value in (params | mechanical).items() if value is not None and value == value}
 
     def signals(self, strategy: str) -> list[dict[str, Any]]:
         """Every signal in trading order."""
         params = self.params(strategy)
-        found = find_candidates(self.market.panel, self.market.readable(), STRATEGIES[strategy], params)
-        return _rows(signals_frame(self.market, STRATEGIES[strategy], found, params))
+        found = find_candidates(self.market.panel, self.market.readable(), with_limit(strategy), params)
+        return _rows(signals_frame(self.market, with_limit(strategy), found, params))
 
     def run(self, name: str, start: Any = None, end: Any = None) -> dict[str, Any]:
         """A simulation of the sessions start..end (none: all)."""
-        market, params, strategy = self.market, self.params(name), STRATEGIES[name]
+        market, params, strategy = self.market, self.params(name), with_limit(name)
         panel = market.panel
         first = 0 if start is None else int(np.searchsorted(panel.sessions, np.datetime64(start)))
         last = len(panel.sessions) - 1 if end is None else int(np.searchsorted(panel.sessions, np.datetime64(end)))
@@ -89,7 +95,7 @@ class Product:
 
     def run_book(self, weights: dict[str, float]) -> dict[str, Any]:
         """A simulation of all sessions of several strategies in one account, by strategy → weight."""
-        parts = [Part(STRATEGIES[name], weight) for name, weight in weights.items()]
+        parts = [Part(with_limit(name), weight) for name, weight in weights.items()]
         last = len(self.market.panel.sessions) - 1
         outcome = simulate_book(self.market, parts, [self.params(name) for name in weights], 0, last)
         trades = book_trades([part.strategy for part in parts], outcome, self.market.panel)

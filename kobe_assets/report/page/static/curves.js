@@ -38,6 +38,7 @@ charts.equity = (c) => {
   });
   const lines = [];
   if (curve.benchmark && chosen.scale === "all") lines.push(line("buy and hold", days, positive(curve.benchmark, cash), c.held));
+  if (curve.chosen && chosen.scale === "all") lines.push(line(plain(data.chosen) + ", held", days, positive(curve.chosen, cash), c.doubt));
   if (curve.matched) lines.push(line("holding, as much money at work", days, positive(curve.matched, cash), c.held, { dash: "dash", width: 1.4 }));
   if (curve.ghost) lines.push(line("best in hindsight", unpackDays(curve.ghost.days), positive(curve.ghost.growth, cash), c.ghost, { dash: "dot", width: 1.4 }));
   lines.push(line("out of sample", days, positive(curve.growth, cash), c.own, { width: 2.4 }));

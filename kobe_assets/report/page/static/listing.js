@@ -38,11 +38,15 @@ function drawListing() {
   fillListing(byId("list-worst"), worst, "Worst trades, " + scopeText(chosen.fold));
 }
 
+// Before the names of a strategy's own indicators, so that none is taken for a price.
+const OWN = "own ";
+
 function runOf(trade) {
   return (data.bars[trade.symbol] || []).map((run) => {
     const scale = 10 ** run.k;
     return { days: unpackDays(run.d), open: unpackSteps(run.o, scale), high: unpackSteps(run.h, scale), low: unpackSteps(run.l, scale),
-      close: unpackSteps(run.c, scale), sma: unpackSteps(run.m, scale), rsi: unpackSteps(run.r, 10) };
+      close: unpackSteps(run.c, scale), sma: unpackSteps(run.m, scale), rsi: unpackSteps(run.r, 10),
+      ...Object.fromEntries(Object.entries(run.x || {}).map(([name, [digits, steps]]) => [OWN + name, unpackSteps(steps, 10 ** digits)])) };
   }).find((run) => run.days[0] <= isoDay(trade.entry) && run.days[run.days.length - 1] >= isoDay(trade.exit));
 }
 
@@ -59,10 +63,16 @@ const OSCILLATORS = [
   { name: "ibs", levels: ["ibs_entry", "ibs_exit"], top: 1, values: (run) => run.close.map((close, i) => (run.high[i] > run.low[i] ? (close - run.low[i]) / (run.high[i] - run.low[i]) : null)) },
 ];
 
+// The indicators that a strategy of one's own declares: [name, is it on the scale of the prices, declaration].
+const declaredOf = (trade, owner) => data.indicators[trade.entered_by] || data.indicators[owner.strategy];
+const valuesOf = (run, name) => (name === "sma200" ? run.sma : (OSCILLATORS.find((one) => one.name === name) || { values: (own) => own[OWN + name] || [] }).values(run));
+
 const ownerOf = (id) => Object.values(data.books).find((owner) => Object.values(owner.lists).some((list) => list.flat().includes(id)));
 
 // What this trade was decided by, with the levels that held in its fold; a strategy without such levels shows the first.
 function oscillatorsOf(trade, owner) {
+  const declared = declaredOf(trade, owner);
+  if (declared) return declared.filter(([, isPrice]) => !isPrice).map(([name]) => ({ name, levels: [], top: null, values: (run) => valuesOf(run, name) }));
   const fold = owner.folds.findIndex((row) => row.fold === trade.fold);
   const found = OSCILLATORS.map(({ levels, ...rest }) => ({ ...rest, levels: levels.map((name) => (owner.path[name] || [])[fold])
     .filter((v) => !missing(v)).map((v) => (trade.side === "long" ? v : rest.top - v)) }));
@@ -73,12 +83,13 @@ function oscillatorsOf(trade, owner) {
 // Half a day before or after a day's bar, so that a trade of one day has a width.
 const halfDay = (day, sign) => new Date((day + sign / 2) * DAY_MS).toISOString().slice(0, 19);
 
-function tradeFigure(c, trade, run, oscillators) {
+function tradeFigure(c, trade, run, oscillators, declared) {
+  const lines = declared ? declared.filter(([, isPrice]) => isPrice).map(([name]) => [name, name]) : [["200-day average", "sma200"]];
   const entry = isoDay(trade.entry), exit = isoDay(trade.exit), long = trade.side === "long";
   const dot = (x, y, symbol, color, name) => ({ type: "scatter", mode: "markers", name, x: [x], y: [y], marker: { symbol, size: 13, color, line: { color: c.paper, width: 1.5 } }, hovertemplate: `${name} $%{y:.2f}<extra></extra>` });
   const traces = [
     { type: "candlestick", name: "bar", x: run.days, open: run.open, high: run.high, low: run.low, close: run.close, increasing: { line: { color: c.gain, width: 1 }, fillcolor: c.card }, decreasing: { line: { color: c.loss, width: 1 }, fillcolor: c.loss }, showlegend: false },
-    { type: "scatter", mode: "lines", name: "200-day average", x: run.days, y: run.sma, line: { color: c.ghost, width: 1.5 }, hovertemplate: "sma200 %{y:.2f}<extra></extra>" },
+    ...lines.map(([title, name]) => ({ type: "scatter", mode: "lines", name: title, x: run.days, y: valuesOf(run, name), line: { color: c.ghost, width: 1.5 }, hovertemplate: name + " %{y:.2f}<extra></extra>" })),
     dot(entry, trade.entry_price, long ? "triangle-up" : "triangle-down", c.own, "entry"), dot(exit, trade.exit_price, "x", c.ink, "exit"),
     ...oscillators.map(({ name, values }, i) => ({ type: "scatter", mode: "lines", name, x: run.days, y: values(run), yaxis: "y" + (i + 2), line: { color: c.own, width: 1.4 }, showlegend: false, hovertemplate: name + " %{y:.3~g}<extra></extra>" })),
   ];
@@ -90,8 +101,8 @@ function tradeFigure(c, trade, run, oscillators) {
   }
   // The average may lie far off; the range follows prices and stop, so that the bars stay readable.
   const seen = [...run.low, ...run.high, trade.stop ?? run.low[0]], low = Math.min(...seen), high = Math.max(...seen), air = (high - low) * 0.05;
-  const part = oscillators.length > 1 ? 0.17 : 0.22, gap = 0.05;
-  const panes = oscillators.map(({ name, top }, i) => ["yaxis" + (i + 2), { domain: [(oscillators.length - 1 - i) * (part + gap), (oscillators.length - 1 - i) * (part + gap) + part], range: [0, top], zeroline: false, tickvals: [0, top / 2, top], title: { text: name } }]);
+  const gap = oscillators.length > 3 ? 0.03 : 0.05, part = oscillators.length > 3 ? 0.66 / oscillators.length - gap : oscillators.length > 1 ? 0.17 : 0.22;
+  const panes = oscillators.map(({ name, top }, i) => ["yaxis" + (i + 2), { domain: [(oscillators.length - 1 - i) * (part + gap), (oscillators.length - 1 - i) * (part + gap) + part], ...(top === null ? { nticks: 3 } : { range: [0, top], tickvals: [0, top / 2, top] }), zeroline: false, title: { text: name } }]);
   return [traces, frame(c, {
     showlegend: true, shapes, margin: { l: 48, r: 10, t: 30, b: 28 }, ...Object.fromEntries(panes),
     xaxis: { rangeslider: { visible: false }, rangebreaks: [{ bounds: ["sat", "mon"] }], showgrid: false, anchor: "y" + (oscillators.length + 1), tickformat: "%d %b<br>%Y", nticks: narrow() ? 5 : 9, type: "date" },
@@ -111,7 +122,7 @@ function showTrade(id) {
   place.classList.toggle("blank", !run);
   if (!run) { Plotly.purge(place); place.textContent = "The bars of this trade are not on this page."; return; }
   if (place.classList.contains("blank") || !place.querySelector(".plot-container")) place.textContent = "";
-  const [traces, layout] = tradeFigure(colors(), trade, around(run, trade), oscillatorsOf(trade, owner));
+  const [traces, layout] = tradeFigure(colors(), trade, around(run, trade), oscillatorsOf(trade, owner), declaredOf(trade, owner));
   place.setAttribute("aria-label", byId("trade-facts").textContent);
   Plotly.react(place, traces, layout, config);
 }

@@ -456,3 +456,42 @@ def test_dividends_beside_the_bars_are_stored_and_a_changed_file_is_read_again(w
     (folder / "dividends.csv").write_text("symbol,ex_date,amount\nA,2020-01-03,0.26\n", encoding="utf-8")
     assert not vendor.sync(warehouse).skipped
     assert warehouse.rows(stored)[0][2] == 0.26
+
+
+def test_spellings_of_one_symbol_are_joined_with_a_line(warehouse: Warehouse, tmp_path: Path) -> None:
+    spelled = ["alfa" if n < 30 else "ALFA" for n in range(60)]
+    rows = [f"{name},{day},10,11,9,10.5,{n + 1}" for n, (name, day) in enumerate(zip(spelled, frames.days(60), strict=True))]
+    vendor(write(tmp_path / "s", HEADER, *rows)).sync(warehouse)
+    assert warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY ALL") == [("ALFA", 60)]
+    assert warehouse.rows("SELECT symbol, reason FROM set_aside") == [
+        ("alfa", "ALFA, alfa are one symbol spelled otherwise: read as ALFA")
+    ]
+
+
+def test_spellings_that_contradict_each_other_keep_one(warehouse: Warehouse, tmp_path: Path) -> None:
+    days = frames.days(60)
+    rows = [f"BRK.B,{day},10,11,9,10.5,{n + 1}" for n, day in enumerate(days)]
+    rows += [f"BRK-B,{day},20,21,19,20.5,{n + 1}" for n, day in enumerate(days[:50])]
+    vendor(write(tmp_path / "s", HEADER, *rows)).sync(warehouse)
+    assert warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY ALL") == [("BRK.B", 60)]
+    assert "with different bars: only BRK.B is kept" in warehouse.rows("SELECT reason FROM set_aside")[0][0]
+
+
+def test_a_new_name_that_repeats_the_old_ones_history_is_one_company(warehouse: Warehouse, tmp_path: Path) -> None:
+    rows = [f"META,{day},10,11,9,10.5,{n + 1}" for n, day in enumerate(frames.days(60))]
+    rows += [f"FB,{day},10,11,9,10.5,{n + 1}" for n, day in enumerate(frames.days(40))]
+    vendor(write(tmp_path / "s", HEADER, *rows)).sync(warehouse)
+    assert warehouse.rows("SELECT DISTINCT symbol FROM daily_bars") == [("META",)]
+    assert warehouse.rows("SELECT symbol FROM set_aside") == [("FB",)]
+
+
+@pytest.mark.parametrize(
+    ("row", "splits"),
+    [
+        ("A,2020-01-03,10,1e10,9,10,1", ""),
+        (NEXT, "symbol,execution_date,split_from,split_to\nA,2020-01-02,1,2\nA,2020-01-03,0.001,99999\n"),
+    ],
+)
+def test_prices_and_splits_beyond_reason_are_refused(held: Held, tmp_path: Path, row: str, splits: str) -> None:
+    also = {"splits": splits} if splits else {}
+    assert "more than any" in refusal(write(tmp_path / "b", HEADER, GOOD, row, **also), held)

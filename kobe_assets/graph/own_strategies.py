@@ -1,0 +1,195 @@
+"""The strategies of the settings: those that Kobe brings, and every `Strategy` of the *.py in [strategy] folder.
+
+A file is read as text, and the text is what runs here, on a worker of a cluster and in a code version, so that none of them
+can differ. Files may import each other by their plain names.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.machinery
+import sys
+import threading
+import types
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.abc import Loader, MetaPathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kobe_assets.research.declared import Indicator, function_of
+from kobe_assets.research.faults import PACKAGE, StrategyBroken, one_line, place_of
+from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.strategies.asking import try_out
+from kobe_assets.research.strategies.register import columns_of, joined
+
+if TYPE_CHECKING:
+    from kobe_resources.settings.models import Settings
+
+Files = tuple[tuple[str, str], ...]
+"""(path, text) of every file of a folder, sorted."""
+
+_one_imports = threading.RLock()
+
+
+@dataclass(frozen=True)
+class OwnStrategy:
+    """A strategy of a person's own. path: the file that holds it. sources: that file and those of the folder it imports."""
+
+    strategy: Strategy
+    path: str
+    sources: Files
+
+
+def strategies_of(settings: Settings) -> dict[str, Strategy]:
+    """Every registered strategy by name, Kobe's own first. Raises StrategyBroken, one line with file, line and mend."""
+    return joined(STRATEGIES, (own.strategy for own in own_strategies(own_files(settings))))
+
+
+def own_files(settings: Settings) -> Files:
+    """The files of [strategy] folder; none without one. Raises StrategyBroken where one cannot be read."""
+    folder = settings.strategy.folder
+    if folder is None:
+        return ()
+    if not folder.is_dir():
+        raise StrategyBroken(f"strategy.folder names {folder}, which is no folder: `kobe strategies new NAME` makes it")
+    found = []
+    for path in sorted(folder.glob("*.py")):
+        if path.name.startswith("."):
+            continue
+        try:
+            found.append((str(path), path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError) as error:
+            raise StrategyBroken(f"the strategies cannot be imported, see {path} ({one_line(error)})") from error
+    return tuple(found)
+
+
+@lru_cache(maxsize=8)
+def own_strategies(files: Files) -> tuple[OwnStrategy, ...]:
+    """Every module-level `Strategy` of the files, each tried out on invented bars. Raises StrategyBroken, StrategyFault."""
+    if not files:
+        return ()
+    with _one_imports:
+        modules = _FolderOfModules(files)
+        found: dict[int, OwnStrategy] = {}
+        for path, _ in files:
+            for value in list(vars(modules.module_of(path)).values()):
+                # What is imported from Kobe, or from a neighbour, is registered where it is declared.
+                if isinstance(value, Strategy) and not value.file.startswith(PACKAGE):
+                    own = OwnStrategy(value, path, sources_of(files, path))
+                    if id(value) not in found or value.file == path:
+                        found[id(value)] = own
+    for own in found.values():
+        try_out(own.strategy)
+    return tuple(found.values())
+
+
+def sources_of(files: Files, path: str) -> Files:
+    """A file and those beside it that it imports, however far."""
+    texts, stems = dict(files), {Path(other).stem: other for other, _ in files}
+    wanted, found = [path], set()
+    while wanted:
+        file = wanted.pop()
+        if file in found:
+            continue
+        found.add(file)
+        for node in ast.walk(ast.parse(texts[file])):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            wanted += [stems[name.split(".")[0]] for name in names if name.split(".")[0] in stems]
+    return tuple((file, texts[file]) for file in sorted(found))
+
+
+def declared_indicators(strategies: Iterable[Strategy]) -> dict[str, Indicator]:
+    """name → declaration of every indicator that the strategies declare. Raises StrategyBroken where two share a name."""
+    return columns_of(strategies)
+
+
+def told_sources(settings: Settings) -> dict[str, str]:
+    """strategy → hash of its source, for the own ones."""
+    return {own.strategy.name: _digest(own.sources) for own in own_strategies(own_files(settings))}
+
+
+def told_indicators(settings: Settings) -> dict[str, str]:
+    """indicator → its declaration, and of a function of a person's own the hash of its source."""
+    files = own_files(settings)
+    paths = {path for path, _ in files}
+    found = {}
+    for name, indicator in sorted(declared_indicators(strategies_of(settings).values()).items()):
+        code = getattr(function_of(indicator), "__code__", None)
+        own = code is not None and code.co_filename in paths
+        found[name] = f"{indicator} {_digest(sources_of(files, code.co_filename))}" if own and code else str(indicator)
+    return found
+
+
+def source_record(settings: Settings, name: str) -> dict[str, Any] | None:
+    """What an order's trace says of the source of an own strategy: file → text, and their hash; None for Kobe's own."""
+    for own in own_strategies(own_files(settings)):
+        if own.strategy.name == name:
+            return {"sha256": _digest(own.sources), "files": {Path(path).name: text for path, text in own.sources}}
+    return None
+
+
+def _digest(sources: Files) -> str:
+    told = [(Path(path).name, text) for path, text in sources]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+class _FolderOfModules(MetaPathFinder, Loader):
+    """The files of a folder as modules, each run once, and found by each other while they are."""
+
+    def __init__(self, files: Files) -> None:
+        self.texts = {Path(path).stem: (path, text) for path, text in files}
+        self.prefix = "kobe_own_" + hashlib.sha256(repr(files).encode()).hexdigest()[:12]
+        self.modules: dict[str, types.ModuleType] = {}
+
+    def module_of(self, path: str) -> types.ModuleType:
+        """The module of a file, run. Raises StrategyBroken."""
+        stem = Path(path).stem
+        before = set(sys.modules)
+        sys.meta_path.append(self)
+        try:
+            module = self._made(stem)
+            self.exec_module(module)
+        except (Exception, SystemExit) as error:
+            # A person's own file may raise anything.
+            place = place_of(error, path)
+            raise StrategyBroken(f"the strategies cannot be imported, see {place} ({one_line(error)})") from error
+        finally:
+            sys.meta_path.remove(self)
+            for name in set(sys.modules) - before:
+                if name in self.texts:
+                    del sys.modules[name]
+        return module
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """A file beside, by its plain name."""
+        if fullname not in self.texts:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, origin=self.texts[fullname][0])
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        """The one module of the file."""
+        return self._made(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Run the file, once."""
+        state = vars(module)
+        if state.get("__kobe_run__"):
+            return
+        state["__kobe_run__"] = True
+        path, text = self.texts[module.__name__.rpartition(".")[2]]
+        exec(compile(text, path, "exec"), state)
+
+    def _made(self, stem: str) -> types.ModuleType:
+        if stem not in self.modules:
+            module = types.ModuleType(f"{self.prefix}.{stem}")
+            module.__file__ = self.texts[stem][0]
+            self.modules[stem] = module
+            # Where dataclasses and pickles look for it.
+            sys.modules[module.__name__] = module
+        return self.modules[stem]

@@ -1,0 +1,196 @@
+"""What a declared indicator is, and its column on a panel: of one listing, of another symbol, or ranked (rules, section 2).
+
+It trusts `language.py` for declarations that make sense; what a person's own function gives is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kobe_assets.research.faults import BadDeclaration, StrategyFault, line_of, one_line, place_of
+from kobe_assets.research.panel import Floats, Panel
+from kobe_assets.research.parallel import CORES, in_slices
+
+PRICES = ("open", "high", "low", "close", "volume", "dollar_volume")
+CANONICAL = {"rsi(2)": "rsi2", "sma(200)": "sma200", "atr(14)": "atr14", "ibs()": "ibs"}
+"""Declarations of the columns that are always there and have rules of their own, by their words."""
+
+
+@dataclass(frozen=True)
+class ListingBars:
+    """One listing's bars in order, as read-only arrays: adjusted prices and volume, and the sessions (datetime64[D])."""
+
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    session: Any
+
+    @property
+    def dollar_volume(self) -> Floats:
+        """close × volume, dollars."""
+        return np.asarray(self.close * self.volume)
+
+    def __len__(self) -> int:
+        return len(self.close)
+
+
+OverListing = Callable[[ListingBars], Any]
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """A declared column. Two are equal where they say the same and, of `custom`, mean the same function.
+
+    words: the declaration as written. over: computes it from one listing's bars; None where `inner` is read instead. function:
+    a person's own. inner, symbol: the column of another symbol; inner alone: the rank of it among the listings. warmup: how
+    many first bars are undefined whatever `over` gives. is_price: lies on the scale of the listing's prices.
+    """
+
+    words: str
+    over: OverListing | None = field(default=None, compare=False, repr=False)
+    function: Callable[..., Any] | None = None
+    inner: Indicator | None = None
+    symbol: str | None = None
+    warmup: int = 0
+    is_price: bool = field(default=False, compare=False)
+
+    def of(self, symbol: str) -> Indicator:
+        """The same of another symbol, at its bar of the same session; undefined where it has none."""
+        if not (isinstance(symbol, str) and symbol.strip()):
+            raise BadDeclaration(f'{self.words}.of({symbol!r}): name a symbol, .of("SPY")')
+        return Indicator(f'{self.words}.of("{symbol}")', inner=self, symbol=symbol)
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def series(bars: ListingBars, what: str | Indicator) -> Floats:
+    """A price of the bars, or an indicator of them, as TA-Lib takes it."""
+    values = getattr(bars, what) if isinstance(what, str) else values_of(what, bars)
+    return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def check_series(what: Any, of: str) -> None:
+    """Raise BadDeclaration where `what` is neither a price nor an indicator of the listing itself."""
+    if isinstance(what, Indicator) and what.over is not None:
+        return
+    if not (isinstance(what, str) and what in PRICES):
+        raise BadDeclaration(f"{of} reads {what!r}: name one of {', '.join(PRICES)}, or an indicator of the listing itself")
+
+
+def function_of(indicator: Indicator) -> Callable[..., Any] | None:
+    """The function of a person's own that lies in a declaration, however deep."""
+    if indicator.function is not None or indicator.inner is None:
+        return indicator.function
+    return function_of(indicator.inner)
+
+
+def symbols_of(indicator: Indicator) -> frozenset[str]:
+    """The other symbols that a declaration reads."""
+    inner = symbols_of(indicator.inner) if indicator.inner is not None else frozenset()
+    return inner | ({indicator.symbol} if indicator.symbol else frozenset())
+
+
+def values_of(indicator: Indicator, bars: ListingBars) -> Floats:
+    """(bars) what an indicator of one listing gives, NaN where undefined. Raises StrategyFault where a person's own fails."""
+    assert indicator.over is not None
+    try:
+        given = indicator.over(bars)
+    except StrategyFault:
+        raise
+    except Exception as error:
+        # A person's own function may raise anything; of the language's own only TA-Lib does.
+        place = place_of(error, line_of(indicator.function))
+        raise StrategyFault(f"the indicator {indicator} fails at {place} ({one_line(error)}): {OVER_A_LISTING}") from error
+    values = np.asarray(given)
+    if values.shape != (len(bars),) or values.dtype.kind not in "fiub":
+        what = f"{values.dtype} of shape {values.shape}"
+        place = line_of(indicator.function) if indicator.function else indicator.words
+        raise StrategyFault(f"the indicator {indicator} at {place} gives {what} for {len(bars)} bars: {OVER_A_LISTING}")
+    found = np.array(values, dtype=np.float64)
+    found[~np.isfinite(found)] = np.nan
+    found[: indicator.warmup] = np.nan
+    return found
+
+
+OVER_A_LISTING = "it takes the bars of one listing, however few, and returns one number for each (NaN where undefined)"
+
+
+def declared_columns(panel: Panel, declared: Mapping[str, Indicator], canonical: Mapping[str, Floats]) -> dict[str, Floats]:
+    """name → (bars) column of each declaration, in the panel's flat order, unlagged; what is declared twice is computed once.
+
+    canonical: the columns of CANONICAL by name.
+    """
+    known: dict[Indicator, Floats] = {}
+
+    def column(indicator: Indicator) -> Floats:
+        if indicator.words in CANONICAL and indicator.inner is None and indicator.function is None:
+            return canonical[CANONICAL[indicator.words]]
+        if indicator not in known:
+            if indicator.inner is None:
+                known[indicator] = _over_listings(panel, indicator)
+            elif indicator.symbol is not None:
+                known[indicator] = _of_symbol(panel, column(indicator.inner), indicator.symbol)
+            else:
+                known[indicator] = _ranks(panel, column(indicator.inner))
+        return known[indicator]
+
+    return {name: column(indicator) for name, indicator in declared.items()}
+
+
+def listing_bars(panel: Panel, listing: int) -> ListingBars:
+    """One listing's bars as read-only arrays, by its place in the panel."""
+    some = slice(int(panel.start[listing]), int(panel.start[listing + 1]))
+    columns: dict[str, Any] = {name: getattr(panel, name)[some] for name in ("high", "low", "close", "volume")}
+    columns |= {"open": np.ascontiguousarray(panel.open[some]), "session": panel.sessions[panel.session[some]]}
+    for name, column in columns.items():
+        columns[name] = column.view()
+        columns[name].flags.writeable = False
+    return ListingBars(**columns)
+
+
+def _over_listings(panel: Panel, indicator: Indicator) -> Floats:
+    found = np.empty(panel.bars)
+
+    def part(begin: int, end: int) -> None:
+        for listing in range(begin, end):
+            found[panel.start[listing] : panel.start[listing + 1]] = values_of(indicator, listing_bars(panel, listing))
+
+    in_slices(len(panel.symbols), CORES, part)
+    return found
+
+
+def _of_symbol(panel: Panel, values: Floats, symbol: str) -> Floats:
+    """(bars) the values at the symbol's bar of the same session."""
+    if symbol not in panel.names:
+        return np.full(panel.bars, np.nan)
+    sessions = np.arange(len(panel.sessions))
+    bar = panel.bars_at(np.full(len(sessions), panel.names.index(symbol)), sessions)
+    at_session = np.where(bar >= 0, values[np.maximum(bar, 0)], np.nan)
+    return np.asarray(at_session[panel.session])
+
+
+def _ranks(panel: Panel, values: Floats) -> Floats:
+    found = np.full(panel.bars, np.nan)
+
+    def part(begin: int, end: int) -> None:
+        for session in range(begin, end):
+            bars = panel.bar_at[session]
+            bars = bars[bars >= 0]
+            bars = bars[~np.isnan(values[bars])]
+            if len(bars) < 2:
+                continue
+            own = values[bars]
+            ordered = np.sort(own)
+            # Equal values share the mean of their ranks, counted from 0.
+            below, through = np.searchsorted(ordered, own, "left"), np.searchsorted(ordered, own, "right")
+            found[bars] = (below + through - 1) / 2.0 / (len(bars) - 1)
+
+    in_slices(len(panel.sessions), CORES, part)
+    return found

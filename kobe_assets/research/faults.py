@@ -1,0 +1,78 @@
+"""Faults of what a person declares or writes: each is one line with the file, the line and the mend."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import CodeType, TracebackType
+from typing import Any
+
+PACKAGE = str(Path(__file__).resolve().parents[1])
+"""Frames in here are ours, and not where a person's fault lies."""
+DECLARING = str(Path(__file__).resolve().parent / "strategies" / "base.py")
+
+
+class StrategyBroken(ImportError):
+    """The file of a strategy cannot be imported, or declares what cannot be; `str(error)` is one line: where, and why."""
+
+
+class StrategyFault(Exception):
+    """A condition, a score or an indicator of a strategy raised, or gave what it may not; `str(error)` is one line."""
+
+
+class BadDeclaration(ValueError):
+    """What a declaration says cannot be; the message names the mend. place: file and line, where it is known."""
+
+    def __init__(self, words: str, place: str = "") -> None:
+        super().__init__(words)
+        self.place = place
+
+
+def declared_at() -> str:
+    """File and line of the declaration that is being made: the first frame that is not the declared class's own."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and _is_generated(frame.f_code.co_filename):
+        frame = frame.f_back
+    return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def place_of(error: BaseException, otherwise: str = "") -> str:
+    """File and line of an error: where it does not parse, else the innermost line that is a person's own."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    if isinstance(error, BadDeclaration) and error.place:
+        return error.place
+    found: TracebackType | None = error.__traceback__
+    own = ours = ""
+    while found is not None:
+        file, line = found.tb_frame.f_code.co_filename, found.tb_lineno
+        if _is_library(file):
+            pass
+        elif file.startswith(PACKAGE):
+            ours = f"{file}:{line}"
+        else:
+            own = f"{file}:{line}"
+        found = found.tb_next
+    return own or otherwise or ours
+
+
+def line_of(function: Any) -> str:
+    """File and line where a function is written; its name where it is not written in Python."""
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if isinstance(code, CodeType) else repr(function)
+
+
+def one_line(error: BaseException) -> str:
+    """The error's class and words without line breaks."""
+    words = " ".join(str(error).split())
+    if isinstance(error, BadDeclaration):
+        return words
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def _is_generated(file: str) -> bool:
+    return file.startswith("<") or Path(file).name == "dataclasses.py" or file in (__file__, DECLARING)
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith("<") or "site-packages" in file or file.startswith(sys.base_prefix + "/lib")

@@ -1,0 +1,94 @@
+"""Asking a strategy: its conditions and scores over bars, with every fault of a declaration told in one line.
+
+A condition holds only where everything that it read is defined, however it is written: `~(at.x > 3)` too (rules, section 2).
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from kobe_assets.research.declared import ListingBars, values_of
+from kobe_assets.research.faults import StrategyFault, line_of, one_line, place_of
+from kobe_assets.research.panel import Bools, Floats
+from kobe_assets.research.strategies.base import Params, Reading, Strategy
+
+TRIAL_BARS = 300
+
+
+def satisfied(strategy: Strategy, what: str, at: Reading, params: Params) -> Bools:
+    """Where a condition (long, short, leave_long, leave_short) holds and all that it read is defined; nowhere without one.
+
+    What it read is left in `at.read`. Raises StrategyFault.
+    """
+    at.forget()
+    if getattr(strategy, what) is None:
+        return np.zeros(len(at), np.bool_)
+    found = _called(strategy, what, at, params)
+    if found.dtype != np.bool_:
+        raise StrategyFault(f"{_whose(strategy, what)} gives {found.dtype} and not true or false: compare, at.x > 0")
+    return np.logical_and(found, at.defined(at.read))
+
+
+def scored(strategy: Strategy, what: str, at: Reading) -> Floats:
+    """A score (score_long, score_short) of every bar, smaller is stronger; what it read is left in `at.read`."""
+    at.forget()
+    found = _called(strategy, what, at)
+    if found.dtype.kind not in "fiu":
+        raise StrategyFault(f"{_whose(strategy, what)} gives {found.dtype} and not a number for each bar")
+    return found.astype(np.float64, copy=False)
+
+
+def try_out(strategy: Strategy, params: Params | None = None) -> None:
+    """Run every function of a declaration once, on invented bars. Raises StrategyFault."""
+    rng = np.random.default_rng(5)
+    close = 50.0 * np.exp(np.cumsum(rng.normal(0.0, 0.02, TRIAL_BARS)))
+    spread = close * np.abs(rng.normal(0.0, 0.01, (2, TRIAL_BARS)))
+    sessions, volume = np.datetime64("2001-01-02") + np.arange(TRIAL_BARS), np.full(TRIAL_BARS, 1e6)
+    bars = ListingBars(close - spread[0], close + spread[1], close - spread.sum(axis=0), close, volume, sessions)
+    for indicator in strategy.indicators.values():
+        while indicator.inner is not None:
+            indicator = indicator.inner
+        if indicator.function is not None:
+            values_of(indicator, bars)
+    at = Reading(close, {name: rng.normal(size=TRIAL_BARS) for name in strategy.indicators})
+    for what in ("long", "short", "leave_long", "leave_short"):
+        satisfied(strategy, what, at, strategy.parameters if params is None else params)
+    for what in ("score_long", "score_short"):
+        if getattr(strategy, what) is not None:
+            scored(strategy, what, at)
+
+
+def _called(strategy: Strategy, what: str, at: Reading, *params: Params) -> Any:
+    function = getattr(strategy, what)
+    try:
+        found = np.asarray(function(at, *params))
+    except StrategyFault:
+        raise
+    except Exception as error:
+        # A person's own declaration may raise anything.
+        place = place_of(error, line_of(function))
+        raise StrategyFault(
+            f"the strategy {strategy.name} fails at {place} ({one_line(error)}){_meant(error, strategy)}: "
+            f"`at` has {', '.join(('close', *strategy.indicators))}; `p` has {', '.join(strategy.parameters) or 'nothing'}"
+        ) from error
+    if found.shape != (len(at),):
+        raise StrategyFault(
+            f"{_whose(strategy, what)} gives {'one value' if found.shape == () else f'the shape {found.shape}'} for {len(at)}"
+            " bars: it gets arrays and returns one value for each bar"
+        )
+    return found
+
+
+def _whose(strategy: Strategy, what: str) -> str:
+    return f"{what} of the strategy {strategy.name} at {line_of(getattr(strategy, what))}"
+
+
+def _meant(error: Exception, strategy: Strategy) -> str:
+    """What was probably meant by a name that is not there."""
+    known = strategy.parameters if isinstance(error, KeyError) else ("close", *strategy.indicators)
+    wrong = str(error).split("'")[1:2] if isinstance(error, AttributeError | KeyError) else []
+    close = get_close_matches(wrong[0], list(known), 1) if wrong else []
+    return f", did you mean {close[0]}?" if close else ""

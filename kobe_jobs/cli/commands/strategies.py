@@ -1,0 +1,188 @@
+"""`kobe strategies`: what is registered, a new one from a template, and the proof that one reads no future."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kobe_jobs.cli.screen import Screen
+from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.settings.load import config_file, load_settings
+
+if TYPE_CHECKING:
+    from kobe_jobs.research_run.strategy_check import StrategyFacts
+    from kobe_resources.settings.models import Settings
+
+FOLDER = "strategies"
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+
+class ReadsTheFuture(KobeError):
+    """A strategy's past changes with its future."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this area's commands."""
+    area = typer.Typer(name="strategies", help="Kobe's strategies and your own.", no_args_is_help=True)
+    area.command("list")(show)
+    area.command()(new)
+    area.command()(check)
+    app.add_typer(area)
+
+
+def show(as_json: AsJson = False) -> None:
+    """Every registered strategy: from which file, what it reads, and whether it trades."""
+    from rich.table import Table
+
+    from kobe_assets.graph.inputs import canonical_params
+    from kobe_assets.graph.own_strategies import strategies_of
+    from kobe_assets.research.strategies import BUILT_IN
+    from kobe_jobs.research_run.strategies import why_only_simulated
+
+    settings = load_settings()
+    rows: list[dict[str, Any]] = [
+        {
+            "name": one.name,
+            "summary": one.summary,
+            "from": "Kobe" if one.name in BUILT_IN else one.place,
+            "sides": [side for side in ("long", "short") if getattr(one, side) is not None],
+            "indicators": {name: str(own) for name, own in one.indicators.items()},
+            "parameters": canonical_params(settings, one),
+            "weight": settings.portfolio.strategies.get(one.name),
+            "only_simulated": why_only_simulated(one),
+        }
+        for one in strategies_of(settings).values()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    screen = Screen(highlight=False)
+    table = Table()
+    for column in ("strategy", "trades", "sides", "reads", "from"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(row["name"], _trades(row), " ".join(row["sides"]), ", ".join(row["indicators"]), row["from"])
+    screen.print(table)
+    if settings.strategy.folder is None:
+        screen.print("your own: `kobe strategies new NAME` writes one", soft_wrap=True)
+
+
+def new(name: Annotated[str, typer.Argument(help="Its name: small letters, digits and _.")]) -> None:
+    """Write a strategy of your own into the folder of strategies: a commented template that runs as it is.
+
+    Where no settings file is there, one is written that names the folder.
+    """
+    from kobe_assets.research.strategies import BUILT_IN
+    from kobe_assets.research.strategies.base import NAME, TAKEN
+    from kobe_jobs.research_run.template import template_of
+
+    if not NAME.fullmatch(name) or name in (*BUILT_IN, *TAKEN):
+        what = f"{name!r} is taken" if name in (*BUILT_IN, *TAKEN) else f"{name!r} is no name of a strategy"
+        raise UsageError(what, "use small letters, digits and _, beginning with a letter, as in my_idea")
+    screen = Screen(highlight=False, soft_wrap=True)
+    folder = _folder(load_settings(), screen)
+    path = folder / f"{name}.py"
+    _refuse_a_taken(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template_of(name))
+    except FileExistsError:
+        raise UsageError(f"{path} is there already", "choose another name, or edit that file") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror})", "mend [strategy] folder") from error
+    screen.print(f"written to {path}")
+    screen.print(f"next: `kobe strategies check {name}`, then `kobe backtest --strategy {name}` or `kobe report`")
+
+
+def check(
+    name: Annotated[str, typer.Argument(help="Name of the strategy.")],
+    as_json: AsJson = False,
+) -> None:
+    """Prove on the stored bars that a strategy reads no future; its warm-up, signals a year, trades of a quick run.
+
+    Bars, universe and indicators are brought up to date first. Exit code 1 where it reads the future. Nothing is counted as a
+    try of the deflated Sharpe ratio.
+    """
+    from kobe_jobs.research_run.stale import bring_up_to_date
+    from kobe_jobs.research_run.strategies import strategy_named
+    from kobe_jobs.research_run.strategy_check import check_strategy
+
+    settings = load_settings()
+    strategy = strategy_named(settings, name)
+    bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
+    facts = check_strategy(settings, strategy)
+    if as_json:
+        typer.echo(json.dumps(facts.as_json()))
+    else:
+        _print(facts)
+    if facts.leak:
+        raise ReadsTheFuture(f"the strategy {name} at {facts.place} reads the future: {facts.leak}", "read earlier bars only")
+
+
+def _trades(row: dict[str, Any]) -> str:
+    if row["weight"] is None:
+        return "no"
+    if row["only_simulated"]:
+        return f"no: {row['only_simulated']}"
+    return "yes" if row["weight"] == 1.0 else f"weight {row['weight']:g}"
+
+
+def _refuse_a_taken(name: str) -> None:
+    """Another file may declare the name; one that is broken is no reason not to begin a new one."""
+    from kobe_assets.graph.own_strategies import strategies_of
+    from kobe_assets.research.strategies import StrategyBroken, StrategyFault
+
+    try:
+        known = strategies_of(load_settings())
+    except (StrategyBroken, StrategyFault):
+        return
+    if name in known:
+        raise UsageError(f"{name!r} is taken by {known[name].place}", "choose another name")
+
+
+def _folder(settings: Settings, screen: Screen) -> Path:
+    """The folder of strategies; where the settings name none and there is no file of settings, one is written."""
+    if settings.strategy.folder is not None:
+        return settings.strategy.folder
+    line = f'folder = "{FOLDER}"'
+    known = config_file()
+    if known is not None:
+        raise UsageError("[strategy] names no folder of strategies", f"write {line} under [strategy] in {known}")
+    path = Path.cwd() / "kobe.toml"
+    try:
+        path.write_text(f"[strategy]\n{line}\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror})", "go to a folder of your own") from error
+    screen.print(f"written to {path}: {line}")
+    return path.parent / FOLDER
+
+
+def _print(facts: StrategyFacts) -> None:
+    from rich.table import Table
+
+    screen = Screen(highlight=False, soft_wrap=True)
+    table = Table(title=f"{facts.name}, {facts.place}", title_justify="left")
+    for column in ("indicator", "declared", "first value after", "defined"):
+        table.add_column(column, overflow="fold")
+    for one in facts.indicators:
+        first = "never" if one.first is None else f"{one.first} bars"
+        table.add_row(one.name, one.declared, first, f"{one.defined:.0%}")
+    screen.print(table)
+    warmup = "no signal can be" if facts.warmup is None else f"{facts.warmup} bars of a listing"
+    screen.print(f"warm-up: {warmup}")
+    screen.print("signals a year: " + ", ".join(f"{count:,.1f} {side}" for side, count in facts.signals.items()))
+    exits = ", ".join(f"{count:,} {reason}" for reason, count in sorted(facts.exits.items()))
+    screen.print(
+        f"a quick run over {facts.sessions:,} sessions: {facts.trades:,} trades, {facts.net_pnl:,.2f} dollars after costs"
+        + (f" ({exits})" if exits else "")
+    )
+    if facts.refused:
+        screen.print("refused: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(facts.refused.items())))
+    for note in facts.notes:
+        screen.print(f"note: {note}")
+    if not facts.leak:
+        screen.print("reads no future: with the bars after each of several dates cut off, or noise, the past stays the same")

@@ -1,0 +1,114 @@
+"""What can be said of one strategy before it is believed: warm-up, signals a year, trades, and that it reads no future."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from kobe_assets.checks.research import proven_columns, signals_read_no_future
+from kobe_assets.graph.inputs import canonical_params, load_market
+from kobe_assets.research import simulation as sim
+from kobe_assets.research.declared import symbols_of
+from kobe_assets.research.metrics import YEAR
+from kobe_assets.research.panel import Floats, Panel
+from kobe_assets.research.signals import LONG, find_candidates
+from kobe_assets.research.strategies import Strategy
+from kobe_assets.research.walk_forward import Market, simulate_window
+from kobe_resources.settings.models import Settings
+from kobe_resources.warehouse.store import Warehouse
+
+
+@dataclass(frozen=True)
+class IndicatorFacts:
+    """One declared indicator on the stored bars. first: bars before its first value; None: it never has one. defined: share."""
+
+    name: str
+    declared: str
+    first: int | None
+    defined: float
+
+
+@dataclass(frozen=True)
+class StrategyFacts:
+    """What `kobe strategies check` says.
+
+    warmup: bars of a listing before the first signal can be. signals: side → signals a year. leak: where the future was read,
+    empty where it was not. notes: what a person should know.
+    """
+
+    name: str
+    place: str
+    indicators: tuple[IndicatorFacts, ...]
+    warmup: int | None
+    sessions: int
+    signals: dict[str, float]
+    trades: int
+    exits: dict[str, int]
+    refused: dict[str, int]
+    net_pnl: float
+    leak: str
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """One object."""
+        return asdict(self)
+
+
+def check_strategy(settings: Settings, strategy: Strategy) -> StrategyFacts:
+    """The facts of a strategy on the stored bars, which must be computed up to the indicators. Nothing is recorded as a try."""
+    market, params = load_market(Warehouse(), settings), canonical_params(settings, strategy)
+    panel = market.panel
+    facts = tuple(_facts(panel, name, str(own), market.indicators[name]) for name, own in strategy.indicators.items())
+    candidates = find_candidates(panel, market.readable(), strategy, params)
+    years = len(panel.sessions) / YEAR
+    outcome = simulate_window(market, strategy, params, 0, len(panel.sessions) - 1)
+    reasons = [strategy.leave_reason if name == "leave" else name for name in sim.EXIT_REASONS]
+    firsts = [one.first for one in facts]
+    return StrategyFacts(
+        name=strategy.name,
+        place=strategy.place,
+        indicators=facts,
+        warmup=None if None in firsts else max((one for one in firsts if one is not None), default=0) + market.lag,
+        sessions=len(panel.sessions),
+        signals={
+            "long": float((candidates.side == LONG).sum() / years),
+            "short": float((candidates.side != LONG).sum() / years),
+        },
+        trades=len(outcome.numbers),
+        exits=dict(Counter(reasons[code] for code in outcome.places[:, sim.T_REASON])),
+        refused=outcome.refusals(),
+        net_pnl=float(outcome.numbers[:, sim.PNL].sum()),
+        leak=_leak(market, strategy, params),
+        notes=tuple(_notes(panel, strategy, facts)),
+    )
+
+
+def _leak(market: Market, strategy: Strategy, params: dict[str, float]) -> str:
+    known = {strategy.name: strategy}
+    found = signals_read_no_future(market, {strategy.name: params}, strategies=known)
+    if found is None:
+        return ""
+    change = "is cut off" if found.change == "truncated" else "is noise"
+    column = proven_columns(known)[found.column]
+    return f"{column} of {found.symbol} on {found.session} changes when what comes after {found.cut} {change}"
+
+
+def _facts(panel: Panel, name: str, declared: str, values: Floats) -> IndicatorFacts:
+    known = ~np.isnan(values)
+    bars = np.flatnonzero(known)
+    since = bars - panel.start[panel.symbol[bars]]
+    return IndicatorFacts(name, declared, int(since.min()) if len(bars) else None, float(known.mean()))
+
+
+def _notes(panel: Panel, strategy: Strategy, facts: tuple[IndicatorFacts, ...]) -> list[str]:
+    missing = sorted({s for own in strategy.indicators.values() for s in symbols_of(own)} - set(panel.names))
+    notes = [f"no bars of {symbol} are stored: what reads it is undefined everywhere" for symbol in missing]
+    notes += [f"{one.name} is undefined everywhere" for one in facts if one.first is None and not missing]
+    if strategy.stop is None:
+        notes.append("it has no protective stop")
+    if "time_stop" not in strategy.parameters:
+        notes.append("it has no time stop")
+    return notes

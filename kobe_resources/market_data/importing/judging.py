@@ -1,0 +1,273 @@
+"""Which staged rows stay: repeated ones, files with too many bad rows, dates off the week, prices that are adjusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kobe_resources.market_data.importing.staging import EXCUSED
+from kobe_resources.market_data.protocol import MarketDataError
+
+if TYPE_CHECKING:
+    import duckdb
+
+ADJUSTED_SHARE, FEWEST_UNDER = 0.8, 20
+"""Share, and number, of a file's bad rows with a close under the low from which the close is another series."""
+MOST_WEEKEND = 0.02
+SOUND = "fault IS NULL AND priced"
+EXCUSED_SQL = ", ".join(f"'{words}'" for words in EXCUSED)
+TELLING_SPLIT = 0.26
+"""Logarithm of 1.3: a smaller split could be a day's move."""
+DECIMALS = "2001-06-01"
+"""Before it prices were in sixteenths of a dollar, and off the cent though raw."""
+AGAIN = "was given already"
+SHOWN_NAMES = 5
+
+
+class LeftOut(NamedTuple):
+    """A file that is refused, and why."""
+
+    label: str
+    reason: str
+
+
+def note_rejected(connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `rejected`: file, line, reason of rows whose cells could not be parted."""
+    connection.execute("CREATE TABLE rejected (file INTEGER, line BIGINT, fault VARCHAR)")
+    known = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchall()[0][0]
+    if known:
+        connection.execute(
+            "INSERT INTO rejected SELECT DISTINCT f.id, e.line, 'the row cannot be read: ' || lower(e.error_message) "
+            "FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id) JOIN files f ON f.path = s.file_path"
+        )
+
+
+def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> list[LeftOut]:
+    """Take out files of which more than `most_bad` of the rows cannot be true, or one is beyond reason."""
+    bad = f"fault IS NOT NULL AND fault NOT IN ({EXCUSED_SQL})"
+    rows = connection.execute(
+        f"""
+        WITH torn AS (SELECT file, count(*) AS n, arg_min(fault, line) AS fault, min(line) AS line FROM rejected GROUP BY file),
+        told AS (
+            SELECT file, count(*) AS rows, count(*) FILTER ({bad}) AS bad, arg_min(fault, record) FILTER ({bad}) AS first,
+                   min(record) FILTER ({bad}) AS record, arg_min(fault, record) FILTER (fatal) AS fatal,
+                   min(record) FILTER (fatal) AS fatal_record,
+                   count(*) FILTER ({bad} AND close <= low AND fault LIKE 'low %') AS under
+            FROM staged GROUP BY file
+        )
+        SELECT f.id, f.label, told.rows + coalesce(torn.n, 0) AS held, told.bad + coalesce(torn.n, 0) AS wrong,
+               coalesce(told.first, torn.fault), told.record, told.fatal, told.fatal_record, told.under, torn.line
+        FROM told JOIN files f ON f.id = told.file LEFT JOIN torn ON torn.file = told.file
+        WHERE told.fatal IS NOT NULL OR wrong > {most_bad} * held ORDER BY f.id
+        """  # noqa: S608
+    ).fetchall()
+    out = []
+    for number, label, held, wrong, first, record, fatal, fatal_record, under, line in rows:
+        reason = f"{wrong:,} of {held:,} rows cannot be true, the first: {first}"
+        if fatal:
+            reason, record = fatal, fatal_record
+        if under >= ADJUSTED_SHARE * wrong and under >= FEWEST_UNDER:
+            reason += (
+                f"; in {under:,} rows the close lies under the low: it looks adjusted for dividends or splits, beside "
+                "prices as traded. Name the raw one with --column close=NAME"
+            )
+        where = f"line {line}" if record is None else place_of(connection, number, record)
+        out.append(LeftOut(label, f"{where}: {reason}"))
+        connection.execute("DELETE FROM staged WHERE file = ?", [number])
+    return out
+
+
+def place_of(connection: duckdb.DuckDBPyConnection, file: int, record: int) -> str:
+    """Where a row of `raw` stands in its own file, as an editor counts: `line 3`, or `row 2` where the file has no lines."""
+    before, skip = connection.execute(
+        "SELECT min(record), (SELECT any_value(skip) FROM files WHERE id = $file) FROM staged WHERE file = $file",
+        {"file": file},
+    ).fetchall()[0]
+    number = int(record - before + 1)
+    return f"row {number}" if skip is None else f"line {number + skip}"
+
+
+def judge_repeated(connection: duckdb.DuckDBPyConnection, most_bad: float) -> None:
+    """Of rows of one symbol and session keep one where they say the same, none where they differ.
+
+    Raises MarketDataError where more than `most_bad` of all rows differ from another.
+    """
+    alike = " AND ".join(
+        f"max({name}) - min({name}) <= 1e-9 * max({name})" for name in ("open", "high", "low", "close", "volume")
+    )
+    connection.execute(
+        f"CREATE TABLE twice AS SELECT symbol, session, {alike} AS same, min((file, record)) AS first, min(spelled) AS one, "  # noqa: S608
+        f"max(spelled) AS other FROM staged WHERE {SOUND} GROUP BY symbol, session HAVING count(*) > 1"
+    )
+    if not connection.execute("SELECT 1 FROM twice LIMIT 1").fetchall():
+        return
+    connection.execute(
+        f"UPDATE staged SET fault = CASE WHEN t.same THEN '{AGAIN}' "  # noqa: S608
+        "WHEN t.one = t.other THEN 'another row gives this session otherwise' "
+        "ELSE t.one || ' and ' || t.other || ' are one company, and their bars of this session differ' END FROM twice t "
+        f"WHERE {SOUND} AND staged.symbol = t.symbol AND staged.session = t.session "
+        "AND NOT (t.same AND (staged.file, staged.record) = t.first)"
+    )
+    differ, rows = connection.execute(
+        "SELECT count(*) FILTER (fault LIKE '%otherwise' OR fault LIKE '%session differ'), count(*) FROM staged"
+    ).fetchall()[0]
+    if differ > most_bad * rows:
+        raise MarketDataError(*_differing(connection, differ, rows))
+
+
+def _differing(connection: duckdb.DuckDBPyConnection, differ: int, rows: int) -> tuple[str, str]:
+    symbol, session, one, other = connection.execute(
+        "SELECT symbol, session, one, other FROM twice WHERE NOT same ORDER BY symbol, session LIMIT 1"
+    ).fetchall()[0]
+    labels = connection.execute(
+        "SELECT DISTINCT label FROM staged s JOIN files f ON f.id = s.file WHERE s.symbol = ? AND session = ? LIMIT 3",
+        [symbol, session],
+    ).fetchall()
+    where = " and ".join(row[0] for row in labels)
+    names = f", as {one} and {other}" if one != other else ""
+    most = connection.execute(
+        "SELECT max(n) FROM (SELECT count(*) AS n FROM staged GROUP BY symbol, session, file)"
+    ).fetchall()[0][0]
+    if most > 3:
+        return f"{where} has up to {most} rows a session: these are bars of parts of a day", "import daily bars"
+    return (
+        f"{differ:,} of {rows:,} rows give a session otherwise than another row, as of {symbol} on {session} in {where}{names}",
+        "import the true ones only, or name them with another symbol",
+    )
+
+
+def refuse_weekends(connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise MarketDataError where over 2 % of the bars lie on days that no exchange is open."""
+    rows = connection.execute(
+        f"SELECT count(*), count(*) FILTER (isodow(session) > 5), arg_min(symbol, session) FILTER (isodow(session) > 5), "  # noqa: S608
+        f"min(session) FILTER (isodow(session) > 5) FROM staged WHERE {SOUND}"
+    ).fetchall()
+    bars, strange, symbol, day = rows[0]
+    if strange > MOST_WEEKEND * bars:
+        raise MarketDataError(
+            f"{strange:,} of {bars:,} bars lie on a Saturday or Sunday, as that of {symbol} on {day}",
+            "see whether the dates are a day early (midnight of another time zone), or day and month are exchanged (--dates)",
+        )
+
+
+def slow_bars(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """A line on symbols whose bars are weeks or months apart."""
+    rows = connection.execute(
+        f"SELECT symbol, date_diff('day', min(session), max(session)) / (count(*) - 1) AS step FROM staged WHERE {SOUND} "  # noqa: S608
+        "GROUP BY symbol HAVING count(*) > 9 AND step >= 4 ORDER BY symbol"
+    ).fetchall()
+    if not rows:
+        return []
+    symbol, step = rows[0]
+    kind = "weekly" if step < 10 else "monthly" if step < 40 else "sparse"
+    return [f"bars of {len(rows):,} symbols look {kind}, not daily: {symbol} has one in {step:.0f} days"]
+
+
+def known_splits(connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `known`: the splits of the files and of the folder (`held_splits`), with what the prices do on their day."""
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TABLE known AS
+        WITH given AS (
+            SELECT symbol, execution_date, any_value(split_from) AS split_from, any_value(split_to) AS split_to
+            FROM (SELECT symbol, session AS execution_date, split_from, split_to FROM staged
+                  WHERE split_from <> split_to AND (fault IS NULL OR fault IN ({EXCUSED_SQL}))
+                  UNION ALL SELECT symbol, execution_date, split_from, split_to FROM held_splits)
+            GROUP BY symbol, execution_date
+        ), bars AS (
+            SELECT symbol, session, close, lag(close) OVER (PARTITION BY symbol ORDER BY session) AS before
+            FROM staged WHERE {SOUND} AND symbol IN (SELECT symbol FROM given)
+        )
+        SELECT g.*, ln(b.close / b.before) AS move, ln(split_to / split_from) AS size
+        FROM given g ASOF LEFT JOIN bars b ON b.symbol = g.symbol AND b.session >= g.execution_date
+        """  # noqa: S608
+    )
+
+
+def adjusted_by(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """What shows that the prices are adjusted, in words; None where nothing does."""
+    quiet, loud, symbol, day = connection.execute(
+        f"""
+        SELECT count(*) FILTER (quiet), count(*) FILTER (NOT quiet), arg_max(symbol, size) FILTER (quiet),
+               arg_max(execution_date, size) FILTER (quiet)
+        FROM (SELECT *, abs(move) < abs(size) / 2 AS quiet FROM known WHERE abs(size) > {TELLING_SPLIT} AND move IS NOT NULL)
+        """  # noqa: S608
+    ).fetchall()[0]
+    if quiet > loud:
+        return f"{quiet:,} of {quiet + loud:,} splits leave no trace in the prices, as that of {symbol} on {day}"
+    held, strange, one = _cents(connection)
+    if strange and strange > 0.02 * held:
+        return (
+            f"older closes of {strange:,} symbols lie between cents and the newest on them, as of {one}: "
+            "prices adjusted for dividends look so"
+        )
+    return None
+
+
+def between_cents(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Do closes lie between cents still, as dividends leave them?"""
+    return bool(_cents(connection)[1])
+
+
+def _cents(connection: duckdb.DuckDBPyConnection) -> tuple[int, int, str]:
+    """Symbols with bars enough to tell; those whose older closes lie between cents and the newest do not; one of them."""
+    return connection.execute(
+        f"""
+        WITH bars AS (
+            SELECT symbol, session, abs(close * 100 - round(close * 100)) > 1e-4 + close * 2e-5 AS odd
+            FROM staged WHERE {SOUND} AND session >= DATE '{DECIMALS}' AND close >= 1
+        ), spans AS (
+            SELECT symbol, max(session) AS last, min(session) + ((max(session) - min(session)) // 2)::INTEGER AS middle
+            FROM bars GROUP BY symbol HAVING count(*) >= 60
+        ), told AS (
+            SELECT symbol, avg(odd::INT) FILTER (session < middle) AS early, avg(odd::INT) FILTER (session >= last - 7) AS late
+            FROM bars JOIN spans USING (symbol) GROUP BY symbol
+        )
+        SELECT count(*), count(*) FILTER (early > 0.6 AND late = 0), min(symbol) FILTER (early > 0.6 AND late = 0) FROM told
+        """  # noqa: S608
+    ).fetchall()[0]
+
+
+def turn_back(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """Make adjusted bars raw by the known splits that left no trace; how many bars of how many symbols."""
+    connection.execute(
+        f"""
+        CREATE TABLE factors AS
+        SELECT symbol, execution_date, product(split_to / split_from) OVER (
+            PARTITION BY symbol ORDER BY execution_date ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS factor
+        FROM known WHERE move IS NOT NULL AND (abs(size) <= {TELLING_SPLIT} OR abs(move) < abs(size) / 2)
+        """  # noqa: S608
+    )
+    # The first split after a bar carries the product of itself and all later ones.
+    connection.execute(
+        """
+        UPDATE staged SET open = open * factor, high = high * factor, low = low * factor, close = close * factor,
+               volume = volume / factor, vwap = vwap * factor, dividend = dividend * factor
+        FROM (SELECT s.file, s.record, s.symbol, f.factor FROM staged s ASOF JOIN factors f
+              ON f.symbol = s.symbol AND f.execution_date > s.session) back
+        WHERE staged.file = back.file AND staged.record = back.record AND staged.symbol = back.symbol
+        """
+    )
+    rows = connection.execute(
+        "SELECT count(*), count(DISTINCT symbol) FROM staged s SEMI JOIN factors f ON f.symbol = s.symbol "  # noqa: S608
+        f"AND f.execution_date > s.session WHERE {SOUND}"
+    ).fetchall()
+    return rows[0]
+
+
+def twins(connection: duckdb.DuckDBPyConnection, fewest: int) -> list[str]:
+    """A line on symbols with the very same bars."""
+    rows = connection.execute(
+        f"SELECT list(symbol ORDER BY symbol) FROM (SELECT symbol, count(*) AS n, "  # noqa: S608
+        f"sum(hash(session, open, high, low, close, volume)::HUGEINT) AS print FROM staged WHERE {SOUND} GROUP BY symbol) "
+        "WHERE n >= ? GROUP BY n, print HAVING count(*) > 1",
+        [fewest],
+    ).fetchall()
+    return [
+        f"{_few(names)} have the very same bars: they count as one company until candidates.csv lists both"
+        for (names,) in sorted(rows)
+    ]
+
+
+def _few(names: list[str]) -> str:
+    shown = names[:SHOWN_NAMES]
+    return " and ".join(shown if len(names) <= SHOWN_NAMES else [*shown, f"{len(names) - SHOWN_NAMES:,} more"])

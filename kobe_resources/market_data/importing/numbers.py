@@ -1,0 +1,105 @@
+"""Numbers as files write them, decided over whole columns: decimal points or commas, thousands marks, currency, `1.2M`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kobe_resources.market_data.protocol import MarketDataError
+
+if TYPE_CHECKING:
+    import duckdb
+
+BLANKS = ("", "null", "nan", "n/a", "na", "none", "-", "--", "—", "#n/a", "nat", "<na>")
+"""What stands in a cell of numbers for nothing."""
+MARKS = r"[\s\x{A0}\x{202F}\x{2009}''\x{2019}$€£¥+]"
+"""Blanks and quotes between thousands, and currencies."""
+FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+
+
+def blank(cell: str) -> str:
+    """SQL: does the cell hold nothing?"""
+    words = ", ".join(f"'{word}'" for word in BLANKS)
+    return f"({cell} IS NULL OR lower(trim({cell})) IN ({words}))"
+
+
+def plain_number(cell: str) -> str:
+    """SQL: the cell as a program writes numbers; NULL where it is none."""
+    # DuckDB reads 1_000 as a thousand; in a file of prices it is a slip.
+    return f"CASE WHEN NOT contains({cell}, '_') THEN try_cast(trim({cell}) AS DOUBLE) END"
+
+
+def number(cell: str, decimal: str | None) -> str:
+    """SQL: the cell as a person's program writes numbers with this decimal mark; None: as any program does."""
+    if decimal is None:
+        return plain_number(cell)
+    thousands = "," if decimal == "." else "."
+    other, mark = ("\\" + sign if sign == "." else sign for sign in (thousands, decimal))
+    bare = f"regexp_replace(upper({cell}), '{MARKS}', '', 'g')"
+    digits = f"regexp_replace({bare}, '[KMBT]$', '')"
+    whole = f"-?([0-9]*|[0-9]{{1,3}}({other}[0-9]{{3}})+)({mark}[0-9]*)?(E[+-]?[0-9]+)?"
+    value = f"replace(replace({digits}, '{thousands}', ''), '{decimal}', '.')"
+    factors = " ".join(f"WHEN '{letter}' THEN {factor}" for letter, factor in FACTORS.items())
+    return (
+        f"CASE WHEN regexp_full_match({digits}, '{whole}') THEN "
+        f"try_cast({value} AS DOUBLE) * CASE right({bare}, 1) {factors} ELSE 1 END END"
+    )
+
+
+def decimal_mark(
+    connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str], wanted: str | None, usual: str | None
+) -> str | None:
+    """The decimal mark of the columns, by all their cells; None where every program reads them alike.
+
+    wanted: as the person says; usual: where the cells leave it open. Raises MarketDataError where they contradict each
+    other, or where `1,234` may be a thousand or one and a bit.
+    """
+    if not columns:
+        return wanted or usual
+    cells = " UNION ALL ".join(f"SELECT {name} AS cell FROM {table}" for name in columns)  # noqa: S608
+    odd = " AND ".join((f"NOT {blank('cell')}", f"({plain_number('cell')}) IS NULL"))
+    if wanted is None and not connection.execute(f"SELECT 1 FROM ({cells}) WHERE {odd} LIMIT 1").fetchall():  # noqa: S608
+        return usual if usual == "," and not _dots(connection, cells) else None
+    if wanted:
+        return wanted
+    bare = f"regexp_replace(cell, '{MARKS}', '', 'g')"
+    comma = r"(,\d{1,2}|,\d{4,}|\.\d{3},\d+)[KMBT%]?"
+    point = r"(\.\d{1,2}|\.\d{4,}|,\d{3}\.\d+)[KMBT%]?"
+    tests = {
+        ",": rf"-?\d*{comma}|-?\d{{1,3}}(\.\d{{3}}){{2,}}|-?\d{{1,3}}(\.\d{{3}})+,\d*[KMBT]?",
+        ".": rf"-?\d*{point}|-?\d{{1,3}}(,\d{{3}}){{2,}}|-?\d{{1,3}}(,\d{{3}})+\.\d*[KMBT]?",
+        "?": r"-?\d{1,3},\d{3}",
+    }
+    asked = ", ".join(
+        f"count(*) FILTER (regexp_full_match(x, '{test}')), any_value(x) FILTER (regexp_full_match(x, '{test}'))"
+        for test in tests.values()
+    )
+    sql = f"SELECT {asked} FROM (SELECT upper({bare}) AS x FROM ({cells}))"  # noqa: S608
+    commas, comma_cell, points, point_cell, unsure, unsure_cell = connection.execute(sql).fetchall()[0]
+    if commas and points:
+        return _of_two(commas, comma_cell, points, point_cell)
+    if commas or points:
+        return "," if commas else "."
+    if unsure and not usual:
+        raise MarketDataError(
+            f"{unsure_cell} may be more than a thousand, or less than a thousand with a decimal comma",
+            "say --decimal . or --decimal ,",
+        )
+    return usual or "."
+
+
+def _of_two(commas: int, comma_cell: str, points: int, point_cell: str) -> str:
+    """A few cells against all the others are bad cells; more are a file that nobody can read for sure."""
+    if min(commas, points) > 0.01 * max(commas, points):
+        raise MarketDataError(
+            f"decimal commas and decimal points in one table, as in {comma_cell} and {point_cell}",
+            "export the file again, with one of them",
+        )
+    return "," if commas > points else "."
+
+
+def _dots(connection: duckdb.DuckDBPyConnection, cells: str) -> bool:
+    """Are there points that cannot mark thousands?"""
+    thousands = r"regexp_full_match(cell, '-?\d{1,3}(\.\d{3})+')"
+    sql = f"SELECT 1 FROM ({cells}) WHERE contains(cell, '.') AND NOT {thousands} LIMIT 1"  # noqa: S608
+    return bool(connection.execute(sql).fetchall())

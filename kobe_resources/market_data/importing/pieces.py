@@ -1,0 +1,214 @@
+"""The files that a person's paths name, each as text or Parquet that DuckDB reads: unpacked, decoded, workbooks written as CSV.
+
+What is unpacked lies under names of Kobe's own in the caller's folder: a member's name is never a path.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import itertools
+import shutil
+import zipfile
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+from kobe_resources.market_data.protocol import MarketDataError, Progress
+
+TEXTS = (".csv", ".txt", ".tsv", ".asc", ".prn", ".dat")
+BOOKS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
+TABLES = (".parquet", ".pq")
+HEAD = 1 << 16
+BLOCK = 1 << 20
+DEEPEST = 3
+"""Archives in archives."""
+PLAIN_SHEETS = ("sheet", "tabelle", "feuil", "hoja", "foglio", "worksheet")
+
+
+class Piece(NamedTuple):
+    """A file to read: as the person knows it, its own name, where it lies, what it is, and whether a path named it itself."""
+
+    label: str
+    stem: str
+    path: Path
+    form: Literal["text", "table"]
+    named: bool
+
+
+class Skipped(NamedTuple):
+    """A file that is not read, and why."""
+
+    label: str
+    reason: str
+
+
+class _Finder:
+    """Walks paths; `pieces` and `skipped` grow."""
+
+    def __init__(self, scratch: Path, leave: set[Path]) -> None:
+        self.scratch, self.leave = scratch, leave
+        self.pieces: list[Piece] = []
+        self.skipped: list[Skipped] = []
+        self._numbers = itertools.count()
+
+    def add(self, path: Path, label: str, stem: str, named: bool, depth: int = 0) -> None:
+        suffix = Path(stem).suffix.lower()
+        bare = stem[: len(stem) - len(suffix)]
+        try:
+            if suffix == ".zip" or (suffix not in (*BOOKS, *TEXTS, *TABLES, ".gz") and named and zipfile.is_zipfile(path)):
+                self._unzip(path, label, named, depth)
+            elif suffix == ".gz":
+                self._gunzip(path, label, bare, named, depth)
+            elif suffix in TABLES:
+                self.pieces.append(Piece(label, bare, path, "table", named))
+            elif suffix in BOOKS or (suffix in TEXTS and is_book(path)):
+                self._sheets(path, label, bare, named)
+            elif suffix in TEXTS or named:
+                self.pieces.append(Piece(label, bare if suffix in TEXTS else stem, self._text(path), "text", named))
+            else:
+                self.skipped.append(Skipped(label, "is no file of bars by its ending"))
+        except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            self._give_up(label, f"cannot be read ({error})", named)
+
+    def _give_up(self, label: str, reason: str, named: bool) -> None:
+        if named:
+            raise MarketDataError(f"{label} {reason}", "see whether the file is whole")
+        self.skipped.append(Skipped(label, reason))
+
+    def _unzip(self, path: Path, label: str, named: bool, depth: int) -> None:
+        if depth >= DEEPEST:
+            self._give_up(label, "is an archive in too many archives", named)
+            return
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                name = member.filename.rsplit("/", 1)[-1]
+                if member.is_dir() or name.startswith(".") or member.filename.startswith("__MACOSX"):
+                    continue
+                place = self._place(name)
+                with archive.open(member) as source, place.open("wb") as target:
+                    shutil.copyfileobj(source, target, BLOCK)
+                self.add(place, f"{label}!{member.filename}", name, False, depth + 1)
+
+    def _gunzip(self, path: Path, label: str, bare: str, named: bool, depth: int) -> None:
+        place = self._place(bare)
+        with gzip.open(path) as source, place.open("wb") as target:
+            shutil.copyfileobj(source, target, BLOCK)
+        # `AAPL.gz` is the text that its folder is made of.
+        inner = bare if Path(bare).suffix.lower() in (*TEXTS, *TABLES, *BOOKS) else f"{bare}.csv"
+        self.add(place, label, inner, named, depth + 1)
+
+    def _sheets(self, path: Path, label: str, bare: str, named: bool) -> None:
+        try:
+            import python_calamine
+        except ImportError:
+            self._give_up(label, "is a workbook, and python-calamine is not installed", named)
+            return
+        try:
+            with python_calamine.load_workbook(str(path)) as book:
+                held = [(name, book.get_sheet_by_name(name).to_python()) for name in book.sheet_names]
+        except python_calamine.CalamineError as error:
+            self._give_up(label, f"cannot be read as a workbook ({error})", named)
+            return
+        filled = [(name, rows) for name, rows in held if rows]
+        for name, rows in filled:
+            place = self._place("sheet.csv")
+            with place.open("w", encoding="utf-8", newline="") as target:
+                csv.writer(target).writerows([_cell(value) for value in row] for row in rows)
+            own = len(filled) > 1 and not name.lower().startswith(PLAIN_SHEETS)
+            where = f"{label}!{name}" if len(filled) > 1 else label
+            self.pieces.append(Piece(where, name if own else bare, place, "text", named and len(filled) == 1))
+
+    def _text(self, path: Path) -> Path:
+        """The file itself where it is UTF-8 with ordinary line ends; else a copy that is."""
+        with path.open("rb") as source:
+            encoding, plain = _encoding(source)
+        if plain:
+            return path
+        place = self._place("text.csv")
+        with path.open(encoding=encoding, errors="replace", newline=None) as text, place.open("w", encoding="utf-8") as target:
+            while block := text.read(BLOCK):
+                target.write(block.replace("\0", "").lstrip("\ufeff") if target.tell() == 0 else block.replace("\0", ""))
+        return place
+
+    def _place(self, name: str) -> Path:
+        return self.scratch / f"{next(self._numbers)}{Path(name).suffix.lower()}"
+
+
+def find_pieces(paths: list[Path], scratch: Path, leave: set[Path], progress: Progress) -> tuple[list[Piece], list[Skipped]]:
+    """What the paths name, files of folders included at any depth, in the order of their names; and what is left out.
+
+    leave: files that are no input. Raises MarketDataError for a path that is not there, or names a file that cannot be read.
+    """
+    found: list[tuple[Path, str, bool]] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(one for one in path.rglob("*") if one.is_file())
+            parts = [(one, str(one), False) for one in inside if not _hidden(one.relative_to(path))]
+            found += [part for part in parts if part[0].resolve() not in leave]
+        elif path.is_file():
+            found.append((path, str(path), True))
+        else:
+            raise MarketDataError(f"{path} does not exist", "name files or folders that are there")
+    finder = _Finder(scratch, leave)
+    progress.start("finding", len(found), "files")
+    for path, label, named in found:
+        finder.add(path, label, path.name, named)
+        progress.advance()
+    return finder.pieces, finder.skipped
+
+
+def head_of(piece: Piece) -> str:
+    """The first text of a piece, whole lines."""
+    with piece.path.open("rb") as source:
+        head = source.read(HEAD)
+    text = head.decode("utf-8", errors="replace").lstrip("\ufeff")
+    return text if len(head) < HEAD else text[: text.rfind("\n") + 1]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts) or path.name.endswith(".original")
+
+
+def is_book(path: Path) -> bool:
+    """Is it a workbook by its first bytes, whatever its name says?"""
+    with path.open("rb") as source:
+        return source.read(4) in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+
+
+def _encoding(source: IO[bytes]) -> tuple[str, bool]:
+    """How the text is encoded, and whether it can be read as it lies: UTF-8 with line ends of one kind that is no `\\r`."""
+    head = source.read(BLOCK)
+    for mark, name in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+        if head.startswith(mark):
+            return name, False
+    # Text of letters and digits in UTF-16 has a null in every second byte.
+    for begin, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if head[begin:200:2].count(0) > min(40, len(head) // 4):
+            return name, False
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    both = feeds = returns = 0
+    plain, block, last = not head.startswith(codecs.BOM_UTF8 * 2), head, b""
+    try:
+        while block:
+            decoder.decode(block)
+            both += block.count(b"\r\n") + (last == b"\r" and block.startswith(b"\n"))
+            feeds, returns = feeds + block.count(b"\n"), returns + block.count(b"\r")
+            plain, last = plain and b"\0" not in block, block[-1:]
+            block = source.read(BLOCK)
+    except UnicodeDecodeError:
+        return "cp1252", False
+    return "utf-8-sig", plain and returns == both and both in (0, feeds)
+
+
+def _cell(value: Any) -> Any:
+    """A workbook's value as text: days without midnight, whole numbers without a point, TRUE as it stands there."""
+    import datetime as dt
+
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, dt.datetime) and value.time() == dt.time():
+        return value.date().isoformat()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return int(value)
+    return value

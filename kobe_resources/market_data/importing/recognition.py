@@ -1,0 +1,61 @@
+"""A file in a foreign shape that lies where Kobe's own is read: what it is, and the command that reads it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from kobe_resources.market_data.importing.headers import Header, header_of
+from kobe_resources.market_data.importing.pieces import BOOKS, TEXTS, Piece, is_book
+from kobe_resources.market_data.importing.shapes import exporter, is_bars, understand
+
+MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+LOOKED_AT = 20
+"""Files of a folder that are looked into."""
+
+
+def foreign_shape(path: Path) -> str | None:
+    """What shape of bars the file has, in words; None where it is none that is known."""
+    try:
+        if path.suffix.lower() in BOOKS or is_book(path):
+            return "an Excel workbook"
+        with path.open("rb") as source:
+            head = source.read(2)
+        if head in (b"\xff\xfe", b"\xfe\xff"):
+            return "text in UTF-16"
+        header = header_of(Piece(str(path), path.stem, path, "text", True))
+    except OSError:
+        return None
+    return shape_of(header) if header and is_bars(understand(header.names).places) else None
+
+
+def shape_of(header: Header) -> str:
+    """A table's shape in words: the exporter, or how its cells are parted."""
+    if header.levels > 1:
+        return "yfinance (three header lines: Price, Ticker, Date)"
+    if header.tickers:
+        return "a table with the symbol in the names of its columns"
+    shape = exporter(header.names)
+    parted = f", its cells separated by {MARKS[header.delimiter]}" if header.delimiter in MARKS else ""
+    if shape and shape.name != "Kobe":
+        return f"{shape.name}{parted}"
+    return f"a table of bars{parted}"
+
+
+def how_to_import(path: Path) -> str:
+    """The end of a refusal: what the file looks like and the command that reads it; empty where no import would."""
+    shape = foreign_shape(path)
+    return f"; this looks like {shape}: `kobe bars import {shlex.quote(str(path))}` reads it" if shape else ""
+
+
+def files_to_import(folder: Path) -> str:
+    """The end of a refusal of a folder without a bars file: which of its files look like bars; empty where none does."""
+    held = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    likely = [path for path in held if path.suffix.lower() in (*TEXTS, *BOOKS, ".zip", ".gz", ".parquet")]
+    for path in likely[:LOOKED_AT]:
+        packed = path.suffix.lower() in (".zip", ".gz", ".parquet")
+        shape = "bars" if packed else foreign_shape(path)
+        if shape:
+            more = f" and {len(likely) - 1:,} more" if len(likely) > 1 else ""
+            return f"; {path.name}{more} may be {shape}: `kobe bars import {shlex.quote(str(folder))}` reads them"
+    return ""

@@ -1,0 +1,420 @@
+"""Rows of many files in one scratch database, typed, each with its symbol and session or with what is wrong with it.
+
+Everything per row is SQL; Python sees only the different dates, symbols and splits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from kobe_resources.market_data.importing.dates import Dates, read_dates
+from kobe_resources.market_data.importing.headers import Header
+from kobe_resources.market_data.importing.numbers import blank, decimal_mark, number
+from kobe_resources.market_data.importing.pieces import Piece
+from kobe_resources.market_data.importing.shapes import PRICES, Shape, understand
+from kobe_resources.market_data.importing.splits import read_splits
+from kobe_resources.market_data.importing.tickers import symbol_in_name
+from kobe_resources.market_data.local.tabular import EARLIEST, LATEST, MOST_PRICE, MOST_RATIO, MOST_SHARES
+from kobe_resources.market_data.protocol import MarketDataError, Progress
+from kobe_resources.market_data.symbols import identity, wrong_symbol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+MOST_DAYS = 400_000
+"""Different dates of one export: more are moments of trading, not days."""
+ROUNDING = 1e-6
+BATCH = 64
+"""Files that are read in one statement."""
+NUMBERS = (*PRICES, "volume", "vwap", "trades", "raw_close", "dividend", "split_from", "split_to")
+TEXTS = ("symbol", "session", "split", "period", "kind", "pay_date")
+DAILY = ("", "d", "1d", "day", "daily", "1day", "1440")
+NO_PRICES, NO_ROW = "has no prices", "is no row of the table"
+EXCUSED = (NO_PRICES, NO_ROW)
+"""What is left out and yet speaks of no error in the rest."""
+
+
+@dataclass
+class Group:
+    """Files with one header, and how they are read."""
+
+    number: int
+    header: Header
+    shape: Shape | None
+    pieces: list[Piece]
+    places: dict[str, int]
+    """meaning → place of its column."""
+    symbols: list[str | None]
+    """What each piece is named after, where no column says it."""
+    is_bars: bool
+    by_name_adjusted: bool = False
+    dates: Dates = field(default_factory=lambda: Dates({}, ""))
+    decimal: str | None = None
+    scaled: bool = False
+    """All four prices are turned back by the raw close that stands beside them."""
+    notes: list[str] = field(default_factory=list)
+    example: dict[str, str] = field(default_factory=dict)
+    """The cells of one sound row, by meaning."""
+    example_row: tuple[int, int, str] | None = None
+    """That row's file, record and symbol."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the person says beyond the files: meaning → column, one symbol, order of dates, decimal mark, adjusted bars."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    symbol: str | None = None
+    dates: str | None = None
+    decimal: str | None = None
+    adjusted: bool = False
+
+
+def open_scratch(path: str) -> duckdb.DuckDBPyConnection:
+    """A database of its own file: what does not fit in memory stays there."""
+    connection = duckdb.connect(path)
+    connection.execute("SET TimeZone = 'UTC'; SET memory_limit = '1500MB'; SET preserve_insertion_order = true")
+    connection.execute(
+        "CREATE TABLE files (path VARCHAR, id INTEGER, label VARCHAR, batch INTEGER, skip INTEGER);"
+        "CREATE TABLE staged (file INTEGER, record BIGINT, symbol VARCHAR, session DATE, open DOUBLE, high DOUBLE, low DOUBLE, "
+        "close DOUBLE, volume DOUBLE, vwap DOUBLE, trades DOUBLE, dividend DOUBLE, split_from DOUBLE, split_to DOUBLE, "
+        "kind VARCHAR, pay_date DATE, priced BOOLEAN, spelled VARCHAR, fault VARCHAR, fatal BOOLEAN)"
+    )
+    return connection
+
+
+def stage(
+    connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wishes, first_id: int, progress: Progress
+) -> dict[str, str]:
+    """Read the group's files into `staged`; symbols that were spelled otherwise → their identity.
+
+    Raises MarketDataError where dates or numbers cannot be read for sure.
+    """
+    _load(connection, group, first_id, progress)
+    _long(connection, group)
+    _dates(connection, group, wishes)
+    mapped = _symbols(connection, wishes)
+    _splits(connection)
+    _read_marks(connection, group, wishes)
+    _choose_closes(connection, group)
+    connection.execute(_staging_sql(group))
+    _keep_example(connection, group, first_id)
+    connection.execute("DROP VIEW typed; DROP VIEW long; DROP TABLE raw; DROP TABLE days; DROP TABLE names; DROP TABLE ratios")
+    return mapped
+
+
+def _load(connection: duckdb.DuckDBPyConnection, group: Group, first_id: int, progress: Progress) -> None:
+    """Table `raw`: the file's path and the columns that mean something, as text, in the order of the files."""
+    used = sorted({*group.places.values(), *_wide_places(group)})
+    columns = ", ".join(f"c{place} VARCHAR" for place in used)
+    connection.execute(f"CREATE TABLE raw (file VARCHAR, {columns})")
+    skip = group.header.skip if group.pieces[0].form == "text" else None
+    rows = [(str(piece.path), first_id + n, piece.label, group.number, skip) for n, piece in enumerate(group.pieces)]
+    _fill(connection, "files", ("VARCHAR", "INTEGER", "VARCHAR", "INTEGER", "INTEGER"), rows)
+    for begin in range(0, len(group.pieces), BATCH):
+        batch = group.pieces[begin : begin + BATCH]
+        paths = [_literal(str(piece.path)) for piece in batch]
+        reading = _text_sql(group.header, used) if batch[0].form == "text" else _table_sql(group.header, used)
+        try:
+            _insert(connection, reading, paths)
+        except duckdb.Error as error:
+            raise MarketDataError(
+                f"{batch[0].label} cannot be read ({str(error).splitlines()[0]})", "export it again"
+            ) from None
+        progress.advance(len(batch), batch[-1].label)
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, reading: str, paths: list[str]) -> None:
+    try:
+        connection.execute(f"INSERT INTO raw {reading}", [paths])
+    except duckdb.InvalidInputException:
+        # Quoted line breaks can only be read from the beginning to the end.
+        connection.execute(f"INSERT INTO raw {reading.replace('null_padding', 'parallel = false, null_padding')}", [paths])
+
+
+def _text_sql(header: Header, used: Sequence[int]) -> str:
+    layout = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(len(header.names)))
+    select = ", ".join(f"c{place}" for place in used)
+    mark = header.delimiter.replace("'", "''")
+    return (
+        f"SELECT filename, {select} FROM read_csv(?, auto_detect = false, columns = {{{layout}}}, header = false, "  # noqa: S608
+        f"skip = {header.skip}, delim = '{mark}', quote = '\"', escape = '\"', null_padding = true, filename = true, "
+        "ignore_errors = true, store_rejects = true, rejects_limit = 1000, hive_partitioning = false, "
+        "max_line_size = 16777216, compression = 'none')"
+    )
+
+
+def _table_sql(header: Header, used: Sequence[int]) -> str:
+    # Names are those of the file; `Header.names` may have lost a ticker.
+    return (
+        "SELECT filename, "  # noqa: S608
+        + ", ".join(f"#{place + 1}::VARCHAR" for place in used)
+        + " FROM read_parquet(?, filename = true, hive_partitioning = false)"
+    )
+
+
+def _wide_places(group: Group) -> list[int]:
+    return [place for place, ticker in enumerate(group.header.tickers) if ticker]
+
+
+def _long(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
+    """View `long`: one row a symbol and session, a column a meaning, as text."""
+    if not _is_wide(group):
+        given = {meaning: f"c{place}" for meaning, place in group.places.items()}
+        cells = ", ".join(f"{given.get(name, 'NULL::VARCHAR')} AS {name}" for name in (*TEXTS, *NUMBERS))
+        connection.execute(f"CREATE VIEW long AS SELECT rowid AS record, file, {cells} FROM raw")  # noqa: S608
+        return
+    structs = []
+    for ticker in dict.fromkeys(ticker for ticker in group.header.tickers if ticker):
+        own = [name if group.header.tickers[n] == ticker else "" for n, name in enumerate(group.header.names)]
+        places = understand(own).places
+        text = ticker.replace("'", "''")
+        cells = ", ".join(
+            f"{name}: {f'c{places[name]}' if name in places else 'NULL::VARCHAR'}" for name in (*TEXTS[2:], *NUMBERS)
+        )
+        structs.append(f"{{symbol: '{text}', {cells}}}")
+    connection.execute(
+        "CREATE VIEW long AS SELECT record, file, session, unnest(cells, recursive := true) FROM "  # noqa: S608
+        f"(SELECT rowid AS record, file, "
+        f"c{group.places['session']} AS session, [{', '.join(structs)}] AS cells FROM raw)"
+    )
+
+
+def _keep_example(connection: duckdb.DuckDBPyConnection, group: Group, first_id: int) -> None:
+    """Note the first sound row of the group and its cells, for the person to compare."""
+    found = connection.execute(
+        "SELECT file, record, symbol, spelled FROM staged WHERE file >= ? AND fault IS NULL ORDER BY file, record LIMIT 1",
+        [first_id],
+    ).fetchall()
+    if not found:
+        return
+    file, record, symbol, spelled = found[0]
+    group.example_row = (file, record, symbol)
+    result = connection.execute(
+        "SELECT * FROM long WHERE record = ? AND (symbol IS NULL OR symbol = ?) LIMIT 1", [record, spelled]
+    )
+    names = [item[0] for item in result.description or []]
+    for cells in result.fetchall():
+        group.example = {name: str(cell) for name, cell in zip(names, cells, strict=True) if cell is not None}
+
+
+def _is_wide(group: Group) -> bool:
+    return bool(group.header.tickers) and group.header.only_ticker is None
+
+
+def _dates(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wishes) -> None:
+    """Table `days`: a text of the column → its session."""
+    texts = [row[0] for row in connection.execute(f"SELECT DISTINCT session FROM long LIMIT {MOST_DAYS + 1}").fetchall()]  # noqa: S608
+    if len(texts) > MOST_DAYS:
+        raise MarketDataError(f"{group.pieces[0].label} holds moments of trading, not days", "export daily bars")
+    usual = group.shape.order if group.shape else None
+    try:
+        group.dates = read_dates([text for text in texts if text is not None], wishes.dates, usual)
+    except MarketDataError as error:
+        raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.mend) from None
+    _table(connection, "days", "text VARCHAR, day DATE", list(group.dates.days.items()))
+
+
+def _symbols(connection: duckdb.DuckDBPyConnection, wishes: Wishes) -> dict[str, str]:
+    """Table `names`: how a symbol is spelled → its identity, or what is wrong with it. Spelled → identity where they differ."""
+    column = [row[0] for row in connection.execute("SELECT DISTINCT symbol FROM long WHERE symbol IS NOT NULL").fetchall()]
+    rows: list[tuple[str, str | None, str | None]] = []
+    mapped = {}
+    for spelled in column:
+        wrong = None if wishes.symbol else wrong_symbol(spelled)
+        name = identity(wishes.symbol or spelled)
+        rows.append((spelled, None if wrong or not name else name, f"{wrong[0]}: {wrong[1]}" if wrong else None))
+        if not wrong and not wishes.symbol and name and name != spelled:
+            mapped[spelled] = name
+    _table(connection, "names", "spelled VARCHAR, symbol VARCHAR, wrong VARCHAR", rows)
+    return mapped
+
+
+def _splits(connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `ratios`: a text of the split column → from, to."""
+    texts = [
+        row[0] for row in connection.execute("SELECT DISTINCT split FROM long WHERE split IS NOT NULL LIMIT 100000").fetchall()
+    ]
+    _table(connection, "ratios", "text VARCHAR, split_from DOUBLE, split_to DOUBLE, wrong BOOLEAN", read_splits(texts))
+
+
+def _table(connection: duckdb.DuckDBPyConnection, name: str, columns: str, rows: Sequence[tuple[object, ...]]) -> None:
+    connection.execute(f"CREATE TABLE {name} ({columns})")
+    _fill(connection, name, [column.rsplit(" ", 1)[1] for column in columns.split(", ")], rows)
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, name: str, kinds: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows by columns, in one statement: `executemany` takes a millisecond a row."""
+    parts = list(zip(*rows, strict=True))
+    if parts:
+        picked = ", ".join(f"unnest(?::{kind}[])" for kind in kinds)
+        connection.execute(f"INSERT INTO {name} SELECT {picked}", [list(part) for part in parts])
+
+
+def _read_marks(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wishes) -> None:
+    """How numbers are written: the prices decide, and the volume for itself where it tells."""
+    held = _held(group)
+    prices = [name for name in NUMBERS if name in held and name not in ("volume", "trades")]
+    usual = "," if group.header.delimiter == ";" else None
+    try:
+        group.decimal = decimal_mark(connection, "long", prices, wishes.decimal, usual)
+        shares = decimal_mark(connection, "long", ["volume"] if "volume" in held else [], wishes.decimal, group.decimal or ".")
+    except MarketDataError as error:
+        raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.mend) from None
+    marks = dict.fromkeys(NUMBERS, group.decimal) | {"volume": shares, "trades": shares}
+    values = {name: number(name, marks[name]) for name in NUMBERS if name in held}
+    if "volume" in held:
+        values["volume"] = _volume_or_none(connection, group, values["volume"])
+    cells = ", ".join(f"{value} AS {name}_" for name, value in values.items())
+    connection.execute(f"CREATE OR REPLACE VIEW typed AS SELECT *, {cells or 'NULL AS none_'} FROM long")  # noqa: S608
+
+
+def _volume_or_none(connection: duckdb.DuckDBPyConnection, group: Group, volume: str) -> str:
+    """SQL: the volume; 0 in files whose column of volume is empty from end to end, as exporters leave it of an index."""
+    connection.execute(
+        f"CREATE OR REPLACE TABLE quiet AS SELECT file FROM long GROUP BY file HAVING count({volume}) = 0"  # noqa: S608
+    )
+    quiet = connection.execute("SELECT count(*) FROM quiet").fetchall()[0][0]
+    if not quiet:
+        return volume
+    group.notes.append(f"{quiet:,} files give no volume: read as 0, as of an index, which is never selected")
+    return f"CASE WHEN {blank('volume')} AND file IN (SELECT file FROM quiet) THEN 0.0 ELSE {volume} END"  # noqa: S608
+
+
+def _held(group: Group) -> Collection[str]:
+    return set(understand(group.header.names).places) if _is_wide(group) else group.places.keys()
+
+
+def _choose_closes(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
+    """Where a raw close stands beside a close: is it the only raw price, or do open, high and low go with it?"""
+    held = _held(group)
+    if not {"raw_close", "close"} <= set(held) or not group.is_bars:
+        return
+    inside = connection.execute(
+        "SELECT avg((raw_close_ BETWEEN low_ * 0.999 AND high_ * 1.001)::INT) FROM typed WHERE raw_close_ > 0 AND low_ > 0"
+    ).fetchall()[0][0]
+    group.scaled = inside is not None and inside < 0.98
+    if group.scaled:
+        group.notes.append(
+            "prices are adjusted, and the raw close is given: all four are turned back by it, and the volume too"
+        )
+
+
+def _staging_sql(group: Group) -> str:
+    held = _held(group)
+    value = {name: f"{name}_" if name in held else "NULL::DOUBLE" for name in NUMBERS}
+    scale = "coalesce(raw_close_ / nullif(close_, 0), 1)" if group.scaled else "1"
+    close = "raw_close_" if "raw_close" in held and "close" in held else value["close"]
+    prices = {name: f"{value[name]} * {scale}" if group.scaled else value[name] for name in PRICES} | {"close": close}
+    volume = (f"volume_ / {scale}" if group.scaled else "volume_") if "volume" in held else "0.0"
+    # A table's own column speaks first; else its file's name, or the header's second level.
+    own = "names.symbol" if "symbol" in held or _is_wide(group) else "owner.symbol"
+    spelled = "typed.symbol" if "symbol" in held or _is_wide(group) else "owner.symbol"
+    inner = (
+        f"SELECT f.id AS file, typed.record, {own} AS symbol, days.day AS session, "  # noqa: S608
+        + ", ".join(f"{prices[name]} AS {name}" for name in PRICES)
+        + f", {volume} AS volume, {value['vwap']} AS vwap, {value['trades']} AS trades, {value['dividend']} AS dividend, "
+        f"coalesce(ratios.split_from, {value['split_from']}) AS split_from, "
+        f"coalesce(ratios.split_to, {value['split_to']}) AS split_to, typed.kind, "
+        f"try_cast(typed.pay_date AS DATE) AS pay_date, {str(group.is_bars).lower()} AS priced, {spelled} AS spelled, "
+        f"{_fault_sql(group, held)} AS told FROM typed JOIN files f ON f.path = typed.file AND f.batch = {group.number} "
+        "LEFT JOIN days ON days.text = typed.session LEFT JOIN names ON names.spelled = typed.symbol "
+        "LEFT JOIN ratios ON ratios.text = typed.split LEFT JOIN owners AS owner ON owner.file = f.id"
+    )
+    price_faults = _price_faults() if group.is_bars else _action_faults()
+    return (
+        "INSERT INTO staged SELECT file, record, symbol, session, open, greatest(open, high, close), "  # noqa: S608
+        "least(open, low, close), close, volume, vwap, trades, dividend, split_from, split_to, kind, pay_date, priced, "
+        f"spelled, coalesce(told, {price_faults[0]}), coalesce(told IS NULL AND {price_faults[1]}, false) FROM ({inner})"
+    )
+
+
+def _fault_sql(group: Group, held: Collection[str]) -> str:
+    """SQL: what is wrong with a row's cells; NULL where they can all be read."""
+    cases = []
+    if group.is_bars:
+        empty = " AND ".join(f"{name}_ IS NULL AND {blank('typed.' + name)}" for name in PRICES if name in held)
+        cases.append(
+            f"WHEN open_ IS NULL AND {empty} THEN CASE WHEN days.day IS NULL THEN '{NO_ROW}' ELSE '{NO_PRICES}' END"
+            if "open" in held
+            else ""
+        )
+    cases.append("WHEN days.day IS NULL THEN 'the date ' || coalesce(left(typed.session, 40), '(empty)') || ' cannot be read'")
+    strange = f"days.day NOT BETWEEN DATE '{EARLIEST}' AND DATE '{LATEST}'"
+    cases.append(f"WHEN {strange} THEN 'the date ' || days.day || ' is before {EARLIEST} or after {LATEST}'")
+    if "symbol" in held or _is_wide(group):
+        cases.append("WHEN names.symbol IS NULL THEN 'symbol ' || coalesce(typed.symbol || ' ' || names.wrong, 'is empty')")
+    if "period" in held:
+        daily = ", ".join(f"'{word}'" for word in DAILY)
+        cases.append(
+            f"WHEN typed.period IS NOT NULL AND lower(trim(typed.period)) NOT IN ({daily}) "
+            "THEN 'is a bar of period ' || typed.period"
+        )
+    needed = [name for name in (*PRICES, "volume") if name in held] if group.is_bars else []
+    optional = [name for name in NUMBERS if name in held and name not in needed]
+    for name in needed:
+        words = f"CASE WHEN {blank('typed.' + name)} THEN 'empty' ELSE left(typed.{name}, 40) || ', which is no number' END"
+        cases.append(f"WHEN {name}_ IS NULL THEN '{name} is ' || {words}")
+    for name in optional:
+        cases.append(
+            f"WHEN {name}_ IS NULL AND NOT {blank('typed.' + name)} "
+            f"THEN '{name} is ' || left(typed.{name}, 40) || ', which is no number'"
+        )
+    if "split" in held:
+        cases.append("WHEN ratios.wrong THEN 'the split ' || left(typed.split, 40) || ' cannot be read'")
+    return f"CASE {' '.join(cases)} END"
+
+
+def _price_faults() -> tuple[str, str]:
+    """SQL over typed prices: what cannot be true, and whether it makes the whole file doubtful."""
+    near = f"(1 + {ROUNDING})"
+    checks = [
+        (f"NOT ({' AND '.join(f'isfinite({name})' for name in (*PRICES, 'volume'))})", "'a price or the volume is not finite'"),
+        *((f"{name} <= 0", f"'{name} is ' || {name} || ', which is not positive'") for name in PRICES),
+        ("volume < 0", "'volume is ' || volume || ', which is negative'"),
+        (f"volume > {MOST_SHARES}", "'volume is ' || volume || ', more shares than there are'"),
+        (
+            f"greatest(open, high, low, close) > {MOST_PRICE}",
+            "'a price is ' || greatest(open, high, low, close) || ', more than any share costs'",
+        ),
+        (f"high * {near} < low", "'high ' || high || ' is below low ' || low"),
+        (f"high * {near} < greatest(open, close)", "'high ' || high || ' is below open ' || open || ' or close ' || close"),
+        (f"low > least(open, close) * {near}", "'low ' || low || ' is above open ' || open || ' or close ' || close"),
+    ]
+    fatal = f"(volume > {MOST_SHARES} OR greatest(open, high, low, close) > {MOST_PRICE} OR {_odd_split()})"
+    checks.append((_odd_split(), "'a split of ' || split_from || ' to ' || split_to || ' is more than any'"))
+    return "CASE " + " ".join(f"WHEN {test} THEN {words}" for test, words in checks) + " END", fatal
+
+
+def _action_faults() -> tuple[str, str]:
+    cases = (
+        f"WHEN {_odd_split()} THEN 'a split of ' || split_from || ' to ' || split_to || ' is more than any' "
+        "WHEN dividend < 0 THEN 'dividend is ' || dividend || ', which is negative'"
+    )
+    return f"CASE {cases} END", _odd_split()
+
+
+def _odd_split() -> str:
+    return f"coalesce(greatest(split_from / nullif(split_to, 0), split_to / nullif(split_from, 0)) > {MOST_RATIO}, false)"
+
+
+def name_owners(connection: duckdb.DuckDBPyConnection, rows: Iterator[tuple[int, str | None]]) -> None:
+    """Table `owners`: a file → the symbol that all its rows are of, where no column says it."""
+    connection.execute("CREATE TABLE IF NOT EXISTS owners (file INTEGER, symbol VARCHAR)")
+    _fill(connection, "owners", ("INTEGER", "VARCHAR"), list(rows))
+
+
+def owner_of(piece: Piece, header: Header, wishes: Wishes) -> str | None:
+    """The symbol of a file without a column of symbols: as said, as its header says, or by its name."""
+    told = wishes.symbol or header.only_ticker or symbol_in_name(piece.stem)
+    return identity(told) if told else None
+
+
+def _literal(path: str) -> str:
+    """The path with its own glob characters made literal, because DuckDB reads paths as patterns."""
+    return re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", path)

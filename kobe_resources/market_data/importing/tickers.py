@@ -1,0 +1,43 @@
+"""The symbol that a file's name holds: `aapl.us.txt`, `daily_adjusted_IBM.csv`, `MSFT Historical Data (1).csv`."""
+
+from __future__ import annotations
+
+import re
+
+_NOISE = (
+    "historical", "history", "historic", "data", "daily", "adjusted", "unadjusted", "raw", "prices", "price", "quotes", "quote",
+    "stock", "stocks", "eod", "bars", "bar", "ohlcv", "ohlc", "max", "splits", "split", "dividends", "dividend", "actions",
+    "download", "export", "yahoo", "stooq", "tiingo", "alphavantage", "norgate", "eodhd", "alpaca", "investing", "polygon",
+    "yfinance", "nasdaq", "nyse", "amex", "time", "series", "full", "compact",
+    "1d", "1day", "d", "us", "csv", "table", "chart",
+)  # fmt: skip
+"""Words that exporters put around a symbol; single letters and short ones count only in small or after the symbol."""
+SHORT_NOISE = ("d", "us", "1d", "max", "raw", "bar", "eod", "csv")
+_TICKER = re.compile(r"\^?[A-Za-z]{1,6}(?:[-./ =_][A-Za-z]{1,3})?|\d{4,6}[A-Z]?\.[A-Z]{1,3}|[A-Z]{1,5}\d[A-Z]?")
+UNNAMED = re.compile(
+    r"(?i)(historicaldata|download|data|prices?|quotes?|table|export|bars|stocks?|output|untitled|book\d*|sheet\d*)[_\-. ]*\d*"
+)
+COMPANY = re.compile(r"(?i).*(stock price|price) history.*")
+"""Investing.com names its files so, after the company, not its symbol."""
+
+
+def symbol_in_name(stem: str) -> str | None:
+    """The symbol of a file's name without its ending; None where none can be told from it."""
+    bare = re.sub(r"\s*\(\d+\)$", "", stem.strip())
+    if bare.upper() == bare and _TICKER.fullmatch(bare) and not re.fullmatch(r"(BARS|DATA|PRICES|QUOTES|EXPORT|TABLE)", bare):
+        return bare
+    if UNNAMED.fullmatch(bare):
+        return None
+    company = COMPANY.fullmatch(bare)
+    bare = re.sub(r"(?i)[._]us([._ ].*)?$", "", bare)
+    words = [word for word in re.split(r"[_\s]+|(?<=\w)-(?=\w{4,})|\.(?=\w{4,})", bare) if word]
+    kept = [word for word in words if not (word.lower() in _NOISE and (word.islower() or len(word) > 4 or word.istitle()))]
+    kept = [word for word in kept if not re.fullmatch(r"\d{4,}([-.]\d+)*", word)]
+    if len(kept) == 2 and re.fullmatch(r"[A-Z]{1,2}", kept[1]) and _TICKER.fullmatch(kept[0]):
+        kept = ["-".join(kept)]
+    capitals = [word for word in kept if word == word.upper() and word[0].isalpha() and _TICKER.fullmatch(word)]
+    if len(kept) > 1 and len(capitals) == 1:
+        return capitals[0]
+    if len(kept) != 1 or not _TICKER.fullmatch(kept[0]) or (company and kept[0] != kept[0].upper()):
+        return None
+    return kept[0]

@@ -1,0 +1,83 @@
+"""What would have to change: that a gate passes at the number its remedy names."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kobe_assets.report.analysis.criteria import GATES, judge
+from kobe_assets.report.analysis.inputs import ReportInputs
+from kobe_assets.report.analysis.remedies import REMEDIES, distance, remedy, sharpe_to_pass
+from kobe_assets.report.analysis.results import StrategyResult, books_of
+from kobe_assets.report.analysis.verdict import context_of, verdict_rows
+from kobe_assets.research.overfitting import deflated_sharpe, moments
+
+ANNUAL = 252**0.5
+
+
+@pytest.fixture(scope="module")
+def book(inputs: ReportInputs) -> StrategyResult:
+    return books_of(inputs)[0]
+
+
+def test_every_gate_has_a_remedy_and_every_failure_its_distance(inputs: ReportInputs) -> None:
+    assert {gate.name for gate in GATES} == REMEDIES.keys()
+    failures = [result for book in books_of(inputs) for result in judge(book, context_of(inputs)) if result.state == "fail"]
+    assert len(failures) > 10
+    for result in failures:
+        assert result.distance is not None
+        assert result.distance >= 0
+        assert result.short.endswith(("short", "over"))
+        assert result.change.endswith(".")
+
+
+def test_the_terminals_rows_carry_what_failed_and_what_was_not_measured(inputs: ReportInputs) -> None:
+    for row in verdict_rows(inputs):
+        assert len(row.failed) == row.gates - row.gates_passed
+        for gate in row.failed:
+            assert (gate.state == "fail") == (gate.distance is not None)
+            assert gate.change
+
+
+@pytest.mark.parametrize(
+    ("value", "bar", "sign", "far"), [(0.3, 0.95, "≥", 0.65), (-2.0, 0.0, ">", 2.0), (0.4, 0.05, "≤", 0.35)]
+)
+def test_distance_is_above_zero_on_the_wrong_side(value: float, bar: float, sign: str, far: float) -> None:
+    assert distance(value, bar, sign, "ratio")[0] == pytest.approx(far)
+
+
+def test_the_named_sharpe_ratio_is_the_one_at_which_the_deflated_one_passes(book: StrategyResult) -> None:
+    returns = book.curve["daily_return"].to_numpy(float)
+    shape = moments(returns)
+    assert shape is not None
+    variance = (0.6 / ANNUAL) ** 2
+    dsr = deflated_sharpe(shape.sharpe, shape.n, shape.skew, shape.kurtosis, 81, variance)
+    known = dataclasses.replace(book, figures={**book.figures, "dsr": dsr})
+    needed = sharpe_to_pass(known, 0.95)
+    assert needed is not None
+    assert deflated_sharpe(needed / ANNUAL, shape.n, shape.skew, shape.kurtosis, 81, variance) == pytest.approx(0.95, abs=1e-6)
+    assert sharpe_to_pass(dataclasses.replace(book, figures={**book.figures, "dsr": 0.0}), 0.95) is None
+
+
+def test_profit_is_short_by_so_much_a_trade(book: StrategyResult) -> None:
+    trades = book.trades.head(50)
+    assert remedy("profit", dataclasses.replace(book, trades=trades), -100.0, 0.0).startswith("Each of its 50 trades")
+    assert "$2.00 more" in remedy("profit", dataclasses.replace(book, trades=trades), -100.0, 0.0)
+    assert remedy("profit", dataclasses.replace(book, trades=trades.iloc[:0]), 0.0, 0.0) == "It would have to trade."
+
+
+def test_too_few_permutations_to_tell_are_named(book: StrategyResult) -> None:
+    few = dataclasses.replace(book, evidence={"permutation": {"permutations": 10}})
+    assert "report.permutations to 19 or more" in remedy("permutation", few, 1 / 11, 0.05)
+    many = dataclasses.replace(book, evidence={"permutation": {"permutations": 100}})
+    assert remedy("permutation", many, 30 / 101, 0.05).startswith("At most 4 of 100 drawn runs may do as well, and 29 did")
+
+
+def test_what_is_left_without_the_five_best(book: StrategyResult) -> None:
+    pnl = np.array([50.0, 40.0, 30.0, 20.0, 10.0, 5.0, -55.0])
+    few = dataclasses.replace(book, trades=pd.DataFrame({"pnl": pnl}))
+    assert "$-50" not in remedy("not_a_few", few, 1.5, 0.5)
+    assert "−$50.00 is left" in remedy("not_a_few", few, 1.5, 0.5)

@@ -1,0 +1,210 @@
+"""A strategy in a file of one's own goes everywhere that Kobe's go: tables, folds, cluster, live path, trace, terminal."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
+from kobe_assets.graph.lineage import code_versions
+from kobe_assets.graph.own_strategies import own_files, source_record, strategies_of
+from kobe_assets.research.walk_forward import find_signals, grid_sets, run_trials
+from kobe_jobs.cli.commands import strategies
+from kobe_jobs.research_run.stale import bring_up_to_date
+from kobe_jobs.research_run.sweep import plan_sweep, trials_of_fold
+from kobe_jobs.trading.parity.replay import replay
+from kobe_jobs.trading.readiness.research_gate import missing_evidence
+from kobe_jobs.trading.reporting.trace import trace
+from kobe_resources.errors import KobeError
+from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders.own_strategies import GOOD, write_strategies
+
+OWN = ("rsi4", "sma50", "atr10", "adx14", "spread", "strength")
+TOML = """
+[data]
+vendor = "synthetic"
+synthetic.symbols = 6
+synthetic.sessions = 560
+[strategy]
+folder = "strategies"
+[strategy.parameters.my_idea]
+entry = 45
+[simulation]
+initial_cash = 1000
+[sizing]
+whole_shares = false
+[walk_forward]
+train = 126
+"""
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with settings, a strategy, and a data folder that is computed up to the folds."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "kobe.toml").write_text(TOML, encoding="utf-8")
+    write_strategies(folder, {"idea.py": GOOD})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KOBE_HOME", str(folder / "home"))
+        patch.setenv("KOBE_CONFIG", str(folder / "kobe.toml"))
+        bring_up_to_date(load_settings(), targets=("daily_bars", "universe", "indicators", "signals", "wf_folds"))
+    return folder
+
+
+@pytest.fixture
+def settings(computed: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("KOBE_HOME", str(computed / "home"))
+    monkeypatch.setenv("KOBE_CONFIG", str(computed / "kobe.toml"))
+    return load_settings()
+
+
+def test_declared_indicators_are_columns_and_signals_carry_them_as_read(settings: Settings) -> None:
+    warehouse = Warehouse()
+    table = warehouse.frame("SELECT * FROM indicators ORDER BY symbol, session")
+    assert list(table.columns) == ["symbol", "session", "rsi2", "sma200", "atr14", "ibs", *OWN]
+    signals = warehouse.frame("SELECT * FROM signals WHERE strategy = 'my_idea'")
+    assert len(signals) > 30
+    lagged = table.groupby("symbol")[list(OWN)].shift(1).assign(symbol=table["symbol"], session=table["session"])
+    joined = signals.merge(lagged, on=["symbol", "session"])
+    for row in joined.to_dict(orient="records"):
+        values = json.loads(row["values"])
+        assert values == {name: row[name] if row[name] == row[name] else None for name in OWN}
+        assert row["score"] == values["rsi4"] <= 45
+        assert row["stop_distance"] == 2.5 * values["atr10"]
+    assert warehouse.rows("SELECT count(*) FROM signals WHERE strategy = 'rsi2' AND \"values\" IS NOT NULL") == [(0,)]
+
+
+def test_it_has_folds_and_trades_of_its_own(settings: Settings, tmp_path: Path) -> None:
+    trades = Warehouse().frame("SELECT * FROM wf_trades WHERE strategy = 'my_idea' AND mode = 'canonical'")
+    assert len(trades) > 5
+    assert set(trades["exit_reason"]) >= {"rebound"}
+    session = trades["entry_session"].iloc[0].date()
+    with OrderLedger(tmp_path / "orders.sqlite") as ledger:
+        found = trace(ledger, Warehouse(), f"sim:my_idea:canonical:{trades['symbol'].iloc[0]}:{session}").as_json()
+    assert set(json.loads(found["signal"][0]["values"])) == set(OWN)
+    assert set(OWN) <= set(found["bars"][0])
+
+
+def test_a_worker_of_a_cluster_needs_no_file_of_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    market, strategy = load_market(Warehouse(), settings), strategies_of(settings)["my_idea"]
+    sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
+    fold = folds_of(settings, market.panel)[0]
+    feeds = find_signals(market, market.readable(), strategy, sets).feeds(market, range(len(sets)), trial=True)
+    sent = pickle.loads(pickle.dumps((market, "my_idea", sets, fold, own_files(settings))))
+    monkeypatch.setenv("KOBE_CONFIG", "/nowhere/kobe.toml")
+    np.testing.assert_array_equal(trials_of_fold(*sent), run_trials(market, (fold,), feeds, sets))
+
+
+def test_the_live_path_gives_its_trades(settings: Settings) -> None:
+    days = Warehouse().rows("SELECT DISTINCT session FROM daily_bars ORDER BY session")
+    found = replay(settings, Warehouse(), days[-60][0], days[-41][0], "my_idea")
+    assert found.agrees
+    assert found.simulated
+
+
+def test_an_edit_makes_stale_what_stands_on_it_and_nothing_else(settings: Settings, computed: Path, tmp_path: Path) -> None:
+    def versions(*texts: str) -> dict[str, str]:
+        folder = write_strategies(tmp_path, {f"f{k}.py": text for k, text in enumerate(texts)})
+        return code_versions(settings.model_copy(update={"strategy": settings.strategy.model_copy(update={"folder": folder})}))
+
+    plain = GOOD.replace("custom(spread)", "atr(5)")
+    for text, old, new, changed in (
+        (plain, 'summary="For', 'summary="Only for', {"signals", "wf_folds", "kpi_report"}),
+        (plain, "rsi(4)", "rsi(5)", {"indicators", "signals", "wf_folds", "kpi_report"}),
+        (GOOD, "bars.high - bars.low", "bars.high + bars.low", {"indicators", "signals", "wf_folds", "kpi_report"}),
+        (f"{plain}\nimport f1\n", None, "X = 1\n", {"signals", "wf_folds", "kpi_report"}),
+    ):
+        before = versions(text, "")
+        after = versions(text, new) if old is None else versions(text.replace(old, new), "")
+        assert {name for name in before if before[name] != after[name]} == changed, new
+    assert versions(text, "") == versions(text, ""), "unchanged"
+
+
+def test_the_gate_and_the_record_know_its_source(settings: Settings, computed: Path) -> None:
+    record = source_record(settings, "my_idea")
+    assert record is not None
+    assert record["files"] == {"idea.py": GOOD}
+    assert source_record(settings, "rsi2") is None
+    file = computed / "strategies" / "idea.py"
+    try:
+        file.write_text(GOOD.replace("For tests", "Changed"), encoding="utf-8")
+        assert "another source of 'my_idea'" in missing_evidence(Warehouse(), settings, "my_idea")
+        assert "another source" not in missing_evidence(Warehouse(), settings, "rsi2")
+    finally:
+        file.write_text(GOOD, encoding="utf-8")
+    assert "another source" not in missing_evidence(Warehouse(), settings, "my_idea")
+
+
+def test_a_sweep_of_an_edited_strategy_begins_anew(settings: Settings, computed: Path) -> None:
+    file = computed / "strategies" / "idea.py"
+    assert plan_sweep(settings, Warehouse(), ["my_idea"]).left == 0, "the folds have tried all"
+    try:
+        file.write_text(GOOD.replace("at.close > at.sma50", "at.close < at.sma50"), encoding="utf-8")
+        assert plan_sweep(settings, Warehouse(), ["my_idea"]).left > 0
+        assert plan_sweep(settings, Warehouse(), ["rsi2"]).left == 0
+    finally:
+        file.write_text(GOOD, encoding="utf-8")
+
+
+def run(*arguments: str) -> str:
+    app = typer.Typer()
+    strategies.register(app)
+
+    @app.callback()
+    def root() -> None:
+        pass
+
+    result = CliRunner().invoke(app, ["strategies", *arguments], catch_exceptions=False, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_list_says_what_is_registered_from_where_and_whether_it_trades(settings: Settings, computed: Path) -> None:
+    rows = {row["name"]: row for row in json.loads(run("list", "--json"))}
+    assert list(rows) == ["rsi2", "ibs", "rsi2_ibs", "my_idea"]
+    assert (rows["rsi2"]["from"], rows["rsi2"]["weight"]) == ("Kobe", 1.0)
+    assert (rows["my_idea"]["weight"], rows["my_idea"]["parameters"]["entry"]) == (None, 45.0)
+    assert rows["my_idea"]["from"].startswith(str(computed / "strategies" / "idea.py:"))
+    assert "my_idea" in run("list")
+
+
+def test_check_proves_and_measures(settings: Settings) -> None:
+    facts = json.loads(run("check", "my_idea", "--json"))
+    assert facts["leak"] == ""
+    assert facts["warmup"] == 50
+    assert facts["signals"]["long"] > 10
+    assert facts["trades"] > 5
+    assert {one["name"]: one["first"] for one in facts["indicators"]} == {
+        "rsi4": 4, "sma50": 49, "atr10": 10, "adx14": 27, "spread": 0, "strength": 20
+    }  # fmt: skip
+    assert "reads no future" in run("check", "my_idea")
+
+
+def test_new_writes_a_template_that_runs_as_it_is(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("new", "first_idea")
+    settings = load_settings()
+    assert settings.strategy.folder == tmp_path / "strategies"
+    assert "first_idea" in strategies_of(settings)
+    with pytest.raises(KobeError, match="is taken by"):
+        run("new", "first_idea")
+    with pytest.raises(KobeError, match="is taken"):
+        run("new", "rsi2")
+    with pytest.raises(KobeError, match="no name"):
+        run("new", "My Idea")
+    monkeypatch.setenv("KOBE_HOME", str(computed / "home"))
+    (tmp_path / "kobe.toml").write_text(TOML.replace("[strategy.parameters.my_idea]\nentry = 45\n", ""), encoding="utf-8")
+    facts = json.loads(run("check", "first_idea", "--json"))
+    assert facts["leak"] == ""
+    assert facts["trades"] > 0

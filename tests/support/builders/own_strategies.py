@@ -1,0 +1,77 @@
+"""Files of own strategies for tests: a good one, and one for each fault that a person can make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+GOOD = """\
+from kobe_assets.research.language import Strategy, atr, custom, rank, roc, rsi, sma, talib
+
+
+def spread(bars):
+    return bars.high - bars.low
+
+
+MY_IDEA = Strategy(
+    name="my_idea",
+    summary="For tests",
+    indicators={
+        "rsi4": rsi(4), "sma50": sma(50), "atr10": atr(10), "adx14": talib("ADX", timeperiod=14),
+        "spread": custom(spread), "strength": rank(roc(20)),
+    },
+    parameters={"entry": 40.0, "leave": 60.0, "atr_stop": 2.5, "time_stop": 8},
+    long=lambda at, p: (at.rsi4 <= p["entry"]) & (at.close > at.sma50),
+    score_long=lambda at: at.rsi4,
+    leave_long=lambda at, p: at.rsi4 >= p["leave"],
+    leave_reason="rebound",
+    stop="atr10",
+    grid={"entry": (30, 40), "atr_stop": (2, 3)},
+)
+"""
+LINE = 1 + GOOD.splitlines().index("MY_IDEA = Strategy(")
+LONG = 1 + next(k for k, line in enumerate(GOOD.splitlines()) if "long=lambda" in line)
+LEAVE = 1 + next(k for k, line in enumerate(GOOD.splitlines()) if "leave_long" in line)
+CUSTOM = 1 + next(k for k, line in enumerate(GOOD.splitlines()) if "return bars" in line)
+OTHER = GOOD.replace("my_idea", "second_idea")
+
+
+def changed(old: str, new: str) -> dict[str, str]:
+    """The good file with one change."""
+    assert old in GOOD
+    return {"idea.py": GOOD.replace(old, new)}
+
+
+FAULTS: dict[str, tuple[dict[str, str], int, str]] = {
+    "syntax": (changed("MY_IDEA = Strategy(", "MY_IDEA = = Strategy("), LINE, "SyntaxError"),
+    "import": (changed("def spread", "import no_such_library\n\n\ndef spread"), 4, "no_such_library"),
+    "unknown indicator": (changed("at.sma50", "at.sma20"), LONG, "did you mean sma50?"),
+    "missing parameter": (changed('p["leave"]', 'p["leaf"]'), LEAVE, "did you mean leave?"),
+    "one value": (changed('at.rsi4 >= p["leave"]', "True"), LEAVE, "one value for each bar"),
+    "wrong shape": (changed("(at.close > at.sma50)", "(at.close > at.sma50)[1:]"), LONG, "operands could not be broadcast"),
+    "no condition": (changed('at.rsi4 >= p["leave"]', "at.rsi4"), LEAVE, "true or false"),
+    "no score": (changed("    score_long=lambda at: at.rsi4,\n", ""), LINE, "score_long"),
+    "name taken": (changed('name="my_idea"', 'name="ibs"'), LINE, "choose another"),
+    "name of something else": (changed('name="my_idea"', 'name="portfolio"'), LINE, "choose another"),
+    "two of one name": ({"a.py": OTHER.replace("second_idea", "my_idea"), "idea.py": GOOD}, LINE, "taken by"),
+    "canonical name": (changed('"rsi4": rsi(4)', '"rsi2": rsi(4)'), LINE, "two declarations of the indicator rsi2"),
+    "two declarations": ({"a.py": OTHER.replace("rsi(4)", "rsi(5)"), "idea.py": GOOD}, LINE, "two declarations"),
+    "custom raises": (changed("return bars.high", "return bars.hihg"), CUSTOM, "hihg"),
+    "custom shape": (changed("bars.high - bars.low", "(bars.high - bars.low)[1:]"), CUSTOM - 1, "one number for each"),
+    "custom dtype": (changed("bars.high - bars.low", "bars.high.astype(str)"), CUSTOM - 1, "one number for each"),
+    "unknown talib": (changed('talib("ADX"', 'talib("ADXX"'), LINE + 4, "no such function"),
+    "talib parameter": (changed("timeperiod=14", "period=14"), LINE + 4, "it has timeperiod"),
+    "talib range": (changed("timeperiod=14", "timeperiod=-3"), LINE + 4, "refuses its parameters"),
+    "no bars": (changed("rsi(4)", "rsi(0)"), LINE + 4, "whole number"),
+    "stop of nothing": (changed('stop="atr10"', 'stop="atr11"'), LINE, "atr11"),
+    "stop without multiple": (changed('"atr_stop": 2.5, ', "").copy(), LINE, "atr_stop"),
+    "grid of nothing": (changed('grid={"entry"', 'grid={"entri"'), LINE, "entri"),
+}
+
+
+def write_strategies(folder: Path, files: dict[str, str]) -> Path:
+    """The folder `strategies` in `folder`, with these files."""
+    own = folder / "strategies"
+    own.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (own / name).write_text(text, encoding="utf-8")
+    return own

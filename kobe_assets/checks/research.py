@@ -64,6 +64,16 @@ def signals_read_no_future(
     return find_leak(tried, values, _spread_cuts(tried) if cuts is None else cuts)
 
 
+def told_lookahead(market: Market, params: Mapping[str, Params], strategies: Mapping[str, Strategy]) -> str:
+    """Where these strategies read the future, in words; empty where they do not (`signals_read_no_future`)."""
+    found = signals_read_no_future(market, params, strategies=strategies)
+    if found is None:
+        return ""
+    change = "is cut off" if found.change == "truncated" else "is noise"
+    column = proven_columns(strategies)[found.column]
+    return f"{column} of {found.symbol} on {found.session} changes when what comes after {found.cut} {change}"
+
+
 def proven_columns(strategies: Mapping[str, Strategy]) -> list[str]:
     """What the columns of a proof are, by which a `Leak` names one."""
     declared = [name for name in columns_of(strategies.values()) if name not in CANONICAL_COLUMNS]

@@ -143,6 +143,11 @@ def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = 
     with warehouse.connect():
         panel = panel or load_panel(warehouse)
         indicators, tradable = load_indicators(warehouse, panel, declared), tradable_bars(warehouse, settings, panel)
+    return market_of(settings, panel, indicators, tradable)
+
+
+def market_of(settings: Settings, panel: Panel, indicators: Indicators, tradable: Bools) -> Market:
+    """The market of bars, wherever they come from, at the costs, limits and rules of the settings."""
     return Market(
         panel=panel,
         indicators=indicators,

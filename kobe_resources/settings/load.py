@@ -9,7 +9,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,41 @@ def load_settings() -> Settings:
     _refuse_beyond_reason(settings)
     _refuse_credentials(settings)
     return settings
+
+
+def changed_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """The settings with some changed, by dotted name: {"costs.slippage_bps": 10}. Raises UsageError like `load_settings`.
+
+    A change holds over file and environment, from which `settings` came.
+    """
+    for key, value in changes.items():
+        try:
+            settings = _with_value(settings, key.split("."), value)
+        except ValidationError as error:
+            why = error.errors(include_url=False, include_input=False)[0]["msg"]
+            raise UsageError(f"settings: {key} = {value!r}: {why}", "see `kobe config docs`") from None
+        except ValueError as error:
+            raise UsageError(f"settings: {key} {error}", "see `kobe config docs`") from None
+    try:
+        settings.check_together()  # type: ignore[operator]
+    except ValueError as error:
+        raise UsageError(f"settings: {error}", "mend one of them") from None
+    _refuse_beyond_reason(settings)
+    _refuse_credentials(settings)
+    return settings
+
+
+def _with_value(section: Any, names: Sequence[str], value: Any) -> Any:
+    """A copy of a section, or of all settings, with one value inside it changed and checked. Raises ValueError."""
+    name, rest, known = names[0], names[1:], type(section).model_fields
+    if name not in known:
+        raise ValueError(f"is no setting{_meant(name, known)}")
+    inner = getattr(section, name)
+    if rest and isinstance(inner, BaseModel):
+        return section.model_copy(update={name: _with_value(inner, rest, value)})
+    if rest or isinstance(inner, BaseModel):
+        raise ValueError("names no single setting")
+    return type(section).model_validate({**dict(section), name: value})
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -356,7 +356,8 @@ class Settings(BaseSettings):
     compute: ComputeSettings = ComputeSettings()
 
     @model_validator(mode="after")
-    def _price_bounds(self) -> Settings:
+    def check_together(self) -> Settings:
+        """Itself, or a ValueError where settings of different sections contradict each other."""
         if self.policy.min_price > self.policy.max_price:
             raise ValueError("policy.min_price is above policy.max_price")
         return self

@@ -12,7 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from kobe_jobs.research_job import EXCHANGE_TIME, SESSION_TAG
-from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed
+from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed, tell_differences, tell_run, tell_tomorrow
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
@@ -30,6 +30,7 @@ RETRY_AFTER_S = (60, 120, 240, 480, 600, 600)
 """Pauses after each failed run of a session before the sensor asks again: half an hour and some, then it is a person's."""
 QUIET = "no alert"
 TRADING_JOBS = ("trade_session", "reconcile")
+RESEARCH_JOBS = ("wf_report", "refresh")
 
 
 class TradeConfig(dg.Config):
@@ -90,8 +91,10 @@ def trade(
         raise dg.Failure(str(error), allow_retries=False) from error
     for event in run_events(summary):
         context.log_event(event)
+    tell_run(settings, summary)
     if not summary.is_clean:
-        told = {"summary": summary.as_json()}
+        # What was halted has been told, with what is bare.
+        told: dict[str, Any] = {"summary": summary.as_json(), QUIET: True}
         raise dg.Failure(summary.halted or "not everything is settled", metadata=told, allow_retries=False)
 
 
@@ -118,7 +121,10 @@ def compare_with_broker(
     table = dg.MetadataValue.table([dg.TableRecord(row) for row in rows]) if rows else dg.MetadataValue.text("none")
     context.log_event(dg.AssetObservation("positions", metadata={**facts, "rows": table}))
     if not found.agrees:
-        raise dg.Failure(f"ledger and broker differ: {found.describe()}", allow_retries=False)
+        tell_differences(
+            settings, session_context.account, [f"{row.kind}: {row.what}" for row in found.differences if row.halts]
+        )
+        raise dg.Failure(f"ledger and broker differ: {found.describe()}", metadata={QUIET: True}, allow_retries=False)
 
 
 @contextlib.contextmanager
@@ -127,9 +133,11 @@ def _trading_context(
 ) -> Iterator["TradingContext"]:
     """What a trading run works with, under the id of the Dagster run, closed at the end."""
     from kobe_jobs.trading.context import TradingContext
+    from kobe_resources.market_data.store import warehouse_of
 
+    warehouse = warehouse_of(settings)
     with broker.open(leave_clock) as opened, ledger.open(run_id[:12]) as book:
-        yield TradingContext(settings, settings.broker.stage, opened, book)
+        yield TradingContext(settings, settings.broker.stage, opened, book, warehouse)
 
 
 @dg.failure_hook(name="alert_on_failure", required_resource_keys={"settings"})
@@ -263,6 +271,19 @@ def run_failed(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[S
     alert(settings, f"the job {job} failed", reason=context.failure_event.message, run=context.dagster_run.run_id)
 
 
+@dg.run_status_sensor(
+    name="evening_orders",
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=SENSOR_INTERVAL_S,
+    description="After a run that brought signals: tells tomorrow's orders at the addresses of [alerts], where that is wished.",
+)
+def evening_orders(context: dg.RunStatusSensorContext, settings: dg.ResourceParam[Settings]) -> None:
+    """Tell what the next run would send, once a session."""
+    if context.dagster_run.job_name in RESEARCH_JOBS:
+        tell_tomorrow(settings)
+
+
 @dg.asset_check(
     asset="fills",
     name="parity_with_simulation",
@@ -301,7 +322,7 @@ def trading_definitions() -> dg.Definitions:
         assets=external_assets(),
         asset_checks=[parity_with_simulation],
         jobs=[trade_session, reconcile, parity],
-        sensors=[signals_landed, orders_working, run_failed],
+        sensors=[signals_landed, orders_working, run_failed, evening_orders],
         schedules=[parity_in_the_evening],
     )
 

@@ -38,7 +38,6 @@ from kobe_resources.policy_gate import (
 
 SHARE = Decimal("1e-9")
 """The broker's smallest part of a share."""
-SHADOW = "shadow"
 NOT_TRADABLE = "not_tradable"
 AUCTION_OVER = "auction_over"
 """The reason of an entry for the opening auction that was not sent in time."""
@@ -260,12 +259,14 @@ def _withdraw(context: SessionContext, write: Write, decisions: list[Decision]) 
 
 def _write_down(context: SessionContext, write: Write, decision: Decision) -> None:
     known = book.find(write, decision.order_plan.client_order_id)
-    reason = decision.reason or ("" if context.sends else SHADOW)
+    reason = decision.reason
     if known is not None and _wants_quote(known):
         if (reason, decision.detail) == (known.reason, known.detail):
             return
         known = book.reconsider(write, known.client_order_id)
-    if known is None and reason:
+    if known is None and not reason and not context.sends:
+        book.would_send(write, decision.order_plan)
+    elif known is None and reason:
         book.deny(write, decision.order_plan, reason, decision.detail)
     elif known is None:
         book.plan(write, decision.order_plan, context.daily_budget)

@@ -23,6 +23,7 @@ from kobe_jobs.trading.exits import due, exit_flagged
 from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.next_session import goes_on, has_own_time, phases_of
+from kobe_jobs.trading.paper_book import enter_on_paper, follow_bars, leave_on_paper, paper_cash
 from kobe_jobs.trading.protection import Protection, ensure_stops, protect, tend
 from kobe_jobs.trading.readiness.preflight import check_ready
 from kobe_jobs.trading.reconcile.compare import Reconciliation, reconcile
@@ -174,7 +175,7 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
     # Orders are read in shares of now; what resolution finds may itself be older than a split.
     steps: tuple[tuple[str, Callable[[SessionContext], object]], ...] = (
         ("intents", expire), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits),
-        ("fractions", settle_fractions), ("renames", follow_renames), ("bars", age_positions),
+        ("fractions", settle_fractions), ("renames", follow_renames), ("paper book", follow_bars), ("bars", age_positions),
     )  # fmt: skip
     for name, step in steps:
         _attempt(context, name, step)
@@ -223,7 +224,11 @@ def _unlike(context: SessionContext) -> frozenset[str]:
 
 def _exits(context: SessionContext) -> None:
     """Set missing stops, send the exits of flagged positions, and set the stops of those that did not fill."""
-    if context.sends and open_positions(context.ledger, context.account):
+    if not context.sends:
+        if context.moment is RunMoment.OPEN:
+            _attempt(context, "exits", leave_on_paper)
+        return
+    if open_positions(context.ledger, context.account):
         leaving = {held.id for held in open_positions(context.ledger, context.account) if held.flag}
         ensure_stops(context, leaving)
     if context.moment is not RunMoment.BEFORE_OPEN or context.settings.execution.entry == "opg":
@@ -237,7 +242,10 @@ def _entries(context: SessionContext) -> None:
 
 
 def _enter(context: SessionContext) -> None:
-    intents = enter_signals(context, _cash_for_entries(context), tend, lambda: _is_covered(context))
+    cash = _cash_for_entries(context) if context.sends else paper_cash(context)
+    intents = enter_signals(context, cash, tend, lambda: _is_covered(context))
+    if not context.sends:
+        enter_on_paper(context)
     log.info("entries are decided", intents=len(intents))
 
 
@@ -312,7 +320,7 @@ def _close(
     summary = summarize(context, differences, halted, found)
     with context.ledger.write() as write:
         # Each order has records of its own.
-        body = {key: value for key, value in summary.as_json().items() if key not in ("audit_head", "orders")}
+        body = {key: value for key, value in summary.as_json().items() if key not in ("audit_head", "orders", "positions")}
         write.audit("summary", account=context.account, summary=canonical_json(body))
         state = HALTED if halted or waiting or to_come else DONE
         note = halted or to_come or (f"{len(waiting)} wait for a quote" if waiting else "")

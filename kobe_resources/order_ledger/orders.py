@@ -193,6 +193,16 @@ def deny(write: Write, planned: OrderPlan, reason: str, detail: str = "") -> Int
     return get(write, planned.client_order_id)
 
 
+def would_send(write: Write, planned: OrderPlan) -> Intent:
+    """Write the plan down as WOULD_SEND, its dollars reserved; an order that is there already is returned as it is."""
+    known = find(write, planned.client_order_id)
+    if known:
+        return known
+    _insert(write, planned, OrderState.WOULD_SEND)
+    write.audit("would_send", **_plan_details(planned), reserved=text_of(planned.reserved))
+    return get(write, planned.client_order_id)
+
+
 def free_reservation(write: Write, intent: Intent) -> None:
     """Free the reservation of an intent that `replan` or a denial is about to settle in the same transaction."""
     write.execute("UPDATE intents SET reserved = '0' WHERE client_order_id = ?", (intent.client_order_id,))
@@ -307,7 +317,7 @@ def _insert(write: Write, planned: OrderPlan, state: OrderState, reason: str = "
         "limit_price": _text(planned.limit_price), "stop_price": _text(planned.stop_price),
         "stop_distance": _text(planned.stop_distance), "state": str(state),
         "reason": reason or planned.reason, "detail": detail,
-        "reserved": text_of(planned.reserved) if state is OrderState.INTENT else "0",
+        "reserved": text_of(planned.reserved) if state in (OrderState.INTENT, OrderState.WOULD_SEND) else "0",
         "decision": canonical_json(planned.decision), "config_pin": write.pin, "run_id": write.run_id,
         "created_at": now, "updated_at": now,
     }  # fmt: skip

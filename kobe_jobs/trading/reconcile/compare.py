@@ -92,6 +92,9 @@ def reconcile_account(context: SessionContext, moment: str, look_only: bool = Fa
 
     look_only: nothing is written, no late order applied, and pending splits count as if they were applied.
     """
+    if not context.sends:
+        # A paper book has no other side.
+        return Reconciliation((), {})
     if look_only:
         return compare(context, promote=False, stops=True)
     apply_splits(context)

@@ -235,7 +235,8 @@ def test_shadow_decides_and_sends_nothing(rig: TradingContext, embedded: Embedde
     shadow = connect_embedded(rig.settings, embedded, read_only=True)
     summary = trade_session(dataclasses.replace(rig, stage="shadow", broker_or_error=shadow))
     assert posts(embedded) == 0
-    assert summary.refused == {"shadow": 5, "exceeds_daily_budget": 1}
+    assert summary.refused == {"exceeds_daily_budget": 1}
+    assert (summary.would_send, summary.submitted) == (5, 0)
     assert summary.is_clean
     decided = book.of_session(rig.ledger, "shadow:PA0EMBEDDED0", market.ENTRY_DAY)
     assert [(intent.symbol, intent.qty, intent.limit_price) for intent in decided][:2] == [

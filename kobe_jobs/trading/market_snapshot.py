@@ -114,6 +114,7 @@ class Evidence:
     sessions: stored sessions up to the last that was asked for; computed: those of them that the indicators know;
     last_stored: the last of all, in whose terms prices are adjusted. signals_fit_bars: False where the signals are on record
     as computed from other bars than those stored. dividends: (ex-date, dollars a share as traded then) by symbol.
+    renames: (the day, the new symbol) by the old one.
     """
 
     sessions: Days
@@ -123,6 +124,7 @@ class Evidence:
     bars: dict[str, Bars]
     splits: dict[str, tuple[Split, ...]]
     dividends: dict[str, tuple[tuple[dt.date, float], ...]] = field(default_factory=dict)
+    renames: dict[str, tuple[dt.date, str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     signals_fit_bars: bool = True
 
@@ -177,6 +179,7 @@ def load_evidence(
             "SELECT symbol, execution_date, split_from, split_to FROM splits ORDER BY execution_date"
         ).fetchall()
         paid = _dividends_of(connection, symbols) if symbols else {}
+        renames = _renames_of(connection, symbols) if symbols else {}
         recorded = recorded_versions(connection)
     by_session: dict[dt.date, list[Signal]] = {}
     for signal in _interleaved(own):
@@ -192,6 +195,7 @@ def load_evidence(
         bars=_bars_by_symbol(columns) if symbols else {},
         splits={symbol: tuple(found) for symbol, found in by_symbol.items()},
         dividends=paid,
+        renames=renames,
         versions={name: f"{v.data_version} code {v.code_version} run {v.run_id}" for name, v in recorded.items()},
         signals_fit_bars=_fit(recorded),
     )
@@ -206,6 +210,17 @@ def _dividends_of(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> 
     for symbol, day, amount in connection.execute(sql_text, [symbols]).fetchall():
         found.setdefault(symbol, []).append((day, float(amount)))
     return {symbol: tuple(rows) for symbol, rows in found.items()}
+
+
+def _renames_of(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> dict[str, tuple[dt.date, str]]:
+    """The last change of the name of some symbols."""
+    if not has_table(connection, "corporate_actions"):
+        return {}
+    sql_text = (
+        "SELECT symbol, ex_date, other_symbol FROM corporate_actions WHERE kind = 'name_change' AND other_symbol IS NOT NULL"
+        " AND symbol IN (SELECT unnest(?)) ORDER BY ex_date"
+    )
+    return {symbol: (day, other) for symbol, day, other in connection.execute(sql_text, [symbols]).fetchall()}
 
 
 def _signals_of(connection: duckdb.DuckDBPyConnection, strategy: str, first: dt.date, last: dt.date) -> list[Signal]:

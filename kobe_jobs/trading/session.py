@@ -27,6 +27,7 @@ from kobe_jobs.trading.paper_book import enter_on_paper, follow_bars, leave_on_p
 from kobe_jobs.trading.protection import Protection, ensure_stops, protect, tend
 from kobe_jobs.trading.readiness.preflight import check_ready
 from kobe_jobs.trading.reconcile.compare import Reconciliation, reconcile
+from kobe_jobs.trading.renames import follow_renames
 from kobe_jobs.trading.reporting.summary import RunSummary, summarize
 from kobe_jobs.trading.roll_forward import (
     age_positions,
@@ -160,6 +161,7 @@ def _look_after(context: SessionContext, claim: Claim) -> RunSummary:
     if context.sends:
         _attempt(context, "splits", apply_splits)
         _attempt(context, "fractions", settle_fractions)
+        _attempt(context, "renames", follow_renames)
         _attempt(context, "orders", tend)
         _attempt(context, "stops before splits", lift_stops)
     found = _guard(context)
@@ -173,7 +175,7 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
     # Orders are read in shares of now; what resolution finds may itself be older than a split.
     steps: tuple[tuple[str, Callable[[SessionContext], object]], ...] = (
         ("intents", expire), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits),
-        ("fractions", settle_fractions), ("paper book", follow_bars), ("bars", age_positions),
+        ("fractions", settle_fractions), ("renames", follow_renames), ("paper book", follow_bars), ("bars", age_positions),
     )  # fmt: skip
     for name, step in steps:
         _attempt(context, name, step)

@@ -135,6 +135,20 @@ def test_positions_leave_by_the_rules_that_they_were_entered_with(traded: Tradin
     assert summary.exits == {"rsi_exit": len(market.LEAVING)}
 
 
+def test_a_renamed_position_is_followed_once_the_broker_shows_it(traded: TradingContext, embedded: EmbeddedBroker) -> None:
+    old = open_positions(traded.ledger, session_of(traded).account)[0].symbol
+    embedded.advance_to(market.EXIT_DAY, "open")
+    embedded.faults.add({"settings": {"renames": {old: "NEW"}}})
+    assert traded.evidence is not None
+    told = dataclasses.replace(traded.evidence, renames={old: (market.EXIT_DAY, "NEW")}, signals={})
+    summary = trade_session(dataclasses.replace(traded, evidence=told))
+    names = {held.symbol for held in open_positions(traded.ledger, summary.account)}
+    assert "NEW" in names
+    assert old not in names
+    assert f"{old} is called NEW since {market.EXIT_DAY}" in str(summary.notes)
+    assert summary.unprotected == ()
+
+
 def changed(settings: Settings, **strategy: Any) -> Settings:
     return settings.model_copy(update={"strategy": settings.strategy.model_copy(update=strategy)})
 

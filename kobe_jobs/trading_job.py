@@ -133,9 +133,11 @@ def _trading_context(
 ) -> Iterator["TradingContext"]:
     """What a trading run works with, under the id of the Dagster run, closed at the end."""
     from kobe_jobs.trading.context import TradingContext
+    from kobe_resources.market_data.store import warehouse_of
 
+    warehouse = warehouse_of(settings)
     with broker.open(leave_clock) as opened, ledger.open(run_id[:12]) as book:
-        yield TradingContext(settings, settings.broker.stage, opened, book)
+        yield TradingContext(settings, settings.broker.stage, opened, book, warehouse)
 
 
 @dg.failure_hook(name="alert_on_failure", required_resource_keys={"settings"})

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kobe_assets.graph.inputs import canonical_params, load_market
-from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.walk_forward import simulate_book
 from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
@@ -233,7 +233,7 @@ def _next_exit(settings: Settings, held: Position, entered: Intent | None, tomor
     leaving = next((row for row in tomorrow.exits if row.symbol == held.symbol), None) if tomorrow else None
     if leaving is not None:
         return f"at the next open: {in_words(leaving.reason)}"
-    strategy = STRATEGIES.get(held.strategy)
+    strategy = strategies_of(settings).get(held.strategy)
     if strategy is None:
         return "by its stop alone: its strategy is not registered"
     # A position leaves by the rules that it entered with.

@@ -29,6 +29,7 @@ from kobe_resources.broker.quotes import QuoteProblem, judge_quote
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.market_data.store import warehouse_of
 from kobe_resources.order_ledger import Intent, OrderLedger, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions, open_positions
@@ -260,7 +261,7 @@ def open_trading_context(
     leave_clock: for a run that names its session, and moves a simulated clock there itself.
     even_without_broker: for a caller that only looks; `broker` then raises why it could not be opened.
     """
-    stage = settings.broker.stage
+    stage, warehouse = settings.broker.stage, warehouse_of(settings)
     with contextlib.ExitStack() as held:
         broker: Broker | KobeError
         try:
@@ -269,7 +270,7 @@ def open_trading_context(
             if not even_without_broker:
                 raise
             broker = error
-        yield TradingContext(settings, stage, broker, held.enter_context(open_ledger(settings)))
+        yield TradingContext(settings, stage, broker, held.enter_context(open_ledger(settings)), warehouse)
 
 
 def open_ledger(settings: Settings, path: Path | None = None, disposable: bool = False) -> OrderLedger:

@@ -66,9 +66,9 @@ def reset_embedded(settings: Settings, folder: Path) -> Reset:
     """Begin a fresh embedded account in `folder`, under a new number; the old state is kept beside it."""
     from kobe_resources.broker.exchange.account import reset_account
     from kobe_resources.broker.exchange.embedded import StoredBars
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
-    return reset_account(folder, StoredBars.of_warehouse(Warehouse()), simulated_terms(settings))
+    return reset_account(folder, StoredBars.of_warehouse(warehouse_of(settings)), simulated_terms(settings))
 
 
 @contextlib.contextmanager
@@ -88,10 +88,10 @@ def start_embedded(settings: Settings, folder: Path | None = None, key_id: str |
     key_id: the key without which it answers nothing (none: it takes any).
     """
     from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
     terms = replace(simulated_terms(settings), key_id=key_id)
-    return EmbeddedBroker(folder or kobe_home() / "broker", StoredBars.of_warehouse(Warehouse()), terms)
+    return EmbeddedBroker(folder or kobe_home() / "broker", StoredBars.of_warehouse(warehouse_of(settings)), terms)
 
 
 def connect_embedded(settings: Settings, embedded: EmbeddedBroker, read_only: bool = False) -> Broker:

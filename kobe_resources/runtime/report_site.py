@@ -6,8 +6,6 @@ Serves what lies in KOBE_HOME/reports and nothing else, to this machine alone. F
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import html
 import json
 import socket
 import threading
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from kobe_resources.errors import KobeError
+from kobe_resources.runtime.report_index import comparison_page, index_page
 from kobe_resources.settings.load import kobe_home
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 3070
+REPORTS_PATH = "/reports/"
+"""Under this path of the Dagster UI lie the reports, wherever they are served."""
 PORT_FILE = "report_site.json"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -34,7 +35,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
     # A page may run its own scripts (plotly compiles some) and reach nothing but this server.
     "Content-Security-Policy": (
-        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'; form-action 'none'"
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'; form-action 'self'"
     ),
 }
 
@@ -46,6 +47,11 @@ class PortBusy(KobeError):
 def report_url(name: str = "") -> str:
     """Where `kobe ui` serves the report `name` (a path inside the reports folder), on the port last used for this KOBE_HOME."""
     return f"http://{LOOPBACK}:{recorded_port()}/{quote(name)}"
+
+
+def report_link(name: str = "") -> str:
+    """The report `name` as a link for a page of the Dagster UI, which follows the port that serves."""
+    return f"{REPORTS_PATH}{quote(name)}"
 
 
 def recorded_port() -> int:
@@ -100,21 +106,29 @@ def serving(app: Starlette, listener: socket.socket) -> Iterator[None]:
 
 
 def report_app(folder: Path, pages: Sequence[BaseRoute] = ()) -> Starlette:
-    """The files of `folder`, newest listed first at `/`, and the `pages`; this machine's names only."""
+    """The files of `folder`, listed at `/`, two beside each other at `/compare`, and the `pages`; this machine's names only."""
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
-    async def index(_request: Request) -> HTMLResponse:
+    # Plain functions: Starlette reads the files in a thread, so that no page waits for another.
+    def index(request: Request) -> HTMLResponse:
         from starlette.responses import HTMLResponse
 
-        return HTMLResponse(_listing(folder))
+        return HTMLResponse(index_page(folder, request.query_params.get("sort", "")))
+
+    def compare(request: Request) -> HTMLResponse:
+        from starlette.responses import HTMLResponse
+
+        text = comparison_page(folder, request.query_params.get("first", ""), request.query_params.get("second", ""))
+        return HTMLResponse(text, 200)
 
     return Starlette(
         routes=[
             Route("/", index),
+            Route("/compare", compare),
             *pages,
             # Links that lead out of the folder are refused by StaticFiles.
             Mount("/", StaticFiles(directory=folder, check_dir=False, follow_symlink=False)),
@@ -142,16 +156,3 @@ class _Headers:
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
-
-
-def _listing(folder: Path) -> str:
-    found = folder.glob("*.html") if folder.is_dir() else ()
-    pages = sorted(((page.stat().st_mtime, page.name) for page in found), reverse=True)
-    items = "".join(f'<li><a href="/{quote(name)}">{html.escape(name)}</a> made {_moment(made)}</li>' for made, name in pages)
-    body = f"<ul>{items}</ul>" if items else "<p>No report yet: run <code>kobe report</code>.</p>"
-    head = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><title>Kobe reports</title>'
-    return f'{head}<h1>Kobe reports</h1><p><a href="/account">The account</a></p>{body}'
-
-
-def _moment(timestamp: float) -> str:
-    return dt.datetime.fromtimestamp(timestamp, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

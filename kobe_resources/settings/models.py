@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -26,6 +26,10 @@ SECRET_URLS = ("trading.alert_webhook", "alerts.urls")
 AlertKind = Literal["failed", "halted", "run", "kill", "unprotected", "difference", "orders"]
 """What an alert tells of."""
 TOLD: tuple[AlertKind, ...] = ("failed", "halted", "run", "kill", "unprotected", "difference")
+
+VendorName = Literal["sample", "synthetic", "files", "polygon", "alpaca"]
+VENDORS: tuple[VendorName, ...] = get_args(VendorName)
+"""The sources of bars; without a setting it is the first."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -101,7 +105,7 @@ class AlpacaData(Section):
 class DataSettings(Section):
     """Where bars come from, and which span of them."""
 
-    vendor: Literal["sample", "synthetic", "files", "polygon", "alpaca"] = Field("sample", description="the source of bars")
+    vendor: VendorName = Field("sample", description="the source of bars")
     start: dt.date | None = Field(None, description="first session to load; none: all the vendor has (Polygon: 11 years)")
     end: dt.date | None = Field(None, description="last session to load; none: the latest complete one")
     files: FilesData = FilesData()
@@ -253,7 +257,7 @@ class WalkForwardSettings(Section):
 
 
 class ReportSettings(Section):
-    """What the report measures beside the folds."""
+    """What the report measures beside the folds, and how many stay."""
 
     benchmark: Annotated[str | None, NoneByName] = Field(
         None, description="a symbol whose holding stands beside that of the universe, where its bars are stored"
@@ -262,6 +266,7 @@ class ReportSettings(Section):
     permutations: NonNegativeInt = Field(
         100, description="runs of as many entries drawn from all that could have been traded; 0: none"
     )
+    keep: PositiveInt = Field(10, description="copies of earlier reports that stay; older ones are removed")
 
 
 class BrokerSettings(Section):
@@ -351,7 +356,8 @@ class Settings(BaseSettings):
     compute: ComputeSettings = ComputeSettings()
 
     @model_validator(mode="after")
-    def _price_bounds(self) -> Settings:
+    def check_together(self) -> Settings:
+        """Itself, or a ValueError where settings of different sections contradict each other."""
         if self.policy.min_price > self.policy.max_price:
             raise ValueError("policy.min_price is above policy.max_price")
         return self

@@ -87,8 +87,10 @@ def materialize(
 
     from kobe_jobs.definitions import build_definitions
     from kobe_jobs.research_run.stale import run_assets
+    from kobe_resources.market_data.store import warehouse_of
 
     settings = load_settings()
+    warehouse_of(settings)
     graph = build_definitions(settings).resolve_asset_graph()
     try:
         chosen = dg.AssetSelection.from_string(selection).resolve(graph)

@@ -13,7 +13,7 @@ from rich.console import Console
 from kobe_jobs.cli.dates import FORM, parse_day
 from kobe_jobs.cli.output import lines_of, order_table, output, print_json, show_replay, show_summary, table_of
 from kobe_resources.errors import KobeError, UsageError
-from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.load import data_folders, load_settings
 from kobe_resources.settings.secrets import load_secrets
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def replay(
     from kobe_jobs.research_run.stale import bring_up_to_date
     from kobe_jobs.research_run.strategies import load_trading_settings, parts_named
     from kobe_jobs.trading.parity.replay import replay as run_replay
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
     settings = load_trading_settings()
     parts_named(settings, strategy)
@@ -199,7 +199,7 @@ def replay(
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("replaying", total=days)
-        result = run_replay(settings, Warehouse(), start, end, strategy, lambda *_: progress.update(task, advance=1))
+        result = run_replay(settings, warehouse_of(settings), start, end, strategy, lambda *_: progress.update(task, advance=1))
     if as_json:
         print_json(result.as_json())
     else:
@@ -268,13 +268,14 @@ def trace(
     """
     from kobe_jobs.trading.context import open_ledger
     from kobe_jobs.trading.reporting.trace import trace as run_trace
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
     if wanted is None:
         _list_orders(last, as_json)
         return
-    with open_ledger(load_settings()) as ledger:
-        found = run_trace(ledger, Warehouse(), wanted)
+    settings = load_settings()
+    with open_ledger(settings) as ledger:
+        found = run_trace(ledger, warehouse_of(settings), wanted)
     if as_json:
         print_json(found.as_json())
         return
@@ -310,11 +311,17 @@ def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason giv
     """Stop every order but cancels, at once and for every process on this data folder."""
     from kobe_resources.kill_switch import KillSwitch
 
-    switch = KillSwitch()
-    status = switch.turn_on(reason)
-    output().print(
-        f"the kill switch is on: {status.reason}\nwritten to {switch.path}", markup=False, highlight=False, soft_wrap=True
-    )
+    # The settings that trade may lie in another folder, or be broken: every data folder of the clone stops.
+    paths = {folder / "KILL_SWITCH" for folder in data_folders()}
+    try:
+        paths.add(KillSwitch().path)
+    except UsageError:
+        if not paths:
+            raise
+    for path in sorted(paths):
+        status = KillSwitch(path).turn_on(reason)
+        told = f"the kill switch is on: {status.reason}\nwritten to {path}"
+        output().print(told, markup=False, highlight=False, soft_wrap=True)
     _record("kill_on", reason=reason, by=status.by)
     _tell_kill(f"the kill switch is on: {reason}", status.by, status.at)
 
@@ -330,6 +337,9 @@ def kill_off() -> None:
     if after.is_on:
         raise KobeError("the kill switch is still on", f"remove {switch.path} by hand")
     output().print("the kill switch is off")
+    for folder in data_folders():
+        if folder != switch.path.parent and KillSwitch(folder / "KILL_SWITCH").status().is_on:
+            output().print(f"it is still on in {folder}", markup=False, highlight=False, soft_wrap=True)
     if before.is_on:
         _record("kill_off", was=before.reason)
         _tell_kill(f"the kill switch is off again; it was on for: {before.reason}", before.by, before.at)

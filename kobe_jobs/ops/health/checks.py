@@ -25,6 +25,7 @@ from kobe_resources.broker.open import open_broker
 from kobe_resources.errors import KobeError
 from kobe_resources.findings import Finding
 from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.market_data.store import refuse_other_source
 from kobe_resources.order_ledger.store import OrderLedger
 from kobe_resources.runtime.dagster_instance import open_instance
 from kobe_resources.runtime.disk import LEAST_FREE_TO_BE_READY, free_space
@@ -130,6 +131,7 @@ def ask_bars(settings: Settings) -> Finding:
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
         return Finding("bars", False, "there are no bars yet: run `kobe report`")
+    refuse_other_source(warehouse, settings.data.vendor)
     ((last,),) = warehouse.rows("SELECT max(session) FROM daily_bars")
     if last is None:
         return Finding("bars", False, "there are no bars yet: run `kobe bars refresh`")

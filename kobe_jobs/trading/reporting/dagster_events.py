@@ -72,7 +72,10 @@ def _shown(value: Any) -> str:
 
 
 def show_run(summary: RunSummary) -> None:
-    """Let the UI know of a run that no job of it made; a history that cannot take it is logged, the run stands all the same."""
+    """Let the UI show a run of the command line among its runs; where its history cannot take it, that is logged.
+
+    The trading is over by then: the run that Dagster records only tells of it, under the name of the job that does the same.
+    """
     if not (kobe_home() / "dagster" / "history").is_dir():
         # A history without the research would call all of it unsynced.
         return
@@ -83,7 +86,31 @@ def show_run(summary: RunSummary) -> None:
 
     try:
         with open_instance() as instance:
-            for event in run_events(summary):
-                instance.report_runless_asset_event(event)
+            _told(summary).execute_in_process(
+                instance=instance,
+                raise_on_error=False,
+                tags={"kobe/from": "command line", "kobe/session": str(summary.session)},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
     except (KobeError, dg.DagsterError, SQLAlchemyError, OSError, RuntimeError, ValueError) as error:
         log.warning("a trading run could not be shown in the UI", reason=str(error))
+
+
+def _told(summary: RunSummary) -> dg.JobDefinition:
+    """A job that does nothing but tell of a run: its events, and whether it left something open."""
+    import dagster as dg
+
+    @dg.op(name="trade", description="A run of `kobe trade`, told after it.")
+    def tell() -> None:
+        # Asked for, because Dagster cannot read the annotation of a parameter whose module imports it late.
+        context = dg.OpExecutionContext.get()
+        for event in run_events(summary):
+            context.log_event(event)
+        if not summary.is_clean:
+            raise dg.Failure(summary.halted or "not everything is settled", allow_retries=False)
+
+    @dg.job(name="trade_session", executor_def=dg.in_process_executor)
+    def trade_session() -> None:
+        tell()
+
+    return trade_session

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python .ci/install.py
 
-.PHONY: report test ui bench lint audit clean
+.PHONY: report test ui docs bench lint audit clean
 .DELETE_ON_ERROR:
 
 $(VENV)/made:
@@ -38,6 +38,9 @@ lint: $(VENV)/installed-test  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/installed  ## write the generated pages of docs/ anew
+	@$(BIN)/kobe config docs --out docs
 
 bench: $(VENV)/installed-test  ## measure; prints figures, fails on nothing
 	@$(INSTALL) '.[bench]'

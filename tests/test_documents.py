@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kobe_jobs.cli.reference.pages import generated_pages
+
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "OPERATING.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCS = tuple(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))
+PAGES = ("README.md", "OPERATING.md", "CONTRIBUTING.md", "CHANGELOG.md", *DOCS)
+LONGEST_README = 250
 PACKAGES = ("kobe_assets", "kobe_resources", "kobe_jobs")
 
 
@@ -17,7 +21,24 @@ PACKAGES = ("kobe_assets", "kobe_resources", "kobe_jobs")
 def test_links_lead_to_files_that_are_there(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    pages = generated_pages()
+    stale = [name for name, text in pages.items() if (ROOT / "docs" / name).read_text(encoding="utf-8") != text]
+    assert stale == [], "run `make docs`"
+    assert len(pages) >= 6
+
+
+def test_every_command_of_the_reference_is_whole() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\* .*\.\.\.$", text, re.MULTILINE) == []
+    assert text.count("\n### `kobe ") > 15
+
+
+def test_the_readme_can_be_read_at_once() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= LONGEST_README
 
 
 def test_where_a_new_line_goes_is_there() -> None:

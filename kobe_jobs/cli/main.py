@@ -7,13 +7,27 @@ import gc
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kobe_jobs.cli.commands import account, bars, config, ops, research, strategies, sweep, trading, universe
+from kobe_jobs.cli.commands import (
+    account,
+    alert,
+    bars,
+    config,
+    init,
+    ops,
+    research,
+    strategies,
+    sweep,
+    tomorrow,
+    trading,
+    universe,
+)
 from kobe_jobs.cli.screen import Screen
-from kobe_resources.errors import KobeError, with_earlier
+from kobe_resources.errors import KobeError, UsageError, with_earlier
 from kobe_resources.settings.load import kobe_home, require_clone
 from kobe_resources.settings.secrets import key_file_is_open
 
@@ -26,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for area in (research, strategies, bars, universe, sweep, trading, account, ops, config):
+for area in (init, research, strategies, bars, universe, sweep, trading, tomorrow, account, alert, ops, config):
     area.register(app)
 
 
@@ -91,9 +105,17 @@ def before_every_command(
     """Raw daily bars in, honest walk-forward evidence out, and a trading job that can prove what it did."""
     if context.invoked_subcommand != "kill":
         require_clone()
+    _refuse_a_file(kobe_home())
     _keep_private()
     if key_file_is_open():
         _say(f"warning: others can read your keys: chmod 600 {os.environ.get('KOBE_ENV_FILE', '')}")
+
+
+def _refuse_a_file(home: Path) -> None:
+    """The data folder, or what it is to stand in, may be no file: every store would say so in words of its own."""
+    there = next(place for place in (home, *home.parents) if place.exists())
+    if not there.is_dir():
+        raise UsageError(f"the data folder {home} cannot be: {there} is a file", "name a folder in KOBE_HOME")
 
 
 def _keep_private() -> None:

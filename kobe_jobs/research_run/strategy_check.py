@@ -11,11 +11,11 @@ import numpy as np
 from kobe_assets.checks.research import told_lookahead
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.research import simulation as sim
-from kobe_assets.research.declared import symbols_of
 from kobe_assets.research.metrics import YEAR
 from kobe_assets.research.panel import Floats, Panel
 from kobe_assets.research.signals import LONG, find_candidates
 from kobe_assets.research.strategies import Strategy
+from kobe_assets.research.strategies.register import symbols_read
 from kobe_assets.research.walk_forward import simulate_window
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
@@ -94,7 +94,7 @@ def _facts(panel: Panel, name: str, declared: str, values: Floats) -> IndicatorF
 
 
 def _notes(panel: Panel, strategy: Strategy, facts: tuple[IndicatorFacts, ...]) -> list[str]:
-    missing = sorted({s for own in strategy.indicators.values() for s in symbols_of(own)} - set(panel.names))
+    missing = sorted(symbols_read([strategy]) - set(panel.names))
     notes = [f"no bars of {symbol} are stored: what reads it is undefined everywhere" for symbol in missing]
     notes += [f"{one.name} is undefined everywhere" for one in facts if one.first is None and not missing]
     if strategy.stop is None:

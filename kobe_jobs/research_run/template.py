@@ -23,7 +23,7 @@ STRATEGY = Strategy(
     summary="A pullback of a strong stock, bought cheap and sold on the rebound",
     # What it reads, each under a name of its own choice. There are rsi, sma, ema, atr, ibs, roc, stdev, zscore, highest,
     # lowest, percent_rank, connors_rsi, price("volume"), every function of TA-Lib, custom(function), rank(x) among all
-    # stocks of the day, and x.of("SPY") for another symbol's. README.md, "Your own strategy", says what each is.
+    # stocks of the day, and x.of("SPY") for another symbol's. docs/strategies.md says what each is.
     indicators={
         "rsi4": rsi(4),
         "sma100": sma(100),

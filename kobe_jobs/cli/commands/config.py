@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -52,8 +53,18 @@ def pin(
     typer.echo(research_pin(settings) if research else config_pin(settings))
 
 
-def docs() -> None:
-    """Every setting with its default and meaning, as Markdown."""
+def docs(
+    out: Annotated[
+        Path | None, typer.Option(help="Write every generated page of the reference into this folder instead: docs, say.")
+    ] = None,
+) -> None:
+    """Every setting with its default and meaning, as Markdown; with --out settings, commands, figures, metrics and tables."""
+    if out is not None:
+        from kobe_jobs.cli.reference.pages import write_pages
+
+        for path in write_pages(out):
+            typer.echo(f"written {path}")
+        return
     from kobe_jobs.cli.settings_table import markdown
 
     typer.echo(markdown())

@@ -1,4 +1,4 @@
-"""`kobe config`: what is in force and why, without a secret; and the table that the README carries."""
+"""`kobe config`: what is in force and why, without a secret; and the table of every setting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from kobe_jobs.cli.commands import config
-from kobe_jobs.cli.settings_table import every_setting, markdown
+from kobe_jobs.cli.settings_table import every_setting
 from kobe_resources.settings.load import PROJECT_ROOT, load_settings
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import config_pin
@@ -111,13 +111,6 @@ def test_the_built_in_defaults_shown_are_those_in_force() -> None:
         assert value == default, key
 
 
-def test_the_readme_carries_the_table_as_generated() -> None:
-    text = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
-    embedded = re.search(r"<!-- settings -->\n(.*)\n<!-- /settings -->", text, re.DOTALL)
-    assert embedded is not None
-    assert embedded[1].strip() == markdown(), "run `kobe config docs` and put its output between the markers"
-
-
 def test_the_readmes_settings_for_own_bars_put_the_account_to_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8").split("## Your own bars")[1]
     config = tmp_path / "kobe.toml"
@@ -126,7 +119,13 @@ def test_the_readmes_settings_for_own_bars_put_the_account_to_work(tmp_path: Pat
     settings = load_settings()
     assert settings.data.vendor == "files"
     assert not settings.universe.require_options, "no candidates.csv beside it"
-    order, policy = settings.sizing.order_notional, settings.policy
-    assert order >= policy.max_price, "one share of any stock that the gate lets pass"
-    assert order <= policy.max_notional_per_order <= policy.max_daily_notional <= settings.simulation.initial_cash
-    assert policy.max_daily_notional >= settings.simulation.initial_cash / 10
+    sizing, policy = settings.sizing, settings.policy
+    assert sizing.mode == "equity"
+    assert sizing.fraction * settings.simulation.initial_cash >= policy.max_price, (
+        "one share of any stock that the gate lets pass"
+    )
+    assert policy.max_notional_per_order is None
+    assert policy.max_daily_notional is None
+    assert policy.max_order_fraction is not None
+    assert policy.max_daily_fraction is not None
+    assert sizing.fraction <= policy.max_order_fraction <= policy.max_daily_fraction <= 1

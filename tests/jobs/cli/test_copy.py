@@ -46,5 +46,5 @@ def test_with_a_named_data_folder_only_the_kill_switch_works(copy: Path, home: P
     assert INSTALL in refused.stderr
 
 
-def test_the_readme_installs_an_extra_into_the_clone() -> None:
-    assert f"\n{INSTALL} '.[scale]'\n" in (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_on_clusters_installs_an_extra_into_the_clone() -> None:
+    assert f"\n{INSTALL} '.[scale]'\n" in (PROJECT_ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")

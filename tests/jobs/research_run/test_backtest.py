@@ -109,8 +109,8 @@ def test_nothing_is_cut_in_silence(stored: tuple[Settings, Warehouse], tmp_path:
         ("rsi_entri=5", "rsi2 has no parameter 'rsi_entri'"),
         ("rsi_entry", "names no number"),
         ("rsi_entry=much", "names no number"),
-        ("rsi_entry=nan", "it is no number"),
-        ("time_stop=-1", "give whole bars, 1 or more"),
+        ("rsi_entry=nan", "positive numbers"),
+        ("time_stop=-1", "positive numbers"),
     ],
 )
 def test_a_change_that_makes_no_sense_is_refused_in_words(text: str, words: str) -> None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kobe_assets.report.analysis.metrics_glossary import FIGURES, show
+from kobe_assets.report.analysis.metrics_glossary import FIGURES
 from kobe_assets.report.analysis.one_run import BookRun
-from kobe_assets.report.page.chart_data import inert_json
+from kobe_assets.report.page.packing import pack_json, pack_text
+from kobe_assets.report.page.page import (
+    STYLES,
+    boot_script,
+    closed_script,
+    packed_plotly,
+    page_template,
+    plotly_script,
+    script_policy,
+    static_text,
+)
 
-TEMPLATES = Path(__file__).resolve().parent / "templates"
-STATIC = Path(__file__).resolve().parent / "static"
-STYLES = ("page.css", "parts.css")
 MOST_BARS = 60_000
 """Bars on a page; of a larger run, the symbols that won or lost most."""
 DIGITS = 4
@@ -30,9 +34,8 @@ def build_run_page(
     """The page of a run. notes: what it leaves out. lookahead: where it reads the future, or empty. now: aware."""
     payload = run_payload(run)
     params = {part.strategy.name: dict(own) for part, own in zip(run.parts, run.params, strict=True)}
-    style = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in STYLES)
     return str(
-        _template().render(
+        page_template("run.html.j2").render(
             run=run,
             params=params,
             notes=[_sentence(note) for note in notes],
@@ -42,11 +45,12 @@ def build_run_page(
             drawn=len(payload["symbols"]),
             traded=run.trades["symbol"].nunique(),
             made=now.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            policy=_policy(),
-            style=style,
-            plotly=_plotly(),
-            script=_script(),
-            payload=inert_json(payload),
+            policy=script_policy(plotly_script(), _script(), boot_script()),
+            style=static_text(STYLES),
+            plotly=packed_plotly(),
+            script=pack_text(_script()),
+            boot=boot_script(),
+            payload=pack_json(payload),
         )
     )
 
@@ -118,32 +122,5 @@ def _sentence(note: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["show"] = show
-    return environment.get_template("run.html.j2")
-
-
-@lru_cache(maxsize=1)
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs()).replace("</script", "<\\/script")
-
-
-@lru_cache(maxsize=1)
 def _script() -> str:
-    return (STATIC / "run.js").read_text(encoding="utf-8").replace("</script", "<\\/script")
-
-
-@lru_cache(maxsize=1)
-def _policy() -> str:
-    """No network, and no script but plotly and ours."""
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in (_plotly(), _script()))
-    scripts = " ".join(f"'sha256-{digest}'" for digest in digests)
-    rest = "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
-    return f"default-src 'none'; script-src {scripts}; {rest}"
+    return closed_script(static_text(("run.js",)))

@@ -1,7 +1,9 @@
 "use strict";
 // The page of one backtest: the account, and one symbol's bars with its trades. Text from the data reaches the page as text only.
+// It runs once boot.js has unpacked it.
 (() => {
-const data = JSON.parse(document.getElementById("payload").textContent);
+const { unzipped, packedText, runPacked, cannotUnpack } = window.kobe;
+let data, days;
 const byId = (id) => document.getElementById(id);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const colors = () => Object.fromEntries(["paper", "card", "ink", "soft", "rule", "own", "gain", "loss"].map((name) => [name, css(name)]));
@@ -18,8 +20,6 @@ function unpackDays(steps) {
   let day = 0;
   return steps.map((step) => new Date((day += step) * DAY_MS).toISOString().slice(0, 10));
 }
-const days = unpackDays(data.curve.days);
-data.symbols.forEach((one) => { one.days = unpackDays(one.days); });
 
 function frame(c, more) {
   const axis = (own) => ({ gridcolor: c.rule, zerolinecolor: c.soft, linecolor: c.rule, automargin: true, fixedrange: touch, ...own });
@@ -40,7 +40,7 @@ let chosen = 0, close = null;  // the symbol, and the trade that is looked at cl
 
 function drawSymbol() {
   const place = byId("chart-symbol"), one = data.symbols[chosen];
-  if (!place || !one) return;
+  if (!place || !one || typeof Plotly === "undefined") return;
   const c = colors(), trades = one.trades;
   byId("symbol-title").textContent = `${one.name}: ${trades.length.toLocaleString("en-US")} ${trades.length === 1 ? "trade" : "trades"}, ${money(one.pnl)}`;
   place.setAttribute("aria-label", byId("symbol-title").textContent);
@@ -95,6 +95,8 @@ function draw() {
   document.documentElement.dataset.drawn = "yes";
 }
 
+// Before plotly is there, the first drawing is still to come.
+const redraw = () => { if (typeof Plotly !== "undefined") draw(); };
 function showSymbol() { drawSymbol(); listTrades(); }
 
 // A page from disk may keep nothing.
@@ -106,23 +108,30 @@ if (saved === "dark" || saved === "light") document.documentElement.dataset.them
 byId("theme").addEventListener("click", () => {
   document.documentElement.dataset.theme = isDark() ? "light" : "dark";
   remember("kobe-theme", document.documentElement.dataset.theme);
-  draw();
+  redraw();
 });
-window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
-const pick = byId("symbol");
-if (pick) {
-  data.symbols.forEach((one, k) => { const made = cell("option", `${one.name} (${one.trades.length}, ${money(one.pnl)})`); made.value = k; pick.append(made); });
-  pick.addEventListener("change", () => { chosen = Number(pick.value); close = null; showSymbol(); });
-  byId("trade-list").addEventListener("click", (event) => {
-    const button = event.target.closest("button[data-trade]");
-    if (!button) return;
-    const trade = Number(button.dataset.trade);
-    close = close === trade ? null : trade;
-    showSymbol();
-    byId("chart-symbol").scrollIntoView({ block: "center" });
-  });
+async function start() {
+  data = await unzipped(packedText("payload")).json();
+  days = unpackDays(data.curve.days);
+  data.symbols.forEach((one) => { one.days = unpackDays(one.days); });
+  const pick = byId("symbol");
+  if (pick) {
+    data.symbols.forEach((one, k) => { const made = cell("option", `${one.name} (${one.trades.length}, ${money(one.pnl)})`); made.value = k; pick.append(made); });
+    pick.addEventListener("change", () => { chosen = Number(pick.value); close = null; showSymbol(); });
+    byId("trade-list").addEventListener("click", (event) => {
+      const button = event.target.closest("button[data-trade]");
+      if (!button) return;
+      const trade = Number(button.dataset.trade);
+      close = close === trade ? null : trade;
+      showSymbol();
+      byId("chart-symbol").scrollIntoView({ block: "center" });
+    });
+  }
+  listTrades();
+  await runPacked("plotly");
+  draw();
 }
-listTrades();
-draw();
+start().catch(cannotUnpack);
 })();

@@ -1,1 +1,19 @@
 """What Kobe computes: the asset graph, one module an asset; the arithmetic lives in `research`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kobe_assets.api import backtest, walk_forward
+
+__all__ = ["backtest", "walk_forward"]
+
+
+def __getattr__(name: str) -> Any:
+    """`backtest` and `walk_forward`, for notebooks, at first use: every process imports this package, few need them with it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from kobe_assets import api
+
+    return getattr(api, name)

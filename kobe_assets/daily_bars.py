@@ -8,7 +8,7 @@ import dagster as dg
 from kobe_assets.graph.lineage import stored_version
 from kobe_assets.graph.publish import note_version, preview
 from kobe_assets.graph.table_schemas import table_schema
-from kobe_resources.market_data.store import refuse_to_replace
+from kobe_resources.market_data.store import refuse_other_source
 from kobe_resources.resources import VendorResource, WarehouseResource
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import Settings
@@ -40,7 +40,7 @@ def daily_bars(
     warehouse = store.open()
     source = vendor.open()
     # `kobe report --force` asks to compute again; to give up bars is asked of `kobe bars refresh --force`.
-    refuse_to_replace(warehouse, source.name)
+    refuse_other_source(warehouse, source.name)
     report = source.sync(warehouse, force=FORCE_TAG in context.run_tags)
     with warehouse.transaction() as connection:
         version = stored_version(connection, "daily_bars")

@@ -1,4 +1,4 @@
-"""indicators: RSI-2, SMA-200, ATR-14, IBS and what strategies declare, of every stored symbol."""
+"""indicators: RSI-2, SMA-200, ATR-14, IBS and what strategies declare, of the symbols that may trade."""
 
 import dagster as dg
 import duckdb
@@ -18,14 +18,14 @@ ONE_ROW_A_BAR = dg.AssetCheckSpec(
     "one_row_a_bar",
     asset="indicators",
     blocking=True,
-    description="Every stored bar has one row of indicators, and none is infinite or out of its range.",
+    description="Every bar of a symbol that may trade has one row of indicators, and none is infinite or out of its range.",
 )
 CHECKS = [ONE_ROW_A_BAR]
 """What must be true of the rows; `checks.runner` judges it in one step after the asset."""
 
 
 @dg.asset(
-    deps=["daily_bars"],
+    deps=["daily_bars", "universe"],
     group_name="research",
     kinds={"duckdb", "numba"},
     owners=["team:kobe"],
@@ -34,7 +34,7 @@ CHECKS = [ONE_ROW_A_BAR]
 def indicators(
     context: dg.AssetExecutionContext, store: WarehouseResource, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
-    """Indicators on split-adjusted bars, of every symbol with bars, selected or not: a position may outlive its selection."""
+    """Indicators on split-adjusted bars, of every symbol that may trade, could once, or is held."""
     warehouse = store.open()
     panel = load_panel(warehouse)
     declared = declared_indicators(strategies_of(settings).values())

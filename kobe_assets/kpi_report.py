@@ -7,7 +7,7 @@ import dagster as dg
 
 from kobe_assets.graph.inputs import load_market
 from kobe_assets.graph.lineage import Version, recorded_versions
-from kobe_assets.graph.publish import publish
+from kobe_assets.graph.publish import four_digits, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.report.analysis.cautions import cautions_of
 from kobe_assets.report.analysis.heat_map import stored_grids
@@ -16,9 +16,9 @@ from kobe_assets.report.analysis.results import books_of
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
 from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
 from kobe_assets.report.page.heat_map_picture import heat_map_markdown
-from kobe_assets.report.page.page import build_report, write_report
+from kobe_assets.report.page.page import build_report, packed_of, write_report
 from kobe_resources.resources import WarehouseResource
-from kobe_resources.runtime.report_site import report_url
+from kobe_resources.runtime.report_site import report_link
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse, insert
@@ -63,7 +63,9 @@ def kpi_report(
     }
     inputs = read_inputs(warehouse, settings, versions, trades)
     books = books_of(inputs)
-    path = write_report(build_report(inputs, dt.datetime.now(dt.UTC), books), kobe_home() / "reports")
+    packed = packed_of(inputs, books)
+    page = build_report(inputs, dt.datetime.now(dt.UTC), books, packed)
+    path = write_report(page, kobe_home() / "reports", packed, settings.report.keep)
     rows = verdict_rows(inputs, books)
     cautions = [asdict(caution) for caution in cautions_of(settings, books, inputs.evidence)]
     verdict = {("report", ""): {"verdict": [asdict(row) for row in rows], "cautions": cautions}}
@@ -75,9 +77,9 @@ def kpi_report(
             "dagster/row_count": len(kpis),
             "verdict": dg.MetadataValue.md(kpi_markdown(rows)),
             "heat map": dg.MetadataValue.md(heat_map_markdown(stored_grids(inputs.evidence))),
-            "report": dg.MetadataValue.url(report_url(path.name)),
+            "report": dg.MetadataValue.url(report_link(path.name)),
             "file": dg.MetadataValue.path(str(path)),
-            **{f"sharpe {s} {m}": float(v) for s, m, v in sharpes[["strategy", "mode", "value"]].to_numpy()},
+            **{f"sharpe {s} {m}": four_digits(v) for s, m, v in sharpes[["strategy", "mode", "value"]].to_numpy()},
         }
     )
 

@@ -12,7 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from kobe_jobs.research_job import EXCHANGE_TIME, SESSION_TAG
-from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed
+from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed, tell_differences, tell_run, tell_tomorrow
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
@@ -30,6 +30,7 @@ RETRY_AFTER_S = (60, 120, 240, 480, 600, 600)
 """Pauses after each failed run of a session before the sensor asks again: half an hour and some, then it is a person's."""
 QUIET = "no alert"
 TRADING_JOBS = ("trade_session", "reconcile")
+RESEARCH_JOBS = ("wf_report", "refresh")
 
 
 class TradeConfig(dg.Config):
@@ -90,8 +91,10 @@ def trade(
         raise dg.Failure(str(error), allow_retries=False) from error
     for event in run_events(summary):
         context.log_event(event)
+    tell_run(settings, summary)
     if not summary.is_clean:
-        told = {"summary": summary.as_json()}
+        # What was halted has been told, with what is bare.
+        told: dict[str, Any] = {"summary": summary.as_json(), QUIET: True}
         raise dg.Failure(summary.halted or "not everything is settled", metadata=told, allow_retries=False)
 
 
@@ -118,7 +121,10 @@ def compare_with_broker(
     table = dg.MetadataValue.table([dg.TableRecord(row) for row in rows]) if rows else dg.MetadataValue.text("none")
     context.log_event(dg.AssetObservation("positions", metadata={**facts, "rows": table}))
     if not found.agrees:
-        raise dg.Failure(f"ledger and broker differ: {found.describe()}", allow_retries=False)
+        tell_differences(
+            settings, session_context.account, [f"{row.kind}: {row.what}" for row in found.differences if row.halts]
+        )
+        raise dg.Failure(f"ledger and broker differ: {found.describe()}", metadata={QUIET: True}, allow_retries=False)
 
 
 @contextlib.contextmanager
@@ -127,9 +133,11 @@ def _trading_context(
 ) -> Iterator["TradingContext"]:
     """What a trading run works with, under the id of the Dagster run, closed at the end."""
     from kobe_jobs.trading.context import TradingContext
+    from kobe_resources.market_data.store import warehouse_of
 
+    warehouse = warehouse_of(settings)
     with broker.open(leave_clock) as opened, ledger.open(run_id[:12]) as book:
-        yield TradingContext(settings, settings.broker.stage, opened, book)
+        yield TradingContext(settings, settings.broker.stage, opened, book, warehouse)
 
 
 @dg.failure_hook(name="alert_on_failure", required_resource_keys={"settings"})
@@ -188,11 +196,52 @@ def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
     if settings.broker.stage == "live":
         return dg.SkipReason("stage live asks a person to confirm each session: start trade_session by hand")
     now = _now()
-    problem = _not_now(settings, now) or _not_these(context.instance, landed, now)
+    session = _session_to_trade(settings, now)
+    problem = _not_now(settings, session, now) or _not_these(context.instance, landed, session)
     if problem:
         return dg.SkipReason(problem)
     context.update_cursor(str(landed.storage_id))
-    return _request(settings.broker.stage, str(calendar.open_session(now)))
+    return _request(settings.broker.stage, str(session))
+
+
+@dg.sensor(
+    job=trade_session,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=SENSOR_INTERVAL_S,
+    description="Asks for the runs after the first one of a session: after the open and the close, every minute while orders"
+    " work, and in the evening before a split of something held takes effect, so that its stop is lifted.",
+)
+def orders_working(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]) -> Any:
+    """Request the next run of a session that was begun and is not done, one at a time, a minute apart."""
+    from kobe_jobs.trading.due_runs import is_unfinished, session_of_today, splits_ahead
+
+    stage, now = settings.broker.stage, _now()
+    if stage == "shadow" or (stage == "simulated" and not settings.broker.base_url):
+        return dg.SkipReason("nothing works at a broker that lives in stored bars")
+    session = session_of_today(now)
+    why = is_unfinished(stage, session, now) if session is not None else ""
+    if not why:
+        ahead = splits_ahead(stage, now)
+        if ahead is None:
+            return dg.SkipReason("no order works, and no stop has to be lifted")
+        session, symbols = ahead
+        why = f"a split of {', '.join(symbols)} takes effect at the next open"
+        run_key = f"trade:{stage}:{session}:splits"
+        return _request(stage, str(session), run_key=run_key)
+    if KillSwitch().status().is_on:
+        return dg.SkipReason("the kill switch is on")
+    tags = {STAGE_TAG: stage, SESSION_TAG: str(session)}
+    records = context.instance.get_run_records(dg.RunsFilter(job_name=trade_session.name, tags=tags))
+    if any(not record.dagster_run.is_finished for record in records):
+        return dg.SkipReason(f"a run of session {session} is at work")
+    failed = _failed_in_a_row(records)
+    if failed > len(RETRY_AFTER_S):
+        return dg.SkipReason(f"session {session} is unfinished after {failed} failed runs: it needs a person, `kobe trade`")
+    pause = RETRY_AFTER_S[max(failed - 1, 0)]
+    wait = pause - (now.timestamp() - _ended(records)) if records else 0.0
+    if wait > 0:
+        return dg.SkipReason(f"{why}: asked for again in {wait:.0f} s")
+    return _request(stage, str(session), len(records))
 
 
 @dg.schedule(
@@ -220,6 +269,19 @@ def run_failed(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[S
     if job in TRADING_JOBS and context.get_step_failure_events():
         return
     alert(settings, f"the job {job} failed", reason=context.failure_event.message, run=context.dagster_run.run_id)
+
+
+@dg.run_status_sensor(
+    name="evening_orders",
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=SENSOR_INTERVAL_S,
+    description="After a run that brought signals: tells tomorrow's orders at the addresses of [alerts], where that is wished.",
+)
+def evening_orders(context: dg.RunStatusSensorContext, settings: dg.ResourceParam[Settings]) -> None:
+    """Tell what the next run would send, once a session."""
+    if context.dagster_run.job_name in RESEARCH_JOBS:
+        tell_tomorrow(settings)
 
 
 @dg.asset_check(
@@ -260,7 +322,7 @@ def trading_definitions() -> dg.Definitions:
         assets=external_assets(),
         asset_checks=[parity_with_simulation],
         jobs=[trade_session, reconcile, parity],
-        sensors=[signals_landed, run_failed],
+        sensors=[signals_landed, orders_working, run_failed, evening_orders],
         schedules=[parity_in_the_evening],
     )
 
@@ -278,10 +340,10 @@ def external_assets() -> list[dg.AssetSpec]:
     ]
 
 
-def _request(stage: str, session: str, tries: int = 0) -> dg.RunRequest:
+def _request(stage: str, session: str, tries: int = 0, run_key: str = "") -> dg.RunRequest:
     """A run of the session; the key lets each be asked for once. tries: how many there were."""
     return dg.RunRequest(
-        run_key=f"trade:{stage}:{session}" + (f":{tries + 1}" if tries else ""),
+        run_key=run_key or f"trade:{stage}:{session}" + (f":{tries + 1}" if tries else ""),
         run_config=dg.RunConfig(ops={"trade": TradeConfig(session=session, stage=stage)}),
         tags={STAGE_TAG: stage, SESSION_TAG: session},
     )
@@ -317,6 +379,13 @@ def _retry(instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | 
     return _request(stage, str(session), len(records))
 
 
+def _failed_in_a_row(records: Sequence[dg.RunRecord]) -> int:
+    """How many of the last runs failed, one after the other."""
+    newest = sorted(records, key=lambda record: record.create_timestamp, reverse=True)
+    statuses = [record.dagster_run.status is dg.DagsterRunStatus.FAILURE for record in newest]
+    return statuses.index(False) if False in statuses else len(statuses)
+
+
 def _ended(records: Sequence[dg.RunRecord]) -> float:
     """When the last of the runs ended, in seconds since 1970."""
     return max(record.end_time or record.update_timestamp.timestamp() for record in records)
@@ -341,18 +410,26 @@ def _latest_signals(instance: dg.DagsterInstance) -> Any:
     return records[0] if records else None
 
 
-def _not_now(settings: Settings, now: dt.datetime) -> str:
+def _session_to_trade(settings: Settings, now: dt.datetime) -> dt.date | None:
+    """The session that is open; before the open the coming one, where the settings send orders then."""
+    from kobe_jobs.trading.context import sends_before_open
+    from kobe_jobs.trading.due_runs import auction_session
+
+    opened = calendar.open_session(now)
+    return opened or (auction_session(now) if sends_before_open(settings) else None)
+
+
+def _not_now(settings: Settings, session: dt.date | None, now: dt.datetime) -> str:
     """Why no run may be asked for at this moment; empty where one may."""
     if KillSwitch().status().is_on:
         return "the kill switch is on"
-    session = calendar.open_session(now)
     if session is None:
         return "the market is shut"
     last = calendar.close_time(session) - dt.timedelta(minutes=settings.trading.last_entry_before_close_min)
     return f"entries end at {last:%H:%M} UTC" if now >= last else ""
 
 
-def _not_these(instance: dg.DagsterInstance, landed: Any, now: dt.datetime) -> str:
+def _not_these(instance: dg.DagsterInstance, landed: Any, session: dt.date | None) -> str:
     """Why these signals are no reason to trade; empty where they are."""
     run = instance.get_run_by_id(landed.run_id)
     if run is None or run.status != dg.DagsterRunStatus.SUCCESS:
@@ -361,7 +438,6 @@ def _not_these(instance: dg.DagsterInstance, landed: Any, now: dt.datetime) -> s
     if unproven:
         return f"the signals' check {unproven} did not pass in the run that made them"
     told = landed.asset_materialization.metadata.get("session") if landed.asset_materialization else None
-    session = calendar.open_session(now)
     wanted = calendar.previous_session(session) if session else None
     found = str(told.value) if told is not None else "no session"
     return "" if found == str(wanted) else f"the signals are of {found}, session {session} needs {wanted}"

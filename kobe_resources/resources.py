@@ -16,6 +16,7 @@ from kobe_resources.broker.open import open_broker
 from kobe_resources.broker.protocol import Broker
 from kobe_resources.market_data import Vendor, open_vendor
 from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.order_ledger.positions import open_symbols
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import config_pin
 from kobe_resources.settings.secrets import load_secrets
@@ -73,6 +74,11 @@ class LedgerResource(dg.ConfigurableResource[Any]):
     def open(self, run_id: str = "") -> OrderLedger:
         """The ledger; close it, or use it as a context. run_id: named in its records, one of its own where empty."""
         return OrderLedger(pin=config_pin(self.settings), run_id=run_id or uuid.uuid4().hex[:12])
+
+    def held(self) -> set[str]:
+        """Symbols of the ledger's open positions; none where no order was ever decided."""
+        with self.open() as ledger:
+            return open_symbols(ledger) if ledger.path.is_file() else set()
 
 
 def resources_of(settings: Settings) -> dict[str, Any]:

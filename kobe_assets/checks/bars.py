@@ -8,15 +8,16 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.research.quarantine import SILENT_FALL, silent_falls, suspects
-from kobe_assets.selection.bar_table import BarTable, read_bar_table
-from kobe_assets.selection.barred import ONE_SPLIT_DAYS
+from kobe_assets.checks.bar_frames import SAME_BARS, SAME_PRICES, ZERO_VOLUME_RUN, by_size, frames_of
+from kobe_assets.research.quarantine import SILENT_MOVE
+from kobe_assets.selection.bar_table import read_bar_tables
+from kobe_assets.selection.barred import ONE_SPLIT_DAYS, SMALLEST_JUMP
 from kobe_assets.selection.eligibility import validate_universe
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
@@ -33,16 +34,12 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 WORST = 20
-ZERO_VOLUME_RUN = 3
-"""Bars in a row without a trade before it is worth a word."""
 REUSED_AFTER = 10
 """A ticker that is back more than this many sessions after its last bar may be another company."""
-SMALLEST_JUMP = 0.15
-"""Log ratio under which a split's jump cannot be told from a day's move."""
+MOST_YIELD = 0.15
+"""Part of its price that hardly a stock pays in a year."""
 LARGE_DIVIDEND = 0.2
 """Dividends over this part of the close before them must show in the price."""
-FEWEST_WEEKS = 20
-"""Bars of a symbol from which their distance says something."""
 FEW_ROWS, USUAL_DAYS = 0.8, 20
 
 FINDINGS: dict[str, tuple[bool, str]] = {
@@ -54,12 +51,14 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "unknown_sessions": (False, "Every bar lies on an XNYS session."),
     "missing_sessions": (False, "No session is missing between a symbol's first and last bar."),
     "zero_volume_runs": (False, f"No symbol goes {ZERO_VOLUME_RUN} bars in a row without volume."),
+    "repeated_prices": (False, f"No symbol has {SAME_BARS} equal bars in a row, or the same prices {SAME_PRICES} times."),
     "suspect_jumps": (False, "No close and no range leaps without unusual volume; where one does, the listing is quarantined."),
     "splits_without_jump": (False, "Where a split is recorded, the raw price jumps."),
     "dividends_without_fall": (
         False,
         f"No dividend is over {LARGE_DIVIDEND:.0%} of the close before it while the price does not fall.",
     ),
+    "dividend_yields": (False, f"No symbol pays over {MOST_YIELD:.0%} of its price in dividends in a year."),
     "corporate_actions": (
         False,
         "No candidate had a spin-off, a merger, a new name or an end that its prices are not adjusted for.",
@@ -68,7 +67,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "stale_last_session": (False, "The last stored session is the latest that the vendor should have."),
     "thin_sessions": (False, f"No session has under {FEW_ROWS:.0%} of the bars of the {USUAL_DAYS} before it."),
     "orphan_bars": (False, "Every symbol with bars is a candidate."),
-    "silent_falls": (False, f"No price falls by {SILENT_FALL:g} usual days without a crowd: a split left out, or a spin-off."),
+    "silent_moves": (False, f"No price moves by {SILENT_MOVE:g} usual days without a crowd: a split left out, or a spin-off."),
     "weekly_bars": (False, "Bars are daily: figures a year are scaled by 252 sessions."),
     "set_aside_rows": (False, "Every row that the source gave is stored."),
     "restated_bars": (False, "The last load restated no symbol's history."),
@@ -85,11 +84,15 @@ QUERIES: dict[str, dict[str, Any]] = {
     "restated_bars": {},
     "splits_without_jump": {"smallest": SMALLEST_JUMP},
     "dividends_without_fall": {"large": LARGE_DIVIDEND},
+    "dividend_yields": {"most_yield": MOST_YIELD},
     "corporate_actions": {},
     "orphan_bars": {},
     "refused_bars": {},
 }
 """Checks that are one .sql file of this package, with its parameters."""
+
+RUNS = {"zero_volume_runs": "without volume", "repeated_prices": "repeat the one before"}
+"""Checks of runs of bars, and how they say it."""
 
 UNIVERSE_FINDINGS: dict[str, tuple[bool, str]] = {
     "any_selected": (True, "Some candidate is selected: nothing can be said about a strategy that has nothing to trade."),
@@ -99,7 +102,7 @@ UNIVERSE_FINDINGS: dict[str, tuple[bool, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DataFinding(Finding):
-    """The finding of a check of stored rows. count: offenders in all. offenders: the worst of them, at most 20."""
+    """The finding of a check of stored rows. count: offenders in all. offenders: the worst of them first."""
 
     count: int
     offenders: pd.DataFrame = field(repr=False)
@@ -110,29 +113,28 @@ class DataFinding(Finding):
         return "blocking" if self.blocks else "warning"
 
 
-def check_bars(warehouse: Warehouse, settings: Settings, now: dt.datetime | None = None) -> list[DataFinding]:
-    """Every check of FINDINGS on what the store holds; `now` (aware) decides what is stale.
+def check_bars(
+    warehouse: Warehouse, settings: Settings, now: dt.datetime | None = None, most: int = WORST
+) -> list[DataFinding]:
+    """Every check of FINDINGS on what the store holds; `now` (aware) decides what is stale. most: offenders to keep of each.
 
     Raises KobeError on an empty store: there is nothing to vouch for.
     """
     with warehouse.connect() as connection:
-        bars = read_bar_table(warehouse)
-        asked = [_ask(connection, name) for name in QUERIES]
-    if not len(bars.session):
-        raise KobeError("the warehouse holds no bars", "run `kobe bars refresh`")
+        last, counts = _sessions(connection)
+        if last is None:
+            raise KobeError("the warehouse holds no bars", "run `kobe bars refresh`")
+        asked = [_ask(connection, name, most) for name in QUERIES]
+        frames = _all_frames(warehouse, settings.universe.release)
     found = [
         *asked,
-        find_duplicates(bars),
-        *find_calendar_gaps(bars),
-        find_zero_volume_runs(bars),
-        find_suspects(bars, settings.universe.release),
-        find_silent_falls(bars),
-        find_weekly(bars),
-        find_stale(bars.session.max().item(), settings, now or dt.datetime.now(dt.UTC)),
-        find_thin_sessions(bars.session),
+        *_from_frames(frames),
+        find_stale(last, settings, now or dt.datetime.now(dt.UTC)),
+        find_thin_sessions(*counts),
     ]
     by_name = {finding.name: finding for finding in found}
-    return [by_name[name] for name in FINDINGS]
+    kept = [by_name[name] for name in FINDINGS]
+    return [replace(finding, offenders=finding.offenders.head(most)) for finding in kept]
 
 
 def check_universe(warehouse: Warehouse, settings: Settings) -> list[DataFinding]:
@@ -156,20 +158,40 @@ def find_none_selected(warehouse: Warehouse) -> DataFinding:
     return _finding("any_selected", reasons.head(0 if some else WORST), 0 if some else 1, "" if some else words)
 
 
-def find_duplicates(bars: BarTable) -> DataFinding:
-    """Bars of one symbol and session that are stored more than once."""
+def _sessions(connection: duckdb.DuckDBPyConnection) -> tuple[dt.date | None, tuple[np.ndarray, np.ndarray]]:
+    """The last stored session (None: there is none), and the distinct ones with their numbers of bars."""
+    found = connection.execute(
+        "SELECT session, count(*) AS bars FROM daily_bars GROUP BY session ORDER BY session"
+    ).fetchnumpy()
+    days = np.asarray(found["session"]).astype("datetime64[D]")
+    return (days[-1].item() if len(days) else None), (days, np.asarray(found["bars"]).astype(np.int64))
+
+
+def _all_frames(warehouse: Warehouse, release: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """The offenders along the bars of every symbol, read so many symbols at a time."""
     import pandas as pd
 
-    again = np.flatnonzero(bars.follows & (bars.session[1:] == bars.session[:-1])) + 1
-    frame = pd.DataFrame({"symbol": np.array(bars.symbols, dtype=object)[bars.symbol[again]], "session": bars.session[again]})
-    copies = frame.value_counts(sort=False).add(1).rename("copies").reset_index()
+    parts = [frames_of(bars, release) for bars in read_bar_tables(warehouse)]
+    return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}
+
+
+def _from_frames(frames: Mapping[str, pd.DataFrame]) -> Iterator[DataFinding]:
+    copies = frames["repeats"].value_counts(sort=False).add(1).rename("copies").reset_index()
     worst = copies.sort_values(["copies", "symbol", "session"], ascending=[False, True, True])
-    return _finding("duplicate_bars", worst, len(worst), "")
+    yield _finding("duplicate_bars", worst, len(worst), "")
+    yield from _find_calendar_gaps(frames["strange"], frames["gaps"])
+    for name, words in RUNS.items():
+        runs = frames[name].sort_values(["bars", "symbol"], ascending=[False, True])
+        yield _finding(name, runs, len(runs), f"{len(runs):,} runs of bars {words}")
+    yield _find_suspects(by_size(frames["suspects"]))
+    moves = frames["silent_moves"].sort_values(["usual_days", "symbol"], ascending=[False, True], ignore_index=True)
+    words = f"{len(moves):,} moves of {SILENT_MOVE:g} usual days and more drew no crowd: splits left out, or spin-offs?"
+    yield _finding("silent_moves", moves, len(moves), words)
+    yield _find_weekly(frames["weekly_bars"])
 
 
-def find_suspects(bars: BarTable, release: Mapping[str, str]) -> DataFinding:
+def _find_suspects(frame: pd.DataFrame) -> DataFinding:
     """Suspect jumps and ranges (rules, section 2); those of symbols that a person released do not count."""
-    frame = quarantine_table(bars, release)
     held = frame[frame["released"] == ""]
     words = f"{len(held)} suspect bars in {held['symbol'].nunique()} symbols, {len(frame) - len(held)} more released by hand"
     if len(held):
@@ -179,53 +201,14 @@ def find_suspects(bars: BarTable, release: Mapping[str, str]) -> DataFinding:
     return _finding("suspect_jumps", frame, len(held), words)
 
 
-def find_silent_falls(bars: BarTable) -> DataFinding:
-    """Falls of twelve usual days that drew no crowd, and that are no suspect jumps."""
-    import pandas as pd
-
-    found = silent_falls(bars)
-    frame = pd.DataFrame(
-        {
-            "symbol": [bars.symbols[place] for place in bars.symbol[found.bar]],
-            "session": bars.session[found.bar],
-            "ratio": np.exp(found.move),
-            "usual_days": np.abs(found.move) / found.usual,
-        }
-    ).sort_values(["usual_days", "symbol"], ascending=[False, True], ignore_index=True)
-    words = f"{len(frame):,} falls of {SILENT_FALL:g} usual days and more drew no crowd: splits left out, or spin-offs?"
-    return _finding("silent_falls", frame, len(frame), words)
-
-
-def find_weekly(bars: BarTable) -> DataFinding:
-    """Symbols whose bars lie a week or more apart."""
-    import pandas as pd
-
-    step = np.diff(bars.session).astype(np.int64)
-    rows = []
-    for number in np.flatnonzero(np.diff(bars.start) >= FEWEST_WEEKS):
-        own = step[bars.start[number] : bars.start[number + 1] - 1]
-        # Sessions of a week are a day apart, or three over a weekend.
-        if len(own) and (usual := float(np.median(own))) >= 6:
-            rows.append((bars.symbols[number], bars.session[bars.start[number]], usual, len(own) + 1))
-    frame = pd.DataFrame(rows, columns=["symbol", "session", "days_apart", "bars"])
+def _find_weekly(frame: pd.DataFrame) -> DataFinding:
     kind = "weekly" if not len(frame) or frame["days_apart"].median() < 20 else "monthly"
     words = f"the bars of {len(frame):,} symbols are {kind}, not daily: every figure a year is scaled by 252 sessions"
     return _finding("weekly_bars", frame.sort_values("bars", ascending=False, kind="stable"), len(frame), words)
 
 
-def find_calendar_gaps(bars: BarTable) -> Iterator[DataFinding]:
+def _find_calendar_gaps(strange: pd.DataFrame, gaps: pd.DataFrame) -> Iterator[DataFinding]:
     """Bars against the XNYS calendar: on no session, missing inside a life, and back after a long absence."""
-    import pandas as pd
-
-    first, last = bars.session.min().item(), bars.session.max().item()
-    days = calendar.sessions(max(first, calendar.FIRST_DAY), min(last, calendar.LAST_DAY))
-    # Looked up by the day, of which there are few; of bars there are many.
-    every_day = np.arange(first, last + dt.timedelta(days=1), dtype="datetime64[D]")
-    day = (bars.session - every_day[0]).astype(np.int64)
-    place, known = np.searchsorted(days, every_day)[day], np.isin(every_day, days)[day]
-    names = np.array(bars.symbols, dtype=object)
-
-    strange = pd.DataFrame({"session": bars.session[~known], "symbol": names[bars.symbol[~known]]})
     by_day = strange.groupby("session").agg(bars=("symbol", "size"), example=("symbol", "first")).reset_index()
     yield _finding(
         "unknown_sessions",
@@ -233,57 +216,24 @@ def find_calendar_gaps(bars: BarTable) -> Iterator[DataFinding]:
         len(strange),
         f"{len(strange):,} bars lie on {len(by_day):,} days that were no session",
     )
-
-    gap = np.flatnonzero(bars.follows & (np.diff(place) > 1))
-    missing = np.diff(place)[gap] - 1
-    gaps = pd.DataFrame(
-        {
-            "symbol": names[bars.symbol[gap]],
-            "last_before": bars.session[gap],
-            "first_after": bars.session[gap + 1],
-            "missing": missing,
-        }
-    )
     by_symbol = gaps.groupby("symbol").agg(
         missing=("missing", "sum"), gaps=("missing", "size"), longest=("missing", "max"), first_gap_after=("last_before", "min")
     )
+    missing = int(gaps["missing"].sum())
     yield _finding(
         "missing_sessions",
         by_symbol.reset_index().sort_values(["missing", "symbol"], ascending=[False, True]),
-        int(missing.sum()),
-        f"{missing.sum():,} sessions are missing inside the lives of {len(by_symbol):,} symbols",
+        missing,
+        f"{missing:,} sessions are missing inside the lives of {len(by_symbol):,} symbols",
     )
     back = gaps[gaps["missing"] >= REUSED_AFTER].sort_values(["missing", "symbol"], ascending=[False, True])
     yield _finding("reused_tickers", back, len(back), f"{len(back):,} times a ticker came back after a long absence")
 
 
-def find_zero_volume_runs(bars: BarTable) -> DataFinding:
-    """Runs of ZERO_VOLUME_RUN bars and more without volume."""
-    import pandas as pd
-
-    zero = np.concatenate([[False], bars.volume == 0.0, [False]])
-    # A run ends where the symbol does.
-    new_symbol = np.concatenate([[True], ~bars.follows, [True]])
-    begins = np.flatnonzero(zero[1:] & (~zero[:-1] | new_symbol))
-    ends = np.flatnonzero(zero[:-1] & (~zero[1:] | new_symbol)) - 1
-    long = ends - begins + 1 >= ZERO_VOLUME_RUN
-    begins, ends = begins[long], ends[long]
-    frame = pd.DataFrame(
-        {
-            "symbol": np.array(bars.symbols, dtype=object)[bars.symbol[begins]],
-            "first_session": bars.session[begins],
-            "last_session": bars.session[ends],
-            "bars": ends - begins + 1,
-        }
-    ).sort_values(["bars", "symbol"], ascending=[False, True])
-    return _finding("zero_volume_runs", frame, len(frame), f"{len(frame):,} runs of bars without volume")
-
-
-def find_thin_sessions(sessions: np.ndarray) -> DataFinding:
+def find_thin_sessions(days: np.ndarray, counts: np.ndarray) -> DataFinding:
     """Sessions with far fewer bars than those before them: a load that broke off, a feed that lost symbols."""
     import pandas as pd
 
-    days, counts = _counted(sessions)
     short = counts[USUAL_DAYS:] < FEW_ROWS * _median_before(counts) if len(counts) > USUAL_DAYS else np.zeros(0, bool)
     thin = np.flatnonzero(short) + USUAL_DAYS
     usual = _median_before(counts)[thin - USUAL_DAYS] if len(thin) else np.zeros(0)
@@ -314,38 +264,6 @@ def _expected_last_session(settings: Settings, now: dt.datetime) -> dt.date | No
     return calendar.previous_session(data.end + dt.timedelta(days=1)) if data.end and data.end < latest else latest
 
 
-def quarantine_table(bars: BarTable, release: Mapping[str, str]) -> pd.DataFrame:
-    """Every suspect bar, the largest move or range first.
-
-    Columns: symbol, session, kind (jump, range), move, stretch, dollars, usual_dollars, shares, usual_shares, until,
-    in_force, released.
-    """
-    import pandas as pd
-
-    found = suspects(bars)
-    symbols = [bars.symbols[place] for place in bars.symbol[found.bar]]
-    ends = found.last < found.end
-    until = np.where(ends, bars.session[np.where(ends, found.last, 0)], np.datetime64("NaT"))
-    frame = pd.DataFrame(
-        {
-            "symbol": symbols,
-            "session": bars.session[found.bar],
-            "kind": np.where(found.jump, "jump", "range"),
-            "move": found.move,
-            "stretch": found.stretch,
-            "dollars": found.dollars,
-            "usual_dollars": found.usual,
-            "shares": found.shares,
-            "usual_shares": found.usual_shares,
-            "until": until,
-            "in_force": found.in_force,
-            "released": [release.get(symbol, "") for symbol in symbols],
-        }
-    )
-    size = np.where(found.jump, np.abs(found.move), np.log(found.stretch))
-    return frame.iloc[np.argsort(-size, kind="stable")].reset_index(drop=True)
-
-
 def _others(worst_first: pd.DataFrame, most: int = 5) -> str:
     """The symbols after the first row's, each once, as many as a line holds; nothing where there are none."""
     rest = [name for name in dict.fromkeys(worst_first["symbol"]) if name != worst_first["symbol"].iloc[0]]
@@ -353,22 +271,14 @@ def _others(worst_first: pd.DataFrame, most: int = 5) -> str:
     return f"; others: {', '.join(rest[:most])}{more}" if rest else ""
 
 
-def _counted(sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct days and how often each occurs; days are few and dense, so that counting beats sorting."""
-    first = sessions.min()
-    counts = np.bincount((sessions - first).astype(np.int64))
-    held = np.flatnonzero(counts)
-    return first + held, counts[held]
-
-
 def _median_before(counts: np.ndarray) -> np.ndarray:
     medians: np.ndarray = np.median(np.lib.stride_tricks.sliding_window_view(counts[:-1], USUAL_DAYS), axis=1)
     return medians
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, name: str) -> DataFinding:
+def _ask(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> DataFinding:
     """A check that is one query: its rows are the offenders, and a column `offenders` says how many there are in all."""
-    frame = connection.execute(read_sql(HERE, name), QUERIES[name]).df()
+    frame = connection.execute(read_sql(HERE, name), {**QUERIES[name], "most": most}).df()
     count = int(frame["offenders"].iloc[0]) if len(frame) else 0
     return _finding(name, frame.drop(columns="offenders"), count, WORDS[name](frame, count) if count and name in WORDS else "")
 
@@ -419,7 +329,7 @@ def _finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> Data
         name=name,
         ok=count == 0,
         count=count,
-        offenders=offenders.head(WORST).reset_index(drop=True),
+        offenders=offenders.reset_index(drop=True),
         seen=broken if count else rule,
         blocks=blocking,
     )

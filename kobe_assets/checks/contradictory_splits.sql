@@ -10,4 +10,4 @@ FROM (
 WHERE symbol IN (SELECT symbol FROM candidates)
 GROUP BY symbol
 ORDER BY symbol
-LIMIT 20
+LIMIT $most

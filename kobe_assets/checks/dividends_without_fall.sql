@@ -19,4 +19,4 @@ FROM around LEFT JOIN split USING (symbol, ex_date)
 WHERE amount > $large * close_before * coalesce(ratio, 1.0)
   AND close_before * coalesce(ratio, 1.0) - price_after < amount / 2
 ORDER BY amount / close_before DESC, symbol, ex_date
-LIMIT 20
+LIMIT $most

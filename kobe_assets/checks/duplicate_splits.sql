@@ -4,4 +4,4 @@ WHERE symbol IN (SELECT symbol FROM candidates)
 GROUP BY symbol, execution_date, split_from, split_to
 HAVING count(*) > 1
 ORDER BY symbol, execution_date
-LIMIT 20
+LIMIT $most

@@ -2,4 +2,4 @@ SELECT symbol, count(*) AS bars, min(session) AS first_session, max(session) AS 
 FROM daily_bars ANTI JOIN candidates USING (symbol)
 GROUP BY symbol
 ORDER BY bars DESC, symbol
-LIMIT 20
+LIMIT $most

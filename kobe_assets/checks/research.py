@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from kobe_assets.report.analysis.stored_curves import WHY
-from kobe_assets.research.declared import symbols_of
 from kobe_assets.research.indicators import CANONICAL_COLUMNS, Indicators, compute_indicators
 from kobe_assets.research.lookahead import Leak, find_leak, some_symbols
 from kobe_assets.research.metrics import FIGURES
@@ -20,7 +19,7 @@ from kobe_assets.research.panel import ROW_FACTOR, ROW_OPEN, Floats, Panel
 from kobe_assets.research.quarantine import quarantined
 from kobe_assets.research.signals import LONG, Candidates, find_candidates, leave_flags
 from kobe_assets.research.strategies import STRATEGIES, Params, Strategy
-from kobe_assets.research.strategies.register import columns_of
+from kobe_assets.research.strategies.register import columns_of, symbols_read
 from kobe_assets.research.walk_forward import Market
 
 CENT = 0.005
@@ -48,7 +47,7 @@ def signals_read_no_future(
     """
     declared = columns_of(strategies.values())
     compute = compute or (lambda panel: compute_indicators(panel, declared))
-    tried = some_symbols(market.panel, MOST_BARS, {name for own in declared.values() for name in symbols_of(own)})
+    tried = some_symbols(market.panel, MOST_BARS, symbols_read(strategies.values()))
     member = _member_by_symbol(market)
 
     def values(panel: Panel) -> Floats:
@@ -63,6 +62,16 @@ def signals_read_no_future(
         return np.column_stack(columns)
 
     return find_leak(tried, values, _spread_cuts(tried) if cuts is None else cuts)
+
+
+def told_lookahead(market: Market, params: Mapping[str, Params], strategies: Mapping[str, Strategy]) -> str:
+    """Where these strategies read the future, in words; empty where they do not (`signals_read_no_future`)."""
+    found = signals_read_no_future(market, params, strategies=strategies)
+    if found is None:
+        return ""
+    change = "is cut off" if found.change == "truncated" else "is noise"
+    column = proven_columns(strategies)[found.column]
+    return f"{column} of {found.symbol} on {found.session} changes when what comes after {found.cut} {change}"
 
 
 def proven_columns(strategies: Mapping[str, Strategy]) -> list[str]:

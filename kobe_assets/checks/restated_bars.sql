@@ -5,6 +5,6 @@ SELECT symbol, min(session) AS session, max(session) AS until, count(*) AS bars,
 FROM bar_revisions, last_load
 WHERE seen_at >= last_load.at AND field = 'close' AND old > 0 AND new > 0
 GROUP BY symbol
-HAVING count(*) >= 20
+HAVING count(*) >= 20 OR max(abs(ln(new / old))) > 0.05
 ORDER BY bars DESC, symbol
-LIMIT 20
+LIMIT $most

@@ -5,13 +5,15 @@ outcome is kept in `check_results` beside the data it judged.
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import dagster as dg
+import duckdb
 import pandas as pd
 
 from kobe_assets import indicators, kpi_report, signals, wf_folds
 from kobe_assets.checks.bars import FINDINGS, UNIVERSE_FINDINGS, DataFinding, check_bars, check_universe
+from kobe_assets.checks.doctor import EVERYTHING, doubts_of
 from kobe_assets.checks.research import (
     cash_is_conserved,
     entries_follow_signals,
@@ -19,6 +21,7 @@ from kobe_assets.checks.research import (
     signals_read_no_future,
     windows_are_disjoint,
 )
+from kobe_assets.graph.doubts import keep_doubts
 from kobe_assets.graph.inputs import ForeignIndicators, canonical_params, load_indicators, load_market, load_panel
 from kobe_assets.graph.lineage import record_checks
 from kobe_assets.graph.own_strategies import strategies_of
@@ -44,8 +47,13 @@ def _specs(asset: str, rules: Mapping[str, tuple[bool, str]]) -> list[dg.AssetCh
     ]
 
 
-def _conclude(warehouse: Warehouse, asset: str, findings: Sequence[DataFinding]) -> Iterator[dg.AssetCheckResult]:
-    """Keep the outcome beside the data, then tell Dagster."""
+def _conclude(
+    warehouse: Warehouse,
+    asset: str,
+    findings: Sequence[DataFinding],
+    also: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
+) -> Iterator[dg.AssetCheckResult]:
+    """Keep the outcome beside the data, then tell Dagster. also: more writes of the same transaction."""
     now = dt.datetime.now(dt.UTC)
     with warehouse.transaction() as connection:
         connection.execute("DELETE FROM check_results WHERE asset = ?", [asset])
@@ -53,6 +61,7 @@ def _conclude(warehouse: Warehouse, asset: str, findings: Sequence[DataFinding])
             "INSERT INTO check_results VALUES (?, ?, ?, ?, ?, ?, ?)",
             [[asset, f.name, f.severity, f.ok, f.count, f.seen, now] for f in findings],
         )
+        also(connection)
         record_checks(connection, asset, all(f.ok for f in findings if f.blocks))
     for finding in findings:
         yield dg.AssetCheckResult(
@@ -75,7 +84,9 @@ def _finding(spec: dg.AssetCheckSpec, problems: pd.DataFrame) -> DataFinding:
 def bars_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """What can be wrong with stored bars and splits."""
     warehouse = store.open()
-    yield from _conclude(warehouse, "daily_bars", check_bars(warehouse, settings))
+    findings = check_bars(warehouse, settings, most=EVERYTHING)
+    doubts = doubts_of(findings, settings.data.vendor)
+    yield from _conclude(warehouse, "daily_bars", findings, lambda connection: keep_doubts(connection, doubts))
 
 
 @dg.multi_asset_check(name="universe_checks", specs=_specs("universe", UNIVERSE_FINDINGS))
@@ -99,8 +110,9 @@ def indicator_checks(store: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
         except ForeignIndicators:
             # Only now is it worth the time to ask which.
             unpaired = warehouse.frame(
-                "SELECT symbol, session, i.* EXCLUDE (symbol, session) FROM daily_bars b FULL JOIN indicators i "
-                "USING (symbol, session) WHERE b.symbol IS NULL OR i.symbol IS NULL UNION ALL "
+                "SELECT symbol, session, i.* EXCLUDE (symbol, session) "
+                "FROM (SELECT symbol, session FROM daily_bars SEMI JOIN panel_places USING (symbol)) b "
+                "FULL JOIN indicators i USING (symbol, session) WHERE b.symbol IS NULL OR i.symbol IS NULL UNION ALL "
                 "SELECT * FROM indicators QUALIFY count(*) OVER (PARTITION BY symbol, session) > 1 LIMIT 1000"
             )
             rows = pd.concat([rows, unpaired], ignore_index=True)

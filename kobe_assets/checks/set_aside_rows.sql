@@ -4,4 +4,4 @@ SELECT arg_min(symbol, (session, line)) AS symbol, min(session) AS session, reas
 FROM set_aside
 GROUP BY reason
 ORDER BY count(*) DESC, reason
-LIMIT 20
+LIMIT $most

@@ -21,4 +21,4 @@ WHERE least(close_before, open_after, close_after) > 0
   AND abs(ln(open_after / close_before) - expected) > abs(ln(open_after / close_before))
   AND abs(ln(close_after / close_before) - expected) > abs(ln(close_after / close_before))
 ORDER BY abs(expected) DESC, symbol, execution_date
-LIMIT 20
+LIMIT $most

@@ -1,26 +1,16 @@
-"""The dated regulatory fees of fees.csv, which stays data because rates change by notice and not by release.
-
-`sec` in dollars a million of proceeds, `taf` in dollars a share with a cap an order, each from `since` until the next row of
-its kind; before the first row of a kind its first row holds.
-"""
+"""The dated regulatory fees as the simulation takes them, from the table that the embedded broker bills by."""
 
 from __future__ import annotations
 
-import csv
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from kobe_assets.research.costs import Rate
+from kobe_resources.broker.fees import fee_rates
 
 
 @cache
 def fee_table() -> tuple[Rate, ...]:
     """The dated rates, oldest first within a kind; cap is 0 where the kind has none."""
-    with Path(__file__).with_name("fees.csv").open(encoding="utf-8", newline="") as lines:
-        rows = [
-            Rate(row["kind"], np.datetime64(row["since"], "D"), float(row["rate"]), float(row["cap"] or 0.0))
-            for row in csv.DictReader(lines)
-        ]
-    return tuple(sorted(rows))
+    return tuple(Rate(row.kind, np.datetime64(row.since, "D"), row.rate, row.cap) for row in fee_rates())

@@ -44,30 +44,37 @@ _kept: dict[str, tuple[tuple[object, ...], Any]] = {}
 
 
 def load_panel(warehouse: Warehouse) -> Panel:
-    """The panel of all stored bars; the last one loaded is used again while the stored rows are the same.
+    """The panel of the symbols that may trade, could once, or are held (all, before any was chosen); kept while the rows stay.
 
+    Its sessions are those of all stored bars: who may trade makes no session.
     Raises NoPanel on an empty store and on bars that make none.
     """
     with warehouse.connect() as connection:
         paid = has_table(connection, "dividends")
-        key = (warehouse.path, content_version(connection, "daily_bars", "splits", *(["dividends"] if paid else [])))
+        key = (
+            warehouse.path,
+            content_version(connection, "daily_bars", "splits", "panel_symbols", *(["dividends"] if paid else [])),
+        )
         if (kept := _kept.get("panel")) and kept[0] == key:
             panel: Panel = kept[1]
             return panel
-        symbols = tuple(r[0] for r in connection.execute("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol").fetchall())
+        symbols = tuple(r[0] for r in connection.execute("SELECT symbol FROM panel_places ORDER BY place").fetchall())
+        days = connection.execute("SELECT DISTINCT session FROM daily_bars ORDER BY session").fetchnumpy()["session"]
         columns = connection.execute(read_sql(HERE, "panel_bars")).fetchnumpy()
         dividends = connection.execute(read_sql(HERE, "panel_dividends")).fetchnumpy() if paid else None
     if not symbols:
         raise NoPanel("the warehouse holds no bars", "run `kobe report`, or `kobe bars refresh`")
-    day = columns["day"] - columns["day"].min()
-    traded = np.bincount(day) > 0
+    sessions = np.asarray(days).astype("datetime64[D]")
+    since = sessions.astype(np.int64)
+    place = np.zeros(int(since[-1] - since[0]) + 1, np.int64)
+    place[since - since[0]] = np.arange(len(since))
     names = ("open", "high", "low", "close", "volume", "factor")
     try:
         panel = build_panel(
             symbols,
-            (np.flatnonzero(traded) + columns["day"].min()).astype("datetime64[D]"),
+            sessions,
             columns["symbol"],
-            (np.cumsum(traded) - 1)[day],
+            place[columns["day"] - since[0]],
             {name: _floats(columns[name]) for name in names},
         )
         if dividends is not None:
@@ -136,6 +143,11 @@ def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = 
     with warehouse.connect():
         panel = panel or load_panel(warehouse)
         indicators, tradable = load_indicators(warehouse, panel, declared), tradable_bars(warehouse, settings, panel)
+    return market_of(settings, panel, indicators, tradable)
+
+
+def market_of(settings: Settings, panel: Panel, indicators: Indicators, tradable: Bools) -> Market:
+    """The market of bars, wherever they come from, at the costs, limits and rules of the settings."""
     return Market(
         panel=panel,
         indicators=indicators,

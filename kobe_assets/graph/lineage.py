@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DEPENDS: dict[str, tuple[str, ...]] = {
     "daily_bars": (),
     "universe": ("daily_bars",),
-    "indicators": ("daily_bars",),
+    "indicators": ("daily_bars", "universe"),
     "signals": ("daily_bars", "universe", "indicators"),
     "wf_folds": ("daily_bars", "universe", "indicators", "signals"),
     "kpi_report": ("daily_bars", "universe", "signals", "wf_folds"),
@@ -34,7 +34,7 @@ DEPENDS: dict[str, tuple[str, ...]] = {
 
 TABLES: dict[str, tuple[str, ...]] = {
     "daily_bars": ("daily_bars", "splits", "dividends", "candidates", "option_evidence"),
-    "universe": ("universe", "universe_membership"),
+    "universe": ("universe", "universe_membership", "panel_symbols"),
     "indicators": ("indicators",),
     "signals": ("signals",),
     "wf_folds": ("wf_folds", "wf_trades", "wf_equity"),
@@ -64,7 +64,7 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     strategy, universe = dump["strategy"], dump["universe"]
     # Where its files lie changes nothing; what they say does.
     strategy.pop("folder")
-    declared, sources = _told_strategies(settings)
+    declared, sources, read = _told_strategies(settings)
     membership = {name: universe.pop(name) for name in ("membership", "release")}
     trading = {
         "simulation": dump["simulation"],
@@ -75,7 +75,8 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     }
     stands_on: dict[str, object] = {
         "daily_bars": source_fingerprint,
-        "universe": [universe, membership],
+        # The benchmark, and whose bars the strategies read beside theirs, are among the symbols that are held in memory.
+        "universe": [universe, membership, settings.report.benchmark, read],
         "indicators": declared,
         "signals": [strategy, membership, sources],
         # A released symbol may change no canonical signal, and still the best in training.
@@ -89,13 +90,17 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     }
 
 
-def _told_strategies(settings: Settings) -> tuple[object, object]:
-    """What indicators are declared, and the sources of own strategies, as hashes; Kobe's own lie in the import closure."""
-    if settings.strategy.folder is None:
-        return "", ""
-    from kobe_assets.graph.own_strategies import told_indicators, told_sources
+def _told_strategies(settings: Settings) -> tuple[object, object, list[str]]:
+    """What indicators are declared, the sources of own strategies, as hashes, and the symbols that they read by `of()`.
 
-    return told_indicators(settings), told_sources(settings)
+    Kobe's own strategies lie in the import closure.
+    """
+    if settings.strategy.folder is None:
+        return "", "", []
+    from kobe_assets.graph.own_strategies import strategies_of, told_indicators, told_sources
+    from kobe_assets.research.strategies.register import symbols_read
+
+    return told_indicators(settings), told_sources(settings), sorted(symbols_read(strategies_of(settings).values()))
 
 
 def _source_hash(asset: str) -> str:

@@ -48,6 +48,16 @@ def strategies_of(settings: Settings) -> dict[str, Strategy]:
     return joined(STRATEGIES, (own.strategy for own in own_strategies(own_files(settings))))
 
 
+def read_of(settings: Settings) -> set[str]:
+    """The symbols whose indicators the strategies of the settings read beside their own stock's: `of(symbol)`."""
+    waiting, found = list(declared_indicators(strategies_of(settings).values()).values()), set[str]()
+    while waiting:
+        indicator = waiting.pop()
+        found |= {indicator.symbol} if indicator.symbol else set()
+        waiting += [indicator.inner] if indicator.inner is not None else []
+    return found
+
+
 def own_files(settings: Settings) -> Files:
     """The files of [strategy] folder; none without one. Raises StrategyBroken where one cannot be read."""
     folder = settings.strategy.folder

@@ -1,6 +1,5 @@
--- Indicators with the place of their symbol in the bars' sorted list (-1: not in it) and the day of their session since 1970, in
+-- Indicators with the place of their symbol in the panel's sorted list (-1: not in it) and the day of their session since 1970, in
 -- any order.
 SELECT coalesce(s.place, -1) AS symbol, (i.session - DATE '1970-01-01')::INTEGER AS day, i.* EXCLUDE (symbol, session)
 FROM indicators i
-LEFT JOIN (SELECT symbol, (row_number() OVER (ORDER BY symbol) - 1)::INTEGER AS place FROM (SELECT DISTINCT symbol FROM daily_bars)) s
-    USING (symbol)
+LEFT JOIN panel_places s USING (symbol)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from kobe_assets.graph.lineage import record_version, stored_version
+from kobe_resources.market_data.store import refuse_other_source
 from kobe_resources.runtime.event_log import get_logger
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import refill
@@ -35,6 +36,7 @@ def publish(
 ) -> dg.MaterializeResult:
     """Replace `tables` in one transaction and report the version of the asset's. first, also: more writes of the same
     transaction, before and after."""
+    refuse_other_source(warehouse, settings.data.vendor)
     with warehouse.transaction() as connection:
         first(connection)
         for name, frame in tables.items():
@@ -42,7 +44,8 @@ def publish(
         also(connection)
         version = stored_version(connection, context.asset_key.to_user_string())
         note_version(connection, context, version, settings)
-    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata)
+    plain = {name: four_digits(value) if isinstance(value, float) else value for name, value in metadata.items()}
+    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=plain)
 
 
 def note_version(
@@ -71,9 +74,16 @@ def preview(frame: pd.DataFrame, rows: int = 8) -> dg.MetadataValue:
     return dg.MetadataValue.table(records) if records else dg.MetadataValue.text("no rows")
 
 
+def four_digits(value: float) -> float:
+    """`value` to four digits, and never coarser than cents: what a person reads off a page of the UI."""
+    return round(value, 2) if abs(value) >= 100.0 else float(f"{value:.4g}")
+
+
 def _plain(value: Any) -> str | int | float | bool:
     if hasattr(value, "item"):
         value = value.item()
     if value is None or value != value:
         return ""
-    return value if isinstance(value, bool | int | float) else str(value)[:200].removesuffix(" 00:00:00")
+    if isinstance(value, float):
+        return four_digits(value)
+    return value if isinstance(value, bool | int) else str(value)[:200].removesuffix(" 00:00:00")

@@ -6,7 +6,7 @@ It trusts its caller for wanted entries that lie in their windows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ from kobe_assets.research.simulation import (
     _through_the_bar,
     terms_of,
 )
+from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Fold, Market
 from kobe_resources.policy_gate import (
     ACCEPTED,
@@ -160,9 +161,9 @@ def _permute_fold(
     """(runs, sessions) returns of the fold, (runs) entries filled, (runs, wanted) bars drawn."""
     market, fold = rehearsal.market, rehearsal.plan.folds[k]
     terms = terms_of([own[k] for _, own in rehearsal.plan.parts], rehearsal.plan.weights)
-    pool = _pool(offered, entered, k, terms)
+    pool = _pool(offered, entered, k, terms, [strategy for strategy, _ in rehearsal.plan.parts])
     most, wanted = int(np.diff(pool.wanted_first).max(initial=0)), len(pool.wanted)
-    blank = Entries(*(np.zeros(most, column.dtype) for column in offered.long))
+    blank = offered.blank(most)
     feed = make_feed(market.panel, np.zeros(len(market.panel.sessions) + 1, np.int64), blank, rehearsal.leaves(k))
     symbols, largest = len(market.panel.symbols), int(np.diff(pool.first, axis=1).max(initial=0))
     room = Room(np.arange(largest), np.empty(largest, np.int64), np.empty((SIDE_BY_SIDE, symbols), np.int64))
@@ -195,14 +196,27 @@ class Offered:
         order = np.argsort(panel.session[by_bar], kind="stable")
         n, first = len(by_bar), np.searchsorted(panel.session[by_bar[order]], np.arange(len(panel.sessions) + 1))
         candidates = Candidates(np.ones(n, np.int8), np.zeros(n), first, by_bar, order)
-        self._first = first
-        self.long = find_entries(panel, candidates, market.indicators.atr14, market.indicators.atr14, market.lag)
+        self._first, self._candidates = first, candidates
+        self._long: dict[tuple[str | None, str | None], Entries] = {}
 
-    def of(self, side: int, has_limit: bool, weight: float) -> tuple[Floats, Ints]:
+    def long(self, stop: str | None, limit: str | None) -> Entries:
+        """The entries with the distances of two indicators, bought; read once for all strategies that name the same."""
+        if (stop, limit) not in self._long:
+            away, below = (None if name is None else self.market.indicators[name] for name in (stop, limit))
+            self._long[stop, limit] = find_entries(self.market.panel, self._candidates, away, below, self.market.lag)
+        return self._long[stop, limit]
+
+    def blank(self, n: int) -> Entries:
+        """Room for `n` entries, in the columns of those that were read; `of` was asked before."""
+        return Entries(*(np.zeros(n, column.dtype) for column in next(iter(self._long.values()))))
+
+    def of(self, strategy: Strategy, side: int, has_limit: bool, weight: float) -> tuple[Floats, Ints]:
         """The rows (as in Pool) of one side that the gate may accept, and (sessions of the window + 1) offsets by session."""
-        key = side, has_limit, weight == 1.0
+        levels = strategy.stop, strategy.limit if has_limit else None
+        key = *levels, side, weight == 1.0
         if key not in self._made:
-            market, sided = self.market, self.long._replace(side=np.full(len(self.long.bar), side, np.int8))
+            market, long = self.market, self.long(*levels)
+            sided = long._replace(side=np.full(len(long.bar), side, np.int8))
             priced = price_entries(sided, market.costs, market.limits, market.auction)
             if has_limit:
                 keep = priced.bar >= 0
@@ -218,12 +232,13 @@ class Offered:
         return self._made[key]
 
 
-def _pool(offered: Offered, entered: Entered, k: int, terms: Floats) -> Pool:
+def _pool(offered: Offered, entered: Entered, k: int, terms: Floats, strategies: Sequence[Strategy]) -> Pool:
     asked = list(zip(entered.strategy[k].tolist(), entered.side[k].tolist(), strict=True))
     kinds = sorted(set(asked)) or [(0, LONG)]
     parts: list[tuple[Floats, Ints]] = []
     for strategy, side in kinds:
-        parts.append(offered.of(side, not np.isnan(terms[strategy, LIMIT_ATR]), float(terms[strategy, WEIGHT])))
+        has_limit = not np.isnan(terms[strategy, LIMIT_ATR])
+        parts.append(offered.of(strategies[strategy], side, bool(has_limit), float(terms[strategy, WEIGHT])))
     begin = np.cumsum([0, *(len(part[0]) for part in parts[:-1])])
     number = {kind: at for at, kind in enumerate(kinds)}
     wanted = np.array([number[kind] for kind in asked], np.int64)

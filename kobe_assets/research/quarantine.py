@@ -24,9 +24,12 @@ CROWD_VOLUME = 3.0
 CROWD_BARS = 20
 QUARANTINE_BARS, RANGE_QUARANTINE_BARS = 200, 60
 """Bars without signals after a suspect jump of the close, and after a suspect range (by then ATR has forgotten it)."""
-SILENT_FALL = 12.0
-"""Usual days (medians of the moves before) from which a fall without a crowd is told: an odd split left out, a spin-off."""
-SMALLEST_FALL = 0.05
+SILENT_MOVE = 12.0
+"""Usual days (medians of the moves before) from which a move without a crowd is told: an odd split left out, a spin-off."""
+SMALLEST_FALL, SMALLEST_RISE = 0.05, 0.1
+"""Log returns under which none is told: good news moves a price so far, on no more than the usual volume."""
+FEWEST_MOVES = 10
+"""Moves before a bar from which their median is usual."""
 SLICE = 1 << 18
 
 
@@ -116,8 +119,8 @@ def quarantined(bars: AdjustedBars) -> Bools:
     return held
 
 
-class Falls(NamedTuple):
-    """Falls without the volume that a real one draws.
+class SilentMoves(NamedTuple):
+    """Moves of the close without the volume that a real one draws.
 
     bar: flat index. move: log return. usual: median of the absolute moves of the bars before.
     """
@@ -127,20 +130,26 @@ class Falls(NamedTuple):
     usual: Floats
 
 
-def silent_falls(bars: AdjustedBars) -> Falls:
-    """Closes that fell by SILENT_FALL usual days without unusual volume; suspect jumps are not told again."""
+def silent_moves(bars: AdjustedBars) -> SilentMoves:
+    """Closes that moved by SILENT_MOVE usual days without unusual volume; suspect jumps are not told again."""
     with np.errstate(divide="ignore", invalid="ignore"):
         move = np.log(bars.close[1:] / bars.close[:-1])
-    bar = np.flatnonzero(move < -SMALLEST_FALL) + 1
-    bar = bar[bar - bars.start[bars.symbol[bar]] > CROWD_BARS]
-    usual = np.median(np.abs(move[bar[:, None] - 1 - np.arange(1, CROWD_BARS + 1)]), axis=1) if len(bar) else np.empty(0)
-    far = -move[bar - 1] > SILENT_FALL * usual
+    bar = np.flatnonzero((move < -SMALLEST_FALL) | (move > SMALLEST_RISE)) + 1
+    # Moves before it of its own listing; of few, none is usual.
+    before = np.minimum(bar - bars.start[bars.symbol[bar]] - 1, CROWD_BARS)
+    bar, before = bar[before >= FEWEST_MOVES], before[before >= FEWEST_MOVES]
+    usual = np.empty(len(bar))
+    for count in np.unique(before):
+        same = before == count
+        usual[same] = np.median(np.abs(move[bar[same][:, None] - 1 - np.arange(1, count + 1)]), axis=1)
+    # Where nothing moved before, nothing is usual.
+    far = (usual > 0) & (np.abs(move[bar - 1]) > SILENT_MOVE * usual)
     bar, usual = bar[far], usual[far]
     dollars, shares = _usual(bars, bar)
     volume = bars.volume[bar]
     crowd = (bars.close[bar] * volume > CROWD_VOLUME * dollars) & (volume > CROWD_VOLUME * shares)
     quiet = ~crowd & ~np.isin(bar, suspects(bars).bar)
-    return Falls(bar[quiet], move[bar[quiet] - 1], usual[quiet])
+    return SilentMoves(bar[quiet], move[bar[quiet] - 1], usual[quiet])
 
 
 def _doubtful(bars: AdjustedBars) -> Ints:

@@ -29,7 +29,7 @@ from kobe_assets.research.panel import Bools, Floats, Panel
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable, find_candidates_of_sets, leave_flags, make_readable
 from kobe_assets.research.simulation import Outcome, simulate, terms_of, train_sharpes
-from kobe_assets.research.strategies import MECHANICAL, Params, Strategy
+from kobe_assets.research.strategies import BUILT_IN, MECHANICAL, Params, Strategy
 from kobe_assets.research.strategies.base import bad_values
 from kobe_resources.policy_gate import Limits
 
@@ -122,13 +122,20 @@ def grid_sets(
     for name, values in chosen.items():
         if name not in canonical:
             raise ValueError(f"{strategy.name} has no parameter {name!r}; it has {', '.join(sorted(canonical))}")
-        if why := bad_values(name, values):
-            raise ValueError(f"the grid of {strategy.name} for {name!r}: {why}")
+        if bad_values(name, values):
+            raise ValueError(f"the grid of {strategy.name} needs {_needed(strategy, name, values)} for {name!r}")
     names = list(chosen)
     return tuple(
         {**canonical, **dict(zip(names, (float(v) for v in values), strict=True))}
         for values in itertools.product(*(chosen[name] for name in names))
     )
+
+
+def _needed(strategy: Strategy, name: str, values: Sequence[float]) -> str:
+    """What kind of values a parameter takes in a grid."""
+    if name == "time_stop" and len(values) and all(value > 0 and math.isfinite(value) for value in values):
+        return "whole bars"
+    return "positive numbers" if name in MECHANICAL or strategy.name in BUILT_IN else "numbers"
 
 
 @dataclass(frozen=True)

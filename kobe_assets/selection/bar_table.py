@@ -1,7 +1,7 @@
-"""Stored bars as flat arrays, sorted by symbol and session, for the checks that look along a symbol's bars.
+"""Stored bars as flat arrays, sorted by symbol and session, for what looks along the bars of every symbol, selected or not.
 
-They are those of the research panel where the bars make one, since it is kept. Where they do not, they are whatever the
-store holds, repeated bars included: the readers look for what is wrong.
+They are whatever the store holds, repeated bars included: the readers look for what is wrong. So many symbols at a time, that
+a market of thousands needs no more memory than a part of it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kobe_assets.graph.inputs import NoPanel, load_panel
-from kobe_assets.research.panel import ROW_FACTOR
 from kobe_resources.runtime.sql_files import read_sql
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator, Sequence
+
     import duckdb
 
     from kobe_resources.warehouse.store import Warehouse
 
 
 HERE = Path(__file__).parent
+MOST_BARS = 2_000_000
 PRICES = ("open", "high", "low", "close", "volume", "factor")
 
 
 @dataclass(frozen=True)
 class BarTable:
-    """All stored bars.
+    """All bars of some symbols.
 
-    symbols: sorted names, of listings where the bars make a panel.
+    symbols: sorted names of listings; a symbol with several is there as often.
     start: (symbols + 1) offsets into the arrays that follow, all of them (bars) long.
     symbol: place in `symbols`. session: datetime64[D]. open to volume: adjusted. factor: raw close × factor = close.
     """
@@ -55,41 +57,53 @@ class BarTable:
         return same
 
 
-def read_bar_table(warehouse: Warehouse) -> BarTable:
-    """All bars of the store; an empty table where there are none."""
-    try:
-        panel = load_panel(warehouse)
-    except NoPanel:
-        with warehouse.connect() as connection:
-            return _bars_as_they_are(connection)
-    return BarTable(
-        symbols=panel.symbols,
-        start=panel.start,
-        symbol=panel.symbol,
-        session=panel.sessions[panel.session],
-        open=panel.open,
-        high=panel.high,
-        low=panel.low,
-        close=panel.close,
-        volume=panel.volume,
-        factor=panel.rows[:, ROW_FACTOR],
-    )
+def read_bar_tables(warehouse: Warehouse, most: int = MOST_BARS) -> Iterator[BarTable]:
+    """All bars of the store, each symbol whole, in tables of at most `most` bars (more where one symbol has more).
+
+    No table where the store is empty. Only one need be in memory: of most symbols no figure is computed.
+    """
+    with warehouse.connect() as connection:
+        counts = connection.execute("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol ORDER BY symbol").fetchall()
+        # Looked up once: it asks for every bar of the store.
+        connection.execute("CREATE OR REPLACE TEMP TABLE known_listings AS SELECT * FROM later_listings")
+        last_session = connection.execute("SELECT max(session) FROM daily_bars").fetchall()[0][0]
+        for first, last in _ranges(counts, most):
+            yield _bars_of(connection, first, last, last_session)
 
 
-def _bars_as_they_are(connection: duckdb.DuckDBPyConnection) -> BarTable:
-    symbols = tuple(row[0] for row in connection.execute("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol").fetchall())
-    columns = connection.execute(read_sql(HERE, "bar_table")).fetchnumpy()
+def _ranges(counts: Sequence[tuple[str, int]], most: int) -> Iterator[tuple[str, str]]:
+    """First and last symbol of each part of the sorted symbols."""
+    first, held = "", 0
+    for place, (symbol, count) in enumerate(counts):
+        if held and held + count > most:
+            yield first, counts[place - 1][0]
+            held = 0
+        first, held = (symbol if held == 0 else first), held + count
+    if held:
+        yield first, counts[-1][0]
+
+
+def _bars_of(connection: duckdb.DuckDBPyConnection, first: str, last: str, last_session: dt.date | None) -> BarTable:
+    between = {"first": first, "last": last}
+    names = connection.execute(
+        "SELECT DISTINCT symbol FROM daily_bars WHERE symbol BETWEEN $first AND $last ORDER BY symbol", between
+    ).fetchall()
+    columns = connection.execute(read_sql(HERE, "bar_table"), {**between, "last_session": last_session}).fetchnumpy()
     symbol = np.asarray(columns["symbol"], dtype=np.int32)
     session = np.asarray(columns["session"], dtype="datetime64[D]")
     key = symbol.astype(np.int64) * 2**32 + session.astype(np.int64)
     if np.any(key[1:] < key[:-1]):
         order = np.argsort(key, kind="stable")
         symbol, session = symbol[order], session[order]
-        columns = {name: np.asarray(columns[name])[order] for name in PRICES}
+        columns = {name: np.asarray(columns[name])[order] for name in ("listing", *PRICES)}
+    listing = np.asarray(columns["listing"])
+    begins = np.ones(len(symbol), np.bool_)
+    begins[1:] = (symbol[1:] != symbol[:-1]) | (listing[1:] != listing[:-1])
+    start = np.append(np.flatnonzero(begins), len(symbol))
     return BarTable(
-        symbols=symbols,
-        start=np.searchsorted(symbol, np.arange(len(symbols) + 1)),
-        symbol=symbol,
+        symbols=tuple(names[place][0] for place in symbol[begins]),
+        start=start.astype(np.int64),
+        symbol=(np.cumsum(begins) - 1).astype(np.int32),
         session=session,
         **{name: np.asarray(columns[name], dtype=np.float64) for name in PRICES},
     )

@@ -1,4 +1,4 @@
-"""Symbols that are never selected whatever their evidence: contradictory splits, and indices (no volume at all)."""
+"""Symbols that are never selected whatever their evidence: contradictory or misdated splits, indices (no volume at all)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ONE_SPLIT_DAYS = 14
 """Days within which the same ratio twice is one split, listed by its ex-date and by its pay date."""
+SMALLEST_JUMP = 0.15
+"""Log ratio under which a split's jump cannot be told from a day's move."""
+MISDATED_DAYS = 45
+"""Days from a split's listed date within which a jump of its ratio is that split."""
 
 
 def barred_symbols(warehouse: Warehouse) -> dict[str, str]:
     """symbol → why it may not trade."""
-    return dict(warehouse.rows(read_sql(HERE, "barred"), {"days": ONE_SPLIT_DAYS}))
+    days = {"days": ONE_SPLIT_DAYS, "smallest": SMALLEST_JUMP, "misdated": MISDATED_DAYS}
+    return dict(warehouse.rows(read_sql(HERE, "barred"), days))

@@ -1,9 +1,34 @@
 -- Symbols whose bars nothing may be decided by, and why; the rule of contradictory splits is that of its check.
-SELECT s.symbol, 'contradictory_splits' AS reason
-FROM splits s JOIN splits o USING (symbol)
-WHERE (s.split_from <> o.split_from OR s.split_to <> o.split_to) AND s.execution_date = o.execution_date
-   OR s.split_from = o.split_from AND s.split_to = o.split_to AND s.execution_date <> o.execution_date
-  AND abs(s.execution_date - o.execution_date) <= $days
-GROUP BY s.symbol
+WITH contradictory AS (
+    SELECT DISTINCT s.symbol
+    FROM splits s JOIN splits o USING (symbol)
+    WHERE (s.split_from <> o.split_from OR s.split_to <> o.split_to) AND s.execution_date = o.execution_date
+       OR s.split_from = o.split_from AND s.split_to = o.split_to AND s.execution_date <> o.execution_date
+      AND abs(s.execution_date - o.execution_date) <= $days
+), held AS (
+    SELECT symbol, execution_date, sum(ln(split_from / split_to)) AS expected
+    FROM (SELECT DISTINCT symbol, execution_date, split_from, split_to FROM splits WHERE split_from > 0 AND split_to > 0)
+    GROUP BY symbol, execution_date
+    HAVING abs(expected) > $smallest
+), steps AS (
+    SELECT symbol, session, ln(open / lag(close) OVER own) AS opened, ln(close / lag(close) OVER own) AS closed
+    FROM daily_bars SEMI JOIN held USING (symbol)
+    WHERE least(open, close) > 0
+    WINDOW own AS (PARTITION BY symbol ORDER BY session)
+), listed AS (
+    -- The move of the first bar on or after each split's date.
+    SELECT h.symbol, h.execution_date, h.expected, min(s.session) AS session, arg_min(s.opened, s.session) AS opened,
+           arg_min(s.closed, s.session) AS closed
+    FROM held h JOIN steps s ON s.symbol = h.symbol AND s.session BETWEEN h.execution_date AND h.execution_date + 20
+    GROUP BY h.symbol, h.execution_date, h.expected
+)
+SELECT symbol, 'contradictory_splits' AS reason FROM contradictory
+UNION ALL
+-- No jump on the listed day, and one of just this ratio within days: the date is wrong.
+SELECT DISTINCT l.symbol, 'misdated_split'
+FROM listed l JOIN steps s ON s.symbol = l.symbol AND abs(s.session - l.execution_date) <= $misdated AND s.session <> l.session
+WHERE abs(l.opened - l.expected) > abs(l.opened) AND abs(l.closed - l.expected) > abs(l.closed)
+  AND abs(s.opened - l.expected) < 0.25 * abs(l.expected) AND abs(s.closed - l.expected) < 0.5 * abs(l.expected)
+  AND l.symbol NOT IN (SELECT symbol FROM contradictory)
 UNION ALL
 SELECT symbol, 'no_volume' FROM daily_bars GROUP BY symbol HAVING max(volume) = 0

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kobe_assets.research.quarantine import suspects
-from kobe_assets.selection.bar_table import read_bar_table
+from kobe_assets.selection.bar_table import BarTable, read_bar_tables
 from kobe_assets.selection.barred import barred_symbols
 from kobe_assets.selection.membership import build_membership
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.sql_files import read_sql
+from kobe_resources.warehouse.store import content_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ __all__ = ["Reason", "Validation", "build_membership", "build_universe", "select
 
 HERE = Path(__file__).parent
 AVERAGE_BARS = 60
+_kept: dict[tuple[Path, str], set[str]] = {}
 COLUMNS = ("first_session", "last_session", "sessions", "years", "adv_shares", "adv_usd", "has_options")
 
 
@@ -46,6 +48,8 @@ class Reason(StrEnum):
     BEYOND_CAP = "beyond_cap"
     NEVER_MEMBER = "never_member"
     CONTRADICTORY_SPLITS = "contradictory_splits"
+    MISDATED_SPLIT = "misdated_split"
+    """No jump on a split's listed day, and one of just its ratio within weeks."""
     NO_VOLUME = "no_volume"
     """No bar has volume: an index."""
     QUARANTINED = "quarantined"
@@ -139,17 +143,31 @@ def validate_universe(warehouse: Warehouse, settings: Settings) -> Validation:
 
 def _read(warehouse: Warehouse) -> tuple[pd.DataFrame, set[str], NDArray[np.object_]]:
     """Evidence of every candidate, the symbols whose quarantine is in force, and why a candidate is barred ("": it is not)."""
-    with warehouse.connect():
-        evidence, bars = warehouse.frame(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS}), read_bar_table(warehouse)
-    if not len(evidence):
-        raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
-    found = suspects(bars)
+    with warehouse.connect() as connection:
+        evidence = warehouse.frame(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS})
+        if not len(evidence):
+            raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
+        held = _held(warehouse, content_version(connection, "daily_bars", "splits"))
     why = barred_symbols(warehouse)
-    barred = np.array([why.get(symbol, "") for symbol in evidence["symbol"]], dtype=object)
+    return evidence, held, np.array([why.get(symbol, "") for symbol in evidence["symbol"]], dtype=object)
+
+
+def _held(warehouse: Warehouse, version: str) -> set[str]:
+    """Symbols whose last bar is in quarantine, found once while the bars stay: it takes every bar of the store."""
+    key = (warehouse.path, version)
+    if key not in _kept:
+        _kept.clear()
+        _kept[key] = {name for bars in read_bar_tables(warehouse) for name in _in_quarantine(bars)}
+    return _kept[key]
+
+
+def _in_quarantine(bars: BarTable) -> set[str]:
+    """Symbols whose last bar is in quarantine."""
+    found = suspects(bars)
     in_force = {int(place) for place in bars.symbol[found.bar[found.in_force]]}
     # Of several listings the last one speaks: a later entry of the name overwrites an earlier one.
     last = {name: place for place, name in enumerate(bars.symbols)}
-    return evidence, {name for name, place in last.items() if place in in_force}, barred
+    return {name for name, place in last.items() if place in in_force}
 
 
 def _ranked(judged: pd.DataFrame, cap: int | None = None) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Point-in-time membership: who would have been in the universe on each day, judged by what was known the day before.
 
 At the first session of every month the list is drawn up anew from the bars up to the session before:
-- bars for `universe.membership_min_years`, counted from the symbol's first bar to then;
+- bars for `universe.membership_min_years`, counted from the listing's first bar to then;
 - a bar at 80 % of the last 252 sessions (fewer at the start of the data) and at one of the last 10;
 - the median dollar volume of these bars at `universe.min_adv_usd` or more;
 - the `universe.cap` largest by that median, ties by symbol.
@@ -35,9 +35,9 @@ ALIVE_WITHIN = 10
 def build_membership(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
     """The universe_membership table: symbol, "from", "to" (both included; "to" empty: still a member), no overlaps."""
     with warehouse.connect() as connection:
-        symbols = connection.execute(
-            "SELECT DISTINCT symbol FROM daily_bars SEMI JOIN candidates USING (symbol) ORDER BY symbol"
-        ).fetchall()
+        # A ticker that another company bears now has the years of that company alone (rules, section 1).
+        connection.execute(read_sql(HERE, "membership_listings"))
+        symbols = connection.execute("SELECT symbol FROM member_listings ORDER BY place").fetchall()
         days = connection.execute("SELECT DISTINCT session FROM daily_bars ORDER BY session").fetchnumpy()["session"]
         columns = connection.execute(read_sql(HERE, "membership")).fetchnumpy()
     sessions = np.asarray(days, dtype="datetime64[D]")

@@ -12,7 +12,20 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kobe_jobs.cli.commands import account, bars, config, init, ops, research, strategies, sweep, trading, universe
+from kobe_jobs.cli.commands import (
+    account,
+    alert,
+    bars,
+    config,
+    init,
+    ops,
+    research,
+    strategies,
+    sweep,
+    tomorrow,
+    trading,
+    universe,
+)
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import KobeError, UsageError, with_earlier
 from kobe_resources.settings.load import kobe_home, require_clone
@@ -27,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for area in (init, research, strategies, bars, universe, sweep, trading, account, ops, config):
+for area in (init, research, strategies, bars, universe, sweep, trading, tomorrow, account, alert, ops, config):
     area.register(app)
 
 

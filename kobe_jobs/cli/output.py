@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 WIDE, SHORT_ID = 140, 17
 """Below so many columns an order's id is cut to so many characters: `kobe trace` takes the beginning of one."""
 
+HEADINGS = {"leg": "for", "kind": "order", "qty": "shares", "reason": "why"}
+
 TOLD_IN_FULL = ("REJECTED", "VETOED", "UNKNOWN")
 """States whose cause a person wants to read: what the broker or the quote said stands beside the reason."""
 
@@ -48,15 +50,22 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
 
 
 def order_table(console: Console, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
-    """Orders, a row each, with the `columns` of `kobe_jobs.trading.reporting.order_rows` and `filled`."""
-    table = table_of("", "order", *columns)
+    """Orders, a row each, with the `columns` of `reporting.order_rows` and `filled`, as a trader reads them."""
+    from kobe_jobs.trading.reporting.order_rows import STATE_WORDS
+
+    table = table_of("", "id", *(HEADINGS.get(name, name) for name in columns))
     for row in rows:
         average = row["filled_avg_price"]
-        filled = "" if average is None else f"{row['filled_qty']} at {float(average):.4f}"
-        shown = {**row, "filled": filled, "reason": _reason(row)}
+        filled = "" if average is None else f"{_rounded(row['filled_qty'])} at {float(average):.4f}"
+        words = {"filled": filled, "reason": _reason(row).replace("_", " "), "qty": _rounded(row.get("qty", "0"))}
+        shown = {**row, **words, "state": STATE_WORDS.get(row["state"], row["state"].lower())}
         order = row["client_order_id"] if console.width >= WIDE else row["client_order_id"][:SHORT_ID]
         table.add_row(order, *(str(shown[name]) for name in columns))
     return table
+
+
+def _rounded(shares: str) -> str:
+    return f"{float(shares):,.4f}".rstrip("0").rstrip(".")
 
 
 def _reason(row: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from kobe_resources.runtime.event_log import redact
@@ -161,7 +161,12 @@ def _kind(annotation: Any) -> str:
         return " or ".join("none" if choice is NoneType else _kind(choice) for choice in get_args(annotation))
     if origin is dict:
         return "table"
-    names = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path", dt.date: "date"}
+    if origin is list:
+        return f"list of {_kind(get_args(annotation)[0])}"
+    names = {
+        bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path", dt.date: "date",
+        SecretStr: "addresses",
+    }  # fmt: skip
     return names.get(annotation, str(annotation))
 
 

@@ -19,6 +19,7 @@ from kobe_assets.graph.lineage import TABLES
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, daily_returns, why_undefined
+from kobe_assets.research.strategies import BUILT_IN
 from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Part, simulate_book
 from kobe_resources.errors import UsageError
@@ -42,9 +43,12 @@ def parse_changes(settings: Settings, name: str, given: Sequence[str]) -> dict[s
             changed[key] = float(value)
         except ValueError:
             raise UsageError(f"--set {text} names no number", f"write it as --set {key}=1.5") from None
-        why = refused_value(key.rpartition(".")[2], changed[key])
-        if not math.isfinite(changed[key]) or why:
-            raise UsageError(f"--set {text}: {why or 'it is no number'}", f"write it as --set {key}=1.5")
+        owner, _, own = key.rpartition(".")
+        positive = own in ("atr_stop", "time_stop") or (owner or name) in BUILT_IN
+        if not math.isfinite(changed[key]) or (positive and not changed[key] > 0):
+            raise UsageError(f"--set {text}: parameters are positive numbers", f"write it as --set {key}=1.5")
+        if why := refused_value(own, changed[key]):
+            raise UsageError(f"--set {text}", why)
     return changed
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from kobe_assets.graph.lineage import DEPENDS, code_versions, stale_assets
 from kobe_jobs.research_run.vendor_freshness import needs_top_up, source_fingerprint
 from kobe_resources.errors import KobeError
+from kobe_resources.market_data.store import warehouse_of
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.shared_connection import keep_open
-from kobe_resources.warehouse.store import Warehouse
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -39,7 +39,7 @@ def bring_up_to_date(
 
     A source that cannot be read, a failed asset and a failed blocking check raise, and leave the old tables in place.
     """
-    warehouse = Warehouse()
+    warehouse = warehouse_of(settings)
     versions = code_versions(settings, source_fingerprint(settings))
     missing = set() if report_page().is_file() else {"kpi_report"}
     if not (kobe_home() / "dagster" / "history").is_dir():

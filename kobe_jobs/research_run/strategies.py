@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kobe_assets.graph.inputs import parts_of
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.strategies import BUILT_IN, Strategy, StrategyBroken, StrategyFault
+from kobe_assets.research.walk_forward import Part
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.load import load_settings
-from kobe_resources.settings.models import BOOK, Settings
+from kobe_resources.settings.models import Settings
 
 MEND_FILE = "mend it, or move its file out of the folder of strategies"
 
@@ -29,6 +31,16 @@ def strategy_named(settings: Settings, name: str) -> Strategy:
     if name not in known:
         raise UsageError(f"there is no strategy {name!r}", one_of_them(settings))
     return known[name]
+
+
+def parts_named(settings: Settings, name: str | None = None) -> tuple[Part, ...]:
+    """What trades under a name: the book of [portfolio] with its weights, or one strategy alone. name: none for the book.
+
+    Raises UsageError with the names there are.
+    """
+    if name is None or name == settings.portfolio.book:
+        return parts_of(settings)
+    return (Part(strategy_named(settings, name), 1.0),)
 
 
 def one_of_them(settings: Settings) -> str:
@@ -58,25 +70,15 @@ def load_account_settings() -> Settings:
     return settings
 
 
-def refuse_what_is_only_simulated(settings: Settings) -> None:
-    """Raise UsageError where orders would be other ones than those that the folds were judged by."""
-    if settings.execution.entry != "ioc":
-        raise UsageError('settings: execution.entry = "opg" is simulated, and not traded yet', 'set execution.entry = "ioc"')
-    if settings.portfolio.book == BOOK:
-        raise UsageError("settings: several strategies, or a weight, are simulated, and not traded yet", "name one of weight 1")
-
-
 def why_only_simulated(strategy: Strategy) -> str:
-    """What of the strategy is simulated, and not traded yet; empty where it may trade."""
-    if strategy.limit is not None:
-        return "limit entries are simulated only"
+    """What of the strategy is simulated, and not traded; empty where it may trade."""
     return "" if strategy.stop is not None else "without a protective stop it is simulated only"
 
 
 def refuse_untradable(strategy: Strategy) -> None:
-    """Raise UsageError where the orders of the strategy would be other ones than those that the folds were judged by."""
+    """Raise UsageError for a strategy whose positions would be held without a protective stop."""
     if why := why_only_simulated(strategy):
-        raise UsageError(f"the strategy {strategy.name} is not traded yet: {why}", "backtest it, and trade another")
+        raise UsageError(f"the strategy {strategy.name} is not traded: {why}", "backtest it, and trade another")
 
 
 def _no_strategy(name: str, known: Iterable[str]) -> UsageError:

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from kobe_assets.checks.research import proven_columns, signals_read_no_future
+from kobe_assets.checks.research import told_lookahead
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.research import simulation as sim
-from kobe_assets.research.declared import symbols_of
 from kobe_assets.research.metrics import YEAR
 from kobe_assets.research.panel import Floats, Panel
 from kobe_assets.research.signals import LONG, find_candidates
 from kobe_assets.research.strategies import Strategy
-from kobe_assets.research.walk_forward import Market, simulate_window
+from kobe_assets.research.strategies.register import symbols_read
+from kobe_assets.research.walk_forward import simulate_window
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
@@ -81,19 +81,9 @@ def check_strategy(settings: Settings, strategy: Strategy) -> StrategyFacts:
         exits=dict(Counter(reasons[code] for code in outcome.places[:, sim.T_REASON])),
         refused=outcome.refusals(),
         net_pnl=float(outcome.numbers[:, sim.PNL].sum()),
-        leak=_leak(market, strategy, params),
+        leak=told_lookahead(market, {strategy.name: params}, {strategy.name: strategy}),
         notes=tuple(_notes(panel, strategy, facts)),
     )
-
-
-def _leak(market: Market, strategy: Strategy, params: dict[str, float]) -> str:
-    known = {strategy.name: strategy}
-    found = signals_read_no_future(market, {strategy.name: params}, strategies=known)
-    if found is None:
-        return ""
-    change = "is cut off" if found.change == "truncated" else "is noise"
-    column = proven_columns(known)[found.column]
-    return f"{column} of {found.symbol} on {found.session} changes when what comes after {found.cut} {change}"
 
 
 def _facts(panel: Panel, name: str, declared: str, values: Floats) -> IndicatorFacts:
@@ -104,7 +94,7 @@ def _facts(panel: Panel, name: str, declared: str, values: Floats) -> IndicatorF
 
 
 def _notes(panel: Panel, strategy: Strategy, facts: tuple[IndicatorFacts, ...]) -> list[str]:
-    missing = sorted({s for own in strategy.indicators.values() for s in symbols_of(own)} - set(panel.names))
+    missing = sorted(symbols_read([strategy]) - set(panel.names))
     notes = [f"no bars of {symbol} are stored: what reads it is undefined everywhere" for symbol in missing]
     notes += [f"{one.name} is undefined everywhere" for one in facts if one.first is None and not missing]
     if strategy.stop is None:

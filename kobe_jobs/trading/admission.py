@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kobe_jobs.trading.context import SessionContext, TradingContext
+from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.readiness.research_gate import check_evidence
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger.sessions import HALTED, claim_of, claim_session, confirm_session, end_session
@@ -25,13 +26,18 @@ class NotConfirmed(KobeError):
 
 
 def claim_for_run(trading: TradingContext, context: SessionContext) -> None:
-    """Claim the session, after everything that can refuse it. Raises KillSwitchOn, StaleSignal, EvidenceMissing, MarketShut."""
+    """Claim the session, after everything that can refuse it. Raises KillSwitchOn, StaleSignal, EvidenceMissing, MarketShut.
+
+    After the close a session that was begun is brought to its end: nothing new is decided, so that nothing else can refuse it.
+    """
     context.kill_switch.check()
-    check_fresh(context)
-    check_evidence(trading.warehouse, trading.settings, context.strategy.name, trading.stage)
-    context.check_may_send(is_entry=False)
+    is_begun = claim_of(trading.ledger, context.account, context.session) is not None
+    if context.moment is not RunMoment.AFTER_CLOSE or not is_begun:
+        check_fresh(context)
+        check_evidence(trading.warehouse, trading.settings, context.book_name, trading.stage)
+        context.check_may_send(is_entry=False)
     with trading.ledger.write() as write:
-        claim_session(write, context.account, context.session, context.strategy.name, trading.ledger.owner)
+        claim_session(write, context.account, context.session, context.book_name, trading.ledger.owner)
 
 
 def check_fresh(context: SessionContext) -> None:

@@ -49,6 +49,12 @@ class AtBroker:
         """Open stop orders in a symbol."""
         return [order for order in self.orders if self.is_stop(order) and order.symbol == symbol]
 
+    def leaves_in_auction(self, held: Position) -> bool:
+        """Does an order rest that takes all shares of a position out at the next opening auction?"""
+        side = "sell" if held.side == "long" else "buy"
+        resting = [o for o in self.orders if (o.symbol, o.side, o.time_in_force) == (held.symbol, side, "opg")]
+        return len(resting) == 1 and not resting[0].is_terminal and is_same(rest_of(resting[0]), held.qty)
+
     def is_stop(self, order: BrokerOrder) -> bool:
         """A stop, and none of a person's."""
         return order.kind == "stop" and order.id not in self.noted_orders
@@ -114,7 +120,12 @@ def find_gaps(ledger: OrderLedger, held: Iterable[Position], there: AtBroker) ->
 
 
 def is_protected(ledger: OrderLedger, held: Position, there: AtBroker) -> bool:
-    """Does the broker show this position with its stop: its shares, at its price?"""
+    """Does the broker show this position with its stop: its shares, at its price?
+
+    One that leaves in the coming auction needs none: stops do not trigger before it.
+    """
+    if there.holds(held) and there.leaves_in_auction(held):
+        return True
     if not there.holds(held) or not there.protects(held.symbol):
         return False
     order = there.stops(held.symbol)[0]

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 
-from kobe_assets.graph.inputs import limits_of
+from kobe_assets.graph.inputs import canonical_params, limits_of
 from kobe_assets.research.strategies import Strategy
-from kobe_jobs.research_run.strategies import strategy_named
+from kobe_assets.research.walk_forward import Part
+from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.moments import RunMoment, Stand, auction_ends, stand_of, stand_on
 from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.open import open_broker
 from kobe_resources.broker.protocol import Account, Broker, Clock, Quote, TradingDay
@@ -25,16 +29,18 @@ from kobe_resources.broker.quotes import QuoteProblem, judge_quote
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
-from kobe_resources.order_ledger import Intent, OrderLedger
+from kobe_resources.market_data.store import warehouse_of
+from kobe_resources.order_ledger import Intent, OrderLedger, OrderState
 from kobe_resources.order_ledger import orders as book
-from kobe_resources.order_ledger.positions import open_positions
-from kobe_resources.policy_gate import Limits
+from kobe_resources.order_ledger.positions import all_positions, open_positions
+from kobe_resources.policy_gate import FIXED, Limits
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import config_pin
 from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 
 CALENDAR_DAYS = 40
+CALENDAR_DAYS_AHEAD = 12
 EVERY_SPREAD = 1e9
 QUOTE_PATIENCE_S = 6.0
 QUOTE_POLL_S = 1.0
@@ -47,6 +53,10 @@ class MarketShut(KobeError):
 
 class EntriesOver(MarketShut):
     """Too near to the close for entries; exits and protective stops may still go out."""
+
+
+class AuctionOver(EntriesOver):
+    """Too near to the open for orders that go into the auction."""
 
 
 class NotThisSession(KobeError):
@@ -81,15 +91,16 @@ class TradingContext:
 class SessionContext:
     """What one session is traded with.
 
-    hours: the exchange's hours of the session that trades. signal_session: the session before it. account: 'stage:number',
-    the key of the ledger's rows. missing: symbols of which ledger and broker
-    do not hold the same; no order for them, and no stop, is touched until they do. lifted: positions whose stop this run
-    took away.
+    book_name: the strategy, or the book of several. hours: the exchange's hours of the session that trades. signal_session:
+    the session before it, next_session: the one after it, where it is known. moment: where in the session the run stands, and
+    today: the date in New York then. account: 'stage:number', the key of the ledger's rows. missing: symbols of which ledger
+    and broker do not hold the same; no order for them, and no stop, is touched until they do. lifted: positions whose stop
+    this run took away.
     """
 
     settings: Settings
     stage: Stage
-    strategy_name: str
+    book_name: str
     limits: Limits
     broker: Broker
     ledger: OrderLedger
@@ -98,16 +109,41 @@ class SessionContext:
     account: str
     hours: TradingDay
     signal_session: dt.date
+    next_session: dt.date | None = None
+    moment: RunMoment = RunMoment.OPEN
+    today: dt.date | None = None
     missing: frozenset[str] = frozenset()
     lifted: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     assets_allowed: dict[tuple[str, bool], str] = field(default_factory=dict)
 
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The strategies that trade, with their weights; looked up when asked for: comparing ledger and broker needs none."""
+        return parts_named(self.settings, self.book_name)
+
+    def part(self, strategy: str) -> Part:
+        """The strategy of that name with its weight; a name that the book does not have reads as its only one."""
+        return next((part for part in self.parts if part.strategy.name == strategy), self.parts[0])
+
+    def params_of(self, strategy: Strategy) -> dict[str, float]:
+        """The canonical parameters that a strategy trades by now."""
+        return canonical_params(self.settings, strategy)
+
+    def is_working(self, intent: Intent) -> bool:
+        """Does this order rest at the broker as it should: in the auction to come, or as a limit through its session?"""
+        if intent.purpose == book.STOP or intent.session != self.session or intent.state is not OrderState.ACCEPTED:
+            return False
+        if intent.time_in_force == "opg":
+            return self.moment is RunMoment.BEFORE_OPEN
+        # Beside a part that filled no stop may rest while the other part works: it is cancelled, and the part protected.
+        return intent.works_all_day and self.moment is not RunMoment.AFTER_CLOSE and not intent.filled_qty
+
     @property
-    def strategy(self) -> Strategy:
-        """The strategy's declaration, looked up late because a comparison of ledger and broker needs none."""
-        return strategy_named(self.settings, self.strategy_name)
+    def splits_through(self) -> dt.date:
+        """The last day whose splits the broker's shares are told in: an evening before the session, not yet its own."""
+        return min(self.session, self.today or self.session)
 
     @property
     def session(self) -> dt.date:
@@ -143,17 +179,25 @@ class SessionContext:
     def check_intent(self, intent: Intent) -> None:
         """Raise what keeps this very order from being sent now, as `check_may_send`.
 
-        A stop in the place of one that this run took away passes always: it puts back what held before.
+        A stop in the place of one that this run took away passes always: it puts back what held before. Stops rest at the
+        broker over the night, so that they may be sent while the market is shut.
         """
-        if intent.purpose != book.STOP or intent.position_id not in self.lifted:
+        if intent.purpose != book.STOP:
             self.check_may_send(is_entry=intent.purpose == book.ENTRY)
+        elif intent.position_id not in self.lifted:
+            self.check_may_send(is_entry=False, is_stop=True)
 
-    def check_may_send(self, is_entry: bool) -> Clock:
+    def check_may_send(self, is_entry: bool, is_stop: bool = False) -> Clock:
         """Clock and kill switch, read anew; the clock. Raises KillSwitchOn, NotThisSession, MarketShut or EntriesOver."""
         clock = self.broker.clock()
         # The clock may have kept us waiting: nothing comes between the switch and the order.
         self.kill_switch.check()
+        if is_stop and self.moment is not RunMoment.OPEN:
+            return clock
         today = session_date(clock)
+        if self.moment is RunMoment.BEFORE_OPEN:
+            self._check_before_open(clock)
+            return clock
         if today != self.session:
             raise NotThisSession(f"the broker's clock stands at {today}, the run trades {self.session}", "start a new run")
         if not clock.is_open:
@@ -163,6 +207,16 @@ class SessionContext:
         if is_entry and clock.timestamp >= self.last_entry:
             raise EntriesOver(f"entries end at {self.last_entry:%H:%M} UTC", "the session's signals are let go")
         return clock
+
+    def _check_before_open(self, clock: Clock) -> None:
+        """Raise AuctionOver from two minutes before the open on, and MarketShut before the evening."""
+        ends = auction_ends(self.hours)
+        if clock.is_open or clock.timestamp >= ends:
+            raise AuctionOver(
+                f"orders for the open of {self.session} are taken until {ends:%H:%M} UTC", "a run after the open goes on"
+            )
+        if session_date(clock) < self.signal_session:
+            raise NotThisSession(f"it is {session_date(clock)}, the run trades {self.session}", "start a new run")
 
     def judge(self, quote: Quote | None, now: dt.datetime) -> QuoteProblem | None:
         """The first reason why `quote` cannot price an entry; None where it can."""
@@ -207,7 +261,7 @@ def open_trading_context(
     leave_clock: for a run that names its session, and moves a simulated clock there itself.
     even_without_broker: for a caller that only looks; `broker` then raises why it could not be opened.
     """
-    stage = settings.broker.stage
+    stage, warehouse = settings.broker.stage, warehouse_of(settings)
     with contextlib.ExitStack() as held:
         broker: Broker | KobeError
         try:
@@ -216,7 +270,7 @@ def open_trading_context(
             if not even_without_broker:
                 raise
             broker = error
-        yield TradingContext(settings, stage, broker, held.enter_context(open_ledger(settings)))
+        yield TradingContext(settings, stage, broker, held.enter_context(open_ledger(settings)), warehouse)
 
 
 def open_ledger(settings: Settings, path: Path | None = None, disposable: bool = False) -> OrderLedger:
@@ -227,27 +281,65 @@ def open_ledger(settings: Settings, path: Path | None = None, disposable: bool =
 def open_session(
     trading: TradingContext, strategy: str, session: dt.date | None = None, any_day: bool = False
 ) -> SessionContext:
-    """The context of today's session, with the market snapshot that it is decided on.
+    """The context of the session that a run stands in, with the market snapshot that it is decided on.
 
     any_day: for a caller that only looks; on a day without a session it is the last one's.
     Raises NotThisSession, MarketShut, BrokerError, UsageError.
     """
     clock = trading.broker.clock()
     today = session_date(clock)
-    if session is not None and session != today:
+    ahead = today + dt.timedelta(days=CALENDAR_DAYS_AHEAD)
+    days = trading.broker.calendar(today - dt.timedelta(days=CALENDAR_DAYS), ahead)
+    past = [day for day in days if day.session <= today]
+    if any_day:
+        stand = stand_on(past[-1].session, clock, days) if len(past) > 1 else None
+    else:
+        stand = stand_of(clock, days, sends_before_open(trading.settings, strategy))
+        if stand is not None and session == today != stand.hours.session:
+            stand = stand_on(today, clock, days)
+    if session is not None and (stand.hours.session if stand else today) != session:
         raise NotThisSession(f"the broker's clock stands at {today}, not {session}", "only the session of today can trade")
-    days = trading.broker.calendar(today - dt.timedelta(days=CALENDAR_DAYS), today)
-    if len(days) < 2 or (days[-1].session != today and not any_day):
+    if stand is None:
         raise MarketShut(f"{today} is no session of the exchange", f"the next opens at {clock.next_open:%F %H:%M} UTC")
-    before, hours = days[-2].session, days[-1]
+    return _context(trading, strategy, stand, today)
+
+
+def _context(trading: TradingContext, strategy: str, stand: Stand, today: dt.date) -> SessionContext:
     account = account_key(trading.stage, trading.broker.account())
-    held = {position.symbol for position in open_positions(trading.ledger, account)}
+    # What an equity stands on: every position there was; else what is held.
+    limits = limits_of(trading.settings)
+    known = all_positions(trading.ledger, account) if needs_equity(limits) else open_positions(trading.ledger, account)
+    held = {position.symbol for position in known}
+    names = list(trading.settings.portfolio.strategies) if strategy == trading.settings.portfolio.book else [strategy]
     return SessionContext(
-        settings=trading.settings, stage=trading.stage, strategy_name=strategy, limits=limits_of(trading.settings),
+        settings=trading.settings, stage=trading.stage, book_name=strategy, limits=limits,
         broker=trading.broker, ledger=trading.ledger, kill_switch=trading.kill_switch,
-        evidence=trading.evidence or load_evidence(trading.warehouse, strategy, before, before, held),
-        account=account, hours=hours, signal_session=before,
+        evidence=trading.evidence or load_evidence(trading.warehouse, names, stand.before, stand.before, held),
+        account=account, hours=stand.hours, signal_session=stand.before, next_session=stand.after, moment=stand.moment,
+        today=today,
     )  # fmt: skip
+
+
+def sends_before_open(settings: Settings, strategy: str | None = None) -> bool:
+    """Are there orders to send before the open: auction orders, or limit orders of a book that has no others?"""
+    if settings.execution.entry == "opg":
+        return True
+    try:
+        parts = parts_named(settings, strategy)
+    except KobeError:
+        return False
+    return all(has_limit_entry(part.strategy) for part in parts)
+
+
+def needs_equity(limits: Limits) -> bool:
+    """Does an answer of the gate depend on the account's equity, which is a question to the whole ledger?"""
+    fractions = limits.max_order_fraction, limits.max_daily_fraction, limits.max_gross_exposure
+    return limits.mode != FIXED or min(fractions) < math.inf
+
+
+def has_limit_entry(strategy: Strategy) -> bool:
+    """Does it enter by a limit that works through the session?"""
+    return strategy.limit is not None
 
 
 def session_date(clock: Clock) -> dt.date:

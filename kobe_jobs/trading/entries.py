@@ -13,21 +13,35 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
-from kobe_jobs.trading.context import SessionContext
+from kobe_assets.research.strategies import Strategy
+from kobe_jobs.trading.context import SessionContext, has_limit_entry
 from kobe_jobs.trading.equity import standing_of
 from kobe_jobs.trading.executor import resolve, send
 from kobe_jobs.trading.market_snapshot import Signal
+from kobe_jobs.trading.moments import RunMoment
 from kobe_resources import policy_gate
-from kobe_resources.broker.protocol import Quote, Side
+from kobe_resources.broker.protocol import Quote, Side, TimeInForce
 from kobe_resources.broker.quotes import NO_QUOTE, QuoteProblem, on_tick
 from kobe_resources.order_ledger import Intent, OrderLedger, OrderPlan, OrderState, Write
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import held_symbols
-from kobe_resources.policy_gate import ACCEPTED, AT_QUOTE, REASONS, Proposal, Standing, decide_entry
+from kobe_resources.policy_gate import (
+    ACCEPTED,
+    AT_LIMIT,
+    AT_OPENING_AUCTION,
+    AT_QUOTE,
+    REASONS,
+    Proposal,
+    Standing,
+    decide_entry,
+)
 
 SHARE = Decimal("1e-9")
 """The broker's smallest part of a share."""
-SHADOW = "shadow"
+NOT_TRADABLE = "not_tradable"
+AUCTION_OVER = "auction_over"
+"""The reason of an entry for the opening auction that was not sent in time."""
+ENTRY_WORDS = {AT_QUOTE: book.QUOTE_ENTRY, AT_OPENING_AUCTION: book.AUCTION_ENTRY, AT_LIMIT: book.LIMIT_ENTRY}
 NO_BAR = REASONS[policy_gate.NO_BAR]
 """What the gate calls a missing quote; on the live side it is `NO_QUOTE`, and the detail says which fault the quote has."""
 Settle = Callable[[SessionContext], list[Intent]]
@@ -71,10 +85,15 @@ def enter_signals(
 def plan_entries(context: SessionContext, cash_now: Decimal) -> None:
     """Decide every signal of the session once; those decided but never sent are decided again on fresh quotes.
 
-    So are those that a quote was missing for, as long as entries may go out.
+    So are those that a quote was missing for, as long as entries may go out. Before the open nothing is decided where one of
+    the book's strategies waits for quotes: all are judged in one order, on one budget.
     """
     signals = context.evidence.signals_of(context.signal_session)
-    quotes, now = context.usable_quotes([signal.symbol for signal in signals], context.judge)
+    at_quote = [signal.symbol for signal in signals if _kind_of(context, signal) == AT_QUOTE]
+    kinds = {_kind_of_part(context, part.strategy) for part in context.parts}
+    if context.moment is RunMoment.BEFORE_OPEN and AT_QUOTE in kinds:
+        return
+    quotes, now = context.usable_quotes(at_quote, context.judge)
     _learn_assets(context, signals, quotes, now, cash_now)
     with context.ledger.write() as write:
         decisions = _decide_all(context, write, signals, quotes, now, cash_now)
@@ -137,14 +156,18 @@ def _decide_all(
 def _decide(
     context: SessionContext, signal: Signal, rank: int, quote: Quote | None, now: dt.datetime, account: Standing
 ) -> Decision:
-    problem = context.judge(quote, now)
+    kind = _kind_of(context, signal)
+    # Orders that wait for the market lean on the signal's close, and ask for no quote.
+    problem = context.judge(quote, now) if kind == AT_QUOTE else None
     side: Side = "buy" if signal.is_long else "sell"
     met = 0.0 if quote is None or problem is not None else float(quote.ask if signal.is_long else quote.bid)
     factor = context.evidence.factor(signal.symbol, context.session)
     distance = signal.stop_distance / factor
+    part = context.part(signal.strategy)
+    params, weight = context.params_of(part.strategy), part.weight
     order = Proposal(
-        is_long=signal.is_long, kind=AT_QUOTE, has_price=problem is None, met=met, close=signal.close / factor,
-        limit_distance=0.0, stop_distance=distance, weight=1.0,
+        is_long=signal.is_long, kind=kind, has_price=problem is None, met=met, close=signal.close / factor,
+        limit_distance=_limit_distance(part.strategy, params, signal) / factor, stop_distance=distance, weight=weight,
     )  # fmt: skip
     code, qty, limit, notional = decide_entry(context.limits, order, account)
     reason = "" if code == ACCEPTED else REASONS[code]
@@ -156,15 +179,42 @@ def _decide(
     shares = _shares(qty, context.limits.whole_shares)
     if not reason and not (math.isfinite(distance) and distance > 0 and shares > 0):
         reason = "not_finite"
-    price = on_tick(limit, up=signal.is_long) if limit > 0 and math.isfinite(limit) else Decimal(0)
+    if not reason and kind == AT_OPENING_AUCTION and context.moment is not RunMoment.BEFORE_OPEN:
+        reason = AUCTION_OVER
+    up = signal.is_long if kind != AT_LIMIT else not signal.is_long
+    price = on_tick(limit, up=up) if limit > 0 and math.isfinite(limit) else Decimal(0)
     order_plan = OrderPlan(
-        account=context.account, strategy=context.strategy.name, session=context.session, signal_session=signal.session,
-        symbol=signal.symbol, side=side, leg=book.ENTRY, kind="limit", time_in_force=context.settings.trading.time_in_force,
+        account=context.account, strategy=part.strategy.name, session=context.session, signal_session=signal.session,
+        symbol=signal.symbol, side=side, leg=book.ENTRY, kind="limit", time_in_force=_time_in_force(context, kind),
         qty=shares, limit_price=price or None, stop_distance=Decimal(repr(distance)) if math.isfinite(distance) else None,
         reserved=shares * price, rank=rank,
-        decision=_evidence_of(context, signal, quote, now, problem, account, factor),
+        decision={
+            **_evidence_of(context, signal, quote, now, problem, account, factor), "entry": ENTRY_WORDS[kind], "weight": weight,
+            "rules": {"params": params, "lag": context.settings.strategy.indicator_lag_bars},
+        },
     )  # fmt: skip
     return Decision(order_plan, reason, detail, notional)
+
+
+def _kind_of(context: SessionContext, signal: Signal) -> int:
+    return _kind_of_part(context, context.part(signal.strategy).strategy)
+
+
+def _kind_of_part(context: SessionContext, strategy: Strategy) -> int:
+    """How a strategy's entries meet the market (rules, section 4.2)."""
+    if has_limit_entry(strategy):
+        return AT_LIMIT
+    return AT_OPENING_AUCTION if context.settings.execution.entry == "opg" else AT_QUOTE
+
+
+def _limit_distance(strategy: Strategy, params: dict[str, float], signal: Signal) -> float:
+    """Adjusted dollars from the close to the limit of a strategy that enters by one; 0 for others."""
+    return 0.0 if strategy.limit is None else params["limit_atr"] * signal.level(strategy.limit)
+
+
+def _time_in_force(context: SessionContext, kind: int) -> TimeInForce:
+    times: dict[int, TimeInForce] = {AT_LIMIT: "day", AT_OPENING_AUCTION: "opg"}
+    return times.get(kind, context.settings.trading.time_in_force)
 
 
 def _evidence_of(
@@ -204,12 +254,14 @@ def _withdraw(context: SessionContext, write: Write, decisions: list[Decision]) 
 
 def _write_down(context: SessionContext, write: Write, decision: Decision) -> None:
     known = book.find(write, decision.order_plan.client_order_id)
-    reason = decision.reason or ("" if context.sends else SHADOW)
+    reason = decision.reason
     if known is not None and _wants_quote(known):
         if (reason, decision.detail) == (known.reason, known.detail):
             return
         known = book.reconsider(write, known.client_order_id)
-    if known is None and reason:
+    if known is None and not reason and not context.sends:
+        book.would_send(write, decision.order_plan)
+    elif known is None and reason:
         book.deny(write, decision.order_plan, reason, decision.detail)
     elif known is None:
         book.plan(write, decision.order_plan, context.daily_budget)
@@ -238,9 +290,9 @@ def _learn_assets(
 def _asset_denial(context: SessionContext, symbol: str, is_long: bool) -> str:
     asset = context.broker.asset(symbol)
     if asset is None or asset.status != "active" or not asset.tradable:
-        return "not_tradable"
-    if not is_long and not asset.shortable:
-        return "not_shortable"
+        return NOT_TRADABLE
+    if not is_long and not (asset.shortable and asset.easy_to_borrow):
+        return "not_shortable" if not asset.shortable else "hard_to_borrow"
     if not context.limits.whole_shares and context.stage in ("paper", "live"):
         # Fractional orders can neither be IOC, nor short, nor have a protective stop at the real broker.
         return "fractional_not_protected"
@@ -249,7 +301,8 @@ def _asset_denial(context: SessionContext, symbol: str, is_long: bool) -> str:
 
 def _not_placed(context: SessionContext) -> list[Intent]:
     """Entries that did not reach the broker and may be sent again."""
-    return [i for i in entries_of(context) if i.state is OrderState.NOT_PLACED and i.posts < book.POSTS_AT_MOST]
+    may_go = [i for i in entries_of(context) if i.state is OrderState.NOT_PLACED and i.posts < book.POSTS_AT_MOST]
+    return [i for i in may_go if i.time_in_force != "opg" or context.moment is RunMoment.BEFORE_OPEN]
 
 
 def _paid(intent: Intent) -> Decimal:

@@ -87,7 +87,7 @@ def resolve(context: SessionContext, timeout_s: float | None = None) -> list[Int
     waiting: list[Intent] = []
     for _ in _rounds(context, timeout_s):
         seen = look_at_all(context, times)
-        open_ends = [(intent, order) for intent, order in seen if not _is_at_rest(intent, order)]
+        open_ends = [(intent, order) for intent, order in seen if not _is_at_rest(context, intent, order)]
         waiting = [intent for intent, _ in open_ends]
         if not waiting:
             return []
@@ -115,7 +115,7 @@ def cancel(context: SessionContext, intent: Intent, timeout_s: float | None = No
             current, order = look_at(context, current, times)
             if current.state not in UNSETTLED:
                 return current
-    return current if _is_at_rest(current, order) else _doubt_protection(context, current)
+    return current if _is_at_rest(context, current, order) else _doubt_protection(context, current)
 
 
 def cancel_unsent(context: SessionContext, intent: Intent, reason: str) -> bool:
@@ -230,12 +230,13 @@ def _rounds(context: SessionContext, timeout_s: float | None) -> Iterator[None]:
         pause = min(pause * SLOWER, trading.poll_s * SLOWEST)
 
 
-def _is_at_rest(intent: Intent, order: BrokerOrder | None) -> bool:
-    """Settled, or a protective stop that the broker has just shown alive."""
+def _is_at_rest(context: SessionContext, intent: Intent, order: BrokerOrder | None) -> bool:
+    """Settled, or an order that waits for the market as it should, which the broker has just shown alive."""
     if intent.state not in UNSETTLED:
         return True
     is_alive = order is not None and order.status in PROTECTING
-    return intent.state is OrderState.ACCEPTED and intent.time_in_force == "gtc" and is_alive
+    waits = intent.time_in_force == "gtc" or context.is_working(intent)
+    return intent.state is OrderState.ACCEPTED and waits and is_alive
 
 
 def _doubt_protection(context: SessionContext, intent: Intent) -> Intent:
@@ -271,9 +272,9 @@ def _ask_again(context: SessionContext, intent: Intent) -> None:
 
 
 def _is_overdue(context: SessionContext, intent: Intent) -> bool:
-    """A DAY order, or an IOC order that the broker keeps alive, is cancelled when its time is over."""
+    """An order that neither protects nor waits for the market as it should is cancelled when its time is over."""
     age = (dt.datetime.now(dt.UTC) - intent.updated_at).total_seconds()
-    is_alive = intent.state is OrderState.ACCEPTED and intent.time_in_force != "gtc"
+    is_alive = intent.state is OrderState.ACCEPTED and intent.time_in_force != "gtc" and not context.is_working(intent)
     return is_alive and age >= context.settings.trading.cancel_after_s
 
 

@@ -1,4 +1,7 @@
-"""Exits: positions with a flag leave at the open, their protective stop cancelled first (rules, section 4.1)."""
+"""Exits: positions with a flag leave at the open, their protective stop cancelled first (rules, section 4.1).
+
+With `execution.entry = "opg"` they leave in the opening auction; what it does not take leaves at the quote after it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Callable, Iterable
 
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import resolve, send
+from kobe_jobs.trading.moments import RunMoment
+from kobe_jobs.trading.splits_ahead import split_ahead
 from kobe_jobs.trading.stops import remove_stops, set_stop
 from kobe_resources.broker.protocol import BrokerUnavailable, Quote
 from kobe_resources.broker.quotes import QuoteProblem, exit_limit
@@ -25,15 +30,41 @@ Settle = Callable[[SessionContext], list[Intent]]
 
 
 def exit_flagged(context: SessionContext, settle: Settle = resolve) -> list[Intent]:
-    """Sell (or buy back) every flagged position at the quote; the exit orders of this session.
+    """Sell (or buy back) every flagged position, in the auction before the open and at the quote after it; the exit orders.
 
-    A position without a usable quote, or that the broker does not hold, keeps its flag. settle: waits for what was sent.
-    Raises what `executor.send` raises but for questions without an answer: they cost the one exit they were asked for.
+    One that the auction did not fill leaves at the quote. A position without a usable quote, or that the broker does not hold,
+    keeps its flag. settle: waits for what was sent. Raises what `executor.send` raises but for questions without an answer:
+    they cost the one exit they were asked for.
     """
     flagged = [
         held for held in open_positions(context.ledger, context.account) if held.flag and held.symbol not in context.missing
     ]
-    return leave_positions(context, flagged, book.EXIT, settle=settle)
+    if context.moment is RunMoment.BEFORE_OPEN:
+        # Over a split the shares are another number at the broker by the open: they leave at the quote.
+        return leave_in_auction(context, [held for held in flagged if split_ahead(context, held.symbol) is None], settle)
+    by_leg: dict[str, list[Position]] = {}
+    for held in flagged:
+        by_leg.setdefault(exit_leg(context, held), []).append(held)
+    return [intent for leg, some in by_leg.items() for intent in leave_positions(context, some, leg, settle=settle)]
+
+
+def leave_in_auction(context: SessionContext, leaving: Iterable[Position], settle: Settle = resolve) -> list[Intent]:
+    """Send a market order for the opening auction for each position, its stop lifted right before; the exit orders."""
+    positions = [held for held in leaving if not is_over(context, held, book.EXIT)]
+    if not positions:
+        return []
+    context.check_may_send(is_entry=False)
+    # One that cannot be sold keeps its stop, and is asked about again after the open.
+    tradable = [held for held in positions if _is_tradable(context, held.symbol)]
+    return _leave_each(context, tradable, "", settle, lambda held: _leave(context, held, book.EXIT, in_auction=True))
+
+
+def _is_tradable(context: SessionContext, symbol: str) -> bool:
+    asset = context.broker.asset(symbol)
+    if asset is not None and asset.status == "active" and asset.tradable:
+        return True
+    context.note(f"{symbol} shall leave and cannot be traded at the moment: its flag stays")
+    return False
 
 
 def leave_positions(
@@ -44,7 +75,7 @@ def leave_positions(
     reason: str = "",
     settle: Settle = resolve,
 ) -> list[Intent]:
-    """Send one exit order a position. The leg names the order id; the reason is the one given, or that of the flag.
+    """Send one exit order a position at the quote. The leg names the order id; the reason is the one given, or the flag's.
 
     any_age: an old quote is good enough, because no newer one will come.
     """
@@ -57,15 +88,32 @@ def leave_positions(
         return context.judge_for_exit(quote, now, any_age)
 
     quotes, now = context.usable_quotes([held.symbol for held in positions], judge)
-    sent, silences = [], 0
+    priced = []
     for held in positions:
         quote = quotes.get(held.symbol)
         problem = judge(quote, now)
         if quote is None or problem is not None:
             context.note(f"{held.symbol} shall leave ({reason or held.flag}) but has {problem or 'no quote'}: its flag stays")
-            continue
+        else:
+            priced.append(held)
+
+    return _leave_each(
+        context, priced, reason, settle, lambda held: _leave(context, held, leg, quotes[held.symbol], now, reason)
+    )
+
+
+def _leave_each(
+    context: SessionContext,
+    positions: Iterable[Position],
+    reason: str,
+    settle: Settle,
+    leave: Callable[[Position], Intent | None],
+) -> list[Intent]:
+    """Let each position leave, none kept from it by another one; the orders as they ended."""
+    sent, silences = [], 0
+    for held in positions:
         try:
-            intent = _leave(context, held, leg, quote, now, reason)
+            intent = leave(held)
         except BrokerUnavailable as error:
             context.note(f"{held.symbol} shall leave ({reason or held.flag}) but its exit did not go out: {error}")
             silences += 1
@@ -90,10 +138,21 @@ def leave_positions(
     return ended
 
 
+def exit_leg(context: SessionContext, held: Position) -> str:
+    """The name of the exit that is due: the second, at the quote, where the first went into an auction and did not fill."""
+    known = book.find(context.ledger, _exit_order(context, held, book.EXIT).client_order_id)
+    if known is None or known.time_in_force != "opg" or known.state in (OrderState.FILLED, *UNSETTLED):
+        return book.EXIT
+    return f"{book.EXIT}.2"
+
+
 def due(context: SessionContext) -> list[str]:
     """Symbols that are flagged for exit and whose exit order did not fill in this session."""
     flagged = [held for held in open_positions(context.ledger, context.account) if held.flag]
-    return [held.symbol for held in flagged if not is_over(context, held, book.EXIT)]
+    if context.moment is RunMoment.BEFORE_OPEN:
+        # What the auction does not take leaves after the open.
+        return []
+    return [held.symbol for held in flagged if not is_over(context, held, exit_leg(context, held))]
 
 
 def stop_leg(context: SessionContext, held: Position) -> str:
@@ -106,7 +165,10 @@ def stop_leg(context: SessionContext, held: Position) -> str:
     return f"{STOP_EXIT}.{len(tries) + 1}" if tries else STOP_EXIT
 
 
-def _leave(context: SessionContext, held: Position, leg: str, quote: Quote, now: dt.datetime, reason: str) -> Intent | None:
+def _leave(
+    context: SessionContext, held: Position, leg: str, quote: Quote | None = None, now: dt.datetime | None = None,
+    reason: str = "", in_auction: bool = False,
+) -> Intent | None:  # fmt: skip
     """Lift the stop and send the exit; where that cannot go out after all, the stop is set again at once."""
     # Read again before the stop goes: with the switch on, the stop is all that is left.
     context.check_may_send(is_entry=False)
@@ -116,7 +178,7 @@ def _leave(context: SessionContext, held: Position, leg: str, quote: Quote, now:
         return None
     if not free.is_open or is_over(context, free, leg):
         return None
-    planned = _plan_exit(context, free, leg, quote, now, reason)
+    planned = _plan_exit(context, _exit_order(context, free, leg, quote, now, reason, in_auction))
     try:
         return send(context, planned.client_order_id)
     except Exception:
@@ -146,8 +208,7 @@ def is_over(context: SessionContext, held: Position, leg: str) -> bool:
     return not may_go_again
 
 
-def _plan_exit(context: SessionContext, held: Position, leg: str, quote: Quote, now: dt.datetime, reason: str) -> Intent:
-    order_plan = _exit_order(context, held, leg, quote, now, reason)
+def _plan_exit(context: SessionContext, order_plan: OrderPlan) -> Intent:
     with context.ledger.write() as write:
         known = book.find(write, order_plan.client_order_id)
         if known is None:
@@ -164,6 +225,7 @@ def _exit_order(
     quote: Quote | None = None,
     now: dt.datetime | None = None,
     reason: str = "",
+    in_auction: bool = False,
 ) -> OrderPlan:
     is_long = held.side == "long"
     trading, offset = context.settings.trading, context.limits.limit_offset_bps
@@ -172,7 +234,8 @@ def _exit_order(
         decision |= {"bid": str(quote.bid), "ask": str(quote.ask), "quoted_at": str(quote.timestamp), "decided_at": str(now)}
     return OrderPlan(
         account=context.account, strategy=held.strategy, session=context.session, signal_session=context.signal_session,
-        symbol=held.symbol, side="sell" if is_long else "buy", leg=leg, kind="limit", time_in_force=trading.time_in_force,
+        symbol=held.symbol, side="sell" if is_long else "buy", leg=leg, kind="market" if in_auction else "limit",
+        time_in_force="opg" if in_auction else trading.time_in_force,
         qty=held.qty, limit_price=None if quote is None else exit_limit(quote, is_long, offset), position_id=held.id,
         reason=reason or held.flag or leg, decision=decision,
     )  # fmt: skip

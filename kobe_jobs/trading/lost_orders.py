@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
+import numpy as np
+
 from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.roll_forward import apply_splits
-from kobe_resources.broker.protocol import BrokerOrder
+from kobe_resources.broker.protocol import BrokerOrder, TimeInForce
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.order_ledger import Intent, OrderPlan, client_order_id
 from kobe_resources.order_ledger import orders as book
@@ -74,13 +76,18 @@ def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[st
                 order = unknown.get(client_order_id(context.account, name, session, signal.symbol, side, book.ENTRY))
                 if order is None:
                     continue
-                day = _sent_on(context, order)
+                # Orders for the auction may have gone out the evening before.
+                day = max(_sent_on(context, order), _session_after(context, session))
+                is_limit = order.time_in_force == "day" != context.settings.trading.time_in_force
                 distance = signal.stop_distance / evidence.factor(signal.symbol, day)
                 yield OrderPlan(
                     account=context.account, strategy=name, session=day, signal_session=session, symbol=signal.symbol,
-                    side=order.side, leg=book.ENTRY, kind="limit", time_in_force=context.settings.trading.time_in_force,
+                    side=order.side, leg=book.ENTRY, kind="limit", time_in_force=_time_in_force(context, order),
                     qty=order.qty, limit_price=order.limit_price, stop_distance=Decimal(repr(distance)), rank=rank,
-                    decision={"taken_back": order.id, "signal": {"score": signal.score, "stop_distance": signal.stop_distance}},
+                    decision={
+                        "taken_back": order.id, "signal": {"score": signal.score, "stop_distance": signal.stop_distance},
+                        "entry": book.LIMIT_ENTRY if is_limit else book.QUOTE_ENTRY,
+                    },
                 )  # fmt: skip
 
 
@@ -96,14 +103,28 @@ def _closing_plans(context: SessionContext, unknown: dict[str, BrokerOrder]) -> 
                 if order is None:
                     continue
                 is_stop = leg.startswith(book.STOP)
+                sent = _sent_on(context, order)
                 yield OrderPlan(
-                    account=context.account, strategy=held.strategy, session=_sent_on(context, order), signal_session=session,
-                    symbol=held.symbol, side=order.side, leg=leg, kind="stop" if is_stop else "limit",
-                    time_in_force="gtc" if is_stop else context.settings.trading.time_in_force, qty=order.qty,
+                    account=context.account, strategy=held.strategy, signal_session=session,
+                    session=sent if is_stop else max(sent, _session_after(context, session)),
+                    symbol=held.symbol, side=order.side, leg=leg,
+                    kind="stop" if is_stop else "market" if order.kind == "market" else "limit",
+                    time_in_force="gtc" if is_stop else _time_in_force(context, order), qty=order.qty,
                     limit_price=order.limit_price, stop_price=order.stop_price, position_id=held.id,
                     reason=book.STOP if is_stop else (held.flag or book.EXIT),
                     decision={"position": held.id, "taken_back": order.id},
                 )  # fmt: skip
+
+
+def _session_after(context: SessionContext, signal_session: dt.date) -> dt.date:
+    """The session that trades the signals of `signal_session`."""
+    later = context.evidence.sessions[context.evidence.sessions > np.datetime64(signal_session)]
+    return later[0].item() if len(later) else context.session
+
+
+def _time_in_force(context: SessionContext, order: BrokerOrder) -> TimeInForce:
+    known: dict[str, TimeInForce] = {"opg": "opg", "day": "day", "ioc": "ioc"}
+    return known.get(order.time_in_force, context.settings.trading.time_in_force)
 
 
 def _recover(context: SessionContext, lost: Lost, reason: str) -> Intent:

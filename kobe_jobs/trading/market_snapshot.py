@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,11 @@ from kobe_assets.graph.lineage import Version, recorded_versions
 from kobe_assets.research.strategies import Reading, Strategy
 from kobe_assets.research.strategies.asking import satisfied
 from kobe_resources.runtime.sql_files import read_sql
+from kobe_resources.warehouse.store import has_table
 
 if TYPE_CHECKING:
+    import duckdb
+
     from kobe_resources.warehouse.store import Warehouse
 
 Floats = NDArray[np.float64]
@@ -45,11 +48,17 @@ class Signal:
     sma200: float
     atr14: float
     values: dict[str, float | None] = field(default_factory=dict)
+    strategy: str = ""
 
     @property
     def is_long(self) -> bool:
         """Does it buy?"""
         return self.side == "long"
+
+    def level(self, indicator: str) -> float:
+        """An indicator's value as read, lagged; NaN where it is undefined."""
+        value = getattr(self, indicator) if indicator in NUMBERS else self.values.get(indicator)
+        return float("nan") if value is None else float(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,8 @@ class Evidence:
 
     sessions: stored sessions up to the last that was asked for; computed: those of them that the indicators know;
     last_stored: the last of all, in whose terms prices are adjusted. signals_fit_bars: False where the signals are on record
-    as computed from other bars than those stored.
+    as computed from other bars than those stored. dividends: (ex-date, dollars a share as traded then) by symbol.
+    renames: (the day, the new symbol) by the old one.
     """
 
     sessions: Days
@@ -113,6 +123,8 @@ class Evidence:
     signals: dict[dt.date, tuple[Signal, ...]]
     bars: dict[str, Bars]
     splits: dict[str, tuple[Split, ...]]
+    dividends: dict[str, tuple[tuple[dt.date, float], ...]] = field(default_factory=dict)
+    renames: dict[str, tuple[dt.date, str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     signals_fit_bars: bool = True
 
@@ -143,9 +155,12 @@ class Evidence:
         return factor
 
 
-def load_evidence(warehouse: Warehouse, strategy: str, first: dt.date, last: dt.date, also: Iterable[str] = ()) -> Evidence:
+def load_evidence(
+    warehouse: Warehouse, strategies: str | Sequence[str], first: dt.date, last: dt.date, also: Iterable[str] = ()
+) -> Evidence:
     """Evidence for signals of `first`..`last` and positions in the symbols `also`.
 
+    strategies: one, or those of a book in its order.
     last: nothing later than this is read, but for splits, which are announced ahead.
     """
     with warehouse.connect() as connection:
@@ -155,16 +170,19 @@ def load_evidence(warehouse: Warehouse, strategy: str, first: dt.date, last: dt.
         computed = connection.execute(
             "SELECT DISTINCT session FROM indicators WHERE session BETWEEN ? AND ?", [first, last]
         ).fetchall()
-        rows = connection.execute(sql("evidence_signals"), {"strategy": strategy, "first": first, "last": last}).fetchall()
-        signals = [_signal(row) for row in rows]
+        names = [strategies] if isinstance(strategies, str) else list(strategies)
+        own = [_signals_of(connection, name, first, last) for name in names]
+        signals = [signal for some in own for signal in some]
         symbols = sorted({signal.symbol for signal in signals} | set(also))
         columns = connection.execute(sql("evidence_bars"), {"symbols": symbols, "last": last}).fetchnumpy() if symbols else {}
         splits = connection.execute(
             "SELECT symbol, execution_date, split_from, split_to FROM splits ORDER BY execution_date"
         ).fetchall()
+        paid = _dividends_of(connection, symbols) if symbols else {}
+        renames = _renames_of(connection, symbols) if symbols else {}
         recorded = recorded_versions(connection)
     by_session: dict[dt.date, list[Signal]] = {}
-    for signal in signals:
+    for signal in _interleaved(own):
         by_session.setdefault(signal.session, []).append(signal)
     by_symbol: dict[str, list[Split]] = {}
     for row in splits:
@@ -176,9 +194,50 @@ def load_evidence(warehouse: Warehouse, strategy: str, first: dt.date, last: dt.
         signals={session: tuple(found) for session, found in by_session.items()},
         bars=_bars_by_symbol(columns) if symbols else {},
         splits={symbol: tuple(found) for symbol, found in by_symbol.items()},
+        dividends=paid,
+        renames=renames,
         versions={name: f"{v.data_version} code {v.code_version} run {v.run_id}" for name, v in recorded.items()},
         signals_fit_bars=_fit(recorded),
     )
+
+
+def _dividends_of(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> dict[str, tuple[tuple[dt.date, float], ...]]:
+    """The dividends of some symbols, oldest first; none in a warehouse that has no table of them."""
+    if not has_table(connection, "dividends"):
+        return {}
+    sql_text = "SELECT symbol, ex_date, amount FROM dividends WHERE symbol IN (SELECT unnest(?)) ORDER BY ex_date"
+    found: dict[str, list[tuple[dt.date, float]]] = {}
+    for symbol, day, amount in connection.execute(sql_text, [symbols]).fetchall():
+        found.setdefault(symbol, []).append((day, float(amount)))
+    return {symbol: tuple(rows) for symbol, rows in found.items()}
+
+
+def _renames_of(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> dict[str, tuple[dt.date, str]]:
+    """The last change of the name of some symbols."""
+    if not has_table(connection, "corporate_actions"):
+        return {}
+    sql_text = (
+        "SELECT symbol, ex_date, other_symbol FROM corporate_actions WHERE kind = 'name_change' AND other_symbol IS NOT NULL"
+        " AND symbol IN (SELECT unnest(?)) ORDER BY ex_date"
+    )
+    return {symbol: (day, other) for symbol, day, other in connection.execute(sql_text, [symbols]).fetchall()}
+
+
+def _signals_of(connection: duckdb.DuckDBPyConnection, strategy: str, first: dt.date, last: dt.date) -> list[Signal]:
+    """One strategy's signals in trading order."""
+    rows = connection.execute(sql("evidence_signals"), {"strategy": strategy, "first": first, "last": last}).fetchall()
+    return [replace(_signal(row), strategy=strategy) for row in rows]
+
+
+def _interleaved(own: list[list[Signal]]) -> list[Signal]:
+    """The trading order of a book: each strategy's best signal of a session, then each one's second (rules, section 3)."""
+    ranked: list[tuple[dt.date, int, int, Signal]] = []
+    for place, signals in enumerate(own):
+        ranks: dict[dt.date, int] = {}
+        for signal in signals:
+            ranks[signal.session] = rank = ranks.get(signal.session, 0) + 1
+            ranked.append((signal.session, rank, place, signal))
+    return [row[3] for row in sorted(ranked, key=lambda row: row[:3])]
 
 
 def sql(name: str) -> str:

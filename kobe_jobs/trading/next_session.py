@@ -1,22 +1,46 @@
-"""Which session a run takes that names none, at a broker that has no time of its own but the stored bars'."""
+"""Sessions at a broker that has no time of its own but the stored bars': which one a run takes, and its moments in order."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kobe_jobs.trading.context import account_key
+from kobe_jobs.trading.context import account_key, sends_before_open
+from kobe_resources.broker.exchange.clock import Moment as Clocked
 from kobe_resources.order_ledger.sessions import DONE, claim_of
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterator
 
     from kobe_jobs.trading.context import TradingContext
+    from kobe_jobs.trading.reporting.summary import RunSummary
+    from kobe_resources.broker.exchange.clock import Phase
     from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 
 
 def has_own_time(trading: TradingContext) -> bool:
     """Does the broker keep the time of the stored bars? It is never the time of this machine."""
     return getattr(trading.broker, "embedded", None) is not None
+
+
+def phases_of(trading: TradingContext, session: dt.date, book: str) -> Iterator[Phase]:
+    """Where the clock is to stand for the runs of a session, in order: before the open, after it, and while limits work.
+
+    The last, after the close, ends a session whose limit orders were not all filled; a replay closes its sessions itself.
+    """
+    embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
+    if sends_before_open(trading.settings, book) and embedded.moment.order <= Clocked(session, "pre_open").order:
+        yield "pre_open"
+    yield "open"
+    yield "midday"
+    if not trading.ledger.disposable:
+        yield "after"
+
+
+def goes_on(trading: TradingContext, summary: RunSummary) -> bool:
+    """Does the session need another run, because orders wait for the open, or work through the day?"""
+    embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
+    return embedded.moment.phase == "pre_open" or summary.working > 0
 
 
 def next_session(trading: TradingContext) -> dt.date | None:
@@ -28,7 +52,7 @@ def next_session(trading: TradingContext) -> dt.date | None:
     account = account_key(trading.stage, trading.broker.account())
     moment, bars = embedded.moment, embedded.book.market.bars
     for day in bars.days:
-        is_over = (day.session, moment.phase) == (moment.session, "after")
+        is_over = day.session == moment.session and moment.phase in ("after", "evening")
         # The exchange's hours are known for some days after the last bar.
         if day.session < moment.session or day.session > bars.last_session or is_over:
             continue

@@ -153,6 +153,12 @@ def _is_given_up(context: SessionContext, intent: Intent) -> bool:
     return not is_there and is_missed(context, intent)
 
 
+def _sent_since(intent: Intent) -> dt.datetime:
+    """No earlier than this was the order sent: those of the auction and of the day may go out the evening before."""
+    is_early = intent.time_in_force == "opg" or intent.works_all_day
+    return day_start(intent.signal_session if is_early else intent.session)
+
+
 def _is_listed(context: SessionContext, intent: Intent) -> bool:
-    orders = context.broker.orders("all", after=day_start(intent.session))
+    orders = context.broker.orders("all", after=_sent_since(intent))
     return any(order.client_order_id == intent.client_order_id for order in orders)

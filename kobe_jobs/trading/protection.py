@@ -16,6 +16,7 @@ from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions, stop_leg
 from kobe_jobs.trading.order_looks import FillTimes, look_up
+from kobe_jobs.trading.splits_ahead import waiting_for_split
 from kobe_jobs.trading.stops import (
     LIVING,
     is_passed,
@@ -117,10 +118,13 @@ def tend(context: SessionContext) -> list[Intent]:
 def judge(context: SessionContext, there: AtBroker) -> Protection:
     """The protection that the broker shows, with every gap in it."""
     gaps = find_gaps(context.ledger, open_positions(context.ledger, context.account), there)
-    bare = tuple(row.symbol for row in gaps.bare)
+    lifted = waiting_for_split(context)
+    bare = tuple(row.symbol for row in gaps.bare if row.symbol not in lifted)
     orphans = tuple(sorted({order.symbol for order in gaps.orphans}))
     waiting = []
     for intent in book.unsettled(context.ledger, context.account):
+        if context.is_working(intent) and there.order(intent.client_order_id) is not None:
+            continue
         if intent.purpose != book.STOP or there.order(intent.client_order_id) is None:
             waiting.append(f"{intent.leg} {intent.symbol}")
     for order in there.orders:
@@ -160,7 +164,10 @@ def _mend(context: SessionContext, there: AtBroker, leave_out: Collection[str] =
         round_.attempt(intent.symbol, partial(round_.look_for, intent))
     for intent in _orphans(context):
         round_.attempt(intent.symbol, partial(round_.remove, intent))
+    lifted = waiting_for_split(context)
     for held in open_positions(context.ledger, context.account):
+        if held.symbol in lifted:
+            continue
         if held.id not in leave_out and not is_protected(context.ledger, held, there):
             round_.attempt(held.symbol, partial(round_.mend, held))
     return round_.has_hope, round_.stopped

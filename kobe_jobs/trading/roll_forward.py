@@ -46,7 +46,7 @@ def apply_splits(context: SessionContext) -> int:
 
 def pending_splits(context: SessionContext, held: Position) -> list[Split]:
     """Splits since a position's entry that it was not rescaled by, oldest first: also those that the files bring late."""
-    known = context.evidence.splits_between(held.symbol, held.entry_session, context.session)
+    known = context.evidence.splits_between(held.symbol, held.entry_session, context.splits_through)
     if not known:
         return []
     applied = applied_splits(context.ledger, held.id)
@@ -57,7 +57,9 @@ def as_split(context: SessionContext, held: Position) -> Position:
     """The position as it will be once its pending splits are applied; nothing is written."""
     for split in pending_splits(context, held):
         ratio = Decimal(repr(split.split_to)) / Decimal(repr(split.split_from))
-        held = dataclasses.replace(held, qty=held.qty * ratio, stop_price=held.stop_price / ratio)
+        held = dataclasses.replace(
+            held, qty=held.qty * ratio, stop_price=held.stop_price / ratio, split_factor=held.split_factor * ratio
+        )  # fmt: skip
     return held
 
 
@@ -148,6 +150,33 @@ def _sessions_without_bar(context: SessionContext, held: Position) -> list[dt.da
     return missing
 
 
+def rules_of(context: SessionContext, held: Position) -> tuple[dict[str, float], int]:
+    """(parameters, lag in bars) that a position leaves by: those that it was entered with, whatever the settings say now."""
+    entry = book.find(context.ledger, held.id)
+    kept = entry.decision.get("rules") if entry is not None else None
+    if kept:
+        return {name: float(value) for name, value in kept["params"].items()}, int(kept["lag"])
+    # Entered by an earlier Kobe, which kept no rules.
+    strategy = strategies_of(context.settings)[held.strategy]
+    return canonical_params(context.settings, strategy), context.settings.strategy.indicator_lag_bars
+
+
+def name_odd_stops(context: SessionContext) -> None:
+    """Say where a stop filled on the day a split of its symbol took effect: its price may have been one of other shares."""
+    rows = context.ledger.rows(
+        "SELECT DISTINCT f.symbol, f.session FROM fills f JOIN intents i USING (client_order_id)"
+        " WHERE f.account = ? AND i.leg LIKE 'stop%' AND f.session IN (?, ?)",
+        (context.account, context.session.isoformat(), context.signal_session.isoformat()),
+    )
+    for row in rows:
+        day = dt.date.fromisoformat(row["session"])
+        for split in context.evidence.splits_between(row["symbol"], day - dt.timedelta(days=1), day):
+            context.note(
+                f"suspicious: the stop of {row['symbol']} filled on {day}, the day of its {split.split_to:g}-for-"
+                f"{split.split_from:g} split; compare its price with the market's, and ask the broker"
+            )
+
+
 def _bars_and_flag(
     context: SessionContext, held: Position, through: dt.date, strategy: Strategy | None
 ) -> tuple[int, str | None]:
@@ -161,8 +190,7 @@ def _bars_and_flag(
     if strategy is None:
         return max(counted, held.bars_held), None
     before = max(held.bars_held - counted, 0)
-    lag = context.settings.strategy.indicator_lag_bars
-    params = canonical_params(context.settings, strategy)
+    params, lag = rules_of(context, held)
     exits = bars.exit_signals(strategy, params, lag, held.side == "long", after, through)
     for number, is_exit in enumerate(exits, start=1 + before):
         if is_exit:

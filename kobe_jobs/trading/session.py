@@ -10,22 +10,37 @@ import contextlib
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any, TypeVar
 
-from kobe_jobs.research_run.strategies import refuse_untradable, refuse_what_is_only_simulated, strategy_named
+from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.admission import Confirm, claim_for_run, confirm_live
 from kobe_jobs.trading.bare_positions import look
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
 from kobe_jobs.trading.entries import enter_signals, wait_for_quote
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import due, exit_flagged
+from kobe_jobs.trading.fractions import settle_fractions
+from kobe_jobs.trading.moments import RunMoment
+from kobe_jobs.trading.next_session import goes_on, has_own_time, phases_of
+from kobe_jobs.trading.paper_book import enter_on_paper, follow_bars, leave_on_paper, paper_cash
 from kobe_jobs.trading.protection import Protection, ensure_stops, protect, tend
 from kobe_jobs.trading.readiness.preflight import check_ready
 from kobe_jobs.trading.reconcile.compare import Reconciliation, reconcile
+from kobe_jobs.trading.renames import follow_renames
 from kobe_jobs.trading.reporting.summary import RunSummary, summarize
-from kobe_jobs.trading.roll_forward import age_positions, apply_splits, expire, flag_untradable, name_without_bars
+from kobe_jobs.trading.roll_forward import (
+    age_positions,
+    apply_splits,
+    expire,
+    flag_untradable,
+    name_odd_stops,
+    name_without_bars,
+)
 from kobe_jobs.trading.run_lock import alone
 from kobe_jobs.trading.run_records import note_evidence, note_failure, note_settings
+from kobe_jobs.trading.splits_ahead import lift_stops
+from kobe_resources.broker.exchange.clock import Phase
 from kobe_resources.broker.open import standing_at
 from kobe_resources.broker.protocol import (
     BrokerError,
@@ -67,15 +82,27 @@ def trade_session(
     Raises AnotherRunTrades, ReconciliationGoesOn, NotReady, SessionTaken, BegunOtherwise, StaleSignal, EvidenceMissing,
     NotConfirmed, MarketShut, KillSwitchOn, BrokerError, RunBroke: nothing was sent after that point, and the next run resumes.
     """
-    refuse_what_is_only_simulated(trading.settings)
-    chosen = strategy_named(trading.settings, strategy or trading.settings.portfolio.book)
-    refuse_untradable(chosen)
-    name = chosen.name
+    name = strategy or trading.settings.portfolio.book
+    for part in parts_named(trading.settings, name):
+        refuse_untradable(part.strategy)
+    if session is None or not has_own_time(trading):
+        return _run(trading, session, name, "open", confirm)
+    for phase in phases_of(trading, session, name):
+        summary = _run(trading, session, name, phase, confirm)
+        if summary.halted or not goes_on(trading, summary):
+            break
+    return summary
+
+
+def _run(
+    trading: TradingContext, session: dt.date | None, name: str, phase: Phase, confirm: Confirm | None
+) -> RunSummary:  # fmt: skip
+    """One run, at the moment of the session where the broker's clock stands, or is moved to."""
     labels = event_context(run_id=trading.ledger.run_id, stage=trading.stage)
     with alone(trading.ledger) as waited, labels, contextlib.ExitStack() as unclaimed:
         trading.ledger.copy_audit()
         if session is not None:
-            unclaimed.enter_context(standing_at(trading.broker, session))
+            unclaimed.enter_context(standing_at(trading.broker, session, phase))
         if not trading.ledger.disposable:
             check_ready(trading)
         note_settings(trading)
@@ -133,7 +160,10 @@ def _look_after(context: SessionContext, claim: Claim) -> RunSummary:
     )
     if context.sends:
         _attempt(context, "splits", apply_splits)
+        _attempt(context, "fractions", settle_fractions)
+        _attempt(context, "renames", follow_renames)
         _attempt(context, "orders", tend)
+        _attempt(context, "stops before splits", lift_stops)
     found = _guard(context)
     with context.ledger.write() as write:
         write.audit("looked_after", account=context.account, session=context.session, **asdict(found))
@@ -144,13 +174,15 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
     """The differences that are left after all steps of a run; what keeps it from being complete is in `context.troubles`."""
     # Orders are read in shares of now; what resolution finds may itself be older than a split.
     steps: tuple[tuple[str, Callable[[SessionContext], object]], ...] = (
-        ("intents", expire), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits), ("bars", age_positions),
+        ("intents", expire), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits),
+        ("fractions", settle_fractions), ("renames", follow_renames), ("paper book", follow_bars), ("bars", age_positions),
     )  # fmt: skip
     for name, step in steps:
         _attempt(context, name, step)
     asked = _attempt(context, "missing bars", name_without_bars)
     if asked:
         context.trouble(asked)
+    _attempt(context, "stops on ex-dates", name_odd_stops)
     if context.sends:
         _attempt(context, "assets", flag_untradable)
     before = _attempt(context, "reconciliation", lambda _: _reconcile(context, "before"))
@@ -165,8 +197,11 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
     if before and not agrees:
         context.trouble(f"entries are halted, ledger and broker differ: {before.describe()}")
     known = book.of_session(context.ledger, context.account, context.session)
-    _exits(context)
-    if agrees:
+    if context.sends:
+        _attempt(context, "stops before splits", lift_stops)
+    if context.moment is not RunMoment.AFTER_CLOSE:
+        _exits(context)
+    if agrees and context.moment is not RunMoment.AFTER_CLOSE:
         _entries(context)
     if before and book.of_session(context.ledger, context.account, context.session) == known:
         # Nothing went out and nothing came in: the first comparison stands.
@@ -189,10 +224,15 @@ def _unlike(context: SessionContext) -> frozenset[str]:
 
 def _exits(context: SessionContext) -> None:
     """Set missing stops, send the exits of flagged positions, and set the stops of those that did not fill."""
-    if context.sends and open_positions(context.ledger, context.account):
+    if not context.sends:
+        if context.moment is RunMoment.OPEN:
+            _attempt(context, "exits", leave_on_paper)
+        return
+    if open_positions(context.ledger, context.account):
         leaving = {held.id for held in open_positions(context.ledger, context.account) if held.flag}
         ensure_stops(context, leaving)
-    _attempt(context, "exits", lambda _: exit_flagged(context, tend))
+    if context.moment is not RunMoment.BEFORE_OPEN or context.settings.execution.entry == "opg":
+        _attempt(context, "exits", lambda _: exit_flagged(context, tend))
 
 
 def _entries(context: SessionContext) -> None:
@@ -202,8 +242,22 @@ def _entries(context: SessionContext) -> None:
 
 
 def _enter(context: SessionContext) -> None:
-    intents = enter_signals(context, context.broker.account().spendable, tend, lambda: _is_covered(context))
+    cash = _cash_for_entries(context) if context.sends else paper_cash(context)
+    intents = enter_signals(context, cash, tend, lambda: _is_covered(context))
+    if not context.sends:
+        enter_on_paper(context)
     log.info("entries are decided", intents=len(intents))
+
+
+def _cash_for_entries(context: SessionContext) -> Decimal:
+    """Dollars that the session's entries may carry: our cash, and what the broker lends to none of it.
+
+    Entries that rest already hold a part of the buying power, which they have in the gate's count, too.
+    """
+    account = context.broker.account()
+    waiting = [i for i in book.unsettled(context.ledger, context.account) if i.purpose == book.ENTRY]
+    promised = sum((intent.reserved for intent in waiting), Decimal(0))
+    return max(Decimal(0), min(account.cash, account.buying_power + promised))
 
 
 def _is_covered(context: SessionContext) -> bool:
@@ -260,14 +314,27 @@ def _close(
     if waiting:
         until = f"{context.last_entry:%H:%M} UTC"
         context.note(f"without a quote to lean on: {', '.join(waiting)}; a run until {until} looks again")
+    to_come = _to_come(context)
+    if to_come:
+        context.note(to_come)
     summary = summarize(context, differences, halted, found)
     with context.ledger.write() as write:
         # Each order has records of its own.
-        body = {key: value for key, value in summary.as_json().items() if key not in ("audit_head", "orders")}
+        body = {key: value for key, value in summary.as_json().items() if key not in ("audit_head", "orders", "positions")}
         write.audit("summary", account=context.account, summary=canonical_json(body))
-        state = HALTED if halted or waiting else DONE
-        end_session(
-            write, context.account, context.session, state, halted or (f"{len(waiting)} wait for a quote" if waiting else "")
-        )
+        state = HALTED if halted or waiting or to_come else DONE
+        note = halted or to_come or (f"{len(waiting)} wait for a quote" if waiting else "")
+        end_session(write, context.account, context.session, state, note)
     log.info("a trading run ended", halted=halted, filled=summary.filled, exits=summary.exits_filled)
     return summarize(context, differences, halted, found)
+
+
+def _to_come(context: SessionContext) -> str:
+    """What a later run of the session has to do; empty where nothing is left."""
+    working = [i.symbol for i in book.unsettled(context.ledger, context.account) if context.is_working(i)]
+    if context.moment is RunMoment.BEFORE_OPEN:
+        waiting = f"{len(working)} orders wait for the open ({', '.join(working)})" if working else "nothing waits for the open"
+        return f"{waiting}; a run after the open goes on"
+    if not working:
+        return ""
+    return f"{len(working)} limit orders work until the close ({', '.join(working)}): runs until then protect what they fill"

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobe_resources.broker.fees import fee_rates
 from kobe_resources.broker.hosts import Hosts, Stage, hosts_of
 from kobe_resources.broker.protocol import Broker
 from kobe_resources.errors import UsageError
@@ -22,6 +23,8 @@ from kobe_resources.settings.secrets import Secrets
 
 if TYPE_CHECKING:
     from kobe_resources.broker.exchange.account import Reset
+    from kobe_resources.broker.exchange.billing import Billing
+    from kobe_resources.broker.exchange.clock import Phase
     from kobe_resources.broker.exchange.embedded import EmbeddedBroker, Terms
     from kobe_resources.broker.pacing import Pace
 
@@ -63,19 +66,19 @@ def reset_embedded(settings: Settings, folder: Path) -> Reset:
     """Begin a fresh embedded account in `folder`, under a new number; the old state is kept beside it."""
     from kobe_resources.broker.exchange.account import reset_account
     from kobe_resources.broker.exchange.embedded import StoredBars
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
-    return reset_account(folder, StoredBars.of_warehouse(Warehouse()), simulated_terms(settings))
+    return reset_account(folder, StoredBars.of_warehouse(warehouse_of(settings)), simulated_terms(settings))
 
 
 @contextlib.contextmanager
-def standing_at(broker: Broker, session: dt.date) -> Iterator[None]:
-    """Let an embedded broker's clock stand in `session`, at its opening; where the block raises, all of it is as it was.
+def standing_at(broker: Broker, session: dt.date, phase: Phase = "open") -> Iterator[None]:
+    """Let an embedded broker's clock stand in `session`, at a phase of it; where the block raises, all of it is as it was.
 
     Later than it stands now, never earlier: raises UsageError. A broker with a clock of its own is left alone.
     """
     embedded: EmbeddedBroker | None = getattr(broker, "embedded", None)
-    with embedded.standing_at(session) if embedded else contextlib.nullcontext():
+    with embedded.standing_at(session, phase) if embedded else contextlib.nullcontext():
         yield
 
 
@@ -85,10 +88,10 @@ def start_embedded(settings: Settings, folder: Path | None = None, key_id: str |
     key_id: the key without which it answers nothing (none: it takes any).
     """
     from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
     terms = replace(simulated_terms(settings), key_id=key_id)
-    return EmbeddedBroker(folder or kobe_home() / "broker", StoredBars.of_warehouse(Warehouse()), terms)
+    return EmbeddedBroker(folder or kobe_home() / "broker", StoredBars.of_warehouse(warehouse_of(settings)), terms)
 
 
 def connect_embedded(settings: Settings, embedded: EmbeddedBroker, read_only: bool = False) -> Broker:
@@ -109,6 +112,7 @@ def embedded_terms(settings: Settings) -> Terms:
         fractional=not settings.sizing.whole_shares,
         vendor=settings.data.vendor,
         strictness=EXACT,
+        billing=billing_of(settings),
     )
 
 
@@ -120,6 +124,17 @@ def simulated_terms(settings: Settings) -> Terms:
     from kobe_resources.broker.exchange.embedded import SIMULATED
 
     return replace(embedded_terms(settings), account_number=f"PA{uuid.uuid4().hex[:10].upper()}", strictness=SIMULATED)
+
+
+def billing_of(settings: Settings) -> Billing:
+    """The price list of [costs]."""
+    from kobe_resources.broker.exchange.billing import Billing
+
+    costs = settings.costs
+    rates = fee_rates() if costs.regulatory_fees else ()
+    return Billing(
+        costs.commission_per_order, costs.commission_per_share, costs.commission_minimum, costs.borrow_rate, rates
+    )  # fmt: skip
 
 
 def _simulated(settings: Settings, folder: Path | None, leave_clock: bool, read_only: bool) -> Broker:

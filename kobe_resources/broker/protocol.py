@@ -16,7 +16,7 @@ from kobe_resources.errors import KobeError
 
 Side = Literal["buy", "sell"]
 OrderKind = Literal["limit", "stop", "market"]
-TimeInForce = Literal["ioc", "day", "gtc"]
+TimeInForce = Literal["ioc", "day", "gtc", "opg"]
 OrderScope = Literal["open", "closed", "all"]
 MAX_CLIENT_ORDER_ID = 128
 
@@ -152,7 +152,10 @@ class OrderRequest:
 class BrokerOrder:
     """An order as the broker returned it; `request_id` names the answer it was read from.
 
-    `qty` is 0 on orders given in dollars, which Kobe never sends. `kind` may be one that Kobe never sends.
+    `qty` is 0 on orders given in dollars, which Kobe never sends. `kind` may be one that Kobe never sends. unread: what of it
+    cannot be read, as of an option order with several legs; symbol, side and sizes of such a row mean nothing. replaced_by,
+    replaces: the order in its place, and the one in whose place it is. earlier_ids: of the orders that it took the place of,
+    where it is told under their client id.
     """
 
     id: str
@@ -169,6 +172,11 @@ class BrokerOrder:
     stop_price: Decimal | None
     submitted_at: dt.datetime | None
     request_id: str | None = None
+    time_in_force: str = ""
+    replaced_by: str | None = None
+    replaces: str | None = None
+    earlier_ids: tuple[str, ...] = ()
+    unread: str = ""
 
     @property
     def is_terminal(self) -> bool:
@@ -199,6 +207,20 @@ class BrokerFill:
     at: dt.datetime
 
 
+@dataclass(frozen=True, slots=True)
+class BrokerActivity:
+    """What moved cash without a trade: `kind` in the broker's words (DIV, FEE, INT, CSD, …), `amount` dollars, negative where
+    they left; `symbol` empty where it is about none.
+    """
+
+    id: str
+    kind: str
+    symbol: str
+    amount: Decimal
+    at: dt.datetime
+    description: str = ""
+
+
 class BrokerError(KobeError):
     """A request to a broker was refused, unanswered, or answered unreadably; the text never holds a key."""
 
@@ -208,7 +230,7 @@ class BrokerError(KobeError):
 
 
 class Refused(BrokerError):
-    """The broker refused for certain (403 or 422 with a JSON message): there is no such order."""
+    """The broker refused for certain (a 4xx with a JSON message): there is no such order."""
 
     def __init__(self, code: int | None, message: str, request_id: str | None = None) -> None:
         super().__init__(f"the broker refused: {message}", "see its message; nothing was placed", request_id)
@@ -242,6 +264,10 @@ class Unresolved(BrokerError):
 
 class BrokerUnavailable(BrokerError):
     """A question got no usable answer, also after retries; raised by `submit` only before anything was sent."""
+
+
+class NotEntitled(BrokerUnavailable):
+    """The data host does not give quotes to these keys: the keys, or the plan behind them, do not fit the feed."""
 
 
 class Broker(Protocol):
@@ -283,6 +309,9 @@ class Broker(Protocol):
 
     def fills(self, after: dt.datetime | None = None) -> list[BrokerFill]:
         """Every execution after `after`, oldest first, all pages."""
+
+    def activities(self, after: dt.datetime | None = None) -> list[BrokerActivity]:
+        """What moved cash without a trade after `after`, oldest first, all pages; what was cancelled is left out."""
 
     def cancel(self, order_id: str) -> None:
         """Ask for a cancel by the broker's id; it is done only when a look-up says so.

@@ -16,6 +16,8 @@ from kobe_resources.market_data.store import current_source, sql
 from kobe_resources.runtime.csv_cells import safe_cell
 from kobe_resources.warehouse.store import quoted
 
+ONE_FACTOR = 1.02
+"""Ratio of the largest and the smallest factor within which bars were restated by one and the same."""
 DATES = ("session", "execution_date", "ex_date", "pay_date")
 
 if TYPE_CHECKING:
@@ -31,6 +33,22 @@ def revisions(warehouse: Warehouse, symbol: str | None = None) -> pd.DataFrame:
         "WHERE $symbol IS NULL OR symbol = $symbol ORDER BY seen_at DESC, symbol, session, field",
         {"symbol": symbol},
     )
+
+
+def restated_in_short(revisions: pd.DataFrame, most: int = 10) -> list[str]:
+    """A line a symbol, the most restated first: how many bars, by which factor where it was one, how many were taken back."""
+    taken = revisions["new"].isna()
+    lines = []
+    counts = revisions.groupby("symbol")["session"].nunique().sort_values(ascending=False, kind="stable")
+    for symbol, bars in counts.head(most).items():
+        mine = revisions["symbol"] == symbol
+        gone = int(revisions.loc[mine & taken, "session"].nunique())
+        closes = revisions[mine & ~taken & (revisions["field"] == "close") & (revisions["old"] > 0)]
+        factor = closes["new"] / closes["old"]
+        by = f" by {factor.median():.4g}" if len(factor) > 1 and factor.max() < ONE_FACTOR * factor.min() else ""
+        parts = [f"{bars - gone:,} bars of {symbol} restated{by}"] if bars > gone else []
+        lines.append(", ".join(parts + ([f"{gone:,} bars of {symbol} taken back"] if gone else [])))
+    return lines + ([f"and {len(counts) - most:,} more symbols"] if len(counts) > most else [])
 
 
 def told_of_load(warehouse: Warehouse, since: dt.datetime) -> list[str]:

@@ -30,6 +30,7 @@ FEWEST_BARS = 20
 """Bars of a part of a source from which a symbol's share says something of the symbol."""
 COLUMNS = ("symbol", "session", "reason", "line", "row")
 OFF_CALENDAR, UNFINISHED, NO_VOLUME = "no session of the exchange", "the session was not over", "nobody traded (volume 0)"
+DAY_EARLY = "dates look a day early"
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -157,7 +158,7 @@ def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.n
 def _early(symbol: str, days: np.ndarray, strange: int, count: int) -> str:
     return (
         f"{strange:,} of {count:,} bars of {symbol} lie on days that were no session ({days[0]} was a {_weekday(days[0])}): "
-        "its dates look a day early"
+        f"its {DAY_EARLY}"
     )
 
 

@@ -18,8 +18,12 @@ from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.warehouse.store import Warehouse, insert
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import duckdb
     import pandas as pd
+
+    from kobe_resources.settings.models import Settings
 
 HERE = Path(__file__).parent / "sql"
 OPTIONAL_FIELDS = ("vwap", "trades")
@@ -35,10 +39,10 @@ OF_ONE_SOURCE = (
 )
 """Tables whose rows go when the store becomes another source's."""
 DIVIDEND = ["symbol", "ex_date", "amount", "kind", "pay_date"]
+PART_MEMORY = "1GB"
+"""What the database may hold in memory while bars come in parts; the rest goes to its file."""
 PLAIN_KIND = "regular"
 """The kind of a dividend whose source names none."""
-KEPT_SOURCES = ("files", "polygon", "alpaca")
-"""Sources whose bars Kobe cannot make again by itself: a forgotten setting must not replace them."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +106,27 @@ class StoreTotals:
     last_session: dt.date | None
 
 
-def refuse_to_replace(warehouse: Warehouse, source: str) -> None:
-    """Raise MarketDataError where the store holds bars of another source that only a person may give up."""
+def warehouse_of(settings: Settings) -> Warehouse:
+    """The warehouse of the data folder. Raises MarketDataError where its bars are not those of `data.vendor`."""
+    warehouse = Warehouse()
+    if warehouse.path.is_file():
+        refuse_other_source(warehouse, settings.data.vendor)
+    return warehouse
+
+
+def refuse_other_source(warehouse: Warehouse, vendor: str) -> None:
+    """Raise MarketDataError where the store holds bars of another vendor.
+
+    A forgotten setting must neither replace them, nor judge by them what it says of others.
+    """
     with warehouse.connect() as connection:
         stored = current_source(connection)
         bars = connection.execute("SELECT count(*) FROM daily_bars").fetchall()[0][0]
-    if stored and stored[0] in KEPT_SOURCES and stored[0] != source and bars:
+    held = stored[0].split()[0] if stored else vendor
+    if held != vendor and bars:
         raise MarketDataError(
-            f"the warehouse holds {bars:,} bars loaded from {stored[0]}, and data.vendor is {source}",
-            f"set KOBE_CONFIG to the settings with {stored[0]}, use another KOBE_HOME for {source}, "
+            f"the warehouse holds {bars:,} bars loaded from {held}, and data.vendor is {vendor}",
+            f"set KOBE_CONFIG to the settings with {held}, use another KOBE_HOME for {vendor}, "
             "or replace the bars with `kobe bars refresh --force`",
         )
 
@@ -190,6 +206,45 @@ def replace_all(
         record_set_aside(connection, vendor, aside_rows([]) if load.aside is None else load.aside, fetched_at, whole=True)
         record_load(connection, vendor, fingerprint, changes, fetched_at)
     return changes
+
+
+def store_in_parts(
+    warehouse: Warehouse,
+    parts: Iterable[tuple[pd.DataFrame, pd.DataFrame]],
+    lists: Load,
+    vendor: str,
+    source: str,
+    fingerprint: str,
+    fetched_at: dt.datetime,
+) -> Changes:
+    """Make an empty store, or another source's, that of `source`, in one transaction.
+
+    parts: bars and splits of some symbols each, trusted to name every bar once. lists: candidates and options.
+    Raises MarketDataError where there is no bar.
+    """
+    import pandas as pd
+
+    with warehouse.transaction() as connection:
+        begin_source(connection, source, fetched_at)
+        added, splits = 0, []
+        # What is not committed yet would else pile up in memory.
+        connection.execute(f"SET memory_limit = '{PART_MEMORY}'")
+        for bars, own in parts:
+            added += len(bars)
+            splits.append(own)
+            connection.register("incoming_bars", _with_optional(bars))
+            try:
+                connection.execute(sql("insert_bars"), {"source": vendor, "fetched_at": fetched_at})
+            finally:
+                connection.unregister("incoming_bars")
+        connection.execute("RESET memory_limit")
+        if not added:
+            raise MarketDataError(f"{vendor} has no bars in this span", "widen data.start and data.end")
+        replace_splits(connection, pd.concat(splits, ignore_index=True), vendor, fetched_at)
+        replace_candidates(connection, lists.candidates, vendor)
+        record_options(connection, lists.options, vendor, fetched_at)
+        record_load(connection, vendor, fingerprint, Changes(added=added), fetched_at)
+    return Changes(added=added)
 
 
 def upsert_bars(

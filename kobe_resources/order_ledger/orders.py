@@ -24,6 +24,8 @@ BUDGET_TOLERANCE = Decimal("1e-9")
 POSTS_AT_MOST = 3
 """How often an entry or an exit is sent that the broker, asked afterwards, does not know."""
 ENTRY, EXIT, STOP = "entry", "exit", "stop"
+QUOTE_ENTRY, AUCTION_ENTRY, LIMIT_ENTRY = "quote", "auction", "limit"
+"""How an entry meets the market, as its decision says: at the quote, in the opening auction, by a limit through the day."""
 
 
 class BudgetExceeded(KobeError):
@@ -107,6 +109,11 @@ class Intent:
         """entry, exit or stop, without the number of the try."""
         return self.leg.partition(".")[0]
 
+    @property
+    def works_all_day(self) -> bool:
+        """Is it an entry whose limit waits for the market through its session, instead of a short while?"""
+        return self.purpose == ENTRY and self.decision.get("entry") == LIMIT_ENTRY
+
 
 def text_of(value: Decimal) -> str:
     """A Decimal as plain digits, as the ledger and the wire hold it."""
@@ -183,6 +190,16 @@ def deny(write: Write, planned: OrderPlan, reason: str, detail: str = "") -> Int
         return known
     _insert(write, planned, OrderState.DENIED, reason, detail)
     write.audit("vetoed", **_plan_details(planned), reason=reason, detail=detail)
+    return get(write, planned.client_order_id)
+
+
+def would_send(write: Write, planned: OrderPlan) -> Intent:
+    """Write the plan down as WOULD_SEND, its dollars reserved; an order that is there already is returned as it is."""
+    known = find(write, planned.client_order_id)
+    if known:
+        return known
+    _insert(write, planned, OrderState.WOULD_SEND)
+    write.audit("would_send", **_plan_details(planned), reserved=text_of(planned.reserved))
     return get(write, planned.client_order_id)
 
 
@@ -300,7 +317,7 @@ def _insert(write: Write, planned: OrderPlan, state: OrderState, reason: str = "
         "limit_price": _text(planned.limit_price), "stop_price": _text(planned.stop_price),
         "stop_distance": _text(planned.stop_distance), "state": str(state),
         "reason": reason or planned.reason, "detail": detail,
-        "reserved": text_of(planned.reserved) if state is OrderState.INTENT else "0",
+        "reserved": text_of(planned.reserved) if state in (OrderState.INTENT, OrderState.WOULD_SEND) else "0",
         "decision": canonical_json(planned.decision), "config_pin": write.pin, "run_id": write.run_id,
         "created_at": now, "updated_at": now,
     }  # fmt: skip

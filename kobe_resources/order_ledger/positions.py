@@ -67,6 +67,11 @@ def open_positions(ledger: OrderLedger | Write, account: str) -> list[Position]:
     return _select(ledger, "WHERE account = ? AND is_open = 1 ORDER BY rowid", (account,))
 
 
+def open_symbols(ledger: OrderLedger) -> set[str]:
+    """What any account of this ledger holds."""
+    return {row["symbol"] for row in ledger.rows("SELECT DISTINCT symbol FROM positions WHERE is_open = 1")}
+
+
 def all_positions(ledger: OrderLedger | Write, account: str, strategy: str | None = None) -> list[Position]:
     """Every position ever, oldest first."""
     if strategy is None:

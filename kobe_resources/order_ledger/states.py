@@ -31,10 +31,12 @@ class OrderState(StrEnum):
     NOT_PLACED = "NOT_PLACED"
     DENIED = "VETOED"
     """Refused before it was sent; the tables and the audit chain call it VETOED."""
+    WOULD_SEND = "WOULD_SEND"
+    """Decided in a stage that sends nothing; its fills are those of a paper book."""
 
 
 S = OrderState
-ENDED = frozenset({S.FILLED, S.PARTIAL, S.CANCELED, S.EXPIRED, S.REJECTED, S.DENIED})
+ENDED = frozenset({S.FILLED, S.PARTIAL, S.CANCELED, S.EXPIRED, S.REJECTED, S.DENIED, S.WOULD_SEND})
 """Nothing follows at the broker. NOT_PLACED is not among them: an order that shows up late is promoted."""
 
 UNSETTLED = frozenset({S.SUBMITTING, S.ACCEPTED, S.UNKNOWN})

@@ -1,7 +1,7 @@
 """The Dagster instance of this KOBE_HOME: run history, event log and schedules under KOBE_HOME/dagster.
 
 The project's dagster.yaml is the one source of its configuration; here its folders become absolute. So the default
-KOBE_HOME and a plain `dagster dev` in the project's root, with no variable set, share one history.
+data folder of the sample and a plain `dagster dev` in the project's root, with no variable set, share one history.
 It trusts every process that can write KOBE_HOME.
 """
 
@@ -21,7 +21,7 @@ from kobe_resources.settings.load import PROJECT_ROOT, kobe_home
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-DEFAULT_FOLDER = "warehouse/data/dagster"
+DEFAULT_FOLDER = "warehouse/data/sample/dagster"
 """What dagster.yaml writes where KOBE_HOME/dagster is meant."""
 CREATION_WAIT_S = 120.0
 

@@ -6,26 +6,28 @@ Serves what lies in KOBE_HOME/reports and nothing else, to this machine alone. F
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import html
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from kobe_resources.errors import KobeError
+from kobe_resources.runtime.report_index import comparison_page, index_page
 from kobe_resources.settings.load import kobe_home
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import HTMLResponse
+    from starlette.routing import BaseRoute
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 3070
+REPORTS_PATH = "/reports/"
+"""Under this path of the Dagster UI lie the reports, wherever they are served."""
 PORT_FILE = "report_site.json"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -33,7 +35,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
     # A page may run its own scripts (plotly compiles some) and reach nothing but this server.
     "Content-Security-Policy": (
-        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'; form-action 'none'"
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'; form-action 'self'"
     ),
 }
 
@@ -45,6 +47,11 @@ class PortBusy(KobeError):
 def report_url(name: str = "") -> str:
     """Where `kobe ui` serves the report `name` (a path inside the reports folder), on the port last used for this KOBE_HOME."""
     return f"http://{LOOPBACK}:{recorded_port()}/{quote(name)}"
+
+
+def report_link(name: str = "") -> str:
+    """The report `name` as a link for a page of the Dagster UI, which follows the port that serves."""
+    return f"{REPORTS_PATH}{quote(name)}"
 
 
 def recorded_port() -> int:
@@ -70,15 +77,15 @@ def listen_on(port: int, mend: str, host: str = LOOPBACK) -> socket.socket:
 
 
 @contextlib.contextmanager
-def serving_reports(listener: socket.socket, folder: Path | None = None) -> Iterator[str]:
-    """Serve the reports on `listener` while the block runs, and record its port; the site's URL."""
+def serving_reports(listener: socket.socket, folder: Path | None = None, pages: Sequence[BaseRoute] = ()) -> Iterator[str]:
+    """Serve the reports, and `pages` beside them, on `listener` while the block runs, and record its port; the site's URL."""
     from kobe_resources.runtime.atomic_files import private_folder, write_whole
 
     port = listener.getsockname()[1]
     home = kobe_home()
     private_folder(home)
     write_whole(home / PORT_FILE, json.dumps({"port": port}).encode())
-    with serving(report_app(folder or home / "reports"), listener):
+    with serving(report_app(folder or home / "reports", pages), listener):
         yield f"http://{LOOPBACK}:{port}/"
 
 
@@ -98,22 +105,31 @@ def serving(app: Starlette, listener: socket.socket) -> Iterator[None]:
         listener.close()
 
 
-def report_app(folder: Path) -> Starlette:
-    """The files of `folder`, newest listed first at `/`; GET and HEAD, this machine's names only."""
+def report_app(folder: Path, pages: Sequence[BaseRoute] = ()) -> Starlette:
+    """The files of `folder`, listed at `/`, two beside each other at `/compare`, and the `pages`; this machine's names only."""
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
-    async def index(_request: Request) -> HTMLResponse:
+    # Plain functions: Starlette reads the files in a thread, so that no page waits for another.
+    def index(request: Request) -> HTMLResponse:
         from starlette.responses import HTMLResponse
 
-        return HTMLResponse(_listing(folder))
+        return HTMLResponse(index_page(folder, request.query_params.get("sort", "")))
+
+    def compare(request: Request) -> HTMLResponse:
+        from starlette.responses import HTMLResponse
+
+        text = comparison_page(folder, request.query_params.get("first", ""), request.query_params.get("second", ""))
+        return HTMLResponse(text, 200)
 
     return Starlette(
         routes=[
             Route("/", index),
+            Route("/compare", compare),
+            *pages,
             # Links that lead out of the folder are refused by StaticFiles.
             Mount("/", StaticFiles(directory=folder, check_dir=False, follow_symlink=False)),
         ],
@@ -140,16 +156,3 @@ class _Headers:
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
-
-
-def _listing(folder: Path) -> str:
-    found = folder.glob("*.html") if folder.is_dir() else ()
-    pages = sorted(((page.stat().st_mtime, page.name) for page in found), reverse=True)
-    items = "".join(f'<li><a href="/{quote(name)}">{html.escape(name)}</a> made {_moment(made)}</li>' for made, name in pages)
-    body = f"<ul>{items}</ul>" if items else "<p>No report yet: run <code>kobe report</code>.</p>"
-    head = '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><title>Kobe reports</title>'
-    return f"{head}<h1>Kobe reports</h1>{body}"
-
-
-def _moment(timestamp: float) -> str:
-    return dt.datetime.fromtimestamp(timestamp, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -9,7 +9,8 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,9 +19,19 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.models import MOVED, SAMPLE_DEFAULTS, SECRET_URLS, SYNTHETIC_DEFAULTS, DataSettings, Settings
+from kobe_resources.settings.models import (
+    MOVED,
+    SAMPLE_DEFAULTS,
+    SECRET_URLS,
+    SYNTHETIC_DEFAULTS,
+    VENDORS,
+    DataSettings,
+    Settings,
+)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+DATA_FOLDERS = PROJECT_ROOT / "warehouse" / "data"
+"""Where the data folders of the vendors lie while KOBE_HOME names none."""
 RESERVED_ENV = {"KOBE_HOME", "KOBE_CONFIG", "KOBE_ENV_FILE"}
 INSTALL = ".venv/bin/python -m pip install --constraint constraints.txt --editable"
 """What installs Kobe in its clone, followed by `.`, or by `'.[extra]'`: migrations and data folder stay beside the code."""
@@ -40,12 +51,45 @@ def require_clone() -> None:
 
 
 def kobe_home() -> Path:
-    """The data folder: KOBE_HOME, or warehouse/data of the clone. Raises UsageError without either."""
+    """The data folder: KOBE_HOME, or that of the vendor in warehouse/data of the clone.
+
+    The sample, invented bars and one's own so never share a warehouse, a record of tries, an account or reports. Raises
+    UsageError without either, where the settings cannot say which vendor it is, or where an earlier Kobe left its data in
+    warehouse/data itself.
+    """
     named = os.environ.get("KOBE_HOME")
     if named:
         return Path(named).expanduser().resolve()
     require_clone()
-    return PROJECT_ROOT / "warehouse" / "data"
+    vendor = _vendor_in_force(config_file(), os.environ.get("KOBE_DATA__VENDOR"))
+    left = next((name for name in ("orders.sqlite", "kobe.duckdb") if (DATA_FOLDERS / name).exists()), None)
+    if left is not None:
+        raise UsageError(
+            f"{DATA_FOLDERS / left} is of a Kobe that kept all vendors in one folder",
+            f"stop `kobe ui` and move all that lies there into {DATA_FOLDERS}/VENDOR, or set KOBE_HOME={DATA_FOLDERS}",
+        )
+    return DATA_FOLDERS / vendor
+
+
+def data_folders() -> list[Path]:
+    """Every data folder of the clone that holds something, those of other vendors too; none where KOBE_HOME names one."""
+    if os.environ.get("KOBE_HOME") or not DATA_FOLDERS.is_dir():
+        return []
+    found = [DATA_FOLDERS, *(DATA_FOLDERS / vendor for vendor in VENDORS)]
+    return [folder for folder in found if (folder / "orders.sqlite").exists() or (folder / "kobe.duckdb").exists()]
+
+
+@cache
+def _vendor_in_force(path: Path | None, named: str | None) -> str:
+    """The vendor by the environment, else by the settings file; looked up once: a data folder moves under no process."""
+    given: object = named or None
+    if given is None and path is not None:
+        data = read_toml(path).get("data", {})
+        given = data.get("vendor") if isinstance(data, dict) else None
+    vendor = VENDORS[0] if given is None else given
+    if vendor not in VENDORS:
+        raise UsageError(f"settings: data.vendor is {vendor!r}, which is no vendor", f"there are {', '.join(VENDORS)}")
+    return str(vendor)
 
 
 def config_file() -> Path | None:
@@ -81,6 +125,41 @@ def load_settings() -> Settings:
     _refuse_beyond_reason(settings)
     _refuse_credentials(settings)
     return settings
+
+
+def changed_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """The settings with some changed, by dotted name: {"costs.slippage_bps": 10}. Raises UsageError like `load_settings`.
+
+    A change holds over file and environment, from which `settings` came.
+    """
+    for key, value in changes.items():
+        try:
+            settings = _with_value(settings, key.split("."), value)
+        except ValidationError as error:
+            why = error.errors(include_url=False, include_input=False)[0]["msg"]
+            raise UsageError(f"settings: {key} = {value!r}: {why}", "see `kobe config docs`") from None
+        except ValueError as error:
+            raise UsageError(f"settings: {key} {error}", "see `kobe config docs`") from None
+    try:
+        settings.check_together()  # type: ignore[operator]
+    except ValueError as error:
+        raise UsageError(f"settings: {error}", "mend one of them") from None
+    _refuse_beyond_reason(settings)
+    _refuse_credentials(settings)
+    return settings
+
+
+def _with_value(section: Any, names: Sequence[str], value: Any) -> Any:
+    """A copy of a section, or of all settings, with one value inside it changed and checked. Raises ValueError."""
+    name, rest, known = names[0], names[1:], type(section).model_fields
+    if name not in known:
+        raise ValueError(f"is no setting{_meant(name, known)}")
+    inner = getattr(section, name)
+    if rest and isinstance(inner, BaseModel):
+        return section.model_copy(update={name: _with_value(inner, rest, value)})
+    if rest or isinstance(inner, BaseModel):
+        raise ValueError("names no single setting")
+    return type(section).model_validate({**dict(section), name: value})
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 MOVED = {
     "simulation.order_notional": "sizing.order_notional",
@@ -19,8 +21,15 @@ MOVED = {
 """Keys of earlier versions, and where they are now."""
 BOOK = "portfolio"
 """The name of the book that several strategies trade together; no strategy bears it."""
-SECRET_URLS = ("trading.alert_webhook",)
+SECRET_URLS = ("trading.alert_webhook", "alerts.urls")
 """Whose path is the password; elsewhere an address is a scheme, a host, a port and a path."""
+AlertKind = Literal["failed", "halted", "run", "kill", "unprotected", "difference", "orders"]
+"""What an alert tells of."""
+TOLD: tuple[AlertKind, ...] = ("failed", "halted", "run", "kill", "unprotected", "difference")
+
+VendorName = Literal["sample", "synthetic", "files", "polygon", "alpaca"]
+VENDORS: tuple[VendorName, ...] = get_args(VendorName)
+"""The sources of bars; without a setting it is the first."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -28,6 +37,19 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NoneByName = BeforeValidator(lambda value: None if value == "none" else value)
 """TOML has no word for nothing: an optional number takes "none"."""
+
+
+def split_addresses(given: Any) -> Any:
+    """The addresses of a text, as an environment variable holds them: a JSON list, or one beside the other."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        try:
+            return json.loads(given)
+        except ValueError:
+            # The text is a secret: what is wrong with it is said without it.
+            raise ValueError("is no list of addresses") from None
+    return [part for part in re.split(r"\s+|,\s*(?=[\w.+-]+://)", given) if part]
 
 
 class Section(BaseModel):
@@ -83,7 +105,7 @@ class AlpacaData(Section):
 class DataSettings(Section):
     """Where bars come from, and which span of them."""
 
-    vendor: Literal["sample", "synthetic", "files", "polygon", "alpaca"] = Field("sample", description="the source of bars")
+    vendor: VendorName = Field("sample", description="the source of bars")
     start: dt.date | None = Field(None, description="first session to load; none: all the vendor has (Polygon: 11 years)")
     end: dt.date | None = Field(None, description="last session to load; none: the latest complete one")
     files: FilesData = FilesData()
@@ -235,7 +257,7 @@ class WalkForwardSettings(Section):
 
 
 class ReportSettings(Section):
-    """What the report measures beside the folds."""
+    """What the report measures beside the folds, and how many stay."""
 
     benchmark: Annotated[str | None, NoneByName] = Field(
         None, description="a symbol whose holding stands beside that of the universe, where its bars are stored"
@@ -244,6 +266,7 @@ class ReportSettings(Section):
     permutations: NonNegativeInt = Field(
         100, description="runs of as many entries drawn from all that could have been traded; 0: none"
     )
+    keep: PositiveInt = Field(10, description="copies of earlier reports that stay; older ones are removed")
 
 
 class BrokerSettings(Section):
@@ -273,6 +296,18 @@ class TradingSettings(Section):
         0.25, description="seconds between the first two looks at an order; later ones are farther apart"
     )
     alert_webhook: str | None = Field(None, description="a failed run is posted here as JSON")
+
+
+class AlertSettings(Section):
+    """A word on the phone; the addresses are secrets, and may stand in the environment or in KOBE_ENV_FILE instead."""
+
+    urls: Annotated[list[SecretStr], NoDecode, BeforeValidator(split_addresses)] = Field(
+        default_factory=list, description="Apprise addresses: mail, Slack, Telegram, Discord and a hundred others"
+    )
+    on: list[AlertKind] = Field(
+        default_factory=lambda: list(TOLD),
+        description="what is told: run is a line for each that went well, orders those of the evening",
+    )
 
 
 class ComputeSettings(Section):
@@ -317,10 +352,12 @@ class Settings(BaseSettings):
     report: ReportSettings = ReportSettings()
     broker: BrokerSettings = BrokerSettings()
     trading: TradingSettings = TradingSettings()
+    alerts: AlertSettings = AlertSettings()
     compute: ComputeSettings = ComputeSettings()
 
     @model_validator(mode="after")
-    def _price_bounds(self) -> Settings:
+    def check_together(self) -> Settings:
+        """Itself, or a ValueError where settings of different sections contradict each other."""
         if self.policy.min_price > self.policy.max_price:
             raise ValueError("policy.min_price is above policy.max_price")
         return self

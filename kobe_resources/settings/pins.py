@@ -27,10 +27,14 @@ def research_pin(settings: Settings) -> str:
 
 
 def _pin(settings: Settings, sections: tuple[str, ...]) -> str:
-    values = settings.model_dump(mode="json", include=set(sections) - {"compute"})
+    values = settings.model_dump(mode="json", include=set(sections) - {"compute", "alerts"})
     values["data"]["files"]["path"] = settings.data.files.path.name
     values["data"]["polygon"]["candidates"] = None
     values["data"]["alpaca"]["candidates"] = None
+    if "report" in values:
+        # How many old copies stay is no number and no order.
+        values["report"].pop("keep")
+        values = {name: section for name, section in values.items() if name != "report" or section}
     if settings.strategy.folder is not None:
         # Its files have hashes of their own, in the code versions.
         values["strategy"]["folder"] = settings.strategy.folder.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,10 +15,12 @@ from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
 
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import config_file, read_toml
-from kobe_resources.settings.models import SECRET_URLS
+from kobe_resources.settings.models import SECRET_URLS, Settings, split_addresses
 
 SHORTEST_KEY = 8
 """Characters from which a value of the file of keys that is no key of Kobe's is taken for one."""
+LONG_WORD, SHORTEST_PASSWORD = 16, 4
+"""Characters from which a part of an address is taken for a token, and a part before its @ for a password."""
 
 
 class Secrets(BaseModel):
@@ -62,8 +65,44 @@ def secret_texts() -> frozenset[str]:
     found |= {value for name, value in values.items() if name.upper() in keys or len(value) >= SHORTEST_KEY}
     for key in SECRET_URLS:
         name = "KOBE_" + key.replace(".", "__").upper()
-        found |= {os.environ.get(name, ""), values.get(name, ""), str(_setting(_file_tables(), key) or "")}
+        for given in (os.environ.get(name, ""), values.get(name, ""), _setting(_file_tables(), key) or ""):
+            found |= _addresses(given)
     return frozenset(text for value in found for text in (value, value.strip()) if text)
+
+
+def alert_addresses(settings: Settings) -> list[str]:
+    """Where alerts go: the settings' addresses, else those that KOBE_ENV_FILE names as KOBE_ALERTS__URLS. Raises UsageError."""
+    given = [url.get_secret_value() for url in settings.alerts.urls]
+    if not given:
+        try:
+            named = split_addresses(_env_file_values().get("KOBE_ALERTS__URLS", ""))
+        except ValueError:
+            raise UsageError(
+                "KOBE_ALERTS__URLS of KOBE_ENV_FILE is no list of addresses", "write one beside the other"
+            ) from None
+        given = [str(url) for url in named]
+    return list(dict.fromkeys(url.strip() for url in given if url.strip()))
+
+
+def address_parts(url: str) -> set[str]:
+    """What of an address would give it away alone: user and password, and what in it looks like a token."""
+    words = {word for word in re.split(r"[/:@?&=#,+]+", url.partition("://")[2]) if word}
+    login = url.partition("://")[2].partition("@")[0] if "@" in url else ""
+    secret = {word for word in words if len(word) >= (LONG_WORD if re.fullmatch("[a-z-]+", word) else SHORTEST_KEY)}
+    # A host and a port are no secret, and stand in other lines of the log.
+    plain = {word for word in secret if re.fullmatch(r"[\d.]+|(?:[a-z0-9-]+\.)+[a-z]{2,}", word)}
+    return {url} | (secret - plain) | {part for part in login.split(":") if len(part) >= SHORTEST_PASSWORD and "/" not in part}
+
+
+def _addresses(given: Any) -> set[str]:
+    """Every address of a setting with its parts; what cannot be read as addresses is a secret as a whole."""
+    whole = {given} if isinstance(given, str) else set()
+    try:
+        split = split_addresses(given)
+    except ValueError:
+        return whole
+    texts = [str(text) for text in split] if isinstance(split, list) else []
+    return whole | {part for text in texts for part in address_parts(text)}
 
 
 def _file_tables() -> Mapping[str, Any]:

@@ -6,10 +6,12 @@ what it gives is a copy. Sessions are naive datetime64 (midnight), prices dollar
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from kobe_resources.errors import KobeError
 from kobe_resources.warehouse.store import Warehouse, quoted
@@ -19,6 +21,35 @@ if TYPE_CHECKING:
 
 Day = str | dt.date
 Symbols = str | Sequence[str] | None
+
+
+LEDGER_ROWS = {"positions": "positions", "orders": "intents", "fills": "fills JOIN intents i USING (client_order_id)"}
+ACCOUNT = {"positions": "account", "orders": "account", "fills": "fills.account"}
+ROWID = {"positions": "rowid", "orders": "rowid", "fills": "fills.rowid"}
+LEDGER_COLUMNS = {
+    "positions": (
+        "account", "strategy", "symbol", "side", "signal_session", "entry_session", "entry_qty", "entry_price", "qty",
+        "stop_price", "bars_held", "flag", "exit_session", "exit_qty",
+        "CASE WHEN CAST(exit_qty AS REAL) > 0 THEN CAST(exit_value AS REAL) / CAST(exit_qty AS REAL) END AS exit_price",
+        "exit_reason",
+        "CASE WHEN CAST(exit_qty AS REAL) > 0 THEN (CASE side WHEN 'long' THEN 1 ELSE -1 END)"
+        " * (CAST(exit_value AS REAL) - CAST(exit_qty AS REAL) * CAST(entry_price AS REAL)) END AS realised",
+        "is_open", "id",
+    ),
+    "orders": (
+        "account", "strategy", "session", "signal_session", "symbol", "side", "leg", "kind", "time_in_force", "qty",
+        "limit_price", "stop_price", "state", "reason", "detail", "filled_qty", "filled_avg_price", "client_order_id",
+    ),
+    "fills": (
+        "fills.account AS account", "i.strategy AS strategy", "fills.session AS session", "fills.symbol AS symbol",
+        "fills.side AS side", "i.leg AS leg", "fills.qty AS qty", "fills.price AS price", "fills.at AS at", "client_order_id",
+    ),
+}  # fmt: skip
+LEDGER_NUMBERS = {
+    "entry_qty", "entry_price", "qty", "stop_price", "exit_qty", "exit_price", "limit_price", "filled_qty",
+    "filled_avg_price", "price", "realised",
+}  # fmt: skip
+"""Kept as text in the ledger, to the last digit; a notebook reckons with floats."""
 
 
 class NothingStored(KobeError):
@@ -99,6 +130,27 @@ class Tables:
         """Figures of the chained out-of-sample curves, a row each."""
         return self._of("kpis", ("strategy", "mode", "figure"), strategy, mode)
 
+    def positions(self, stage: str | None = None, open_only: bool = False) -> pd.DataFrame:
+        """Positions of the order ledger beside the warehouse, oldest first, open ones with no exit; prices as traded."""
+        return self._of_ledger("positions", stage, "is_open = 1" if open_only else "true")
+
+    def orders(self, stage: str | None = None, session: Day | None = None) -> pd.DataFrame:
+        """Every order that was decided, refused ones with the reason, oldest first."""
+        where = "true" if session is None else "session = :session"
+        return self._of_ledger("orders", stage, where, None if session is None else str(session))
+
+    def fills(self, stage: str | None = None) -> pd.DataFrame:
+        """Fills with the open of their session as traded, and what they cost against it (positive: dearer), in basis points."""
+        frame = self._of_ledger("fills", stage, "true")
+        opens = self._warehouse.frame("SELECT symbol, session, open FROM daily_bars WHERE symbol IN (SELECT unnest(?))", [
+            sorted(set(frame["symbol"]))
+        ])  # fmt: skip
+        opens["session"] = opens["session"].astype(frame["session"].dtype)
+        frame = frame.merge(opens, on=["symbol", "session"], how="left")
+        dearer = frame["side"].map({"buy": 1.0, "sell": -1.0})
+        frame["slippage_bps"] = dearer * (frame["price"] / frame["open"] - 1.0) * 1e4
+        return frame
+
     def returns(self, strategy: str, mode: str = "canonical") -> pd.Series[float]:
         """Out-of-sample daily returns of all folds in a row: naive DatetimeIndex, ready for quantstats and pyfolio.
 
@@ -111,6 +163,28 @@ class Tables:
             raise NothingStored(f"there are no folds of {strategy!r}, mode {mode!r}", "see .folds(), or run `kobe report`")
         days = pd.DatetimeIndex(curve["session"], name="session").as_unit("ns")
         return pd.Series(curve["daily_return"].to_numpy(dtype=float), index=days, name=f"{strategy} {mode}")
+
+    def _of_ledger(self, table: str, stage: str | None, where: str, session: str | None = None) -> pd.DataFrame:
+        """Rows of the ledger; shares and prices as floats, sessions as datetime64. Raises NothingStored where there is none."""
+        import sqlite3
+
+        import pandas as pd
+
+        path = self._warehouse.path.with_name("orders.sqlite")
+        if not path.is_file():
+            raise NothingStored(f"nothing was traded beside {self._warehouse.path}", "run `kobe trade`")
+        sql = (
+            f"SELECT {', '.join(LEDGER_COLUMNS[table])} FROM {LEDGER_ROWS[table]}"  # noqa: S608
+            f" WHERE {where} AND (:stage IS NULL OR {ACCOUNT[table]} LIKE :stage || ':%') ORDER BY {ROWID[table]}"
+        )
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as ledger:
+            frame = pd.read_sql_query(sql, ledger, params={"stage": stage, "session": session})
+        for name in frame.columns:
+            if name.endswith("session"):
+                frame[name] = pd.to_datetime(frame[name])
+            elif name in LEDGER_NUMBERS:
+                frame[name] = pd.to_numeric(frame[name])
+        return frame
 
     def _bars(self, table: str, symbols: Symbols, start: Day | None, end: Day | None) -> pd.DataFrame:
         return self._select(table, ("symbol", "session"), [_among("symbol", symbols), *_between("session", start, end)])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ROLLING_SESSIONS = 126
 """Half a year: long enough for a Sharpe ratio to mean something, short enough to see it change."""
 FIGURE_DIGITS = 6
+MILLIONTHS, THOUSANDTHS, HUNDREDTHS = 1e6, 1e3, 1e2
 
 
 def tidy(values: Any, digits: int = FIGURE_DIGITS) -> list[float | None]:
@@ -63,22 +64,46 @@ def rolling_sharpe(returns: Floats, window: int = ROLLING_SESSIONS) -> Floats:
     return rolled
 
 
-def curve_payload(book: StrategyResult, benchmark: Curve | None) -> dict[str, Any]:
-    """The book's curves as the page draws them, all on the sessions of its chain but the ghost, which brings its own days."""
-    from kobe_assets.report.page.csv_files import pack_days
+def exposure_of(book: StrategyResult) -> tuple[Floats, Floats] | None:
+    """Share of the account in the market, and positions, at the close of each session of the chain; None where unknown."""
+    if book.curve.empty or book.holdings.empty:
+        return None
+    keys = ["fold", "session"]
+    found = book.curve[[*keys, "equity"]].merge(book.holdings[[*keys, "positions", "invested"]], on=keys, how="left")
+    equity = found["equity"].to_numpy(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(equity > 0, found["invested"].fillna(0.0).to_numpy(float) / equity, 0.0)
+    return share, found["positions"].fillna(0).to_numpy(float)
 
-    sessions = book.curve["session"].to_numpy()
+
+def curve_payload(book: StrategyResult, benchmark: Curve | None) -> dict[str, Any]:
+    """The book's curves as the page draws them, all on the sessions of its chain but the ghost, which brings its own days.
+
+    Growth in millionths, exposure in thousandths, the rolling ratio in hundredths, each as the distance from the value before.
+    What follows from these, falls and holding with the share `at_work` of the money, static/core.js works out.
+    """
+    from kobe_assets.report.page.csv_files import differences, pack_days
+
     ghost = evidence_curve(book.evidence, "in_sample")
     matched = matched_returns(book, benchmark)
+    at_work = exposure_of(book)
     return {
-        "days": pack_days(sessions),
-        "growth": tidy(book.curve["growth"]),
-        "drawdown": tidy(book.curve["drawdown"], 4),
-        "benchmark": tidy(on_sessions(benchmark, sessions)) if benchmark and len(sessions) else None,
-        "matched": None if matched is None else tidy(np.cumprod(1.0 + matched)),
-        "ghost": {"days": pack_days(ghost.sessions), "growth": tidy(ghost.growth)} if ghost else None,
-        "rolling": tidy(rolling_sharpe(book.curve["daily_return"].to_numpy(float)), 4),
+        "growth": differences(book.curve["growth"].to_numpy(float) * MILLIONTHS),
+        "at_work": None if matched is None else tidy_one(book.figure("exposure")),
+        "ghost": {"days": pack_days(ghost.sessions), "growth": differences(ghost.growth * MILLIONTHS)} if ghost else None,
+        "exposure": None if at_work is None else differences(at_work[0] * THOUSANDTHS),
+        "positions": None if at_work is None else differences(at_work[1]),
+        "rolling": differences(rolling_sharpe(book.curve["daily_return"].to_numpy(float)) * HUNDREDTHS),
         "rolling_sessions": ROLLING_SESSIONS,
         "months": [[y, m, tidy_one(v, 4)] for y, m, v in months(book.curve)],
         "years": [[y, tidy_one(v, 4), tidy_one(h, 4)] for y, v, h in years(book.curve, matched)],
     }
+
+
+def chain_payload(book: StrategyResult, benchmark: Curve | None) -> dict[str, Any]:
+    """The sessions of the book's chain and buy and hold on them: what books over the same sessions share."""
+    from kobe_assets.report.page.csv_files import differences, pack_days
+
+    sessions = book.curve["session"].to_numpy()
+    held = on_sessions(benchmark, sessions) if benchmark and len(sessions) else None
+    return {"days": pack_days(sessions), "benchmark": None if held is None else differences(held * MILLIONTHS)}

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from kobe_assets.report.analysis.curves import tidy_one
-from kobe_assets.report.analysis.metrics_glossary import FOLD_FIGURES
 from kobe_assets.report.analysis.results import StrategyResult, as_number
 
 
@@ -61,9 +60,6 @@ def fold_payload(book: StrategyResult) -> dict[str, Any]:
                 "fold": int(row["fold"]),
                 "from": str(row["test_start"])[:10],
                 "to": str(row["test_end"])[:10],
-                "train_from": str(row["train_start"])[:10],
-                "train_to": str(row["train_end"])[:10],
-                "figures": {name: tidy_one(as_number(row[name])) for name in FOLD_FIGURES},
             }
             for row in book.folds.to_dict("records")
         ],

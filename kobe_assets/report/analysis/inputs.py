@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.report.page.csv_files import pick_trades, sorted_trades, windows_of
+from kobe_assets.report.page.csv_files import sorted_trades, windows_of
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
@@ -46,10 +46,10 @@ class ReportInputs:
     """The tables (columns as in warehouse/schema) and what else the page tells.
 
     trades: wf_trades plus `signal_atr`, the indicator its stop was set by (mostly an ATR), in adjusted dollars, NaN without
-    a stop. bars: adjusted bars with their indicators around the trades that the page lists. spans: one row a source of bars.
-    dollar_volume: symbol, year, median_usd. trial_counts: strategy, recorded, parameter_sets, runs. revisions:
-    bar_revisions, empty where the warehouse has none. evidence: (strategy, mode) → name → value. pins and versions: name →
-    text.
+    a stop. bars: adjusted bars with their indicators around the trades. holdings: strategy, mode, fold, session, positions
+    and dollars invested at the close. spans: one row a source of bars. dollar_volume: symbol, year, median_usd.
+    trial_counts: strategy, recorded, parameter_sets, runs. revisions: bar_revisions, empty where the warehouse has none.
+    evidence: (strategy, mode) → name → value. pins and versions: name → text.
     """
 
     settings: Settings
@@ -66,6 +66,7 @@ class ReportInputs:
     dollar_volume: pd.DataFrame
     bars: pd.DataFrame
     revisions: pd.DataFrame
+    holdings: pd.DataFrame
     evidence: Evidence = field(default_factory=dict)
     pins: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -111,6 +112,7 @@ def read_inputs(
             "dollar_volume": read.file("dollar_volume"),
             "bars": read.bars(trades),
             "revisions": read.revisions(),
+            "holdings": read.file("holdings"),
         }
         evidence = read.evidence()
     return ReportInputs(
@@ -166,7 +168,7 @@ class _Reader:
         return self.sql(read_sql(_HERE, name), parameters)
 
     def bars(self, trades: pd.DataFrame) -> pd.DataFrame:
-        self.connection.register("windows", windows_of(trades, pick_trades(trades)))
+        self.connection.register("windows", windows_of(trades))
         try:
             return self.file("trade_bars")
         finally:

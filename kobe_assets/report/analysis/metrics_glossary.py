@@ -45,7 +45,7 @@ _ALL = (
         "Net profit",
         "money",
         RETURN,
-        "What was won or lost after costs, each fold going on where the last ended.",
+        "What was won or lost after costs, each test window going on where the last ended.",
         "chained equity at the end − initial cash",
         RULES,
     ),

@@ -25,14 +25,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MODE_WORDS = {"canonical": "fixed parameters", "optimized": "chosen in training"}
+"""The modes of wf_folds in words that need no glossary."""
+
+
+def mode_words(mode: str) -> str:
+    """A mode as the page calls it."""
+    return MODE_WORDS.get(mode, mode)
+
+
 @dataclass(frozen=True)
 class StrategyResult:
     """One strategy in one mode.
 
     folds: wf_folds with `params` and `refused` as dicts. curve: session, fold, daily_return, growth (of 1), drawdown (≤ 0),
     the test windows chained. trades: sorted as `sorted_trades`, their row number kept in the index, plus stop, risk (dollars),
-    r (pnl / risk), mae_r, mfe_r, notional (dollars) and day_share (of the
-    symbol's median dollar volume that year). figures: kpis, None where null; reasons: why null.
+    r (pnl / risk), mae_r, mfe_r, notional (dollars) and day_share (of the symbol's median dollar volume that year).
+    holdings: fold, session, positions, invested. figures: kpis, None where null; reasons: why null.
     """
 
     strategy: str
@@ -43,6 +52,7 @@ class StrategyResult:
     figures: Mapping[str, float | None]
     reasons: Mapping[str, str]
     evidence: Mapping[str, Any]
+    holdings: pd.DataFrame
 
     @property
     def key(self) -> str:
@@ -52,7 +62,7 @@ class StrategyResult:
     @property
     def title(self) -> str:
         """The book's name in a sentence."""
-        return f"{self.strategy} · {self.mode}"
+        return f"{self.strategy} · {mode_words(self.mode)}"
 
     @property
     def years(self) -> float:
@@ -208,6 +218,7 @@ def _book(inputs: ReportInputs, trades: pd.DataFrame, strategy: str, mode: str) 
         figures={name: as_number(value) for name, value in zip(kpis["figure"], kpis["value"], strict=True)},
         reasons=dict(zip(reasons["figure"], reasons["reason"], strict=True)),
         evidence=inputs.evidence.get((strategy, mode), {}),
+        holdings=_of(inputs.holdings, strategy, mode),
     )
 
 

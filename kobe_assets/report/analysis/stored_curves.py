@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from kobe_assets.graph.doubts import doctor_rows
 from kobe_assets.graph.frames import stop_multiples
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of
 from kobe_assets.graph.lineage import TABLES
@@ -135,6 +136,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
     evidence[("data", "")] = {
         "quarantine": _quarantine(market.panel, settings),
         "checks": checks.to_dict(orient="records"),
+        "doctor": doctor_rows(warehouse),
         "dividends": int(np.count_nonzero(market.panel.rows[:, ROW_DIVIDEND])),
     }
     return evidence

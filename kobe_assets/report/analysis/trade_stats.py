@@ -8,7 +8,7 @@ import numpy as np
 
 from kobe_assets.report.analysis.criteria import TOP_TRADES, top_share
 from kobe_assets.report.analysis.curves import tidy, tidy_one
-from kobe_assets.report.analysis.results import StrategyResult, as_number
+from kobe_assets.report.analysis.results import StrategyResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,56 +103,6 @@ def excursions(trades: pd.DataFrame) -> pd.DataFrame:
     if len(ordered) <= EXCURSIONS_SHOWN:
         return ordered
     return ordered.iloc[np.linspace(0, len(ordered) - 1, EXCURSIONS_SHOWN).round().astype(int)]
-
-
-def trade_row(row: Any, reasons: list[str]) -> list[Any]:
-    """A listed trade as the page's columns: see `TRADE_COLUMNS`."""
-    return [
-        str(row.symbol),
-        str(row.side),
-        int(row.fold),
-        _day(row.signal_session),
-        _day(row.entry_session),
-        _day(row.exit_session),
-        _price(row.entry_price),
-        _price(row.exit_price),
-        _price(row.stop),
-        reasons.index(row.exit_reason),
-        tidy_one(as_number(row.qty)),
-        tidy_one(as_number(row.pnl), 5),
-        tidy_one(as_number(row.r), 3),
-        int(row.bars_held),
-        tidy_one(as_number(row.mae_r), 3),
-        tidy_one(as_number(row.mfe_r), 3),
-    ]
-
-
-TRADE_COLUMNS = (
-    "symbol",
-    "side",
-    "fold",
-    "signal",
-    "entry",
-    "exit",
-    "entry_price",
-    "exit_price",
-    "stop",
-    "reason",
-    "qty",
-    "pnl",
-    "r",
-    "bars",
-    "mae",
-    "mfe",
-)
-
-
-def _day(when: Any) -> int:
-    return int(np.datetime64(when, "D").astype(np.int64))
-
-
-def _price(value: Any) -> float | None:
-    return tidy_one(as_number(value), 7)
 
 
 def _ends(symbols: list[tuple[str, int, float]], count: int = 10) -> list[tuple[str, int, float]]:

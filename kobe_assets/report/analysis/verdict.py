@@ -9,17 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kobe_assets.report.analysis.cautions import (
-    SYNTHETIC,
-    as_sentence,
-    ended_companies,
-    is_synthetic,
-    most_refused,
-)
+import numpy as np
+
+from kobe_assets.report.analysis.cautions import SYNTHETIC, as_sentence, ended_companies, is_synthetic, most_refused
 from kobe_assets.report.analysis.criteria import QUESTIONS, Context, Result, judge
 from kobe_assets.report.analysis.inputs import DATA, ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show
-from kobe_assets.report.analysis.results import Curve, StrategyResult, benchmark_of, books_of, on_sessions
+from kobe_assets.report.analysis.results import Curve, StrategyResult, benchmark_of, books_of, matched_returns, on_sessions
 from kobe_assets.report.page.appendix import checks
 
 Answer = Literal["yes", "no", "unknown"]
@@ -161,7 +157,13 @@ def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float, ch
     held = on_sessions(benchmark, book.curve["session"].to_numpy())[-1] if benchmark else float("nan")
     if held == held:
         bought = show(float(held) * initial_cash, "money")
-        told += f" The same stocks, bought in equal parts at its start and held, would have made it {bought}."
+        told += f" The same stocks, bought in equal parts at its start and held, would have made it {bought}"
+        matched = matched_returns(book, benchmark)
+        at_work = book.figure("exposure")
+        if matched is not None and at_work is not None:
+            grown = show(float(np.prod(1.0 + matched)) * initial_cash, "money")
+            told += f"; held with no more money at work than the strategy had ({show(at_work, 'percent')} of it), {grown}"
+        told += "."
     if chosen is not None:
         alone = on_sessions(chosen[1], book.curve["session"].to_numpy())[-1]
         if alone == alone:
@@ -206,23 +208,24 @@ def _unpaid(inputs: ReportInputs) -> list[str]:
 
 
 def kpi_markdown(rows: Sequence[VerdictRow]) -> str:
-    """The verdict table as Markdown, for the metadata of the asset."""
-    heads = ("strategy", "mode", "Sharpe", "95 % range", "growth a year", "worst fall", "trades", "gates", "verdict")
-    lines = [f"| {' | '.join(heads)} |", "|---|---|--:|:-:|--:|--:|--:|:-:|---|"]
+    """The verdict table as Markdown, for the metadata of the asset: one line a row, so that no cell may break."""
+    heads = ("strategy", "mode", "verdict", "gates", "Sharpe", "95 % range", "growth a year", "worst fall", "trades")
+    lines = [f"| {' | '.join(_unbroken(head) for head in heads)} |", "|---|---|---|:-:|--:|:-:|--:|--:|--:|"]
     for row in rows:
         span = f"{show(row.sharpe_lo, 'ratio')} to {show(row.sharpe_hi, 'ratio')}"
         cells = [
             row.strategy,
             row.mode,
+            row.verdict,
+            f"{row.gates_passed}/{row.gates}",
             show(row.sharpe, "ratio"),
             span,
             show(row.cagr, "percent"),
             show(row.max_drawdown, "percent"),
             f"{row.trades:,}",
-            f"{row.gates_passed}/{row.gates}",
-            row.verdict,
         ]
-        lines.append("| " + " | ".join(_markdown(cell) for cell in cells) + " |")
+        names, rest = cells[:2], cells[2:]
+        lines.append(f"| {' | '.join([*map(_markdown, names), *(_unbroken(_markdown(cell)) for cell in rest)])} |")
     return "\n".join(lines)
 
 
@@ -278,3 +281,8 @@ def _markdown(text: str) -> str:
     for sign in "\\|<>[]*_`":
         text = text.replace(sign, f"\\{sign}" if sign not in "<>" else {"<": "&lt;", ">": "&gt;"}[sign])
     return text
+
+
+def _unbroken(text: str) -> str:
+    """Spaces and hyphens where a browser breaks no line."""
+    return text.replace(" ", "\u00a0").replace("-", "\u2011")

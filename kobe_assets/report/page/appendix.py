@@ -17,7 +17,8 @@ from kobe_resources.settings.models import Settings
 UNIVERSE_ROWS = 1200
 REJECTED_ROWS = 200
 QUARANTINE_ROWS = 200
-HIDDEN_SETTINGS = {("trading", "alert_webhook")}
+DOCTOR_ROWS = 40
+HIDDEN_SETTINGS = {("trading", "alert_webhook"), ("alerts", "urls")}
 """An alert address may carry a token."""
 
 
@@ -95,6 +96,19 @@ def quarantine(inputs: ReportInputs) -> Table:
     return Table(sorted(rows)[:QUARANTINE_ROWS], max(0, len(rows) - QUARANTINE_ROWS))
 
 
+def doctor(inputs: ReportInputs) -> Table:
+    """(doubt, symbol, day, seen, effect, mend) of what `kobe bars doctor` says of the stored bars, worst first."""
+    told = inputs.evidence.get(DATA, {}).get("doctor") or {}
+    rows = []
+    for item in told.get("rows", [])[:DOCTOR_ROWS]:
+        trades, pnl = int(item.get("trades") or 0), float(item.get("pnl") or 0.0)
+        moved = f"; {trades:,} trades over it, ${pnl:+,.0f}" if trades else ""
+        words = [str(item.get(name) or "") for name in ("kind", "symbol", "session", "seen", "effect", "mend")]
+        words[4] += moved
+        rows.append(tuple(words))
+    return Table(rows, max(0, int(told.get("count", 0)) - len(rows)))
+
+
 def universe_table(inputs: ReportInputs) -> Table:
     """The selected symbols, then some of the rejected with their reason."""
     frame = inputs.universe
@@ -129,6 +143,14 @@ def rejections(inputs: ReportInputs) -> list[tuple[str, int]]:
 
 def settings_toml(settings: Settings) -> str:
     """The effective settings as a kobe.toml that gives the same pin; addresses that may carry a token are left out."""
+    lines: list[str] = []
+    for name, section in shown_settings(settings).items():
+        _write_section(lines, name, section)
+    return "\n".join(lines).strip() + "\n"
+
+
+def shown_settings(settings: Settings) -> dict[str, Any]:
+    """The effective settings by section, without addresses that may carry a token."""
     values = settings.model_dump(mode="json", exclude_none=True)
     for section, key in HIDDEN_SETTINGS:
         values.get(section, {}).pop(key, None)
@@ -138,10 +160,7 @@ def settings_toml(settings: Settings) -> str:
         values["data"]["polygon"]["candidates"] = settings.data.polygon.candidates.name
     if settings.data.alpaca.candidates:
         values["data"]["alpaca"]["candidates"] = settings.data.alpaca.candidates.name
-    lines: list[str] = []
-    for name, section in values.items():
-        _write_section(lines, name, section)
-    return "\n".join(lines).strip() + "\n"
+    return values
 
 
 def _write_section(lines: list[str], name: str, section: Mapping[str, Any]) -> None:

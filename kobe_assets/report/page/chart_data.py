@@ -11,15 +11,17 @@ from typing import Any
 
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.criteria import Context
-from kobe_assets.report.analysis.curves import ROLLING_SESSIONS, curve_payload, tidy_one
+from kobe_assets.report.analysis.curves import ROLLING_SESSIONS, chain_payload, curve_payload, exposure_of, tidy_one
+from kobe_assets.report.analysis.drawdowns import drawdowns
 from kobe_assets.report.analysis.flow import capacity, flow
 from kobe_assets.report.analysis.folds import fold_payload, parameter_path, promised_and_given
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.regimes import regime_payload, regimes_of
 from kobe_assets.report.analysis.results import StrategyResult, as_number
-from kobe_assets.report.analysis.trade_stats import TRADE_COLUMNS, trade_payload, trade_row
-from kobe_assets.report.page.csv_files import ALL_FOLDS, pack_bars, pick_trades, sorted_trades, windows_of
+from kobe_assets.report.analysis.trade_stats import trade_payload
+from kobe_assets.report.page.context import window_rows
 from kobe_assets.report.page.luck_parts import grids_payload, portfolio_payload, with_luck
+from kobe_assets.report.page.packed_data import PackedData
 from kobe_assets.research.strategies import BUILT_IN, Strategy
 
 # No character that could end a script element or open a comment in it survives into the page.
@@ -31,20 +33,27 @@ def inert_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).translate(_INERT)
 
 
-def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context: Context) -> dict[str, Any]:
-    """Everything the page's script reads."""
-    listed = _listed_trades(inputs, books)
+def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context: Context, packed: PackedData) -> dict[str, Any]:
+    """Everything the page's script reads but the trades and their bars."""
     grids, together = grids_payload(inputs), portfolio_payload(books)
-    drawn = {book.key: book_payload(book, context, listed["lists"].get(book.key, {})) for book in books}
+    chains: list[dict[str, Any]] = []
+    payload = {}
+    for book in books:
+        chain = chain_payload(book, context.benchmark)
+        if chain not in chains:
+            chains.append(chain)
+        drawn = with_luck(book_payload(book, context), book, inputs, grids, together)
+        payload[book.key] = {"chain": chains.index(chain), **drawn}
     return {
         "cash": inputs.settings.simulation.initial_cash,
         "slippage_bps": inputs.settings.costs.slippage_bps,
         "chosen": inputs.settings.report.benchmark,
         "grids": grids,
         "together": together,
-        "books": {book.key: with_luck(drawn[book.key], book, inputs, grids, together) for book in books},
+        "chains": chains,
         "indicators": drawn_indicators(strategies_of(inputs.settings).values()),
-        **{name: listed[name] for name in ("columns", "reasons", "trades", "bars")},
+        "books": payload,
+        "beside": {"folder": packed.folder, "bars": dict(packed.bar_files), "trades": dict(packed.trade_files)},
     }
 
 
@@ -63,7 +72,7 @@ def drawn_columns(strategies: Iterable[Strategy]) -> list[str]:
     return sorted(set(named) - {"sma200", "rsi2", "ibs"})
 
 
-def book_payload(book: StrategyResult, context: Context, lists: Mapping[str, Any]) -> dict[str, Any]:
+def book_payload(book: StrategyResult, context: Context) -> dict[str, Any]:
     """One book's charts."""
     regimes, why_no_regimes = regimes_of(book, context.benchmark)
     room = capacity(book)
@@ -71,11 +80,13 @@ def book_payload(book: StrategyResult, context: Context, lists: Mapping[str, Any
     return {
         "strategy": book.strategy,
         "mode": book.mode,
+        "title": book.title,
         "curve": curve_payload(book, context.benchmark),
         **fold_payload(book),
+        "windows": window_rows(book),
         "flow": flow(book),
         "trade": trade_payload(book),
-        "lists": lists,
+        "drawdowns": [[d.peak, d.trough, d.recovered, tidy_one(d.depth, 4), d.down, d.up] for d in drawdowns(book.curve)],
         "costs": costs,
         "break_even": tidy_one(book.figure("break_even_bps"), 4),
         "pbo": pbo,
@@ -96,6 +107,7 @@ def _why(
     short = len(book.curve) < ROLLING_SESSIONS
     reasons = {
         "equity": no_curve,
+        "at_work": no_curve or ("" if exposure_of(book) else no_trades or "The positions of these sessions are not known."),
         "months": no_curve,
         "years": no_curve,
         "rolling": no_curve or (f"Fewer than {ROLLING_SESSIONS} sessions." if short else ""),
@@ -149,28 +161,4 @@ def _pbo(book: StrategyResult) -> dict[str, Any] | None:
         "counts": [int(count) for count in counts],
         "trials": found.get("trials"),
         "blocks": found.get("blocks"),
-    }
-
-
-def _listed_trades(inputs: ReportInputs, books: Sequence[StrategyResult]) -> dict[str, Any]:
-    ordered = sorted_trades(inputs.trades)
-    listing = pick_trades(ordered)
-    rows = listing.rows
-    number = {row: i for i, row in enumerate(rows)}
-    reasons = sorted({str(reason) for book in books for reason in book.trades["exit_reason"].unique()})
-    wanted = set(rows)
-    shown: dict[int, list[Any]] = {}
-    for book in books:
-        own = book.trades[book.trades.index.isin(wanted)]
-        shown.update({int(row.Index): trade_row(row, reasons) for row in own.itertuples()})
-    lists: dict[str, dict[str, Any]] = {}
-    for (strategy, mode, fold), (best, worst) in listing.picks.items():
-        if fold == ALL_FOLDS or listing.per_fold:
-            lists.setdefault(f"{strategy}|{mode}", {})[str(int(fold))] = [[number[r] for r in best], [number[r] for r in worst]]
-    return {
-        "columns": TRADE_COLUMNS,
-        "reasons": reasons,
-        "trades": [shown[row] for row in rows],
-        "bars": pack_bars(inputs.bars, windows_of(ordered, listing), drawn_columns(strategies_of(inputs.settings).values())),
-        "lists": lists,
     }

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from kobe_assets.report.analysis.criteria import Context
+from kobe_assets.report.analysis.curves import tidy_one
 from kobe_assets.report.analysis.flow import capacity, refusals, traded
 from kobe_assets.report.analysis.folds import fit, parameter_path, promised_and_given
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import FOLD_FIGURES, Figure, known
 from kobe_assets.report.analysis.regimes import regimes_of
 from kobe_assets.report.analysis.results import Curve, StrategyResult, as_number, chosen_benchmark_of
+from kobe_assets.report.analysis.rules_in_force import rules_in_force
 from kobe_assets.report.analysis.verdict import caveats, story
 
 MARGIN = 3.0
@@ -21,14 +23,12 @@ MARGIN = 3.0
 def details_of(book: StrategyResult, inputs: ReportInputs, context: Context) -> dict[str, Any]:
     """One book's values for the templates."""
     regimes, why_no_regimes = regimes_of(book, context.benchmark)
-    path = parameter_path(book)
-    varying = [name for name, values in path.items() if len(set(values)) > 1]
-    fixed = {name: values[0] for name, values in path.items() if name not in varying}
+    fixed = {name: values[0] for name, values in parameter_path(book).items() if name not in varying_parameters(book)}
     return {
+        "rules": rules_in_force(book, inputs.settings),
         "story": story(book, context.benchmark, inputs.settings.simulation.initial_cash, _chosen(inputs)),
         "caveats": caveats(book, inputs),
         "line": fit(promised_and_given(book)),
-        "fold_rows": fold_rows(book, varying),
         "fixed": parameter_text(fixed),
         "capacity": capacity(book),
         "regimes": regimes,
@@ -43,18 +43,28 @@ def _chosen(inputs: ReportInputs) -> tuple[str, Curve] | None:
     return (name, curve) if name and curve is not None else None
 
 
-def fold_rows(book: StrategyResult, varying: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of the fold table; of the parameters only those that are not the same in every fold."""
+def varying_parameters(book: StrategyResult) -> list[str]:
+    """Parameters that are not the same in every fold."""
+    return [name for name, values in parameter_path(book).items() if len(set(values)) > 1]
+
+
+def window_rows(book: StrategyResult) -> list[list[Any]]:
+    """The rows of the table of test windows: number, first and last session, parameters that vary, then figures.
+
+    The figures: train Sharpe, Sharpe, net profit, worst fall, trades, share of winners, refused signals.
+    """
+    varying = varying_parameters(book)
     return [
-        {
-            "fold": int(row["fold"]),
-            "since": str(row["test_start"])[:10],
-            "until": str(row["test_end"])[:10],
-            "params": parameter_text({name: row["params"].get(name) for name in varying}) or "fixed",
-            "trades": traded(book, int(row["fold"])),
-            "refused": sum(refusals(book, int(row["fold"])).values()),
-            **{name: as_number(row[name]) for name in ("train_sharpe", *FOLD_FIGURES)},
-        }
+        [
+            int(row["fold"]),
+            str(row["test_start"])[:10],
+            str(row["test_end"])[:10],
+            parameter_text({name: row["params"].get(name) for name in varying}) or "fixed",
+            *(tidy_one(as_number(row[name])) for name in ("train_sharpe", "sharpe", "net_pnl", "max_drawdown")),
+            traded(book, int(row["fold"])),
+            tidy_one(as_number(row["win_rate"])),
+            sum(refusals(book, int(row["fold"])).values()),
+        ]
         for row in book.folds.to_dict("records")
     ]
 

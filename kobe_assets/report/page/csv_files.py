@@ -1,4 +1,4 @@
-"""Which trades the page lists one by one, and the bars around them, packed small.
+"""The order of the trades, and the spans of bars around them: around all, and around those that the page lists first.
 
 Every book lists its ten best and ten worst trades; every fold as many as the budget of bars allows. It trusts the trades
 to be the rows of wf_trades.
@@ -6,7 +6,7 @@ to be the rows of wf_trades.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 ALL_FOLDS = 0
 LISTED = 10
 """Best and worst trades listed over all folds."""
-MAX_BARS = 30_000
-"""Bars embedded at most for the folds' own lists: about 0.8 MB of the page."""
+MAX_BARS = 12_000
+"""Bars that a page carries at most for the folds' own lists, where it cannot carry those of all trades: about 0.1 MB."""
 DAYS_BEFORE, DAYS_AFTER = 75, 25
 """Calendar days of bars shown around a trade: some 50 sessions of lead-in, some 16 of aftermath."""
 SESSIONS_A_DAY = YEAR / 365.25
 PRICE_DIGITS = 5
 
 Scope = tuple[str, str, int]
-_PACKED = {"o": "open", "h": "high", "l": "low", "c": "close", "m": "sma200", "r": "rsi2"}
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ def sorted_trades(trades: pd.DataFrame) -> pd.DataFrame:
 def pick_trades(trades: pd.DataFrame) -> TradeRanking:
     """Choose the listed trades: winners as best, losers as worst, ties to the earlier row. trades: as `sorted_trades`."""
     pnl = trades["pnl"].to_numpy(float)
-    overall = {(s, m, ALL_FOLDS): _extremes(pnl, first, last) for (s, m), first, last in _runs(trades, ["strategy", "mode"])}
-    ten = {key: _extremes(pnl, first, last) for key, first, last in _runs(trades, ["strategy", "mode", "fold"])}
+    overall = {(s, m, ALL_FOLDS): _extremes(pnl, first, last) for (s, m), first, last in runs_of(trades, ["strategy", "mode"])}
+    ten = {key: _extremes(pnl, first, last) for key, first, last in runs_of(trades, ["strategy", "mode", "fold"])}
     for per_fold in (LISTED, 5, 3, 2, 1):
         cut = {key: (best[:per_fold], worst[:per_fold]) for key, (best, worst) in ten.items()}
         listing = TradeRanking({**overall, **cut}, per_fold)
@@ -65,11 +64,14 @@ def pick_trades(trades: pd.DataFrame) -> TradeRanking:
     return TradeRanking(overall, 0)
 
 
-def windows_of(trades: pd.DataFrame, listing: TradeRanking) -> pd.DataFrame:
-    """The spans of bars the listed trades need: symbol, since, until; disjoint within a symbol, in order."""
+def windows_of(trades: pd.DataFrame, listing: TradeRanking | None = None) -> pd.DataFrame:
+    """The spans of bars that trades need: symbol, since, until; disjoint within a symbol, in order.
+
+    listing: of the trades that it lists; None: of all. trades: as `sorted_trades`.
+    """
     import pandas as pd
 
-    listed = trades.iloc[listing.rows]
+    listed = trades if listing is None else trades.iloc[listing.rows]
     spans = pd.DataFrame(
         {
             "symbol": listed["symbol"].astype(object),
@@ -84,51 +86,13 @@ def windows_of(trades: pd.DataFrame, listing: TradeRanking) -> pd.DataFrame:
     return merged.agg(since=("since", "min"), until=("until", "max")).reset_index()[["symbol", "since", "until"]]
 
 
-def pack_bars(bars: pd.DataFrame, windows: pd.DataFrame, declared: Collection[str] = ()) -> dict[str, list[dict[str, Any]]]:
-    """The bars inside each window as differences of scaled whole numbers: symbol → [run], in order.
-
-    A run: d days since 1970, o h l c prices times 10^k, m sma200 likewise, r rsi2 times 10 (null where undefined); x the
-    columns `declared`, each [k, values times 10^k].
-    """
-    packed: dict[str, list[dict[str, Any]]] = {}
-    bars = bars.sort_values(["symbol", "session"], kind="stable")
-    days = bars["session"].to_numpy().astype("datetime64[D]")
-    columns = {short: bars[name].to_numpy(float) for short, name in _PACKED.items()}
-    others = {name: bars[name].to_numpy(float) for name in declared if name in bars}
-    where = {symbol: (first, last) for (symbol,), first, last in _runs(bars, ["symbol"])}
-    since, until = (windows[name].to_numpy().astype("datetime64[D]") for name in ("since", "until"))
-    for symbol, low, high in zip(windows["symbol"], since, until, strict=True):
-        first, last = where.get(symbol, (0, 0))
-        begin = first + int(np.searchsorted(days[first:last], low, side="left"))
-        end = first + int(np.searchsorted(days[first:last], high, side="right"))
-        if end > begin:
-            run = {short: values[begin:end] for short, values in columns.items()}
-            own = {name: _pack_own(values[begin:end]) for name, values in others.items()}
-            packed.setdefault(str(symbol), []).append(_pack_run(days[begin:end], run) | ({"x": own} if own else {}))
-    return packed
-
-
 def pack_days(sessions: Any) -> list[int]:
     """Sessions as days since 1970, each after the first as the distance from the one before."""
     days = np.asarray(sessions, dtype="datetime64[D]").astype(np.int64)
     return [int(day) for day in np.diff(days, prepend=0)]
 
 
-def _pack_run(days: Any, run: Mapping[str, Floats]) -> dict[str, Any]:
-    top = float(run["h"].max())
-    scale = max(0, PRICE_DIGITS - 1 - int(np.floor(np.log10(top)))) if top > 0 else 2
-    prices = {short: _differences(values * 10.0**scale) for short, values in run.items() if short != "r"}
-    return {"k": scale, "d": pack_days(days), **prices, "r": _differences(run["r"] * 10.0)}
-
-
-def _pack_own(values: Floats) -> list[Any]:
-    """[k, differences of the values times 10^k], with as many digits as prices have."""
-    top = float(np.nanmax(np.abs(values), initial=0.0))
-    scale = PRICE_DIGITS - 1 - int(np.floor(np.log10(top))) if top > 0 else 2
-    return [scale, _differences(values * 10.0**scale)]
-
-
-def _differences(values: Floats) -> list[int | None]:
+def differences(values: Floats) -> list[int | None]:
     """Each defined value as its distance from the defined one before it; null where undefined."""
     known = np.isfinite(values)
     whole = np.rint(values[known]).astype(np.int64)
@@ -144,7 +108,7 @@ def _extremes(pnl: Floats, first: int, last: int) -> tuple[list[int], list[int]]
     return best[pnl[best] > 0].tolist(), worst[pnl[worst] <= 0].tolist()
 
 
-def _runs(frame: pd.DataFrame, keys: list[str]) -> list[tuple[Any, int, int]]:
+def runs_of(frame: pd.DataFrame, keys: list[str]) -> list[tuple[Any, int, int]]:
     """(key, first row, last row + 1) of each stretch of equal keys in a frame sorted by them."""
     if frame.empty:
         return []

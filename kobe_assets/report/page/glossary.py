@@ -9,19 +9,20 @@ NOTES = (
         "Pardo (2008), The Evaluation and Optimization of Trading Strategies, 2nd ed.",
     ),
     (
-        "Walk-forward, fold",
-        "History is cut into folds: parameters are chosen on a training window and traded on the test window that "
-        "follows, then both move on. The test windows joined end to end are the curve shown here.",
+        "Walk-forward, test window",
+        "History is cut into windows: parameters are chosen on a training window and traded on the test window that "
+        "follows, then both move on. The test windows joined end to end are the curve shown here. In tables and commands "
+        "a training window with its test window is a `fold`.",
         "Pardo (2008)",
     ),
     (
-        "Canonical and optimized",
-        "Canonical trades the textbook parameters in every fold. Optimized trades, in each fold, the set of the "
-        "grid with the best Sharpe ratio in training.",
+        "Fixed parameters, chosen in training",
+        "With fixed parameters the textbook values trade in every test window (in tables and commands: `canonical`). Chosen in "
+        "training means that each window trades the set of the grid with the best Sharpe ratio in training (`optimized`).",
         "Kobe rules, section 5",
     ),
     (
-        "Best in hindsight (the in-sample ghost)",
+        "Best in hindsight",
         "The one parameter set of the grid that turned out best over the very sessions shown: what a careless test promises. "
         "The gap to the real curve is the price of not knowing the future.",
         "Pardo (2008)",
@@ -48,6 +49,11 @@ NOTES = (
         "MAE, MFE",
         "The furthest a trade went against the position and for it while it was open, here in R.",
         "Sweeney (1996), Maximum Adverse Excursion",
+    ),
+    (
+        "Gate, threshold",
+        "A gate is a test that a strategy passes or fails; its threshold is the number that decides.",
+        "Kobe",
     ),
     ("Basis point (bps)", "A hundredth of a percent. 5 bps on $75 are 3.75 cents.", ""),
     ("Slippage", "What a fill is worse than the price seen: paid here on every entry and exit.", "Kobe rules, section 4"),

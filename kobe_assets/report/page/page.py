@@ -1,55 +1,81 @@
 """The page: one HTML file that opens offline, and how it is put in its place.
 
-Templates escape everything; the only script that may run is the two blocks whose hash the page's own policy names, so a
-string from the data could not run even if it reached the page unescaped.
+Templates escape everything; the only scripts that may run are ours and plotly, whose hashes the page's own policy names, so a
+string from the data could not run even if it reached the page unescaped. Plotly, the numbers behind the charts, the trades
+and their bars are packed; static/unpack.js unpacks each when it is wanted.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.cautions import SYNTHETIC, as_sentence, is_synthetic
 from kobe_assets.report.analysis.criteria import GATES, QUESTIONS
 from kobe_assets.report.analysis.flow import MEANING, MONEY_REASONS
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import FIGURES, known, show
-from kobe_assets.report.analysis.results import StrategyResult, books_of, default_book
+from kobe_assets.report.analysis.results import StrategyResult, books_of, default_book, mode_words
 from kobe_assets.report.analysis.trade_stats import EXIT_MEANING
 from kobe_assets.report.analysis.verdict import ANSWER_WORDS, context_of, headline, verdict_of
 from kobe_assets.report.page import appendix
-from kobe_assets.report.page.chart_data import inert_json, page_payload
+from kobe_assets.report.page.chart_data import drawn_columns, inert_json, page_payload
 from kobe_assets.report.page.context import details_of, figure_groups, missing_figures, sharpe_ranges
 from kobe_assets.report.page.glossary import NOTES, SOURCES_OF_STRATEGIES
 from kobe_assets.report.page.luck_parts import luck_context
+from kobe_assets.report.page.packed_data import PackedData, packed_data
+from kobe_assets.report.page.packing import pack_json, pack_text
+from kobe_assets.report.page.summary import summary_of
 from kobe_resources.runtime.atomic_files import write_whole
+from kobe_resources.runtime.report_summary import read_summary
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 STATIC = Path(__file__).resolve().parent / "static"
 SCRIPTS = (
-    *("core.js", "frame.js", "curves.js", "folds.js", "trades.js", "risk.js", "luck.js", "heat_map.js", "portfolio.js"),
-    *("listing.js", "tables.js", "main.js"),
-)
+    "core.js", "unpack.js", "address.js", "frame.js", "tables.js", "curves.js", "folds.js", "trades.js", "risk.js",
+    "luck.js", "heat_map.js", "portfolio.js", "trade_rows.js", "listing.js", "trade_table.js", "trade_dialog.js", "main.js",
+)  # fmt: skip
+BOOT = ("boot.js",)
+"""The only script that is not packed: it unpacks the others."""
 STYLES = ("page.css", "parts.css")
+SECTIONS = (
+    ("verdict", "Verdict"), ("account", "The account"), ("calendar", "Month by month"), ("together", "Together"),
+    ("luck", "Skill or luck"), ("chance", "Other outcomes"), ("entries", "Other entries"), ("tries", "Everything tried"),
+    ("grid", "Every parameter set"), ("folds", "Test windows"), ("costs", "Costs and size"), ("regimes", "When it works"),
+    ("signals", "Signals to trades"), ("trades", "The trades"), ("figures", "Every figure"), ("data", "The data"),
+    ("words", "Words"), ("again", "Make it again"),
+)  # fmt: skip
+"""Element → its name in the contents."""
+OF_NO_BOOK = ("verdict", "data", "words", "again")
 LATEST = "kpi_report.html"
 KEPT = 10
-"""Older pages that stay beside the latest."""
+"""Copies that stay beside the latest unless a setting says otherwise."""
 
 
-def build_report(inputs: ReportInputs, now: dt.datetime, books: Sequence[StrategyResult] | None = None) -> str:
+def build_report(
+    inputs: ReportInputs,
+    now: dt.datetime,
+    books: Sequence[StrategyResult] | None = None,
+    packed: PackedData | None = None,
+) -> str:
     """The report as HTML. now: aware time printed as the time of making; nothing else depends on it.
 
-    books: those of the inputs, where the caller has them.
+    books, packed: those of the inputs, where the caller has them.
     """
     books = books_of(inputs) if books is None else books
     context = context_of(inputs)
     verdicts = [verdict_of(book, context) for book in books]
-    opened = default_book(books, inputs)
+    opened, luck = opened_key(books, inputs), luck_context(inputs, books)
+    packed = packed_of(inputs, books) if packed is None else packed
     return str(
         _environment()
         .get_template("page.html.j2")
@@ -58,10 +84,12 @@ def build_report(inputs: ReportInputs, now: dt.datetime, books: Sequence[Strateg
             headline=headline(verdicts),
             invented=as_sentence(SYNTHETIC) if is_synthetic(inputs.settings) else "",
             verdicts=verdicts,
-            opened=opened.key if opened else "",
+            opened=opened,
             strategies=list(dict.fromkeys(book.strategy for book in books)),
-            modes=list(dict.fromkeys(book.mode for book in books)),
+            modes={book.mode: mode_words(book.mode) for book in books},
             folds=sorted({int(fold) for book in books for fold in book.folds["fold"]}),
+            sections=_sections(books, luck),
+            mode_words=mode_words,
             questions=QUESTIONS,
             answer_words=ANSWER_WORDS,
             details={book.key: details_of(book, inputs, context) for book in books},
@@ -75,6 +103,7 @@ def build_report(inputs: ReportInputs, now: dt.datetime, books: Sequence[Strateg
             facts=appendix.data_facts(inputs),
             checks=appendix.checks(inputs),
             quarantine=appendix.quarantine(inputs),
+            doctor=appendix.doctor(inputs),
             universe=appendix.universe_table(inputs),
             rejections=appendix.rejections(inputs),
             exit_meaning=EXIT_MEANING,
@@ -85,31 +114,75 @@ def build_report(inputs: ReportInputs, now: dt.datetime, books: Sequence[Strateg
             settings_toml=appendix.settings_toml(inputs.settings),
             slippage=inputs.settings.costs.slippage_bps,
             lag=inputs.settings.strategy.indicator_lag_bars,
-            **luck_context(inputs, books),
+            **luck,
             policy=_policy(),
             style=_text(STYLES),
-            plotly=_plotly(),
-            script=_script(),
-            payload=inert_json(page_payload(inputs, books, context)),
+            plotly=_packed_plotly(),
+            script=pack_text(_script()),
+            boot=_boot(),
+            payload=pack_json(page_payload(inputs, books, context, packed)),
+            packed=packed,
+            summary=inert_json(summary_of(inputs, verdicts, context, now, packed.folder)),
         )
     )
 
 
-def write_report(html: str, folder: Path) -> Path:
+def _sections(books: Sequence[StrategyResult], luck: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The contents: those of `SECTIONS` that the page has."""
+    missing = {name for name in ("together", "tries") if not luck[name]}
+    return [(name, title) for name, title in SECTIONS if name in OF_NO_BOOK or (books and name not in missing)]
+
+
+def opened_key(books: Sequence[StrategyResult], inputs: ReportInputs) -> str:
+    """The key of the book that the page opens with; empty where there is none."""
+    opened = default_book(books, inputs)
+    return opened.key if opened else ""
+
+
+def packed_of(inputs: ReportInputs, books: Sequence[StrategyResult]) -> PackedData:
+    """The trades and bars of the page, with the indicators that its charts of trades draw."""
+    declared = drawn_columns(strategies_of(inputs.settings).values())
+    return packed_data(inputs, books, opened_key(books, inputs), declared)
+
+
+def write_report(html: str, folder: Path, packed: PackedData | None = None, keep: int = KEPT) -> Path:
     """Put the page into `folder` as `kpi_report.html`, the latest, and as a copy named by its content, which stays.
 
-    The latest one's path is given. Both appear whole or not at all.
+    The latest one's path is given. Both appear whole or not at all. packed: what lies beside the page. keep: copies that
+    stay, the newest ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if packed is not None and packed.beside and not (folder / packed.folder).exists():
+        _write_beside(packed, folder)
     content = html.encode("utf-8")
     kept = folder / f"kpi_report-{hashlib.sha256(content).hexdigest()[:12]}.html"
     if not kept.exists():
         write_whole(kept, content)
     write_whole(folder / LATEST, content)
-    copies = sorted(folder.glob("kpi_report-*.html"), key=lambda path: path.stat().st_mtime_ns)
-    for old in copies[:-KEPT]:
-        old.unlink(missing_ok=True)
+    prune(folder, keep)
     return folder / LATEST
+
+
+def _write_beside(packed: PackedData, folder: Path) -> None:
+    """The folder of data beside the page, which appears whole: it is named by its content, so one that is there is right."""
+    with tempfile.TemporaryDirectory(prefix=".data-", dir=folder) as made:
+        whole = Path(made) / packed.folder
+        whole.mkdir()
+        for name, text in packed.beside.items():
+            (whole / name).write_text(text, encoding="ascii")
+        with contextlib.suppress(FileExistsError):
+            whole.rename(folder / packed.folder)
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` copies, and the data that no page left needs."""
+    copies = sorted(folder.glob("kpi_report-*.html"), key=lambda path: path.stat().st_mtime_ns)
+    for old in copies[: max(0, len(copies) - keep)]:
+        old.unlink(missing_ok=True)
+    needed = {str((read_summary(page) or {}).get("data") or "") for page in folder.glob("*.html")}
+    for beside in folder.glob("data-*"):
+        if beside.is_dir() and beside.name not in needed:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 @lru_cache(maxsize=1)
@@ -131,8 +204,18 @@ def _plotly() -> str:
 
 
 @lru_cache(maxsize=1)
+def _packed_plotly() -> str:
+    return pack_text(_plotly())
+
+
+@lru_cache(maxsize=1)
 def _script() -> str:
     return _closed('"use strict";\n(() => {\n' + _text(SCRIPTS) + "\n})();")
+
+
+@lru_cache(maxsize=1)
+def _boot() -> str:
+    return _closed('"use strict";\n(() => {\n' + _text(BOOT) + "\n})();")
 
 
 def _text(names: Sequence[str]) -> str:
@@ -147,7 +230,8 @@ def _closed(script: str) -> str:
 @lru_cache(maxsize=1)
 def _policy() -> str:
     """A content security policy: no network, no script but ours."""
-    digests = (hashlib.sha256(script.encode()).digest() for script in (_plotly(), _script()))
+    digests = (hashlib.sha256(script.encode()).digest() for script in (_plotly(), _script(), _boot()))
     scripts = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    rest = "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    # Where the page lies, style sheets with data may lie beside it; not every browser counts a disk as its own.
+    rest = "style-src 'unsafe-inline' 'self' file:; img-src data: blob:; base-uri 'none'; form-action 'none'"
     return f"default-src 'none'; script-src {scripts}; {rest}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 
-from kobe_assets.research.declared import Indicator
+from kobe_assets.research.declared import Indicator, symbols_of
 from kobe_assets.research.faults import StrategyBroken, one_line, place_of
 from kobe_assets.research.strategies.base import Strategy
 
@@ -58,6 +58,11 @@ def joined(known: Mapping[str, Strategy], own: Iterable[Strategy]) -> dict[str, 
         found[strategy.name] = strategy
     columns_of(found.values())
     return found
+
+
+def symbols_read(strategies: Iterable[Strategy]) -> frozenset[str]:
+    """The symbols that the strategies read beside each stock's own bars, by `of()`."""
+    return frozenset(name for one in strategies for indicator in one.indicators.values() for name in symbols_of(indicator))
 
 
 def columns_of(strategies: Iterable[Strategy]) -> dict[str, Indicator]:

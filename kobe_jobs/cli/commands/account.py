@@ -1,7 +1,8 @@
-"""`kobe account`: the account that Kobe keeps itself, in the stages that use the embedded broker."""
+"""`kobe account`: the account as one can see it; `kobe account reset` begins the embedded broker's anew."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import Annotated
 
@@ -12,13 +13,47 @@ from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.secrets import load_secrets
 
-account_app = typer.Typer(help="The embedded broker's account (stages simulated and shadow).", no_args_is_help=True)
+account_app = typer.Typer(invoke_without_command=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add this area's commands."""
+    account_app.callback()(account)
     account_app.command("reset")(reset)
     app.add_typer(account_app, name="account")
+
+
+def account(
+    context: typer.Context,
+    without_simulation: Annotated[
+        bool, typer.Option("--without-simulation", help="Leave out what the simulation would be worth, which takes longest.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the account: positions with stop and next exit, working orders, budget, P&L against the simulation, last fills.
+
+    From the ledger and the stored bars; no broker is asked and no key is needed. `kobe ui` serves the same as a page.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from kobe_jobs.cli.account_table import show_account
+    from kobe_jobs.cli.output import print_json
+    from kobe_jobs.research_run.strategies import load_trading_settings
+    from kobe_jobs.trading.account import look_at_account, simulated_curve
+    from kobe_jobs.trading.on_record import ledger_to_look_at
+    from kobe_resources.warehouse.store import Warehouse
+
+    settings, warehouse = load_trading_settings(), Warehouse(read_only=True)
+    with ledger_to_look_at() as ledger:
+        view = look_at_account(settings, ledger, warehouse)
+    simulated = None
+    if view.started is not None and not without_simulation:
+        days = dt.date.fromisoformat(view.started), dt.date.fromisoformat(view.as_of)
+        simulated = simulated_curve(settings, warehouse, *days)
+    if as_json:
+        print_json({**view.as_json(), "simulated": simulated})
+    else:
+        show_account(view, simulated)
 
 
 def reset(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:

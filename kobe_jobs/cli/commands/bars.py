@@ -1,9 +1,11 @@
-"""`kobe bars`: load or top up bars, list what vendors restated, and write the bars as they once stood."""
+"""`kobe bars`: load or top up bars, what vendors restated, the bars as they once stood, and what is doubtful about them."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from kobe_jobs.cli.screen import Screen
+from kobe_jobs.cli.screen import Screen, printable
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import FilesData
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
+    from kobe_assets.graph.doubts import Doubt
     from kobe_resources.market_data import SyncReport
 
 
@@ -37,6 +40,7 @@ def register(app: typer.Typer) -> None:
     area.command()(refresh)
     area.command()(revisions)
     area.command("as-of")(as_of)
+    area.command()(doctor)
     area.command("import")(import_files)
     app.add_typer(area)
 
@@ -118,10 +122,11 @@ def revisions(
     as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
 ) -> None:
     """What the source later gave differently: the old value, the new one, and when it was seen. Newest first."""
+    from kobe_resources.market_data.history import restated_in_short
     from kobe_resources.market_data.history import revisions as read_revisions
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
-    rows = read_revisions(Warehouse(), symbol)
+    rows = read_revisions(warehouse_of(load_settings()), symbol)
     if as_json:
         rows["session"] = rows["session"].dt.strftime("%Y-%m-%d")
         typer.echo(rows.to_json(orient="records", date_format="iso", double_precision=15))
@@ -130,6 +135,8 @@ def revisions(
     if not len(rows):
         screen.print("No bar was ever restated.")
         return
+    for line in restated_in_short(rows):
+        screen.print(line, highlight=False, soft_wrap=True)
     table = _table("symbol", "session", "field", "old", "new", "seen at (UTC)")
     for row in rows.head(limit).to_dict(orient="records"):
         old = "" if row["old"] != row["old"] else f"{row['old']:,.10g}"
@@ -150,7 +157,7 @@ def as_of(
     """Write the bars as they stood at a past moment, in a folder that the vendor `files` reads: an old report, again."""
     from kobe_assets.report.page.appendix import settings_toml
     from kobe_resources.market_data.history import export_as_of
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
     try:
         when = dt.datetime.fromisoformat(moment)
@@ -164,7 +171,7 @@ def as_of(
         raise UsageError(f"{config} is there already", "name an empty folder")
     settings = load_settings()
     own = settings.data.model_copy(update={"vendor": "files", "files": FilesData(path=Path("bars.parquet"))})
-    count = export_as_of(Warehouse(), when, out)
+    count = export_as_of(warehouse_of(settings), when, out)
     # The vendor decides some defaults: what was in force for the old one is written out for `files`.
     config.write_text(settings_toml(settings.model_copy(update={"data": own})), encoding="utf-8")
     screen = Screen(highlight=False, soft_wrap=True)
@@ -172,6 +179,48 @@ def as_of(
     where = str(out.resolve())
     overrides = f'KOBE_DATA__VENDOR=files KOBE_DATA__FILES__PATH="{where}"'
     screen.print(f'KOBE_HOME="{where}/home" KOBE_CONFIG="{where}/kobe.toml" {overrides} kobe report', style="dim")
+
+
+def doctor(
+    limit: Annotated[int, typer.Option(min=1, help="The worst so many.")] = 40,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
+) -> None:
+    """Every doubt about the stored bars, worst first: what was seen, what it does to a result, and the mend."""
+    from kobe_assets.checks.doctor import diagnose
+    from kobe_resources.market_data.store import warehouse_of
+
+    settings = load_settings()
+    doubts = diagnose(warehouse_of(settings), settings)
+    if as_json:
+        typer.echo(json.dumps([asdict(doubt) for doubt in doubts], default=str))
+        return
+    screen = Screen()
+    if not doubts:
+        screen.print("No doubt about the stored bars.")
+        return
+    wide = screen if screen.is_terminal else Screen(width=max(screen.width, 160))
+    wide.print(_doubt_table(doubts[:limit]), highlight=False)
+    counts = Counter(doubt.kind for doubt in doubts)
+    told = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
+    screen.print(f"{len(doubts):,} doubts: {told}", highlight=False, soft_wrap=True)
+    if len(doubts) > limit:
+        screen.print(f"{len(doubts) - limit:,} lesser ones are not shown; see --limit and --json", style="dim")
+
+
+def _doubt_table(doubts: Sequence[Doubt]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("doubt", "symbol", "session"):
+        table.add_column(column, no_wrap=True, max_width=21)
+    for column in ("seen", "does", "mend"):
+        table.add_column(column)
+    for doubt in doubts:
+        trades = f"; {doubt.trades:,} trades over it, ${doubt.pnl:+,.0f}" if doubt.trades else ""
+        cells = (doubt.kind, doubt.symbol, str(doubt.session or ""), doubt.seen, doubt.effect + trades, doubt.mend)
+        table.add_row(*(escape(printable(cell)) for cell in cells))
+    return table
 
 
 class DrawnProgress:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kobe_jobs.ops.health.checks import Watch
     from kobe_resources.findings import Finding
 
+ACCOUNT_KEPT_S = 30.0
+
 
 def register(app: typer.Typer) -> None:
     """Add this area's commands."""
@@ -149,7 +151,9 @@ def _plain() -> Console:
 def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None) -> None:
     from importlib.metadata import version
 
+    from kobe_jobs.ops.health.checks import Watch, account_question
     from kobe_jobs.ops.health.server import DEFAULT_PORT, health_app
+    from kobe_jobs.ops.health.watchman import watching
     from kobe_jobs.ops.ui.signals import stop_signals
     from kobe_resources.runtime.report_site import LOOPBACK, listen_on, serving
     from kobe_resources.settings.pins import config_pin
@@ -161,8 +165,9 @@ def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None)
     if not is_local:
         console.print(f"warning: everybody who reaches {host} can read these answers", style="yellow")
     labels = {"version": version("kobe"), "stage": settings.broker.stage, "config_pin": config_pin(settings)}
-    app = health_app(watch, [LOOPBACK, "localhost"] if is_local else ["*"], labels)
-    with stop_signals() as stop, serving(app, listener):
+    account = Watch([account_question(settings)], keep_s=ACCOUNT_KEPT_S)
+    app = health_app(watch, [LOOPBACK, "localhost"] if is_local else ["*"], labels, account)
+    with stop_signals() as stop, serving(app, listener), watching(settings):
         console.print(f"health http://{host}:{bound}/readiness · metrics http://{host}:{bound}/metrics · Ctrl-C stops")
         stop.wait()
 

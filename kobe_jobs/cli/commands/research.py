@@ -58,6 +58,10 @@ def report(
     _say_what_changed(began)
     _print_verdict(as_json, computed, page)
     _warn_of_releases(settings)
+    if "orders" in settings.alerts.on:
+        from kobe_jobs.trading.reporting.alerts import tell_tomorrow
+
+        tell_tomorrow(settings)
     if open_page:
         import webbrowser
 
@@ -83,8 +87,10 @@ def materialize(
 
     from kobe_jobs.definitions import build_definitions
     from kobe_jobs.research_run.stale import run_assets
+    from kobe_resources.market_data.store import warehouse_of
 
     settings = load_settings()
+    warehouse_of(settings)
     graph = build_definitions(settings).resolve_asset_graph()
     try:
         chosen = dg.AssetSelection.from_string(selection).resolve(graph)

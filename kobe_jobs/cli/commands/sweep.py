@@ -36,9 +36,10 @@ def sweep(
     from kobe_jobs.cli.heat_maps import LEGEND, heat_map_json, heat_map_tables
     from kobe_jobs.research_run.stale import bring_up_to_date
     from kobe_jobs.research_run.sweep import as_text, best_sets, plan_sweep, run_sweep, write_heat_maps
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
-    settings, warehouse, screen = load_settings(), Warehouse(), Screen(stderr=True)
+    settings, screen = load_settings(), Screen(stderr=True)
+    warehouse = warehouse_of(settings)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
     plan = plan_sweep(settings, warehouse, strategy or [])
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())

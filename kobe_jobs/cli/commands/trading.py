@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from rich.console import Console
 from kobe_jobs.cli.dates import FORM, parse_day
 from kobe_jobs.cli.output import lines_of, order_table, output, print_json, show_replay, show_summary, table_of
 from kobe_resources.errors import KobeError, UsageError
-from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.load import data_folders, load_settings
 from kobe_resources.settings.secrets import load_secrets
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ def register(app: typer.Typer) -> None:
 
 def trade(
     session: Day = None,
+    through: Annotated[
+        dt.date | None,
+        typer.Option(parser=parse_day, metavar=FORM, help="Embedded stages: every session up to this one, in order."),
+    ] = None,
     strategy: Annotated[str | None, typer.Option(help="Which strategy; none: what [portfolio] trades.")] = None,
     confirm: Annotated[str | None, typer.Option(help="Stage live: the phrase that lets this session trade.")] = None,
     as_json: AsJson = False,
@@ -54,17 +59,20 @@ def trade(
     Stage shadow (the default) decides and sends nothing, simulated trades against the embedded broker, paper and live against
     Alpaca. Exit code 1 where it was refused, halted, or left something open.
     """
-    from kobe_jobs.research_run.strategies import load_trading_settings, strategy_named
-    from kobe_jobs.trading.reporting.alerts import alert
+    from kobe_jobs.research_run.strategies import load_trading_settings, parts_named
+    from kobe_jobs.trading.reporting.alerts import alert, tell_run
     from kobe_jobs.trading.reporting.dagster_events import show_run
     from kobe_jobs.trading.run_lock import AnotherRunTrades
     from kobe_resources.order_ledger.sessions import SessionTaken
     from kobe_resources.runtime.event_log import configure_logging
 
     settings = load_trading_settings()
-    strategy_named(settings, strategy or settings.portfolio.book)
+    parts_named(settings, strategy)
     configure_logging()
     try:
+        if through is not None:
+            _trade_days(settings, session, through, strategy, confirm, as_json)
+            return
         summary = _trade(settings, session, strategy, confirm, as_json)
     except (AnotherRunTrades, SessionTaken):
         # Another run trades, or has: that is how it should be.
@@ -74,13 +82,46 @@ def trade(
         raise
     if summary is None:
         return
-    if not summary.is_clean:
-        alert(settings, "a trading run was halted", reason=summary.halted, session=str(summary.session), stage=summary.stage)
     try:
         show_summary(summary, as_json)
     finally:
         show_run(summary)
+        tell_run(settings, summary)
     if not summary.is_clean:
+        raise typer.Exit(1)
+
+
+def _trade_days(
+    settings: Settings, session: dt.date | None, through: dt.date, strategy: str | None, confirm: str | None, as_json: bool
+) -> None:
+    """Many sessions, a line each; ends with 1 behind the first that is not clean."""
+    from kobe_jobs.trading.context import open_trading_context
+    from kobe_jobs.trading.reporting.alerts import run_line, tell_run
+    from kobe_jobs.trading.reporting.dagster_events import show_run
+    from kobe_jobs.trading.through import nothing_through, trade_through
+
+    console = output()
+
+    def done(summary: RunSummary, gap: str) -> None:
+        if not as_json:
+            for line in filter(None, (gap, f"{summary.session}  {run_line(summary)}")):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    # Where no session is named, the first is the next that was not traded: the clock is not set to the last one.
+    with open_trading_context(settings, load_secrets(), leave_clock=True) as trading:
+        found = trade_through(trading, through, session, strategy, lambda phrase: _typed(phrase, confirm), done)
+        nothing = "" if found else nothing_through(trading, through)
+    if not found:
+        print_json([]) if as_json else console.print(nothing, markup=False, highlight=False, soft_wrap=True)
+        return
+    last = found[-1]
+    if as_json:
+        print_json([summary.as_json() for summary in found])
+    elif not last.is_clean:
+        show_summary(last, as_json=False)
+    show_run(last)
+    tell_run(settings, last)
+    if not last.is_clean:
         raise typer.Exit(1)
 
 
@@ -147,18 +188,18 @@ def replay(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from kobe_jobs.research_run.stale import bring_up_to_date
-    from kobe_jobs.research_run.strategies import load_trading_settings, strategy_named
+    from kobe_jobs.research_run.strategies import load_trading_settings, parts_named
     from kobe_jobs.trading.parity.replay import replay as run_replay
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
     settings = load_trading_settings()
-    strategy_named(settings, strategy or settings.portfolio.book)
+    parts_named(settings, strategy)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals"))
     days = max((end - start).days * 252 // 365, 1)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("replaying", total=days)
-        result = run_replay(settings, Warehouse(), start, end, strategy, lambda *_: progress.update(task, advance=1))
+        result = run_replay(settings, warehouse_of(settings), start, end, strategy, lambda *_: progress.update(task, advance=1))
     if as_json:
         print_json(result.as_json())
     else:
@@ -176,6 +217,7 @@ def reconcile(
     from kobe_jobs.trading.context import open_session, open_trading_context
     from kobe_jobs.trading.reconcile.accept import accept_differences
     from kobe_jobs.trading.reconcile.compare import reconcile_account
+    from kobe_jobs.trading.reporting.alerts import tell_differences
     from kobe_jobs.trading.run_lock import alone
 
     settings = load_account_settings()
@@ -201,6 +243,7 @@ def reconcile(
     for note in [] if as_json else context.notes:
         output().print(f"note: {note}", markup=False, soft_wrap=True)
     if not agrees:
+        tell_differences(settings, context.account, [f"{row.kind}: {row.what}" for row in rows if row.halts])
         raise typer.Exit(1)
 
 
@@ -214,27 +257,35 @@ def trace(
         ),
     ] = None,
     last: Annotated[int, typer.Option(min=1, help="Without an ID: how many orders to list.")] = 20,
+    everything: Annotated[bool, typer.Option("--all", help="All that is on record, down to bars, settings and audit.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Follow an order or a simulated trade back to signal, bars, indicators, settings, versions, decision and audit records.
+    """Tell an order or a simulated trade in six lines: signal, reading, quote, gate, fill, result.
+
+    With --all also the bars, indicators, settings, versions, decision and audit records behind them.
 
     Without an ID it lists the latest orders, newest first.
     """
     from kobe_jobs.trading.context import open_ledger
     from kobe_jobs.trading.reporting.trace import trace as run_trace
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
     if wanted is None:
         _list_orders(last, as_json)
         return
-    with open_ledger(load_settings()) as ledger:
-        found = run_trace(ledger, Warehouse(), wanted)
+    settings = load_settings()
+    with open_ledger(settings) as ledger:
+        found = run_trace(ledger, warehouse_of(settings), wanted)
     if as_json:
         print_json(found.as_json())
         return
     console = output()
     console.print(f"{found.kind} {found.id}", style="bold", markup=False)
-    for name, content in found.sections.items():
+    for sentence in found.in_words:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    if not everything:
+        console.print("`kobe trace ID --all` shows all that is on record", style="dim")
+    for name, content in found.sections.items() if everything else ():
         console.print(f"\n{name}", style="bold", markup=False)
         for line in lines_of(content):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -260,12 +311,19 @@ def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason giv
     """Stop every order but cancels, at once and for every process on this data folder."""
     from kobe_resources.kill_switch import KillSwitch
 
-    switch = KillSwitch()
-    status = switch.turn_on(reason)
-    output().print(
-        f"the kill switch is on: {status.reason}\nwritten to {switch.path}", markup=False, highlight=False, soft_wrap=True
-    )
+    # The settings that trade may lie in another folder, or be broken: every data folder of the clone stops.
+    paths = {folder / "KILL_SWITCH" for folder in data_folders()}
+    try:
+        paths.add(KillSwitch().path)
+    except UsageError:
+        if not paths:
+            raise
+    for path in sorted(paths):
+        status = KillSwitch(path).turn_on(reason)
+        told = f"the kill switch is on: {status.reason}\nwritten to {path}"
+        output().print(told, markup=False, highlight=False, soft_wrap=True)
     _record("kill_on", reason=reason, by=status.by)
+    _tell_kill(f"the kill switch is on: {reason}", status.by, status.at)
 
 
 def kill_off() -> None:
@@ -279,8 +337,12 @@ def kill_off() -> None:
     if after.is_on:
         raise KobeError("the kill switch is still on", f"remove {switch.path} by hand")
     output().print("the kill switch is off")
+    for folder in data_folders():
+        if folder != switch.path.parent and KillSwitch(folder / "KILL_SWITCH").status().is_on:
+            output().print(f"it is still on in {folder}", markup=False, highlight=False, soft_wrap=True)
     if before.is_on:
         _record("kill_off", was=before.reason)
+        _tell_kill(f"the kill switch is off again; it was on for: {before.reason}", before.by, before.at)
 
 
 def kill_status(as_json: AsJson = False) -> None:
@@ -358,22 +420,29 @@ def _existing_ledger() -> OrderLedger:
 
 def _record(kind: str, **body: Any) -> None:
     """Put a switch on the chain; the switch itself works without."""
-    from kobe_jobs.trading.context import open_ledger
+    from kobe_jobs.trading.switch_record import record_switch
 
-    with open_ledger(load_settings()) as ledger:
-        with ledger.write() as write:
-            write.audit(kind, **body)
-        ledger.copy_audit()
-        _tell_healed(load_settings(), ledger)
+    _warn_of(record_switch(load_settings(), kind, **body))
+
+
+def _tell_kill(what: str, by: str, at: str) -> None:
+    """Alert on the switch; settings that cannot be read must not hide that it was turned."""
+    from kobe_jobs.trading.reporting.alerts import alert
+
+    with contextlib.suppress(KobeError):
+        alert(load_settings(), what, ("kill",), key=f"{what}|{at}", by=by, since=at)
 
 
 def _tell_healed(settings: Settings, ledger: OrderLedger) -> None:
     """Say and alert that audit.jsonl had been cut, where it had."""
     from kobe_jobs.trading.reporting.alerts import alert_if_healed
 
-    told = alert_if_healed(settings, ledger)
-    if told:
-        Console(stderr=True).print(f"warning: {told}", markup=False, highlight=False, soft_wrap=True)
+    _warn_of(alert_if_healed(settings, ledger))
+
+
+def _warn_of(what: str) -> None:
+    if what:
+        Console(stderr=True).print(f"warning: {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _typed(phrase: str, given: str | None) -> str:

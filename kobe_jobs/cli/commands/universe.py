@@ -39,9 +39,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print every candidate as JSON.")] = False,
 ) -> None:
     """The evidence of the candidates: history, options, shares and dollars a day (60 bars); selected, or why not."""
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
-    universe, stored = _universe(Warehouse(), load_settings())
+    settings = load_settings()
+    universe, stored = _universe(warehouse_of(settings), settings)
     if as_json:
         typer.echo(json.dumps(_records(universe)))
         return
@@ -60,10 +61,10 @@ def show(
 def validate(as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False) -> None:
     """Derive the evidence anew from the bars and hold it against min_symbols and min_years; exit 1 where it falls short."""
     from kobe_assets.selection.eligibility import validate_universe
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_resources.market_data.store import warehouse_of
 
     settings = load_settings()
-    verdict = validate_universe(Warehouse(), settings)
+    verdict = validate_universe(warehouse_of(settings), settings)
     if as_json:
         typer.echo(json.dumps({**asdict(verdict), "offenders": _records(verdict.offenders)}))
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import sqlite3
 import unicodedata
@@ -29,6 +30,8 @@ BY_THE_WAY = {"logs", *LEFT_OUT_FOLDERS}
 """What is in a data folder where nothing was done yet."""
 LEFT_OUT_ENDINGS = (".lock", "-wal", "-shm", "-journal", ".wal", ".tmp", ".nbi", ".nbc", ".pyc")
 """Locks and journals belong to running processes; the last three are compiled code, wherever it lies."""
+REMADE = re.compile(r"reports/(kpi_report-[^/]+\.html|data-[^/]+/.+)")
+"""Earlier reports and the data beside them: many megabytes that a computation makes again. An older backup may hold some."""
 LOCK_WAIT_S = 30.0
 CHUNK = 1 << 20
 
@@ -115,7 +118,7 @@ def _names(home: Path) -> Iterator[str]:
         for file in files:
             path = Path(folder) / file
             name = path.relative_to(home).as_posix()
-            if is_left_out(name):
+            if is_left_out(name) or REMADE.fullmatch(name):
                 continue
             if path.is_file() and path.resolve() != keys:
                 if not is_safe_name(name):

@@ -22,6 +22,7 @@ from kobe_jobs.ops.backup.archive import FORMAT, MANIFEST, read_archive
 from kobe_jobs.ops.backup.files import AUDIT, LEDGER, copy_home, holds_data, sha256_of
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.runtime.atomic_files import sync_folder
+from kobe_resources.settings.load import DATA_FOLDERS
 
 STAGING = ".kobe-backup-"
 GZIP_LEVEL = 1
@@ -69,6 +70,8 @@ def make_backup(home: Path, target: Path | None = None, keep: int | None = None)
 
 def default_folder(home: Path) -> Path:
     """The default folder of backups: beside the data folder, so that losing that does not lose them."""
+    if home.parent == DATA_FOLDERS:
+        return DATA_FOLDERS.with_name(f"{DATA_FOLDERS.name}-backups") / home.name
     return home.with_name(f"{home.name}-backups")
 
 

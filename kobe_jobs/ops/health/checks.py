@@ -25,6 +25,7 @@ from kobe_resources.broker.open import open_broker
 from kobe_resources.errors import KobeError
 from kobe_resources.findings import Finding
 from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.market_data.store import refuse_other_source
 from kobe_resources.order_ledger.store import OrderLedger
 from kobe_resources.runtime.dagster_instance import open_instance
 from kobe_resources.runtime.disk import LEAST_FREE_TO_BE_READY, free_space
@@ -40,6 +41,7 @@ LOCK_WAIT_S = 3.0
 HEARTBEAT_LIMIT = dt.timedelta(minutes=2)
 """Daemons beat twice a minute."""
 AT_FIRST_USE = (
+    "kobe_jobs.trading.account",
     "pandas", "tenacity", "kobe_jobs.ops.backup.archive", "kobe_jobs.ops.backup.make",
     "kobe_resources.broker.exchange.simulated", "kobe_resources.broker.exchange.embedded", "kobe_resources.broker.pacing",
 )  # fmt: skip
@@ -54,11 +56,15 @@ METRICS = {
     "market_open": "1 while the broker's clock says open.",
     "clock_skew_seconds": "Our clock minus the broker's.",
     "positions_unguarded": "Positions without a protective stop at the broker, and stops without a position.",
+    "equity": "Dollars that the account of the stage is worth at the last close, by the ledger.",
+    "pnl": "Dollars that it made since its first session.",
+    "positions": "Open positions.",
+    "budget_used": "Dollars of the last session's entries.",
     "kill_switch": "1 while the kill switch is on.",
     "daemon_heartbeat_age_seconds": "Age of the oldest heartbeat of Dagster's daemons.",
     "disk_free_bytes": "Free space at the data folder.",
 }
-"""What the answers measure; beside them `orders_<state>`, the orders in a state."""
+"""What the answers measure; beside them `orders_<state>`, told as one metric with the label `state`."""
 
 log = get_logger("health")
 
@@ -86,6 +92,11 @@ def questions(settings: Settings) -> list[Question]:
         Question("disk", ask_disk),
         Question("key_file", ask_key_file, blocking=False),
     ]
+
+
+def account_question(settings: Settings) -> Question:
+    """What is measured of the account, and decides nothing; asked for the metrics only."""
+    return Question("account", lambda: ask_account(settings), blocking=False)
 
 
 def _import_what_is_asked_with(settings: Settings) -> None:
@@ -120,6 +131,7 @@ def ask_bars(settings: Settings) -> Finding:
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
         return Finding("bars", False, "there are no bars yet: run `kobe report`")
+    refuse_other_source(warehouse, settings.data.vendor)
     ((last,),) = warehouse.rows("SELECT max(session) FROM daily_bars")
     if last is None:
         return Finding("bars", False, "there are no bars yet: run `kobe bars refresh`")
@@ -150,7 +162,7 @@ def ask_broker(settings: Settings) -> Finding:
 
     stage = settings.broker.stage
     secrets = load_secrets()
-    if not _is_remote(settings, secrets):
+    if not is_remote(settings, secrets):
         return Finding("broker", True, f"stage {stage} uses the embedded broker, started with each run")
     broker = open_broker(settings, secrets, stage)
     try:
@@ -167,7 +179,7 @@ def ask_broker(settings: Settings) -> Finding:
     )
 
 
-def _is_remote(settings: Settings, secrets: Secrets) -> bool:
+def is_remote(settings: Settings, secrets: Secrets) -> bool:
     """Does the broker of the stage run elsewhere than in the run itself?"""
 
     stage = settings.broker.stage
@@ -182,7 +194,7 @@ def ask_protection(settings: Settings) -> Finding:
     stage, secrets, path = settings.broker.stage, load_secrets(), kobe_home() / "orders.sqlite"
     if stage == "shadow" or not path.is_file():
         return Finding("protection", True, "nothing is held", metrics={"positions_unguarded": 0})
-    if not _is_remote(settings, secrets):
+    if not is_remote(settings, secrets):
         return Finding(
             "protection",
             True,
@@ -199,6 +211,20 @@ def ask_protection(settings: Settings) -> Finding:
     mend = "; `kobe trade` while the market is open mends it" if told else ""
     seen = "; ".join(told) or "every position has its stop, every stop its position"
     return Finding("protection", not told, f"{seen}{mend}", metrics={"positions_unguarded": len(told)})
+
+
+def ask_account(settings: Settings) -> Finding:
+    """What is the account worth, and what does it hold? It holds no answer that could fail."""
+    from kobe_jobs.trading.account import look_at_account
+
+    path, warehouse = kobe_home() / "orders.sqlite", Warehouse(lock_wait_s=LOCK_WAIT_S, read_only=True)
+    if not (path.is_file() and warehouse.path.is_file()):
+        return Finding("account", True, "nothing was traded yet")
+    with OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger:
+        view = look_at_account(settings, ledger, warehouse, with_tomorrow=False)
+    metrics = {"equity": view.equity, "pnl": view.pnl, "positions": len(view.positions), "budget_used": view.budget_used}
+    worth = f"${view.equity:,.2f} in stage {view.stage} at the close of {view.as_of}"
+    return Finding("account", True, f"{worth}, {len(view.positions)} positions", metrics=metrics)
 
 
 def _is_at_work(lock: Path) -> bool:

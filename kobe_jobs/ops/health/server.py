@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 DEFAULT_PORT = 3071
+OF_A_STATE = "orders_"
 
 
-def health_app(watch: Watch, hosts: Sequence[str], labels: dict[str, str]) -> Starlette:
+def health_app(watch: Watch, hosts: Sequence[str], labels: dict[str, str], account: Watch | None = None) -> Starlette:
     """`/liveness` (200), `/readiness` (200 or 503, with reasons), `/metrics` (Prometheus).
 
-    hosts: names that a request may address. labels: what kobe_info says (version, stage, config pin).
+    hosts: names that a request may address. labels: what kobe_info says (version, stage, config pin). account: what the metrics
+    tell beside the checks.
     """
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
@@ -28,7 +30,7 @@ def health_app(watch: Watch, hosts: Sequence[str], labels: dict[str, str]) -> St
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
 
-    registry = _registry(watch, labels)
+    registry = _registry(watch, labels, account)
 
     async def liveness(_request: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -66,13 +68,13 @@ def as_json(checks: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def _registry(watch: Watch, labels: dict[str, str]) -> CollectorRegistry:
+def _registry(watch: Watch, labels: dict[str, str], account: Watch | None) -> CollectorRegistry:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 
     class Collector:
         def collect(self) -> Iterator[Metric]:
-            checks = watch.look()
+            checks, measured = watch.look(), account.look() if account else []
             yield InfoMetricFamily("kobe", "What runs here.", value=labels)
             yield GaugeMetricFamily("kobe_ready", "1 when nothing that blocks failed.", value=is_ready(checks))
             ok = GaugeMetricFamily("kobe_check_ok", "1 when the check holds.", labels=["check"])
@@ -82,9 +84,13 @@ def _registry(watch: Watch, labels: dict[str, str]) -> CollectorRegistry:
                 seconds.add_metric([check.name], check.seconds)
             yield ok
             yield seconds
-            for check in checks:
-                for name, value in check.metrics.items():
-                    yield GaugeMetricFamily(f"kobe_{name}", METRICS.get(name, "Orders in this state."), value=float(value))
+            orders = GaugeMetricFamily("kobe_orders", "Orders in this state.", labels=["state"])
+            for name, value in (pair for check in [*checks, *measured] for pair in check.metrics.items()):
+                if name.startswith(OF_A_STATE):
+                    orders.add_metric([name.removeprefix(OF_A_STATE)], float(value))
+                else:
+                    yield GaugeMetricFamily(f"kobe_{name}", METRICS.get(name, ""), value=float(value))
+            yield orders
 
         def describe(self) -> list[Metric]:
             # Registering must not ask anything yet.

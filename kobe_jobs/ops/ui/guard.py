@@ -7,14 +7,17 @@ a browser, any page could so start a trading run at 127.0.0.1. A program on this
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from kobe_resources.runtime.report_site import LOOPBACK
+from kobe_resources.runtime.report_site import LOOPBACK, REPORTS_PATH, report_url
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 OWN_NAMES = {LOOPBACK, "localhost"}
+GROUPS = ("market_data", "research", "evidence", "trading")
+FIRST_PAGE = "/asset-groups?expanded=" + quote(",".join(f"global@global:{group}" for group in GROUPS), safe="")
+"""The lineage with its groups open; Dagster's own first page is a timeline of the last hours, which is empty on most days."""
 
 
 class OwnPagesOnly:
@@ -33,6 +36,35 @@ class OwnPagesOnly:
             from starlette.responses import PlainTextResponse
 
             await PlainTextResponse(f"kobe: {problem}", status_code=403)(scope, receive, send)
+
+
+class WaysIn:
+    """ASGI middleware: the first page is the lineage, and `/reports/…` leads to the port that serves the reports now.
+
+    A link that names the port itself would be dead once `kobe ui` serves the reports on another one.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        target = way_in(scope["path"]) if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") else ""
+        if not target:
+            await self._app(scope, receive, send)
+            return
+        from starlette.responses import RedirectResponse
+
+        # Not for good: a browser would remember the port.
+        await RedirectResponse(target, status_code=307, headers={"Cache-Control": "no-store"})(scope, receive, send)
+
+
+def way_in(path: str) -> str:
+    """Where a request for `path` is sent on to; '' where it stays."""
+    if path == "/":
+        return FIRST_PAGE
+    if path == REPORTS_PATH.rstrip("/") or path.startswith(REPORTS_PATH):
+        return report_url(path.removeprefix(REPORTS_PATH.rstrip("/")).lstrip("/"))
+    return ""
 
 
 def refusal(scope: Scope) -> str:
@@ -78,7 +110,7 @@ def main() -> None:
 
     class Guarded(DagsterWebserver[Any, Any]):
         def build_middleware(self) -> list[Middleware]:
-            return [Middleware(OwnPagesOnly), *super().build_middleware()]
+            return [Middleware(OwnPagesOnly), Middleware(WaysIn), *super().build_middleware()]
 
     # What the command line builds its application from.
     app.DagsterWebserver = Guarded  # type: ignore[misc]

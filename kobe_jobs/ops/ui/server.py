@@ -66,12 +66,15 @@ def run_ui(
         url = f"http://{LOOPBACK}:{ui_port}"
         code = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=FOLDER))) / "code.sock"
         children = stack.enter_context(_dagster(module, code, ui_port, stop))
+        # Heavy, and loaded while the children load what they need.
+        from kobe_jobs.ops.ui.account_page.routes import account_routes
+
         problem = _wait_for(lambda: _ask_for_graph(url), children, stop)
-        reports_url = stack.enter_context(serving_reports(reports))
+        reports_url = stack.enter_context(serving_reports(reports, pages=account_routes()))
         if not stop.asked:
             if problem:
                 say(f"the graph does not load: {problem} (see {log_path()})")
-            say(f"Kobe UI {url} · reports {reports_url} · Ctrl-C stops both")
+            say(f"Kobe UI {url} · reports {reports_url} · account {reports_url}account · Ctrl-C stops all")
             on_ready(url)
             # Only now, because it takes a second. While we hold the lock, no other `kobe ui` of this folder has a code server.
             for run_id in end_lost_runs(lambda socket: FOLDER in socket and socket != str(code)):
@@ -102,7 +105,9 @@ def _only_one() -> Iterator[None]:
 @contextlib.contextmanager
 def _dagster(module: str, code: Path, port: int, stop: Stop) -> Iterator[Children]:
     """Code server at the socket `code`, webserver and daemon, all gone at the end of the block."""
-    with Children({"DAGSTER_HOME": str(dagster_home())}, log_path(), stop) as children:
+    # Told, so that no change of the settings moves the data folder under a graph at work.
+    told = {"DAGSTER_HOME": str(dagster_home()), "KOBE_HOME": str(kobe_home())}
+    with Children(told, log_path(), stop) as children:
         workspace = code.with_name("workspace.yaml")
         # The location keeps its name over restarts: the state of sensors and schedules hangs on it.
         location = {"grpc_server": {"socket": str(code), "location_name": module}}

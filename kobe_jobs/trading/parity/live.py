@@ -8,37 +8,44 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from kobe_assets.graph.frames import outcome_trades
-from kobe_assets.graph.inputs import canonical_params, load_market
+from kobe_assets.graph.frames import book_trades
+from kobe_assets.graph.inputs import canonical_params, load_market, parts_of
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.research.entry_queue import Feed
+from kobe_assets.research.entry_queue import Feed, interleave
 from kobe_assets.research.panel import ROW_FACTOR, ROW_HIGH, ROW_LOW, ROW_OPEN
 from kobe_assets.research.simulation import simulate, terms_of
 from kobe_assets.research.strategies import Strategy
-from kobe_assets.research.walk_forward import Market, feed_of
+from kobe_assets.research.walk_forward import Market, Part, feed_of
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.parity.compare import OPEN_END, Mismatch, Trade, compare_trades
 from kobe_jobs.trading.parity.trades import ledger_fates, ledger_trade, simulated_trades
 from kobe_resources.order_ledger import OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions
+from kobe_resources.order_ledger.sessions import claim_of
 from kobe_resources.policy_gate import ALREADY_OPEN
-from kobe_resources.settings.models import Settings
+from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.warehouse.store import Warehouse
 
 
 @dataclass(frozen=True)
 class Evening:
-    """What a session is simulated from: its index, the ledger's positions of the evening before, and the cash it began with."""
+    """What a session is simulated from: its index, the ledger's positions of the evening before, and the cash it began with.
+
+    rules: by position, what it was entered with, where that is on record.
+    """
 
     index: int
     session: dt.date
     held: list[Position]
     cash: float
+    rules: Mapping[str, Any] = field(default_factory=dict)
 
 
 def live_parity(settings: Settings, warehouse: Warehouse, ledger: OrderLedger) -> tuple[dt.date | None, list[Mismatch], int]:
@@ -62,14 +69,22 @@ def live_parity(settings: Settings, warehouse: Warehouse, ledger: OrderLedger) -
     session: dt.date = sessions[end].item()
     rows: list[Mismatch] = []
     compared = 0
-    known = strategies_of(settings)
-    for name in _strategies(ledger, account):
-        if name not in known:
-            continue
-        found, count = _compare(settings, warehouse, ledger, market, account, known[name], end)
+    for parts in _books(settings, ledger, account, session):
+        found, count = _compare(settings, warehouse, ledger, market, account, parts, end)
         rows += found
         compared += count
     return session, rows, compared
+
+
+def _books(settings: Settings, ledger: OrderLedger, account: str, session: dt.date) -> list[tuple[Part, ...]]:
+    """What is compared together: the strategies of the book that traded the session, and each other one of the account."""
+    claim = claim_of(ledger, account, session)
+    is_book = claim is not None and claim.strategy == BOOK == settings.portfolio.book
+    book_parts = parts_of(settings) if is_book else ()
+    alone = [name for name in _strategies(ledger, account) if name not in {part.strategy.name for part in book_parts}]
+    known = strategies_of(settings)
+    single: list[tuple[Part, ...]] = [(Part(known[name], 1.0),) for name in alone if name in known]
+    return [book_parts, *single] if book_parts else single
 
 
 def _strategies(ledger: OrderLedger, account: str) -> list[str]:
@@ -83,48 +98,64 @@ def _strategies(ledger: OrderLedger, account: str) -> list[str]:
 
 
 def _compare(
-    settings: Settings, warehouse: Warehouse, ledger: OrderLedger, market: Market, account: str, strategy: Strategy, index: int
-) -> tuple[list[Mismatch], int]:
-    """The differences of one strategy on one session, and how many trades entered or left in it."""
+    settings: Settings, warehouse: Warehouse, ledger: OrderLedger, market: Market, account: str, parts: Sequence[Part],
+    index: int,
+) -> tuple[list[Mismatch], int]:  # fmt: skip
+    """The differences of one book on one session, and how many trades entered or left in it."""
     session: dt.date = market.panel.sessions[index].item()
     before: dt.date = market.panel.sessions[index - 1].item()
-    mine = all_positions(ledger, account, strategy.name)
+    names = [part.strategy.name for part in parts]
+    mine = [p for p in all_positions(ledger, account) if p.strategy in names]
     held = [p for p in mine if p.entry_session < session and (p.is_open or (p.exit_session or session) >= session)]
-    if not held and not _decided(ledger, account, strategy.name, session):
+    if not held and not _decided(ledger, account, [*names, *([BOOK] if len(names) > 1 else [])], session):
         return [], 0
-    evidence = load_evidence(warehouse, strategy.name, before, session, {p.symbol for p in mine})
-    evening = Evening(index, session, held, _cash(settings, ledger, account, session))
-    simulated = simulate_session(market, settings, strategy, evidence, evening)
+    evidence = load_evidence(warehouse, names, before, session, {p.symbol for p in mine})
+    rules = {p.id: entry.decision.get("rules") for p in held if (entry := book.find(ledger, p.id)) is not None}
+    evening = Evening(index, session, held, _cash(settings, ledger, account, session), rules)
+    simulated = simulate_session(market, settings, parts, evidence, evening)
     live = [_until(ledger_trade(p, evidence), session) for p in [*held, *(p for p in mine if p.entry_session == session)]]
     signals = [(signal.symbol, signal.session) for day in evidence.signals.values() for signal in day]
     signals += [(p.symbol, p.signal_session) for p in held]
-    rows = compare_trades(simulated, live, ledger_fates(ledger, account, strategy.name), signals)
+    fates = ledger_fates(ledger, account, None if len(names) > 1 else names[0])
+    rows = compare_trades(simulated, live, fates, signals)
     touched = {trade.key for trade in [*simulated, *live] if session in (trade.entry_session, _left(trade))}
     return [row for row in rows if (row.symbol, row.signal_session) in touched], len(touched)
 
 
 def simulate_session(
-    market: Market, settings: Settings, strategy: Strategy, evidence: Evidence, evening: Evening
+    market: Market, settings: Settings, parts: Sequence[Part], evidence: Evidence, evening: Evening
 ) -> list[Trade]:
-    """One session of the simulation (rules, section 4) begun with the evening's positions and cash."""
-    params = canonical_params(settings, strategy)
-    feed = feed_of(market, strategy, params)
-    trades = [_live_through(market, feed, strategy, params, evidence, evening, held) for held in evening.held]
+    """One session of the simulation (rules, section 4) begun with the evening's positions and cash.
+
+    Each position leaves by the rules that it was entered with.
+    """
+    params = [canonical_params(settings, part.strategy) for part in parts]
+    feeds = [feed_of(market, part.strategy, own) for part, own in zip(parts, params, strict=True)]
+    trades = []
+    for held in evening.held:
+        place = next((n for n, part in enumerate(parts) if part.strategy.name == held.strategy), 0)
+        strategy, own, feed = parts[place].strategy, params[place], feeds[place]
+        kept = (evening.rules.get(held.id) or {}).get("params")
+        if kept and kept != own:
+            own = {**own, **kept}
+            feed = feed_of(market, strategy, own)
+        trades.append(_live_through(market, feed, strategy, own, evidence, evening, held))
     sold = sum(
         _side(trade) * trade.shares * trade.exit_price
         for trade in trades
         if trade.exit_reason != "stop" and trade.exit_price is not None
     )
+    feed = feeds[0] if len(feeds) == 1 else interleave(market.panel, feeds)
     names = {name: place for place, name in enumerate(market.panel.symbols)}
     taken = [names[held.symbol] for held in evening.held if held.symbol in names]
     codes = feed.entries.code.copy()
     codes[np.isin(feed.entries.symbol, taken)] = ALREADY_OPEN
     costs = market.costs._replace(initial_cash=evening.cash + sold)
     outcome = simulate(
-        feed._replace(entries=feed.entries._replace(code=codes)), evening.index, evening.index, terms_of([params]), costs,
-        market.limits, market.auction,
+        feed._replace(entries=feed.entries._replace(code=codes)), evening.index, evening.index,
+        terms_of(params, [part.weight for part in parts]), costs, market.limits, market.auction,
     )  # fmt: skip
-    return [*trades, *simulated_trades(outcome_trades(strategy, outcome, market.panel))]
+    return [*trades, *simulated_trades(book_trades([part.strategy for part in parts], outcome, market.panel))]
 
 
 def _live_through(
@@ -178,9 +209,9 @@ def _side(trade: Trade) -> float:
     return 1.0 if trade.side == "long" else -1.0
 
 
-def _decided(ledger: OrderLedger, account: str, strategy: str, session: dt.date) -> bool:
-    sql = "SELECT 1 FROM session_claims WHERE account = ? AND strategy = ? AND session = ?"
-    return bool(ledger.rows(sql, (account, strategy, session.isoformat())))
+def _decided(ledger: OrderLedger, account: str, names: Sequence[str], session: dt.date) -> bool:
+    claim = claim_of(ledger, account, session)
+    return claim is not None and claim.strategy in names
 
 
 def _cash(settings: Settings, ledger: OrderLedger, account: str, session: dt.date) -> float:

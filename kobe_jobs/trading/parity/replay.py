@@ -8,22 +8,21 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kobe_assets.graph.frames import outcome_trades
+from kobe_assets.graph.frames import book_trades
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.research import walk_forward
 from kobe_assets.research.simulation import LATE_BARS
-from kobe_assets.research.strategies import Strategy
-from kobe_assets.research.walk_forward import Market
-from kobe_jobs.research_run.strategies import refuse_untradable, strategy_named
-from kobe_jobs.trading.context import TradingContext, open_ledger, open_session
-from kobe_jobs.trading.entries import NO_BAR
+from kobe_assets.research.walk_forward import Market, Part
+from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
+from kobe_jobs.trading.context import TradingContext, open_ledger, open_session, sends_before_open
+from kobe_jobs.trading.entries import NO_BAR, NOT_TRADABLE
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
@@ -90,15 +89,16 @@ def replay(
 ) -> Replay:
     """Replay the sessions from `start` to `end` (both included) and compare. Raises UsageError on a window without sessions."""
     began = time.monotonic()
-    chosen = strategy_named(settings, strategy or settings.portfolio.book)
-    refuse_untradable(chosen)
-    name = chosen.name
+    name = strategy or settings.portfolio.book
+    parts = parts_named(settings, name)
+    for part in parts:
+        refuse_untradable(part.strategy)
     market = load_market(warehouse, settings)
     first, last = _window(market, start, end)
-    simulated, refused = simulate_window(market, settings, chosen, first, last)
+    simulated, refused = simulate_window(market, settings, parts, first, last)
     sessions: list[dt.date] = market.panel.sessions[first : last + 1].tolist()
     before = market.panel.sessions[max(first - 1, 0)].item()
-    evidence = load_evidence(warehouse, name, before, sessions[-1])
+    evidence = load_evidence(warehouse, [part.strategy.name for part in parts], before, sessions[-1])
     with tempfile.TemporaryDirectory(prefix="kobe-replay-") as folder:
         live, fates, live_refused = _run_live(settings, warehouse, name, evidence, sessions, before, Path(folder), progress)
     rows = compare_trades(simulated, live, fates, ((s.symbol, s.session) for day in evidence.signals.values() for s in day))
@@ -109,12 +109,13 @@ def replay(
 
 
 def simulate_window(
-    market: Market, settings: Settings, strategy: Strategy, first: int, last: int
+    market: Market, settings: Settings, parts: Sequence[Part], first: int, last: int
 ) -> tuple[list[Trade], dict[str, int]]:
     """The simulation's trades and refusals over session indices `first`..`last`, at the canonical parameters."""
-    params = canonical_params(settings, strategy)
-    outcome = walk_forward.simulate_window(market, strategy, params, first, last)
-    return simulated_trades(outcome_trades(strategy, outcome, market.panel)), outcome.refusals()
+    params = [canonical_params(settings, part.strategy) for part in parts]
+    outcome = walk_forward.simulate_book(market, parts, params, first, last)
+    frame = book_trades([part.strategy for part in parts], outcome, market.panel)
+    return simulated_trades(frame), outcome.refusals()
 
 
 def _window(market: Market, start: dt.date, end: dt.date) -> tuple[int, int]:
@@ -149,7 +150,7 @@ def _run_live(
                 # Nothing precedes the first session of all, so nothing can be traded on it.
                 if session == before:
                     continue
-                embedded.advance_to(session, "open")
+                embedded.advance_to(session, "pre_open" if sends_before_open(settings, strategy) else "open")
                 summary = trade_session(trading, session, strategy)
                 if summary.halted:
                     raise ReplayFailed(f"the run of {session} was halted: {summary.halted}", "see the mismatch it names")
@@ -159,11 +160,11 @@ def _run_live(
                 _close_of(trading, account, strategy, session, ends, session == sessions[-1])
                 for reason, count in summary.refused.items():
                     # Where a session has no bar the embedded broker has no quote: one fact under two names.
-                    name = NO_BAR if reason == NO_QUOTE else reason
+                    name = NO_BAR if reason in (NO_QUOTE, NOT_TRADABLE) else reason
                     refused[name] = refused.get(name, 0) + count
                 progress(session, summary)
-            live = ledger_trades(ledger, account, strategy, evidence)
-            fates = ledger_fates(ledger, account, strategy)
+            live = ledger_trades(ledger, account, None, evidence)
+            fates = ledger_fates(ledger, account, None)
     finally:
         broker.close()
     return live, fates, refused

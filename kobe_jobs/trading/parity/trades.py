@@ -16,15 +16,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def ledger_trades(ledger: OrderLedger, account: str, strategy: str, evidence: Evidence) -> list[Trade]:
-    """Every position of the account and strategy, open ones with no exit."""
+def ledger_trades(ledger: OrderLedger, account: str, strategy: str | None, evidence: Evidence) -> list[Trade]:
+    """Every position of the account and strategy (none: of all), open ones with no exit."""
     return [ledger_trade(held, evidence) for held in all_positions(ledger, account, strategy)]
 
 
-def ledger_fates(ledger: OrderLedger, account: str, strategy: str) -> dict[tuple[str, dt.date], Fate]:
-    """What became of every signal that was decided, by (symbol, signal session)."""
+def ledger_fates(ledger: OrderLedger, account: str, strategy: str | None) -> dict[tuple[str, dt.date], Fate]:
+    """What became of every signal that was decided, by (symbol, signal session). strategy: none for all of a book.
+
+    Of two strategies' signals in one symbol the one that was not refused counts.
+    """
     rows = ledger.rows(
-        "SELECT client_order_id FROM intents WHERE account = ? AND strategy = ? AND leg = ?", (account, strategy, book.ENTRY)
+        "SELECT client_order_id FROM intents WHERE account = ?1 AND ?2 IN ('', strategy) AND leg = ?3"
+        " ORDER BY state = 'VETOED' DESC, rowid",
+        (account, strategy or "", book.ENTRY),
     )
     missed: dict[str, set[dt.date]] = {}
     for row in ledger.rows("SELECT position_id, session, leg, state FROM intents WHERE account = ?", (account,)):

@@ -9,15 +9,21 @@ import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kobe_assets.graph.own_strategies import strategies_of
-from kobe_jobs.research_run.strategies import one_of_them, why_only_simulated
+from kobe_jobs.research_run.strategies import parts_named, why_only_simulated
 from kobe_jobs.trading.bare_positions import find_unguarded
-from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, session_date
+from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, sends_before_open, session_date
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
 from kobe_jobs.trading.known_heads import find_rollback
 from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.next_session import has_own_time
 from kobe_jobs.trading.readiness.research_gate import GATED_STAGES, missing_evidence
+from kobe_jobs.trading.readiness.switching import (
+    auction_line,
+    other_accounts_line,
+    quotes_line,
+    splits_line,
+    switching_line,
+)
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_resources import calendar
 from kobe_resources.broker.hosts import hosts_of
@@ -76,6 +82,11 @@ def preflight(trading: TradingContext, secrets: Secrets, strategy: str | None = 
         ("open intents", lambda: _open_intents(session_context())),
         ("positions", lambda: _positions(session_context())),
         ("protection", lambda: _protection(session_context())),
+        ("quotes", lambda: quotes_line(session_context())),
+        ("auction", lambda: auction_line(trading)),
+        ("splits", lambda: splits_line(session_context())),
+        ("switching", lambda: switching_line(session_context())),
+        ("other accounts", lambda: other_accounts_line(trading)),
         ("sole use", lambda: _sole_use(session_context())),
     ]
     return [_ask(label, check) for label, check in checks]
@@ -105,11 +116,11 @@ def _ask(name: str, check: Check) -> Finding:
 
 
 def _strategy(trading: TradingContext, name: str) -> Finding:
-    known = strategies_of(trading.settings)
-    if name not in known:
-        return Finding("strategy", False, name, one_of_them(trading.settings))
-    why = why_only_simulated(known[name])
-    return Finding("strategy", not why, f"{name}: {why}" if why else name, "trade another" if why else "")
+    parts = parts_named(trading.settings, name)
+    seen = ", ".join(part.strategy.name + ("" if part.weight == 1 else f" × {part.weight:g}") for part in parts)
+    odd = [f"{part.strategy.name}: {why}" for part in parts if (why := why_only_simulated(part.strategy))]
+    seen = "; ".join([seen if name in seen else f"{name}: {seen}", *odd])
+    return Finding("strategy", not odd, seen, "trade another" if odd else "")
 
 
 def _keys(trading: TradingContext, secrets: Secrets) -> Finding:
@@ -221,6 +232,9 @@ def _calendar(trading: TradingContext) -> Finding:
 
 def _market(trading: TradingContext) -> Finding:
     clock = trading.broker.clock()
+    if not clock.is_open and sends_before_open(trading.settings):
+        opens = clock.next_open.astimezone(NEW_YORK)
+        return Finding("market", True, f"shut until {opens:%F %H:%M} in New York; orders for the open go out before it")
     seen = "open" if clock.is_open else f"shut until {clock.next_open.astimezone(NEW_YORK):%F %H:%M} in New York"
     return Finding("market", clock.is_open, seen, "" if clock.is_open else "trade while it is open")
 
@@ -230,7 +244,8 @@ def _data(trading: TradingContext, strategy: str) -> Finding:
     before = [day.session for day in trading.broker.calendar(today - dt.timedelta(days=40), today) if day.session < today]
     if not before:
         return Finding("data", False, f"no session precedes {today}", "choose a later session")
-    evidence = trading.evidence or load_evidence(trading.warehouse, strategy, before[-1], before[-1])
+    names = [part.strategy.name for part in parts_named(trading.settings, strategy)]
+    evidence = trading.evidence or load_evidence(trading.warehouse, names, before[-1], before[-1])
     latest = evidence.latest_session(today)
     fresh = latest == before[-1] and before[-1] in evidence.computed and evidence.signals_fit_bars
     seen = f"bars and signals of {latest}, {before[-1]} is needed; {len(evidence.signals_of(before[-1]))} signals"

@@ -15,8 +15,12 @@ from typing import Any
 
 from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, rest_of, shown, stop_order_price
 from kobe_jobs.trading.context import SessionContext, day_start
+from kobe_jobs.trading.fractions import is_paid_in_cash, settle_fractions
 from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, look_up
+from kobe_jobs.trading.reconcile.cash import compare_cash
+from kobe_jobs.trading.reconcile.difference import Difference
 from kobe_jobs.trading.roll_forward import apply_splits, as_split
+from kobe_resources.broker.alpaca.parse import is_option
 from kobe_resources.broker.protocol import (
     TERMINAL_STATUSES,
     BrokerFill,
@@ -32,27 +36,11 @@ from kobe_resources.order_ledger.settlement import OrderMismatch, check_same
 from kobe_resources.order_ledger.states import ENDED, UNSETTLED
 
 SAME_SHARES = Decimal("1e-6")
-CASH_NOISE = Decimal("1.00")
-"""Dollars by which fees and the broker's rounding may move cash between two looks."""
 LOOKS = 3
 LONGEST_PAUSE_S = 2.0
 SPLIT_AT_LEAST, SPLIT_NEAR = Decimal("0.1"), Decimal("0.2")
 """A split changes shares by a tenth or more, and the price by the same ratio but for what the market moved meanwhile."""
 NOT_OURS = "not decided here"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One row on which the sides disagree: order, fill, position, symbol, stop or cash.
-
-    halts: False where the row is reported only, and trading goes on.
-    """
-
-    kind: str
-    what: str
-    ledger: str
-    broker: str
-    halts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +92,13 @@ def reconcile_account(context: SessionContext, moment: str, look_only: bool = Fa
 
     look_only: nothing is written, no late order applied, and pending splits count as if they were applied.
     """
+    if not context.sends:
+        # A paper book has no other side.
+        return Reconciliation((), {})
     if look_only:
         return compare(context, promote=False, stops=True)
     apply_splits(context)
+    settle_fractions(context)
     return reconcile(context, moment, stops=True)
 
 
@@ -141,10 +133,9 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
     opened = context.broker.orders("open")
     orders = _orders_since(context, since, opened)
     promoted, order_rows = _compare_orders(context, orders, promote)
-    fills = context.broker.fills(day_start(since))
-    positions = context.broker.positions()
-    cash = context.broker.account().cash
-    cash_rows, cash_told = _compare_cash(context, cash, last)
+    fills = [fill for fill in context.broker.fills(day_start(since)) if not is_option(fill.symbol)]
+    positions = [row for row in context.broker.positions() if not is_option(row.symbol)]
+    cash_rows, cash_told = compare_cash(context, context.broker.account().cash, last)
     held = [as_split(context, position) for position in open_positions(context.ledger, context.account)]
     renamed = _renamed(context, held, orders, positions)
     rows = [
@@ -233,8 +224,10 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
         intent = book.find(context.ledger, order.client_order_id)
         if intent is None or intent.account != context.account:
             if (order.filled_qty > 0 or not order.is_terminal) and order.id not in accepted:
-                seen = f"{order.side} {order.qty} {order.symbol} {order.raw_status}"
-                rows.append(Difference("order", order.client_order_id, NOT_OURS, seen))
+                seen = order.unread or f"{order.side} {order.qty} {order.symbol} {order.raw_status}"
+                # An order about no stock moves no share of ours; what it does to the cash, the cash tells.
+                is_stock = bool(order.symbol) and not is_option(order.symbol)
+                rows.append(Difference("order", order.client_order_id, NOT_OURS, seen, halts=is_stock))
             continue
         late = intent.state in (OrderState.NOT_PLACED, OrderState.INTENT)
         is_open = late or intent.state in UNSETTLED
@@ -256,9 +249,12 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
 def _compare_fills(context: SessionContext, fills: list[BrokerFill], orders: list[BrokerOrder]) -> list[Difference]:
     """Differences between the fills of the ledger and the broker's executions, those of unknown orders included."""
     ours = {order.id: order.client_order_id for order in orders}
+    current = {earlier: order.id for order in orders for earlier in order.earlier_ids}
     executed: dict[str, Decimal] = {}
     for fill in fills:
-        executed[fill.order_id] = executed.get(fill.order_id, Decimal(0)) + fill.qty
+        # Executions of an order that took another's place count with the first one's.
+        order_id = current.get(fill.order_id, fill.order_id)
+        executed[order_id] = executed.get(order_id, Decimal(0)) + fill.qty
     accepted = _accepted_orders(context)
     rows = []
     for order_id, qty in executed.items():
@@ -292,6 +288,10 @@ def _compare_positions(
         there = theirs[symbol].qty if symbol in theirs else Decimal(0)
         broker = _without_noted(there, Decimal(noted.get(symbol, "0")))
         if abs(ledger - broker) > SAME_SHARES * max(abs(ledger), Decimal(1)):
+            if symbol in ours and is_paid_in_cash(ours[symbol], broker):
+                told = f"{there} shares: its split left a fraction, which is paid in cash"
+                rows.append(Difference("position", symbol, f"{ledger} shares", told, halts=False))
+                continue
             split = told_split(ours[symbol], theirs[symbol]) if symbol in ours and symbol in theirs else ""
             rows.append(Difference("position", symbol, f"{ledger} shares", f"{there} shares{split}"))
     return rows
@@ -343,41 +343,6 @@ def _is_explained(context: SessionContext, row: Difference, renamed: Mapping[str
 def _is_leaving(context: SessionContext, held: Position) -> bool:
     intents = book.of_position(context.ledger, held.id)
     return any(intent.purpose == book.EXIT and intent.state in UNSETTLED for intent in intents)
-
-
-def _compare_cash(
-    context: SessionContext, cash: Decimal, last: Mapping[str, Any] | None
-) -> tuple[list[Difference], dict[str, Any]]:
-    """Cash must have moved by our fills since the last agreement; more than that is reported, less halts.
-
-    More cash than the fills explain is the ground of the next comparison only where a later session still sees it: at once
-    it may be an account that lags behind its fills, and would call the true cash a loss ever after.
-    """
-    ground = last["snapshot"] if last else {}
-    rows = context.ledger.rows(
-        "SELECT rowid, side, qty, price FROM fills WHERE account = ? AND rowid > ? ORDER BY rowid",
-        (context.account, ground.get("fills_through", 0)),
-    )
-    moved = sum(
-        ((1 if row["side"] == "sell" else -1) * Decimal(row["qty"]) * Decimal(row["price"]) for row in rows), Decimal(0)
-    )
-    through = rows[-1]["rowid"] if rows else ground.get("fills_through", 0)
-    ground_now = {"cash": str(cash), "cash_seen": str(cash), "fills_through": through}
-    if last is None:
-        return [], ground_now
-    expected = Decimal(ground["cash"]) + moved
-    surplus = cash - expected
-    if abs(surplus) <= CASH_NOISE:
-        return [], ground_now
-    difference = Difference("cash", "account", f"${expected:.2f}", f"${cash:.2f}", halts=surplus < 0)
-    if surplus < 0:
-        return [difference], ground_now
-    before = ground.get("surplus")
-    is_known = before is not None and abs(Decimal(before["amount"]) - surplus) <= CASH_NOISE
-    since = before["since"] if before is not None and is_known else context.session.isoformat()
-    if since < context.session.isoformat():
-        return [difference], ground_now
-    return [difference], {**ground_now, "cash": str(expected), "surplus": {"amount": str(surplus), "since": since}}
 
 
 def _accepted_orders(context: SessionContext) -> set[str]:

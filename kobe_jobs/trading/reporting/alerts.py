@@ -1,38 +1,71 @@
-"""Alerts: a run that failed or was halted is logged, and posted to the webhook of the settings if there is one.
+"""Alerts of a trading run: what failed, what was halted, and a line for a run that went well.
 
 An alert that cannot be delivered is itself logged and raises nothing: it must not hide what it tells of.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
+from kobe_resources.alerts import AlertMessage, tell
+from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import OrderLedger
-from kobe_resources.runtime.event_log import get_logger, redact
-from kobe_resources.settings.models import Settings
+from kobe_resources.runtime.event_log import get_logger
+from kobe_resources.settings.models import AlertKind, Settings
+from kobe_resources.settings.secrets import alert_addresses
 
-TIMEOUT_S = 10.0
+if TYPE_CHECKING:
+    from kobe_jobs.trading.reporting.summary import RunSummary
+
 log = get_logger("alerts")
 
 
-def alert(settings: Settings, what: str, **facts: Any) -> bool:
-    """Tell that `what` happened; False where a webhook is set and did not take it. Nothing secret leaves."""
+def alert(settings: Settings, what: str, kinds: Iterable[AlertKind] = ("failed",), key: str = "", **facts: Any) -> bool:
+    """Log and tell that `what` happened; False where an address is set and did not take it. Nothing secret leaves."""
     log.error(what, **facts)
-    url = settings.trading.alert_webhook
-    if not url:
-        return True
-    import requests
+    return tell(settings, AlertMessage(frozenset(kinds), what, facts, key))
 
-    body = {"text": f"kobe: {what}", **redact(facts)}
-    try:
-        with requests.Session() as session:
-            answer = session.post(url, json=body, timeout=TIMEOUT_S, allow_redirects=False)
-            answer.raise_for_status()
-    except requests.RequestException as error:
-        # The address itself may be the secret.
-        log.error("the alert could not be delivered", reason=type(error).__name__)
-        return False
-    return True
+
+def tell_run(settings: Settings, summary: RunSummary) -> bool:
+    """Tell of a run: why it is not complete, or in one line what it did. The same outcome of a session is told once."""
+    where = f"{summary.strategy} on {summary.session}, stage {summary.stage}"
+    if summary.is_clean:
+        key = f"run|{summary.account}|{summary.session}"
+        return tell(settings, AlertMessage(frozenset({"run"}), where, key=key, text=run_line(summary)))
+    kinds: set[AlertKind] = {"halted"}
+    if summary.unprotected or summary.orphans:
+        kinds.add("unprotected")
+    if summary.differences:
+        kinds.add("difference")
+    facts = {
+        "reason": summary.halted, "without a stop": list(summary.unprotected), "stop without a position": list(summary.orphans),
+        "session": str(summary.session), "stage": summary.stage, "did": run_line(summary),
+    }  # fmt: skip
+    given = {name: value for name, value in facts.items() if value}
+    key = f"halted|{summary.account}|{summary.session}|{summary.halted}|{summary.unprotected}|{summary.orphans}"
+    return alert(settings, "a trading run was halted", kinds, key, **given)
+
+
+def tell_differences(settings: Settings, account: str, differences: Iterable[str]) -> bool:
+    """Tell where ledger and broker differ; the same differences are told once a day."""
+    rows = sorted(differences)
+    if not rows:
+        return True
+    facts = {"account": account, "differences": rows, "mend": "`kobe reconcile` shows both sides"}
+    return alert(settings, "ledger and broker differ", ("difference",), f"difference|{account}|{rows}", **facts)
+
+
+def run_line(summary: RunSummary) -> str:
+    """What a run did, in one line."""
+    refused = sum(summary.refused.values())
+    parts = [
+        f"{summary.signals} signals",
+        f"{refused} refused" if refused else "",
+        f"{summary.submitted + summary.would_send} {'would be sent' if summary.would_send else 'sent'}",
+    ]
+    parts += [f"{summary.filled} filled", f"{summary.exits_filled} left" if summary.exits_filled else ""]
+    return ", ".join(filter(None, parts)) + f"; ${summary.budget_used} of the budget used, {summary.stops} stops stand"
 
 
 def alert_if_healed(settings: Settings, ledger: OrderLedger) -> str:
@@ -40,3 +73,22 @@ def alert_if_healed(settings: Settings, ledger: OrderLedger) -> str:
     if ledger.healed:
         alert(settings, "audit.jsonl had been cut", reason=ledger.healed, mend="see who or what did it: `kobe audit verify`")
     return ledger.healed
+
+
+def tell_tomorrow(settings: Settings) -> bool:
+    """Tell the evening's orders where that is wished for, once a session; what keeps them from being known is logged."""
+    if "orders" not in settings.alerts.on or not alert_addresses(settings):
+        return True
+    from kobe_jobs.trading.on_record import ledger_to_look_at
+    from kobe_jobs.trading.tomorrow import orders_of_tomorrow
+    from kobe_resources.warehouse.store import Warehouse
+
+    try:
+        with ledger_to_look_at() as ledger:
+            found = orders_of_tomorrow(settings, ledger, Warehouse(read_only=True))
+    except KobeError as error:
+        log.warning("the evening's orders cannot be told", reason=str(error))
+        return False
+    what = f"{len(found.entries)} orders and {len(found.exits)} exits on {found.session}, stage {found.stage}"
+    text = "\n".join(found.lines())
+    return tell(settings, AlertMessage(frozenset({"orders"}), what, key=f"orders|{found.stage}|{found.session}", text=text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from kobe_jobs.trading.reporting.summary import RunSummary
@@ -13,10 +15,20 @@ if TYPE_CHECKING:
     import dagster as dg
 
 log = get_logger("trading")
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+ORDER_COLUMNS = {
+    "symbol": "symbol", "side": "side", "for": "leg", "shares": "qty", "order": "kind", "limit": "limit_price",
+    "stop": "stop_price", "state": "state", "filled": "filled_qty", "at": "filled_avg_price", "why": "reason",
+}  # fmt: skip
+FILL_COLUMNS = {"symbol": "symbol", "side": "side", "for": "leg", "shares": "filled_qty", "price": "filled_avg_price"}
+POSITION_COLUMNS = {
+    "symbol": "symbol", "strategy": "strategy", "side": "side", "shares": "shares", "since": "entry_session", "entry": "entry",
+    "stop": "stop", "bars held": "bars_held", "leaves": "flag",
+}  # fmt: skip
 
 
 def run_events(summary: RunSummary) -> list[dg.AssetMaterialization]:
-    """One materialization an asset, each with the whole summary."""
+    """One materialization an asset, each with its table, and with the whole summary."""
     import dagster as dg
 
     run = summary.as_json()
@@ -24,16 +36,46 @@ def run_events(summary: RunSummary) -> list[dg.AssetMaterialization]:
         "session": run["session"], "stage": run["stage"], "audit head": run["audit_head"], "config pin": run["config_pin"],
         "summary": dg.MetadataValue.json(run),
     }  # fmt: skip
+    tables = _tables(summary)
     facts: dict[str, dict[str, Any]] = {
         "orders": {"signals": summary.signals, "submitted": summary.submitted, "refused": summary.refused},
         "fills": {"filled": summary.filled, "exits filled": summary.exits_filled},
         "positions": {"protected": summary.stops, "unprotected": list(summary.unprotected)},
     }
-    return [dg.AssetMaterialization(asset, metadata={**common, **facts[asset]}) for asset in facts]
+    return [dg.AssetMaterialization(asset, metadata={**tables[asset], **facts[asset], **common}) for asset in facts]
+
+
+def _tables(summary: RunSummary) -> dict[str, dict[str, Any]]:
+    """The rows of each asset as a table; without rows there is none."""
+    orders, positions = ORDER_COLUMNS, POSITION_COLUMNS
+    filled = [row for row in summary.orders if row["filled_avg_price"] is not None]
+    rows = {
+        "orders": [{name: _shown(row[key]) for name, key in orders.items()} for row in summary.orders],
+        "fills": [{name: _shown(row[key]) for name, key in FILL_COLUMNS.items()} for row in filled],
+        "positions": [{name: _shown(row[key]) for name, key in positions.items()} for row in summary.positions],
+    }
+    return {asset: {asset: _table(found)} if found else {} for asset, found in rows.items()}
+
+
+def _table(rows: list[dict[str, Any]]) -> dg.TableMetadataValue:
+    import dagster as dg
+
+    columns = [dg.TableColumn(name) for name in rows[0]]
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], dg.TableSchema(columns))
+
+
+def _shown(value: Any) -> str:
+    """A value as a person reads it; shares and prices, which rows hold as text, to four digits behind the point."""
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        return f"{Decimal(value):.4f}".rstrip("0").rstrip(".") if "." in value else value
+    return "" if value is None else str(value)
 
 
 def show_run(summary: RunSummary) -> None:
-    """Let the UI know of a run that no job of it made; a history that cannot take it is logged, the run stands all the same."""
+    """Let the UI show a run of the command line among its runs; where its history cannot take it, that is logged.
+
+    The trading is over by then: the run that Dagster records only tells of it, under the name of the job that does the same.
+    """
     if not (kobe_home() / "dagster" / "history").is_dir():
         # A history without the research would call all of it unsynced.
         return
@@ -44,7 +86,31 @@ def show_run(summary: RunSummary) -> None:
 
     try:
         with open_instance() as instance:
-            for event in run_events(summary):
-                instance.report_runless_asset_event(event)
+            _told(summary).execute_in_process(
+                instance=instance,
+                raise_on_error=False,
+                tags={"kobe/from": "command line", "kobe/session": str(summary.session)},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
     except (KobeError, dg.DagsterError, SQLAlchemyError, OSError, RuntimeError, ValueError) as error:
         log.warning("a trading run could not be shown in the UI", reason=str(error))
+
+
+def _told(summary: RunSummary) -> dg.JobDefinition:
+    """A job that does nothing but tell of a run: its events, and whether it left something open."""
+    import dagster as dg
+
+    @dg.op(name="trade", description="A run of `kobe trade`, told after it.")
+    def tell() -> None:
+        # Asked for, because Dagster cannot read the annotation of a parameter whose module imports it late.
+        context = dg.OpExecutionContext.get()
+        for event in run_events(summary):
+            context.log_event(event)
+        if not summary.is_clean:
+            raise dg.Failure(summary.halted or "not everything is settled", allow_retries=False)
+
+    @dg.job(name="trade_session", executor_def=dg.in_process_executor)
+    def trade_session() -> None:
+        tell()
+
+    return trade_session

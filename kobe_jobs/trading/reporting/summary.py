@@ -9,7 +9,7 @@ from typing import Any
 
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.protection import Protection
-from kobe_jobs.trading.reporting.order_rows import order_row
+from kobe_jobs.trading.reporting.order_rows import order_row, position_row
 from kobe_resources.order_ledger import Intent, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
@@ -24,8 +24,9 @@ class RunSummary:
 
     unprotected, orphans: symbols without their stop, and with a stop and no position, as the broker showed them last.
 
-    signals = refused (by reason) + submitted + pending; submitted = filled (wholly or in part) + unfilled + unsettled.
-    `orders` are the session's, as `order_row` gives them, in the order they were decided.
+    signals = refused (by reason) + submitted + pending + would_send; submitted = filled (wholly or in part) + unfilled +
+    working + unsettled. working: entries that wait for the auction, or for their limit, as they should.
+    `orders` are the session's, as `order_row` gives them, in the order they were decided; `positions` what is open after it.
     """
 
     run_id: str
@@ -51,8 +52,11 @@ class RunSummary:
     config_pin: str
     audit_head: str
     orders: tuple[dict[str, Any], ...] = ()
+    positions: tuple[dict[str, Any], ...] = ()
+    would_send: int = 0
     halted: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
+    working: int = 0
 
     @property
     def is_clean(self) -> bool:
@@ -70,11 +74,16 @@ class RunSummary:
         """(step, count): signals, each refusal, what went out, what was filled."""
         refusals = sorted(self.refused.items(), key=lambda item: (-item[1], item[0]))
         rows = [("signals", self.signals), *((f"refused: {reason}", -count) for reason, count in refusals)]
+        if self.would_send:
+            # A stage that sends nothing: the rest is its paper book's.
+            return [*rows, ("would be sent", self.would_send), ("filled on paper", self.filled)]
         if self.pending:
             rows.append(("not sent", -self.pending))
         rows.append(("submitted", self.submitted))
         if self.unfilled:
             rows.append(("not filled", -self.unfilled))
+        if self.working:
+            rows.append(("waiting for the market", -self.working))
         if self.unsettled:
             rows.append(("not settled", -self.unsettled))
         return [*rows, ("filled", self.filled)]
@@ -89,22 +98,24 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
     entries = [intent for intent in intents if intent.purpose == book.ENTRY]
     exits = [intent for intent in intents if intent.purpose == book.EXIT]
     gone = [intent for intent in entries if intent.posts]
+    on_paper = [intent for intent in entries if _is_paper(intent)]
     return RunSummary(
         run_id=context.ledger.run_id,
         stage=context.stage,
         account=context.account,
-        strategy=context.strategy.name,
+        strategy=context.book_name,
         session=context.session,
         signal_session=context.signal_session,
         signals=len(context.evidence.signals_of(context.signal_session)),
         refused=_reasons(entries),
         submitted=len(gone),
-        filled=sum(intent.state in FILLED for intent in gone),
+        filled=sum(intent.state in FILLED for intent in gone) + sum(bool(intent.filled_qty) for intent in on_paper),
         unfilled=sum(intent.state not in (*FILLED, *UNSETTLED, OrderState.INTENT) for intent in gone),
-        unsettled=sum(intent.state in UNSETTLED for intent in gone),
+        unsettled=sum(intent.state in UNSETTLED and not context.is_working(intent) for intent in gone),
+        working=sum(context.is_working(intent) for intent in gone),
         pending=sum(intent.state is OrderState.INTENT and not intent.posts for intent in entries),
         exits=dict(Counter(intent.reason for intent in exits)),
-        exits_filled=sum(intent.state in FILLED for intent in exits),
+        exits_filled=sum(intent.state in FILLED or bool(intent.filled_qty and _is_paper(intent)) for intent in exits),
         stops=sum(held.symbol not in found.bare for held in open_positions(context.ledger, context.account)),
         unprotected=found.bare,
         orphans=found.orphans,
@@ -113,9 +124,15 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
         config_pin=context.ledger.pin,
         audit_head=context.ledger.audit_head(),
         orders=tuple(order_row(intent) for intent in intents),
+        positions=tuple(position_row(held) for held in open_positions(context.ledger, context.account)),
+        would_send=len(on_paper),
         halted=halted,
         notes=tuple(context.notes),
     )
+
+
+def _is_paper(intent: Intent) -> bool:
+    return intent.state is OrderState.WOULD_SEND
 
 
 def _reasons(entries: list[Intent]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from kobe_jobs.trading.market_snapshot import sql
+from kobe_jobs.trading.reporting.trace_prose import prose_of_order, prose_of_simulated
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import Intent, OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
@@ -27,15 +28,16 @@ class NothingToTrace(KobeError):
 
 @dataclass(frozen=True)
 class Trace:
-    """What was found, section by section; plain values."""
+    """What was found: in words, and section by section as plain values."""
 
     id: str
     kind: str
     sections: dict[str, Any]
+    in_words: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """One object."""
-        return {"id": self.id, "kind": self.kind, **self.sections}
+        return {"id": self.id, "kind": self.kind, "in_words": list(self.in_words), **self.sections}
 
 
 def trace(ledger: OrderLedger, warehouse: Warehouse, wanted: str) -> Trace:
@@ -63,7 +65,9 @@ def trace(ledger: OrderLedger, warehouse: Warehouse, wanted: str) -> Trace:
         "runs": sorted({intent.run_id, origin.run_id} - {""}),
         "audit": _audit(ledger, {origin.client_order_id, intent.client_order_id}),
     }  # fmt: skip
-    return Trace(intent.client_order_id, intent.purpose, sections)
+    opened = warehouse.rows("SELECT open FROM daily_bars WHERE symbol = ? AND session = ?", [origin.symbol, origin.session])
+    words = prose_of_order(origin, held, book.of_position(ledger, origin.client_order_id), opened[0][0] if opened else None)
+    return Trace(intent.client_order_id, intent.purpose, sections, tuple(words))
 
 
 def _find(ledger: OrderLedger, wanted: str) -> Intent:
@@ -100,7 +104,8 @@ def _trace_simulated(warehouse: Warehouse, wanted: str) -> Trace:
         [strategy, mode, trade["fold"]],
     )
     evidence = _evidence(warehouse, symbol, found["signal_session"].iloc[0].date(), strategy)
-    return Trace(wanted, "simulated trade", {"trade": trade, "fold": _plain_rows(fold), **evidence})
+    words = prose_of_simulated(trade, evidence["signal"][0] if evidence["signal"] else None)
+    return Trace(wanted, "simulated trade", {"trade": trade, "fold": _plain_rows(fold), **evidence}, tuple(words))
 
 
 def _evidence(warehouse: Warehouse, symbol: str, session: dt.date, strategy: str) -> dict[str, Any]:

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from urllib.parse import quote as url_quote
 
 from kobe_resources.broker.alpaca import parse
+from kobe_resources.broker.alpaca.replacements import followed, listed
 from kobe_resources.broker.alpaca.transport import Answer, HardenedClient
 from kobe_resources.broker.hosts import Hosts
 from kobe_resources.broker.pacing import LONGEST_HOLD_S, Pace, urgent
 from kobe_resources.broker.protocol import (
     Account,
     Asset,
+    BrokerActivity,
     BrokerFill,
     BrokerOrder,
     BrokerPosition,
     BrokerUnavailable,
     Clock,
     DuplicateClientOrderId,
+    NotEntitled,
     OrderRequest,
     OrderScope,
     Quote,
@@ -48,6 +52,12 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 BUSY_PAUSE = 0.25
 """The first pause behind a 429 that does not say how long to wait, in parts of what a call may take."""
 PAPER_PREFIX = "PA"
+INVALID_SYMBOL = re.compile(r"invalid symbol: ?(\S+)")
+SUBSCRIPTION = "subscription does not permit"
+REFUSALS = (400, 403, 404, 405, 422)
+"""With a JSON message they say that the order was not taken."""
+GATEWAY = "not found"
+"""What a gateway says in its own JSON, before or behind a broker that may have taken the order."""
 NO_DUPLICATE = "client_order_id must be unique"
 
 
@@ -119,18 +129,15 @@ class AlpacaBroker:
         return self._read(
             "/assets",
             {"status": "active", "asset_class": "us_equity"},
-            lambda body: [parse.parse_asset(asset) for asset in parse.parse_list(body, "assets")],
+            lambda body: parse.readable(parse.parse_list(body, "assets"), parse.parse_asset),
         )
 
     def quotes(self, symbols: Iterable[str]) -> dict[str, Quote]:
-        """The latest quote of each symbol; a symbol without one is absent."""
+        """The latest quote of each symbol; a symbol without one, or with one that cannot be read, is absent."""
         wanted = sorted(set(symbols))
         found: dict[str, Quote] = {}
         for at in range(0, len(wanted), SYMBOLS_A_CALL):
-            chunk = wanted[at : at + SYMBOLS_A_CALL]
-            answer = self._ask(self._data, "/stocks/quotes/latest", {"symbols": ",".join(chunk), "feed": self._feed})
-            quotes = self._understood(answer, _parse_quotes)
-            found.update((symbol, quotes[symbol]) for symbol in chunk if symbol in quotes)
+            found.update(self._quotes_of(wanted[at : at + SYMBOLS_A_CALL]))
         return found
 
     def submit(self, request: OrderRequest) -> BrokerOrder:
@@ -152,12 +159,12 @@ class AlpacaBroker:
     def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
         """The order with this id; None where the broker does not know it (yet)."""
         answer = self._ask(self._trading, "/orders:by_client_order_id", {"client_order_id": client_order_id})
-        if _is_absent(answer):
+        if _is_absent(answer) or (answer.status == 404 and answer.message and not _is_gateway(answer)):
             return None
         order = self._understood(answer, lambda body: parse.parse_order(body, answer.request_id))
         if order.client_order_id != client_order_id:
             raise BrokerUnavailable("the broker answered about another order", "try again", answer.request_id)
-        return order
+        return followed(order, self._order_by_id)
 
     def orders(self, status: OrderScope = "all", after: dt.datetime | None = None) -> list[BrokerOrder]:
         """Every order submitted after `after`, oldest first, all pages."""
@@ -180,7 +187,8 @@ class AlpacaBroker:
             # Our clock reads microseconds, theirs nanoseconds: step back, so that a tie over a page's edge is not lost.
             since = latest - dt.timedelta(microseconds=1)
         return sorted(
-            found.values(), key=lambda order: (order.submitted_at or dt.datetime.min.replace(tzinfo=dt.UTC), order.id)
+            listed(list(found.values()), self._order_by_id),
+            key=lambda order: (order.submitted_at or dt.datetime.min.replace(tzinfo=dt.UTC), order.id),
         )
 
     def positions(self) -> list[BrokerPosition]:
@@ -206,6 +214,23 @@ class AlpacaBroker:
                 raise BrokerUnavailable("the broker's list of fills does not page on", "try again", answer.request_id)
             params = {**params, "page_token": page[-1].id}
 
+    def activities(self, after: dt.datetime | None = None) -> list[BrokerActivity]:
+        """What moved cash without a trade after `after`, oldest first, all pages; see `Broker.activities`."""
+        found: dict[str, BrokerActivity] = {}
+        params = {"category": "non_trade_activity", "direction": "asc", "page_size": str(FILLS_A_PAGE)}
+        if after is not None:
+            params["after"] = after.isoformat()
+        seen: set[str] = set()
+        while True:
+            answer = self._ask(self._trading, "/account/activities", params)
+            page = self._understood(answer, lambda body: parse.parse_list(body, "activities"))
+            ids = [str(row.get("id", "")) for row in page if isinstance(row, dict)]
+            if not set(ids) - seen:
+                return list(found.values())
+            seen |= set(ids)
+            found.update((row.id, row) for row in parse.readable(page, parse.parse_activity) if row is not None)
+            params = {**params, "page_token": ids[-1]}
+
     def cancel(self, order_id: str) -> None:
         """Ask for a cancel by the broker's id; see `Broker.cancel`."""
         self._check_sends("cancel orders")
@@ -221,6 +246,22 @@ class AlpacaBroker:
         """Let go of the connections."""
         self._trading.close()
         self._data.close()
+
+    def _quotes_of(self, symbols: list[str]) -> dict[str, Quote]:
+        """Quotes of one call; a symbol that the data host cannot read costs itself and not the others."""
+        while symbols:
+            answer = self._ask(self._data, "/stocks/quotes/latest", {"symbols": ",".join(symbols), "feed": self._feed})
+            odd = INVALID_SYMBOL.search(answer.message) if answer.status == 400 else None
+            left = [symbol for symbol in symbols if odd is None or symbol != odd.group(1)]
+            if odd is None or len(left) == len(symbols):
+                quotes = self._understood(answer, _parse_quotes)
+                return {symbol: quotes[symbol] for symbol in symbols if symbol in quotes}
+            symbols = left
+        return {}
+
+    def _order_by_id(self, order_id: str) -> BrokerOrder | None:
+        answer = self._ask(self._trading, f"/orders/{url_quote(order_id, safe='')}", None)
+        return None if answer.status == 404 else self._understood(answer, parse.parse_order_row)
 
     def _check_sends(self, what: str) -> None:
         if self.read_only:
@@ -242,7 +283,14 @@ class AlpacaBroker:
             if is_settled or attempt == READ_ATTEMPTS or pause > left:
                 break
             time.sleep(pause)
-        if answer.status == 401:
+        if line is self._data and (answer.status in (401, 403) or SUBSCRIPTION in answer.message.lower()):
+            raise NotEntitled(
+                f"the data host gives no quotes of the feed {self._feed!r} to these keys (HTTP {answer.status}"
+                f"{': ' + answer.message if answer.message else ''})",
+                'check the keys, or set broker.feed = "iex", which every plan has',
+                answer.request_id,
+            )
+        if answer.status in (401, 403) and not answer.may_pass and _is_told(answer):
             raise _unauthorized(answer)
         return answer
 
@@ -283,10 +331,10 @@ def order_fields(request: OrderRequest) -> dict[str, str]:
 
 
 def _refusal_or_doubt(answer: Answer) -> Exception:
-    """What a failed POST or DELETE proves: only a 401, or a 403 or 422 with Alpaca's JSON, proves anything."""
+    """What a failed POST or DELETE proves: only a 401, or a refusal with Alpaca's JSON, proves anything."""
     if answer.status == 401:
         return _unauthorized(answer)
-    if answer.status in (403, 422) and answer.message:
+    if answer.status in REFUSALS and answer.message and not _is_gateway(answer):
         if NO_DUPLICATE in answer.message.lower():
             return DuplicateClientOrderId(
                 "the broker already has an order with this client id", "look it up", answer.request_id
@@ -297,10 +345,20 @@ def _refusal_or_doubt(answer: Answer) -> Exception:
 
 def _unauthorized(answer: Answer) -> Unauthorized:
     return Unauthorized(
-        "the broker does not accept the keys (401)",
+        f"the broker does not accept the keys ({answer.status})",
         "check ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY, and that they belong to the stage",
         answer.request_id,
     )
+
+
+def _is_gateway(answer: Answer) -> bool:
+    """A 404 that need not be the broker's own: it says nothing of an order."""
+    return answer.status == 404 and answer.code is None and answer.message.lower() == GATEWAY
+
+
+def _is_told(answer: Answer) -> bool:
+    """A 403 in Alpaca's JSON: a page of HTML is a firewall's, and may pass."""
+    return answer.status == 401 or bool(answer.message)
 
 
 def _is_absent(answer: Answer) -> bool:
@@ -315,12 +373,13 @@ def _parse_quotes(body: Any) -> dict[str, Quote]:
         quotes = {}
     if not isinstance(quotes, dict):
         raise parse.Malformed("quotes: not an object")
-    return {symbol: parse.parse_quote(symbol, raw) for symbol, raw in quotes.items() if raw}
+    read = parse.readable([(symbol, raw) for symbol, raw in quotes.items() if raw], lambda row: parse.parse_quote(*row))
+    return {quote.symbol: quote for quote in read}
 
 
 def _parse_orders(body: Any) -> list[BrokerOrder]:
-    return [parse.parse_order(order) for order in parse.parse_list(body, "orders")]
+    return [parse.parse_order_row(order) for order in parse.parse_list(body, "orders")]
 
 
 def _parse_fills(body: Any) -> list[BrokerFill]:
-    return [parse.parse_fill(fill) for fill in parse.parse_list(body, "fills")]
+    return parse.readable(parse.parse_list(body, "fills"), parse.parse_fill)

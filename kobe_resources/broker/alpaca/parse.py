@@ -6,12 +6,15 @@ Raises Malformed, never KeyError or a Decimal's own signal.
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 
 from kobe_resources.broker.protocol import (
     Account,
     Asset,
+    BrokerActivity,
     BrokerFill,
     BrokerOrder,
     BrokerPosition,
@@ -24,6 +27,9 @@ from kobe_resources.broker.protocol import (
 from kobe_resources.calendar import NEW_YORK
 
 ZERO = Decimal(0)
+OPTION = re.compile(r"[A-Z.]{1,6}\d{6}[CP]\d{8}")
+"""A symbol of the options' clearing house: root, expiry, right, strike."""
+T = TypeVar("T")
 
 
 class Malformed(ValueError):
@@ -76,7 +82,7 @@ def parse_asset(raw: Any) -> Asset:
         status=_text_or(body, "status", ""),
         tradable=body.get("tradable") is True,
         shortable=body.get("shortable") is True,
-        easy_to_borrow=body.get("easy_to_borrow") is True,
+        easy_to_borrow=_is_easy_to_borrow(body),
         fractionable=body.get("fractionable") is True,
         has_options=isinstance(attributes, list) and "has_options" in attributes,
     )
@@ -115,7 +121,31 @@ def parse_order(raw: Any, request_id: str | None = None) -> BrokerOrder:
         stop_price=_number_or_none(body, "stop_price"),
         submitted_at=_time(body, "submitted_at") if body.get("submitted_at") else None,
         request_id=request_id,
+        time_in_force=_text_or(body, "time_in_force", ""),
+        replaced_by=_text_or(body, "replaced_by", "") or None,
+        replaces=_text_or(body, "replaces", "") or None,
     )
+
+
+def parse_order_row(raw: Any) -> BrokerOrder:
+    """A row of a list of orders; one that says too little, as of an option order with legs, is told as such and ends nothing.
+
+    Raises Malformed only where the row has no id, by which alone it could be told.
+    """
+    try:
+        order = parse_order(raw)
+    except Malformed as error:
+        body = _mapping(raw, "order")
+        order_id = _text(body, "id")
+        status = _text_or(body, "status", "")
+        return BrokerOrder(
+            id=order_id, client_order_id=_text_or(body, "client_order_id", "") or order_id,
+            symbol=_text_or(body, "symbol", ""), side="buy", kind=_text_or(body, "type", ""), qty=ZERO, filled_qty=ZERO,
+            filled_avg_price=None, status=OrderStatus(status) if status in set(OrderStatus) else OrderStatus.UNKNOWN,
+            raw_status=status, limit_price=None, stop_price=None, submitted_at=_time_or_none(body, "submitted_at"),
+            unread=f"{_text_or(body, 'order_class', '') or 'odd'} order: {error}",
+        )  # fmt: skip
+    return order
 
 
 def parse_position(raw: Any) -> BrokerPosition:
@@ -146,6 +176,38 @@ def parse_fill(raw: Any) -> BrokerFill:
         price=_number(body, "price"),
         at=_time(body, "transaction_time"),
     )
+
+
+def parse_activity(raw: Any) -> BrokerActivity | None:
+    """One activity that is no trade; None for one that was cancelled."""
+    body = _mapping(raw, "activity")
+    if _text_or(body, "status", "executed") == "canceled":
+        return None
+    day = _text_or(body, "created_at", "") or _text(body, "date")
+    return BrokerActivity(
+        id=_text(body, "id"),
+        kind=_text(body, "activity_type"),
+        symbol=_text_or(body, "symbol", ""),
+        amount=_number(body, "net_amount"),
+        at=_moment(day, "created_at"),
+        description=_text_or(body, "description", ""),
+    )
+
+
+def readable(rows: list[Any], parser: Callable[[Any], T]) -> list[T]:
+    """What `parser` can read of the rows; for lists of which one odd row must not hide the others."""
+    found = []
+    for row in rows:
+        try:
+            found.append(parser(row))
+        except Malformed:
+            continue
+    return found
+
+
+def is_option(symbol: str) -> bool:
+    """Is it the symbol of an option contract?"""
+    return OPTION.fullmatch(symbol) is not None
 
 
 def parse_list(raw: Any, what: str) -> list[Any]:
@@ -198,6 +260,12 @@ def _number_or_none(body: dict[str, Any], name: str) -> Decimal | None:
     return None if body.get(name) is None else _number(body, name)
 
 
+def _is_easy_to_borrow(body: dict[str, Any]) -> bool:
+    """`borrow_status` takes the place of `easy_to_borrow`; where it is told, it decides."""
+    status = body.get("borrow_status")
+    return status == "easy_to_borrow" if isinstance(status, str) and status else body.get("easy_to_borrow") is True
+
+
 def _time(body: dict[str, Any], name: str) -> dt.datetime:
     try:
         moment = dt.datetime.fromisoformat(_text(body, name))
@@ -206,6 +274,22 @@ def _time(body: dict[str, Any], name: str) -> dt.datetime:
     if moment.tzinfo is None:
         raise Malformed(f"{name} has no time zone")
     return moment.astimezone(dt.UTC)
+
+
+def _time_or_none(body: dict[str, Any], name: str) -> dt.datetime | None:
+    try:
+        return _time(body, name)
+    except Malformed:
+        return None
+
+
+def _moment(text: str, name: str) -> dt.datetime:
+    """A time, or the start of a New York day where only a date is told."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise Malformed(f"{name} is not a time") from None
+    return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=NEW_YORK).astimezone(dt.UTC)
 
 
 def _new_york(session: dt.date, hour: dt.time) -> dt.datetime:

@@ -56,10 +56,11 @@ def _from_file(path: Path) -> tuple[StoredBars, Terms]:
 
 def _from_settings() -> tuple[StoredBars, Terms]:
     from kobe_resources.broker.open import simulated_terms
+    from kobe_resources.market_data.store import warehouse_of
     from kobe_resources.settings.load import load_settings
-    from kobe_resources.warehouse.store import Warehouse
 
-    return StoredBars.of_warehouse(Warehouse()), simulated_terms(load_settings())
+    settings = load_settings()
+    return StoredBars.of_warehouse(warehouse_of(settings)), simulated_terms(settings)
 
 
 def _announce(folder: Path, url: str) -> None:

@@ -43,6 +43,14 @@ class ExchangeSplit(NamedTuple):
     ratio: float
 
 
+class ExchangeDividend(NamedTuple):
+    """`amount` dollars a share as traded on `ex_date`."""
+
+    symbol: str
+    ex_date: dt.date
+    amount: float
+
+
 class NoBars(KobeError):
     """There is nothing to fill against."""
 
@@ -66,11 +74,19 @@ class BarSource(Protocol):
     def splits(self, after: dt.date, through: dt.date) -> list[ExchangeSplit]:
         """Splits executed after `after` and not after `through`, by date."""
 
+    def dividends(self, symbol: str, after: dt.date, through: dt.date) -> list[ExchangeDividend]:
+        """A symbol's dividends with an ex-date after `after` and not after `through`, by date."""
+
 
 class StoredBars:
     """A `BarSource` over arrays: `bars[symbol] = (days since 1970 ascending, prices[n, 4])`."""
 
-    def __init__(self, bars: dict[str, tuple[np.ndarray, np.ndarray]], splits: Iterable[ExchangeSplit] = ()) -> None:
+    def __init__(
+        self,
+        bars: dict[str, tuple[np.ndarray, np.ndarray]],
+        splits: Iterable[ExchangeSplit] = (),
+        dividends: Iterable[ExchangeDividend] = (),
+    ) -> None:
         if not bars:
             raise NoBars("there are no stored bars to fill against", "run `kobe report` first")
         self._bars = bars
@@ -80,9 +96,14 @@ class StoredBars:
         self.days: Sequence[TradingDay] = trading_days(sessions)
         # A split announced for after the last stored session changes nothing yet (rules, section 1).
         self._splits = sorted((s for s in splits if s.execution_date <= self.last_session), key=lambda s: s.execution_date)
+        self._dividends: dict[str, list[ExchangeDividend]] = {}
+        for paid in sorted(dividends, key=lambda d: d.ex_date):
+            self._dividends.setdefault(paid.symbol, []).append(paid)
 
     @classmethod
-    def of_rows(cls, rows: Iterable[Sequence[Any]], splits: Iterable[ExchangeSplit] = ()) -> StoredBars:
+    def of_rows(
+        cls, rows: Iterable[Sequence[Any]], splits: Iterable[ExchangeSplit] = (), dividends: Iterable[ExchangeDividend] = ()
+    ) -> StoredBars:
         """From (symbol, session, open, high, low, close) rows, in any order."""
         grouped: dict[str, list[tuple[int, list[float]]]] = {}
         for symbol, session, *prices in rows:
@@ -91,24 +112,25 @@ class StoredBars:
         for symbol, found in grouped.items():
             found.sort()
             bars[symbol] = (np.array([day for day, _ in found]), np.array([prices for _, prices in found]))
-        return cls(bars, splits)
+        return cls(bars, splits, dividends)
 
     @classmethod
     def of_warehouse(cls, warehouse: Warehouse) -> StoredBars:
-        """Everything in `daily_bars` and `splits`; the file is closed again at once."""
+        """Everything in `daily_bars`, `splits` and `dividends`; the file is closed again at once."""
         counts = warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol ORDER BY symbol")
         columns = warehouse.arrays(
             "SELECT datediff('day', DATE '1970-01-01', session) AS day, open, high, low, close "
             "FROM daily_bars ORDER BY symbol, session"
         )
         splits = warehouse.rows("SELECT symbol, execution_date, split_to / split_from FROM splits")
+        paid = _dividends_of(warehouse)
         prices = np.column_stack([columns[name] for name in ("open", "high", "low", "close")])
         bars = {}
         at = 0
         for symbol, count in counts:
             bars[symbol] = (columns["day"][at : at + count], prices[at : at + count])
             at += count
-        return cls(bars, [ExchangeSplit(*row) for row in splits])
+        return cls(bars, [ExchangeSplit(*row) for row in splits], [ExchangeDividend(*row) for row in paid])
 
     def bar(self, symbol: str, session: dt.date) -> Bar | None:
         """The bar of that session."""
@@ -131,6 +153,19 @@ class StoredBars:
         """Splits executed after `after` and not after `through`, by date."""
         dates = [split.execution_date for split in self._splits]
         return self._splits[bisect.bisect_right(dates, after) : bisect.bisect_right(dates, through)]
+
+    def dividends(self, symbol: str, after: dt.date, through: dt.date) -> list[ExchangeDividend]:
+        """A symbol's dividends with an ex-date after `after` and not after `through`, by date."""
+        return [paid for paid in self._dividends.get(symbol, ()) if after < paid.ex_date <= through]
+
+
+def _dividends_of(warehouse: Warehouse) -> list[tuple[str, dt.date, float]]:
+    from kobe_resources.warehouse.store import has_table
+
+    with warehouse.connect() as connection:
+        if not has_table(connection, "dividends"):
+            return []
+        return connection.execute("SELECT symbol, ex_date, amount FROM dividends").fetchall()
 
 
 def trading_days(sessions: Sequence[dt.date]) -> list[TradingDay]:

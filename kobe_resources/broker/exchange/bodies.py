@@ -79,7 +79,7 @@ def asset_body(book: Book, symbol: str) -> dict[str, Any]:
         "symbol": symbol,
         "name": symbol,
         "status": "active" if listed else "inactive",
-        "tradable": listed,
+        "tradable": listed and not (book.strictness.names_halts and _is_halted(book, symbol)),
         "marginable": True,
         "shortable": shortable,
         "easy_to_borrow": easy,
@@ -87,6 +87,13 @@ def asset_body(book: Book, symbol: str) -> dict[str, Any]:
         "fractionable": True,
         "attributes": ["has_options"],
     }
+
+
+def _is_halted(book: Book, symbol: str) -> bool:
+    """Nothing of the symbol is traded in the session of the clock, or, of an evening, in the next."""
+    moment = book.state.moment()
+    coming = book.market.step_after(moment).session if moment.phase == "evening" else moment.session
+    return coming <= book.market.bars.last_session and book.market.bar(symbol, coming) is None
 
 
 def order_body(row: Row) -> dict[str, Any]:
@@ -103,9 +110,9 @@ def order_body(row: Row) -> dict[str, Any]:
         "expired_at": row["expired_at"],
         "canceled_at": row["canceled_at"],
         "failed_at": row["failed_at"],
-        "replaced_at": None,
-        "replaced_by": None,
-        "replaces": None,
+        "replaced_at": row["replaced_at"],
+        "replaced_by": row["replaced_by"],
+        "replaces": row["replaces"],
         "asset_id": asset_id(row["symbol"]),
         "symbol": row["symbol"],
         "asset_class": "us_equity",
@@ -188,18 +195,17 @@ def fill_body(row: Row) -> dict[str, Any]:
     }
 
 
-def in_lieu_body(row: Row) -> dict[str, Any]:
-    """One activity of type CIL: cash for a fraction of a share."""
+def activity_body(row: Row) -> dict[str, Any]:
+    """One activity that is no trade."""
+    about = {"symbol": row["symbol"], "qty": number(row["qty"]), "per_share_amount": number(row["price"])}
     return {
-        "activity_type": "CIL",
+        "activity_type": row["kind"],
         "id": row["id"],
         "date": row["at"][:10],
         "created_at": row["at"],
-        "symbol": row["symbol"],
-        "qty": number(row["qty"]),
-        "per_share_amount": number(row["price"]),
-        "net_amount": number(row["qty"] * row["price"]),
-        "description": "cash in lieu of fractional shares",
+        **(about if row["symbol"] else {}),
+        "net_amount": number(row["amount"]),
+        "description": row["description"],
         "status": "executed",
     }
 

@@ -1,6 +1,8 @@
 """The embedded market's time and prices: what the clock and the quotes say at a phase of a session. No state, no I/O.
 
-A session has four phases: `pre_open` (shut), `open` (the opening quote), `close` (the closing quote; open yet), `after` (shut).
+A session has six phases: `pre_open` (shut, after the night's splits), `open` (the opening quote), `midday` (what rested has met
+the bar; the opening price stands, since nothing tells the path), `close` (the closing quote; open yet), `after` (shut), and
+`evening`, from which on orders for the next opening auction are taken.
 """
 
 from __future__ import annotations
@@ -10,19 +12,26 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kobe_resources.broker.exchange.bars import Bar, BarSource, ExchangeSplit
+from kobe_resources.broker.exchange.bars import NEW_YORK, Bar, BarSource, ExchangeDividend, ExchangeSplit
+from kobe_resources.broker.exchange.billing import FREE, Billing
 from kobe_resources.broker.exchange.faults import FaultScript
 from kobe_resources.broker.exchange.strictness import PROMPT, Strictness
 from kobe_resources.broker.protocol import TradingDay
 from kobe_resources.errors import UsageError
 
-Phase = Literal["pre_open", "open", "close", "after"]
-PHASES: tuple[Phase, ...] = ("pre_open", "open", "close", "after")
+Phase = Literal["pre_open", "open", "midday", "close", "after", "evening"]
+PHASES: tuple[Phase, ...] = ("pre_open", "open", "midday", "close", "after", "evening")
+OPEN_PHASES = ("open", "midday", "close")
+CLOSED_BAR = ("close", "after", "evening")
+"""Phases that know the session's close."""
 
 BEFORE_OPEN = dt.timedelta(hours=1)
 AFTER_OPEN = dt.timedelta(seconds=1)
 BEFORE_CLOSE = dt.timedelta(seconds=30)
 AFTER_CLOSE = dt.timedelta(minutes=5)
+EVENING = dt.time(19, 5)
+AUCTION_FROM, AUCTION_UNTIL = dt.time(19, 0), dt.time(9, 28)
+"""New York's hours between which orders for the opening auction are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +41,7 @@ class Terms:
     slippage_bps: half the spread around the bar's price, and what a triggered stop loses (rules, section 4).
     fractional: take fractional IOC, stop and short orders, which the real Alpaca refuses; a simulation without whole
     shares could not be replayed otherwise. initial_cash, vendor and account_number count when the state is created, never
-    later. strictness: where a fault script begins.
+    later. strictness: where a fault script begins. billing: what fills and shorts cost.
     """
 
     initial_cash: float = 100_000.0
@@ -43,6 +52,7 @@ class Terms:
     key_id: str | None = None
     vendor: str = ""
     strictness: Strictness = PROMPT
+    billing: Billing = FREE
 
     @property
     def slip(self) -> float:
@@ -60,7 +70,7 @@ class Moment(NamedTuple):
     @property
     def is_open(self) -> bool:
         """The market is open."""
-        return self.phase in ("open", "close")
+        return self.phase in OPEN_PHASES
 
     @property
     def order(self) -> tuple[dt.date, int]:
@@ -100,8 +110,10 @@ class ExchangeMarket:
         start = {
             "pre_open": day.open - BEFORE_OPEN,
             "open": day.open + AFTER_OPEN,
+            "midday": self.within_bar(moment.session),
             "close": day.close - BEFORE_CLOSE,
             "after": day.close + AFTER_CLOSE,
+            "evening": dt.datetime.combine(moment.session, EVENING, NEW_YORK).astimezone(dt.UTC),
         }[moment.phase]
         return start + dt.timedelta(microseconds=moment.ticks)
 
@@ -120,7 +132,7 @@ class ExchangeMarket:
 
     def step_after(self, moment: Moment) -> Moment:
         """The phase that follows."""
-        if moment.phase != "after":
+        if moment.phase != PHASES[-1]:
             return Moment(moment.session, PHASES[PHASES.index(moment.phase) + 1])
         return Moment(self._sessions[bisect.bisect_right(self._sessions, moment.session)], "pre_open")
 
@@ -144,6 +156,25 @@ class ExchangeMarket:
             [split._replace(symbol=rules.inward(split.symbol) or split.symbol) for split in found] if rules.renames else found
         )
 
+    def dividends(self, symbol: str, session: dt.date) -> list[ExchangeDividend]:
+        """What is paid to who held the symbol at its bar before that of `session`; nothing on a session without a bar."""
+        before = self.last_bar(symbol, session - dt.timedelta(days=1))
+        if before is None or self.bar(symbol, session) is None:
+            return []
+        names = {symbol, self.script.strictness.outward(symbol)}
+        return [paid for name in sorted(names) for paid in self.bars.dividends(name, before.session, session)]
+
+    def nights(self, session: dt.date) -> int:
+        """Calendar days to the next session that has bars; 0 after the last."""
+        at = bisect.bisect_right(self._sessions, session)
+        is_last = session >= self.bars.last_session or at >= len(self._sessions)
+        return 0 if is_last else (self._sessions[at] - session).days
+
+    def takes_auction_orders(self, moment: Moment) -> bool:
+        """From 19:00 to 09:28 New York; never while the market is open."""
+        now = self.instant(moment).astimezone(NEW_YORK).time()
+        return not moment.is_open and (now >= AUCTION_FROM or now < AUCTION_UNTIL)
+
     def is_quiet(self, moment: Moment) -> bool:
         """True in the first moments after the open, when there is no ask yet."""
         until = self.script.strictness.no_offer_until_s
@@ -154,15 +185,15 @@ class ExchangeMarket:
     def quote(self, symbol: str, moment: Moment) -> MarketQuote | None:
         """Bid and ask = the bar's price × (1 ∓ slip), or as far apart as the script says; ask 0 where there is none yet.
 
-        At `open` only a bar of this very session quotes. Otherwise the last close stands, with the time at which it stood, so
-        that a symbol without a bar has an old quote, as with the real Alpaca.
+        From `open` to `midday` only a bar of this very session quotes. Otherwise the last close stands, with the time at which
+        it stood, so that a symbol without a bar has an old quote, as with the real Alpaca.
         """
-        if moment.phase == "open":
+        if moment.phase in ("open", "midday"):
             bar = self.bar(symbol, moment.session)
             if bar is None:
                 return None
             is_quiet = self.is_quiet(moment)
-            at = self.instant(moment if is_quiet else Moment(moment.session, "open"))
+            at = self.instant(moment if is_quiet else moment._replace(ticks=0))
             quote = self._around(bar.open, at)
             return quote._replace(ask=0.0) if is_quiet else quote
         bar = self._last_closed(symbol, moment)
@@ -171,8 +202,8 @@ class ExchangeMarket:
         return self._around(self._carried(symbol, bar, moment.session), self.instant(Moment(bar.session, "close")))
 
     def price(self, symbol: str, moment: Moment) -> float | None:
-        """The last price: this session's open at `open`, else the last close; split-adjusted to `moment`."""
-        if moment.phase == "open":
+        """The last price: this session's open from `open` to `midday`, else the last close; split-adjusted to `moment`."""
+        if moment.phase in ("open", "midday"):
             bar = self.bar(symbol, moment.session)
             if bar is not None:
                 return bar.open
@@ -186,7 +217,7 @@ class ExchangeMarket:
         return last is not None and (moment.session <= last or last == self.bars.last_session)
 
     def _last_closed(self, symbol: str, moment: Moment) -> Bar | None:
-        if moment.phase in ("close", "after"):
+        if moment.phase in CLOSED_BAR:
             return self.last_bar(symbol, moment.session)
         return self.last_bar(symbol, moment.session - dt.timedelta(days=1))
 

@@ -84,16 +84,16 @@ class EmbeddedBroker:
         self.book.settle(everything=True)
 
     @contextlib.contextmanager
-    def standing_at(self, session: dt.date) -> Iterator[None]:
-        """Stand somewhere in `session`, at its opening unless the clock is past that; as before where the block raises.
+    def standing_at(self, session: dt.date, phase: Phase = "open") -> Iterator[None]:
+        """Stand somewhere in `session`, at the phase unless the clock is past that; as before where the block raises.
 
         Nothing else may trade here meanwhile.
         """
-        if self.moment.session == session and self.moment.phase != "pre_open":
+        if self.moment.session == session and self.moment.order >= Moment(session, phase).order:
             yield
             return
         with self.book.state.kept():
-            self.advance_to(session, "open")
+            self.advance_to(session, phase)
             yield
 
     def requests(self) -> list[tuple[str, str]]:

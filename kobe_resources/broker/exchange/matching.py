@@ -3,8 +3,9 @@
 An order's way is a list of steps (`accept`, `match`, …), each at once or after a while of real time; what is due is done before
 anything else is asked or told, and all of it before the simulated clock moves.
 
-The order of things within a session is that of rules.md, section 4: orders at the open meet the opening quote; stops trigger
-in the bar; orders at the close meet the closing quote. Fills are not rounded to cents: a replay must equal a simulation.
+The order of things within a session is that of rules.md, section 4: dividends are paid before the open; the auction and the
+orders that wait for the open meet it; limit orders and stops meet the bar, and stops that protect what filled in it the close;
+orders at the close meet the closing quote. Fills are not rounded to cents: a replay must equal a simulation.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from kobe_resources.broker.exchange.state import ON_TICK, OPEN_STATUSES, Row, St
 from kobe_resources.broker.exchange.strictness import Strictness
 from kobe_resources.errors import UsageError
 
+BILLION = 1e9
 SECOND = 1_000_000
 """In ticks of the clock."""
 
@@ -91,6 +93,20 @@ class Book:
             self.state.set_status(order_id, "pending_cancel", at)
             self._go(order_id, [Step(after, "fill" if is_overtaken else "cancel")])
 
+    def replace(self, order_id: str, changes: Mapping[str, Any]) -> Row:
+        """Put another order in the place of an open one, under ids of its own; the new one. changes: qty, limit_price or
+        stop_price. Raises Refusal.
+        """
+        with self.state.transaction():
+            self.settle()
+            order = self.state.order(order_id)
+            if order is None:
+                raise Refusal(404, 40410000, f"order not found for {order_id}")
+            if order["status"] not in OPEN_STATUSES:
+                raise Refusal(422, UNPROCESSABLE, f'order is already in "{order["status"]}" state')
+            known = {name: float(changes[name]) for name in ("qty", "limit_price", "stop_price") if changes.get(name)}
+            return self.state.replace(order, known, self._tick(self.state.moment()))
+
     def settle(self, everything: bool = False) -> None:
         """Do what is due by now, or everything that is planned."""
         until = math.inf if everything else time.time()
@@ -141,23 +157,50 @@ class Book:
             self.state.set_moment(following)
             for split in self.market.splits(moment.session, following.session):
                 self._split(split, following)
+            self._pay_dividends(following)
         elif following.phase == "open":
             self.state.set_moment(following)
-            for order in self.state.open_orders():
-                if order["status"] == "accepted":
-                    self.state.set_status(order["id"], "new", stamp(self.now()))
-                self._meet_quote(order, following, 1.0)
-        elif following.phase == "close":
+            self._open(following)
+        elif following.phase in ("midday", "close"):
             for order in self.state.open_orders():
                 bar = self.market.bar(order["symbol"], moment.session)
                 if bar is not None:
-                    self._meet_bar(order, bar)
-        else:
+                    (self._meet_bar if following.phase == "midday" else self._meet_close)(order, bar)
+        elif following.phase == "after":
             self.state.set_moment(following)
             for order in self.state.open_orders():
                 if order["time_in_force"] == "day":
                     self._end(order["id"], "expired")
+            self._bill_borrowing(following)
         return following
+
+    def _open(self, moment: Moment) -> None:
+        """Every order that waited meets the open; what the auction did not fill is over."""
+        for order in self.state.open_orders():
+            if order["status"] == "accepted":
+                self.state.set_status(order["id"], "new", stamp(self.now()))
+            if order["time_in_force"] == "opg":
+                self._meet_auction(order, moment)
+            else:
+                self._meet_quote(order, moment, 1.0)
+
+    def _pay_dividends(self, moment: Moment) -> None:
+        """Who held shares at their symbol's bar before is paid, a short pays (rules, section 4.1)."""
+        for held in self.state.positions():
+            for paid in self.market.dividends(held["symbol"], moment.session):
+                self.state.move_cash(
+                    "DIV", held["qty"] * paid.amount, stamp(self.now()), "cash dividend", held["symbol"], held["qty"],
+                    paid.amount,
+                )  # fmt: skip
+
+    def _bill_borrowing(self, moment: Moment) -> None:
+        """Every short pays for the nights to come (rules, section 4.8)."""
+        nights = self.market.nights(moment.session)
+        for held in self.state.positions():
+            price = self.market.price(held["symbol"], moment)
+            owed = self.terms.billing.of_borrowing(-held["qty"] * (price or 0.0), nights)
+            if owed > 0.0:
+                self.state.move_cash("FEE", -owed, stamp(self.now()), "stock borrow fee", held["symbol"], held["qty"], 0.0)
 
     def _split(self, split: ExchangeSplit, moment: Moment) -> None:
         """Positions and open orders follow the split, as strictly as the settings say."""
@@ -169,6 +212,9 @@ class Book:
             price=self.market.price(split.symbol, moment) or 0.0,
             at=stamp(self.now()),
         )
+        if self.strictness.splits_replace_orders:
+            for order in self.state.open_orders(split.symbol):
+                self.state.replace(order, {}, stamp(self.now()))
 
     def _way_of(self, ticket: Ticket, fault: Fault | None) -> list[Step]:
         """What happens to a new order, in order."""
@@ -180,7 +226,7 @@ class Book:
         if kind == "late_reject":
             return [*steps, Step(max(seconds, accepted), "reject")]
         share = {"partial_fill": fault.share, "no_fill": 0.0}.get(kind, 1.0) if fault else 1.0
-        if ticket.kind != "stop":
+        if ticket.kind != "stop" and ticket.time_in_force != "opg":
             steps.append(Step(met, "match", share))
         if ticket.time_in_force == "ioc":
             steps.append(Step(met, "cancel"))
@@ -224,7 +270,7 @@ class Book:
         seen = (quote.ask if order["side"] == "buy" else quote.bid) if quote else None
         price = order["limit_price"] or order["stop_price"] or seen
         if price:
-            self.state.book_fill(order, order["qty"] - order["filled_qty"], price, stamp(self.now()))
+            self._fill(order, order["qty"] - order["filled_qty"], price, stamp(self.now()))
         else:
             self._end(order["id"], "canceled")
 
@@ -253,10 +299,22 @@ class Book:
         assert row is not None
         return row
 
+    def _meet_auction(self, order: Row, moment: Moment) -> None:
+        """Fill an order at the opening auction where the open is within its limit; else it is over."""
+        bar = self.market.bar(order["symbol"], moment.session)
+        side, limit = 1.0 if order["side"] == "buy" else -1.0, order["limit_price"]
+        if bar is not None and (limit is None or side * (_billionths(bar.open) - _billionths(limit)) <= 0.0):
+            price = bar.open * (1.0 + side * self.market.slip)
+            rest, share = order["qty"] - order["filled_qty"], min(self.strictness.auction_share, 1.0)
+            qty = rest if share == 1.0 else rest * share if self.terms.fractional else float(math.floor(rest * share))
+            if qty > 0.0:
+                self._fill(order, qty, price, stamp(self.now()))
+        self._end(order["id"], "expired")
+
     def _meet_quote(self, order: Row, moment: Moment, fill_share: float) -> None:
-        """Fill a marketable order at the quote."""
+        """Fill a marketable order at the quote; one that may wait takes its limit where the open lies within it."""
         quote = self.market.quote(order["symbol"], moment)
-        if quote is None or order["kind"] == "stop":
+        if quote is None or order["kind"] == "stop" or order["time_in_force"] == "opg":
             return
         is_buy = order["side"] == "buy"
         price = quote.ask if is_buy else quote.bid
@@ -264,15 +322,19 @@ class Book:
             return
         limit = order["limit_price"]
         if limit is not None and (price - limit if is_buy else limit - price) > ON_TICK * tick_size(limit):
-            return
+            side, last = 1.0 if is_buy else -1.0, self.market.price(order["symbol"], moment)
+            is_within = last is not None and side * (_billionths(last) - _billionths(limit)) <= 0.0
+            if order["time_in_force"] == "ioc" or not is_within:
+                return
+            price = limit
         qty = (order["qty"] - order["filled_qty"]) * fill_share
         if fill_share < 1.0 and not self.terms.fractional:
             qty = float(math.floor(qty))
         if qty > 0.0:
-            self.state.book_fill(order, qty, price, stamp(self.now()))
+            self._fill(order, qty, price, stamp(self.now()))
 
     def _meet_bar(self, order: Row, bar: Bar) -> None:
-        """Trigger a stop, or fill a resting limit, inside the bar."""
+        """Trigger a stop, or fill a resting limit, inside the bar; a touch fills no limit (rules, section 4.2)."""
         slip = self.market.slip
         is_buy = order["side"] == "buy"
         stop, limit = order["stop_price"], order["limit_price"]
@@ -282,11 +344,34 @@ class Book:
                 price = max(bar.open, stop) * (1.0 + slip)
             elif not is_buy and bar.low <= stop:
                 price = min(bar.open, stop) * (1.0 - slip)
-        elif limit is not None and (bar.low <= limit if is_buy else bar.high >= limit):
-            price = limit
+        elif limit is not None:
+            side, best = (1.0, bar.low) if is_buy else (-1.0, bar.high)
+            if side * (_billionths(best) - _billionths(limit)) < 0.0:
+                price = limit
         if price is not None:
-            at = stamp(self.market.within_bar(bar.session))
-            self.state.book_fill(order, order["qty"] - order["filled_qty"], price, at)
+            self._fill_in_bar(order, price, bar.session)
+
+    def _meet_close(self, order: Row, bar: Bar) -> None:
+        """Trigger a stop that was set after its position had filled in the bar, where the close lies beyond it: what came
+        first in the bar is unknown, so the stop's own price is what it gets (rules, section 4.4).
+        """
+        side, stop = 1.0 if order["side"] == "sell" else -1.0, order["stop_price"]
+        if stop is not None and side * (bar.close - stop) < 0.0:
+            self._fill_in_bar(order, stop * (1.0 - side * self.market.slip), bar.session)
+
+    def _fill_in_bar(self, order: Row, price: float, session: dt.date) -> None:
+        self._fill(order, order["qty"] - order["filled_qty"], price, stamp(self.market.within_bar(session)))
+
+    def _fill(self, order: Row, qty: float, price: float, at: str) -> None:
+        """Book an execution and what it costs: the fees of the order so far, less those that it was charged before."""
+        after = self.state.book_fill(order, qty, price, at)
+        session, is_sale = self.state.moment().session, order["side"] == "sell"
+        fees = [
+            self.terms.billing.of_order(is_sale, row["filled_qty"], row["filled_avg_price"] or 0.0, session)
+            for row in (order, after)
+        ]
+        if fees[1] > fees[0]:
+            self.state.move_cash("FEE", fees[0] - fees[1], at, "commission and regulatory fees", order["symbol"], qty, 0.0)
 
     def _end(self, order_id: str, status: str) -> None:
         if self._open_order(order_id) is not None:
@@ -297,6 +382,11 @@ class Book:
         later = moment._replace(ticks=moment.ticks + 1)
         self.state.set_moment(later)
         return stamp(self.market.instant(later))
+
+
+def _billionths(price: float) -> float:
+    """A price in billionths of a dollar, free of rounding noise, as the rules compare a limit with the market."""
+    return math.floor(price * BILLION + 0.5)
 
 
 def stamp(moment: dt.datetime) -> str:

@@ -20,6 +20,7 @@ BAD_REQUEST = 40010001
 FORBIDDEN = 40310000
 UNPROCESSABLE = 42210000
 SHUT = "ioc orders are only accepted during market hours"
+NO_AUCTION = "opg orders must be submitted after 7:00pm and before 9:28am"
 BUDGET_TOLERANCE = 1e-6
 """Wider than the gate's own: what the gate let pass for rounding must not fail here."""
 
@@ -65,7 +66,7 @@ def check_order(fields: Mapping[str, Any], state: State, market: ExchangeMarket,
         raise Refusal(422, BAD_REQUEST, "client_order_id must be unique")
     side = _choice(fields, "side", ("buy", "sell"))
     kind = _choice(fields, "type", ("market", "limit", "stop"))
-    time_in_force = _choice(fields, "time_in_force", ("day", "gtc", "ioc"))
+    time_in_force = _choice(fields, "time_in_force", ("day", "gtc", "ioc", "opg"))
     qty = _number(fields, "qty")
     limit_price = _number(fields, "limit_price") if kind == "limit" else None
     stop_price = _number(fields, "stop_price") if kind == "stop" else None
@@ -76,8 +77,10 @@ def check_order(fields: Mapping[str, Any], state: State, market: ExchangeMarket,
         raise Refusal(422, UNPROCESSABLE, f'asset "{symbol}" not found')
     if not market.is_listed(symbol, moment):
         raise Refusal(422, UNPROCESSABLE, f'asset "{symbol}" is not tradable')
-    if time_in_force == "ioc" and kind == "stop":
+    if time_in_force in ("ioc", "opg") and kind == "stop":
         raise Refusal(422, BAD_REQUEST, "invalid time in force for stop order")
+    if time_in_force == "opg" and not market.takes_auction_orders(moment):
+        raise Refusal(422, UNPROCESSABLE, NO_AUCTION)
     if time_in_force == "ioc" and not moment.is_open:
         raise Refusal(422, UNPROCESSABLE, SHUT)
     signed = qty if side == "buy" else -qty

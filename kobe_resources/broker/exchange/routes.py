@@ -130,6 +130,11 @@ def _cancel(request: Request, book: Book, fault: Fault | None) -> Reply:
     return Reply(204, None)
 
 
+def _replace(request: Request, book: Book, _: Fault | None) -> Reply:
+    fields = request.body if isinstance(request.body, dict) else {}
+    return Reply(200, shapes.order_body(book.replace(request.path.removeprefix("/v2/orders/"), fields)))
+
+
 def _list_orders(request: Request, book: Book, _: Fault | None) -> Reply:
     query = request.query
     scope = {
@@ -216,16 +221,18 @@ def _positions(_: Request, book: Book, __: Fault | None) -> Reply:
 
 
 def _activities(request: Request, book: Book, _: Fault | None) -> Reply:
-    """What moved cash without an order: cash in lieu; newest first unless asked otherwise."""
+    """What moved cash without a trade: dividends, fees, cash in lieu; newest first unless asked otherwise."""
     query = request.query
+    kind = request.path.removeprefix("/v2/account/activities").strip("/") or query.get("activity_types", "")
     after = shapes.parse_time(query["after"]) if "after" in query else None
     direction, beyond = ("ASC", ">") if query.get("direction", "desc") == "asc" else ("DESC", "<")
     token = query.get("page_token")
-    at = book.state.row("SELECT seq FROM cash_in_lieu WHERE id = ?", (token,)) if token else None
+    at = book.state.row("SELECT seq FROM activities WHERE id = ?", (token,)) if token else None
     since = f"AND seq {beyond} {int(at['seq'])}" if at else ""
-    sql = f"SELECT * FROM cash_in_lieu WHERE at > ? {since} ORDER BY seq {direction} LIMIT ?"  # noqa: S608
+    sql = f"SELECT * FROM activities WHERE at > ?1 AND ?2 IN ('', kind) {since} ORDER BY seq {direction} LIMIT ?3"  # noqa: S608
     size = min(_whole(query.get("page_size"), FILLS_MOST), FILLS_MOST)
-    return Reply(200, [shapes.in_lieu_body(row) for row in book.state.rows(sql, (stamp(after) if after else "", size))])
+    rows = book.state.rows(sql, (stamp(after) if after else "", kind, size))
+    return Reply(200, [shapes.activity_body(row) for row in rows])
 
 
 def _is_visible(row: Row) -> bool:
@@ -246,12 +253,13 @@ ROUTES: dict[tuple[str, str], Callable[[Request, Book, Fault | None], Reply]] = 
     ("POST", "/v2/orders"): _submit,
     ("GET", "/v2/orders:by_client_order_id"): _by_client_id,
     ("GET", "/v2/account/activities"): _activities,
-    ("GET", "/v2/account/activities/CIL"): _activities,
     ("GET", "/v2/account/activities/FILL"): _fills,
     ("GET", "/v2/stocks/quotes/latest"): _quotes,
 }
 PREFIXES: tuple[tuple[str, str, Callable[[Request, Book, Fault | None], Reply]], ...] = (
+    ("GET", "/v2/account/activities/", _activities),
     ("GET", "/v2/orders/", _by_id),
     ("DELETE", "/v2/orders/", _cancel),
+    ("PATCH", "/v2/orders/", _replace),
     ("GET", "/v2/assets/", _asset),
 )

@@ -133,6 +133,10 @@ class Handler(BaseHTTPRequestHandler):
         """A cancel."""
         self._serve()
 
+    def do_PATCH(self) -> None:
+        """Another order in the place of one."""
+        self._serve()
+
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing is logged: headers hold keys."""
 

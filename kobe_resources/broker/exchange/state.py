@@ -25,10 +25,10 @@ BUSY_TIMEOUT_S = 20.0
 OPEN_STATUSES = ("pending_new", "accepted", "new", "partially_filled", "pending_cancel")
 WORKING = "status IN ('pending_new', 'accepted', 'new', 'partially_filled', 'pending_cancel')"
 """In the words of the index, which counts only for a query that has them too."""
-ENDS = {"expired": "expired_at", "rejected": "failed_at", "canceled": "canceled_at"}
+ENDS = {"expired": "expired_at", "rejected": "failed_at", "canceled": "canceled_at", "replaced": "replaced_at"}
 LATER_COLUMNS = {
     "account": {"initial_cash": "REAL", "vendor": "TEXT"},
-    "orders": {"failed_at": "TEXT", "reserve": "REAL"},
+    "orders": {"failed_at": "TEXT", "reserve": "REAL", "replaces": "TEXT", "replaced_by": "TEXT", "replaced_at": "TEXT"},
 }
 """What a state of an earlier version lacks."""
 DUST = 1e-9
@@ -107,7 +107,7 @@ class State:
     def renew(self, account_number: str, cash: float, start: Moment, vendor: str) -> None:
         """A fresh account without orders, at once or not at all; what was there is gone from this file."""
         with self.transaction():
-            for table in ("orders", "positions", "fills", "plans", "cash_in_lieu", "account"):
+            for table in ("orders", "positions", "fills", "plans", "activities", "account"):
                 self.run(f"DELETE FROM {table}")  # noqa: S608
             self._create_account(account_number, cash, start, vendor)
 
@@ -196,8 +196,8 @@ class State:
             (lookups, time.time() + seconds if seconds else 0.0, order_id),
         )
 
-    def book_fill(self, order: Row, qty: float, price: float, at: str) -> None:
-        """Book one execution: fill, order, position and cash; inside a transaction."""
+    def book_fill(self, order: Row, qty: float, price: float, at: str) -> Row:
+        """Book one execution: fill, order, position and cash; the order as it then is. Inside a transaction."""
         filled = order["filled_qty"] + qty
         leaves = order["qty"] - filled
         if abs(leaves) <= DUST * order["qty"]:
@@ -221,6 +221,9 @@ class State:
         signed = qty if order["side"] == "buy" else -qty
         self.run("UPDATE account SET cash = cash - ?", (signed * price,))
         self._move_position(order["symbol"], signed, price)
+        booked = self.order(order["id"])
+        assert booked is not None
+        return booked
 
     def set_status(self, order_id: str, status: str, at: str) -> None:
         """Another status of an order that goes on."""
@@ -231,6 +234,23 @@ class State:
         sql = f"UPDATE orders SET status = ?, updated_at = ?, {ENDS[status]} = ? WHERE id = ?"  # noqa: S608
         self.run(sql, (status, at, at, order_id))
         self.run("DELETE FROM plans WHERE order_id = ?", (order_id,))
+
+    def replace(self, order: Row, changes: dict[str, float], at: str) -> Row:
+        """A new order for what is left of an open one, which ends as `replaced`; the new one. Inside a transaction."""
+        new_id = str(uuid.uuid4())
+        values = {**dict(order), "qty": order["qty"] - order["filled_qty"], **changes}
+        values |= {"id": new_id, "client_order_id": str(uuid.uuid4()), "filled_qty": 0.0, "filled_avg_price": None}
+        values |= {"status": "new", "replaces": order["id"], "submitted_at": at, "updated_at": at}
+        values.pop("seq")
+        names = ", ".join(values)
+        marks = ", ".join(f":{name}" for name in values)
+        self.end_order(order["id"], "replaced", at)
+        self.run("UPDATE orders SET replaced_by = ? WHERE id = ?", (new_id, order["id"]))
+        with self._lock:
+            self._db.execute(f"INSERT INTO orders ({names}) VALUES ({marks})", values)  # noqa: S608
+        made = self.order(new_id)
+        assert made is not None
+        return made
 
     def split(
         self, symbol: str, ratio: float, whole: bool = False, moves_stops: bool = True, price: float = 0.0, at: str = ""
@@ -243,7 +263,8 @@ class State:
         if held:
             kept = whole_shares(held * ratio) if whole else held * ratio
             if whole and abs(held * ratio - kept) > DUST * abs(held * ratio):
-                self._pay_in_lieu(symbol, held * ratio - kept, price, at)
+                left = held * ratio - kept
+                self.move_cash("CIL", left * price, at, "cash in lieu of fractional shares", symbol, left, price)
             self._resize_position(symbol, kept, ratio)
         for order in self.open_orders(symbol):
             rest = (order["qty"] - order["filled_qty"]) * ratio
@@ -263,6 +284,17 @@ class State:
                     order["id"],
                 ),
             )
+
+    def move_cash(
+        self, kind: str, amount: float, at: str, description: str, symbol: str | None = None, qty: float = 0.0,
+        price: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Cash that comes, or goes where negative, without a trade, with the activity that tells of it."""
+        self.run("UPDATE account SET cash = cash + ?", (amount,))
+        self.run(
+            "INSERT INTO activities (id, kind, symbol, qty, price, amount, description, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (f"{at}::{uuid.uuid4()}", kind, symbol, qty, price, amount, description, at),
+        )
 
     def close(self) -> None:
         """Let go of the file."""
@@ -290,12 +322,6 @@ class State:
         else:
             self.run("DELETE FROM positions WHERE symbol = ?", (symbol,))
 
-    def _pay_in_lieu(self, symbol: str, qty: float, price: float, at: str) -> None:
-        """Cash for `qty` shares that a split left over; negative: a short owes it."""
-        self.run("UPDATE account SET cash = cash + ?", (qty * price,))
-        sql = "INSERT INTO cash_in_lieu (id, symbol, qty, price, at) VALUES (?, ?, ?, ?, ?)"
-        self.run(sql, (f"{at}::{uuid.uuid4()}", symbol, qty, price, at))
-
     def _create_account(self, number: str, cash: float, start: Moment, vendor: str) -> None:
         self.run(
             "INSERT INTO account (one, id, number, cash, session, phase, ticks, initial_cash, vendor) "
@@ -314,6 +340,13 @@ class State:
             "UPDATE account SET initial_cash = round(cash + (SELECT coalesce(sum(iif(side = 'buy', qty, -qty) * price), 0) "
             "FROM fills), 2) WHERE initial_cash IS NULL"
         )
+        if self.row("SELECT 1 FROM sqlite_master WHERE name = 'cash_in_lieu'") is not None:
+            # Of an earlier version, which knew no other activity.
+            self.run(
+                "INSERT INTO activities (id, kind, symbol, qty, price, amount, description, at) SELECT id, 'CIL', symbol, qty,"
+                " price, qty * price, 'cash in lieu of fractional shares', at FROM cash_in_lieu ORDER BY seq"
+            )
+            self.run("DROP TABLE cash_in_lieu")
 
 
 def whole_shares(shares: float) -> float:

@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS orders (
     status TEXT NOT NULL, opens INTEGER NOT NULL,
     submitted_at TEXT NOT NULL, updated_at TEXT NOT NULL, filled_at TEXT, canceled_at TEXT, expired_at TEXT,
     hidden_lookups INTEGER NOT NULL DEFAULT 0, hidden_until REAL NOT NULL DEFAULT 0,
-    failed_at TEXT, reserve REAL
+    failed_at TEXT, reserve REAL, replaces TEXT, replaced_by TEXT, replaced_at TEXT
 ) STRICT;
 DROP INDEX IF EXISTS orders_open;
 CREATE INDEX IF NOT EXISTS orders_working ON orders (seq)
@@ -38,8 +38,10 @@ CREATE TABLE IF NOT EXISTS plans (
     order_id TEXT NOT NULL, due REAL NOT NULL, step TEXT NOT NULL, share REAL NOT NULL
 ) STRICT;
 
--- Cash in lieu of the fractions that splits left: `qty` shares (negative: owed by a short) at `price`.
-CREATE TABLE IF NOT EXISTS cash_in_lieu (
+-- What moved cash without a trade. kind: DIV, FEE or CIL (cash in lieu of the fractions that splits left), in Alpaca's words.
+-- qty: shares that it is about (negative: owed by a short), price: dollars a share, amount: dollars, negative where they left.
+CREATE TABLE IF NOT EXISTS activities (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE, symbol TEXT NOT NULL, qty REAL NOT NULL, price REAL NOT NULL, at TEXT NOT NULL
+    id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, symbol TEXT, qty REAL, price REAL, amount REAL NOT NULL,
+    description TEXT NOT NULL, at TEXT NOT NULL
 ) STRICT;

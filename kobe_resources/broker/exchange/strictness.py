@@ -20,6 +20,7 @@ class Strictness:
     """The settings; as they stand here, the broker refuses what Alpaca refuses and answers everything at once.
 
     splits_move_stop_prices: a split divides the price of a resting stop; at Alpaca only its shares follow.
+    splits_replace_orders: the orders of a symbol that splits get new ids of both kinds, and the old ones read `replaced`.
     cash_in_lieu: a split leaves whole shares, and cash for the rest (never where `Terms.fractional` holds).
     checks_stop_side: a stop that the market has passed is refused.
     refuses_wash_trades: an order is refused while one the other way could meet it.
@@ -30,12 +31,15 @@ class Strictness:
     requests_a_minute: more are answered by 429; None: no limit.
     no_offer_until_s: seconds after the open in which quotes have a bid and no ask; the simulated clock moves on by a second
     with each question for quotes until then.
+    auction_share: the part of an order that the opening auction fills; 0 is Alpaca's paper, where all of them expire.
+    names_halts: an asset without a bar in the session of the clock is said not to be tradable.
     spread_bps: between bid and ask; None: twice the slippage.
     not_shortable: symbols (patterns) that cannot be sold short. hard_to_borrow: those that only DAY orders sell short.
     renames: old symbol to new; orders, positions and quotes go by the new one, and the asset's id stays.
     """
 
     splits_move_stop_prices: bool = False
+    splits_replace_orders: bool = False
     cash_in_lieu: bool = True
     checks_stop_side: bool = True
     refuses_wash_trades: bool = True
@@ -45,6 +49,8 @@ class Strictness:
     cancel_after_s: float = 0.0
     requests_a_minute: int | None = None
     no_offer_until_s: float = 0.0
+    auction_share: float = 1.0
+    names_halts: bool = False
     spread_bps: float | None = None
     not_shortable: tuple[str, ...] = ()
     hard_to_borrow: tuple[str, ...] = ()
@@ -125,5 +131,6 @@ STRICT = Strictness(
 """All of it, with waits that a test can bear."""
 SIMULATED = Strictness(cash_in_lieu=False, new_after_s=0.01, fill_after_s=0.01, cancel_after_s=0.01)
 """For the stage `simulated`: what takes nothing from the person. Shares follow a split exactly, as the simulation's do."""
-EXACT = Strictness(splits_move_stop_prices=True, cash_in_lieu=False, fractions_only_by_day=False)
-"""For a replay, which must give the simulation's trades to the bit: splits lose no fraction, and no stop its exact price."""
+EXACT = Strictness(splits_move_stop_prices=True, cash_in_lieu=False, fractions_only_by_day=False, names_halts=True)
+"""For a replay, which must give the simulation's trades to the bit: splits lose no fraction, and no stop its exact price, and
+who does not trade in a session is known before it, since the simulation refuses a signal without a bar."""

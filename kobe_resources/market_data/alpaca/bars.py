@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from kobe_resources.market_data.polygon.rows import BarColumns, RefusedRow, printable
+from kobe_resources.market_data.polygon.rows import TWO_BARS, BarColumns, RefusedRow, printable
+from kobe_resources.market_data.rounding import widen
 
 NEW_YORK = ZoneInfo("America/New_York")
 FIELDS = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw", "trades": "n"}
@@ -83,7 +84,7 @@ def read_page(rows: Mapping[str, Sequence[Any]], first: dt.date, last: dt.date, 
     stamps = np.array([days[place] or first for place in kept], dtype="datetime64[D]")
     columns = {name: _numbers([row.get(short) for row in fields]) for name, short in FIELDS.items()}
     empty = (columns["volume"] == 0) & (columns["trades"] == 0)
-    widened = _widen(columns) & ~empty
+    widened = widen(columns, ROUNDING) & ~empty
     reasons = np.where(empty, "", _reasons(columns, dated))
     refused = tuple(
         RefusedRow(
@@ -118,7 +119,8 @@ def join_pages(pages: Sequence[Page]) -> ReadBars:
         wrong = np.isin(group, group[differ])
         for number in np.unique(group[differ]).tolist():
             place = int(np.flatnonzero(group == number)[0])
-            refused.append(RefusedRow(printable(symbols[place]), sessions[place].item(), "two bars of one session that differ"))
+            rows = {name: values[group == number].tolist() for name, values in columns.items()}
+            refused.append(RefusedRow(printable(symbols[place]), sessions[place].item(), TWO_BARS, repr(rows)))
     good = ~again & ~wrong
     bars = BarColumns(symbols[good], sessions[good], {name: values[good] for name, values in columns.items()}, tuple(refused))
     ends = np.flatnonzero(np.append(bars.symbols[1:] != bars.symbols[:-1], True)) if len(bars) else np.zeros(0, dtype=int)
@@ -136,18 +138,6 @@ def _numbers(values: list[Any]) -> np.ndarray:
         # A whole number of hundreds of digits is no float.
         numbers = np.array([value if abs(value) < LARGEST else np.nan for value in values], dtype=np.float64)
     return np.where(np.isfinite(numbers), numbers, np.nan)
-
-
-def _widen(columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Move high and low out to an open or close that lies outside by no more than ROUNDING; which rows were moved."""
-    top, bottom = np.fmax(columns["open"], columns["close"]), np.fmin(columns["open"], columns["close"])
-    high, low = columns["high"], columns["low"]
-    sound = (low > 0) & (high >= low)
-    up = sound & (top > high) & (top <= high * (1 + ROUNDING))
-    down = sound & (bottom < low) & (bottom >= low * (1 - ROUNDING))
-    columns["high"], columns["low"] = np.where(up, top, high), np.where(down, bottom, low)
-    moved: np.ndarray = up | down
-    return moved
 
 
 def _reasons(columns: dict[str, np.ndarray], dated: np.ndarray) -> np.ndarray:

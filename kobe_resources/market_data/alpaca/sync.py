@@ -38,6 +38,7 @@ from kobe_resources.market_data.polygon.checkpoints import (
     forget,
     keep_known_optional,
     read_state,
+    save_bad_rows,
     save_coverage,
     save_mark,
     save_refusals,
@@ -45,6 +46,7 @@ from kobe_resources.market_data.polygon.checkpoints import (
 from kobe_resources.market_data.polygon.loader import spoken
 from kobe_resources.market_data.polygon.plan import DAY, Span, merged
 from kobe_resources.market_data.polygon.rows import RefusedRow, frame_of, printable
+from kobe_resources.market_data.set_aside import keep_storable
 from kobe_resources.market_data.store import (
     DIVIDEND,
     Changes,
@@ -53,7 +55,7 @@ from kobe_resources.market_data.store import (
     drop_stored_duplicates,
     record_load,
     record_options,
-    refuse_to_replace,
+    refuse_other_source,
     replace_actions,
     replace_candidates,
     replace_dividends,
@@ -127,7 +129,7 @@ class AlpacaSync:
         """See AlpacaVendor.sync; returns the number of calls."""
         span = self._wanted_span()
         if not self._force:
-            refuse_to_replace(self._warehouse, VENDOR)
+            refuse_other_source(self._warehouse, VENDOR)
         load_key = fingerprint + ("+options" if self._settings.universe.require_options else "")
         with self._warehouse.connect() as connection:
             self._state = read_state(connection, VENDOR)
@@ -439,15 +441,15 @@ class AlpacaSync:
             symbol: merged(self._state.coverage.get(symbol), covers) for symbol in batch.symbols if symbol not in self.left_out
         }
         with self._warehouse.transaction() as connection:
-            frame = keep_known_optional(connection, frame)
+            frame = keep_storable(connection, keep_known_optional(connection, frame), VENDOR, at)
+            save_bad_rows(connection, read.bars.refused, at, VENDOR)
             changes = upsert_bars(connection, frame, VENDOR, at) if len(frame) else Changes()
             save_coverage(connection, coverage, rows, at, VENDOR)
-            save_refusals(connection, read.bars.refused, at, VENDOR)
         self._state.coverage.update(coverage)
         self.changes += changes
         self.counted["rows without a trade dropped"] += read.placeholders
         self.counted["bars widened to their open or close"] += read.widened
-        self.counted["bad rows left out"] += len(read.bars.refused)
+        self.counted["bad rows set aside"] += len(read.bars.refused)
 
     def _dividends(self, client: AlpacaDataClient, symbols: Sequence[str], names: Names, span: Span) -> None:
         """Cash dividends of the candidates and of their former names, in one transaction."""

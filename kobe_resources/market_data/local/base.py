@@ -15,7 +15,7 @@ from kobe_resources.market_data.store import (
     Load,
     current_source,
     last_load,
-    refuse_to_replace,
+    refuse_other_source,
     replace_all,
     store_totals,
 )
@@ -40,6 +40,7 @@ class LocalVendor(ABC):
 
     def __init__(self, data: DataSettings) -> None:
         self.data = data
+        self.notes: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -63,7 +64,8 @@ class LocalVendor(ABC):
         fingerprint = self.fingerprint()
         skipped = not force and self._stands(warehouse, fingerprint)
         if not skipped and not force:
-            refuse_to_replace(warehouse, self.name)
+            refuse_other_source(warehouse, self.name)
+        self.notes = ()
         changes = Changes() if skipped else self._replace(warehouse, fingerprint, progress, force)
         with warehouse.connect() as connection:
             totals = store_totals(connection)
@@ -81,6 +83,7 @@ class LocalVendor(ABC):
             last_session=totals.last_session,
             seconds=time.perf_counter() - began,
             skipped=skipped,
+            notes=self.notes,
         )
 
     def _stands(self, warehouse: Warehouse, fingerprint: str) -> bool:
@@ -92,6 +95,8 @@ class LocalVendor(ABC):
         progress.start(f"reading {self.name}", 2, "steps")
         now = dt.datetime.now(dt.UTC)
         load = self.read()
+        if load.widened:
+            self.notes = (f"{load.widened:,} bars widened to their open or close",)
         if self.judged:
             load = _judged(load, now)
         if not len(load.bars):

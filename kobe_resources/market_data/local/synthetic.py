@@ -17,11 +17,15 @@ import numpy as np
 
 from kobe_resources import calendar
 from kobe_resources.market_data.local.base import LocalVendor, within_span
-from kobe_resources.market_data.protocol import MarketDataError
-from kobe_resources.market_data.store import Load
+from kobe_resources.market_data.protocol import MarketDataError, Progress
+from kobe_resources.market_data.store import Changes, Load, current_source, store_in_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
+
+    from kobe_resources.warehouse.store import Warehouse
 
 RECIPE = 1
 """Part of the fingerprint: raise it whenever the same seed would give other bars."""
@@ -82,6 +86,25 @@ class SyntheticVendor(LocalVendor):
         market = make_market(wanted.symbols, first_sessions(wanted.start, wanted.sessions), wanted.seed)
         return replace(market, bars=within_span(market.bars, self.data))
 
+    def _replace(self, warehouse: Warehouse, fingerprint: str, progress: Progress, force: bool) -> Changes:
+        """As every local vendor; in parts where nothing of this market is stored: all of it may be too much for memory."""
+        with warehouse.connect() as connection:
+            stored = current_source(connection)
+            held = bool(connection.execute("SELECT 1 FROM daily_bars LIMIT 1").fetchall())
+        if held and stored and stored[0] == self.source:
+            return super()._replace(warehouse, fingerprint, progress, force)
+        wanted = self.data.synthetic
+        market = wanted.symbols, first_sessions(wanted.start, wanted.sessions), wanted.seed
+        progress.start(f"inventing {wanted.symbols:,} symbols", wanted.symbols, "symbols")
+
+        def parts() -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+            for bars, splits in _parts(*market):
+                yield within_span(bars, self.data), splits
+                progress.advance(bars["symbol"].nunique())
+
+        now = dt.datetime.now(dt.UTC)
+        return store_in_parts(warehouse, parts(), _lists(*market), self.name, self.source, fingerprint, now)
+
 
 def first_sessions(start: dt.date, count: int) -> np.ndarray:
     """The first `count` sessions from `start` on (datetime64[D]). Raises MarketDataError where the calendar ends before."""
@@ -98,13 +121,31 @@ def make_market(symbols: int, days: np.ndarray, seed: int) -> Load:
     """Bars of `symbols` symbols over the sessions `days`, with their splits, candidates and options."""
     import pandas as pd
 
+    chunks = list(_parts(symbols, days, seed))
+    return replace(
+        _lists(symbols, days, seed),
+        bars=pd.concat([bars for bars, _ in chunks], ignore_index=True),
+        splits=pd.concat([splits for _, splits in chunks], ignore_index=True),
+    )
+
+
+def _parts(symbols: int, days: np.ndarray, seed: int) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Bars and splits, so many symbols at a time."""
     numbers = np.arange(symbols, dtype=np.int64)
-    chunks = [_make_chunk(numbers[first : first + CHUNK], days, seed) for first in range(0, symbols, CHUNK)]
+    for first in range(0, symbols, CHUNK):
+        yield _make_chunk(numbers[first : first + CHUNK], days, seed)
+
+
+def _lists(symbols: int, days: np.ndarray, seed: int) -> Load:
+    """Candidates and options of a market, without its bars and splits."""
+    import pandas as pd
+
+    numbers = np.arange(symbols, dtype=np.int64)
     names = _names(numbers)
     active = _traits(numbers, seed).life_end > len(days)
     return Load(
-        bars=pd.concat([bars for bars, _ in chunks], ignore_index=True),
-        splits=pd.concat([splits for _, splits in chunks], ignore_index=True),
+        bars=pd.DataFrame(),
+        splits=pd.DataFrame(),
         candidates=pd.DataFrame({"symbol": names, "name": "Synthetic " + names, "type": "CS", "active": active}),
         options=pd.DataFrame({"symbol": names, "has_options": _uniform(seed, numbers, OPTIONS) < OPTIONS_SHARE}),
     )

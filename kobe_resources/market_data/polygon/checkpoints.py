@@ -5,12 +5,14 @@ Every write happens inside the transaction of the rows it speaks of, which is it
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kobe_resources.market_data.polygon.plan import Span
+from kobe_resources.market_data.set_aside import aside_rows, record_set_aside
 from kobe_resources.market_data.store import current_source, sql
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from kobe_resources.market_data.polygon.rows import RefusedRow
 
 VENDOR = "polygon"
+LONGEST_ROW = 2000
 
 
 class Mark(NamedTuple):
@@ -111,6 +114,24 @@ def save_refusals(
             "WHERE vendor = $1 AND symbol = $2 AND session IS NOT DISTINCT FROM $3 AND reason = $4)",
             [*values, seen_at],
         )
+
+
+def save_bad_rows(
+    connection: duckdb.DuckDBPyConnection, refusals: Sequence[RefusedRow], seen_at: dt.datetime, vendor: str = VENDOR
+) -> None:
+    """Set rows aside that are no bars, each as the vendor sent it."""
+    rows = [(row.symbol, row.session, row.reason, None, _as_sent(row.row)) for row in dict.fromkeys(refusals)]
+    if rows:
+        record_set_aside(connection, vendor, aside_rows(rows), seen_at, whole=False)
+
+
+def _as_sent(text: str) -> dict[str, Any]:
+    """The fields of a row; what is no dictionary, or too long for one, as its text."""
+    try:
+        fields = ast.literal_eval(text) if len(text) <= LONGEST_ROW else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        fields = None
+    return fields if isinstance(fields, dict) else {"row": text[:LONGEST_ROW]}
 
 
 def symbols_with_gaps(connection: duckdb.DuckDBPyConnection, sessions: Sequence[dt.date]) -> list[str]:

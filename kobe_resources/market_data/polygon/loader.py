@@ -18,9 +18,9 @@ from kobe_resources.market_data.polygon.checkpoints import (
     VENDOR,
     LoadState,
     keep_known_optional,
+    save_bad_rows,
     save_coverage,
     save_days,
-    save_refusals,
 )
 from kobe_resources.market_data.polygon.errors import (
     PolygonError,
@@ -75,6 +75,7 @@ class Loader:
     ) -> None:
         self.changes = Changes()
         self.failures: dict[str, PolygonError] = {}
+        self.widened = self.bad_rows = 0
         self.known_days: dict[dt.date, list[Row]] = {}
         self._client = client
         self._warehouse = warehouse
@@ -187,10 +188,12 @@ class Loader:
         refused = [refusal for part in parts for refusal in part.refused]
         with self._warehouse.transaction() as connection:
             frame = keep_storable(connection, keep_known_optional(connection, frame), VENDOR, at)
+            save_bad_rows(connection, refused, at)
             changes = upsert_bars(connection, frame, VENDOR, at) if len(frame) else Changes()
             save_coverage(connection, coverage, rows, at)
             save_days(connection, days, at)
-            save_refusals(connection, refused, at)
+        self.widened += sum(part.widened for part in parts)
+        self.bad_rows += len(refused)
         self._state.coverage.update(coverage)
         self.changes = self.changes + changes
 

@@ -1,7 +1,7 @@
 """The vendor's rows as columns: what may be stored, and what is refused with its reason.
 
-A row that cannot be a bar (or a split, or a ticker) is refused, never repaired. Two rows that contradict each other make
-the whole answer malformed: the true one cannot be told. Trusts the client for whole answers, and nothing in them.
+A row that cannot be a bar (or a split, or a ticker) is refused, never repaired but for rounding. Of two rows of one bar that
+differ neither can be told true, and both are refused. Trusts the client for whole answers, and nothing in them.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 
-from kobe_resources.market_data.polygon.errors import LEAVE_OUT, RESUMES, PolygonContradiction, PolygonIncomplete
+from kobe_resources.market_data.polygon.errors import RESUMES, PolygonContradiction, PolygonIncomplete
+from kobe_resources.market_data.rounding import widen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,9 @@ PRICES = {"open": "o", "high": "h", "low": "l", "close": "c"}
 FIRST_MS, LAST_MS = 0, 4_102_444_800_000
 """1970 to 2100: a timestamp outside is in another unit."""
 LONGEST_SYMBOL = 32
+ROUNDING = 1e-6
+"""Share of the price by which an open or a close may lie outside high and low."""
+TWO_BARS = "two bars of one session that differ"
 UNREADABLE = "control bytes or no ticker"
 TRIES = 3
 DIVIDEND_KINDS = {
@@ -52,7 +56,8 @@ class BarColumns:
     """Bars as equally long columns, ascending by symbol and session, one row a (symbol, session).
 
     symbols: object array. sessions: datetime64[D]. columns: open, high, low, close, volume, vwap, trades (NaN where the
-    vendor gave none), float64. repeated: equal rows that were dropped.
+    vendor gave none), float64. repeated: equal rows that were dropped. widened: rows whose high or low was moved to their
+    open or close.
     """
 
     symbols: np.ndarray
@@ -60,6 +65,7 @@ class BarColumns:
     columns: dict[str, np.ndarray]
     refused: tuple[RefusedRow, ...] = ()
     repeated: int = 0
+    widened: int = 0
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -212,6 +218,7 @@ def _bars(rows: Sequence[Row], symbols: np.ndarray) -> BarColumns:
     for name, short in {"vwap": "vw", "trades": "n"}.items():
         values, _ = _numbers(rows, short, float("nan"))
         columns[name] = np.where(values > 0 if name == "vwap" else values >= 0, values, np.nan)
+    widened = widen(columns, ROUNDING)
     reasons = _reasons(columns, symbols, numeric, good_stamps)
     refused = tuple(
         RefusedRow(
@@ -219,8 +226,9 @@ def _bars(rows: Sequence[Row], symbols: np.ndarray) -> BarColumns:
         )
         for index in np.flatnonzero(reasons.astype(bool)).tolist()
     )
-    bars = _taken(BarColumns(symbols, sessions, columns), ~reasons.astype(bool), refused, 0)
-    return _without_repeats(_sorted(bars))
+    good = ~reasons.astype(bool)
+    bars = _taken(BarColumns(symbols, sessions, columns), good, refused, 0)
+    return replace(_without_repeats(_sorted(bars)), widened=int((widened & good).sum()))
 
 
 def _numbers(rows: Sequence[Row], key: str, missing: float) -> tuple[np.ndarray, np.ndarray]:
@@ -269,20 +277,30 @@ def _sorted(bars: BarColumns) -> BarColumns:
 
 
 def _without_repeats(bars: BarColumns) -> BarColumns:
-    """Equal rows once. Raises PolygonContradiction where two rows of one bar differ."""
+    """Equal rows once; of rows of one bar that differ none, and one refusal."""
     if len(bars) < 2:
         return bars
-    again = (bars.symbols[1:] == bars.symbols[:-1]) & (bars.sessions[1:] == bars.sessions[:-1])
+    again = np.zeros(len(bars), dtype=bool)
+    again[1:] = (bars.symbols[1:] == bars.symbols[:-1]) & (bars.sessions[1:] == bars.sessions[:-1])
     if not again.any():
         return bars
-    for name, values in bars.columns.items():
-        differ = again & ~np.isclose(values[1:], values[:-1], rtol=0, atol=0, equal_nan=True)
-        if differ.any():
-            where = int(np.flatnonzero(differ)[0])
-            raise PolygonContradiction(
-                f"Polygon sent two bars of {bars.symbols[where]} on {bars.sessions[where]} with another {name}", LEAVE_OUT
-            )
-    return _taken(bars, np.concatenate([[True], ~again]), bars.refused, int(again.sum()))
+    differ = np.zeros(len(bars), dtype=bool)
+    for values in bars.columns.values():
+        differ[1:] |= again[1:] & ~np.isclose(values[1:], values[:-1], rtol=0, atol=0, equal_nan=True)
+    group = np.cumsum(~again)
+    wrong = np.isin(group, group[differ])
+    found = [
+        RefusedRow(
+            printable(bars.symbols[place]), bars.sessions[place].item(), TWO_BARS, repr(_rows_of(bars, group == group[place]))
+        )
+        for place in np.flatnonzero(wrong & ~again).tolist()
+    ]
+    return _taken(bars, ~again & ~wrong, (*bars.refused, *found), int((again & ~wrong).sum()))
+
+
+def _rows_of(bars: BarColumns, which: np.ndarray) -> dict[str, list[float]]:
+    """Some rows as their columns."""
+    return {name: values[which].tolist() for name, values in bars.columns.items()}
 
 
 def _taken(bars: BarColumns, which: np.ndarray, refused: tuple[RefusedRow, ...], repeated: int) -> BarColumns:

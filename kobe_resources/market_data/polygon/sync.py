@@ -47,7 +47,7 @@ from kobe_resources.market_data.store import (
     drop_stored_duplicates,
     record_load,
     record_options,
-    refuse_to_replace,
+    refuse_other_source,
     replace_candidates,
     replace_dividends,
     replace_splits,
@@ -124,7 +124,7 @@ class Sync:
         """See PolygonVendor.sync."""
         span = self._wanted_span()
         if not self._force:
-            refuse_to_replace(self._warehouse, VENDOR)
+            refuse_other_source(self._warehouse, VENDOR)
         wanted = (("options", self._settings.universe.require_options), ("delisted", self._delisted))
         load_key = "+".join([fingerprint, *(what for what, is_wanted in wanted if is_wanted)])
         with self._warehouse.connect() as connection:
@@ -393,6 +393,8 @@ class Sync:
 
     def _finish(self, loader: Loader, span: Span, fingerprint: str, load_key: str) -> None:
         """Say that the span is complete, or raise PolygonIncomplete with the symbols that failed."""
+        counted = (("bars widened to their open or close", loader.widened), ("bad rows set aside", loader.bad_rows))
+        self.notes += tuple(f"{count:,} {what}" for what, count in counted if count)
         if loader.failures:
             first, error = next(iter(loader.failures.items()))
             raise PolygonIncomplete(f"{len(loader.failures)} symbols could not be loaded ({first}: {error.what}, …)", LEAVE_OUT)

@@ -272,3 +272,11 @@ def test_markdown_cells_hold_no_markdown_of_the_data(inputs: ReportInputs) -> No
     line = next(line for line in table.splitlines() if "img" in line)
     assert "a\\|b &lt;img&gt; \\[x\\](y)" in line
     assert line.replace("\\|", "").count("|") == 10
+
+
+def test_no_cell_of_the_verdict_table_can_break_into_two_lines(inputs: ReportInputs) -> None:
+    table = kpi_markdown(verdict_rows(inputs))
+    assert len(table.splitlines()) == 2 + len(verdict_rows(inputs))
+    cells = [cell.strip() for line in table.splitlines() for cell in line.strip("| ").split(" | ")]
+    assert "does\u00a0not\u00a0deserve\u00a0money" in cells
+    assert not any(" " in cell for cell in cells)

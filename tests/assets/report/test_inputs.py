@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, finite, read_inputs
-from kobe_assets.report.page.csv_files import pack_bars, pick_trades, sorted_trades, windows_of
+from kobe_assets.report.page.csv_files import pick_trades, sorted_trades, windows_of
+from kobe_assets.report.page.packed_data import packed_data
 from kobe_resources.settings.models import StrategySettings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.fabricate import Tables, inputs_from, settings_for
+from tests.support.unpack import column, header_of, unpacked
 
 
 def test_the_stop_of_a_trade_is_read_from_the_bar_before_its_signal(inputs: ReportInputs, tables: Tables) -> None:
@@ -69,38 +72,60 @@ def test_an_empty_warehouse_gives_empty_tables_and_the_pins_of_the_settings(tmp_
     settings = settings_for(1)
     inputs = read_inputs(Warehouse(tmp_path / "kobe.duckdb"), settings, {"commit": "abc"})
     frames = [getattr(inputs, f.name) for f in dataclasses.fields(inputs) if isinstance(getattr(inputs, f.name), pd.DataFrame)]
-    assert len(frames) == 13
+    assert len(frames) == 14
     assert all(frame.empty for frame in frames)
     assert inputs.pins["research"] == research_pin(settings)
     assert inputs.versions["commit"] == "abc"
 
 
 def test_packed_bars_unpack_to_the_bars_they_came_from(inputs: ReportInputs) -> None:
-    trades = sorted_trades(inputs.trades)
-    windows = windows_of(trades, pick_trades(trades))
-    packed = pack_bars(inputs.bars, windows)
+    header, planes = header_of(unpacked(packed_data(inputs, [], "").bars))
     bars = inputs.bars.set_index(["symbol", "session"]).sort_index()
     compared = 0
-    for symbol, runs in packed.items():
-        for run in runs:
-            days = np.cumsum(run["d"]).astype("datetime64[D]")
-            close = np.cumsum(run["c"]) / 10.0 ** run["k"]
-            stored = bars.loc[symbol].loc[days]["close"].to_numpy()
-            np.testing.assert_allclose(close, stored, rtol=1e-4)
-            compared += len(days)
+    for symbol, (rows, decimals) in header["symbols"].items():
+        columns = [column(planes[4 * rows * i :], rows) for i in range(7)]
+        planes = planes[4 * rows * 7 :]
+        days, close = (np.cumsum(values) for values in columns[:2])
+        stored = bars.loc[symbol].loc[days.astype("datetime64[D]")]
+        prices = [(close + np.array(near)) / 10.0**decimals for near in ([0] * rows, *columns[2:5])]
+        for name, found in zip(("close", "open", "high", "low"), prices, strict=True):
+            np.testing.assert_allclose(found, stored[name].to_numpy(), rtol=1e-4)
+        average = pd.Series(columns[5], dtype=float).cumsum() / 10.0**decimals
+        np.testing.assert_allclose(average, stored["sma200"].to_numpy(), rtol=1e-4)
+        compared += rows
     assert compared == len(inputs.bars)
 
 
-def test_undefined_indicators_stay_undefined_in_packed_bars() -> None:
-    days = pd.bdate_range("2020-01-01", periods=4)
-    prices = {name: [10.0, 10.5, 10.25, 10.0] for name in ("open", "high", "low", "close")}
-    bars = pd.DataFrame(
-        {"symbol": "A", "session": days, **prices, "sma200": [np.nan, np.nan, 9.5, 9.25], "rsi2": [np.nan, 50, np.nan, 0]}
-    )
-    windows = pd.DataFrame({"symbol": ["A"], "since": [days[0]], "until": [days[-1]]})
-    (run,) = pack_bars(bars, windows)["A"]
-    assert run["m"] == [None, None, 9500, -250]
-    assert run["r"] == [None, 500, None, -500]
+def test_declared_columns_of_the_bars_are_packed_with_digits_of_their_own(inputs: ReportInputs) -> None:
+    bars = inputs.bars.assign(tiny=inputs.bars["rsi2"] / 1e4, huge=inputs.bars["close"] * -1e4)
+    packed = packed_data(dataclasses.replace(inputs, bars=bars), [], "", ["tiny", "huge", "gone"])
+    header, planes = header_of(unpacked(packed.bars))
+    assert header["declared"] == ["tiny", "huge"]
+    symbol, (rows, _, *places) = next(iter(header["symbols"].items()))
+    columns = [column(planes[4 * rows * i :], rows) for i in range(9)]
+    stored = bars[bars["symbol"] == symbol].sort_values("session")
+    for name, values, digits in zip(("tiny", "huge"), columns[7:], places, strict=True):
+        found = pd.Series(values, dtype=float).cumsum().to_numpy() / 10.0**digits
+        np.testing.assert_allclose(found, stored[name].to_numpy(), rtol=2e-4, atol=1e-4 * stored[name].abs().max())
+
+
+def test_every_trade_has_its_bars(inputs: ReportInputs) -> None:
+    bars = inputs.bars.set_index(["symbol", "session"]).sort_index()
+    for row in inputs.trades.itertuples():
+        assert (row.symbol, row.entry_session) in bars.index
+        assert (row.symbol, row.exit_session) in bars.index
+
+
+def test_money_at_work_is_what_the_open_trades_are_worth_at_each_close(inputs: ReportInputs, tables: Tables) -> None:
+    own = inputs.holdings[(inputs.holdings["strategy"] == "rsi2") & (inputs.holdings["mode"] == "canonical")]
+    trades = inputs.trades[(inputs.trades["strategy"] == "rsi2") & (inputs.trades["mode"] == "canonical")]
+    close = inputs.bars.set_index(["symbol", "session"])["close"]
+    assert len(own) > 100
+    for row in own.iloc[::29].itertuples():
+        held = trades[(trades["entry_session"] <= row.session) & (trades["exit_session"] > row.session)]
+        assert row.positions == len(held)
+        worth = sum(trade.shares * close[(trade.symbol, row.session)] for trade in held.itertuples())
+        assert row.invested == pytest.approx(worth)
 
 
 def test_windows_of_one_symbol_never_overlap_and_listed_trades_do_not_depend_on_row_order(inputs: ReportInputs) -> None:

@@ -12,9 +12,8 @@ from kobe_assets.research import simulation as sim
 from kobe_assets.research.panel import Floats
 from kobe_assets.research.permutation import Entered, Permuted, p_value, permute_entries
 from kobe_assets.research.robustness import Plan, Rehearsal
-from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Fold, simulate_window
-from tests.support.drivers.product import Product, from_panel, panel_of
+from tests.support.drivers.product import Product, from_panel, panel_of, with_limit
 from tests.support.reference.figures import daily_returns, sharpe
 from tests.support.reference.indicators import indicators_of
 from tests.support.reference.market import build_market
@@ -40,7 +39,7 @@ class Drawn:
         market, params = self.product.market, self.product.params(strategy)
         self.fold = Fold(1, 0, FIRST - 1, FIRST, len(market.panel.sessions) - 1)
         self.readable = market.readable()
-        self.plan = Rehearsal(market, Plan(STRATEGIES[strategy], (self.fold,), (params,)), self.readable)
+        self.plan = Rehearsal(market, Plan(with_limit(strategy), (self.fold,), (params,)), self.readable)
         places = self.product_run().places
         order = np.argsort(places[:, sim.T_ENTRY], kind="stable")
         columns = [(places[order, column],) for column in (sim.T_ENTRY, sim.T_STRATEGY, sim.T_SIDE)]
@@ -49,7 +48,7 @@ class Drawn:
 
     def product_run(self) -> sim.Outcome:
         params = self.product.params(self.strategy)
-        return simulate_window(self.product.market, STRATEGIES[self.strategy], params, self.fold.test_start, self.fold.test_end)
+        return simulate_window(self.product.market, with_limit(self.strategy), params, self.fold.test_start, self.fold.test_end)
 
     def draw(self, runs: int, seed: int = 7) -> Permuted:
         books: Books = {"book": (self.plan, self.entered)}
@@ -148,7 +147,7 @@ def test_a_portfolio_draws_for_each_strategy_and_side_at_its_weight() -> None:
     p = CANONICAL | {"allow_shorts": True}
     one = Drawn(3, p)
     market, fold = one.product.market, one.fold
-    parts = [(STRATEGIES[name], (one.product.params(name),)) for name in ("rsi2", "ibs")]
+    parts = [(with_limit(name), (one.product.params(name),)) for name in ("rsi2", "ibs")]
     plan = Plan(parts[0][0], (fold,), parts[0][1], (parts[1],), (1.0, 0.5))
     rehearsal = Rehearsal(market, plan, one.readable)
     days = np.repeat(np.arange(fold.test_start + 5, fold.test_end, 4), 3)

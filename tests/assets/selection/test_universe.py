@@ -345,3 +345,34 @@ def test_the_committed_settings_of_a_vendor_are_valid_and_ask_for_950_symbols_an
     assert (settings.data.vendor, settings.universe.min_symbols, settings.universe.min_years) == (vendor, 950, 10)
     assert settings.universe.require_options
     assert settings.universe.min_adv_usd > 0
+
+
+@pytest.mark.parametrize("ratio", [10.0, 1.25, 0.5])
+@pytest.mark.parametrize("listed", [50, 70])
+def test_a_split_listed_on_the_wrong_day_keeps_its_symbol_out(tmp_path: Path, ratio: float, listed: int) -> None:
+    """The price splits on day 60; a few percent of an ordinary move are no jump."""
+    own = rows("A", 60, 10.0 * ratio, 1000.0) + rows("A", 60, 10.0, 1000.0 * ratio, start=60)
+    content = load([*own, *rows("B", 120)])
+    wrong = store(tmp_path / "wrong", content)
+    wrong.rows(f"INSERT INTO splits VALUES ('A', DATE '{DAYS[listed]}', 1, {ratio}, 'x')")
+    assert reasons(build_universe(wrong, wanted()))["A"] == "misdated_split"
+    right = store(tmp_path / "right", content)
+    right.rows(f"INSERT INTO splits VALUES ('A', DATE '{DAYS[60]}', 1, {ratio}, 'x')")
+    assert reasons(build_universe(right, wanted()))["A"] is None
+
+
+def test_a_split_listed_twice_three_weeks_apart_keeps_its_symbol_out(tmp_path: Path) -> None:
+    own = rows("A", 60, 12.5, 800.0) + rows("A", 60, 10.0, 1000.0, start=60)
+    warehouse = store(tmp_path, load([*own, *rows("B", 120)]))
+    warehouse.rows(f"INSERT INTO splits VALUES ('A', DATE '{DAYS[60]}', 4, 5, 'x'), ('A', DATE '{DAYS[75]}', 4, 5, 'x')")
+    assert reasons(build_universe(warehouse, wanted()))["A"] == "misdated_split"
+
+
+def test_a_ticker_that_another_company_bears_now_has_the_years_of_that_company(tmp_path: Path) -> None:
+    content = load([*rows("A", 300), *rows("A", 200, start=311), *rows("B", 511)])
+    asked = wanted(membership="point_in_time", membership_min_years=0.9)
+    spans = build_membership(store(tmp_path, content), asked)
+    mine = spans[spans["symbol"] == "A"]
+    assert len(mine) == 1, "the second company is too young"
+    assert mine["to"].iloc[0].date() < DAYS[330]
+    assert spans[spans["symbol"] == "B"]["to"].isna().all()

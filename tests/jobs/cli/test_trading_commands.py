@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from kobe_assets.graph.inputs import load_market
 from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.research.walk_forward import Part
 from kobe_jobs.cli.commands import trading
 from kobe_jobs.cli.main import app
 from kobe_jobs.cli.output import SHORT_ID, order_table
@@ -52,7 +53,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
         settings = load_settings()
         bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals"))
         market = load_market(Warehouse(), settings)
-    trades, _ = simulate_window(market, settings, STRATEGIES[STRATEGY], 210, len(market.panel.sessions) - 1)
+    trades, _ = simulate_window(market, settings, [Part(STRATEGIES[STRATEGY], 1.0)], 210, len(market.panel.sessions) - 1)
     return folder, market.panel.sessions.tolist(), trades[0]
 
 
@@ -298,8 +299,9 @@ def test_a_refused_first_run_leaves_a_new_broker_at_the_beginning(simulated: Any
 def test_what_was_refused_is_counted_not_subtracted(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, trade = simulated
     monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
+    monkeypatch.setenv("KOBE_POLICY__MAX_NOTIONAL_PER_ORDER", "1")
     shown = kobe("trade", "--session", str(trade.entry_session)).stdout
-    assert re.search(r"refused: shadow\s+│ \d", shown)
+    assert re.search(r"refused: exceeds_order_budget\s+│ \d", shown)
 
 
 @pytest.mark.parametrize("command", [("trade", "--session"), ("replay", "--end", "2013-02-01", "--start")])
@@ -316,8 +318,10 @@ def test_shadow_needs_no_keys_and_sends_nothing(simulated: Any, monkeypatch: pyt
     monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
     summary = told("trade", "--session", str(trade.entry_session))
     assert summary["submitted"] == 0
-    assert summary["refused"]["shadow"] >= 1
-    assert "shadow" in {order["reason"] for order in summary["orders"] if order["state"] == "VETOED"}
+    assert summary["would_send"] >= 1
+    sent = [order for order in summary["orders"] if order["state"] == "WOULD_SEND"]
+    assert {order["leg"] for order in sent} >= {"entry", "stop"}
+    assert all(order["limit_price"] or order["stop_price"] for order in sent)
 
 
 def test_a_replay_prints_its_verdict(simulated: Any) -> None:

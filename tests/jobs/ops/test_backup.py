@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from kobe_jobs.ops.backup.archive import ArchiveRefused, read_archive, read_manifest
-from kobe_jobs.ops.backup.files import is_safe_name
+from kobe_jobs.ops.backup.files import is_left_out, is_safe_name
 from kobe_jobs.ops.backup.make import BackupFailed, default_folder, make_backup
 from kobe_jobs.ops.backup.restore import RestoreRefused, restore
 from kobe_resources.errors import KobeError, UsageError
@@ -262,7 +262,7 @@ def test_a_killed_backup_leaves_no_archive_and_the_next_one_cleans_up(home: Path
 RESTORE = """
 import sys
 from pathlib import Path
-from kobe_jobs.ops.backup.files import is_safe_name
+from kobe_jobs.ops.backup.files import is_left_out, is_safe_name
 from kobe_jobs.ops.backup.restore import restore
 print("ready", flush=True)
 restore(Path(sys.argv[1]), Path(sys.argv[2]), force=True)
@@ -608,6 +608,19 @@ def test_the_key_file_never_enters_a_backup(home: Path, monkeypatch: pytest.Monk
     (home / "keys.env").write_text("POLYGON_API_KEY=very-secret\n")
     monkeypatch.setenv("KOBE_ENV_FILE", str(home / "keys.env"))
     assert "keys.env" not in read_manifest(make_backup(home).path)["files"]
+
+
+def test_earlier_reports_stay_out_of_a_backup_but_an_archive_may_hold_some(home: Path, tmp_path: Path) -> None:
+    fill(home, orders=False)
+    reports = home / "reports"
+    (reports / "kpi_report-0123456789ab.html").write_text("earlier")
+    (reports / "data-0123456789ab").mkdir()
+    (reports / "data-0123456789ab" / "bars-0.css").write_text("bars")
+    with tarfile.open(make_backup(home, tmp_path / "out").path) as archive:
+        names = archive.getnames()
+    assert any(name.endswith("reports/kpi_report.html") for name in names)
+    assert not any("kpi_report-" in name or "data-" in name for name in names)
+    assert not is_left_out("reports/kpi_report-0123456789ab.html")
 
 
 def test_places_where_a_backup_must_not_go(home: Path, tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kobe_jobs.ops.ui.guard import refusal
+from kobe_jobs.ops.ui.guard import FIRST_PAGE, GROUPS, refusal, way_in
+from kobe_resources.runtime.report_site import listen_on, report_link, serving_reports
+from kobe_resources.settings.models import Settings
 
 JSON = {"content-type": "application/json; charset=utf-8"}
 
@@ -62,3 +65,23 @@ def test_own_pages_and_programs_pass(allowed: dict[str, Any]) -> None:
 )
 def test_what_a_foreign_page_could_send_does_not(refused: dict[str, Any]) -> None:
     assert refusal(refused)
+
+
+def test_the_first_page_is_the_lineage() -> None:
+    assert way_in("/") == FIRST_PAGE
+    assert way_in("/runs") == way_in("/reportsx") == way_in("/asset-groups") == ""
+    from kobe_jobs.definitions import build_definitions
+
+    specs = build_definitions(Settings()).resolve_all_asset_specs()
+    assert {spec.group_name for spec in specs} == set(GROUPS)
+
+
+def test_a_report_link_follows_the_port_that_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    ports = []
+    for _ in range(2):
+        with serving_reports(listen_on(0, "")) as url:
+            assert way_in(report_link("kpi_report.html")) == f"{url}kpi_report.html"
+            assert way_in("/reports") == way_in("/reports/") == url
+            ports.append(url)
+    assert way_in("/reports//evil.example/x").startswith("http://127.0.0.1:")

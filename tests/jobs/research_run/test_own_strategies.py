@@ -120,6 +120,7 @@ def test_an_edit_makes_stale_what_stands_on_it_and_nothing_else(settings: Settin
     for text, old, new, changed in (
         (plain, 'summary="For', 'summary="Only for', {"signals", "wf_folds", "kpi_report"}),
         (plain, "rsi(4)", "rsi(5)", {"indicators", "signals", "wf_folds", "kpi_report"}),
+        (plain, "rsi(4)", 'rsi(4).of("SPY")', {"universe", "indicators", "signals", "wf_folds", "kpi_report"}),
         (GOOD, "bars.high - bars.low", "bars.high + bars.low", {"indicators", "signals", "wf_folds", "kpi_report"}),
         (f"{plain}\nimport f1\n", None, "X = 1\n", {"signals", "wf_folds", "kpi_report"}),
     ):

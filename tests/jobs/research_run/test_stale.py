@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kobe_jobs.research_run.stale import ComputationFailed, bring_up_to_date
+from kobe_resources.market_data import MarketDataError
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import DataSettings, SyntheticData
@@ -80,7 +81,7 @@ def test_force_computes_everything(home: Path) -> None:
 
 def test_force_does_not_replace_bars_that_took_hours_to_load(home: Path) -> None:
     Warehouse().rows("UPDATE bar_epochs SET source = 'polygon'")
-    with pytest.raises(ComputationFailed, match=r"loaded from polygon, and data\.vendor is sample: .* use another KOBE_HOME"):
+    with pytest.raises(MarketDataError, match=r"loaded from polygon, and data\.vendor is sample: .* use another KOBE_HOME"):
         bring_up_to_date(load_settings(), force=True)
     assert Warehouse().rows("SELECT count(*) FROM daily_bars") == [(12_154,)]
 

@@ -98,3 +98,29 @@ def test_a_strategy_made_from_another_is_blamed_under_its_own_name() -> None:
         try_out(one)
     with pytest.raises(AttributeError):
         satisfied(one, "long", SimpleNamespace(close=1.0), {})  # type: ignore[arg-type]
+
+
+def test_a_broken_strategy_does_not_keep_the_ui_from_loading(tmp_path: Path) -> None:
+    from kobe_jobs.definitions import build_definitions
+    from kobe_resources.settings.models import Settings
+
+    folder = write_strategies(tmp_path, FAULTS["syntax"][0])
+    definitions = build_definitions(Settings.model_validate({"strategy": {"folder": folder}}))
+    assert "a strategy is broken" in {spec.code_version for spec in definitions.resolve_all_asset_specs()}
+
+
+def test_files_import_each_other_by_name_and_a_strategy_is_registered_once(tmp_path: Path) -> None:
+    from kobe_assets.graph.own_strategies import own_files, own_strategies
+    from kobe_resources.settings.models import Settings
+
+    helper = "from kobe_assets.research.language import *\n\n\ndef spread(bars):\n    return bars.high - bars.low\n"
+    files = {
+        "helper.py": helper,
+        "idea.py": GOOD.replace("def spread(bars):\n    return bars.high - bars.low\n", "from helper import spread\n"),
+        "other.py": "from dataclasses import replace\nfrom idea import MY_IDEA\nOTHER = replace(MY_IDEA, name='other')\n",
+    }
+    folder = write_strategies(tmp_path, files)
+    found = own_strategies(own_files(Settings.model_validate({"strategy": {"folder": folder}})))
+    told = {own.strategy.name: [Path(path).name for path, _ in own.sources] for own in found}
+    assert told == {"my_idea": ["helper.py", "idea.py"], "other": ["helper.py", "idea.py", "other.py"]}
+    assert "helper" not in sys.modules

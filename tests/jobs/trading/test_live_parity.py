@@ -14,7 +14,7 @@ from kobe_assets.graph.frames import outcome_trades
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.research.simulation import simulate, terms_of
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.research.walk_forward import Market, feed_of
+from kobe_assets.research.walk_forward import Market, Part, feed_of
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.parity import live as parity_module
 from kobe_jobs.trading.parity.live import Evening, live_parity, simulate_session
@@ -74,7 +74,7 @@ def test_a_session_from_the_evening_before_is_that_of_the_whole_simulation(tmp_p
             * ((row.exit_price if row.exit_session.date() < day else 0) - row.entry_price)
             for row in frame[frame["entry_session"].dt.date < day].itertuples(index=False)
         )
-        found = simulate_session(market, settings, strategy, evidence, Evening(index, day, held, cash))
+        found = simulate_session(market, settings, [Part(strategy, 1.0)], evidence, Evening(index, day, held, cash))
         ends = {"delisted", "window_end"}
         wanted = {t.key: t for t in whole if day in (t.entry_session, t.exit_session) and t.exit_reason not in ends}
         ours = {t.key: t for t in found if day in (t.entry_session, t.exit_session)}
@@ -94,7 +94,7 @@ def test_every_strategy_that_traded_is_compared(tmp_path: Path, monkeypatch: pyt
     asked: list[str] = []
 
     def note(*args: Any) -> tuple[list[Any], int]:
-        asked.append(args[5].name)
+        asked.append(args[5][0].strategy.name)
         return [], 1
 
     monkeypatch.setattr(parity_module, "_compare", note)

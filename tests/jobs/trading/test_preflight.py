@@ -37,6 +37,7 @@ def test_everything_is_asked_and_all_of_it_passes_before_a_simulated_session(rig
     assert set(lines) == {
         "strategy", "keys", "host", "kill switch", "disk", "audit chain", "config pin", "account", "buying power", "clock",
         "calendar", "market", "data", "open intents", "positions", "whole shares", "protection", "sole use",
+        "quotes", "auction", "splits", "switching", "other accounts",
     }  # fmt: skip
     assert [line.name for line in lines.values() if line.blocks and not line.ok] == []
 

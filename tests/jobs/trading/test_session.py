@@ -101,13 +101,13 @@ def test_a_stop_that_triggered_yesterday_closes_its_position_on_that_day(rig: Tr
 
 
 def test_a_position_leaves_after_its_bars(rig: TradingContext, embedded: EmbeddedBroker) -> None:
-    second_day(rig, embedded)
     quick = dataclasses.replace(
         rig,
         settings=market.make_settings().model_copy(
             update={"strategy": rig.settings.strategy.model_copy(update={"time_stop": 1})}
         ),
     )
+    second_day(quick, embedded)
     summary = trade_session(quick)
     assert summary.exits == {"rsi_exit": 2, "time_stop": 2}
 
@@ -235,7 +235,8 @@ def test_shadow_decides_and_sends_nothing(rig: TradingContext, embedded: Embedde
     shadow = connect_embedded(rig.settings, embedded, read_only=True)
     summary = trade_session(dataclasses.replace(rig, stage="shadow", broker_or_error=shadow))
     assert posts(embedded) == 0
-    assert summary.refused == {"shadow": 5, "exceeds_daily_budget": 1}
+    assert summary.refused == {"exceeds_daily_budget": 1}
+    assert (summary.would_send, summary.submitted) == (5, 0)
     assert summary.is_clean
     decided = book.of_session(rig.ledger, "shadow:PA0EMBEDDED0", market.ENTRY_DAY)
     assert [(intent.symbol, intent.qty, intent.limit_price) for intent in decided][:2] == [

@@ -130,14 +130,14 @@ class Player:
         self.book.advance_to(SESSIONS[at // len(PHASES)], PHASES[at % len(PHASES)])
 
     def dump(self) -> list[tuple[Any, ...]]:
-        tables = ("account", "orders", "positions", "fills", "plans", "cash_in_lieu")
+        tables = ("account", "orders", "positions", "fills", "plans", "activities")
         return [tuple(row) for table in tables for row in self.state.rows(f"SELECT * FROM {table}")]
 
     def check(self) -> None:
         """The laws."""
         orders = self.state.rows("SELECT * FROM orders ORDER BY seq")
         fills = self.state.rows("SELECT * FROM fills ORDER BY seq")
-        paid = self.state.rows("SELECT * FROM cash_in_lieu ORDER BY seq")
+        paid = self.state.rows("SELECT * FROM activities ORDER BY seq")
         self._cash(fills, paid)
         self._shares(fills, paid)
         self._orders(orders, fills)

@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kobe_resources.market_data import MarketDataError
-from kobe_resources.market_data.history import bars_as_of, dividends_as_of, export_as_of, revisions, splits_as_of
+from kobe_resources.market_data.history import (
+    bars_as_of,
+    dividends_as_of,
+    export_as_of,
+    restated_in_short,
+    revisions,
+    splits_as_of,
+)
 from kobe_resources.market_data.local.files import FilesVendor
 from kobe_resources.market_data.store import Load, replace_all, replace_splits, upsert_bars
 from kobe_resources.settings.models import DataSettings, FilesData
@@ -119,3 +126,15 @@ def test_dividends_are_read_as_they_were_known(warehouse: Warehouse, tmp_path: P
     assert again is not None
     assert again[["symbol", "amount", "kind"]].to_numpy().tolist() == [["A", 0.26, "regular"]]
     assert [day.date() for day in (again["ex_date"][0], again["pay_date"][0])] == DAYS[1:3]
+
+
+def test_revisions_are_summed_up_by_symbol() -> None:
+    import pandas as pd
+
+    columns = ["symbol", "session", "field", "old", "new"]
+    rows = [("A", n, field, 10.0, 2.5) for n in range(945) for field in ("open", "close")]
+    rows += [("B", 1, "close", 10.0, 10.1), ("B", 2, "close", 10.0, 12.0), ("B", 3, "close", 10.0, None)]
+    assert restated_in_short(pd.DataFrame(rows, columns=columns)) == [
+        "945 bars of A restated by 0.25",
+        "2 bars of B restated, 1 bars of B taken back",
+    ]

@@ -79,7 +79,7 @@ def test_plain_dagster_in_the_projects_root_shares_the_default_home(tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     monkeypatch.setattr(instance_module, "PROJECT_ROOT", tmp_path)
-    monkeypatch.setattr(instance_module, "kobe_home", lambda: tmp_path / "warehouse" / "data")
+    monkeypatch.setattr(instance_module, "kobe_home", lambda: tmp_path / "warehouse" / "data" / "sample")
     with open_instance() as instance:
         assert instance.get_runs_count() == 1
 

@@ -139,3 +139,77 @@ def test_the_index_says_when_each_page_was_made_newest_first(home: Path, port: i
     listed = ask(port, "/")[2]
     assert "kpi_report.html</a> made 2023-11-14 22:23:20 UTC" in listed
     assert listed.index("22:23:20 UTC") < listed.index("kpi_report-0a.html</a> made 2023-11-14 22:13:20 UTC")
+
+
+def report(
+    folder: Path, name: str, made: float, bps: float, levels: list[float], verdict: str = "does not deserve money"
+) -> None:
+    """A page with nothing but its summary."""
+    book = {
+        "title": "rsi2 · fixed parameters", "verdict": verdict, "passed": 11 if verdict.startswith("worth") else 5, "gates": 11,
+        "trades": 1234, "figures": [["Sharpe ratio", f"{bps / 10:.2f}"]],
+        "curve": {"days": ["2020-01-02", "2020-01-03", "2020-01-06"], "growth": levels},
+    }  # fmt: skip
+    summary = {
+        "headline": "None of <these>.", "vendor": "sample", "first": "2000-01-03", "last": "2020-01-06", "books": [book],
+        "settings": {"costs.slippage_bps": bps, "strategy.rsi_entry": 10.0}, "versions": {"numpy": "2"},
+    }  # fmt: skip
+    text = json.dumps(summary).replace("<", "\\u003c")
+    (folder / name).write_text(f'<!doctype html><script type="application/json" id="summary">{text}</script>')
+    os.utime(folder / name, (made, made))
+
+
+@pytest.fixture
+def reports(home: Path) -> Path:
+    folder = home / "reports"
+    report(folder, "kpi_report-aa.html", 1_700_000_000, 5, [1.0, 1.1, 1.2], "worth a trial on paper")
+    report(folder, "kpi_report-bb.html", 1_700_000_100, 10, [1.0, 0.9, 0.95])
+    report(folder, "kpi_report.html", 1_700_000_101, 10, [1.0, 0.9, 0.95])
+    return folder
+
+
+def test_the_index_shows_verdict_vendor_span_and_the_settings_that_differ(reports: Path, port: int) -> None:
+    listed = ask(port, "/")[2]
+    rows = listed.split("<tbody>")[1].split("</tr>")
+    assert "kpi_report.html</a> made" in rows[0]
+    assert "the latest, kept as kpi_report-bb.html" in rows[0]
+    assert "None of &lt;these&gt;." in rows[0]
+    assert all(text in rows[1] for text in ("kpi_report-aa.html", "worth a trial: rsi2", "sample", "2000-01-03 to 2020-01-06"))
+    assert "costs.slippage_bps = 10" in rows[0]
+    assert "costs.slippage_bps = 5" in rows[1]
+    assert "rsi_entry" not in listed
+    assert listed.count("<tr>") == 3
+
+
+def test_the_index_sorts_by_every_column_both_ways(reports: Path, port: int) -> None:
+    def first(sort: str) -> str:
+        return ask(port, f"/?sort={sort}")[2].split('<a href="/kpi')[1].split('"')[0]
+
+    assert [first("made"), first("-made")] == ["_report.html", "_report-aa.html"]
+    assert [first("verdict"), first("-verdict")] == ["_report-aa.html", "_report.html"]
+    assert [first("settings"), first("-settings")] == ["_report.html", "_report-aa.html"]
+    assert 'aria-sort="descending"' in ask(port, "/?sort=made")[2]
+    assert first("<script>") == "_report.html"
+
+
+def test_two_reports_stand_beside_each_other_with_their_curves_in_one_drawing(reports: Path, port: int) -> None:
+    page = ask(port, "/compare?first=kpi_report-aa.html&second=kpi_report-bb.html")[2]
+    assert page.count("<svg") == 1
+    one, two = (page.split(f'<path class="{mark}" d="M')[1].split('"')[0] for mark in ("one", "two"))
+    heights = [[float(point.split()[1]) for point in line.split(" L")] for line in (one, two)]
+    assert heights[0] == sorted(heights[0], reverse=True)
+    assert heights[1][1] > heights[1][2] > heights[1][0] == heights[0][0]
+    cells = page.split("Sharpe ratio</th>")[1]
+    assert cells.startswith('<td class="num one">0.50</td><td class="num two">1.00</td>')
+    assert 'costs.slippage_bps</th><td class="num one">5</td><td class="num two">10</td>' in page
+    assert "strategy.rsi_entry" not in page
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "?first=kpi_report-aa.html&second=kpi_report-aa.html", "?first=../x&second=%3Cscript%3E"]
+)
+def test_a_comparison_of_what_is_not_there_says_what_to_choose(reports: Path, port: int, asked: str) -> None:
+    status, _, page = ask(port, f"/compare{asked}")
+    assert status == 200
+    assert "Choose two reports" in page
+    assert "<script>" not in page

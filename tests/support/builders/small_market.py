@@ -46,9 +46,10 @@ def price_of(symbol: str) -> float:
     return PRICE + SYMBOLS.index(symbol)
 
 
-def make_settings(**trading: Any) -> Settings:
-    """Short waits, a budget of four full orders and a half, real order sizes."""
+def make_settings(entry: str = "ioc", **trading: Any) -> Settings:
+    """Short waits, a budget of four full orders and a half, real order sizes. entry: of [execution]."""
     return Settings(
+        execution={"entry": entry},
         simulation={"initial_cash": CASH},
         sizing={"whole_shares": True, "order_notional": 75.0},
         costs={"slippage_bps": 5.0},

@@ -1,4 +1,4 @@
-// The account: growth, falls, months, years, rolling Sharpe.
+// The account: growth, falls, money at work, months, years, rolling Sharpe.
 const positive = (values, times) => values.map((v) => (v > 0 ? v * times : null));
 
 function bands(c, folds) {
@@ -32,15 +32,15 @@ function moneyTicks([low, high]) {
 }
 
 charts.equity = (c) => {
-  const curve = book().curve, days = unpackDays(curve.days), cash = data.cash;
+  const curve = curveOf(book()), days = curve.days, cash = data.cash;
   const line = (name, x, y, color, more) => ({
     type: "scatter", mode: "lines", name, x, y, line: { color, width: 1.6, ...more }, hovertemplate: "$%{y:,.0f}<extra>" + name + "</extra>",
   });
   const lines = [];
   if (curve.benchmark && chosen.scale === "all") lines.push(line("buy and hold", days, positive(curve.benchmark, cash), c.held));
   if (curve.chosen && chosen.scale === "all") lines.push(line(plain(data.chosen) + ", held", days, positive(curve.chosen, cash), c.doubt));
-  if (curve.matched) lines.push(line("holding, as much money at work", days, positive(curve.matched, cash), c.held, { dash: "dash", width: 1.4 }));
-  if (curve.ghost) lines.push(line("best in hindsight", unpackDays(curve.ghost.days), positive(curve.ghost.growth, cash), c.ghost, { dash: "dot", width: 1.4 }));
+  if (curve.matched && chosen.scale === "all") lines.push(line("holding, as much money at work", days, positive(curve.matched, cash), c.held, { dash: "dash", width: 1.4 }));
+  if (curve.ghost && chosen.scale === "all") lines.push(line("best in hindsight", curve.ghost.days, positive(curve.ghost.growth, cash), c.ghost, { dash: "dot", width: 1.4 }));
   lines.push(line("out of sample", days, positive(curve.growth, cash), c.own, { width: 2.4 }));
   const fold = book().folds.find((row) => row.fold === chosen.fold);
   const since = fold ? fold.from : days[0], until = fold ? fold.to : days[days.length - 1];
@@ -55,8 +55,8 @@ charts.equity = (c) => {
       line: { color: c.loss, width: 1 }, fillcolor: c.loss + "33", hovertemplate: "%{y:.1%}<extra>fall from peak</extra>",
     }],
     layout: frame(c, {
-      showlegend: true, hovermode: "x unified", shapes, legend: { traceorder: "reversed" },
-      margin: { l: 44, r: 12, t: 34, b: 30 },
+      showlegend: lines.length > 1, hovermode: "x unified", shapes, legend: { traceorder: "reversed" },
+      margin: { l: 44, r: 12, t: lines.length > 1 ? 34 : 10, b: 30 },
       xaxis: { range: [since, until], showgrid: false, hoverformat: "%Y-%m-%d", anchor: "y2" },
       yaxis: { type: "log", domain: [0.32, 1], ...(range ? { range, ...moneyTicks(range) } : {}) },
       yaxis2: { domain: [0, 0.25], tickformat: ".2~%", range: [Math.min(...falls, -0.002) * 1.1, 0], nticks: 4, zeroline: false },
@@ -65,29 +65,52 @@ charts.equity = (c) => {
   };
 };
 
+// Money at work and positions, on the sessions of the account above.
+charts.at_work = (c) => {
+  const curve = curveOf(book()), days = curve.days, fold = book().folds.find((row) => row.fold === chosen.fold);
+  const since = fold ? fold.from : days[0], until = fold ? fold.to : days[days.length - 1];
+  const inside = (values) => values.filter((_, i) => days[i] >= since && days[i] <= until);
+  const shown = inside(curve.exposure), most = Math.max(...inside(curve.positions), 1);
+  const mean = shown.reduce((sum, v) => sum + v, 0) / (shown.length || 1);
+  const area = (y, color, more) => ({ type: "scatter", mode: "lines", x: days, y, line: { color, width: 1, shape: "hv" }, fill: "tozeroy", fillcolor: color + "33", ...more });
+  return {
+    traces: [area(curve.exposure, c.own, { name: "money at work", hovertemplate: "%{y:.1%}<extra>money at work</extra>" }),
+      area(curve.positions, c.held, { name: "positions", yaxis: "y2", hovertemplate: "%{y:,}<extra>positions</extra>" })],
+    layout: frame(c, {
+      hovermode: "x unified", shapes: bands(c, book().folds), margin: { l: 44, r: 12, t: 10, b: 30 },
+      xaxis: { range: [since, until], showgrid: false, hoverformat: "%Y-%m-%d", anchor: "y2" },
+      yaxis: { domain: [0.56, 1], tickformat: ".2~%", range: [0, Math.max(...shown, 0.001) * 1.08], nticks: 4, title: { text: "at work" } },
+      yaxis2: { domain: [0, 0.44], ...wholes([most]), range: [0, most * 1.08], nticks: 4, title: { text: "positions" } },
+    }),
+    label: `Share of the account in the market: ${write.percent(mean)} on average, at most ${write.percent(Math.max(...shown, 0))}; at most ${most} positions`,
+  };
+};
+
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 charts.months = (c) => {
-  const rows = book().curve.months;
-  const years = [...new Set(rows.map(([year]) => year))];
+  const rows = book().curve.months, totals = new Map(book().curve.years.map(([year, own]) => [year, own]));
+  const years = [...totals.keys()];
   const cells = years.map((year) => MONTHS.map((_, m) => rows.find(([y, month]) => y === year && month === m + 1)?.[2] ?? null));
-  const sizes = rows.map(([, , v]) => Math.abs(v)).sort((a, b) => a - b);
-  // The scale ends beyond the values, so that the numbers stay readable on every cell.
-  const top = 1.4 * (sizes[Math.floor(sizes.length * 0.95)] || sizes[sizes.length - 1] || 0.01);
-  const digits = top < 0.001 ? 3 : top < 0.01 ? 2 : 1;
-  const size = narrow() ? 24 : 28;
+  const endOf = (values) => { const sizes = values.map(Math.abs).sort((a, b) => a - b); return sizes[Math.floor(sizes.length * 0.95)] || sizes[sizes.length - 1] || 0.01; };
+  const top = endOf(rows.map(([, , v]) => v)), size = narrow() ? 26 : 28;
+  const digits = (end) => (end < 0.001 ? 3 : end < 0.01 ? 2 : 1);
+  const said = (end) => (v) => (v === null ? "" : minus((v * 100).toFixed(narrow() ? Math.min(digits(end), 1) : digits(end))));
+  const grid = (x, z, end, font) => ({
+    type: "heatmap", x, y: years.map(String), z, zmin: -end, zmax: end, zmid: 0, xgap: 2, ygap: 2, showscale: false, hoverongaps: false,
+    colorscale: [[0, c["loss-cell"]], [0.5, c.card], [1, c["gain-cell"]]], text: z.map((row) => row.map(said(end))),
+    texttemplate: "%{text}", textfont: { size: narrow() ? 10 : 11.5, color: c.ink, ...font }, hovertemplate: "%{x} %{y}: %{z:.2%}<extra></extra>",
+  });
+  const columns = [...MONTHS, "Year"], names = narrow() ? MONTHS.map((name) => name.slice(0, 1)) : MONTHS;
   return {
-    traces: [{
-      type: "heatmap", x: MONTHS, y: years.map(String), z: cells, zmin: -top, zmax: top, zmid: 0, xgap: 2, ygap: 2, showscale: false, hoverongaps: false,
-      colorscale: [[0, c.loss], [0.5, c.card], [1, c.gain]],
-      text: cells.map((row) => row.map((v) => (v === null ? "" : minus((v * 100).toFixed(narrow() ? Math.min(digits, 1) : digits))))),
-      texttemplate: "%{text}", textfont: { size: narrow() ? 9 : 11, color: c.ink }, hovertemplate: "%{x} %{y}: %{z:.2%}<extra></extra>",
-    }],
+    // Two grids of one shape: years have a scale of their own.
+    traces: [grid(columns, cells.map((row) => [...row, null]), top, {}), grid(columns, years.map((year) => [...MONTHS.map(() => null), totals.get(year)]), endOf([...totals.values()]), { weight: 700 })],
     layout: frame(c, {
       height: 40 + size * years.length, margin: { l: 40, r: 4, t: 24, b: 4 }, dragmode: false,
-      xaxis: { side: "top", showgrid: false, zeroline: false, fixedrange: true, tickangle: 0, showline: false, ticks: "" },
+      xaxis: { side: "top", showgrid: false, zeroline: false, fixedrange: true, tickangle: 0, showline: false, ticks: "", type: "category", tickvals: columns, ticktext: [...names, narrow() ? "All" : "Year"] },
       yaxis: { autorange: "reversed", type: "category", showgrid: false, zeroline: false, fixedrange: true, dtick: 1, ticks: "", showline: false },
     }),
-    label: `Monthly returns in percent over ${years.length} years; ${rows.filter(([, , v]) => v > 0).length} of ${rows.length} months made money`,
+    label: `Monthly returns in percent over ${years.length} years; ${rows.filter(([, , v]) => v > 0).length} of ${rows.length} months made money. ` +
+      years.map((year) => `${year}: ${write.percent(totals.get(year))}`).join(", "),
   };
 };
 
@@ -105,7 +128,7 @@ charts.years = (c) => {
 };
 
 charts.rolling = (c) => {
-  const curve = book().curve, days = unpackDays(curve.days);
+  const curve = curveOf(book()), days = curve.days;
   return {
     traces: [{ type: "scatter", mode: "lines", x: days, y: curve.rolling, line: { color: c.own, width: 1.6 }, hovertemplate: "%{x|%Y-%m-%d}: %{y:.2f}<extra></extra>" }],
     layout: frame(c, { xaxis: { showgrid: false }, yaxis: { zeroline: true }, shapes: bands(c, book().folds) }),

@@ -1,7 +1,7 @@
-// How every chart looks, and when it is drawn: what the reader sees first, then the rest.
+// How every chart looks, and when it is drawn: when it comes into view, again when what it shows has changed.
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const colors = () => Object.fromEntries(
-  ["paper", "card", "ink", "soft", "rule", "band", "own", "held", "ghost", "gain", "loss", "doubt"].map((name) => [name, css(name)]));
+  ["paper", "card", "ink", "soft", "rule", "band", "own", "held", "ghost", "gain", "loss", "doubt", "gain-cell", "loss-cell"].map((name) => [name, css(name)]));
 
 const charts = {};          // name → (colours) => {traces, layout, label}
 const touch = window.matchMedia("(pointer: coarse)").matches;
@@ -42,13 +42,14 @@ const label = (c, text, where) => ({ text, showarrow: false, font: { size: 11, c
 
 function drawChart(name) {
   const place = byId("chart-" + name);
-  if (!place || !book()) return;
+  if (!place || !book() || !charts[name]) return;
   const why = book().why[name];
   place.classList.toggle("blank", Boolean(why));
   if (why) {
     Plotly.purge(place);
     place.style.height = "";
     place.textContent = why;
+    place.setAttribute("aria-label", why);
     return;
   }
   if (!place.querySelector(".plot-container")) place.textContent = "";
@@ -58,22 +59,41 @@ function drawChart(name) {
   Plotly.react(place, traces, layout, config);
 }
 
-let turn = 0;
-// Draw the named charts, those in view first, a few at a time so that the page stays responsive.
+// Charts to draw: `stale` ones are drawn as soon as they are in view and Plotly is there.
+const stale = new Set(), inView = new Set();
+let drawing = false;
+const watched = new IntersectionObserver((entries) => {
+  entries.forEach(({ target, isIntersecting }) => inView[isIntersecting ? "add" : "delete"](target.id.slice("chart-".length)));
+  drawStale();
+}, { rootMargin: "300px 0px" });
+
+function watchCharts() {
+  all("main .chart").forEach((place) => watched.observe(place));
+}
+
+// The named charts show something else now.
 function draw(names = Object.keys(charts)) {
-  const mine = ++turn;
+  names.filter((name) => byId("chart-" + name)).forEach((name) => stale.add(name));
   document.documentElement.dataset.drawn = "";
-  const away = (name) => {
-    const box = byId("chart-" + name).getBoundingClientRect();
-    return box.bottom < 0 ? -box.bottom : Math.max(0, box.top - window.innerHeight);
-  };
-  const queue = names.filter((name) => byId("chart-" + name)).sort((a, b) => away(a) - away(b));
-  const step = () => {
-    if (mine !== turn) return;
+  // An observer reports once a chart's place is known; a hidden tab reports nothing until it is seen.
+  requestAnimationFrame(() => requestAnimationFrame(drawStale));
+}
+
+// A few at a time, so that the page stays responsive.
+async function drawStale() {
+  if (drawing) return;
+  drawing = true;
+  const wanted = () => [...stale].filter((name) => inView.has(name));
+  if (wanted().length) {
+    document.documentElement.dataset.drawn = "";
+    try { await plotlyLoaded(); } catch { cannotUnpack(); return; }
+  }
+  for (let names = wanted(); names.length; names = wanted()) {
     const until = performance.now() + 24;
-    while (queue.length && performance.now() < until) drawChart(queue.shift());
-    if (queue.length) setTimeout(step, 0);
-    else document.documentElement.dataset.drawn = "yes";
-  };
-  step();
+    while (names.length && performance.now() < until) { const name = names.shift(); stale.delete(name); drawChart(name); }
+    await new Promise((done) => setTimeout(done, 0));
+  }
+  drawing = false;
+  holdPlace();
+  document.documentElement.dataset.drawn = "yes";
 }

@@ -69,9 +69,9 @@ charts.heat_map = (c) => {
   const most = Math.max(...z.flat().filter((v) => v !== null).map(Math.abs), 0.01);
   const words = cells.map((row, i) => row.map((cell, j) => {
     const star = best && best[0] === i && best[1] === j ? "★ " : "";
-    return `${star}${write.ratio(cell[shown.source])}${cell.folds.length ? "<br>" + cell.folds.length + (cell.folds.length === 1 ? " fold" : " folds") : ""}`;
+    return `${star}${write.ratio(cell[shown.source])}${cell.folds.length ? "<br>" + cell.folds.length + (cell.folds.length === 1 ? " window" : " windows") : ""}`;
   }));
-  const hover = cells.map((row, i) => row.map((cell, j) => `${plain(across)} ${x[j]}${down ? ", " + plain(down) + " " + y[i] : ""}<br>in training ${write.ratio(cell.mean)}<br>on unseen sessions ${write.ratio(cell.unseen)}${cell.folds.length ? "<br>chosen in folds " + cell.folds.join(", ") : ""}`));
+  const hover = cells.map((row, i) => row.map((cell, j) => `${plain(across)} ${x[j]}${down ? ", " + plain(down) + " " + y[i] : ""}<br>in training ${write.ratio(cell.mean)}<br>on unseen sessions ${write.ratio(cell.unseen)}${cell.folds.length ? "<br>chosen in test windows " + cell.folds.join(", ") : ""}`));
   const home = cells.flatMap((row, i) => row.map((cell, j) => (cell.canonical ? [i, j] : null))).filter(Boolean);
   byId("grid-plateau").textContent = plateau === null ? "No plateau figure: the best cell is not above 0, or stands alone."
     : `Plateau ${write.ratio(plateau)}: the cells around the best one have ${write.percent(plateau, 0)} of its ratio in training. Near 1 the choice hardly matters; near 0, or below, it was a spike.`;

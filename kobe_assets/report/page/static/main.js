@@ -1,19 +1,45 @@
 // Choices, theme, links: what ties the page together.
-const FOLLOW_FOLD = ["equity", "scatter", "path", "flow", "r", "exits", "held", "excursions"];
+const FOLLOW_FOLD = ["equity", "at_work", "scatter", "path", "flow", "r", "exits", "held", "excursions"];
 
 function showChoices() {
   all("[data-book]:not(script)").forEach((part) => { part.hidden = part.dataset.book !== chosen.book; });
   all("[data-col]").forEach((cell) => cell.classList.toggle("chosen", cell.dataset.col === chosen.book));
   all("th.chosen").forEach(bringIntoView);
   all("[data-row]").forEach((row) => row.classList.toggle("chosen", row.dataset.row === chosen.book));
-  all("[data-fold]").forEach((row) => row.classList.toggle("chosen", Number(row.dataset.fold) === chosen.fold));
+  fillWindows();
+  fillDrawdowns();
+  showFold();
   all("[data-scope]").forEach((text) => { text.textContent = scopeText(text.dataset.scope === "book" ? 0 : chosen.fold); });
   all("input[name=strategy]").forEach((input) => { input.checked = input.value === book().strategy; });
   all("input[name=mode]").forEach((input) => { input.checked = input.value === book().mode; });
   byId("pick-fold").value = String(chosen.fold);
-  all("option", byId("pick-fold")).forEach((option) => { option.disabled = option.value !== "0" && !book().folds.some((row) => row.fold === Number(option.value)); });
-  drawListing();
+  all("option", byId("pick-fold")).forEach((option) => { option.disabled = option.value !== "0" && !hasFold(Number(option.value)); });
+}
+
+function showFold() {
+  all("[data-fold]").forEach((row) => row.classList.toggle("chosen", Number(row.dataset.fold) === chosen.fold));
+  all("[data-scope]").forEach((text) => { text.textContent = scopeText(text.dataset.scope === "book" ? 0 : chosen.fold); });
+  byId("pick-fold").value = String(chosen.fold);
   tradeLines();
+  list.page = 0;
+  all(".unpacked").forEach((place) => { place.dataset.stale = ""; });
+  fillUnpacked();
+}
+
+// Tables of the trades wait like charts until they are in view.
+const tablesInView = new Set();
+const tableWatch = new IntersectionObserver((entries) => {
+  entries.forEach(({ target, isIntersecting }) => tablesInView[isIntersecting ? "add" : "delete"](target));
+  fillUnpacked();
+}, { rootMargin: "600px 0px" });
+function fillUnpacked() {
+  for (const place of tablesInView) {
+    if (!("stale" in place.dataset) || !book()) continue;
+    delete place.dataset.stale;
+    const said = place.querySelector(".problem");
+    said.textContent = "";
+    (place.id === "trade-lists" ? drawListing() : drawTradeTable()).then(holdPlace).catch(() => { said.textContent = notBeside(); });
+  }
 }
 
 // In a table wider than the screen the chosen column comes next to the names, which stay.
@@ -22,26 +48,35 @@ function bringIntoView(head) {
 }
 
 function chooseBook(key) {
-  if (!data.books[key]) return;
+  if (!data.books[key] || key === chosen.book) return;
   chosen.book = key;
-  if (chosen.fold && !book().folds.some((row) => row.fold === chosen.fold)) chosen.fold = 0;
+  chosen.trade = "";
+  if (chosen.fold && !hasFold(chosen.fold)) chosen.fold = 0;
+  remember();
   showChoices();
   draw();
 }
 
 function chooseFold(fold) {
+  if (fold === chosen.fold) return;
   chosen.fold = fold;
-  showChoices();
+  remember();
+  showFold();
   draw(FOLLOW_FOLD);
 }
 
-// A strategy may lack a mode: then the first it has.
-function chooseFrom(strategy, mode) {
-  const keys = Object.keys(data.books).filter((key) => data.books[key].strategy === strategy);
-  chooseBook(keys.find((key) => data.books[key].mode === mode) || keys[0]);
+// The address has changed: by a link, by back or forward, or by hand.
+function followAddress() {
+  const change = obeyAddress();
+  if (!book()) { goTo(chosen.at); return; }
+  if (change.book) { showChoices(); draw(); }
+  else if (change.fold) { showFold(); draw(FOLLOW_FOLD); }
+  remember(true);  // a place alone becomes the whole address, so that a link from here leads here
+  followTrade();
+  if (change.at && !chosen.trade) goTo(chosen.at);
 }
 
-function remember(name, value) {
+function keep(name, value) {
   try { localStorage.setItem(name, value); } catch { /* a page from disk may keep nothing */ }
 }
 
@@ -56,60 +91,81 @@ function isDark() {
 
 function recolour() {
   draw();
-  if (byId("trade-dialog").open) followLink();
-}
-
-function openTarget() {
-  // A link to a word leads into a folded list: unfold it first.
-  const target = location.hash.length > 1 && byId(decodeURIComponent(location.hash.slice(1)));
-  const folded = target && target.closest("details");
-  if (folded && !folded.open) { folded.open = true; target.scrollIntoView(); }
+  followTrade();
 }
 
 function watchSections() {
-  const links = new Map(all(".toc a").map((link) => [link.getAttribute("href").slice(1), link]));
+  const links = new Map(all("nav a[href^='#']").map((link) => [link, byId(link.getAttribute("href").slice(1))]));
   const seen = new IntersectionObserver((entries) => {
     entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
-      links.forEach((link, id) => (id === entry.target.id ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current")));
+      links.forEach((section, link) => (section === entry.target ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current")));
     });
   }, { rootMargin: "-20% 0px -70% 0px" });
-  links.forEach((_, id) => byId(id) && seen.observe(byId(id)));
+  new Set(links.values()).forEach((section) => section && seen.observe(section));
 }
 
-const saved = recall("kobe-theme");
-if (saved === "dark" || saved === "light") document.documentElement.dataset.theme = saved;
-byId("theme").addEventListener("click", () => {
-  const next = isDark() ? "light" : "dark";
-  document.documentElement.dataset.theme = next;
-  remember("kobe-theme", next);
-  recolour();
-});
-window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+// Headings stop under the header, however tall it is.
+function watchBar() {
+  const bar = document.querySelector(".bar");
+  new ResizeObserver(() => document.documentElement.style.setProperty("--bar", bar.offsetHeight + "px")).observe(bar);
+}
 
-document.addEventListener("click", (event) => {
-  const button = event.target.closest("button");
-  if (!button) return;
-  if (button.classList.contains("sort")) sortBy(button);
-  if (button.dataset.choose) chooseBook(button.dataset.choose);
-  if (button.dataset.foldChoose) chooseFold(Number(button.dataset.foldChoose) === chosen.fold ? 0 : Number(button.dataset.foldChoose));
-});
-document.addEventListener("change", (event) => {
-  const { name, value, id } = event.target;
-  if (name === "strategy") chooseFrom(value, book().mode);
-  if (name === "mode") chooseFrom(book().strategy, value);
-  if (name === "scale") { chosen.scale = value; draw(["equity"]); }
-  if (id === "pick-fold") chooseFold(Number(value));
-});
-window.addEventListener("hashchange", () => { followLink(); openTarget(); });
-byId("trade-close").addEventListener("click", () => byId("trade-dialog").close());
-byId("trade-dialog").addEventListener("click", (event) => { if (event.target === byId("trade-dialog")) byId("trade-dialog").close(); });
-byId("trade-dialog").addEventListener("close", () => { if (linkedTrade() !== null) history.replaceState(null, "", location.pathname + location.search); });
+function listen() {
+  byId("theme").addEventListener("click", () => {
+    const next = isDark() ? "light" : "dark";
+    document.documentElement.dataset.theme = next;
+    keep("kobe-theme", next);
+    recolour();
+  });
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+  document.addEventListener("click", (event) => {
+    if (event.target.closest(".contents a")) event.target.closest("details").open = false;
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (button.dataset.tradesBy) sortTrades(button.dataset.tradesBy);
+    else if (button.classList.contains("sort")) sortBy(button);
+    if (button.dataset.choose) chooseBook(button.dataset.choose);
+    if (button.dataset.foldChoose) chooseFold(Number(button.dataset.foldChoose) === chosen.fold ? 0 : Number(button.dataset.foldChoose));
+    if (button.id === "trades-back" || button.id === "trades-next") { list.page += button.id === "trades-next" ? 1 : -1; drawTradeTable(); }
+    if (button.id === "trades-csv") saveCsv();
+  });
+  document.addEventListener("change", (event) => {
+    const { name, value, id } = event.target;
+    if (name === "strategy") chooseBook(keyOf(value, book().mode));
+    if (name === "mode") chooseBook(keyOf(book().strategy, value));
+    if (name === "scale") { chosen.scale = value; draw(["equity"]); }
+    if (id === "pick-fold") chooseFold(Number(value));
+  });
+  byId("trade-filters")?.addEventListener("input", () => { list.page = 0; drawTradeTable(); });
+  byId("trade-filters")?.addEventListener("submit", (event) => event.preventDefault());
+  window.addEventListener("hashchange", followAddress);
+  window.addEventListener("popstate", followAddress);
+  byId("trade-close").addEventListener("click", () => byId("trade-dialog").close());
+  byId("trade-dialog").addEventListener("click", (event) => { if (event.target === byId("trade-dialog")) byId("trade-dialog").close(); });
+  byId("trade-dialog").addEventListener("close", () => { if (chosen.trade) { chosen.trade = ""; remember(); } });
+  let wasNarrow = narrow();
+  window.addEventListener("resize", () => {
+    if (narrow() !== wasNarrow) { wasNarrow = narrow(); if (book()) draw(); }
+  });
+  window.addEventListener("beforeprint", () => { if (typeof Plotly !== "undefined") [...stale].forEach(drawChart); });
+}
 
-let wasNarrow = narrow();
-window.addEventListener("resize", () => {
-  if (narrow() !== wasNarrow) { wasNarrow = narrow(); if (book()) draw(); }
-});
-watchSections();
-if (book()) { showChoices(); draw(); followLink(); }
-else document.documentElement.dataset.drawn = "yes";
-openTarget();
+async function start() {
+  const saved = recall("kobe-theme");
+  if (saved === "dark" || saved === "light") document.documentElement.dataset.theme = saved;
+  watchSections();
+  watchBar();
+  try { data = JSON.parse(await unzipped(packedText("payload")).text()); } catch { cannotUnpack(); return; }
+  listen();
+  obeyAddress();
+  if (book()) {
+    showChoices();
+    watchCharts();
+    all(".unpacked").forEach((place) => tableWatch.observe(place));
+    draw();
+    remember(true);
+    followTrade();
+  } else document.documentElement.dataset.drawn = "yes";
+  if (!chosen.trade) goTo(chosen.at);
+}
+start();

@@ -9,7 +9,7 @@ function nothing(c, text) {
 
 charts.flow = (c) => {
   const row = book().flow.find((r) => r.fold === chosen.fold);
-  if (!row || !row.signals) return nothing(c, "No signal met the market in this fold.");
+  if (!row || !row.signals) return nothing(c, "No signal met the market in this test window.");
   const names = ["signals", ...row.refused.map(([reason]) => reason.replace(/_/g, " ")), "traded"];
   const share = (n) => `${write.count(n)} (${write.percent(n / row.signals, 0)})`;
   const counts = [write.count(row.signals), ...row.refused.map(([, n]) => share(n)), share(row.traded)];
@@ -28,7 +28,7 @@ charts.flow = (c) => {
 
 charts.r = (c) => {
   const stats = tradeStats(), edges = book().trade.r_edges;
-  if (!stats.n) return nothing(c, "No trades in this fold.");
+  if (!stats.n) return nothing(c, "No trades in this test window.");
   const middle = stats.r.map((_, i) => (edges[i] + edges[i + 1]) / 2);
   const last = middle.length - 1;
   const span = (i) => (i === 0 ? `below ${edges[1]} R` : i === last ? `above ${edges[last]} R` : `${edges[i]} to ${edges[i + 1]} R`);
@@ -46,7 +46,7 @@ charts.r = (c) => {
 
 charts.exits = (c) => {
   const exits = [...tradeStats().exits].sort((a, b) => a[1] - b[1]);
-  if (!exits.length) return nothing(c, "No trades in this fold.");
+  if (!exits.length) return nothing(c, "No trades in this test window.");
   return {
     traces: [{ type: "bar", orientation: "h", y: exits.map(([name]) => plain(name.replace(/_/g, " "))), x: exits.map(([, n]) => n), marker: { color: exits.map(([, , pnl]) => gainOrLoss(c, pnl)) }, text: exits.map(([, n, pnl]) => `${write.count(n)}, ${write.money(pnl)}`), textposition: "auto", insidetextanchor: "start", insidetextfont: { color: c.paper }, outsidetextfont: { color: c.ink }, cliponaxis: false, hoverinfo: "skip" }],
     layout: frame(c, { height: 70 + 40 * exits.length, margin: { l: 44, r: 70, t: 6, b: 28 }, xaxis: wholes(exits.map(([, n]) => n)), yaxis: { showgrid: false } }),
@@ -109,7 +109,7 @@ function tradeLines() {
   const stats = tradeStats(), trade = book().trade;
   byId("trade-line").textContent = stats.n
     ? `${write.count(stats.n)} trades, ${write.percent(stats.won / stats.n, 0)} of them winners, average ${write.r(stats.mean_r)}, ${write.money(stats.pnl)} in all` +
-      (chosen.fold ? "." : `, each fold starting with ${write.money(data.cash)} anew.`)
+      (chosen.fold ? "." : `, each test window starting with ${write.money(data.cash)} anew.`)
     : "No trades here.";
   byId("share-line").textContent = missing(trade.top_share)
     ? "There is no net profit, so no trade or symbol has a share in it."

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,13 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kobe_resources.market_data.alpaca.errors import AlpacaError
 from tests.resources.market_data.alpaca.conftest import Shop, assert_same_bars, served
 from tests.support.loopback_alpaca import KEY_ID, SECRET, alpaca_market
-from tests.support.loopback_alpaca.faults import PASSING
+from tests.support.loopback_alpaca.faults import PASSING, edited
 from tests.support.loopback_polygon.faults import drip, slow
 
 ROOT = Path(__file__).parents[4]
@@ -88,7 +90,7 @@ def test_after_random_faults_the_store_holds_what_was_served(
     assert sum(not call.honest for call in shop.server.calls) > 0
     assert_same_bars(shop.stored(), served(shop.market))
     assert shop.rows("SELECT count(*) FROM bar_revisions") == [(0,)]
-    assert shop.rows("SELECT count(*) FROM bar_refusals") == [(0,)]
+    assert shop.rows("SELECT count(*) FROM bar_refusals UNION ALL SELECT count(*) FROM set_aside") == [(0,), (0,)]
     shop.market.now += dt.timedelta(days=3)
     shop.server.faults.clear()
     shop.sync()
@@ -121,6 +123,28 @@ def test_killed_at_any_moment_a_load_loses_little_and_repeats_nothing(with_marke
     assert shop.rows("SELECT count(*) FROM bar_revisions") == [(0,)]
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kills_among_faults_leave_the_served_bars(with_market: Open, seed: int) -> None:
+    chance = random.Random(seed)
+    shop = with_market(alpaca_market(20, 60, seed, FRIDAY), page_limit=97)
+    shop.server.faults.at_random(0.1, seed, PASSING)
+    for share in (5, 11):
+        shop.server.forget()
+        process = child(shop)
+        deadline = time.monotonic() + 20
+        while len(set(shop.server.asked())) < share - len(covered(shop)) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(chance.uniform(0.005, 0.02))
+        process.kill()
+        process.wait(timeout=30)
+        if process.stderr:
+            process.stderr.close()
+    shop.server.faults.clear()
+    shop.sync()
+    assert_same_bars(shop.stored(), served(shop.market))
+    assert shop.rows("SELECT count(*) FROM bar_revisions UNION ALL SELECT count(*) FROM set_aside") == [(0,), (0,)]
+
+
 def test_an_interrupt_ends_the_load_and_tells_no_key(with_market: Open) -> None:
     shop = with_market(alpaca_market(30, 60, 5, FRIDAY))
     shop.server.faults.on(slow(0.05), path="stocks/bars")
@@ -145,3 +169,18 @@ def test_an_answer_that_drips_ends_with_its_total_time(with_market: Open) -> Non
     with pytest.raises(AlpacaError, match="no whole answer"):
         shop.sync()
     assert time.monotonic() - began < 10
+
+
+def test_a_bar_of_a_saturday_is_set_aside_and_its_symbol_goes_on(with_market: Open) -> None:
+    shop = with_market(alpaca_market(3, 40, 5, FRIDAY))
+
+    def with_saturday(answer: dict[str, Any], _: random.Random) -> dict[str, Any]:
+        for rows in (answer.get("bars") or {}).values():
+            rows.append({**rows[-1], "t": "2026-11-14T05:00:00Z"})
+        return answer
+
+    shop.server.faults.on(edited(with_saturday), path="stocks/bars")
+    shop.sync()
+    assert_same_bars(shop.stored(), served(shop.market))
+    aside = "SELECT source, count(DISTINCT symbol), min(session), min(reason) FROM set_aside GROUP BY source"
+    assert shop.rows(aside) == [("alpaca", 3, dt.date(2026, 11, 14), "no session of the exchange")]

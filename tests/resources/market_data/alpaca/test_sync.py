@@ -68,7 +68,7 @@ def test_an_open_outside_the_range_by_rounding_widens_it_and_one_far_outside_is_
     report = shop.sync()
     assert shop.rows("SELECT DISTINCT symbol, low, high FROM daily_bars ORDER BY 1") == [("A", 9.0, 11.05), ("C", 8.95, 11.0)]
     assert any("6 bars widened" in note for note in report.notes)
-    assert shop.rows("SELECT DISTINCT symbol, reason FROM bar_refusals") == [("B", "open, high, low, close out of order")]
+    assert shop.rows("SELECT DISTINCT symbol, reason FROM set_aside") == [("B", "open, high, low, close out of order")]
 
 
 def test_one_invalid_symbol_is_named_and_left_out_and_the_others_are_loaded(with_market: Open) -> None:

@@ -56,7 +56,7 @@ def test_symbols_without_bars_are_covered_once_another_has_some(shop: Shop, mark
 
 def test_a_symbol_that_fails_for_itself_holds_no_other_up_and_is_named(shop: Shop, market: Market) -> None:
     shop.server.faults.on(fault.contradictory, path="S00004")
-    with pytest.raises(PolygonIncomplete, match=r"1 symbols could not be loaded \(S00004: .*two bars") as caught:
+    with pytest.raises(PolygonIncomplete, match=r"1 symbols could not be loaded \(S00004: .*other bad rows") as caught:
         shop.sync()
     assert "again" in caught.value.mend
     assert "leave a symbol that fails for good out of data.polygon.candidates" in caught.value.mend
@@ -180,7 +180,7 @@ def test_a_bar_the_vendor_holds_wrong_is_refused_named_and_never_stored(
     bad = (market.bars["symbol"] == "S00006") & (market.bars["session"] == "2026-05-05")
     shop = with_market(Market(market.bars.assign(low=market.bars["low"].where(~bad, 9999.0))))
     shop.sync()
-    refusal = "SELECT vendor, symbol, session, reason FROM bar_refusals"
+    refusal = "SELECT source, symbol, session, reason FROM set_aside"
     wanted = [("polygon", "S00006", dt.date(2026, 5, 5), "open, high, low, close out of order")]
     assert shop.rows(refusal) == wanted
     assert_same_bars(shop.stored(), served(Market(market.bars[~bad])))
@@ -194,7 +194,7 @@ def test_a_ticker_with_control_bytes_is_counted_and_never_stored(market: Market,
     shop.server.market.tickers = [ticker_row(symbol) for symbol in shop.server.market.symbols]
     shop.sync(first_load="grouped", start="2026-11-02")
     assert shop.rows("SELECT count(DISTINCT symbol) FROM daily_bars") == [(9,)]
-    assert shop.rows("SELECT symbol, count(*) FROM bar_refusals GROUP BY 1") == [("S6\\x07\\n", 16)]
+    assert shop.rows("SELECT symbol, count(*) FROM set_aside GROUP BY 1") == [("S6\\x07\\n", 15)]
     assert "S6\x07\n" not in {row[0] for row in shop.rows("SELECT symbol FROM candidates")}
 
 
@@ -207,4 +207,4 @@ def test_a_bar_whose_ticker_cannot_be_read_comes_by_a_range_call(shop: Shop, mar
     shop.sync(first_load="grouped")
     assert set(shop.server.paths(RANGE)) == {f"/v2/aggs/ticker/S00004/range/1/day/{since}/2026-11-20"}
     assert_same_bars(shop.stored(), served(market))
-    assert shop.rows("SELECT symbol, session FROM bar_refusals") == [("S0\\x07\\n", dt.date.fromisoformat(day))]
+    assert shop.rows("SELECT symbol, session FROM set_aside") == [("S0\\x07\\n", dt.date.fromisoformat(day))]

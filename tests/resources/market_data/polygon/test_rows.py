@@ -166,9 +166,21 @@ def test_equal_rows_are_kept_once_and_counted() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"c": 10.6}, {"v": 1001}, {"n": 13}, {"vw": None}])
-def test_rows_that_contradict_each_other_refuse_the_answer(changes: dict[str, Any]) -> None:
-    with pytest.raises(PolygonMalformed, match="two bars of AAA on 2026-07-01"):
-        bars(row(), row(**changes))
+def test_of_rows_that_contradict_each_other_none_is_kept(changes: dict[str, Any]) -> None:
+    answer = bars(row(), row(**changes), row(), row(t=JULY_1_MS + DAY_MS))
+    assert answer.sessions.tolist() == [dt.date(2026, 7, 2)]
+    (refusal,) = answer.refused
+    assert (refusal.symbol, refusal.session, refusal.reason) == (
+        "AAA",
+        dt.date(2026, 7, 1),
+        "two bars of one session that differ",
+    )
+
+
+@pytest.mark.parametrize(("high", "widened"), [(1 - 5e-7, 1), (1 - 2e-6, 0)])
+def test_rounding_widens_high_and_low_and_no_more(high: float, widened: int) -> None:
+    answer = bars(row(o=10.0, c=10.0, l=9.0, h=10.0 * high))
+    assert (answer.widened, len(answer), len(answer.refused)) == (widened, widened, 1 - widened)
 
 
 def test_a_range_with_bars_outside_it_is_malformed() -> None:

@@ -17,12 +17,12 @@ import pytest
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data import open_vendor
 from kobe_resources.market_data.local.sample import SampleVendor
-from kobe_resources.market_data.polygon.errors import PolygonAuthError, PolygonMalformed
+from kobe_resources.market_data.polygon.errors import PolygonAuthError, PolygonError
 from kobe_resources.market_data.protocol import MarketDataError, Vendor
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import Secrets
 from tests.resources.market_data.polygon.conftest import FRIDAY, FRIDAY_NIGHT, HASTE, Shop, assert_same_bars, days_asked, served
-from tests.support.loopback_polygon import Market, ticker_row
+from tests.support.loopback_polygon import Market, Reply, ticker_row
 from tests.support.loopback_polygon import faults as fault
 
 RANGE, GROUPED, SPLITS = "/range/", "/grouped/", "/reference/splits"
@@ -226,7 +226,7 @@ def test_a_day_of_the_market_that_contradicts_itself_about_others_is_no_hindranc
     shop.server.faults.on(fault.saying(results=rows, resultsCount=len(rows)), path="2026-06-15")
     shop.sync(candidates=str(few), first_load="grouped")
     assert_same_bars(shop.stored(), served(market)[lambda bars: bars["symbol"] < "S00002"].reset_index(drop=True))
-    assert shop.rows("SELECT count(*) FROM bar_refusals") == [(0,)]
+    assert shop.rows("SELECT count(*) FROM set_aside") == [(0,)]
 
 
 def of_another_day(reply: fault.Reply, rng: random.Random) -> fault.Reply:
@@ -236,18 +236,49 @@ def of_another_day(reply: fault.Reply, rng: random.Random) -> fault.Reply:
     return replace(reply, body=orjson.dumps(answer))
 
 
-@pytest.mark.parametrize("broken", [fault.contradictory, of_another_day])
-def test_rows_that_cannot_all_be_true_are_asked_for_again(shop: Shop, market: Market, broken: fault.Fault) -> None:
-    shop.server.faults.on(broken, path="S00004", times=HASTE.after_malformed)
+@pytest.mark.parametrize(("broken", "times"), [(fault.contradictory, 2), (of_another_day, HASTE.after_malformed)])
+def test_rows_that_cannot_all_be_true_are_asked_for_again(shop: Shop, market: Market, broken: fault.Fault, times: int) -> None:
+    shop.server.faults.on(broken, path="S00004", times=times)
     shop.sync()
-    assert asked_symbols(shop).count("S00004") == HASTE.after_malformed + 1
+    assert asked_symbols(shop).count("S00004") == times + 1
     shop.now = MONDAY_NIGHT
-    shop.server.faults.on(broken, path=GROUPED, times=HASTE.after_malformed)
+    shop.server.faults.on(broken, path=GROUPED, times=times)
     shop.sync()
     assert_same_bars(shop.stored(), served(market, last="2026-11-23"))
     shop.server.faults.on(broken, path=GROUPED)
-    with pytest.raises(PolygonMalformed, match=r"two bars|another day"):
+    with pytest.raises(PolygonError, match=r"other bad rows each time|another day"):
         shop.sync(force=True)
+
+
+def test_a_bar_that_the_vendor_holds_twice_spoils_itself_alone(shop: Shop, market: Market) -> None:
+    def first_row_twice(reply: Reply, rng: random.Random) -> Reply:
+        answer = orjson.loads(reply.body)
+        answer["results"].append({**answer["results"][0], "c": answer["results"][0]["h"]})
+        answer["resultsCount"] = answer["queryCount"] = len(answer["results"])
+        return replace(reply, body=orjson.dumps(answer))
+
+    shop.server.faults.on(first_row_twice, path="S00004")
+    report = shop.sync()
+    whole = served(market)
+    lost = whole[(whole["symbol"] == "S00004")].iloc[0]
+    kept = whole[(whole["symbol"] != "S00004") | (whole["session"] != lost["session"])].reset_index(drop=True)
+    assert_same_bars(shop.stored(), kept)
+    aside = "SELECT source, symbol, session, reason, json_array_length(row -> 'close') FROM set_aside"
+    assert shop.rows(aside) == [("polygon", "S00004", lost["session"].date(), "two bars of one session that differ", 2)]
+    assert "1 bad rows set aside" in report.notes
+
+
+def test_a_close_outside_its_range_by_rounding_widens_it_and_is_counted(shop: Shop, market: Market) -> None:
+    def rounded(reply: Reply, rng: random.Random) -> Reply:
+        answer = orjson.loads(reply.body)
+        answer["results"][0]["h"] = max(answer["results"][0][key] for key in "oc") * (1 - 5e-7)
+        return replace(reply, body=orjson.dumps(answer))
+
+    shop.server.faults.on(rounded, path="S00004")
+    assert "1 bars widened to their open or close" in shop.sync().notes
+    (first,) = shop.rows("SELECT high - greatest(open, close) FROM daily_bars WHERE symbol = 'S00004' ORDER BY session LIMIT 1")
+    assert first == (0.0,)
+    assert shop.rows("SELECT count(*) FROM set_aside") == [(0,)]
 
 
 def test_a_later_end_loads_the_missing_days_only_and_a_narrower_span_nothing(shop: Shop, market: Market) -> None:
@@ -274,7 +305,8 @@ def test_a_span_without_sessions_is_refused(shop: Shop) -> None:
 
 
 def test_without_a_key_the_store_keeps_what_it_has(shop: Shop) -> None:
-    SampleVendor(Settings().data).sync(shop.warehouse)
+    shop.sync()
+    shop.now += dt.timedelta(days=3)
     before = shop.rows("SELECT count(*), max(source) FROM daily_bars")
     shop.key = None
     with pytest.raises(PolygonAuthError, match="sample works without a key"):
@@ -291,7 +323,7 @@ def test_coming_back_from_another_vendor_starts_afresh(shop: Shop, market: Marke
     assert shop.rows("SELECT count(*) FROM daily_bars WHERE source = 'polygon'") == [(0,)]
     file = tmp_path / "candidates.csv"
     file.write_text("symbol\nS00001\n", encoding="utf-8")
-    shop.sync(candidates=str(file))
+    shop.sync(candidates=str(file), force=True)
     shop.server.forget()
     shop.sync()
     assert len(shop.server.paths(RANGE)) == 9

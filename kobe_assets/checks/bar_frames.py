@@ -1,0 +1,193 @@
+"""What looks wrong along the bars of each symbol, as frames of offenders; pure, and for a part of the symbols at a time."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kobe_assets.research.quarantine import silent_moves, suspects
+from kobe_resources import calendar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from kobe_assets.selection.bar_table import BarTable
+
+ZERO_VOLUME_RUN = 3
+"""Bars in a row without a trade before it is worth a word."""
+SAME_BARS, SAME_PRICES = 3, 5
+"""Equal bars in a row, and bars of equal prices, from which they look copied: a feed that stood still."""
+FEWEST_WEEKS = 20
+"""Bars of a symbol from which their distance says something."""
+A_WEEK = 6
+"""Usual days between two bars from which they are not daily: sessions of a week are a day apart, or three over a weekend."""
+
+
+def frames_of(bars: BarTable, release: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Offenders by name; those of several parts, one under the other, are those of all symbols."""
+    strange, gaps = _against_calendar(bars)
+    return {
+        "repeats": _repeats(bars),
+        "strange": strange,
+        "gaps": gaps,
+        "zero_volume_runs": _idle_runs(bars),
+        "repeated_prices": _standstills(bars),
+        "suspects": quarantine_table(bars, release),
+        "silent_moves": _moves(bars),
+        "weekly_bars": _far_apart(bars),
+    }
+
+
+def quarantine_table(bars: BarTable, release: Mapping[str, str]) -> pd.DataFrame:
+    """Every suspect bar, the largest move or range first.
+
+    Columns: symbol, session, kind (jump, range), move, stretch, dollars, usual_dollars, shares, usual_shares, until,
+    in_force, released.
+    """
+    import pandas as pd
+
+    found = suspects(bars)
+    symbols = [bars.symbols[place] for place in bars.symbol[found.bar]]
+    ends = found.last < found.end
+    until = np.where(ends, bars.session[np.where(ends, found.last, 0)], np.datetime64("NaT"))
+    frame = pd.DataFrame(
+        {
+            "symbol": symbols,
+            "session": bars.session[found.bar],
+            "kind": np.where(found.jump, "jump", "range"),
+            "move": found.move,
+            "stretch": found.stretch,
+            "dollars": found.dollars,
+            "usual_dollars": found.usual,
+            "shares": found.shares,
+            "usual_shares": found.usual_shares,
+            "until": until,
+            "in_force": found.in_force,
+            "released": [release.get(symbol, "") for symbol in symbols],
+        }
+    )
+    return by_size(frame)
+
+
+def by_size(suspect: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `quarantine_table`, the largest move or range first."""
+    size = np.where(suspect["kind"] == "jump", np.abs(suspect["move"]), np.log(suspect["stretch"]))
+    return suspect.iloc[np.argsort(-size, kind="stable")].reset_index(drop=True)
+
+
+def _repeats(bars: BarTable) -> pd.DataFrame:
+    """symbol, session of every bar after the first of its session."""
+    import pandas as pd
+
+    again = np.flatnonzero(bars.follows & (bars.session[1:] == bars.session[:-1])) + 1
+    return pd.DataFrame({"symbol": _names(bars)[bars.symbol[again]], "session": bars.session[again]})
+
+
+def _moves(bars: BarTable) -> pd.DataFrame:
+    """Moves of twelve usual days that drew no crowd, and that are no suspect jumps."""
+    import pandas as pd
+
+    found = silent_moves(bars)
+    return pd.DataFrame(
+        {
+            "symbol": _names(bars)[bars.symbol[found.bar]],
+            "session": bars.session[found.bar],
+            "ratio": np.exp(found.move),
+            "usual_days": np.abs(found.move) / found.usual,
+        }
+    )
+
+
+def _far_apart(bars: BarTable) -> pd.DataFrame:
+    """Symbols whose bars lie a week or more apart."""
+    import pandas as pd
+
+    step = np.diff(bars.session).astype(np.int64)
+    rows = []
+    for number in np.flatnonzero(np.diff(bars.start) >= FEWEST_WEEKS):
+        own = step[bars.start[number] : bars.start[number + 1] - 1]
+        if len(own) and (usual := float(np.median(own))) >= A_WEEK:
+            rows.append((bars.symbols[number], bars.session[bars.start[number]], usual, len(own) + 1))
+    return pd.DataFrame(rows, columns=["symbol", "session", "days_apart", "bars"])
+
+
+def _against_calendar(bars: BarTable) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bars on days that were no session (symbol, session), and gaps (symbol, last_before, first_after, missing)."""
+    import pandas as pd
+
+    first, last = bars.session.min().item(), bars.session.max().item()
+    days = calendar.sessions(max(first, calendar.FIRST_DAY), min(last, calendar.LAST_DAY))
+    # Looked up by the day, of which there are few; of bars there are many.
+    every_day = np.arange(first, last + dt.timedelta(days=1), dtype="datetime64[D]")
+    day = (bars.session - every_day[0]).astype(np.int64)
+    place, known = np.searchsorted(days, every_day)[day], np.isin(every_day, days)[day]
+    names = _names(bars)
+    gap = np.flatnonzero(bars.follows & (np.diff(place) > 1))
+    gaps = pd.DataFrame(
+        {
+            "symbol": names[bars.symbol[gap]],
+            "last_before": bars.session[gap],
+            "first_after": bars.session[gap + 1],
+            "missing": np.diff(place)[gap] - 1,
+        }
+    )
+    return pd.DataFrame({"symbol": names[bars.symbol[~known]], "session": bars.session[~known]}), gaps
+
+
+def _idle_runs(bars: BarTable) -> pd.DataFrame:
+    """Runs of ZERO_VOLUME_RUN bars and more without volume."""
+    zero = np.concatenate([[False], bars.volume == 0.0, [False]])
+    # A run ends where the symbol does.
+    new_symbol = np.concatenate([[True], ~bars.follows, [True]])
+    begins = np.flatnonzero(zero[1:] & (~zero[:-1] | new_symbol))
+    ends = np.flatnonzero(zero[:-1] & (~zero[1:] | new_symbol)) - 1
+    return _runs(bars, begins, ends, ZERO_VOLUME_RUN)
+
+
+def _standstills(bars: BarTable) -> pd.DataFrame:
+    """Runs of bars that repeat the one before, all of it, or its four prices over more bars, of symbols that else move."""
+    import pandas as pd
+
+    same = bars.follows & (bars.session[1:] > bars.session[:-1])
+    for values in (bars.open, bars.high, bars.low, bars.close):
+        same &= values[1:] == values[:-1]
+    # A price that hardly ever moves is a peg; only where it does is a standstill a fault of the feed.
+    still = np.bincount(bars.symbol[1:], weights=same, minlength=len(bars.symbols))
+    moves = still < np.diff(bars.start) / 2
+    busy = same & (bars.volume[1:] > 0) & moves[bars.symbol[1:]]
+    found = [
+        _runs(bars, *_stretches(again), least)
+        for again, least in ((busy & (bars.volume[1:] == bars.volume[:-1]), SAME_BARS), (busy, SAME_PRICES))
+    ]
+    frame = pd.concat(found, ignore_index=True).sort_values("bars", ascending=False, kind="stable")
+    return frame.drop_duplicates(["symbol", "last_session"], ignore_index=True)
+
+
+def _stretches(again: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last bar of every run. again: (bars − 1) whether bar i + 1 repeats bar i."""
+    edges = np.diff(np.concatenate([[False], again, [False]]).astype(np.int8))
+    return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+
+
+def _runs(bars: BarTable, begins: np.ndarray, ends: np.ndarray, least: int) -> pd.DataFrame:
+    """The runs of `least` bars and more."""
+    import pandas as pd
+
+    long = ends - begins + 1 >= least
+    begins, ends = begins[long], ends[long]
+    return pd.DataFrame(
+        {
+            "symbol": _names(bars)[bars.symbol[begins]],
+            "first_session": bars.session[begins],
+            "last_session": bars.session[ends],
+            "bars": ends - begins + 1,
+        }
+    )
+
+
+def _names(bars: BarTable) -> np.ndarray:
+    return np.array(bars.symbols, dtype=object)

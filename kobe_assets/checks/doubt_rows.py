@@ -1,0 +1,371 @@
+"""How the offenders of each check of bars read as doubts: what was seen, what it does to a result, and the mend; pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from kobe_assets.checks.split_ratio import split_like
+from kobe_assets.graph.doubts import DISTORTED, HARMLESS, INCOMPLETE, LEFT_OUT, WRONG
+from kobe_assets.research.quarantine import QUARANTINE_BARS, RANGE_QUARANTINE_BARS
+from kobe_resources.market_data.set_aside import DAY_EARLY, UNFINISHED
+
+
+class Seen(NamedTuple):
+    """What an offender comes to, before it is known whether its symbol may trade and what traded over it."""
+
+    kind: str
+    rank: int
+    seen: str
+    effect: str
+    mend: str
+    symbol: str = ""
+    session: Any = None
+    until: Any = None
+    size: float = 0.0
+
+
+def day_of(value: Any) -> dt.date | None:
+    """A date of whatever a frame holds; None for NaT and None."""
+    if value is None or value != value:
+        return None
+    day = value.date() if hasattr(value, "date") else value
+    return day if isinstance(day, dt.date) else None
+
+
+class Mends:
+    """What a person can do, by where the bars come from."""
+
+    def __init__(self, vendor: str) -> None:
+        self.vendor = vendor
+        self.own = vendor == "files"
+
+    def bar(self, symbol: str) -> str:
+        """For a bar that is wrong."""
+        where = "mend the row in the file" if self.own else f"tell {self.vendor}, then `kobe bars refresh --force`"
+        return f'{where}; if it is true: [universe] release.{symbol} = "why"'
+
+    def split(self, symbol: str, day: dt.date | None, before: float, after: float) -> str:
+        """For a split that is not listed."""
+        if self.own:
+            return f"add {symbol},{day},{before:g},{after:g} to splits.csv"
+        return f"`kobe bars refresh --force` asks {self.vendor} again; own files can list it in splits.csv"
+
+    def split_row(self, symbol: str) -> str:
+        """For a split that is listed wrongly."""
+        return (
+            f"mend the row of {symbol} in splits.csv" if self.own else f"tell {self.vendor}, then `kobe bars refresh --force`"
+        )
+
+    def load(self) -> str:
+        """For bars that lack."""
+        return "add the rows to the file" if self.own else "`kobe bars refresh --force` asks again for what lacks"
+
+
+Reader = Callable[[Mapping[str, Any], Mends], Iterator[Seen]]
+
+
+def _suspect(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    symbol, day, until = row["symbol"], day_of(row["session"]), row["until"]
+    if row["released"]:
+        yield Seen(
+            "suspect bar, released",
+            HARMLESS,
+            f"{_jump(row)}; released: {row['released']}",
+            "counts as a real move",
+            f"take {symbol} out of [universe] release where that is wrong",
+            symbol,
+            day,
+        )
+        return
+    end = f"through {day_of(until)}" if day_of(until) else "still in force"
+    bars = QUARANTINE_BARS if row["kind"] == "jump" else RANGE_QUARANTINE_BARS
+    effect = f"no signals for {bars} bars ({end}); no profit counts from this bar, a loss stands"
+    like = split_like(math.exp(row["move"]), row["shares"], row["usual_shares"]) if row["kind"] == "jump" else None
+    if like:
+        seen = f"{_jump(row)}: like a split {like.told} that is not listed"
+        mend = mends.split(symbol, day, *like)
+        yield Seen("missing split", WRONG, seen, effect, mend, symbol, day, size=abs(row["move"]))
+        return
+    size = abs(row["move"]) if row["kind"] == "jump" else math.log(row["stretch"])
+    yield Seen(f"suspect {row['kind']}", WRONG, _jump(row), effect, mends.bar(symbol), symbol, day, size=size)
+
+
+def _jump(row: Mapping[str, Any]) -> str:
+    what = f"close × {math.exp(row['move']):.4g}" if row["kind"] == "jump" else f"range × {row['stretch']:.3g}"
+    usual = row["usual_shares"]
+    return f"{what} on {row['shares'] / usual:.2g} × the usual shares" if usual > 0 else what
+
+
+def _silent(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    symbol, day, ratio = row["symbol"], day_of(row["session"]), row["ratio"]
+    like = split_like(ratio)
+    odd = (1.0, float(f"{1.0 / ratio:.4g}")) if ratio < 1 else (float(f"{ratio:.4g}"), 1.0)
+    split = mends.split(symbol, day, *(like or odd))
+    if like and mends.own:
+        split += f", or {symbol},{day},{odd[0]:g},{odd[1]:g}"
+    paid = f"; a spin-off: its worth a share as {symbol},{day},AMOUNT in dividends.csv" if mends.own and ratio < 1 else ""
+    yield Seen(
+        "silent fall" if ratio < 1 else "silent rise",
+        DISTORTED,
+        f"close × {ratio:.4g}, {row['usual_days']:.0f} usual days, without a crowd"
+        + (f": like a split {like.told}" if like else ": an odd split, or a spin-off?"),
+        f"a {'long' if ratio < 1 else 'short'} over it loses what nobody lost, the other side gains it; indicators cross it",
+        split + paid,
+        symbol,
+        day,
+        size=row["usual_days"],
+    )
+
+
+def _split_without_jump(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    symbol = row["symbol"]
+    yield Seen(
+        "split without jump",
+        WRONG,
+        f"a split × {row['expected_ratio']:.4g} is listed, the raw open moves × {row['open_ratio']:.4g}",
+        "the bars before it are scaled though they should not be: a jump where none was",
+        mends.split_row(symbol) + ": wrong day, or adjusted prices",
+        symbol,
+        row["execution_date"],
+        size=abs(math.log(row["expected_ratio"])),
+    )
+
+
+def _contradictory(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    symbol = row["symbol"]
+    yield Seen(
+        "contradictory splits",
+        LEFT_OUT,
+        row["ratios"],
+        "the symbol is not selected",
+        mends.split_row(symbol) + ": leave the true one",
+        symbol,
+        row["execution_date"],
+        size=1.0,
+    )
+
+
+def _reused(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "re-used ticker",
+        LEFT_OUT,
+        f"{row['missing']} sessions without a bar, back on {day_of(row['first_after'])}",
+        "two listings: positions end with the first, indicators and years start anew",
+        "nothing where it is another company; else " + mends.load(),
+        row["symbol"],
+        row["last_before"],
+        row["first_after"],
+        size=row["missing"],
+    )
+
+
+def _missing(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "missing sessions",
+        INCOMPLETE,
+        f"{row['missing']:,} sessions in {row['gaps']:,} gaps, the longest {row['longest']:,}",
+        "no signals and no exits there; indicators step over the gaps",
+        mends.load(),
+        row["symbol"],
+        row["first_gap_after"],
+        size=row["missing"],
+    )
+
+
+def _thin(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "thin session",
+        INCOMPLETE,
+        f"{row['bars']:,} bars where {row['usual']:,.0f} are usual",
+        "the others give no signals that day",
+        mends.load(),
+        session=row["session"],
+        size=row["usual"] - row["bars"],
+    )
+
+
+def _stale(row: Mapping[str, Any], _: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "stale bars",
+        DISTORTED,
+        f"the last session is {day_of(row['last_session'])}, {day_of(row['expected'])} should be there",
+        "nothing trades on bars that are late",
+        "`kobe bars refresh`",
+        session=row["last_session"],
+        size=row["sessions_behind"],
+    )
+
+
+def _weekly(row: Mapping[str, Any], _: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "not daily",
+        WRONG,
+        f"bars lie {row['days_apart']:.0f} days apart",
+        "every figure a year is scaled by 252 sessions, and comes out too large",
+        "load daily bars",
+        row["symbol"],
+        row["session"],
+        size=row["days_apart"],
+    )
+
+
+def _idle_run(row: Mapping[str, Any], _: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "no volume",
+        HARMLESS,
+        f"{row['bars']:,} bars in a row without volume",
+        "an index is never selected",
+        "nothing where it is an index; else load its volume",
+        row["symbol"],
+        row["first_session"],
+        row["last_session"],
+        size=row["bars"],
+    )
+
+
+def _repeated(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "repeated prices",
+        DISTORTED,
+        f"{row['bars']:,} bars in a row with the very same prices",
+        "RSI and IBS are undefined or flat there, ATR shrinks: stops lie too near afterwards",
+        mends.bar(row["symbol"]),
+        row["symbol"],
+        row["first_session"],
+        row["last_session"],
+        size=row["bars"],
+    )
+
+
+def _restated(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    by = f" by {row['factor']:.4g} throughout" if row["one_factor"] else ""
+    yield Seen(
+        "restated block",
+        DISTORTED,
+        f"{row['bars']:,} bars restated{by} by the last load",
+        "prices as traded are no longer those: share counts, price bounds and fees go wrong" if by else "past results change",
+        "load raw prices, or list the split" if by else f"`kobe bars revisions --symbol {row['symbol']}` shows old and new",
+        row["symbol"],
+        row["session"],
+        row["until"],
+        size=row["bars"],
+    )
+
+
+def _aside(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    reason = str(row["reason"])
+    line = "" if row["line"] is None or row["line"] != row["line"] else f", line {int(row['line'])}"
+    kind, rank = "set-aside rows", INCOMPLETE
+    mend = "mend the rows in the file" if mends.own else f"nothing, or tell {mends.vendor}"
+    if DAY_EARLY in reason:
+        kind, mend = "a day early", "date its rows by the exchange's day"
+    elif reason == UNFINISHED:
+        kind, rank, mend = "unfinished bars", HARMLESS, "nothing: they are stored once the session is over"
+    seen, effect = f"{row['rows']:,} × {reason}{line}", "these rows are not among the bars"
+    yield Seen(kind, rank, seen, effect, mend, row["symbol"] or "", row["session"], size=row["rows"])
+
+
+def _action(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    spun = row["kind"] == "spin_off"
+    other = f" to {row['other_symbol']}" if row["other_symbol"] and row["other_symbol"] == row["other_symbol"] else ""
+    rate = f", {row['rate']:g}" if row["rate"] is not None and row["rate"] == row["rate"] else ""
+    yield Seen(
+        "corporate action",
+        DISTORTED if spun else HARMLESS,
+        f"{str(row['kind']).replace('_', ' ')}{other}{rate}: no price is adjusted for it",
+        "the fall of the price counts as a loss" if spun else "the position ends, or goes on, by its bars alone",
+        "own files can give its worth as a dividend" if spun else "nothing, where its bars end or go on as they should",
+        row["symbol"],
+        row["ex_date"],
+        size=1.0,
+    )
+
+
+def _dividend(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "dividend without fall",
+        WRONG,
+        f"${row['amount']:,.4g} a share, the close before is ${row['close_before']:,.4g} and the price did not fall",
+        "a holder is paid what nobody was paid",
+        "mend the row in dividends.csv" if mends.own else f"tell {mends.vendor}",
+        row["symbol"],
+        row["ex_date"],
+        size=row["amount"] / row["close_before"],
+    )
+
+
+def _yield(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "high dividends",
+        DISTORTED,
+        f"{row['paid']:,} dividends in a year are {row['share']:.0%} of the price",
+        "holders are paid too much where the amounts are wrong",
+        "check dividends.csv: dollars a share as traded" if mends.own else f"compare with another source than {mends.vendor}",
+        row["symbol"],
+        row["session"],
+        size=row["share"],
+    )
+
+
+def _plain(kind: str, rank: int, effect: str, mend: str, seen: Callable[[Mapping[str, Any]], str]) -> Reader:
+    """A reader of rows that are about one symbol and day and say all themselves."""
+
+    def read(row: Mapping[str, Any], _: Mends) -> Iterator[Seen]:
+        day = next((row[name] for name in ("session", "execution_date", "first_session") if name in row), None)
+        yield Seen(kind, rank, seen(row), effect, mend, row.get("symbol") or row.get("example") or "", day)
+
+    return read
+
+
+REPORT_STOPS = "no report: the check blocks"
+READERS: dict[str, Reader] = {
+    "duplicate_bars": _plain(
+        "duplicate bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: f"stored {row['copies']} times"
+    ),
+    "ohlc_order": _plain(
+        "impossible bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: "open or close outside high and low"
+    ),
+    "non_positive": _plain(
+        "impossible bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: "a price that is not positive"
+    ),
+    "duplicate_splits": _plain(
+        "duplicate split", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: f"stored {row['copies']} times"
+    ),
+    "contradictory_splits": _contradictory,
+    "unknown_sessions": _plain(
+        "off the calendar",
+        DISTORTED,
+        "a session that the exchange did not hold is one for everybody",
+        "see whether the exchange traded that day; if not, mend the dates",
+        lambda row: f"{row['bars']:,} bars on a day that was no session",
+    ),
+    "missing_sessions": _missing,
+    "zero_volume_runs": _idle_run,
+    "repeated_prices": _repeated,
+    "suspect_jumps": _suspect,
+    "splits_without_jump": _split_without_jump,
+    "dividends_without_fall": _dividend,
+    "dividend_yields": _yield,
+    "corporate_actions": _action,
+    "reused_tickers": _reused,
+    "stale_last_session": _stale,
+    "thin_sessions": _thin,
+    "orphan_bars": _plain(
+        "no candidate",
+        HARMLESS,
+        "never selected",
+        "name it in the candidates, or leave it",
+        lambda row: f"{row['bars']:,} bars of a symbol that is no candidate",
+    ),
+    "silent_moves": _silent,
+    "weekly_bars": _weekly,
+    "set_aside_rows": _aside,
+    "restated_bars": _restated,
+    "refused_bars": _plain(
+        "refused row", HARMLESS, "not stored", "nothing, or mend it at the source", lambda row: str(row["reason"])
+    ),
+}
+"""Check of bars → how its offenders read."""

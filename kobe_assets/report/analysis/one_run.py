@@ -1,0 +1,139 @@
+"""One simulation of one book over one window: its trades, its curve, its figures, and what was cut, in words."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from kobe_assets.graph.frames import book_trades
+from kobe_assets.report.analysis.cautions import AS_WANTED, REMEDY
+from kobe_assets.research import simulation as sim
+from kobe_assets.research.metrics import all_figures, daily_returns
+from kobe_assets.research.panel import Panel
+from kobe_assets.research.walk_forward import Market, Part, simulate_book
+from kobe_resources.errors import UsageError
+
+
+@dataclass(frozen=True)
+class BookRun:
+    """A book that was simulated over the sessions `first`..`last` (indices).
+
+    params: those of each part, in their order. asked: the window that was wanted; None: as far as there are bars.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    params: tuple[Mapping[str, float], ...]
+    market: Market
+    first: int
+    last: int
+    outcome: sim.Outcome
+    asked: tuple[dt.date | None, dt.date | None]
+
+    @property
+    def panel(self) -> Panel:
+        """The bars it ran on."""
+        return self.market.panel
+
+    @property
+    def initial_cash(self) -> float:
+        """Dollars it began with."""
+        return self.market.costs.initial_cash
+
+    @property
+    def window(self) -> tuple[str, str]:
+        """Its first and last session."""
+        return str(self.panel.sessions[self.first]), str(self.panel.sessions[self.last])
+
+    @cached_property
+    def trades(self) -> pd.DataFrame:
+        """One row a trade, in order of exit."""
+        return book_trades([part.strategy for part in self.parts], self.outcome, self.panel)
+
+    @cached_property
+    def equity(self) -> pd.DataFrame:
+        """One row a session: equity, daily_return, exposure, positions, drawdown (a fraction of the highest equity so far)."""
+        equity = self.outcome.equity
+        peak = np.maximum.accumulate(np.maximum(equity, self.initial_cash))
+        return pd.DataFrame(
+            {
+                "session": self.panel.sessions[self.first : self.last + 1].astype("datetime64[s]"),
+                "equity": equity,
+                "daily_return": daily_returns(equity, self.initial_cash),
+                "exposure": self.outcome.exposure,
+                "positions": self.outcome.positions,
+                "drawdown": np.maximum(equity / peak - 1.0, -1.0),
+            }
+        )
+
+    @cached_property
+    def figures(self) -> dict[str, float | None]:
+        """Every figure of the window; None where it is undefined."""
+        return all_figures(self.outcome.equity, self.outcome.exposure, self.outcome.numbers[:, sim.PNL], self.initial_cash)
+
+    def notes(self) -> list[str]:
+        """What the run leaves out of what was asked: sessions, symbols, signals, and positions that its end closed."""
+        return [*self._clipped(), *self._untraded(), *self._refused(), *self._closed()]
+
+    def _clipped(self) -> list[str]:
+        (start, end), (first, last) = self.asked, self.window
+        bars = f"the bars run from {self.panel.sessions[0]} to {self.panel.sessions[-1]}"
+        notes = []
+        if start is not None and start < self.panel.sessions[0].astype(dt.date):
+            notes.append(f"the window begins on {first} and not on {start}: {bars}")
+        if end is not None and end > self.panel.sessions[-1].astype(dt.date):
+            notes.append(f"the window ends on {last} and not on {end}: {bars}")
+        return notes
+
+    def _untraded(self) -> list[str]:
+        panel = self.panel
+        traded = np.zeros(len(panel.names), np.bool_)
+        np.logical_or.at(traded, panel.name[panel.symbol], self.market.tradable)
+        if traded.all():
+            return []
+        idle = [name for name, is_traded in zip(panel.names, traded, strict=True) if not is_traded]
+        named = ", ".join(idle[:5]) + (f" and {len(idle) - 5} more" if len(idle) > 5 else "")
+        return [f"{len(idle)} of {len(panel.names)} symbols may not trade (universe, quarantine): {named}"]
+
+    def _refused(self) -> list[str]:
+        refused = dict(sorted(self.outcome.refusals().items(), key=lambda item: -item[1]))
+        if not refused:
+            return []
+        count = sum(refused.values())
+        told = ", ".join(f"{reason} {n:,}" for reason, n in refused.items())
+        remedies = [REMEDY[reason] for reason in refused if reason not in AS_WANTED and reason in REMEDY]
+        more = f"; {remedies[0]}" if remedies else ""
+        return [f"{count:,} of {count + int(self.outcome.refused[sim.ACCEPTED]):,} signals were refused: {told}{more}"]
+
+    def _closed(self) -> list[str]:
+        open_at_end = int((self.outcome.places[:, sim.T_REASON] == sim.WINDOW_END).sum())
+        if not open_at_end:
+            return []
+        positions = f"{open_at_end} position was" if open_at_end == 1 else f"{open_at_end} positions were"
+        return [f"{positions} still open at the end, and closed at the last price (window_end)"]
+
+
+def run_book(
+    market: Market,
+    name: str,
+    parts: Sequence[Part],
+    params: Sequence[Mapping[str, float]],
+    start: dt.date | None = None,
+    end: dt.date | None = None,
+) -> BookRun:
+    """Simulate a book over the sessions from `start` to `end`, both included. Raises UsageError where there is none."""
+    sessions = market.panel.sessions
+    first = 0 if start is None else int(np.searchsorted(sessions, np.datetime64(start)))
+    after = len(sessions) if end is None else int(np.searchsorted(sessions, np.datetime64(end), side="right"))
+    if first >= after:
+        raise UsageError(
+            f"no session lies between {start or sessions[0]} and {end or sessions[-1]}",
+            f"the bars run from {sessions[0]} to {sessions[-1]}",
+        )
+    outcome = simulate_book(market, parts, params, first, after - 1)
+    return BookRun(name, tuple(parts), tuple(params), market, first, after - 1, outcome, (start, end))

@@ -1,0 +1,176 @@
+"""The trades and the bars around them, packed: inside the page where they are few, else in files beside it.
+
+A page opened from disk may fetch nothing, and a script beside it could do anything; a style sheet is the one kind of file
+that it may load and that only holds data. So the files beside the page are style sheets with one long text each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kobe_assets.report.page.csv_files import PRICE_DIGITS, pick_trades, sorted_trades, windows_of
+from kobe_assets.report.page.packing import Numbers, block, folded, pack_bytes, steps
+from kobe_assets.report.page.trade_list import pack_trades
+from kobe_assets.research.panel import Floats
+from kobe_assets.research.parallel import in_threads
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kobe_assets.report.analysis.inputs import ReportInputs
+    from kobe_assets.report.analysis.results import StrategyResult
+
+BARS_INSIDE = 40_000
+"""Bars that a page carries itself: about 0.35 MB."""
+TRADES_INSIDE = 1_000_000
+"""Letters of packed trades that a page carries itself, those of the book it opens with first."""
+FAST = 1
+"""How hard gzip tries for files beside the page: there are thousands of kilobytes of them, and no limit."""
+INDICATORS = {"sma200": 0.0, "rsi2": 10.0}
+"""Indicator → scale of its whole numbers; 0: that of the prices."""
+
+
+@dataclass(frozen=True)
+class PackedData:
+    """bars: the block of bars in the page. trades: book → its block in the page.
+
+    beside: file name → its content, in the folder `folder`; empty where the page holds everything. bar_files: symbol → file;
+    trade_files: book → file.
+    """
+
+    bars: str
+    trades: Mapping[str, str]
+    beside: Mapping[str, str]
+    bar_files: Mapping[str, str]
+    trade_files: Mapping[str, str]
+    folder: str
+
+
+def packed_data(
+    inputs: ReportInputs, books: Sequence[StrategyResult], opened: str, declared: Collection[str] = ()
+) -> PackedData:
+    """All trades of the books and the bars around them. opened: the key of the book whose trades stay inside.
+
+    declared: further columns of the bars that a chart draws.
+    """
+    beside: dict[str, str] = {}
+    trades, trade_files = _trades(books, opened, beside)
+    bars, bar_files = _bars(inputs, beside, declared)
+    digest = hashlib.sha256("".join(f"{name}{text}" for name, text in beside.items()).encode()).hexdigest()
+    return PackedData(bars, trades, beside, bar_files, trade_files, f"data-{digest[:12]}" if beside else "")
+
+
+def _trades(books: Sequence[StrategyResult], opened: str, beside: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(book → block inside, book → file); what does not fit inside is added to `beside`."""
+    inside: dict[str, str] = {}
+    files: dict[str, str] = {}
+    room = TRADES_INSIDE
+    blocks = in_threads(lambda book: pack_trades(book.trades), books)
+    ordered = sorted(zip(range(len(books)), books, blocks, strict=True), key=lambda item: item[1].key != opened)
+    for number, book, packed in ordered:
+        if book.key == opened or len(packed) <= room:
+            inside[book.key] = packed
+            room -= len(packed)
+        else:
+            files[book.key] = f"trades-{number}.css"
+            beside[files[book.key]] = _sheet(packed)
+    return inside, files
+
+
+def _bars(inputs: ReportInputs, beside: dict[str, str], declared: Collection[str]) -> tuple[str, dict[str, str]]:
+    """(block inside, symbol → file); where not all fit inside, all are added to `beside`, and the listed trades' stay."""
+    bars = _Bars.of(inputs.bars, declared)
+    if len(bars.days) <= BARS_INSIDE:
+        return pack_bytes(bars.block(list(bars.rows))), {}
+    files: dict[str, str] = {}
+    # zlib lets other threads work meanwhile.
+    packed = in_threads(lambda symbol: pack_bytes(bars.block([symbol]), FAST), list(bars.rows))
+    for number, (symbol, text) in enumerate(zip(bars.rows, packed, strict=True)):
+        files[symbol] = f"bars-{number}.css"
+        beside[files[symbol]] = _sheet(text)
+    ordered = sorted_trades(inputs.trades)
+    inside = bars.within(windows_of(ordered, pick_trades(ordered)))
+    return pack_bytes(inside.block(list(inside.rows))), files
+
+
+def _sheet(packed: str) -> str:
+    return f'#packed{{--packed:"{packed}"}}\n'
+
+
+@dataclass(frozen=True)
+class _Bars:
+    """Bars as arrays sorted by symbol and time. days: since 1970. rows: symbol → its first row, and the row after its last.
+
+    declared: names in `values` of the indicators that only some strategies have.
+    """
+
+    days: Floats
+    values: Mapping[str, Floats]
+    rows: Mapping[str, tuple[int, int]]
+    declared: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, declared: Collection[str] = ()) -> _Bars:
+        """The rows of a table, in any order."""
+        own = tuple(name for name in declared if name in frame and name not in INDICATORS)
+        code, names = _codes(frame["symbol"])
+        days = frame["session"].to_numpy().astype("datetime64[D]").astype(float)
+        values = {name: frame[name].to_numpy(float) for name in ("open", "high", "low", "close", *INDICATORS, *own)}
+        step = np.diff(code)
+        if (step < 0).any() or (np.diff(days)[step == 0] < 0).any():
+            order = np.lexsort((days, code))
+            code, days, values = code[order], days[order], {name: column[order] for name, column in values.items()}
+        first, last = (np.searchsorted(code, np.arange(len(names)), side).tolist() for side in ("left", "right"))
+        return cls(days, values, dict(zip(names, zip(first, last, strict=True), strict=True)), own)
+
+    def within(self, windows: pd.DataFrame) -> _Bars:
+        """The bars inside the windows (symbol, since, until), which are disjoint."""
+        since, until = (windows[name].to_numpy().astype("datetime64[D]").astype(float) for name in ("since", "until"))
+        keep = np.zeros(len(self.days), dtype=bool)
+        for symbol, low, high in zip(windows["symbol"], since, until, strict=True):
+            first, last = self.rows.get(str(symbol), (0, 0))
+            keep[
+                first + np.searchsorted(self.days[first:last], low) : first
+                + np.searchsorted(self.days[first:last], high, "right")
+            ] = True
+        kept = np.concatenate(([0], np.cumsum(keep))).tolist()
+        rows = {symbol: (kept[first], kept[last]) for symbol, (first, last) in self.rows.items() if kept[first] < kept[last]}
+        return _Bars(self.days[keep], {name: values[keep] for name, values in self.values.items()}, rows, self.declared)
+
+    def block(self, symbols: Sequence[str]) -> bytes:
+        """Header: symbol → [bars, decimals of its prices, of each of `declared`]; for each symbol the columns of `_columns`."""
+        decimals = {symbol: _decimals(float(self.values["high"][slice(*self.rows[symbol])].max())) for symbol in symbols}
+        columns: list[Numbers] = []
+        sizes: dict[str, list[int]] = {}
+        for symbol in symbols:
+            rows = slice(*self.rows[symbol])
+            own = {name: _decimals(float(np.nanmax(np.abs(self.values[name][rows]), initial=0.0))) for name in self.declared}
+            columns += self._columns(rows, 10.0 ** decimals[symbol])
+            columns += [steps(self.values[name][rows], 10.0**places) for name, places in own.items()]
+            sizes[symbol] = [rows.stop - rows.start, decimals[symbol], *own.values()]
+        return block({"symbols": sizes, "indicators": list(INDICATORS), "declared": list(self.declared)}, columns)
+
+    def _columns(self, rows: slice, scale: float) -> list[Numbers]:
+        """Day, close; open, high and low as distances from the close; then the indicators."""
+        own = {name: values[rows] for name, values in self.values.items()}
+        close = np.rint(own["close"] * scale)
+        near = [folded(np.rint(own[name] * scale) - close) for name in ("open", "high", "low")]
+        others = [steps(own[name], factor or scale) for name, factor in INDICATORS.items()]
+        return [steps(self.days[rows]), steps(close), *near, *others]
+
+
+def _codes(symbols: pd.Series[Any]) -> tuple[Any, list[str]]:
+    """Each row's place among the symbols, and the symbols in order."""
+    import pandas as pd
+
+    codes, names = pd.factorize(symbols.astype(object), sort=True)
+    return codes, [str(name) for name in names]
+
+
+def _decimals(top: float) -> int:
+    return max(0, PRICE_DIGITS - 1 - int(np.floor(np.log10(top)))) if top > 0 else 2

@@ -1,0 +1,72 @@
+"""Numbers and texts packed small enough for a page: whole numbers in byte planes, gzip, and letters that HTML and CSS carry.
+
+A block is a header in JSON and columns of whole numbers; static/unpack.js undoes it. Equal input gives equal text.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.uint32]
+_LETTERS = np.frombuffer(
+    b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~", dtype=np.uint8
+)
+"""Those of Python's base64.b85encode, but for `<`."""
+_PLACES = 85 ** np.arange(4, -1, -1)
+LARGEST = float(2**30)
+"""Beyond this a number does not fit once its sign is folded in; it counts as undefined."""
+
+
+def pack_bytes(data: bytes, level: int = 6) -> str:
+    """`data` as gzip in base 85, without a sign that could open a tag or end a string."""
+    zipped = gzip.compress(data, level, mtime=0)
+    short = -len(zipped) % 4
+    groups = np.frombuffer(zipped + b"\0" * short, dtype=">u4").astype(np.int64)
+    places = groups[:, None] // _PLACES % 85
+    letters = _LETTERS[places].tobytes()
+    return letters[: len(letters) - short].decode("ascii")
+
+
+def pack_text(text: str) -> str:
+    """`text` in UTF-8 as `pack_bytes`."""
+    return pack_bytes(text.encode("utf-8"), 9)
+
+
+def pack_json(value: Any) -> str:
+    """`value` as JSON, packed."""
+    return pack_text(json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
+
+
+def block(header: Mapping[str, Any], columns: Sequence[Numbers]) -> bytes:
+    """A header and columns one after the other, each as its lowest bytes, then the next ones, and so on.
+
+    Bytes of one place look alike, so gzip finds more in them than in whole numbers.
+    """
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
+    planes = (np.ascontiguousarray(column.astype("<u4").view(np.uint8).reshape(-1, 4).T).tobytes() for column in columns)
+    return b"".join((struct.pack("<I", len(text)), text, *planes))
+
+
+def folded(values: Any, scale: float = 1.0) -> Numbers:
+    """Values times `scale` as whole numbers above 0 with the sign in the lowest bit; 0 where undefined or too large."""
+    scaled = np.rint(np.asarray(values, dtype=float) * scale)
+    known = np.isfinite(scaled) & (np.abs(scaled) < LARGEST)
+    whole = np.where(known, scaled, 0.0).astype(np.int64)
+    signed = (whole << 1) ^ (whole >> 63)
+    return np.where(known, signed + 1, 0).astype(np.uint32)
+
+
+def steps(values: Any, scale: float = 1.0) -> Numbers:
+    """Defined values as `folded` distances from the defined one before; 0 where undefined."""
+    scaled = np.rint(np.asarray(values, dtype=float) * scale)
+    known = np.isfinite(scaled)
+    packed = np.zeros(len(scaled), dtype=np.uint32)
+    packed[known] = folded(np.diff(scaled[known], prepend=0.0))
+    return packed

@@ -1,0 +1,1 @@
+"""The account page: its routes, its data, its template, style and script."""

@@ -1,0 +1,324 @@
+"""The account as one can see it: equity, positions, working orders, budget, fills; from ledger and bars, without a broker.
+
+Worth is marked at the last close that the account has lived through. Everything is the ledger's own book: money of others in
+the same account, and what the broker pays or charges beside fills, is left out, as in the gate's equity.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kobe_assets.graph.inputs import canonical_params, load_market
+from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.research.walk_forward import simulate_book
+from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.on_record import OnRecord, account_on_record, sessions_to_trade
+from kobe_jobs.trading.parity.compare import Trade
+from kobe_jobs.trading.parity.trades import ledger_trade
+from kobe_jobs.trading.tomorrow import Tomorrow, in_words, orders_of_tomorrow
+from kobe_resources.kill_switch import KillStatus, KillSwitch
+from kobe_resources.order_ledger import Intent, OrderLedger, OrderState, Position
+from kobe_resources.order_ledger import orders as book
+from kobe_resources.order_ledger.positions import all_positions
+from kobe_resources.order_ledger.sessions import last_reconciliation
+from kobe_resources.order_ledger.states import UNSETTLED
+from kobe_resources.runtime.sql_files import read_sql
+from kobe_resources.settings.models import Settings
+from kobe_resources.warehouse.store import Warehouse
+
+HERE = Path(__file__).parent
+FILLS_SHOWN = 50
+BPS = 1e4
+
+
+@dataclass(frozen=True)
+class Holding:
+    """One open position; prices as traded now. next_exit: when it leaves at the latest, or that it leaves tomorrow and why."""
+
+    symbol: str
+    strategy: str
+    side: str
+    shares: float
+    entry_session: str
+    entry: float
+    stop: float
+    close: float
+    worth: float
+    pnl: float
+    pnl_share: float
+    bars_held: int
+    next_exit: str
+
+
+@dataclass(frozen=True)
+class WorkingOrder:
+    """One order that the broker may hold."""
+
+    symbol: str
+    side: str
+    purpose: str
+    kind: str
+    shares: float
+    price: float | None
+    state: str
+    session: str
+
+
+@dataclass(frozen=True)
+class FillRow:
+    """One fill; reference is what it is measured against: the session's open, of a stop its level.
+
+    slippage_bps: what the fill cost against it, positive where it was dearer.
+    """
+
+    session: str
+    symbol: str
+    side: str
+    purpose: str
+    shares: float
+    price: float
+    reference: float | None
+    slippage_bps: float | None
+
+
+@dataclass(frozen=True)
+class AccountView:
+    """Everything that the account page shows; `curve` holds sessions with the equity at their closes."""
+
+    stage: str
+    number: str
+    strategy: str
+    as_of: str
+    started: str | None
+    start_cash: float
+    equity: float
+    cash: float
+    pnl: float
+    pnl_today: float
+    unrealised: float
+    sessions: tuple[str, ...]
+    curve: tuple[float, ...]
+    positions: tuple[Holding, ...]
+    working: tuple[WorkingOrder, ...]
+    last_session: str | None
+    budget: float | None
+    budget_used: float
+    refused: dict[str, int]
+    fills: tuple[FillRow, ...]
+    orders_by_state: dict[str, int]
+    kill_switch: dict[str, Any]
+    reconciliation: dict[str, Any] | None
+    tomorrow: dict[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehouse, with_tomorrow: bool = True) -> AccountView:
+    """The account of the settings' stage; with_tomorrow: with what the next run would send, which takes longer.
+
+    Raises NothingToLookAt where there are no bars.
+    """
+    found = account_on_record(settings, ledger)
+    _, as_of = sessions_to_trade(settings, ledger, found, warehouse)
+    every = all_positions(ledger, found.account)
+    evidence = load_evidence(warehouse, list(settings.portfolio.strategies), as_of, as_of, {held.symbol for held in every})
+    tomorrow = orders_of_tomorrow(settings, ledger, warehouse) if with_tomorrow else None
+    started = _first_session(ledger, found.account)
+    sessions, curve = equity_curve(settings, every, evidence, started, as_of)
+    holdings = tuple(
+        _holding(settings, held, book.find(ledger, held.id), evidence, tomorrow, as_of) for held in every if held.is_open
+    )
+    last = _last_session(ledger, found.account)
+    intents = book.of_session(ledger, found.account, last) if last else []
+    cash = settings.simulation.initial_cash
+    equity = curve[-1] if len(curve) else cash
+    budget = settings.policy.max_daily_notional
+    return AccountView(
+        stage=found.stage, number=found.account.partition(":")[2], strategy=settings.portfolio.book, as_of=as_of.isoformat(),
+        started=started.isoformat() if started else None, start_cash=cash, equity=equity, cash=float(found.cash),
+        pnl=equity - cash, pnl_today=equity - (curve[-2] if len(curve) > 1 else cash),
+        unrealised=math.fsum(held.pnl for held in holdings), sessions=tuple(sessions), curve=tuple(curve),
+        positions=holdings, working=_working(ledger, found), last_session=last.isoformat() if last else None,
+        budget=None if budget is None else float(budget), budget_used=_used(ledger, found, last),
+        refused=_refusals(intents), fills=tuple(fill_rows(ledger, warehouse, found.account, FILLS_SHOWN)),
+        orders_by_state=orders_by_state(ledger, found.account), kill_switch=_switch(KillSwitch().status()),
+        reconciliation=_reconciled(ledger, found.account), tomorrow=tomorrow.as_json() if tomorrow else None,
+    )  # fmt: skip
+
+
+def simulated_curve(settings: Settings, warehouse: Warehouse, started: dt.date, as_of: dt.date) -> list[float] | None:
+    """What the simulation, begun flat with the same money on the account's first day, is worth at each close.
+
+    None where the bars do not hold those days.
+    """
+    market = load_market(warehouse, settings)
+    days = market.panel.sessions
+    first, last = (int(np.searchsorted(days, np.datetime64(day))) for day in (started, as_of))
+    if first > last or last >= len(days):
+        return None
+    parts = parts_named(settings)
+    outcome = simulate_book(market, parts, [canonical_params(settings, part.strategy) for part in parts], first, last)
+    return [float(value) for value in outcome.equity]
+
+
+def equity_curve(
+    settings: Settings, every: Sequence[Position], evidence: Evidence, started: dt.date | None, as_of: dt.date
+) -> tuple[list[str], list[float]]:
+    """(sessions, equity at their closes) from the first traded one to `as_of`, of every position there ever was."""
+    days = evidence.sessions
+    if started is None:
+        return [], []
+    days = days[(days >= np.datetime64(started)) & (days <= np.datetime64(as_of))]
+    worth = np.full(len(days), float(settings.simulation.initial_cash))
+    for held in every:
+        worth += _gains(ledger_trade(held, evidence), held, evidence, days)
+    return [str(day) for day in days], [float(value) for value in worth]
+
+
+def _gains(trade: Trade, held: Position, evidence: Evidence, days: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    """Dollars that a position had made by the close of each day."""
+    side = 1.0 if held.side == "long" else -1.0
+    bars = evidence.bars.get(held.symbol)
+    marks = np.full(len(days), trade.entry_price)
+    if bars is not None and len(bars.session):
+        place = np.searchsorted(bars.session, days, side="right") - 1
+        marks = np.where(place >= 0, bars.close[np.maximum(place, 0)], trade.entry_price)
+    gains: NDArray[np.float64] = side * trade.shares * (marks - trade.entry_price)
+    gains[days < np.datetime64(held.entry_session)] = 0.0
+    if trade.exit_session is not None and trade.exit_price is not None:
+        over = days >= np.datetime64(trade.exit_session)
+        gains[over] = side * trade.shares * (trade.exit_price - trade.entry_price)
+    elif held.exit_qty and held.exit_session is not None:
+        # A part has left already, at its own price.
+        factor = evidence.factor(held.symbol, held.exit_session)
+        over = days >= np.datetime64(held.exit_session)
+        part = float(held.exit_qty) / factor
+        gains[over] += side * part * (float(held.exit_value / held.exit_qty) * factor - marks[over])
+    return gains
+
+
+def _holding(
+    settings: Settings, held: Position, entered: Intent | None, evidence: Evidence, tomorrow: Tomorrow | None, as_of: dt.date
+) -> Holding:
+    bars = evidence.bars.get(held.symbol)
+    count = 0 if bars is None else bars.count(dt.date.min, as_of)
+    close = float(held.entry_price)
+    if bars is not None and count:
+        close = float(bars.close[count - 1]) / evidence.factor(held.symbol, as_of)
+    held_bars = held.bars_held
+    if bars is not None:
+        held_bars = max(held_bars, bars.count(held.entry_session - dt.timedelta(days=1), as_of))
+    entry, shares = float(held.entry_price), float(held.qty)
+    gain = float(held.signed_qty) * (close - entry)
+    return Holding(
+        held.symbol, held.strategy, held.side, shares, held.entry_session.isoformat(), entry, float(held.stop_price), close,
+        shares * close, gain, gain / (shares * entry) if shares * entry else 0.0, held_bars,
+        _next_exit(settings, held, entered, tomorrow, held_bars),
+    )  # fmt: skip
+
+
+def _next_exit(settings: Settings, held: Position, entered: Intent | None, tomorrow: Tomorrow | None, bars_held: int) -> str:
+    leaving = next((row for row in tomorrow.exits if row.symbol == held.symbol), None) if tomorrow else None
+    if leaving is not None:
+        return f"at the next open: {in_words(leaving.reason)}"
+    strategy = strategies_of(settings).get(held.strategy)
+    if strategy is None:
+        return "by its stop alone: its strategy is not registered"
+    # A position leaves by the rules that it entered with.
+    rules = entered.decision.get("rules") if entered is not None else None
+    limit = (rules["params"] if rules else canonical_params(settings, strategy)).get("time_stop")
+    if limit is None:
+        return f"on {in_words(strategy.leave_reason)}"
+    left = max(int(limit) - bars_held, 0)
+    return f"on {in_words(strategy.leave_reason)}, or after {left} more {'bar' if left == 1 else 'bars'}"
+
+
+def _working(ledger: OrderLedger, found: OnRecord) -> tuple[WorkingOrder, ...]:
+    rows = book.in_states(ledger, found.account, UNSETTLED)
+    return tuple(
+        WorkingOrder(
+            row.symbol, row.side, row.purpose, f"{row.kind} {row.time_in_force}", float(row.qty - row.filled_qty),
+            None if (price := row.limit_price or row.stop_price) is None else float(price), str(row.state).lower(),
+            row.session.isoformat(),
+        )
+        for row in rows
+    )  # fmt: skip
+
+
+def fill_rows(ledger: OrderLedger, warehouse: Warehouse, account: str, count: int) -> list[FillRow]:
+    """The last fills, newest first, each against the open of its session, or the level of its stop."""
+    rows = ledger.rows(
+        "SELECT f.*, i.leg, i.stop_price FROM fills f JOIN intents i USING (client_order_id)"
+        " WHERE f.account = ? ORDER BY f.rowid DESC LIMIT ?",
+        (account, count),
+    )
+    opens = _opens(warehouse, {(row["symbol"], row["session"]) for row in rows})
+    return [_fill(row, opens) for row in rows]
+
+
+def _opens(warehouse: Warehouse, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    if not wanted:
+        return {}
+    symbols, sessions = [list(column) for column in zip(*sorted(wanted), strict=True)]
+    rows = warehouse.rows(read_sql(HERE, "opens_of_fills"), {"symbols": symbols, "sessions": sessions})
+    return {(symbol, str(session)): opened for symbol, session, opened in rows}
+
+
+def _fill(row: Any, opens: dict[tuple[str, str], float]) -> FillRow:
+    purpose, price = str(row["leg"]).partition(".")[0], float(row["price"])
+    is_stop = purpose == book.STOP and row["stop_price"] is not None
+    reference = float(row["stop_price"]) if is_stop else opens.get((row["symbol"], row["session"]))
+    dearer = 1.0 if row["side"] == "buy" else -1.0
+    slipped = dearer * (price / reference - 1.0) * BPS if reference else None
+    return FillRow(row["session"], row["symbol"], row["side"], purpose, float(row["qty"]), price, reference, slipped)
+
+
+def _refusals(intents: Sequence[Intent]) -> dict[str, int]:
+    denied = [i.reason for i in intents if i.purpose == book.ENTRY and i.state is OrderState.DENIED]
+    return dict(Counter(denied).most_common())
+
+
+def orders_by_state(ledger: OrderLedger, account: str | None = None) -> dict[str, int]:
+    """How many orders of the account (of all) are in each state."""
+    sql = "SELECT state, count(*) AS n FROM intents WHERE ?1 IS NULL OR account = ?1 GROUP BY state ORDER BY state"
+    return {row["state"].lower(): row["n"] for row in ledger.rows(sql, (account,))}
+
+
+def _first_session(ledger: OrderLedger, account: str) -> dt.date | None:
+    return _edge(ledger, account, "min")
+
+
+def _last_session(ledger: OrderLedger, account: str) -> dt.date | None:
+    return _edge(ledger, account, "max")
+
+
+def _edge(ledger: OrderLedger, account: str, which: str) -> dt.date | None:
+    rows = ledger.rows(f"SELECT {which}(session) AS day FROM session_claims WHERE account = ?", (account,))  # noqa: S608
+    return dt.date.fromisoformat(rows[0]["day"]) if rows and rows[0]["day"] else None
+
+
+def _used(ledger: OrderLedger, found: OnRecord, session: dt.date | None) -> float:
+    return float(book.budget_used(ledger, found.account, session)) if session else 0.0
+
+
+def _switch(status: KillStatus) -> dict[str, Any]:
+    return {"on": status.is_on, "reason": status.reason, "by": status.by, "at": status.at}
+
+
+def _reconciled(ledger: OrderLedger, account: str) -> dict[str, Any] | None:
+    seen = last_reconciliation(ledger, account)
+    if seen is None:
+        return None
+    return {"at": seen["at"], "session": seen["session"], "agrees": bool(seen["agrees"]), "differences": seen["differences"]}

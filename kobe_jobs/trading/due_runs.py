@@ -1,0 +1,100 @@
+"""Which run of a session is due at a moment, as the sensors ask: before the open, while orders work, before a split.
+
+Reads the calendar, the ledger and the stored splits; asks no broker and changes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from kobe_jobs.trading.moments import AUCTION_ENDS, AUCTION_FROM
+from kobe_resources import calendar
+from kobe_resources.calendar import NEW_YORK
+from kobe_resources.order_ledger.orders import STOP
+from kobe_resources.order_ledger.sessions import DONE
+from kobe_resources.order_ledger.states import UNSETTLED
+from kobe_resources.order_ledger.store import OrderLedger
+from kobe_resources.settings.load import kobe_home
+
+AHEAD = dt.timedelta(days=12)
+AFTER_OPEN = dt.timedelta(seconds=5)
+
+
+def auction_session(now: dt.datetime) -> dt.date | None:
+    """The session whose opening auction takes orders now; None between 09:28 and 19:00 of a session's day."""
+    today = now.astimezone(NEW_YORK).date()
+    for session in calendar.sessions(today, today + AHEAD).tolist():
+        before = calendar.previous_session(session)
+        begins = dt.datetime.combine(before, AUCTION_FROM, NEW_YORK)
+        if begins <= now < calendar.open_time(session) - AUCTION_ENDS:
+            found: dt.date = session
+            return found
+    return None
+
+
+def session_of_today(now: dt.datetime) -> dt.date | None:
+    """The session that is open, or was today."""
+    today = now.astimezone(NEW_YORK).date()
+    return today if calendar.is_session(today) and now >= calendar.open_time(today) + AFTER_OPEN else None
+
+
+def is_unfinished(stage: str, session: dt.date, now: dt.datetime) -> str:
+    """Why a session that was begun needs another run now; empty where it does not, or was not begun.
+
+    Orders wait or work, or nothing has looked since the open, or since the close.
+    """
+    path = kobe_home() / "orders.sqlite"
+    if not path.is_file():
+        return ""
+    with OrderLedger(path) as ledger:
+        claims = ledger.rows(
+            "SELECT account, state, note, coalesce(ended_at, started_at) AS seen, confirmed_by FROM session_claims"
+            " WHERE session = ? AND account LIKE ?",
+            (session.isoformat(), f"{stage}:%"),
+        )
+        for claim in claims:
+            if claim["state"] == DONE or (stage == "live" and not claim["confirmed_by"]):
+                continue
+            working = _working(ledger, claim["account"], session)
+            if working and now < calendar.close_time(session):
+                return f"{working} orders work"
+            seen = dt.datetime.fromisoformat(claim["seen"])
+            is_closed = now >= calendar.close_time(session)
+            since = calendar.close_time(session) if is_closed else calendar.open_time(session)
+            if seen < since:
+                return f"no run has looked since the {'close' if is_closed else 'open'}"
+    return ""
+
+
+def splits_ahead(stage: str, now: dt.datetime) -> tuple[dt.date, list[str]] | None:
+    """(the session that ended last, held symbols whose split takes effect at the next open); None where there are none."""
+    from kobe_resources.warehouse.store import Warehouse
+
+    path = kobe_home() / "orders.sqlite"
+    if calendar.open_session(now) is not None or not path.is_file():
+        return None
+    ended = calendar.latest_complete_session(now)
+    coming: list[dt.date] = calendar.sessions(ended + dt.timedelta(days=1), ended + AHEAD).tolist()
+    if not coming:
+        return None
+    with OrderLedger(path) as ledger:
+        rows = ledger.rows("SELECT DISTINCT symbol FROM positions WHERE is_open = 1 AND account LIKE ?", (f"{stage}:%",))
+    held = [row["symbol"] for row in rows]
+    if not held:
+        return None
+    splits = Warehouse().rows(
+        "SELECT DISTINCT symbol FROM splits WHERE execution_date > ? AND execution_date <= ? AND symbol IN (SELECT unnest(?))",
+        (ended, coming[0], held),
+    )
+    return (ended, sorted(row[0] for row in splits)) if splits else None
+
+
+def _working(ledger: OrderLedger, account: str, session: dt.date) -> int:
+    states = sorted(str(state) for state in UNSETTLED)
+    marks = ", ".join("?" * len(states))
+    rows = ledger.rows(
+        f"SELECT count(*) AS n FROM intents WHERE account = ? AND session = ? AND leg NOT LIKE '{STOP}%'"  # noqa: S608
+        f" AND state IN ({marks})",
+        (account, session.isoformat(), *states),
+    )
+    return int(rows[0]["n"])

@@ -1,0 +1,83 @@
+"""Preflight lines about what goes on from before, positions of other rules or accounts, and about quotes and the auction."""
+
+from __future__ import annotations
+
+from kobe_assets.graph.inputs import canonical_params
+from kobe_assets.graph.own_strategies import strategies_of
+from kobe_jobs.trading.context import SessionContext, TradingContext, account_key
+from kobe_jobs.trading.roll_forward import rules_of
+from kobe_resources.findings import Finding
+from kobe_resources.order_ledger.positions import open_positions
+
+COMMON = "SPY"
+"""Asked for where nothing is held and nothing signals: every feed has its quote."""
+
+
+def quotes_line(context: SessionContext) -> Finding:
+    """Does the data host give quotes to these keys? Raises NotEntitled with its mend where it does not."""
+    held = [position.symbol for position in open_positions(context.ledger, context.account)]
+    signals = [signal.symbol for signal in context.evidence.signals_of(context.signal_session)]
+    symbol = next(iter([*held, *signals]), COMMON)
+    found = context.broker.quotes([symbol]).get(symbol)
+    if found is None:
+        return Finding("quotes", False, f"the data host has no quote of {symbol}", "look at broker.feed", blocks=False)
+    return Finding("quotes", True, f"{symbol} {found.bid} / {found.ask}, feed {context.settings.broker.feed}")
+
+
+def auction_line(trading: TradingContext) -> Finding:
+    """What `execution.entry` means for the hours of runs, and what Alpaca's paper does with auction orders."""
+    if trading.settings.execution.entry != "opg":
+        return Finding("auction", True, 'execution.entry = "ioc": entries meet the quote after the open')
+    hours = "orders for the auction are taken from 19:00 to 09:28 New York, a run after the open resolves and protects them"
+    if trading.stage != "paper":
+        return Finding("auction", True, hours)
+    seen = "on paper most auction orders expire unfilled: entries are lost, exits leave at the quote after the open"
+    return Finding("auction", False, seen, 'to try entries on paper, set execution.entry = "ioc"', blocks=False)
+
+
+def switching_line(context: SessionContext) -> Finding:
+    """Open positions that the present settings would not have, and by what they leave."""
+    book_names = {part.strategy.name for part in context.parts}
+    known, told = strategies_of(context.settings), []
+    for held in open_positions(context.ledger, context.account):
+        if held.strategy not in known:
+            told.append(
+                f"{held.symbol}: its strategy {held.strategy!r} is not registered, it keeps its stop and leaves by no rule"
+            )
+            continue
+        params, lag = rules_of(context, held)
+        now = canonical_params(context.settings, known[held.strategy])
+        changed = [f"{name} {params[name]:g}" for name in sorted(params) if params[name] != now.get(name)]
+        changed += [f"lag {lag}"] if lag != context.settings.strategy.indicator_lag_bars else []
+        if changed:
+            told.append(f"{held.symbol} leaves by the rules it was entered with ({held.strategy}: {', '.join(changed)})")
+        elif held.strategy not in book_names:
+            told.append(f"{held.symbol} belongs to {held.strategy}, which trades no more, and leaves by its rules")
+    mend = "nothing to do; they leave one after the other" if told else ""
+    return Finding("switching", not told, "; ".join(told) or "every position is of the present rules", mend, blocks=False)
+
+
+def splits_line(context: SessionContext) -> Finding:
+    """Held symbols whose split takes effect at the next open, whose stops an evening's run lifts."""
+    coming = context.next_session or context.session
+    told = []
+    for held in open_positions(context.ledger, context.account):
+        for split in context.evidence.splits_between(held.symbol, context.signal_session, coming):
+            if split.execution_date > context.splits_through:
+                ratio = f"{split.split_to:g}-for-{split.split_from:g}"
+                told.append(f"{held.symbol} splits {ratio} on {split.execution_date}: its stop is lifted the evening before")
+    mend = "let a run come after the close: `kobe trade`, or the sensor orders_working" if told else ""
+    return Finding("splits", not told, "; ".join(told) or "no split of what is held is ahead", mend, blocks=False)
+
+
+def other_accounts_line(trading: TradingContext) -> Finding:
+    """Open positions in accounts of other stages: this stage's runs do not look after them."""
+    account = account_key(trading.stage, trading.broker.account())
+    rows = trading.ledger.rows(
+        "SELECT account, group_concat(symbol, ', ') AS symbols FROM positions WHERE is_open = 1 AND account <> ?"
+        " AND account NOT LIKE 'shadow:%' GROUP BY account ORDER BY account",
+        (account,),
+    )
+    told = [f"{row['account']} holds {row['symbols']}" for row in rows]
+    mend = "only runs of that stage let them leave: switch back, or sell them at that broker" if told else ""
+    return Finding("other accounts", not told, "; ".join(told) or "none holds anything", mend, blocks=False)

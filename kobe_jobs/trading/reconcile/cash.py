@@ -1,0 +1,100 @@
+"""The account's cash against the ledger's fills and what moved cash without one: dividends, interest, fees, deposits.
+
+What neither fills nor the account's activities explain is a difference; a loss of it halts.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from kobe_jobs.trading.context import SessionContext, day_start
+from kobe_jobs.trading.reconcile.difference import Difference
+from kobe_resources.broker.protocol import BrokerActivity, BrokerUnavailable
+
+CASH_NOISE = Decimal("1.00")
+"""Dollars by which the broker's rounding may move cash between two looks."""
+SMALL_LOSS = Decimal("0.001")
+"""Where the account's activities cannot be asked, a loss of so small a part of the cash is told and halts nothing: fees and
+interest are of that size."""
+LATE_DAYS = 7
+"""An activity may be booked so many days after the day it is told for."""
+KINDS = {"DIV": "dividends", "FEE": "fees", "INT": "interest", "CSD": "deposits", "CSW": "withdrawals", "CIL": "cash in lieu"}
+
+
+def compare_cash(
+    context: SessionContext, cash: Decimal, last: Mapping[str, Any] | None
+) -> tuple[list[Difference], dict[str, Any]]:
+    """Cash must have moved by our fills and the activities since the last agreement; more than that is told, less halts.
+
+    last: the last agreement. The rows, and what the next comparison stands on. More cash than is explained is the ground of
+    the next comparison only where a later session still sees it: at once it may be an account that lags behind its fills, and
+    would call the true cash a loss ever after.
+    """
+    ground = last["snapshot"] if last else {}
+    moved, through = _moved_by_fills(context, ground)
+    activities = _activities(context, last)
+    told: dict[str, Any] = {"cash": str(cash), "cash_seen": str(cash), "fills_through": through}
+    if activities is not None:
+        told["activities"] = sorted(row.id for row in activities)
+    if last is None:
+        return [], told
+    new = _new(activities or [], last)
+    expected = Decimal(ground["cash"]) + moved + sum((row.amount for row in new), Decimal(0))
+    if new and not context.ledger.disposable:
+        context.note(f"cash moved without a trade: {_described(new)}")
+    surplus = cash - expected
+    if abs(surplus) <= CASH_NOISE:
+        return [], told
+    is_small = activities is None and abs(surplus) <= SMALL_LOSS * abs(expected)
+    seen = f"${cash:.2f}" + (", and the account's activities cannot be asked" if activities is None else "")
+    difference = Difference("cash", "account", f"${expected:.2f}", seen, halts=surplus < 0 and not is_small)
+    if surplus < 0:
+        return [difference], told
+    before = ground.get("surplus")
+    is_known = before is not None and abs(Decimal(before["amount"]) - surplus) <= CASH_NOISE
+    since = before["since"] if before is not None and is_known else context.session.isoformat()
+    if since < context.session.isoformat():
+        return [difference], told
+    return [difference], {**told, "cash": str(expected), "surplus": {"amount": str(surplus), "since": since}}
+
+
+def _moved_by_fills(context: SessionContext, ground: Mapping[str, Any]) -> tuple[Decimal, int]:
+    """Dollars that fills since the last agreement moved, and the last of them."""
+    rows = context.ledger.rows(
+        "SELECT rowid, side, qty, price FROM fills WHERE account = ? AND rowid > ? ORDER BY rowid",
+        (context.account, ground.get("fills_through", 0)),
+    )
+    moved = sum(
+        ((1 if row["side"] == "sell" else -1) * Decimal(row["qty"]) * Decimal(row["price"]) for row in rows), Decimal(0)
+    )
+    return moved, rows[-1]["rowid"] if rows else ground.get("fills_through", 0)
+
+
+def _activities(context: SessionContext, last: Mapping[str, Any] | None) -> list[BrokerActivity] | None:
+    """What moved cash of late; None where the broker does not say."""
+    since = dt.date.fromisoformat(last["session"]) if last else context.session
+    try:
+        return context.broker.activities(day_start(since - dt.timedelta(days=LATE_DAYS)))
+    except BrokerUnavailable:
+        return None
+
+
+def _new(activities: list[BrokerActivity], last: Mapping[str, Any]) -> list[BrokerActivity]:
+    """Those that the last agreement had not seen; of an agreement that saw none, those of its day and later."""
+    known = last["snapshot"].get("activities")
+    if known is not None:
+        return [row for row in activities if row.id not in set(known)]
+    begun = day_start(dt.date.fromisoformat(last["session"]))
+    return [row for row in activities if row.at >= begun]
+
+
+def _described(rows: list[BrokerActivity]) -> str:
+    """Dollars by kind, in words."""
+    totals: Counter[str] = Counter()
+    for row in rows:
+        totals[KINDS.get(row.kind, row.kind)] += row.amount  # type: ignore[assignment]
+    return ", ".join(f"{kind} ${Decimal(amount):.2f}" for kind, amount in sorted(totals.items()))

@@ -1,0 +1,60 @@
+"""Stops of positions whose split takes effect at the next open: lifted the evening before, set again after it.
+
+At Alpaca a split changes a resting stop's shares and not its price, so that the first trade of the ex-date would trigger it. A
+stop is lifted once the session is over, never earlier; between the two the market is shut and no stop could trigger.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from kobe_jobs.trading.context import SessionContext
+from kobe_jobs.trading.moments import RunMoment
+from kobe_jobs.trading.stops import remove_stops
+from kobe_resources.order_ledger.positions import open_positions
+
+
+def split_ahead(context: SessionContext, symbol: str) -> dt.date | None:
+    """When a split of the symbol takes effect at the open that comes next; None while the market is open, or without one."""
+    if context.moment is RunMoment.BEFORE_OPEN:
+        after, through = context.signal_session, context.session
+    elif is_over(context) and context.next_session is not None:
+        after, through = context.session, context.next_session
+    else:
+        return None
+    splits = context.evidence.splits_between(symbol, after, through)
+    return splits[0].execution_date if splits else None
+
+
+def is_over(context: SessionContext) -> bool:
+    """Has the session ended: by the clock, or because its bars are stored, which no vendor gives before?
+
+    A broker that lives in stored bars has all of them from the start.
+    """
+    if context.moment is RunMoment.AFTER_CLOSE:
+        return True
+    has_own_time = getattr(context.broker, "embedded", None) is not None
+    return not has_own_time and context.evidence.last_stored >= context.session
+
+
+def lift_stops(context: SessionContext) -> None:
+    """Take away the stops that a split of the coming session would leave at a price of other shares."""
+    for held in open_positions(context.ledger, context.account):
+        executed = split_ahead(context, held.symbol)
+        if executed is None or held.symbol in context.missing:
+            continue
+        if remove_stops(context, held) is None:
+            context.note(
+                f"the stop of {held.symbol} could not be lifted before its split of {executed}: it may sell at the open"
+            )
+        else:
+            context.note(
+                f"{held.symbol} has no stop until the open of {executed}, when its split takes effect: then it is set"
+                " at the new price"
+            )
+
+
+def waiting_for_split(context: SessionContext) -> frozenset[str]:
+    """Symbols held without a stop on purpose, until the open at which their split takes effect."""
+    held = {position.symbol for position in open_positions(context.ledger, context.account)}
+    return frozenset(symbol for symbol in held if split_ahead(context, symbol) is not None)

@@ -1,0 +1,259 @@
+"""Tomorrow: the orders that the next run would send, what leaves and why, and what the gate refuses. Sends nothing.
+
+The steps of a run, on a copy of the ledger that is thrown away, against a broker that quotes the last closes: so sizes and
+refusals are the policy gate's own. What only the morning knows, the open and the broker's word on a symbol, is assumed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any, cast
+
+from kobe_assets.graph.inputs import limits_of
+from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.trading.context import SessionContext, sends_before_open
+from kobe_jobs.trading.entries import entries_of, plan_entries
+from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.moments import RunMoment
+from kobe_jobs.trading.on_record import OnRecord, account_on_record, copied, is_done, sessions_to_trade
+from kobe_jobs.trading.roll_forward import age_positions, apply_splits, expire, name_without_bars
+from kobe_resources import calendar
+from kobe_resources.broker.protocol import Asset, Broker, Clock, Quote, TradingDay
+from kobe_resources.broker.quotes import stop_price
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger import Intent, OrderLedger, OrderState, Position
+from kobe_resources.order_ledger.positions import leave, open_positions
+from kobe_resources.settings.models import Settings
+from kobe_resources.warehouse.store import Warehouse
+
+REASONS_TO_LEAVE = {"time_stop": "held long enough", "delisted": "no longer trades"}
+A_SECOND = dt.timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class NextEntry:
+    """One order that would open a position: dollars are what it may cost at most, limit and stop a share."""
+
+    symbol: str
+    strategy: str
+    side: str
+    shares: float
+    limit: float
+    stop: float | None
+    dollars: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class NextExit:
+    """One position that would leave, and why. price: the last close, pnl: at that price."""
+
+    symbol: str
+    strategy: str
+    side: str
+    shares: float
+    reason: str
+    price: float
+    pnl: float
+    bars_held: int
+
+
+@dataclass(frozen=True)
+class NextRefusal:
+    """One signal that the gate refuses, and why."""
+
+    symbol: str
+    strategy: str
+    side: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Tomorrow:
+    """What the next run would do in `session`, on the signals of `signal_session`.
+
+    cash: before, with what the exits bring at the last close. budget: dollars that the session's entries may carry, None
+    without such a limit. notes: what a person should know of it.
+    """
+
+    session: dt.date
+    signal_session: dt.date
+    stage: str
+    strategy: str
+    cash: float
+    budget: float | None
+    entries: tuple[NextEntry, ...]
+    exits: tuple[NextExit, ...]
+    refused: tuple[NextRefusal, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def dollars(self) -> float:
+        """What the entries may cost together."""
+        return math.fsum(entry.dollars for entry in self.entries)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; dates as text."""
+        plain = asdict(self)
+        for name in ("entries", "exits", "refused", "notes"):
+            plain[name] = list(plain[name])
+        dates = {"session": self.session.isoformat(), "signal_session": self.signal_session.isoformat()}
+        return {**plain, **dates, "dollars": self.dollars}
+
+    def lines(self) -> list[str]:
+        """The same in a few lines, for a message."""
+        told = [
+            f"{e.side} {_number(e.shares)} {e.symbol} at most {e.limit:g}"
+            + (f", stop {e.stop:g}" if e.stop is not None else "")
+            + f", ${e.dollars:,.2f} ({e.strategy})"
+            for e in self.entries
+        ]
+        told += [f"{e.side} {_number(e.shares)} {e.symbol}: {in_words(e.reason)} ({e.pnl:+,.2f})" for e in self.exits]
+        if self.refused:
+            told.append(
+                f"{len(self.refused)} refused: " + ", ".join(f"{r.symbol} {in_words(r.reason)}" for r in self.refused[:8])
+            )
+        return [*(told or ["nothing to send"]), *self.notes]
+
+
+class ClosingQuotes:
+    """Stands where a broker stood, in the first second of a session: it quotes the last closes, and lists every symbol.
+
+    The spread is what a fill costs by the settings, so that a buy meets what the simulation would pay at an unchanged open.
+    """
+
+    def __init__(self, evidence: Evidence, hours: TradingDay, slip: float) -> None:
+        self._evidence, self._hours, self._slip = evidence, hours, slip
+
+    def clock(self) -> Clock:
+        """Just after the open."""
+        return Clock(self._hours.open + A_SECOND, True, self._hours.open, self._hours.close)
+
+    def close_of(self, symbol: str) -> float | None:
+        """The last close in dollars as traded in the session; None where no bar is known."""
+        signals = {signal.symbol: signal.close for day in self._evidence.signals.values() for signal in day}
+        bars = self._evidence.bars.get(symbol)
+        close = float(bars.close[-1]) if bars is not None and len(bars.close) else signals.get(symbol)
+        return None if close is None else close / self._evidence.factor(symbol, self._hours.session)
+
+    def quotes(self, symbols: Iterable[str]) -> dict[str, Quote]:
+        """A bid and an ask around each close."""
+        found = {}
+        for symbol in symbols:
+            close = self.close_of(symbol)
+            if close is not None and math.isfinite(close) and close > 0:
+                bid, ask = (Decimal(repr(close * (1.0 + side * self._slip))) for side in (-1, 1))
+                found[symbol] = Quote(symbol, bid, ask, Decimal(100), Decimal(100), self._hours.open + A_SECOND)
+        return found
+
+    def asset(self, symbol: str) -> Asset:
+        """One that may be traded both ways: the broker's own word is asked in the morning."""
+        return Asset(symbol, "", "", "active", True, True, True, True, True)
+
+
+def orders_of_tomorrow(
+    settings: Settings, ledger: OrderLedger, warehouse: Warehouse, session: dt.date | None = None
+) -> Tomorrow:
+    """What the next run would send; `ledger` is read and not changed. session: that one instead, on the signals before it.
+
+    Raises NothingToLookAt, and UsageError where the strategy is not registered.
+    """
+    found = account_on_record(settings, ledger)
+    day, before = sessions_to_trade(settings, ledger, found, warehouse)
+    if session is not None:
+        day, before = session, calendar.previous_session(session)
+    name = settings.portfolio.book
+    with copied(ledger) as copy:
+        held = {position.symbol for position in open_positions(copy, found.account)}
+        evidence = load_evidence(warehouse, list(settings.portfolio.strategies), before, before, held)
+        hours = TradingDay(day, calendar.open_time(day), calendar.close_time(day))
+        # A quote that is wider than the settings allow would be refused.
+        slip = min(settings.costs.slippage_bps, settings.trading.max_spread_bps / 2) / 10_000
+        broker = ClosingQuotes(evidence, hours, slip)
+        context = SessionContext(
+            settings=settings, stage=found.stage, book_name=name, limits=limits_of(settings),
+            broker=cast(Broker, broker), ledger=copy, kill_switch=KillSwitch(), evidence=evidence, account=found.account,
+            hours=hours, signal_session=before,
+            moment=RunMoment.BEFORE_OPEN if sends_before_open(settings, name) else RunMoment.OPEN,
+        )  # fmt: skip
+        return _decide(context, broker, found)
+
+
+def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> Tomorrow:
+    parts_named(context.settings, context.book_name)
+    _warn(context)
+    for step in (expire, apply_splits, age_positions, name_without_bars):
+        step(context)
+    exits, cash = [], found.cash
+    for held in open_positions(context.ledger, context.account):
+        if held.flag:
+            exits.append(_exit_of(held, broker))
+            worth = held.signed_qty * Decimal(repr(exits[-1].price))
+            cash += worth
+            with context.ledger.write() as write:
+                leave(write, held.id, held.qty, Decimal(repr(exits[-1].price)), context.session, held.flag)
+    is_over = is_done(context.ledger, context.account, context.session)
+    if is_over:
+        context.note(f"session {context.session} is traded already: what comes after it shows once its bars are stored")
+    elif context.evidence.signals_fit_bars and context.signal_session in context.evidence.computed:
+        plan_entries(context, max(cash, Decimal(0)))
+    intents = entries_of(context)
+    entries = [] if is_over else [_entry_of(intent) for intent in intents if _would_go(intent)]
+    refused = [] if is_over else [_refusal_of(intent) for intent in intents if not _would_go(intent)]
+    budget = context.daily_budget
+    return Tomorrow(
+        context.session, context.signal_session, context.stage, context.book_name, float(cash),
+        None if budget is None else float(budget), tuple(entries), tuple(exits), tuple(refused), tuple(context.notes),
+    )  # fmt: skip
+
+
+def _warn(context: SessionContext) -> None:
+    """Note what would keep the run from sending at all."""
+    status = context.kill_switch.status()
+    if status.is_on:
+        context.note(f"the kill switch is on ({status.reason}): nothing would be sent")
+    if not context.evidence.signals_fit_bars or context.signal_session not in context.evidence.computed:
+        context.note(f"there are no signals of {context.signal_session} that fit the stored bars: run `kobe report`")
+
+
+def _would_go(intent: Intent) -> bool:
+    return intent.state is not OrderState.DENIED
+
+
+def _entry_of(intent: Intent) -> NextEntry:
+    limit, distance = float(intent.limit_price or 0), float(intent.stop_distance or 0)
+    is_long = intent.side == "buy"
+    quote = intent.decision.get("quote")
+    fill = float(quote["ask" if is_long else "bid"]) if quote else limit
+    stop = float(stop_price(fill, distance, is_long)) if fill and distance else None
+    return NextEntry(
+        intent.symbol, intent.strategy, "buy" if is_long else "sell short", float(intent.qty), limit, stop,
+        float(intent.qty) * limit, f"{intent.kind} {intent.time_in_force}",
+    )  # fmt: skip
+
+
+def _exit_of(held: Position, broker: ClosingQuotes) -> NextExit:
+    price = broker.close_of(held.symbol) or float(held.entry_price)
+    gain = float(held.signed_qty) * (price - float(held.entry_price))
+    side = "sell" if held.side == "long" else "buy back"
+    return NextExit(
+        held.symbol, held.strategy, side, float(held.qty), held.flag or "", price, gain, held.bars_held
+    )  # fmt: skip
+
+
+def _refusal_of(intent: Intent) -> NextRefusal:
+    side = "buy" if intent.side == "buy" else "sell short"
+    return NextRefusal(intent.symbol, intent.strategy, side, ": ".join(filter(None, (intent.reason, intent.detail))))
+
+
+def in_words(reason: str) -> str:
+    """A reason as a person reads it."""
+    return REASONS_TO_LEAVE.get(reason, reason.replace("_", " "))
+
+
+def _number(shares: float) -> str:
+    return f"{shares:,.4f}".rstrip("0").rstrip(".")

@@ -1,0 +1,40 @@
+"""A paper book: orders that a stage which sends nothing would have sent, and their fills, kept under that stage's own account.
+
+The rows are those of real orders, in a state of their own; positions, ageing and profit follow from them as from real ones.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+from kobe_resources.order_ledger.orders import ENTRY, ZERO, Intent, get, text_of
+from kobe_resources.order_ledger.positions import apply_fill
+from kobe_resources.order_ledger.states import OrderState
+from kobe_resources.order_ledger.store import Write
+
+
+def fill_on_paper(write: Write, intent: Intent, price: Decimal, session: dt.date) -> Intent:
+    """Let the whole order be filled at `price` in `session`, and open or close its position; harmless to repeat."""
+    if intent.state is not OrderState.WOULD_SEND or intent.filled_qty:
+        return intent
+    write.execute(
+        "INSERT INTO fills (client_order_id, cum_qty, account, symbol, side, qty, price, session, at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            intent.client_order_id, text_of(intent.qty), intent.account, intent.symbol, intent.side, text_of(intent.qty),
+            text_of(price), session.isoformat(), write.now.isoformat(),
+        ),
+    )  # fmt: skip
+    spent = intent.qty * price if intent.purpose == ENTRY else ZERO
+    write.execute(
+        "UPDATE intents SET filled_qty = qty, filled_avg_price = ?, spent = ?, reserved = '0', updated_at = ?"
+        " WHERE client_order_id = ?",
+        (text_of(price), text_of(spent), write.now.isoformat(), intent.client_order_id),
+    )
+    write.audit(
+        "filled_on_paper", order=intent.client_order_id, symbol=intent.symbol, side=intent.side, leg=intent.leg,
+        qty=text_of(intent.qty), price=text_of(price), session=session,
+    )  # fmt: skip
+    apply_fill(write, get(write, intent.client_order_id), intent.qty, price, session)
+    return get(write, intent.client_order_id)

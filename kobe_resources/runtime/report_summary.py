@@ -1,0 +1,23 @@
+"""The few facts that a report's page tells of itself at its beginning; read without reading the page."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+SUMMARY = re.compile(rb'<script type="application/json" id="summary">(.*?)</script>', re.DOTALL)
+LONGEST = 1 << 20
+"""Bytes of a page that may hold its summary."""
+
+
+def read_summary(page: Path) -> dict[str, Any] | None:
+    """The summary of the page in the file; None for a page without one, an older one say, or none that can be read."""
+    try:
+        with page.open("rb") as file:
+            found = SUMMARY.search(file.read(LONGEST))
+        parsed = json.loads(found[1]) if found else None
+    except (OSError, ValueError):
+        return None
+    return parsed if isinstance(parsed, dict) else None

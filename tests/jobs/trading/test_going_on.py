@@ -1,0 +1,188 @@
+"""What happens to an account beside its trades: cash that moves, fractions, strangers, and settings switched meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
+from kobe_jobs.trading.fractions import settle_fractions
+from kobe_jobs.trading.market_snapshot import Split
+from kobe_jobs.trading.readiness.switching import auction_line, other_accounts_line, quotes_line, switching_line
+from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
+from kobe_jobs.trading.roll_forward import name_odd_stops
+from kobe_jobs.trading.session import trade_session
+from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.broker.protocol import BrokerActivity, BrokerOrder, BrokerPosition, BrokerUnavailable, OrderStatus
+from kobe_resources.order_ledger.positions import open_positions, rescale
+from kobe_resources.settings.models import Settings
+from tests.support.builders import small_market as market
+
+NOW = dt.datetime(2024, 3, 6, 15, 0, tzinfo=dt.UTC)
+OPTION_ORDER = BrokerOrder(
+    "o1", "by-hand", "", "buy", "limit", Decimal(0), Decimal(0), None, OrderStatus.NEW, "new", None, None, NOW,
+    unread="mleg order: symbol is missing",
+)  # fmt: skip
+
+
+class Beside:
+    """A broker in whose account something else goes on."""
+
+    def __init__(self, inner: Any, **changes: Any) -> None:
+        self._inner, self._changes = inner, changes
+
+    def __getattr__(self, name: str) -> Any:
+        change = self._changes.get(name)
+        inner = getattr(self._inner, name)
+        return inner if change is None else lambda *args, **kwargs: change(inner(*args, **kwargs))
+
+
+@pytest.fixture
+def traded(rig: TradingContext) -> TradingContext:
+    """The small market's entry day, traded."""
+    assert trade_session(rig).is_clean
+    return rig
+
+
+def session_of(rig: TradingContext, **changes: Any) -> SessionContext:
+    made = open_session(dataclasses.replace(rig, broker_or_error=Beside(rig.broker, **changes)), "rsi2")  # type: ignore[arg-type]
+    return made
+
+
+def fee(amount: str) -> BrokerActivity:
+    return BrokerActivity(f"fee {amount}", "FEE", "", Decimal(amount), NOW)
+
+
+def less(amount: str) -> Any:
+    return lambda account: dataclasses.replace(account, cash=account.cash - Decimal(amount))
+
+
+def test_cash_that_an_activity_explains_is_told_and_halts_nothing(traded: TradingContext) -> None:
+    context = session_of(traded, account=less("9"), activities=lambda rows: [*rows, fee("-9")])
+    assert reconcile(context, "test").agrees
+    assert "cash moved without a trade: fees $-9.00" in context.notes
+    again = session_of(traded, account=less("9"), activities=lambda rows: [*rows, fee("-9")])
+    assert reconcile(again, "test").agrees
+    assert again.notes == []
+
+
+def test_a_loss_that_no_activity_explains_halts(traded: TradingContext) -> None:
+    found = reconcile(session_of(traded, account=less("9")), "test")
+    assert [(row.kind, row.halts) for row in found.differences] == [("cash", True)]
+
+
+@pytest.mark.parametrize(("loss", "halts"), [("4", False), ("400", True)])
+def test_a_small_loss_is_told_where_activities_cannot_be_asked(traded: TradingContext, loss: str, halts: bool) -> None:
+    def silent(_: Any) -> Any:
+        raise BrokerUnavailable("the broker does not answer", "try again")
+
+    found = reconcile(session_of(traded, account=less(loss), activities=silent), "test")
+    assert [(row.kind, row.halts) for row in found.differences] == [("cash", halts)]
+
+
+def test_an_order_about_options_is_a_row_and_halts_nothing(traded: TradingContext) -> None:
+    option = BrokerPosition("KO261218C00060000", Decimal(2), Decimal(2), Decimal(1))
+    context = session_of(traded, orders=lambda rows: [*rows, OPTION_ORDER], positions=lambda rows: [*rows, option])
+    found = reconcile(context, "test")
+    assert [(row.what, row.broker, row.halts) for row in found.differences] == [
+        ("by-hand", "mleg order: symbol is missing", False)
+    ]
+
+
+def test_a_fraction_that_a_split_left_is_let_go_once_the_broker_has_paid_it(traded: TradingContext) -> None:
+    held = open_positions(traded.ledger, session_of(traded).account)[0]
+    with traded.ledger.write() as write:
+        rescale(write, held, Decimal(2), Decimal(1), market.ENTRY_DAY)
+    half = held.qty / 2
+    assert half != half.to_integral_value()
+
+    def paid(rows: list[BrokerPosition]) -> list[BrokerPosition]:
+        whole = half.to_integral_value(rounding="ROUND_DOWN")
+        return [dataclasses.replace(row, qty=whole) if row.symbol == held.symbol else row for row in rows]
+
+    context = session_of(traded, positions=paid)
+    row = next(row for row in reconcile_account(context, "test", look_only=True).differences if row.kind == "position")
+    assert (row.what, row.halts) == (held.symbol, False)
+    settle_fractions(context)
+    left = {p.symbol: p.qty for p in open_positions(context.ledger, context.account)}
+    assert left.get(held.symbol, Decimal(0)) == half.to_integral_value(rounding="ROUND_DOWN")
+    assert "cash in lieu" in str(context.notes)
+
+
+def test_a_stop_that_filled_on_an_ex_date_is_told_as_suspicious(traded: TradingContext, embedded: EmbeddedBroker) -> None:
+    embedded.advance_to(market.ENTRY_DAY, "close")
+    splits = {market.STOPPED: (Split(market.STOPPED, market.ENTRY_DAY, 1.0, 2.0),)}
+    assert trade_session(traded).is_clean
+    context = session_of(traded)
+    context.evidence = dataclasses.replace(context.evidence, splits=splits)
+    name_odd_stops(context)
+    assert f"suspicious: the stop of {market.STOPPED}" in str(context.notes)
+
+
+def test_positions_leave_by_the_rules_that_they_were_entered_with(traded: TradingContext, embedded: EmbeddedBroker) -> None:
+    embedded.advance_to(market.EXIT_DAY, "open")
+    switched = changed(traded.settings, rsi_exit=95.0)
+    context = open_session(dataclasses.replace(traded, settings=switched), "rsi2")
+    told = switching_line(context)
+    assert not told.ok
+    assert "leaves by the rules it was entered with (rsi2: rsi_exit 70)" in told.seen
+    summary = trade_session(dataclasses.replace(traded, settings=switched))
+    assert summary.exits == {"rsi_exit": len(market.LEAVING)}
+
+
+def test_a_renamed_position_is_followed_once_the_broker_shows_it(traded: TradingContext, embedded: EmbeddedBroker) -> None:
+    old = open_positions(traded.ledger, session_of(traded).account)[0].symbol
+    embedded.advance_to(market.EXIT_DAY, "open")
+    embedded.faults.add({"settings": {"renames": {old: "NEW"}}})
+    assert traded.evidence is not None
+    told = dataclasses.replace(traded.evidence, renames={old: (market.EXIT_DAY, "NEW")}, signals={})
+    summary = trade_session(dataclasses.replace(traded, evidence=told))
+    names = {held.symbol for held in open_positions(traded.ledger, summary.account)}
+    assert "NEW" in names
+    assert old not in names
+    assert f"{old} is called NEW since {market.EXIT_DAY}" in str(summary.notes)
+    assert summary.unprotected == ()
+
+
+def changed(settings: Settings, **strategy: Any) -> Settings:
+    return settings.model_copy(update={"strategy": settings.strategy.model_copy(update=strategy)})
+
+
+def test_preflight_says_what_paper_does_with_auction_orders_and_what_other_accounts_hold(traded: TradingContext) -> None:
+    auction = traded.settings.model_copy(update={"execution": traded.settings.execution.model_copy(update={"entry": "opg"})})
+    on_paper = auction_line(dataclasses.replace(traded, settings=auction, stage="paper"))
+    assert (on_paper.ok, on_paper.blocks) == (False, False)
+    assert "expire" in on_paper.seen
+    assert auction_line(traded).ok
+    assert other_accounts_line(traded).ok
+    elsewhere = other_accounts_line(dataclasses.replace(traded, stage="paper"))
+    assert "simulated:PA0EMBEDDED0 holds" in elsewhere.seen
+    assert quotes_line(session_of(traded)).ok
+
+
+def test_a_book_of_two_strategies_trades_through_one_gate(rig: TradingContext, tmp_path: Path) -> None:
+    evidence = rig.evidence
+    assert evidence is not None
+    own = evidence.signals[market.FIRST_SIGNALS]
+    mixed = [
+        dataclasses.replace(signal, strategy=name)
+        for pair in zip(own, own, strict=True)
+        for signal, name in zip(pair, ("rsi2", "ibs"), strict=True)
+    ]
+    portfolio = rig.settings.portfolio.model_copy(update={"strategies": {"rsi2": 1.0, "ibs": 0.5}})
+    book = dataclasses.replace(
+        rig,
+        settings=rig.settings.model_copy(update={"portfolio": portfolio}),
+        evidence=dataclasses.replace(evidence, signals={market.FIRST_SIGNALS: tuple(mixed)}),
+    )
+    summary = trade_session(book)
+    assert summary.is_clean, summary
+    assert summary.strategy == "portfolio"
+    assert summary.refused["already_open"] >= summary.filled
+    assert {held.strategy for held in open_positions(book.ledger, summary.account)} == {"rsi2"}
+    assert float(summary.budget_used) <= market.BUDGET

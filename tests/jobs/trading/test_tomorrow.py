@@ -1,0 +1,111 @@
+"""Tomorrow's orders are those that the run then sends: same symbols, same reasons, and nothing is written."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+
+from kobe_jobs.trading.context import open_trading_context
+from kobe_jobs.trading.next_session import next_session
+from kobe_jobs.trading.on_record import NothingToLookAt, ledger_to_look_at
+from kobe_jobs.trading.reporting.alerts import tell_tomorrow
+from kobe_jobs.trading.session import trade_session
+from kobe_jobs.trading.tomorrow import Tomorrow, orders_of_tomorrow
+from kobe_resources.alerts import AlertMessage
+from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger import OrderState
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.secrets import Secrets
+from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders.traded_home import BEFORE_THE_END, market_settings, stand_before_the_end
+
+SESSIONS = BEFORE_THE_END
+
+
+@pytest.fixture
+def market(home: Path) -> Settings:
+    """A market in the data folder."""
+    return market_settings(home)
+
+
+def look(settings: Settings, session: dt.date | None = None) -> Tomorrow:
+    with ledger_to_look_at() as ledger:
+        return orders_of_tomorrow(settings, ledger, Warehouse(read_only=True), session)
+
+
+def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings, home: Path) -> None:
+    stand_before_the_end(market)
+    entered, left, refused = 0, 0, 0
+    for _ in range(SESSIONS - 1):
+        told = look(market)
+        assert look(market) == told, "looking changes nothing"
+        with open_trading_context(market, Secrets(), leave_clock=True) as trading:
+            session = next_session(trading)
+            assert session == told.session
+            done = trade_session(trading, session)
+        exits = {(row["symbol"], row["reason"]) for row in done.orders if row["leg"].startswith("exit")}
+        assert exits == {(row.symbol, row.reason) for row in told.exits}
+        # What the morning's price decides: the size of an order, and with it who still finds room in the budget.
+        by_price = {"exceeds_daily_budget", "exceeds_order_budget", "insufficient_cash", "below_one_share", "gap_too_wide"}
+        denied = {
+            row["symbol"]: row["reason"] for row in done.orders if row["leg"] == "entry" and row["state"] == OrderState.DENIED
+        }
+        sent = {row["symbol"] for row in done.orders if row["leg"] == "entry"} - set(denied)
+        loose = {symbol for symbol, reason in denied.items() if reason in by_price | {"no_quote"}}
+        assert {row.symbol for row in told.entries} - loose <= sent
+        assert all(
+            denied.get(row.symbol, row.reason).split(":")[0] == row.reason.split(":")[0] or row.reason in by_price
+            for row in told.refused
+        )
+        entered, left, refused = entered + len(told.entries), left + len(told.exits), refused + len(told.refused)
+    assert min(entered, left, refused) > 0, (entered, left, refused)
+    assert min(entered, left) >= 2, "the market gives all three something to say"
+
+
+def test_every_entry_has_limit_stop_and_dollars(market: Settings) -> None:
+    stand_before_the_end(market)
+    told = next(found for found in (look(market, day) for day in _sessions()) if found.entries)
+    for entry in told.entries:
+        assert entry.dollars == pytest.approx(entry.shares * entry.limit)
+        assert entry.stop is not None
+        assert (entry.stop < entry.limit) == (entry.side == "buy")
+    assert json.loads(json.dumps(told.as_json()))["dollars"] == pytest.approx(sum(e.dollars for e in told.entries))
+    assert any(told.entries[0].symbol in line for line in told.lines())
+
+
+def _sessions() -> list[dt.date]:
+    return [row[0] for row in Warehouse().rows("SELECT DISTINCT session FROM signals ORDER BY session DESC LIMIT 6")]
+
+
+def test_the_kill_switch_is_said(market: Settings) -> None:
+    KillSwitch().turn_on("lunch")
+    assert any("kill switch is on (lunch)" in note for note in look(market).notes)
+
+
+def test_a_folder_that_nothing_traded_in_stays_as_it_is(market: Settings, home: Path) -> None:
+    before = sorted(path.name for path in home.iterdir())
+    look(market)
+    assert sorted(path.name for path in home.iterdir()) == before
+
+
+def test_without_bars_it_says_what_to_do(home: Path) -> None:
+    home.mkdir()
+    Warehouse().rows("SELECT 1")
+    with pytest.raises(NothingToLookAt, match="kobe report"):
+        look(Settings())
+
+
+def test_the_evenings_orders_are_told_once(market: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[AlertMessage] = []
+    monkeypatch.setattr("kobe_jobs.trading.reporting.alerts.tell", lambda _settings, message: told.append(message) or True)
+    assert tell_tomorrow(market)
+    assert told == [], "nobody wished for it"
+    plain = market.model_dump() | {"alerts": {"urls": ["json://127.0.0.1:9/x"], "on": ["orders"]}}
+    for _ in range(2):
+        assert tell_tomorrow(Settings.model_validate(plain))
+    assert told[0].identity == told[1].identity
+    assert "exits on" in told[0].what
+    assert told[0].body

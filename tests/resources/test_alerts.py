@@ -1,0 +1,196 @@
+"""Alerts reach a service on loopback: retried, never twice, within a deadline, and no address of one shows anywhere."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kobe_resources import alerts
+from kobe_resources.alerts import AlertMessage, send_test, tell
+from kobe_resources.errors import UsageError
+from kobe_resources.runtime.event_log import events_path, get_logger, redact
+from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import config_pin
+
+TOKEN = "a1b2c3-token-of-the-phone"
+MESSAGE = AlertMessage(frozenset({"halted"}), "a trading run was halted", {"reason": "a stop is missing", "run": "7"})
+
+
+class Phone:
+    """A service that keeps what it is told; `answers` are what it says first: a status, "drop" or "hang"."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        self.answers: list[int | str] = []
+        phone = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                phone.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                answer = phone.answers.pop(0) if phone.answers else 200
+                if answer == "hang":
+                    time.sleep(3)
+                elif answer != "drop":
+                    self.send_response(int(answer))
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"json://127.0.0.1:{self.server.server_port}/{TOKEN}"
+
+
+@pytest.fixture
+def phone(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Phone]:
+    monkeypatch.setattr(alerts, "PAUSES_S", (0.01, 0.01))
+    phone = Phone()
+    yield phone
+    phone.server.shutdown()
+    phone.server.server_close()
+
+
+def with_addresses(*urls: str, **more: Any) -> Settings:
+    return Settings.model_validate({"alerts": {"urls": list(urls), **more}})
+
+
+def test_a_message_arrives_with_its_facts_and_only_once(phone: Phone) -> None:
+    settings = with_addresses(phone.url)
+    assert tell(settings, MESSAGE)
+    assert tell(settings, AlertMessage(MESSAGE.kinds, MESSAGE.what, {**MESSAGE.facts, "run": "8"}))
+    (told,) = phone.told
+    assert told["title"] == "Kobe: a trading run was halted"
+    assert "reason: a stop is missing" in told["message"]
+    assert told["type"] == "failure"
+
+
+def test_what_was_not_taken_is_tried_again(phone: Phone) -> None:
+    phone.answers = [503, 500]
+    assert tell(with_addresses(phone.url), MESSAGE)
+    assert len(phone.told) == 3
+
+
+def test_what_may_have_arrived_is_not_told_twice(phone: Phone) -> None:
+    phone.answers = ["drop"]
+    assert not tell(with_addresses(phone.url), MESSAGE)
+    assert tell(with_addresses(phone.url), MESSAGE), "nothing is left to tell"
+    assert len(phone.told) == 1
+
+
+def test_what_surely_did_not_arrive_is_told_by_the_next(phone: Phone) -> None:
+    phone.answers = [500, 500, 500]
+    assert not tell(with_addresses(phone.url), MESSAGE)
+    assert tell(with_addresses(phone.url), MESSAGE)
+    assert len(phone.told) == 4
+
+
+def test_an_address_that_is_dead_holds_up_no_other_and_none_is_told_again(phone: Phone) -> None:
+    settings = with_addresses("json://127.0.0.1:9/dead-secret-8888", phone.url)
+    for _ in range(2):
+        assert not tell(settings, MESSAGE)
+    assert len(phone.told) == 1
+
+
+def test_a_service_that_hangs_costs_the_deadline_and_no_more(phone: Phone) -> None:
+    phone.answers = ["hang"]
+    began = time.monotonic()
+    assert not tell(with_addresses(phone.url), MESSAGE, deadline_s=0.5)
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_service_that_breaks_fails_no_run(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
+    import apprise
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError(f"cannot talk to {phone.url}")
+
+    monkeypatch.setattr(apprise.Apprise, "instantiate", broken)
+    assert not tell(with_addresses(phone.url), MESSAGE)
+    assert "RuntimeError" in events_path().read_text()
+    assert TOKEN not in events_path().read_text()
+
+
+def test_only_what_is_wished_for_is_told(phone: Phone) -> None:
+    settings = with_addresses(phone.url, on=["unprotected"])
+    assert tell(settings, MESSAGE)
+    assert phone.told == []
+    assert tell(settings, AlertMessage(frozenset({"halted", "unprotected"}), "bare"))
+    assert len(phone.told) == 1
+    assert set(Settings().alerts.on) == {"failed", "halted", "run", "kill", "unprotected", "difference"}
+
+
+def test_one_message_of_many_processes_at_once(phone: Phone) -> None:
+    settings = with_addresses(phone.url)
+    threads = [threading.Thread(target=tell, args=(settings, MESSAGE)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(phone.told) == 1
+
+
+def test_a_record_that_cannot_be_kept_holds_no_alert_back(phone: Phone, home: Path) -> None:
+    (home / "logs" / "alerts.json").mkdir(parents=True)
+    assert tell(with_addresses(phone.url), MESSAGE)
+    assert len(phone.told) == 1
+
+
+def test_addresses_are_secrets(phone: Phone, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither log, pin, settings as text or JSON, record, nor reason shows one, wherever it comes from."""
+    config, keys = tmp_path / "kobe.toml", tmp_path / "keys.env"
+    without = config_pin(load_settings())
+    config.write_text(f'[alerts]\nurls = ["{phone.url}", "json://me:AAbbccddeeffgg@127.0.0.1:9/"]\n')
+    monkeypatch.setenv("KOBE_CONFIG", str(config))
+    settings = load_settings()
+    assert config_pin(settings) == without
+    assert TOKEN not in repr(settings) + settings.model_dump_json()
+    get_logger("before").error("cannot reach", url=phone.url, path=f"/{TOKEN}", bot="AAbbccddeeffgg")
+    (_, second) = send_test(settings, deadline_s=3)[:2]
+    assert TOKEN not in repr(second)
+    assert phone.told[0]["title"] == "Kobe: a test message from Kobe"
+    logged = "".join(path.read_text() for path in (home / "logs").glob("*.json*"))
+    assert TOKEN not in logged
+    assert "AAbbccddeeffgg" not in logged
+    assert redact("127.0.0.1 api.telegram.org") == "127.0.0.1 api.telegram.org"
+    monkeypatch.delenv("KOBE_CONFIG")
+    for given in (phone.url, json.dumps([phone.url])):
+        monkeypatch.setenv("KOBE_ALERTS__URLS", given)
+        assert [done.taken for done in send_test(load_settings())] == [True]
+    monkeypatch.delenv("KOBE_ALERTS__URLS")
+    keys.write_text(f"KOBE_ALERTS__URLS={phone.url}\n")
+    monkeypatch.setenv("KOBE_ENV_FILE", str(keys))
+    assert [done.taken for done in send_test(load_settings())] == [True]
+
+
+def test_a_bad_address_is_named_by_its_place(phone: Phone) -> None:
+    bad, good = send_test(with_addresses("nothing-secret-4711", phone.url))
+    assert (bad.address, bad.taken) == ("address 1 (no address)", False)
+    assert "Apprise cannot read it" in bad.reason
+    assert good.taken
+
+
+def test_a_list_that_cannot_be_read_is_refused_without_its_text(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_ALERTS__URLS", f'["json://x/{TOKEN}"')
+    with pytest.raises(UsageError) as caught:
+        load_settings()
+    assert "alerts.urls" in str(caught.value)
+    assert TOKEN not in str(caught.value)
+
+
+def test_no_address_is_said_in_a_line(home: Path) -> None:
+    with pytest.raises(UsageError, match="no address is set"):
+        send_test(Settings())

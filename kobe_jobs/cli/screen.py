@@ -11,6 +11,8 @@ from rich.text import Text
 
 _UNSHOWN = re.compile(r"\\u(?:00[0189]|007f|d[89a-f]|20[26])", re.IGNORECASE)
 """In JSON as ASCII: characters that `printable` would not let through, and their neighbours."""
+PIPED = 140
+"""Columns of what is read by no terminal."""
 STEERING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """They turn the direction of what follows."""
 
@@ -20,6 +22,9 @@ class Screen(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
+        if not self.is_terminal and "width" not in options:
+            # A file or a pipe has no edge at which something must be cut.
+            self.width = max(self.width, PIPED)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """The text as it is, in one style."""

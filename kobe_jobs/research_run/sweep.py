@@ -7,6 +7,7 @@ killed goes on where it stood and nothing is counted twice. Only this process op
 from __future__ import annotations
 
 import datetime as dt
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -113,9 +114,14 @@ def run_sweep(settings: Settings, warehouse: Warehouse, sweep: Sweep, done: Done
 
 
 def best_sets(warehouse: Warehouse, sweep: Sweep, most: int = 5) -> list[dict[str, Any]]:
-    """The sets with the highest mean train Sharpe of each strategy: mean, worst fold, and the share of folds they won."""
+    """The sets with the highest mean train Sharpe of each strategy: mean, worst fold, and the share of folds they won.
+
+    unseen, unseen_folds: the mean Sharpe ratio of the test windows that the report's folds traded with the set, and how many
+    these are; None where there are none. Nothing is ranked by it: what is chosen by unseen sessions has seen them.
+    """
     rows = []
     for task in sweep.tasks:
+        unseen = _traded(warehouse, sweep, task.strategy.name)
         found = warehouse.frame(
             "SELECT params::VARCHAR AS params, fold, avg(train_sharpe) AS sharpe FROM wf_trials "
             "WHERE strategy = ? AND config_pin = ? AND data_version = ? AND terms = ? GROUP BY ALL",
@@ -135,9 +141,29 @@ def best_sets(warehouse: Warehouse, sweep: Sweep, most: int = 5) -> list[dict[st
                     "worst": None if worst != worst else float(worst),
                     "won": int(won.get(params, 0)),
                     "folds": len(table),
+                    "unseen": unseen.get(_same_set(str(params)), (None, 0))[0],
+                    "unseen_folds": unseen.get(_same_set(str(params)), (None, 0))[1],
                 }
             )
     return rows
+
+
+def _traded(warehouse: Warehouse, sweep: Sweep, strategy: str) -> dict[str, tuple[float | None, int]]:
+    """(mean Sharpe of the test windows, how many) of every set that the stored folds traded with these settings."""
+    with warehouse.connect() as connection:
+        folds = recorded_versions(connection).get("wf_folds")
+        if folds is None or folds.config_pin != sweep.pin:
+            return {}
+        sql = (
+            "SELECT params::VARCHAR, avg(sharpe), count(sharpe) FROM "
+            "(SELECT DISTINCT params, fold, sharpe FROM wf_folds WHERE strategy = ?) GROUP BY ALL"
+        )
+        return {_same_set(params): (mean, count) for params, mean, count in connection.execute(sql, [strategy]).fetchall()}
+
+
+def _same_set(params: str) -> str:
+    """A parameter set in one spelling."""
+    return json.dumps({name: float(value) for name, value in json.loads(params).items()}, sort_keys=True)
 
 
 def write_heat_maps(settings: Settings, warehouse: Warehouse, sweep: Sweep) -> tuple[list[Grid], Path]:
@@ -310,4 +336,4 @@ def _worker_feeds(same: _Same, strategy: str, sets: str, files: Files) -> list[A
 
 def as_text(value: float | None) -> str:
     """A ratio for a person."""
-    return "–" if value is None or not np.isfinite(value) else f"{value:.2f}"
+    return "–" if value is None or not np.isfinite(value) else f"{value:.2f}".replace("-", "−")

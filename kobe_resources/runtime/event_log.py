@@ -239,7 +239,9 @@ def append_line(path: Path, line: str, max_bytes: int = MAX_BYTES, keep: int = K
     except (OSError, Timeout) as error:
         if not _complained.is_set():
             _complained.set()
-            sys.stderr.write(f"kobe: the event log {path} cannot be written ({error}): free space or mend its permissions\n")
+            sys.stderr.write(
+                f"kobe: warning: the event log {path} cannot be written ({error}): free space or mend its permissions\n"
+            )
 
 
 def _append(path: Path, data: bytes) -> None:

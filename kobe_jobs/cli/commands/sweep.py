@@ -58,11 +58,13 @@ def sweep(
         return
     console = Screen()
     table = Table(title="Best in training; what wins in few folds was luck", title_justify="left")
-    for name in ("strategy", "parameters", "mean Sharpe", "worst fold", "folds won"):
+    for name in ("strategy", "parameters", "mean Sharpe", "worst fold", "folds won", "unseen"):
         table.add_column(name, justify="left" if name in ("strategy", "parameters") else "right")
     for row in rows:
         params = ", ".join(f"{name} {value:g}" for name, value in json.loads(row["params"]).items())
-        table.add_row(row["strategy"], params, as_text(row["mean"]), as_text(row["worst"]), f"{row['won']} of {row['folds']}")
+        figures = (as_text(row["mean"]), as_text(row["worst"]), f"{row['won']} of {row['folds']}")
+        unseen = f"{as_text(row['unseen'])} in {row['unseen_folds']}" if row["unseen_folds"] else "–"
+        table.add_row(row["strategy"], params, *figures, unseen)
     console.print(table)
     for grid in grids:
         for title, drawn in heat_map_tables(grid):
@@ -72,5 +74,11 @@ def sweep(
         console.print(LEGEND + "; → its mean Sharpe ratio on unseen sessions", highlight=False)
         console.print(f"picture: {picture}", soft_wrap=True, highlight=False)
     console.print(
-        f"{plan.left:,} of {plan.total:,} fold simulations run in {seconds:.1f} s, the others were on record", highlight=False
+        "unseen: mean Sharpe ratio of the test windows that the report traded with the set, and how many; – where none",
+        highlight=False,
+        soft_wrap=True,
+    )
+    known = f"{plan.total - plan.left:,} were on record already, from `kobe report` or an earlier sweep"
+    console.print(
+        f"{plan.left:,} of {plan.total:,} fold simulations run in {seconds:.1f} s; {known}", highlight=False, soft_wrap=True
     )

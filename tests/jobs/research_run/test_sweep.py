@@ -73,6 +73,7 @@ def test_every_set_of_every_fold_is_kept_once_with_pin_and_version(settings: Set
     assert len(sweep(settings)) == len(found), "what is on record is not run again"
     best = best_sets(Warehouse(), plan, most=1)
     assert [row["strategy"] for row in best] == ["rsi2", "ibs", "rsi2_ibs"]
+    assert {(row["unseen"], row["unseen_folds"]) for row in best} == {(None, 0)}, "no fold has traded"
     assert best[0]["mean"] == pytest.approx(found[found["strategy"] == "rsi2"].groupby("params")["train_sharpe"].mean().max())
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 from kobe_assets.checks.research import told_lookahead
 from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_frame
 from kobe_assets.graph.given_bars import panel_of_frame
-from kobe_assets.graph.inputs import canonical_params, folds_of, load_panel, market_of, tradable_bars
+from kobe_assets.graph.inputs import canonical_params, folds_of, load_panel, market_of, stored_symbols, tradable_bars
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.one_run import BookRun, run_book
 from kobe_assets.report.page.run_figures import equity_figure, symbol_figure
@@ -158,7 +158,7 @@ def backtest(
         equity=run.equity.set_index("session"),
         figures=run.figures,
         refused=run.outcome.refusals(),
-        notes=(*run.notes(), *more),
+        notes=(*run.notes(stored_symbols(Warehouse(read_only=True)) if bars is None else ()), *more),
         lookahead=_looked(market, declared, own) if check else None,
         run=run,
     )

@@ -85,6 +85,11 @@ def load_panel(warehouse: Warehouse) -> Panel:
     return panel
 
 
+def stored_symbols(warehouse: Warehouse) -> list[str]:
+    """Every symbol of which bars are stored, in the panel or not."""
+    return [symbol for (symbol,) in warehouse.rows("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol")]
+
+
 def add_dividends(panel: Panel, symbol: Integers, day: Integers, amount: Floats) -> None:
     """Put each dividend into the first bar of its symbol on or after its ex-date, where its holders of the bar before are paid.
 

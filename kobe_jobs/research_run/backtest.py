@@ -15,7 +15,7 @@ import pandas as pd
 
 from kobe_assets.checks.research import told_lookahead
 from kobe_assets.graph.frames import trial_rows
-from kobe_assets.graph.inputs import canonical_params, load_market, parts_of
+from kobe_assets.graph.inputs import canonical_params, load_market, parts_of, stored_symbols
 from kobe_assets.graph.lineage import TABLES
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.one_run import BookRun, run_book
@@ -108,6 +108,7 @@ def run_backtest(
     lookahead = told_lookahead(market, dict(zip(strategies, params, strict=True)), strategies)
     summary = {
         **_summary_of(run),
+        "notes": run.notes(stored_symbols(warehouse)),
         "lookahead": lookahead or None,
         "warnings": failed_checks(warehouse),
         "config_pin": research_pin(settings),
@@ -134,7 +135,6 @@ def _summary_of(run: BookRun) -> dict[str, Any]:
         "refused": run.outcome.refusals(),
         **run.figures,
         "undefined": {k: why_undefined(k, len(run.trades) > 0) for k, value in run.figures.items() if value is None},
-        "notes": run.notes(),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from kobe_assets.report.analysis.cut_trades import most_lost_at_zero
 from kobe_assets.report.analysis.flow import MEANING, MONEY_REASONS, refusals
 from kobe_assets.report.analysis.inputs import UNIVERSE
 from kobe_assets.report.analysis.metrics_glossary import show
@@ -33,7 +34,7 @@ REMEDY = {
 
 @dataclass(frozen=True)
 class Caution:
-    """A warning. name: `synthetic_bars`, `refused_signals` or `no_benchmark`; those of the checks are theirs."""
+    """A warning. name: `synthetic_bars`, `refused_signals`, `ended_listings`, `no_benchmark`, or a check's."""
 
     name: str
     text: str
@@ -58,6 +59,9 @@ def cautions_of(
     refused = most_refused(books)
     if refused:
         found.append(Caution("refused_signals", refused))
+    ended = most_lost_at_zero(books)
+    if ended:
+        found.append(Caution("ended_listings", ended))
     if evidence is not None and settings.report.benchmark and "chosen" not in evidence.get(UNIVERSE, {}):
         found.append(Caution("no_benchmark", NO_BENCHMARK.format(settings.report.benchmark)))
     return found

@@ -76,9 +76,12 @@ class BookRun:
         """Every figure of the window; None where it is undefined."""
         return all_figures(self.outcome.equity, self.outcome.exposure, self.outcome.numbers[:, sim.PNL], self.initial_cash)
 
-    def notes(self) -> list[str]:
-        """What the run leaves out of what was asked: sessions, symbols, signals, and positions that its end closed."""
-        return [*self._clipped(), *self._untraded(), *self._refused(), *self._closed()]
+    def notes(self, stored: Sequence[str] = ()) -> list[str]:
+        """What the run leaves out of what was asked: sessions, symbols, signals, and positions that its end closed.
+
+        stored: symbols of which there are bars, beside those of the panel.
+        """
+        return [*self._clipped(), *self._untraded(stored), *self._refused(), *self._closed()]
 
     def _clipped(self) -> list[str]:
         (start, end), (first, last) = self.asked, self.window
@@ -90,15 +93,15 @@ class BookRun:
             notes.append(f"the window ends on {last} and not on {end}: {bars}")
         return notes
 
-    def _untraded(self) -> list[str]:
+    def _untraded(self, stored: Sequence[str]) -> list[str]:
         panel = self.panel
-        traded = np.zeros(len(panel.names), np.bool_)
-        np.logical_or.at(traded, panel.name[panel.symbol], self.market.tradable)
-        if traded.all():
+        may_trade = {panel.names[k] for k in np.unique(panel.name[panel.symbol[self.market.tradable]])}
+        known = sorted({*panel.names, *stored})
+        idle = [name for name in known if name not in may_trade]
+        if not idle:
             return []
-        idle = [name for name, is_traded in zip(panel.names, traded, strict=True) if not is_traded]
         named = ", ".join(idle[:5]) + (f" and {len(idle) - 5} more" if len(idle) > 5 else "")
-        return [f"{len(idle)} of {len(panel.names)} symbols may not trade (universe, quarantine): {named}"]
+        return [f"{len(idle)} of {len(known)} symbols with bars may not trade (universe, quarantine): {named}"]
 
     def _refused(self) -> list[str]:
         refused = dict(sorted(self.outcome.refusals().items(), key=lambda item: -item[1]))

@@ -13,6 +13,7 @@ import numpy as np
 
 from kobe_assets.report.analysis.cautions import SYNTHETIC, as_sentence, ended_companies, is_synthetic, most_refused
 from kobe_assets.report.analysis.criteria import QUESTIONS, Context, Result, judge
+from kobe_assets.report.analysis.cut_trades import told_cuts
 from kobe_assets.report.analysis.inputs import DATA, ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show
 from kobe_assets.report.analysis.results import Curve, StrategyResult, benchmark_of, books_of, matched_returns, on_sessions
@@ -191,6 +192,7 @@ def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
     refused = most_refused([book])
     if refused:
         found.append(as_sentence(refused))
+    found += told_cuts(book)
     failed = (check for check in checks(inputs) if check.state != "pass")
     found += [f"The check {check.name} did not pass: {check.description.rstrip('.')}." for check in failed]
     return [*found, *_unpaid(inputs), LEFT_OUT]

@@ -147,6 +147,42 @@ def test_a_budget_that_takes_less_than_half_of_what_it_could_is_no_reason_agains
     assert "refused_signals" not in [caution.name for caution in cautions_of(inputs.settings, [free])]
 
 
+def test_trades_that_windows_cut_are_counted_apart_from_those_open_at_the_last_session(
+    book: StrategyResult, inputs: ReportInputs
+) -> None:
+    last = int(book.folds["fold"].max())
+    trades = book.trades.assign(exit_reason="time_stop")
+    early, late = trades.index[trades["fold"] < last][:3], trades.index[trades["fold"] == last][:2]
+    trades.loc[[*early, *late], "exit_reason"] = "window_end"
+    trades.loc[early, "pnl"] = (1.0, 2.5, -4.0)
+    assert (
+        f"3 of {len(trades)} trades were cut by the end of a test window and closed at its last price, −$0.50 in all; "
+        "2 more were still open at the last session."
+    ) in caveats(dataclasses.replace(book, trades=trades), inputs)
+    uncut = dataclasses.replace(book, trades=trades.assign(exit_reason="time_stop"))
+    assert not any("cut by the end" in text for text in caveats(uncut, inputs))
+
+
+def test_exits_with_the_listing_are_named_with_what_zero_would_have_cost(book: StrategyResult, inputs: ReportInputs) -> None:
+    trades = book.trades.assign(exit_reason="time_stop", side="long")
+    first, second = trades.index[:2]
+    for row, side, shares, price in ((first, "long", 10.0, 30.0), (second, "short", 4.0, 20.0)):
+        trades.loc[row, ["exit_reason", "side", "shares", "exit_price"]] = ["delisted", side, shares, price]
+    trades = trades.astype({"shares": float, "exit_price": float})
+    ended = dataclasses.replace(book, trades=trades)
+    own = trades.loc[[first, second]].sort_values("exit_session")
+    named = ", ".join(f"{row.symbol} on {row.exit_session:%Y-%m-%d}" for row in own.itertuples())
+    assert (
+        f"2 trades ended with the listing, at its last close: {named}; at zero instead it would have made $220 less."
+    ) in caveats(ended, inputs)
+    (said,) = (caution.text for caution in cautions_of(inputs.settings, [book, ended]) if caution.name == "ended_listings")
+    assert "2 trades of " in said
+    assert "at zero instead it would have made $220 less, of a net profit of $" in said
+    lasting = dataclasses.replace(book, trades=trades.assign(exit_reason="time_stop"))
+    assert "ended_listings" not in [caution.name for caution in cautions_of(inputs.settings, [lasting])]
+    assert not any("ended with the listing" in text for text in caveats(lasting, inputs))
+
+
 def test_orders_that_are_a_big_part_of_a_day_fail(book: StrategyResult, context: Context) -> None:
     share = np.where(np.arange(len(book.trades)) % 10 == 0, 0.02, 1e-6)
     assert state(dataclasses.replace(book, trades=book.trades.assign(day_share=share)), context, "liquid") == "fail"

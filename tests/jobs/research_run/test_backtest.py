@@ -86,11 +86,16 @@ def test_it_says_whether_the_strategy_reads_the_future(stored: tuple[Settings, W
 def test_nothing_is_cut_in_silence(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:
     settings, warehouse = stored
     (first, last) = warehouse.rows("SELECT min(session), max(session) FROM daily_bars")[0]
+    universe = warehouse.frame("SELECT * FROM universe").assign(selected=lambda rows: rows["symbol"] != "S00")
+    warehouse.replace({"universe": universe})
     summary = run_backtest(settings, "ibs", dt.date(1980, 1, 1), dt.date(2080, 1, 1), tmp_path / "out")
     bars = f"the bars run from {first} to {last}"
     assert summary["notes"][:2] == [
         f"the window begins on {first} and not on 1980-01-01: {bars}",
         f"the window ends on {last} and not on 2080-01-01: {bars}",
+    ]
+    assert [note for note in summary["notes"] if "may not trade" in note] == [
+        f"1 of {len(universe)} symbols with bars may not trade (universe, quarantine): S00"
     ]
     (refused,) = (note for note in summary["notes"] if "refused" in note)
     count = sum(summary["refused"].values())

@@ -1,10 +1,12 @@
-"""A second opinion on limit entries and commissions: backtesting.py on real bars of the sample."""
+"""Second opinions on limit entries, commissions and dividends: backtesting.py and bt on real bars of the sample."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
+import bt
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,3 +94,39 @@ def test_backtesting_py_fills_the_same_limit_entries_at_the_same_commissions(sam
     np.testing.assert_allclose(ours["pnl"], theirs["PnL"], atol=1e-4)
     inside = ours["entry_price"].to_numpy() < frame["open"].reindex(ours["entry_session"]).to_numpy()
     assert 10 < inside.sum() < len(ours), "some entries filled at the limit, some at a lower open"
+
+
+DIVIDENDS = 0.37
+
+
+def test_bt_ends_with_the_same_money_after_dividends_and_commissions(sample: pd.DataFrame) -> None:
+    """bt holds what Kobe traded, at the opens at which it traded, and is paid coupons where Kobe is paid dividends."""
+    bars = sample[sample["symbol"].isin(["AAPL", "IBM"]) & (sample["session"] >= "2009-01-01")].reset_index(drop=True)
+    bars["dividend"] = np.where(bars["session"].dt.day < 8, DIVIDENDS, 0.0)
+    doors = {**OPEN_DOORS, "costs.slippage_bps": 0.0}
+    held = dataclasses.replace(PULLBACK, name="held", limit=None, parameters={"time_stop": 15})
+    run = backtest(held, bars, settings=doors, check=False)
+    opens = bars.pivot(index="session", columns="symbol", values="open")
+    assert len(run.trades) > 50
+    assert run.trades["dividends"].sum() > 100
+    ended = run.trades["exit_reason"] == "window_end"
+    trades = run.trades[~ended]
+    orders = [(t.entry_session, t.symbol, t.qty) for t in trades.itertuples()]
+    orders += [(t.exit_session, t.symbol, -t.qty) for t in trades.itertuples()]
+
+    def trade(target: Any) -> bool:
+        for day, symbol, quantity in orders:
+            if day == target.now:
+                target.transact(quantity, child=symbol)
+        return True
+
+    children = [bt.CouponPayingSecurity(symbol, fixed_income=False) for symbol in opens]
+    book = bt.Strategy("kobe", [trade], children=children)
+    # A coupon of theirs goes, a session later, to who holds at the end of its own: the holder over the night before an ex-date.
+    coupons = bars.pivot(index="session", columns="symbol", values="dividend").shift(-1).fillna(0.0)
+    engine = bt.Backtest(
+        book, opens, initial_capital=CASH, commissions=commission, integer_positions=False, progress_bar=False,
+        additional_data={"coupons": coupons},
+    )  # fmt: skip
+    engine.run()
+    assert engine.strategy.capital == pytest.approx(CASH + trades["pnl"].sum(), abs=1e-6)

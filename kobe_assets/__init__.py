@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kobe_assets.api import backtest, walk_forward
+    from kobe_assets.api import Backtest, WalkForward, backtest, walk_forward
 
-__all__ = ["backtest", "walk_forward"]
+__all__ = ["Backtest", "WalkForward", "backtest", "walk_forward"]
 
 
 def __getattr__(name: str) -> Any:
-    """`backtest` and `walk_forward`, for notebooks, at first use: every process imports this package, few need them with it."""
+    """`backtest` and its like, for notebooks, at first use: every process imports this package, few need them with it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from kobe_assets import api

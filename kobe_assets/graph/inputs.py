@@ -213,7 +213,7 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
     for name in settings.portfolio.strategies:
         if name not in known:
             raise UsageError(
-                f"settings: portfolio.strategies names {name!r}, which is no strategy", f"there are {', '.join(known)}"
+                f"settings: portfolio.strategies names {name!r}, which is no strategy", f"use one of {', '.join(known)}"
             )
     return tuple(Part(known[name], weight) for name, weight in settings.portfolio.strategies.items())
 

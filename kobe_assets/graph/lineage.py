@@ -43,6 +43,8 @@ TABLES: dict[str, tuple[str, ...]] = {
 """The tables whose rows are an asset's data version."""
 
 NOT_FOLLOWED = (
+    # For notebooks; the package names it, and no asset stands on it.
+    "kobe_assets.api",
     # What these open is told apart by itself: rows by their data version, a source by its fingerprint.
     "kobe_resources.resources",
     # Settings count by their values.

@@ -13,22 +13,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kobe_assets.graph.frames import book_trades, trial_rows
+from kobe_assets.checks.research import told_lookahead
+from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.inputs import canonical_params, load_market, parts_of
 from kobe_assets.graph.lineage import TABLES
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.research import simulation as sim
-from kobe_assets.research.metrics import all_figures, daily_returns, why_undefined
+from kobe_assets.report.analysis.one_run import BookRun, run_book
+from kobe_assets.report.page.run_page import build_run_page
+from kobe_assets.research.metrics import why_undefined
 from kobe_assets.research.strategies import BUILT_IN
 from kobe_assets.research.strategies.base import refused_value
-from kobe_assets.research.walk_forward import Fold, Part, simulate_book
+from kobe_assets.research.walk_forward import Fold, Part
 from kobe_resources.errors import UsageError
 from kobe_resources.runtime.csv_cells import safe_cells
 from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse, insert
 
-TRADES, CURVE, SUMMARY = "trade_list.csv", "equity_curve.csv", "summary.json"
+TRADES, CURVE, SUMMARY, PAGE = "trade_list.csv", "equity_curve.csv", "summary.json", "backtest.html"
 
 
 def parse_changes(settings: Settings, name: str, given: Sequence[str]) -> dict[str, float]:
@@ -89,62 +91,65 @@ def run_backtest(
     out: Path,
     changed: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Simulate `name` over the sessions from `start` to `end` and write the three files; the summary.
+    """Simulate `name` over the sessions from `start` to `end`, look for lookahead, write the files; the summary.
 
     start, end: none: the first, the last stored session. changed: as `parse_changes` gives it; then the try is recorded.
     Raises UsageError for a window without sessions, or a folder that cannot be made. An earlier run in `out` is replaced.
     """
     parts, warehouse = _parts(settings, name), Warehouse()
-    market = load_market(warehouse, settings)
-    panel, params = market.panel, _canonical(settings, name)
+    market, params = load_market(warehouse, settings), _canonical(settings, name)
     for part, own in zip(parts, params, strict=True):
         ahead = f"{part.strategy.name}." if name == BOOK else ""
         own |= {key: value for key in own if (value := (changed or {}).get(ahead + key)) is not None}
-    first = 0 if start is None else int(np.searchsorted(panel.sessions, np.datetime64(start)))
-    after = len(panel.sessions) if end is None else int(np.searchsorted(panel.sessions, np.datetime64(end), side="right"))
-    last = after - 1
-    if first > last:
-        raise UsageError(
-            f"no session lies between {start} and {end}", f"the bars run from {panel.sessions[0]} to {panel.sessions[-1]}"
-        )
-    outcome = simulate_book(market, parts, params, first, last)
+    run = run_book(market, name, parts, params, start, end)
     version = warehouse.content_version(*TABLES["daily_bars"])
     _count_tries(warehouse, settings, parts, params, version)
-    cash = settings.simulation.initial_cash
-    figures = all_figures(outcome.equity, outcome.exposure, outcome.numbers[:, sim.PNL], cash)
+    strategies = {part.strategy.name: part.strategy for part in parts}
+    lookahead = told_lookahead(market, dict(zip(strategies, params, strict=True)), strategies)
     summary = {
-        "strategy": name,
-        "start": str(panel.sessions[first]),
-        "end": str(panel.sessions[last]),
-        "sessions": last - first + 1,
-        "params": params[0] if name != BOOK else {p.strategy.name: own for p, own in zip(parts, params, strict=True)},
-        "initial_cash": cash,
-        "final_equity": float(outcome.equity[-1]),
-        "trades": len(outcome.numbers),
-        "refused": outcome.refusals(),
-        **figures,
-        "undefined": {key: why_undefined(key, len(outcome.numbers) > 0) for key, value in figures.items() if value is None},
+        **_summary_of(run),
+        "lookahead": lookahead or None,
         "warnings": failed_checks(warehouse),
         "config_pin": research_pin(settings),
         "data_version": version,
     }
-    trades = book_trades([part.strategy for part in parts], outcome, panel)
-    curve = pd.DataFrame(
-        {
-            "session": panel.sessions[first : last + 1].astype("datetime64[s]"),
-            "equity": outcome.equity,
-            "daily_return": daily_returns(outcome.equity, cash),
-            "exposure": outcome.exposure,
-        }
-    )
+    page = build_run_page(run, summary["notes"], lookahead, summary["warnings"], dt.datetime.now(dt.UTC))
+    _write_files(out, run, summary, page)
+    return summary
+
+
+def _summary_of(run: BookRun) -> dict[str, Any]:
+    """What summary.json says of the run itself."""
+    names = [part.strategy.name for part in run.parts]
+    params = [dict(own) for own in run.params]
+    return {
+        "strategy": run.name,
+        "start": run.window[0],
+        "end": run.window[1],
+        "sessions": len(run.equity),
+        "params": params[0] if run.name != BOOK else dict(zip(names, params, strict=True)),
+        "initial_cash": run.initial_cash,
+        "final_equity": float(run.outcome.equity[-1]),
+        "trades": len(run.trades),
+        "refused": run.outcome.refusals(),
+        **run.figures,
+        "undefined": {k: why_undefined(k, len(run.trades) > 0) for k, value in run.figures.items() if value is None},
+        "notes": run.notes(),
+    }
+
+
+def _write_files(out: Path, run: BookRun, summary: Mapping[str, Any], page: str) -> None:
+    def as_csv(frame: pd.DataFrame) -> Callable[[Path], object]:
+        return lambda path: safe_cells(frame).to_csv(path, index=False, date_format="%Y-%m-%d")
+
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out / TRADES, lambda path: safe_cells(trades).to_csv(path, index=False, date_format="%Y-%m-%d"))
-        _write(out / CURVE, lambda path: safe_cells(curve).to_csv(path, index=False, date_format="%Y-%m-%d"))
+        _write(out / TRADES, as_csv(run.trades))
+        _write(out / CURVE, as_csv(run.equity[["session", "equity", "daily_return", "exposure"]]))
         _write(out / SUMMARY, lambda path: path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8"))
+        _write(out / PAGE, lambda path: path.write_text(page, encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{out} cannot be written ({error.strerror})", "name another folder with --out") from error
-    return summary
 
 
 def failed_checks(warehouse: Warehouse) -> list[dict[str, str]]:

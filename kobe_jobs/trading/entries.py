@@ -41,6 +41,8 @@ SHARE = Decimal("1e-9")
 NOT_TRADABLE = "not_tradable"
 AUCTION_OVER = "auction_over"
 """The reason of an entry for the opening auction that was not sent in time."""
+SPLIT_AHEAD = "split_ahead"
+"""The reason of an entry whose symbol splits at the open that it would be sent for on the evening before."""
 ENTRY_WORDS = {AT_QUOTE: book.QUOTE_ENTRY, AT_OPENING_AUCTION: book.AUCTION_ENTRY, AT_LIMIT: book.LIMIT_ENTRY}
 NO_BAR = REASONS[policy_gate.NO_BAR]
 """What the gate calls a missing quote; on the live side it is `NO_QUOTE`, and the detail says which fault the quote has."""
@@ -181,6 +183,9 @@ def _decide(
         reason = "not_finite"
     if not reason and kind == AT_OPENING_AUCTION and context.moment is not RunMoment.BEFORE_OPEN:
         reason = AUCTION_OVER
+    if not reason and context.evidence.splits_between(signal.symbol, context.splits_through, context.session):
+        # Sent the evening before, the order would be one of old shares at a price of new ones.
+        reason = SPLIT_AHEAD
     up = signal.is_long if kind != AT_LIMIT else not signal.is_long
     price = on_tick(limit, up=up) if limit > 0 and math.isfinite(limit) else Decimal(0)
     order_plan = OrderPlan(

@@ -24,7 +24,7 @@ from kobe_resources.order_ledger.sessions import DONE, claim_of, last_reconcilia
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import load_secrets
-from kobe_resources.warehouse.store import Warehouse
+from kobe_resources.warehouse.store import LOCK_WAIT_S, Warehouse
 
 A_LONG_HOLIDAY = dt.timedelta(days=15)
 
@@ -82,6 +82,17 @@ def is_done(ledger: OrderLedger, account: str, session: dt.date) -> bool:
     """Was the session traded to its end?"""
     claim = claim_of(ledger, account, session)
     return claim is not None and claim.state == DONE
+
+
+def warehouse_to_look_at(lock_wait_s: float = LOCK_WAIT_S) -> Warehouse:
+    """The warehouse of the data folder, which is brought up to this Kobe's tables. Raises NothingToLookAt where there is none.
+
+    Not opened for reading alone: one process cannot have the file open in both ways.
+    """
+    warehouse = Warehouse(lock_wait_s=lock_wait_s)
+    if not warehouse.path.is_file():
+        raise NothingToLookAt("there are no bars yet", "run `kobe report`")
+    return warehouse
 
 
 @contextlib.contextmanager

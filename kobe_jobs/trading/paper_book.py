@@ -39,7 +39,7 @@ def follow_bars(context: SessionContext) -> None:
     """Let what the bars since the last run decided happen: waiting entries fill, then stops. Nothing where orders are sent."""
     if context.sends:
         return
-    warehouse = Warehouse(read_only=True)
+    warehouse = Warehouse()
     for intent in _waiting(context):
         _fill_from_bar(context, intent, _bars(context, warehouse, intent.symbol, intent.session, intent.session))
     for held in open_positions(context.ledger, context.account):

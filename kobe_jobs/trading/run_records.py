@@ -44,7 +44,11 @@ def note_evidence(context: SessionContext) -> None:
         )  # fmt: skip
 
 
+NOT_FOLLOWED = ("kobe_assets.api",)
+"""For notebooks; the package names it, and no run stands on it."""
+
+
 @cache
 def code_version() -> str:
     """A hash of every source that a run stands on: what decides, sends and records orders, and what the signals come from."""
-    return closure_hash("kobe_jobs.trading.session")[:12]
+    return closure_hash("kobe_jobs.trading.session", without=NOT_FOLLOWED)[:12]

@@ -62,7 +62,10 @@ def _named(package: str | None, names: str | None, plain: str | None) -> Iterato
         yield plain
     if package and names:
         for part in _COMMENT.sub("", names).strip("() \n").split(","):
-            name = f"{package}.{part.split()[0]}" if part.split() else package
+            if not part.split():
+                # After the last comma.
+                continue
+            name = f"{package}.{part.split()[0]}"
             yield name if _exists(name) else package
 
 

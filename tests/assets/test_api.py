@@ -78,12 +78,16 @@ def test_a_backtest_is_that_of_the_command_line(home: Settings, tmp_path: Path) 
 def test_the_stored_bars_given_as_a_frame_make_the_same_trades(home: Settings) -> None:
     warehouse = Warehouse()
     chosen = [symbol for (symbol,) in warehouse.rows("SELECT symbol FROM universe WHERE selected")]
-    frame = open_warehouse().adjusted_bars(chosen)
+    frame = open_warehouse().adjusted_bars(chosen).assign(dividend=0.0)
+    for symbol, day, amount in warehouse.rows("SELECT symbol, ex_date, amount FROM dividends"):
+        since = frame[(frame["symbol"] == symbol) & (frame["session"] >= pd.Timestamp(day))]
+        frame.loc[since.index[:1], "dividend"] += amount
     given, stored = backtest("ibs", frame, settings=home), backtest("ibs", settings=home)
     assert len(given.trades) > 5
     for name in ("symbol", "entry_session", "exit_reason"):
         assert list(given.trades[name]) == list(stored.trades[name])
     np.testing.assert_allclose(given.trades["pnl"], stored.trades["pnl"])
+    assert given.trades["dividends"].abs().sum() > 0
 
 
 def test_it_writes_nothing_and_counts_no_try(home: Settings) -> None:

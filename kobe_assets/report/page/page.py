@@ -77,9 +77,7 @@ def build_report(
     opened, luck = opened_key(books, inputs), luck_context(inputs, books)
     packed = packed_of(inputs, books) if packed is None else packed
     return str(
-        _environment()
-        .get_template("page.html.j2")
-        .render(
+        page_template("page.html.j2").render(
             made=now.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
             headline=headline(verdicts),
             invented=as_sentence(SYNTHETIC) if is_synthetic(inputs.settings) else "",
@@ -115,11 +113,11 @@ def build_report(
             slippage=inputs.settings.costs.slippage_bps,
             lag=inputs.settings.strategy.indicator_lag_bars,
             **luck,
-            policy=_policy(),
-            style=_text(STYLES),
-            plotly=_packed_plotly(),
+            policy=script_policy(plotly_script(), _script(), boot_script()),
+            style=static_text(STYLES),
+            plotly=packed_plotly(),
             script=pack_text(_script()),
-            boot=_boot(),
+            boot=boot_script(),
             payload=pack_json(page_payload(inputs, books, context, packed)),
             packed=packed,
             summary=inert_json(summary_of(inputs, verdicts, context, now, packed.folder)),
@@ -185,53 +183,58 @@ def prune(folder: Path, keep: int) -> None:
             shutil.rmtree(beside, ignore_errors=True)
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Any:
+@lru_cache(maxsize=2)
+def page_template(name: str) -> Any:
+    """A template that escapes what it prints."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["show"] = show
-    return environment
+    return environment.get_template(name)
 
 
 @lru_cache(maxsize=1)
-def _plotly() -> str:
+def plotly_script() -> str:
+    """Plotly as it runs in the page."""
     from plotly.offline import get_plotlyjs
 
-    return _closed(get_plotlyjs())
+    return closed_script(get_plotlyjs())
 
 
 @lru_cache(maxsize=1)
-def _packed_plotly() -> str:
-    return pack_text(_plotly())
+def packed_plotly() -> str:
+    """The same, packed."""
+    return pack_text(plotly_script())
 
 
 @lru_cache(maxsize=1)
 def _script() -> str:
-    return _closed('"use strict";\n(() => {\n' + _text(SCRIPTS) + "\n})();")
+    return closed_script('"use strict";\n(() => {\n' + static_text(SCRIPTS) + "\n})();")
 
 
 @lru_cache(maxsize=1)
-def _boot() -> str:
-    return _closed('"use strict";\n(() => {\n' + _text(BOOT) + "\n})();")
+def boot_script() -> str:
+    """What unpacks the other scripts."""
+    return closed_script('"use strict";\n(() => {\n' + static_text(BOOT) + "\n})();")
 
 
-def _text(names: Sequence[str]) -> str:
+def static_text(names: Sequence[str]) -> str:
+    """Files of `static/`, one after the other."""
     return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
-def _closed(script: str) -> str:
+def closed_script(script: str) -> str:
     """A script that cannot end its own element."""
     return script.replace("</script", "<\\/script")
 
 
-@lru_cache(maxsize=1)
-def _policy() -> str:
-    """A content security policy: no network, no script but ours."""
-    digests = (hashlib.sha256(script.encode()).digest() for script in (_plotly(), _script(), _boot()))
-    scripts = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+@lru_cache(maxsize=2)
+def script_policy(*scripts: str) -> str:
+    """A content security policy: no network, no script but these."""
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     # Where the page lies, style sheets with data may lie beside it; not every browser counts a disk as its own.
     rest = "style-src 'unsafe-inline' 'self' file:; img-src data: blob:; base-uri 'none'; form-action 'none'"
-    return f"default-src 'none'; script-src {scripts}; {rest}"
+    return f"default-src 'none'; script-src {allowed}; {rest}"

@@ -40,10 +40,9 @@ def account(
     from kobe_jobs.cli.output import print_json
     from kobe_jobs.research_run.strategies import load_trading_settings
     from kobe_jobs.trading.account import look_at_account, simulated_curve
-    from kobe_jobs.trading.on_record import ledger_to_look_at
-    from kobe_resources.warehouse.store import Warehouse
+    from kobe_jobs.trading.on_record import ledger_to_look_at, warehouse_to_look_at
 
-    settings, warehouse = load_trading_settings(), Warehouse(read_only=True)
+    settings, warehouse = load_trading_settings(), warehouse_to_look_at()
     with ledger_to_look_at() as ledger:
         view = look_at_account(settings, ledger, warehouse)
     simulated = None

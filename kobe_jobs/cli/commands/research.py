@@ -123,7 +123,7 @@ def backtest(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for trade_list.csv, equity_curve.csv and summary.json; those of an earlier run are replaced. "
+            help="Folder for backtest.html, trade_list.csv, equity_curve.csv and summary.json; an earlier run's are replaced. "
             "None: backtests/STRATEGY in the data folder."
         ),
     ] = None,
@@ -135,8 +135,9 @@ def backtest(
 ) -> None:
     """Simulate one strategy over one window at the canonical parameters, on the stored bars.
 
-    Bars, universe and indicators are brought up to date first. Parameters changed by --set are a try that the deflated
-    Sharpe ratio of the report counts; looking at a backtest of the canonical ones is a try that is not counted.
+    Bars, universe and indicators are brought up to date first. Exit code 1 where it reads the future. What is left out is said:
+    sessions, symbols, signals. Parameters changed by --set are a try that the deflated Sharpe ratio of the report counts;
+    looking at a backtest of the canonical ones is a try that is not counted.
     """
     from kobe_jobs.research_run.backtest import parse_changes, run_backtest
     from kobe_jobs.research_run.stale import bring_up_to_date
@@ -152,24 +153,39 @@ def backtest(
     _say_what_changed(began)
     summary = run_backtest(settings, strategy, start, end, out, changed)
     _warn_of_releases(settings)
-    console = Screen()
     if as_json:
-        console.print_json(json.dumps(summary))
-        return
+        Screen().print_json(json.dumps({**summary, "page": str(out / "backtest.html")}))
+    else:
+        _print_backtest(summary, out)
+    if summary["lookahead"]:
+        from kobe_jobs.cli.commands.strategies import ReadsTheFuture
+
+        raise ReadsTheFuture(
+            f"{strategy} reads the future, so its figures mean nothing: {summary['lookahead']}", "read earlier bars only"
+        )
+
+
+def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     from rich.table import Table
 
     from kobe_assets.report.analysis.metrics_glossary import FIGURES, FOLD_FIGURES, show
 
-    table = Table(title=f"{strategy} from {summary['start']} to {summary['end']}", show_header=False)
+    console = Screen()
+    table = Table(title=f"{summary['strategy']} from {summary['start']} to {summary['end']}", show_header=False)
     for name in FOLD_FIGURES:
         table.add_row(name, show(summary[name], FIGURES[name].unit))
     table.add_row("trades", str(summary["trades"]))
     for reason, count in summary["refused"].items():
         table.add_row(f"refused: {reason}", str(count))
     console.print(table)
+    if not summary["lookahead"]:
+        console.print("lookahead: none found on the stored bars", soft_wrap=True, highlight=False)
+    for note in summary["notes"]:
+        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
     for warning in summary["warnings"]:
         console.print(f"warning: {warning['name']}: {warning['text']}", soft_wrap=True, highlight=False)
     console.print(f"written to {out}", soft_wrap=True, highlight=False)
+    console.print(f"page: {out / 'backtest.html'}", soft_wrap=True, highlight=False)
 
 
 def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:

@@ -31,13 +31,12 @@ def tomorrow(
     """
     from kobe_jobs.cli.output import print_json
     from kobe_jobs.research_run.strategies import load_trading_settings
-    from kobe_jobs.trading.on_record import ledger_to_look_at
+    from kobe_jobs.trading.on_record import ledger_to_look_at, warehouse_to_look_at
     from kobe_jobs.trading.tomorrow import orders_of_tomorrow
-    from kobe_resources.warehouse.store import Warehouse
 
     settings = load_trading_settings()
     with ledger_to_look_at() as ledger:
-        found = orders_of_tomorrow(settings, ledger, Warehouse(read_only=True), session)
+        found = orders_of_tomorrow(settings, ledger, warehouse_to_look_at(), session)
     if as_json:
         print_json(found.as_json())
     else:

@@ -11,6 +11,7 @@ DOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("kobe_assets", ("backtest", "walk_forward")),
     ("kobe_assets.api", ("Backtest", "WalkForward")),
     ("kobe_resources", ("open_warehouse", "Tables")),
+    ("kobe_assets", ("backtest", "Backtest", "walk_forward", "WalkForward")),
     ("kobe_assets.research.language", ()),
 )
 """Module → names that people import; none: those of its `__all__`."""
@@ -60,4 +61,6 @@ def _plain(text: str) -> str:
 
 
 def _words(found: Any) -> str:
-    return inspect.getdoc(found) or ""
+    """The docstring, its example as code."""
+    text, prompt, example = (inspect.getdoc(found) or "").partition(">>> ")
+    return f"{text}```python\n{prompt}{example}\n```" if example else text

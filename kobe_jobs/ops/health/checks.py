@@ -217,7 +217,7 @@ def ask_account(settings: Settings) -> Finding:
     """What is the account worth, and what does it hold? It holds no answer that could fail."""
     from kobe_jobs.trading.account import look_at_account
 
-    path, warehouse = kobe_home() / "orders.sqlite", Warehouse(lock_wait_s=LOCK_WAIT_S, read_only=True)
+    path, warehouse = kobe_home() / "orders.sqlite", Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not (path.is_file() and warehouse.path.is_file()):
         return Finding("account", True, "nothing was traded yet")
     with OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger:

@@ -79,13 +79,12 @@ def tell_tomorrow(settings: Settings) -> bool:
     """Tell the evening's orders where that is wished for, once a session; what keeps them from being known is logged."""
     if "orders" not in settings.alerts.on or not alert_addresses(settings):
         return True
-    from kobe_jobs.trading.on_record import ledger_to_look_at
+    from kobe_jobs.trading.on_record import ledger_to_look_at, warehouse_to_look_at
     from kobe_jobs.trading.tomorrow import orders_of_tomorrow
-    from kobe_resources.warehouse.store import Warehouse
 
     try:
         with ledger_to_look_at() as ledger:
-            found = orders_of_tomorrow(settings, ledger, Warehouse(read_only=True))
+            found = orders_of_tomorrow(settings, ledger, warehouse_to_look_at())
     except KobeError as error:
         log.warning("the evening's orders cannot be told", reason=str(error))
         return False

@@ -59,6 +59,9 @@ def _reading(values: Mapping[str, Any]) -> str:
     parts = [f"close {_money(raw or close)}"] if raw or close else []
     parts += [f"{name} {form.format(float(values[key]))}" for key, name, form in READINGS if values.get(key) is not None]
     parts += [f"{name} {_money(float(values[key]) * as_traded)}" for key, name in PRICES if values.get(key) is not None]
+    named = {"score", "close", "raw_close", "stop_distance", *(row[0] for row in (*READINGS, *PRICES))}
+    own = {name: value for name, value in values.items() if name not in named and isinstance(value, int | float)}
+    parts += [f"{_words(name)} {value:.4g}" for name, value in own.items()]
     return f"Reading: {', '.join(parts)}." if parts else "Reading: nothing is on record."
 
 

@@ -51,7 +51,7 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Set
 def view(traded: tuple[Path, Settings], monkeypatch: pytest.MonkeyPatch) -> AccountView:
     monkeypatch.setenv("KOBE_HOME", str(traded[0]))
     with ledger_to_look_at() as ledger:
-        return look_at_account(traded[1], ledger, Warehouse(read_only=True))
+        return look_at_account(traded[1], ledger, Warehouse())
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_folder_without_orders_shows_an_account_that_has_not_begun(
     shutil.copy(traded[0] / "kobe.duckdb", fresh)
     monkeypatch.setenv("KOBE_HOME", str(fresh))
     with ledger_to_look_at() as ledger:
-        view = look_at_account(traded[1], ledger, Warehouse(read_only=True))
+        view = look_at_account(traded[1], ledger, Warehouse())
     assert (view.equity, view.started, view.positions) == (10_000.0, None, ())
     assert not (fresh / "orders.sqlite").exists()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +11,7 @@ import pytest
 
 from kobe_jobs.research_run.backtest import parse_changes, run_backtest
 from kobe_resources.errors import UsageError
+from kobe_resources.settings.load import changed_settings
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.replay_market import random_warehouse
@@ -50,6 +53,54 @@ def test_a_book_names_its_parameters_by_strategy(stored: tuple[Settings, Warehou
     trades = pd.read_csv(tmp_path / "out" / "trade_list.csv")
     assert {"ibs"} <= set(trades["entered_by"]) <= {"ibs", "rsi2"}
     assert trades.loc[trades["entered_by"] == "ibs", "bars_held"].max() == 1
+
+
+AHEAD = """\
+import numpy as np
+
+from kobe_assets.research.language import Strategy
+
+AHEAD = Strategy(
+    name="ahead",
+    summary="For tests",
+    indicators={},
+    parameters={"time_stop": 2},
+    long=lambda at, p: np.roll(at.close, -2) > 1.01 * at.close,
+    score_long=lambda at: at.close,
+)
+"""
+
+
+def test_it_says_whether_the_strategy_reads_the_future(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "ahead.py").write_text(AHEAD)
+    settings = changed_settings(stored[0], {"strategy.folder": tmp_path / "own"})
+    summary = run_backtest(settings, "ahead", None, None, tmp_path / "out")
+    assert summary["trades"] > 5
+    assert "the entries of ahead" in summary["lookahead"]
+    assert "so its figures mean nothing: the entries of ahead" in (tmp_path / "out" / "backtest.html").read_text()
+    assert run_backtest(settings, "ibs", None, None, tmp_path / "out")["lookahead"] is None
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["lookahead"] is None
+
+
+def test_nothing_is_cut_in_silence(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:
+    settings, warehouse = stored
+    (first, last) = warehouse.rows("SELECT min(session), max(session) FROM daily_bars")[0]
+    summary = run_backtest(settings, "ibs", dt.date(1980, 1, 1), dt.date(2080, 1, 1), tmp_path / "out")
+    bars = f"the bars run from {first} to {last}"
+    assert summary["notes"][:2] == [
+        f"the window begins on {first} and not on 1980-01-01: {bars}",
+        f"the window ends on {last} and not on 2080-01-01: {bars}",
+    ]
+    (refused,) = (note for note in summary["notes"] if "refused" in note)
+    count = sum(summary["refused"].values())
+    assert refused.startswith(f"{count:,} of ")
+    assert all(f"{reason} {n:,}" in refused for reason, n in summary["refused"].items())
+    trades = pd.read_csv(tmp_path / "out" / "trade_list.csv")
+    open_at_end = int((trades["exit_reason"] == "window_end").sum())
+    assert open_at_end == sum(int(note.split()[0]) for note in summary["notes"] if "still open" in note)
+    page = (tmp_path / "out" / "backtest.html").read_text()
+    assert f"The window ends on {last} and not on 2080-01-01: {bars}." in page
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,15 @@ def test_a_stop_is_lifted_the_evening_before_a_split_and_set_again_after_the_ope
     assert set(day.stops()) == set(day.held()) - {kept}
 
 
+def test_an_entry_over_a_split_is_not_sent_the_evening_before(day: Day) -> None:
+    coming = market.SECOND_ENTRIES[1]
+    evidence = dataclasses.replace(with_split(coming, EXIT_DAY), last_stored=DAY_BEFORE)
+    day.to("evening", DAY_BEFORE)
+    summary = day.run(evidence=evidence)
+    assert summary.refused["split_ahead"] == 1
+    assert coming not in {symbol for symbol, *_ in day.orders()}
+
+
 def test_death_at_any_step_before_the_open_loses_nothing_and_doubles_nothing(tmp_path: Path, template: Path) -> None:
     dice = random.Random("moments")
     folder = tmp_path / "whole"

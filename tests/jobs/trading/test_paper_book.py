@@ -52,7 +52,7 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, An
 def view(rehearsed: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> AccountView:
     monkeypatch.setenv("KOBE_HOME", str(rehearsed["home"]))
     with ledger_to_look_at() as ledger:
-        return look_at_account(rehearsed["settings"], ledger, Warehouse(read_only=True))
+        return look_at_account(rehearsed["settings"], ledger, Warehouse())
 
 
 def test_every_session_is_traded_in_turn_and_nothing_is_sent(rehearsed: dict[str, Any]) -> None:

@@ -311,6 +311,8 @@ def test_an_exit_whose_fate_is_open_leaves_the_shares_protected_where_the_broker
 ) -> None:
     second_day(rig, embedded)
     quick = dataclasses.replace(rig, settings=market.make_settings(resolve_timeout_s=0.2, not_placed_after_s=60))
+    # A run this short may end, on a slow machine, before quotes have an offer.
+    embedded.faults.add({"settings": {"no_offer_until_s": 0}})
     embedded.faults.add(
         {"kind": "504", "when": "before", "match": {"method": "POST", "path": "/v2/orders", "symbol": "S01"}},
     )

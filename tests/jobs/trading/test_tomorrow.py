@@ -33,7 +33,7 @@ def market(home: Path) -> Settings:
 
 def look(settings: Settings, session: dt.date | None = None) -> Tomorrow:
     with ledger_to_look_at() as ledger:
-        return orders_of_tomorrow(settings, ledger, Warehouse(read_only=True), session)
+        return orders_of_tomorrow(settings, ledger, Warehouse(), session)
 
 
 def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings, home: Path) -> None:

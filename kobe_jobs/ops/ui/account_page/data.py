@@ -13,7 +13,7 @@ from typing import Any
 from kobe_jobs.ops.health.checks import Watch, questions
 from kobe_jobs.research_run.strategies import load_trading_settings
 from kobe_jobs.trading.account import AccountView, look_at_account, simulated_curve
-from kobe_jobs.trading.on_record import ledger_to_look_at
+from kobe_jobs.trading.on_record import ledger_to_look_at, warehouse_to_look_at
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.event_log import get_logger, redact
 from kobe_resources.settings.models import Settings
@@ -51,9 +51,7 @@ class AccountData:
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         try:
             settings = load_trading_settings()
-            warehouse = Warehouse(read_only=True, lock_wait_s=LOCK_WAIT_S)
-            if not warehouse.path.is_file():
-                raise KobeError("there are no bars yet", "run `kobe report`")
+            warehouse = warehouse_to_look_at(LOCK_WAIT_S)
             with ledger_to_look_at() as ledger:
                 view = look_at_account(settings, ledger, warehouse)
         except KobeError as error:

@@ -1,0 +1,126 @@
+"""The page of one backtest: one HTML file that opens offline, in the look of the report and under its kind of policy."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from kobe_assets.report.analysis.metrics_glossary import FIGURES
+from kobe_assets.report.analysis.one_run import BookRun
+from kobe_assets.report.page.packing import pack_json, pack_text
+from kobe_assets.report.page.page import (
+    STYLES,
+    boot_script,
+    closed_script,
+    packed_plotly,
+    page_template,
+    plotly_script,
+    script_policy,
+    static_text,
+)
+
+MOST_BARS = 60_000
+"""Bars on a page; of a larger run, the symbols that won or lost most."""
+DIGITS = 4
+
+
+def build_run_page(
+    run: BookRun, notes: Sequence[str], lookahead: str, warnings: Sequence[Mapping[str, str]], now: dt.datetime
+) -> str:
+    """The page of a run. notes: what it leaves out. lookahead: where it reads the future, or empty. now: aware."""
+    payload = run_payload(run)
+    params = {part.strategy.name: dict(own) for part, own in zip(run.parts, run.params, strict=True)}
+    return str(
+        page_template("run.html.j2").render(
+            run=run,
+            params=params,
+            notes=[_sentence(note) for note in notes],
+            lookahead=lookahead,
+            warnings=warnings,
+            figures=[(FIGURES[name], value) for name, value in run.figures.items()],
+            drawn=len(payload["symbols"]),
+            traded=run.trades["symbol"].nunique(),
+            made=now.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            policy=script_policy(plotly_script(), _script(), boot_script()),
+            style=static_text(STYLES),
+            plotly=packed_plotly(),
+            script=pack_text(_script()),
+            boot=boot_script(),
+            payload=pack_json(payload),
+        )
+    )
+
+
+def run_payload(run: BookRun) -> dict[str, Any]:
+    """What the page's script draws: the curve, and by symbol its bars and trades, those that won or lost most first."""
+    curve = run.equity
+    by_symbol = {str(symbol): trades for symbol, trades in run.trades.groupby("symbol", observed=True)}
+    order = sorted(by_symbol, key=lambda name: -float(by_symbol[name]["pnl"].abs().sum()))
+    symbols: list[dict[str, Any]] = []
+    left = MOST_BARS
+    for name in order:
+        bars = _bars_of(run, name)
+        if len(bars) > left and symbols:
+            break
+        left -= len(bars)
+        symbols.append(_symbol_payload(run, name, bars, by_symbol[name]))
+    return {
+        "cash": run.initial_cash,
+        "curve": {
+            "days": _days(curve["session"].to_numpy()),
+            **{name: _rounded(curve[name].to_numpy(), 6) for name in ("equity", "drawdown", "exposure")},
+        },
+        "symbols": symbols,
+    }
+
+
+def _bars_of(run: BookRun, symbol: str) -> np.ndarray:
+    """Flat indices of the symbol's bars in the window."""
+    span = run.panel.spans[symbol]
+    sessions = run.panel.session[span]
+    inside = (sessions >= run.first) & (sessions <= run.last)
+    return np.arange(span.start, span.stop)[inside]
+
+
+def _symbol_payload(run: BookRun, symbol: str, bars: np.ndarray, trades: Any) -> dict[str, Any]:
+    panel = run.panel
+    prices = {"open": panel.open, "high": panel.high, "low": panel.low, "close": panel.close}
+    return {
+        "name": symbol,
+        "pnl": round(float(trades["pnl"].sum()), 2),
+        "days": _days(panel.sessions[panel.session[bars]]),
+        **{name: _rounded(column[bars], DIGITS) for name, column in prices.items()},
+        "trades": [
+            [
+                str(one.entered_by), str(one.side), str(one.entry_session.date()), round(one.entry_price, DIGITS),
+                str(one.exit_session.date()), round(one.exit_price, DIGITS), str(one.exit_reason), int(one.bars_held),
+                round(one.qty, 6), round(one.fees, 4), round(one.dividends, 4), round(one.pnl, 4),
+            ]
+            for one in trades.sort_values(["entry_session", "exit_session"]).itertuples()
+        ],
+    }  # fmt: skip
+
+
+def _days(sessions: np.ndarray) -> list[int]:
+    """Days since 1970, the first whole, then the distances."""
+    days = sessions.astype("datetime64[D]").astype(np.int64)
+    found: list[int] = np.diff(days, prepend=0).tolist()
+    return found
+
+
+def _rounded(values: np.ndarray, digits: int) -> list[float]:
+    found: list[float] = np.round(values, digits).tolist()
+    return found
+
+
+def _sentence(note: str) -> str:
+    return f"{note[0].upper()}{note[1:]}."
+
+
+@lru_cache(maxsize=1)
+def _script() -> str:
+    return closed_script(static_text(("run.js",)))

@@ -1,0 +1,137 @@
+"use strict";
+// The page of one backtest: the account, and one symbol's bars with its trades. Text from the data reaches the page as text only.
+// It runs once boot.js has unpacked it.
+(() => {
+const { unzipped, packedText, runPacked, cannotUnpack } = window.kobe;
+let data, days;
+const byId = (id) => document.getElementById(id);
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+const colors = () => Object.fromEntries(["paper", "card", "ink", "soft", "rule", "own", "gain", "loss"].map((name) => [name, css(name)]));
+const config = { displayModeBar: false, responsive: true, showTips: false };
+const touch = window.matchMedia("(pointer: coarse)").matches;
+const money = (v) => (v < 0 ? "−$" : "$") + Math.abs(v).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const price = (v) => "$" + v.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: v < 1 ? 4 : 2 });
+const words = (code) => code.replace(/_/g, " ");
+// Plotly reads a little HTML in its texts; data must not be able to write it.
+const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+
+const DAY_MS = 86400000;
+function unpackDays(steps) {
+  let day = 0;
+  return steps.map((step) => new Date((day += step) * DAY_MS).toISOString().slice(0, 10));
+}
+
+function frame(c, more) {
+  const axis = (own) => ({ gridcolor: c.rule, zerolinecolor: c.soft, linecolor: c.rule, automargin: true, fixedrange: touch, ...own });
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: c.soft },
+    margin: { l: 44, r: 12, t: 10, b: 34 }, hovermode: "closest", dragmode: touch ? false : "zoom", showlegend: false, separators: ".,",
+    hoverlabel: { bgcolor: c.card, bordercolor: c.rule, font: { color: c.ink, size: 12 } }, ...more, xaxis: axis({ type: "date", ...more.xaxis }), yaxis: axis(more.yaxis),
+  };
+}
+
+function drawCurve(name, color, yaxis, hover) {
+  const c = colors(), y = data.curve[name];
+  const trace = { type: "scatter", mode: "lines", x: days, y, line: { color: c[color], width: 1.4 }, hovertemplate: hover, ...(name === "equity" ? {} : { fill: "tozeroy" }) };
+  Plotly.react(byId("chart-" + name), [trace], frame(c, { yaxis }), config);
+}
+
+let chosen = 0, close = null;  // the symbol, and the trade that is looked at closely
+
+function drawSymbol() {
+  const place = byId("chart-symbol"), one = data.symbols[chosen];
+  if (!place || !one || typeof Plotly === "undefined") return;
+  const c = colors(), trades = one.trades;
+  byId("symbol-title").textContent = `${one.name}: ${trades.length.toLocaleString("en-US")} ${trades.length === 1 ? "trade" : "trades"}, ${money(one.pnl)}`;
+  place.setAttribute("aria-label", byId("symbol-title").textContent);
+  const marks = (x, y, marker, text) => ({ type: "scatter", mode: "markers", x, y, marker: { size: 10, line: { color: c.paper, width: 1 }, ...marker }, text, hovertemplate: "%{text}<extra></extra>" });
+  const traces = [
+    { type: "candlestick", x: one.days, open: one.open, high: one.high, low: one.low, close: one.close, increasing: { line: { color: c.gain, width: 1 }, fillcolor: c.card }, decreasing: { line: { color: c.loss, width: 1 }, fillcolor: c.loss }, hoverinfo: "x+y" },
+    marks(trades.map((t) => t[2]), trades.map((t) => t[3]), { symbol: trades.map((t) => (t[1] === "long" ? "triangle-up" : "triangle-down")), color: c.own }, trades.map((t) => `${t[1]} in ${t[2]} at ${price(t[3])}`)),
+    marks(trades.map((t) => t[4]), trades.map((t) => t[5]), { symbol: "x", color: trades.map((t) => (t[11] > 0 ? c.gain : c.loss)) }, trades.map((t) => `out ${t[4]} at ${price(t[5])}, ${plain(words(t[6]))}, ${money(t[11])}`)),
+  ];
+  const ends = { rangeslider: { visible: false }, rangebreaks: [{ bounds: ["sat", "mon"] }] }, yaxis = { tickprefix: "$" };
+  if (close !== null) {
+    const from = Math.max(0, one.days.findIndex((day) => day >= trades[close][2]) - 30), out = one.days.findIndex((day) => day >= trades[close][4]);
+    const to = Math.min(one.days.length - 1, (out < 0 ? one.days.length - 1 : out) + 15);
+    const low = Math.min(...one.low.slice(from, to + 1)), high = Math.max(...one.high.slice(from, to + 1)), air = (high - low) * 0.06;
+    ends.range = [one.days[from], one.days[to]];
+    yaxis.range = [low - air, high + air];
+  } else Object.assign(ends, { autorange: true });
+  Plotly.react(place, traces, frame(c, { xaxis: ends, yaxis: close === null ? { ...yaxis, autorange: true } : yaxis }), config);
+}
+
+function cell(tag, text, kind) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (kind) made.className = kind;
+  return made;
+}
+
+function listTrades() {
+  const table = byId("trade-list"), one = data.symbols[chosen];
+  if (!table || !one) return;
+  const head = document.createElement("thead"), heads = document.createElement("tr"), body = document.createElement("tbody");
+  [["Entry", "text"], ["Side", "text"], ["By", "text"], ["Price", "num"], ["Exit", "text"], ["Price", "num"], ["Why", "text"], ["Bars", "num"], ["Shares", "num"], ["Fees", "num"], ["Dividends", "num"], ["Profit", "num"]]
+    .forEach(([text, kind]) => { const made = cell("th", text, kind); made.scope = "col"; heads.append(made); });
+  head.append(heads);
+  one.trades.forEach((t, k) => {
+    const row = document.createElement("tr"), name = cell("th", "", "nowrap"), button = cell("button", t[2], "choose");
+    button.type = "button"; button.dataset.trade = k;
+    name.scope = "row"; name.append(button);
+    row.classList.toggle("chosen", k === close);
+    row.append(name, cell("td", t[1]), cell("td", t[0]), cell("td", price(t[3]), "num"), cell("td", t[4], "nowrap"), cell("td", price(t[5]), "num"), cell("td", words(t[6])), cell("td", String(t[7]), "num"),
+      cell("td", t[8].toLocaleString("en-US", { maximumFractionDigits: 4 }), "num"), cell("td", money(t[9]), "num"), cell("td", money(t[10]), "num"), cell("td", money(t[11]), "num " + (t[11] > 0 ? "good" : "bad")));
+    body.append(row);
+  });
+  table.replaceChildren(table.caption, head, body);
+}
+
+function draw() {
+  drawCurve("equity", "own", { tickprefix: "$" }, "%{x} $%{y:,.2f}<extra></extra>");
+  drawCurve("drawdown", "loss", { tickformat: ".0%" }, "%{x} %{y:.1%}<extra></extra>");
+  drawCurve("exposure", "soft", { tickformat: ".0%" }, "%{x} %{y:.0%}<extra></extra>");
+  drawSymbol();
+  document.documentElement.dataset.drawn = "yes";
+}
+
+// Before plotly is there, the first drawing is still to come.
+const redraw = () => { if (typeof Plotly !== "undefined") draw(); };
+function showSymbol() { drawSymbol(); listTrades(); }
+
+// A page from disk may keep nothing.
+function remember(name, value) { try { localStorage.setItem(name, value); } catch { /* then it forgets */ } }
+function recall(name) { try { return localStorage.getItem(name); } catch { return null; } }
+const isDark = () => (document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches);
+const saved = recall("kobe-theme");
+if (saved === "dark" || saved === "light") document.documentElement.dataset.theme = saved;
+byId("theme").addEventListener("click", () => {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  remember("kobe-theme", document.documentElement.dataset.theme);
+  redraw();
+});
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+
+async function start() {
+  data = await unzipped(packedText("payload")).json();
+  days = unpackDays(data.curve.days);
+  data.symbols.forEach((one) => { one.days = unpackDays(one.days); });
+  const pick = byId("symbol");
+  if (pick) {
+    data.symbols.forEach((one, k) => { const made = cell("option", `${one.name} (${one.trades.length}, ${money(one.pnl)})`); made.value = k; pick.append(made); });
+    pick.addEventListener("change", () => { chosen = Number(pick.value); close = null; showSymbol(); });
+    byId("trade-list").addEventListener("click", (event) => {
+      const button = event.target.closest("button[data-trade]");
+      if (!button) return;
+      const trade = Number(button.dataset.trade);
+      close = close === trade ? null : trade;
+      showSymbol();
+      byId("chart-symbol").scrollIntoView({ block: "center" });
+    });
+  }
+  listTrades();
+  await runPacked("plotly");
+  draw();
+}
+start().catch(cannotUnpack);
+})();

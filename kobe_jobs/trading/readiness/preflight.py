@@ -263,9 +263,10 @@ def _open_intents(context: SessionContext) -> Finding:
 
 def _positions(context: SessionContext) -> Finding:
     found = reconcile_account(context, "preflight", look_only=True)
-    noted = found.snapshot["noted"]
-    yours = f"; yours, not Kobe's: {', '.join(noted['positions']) or 'open orders'}" if any(noted.values()) else ""
-    seen = (found.describe() or f"{len(found.snapshot['ledger'])} positions agree with the broker") + yours
+    # Where there is nothing to compare, as in stage shadow, the snapshot is empty.
+    noted = found.snapshot.get("noted", {})
+    yours = f"; yours, not Kobe's: {', '.join(noted.get('positions', ())) or 'open orders'}" if any(noted.values()) else ""
+    seen = (found.describe() or f"{len(found.snapshot.get('ledger', ()))} positions agree with the broker") + yours
     hint = "`kobe reconcile` lists them; the account should be Kobe's alone"
     return Finding("positions", found.agrees or not context.sends, seen, "" if found.agrees else hint)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -35,6 +36,9 @@ AFTERWARDS: dict[str, tuple[str, int]] = {
     "audit verify": ("audit verify", 0),
     "audit head": ("audit head", 0),
     "audit accept": ("audit accept because", 0),
+    "account": ("account", 0),
+    "tomorrow": ("tomorrow", 0),
+    "alert test": ("alert test", 2),
     "account reset": ("account reset --json", 0),
     "universe validate": ("universe validate", 0),
     "bars refresh": ("bars refresh --json", 0),
@@ -109,6 +113,8 @@ def command_of(words: list[str]) -> tuple[str, Any]:
     name: list[str] = []
     rest = list(words)
     while hasattr(found, "commands"):
+        if not rest and found.invoke_without_command:
+            break
         assert rest, f"kobe {' '.join(words)} names no command"
         if rest[0].startswith("-"):
             return "", found
@@ -152,3 +158,25 @@ def test_the_settings_of_init_let_a_usual_sessions_signals_be_taken(first_hour: 
     assert taken > 10
     assert too_dear == 0
     assert no_room < taken / 5
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("idea_to_verdict", "verdict: "),
+        ("own_bars", "refused: "),
+        ("report_numbers", "The worst folds of rsi2"),
+        ("trading_day", "2012-02-0"),
+    ],
+)
+def test_an_example_runs_where_the_first_hour_ended(
+    name: str,
+    told: str,
+    first_hour: dict[str, Ended],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home = Path.cwd() / "home"
+    monkeypatch.setenv("KOBE_HOME", str(home))
+    runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
+    assert told in capsys.readouterr().out

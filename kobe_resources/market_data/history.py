@@ -94,15 +94,15 @@ def _as_of(warehouse: Warehouse, query: str, moment: dt.datetime) -> pd.DataFram
         return connection.execute(sql(query), {"moment": moment}).df()
 
 
-def export_as_of(warehouse: Warehouse, moment: dt.datetime, folder: Path) -> int:
+def export_as_of(warehouse: Warehouse, moment: dt.datetime, folder: Path, bars_file: str = "bars.parquet") -> int:
     """Write the bars, splits and dividends as of `moment` (aware) as the vendor `files` reads them; how many bars.
 
-    bars.parquet and splits.csv; dividends.csv where there are some; candidates.csv where it says more than the bars do, with
-    today's candidates: who they were then is not kept. Raises MarketDataError as `bars_as_of`, or where the folder cannot be
-    written or already holds one of the files.
+    bars_file (.parquet or .csv) and splits.csv; dividends.csv where there are some; candidates.csv where it says more than
+    the bars do, with today's candidates: who they were then is not kept. Raises MarketDataError as `bars_as_of`, or where the
+    folder cannot be written or already holds one of the files.
     """
     bars = bars_as_of(warehouse, moment)
-    frames = {"bars.parquet": bars, "splits.csv": splits_as_of(warehouse, moment)}
+    frames = {bars_file: bars, "splits.csv": splits_as_of(warehouse, moment)}
     dividends = dividends_as_of(warehouse, moment)
     if len(dividends):
         frames["dividends.csv"] = dividends
@@ -128,7 +128,7 @@ def export_as_of(warehouse: Warehouse, moment: dt.datetime, folder: Path) -> int
             _write(frame, folder / name)
     except (OSError, duckdb.IOException) as error:
         raise MarketDataError(f"{folder} cannot be written ({error})", "name another folder") from error
-    return len(frames["bars.parquet"])
+    return len(bars)
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:

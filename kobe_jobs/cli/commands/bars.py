@@ -1,4 +1,4 @@
-"""`kobe bars`: load or top up bars, what vendors restated, the bars as they once stood, and what is doubtful about them."""
+"""`kobe bars`: load or top up bars, what vendors restated, bars as they are or once stood as files, and what is doubtful."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from kobe_jobs.cli.dates import FORM, parse_day
 from kobe_jobs.cli.screen import Screen, printable
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import load_settings
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
     area.command()(refresh)
     area.command()(revisions)
     area.command("as-of")(as_of)
+    area.command()(export)
     area.command()(doctor)
     area.command("import")(import_files)
     app.add_typer(area)
@@ -153,6 +155,7 @@ def as_of(
     out: Annotated[
         Path, typer.Option(help="Folder to write bars.parquet, splits.csv, candidates.csv and the settings in force into.")
     ],
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write bars.csv instead of bars.parquet.")] = False,
 ) -> None:
     """Write the bars as they stood at a past moment, in a folder that the vendor `files` reads: an old report, again."""
     from kobe_assets.report.page.appendix import settings_toml
@@ -170,8 +173,9 @@ def as_of(
     if config.exists():
         raise UsageError(f"{config} is there already", "name an empty folder")
     settings = load_settings()
-    own = settings.data.model_copy(update={"vendor": "files", "files": FilesData(path=Path("bars.parquet"))})
-    count = export_as_of(warehouse_of(settings), when, out)
+    name = "bars.csv" if as_csv else "bars.parquet"
+    own = settings.data.model_copy(update={"vendor": "files", "files": FilesData(path=Path(name))})
+    count = export_as_of(warehouse_of(settings), when, out, name)
     # The vendor decides some defaults: what was in force for the old one is written out for `files`.
     config.write_text(settings_toml(settings.model_copy(update={"data": own})), encoding="utf-8")
     screen = Screen(highlight=False, soft_wrap=True)
@@ -179,6 +183,25 @@ def as_of(
     where = str(out.resolve())
     overrides = f'KOBE_DATA__VENDOR=files KOBE_DATA__FILES__PATH="{where}"'
     screen.print(f'KOBE_HOME="{where}/home" KOBE_CONFIG="{where}/kobe.toml" {overrides} kobe report', style="dim")
+
+
+def export(
+    out: Annotated[Path, typer.Argument(help="The file to write, .csv or .parquet; one that is there is replaced.")],
+    symbol: Annotated[list[str] | None, typer.Option(help="Only this symbol; repeatable.")] = None,
+    start: Annotated[dt.date | None, typer.Option(parser=parse_day, metavar=FORM, help="First session.")] = None,
+    end: Annotated[dt.date | None, typer.Option(parser=parse_day, metavar=FORM, help="Last session.")] = None,
+    adjusted: Annotated[bool, typer.Option("--adjusted", help="Adjusted for splits, with the factor; else as traded.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the path and the number of bars as JSON.")] = False,
+) -> None:
+    """Write the stored bars into one file, for another program."""
+    from kobe_resources.market_data.export import export_bars
+    from kobe_resources.market_data.store import warehouse_of
+
+    count = export_bars(warehouse_of(load_settings()), out, symbol or (), start, end, adjusted)
+    if as_json:
+        typer.echo(json.dumps({"file": str(out), "bars": count}))
+        return
+    Screen(highlight=False, soft_wrap=True).print(f"{count:,} bars in {out}")
 
 
 def doctor(

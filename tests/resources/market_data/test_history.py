@@ -96,13 +96,15 @@ def test_revisions_are_listed_newest_first_and_by_symbol(warehouse: Warehouse) -
     assert len(revisions(warehouse, "nobody")) == 0
 
 
-def test_an_export_as_of_a_moment_loads_as_own_files(warehouse: Warehouse, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bars_file", ["bars.parquet", "bars.csv"])
+def test_an_export_as_of_a_moment_loads_as_own_files(warehouse: Warehouse, tmp_path: Path, bars_file: str) -> None:
     first = load([bar("A,\"'", DAYS[0], 10.25), bar("B", DAYS[1], 7.0)], splits(("B", DAYS[2], 2, 3)), {"B": True})
     replace_all(warehouse, first, "files", "files", "print", NOON)
     version = warehouse.content_version("daily_bars", "splits", "candidates", "option_evidence")
     replace_all(warehouse, load([bar("B", DAYS[1], 8.0)]), "files", "files", "other", NOON + HOUR)
     warehouse_then = Warehouse(tmp_path / "then.duckdb")
-    assert export_as_of(warehouse, NOON, tmp_path / "out") == 2
+    assert export_as_of(warehouse, NOON, tmp_path / "out", bars_file) == 2
+    assert (tmp_path / "out" / bars_file).is_file()
     FilesVendor(DataSettings(vendor="files", files=FilesData(path=tmp_path / "out"))).sync(warehouse_then)
     bars_then = warehouse_then.rows("SELECT symbol, session, close FROM daily_bars ORDER BY ALL")
     assert bars_then == [("A,\"'", DAYS[0], 10.25), ("B", DAYS[1], 7.0)]

@@ -19,6 +19,11 @@ def script_of(page: str, attribute: str) -> str:
     return found[1]
 
 
+def payload_of(page: str) -> dict[str, Any]:
+    """What the page's charts are drawn from."""
+    return dict(json.loads(unpacked(script_of(page, 'id="payload"'))))
+
+
 def unpacked(text: str) -> bytes:
     """The bytes that were packed."""
     return gzip.decompress(base64.b85decode(text.replace(",", "<")))

@@ -29,8 +29,6 @@ CHARTS = (
     "without_best", "symbols", "costs", "capacity", "regimes", "pbo", "fan", "worst_falls", "ends", "permutation", "heat_map",
     "correlation",
 )  # fmt: skip
-UNMEASURED = ("fan", "worst_falls", "ends", "permutation", "heat_map")
-"""Charts of what the invented tables leave out: each says so in its place."""
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 
 
@@ -146,11 +144,11 @@ def wide(wide_page: Watched) -> Iterator[Watched]:
 
 def test_every_chart_is_drawn_without_a_complaint_or_a_request(wide: Watched, path: Path) -> None:
     ids = wide.page.evaluate("[...document.querySelectorAll('main .chart')].map((place) => place.id)")
-    assert sorted(ids) == sorted(f"chart-{name}" for name in (*CHARTS, *UNMEASURED))
+    assert sorted(ids) == sorted(f"chart-{name}" for name in CHARTS)
     for key in ("rsi2|canonical", "ibs|optimized", "rsi2_ibs|optimized"):
         wide.choose(key)
         assert wide.undrawn() == []
-    assert wide.page.locator("main .chart.blank").count() == len(UNMEASURED)
+    assert wide.page.locator("main .chart.blank").count() == 0
     assert wide.complaints == []
     assert [url for url in wide.requests if url != path.as_uri() and not url.startswith("data:")] == []
 

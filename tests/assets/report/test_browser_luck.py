@@ -42,7 +42,8 @@ def page(
 def drawn(page: Page, name: str) -> Any:
     """The first trace of a chart, once it is drawn: charts may wait until they come into view."""
     page.locator(f"#chart-{name}").scroll_into_view_if_needed()
-    page.wait_for_function(f"document.getElementById('chart-{name}').data !== undefined", timeout=60_000)
+    # A function, because the page's policy lets no text be evaluated.
+    page.wait_for_function("id => document.getElementById(id).data !== undefined", arg=f"chart-{name}", timeout=60_000)
     return page.evaluate(f"document.getElementById('chart-{name}').data[0]")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import json
 from typing import Any
 
@@ -17,7 +16,6 @@ from kobe_assets.report.analysis.inputs import ReportInputs, read_inputs
 from kobe_assets.report.analysis.resampling import seed_of, session_returns
 from kobe_assets.report.analysis.results import books_of, chosen_benchmark_of, on_sessions
 from kobe_assets.report.analysis.verdict import FREE_SHORTS, LEFT_OUT, NO_DIVIDENDS, NO_FEES, caveats, context_of
-from kobe_assets.report.page.chart_data import page_payload
 from kobe_assets.report.page.context import details_of
 from kobe_assets.report.page.luck_parts import portfolio_payload
 from kobe_assets.report.page.page import build_report
@@ -25,6 +23,8 @@ from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders.fabricate import NOW
+from tests.support.unpack import payload_of
 
 HELD = "S00003"
 SETTINGS = {
@@ -170,7 +170,7 @@ def test_a_chosen_benchmark_is_the_holding_of_one_symbol(inputs: ReportInputs) -
     assert len(shared) > 5
     assert held[shared] / held[shared[0]] == pytest.approx(closes / closes[0], rel=1e-9)
     assert f"{HELD}, held, would have made it $" in details_of(book, inputs, context_of(inputs))["story"]
-    payload = page_payload(inputs, books_of(inputs), context_of(inputs))
+    payload = payload_of(build_report(inputs, NOW))
     assert payload["chosen"] == HELD
     assert len(payload["books"][book.key]["curve"]["chosen"]) == len(book.curve)
 
@@ -207,6 +207,6 @@ def test_seeds_differ_by_book_and_are_those_of_the_pin() -> None:
 
 def test_a_page_needs_none_of_it(inputs: ReportInputs) -> None:
     bare = dataclasses.replace(inputs, evidence={})
-    html = build_report(bare, dt.datetime(2026, 1, 2, tzinfo=dt.UTC))
-    assert "Nothing was drawn" in html
+    html = build_report(bare, NOW)
+    assert "Nothing was drawn" in json.dumps(payload_of(html))
     assert 'id="tries"' not in html

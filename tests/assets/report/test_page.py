@@ -12,7 +12,6 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,14 +29,10 @@ from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import DataSettings, Settings
 from kobe_resources.settings.pins import config_pin
 from tests.support.builders.fabricate import NOW, fabricate, inputs_from, settings_for
-from tests.support.unpack import columns_of, script_of, trades_of, unpacked
+from tests.support.unpack import columns_of, payload_of, script_of, trades_of, unpacked
 
 EVIL = "</script><script>alert(1)</script>"
 FRAMES = tuple(f.name for f in dataclasses.fields(ReportInputs) if f.type == "pd.DataFrame")
-
-
-def payload_of(page: str) -> dict[str, Any]:
-    return dict(json.loads(unpacked(script_of(page, 'id="payload"'))))
 
 
 def without(inputs: ReportInputs, *names: str) -> ReportInputs:

@@ -104,8 +104,9 @@ def before_every_command(
 ) -> None:
     """Raw daily bars in, honest walk-forward evidence out, and a trading job that can prove what it did."""
     if context.invoked_subcommand != "kill":
+        # To stop orders must work where settings and folders do not.
         require_clone()
-    _refuse_a_file(kobe_home())
+        _refuse_a_file(kobe_home())
     _keep_private()
     if key_file_is_open():
         _say(f"warning: others can read your keys: chmod 600 {os.environ.get('KOBE_ENV_FILE', '')}")

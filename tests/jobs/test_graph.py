@@ -12,7 +12,7 @@ from kobe_resources.settings.load import load_settings
 RESEARCH = {
     "daily_bars": set(),
     "universe": {"daily_bars"},
-    "indicators": {"daily_bars"},
+    "indicators": {"daily_bars", "universe"},
     "signals": {"daily_bars", "universe", "indicators"},
     "wf_folds": {"daily_bars", "universe", "indicators", "signals"},
     "kpi_report": {"daily_bars", "universe", "signals", "wf_folds"},

@@ -375,7 +375,7 @@ import sys
 
 class Typo:
     def find_spec(self, name, path=None, target=None):
-        if name.startswith("kobe_assets.research.strategies.") and name.rsplit(".", 1)[1] not in ("base", "register"):
+        if name.startswith("kobe_assets.research.strategies.") and name.rsplit(".", 1)[1] not in ("asking", "base", "register"):
             raise SyntaxError("invalid syntax", ("rsi2.py", 3, 1, "a b"))
 
 sys.meta_path.insert(0, Typo())

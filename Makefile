@@ -29,11 +29,11 @@ report: $(VENV)/installed  ## run the main job on the embedded sample and print 
 test: $(VENV)/installed-test  ## run every test but the long walks
 	@$(BIN)/python -m tests.support.browser
 	@echo "about 3,300 tests; a quarter of an hour on two cores"
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-walks: $(VENV)/installed-test  ## run the long walks that `make test` leaves out: every command, every fault, more cases
 	@$(BIN)/python -m tests.support.browser
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m walk
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m walk
 
 ui: $(VENV)/installed  ## the Dagster UI with its daemon, and the reports, on loopback
 	@$(BIN)/kobe ui

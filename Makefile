@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python .ci/install.py
 
-.PHONY: report test test-walks ui docs bench lint audit clean
+.PHONY: report test ui docs bench lint audit clean
 .DELETE_ON_ERROR:
 
 $(VENV)/made:
@@ -26,14 +26,10 @@ report: $(VENV)/installed  ## run the main job on the embedded sample and print 
 	@echo "the report on the sample: about fifteen seconds, a second where nothing changed"
 	@$(BIN)/kobe report
 
-test: $(VENV)/installed-test  ## run every test but the long walks
+test: $(VENV)/installed-test  ## run every test
 	@$(BIN)/python -m tests.support.browser
-	@echo "about 3,300 tests; a quarter of an hour on two cores"
+	@echo "about 3,400 tests; some twenty minutes on two cores, with the installation"
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
-
-test-walks: $(VENV)/installed-test  ## run the long walks that `make test` leaves out: every command, every fault, more cases
-	@$(BIN)/python -m tests.support.browser
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m walk
 
 ui: $(VENV)/installed  ## the Dagster UI with its daemon, and the reports, on loopback
 	@$(BIN)/kobe ui

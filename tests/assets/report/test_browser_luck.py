@@ -13,8 +13,6 @@ from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.page.page import build_report
 from tests.support.builders.fabricate import NOW
 
-pytestmark = pytest.mark.walk
-
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 

@@ -284,7 +284,6 @@ def test_a_write_that_fails_leaves_the_old_report(tmp_path: Path, monkeypatch: p
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted({LATEST, *(p.name for p in tmp_path.glob("kpi_report-*"))})
 
 
-@pytest.mark.walk
 def test_at_950_symbols_the_page_stays_under_4_megabytes_and_the_rest_lies_beside_it(tmp_path: Path) -> None:
     big = inputs_from(fabricate(symbols=950, sessions=1400, a_day=13), tmp_path, settings_for(950))
     # The sessions of ten years, by repeating the trades and curves of four under later fold numbers.

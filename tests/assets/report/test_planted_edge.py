@@ -18,8 +18,6 @@ from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_resources.settings.load import load_settings
 from kobe_resources.warehouse.store import Warehouse
 
-pytestmark = pytest.mark.walk
-
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "planted_edge" / "make_market.py"
 RESAMPLES = "100"
 

@@ -21,8 +21,6 @@ from kobe_resources.market_data.polygon.pacing import Patience
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.drivers.command import Ended, kobe
 
-pytestmark = pytest.mark.walk
-
 SETTINGS = """
 [data]
 vendor = "synthetic"

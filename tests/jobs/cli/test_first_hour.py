@@ -20,8 +20,6 @@ from kobe_resources.warehouse.store import Warehouse
 from tests.support.drivers.command import Ended, kobe
 from tests.support.drivers.documents import ROOT, fenced_commands, inline_commands, written_pages
 
-pytestmark = pytest.mark.walk
-
 SYMBOLS, SESSIONS = 8, 660
 AFTERWARDS: dict[str, tuple[str, int]] = {
     "backup": ("backup saved", 0),

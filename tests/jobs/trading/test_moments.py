@@ -247,7 +247,6 @@ def test_an_entry_over_a_split_is_not_sent_the_evening_before(day: Day) -> None:
     assert coming not in {symbol for symbol, *_ in day.orders()}
 
 
-@pytest.mark.walk
 def test_death_at_any_step_before_the_open_loses_nothing_and_doubles_nothing(tmp_path: Path, template: Path) -> None:
     dice = random.Random("moments")
     folder = tmp_path / "whole"

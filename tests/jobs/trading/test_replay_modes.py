@@ -25,16 +25,14 @@ BY_EQUITY = {
 """Fees, dividends and borrowing move the equity, and with it the shares of every later order."""
 CASES = [
     (10, 40, {"ibs": 1.0}, AUCTION),
-    pytest.param(41, 40, {"ibs": 1.0}, AUCTION, marks=pytest.mark.walk),
+    (41, 40, {"ibs": 1.0}, AUCTION),
     (29, 30, {"ibs": 1.0}, {**AUCTION, "max_daily_notional": 300.0, "max_positions": 6}),
     (10, 40, {"patient": 1.0}, {**RICH, "entry": "ioc"}),
-    pytest.param(41, 40, {"patient": 1.0}, {**RICH, "entry": "opg"}, marks=pytest.mark.walk),
+    (41, 40, {"patient": 1.0}, {**RICH, "entry": "opg"}),
     (6, 40, BOTH, {"entry": "ioc"}),
-    pytest.param(10, 40, BOTH, {**AUCTION, "max_daily_notional": 300.0}, marks=pytest.mark.walk),
-    pytest.param(
-        29, 30, {"patient": 1.0, "ibs": 0.7}, {**RICH, "entry": "ioc", "max_daily_notional": 300.0}, marks=pytest.mark.walk
-    ),
-    pytest.param(41, 30, {"ibs": 0.7, "patient": 1.0}, AUCTION, marks=pytest.mark.walk),
+    (10, 40, BOTH, {**AUCTION, "max_daily_notional": 300.0}),
+    (29, 30, {"patient": 1.0, "ibs": 0.7}, {**RICH, "entry": "ioc", "max_daily_notional": 300.0}),
+    (41, 30, {"ibs": 0.7, "patient": 1.0}, AUCTION),
     (10, 40, {"ibs": 1.0}, BY_EQUITY),
 ]
 

@@ -4,18 +4,18 @@
 class KobeError(Exception):
     """Something Kobe refuses or cannot do; `str(error)` is one line for a terminal.
 
-    `mend` names what the person can do next; it never holds a secret.
+    `hint` names what the person can do next; it never holds a secret.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, mend: str = "") -> None:
-        super().__init__(what, mend)
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what, hint)
         self.what = what
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
-        line = f"{self.what}: {self.mend}" if self.mend else self.what
+        line = f"{self.what}: {self.hint}" if self.hint else self.what
         return " ".join(line.split())
 
 

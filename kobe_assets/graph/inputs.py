@@ -236,11 +236,11 @@ def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[flo
         if unknown := set(named) - set(known):
             raise UsageError(f"[{section}.{min(unknown)}] names no strategy", f"there are {', '.join(known)}")
     grid = settings.walk_forward.grid.get(strategy.name)
-    mend = f"mend [walk_forward.grid.{strategy.name}]"
+    hint = f"mend [walk_forward.grid.{strategy.name}]"
     try:
         grid_sets(strategy, canonical_params(settings, strategy), grid)
     except ValueError as error:
-        raise UsageError(str(error), mend) from None
+        raise UsageError(str(error), hint) from None
     canonical = type(settings.strategy)
     bounded = set(canonical.model_fields) if strategy.name in BUILT_IN else set()
     for name, values in (grid or {}).items():
@@ -249,7 +249,7 @@ def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[flo
                 canonical.model_validate({name: value})
             except ValidationError as error:
                 why = error.errors()[0]["msg"]
-                raise UsageError(f"the grid of {strategy.name} tries {name} = {value:g}: {why}", mend) from None
+                raise UsageError(f"the grid of {strategy.name} tries {name} = {value:g}: {why}", hint) from None
     return grid
 
 

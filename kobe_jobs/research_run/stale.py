@@ -137,8 +137,8 @@ def _failure(result: dg.ExecuteInProcessResult) -> KobeError:
                 return fault
             error = _cause(event.step_failure_data.error)
             words = error.message.strip().splitlines()[0].split(": ", 1)[-1] if error else "unknown"
-            mend = "" if error and error.cls_name in _known_errors() else "see its log with `kobe ui`"
-            return ComputationFailed(f"{event.step_key} failed: {words}", mend)
+            hint = "" if error and error.cls_name in _known_errors() else "see its log with `kobe ui`"
+            return ComputationFailed(f"{event.step_key} failed: {words}", hint)
     return ComputationFailed("the run failed", "see its log with `kobe ui`")
 
 

@@ -66,19 +66,19 @@ def _origin(url: str | None, setting: str) -> str | None:
     """`url` as scheme://host[:port]; a path, a user or plain http to the outside is refused."""
     if url is None:
         return None
-    mend = f"write {setting} as https://host, without a path"
+    hint = f"write {setting} as https://host, without a path"
     try:
         parts = urlsplit(url.strip())
         port = parts.port
     except ValueError:
-        raise UsageError(f"{setting} is not a URL", mend) from None
+        raise UsageError(f"{setting} is not a URL", hint) from None
     host = (parts.hostname or "").rstrip(".")
     extra = parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment
     if parts.scheme not in ("http", "https") or not host or extra:
-        raise UsageError(f"{setting} is not a plain host", mend)
+        raise UsageError(f"{setting} is not a plain host", hint)
     bracketed = f"[{host}]" if ":" in host else host
     default = {"https": 443, "http": 80}[parts.scheme]
     origin = f"{parts.scheme}://{bracketed}" + (f":{port}" if port and port != default else "")
     if parts.scheme == "http" and not is_loopback(origin):
-        raise UsageError(f"{setting} would send keys without encryption", mend)
+        raise UsageError(f"{setting} would send keys without encryption", hint)
     return origin

@@ -224,8 +224,8 @@ class BrokerActivity:
 class BrokerError(KobeError):
     """A request to a broker was refused, unanswered, or answered unreadably; the text never holds a key."""
 
-    def __init__(self, what: str, mend: str = "", request_id: str | None = None) -> None:
-        super().__init__(what, mend)
+    def __init__(self, what: str, hint: str = "", request_id: str | None = None) -> None:
+        super().__init__(what, hint)
         self.request_id = request_id
 
 

@@ -271,17 +271,17 @@ def _seq_of(line: bytes) -> int:
 
 
 def _check_end(connection: sqlite3.Connection, path: Path, descriptor: int, seq: int, size: int, torn: bytes) -> None:
-    mend = "run `kobe audit verify`, keep both files as evidence, and do not trade until it is explained"
+    hint = "run `kobe audit verify`, keep both files as evidence, and do not trade until it is explained"
     if seq:
         record = _record(connection, seq)
         line = _line(record) if record else b""
         if not record or size < len(line) or os.pread(descriptor, len(line), size - len(line)) != line:
-            raise AuditDiffers(f"{path} ends with a record that the ledger does not hold", mend)
+            raise AuditDiffers(f"{path} ends with a record that the ledger does not hold", hint)
     if torn:
         following = _record(connection, seq + 1)
         # A power cut may leave zeros where data had not reached the disk.
         if not following or not _line(following).startswith(torn.rstrip(b"\0")):
-            raise AuditDiffers(f"{path} has a torn last line that is no part of record {seq + 1}", mend)
+            raise AuditDiffers(f"{path} has a torn last line that is no part of record {seq + 1}", hint)
 
 
 def _lost_records(connection: sqlite3.Connection, seq: int) -> int:

@@ -77,17 +77,17 @@ def check_same(source: OrderLedger | Write, intent: Intent, order: BrokerOrder) 
 
     An order that rests may have been resized by a split, so that its size counts only where shares of it left.
     """
-    mend = "explain it, then `kobe reconcile --accept` with the reason"
+    hint = "explain it, then `kobe reconcile --accept` with the reason"
     ours, theirs = f"{intent.side} {intent.symbol}", f"{order.side} {order.symbol}"
     if ours != theirs or order.client_order_id != intent.client_order_id:
-        raise OrderMismatch(f"order {intent.client_order_id} is {ours} in the ledger, {theirs} at the broker", mend)
+        raise OrderMismatch(f"order {intent.client_order_id} is {ours} in the ledger, {theirs} at the broker", hint)
     has_size = order.qty.is_finite() and order.qty > 0
     if intent.purpose == ENTRY:
         if (has_size and abs(order.qty - intent.qty) > SAME_SHARES) or not _same_limit(intent, order):
             raise OrderMismatch(
                 f"order {intent.client_order_id} of {intent.symbol} has another size or limit at the broker:"
                 f" {intent.qty} shares at {intent.limit_price} in the ledger, {order.qty} at {order.limit_price} there",
-                "another Kobe may trade on this account; " + mend,
+                "another Kobe may trade on this account; " + hint,
             )
     elif has_size and order.filled_qty > intent.filled_qty and not _same_size(source, intent, order):
         raise OrderMismatch(

@@ -221,8 +221,8 @@ class OrderLedger:
             return LedgerBusy(
                 f"{self.path} was locked by another process for {self._busy_wait_s:g} s", "wait for it, or stop that process"
             )
-        mend = "see that its disk has room and that you may write there, or restore a backup"
-        return LedgerUnusable(with_earlier(error, f"{self.path} cannot be used ({error})"), mend)
+        hint = "see that its disk has room and that you may write there, or restore a backup"
+        return LedgerUnusable(with_earlier(error, f"{self.path} cannot be used ({error})"), hint)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, version: int) -> None:

@@ -63,7 +63,7 @@ def recorded_port() -> int:
     return port if isinstance(port, int) and 0 < port < 65536 else DEFAULT_PORT
 
 
-def listen_on(port: int, mend: str, host: str = LOOPBACK) -> socket.socket:
+def listen_on(port: int, hint: str, host: str = LOOPBACK) -> socket.socket:
     """A listening socket, on loopback unless told otherwise (port 0: a free one). Raises PortBusy with `mend`."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,7 +72,7 @@ def listen_on(port: int, mend: str, host: str = LOOPBACK) -> socket.socket:
         listener.listen()
     except OSError as error:
         listener.close()
-        raise PortBusy(f"port {port} of {host} cannot be used ({error.strerror})", mend) from None
+        raise PortBusy(f"port {port} of {host} cannot be used ({error.strerror})", hint) from None
     return listener
 
 

@@ -247,9 +247,9 @@ def _is_lock_conflict(error: BaseException) -> bool:
 
 
 def _mend(error: Exception, otherwise: str) -> str:
-    for words, mend in MENDS.items():
+    for words, hint in MENDS.items():
         if re.search(words, str(error)):
-            return mend
+            return hint
     return otherwise
 
 

@@ -379,8 +379,8 @@ def audit_verify(
         late = f" ({found.not_copied} not yet copied to audit.jsonl)" if found.not_copied else ""
         output().print(f"{found.description}{late}; head {found.head}", soft_wrap=True, highlight=False, markup=False)
     if problem:
-        mend = MEND if rollback else "keep orders.sqlite and audit.jsonl as evidence, and do not trade"
-        raise KobeError(f"the audit trail does not hold: {problem}", mend)
+        hint = MEND if rollback else "keep orders.sqlite and audit.jsonl as evidence, and do not trade"
+        raise KobeError(f"the audit trail does not hold: {problem}", hint)
 
 
 def audit_accept(reason: Annotated[str, typer.Argument(help="Why the chain was set back: a restore, say.")]) -> None:

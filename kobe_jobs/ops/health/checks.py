@@ -208,9 +208,9 @@ def ask_protection(settings: Settings) -> Finding:
         contextlib.closing(open_broker(settings, secrets, stage)) as broker,
     ):
         told = find_unguarded(ledger, f"{stage}:{broker.account().number}", broker)
-    mend = "; `kobe trade` while the market is open mends it" if told else ""
+    hint = "; `kobe trade` while the market is open mends it" if told else ""
     seen = "; ".join(told) or "every position has its stop, every stop its position"
-    return Finding("protection", not told, f"{seen}{mend}", metrics={"positions_unguarded": len(told)})
+    return Finding("protection", not told, f"{seen}{hint}", metrics={"positions_unguarded": len(told)})
 
 
 def ask_account(settings: Settings) -> Finding:

@@ -112,7 +112,7 @@ def _ask(name: str, check: Check) -> Finding:
     try:
         return check()
     except KobeError as error:
-        return Finding(name, False, error.what, error.mend or "see the error")
+        return Finding(name, False, error.what, error.hint or "see the error")
 
 
 def _strategy(trading: TradingContext, name: str) -> Finding:

@@ -55,8 +55,8 @@ def switching_line(context: SessionContext) -> Finding:
             told.append(f"{held.symbol} leaves by the rules it was entered with ({held.strategy}: {', '.join(changed)})")
         elif held.strategy not in book_names:
             told.append(f"{held.symbol} belongs to {held.strategy}, which trades no more, and leaves by its rules")
-    mend = "nothing to do; they leave one after the other" if told else ""
-    return Finding("switching", not told, "; ".join(told) or "every position is of the present rules", mend, blocks=False)
+    hint = "nothing to do; they leave one after the other" if told else ""
+    return Finding("switching", not told, "; ".join(told) or "every position is of the present rules", hint, blocks=False)
 
 
 def splits_line(context: SessionContext) -> Finding:
@@ -68,8 +68,8 @@ def splits_line(context: SessionContext) -> Finding:
             if split.execution_date > context.splits_through:
                 ratio = f"{split.split_to:g}-for-{split.split_from:g}"
                 told.append(f"{held.symbol} splits {ratio} on {split.execution_date}: its stop is lifted the evening before")
-    mend = "let a run come after the close: `kobe trade`, or the sensor orders_working" if told else ""
-    return Finding("splits", not told, "; ".join(told) or "no split of what is held is ahead", mend, blocks=False)
+    hint = "let a run come after the close: `kobe trade`, or the sensor orders_working" if told else ""
+    return Finding("splits", not told, "; ".join(told) or "no split of what is held is ahead", hint, blocks=False)
 
 
 def other_accounts_line(trading: TradingContext) -> Finding:
@@ -81,5 +81,5 @@ def other_accounts_line(trading: TradingContext) -> Finding:
         (account,),
     )
     told = [f"{row['account']} holds {row['symbols']}" for row in rows]
-    mend = "only runs of that stage let them leave: switch back, or sell them at that broker" if told else ""
-    return Finding("other accounts", not told, "; ".join(told) or "none holds anything", mend, blocks=False)
+    hint = "only runs of that stage let them leave: switch back, or sell them at that broker" if told else ""
+    return Finding("other accounts", not told, "; ".join(told) or "none holds anything", hint, blocks=False)

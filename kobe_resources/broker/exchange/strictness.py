@@ -62,8 +62,8 @@ class Strictness:
         for name, value in settings.items():
             check = CHECKS.get(name)
             if check is None or not check(value):
-                mend = f"settings: {', '.join(CHECKS)}; see kobe_resources/broker/exchange/strictness.py"
-                raise UsageError(f"the setting {name} = {value!r} of a fault script is not known", mend)
+                hint = f"settings: {', '.join(CHECKS)}; see kobe_resources/broker/exchange/strictness.py"
+                raise UsageError(f"the setting {name} = {value!r} of a fault script is not known", hint)
             checked[name] = tuple(value) if isinstance(value, list) else value
         return replace(self, **checked)
 

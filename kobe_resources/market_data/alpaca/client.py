@@ -228,14 +228,14 @@ def _checked(keys: Keys | None) -> Keys:
 
 def _origin(url: str, setting: str) -> str:
     """scheme://host[:port]; the keys must not travel in the clear, except on this machine."""
-    mend = f"write {setting} as https://host, without a path"
+    hint = f"write {setting} as https://host, without a path"
     try:
         parts = urlsplit(url.strip())
         odd = parts.port == 0 or parts.username or parts.path.strip("/") or parts.query or parts.fragment
     except ValueError:
-        raise UsageError(f"{setting} is no address", mend) from None
+        raise UsageError(f"{setting} is no address", hint) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or odd:
-        raise UsageError(f"{setting} is no plain host", mend)
+        raise UsageError(f"{setting} is no plain host", hint)
     origin = f"{parts.scheme}://{parts.netloc}"
     if parts.scheme == "http" and not is_loopback(origin):
         raise UsageError(f"{setting} would send the keys unencrypted", "use https://")

@@ -216,7 +216,7 @@ def _dates(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wishes) 
     try:
         group.dates = read_dates([text for text in texts if text is not None], wishes.dates, usual)
     except MarketDataError as error:
-        raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.mend) from None
+        raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.hint) from None
     _table(connection, "days", "text VARCHAR, day DATE", list(group.dates.days.items()))
 
 
@@ -265,7 +265,7 @@ def _read_marks(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wis
         group.decimal = decimal_mark(connection, "long", prices, wishes.decimal, usual)
         shares = decimal_mark(connection, "long", ["volume"] if "volume" in held else [], wishes.decimal, group.decimal or ".")
     except MarketDataError as error:
-        raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.mend) from None
+        raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.hint) from None
     marks = dict.fromkeys(NUMBERS, group.decimal) | {"volume": shares, "trades": shares}
     values = {name: number(name, marks[name]) for name in NUMBERS if name in held}
     if "volume" in held:

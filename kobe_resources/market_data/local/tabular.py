@@ -56,7 +56,7 @@ class Rule(NamedTuple):
 
     broken: str
     what: str
-    mend: str
+    hint: str
     fatal: bool = False
     """One such row makes the whole file doubtful."""
 
@@ -66,7 +66,7 @@ class RefusedLine(NamedTuple):
 
     record: int
     what: str
-    mend: str
+    hint: str
     fatal: bool = False
     bad: bool = True
     cells: dict[str, Any] = {}  # noqa: RUF012
@@ -77,7 +77,7 @@ class BadRow(NamedTuple):
 
     line: int
     reason: str
-    mend: str
+    hint: str
     bad: bool
     cells: dict[str, Any]
 
@@ -134,7 +134,7 @@ def read_table(
         order = ", ".join(quoted(name) for name in key) or "record"
         frame = connection.execute(f"SELECT {names} FROM typed WHERE record NOT IN (SELECT record FROM bad) ORDER BY {order}")  # noqa: S608
         lines = _lines_of(source, [fault.record for fault in faults])
-        aside = [BadRow(lines[f.record], f.what, f.mend, f.bad, f.cells) for f in faults]
+        aside = [BadRow(lines[f.record], f.what, f.hint, f.bad, f.cells) for f in faults]
         return ReadTable(frame.df(), aside, rows)
     except duckdb.Error as error:
         raise _unreadable(path, error) from None
@@ -154,7 +154,7 @@ def _refused(source: Source, faults: list[RefusedLine], count: int, explain: Cal
     why = explain([fault.cells for fault in faults])
     # Kobe's columns with another program's dates or numbers: what one import understands as a whole.
     hint = how_to_import(source.path) if _is_csv(source.path) and re.search("no date|no number", first.what) else ""
-    return BadFile(f"{source.path} {_place(source, first.record)}: {first.what}{more}{also}{why}", first.mend + hint)
+    return BadFile(f"{source.path} {_place(source, first.record)}: {first.what}{more}{also}{why}", first.hint + hint)
 
 
 def _is_csv(path: Path) -> bool:
@@ -398,7 +398,7 @@ def _worded(what: str, cells: dict[str, Any]) -> str:
 def _broken(connection: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> Iterator[RefusedLine]:
     for record, number in connection.execute("SELECT record, fault FROM typed WHERE fault IS NOT NULL").fetchall():
         rule, name = checks[number]
-        yield RefusedLine(record, rule.what.replace("{}", f"{{{name}}}"), rule.mend, rule.fatal)
+        yield RefusedLine(record, rule.what.replace("{}", f"{{{name}}}"), rule.hint, rule.fatal)
 
 
 def _bad_symbols(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> Iterator[RefusedLine]:
@@ -517,9 +517,9 @@ def _unreadable(path: Path, error: duckdb.Error) -> BadFile:
     if not line and "invalid state" in text:
         return BadFile(f"{path} line {_other_line_end(path)}: mixes line ends", "save the file with one kind of them")
     where = f"{path} line {line[1]}" if line else str(path)
-    for pattern, what, mend in reasons:
+    for pattern, what, hint in reasons:
         found = re.search(pattern, text)
         if found:
-            return BadFile(f"{where}: {what.format(*found.groups())}", mend)
+            return BadFile(f"{where}: {what.format(*found.groups())}", hint)
     kind = "CSV" if path.suffix.lower() == ".csv" else "Parquet"
     return BadFile(f"{where} cannot be read as {kind} ({text.splitlines()[0]})", f"write the {kind} file again")

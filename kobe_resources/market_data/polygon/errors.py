@@ -49,8 +49,8 @@ class PolygonRefused(PolygonError):
 class PolygonRateError(PolygonError):
     """Too many calls for the plan. wait_s: seconds the vendor asked for, None where it did not say."""
 
-    def __init__(self, what: str, mend: str = "", wait_s: float | None = None) -> None:
-        super().__init__(what, mend)
+    def __init__(self, what: str, hint: str = "", wait_s: float | None = None) -> None:
+        super().__init__(what, hint)
         self.wait_s = wait_s
 
 
@@ -95,7 +95,7 @@ def error_for_status(status: int, headers: Mapping[str, str], said: str, where: 
     if status == 403:
         return PolygonEntitlementError(
             f"the Polygon plan does not cover {where}{told}",
-            next((mend for path, mend in OTHER_THAN_BARS.items() if where.startswith(path)), SHORTEN),
+            next((hint for path, hint in OTHER_THAN_BARS.items() if where.startswith(path)), SHORTEN),
         )
     if status == 404:
         return PolygonNotFound(f"Polygon has nothing at {where}{told}", "check the symbol and data.polygon.base_url")

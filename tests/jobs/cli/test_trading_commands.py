@@ -438,7 +438,7 @@ def test_a_folder_that_never_traded_has_no_trail_that_holds(home: Path, command:
     assert isinstance(refused, KobeError)
     assert refused.exit_code == 1
     assert f"{home} holds neither" in str(refused)
-    assert "KOBE_HOME" in refused.mend
+    assert "KOBE_HOME" in refused.hint
     assert not home.exists()
 
 

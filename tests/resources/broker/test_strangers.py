@@ -100,7 +100,7 @@ def test_no_entitlement_to_quotes_names_the_feed(canned: tuple[Answers, AlpacaBr
     answers["GET", "/v2/stocks/quotes/latest"] = (status, body)
     with pytest.raises(NotEntitled) as raised:
         broker.quotes(["KO"])
-    assert "broker.feed" in raised.value.mend
+    assert "broker.feed" in raised.value.hint
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -97,7 +97,7 @@ def test_an_end_too_near_is_never_asked_for_and_a_refusal_of_one_names_the_mend(
     )
     with pytest.raises(AlpacaPlanError, match="last 15 minutes") as caught:
         shop.sync(force=True)
-    assert "data.end" in caught.value.mend
+    assert "data.end" in caught.value.hint
 
 
 def test_a_refused_rate_waits_for_the_reset_and_goes_on(with_market: Open) -> None:
@@ -330,7 +330,7 @@ def test_without_keys_and_with_wrong_ones_the_mend_is_named(with_market: Open) -
     shop.key_id = "PKWRONG"
     with pytest.raises(AlpacaAuthError, match="does not take the keys") as caught:
         shop.sync()
-    assert "assets_url" in caught.value.mend
+    assert "assets_url" in caught.value.hint
     assert not shop.rows("SELECT * FROM bar_epochs")
 
 

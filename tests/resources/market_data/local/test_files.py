@@ -67,7 +67,7 @@ def refusal(path: Path, held: Held) -> str:
     assert held.warehouse.content_version(*TABLES) == held.version
     line = str(caught.value)
     assert "\n" not in line
-    assert caught.value.mend
+    assert caught.value.hint
     return line
 
 

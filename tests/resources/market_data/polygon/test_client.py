@@ -82,7 +82,7 @@ def test_what_asking_again_cannot_mend_is_asked_once(server: LoopbackPolygon, cl
         client.range_bars("S00001", START, FRIDAY)
     assert type(caught.value) is kind
     assert len(server.calls) == client.calls == 1
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_a_plan_that_lacks_a_list_is_not_mended_by_a_shorter_span(server: LoopbackPolygon, client: PolygonClient) -> None:
@@ -93,11 +93,11 @@ def test_a_plan_that_lacks_a_list_is_not_mended_by_a_shorter_span(server: Loopba
         lambda: client.tickers(): "data.polygon.candidates",
         lambda: client.splits(START, FRIDAY): "get a plan",
     }
-    for ask, mend in asked.items():
+    for ask, hint in asked.items():
         with pytest.raises(PolygonEntitlementError) as caught:
             ask()
-        assert mend in caught.value.mend
-        assert ("data.start" in caught.value.mend) is (mend == "shorten data.start")
+        assert hint in caught.value.hint
+        assert ("data.start" in caught.value.hint) is (hint == "shorten data.start")
 
 
 @pytest.mark.parametrize("name", PASSING)
@@ -111,7 +111,7 @@ def test_a_fault_that_stays_is_asked_as_often_as_its_class_allows_and_is_never_e
     assert type(caught.value) is kind
     assert len(server.calls) == retries + 1
     line = str(caught.value)
-    assert caught.value.mend in line
+    assert caught.value.hint in line
     assert "\n" not in line
     assert KEY not in line + repr(caught.value) + repr(caught.value.__cause__) + repr(caught.value.__context__)
 

@@ -58,8 +58,8 @@ def test_a_symbol_that_fails_for_itself_holds_no_other_up_and_is_named(shop: Sho
     shop.server.faults.on(fault.contradictory, path="S00004")
     with pytest.raises(PolygonIncomplete, match=r"1 symbols could not be loaded \(S00004: .*other bad rows") as caught:
         shop.sync()
-    assert "again" in caught.value.mend
-    assert "leave a symbol that fails for good out of data.polygon.candidates" in caught.value.mend
+    assert "again" in caught.value.hint
+    assert "leave a symbol that fails for good out of data.polygon.candidates" in caught.value.hint
     assert_same_bars(shop.stored(), served(market)[lambda bars: bars["symbol"] != "S00004"].reset_index(drop=True))
     shop.server.faults.clear()
     shop.server.forget()

@@ -68,7 +68,7 @@ def test_a_candidates_file_that_makes_no_sense_is_refused(shop: Shop, tmp_path: 
         file.write_text(text, encoding="utf-8")
     with pytest.raises(KobeError, match=what) as caught:
         shop.sync(candidates=str(file))
-    assert caught.value.mend
+    assert caught.value.hint
     assert shop.server.calls == []
 
 

@@ -43,7 +43,7 @@ def test_a_refusal_of_a_part_of_the_span_names_the_first_day_that_the_plan_gives
     shop.server.plan_from, shop.server.refuses_early = DAY, True
     with pytest.raises(PolygonEntitlementError, match="it gives bars from 2026-06-15 on") as caught:
         shop.sync(first_load=manner)
-    assert 'data.start = "2026-06-15"' in caught.value.mend
+    assert 'data.start = "2026-06-15"' in caught.value.hint
     shop.sync(first_load=manner, start="2026-06-15")
     assert_same_bars(shop.stored(), served(shop.server.market, str(DAY)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -23,6 +23,16 @@ class Source(NamedTuple):
     path: Path
     sql: str
     types: dict[str, str]
+    width: int = 0
+    """Cells of the header, where rows of other lengths are passed over; 0: there are none."""
+
+
+class TornRow(NamedTuple):
+    """A row of a CSV whose cells are not those of the header: its line, what is wrong, and the cells as they lie."""
+
+    line: int
+    what: str
+    cells: dict[str, str]
 
 
 def is_csv(path: Path) -> bool:
@@ -139,20 +149,45 @@ def lines_of(source: Source, records: Sequence[int]) -> dict[int, int]:
     """Record number → the line on which it begins (blank lines are no records), or itself where the file has no lines."""
     if not records or not is_csv(source.path):
         return {record: record for record in records}
-    single, wanted, found = _csv_columns(source.path) == 1, set(records), {}
-    with _lines(source.path) as lines:
+    wanted, found, begins = set(records), {}, 0
+    for number, begins, _ in _records(source.path, source.width):
+        if number in wanted:
+            found[number] = begins
+            if len(found) == len(wanted):
+                break
+    return {record: found.get(record, begins) for record in records}
+
+
+def without_torn(
+    connection: duckdb.DuckDBPyConnection, source: Source, error: duckdb.Error
+) -> tuple[Source, list[TornRow]] | None:
+    """The CSV read without its rows of too many or too few cells, and those; None where something else is wrong, too."""
+    if not is_csv(source.path) or "Expected Number of Columns" not in str(error):
+        return None
+    header = [name.strip().lower() for name in _csv_header(source.path)]
+    torn, whole = [], 0
+    for _, line, row in _records(source.path, 0):
+        whole += len(row) == len(header)
+        if len(row) != len(header):
+            what = f"has {len(row)} cells where the header has {len(header)}"
+            torn.append(TornRow(line, what, dict(zip(header, row, strict=False))))
+    sql = source.sql.replace("max_line_size", "ignore_errors = true, max_line_size")
+    read = connection.execute(f"SELECT count(*) FROM ({sql})", [literal(source.path)]).fetchall()[0][0]  # noqa: S608
+    return (source._replace(sql=sql, width=len(header)), torn) if read == whole else None
+
+
+def _records(path: Path, width: int) -> Iterator[tuple[int, int, list[str]]]:
+    """Number, first line and cells of each record; with a width only of those that have so many cells."""
+    single = _csv_columns(path) == 1
+    with _lines(path) as lines:
         reader = csv.reader(lines)
         next(reader)
         begins, number = reader.line_num + 1, 0
         for row in reader:
-            if row or single:
+            if (row or single) and (not width or len(row) == width):
                 number += 1
-                if number in wanted:
-                    found[number] = begins
-                    if len(found) == len(wanted):
-                        break
+                yield number, begins, row
             begins = reader.line_num + 1
-    return {record: found.get(record, begins) for record in records}
 
 
 def _csv_columns(path: Path) -> int:

@@ -18,6 +18,7 @@ from kobe_resources.market_data.importing.recognition import how_to_import
 from kobe_resources.market_data.local.columns import DATES, BadFile, Check, Column, Rule, checks_of, value_sql
 from kobe_resources.market_data.local.opening import (
     Source,
+    TornRow,
     is_csv,
     lines_of,
     literal,
@@ -26,6 +27,7 @@ from kobe_resources.market_data.local.opening import (
     place_of,
     unreadable,
     visible,
+    without_torn,
 )
 from kobe_resources.market_data.symbols import wrong_symbol
 from kobe_resources.warehouse.store import quoted
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 SHOWN_FAULTS = 20
 """Kinds of bad rows that a refusal names."""
+COMMAS = "mend the row's commas"
 SHOWN = 40
 """Characters of a bad value that an error shows."""
 
@@ -91,23 +94,39 @@ def read_table(
         present = [column for column in columns if column.name in source.types]
         checks: list[Check] = [check for column in present for check in checks_of(column, source.types[column.name])]
         checks += [(rule, None) for rule in rules if rule.column is None or rule.column in source.types]
-        _load(connection, source, present, [rule.broken for rule, _ in checks], span)
-        rows = int(connection.execute("SELECT count(*) FROM typed").fetchall()[0][0])
+        broken = [rule.broken for rule, _ in checks]
+        torn: list[TornRow] = []
+        try:
+            _load(connection, source, present, broken, span)
+        except duckdb.Error as error:
+            parted = without_torn(connection, source, error)
+            if parted is None:
+                raise
+            source, torn = parted
+            _load(connection, source, present, broken, span)
+        rows = int(connection.execute("SELECT count(*) FROM typed").fetchall()[0][0]) + len(torn)
         faults = _faults(connection, source, present, checks, key)
         wrong = [fault for fault in faults if fault.bad]
         fatal = [fault for fault in wrong if fault.fatal]
-        if fatal or len(wrong) > most_bad * rows or (len(wrong) == rows and rows > few):
-            raise _refused(source, fatal or wrong, len(wrong), explain)
+        count = len(wrong) + len(torn)
+        if fatal or count > most_bad * rows or (count == rows and rows > few):
+            raise _torn(path, torn) if torn and not fatal else _refused(source, fatal or wrong, count, explain)
         names = ", ".join(quoted(column.name) for column in present)
         order = ", ".join(quoted(name) for name in key) or "record"
         frame = connection.execute(f"SELECT {names} FROM typed WHERE record NOT IN (SELECT record FROM bad) ORDER BY {order}")  # noqa: S608
         lines = lines_of(source, [fault.record for fault in faults])
         aside = [BadRow(lines[f.record], f.what, f.hint, f.bad, f.cells) for f in faults]
-        return ReadTable(frame.df(), aside, rows)
+        aside += [BadRow(row.line, row.what, COMMAS, True, row.cells) for row in torn]
+        return ReadTable(frame.df(), sorted(aside, key=lambda row: row.line), rows)
     except duckdb.Error as error:
         raise unreadable(path, error) from None
     finally:
         connection.close()
+
+
+def _torn(path: Path, torn: list[TornRow]) -> BadFile:
+    more = f" (and {len(torn) - 1:,} more rows so)" if len(torn) > 1 else ""
+    return BadFile(f"{path} line {torn[0].line}: {torn[0].what}{more}", COMMAS)
 
 
 def _refused(source: Source, faults: list[RefusedLine], count: int, explain: Callable[[list[dict[str, Any]]], str]) -> BadFile:

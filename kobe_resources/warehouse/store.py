@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, is_interrupt
 from kobe_resources.runtime.atomic_files import private_folder
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.warehouse import checkpoint_journal
@@ -92,6 +92,11 @@ class Warehouse:
                 raise
             what = f"{self.path} cannot be read or written ({str(error).splitlines()[0]})"
             raise WarehouseUnusable(what, _mend(error, f"see that its disk has room; if it has, {START_ANEW}")) from error
+        except RuntimeError as error:
+            # DuckDB takes the signal for itself; an interrupt must not look like a failure that a caller may survive.
+            if is_interrupt(error):
+                raise KeyboardInterrupt from error
+            raise
         finally:
             self._held.connection = None
 

@@ -90,15 +90,19 @@ def stored_symbols(warehouse: Warehouse) -> list[str]:
     return [symbol for (symbol,) in warehouse.rows("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol")]
 
 
-def add_dividends(panel: Panel, symbol: Integers, day: Integers, amount: Floats) -> None:
+def add_dividends(panel: Panel, name: Integers, day: Integers, amount: Floats) -> None:
     """Put each dividend into the first bar of its symbol on or after its ex-date, where its holders of the bar before are paid.
 
-    symbol: places in the panel's symbols. day: since 1970. amount: dollars a share as traded on that day.
+    name: places in the panel's names, since a symbol has as many places among the listings as it has listings. day: since
+    1970. amount: dollars a share as traded on that day. A dividend that falls between two listings is paid to nobody.
     """
     session = np.searchsorted(panel.sessions.astype("datetime64[D]").astype(np.int64), day)
-    flat = panel.symbol.astype(np.int64) * len(panel.sessions) + panel.session
-    bar = np.searchsorted(flat, symbol.astype(np.int64) * len(panel.sessions) + session)
-    found = (session < len(panel.sessions)) & (bar < panel.start[symbol + 1]) & (bar > panel.start[symbol])
+    owner = panel.name[panel.symbol].astype(np.int64)
+    flat = owner * len(panel.sessions) + panel.session
+    bar = np.searchsorted(flat, name.astype(np.int64) * len(panel.sessions) + session)
+    known = np.flatnonzero((session < len(panel.sessions)) & (bar < panel.bars))
+    bar, name, amount = bar[known], name[known], amount[known]
+    found = (owner[bar] == name) & (bar > panel.start[panel.symbol[bar]])
     np.add.at(panel.rows[:, ROW_DIVIDEND], bar[found], amount[found])
 
 

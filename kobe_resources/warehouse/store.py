@@ -198,6 +198,19 @@ def content_version(connection: duckdb.DuckDBPyConnection, *tables: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def file_stamp(path: Path) -> object:
+    """What changes with every commit to the file at `path`: size, time and number of it and of its log.
+
+    To be asked while a connection to the file is open: then no other process writes to it.
+    """
+    stamps: list[tuple[int, ...]] = []
+    for file in (path, path.with_name(f"{path.name}.wal")):
+        with contextlib.suppress(FileNotFoundError):
+            found = file.stat()
+            stamps.append((found.st_size, found.st_mtime_ns, found.st_ino))
+    return tuple(stamps)
+
+
 def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     """The column names of a table or view, in order."""
     try:

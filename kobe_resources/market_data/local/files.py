@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from kobe_resources.market_data.importing.recognition import files_to_import
 from kobe_resources.market_data.local.base import LocalVendor
 from kobe_resources.market_data.local.companies import SAME_HISTORY, AsideRow, one_name_each
+from kobe_resources.market_data.local.dividends import paid_ones
 from kobe_resources.market_data.local.tabular import (
+    DATES,
     EARLIEST,
     LATEST,
     MOST_RATIO,
@@ -54,6 +56,9 @@ BAR_RULES = (
 )
 ADJUSTED_SHARE = 0.8
 """Share of the bad rows with a close under the low from which the close is another series than the rest."""
+SHOWN_NAMES = 5
+FEW_ACTIONS = 3
+"""Rows of splits or dividends that may all be bad: one company's are no reason to refuse the others' bars."""
 COMPANIONS = ("splits.csv", "candidates.csv", "dividends.csv")
 SPLITS = (
     Column("symbol", "symbol"),
@@ -75,6 +80,15 @@ DIVIDENDS = (
     Column("amount", "ratio"),
     Column("kind", "text", required=False),
     Column("pay_date", "date", required=False),
+    Column("currency", "text", required=False),
+)
+DIVIDEND_RULES = (
+    Rule(
+        "lower(trim(coalesce(currency, ''))) NOT IN ('', 'usd', '$')",
+        "the amount is in {currency}, not in dollars",
+        "give dollars a share",
+        column="currency",
+    ),
 )
 CANDIDATES = (
     Column("symbol", "symbol"),
@@ -122,7 +136,7 @@ class FilesVendor(LocalVendor):
         candidates, aside = self._candidates(path.parent, bars)
         bars, twins = one_name_each(bars, set(candidates["symbol"]) if candidates is not None else set())
         splits, of_splits = self._splits(path.parent, set(bars["symbol"]))
-        dividends, of_dividends = self._dividends(path.parent, set(bars["symbol"]))
+        dividends, of_dividends = self._dividends(path.parent, bars, splits)
         if candidates is None:
             candidates = _symbols_of(bars)
         options = candidates.reindex(columns=["symbol", "has_options"]).dropna()
@@ -143,25 +157,29 @@ class FilesVendor(LocalVendor):
         table = read_table(path, CANDIDATES, key=("symbol",))
         if not len(table.frame):
             raise BadFile(f"{path} names no candidates", "list the symbols that may trade, or remove the file")
-        return table.frame, _rows_of(table, path)
+        frame, aside = _with_bars(path, table.frame, set(bars["symbol"]))
+        return frame, [*_rows_of(table, path), *aside]
 
     def _splits(self, folder: Path, symbols: set[str]) -> tuple[pd.DataFrame, list[AsideRow]]:
         path = companion(folder, "splits.csv")
         if not path.exists():
             return _no_rows(SPLITS), []
-        table = read_table(path, SPLITS, SPLIT_RULES)
+        table = read_table(path, SPLITS, SPLIT_RULES, few=FEW_ACTIONS)
         known = table.frame["symbol"].isin(symbols)
         aside = _of_nobody(path, table.frame[~known], "execution_date", symbols)
         return table.frame[known], [*_rows_of(table, path), *aside]
 
-    def _dividends(self, folder: Path, symbols: set[str]) -> tuple[pd.DataFrame | None, list[AsideRow]]:
+    def _dividends(self, folder: Path, bars: pd.DataFrame, splits: pd.DataFrame) -> tuple[pd.DataFrame | None, list[AsideRow]]:
         path = companion(folder, "dividends.csv")
         if not path.exists():
             return None, []
-        table = read_table(path, DIVIDENDS)
-        known = table.frame["symbol"].isin(symbols)
-        aside = _of_nobody(path, table.frame[~known], "ex_date", symbols)
-        return table.frame[known], [*_rows_of(table, path), *aside]
+        table = read_table(path, DIVIDENDS, DIVIDEND_RULES, few=FEW_ACTIONS)
+        frame = table.frame.drop(columns="currency", errors="ignore")
+        symbols = set(bars["symbol"])
+        known = frame["symbol"].isin(symbols)
+        aside = _of_nobody(path, frame[~known], "ex_date", symbols)
+        paid = paid_ones(frame[known], bars, splits, path.name)
+        return paid.frame, [*_rows_of(table, path), *aside, *paid.aside]
 
 
 def companion(folder: Path, name: str) -> Path:
@@ -210,11 +228,33 @@ def _symbols_of(bars: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rows_of(table: ReadTable, path: Path) -> list[AsideRow]:
-    day = "session" if "session" in table.frame.columns else "execution_date"
+    day = next((name for name in DATES if name in table.frame.columns), "")
     return [
         (_text(row.cells.get("symbol")), _date(row.cells.get(day)), f"{path.name}: {row.reason}", row.line, row.cells)
         for row in table.aside
     ]
+
+
+def _with_bars(path: Path, candidates: pd.DataFrame, symbols: set[str]) -> tuple[pd.DataFrame, list[AsideRow]]:
+    """The candidates as the bars spell them, with a line on those that are spelled otherwise and on those without bars."""
+    same = {identity(symbol): symbol for symbol in symbols}
+    listed = set(candidates["symbol"])
+    lacking = sorted(listed - symbols)
+    meant: dict[str, str] = {}
+    for name in lacking:
+        symbol = same.get(identity(name))
+        if symbol and symbol not in listed and symbol not in meant.values():
+            meant[name] = symbol
+    aside: list[AsideRow] = [
+        (name, None, f"{path.name}: {name} is read as {symbol}, as the bars spell it", None, {"symbol": name})
+        for name, symbol in meant.items()
+    ]
+    without = [name for name in lacking if name not in meant]
+    if without:
+        more = f" and {len(without) - SHOWN_NAMES:,} more" if len(without) > SHOWN_NAMES else ""
+        told = f"{path.name}: no bars of {', '.join(without[:SHOWN_NAMES])}{more}"
+        aside.append(("", None, told, None, {"symbols": len(without)}))
+    return candidates.assign(symbol=candidates["symbol"].replace(meant)), aside
 
 
 def _of_nobody(path: Path, rows: pd.DataFrame, day: str, symbols: set[str]) -> list[AsideRow]:

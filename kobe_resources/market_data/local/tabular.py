@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Kind = Literal["symbol", "date", "price", "volume", "ratio", "number", "count", "flag", "text"]
 NUMBERS = ("price", "volume", "ratio", "number", "count")
 TRUE_VALUE = "drop the row or give the true value"
+DATES = ("session", "execution_date", "ex_date")
 EARLIEST, LATEST = "1900-01-01", "2199-12-31"
 """Dates beyond are slips, and clocks that count nanoseconds end in 2262."""
 MOST_SHARES, MOST_RATIO, MOST_PRICE = 1e15, 1e5, 1e9
@@ -59,6 +60,8 @@ class Rule(NamedTuple):
     hint: str
     fatal: bool = False
     """One such row makes the whole file doubtful."""
+    column: str | None = None
+    """An optional column without which there is nothing to break."""
 
 
 class RefusedLine(NamedTuple):
@@ -110,10 +113,12 @@ def read_table(
     most_bad: float = 1.0,
     span: tuple[str, str, str] | None = None,
     explain: Callable[[list[dict[str, Any]]], str] = lambda cells: "",
+    few: int = 0,
 ) -> ReadTable:
     """The rows of `path`, typed, sorted by `key` (no two rows share one), and those that cannot be true.
 
-    most_bad: the share of bad rows above which the whole file is refused, as it is where every row is bad. span: (column,
+    most_bad: the share of bad rows above which the whole file is refused, as it is where every row of more than `few` is bad
+    (fewer say nothing of the file's shape). span: (column,
     first, last) of the only rows that count. explain: what the bad rows' cells have in common, in words. Absent optional
     columns are left out. Raises BadFile naming the first bad line or row.
     """
@@ -122,13 +127,13 @@ def read_table(
         source = _open_csv(path, columns) if _is_csv(path) else _open_parquet(connection, path, columns)
         present = [column for column in columns if column.name in source.types]
         checks: list[Check] = [check for column in present for check in _checks(column, source.types[column.name])]
-        checks += [(rule, None) for rule in rules]
+        checks += [(rule, None) for rule in rules if rule.column is None or rule.column in source.types]
         _load(connection, source, present, [rule.broken for rule, _ in checks], span)
         rows = int(connection.execute("SELECT count(*) FROM typed").fetchall()[0][0])
         faults = _faults(connection, source, present, checks, key)
         wrong = [fault for fault in faults if fault.bad]
         fatal = [fault for fault in wrong if fault.fatal]
-        if fatal or len(wrong) > most_bad * rows or (wrong and len(wrong) == rows):
+        if fatal or len(wrong) > most_bad * rows or (len(wrong) == rows and rows > few):
             raise _refused(source, fatal or wrong, len(wrong), explain)
         names = ", ".join(quoted(column.name) for column in present)
         order = ", ".join(quoted(name) for name in key) or "record"
@@ -150,11 +155,20 @@ def _refused(source: Source, faults: list[RefusedLine], count: int, explain: Cal
         shapes.setdefault(fault.what, fault)
     shapes.pop(first.what, None)
     others = list(shapes.values())[:SHOWN_FAULTS]
-    also = "".join(f"; {_place(source, fault.record)}: {fault.what}" for fault in others)
+    also = "".join(f"; {_place(source, fault.record)}: {fault.what}{_whose(fault)}" for fault in others)
     why = explain([fault.cells for fault in faults])
     # Kobe's columns with another program's dates or numbers: what one import understands as a whole.
     hint = how_to_import(source.path) if _is_csv(source.path) and re.search("no date|no number", first.what) else ""
-    return BadFile(f"{source.path} {_place(source, first.record)}: {first.what}{more}{also}{why}", first.hint + hint)
+    return BadFile(
+        f"{source.path} {_place(source, first.record)}: {first.what}{more}{_whose(first)}{also}{why}", first.hint + hint
+    )
+
+
+def _whose(fault: RefusedLine) -> str:
+    """The symbol and the date of the row, where the fault does not say them."""
+    held = [str(fault.cells[name]) for name in ("symbol", *DATES) if fault.cells.get(name)]
+    told = " ".join(cell for cell in held if cell not in fault.what)
+    return f" [{_visible(told[:SHOWN])}]" if told else ""
 
 
 def _is_csv(path: Path) -> bool:

@@ -13,7 +13,15 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, rest_of, shown, stop_order_price
+from kobe_jobs.trading.bare_positions import (
+    AtBroker,
+    find_gaps,
+    find_lifted,
+    lifted_text,
+    rest_of,
+    shown,
+    stop_order_price,
+)
 from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.fractions import is_paid_in_cash, settle_fractions
 from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, look_up
@@ -160,11 +168,18 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
 
 
 def compare_stops(context: SessionContext, held: list[Position], there: AtBroker, differing: set[str]) -> list[Difference]:
-    """Positions without their stop, and our stops without a position; symbols that differ otherwise are left out."""
+    """Positions without their stop, and our stops without a position; symbols that differ otherwise are left out.
+
+    A stop that was lifted for a split of the next open is noted.
+    """
     gaps = find_gaps(context.ledger, held, there)
+    lifted = find_lifted(context.ledger, context.account, context.broker) if gaps.bare else {}
     rows = []
     for bare in gaps.bare:
         position = bare.held
+        if bare.symbol in lifted:
+            context.note(lifted_text(bare.symbol, lifted[bare.symbol]))
+            continue
         if position is not None and bare.symbol not in differing and not _is_leaving(context, position):
             wanted = f"stop for {position.qty} shares at {stop_order_price(position)}"
             rows.append(Difference("stop", bare.symbol, wanted, bare.seen))

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from kobe_resources.broker.alpaca.parse import is_option
 from kobe_resources.broker.protocol import Broker, BrokerOrder, BrokerPosition, OrderStatus
 from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
 from kobe_resources.calendar import NEW_YORK
@@ -105,11 +106,11 @@ def look(broker: Broker, ledger: OrderLedger, account: str) -> AtBroker:
 
 
 def shown(orders: Iterable[BrokerOrder], positions: Iterable[BrokerPosition], ledger: OrderLedger, account: str) -> AtBroker:
-    """What the broker has shown, beside what a person has accepted as their own."""
+    """What the broker has shown, beside what a person has accepted as their own; options are never ours."""
     last = last_reconciliation(ledger, account, agreeing=True)
     noted = last["snapshot"].get("noted", {}) if last else {}
     return AtBroker(
-        tuple(orders), {row.symbol: row for row in positions if abs(row.qty) > SAME},
+        tuple(orders), {row.symbol: row for row in positions if abs(row.qty) > SAME and not is_option(row.symbol)},
         {symbol: Decimal(qty) for symbol, qty in noted.get("positions", {}).items()}, frozenset(noted.get("orders", ())),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ With `execution.entry = "opg"` they leave in the opening auction; what it does n
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Callable, Iterable
 
 from kobe_jobs.trading.context import SessionContext
@@ -141,11 +142,25 @@ def _leave_each(
 
 
 def exit_leg(context: SessionContext, held: Position) -> str:
-    """The name of the exit that is due: the second, at the quote, where the first went into an auction and did not fill."""
-    known = book.find(context.ledger, _exit_order(context, held, book.EXIT).client_order_id)
-    if known is None or known.time_in_force != "opg" or known.state in (OrderState.FILLED, *UNSETTLED):
-        return book.EXIT
-    return f"{book.EXIT}.2"
+    """The name of the exit that is due: a new one where the one before went into an auction without a fill, or was refused."""
+    leg = book.EXIT
+    for number in itertools.count(2):
+        known = book.find(context.ledger, _exit_order(context, held, leg).client_order_id)
+        if known is None or not _makes_room(context, known):
+            break
+        leg = f"{book.EXIT}.{number}"
+    return leg
+
+
+def _makes_room(context: SessionContext, known: Intent) -> bool:
+    """May another exit follow this one in the session? After an auction, and where the broker never took it.
+
+    One that it took, and that the market then did not fill, is not sent again on the same day. A replay follows the simulation,
+    which tries once.
+    """
+    if known.time_in_force == "opg":
+        return known.state not in (OrderState.FILLED, *UNSETTLED)
+    return known.state is OrderState.REJECTED and not known.acknowledged and not context.ledger.disposable
 
 
 def due(context: SessionContext) -> list[str]:

@@ -26,6 +26,7 @@ from kobe_jobs.cli.commands import (
     trading,
     universe,
 )
+from kobe_jobs.cli.examples import add_examples
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import KobeError, UsageError, is_interrupt, with_earlier
 from kobe_resources.settings.load import kobe_home, require_clone
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 for area in (init, research, strategies, bars, universe, sweep, trading, tomorrow, account, alert, ops, config):
     area.register(app)
+add_examples(app)
 
 
 INTERRUPTED = 130

@@ -258,6 +258,11 @@ def show(value: float | None, unit: str) -> str:
     return FORMATS[unit](value).replace("-", "−")
 
 
+def minus(text: str) -> str:
+    """The text with the sign − before negative numbers, as `show` writes it; hyphens of words, dates and ids stay."""
+    return re.sub(r"(?<![\w.,)\]-])-(?=\$?\d)", "−", text)
+
+
 def show_bar(value: float, unit: str) -> str:
     """A threshold as a person reads it: `show` without zeros that say nothing."""
     return re.sub(r"(\.\d*?)0+(?=\D|$)", lambda found: found[1].rstrip("."), show(value, unit))

@@ -155,10 +155,10 @@ def whole_span(market: Market, strategy: Strategy, sets: Sequence[Params], first
 def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], distrusted: Ints) -> Floats:
     """(last + 1 sessions) growth of $1 put in equal parts into `symbols` at the close of session `bought`, and left alone.
 
-    Only those are bought whose bars have begun by then and not ended; what ends later stays in cash at its last close. A
-    dividend is reinvested in its stock at the close of its first bar from the ex-date on. No costs. Before `bought` the curve
-    only tells the market's state, so equal parts are weighted anew every session. distrusted: flat indices of bars whose move
-    does not count, since a missed split is no loss.
+    Only those are bought that have a bar then: nothing else has a close to be bought at. What ends later stays in cash at
+    its last close. A dividend is reinvested in its stock at the close of its first bar from the ex-date on. No costs. Before
+    `bought` the curve only tells the market's state, so equal parts are weighted anew every session. distrusted: flat
+    indices of bars whose move does not count, since a missed split is no loss.
     """
     columns = np.asarray(symbols, dtype=np.int64)
     if not len(columns):
@@ -176,7 +176,7 @@ def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], d
     alive = (begun < day) & (day <= ended)
     count, total = alive.sum(axis=1), np.where(alive, moves[: bought + 1], 0.0).sum(axis=1)
     before = np.cumprod(np.where(count > 0, total / np.maximum(count, 1), 1.0))
-    held = (begun <= bought) & (bought <= ended)
+    held = at[bought] >= 0
     after = np.cumprod(moves[bought + 1 :, held], axis=0).mean(axis=1) if held.any() else np.ones(last - bought)
     return np.concatenate([before, before[-1] * after])
 

@@ -31,7 +31,11 @@ from kobe_resources.order_ledger.positions import leave, open_positions
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
-REASONS_TO_LEAVE = {"time_stop": "held long enough", "delisted": "no longer trades"}
+REASONS_TO_LEAVE = {
+    "time_stop": "held long enough",
+    "delisted": "no longer trades",
+    "suspect": "a bar of it is doubted: `kobe bars doctor`",
+}
 A_SECOND = dt.timedelta(seconds=1)
 
 

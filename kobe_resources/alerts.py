@@ -115,7 +115,7 @@ def send_test(settings: Settings, deadline_s: float = DEADLINE_S) -> list[Delive
     message = AlertMessage(frozenset({"run"}), what, {"on": ", ".join(settings.alerts.on), "at": _now()})
     targets = [*_apprise_targets(settings), *_webhook_target(settings)]
     if not targets:
-        raise UsageError("no address is set to send alerts to", '[alerts] urls = ["…"], KOBE_ALERTS__URLS, or KOBE_ENV_FILE')
+        raise UsageError("no address is set to send alerts to", "write one into [alerts] urls, or into KOBE_ALERTS__URLS")
     return _send_to_all(message, targets, deadline_s)
 
 

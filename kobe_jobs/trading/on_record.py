@@ -24,7 +24,7 @@ from kobe_resources.order_ledger.sessions import DONE, claim_of, last_reconcilia
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import load_secrets
-from kobe_resources.warehouse.store import LOCK_WAIT_S, Warehouse
+from kobe_resources.warehouse.store import Warehouse
 
 A_LONG_HOLIDAY = dt.timedelta(days=15)
 
@@ -84,7 +84,7 @@ def is_done(ledger: OrderLedger, account: str, session: dt.date) -> bool:
     return claim is not None and claim.state == DONE
 
 
-def warehouse_to_look_at(lock_wait_s: float = LOCK_WAIT_S) -> Warehouse:
+def warehouse_to_look_at(lock_wait_s: float | None = None) -> Warehouse:
     """The warehouse of the data folder, which is brought up to this Kobe's tables. Raises NothingToLookAt where there is none.
 
     Not opened for reading alone: one process cannot have the file open in both ways.

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 from kobe_assets.graph.inputs import limits_of
+from kobe_assets.report.analysis.metrics_glossary import minus
 from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.context import SessionContext, sends_before_open
 from kobe_jobs.trading.entries import entries_of, plan_entries
@@ -30,7 +31,11 @@ from kobe_resources.order_ledger.positions import leave, open_positions
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
-REASONS_TO_LEAVE = {"time_stop": "held long enough", "delisted": "no longer trades"}
+REASONS_TO_LEAVE = {
+    "time_stop": "held long enough",
+    "delisted": "no longer trades",
+    "suspect": "a bar of it is doubted: `kobe bars doctor`",
+}
 A_SECOND = dt.timedelta(seconds=1)
 
 
@@ -112,7 +117,9 @@ class Tomorrow:
             + f", ${e.dollars:,.2f} ({e.strategy})"
             for e in self.entries
         ]
-        told += [f"{e.side} {_number(e.shares)} {e.symbol}: {in_words(e.reason)} ({e.pnl:+,.2f})" for e in self.exits]
+        told += [
+            f"{e.side} {_number(e.shares)} {e.symbol}: {in_words(e.reason)} ({minus(f'{e.pnl:+,.2f}')})" for e in self.exits
+        ]
         if self.refused:
             told.append(
                 f"{len(self.refused)} refused: " + ", ".join(f"{r.symbol} {in_words(r.reason)}" for r in self.refused[:8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import random
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_jobs.trading.market_snapshot import Split
+from kobe_jobs.trading.bare_positions import find_lifted, find_unguarded
+from kobe_jobs.trading.context import SessionContext, open_session
+from kobe_jobs.trading.market_snapshot import Evidence, Split
 from kobe_jobs.trading.moments import RunMoment, stand_of
+from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_jobs.trading.reporting.summary import RunSummary
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
@@ -80,6 +84,14 @@ class Day:
         finally:
             rig.ledger.close()
             adapter.close()
+
+    @contextlib.contextmanager
+    def looking(self, evidence: Evidence) -> Iterator[SessionContext]:
+        settings = market.make_settings()
+        adapter = market.speak_to(self.embedded.url, settings)
+        rig = market.make_context(self.folder, adapter, settings, evidence)
+        with contextlib.closing(rig.ledger), contextlib.closing(adapter):
+            yield open_session(rig, "rsi2", any_day=True)
 
     def to(self, phase: Any, session: dt.date = EXIT_DAY) -> None:
         self.embedded.advance_to(session, phase)
@@ -236,6 +248,16 @@ def test_a_stop_is_lifted_the_evening_before_a_split_and_set_again_after_the_ope
     assert kept not in day.stops()
     assert f"{kept} has no stop until the open of {EXIT_DAY}" in str(evening.notes)
     assert set(day.stops()) == set(day.held()) - {kept}
+    assert day.run("ioc", evidence=evidence).is_clean
+    with day.looking(evidence) as context:
+        found = reconcile_account(context, "by hand")
+        assert found.agrees, found.describe()
+        assert f"{kept} has no stop until the open of {EXIT_DAY}" in str(context.notes)
+        assert find_unguarded(context.ledger, ACCOUNT, context.broker) == []
+        assert find_lifted(context.ledger, ACCOUNT, context.broker) == {kept: EXIT_DAY}
+    day.to("open")
+    with day.looking(evidence) as context:
+        assert kept in str(find_unguarded(context.ledger, ACCOUNT, context.broker)), "the open is over, and so is the purpose"
 
 
 def test_an_entry_over_a_split_is_not_sent_the_evening_before(day: Day) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kobe_resources.market_data.alpaca.errors import RetryTimes
-from kobe_resources.market_data.alpaca.sync import VENDOR, AlpacaSync
+from kobe_resources.market_data.alpaca.load import VENDOR
+from kobe_resources.market_data.alpaca.sync import AlpacaSync
 from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport
 from kobe_resources.runtime.atomic_files import private_folder
 from kobe_resources.settings.pins import canonical_json

@@ -16,8 +16,8 @@ from kobe_resources.market_data.store import current_source, sql
 from kobe_resources.runtime.csv_cells import safe_cell
 from kobe_resources.warehouse.store import quoted
 
-ONE_FACTOR = 1.02
-"""Ratio of the largest and the smallest factor within which bars were restated by one and the same."""
+ALWAYS = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+SHOWN_SYMBOLS = 5
 DATES = ("session", "execution_date", "ex_date", "pay_date")
 
 if TYPE_CHECKING:
@@ -35,32 +35,17 @@ def revisions(warehouse: Warehouse, symbol: str | None = None) -> pd.DataFrame:
     )
 
 
-def restated_in_short(revisions: pd.DataFrame, most: int = 10) -> list[str]:
-    """A line a symbol, the most restated first: how many bars, by which factor where it was one, how many were taken back."""
-    taken = revisions["new"].isna()
-    lines = []
-    counts = revisions.groupby("symbol")["session"].nunique().sort_values(ascending=False, kind="stable")
-    for symbol, bars in counts.head(most).items():
-        mine = revisions["symbol"] == symbol
-        gone = int(revisions.loc[mine & taken, "session"].nunique())
-        closes = revisions[mine & ~taken & (revisions["field"] == "close") & (revisions["old"] > 0)]
-        factor = closes["new"] / closes["old"]
-        by = f" by {factor.median():.4g}" if len(factor) > 1 and factor.max() < ONE_FACTOR * factor.min() else ""
-        parts = [f"{bars - gone:,} bars of {symbol} restated{by}"] if bars > gone else []
-        lines.append(", ".join(parts + ([f"{gone:,} bars of {symbol} taken back"] if gone else [])))
-    return lines + ([f"and {len(counts) - most:,} more symbols"] if len(counts) > most else [])
-
-
-def told_of_load(warehouse: Warehouse, since: dt.datetime) -> list[str]:
+def told_of_load(
+    warehouse: Warehouse, since: dt.datetime = ALWAYS, symbol: str | None = None, most: int = SHOWN_SYMBOLS
+) -> list[str]:
     """What loads since a moment (aware) restated and took back, a line a symbol, the most bars first."""
-    rows = warehouse.frame(sql("told_of_load"), {"since": since}).to_dict(orient="records")
+    rows = warehouse.frame(sql("told_of_load"), {"since": since, "symbol": symbol, "most": most}).to_dict(orient="records")
     lines = []
     for row in rows:
-        if row["restated"]:
-            by = f" by {row['factor']:.4g}" if row["one_factor"] else ""
-            lines.append(f"{row['restated']:,} bars of {row['symbol']} restated{by}")
-        if row["taken_back"]:
-            lines.append(f"{row['taken_back']:,} bars of {row['symbol']} taken back")
+        by = f" by {row['factor']:.4g}" if row["one_factor"] else ""
+        parts = [f"{row['restated']:,} bars of {row['symbol']} restated{by}"] if row["restated"] else []
+        parts += [f"{row['taken_back']:,} bars of {row['symbol']} taken back"] if row["taken_back"] else []
+        lines.append(", ".join(parts))
     more = int(rows[0]["symbols"]) - len(rows) if rows else 0
     return [*lines, f"and bars of {more:,} more symbols: see `kobe bars revisions`"] if more else lines
 

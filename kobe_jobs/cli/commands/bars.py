@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from kobe_resources.market_data import SyncReport
 
 
+SUMMED_UP = 10
+"""Symbols whose revisions are summed up before all are listed."""
 SET_ASIDE = (
     "SELECT reason, count(*), arg_min(symbol, (session, line)), min(session), min(line) FROM set_aside "
     "GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 20"
@@ -123,11 +125,12 @@ def revisions(
     as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
 ) -> None:
     """What the source later gave differently: the old value, the new one, and when it was seen. Newest first."""
-    from kobe_resources.market_data.history import restated_in_short
     from kobe_resources.market_data.history import revisions as read_revisions
+    from kobe_resources.market_data.history import told_of_load
     from kobe_resources.market_data.store import warehouse_of
 
-    rows = read_revisions(warehouse_of(load_settings()), symbol)
+    warehouse = warehouse_of(load_settings())
+    rows = read_revisions(warehouse, symbol)
     if as_json:
         rows["session"] = rows["session"].dt.strftime("%Y-%m-%d")
         typer.echo(rows.to_json(orient="records", date_format="iso", double_precision=15))
@@ -136,7 +139,7 @@ def revisions(
     if not len(rows):
         screen.say("No bar was ever restated.")
         return
-    for line in restated_in_short(rows):
+    for line in told_of_load(warehouse, symbol=symbol, most=SUMMED_UP):
         screen.say(line)
     table = _table("symbol", "session", "field", "old", "new", "seen at (UTC)")
     for row in rows.head(limit).to_dict(orient="records"):

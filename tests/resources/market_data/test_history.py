@@ -17,9 +17,9 @@ from kobe_resources.market_data.history import (
     bars_as_of,
     dividends_as_of,
     export_as_of,
-    restated_in_short,
     revisions,
     splits_as_of,
+    told_of_load,
 )
 from kobe_resources.market_data.local.files import FilesVendor
 from kobe_resources.market_data.store import Load, replace_all, replace_splits, upsert_bars
@@ -130,13 +130,13 @@ def test_dividends_are_read_as_they_were_known(warehouse: Warehouse, tmp_path: P
     assert [day.date() for day in (again["ex_date"][0], again["pay_date"][0])] == DAYS[1:3]
 
 
-def test_revisions_are_summed_up_by_symbol() -> None:
-    import pandas as pd
-
-    columns = ["symbol", "session", "field", "old", "new"]
-    rows = [("A", n, field, 10.0, 2.5) for n in range(945) for field in ("open", "close")]
-    rows += [("B", 1, "close", 10.0, 10.1), ("B", 2, "close", 10.0, 12.0), ("B", 3, "close", 10.0, None)]
-    assert restated_in_short(pd.DataFrame(rows, columns=columns)) == [
-        "945 bars of A restated by 0.25",
-        "2 bars of B restated, 1 bars of B taken back",
-    ]
+def test_what_loads_restated_is_summed_up_by_symbol(warehouse: Warehouse) -> None:
+    first = [bar(symbol, day) for symbol in "AB" for day in DAYS]
+    replace_all(warehouse, load(first), "files", "files", "one", NOON)
+    later = [bar("A", day, 2.5) for day in DAYS] + [bar("B", DAYS[0], 10.1), bar("B", DAYS[1], 12.0)]
+    replace_all(warehouse, load(later), "files", "files", "two", NOON + HOUR)
+    told = ["3 bars of A restated by 0.25", "2 bars of B restated, 1 bars of B taken back"]
+    assert told_of_load(warehouse) == told_of_load(warehouse, NOON + HOUR) == told
+    assert told_of_load(warehouse, symbol="B") == told[1:]
+    assert told_of_load(warehouse, most=1) == [told[0], "and bars of 1 more symbols: see `kobe bars revisions`"]
+    assert told_of_load(warehouse, NOON + 2 * HOUR) == []

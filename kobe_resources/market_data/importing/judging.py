@@ -131,7 +131,7 @@ def _refuse_moments(connection: duckdb.DuckDBPyConnection) -> None:
     """Raise MarketDataError where a file has several rows a session nearly everywhere: bars of minutes or hours."""
     rows = connection.execute(
         f"SELECT any_value(label), median(n), max(n) FROM (SELECT file, count(*) AS n FROM staged WHERE {SOUND} "  # noqa: S608
-        "GROUP BY file, symbol, session) JOIN files ON id = file GROUP BY file HAVING median(n) > 3 LIMIT 1"
+        "GROUP BY file, spelled, symbol, session) JOIN files ON id = file GROUP BY file HAVING median(n) > 3 LIMIT 1"
     ).fetchall()
     for label, usual, most in rows:
         raise MarketDataError(

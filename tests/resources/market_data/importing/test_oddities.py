@@ -100,6 +100,11 @@ def test_equal_rows_of_one_session_over_and_over_are_parts_of_a_day(bring: Impor
         bring(put(tmp_path, "x.csv", exports.text(minutes)))
 
 
+def test_one_company_spelled_in_many_ways_is_no_part_of_a_day(bring: Importer, tmp_path: Path) -> None:
+    spelled = pd.concat([ALFA.assign(symbol=name) for name in ("BRK-B", "BRK.B", "BRK B", "BRK/B", "brk.b")])
+    assert_same(bring(put(tmp_path, "x.csv", exports.text(spelled))).bars, ALFA.assign(symbol="BRK.B"))
+
+
 def test_dates_of_one_symbol_off_the_week_are_told_before_anything_is_written(bring: Importer, tmp_path: Path) -> None:
     many = exports.market(" ".join(f"S{n}" for n in range(12)))
     mine = many["symbol"] == "S7"

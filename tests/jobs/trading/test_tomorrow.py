@@ -13,7 +13,7 @@ from kobe_jobs.trading.next_session import next_session
 from kobe_jobs.trading.on_record import NothingToLookAt, ledger_to_look_at
 from kobe_jobs.trading.reporting.alerts import tell_tomorrow
 from kobe_jobs.trading.session import trade_session
-from kobe_jobs.trading.tomorrow import Tomorrow, orders_of_tomorrow
+from kobe_jobs.trading.tomorrow import Tomorrow, in_words, next_orders, orders_of_tomorrow
 from kobe_resources.alerts import AlertMessage
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import OrderState
@@ -34,6 +34,17 @@ def market(home: Path) -> Settings:
 def look(settings: Settings, session: dt.date | None = None) -> Tomorrow:
     with ledger_to_look_at() as ledger:
         return orders_of_tomorrow(settings, ledger, Warehouse(), session)
+
+
+def test_the_report_is_given_the_same_in_words_and_nothing_where_there_is_nothing(market: Settings) -> None:
+    stand_before_the_end(market)
+    given, told = next_orders(market, Warehouse()), look(market)
+    assert given is not None
+    assert (given["session"], given["entries"]) == (told.session.isoformat(), told.as_json()["entries"])
+    assert [row["reason"] for row in given["refused"]] == [in_words(row.reason) for row in told.refused]
+    with Warehouse().transaction() as connection:
+        connection.execute("DELETE FROM daily_bars")
+    assert next_orders(market, Warehouse()) is None
 
 
 def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings, home: Path) -> None:

@@ -227,7 +227,8 @@ def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> 
     if is_over:
         context.note(f"session {context.session} is traded already: what comes after it shows once its bars are stored")
     elif context.evidence.signals_fit_bars and context.signal_session in context.evidence.computed:
-        plan_entries(context, max(cash, Decimal(0)))
+        # Before the open nothing has been sold yet: exits at the same open pay for no entry.
+        plan_entries(context, max(found.cash if context.moment is RunMoment.BEFORE_OPEN else cash, Decimal(0)))
     intents = entries_of(context)
     entries = [] if is_over else [_entry_of(intent) for intent in intents if _would_go(intent)]
     refused = [] if is_over else [_refusal_of(intent) for intent in intents if not _would_go(intent)]

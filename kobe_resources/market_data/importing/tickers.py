@@ -22,7 +22,7 @@ COMPANY = re.compile(r"(?i).*(stock price|price) history.*")
 
 
 def symbol_in_name(stem: str) -> str | None:
-    """The symbol of a file's name without its ending; None where none can be told from it."""
+    """The symbol in a file's name without its ending; None where there is none."""
     bare = re.sub(r"\s*\(\d+\)$", "", stem.strip())
     if bare.upper() == bare and _TICKER.fullmatch(bare) and not re.fullmatch(r"(BARS|DATA|PRICES|QUOTES|EXPORT|TABLE)", bare):
         return bare

@@ -123,7 +123,7 @@ def select(evidence: pd.DataFrame, wanted: UniverseSettings, barred: NDArray[np.
 def validate_universe(warehouse: Warehouse, settings: Settings) -> Validation:
     """Hold the universe table against evidence derived anew from the bars, and against min_symbols and min_years.
 
-    No column of the table is believed but `symbol` and `selected`: a listed symbol counts where its bars bear it out.
+    Only the columns `symbol` and `selected` of the table are read: a listed symbol counts where its bars confirm it.
     """
     import pandas as pd
 

@@ -19,7 +19,7 @@ from kobe_resources.market_data.importing.pieces import Piece
 from kobe_resources.market_data.importing.shapes import PRICES, Shape, understand
 from kobe_resources.market_data.importing.splits import read_splits
 from kobe_resources.market_data.importing.tickers import symbol_in_name
-from kobe_resources.market_data.local.tabular import EARLIEST, LATEST, MOST_PRICE, MOST_RATIO, MOST_SHARES
+from kobe_resources.market_data.local.columns import EARLIEST, LATEST, MOST_PRICE, MOST_RATIO, MOST_SHARES
 from kobe_resources.market_data.protocol import MarketDataError, Progress
 from kobe_resources.market_data.symbols import identity, wrong_symbol
 

@@ -15,10 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kobe_resources.market_data.importing.recognition import files_to_import
 from kobe_resources.market_data.local.base import LocalVendor
-from kobe_resources.market_data.local.companies import SAME_HISTORY, AsideRow, in_capitals, one_name_each, spelled_as
-from kobe_resources.market_data.local.dividends import paid_ones
-from kobe_resources.market_data.local.imported import SET_ASIDE, left_out_by_import
-from kobe_resources.market_data.local.tabular import (
+from kobe_resources.market_data.local.columns import (
     DATES,
     EARLIEST,
     LATEST,
@@ -26,10 +23,12 @@ from kobe_resources.market_data.local.tabular import (
     TRUE_VALUE,
     BadFile,
     Column,
-    ReadTable,
     Rule,
-    read_table,
 )
+from kobe_resources.market_data.local.companies import SAME_HISTORY, AsideRow, in_capitals, one_name_each, spelled_as
+from kobe_resources.market_data.local.dividends import paid_ones
+from kobe_resources.market_data.local.imported import SET_ASIDE, left_out_by_import
+from kobe_resources.market_data.local.tabular import ReadTable, read_table
 from kobe_resources.market_data.set_aside import aside_rows
 from kobe_resources.market_data.store import Load
 

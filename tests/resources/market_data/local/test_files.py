@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from kobe_resources.market_data import MarketDataError
 from kobe_resources.market_data.local.files import FilesVendor, bars_file
+from kobe_resources.market_data.symbols import identity
 from kobe_resources.settings.models import DataSettings, FilesData
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders import frames
@@ -281,6 +282,20 @@ def test_the_same_moving_prices_are_one_company_whatever_the_volume(warehouse: W
     assert warehouse.rows("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol") == [("A",), ("C",), ("D",)]
 
 
+def test_a_row_of_too_many_or_too_few_cells_costs_itself(warehouse: Warehouse, tmp_path: Path) -> None:
+    days = frames.days(300)
+    rows = [f"A,{day},10,11,9,10.5,1000" for day in days]
+    rows[7], rows[290] = rows[7].removesuffix("1000") + "1,234,567", "A," + str(days[290])
+    rows[291] = rows[291].replace(",9,", ",-9,")
+    vendor(write(tmp_path / "torn", HEADER, *rows)).sync(warehouse)
+    assert warehouse.rows("SELECT count(*) FROM daily_bars") == [(297,)]
+    assert warehouse.rows("SELECT line, symbol, session, reason FROM set_aside ORDER BY line") == [
+        (9, "A", days[7], "bars.csv: has 9 cells where the header has 7"),
+        (292, "A", days[290], "bars.csv: has 2 cells where the header has 7"),
+        (293, "A", days[291], "bars.csv: low is -9, which is not positive"),
+    ]
+
+
 def test_a_large_dividend_that_the_price_fell_by_is_paid(warehouse: Warehouse, tmp_path: Path) -> None:
     fallen = "A,2020-01-03,6,6.5,5.5,6,1000"
     also = {"dividends": "symbol,ex_date,amount\nA,2020-01-03,5\n"}
@@ -484,7 +499,7 @@ def test_a_changed_file_replaces_and_an_unchanged_one_is_not_read_again(warehous
 
 
 names = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), min_size=1, max_size=6).filter(
-    lambda s: s == s.strip()
+    lambda s: identity(s) == s
 )
 prices = st.floats(0.0001, 1e7)
 

@@ -110,7 +110,7 @@ def _silent(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     yield Seen(
         "silent fall" if ratio < 1 else "silent rise",
         DISTORTED,
-        f"close × {ratio:.4g}, {row['usual_days']:.0f} usual days, without a crowd"
+        f"close × {ratio:.4g}, {row['usual_days']:.0f} usual days, without unusual volume"
         + (f": like a split {like.told}" if like else ": an odd split, or a spin-off?"),
         f"a {'long' if ratio < 1 else 'short'} over it loses what nobody lost, the other side gains it; indicators cross it",
         split + paid,

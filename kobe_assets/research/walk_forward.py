@@ -281,7 +281,7 @@ def run_trials(
 ) -> Floats:
     """(folds, sets) the Sharpe ratio of every parameter set on every fold's train window.
 
-    done: told how many simulations have ended, once a fold, from several threads.
+    done: called with how many simulations have ended, once a fold, from several threads.
     """
     sharpe = np.empty((len(folds), len(sets)))
     alike: dict[int, list[int]] = {}

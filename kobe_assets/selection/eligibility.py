@@ -123,7 +123,7 @@ def select(evidence: pd.DataFrame, wanted: UniverseSettings, barred: NDArray[np.
 def validate_universe(warehouse: Warehouse, settings: Settings) -> Validation:
     """Hold the universe table against evidence derived anew from the bars, and against min_symbols and min_years.
 
-    No column of the table is believed but `symbol` and `selected`: a listed symbol counts where its bars bear it out.
+    Only the columns `symbol` and `selected` of the table are read: a listed symbol counts where its bars confirm it.
     """
     import pandas as pd
 
@@ -164,7 +164,7 @@ def _read(warehouse: Warehouse) -> CandidateEvidence:
         table = warehouse.frame(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS})
         if not len(table):
             raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
-        held = {name for bars in read_bar_tables(warehouse, last_bars=DECISIVE_BARS) for name in _in_quarantine(bars)}
+        held = {name for bars in read_bar_tables(warehouse, last_bars=DECISIVE_BARS) for name in in_quarantine(bars)}
         why = barred_symbols(warehouse)
     found = CandidateEvidence(table, held, np.array([why.get(symbol, "") for symbol in table["symbol"]], dtype=object))
     _kept.clear()
@@ -172,7 +172,7 @@ def _read(warehouse: Warehouse) -> CandidateEvidence:
     return found
 
 
-def _in_quarantine(bars: BarTable) -> set[str]:
+def in_quarantine(bars: BarTable) -> set[str]:
     """Symbols whose last bar is in quarantine."""
     found = suspects(bars)
     in_force = {int(place) for place in bars.symbol[found.bar[found.in_force]]}

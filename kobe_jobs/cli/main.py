@@ -137,7 +137,7 @@ def _keep_private() -> None:
 
 
 def _be_patient(is_order_path: bool) -> None:
-    """How long to wait for a warehouse that another process has open; a terminal is told what is waited for."""
+    """How long to wait for a warehouse that another process has open; a terminal shows what is waited for."""
     from kobe_resources.warehouse.store import LOCK_WAIT_S, PATIENCE
 
     PATIENCE.wait_s = LOCK_WAIT_S if is_order_path else PERSON_WAITS_S

@@ -1,4 +1,4 @@
-"""Where commands print: a text is shown as it is, read as no markup, and steers no terminal, wherever it comes from."""
+"""Where commands print: a text is shown as it is, read as no markup, and cannot steer the terminal, wherever it comes from."""
 
 from __future__ import annotations
 

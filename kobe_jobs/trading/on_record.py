@@ -1,6 +1,6 @@
-"""The account as it stands on record: ledger, embedded broker's file and stored bars, without asking any broker.
+"""The account on record: ledger, embedded broker's file and stored bars, without asking any broker.
 
-For whoever only looks: nothing is written, no clock is moved, no key is needed.
+For commands that only look: nothing is written, no clock is moved, no key is needed.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def copied(ledger: OrderLedger) -> Iterator[OrderLedger]:
 
 
 def _embedded_state(folder: Path) -> tuple[str, str, str] | None:
-    """(number, session, phase) of an embedded account; None where it has no file, or one that nobody can read."""
+    """(number, session, phase) of an embedded account; None where it has no file, or one that cannot be read."""
     path = folder / "broker.sqlite"
     if not path.is_file():
         return None

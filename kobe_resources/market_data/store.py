@@ -188,7 +188,7 @@ def last_load(connection: duckdb.DuckDBPyConnection) -> StoredLoad | None:
 def record_load(
     connection: duckdb.DuckDBPyConnection, vendor: str, fingerprint: str, changes: Changes, loaded_at: dt.datetime
 ) -> None:
-    """Say that the store now stands on this state of the source; the last statement of a load's last transaction."""
+    """Record the state of the source that the store now holds; the last statement of a load's last transaction."""
     counts = [changes.added, changes.changed, changes.unchanged, changes.removed]
     connection.execute(
         "INSERT INTO bar_loads SELECT max(epoch), ?, ?, ?, ?, ?, ?, ? FROM bar_epochs",

@@ -164,7 +164,7 @@ class OrderLedger:
         return audit.head(self.connection)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -49,8 +49,10 @@ def without_each(market: Market, plan: Plan, signals: Mapping[str, Found]) -> di
         return {name: found[name] for name in SHOWN}
 
     everything = range(len(parts))
-    without = {strategy.name: figures([other for other in everything if other != k]) for k, (strategy, _) in enumerate(parts)}
-    return {"whole": figures(everything), "without": without if len(parts) > 1 else {}}
+    # Nothing is left without the only one.
+    left_out = everything if len(parts) > 1 else ()
+    without = {parts[k][0].name: figures([other for other in everything if other != k]) for k in left_out}
+    return {"whole": figures(everything), "without": without}
 
 
 def portfolio_of(books: Sequence[StrategyResult], mode: str) -> dict[str, Any] | None:

@@ -44,7 +44,7 @@ _HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """The tables (columns as in warehouse/schema) and what else the page tells.
+    """The tables (columns as in warehouse/schema) and what else the page shows.
 
     trades: wf_trades plus `signal_atr`, the indicator its stop was set by (mostly an ATR), in adjusted dollars, NaN without
     a stop. bars: adjusted bars with their indicators around the trades. holdings: strategy, mode, fold, session, positions

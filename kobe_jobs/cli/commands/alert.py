@@ -1,4 +1,4 @@
-"""`kobe alert`: does a word from Kobe arrive?"""
+"""`kobe alert`: send a test message, and say which addresses took it."""
 
 from __future__ import annotations
 

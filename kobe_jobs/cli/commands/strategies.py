@@ -171,7 +171,7 @@ def _print(facts: StrategyFacts) -> None:
         table.add_column(column, overflow="fold")
     for one in facts.indicators:
         first = "never" if one.first is None else f"{one.first} bars"
-        table.add_row(one.name, one.declared, first, f"{one.defined:.0%}")
+        table.add_row(one.name, one.declared, first, f"{100 * one.defined:.0f} %")
     screen.print(table)
     warmup = "no signal can be" if facts.warmup is None else f"{facts.warmup} bars of a listing"
     screen.say(f"warm-up: {warmup}")

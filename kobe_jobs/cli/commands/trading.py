@@ -261,7 +261,7 @@ def trace(
     everything: Annotated[bool, typer.Option("--all", help="All that is on record, down to bars, settings and audit.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell an order or a simulated trade in six lines: signal, reading, quote, gate, fill, result.
+    """Explain an order or a simulated trade in six lines: signal, reading, quote, gate, fill, result.
 
     With --all also the bars, indicators, settings, versions, decision and audit records behind them.
 
@@ -363,7 +363,7 @@ def audit_verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the chain, its head, the rows that it tells of and its copy audit.jsonl; the first bad record or row is named.
+    """Check the chain, its head, the rows it records, and its copy audit.jsonl; the first bad record or row is named.
 
     Heads that Dagster's history and the newest backup know are asked too. Exit code 1 where something is wrong.
     """

@@ -83,7 +83,7 @@ class BarLoader:
         return Span(span.first, reached)
 
     def drop_twins(self) -> None:
-        """Load a company once though no name change tells that two symbols are one: their bars are equal to the last digit."""
+        """Load a company once where no name change joins its two symbols: their bars are equal to the last digit."""
         if not self._is_first_load:
             return
         at = self._load.now()
@@ -118,7 +118,7 @@ class BarLoader:
         return f"bars of {symbols:,} symbols in about {calls:,} calls, {needs}"
 
     def _reached(self, read: ReadBatch, batch: SymbolBatch) -> dt.date:
-        """The last session that the answer speaks of: one that just closed may still lack at the vendor."""
+        """The last session that the answer covers: one that just closed may still be missing at the vendor."""
         last = batch.covers.last
         fresh = self._load.now() - calendar.close_time(last) < SURELY_PUBLISHED_AFTER
         if not fresh or batch.ask.span.last < last or last in read.last.values():
@@ -158,7 +158,7 @@ class BarLoader:
         return [_no_page()]
 
     def _page(self, client: AlpacaDataClient, call: BarsCall, span: Span, token: str | None) -> tuple[Page, str | None]:
-        """One page. Rows that are refused must come back the same before they are believed: some are garbled on the way."""
+        """One page. Rows that are refused are asked for again, and refused only where they come back the same."""
         before: tuple[RefusedRow, ...] | None = None
         for _ in range(TRIES):
             rows, following = client.bars_page(call, token)

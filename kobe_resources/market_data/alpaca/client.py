@@ -55,9 +55,9 @@ class BarsCall(NamedTuple):
 
 
 class AlpacaDataClient:
-    """Calls the data host and the assets host with one pair of keys; not for several threads; close() when done.
+    """A client of the data host and the assets host with one pair of keys; not for several threads; close() when done.
 
-    pace: what every call waits for; None: nobody counts. Every method raises an AlpacaError by class once the retries of that
+    pace: what every call waits for; None: no pacing. Every method raises an AlpacaError by class once the retries of that
     class are spent.
     """
 
@@ -82,7 +82,7 @@ class AlpacaDataClient:
         self._assets = line(_origin(assets_url, "data.alpaca.assets_url"), "v2")
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         for line in (self._bars, self._actions, self._assets):
             line.close()
 

@@ -54,7 +54,7 @@ LIST_LASTS = dt.timedelta(days=30)
 
 
 class CandidateAssets(NamedTuple):
-    """frame: the new list, None where the stored one stands. active: who is listed today, None where nobody was asked."""
+    """frame: the new list, None where the stored one stands. active: who is listed today, None where not asked for."""
 
     symbols: list[str]
     key: str

@@ -29,7 +29,7 @@ COMPANY = re.compile(r"(?i).*(stock price|price) history.*")
 
 
 def symbol_in_name(stem: str) -> str | None:
-    """The symbol of a file's name without its ending; None where none can be told from it."""
+    """The symbol in a file's name without its ending; None where there is none."""
     bare = re.sub(r"\s*\(\d+\)$", "", stem.strip())
     bare = next((found[1] for wrapper in WRAPPED if (found := wrapper.fullmatch(bare))), bare)
     bare = _DAY_AT_END.sub("", bare)

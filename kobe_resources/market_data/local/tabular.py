@@ -211,7 +211,7 @@ def _mark(connection: duckdb.DuckDBPyConnection, records: Collection[int]) -> No
 
 
 def _worded(what: str, cells: dict[str, Any]) -> str:
-    """The fault with the file's own cells in it, where it speaks of them: {name}."""
+    """The fault with the file's own cells in it, where it names them: {name}."""
     return re.sub(r"\{(\w+)\}", lambda found: _shown(cells.get(found[1])), what)
 
 
@@ -244,7 +244,7 @@ def _wrong_symbol(symbol: str) -> tuple[str, str] | None:
 def _repeated(
     connection: duckdb.DuckDBPyConnection, source: Source, columns: Sequence[Column], key: Sequence[str]
 ) -> Iterator[RefusedLine]:
-    """Rows of one key: equal ones count once, of those that differ none can be believed."""
+    """Rows of one key: equal ones count once, those that differ are all refused."""
     if not key:
         return
     names = ", ".join(quoted(name) for name in key)

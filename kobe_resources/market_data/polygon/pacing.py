@@ -74,7 +74,7 @@ class Stopped(PolygonError):
 class TokenBucket:
     """Lets `calls_per_minute` calls through in any minute; each token comes back a minute after it was taken.
 
-    0 switches pacing off; `pause` still holds everybody back, because a 429 concerns every thread of the key.
+    0 switches pacing off; `pause` still holds back every thread, because a 429 concerns the key.
     A fraction works: 0.5 is one call in two minutes.
     """
 

@@ -284,6 +284,41 @@ def test_death_at_any_step_before_the_open_loses_nothing_and_doubles_nothing(tmp
             assert _lived(Day(folder, embedded), die_at)[1] == measure, f"died at {die_at} of {steps}"
 
 
+@pytest.mark.parametrize(
+    ("phase", "changes"), [("open", {"entry": "opg"}), ("midday", {"limit_atr": 0.1})], ids=["opg", "limit"]
+)
+def test_death_at_any_step_after_the_open_leaves_every_fill_to_the_next_run(
+    tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch, phase: Any, changes: dict[str, Any]
+) -> None:
+    """What filled while no run was alive is booked and protected; the run that does so is killed, too."""
+    if "limit_atr" in changes:
+        monkeypatch.setitem(STRATEGIES, "rsi2", with_limit(STRATEGIES["rsi2"], changes["limit_atr"]))
+    waiting = tmp_path / "waiting"
+    shutil.copytree(template, waiting)
+    with market.start_broker(waiting) as embedded:
+        day = Day(waiting, embedded)
+        day.to("pre_open")
+        assert day.run(changes.get("entry", "ioc")).working > 0
+    dice, steps, measure = random.Random(f"after {phase}"), 0, {}
+    for number in range(3):
+        folder = tmp_path / f"scene-{number}"
+        shutil.copytree(waiting, folder)
+        with market.start_broker(folder) as embedded:
+            day = Day(folder, embedded)
+            day.to(phase)
+            die_at = dice.randint(1, steps) if number else 0
+            for deadly in (die_at, 0) if number else (0,):
+                process = crash_child.start(folder, embedded.url, deadly, **changes)
+                process.join()
+                assert process.exitcode == (-9 if deadly else 0)
+            told = crash_child.outcome(folder)
+            assert told["clean"], told
+            steps, measure = (steps, measure) if number else (told["steps"], day.held())
+            assert day.stops() == day.held() == day.ledger_state()[1] == measure, f"died at {die_at} of {steps}"
+            ids = [row["client_order_id"] for row in embedded.book.state.rows("SELECT client_order_id FROM orders")]
+            assert len(ids) == len(set(ids))
+
+
 def _lived(day: Day, die_at: int) -> tuple[int, dict[str, float]]:
     """Both moments of the exit day, the first killed at a step and resumed; (steps of a whole run, what is held)."""
     day.to("pre_open")

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kobe_resources.market_data.alpaca.client import AlpacaClient, Keys
+from kobe_resources.market_data.alpaca.client import AlpacaDataClient, Keys
 from kobe_resources.market_data.alpaca.errors import AlpacaError, RetryTimes
 from tests.resources.market_data.alpaca.conftest import Shop, assert_same_bars, served
 from tests.support.loopback_alpaca import KEY_ID, SECRET, alpaca_market
@@ -189,7 +189,7 @@ def test_a_bar_of_a_saturday_is_set_aside_and_its_symbol_goes_on(with_market: Op
 
 def test_where_nothing_ever_answered_a_load_ends_within_seconds() -> None:
     keys = Keys(KEY_ID, SECRET)
-    client = AlpacaClient(keys, "http://127.0.0.1:9", "http://127.0.0.1:9", patience=RetryTimes(first_answer_s=0.5))
+    client = AlpacaDataClient(keys, "http://127.0.0.1:9", "http://127.0.0.1:9", patience=RetryTimes(first_answer_s=0.5))
     began = time.monotonic()
     with pytest.raises(AlpacaError, match="check the network"):
         client.assets()

@@ -1,4 +1,4 @@
-"""The Dagster doors: what lies outside a run, as typed resources; the only module of the house that subclasses one.
+"""The Dagster doors: what a run uses from outside, as typed resources; the only module that subclasses one.
 
 A resource opens nothing until it is asked, so that a graph loads without a warehouse, a broker or a key.
 """

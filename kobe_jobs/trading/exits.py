@@ -26,6 +26,8 @@ from kobe_resources.runtime.event_log import get_logger
 
 SILENCES_AT_MOST = 3
 STOP_EXIT = f"{book.EXIT}.{book.STOP}"
+STOP_COLLAR_BPS = 500.0
+"""How far beyond the quote the limit of such an exit lies: a stop that triggers is a market order, and prices still move."""
 log = get_logger("trading")
 Settle = Callable[[SessionContext], list[Intent]]
 
@@ -170,6 +172,15 @@ def due(context: SessionContext) -> list[str]:
     return [held.symbol for held in flagged if not is_over(context, held, exit_leg(context, held))]
 
 
+def stop_is_next(context: SessionContext, held: Position) -> bool:
+    """Whether the last try to leave beyond the stop found no buyer: the stop is tried before another exit goes out.
+
+    A broker that takes it sells at once, or guards what is left; one that refuses it has said that the exit is due again.
+    """
+    tries = [intent for intent in book.of_position(context.ledger, held.id) if intent.session == context.session]
+    return bool(tries) and tries[-1].leg.startswith(STOP_EXIT) and is_over(context, held, tries[-1].leg)
+
+
 def stop_leg(context: SessionContext, held: Position) -> str:
     """The name of the exit that replaces a stop whose price was passed; a new one after each that ended without a fill."""
     tries = [
@@ -244,6 +255,8 @@ def _exit_order(
 ) -> OrderPlan:
     is_long = held.side == "long"
     trading, offset = context.settings.trading, context.limits.limit_offset_bps
+    if leg.startswith(STOP_EXIT):
+        offset = max(offset, STOP_COLLAR_BPS)
     decision = {"position": held.id, "flag": held.flag, "bars_held": held.bars_held}
     if quote is not None:
         decision |= {"bid": str(quote.bid), "ask": str(quote.ask), "quoted_at": str(quote.timestamp), "decided_at": str(now)}

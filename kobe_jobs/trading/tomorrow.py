@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 from kobe_assets.graph.inputs import limits_of
+from kobe_assets.report.analysis.metrics_glossary import minus
 from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.context import SessionContext, sends_before_open
 from kobe_jobs.trading.entries import entries_of, plan_entries
@@ -126,7 +127,9 @@ class Tomorrow:
             + f", ${e.dollars:,.2f} ({e.strategy})"
             for e in self.entries
         ]
-        told += [f"{e.side} {_number(e.shares)} {e.symbol}: {in_words(e.reason)} ({e.pnl:+,.2f})" for e in self.exits]
+        told += [
+            f"{e.side} {_number(e.shares)} {e.symbol}: {in_words(e.reason)} ({minus(f'{e.pnl:+,.2f}')})" for e in self.exits
+        ]
         if self.refused:
             told.append(
                 f"{len(self.refused)} refused: " + ", ".join(f"{r.symbol} {in_words(r.reason)}" for r in self.refused[:8])

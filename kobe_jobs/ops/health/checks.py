@@ -100,7 +100,7 @@ def account_question(settings: Settings) -> Question:
 
 
 def _import_what_is_asked_with(settings: Settings) -> None:
-    """Import before any thread what else would be imported in several; what cannot be imported is for its question to tell.
+    """Import before any thread what else would be imported in several; what cannot be imported is reported by its question.
 
     Threads that import at once what imports each other end in a deadlock, which Python breaks by an error.
     """
@@ -278,7 +278,7 @@ def ask_daemon() -> Finding:
 
 
 def ask_disk() -> Finding:
-    """Is there room for a day's data, ledger and logs?"""
+    """Is the disk free enough for a day's data, ledger and logs?"""
     free, place = free_space(kobe_home())
     return Finding(
         "disk", free >= LEAST_FREE_TO_BE_READY, f"{free / 1e9:,.1f} GB free at {place}", metrics={"disk_free_bytes": free}

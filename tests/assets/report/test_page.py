@@ -244,8 +244,8 @@ def test_the_page_names_pins_versions_vendor_span_and_checks(inputs: ReportInput
 
 def test_the_page_says_which_tries_it_charges_for(inputs: ReportInputs) -> None:
     page = build_report(inputs, NOW)
-    assert "charge for every set that a walk-forward or a sweep has tried" in page
-    assert "Backtests are not counted." in page
+    assert "charge for every set that a walk-forward, a sweep or <code>kobe backtest --set</code> has tried" in page
+    assert "backtests with --set ever tried on this warehouse" in page
 
 
 def test_the_table_of_regimes_shows_the_numbers_of_its_chart(inputs: ReportInputs) -> None:

@@ -23,7 +23,7 @@ def quotes_line(context: SessionContext) -> Finding:
     found = context.broker.quotes([symbol]).get(symbol)
     if found is None:
         return Finding("quotes", False, f"the data host has no quote of {symbol}", "look at broker.feed", blocks=False)
-    return Finding("quotes", True, f"{symbol} {found.bid} / {found.ask}, feed {context.settings.broker.feed}")
+    return Finding("quotes", True, f"{symbol} {found.bid:,.4f} / {found.ask:,.4f}, feed {context.settings.broker.feed}")
 
 
 def auction_line(trading: TradingContext) -> Finding:

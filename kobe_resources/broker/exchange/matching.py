@@ -143,7 +143,7 @@ class Book:
             if moment.order > target.order:
                 raise UsageError(
                     f"the embedded broker stands at {moment.session} {moment.phase}, later than {session} {phase}",
-                    f"choose a later session, or remove {self.state.folder} to start afresh",
+                    "choose a later session, or begin a fresh account: `kobe account reset`",
                 )
             while moment.order < target.order:
                 idle = not (self.state.open_orders() or self.state.positions())

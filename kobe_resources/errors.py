@@ -31,3 +31,8 @@ def with_earlier(error: BaseException, what: str) -> str:
     while earlier is not None and not isinstance(earlier, KobeError):
         earlier = earlier.__context__
     return what if earlier is None or earlier.what in what else f"{earlier.what}; then {what}"
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether `error` is a Ctrl-C: Python's own, or the RuntimeError that DuckDB raises when one comes during a query."""
+    return isinstance(error, KeyboardInterrupt) or (type(error) is RuntimeError and str(error) == "Query interrupted")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from kobe_resources.runtime import dagster_instance
+
 SECRETS = ("POLYGON_API_KEY", "ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY", "KOBE_ENV_FILE")
+MADE = dagster_instance._prepare
+"""How Kobe has Dagster make the storage of its instance: what the tests of just that work with."""
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell script that starts the tests with `&` leaves them, and all that they start, deaf to the interrupts they send.
@@ -22,6 +28,31 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_facto
             monkeypatch.delenv(name)
     if "KOBE_HOME" not in os.environ:
         monkeypatch.setenv("KOBE_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dagster_storage_is_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A new data folder in this process gets a copy of what Dagster made for the first: its migrations take half a second."""
+    first = tmp_path_factory.mktemp("dagster") / "history"
+
+    def copied(home: Path, version: str) -> None:
+        history = home / "history"
+        if first.is_dir() and not history.exists():
+            try:
+                shutil.copytree(first, history)
+                (home / "storage_version").write_text(version, encoding="utf-8")
+                return
+            except OSError:
+                shutil.rmtree(history, ignore_errors=True)
+        is_new = not history.exists()
+        MADE(home, version)
+        if is_new:
+            whole: Path = shutil.copytree(history, first.with_name("copying"))
+            whole.rename(first)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dagster_instance, "_prepare", copied)
+        yield
 
 
 @pytest.fixture

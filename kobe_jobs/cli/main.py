@@ -28,7 +28,7 @@ from kobe_jobs.cli.commands import (
 )
 from kobe_jobs.cli.examples import add_examples
 from kobe_jobs.cli.screen import Screen
-from kobe_resources.errors import KobeError, UsageError, with_earlier
+from kobe_resources.errors import KobeError, UsageError, is_interrupt, with_earlier
 from kobe_resources.settings.load import kobe_home, require_clone
 from kobe_resources.settings.secrets import key_file_is_open
 
@@ -75,6 +75,8 @@ def main() -> None:
         _log(KobeError(what))
         _end(f"{what}: see that the disk of {kobe_home()} has room and that you may write there", 1)
     except Exception as error:
+        if is_interrupt(error):
+            _end(STOPPED, INTERRUPTED)
         fault = _strategy_fault(error)
         if fault is None:
             raise

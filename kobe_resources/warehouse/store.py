@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, is_interrupt
 from kobe_resources.runtime.atomic_files import private_folder
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.warehouse import checkpoint_journal
@@ -111,6 +111,11 @@ class Warehouse:
                 raise
             what = f"{self.path} cannot be read or written ({str(error).splitlines()[0]})"
             raise WarehouseUnusable(what, _mend(error, f"see that its disk has room; if it has, {START_ANEW}")) from error
+        except RuntimeError as error:
+            # DuckDB takes the signal for itself; an interrupt must not look like a failure that a caller may survive.
+            if is_interrupt(error):
+                raise KeyboardInterrupt from error
+            raise
         finally:
             self._held.connection = None
 
@@ -224,6 +229,19 @@ def content_version(connection: duckdb.DuckDBPyConnection, *tables: str) -> str:
         sql = f"SELECT count(*), bit_xor(h), sum(h >> 24) FROM (SELECT hash({columns}) AS h FROM {quoted(table)})"  # noqa: S608
         digest.update(repr((table, connection.execute(sql).fetchone())).encode())
     return digest.hexdigest()[:16]
+
+
+def file_stamp(path: Path) -> object:
+    """What changes with every commit to the file at `path`: size, time and number of it and of its log.
+
+    To be asked while a connection to the file is open: then no other process writes to it.
+    """
+    stamps: list[tuple[int, ...]] = []
+    for file in (path, path.with_name(f"{path.name}.wal")):
+        with contextlib.suppress(FileNotFoundError):
+            found = file.stat()
+            stamps.append((found.st_size, found.st_mtime_ns, found.st_ino))
+    return tuple(stamps)
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:

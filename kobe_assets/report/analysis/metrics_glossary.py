@@ -184,8 +184,8 @@ _ALL = (
         "Tries counted",
         "count",
         LUCK,
-        "Parameter sets that walk-forwards and sweeps ever tried on this warehouse, under any settings: each is a ticket in "
-        "the lottery. Backtests are not counted.",
+        "Parameter sets that walk-forwards, sweeps and backtests with --set ever tried on this warehouse, whatever cash, "
+        "sizing, costs and policy: each is a ticket in the lottery.",
         "count of distinct recorded trials",
         BLP14,
     ),

@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kobe_assets.checks.bars import find_stale
-from kobe_jobs.trading.bare_positions import find_unguarded
+from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguarded, lifted_text
 from kobe_jobs.trading.known_heads import MEND, find_rollback
 from kobe_resources.broker.hosts import hosts_of
 from kobe_resources.broker.open import open_broker
@@ -207,9 +207,10 @@ def ask_protection(settings: Settings) -> Finding:
         OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger,
         contextlib.closing(open_broker(settings, secrets, stage)) as broker,
     ):
-        told = find_unguarded(ledger, f"{stage}:{broker.account().number}", broker)
+        account = f"{stage}:{broker.account().number}"
+        told, lifted = find_unguarded(ledger, account, broker), find_lifted(ledger, account, broker)
     hint = "; `kobe trade` while the market is open mends it" if told else ""
-    seen = "; ".join(told) or "every position has its stop, every stop its position"
+    seen = "; ".join([*told, *(lifted_text(*row) for row in lifted.items())]) or PROTECTED
     return Finding("protection", not told, f"{seen}{hint}", metrics={"positions_unguarded": len(told)})
 
 

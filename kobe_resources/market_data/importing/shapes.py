@@ -45,6 +45,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "cashamount",
     ),
     "kind": ("kind",),
+    "currency": ("currency", "currencycode", "ccy"),
     "pay_date": ("paydate", "paymentdate"),
     "has_options": ("hasoptions",),
     "period": ("per", "period", "timeframe", "interval"),

@@ -311,6 +311,11 @@ def test_charts_and_landmarks_have_names_for_a_screen_reader(wide: Watched) -> N
     assert wide.page.locator(".scroll:not([tabindex='0'])").count() == 0
 
 
+def test_a_laptop_shows_the_verdict_of_every_strategy_whole(wide: Watched) -> None:
+    table = wide.page.locator(".books").locator("..")
+    assert table.evaluate("box => box.scrollWidth - box.clientWidth") == 0
+
+
 def test_a_laptop_page_does_not_scroll_sideways(wide: Watched) -> None:
     assert wide.overflow() == 0
 

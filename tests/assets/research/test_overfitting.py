@@ -6,7 +6,6 @@ import itertools
 import math
 import statistics
 
-import ffn
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,6 +108,8 @@ def test_without_trials_or_with_a_variance_that_is_none_the_deflated_sharpe_is_u
 
 
 def test_ffn_agrees_on_the_expected_maximum_and_the_deflated_sharpe() -> None:
+    import ffn
+
     for trials, variance in ((2, 0.01), (27, 0.002), (5000, 1e-4)):
         assert expected_max_sharpe(trials, variance) == pytest.approx(
             ffn.core.calc_expected_max_sharpe(trials, math.sqrt(variance)), rel=1e-12
@@ -149,6 +150,8 @@ def test_pbo_equals_a_plain_cscv_with_no_session_dropped(sessions: int, trials: 
 
 
 def test_ffn_agrees_on_pbo() -> None:
+    import ffn
+
     returns = noise(11, 320, 9) + np.linspace(0, 0.001, 9)
     theirs = ffn.core.calc_prob_backtest_overfitting(pd.DataFrame(returns), n_blocks=8, full_output=True)
     found = probability_of_overfitting(returns, 8)

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import talib
-from backtesting import Backtest, Strategy
 
 from kobe_assets.research.metrics import curve_figures, daily_returns
 from kobe_resources.market_data.local.sample import SampleVendor
@@ -87,50 +86,59 @@ def test_a_flat_series_has_no_rsi_here_and_rsi_0_in_talib() -> None:
     assert (talib.RSI(np.full(40, 9.0), 2)[2:] == 0.0).all()
 
 
-class OneSymbol(Strategy):
-    """The rules for longs of one symbol, in the words of backtesting.py and on TA-Lib's indicators."""
+@cache
+def one_symbol() -> Any:
+    """A strategy of backtesting.py, which is imported late: each worker that collects would wait seconds for it."""
+    from backtesting import Strategy
 
-    kind = "rsi2"
-    opens: Any = None
+    class OneSymbol(Strategy):
+        """The rules for longs of one symbol, in the words of backtesting.py and on TA-Lib's indicators."""
 
-    def init(self) -> None:
-        d = self.data
-        self.rsi = self.I(talib.RSI, d.Close, 2)
-        self.sma = self.I(talib.SMA, d.Close, 200)
-        self.atr = self.I(talib.ATR, d.High, d.Low, d.Close, 14)
-        self.ibs = self.I(lambda: (d.Close - d.Low) / (d.High - d.Low))
+        kind = "rsi2"
+        opens: Any = None
 
-    def next(self) -> None:
-        p, i = OPEN_DOORS, len(self.data) - 1
-        if self.position:
-            held = i - self.trades[0].entry_bar + 1
-            leave = self.kind != "ibs" and self.rsi[-2] >= p["rsi_exit"]
-            if leave or held >= p["time_stop"]:
-                self.position.close()
-            return
-        washed_out = {
-            "rsi2": self.rsi[-2] <= p["rsi_entry"],
-            "ibs": self.ibs[-2] < p["ibs_entry"],
-            "rsi2_ibs": self.rsi[-2] <= p["rsi_entry"] and self.ibs[-2] < p["ibs_entry"],
-        }[self.kind]
-        if not (self.data.Close[-1] > self.sma[-2] and washed_out) or i + 1 == len(self.opens):
-            return
-        # The engine wants size and stop before it knows the open that both hang from.
-        fill = self.opens[i + 1] * (1 + p["slippage_bps"] / 10_000)
-        limit = math.ceil(round(fill * 100, 6)) / 100
-        stop = math.floor(round((fill - p["atr_stop"] * self.atr[-2]) * 100, 6)) / 100
-        # Given with the order, a stop above the last close (as before a gap up) would be refused.
-        self.buy(size=int(p["order_notional"] // limit))._replace(sl_price=stop)
+        def init(self) -> None:
+            d = self.data
+            self.rsi = self.I(talib.RSI, d.Close, 2)
+            self.sma = self.I(talib.SMA, d.Close, 200)
+            self.atr = self.I(talib.ATR, d.High, d.Low, d.Close, 14)
+            self.ibs = self.I(lambda: (d.Close - d.Low) / (d.High - d.Low))
+
+        def next(self) -> None:
+            p, i = OPEN_DOORS, len(self.data) - 1
+            if self.position:
+                held = i - self.trades[0].entry_bar + 1
+                leave = self.kind != "ibs" and self.rsi[-2] >= p["rsi_exit"]
+                if leave or held >= p["time_stop"]:
+                    self.position.close()
+                return
+            washed_out = {
+                "rsi2": self.rsi[-2] <= p["rsi_entry"],
+                "ibs": self.ibs[-2] < p["ibs_entry"],
+                "rsi2_ibs": self.rsi[-2] <= p["rsi_entry"] and self.ibs[-2] < p["ibs_entry"],
+            }[self.kind]
+            if not (self.data.Close[-1] > self.sma[-2] and washed_out) or i + 1 == len(self.opens):
+                return
+            # The engine wants size and stop before it knows the open that both hang from.
+            fill = self.opens[i + 1] * (1 + p["slippage_bps"] / 10_000)
+            limit = math.ceil(round(fill * 100, 6)) / 100
+            stop = math.floor(round((fill - p["atr_stop"] * self.atr[-2]) * 100, 6)) / 100
+            # Given with the order, a stop above the last close (as before a gap up) would be refused.
+            self.buy(size=int(p["order_notional"] // limit))._replace(sl_price=stop)
+
+    return OneSymbol
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("symbol", sorted(LONG_LIVED))
 def test_backtesting_py_makes_the_same_trades(symbol: str, strategy: str) -> None:
+    from backtesting import Backtest
+
     frame = adjusted_frame(symbol)
     # Slippage on both fills is what it calls a commission: the same dollars, beside the price instead of in it.
     rate = OPEN_DOORS["slippage_bps"] / 10_000
-    engine = Backtest(frame, OneSymbol, cash=OPEN_DOORS["initial_cash"], commission=rate, finalize_trades=True)
+    engine = Backtest(frame, one_symbol(), cash=OPEN_DOORS["initial_cash"], commission=rate, finalize_trades=True)
     stats = engine.run(kind=strategy, opens=frame["Open"].to_numpy())
     theirs = stats["_trades"].sort_values("EntryBar")
     trades = alone(symbol, OPEN_DOORS).run(strategy)["trades"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import cache
 from typing import Any
 
-import bt
 import numpy as np
 import pandas as pd
 import pytest
 import talib
-from backtesting import Backtest, Strategy
 
 from kobe_assets import backtest
 from kobe_assets.research import language as say
@@ -51,36 +50,47 @@ def commission(size: float, price: float) -> float:
     return max(PER_ORDER + PER_SHARE * abs(size), MINIMUM)
 
 
-class OneSymbol(Strategy):
-    """The same in the words of backtesting.py and on TA-Lib's indicators; a limit order lives for one session."""
+@cache
+def one_symbol() -> Any:
+    """A strategy of backtesting.py, which is imported late: each worker that collects would wait seconds for it."""
+    from backtesting import Strategy
 
-    def init(self) -> None:
-        d = self.data
-        self.rsi = self.I(talib.RSI, d.Close, 3)
-        self.atr = self.I(talib.ATR, d.High, d.Low, d.Close, 10)
+    class OneSymbol(Strategy):
+        """The same in the words of backtesting.py and on TA-Lib's indicators; a limit order lives for one session."""
 
-    def next(self) -> None:
-        for order in self.orders:
-            order.cancel()
-        if self.position:
-            held = len(self.data) - 1 - self.trades[0].entry_bar + 1
-            if self.rsi[-2] > EXIT or held >= TIME_STOP:
-                self.position.close()
-        elif self.rsi[-2] < ENTRY and self.atr[-2] == self.atr[-2]:
-            ticks = round((self.data.Close[-1] - LIMIT_ATR * self.atr[-2]) * 100, 6)
-            limit = math.floor(ticks) / 100
-            # Kobe's limit fills only where the market trades through it, theirs where it is touched.
-            self.buy(size=int(DOLLARS / limit + 1e-9), limit=limit - 1e-9)
+        def init(self) -> None:
+            d = self.data
+            self.rsi = self.I(talib.RSI, d.Close, 3)
+            self.atr = self.I(talib.ATR, d.High, d.Low, d.Close, 10)
+
+        def next(self) -> None:
+            for order in self.orders:
+                order.cancel()
+            if self.position:
+                held = len(self.data) - 1 - self.trades[0].entry_bar + 1
+                if self.rsi[-2] > EXIT or held >= TIME_STOP:
+                    self.position.close()
+            elif self.rsi[-2] < ENTRY and self.atr[-2] == self.atr[-2]:
+                ticks = round((self.data.Close[-1] - LIMIT_ATR * self.atr[-2]) * 100, 6)
+                limit = math.floor(ticks) / 100
+                # Kobe's limit fills only where the market trades through it, theirs where it is touched.
+                self.buy(size=int(DOLLARS / limit + 1e-9), limit=limit - 1e-9)
+
+    return OneSymbol
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("symbol", ["AAPL", "GOOG", "IBM", "MSFT"])
 def test_backtesting_py_fills_the_same_limit_entries_at_the_same_commissions(sample: pd.DataFrame, symbol: str) -> None:
+    from backtesting import Backtest
+
     bars = sample[sample["symbol"] == symbol].tail(1500)
     run = backtest(PULLBACK, bars, settings=OPEN_DOORS, check=False)
     assert run.refused["not_reached"] > 20
     frame = bars.set_index(pd.DatetimeIndex(bars["session"]))[["open", "high", "low", "close", "volume"]]
-    engine = Backtest(frame.rename(columns=str.capitalize), OneSymbol, cash=CASH, commission=commission, finalize_trades=True)
+    engine = Backtest(
+        frame.rename(columns=str.capitalize), one_symbol(), cash=CASH, commission=commission, finalize_trades=True
+    )
     theirs: Any = engine.run()["_trades"].sort_values("EntryBar")
     # A position still open at the end is closed by either in its own way.
     ours = run.trades[run.trades["exit_reason"] != "window_end"].sort_values("entry_session")
@@ -101,6 +111,8 @@ DIVIDENDS = 0.37
 
 def test_bt_ends_with_the_same_money_after_dividends_and_commissions(sample: pd.DataFrame) -> None:
     """bt holds what Kobe traded, at the opens at which it traded, and is paid coupons where Kobe is paid dividends."""
+    import bt
+
     bars = sample[sample["symbol"].isin(["AAPL", "IBM"]) & (sample["session"] >= "2009-01-01")].reset_index(drop=True)
     bars["dividend"] = np.where(bars["session"].dt.day < 8, DIVIDENDS, 0.0)
     doors = {**OPEN_DOORS, "costs.slippage_bps": 0.0}

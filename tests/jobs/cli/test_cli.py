@@ -24,6 +24,8 @@ from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import DataSettings, SyntheticData
 from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.drivers import command
+from tests.support.drivers.command import Ended
 
 TRADE_COLUMNS = [
     "entered_by",
@@ -46,21 +48,24 @@ TRADE_COLUMNS = [
 ]
 
 
-def kobe(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "kobe_jobs.cli", *arguments], capture_output=True, text=True, timeout=240, check=False
-    )
-    if check:
-        assert done.returncode == 0, done.stderr
+def kobe(*arguments: str) -> Ended:
+    """A command that ended well, in this process."""
+    done = command.kobe(*arguments)
+    assert done.code == 0, done.err
     return done
 
 
-def refusal(*arguments: str, code: int) -> str:
-    done = kobe(*arguments, check=False)
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == code, done.stderr
-    assert len(lines) == 1, done.stderr
-    return lines[0]
+def as_process(*arguments: str) -> Ended:
+    """How a process of its own ended: nothing that the libraries say or do at its end is missed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kobe_jobs.cli", *arguments], capture_output=True, text=True, timeout=240, check=False
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def refusal(done: Ended, code: int) -> str:
+    assert done.code == code, done.err
+    return done.line
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +101,14 @@ def backtest(out: Path, strategy: str = "rsi2") -> dict[str, object]:
 
 def test_help_keeps_the_settings_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    shown = kobe("sweep", "--help").stdout
+    shown = kobe("sweep", "--help").out
     assert "[walk_forward.grid.<strategy>]" in shown
     assert "[compute] says where it runs" in shown
 
 
 def test_help_says_that_looking_at_backtests_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    assert "a try that is not counted" in kobe("backtest", "--help").stdout
+    assert "a try that is not counted" in kobe("backtest", "--help").out
 
 
 def test_backtest_writes_trades_equity_and_summary_that_agree(
@@ -113,9 +118,9 @@ def test_backtest_writes_trades_equity_and_summary_that_agree(
     window = ("--strategy", "rsi2", "--start", "2011-01-03", "--end", "2012-06-29")
     done = kobe("backtest", *window, "--out", str(tmp_path / "out"))
     for name in ("cagr", "volatility", "max_drawdown", "win_rate", "exposure"):
-        assert re.search(rf"{name}\s+│ −?[\d.]+ %", done.stdout), done.stdout
-    assert re.search(r"net_pnl\s+│ −?\$[\d.,]+", done.stdout)
-    assert re.findall(r"release names (\w+),", done.stderr) == ["NOBODY"]
+        assert re.search(rf"{name}\s+│ −?[\d.]+ %", done.out), done.out
+    assert re.search(r"net_pnl\s+│ −?\$[\d.,]+", done.out)
+    assert re.findall(r"release names (\w+),", done.err) == ["NOBODY"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     trades = pd.read_csv(tmp_path / "out" / "trade_list.csv")
     equity = pd.read_csv(tmp_path / "out" / "equity_curve.csv")
@@ -130,7 +135,7 @@ def test_backtest_writes_trades_equity_and_summary_that_agree(
 
 
 def test_version_is_the_package_s() -> None:
-    assert kobe("--version").stdout.strip() == f"kobe {version('kobe')}"
+    assert as_process("--version").out.strip() == f"kobe {version('kobe')}"
 
 
 def test_the_order_of_rows_in_a_file_and_its_format_change_no_trade(
@@ -153,7 +158,7 @@ def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_d
 ) -> None:
     monkeypatch.setenv("KOBE_UNIVERSE__MIN_SYMBOLS", "950")
     first = kobe("report", "--json")
-    told = json.loads(first.stdout)
+    told = json.loads(first.out)
     assert Path(told["report"]).is_file()
     assert {(row["strategy"], row["mode"]) for row in told["verdict"]} == {
         (strategy, mode) for strategy in ("rsi2", "ibs", "rsi2_ibs") for mode in ("canonical", "optimized")
@@ -163,13 +168,13 @@ def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_d
     assert "synthetic_bars" not in warnings
     second = kobe("report")
     for name, text in warnings.items():
-        assert f"\nwarning: {name}: {text}\n" in second.stdout
-    assert "everything was up to date" in second.stdout
-    assert "does not deserve money" in second.stdout
+        assert f"\nwarning: {name}: {text}\n" in second.out
+    assert "everything was up to date" in second.out
+    assert "does not deserve money" in second.out
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("NO_COLOR", "1")
-    narrow = re.sub(r"\x1b\[[0-9;]*m", "", kobe("report").stdout).splitlines()
+    narrow = re.sub(r"\x1b\[[0-9;]*m", "", kobe("report").out).splitlines()
     assert sum("does not deserve money" in line for line in narrow) == 6
     assert sum("Sharpe 0." in line for line in narrow) == 6
 
@@ -197,7 +202,7 @@ def test_bad_usage_ends_in_one_line_and_exit_2(
     use_own_bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert words in refusal(*arguments, code=code)
+    assert words in refusal(command.kobe(*arguments), code)
 
 
 def test_bad_settings_end_in_one_line_and_exit_2(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +219,7 @@ def test_bad_settings_end_in_one_line_and_exit_2(home: Path, tmp_path: Path, mon
         "[data]\nvendor = ['files']\n": "data.vendor",
     }.items():
         config.write_text(text)
-        assert words in refusal("report", code=2)
+        assert words in refusal(command.kobe("report"), 2)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +236,7 @@ def test_a_bad_environment_ends_in_one_line_and_exit_2(
     home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert words in refusal("config", "pin", code=2)
+    assert words in refusal(command.kobe("config", "pin"), 2)
 
 
 def test_a_vendor_named_as_json_brings_its_defaults(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +256,7 @@ def test_a_bad_file_is_refused_before_anything_is_written(
     bad = tmp_path / "bad.csv"
     bad.write_text("symbol,session,open,high,low,close,volume\nA,2020-01-02,1,2,0.5,1.5,10\nA,2020-01-03,1,0.2,0.5,1.5,10\n")
     monkeypatch.setenv("KOBE_DATA__FILES__PATH", str(bad))
-    line = refusal("report", code=1)
+    line = refusal(as_process("report"), 1)
     assert "bad.csv" in line
     assert "line 3" in line
     assert Warehouse().content_version("daily_bars") == before
@@ -260,14 +265,15 @@ def test_a_bad_file_is_refused_before_anything_is_written(
 def test_an_exit_code_of_a_command_reaches_the_shell(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KOBE_UNIVERSE__MIN_SYMBOLS", "900")
     kobe("bars", "refresh")
-    done = kobe("universe", "validate", check=False)
-    assert done.returncode == 1
+    assert as_process("universe", "validate").code == 1
 
 
 def test_an_interrupt_says_that_nothing_is_lost(home: Path) -> None:
     process = subprocess.Popen([sys.executable, "-m", "kobe_jobs.cli", "report"], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    time.sleep(2.5)
+    by = time.monotonic() + 60
+    while not (home / "kobe.duckdb").exists() and time.monotonic() < by:
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert "what was finished is kept" in process.stderr.read().splitlines()[-1]
@@ -280,9 +286,9 @@ def test_every_command_warns_of_a_key_file_that_others_can_read(
     keys.write_text("POLYGON_API_KEY=abcdefgh\n")
     monkeypatch.setenv("KOBE_ENV_FILE", str(keys))
     keys.chmod(0o644)
-    assert "chmod 600" in kobe("config", "pin").stderr
+    assert "chmod 600" in kobe("config", "pin").err
     keys.chmod(0o600)
-    assert kobe("config", "pin").stderr == ""
+    assert kobe("config", "pin").err == ""
 
 
 @pytest.mark.parametrize("room", [60_000, 150_000], ids=["history", "warehouse"])
@@ -306,7 +312,7 @@ def test_a_warehouse_that_breaks_off_ends_in_one_line(home: Path) -> None:
     path = Warehouse().path
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 3)
-    assert "restore a backup" in refusal("report", code=1)
+    assert "restore a backup" in refusal(as_process("report"), 1)
 
 
 def test_output_that_cannot_be_written_ends_in_one_line(home: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 from kobe_resources.runtime import dagster_instance as instance_module
 from kobe_resources.runtime.dagster_instance import InstanceUnusable, dagster_home, open_instance
 from kobe_resources.settings.load import PROJECT_ROOT
+from tests.conftest import MADE
 
 STUB = """
 import dagster as dg
@@ -29,6 +30,11 @@ from kobe_resources.runtime.dagster_instance import open_instance
 with open_instance() as instance:
     print(instance.get_runs_count())
 """
+
+
+@pytest.fixture(autouse=True)
+def _made_by_dagster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instance_module, "_prepare", MADE)
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -200,6 +202,15 @@ def test_adjusted_bars_follow_the_rules(warehouse: Warehouse) -> None:
 
 def test_identifiers_are_quoted() -> None:
     assert quoted('x"; DROP TABLE y; --') == '"x""; DROP TABLE y; --"'
+
+
+def test_an_interrupt_in_a_query_is_an_interrupt(warehouse: Warehouse) -> None:
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        warehouse.rows("SELECT sum(hash(a.range * b.range)) FROM range(1000000) a, range(1000000) b")
+    timer.join()
+    assert warehouse.rows("SELECT 1") == [(1,)]
 
 
 def test_a_person_is_told_what_is_waited_for(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,9 @@ def config_file() -> Path | None:
             raise UsageError(f"KOBE_CONFIG names {path}, which is not a file", "create it or unset KOBE_CONFIG")
         return path
     local = Path.cwd() / "kobe.toml"
+    if not local.is_file() and (local.exists() or local.is_symlink()):
+        # With the defaults a command would trade, or report, by other rules than are meant.
+        raise UsageError(f"{local} is there and is no file", "make it a file, or move it away")
     return local if local.is_file() else None
 
 

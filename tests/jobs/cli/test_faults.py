@@ -196,6 +196,10 @@ def test_settings_that_are_no_text_or_no_file(place: Path, monkeypatch: pytest.M
     assert walk(needs=READERS) == {}
     monkeypatch.setenv("KOBE_CONFIG", str(place))
     assert walk(needs=READERS) == {}
+    monkeypatch.delenv("KOBE_CONFIG")
+    (place / "kobe.toml").unlink()
+    (place / "kobe.toml").mkdir()
+    assert walk(needs=READERS | {"trade", "config pin"}, allowed=READERS | {"trade", "config pin", "kill on"}) == {}
 
 
 @pytest.mark.parametrize("name", ["home", "above"])

@@ -166,7 +166,7 @@ def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], d
     Only those are bought that have a bar then: nothing else has a close to be bought at. What ends later stays in cash at
     its last close. A dividend is reinvested in its stock at the close of its first bar from the ex-date on. No costs. Before
     `bought` the curve only tells the market's state, so equal parts are weighted anew every session. distrusted: flat
-    indices of bars whose move does not count, since a missed split is no loss.
+    indices of bars whose move does not count, since a missed split is no loss; their dividends do.
     """
     columns = np.asarray(symbols, dtype=np.int64)
     if not len(columns):
@@ -175,8 +175,11 @@ def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], d
     follows = np.flatnonzero(panel.symbol[1:] == panel.symbol[:-1]) + 1
     # A dividend as traded is worth `factor` times as much a share of today, and buys its stock at the close.
     paid = panel.rows[follows, ROW_DIVIDEND] * panel.rows[follows, ROW_FACTOR]
-    move[follows] = (panel.close[follows] + paid) / panel.close[follows - 1]
+    bought_anew = np.ones(panel.bars)
+    bought_anew[follows] += paid / panel.close[follows]
+    move[follows] = panel.close[follows] / panel.close[follows - 1]
     move[distrusted] = 1.0
+    move *= bought_anew
     at = panel.bar_at[: last + 1, columns]
     moves = np.where(at >= 0, move[at], 1.0)
     begun, ended = panel.session[panel.start[columns]], panel.last_session_of()[columns]

@@ -64,6 +64,12 @@ def test_a_move_nobody_vouches_for_does_not_count() -> None:
     assert buy_and_hold(panel, 0, 2, [0], np.array([1])) == pytest.approx([1, 1, 1.2])
 
 
+def test_a_dividend_counts_where_the_move_does_not() -> None:
+    panel = panel_of({"A": {0: 10, 1: 5, 2: 6}}, 3)
+    panel.rows[panel.bar_at[1, 0], ROW_DIVIDEND] = 0.5
+    assert buy_and_hold(panel, 0, 2, [0], np.array([1])) == pytest.approx([1, 1.1, 1.1 * 1.2])
+
+
 def test_no_stock_is_cash() -> None:
     panel = panel_of({"A": {0: 10, 1: 5}}, 2)
     assert buy_and_hold(panel, 0, 1, [], NOTHING).tolist() == [1, 1]

@@ -233,7 +233,7 @@ def _settings(given: Settings | Changes) -> Settings:
 
 
 def _declared(strategy: Strategy | str, settings: Settings) -> Strategy:
-    """The strategy, tried out so that a fault of it is told in one line."""
+    """The strategy, run once on a few bars so that a fault of it is reported in one line."""
     if isinstance(strategy, Strategy):
         try_out(strategy)
         return strategy

@@ -17,7 +17,7 @@ from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_
 from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
 from kobe_assets.report.page.heat_map_picture import heat_map_markdown
 from kobe_assets.report.page.page import build_report, packed_of, write_report
-from kobe_resources.resources import WarehouseResource
+from kobe_resources.resources import NextOrders, WarehouseResource
 from kobe_resources.runtime.report_site import report_link
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
@@ -41,7 +41,10 @@ CHECKS = [FIGURES_COMPLETE]
     metadata={"dagster/column_schema": table_schema("kpis"), "dagster/table_name": "kobe.main.kpis"},
 )
 def kpi_report(
-    context: dg.AssetExecutionContext, store: WarehouseResource, settings: dg.ResourceParam[Settings]
+    context: dg.AssetExecutionContext,
+    store: WarehouseResource,
+    settings: dg.ResourceParam[Settings],
+    next_orders: dg.ResourceParam[NextOrders],
 ) -> dg.MaterializeResult:
     """Does it clear costs and beat holding, is it luck, can it be traded: figures of every strategy, and one HTML page."""
     warehouse = store.open()
@@ -64,7 +67,7 @@ def kpi_report(
     inputs = read_inputs(warehouse, settings, versions, trades)
     books = books_of(inputs)
     packed = packed_of(inputs, books)
-    page = build_report(inputs, dt.datetime.now(dt.UTC), books, packed)
+    page = build_report(inputs, dt.datetime.now(dt.UTC), books, packed, next_orders(settings, warehouse))
     path = write_report(page, kobe_home() / "reports", packed, settings.report.keep)
     rows = verdict_rows(inputs, books)
     cautions = [asdict(caution) for caution in cautions_of(settings, books, inputs.evidence)]

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
 from kobe_resources.market_data import AGING
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
+from kobe_resources.warehouse.store import Warehouse
 
 # Dagster's own failure sensor passes a parameter that Dagster calls beta; a person at the terminal can do nothing about it.
 warnings.filterwarnings("ignore", message="Parameter `owners`", category=dg.BetaWarning)
@@ -39,10 +42,16 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     graph = dg.Definitions(
         assets=versioned(settings),
         asset_checks=all_checks(),
-        resources=resources_of(settings),
+        resources=resources_of(settings, _next_orders),
         executor=dg.in_process_executor,
     )
     return dg.Definitions.merge(graph, research_definitions(), trading_definitions())
+
+
+def _next_orders(settings: Settings, warehouse: Warehouse) -> Mapping[str, Any] | None:
+    from kobe_jobs.trading.tomorrow import next_orders
+
+    return next_orders(settings, warehouse)
 
 
 def versioned(settings: Settings) -> list[dg.AssetsDefinition]:

@@ -279,7 +279,7 @@ def run_failed(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[S
     description="After a run that brought signals: tells tomorrow's orders at the addresses of [alerts], where that is wished.",
 )
 def evening_orders(context: dg.RunStatusSensorContext, settings: dg.ResourceParam[Settings]) -> None:
-    """Tell what the next run would send, once a session."""
+    """Send what the next run would send, as an alert, once a session."""
     if context.dagster_run.job_name in RESEARCH_JOBS:
         tell_tomorrow(settings)
 

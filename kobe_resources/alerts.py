@@ -45,7 +45,7 @@ log = get_logger("alerts")
 
 @dataclass(frozen=True, slots=True)
 class AlertMessage:
-    """What is told: kinds, one line of what happened, facts and text beneath. key: what makes it the same as another one."""
+    """A message: kinds, one line of what happened, facts and text beneath. key: what makes it the same as another one."""
 
     kinds: frozenset[AlertKind]
     what: str
@@ -55,7 +55,7 @@ class AlertMessage:
 
     @property
     def identity(self) -> str:
-        """The same for what is told twice on one day in New York, whichever run or process tells it."""
+        """Equal for messages that repeat on one day in New York, whichever run or process sends them."""
         today = dt.datetime.now(NEW_YORK).date().isoformat()
         told = self.key or json.dumps([self.what, redact({k: v for k, v in self.facts.items() if k != "run"})], default=str)
         return hashlib.sha256(f"{today}|{told}".encode()).hexdigest()[:24]
@@ -81,7 +81,7 @@ class Delivery:
 class _Target:
     """One address: its name for people, the mark that the record knows it by, and how a message is sent there.
 
-    send: gives "" where it was taken, else why not; raises `_MayHaveArrived` where nobody knows.
+    send: gives "" where it was taken, else why not; raises `_MayHaveArrived` where it may have arrived.
     """
 
     name: str
@@ -115,7 +115,7 @@ def send_test(settings: Settings, deadline_s: float = DEADLINE_S) -> list[Delive
     message = AlertMessage(frozenset({"run"}), what, {"on": ", ".join(settings.alerts.on), "at": _now()})
     targets = [*_apprise_targets(settings), *_webhook_target(settings)]
     if not targets:
-        raise UsageError("no address is set to send alerts to", '[alerts] urls = ["…"], KOBE_ALERTS__URLS, or KOBE_ENV_FILE')
+        raise UsageError("no address is set to send alerts to", "write one into [alerts] urls, or into KOBE_ALERTS__URLS")
     return _send_to_all(message, targets, deadline_s)
 
 
@@ -253,7 +253,7 @@ def _post(url: str, message: AlertMessage) -> str:
 
 
 def _claim(message: AlertMessage, targets: list[_Target]) -> list[_Target]:
-    """The targets that this message was not sent to, written down before it goes: who is killed meanwhile tells nothing twice.
+    """The targets that this message was not sent to, written down before it is sent, so that a killed process repeats nothing.
 
     A record that cannot be kept holds no alert back.
     """
@@ -271,7 +271,7 @@ def _claim(message: AlertMessage, targets: list[_Target]) -> list[_Target]:
 
 
 def _let_go(message: AlertMessage, targets: Iterable[_Target]) -> None:
-    """Let what surely did not arrive be told by the next who has the same to tell."""
+    """Take back the mark of a message that surely did not arrive, so that the next equal one is sent."""
     marks = {target.mark for target in targets}
     if not marks:
         return
@@ -282,7 +282,7 @@ def _let_go(message: AlertMessage, targets: Iterable[_Target]) -> None:
 
 @contextlib.contextmanager
 def _record() -> Iterator[dict[str, Any]]:
-    """The messages of the last days, by identity, with the marks of who was told; written back at the end of the block."""
+    """The messages of the last days, by identity, with the addresses that took them; written back at the end of the block."""
     path = _record_path()
     private_folder(path.parent)
     with FileLock(path.with_suffix(".lock"), timeout=LOCK_WAIT_S, mode=0o600):

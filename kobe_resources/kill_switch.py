@@ -52,7 +52,7 @@ class KillSwitch:
         self.path = path or kobe_home() / "KILL_SWITCH"
 
     def status(self) -> KillStatus:
-        """On where the file is there, whatever is in it, and where that cannot be told."""
+        """On where the file exists, whatever it holds, and where its existence cannot be read."""
         try:
             with self.path.open("rb") as file:
                 content = file.read(MAX_BYTES)

@@ -1,11 +1,11 @@
-"""The Dagster doors: what lies outside a run, as typed resources; the only module of the house that subclasses one.
+"""The Dagster doors: what a run uses from outside, as typed resources; the only module that subclasses one.
 
 A resource opens nothing until it is asked, so that a graph loads without a warehouse, a broker or a key.
 """
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,20 @@ class LedgerResource(dg.ConfigurableResource[Any]):
             return open_symbols(ledger) if ledger.path.is_file() else set()
 
 
-def resources_of(settings: Settings) -> dict[str, Any]:
-    """Every resource under these settings, by the key that assets, checks, ops and sensors ask for."""
+NextOrders = Callable[[Settings, Warehouse], Mapping[str, Any] | None]
+"""What the next run would send, as plain data; None where nothing is known of it."""
+
+
+def no_orders(_: Settings, __: Warehouse) -> Mapping[str, Any] | None:
+    """Nothing is known of the next run: for a graph without the trading side."""
+    return None
+
+
+def resources_of(settings: Settings, next_orders: NextOrders = no_orders) -> dict[str, Any]:
+    """Every resource under these settings, by the key that assets, checks, ops and sensors ask for.
+
+    next_orders: how the report learns what the trading side would do, which it may not import.
+    """
     given = SettingsResource(given=dg.ResourceDefinition.hardcoded_resource(settings))
     return {
         "settings": given,
@@ -90,4 +102,5 @@ def resources_of(settings: Settings) -> dict[str, Any]:
         "vendor": VendorResource(settings=given),
         "broker": BrokerResource(settings=given),
         "ledger": LedgerResource(settings=given),
+        "next_orders": dg.ResourceDefinition.hardcoded_resource(next_orders),
     }

@@ -88,7 +88,7 @@ def _repeats(bars: BarTable) -> pd.DataFrame:
 
 
 def _moves(bars: BarTable) -> pd.DataFrame:
-    """Moves of twelve usual days that drew no crowd, and that are no suspect jumps."""
+    """Moves of twelve usual days or more without unusual volume that are no suspect jumps."""
     import pandas as pd
 
     found = silent_moves(bars)

@@ -67,7 +67,10 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "stale_last_session": (False, "The last stored session is the latest that the vendor should have."),
     "thin_sessions": (False, f"No session has under {FEW_ROWS:.0%} of the bars of the {USUAL_DAYS} before it."),
     "orphan_bars": (False, "Every symbol with bars is a candidate."),
-    "silent_moves": (False, f"No price moves by {SILENT_MOVE:g} usual days without a crowd: a split left out, or a spin-off."),
+    "silent_moves": (
+        False,
+        f"No price moves by {SILENT_MOVE:g} usual days without unusual volume: a split or spin-off left out.",
+    ),
     "weekly_bars": (False, "Bars are daily: figures a year are scaled by 252 sessions."),
     "set_aside_rows": (False, "Every row that the source gave is stored."),
     "restated_bars": (False, "The last load restated no symbol's history."),
@@ -185,7 +188,7 @@ def _from_frames(frames: Mapping[str, pd.DataFrame]) -> Iterator[DataFinding]:
         yield _finding(name, runs, len(runs), f"{len(runs):,} runs of bars {words}")
     yield _find_suspects(by_size(frames["suspects"]))
     moves = frames["silent_moves"].sort_values(["usual_days", "symbol"], ascending=[False, True], ignore_index=True)
-    words = f"{len(moves):,} moves of {SILENT_MOVE:g} usual days and more drew no crowd: splits left out, or spin-offs?"
+    words = f"{len(moves):,} moves of {SILENT_MOVE:g} usual days or more without unusual volume: splits or spin-offs left out?"
     yield _finding("silent_moves", moves, len(moves), words)
     yield _find_weekly(frames["weekly_bars"])
 

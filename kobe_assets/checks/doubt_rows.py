@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from kobe_assets.checks.split_ratio import split_like
 from kobe_assets.graph.doubts import DISTORTED, HARMLESS, INCOMPLETE, LEFT_OUT, WRONG
 from kobe_assets.research.quarantine import QUARANTINE_BARS, RANGE_QUARANTINE_BARS
-from kobe_resources.market_data.set_aside import DAY_EARLY, UNFINISHED
+from kobe_resources.market_data.set_aside import DAY_EARLY, DAY_LATE, UNFINISHED
 
 
 class Seen(NamedTuple):
@@ -110,7 +110,7 @@ def _silent(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     yield Seen(
         "silent fall" if ratio < 1 else "silent rise",
         DISTORTED,
-        f"close × {ratio:.4g}, {row['usual_days']:.0f} usual days, without a crowd"
+        f"close × {ratio:.4g}, {row['usual_days']:.0f} usual days, without unusual volume"
         + (f": like a split {like.told}" if like else ": an odd split, or a spin-off?"),
         f"a {'long' if ratio < 1 else 'short'} over it loses what nobody lost, the other side gains it; indicators cross it",
         split + paid,
@@ -260,8 +260,9 @@ def _aside(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     line = "" if row["line"] is None or row["line"] != row["line"] else f", line {int(row['line'])}"
     kind, rank = "set-aside rows", INCOMPLETE
     mend = "mend the rows in the file" if mends.own else f"nothing, or tell {mends.vendor}"
-    if DAY_EARLY in reason:
-        kind, mend = "a day early", "date its rows by the exchange's day"
+    if DAY_EARLY in reason or DAY_LATE in reason:
+        kind = "a day early" if DAY_EARLY in reason else "a day late"
+        mend = "date its rows by the exchange's day"
     elif reason == UNFINISHED:
         kind, rank, mend = "unfinished bars", HARMLESS, "nothing: they are stored once the session is over"
     seen, effect = f"{row['rows']:,} × {reason}{line}", "these rows are not among the bars"

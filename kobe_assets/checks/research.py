@@ -126,7 +126,8 @@ def entries_follow_signals(
 ) -> pd.DataFrame:
     """Trades that were not filled at the open of the session right after their signal (a same-bar fill reads the future).
 
-    at_limits: strategies that enter at limits; their fills lie in the session's bar, and never beyond that open.
+    at_limits: strategies that enter at limits; their fills lie between the best price of the bar and the open with its
+    slippage, which may lie outside the bar.
     """
     place = {symbol: index for index, symbol in enumerate(panel.names)}
     symbol = trades["symbol"].map(place).to_numpy(np.int64)
@@ -136,9 +137,8 @@ def entries_follow_signals(
     side = np.where(trades["side"] == "long", 1.0, -1.0)
     fill = panel.rows[bar, ROW_OPEN] * (1.0 + side * slippage)
     price = trades["entry_price"].to_numpy(float)
-    inside = (
-        (price >= panel.low[bar] * (1.0 - 1e-9)) & (price <= panel.high[bar] * (1.0 + 1e-9)) & (side * (price - fill) <= 0.0)
-    )
+    best = np.where(side > 0, panel.low[bar] * (1.0 - 1e-9), panel.high[bar] * (1.0 + 1e-9))
+    inside = (side * (price - best) >= 0.0) & (side * (price - fill) <= 0.0)
     is_fill = np.isclose(fill, price, rtol=1e-9, atol=0.0) | (inside & trades["entered_by"].isin(list(at_limits)).to_numpy())
     right = (bar >= 0) & (entry == signal + 1) & is_fill
     right &= np.isclose(trades["shares"] * panel.rows[bar, ROW_FACTOR], trades["qty"], rtol=1e-9)

@@ -1,4 +1,4 @@
-"""The asset checks: what must be true of bars, universe, signals, folds and report before anything stands on them.
+"""The asset checks: what must be true of bars, universe, signals, folds and report before anything is computed from them.
 
 Blocking where a wrong number could follow. The arithmetic is in `bars` and `research`; here it meets Dagster, and the
 outcome is kept in `check_results` beside the data it judged.
@@ -53,7 +53,7 @@ def _conclude(
     findings: Sequence[DataFinding],
     also: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
 ) -> Iterator[dg.AssetCheckResult]:
-    """Keep the outcome beside the data, then tell Dagster. also: more writes of the same transaction."""
+    """Store the outcome beside the data, then report it to Dagster. also: more writes of the same transaction."""
     now = dt.datetime.now(dt.UTC)
     with warehouse.transaction() as connection:
         connection.execute("DELETE FROM check_results WHERE asset = ?", [asset])

@@ -19,7 +19,7 @@ class SplitLike(NamedTuple):
 
     @property
     def told(self) -> str:
-        """As it is said: 10 for 1."""
+        """The ratio as announcements write it: 10 for 1."""
         return f"{self.split_to:g} for {self.split_from:g}"
 
 

@@ -1,4 +1,4 @@
-"""Bars that a person hands over as a DataFrame, made into a panel; what is wrong with them is refused in one line."""
+"""Bars given as a DataFrame, made into a panel; what is wrong with them is refused in one line."""
 
 from __future__ import annotations
 

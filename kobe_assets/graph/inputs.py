@@ -21,10 +21,12 @@ from kobe_assets.research.walk_forward import Fold, Market, Part, grid_sets, mak
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.policy_gate import SIZING_MODES, Limits
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import content_version, has_table
+from kobe_resources.warehouse.store import content_version, file_stamp, has_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import duckdb
 
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
@@ -41,6 +43,8 @@ class ForeignIndicators(KobeError):
 HERE = Path(__file__).parent
 _kept: dict[str, tuple[tuple[object, ...], Any]] = {}
 """The panel and the indicators last loaded, by what they were loaded from."""
+_versions: dict[tuple[object, ...], tuple[object, str]] = {}
+"""Path and tables → the stamp of the file at which their version was taken, and the version."""
 
 
 def load_panel(warehouse: Warehouse) -> Panel:
@@ -51,10 +55,8 @@ def load_panel(warehouse: Warehouse) -> Panel:
     """
     with warehouse.connect() as connection:
         paid = has_table(connection, "dividends")
-        key = (
-            warehouse.path,
-            content_version(connection, "daily_bars", "splits", "panel_symbols", *(["dividends"] if paid else [])),
-        )
+        tables = ("daily_bars", "splits", "panel_symbols", *(["dividends"] if paid else []))
+        key = (warehouse.path, _version(connection, warehouse.path, *tables))
         if (kept := _kept.get("panel")) and kept[0] == key:
             panel: Panel = kept[1]
             return panel
@@ -85,20 +87,33 @@ def load_panel(warehouse: Warehouse) -> Panel:
     return panel
 
 
+def _version(connection: duckdb.DuckDBPyConnection, path: Path, *tables: str) -> str:
+    """The content version of the tables; rows are hashed again only where the file or its log was written since."""
+    stamp = file_stamp(path)
+    known = _versions.get((path, *tables))
+    if known is None or known[0] != stamp:
+        known = _versions[path, *tables] = stamp, content_version(connection, *tables)
+    return known[1]
+
+
 def stored_symbols(warehouse: Warehouse) -> list[str]:
     """Every symbol of which bars are stored, in the panel or not."""
     return [symbol for (symbol,) in warehouse.rows("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol")]
 
 
-def add_dividends(panel: Panel, symbol: Integers, day: Integers, amount: Floats) -> None:
+def add_dividends(panel: Panel, name: Integers, day: Integers, amount: Floats) -> None:
     """Put each dividend into the first bar of its symbol on or after its ex-date, where its holders of the bar before are paid.
 
-    symbol: places in the panel's symbols. day: since 1970. amount: dollars a share as traded on that day.
+    name: places in the panel's names, since a symbol has as many places among the listings as it has listings. day: since
+    1970. amount: dollars a share as traded on that day. A dividend that falls between two listings is paid to nobody.
     """
     session = np.searchsorted(panel.sessions.astype("datetime64[D]").astype(np.int64), day)
-    flat = panel.symbol.astype(np.int64) * len(panel.sessions) + panel.session
-    bar = np.searchsorted(flat, symbol.astype(np.int64) * len(panel.sessions) + session)
-    found = (session < len(panel.sessions)) & (bar < panel.start[symbol + 1]) & (bar > panel.start[symbol])
+    owner = panel.name[panel.symbol].astype(np.int64)
+    flat = owner * len(panel.sessions) + panel.session
+    bar = np.searchsorted(flat, name.astype(np.int64) * len(panel.sessions) + session)
+    known = np.flatnonzero((session < len(panel.sessions)) & (bar < panel.bars))
+    bar, name, amount = bar[known], name[known], amount[known]
+    found = (owner[bar] == name) & (bar > panel.start[panel.symbol[bar]])
     np.add.at(panel.rows[:, ROW_DIVIDEND], bar[found], amount[found])
 
 
@@ -108,7 +123,7 @@ def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = 
     wanted: the columns that must be there beside the canonical ones.
     """
     with warehouse.connect() as connection:
-        key = (warehouse.path, content_version(connection, "indicators"), panel.symbols, id(panel.rows))
+        key = (warehouse.path, _version(connection, warehouse.path, "indicators"), panel.symbols, id(panel.rows))
         if (kept := _kept.get("indicators")) and kept[0] == key:
             indicators: Indicators = kept[1]
             return _having(indicators, wanted)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kobe_assets.research.declared import Indicator, declared_columns
+from kobe_assets.research.means import add
 from kobe_assets.research.panel import Floats, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices
 from kobe_resources.runtime.jit import njit, njit_part
@@ -85,8 +86,8 @@ def _one_symbol(
 
         # A sum that carries its rounding errors keeps the mean of 200 closes exact to rounding after any number of bars.
         leaving = close[i - SMA_PERIOD] if i >= SMA_PERIOD else 0.0
-        step, lost = _add(close[i], -leaving)
-        total, lost_too = _add(total, step)
+        step, lost = add(close[i], -leaving)
+        total, lost_too = add(total, step)
         carry += lost + lost_too
         equal = equal + 1 if i > 0 and close[i] == close[i - 1] else 1
         if i >= SMA_PERIOD - 1:
@@ -110,11 +111,3 @@ def _one_symbol(
         atr = (atr if i <= ATR_PERIOD else atr * ATR_KEPT) + true_range * ATR_NEW
         if i >= ATR_PERIOD:
             atr14[i] = atr
-
-
-@njit_part
-def _add(a: float, b: float) -> tuple[float, float]:
-    """The rounded sum and what rounding lost of it, exactly (Knuth's two-sum)."""
-    total = a + b
-    of_b = total - a
-    return total, (a - (total - of_b)) + (b - of_b)

@@ -33,7 +33,7 @@ def rsi(n: int, price: str | Indicator = "close") -> Indicator:
 def sma(n: int, price: str | Indicator = "close") -> Indicator:
     """The mean of the last n closes, or of another price."""
     n = _whole("sma", n, 2)
-    return _over(f"sma({n}{_named(price)})", price, lambda x: _talib().SMA(x, n), _is_a_price(price))
+    return _over(f"sma({n}{_named(price)})", price, lambda x: _mean(x, n), _is_a_price(price))
 
 
 def ema(n: int, price: str | Indicator = "close") -> Indicator:
@@ -76,7 +76,7 @@ def zscore(n: int, price: str | Indicator = "close") -> Indicator:
 
     def over(x: Floats) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((x - _talib().SMA(x, n)) / _talib().STDDEV(x, n))
+            return np.asarray((x - _mean(x, n)) / _talib().STDDEV(x, n))
 
     return _over(f"zscore({n}{_named(price)})", price, over)
 
@@ -200,6 +200,13 @@ def _streaks(close: Floats) -> Floats:
     turns = np.flatnonzero(np.diff(direction, prepend=np.nan) != 0)
     begun = np.repeat(turns, np.diff(turns, append=len(close)))
     return np.asarray(direction * (np.arange(len(close)) - begun + 1))
+
+
+def _mean(values: Floats, n: int) -> Floats:
+    """The mean of the last n, exact: TA-Lib's running sum drifts past a close that lies on it. Compiled only when asked."""
+    from kobe_assets.research.means import mean_of_last
+
+    return mean_of_last(values, n)
 
 
 @cache

@@ -19,7 +19,7 @@ FIGURES = (
 WHY_UNDEFINED = {
     "sharpe": "fewer than two sessions, or returns that never vary",
     "sortino": "no losing session",
-    "cagr": "no session, or the equity fell to zero or below",
+    "cagr": "no session",
     "volatility": "fewer than two sessions",
     "max_drawdown": "no session",
     "calmar": "no drawdown",
@@ -67,7 +67,8 @@ def sharpe_of_each(returns: Floats) -> Floats:
 def curve_figures(returns: Floats) -> dict[str, float | None]:
     """Sharpe, Sortino, CAGR, volatility, maximum drawdown and Calmar of daily returns.
 
-    Growth is compounded from the returns, so that a chain of folds and a single window are judged alike.
+    Growth is compounded from the returns, so that a chain of folds and a single window are judged alike; what is ruined grows
+    by -1 a year.
     """
     n = len(returns)
     if n == 0:
@@ -76,7 +77,7 @@ def curve_figures(returns: Floats) -> dict[str, float | None]:
     mean = float(returns.mean())
     deviation = float(returns.std(ddof=1)) if n > 1 else 0.0
     downside = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2)))
-    cagr = float(growth[-1] ** (YEAR / n) - 1.0) if growth[-1] > 0 else None
+    cagr = float(growth[-1] ** (YEAR / n) - 1.0)
     peak = np.maximum.accumulate(np.concatenate([[1.0], growth]))[1:]
     drawdown = float(min(np.min(growth / peak - 1.0), 0.0))
     return {
@@ -85,7 +86,7 @@ def curve_figures(returns: Floats) -> dict[str, float | None]:
         "cagr": cagr,
         "volatility": deviation * math.sqrt(YEAR) if n > 1 else None,
         "max_drawdown": drawdown,
-        "calmar": cagr / -drawdown if drawdown < 0 and cagr is not None else None,
+        "calmar": cagr / -drawdown if drawdown < 0 else None,
     }
 
 

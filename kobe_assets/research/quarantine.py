@@ -16,7 +16,7 @@ from kobe_assets.research.parallel import in_slices
 
 SUSPECT_MOVE = math.log(1.45)
 IMPOSSIBLE_RATIO = 3.0
-"""Ratio of two closes in a row, up or down, that no crowd explains: another company, or another unit."""
+"""Ratio of two closes in a row, up or down, that no unusual volume explains: another company, or another unit."""
 LOWEST_LOW, HIGHEST_HIGH = 0.55, 1.8
 """Multiples of the lower and the higher of open and close beyond which a low or a high is doubted."""
 CROWD_VOLUME = 3.0
@@ -25,7 +25,7 @@ CROWD_BARS = 20
 QUARANTINE_BARS, RANGE_QUARANTINE_BARS = 200, 60
 """Bars without signals after a suspect jump of the close, and after a suspect range (by then ATR has forgotten it)."""
 SILENT_MOVE = 12.0
-"""Usual days (medians of the moves before) from which a move without a crowd is told: an odd split left out, a spin-off."""
+"""Usual days (medians of the moves before) from which a move without unusual volume counts: a split left out, a spin-off."""
 SMALLEST_FALL, SMALLEST_RISE = 0.05, 0.1
 """Log returns under which none is told: good news moves a price so far, on no more than the usual volume."""
 FEWEST_MOVES = 10
@@ -79,7 +79,7 @@ class Suspects(NamedTuple):
 
 
 def suspects(bars: AdjustedBars) -> Suspects:
-    """The bars whose close jumped, or whose low or high lies far out, without a crowd of dollars and shares."""
+    """The bars whose close jumped, or whose low or high lies far out, without unusual volume in dollars and shares."""
     bar = _doubtful(bars)
     before, close = bars.close[bar - 1], bars.close[bar]
     move = np.array([math.log(ratio) for ratio in close / before], np.float64)
@@ -131,7 +131,7 @@ class SilentMoves(NamedTuple):
 
 
 def silent_moves(bars: AdjustedBars) -> SilentMoves:
-    """Closes that moved by SILENT_MOVE usual days without unusual volume; suspect jumps are not told again."""
+    """Closes that moved by SILENT_MOVE usual days without unusual volume; suspect jumps are not reported again."""
     with np.errstate(divide="ignore", invalid="ignore"):
         move = np.log(bars.close[1:] / bars.close[:-1])
     bar = np.flatnonzero((move < -SMALLEST_FALL) | (move > SMALLEST_RISE)) + 1

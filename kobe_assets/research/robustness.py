@@ -18,7 +18,7 @@ from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable
 from kobe_assets.research.simulation import equity_curves, terms_of
 from kobe_assets.research.strategies import Params, Strategy
-from kobe_assets.research.walk_forward import Fold, Market, find_signals
+from kobe_assets.research.walk_forward import Fold, Found, Market, find_signals
 
 COST_STEPS_BPS = (0.0, 5.0, 10.0, 20.0, 40.0)
 BREAK_EVEN_LIMIT_BPS = 500.0
@@ -49,10 +49,15 @@ class Plan:
 class Rehearsal:
     """A plan on a market, to be simulated again and again: its signals are looked for once, since no cost changes them."""
 
-    def __init__(self, market: Market, plan: Plan, readable: Readable | None = None) -> None:
+    def __init__(
+        self, market: Market, plan: Plan, readable: Readable | None = None, found: Mapping[str, Found] | None = None
+    ) -> None:
+        """found: strategy → its signals on this market at the plan's parameters, and maybe others; looked for without."""
         self.market, self.plan = market, plan
-        readable = readable or market.readable()
-        self._found = [find_signals(market, readable, strategy, params) for strategy, params in plan.parts]
+        if found is None:
+            readable = readable or market.readable()
+            found = {strategy.name: find_signals(market, readable, strategy, params) for strategy, params in plan.parts}
+        self._found = [found[strategy.name].of(params) for strategy, params in plan.parts]
 
     def out_of_sample(self, slippage_bps: float | None = None) -> Floats:
         """The daily returns of the test windows, one after the other.
@@ -140,9 +145,12 @@ def _root(low: tuple[float, float], high: tuple[float, float], value_at: Callabl
     return low[0] + (high[0] - low[0]) * low[1] / (low[1] - high[1])
 
 
-def whole_span(market: Market, strategy: Strategy, sets: Sequence[Params], first: int, last: int, readable: Readable) -> Floats:
-    """(sessions, sets) daily returns of every parameter set over the sessions `first`..`last`, flat at the start."""
-    feeds = find_signals(market, readable, strategy, sets).feeds(market, range(len(sets)), trial=True)
+def whole_span(market: Market, found: Found, sets: Sequence[Params], first: int, last: int) -> Floats:
+    """(sessions, sets) daily returns of every parameter set over the sessions `first`..`last`, flat at the start.
+
+    found: the signals of the sets, and maybe of others.
+    """
+    feeds = found.of(sets).feeds(market, range(len(sets)), trial=True)
 
     def one(k: int) -> Floats:
         terms = terms_of([sets[k]])[None]
@@ -155,10 +163,10 @@ def whole_span(market: Market, strategy: Strategy, sets: Sequence[Params], first
 def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], distrusted: Ints) -> Floats:
     """(last + 1 sessions) growth of $1 put in equal parts into `symbols` at the close of session `bought`, and left alone.
 
-    Only those are bought whose bars have begun by then and not ended; what ends later stays in cash at its last close. A
-    dividend is reinvested in its stock at the close of its first bar from the ex-date on. No costs. Before `bought` the curve
-    only tells the market's state, so equal parts are weighted anew every session. distrusted: flat indices of bars whose move
-    does not count, since a missed split is no loss.
+    Only those are bought that have a bar then: nothing else has a close to be bought at. What ends later stays in cash at
+    its last close. A dividend is reinvested in its stock at the close of its first bar from the ex-date on. No costs. Before
+    `bought` the curve only tells the market's state, so equal parts are weighted anew every session. distrusted: flat
+    indices of bars whose move does not count, since a missed split is no loss.
     """
     columns = np.asarray(symbols, dtype=np.int64)
     if not len(columns):
@@ -176,7 +184,7 @@ def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], d
     alive = (begun < day) & (day <= ended)
     count, total = alive.sum(axis=1), np.where(alive, moves[: bought + 1], 0.0).sum(axis=1)
     before = np.cumprod(np.where(count > 0, total / np.maximum(count, 1), 1.0))
-    held = (begun <= bought) & (bought <= ended)
+    held = at[bought] >= 0
     after = np.cumprod(moves[bought + 1 :, held], axis=0).mean(axis=1) if held.any() else np.ones(last - bought)
     return np.concatenate([before, before[-1] * after])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,14 +143,20 @@ class Found:
     """The signals of several parameter sets of one strategy, before any cost or limit.
 
     union: the feed of the signals of any set. mine, leaves: by distinct set, which entries are its own and when a position
-    wants out. place: (sets) each set's distinct one; sets that differ in mechanical exits only share theirs.
+    wants out. place: (sets) each set's distinct one; sets that differ in mechanical exits only share theirs. known: what
+    makes a set distinct → its place among them.
     """
 
     union: Feed
     mine: tuple[Bools, ...]
     leaves: tuple[NDArray[np.uint8], ...]
     place: tuple[int, ...]
+    known: Mapping[tuple[tuple[str, float], ...], int]
     has_limit: bool = False
+
+    def of(self, sets: Sequence[Params]) -> Found:
+        """The same for some of its sets, in their own order: what has been found is not looked for again."""
+        return replace(self, place=tuple(self.known[_distinct(params)] for params in sets))
 
     def feeds(self, market: Market, sets: Iterable[int], trial: bool = False) -> list[Feed]:
         """The feed of each of some sets at the market's costs and limits, one object for sets that share their signals.
@@ -174,7 +180,7 @@ class Found:
 
 def find_signals(market: Market, readable: Readable, strategy: Strategy, sets: Sequence[Params]) -> Found:
     """The signals and exits of every parameter set."""
-    keys = [tuple(sorted((k, v) for k, v in params.items() if k not in MECHANICAL)) for params in sets]
+    keys = [_distinct(params) for params in sets]
     distinct: list[Params] = [dict(key) for key in dict.fromkeys(keys)]
     candidates, mine = find_candidates_of_sets(market.panel, readable, strategy, distinct)
     leaves: list[NDArray[np.uint8]] = []
@@ -190,7 +196,12 @@ def find_signals(market: Market, readable: Readable, strategy: Strategy, sets: S
     limit = market.indicators[strategy.limit] if has_limit and strategy.limit is not None else None
     entries = find_entries(market.panel, candidates, stop, limit, market.lag)
     union = make_feed(market.panel, candidates.first, entries, leaves[0])
-    return Found(union, tuple(mine), tuple(leaves), tuple(at[key] for key in keys), has_limit)
+    return Found(union, tuple(mine), tuple(leaves), tuple(at[key] for key in keys), at, has_limit)
+
+
+def _distinct(params: Params) -> tuple[tuple[str, float], ...]:
+    """What the signals and exits of a parameter set depend on."""
+    return tuple(sorted((k, v) for k, v in params.items() if k not in MECHANICAL))
 
 
 def feed_of(market: Market, strategy: Strategy, params: Params, readable: Readable | None = None) -> Feed:
@@ -270,7 +281,7 @@ def run_trials(
 ) -> Floats:
     """(folds, sets) the Sharpe ratio of every parameter set on every fold's train window.
 
-    done: told how many simulations have ended, once a fold, from several threads.
+    done: called with how many simulations have ended, once a fold, from several threads.
     """
     sharpe = np.empty((len(folds), len(sets)))
     alike: dict[int, list[int]] = {}

@@ -57,18 +57,30 @@ class BarTable:
         return same
 
 
-def read_bar_tables(warehouse: Warehouse, most: int = MOST_BARS) -> Iterator[BarTable]:
+def read_bar_tables(warehouse: Warehouse, most: int = MOST_BARS, last_bars: int | None = None) -> Iterator[BarTable]:
     """All bars of the store, each symbol whole, in tables of at most `most` bars (more where one symbol has more).
 
-    No table where the store is empty. Only one need be in memory: of most symbols no figure is computed.
+    No table where the store is empty. Only one need be in memory: of most symbols no figure is computed. last_bars: of each
+    symbol only so many need be there, the last ones; there may be more.
     """
     with warehouse.connect() as connection:
-        counts = connection.execute("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol ORDER BY symbol").fetchall()
+        _ask_for(connection, last_bars)
+        counts = connection.execute("SELECT symbol, count(*) FROM asked_bars GROUP BY symbol ORDER BY symbol").fetchall()
         # Looked up once: it asks for every bar of the store.
         connection.execute("CREATE OR REPLACE TEMP TABLE known_listings AS SELECT * FROM later_listings")
         last_session = connection.execute("SELECT max(session) FROM daily_bars").fetchall()[0][0]
         for first, last in _ranges(counts, most):
             yield _bars_of(connection, first, last, last_session)
+
+
+def _ask_for(connection: duckdb.DuckDBPyConnection, last_bars: int | None) -> None:
+    """Make the view `asked_bars`: all stored bars, or of each symbol those from the day that its last ones begin on."""
+    asked = "SELECT * FROM daily_bars"
+    if last_bars is not None:
+        given = {"bars": last_bars, "days": max(60, last_bars * 2)}
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE last_bars_since AS {read_sql(HERE, 'last_bars')}", given)
+        asked = "SELECT b.* FROM daily_bars b JOIN last_bars_since s ON s.symbol = b.symbol AND b.session >= s.since"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW asked_bars AS {asked}")
 
 
 def _ranges(counts: Sequence[tuple[str, int]], most: int) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ WITH starts AS (
     FROM placed
     WINDOW later_ones AS (PARTITION BY symbol, listing ORDER BY execution_date ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
 ), bars AS (
-    SELECT * FROM daily_bars WHERE symbol BETWEEN $first AND $last
+    SELECT * FROM asked_bars WHERE symbol BETWEEN $first AND $last
 ), places AS (
     SELECT symbol, (row_number() OVER (ORDER BY symbol) - 1)::INTEGER AS place FROM (SELECT DISTINCT symbol FROM bars)
 )

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kobe_assets.research.quarantine import suspects
+from kobe_assets.research.quarantine import CROWD_BARS, QUARANTINE_BARS, suspects
 from kobe_assets.selection.bar_table import BarTable, read_bar_tables
 from kobe_assets.selection.barred import barred_symbols
 from kobe_assets.selection.membership import build_membership
@@ -33,7 +33,9 @@ __all__ = ["Reason", "Validation", "build_membership", "build_universe", "select
 
 HERE = Path(__file__).parent
 AVERAGE_BARS = 60
-_kept: dict[tuple[Path, str], set[str]] = {}
+DECISIVE_BARS = QUARANTINE_BARS + CROWD_BARS + 2
+"""Bars that decide whether the last one is in quarantine: those whose quarantine reaches it, and what is usual before them."""
+_kept: dict[tuple[Path, str], CandidateEvidence] = {}
 COLUMNS = ("first_session", "last_session", "sessions", "years", "adv_shares", "adv_usd", "has_options")
 
 
@@ -121,7 +123,7 @@ def select(evidence: pd.DataFrame, wanted: UniverseSettings, barred: NDArray[np.
 def validate_universe(warehouse: Warehouse, settings: Settings) -> Validation:
     """Hold the universe table against evidence derived anew from the bars, and against min_symbols and min_years.
 
-    No column of the table is believed but `symbol` and `selected`: a listed symbol counts where its bars bear it out.
+    Only the columns `symbol` and `selected` of the table are read: a listed symbol counts where its bars confirm it.
     """
     import pandas as pd
 
@@ -141,27 +143,36 @@ def validate_universe(warehouse: Warehouse, settings: Settings) -> Validation:
     return Validation(not failures, len(listed), len(holding), shortest, _drifted(stored, fresh), failures, offenders)
 
 
-def _read(warehouse: Warehouse) -> tuple[pd.DataFrame, set[str], NDArray[np.object_]]:
-    """Evidence of every candidate, the symbols whose quarantine is in force, and why a candidate is barred ("": it is not)."""
+class CandidateEvidence(NamedTuple):
+    """What the bars say. table: of every candidate. held: symbols whose quarantine is in force. barred: (candidates) why one is
+    not to be judged, "" where it is."""
+
+    table: pd.DataFrame
+    held: set[str]
+    barred: NDArray[np.object_]
+
+
+def _read(warehouse: Warehouse) -> CandidateEvidence:
+    """The evidence, found once while bars and candidates stay: it takes bars of every symbol of the store.
+
+    Raises KobeError where there are no candidates.
+    """
     with warehouse.connect() as connection:
-        evidence = warehouse.frame(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS})
-        if not len(evidence):
+        key = warehouse.path, content_version(connection, "daily_bars", "splits", "candidates", "option_evidence")
+        if key in _kept:
+            return _kept[key]
+        table = warehouse.frame(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS})
+        if not len(table):
             raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
-        held = _held(warehouse, content_version(connection, "daily_bars", "splits"))
-    why = barred_symbols(warehouse)
-    return evidence, held, np.array([why.get(symbol, "") for symbol in evidence["symbol"]], dtype=object)
+        held = {name for bars in read_bar_tables(warehouse, last_bars=DECISIVE_BARS) for name in in_quarantine(bars)}
+        why = barred_symbols(warehouse)
+    found = CandidateEvidence(table, held, np.array([why.get(symbol, "") for symbol in table["symbol"]], dtype=object))
+    _kept.clear()
+    _kept[key] = found
+    return found
 
 
-def _held(warehouse: Warehouse, version: str) -> set[str]:
-    """Symbols whose last bar is in quarantine, found once while the bars stay: it takes every bar of the store."""
-    key = (warehouse.path, version)
-    if key not in _kept:
-        _kept.clear()
-        _kept[key] = {name for bars in read_bar_tables(warehouse) for name in _in_quarantine(bars)}
-    return _kept[key]
-
-
-def _in_quarantine(bars: BarTable) -> set[str]:
+def in_quarantine(bars: BarTable) -> set[str]:
     """Symbols whose last bar is in quarantine."""
     found = suspects(bars)
     in_force = {int(place) for place in bars.symbol[found.bar[found.in_force]]}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kobe_assets.report.analysis.metrics_glossary import minus, show
 from kobe_jobs.cli.output import output, table_of
+from kobe_jobs.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from kobe_jobs.trading.account import AccountView
 
 FILLS = 10
@@ -18,36 +18,36 @@ FILLS = 10
 def show_account(view: AccountView, simulated: Sequence[float] | None) -> None:
     """Print the account; simulated: the simulation's worth at the same closes, None where it was not computed."""
     console = output()
-    console.print(f"{view.strategy}, stage {view.stage}, account {view.number or 'none yet'}", style="bold", highlight=False)
-    console.print(f"at the close of {view.as_of}", style="dim", highlight=False)
+    console.say(f"{view.strategy}, stage {view.stage}, account {view.number or 'none yet'}", style="bold")
+    console.say(f"at the close of {view.as_of}", style="dim")
     _money(console, view, simulated)
     _positions(console, view)
     _orders(console, view)
     _fills(console, view)
     switch = view.kill_switch
-    console.print(f"kill switch on: {switch['reason']}" if switch["on"] else "kill switch off", markup=False, highlight=False)
+    console.say(f"kill switch on: {switch['reason']}" if switch["on"] else "kill switch off")
     seen = view.reconciliation
     told = "not yet compared with the broker"
     if seen is not None:
         verdict = "ledger and broker agreed" if seen["agrees"] else "ledger and broker differed: `kobe reconcile`"
         told = f"{verdict}, {seen['at'][:16].replace('T', ' ')} UTC"
-    console.print(told, markup=False, highlight=False)
+    console.say(told)
     next_run = view.tomorrow
     if next_run is not None:
         leaving, entering = len(next_run["exits"]), len(next_run["entries"])
-        console.print(f"next run, {next_run['session']}: {entering} orders, {leaving} exits; `kobe tomorrow`", highlight=False)
+        console.say(f"next run, {next_run['session']}: {entering} orders, {leaving} exits; `kobe tomorrow`")
 
 
-def _money(console: Console, view: AccountView, simulated: Sequence[float] | None) -> None:
+def _money(console: Screen, view: AccountView, simulated: Sequence[float] | None) -> None:
     table = table_of("", "", "")
     since = f" since {view.started}" if view.started else ""
-    table.add_row("equity", f"${view.equity:,.2f}")
-    table.add_row(f"P&L{since}", f"{view.pnl:+,.2f} ({view.pnl / view.start_cash:+.2%})")
-    table.add_row("P&L of the last session", f"{view.pnl_today:+,.2f}")
+    table.add_row("equity", show(view.equity, "cents"))
+    table.add_row(f"P&L{since}", minus(f"{view.pnl:+,.2f} ({view.pnl / view.start_cash:+.2%})"))
+    table.add_row("P&L of the last session", minus(f"{view.pnl_today:+,.2f}"))
     if simulated:
         ahead = view.equity - simulated[-1]
-        table.add_row("the simulation", f"${simulated[-1]:,.2f} ({ahead:+,.2f} against it)")
-    table.add_row("cash", f"${view.cash:,.2f}")
+        table.add_row("the simulation", minus(f"${simulated[-1]:,.2f} ({ahead:+,.2f} against it)"))
+    table.add_row("cash", show(view.cash, "cents"))
     budget = "no daily limit" if view.budget is None else f"of ${view.budget:,.2f}"
     table.add_row(f"budget used {view.last_session or ''}".strip(), f"${view.budget_used:,.2f} {budget}")
     for reason, count in view.refused.items():
@@ -55,20 +55,21 @@ def _money(console: Console, view: AccountView, simulated: Sequence[float] | Non
     console.print(table)
 
 
-def _positions(console: Console, view: AccountView) -> None:
+def _positions(console: Screen, view: AccountView) -> None:
     if not view.positions:
-        console.print("no position is open")
+        console.say("no position is open")
         return
     table = table_of("Positions", "symbol", "side", "shares", "since", "entry", "close", "stop", "P&L", "", "bars", "leaves")
     for held in view.positions:
         table.add_row(
             held.symbol, held.side, f"{held.shares:,.4g}", held.entry_session, f"{held.entry:,.2f}", f"{held.close:,.2f}",
-            f"{held.stop:,.2f}", f"{held.pnl:+,.2f}", f"{held.pnl_share:+.1%}", str(held.bars_held), held.next_exit,
+            f"{held.stop:,.2f}", minus(f"{held.pnl:+,.2f}"), minus(f"{held.pnl_share:+.1%}"), str(held.bars_held),
+            held.next_exit,
         )  # fmt: skip
     console.print(table)
 
 
-def _orders(console: Console, view: AccountView) -> None:
+def _orders(console: Screen, view: AccountView) -> None:
     if not view.working:
         return
     table = table_of("Working orders", "symbol", "side", "for", "order", "shares", "price", "state", "since")
@@ -78,13 +79,13 @@ def _orders(console: Console, view: AccountView) -> None:
     console.print(table)
 
 
-def _fills(console: Console, view: AccountView) -> None:
+def _fills(console: Screen, view: AccountView) -> None:
     if not view.fills:
         return
     table = table_of("Last fills", "session", "symbol", "side", "for", "shares", "price", "open or stop", "slippage, bps")
     for row in view.fills[:FILLS]:
         reference = "" if row.reference is None else f"{row.reference:,.2f}"
-        slipped = "" if row.slippage_bps is None else f"{row.slippage_bps:+.1f}"
+        slipped = "" if row.slippage_bps is None else minus(f"{row.slippage_bps:+.1f}")
         table.add_row(
             row.session, row.symbol, row.side, row.purpose, f"{row.shares:,.4g}", f"{row.price:,.2f}", reference, slipped
         )  # fmt: skip

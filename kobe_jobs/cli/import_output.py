@@ -22,10 +22,10 @@ def show_understood(understood: dict[str, Any], progress: Console) -> None:
         progress.print()
     for shape in understood["shapes"]:
         more = f" and {shape['files'] - len(shape['file']):,} more" if shape["files"] > len(shape["file"]) else ""
-        screen.print(f"{', '.join(shape['file'])}{more}: {shape['shape']}; dates {shape['dates']}, numbers {shape['numbers']}")
+        screen.say(f"{', '.join(shape['file'])}{more}: {shape['shape']}; dates {shape['dates']}, numbers {shape['numbers']}")
         screen.print(_columns(shape["columns"]))
     span = f", {understood['first_session']} to {understood['last_session']}" if understood["bars"] else ""
-    screen.print(
+    screen.say(
         f"{understood['bars']:,} bars of {understood['symbols']:,} symbols{span}; {understood['splits']:,} splits, "
         f"{understood['dividends']:,} dividends"
     )
@@ -38,14 +38,14 @@ def show_understood(understood: dict[str, Any], progress: Console) -> None:
 def show_written(written: Written, vendor: str) -> None:
     """What was added and restated, and what to do next."""
     screen = Screen(highlight=False, soft_wrap=True)
-    screen.print(f"{written.path}: {_tally('bars', written.bars)}; {written.symbols:,} symbols in all")
+    screen.say(f"{written.path}: {_tally('bars', written.bars)}; {written.symbols:,} symbols in all")
     for name, tally in (("splits", written.splits), ("dividends", written.dividends)):
         if tally.added or tally.restated or tally.kept or tally.unchanged:
-            screen.print(_tally(name, tally))
+            screen.say(_tally(name, tally))
     if written.moved:
-        screen.print(f"the file that was there is now {written.moved}")
+        screen.say(f"the file that was there is now {written.moved}")
     if vendor != "files":
-        screen.print(f'data.vendor is {vendor}: set it to "files" to use them', style="dim")
+        screen.say(f'data.vendor is {vendor}: set it to "files" to use them', style="dim")
 
 
 def _tally(name: str, tally: Tally) -> str:
@@ -75,6 +75,6 @@ def _aside(row: dict[str, Any]) -> str:
 
 def _list(screen: Screen, lines: list[str]) -> None:
     for line in lines[:SHOWN]:
-        screen.print(f"  {line}")
+        screen.say(f"  {line}")
     if len(lines) > SHOWN:
-        screen.print(f"  and {len(lines) - SHOWN:,} more; see --json")
+        screen.say(f"  and {len(lines) - SHOWN:,} more; see --json")

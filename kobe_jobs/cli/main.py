@@ -26,6 +26,7 @@ from kobe_jobs.cli.commands import (
     trading,
     universe,
 )
+from kobe_jobs.cli.examples import add_examples
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import KobeError, UsageError, is_interrupt, with_earlier
 from kobe_resources.settings.load import kobe_home, require_clone
@@ -42,11 +43,15 @@ app = typer.Typer(
 )
 for area in (init, research, strategies, bars, universe, sweep, trading, tomorrow, account, alert, ops, config):
     area.register(app)
+add_examples(app)
 
 
 INTERRUPTED = 130
 COLLECT_EVERY = 50_000
 """Objects between two collections of garbage: the hundreds of thousands that imports make are no garbage."""
+ORDER_PATH = frozenset({"trade", "reconcile", "replay", "ui"})
+"""Commands that wait for another process as long as a scheduled run does: an order may stand, or long work lies behind them."""
+PERSON_WAITS_S = 7.0
 STOPPED = "stopped; what was finished is kept, run the same command again to go on"
 CommandLineError: Any = typer.BadParameter.__mro__[2]
 """What typer raises for any misuse of the command line; it has no public name."""
@@ -110,6 +115,8 @@ def before_every_command(
         require_clone()
         _refuse_a_file(kobe_home())
     _keep_private()
+    if context.invoked_subcommand != "kill":
+        _be_patient(context.invoked_subcommand in ORDER_PATH)
     if key_file_is_open():
         _say(f"warning: others can read your keys: chmod 600 {os.environ.get('KOBE_ENV_FILE', '')}")
 
@@ -127,6 +134,15 @@ def _keep_private() -> None:
 
     with contextlib.suppress(OSError, KobeError):
         keep_private(kobe_home())
+
+
+def _be_patient(is_order_path: bool) -> None:
+    """How long to wait for a warehouse that another process has open; a terminal shows what is waited for."""
+    from kobe_resources.warehouse.store import LOCK_WAIT_S, PATIENCE
+
+    PATIENCE.wait_s = LOCK_WAIT_S if is_order_path else PERSON_WAITS_S
+    if sys.stderr.isatty():
+        PATIENCE.tell = _say
 
 
 def _outside() -> tuple[type[BaseException], ...]:

@@ -6,9 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from kobe_jobs.cli.screen import Screen
+from kobe_jobs.cli.screen import Screen, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from kobe_jobs.trading.reporting.summary import RunSummary
 
 WIDE, SHORT_ID = 140, 17
-"""Below so many columns an order's id is cut to so many characters: `kobe trace` takes the beginning of one."""
+"""On a terminal of fewer columns an order's id is cut to so many characters: `kobe trace` takes the beginning of one."""
 
 HEADINGS = {"leg": "for", "kind": "order", "qty": "shares", "reason": "why"}
 
@@ -30,7 +28,7 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
         print_json(summary.as_json())
         return
     console = output()
-    console.print(f"{summary.strategy} on {summary.session}, stage {summary.stage}", style="bold", highlight=False)
+    console.say(f"{summary.strategy} on {summary.session}, stage {summary.stage}", style="bold")
     table = table_of("", "", "")
     for step, count in summary.waterfall():
         table.add_row(step, str(abs(count)))
@@ -43,13 +41,13 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
         columns = ("symbol", "side", "leg", "kind", "qty", "state", "filled", "reason")
         console.print(order_table(console, summary.orders, columns))
     for note in summary.notes:
-        console.print(f"note: {note}", markup=False)
+        console.say(f"note: {note}")
     if summary.halted:
-        console.print(f"halted: {summary.halted}", markup=False, style="bold red")
+        console.say(f"halted: {summary.halted}", style="bold red")
     console.print(f"audit head {summary.audit_head}", style="dim", soft_wrap=True, highlight=False)
 
 
-def order_table(console: Console, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
+def order_table(console: Screen, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
     """Orders, a row each, with the `columns` of `reporting.order_rows` and `filled`, as a trader reads them."""
     from kobe_jobs.trading.reporting.order_rows import STATE_WORDS
 
@@ -59,7 +57,8 @@ def order_table(console: Console, rows: Sequence[dict[str, Any]], columns: Seque
         filled = "" if average is None else f"{_rounded(row['filled_qty'])} at {float(average):.4f}"
         words = {"filled": filled, "reason": _reason(row).replace("_", " "), "qty": _rounded(row.get("qty", "0"))}
         shown = {**row, **words, "state": STATE_WORDS.get(row["state"], row["state"].lower())}
-        order = row["client_order_id"] if console.width >= WIDE else row["client_order_id"][:SHORT_ID]
+        is_cut = console.is_terminal and console.width < WIDE
+        order = row["client_order_id"][:SHORT_ID] if is_cut else row["client_order_id"]
         table.add_row(order, *(str(shown[name]) for name in columns))
     return table
 
@@ -78,17 +77,16 @@ def show_replay(result: Any) -> None:
     """The verdict of a replay, and every difference."""
     console = output()
     verdict = "the live path trades as the simulation does" if result.agrees else f"{len(result.mismatches)} differences"
-    console.print(
+    console.say(
         f"{result.strategy} from {result.start} to {result.end}: {result.sessions} sessions, {len(result.live)} trades,"
         f" {len(result.simulated)} simulated, {result.seconds:.1f} s",
-        highlight=False,
     )
     if result.mismatches:
         table = table_of("", "class", "symbol", "signal", "what", "simulated", "live")
         for row in result.mismatches:
             table.add_row(row.kind, row.symbol, str(row.signal_session), row.what, str(row.simulated), str(row.live))
         console.print(table)
-    console.print(f"parity: {verdict}", style="bold green" if result.agrees else "bold red")
+    console.say(f"parity: {verdict}", style="bold green" if result.agrees else "bold red")
 
 
 def lines_of(content: Any, indent: str = "  ") -> list[str]:
@@ -114,10 +112,9 @@ def _pairs(row: Any) -> list[str]:
     ]
 
 
-def output() -> Console:
-    """Standard output, wide where it is no terminal."""
-    console = Screen()
-    return console if console.is_terminal else Screen(width=max(console.width, 140))
+def output() -> Screen:
+    """Standard output."""
+    return Screen()
 
 
 def table_of(title: str, *columns: str) -> Table:
@@ -128,8 +125,3 @@ def table_of(title: str, *columns: str) -> Table:
     for name in columns:
         table.add_column(name, overflow="fold")
     return table
-
-
-def print_json(value: Any) -> None:
-    """One JSON value on standard output."""
-    Screen().print_json(json.dumps(value))

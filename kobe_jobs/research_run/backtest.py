@@ -72,7 +72,7 @@ def _named(parts: Sequence[Part], params: Sequence[dict[str, float]], name: str)
 def _count_tries(
     warehouse: Warehouse, settings: Settings, parts: Sequence[Part], params: Sequence[dict[str, float]], version: str
 ) -> None:
-    """Parameters changed by hand are tries like any other, of fold 0, with no ratio in training."""
+    """Record parameters changed by --set as tries of fold 0, with no ratio in training."""
     now = dt.datetime.now(dt.UTC)
     fold = Fold(0, 0, 0, 0, 0)
     with warehouse.transaction() as connection:

@@ -29,7 +29,7 @@ Watch = Callable[[str, str, float], None]
 
 
 class ComputationFailed(KobeError):
-    """An asset failed, or a blocking check stopped what stands on it."""
+    """An asset failed, or a blocking check stopped the assets below it."""
 
 
 def bring_up_to_date(

@@ -1,4 +1,4 @@
-"""What can be said of one strategy before it is believed: warm-up, signals a year, trades, and that it reads no future."""
+"""The facts of one strategy before its figures are used: warm-up, signals a year, trades, and that it reads no future."""
 
 from __future__ import annotations
 

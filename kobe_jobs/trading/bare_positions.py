@@ -5,12 +5,16 @@ A run, reconciliation, preflight and health all ask here. It imports no strategy
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from kobe_resources.broker.alpaca.parse import is_option
 from kobe_resources.broker.protocol import Broker, BrokerOrder, BrokerPosition, OrderStatus
 from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.order_ledger import OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
@@ -20,6 +24,10 @@ PROTECTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD,
 """A stop in one of these will trigger. `pending_new` is no promise, and `pending_cancel` the opposite of one."""
 SAME = Decimal("1e-6")
 ONE_TICK = Decimal("0.0100001")
+PROTECTED = "every position has its stop, every stop its position"
+LIFTED = "stop_lifted"
+"""The kind of the record that a stop was taken away for a split of the next open."""
+OPEN = dt.time(9, 30)
 
 
 @dataclass(frozen=True)
@@ -98,11 +106,11 @@ def look(broker: Broker, ledger: OrderLedger, account: str) -> AtBroker:
 
 
 def shown(orders: Iterable[BrokerOrder], positions: Iterable[BrokerPosition], ledger: OrderLedger, account: str) -> AtBroker:
-    """What the broker has shown, beside what a person has accepted as their own."""
+    """What the broker has shown, beside what a person has accepted as their own; options are never ours."""
     last = last_reconciliation(ledger, account, agreeing=True)
     noted = last["snapshot"].get("noted", {}) if last else {}
     return AtBroker(
-        tuple(orders), {row.symbol: row for row in positions if abs(row.qty) > SAME},
+        tuple(orders), {row.symbol: row for row in positions if abs(row.qty) > SAME and not is_option(row.symbol)},
         {symbol: Decimal(qty) for symbol, qty in noted.get("positions", {}).items()}, frozenset(noted.get("orders", ())),
     )  # fmt: skip
 
@@ -136,7 +144,7 @@ def is_protected(ledger: OrderLedger, held: Position, there: AtBroker) -> bool:
 
 def find_unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:
     """One text for each position of the ledger that the broker holds and does not protect, and for each stop that would open
-    one.
+    one. A stop that was lifted for a split is none of them.
 
     Raises BrokerError where the broker does not answer: not knowing is not protected.
     """
@@ -145,11 +153,32 @@ def find_unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[st
     return _unguarded(ledger, account, broker) if unguarded else []
 
 
+def find_lifted(ledger: OrderLedger, account: str, broker: Broker) -> dict[str, dt.date]:
+    """Symbols held without a stop on purpose, with the day of the split that it was taken away for; over with that day's open.
+
+    As the runs recorded it, so that it is known where no bars are read. Raises BrokerUnavailable.
+    """
+    ids = {position.id: position.symbol for position in open_positions(ledger, account)}
+    bodies = [json.loads(row["body"]) for row in ledger.rows("SELECT body FROM audit WHERE kind = ?", (LIFTED,))]
+    days = {ids[body["position"]]: dt.date.fromisoformat(body["until"]) for body in bodies if body["position"] in ids}
+    if not days:
+        return {}
+    now = broker.clock().timestamp
+    return {symbol: day for symbol, day in days.items() if now < dt.datetime.combine(day, OPEN, NEW_YORK)}
+
+
+def lifted_text(symbol: str, executed: dt.date) -> str:
+    """Why a position has no stop, in words."""
+    return f"{symbol} has no stop until the open of {executed}, when its split takes effect: then it is set at the new price"
+
+
 def _unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:
     there = look(broker, ledger, account)
     gaps = find_gaps(ledger, open_positions(ledger, account), there)
     # What the broker does not hold, or holds alone, is a difference: reconciliation tells it.
     bare = [row for row in gaps.bare if row.held is not None and there.qty(row.symbol) * row.held.signed_qty > 0]
+    lifted = find_lifted(ledger, account, broker) if bare else {}
+    bare = [row for row in bare if row.symbol not in lifted]
     rows = [f"{row.symbol} has no protective stop at the broker for its {abs(there.qty(row.symbol))} shares" for row in bare]
     return rows + [f"a stop of {order.symbol} rests at the broker without its position" for order in gaps.orphans]
 

@@ -60,7 +60,7 @@ class AuctionOver(EntriesOver):
 
 
 class NotThisSession(KobeError):
-    """The broker's clock stands in another session than the run."""
+    """The broker's clock is in another session than the run's."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class SessionContext:
 
     @property
     def splits_through(self) -> dt.date:
-        """The last day whose splits the broker's shares are told in: an evening before the session, not yet its own."""
+        """The last day whose splits the broker's shares include: before the session, not yet its own."""
         return min(self.session, self.today or self.session)
 
     @property

@@ -6,6 +6,7 @@ With `execution.entry = "opg"` they leave in the opening auction; what it does n
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Callable, Iterable
 
 from kobe_jobs.trading.context import SessionContext
@@ -25,6 +26,8 @@ from kobe_resources.runtime.event_log import get_logger
 
 SILENCES_AT_MOST = 3
 STOP_EXIT = f"{book.EXIT}.{book.STOP}"
+STOP_COLLAR_BPS = 500.0
+"""How far beyond the quote the limit of such an exit lies: a stop that triggers is a market order, and prices still move."""
 log = get_logger("trading")
 Settle = Callable[[SessionContext], list[Intent]]
 
@@ -139,11 +142,25 @@ def _leave_each(
 
 
 def exit_leg(context: SessionContext, held: Position) -> str:
-    """The name of the exit that is due: the second, at the quote, where the first went into an auction and did not fill."""
-    known = book.find(context.ledger, _exit_order(context, held, book.EXIT).client_order_id)
-    if known is None or known.time_in_force != "opg" or known.state in (OrderState.FILLED, *UNSETTLED):
-        return book.EXIT
-    return f"{book.EXIT}.2"
+    """The name of the exit that is due: a new one where the one before went into an auction without a fill, or was refused."""
+    leg = book.EXIT
+    for number in itertools.count(2):
+        known = book.find(context.ledger, _exit_order(context, held, leg).client_order_id)
+        if known is None or not _makes_room(context, known):
+            break
+        leg = f"{book.EXIT}.{number}"
+    return leg
+
+
+def _makes_room(context: SessionContext, known: Intent) -> bool:
+    """May another exit follow this one in the session? After an auction, and where the broker never took it.
+
+    One that it took, and that the market then did not fill, is not sent again on the same day. A replay follows the simulation,
+    which tries once.
+    """
+    if known.time_in_force == "opg":
+        return known.state not in (OrderState.FILLED, *UNSETTLED)
+    return known.state is OrderState.REJECTED and not known.acknowledged and not context.ledger.disposable
 
 
 def due(context: SessionContext) -> list[str]:
@@ -153,6 +170,15 @@ def due(context: SessionContext) -> list[str]:
         # What the auction does not take leaves after the open.
         return []
     return [held.symbol for held in flagged if not is_over(context, held, exit_leg(context, held))]
+
+
+def stop_is_next(context: SessionContext, held: Position) -> bool:
+    """Whether the last try to leave beyond the stop found no buyer: the stop is tried before another exit goes out.
+
+    A broker that takes it sells at once, or guards what is left; one that refuses it has said that the exit is due again.
+    """
+    tries = [intent for intent in book.of_position(context.ledger, held.id) if intent.session == context.session]
+    return bool(tries) and tries[-1].leg.startswith(STOP_EXIT) and is_over(context, held, tries[-1].leg)
 
 
 def stop_leg(context: SessionContext, held: Position) -> str:
@@ -229,6 +255,8 @@ def _exit_order(
 ) -> OrderPlan:
     is_long = held.side == "long"
     trading, offset = context.settings.trading, context.limits.limit_offset_bps
+    if leg.startswith(STOP_EXIT):
+        offset = max(offset, STOP_COLLAR_BPS)
     decision = {"position": held.id, "flag": held.flag, "bars_held": held.bars_held}
     if quote is not None:
         decision |= {"bid": str(quote.bid), "ask": str(quote.ask), "quoted_at": str(quote.timestamp), "decided_at": str(now)}

@@ -1,4 +1,4 @@
-"""Fractions of shares that a split leaves: the broker pays them in cash, and the ledger lets them go.
+"""Fractions of shares that a split leaves: paid in cash or rounded up at the broker, and the ledger follows.
 
 A reverse split can leave less than one share, and with it nothing of the position.
 """
@@ -10,37 +10,47 @@ from decimal import ROUND_DOWN, Decimal
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.equity import last_close
 from kobe_resources.order_ledger import Position
-from kobe_resources.order_ledger.positions import leave, open_positions
+from kobe_resources.order_ledger.positions import grow, leave, open_positions
 
 CASH_IN_LIEU = "cash_in_lieu"
 SAME_SHARES = Decimal("1e-6")
 
 
 def settle_fractions(context: SessionContext) -> None:
-    """Let the fractions go that splits left of our positions and that the broker does not hold any more."""
+    """Let the fractions go that splits left of our positions and that the broker does not hold any more.
+
+    Some companies round a fraction up to a whole share instead; then the rest of it comes in, at the last close as well.
+    """
     odd = [held for held in open_positions(context.ledger, context.account) if _fraction_of(held)]
     if not odd or not context.sends:
         return
     there = {row.symbol: row.qty for row in context.broker.positions()}
     for held in odd:
-        if not is_paid_in_cash(held, there.get(held.symbol, Decimal(0))):
+        broker = there.get(held.symbol, Decimal(0))
+        if not is_rounded(held, broker):
             continue
         fraction = _fraction_of(held)
         price = Decimal(repr(last_close(context, held, context.signal_session)))
+        is_up = abs(broker) > held.qty
         with context.ledger.write() as write:
-            leave(write, held.id, fraction, price, context.session, CASH_IN_LIEU)
-        context.note(
-            f"the split of {held.symbol} left {fraction.normalize():f} of a share, which the broker pays in cash in lieu"
-        )
+            if is_up:
+                grow(write, held, 1 - fraction, price)
+            else:
+                leave(write, held.id, fraction, price, context.session, CASH_IN_LIEU)
+        what = "rounded up to a whole one" if is_up else "which the broker pays in cash in lieu"
+        context.note(f"the split of {held.symbol} left {fraction.normalize():f} of a share, {what}")
 
 
-def is_paid_in_cash(held: Position, there: Decimal) -> bool:
-    """Does the broker hold a position but for the fraction of a share that its split left? there: shares, signed."""
+def is_rounded(held: Position, there: Decimal) -> bool:
+    """Does the broker hold a position but for the fraction of a share that its split left, or that fraction rounded up?
+
+    there: shares, signed.
+    """
     fraction = _fraction_of(held)
     if not fraction:
         return False
-    whole = held.qty - fraction if held.side == "long" else fraction - held.qty
-    return abs(there - whole) <= SAME_SHARES
+    signed = there if held.side == "long" else -there
+    return any(abs(signed - whole) <= SAME_SHARES for whole in (held.qty - fraction, held.qty - fraction + 1))
 
 
 def _fraction_of(held: Position) -> Decimal:

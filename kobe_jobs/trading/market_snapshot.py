@@ -10,12 +10,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kobe_assets.graph.lineage import Version, recorded_versions
+from kobe_assets.research.panel import LISTING_GAP, Bools, Indices, Ints
+from kobe_assets.research.quarantine import suspect_bars
 from kobe_assets.research.strategies import Reading, Strategy
 from kobe_assets.research.strategies.asking import satisfied
 from kobe_resources.runtime.sql_files import read_sql
@@ -71,14 +73,29 @@ class Split:
     split_to: float
 
 
+class _FlatBars(NamedTuple):
+    """`quarantine.AdjustedBars` of some listings, one behind the other."""
+
+    start: Ints
+    symbol: Indices
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """One symbol's bars in order. indicators: name → values, NaN where undefined."""
+    """One symbol's bars in order, adjusted. indicators: name → values, NaN where undefined. suspect: true where no profit may
+    come from a bar (rules, section 4.3); None: nowhere.
+    """
 
     session: Days
     close: Floats
     factor: Floats
     indicators: dict[str, Floats]
+    suspect: Bools | None = None
 
     def count(self, after: dt.date, through: dt.date) -> int:
         """How many bars lie after `after` and not after `through`."""
@@ -100,6 +117,18 @@ class Bars:
         missing = np.full(len(self.close), np.nan)
         reading = Reading(self.close[places], {name: late(self.indicators.get(name, missing)) for name in strategy.indicators})
         return [bool(leaves) for leaves in satisfied(strategy, "leave_long" if is_long else "leave_short", reading, params)]
+
+    def doubted_gains(self, is_long: bool, entry: float, after: dt.date, through: dt.date) -> list[bool]:
+        """For each bar after `after` and not after `through`: is it suspect, and on the winning side of the mark before it?
+
+        entry: the adjusted price that the first of them is held against, as long as a position was opened at it.
+        """
+        left, right = self._places(after, through)
+        if self.suspect is None:
+            return [False] * (right - left)
+        closes = self.close[left:right]
+        moved = np.diff(closes, prepend=entry)
+        return [bool(doubt) for doubt in self.suspect[left:right] & (moved > 0 if is_long else moved < 0)]
 
     def _places(self, after: dt.date, through: dt.date) -> tuple[int, int]:
         left = int(np.searchsorted(self.session, np.datetime64(after), side="right"))
@@ -192,7 +221,7 @@ def load_evidence(
         last_stored=last_stored or last,
         computed=frozenset(row[0] for row in computed),
         signals={session: tuple(found) for session, found in by_session.items()},
-        bars=_bars_by_symbol(columns) if symbols else {},
+        bars=_bars_by_symbol(columns, days) if symbols else {},
         splits={symbol: tuple(found) for symbol, found in by_symbol.items()},
         dividends=paid,
         renames=renames,
@@ -250,7 +279,7 @@ def _signal(row: tuple[Any, ...]) -> Signal:
     return Signal(session=row[0], symbol=row[1], side=row[2], **columns, **{"values": json.loads(row[-1] or "{}")})
 
 
-def _bars_by_symbol(columns: dict[str, Any]) -> dict[str, Bars]:
+def _bars_by_symbol(columns: dict[str, Any], sessions: Days) -> dict[str, Bars]:
     names = columns["symbol"]
     if not len(names):
         return {}
@@ -259,10 +288,19 @@ def _bars_by_symbol(columns: dict[str, Any]) -> dict[str, Bars]:
     days = columns["session"].astype("datetime64[D]")
     values = {name: _floats(column) for name, column in columns.items() if name not in ("symbol", "session")}
     close, factor = values.pop("close"), values.pop("factor")
+    opened, high, low, volume = (values.pop(f"bar_{name}") for name in ("open", "high", "low", "volume"))
+    # A listing ends where more than some sessions have no bar of it.
+    gaps = np.diff(np.searchsorted(sessions, days), prepend=0) > LISTING_GAP + 1
+    gaps[starts] = True
+    listing = np.cumsum(gaps) - 1
+    start = np.append(np.flatnonzero(gaps), len(names))
+    doubted = suspect_bars(_FlatBars(start, listing.astype(np.int32), opened, high, low, close, volume))
     return {
-        str(names[a]): Bars(days[a:b], close[a:b], factor[a:b], {name: column[a:b] for name, column in values.items()})
+        str(names[a]): Bars(
+            days[a:b], close[a:b], factor[a:b], {name: column[a:b] for name, column in values.items()}, doubted[a:b]
+        )
         for a, b in zip(starts, ends, strict=True)
-    }
+    }  # fmt: skip
 
 
 def _fit(recorded: dict[str, Version]) -> bool:

@@ -1,6 +1,6 @@
-"""The account as it stands on record: ledger, embedded broker's file and stored bars, without asking any broker.
+"""The account on record: ledger, embedded broker's file and stored bars, without asking any broker.
 
-For whoever only looks: nothing is written, no clock is moved, no key is needed.
+For commands that only look: nothing is written, no clock is moved, no key is needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kobe_resources.order_ledger.sessions import DONE, claim_of, last_reconcilia
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import load_secrets
-from kobe_resources.warehouse.store import LOCK_WAIT_S, Warehouse
+from kobe_resources.warehouse.store import Warehouse
 
 A_LONG_HOLIDAY = dt.timedelta(days=15)
 
@@ -84,7 +84,7 @@ def is_done(ledger: OrderLedger, account: str, session: dt.date) -> bool:
     return claim is not None and claim.state == DONE
 
 
-def warehouse_to_look_at(lock_wait_s: float = LOCK_WAIT_S) -> Warehouse:
+def warehouse_to_look_at(lock_wait_s: float | None = None) -> Warehouse:
     """The warehouse of the data folder, which is brought up to this Kobe's tables. Raises NothingToLookAt where there is none.
 
     Not opened for reading alone: one process cannot have the file open in both ways.
@@ -122,7 +122,7 @@ def copied(ledger: OrderLedger) -> Iterator[OrderLedger]:
 
 
 def _embedded_state(folder: Path) -> tuple[str, str, str] | None:
-    """(number, session, phase) of an embedded account; None where it has no file, or one that nobody can read."""
+    """(number, session, phase) of an embedded account; None where it has no file, or one that cannot be read."""
     path = folder / "broker.sqlite"
     if not path.is_file():
         return None

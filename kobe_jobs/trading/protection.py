@@ -14,7 +14,7 @@ from functools import partial
 from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, is_protected, look
 from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext
 from kobe_jobs.trading.executor import resolve
-from kobe_jobs.trading.exits import leave_positions, stop_leg
+from kobe_jobs.trading.exits import leave_positions, stop_is_next, stop_leg
 from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_jobs.trading.splits_ahead import waiting_for_split
 from kobe_jobs.trading.stops import (
@@ -249,7 +249,7 @@ class _Round:
             return True
         if any(intent.state is not OrderState.INTENT for intent in living_stops(context, current)):
             return True
-        if is_passed(context, current, self._quote(current.symbol)):
+        if is_passed(context, current, self._quote(current.symbol)) and not stop_is_next(context, current):
             context.note(f"the market is beyond the stop of {current.symbol} ({current.stop_price}): it leaves at the quote")
             leave_positions(context, [current], stop_leg(context, current), reason=book.STOP, settle=lambda _: [])
             return True

@@ -1,6 +1,7 @@
 """What happened since the last run, before anything new is decided: splits, bars held, exit flags, intents that expire.
 
-Decides exits exactly as rules.md, section 4.4: bar by bar, the indicator as read `lag` bars late.
+Decides exits exactly as rules.md, section 4: bar by bar, the indicator as read `lag` bars late. What the simulation closes at
+the mark before a suspect bar leaves at the next open, the first that a market can give; a replay closes it at the mark.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from kobe_resources.order_ledger import OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import age, applied_splits, flag_for_exit, open_positions, position, rescale
 
+SUSPECT = "suspect"
+"""The reason of an exit behind a bar that would bring a profit and is doubted: a split left out, a misprint."""
 SAME_SPLIT_DAYS = 5
 """A vendor may move a split's date by a few days; of the same ratio it is the same split."""
 SESSIONS_BEFORE_ASKING = 2
@@ -192,7 +195,12 @@ def _bars_and_flag(
     before = max(held.bars_held - counted, 0)
     params, lag = rules_of(context, held)
     exits = bars.exit_signals(strategy, params, lag, held.side == "long", after, through)
-    for number, is_exit in enumerate(exits, start=1 + before):
+    entry = float(held.entry_price * held.split_factor) * context.evidence.factor(held.symbol, held.entry_session)
+    doubts = bars.doubted_gains(held.side == "long", entry, after, through)
+    is_released = held.symbol in context.settings.universe.release
+    for number, (is_exit, is_doubted) in enumerate(zip(exits, doubts, strict=True), start=1 + before):
+        if is_doubted and not is_released:
+            return counted + before, SUSPECT
         if is_exit:
             return counted + before, strategy.leave_reason
         if number >= params.get("time_stop", math.inf):

@@ -33,7 +33,7 @@ def note_failure(context: SessionContext, error: KobeError) -> None:
 
 
 def note_evidence(context: SessionContext) -> None:
-    """Put on the chain which data and which code this run stands on: tables change, the record does not."""
+    """Record on the chain which data and which code this run used: tables change, the record does not."""
     names = [part.strategy.name for part in context.parts]
     with context.ledger.write() as write:
         write.audit(
@@ -50,5 +50,5 @@ NOT_FOLLOWED = ("kobe_assets.api",)
 
 @cache
 def code_version() -> str:
-    """A hash of every source that a run stands on: what decides, sends and records orders, and what the signals come from."""
+    """A hash of every source that a run uses: what decides, sends and records orders, and what the signals come from."""
     return closure_hash("kobe_jobs.trading.session", without=NOT_FOLLOWED)[:12]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 
+from kobe_jobs.trading.bare_positions import LIFTED, lifted_text
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.stops import remove_stops
+from kobe_resources.order_ledger import Position
 from kobe_resources.order_ledger.positions import open_positions
 
 
@@ -48,10 +50,19 @@ def lift_stops(context: SessionContext) -> None:
                 f"the stop of {held.symbol} could not be lifted before its split of {executed}: it may sell at the open"
             )
         else:
-            context.note(
-                f"{held.symbol} has no stop until the open of {executed}, when its split takes effect: then it is set"
-                " at the new price"
-            )
+            _record(context, held, executed)
+            context.note(lifted_text(held.symbol, executed))
+
+
+def _record(context: SessionContext, held: Position, executed: dt.date) -> None:
+    """Write down that this position has no stop on purpose, once: reconciliation, preflight and health know it by that."""
+    with context.ledger.write() as write:
+        known = write.execute(
+            "SELECT 1 FROM audit WHERE kind = ? AND json_extract(body, '$.position') = ? AND json_extract(body, '$.until') = ?",
+            (LIFTED, held.id, executed.isoformat()),
+        ).fetchone()
+        if known is None:
+            write.audit(LIFTED, position=held.id, symbol=held.symbol, until=executed)
 
 
 def waiting_for_split(context: SessionContext) -> frozenset[str]:

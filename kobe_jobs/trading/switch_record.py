@@ -1,4 +1,4 @@
-"""The kill switch on the record: whoever turns it, the chain knows when and why."""
+"""The kill switch on the record: every turn of it is on the audit chain, with time and reason."""
 
 from __future__ import annotations
 

@@ -14,24 +14,39 @@ from decimal import Decimal
 from typing import Any, cast
 
 from kobe_assets.graph.inputs import limits_of
+from kobe_assets.report.analysis.metrics_glossary import minus
 from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.context import SessionContext, sends_before_open
 from kobe_jobs.trading.entries import entries_of, plan_entries
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.moments import RunMoment
-from kobe_jobs.trading.on_record import OnRecord, account_on_record, copied, is_done, sessions_to_trade
+from kobe_jobs.trading.on_record import (
+    OnRecord,
+    account_on_record,
+    copied,
+    is_done,
+    ledger_to_look_at,
+    sessions_to_trade,
+)
 from kobe_jobs.trading.roll_forward import age_positions, apply_splits, expire, name_without_bars
 from kobe_resources import calendar
 from kobe_resources.broker.protocol import Asset, Broker, Clock, Quote, TradingDay
 from kobe_resources.broker.quotes import stop_price
+from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import Intent, OrderLedger, OrderState, Position
 from kobe_resources.order_ledger.positions import leave, open_positions
+from kobe_resources.runtime.event_log import get_logger
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
-REASONS_TO_LEAVE = {"time_stop": "held long enough", "delisted": "no longer trades"}
+REASONS_TO_LEAVE = {
+    "time_stop": "held long enough",
+    "delisted": "no longer trades",
+    "suspect": "a bar of it is doubted: `kobe bars doctor`",
+}
 A_SECOND = dt.timedelta(seconds=1)
+log = get_logger("trading")
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,9 @@ class Tomorrow:
             + f", ${e.dollars:,.2f} ({e.strategy})"
             for e in self.entries
         ]
-        told += [f"{e.side} {_number(e.shares)} {e.symbol}: {in_words(e.reason)} ({e.pnl:+,.2f})" for e in self.exits]
+        told += [
+            f"{e.side} {_number(e.shares)} {e.symbol}: {in_words(e.reason)} ({minus(f'{e.pnl:+,.2f}')})" for e in self.exits
+        ]
         if self.refused:
             told.append(
                 f"{len(self.refused)} refused: " + ", ".join(f"{r.symbol} {in_words(r.reason)}" for r in self.refused[:8])
@@ -183,6 +200,19 @@ def orders_of_tomorrow(
         return _decide(context, broker, found)
 
 
+def next_orders(settings: Settings, warehouse: Warehouse) -> dict[str, Any] | None:
+    """The same as plain data with reasons in words, for the report; None where they cannot be known, which ends no report."""
+    try:
+        with ledger_to_look_at() as ledger:
+            found = orders_of_tomorrow(settings, ledger, warehouse).as_json()
+    except KobeError as error:
+        log.warning("the next run's orders are not in the report", reason=str(error))
+        return None
+    for row in [*found["exits"], *found["refused"]]:
+        row["reason"] = in_words(row["reason"])
+    return found
+
+
 def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> Tomorrow:
     parts_named(context.settings, context.book_name)
     _warn(context)
@@ -200,7 +230,8 @@ def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> 
     if is_over:
         context.note(f"session {context.session} is traded already: what comes after it shows once its bars are stored")
     elif context.evidence.signals_fit_bars and context.signal_session in context.evidence.computed:
-        plan_entries(context, max(cash, Decimal(0)))
+        # Before the open nothing has been sold yet: exits at the same open pay for no entry.
+        plan_entries(context, max(found.cash if context.moment is RunMoment.BEFORE_OPEN else cash, Decimal(0)))
     intents = entries_of(context)
     entries = [] if is_over else [_entry_of(intent) for intent in intents if _would_go(intent)]
     refused = [] if is_over else [_refusal_of(intent) for intent in intents if not _would_go(intent)]

@@ -95,7 +95,7 @@ def start_embedded(settings: Settings, folder: Path | None = None, key_id: str |
 
 
 def connect_embedded(settings: Settings, embedded: EmbeddedBroker, read_only: bool = False) -> Broker:
-    """A broker that speaks to a running embedded one, and closes it when closed. read_only: it sends nothing."""
+    """A broker connected to a running embedded one, which it closes when closed. read_only: it sends nothing."""
     from kobe_resources.broker.exchange.simulated import SimulatedBroker
 
     hosts = Hosts(embedded.url, embedded.url, is_live=False)

@@ -255,7 +255,7 @@ class SendsNothing(BrokerError):
 
 
 class Unresolved(BrokerError):
-    """After this the order may exist or not (timeout, reset, 5xx, 429, unreadable answer): only a look-up can tell."""
+    """Raised where the order may exist or not (timeout, reset, 5xx, 429, unreadable answer): only a look-up decides."""
 
     def __init__(self, cause: str, request_id: str | None = None) -> None:
         super().__init__(f"the broker's answer is unknown ({cause})", "look the order up by its client id", request_id)
@@ -295,7 +295,7 @@ class Broker(Protocol):
         """Send one order, once.
 
         Refused, DuplicateClientOrderId, Unauthorized, or Unresolved. BrokerUnavailable and WrongAccount mean nothing was sent.
-        The answer tells nothing of fills: look the order up.
+        The answer holds no fills: look the order up.
         """
 
     def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
@@ -320,4 +320,4 @@ class Broker(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of connections (and of the embedded server that `open_broker` started)."""
+        """Close the connections (and the embedded server that `open_broker` started)."""

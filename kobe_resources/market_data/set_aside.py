@@ -30,7 +30,7 @@ FEWEST_BARS = 20
 """Bars of a part of a source from which a symbol's share says something of the symbol."""
 COLUMNS = ("symbol", "session", "reason", "line", "row")
 OFF_CALENDAR, UNFINISHED, NO_VOLUME = "no session of the exchange", "the session was not over", "nobody traded (volume 0)"
-DAY_EARLY = "dates look a day early"
+DAY_EARLY, DAY_LATE = "dates look a day early", "dates look a day late"
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -90,7 +90,7 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
         raise MarketDataError(
             f"{int(off.sum()):,} of {len(bars):,} bars lie on days that were no session, as that of {symbol} on {day}, "
             f"a {_weekday(day)}",
-            "see whether the dates are a day early (midnight of another time zone), or of another exchange",
+            "see whether the dates are a day early or late (midnight of another time zone), or of another exchange",
         )
     aside = reason != ""
     if not aside.any():
@@ -156,9 +156,12 @@ def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.n
 
 
 def _early(symbol: str, days: np.ndarray, strange: int, count: int) -> str:
+    # Fridays written as Saturdays are late; Mondays written as Sundays are early.
+    weekday = (days.astype("datetime64[D]").astype(np.int64) + 3) % 7
+    late = np.count_nonzero(weekday == 5) > np.count_nonzero(weekday == 6)
     return (
         f"{strange:,} of {count:,} bars of {symbol} lie on days that were no session ({days[0]} was a {_weekday(days[0])}): "
-        f"its {DAY_EARLY}"
+        f"its {DAY_LATE if late else DAY_EARLY}"
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobe_resources.market_data.protocol import MarketDataError
+from kobe_resources.market_data.protocol import MarketDataError, SyncReport
 from kobe_resources.market_data.set_aside import aside_rows, record_set_aside
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.warehouse.store import Warehouse, insert
@@ -106,6 +106,29 @@ class StoreTotals:
     last_session: dt.date | None
 
 
+def report_of(
+    vendor: str, changes: Changes, totals: StoreTotals, seconds: float, *, skipped: bool, notes: tuple[str, ...], calls: int = 0
+) -> SyncReport:
+    """What one sync came to; where it was skipped, every stored bar is unchanged."""
+    return SyncReport(
+        vendor,
+        added=changes.added,
+        changed=changes.changed,
+        unchanged=totals.bars if skipped else changes.unchanged,
+        removed=changes.removed,
+        revisions=changes.revisions,
+        symbols=totals.symbols,
+        sessions=totals.sessions,
+        bars=totals.bars,
+        first_session=totals.first_session,
+        last_session=totals.last_session,
+        calls=calls,
+        seconds=seconds,
+        skipped=skipped,
+        notes=notes,
+    )
+
+
 def warehouse_of(settings: Settings) -> Warehouse:
     """The warehouse of the data folder. Raises MarketDataError where its bars are not those of `data.vendor`."""
     warehouse = Warehouse()
@@ -165,7 +188,7 @@ def last_load(connection: duckdb.DuckDBPyConnection) -> StoredLoad | None:
 def record_load(
     connection: duckdb.DuckDBPyConnection, vendor: str, fingerprint: str, changes: Changes, loaded_at: dt.datetime
 ) -> None:
-    """Say that the store now stands on this state of the source; the last statement of a load's last transaction."""
+    """Record the state of the source that the store now holds; the last statement of a load's last transaction."""
     counts = [changes.added, changes.changed, changes.unchanged, changes.removed]
     connection.execute(
         "INSERT INTO bar_loads SELECT max(epoch), ?, ?, ?, ?, ?, ?, ? FROM bar_epochs",

@@ -10,9 +10,10 @@ SPREADSHEET_MADE = (
     rf"(?i:\d{{1,2}}-{MONTHS}(-\d{{2,4}})?)",
     rf"(?i:{MONTHS}-\d{{1,4}})",
     r"\d{4}-\d{2}-\d{2}.*",
+    r"\d{1,2}([/.])\d{1,2}\1(\d{2}|\d{4})",
     r"\d{5}(\.0)?",
     r"\d+(\.\d+)?E[+-]?\d+",
-    r"#(?:N/A|NAME\?|REF!|VALUE!|NUM!|DIV/0!|NULL!)",
+    r"#(?:N/A|NAME\?|(?:REF|VALUE|NUM|DIV/0|NULL|SPILL|CALC|BLOCKED|BUSY|FIELD)!?)",
     r"=\w+\(.*",
 )
 """What a spreadsheet turns symbols into: dates, their serial numbers, powers of ten, errors and formulas."""

@@ -149,7 +149,7 @@ def copy_out(connection: sqlite3.Connection, path: Path) -> Copied:
 
 
 def verify(connection: sqlite3.Connection, path: Path, anchor: str | None = None) -> Verification:
-    """Check the whole chain, its head, the tables it tells of, its copy at `path`, and an `anchor` 'seq:hash' kept elsewhere.
+    """Check the chain, its head, the tables it records, its copy at `path`, and an `anchor` 'seq:hash' kept elsewhere.
 
     Changes nothing. Raises UsageError where the anchor is none.
     """

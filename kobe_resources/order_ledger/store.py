@@ -164,7 +164,7 @@ class OrderLedger:
         return audit.head(self.connection)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -210,8 +210,10 @@ class OrderLedger:
                 # The switch to WAL does not wait for other processes by itself.
                 connection.execute("PRAGMA journal_mode = WAL")
                 break
-            except sqlite3.OperationalError:
-                if time.monotonic() > deadline:
+            except sqlite3.OperationalError as error:
+                # A file that may only be read stays so; a lock is let go of.
+                is_locked = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                if not is_locked or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
         connection.execute(f"PRAGMA synchronous = {'OFF' if self.disposable else 'FULL'}")

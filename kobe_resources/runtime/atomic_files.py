@@ -63,7 +63,7 @@ def private_file(path: Path) -> None:
 
 
 def keep_private(home: Path) -> None:
-    """Take from others what they may do with a data folder of ours and what tells of orders in it; what is not ours stays."""
+    """Take from others their permissions on a data folder of ours and on the records of orders in it."""
     if not any((home / name).exists() for name in ("kobe.duckdb", "orders.sqlite", "logs", "dagster")):
         # A folder that Kobe has not written to yet may be anything, a home directory say.
         return

@@ -104,7 +104,7 @@ _alarm = _Alarm()
 
 
 class _Watched(HTTPConnection):
-    """A connection that tells the thread's deadline which socket it uses."""
+    """A connection that registers its socket with the thread's deadline."""
 
     _twin: socket.socket | None = None
 

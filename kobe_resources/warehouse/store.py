@@ -11,7 +11,9 @@ import contextlib
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +28,25 @@ from kobe_resources.warehouse.shared_connection import ask_for, kept_open, withd
 
 if TYPE_CHECKING:
     import pandas as pd
+    from tenacity import RetryCallState
 
 LOCK_WAIT_S = 30.0
+TELL_AFTER_S = 1.0
+
+
+@dataclass
+class LockPatience:
+    """How long this process waits for a file that another holds, and what it says to a person meanwhile.
+
+    tell: called once, after a second of waiting, with what is waited for; a terminal shows it.
+    """
+
+    wait_s: float = LOCK_WAIT_S
+    tell: Callable[[str], None] = lambda text: None
+
+
+PATIENCE = LockPatience()
+"""The command line sets it: a person waits less long than a scheduled run."""
 MOMENTS = ("fetched_at", "seen_at", "recorded_at")
 """Columns that say when a row came, not what it says."""
 CORRUPT = "Corrupt database file"
@@ -51,13 +70,13 @@ class WarehouseBusy(KobeError):
 class Warehouse:
     """The DuckDB file at `path`; created and migrated at first use.
 
-    lock_wait_s: seconds to wait for another process before WarehouseBusy. read_only: the file must be there, and is
-    neither migrated nor written, whatever the query.
+    lock_wait_s: seconds to wait for another process before WarehouseBusy, None: those of this process. read_only: the file
+    must be there, and is neither migrated nor written, whatever the query.
     """
 
-    def __init__(self, path: Path | None = None, lock_wait_s: float = LOCK_WAIT_S, read_only: bool = False) -> None:
+    def __init__(self, path: Path | None = None, lock_wait_s: float | None = None, read_only: bool = False) -> None:
         self.path = path or kobe_home() / "kobe.duckdb"
-        self.lock_wait_s = lock_wait_s
+        self.lock_wait_s = PATIENCE.wait_s if lock_wait_s is None else lock_wait_s
         self.read_only = read_only
         self._migrated = read_only
         self._held = threading.local()
@@ -162,7 +181,7 @@ class Warehouse:
             retry=retry_if_exception(_is_lock_conflict),
             stop=stop_after_delay(self.lock_wait_s),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
-            before_sleep=lambda _: ask_for(self.path),
+            before_sleep=self._while_waiting(),
             reraise=True,
         )
         try:
@@ -178,6 +197,20 @@ class Warehouse:
             if retrying.statistics.get("attempt_number", 1) > 1:
                 withdraw(self.path)
         return connection
+
+    def _while_waiting(self) -> Callable[[RetryCallState], None]:
+        """Before each pause: ask the holder for the file; once, after a second, say what is waited for."""
+        began, is_told = time.monotonic(), False
+
+        def ask(state: RetryCallState) -> None:
+            nonlocal is_told
+            ask_for(self.path)
+            if not is_told and time.monotonic() - began > TELL_AFTER_S:
+                is_told = True
+                error = state.outcome.exception() if state.outcome else None
+                PATIENCE.tell(f"waiting up to {self.lock_wait_s:g} s for {_holder(error)}, which has {self.path} open")
+
+        return ask
 
 
 def _configure(connection: duckdb.DuckDBPyConnection) -> None:
@@ -196,6 +229,19 @@ def content_version(connection: duckdb.DuckDBPyConnection, *tables: str) -> str:
         sql = f"SELECT count(*), bit_xor(h), sum(h >> 24) FROM (SELECT hash({columns}) AS h FROM {quoted(table)})"  # noqa: S608
         digest.update(repr((table, connection.execute(sql).fetchone())).encode())
     return digest.hexdigest()[:16]
+
+
+def file_stamp(path: Path) -> object:
+    """What changes with every commit to the file at `path`: size, time and number of it and of its log.
+
+    To be asked while a connection to the file is open: then no other process writes to it.
+    """
+    stamps: list[tuple[int, ...]] = []
+    for file in (path, path.with_name(f"{path.name}.wal")):
+        with contextlib.suppress(FileNotFoundError):
+            found = file.stat()
+            stamps.append((found.st_size, found.st_mtime_ns, found.st_ino))
+    return tuple(stamps)
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
@@ -258,6 +304,6 @@ def _mend(error: Exception, otherwise: str) -> str:
     return otherwise
 
 
-def _holder(error: Exception) -> str:
+def _holder(error: BaseException | None) -> str:
     found = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
     return f"PID {found[2]} ({found[1]})" if found else "another process"

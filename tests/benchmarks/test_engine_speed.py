@@ -68,6 +68,10 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
 @pytest.fixture(scope="module")
 def market(stored: Warehouse) -> Market:
     """The market, loaded; every symbol may trade."""
+    return load_market(stored)
+
+
+def load_market(stored: Warehouse) -> Market:
     panel = study.load_panel(stored)
     return Market(
         panel=panel,

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kobe_assets.research.panel import Floats
-    from kobe_assets.research.signals import Readable
-    from kobe_assets.research.walk_forward import Market
+    from kobe_assets.research.walk_forward import Found, Market
 
 SHOWN = ("sharpe", "cagr", "max_drawdown")
 UNKNOWN: dict[str, float | None] = dict.fromkeys(SHOWN)
@@ -36,19 +35,24 @@ def correlations(returns: Mapping[str, Floats]) -> list[list[float | None]]:
     return [[of(a, b) for b in series] for a in series]
 
 
-def without_each(market: Market, plan: Plan, readable: Readable) -> dict[str, Any]:
-    """The book's figures out of sample, whole and without each of its strategies in turn, all else as it was."""
+def without_each(market: Market, plan: Plan, signals: Mapping[str, Found]) -> dict[str, Any]:
+    """The book's figures out of sample, whole and without each of its strategies in turn, all else as it was.
+
+    signals: of each strategy on this market.
+    """
     parts = plan.parts
 
     def figures(kept: Sequence[int]) -> dict[str, float | None]:
         some = [parts[k] for k in kept]
         rest = Plan(some[0][0], plan.folds, some[0][1], tuple(some[1:]), tuple(plan.weights[k] for k in kept))
-        found = curve_figures(Rehearsal(market, rest, readable).out_of_sample())
+        found = curve_figures(Rehearsal(market, rest, found=signals).out_of_sample())
         return {name: found[name] for name in SHOWN}
 
     everything = range(len(parts))
-    without = {strategy.name: figures([other for other in everything if other != k]) for k, (strategy, _) in enumerate(parts)}
-    return {"whole": figures(everything), "without": without if len(parts) > 1 else {}}
+    # Nothing is left without the only one.
+    left_out = everything if len(parts) > 1 else ()
+    without = {parts[k][0].name: figures([other for other in everything if other != k]) for k in left_out}
+    return {"whole": figures(everything), "without": without}
 
 
 def portfolio_of(books: Sequence[StrategyResult], mode: str) -> dict[str, Any] | None:

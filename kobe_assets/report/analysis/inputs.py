@@ -15,24 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kobe_assets.graph.inputs import load_indicators, load_panel
 from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.report.analysis.from_panel import MONEY_COLUMNS, PRICES, as_read, bars_within, money_at_work
 from kobe_assets.report.page.csv_files import sorted_trades, windows_of
+from kobe_assets.research.indicators import CANONICAL_COLUMNS
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
-from kobe_resources.warehouse.store import quoted
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-    from kobe_assets.research.panel import Floats
     from kobe_resources.warehouse.store import Warehouse
 
 Evidence = Mapping[tuple[str, str], Mapping[str, Any]]
 
 STANDARD_STOP = "atr14"
-"""The indicator that trades.sql reads."""
+"""The indicator that the stops of Kobe's own strategies lie a multiple of away."""
 UNIVERSE = ("universe", "benchmark")
 DATA = ("data", "")
 """Owners of the evidence that belongs to no strategy."""
@@ -43,7 +44,7 @@ _HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """The tables (columns as in warehouse/schema) and what else the page tells.
+    """The tables (columns as in warehouse/schema) and what else the page shows.
 
     trades: wf_trades plus `signal_atr`, the indicator its stop was set by (mostly an ATR), in adjusted dollars, NaN without
     a stop. bars: adjusted bars with their indicators around the trades. holdings: strategy, mode, fold, session, positions
@@ -74,13 +75,17 @@ class ReportInputs:
 
 def read_trades(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
     """The table wf_trades in the order of `sorted_trades`, names as categories, and `signal_atr` as in ReportInputs."""
-    with warehouse.connect() as connection:
-        read, lag = _Reader(connection), settings.strategy.indicator_lag_bars
-        found = read.file("trades", {"lag": lag})
+    found = warehouse.frame("SELECT * FROM wf_trades")
+    found["signal_atr"] = np.full(len(found), np.nan)
+    if len(found):
+        panel = load_panel(warehouse)
+        indicators, lag = load_indicators(warehouse, panel), settings.strategy.indicator_lag_bars
+        found["signal_atr"] = as_read(panel, indicators[STANDARD_STOP], found, lag)
         for strategy in strategies_of(settings).values():
             if strategy.stop != STANDARD_STOP:
-                mine = found["entered_by"] == strategy.name
-                found.loc[mine, "signal_atr"] = read.levels(found[mine], strategy.stop, lag)
+                mine = (found["entered_by"] == strategy.name).to_numpy()
+                own = np.nan if strategy.stop is None else as_read(panel, indicators[strategy.stop], found[mine], lag)
+                found.loc[mine, "signal_atr"] = own
     return sorted_trades(found.astype(dict.fromkeys(("strategy", "mode", "symbol", "side", "exit_reason"), "category")))
 
 
@@ -110,10 +115,9 @@ def read_inputs(
             "splits": read.sql("SELECT * FROM splits ORDER BY symbol, execution_date"),
             "spans": read.file("bars_span"),
             "dollar_volume": read.file("dollar_volume"),
-            "bars": read.bars(trades),
             "revisions": read.revisions(),
-            "holdings": read.file("holdings"),
         }
+        frames["bars"], frames["holdings"] = _in_the_market(warehouse, trades, frames["equity"])
         evidence = read.evidence()
     return ReportInputs(
         settings=settings,
@@ -155,6 +159,16 @@ def finite(value: Any) -> Any:
     return value.isoformat()[:10] if hasattr(value, "isoformat") else value
 
 
+def _in_the_market(warehouse: Warehouse, trades: pd.DataFrame, equity: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bars around the trades, and the money that they held at each close; empty without trades."""
+    import pandas as pd
+
+    if trades.empty:
+        return pd.DataFrame(columns=["symbol", "session", *PRICES, *CANONICAL_COLUMNS]), pd.DataFrame(columns=MONEY_COLUMNS)
+    panel = load_panel(warehouse)
+    return bars_within(panel, load_indicators(warehouse, panel), windows_of(trades)), money_at_work(panel, trades, equity)
+
+
 class _Reader:
     """Queries on one open connection."""
 
@@ -166,26 +180,6 @@ class _Reader:
 
     def file(self, name: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
         return self.sql(read_sql(_HERE, name), parameters)
-
-    def bars(self, trades: pd.DataFrame) -> pd.DataFrame:
-        self.connection.register("windows", windows_of(trades))
-        try:
-            return self.file("trade_bars")
-        finally:
-            self.connection.unregister("windows")
-
-    def levels(self, trades: pd.DataFrame, indicator: str | None, lag: int) -> Floats:
-        """What an indicator was as read when each trade was signalled; NaN without one."""
-        import pandas as pd
-
-        if indicator is None or trades.empty:
-            return np.full(len(trades), np.nan)
-        # A name from a declaration holds small letters, digits and _ only.
-        sql = read_sql(_HERE, "trades").replace("atr14", quoted(indicator))
-        told = self.sql(sql, {"lag": lag})
-        key = ["strategy", "mode", "fold", "symbol", "entry_session"]
-        known = told.drop_duplicates(key).set_index(key)["signal_atr"]
-        return known.reindex(pd.MultiIndex.from_frame(trades[key])).to_numpy(float)
 
     def revisions(self) -> pd.DataFrame:
         import pandas as pd

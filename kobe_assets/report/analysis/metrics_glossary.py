@@ -184,8 +184,8 @@ _ALL = (
         "Tries counted",
         "count",
         LUCK,
-        "Parameter sets that walk-forwards and sweeps ever tried on this warehouse, under any settings: each is a ticket in "
-        "the lottery. Backtests are not counted.",
+        "Parameter sets that walk-forwards, sweeps and backtests with --set ever tried on this warehouse, whatever cash, "
+        "sizing, costs and policy: each is a ticket in the lottery.",
         "count of distinct recorded trials",
         BLP14,
     ),
@@ -256,6 +256,11 @@ def show(value: float | None, unit: str) -> str:
     if value is None or not math.isfinite(value):
         return DASH
     return FORMATS[unit](value).replace("-", "−")
+
+
+def minus(text: str) -> str:
+    """The text with the sign − before negative numbers, as `show` writes it; hyphens of words, dates and ids stay."""
+    return re.sub(r"(?<![\w.,)\]-])-(?=\$?\d)", "−", text)
 
 
 def show_bar(value: float, unit: str) -> str:

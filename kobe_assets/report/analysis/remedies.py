@@ -27,7 +27,7 @@ def remedy(gate: str, book: StrategyResult, value: float, bar: float) -> str:
 def sharpe_to_pass(book: StrategyResult, confidence: float) -> float | None:
     """The annual Sharpe ratio at which the book's deflated one would reach `confidence`, its days shaped as they are.
 
-    None where it cannot be told, or is out of sight.
+    None where it cannot be computed, or is beyond reach.
     """
     shape, deflated = moments(book.curve["daily_return"].to_numpy(float)), book.figure("dsr")
     if shape is None or deflated is None or not 0.0 < deflated < 1.0:
@@ -56,7 +56,8 @@ def _profit(book: StrategyResult, value: float, bar: float) -> str:
 
 def _beats_holding(_: StrategyResult, value: float, bar: float) -> str:
     if value > 0 and bar > 0:
-        return f"The same profit with {1 - value / bar:.0%} less swing, or {bar / value:.1f} times the profit with as much."
+        less = 100 - 100 * value / bar
+        return f"The same profit with {less:.0f} % less swing, or {bar / value:.1f} times the profit with as much."
     return f"A Sharpe ratio of {show(bar, 'ratio')}: more profit for its swings than holding the same stocks."
 
 
@@ -85,8 +86,8 @@ def _deflated(book: StrategyResult, _: float, bar: float) -> str:
 
 def _overfit(_: StrategyResult, value: float, bar: float) -> str:
     return (
-        f"What was best in one half of history would have to be above the middle in the other in {1 - bar:.0%} of "
-        f"halvings, not {1 - value:.0%}: fewer parameters, or values farther apart."
+        f"What was best in one half of history would have to be above the middle in the other in {100 * (1 - bar):.0f} % of "
+        f"halvings, not {100 * (1 - value):.0f} %: fewer parameters, or values farther apart."
     )
 
 

@@ -24,15 +24,17 @@ from kobe_assets.research.panel import ROW_DIVIDEND
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.quarantine import suspects
 from kobe_assets.research.risk import initial_stops
-from kobe_assets.research.walk_forward import Market, grid_sets
+from kobe_assets.research.walk_forward import Market, find_signals, grid_sets
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import BOOK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from kobe_assets.research.panel import Floats, Ints, Panel
-    from kobe_assets.research.walk_forward import Fold, Part
+    from kobe_assets.research.signals import Readable
+    from kobe_assets.research.strategies import Params
+    from kobe_assets.research.walk_forward import Fold, Found, Part
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
 
@@ -69,16 +71,15 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
     folds = folds_of(settings, market.panel)
     readable = market.readable()
     other_lag = replace(market, lag=0 if market.lag else 1)
-    other_readable = other_lag.readable()
     first, last = folds[0].test_start, folds[-1].test_end
     days = [str(day) for day in market.panel.sessions[first : last + 1]]
     rehearsals: dict[tuple[str, str], robustness.Rehearsal] = {}
 
     def bend(key: tuple[str, str]) -> dict[str, Any]:
         plan = plans[key]
-        rehearsal = rehearsals[key] = robustness.Rehearsal(market, plan, readable)
+        rehearsal = rehearsals[key] = robustness.Rehearsal(market, plan, found=signals[market.lag])
         steps = robustness.cost_sensitivity(rehearsal)
-        unlagged = robustness.Rehearsal(other_lag, plan, other_readable).out_of_sample()
+        unlagged = robustness.Rehearsal(other_lag, plan, found=signals[other_lag.lag]).out_of_sample()
         return {
             "cost_sensitivity": steps,
             "break_even_bps": robustness.break_even_bps(rehearsal, steps),
@@ -87,7 +88,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
                 str(other_lag.lag): {"sharpe": _known(sharpe(unlagged))},
             },
             "trained_annual": _annual(rehearsal.in_training()),
-            **({"portfolio": without_each(market, plan, readable)} if key[0] == BOOK else {}),
+            **({"portfolio": without_each(market, plan, signals[market.lag])} if key[0] == BOOK else {}),
         }
 
     plans = {
@@ -100,14 +101,21 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
         for mode, part in stored[stored["strategy"] == BOOK].groupby("mode"):
             own = [json.loads(text) for text in part["params"]]
             plans[BOOK, str(mode)] = _book_plan(parts, folds, own)
+    grids = {
+        strategy.name: grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
+        for strategy in strategies_of(settings).values()
+    }
+    signals = {
+        market.lag: _signals(market, readable, settings, plans.values(), grids),
+        other_lag.lag: _signals(other_lag, other_lag.readable(), settings, plans.values(), {}),
+    }
     # Whole plans side by side keep the cores busier than the parts of one plan after another.
     evidence: Evidence = dict(zip(plans, in_threads(bend, plans), strict=True))
-    for strategy in strategies_of(settings).values():
-        sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
-        returns = robustness.whole_span(market, strategy, sets, first, last, readable)
+    for name, sets in grids.items():
+        returns = robustness.whole_span(market, signals[market.lag][name], sets, first, last)
         hindsight = np.cumprod(1.0 + returns[:, _best(returns)])
         pbo = _pbo(returns)
-        for key in (key for key in plans if key[0] == strategy.name):
+        for key in (key for key in plans if key[0] == name):
             evidence[key]["in_sample"] = [[day, float(level)] for day, level in zip(days, hindsight, strict=True)]
             if pbo:
                 evidence[key]["pbo"] = pbo
@@ -140,6 +148,24 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
         "dividends": int(np.count_nonzero(market.panel.rows[:, ROW_DIVIDEND])),
     }
     return evidence
+
+
+def _signals(
+    market: Market,
+    readable: Readable,
+    settings: Settings,
+    plans: Collection[robustness.Plan],
+    grids: Mapping[str, Sequence[Params]],
+) -> dict[str, Found]:
+    """Strategy → its signals at every parameter set of the plans and of its grid: looked for once for all that asks."""
+    known = strategies_of(settings)
+    sets = {name: list(grids.get(name, ())) for name in known}
+    for plan in plans:
+        for strategy, params in plan.parts:
+            sets[strategy.name] += params
+    wanted = {name: own for name, own in sets.items() if own}
+    found = in_threads(lambda name: find_signals(market, readable, known[name], wanted[name]), wanted)
+    return dict(zip(wanted, found, strict=True))
 
 
 def compute_kpis(

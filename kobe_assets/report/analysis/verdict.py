@@ -122,6 +122,10 @@ def verdict_rows(inputs: ReportInputs, books: Sequence[StrategyResult] | None = 
     return [_row(verdict_of(book, context)) for book in (books_of(inputs) if books is None else books)]
 
 
+NAMED = 2
+"""So many that are worth a trial are named in the headline, which must stay a line or two."""
+
+
 def headline(verdicts: Sequence[Verdict]) -> str:
     """The whole page in one sentence."""
     count, worthy = len(verdicts), [verdict for verdict in verdicts if verdict.worthy]
@@ -138,6 +142,8 @@ def headline(verdicts: Sequence[Verdict]) -> str:
             if count == 1
             else "Every one of these strategies is worth a trial on paper."
         )
+    if len(worthy) > NAMED:
+        return f"{len(worthy)} of {count} strategies and modes are worth a trial on paper."
     rest = "the others do not deserve money" if count - len(worthy) > 1 else "the other does not deserve money"
     return f"Worth a trial on paper: {names}. {rest.capitalize()}."
 
@@ -250,7 +256,7 @@ def _row(verdict: Verdict) -> VerdictRow:
 
 
 def failed_gate(result: Result) -> FailedGate:
-    """What the terminal and `--json` tell of a gate that did not pass."""
+    """What the terminal and `--json` show of a gate that did not pass."""
     gate = result.gate
     change = result.change if result.state == "fail" else as_sentence(result.why or "not measured")
     return FailedGate(

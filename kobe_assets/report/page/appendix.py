@@ -1,4 +1,4 @@
-"""What the page stands on: data, checks, universe, settings, pins; as rows that a template can print."""
+"""What the page was computed from: data, checks, universe, settings, pins; as rows that a template can print."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +89,7 @@ def _bars(inputs: ReportInputs, beside: dict[str, str], declared: Collection[str
     if len(bars.days) <= BARS_INSIDE:
         return pack_bytes(bars.block(list(bars.rows))), {}
     files: dict[str, str] = {}
+    _ = bars._numbers
     # zlib lets other threads work meanwhile.
     packed = in_threads(lambda symbol: pack_bytes(bars.block([symbol]), FAST), list(bars.rows))
     for number, (symbol, text) in enumerate(zip(bars.rows, packed, strict=True)):
@@ -143,31 +145,45 @@ class _Bars:
         return _Bars(self.days[keep], {name: values[keep] for name, values in self.values.items()}, rows, self.declared)
 
     def block(self, symbols: Sequence[str]) -> bytes:
-        """Header: symbol → [bars, decimals of its prices, of each of `declared`]; for each symbol the columns of `_columns`."""
-        decimals = {symbol: _decimals(float(self.values["high"][slice(*self.rows[symbol])].max())) for symbol in symbols}
-        columns: list[Numbers] = []
-        sizes: dict[str, list[int]] = {}
-        for symbol in symbols:
-            rows = slice(*self.rows[symbol])
-            own = {name: _decimals(float(np.nanmax(np.abs(self.values[name][rows]), initial=0.0))) for name in self.declared}
-            columns += self._columns(rows, 10.0 ** decimals[symbol])
-            columns += [steps(self.values[name][rows], 10.0**places) for name, places in own.items()]
-            sizes[symbol] = [rows.stop - rows.start, decimals[symbol], *own.values()]
-        return block({"symbols": sizes, "indicators": list(INDICATORS), "declared": list(self.declared)}, columns)
+        """Header: symbol → [bars, decimals of its prices, of each of `declared`]; for each symbol the columns of `_numbers`."""
+        numbers, decimals = self._numbers
+        sizes = {s: [self.rows[s][1] - self.rows[s][0], *decimals[s]] for s in symbols}
+        header = {"symbols": sizes, "indicators": list(INDICATORS), "declared": list(self.declared)}
+        return block(header, (column for s in symbols for column in numbers[:, slice(*self.rows[s])]))
 
-    def _columns(self, rows: slice, scale: float) -> list[Numbers]:
-        """Day, close; open, high and low as distances from the close; then the indicators."""
-        own = {name: values[rows] for name, values in self.values.items()}
-        close = np.rint(own["close"] * scale)
-        near = [folded(np.rint(own[name] * scale) - close) for name in ("open", "high", "low")]
-        others = [steps(own[name], factor or scale) for name, factor in INDICATORS.items()]
-        return [steps(self.days[rows]), steps(close), *near, *others]
+    @cached_property
+    def _numbers(self) -> tuple[Numbers, dict[str, list[int]]]:
+        """(columns, bars) whole numbers, and symbol → decimals of its prices and of each of `declared`.
+
+        Columns: day, close; open, high and low as distances from the close; the indicators; `declared`. All symbols at once:
+        of one symbol there is too little for a call of numpy to be worth it.
+        """
+        if not self.rows:
+            return np.empty((5 + len(INDICATORS) + len(self.declared), 0), np.uint32), {}
+        first = np.array([begin for begin, _ in self.rows.values()])
+        length = np.diff(np.append(first, len(self.days)))
+        decimals = [[_decimals(top) for top in np.maximum.reduceat(self.values["high"], first).tolist()]]
+        for name in self.declared:
+            tops = np.nan_to_num(np.fmax.reduceat(np.abs(self.values[name]), first), nan=0.0)
+            decimals.append([_decimals(top) for top in tops.tolist()])
+        scale, *scales = (np.repeat([10.0**places for places in own], length) for own in decimals)
+        close = np.rint(self.values["close"] * scale)
+        columns = [steps(self.days, begins=first), steps(close, begins=first)]
+        columns += [folded(np.rint(self.values[name] * scale) - close) for name in ("open", "high", "low")]
+        columns += [steps(self.values[name], factor or scale, first) for name, factor in INDICATORS.items()]
+        columns += [steps(self.values[name], own, first) for name, own in zip(self.declared, scales, strict=True)]
+        return np.array(columns), {
+            symbol: list(own) for symbol, own in zip(self.rows, zip(*decimals, strict=True), strict=True)
+        }
 
 
 def _codes(symbols: pd.Series[Any]) -> tuple[Any, list[str]]:
     """Each row's place among the symbols, and the symbols in order."""
     import pandas as pd
 
+    if isinstance(symbols.dtype, pd.CategoricalDtype) and symbols.cat.categories.is_monotonic_increasing:
+        found, codes = np.unique(symbols.cat.codes.to_numpy(), return_inverse=True)
+        return codes, [str(name) for name in symbols.cat.categories[found]]
     codes, names = pd.factorize(symbols.astype(object), sort=True)
     return codes, [str(name) for name in names]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,6 @@ _LETTERS = np.frombuffer(
     b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~", dtype=np.uint8
 )
 """Those of Python's base64.b85encode, but for `<`."""
-_PLACES = 85 ** np.arange(4, -1, -1)
 LARGEST = float(2**30)
 """Beyond this a number does not fit once its sign is folded in; it counts as undefined."""
 
@@ -28,10 +27,14 @@ def pack_bytes(data: bytes, level: int = 6) -> str:
     """`data` as gzip in base 85, without a sign that could open a tag or end a string."""
     zipped = gzip.compress(data, level, mtime=0)
     short = -len(zipped) % 4
-    groups = np.frombuffer(zipped + b"\0" * short, dtype=">u4").astype(np.int64)
-    places = groups[:, None] // _PLACES % 85
-    letters = _LETTERS[places].tobytes()
-    return letters[: len(letters) - short].decode("ascii")
+    left = np.frombuffer(zipped + b"\0" * short, dtype=">u4").astype(np.uint32)
+    letters = np.empty((len(left), 5), np.uint8)
+    for place in range(4, -1, -1):
+        above = left // 85
+        letters[:, place] = _LETTERS[left - above * 85]
+        left = above
+    text = letters.tobytes()
+    return text[: len(text) - short].decode("ascii")
 
 
 def pack_text(text: str) -> str:
@@ -44,7 +47,7 @@ def pack_json(value: Any) -> str:
     return pack_text(json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
 
 
-def block(header: Mapping[str, Any], columns: Sequence[Numbers]) -> bytes:
+def block(header: Mapping[str, Any], columns: Iterable[Numbers]) -> bytes:
     """A header and columns one after the other, each as its lowest bytes, then the next ones, and so on.
 
     Bytes of one place look alike, so gzip finds more in them than in whole numbers.
@@ -63,10 +66,18 @@ def folded(values: Any, scale: float = 1.0) -> Numbers:
     return np.where(known, signed + 1, 0).astype(np.uint32)
 
 
-def steps(values: Any, scale: float = 1.0) -> Numbers:
-    """Defined values as `folded` distances from the defined one before; 0 where undefined."""
+def steps(values: Any, scale: Any = 1.0, begins: Any = ()) -> Numbers:
+    """Defined values as `folded` distances from the defined one before; 0 where undefined.
+
+    begins: ascending places from which there is none before.
+    """
     scaled = np.rint(np.asarray(values, dtype=float) * scale)
-    known = np.isfinite(scaled)
+    known = np.flatnonzero(np.isfinite(scaled))
+    defined = scaled[known]
+    distance = np.diff(defined, prepend=0.0)
+    fresh = np.searchsorted(known, begins) if len(begins) else np.empty(0, np.int64)
+    fresh = fresh[fresh < len(known)]
+    distance[fresh] = defined[fresh]
     packed = np.zeros(len(scaled), dtype=np.uint32)
-    packed[known] = folded(np.diff(scaled[known], prepend=0.0))
+    packed[known] = folded(distance)
     return packed

@@ -48,14 +48,15 @@ BOOT = ("boot.js",)
 """The only script that is not packed: it unpacks the others."""
 STYLES = ("page.css", "parts.css")
 SECTIONS = (
-    ("verdict", "Verdict"), ("account", "The account"), ("calendar", "Month by month"), ("together", "Together"),
+    ("verdict", "Verdict"), ("tomorrow", "At the next open"),
+    ("account", "The account"), ("calendar", "Month by month"), ("together", "Together"),
     ("luck", "Skill or luck"), ("chance", "Other outcomes"), ("entries", "Other entries"), ("tries", "Everything tried"),
     ("grid", "Every parameter set"), ("folds", "Test windows"), ("costs", "Costs and size"), ("regimes", "When it works"),
     ("signals", "Signals to trades"), ("trades", "The trades"), ("figures", "Every figure"), ("data", "The data"),
     ("words", "Words"), ("again", "Make it again"),
 )  # fmt: skip
 """Element → its name in the contents."""
-OF_NO_BOOK = ("verdict", "data", "words", "again")
+OF_NO_BOOK = ("verdict", "tomorrow", "data", "words", "again")
 LATEST = "kpi_report.html"
 KEPT = 10
 """Copies that stay beside the latest unless a setting says otherwise."""
@@ -66,16 +67,20 @@ def build_report(
     now: dt.datetime,
     books: Sequence[StrategyResult] | None = None,
     packed: PackedData | None = None,
+    next_orders: Mapping[str, Any] | None = None,
 ) -> str:
     """The report as HTML. now: aware time printed as the time of making; nothing else depends on it.
 
-    books, packed: those of the inputs, where the caller has them.
+    books, packed: those of the inputs, where the caller has them. next_orders: what the next run would send, and what for;
+    without anything in it the page has no such part.
     """
     books = books_of(inputs) if books is None else books
     context = context_of(inputs)
     verdicts = [verdict_of(book, context) for book in books]
     opened, luck = opened_key(books, inputs), luck_context(inputs, books)
     packed = packed_of(inputs, books) if packed is None else packed
+    if next_orders and not any(next_orders[name] for name in ("entries", "exits", "refused")):
+        next_orders = None
     return str(
         page_template("page.html.j2").render(
             made=now.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -86,7 +91,8 @@ def build_report(
             strategies=list(dict.fromkeys(book.strategy for book in books)),
             modes={book.mode: mode_words(book.mode) for book in books},
             folds=sorted({int(fold) for book in books for fold in book.folds["fold"]}),
-            sections=_sections(books, luck),
+            sections=_sections(books, {**luck, "tomorrow": next_orders}),
+            next_orders=next_orders,
             mode_words=mode_words,
             questions=QUESTIONS,
             answer_words=ANSWER_WORDS,
@@ -125,10 +131,10 @@ def build_report(
     )
 
 
-def _sections(books: Sequence[StrategyResult], luck: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _sections(books: Sequence[StrategyResult], parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The contents: those of `SECTIONS` that the page has."""
-    missing = {name for name in ("together", "tries") if not luck[name]}
-    return [(name, title) for name, title in SECTIONS if name in OF_NO_BOOK or (books and name not in missing)]
+    missing = {name for name in ("together", "tries", "tomorrow") if not parts[name]}
+    return [(name, title) for name, title in SECTIONS if name not in missing and (books or name in OF_NO_BOOK)]
 
 
 def opened_key(books: Sequence[StrategyResult], inputs: ReportInputs) -> str:

@@ -1,4 +1,4 @@
-"""Asking a strategy: its conditions and scores over bars, with every fault of a declaration told in one line.
+"""Asking a strategy: its conditions and scores over bars, with every fault of a declaration reported in one line.
 
 A condition holds only where everything that it read is defined, however it is written: `~(at.x > 3)` too (rules, section 2).
 """

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.secrets import load_secrets
@@ -37,7 +36,6 @@ def account(
     if context.invoked_subcommand is not None:
         return
     from kobe_jobs.cli.account_table import show_account
-    from kobe_jobs.cli.output import print_json
     from kobe_jobs.research_run.strategies import load_trading_settings
     from kobe_jobs.trading.account import look_at_account, simulated_curve
     from kobe_jobs.trading.on_record import ledger_to_look_at, warehouse_to_look_at
@@ -80,8 +78,8 @@ def reset(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
             write.audit("account_reset", **keys)
         ledger.copy_audit()
     if as_json:
-        typer.echo(json.dumps({**keys, "cash": done.cash}, indent=2))
+        print_json({**keys, "cash": done.cash})
         return
-    console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(f"account {done.after} begins with ${done.cash:,.2f}")
-    console.print(f"{done.before or 'what could not be read'} is kept in {done.kept}")
+    console = Screen(highlight=False, soft_wrap=True)
+    console.say(f"account {done.after} begins with ${done.cash:,.2f}")
+    console.say(f"{done.before or 'what could not be read'} is kept in {done.kept}")

@@ -1,16 +1,16 @@
-"""`kobe alert`: does a word from Kobe arrive?"""
+"""`kobe alert`: send a test message, and say which addresses took it."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from kobe_jobs.cli.screen import print_json
 from kobe_resources.settings.load import load_settings
 
-alert_app = typer.Typer(help="Messages to the addresses of [alerts].", no_args_is_help=True)
+alert_app = typer.Typer(help="Messages to the addresses of \\[alerts].", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def send_a_test(as_json: Annotated[bool, typer.Option("--json", help="Print JSON
 
     found = send_test(load_settings())
     if as_json:
-        typer.echo(json.dumps([asdict(done) for done in found], indent=2))
+        print_json([asdict(done) for done in found])
     else:
         table = table_of("", "address", "", "answer")
         for done in found:

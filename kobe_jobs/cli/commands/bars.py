@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from kobe_jobs.cli.dates import FORM, parse_day
-from kobe_jobs.cli.screen import Screen, printable
+from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import FilesData
@@ -71,14 +70,14 @@ def refresh(
     aside = warehouse.rows(SET_ASIDE)
     if as_json:
         told = [dict(zip(("reason", "rows", "symbol", "session", "line"), row, strict=True)) for row in aside]
-        typer.echo(json.dumps({**asdict(report), "set_aside": told, "told": changed}, default=str))
+        print_json({**asdict(report), "set_aside": told, "told": changed})
     else:
         _print_report(report, changed)
         _print_set_aside(aside)
 
 
 def import_files(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files or folders: CSV, Parquet, Excel, zip, gz.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or folders: CSV, Parquet, Excel, zip, gz.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what was understood, and write nothing.")] = False,
     column: Annotated[
         list[str] | None,
@@ -92,7 +91,7 @@ def import_files(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was understood and written as JSON.")] = False,
 ) -> None:
-    """Read bars in any common shape (yfinance, Stooq, Tiingo, Nasdaq, …) into the folder of data.files.path."""
+    """Read bars in any common shape (yfinance, Stooq, Tiingo, Nasdaq and others) into the folder of data.files.path."""
     from kobe_jobs.cli.import_output import show_understood, show_written
     from kobe_resources.market_data.importing.folder import target_of, write
     from kobe_resources.market_data.importing.reading import parse_columns, read_files
@@ -113,7 +112,7 @@ def import_files(
             if not dry_run:
                 written = write(reading, progress)
     if as_json:
-        typer.echo(json.dumps({**understood, "written": written.as_json() if written else None}, default=str))
+        print_json({**understood, "written": written.as_json() if written else None})
     elif written:
         show_written(written, data.vendor)
 
@@ -135,10 +134,10 @@ def revisions(
         return
     screen = Screen()
     if not len(rows):
-        screen.print("No bar was ever restated.")
+        screen.say("No bar was ever restated.")
         return
     for line in restated_in_short(rows):
-        screen.print(line, highlight=False, soft_wrap=True)
+        screen.say(line)
     table = _table("symbol", "session", "field", "old", "new", "seen at (UTC)")
     for row in rows.head(limit).to_dict(orient="records"):
         old = "" if row["old"] != row["old"] else f"{row['old']:,.10g}"
@@ -147,7 +146,7 @@ def revisions(
         table.add_row(row["symbol"], f"{row['session']:%Y-%m-%d}", row["field"], old, new, seen)
     screen.print(table)
     if len(rows) > limit:
-        screen.print(f"{len(rows) - limit:,} older ones; see --limit and --json", style="dim")
+        screen.say(f"{len(rows) - limit:,} older ones; see --limit and --json", style="dim")
 
 
 def as_of(
@@ -156,6 +155,7 @@ def as_of(
         Path, typer.Option(help="Folder to write bars.parquet, splits.csv, candidates.csv and the settings in force into.")
     ],
     as_csv: Annotated[bool, typer.Option("--csv", help="Write bars.csv instead of bars.parquet.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write the bars as they stood at a past moment, in a folder that the vendor `files` reads: an old report, again."""
     from kobe_assets.report.page.appendix import settings_toml
@@ -178,11 +178,15 @@ def as_of(
     count = export_as_of(warehouse_of(settings), when, out, name)
     # The vendor decides some defaults: what was in force for the old one is written out for `files`.
     config.write_text(settings_toml(settings.model_copy(update={"data": own})), encoding="utf-8")
-    screen = Screen(highlight=False, soft_wrap=True)
-    screen.print(f"{count:,} bars as of {when:%Y-%m-%d %H:%M:%S %Z} in {out}")
     where = str(out.resolve())
     overrides = f'KOBE_DATA__VENDOR=files KOBE_DATA__FILES__PATH="{where}"'
-    screen.print(f'KOBE_HOME="{where}/home" KOBE_CONFIG="{where}/kobe.toml" {overrides} kobe report', style="dim")
+    again = f'KOBE_HOME="{where}/home" KOBE_CONFIG="{where}/kobe.toml" {overrides} kobe report'
+    if as_json:
+        print_json({"folder": where, "as_of": when.isoformat(), "bars": count, "next": [again]})
+        return
+    screen = Screen(highlight=False, soft_wrap=True)
+    screen.say(f"{count:,} bars as of {when:%Y-%m-%d %H:%M:%S %Z} in {out}")
+    screen.print(again, style="dim")
 
 
 def export(
@@ -199,9 +203,9 @@ def export(
 
     count = export_bars(warehouse_of(load_settings()), out, symbol or (), start, end, adjusted)
     if as_json:
-        typer.echo(json.dumps({"file": str(out), "bars": count}))
+        print_json({"file": str(out), "bars": count})
         return
-    Screen(highlight=False, soft_wrap=True).print(f"{count:,} bars in {out}")
+    Screen(highlight=False, soft_wrap=True).say(f"{count:,} bars in {out}")
 
 
 def doctor(
@@ -215,24 +219,25 @@ def doctor(
     settings = load_settings()
     doubts = diagnose(warehouse_of(settings), settings)
     if as_json:
-        typer.echo(json.dumps([asdict(doubt) for doubt in doubts], default=str))
+        print_json([asdict(doubt) for doubt in doubts])
         return
     screen = Screen()
     if not doubts:
-        screen.print("No doubt about the stored bars.")
+        screen.say("No doubt about the stored bars.")
         return
-    wide = screen if screen.is_terminal else Screen(width=max(screen.width, 160))
-    wide.print(_doubt_table(doubts[:limit]), highlight=False)
+    screen.print(_doubt_table(doubts[:limit]), highlight=False)
     counts = Counter(doubt.kind for doubt in doubts)
     told = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
-    screen.print(f"{len(doubts):,} doubts: {told}", highlight=False, soft_wrap=True)
+    screen.say(f"{len(doubts):,} doubts: {told}")
     if len(doubts) > limit:
-        screen.print(f"{len(doubts) - limit:,} lesser ones are not shown; see --limit and --json", style="dim")
+        screen.say(f"{len(doubts) - limit:,} lesser ones are not shown; see --limit and --json", style="dim")
 
 
 def _doubt_table(doubts: Sequence[Doubt]) -> Table:
     from rich import box
     from rich.table import Table
+
+    from kobe_assets.report.analysis.metrics_glossary import minus
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("doubt", "symbol", "session"):
@@ -240,9 +245,10 @@ def _doubt_table(doubts: Sequence[Doubt]) -> Table:
     for column in ("seen", "does", "mend"):
         table.add_column(column)
     for doubt in doubts:
-        trades = f"; {doubt.trades:,} trades over it, ${doubt.pnl:+,.0f}" if doubt.trades else ""
+        earned = minus(f"{doubt.pnl:+,.0f} dollars")
+        trades = f"; {doubt.trades:,} trades over it, {earned}" if doubt.trades else ""
         cells = (doubt.kind, doubt.symbol, str(doubt.session or ""), doubt.seen, doubt.effect + trades, doubt.mend)
-        table.add_row(*(escape(printable(cell)) for cell in cells))
+        table.add_row(*cells)
     return table
 
 
@@ -287,27 +293,27 @@ def _bar() -> Bar:
 def _print_report(report: SyncReport, changed: list[str]) -> None:
     screen = Screen(highlight=False, soft_wrap=True)
     span = f"{report.first_session} to {report.last_session}"
-    screen.print(f"{report.vendor}: {report.bars:,} bars, {report.symbols:,} symbols, {report.sessions:,} sessions, {span}")
+    screen.say(f"{report.vendor}: {report.bars:,} bars, {report.symbols:,} symbols, {report.sessions:,} sessions, {span}")
     if report.skipped:
-        screen.print("The source has not changed since it was loaded; nothing was read (--force reads it again).")
+        screen.say("The source has not changed since it was loaded; nothing was read (--force reads it again).")
         return
     done = f"{report.added:,} added, {report.changed:,} restated, {report.removed:,} taken back, {report.unchanged:,} unchanged"
     calls = f", {report.calls:,} calls" if report.calls else ""
-    screen.print(f"{done}{calls} in {report.seconds:.1f} s")
+    screen.say(f"{done}{calls} in {report.seconds:.1f} s")
     for note in (*changed, *report.notes):
-        screen.print(escape(note))
+        screen.say(note)
     if report.revisions:
-        screen.print(f"{report.revisions:,} old values kept: see `kobe bars revisions`")
+        screen.say(f"{report.revisions:,} old values kept: see `kobe bars revisions`")
 
 
 def _print_set_aside(aside: list[tuple[Any, ...]]) -> None:
     """How many rows of the source are not among the bars, and the first of each reason."""
     screen = Screen(highlight=False, soft_wrap=True)
     if aside:
-        screen.print(f"{sum(row[1] for row in aside):,} rows are set aside, and are not among the bars:")
+        screen.say(f"{sum(row[1] for row in aside):,} rows are set aside, and are not among the bars:")
     for reason, rows, symbol, session, line in aside:
         where = " ".join(str(part) for part in (symbol, session, f"line {line}" if line else None) if part)
-        screen.print(f"  {rows:,} x {escape(reason)}" + (f" (the first: {escape(where)})" if where else ""))
+        screen.say(f"  {rows:,} x {reason}" + (f" (the first: {where})" if where else ""))
 
 
 def _table(*columns: str) -> Table:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from kobe_jobs.cli.screen import Screen, printable
+from kobe_jobs.cli.screen import Screen, print_json, printable
 from kobe_resources.settings.load import config_file, load_settings
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import config_pin, research_pin
@@ -38,7 +37,7 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")]
             "secrets": secrets_present(),
             "settings": values,
         }
-        Screen().print_json(json.dumps(body, default=str))
+        print_json(body)
         return
     _print_settings(settings, rows)
 
@@ -93,4 +92,4 @@ def _print_settings(settings: Settings, rows: list[Any]) -> None:
     console.print(table)
     for name, is_there in secrets_present().items():
         console.print(Text(f"{name}: {'set' if is_there else 'not set'}"))
-    console.print(f"config pin {config_pin(settings)}", highlight=False, soft_wrap=True)
+    console.say(f"config pin {config_pin(settings)}")

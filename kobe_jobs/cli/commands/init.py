@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from kobe_jobs.cli.screen import Screen
+from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.models import Settings
 
@@ -83,7 +82,7 @@ def _target(out: Path | None) -> Path:
 def _ask(question: str, option: str, default: Any = None, hidden: bool = False) -> str:
     """An answer typed on the terminal. Raises UsageError without one, naming the option that answers."""
     if not sys.stdin.isatty():
-        raise UsageError(f"{question}: there is no terminal to ask on", f"say {option}")
+        raise UsageError(f"“{question}?” is open, and there is no terminal to ask on", f"say {option}")
     return str(typer.prompt(question, default=default, hide_input=hidden, err=True)).strip()
 
 
@@ -91,12 +90,12 @@ def _ask_vendor() -> Source:
     screen = Screen(stderr=True, highlight=False)
     if sys.stdin.isatty():
         for name, told in SOURCES.items():
-            screen.print(f"  {name:<8} {told}")
+            screen.say(f"  {name:<8} {told}")
     while True:
         answer = _ask("Where do bars come from", f"--vendor {', '.join(get_args(Source))}", "sample")
         if answer in SOURCES:
             return answer  # type: ignore[return-value]
-        screen.print(f"  one of {', '.join(SOURCES)}")
+        screen.say(f"  one of {', '.join(SOURCES)}")
 
 
 def _ask_path(path: Path | None) -> Path:
@@ -117,7 +116,7 @@ def _ask_cash(default: float) -> float:
             cash = 0.0
         if SMALLEST_CASH <= cash <= 1e12:
             return cash
-        screen.print(f"  a number of dollars, at least {SMALLEST_CASH:g}")
+        screen.say(f"  a number of dollars, at least {SMALLEST_CASH:g}")
 
 
 def _look(vendor: Source, place: Path | None, folder: Path) -> tuple[MarketLook | None, VendorLook | None]:
@@ -206,22 +205,22 @@ def _tell(target: Path, files: MarketLook | None, opened: VendorLook | None, ven
             seen |= {"first_session": str(files.first), "last_session": str(files.last)}
             seen |= {"lowest_close_usd": low, "p90_close_usd": dear, "highest_close_usd": highest}
             seen |= {"entries_a_usual_session": files.signals, "positions_together": files.positions}
-        typer.echo(json.dumps({"written": str(target), "seen": seen, "next": commands}))
+        print_json({"written": str(target), "seen": seen, "next": commands})
         return
     screen = Screen(highlight=False, soft_wrap=True)
     if files:
-        screen.print(
+        screen.say(
             f"{files.symbols:,} symbols, {files.sessions:,} sessions from {files.first} to {files.last}, {files.bars:,} bars"
         )
         low, dear, highest = files.prices
-        screen.print(f"prices ${low:,.2f} to ${highest:,.2f}, nine in ten at most ${dear:,.2f}")
-        screen.print(f"a usual session asks for {files.signals:,} entries; {files.positions:,} positions are open together")
+        screen.say(f"prices ${low:,.2f} to ${highest:,.2f}, nine in ten at most ${dear:,.2f}")
+        screen.say(f"a usual session asks for {files.signals:,} entries; {files.positions:,} positions are open together")
         if files.set_aside:
-            screen.print(f"{files.set_aside:,} rows will be set aside: `kobe bars refresh` names them")
+            screen.say(f"{files.set_aside:,} rows will be set aside: `kobe bars refresh` names them")
     if opened:
-        screen.print(opened.note)
+        screen.say(opened.note)
     screen.print(f"written {target}")
-    screen.print("next:")
+    screen.say("next:")
     for command in commands:
         screen.print(f"  {command}")
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from kobe_jobs.cli.screen import Screen
+from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import KobeError
 from kobe_resources.settings.load import kobe_home, load_settings
 from kobe_resources.settings.models import Settings
@@ -43,7 +41,7 @@ def ui(
 
     load_settings()
     console = _plain()
-    console.print("starting the Dagster UI …", style="dim")
+    console.say("starting the Dagster UI", style="dim")
     run_ui(port, report_port, console.print, (lambda url: None) if no_browser else _open_browser)
 
 
@@ -72,7 +70,7 @@ def health(
     if as_json:
         from kobe_jobs.ops.health.server import as_json as plain
 
-        Screen().print_json(json.dumps(plain(checks)))
+        print_json(plain(checks))
     else:
         _print_checks(checks)
     if not is_ready(checks):
@@ -92,7 +90,7 @@ def backup(
     made = make_backup(kobe_home(), target, keep)
     if as_json:
         body = {"path": str(made.path), "files": made.files, "bytes": made.size, "audit_problem": made.audit_problem}
-        Screen().print_json(json.dumps(body))
+        print_json(body)
     else:
         _plain().print(f"backed up {made.files} files, {made.size / 1e6:,.1f} MB: {made.path}")
         for path in made.removed:
@@ -103,17 +101,23 @@ def backup(
 def restore(
     archive: Annotated[Path, typer.Argument(help="An archive of `kobe backup`.")],
     force: Annotated[bool, typer.Option("--force", help="Move a data folder that is not empty aside first.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was restored as JSON.")] = False,
 ) -> None:
     """Bring back a data folder, every byte checked before anything is touched; with orders in it, the kill switch is on."""
     from kobe_jobs.ops.backup.restore import restore as restore_archive
 
     result = restore_archive(archive, kobe_home(), force)
+    if as_json:
+        body = {"folder": kobe_home(), "files": result.files, "created": result.created, "moved_aside": result.aside}
+        print_json({**body, "kill_switch_on": bool(result.orders), "audit_problem": result.audit_problem})
+        _warn_of_audit(result.audit_problem)
+        return
     console = _plain()
-    console.print(f"restored {result.files} files of {result.created} to {kobe_home()}")
+    console.say(f"restored {result.files} files of {result.created} to {kobe_home()}")
     if result.aside:
-        console.print(f"the folder that was there is now {result.aside}")
+        console.say(f"the folder that was there is now {result.aside}")
     if result.orders:
-        console.print("the kill switch is on: `kobe reconcile` against the broker, then `kobe kill off`")
+        console.say("the kill switch is on: `kobe reconcile` against the broker, then `kobe kill off`")
     _warn_of_audit(result.audit_problem)
 
 
@@ -144,7 +148,7 @@ def _warn_of_audit(problem: str) -> None:
         )
 
 
-def _plain() -> Console:
+def _plain() -> Screen:
     return Screen(highlight=False, soft_wrap=True)
 
 
@@ -163,12 +167,12 @@ def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None)
     is_local = host == LOOPBACK
     console = _plain()
     if not is_local:
-        console.print(f"warning: everybody who reaches {host} can read these answers", style="yellow")
+        console.say(f"warning: everybody who reaches {host} can read these answers", style="yellow")
     labels = {"version": version("kobe"), "stage": settings.broker.stage, "config_pin": config_pin(settings)}
     account = Watch([account_question(settings)], keep_s=ACCOUNT_KEPT_S)
     app = health_app(watch, [LOOPBACK, "localhost"] if is_local else ["*"], labels, account)
     with stop_signals() as stop, serving(app, listener), watching(settings):
-        console.print(f"health http://{host}:{bound}/readiness · metrics http://{host}:{bound}/metrics · Ctrl-C stops")
+        console.say(f"health http://{host}:{bound}/readiness · metrics http://{host}:{bound}/metrics · Ctrl-C stops")
         stop.wait()
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from kobe_jobs.cli.dates import FORM, parse_day
 from kobe_jobs.cli.failed_gates import failed_gates_text
-from kobe_jobs.cli.screen import Screen
+from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import kobe_home, load_settings
 from kobe_resources.settings.models import BOOK
@@ -51,7 +50,7 @@ def report(
             if what == "start":
                 status.update(f"computing {step}")
             elif what == "done" and not step.endswith("checks"):
-                screen.print(f"  {step:<12} {seconds:6.2f} s", style="dim", highlight=False)
+                screen.say(f"  {step:<12} {seconds:6.2f} s", style="dim")
 
         began = dt.datetime.now(dt.UTC)
         computed = bring_up_to_date(settings, force, watch)
@@ -74,13 +73,14 @@ def _say_what_changed(since: dt.datetime) -> None:
     from kobe_resources.warehouse.store import Warehouse
 
     for line in told_of_load(Warehouse(), since):
-        Screen(stderr=True).print(f"bars: {line}", highlight=False, soft_wrap=True)
+        Screen(stderr=True).say(f"bars: {line}")
 
 
 def materialize(
     selection: Annotated[
         str, typer.Argument(help='Assets, as Dagster selects them: "signals", "+signals", "group:research", "*".')
     ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was computed, and how long it took, as JSON.")] = False,
 ) -> None:
     """Compute the selected assets and their checks now, stale or not."""
     import dagster as dg
@@ -102,17 +102,22 @@ def materialize(
     if not known:
         raise UsageError(f"{selection!r} selects no asset that can be computed", "name an asset, see `kobe ui`")
     screen = Screen(stderr=True)
+    took: dict[str, float] = {}
 
     def watch(step: str, what: str, seconds: float) -> None:
         if what == "done":
-            screen.print(f"  {step:<20} {seconds:6.2f} s", style="dim", highlight=False)
+            took[step] = seconds
+            screen.say(f"  {step:<20} {seconds:6.2f} s", style="dim")
 
     run_id = run_assets(settings, known, watch=watch)
-    Screen().print(f"computed {', '.join(sorted(known))} in run {run_id}", highlight=False, soft_wrap=True)
+    if as_json:
+        print_json({"computed": sorted(known), "run": run_id, "seconds": took})
+        return
+    Screen().say(f"computed {', '.join(sorted(known))} in run {run_id}")
 
 
 def backtest(
-    strategy: Annotated[str, typer.Option(help="Name of the strategy, rsi2 say; portfolio: those of [portfolio] together.")],
+    strategy: Annotated[str, typer.Option(help="Name of the strategy, rsi2 say; portfolio: those of \\[portfolio] together.")],
     start: Annotated[
         dt.date | None,
         typer.Option(parser=parse_day, metavar=FORM, help="First session of the window (the first stored)."),
@@ -154,7 +159,7 @@ def backtest(
     summary = run_backtest(settings, strategy, start, end, out, changed)
     _warn_of_releases(settings)
     if as_json:
-        Screen().print_json(json.dumps({**summary, "page": str(out / "backtest.html")}))
+        print_json({**summary, "page": str(out / "backtest.html")})
     else:
         _print_backtest(summary, out)
     if summary["lookahead"]:
@@ -179,11 +184,11 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
         table.add_row(f"refused: {reason}", str(count))
     console.print(table)
     if not summary["lookahead"]:
-        console.print("lookahead: none found on the stored bars", soft_wrap=True, highlight=False)
+        console.say("lookahead: none found on the stored bars")
     for note in summary["notes"]:
-        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+        console.say(f"note: {note}")
     for warning in summary["warnings"]:
-        console.print(f"warning: {warning['name']}: {warning['text']}", soft_wrap=True, highlight=False)
+        console.say(f"warning: {warning['name']}: {warning['text']}")
     console.print(f"written to {out}", soft_wrap=True, highlight=False)
     console.print(f"page: {out / 'backtest.html'}", soft_wrap=True, highlight=False)
 
@@ -192,14 +197,14 @@ def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
     from kobe_jobs.research_run.backtest import failed_checks
     from kobe_resources.warehouse.store import Warehouse
 
-    console = terminal()
+    console = Screen()
     warehouse = Warehouse()
     stored = dict(warehouse.rows("SELECT name, CAST(value AS VARCHAR) FROM evidence WHERE strategy = 'report'"))
     rows = json.loads(stored.get("verdict", "[]"))
     warnings = [*json.loads(stored.get("cautions", "[]")), *failed_checks(warehouse)]
     if as_json:
         result: dict[str, Any] = {"computed": computed, "report": str(page), "verdict": rows, "warnings": warnings}
-        console.print_json(json.dumps(result))
+        print_json(result)
         return
     failed = failed_gates_text(rows, console.width)
     if failed:
@@ -209,8 +214,8 @@ def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
     wanted = console.measure(table, options=console.options.update(max_width=1000)).maximum
     console.print(table if wanted <= console.width else _verdict_lines(rows), highlight=False)
     for warning in warnings:
-        console.print(f"warning: {warning['name']}: {warning['text']}", soft_wrap=True, highlight=False)
-    console.print("computed " + ", ".join(computed) if computed else "everything was up to date", highlight=False)
+        console.say(f"warning: {warning['name']}: {warning['text']}")
+    console.say("computed " + ", ".join(computed) if computed else "everything was up to date")
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
@@ -227,12 +232,6 @@ def _warn_of_releases(settings: Settings) -> None:
                 f"kobe: warning: universe.release names {symbol}, of which no bars are stored: mend the symbol, or take it out",
                 style="yellow",
             )
-
-
-def terminal() -> Console:
-    """Standard output; wide enough for a table where it is no terminal but a file or a pipe."""
-    console = Screen()
-    return console if console.is_terminal else Screen(width=max(console.width, 118))
 
 
 def _verdict_lines(rows: list[dict[str, Any]]) -> str:

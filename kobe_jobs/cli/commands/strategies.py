@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kobe_jobs.cli.screen import Screen
+from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.load import config_file, load_settings
 
@@ -54,10 +53,10 @@ def show(as_json: AsJson = False) -> None:
             "weight": settings.portfolio.strategies.get(one.name),
             "only_simulated": why_only_simulated(one),
         }
-        for one in strategies_of(settings).values()
+        for one in sorted(strategies_of(settings).values(), key=lambda one: one.name)
     ]
     if as_json:
-        typer.echo(json.dumps(rows))
+        print_json(rows)
         return
     screen = Screen(highlight=False)
     table = Table()
@@ -67,7 +66,7 @@ def show(as_json: AsJson = False) -> None:
         table.add_row(row["name"], _trades(row), " ".join(row["sides"]), ", ".join(row["indicators"]), row["from"])
     screen.print(table)
     if settings.strategy.folder is None:
-        screen.print("your own: `kobe strategies new NAME` writes one", soft_wrap=True)
+        screen.say("your own: `kobe strategies new NAME` writes one")
 
 
 def new(name: Annotated[str, typer.Argument(help="Its name: small letters, digits and _.")]) -> None:
@@ -94,8 +93,8 @@ def new(name: Annotated[str, typer.Argument(help="Its name: small letters, digit
         raise UsageError(f"{path} is there already", "choose another name, or edit that file") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror})", "mend [strategy] folder") from error
-    screen.print(f"written to {path}")
-    screen.print(f"next: `kobe strategies check {name}`, then `kobe backtest --strategy {name}` or `kobe report`")
+    screen.say(f"written to {path}")
+    screen.say(f"next: `kobe strategies check {name}`, then `kobe backtest --strategy {name}` or `kobe report`")
 
 
 def check(
@@ -116,7 +115,7 @@ def check(
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
     facts = check_strategy(settings, strategy)
     if as_json:
-        typer.echo(json.dumps(facts.as_json()))
+        print_json(facts.as_json())
     else:
         _print(facts)
     if facts.leak:
@@ -157,12 +156,14 @@ def _folder(settings: Settings, screen: Screen) -> Path:
         path.write_text(f"[strategy]\n{line}\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror})", "go to a folder of your own") from error
-    screen.print(f"written to {path}: {line}")
+    screen.say(f"written to {path}: {line}")
     return path.parent / FOLDER
 
 
 def _print(facts: StrategyFacts) -> None:
     from rich.table import Table
+
+    from kobe_assets.report.analysis.metrics_glossary import show
 
     screen = Screen(highlight=False, soft_wrap=True)
     table = Table(title=f"{facts.name}, {facts.place}", title_justify="left")
@@ -170,19 +171,20 @@ def _print(facts: StrategyFacts) -> None:
         table.add_column(column, overflow="fold")
     for one in facts.indicators:
         first = "never" if one.first is None else f"{one.first} bars"
-        table.add_row(one.name, one.declared, first, f"{one.defined:.0%}")
+        table.add_row(one.name, one.declared, first, f"{100 * one.defined:.0f} %")
     screen.print(table)
     warmup = "no signal can be" if facts.warmup is None else f"{facts.warmup} bars of a listing"
-    screen.print(f"warm-up: {warmup}")
-    screen.print("signals a year: " + ", ".join(f"{count:,.1f} {side}" for side, count in facts.signals.items()))
+    screen.say(f"warm-up: {warmup}")
+    screen.say("signals a year: " + ", ".join(f"{count:,.1f} {side}" for side, count in facts.signals.items()))
     exits = ", ".join(f"{count:,} {reason}" for reason, count in sorted(facts.exits.items()))
-    screen.print(
-        f"a quick run over {facts.sessions:,} sessions: {facts.trades:,} trades, {facts.net_pnl:,.2f} dollars after costs"
+    earned = show(facts.net_pnl, "cents")
+    screen.say(
+        f"a quick run over {facts.sessions:,} sessions: {facts.trades:,} trades, {earned} after costs"
         + (f" ({exits})" if exits else "")
     )
     if facts.refused:
-        screen.print("refused: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(facts.refused.items())))
+        screen.say("refused: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(facts.refused.items())))
     for note in facts.notes:
-        screen.print(f"note: {note}")
+        screen.say(f"note: {note}")
     if not facts.leak:
-        screen.print("reads no future: with the bars after each of several dates cut off, or noise, the past stays the same")
+        screen.say("reads no future: with the bars after each of several dates cut off, or noise, the past stays the same")

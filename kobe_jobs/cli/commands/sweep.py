@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kobe_jobs.cli.screen import Screen
+from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.settings.load import load_settings
 
 
@@ -48,13 +48,14 @@ def sweep(
         shown = bar.add_task("fold simulations", total=plan.total, completed=plan.total - plan.left)
         run_sweep(settings, warehouse, plan, lambda count: bar.advance(shown, count))
     seconds = time.monotonic() - began
-    rows = best_sets(warehouse, plan)
+    # In the order of the report and of the heat maps.
+    rows = sorted(best_sets(warehouse, plan), key=lambda row: str(row["strategy"]))
     grids, picture = write_heat_maps(settings, warehouse, plan) if heatmap else ([], None)
     if as_json:
         told = {"total": plan.total, "run": plan.left, "seconds": seconds, "best": rows}
         if heatmap:
             told |= {"heat_maps": [heat_map_json(grid) for grid in grids], "picture": str(picture)}
-        typer.echo(json.dumps(told))
+        print_json(told)
         return
     console = Screen()
     table = Table(title="Best in training; what wins in few folds was luck", title_justify="left")
@@ -68,17 +69,11 @@ def sweep(
     console.print(table)
     for grid in grids:
         for title, drawn in heat_map_tables(grid):
-            console.print(title, highlight=False)
+            console.say(title)
             console.print(drawn)
     if heatmap:
-        console.print(LEGEND + "; → its mean Sharpe ratio on unseen sessions", highlight=False)
+        console.say(LEGEND + "; → its mean Sharpe ratio on unseen sessions")
         console.print(f"picture: {picture}", soft_wrap=True, highlight=False)
-    console.print(
-        "unseen: mean Sharpe ratio of the test windows that the report traded with the set, and how many; – where none",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.say("unseen: mean Sharpe ratio of the test windows that the report traded with the set, and how many; – where none")
     known = f"{plan.total - plan.left:,} were on record already, from `kobe report` or an earlier sweep"
-    console.print(
-        f"{plan.left:,} of {plan.total:,} fold simulations run in {seconds:.1f} s; {known}", highlight=False, soft_wrap=True
-    )
+    console.say(f"{plan.left:,} of {plan.total:,} fold simulations run in {seconds:.1f} s; {known}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kobe_jobs.cli.dates import FORM, parse_day
+from kobe_jobs.cli.screen import print_json
 
 if TYPE_CHECKING:
     from kobe_jobs.trading.tomorrow import Tomorrow
@@ -29,7 +30,6 @@ def tomorrow(
     No key is needed. Sizes are the gate's own, at the last closes; the open, and the broker's word on a symbol, come with
     the morning.
     """
-    from kobe_jobs.cli.output import print_json
     from kobe_jobs.research_run.strategies import load_trading_settings
     from kobe_jobs.trading.on_record import ledger_to_look_at, warehouse_to_look_at
     from kobe_jobs.trading.tomorrow import orders_of_tomorrow
@@ -44,6 +44,7 @@ def tomorrow(
 
 
 def _show(found: Tomorrow) -> None:
+    from kobe_assets.report.analysis.metrics_glossary import minus
     from kobe_jobs.cli.output import output, table_of
     from kobe_jobs.trading.tomorrow import in_words
 
@@ -64,7 +65,7 @@ def _show(found: Tomorrow) -> None:
         table = table_of("Would leave", "symbol", "strategy", "side", "shares", "why", "last close", "P&L", "bars held")
         for x in found.exits:
             table.add_row(
-                x.symbol, x.strategy, x.side, f"{x.shares:g}", in_words(x.reason), f"{x.price:,.2f}", f"{x.pnl:+,.2f}",
+                x.symbol, x.strategy, x.side, f"{x.shares:g}", in_words(x.reason), f"{x.price:,.2f}", minus(f"{x.pnl:+,.2f}"),
                 str(x.bars_held),
             )  # fmt: skip
         console.print(table)
@@ -74,8 +75,8 @@ def _show(found: Tomorrow) -> None:
             table.add_row(r.symbol, r.strategy, r.side, in_words(r.reason))
         console.print(table)
     if not (found.entries or found.exits):
-        console.print("nothing to send")
+        console.say("nothing to send")
     budget = "without a daily budget" if found.budget is None else f"of ${found.budget:,.2f} a session"
-    console.print(f"${found.dollars:,.2f} {budget}, ${found.cash:,.2f} of cash", highlight=False)
+    console.say(f"${found.dollars:,.2f} {budget}, ${found.cash:,.2f} of cash")
     for note in found.notes:
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
+        console.say(f"note: {note}")

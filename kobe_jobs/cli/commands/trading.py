@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 
 from kobe_jobs.cli.dates import FORM, parse_day
-from kobe_jobs.cli.output import lines_of, order_table, output, print_json, show_replay, show_summary, table_of
+from kobe_jobs.cli.output import lines_of, order_table, output, show_replay, show_summary, table_of
+from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.load import data_folders, load_settings
 from kobe_resources.settings.secrets import load_secrets
@@ -48,7 +49,7 @@ def trade(
         dt.date | None,
         typer.Option(parser=parse_day, metavar=FORM, help="Embedded stages: every session up to this one, in order."),
     ] = None,
-    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: what [portfolio] trades.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: what \\[portfolio] trades.")] = None,
     confirm: Annotated[str | None, typer.Option(help="Stage live: the phrase that lets this session trade.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -105,14 +106,14 @@ def _trade_days(
     def done(summary: RunSummary, gap: str) -> None:
         if not as_json:
             for line in filter(None, (gap, f"{summary.session}  {run_line(summary)}")):
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+                console.say(line)
 
     # Where no session is named, the first is the next that was not traded: the clock is not set to the last one.
     with open_trading_context(settings, load_secrets(), leave_clock=True) as trading:
         found = trade_through(trading, through, session, strategy, lambda phrase: _typed(phrase, confirm), done)
         nothing = "" if found else nothing_through(trading, through)
     if not found:
-        print_json([]) if as_json else console.print(nothing, markup=False, highlight=False, soft_wrap=True)
+        print_json([]) if as_json else console.say(nothing)
         return
     last = found[-1]
     if as_json:
@@ -141,7 +142,7 @@ def _trade(
                 if as_json:
                     print_json({"session": None, "note": told})
                 else:
-                    output().print(told, markup=False, highlight=False, soft_wrap=True)
+                    output().say(told)
                 return None
             return trade_session(trading, chosen, strategy, lambda phrase: _typed(phrase, confirm))
         finally:
@@ -177,7 +178,7 @@ def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.
 def replay(
     start: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="First session.")],
     end: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="Last session.")],
-    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: what [portfolio] trades.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Which strategy; none: what \\[portfolio] trades.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Trade past sessions day by day through the live path, and compare with the simulation trade by trade.
@@ -239,9 +240,9 @@ def reconcile(
             table.add_row(row.kind, row.what, row.ledger, row.broker, "yes" if row.halts else "no")
         output().print(table)
     else:
-        output().print("ledger and broker agree")
+        output().say("ledger and broker agree")
     for note in [] if as_json else context.notes:
-        output().print(f"note: {note}", markup=False, soft_wrap=True)
+        output().say(f"note: {note}")
     if not agrees:
         tell_differences(settings, context.account, [f"{row.kind}: {row.what}" for row in rows if row.halts])
         raise typer.Exit(1)
@@ -260,7 +261,7 @@ def trace(
     everything: Annotated[bool, typer.Option("--all", help="All that is on record, down to bars, settings and audit.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell an order or a simulated trade in six lines: signal, reading, quote, gate, fill, result.
+    """Explain an order or a simulated trade in six lines: signal, reading, quote, gate, fill, result.
 
     With --all also the bars, indicators, settings, versions, decision and audit records behind them.
 
@@ -280,15 +281,15 @@ def trace(
         print_json(found.as_json())
         return
     console = output()
-    console.print(f"{found.kind} {found.id}", style="bold", markup=False)
+    console.say(f"{found.kind} {found.id}", style="bold")
     for sentence in found.in_words:
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        console.say(sentence)
     if not everything:
-        console.print("`kobe trace ID --all` shows all that is on record", style="dim")
+        console.say("`kobe trace ID --all` shows all that is on record", style="dim")
     for name, content in found.sections.items() if everything else ():
-        console.print(f"\n{name}", style="bold", markup=False)
+        console.say(f"\n{name}", style="bold")
         for line in lines_of(content):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.say(line)
 
 
 def _list_orders(count: int, as_json: bool) -> None:
@@ -302,9 +303,9 @@ def _list_orders(count: int, as_json: bool) -> None:
     elif rows:
         console = output()
         console.print(order_table(console, rows, ("session", "stage", "symbol", "side", "leg", "state", "reason")))
-        console.print("`kobe trace ID` tells all of one", style="dim")
+        console.say("`kobe trace ID` tells all of one", style="dim")
     else:
-        output().print(f"no orders in {ledger.path}", markup=False, highlight=False, soft_wrap=True)
+        output().say(f"no orders in {ledger.path}")
 
 
 def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason given") -> None:
@@ -321,7 +322,7 @@ def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason giv
     for path in sorted(paths):
         status = KillSwitch(path).turn_on(reason)
         told = f"the kill switch is on: {status.reason}\nwritten to {path}"
-        output().print(told, markup=False, highlight=False, soft_wrap=True)
+        output().say(told)
     _record("kill_on", reason=reason, by=status.by)
     _tell_kill(f"the kill switch is on: {reason}", status.by, status.at)
 
@@ -336,10 +337,10 @@ def kill_off() -> None:
     after = switch.status()
     if after.is_on:
         raise KobeError("the kill switch is still on", f"remove {switch.path} by hand")
-    output().print("the kill switch is off")
+    output().say("the kill switch is off")
     for folder in data_folders():
         if folder != switch.path.parent and KillSwitch(folder / "KILL_SWITCH").status().is_on:
-            output().print(f"it is still on in {folder}", markup=False, highlight=False, soft_wrap=True)
+            output().say(f"it is still on in {folder}")
     if before.is_on:
         _record("kill_off", was=before.reason)
         _tell_kill(f"the kill switch is off again; it was on for: {before.reason}", before.by, before.at)
@@ -353,7 +354,7 @@ def kill_status(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"on": status.is_on, "reason": status.reason, "by": status.by, "at": status.at})
     else:
-        output().print(status.description, markup=False)
+        output().say(status.description)
 
 
 def audit_verify(
@@ -362,7 +363,7 @@ def audit_verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the chain, its head, the rows that it tells of and its copy audit.jsonl; the first bad record or row is named.
+    """Check the chain, its head, the rows it records, and its copy audit.jsonl; the first bad record or row is named.
 
     Heads that Dagster's history and the newest backup know are asked too. Exit code 1 where something is wrong.
     """
@@ -396,7 +397,7 @@ def audit_accept(reason: Annotated[str, typer.Argument(help="Why the chain was s
     told = (
         f"accepted, and on the chain: {', '.join(heads)}" if heads else "nothing to accept: every head known elsewhere is there"
     )
-    output().print(told, soft_wrap=True, highlight=False, markup=False)
+    output().say(told)
 
 
 def audit_head() -> None:
@@ -450,7 +451,7 @@ def _typed(phrase: str, given: str | None) -> str:
         return given
     if not sys.stdin.isatty():
         return ""
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    console.print("This sends real orders with real money. To go on, type:")
+    console = Screen(stderr=True, highlight=False, soft_wrap=True)
+    console.say("This sends real orders with real money. To go on, type:")
     console.print(phrase)
     return str(typer.prompt("", prompt_suffix="> ", err=True))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from kobe_jobs.cli.screen import Screen
+from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import KobeError
 from kobe_resources.settings.load import load_settings
 
@@ -44,18 +44,18 @@ def show(
     settings = load_settings()
     universe, stored = _universe(warehouse_of(settings), settings)
     if as_json:
-        typer.echo(json.dumps(_records(universe)))
+        print_json(_records(universe))
         return
     screen = Screen(highlight=False, soft_wrap=True)
     selected = universe[universe["selected"].astype(bool)]
     screen.print(_table(universe if everyone else selected.head(SHOWN)))
     if not everyone and len(selected) > SHOWN:
-        screen.print(f"… and {len(selected) - SHOWN:,} more selected; --all shows every candidate", style="dim")
+        screen.say(f"and {len(selected) - SHOWN:,} more selected; --all shows every candidate", style="dim")
     rejected = universe.loc[~universe["selected"].astype(bool), "reason"].value_counts()
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
-    screen.print(f"{len(selected):,} of {len(universe):,} candidates selected" + (f"; rejected: {reasons}" if reasons else ""))
+    screen.say(f"{len(selected):,} of {len(universe):,} candidates selected" + (f"; rejected: {reasons}" if reasons else ""))
     if not stored:
-        screen.print("Derived from the bars just now; `kobe report` stores it.", style="dim")
+        screen.say("Derived from the bars just now; `kobe report` stores it.", style="dim")
 
 
 def validate(as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False) -> None:
@@ -66,7 +66,7 @@ def validate(as_json: Annotated[bool, typer.Option("--json", help="Print the ver
     settings = load_settings()
     verdict = validate_universe(warehouse_of(settings), settings)
     if as_json:
-        typer.echo(json.dumps({**asdict(verdict), "offenders": _records(verdict.offenders)}))
+        print_json({**asdict(verdict), "offenders": _records(verdict.offenders)})
     else:
         _print_verdict(verdict, settings)
     if not verdict.passed:
@@ -129,11 +129,11 @@ def _print_verdict(verdict: Validation, settings: Settings) -> None:
     screen = Screen(highlight=False, soft_wrap=True)
     wanted = settings.universe
     years = "no bars" if verdict.shortest_years is None else f"{verdict.shortest_years:.2f} years"
-    screen.print(f"listed {verdict.listed:,}, borne out by their bars {verdict.holding:,} (min_symbols {wanted.min_symbols:,})")
-    screen.print(f"shortest history {years} (min_years {wanted.min_years:g}); membership {wanted.membership}")
+    screen.say(f"listed {verdict.listed:,}, borne out by their bars {verdict.holding:,} (min_symbols {wanted.min_symbols:,})")
+    screen.say(f"shortest history {years} (min_years {wanted.min_years:g}); membership {wanted.membership}")
     if verdict.drifted:
-        screen.print(f"{verdict.drifted:,} symbols have other bars now than when the table was written", style="yellow")
+        screen.say(f"{verdict.drifted:,} symbols have other bars now than when the table was written", style="yellow")
     for failure in verdict.failures:
-        screen.print(failure, style="red")
+        screen.say(failure, style="red")
     if verdict.passed:
-        screen.print("the universe holds", style="green")
+        screen.say("the universe holds", style="green")

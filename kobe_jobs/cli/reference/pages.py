@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kobe_jobs.cli.reference.json_units import json_page
 from kobe_jobs.cli.reference.python_page import python_page
 from kobe_jobs.cli.reference.tables_page import tables_page
 from kobe_resources.errors import KobeError
@@ -19,6 +20,7 @@ def generated_pages() -> dict[str, str]:
     bodies: dict[str, tuple[str, Callable[[], str]]] = {
         "settings.md": ("Settings", settings_page),
         "commands.md": ("Commands", commands_page),
+        "json.md": ("What `--json` prints", json_page),
         "figures.md": ("Figures of the report", figures_page),
         "metrics.md": ("Metrics of `kobe health --serve`", metrics_page),
         "tables.md": ("Tables of the warehouse", tables_page),

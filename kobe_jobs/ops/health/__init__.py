@@ -1,1 +1,1 @@
-"""Health: what must hold for Kobe to be ready, and the server that tells it."""
+"""Health: what must hold for Kobe to be ready, and the server that answers with it."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kobe_assets.checks.bars import find_stale
-from kobe_jobs.trading.bare_positions import find_unguarded
+from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguarded, lifted_text
 from kobe_jobs.trading.known_heads import MEND, find_rollback
 from kobe_resources.broker.hosts import hosts_of
 from kobe_resources.broker.open import open_broker
@@ -100,7 +100,7 @@ def account_question(settings: Settings) -> Question:
 
 
 def _import_what_is_asked_with(settings: Settings) -> None:
-    """Import before any thread what else would be imported in several; what cannot be imported is for its question to tell.
+    """Import before any thread what else would be imported in several; what cannot be imported is reported by its question.
 
     Threads that import at once what imports each other end in a deadlock, which Python breaks by an error.
     """
@@ -207,9 +207,10 @@ def ask_protection(settings: Settings) -> Finding:
         OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger,
         contextlib.closing(open_broker(settings, secrets, stage)) as broker,
     ):
-        told = find_unguarded(ledger, f"{stage}:{broker.account().number}", broker)
+        account = f"{stage}:{broker.account().number}"
+        told, lifted = find_unguarded(ledger, account, broker), find_lifted(ledger, account, broker)
     hint = "; `kobe trade` while the market is open mends it" if told else ""
-    seen = "; ".join(told) or "every position has its stop, every stop its position"
+    seen = "; ".join([*told, *(lifted_text(*row) for row in lifted.items())]) or PROTECTED
     return Finding("protection", not told, f"{seen}{hint}", metrics={"positions_unguarded": len(told)})
 
 
@@ -277,7 +278,7 @@ def ask_daemon() -> Finding:
 
 
 def ask_disk() -> Finding:
-    """Is there room for a day's data, ledger and logs?"""
+    """Is the disk free enough for a day's data, ledger and logs?"""
     free, place = free_space(kobe_home())
     return Finding(
         "disk", free >= LEAST_FREE_TO_BE_READY, f"{free / 1e9:,.1f} GB free at {place}", metrics={"disk_free_bytes": free}

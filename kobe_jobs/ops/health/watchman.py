@@ -1,4 +1,4 @@
-"""What the health server tells by itself: a dead daemon, a session that nothing trades, a bare position, the kill switch.
+"""What the health server alerts of by itself: a dead daemon, a session that nothing trades, a bare position, the kill switch.
 
 It looks in a thread of its own and depends on neither daemon nor run, which may be what is dead. A fault counts from the
 second look on, so that a start of everything at once is none.
@@ -64,7 +64,7 @@ def ask_session_run(settings: Settings, now: dt.datetime) -> Finding:
 
 
 class Watchman:
-    """Looks again and again, and tells what is wrong at two looks in a row."""
+    """Repeats the checks, and alerts of what is wrong at two in a row."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -81,7 +81,7 @@ class Watchman:
         self._looks = 0
 
     def look(self) -> list[AlertMessage]:
-        """One look; what was told because of it."""
+        """Run the checks once; the alerts that were sent."""
         checks = self._often.look()
         if self._looks % PROTECTION_EVERY == 0:
             checks += self._rarely.look()
@@ -101,7 +101,7 @@ class Watchman:
 
 
 def message_of(check: Finding) -> list[AlertMessage]:
-    """What a failed check tells a person; nothing where there was nothing to lose, a daemon that never ran say."""
+    """The alert for a failed check; none where nothing was at stake, as with a daemon that never ran."""
     facts = {"reason": check.seen}
     if check.name == "daemon" and check.metrics:
         return [AlertMessage(frozenset({"failed"}), "the daemon is dead: no schedule and no sensor works", facts, "daemon")]

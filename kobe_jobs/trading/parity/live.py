@@ -25,6 +25,7 @@ from kobe_assets.research.walk_forward import Market, Part, feed_of
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.parity.compare import OPEN_END, Mismatch, Trade, compare_trades
 from kobe_jobs.trading.parity.trades import ledger_fates, ledger_trade, simulated_trades
+from kobe_jobs.trading.roll_forward import SUSPECT
 from kobe_resources.order_ledger import OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions
@@ -195,9 +196,15 @@ def _flag(
     market: Market, feed: Feed, strategy: Strategy, params: dict[str, float], held: Position, symbol: int, index: int
 ) -> str:
     """Why a position was to leave at this open: the first exit signal among its bars of the sessions before, or ''."""
-    first = int(np.searchsorted(market.panel.sessions, np.datetime64(held.entry_session)))
-    bars = [int(bar) for bar in market.panel.bar_at[first:index, symbol] if bar >= 0]
+    panel = market.panel
+    first = int(np.searchsorted(panel.sessions, np.datetime64(held.entry_session)))
+    bars = [int(bar) for bar in panel.bar_at[first:index, symbol] if bar >= 0]
+    mark = float(held.entry_price * held.split_factor) * float(panel.rows[bars[0], ROW_FACTOR]) if bars else 0.0
     for number, bar in enumerate(bars, start=1):
+        close = float(panel.close[bar])
+        if market.suspect is not None and market.suspect[bar] and (close - mark) * (1 if held.side == "long" else -1) > 0:
+            return SUSPECT
+        mark = close
         if feed.leave[0, bar] & (1 if held.side == "long" else 2):
             return strategy.leave_reason
         if number >= params.get("time_stop", math.inf):

@@ -29,6 +29,7 @@ from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.parity.compare import Mismatch, Trade, compare_trades
 from kobe_jobs.trading.parity.trades import ledger_fates, ledger_trades, simulated_trades
 from kobe_jobs.trading.reporting.summary import RunSummary
+from kobe_jobs.trading.roll_forward import SUSPECT
 from kobe_jobs.trading.run_lock import alone
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars
@@ -100,7 +101,9 @@ def replay(
     before = market.panel.sessions[max(first - 1, 0)].item()
     evidence = load_evidence(warehouse, [part.strategy.name for part in parts], before, sessions[-1])
     with tempfile.TemporaryDirectory(prefix="kobe-replay-") as folder:
-        live, fates, live_refused = _run_live(settings, warehouse, name, evidence, sessions, before, Path(folder), progress)
+        live, fates, live_refused = _run_live(
+            settings, warehouse, name, evidence, sessions, before, Path(folder), progress, _suspect(market)
+        )
     rows = compare_trades(simulated, live, fates, ((s.symbol, s.session) for day in evidence.signals.values() for s in day))
     return Replay(
         name, sessions[0], sessions[-1], len(sessions), tuple(simulated), tuple(live), tuple(rows), live_refused, refused,
@@ -131,10 +134,11 @@ def _window(market: Market, start: dt.date, end: dt.date) -> tuple[int, int]:
 
 def _run_live(
     settings: Settings, warehouse: Warehouse, strategy: str, evidence: Evidence, sessions: list[dt.date], before: dt.date,
-    folder: Path, progress: Progress,
+    folder: Path, progress: Progress, suspect: frozenset[tuple[str, dt.date]],
 ) -> tuple[list[Trade], Any, dict[str, int]]:  # fmt: skip
     bars = StoredBars.of_warehouse(warehouse)
     embedded = EmbeddedBroker(folder / "broker", bars, embedded_terms(settings))
+    embedded.book.market.suspect = suspect
     broker = connect_embedded(settings, embedded)
     refused: dict[str, int] = {}
     try:
@@ -156,6 +160,7 @@ def _run_live(
                     raise ReplayFailed(f"the run of {session} was halted: {summary.halted}", "see the mismatch it names")
                 account = summary.account
                 embedded.advance_to(session, "close")
+                _leave_doubted(trading, embedded, account, strategy, session)
                 ends = {s for s in bars.symbols if bars.last_session_of(s) == session} if session in ended_by else set()
                 _close_of(trading, account, strategy, session, ends, session == sessions[-1])
                 for reason, count in summary.refused.items():
@@ -168,6 +173,44 @@ def _run_live(
     finally:
         broker.close()
     return live, fates, refused
+
+
+def _suspect(market: Market) -> frozenset[tuple[str, dt.date]]:
+    """(symbol, session) of every bar from which no profit may come."""
+    if market.suspect is None:
+        return frozenset()
+    panel, bars = market.panel, np.flatnonzero(market.suspect)
+    days = panel.sessions[panel.session[bars]].tolist()
+    return frozenset(zip((panel.symbols[place] for place in panel.symbol[bars]), days, strict=True))
+
+
+def _leave_doubted(
+    trading: TradingContext, embedded: EmbeddedBroker, account: str, strategy: str, session: dt.date
+) -> None:  # fmt: skip
+    """Positions that a suspect bar would bring a profit leave at their mark before it (rules, section 4.3)."""
+    exchange, held = embedded.book.market, open_positions(trading.ledger, account)
+    doubted = [position for position in held if (position.symbol, session) in exchange.suspect]
+    if not doubted:
+        return
+    with alone(trading.ledger):
+        context = open_session(trading, strategy, session)
+        # A stop that the bar's loss triggered comes first.
+        resolve(context)
+        leaving = []
+        for position in open_positions(trading.ledger, account):
+            bar = exchange.bar(position.symbol, session)
+            own = float(position.entry_price)
+            mark = own if position.entry_session == session else exchange.close_before(position.symbol, session)
+            side = 1.0 if position.side == "long" else -1.0
+            is_doubted = (position.symbol, session) in exchange.suspect
+            if is_doubted and bar is not None and mark is not None and side * (bar.close - mark) > 0.0:
+                exchange.marks[position.symbol] = mark
+                with trading.ledger.write() as write:
+                    flag_for_exit(write, position, SUSPECT)
+                leaving.append(position.id)
+        flagged = [position for position in open_positions(trading.ledger, account) if position.id in leaving]
+        leave_positions(context, flagged, AT_THE_CLOSE, any_age=True)
+        exchange.marks.clear()
 
 
 def _close_of(trading: TradingContext, account: str, strategy: str, session: dt.date, ends: set[str], is_last: bool) -> None:

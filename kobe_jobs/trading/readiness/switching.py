@@ -30,7 +30,10 @@ def auction_line(trading: TradingContext) -> Finding:
     """What `execution.entry` means for the hours of runs, and what Alpaca's paper does with auction orders."""
     if trading.settings.execution.entry != "opg":
         return Finding("auction", True, 'execution.entry = "ioc": entries meet the quote after the open')
-    hours = "orders for the auction are taken from 19:00 to 09:28 New York, a run after the open resolves and protects them"
+    hours = (
+        "orders for the auction are taken from 19:00 to 09:28 New York, a run after the open resolves and protects them;"
+        " what leaves at the same open pays for no entry"
+    )
     if trading.stage != "paper":
         return Finding("auction", True, hours)
     seen = "on paper most auction orders expire unfilled: entries are lost, exits leave at the quote after the open"

@@ -6,8 +6,9 @@ Afterwards the stops are set, changed or removed, so that every position is prot
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import asdict
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from kobe_jobs.trading.context import SessionContext
@@ -15,7 +16,17 @@ from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.lost_orders import recover_lost_orders
 from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.protection import protect
-from kobe_jobs.trading.reconcile.compare import NOT_OURS, SAME_SHARES, Difference, Reconciliation, compare, is_split
+from kobe_jobs.trading.reconcile.compare import (
+    NOT_OURS,
+    SAME_SHARES,
+    Difference,
+    Reconciliation,
+    compare,
+    compare_positions,
+    intent_of,
+    is_split,
+    without_noted,
+)
 from kobe_resources.broker.protocol import BrokerError, BrokerOrder, BrokerPosition, BrokerUnavailable
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import Position
@@ -23,7 +34,7 @@ from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import grow, leave, open_positions, rename
 from kobe_resources.order_ledger.sessions import keep_reconciliation
 from kobe_resources.order_ledger.settlement import OrderMismatch, check_same, settle_as_told
-from kobe_resources.order_ledger.states import UNSETTLED, IllegalMove
+from kobe_resources.order_ledger.states import ENDED, UNSETTLED, IllegalMove
 from kobe_resources.warehouse.store import Warehouse
 
 ADJUSTED = "adjusted"
@@ -49,12 +60,13 @@ def accept_differences(
     if warehouse is not None:
         recover_lost_orders(context, warehouse, reason)
     _settle_odd_orders(context, found, reason)
+    _end_heirs(context, found)
     now = compare(context)
     splits = _follow(context, now, reason)
     _set_stops(context, frozenset(row.what for row in splits))
     after = compare(context, stops=True)
     noted = _noted(context, now, after)
-    rest = [row for row in after.differences if row.halts and not _is_accepted(row, now, noted)]
+    rest = _left(context, now, after, noted)
     rest = [next((split for split in splits if (split.kind, split.what) == (row.kind, row.what)), row) for row in rest]
     agrees = all(row.kind == "stop" for row in rest)
     snapshot = {**after.snapshot, "noted": noted, "cash": after.snapshot["cash_seen"]}
@@ -88,6 +100,14 @@ def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: s
                 context.note(str(error))
 
 
+def _end_heirs(context: SessionContext, found: Reconciliation) -> None:
+    """Cancel what the broker put in the place of an order of ours with other shares: it holds those that ours needs."""
+    for order in found.orders:
+        is_heir = order.replaces is not None and book.find(context.ledger, order.client_order_id) is None
+        if is_heir and intent_of(context, order.replaces or "") is not None:
+            _ended(context, order)
+
+
 def _ended(context: SessionContext, order: BrokerOrder) -> BrokerOrder:
     """The order as a look-up shows it after its cancel was asked for."""
     if order.is_terminal or not context.sends:
@@ -118,16 +138,25 @@ def _follow(context: SessionContext, now: Reconciliation, reason: str) -> list[D
                 text = f"{there.qty} shares: this is a split; bring bars and splits up to date, then `kobe reconcile`"
                 splits.append(dataclasses.replace(row, broker=text))
                 continue
-            _take_shares(context, position, there, reason)
+            _take_shares(context, position, there, Decimal(now.snapshot["noted"]["positions"].get(row.what, "0")), reason)
     return splits
 
 
-def _take_shares(context: SessionContext, held: Position, there: BrokerPosition | None, reason: str) -> None:
-    broker = Decimal(0) if there is None or abs(there.qty) <= SAME_SHARES else there.qty
+def _take_shares(
+    context: SessionContext, held: Position, there: BrokerPosition | None, noted: Decimal, reason: str
+) -> None:  # fmt: skip
+    """Let a position carry the broker's shares, but for those of the person, and for a fraction that no stop could protect."""
+    broker = Decimal(0) if there is None or abs(there.qty) <= SAME_SHARES else without_noted(there.qty, noted)
+    fraction = _odd_fraction(context, held, broker)
+    if fraction:
+        context.note(f"{abs(fraction).normalize():f} of a share of {held.symbol} stays yours: Kobe protects whole shares")
+    broker -= fraction
     if held.signed_qty * broker < 0:
         # The other way round no position of ours can be: the person has to end it at the broker.
         return
     change = abs(broker) - held.qty
+    if not change:
+        return
     with context.ledger.write() as write:
         if change < 0:
             leave(write, held.id, -change, max(held.stop_price, Decimal("0.0001")), context.session, ADJUSTED)
@@ -135,6 +164,12 @@ def _take_shares(context: SessionContext, held: Position, there: BrokerPosition 
             average = (abs(broker) * there.avg_entry_price - held.qty * held.entry_price) / change
             grow(write, held, change, average if average > 0 else there.avg_entry_price)
         write.audit("position_adjusted", position=held.id, symbol=held.symbol, gone=str(-change), reason=reason)
+
+
+def _odd_fraction(context: SessionContext, held: Position, broker: Decimal) -> Decimal:
+    """What of the broker's shares stays the person's, where Kobe trades whole shares: a reinvested dividend, say; signed."""
+    whole = broker.to_integral_value(ROUND_DOWN)
+    return broker - whole if context.limits.whole_shares and held.qty == held.qty.to_integral_value() else Decimal(0)
 
 
 def _looks_split(context: SessionContext, held: Position, there: BrokerPosition) -> bool:
@@ -170,18 +205,48 @@ def _set_stops(context: SessionContext, differing: frozenset[str]) -> None:
 
 
 def _noted(context: SessionContext, now: Reconciliation, after: Reconciliation) -> dict[str, Any]:
-    """What stays a person's own at the broker: all shares of symbols without a position of ours, and their open orders."""
+    """What stays a person's own at the broker: all shares of symbols without a position of ours, what the broker holds beyond
+    one, and their open orders; and our ended orders that the exchange has corrected since.
+    """
     known = after.snapshot["noted"]
-    held = {position.symbol for position in open_positions(context.ledger, context.account)}
-    there = {row.symbol: str(row.qty) for row in after.positions if row.symbol not in held and abs(row.qty) > SAME_SHARES}
+    held = {position.symbol: position for position in open_positions(context.ledger, context.account)}
+    there = {row.symbol: row.qty for row in after.positions if abs(row.qty) > SAME_SHARES}
+    positions = {symbol: str(qty) for symbol, qty in there.items() if symbol not in held}
+    for symbol, position in held.items():
+        beyond = there.get(symbol, Decimal(0)) - position.signed_qty
+        if symbol in known["positions"] or _odd_fraction(context, position, there.get(symbol, Decimal(0))) == beyond != 0:
+            positions[symbol] = str(beyond) if beyond * position.signed_qty > 0 else known["positions"].get(symbol, "0")
     foreign = {row.what for row in now.differences if row.ledger == NOT_OURS}
     opened = [order.id for order in after.orders if not order.is_terminal and order.client_order_id in foreign]
-    kept = {symbol: qty for symbol, qty in known["positions"].items() if symbol in held}
-    return {"positions": {**kept, **there}, "orders": sorted({*known["orders"], *opened})}
+    fills = [row.what for row in now.differences if row.kind == "fill" and row.ledger == NOT_OURS]
+    return {"positions": positions, "orders": sorted({*known["orders"], *opened, *fills, *_corrected(context, after)})}
 
 
-def _is_accepted(row: Difference, now: Reconciliation, noted: dict[str, Any]) -> bool:
-    """True where this row was among those that the person accepted."""
-    if row.kind == "cash" or row.ledger == NOT_OURS:
-        return any((other.kind, other.what) == (row.kind, row.what) for other in now.differences)
-    return row.kind == "position" and row.what in noted["positions"] and row.ledger.startswith("0 ")
+def _corrected(context: SessionContext, after: Reconciliation) -> list[str]:
+    """Broker ids of our ended orders whose fills are others at the broker now: nothing can follow them any more."""
+    told = {row.what for row in after.differences if row.kind in ("order", "fill")}
+    found = []
+    for order in after.orders:
+        intent = book.find(context.ledger, order.client_order_id) if order.client_order_id in told else None
+        if intent is not None and intent.state in ENDED and order.is_terminal:
+            found.append(order.id)
+    return found
+
+
+def _left(
+    context: SessionContext, now: Reconciliation, after: Reconciliation, noted: dict[str, Any]
+) -> list[Difference]:  # fmt: skip
+    """The rows that halt still, with what the person has accepted."""
+    ids = {order.client_order_id: order.id for order in after.orders}
+    held = open_positions(context.ledger, context.account)
+    shares = {row.what for row in compare_positions(held, list(after.positions), after.renamed, noted["positions"])}
+    rows = [row for row in after.differences if row.halts and not _is_accepted(row, now, noted, ids)]
+    return [row for row in rows if row.kind != "position" or row.what in shares]
+
+
+def _is_accepted(row: Difference, now: Reconciliation, noted: dict[str, Any], ids: Mapping[str, str]) -> bool:
+    """True where this row was among those that the person accepted. ids: the broker's of each order."""
+    if row.kind in ("order", "fill") and ids.get(row.what) in noted["orders"]:
+        return True
+    is_theirs = row.kind == "cash" or row.ledger == NOT_OURS
+    return is_theirs and any((other.kind, other.what) == (row.kind, row.what) for other in now.differences)

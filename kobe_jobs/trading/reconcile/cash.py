@@ -28,9 +28,9 @@ KINDS = {"DIV": "dividends", "FEE": "fees", "INT": "interest", "CSD": "deposits"
 def compare_cash(
     context: SessionContext, cash: Decimal, last: Mapping[str, Any] | None
 ) -> tuple[list[Difference], dict[str, Any]]:
-    """Cash must have moved by our fills and the activities since the last agreement; more than that is told, less halts.
+    """Cash must have moved by our fills and the activities since the last agreement; more than that is reported, less halts.
 
-    last: the last agreement. The rows, and what the next comparison stands on. More cash than is explained is the ground of
+    last: the last agreement. The rows, and what the next comparison starts from. More cash than is explained is the ground of
     the next comparison only where a later session still sees it: at once it may be an account that lags behind its fills, and
     would call the true cash a loss ever after.
     """

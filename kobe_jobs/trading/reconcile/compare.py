@@ -13,9 +13,17 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, rest_of, shown, stop_order_price
+from kobe_jobs.trading.bare_positions import (
+    AtBroker,
+    find_gaps,
+    find_lifted,
+    lifted_text,
+    rest_of,
+    shown,
+    stop_order_price,
+)
 from kobe_jobs.trading.context import SessionContext, day_start
-from kobe_jobs.trading.fractions import is_paid_in_cash, settle_fractions
+from kobe_jobs.trading.fractions import is_rounded, settle_fractions
 from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, look_up
 from kobe_jobs.trading.reconcile.cash import compare_cash
 from kobe_jobs.trading.reconcile.difference import Difference
@@ -141,7 +149,7 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
     rows = [
         *(row for row in order_rows if not _is_explained(context, row, renamed)),
         *_compare_fills(context, fills, [order for order in orders if _is_since(order, since)]),
-        *_compare_positions(held, positions, renamed, noted["positions"]),
+        *compare_positions(held, positions, renamed, noted["positions"]),
         *cash_rows,
     ]
     if stops and context.sends:
@@ -160,11 +168,18 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
 
 
 def compare_stops(context: SessionContext, held: list[Position], there: AtBroker, differing: set[str]) -> list[Difference]:
-    """Positions without their stop, and our stops without a position; symbols that differ otherwise are left out."""
+    """Positions without their stop, and our stops without a position; symbols that differ otherwise are left out.
+
+    A stop that was lifted for a split of the next open is noted.
+    """
     gaps = find_gaps(context.ledger, held, there)
+    lifted = find_lifted(context.ledger, context.account, context.broker) if gaps.bare else {}
     rows = []
     for bare in gaps.bare:
         position = bare.held
+        if bare.symbol in lifted:
+            context.note(lifted_text(bare.symbol, lifted[bare.symbol]))
+            continue
         if position is not None and bare.symbol not in differing and not _is_leaving(context, position):
             wanted = f"stop for {position.qty} shares at {stop_order_price(position)}"
             rows.append(Difference("stop", bare.symbol, wanted, bare.seen))
@@ -219,7 +234,7 @@ def _is_since(order: BrokerOrder, since: dt.date) -> bool:
 def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote: bool) -> tuple[int, list[Difference]]:
     promoted, rows = 0, []
     times = FillTimes(context)
-    accepted = _accepted_orders(context)
+    accepted, noted = _accepted_orders(context), _noted_orders(context)
     for order in orders:
         intent = book.find(context.ledger, order.client_order_id)
         if intent is None or intent.account != context.account:
@@ -241,6 +256,9 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
             continue
         promoted += late and applies
         if current.state in ENDED and (not order.is_terminal or order.filled_qty != current.filled_qty):
+            if order.is_terminal and order.id in noted:
+                # The exchange took a trade back, or corrected it, and a person has accepted that.
+                continue
             seen = f"{order.raw_status}, {order.filled_qty} filled"
             rows.append(Difference("order", intent.client_order_id, f"{current.state}, {current.filled_qty} filled", seen))
     return promoted, rows
@@ -256,13 +274,14 @@ def _compare_fills(context: SessionContext, fills: list[BrokerFill], orders: lis
         order_id = current.get(fill.order_id, fill.order_id)
         executed[order_id] = executed.get(order_id, Decimal(0)) + fill.qty
     accepted = _accepted_orders(context)
+    noted = _noted_orders(context)
     rows = []
     for order_id, qty in executed.items():
-        intent = book.find(context.ledger, ours[order_id]) if order_id in ours else _by_broker_id(context, order_id)
+        intent = book.find(context.ledger, ours[order_id]) if order_id in ours else intent_of(context, order_id)
         if intent is None:
             if order_id not in accepted:
                 rows.append(Difference("fill", order_id, NOT_OURS, f"{qty} shares"))
-        elif qty > intent.filled_qty + SAME_SHARES:
+        elif qty > intent.filled_qty + SAME_SHARES and order_id not in noted:
             rows.append(Difference("fill", intent.client_order_id, f"{intent.filled_qty} shares", f"{qty} shares"))
     for order_id, client_id in ours.items():
         intent = book.find(context.ledger, client_id)
@@ -273,7 +292,7 @@ def _compare_fills(context: SessionContext, fills: list[BrokerFill], orders: lis
     return rows
 
 
-def _compare_positions(
+def compare_positions(
     held: list[Position], positions: list[BrokerPosition], renamed: Mapping[str, str], noted: Mapping[str, str]
 ) -> list[Difference]:
     """Shares by symbol; those that a person noted as theirs are taken off, and a symbol that changed is one row."""
@@ -286,10 +305,10 @@ def _compare_positions(
     for symbol in sorted((ours.keys() | theirs.keys()) - renamed.keys() - set(renamed.values())):
         ledger = ours[symbol].signed_qty if symbol in ours else Decimal(0)
         there = theirs[symbol].qty if symbol in theirs else Decimal(0)
-        broker = _without_noted(there, Decimal(noted.get(symbol, "0")))
+        broker = without_noted(there, Decimal(noted.get(symbol, "0")))
         if abs(ledger - broker) > SAME_SHARES * max(abs(ledger), Decimal(1)):
-            if symbol in ours and is_paid_in_cash(ours[symbol], broker):
-                told = f"{there} shares: its split left a fraction, which is paid in cash"
+            if symbol in ours and is_rounded(ours[symbol], broker):
+                told = f"{there} shares: its split left a fraction, which is paid in cash or rounded up"
                 rows.append(Difference("position", symbol, f"{ledger} shares", told, halts=False))
                 continue
             split = told_split(ours[symbol], theirs[symbol]) if symbol in ours and symbol in theirs else ""
@@ -297,7 +316,7 @@ def _compare_positions(
     return rows
 
 
-def _without_noted(there: Decimal, noted: Decimal) -> Decimal:
+def without_noted(there: Decimal, noted: Decimal) -> Decimal:
     """The broker's shares less those of the person, who may have sold some of theirs since."""
     if noted > 0:
         return max(there - noted, Decimal(0)) if there > 0 else there
@@ -350,10 +369,16 @@ def _accepted_orders(context: SessionContext) -> set[str]:
     last = last_reconciliation(context.ledger, context.account, agreeing=True)
     orders = last["snapshot"]["orders"] if last else ()
     ended = {broker_id for broker_id, _, _, status, _ in orders if status in TERMINAL_STATUSES}
-    return ended | set(noted_of(last)["orders"])
+    return ended | _noted_orders(context)
 
 
-def _by_broker_id(context: SessionContext, order_id: str) -> Intent | None:
+def _noted_orders(context: SessionContext) -> set[str]:
+    """Broker ids of orders that a person has accepted as they are."""
+    return set(noted_of(last_reconciliation(context.ledger, context.account, agreeing=True))["orders"])
+
+
+def intent_of(context: SessionContext, order_id: str) -> Intent | None:
+    """Our order with this id at the broker, or None."""
     rows = context.ledger.rows(
         "SELECT client_order_id FROM intents WHERE account = ? AND broker_order_id = ?", (context.account, order_id)
     )

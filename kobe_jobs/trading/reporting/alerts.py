@@ -1,6 +1,6 @@
 """Alerts of a trading run: what failed, what was halted, and a line for a run that went well.
 
-An alert that cannot be delivered is itself logged and raises nothing: it must not hide what it tells of.
+An alert that cannot be delivered is itself logged and raises nothing: it must not hide the event itself.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ log = get_logger("alerts")
 
 
 def alert(settings: Settings, what: str, kinds: Iterable[AlertKind] = ("failed",), key: str = "", **facts: Any) -> bool:
-    """Log and tell that `what` happened; False where an address is set and did not take it. Nothing secret leaves."""
+    """Log and alert that `what` happened; False where an address is set and did not take it. Nothing secret leaves."""
     log.error(what, **facts)
     return tell(settings, AlertMessage(frozenset(kinds), what, facts, key))
 
 
 def tell_run(settings: Settings, summary: RunSummary) -> bool:
-    """Tell of a run: why it is not complete, or in one line what it did. The same outcome of a session is told once."""
+    """Alert of a run: why it is not complete, or in one line what it did. The same outcome of a session is sent once."""
     where = f"{summary.strategy} on {summary.session}, stage {summary.stage}"
     if summary.is_clean:
         key = f"run|{summary.account}|{summary.session}"
@@ -48,7 +48,7 @@ def tell_run(settings: Settings, summary: RunSummary) -> bool:
 
 
 def tell_differences(settings: Settings, account: str, differences: Iterable[str]) -> bool:
-    """Tell where ledger and broker differ; the same differences are told once a day."""
+    """Alert where ledger and broker differ; the same differences are sent once a day."""
     rows = sorted(differences)
     if not rows:
         return True
@@ -76,7 +76,7 @@ def alert_if_healed(settings: Settings, ledger: OrderLedger) -> str:
 
 
 def tell_tomorrow(settings: Settings) -> bool:
-    """Tell the evening's orders where that is wished for, once a session; what keeps them from being known is logged."""
+    """Send the evening's orders where `[alerts] on` asks for them, once a session; a failure to know them is logged."""
     if "orders" not in settings.alerts.on or not alert_addresses(settings):
         return True
     from kobe_jobs.trading.on_record import ledger_to_look_at, warehouse_to_look_at

@@ -74,7 +74,7 @@ def _shown(value: Any) -> str:
 def show_run(summary: RunSummary) -> None:
     """Let the UI show a run of the command line among its runs; where its history cannot take it, that is logged.
 
-    The trading is over by then: the run that Dagster records only tells of it, under the name of the job that does the same.
+    The trading is over by then: the run that Dagster records only reports it, under the name of the job that does the same.
     """
     if not (kobe_home() / "dagster" / "history").is_dir():
         # A history without the research would call all of it unsynced.
@@ -97,7 +97,7 @@ def show_run(summary: RunSummary) -> None:
 
 
 def _told(summary: RunSummary) -> dg.JobDefinition:
-    """A job that does nothing but tell of a run: its events, and whether it left something open."""
+    """A job that only reports a run: its events, and whether it left something open."""
     import dagster as dg
 
     @dg.op(name="trade", description="A run of `kobe trade`, told after it.")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from kobe_assets.report.analysis.metrics_glossary import minus
 from kobe_jobs.trading.reporting.order_rows import STATE_WORDS
 from kobe_resources.order_ledger import Intent, OrderState, Position
 from kobe_resources.order_ledger import orders as book
@@ -32,7 +33,7 @@ def prose_of_simulated(trade: Mapping[str, Any], signal: Mapping[str, Any] | Non
     """The six lines of a simulated trade."""
     side = "buy" if trade["side"] == "long" else "sell short"
     gain, worth = float(trade["pnl"]), float(trade["shares"]) * float(trade["entry_price"])
-    share = f", {gain / worth:+.1%}" if worth else ""
+    share = f", {minus(f'{gain / worth:+.1%}')}" if worth else ""
     return [
         f"Signal: {trade['strategy']} said {side} {trade['symbol']} at the close of {trade['signal_session']}.",
         _reading(signal or {}),
@@ -99,7 +100,9 @@ def _fill(order: Intent, opened: float | None) -> str:
         return f"Fill: none; the order is {STATE_WORDS.get(str(order.state), str(order.state).lower())}."
     price = float(order.filled_avg_price)
     dearer = 1.0 if order.side == "buy" else -1.0
-    against = f", {dearer * (price / opened - 1) * 1e4:+.1f} bps against the open {_money(opened)}" if opened else ""
+    against = (
+        f", {minus(f'{dearer * (price / opened - 1) * 1e4:+.1f}')} bps against the open {_money(opened)}" if opened else ""
+    )
     return f"Fill: {_shares(order.filled_qty)} of {_shares(order.qty)} shares at {_money(price)}{against}."
 
 
@@ -117,7 +120,7 @@ def _result(held: Position | None, orders: Sequence[Intent]) -> str:
     tries = sum(order.purpose != book.ENTRY for order in orders)
     return (
         f"Result: left on {held.exit_session} at {_money(price)} ({_words(held.exit_reason)}) after {held.bars_held} bars:"
-        f" {_gain(gain)}, {share:+.1%}; {tries} {'order' if tries == 1 else 'orders'} looked after it."
+        f" {_gain(gain)}, {minus(f'{share:+.1%}')}; {tries} {'order' if tries == 1 else 'orders'} looked after it."
     )
 
 
@@ -134,7 +137,7 @@ def _money(value: Any) -> str:
 
 
 def _gain(value: float) -> str:
-    return f"{'+' if value >= 0 else '-'}${abs(value):,.2f}"
+    return f"{'+' if value >= 0 else '−'}${abs(value):,.2f}"
 
 
 def _shares(value: Any) -> str:

@@ -243,7 +243,7 @@ class AlpacaBroker:
         raise _refusal_or_doubt(answer)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._trading.close()
         self._data.close()
 

@@ -98,7 +98,7 @@ def parse_quote(symbol: str, raw: Any) -> Quote:
 
 
 def parse_order(raw: Any, request_id: str | None = None) -> BrokerOrder:
-    """An order as POST, look-up and list tell it."""
+    """An order as the answers to POST, look-up and list give it."""
     body = _mapping(raw, "order")
     raw_status = _text(body, "status")
     try:
@@ -128,7 +128,7 @@ def parse_order(raw: Any, request_id: str | None = None) -> BrokerOrder:
 
 
 def parse_order_row(raw: Any) -> BrokerOrder:
-    """A row of a list of orders; one that says too little, as of an option order with legs, is told as such and ends nothing.
+    """A row of a list of orders; one that says too little, as of an option order with legs, is marked as unread.
 
     Raises Malformed only where the row has no id, by which alone it could be told.
     """
@@ -261,7 +261,7 @@ def _number_or_none(body: dict[str, Any], name: str) -> Decimal | None:
 
 
 def _is_easy_to_borrow(body: dict[str, Any]) -> bool:
-    """`borrow_status` takes the place of `easy_to_borrow`; where it is told, it decides."""
+    """`borrow_status` replaces `easy_to_borrow`; where it is given, it decides."""
     status = body.get("borrow_status")
     return status == "easy_to_borrow" if isinstance(status, str) and status else body.get("easy_to_borrow") is True
 
@@ -284,7 +284,7 @@ def _time_or_none(body: dict[str, Any], name: str) -> dt.datetime | None:
 
 
 def _moment(text: str, name: str) -> dt.datetime:
-    """A time, or the start of a New York day where only a date is told."""
+    """A time, or the start of a New York day where only a date is given."""
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Orders that took another one's place: told under the client id of the first, so that who sent it finds it again.
+"""Orders that replaced another one, listed under the client id of the first, by which its sender finds them.
 
 At Alpaca a move in the dashboard, or a market event, ends an order as `replaced` and goes on with another one under ids of its
 own. It counts as the same order only where symbol, side, kind and the shares that were left agree.

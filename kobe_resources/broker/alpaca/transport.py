@@ -121,7 +121,7 @@ class HardenedClient:
         return self._exchange(lambda: self._client.delete(path))
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._client._session.close()
 
     def _note(self, response: Response, **_: Any) -> None:

@@ -97,7 +97,7 @@ def _is_halted(book: Book, symbol: str) -> bool:
 
 
 def order_body(row: Row) -> dict[str, Any]:
-    """An order, as look-ups tell it."""
+    """An order, as look-ups return it."""
     closing = {"buy": "buy_to_close", "sell": "sell_to_close"}
     opening = {"buy": "buy_to_open", "sell": "sell_to_open"}
     return {

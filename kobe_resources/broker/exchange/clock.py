@@ -87,12 +87,18 @@ class MarketQuote(NamedTuple):
 
 
 class ExchangeMarket:
-    """Hours and prices of `bars`, with the spread and the renames of a fault script."""
+    """Hours and prices of `bars`, with the spread and the renames of a fault script.
+
+    For a replay, in which bars from which no profit may come are known (rules, section 4.3): suspect: (symbol, session) of
+    them. marks: what a symbol is quoted around at the close instead.
+    """
 
     def __init__(self, bars: BarSource, slip: float, script: FaultScript) -> None:
         self.bars = bars
         self.slip = slip
         self.script = script
+        self.suspect: frozenset[tuple[str, dt.date]] = frozenset()
+        self.marks: dict[str, float] = {}
         self._days = {day.session: day for day in bars.days}
         self._opens = [day.open for day in bars.days]
         self._closes = [day.close for day in bars.days]
@@ -199,7 +205,8 @@ class ExchangeMarket:
         bar = self._last_closed(symbol, moment)
         if bar is None:
             return None
-        return self._around(self._carried(symbol, bar, moment.session), self.instant(Moment(bar.session, "close")))
+        price = self.marks.get(symbol) or self._carried(symbol, bar, moment.session)
+        return self._around(price, self.instant(Moment(bar.session, "close")))
 
     def price(self, symbol: str, moment: Moment) -> float | None:
         """The last price: this session's open from `open` to `midday`, else the last close; split-adjusted to `moment`."""
@@ -209,6 +216,11 @@ class ExchangeMarket:
                 return bar.open
         closed = self._last_closed(symbol, moment)
         return None if closed is None else self._carried(symbol, closed, moment.session)
+
+    def close_before(self, symbol: str, session: dt.date) -> float | None:
+        """The last close before a session, in its shares."""
+        bar = self.last_bar(symbol, session - dt.timedelta(days=1))
+        return None if bar is None else self._carried(symbol, bar, session)
 
     def is_listed(self, symbol: str, moment: Moment) -> bool:
         """The symbol has bars, and did not end before `moment.session` while others went on."""

@@ -101,7 +101,7 @@ class EmbeddedBroker:
         return list(self._server.requests)
 
     def close(self) -> None:
-        """Stop listening and let go of the state; it can be opened again."""
+        """Stop listening and close the state; it can be opened again."""
         self._server.stop()
         self._thread.join()
         self.book.state.close()

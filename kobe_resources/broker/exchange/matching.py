@@ -164,7 +164,7 @@ class Book:
         elif following.phase in ("midday", "close"):
             for order in self.state.open_orders():
                 bar = self.market.bar(order["symbol"], moment.session)
-                if bar is not None:
+                if bar is not None and not (order["kind"] == "stop" and self._is_doubted(order, bar)):
                     (self._meet_bar if following.phase == "midday" else self._meet_close)(order, bar)
         elif following.phase == "after":
             self.state.set_moment(following)
@@ -358,6 +358,19 @@ class Book:
         side, stop = 1.0 if order["side"] == "sell" else -1.0, order["stop_price"]
         if stop is not None and side * (bar.close - stop) < 0.0:
             self._fill_in_bar(order, stop * (1.0 - side * self.market.slip), bar.session)
+
+    def _is_doubted(self, order: Row, bar: Bar) -> bool:
+        """Does the bar bring a profit that no one may have? Then the position leaves at its mark, not by its stop."""
+        if (order["symbol"], bar.session) not in self.market.suspect:
+            return False
+        entry = self.state.row(
+            "SELECT filled_avg_price AS price FROM orders"
+            " WHERE symbol = ? AND opens = 1 AND filled_qty > 0 AND substr(filled_at, 1, 10) = ?",
+            (order["symbol"], bar.session.isoformat()),
+        )
+        mark = entry["price"] if entry else self.market.close_before(order["symbol"], bar.session)
+        side = 1.0 if order["side"] == "sell" else -1.0
+        return mark is not None and side * (bar.close - mark) > 0.0
 
     def _fill_in_bar(self, order: Row, price: float, session: dt.date) -> None:
         self._fill(order, order["qty"] - order["filled_qty"], price, stamp(self.market.within_bar(session)))

@@ -1,4 +1,4 @@
-"""A loopback HTTP server that speaks Alpaca's API over a `Book`: trading and data paths, and a few of its own under /embedded.
+"""A loopback HTTP server of Alpaca's API over a `Book`: trading and data paths, and a few of its own under /embedded.
 
 Only ever bound to 127.0.0.1. A request must name a loopback host and hold a key (any, or the one of `Terms.key_id`); its own
 paths want its very address as Host, and as Origin where there is one: no page of a browser comes near the clock.
@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def do_POST(self) -> None:
-        """An order, or a word to the server itself."""
+        """An order, or a request to the server itself."""
         self._serve()
 
     def do_DELETE(self) -> None:
@@ -247,7 +247,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _control(self, request: Request) -> None:
-        """The server's own paths: advance the clock, add or clear faults, tell what happened."""
+        """The server's own paths: advance the clock, add or clear faults, list what happened."""
         own = {self.server.url, self.server.url.replace("127.0.0.1", "localhost")}
         origin = self.headers.get("Origin")
         if f"http://{self.headers.get('Host')}" not in own or (origin is not None and origin not in own):

@@ -1,4 +1,4 @@
-"""The stage `simulated` with a server of its own: the Alpaca adapter, and the embedded broker it speaks to."""
+"""The stage `simulated` with a server of its own: the Alpaca adapter, and the embedded broker that it calls."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ class SimulatedBroker(AlpacaBroker):
         self.embedded = embedded
 
     def close(self) -> None:
-        """Let go of connections and server."""
+        """Close the connections and the server."""
         super().close()
         self.embedded.close()

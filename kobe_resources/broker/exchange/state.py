@@ -289,7 +289,7 @@ class State:
         self, kind: str, amount: float, at: str, description: str, symbol: str | None = None, qty: float = 0.0,
         price: float = 0.0,
     ) -> None:  # fmt: skip
-        """Cash that comes, or goes where negative, without a trade, with the activity that tells of it."""
+        """Book cash that comes, or goes where negative, without a trade, with the activity that records it."""
         self.run("UPDATE account SET cash = cash + ?", (amount,))
         self.run(
             "INSERT INTO activities (id, kind, symbol, qty, price, amount, description, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -297,7 +297,7 @@ class State:
         )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._db.close()
 

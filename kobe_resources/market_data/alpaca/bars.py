@@ -100,7 +100,7 @@ def read_page(rows: Mapping[str, Sequence[Any]], first: dt.date, last: dt.date, 
 
 
 def join_pages(pages: Sequence[Page]) -> ReadBars:
-    """All pages of a call. A row given twice counts once; of two rows of one bar that differ, neither can be told true."""
+    """All pages of a call. A row given twice counts once; of two rows of one bar that differ, neither is taken."""
     symbols = np.concatenate([page.symbols for page in pages])
     sessions = np.concatenate([page.sessions for page in pages])
     columns = {name: np.concatenate([page.columns[name] for page in pages]) for name in FIELDS}

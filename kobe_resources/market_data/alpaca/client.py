@@ -55,9 +55,9 @@ class BarsCall(NamedTuple):
 
 
 class AlpacaDataClient:
-    """Calls the data host and the assets host with one pair of keys; not for several threads; close() when done.
+    """A client of the data host and the assets host with one pair of keys; not for several threads; close() when done.
 
-    pace: what every call waits for; None: nobody counts. Every method raises an AlpacaError by class once the retries of that
+    pace: what every call waits for; None: no pacing. Every method raises an AlpacaError by class once the retries of that
     class are spent.
     """
 
@@ -70,6 +70,7 @@ class AlpacaDataClient:
         keys = _checked(keys)
         self._patience = patience or RetryTimes()
         self._random = random.Random()
+        self._is_answered = False
 
         def line(url: str, version: str) -> HardenedClient:
             client = RESTClient(url, keys.key_id, keys.secret, api_version=version, raw_data=True)
@@ -81,7 +82,7 @@ class AlpacaDataClient:
         self._assets = line(_origin(assets_url, "data.alpaca.assets_url"), "v2")
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         for line in (self._bars, self._actions, self._assets):
             line.close()
 
@@ -153,12 +154,14 @@ class AlpacaDataClient:
     def _ask(self, line: HardenedClient, path: str, wanted: dict[str, str], where: str, read: Callable[[Any], Any]) -> Any:
         """What `read` makes of the answer, asked again as often as the class of each failure allows."""
         failures: Counter[type[AlpacaError]] = Counter()
+        began = time.monotonic()
         while True:
             self.calls += 1
             # All of the budget: no part of it is kept back for stops and cancels, which have another.
             with urgent():
                 answer = line.get(path, wanted)
             error = error_of(answer, where)
+            self._is_answered = self._is_answered or answer.status is not None
             if error is None:
                 try:
                     return read(answer.body)
@@ -167,7 +170,10 @@ class AlpacaDataClient:
             failures[type(error)] += 1
             if failures[type(error)] > self._patience.retries_after(error):
                 raise error
-            time.sleep(self._wait_s(error, failures[type(error)]))
+            wait_s = self._wait_s(error, failures[type(error)])
+            if not self._is_answered and time.monotonic() - began + wait_s > self._patience.first_answer_s:
+                raise error
+            time.sleep(wait_s)
 
     def _wait_s(self, error: AlpacaError, failures: int) -> float:
         patience = self._patience

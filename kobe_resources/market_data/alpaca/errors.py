@@ -71,10 +71,12 @@ class AlpacaIncomplete(AlpacaError):
 class RetryTimes:
     """How long one call may take and how often it is asked again after which failure; seconds.
 
-    call_s bounds a call from first to last byte: a server that drips would outlast any read timeout.
+    call_s bounds a call from first to last byte: a server that drips would outlast any read timeout. first_answer_s: where
+    nothing was ever answered, there is no network or a wrong host, and no call is repeated after so long.
     """
 
     call_s: float = 60.0
+    first_answer_s: float = 8.0
     rate_wait_s: float = 60.0
     longest_rate_wait_s: float = 600.0
     first_backoff_s: float = 0.5

@@ -38,7 +38,7 @@ class SymbolBatch(NamedTuple):
 
 
 class Lives(NamedTuple):
-    """What is known of the companies behind the symbols. active: the symbols listed today; None where nobody was asked."""
+    """What is known of the companies behind the symbols. active: the symbols listed today; None where not asked for."""
 
     names: Names
     ends: Mapping[str, dt.date]
@@ -46,7 +46,7 @@ class Lives(NamedTuple):
 
 
 def lives_of(actions: Iterable[Action], active: frozenset[str] | None) -> Lives:
-    """Names and ends as the corporate actions tell them."""
+    """Names and last sessions by the corporate actions."""
     known = list(actions)
     ends = {action.symbol: action.ex_date for action in sorted(known, key=lambda each: each.ex_date) if action.kind in ENDS}
     return Lives(Names(known), ends, active)

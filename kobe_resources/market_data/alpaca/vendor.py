@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kobe_resources.market_data.alpaca.errors import RetryTimes
-from kobe_resources.market_data.alpaca.sync import VENDOR, AlpacaSync
-from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport
-from kobe_resources.runtime.atomic_files import private_folder
+from kobe_resources.market_data.alpaca.load import VENDOR
+from kobe_resources.market_data.alpaca.sync import AlpacaSync
+from kobe_resources.market_data.over_network import hash_of_candidates, one_load_at_a_time, utc_now
+from kobe_resources.market_data.protocol import Progress, SilentProgress, SyncReport
+from kobe_resources.market_data.store import report_of
 from kobe_resources.settings.pins import canonical_json
-from kobe_resources.warehouse.shared_connection import keep_open
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from kobe_resources.settings.models import Settings
     from kobe_resources.settings.secrets import Secrets
     from kobe_resources.warehouse.store import Warehouse
-
-
-def utc_now() -> dt.datetime:
-    """The clock of everything but tests."""
-    return dt.datetime.now(dt.UTC)
 
 
 class AlpacaVendor:
@@ -50,10 +46,7 @@ class AlpacaVendor:
         """Of the host, the span as set and the candidates file's content."""
         data = self._settings.data
         file = data.alpaca.candidates
-        try:
-            content = hashlib.sha256(file.read_bytes()).hexdigest() if file else None
-        except OSError as error:
-            raise MarketDataError(f"data.alpaca.candidates cannot be read ({error})", "name a readable CSV") from error
+        content = hash_of_candidates(file, "data.alpaca.candidates")
         told = [VENDOR, data.alpaca.base_url.split("//")[-1].strip("/"), data.start, data.end, content]
         return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
 
@@ -64,36 +57,12 @@ class AlpacaVendor:
 
         Raises an AlpacaError by class; what was committed stays, and the next sync goes on there.
         """
-        from filelock import FileLock, Timeout
-
         began = time.perf_counter()
-        folder = warehouse.path.parent
-        private_folder(folder)
         sync = AlpacaSync(self._settings, warehouse, progress, self._now, force)
-        try:
-            # Two loads at once would ask for everything twice.
-            with FileLock(warehouse.path.with_suffix(".alpaca.lock"), timeout=0, mode=0o600), keep_open(warehouse.path):
-                calls = sync.run(lambda: self._client(folder), self.fingerprint())
-        except Timeout:
-            raise MarketDataError("another process is loading from Alpaca", "wait for it, or stop it") from None
-        totals = sync.totals
-        return SyncReport(
-            self.name,
-            added=sync.changes.added,
-            changed=sync.changes.changed,
-            unchanged=totals.bars if sync.skipped else sync.changes.unchanged,
-            removed=sync.changes.removed,
-            revisions=sync.changes.revisions,
-            symbols=totals.symbols,
-            sessions=totals.sessions,
-            bars=totals.bars,
-            first_session=totals.first_session,
-            last_session=totals.last_session,
-            calls=calls,
-            seconds=time.perf_counter() - began,
-            skipped=sync.skipped,
-            notes=sync.notes,
-        )
+        with one_load_at_a_time(warehouse, VENDOR):
+            calls = sync.run(lambda: self._client(warehouse.path.parent), self.fingerprint())
+        seconds = time.perf_counter() - began
+        return report_of(self.name, sync.changes, sync.totals, seconds, skipped=sync.skipped, notes=sync.notes, calls=calls)
 
     def _client(self, folder: Path) -> AlpacaDataClient:
         from kobe_resources.market_data.alpaca.client import AlpacaDataClient, Keys

@@ -20,9 +20,9 @@ EXCEL_DAY_0 = dt.date(1899, 12, 30)
 EPOCH_UNITS = {9: 1, 10: 1, 12: 10**3, 13: 10**3, 15: 10**6, 16: 10**6, 18: 10**9, 19: 10**9}
 """Digits of a count since 1970 → its ticks a second."""
 _TIME = r"(?:[T ,]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)? ?([AaPp][Mm])?)?"
-_ZONE = r" ?(Z|UTC|GMT|E[SD]?T|[+-]\d{2}(?::?\d{2})?(?::\d{2})?)?(?:\[[^\]]*\])?"
+_ZONE = r" ?(Z|UTC|GMT|E[SD]?T|EST5EDT|US/Eastern|America/New_York|[+-]\d{2}(?::?\d{2})?(?::\d{2})?)?(?:\[[^\]]*\])?"
 _ISO = re.compile(rf"(\d{{4}})[-/.](\d{{1,2}})[-/.](\d{{1,2}}){_TIME}{_ZONE}")
-_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})(?:\.0)?(?:[T ]?0{2,6})?")
+_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})(?:\.0)?(?:[T ]?0{2,6}|[T ]+\d{1,2}:\d{2}(?::\d{2})?(?: US/Eastern)?)?")
 _PARTED = re.compile(rf"(\d{{1,2}})([-/.])(\d{{1,2}})\2(\d{{4}}|\d{{2}}){_TIME}{_ZONE}")
 _NUMBER = re.compile(r"(\d+)(?:\.\d*)?")
 _WORDS = re.compile(
@@ -175,7 +175,7 @@ _DAYS = {
 def _exchange_day(day: dt.date, clock: list[str | None], zone: str | None) -> dt.date:
     """The exchange's date of a moment. Midnight is no moment of trading but how a date is written with a zone."""
     hour, minute, second, half = clock
-    if hour is None or zone is None or zone.startswith("E"):
+    if hour is None or zone is None or zone.startswith(("E", "US", "America")):
         return day
     at = dt.time(int(hour) % 12 + 12 * (half.lower() == "pm") if half else int(hour), int(minute or 0), int(second or 0))
     if at == dt.time():

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from kobe_resources.market_data.importing.judging import SOUND
-from kobe_resources.market_data.local.files import companion
+from kobe_resources.market_data.importing.judging import AGAIN, SOUND
+from kobe_resources.market_data.importing.staging import NO_ROW
+from kobe_resources.market_data.local.files import COMPANIONS, companion
+from kobe_resources.market_data.local.imported import COLUMNS as ASIDE_COLUMNS
+from kobe_resources.market_data.local.imported import SET_ASIDE
 from kobe_resources.market_data.protocol import MarketDataError, Progress
 from kobe_resources.market_data.symbols import identity
 from kobe_resources.runtime.atomic_files import sync_folder
@@ -53,7 +56,7 @@ class Target:
         """Files of the target that are no input where a folder that holds them is imported."""
         own = {self.bars.resolve()} if self.own else set()
         if self.own:
-            own |= {companion(self.folder, name).resolve() for name in ("splits.csv", "dividends.csv", "candidates.csv")}
+            own |= {companion(self.folder, name).resolve() for name in (*COMPANIONS, SET_ASIDE)}
         return own - {path.resolve() for path in paths if path.is_file()}
 
 
@@ -249,6 +252,9 @@ def _put(reading: FilesRead, progress: Progress) -> Path | None:
         wanted[companion(target.folder, "candidates.csv")] = _candidates_sql(reading)
     if not connection.execute("SELECT 1 FROM all_bars LIMIT 1").fetchall():
         wanted.pop(target.bars)
+    # A file of rows that are no longer aside is written empty, not left as it was.
+    if _note_aside(reading) or (target.folder / SET_ASIDE).is_file():
+        wanted[target.folder / SET_ASIDE] = f"SELECT DISTINCT {', '.join(ASIDE_COLUMNS)} FROM all_aside ORDER BY ALL"  # noqa: S608
     drafts = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in wanted}
     try:
         for path, sql in wanted.items():
@@ -265,6 +271,34 @@ def _put(reading: FilesRead, progress: Progress) -> Path | None:
             draft.unlink(missing_ok=True)
     sync_folder(target.folder)
     return moved
+
+
+def _note_aside(reading: FilesRead) -> int:
+    """Table `all_aside`: what this import left out, and of earlier ones what has not come since; how many rows."""
+    connection, held = reading.connection, reading.target.folder / SET_ASIDE
+    layout = ", ".join(f"{name} VARCHAR" for name in ASIDE_COLUMNS)
+    connection.execute(
+        f"CREATE TABLE all_aside ({layout});"  # noqa: S608
+        "INSERT INTO all_aside SELECT f.label, CASE WHEN f.skip IS NULL THEN 'row ' ELSE 'line ' END || "
+        "(record - began + 1 + coalesce(f.skip, 0)), coalesce(symbol, spelled), session, fault "
+        "FROM staged JOIN (SELECT file, min(record) AS began FROM staged GROUP BY file) USING (file) "
+        f"JOIN files f ON f.id = staged.file WHERE fault IS NOT NULL AND fault NOT IN ('{AGAIN}', '{NO_ROW}');"
+        "INSERT INTO all_aside SELECT f.label, 'line ' || line, NULL, NULL, fault FROM rejected JOIN files f ON f.id = file"
+    )
+    for label, reason in (*reading.left_out, *reading.skipped):
+        connection.execute("INSERT INTO all_aside VALUES (?, NULL, NULL, NULL, ?)", [label, f"left out: {reason}"])
+    if held.is_file():
+        try:
+            connection.execute(
+                f"INSERT INTO all_aside SELECT {', '.join(f'h.{name}' for name in ASIDE_COLUMNS)} "  # noqa: S608
+                "FROM read_csv(?, all_varchar = true, header = true, delim = ',', quote = '\"') h "
+                "WHERE NOT EXISTS (SELECT 1 FROM all_bars b WHERE b.symbol = h.symbol AND b.session::VARCHAR = h.session) "
+                "AND h.file NOT IN (SELECT label FROM files)",
+                [str(held)],
+            )
+        except duckdb.Error:
+            reading.notes.append(f"{held} could not be read, and is written anew")
+    return int(connection.execute("SELECT count(*) FROM all_aside").fetchall()[0][0])
 
 
 def _candidates_sql(reading: FilesRead) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,14 +81,16 @@ def _known(header: Header, columns: Sequence[str]) -> set[str]:
 
 def _find(lines: list[str], delimiter: str, columns: Sequence[str]) -> Header | None:
     rows = list(csv.reader(lines[: DEEPEST_HEADER + 3], delimiter=delimiter))
+    strange = False
     for place, row in enumerate(rows[:DEEPEST_HEADER]):
         below = [*rows[place + 1 : place + 3], [], []]
         found = _two_levels(delimiter, place, row, below[0], below[1]) or _one_level(delimiter, place, row, columns)
         if found:
             return found
-        if len(row) > 1:
-            # A row of cells that is no header: what is under it is data.
-            return _headless(delimiter, place, row) if is_data(row) else None
+        if len(row) > 1 and is_data(row):
+            # Under a row of unknown names nothing says which column is which.
+            return None if strange else _headless(delimiter, place, row)
+        strange = strange or len(row) > 1
     return None
 
 
@@ -113,9 +115,10 @@ def _two_levels(delimiter: str, place: int, row: list[str], second: list[str], t
     if len(own) < len(PRICES) or any(_NUMBER.fullmatch(second[n]) and meaning_of(row[n]) for n in own[:1]):
         return None
     for fields, tickers in ((row, second), (second, row)):
-        if all(meaning_of(fields[n]) for n in own if "." not in normalized(fields[n])) and not all(
-            meaning_of(tickers[n]) for n in own
-        ):
+        # Tickers may be called Low or Open; the level of the fields is the one that has all four prices.
+        priced = [n for n in own if meaning_of(fields[n])]
+        others = {tickers[n] for n in own} - {tickers[n] for n in priced}
+        if _has_prices(fields[n] for n in priced) and not others:
             # A column that is no field of a ticker keeps whatever of its two names there is.
             flat = tuple(fields[n] if n in own else row[n].strip() or second[n].strip() for n in range(len(row)))
             dated = len(third) == len(row) and normalized(third[0]) in DATE_WORDS and not any(third[n].strip() for n in own)
@@ -129,6 +132,11 @@ def _two_levels(delimiter: str, place: int, row: list[str], second: list[str], t
                 3 if dated else 2,
             )
     return None
+
+
+def _has_prices(names: Iterable[str]) -> bool:
+    held = {(meaning_of(name) or "").removeprefix("adjusted_").removeprefix("raw_") for name in names}
+    return held >= {*PRICES}
 
 
 def _flattened(header: Header) -> Header:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 ADJUSTED_SHARE, FEWEST_UNDER = 0.8, 20
 """Share, and number, of a file's bad rows with a close under the low from which the close is another series."""
-MOST_WEEKEND = 0.02
+FEW_BAD = 3
+"""Bad rows that spoil no file: in a short one they would be more than its share."""
+MOST_WEEKEND, MOST_OF_SYMBOL = 0.02, 0.1
 SOUND = "fault IS NULL AND priced"
 EXCUSED_SQL = ", ".join(f"'{words}'" for words in EXCUSED)
 TELLING_SPLIT = 0.26
@@ -36,8 +38,9 @@ def note_rejected(connection: duckdb.DuckDBPyConnection) -> None:
     known = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchall()[0][0]
     if known:
         connection.execute(
-            "INSERT INTO rejected SELECT DISTINCT f.id, e.line, 'the row cannot be read: ' || lower(e.error_message) "
-            "FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id) JOIN files f ON f.path = s.file_path"
+            "INSERT INTO rejected SELECT f.id, e.line, 'the row cannot be read: ' || min(lower(e.error_message)) "
+            "FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id) JOIN files f ON f.path = s.file_path "
+            "GROUP BY f.id, e.line"
         )
 
 
@@ -54,10 +57,11 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
                    count(*) FILTER ({bad} AND close <= low AND fault LIKE 'low %') AS under
             FROM staged GROUP BY file
         )
-        SELECT f.id, f.label, told.rows + coalesce(torn.n, 0) AS held, told.bad + coalesce(torn.n, 0) AS wrong,
+        SELECT f.id, f.label, coalesce(told.rows, 0) + coalesce(torn.n, 0) AS held,
+               coalesce(told.bad, 0) + coalesce(torn.n, 0) AS wrong,
                coalesce(told.first, torn.fault), told.record, told.fatal, told.fatal_record, told.under, torn.line
-        FROM told JOIN files f ON f.id = told.file LEFT JOIN torn ON torn.file = told.file
-        WHERE told.fatal IS NOT NULL OR wrong > {most_bad} * held ORDER BY f.id
+        FROM files f LEFT JOIN told ON told.file = f.id LEFT JOIN torn ON torn.file = f.id
+        WHERE told.fatal IS NOT NULL OR (wrong > {most_bad} * held AND (wrong > {FEW_BAD} OR wrong = held)) ORDER BY f.id
         """  # noqa: S608
     ).fetchall()
     out = []
@@ -65,7 +69,7 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
         reason = f"{wrong:,} of {held:,} rows cannot be true, the first: {first}"
         if fatal:
             reason, record = fatal, fatal_record
-        if under >= ADJUSTED_SHARE * wrong and under >= FEWEST_UNDER:
+        if under and under >= ADJUSTED_SHARE * wrong and under >= FEWEST_UNDER:
             reason += (
                 f"; in {under:,} rows the close lies under the low: it looks adjusted for dividends or splits, beside "
                 "prices as traded. Name the raw one with --column close=NAME"
@@ -74,6 +78,14 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
         out.append(LeftOut(label, f"{where}: {reason}"))
         connection.execute("DELETE FROM staged WHERE file = ?", [number])
     return out
+
+
+def files_without_rows(connection: duckdb.DuckDBPyConnection) -> list[LeftOut]:
+    """Files that hold a header and nothing under it."""
+    rows = connection.execute(
+        "SELECT label FROM files WHERE id NOT IN (SELECT file FROM staged UNION SELECT file FROM rejected) ORDER BY id"
+    ).fetchall()
+    return [LeftOut(label, "holds no row under its header") for (label,) in rows]
 
 
 def place_of(connection: duckdb.DuckDBPyConnection, file: int, record: int) -> str:
@@ -91,6 +103,7 @@ def judge_repeated(connection: duckdb.DuckDBPyConnection, most_bad: float) -> No
 
     Raises MarketDataError where more than `most_bad` of all rows differ from another.
     """
+    _refuse_moments(connection)
     alike = " AND ".join(
         f"max({name}) - min({name}) <= 1e-9 * max({name})" for name in ("open", "high", "low", "close", "volume")
     )
@@ -114,6 +127,18 @@ def judge_repeated(connection: duckdb.DuckDBPyConnection, most_bad: float) -> No
         raise MarketDataError(*_differing(connection, differ, rows))
 
 
+def _refuse_moments(connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise MarketDataError where a file has several rows a session nearly everywhere: bars of minutes or hours."""
+    rows = connection.execute(
+        f"SELECT any_value(label), median(n), max(n) FROM (SELECT file, count(*) AS n FROM staged WHERE {SOUND} "  # noqa: S608
+        "GROUP BY file, symbol, session) JOIN files ON id = file GROUP BY file HAVING median(n) > 3 LIMIT 1"
+    ).fetchall()
+    for label, usual, most in rows:
+        raise MarketDataError(
+            f"{label} has {usual:.0f} rows a session, up to {most:,}: these are bars of parts of a day", "import daily bars"
+        )
+
+
 def _differing(connection: duckdb.DuckDBPyConnection, differ: int, rows: int) -> tuple[str, str]:
     symbol, session, one, other = connection.execute(
         "SELECT symbol, session, one, other FROM twice WHERE NOT same ORDER BY symbol, session LIMIT 1"
@@ -124,11 +149,6 @@ def _differing(connection: duckdb.DuckDBPyConnection, differ: int, rows: int) ->
     ).fetchall()
     where = " and ".join(row[0] for row in labels)
     names = f", as {one} and {other}" if one != other else ""
-    most = connection.execute(
-        "SELECT max(n) FROM (SELECT count(*) AS n FROM staged GROUP BY symbol, session, file)"
-    ).fetchall()[0][0]
-    if most > 3:
-        return f"{where} has up to {most} rows a session: these are bars of parts of a day", "import daily bars"
     return (
         f"{differ:,} of {rows:,} rows give a session otherwise than another row, as of {symbol} on {session} in {where}{names}",
         "import the true ones only, or name them with another symbol",
@@ -149,11 +169,41 @@ def refuse_weekends(connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
+def off_the_week(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """A line on each symbol with more than a tenth of its bars on Saturdays and Sundays, which no load will store."""
+    rows = connection.execute(
+        f"SELECT symbol, count(*) AS n, count(*) FILTER (isodow(session) > 5) AS strange, "  # noqa: S608
+        f"min(session) FILTER (isodow(session) > 5) FROM staged WHERE {SOUND} GROUP BY symbol "
+        f"HAVING strange > {MOST_OF_SYMBOL} * n ORDER BY symbol LIMIT {SHOWN_NAMES}"
+    ).fetchall()
+    return [
+        f"{strange:,} of {n:,} bars of {symbol} lie on a Saturday or Sunday, as on {day}: its dates look a day early or late, "
+        "and a load sets it aside"
+        for symbol, n, strange, day in rows
+    ]
+
+
+def odd_actions(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Lines on splits and dividends that change nothing: of symbols without bars, and dividends under zero."""
+    rows = connection.execute(
+        "SELECT DISTINCT symbol FROM staged WHERE fault IS NULL AND NOT priced AND symbol NOT IN "  # noqa: S608
+        f"(SELECT symbol FROM staged WHERE {SOUND} UNION SELECT symbol FROM held_bars) ORDER BY symbol"
+    ).fetchall()
+    lines = [f"no bars of {_few([row[0] for row in rows])}: splits and dividends of theirs count for nothing"] if rows else []
+    under = connection.execute(
+        f"SELECT count(*), arg_min(symbol, session), min(session) FROM staged WHERE {SOUND} AND dividend < 0"  # noqa: S608
+    ).fetchall()[0]
+    if under[0]:
+        lines.append(f"{under[0]:,} dividends under zero are left out, as of {under[1]} on {under[2]}")
+    return lines
+
+
 def slow_bars(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """A line on symbols whose bars are weeks or months apart."""
     rows = connection.execute(
-        f"SELECT symbol, date_diff('day', min(session), max(session)) / (count(*) - 1) AS step FROM staged WHERE {SOUND} "  # noqa: S608
-        "GROUP BY symbol HAVING count(*) > 9 AND step >= 4 ORDER BY symbol"
+        "SELECT symbol, median(step) AS step FROM (SELECT symbol, date_diff('day', "  # noqa: S608
+        f"lag(session) OVER (PARTITION BY symbol ORDER BY session), session) AS step FROM staged WHERE {SOUND}) "
+        "GROUP BY symbol HAVING count(*) > 9 AND median(step) >= 4 ORDER BY symbol"
     ).fetchall()
     if not rows:
         return []

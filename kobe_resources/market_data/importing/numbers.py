@@ -89,7 +89,7 @@ def decimal_mark(
 
 
 def _of_two(commas: int, comma_cell: str, points: int, point_cell: str) -> str:
-    """A few cells against all the others are bad cells; more are a file that nobody can read for sure."""
+    """A few cells against all the others are bad cells; with more the file is ambiguous."""
     if min(commas, points) > 0.01 * max(commas, points):
         raise MarketDataError(
             f"decimal commas and decimal points in one table, as in {comma_cell} and {point_cell}",

@@ -5,12 +5,16 @@ What is unpacked lies under names of Kobe's own in the caller's folder: a member
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import csv
 import gzip
 import itertools
+import lzma
 import shutil
+import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -19,6 +23,16 @@ from kobe_resources.market_data.protocol import MarketDataError, Progress
 TEXTS = (".csv", ".txt", ".tsv", ".asc", ".prn", ".dat")
 BOOKS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
 TABLES = (".parquet", ".pq")
+PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+FIRST_BYTES = {
+    b"PAR1": "table",
+    b"\x1f\x8b": ".gz",
+    b"BZh": ".bz2",
+    b"\xfd7zXZ": ".xz",
+    b"\xd0\xcf\x11\xe0": "book",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",
+}
 HEAD = 1 << 16
 BLOCK = 1 << 20
 DEEPEST = 3
@@ -55,20 +69,24 @@ class _Finder:
     def add(self, path: Path, label: str, stem: str, named: bool, depth: int = 0) -> None:
         suffix = Path(stem).suffix.lower()
         bare = stem[: len(stem) - len(suffix)]
+        if not named and suffix not in (*BOOKS, *TEXTS, *TABLES, *PACKED, ".zip"):
+            self.skipped.append(Skipped(label, "is no file of bars by its ending"))
+            return
         try:
-            if suffix == ".zip" or (suffix not in (*BOOKS, *TEXTS, *TABLES, ".gz") and named and zipfile.is_zipfile(path)):
+            # What a file is by its first bytes: browsers and people give it other endings.
+            form = _form(path, suffix)
+            if form == "zip":
                 self._unzip(path, label, named, depth)
-            elif suffix == ".gz":
-                self._gunzip(path, label, bare, named, depth)
-            elif suffix in TABLES:
+            elif form in PACKED:
+                self._unpack(path, form, label, bare if suffix in PACKED else stem, named, depth)
+            elif form == "table":
                 self.pieces.append(Piece(label, bare, path, "table", named))
-            elif suffix in BOOKS or (suffix in TEXTS and is_book(path)):
+            elif form == "book":
                 self._sheets(path, label, bare, named)
-            elif suffix in TEXTS or named:
-                self.pieces.append(Piece(label, bare if suffix in TEXTS else stem, self._text(path), "text", named))
             else:
-                self.skipped.append(Skipped(label, "is no file of bars by its ending"))
-        except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+                known = suffix in (*TEXTS, *TABLES, *BOOKS)
+                self.pieces.append(Piece(label, bare if known else stem, self._text(path), "text", named))
+        except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
             self._give_up(label, f"cannot be read ({error})", named)
 
     def _give_up(self, label: str, reason: str, named: bool) -> None:
@@ -90,10 +108,16 @@ class _Finder:
                     shutil.copyfileobj(source, target, BLOCK)
                 self.add(place, f"{label}!{member.filename}", name, False, depth + 1)
 
-    def _gunzip(self, path: Path, label: str, bare: str, named: bool, depth: int) -> None:
+    def _unpack(self, path: Path, form: str, label: str, bare: str, named: bool, depth: int) -> None:
+        if depth >= DEEPEST:
+            self._give_up(label, "is packed too many times", named)
+            return
         place = self._place(bare)
-        with gzip.open(path) as source, place.open("wb") as target:
+        with PACKED[form](path) as source, place.open("wb") as target:
             shutil.copyfileobj(source, target, BLOCK)
+        if tarfile.is_tarfile(place):
+            self._give_up(label, "is a tar archive: unpack it first", named)
+            return
         # `AAPL.gz` is the text that its folder is made of.
         inner = bare if Path(bare).suffix.lower() in (*TEXTS, *TABLES, *BOOKS) else f"{bare}.csv"
         self.add(place, label, inner, named, depth + 1)
@@ -172,8 +196,27 @@ def _hidden(path: Path) -> bool:
 
 def is_book(path: Path) -> bool:
     """Is it a workbook by its first bytes, whatever its name says?"""
+    return _form(path, "") == "book"
+
+
+def _form(path: Path, suffix: str) -> str:
+    """What the file is: a key of PACKED, zip, table, book or text. suffix: decides where its bytes say nothing."""
     with path.open("rb") as source:
-        return source.read(4) in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+        head = source.read(6)
+    form = next((form for mark, form in FIRST_BYTES.items() if head.startswith(mark)), "")
+    if form == "zip" and suffix != ".zip":
+        return "book" if _is_package(path) else "zip"
+    # A broken file of these kinds is read as what it says it is, and the reader says what is broken.
+    return form or {**dict.fromkeys(TABLES, "table"), ".zip": "zip"}.get(suffix) or "text"
+
+
+def _is_package(path: Path) -> bool:
+    """Is the zip archive a workbook of Excel or LibreOffice?"""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.startswith("xl/") or name == "content.xml" for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return True
 
 
 def _encoding(source: IO[bytes]) -> tuple[str, bool]:

@@ -17,13 +17,24 @@ from kobe_resources.market_data.importing.folder import Target, hold
 from kobe_resources.market_data.importing.headers import Header, header_of, is_data, table_header
 from kobe_resources.market_data.importing.judging import LeftOut
 from kobe_resources.market_data.importing.pieces import Piece, Skipped, find_pieces, head_of
-from kobe_resources.market_data.importing.shapes import PRICES, SYNONYMS, exporter, is_actions, is_bars, named, understand
+from kobe_resources.market_data.importing.shapes import (
+    PRICES,
+    SYNONYMS,
+    exporter,
+    is_actions,
+    is_bars,
+    named,
+    normalized,
+    understand,
+)
 from kobe_resources.market_data.importing.staging import Group, Wishes, name_owners, open_scratch, owner_of, stage
 from kobe_resources.market_data.local.companies import SAME_HISTORY
 from kobe_resources.market_data.protocol import MarketDataError, Progress
 from kobe_resources.market_data.symbols import wrong_symbol
 
 SHOWN_FILES = 3
+BEGINNING = 40
+"""Characters of a file that is left out which are shown."""
 ADJUSTED_ONLY = {f"adjusted_{name}": name for name in (*PRICES, "volume")}
 
 
@@ -81,7 +92,7 @@ def _group(reading: FilesRead, pieces: list[Piece], wishes: Wishes, progress: Pr
         header = _header(reading, piece, seen, list(wishes.columns.values()))
         progress.advance()
         if header is None:
-            _leave(reading, piece, "says nowhere what its columns are")
+            _leave(reading, piece, _nameless(piece))
             continue
         places = understand(header.names, wishes.columns).places
         if {"symbol", "has_options"} <= places.keys() and not is_bars(places):
@@ -134,16 +145,34 @@ def _header(reading: FilesRead, piece: Piece, seen: dict[str, Header], columns: 
     return header
 
 
+def _nameless(piece: Piece) -> str:
+    """What is to say of a text without a header that is known: how it begins tells a person what it is."""
+    begin = " ".join(head_of(piece)[:400].split())
+    if not begin:
+        return "is empty"
+    return f"says nowhere what its columns are (it begins with {begin[:BEGINNING]!r})"
+
+
 def _lacking(header: Header, places: dict[str, int], wishes: Wishes) -> str | None:
     """What a file lacks to be read; None where nothing."""
     for meaning, wanted in wishes.columns.items():
         if named(header.names, wanted) is None:
             return f"has no column {wanted!r} for {meaning} (found: {', '.join(header.names)[:200]})"
     if is_bars(places) or is_actions(places):
-        return None
+        return None if header.tickers else _twice(header, places, wishes)
     missing = [name for name in ("session", *PRICES) if name not in places]
     words = ", ".join("a date" if name == "session" else name for name in missing)
     return f"has no column of {words} (found: {', '.join(header.names)[:200]})"
+
+
+def _twice(header: Header, places: dict[str, int], wishes: Wishes) -> str | None:
+    """A column that is read and whose name stands twice: nothing says which of the two it is."""
+    for meaning, place in places.items():
+        name = header.names[place]
+        count = sum(normalized(other) == normalized(name) for other in header.names)
+        if count > 1 and name.strip() and meaning not in wishes.columns:
+            return f"has {count} columns {name.strip()!r} ({meaning})"
+    return None
 
 
 def _sound_owner(reading: FilesRead, piece: Piece, owner: str | None) -> bool:
@@ -193,6 +222,7 @@ def _judge(reading: FilesRead, wishes: Wishes, most_bad: float, progress: Progre
     connection = reading.connection
     progress.start("judging", 5, "steps")
     judging.note_rejected(connection)
+    reading.left_out += judging.files_without_rows(connection)
     named_files = {piece.label for group in reading.groups for piece in group.pieces if piece.named}
     for one in judging.drop_bad_files(connection, most_bad):
         if one.label in named_files:
@@ -202,14 +232,17 @@ def _judge(reading: FilesRead, wishes: Wishes, most_bad: float, progress: Progre
     judging.judge_repeated(connection, most_bad)
     progress.advance()
     if not connection.execute("SELECT 1 FROM staged WHERE fault IS NULL LIMIT 1").fetchall():
-        told = reading.left_out[0] if reading.left_out else LeftOut("the files", "hold no bars")
+        labels = ", ".join(piece.label for group in reading.groups for piece in group.pieces[:SHOWN_FILES])
+        told = reading.left_out[0] if reading.left_out else LeftOut(labels, "no row under the header")
         raise MarketDataError(f"{told.label}: {told.reason}", "see whether these are daily bars")
     judging.refuse_weekends(connection)
     judging.known_splits(connection)
     progress.advance()
     _judge_adjusted(reading, wishes)
     progress.advance()
+    reading.notes += judging.off_the_week(connection)
     reading.notes += judging.slow_bars(connection)
+    reading.notes += judging.odd_actions(connection)
     reading.notes += judging.twins(connection, SAME_HISTORY)
     progress.advance()
 

@@ -45,6 +45,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "cashamount",
     ),
     "kind": ("kind",),
+    "currency": ("currency", "currencycode", "ccy"),
     "pay_date": ("paydate", "paymentdate"),
     "has_options": ("hasoptions",),
     "period": ("per", "period", "timeframe", "interval"),
@@ -146,7 +147,7 @@ def named(names: Sequence[str], wanted: str) -> int | None:
 
 
 def exporter(names: Collection[str]) -> Shape | None:
-    """Who writes bars under these names; None where it may be anybody."""
+    """The vendor whose exports have these column names; None where several may."""
     held = {normalized(name) for name in names}
     return next((shape for shape in SHAPES if shape.names <= held), None)
 

@@ -19,7 +19,7 @@ from kobe_resources.market_data.importing.pieces import Piece
 from kobe_resources.market_data.importing.shapes import PRICES, Shape, understand
 from kobe_resources.market_data.importing.splits import read_splits
 from kobe_resources.market_data.importing.tickers import symbol_in_name
-from kobe_resources.market_data.local.tabular import EARLIEST, LATEST, MOST_PRICE, MOST_RATIO, MOST_SHARES
+from kobe_resources.market_data.local.columns import EARLIEST, LATEST, MOST_PRICE, MOST_RATIO, MOST_SHARES
 from kobe_resources.market_data.protocol import MarketDataError, Progress
 from kobe_resources.market_data.symbols import identity, wrong_symbol
 
@@ -32,10 +32,11 @@ ROUNDING = 1e-6
 BATCH = 64
 """Files that are read in one statement."""
 NUMBERS = (*PRICES, "volume", "vwap", "trades", "raw_close", "dividend", "split_from", "split_to")
-TEXTS = ("symbol", "session", "split", "period", "kind", "pay_date")
+TEXTS = ("symbol", "session", "split", "period", "kind", "pay_date", "currency")
 DAILY = ("", "d", "1d", "day", "daily", "1day", "1440")
-NO_PRICES, NO_ROW = "has no prices", "is no row of the table"
-EXCUSED = (NO_PRICES, NO_ROW)
+NO_PRICES, NO_ROW, NO_DOLLARS = "has no prices", "is no row of the table", "is not in dollars"
+EXCUSED = (NO_PRICES, NO_ROW, NO_DOLLARS)
+DOLLARS = ("", "usd", "us dollar", "$")
 """What is left out and yet speaks of no error in the rest."""
 
 
@@ -355,7 +356,12 @@ def _fault_sql(group: Group, held: Collection[str]) -> str:
             f"WHEN typed.period IS NOT NULL AND lower(trim(typed.period)) NOT IN ({daily}) "
             "THEN 'is a bar of period ' || typed.period"
         )
+    if not group.is_bars and "currency" in held:
+        dollars = ", ".join(f"'{word}'" for word in DOLLARS)
+        cases.append(f"WHEN lower(trim(coalesce(typed.currency, ''))) NOT IN ({dollars}) THEN '{NO_DOLLARS}'")
     needed = [name for name in (*PRICES, "volume") if name in held] if group.is_bars else []
+    if not group.is_bars and "dividend" in held and not {*held} & {"split", "split_to"}:
+        needed = ["dividend"]
     optional = [name for name in NUMBERS if name in held and name not in needed]
     for name in needed:
         words = f"CASE WHEN {blank('typed.' + name)} THEN 'empty' ELSE left(typed.{name}, 40) || ', which is no number' END"
@@ -394,6 +400,7 @@ def _price_faults() -> tuple[str, str]:
 def _action_faults() -> tuple[str, str]:
     cases = (
         f"WHEN {_odd_split()} THEN 'a split of ' || split_from || ' to ' || split_to || ' is more than any' "
+        "WHEN split_from <= 0 OR split_to <= 0 THEN 'a split of ' || split_from || ' to ' || split_to || ' is none' "
         "WHEN dividend < 0 THEN 'dividend is ' || dividend || ', which is negative'"
     )
     return f"CASE {cases} END", _odd_split()

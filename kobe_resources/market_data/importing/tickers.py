@@ -17,13 +17,22 @@ _TICKER = re.compile(r"\^?[A-Za-z]{1,6}(?:[-./ =_][A-Za-z]{1,3})?|\d{4,6}[A-Z]?\
 UNNAMED = re.compile(
     r"(?i)(historicaldata|download|data|prices?|quotes?|table|export|bars|stocks?|output|untitled|book\d*|sheet\d*)[_\-. ]*\d*"
 )
+WRAPPED = (
+    re.compile(r"Download Data - \w+_[A-Z]{2}_[A-Z]{4}_(.+)"),
+    re.compile(r"(?i)MacroTrends_Data_Download_(.+)"),
+    re.compile(r"[A-Z]{3,8}_([^,]+), ?1?[DWM](?:_\w+)?"),
+)
+"""MarketWatch's, Macrotrends' and TradingView's names around a symbol."""
+_DAY_AT_END = re.compile(r"[-_. ]\d{1,4}([-_.]\d{1,4}){2}$")
 COMPANY = re.compile(r"(?i).*(stock price|price) history.*")
 """Investing.com names its files so, after the company, not its symbol."""
 
 
 def symbol_in_name(stem: str) -> str | None:
-    """The symbol of a file's name without its ending; None where none can be told from it."""
+    """The symbol in a file's name without its ending; None where there is none."""
     bare = re.sub(r"\s*\(\d+\)$", "", stem.strip())
+    bare = next((found[1] for wrapper in WRAPPED if (found := wrapper.fullmatch(bare))), bare)
+    bare = _DAY_AT_END.sub("", bare)
     if bare.upper() == bare and _TICKER.fullmatch(bare) and not re.fullmatch(r"(BARS|DATA|PRICES|QUOTES|EXPORT|TABLE)", bare):
         return bare
     if UNNAMED.fullmatch(bare):

@@ -17,6 +17,7 @@ from kobe_resources.market_data.store import (
     last_load,
     refuse_other_source,
     replace_all,
+    report_of,
     store_totals,
 )
 
@@ -69,22 +70,8 @@ class LocalVendor(ABC):
         changes = Changes() if skipped else self._replace(warehouse, fingerprint, progress, force)
         with warehouse.connect() as connection:
             totals = store_totals(connection)
-        return SyncReport(
-            self.name,
-            added=changes.added,
-            changed=changes.changed,
-            unchanged=totals.bars if skipped else changes.unchanged,
-            removed=changes.removed,
-            revisions=changes.revisions,
-            symbols=totals.symbols,
-            sessions=totals.sessions,
-            bars=totals.bars,
-            first_session=totals.first_session,
-            last_session=totals.last_session,
-            seconds=time.perf_counter() - began,
-            skipped=skipped,
-            notes=self.notes,
-        )
+        seconds = time.perf_counter() - began
+        return report_of(self.name, changes, totals, seconds, skipped=skipped, notes=self.notes)
 
     def _stands(self, warehouse: Warehouse, fingerprint: str) -> bool:
         with warehouse.connect() as connection:

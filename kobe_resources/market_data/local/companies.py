@@ -17,6 +17,8 @@ AsideRow = tuple[str, Any, str, int | None, dict[str, Any]]
 """Symbol, session or None, reason, line or None, the row's own cells."""
 SAME_HISTORY = 20
 """Bars that two symbols share, and hardly any others, from which they are one company under two names."""
+NOTHING = ("nan", "none", "null", "na", "nat")
+"""What programs write for a symbol that is missing: no ticker in small letters."""
 SHARED = 0.99
 """Share of the shorter history that the longer one has too."""
 MOST_DIFFERING = 0.01
@@ -38,27 +40,60 @@ def one_name_each(bars: pd.DataFrame, listed: Collection[str]) -> tuple[pd.DataF
     return joined, [*aside, *of_spellings]
 
 
+def in_capitals(bars: pd.DataFrame) -> tuple[pd.DataFrame, list[AsideRow]]:
+    """The bars with tickers in small letters read in capitals, a line for each: no exchange lists one in small letters.
+
+    One that stands in both is joined with the other, or not, by `one_name_each`.
+    """
+    held = {str(symbol) for symbol in bars["symbol"].unique()}
+    small = {
+        one: one.upper() for one in sorted(held - {*NOTHING}) if identity(one) == one.upper() != one and one.upper() not in held
+    }
+    if not small:
+        return bars, []
+    aside: list[AsideRow] = [(one, None, f"{one} is read as {name}", None, {"symbol": one}) for one, name in small.items()]
+    named = bars.assign(symbol=bars["symbol"].replace(small))
+    return named.sort_values(["symbol", "session"], kind="stable", ignore_index=True), aside
+
+
+def spelled_as(rows: pd.DataFrame, symbols: Collection[str], file: str) -> tuple[pd.DataFrame, list[AsideRow]]:
+    """The rows of `file` with their symbols as `symbols` spell the same companies, a line for each that was otherwise."""
+    same = {identity(symbol): symbol for symbol in symbols}
+    given = {str(symbol) for symbol in rows["symbol"].unique()}
+    meant = {name: same[identity(name)] for name in sorted(given - set(symbols)) if identity(name) in same}
+    if not meant:
+        return rows, []
+    aside: list[AsideRow] = [
+        (name, None, f"{file}: {name} is read as {symbol}, as the bars spell it", None, {"symbol": name})
+        for name, symbol in meant.items()
+    ]
+    return rows.assign(symbol=rows["symbol"].replace(meant)), aside
+
+
 def _alike(bars: pd.DataFrame) -> list[tuple[str, str]]:
-    """Pairs (shorter, longer) of symbols that share nearly all bars of the shorter one."""
+    """Pairs (shorter, longer) of symbols that share nearly all bars of the shorter one, or all of its prices.
+
+    Prices alone are a history where they move; of volume one source may count another part.
+    """
+    # Bars of two companies are hardly ever the same: most files have no such pair, and this is found without a list.
     sql = """
-        WITH shared AS (
-            SELECT list(symbol ORDER BY symbol) AS names FROM bars GROUP BY session, open, high, low, close, volume
-            HAVING count(*) > 1 AND count(*) <= 50
-        ), pairs AS (
-            SELECT a, b, count(*) AS n FROM (
-                SELECT unnest(names) AS a, names FROM shared), unnest(names) AS other(b)
-            WHERE a < b GROUP BY a, b HAVING count(*) >= $fewest
-        ), sizes AS (SELECT symbol, count(*) AS n FROM bars GROUP BY symbol)
+        WITH marked AS (SELECT *, hash(session, open, high, low, close) AS print FROM bars),
+        twice AS (SELECT print FROM marked GROUP BY print HAVING count(*) BETWEEN 2 AND 50),
+        held AS (SELECT * FROM marked SEMI JOIN twice USING (print)),
+        pairs AS (
+            SELECT x.symbol AS a, y.symbol AS b, count(*) AS prices, count(*) FILTER (x.volume = y.volume) AS bars,
+                   count(DISTINCT x.close) AS moves
+            FROM held x JOIN held y USING (session, open, high, low, close) WHERE x.symbol < y.symbol
+            GROUP BY a, b HAVING count(*) >= $fewest
+        ), sizes AS (SELECT symbol, count(*) AS n FROM bars SEMI JOIN held USING (symbol) GROUP BY symbol)
         SELECT CASE WHEN y.n <= x.n THEN b ELSE a END AS shorter, CASE WHEN y.n <= x.n THEN a ELSE b END AS longer
         FROM pairs JOIN sizes x ON x.symbol = a JOIN sizes y ON y.symbol = b
-        WHERE pairs.n >= $share * least(x.n, y.n) ORDER BY longer, shorter
+        WHERE CASE WHEN moves >= $fewest THEN prices ELSE pairs.bars END >= greatest($fewest, $share * least(x.n, y.n))
+        ORDER BY longer, shorter
     """
     with duckdb.connect() as connection:
         connection.register("bars", bars)
-        # Bars of two companies are hardly ever the same: most files have no such pair, and this is found without a list.
-        prints = "SELECT hash(session, open, high, low, close, volume) AS print FROM bars"
-        repeated = connection.execute(f"SELECT 1 FROM ({prints}) GROUP BY print HAVING count(*) > 1 LIMIT 1").fetchall()  # noqa: S608
-        return connection.execute(sql, {"fewest": SAME_HISTORY, "share": SHARED}).fetchall() if repeated else []
+        return connection.execute(sql, {"fewest": SAME_HISTORY, "share": SHARED}).fetchall()
 
 
 def _one_spelling_each(bars: pd.DataFrame, listed: Collection[str]) -> tuple[pd.DataFrame, list[AsideRow]]:

@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobe_resources.market_data.importing.recognition import files_to_import
 from kobe_resources.market_data.local.base import LocalVendor
-from kobe_resources.market_data.local.companies import SAME_HISTORY, AsideRow, one_name_each
-from kobe_resources.market_data.local.tabular import (
+from kobe_resources.market_data.local.columns import (
+    DATES,
     EARLIEST,
     LATEST,
     MOST_RATIO,
     TRUE_VALUE,
     BadFile,
     Column,
-    ReadTable,
     Rule,
-    read_table,
 )
+from kobe_resources.market_data.local.companies import SAME_HISTORY, AsideRow, in_capitals, one_name_each, spelled_as
+from kobe_resources.market_data.local.dividends import paid_ones
+from kobe_resources.market_data.local.imported import SET_ASIDE, left_out_by_import
+from kobe_resources.market_data.local.tabular import ReadTable, read_table
 from kobe_resources.market_data.set_aside import aside_rows
 from kobe_resources.market_data.store import Load
-from kobe_resources.market_data.symbols import identity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +56,13 @@ BAR_RULES = (
 )
 ADJUSTED_SHARE = 0.8
 """Share of the bad rows with a close under the low from which the close is another series than the rest."""
+LIKE_COMPANIONS = re.compile(
+    r"(?i)(bars?|splits?|dividends?|candidates?|corporate[-_ ]?actions?|options?)[-_ ()0-9]*"
+    r"(\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))*"
+)
+SHOWN_NAMES = 5
+FEW_ACTIONS = 3
+"""Rows of splits or dividends that may all be bad: one company's are no reason to refuse the others' bars."""
 COMPANIONS = ("splits.csv", "candidates.csv", "dividends.csv")
 SPLITS = (
     Column("symbol", "symbol"),
@@ -75,6 +84,15 @@ DIVIDENDS = (
     Column("amount", "ratio"),
     Column("kind", "text", required=False),
     Column("pay_date", "date", required=False),
+    Column("currency", "text", required=False),
+)
+DIVIDEND_RULES = (
+    Rule(
+        "lower(trim(coalesce(currency, ''))) NOT IN ('', 'usd', '$')",
+        "the amount is in {currency}, not in dollars",
+        "give dollars a share",
+        column="currency",
+    ),
 )
 CANDIDATES = (
     Column("symbol", "symbol"),
@@ -96,7 +114,7 @@ class FilesVendor(LocalVendor):
         files = self.data.files
         digest = hashlib.sha256(repr((self.data.start, self.data.end, files.max_bad_rows)).encode())
         bars = bars_file(files.path)
-        for path in (bars, *(companion(bars.parent, name) for name in COMPANIONS)):
+        for path in (bars, *(companion(bars.parent, name) for name in COMPANIONS), bars.parent / SET_ASIDE):
             digest.update(f"{path.suffix}:{_file_hash(path) if path.exists() else None}".encode())
         digest.update(repr(sorted(unread_companions(bars.parent))).encode())
         return digest.hexdigest()
@@ -119,10 +137,11 @@ class FilesVendor(LocalVendor):
                 return Load(table.frame, _no_rows(SPLITS), _no_rows(CANDIDATES[:1]), _no_rows(CANDIDATES[:2]))
             raise BadFile(f"{path} holds no bars", f"it needs rows of {WANTED}")
         bars, widened = _widened(table.frame)
+        bars, small = in_capitals(bars)
         candidates, aside = self._candidates(path.parent, bars)
         bars, twins = one_name_each(bars, set(candidates["symbol"]) if candidates is not None else set())
         splits, of_splits = self._splits(path.parent, set(bars["symbol"]))
-        dividends, of_dividends = self._dividends(path.parent, set(bars["symbol"]))
+        dividends, of_dividends = self._dividends(path.parent, bars, splits)
         if candidates is None:
             candidates = _symbols_of(bars)
         options = candidates.reindex(columns=["symbol", "has_options"]).dropna()
@@ -132,7 +151,7 @@ class FilesVendor(LocalVendor):
             candidates.drop(columns="has_options", errors="ignore"),
             options,
             dividends,
-            aside=aside_rows([*_rows_of(table, path), *aside, *twins, *of_splits, *of_dividends, *_notes(path.parent)]),
+            aside=aside_rows([*_rows_of(table, path), *small, *aside, *twins, *of_splits, *of_dividends, *_notes(path.parent)]),
             widened=widened,
         )
 
@@ -143,25 +162,25 @@ class FilesVendor(LocalVendor):
         table = read_table(path, CANDIDATES, key=("symbol",))
         if not len(table.frame):
             raise BadFile(f"{path} names no candidates", "list the symbols that may trade, or remove the file")
-        return table.frame, _rows_of(table, path)
+        frame, aside = _with_bars(path, table.frame, set(bars["symbol"]))
+        return frame, [*_rows_of(table, path), *aside]
 
     def _splits(self, folder: Path, symbols: set[str]) -> tuple[pd.DataFrame, list[AsideRow]]:
         path = companion(folder, "splits.csv")
         if not path.exists():
             return _no_rows(SPLITS), []
-        table = read_table(path, SPLITS, SPLIT_RULES)
-        known = table.frame["symbol"].isin(symbols)
-        aside = _of_nobody(path, table.frame[~known], "execution_date", symbols)
-        return table.frame[known], [*_rows_of(table, path), *aside]
+        table = read_table(path, SPLITS, SPLIT_RULES, few=FEW_ACTIONS)
+        frame, aside = _of_bars(path, table.frame, "execution_date", symbols)
+        return frame, [*_rows_of(table, path), *aside]
 
-    def _dividends(self, folder: Path, symbols: set[str]) -> tuple[pd.DataFrame | None, list[AsideRow]]:
+    def _dividends(self, folder: Path, bars: pd.DataFrame, splits: pd.DataFrame) -> tuple[pd.DataFrame | None, list[AsideRow]]:
         path = companion(folder, "dividends.csv")
         if not path.exists():
             return None, []
-        table = read_table(path, DIVIDENDS)
-        known = table.frame["symbol"].isin(symbols)
-        aside = _of_nobody(path, table.frame[~known], "ex_date", symbols)
-        return table.frame[known], [*_rows_of(table, path), *aside]
+        table = read_table(path, DIVIDENDS, DIVIDEND_RULES, few=FEW_ACTIONS)
+        frame, aside = _of_bars(path, table.frame.drop(columns="currency", errors="ignore"), "ex_date", set(bars["symbol"]))
+        paid = paid_ones(frame, bars, splits, path.name)
+        return paid.frame, [*_rows_of(table, path), *aside, *paid.aside]
 
 
 def companion(folder: Path, name: str) -> Path:
@@ -171,10 +190,10 @@ def companion(folder: Path, name: str) -> Path:
 
 
 def unread_companions(folder: Path) -> list[str]:
-    """Files of the folder that look like companions of the bars and are not read."""
-    stems = {name.removesuffix(".csv") for name in COMPANIONS} | {name.removesuffix("s.csv") for name in COMPANIONS}
-    read = {companion(folder, name).name for name in COMPANIONS}
-    return [path.name for path in sorted(folder.iterdir()) if path.stem.lower() in stems and path.name not in read]
+    """Files of the folder that look like companions of the bars, or like more bars, and are not read."""
+    read = {companion(folder, name).name for name in COMPANIONS} | {"bars.csv", "bars.parquet"}
+    names = [path.name for path in sorted(folder.iterdir()) if path.name not in read and path.is_file()]
+    return [name for name in names if LIKE_COMPANIONS.fullmatch(name)]
 
 
 def _adjusted_close(cells: list[dict[str, Any]]) -> str:
@@ -210,29 +229,40 @@ def _symbols_of(bars: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rows_of(table: ReadTable, path: Path) -> list[AsideRow]:
-    day = "session" if "session" in table.frame.columns else "execution_date"
+    day = next((name for name in DATES if name in table.frame.columns), "")
     return [
         (_text(row.cells.get("symbol")), _date(row.cells.get(day)), f"{path.name}: {row.reason}", row.line, row.cells)
         for row in table.aside
     ]
 
 
-def _of_nobody(path: Path, rows: pd.DataFrame, day: str, symbols: set[str]) -> list[AsideRow]:
-    """Rows of a companion file whose symbol has no bars. day: the column of their date."""
-    same = {identity(symbol): symbol for symbol in symbols}
-    aside: list[AsideRow] = []
-    for row in rows.to_dict(orient="records"):
+def _with_bars(path: Path, candidates: pd.DataFrame, symbols: set[str]) -> tuple[pd.DataFrame, list[AsideRow]]:
+    """The candidates as the bars spell them, each once, with a line on those that have no bars."""
+    spelled, aside = spelled_as(candidates, symbols, path.name)
+    spelled = spelled.drop_duplicates("symbol")
+    without = sorted(set(spelled["symbol"]) - symbols)
+    if without:
+        more = f" and {len(without) - SHOWN_NAMES:,} more" if len(without) > SHOWN_NAMES else ""
+        told = f"{path.name}: no bars of {', '.join(without[:SHOWN_NAMES])}{more}"
+        aside.append(("", None, told, None, {"symbols": len(without)}))
+    return spelled, aside
+
+
+def _of_bars(path: Path, rows: pd.DataFrame, day: str, symbols: set[str]) -> tuple[pd.DataFrame, list[AsideRow]]:
+    """The rows of a companion file whose symbols have bars, and lines on the others. day: the column of their date."""
+    spelled, aside = spelled_as(rows, symbols, path.name)
+    known = spelled["symbol"].isin(symbols)
+    for row in spelled[~known].to_dict(orient="records"):
         symbol = str(row.pop("symbol"))
-        meant = same.get(identity(symbol))
-        guess = f" (did you mean {meant}?)" if meant else ""
-        aside.append((symbol, row.pop(day), f"{path.name}: no bars of {symbol}{guess}", None, row))
-    return aside
+        aside.append((symbol, row.pop(day), f"{path.name}: no bars of {symbol}", None, row))
+    return spelled[known], aside
 
 
 def _notes(folder: Path) -> list[AsideRow]:
-    """Companion files that nothing reads."""
+    """Companion files that nothing reads, and what an import left out."""
     told = f"is not read; {', '.join(COMPANIONS)} are"
-    return [("", None, f"{name} {told}", None, {"file": name}) for name in unread_companions(folder)]
+    unread: list[AsideRow] = [("", None, f"{name} {told}", None, {"file": name}) for name in unread_companions(folder)]
+    return [*unread, *left_out_by_import(folder)]
 
 
 def _text(value: object) -> str:

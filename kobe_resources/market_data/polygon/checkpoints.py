@@ -1,6 +1,6 @@
 """What the warehouse knows about a load by calls (Polygon, Alpaca): coverage of symbols, marks, refused rows.
 
-Every write happens inside the transaction of the rows it speaks of, which is its caller's.
+Every write happens inside the caller's transaction of the rows it concerns.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class PolygonIncomplete(PolygonError):
 
 
 class PolygonEmpty(PolygonIncomplete):
-    """An answer without rows, not yet believed. session: of a day on which the exchange was open."""
+    """An answer without rows, to be asked for again. session: of a day on which the exchange was open."""
 
     def __init__(self, what: str, session: bool) -> None:
         super().__init__(what, RESUMES)

@@ -36,12 +36,14 @@ MARGIN = 1.01
 class Patience:
     """How long to wait, and how often to ask again after which failure; seconds.
 
-    total_s bounds one call from first to last byte: a server that drips would outlast any read timeout.
+    total_s bounds one call from first to last byte: a server that drips would outlast any read timeout. first_answer_s: where
+    nothing was ever answered, there is no network or a wrong host, and no call is repeated after so long.
     """
 
     connect_s: float = 10.0
     read_s: float = 30.0
     total_s: float = 180.0
+    first_answer_s: float = 8.0
     rate_wait_s: float = 60.0
     longest_rate_wait_s: float = 600.0
     first_backoff_s: float = 0.5
@@ -72,7 +74,7 @@ class Stopped(PolygonError):
 class TokenBucket:
     """Lets `calls_per_minute` calls through in any minute; each token comes back a minute after it was taken.
 
-    0 switches pacing off; `pause` still holds everybody back, because a 429 concerns every thread of the key.
+    0 switches pacing off; `pause` still holds back every thread, because a 429 concerns the key.
     A fraction works: 0.5 is one call in two minutes.
     """
 
@@ -140,13 +142,22 @@ class RetryPolicy:
         self._bucket = bucket
         self._patience = patience
         self._backoff = wait_random_exponential(multiplier=patience.first_backoff_s, max=patience.longest_backoff_s)
+        self._is_answered = False
 
     def __call__(self, ask: Callable[[], T]) -> T:
         """`ask()`, as often as the classes of its failures allow; then the last failure is raised."""
 
         def paced() -> T:
             self._bucket.take()
-            return ask()
+            try:
+                found = ask()
+            except PolygonTransportError:
+                raise
+            except PolygonError:
+                self._is_answered = True
+                raise
+            self._is_answered = True
+            return found
 
         return self._again(PolygonError)(paced)
 
@@ -160,6 +171,9 @@ class RetryPolicy:
         def spent(state: RetryCallState) -> bool:
             error = _failure(state)
             failures[type(error)] += 1
+            ahead_s = (state.seconds_since_start or 0.0) + self._bucket.due_s(1)
+            if not self._is_answered and ahead_s > self._patience.first_answer_s:
+                return True
             return failures[type(error)] > self._patience.retries_after(error)
 
         return Retrying(
@@ -178,7 +192,8 @@ class RetryPolicy:
             return wait_s
         # An empty answer comes of load, and load outlasts a moment: a pause of random length alone may be none.
         least_s = self._patience.first_backoff_s if isinstance(error, PolygonEmpty) else 0.0
-        return least_s + self._backoff(state)
+        pause_s = least_s + self._backoff(state)
+        return pause_s if self._is_answered else min(pause_s, self._patience.first_answer_s / 4)
 
 
 def _failure(state: RetryCallState) -> BaseException:

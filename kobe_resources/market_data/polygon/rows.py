@@ -72,7 +72,7 @@ class BarColumns:
 
     @property
     def unreadable(self) -> bool:
-        """Is a row refused that may be anybody's?"""
+        """Is a row refused whose symbol cannot be read?"""
         return any(refusal.reason == UNREADABLE for refusal in self.refused)
 
 
@@ -122,7 +122,7 @@ def range_bars(rows: Sequence[Row], symbol: str, start: dt.date, end: dt.date) -
 def grouped_bars(rows: Sequence[Row], session: dt.date, wanted: Collection[str]) -> BarColumns:
     """The bars of `wanted` on one day of the market; raises PolygonContradiction where one is of another day.
 
-    Bad rows of other symbols hold none up; one whose ticker cannot be read may be anybody's.
+    Bad rows of other symbols hold none up; one whose ticker cannot be read may be of any of them.
     """
     rows = [row for row in rows if not is_symbol(name := row.get("T")) or name in wanted]
     symbols = np.empty(len(rows), dtype=object)

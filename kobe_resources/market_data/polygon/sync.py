@@ -341,7 +341,7 @@ class Sync:
     def _holes(self, sessions: list[dt.date]) -> tuple[set[str], list[dt.date]]:
         """Symbols whose bars have gaps, and sessions without a bar, covered or not.
 
-        By ranges, a session before everybody's first bar is no hole: an answer with rows lacks none.
+        By ranges, a session before the first bar of all symbols is no gap: an answer with rows lacks none.
         """
         with self._warehouse.connect() as connection:
             gaps, empty = symbols_with_gaps(connection, sessions), empty_sessions(connection, sessions)
@@ -350,7 +350,7 @@ class Sync:
         return set(gaps), [day for day in empty if first and (by_days or day > first)]
 
     def _dividends(self, client: PolygonClient, symbols: list[str], span: Span) -> None:
-        """All dividends of the span where candidates are new, else weekly those around today; a plan without any is told."""
+        """All dividends of the span where candidates are new, else weekly those around today; a plan without is reported."""
         import pandas as pd
 
         known = self._state.marks.get("dividends")

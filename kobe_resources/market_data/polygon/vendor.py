@@ -12,24 +12,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kobe_resources.market_data.over_network import hash_of_candidates, one_load_at_a_time, utc_now
 from kobe_resources.market_data.polygon.checkpoints import VENDOR
 from kobe_resources.market_data.polygon.client import TWIN_HOSTS
 from kobe_resources.market_data.polygon.sync import Sync
-from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport
-from kobe_resources.runtime.atomic_files import private_folder
+from kobe_resources.market_data.protocol import Progress, SilentProgress, SyncReport
+from kobe_resources.market_data.store import report_of
 from kobe_resources.settings.pins import canonical_json
-from kobe_resources.warehouse.shared_connection import keep_open
 
 if TYPE_CHECKING:
     from kobe_resources.market_data.polygon.pacing import Patience
     from kobe_resources.settings.models import Settings
     from kobe_resources.settings.secrets import Secrets
     from kobe_resources.warehouse.store import Warehouse
-
-
-def utc_now() -> dt.datetime:
-    """The clock of everything but tests."""
-    return dt.datetime.now(dt.UTC)
 
 
 class PolygonVendor:
@@ -50,10 +45,7 @@ class PolygonVendor:
         data = self._settings.data
         host = data.polygon.base_url.split("//")[-1].strip("/")
         file = data.polygon.candidates
-        try:
-            content = hashlib.sha256(file.read_bytes()).hexdigest() if file else None
-        except OSError as error:
-            raise MarketDataError(f"data.polygon.candidates cannot be read ({error})", "name a readable CSV") from error
+        content = hash_of_candidates(file, "data.polygon.candidates")
         told = [
             "polygon" if host in TWIN_HOSTS else host,
             data.start,
@@ -70,32 +62,11 @@ class PolygonVendor:
 
         Raises a PolygonError by class; what was committed stays, and the next sync goes on there.
         """
-        from filelock import FileLock, Timeout
-
         began = time.perf_counter()
-        private_folder(warehouse.path.parent)
-        try:
-            # Two loads at once would ask for everything twice, at twice the plan's rate.
-            with FileLock(warehouse.path.with_suffix(".polygon.lock"), timeout=0, mode=0o600), keep_open(warehouse.path):
-                sync = Sync(self._settings, warehouse, progress, self._now, force)
-                sync.run(self._key.get_secret_value() if self._key else None, self.fingerprint(), self._patience)
-        except Timeout:
-            raise MarketDataError("another process is loading from Polygon", "wait for it, or stop it") from None
-        totals = sync.totals
-        return SyncReport(
-            self.name,
-            added=sync.changes.added,
-            changed=sync.changes.changed,
-            unchanged=totals.bars if sync.skipped else sync.changes.unchanged,
-            removed=sync.changes.removed,
-            revisions=sync.changes.revisions,
-            symbols=totals.symbols,
-            sessions=totals.sessions,
-            bars=totals.bars,
-            first_session=totals.first_session,
-            last_session=totals.last_session,
-            calls=sync.calls,
-            seconds=time.perf_counter() - began,
-            skipped=sync.skipped,
-            notes=sync.notes,
+        with one_load_at_a_time(warehouse, VENDOR):
+            sync = Sync(self._settings, warehouse, progress, self._now, force)
+            sync.run(self._key.get_secret_value() if self._key else None, self.fingerprint(), self._patience)
+        seconds = time.perf_counter() - began
+        return report_of(
+            self.name, sync.changes, sync.totals, seconds, skipped=sync.skipped, notes=sync.notes, calls=sync.calls
         )

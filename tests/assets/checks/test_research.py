@@ -155,6 +155,28 @@ def test_a_fill_at_the_close_is_caught(market: Market, tables: dict[str, pd.Data
     assert list(entries_follow_signals(market.panel, trades, market.costs.slippage).index) == [5]
 
 
+def test_a_fill_at_a_limit_lies_between_the_best_price_and_the_open_with_its_slippage(
+    market: Market, tables: dict[str, pd.DataFrame]
+) -> None:
+    panel, trades = market.panel, tables["wf_trades"].head(200).copy()
+    names, days = list(panel.names), panel.sessions.tolist()
+    bars = panel.bars_at(
+        np.array([names.index(name) for name in trades["symbol"]]),
+        np.array([days.index(pd.Timestamp(day).date()) for day in trades["entry_session"]]),
+    )
+    side = np.where(trades["side"] == "long", 1, -1)
+    best = np.where(side > 0, panel.low[bars], panel.high[bars])
+
+    def beyond(price: np.ndarray) -> int:
+        given = trades.assign(entry_price=price)
+        return len(entries_follow_signals(panel, given, slippage=0.05, at_limits=set(trades["entered_by"])))
+
+    at_limit = panel.open[bars] * (1 + side * 0.025)
+    assert (at_limit > panel.high[bars]).any()
+    assert beyond(at_limit) == beyond(best) == 0
+    assert beyond(best * (1 - side * 1e-6)) == beyond(panel.open[bars] * (1 + side * 0.051)) == len(trades)
+
+
 def test_a_cent_that_appears_from_nowhere_is_caught(settings: Settings, tables: dict[str, pd.DataFrame]) -> None:
     trades = tables["wf_trades"].copy()
     trades.loc[7, "pnl"] += 0.01

@@ -111,6 +111,30 @@ def test_json_inside_the_page_cannot_end_its_element() -> None:
     assert json.loads(text) == {"a": "</script><!--\u2028 & 'q\""}
 
 
+def test_the_next_run_s_orders_are_in_the_page_with_their_session(inputs: ReportInputs) -> None:
+    entry = {
+        "symbol": "<b>KO",
+        "strategy": "rsi2",
+        "side": "buy",
+        "shares": 3.0,
+        "limit": 61.25,
+        "stop": None,
+        "dollars": 183.75,
+    }
+    told = {
+        "session": "2024-03-06", "signal_session": "2024-03-05", "stage": "paper", "dollars": 183.75, "budget": 1000.0,
+        "entries": [entry], "exits": [], "refused": [], "notes": ["the kill switch is on"],
+    }  # fmt: skip
+    page = build_report(inputs, NOW, next_orders=told)
+    assert "At the open of 2024-03-06" in page
+    assert 'href="#tomorrow"' in page
+    assert "&lt;b&gt;KO" in page
+    assert "183.75" in page
+    assert "the kill switch is on" in page
+    for nothing in (None, {**told, "entries": []}):
+        assert 'id="tomorrow"' not in build_report(inputs, NOW, next_orders=nothing)
+
+
 @pytest.mark.parametrize("name", FRAMES)
 def test_an_empty_table_leaves_a_page(inputs: ReportInputs, name: str) -> None:
     page = build_report(without(inputs, name), NOW)
@@ -220,8 +244,8 @@ def test_the_page_names_pins_versions_vendor_span_and_checks(inputs: ReportInput
 
 def test_the_page_says_which_tries_it_charges_for(inputs: ReportInputs) -> None:
     page = build_report(inputs, NOW)
-    assert "charge for every set that a walk-forward or a sweep has tried" in page
-    assert "Backtests are not counted." in page
+    assert "charge for every set that a walk-forward, a sweep or <code>kobe backtest --set</code> has tried" in page
+    assert "backtests with --set ever tried on this warehouse" in page
 
 
 def test_the_table_of_regimes_shows_the_numbers_of_its_chart(inputs: ReportInputs) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kobe_assets.graph.inputs import folds_of, grid_of, load_panel
+from kobe_assets.report.analysis.correlation import without_each
 from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, why_undefined
 from kobe_assets.research.robustness import Plan, Rehearsal, break_even_bps, cost_sensitivity
 from kobe_assets.research.simulation import simulate, terms_of
@@ -158,6 +159,14 @@ def test_where_no_set_has_a_ratio_the_canonical_one_trades_and_nothing_is_made_u
         steps = cost_sensitivity(rehearsal)
         assert {step["sharpe"] for step in steps} == {None}
         assert break_even_bps(rehearsal, steps) is None
+
+
+def test_a_book_of_one_strategy_at_half_the_size_is_measured_and_nothing_is_left_without_it() -> None:
+    ours = product(bars("A", waves(500, 10.0)))
+    folds, strategy = make_folds(500, 200, 100, 60, False), STRATEGIES["rsi2"]
+    plan = Plan(strategy, folds, (ours.params("rsi2"),) * len(folds), weights=(0.5,))
+    told = without_each(ours.market, plan, ours.market.readable())
+    assert (told["whole"]["sharpe"] is not None, told["without"]) == (True, {})
 
 
 @pytest.mark.parametrize("column", ["open", "high", "low", "close", "volume"])

@@ -54,6 +54,11 @@ def test_what_ends_stays_in_cash_and_what_begins_later_is_not_bought() -> None:
     assert buy_and_hold(panel, 0, 3, [0, 1, 2], NOTHING) == pytest.approx([1, 1.5, 1.5, 1.5])
 
 
+def test_what_has_no_bar_at_the_close_that_buys_is_not_bought() -> None:
+    panel = panel_of({"A": {0: 10, 1: 10, 2: 15}, "B": {0: 10, 2: 30}}, 3)
+    assert buy_and_hold(panel, 1, 2, [0, 1], NOTHING)[1:] == pytest.approx([1, 1.5])
+
+
 def test_a_move_nobody_vouches_for_does_not_count() -> None:
     panel = panel_of({"A": {0: 10, 1: 5, 2: 6}}, 3)
     assert buy_and_hold(panel, 0, 2, [0], np.array([1])) == pytest.approx([1, 1, 1.2])

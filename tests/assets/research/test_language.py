@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import talib as ta
@@ -9,9 +11,10 @@ import talib as ta
 from kobe_assets.checks.research import proven_columns, signals_read_no_future
 from kobe_assets.research import language as say
 from kobe_assets.research.costs import make_costs
-from kobe_assets.research.declared import Indicator, listing_bars
+from kobe_assets.research.declared import Indicator, ListingBars, listing_bars, values_of
 from kobe_assets.research.faults import BadDeclaration, StrategyFault
 from kobe_assets.research.indicators import compute_indicators
+from kobe_assets.research.means import mean_of_last
 from kobe_assets.research.panel import Panel, build_panel
 from kobe_assets.research.strategies import Reading, Strategy
 from kobe_assets.research.strategies.asking import satisfied
@@ -44,6 +47,11 @@ def panel() -> Panel:
 
 def column(panel: Panel, indicator: Indicator) -> np.ndarray:
     return compute_indicators(panel, {"x": indicator})["x"]
+
+
+def column_of_closes(indicator: Indicator, closes: np.ndarray) -> np.ndarray:
+    days = np.datetime64("2015-01-05") + np.arange(len(closes))
+    return values_of(indicator, ListingBars(closes, closes, closes, closes, closes, days))
 
 
 def assert_is(panel: Panel, indicator: Indicator, expected: object) -> None:
@@ -92,6 +100,20 @@ CASES = {
 def test_an_indicator_is_what_its_rule_says(case: str, panel: Panel) -> None:
     indicator, expected = CASES[case]
     assert_is(panel, indicator, expected)
+
+
+def test_a_mean_is_exact_to_rounding_after_any_number_of_bars() -> None:
+    """A running sum of doubles drifts by a bit or two, enough to make a tie of cents a signal."""
+    closes = np.round(8.03 + np.random.default_rng(3).integers(-40, 41, 4000) / 100, 2)
+    for n in (20, 50):
+        exact = np.array([math.fsum(closes[i - n + 1 : i + 1]) / n for i in range(n - 1, len(closes))])
+        np.testing.assert_array_equal(column_of_closes(say.sma(n), closes)[n - 1 :], exact)
+        assert (ta.SMA(closes, n)[n - 1 :] != exact).any()
+
+
+def test_a_mean_begins_anew_after_an_undefined_value() -> None:
+    found = mean_of_last(np.array([np.nan, 1.0, 2.0, 3.0, np.nan, 5.0, 5.0, 5.0]), 2)
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 1.5, 2.5, np.nan, np.nan, 5.0, 5.0])
 
 
 def test_every_function_of_talib_can_be_declared(panel: Panel) -> None:

@@ -6,10 +6,12 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import load_panel
 from kobe_assets.research.indicators import compute_indicators
+from kobe_assets.research.panel import ROW_DIVIDEND
 from kobe_assets.selection.eligibility import build_universe
 from kobe_resources.market_data.store import replace_all
 from kobe_resources.settings.models import Settings
@@ -19,13 +21,13 @@ from tests.support.builders.frames import NOON, bar, days, load, splits
 DAYS = days(600)
 
 
-def stored(folder: Path, gap: int) -> Warehouse:
+def stored(folder: Path, gap: int, dividends: pd.DataFrame | None = None) -> Warehouse:
     """A is gone for `gap` sessions from number 300 on, B never; A splits before and after."""
     rows = [bar("A", DAYS[n], 10.0 + n % 7) for n in range(600) if not 300 <= n < 300 + gap]
     rows += [bar("B", DAYS[n], 20.0 + n % 5) for n in range(600)]
     content = load(rows, splits(("A", DAYS[100], 1, 2), ("A", DAYS[400], 1, 4)))
     warehouse = Warehouse(folder / "kobe.duckdb")
-    replace_all(warehouse, dataclasses.replace(content), "files", "files", "print", NOON)
+    replace_all(warehouse, dataclasses.replace(content, dividends=dividends), "files", "files", "print", NOON)
     return warehouse
 
 
@@ -52,6 +54,16 @@ def test_a_split_counts_for_the_bars_of_its_listing_and_indicators_start_anew(tm
     assert not np.isnan(sma[499:589]).any()
     frame = indicators_frame(panel, compute_indicators(panel))
     assert frame["symbol"].astype(str).value_counts().to_dict() == {"A": 589, "B": 600}
+
+
+def test_a_dividend_is_paid_by_its_own_symbol_where_another_before_it_came_back(tmp_path: Path) -> None:
+    paid = [("A", 100, 0.1), ("A", 305, 0.2), ("A", 400, 0.3), ("B", 0, 0.4), ("B", 50, 0.5), ("B", 305, 0.6), ("B", 599, 0.7)]
+    dividends = pd.DataFrame([(name, DAYS[n], amount) for name, n, amount in paid], columns=["symbol", "ex_date", "amount"])
+    panel = load_panel(stored(tmp_path, 11, dividends))
+    bars = np.flatnonzero(panel.rows[:, ROW_DIVIDEND])
+    found = [(panel.symbols[panel.symbol[k]], int(panel.session[k]), float(panel.rows[k, ROW_DIVIDEND])) for k in bars]
+    # Nobody held A in the gap, or B before its first bar.
+    assert found == [("A", 100, 0.1), ("A", 400, 0.3), ("B", 50, 0.5), ("B", 305, 0.6), ("B", 599, 0.7)]
 
 
 def test_the_universe_speaks_of_the_last_listing(tmp_path: Path) -> None:

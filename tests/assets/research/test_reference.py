@@ -196,6 +196,8 @@ def test_figures_by_hand() -> None:
     undefined = ("sharpe", "sortino", "calmar", "win_rate", "profit_factor", "expectancy")
     assert [name for name, value in idle.items() if value is None] == list(undefined)
     assert figures_of([-0.5], [-1.0], [0.0], 100.0)["max_drawdown"] == -0.5
+    ruined = figures_of([0.5, -1.0, 0.0], [-100.0], [0.0] * 3, 100.0)
+    assert (ruined["cagr"], ruined["max_drawdown"], ruined["calmar"]) == (-1.0, -1.0, -1.0)
 
 
 def test_the_random_markets_meet_every_refusal_every_exit_and_splits_in_every_place() -> None:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from kobe_assets.selection.eligibility import build_universe, select, validate_universe
+from kobe_assets.selection.bar_table import read_bar_tables
+from kobe_assets.selection.eligibility import DECISIVE_BARS, build_universe, in_quarantine, select, validate_universe
 from kobe_assets.selection.membership import build_membership, membership_spans
 from kobe_jobs.cli.commands.universe import UniverseRefused
 from kobe_resources.errors import KobeError
@@ -376,3 +377,21 @@ def test_a_ticker_that_another_company_bears_now_has_the_years_of_that_company(t
     assert len(mine) == 1, "the second company is too young"
     assert mine["to"].iloc[0].date() < DAYS[330]
     assert spans[spans["symbol"] == "B"]["to"].isna().all()
+
+
+def test_the_last_bars_of_each_symbol_decide_its_quarantine_as_all_of_them_do(tmp_path: Path) -> None:
+    content: list[dict[str, object]] = []
+    for ago in (1, 2, 199, 200, 201, 202, 203, 400):
+        jump = 450 - ago
+        content += [*rows(f"J{ago}", jump), *rows(f"J{ago}", ago, close=3.0, start=jump)]
+    # Gaps make fewer bars of the same days: its last ones reach further back than the others' do.
+    seldom = [DAYS[n] for n in range(0, 520, 8)]
+    content += [bar("SELDOM", day, 10.0 if n < 20 else 3.0, 1000.0) for n, day in enumerate(seldom)]
+    content += [*rows("ENDED", 240), *rows("ENDED", 30, close=3.0, start=240)]
+    warehouse = store(tmp_path, load(content))
+    whole = {name for bars in read_bar_tables(warehouse) for name in in_quarantine(bars)}
+    fewer = list(read_bar_tables(warehouse, last_bars=DECISIVE_BARS))
+    assert sum(len(bars.symbol) for bars in fewer) < len(content)
+    assert {name for bars in fewer for name in in_quarantine(bars)} == whole
+    assert {"J1", "J201", "ENDED", "SELDOM"} <= whole
+    assert not whole & {"J202", "J400"}

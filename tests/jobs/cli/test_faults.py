@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import http.server
+import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -110,6 +114,8 @@ def place(computed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.chdir(folder)
     monkeypatch.setenv("KOBE_HOME", str(folder / "home"))
     monkeypatch.setattr(Warehouse.__init__, "__defaults__", (None, 0.1, False))
+    monkeypatch.setattr("kobe_jobs.cli.main.PERSON_WAITS_S", 0.1)
+    monkeypatch.setattr("kobe_jobs.ops.backup.files.LOCK_WAIT_S", 0.1)
     monkeypatch.setattr("kobe_jobs.ops.health.checks.LOCK_WAIT_S", 0.1)
     monkeypatch.setattr("webbrowser.open", lambda url: None)
     return folder
@@ -253,7 +259,7 @@ def held(place: Path) -> Iterator[None]:
 
 
 def test_a_locked_warehouse(held: None) -> None:
-    assert walk(needs=READERS, allowed=READERS | {"universe show", "bars revisions"}) == {}
+    assert walk(needs=READERS | {"universe show", "backup", "account"}) == {}
 
 
 @contextlib.contextmanager
@@ -272,6 +278,78 @@ def test_a_full_disk(place: Path) -> None:
     with full_disk():
         bad = walk(needs={"report", "backup"})
     assert bad == {}
+
+
+CAPABILITIES = 0x20080522
+"""The version of Linux's capget and capset whose sets are of 64 bits."""
+OVERRIDES = 0b110
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root reads and writes what it likes."""
+
+
+@contextlib.contextmanager
+def as_a_plain_user() -> Iterator[None]:
+    """Permissions of files hold, for root too."""
+    libc, head, before = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(CAPABILITIES, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(head, before) == 0
+    lower = (ctypes.c_uint32 * 6)(*before)
+    lower[0] &= ~OVERRIDES & 0xFFFFFFFF
+    assert libc.capset(head, lower) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(head, before) == 0
+
+
+def test_a_folder_that_may_only_be_read(place: Path) -> None:
+    for path in (place, *place.rglob("*")):
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    try:
+        with as_a_plain_user():
+            assert not os.access(place / "home", os.W_OK, effective_ids=True)
+            bad = walk(needs={"report", "trade", "kill on", "account reset", "init"})
+    finally:
+        for path in (place, *place.rglob("*")):
+            path.chmod(0o700)
+    assert bad == {}
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Takes no key."""
+
+    def do_GET(self) -> None:
+        body = b'{"status": "ERROR", "error": "Unknown API Key", "message": "unauthorized."}'
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[str]:
+    """The address of a server that takes no key."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("vendor", ["polygon", "alpaca"])
+def test_a_key_that_the_vendor_or_the_broker_refuses(
+    place: Path, vendor: str, refusing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = SETTINGS.replace('"synthetic"', f'"{vendor}"', 1) + '[broker]\nstage = "paper"\n'
+    (place / "kobe.toml").write_text(text, encoding="utf-8")
+    for name in ("DATA__POLYGON__BASE_URL", "DATA__ALPACA__BASE_URL", "DATA__ALPACA__ASSETS_URL"):
+        monkeypatch.setenv(f"KOBE_{name}", refusing)
+    for name in ("BASE_URL", "DATA_URL"):
+        monkeypatch.setenv(f"KOBE_BROKER__{name}", refusing)
+    for name, value in {**VENDORS["polygon"], **VENDORS["alpaca"]}.items():
+        monkeypatch.setenv(name, value)
+    asking = {"report", "bars refresh", "trade", "preflight", "reconcile"}
+    assert walk(needs=asking, allowed=asking | {"health", "kill on", "kill off", "account"}) == {}
 
 
 VENDORS = {

@@ -200,7 +200,7 @@ def test_a_run_lists_its_orders_and_trace_those_of_all_runs_newest_first(
     assert [order["client_order_id"] for order in told("trace", "--last", "1")] == [summary["orders"][-1]["client_order_id"]]
     newest = summary["orders"][-1]["client_order_id"]
     assert newest in kobe("trace").stdout
-    monkeypatch.setattr(trading, "output", lambda: Screen(width=100))
+    monkeypatch.setattr(trading, "output", lambda: Screen(width=100, force_terminal=True))
     narrow = kobe("trace").stdout
     assert newest not in narrow
     assert newest[:SHORT_ID] in narrow

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from kobe_jobs.trading.bare_positions import look
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
 from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.market_snapshot import Split
+from kobe_jobs.trading.protection import judge
 from kobe_jobs.trading.readiness.switching import auction_line, other_accounts_line, quotes_line, switching_line
 from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
 from kobe_jobs.trading.roll_forward import name_odd_stops
@@ -94,7 +96,16 @@ def test_an_order_about_options_is_a_row_and_halts_nothing(traded: TradingContex
     ]
 
 
-def test_a_fraction_that_a_split_left_is_let_go_once_the_broker_has_paid_it(traded: TradingContext) -> None:
+def test_an_option_held_beside_our_stocks_needs_no_stop(traded: TradingContext) -> None:
+    option = BrokerPosition("KO261218C00060000", Decimal(2), Decimal(2), Decimal(1))
+    context = session_of(traded, positions=lambda rows: [*rows, option])
+    assert judge(context, look(context.broker, context.ledger, context.account)).is_whole
+
+
+@pytest.mark.parametrize(("rounding", "told"), [("ROUND_DOWN", "cash in lieu"), ("ROUND_UP", "rounded up")])
+def test_a_fraction_that_a_split_left_follows_what_the_broker_made_of_it(
+    traded: TradingContext, rounding: str, told: str
+) -> None:
     held = open_positions(traded.ledger, session_of(traded).account)[0]
     with traded.ledger.write() as write:
         rescale(write, held, Decimal(2), Decimal(1), market.ENTRY_DAY)
@@ -102,7 +113,7 @@ def test_a_fraction_that_a_split_left_is_let_go_once_the_broker_has_paid_it(trad
     assert half != half.to_integral_value()
 
     def paid(rows: list[BrokerPosition]) -> list[BrokerPosition]:
-        whole = half.to_integral_value(rounding="ROUND_DOWN")
+        whole = half.to_integral_value(rounding=rounding)
         return [dataclasses.replace(row, qty=whole) if row.symbol == held.symbol else row for row in rows]
 
     context = session_of(traded, positions=paid)
@@ -110,8 +121,9 @@ def test_a_fraction_that_a_split_left_is_let_go_once_the_broker_has_paid_it(trad
     assert (row.what, row.halts) == (held.symbol, False)
     settle_fractions(context)
     left = {p.symbol: p.qty for p in open_positions(context.ledger, context.account)}
-    assert left.get(held.symbol, Decimal(0)) == half.to_integral_value(rounding="ROUND_DOWN")
-    assert "cash in lieu" in str(context.notes)
+    assert left.get(held.symbol, Decimal(0)) == half.to_integral_value(rounding=rounding)
+    assert told in str(context.notes)
+    assert not [row for row in reconcile_account(context, "again").differences if row.kind == "position"]
 
 
 def test_a_stop_that_filled_on_an_ex_date_is_told_as_suspicious(traded: TradingContext, embedded: EmbeddedBroker) -> None:

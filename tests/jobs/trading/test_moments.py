@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import random
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_jobs.trading.market_snapshot import Split
+from kobe_jobs.trading.bare_positions import find_lifted, find_unguarded
+from kobe_jobs.trading.context import SessionContext, open_session
+from kobe_jobs.trading.market_snapshot import Evidence, Split
 from kobe_jobs.trading.moments import RunMoment, stand_of
+from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_jobs.trading.reporting.summary import RunSummary
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
@@ -80,6 +84,14 @@ class Day:
         finally:
             rig.ledger.close()
             adapter.close()
+
+    @contextlib.contextmanager
+    def looking(self, evidence: Evidence) -> Iterator[SessionContext]:
+        settings = market.make_settings()
+        adapter = market.speak_to(self.embedded.url, settings)
+        rig = market.make_context(self.folder, adapter, settings, evidence)
+        with contextlib.closing(rig.ledger), contextlib.closing(adapter):
+            yield open_session(rig, "rsi2", any_day=True)
 
     def to(self, phase: Any, session: dt.date = EXIT_DAY) -> None:
         self.embedded.advance_to(session, phase)
@@ -236,6 +248,16 @@ def test_a_stop_is_lifted_the_evening_before_a_split_and_set_again_after_the_ope
     assert kept not in day.stops()
     assert f"{kept} has no stop until the open of {EXIT_DAY}" in str(evening.notes)
     assert set(day.stops()) == set(day.held()) - {kept}
+    assert day.run("ioc", evidence=evidence).is_clean
+    with day.looking(evidence) as context:
+        found = reconcile_account(context, "by hand")
+        assert found.agrees, found.describe()
+        assert f"{kept} has no stop until the open of {EXIT_DAY}" in str(context.notes)
+        assert find_unguarded(context.ledger, ACCOUNT, context.broker) == []
+        assert find_lifted(context.ledger, ACCOUNT, context.broker) == {kept: EXIT_DAY}
+    day.to("open")
+    with day.looking(evidence) as context:
+        assert kept in str(find_unguarded(context.ledger, ACCOUNT, context.broker)), "the open is over, and so is the purpose"
 
 
 def test_an_entry_over_a_split_is_not_sent_the_evening_before(day: Day) -> None:
@@ -260,6 +282,41 @@ def test_death_at_any_step_before_the_open_loses_nothing_and_doubles_nothing(tmp
         with market.start_broker(folder) as embedded:
             die_at = dice.randint(1, steps)
             assert _lived(Day(folder, embedded), die_at)[1] == measure, f"died at {die_at} of {steps}"
+
+
+@pytest.mark.parametrize(
+    ("phase", "changes"), [("open", {"entry": "opg"}), ("midday", {"limit_atr": 0.1})], ids=["opg", "limit"]
+)
+def test_death_at_any_step_after_the_open_leaves_every_fill_to_the_next_run(
+    tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch, phase: Any, changes: dict[str, Any]
+) -> None:
+    """What filled while no run was alive is booked and protected; the run that does so is killed, too."""
+    if "limit_atr" in changes:
+        monkeypatch.setitem(STRATEGIES, "rsi2", with_limit(STRATEGIES["rsi2"], changes["limit_atr"]))
+    waiting = tmp_path / "waiting"
+    shutil.copytree(template, waiting)
+    with market.start_broker(waiting) as embedded:
+        day = Day(waiting, embedded)
+        day.to("pre_open")
+        assert day.run(changes.get("entry", "ioc")).working > 0
+    dice, steps, measure = random.Random(f"after {phase}"), 0, {}
+    for number in range(3):
+        folder = tmp_path / f"scene-{number}"
+        shutil.copytree(waiting, folder)
+        with market.start_broker(folder) as embedded:
+            day = Day(folder, embedded)
+            day.to(phase)
+            die_at = dice.randint(1, steps) if number else 0
+            for deadly in (die_at, 0) if number else (0,):
+                process = crash_child.start(folder, embedded.url, deadly, **changes)
+                process.join()
+                assert process.exitcode == (-9 if deadly else 0)
+            told = crash_child.outcome(folder)
+            assert told["clean"], told
+            steps, measure = (steps, measure) if number else (told["steps"], day.held())
+            assert day.stops() == day.held() == day.ledger_state()[1] == measure, f"died at {die_at} of {steps}"
+            ids = [row["client_order_id"] for row in embedded.book.state.rows("SELECT client_order_id FROM orders")]
+            assert len(ids) == len(set(ids))
 
 
 def _lived(day: Day, die_at: int) -> tuple[int, dict[str, float]]:

@@ -13,6 +13,7 @@ from kobe_jobs.trading.context import TradingContext
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Refused
+from kobe_resources.order_ledger.orders import of_session
 from kobe_resources.order_ledger.positions import all_positions
 from kobe_resources.order_ledger.sessions import claim_of
 from tests.jobs.trading.test_resuming import Around
@@ -282,6 +283,42 @@ def test_a_quote_beyond_the_stop_leaves_without_asking_for_one(rig: TradingConte
     assert summary.is_clean, summary
     assert stop_of(embedded, "S01") == []
     assert ("S01", "sell", 3.0, "filled") in orders(embedded)
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_an_exit_beyond_the_stop_that_met_no_buyer_is_followed_by_the_stop(
+    rig: TradingContext, embedded: EmbeddedBroker, refusals: int
+) -> None:
+    class Fleeting(Around):
+        refused = 0
+
+        def quotes(self, symbols: Any) -> Any:
+            found = self.inner.quotes(symbols)
+            if self.refused != 1 or "S01" not in found:
+                return found
+            gone = {"bid": found["S01"].bid * 2, "ask": found["S01"].ask * 2}
+            return found | {"S01": dataclasses.replace(found["S01"], **gone)}
+
+        def submit(self, request: Any) -> Any:
+            if request.symbol == "S01" and request.kind == "stop" and self.refused < refusals:
+                self.refused += 1
+                raise Refused(42210000, "stop price must be less than current price", "request")
+            return self.inner.submit(request)
+
+    broker = Fleeting(rig)
+    summary = trade(rig, broker)
+    assert summary.is_clean, summary
+    assert bare(embedded) == orphans(embedded) == []
+    assert broker.refused == refusals
+    ends = [status for symbol, side, _, status in orders(embedded) if (symbol, side) == ("S01", "sell")]
+    assert ends == ["canceled", "filled"][:refusals]
+
+
+def test_an_exit_beyond_the_stop_gives_the_market_room(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    assert trade(rig, refuse_stops_below(rig, embedded, "S01")).is_clean
+    left = next(intent for intent in of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if intent.leg == "exit.stop")
+    assert left.limit_price is not None
+    assert 0.94 < float(left.limit_price) / float(left.decision["bid"]) < 0.96
 
 
 def test_no_entry_goes_out_beside_a_bare_position(rig: TradingContext, embedded: EmbeddedBroker) -> None:

@@ -15,6 +15,7 @@ from kobe_jobs.trading.reconcile.accept import CannotAccept, accept_differences
 from kobe_jobs.trading.reconcile.compare import Reconciliation, compare, reconcile
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.broker.protocol import OrderStatus
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions, position
@@ -226,6 +227,60 @@ def test_an_open_order_of_a_person_is_noted_and_halts_no_more(context: SessionCo
     assert accept_differences(context, found, "my own standing order") == []
     assert not reconcile(context, "again").differences
     assert not reconcile(context, "and again").differences, "the note outlives the next agreement"
+
+
+def test_a_fraction_beside_whole_shares_stays_the_person_s(context: SessionContext, embedded: EmbeddedBroker) -> None:
+    embedded.book.state.run("UPDATE positions SET qty = 3.5 WHERE symbol = 'S00'")
+    assert accept_differences(context, reconcile(context, "by hand"), "a dividend was reinvested") == []
+    held = next(held for held in open_positions(context.ledger, ACCOUNT) if held.symbol == "S00")
+    assert held.qty == 3, "no stop could protect the half"
+    assert stops_at(embedded, "S00") == [3.0]
+    assert not reconcile(context, "again", stops=True).differences
+
+
+@pytest.mark.parametrize("filled", [0, 1])
+def test_a_trade_that_the_exchange_took_back_can_be_accepted(
+    context: SessionContext, embedded: EmbeddedBroker, filled: int
+) -> None:
+    state = embedded.book.state
+    order = state.row("SELECT id FROM orders WHERE symbol = 'S00' AND side = 'buy'")
+    assert order is not None
+    state.run("UPDATE orders SET status = 'canceled', filled_qty = ? WHERE id = ?", (filled, order["id"]))
+    state.run("UPDATE positions SET qty = ? WHERE symbol = 'S00'", (filled,)) if filled else vanished(embedded)
+    found = reconcile(context, "by hand")
+    assert ("position", "S00") in rows_of(found)
+    assert any(kind == "order" for kind, _ in rows_of(found))
+    assert accept_differences(context, found, "the exchange cancelled the trade") == []
+    assert reconcile(context, "again").agrees, "what was accepted comes up no more"
+
+
+def test_what_took_our_stop_s_place_with_other_shares_gives_way_to_ours(
+    context: SessionContext, embedded: EmbeddedBroker
+) -> None:
+    inner, stop = context.broker, next(order for order in context.broker.orders("open") if order.symbol == "S00")
+    embedded.book.state.run("UPDATE orders SET client_order_id = 'heir', qty = 1 WHERE id = ?", (stop.id,))
+    old = dataclasses.replace(
+        stop, id="the first", status=OrderStatus.REPLACED, raw_status="replaced", replaced_by=stop.id, filled_qty=Decimal(0)
+    )
+    context.ledger.connection.execute("UPDATE intents SET broker_order_id = 'the first' WHERE broker_order_id = ?", (stop.id,))
+
+    class Replacing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        def orders(self, *arguments: Any, **after: Any) -> Any:
+            found = inner.orders(*arguments, **after)
+            found = [dataclasses.replace(o, replaces="the first") if o.client_order_id == "heir" else o for o in found]
+            return found if "open" in arguments else [*found, old]
+
+        def order_by_client_id(self, client_id: str) -> Any:
+            return old if client_id == old.client_order_id else inner.order_by_client_id(client_id)
+
+    context.broker = Replacing()  # type: ignore[assignment]
+    found = reconcile(context, "by hand")
+    assert ("order", "heir") in rows_of(found)
+    assert accept_differences(context, found, "the broker made it smaller") == []
+    assert stops_at(embedded, "S00") == [3.0]
 
 
 def test_accepting_needs_a_reason(context: SessionContext, embedded: EmbeddedBroker) -> None:

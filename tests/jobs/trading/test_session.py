@@ -306,6 +306,17 @@ def test_a_day_order_that_rests_is_cancelled_when_its_time_is_over(rig: TradingC
     assert (summary.filled, summary.unfilled) == (4, 1)
 
 
+def test_a_refused_exit_is_told_and_tried_again_by_the_next_run(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+    embedded.faults.add({"settings": {"no_offer_until_s": 0}})
+    embedded.faults.add({"kind": "not_tradable", "match": {"method": "POST", "path": "/v2/orders", "symbol": "S01"}})
+    summary = trade_session(rig)
+    assert "S01 shall leave and was not sold" in summary.halted
+    assert summary.unprotected == ()
+    assert trade_session(rig).is_clean
+    assert [status for symbol, side, _, status in orders(embedded) if (symbol, side) == ("S01", "sell")] == ["filled"]
+
+
 def test_an_exit_whose_fate_is_open_leaves_the_shares_protected_where_the_broker_still_has_them(
     rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:

@@ -10,17 +10,17 @@ import pytest
 
 from kobe_jobs.trading.context import open_trading_context
 from kobe_jobs.trading.next_session import next_session
-from kobe_jobs.trading.on_record import NothingToLookAt, ledger_to_look_at
+from kobe_jobs.trading.on_record import NothingToLookAt, account_on_record, ledger_to_look_at
 from kobe_jobs.trading.reporting.alerts import tell_tomorrow
 from kobe_jobs.trading.session import trade_session
-from kobe_jobs.trading.tomorrow import Tomorrow, orders_of_tomorrow
+from kobe_jobs.trading.tomorrow import Tomorrow, in_words, next_orders, orders_of_tomorrow
 from kobe_resources.alerts import AlertMessage
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
-from tests.support.builders.traded_home import BEFORE_THE_END, market_settings, stand_before_the_end
+from tests.support.builders.traded_home import BEFORE_THE_END, market_settings, stand_before_the_end, trade_sessions
 
 SESSIONS = BEFORE_THE_END
 
@@ -34,6 +34,17 @@ def market(home: Path) -> Settings:
 def look(settings: Settings, session: dt.date | None = None) -> Tomorrow:
     with ledger_to_look_at() as ledger:
         return orders_of_tomorrow(settings, ledger, Warehouse(), session)
+
+
+def test_the_report_is_given_the_same_in_words_and_nothing_where_there_is_nothing(market: Settings) -> None:
+    stand_before_the_end(market)
+    given, told = next_orders(market, Warehouse()), look(market)
+    assert given is not None
+    assert (given["session"], given["entries"]) == (told.session.isoformat(), told.as_json()["entries"])
+    assert [row["reason"] for row in given["refused"]] == [in_words(row.reason) for row in told.refused]
+    with Warehouse().transaction() as connection:
+        connection.execute("DELETE FROM daily_bars")
+    assert next_orders(market, Warehouse()) is None
 
 
 def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings, home: Path) -> None:
@@ -63,6 +74,25 @@ def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings,
         entered, left, refused = entered + len(told.entries), left + len(told.exits), refused + len(told.refused)
     assert min(entered, left, refused) > 0, (entered, left, refused)
     assert min(entered, left) >= 2, "the market gives all three something to say"
+
+
+def test_before_the_open_exits_to_come_pay_for_no_entry(market: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_before_the_end(market)
+    while not look(market).exits:
+        trade_sessions(market, 1)
+    asked: list[float] = []
+    monkeypatch.setattr("kobe_jobs.trading.tomorrow.plan_entries", lambda _, cash: asked.append(float(cash)))
+    at_quote = look(market)
+    auction = market.model_copy(update={"execution": market.execution.model_copy(update={"entry": "opg"})})
+    in_auction = look(auction)
+    assert at_quote.exits == in_auction.exits
+    assert asked[0] == pytest.approx(at_quote.cash)
+    assert asked[1] == pytest.approx(_cash_on_record(auction))
+
+
+def _cash_on_record(settings: Settings) -> float:
+    with ledger_to_look_at() as ledger:
+        return float(account_on_record(settings, ledger).cash)
 
 
 def test_every_entry_has_limit_stop_and_dollars(market: Settings) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 from decimal import Decimal
 
+import numpy as np
 import pytest
 
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
@@ -103,6 +104,26 @@ def test_a_stock_without_bars_is_told_then_a_person_is_asked(context: SessionCon
     )
     assert "S00" in name_without_bars(second)
     assert name_without_bars(dataclasses.replace(context, notes=[])) == ""
+
+
+@pytest.mark.parametrize(
+    ("close", "released", "flag"),
+    [(30.0, (), "suspect"), (30.0, ("S00",), None), (10.0, (), None)],
+    ids=["a gain", "released by a person", "a loss"],
+)
+def test_a_position_leaves_behind_a_gain_that_is_doubted(
+    context: SessionContext, close: float, released: tuple[str, ...], flag: str | None
+) -> None:
+    bars = context.evidence.bars["S00"]
+    day = bars.session == np.datetime64(market.ENTRY_DAY)
+    odd = dataclasses.replace(bars, close=np.where(day, close, bars.close), suspect=day)
+    universe = context.settings.universe.model_copy(update={"release": released})
+    later = dataclasses.replace(
+        context, settings=context.settings.model_copy(update={"universe": universe}),
+        evidence=dataclasses.replace(context.evidence, bars={**context.evidence.bars, "S00": odd}),
+    )  # fmt: skip
+    age_positions(later)
+    assert held(context).flag == flag
 
 
 def test_a_position_of_a_strategy_that_is_gone_is_named_and_leaves_by_no_rule(context: SessionContext) -> None:

@@ -14,6 +14,7 @@ import duckdb
 import pandas as pd
 import pytest
 
+from kobe_resources.warehouse import store
 from kobe_resources.warehouse.migrations import SCHEMA_FOLDER, WarehouseUnusable, migrate
 from kobe_resources.warehouse.store import Warehouse, WarehouseBusy, quoted
 
@@ -210,3 +211,15 @@ def test_an_interrupt_in_a_query_is_an_interrupt(warehouse: Warehouse) -> None:
         warehouse.rows("SELECT sum(hash(a.range * b.range)) FROM range(1000000) a, range(1000000) b")
     timer.join()
     assert warehouse.rows("SELECT 1") == [(1,)]
+
+
+def test_a_person_is_told_what_is_waited_for(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(store.PATIENCE, "tell", told.append)
+    monkeypatch.setattr(store, "TELL_AFTER_S", 0.1)
+    process = holder(warehouse.path, 30)
+    with pytest.raises(WarehouseBusy):
+        Warehouse(warehouse.path, lock_wait_s=1.0).rows("SELECT 1")
+    process.kill()
+    process.wait()
+    assert [f"PID {process.pid}" in line for line in told] == [True]

@@ -43,7 +43,12 @@ def random_warehouse(folder: Path, seed: int, sessions: int, **changes: Any) -> 
     paid = pd.DataFrame(drawn["dividends"], columns=names).assign(kind="CD", pay_date=None, source="test")
     tables = {"daily_bars": bars, "splits": splits.assign(source="test"), "dividends": paid, "universe": universe}
     warehouse.replace(tables)
+    compute(settings, warehouse)
+    return settings, warehouse
+
+
+def compute(settings: Settings, warehouse: Warehouse) -> None:
+    """Indicators and signals of the bars that are stored."""
     panel = load_panel(warehouse)
     warehouse.replace({"indicators": indicators_frame(panel, compute_indicators(panel))})
     warehouse.replace({"signals": signals_of(load_market(warehouse, settings, panel), settings)})
-    return settings, warehouse

@@ -20,11 +20,13 @@ import alpaca.data.historical.stock
 import alpaca.trading.client  # noqa: F401
 import tenacity  # noqa: F401
 
+from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.protocol import Broker
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import OrderLedger, Write, audit_chain
 from tests.support.builders import small_market as market
+from tests.support.builders.replay_market import with_limit
 
 
 class Doom:
@@ -75,8 +77,14 @@ class DoomedLedger(OrderLedger):
 
 
 def run(folder: str, url: str, die_at: int, trading: dict[str, Any], result: str) -> None:
-    """One trading run over `folder`; what came of it is written to `result`, unless it died."""
+    """One trading run over `folder`; what came of it is written to `result`, unless it died.
+
+    trading: of `make_settings`, and `limit_atr`, at which the strategy then enters.
+    """
     doom = Doom(die_at)
+    limit_atr = trading.pop("limit_atr", None)
+    if limit_atr is not None:
+        STRATEGIES["rsi2"] = with_limit(STRATEGIES["rsi2"], limit_atr)
     settings = market.make_settings(**trading)
     adapter = market.speak_to(url, settings)
     ledger = DoomedLedger(Path(folder) / "orders.sqlite", pin="ab", run_id=f"{os.getpid()}")

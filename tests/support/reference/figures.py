@@ -2,7 +2,7 @@
 
 Readings
 - Without trades win_rate, profit_factor and expectancy are undefined (0/0), as is volatility for fewer than two returns.
-- cagr is undefined where equity ends at or below 0 (no real root); calmar with it.
+- A curve that ends at 0 has a cagr of -1.
 - profit_factor is undefined where the others sum to 0, even if a trade of pnl 0 is among them.
 - A chained curve starts at initial_cash and grows by the folds' daily returns; trade figures and exposure pool the folds' own.
 - exposure is taken after the session's steps: 0 on the last session of a window.
@@ -54,7 +54,7 @@ def figures_of(returns: list[float], pnls: list[float], exposure: list[float], i
     n = len(returns)
     downside = math.sqrt(mean([min(r, 0.0) ** 2 for r in returns]))
     spread = deviation(returns)
-    cagr = (equity[-1] / initial_cash) ** (252 / n) - 1 if equity[-1] > 0 else None
+    cagr = (equity[-1] / initial_cash) ** (252 / n) - 1
     drawdown = max_drawdown(equity, initial_cash)
     wins = [x for x in pnls if x > 0]
     losses = -math.fsum(x for x in pnls if not x > 0)
@@ -64,7 +64,7 @@ def figures_of(returns: list[float], pnls: list[float], exposure: list[float], i
         "cagr": cagr,
         "volatility": None if spread is None else spread * math.sqrt(252),
         "max_drawdown": drawdown,
-        "calmar": cagr / -drawdown if drawdown and cagr is not None else None,
+        "calmar": cagr / -drawdown if drawdown else None,
         "win_rate": len(wins) / len(pnls) if pnls else None,
         "profit_factor": math.fsum(wins) / losses if losses else None,
         "expectancy": mean(pnls) if pnls else None,

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from kobe_resources.market_data.alpaca.errors import AlpacaError
+from kobe_resources.market_data.alpaca.client import AlpacaDataClient, Keys
+from kobe_resources.market_data.alpaca.errors import AlpacaError, RetryTimes
 from tests.resources.market_data.alpaca.conftest import Shop, assert_same_bars, served
 from tests.support.loopback_alpaca import KEY_ID, SECRET, alpaca_market
 from tests.support.loopback_alpaca.faults import PASSING, edited
@@ -184,3 +185,12 @@ def test_a_bar_of_a_saturday_is_set_aside_and_its_symbol_goes_on(with_market: Op
     assert_same_bars(shop.stored(), served(shop.market))
     aside = "SELECT source, count(DISTINCT symbol), min(session), min(reason) FROM set_aside GROUP BY source"
     assert shop.rows(aside) == [("alpaca", 3, dt.date(2026, 11, 14), "no session of the exchange")]
+
+
+def test_where_nothing_ever_answered_a_load_ends_within_seconds() -> None:
+    keys = Keys(KEY_ID, SECRET)
+    client = AlpacaDataClient(keys, "http://127.0.0.1:9", "http://127.0.0.1:9", patience=RetryTimes(first_answer_s=0.5))
+    began = time.monotonic()
+    with pytest.raises(AlpacaError, match="check the network"):
+        client.assets()
+    assert time.monotonic() - began < 3

@@ -30,6 +30,27 @@ def test_a_second_import_adds_and_restates_and_says_how_many(bring: Importer, tm
     assert_same(done.bars, pd.concat([BARS[BARS["session"] < "2020-02-03"], later]))
 
 
+def test_what_an_import_left_out_is_known_after_the_load_until_it_comes(
+    bring: Importer, tmp_path: Path, warehouse: Warehouse
+) -> None:
+    days = BARS["session"].to_list()
+    spoiled = BARS.assign(close=BARS["close"].where(BARS.index != 3, -1.0))
+    put(tmp_path / "in", "x.csv", exports.text(spoiled))
+    put(tmp_path / "in", "CHAR.csv", "")
+    bring(tmp_path / "in")
+    vendor = FilesVendor(DataSettings(vendor="files", files=FilesData(path=tmp_path / "bars")))
+    vendor.sync(warehouse)
+    asked = "SELECT symbol, session::VARCHAR, line, reason FROM set_aside ORDER BY symbol"
+    assert warehouse.rows(asked) == [
+        ("", None, None, f"import: {tmp_path / 'in' / 'CHAR.csv'} left out: is empty"),
+        ("ALFA", days[3], 5, "import: close is -1.0, which is not positive"),
+    ]
+    (tmp_path / "in" / "CHAR.csv").unlink()
+    bring(put(tmp_path / "in", "x.csv", exports.text(BARS)))
+    vendor.sync(warehouse)
+    assert [row[0] for row in warehouse.rows(asked)] == [""]
+
+
 def test_a_csv_stays_a_csv_and_other_spellings_join(bring: Importer, tmp_path: Path) -> None:
     put(tmp_path / "bars", "bars.csv", exports.text(BARS.replace({"symbol": {"ALFA": "ALF-A"}})))
     done = bring(put(tmp_path, "b.csv", exports.text(BARS.replace({"symbol": {"ALFA": "ALF/A"}}))))

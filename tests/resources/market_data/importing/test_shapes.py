@@ -148,6 +148,8 @@ MOMENTS = {
     "43832": "2020-01-02",
     "43832.0": "2020-01-02",
     "20200102": "2020-01-02",
+    "20200102 16:00:00 US/Eastern": "2020-01-02",
+    "2020-01-02 19:00:00 America/New_York": "2020-01-02",
     "Thu, Jan 2, 2020": "2020-01-02",
     "2-Jan-20": "2020-01-02",
     "2. März 2020": "2020-03-02",
@@ -179,7 +181,10 @@ def test_a_files_name_holds_a_symbol_or_none() -> None:
     named = {
         "AAPL": "AAPL", "aapl.us": "aapl", "brk-b.us": "brk-b", "daily_IBM": "IBM", "daily_adjusted_IBM": "IBM",
         "AAPL Historical Data": "AAPL", "AAPL Historical Data (2)": "AAPL", "aapl_us_d": "aapl", "NULL": "NULL",
-        "BRK.B": "BRK.B", "^GSPC": "^GSPC", "CON": "CON", "AAPL_2010-2020": "AAPL", "HistoricalData_1700000000000": None,
+        "BRK.B": "BRK.B", "^GSPC": "^GSPC", "CON": "CON", "AAPL_2010-2020": "AAPL",
+        "aapl_daily_historical-data-01-02-2024": "aapl", "Download Data - STOCK_US_XNAS_AAPL": "AAPL",
+        "MacroTrends_Data_Download_AAPL": "AAPL", "NASDAQ_AAPL, 1D": "AAPL", "BATS_BRK.B, 1D_c3ab1": "BRK.B",
+        "HistoricalData_1700000000000": None,
         "Apple Stock Price History": None, "prices": None, "my best stocks of all": None, "data": None,
     }  # fmt: skip
     assert {stem: symbol_in_name(stem) for stem in named} == named

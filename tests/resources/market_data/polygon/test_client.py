@@ -404,3 +404,14 @@ def test_faults_hit_the_calls_they_are_scripted_for() -> None:
     honest = fault.Reply(200, b"{}")
     assert [script.apply(number, "/v2/x", honest).delivery for number in (1, 2, 3)] == ["whole", "reset", "whole"]
     assert [script.apply(number, "/v3/x", honest).wait_s for number in (4, 5)] == [None, 0.0]
+
+
+def test_where_nothing_ever_answered_the_plan_s_minute_is_not_waited_for() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    client = PolygonClient(KEY, f"http://127.0.0.1:{port}", 2, 1, Patience(first_answer_s=0.5))
+    began = time.monotonic()
+    with pytest.raises(PolygonTransportError, match="refused"):
+        client.range_bars("S00001", START, FRIDAY)
+    assert time.monotonic() - began < 3

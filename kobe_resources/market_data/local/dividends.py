@@ -1,0 +1,76 @@
+"""Dividends against the bars around them: a large part of the price that left no trace in it was never paid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import duckdb
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kobe_resources.market_data.local.companies import AsideRow
+
+LARGE = 0.2
+"""Share of the close before above which a dividend shows in the price."""
+FELL = 0.5
+"""Share of the dividend by which the price falls at least."""
+
+
+class Paid(NamedTuple):
+    """The dividends that may be paid, and those that cannot have been."""
+
+    frame: pd.DataFrame
+    aside: list[AsideRow]
+
+
+def paid_ones(dividends: pd.DataFrame, bars: pd.DataFrame, splits: pd.DataFrame, file: str) -> Paid:
+    """Part the dividends that may be true from those over a fifth of the close without a fall.
+
+    A holder would be paid what nobody was paid, and no line of a result is more flattering. dividends, splits: of symbols
+    with bars.
+    """
+    if not len(dividends):
+        return Paid(dividends, [])
+    with duckdb.connect() as connection:
+        for name, frame in (("paid", dividends), ("bars", bars), ("splits", splits)):
+            connection.register(name, frame)
+        rows = connection.execute(_SQL, {"large": LARGE, "fell": FELL}).fetchall()
+    if not rows:
+        return Paid(dividends, [])
+    strange = {(symbol, day) for symbol, day, *_ in rows}
+    keys = list(zip(dividends["symbol"], dividends["ex_date"].astype(str).str[:10], strict=True))
+    aside: list[AsideRow] = [
+        (
+            symbol,
+            day,
+            f"{file}: a dividend of {amount:g} is {amount / close:.0%} of the close before, and the price did not fall",
+            None,
+            {"symbol": symbol, "ex_date": day, "amount": amount},
+        )
+        for symbol, day, amount, close in rows
+    ]
+    return Paid(dividends[[key not in strange for key in keys]], aside)
+
+
+_SQL = """
+    WITH given AS (
+        SELECT symbol, ex_date::DATE AS ex_date, sum(amount) AS amount
+        FROM (SELECT DISTINCT symbol, ex_date, amount FROM paid) GROUP BY ALL
+    ), days AS (
+        SELECT symbol, session::DATE AS session, close, least(open, close) AS least
+        FROM bars WHERE symbol IN (SELECT symbol FROM given)
+    ), split AS (
+        SELECT symbol, execution_date::DATE AS ex_date, product(split_from / split_to) AS ratio FROM splits GROUP BY ALL
+    ), around AS (
+        SELECT g.*, max_by(close, session) FILTER (session < g.ex_date) AS before,
+               min_by(least, session) FILTER (session >= g.ex_date) AS after
+        FROM given g JOIN days USING (symbol)
+        WHERE session BETWEEN g.ex_date - INTERVAL 20 DAYS AND g.ex_date + INTERVAL 20 DAYS
+        GROUP BY ALL
+    )
+    SELECT symbol, ex_date::VARCHAR, amount, before * coalesce(ratio, 1.0)
+    FROM around LEFT JOIN split USING (symbol, ex_date)
+    WHERE amount > $large * before * coalesce(ratio, 1.0) AND before * coalesce(ratio, 1.0) - after < $fell * amount
+    ORDER BY symbol, ex_date
+"""

@@ -1,0 +1,124 @@
+"""Files that are nearly in a known shape: read where nothing is in doubt, else named with what is wrong with them."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+
+from kobe_resources.market_data.protocol import MarketDataError
+from tests.resources.market_data.importing.conftest import Importer, assert_same, put
+from tests.support.builders import exports
+
+BARS = exports.market()
+ALFA = BARS[BARS["symbol"] == "ALFA"]
+ONE = exports.one(BARS)
+DAYS = ALFA["session"].to_list()
+
+
+def with_actions(bars: pd.DataFrame) -> bytes:
+    """yfinance.download(actions=True, repair=True).to_csv(): fields that no bar has."""
+    table = exports.wide(bars)
+    for name in ("Dividends", "Stock Splits", "Capital Gains", "Repaired?"):
+        for ticker in dict.fromkeys(bars["symbol"]):
+            table[name, ticker] = 0.0
+    return table.sort_index(axis=1).to_csv().encode()
+
+
+def test_yfinance_with_actions_and_a_ticker_named_like_a_field(bring: Importer, tmp_path: Path) -> None:
+    low = BARS.assign(symbol=BARS["symbol"].map({"ALFA": "LOW", "BRAV": "OPEN"}))
+    assert_same(bring(put(tmp_path, "a.csv", with_actions(BARS)), into=tmp_path / "1").bars, BARS)
+    assert_same(bring(put(tmp_path, "b.csv", exports.yfinance(low)), into=tmp_path / "2").bars, low)
+    only = low[low["symbol"] == "LOW"]
+    assert_same(bring(put(tmp_path, "c.csv", exports.yfinance(only)), into=tmp_path / "3").bars, only)
+
+
+def test_lines_with_commas_may_stand_before_the_table(bring: Importer, tmp_path: Path) -> None:
+    text = b"Daily data\nDISCLAIMER: no warranty, of any kind, is given\n\n" + exports.text(ONE)
+    assert_same(bring(put(tmp_path, "ALFA.csv", text)).bars, ALFA)
+    unknown = exports.text(ONE.set_axis(["Tag", *"RSWXY"], axis=1))
+    with pytest.raises(MarketDataError, match=r"says nowhere what its columns are \(it begins with 'Tag,R,S,W,X,Y"):
+        bring(put(tmp_path, "BRAV.csv", unknown))
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "ALFA.csv": gzip.compress,
+    "ALFA.csv.bz2": bz2.compress,
+    "ALFA.csv.xz": lzma.compress,
+    "ALFA.xls": bytes,
+}
+
+
+@pytest.mark.parametrize(("name", "pack"), PACKED.items(), ids=PACKED)
+def test_a_file_is_what_its_bytes_say(bring: Importer, tmp_path: Path, name: str, pack: Callable[[bytes], bytes]) -> None:
+    assert_same(bring(put(tmp_path / "in", name, pack(exports.text(ONE)))).bars, ALFA)
+
+
+def test_tables_under_a_texts_name_and_texts_under_a_tables(bring: Importer, tmp_path: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.register("bars", BARS)
+        connection.execute(f"COPY (FROM bars) TO '{tmp_path / 'x.csv'}' (FORMAT PARQUET)")
+    assert_same(bring(tmp_path / "x.csv").bars, BARS)
+    with pytest.raises(MarketDataError, match=r"x\.parquet cannot be read as Parquet"):
+        bring(put(tmp_path, "x.parquet", exports.text(BARS)))
+
+
+def test_a_few_bad_rows_of_a_short_file_cost_themselves(bring: Importer, tmp_path: Path) -> None:
+    lines = exports.text(ONE).split(b"\n")
+    torn = b"\n".join([*lines[:5], lines[5] + b",7", *lines[6:]])
+    done = bring(put(tmp_path, "ALFA.csv", torn.replace(b"\n" + lines[9] + b"\n", b"\n" + DAYS[8].encode() + b",,,,,-\n")))
+    assert_same(done.bars, ALFA[~ALFA["session"].isin([DAYS[4], DAYS[8]])])
+    assert {row["place"] for row in done.told["set_aside"]} == {"line 6", "line 9"}
+
+
+def test_a_file_of_which_nothing_is_left_is_named(bring: Importer, tmp_path: Path) -> None:
+    commas = "\n".join(",".join(str(value).replace(".", ",") for value in row) for row in BARS.to_numpy())
+    with pytest.raises(MarketDataError, match=r"x\.csv: line 2: 140 of 140 rows cannot be true.*columns"):
+        bring(put(tmp_path, "x.csv", "symbol,session,open,high,low,close,volume\n" + commas + "\n"))
+    put(tmp_path / "in", "ALFA.csv", exports.text(ONE))
+    put(tmp_path / "in", "BRAV.csv", "Date,Open,High,Low,Close,Volume\n")
+    put(tmp_path / "in", "CHAR.csv", "")
+    left = {Path(one["label"]).name: one["reason"] for one in bring(tmp_path / "in").told["left_out"]}
+    assert left == {"BRAV.csv": "holds no row under its header", "CHAR.csv": "is empty"}
+
+
+def test_a_column_whose_name_stands_twice_is_refused(bring: Importer, tmp_path: Path) -> None:
+    twice = ONE.assign(other=ONE["Close"] * 2).set_axis([*ONE.columns, "close"], axis=1)
+    with pytest.raises(MarketDataError, match=r"has 2 columns 'Close' \(close\)"):
+        bring(put(tmp_path, "ALFA.csv", exports.text(twice)))
+
+
+def test_equal_rows_of_one_session_over_and_over_are_parts_of_a_day(bring: Importer, tmp_path: Path) -> None:
+    minutes = pd.concat([BARS.assign(session=BARS["session"] + f" 09:{minute}:00") for minute in range(30, 40)])
+    with pytest.raises(MarketDataError, match="10 rows a session, up to 10: these are bars of parts of a day"):
+        bring(put(tmp_path, "x.csv", exports.text(minutes)))
+
+
+def test_dates_of_one_symbol_off_the_week_are_told_before_anything_is_written(bring: Importer, tmp_path: Path) -> None:
+    many = exports.market(" ".join(f"S{n}" for n in range(12)))
+    mine = many["symbol"] == "S7"
+    early = (pd.to_datetime(many.loc[mine, "session"]) - pd.Timedelta(days=1)).dt.strftime("%Y-%m-%d")
+    many.loc[mine, "session"] = early
+    (note,) = bring(put(tmp_path, "x.csv", exports.text(many))).told["notes"]
+    assert "bars of S7 lie on a Saturday or Sunday" in note
+
+
+def test_actions_that_cannot_be_true_or_are_of_nobody_are_told(bring: Importer, tmp_path: Path) -> None:
+    put(tmp_path / "in", "bars.csv", exports.text(BARS.assign(dividend=[-0.5, *[0.0] * 139])))
+    put(tmp_path / "in", "splits.csv", f"symbol,execution_date,split_from,split_to\nALFA,{DAYS[0]},0,4\nZULU,{DAYS[0]},1,4\n")
+    rows = f"ALFA,{DAYS[3]},1,EUR\nALFA,{DAYS[4]},0.5,USD\nALFA,{DAYS[5]},,USD\n"
+    put(tmp_path / "in", "dividends.csv", "symbol,ex_date,amount,currency\n" + rows)
+    done = bring(tmp_path / "in")
+    reasons = {row["reason"]: row["rows"] for row in done.told["set_aside"]}
+    assert reasons == {"a split of 0.0 to 4.0 is none": 1, "is not in dollars": 1, "dividend is empty": 1}
+    assert done.told["notes"] == [
+        "no bars of ZULU: splits and dividends of theirs count for nothing",
+        f"1 dividends under zero are left out, as of ALFA on {DAYS[0]}",
+    ]
+    assert (done.folder / "dividends.csv").read_text().splitlines()[1:] == [f"ALFA,{DAYS[4]},0.5,regular,"]

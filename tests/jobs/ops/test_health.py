@@ -29,6 +29,7 @@ from kobe_resources.order_ledger.store import OrderLedger
 from kobe_resources.settings.load import PROJECT_ROOT, load_settings
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.drivers.command import Ended, kobe
 
 HOLD = """
 import sys, duckdb
@@ -371,7 +372,7 @@ def test_a_deadlock_of_imports_is_asked_again() -> None:
 
 
 BROKEN_STRATEGY = """
-import sys
+import json, os, sys
 
 class Typo:
     def find_spec(self, name, path=None, target=None):
@@ -379,36 +380,40 @@ class Typo:
             raise SyntaxError("invalid syntax", ("rsi2.py", 3, 1, "a b"))
 
 sys.meta_path.insert(0, Typo())
-from kobe_jobs.cli.main import main
-main()
+from tests.support.drivers.command import kobe
+told = []
+for home, words in json.loads(sys.argv[1]):
+    os.environ["KOBE_HOME"] = home
+    ended = kobe(*words)
+    told.append([ended.code, ended.out, ended.err])
+    assert "kobe_assets.research.strategies.rsi2" not in sys.modules
+print(json.dumps(told))
 """
 
 
 def test_a_typo_in_a_strategy_stops_no_command_that_needs_none(home: Path, tmp_path: Path) -> None:
-    def kobe(*arguments: str, where: Path = home, broken: bool = True) -> subprocess.CompletedProcess[str]:
-        code = ["-c", BROKEN_STRATEGY] if broken else ["-m", "kobe_jobs.cli"]
-        environment = {**os.environ, "KOBE_HOME": str(where)}
-        return subprocess.run(
-            [sys.executable, *code, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=240
-        )
-
-    assert kobe("report", broken=False).returncode == 0
-    archive = tmp_path / "archive.tar.gz"
-    for command in (
+    assert kobe("report").code == 0
+    archive, new = str(tmp_path / "archive.tar.gz"), str(tmp_path / "new")
+    fine = (
         ("kill", "on", "test"),
         ("kill", "status"),
         ("kill", "off"),
         ("reconcile",),
         ("audit", "verify"),
         ("audit", "head"),
-        ("backup", str(archive)),
+        ("backup", archive),
         ("trace",),
-    ):
-        done = kobe(*command)
-        assert done.returncode == 0, (command, done.stderr)
-    assert "kill_switch" in kobe("health").stdout
-    assert kobe("restore", str(archive), where=tmp_path / "new").returncode == 0
-    refused = kobe("report", "--force")
-    assert refused.returncode == 1
-    assert "rsi2.py:3" in refused.stderr
-    assert refused.stderr.count("\n") == 1
+    )
+    walk = [*((str(home), words) for words in fine), (str(home), ("health",)), (new, ("restore", archive))]
+    walk.append((str(home), ("report", "--force")))
+    process = subprocess.run(
+        [sys.executable, "-c", BROKEN_STRATEGY, json.dumps(walk)],
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}, capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    *done, health, restored, refused = (Ended(*one) for one in json.loads(process.stdout))
+    assert [(words, one.err) for words, one in zip(fine, done, strict=True) if one.code] == []
+    assert "kill_switch" in health.out
+    assert restored.code == 0
+    assert refused.code == 1
+    assert "rsi2.py:3" in refused.line

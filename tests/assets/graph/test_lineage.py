@@ -46,7 +46,7 @@ def before(clone: Path) -> dict[str, str]:
     ("file", "changed"),
     [
         ("warehouse/schema/001_tables.sql", ON_BARS | {"trading"}),
-        ("kobe_resources/runtime/jit.py", ON_BARS - {"universe"} | {"trading"}),
+        ("kobe_resources/runtime/jit.py", ON_BARS | {"trading"}),
         ("kobe_assets/research/parallel.py", ON_BARS | {"trading"}),
         ("kobe_assets/graph/panel_bars.sql", ON_BARS | {"trading"}),
         ("kobe_assets/selection/membership.sql", {"universe"}),

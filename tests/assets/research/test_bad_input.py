@@ -18,7 +18,7 @@ from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, why_undefined
 from kobe_assets.research.robustness import Plan, Rehearsal, break_even_bps, cost_sensitivity
 from kobe_assets.research.simulation import simulate, terms_of
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.research.walk_forward import feed_of, make_folds, walk_forward
+from kobe_assets.research.walk_forward import feed_of, find_signals, make_folds, walk_forward
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
@@ -165,7 +165,8 @@ def test_a_book_of_one_strategy_at_half_the_size_is_measured_and_nothing_is_left
     ours = product(bars("A", waves(500, 10.0)))
     folds, strategy = make_folds(500, 200, 100, 60, False), STRATEGIES["rsi2"]
     plan = Plan(strategy, folds, (ours.params("rsi2"),) * len(folds), weights=(0.5,))
-    told = without_each(ours.market, plan, ours.market.readable())
+    found = find_signals(ours.market, ours.market.readable(), strategy, [ours.params("rsi2")])
+    told = without_each(ours.market, plan, {"rsi2": found})
     assert (told["whole"]["sharpe"] is not None, told["without"]) == (True, {})
 
 

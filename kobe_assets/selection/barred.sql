@@ -31,4 +31,11 @@ WHERE abs(l.opened - l.expected) > abs(l.opened) AND abs(l.closed - l.expected) 
   AND abs(s.opened - l.expected) < 0.25 * abs(l.expected) AND abs(s.closed - l.expected) < 0.5 * abs(l.expected)
   AND l.symbol NOT IN (SELECT symbol FROM contradictory)
 UNION ALL
+-- No jump on the listed day, and another split of the symbol within days: one split, listed a second time with a wrong ratio.
+SELECT DISTINCT l.symbol, 'misdated_split'
+FROM listed l JOIN held o ON o.symbol = l.symbol AND o.execution_date <> l.execution_date
+  AND abs(o.execution_date - l.execution_date) <= $days
+WHERE abs(l.opened - l.expected) > abs(l.opened) AND abs(l.closed - l.expected) > abs(l.closed)
+  AND l.symbol NOT IN (SELECT symbol FROM contradictory)
+UNION ALL
 SELECT symbol, 'no_volume' FROM daily_bars GROUP BY symbol HAVING max(volume) = 0

@@ -369,6 +369,17 @@ def test_a_split_listed_twice_three_weeks_apart_keeps_its_symbol_out(tmp_path: P
     assert reasons(build_universe(warehouse, wanted()))["A"] == "misdated_split"
 
 
+@pytest.mark.parametrize(("later", "reason"), [(10.0, "misdated_split"), (2.0, None)])
+def test_a_split_listed_again_at_another_ratio_keeps_its_symbol_out(tmp_path: Path, later: float, reason: str | None) -> None:
+    """Two splits that the price shows, however near each other, are two splits."""
+    between = rows("A", 5, 10.0, 1000.0, start=60)
+    own = [*rows("A", 60, 100.0, 100.0), *between, *rows("A", 60, later, 1000.0, start=65)]
+    warehouse = store(tmp_path, load([*own, *rows("B", 125)]))
+    again = f"('A', DATE '{DAYS[65]}', 1, 5, 'x')"
+    warehouse.rows(f"INSERT INTO splits VALUES ('A', DATE '{DAYS[60]}', 1, 10, 'x'), {again}")
+    assert reasons(build_universe(warehouse, wanted()))["A"] == reason
+
+
 def test_a_ticker_that_another_company_bears_now_has_the_years_of_that_company(tmp_path: Path) -> None:
     content = load([*rows("A", 300), *rows("A", 200, start=311), *rows("B", 511)])
     asked = wanted(membership="point_in_time", membership_min_years=0.9)

@@ -28,9 +28,9 @@ report: $(VENV)/installed  ## run the main job on the embedded sample and print 
 
 test: $(VENV)/installed-test  ## run every test
 	@$(BIN)/python -m tests.support.browser
-	@echo "about 3,400 tests; some twenty minutes on two cores, with the installation"
+	@echo "about 3,500 tests; some twenty minutes on two cores, with the installation"
 	@$(BIN)/python -m tests.support.ready
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder
 
 ui: $(VENV)/installed  ## the Dagster UI with its daemon, and the reports, on loopback
 	@$(BIN)/kobe ui

@@ -12,6 +12,8 @@ import pytest
 
 from kobe_resources.runtime import dagster_instance
 
+TERMINAL = ("COLUMNS", "LINES")
+"""What readline leaves in the environment of a test worker: the width of a terminal that it does not have."""
 SECRETS = ("POLYGON_API_KEY", "ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY", "KOBE_ENV_FILE")
 MADE = dagster_instance._prepare
 """How Kobe has Dagster make the storage of its instance: what the tests of just that work with."""
@@ -24,7 +26,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in list(os.environ):
-        if (name.startswith("KOBE_") and name != "KOBE_HOME") or name in SECRETS:
+        if (name.startswith("KOBE_") and name != "KOBE_HOME") or name in (*SECRETS, *TERMINAL):
             monkeypatch.delenv(name)
     if "KOBE_HOME" not in os.environ:
         monkeypatch.setenv("KOBE_HOME", str(tmp_path_factory.mktemp("home")))

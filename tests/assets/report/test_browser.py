@@ -518,7 +518,7 @@ def test_a_click_is_answered_soon_after_the_page_is_asked_for(browser: Browser, 
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
     session.send("Emulation.setCPUThrottlingRate", {"rate": slower})
     page.goto(path.as_uri())
-    page.wait_for_function("document.querySelector('#windows tbody tr')")
+    page.locator("#windows tbody tr").first.wait_for(state="attached")
     page.evaluate("document.querySelector('[data-choose=\"ibs|optimized\"]').click()")
     assert page.locator(".verdict:visible strong").inner_text() == "ibs · chosen in training"
     spent = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}["TaskDuration"]

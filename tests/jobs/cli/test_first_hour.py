@@ -46,6 +46,7 @@ AFTERWARDS: dict[str, tuple[str, int]] = {
     "config pin": ("config pin", 0),
     "config docs": ("config docs", 0),
     "materialize": ("materialize daily_bars", 0),
+    "bars doctor": ("bars doctor", 0),
     "bars import": ("bars import downloads --dry-run", 0),
 }
 """Commands that the pages name beside the README's blocks: how each is run here, and with which exit code it ends.

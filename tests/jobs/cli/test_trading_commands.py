@@ -285,7 +285,7 @@ def test_a_refused_run_leaves_the_simulated_broker_where_it_stood(simulated: Any
     assert told("trade", "--session", str(sessions[first + 1]))["session"] == str(sessions[first + 1])
     back = kobe("trade", "--session", str(sessions[first])).exception
     assert isinstance(back, UsageError)
-    assert f"remove {home / 'broker'} " in str(back)
+    assert "`kobe account reset`" in str(back)
 
 
 def test_a_refused_first_run_leaves_a_new_broker_at_the_beginning(simulated: Any) -> None:

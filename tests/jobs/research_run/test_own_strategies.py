@@ -171,7 +171,7 @@ def run(*arguments: str) -> str:
 
 def test_list_says_what_is_registered_from_where_and_whether_it_trades(settings: Settings, computed: Path) -> None:
     rows = {row["name"]: row for row in json.loads(run("list", "--json"))}
-    assert list(rows) == ["rsi2", "ibs", "rsi2_ibs", "my_idea"]
+    assert list(rows) == ["ibs", "my_idea", "rsi2", "rsi2_ibs"]
     assert (rows["rsi2"]["from"], rows["rsi2"]["weight"]) == ("Kobe", 1.0)
     assert (rows["my_idea"]["weight"], rows["my_idea"]["parameters"]["entry"]) == (None, 45.0)
     assert rows["my_idea"]["from"].startswith(str(computed / "strategies" / "idea.py:"))

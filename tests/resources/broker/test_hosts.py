@@ -171,7 +171,7 @@ def test_simulated_starts_a_server_over_the_warehouse_and_keeps_its_state(settin
     opened.append(again)
     assert again.positions()[0].qty == Decimal(1)
     assert again.clock().timestamp.date() == SESSIONS[3]
-    with pytest.raises(UsageError, match=f"later than .*remove {kobe_home() / 'broker'} "), standing_at(again, SESSIONS[2]):
+    with pytest.raises(UsageError, match=r"later than .*`kobe account reset`"), standing_at(again, SESSIONS[2]):
         raise AssertionError
     again.embedded.advance_to(SESSIONS[3], "close")
     opened.append(open_at(settings, KEYS, "simulated", SESSIONS[3]))

@@ -17,10 +17,10 @@ $(VENV)/installed: $(VENV)/made pyproject.toml constraints.txt
 	@$(INSTALL) .
 	@touch $@
 
-$(VENV)/installed-test: $(VENV)/installed
-	@echo "installing what the tests need: about half a minute, once"
+$(VENV)/installed-test: $(VENV)/made pyproject.toml constraints.txt
+	@echo "installing Kobe and what its tests need into $(VENV): about two minutes, once"
 	@$(INSTALL) '.[test]'
-	@touch $@
+	@touch $(VENV)/installed $@
 
 report: $(VENV)/installed  ## run the main job on the embedded sample and print where the report is
 	@echo "the report on the sample: about fifteen seconds, a second where nothing changed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kobe_jobs.cli.main import COLLECT_EVERY
 from kobe_resources.runtime import dagster_instance
 
 TERMINAL = ("COLUMNS", "LINES")
@@ -63,6 +65,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("KOBE_HOME", str(folder))
     return folder
+
+
+def pytest_collection_finish() -> None:
+    """Leave what imports made out of every later collection of garbage, as the command line does: it is no garbage."""
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -201,4 +201,5 @@ def test_a_rejection_carries_the_brokers_words(
     summary = trade_session(rig)
     assert "insufficient buying power" in next(row for row in summary.as_json()["orders"] if row["symbol"] == "S00")["detail"]
     show_summary(summary, as_json=False)
-    assert "insufficient buying power" in " ".join(capsys.readouterr().out.split())
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("insufficient", "buying", "power")), "a narrow column wraps by word"

@@ -68,8 +68,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what imports made out of every later collection of garbage, as the command line does: it is no garbage."""
-    gc.freeze()
+    """Collect garbage as seldom as the command line does: the hundreds of thousands of objects that imports make are none."""
     gc.set_threshold(COLLECT_EVERY)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from kobe_jobs.cli.main import COLLECT_EVERY
 from kobe_resources.runtime import dagster_instance
@@ -19,6 +20,10 @@ TERMINAL = ("COLUMNS", "LINES")
 SECRETS = ("POLYGON_API_KEY", "ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY", "KOBE_ENV_FILE")
 MADE = dagster_instance._prepare
 """How Kobe has Dagster make the storage of its instance: what the tests of just that work with."""
+
+# How long a machine takes is not what a property says; where it matters, a test measures.
+settings.register_profile("kobe", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kobe")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell script that starts the tests with `&` leaves them, and all that they start, deaf to the interrupts they send.

@@ -30,7 +30,7 @@ test: $(VENV)/installed-test  ## run every test
 	@$(BIN)/python -m tests.support.browser
 	@echo "about 3,500 tests; some twenty minutes on two cores, with the installation"
 	@$(BIN)/python -m tests.support.ready
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 ui: $(VENV)/installed  ## the Dagster UI with its daemon, and the reports, on loopback
 	@$(BIN)/kobe ui

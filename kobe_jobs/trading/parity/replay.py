@@ -37,6 +37,7 @@ from kobe_resources.broker.open import connect_embedded, embedded_terms
 from kobe_resources.broker.quotes import NO_QUOTE
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.kill_switch import KillSwitch
+from kobe_resources.order_ledger import Position
 from kobe_resources.order_ledger.positions import flag_for_exit, open_positions
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
@@ -188,45 +189,46 @@ def _leave_doubted(
     trading: TradingContext, embedded: EmbeddedBroker, account: str, strategy: str, session: dt.date
 ) -> None:  # fmt: skip
     """Positions that a suspect bar would bring a profit leave at their mark before it (rules, section 4.3)."""
-    exchange, held = embedded.book.market, open_positions(trading.ledger, account)
-    doubted = [position for position in held if (position.symbol, session) in exchange.suspect]
-    if not doubted:
-        return
-    with alone(trading.ledger):
-        context = open_session(trading, strategy, session)
-        # A stop that the bar's loss triggered comes first.
-        resolve(context)
-        leaving = []
-        for position in open_positions(trading.ledger, account):
-            bar = exchange.bar(position.symbol, session)
-            own = float(position.entry_price)
-            mark = own if position.entry_session == session else exchange.close_before(position.symbol, session)
-            side = 1.0 if position.side == "long" else -1.0
-            is_doubted = (position.symbol, session) in exchange.suspect
-            if is_doubted and bar is not None and mark is not None and side * (bar.close - mark) > 0.0:
-                exchange.marks[position.symbol] = mark
-                with trading.ledger.write() as write:
-                    flag_for_exit(write, position, SUSPECT)
-                leaving.append(position.id)
-        flagged = [position for position in open_positions(trading.ledger, account) if position.id in leaving]
-        leave_positions(context, flagged, AT_THE_CLOSE, any_age=True)
+    exchange = embedded.book.market
+
+    def why(position: Position) -> str:
+        bar = exchange.bar(position.symbol, session)
+        own = float(position.entry_price)
+        mark = own if position.entry_session == session else exchange.close_before(position.symbol, session)
+        side = 1.0 if position.side == "long" else -1.0
+        is_doubted = (position.symbol, session) in exchange.suspect
+        if not is_doubted or bar is None or mark is None or side * (bar.close - mark) <= 0.0:
+            return ""
+        exchange.marks[position.symbol] = mark
+        return SUSPECT
+
+    if any((held.symbol, session) in exchange.suspect for held in open_positions(trading.ledger, account)):
+        _leave_at_close(trading, account, strategy, session, why)
         exchange.marks.clear()
 
 
 def _close_of(trading: TradingContext, account: str, strategy: str, session: dt.date, ends: set[str], is_last: bool) -> None:
     """The end of a session: positions in symbols that trade for the last time leave at the close, and all at the very end."""
-    held = [position for position in open_positions(trading.ledger, account) if is_last or position.symbol in ends]
-    if not held:
-        return
+
+    def why(position: Position) -> str:
+        return "delisted" if position.symbol in ends else "window_end" if is_last else ""
+
+    if any(map(why, open_positions(trading.ledger, account))):
+        _leave_at_close(trading, account, strategy, session, why)
+
+
+def _leave_at_close(
+    trading: TradingContext, account: str, strategy: str, session: dt.date, why: Callable[[Position], str]
+) -> None:  # fmt: skip
+    """Let each position leave for which `why` names a reason; the stops that its bar triggered come first."""
     with alone(trading.ledger):
         context = open_session(trading, strategy, session)
-        # Stops that triggered in the bar come first.
         resolve(context)
         leaving = []
         for position in open_positions(trading.ledger, account):
-            if is_last or position.symbol in ends:
+            if reason := why(position):
                 with trading.ledger.write() as write:
-                    flag_for_exit(write, position, "delisted" if position.symbol in ends else "window_end")
+                    flag_for_exit(write, position, reason)
                 leaving.append(position.id)
         flagged = [position for position in open_positions(trading.ledger, account) if position.id in leaving]
         leave_positions(context, flagged, AT_THE_CLOSE, any_age=True)

@@ -39,12 +39,23 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    vendor: Annotated[Source | None, typer.Option(help="Where bars come from.")] = None,
+    vendor: Annotated[
+        Source | None, typer.Option(metavar="SOURCE", help="Where bars come from: sample, files, alpaca or polygon.")
+    ] = None,
     path: Annotated[Path | None, typer.Option(help="Own bars: bars.csv or bars.parquet, or the folder that holds it.")] = None,
     cash: Annotated[
-        float | None, typer.Option(min=SMALLEST_CASH, max=1e12, help="Dollars of the account (100000; of the sample 1000).")
+        float | None,
+        typer.Option(
+            min=SMALLEST_CASH, max=1e12, metavar="DOLLARS", help="Dollars of the account (100000; of the sample 1000)."
+        ),
     ] = None,
-    stage: Annotated[Stage, typer.Option(help="Where orders go; paper and live begin with orders of $75.")] = "shadow",
+    stage: Annotated[
+        Stage,
+        typer.Option(
+            metavar="STAGE",
+            help="Where orders go: shadow, simulated, paper or live; paper and live begin with orders of $75.",
+        ),
+    ] = "shadow",
     out: Annotated[Path | None, typer.Option(help="The file to write (the one KOBE_CONFIG names, or ./kobe.toml).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was seen and written as JSON.")] = False,
 ) -> None:

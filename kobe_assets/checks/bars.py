@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 WORST = 20
+OTHERS_NAMED = 5
+"""Symbols that a finding names beside the worst; more are counted."""
 REUSED_AFTER = 10
 """A ticker that is back more than this many sessions after its last bar may be another company."""
 MOST_YIELD = 0.15
@@ -267,11 +269,11 @@ def _expected_last_session(settings: Settings, now: dt.datetime) -> dt.date | No
     return calendar.previous_session(data.end + dt.timedelta(days=1)) if data.end and data.end < latest else latest
 
 
-def _others(worst_first: pd.DataFrame, most: int = 5) -> str:
+def _others(worst_first: pd.DataFrame) -> str:
     """The symbols after the first row's, each once, as many as a line holds; nothing where there are none."""
     rest = [name for name in dict.fromkeys(worst_first["symbol"]) if name != worst_first["symbol"].iloc[0]]
-    more = f" and {len(rest) - most} more" if len(rest) > most else ""
-    return f"; others: {', '.join(rest[:most])}{more}" if rest else ""
+    more = f" and {len(rest) - OTHERS_NAMED} more" if len(rest) > OTHERS_NAMED else ""
+    return f"; others: {', '.join(rest[:OTHERS_NAMED])}{more}" if rest else ""
 
 
 def _median_before(counts: np.ndarray) -> np.ndarray:

@@ -43,9 +43,3 @@ def build_market(raw_bars: list[Bar], splits: list[Bar], dividends: Sequence[Bar
         )
         own.append(bar)
     return {"sessions": sessions, "bars": bars}
-
-
-def session_before(market: Market, session: Any) -> Any:
-    """The session before `session` in the session list, None before the first."""
-    earlier = [d for d in market["sessions"] if d < session]
-    return earlier[-1] if earlier else None

@@ -112,17 +112,14 @@ def trades_frame(
 
 
 def book_trades(strategies: Sequence[Strategy], outcome: sim.Outcome, panel: Panel) -> pd.DataFrame:
-    """`outcome_trades` of a book of several strategies, in their order."""
+    """One row a trade of one simulation, in order of exit; adjusted prices, `qty` shares as traded at the entry.
+
+    strategies: those of the book, in the order in which the outcome counts them.
+    """
     return _trades(strategies, outcome.places, outcome.numbers, panel)
 
 
-def outcome_trades(strategy: Strategy, outcome: sim.Outcome, panel: Panel) -> pd.DataFrame:
-    """One row a trade of one simulation, in order of exit; adjusted prices, `qty` shares as traded at the entry."""
-    return _trades([strategy], outcome.places, outcome.numbers, panel)
-
-
 def _trades(strategies: Sequence[Strategy], place: np.ndarray, number: np.ndarray, panel: Panel) -> pd.DataFrame:
-    """strategies: those of the book, in the order in which the outcome counts them."""
 
     def session(column: int) -> np.ndarray:
         return panel.sessions[place[:, column]].astype("datetime64[s]")
@@ -194,7 +191,7 @@ def trial_rows(
     config_pin: str,
     data_version: str,
     now: dt.datetime,
-    settings: Settings | None = None,
+    settings: Settings | None,
 ) -> pd.DataFrame:
     """One row a parameter set and fold; `trial` counts from 1 in the order of the grid. sharpes: (folds, sets).
 

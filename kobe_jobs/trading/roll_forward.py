@@ -92,13 +92,13 @@ def _ratio(split: Split) -> Decimal:
     return Decimal(repr(split.split_to)) / Decimal(repr(split.split_from))
 
 
-def age_positions(context: SessionContext, through: dt.date | None = None) -> list[Position]:
+def age_positions(context: SessionContext) -> list[Position]:
     """Count the bars that positions were held and flag those whose exit is due; the flagged positions.
 
     Every stored bar since the entry counts, one that came late too. A position whose strategy is not registered is named and
-    keeps its stop: no other strategy's rules fit it. through: the last session whose bars count (default: the signals').
+    keeps its stop: no other strategy's rules fit it.
     """
-    last, known = through or context.signal_session, strategies_of(context.settings)
+    last, known = context.signal_session, strategies_of(context.settings)
     for held in open_positions(context.ledger, context.account):
         if held.strategy not in known:
             context.note(

@@ -86,11 +86,6 @@ class Account:
     trade_suspended_by_user: bool
 
     @property
-    def spendable(self) -> Decimal:
-        """Dollars that entries may carry: our cash, never the margin, and no more than the broker would take orders for."""
-        return max(Decimal(0), min(self.cash, self.buying_power))
-
-    @property
     def may_trade(self) -> bool:
         """True when the account is active and not blocked."""
         blocked = self.trading_blocked or self.account_blocked or self.trade_suspended_by_user

@@ -1,5 +1,7 @@
 """The one family of errors that reaches a person: what is wrong, and what mends it, in one line."""
 
+from collections.abc import Iterable
+
 
 class KobeError(Exception):
     """Something Kobe refuses or cannot do; `str(error)` is one line for a terminal.
@@ -23,6 +25,14 @@ class UsageError(KobeError):
     """A command or its settings make no sense as given; the exit code is 2."""
 
     exit_code = 2
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known name that `name` looks like, as the end of a sentence; empty where none does."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def with_earlier(error: BaseException, what: str) -> str:

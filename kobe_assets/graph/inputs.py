@@ -18,7 +18,7 @@ from kobe_assets.research.quarantine import quarantined, suspects
 from kobe_assets.research.strategies import BUILT_IN, Strategy
 from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Market, Part, grid_sets, make_folds
-from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.policy_gate import SIZING_MODES, Limits
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.warehouse.store import content_version, file_stamp, has_table
@@ -233,7 +233,8 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
     for name in settings.portfolio.strategies:
         if name not in known:
             raise UsageError(
-                f"settings: portfolio.strategies names {name!r}, which is no strategy", f"use one of {', '.join(known)}"
+                f"settings: portfolio.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}",
+                f"use one of {', '.join(known)}",
             )
     return tuple(Part(known[name], weight) for name, weight in settings.portfolio.strategies.items())
 
@@ -249,7 +250,8 @@ def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[flo
         ("strategy.parameters", settings.strategy.parameters),
     ):
         if unknown := set(named) - set(known):
-            raise UsageError(f"[{section}.{min(unknown)}] names no strategy", f"there are {', '.join(known)}")
+            what = f"[{section}.{min(unknown)}] names no strategy{did_you_mean(min(unknown), known)}"
+            raise UsageError(what, f"there are {', '.join(known)}")
     grid = settings.walk_forward.grid.get(strategy.name)
     hint = f"mend [walk_forward.grid.{strategy.name}]"
     try:

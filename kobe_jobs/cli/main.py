@@ -71,7 +71,7 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _end(STOPPED, INTERRUPTED)
     except CommandLineError as error:
-        _end(f"{error.format_message() or 'name a command'} (see --help)", 2)
+        _end(_misuse(error), 2)
     except _outside() as error:
         what = with_earlier(error, (str(error) or repr(error)).splitlines()[0])
         _log(KobeError(what))
@@ -94,6 +94,14 @@ def main() -> None:
     except OSError as error:
         _end(f"{error}: what was computed is kept, but not all of the output could be written", 1)
     _leave(code if isinstance(code, int) else 0)
+
+
+def _misuse(error: Any) -> str:
+    """What is wrong with the command line, and whose help says more."""
+    said = error.format_message() or "name a command"
+    what = said.replace("Value error, ", "").replace(". Did you mean", ", did you mean").rstrip(".?")
+    command = error.ctx.command_path if error.ctx else "kobe"
+    return f"{what}: see `{command} --help`"
 
 
 def _print_version(wanted: bool) -> None:

@@ -212,7 +212,7 @@ GATES = (
         "money",
         ">",
         "above $0",
-        "What is left on unseen sessions after slippage.",
+        "What is left on unseen sessions after slippage and fees.",
         "it lost money after costs",
         HOUSE,
         _profit,

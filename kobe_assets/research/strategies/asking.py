@@ -67,7 +67,7 @@ def _called(strategy: Strategy, what: str, at: Reading, *params: Params) -> Any:
         found = np.asarray(function(at, *params))
     except StrategyFault:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A person's own declaration may raise anything.
         place = place_of(error, line_of(function))
         raise StrategyFault(
@@ -86,7 +86,7 @@ def _whose(strategy: Strategy, what: str) -> str:
     return f"{what} of the strategy {strategy.name} at {line_of(getattr(strategy, what))}"
 
 
-def _meant(error: Exception, strategy: Strategy) -> str:
+def _meant(error: BaseException, strategy: Strategy) -> str:
     """What was probably meant by a name that is not there."""
     known = strategy.parameters if isinstance(error, KeyError) else ("close", *strategy.indicators)
     wrong = str(error).split("'")[1:2] if isinstance(error, AttributeError | KeyError) else []

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from kobe_assets.checks.bars import find_stale
+from kobe_assets.checks.sessions import find_stale
 from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguarded, lifted_text
 from kobe_jobs.trading.known_heads import MEND, find_rollback
 from kobe_resources.broker.hosts import hosts_of

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobe_resources.market_data.changes import Load
 from kobe_resources.market_data.importing.recognition import files_to_import
 from kobe_resources.market_data.local.base import LocalVendor
 from kobe_resources.market_data.local.columns import (
@@ -30,7 +31,6 @@ from kobe_resources.market_data.local.dividends import paid_ones
 from kobe_resources.market_data.local.imported import SET_ASIDE, left_out_by_import
 from kobe_resources.market_data.local.tabular import ReadTable, read_table
 from kobe_resources.market_data.set_aside import aside_rows
-from kobe_resources.market_data.store import Load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +57,8 @@ BAR_RULES = (
 ADJUSTED_SHARE = 0.8
 """Share of the bad rows with a close under the low from which the close is another series than the rest."""
 LIKE_COMPANIONS = re.compile(
-    r"(?i)(bars?|splits?|dividends?|candidates?|corporate[-_ ]?actions?|options?)[-_ ()0-9]*"
-    r"(\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))*"
+    r"(?i)(.*[-_ .()0-9])?(bars?|splits?|dividends?|candidates?|corporate[-_ ]?actions?|options?)"
+    r"([-_ ()0-9]*|[-_ .()0-9].*\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))(\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))*"
 )
 SHOWN_NAMES = 5
 FEW_ACTIONS = 3

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kobe_resources.market_data.changes import sql
 from kobe_resources.market_data.polygon.plan import Span
 from kobe_resources.market_data.set_aside import aside_rows, record_set_aside
-from kobe_resources.market_data.store import current_source, sql
+from kobe_resources.market_data.store import current_source
 
 if TYPE_CHECKING:
     import duckdb

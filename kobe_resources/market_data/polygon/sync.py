@@ -15,6 +15,14 @@ from zoneinfo import ZoneInfo
 
 from kobe_resources import calendar
 from kobe_resources.errors import UsageError
+from kobe_resources.market_data.changes import Changes, StoreTotals
+from kobe_resources.market_data.companions import (
+    DIVIDEND,
+    record_options,
+    replace_candidates,
+    replace_dividends,
+    replace_splits,
+)
 from kobe_resources.market_data.polygon.candidates import candidates_of_file, candidates_of_vendor
 from kobe_resources.market_data.polygon.checkpoints import (
     VENDOR,
@@ -40,17 +48,10 @@ from kobe_resources.market_data.polygon.loader import Loader
 from kobe_resources.market_data.polygon.plan import DAY, RangeCall, Span, plan_calls
 from kobe_resources.market_data.polygon.rows import Listing, RefusedRow, dividend_rows, settled, split_rows
 from kobe_resources.market_data.store import (
-    DIVIDEND,
-    Changes,
-    StoreTotals,
     begin_source,
     drop_stored_duplicates,
     record_load,
-    record_options,
     refuse_other_source,
-    replace_candidates,
-    replace_dividends,
-    replace_splits,
     store_totals,
 )
 from kobe_resources.settings.pins import canonical_json
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-    from kobe_resources.market_data.polygon.pacing import Patience
+    from kobe_resources.market_data.over_network import RetryBudget
     from kobe_resources.market_data.protocol import Progress
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
@@ -120,7 +121,7 @@ class Sync:
         self._delisted = self._polygon.first_load == "grouped" or settings.universe.membership == "point_in_time"
         self._state = LoadState()
 
-    def run(self, key: str | None, fingerprint: str, patience: Patience | None = None) -> None:
+    def run(self, key: str | None, fingerprint: str, patience: RetryBudget | None = None) -> None:
         """See PolygonVendor.sync."""
         span = self._wanted_span()
         if not self._force:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from kobe_assets.checks.bars import FINDINGS
 from kobe_assets.checks.doctor import diagnose
 from kobe_assets.checks.doubt_rows import READERS
+from kobe_assets.checks.findings import FINDINGS
 from kobe_assets.checks.split_ratio import split_like
 from kobe_assets.graph.doubts import HARMLESS, IDLE, WRONG, Doubt, doctor_rows, keep_doubts
 from kobe_jobs.cli.main import app

@@ -361,7 +361,7 @@ def test_preflight_without_keys_says_so_in_its_line_and_answers_the_rest(
     assert lines["disk"]["passed"]
 
 
-ALL_NAMES = f"use one of {', '.join(STRATEGIES)}"
+ALL_NAMES = f"use one of {', '.join(sorted(STRATEGIES))}"
 
 
 @pytest.mark.parametrize("by_option", [True, False])

@@ -68,7 +68,7 @@ def test_the_account_is_worth_what_its_cash_and_shares_are(view: AccountView, tr
     assert view.positions
     assert view.fills
     worth = math.fsum((1 if held.side == "long" else -1) * held.worth for held in view.positions)
-    assert view.equity == pytest.approx(view.cash + worth, abs=0.5)
+    assert view.equity == pytest.approx(view.cash + worth, abs=1e-6)
     assert view.curve[-1] == view.equity
     assert len(view.sessions) == 9
     assert view.pnl == pytest.approx(view.equity - 10_000)

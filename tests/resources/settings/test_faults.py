@@ -14,6 +14,7 @@ from kobe_resources.errors import UsageError
 from kobe_resources.runtime.event_log import events_path, get_logger
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.pins import config_pin
+from tests.support.drivers.command import kobe
 
 HOOK = "https://hooks.example/services/T1/B2/topsecretpath"
 
@@ -87,9 +88,9 @@ def test_the_same_holds_for_the_environment(folder: Path, monkeypatch: pytest.Mo
 def test_every_command_ends_in_the_line_and_with_2(folder: Path, text: str) -> None:
     (folder / "kobe.toml").write_text(text)
     for command in (("config", "pin"), ("config", "show"), ("health",), ("report",)):
-        done = subprocess.run([sys.executable, "-m", "kobe_jobs.cli", *command], capture_output=True, text=True, check=False)
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.count("\n") == 1
+        ended = kobe(*command)
+        assert ended.code == 2, ended.err
+        assert ended.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

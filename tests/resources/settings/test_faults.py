@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -128,8 +126,9 @@ def test_a_webhook_is_taken_and_shows_nowhere(folder: Path, monkeypatch: pytest.
     assert config_pin(load_settings()) == without
     assert "topsecretpath" not in events_path().read_text()
     for command in (("config", "show"), ("config", "show", "--json"), ("config", "pin")):
-        done = subprocess.run([sys.executable, "-m", "kobe_jobs.cli", *command], capture_output=True, text=True, check=True)
-        assert "topsecretpath" not in done.stdout + done.stderr
+        ended = kobe(*command)
+        assert ended.code == 0
+        assert "topsecretpath" not in ended.out + ended.err
 
 
 def test_a_webhook_of_the_environment_is_a_secret_too(monkeypatch: pytest.MonkeyPatch) -> None:

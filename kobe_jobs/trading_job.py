@@ -227,11 +227,10 @@ def orders_working(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
         ahead = splits_ahead(stage, now)
         if ahead is None:
             return dg.SkipReason("no order works, and no stop has to be lifted")
+        # Cancels pass the kill switch.
         session, symbols = ahead
         why = f"a split of {', '.join(symbols)} takes effect at the next open"
-        run_key = f"trade:{stage}:{session}:splits"
-        return _request(stage, str(session), run_key=run_key)
-    if KillSwitch().status().is_on:
+    elif KillSwitch().status().is_on:
         return dg.SkipReason("the kill switch is on")
     tags = {STAGE_TAG: stage, SESSION_TAG: str(session)}
     records = context.instance.get_run_records(dg.RunsFilter(job_name=trade_session.name, tags=tags))
@@ -343,10 +342,10 @@ def external_assets() -> list[dg.AssetSpec]:
     ]
 
 
-def _request(stage: str, session: str, tries: int = 0, run_key: str = "") -> dg.RunRequest:
+def _request(stage: str, session: str, tries: int = 0) -> dg.RunRequest:
     """A run of the session; the key lets each be asked for once. tries: how many there were."""
     return dg.RunRequest(
-        run_key=run_key or f"trade:{stage}:{session}" + (f":{tries + 1}" if tries else ""),
+        run_key=f"trade:{stage}:{session}" + (f":{tries + 1}" if tries else ""),
         run_config=dg.RunConfig(ops={"trade": TradeConfig(session=session, stage=stage)}),
         tags={STAGE_TAG: stage, SESSION_TAG: session},
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from kobe_jobs.trading.bare_positions import LIFTED
 from kobe_jobs.trading.moments import AUCTION_ENDS, AUCTION_FROM
 from kobe_resources import calendar
 from kobe_resources.calendar import NEW_YORK
@@ -100,7 +101,10 @@ def is_unfinished(stage: str, session: dt.date, now: dt.datetime) -> str:
 
 
 def splits_ahead(stage: str, now: dt.datetime) -> tuple[dt.date, list[str]] | None:
-    """(the session that ended last, held symbols whose split takes effect at the next open); None where there are none."""
+    """(the session that ended last, held symbols whose split takes effect at the next open and whose stop no run has lifted).
+
+    None where there are none.
+    """
     from kobe_resources.warehouse.store import Warehouse
 
     path = kobe_home() / "orders.sqlite"
@@ -111,7 +115,11 @@ def splits_ahead(stage: str, now: dt.datetime) -> tuple[dt.date, list[str]] | No
     if not coming:
         return None
     with OrderLedger(path) as ledger:
-        rows = ledger.rows("SELECT DISTINCT symbol FROM positions WHERE is_open = 1 AND account LIKE ?", (f"{stage}:%",))
+        rows = ledger.rows(
+            "SELECT DISTINCT symbol FROM positions p WHERE is_open = 1 AND account LIKE ? AND NOT EXISTS (SELECT 1 FROM audit"
+            " WHERE kind = ? AND json_extract(body, '$.position') = p.id AND json_extract(body, '$.until') = ?)",
+            (f"{stage}:%", LIFTED, coming[0].isoformat()),
+        )
     held = [row["symbol"] for row in rows]
     if not held:
         return None

@@ -35,7 +35,7 @@ def lift_stops(context: SessionContext) -> None:
         if executed is None or held.symbol in context.missing:
             continue
         if remove_stops(context, held) is None:
-            context.note(
+            context.trouble(
                 f"the stop of {held.symbol} could not be lifted before its split of {executed}: it may sell at the open"
             )
         else:

@@ -47,7 +47,7 @@ def njit_lean(function: F) -> F:
 
 
 def njit_part(function: F) -> F:
-    """Compile `function` as lean, for calls from other kernels only: the wrapper for Python takes long to compile."""
+    """Compile `function` as lean, for calls from other kernels only, which saves the compilation of its Python wrapper."""
     # numba's type hints do not know these options of its own.
     options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
     return cast(F, numba.njit(cache=_is_kept(), nogil=True, error_model="numpy", **options)(function))

@@ -224,19 +224,19 @@ def trial_terms(settings: Settings, strategy: Strategy) -> str:
 
 
 def names_of(panel: Panel, places: np.ndarray) -> pd.Categorical:
-    """Symbol names by place, without a Python string a row."""
+    """The symbol of each place, as a categorical: a Python string a row would cost more than the frame."""
     several = len(panel.names) < len(panel.symbols)
     codes = panel.name[places] if several else places.astype(np.int32)
     return pd.Categorical.from_codes(codes, categories=list(panel.names))
 
 
 def sides_of(sides: np.ndarray) -> pd.Categorical:
-    """long or short."""
+    """The side of each trade, long or short, as a categorical."""
     return pd.Categorical.from_codes(np.where(sides == LONG, 0, 1).astype(np.int8), categories=["long", "short"])
 
 
 def same(name: str, rows: int) -> pd.Categorical:
-    """`name` in every row."""
+    """A categorical with `name` in every row."""
     return pd.Categorical.from_codes(np.zeros(rows, np.int8), categories=[name])
 
 

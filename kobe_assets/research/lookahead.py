@@ -68,7 +68,7 @@ def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int]) -> Leak | Non
 
 
 def some_symbols(panel: Panel, most_bars: int, always: Collection[str] = ()) -> Panel:
-    """The panel itself, or evenly spread symbols of it with about `most_bars` bars: the same code reads every symbol.
+    """The panel, or evenly spread symbols of it with about `most_bars` bars, since the same code reads every symbol.
 
     always: symbols that the others read.
     """

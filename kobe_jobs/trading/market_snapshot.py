@@ -21,7 +21,7 @@ from kobe_assets.research.quarantine import suspect_bars
 from kobe_assets.research.strategies import Reading, Strategy
 from kobe_assets.research.strategies.asking import satisfied
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import has_table
+from kobe_resources.warehouse.store import floats_of, has_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -306,7 +306,7 @@ def _bars_by_symbol(columns: dict[str, Any], sessions: Days) -> dict[str, Bars]:
     starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))
     ends = np.append(starts[1:], len(names))
     days = columns["session"].astype("datetime64[D]")
-    values = {name: _floats(column) for name, column in columns.items() if name not in ("symbol", "session")}
+    values = {name: floats_of(column) for name, column in columns.items() if name not in ("symbol", "session")}
     close, factor = values.pop("close"), values.pop("factor")
     opened, high, low, volume = (values.pop(f"bar_{name}") for name in ("open", "high", "low", "volume"))
     # A listing ends where more than some sessions have no bar of it.
@@ -331,12 +331,6 @@ def _fit(recorded: dict[str, Version]) -> bool:
     return all(
         signals.inputs.get(name) == recorded[name].data_version for name in ("daily_bars", "indicators") if name in recorded
     )
-
-
-def _floats(column: Any) -> Floats:
-    if isinstance(column, np.ma.MaskedArray):
-        column = column.filled(np.nan)
-    return np.asarray(column, dtype=np.float64)
 
 
 def _number(value: float | None) -> float:

@@ -243,6 +243,6 @@ def test_a_trace_opens_with_six_lines_for_a_trader(view: AccountView, traded: tu
             assert words[3].startswith("Gate: refused")
             assert words[5] == "Result: no position came of it."
     done = traces[closed].in_words
-    assert "+" in done[4] or "-" in done[4]
+    assert re.search(r", [+−]\d+\.\d bps against the open \$\d", done[4])
     assert re.search(r"left on \d{4}-\d\d-\d\d at \$[\d,.]+ \(.+\) after \d+ bars: [+−]\$", done[5])
     assert traces[closed].as_json()["in_words"] == list(done)

@@ -67,7 +67,7 @@ def pending_splits(context: SessionContext, held: Position) -> list[Split]:
     pending: list[Split] = []
     for split in sorted(known, key=lambda split: split.execution_date):
         # A vendor may name it under the old symbol and under the new one.
-        lived = applied + [(other.execution_date, _ratio(other)) for other in pending]
+        lived = applied + [(other.execution_date, _ratio(other)) for other in pending if other.symbol != split.symbol]
         if not any(_is_same(split, executed, ratio) for executed, ratio in lived):
             pending.append(split)
     return pending

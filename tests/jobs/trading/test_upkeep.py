@@ -90,6 +90,19 @@ def test_a_stop_that_sold_a_part_before_a_split_goes_on_for_the_rest(rig: Tradin
     assert [(row["qty"] - row["filled_qty"], row["kind"]) for row in state.open_orders("S00")] == [(3.0, "stop")]
 
 
+def test_two_splits_of_one_ratio_between_two_runs_are_both_applied(context: SessionContext) -> None:
+    before = held(context).qty
+    twice = (Split("S00", market.EXIT_DAY, 1.0, 2.0), Split("S00", market.SESSIONS[5], 1.0, 2.0))
+    later = dataclasses.replace(
+        context,
+        evidence=dataclasses.replace(context.evidence, splits={"S00": twice}),
+        hours=dataclasses.replace(context.hours, session=market.SESSIONS[5]),
+        today=market.SESSIONS[5],
+    )
+    assert apply_splits(later) == 2
+    assert held(later).qty == 4 * before
+
+
 def test_looking_only_counts_a_split_without_applying_it(context: SessionContext, embedded: EmbeddedBroker) -> None:
     embedded.book.state.split("S00", 2.0)
     late = with_split(context, market.EXIT_DAY)

@@ -1,8 +1,9 @@
 -- Own files whose older closes lie between cents while the newest lie on them: adjusted for dividends or splits.
 WITH bars AS (
     SELECT symbol, session, abs(close * 100 - round(close * 100)) > 1e-4 + close * 2e-5 AS odd
-    FROM daily_bars
-    WHERE source = 'files' AND session >= $decimals AND close >= 1
+    FROM daily_bars b LEFT JOIN (SELECT symbol, max(execution_date) AS split FROM splits GROUP BY symbol) s USING (symbol)
+    -- What lies before a split that is listed is judged by the jump that it made, or not.
+    WHERE b.source = 'files' AND session >= greatest($decimals, coalesce(split, $decimals)) AND close >= 1
 ), spans AS (
     SELECT symbol, max(session) AS last, min(session) AS first, min(session) + ((max(session) - min(session)) // 2)::INTEGER AS middle
     FROM bars GROUP BY symbol HAVING count(*) >= $fewest AND bool_or(odd)

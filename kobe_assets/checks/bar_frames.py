@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kobe_assets.research.quarantine import silent_moves, suspects
+from kobe_assets.research.quarantine import odd_prints, silent_moves, suspects
 from kobe_resources import calendar
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def frames_of(bars: BarTable, release: Mapping[str, str], days: np.ndarray) -> d
         "repeated_prices": _standstills(bars),
         "suspects": quarantine_table(bars, release),
         "silent_moves": _moves(bars),
+        "odd_prints": _prints(bars),
         "weekly_bars": _far_apart(bars),
     }
 
@@ -103,6 +104,17 @@ def _moves(bars: BarTable) -> pd.DataFrame:
             "usual_days": np.abs(found.move) / found.usual,
         }
     )
+
+
+def _prints(bars: BarTable) -> pd.DataFrame:
+    """Opens, highs and lows far out of the closes around them."""
+    import pandas as pd
+
+    found = odd_prints(bars)
+    what = np.where(found.is_open, "open", np.where(found.ratio > 1.0, "high", "low"))
+    names = _names(bars)[bars.symbol[found.bar]]
+    frame = pd.DataFrame({"symbol": names, "session": bars.session[found.bar], "price": what, "ratio": found.ratio})
+    return frame.astype({"price": object})
 
 
 def _far_apart(bars: BarTable) -> pd.DataFrame:

@@ -145,6 +145,10 @@ def _from_frames(frames: Mapping[str, pd.DataFrame]) -> Iterator[DataFinding]:
     moves = frames["silent_moves"].sort_values(["usual_days", "symbol"], ascending=[False, True], ignore_index=True)
     words = f"{len(moves):,} moves of {SILENT_MOVE:g} usual days or more without unusual volume: splits or spin-offs left out?"
     yield data_finding("silent_moves", moves, len(moves), words)
+    prints = frames["odd_prints"]
+    prints = prints.iloc[np.argsort(-np.abs(np.log(prints["ratio"].to_numpy(float))), kind="stable")]
+    words = f"{len(prints):,} prints far out of the closes before and after them, without unusual volume"
+    yield data_finding("odd_prints", prints, len(prints), words)
     yield _find_weekly(frames["weekly_bars"])
 
 

@@ -67,6 +67,19 @@ def _silent(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     )
 
 
+def _print(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "odd print",
+        DISTORTED,
+        f"{row['price']} × {row['ratio']:.4g} of the nearer close, without unusual volume",
+        "a fill at it, or a stop that it reaches, is at a price that nobody may have paid; ATR is too wide after it",
+        mends.bar(row["symbol"]),
+        row["symbol"],
+        row["session"],
+        size=abs(math.log(row["ratio"])),
+    )
+
+
 def _reused(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     yield Seen(
         "re-used ticker",
@@ -265,6 +278,7 @@ READERS: dict[str, Reader] = {
         lambda row: f"{row['bars']:,} bars of a symbol that is no candidate",
     ),
     "silent_moves": _silent,
+    "odd_prints": _print,
     "weekly_bars": _weekly,
     "set_aside_rows": _aside,
     "restated_bars": _restated,

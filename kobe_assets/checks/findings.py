@@ -55,6 +55,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
         False,
         f"No price moves by {SILENT_MOVE:g} usual days without unusual volume: a split or spin-off left out.",
     ),
+    "odd_prints": (False, "No open, high or low lies far out of the closes around it without unusual volume."),
     "weekly_bars": (False, "Bars are daily: figures a year are scaled by 252 sessions."),
     "adjusted_prices": (False, "Prices of own files are as traded: their older closes lie on cents as the newest do."),
     "lone_sessions": (False, f"No session lies apart from the others by more than {REUSED_AFTER} sessions without any bar."),
@@ -100,4 +101,7 @@ def data_finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> 
 def _told(offenders: pd.DataFrame) -> str:
     """The first row in words."""
     row = offenders.iloc[0].to_dict() if len(offenders) else {}
-    return ", ".join(f"{name} {value!s:.40}".removesuffix(" 00:00:00") for name, value in row.items())
+    return ", ".join(
+        f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value!s:.40}".removesuffix(" 00:00:00")
+        for name, value in row.items()
+    )

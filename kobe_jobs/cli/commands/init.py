@@ -110,11 +110,17 @@ def _ask_vendor() -> Source:
 
 
 def _ask_path(path: Path | None) -> Path:
-    answer = path or Path(_ask("Where is bars.csv, bars.parquet, or the folder that holds it", "say --path FOLDER"))
-    place = answer.expanduser().absolute()
-    if not place.exists():
-        raise UsageError(f"{place} does not exist", "name the folder that holds bars.csv or bars.parquet, or the file itself")
-    return place
+    """Where own bars lie. Raises UsageError where an option, or no terminal, names nothing that is there."""
+    while True:
+        answer = path or Path(_ask("Where is bars.csv, bars.parquet, or the folder that holds it", "say --path FOLDER"))
+        place = answer.expanduser().absolute()
+        if place.exists():
+            return place
+        if path is not None:
+            raise UsageError(
+                f"{place} does not exist", "name the folder that holds bars.csv or bars.parquet, or the file itself"
+            )
+        Screen(stderr=True, highlight=False).say(f"  {place} does not exist")
 
 
 def _ask_cash(default: float) -> float:

@@ -177,7 +177,7 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     console = Screen()
     table = Table(title=f"{summary['strategy']} from {summary['start']} to {summary['end']}", show_header=False)
     for name in FOLD_FIGURES:
-        table.add_row(name, show(summary[name], FIGURES[name].unit))
+        table.add_row(FIGURES[name].label, show(summary[name], FIGURES[name].unit))
     table.add_row("trades", str(summary["trades"]))
     for reason, count in summary["refused"].items():
         table.add_row(f"refused: {reason}", str(count))

@@ -17,7 +17,7 @@ from kobe_resources.market_data.importing.faults import action_faults, fault_sql
 from kobe_resources.market_data.importing.headers import Header
 from kobe_resources.market_data.importing.numbers import blank, decimal_mark, number
 from kobe_resources.market_data.importing.pieces import Piece
-from kobe_resources.market_data.importing.shapes import PRICES, Shape, understand
+from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, PRICES, Shape, understand
 from kobe_resources.market_data.importing.splits import read_splits
 from kobe_resources.market_data.importing.tickers import symbol_in_name
 from kobe_resources.market_data.protocol import MarketDataError, Progress
@@ -30,8 +30,8 @@ MOST_DAYS = 400_000
 """Different dates of one export: more are moments of trading, not days."""
 BATCH = 64
 """Files that are read in one statement."""
-NUMBERS = (*PRICES, "volume", "vwap", "trades", "raw_close", "dividend", "split_from", "split_to")
-TEXTS = ("symbol", "session", "split", "period", "kind", "pay_date", "currency")
+NUMBERS = (*PRICES, "volume", "vwap", "trades", "raw_close", "dividend", "split_from", "split_to", "factor")
+TEXTS = ("symbol", "session", "split", "period", "kind", "pay_date", "currency", "listing")
 
 
 @dataclass
@@ -50,8 +50,8 @@ class Group:
     by_name_adjusted: bool = False
     dates: Dates = field(default_factory=lambda: Dates({}, ""))
     decimal: str | None = None
-    scaled: bool = False
-    """All four prices are turned back by the raw close that stands beside them."""
+    raw_by: str = ""
+    """SQL: what turns the four adjusted prices of a row back; empty where they are as traded."""
     notes: list[str] = field(default_factory=list)
     example: dict[str, str] = field(default_factory=dict)
     """The cells of one sound row, by meaning."""
@@ -288,25 +288,42 @@ def _held(group: Group) -> Collection[str]:
 def _choose_closes(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
     """Where a raw close stands beside a close: is it the only raw price, or do open, high and low go with it?"""
     held = _held(group)
+    if _is_factored(group):
+        group.raw_by = "coalesce(1 / nullif(factor_, 0), 1)"
+        group.notes.append("prices are adjusted, with their factor: all four are turned back by it, and its splits are taken")
+        return
     if not {"raw_close", "close"} <= set(held) or not group.is_bars:
         return
     inside = connection.execute(
         "SELECT avg((raw_close_ BETWEEN low_ * 0.999 AND high_ * 1.001)::INT) FROM typed WHERE raw_close_ > 0 AND low_ > 0"
     ).fetchall()[0][0]
-    group.scaled = inside is not None and inside < 0.98
-    if group.scaled:
+    if inside is not None and inside < 0.98:
+        group.raw_by = "coalesce(raw_close_ / nullif(close_, 0), 1)"
         group.notes.append(
             "prices are adjusted, and the raw close is given: all four are turned back by it, and the volume too"
         )
 
 
+def _is_factored(group: Group) -> bool:
+    return group.shape is not None and group.shape.name == KOBE_ADJUSTED
+
+
+def _split_of_factor() -> tuple[str, str]:
+    """SQL: the split that the factor of a row and of the row before it tell, as 2 for 1 or 1 for 2; 1 for 1 where none."""
+    before = "lag(factor_) OVER (PARTITION BY typed.file, typed.symbol, typed.listing ORDER BY days.day)"
+    ratio = f"coalesce(factor_ / {before}, 1)"
+    return f"round(greatest(1 / {ratio}, 1), 6)", f"round(greatest({ratio}, 1), 6)"
+
+
 def _staging_sql(group: Group) -> str:
     held = _held(group)
     value = {name: f"{name}_" if name in held else "NULL::DOUBLE" for name in NUMBERS}
-    scale = "coalesce(raw_close_ / nullif(close_, 0), 1)" if group.scaled else "1"
-    close = "raw_close_" if "raw_close" in held and "close" in held else value["close"]
-    prices = {name: f"{value[name]} * {scale}" if group.scaled else value[name] for name in PRICES} | {"close": close}
-    volume = (f"volume_ / {scale}" if group.scaled else "volume_") if "volume" in held else "0.0"
+    scale = group.raw_by
+    prices = {name: f"{value[name]} * {scale}" if scale else value[name] for name in PRICES}
+    if "raw_close" in held and "close" in held:
+        prices["close"] = "raw_close_"
+    volume = (f"volume_ / {scale}" if scale else "volume_") if "volume" in held else "0.0"
+    split_from, split_to = _split_of_factor() if _is_factored(group) else (value["split_from"], value["split_to"])
     # A table's own column speaks first; else its file's name, or the header's second level.
     own = "names.symbol" if "symbol" in held or _is_wide(group) else "owner.symbol"
     spelled = "typed.symbol" if "symbol" in held or _is_wide(group) else "owner.symbol"
@@ -315,8 +332,8 @@ def _staging_sql(group: Group) -> str:
         f"SELECT f.id AS file, typed.record, {own} AS symbol, days.day AS session, "  # noqa: S608
         + ", ".join(f"{prices[name]} AS {name}" for name in PRICES)
         + f", {volume} AS volume, {value['vwap']} AS vwap, {value['trades']} AS trades, {value['dividend']} AS dividend, "
-        f"coalesce(ratios.split_from, {value['split_from']}) AS split_from, "
-        f"coalesce(ratios.split_to, {value['split_to']}) AS split_to, typed.kind, "
+        f"coalesce(ratios.split_from, {split_from}) AS split_from, "
+        f"coalesce(ratios.split_to, {split_to}) AS split_to, typed.kind, "
         f"try_cast(typed.pay_date AS DATE) AS pay_date, {str(group.is_bars).lower()} AS priced, {spelled} AS spelled, "
         f"{told} AS told FROM typed JOIN files f ON f.path = typed.file AND f.batch = {group.number} "
         "LEFT JOIN days ON days.text = typed.session LEFT JOIN names ON names.spelled = typed.symbol "

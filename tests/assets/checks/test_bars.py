@@ -396,9 +396,21 @@ def test_a_fall_of_twelve_usual_days_without_a_crowd_is_told(tmp_path: Path) -> 
     assert check(store(tmp_path / "crowd", load(rows)))["silent_moves"].ok
 
 
+def test_a_print_far_out_of_the_closes_around_it_is_told(tmp_path: Path) -> None:
+    rows = [bar("A", DAYS[n], 10.0 * (1.01 if n % 2 else 1.0)) for n in range(60)]
+    rows[30] = rows[30] | {"open": 16.0, "high": 16.0}
+    rows[40] = rows[40] | {"low": 7.0}
+    rows[50] = rows[50] | {"high": 15.0, "volume": 9000.0}
+    found = check(store(tmp_path, load(rows)))["odd_prints"].offenders
+    assert [(row.price, row.session.date()) for row in found.itertuples()] == [("open", DAYS[30]), ("low", DAYS[40])]
+
+
 def test_weekly_bars_are_said_to_be_weekly(tmp_path: Path) -> None:
     rows = [bar("A", day) for day in DAYS[::5]] + calm("B", 100)
     found = check(store(tmp_path, load(rows)))["weekly_bars"]
     assert found.count == 1
     assert "the bars of 1 symbols are weekly, not daily" in found.seen
     assert "symbol A" in found.seen
+    rows = [bar("A", day) for day in days(1000)[::22]] + [bar("B", day) for day in days(1000)]
+    found = check(store(tmp_path / "monthly", load(rows)))["weekly_bars"]
+    assert "the bars of 1 symbols are monthly, not daily" in found.seen, "though each bar is a listing of its own"

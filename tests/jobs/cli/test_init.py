@@ -104,7 +104,8 @@ def test_without_a_terminal_the_missing_option_is_named() -> None:
     assert ended.code == 2
     assert "say --vendor" in ended.line
     assert "say --path" in kobe("init", "--vendor", "files").line
-    assert "KOBE_ENV_FILE" in kobe("init", "--vendor", "polygon").line
+    assert "POLYGON_API_KEY is not set" in kobe("init", "--vendor", "polygon").line
+    assert "ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY are not set" in kobe("init", "--vendor", "alpaca").line
     assert not Path("kobe.toml").exists()
 
 
@@ -126,7 +127,7 @@ def test_answers_that_make_no_sense_are_refused_in_one_line(options: tuple[str, 
 
 
 def test_every_question_is_asked_once(own_bars: Path, answers: list[str]) -> None:
-    answers += ["bonds", "files", str(own_bars), "much", "$20,000"]
+    answers += ["bonds", "files", str(own_bars / "nowhere"), str(own_bars), "much", "$20,000"]
     ended = kobe("init")
     assert ended.code == 0, ended.err
     assert load_settings().simulation.initial_cash == 20_000

@@ -60,13 +60,14 @@ def build_market(raw_bars: list[Bar], splits: list[Bar], dividends: Sequence[Bar
 
 def listings_of(raw_bars: list[Bar], sessions: list[Any]) -> dict[str, list[Bar]]:
     """The bars of each listing in order: more than MOST_MISSED sessions between two bars of a symbol begin another."""
+    place = {session: index for index, session in enumerate(sessions)}
     listings: dict[str, list[Bar]] = {}
     held: dict[str, str] = {}
     for raw in sorted(raw_bars, key=lambda bar: (bar["symbol"], bar["session"])):
         symbol = raw["symbol"]
         listing = held.setdefault(symbol, symbol)
         if listing in listings:
-            missed = sessions.index(raw["session"]) - sessions.index(listings[listing][-1]["session"]) - 1
+            missed = place[raw["session"]] - place[listings[listing][-1]["session"]] - 1
             if missed > MOST_MISSED:
                 number = 1 + sum(symbol_of(name) == symbol for name in listings)
                 listing = held[symbol] = f"{symbol}#{number}"

@@ -252,3 +252,8 @@ def _next(times: list[dt.datetime], now: dt.datetime) -> dt.datetime:
         return times[at]
     # Past the last known session: a weekday later is as good a guess as any, nothing is stored there to trade against.
     return times[-1] + dt.timedelta(days=7)
+
+
+def stamp(moment: dt.datetime) -> str:
+    """A time as Alpaca writes it: nine digits and a Z; sorts as text."""
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"

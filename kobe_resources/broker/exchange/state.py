@@ -367,3 +367,8 @@ def on_tick(price: float, up: bool) -> float:
     if abs(ticks - near) > ON_TICK:
         near = math.ceil(ticks) if up else math.floor(ticks)
     return round(near * tick_size(price), 4)
+
+
+def billionths(price: float) -> float:
+    """A price in billionths of a dollar, free of rounding noise, as the rules compare a limit with the market."""
+    return math.floor(price * 1e9 + 0.5)

@@ -12,11 +12,12 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kobe_resources.broker.exchange.bars import NEW_YORK, Bar, BarSource, ExchangeDividend, ExchangeSplit
+from kobe_resources.broker.exchange.bars import Bar, BarSource, ExchangeDividend, ExchangeSplit
 from kobe_resources.broker.exchange.billing import FREE, Billing
 from kobe_resources.broker.exchange.faults import FaultScript
 from kobe_resources.broker.exchange.strictness import PROMPT, Strictness
 from kobe_resources.broker.protocol import TradingDay
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import UsageError
 
 Phase = Literal["pre_open", "open", "midday", "close", "after", "evening"]

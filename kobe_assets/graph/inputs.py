@@ -234,7 +234,7 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
         if name not in known:
             raise UsageError(
                 f"settings: portfolio.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}",
-                f"use one of {', '.join(known)}",
+                f"use one of {', '.join(sorted(known))}",
             )
     return tuple(Part(known[name], weight) for name, weight in settings.portfolio.strategies.items())
 

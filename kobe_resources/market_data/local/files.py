@@ -28,7 +28,7 @@ from kobe_resources.market_data.local.columns import (
     Rule,
 )
 from kobe_resources.market_data.local.companies import SAME_HISTORY, AsideRow, in_capitals, one_name_each, spelled_as
-from kobe_resources.market_data.local.dividends import paid_ones
+from kobe_resources.market_data.local.dividends import exact_ones, paid_ones
 from kobe_resources.market_data.local.imported import SET_ASIDE, left_out_by_import
 from kobe_resources.market_data.local.tabular import ReadTable, read_table
 from kobe_resources.market_data.set_aside import aside_rows
@@ -185,8 +185,9 @@ class FilesVendor(LocalVendor):
             return None, []
         table = read_table(path, DIVIDENDS, DIVIDEND_RULES, few=FEW_ACTIONS)
         frame, aside = _of_bars(path, table.frame.drop(columns="currency", errors="ignore"), "ex_date", set(bars["symbol"]))
-        paid = paid_ones(frame, bars, splits, path.name)
-        return paid.frame, [*_rows_of(table, path), *aside, *paid.aside]
+        exact = exact_ones(frame, path.name)
+        paid = paid_ones(exact.frame, bars, splits, path.name)
+        return paid.frame, [*_rows_of(table, path), *aside, *exact.aside, *paid.aside]
 
 
 def companion(folder: Path, name: str) -> Path:

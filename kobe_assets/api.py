@@ -158,7 +158,7 @@ def backtest(
         equity=run.equity.set_index("session"),
         figures=run.figures,
         refused=run.outcome.refusals(),
-        notes=(*run.notes(stored_symbols(Warehouse(read_only=True)) if bars is None else ()), *more),
+        notes=(*run.notes(settings, stored_symbols(Warehouse(read_only=True)) if bars is None else ()), *more),
         lookahead=_looked(market, declared, own) if check else None,
         run=run,
     )

@@ -36,7 +36,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def with_earlier(error: BaseException, what: str) -> str:
-    """`what` behind the reason of Kobe's own that was on its way when `error` came: a disk that fails must not hide it."""
+    """`what`, preceded by the KobeError during whose handling `error` was raised, so that a failing disk does not hide it."""
     earlier = error.__context__
     while earlier is not None and not isinstance(earlier, KobeError):
         earlier = earlier.__context__

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 WORST = 20
+OTHERS_NAMED = 5
+"""Symbols that a finding names beside the worst; more are counted."""
 DECIMALS = dt.date(2001, 5, 1)
 """Exchanges quoted in fractions of a dollar before; their closes lie between cents."""
 FEWEST_CLOSES, MOST_BETWEEN = 60, 0.6
@@ -191,11 +193,11 @@ def _find_calendar_gaps(strange: pd.DataFrame, gaps: pd.DataFrame) -> Iterator[D
     yield data_finding("reused_tickers", back, len(back), f"{len(back):,} times a ticker came back after a long absence")
 
 
-def _others(worst_first: pd.DataFrame, most: int = 5) -> str:
+def _others(worst_first: pd.DataFrame) -> str:
     """The symbols after the first row's, each once, as many as a line holds; nothing where there are none."""
     rest = [name for name in dict.fromkeys(worst_first["symbol"]) if name != worst_first["symbol"].iloc[0]]
-    more = f" and {len(rest) - most} more" if len(rest) > most else ""
-    return f"; others: {', '.join(rest[:most])}{more}" if rest else ""
+    more = f" and {len(rest) - OTHERS_NAMED} more" if len(rest) > OTHERS_NAMED else ""
+    return f"; others: {', '.join(rest[:OTHERS_NAMED])}{more}" if rest else ""
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> DataFinding:

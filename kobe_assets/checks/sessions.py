@@ -57,7 +57,7 @@ def find_lone_sessions(connection: duckdb.DuckDBPyConnection, days: np.ndarray, 
 
 
 def find_stale(last: dt.date, settings: Settings, now: dt.datetime) -> DataFinding:
-    """Is the last stored session the one the vendor should have by `now`? Vendors of a fixed history are never stale."""
+    """Whether the last stored session is the one that the vendor should have by `now`; a fixed history is never stale."""
     import pandas as pd
 
     expected = _expected_last_session(settings, now)

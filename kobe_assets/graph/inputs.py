@@ -21,7 +21,7 @@ from kobe_assets.research.walk_forward import Fold, Market, Part, grid_sets, mak
 from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.policy_gate import SIZING_MODES, Limits
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import content_version, file_stamp, has_table
+from kobe_resources.warehouse.store import content_version, file_stamp, floats_of, has_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -77,10 +77,10 @@ def load_panel(warehouse: Warehouse) -> Panel:
             sessions,
             columns["symbol"],
             place[columns["day"] - since[0]],
-            {name: _floats(columns[name]) for name in names},
+            {name: floats_of(columns[name]) for name in names},
         )
         if dividends is not None:
-            add_dividends(panel, dividends["symbol"], dividends["day"], _floats(dividends["amount"]))
+            add_dividends(panel, dividends["symbol"], dividends["day"], floats_of(dividends["amount"]))
     except ValueError as error:
         raise NoPanel(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
     _kept["panel"] = (key, panel)
@@ -143,7 +143,7 @@ def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = 
     found = {}
     for name in columns.keys() - {"symbol", "day"}:
         found[name] = np.empty(panel.bars)
-        found[name][place] = _floats(columns[name])
+        found[name][place] = floats_of(columns[name])
     canonical = {name: found.pop(name) for name in CANONICAL_COLUMNS}
     indicators = Indicators(**canonical, others={name: found[name] for name in sorted(found)})
     _kept["indicators"] = (key, indicators)
@@ -319,9 +319,3 @@ def costs_of(settings: Settings, panel: Panel) -> Costs:
         costs.borrow_rate,
         fee_table() if costs.regulatory_fees else (),
     )
-
-
-def _floats(column: Any) -> Floats:
-    if isinstance(column, np.ma.MaskedArray):
-        column = column.filled(np.nan)
-    return np.asarray(column, dtype=np.float64)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from kobe_jobs.cli.screen import Screen
+from kobe_resources.settings.load import config_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,8 +46,11 @@ def show_written(written: Written, vendor: str) -> None:
             screen.say(_tally(name, tally))
     if written.moved:
         screen.say(f"the file that was there is now {written.moved}")
-    if vendor != "files":
-        screen.say(f'data.vendor is {vendor}: set it to "files" to use them', style="dim")
+    known = config_file()
+    if known is None:
+        screen.print(f"next: kobe init --path {shlex.quote(str(written.path.parent))}")
+    elif vendor != "files":
+        screen.say(f'data.vendor is {vendor}: set it to "files" in {known} to use them')
 
 
 def _tally(name: str, tally: Tally) -> str:

@@ -15,9 +15,11 @@ import typer
 from kobe_jobs.cli.commands import (
     account,
     alert,
+    audit,
     bars,
     config,
     init,
+    kill,
     ops,
     research,
     strategies,
@@ -41,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for area in (init, research, strategies, bars, universe, sweep, trading, tomorrow, account, alert, ops, config):
+for area in (init, research, strategies, bars, universe, sweep, trading, kill, audit, tomorrow, account, alert, ops, config):
     area.register(app)
 add_examples(app)
 
@@ -69,7 +71,7 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _end(STOPPED, INTERRUPTED)
     except CommandLineError as error:
-        _end(f"{error.format_message() or 'name a command'} (see --help)", 2)
+        _end(_misuse(error), 2)
     except _outside() as error:
         what = with_earlier(error, (str(error) or repr(error)).splitlines()[0])
         _log(KobeError(what))
@@ -92,6 +94,14 @@ def main() -> None:
     except OSError as error:
         _end(f"{error}: what was computed is kept, but not all of the output could be written", 1)
     _leave(code if isinstance(code, int) else 0)
+
+
+def _misuse(error: Any) -> str:
+    """What is wrong with the command line, and whose help says more."""
+    said = error.format_message() or "name a command"
+    what = said.replace("Value error, ", "").replace(". Did you mean", ", did you mean").rstrip(".?")
+    command = error.ctx.command_path if error.ctx else "kobe"
+    return f"{what}: see `{command} --help`"
 
 
 def _print_version(wanted: bool) -> None:

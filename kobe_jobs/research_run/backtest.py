@@ -110,7 +110,7 @@ def run_backtest(
     lookahead = told_lookahead(market, dict(zip(strategies, params, strict=True)), strategies)
     summary = {
         **_summary_of(run),
-        "notes": run.notes(stored_symbols(warehouse)),
+        "notes": run.notes(settings, stored_symbols(warehouse)),
         "lookahead": lookahead or None,
         "warnings": failed_checks(warehouse),
         "config_pin": research_pin(settings),

@@ -45,7 +45,7 @@ def parts_named(settings: Settings, name: str | None = None) -> tuple[Part, ...]
 
 def one_of_them(settings: Settings) -> str:
     """The mend: all names."""
-    return f"use one of {', '.join(strategies_of(settings))}"
+    return f"use one of {', '.join(sorted(strategies_of(settings)))}"
 
 
 def load_trading_settings() -> Settings:
@@ -102,4 +102,4 @@ def refuse_untradable(strategy: Strategy) -> None:
 
 def _no_strategy(name: str, known: Iterable[str]) -> UsageError:
     what = f"settings: portfolio.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}"
-    return UsageError(what, f"use one of {', '.join(known)}")
+    return UsageError(what, f"use one of {', '.join(sorted(known))}")

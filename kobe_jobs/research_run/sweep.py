@@ -44,7 +44,7 @@ LOOK_S = 1.0
 POLL_S = 0.05
 
 Done = Callable[[int], None]
-"""Told how many more fold simulations are durable."""
+"""Called with the number of fold simulations that have become durable since the last call."""
 
 
 class ClusterLost(KobeError):
@@ -314,7 +314,7 @@ def trials_of_fold(market: Market, strategy: str, sets: tuple[dict[str, float], 
 
 
 class _Same:
-    """A market that equals only itself: the key under which a worker keeps its feeds."""
+    """A market compared by identity: the key under which a worker keeps the feeds that it made from it."""
 
     def __init__(self, market: Market) -> None:
         self.market = market

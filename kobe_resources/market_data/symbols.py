@@ -26,7 +26,6 @@ UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode: control, invisible format, lone surrogate, line and paragraph separators."""
 _CLASS = re.compile(r"([A-Z]{1,5})[-/ ._]([A-Z]{1,2})")
 _WORDS = re.compile(r"[A-Za-z]{1,6}([-/ ._][A-Za-z]{1,2})*")
-_COUNTRY = ".US"
 
 
 def identity(symbol: str) -> str:

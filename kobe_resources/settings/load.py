@@ -37,7 +37,7 @@ INSTALL = ".venv/bin/python -m pip install --constraint constraints.txt --editab
 """What installs Kobe in its clone, followed by `.`, or by `'.[extra]'`: migrations and data folder stay beside the code."""
 
 LARGEST = 1e15
-"""No setting needs more: beyond it sums lose cents, and beyond that lie numbers that no library takes."""
+"""The largest number that a setting takes: beyond it sums in floats lose cents."""
 LONGEST = {"_s": 1e7, "_min": 1e5, "_minute": 1e7}
 """The same for settings whose names end so: a deadline beyond these is none that a clock could keep."""
 ADDRESSES = ("url", "webhook", "scheduler")

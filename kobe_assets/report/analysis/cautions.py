@@ -22,14 +22,13 @@ MOST = 0.5
 """Share of refused signals above which an account trades a leftover of its strategy."""
 AS_WANTED = ("already_open", "shorts_disabled")
 """Refusals that are no loss: the stock is held already, or the settings want no shorts."""
-REMEDY = {
-    "no_bar": "see `kobe universe show` for stocks that hardly trade",
-    "price_out_of_bounds": "see policy.min_price and policy.max_price",
-    "below_one_share": "raise order_notional and max_notional_per_order, or set sizing.whole_shares = false",
-    "exceeds_order_budget": "raise policy.max_notional_per_order, or lower sizing.order_notional",
-    "exceeds_daily_budget": "raise policy.max_daily_notional, or lower sizing.order_notional",
-    "insufficient_cash": "raise simulation.initial_cash, or lower sizing.order_notional",
+LIMITS = {
+    "exceeds_order_budget": ("max_notional_per_order", "max_order_fraction"),
+    "too_many_positions": ("max_positions",),
+    "exceeds_daily_budget": ("max_daily_notional", "max_daily_fraction"),
+    "exceeds_exposure": ("max_gross_exposure",),
 }
+"""Reason of refusal → the limits of [policy] that can be behind it."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,26 @@ def is_synthetic(settings: Settings) -> bool:
     return settings.data.vendor == "synthetic"
 
 
+def remedy_for(reason: str, settings: Settings) -> str:
+    """The settings in force that would have to change for a reason of refusal; empty where none would help."""
+    size = "sizing.order_notional" if settings.sizing.mode == "fixed" else "sizing.fraction"
+    limits = [name for name in LIMITS.get(reason, ()) if getattr(settings.policy, name) is not None]
+    if limits:
+        return f"raise {' and '.join(f'policy.{name}' for name in limits)}, or lower {size}"
+    return {
+        "no_bar": "see `kobe universe show` for stocks that hardly trade",
+        "price_out_of_bounds": "see policy.min_price and policy.max_price",
+        "below_one_share": f"raise {size} and the limits of an order in [policy], or set sizing.whole_shares = false",
+        "insufficient_cash": f"raise simulation.initial_cash, or lower {size}",
+    }.get(reason, "")
+
+
 def cautions_of(
     settings: Settings, books: Sequence[StrategyResult], evidence: Mapping[tuple[str, str], Mapping[str, Any]] | None = None
 ) -> list[Caution]:
     """What is to be said of the bars and of all books together, beside the checks. evidence: as the report reads it."""
     found = [Caution("synthetic_bars", SYNTHETIC)] if is_synthetic(settings) else []
-    refused = most_refused(books)
+    refused = most_refused(books, settings)
     if refused:
         found.append(Caution("refused_signals", refused))
     ended = most_lost_at_zero(books)
@@ -67,7 +80,7 @@ def cautions_of(
     return found
 
 
-def most_refused(books: Iterable[StrategyResult]) -> str:
+def most_refused(books: Iterable[StrategyResult], settings: Settings) -> str:
     """The largest reason of refusal and its remedy where most signals were refused that were free to trade; else empty.
 
     Where most of what only money could stop was stopped, the result is that of the strongest signals: what portfolios do, and
@@ -86,7 +99,8 @@ def most_refused(books: Iterable[StrategyResult]) -> str:
     reason = max(stopped, key=lambda name: (stopped[name], name))
     whole, largest = (show(count / (traded + lost), "percent") for count in (lost, stopped[reason]))
     said = f"{whole} of the signals that were free to trade were refused, {largest} as {reason} ({MEANING.get(reason, reason)})"
-    said = f"{said}; {REMEDY[reason]}" if reason in REMEDY else said
+    remedy = remedy_for(reason, settings)
+    said = f"{said}; {remedy}" if remedy else said
     for_money = sum(stopped.get(name, 0) for name in MONEY_REASONS)
     return f"{said}; the strongest were traded first, so another budget trades others" if for_money > traded else said
 

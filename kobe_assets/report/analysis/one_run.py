@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from kobe_assets.graph.frames import book_trades
-from kobe_assets.report.analysis.cautions import AS_WANTED, REMEDY
+from kobe_assets.report.analysis.cautions import AS_WANTED, remedy_for
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, daily_returns
 from kobe_assets.research.panel import Panel
 from kobe_assets.research.walk_forward import Market, Part, simulate_book
 from kobe_resources.errors import UsageError
+from kobe_resources.settings.models import Settings
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ class BookRun:
         """Every figure of the window; None where it is undefined."""
         return all_figures(self.outcome.equity, self.outcome.exposure, self.outcome.numbers[:, sim.PNL], self.initial_cash)
 
-    def notes(self, stored: Sequence[str] = ()) -> list[str]:
+    def notes(self, settings: Settings, stored: Sequence[str] = ()) -> list[str]:
         """What the run leaves out of what was asked: sessions, symbols, signals, and positions that its end closed.
 
-        stored: symbols of which there are bars, beside those of the panel.
+        settings: those it ran with, which the mends name. stored: symbols of which there are bars, beside those of the panel.
         """
-        return [*self._clipped(), *self._untraded(stored), *self._refused(), *self._closed()]
+        return [*self._clipped(), *self._untraded(stored), *self._refused(settings), *self._closed()]
 
     def _clipped(self) -> list[str]:
         (start, end), (first, last) = self.asked, self.window
@@ -103,13 +104,14 @@ class BookRun:
         named = ", ".join(idle[:5]) + (f" and {len(idle) - 5} more" if len(idle) > 5 else "")
         return [f"{len(idle)} of {len(known)} symbols with bars may not trade (universe, quarantine): {named}"]
 
-    def _refused(self) -> list[str]:
+    def _refused(self, settings: Settings) -> list[str]:
         refused = dict(sorted(self.outcome.refusals().items(), key=lambda item: -item[1]))
         if not refused:
             return []
         count = sum(refused.values())
         told = ", ".join(f"{reason} {n:,}" for reason, n in refused.items())
-        remedies = [REMEDY[reason] for reason in refused if reason not in AS_WANTED and reason in REMEDY]
+        mends = (remedy_for(reason, settings) for reason in refused if reason not in AS_WANTED)
+        remedies = [mend for mend in mends if mend]
         more = f"; {remedies[0]}" if remedies else ""
         return [f"{count:,} of {count + int(self.outcome.refused[sim.ACCEPTED]):,} signals were refused: {told}{more}"]
 

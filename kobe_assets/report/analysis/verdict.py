@@ -195,7 +195,7 @@ def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
     if at_work is not None and 1 - at_work > MUCH_IDLE:
         idle = show(1 - at_work, "percent")
         found.append(f"On an average day {idle} of the account lay idle and earned nothing, so growth a year looks small.")
-    refused = most_refused([book])
+    refused = most_refused([book], inputs.settings)
     if refused:
         found.append(as_sentence(refused))
     found += told_cuts(book)

@@ -136,7 +136,7 @@ def _no_path(book: StrategyResult) -> str:
     path = parameter_path(book)
     if not path:
         return "No parameters were recorded."
-    return "" if any(len(set(values)) > 1 for values in path.values()) else "The parameters were the same in every fold."
+    return "" if any(len(set(values)) > 1 for values in path.values()) else "The parameters were the same in every test window."
 
 
 def _costs(book: StrategyResult) -> list[list[float | None]]:

@@ -55,6 +55,17 @@ NOTES = (
         "A gate is a test that a strategy passes or fails; its threshold is the number that decides.",
         "Kobe",
     ),
+    (
+        "RSI(n)",
+        "How much of the movement of the last n closes was upward, from 0 to 100: near 0 after falls, near 100 after rises.",
+        "Wilder (1978), New Concepts in Technical Trading Systems",
+    ),
+    ("IBS", "Where the close lies in the day's range: 0 at its low, 1 at its high.", "Pagonidis (2014)"),
+    (
+        "ATR(n)",
+        "The dollars between high and low of a usual day, gaps from the close before included, over about n days.",
+        "Wilder (1978)",
+    ),
     ("Basis point (bps)", "A hundredth of a percent. 5 bps on $75 are 3.75 cents.", ""),
     ("Slippage", "What a fill is worse than the price seen: paid here on every entry and exit.", "Kobe rules, section 4"),
     (

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CENTS, FINE = 100.0, 10_000.0
 """Prices from `FINE_BELOW` dollars carry two decimals, lower ones four."""
 FINE_BELOW = 10.0
+SHORT_LIST = 2_000
 
 
 def pack_trades(trades: pd.DataFrame) -> str:
@@ -21,7 +22,10 @@ def pack_trades(trades: pd.DataFrame) -> str:
     symbols, symbol = _codes(trades["symbol"])
     reasons, reason = _codes(trades["exit_reason"])
     strategies, strategy = _codes(trades["entered_by"])
-    money = CENTS if trades["pnl"].abs().to_numpy(float).max(initial=0.0) * CENTS < LARGEST else 1.0
+    # Sums of a short list are those of the figures, to the cent; in a long one the digits would weigh too much.
+    finest = FINE if len(trades) <= SHORT_LIST else CENTS
+    largest = trades["pnl"].abs().to_numpy(float).max(initial=0.0)
+    money = next((scale for scale in (finest, CENTS) if largest * scale < LARGEST), 1.0)
     # What a sale of $75 costs in fees is a fraction of a cent.
     small = FINE if trades[["fees", "dividends"]].abs().to_numpy(float).max(initial=0.0) * FINE < LARGEST else money
     qty = trades["qty"].to_numpy(float)

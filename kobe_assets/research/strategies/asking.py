@@ -41,7 +41,7 @@ def scored(strategy: Strategy, what: str, at: Reading) -> Floats:
     return found.astype(np.float64, copy=False)
 
 
-def try_out(strategy: Strategy, params: Params | None = None) -> None:
+def try_out(strategy: Strategy) -> None:
     """Run every function of a declaration once, on invented bars. Raises StrategyFault."""
     rng = np.random.default_rng(5)
     close = 50.0 * np.exp(np.cumsum(rng.normal(0.0, 0.02, TRIAL_BARS)))
@@ -55,7 +55,7 @@ def try_out(strategy: Strategy, params: Params | None = None) -> None:
             values_of(indicator, bars)
     at = Reading(close, {name: rng.normal(size=TRIAL_BARS) for name in strategy.indicators})
     for what in ("long", "short", "leave_long", "leave_short"):
-        satisfied(strategy, what, at, strategy.parameters if params is None else params)
+        satisfied(strategy, what, at, strategy.parameters)
     for what in ("score_long", "score_short"):
         if getattr(strategy, what) is not None:
             scored(strategy, what, at)

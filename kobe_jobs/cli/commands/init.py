@@ -39,12 +39,23 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    vendor: Annotated[Source | None, typer.Option(help="Where bars come from.")] = None,
+    vendor: Annotated[
+        Source | None, typer.Option(metavar="SOURCE", help="Where bars come from: sample, files, alpaca or polygon.")
+    ] = None,
     path: Annotated[Path | None, typer.Option(help="Own bars: bars.csv or bars.parquet, or the folder that holds it.")] = None,
     cash: Annotated[
-        float | None, typer.Option(min=SMALLEST_CASH, max=1e12, help="Dollars of the account (100000; of the sample 1000).")
+        float | None,
+        typer.Option(
+            min=SMALLEST_CASH, max=1e12, metavar="DOLLARS", help="Dollars of the account (100000; of the sample 1000)."
+        ),
     ] = None,
-    stage: Annotated[Stage, typer.Option(help="Where orders go; paper and live begin with orders of $75.")] = "shadow",
+    stage: Annotated[
+        Stage,
+        typer.Option(
+            metavar="STAGE",
+            help="Where orders go: shadow, simulated, paper or live; paper and live begin with orders of $75.",
+        ),
+    ] = "shadow",
     out: Annotated[Path | None, typer.Option(help="The file to write (the one KOBE_CONFIG names, or ./kobe.toml).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was seen and written as JSON.")] = False,
 ) -> None:
@@ -82,7 +93,7 @@ def _target(out: Path | None) -> Path:
 def _ask(question: str, option: str, default: Any = None, hidden: bool = False) -> str:
     """An answer typed on the terminal. Raises UsageError without one, naming the option that answers."""
     if not sys.stdin.isatty():
-        raise UsageError(f"“{question}?” is open, and there is no terminal to ask on", f"say {option}")
+        raise UsageError(f"“{question}?” is open, and there is no terminal to ask on", option)
     return str(typer.prompt(question, default=default, hide_input=hidden, err=True)).strip()
 
 
@@ -92,15 +103,24 @@ def _ask_vendor() -> Source:
         for name, told in SOURCES.items():
             screen.say(f"  {name:<8} {told}")
     while True:
-        answer = _ask("Where do bars come from", f"--vendor {', '.join(get_args(Source))}", "sample")
+        answer = _ask("Where do bars come from", f"say --vendor and one of {', '.join(get_args(Source))}", "sample")
         if answer in SOURCES:
             return answer  # type: ignore[return-value]
         screen.say(f"  one of {', '.join(SOURCES)}")
 
 
 def _ask_path(path: Path | None) -> Path:
-    answer = path or Path(_ask("Where is bars.csv, bars.parquet, or the folder that holds it", "--path FOLDER"))
-    return answer.expanduser().absolute()
+    """Where own bars lie. Raises UsageError where an option, or no terminal, names nothing that is there."""
+    while True:
+        answer = path or Path(_ask("Where is bars.csv, bars.parquet, or the folder that holds it", "say --path FOLDER"))
+        place = answer.expanduser().absolute()
+        if place.exists():
+            return place
+        if path is not None:
+            raise UsageError(
+                f"{place} does not exist", "name the folder that holds bars.csv or bars.parquet, or the file itself"
+            )
+        Screen(stderr=True, highlight=False).say(f"  {place} does not exist")
 
 
 def _ask_cash(default: float) -> float:
@@ -109,7 +129,7 @@ def _ask_cash(default: float) -> float:
         return default
     screen = Screen(stderr=True, highlight=False)
     while True:
-        answer = _ask("Dollars of the account", "--cash DOLLARS", f"{default:.15g}")
+        answer = _ask("Dollars of the account", "say --cash DOLLARS", f"{default:.15g}")
         try:
             cash = float(answer.replace(",", "").replace("_", "").lstrip("$"))
         except ValueError:
@@ -148,8 +168,10 @@ def _keys(vendor: Source, folder: Path) -> Secrets:
         raise UsageError(
             f"{' and '.join(missing)} is not set, but {kept} is there", f"export KOBE_ENV_FILE={shlex.quote(str(kept))}"
         )
-    option = f"{' and '.join(missing)} in the environment or in the file that KOBE_ENV_FILE names"
-    given = {name: _ask(f"{name} (not shown; kept in {kept})", option, hidden=True) for name in missing}
+    if not sys.stdin.isatty():
+        what = f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set"
+        raise UsageError(what, "set it in the environment, or in the file that KOBE_ENV_FILE names")
+    given = {name: _ask(f"{name} (not shown; kept in {kept})", "", hidden=True) for name in missing}
     _write_new(kept, "".join(f"{name}={value}\n" for name, value in given.items()), private=True)
     os.environ["KOBE_ENV_FILE"] = str(kept)
     return load_secrets()
@@ -214,7 +236,7 @@ def _tell(target: Path, files: MarketLook | None, opened: VendorLook | None, ven
         )
         low, dear, highest = files.prices
         screen.say(f"prices ${low:,.2f} to ${highest:,.2f}, nine in ten at most ${dear:,.2f}")
-        screen.say(f"a usual session asks for {files.signals:,} entries; {files.positions:,} positions are open together")
+        screen.say(f"a usual session {files.usual_words}")
         if files.set_aside:
             screen.say(f"{files.set_aside:,} rows will be set aside: `kobe bars refresh` names them")
     if opened:

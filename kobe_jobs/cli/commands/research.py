@@ -94,13 +94,12 @@ def materialize(
     graph = build_definitions(settings).resolve_asset_graph()
     try:
         chosen = dg.AssetSelection.from_string(selection).resolve(graph)
-    except (dg.DagsterError, ValueError) as error:
-        raise UsageError(
-            f"{selection!r} selects nothing ({str(error).splitlines()[0]})", "name an asset, see `kobe ui`"
-        ) from None
+    except (dg.DagsterError, ValueError):
+        chosen = set()
     known = [key.to_user_string() for key in chosen if key in graph.materializable_asset_keys]
     if not known:
-        raise UsageError(f"{selection!r} selects no asset that can be computed", "name an asset, see `kobe ui`")
+        names = ", ".join(key.to_user_string() for key in graph.toposorted_asset_keys if key in graph.materializable_asset_keys)
+        raise UsageError(f"{selection!r} selects no asset that can be computed", f'use {names}, or "+signals", or "*"')
     screen = Screen(stderr=True)
     took: dict[str, float] = {}
 
@@ -178,7 +177,7 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     console = Screen()
     table = Table(title=f"{summary['strategy']} from {summary['start']} to {summary['end']}", show_header=False)
     for name in FOLD_FIGURES:
-        table.add_row(name, show(summary[name], FIGURES[name].unit))
+        table.add_row(FIGURES[name].label, show(summary[name], FIGURES[name].unit))
     table.add_row("trades", str(summary["trades"]))
     for reason, count in summary["refused"].items():
         table.add_row(f"refused: {reason}", str(count))
@@ -195,6 +194,7 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
 
 def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
     from kobe_jobs.research_run.backtest import failed_checks
+    from kobe_resources.runtime.report_summary import read_summary
     from kobe_resources.warehouse.store import Warehouse
 
     console = Screen()
@@ -202,13 +202,18 @@ def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
     stored = dict(warehouse.rows("SELECT name, CAST(value AS VARCHAR) FROM evidence WHERE strategy = 'report'"))
     rows = json.loads(stored.get("verdict", "[]"))
     warnings = [*json.loads(stored.get("cautions", "[]")), *failed_checks(warehouse)]
+    headline = (read_summary(page) or {}).get("headline", "")
     if as_json:
-        result: dict[str, Any] = {"computed": computed, "report": str(page), "verdict": rows, "warnings": warnings}
+        result: dict[str, Any] = {
+            "computed": computed, "report": str(page), "headline": headline, "verdict": rows, "warnings": warnings,
+        }  # fmt: skip
         print_json(result)
         return
     failed = failed_gates_text(rows, console.width)
     if failed:
         console.print(failed + "\n", highlight=False, markup=False)
+    if headline:
+        console.say(headline, style="bold")
     table = _verdict_table(rows)
     # Rich would cut columns until the verdict itself is gone.
     wanted = console.measure(table, options=console.options.update(max_width=1000)).maximum

@@ -43,6 +43,13 @@ class MarketLook:
     signals: int
     positions: int
 
+    @property
+    def usual_words(self) -> str:
+        """What a usual session is like, as the end of a sentence."""
+        asked = "1 entry" if self.signals == 1 else f"{self.signals:,} entries"
+        held = "1 position is open" if self.positions == 1 else f"{self.positions:,} positions are open together"
+        return f"asks for {asked}, and {held}"
+
 
 def look_at_files(path: Path) -> MarketLook:
     """What own files hold, read and checked as a load would. Raises BadFile where a load would refuse them."""

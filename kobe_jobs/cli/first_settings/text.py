@@ -122,7 +122,7 @@ def _sizing(wanted: Wanted, sizes: FittingSizes, look: MarketLook) -> str:
     order = sizes.fraction * wanted.cash
     parts = "true" if sizes.whole_shares else "false    # a share of the dear symbols costs more than an order"
     return (
-        f"# A usual session asks for {look.signals:,} entries, and {look.positions:,} positions are open together;"
+        f"# A usual session {look.usual_words};"
         f" nine in ten symbols\n# cost at most ${look.prices[1]:,.2f}.\n"
         f'[sizing]\nmode = "equity"\nfraction = {sizes.fraction:g}    # of the account an order: ${order:,.0f} at first\n'
         f"whole_shares = {parts}\n"

@@ -165,11 +165,11 @@ class PolygonClient:
                 self._moved.add(what)
         return self._pages(newer, f"the {what}", twice=twice)
 
-    def tickers(self, active: bool = True, kind: str = "CS") -> list[Row]:
-        """Every stock ticker of a type (CS: common stock)."""
+    def tickers(self, active: bool = True) -> list[Row]:
+        """Every ticker of a common stock."""
 
         def first() -> Any:
-            return self._sdk.list_tickers(market="stocks", type=kind, active=active, limit=PAGE_LIMIT, raw=True)
+            return self._sdk.list_tickers(market="stocks", type="CS", active=active, limit=PAGE_LIMIT, raw=True)
 
         return self._pages(first, "the tickers")
 

@@ -455,7 +455,7 @@ def test_every_trade_can_be_searched_filtered_sorted_and_saved(wide: Watched, in
     column = wide.page.locator("#all-trades thead th").all_inner_texts().index("Profit") + 1
     cells = wide.page.locator(f"#all-trades tbody td:nth-child({column})")
     shown = [float(value) for value in cells.evaluate_all("cells => cells.map((cell) => cell.dataset.sort)")]
-    assert shown == sorted((round(pnl, 2) for pnl in found["pnl"]), reverse=True)[:50]
+    assert shown == sorted((round(pnl, 4) for pnl in found["pnl"]), reverse=True)[:50]
     with wide.page.expect_download() as download:
         wide.page.locator("#trades-csv").click()
     saved = pd.read_csv(download.value.path())

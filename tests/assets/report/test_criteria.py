@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kobe_assets.report.analysis.cautions import cautions_of, most_refused
+from kobe_assets.report.analysis.cautions import cautions_of, most_refused, remedy_for
 from kobe_assets.report.analysis.criteria import GATES, QUESTIONS, Context, benchmark_sharpe, judge, top_share
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.results import StrategyResult, benchmark_of, books_of, on_sessions, returns_of, sharpe
@@ -27,7 +27,14 @@ from kobe_assets.report.analysis.verdict import (
     verdict_rows,
 )
 from kobe_assets.report.page.appendix import data_facts
-from kobe_resources.settings.models import AlpacaData, DataSettings, UniverseSettings
+from kobe_resources.settings.models import (
+    AlpacaData,
+    DataSettings,
+    PolicySettings,
+    Settings,
+    SizingSettings,
+    UniverseSettings,
+)
 
 WINNING = {
     "net_pnl": 500.0, "sharpe": 3.0, "break_even_bps": 10.0, "sharpe_lo": 0.01, "dsr": 0.95, "pbo": 0.5, "min_trl_years": 1.0,
@@ -265,14 +272,25 @@ def test_when_most_signals_are_refused_the_largest_reason_and_its_remedy_are_nam
         return dataclasses.replace(book, folds=book.folds.assign(refused=refused))
 
     trades = len(book.trades)
-    said = most_refused([refusing(below_one_share=3 * trades, insufficient_cash=trades, already_open=9 * trades)])
+    settings = inputs.settings
+    said = most_refused([refusing(below_one_share=3 * trades, insufficient_cash=trades, already_open=9 * trades)], settings)
     assert said.startswith("80.0 % of the signals that were free to trade were refused, 60.0 % as below_one_share (")
-    assert "raise order_notional and max_notional_per_order" in said
-    assert most_refused([refusing(below_one_share=trades)]) == ""
-    assert most_refused([refusing(already_open=9 * trades, shorts_disabled=9 * trades)]) == ""
+    assert "raise sizing.order_notional and the limits of an order in [policy]" in said
+    assert most_refused([refusing(below_one_share=trades)], settings) == ""
+    assert most_refused([refusing(already_open=9 * trades, shorts_disabled=9 * trades)], settings) == ""
     poor = refusing(insufficient_cash=3 * trades)
     assert any("raise simulation.initial_cash" in text for text in caveats(poor, inputs))
     assert [caution.name for caution in cautions_of(inputs.settings, [poor])] == ["synthetic_bars", "refused_signals"]
+
+
+def test_the_remedy_of_a_refusal_names_the_settings_in_force() -> None:
+    fixed = Settings()
+    limits = PolicySettings(max_daily_notional=None, max_daily_fraction=0.25, max_gross_exposure=1.0)
+    fitted = fixed.model_copy(update={"sizing": SizingSettings(mode="equity"), "policy": limits})
+    assert remedy_for("exceeds_daily_budget", fixed) == "raise policy.max_daily_notional, or lower sizing.order_notional"
+    assert remedy_for("exceeds_daily_budget", fitted) == "raise policy.max_daily_fraction, or lower sizing.fraction"
+    assert remedy_for("exceeds_exposure", fitted) == "raise policy.max_gross_exposure, or lower sizing.fraction"
+    assert remedy_for("already_open", fitted) == ""
 
 
 def test_every_gate_has_a_question_a_reason_a_bar_and_a_source() -> None:

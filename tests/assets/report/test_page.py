@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kobe_assets.report.analysis.criteria import GATES
 from kobe_assets.report.analysis.inputs import DATA, UNIVERSE, ReportInputs
 from kobe_assets.report.analysis.results import books_of
 from kobe_assets.report.analysis.verdict import verdict_rows
@@ -205,6 +206,23 @@ def test_fees_and_dividends_of_a_small_account_keep_their_fractions_of_a_cent(in
     costs = inputs.trades.assign(fees=0.0017, dividends=-0.0123)
     trades = trades_of(build_report(dataclasses.replace(inputs, trades=costs), NOW), "ibs|optimized")
     assert {(trade["fees"], trade["dividends"]) for trade in trades} == {(0.0017, -0.0123)}
+
+
+def test_profits_of_a_short_list_add_up_to_the_figure(inputs: ReportInputs) -> None:
+    page = build_report(inputs, NOW)
+    for book in books_of(inputs):
+        assert sum(trade["pnl"] for trade in trades_of(page, book.key)) == pytest.approx(
+            float(book.trades["pnl"].sum()), abs=0.005
+        )
+
+
+def test_every_gate_is_explained_where_it_stands_and_leads_to_the_glossary(inputs: ReportInputs) -> None:
+    page = build_report(inputs, NOW)
+    for gate in GATES:
+        assert page.count(f'href="#g-{gate.name}"') == len(books_of(inputs))
+        assert page.count(f'<div id="g-{gate.name}">') == 1
+        said = html_text.unescape(page).replace("\u00a0", " ")
+        assert said.count(f'<span class="gate-why">{gate.meaning}</span>') == len(books_of(inputs))
 
 
 def test_numbers_too_large_or_undefined_are_packed_as_undefined() -> None:

@@ -167,6 +167,8 @@ def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_d
     assert warnings["universe_coverage"] == "4 symbols hold, 950 are wanted (universe.min_symbols)"
     assert "synthetic_bars" not in warnings
     second = kobe("report")
+    assert told["headline"] == "None of these strategies deserves money."
+    assert f"\n{told['headline']}\nOut of sample" in second.out
     for name, text in warnings.items():
         assert f"\nwarning: {name}: {text}\n" in second.out
     assert "everything was up to date" in second.out
@@ -192,10 +194,17 @@ def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_d
             2,
             "no session lies between",
         ),
-        (("materialize", "no_such_asset"), 2, "no_such_asset"),
-        (("no-such-command",), 2, "no-such-command"),
-        ((), 2, "name a command"),
-        (("universe",), 2, "name a command"),
+        (
+            ("materialize", "no_such_asset"),
+            2,
+            "'no_such_asset' selects no asset that can be computed: use daily_bars, universe,",
+        ),
+        (("materialize", "orders"), 2, "use daily_bars"),
+        (("no-such-command",), 2, "No such command 'no-such-command': see `kobe --help`"),
+        (("universe", "sho"), 2, "did you mean 'show': see `kobe universe --help`"),
+        (("sweep", "--strategy", "magic"), 2, "use one of ibs, rsi2, rsi2_ibs"),
+        ((), 2, "name a command: see `kobe --help`"),
+        (("universe",), 2, "name a command: see `kobe universe --help`"),
     ],
 )
 def test_bad_usage_ends_in_one_line_and_exit_2(

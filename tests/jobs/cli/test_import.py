@@ -67,6 +67,14 @@ def test_an_import_then_a_refresh_loads_the_bars(home: Path) -> None:
     assert "40 bars of ALFA restated by 4" in said
 
 
+def test_without_settings_the_next_command_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "kobe.toml").unlink()
+    monkeypatch.delenv("KOBE_CONFIG")
+    assert run("import", "nasdaq_ALFA.csv").text.endswith(f"next: kobe init --path {home}\n")
+    (home / "kobe.toml").write_text('[data]\nvendor = "sample"\n')
+    assert f'set it to "files" in {home / "kobe.toml"}' in run("import", "nasdaq_ALFA.csv").text
+
+
 def test_what_is_taken_back_is_named_by_symbol(home: Path) -> None:
     (home / "bars").mkdir()
     (home / "bars" / "bars.csv").write_bytes(exports.text(BARS))

@@ -104,7 +104,8 @@ def test_without_a_terminal_the_missing_option_is_named() -> None:
     assert ended.code == 2
     assert "say --vendor" in ended.line
     assert "say --path" in kobe("init", "--vendor", "files").line
-    assert "KOBE_ENV_FILE" in kobe("init", "--vendor", "polygon").line
+    assert "POLYGON_API_KEY is not set" in kobe("init", "--vendor", "polygon").line
+    assert "ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY are not set" in kobe("init", "--vendor", "alpaca").line
     assert not Path("kobe.toml").exists()
 
 
@@ -126,7 +127,7 @@ def test_answers_that_make_no_sense_are_refused_in_one_line(options: tuple[str, 
 
 
 def test_every_question_is_asked_once(own_bars: Path, answers: list[str]) -> None:
-    answers += ["bonds", "files", str(own_bars), "much", "$20,000"]
+    answers += ["bonds", "files", str(own_bars / "nowhere"), str(own_bars), "much", "$20,000"]
     ended = kobe("init")
     assert ended.code == 0, ended.err
     assert load_settings().simulation.initial_cash == 20_000
@@ -217,6 +218,16 @@ def test_sizes_share_the_account_out_and_pay_for_a_share() -> None:
     assert dear.max_price >= 3000 * 1.25
     tiny = fitting_sizes(1_000, dear=900, highest=900, signals=3, positions=5)
     assert not tiny.whole_shares
+
+
+@pytest.mark.parametrize(("dear", "whole_shares"), [(200.0, True), (250.0, True), (251.0, False), (400.0, False)])
+def test_whole_shares_are_asked_for_where_the_largest_order_pays_for_one(dear: float, whole_shares: bool) -> None:
+    assert fitting_sizes(1_000, dear, dear, signals=3, positions=5).whole_shares is whole_shares
+
+
+@pytest.mark.parametrize(("highest", "ceiling"), [(800.0, 1000.0), (801.0, 2000.0), (1000.0, 2000.0), (5400.0, 20000.0)])
+def test_the_highest_limit_leaves_the_dearest_symbol_room_to_rise(highest: float, ceiling: float) -> None:
+    assert fitting_sizes(100_000, 200.0, highest, signals=3, positions=5).max_price == ceiling
 
 
 def test_usual_signals_are_counted_from_the_bars() -> None:

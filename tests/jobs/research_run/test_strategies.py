@@ -16,15 +16,7 @@ from kobe_assets.research.strategies.asking import satisfied, try_out
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.models import Settings
 from tests.support.builders.own_strategies import FAULTS, GOOD, write_strategies
-
-KOBE = (sys.executable, "-m", "kobe_jobs.cli.main")
-
-
-def said_by(folder: Path, *command: str) -> tuple[int, list[str]]:
-    """The exit code of a command under kobe.toml of `folder`, and its lines on stderr."""
-    done = subprocess.run([*KOBE, *command], cwd=folder, capture_output=True, text=True, timeout=240, check=False)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stderr.splitlines()
+from tests.support.drivers.command import kobe
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -43,19 +35,22 @@ def test_every_fault_is_one_line_with_file_line_and_mend(fault: str, tmp_path: P
     assert words in str(told)
 
 
-def test_the_commands_that_need_strategies_say_it_and_the_others_import_none(home: Path, tmp_path: Path) -> None:
+def test_the_commands_that_need_strategies_say_it_and_the_others_import_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     files, line, words = FAULTS["unknown indicator"]
     folder = write_strategies(tmp_path, files)
     (tmp_path / "kobe.toml").write_text('[strategy]\nfolder = "strategies"\n', encoding="utf-8")
     for command in (("report",), ("backtest", "--strategy", "rsi2"), ("preflight",)):
-        code, told = said_by(tmp_path, *command)
-        assert code == 1
-        (only,) = [text for text in told if text.startswith("kobe: ")]
+        ended = kobe(*command)
+        assert ended.code == 1
+        (only,) = [text for text in ended.err.splitlines() if text.startswith("kobe: ")]
         assert f"{folder / 'idea.py'}:{line}" in only
         assert words in only
     (folder / "idea.py").write_text("import pathlib\npathlib.Path('imported').touch()\n", encoding="utf-8")
     for command in (("kill", "status"), ("audit", "verify"), ("health",), ("reconcile",), ("config", "pin")):
-        said_by(tmp_path, *command)
+        kobe(*command)
         assert not (tmp_path / "imported").exists(), command
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kobe_assets.graph.frames import book_trades, outcome_trades, signals_frame
+from kobe_assets.graph.frames import book_trades, signals_frame
 from kobe_assets.graph.inputs import (
     canonical_params,
     costs_of,
@@ -161,7 +161,7 @@ def _product(panel: Panel, settings: Settings, tradable: np.ndarray, p: dict[str
 
 def outcome_of(market: Market, strategy: str, outcome: Outcome, first: int, last: int) -> dict[str, Any]:
     """An outcome in the shape of the reference's run, trades in order of entry and symbol."""
-    return shaped(market, outcome_trades(STRATEGIES[strategy], outcome, market.panel), outcome, first, last)
+    return shaped(market, book_trades([STRATEGIES[strategy]], outcome, market.panel), outcome, first, last)
 
 
 def shaped(market: Market, frame: pd.DataFrame, outcome: Outcome, first: int, last: int) -> dict[str, Any]:

@@ -78,9 +78,3 @@ def listings_of(raw_bars: list[Bar], sessions: list[Any]) -> dict[str, list[Bar]
 def symbol_of(listing: str) -> str:
     """The symbol under which a listing trades."""
     return listing.partition("#")[0]
-
-
-def session_before(market: Market, session: Any) -> Any:
-    """The session before `session` in the session list, None before the first."""
-    earlier = [d for d in market["sessions"] if d < session]
-    return earlier[-1] if earlier else None

@@ -42,7 +42,7 @@ charts.pbo = (c) => {
   const all_ = counts.reduce((sum, n) => sum + n, 0) || 1;
   return {
     traces: [{ type: "bar", x: middle, y: counts.map((n) => n / all_), width: edges.slice(1).map((e, i) => e - edges[i]), marker: { color: middle.map((v) => (v <= 0 ? c.loss : c.gain)), line: { color: c.paper, width: 1 } }, hovertemplate: "%{y:.1%} of halvings<extra></extra>" }],
-    layout: frame(c, { bargap: 0, xaxis: { title: { text: "rank on the unseen half, as ln(ω / (1 − ω))" }, showgrid: false, zeroline: false }, yaxis: { tickformat: ".2~%", nticks: 5 }, shapes: [rule(c, { xref: "x", yref: "paper", x0: 0, x1: 0, y0: 0, y1: 1 })] }),
+    layout: frame(c, { bargap: 0, xaxis: { title: { text: "← worse than the middle · better → (log odds)" }, showgrid: false, zeroline: false }, yaxis: { tickformat: ".2~%", nticks: 5 }, shapes: [rule(c, { xref: "x", yref: "paper", x0: 0, x1: 0, y0: 0, y1: 1 })] }),
     label: `Histogram of ${write.count(all_)} halvings of ${blocks || "the"} blocks over ${trials || "the"} parameter sets`,
   };
 };

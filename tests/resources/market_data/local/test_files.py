@@ -595,6 +595,11 @@ def test_an_amount_that_rounds_another_one_of_its_kind_and_day_is_that_one(wareh
     }
 
 
+def test_other_columns_are_not_read_whatever_they_hold(warehouse: Warehouse, tmp_path: Path) -> None:
+    vendor(write(tmp_path, f"{HEADER},factor,listing", f"{GOOD},much,2020-01-02", f"{NEXT},,")).sync(warehouse)
+    assert warehouse.rows("SELECT count(*) FROM daily_bars") == [(2,)]
+
+
 def test_spellings_of_one_symbol_are_joined_with_a_line(warehouse: Warehouse, tmp_path: Path) -> None:
     spelled = ["alfa" if n < 30 else "ALFA" for n in range(60)]
     rows = [f"{name},{day},10,11,9,10.5,{n + 1}" for n, (name, day) in enumerate(zip(spelled, frames.days(60), strict=True))]

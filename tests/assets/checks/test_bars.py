@@ -376,10 +376,11 @@ def test_older_closes_between_cents_are_adjusted_prices(tmp_path: Path) -> None:
 
 
 def test_a_bar_years_before_all_others_is_told(tmp_path: Path) -> None:
-    early = bar("A", dt.date(2009, 1, 2))
-    found = check(store(tmp_path / "lone", load([early, *calm("A"), *calm("B")])))["lone_sessions"]
-    assert (found.count, found.offenders["symbol"][0], found.offenders["bars"][0]) == (1, "A", 1)
-    assert "symbol A, session 2009-01-02" in found.seen
+    for day in (dt.date(2009, 1, 2), dt.date(1920, 1, 2)):
+        rows = [bar("A", day), *calm("A"), *calm("B")]
+        found = check(store(tmp_path / str(day.year), load(rows)))["lone_sessions"]
+        assert (found.count, found.offenders["symbol"][0], found.offenders["bars"][0]) == (1, "A", 1)
+        assert f"symbol A, session {day}" in found.seen
     assert check(store(tmp_path / "gap", load([*calm("A"), *calm("B", start=100)])))["lone_sessions"].ok, "a long hole is none"
 
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
-from kobe_jobs.trading.admission import Confirm, claim_for_run, confirm_live
+from kobe_jobs.trading.admission import Confirm, StaleSignal, claim_for_run, confirm_live
 from kobe_jobs.trading.bare_positions import look
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
 from kobe_jobs.trading.entries import enter_signals, wait_for_quote
@@ -24,8 +24,9 @@ from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.next_session import goes_on, has_own_time, phases_of
 from kobe_jobs.trading.paper_book import enter_on_paper, follow_bars, leave_on_paper, paper_cash
-from kobe_jobs.trading.protection import Protection, ensure_stops, protect, tend
+from kobe_jobs.trading.protection import Protection, ensure_stops, judge, protect, tend
 from kobe_jobs.trading.readiness.preflight import check_ready
+from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
 from kobe_jobs.trading.reconcile.compare import Reconciliation, reconcile
 from kobe_jobs.trading.renames import follow_renames
 from kobe_jobs.trading.reporting.summary import RunSummary, summarize
@@ -49,12 +50,14 @@ from kobe_resources.broker.protocol import (
     WrongAccount,
 )
 from kobe_resources.errors import KobeError
+from kobe_resources.kill_switch import KillSwitchOn
 from kobe_resources.order_ledger import LedgerBusy, LedgerOrder, LedgerUnusable
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.sessions import (
     DONE,
     HALTED,
+    BegunOtherwise,
     claim_of,
     end_session,
 )
@@ -116,7 +119,7 @@ def _run(
                     return _look_after(context, why)
                 if claim is None and _is_missed(context):
                     return _look_after(context, f"session {context.session} was not traded, and the market is shut")
-                claim_for_run(trading, context)
+                _claim(trading, context)
                 unclaimed.close()
                 return _trade(trading, context, confirm)
             except KobeError as error:
@@ -130,6 +133,34 @@ def _run(
                 raise broke from error
             finally:
                 trading.ledger.copy_audit()
+
+
+def _claim(trading: TradingContext, context: SessionContext) -> None:
+    """Claim the session; what is held is protected where it is refused, and the refusal names what is bare.
+
+    Raises what `claim_for_run` raises.
+    """
+    try:
+        claim_for_run(trading, context)
+    except (StaleSignal, EvidenceMissing, BegunOtherwise, KillSwitchOn) as refused:
+        bare = _protect_refused(trading, context, sends=not isinstance(refused, KillSwitchOn))
+        if bare:
+            raise type(refused)(f"{refused.what}; {bare}", refused.hint) from refused
+        raise
+
+
+def _protect_refused(trading: TradingContext, context: SessionContext, sends: bool) -> str:
+    """What is bare while a run is refused, once its stops were set; empty where nothing is. sends: may a stop go out?"""
+    if not context.sends or has_own_time(trading) or not open_positions(context.ledger, context.account):
+        # An embedded broker forgets what a refused run did.
+        return ""
+    if not sends:
+        found = _attempt(context, "stops", lambda _: judge(context, look(context.broker, context.ledger, context.account)))
+    else:
+        _attempt(context, "splits", apply_splits)
+        _attempt(context, "orders", tend)
+        found = _attempt(context, "stops", _guard)
+    return (found or Protection(answered=False)).describe()
 
 
 def _trade(trading: TradingContext, context: SessionContext, confirm: Confirm | None) -> RunSummary:

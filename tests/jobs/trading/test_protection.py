@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 
+from kobe_jobs.trading.admission import StaleSignal
 from kobe_jobs.trading.context import TradingContext
+from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Refused
+from kobe_resources.errors import KobeError
+from kobe_resources.kill_switch import KillSwitchOn
 from kobe_resources.order_ledger.orders import of_session
 from kobe_resources.order_ledger.positions import all_positions
-from kobe_resources.order_ledger.sessions import claim_of
+from kobe_resources.order_ledger.sessions import BegunOtherwise, claim_of
 from tests.jobs.trading.test_resuming import Around
 from tests.jobs.trading.test_session import ACCOUNT, orders, posts, second_day
 from tests.support.builders import small_market as market
@@ -73,6 +77,37 @@ def test_a_done_session_whose_stop_cannot_be_set_is_not_clean_and_stays_done(
     claim = claim_of(rig.ledger, ACCOUNT, market.ENTRY_DAY)
     assert claim is not None
     assert claim.state == "done"
+
+
+@pytest.mark.parametrize("refusal", [StaleSignal, EvidenceMissing, BegunOtherwise])
+def test_what_is_held_is_protected_though_the_run_is_refused(
+    rig: TradingContext, embedded: EmbeddedBroker, refusal: type[KobeError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise refusal("not this one", "mend it")
+
+    second_day(rig, embedded)
+    cancel_stop(embedded, "S04")
+    embedded.faults.add({"settings": {"no_offer_until_s": 0}})
+    monkeypatch.setattr("kobe_jobs.trading.session.claim_for_run", refuse)
+    with pytest.raises(refusal, match=r"^not this one: mend it$"):
+        trade_session(rig)
+    assert bare(embedded) == []
+    cancel_stop(embedded, "S04")
+    embedded.faults.add({"kind": "not_tradable", "times": None, "match": {"method": "POST", "symbol": "S04"}})
+    with pytest.raises(refusal, match="S04 has no protective stop"):
+        trade(rig, rig.broker, resolve_timeout_s=0.1)
+    assert [side for symbol, side, *_ in orders(embedded)[5:] if symbol != "S04"] == []
+
+
+def test_a_run_that_the_kill_switch_refuses_names_what_is_bare(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+    cancel_stop(embedded, "S04")
+    rig.kill_switch.turn_on("now")
+    before = posts(embedded)
+    with pytest.raises(KillSwitchOn, match="S04 has no protective stop"):
+        trade_session(rig)
+    assert posts(embedded) == before
 
 
 def test_a_stop_that_is_only_pending_protects_nothing(rig: TradingContext, embedded: EmbeddedBroker) -> None:

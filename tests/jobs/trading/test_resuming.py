@@ -231,3 +231,12 @@ def test_a_stop_given_up_yesterday_that_rests_at_the_broker_is_found_before_anot
 
 def _position_of(rig: TradingContext, symbol: str) -> str:
     return next(held.id for held in open_positions(rig.ledger, ACCOUNT) if held.symbol == symbol)
+
+
+def test_an_entry_that_never_reached_the_broker_is_told(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    match = {"method": "POST", "path": "/v2/orders", "symbol": "S01"}
+    embedded.faults.add({"kind": "503", "times": None, "match": match})
+    settings = market.make_settings(resolve_timeout_s=1.0, not_placed_after_s=0.1)
+    summary = trade_session(dataclasses.replace(rig, settings=settings))
+    assert summary.is_clean, summary
+    assert "the entry of S01 never reached the broker, in 2 tries" in str(summary.notes)

@@ -11,7 +11,7 @@ __all__ = ["Backtest", "WalkForward", "backtest", "walk_forward"]
 
 
 def __getattr__(name: str) -> Any:
-    """`backtest` and its like, for notebooks, at first use: every process imports this package, few need them with it."""
+    """The name that a notebook asks for, of `api`, imported at its first use because every process imports this package."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from kobe_assets import api

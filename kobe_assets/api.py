@@ -33,7 +33,7 @@ from kobe_assets.research.strategies.base import bad_values, refused_value
 from kobe_assets.research.strategies.register import columns_of
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Market, Part, Study
 from kobe_assets.research.walk_forward import walk_forward as walk
-from kobe_resources.errors import UsageError
+from kobe_resources.errors import UsageError, did_you_mean
 from kobe_resources.settings.load import changed_settings, load_settings
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.notebook import open_warehouse
@@ -239,7 +239,8 @@ def _declared(strategy: Strategy | str, settings: Settings) -> Strategy:
         return strategy
     known = strategies_of(settings)
     if strategy not in known:
-        raise UsageError(f"{strategy!r} is no strategy", f"there are {', '.join(known)}; or give a Strategy object")
+        what = f"{strategy!r} is no strategy{did_you_mean(str(strategy), known)}"
+        raise UsageError(what, f"there are {', '.join(known)}; or give a Strategy object")
     return known[strategy]
 
 
@@ -247,7 +248,8 @@ def _params(settings: Settings, strategy: Strategy, given: Params | None) -> dic
     params = canonical_params(settings, strategy)
     for name, value in (given or {}).items():
         if name not in params:
-            raise UsageError(f"{strategy.name} has no parameter {name!r}", f"it has {', '.join(sorted(params)) or 'none'}")
+            what = f"{strategy.name} has no parameter {name!r}{did_you_mean(name, params)}"
+            raise UsageError(what, f"it has {', '.join(sorted(params)) or 'none'}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise UsageError(f"the parameter {name} = {value!r} is no number", "give a number")
         if why := refused_value(name, float(value)):

@@ -184,7 +184,10 @@ def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
 
     A run of its own that failed and left the session unfinished is asked for again, bounded.
     """
-    landed = _latest_signals(context.instance)
+    from kobe_jobs.trading.due_runs import session_to_trade, why_no_entries
+    from kobe_jobs.trading.landed_signals import latest_signals, why_not_these
+
+    landed = latest_signals(context.instance)
     seen = int(context.cursor) if context.cursor else None
     switched_on = context.last_sensor_start_time or 0.0
     if seen is None or (landed is not None and seen < landed.storage_id and landed.timestamp < switched_on):
@@ -196,8 +199,8 @@ def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
     if settings.broker.stage == "live":
         return dg.SkipReason("stage live asks a person to confirm each session: start trade_session by hand")
     now = _now()
-    session = _session_to_trade(settings, now)
-    problem = _not_now(settings, session, now) or _not_these(context.instance, landed, session)
+    session = session_to_trade(settings, now)
+    problem = why_no_entries(settings, session, now) or why_not_these(context.instance, landed, session)
     if problem:
         return dg.SkipReason(problem)
     context.update_cursor(str(landed.storage_id))
@@ -224,11 +227,10 @@ def orders_working(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
         ahead = splits_ahead(stage, now)
         if ahead is None:
             return dg.SkipReason("no order works, and no stop has to be lifted")
+        # Cancels pass the kill switch.
         session, symbols = ahead
         why = f"a split of {', '.join(symbols)} takes effect at the next open"
-        run_key = f"trade:{stage}:{session}:splits"
-        return _request(stage, str(session), run_key=run_key)
-    if KillSwitch().status().is_on:
+    elif KillSwitch().status().is_on:
         return dg.SkipReason("the kill switch is on")
     tags = {STAGE_TAG: stage, SESSION_TAG: str(session)}
     records = context.instance.get_run_records(dg.RunsFilter(job_name=trade_session.name, tags=tags))
@@ -340,10 +342,10 @@ def external_assets() -> list[dg.AssetSpec]:
     ]
 
 
-def _request(stage: str, session: str, tries: int = 0, run_key: str = "") -> dg.RunRequest:
+def _request(stage: str, session: str, tries: int = 0) -> dg.RunRequest:
     """A run of the session; the key lets each be asked for once. tries: how many there were."""
     return dg.RunRequest(
-        run_key=run_key or f"trade:{stage}:{session}" + (f":{tries + 1}" if tries else ""),
+        run_key=f"trade:{stage}:{session}" + (f":{tries + 1}" if tries else ""),
         run_config=dg.RunConfig(ops={"trade": TradeConfig(session=session, stage=stage)}),
         tags={STAGE_TAG: stage, SESSION_TAG: session},
     )
@@ -354,6 +356,8 @@ def _retry(instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | 
 
     Exits and protection are due until the close, so the end of the entries does not end it.
     """
+    from kobe_jobs.trading.due_runs import is_done
+
     now = _now()
     session = calendar.open_session(now)
     if session is None:
@@ -367,7 +371,7 @@ def _retry(instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | 
     if not records or any(record.dagster_run.status is not dg.DagsterRunStatus.FAILURE for record in records):
         # Nothing was asked for, it is still at work, or it went well.
         return None
-    if _is_done(stage, str(session)):
+    if is_done(stage, str(session)):
         return None
     if KillSwitch().status().is_on:
         return dg.SkipReason("the kill switch is on")
@@ -389,71 +393,6 @@ def _failed_in_a_row(records: Sequence[dg.RunRecord]) -> int:
 def _ended(records: Sequence[dg.RunRecord]) -> float:
     """When the last of the runs ended, in seconds since 1970."""
     return max(record.end_time or record.update_timestamp.timestamp() for record in records)
-
-
-def _is_done(stage: str, session: str) -> bool:
-    """Does the ledger say that an account of the stage is through with the session?"""
-    from kobe_resources.order_ledger.sessions import DONE
-    from kobe_resources.order_ledger.store import OrderLedger
-    from kobe_resources.settings.load import kobe_home
-
-    path = kobe_home() / "orders.sqlite"
-    if not path.is_file():
-        return False
-    with OrderLedger(path) as ledger:
-        rows = ledger.rows("SELECT account, state FROM session_claims WHERE session = ?", (session,))
-    return any(row["account"].startswith(f"{stage}:") and row["state"] == DONE for row in rows)
-
-
-def _latest_signals(instance: dg.DagsterInstance) -> Any:
-    records = instance.fetch_materializations(dg.AssetKey("signals"), limit=1).records
-    return records[0] if records else None
-
-
-def _session_to_trade(settings: Settings, now: dt.datetime) -> dt.date | None:
-    """The session that is open; before the open the coming one, where the settings send orders then."""
-    from kobe_jobs.trading.context import sends_before_open
-    from kobe_jobs.trading.due_runs import auction_session
-
-    opened = calendar.open_session(now)
-    return opened or (auction_session(now) if sends_before_open(settings) else None)
-
-
-def _not_now(settings: Settings, session: dt.date | None, now: dt.datetime) -> str:
-    """Why no run may be asked for at this moment; empty where one may."""
-    if KillSwitch().status().is_on:
-        return "the kill switch is on"
-    if session is None:
-        return "the market is shut"
-    last = calendar.close_time(session) - dt.timedelta(minutes=settings.trading.last_entry_before_close_min)
-    return f"entries end at {last:%H:%M} UTC" if now >= last else ""
-
-
-def _not_these(instance: dg.DagsterInstance, landed: Any, session: dt.date | None) -> str:
-    """Why these signals are no reason to trade; empty where they are."""
-    run = instance.get_run_by_id(landed.run_id)
-    if run is None or run.status != dg.DagsterRunStatus.SUCCESS:
-        return f"the run that made the signals is {run.status.value if run else 'gone'}"
-    unproven = _unproven_checks(instance, landed.run_id)
-    if unproven:
-        return f"the signals' check {unproven} did not pass in the run that made them"
-    told = landed.asset_materialization.metadata.get("session") if landed.asset_materialization else None
-    wanted = calendar.previous_session(session) if session else None
-    found = str(told.value) if told is not None else "no session"
-    return "" if found == str(wanted) else f"the signals are of {found}, session {session} needs {wanted}"
-
-
-def _unproven_checks(instance: dg.DagsterInstance, run_id: str) -> str:
-    """The first blocking check of signals that did not pass in this very run; empty where all did."""
-    from kobe_assets.signals import CHECKS
-
-    keys = [spec.key for spec in CHECKS if spec.blocking]
-    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    for key in keys:
-        record = records.get(key)
-        if record is None or record.run_id != run_id or record.status.value != "SUCCEEDED":
-            return key.name
-    return ""
 
 
 def _now() -> dt.datetime:

@@ -11,7 +11,7 @@ __all__ = ["Tables", "open_warehouse"]
 
 
 def __getattr__(name: str) -> Any:
-    """`open_warehouse`, for notebooks, at first use: every process imports this package, few need DuckDB with it."""
+    """`open_warehouse`, for notebooks, imported at its first use because every process imports this package."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from kobe_resources.warehouse import notebook

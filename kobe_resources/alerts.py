@@ -271,7 +271,7 @@ def _claim(message: AlertMessage, targets: list[_Target]) -> list[_Target]:
 
 
 def _let_go(message: AlertMessage, targets: Iterable[_Target]) -> None:
-    """Take back the mark of a message that surely did not arrive, so that the next equal one is sent."""
+    """Remove the record of a message that surely did not arrive, so that the next equal one is sent."""
     marks = {target.mark for target in targets}
     if not marks:
         return

@@ -22,7 +22,7 @@ NEW_YORK = ZoneInfo("America/New_York")
 FIRST_DAY = dt.date(1950, 1, 1)
 LAST_DAY = dt.date(2100, 12, 31)
 NEAR_FIRST_DAY = dt.date(1985, 1, 1)
-"""Most questions are about the years from here to a little past today: half the work of the whole."""
+"""The schedule is computed from here to a little past today first, at half the cost of all years; most questions fit in."""
 BARS_PUBLISHED_AFTER = dt.timedelta(minutes=30)
 """A session's bars are asked for from this long after its close."""
 BARS_EXPECTED_AFTER = dt.timedelta(hours=6)
@@ -53,7 +53,7 @@ def sessions(start: dt.date, end: dt.date) -> np.ndarray:
 
 
 def is_session(day: dt.date) -> bool:
-    """Did, or will, the exchange trade on `day`?"""
+    """True where the exchange traded, or will trade, on `day`."""
     return len(sessions(day, day)) == 1
 
 

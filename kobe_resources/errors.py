@@ -1,5 +1,7 @@
 """The one family of errors that reaches a person: what is wrong, and what mends it, in one line."""
 
+from collections.abc import Iterable
+
 
 class KobeError(Exception):
     """Something Kobe refuses or cannot do; `str(error)` is one line for a terminal.
@@ -25,8 +27,16 @@ class UsageError(KobeError):
     exit_code = 2
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known name that `name` looks like, as the end of a sentence; empty where none does."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
 def with_earlier(error: BaseException, what: str) -> str:
-    """`what` behind the reason of Kobe's own that was on its way when `error` came: a disk that fails must not hide it."""
+    """`what`, preceded by the KobeError during whose handling `error` was raised, so that a failing disk does not hide it."""
     earlier = error.__context__
     while earlier is not None and not isinstance(earlier, KobeError):
         earlier = earlier.__context__

@@ -57,7 +57,7 @@ class KillSwitch:
             with self.path.open("rb") as file:
                 content = file.read(MAX_BYTES)
         except FileNotFoundError:
-            # A dangling link still stands in the folder: someone put it there.
+            # A dangling link still stands in the folder: a person put it there.
             return KillStatus(True, "the file cannot be read") if self.path.is_symlink() else KillStatus(False)
         except OSError as error:
             return KillStatus(True, f"the file cannot be read ({error.strerror})")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kobe_assets.research.quarantine import silent_moves, suspects
+from kobe_assets.research.quarantine import odd_prints, silent_moves, suspects
 from kobe_resources import calendar
 
 if TYPE_CHECKING:
@@ -27,9 +27,12 @@ A_WEEK = 6
 """Usual days between two bars from which they are not daily: sessions of a week are a day apart, or three over a weekend."""
 
 
-def frames_of(bars: BarTable, release: Mapping[str, str]) -> dict[str, pd.DataFrame]:
-    """Offenders by name; those of several parts, one under the other, are those of all symbols."""
-    strange, gaps = _against_calendar(bars)
+def frames_of(bars: BarTable, release: Mapping[str, str], days: np.ndarray) -> dict[str, pd.DataFrame]:
+    """Offenders by name; those of several parts, one under the other, are those of all symbols.
+
+    days: the sessions that any symbol has bars of.
+    """
+    strange, gaps = _against_calendar(bars, days)
     return {
         "repeats": _repeats(bars),
         "strange": strange,
@@ -38,6 +41,7 @@ def frames_of(bars: BarTable, release: Mapping[str, str]) -> dict[str, pd.DataFr
         "repeated_prices": _standstills(bars),
         "suspects": quarantine_table(bars, release),
         "silent_moves": _moves(bars),
+        "odd_prints": _prints(bars),
         "weekly_bars": _far_apart(bars),
     }
 
@@ -102,21 +106,38 @@ def _moves(bars: BarTable) -> pd.DataFrame:
     )
 
 
+def _prints(bars: BarTable) -> pd.DataFrame:
+    """Opens, highs and lows far out of the closes around them."""
+    import pandas as pd
+
+    found = odd_prints(bars)
+    what = np.where(found.is_open, "open", np.where(found.ratio > 1.0, "high", "low"))
+    names = _names(bars)[bars.symbol[found.bar]]
+    frame = pd.DataFrame({"symbol": names, "session": bars.session[found.bar], "price": what, "ratio": found.ratio})
+    return frame.astype({"price": object})
+
+
 def _far_apart(bars: BarTable) -> pd.DataFrame:
     """Symbols whose bars lie a week or more apart."""
     import pandas as pd
 
+    # Of a symbol, not of a listing: months apart, every bar is a listing of its own.
+    starts = np.append(0, np.flatnonzero(~bars.follows) + 1)
+    ends = np.append(starts[1:], len(bars.session))
     step = np.diff(bars.session).astype(np.int64)
     rows = []
-    for number in np.flatnonzero(np.diff(bars.start) >= FEWEST_WEEKS):
-        own = step[bars.start[number] : bars.start[number + 1] - 1]
-        if len(own) and (usual := float(np.median(own))) >= A_WEEK:
-            rows.append((bars.symbols[number], bars.session[bars.start[number]], usual, len(own) + 1))
+    for begin, end in zip(starts, ends, strict=True):
+        own = step[begin : end - 1]
+        if len(own) + 1 >= FEWEST_WEEKS and (usual := float(np.median(own))) >= A_WEEK:
+            rows.append((bars.symbols[bars.symbol[begin]], bars.session[begin], usual, len(own) + 1))
     return pd.DataFrame(rows, columns=["symbol", "session", "days_apart", "bars"])
 
 
-def _against_calendar(bars: BarTable) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Bars on days that were no session (symbol, session), and gaps (symbol, last_before, first_after, missing)."""
+def _against_calendar(bars: BarTable, listed: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bars on days that were no session (symbol, session), and gaps (symbol, last_before, first_after, missing, between).
+
+    missing: sessions of the exchange; between: those of them that other symbols have bars of.
+    """
     import pandas as pd
 
     first, last = bars.session.min().item(), bars.session.max().item()
@@ -133,6 +154,7 @@ def _against_calendar(bars: BarTable) -> tuple[pd.DataFrame, pd.DataFrame]:
             "last_before": bars.session[gap],
             "first_after": bars.session[gap + 1],
             "missing": np.diff(place)[gap] - 1,
+            "between": np.searchsorted(listed, bars.session[gap + 1]) - np.searchsorted(listed, bars.session[gap]) - 1,
         }
     )
     return pd.DataFrame({"symbol": names[bars.symbol[~known]], "session": bars.session[~known]}), gaps

@@ -10,8 +10,10 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kobe_assets.checks.bars import DataFinding, check_bars
-from kobe_assets.checks.doubt_rows import READERS, Mends, Seen, day_of
+from kobe_assets.checks.bars import check_bars
+from kobe_assets.checks.doubt_rows import READERS
+from kobe_assets.checks.findings import DataFinding
+from kobe_assets.checks.seen import Mends, Seen, day_of
 from kobe_assets.graph.doubts import Doubt, by_weight, weighed
 
 if TYPE_CHECKING:

@@ -2,69 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from kobe_assets.checks import action_rows
+from kobe_assets.checks.seen import Mends, Reader, Seen, day_of, plain
 from kobe_assets.checks.split_ratio import split_like
 from kobe_assets.graph.doubts import DISTORTED, HARMLESS, INCOMPLETE, LEFT_OUT, WRONG
 from kobe_assets.research.quarantine import QUARANTINE_BARS, RANGE_QUARANTINE_BARS
 from kobe_resources.market_data.set_aside import DAY_EARLY, DAY_LATE, UNFINISHED
-
-
-class Seen(NamedTuple):
-    """What an offender comes to, before it is known whether its symbol may trade and what traded over it."""
-
-    kind: str
-    rank: int
-    seen: str
-    effect: str
-    mend: str
-    symbol: str = ""
-    session: Any = None
-    until: Any = None
-    size: float = 0.0
-
-
-def day_of(value: Any) -> dt.date | None:
-    """A date of whatever a frame holds; None for NaT and None."""
-    if value is None or value != value:
-        return None
-    day = value.date() if hasattr(value, "date") else value
-    return day if isinstance(day, dt.date) else None
-
-
-class Mends:
-    """What a person can do, by where the bars come from."""
-
-    def __init__(self, vendor: str) -> None:
-        self.vendor = vendor
-        self.own = vendor == "files"
-
-    def bar(self, symbol: str) -> str:
-        """For a bar that is wrong."""
-        where = "mend the row in the file" if self.own else f"tell {self.vendor}, then `kobe bars refresh --force`"
-        return f'{where}; if it is true: [universe] release.{symbol} = "why"'
-
-    def split(self, symbol: str, day: dt.date | None, before: float, after: float) -> str:
-        """For a split that is not listed."""
-        if self.own:
-            return f"add {symbol},{day},{before:g},{after:g} to splits.csv"
-        return f"`kobe bars refresh --force` asks {self.vendor} again; own files can list it in splits.csv"
-
-    def split_row(self, symbol: str) -> str:
-        """For a split that is listed wrongly."""
-        return (
-            f"mend the row of {symbol} in splits.csv" if self.own else f"tell {self.vendor}, then `kobe bars refresh --force`"
-        )
-
-    def load(self) -> str:
-        """For bars that lack."""
-        return "add the rows to the file" if self.own else "`kobe bars refresh --force` asks again for what lacks"
-
-
-Reader = Callable[[Mapping[str, Any], Mends], Iterator[Seen]]
 
 
 def _suspect(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
@@ -120,31 +67,16 @@ def _silent(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     )
 
 
-def _split_without_jump(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
-    symbol = row["symbol"]
+def _print(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     yield Seen(
-        "split without jump",
-        WRONG,
-        f"a split × {row['expected_ratio']:.4g} is listed, the raw open moves × {row['open_ratio']:.4g}",
-        "the bars before it are scaled though they should not be: a jump where none was",
-        mends.split_row(symbol) + ": wrong day, or adjusted prices",
-        symbol,
-        row["execution_date"],
-        size=abs(math.log(row["expected_ratio"])),
-    )
-
-
-def _contradictory(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
-    symbol = row["symbol"]
-    yield Seen(
-        "contradictory splits",
-        LEFT_OUT,
-        row["ratios"],
-        "the symbol is not selected",
-        mends.split_row(symbol) + ": leave the true one",
-        symbol,
-        row["execution_date"],
-        size=1.0,
+        "odd print",
+        DISTORTED,
+        f"{row['price']} × {row['ratio']:.4g} of the nearer close, without unusual volume",
+        "a fill at it, or a stop that it reaches, is at a price that nobody may have paid; ATR is too wide after it",
+        mends.bar(row["symbol"]),
+        row["symbol"],
+        row["session"],
+        size=abs(math.log(row["ratio"])),
     )
 
 
@@ -242,16 +174,52 @@ def _repeated(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
 
 def _restated(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     by = f" by {row['factor']:.4g} throughout" if row["one_factor"] else ""
+    is_gone, is_bars = row["change"] == "taken back", row["what"] == "bars"
+    effect = (
+        "prices as traded are no longer those: share counts, price bounds and fees go wrong" if by else "past results change"
+    )
+    mend = f"`kobe bars revisions --symbol {row['symbol']}` shows old and new"
+    if not is_bars:
+        mend = "give them back in the file" if mends.own else f"tell {mends.vendor} where it is wrong"
     yield Seen(
-        "restated block",
+        f"{row['what']} taken back" if is_gone else "restated block" if is_bars else f"restated {row['what']}",
         DISTORTED,
-        f"{row['bars']:,} bars restated{by} by the last load",
-        "prices as traded are no longer those: share counts, price bounds and fees go wrong" if by else "past results change",
-        "load raw prices, or list the split" if by else f"`kobe bars revisions --symbol {row['symbol']}` shows old and new",
+        f"{row['rows']:,} {row['what']} {row['change']}{by} by the last load",
+        effect,
+        "load raw prices, or list the split" if by else mend,
         row["symbol"],
         row["session"],
         row["until"],
-        size=row["bars"],
+        size=row["rows"],
+    )
+
+
+def _adjusted(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    yield Seen(
+        "adjusted prices",
+        DISTORTED,
+        f"{row['share']:.0%} of the older closes lie between cents, the newest on them",
+        "share counts, price bounds and fees go by prices that nobody paid; dividends would count twice",
+        "give prices as traded, or `kobe bars import --adjusted`, which turns known splits back",
+        row["symbol"],
+        row["session"],
+        row["until"],
+        size=row["share"],
+    )
+
+
+def _lone(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+    others = f" of {row['symbols']:,} symbols" if row["symbols"] > 1 else ""
+    yield Seen(
+        "lone sessions",
+        DISTORTED,
+        f"{row['bars']:,} bars{others}, far from all others",
+        "they are sessions of every run: folds, and the symbol's years, count from them",
+        "mend the year of the dates, or set data.start and data.end" if mends.own else "set data.start and data.end",
+        row["symbol"],
+        row["session"],
+        row["until"],
+        size=1.0 / row["bars"],
     )
 
 
@@ -269,74 +237,22 @@ def _aside(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     yield Seen(kind, rank, seen, effect, mend, row["symbol"] or "", row["session"], size=row["rows"])
 
 
-def _action(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
-    spun = row["kind"] == "spin_off"
-    other = f" to {row['other_symbol']}" if row["other_symbol"] and row["other_symbol"] == row["other_symbol"] else ""
-    rate = f", {row['rate']:g}" if row["rate"] is not None and row["rate"] == row["rate"] else ""
-    yield Seen(
-        "corporate action",
-        DISTORTED if spun else HARMLESS,
-        f"{str(row['kind']).replace('_', ' ')}{other}{rate}: no price is adjusted for it",
-        "the fall of the price counts as a loss" if spun else "the position ends, or goes on, by its bars alone",
-        "own files can give its worth as a dividend" if spun else "nothing, where its bars end or go on as they should",
-        row["symbol"],
-        row["ex_date"],
-        size=1.0,
-    )
-
-
-def _dividend(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
-    yield Seen(
-        "dividend without fall",
-        WRONG,
-        f"${row['amount']:,.4g} a share, the close before is ${row['close_before']:,.4g} and the price did not fall",
-        "a holder is paid what nobody was paid",
-        "mend the row in dividends.csv" if mends.own else f"tell {mends.vendor}",
-        row["symbol"],
-        row["ex_date"],
-        size=row["amount"] / row["close_before"],
-    )
-
-
-def _yield(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
-    yield Seen(
-        "high dividends",
-        DISTORTED,
-        f"{row['paid']:,} dividends in a year are {row['share']:.0%} of the price",
-        "holders are paid too much where the amounts are wrong",
-        "check dividends.csv: dollars a share as traded" if mends.own else f"compare with another source than {mends.vendor}",
-        row["symbol"],
-        row["session"],
-        size=row["share"],
-    )
-
-
-def _plain(kind: str, rank: int, effect: str, mend: str, seen: Callable[[Mapping[str, Any]], str]) -> Reader:
-    """A reader of rows that are about one symbol and day and say all themselves."""
-
-    def read(row: Mapping[str, Any], _: Mends) -> Iterator[Seen]:
-        day = next((row[name] for name in ("session", "execution_date", "first_session") if name in row), None)
-        yield Seen(kind, rank, seen(row), effect, mend, row.get("symbol") or row.get("example") or "", day)
-
-    return read
-
-
 REPORT_STOPS = "no report: the check blocks"
 READERS: dict[str, Reader] = {
-    "duplicate_bars": _plain(
+    "duplicate_bars": plain(
         "duplicate bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: f"stored {row['copies']} times"
     ),
-    "ohlc_order": _plain(
+    "ohlc_order": plain(
         "impossible bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: "open or close outside high and low"
     ),
-    "non_positive": _plain(
+    "non_positive": plain(
         "impossible bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: "a price that is not positive"
     ),
-    "duplicate_splits": _plain(
+    "duplicate_splits": plain(
         "duplicate split", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: f"stored {row['copies']} times"
     ),
-    "contradictory_splits": _contradictory,
-    "unknown_sessions": _plain(
+    "contradictory_splits": action_rows.contradictory,
+    "unknown_sessions": plain(
         "off the calendar",
         DISTORTED,
         "a session that the exchange did not hold is one for everybody",
@@ -347,14 +263,14 @@ READERS: dict[str, Reader] = {
     "zero_volume_runs": _idle_run,
     "repeated_prices": _repeated,
     "suspect_jumps": _suspect,
-    "splits_without_jump": _split_without_jump,
-    "dividends_without_fall": _dividend,
-    "dividend_yields": _yield,
-    "corporate_actions": _action,
+    "splits_without_jump": action_rows.split_without_jump,
+    "dividends_without_fall": action_rows.dividend,
+    "dividend_yields": action_rows.high_yield,
+    "corporate_actions": action_rows.action,
     "reused_tickers": _reused,
     "stale_last_session": _stale,
     "thin_sessions": _thin,
-    "orphan_bars": _plain(
+    "orphan_bars": plain(
         "no candidate",
         HARMLESS,
         "never selected",
@@ -362,10 +278,14 @@ READERS: dict[str, Reader] = {
         lambda row: f"{row['bars']:,} bars of a symbol that is no candidate",
     ),
     "silent_moves": _silent,
+    "odd_prints": _print,
     "weekly_bars": _weekly,
     "set_aside_rows": _aside,
     "restated_bars": _restated,
-    "refused_bars": _plain(
+    "adjusted_prices": _adjusted,
+    "lone_sessions": _lone,
+    "repeated_dividends": action_rows.twice_paid,
+    "refused_bars": plain(
         "refused row", HARMLESS, "not stored", "nothing, or mend it at the source", lambda row: str(row["reason"])
     ),
 }

@@ -1,10 +1,36 @@
--- Symbols of which the last load restated more than a few closes, and the factor where it was one and the same.
-WITH last_load AS (SELECT max(loaded_at) AS at FROM bar_loads)
-SELECT symbol, min(session) AS session, max(session) AS until, count(*) AS bars, median(new / old) AS factor,
-       max(new / old) / min(new / old) < 1.02 AS one_factor, count(*) OVER () AS offenders
-FROM bar_revisions, last_load
-WHERE seen_at >= last_load.at AND field = 'close' AND old > 0 AND new > 0
-GROUP BY symbol
-HAVING count(*) >= 20 OR max(abs(ln(new / old))) > 0.05
-ORDER BY bars DESC, symbol
+-- What the last load restated of a symbol and took back: bars, and the splits and dividends that had taken effect.
+WITH loads AS (
+    SELECT loaded_at FROM bar_loads WHERE epoch = (SELECT max(epoch) FROM bar_epochs) ORDER BY loaded_at DESC LIMIT 2
+), last_load AS (
+    -- A load over a network stores its parts before it is recorded.
+    SELECT CASE WHEN count(*) = 2 THEN min(loaded_at) ELSE TIMESTAMPTZ '1970-01-01 00:00:00+00' END AS after FROM loads
+), bars AS (
+    SELECT symbol, min(session) AS session, max(session) AS until, count(*) FILTER (new > 0) AS restated,
+           count(*) FILTER (new IS NULL) AS gone, median(new / old) FILTER (new > 0) AS factor,
+           coalesce(max(new / old) FILTER (new > 0) / min(new / old) FILTER (new > 0) < 1.02, false) AS one_factor,
+           max(abs(ln(new / old))) FILTER (new > 0) AS largest
+    FROM bar_revisions, last_load
+    WHERE seen_at > last_load.after AND field = 'close' AND old > 0
+    GROUP BY symbol
+), actions AS (
+    SELECT 'splits' AS what, symbol, execution_date AS day, change FROM split_revisions, last_load WHERE seen_at > last_load.after
+    UNION ALL
+    SELECT 'dividends', symbol, ex_date, change FROM dividend_revisions, last_load WHERE seen_at > last_load.after
+), lost AS (
+    SELECT what, symbol, day, bool_or(change = 'added') AS again
+    FROM actions
+    WHERE day <= (SELECT max(session) FROM daily_bars)
+    GROUP BY ALL HAVING bool_or(change = 'removed')
+), told AS (
+    SELECT 'bars' AS what, 'restated' AS change, symbol, session, until, restated AS rows, factor, one_factor
+    FROM bars WHERE restated >= 20 OR largest > 0.05
+    UNION ALL
+    SELECT 'bars', 'taken back', symbol, session, until, gone, NULL, false FROM bars WHERE gone >= 20
+    UNION ALL
+    SELECT what, CASE WHEN again THEN 'restated' ELSE 'taken back' END, symbol, min(day), max(day), count(*), NULL, false
+    FROM lost GROUP BY what, again, symbol
+)
+SELECT symbol, session, until, what, change, rows, factor, one_factor, count(*) OVER () AS offenders
+FROM told
+ORDER BY rows DESC, symbol, what
 LIMIT $most

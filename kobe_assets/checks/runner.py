@@ -12,8 +12,9 @@ import duckdb
 import pandas as pd
 
 from kobe_assets import indicators, kpi_report, signals, wf_folds
-from kobe_assets.checks.bars import FINDINGS, UNIVERSE_FINDINGS, DataFinding, check_bars, check_universe
+from kobe_assets.checks.bars import check_bars, check_universe
 from kobe_assets.checks.doctor import EVERYTHING, doubts_of
+from kobe_assets.checks.findings import FINDINGS, UNIVERSE_FINDINGS, DataFinding
 from kobe_assets.checks.research import (
     cash_is_conserved,
     entries_follow_signals,

@@ -23,6 +23,8 @@ HERE = Path(__file__).parent
 WRONG, DISTORTED, LEFT_OUT, INCOMPLETE, HARMLESS = range(5)
 """What a doubt does, the worst first: figures are wrong; may be; are right as something is left out; lack something; none."""
 COLUMNS = ("kind", "symbol", "session", "until", "seen", "effect", "mend", "rank", "size")
+SHOWN = 100
+"""Doubts that the page of the report lists, the worst ones."""
 IDLE = 5
 """Added where the symbol may not trade: it moves no figure."""
 
@@ -55,10 +57,10 @@ def stored_doubts(warehouse: Warehouse) -> list[Doubt]:
     return weighed(warehouse, [Doubt(*row) for row in rows])
 
 
-def doctor_rows(warehouse: Warehouse, most: int = 100) -> dict[str, Any]:
-    """What the page says of them: how many there are, and the worst as plain rows."""
+def doctor_rows(warehouse: Warehouse) -> dict[str, Any]:
+    """The number of stored doubts and the worst of them as plain rows, for the report's page."""
     doubts = stored_doubts(warehouse)
-    return {"count": len(doubts), "rows": [asdict(doubt) for doubt in doubts[:most]]}
+    return {"count": len(doubts), "rows": [asdict(doubt) for doubt in doubts[:SHOWN]]}
 
 
 def keep_doubts(connection: duckdb.DuckDBPyConnection, doubts: Sequence[Doubt]) -> None:

@@ -112,17 +112,14 @@ def trades_frame(
 
 
 def book_trades(strategies: Sequence[Strategy], outcome: sim.Outcome, panel: Panel) -> pd.DataFrame:
-    """`outcome_trades` of a book of several strategies, in their order."""
+    """One row a trade of one simulation, in order of exit; adjusted prices, `qty` shares as traded at the entry.
+
+    strategies: those of the book, in the order in which the outcome counts them.
+    """
     return _trades(strategies, outcome.places, outcome.numbers, panel)
 
 
-def outcome_trades(strategy: Strategy, outcome: sim.Outcome, panel: Panel) -> pd.DataFrame:
-    """One row a trade of one simulation, in order of exit; adjusted prices, `qty` shares as traded at the entry."""
-    return _trades([strategy], outcome.places, outcome.numbers, panel)
-
-
 def _trades(strategies: Sequence[Strategy], place: np.ndarray, number: np.ndarray, panel: Panel) -> pd.DataFrame:
-    """strategies: those of the book, in the order in which the outcome counts them."""
 
     def session(column: int) -> np.ndarray:
         return panel.sessions[place[:, column]].astype("datetime64[s]")
@@ -194,7 +191,7 @@ def trial_rows(
     config_pin: str,
     data_version: str,
     now: dt.datetime,
-    settings: Settings | None = None,
+    settings: Settings | None,
 ) -> pd.DataFrame:
     """One row a parameter set and fold; `trial` counts from 1 in the order of the grid. sharpes: (folds, sets).
 
@@ -227,19 +224,19 @@ def trial_terms(settings: Settings, strategy: Strategy) -> str:
 
 
 def names_of(panel: Panel, places: np.ndarray) -> pd.Categorical:
-    """Symbol names by place, without a Python string a row."""
+    """The symbol of each place, as a categorical: a Python string a row would cost more than the frame."""
     several = len(panel.names) < len(panel.symbols)
     codes = panel.name[places] if several else places.astype(np.int32)
     return pd.Categorical.from_codes(codes, categories=list(panel.names))
 
 
 def sides_of(sides: np.ndarray) -> pd.Categorical:
-    """long or short."""
+    """The side of each trade, long or short, as a categorical."""
     return pd.Categorical.from_codes(np.where(sides == LONG, 0, 1).astype(np.int8), categories=["long", "short"])
 
 
 def same(name: str, rows: int) -> pd.Categorical:
-    """`name` in every row."""
+    """A categorical with `name` in every row."""
     return pd.Categorical.from_codes(np.zeros(rows, np.int8), categories=[name])
 
 

@@ -18,10 +18,10 @@ from kobe_assets.research.quarantine import quarantined, suspects
 from kobe_assets.research.strategies import BUILT_IN, Strategy
 from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Market, Part, grid_sets, make_folds
-from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.policy_gate import SIZING_MODES, Limits
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import content_version, file_stamp, has_table
+from kobe_resources.warehouse.store import content_version, file_stamp, floats_of, has_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -77,10 +77,10 @@ def load_panel(warehouse: Warehouse) -> Panel:
             sessions,
             columns["symbol"],
             place[columns["day"] - since[0]],
-            {name: _floats(columns[name]) for name in names},
+            {name: floats_of(columns[name]) for name in names},
         )
         if dividends is not None:
-            add_dividends(panel, dividends["symbol"], dividends["day"], _floats(dividends["amount"]))
+            add_dividends(panel, dividends["symbol"], dividends["day"], floats_of(dividends["amount"]))
     except ValueError as error:
         raise NoPanel(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
     _kept["panel"] = (key, panel)
@@ -143,7 +143,7 @@ def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = 
     found = {}
     for name in columns.keys() - {"symbol", "day"}:
         found[name] = np.empty(panel.bars)
-        found[name][place] = _floats(columns[name])
+        found[name][place] = floats_of(columns[name])
     canonical = {name: found.pop(name) for name in CANONICAL_COLUMNS}
     indicators = Indicators(**canonical, others={name: found[name] for name in sorted(found)})
     _kept["indicators"] = (key, indicators)
@@ -233,7 +233,8 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
     for name in settings.portfolio.strategies:
         if name not in known:
             raise UsageError(
-                f"settings: portfolio.strategies names {name!r}, which is no strategy", f"use one of {', '.join(known)}"
+                f"settings: portfolio.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}",
+                f"use one of {', '.join(known)}",
             )
     return tuple(Part(known[name], weight) for name, weight in settings.portfolio.strategies.items())
 
@@ -249,7 +250,8 @@ def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[flo
         ("strategy.parameters", settings.strategy.parameters),
     ):
         if unknown := set(named) - set(known):
-            raise UsageError(f"[{section}.{min(unknown)}] names no strategy", f"there are {', '.join(known)}")
+            what = f"[{section}.{min(unknown)}] names no strategy{did_you_mean(min(unknown), known)}"
+            raise UsageError(what, f"there are {', '.join(known)}")
     grid = settings.walk_forward.grid.get(strategy.name)
     hint = f"mend [walk_forward.grid.{strategy.name}]"
     try:
@@ -317,9 +319,3 @@ def costs_of(settings: Settings, panel: Panel) -> Costs:
         costs.borrow_rate,
         fee_table() if costs.regulatory_fees else (),
     )
-
-
-def _floats(column: Any) -> Floats:
-    if isinstance(column, np.ma.MaskedArray):
-        column = column.filled(np.nan)
-    return np.asarray(column, dtype=np.float64)

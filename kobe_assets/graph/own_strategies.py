@@ -7,8 +7,10 @@ can differ. Files may import each other by their plain names.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.machinery
+import importlib.util
 import sys
 import threading
 import types
@@ -69,11 +71,31 @@ def own_files(settings: Settings) -> Files:
     for path in sorted(folder.glob("*.py")):
         if path.name.startswith("."):
             continue
+        if path.is_dir():
+            continue
         try:
-            found.append((str(path), path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError) as error:
+            found.append((str(path), _text_of(path)))
+        except OSError as error:
             raise StrategyBroken(f"the strategies cannot be imported, see {path} ({one_line(error)})") from error
     return tuple(found)
+
+
+def _text_of(path: Path) -> str:
+    """The source as Python reads it: UTF-8, with or without a byte order mark, or the encoding that its first lines name."""
+    content, at = path.read_bytes(), 0
+    try:
+        text = importlib.util.decode_source(content)
+        # UTF-16 reads as UTF-8 with a null in every second place.
+        at = content.find(b"\0")
+        if at < 0:
+            return text
+    except UnicodeDecodeError as error:
+        at = error.start
+    except SyntaxError:
+        # The encoding that its first lines name is none.
+        pass
+    line = content.count(b"\n", 0, at) + 1
+    raise StrategyBroken(f"the strategies cannot be imported, see {path}:{line} (it is no text in UTF-8): save it in UTF-8")
 
 
 @lru_cache(maxsize=8)
@@ -81,7 +103,8 @@ def own_strategies(files: Files) -> tuple[OwnStrategy, ...]:
     """Every module-level `Strategy` of the files, each tried out on invented bars. Raises StrategyBroken, StrategyFault."""
     if not files:
         return ()
-    with _one_imports:
+    # What a file prints belongs to no answer of a command, least of all to JSON.
+    with _one_imports, contextlib.redirect_stdout(sys.stderr):
         modules = _FolderOfModules(files)
         found: dict[int, OwnStrategy] = {}
         for path, _ in files:
@@ -91,8 +114,8 @@ def own_strategies(files: Files) -> tuple[OwnStrategy, ...]:
                     own = OwnStrategy(value, path, sources_of(files, path))
                     if id(value) not in found or value.file == path:
                         found[id(value)] = own
-    for own in found.values():
-        try_out(own.strategy)
+        for own in found.values():
+            try_out(own.strategy)
     return tuple(found.values())
 
 
@@ -192,7 +215,7 @@ class _FolderOfModules(MetaPathFinder, Loader):
         if state.get("__kobe_run__"):
             return
         state["__kobe_run__"] = True
-        path, text = self.texts[module.__name__.rpartition(".")[2]]
+        path, text = self.texts[module.__name__.removeprefix(f"{self.prefix}.")]
         exec(compile(text, path, "exec"), state)
 
     def _made(self, stem: str) -> types.ModuleType:

@@ -104,7 +104,7 @@ def values_of(indicator: Indicator, bars: ListingBars) -> Floats:
         given = indicator.over(bars)
     except StrategyFault:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A person's own function may raise anything; of the language's own only TA-Lib does.
         place = place_of(error, line_of(indicator.function))
         raise StrategyFault(f"the indicator {indicator} fails at {place} ({one_line(error)}): {OVER_A_LISTING}") from error

@@ -27,6 +27,8 @@ from kobe_assets.research.panel import (
 TOLERANCE = 1e-9
 NOISE = 0.05
 """Of a log price: enough to move every indicator, too little to look like a bad print on every other bar."""
+SEED = 7
+"""Of the noise; each cut adds its own number to it."""
 
 Compute = Callable[[Panel], Floats]
 """(bars, k) values of a panel; row i belongs to bar i and may depend on bars up to it."""
@@ -43,12 +45,12 @@ class Leak:
     column: int
 
 
-def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int], seed: int = 7) -> Leak | None:
+def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int]) -> Leak | None:
     """Compare `compute` on the whole panel with truncated and scrambled futures after each cut (session index)."""
     whole = compute(panel)
     for cut in cuts:
         past = panel.session <= cut
-        for change, other in (("truncated", truncate(panel, cut)), ("noise", scramble(panel, cut, seed + cut))):
+        for change, other in (("truncated", truncate(panel, cut)), ("noise", scramble(panel, cut, SEED + cut))):
             theirs = compute(other)
             theirs = theirs if change == "truncated" else theirs[past]
             differs = ~np.isclose(whole[past], theirs, rtol=TOLERANCE, atol=0.0, equal_nan=True)
@@ -66,7 +68,7 @@ def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int], seed: int = 7
 
 
 def some_symbols(panel: Panel, most_bars: int, always: Collection[str] = ()) -> Panel:
-    """The panel itself, or evenly spread symbols of it with about `most_bars` bars: the same code reads every symbol.
+    """The panel, or evenly spread symbols of it with about `most_bars` bars, since the same code reads every symbol.
 
     always: symbols that the others read.
     """

@@ -20,7 +20,7 @@ _thread = threading.local()
 def in_threads(work: Callable[[S], T], items: Iterable[S]) -> list[T]:
     """`work(item)` for every item, on all cores, the caller's thread among them; results in order.
 
-    Such work that comes here itself keeps to its thread. The first error ends the rest and is raised.
+    Work that calls this function again is done in its own thread. The first error ends the rest and is raised.
     """
     given = list(items)
     if CORES == 1 or len(given) < 2 or getattr(_thread, "at_work", False):

@@ -55,7 +55,7 @@ from kobe_resources.policy_gate import (
     price_entry,
     size_entry,
 )
-from kobe_resources.runtime.jit import njit, njit_part
+from kobe_resources.runtime.jit import njit_lean, njit_part
 
 SIDE_BY_SIDE = 34
 """Runs that go through a window together: few enough for what they hold to stay in the cache beside a session's bars."""
@@ -111,12 +111,14 @@ P_SYMBOL, P_BAR, P_PRICE, P_OPEN, P_FACTOR, P_STOP, P_LIMIT, P_CLOSE = range(8)
 
 
 class Room(NamedTuple):
-    """Scratch of a draw. places: 0, 1, 2, … as many as the largest session offers. swaps: the draws of a session. drawn:
-    (runs side by side, symbols) the last session a symbol was drawn for."""
+    """Scratch of a draw. places: 0, 1, 2, … as many as the largest session offers. swaps: the draws of a session.
+    positions, cash, worth: (runs side by side) how many are open, dollars, and dollars with what is open."""
 
     places: Ints
     swaps: Ints
-    drawn: Ints
+    positions: Ints
+    cash: Floats
+    worth: Floats
 
 
 def permute_entries(
@@ -166,7 +168,8 @@ def _permute_fold(
     blank = offered.blank(most)
     feed = make_feed(market.panel, np.zeros(len(market.panel.sessions) + 1, np.int64), blank, rehearsal.leaves(k))
     symbols, largest = len(market.panel.symbols), int(np.diff(pool.first, axis=1).max(initial=0))
-    room = Room(np.arange(largest), np.empty(largest, np.int64), np.empty((SIDE_BY_SIDE, symbols), np.int64))
+    accounts = np.empty(SIDE_BY_SIDE, np.int64), np.empty(SIDE_BY_SIDE), np.empty(SIDE_BY_SIDE)
+    room = Room(np.arange(largest), np.empty(largest, np.int64), *accounts)
     books = PositionBook(
         np.empty((SIDE_BY_SIDE, symbols, POSITION_COLUMNS)),
         np.tile(np.arange(symbols), (SIDE_BY_SIDE, 1)),
@@ -255,7 +258,7 @@ def _pool(offered: Offered, entered: Entered, k: int, terms: Floats, strategies:
     )
 
 
-@njit
+@njit_lean
 def _run_drawn(
     feed: Feed, pool: Pool, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool,
     rng: np.random.Generator, books: PositionBook, room: Room, equity: Floats, filled: Ints, picked: Ints,
@@ -267,11 +270,10 @@ def _run_drawn(
     them read, stay in the cache.
     """
     zero, side_by_side = int(np.int64(0)), len(books.rows)
-    positions, cash, worth = np.zeros(side_by_side, np.int64), np.empty(side_by_side), np.empty(side_by_side)
+    positions, cash, worth = room.positions, room.cash, room.worth
     for begin in range(0, len(equity), side_by_side):
         block = min(side_by_side, len(equity) - begin)
         books.held_until[:] = -1
-        room.drawn[:] = -1
         positions[:] = 0
         cash[:], worth[:] = costs.initial_cash, costs.initial_cash
         for d in range(first, last + 1):
@@ -284,7 +286,7 @@ def _run_drawn(
                     held, _, money = _at_the_open(feed.rows, book, held, d, money, charges, False, nowhere, zero)
                     account = Standing(False, worth[b], held, 0.0, _gross(book, held, limits), money)
                     drawn = _draw(
-                        feed, pool, d, d - first, terms, charges, limits, auction, account, rng, book, room, b, run, picked
+                        feed, pool, d, d - first, terms, charges, limits, auction, account, rng, book, room, run, picked
                     )
                     if drawn > 0:
                         feed.first[d] = drawn
@@ -320,7 +322,7 @@ def _gross(book: PositionBook, positions: int, limits: Limits) -> float:
 @njit_part
 def _draw(
     feed: Feed, pool: Pool, d: int, day: int, terms: Floats, charges: Charges, limits: Limits, auction: bool,
-    account: Standing, rng: np.random.Generator, book: PositionBook, room: Room, b: int, run: int, picked: Ints,
+    account: Standing, rng: np.random.Generator, book: PositionBook, room: Room, run: int, picked: Ints,
 ) -> int:  # fmt: skip
     """Put the session's drawn entries into the feed, how many: a random order of the pool is gone through until as many as
     wanted are there that the gate accepts and the market fills; a symbol that is held, or was drawn already, is passed over."""
@@ -328,6 +330,8 @@ def _draw(
     offers, made, rows, slippage = pool.rows, feed.entries, feed.rows, charges.slippage
     usual = AT_OPENING_AUCTION if auction else AT_QUOTE
     least, refused = _least_notional(limits, terms, account.equity), 0
+    # Earlier than any session: when it is entered, the symbol still counts as free.
+    is_drawn = -2 - d
     while w < end:
         kind, until = pool.wanted[w], w
         while until < end and pool.wanted[until] == kind:
@@ -342,7 +346,7 @@ def _draw(
             j = begin + room.places[i]
             i += 1
             symbol, bar = int(offers[j, P_SYMBOL]), int(offers[j, P_BAR])
-            if book.held_until[symbol] >= d or room.drawn[b, symbol] == d:
+            if book.held_until[symbol] >= d or book.held_until[symbol] == is_drawn:
                 continue
             opened, factor, limit, kind_of = offers[j, P_OPEN], offers[j, P_FACTOR], offers[j, P_PRICE], usual
             risk = terms[strategy, ATR_STOP] * offers[j, P_STOP]
@@ -368,7 +372,7 @@ def _draw(
                 if refused == TRIES or _is_full(limits, here, least):
                     break
                 continue
-            room.drawn[b, symbol] = d
+            book.held_until[symbol] = is_drawn
             made.symbol[count], made.side[count], made.strategy[count], made.bar[count] = symbol, int(side), strategy, bar
             made.open[count], made.factor[count], made.close[count] = opened, factor, offers[j, P_CLOSE]
             made.stop[count], made.limit[count], made.price[count] = offers[j, P_STOP], offers[j, P_LIMIT], limit

@@ -28,6 +28,8 @@ SILENT_MOVE = 12.0
 """Usual days (medians of the moves before) from which a move without unusual volume counts: a split left out, a spin-off."""
 SMALLEST_FALL, SMALLEST_RISE = 0.05, 0.1
 """Log returns under which none is told: good news moves a price so far, on no more than the usual volume."""
+ODD_PRINT = 1.25
+"""Multiple of the higher of two closes in a row, or of the lower, beyond which a price between them is told."""
 FEWEST_MOVES = 10
 """Moves before a bar from which their median is usual."""
 SLICE = 1 << 18
@@ -135,21 +137,57 @@ def silent_moves(bars: AdjustedBars) -> SilentMoves:
     with np.errstate(divide="ignore", invalid="ignore"):
         move = np.log(bars.close[1:] / bars.close[:-1])
     bar = np.flatnonzero((move < -SMALLEST_FALL) | (move > SMALLEST_RISE)) + 1
+    bar, usual = _quiet(bars, bar, np.abs(move[bar - 1]), move)
+    return SilentMoves(bar, move[bar - 1], usual)
+
+
+class OddPrints(NamedTuple):
+    """Opens, highs and lows far out of the closes before and after them, without the volume that a real one draws.
+
+    bar: flat index. ratio: the price over the nearer close. is_open: the open itself lies so far out.
+    """
+
+    bar: Ints
+    ratio: Floats
+    is_open: Bools
+
+
+def odd_prints(bars: AdjustedBars) -> OddPrints:
+    """Bars with such a print by SILENT_MOVE usual days; suspect bars are not reported again."""
+    top, bottom = np.maximum(bars.close[1:], bars.close[:-1]), np.minimum(bars.close[1:], bars.close[:-1])
+    bar = np.flatnonzero((bars.high[1:] > ODD_PRINT * top) | (bars.low[1:] * ODD_PRINT < bottom)) + 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        over, under = bars.high[bar] / top[bar - 1], bars.low[bar] / bottom[bar - 1]
+        ratio = np.where(over * under > 1.0, over, under)
+        move = np.log(bars.close[1:] / bars.close[:-1])
+        bar, _ = _quiet(bars, bar, np.abs(np.log(ratio)), move)
+        over, under = bars.high[bar] / top[bar - 1], bars.low[bar] / bottom[bar - 1]
+    ratio = np.where(over * under > 1.0, over, under)
+    opened = bars.open[bar]
+    is_open = (opened > ODD_PRINT * top[bar - 1]) | (opened * ODD_PRINT < bottom[bar - 1])
+    return OddPrints(bar, ratio, is_open)
+
+
+def _quiet(bars: AdjustedBars, bar: Ints, size: Floats, move: Floats) -> tuple[Ints, Floats]:
+    """Those of the bars whose size (log) is SILENT_MOVE usual days, without a crowd and not suspect; and the usual days.
+
+    move: the log return of every bar but the first.
+    """
     # Moves before it of its own listing; of few, none is usual.
     before = np.minimum(bar - bars.start[bars.symbol[bar]] - 1, CROWD_BARS)
-    bar, before = bar[before >= FEWEST_MOVES], before[before >= FEWEST_MOVES]
+    bar, size, before = (column[before >= FEWEST_MOVES] for column in (bar, size, before))
     usual = np.empty(len(bar))
     for count in np.unique(before):
         same = before == count
         usual[same] = np.median(np.abs(move[bar[same][:, None] - 1 - np.arange(1, count + 1)]), axis=1)
     # Where nothing moved before, nothing is usual.
-    far = (usual > 0) & (np.abs(move[bar - 1]) > SILENT_MOVE * usual)
+    far = (usual > 0) & (size > SILENT_MOVE * usual)
     bar, usual = bar[far], usual[far]
     dollars, shares = _usual(bars, bar)
     volume = bars.volume[bar]
     crowd = (bars.close[bar] * volume > CROWD_VOLUME * dollars) & (volume > CROWD_VOLUME * shares)
     quiet = ~crowd & ~np.isin(bar, suspects(bars).bar)
-    return SilentMoves(bar[quiet], move[bar[quiet] - 1], usual[quiet])
+    return bar[quiet], usual[quiet]
 
 
 def _doubtful(bars: AdjustedBars) -> Ints:

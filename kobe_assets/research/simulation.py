@@ -48,7 +48,7 @@ from kobe_resources.policy_gate import (
     round_to_tick,
     size_entry,
 )
-from kobe_resources.runtime.jit import njit, njit_part, prefetch
+from kobe_resources.runtime.jit import njit_lean, njit_part, prefetch
 
 STOPPED, LEFT, TIME_STOPPED, DELISTED, WINDOW_END, SUSPECTED, RUINED = range(1, 8)
 EXIT_REASONS = ("", "stop", "leave", "time_stop", "delisted", "window_end", "suspect", "ruin")
@@ -182,7 +182,7 @@ def _book(feed: Feed) -> PositionBook:
     return PositionBook(np.empty((symbols, POSITION_COLUMNS)), np.arange(symbols), np.empty(symbols, np.int64))
 
 
-@njit
+@njit_lean
 def _run(
     feed: Feed, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool, keep: bool,
     book: PositionBook, equity: Floats, exposure: Floats, open_at: Ints, refused: Ints, journal: Journal,

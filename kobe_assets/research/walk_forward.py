@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -272,17 +272,8 @@ def walk_portfolio(market: Market, parts: Sequence[Part], studies: Sequence[Stud
     return PortfolioStudy(tuple(parts), studies[0].folds, results(CANONICAL), results(OPTIMIZED))
 
 
-def run_trials(
-    market: Market,
-    folds: Sequence[Fold],
-    feeds: Sequence[Feed],
-    sets: Sequence[Params],
-    done: Callable[[int], None] = lambda _: None,
-) -> Floats:
-    """(folds, sets) the Sharpe ratio of every parameter set on every fold's train window.
-
-    done: called with how many simulations have ended, once a fold, from several threads.
-    """
+def run_trials(market: Market, folds: Sequence[Fold], feeds: Sequence[Feed], sets: Sequence[Params]) -> Floats:
+    """(folds, sets) the Sharpe ratio of every parameter set on every fold's train window."""
     sharpe = np.empty((len(folds), len(sets)))
     alike: dict[int, list[int]] = {}
     for s, feed in enumerate(feeds):
@@ -294,7 +285,6 @@ def run_trials(
         for feed, own, terms in groups:
             window = fold.train_start, fold.train_end
             sharpe[index, own] = train_sharpes(feed, *window, terms, market.costs, market.limits, market.auction)
-        done(len(sets))
 
     in_threads(one_fold, range(len(folds)))
     return sharpe
@@ -312,16 +302,14 @@ def walk_forward(
     folds: Sequence[Fold],
     grid: Mapping[str, Sequence[float]] | None,
     readable: Readable | None = None,
-    trials: Floats | None = None,
 ) -> Study:
-    """Both modes of one strategy over all folds; trials already known (a sweep's) are not run again."""
+    """Both modes of one strategy over all folds."""
     base = {name: float(value) for name, value in canonical.items()}
     sets = grid_sets(strategy, base, grid)
     everything = sets if base in sets else (*sets, base)
     home = everything.index(base)
     found = find_signals(market, readable or market.readable(), strategy, everything)
-    if trials is None:
-        trials = run_trials(market, folds, found.feeds(market, range(len(sets)), trial=True), sets)
+    trials = run_trials(market, folds, found.feeds(market, range(len(sets)), trial=True), sets)
     known = trials[:, home] if home < len(sets) else None
     trained = run_trials(market, folds, found.feeds(market, [home], trial=True), [base])[:, 0] if known is None else known
     best = [choose(row) for row in trials]

@@ -15,9 +15,11 @@ import typer
 from kobe_jobs.cli.commands import (
     account,
     alert,
+    audit,
     bars,
     config,
     init,
+    kill,
     ops,
     research,
     strategies,
@@ -41,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for area in (init, research, strategies, bars, universe, sweep, trading, tomorrow, account, alert, ops, config):
+for area in (init, research, strategies, bars, universe, sweep, trading, kill, audit, tomorrow, account, alert, ops, config):
     area.register(app)
 add_examples(app)
 

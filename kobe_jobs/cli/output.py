@@ -18,8 +18,8 @@ WIDE, SHORT_ID = 140, 17
 
 HEADINGS = {"leg": "for", "kind": "order", "qty": "shares", "reason": "why"}
 
-TOLD_IN_FULL = ("REJECTED", "VETOED", "UNKNOWN")
-"""States whose cause a person wants to read: what the broker or the quote said stands beside the reason."""
+SHOWN_WITH_DETAIL = ("VETOED", "REJECTED", "UNKNOWN", "NOT_PLACED")
+"""States of an order whose reason is followed by its detail: the fault of the quote, or the broker's words."""
 
 
 def show_summary(summary: RunSummary, as_json: bool) -> None:
@@ -68,8 +68,8 @@ def _rounded(shares: str) -> str:
 
 
 def _reason(row: dict[str, Any]) -> str:
-    """Why, with the cause behind it where that says more: the quote's fault, the broker's own words."""
-    tells_more = row["detail"] and row["state"] in ("VETOED", "REJECTED", "UNKNOWN", "NOT_PLACED")
+    """The reason of an order, with its detail where that says more."""
+    tells_more = row["detail"] and row["state"] in SHOWN_WITH_DETAIL
     return ": ".join(filter(None, (row["reason"], row["detail"]))) if tells_more else str(row["reason"])
 
 
@@ -115,6 +115,14 @@ def _pairs(row: Any) -> list[str]:
 def output() -> Screen:
     """Standard output."""
     return Screen()
+
+
+def warn_of(what: str) -> None:
+    """Print a warning on standard error; nothing for an empty text."""
+    if what:
+        from rich.console import Console
+
+        Console(stderr=True).print(f"warning: {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 def table_of(title: str, *columns: str) -> Table:

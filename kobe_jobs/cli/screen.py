@@ -21,7 +21,7 @@ _UNSHOWN = re.compile(r"\\u(?:00[0189]|007f|d[89a-f]|20[26])", re.IGNORECASE)
 PIPED = 140
 """Columns of what is read by no terminal, where COLUMNS does not say."""
 STEERING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""They turn the direction of what follows."""
+"""Characters that turn the direction of the text behind them."""
 
 
 class Screen(Console):
@@ -42,7 +42,7 @@ class Screen(Console):
         super().print(*objects, **options)
 
     def say(self, sentence: str, **options: Any) -> None:
-        """A sentence, wrapped by word where there is an edge, one line where there is none; a path or an id stays whole."""
+        """Print a sentence, wrapped by word where there is an edge, else in one line; a path or an id stays whole."""
         lines = [_wrapped(line, self.width) for line in sentence.split("\n")] if self.has_edge else [sentence]
         self.print("\n".join(lines), highlight=False, soft_wrap=True, **options)
 
@@ -61,7 +61,7 @@ class Screen(Console):
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on standard output; a number that JSON has no word for is null, a date or a path is text."""
+    """Print one JSON value on standard output; a number that JSON has no word for is null, a date or a path is text."""
     screen, text = Screen(), json.dumps(_plain(value), default=str)
     if screen.is_terminal:
         screen.print_json(text)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def fitted(console: Console, table: Table) -> Table | Text:
-    """The table as it fits, changed in place; as lines of text where even its longest words side by side are too wide."""
+    """The table, its columns fitted in place; its rows as lines of text where the longest words side by side are too wide."""
     if _set_widths(console, table):
         return table
     # Frames take three columns a cell, and a cell that wraps needs them more.

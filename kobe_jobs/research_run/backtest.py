@@ -24,7 +24,7 @@ from kobe_assets.research.metrics import why_undefined
 from kobe_assets.research.strategies import BUILT_IN
 from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Part
-from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.runtime.csv_cells import safe_cells
 from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.settings.pins import research_pin
@@ -38,9 +38,11 @@ def parse_changes(settings: Settings, name: str, given: Sequence[str]) -> dict[s
     known = {key for key, _ in _named(_parts(settings, name), _canonical(settings, name), name)}
     changed: dict[str, float] = {}
     for text in given:
-        key, _, value = text.partition("=")
+        key, _, value = (part.strip() for part in text.partition("="))
         if key not in known:
-            raise UsageError(f"{name} has no parameter {key!r}", f"it has {', '.join(sorted(known))}")
+            raise UsageError(f"{name} has no parameter {key!r}{did_you_mean(key, known)}", f"it has {', '.join(sorted(known))}")
+        if key in changed:
+            raise UsageError(f"--set gives {key} twice", "give it once")
         try:
             changed[key] = float(value)
         except ValueError:

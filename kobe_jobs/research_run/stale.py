@@ -25,7 +25,7 @@ MOST_ROUNDS = 12
 MEND_FAULT = "mend what it names and run again; `kobe ui` shows all of it"
 
 Watch = Callable[[str, str, float], None]
-"""Told (asset or check, "start" | "done" | "failed", seconds)."""
+"""Called with (asset or check, "start" | "done" | "failed", seconds)."""
 
 
 class ComputationFailed(KobeError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kobe_assets.graph.inputs import parts_of
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.research.strategies import BUILT_IN, Strategy, StrategyBroken, StrategyFault
+from kobe_assets.research.strategies import BUILT_IN, STRATEGIES, Strategy, StrategyBroken, StrategyFault
 from kobe_assets.research.walk_forward import Part
-from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
 
@@ -29,7 +29,7 @@ def strategy_named(settings: Settings, name: str) -> Strategy:
     """The registered strategy. Raises UsageError with the names there are."""
     known = strategies_of(settings)
     if name not in known:
-        raise UsageError(f"there is no strategy {name!r}", one_of_them(settings))
+        raise UsageError(f"there is no strategy {name!r}{did_you_mean(name, known)}", one_of_them(settings))
     return known[name]
 
 
@@ -70,6 +70,25 @@ def load_account_settings() -> Settings:
     return settings
 
 
+def refuse_unknown_parameters(settings: Settings) -> None:
+    """Raise UsageError for a grid or a parameter of what is no strategy, or none of its parameters.
+
+    Own files are not imported for it: a name that is not Kobe's is taken for one of theirs where there is a folder of them.
+    """
+    grid, own = settings.walk_forward.grid, settings.strategy.parameters
+    named: dict[str, Mapping[str, Iterable[str]]] = {"walk_forward.grid": grid, "strategy.parameters": own}
+    for section, tables in named.items():
+        for name, table in tables.items():
+            if name in BUILT_IN:
+                known = STRATEGIES[name].parameters
+                if unknown := sorted(set(table) - set(known)):
+                    what = f"[{section}.{name}] {unknown[0]} is no parameter{did_you_mean(unknown[0], known)}"
+                    raise UsageError(what, f"{name} has {', '.join(sorted(known))}")
+            elif settings.strategy.folder is None:
+                what = f"[{section}.{name}] names no strategy{did_you_mean(name, BUILT_IN)}"
+                raise UsageError(what, f"there are {', '.join(BUILT_IN)}; [strategy] folder names a folder of others")
+
+
 def why_only_simulated(strategy: Strategy) -> str:
     """What of the strategy is simulated, and not traded; empty where it may trade."""
     return "" if strategy.stop is not None else "without a protective stop it is simulated only"
@@ -82,5 +101,5 @@ def refuse_untradable(strategy: Strategy) -> None:
 
 
 def _no_strategy(name: str, known: Iterable[str]) -> UsageError:
-    what = f"settings: portfolio.strategies names {name!r}, which is no strategy"
+    what = f"settings: portfolio.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}"
     return UsageError(what, f"use one of {', '.join(sorted(known))}")

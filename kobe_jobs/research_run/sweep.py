@@ -25,7 +25,7 @@ from kobe_assets.report.analysis.heat_map import Grid, read_grids
 from kobe_assets.report.page.heat_map_picture import heat_map_svg
 from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.walk_forward import Fold, Market, find_signals, grid_sets, run_trials
-from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.runtime.atomic_files import write_whole
 from kobe_resources.settings.load import INSTALL, kobe_home
 from kobe_resources.settings.models import Settings
@@ -44,7 +44,7 @@ LOOK_S = 1.0
 POLL_S = 0.05
 
 Done = Callable[[int], None]
-"""Told how many more fold simulations are durable."""
+"""Called with the number of fold simulations that have become durable since the last call."""
 
 
 class ClusterLost(KobeError):
@@ -82,7 +82,9 @@ def plan_sweep(settings: Settings, warehouse: Warehouse, strategies: Sequence[st
     known = strategies_of(settings)
     unknown = [name for name in strategies if name not in known]
     if unknown:
-        raise UsageError(f"there is no strategy {unknown[0]!r}", f"use one of {', '.join(known)}")
+        raise UsageError(
+            f"there is no strategy {unknown[0]!r}{did_you_mean(unknown[0], known)}", f"use one of {', '.join(known)}"
+        )
     market = load_market(warehouse, settings)
     folds = folds_of(settings, market.panel)
     with warehouse.connect() as connection:
@@ -312,7 +314,7 @@ def trials_of_fold(market: Market, strategy: str, sets: tuple[dict[str, float], 
 
 
 class _Same:
-    """A market that equals only itself: the key under which a worker keeps its feeds."""
+    """A market compared by identity: the key under which a worker keeps the feeds that it made from it."""
 
     def __init__(self, market: Market) -> None:
         self.market = market

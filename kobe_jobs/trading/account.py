@@ -1,7 +1,7 @@
 """The account as one can see it: equity, positions, working orders, budget, fills; from ledger and bars, without a broker.
 
 Worth is marked at the last close that the account has lived through. Everything is the ledger's own book: money of others in
-the same account, and what the broker pays or charges beside fills, is left out, as in the gate's equity.
+the same account is left out, and dividends, fees and borrowing are those of the rules, as in the gate's equity.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.on_record import OnRecord, account_on_record, sessions_to_trade
 from kobe_jobs.trading.parity.compare import Trade
 from kobe_jobs.trading.parity.trades import ledger_trade
+from kobe_jobs.trading.running_costs import moved_by_costs
 from kobe_jobs.trading.tomorrow import Tomorrow, in_words, orders_of_tomorrow
 from kobe_resources.kill_switch import KillStatus, KillSwitch
 from kobe_resources.order_ledger import Intent, OrderLedger, OrderState, Position
@@ -131,12 +132,13 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     Raises NothingToLookAt where there are no bars.
     """
     found = account_on_record(settings, ledger)
-    _, as_of = sessions_to_trade(settings, ledger, found, warehouse)
+    trades, as_of = sessions_to_trade(settings, ledger, found, warehouse)
     every = all_positions(ledger, found.account)
     evidence = load_evidence(warehouse, list(settings.portfolio.strategies), as_of, as_of, {held.symbol for held in every})
     tomorrow = orders_of_tomorrow(settings, ledger, warehouse) if with_tomorrow else None
     started = _first_session(ledger, found.account)
-    sessions, curve = equity_curve(settings, every, evidence, started, as_of)
+    moved = moved_by_costs(settings, evidence, ledger, every, found.account, (as_of, trades))
+    sessions, curve = equity_curve(settings, every, evidence, started, as_of, moved)
     holdings = tuple(
         _holding(settings, held, book.find(ledger, held.id), evidence, tomorrow, as_of) for held in every if held.is_open
     )
@@ -174,9 +176,13 @@ def simulated_curve(settings: Settings, warehouse: Warehouse, started: dt.date, 
 
 
 def equity_curve(
-    settings: Settings, every: Sequence[Position], evidence: Evidence, started: dt.date | None, as_of: dt.date
-) -> tuple[list[str], list[float]]:
-    """(sessions, equity at their closes) from the first traded one to `as_of`, of every position there ever was."""
+    settings: Settings, every: Sequence[Position], evidence: Evidence, started: dt.date | None, as_of: dt.date,
+    moved: Sequence[tuple[dt.date, float]] = (),
+) -> tuple[list[str], list[float]]:  # fmt: skip
+    """(sessions, equity at their closes) from the first traded one to `as_of`, of every position there ever was.
+
+    moved: (session, dollars) of what came and went beside the prices.
+    """
     days = evidence.sessions
     if started is None:
         return [], []
@@ -184,6 +190,8 @@ def equity_curve(
     worth = np.full(len(days), float(settings.simulation.initial_cash))
     for held in every:
         worth += _gains(ledger_trade(held, evidence), held, evidence, days)
+    for day, dollars in moved:
+        worth[days >= np.datetime64(day)] += dollars
     return [str(day) for day in days], [float(value) for value in worth]
 
 

@@ -6,15 +6,21 @@ Reads the calendar, the ledger and the stored splits; asks no broker and changes
 from __future__ import annotations
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
+from kobe_jobs.trading.bare_positions import LIFTED
 from kobe_jobs.trading.moments import AUCTION_ENDS, AUCTION_FROM
 from kobe_resources import calendar
 from kobe_resources.calendar import NEW_YORK
+from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.orders import STOP
 from kobe_resources.order_ledger.sessions import DONE
 from kobe_resources.order_ledger.states import UNSETTLED
 from kobe_resources.order_ledger.store import OrderLedger
 from kobe_resources.settings.load import kobe_home
+
+if TYPE_CHECKING:
+    from kobe_resources.settings.models import Settings
 
 AHEAD = dt.timedelta(days=12)
 AFTER_OPEN = dt.timedelta(seconds=5)
@@ -36,6 +42,34 @@ def session_of_today(now: dt.datetime) -> dt.date | None:
     """The session that is open, or was today."""
     today = now.astimezone(NEW_YORK).date()
     return today if calendar.is_session(today) and now >= calendar.open_time(today) + AFTER_OPEN else None
+
+
+def session_to_trade(settings: Settings, now: dt.datetime) -> dt.date | None:
+    """The session that is open; before the open the coming one, where the settings send orders before it."""
+    from kobe_jobs.trading.context import sends_before_open
+
+    opened = calendar.open_session(now)
+    return opened or (auction_session(now) if sends_before_open(settings) else None)
+
+
+def why_no_entries(settings: Settings, session: dt.date | None, now: dt.datetime) -> str:
+    """Why no entry may be sent now; empty where one may."""
+    if KillSwitch().status().is_on:
+        return "the kill switch is on"
+    if session is None:
+        return "the market is shut"
+    last = calendar.close_time(session) - dt.timedelta(minutes=settings.trading.last_entry_before_close_min)
+    return f"entries end at {last:%H:%M} UTC" if now >= last else ""
+
+
+def is_done(stage: str, session: str) -> bool:
+    """True where the ledger has an account of the stage whose session is done."""
+    path = kobe_home() / "orders.sqlite"
+    if not path.is_file():
+        return False
+    with OrderLedger(path) as ledger:
+        rows = ledger.rows("SELECT account, state FROM session_claims WHERE session = ?", (session,))
+    return any(row["account"].startswith(f"{stage}:") and row["state"] == DONE for row in rows)
 
 
 def is_unfinished(stage: str, session: dt.date, now: dt.datetime) -> str:
@@ -67,7 +101,10 @@ def is_unfinished(stage: str, session: dt.date, now: dt.datetime) -> str:
 
 
 def splits_ahead(stage: str, now: dt.datetime) -> tuple[dt.date, list[str]] | None:
-    """(the session that ended last, held symbols whose split takes effect at the next open); None where there are none."""
+    """(the session that ended last, held symbols whose split takes effect at the next open and whose stop no run has lifted).
+
+    None where there are none.
+    """
     from kobe_resources.warehouse.store import Warehouse
 
     path = kobe_home() / "orders.sqlite"
@@ -78,7 +115,11 @@ def splits_ahead(stage: str, now: dt.datetime) -> tuple[dt.date, list[str]] | No
     if not coming:
         return None
     with OrderLedger(path) as ledger:
-        rows = ledger.rows("SELECT DISTINCT symbol FROM positions WHERE is_open = 1 AND account LIKE ?", (f"{stage}:%",))
+        rows = ledger.rows(
+            "SELECT DISTINCT symbol FROM positions p WHERE is_open = 1 AND account LIKE ? AND NOT EXISTS (SELECT 1 FROM audit"
+            " WHERE kind = ? AND json_extract(body, '$.position') = p.id AND json_extract(body, '$.until') = ?)",
+            (f"{stage}:%", LIFTED, coming[0].isoformat()),
+        )
     held = [row["symbol"] for row in rows]
     if not held:
         return None

@@ -24,10 +24,11 @@ def settle_fractions(context: SessionContext) -> None:
     odd = [held for held in open_positions(context.ledger, context.account) if _fraction_of(held)]
     if not odd or not context.sends:
         return
-    there = {row.symbol: row.qty for row in context.broker.positions()}
+    rows = context.broker.positions()
+    there, unread = {row.symbol: row.qty for row in rows}, {row.symbol for row in rows if row.unread}
     for held in odd:
         broker = there.get(held.symbol, Decimal(0))
-        if not is_rounded(held, broker):
+        if held.symbol in unread or not is_rounded(held, broker):
             continue
         fraction = _fraction_of(held)
         price = Decimal(repr(last_close(context, held, context.signal_session)))

@@ -21,7 +21,7 @@ from kobe_assets.research.quarantine import suspect_bars
 from kobe_assets.research.strategies import Reading, Strategy
 from kobe_assets.research.strategies.asking import satisfied
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import has_table
+from kobe_resources.warehouse.store import floats_of, has_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -170,6 +170,18 @@ class Evidence:
         """Splits of a symbol executed after `after` and not after `through`, oldest first."""
         return [split for split in self.splits.get(symbol, ()) if after < split.execution_date <= through]
 
+    def names_of(self, symbol: str, after: dt.date, through: dt.date) -> list[str]:
+        """The symbol and those that its company took after `after` and not after `through`, the latest last."""
+        names, since = [symbol], after
+        while names[-1] in self.renames:
+            day, name = self.renames[names[-1]]
+            # On the day itself the new name may be one that another company gives up.
+            if not since < day <= through:
+                break
+            names.append(name)
+            since = day
+        return names
+
     def factor(self, symbol: str, session: dt.date) -> float:
         """Adjusted price = raw × factor on `session`, in the terms in which the stored prices are adjusted (rules, section 1).
 
@@ -202,13 +214,13 @@ def load_evidence(
         names = [strategies] if isinstance(strategies, str) else list(strategies)
         own = [_signals_of(connection, name, first, last) for name in names]
         signals = [signal for some in own for signal in some]
-        symbols = sorted({signal.symbol for signal in signals} | set(also))
+        renames = _renames_of(connection, {signal.symbol for signal in signals} | set(also))
+        symbols = sorted({signal.symbol for signal in signals} | set(also) | {name for _, name in renames.values()})
         columns = connection.execute(sql("evidence_bars"), {"symbols": symbols, "last": last}).fetchnumpy() if symbols else {}
         splits = connection.execute(
             "SELECT symbol, execution_date, split_from, split_to FROM splits ORDER BY execution_date"
         ).fetchall()
         paid = _dividends_of(connection, symbols) if symbols else {}
-        renames = _renames_of(connection, symbols) if symbols else {}
         recorded = recorded_versions(connection)
     by_session: dict[dt.date, list[Signal]] = {}
     for signal in _interleaved(own):
@@ -241,10 +253,18 @@ def _dividends_of(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> 
     return {symbol: tuple(rows) for symbol, rows in found.items()}
 
 
-def _renames_of(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> dict[str, tuple[dt.date, str]]:
-    """The last change of the name of some symbols."""
-    if not has_table(connection, "corporate_actions"):
-        return {}
+def _renames_of(connection: duckdb.DuckDBPyConnection, symbols: set[str]) -> dict[str, tuple[dt.date, str]]:
+    """The last change of the name of some symbols, and of those that they became."""
+    found: dict[str, tuple[dt.date, str]] = {}
+    left = symbols if has_table(connection, "corporate_actions") else set()
+    while left:
+        changed = _renamed(connection, sorted(left))
+        found |= changed
+        left = {name for _, name in changed.values()} - found.keys()
+    return found
+
+
+def _renamed(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> dict[str, tuple[dt.date, str]]:
     sql_text = (
         "SELECT symbol, ex_date, other_symbol FROM corporate_actions WHERE kind = 'name_change' AND other_symbol IS NOT NULL"
         " AND symbol IN (SELECT unnest(?)) ORDER BY ex_date"
@@ -286,7 +306,7 @@ def _bars_by_symbol(columns: dict[str, Any], sessions: Days) -> dict[str, Bars]:
     starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))
     ends = np.append(starts[1:], len(names))
     days = columns["session"].astype("datetime64[D]")
-    values = {name: _floats(column) for name, column in columns.items() if name not in ("symbol", "session")}
+    values = {name: floats_of(column) for name, column in columns.items() if name not in ("symbol", "session")}
     close, factor = values.pop("close"), values.pop("factor")
     opened, high, low, volume = (values.pop(f"bar_{name}") for name in ("open", "high", "low", "volume"))
     # A listing ends where more than some sessions have no bar of it.
@@ -311,12 +331,6 @@ def _fit(recorded: dict[str, Version]) -> bool:
     return all(
         signals.inputs.get(name) == recorded[name].data_version for name in ("daily_bars", "indicators") if name in recorded
     )
-
-
-def _floats(column: Any) -> Floats:
-    if isinstance(column, np.ma.MaskedArray):
-        column = column.filled(np.nan)
-    return np.asarray(column, dtype=np.float64)
 
 
 def _number(value: float | None) -> float:

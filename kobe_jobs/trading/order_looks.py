@@ -7,11 +7,14 @@ order late; one that the broker has acknowledged never does.
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
+from decimal import Decimal
 
 from kobe_jobs.trading.bare_positions import PROTECTING
 from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_resources.broker.pacing import urgent
-from kobe_resources.broker.protocol import BrokerFill, BrokerOrder, BrokerUnavailable
+from kobe_resources.broker.protocol import BrokerFill, BrokerOrder, BrokerUnavailable, OrderStatus
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.order_ledger import IllegalMove, Intent, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.settlement import OrderMismatch, settle
@@ -75,7 +78,12 @@ def look_at(context: SessionContext, intent: Intent, times: FillTimes) -> tuple[
 
 def apply_broker_order(context: SessionContext, intent: Intent, order: BrokerOrder, times: FillTimes) -> Intent:
     """Bring the ledger to what the broker says of an order."""
-    at = times.of(order, intent) if order.filled_qty > intent.filled_qty else dt.datetime.now(dt.UTC)
+    at = dt.datetime.now(dt.UTC)
+    if order.filled_qty > intent.filled_qty:
+        *earlier, (_, at) = times.parts(order, intent)
+        for part, then in earlier:
+            with context.ledger.write() as write:
+                settle(write, intent.client_order_id, part, then)
     with context.ledger.write() as write:
         current = book.get(write, intent.client_order_id)
         if current.state is OrderState.UNKNOWN and current.broker_order_id == order.id and _tells_nothing(current, order):
@@ -117,10 +125,35 @@ class FillTimes:
             times = self._executed(order, intent.session)
         return max(times, default=None) or self._clock()
 
+    def parts(self, order: BrokerOrder, intent: Intent) -> list[tuple[BrokerOrder, dt.datetime]]:
+        """What has filled of an order as it stood at the end of each day, with the time; the order as it is comes last.
+
+        Between two days a split may lie, so that shares of the one are not those of the other.
+        """
+        last = self.of(order, intent)
+        days: dict[dt.date, tuple[Decimal, Decimal, dt.datetime]] = {}
+        filled, worth = Decimal(0), Decimal(0)
+        for fill in sorted(self._fills_of(order, intent.session), key=lambda fill: fill.at):
+            filled, worth = filled + fill.qty, worth + fill.qty * fill.price
+            days[fill.at.astimezone(NEW_YORK).date()] = filled, worth, fill.at
+        if filled != order.filled_qty:
+            # The list lags behind the order.
+            return [(order, last)]
+        earlier = [
+            (replace(order, filled_qty=qty, filled_avg_price=dollars / qty, status=OrderStatus.PARTIALLY_FILLED), at)
+            for qty, dollars, at in list(days.values())[:-1]
+            if qty > intent.filled_qty
+        ]
+        return [*earlier, (order, last)]
+
     def _executed(self, order: BrokerOrder, since: dt.date) -> list[dt.datetime]:
         if since not in self._fills:
             self._fills[since] = self._context.broker.fills(day_start(since))
-        return [fill.at for fill in self._fills[since] if fill.order_id == order.id]
+        return [fill.at for fill in self._fills_of(order, since)]
+
+    def _fills_of(self, order: BrokerOrder, since: dt.date) -> list[BrokerFill]:
+        """Executions that were asked for, of the order and of those whose place it took."""
+        return [fill for fill in self._fills.get(since, ()) if fill.order_id in (order.id, *order.earlier_ids)]
 
     def _clock(self) -> dt.datetime:
         if self._now is None:

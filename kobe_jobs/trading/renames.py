@@ -2,26 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
+
 from kobe_jobs.trading.context import SessionContext
+from kobe_resources.order_ledger import Position
 from kobe_resources.order_ledger.positions import open_positions, rename
 
-SAME_SHARES = 1e-6
+SAME_SHARES = Decimal("1e-6")
 
 
 def follow_renames(context: SessionContext) -> None:
-    """Let positions carry the new symbol of a `name_change`, once the broker holds the very shares under it and none under
-    the old one.
+    """Let positions carry the newest symbol of their `name_change`s, once the broker holds the very shares under it.
+
+    One may take the name that another gives up on the same day; else the broker must hold none under the old one.
     """
-    held = [p for p in open_positions(context.ledger, context.account) if p.symbol in context.evidence.renames]
-    if not held or not context.sends:
+    held = open_positions(context.ledger, context.account)
+    names = {p.id: context.evidence.names_of(p.symbol, p.entry_session, context.session)[-1] for p in held}
+    told = {p.symbol: names[p.id] for p in held if names[p.id] != p.symbol}
+    if not told or not context.sends:
         return
     there = {row.symbol: row.qty for row in context.broker.positions()}
-    names = {position.symbol for position in held}
-    for position in held:
-        day, symbol = context.evidence.renames[position.symbol]
-        is_there = abs(float(there.get(symbol, 0) - position.signed_qty)) <= SAME_SHARES
-        if not is_there or position.symbol in there or symbol in names or not position.entry_session < day <= context.session:
-            continue
-        with context.ledger.write() as write:
-            rename(write, position, symbol, f"name_change of {day}")
+    moves = fitting_renames(held, told, there)
+    moves = [
+        (p, name)
+        for p, name in moves
+        if abs(there.get(name, Decimal(0)) - p.signed_qty) <= SAME_SHARES * max(p.qty, Decimal(1))
+    ]
+    if not moves:
+        return
+    with context.ledger.write() as write:
+        rename(write, moves, "name_change: " + ", ".join(f"{p.symbol} is {name}" for p, name in moves))
+    for position, symbol in moves:
+        day = context.evidence.renames[position.symbol][0]
         context.note(f"{position.symbol} is called {symbol} since {day}: its position goes on under that name")
+
+
+def fitting_renames(
+    held: list[Position], told: Mapping[str, str], there: Mapping[str, Decimal]
+) -> list[tuple[Position, str]]:  # fmt: skip
+    """The positions of `held` with the names that they may take, together. told: old symbol to new; there: shares by symbol.
+
+    A name is taken by one position and given up by another, or free on its side; what must stay makes others stay.
+    """
+    moves = {p.symbol: (p, told[p.symbol]) for p in held if p.symbol in told}
+    names = {p.symbol for p in held}
+    while True:
+        taken = [new for _, new in moves.values()]
+        stuck = [
+            old for old, (_, new) in moves.items()
+            if taken.count(new) > 1 or (new in names and new not in moves) or (old in there and old not in taken)
+        ]  # fmt: skip
+        if not stuck:
+            return list(moves.values())
+        for old in stuck:
+            del moves[old]

@@ -21,7 +21,15 @@ from kobe_jobs.trading.executor import cancel_unsent
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_resources.order_ledger import OrderState, Position
 from kobe_resources.order_ledger import orders as book
-from kobe_resources.order_ledger.positions import age, applied_splits, flag_for_exit, open_positions, position, rescale
+from kobe_resources.order_ledger.positions import (
+    UNLISTED,
+    age,
+    applied_splits,
+    flag_for_exit,
+    open_positions,
+    position,
+    rescale,
+)
 
 SUSPECT = "suspect"
 """The reason of an exit behind a bar that would bring a profit and is doubted: a split left out, a misprint."""
@@ -49,17 +57,26 @@ def apply_splits(context: SessionContext) -> int:
 
 def pending_splits(context: SessionContext, held: Position) -> list[Split]:
     """Splits since a position's entry that it was not rescaled by, oldest first: also those that the files bring late."""
-    known = context.evidence.splits_between(held.symbol, held.entry_session, context.splits_through)
+    names = context.evidence.names_of(held.symbol, held.entry_session, context.session)
+    known = [
+        split for name in names for split in context.evidence.splits_between(name, held.entry_session, context.splits_through)
+    ]
     if not known:
         return []
     applied = applied_splits(context.ledger, held.id)
-    return [split for split in known if not any(_is_same(split, executed, ratio) for executed, ratio in applied)]
+    pending: list[Split] = []
+    for split in sorted(known, key=lambda split: split.execution_date):
+        # A vendor may name it under the old symbol and under the new one.
+        lived = applied + [(other.execution_date, _ratio(other)) for other in pending]
+        if not any(_is_same(split, executed, ratio) for executed, ratio in lived):
+            pending.append(split)
+    return pending
 
 
 def as_split(context: SessionContext, held: Position) -> Position:
     """The position as it will be once its pending splits are applied; nothing is written."""
     for split in pending_splits(context, held):
-        ratio = Decimal(repr(split.split_to)) / Decimal(repr(split.split_from))
+        ratio = _ratio(split)
         held = dataclasses.replace(
             held, qty=held.qty * ratio, stop_price=held.stop_price / ratio, split_factor=held.split_factor * ratio
         )  # fmt: skip
@@ -68,16 +85,20 @@ def as_split(context: SessionContext, held: Position) -> Position:
 
 def _is_same(split: Split, executed: dt.date, ratio: Decimal) -> bool:
     near = abs((split.execution_date - executed).days) <= SAME_SPLIT_DAYS
-    return near and abs(Decimal(repr(split.split_to)) / Decimal(repr(split.split_from)) / ratio - 1) < Decimal("1e-9")
+    return near and abs(_ratio(split) / ratio - 1) < Decimal("1e-9")
 
 
-def age_positions(context: SessionContext, through: dt.date | None = None) -> list[Position]:
+def _ratio(split: Split) -> Decimal:
+    return Decimal(repr(split.split_to)) / Decimal(repr(split.split_from))
+
+
+def age_positions(context: SessionContext) -> list[Position]:
     """Count the bars that positions were held and flag those whose exit is due; the flagged positions.
 
     Every stored bar since the entry counts, one that came late too. A position whose strategy is not registered is named and
-    keeps its stop: no other strategy's rules fit it. through: the last session whose bars count (default: the signals').
+    keeps its stop: no other strategy's rules fit it.
     """
-    last, known = through or context.signal_session, strategies_of(context.settings)
+    last, known = context.signal_session, strategies_of(context.settings)
     for held in open_positions(context.ledger, context.account):
         if held.strategy not in known:
             context.note(
@@ -114,14 +135,14 @@ def name_without_bars(context: SessionContext) -> str:
         asked.append(text)
         if len(missing) > SESSIONS_OF_A_GAP and not held.flag:
             with context.ledger.write() as write:
-                flag_for_exit(write, held, "delisted")
+                flag_for_exit(write, held, UNLISTED)
     return "; ".join(asked)
 
 
 def flag_untradable(context: SessionContext) -> None:
     """Flag positions whose symbol the broker no longer lists, so that they are sold while there are still bids."""
     for held in open_positions(context.ledger, context.account):
-        if held.flag == "delisted":
+        if held.flag == UNLISTED:
             continue
         asset = context.broker.asset(held.symbol)
         if asset is not None and asset.status == "active":
@@ -130,7 +151,7 @@ def flag_untradable(context: SessionContext) -> None:
             continue
         context.note(f"{held.symbol} can no longer be traded at the broker: its position needs a person")
         with context.ledger.write() as write:
-            flag_for_exit(write, held, "delisted")
+            flag_for_exit(write, held, UNLISTED)
 
 
 def expire(context: SessionContext) -> int:

@@ -55,7 +55,6 @@ from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.sessions import (
     DONE,
     HALTED,
-    Claim,
     claim_of,
     end_session,
 )
@@ -113,7 +112,10 @@ def _run(
             try:
                 claim = claim_of(trading.ledger, context.account, context.session)
                 if claim is not None and claim.state == DONE:
-                    return _look_after(context, claim)
+                    why = f"session {context.session} was already traded ({claim.note or claim.run_id})"
+                    return _look_after(context, why)
+                if claim is None and _is_missed(context):
+                    return _look_after(context, f"session {context.session} was not traded, and the market is shut")
                 claim_for_run(trading, context)
                 unclaimed.close()
                 return _trade(trading, context, confirm)
@@ -153,11 +155,15 @@ def _let_resume(context: SessionContext, error: Exception) -> None:
         end_session(write, context.account, context.session, HALTED, f"{type(error).__name__}: {error}")
 
 
-def _look_after(context: SessionContext, claim: Claim) -> RunSummary:
-    """The summary of a session that is done, after its protection was checked again; it stays done in any case."""
-    context.note(
-        f"session {context.session} was already traded ({claim.note or claim.run_id}): only its protection was looked after"
-    )
+def _is_missed(context: SessionContext) -> bool:
+    """Has the session closed without a run while positions are held? Their stops are looked after all the same."""
+    is_over = context.moment is RunMoment.AFTER_CLOSE
+    return is_over and context.sends and bool(open_positions(context.ledger, context.account))
+
+
+def _look_after(context: SessionContext, why: str) -> RunSummary:
+    """The summary of a session that sends no order any more, after its protection was checked again; its state stays."""
+    context.note(f"{why}: only its protection was looked after")
     if context.sends:
         _attempt(context, "splits", apply_splits)
         _attempt(context, "fractions", settle_fractions)

@@ -20,23 +20,12 @@ def split_ahead(context: SessionContext, symbol: str) -> dt.date | None:
     """When a split of the symbol takes effect at the open that comes next; None while the market is open, or without one."""
     if context.moment is RunMoment.BEFORE_OPEN:
         after, through = context.signal_session, context.session
-    elif is_over(context) and context.next_session is not None:
+    elif context.moment is RunMoment.AFTER_CLOSE and context.next_session is not None:
         after, through = context.session, context.next_session
     else:
         return None
     splits = context.evidence.splits_between(symbol, after, through)
     return splits[0].execution_date if splits else None
-
-
-def is_over(context: SessionContext) -> bool:
-    """Has the session ended: by the clock, or because its bars are stored, which no vendor gives before?
-
-    A broker that lives in stored bars has all of them from the start.
-    """
-    if context.moment is RunMoment.AFTER_CLOSE:
-        return True
-    has_own_time = getattr(context.broker, "embedded", None) is not None
-    return not has_own_time and context.evidence.last_stored >= context.session
 
 
 def lift_stops(context: SessionContext) -> None:
@@ -46,7 +35,7 @@ def lift_stops(context: SessionContext) -> None:
         if executed is None or held.symbol in context.missing:
             continue
         if remove_stops(context, held) is None:
-            context.note(
+            context.trouble(
                 f"the stop of {held.symbol} could not be lifted before its split of {executed}: it may sell at the open"
             )
         else:

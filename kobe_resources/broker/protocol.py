@@ -86,11 +86,6 @@ class Account:
     trade_suspended_by_user: bool
 
     @property
-    def spendable(self) -> Decimal:
-        """Dollars that entries may carry: our cash, never the margin, and no more than the broker would take orders for."""
-        return max(Decimal(0), min(self.cash, self.buying_power))
-
-    @property
     def may_trade(self) -> bool:
         """True when the account is active and not blocked."""
         blocked = self.trading_blocked or self.account_blocked or self.trade_suspended_by_user
@@ -186,12 +181,16 @@ class BrokerOrder:
 
 @dataclass(frozen=True, slots=True)
 class BrokerPosition:
-    """Shares held: negative when short; `qty_available` is what no open order holds (never negative)."""
+    """Shares held: negative when short; `qty_available` is what no open order holds (never negative).
+
+    avg_entry_price: 0 where the broker knows none. unread: why the row could not be read; its shares are 0 then.
+    """
 
     symbol: str
     qty: Decimal
     qty_available: Decimal
     avg_entry_price: Decimal
+    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +209,7 @@ class BrokerFill:
 @dataclass(frozen=True, slots=True)
 class BrokerActivity:
     """What moved cash without a trade: `kind` in the broker's words (DIV, FEE, INT, CSD, …), `amount` dollars, negative where
-    they left; `symbol` empty where it is about none.
+    they left, and 0 of one that was cancelled; `symbol` empty where it is about none.
     """
 
     id: str
@@ -311,7 +310,7 @@ class Broker(Protocol):
         """Every execution after `after`, oldest first, all pages."""
 
     def activities(self, after: dt.datetime | None = None) -> list[BrokerActivity]:
-        """What moved cash without a trade after `after`, oldest first, all pages; what was cancelled is left out."""
+        """What moved cash without a trade after `after`, oldest first, all pages."""
 
     def cancel(self, order_id: str) -> None:
         """Ask for a cancel by the broker's id; it is done only when a look-up says so.

@@ -11,8 +11,8 @@ from pathlib import Path
 import duckdb
 
 from kobe_resources.errors import UsageError
+from kobe_resources.market_data.changes import sql
 from kobe_resources.market_data.protocol import MarketDataError
-from kobe_resources.market_data.store import sql
 from kobe_resources.runtime.csv_cells import safe_cell
 from kobe_resources.warehouse.store import Warehouse
 

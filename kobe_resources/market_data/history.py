@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from kobe_resources.market_data.changes import sql
 from kobe_resources.market_data.protocol import MarketDataError
-from kobe_resources.market_data.store import current_source, sql
+from kobe_resources.market_data.store import current_source
 from kobe_resources.runtime.csv_cells import safe_cell
 from kobe_resources.warehouse.store import quoted
 
@@ -38,7 +39,7 @@ def revisions(warehouse: Warehouse, symbol: str | None = None) -> pd.DataFrame:
 def told_of_load(
     warehouse: Warehouse, since: dt.datetime = ALWAYS, symbol: str | None = None, most: int = SHOWN_SYMBOLS
 ) -> list[str]:
-    """What loads since a moment (aware) restated and took back, a line a symbol, the most bars first."""
+    """What loads since a moment (aware) restated and took back, a line a symbol, the most first; then of splits, dividends."""
     rows = warehouse.frame(sql("told_of_load"), {"since": since, "symbol": symbol, "most": most}).to_dict(orient="records")
     lines = []
     for row in rows:
@@ -47,7 +48,12 @@ def told_of_load(
         parts += [f"{row['taken_back']:,} bars of {row['symbol']} taken back"] if row["taken_back"] else []
         lines.append(", ".join(parts))
     more = int(rows[0]["symbols"]) - len(rows) if rows else 0
-    return [*lines, f"and bars of {more:,} more symbols: see `kobe bars revisions`"] if more else lines
+    lines += [f"and bars of {more:,} more symbols: see `kobe bars revisions`"] if more else []
+    with warehouse.connect() as connection:
+        actions = connection.execute(sql("told_of_actions"), {"since": since, "symbol": symbol}).fetchall()
+    lines += [f"{rows:,} {what} of {name} {change}" for what, change, name, rows in actions[:most]]
+    left = sum(rows for *_, rows in actions[most:])
+    return [*lines, f"and {left:,} more splits and dividends of other symbols"] if left else lines
 
 
 def bars_as_of(warehouse: Warehouse, moment: dt.datetime) -> pd.DataFrame:

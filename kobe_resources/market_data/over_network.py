@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kobe_resources.market_data.protocol import MarketDataError
@@ -16,6 +17,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kobe_resources.warehouse.store import Warehouse
+
+
+@dataclass(frozen=True)
+class RetryBudget:
+    """How long a call may take, and how often it is repeated after which failure; seconds.
+
+    total_s bounds one call from first to last byte: a server that drips would outlast any read timeout. first_answer_s: where
+    nothing was ever answered, there is no network or a wrong host, and no call is repeated after so long.
+    """
+
+    connect_s: float = 10.0
+    read_s: float = 30.0
+    total_s: float = 180.0
+    first_answer_s: float = 8.0
+    rate_wait_s: float = 60.0
+    longest_rate_wait_s: float = 600.0
+    first_backoff_s: float = 0.5
+    longest_backoff_s: float = 30.0
+    after_rate: int = 8
+    after_server: int = 6
+    after_transport: int = 6
+    after_malformed: int = 3
+    after_empty: int = 1
+
+    def after_limit(self, wait_s: float | None) -> int:
+        """How often a call is repeated that the vendor's rate refused, with a wait of so long."""
+        return 0 if (wait_s or 0.0) > self.longest_rate_wait_s else self.after_rate
 
 
 def utc_now() -> dt.datetime:

@@ -26,6 +26,10 @@ FEWEST_SYMBOLS = 10
 HALF = 0.5
 MOST_OF_SYMBOL, MOST_OF_FILE = 0.10, 0.02
 """Shares of bars off the calendar above which a symbol, or a whole source, has wrong dates."""
+A_WEEK = 6
+"""Usual days between bars from which they are not daily."""
+FEWEST_STRANGE, ONE_WEEKDAY = 10, 0.75
+"""Bars of a symbol off the calendar, and their share on one day of the weekend, from which a part of its dates is a day off."""
 FEWEST_BARS = 20
 """Bars of a part of a source from which a symbol's share says something of the symbol."""
 COLUMNS = ("symbol", "session", "reason", "line", "row")
@@ -85,11 +89,22 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
             reason[mine & ~unfinished] = _early(
                 str(names[number]), session[mine & off], int(strange[number]), int(count[number])
             )
+        for number in np.flatnonzero((strange >= FEWEST_STRANGE) & ~wrong):
+            mine = off & (code == number)
+            if shifted := _shifted(session[mine]):
+                reason[mine & ~unfinished] = f"{OFF_CALENDAR}; {names[number]}: {shifted} in part"
     if whole and off.sum() > MOST_OF_FILE * len(bars):
         symbol, day = bars["symbol"].iloc[off.argmax()], session[off.argmax()]
+        where = f"as that of {symbol} on {day}, a {_weekday(day)}"
+        apart = float(np.median(np.diff(np.unique(session[off])).astype(np.int64))) if off.sum() > 1 else 0.0
+        if off.sum() > HALF * len(bars) and apart >= A_WEEK:
+            raise MarketDataError(
+                f"{int(off.sum()):,} of {len(bars):,} bars lie on days that were no session, {where}, {apart:.0f} days apart: "
+                "these are weekly or monthly bars, not daily",
+                "load daily bars",
+            )
         raise MarketDataError(
-            f"{int(off.sum()):,} of {len(bars):,} bars lie on days that were no session, as that of {symbol} on {day}, "
-            f"a {_weekday(day)}",
+            f"{int(off.sum()):,} of {len(bars):,} bars lie on days that were no session, {where}",
             "see whether the dates are a day early or late (midnight of another time zone), or of another exchange",
         )
     aside = reason != ""
@@ -153,6 +168,15 @@ def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.n
         if counts[number] >= FEWEST_SYMBOLS and usual and counts[number] >= HALF * usual:
             off[number] = False
     return off, unfinished
+
+
+def _shifted(days: np.ndarray) -> str:
+    """What a part of a symbol's dates looks like whose days off the calendar are of the weekend, always the same one."""
+    weekday = (days.astype("datetime64[D]").astype(np.int64) + 3) % 7
+    sundays, saturdays = np.count_nonzero(weekday == 6), np.count_nonzero(weekday == 5)
+    if max(sundays, saturdays) < ONE_WEEKDAY * len(days):
+        return ""
+    return DAY_EARLY if sundays > saturdays else DAY_LATE
 
 
 def _early(symbol: str, days: np.ndarray, strange: int, count: int) -> str:

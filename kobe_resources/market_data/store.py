@@ -8,14 +8,13 @@ which names one bar twice is refused: the store could not tell later which of th
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobe_resources.market_data.protocol import MarketDataError, SyncReport
+from kobe_resources.market_data.changes import Changes, Load, StoredLoad, StoreTotals, rows_written, sql
+from kobe_resources.market_data.companions import record_options, replace_candidates, replace_dividends, replace_splits
+from kobe_resources.market_data.protocol import MarketDataError
 from kobe_resources.market_data.set_aside import aside_rows, record_set_aside
-from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import Warehouse, insert
+from kobe_resources.warehouse.store import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from kobe_resources.settings.models import Settings
 
-HERE = Path(__file__).parent / "sql"
 OPTIONAL_FIELDS = ("vwap", "trades")
 OF_ONE_SOURCE = (
     "daily_bars",
@@ -38,95 +36,8 @@ OF_ONE_SOURCE = (
     "set_aside",
 )
 """Tables whose rows go when the store becomes another source's."""
-DIVIDEND = ["symbol", "ex_date", "amount", "kind", "pay_date"]
 PART_MEMORY = "1GB"
 """What the database may hold in memory while bars come in parts; the rest goes to its file."""
-PLAIN_KIND = "regular"
-"""The kind of a dividend whose source names none."""
-
-
-@dataclass(frozen=True)
-class Load:
-    """All that one source has.
-
-    bars: symbol, session, open, high, low, close, volume and optionally vwap, trades; one row a (symbol, session).
-    splits: symbol, execution_date, split_from, split_to. candidates: symbol and optionally name, type, active.
-    options: symbol, has_options; only symbols for which the source knows.
-    dividends: symbol, ex_date, amount and optionally kind, pay_date; None where the source has none. aside: rows of
-    `set_aside.COLUMNS` that are not stored; None: none. widened: bars whose high or low was set to an open or close that
-    rounding had put outside.
-    """
-
-    bars: pd.DataFrame
-    splits: pd.DataFrame
-    candidates: pd.DataFrame
-    options: pd.DataFrame
-    dividends: pd.DataFrame | None = None
-    aside: pd.DataFrame | None = None
-    widened: int = 0
-
-
-@dataclass(frozen=True)
-class Changes:
-    """Rows by what became of them, and rows written to `bar_revisions`."""
-
-    added: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    revisions: int = 0
-
-    def __add__(self, other: Changes) -> Changes:
-        return Changes(
-            self.added + other.added,
-            self.changed + other.changed,
-            self.unchanged + other.unchanged,
-            self.removed + other.removed,
-            self.revisions + other.revisions,
-        )
-
-
-@dataclass(frozen=True)
-class StoredLoad:
-    """The last finished load of the source whose bars the store holds."""
-
-    vendor: str
-    fingerprint: str
-    loaded_at: dt.datetime
-
-
-@dataclass(frozen=True)
-class StoreTotals:
-    """What the store holds."""
-
-    symbols: int
-    sessions: int
-    bars: int
-    first_session: dt.date | None
-    last_session: dt.date | None
-
-
-def report_of(
-    vendor: str, changes: Changes, totals: StoreTotals, seconds: float, *, skipped: bool, notes: tuple[str, ...], calls: int = 0
-) -> SyncReport:
-    """What one sync came to; where it was skipped, every stored bar is unchanged."""
-    return SyncReport(
-        vendor,
-        added=changes.added,
-        changed=changes.changed,
-        unchanged=totals.bars if skipped else changes.unchanged,
-        removed=changes.removed,
-        revisions=changes.revisions,
-        symbols=totals.symbols,
-        sessions=totals.sessions,
-        bars=totals.bars,
-        first_session=totals.first_session,
-        last_session=totals.last_session,
-        calls=calls,
-        seconds=seconds,
-        skipped=skipped,
-        notes=notes,
-    )
 
 
 def warehouse_of(settings: Settings) -> Warehouse:
@@ -295,7 +206,7 @@ def upsert_bars(
     finally:
         connection.unregister("incoming_bars")
     by_change = dict(connection.execute("SELECT change, count(*) FROM bar_changes GROUP BY ALL").fetchall())
-    revisions = _rows_written(connection.execute(sql("keep_revisions"), {"seen_at": fetched_at}))
+    revisions = rows_written(connection.execute(sql("keep_revisions"), {"seen_at": fetched_at}))
     connection.execute(sql("delete_changed"))
     connection.execute(sql("insert_changed"), parameters)
     connection.execute("DROP TABLE bar_changes")
@@ -307,7 +218,7 @@ def take_back(connection: duckdb.DuckDBPyConnection, symbol: str, before: dt.dat
     """Take the bars of `symbol` before a day out of the store, their values kept in `bar_revisions`."""
     connection.execute(sql("stage_taken_back"), {"symbol": symbol, "before": before})
     removed = connection.execute("SELECT count(*) FROM bar_changes").fetchall()[0][0]
-    revisions = _rows_written(connection.execute(sql("keep_revisions"), {"seen_at": seen_at}))
+    revisions = rows_written(connection.execute(sql("keep_revisions"), {"seen_at": seen_at}))
     connection.execute(sql("delete_changed"))
     connection.execute("DROP TABLE bar_changes")
     return Changes(removed=removed, revisions=revisions)
@@ -316,103 +227,7 @@ def take_back(connection: duckdb.DuckDBPyConnection, symbol: str, before: dt.dat
 def drop_stored_duplicates(connection: duckdb.DuckDBPyConnection) -> int:
     """Leave one row a (symbol, session), the one stored first; rows dropped."""
     repeated = connection.execute("SELECT 1 FROM daily_bars GROUP BY symbol, session HAVING count(*) > 1 LIMIT 1").fetchall()
-    return _rows_written(connection.execute(sql("delete_repeated"))) if repeated else 0
-
-
-def replace_splits(
-    connection: duckdb.DuckDBPyConnection,
-    splits: pd.DataFrame,
-    vendor: str,
-    seen_at: dt.datetime,
-    since: dt.date = dt.date(1, 1, 1),
-    until: dt.date = dt.date(9999, 12, 31),
-) -> Changes:
-    """Make `splits` the stored ones with `since` ≤ execution_date ≤ `until`; comings and goings go to `split_revisions`.
-
-    Exact duplicates are stored once and named in `bar_refusals`. Two different splits of one symbol and day are both
-    stored, and a blocking check names them: dropping either would pick a factor that no source vouches for.
-    """
-    connection.register("incoming_frame", splits[["symbol", "execution_date", "split_from", "split_to"]])
-    window = {"since": since, "until": until}
-    try:
-        connection.execute(sql("stage_splits"), window)
-        connection.execute(
-            "DELETE FROM bar_refusals WHERE vendor = $vendor AND reason LIKE 'split %' AND session BETWEEN $since AND $until",
-            {**window, "vendor": vendor},
-        )
-        connection.execute(sql("name_repeated_splits"), {**window, "vendor": vendor, "seen_at": seen_at})
-    finally:
-        connection.unregister("incoming_frame")
-    logged = [row[0] for row in connection.execute(sql("log_splits"), {**window, "seen_at": seen_at}).fetchall()]
-    connection.execute("DELETE FROM splits WHERE execution_date BETWEEN $since AND $until", window)
-    kept = _rows_written(connection.execute("INSERT INTO splits SELECT *, ? FROM incoming_splits ORDER BY ALL", [vendor]))
-    connection.execute("DROP TABLE incoming_splits")
-    added = logged.count("added")
-    return Changes(added=added, removed=logged.count("removed"), unchanged=kept - added)
-
-
-def replace_dividends(
-    connection: duckdb.DuckDBPyConnection,
-    dividends: pd.DataFrame | None,
-    vendor: str,
-    seen_at: dt.datetime,
-    since: dt.date = dt.date(1, 1, 1),
-    until: dt.date = dt.date(9999, 12, 31),
-) -> Changes:
-    """Make `dividends` the stored ones with `since` ≤ ex_date ≤ `until`; comings and goings go to `dividend_revisions`.
-
-    dividends: symbol, ex_date, amount and optionally kind, pay_date; None: there are none. Equal rows are stored once; two
-    amounts, or two kinds, on one ex-date are two dividends.
-    """
-    import pandas as pd
-
-    given = pd.DataFrame(columns=DIVIDEND, dtype=object) if dividends is None else dividends.reindex(columns=DIVIDEND)
-    # Dates as objects: a column of nothing but NaT would be read as one of times.
-    given = given.assign(kind=given["kind"].astype(object).where(given["kind"].notna(), PLAIN_KIND))
-    connection.register("incoming_frame", given)
-    window = {"since": since, "until": until}
-    try:
-        connection.execute(sql("stage_dividends"), window)
-    finally:
-        connection.unregister("incoming_frame")
-    logged = [row[0] for row in connection.execute(sql("log_dividends"), {**window, "seen_at": seen_at}).fetchall()]
-    connection.execute("DELETE FROM dividends WHERE ex_date BETWEEN $since AND $until", window)
-    kept = _rows_written(connection.execute("INSERT INTO dividends SELECT *, ? FROM incoming_dividends ORDER BY ALL", [vendor]))
-    connection.execute("DROP TABLE incoming_dividends")
-    added = logged.count("added")
-    return Changes(added=added, removed=logged.count("removed"), unchanged=kept - added)
-
-
-def replace_actions(
-    connection: duckdb.DuckDBPyConnection, actions: pd.DataFrame, vendor: str, since: dt.date, until: dt.date
-) -> int:
-    """Make `actions` (symbol, ex_date, kind, other_symbol, rate) those with `since` ≤ ex_date ≤ `until`; rows written."""
-    connection.execute("DELETE FROM corporate_actions WHERE ex_date BETWEEN ? AND ?", [since, until])
-    if not len(actions):
-        return 0
-    connection.register("incoming_frame", actions)
-    try:
-        return _rows_written(connection.execute(sql("insert_actions"), {"source": vendor, "since": since, "until": until}))
-    finally:
-        connection.unregister("incoming_frame")
-
-
-def replace_candidates(connection: duckdb.DuckDBPyConnection, candidates: pd.DataFrame, vendor: str) -> int:
-    """Make `candidates` (symbol, optionally name, type, active) the stored ones; rows written."""
-    connection.execute("DELETE FROM candidates")
-    return insert(connection, "candidates", candidates.assign(source=vendor)) if len(candidates) else 0
-
-
-def record_options(connection: duckdb.DuckDBPyConnection, options: pd.DataFrame, vendor: str, seen_at: dt.datetime) -> int:
-    """Note which symbols have listed options (symbol, has_options); a newer answer replaces the older. Rows written."""
-    if not len(options):
-        return 0
-    connection.register("incoming_options", options)
-    try:
-        connection.execute("DELETE FROM option_evidence WHERE symbol IN (SELECT symbol FROM incoming_options)")
-    finally:
-        connection.unregister("incoming_options")
-    return insert(connection, "option_evidence", options[["symbol", "has_options"]].assign(source=vendor, seen_at=seen_at))
+    return rows_written(connection.execute(sql("delete_repeated"))) if repeated else 0
 
 
 def store_totals(connection: duckdb.DuckDBPyConnection) -> StoreTotals:
@@ -434,12 +249,3 @@ def _refuse_repeated(connection: duckdb.DuckDBPyConnection) -> None:
     if rows:
         symbol, session = rows[0]
         raise MarketDataError(f"the source gives the bar of {symbol!r} on {session} more than once", "keep one of them")
-
-
-def _rows_written(result: duckdb.DuckDBPyConnection) -> int:
-    return int(sum(row[0] for row in result.fetchall()))
-
-
-def sql(name: str) -> str:
-    """The text of a .sql file of this package."""
-    return read_sql(HERE, name)

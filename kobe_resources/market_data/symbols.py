@@ -5,23 +5,27 @@ from __future__ import annotations
 import re
 import unicodedata
 
-MONTHS = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)"
+MONTHS = (
+    "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Mrz|Mär|Mai|Okt|Dez|janv|févr|mars|avr|juin|juil|août|déc|"
+    "ene|abr|ago|dic|gen|mag|giu|lug|set|ott|mrt|mei)"
+)
+"""Months as spreadsheets shorten them in English, German, French, Spanish, Italian and Dutch."""
 SPREADSHEET_MADE = (
-    rf"(?i:\d{{1,2}}-{MONTHS}(-\d{{2,4}})?)",
-    rf"(?i:{MONTHS}-\d{{1,4}})",
+    rf"(?i:\d{{1,2}}(-|\.? ){MONTHS}\.?([- ]\d{{2,4}})?)",
+    rf"(?i:{MONTHS}\.?[- ]\d{{1,4}})",
     r"\d{4}-\d{2}-\d{2}.*",
     r"\d{1,2}([/.])\d{1,2}\1(\d{2}|\d{4})",
     r"\d{5}(\.0)?",
-    r"\d+(\.\d+)?E[+-]?\d+",
-    r"#(?:N/A|NAME\?|(?:REF|VALUE|NUM|DIV/0|NULL|SPILL|CALC|BLOCKED|BUSY|FIELD)!?)",
-    r"=\w+\(.*",
+    r"\d+([.,]\d+)?E[+-]?\d+",
+    r"\d{1,2}:\d{2}(:\d{2})?( ?[AP]M)?",
+    r"#.*",
+    r"=.*",
 )
-"""What a spreadsheet turns symbols into: dates, their serial numbers, powers of ten, errors and formulas."""
+"""What a spreadsheet turns symbols into: dates, their serial numbers, powers of ten, hours, errors and formulas."""
 UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode: control, invisible format, lone surrogate, line and paragraph separators."""
 _CLASS = re.compile(r"([A-Z]{1,5})[-/ ._]([A-Z]{1,2})")
 _WORDS = re.compile(r"[A-Za-z]{1,6}([-/ ._][A-Za-z]{1,2})*")
-_COUNTRY = ".US"
 
 
 def identity(symbol: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
@@ -20,6 +21,8 @@ from kobe_resources.order_ledger.store import OrderLedger, Write
 
 DUST = Decimal("1e-9")
 """Shares that no broker can hold: the ninth decimal is its last."""
+UNLISTED = "delisted"
+"""The flag of a position whose symbol has gone from the broker's list, or has no bars any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +243,20 @@ def grow(write: Write, known: Position, qty: Decimal, price: Decimal) -> None:
     write.audit("position_entered", position=known.id, symbol=known.symbol, qty=text_of(qty), price=text_of(price))
 
 
-def rename(write: Write, known: Position, symbol: str, reason: str) -> None:
-    """Change the symbol of a position, and of its orders that may still fill, to the broker's new one."""
-    write.execute("UPDATE positions SET symbol = ? WHERE id = ?", (symbol, known.id))
+def rename(write: Write, moves: Sequence[tuple[Position, str]], reason: str) -> None:
+    """Change the symbols of positions, and of their orders that may still fill, to the broker's new ones.
+
+    All at once, because a new name may be the one that another of them gives up.
+    """
+    for known, _ in moves:
+        write.execute("UPDATE positions SET symbol = id WHERE id = ?", (known.id,))
+    for known, symbol in moves:
+        _rename(write, known, symbol, reason)
+
+
+def _rename(write: Write, known: Position, symbol: str, reason: str) -> None:
+    # What the broker had no longer listed was listed under its new name.
+    write.execute("UPDATE positions SET symbol = ?, flag = nullif(flag, ?) WHERE id = ?", (symbol, UNLISTED, known.id))
     states = sorted(str(state) for state in UNSETTLED)
     marks = ", ".join("?" * len(states))
     write.execute(

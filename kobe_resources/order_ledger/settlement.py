@@ -108,8 +108,10 @@ def _same_size(source: OrderLedger | Write, intent: Intent, order: BrokerOrder) 
     held = position(source, intent.position_id) if intent.position_id else None
     if held is None:
         return False
-    # Parts of shares that a split leaves over are paid in cash.
-    return abs(order.qty - intent.qty * split_ratio_since(source, held, intent.session)) < 1
+    # What had left before a split is not multiplied; parts of shares that a split leaves over are paid in cash.
+    ratio, gone = split_ratio_since(source, held, intent.session), min(order.filled_qty, intent.qty)
+    ends = sorted((intent.qty * ratio, gone + (intent.qty - gone) * ratio))
+    return ends[0] - 1 < order.qty < ends[1] + 1
 
 
 def _record_fills(write: Write, intent: Intent, order: BrokerOrder, at: dt.datetime) -> Intent:

@@ -59,7 +59,7 @@ _SECRET_TEXT = (
 _SCHEME = re.compile(r"^[^/]{0,40}://")
 
 _UNPRINTABLE = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
-"""What a third party's __str__ may raise; an object that cannot print itself must not stop the one who logs it."""
+"""What a third party's __str__ may raise; an object that cannot print itself must not stop its logging."""
 
 _hidden: set[str] = set()
 _handler_lock = threading.Lock()
@@ -229,7 +229,7 @@ _complained = threading.Event()
 
 
 def append_line(path: Path, line: str, max_bytes: int = MAX_BYTES, keep: int = KEEP_FILES) -> None:
-    """Append one line; many processes may do so at once. Past `max_bytes` the file is rotated, `keep` old ones stay."""
+    """Append one line, which many processes may do at once. Past `max_bytes` the file is rotated, `keep` old ones stay."""
     try:
         private_folder(path.parent)
         with FileLock(path.with_suffix(".lock"), timeout=LOCK_WAIT_S, mode=0o600):
@@ -249,7 +249,7 @@ def _append(path: Path, data: bytes) -> None:
     try:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            # Someone died in the middle of a line: theirs stays torn, ours must not.
+            # A process died in the middle of a line: its line stays torn, this one must not.
             data = b"\n" + data
         while data:
             data = data[os.write(descriptor, data) :]

@@ -36,10 +36,20 @@ def njit(function: F) -> F:
     return cast(F, numba.njit(cache=_is_kept(), nogil=True, error_model="numpy")(function))
 
 
+def njit_lean(function: F) -> F:
+    """Compile `function`, which makes no array, without counting references to those that it is given.
+
+    numba counts, with locked instructions, whenever one function hands arrays to another; threads that share the arrays wait
+    for each other's counts.
+    """
+    options: dict[str, Any] = {"_nrt": False}
+    return cast(F, numba.njit(cache=_is_kept(), nogil=True, error_model="numpy", **options)(function))
+
+
 def njit_part(function: F) -> F:
-    """Compile `function` for calls from other kernels only: the wrapper for Python takes long to compile."""
+    """Compile `function` as lean, for calls from other kernels only, which saves the compilation of its Python wrapper."""
     # numba's type hints do not know these options of its own.
-    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
     return cast(F, numba.njit(cache=_is_kept(), nogil=True, error_model="numpy", **options)(function))
 
 

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
-from kobe_resources.errors import UsageError
+from kobe_resources.errors import UsageError, did_you_mean
 from kobe_resources.settings.models import (
     MOVED,
     SAMPLE_DEFAULTS,
@@ -37,7 +37,7 @@ INSTALL = ".venv/bin/python -m pip install --constraint constraints.txt --editab
 """What installs Kobe in its clone, followed by `.`, or by `'.[extra]'`: migrations and data folder stay beside the code."""
 
 LARGEST = 1e15
-"""No setting needs more: beyond it sums lose cents, and beyond that lie numbers that no library takes."""
+"""The largest number that a setting takes: beyond it sums in floats lose cents."""
 LONGEST = {"_s": 1e7, "_min": 1e5, "_minute": 1e7}
 """The same for settings whose names end so: a deadline beyond these is none that a clock could keep."""
 ADDRESSES = ("url", "webhook", "scheduler")
@@ -156,7 +156,7 @@ def _with_value(section: Any, names: Sequence[str], value: Any) -> Any:
     """A copy of a section, or of all settings, with one value inside it changed and checked. Raises ValueError."""
     name, rest, known = names[0], names[1:], type(section).model_fields
     if name not in known:
-        raise ValueError(f"is no setting{_meant(name, known)}")
+        raise ValueError(f"is no setting{did_you_mean(name, known)}")
     inner = getattr(section, name)
     if rest and isinstance(inner, BaseModel):
         return section.model_copy(update={name: _with_value(inner, rest, value)})
@@ -249,7 +249,7 @@ def _refuse_unknown_environment() -> None:
             raise UsageError(f"the environment sets {name}", "write its name in capitals")
         section = name.removeprefix("KOBE_").split("__")[0].lower()
         if section not in Settings.model_fields or "__" not in name:
-            meant = _meant(section, Settings.model_fields)
+            meant = did_you_mean(section, Settings.model_fields)
             raise UsageError(f"the environment sets {name}, which is no setting{meant}", "unset it, or see `kobe config docs`")
 
 
@@ -314,19 +314,11 @@ def _no_setting(key: str, place: tuple[int | str, ...]) -> str:
 
 
 def _meant_by(place: tuple[int | str, ...]) -> str:
-    """`_meant` for the last name of `place`, among the keys of the table that the names before it lead to."""
+    """`did_you_mean` for the last name of `place`, among the keys of the table that the names before it lead to."""
     model: type[BaseModel] = Settings
     for part in place[:-1]:
         kind = model.model_fields[str(part)].annotation
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
             return ""
         model = kind
-    return _meant(str(place[-1]), model.model_fields)
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    """The known name that `name` looks like, as the end of a sentence; empty where none does."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    return did_you_mean(str(place[-1]), model.model_fields)

@@ -68,7 +68,7 @@ def connect(path: Path, read_only: bool = False) -> duckdb.DuckDBPyConnection:
             connection.execute("PRAGMA disable_checkpoint_on_shutdown")
             connection.execute("SET checkpoint_threshold = '1000 TB'")
     except BaseException:
-        # DuckDB gives out a database it has given up as long as anybody has it open.
+        # DuckDB gives out a database it has given up as long as a connection of the process has it open.
         connection.close()
         raise
     return connection

@@ -27,6 +27,7 @@ from kobe_resources.warehouse.migrations import WarehouseUnusable, migrate
 from kobe_resources.warehouse.shared_connection import ask_for, kept_open, withdraw
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from tenacity import RetryCallState
 
@@ -137,10 +138,10 @@ class Warehouse:
         with self.connect() as connection:
             return connection.execute(sql, parameters or []).df()
 
-    def arrays(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def arrays(self, sql: str) -> dict[str, Any]:
         """The rows of a query as one numpy array a column (masked where SQL had NULL)."""
         with self.connect() as connection:
-            return connection.execute(sql, parameters or []).fetchnumpy()
+            return connection.execute(sql).fetchnumpy()
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """The rows of a query as tuples."""
@@ -272,6 +273,15 @@ def insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFram
     finally:
         connection.unregister("incoming_rows")
     return len(frame)
+
+
+def floats_of(column: Any) -> np.ndarray:
+    """A column that DuckDB gave as numpy, as float64, NaN where SQL had NULL."""
+    import numpy as np
+
+    if isinstance(column, np.ma.MaskedArray):
+        column = column.filled(np.nan)
+    return np.asarray(column, dtype=np.float64)
 
 
 def quoted(identifier: str) -> str:

@@ -128,4 +128,21 @@ def test_the_evening_before_a_split_of_something_held_asks_for_a_run(
     assert splits_ahead("paper", at(WEDNESDAY, 12, 0)) is None
     assert splits_ahead("paper", at(THURSDAY, 20, 0)) is None
     monkeypatch.setattr(trading_job, "_now", lambda: now)
-    assert ask(orders_working, instance, paper("ioc")).run_key == "trade:paper:2024-03-06:splits"
+    assert ask(orders_working, instance, paper("ioc")).run_key == "trade:paper:2024-03-06"
+    # A run that failed to lift it is followed by another one, after a pause.
+    tags = {"kobe/stage": "paper", "kobe/session": "2024-03-06"}
+    instance.add_run(dg.DagsterRun(job_name="trade_session", tags=tags, status=dg.DagsterRunStatus.FAILURE))
+    assert "asked for again in" in ask(orders_working, instance, paper("ioc")).skip_message
+    monkeypatch.setattr(trading_job, "_now", lambda: dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2))
+    monkeypatch.setattr("kobe_jobs.trading.due_runs.splits_ahead", lambda *_: (WEDNESDAY, ["KO"]))
+    assert ask(orders_working, instance, paper("ioc")).run_key == "trade:paper:2024-03-06:2"
+
+
+def test_a_stop_that_was_lifted_for_a_split_asks_for_no_other_run(home: Path) -> None:
+    with OrderLedger(home / "orders.sqlite") as ledger, ledger.write() as write:
+        planned = book.plan(write, order_plan(account=ACCOUNT))
+        enter(write, planned, Decimal(1), Decimal(60))
+        write.audit("stop_lifted", position=planned.client_order_id, symbol="KO", until=THURSDAY)
+    with Warehouse().transaction() as connection:
+        connection.execute("INSERT INTO splits VALUES ('KO', DATE '2024-03-07', 1, 2, 'test')")
+    assert splits_ahead("paper", at(WEDNESDAY, 20, 0)) is None

@@ -21,6 +21,7 @@ SMALL = {
     "KOBE_REPORT__RESAMPLES": "20",
     "KOBE_REPORT__PERMUTATIONS": "2",
 }
+"""Settings of a market whose whole report takes a few seconds, for tests of what happens around the computation."""
 LIMIT_S = 300
 
 

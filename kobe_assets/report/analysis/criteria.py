@@ -108,11 +108,11 @@ def benchmark_sharpe(book: StrategyResult, benchmark: Curve | None) -> float | N
     return sharpe(returns_of(on_sessions(benchmark, book.curve["session"].to_numpy())))
 
 
-def top_share(book: StrategyResult, count: int = TOP_TRADES) -> float | None:
-    """Share of the net profit that the `count` best trades made; None where there is no net profit."""
+def top_share(book: StrategyResult) -> float | None:
+    """Share of the net profit that the `TOP_TRADES` best trades made; None where there is no net profit."""
     pnl = np.sort(book.trades["pnl"].to_numpy(float))[::-1]
     total = float(pnl.sum())
-    return float(pnl[:count].sum()) / total if len(pnl) and total > 0 else None
+    return float(pnl[:TOP_TRADES].sum()) / total if len(pnl) and total > 0 else None
 
 
 def _result(gate: Gate, book: StrategyResult, measured: Measured) -> Result:

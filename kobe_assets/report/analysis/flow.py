@@ -53,7 +53,7 @@ def traded(book: StrategyResult, fold: int = 0) -> int:
 
 
 def flow(book: StrategyResult) -> list[dict[str, Any]]:
-    """The veto waterfall of all folds and of each: fold, signals, traded, refused [[reason, count], …]."""
+    """The waterfall of refusals, of all folds and of each: fold, signals, traded, refused [[reason, count], …]."""
     steps = []
     for fold in [0, *book.folds["fold"].tolist()]:
         refused, done = refusals(book, fold), traded(book, fold)
@@ -61,13 +61,6 @@ def flow(book: StrategyResult) -> list[dict[str, Any]]:
             {"fold": int(fold), "signals": done + sum(refused.values()), "traded": done, "refused": list(refused.items())}
         )
     return steps
-
-
-def affordable_share(book: StrategyResult) -> float | None:
-    """Trades over trades plus refusals for money; None where neither happened."""
-    refused = refusals(book)
-    stopped = sum(refused.get(reason, 0) for reason in MONEY_REASONS)
-    return len(book.trades) / (len(book.trades) + stopped) if len(book.trades) + stopped else None
 
 
 def participation(book: StrategyResult) -> Floats:

@@ -178,8 +178,8 @@ class _Reader:
     def sql(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
         return self.connection.execute(sql, parameters or {}).df()
 
-    def file(self, name: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        return self.sql(read_sql(_HERE, name), parameters)
+    def file(self, name: str) -> pd.DataFrame:
+        return self.sql(read_sql(_HERE, name))
 
     def revisions(self) -> pd.DataFrame:
         import pandas as pd

@@ -20,6 +20,8 @@ EXCURSIONS_SHOWN = 800
 """Points of the excursion chart; of more trades, evenly spaced ones in order of entry."""
 WITHOUT_BEST = 20
 TOP_SYMBOLS = 5
+ENDS_SHOWN = 10
+"""Symbols that are shown from each end of their ranking by profit."""
 
 EXIT_MEANING = {
     "stop": "the protective stop was hit",
@@ -105,6 +107,6 @@ def excursions(trades: pd.DataFrame) -> pd.DataFrame:
     return ordered.iloc[np.linspace(0, len(ordered) - 1, EXCURSIONS_SHOWN).round().astype(int)]
 
 
-def _ends(symbols: list[tuple[str, int, float]], count: int = 10) -> list[tuple[str, int, float]]:
+def _ends(symbols: list[tuple[str, int, float]]) -> list[tuple[str, int, float]]:
     """The best and the worst, or all where there are few."""
-    return symbols if len(symbols) <= 2 * count else symbols[:count] + symbols[-count:]
+    return symbols if len(symbols) <= 2 * ENDS_SHOWN else symbols[:ENDS_SHOWN] + symbols[-ENDS_SHOWN:]

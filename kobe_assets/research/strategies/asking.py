@@ -41,7 +41,7 @@ def scored(strategy: Strategy, what: str, at: Reading) -> Floats:
     return found.astype(np.float64, copy=False)
 
 
-def try_out(strategy: Strategy, params: Params | None = None) -> None:
+def try_out(strategy: Strategy) -> None:
     """Run every function of a declaration once, on invented bars. Raises StrategyFault."""
     rng = np.random.default_rng(5)
     close = 50.0 * np.exp(np.cumsum(rng.normal(0.0, 0.02, TRIAL_BARS)))
@@ -55,7 +55,7 @@ def try_out(strategy: Strategy, params: Params | None = None) -> None:
             values_of(indicator, bars)
     at = Reading(close, {name: rng.normal(size=TRIAL_BARS) for name in strategy.indicators})
     for what in ("long", "short", "leave_long", "leave_short"):
-        satisfied(strategy, what, at, strategy.parameters if params is None else params)
+        satisfied(strategy, what, at, strategy.parameters)
     for what in ("score_long", "score_short"):
         if getattr(strategy, what) is not None:
             scored(strategy, what, at)
@@ -67,7 +67,7 @@ def _called(strategy: Strategy, what: str, at: Reading, *params: Params) -> Any:
         found = np.asarray(function(at, *params))
     except StrategyFault:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A person's own declaration may raise anything.
         place = place_of(error, line_of(function))
         raise StrategyFault(
@@ -86,7 +86,7 @@ def _whose(strategy: Strategy, what: str) -> str:
     return f"{what} of the strategy {strategy.name} at {line_of(getattr(strategy, what))}"
 
 
-def _meant(error: Exception, strategy: Strategy) -> str:
+def _meant(error: BaseException, strategy: Strategy) -> str:
     """What was probably meant by a name that is not there."""
     known = strategy.parameters if isinstance(error, KeyError) else ("close", *strategy.indicators)
     wrong = str(error).split("'")[1:2] if isinstance(error, AttributeError | KeyError) else []

@@ -25,8 +25,10 @@ def register(app: typer.Typer) -> None:
 def show(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """Every effective setting and where it comes from; no secrets, only whether each is there."""
     from kobe_jobs.cli.settings_table import effective, secrets_present
+    from kobe_jobs.research_run.strategies import refuse_unknown_parameters
 
     settings = load_settings()
+    refuse_unknown_parameters(settings)
     rows = effective(settings)
     if as_json:
         values = {row.key: {"value": row.value, "from": row.source} for row in rows}
@@ -46,9 +48,10 @@ def pin(
     research: Annotated[bool, typer.Option("--research", help="Only what the folds stand on.")] = False,
 ) -> None:
     """The SHA-256 of every setting that can change a number or an order."""
-    from kobe_jobs.research_run.strategies import load_account_settings
+    from kobe_jobs.research_run.strategies import load_account_settings, refuse_unknown_parameters
 
     settings = load_account_settings()
+    refuse_unknown_parameters(settings)
     typer.echo(research_pin(settings) if research else config_pin(settings))
 
 

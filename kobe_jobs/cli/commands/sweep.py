@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.settings.load import load_settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kobe_jobs.research_run.sweep import Sweep
+    from kobe_resources.settings.models import Settings
+    from kobe_resources.warehouse.store import Warehouse
 
 
 def register(app: typer.Typer) -> None:
@@ -30,24 +37,16 @@ def sweep(
     for these settings and bars is not run again, so a stopped sweep goes on where it was. The grids are those of
     \\[walk_forward.grid.<strategy>], or the strategies' own; \\[compute] says where it runs.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Table
-
     from kobe_jobs.cli.heat_maps import LEGEND, heat_map_json, heat_map_tables
     from kobe_jobs.research_run.stale import bring_up_to_date
-    from kobe_jobs.research_run.sweep import as_text, best_sets, plan_sweep, run_sweep, write_heat_maps
+    from kobe_jobs.research_run.sweep import best_sets, plan_sweep, write_heat_maps
     from kobe_resources.market_data.store import warehouse_of
 
-    settings, screen = load_settings(), Screen(stderr=True)
+    settings = load_settings()
     warehouse = warehouse_of(settings)
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
     plan = plan_sweep(settings, warehouse, strategy or [])
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
-    began = time.monotonic()
-    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
-        shown = bar.add_task("fold simulations", total=plan.total, completed=plan.total - plan.left)
-        run_sweep(settings, warehouse, plan, lambda count: bar.advance(shown, count))
-    seconds = time.monotonic() - began
+    seconds = _run(settings, warehouse, plan)
     # In the order of the report and of the heat maps.
     rows = sorted(best_sets(warehouse, plan), key=lambda row: str(row["strategy"]))
     grids, picture = write_heat_maps(settings, warehouse, plan) if heatmap else ([], None)
@@ -58,15 +57,7 @@ def sweep(
         print_json(told)
         return
     console = Screen()
-    table = Table(title="Best in training; what wins in few folds was luck", title_justify="left")
-    for name in ("strategy", "parameters", "mean Sharpe", "worst fold", "folds won", "unseen"):
-        table.add_column(name, justify="left" if name in ("strategy", "parameters") else "right")
-    for row in rows:
-        params = ", ".join(f"{name} {value:g}" for name, value in json.loads(row["params"]).items())
-        figures = (as_text(row["mean"]), as_text(row["worst"]), f"{row['won']} of {row['folds']}")
-        unseen = f"{as_text(row['unseen'])} in {row['unseen_folds']}" if row["unseen_folds"] else "–"
-        table.add_row(row["strategy"], params, *figures, unseen)
-    console.print(table)
+    console.print(_best(rows))
     for grid in grids:
         for title, drawn in heat_map_tables(grid):
             console.say(title)
@@ -77,3 +68,35 @@ def sweep(
     console.say("unseen: mean Sharpe ratio of the test windows that the report traded with the set, and how many; – where none")
     known = f"{plan.total - plan.left:,} were on record already, from `kobe report` or an earlier sweep"
     console.say(f"{plan.left:,} of {plan.total:,} fold simulations run in {seconds:.1f} s; {known}")
+
+
+def _run(settings: Settings, warehouse: Warehouse, plan: Sweep) -> float:
+    """Run what is left of the plan behind a progress bar; the seconds that it took."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from kobe_jobs.research_run.sweep import run_sweep
+
+    screen = Screen(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+    began = time.monotonic()
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
+        shown = bar.add_task("fold simulations", total=plan.total, completed=plan.total - plan.left)
+        run_sweep(settings, warehouse, plan, lambda count: bar.advance(shown, count))
+    return time.monotonic() - began
+
+
+def _best(rows: list[dict[str, Any]]) -> Table:
+    """The best sets as a table, a line each."""
+    from rich.table import Table
+
+    from kobe_jobs.research_run.sweep import as_text
+
+    table = Table(title="Best in training; what wins in few folds was luck", title_justify="left")
+    for name in ("strategy", "parameters", "mean Sharpe", "worst fold", "folds won", "unseen"):
+        table.add_column(name, justify="left" if name in ("strategy", "parameters") else "right")
+    for row in rows:
+        params = ", ".join(f"{name} {value:g}" for name, value in json.loads(row["params"]).items())
+        figures = (as_text(row["mean"]), as_text(row["worst"]), f"{row['won']} of {row['folds']}")
+        unseen = f"{as_text(row['unseen'])} in {row['unseen_folds']}" if row["unseen_folds"] else "–"
+        table.add_row(row["strategy"], params, *figures, unseen)
+    return table

@@ -1,29 +1,24 @@
-"""`kobe trade`, `preflight`, `replay`, `reconcile`, `trace`, `kill` and `audit`: the order path from the terminal."""
+"""`kobe trade`, `preflight`, `replay`, `reconcile` and `trace`: the order path from the terminal."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from kobe_jobs.cli.dates import FORM, parse_day
-from kobe_jobs.cli.output import lines_of, order_table, output, show_replay, show_summary, table_of
+from kobe_jobs.cli.output import lines_of, order_table, output, show_replay, show_summary, table_of, warn_of
 from kobe_jobs.cli.screen import Screen, print_json
-from kobe_resources.errors import KobeError, UsageError
-from kobe_resources.settings.load import data_folders, load_settings
+from kobe_resources.errors import KobeError
+from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.secrets import load_secrets
 
 if TYPE_CHECKING:
     from kobe_jobs.trading.reporting.summary import RunSummary
-    from kobe_resources.order_ledger import OrderLedger
     from kobe_resources.settings.models import Settings
-
-kill_app = typer.Typer(help="The kill switch: while it is on, nothing is sent but cancels.", no_args_is_help=True)
-audit_app = typer.Typer(help="The audit trail: a hash chain over every decision, order, answer and fill.", no_args_is_help=True)
 
 Day = Annotated[dt.date | None, typer.Option(parser=parse_day, metavar=FORM, help="The session.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -33,14 +28,6 @@ def register(app: typer.Typer) -> None:
     """Add this area's commands."""
     for command in (trade, preflight, replay, reconcile, trace):
         app.command()(command)
-    kill_app.command("on")(kill_on)
-    kill_app.command("off")(kill_off)
-    kill_app.command("status")(kill_status)
-    audit_app.command("verify")(audit_verify)
-    audit_app.command("head")(audit_head)
-    audit_app.command("accept")(audit_accept)
-    app.add_typer(kill_app, name="kill")
-    app.add_typer(audit_app, name="audit")
 
 
 def trade(
@@ -132,6 +119,7 @@ def _trade(
     """One run; None, said in a line, where no session was named and none is left."""
     from kobe_jobs.trading.context import open_trading_context
     from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
+    from kobe_jobs.trading.reporting.alerts import alert_if_healed
     from kobe_jobs.trading.session import trade_session
 
     with open_trading_context(settings, load_secrets(), leave_clock=session is not None) as trading:
@@ -146,7 +134,7 @@ def _trade(
                 return None
             return trade_session(trading, chosen, strategy, lambda phrase: _typed(phrase, confirm))
         finally:
-            _tell_healed(settings, trading.ledger)
+            warn_of(alert_if_healed(settings, trading.ledger))
 
 
 def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.")] = None, as_json: AsJson = False) -> None:
@@ -218,7 +206,7 @@ def reconcile(
     from kobe_jobs.trading.context import open_session, open_trading_context
     from kobe_jobs.trading.reconcile.accept import accept_differences
     from kobe_jobs.trading.reconcile.compare import reconcile_account
-    from kobe_jobs.trading.reporting.alerts import tell_differences
+    from kobe_jobs.trading.reporting.alerts import alert_if_healed, tell_differences
     from kobe_jobs.trading.run_lock import alone
 
     settings = load_account_settings()
@@ -229,7 +217,7 @@ def reconcile(
         if accept is not None and found.differences:
             rows = accept_differences(context, found, accept, trading.warehouse)
         trading.ledger.copy_audit()
-        _tell_healed(settings, trading.ledger)
+        warn_of(alert_if_healed(settings, trading.ledger))
     agrees = not any(row.halts for row in rows)
     if as_json:
         keys = ("kind", "what", "ledger", "broker", "halts")
@@ -306,144 +294,6 @@ def _list_orders(count: int, as_json: bool) -> None:
         console.say("`kobe trace ID` tells all of one", style="dim")
     else:
         output().say(f"no orders in {ledger.path}")
-
-
-def kill_on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason given") -> None:
-    """Stop every order but cancels, at once and for every process on this data folder."""
-    from kobe_resources.kill_switch import KillSwitch
-
-    # The settings that trade may lie in another folder, or be broken: every data folder of the clone stops.
-    paths = {folder / "KILL_SWITCH" for folder in data_folders()}
-    try:
-        paths.add(KillSwitch().path)
-    except UsageError:
-        if not paths:
-            raise
-    for path in sorted(paths):
-        status = KillSwitch(path).turn_on(reason)
-        told = f"the kill switch is on: {status.reason}\nwritten to {path}"
-        output().say(told)
-    _record("kill_on", reason=reason, by=status.by)
-    _tell_kill(f"the kill switch is on: {reason}", status.by, status.at)
-
-
-def kill_off() -> None:
-    """Let orders pass again."""
-    from kobe_resources.kill_switch import KillSwitch
-
-    switch = KillSwitch()
-    before = switch.status()
-    switch.turn_off()
-    after = switch.status()
-    if after.is_on:
-        raise KobeError("the kill switch is still on", f"remove {switch.path} by hand")
-    output().say("the kill switch is off")
-    for folder in data_folders():
-        if folder != switch.path.parent and KillSwitch(folder / "KILL_SWITCH").status().is_on:
-            output().say(f"it is still on in {folder}")
-    if before.is_on:
-        _record("kill_off", was=before.reason)
-        _tell_kill(f"the kill switch is off again; it was on for: {before.reason}", before.by, before.at)
-
-
-def kill_status(as_json: AsJson = False) -> None:
-    """Is it on, since when, and why?"""
-    from kobe_resources.kill_switch import KillSwitch
-
-    status = KillSwitch().status()
-    if as_json:
-        print_json({"on": status.is_on, "reason": status.reason, "by": status.by, "at": status.at})
-    else:
-        output().say(status.description)
-
-
-def audit_verify(
-    head: Annotated[
-        str | None, typer.Option(help="A head (seq:hash) that was kept elsewhere, as from a run's metadata.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check the chain, its head, the rows it records, and its copy audit.jsonl; the first bad record or row is named.
-
-    Heads that Dagster's history and the newest backup know are asked too. Exit code 1 where something is wrong.
-    """
-    from kobe_jobs.trading.known_heads import MEND, find_rollback
-
-    with _existing_ledger() as ledger:
-        found = ledger.verify_audit(head)
-        rollback = find_rollback(ledger) if found.holds else ""
-    problem = found.problem or rollback
-    if as_json:
-        told = {key: getattr(found, key) for key in ("records", "head", "first_bad", "not_copied")}
-        print_json({"holds": not problem, **told, "problem": problem, "restored": list(found.restored)})
-    elif not problem:
-        late = f" ({found.not_copied} not yet copied to audit.jsonl)" if found.not_copied else ""
-        output().print(f"{found.description}{late}; head {found.head}", soft_wrap=True, highlight=False, markup=False)
-    if problem:
-        hint = MEND if rollback else "keep orders.sqlite and audit.jsonl as evidence, and do not trade"
-        raise KobeError(f"the audit trail does not hold: {problem}", hint)
-
-
-def audit_accept(reason: Annotated[str, typer.Argument(help="Why the chain was set back: a restore, say.")]) -> None:
-    """Go on with a chain that was set back on purpose: the heads that it lacks are put on it with the reason."""
-    from kobe_jobs.trading.known_heads import accept_rollback
-
-    if not reason.strip():
-        raise UsageError("a chain that was set back is accepted for a reason", 'kobe audit accept "what happened"')
-    with _existing_ledger() as ledger:
-        heads = accept_rollback(ledger, reason)
-        ledger.copy_audit()
-        _tell_healed(load_settings(), ledger)
-    told = (
-        f"accepted, and on the chain: {', '.join(heads)}" if heads else "nothing to accept: every head known elsewhere is there"
-    )
-    output().say(told)
-
-
-def audit_head() -> None:
-    """Print the end of the chain as seq:hash; kept elsewhere, it proves that nothing was cut off or rebuilt."""
-    with _existing_ledger() as ledger:
-        output().print(ledger.audit_head(), soft_wrap=True, highlight=False)
-
-
-def _existing_ledger() -> OrderLedger:
-    """The ledger of this data folder, where it has one or a copy of its chain."""
-    from kobe_jobs.trading.context import open_ledger
-
-    ledger = open_ledger(load_settings())
-    if not (ledger.path.exists() or ledger.audit_path.exists()):
-        raise KobeError(
-            f"{ledger.path.parent} holds neither orders.sqlite nor audit.jsonl",
-            "set KOBE_HOME to the folder that trades; `kobe trade` begins a trail",
-        )
-    return ledger
-
-
-def _record(kind: str, **body: Any) -> None:
-    """Put a switch on the chain; the switch itself works without."""
-    from kobe_jobs.trading.switch_record import record_switch
-
-    _warn_of(record_switch(load_settings(), kind, **body))
-
-
-def _tell_kill(what: str, by: str, at: str) -> None:
-    """Alert on the switch; settings that cannot be read must not hide that it was turned."""
-    from kobe_jobs.trading.reporting.alerts import alert
-
-    with contextlib.suppress(KobeError):
-        alert(load_settings(), what, ("kill",), key=f"{what}|{at}", by=by, since=at)
-
-
-def _tell_healed(settings: Settings, ledger: OrderLedger) -> None:
-    """Say and alert that audit.jsonl had been cut, where it had."""
-    from kobe_jobs.trading.reporting.alerts import alert_if_healed
-
-    _warn_of(alert_if_healed(settings, ledger))
-
-
-def _warn_of(what: str) -> None:
-    if what:
-        Console(stderr=True).print(f"warning: {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _typed(phrase: str, given: str | None) -> str:

@@ -24,12 +24,12 @@ class VendorLook:
 
 def look_at_polygon(polygon: PolygonData, secrets: Secrets) -> VendorLook:
     """How far back the key's plan reaches. Raises PolygonAuthError where the vendor does not know the key."""
+    from kobe_resources.market_data.over_network import RetryBudget
     from kobe_resources.market_data.polygon.client import PolygonClient
     from kobe_resources.market_data.polygon.errors import PolygonAuthError, PolygonEntitlementError, PolygonError
-    from kobe_resources.market_data.polygon.pacing import Patience
 
     key = secrets.polygon_api_key
-    once = Patience(total_s=30.0, after_rate=0, after_server=1, after_transport=1, after_malformed=1, after_empty=0)
+    once = RetryBudget(total_s=30.0, after_rate=0, after_server=1, after_transport=1, after_malformed=1, after_empty=0)
     client = PolygonClient(key.get_secret_value() if key else None, polygon.base_url, 0, 1, once)
     then = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=TEN_YEARS)
     try:
@@ -70,11 +70,11 @@ def look_at_alpaca(alpaca: AlpacaData, secrets: Secrets) -> VendorLook:
 
 def _tradable(alpaca: AlpacaData, secrets: Secrets, assets_url: str) -> int:
     from kobe_resources.market_data.alpaca.client import AlpacaDataClient, Keys
-    from kobe_resources.market_data.alpaca.errors import RetryTimes
+    from kobe_resources.market_data.over_network import RetryBudget
 
     key_id, secret = secrets.alpaca_api_key_id, secrets.alpaca_api_secret_key
     keys = Keys(key_id.get_secret_value(), secret.get_secret_value()) if key_id and secret else None
-    once = RetryTimes(call_s=30.0, after_rate=0, after_server=1, after_transport=1, after_malformed=1)
+    once = RetryBudget(total_s=30.0, after_rate=0, after_server=1, after_transport=1, after_malformed=1)
     client = AlpacaDataClient(keys, alpaca.base_url, assets_url, None, once)
     try:
         return len(client.assets())

@@ -154,7 +154,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_well_formed(manifest: Mapping[str, Any]) -> bool:
-    """Are the fields that are read of the kinds that a backup writes? Others may come with a newer Kobe."""
+    """True where the fields that are read have the types that a backup writes; a newer Kobe may add others."""
     files, created, head = manifest.get("files"), manifest.get("created", ""), manifest.get("audit_head", "")
     return (
         isinstance(files, dict)
@@ -195,7 +195,7 @@ def _check_names(names: Collection[str]) -> None:
 
 
 def _as_one(name: str) -> str:
-    """The same text for names that some file system takes for the same."""
+    """The key under which a file system without case or with normalised Unicode holds the name."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 

@@ -23,11 +23,11 @@ LEDGER = "orders.sqlite"
 AUDIT = "audit.jsonl"
 WAREHOUSE = "kobe.duckdb"
 LEFT_OUT_NAMES = {"dagster/dagster.yaml"}
-"""Written anew for each place the folder stands in."""
+"""Files that are written anew in each place where the folder stands."""
 LEFT_OUT_FOLDERS = {"compiled", "pace"}
 """Machine code, where an older Kobe kept it (numba runs what it reads there), and the calls of the last minute."""
 BY_THE_WAY = {"logs", *LEFT_OUT_FOLDERS}
-"""What is in a data folder where nothing was done yet."""
+"""Names in a data folder that holds no data: what every command leaves behind."""
 LEFT_OUT_ENDINGS = (".lock", "-wal", "-shm", "-journal", ".wal", ".tmp", ".nbi", ".nbc", ".pyc")
 """Locks and journals belong to running processes; the last three are compiled code, wherever it lies."""
 REMADE = re.compile(r"reports/(kpi_report-[^/]+\.html|data-[^/]+/.+)")
@@ -60,7 +60,7 @@ def holds_data(home: Path) -> bool:
 
 
 def is_left_out(name: str) -> bool:
-    """Does a backup leave a file of this name (relative to the data folder) out? Case does not count: some disks know none."""
+    """True where a backup leaves out a file of this name; case does not count, as on some disks."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     parts = folded.split("/")
     return (
@@ -98,7 +98,7 @@ def check_database(path: Path) -> None:
 
 
 def is_sqlite(path: Path) -> bool:
-    """Does the file begin as an SQLite database does?"""
+    """True where the file begins as an SQLite database does."""
     with path.open("rb") as file:
         return file.read(len(SQLITE_HEADER)) == SQLITE_HEADER
 

@@ -154,7 +154,7 @@ def _locks_of(home: Path) -> dict[Path, str]:
 
 
 def _remove_locks(home: Path, locks: Collection[Path]) -> None:
-    """Leave no folder where there was none, unless another's work is in it by now."""
+    """Remove the locks, and the folder where it was made for them, unless it holds another file by now."""
     if any(path.is_file() and path not in locks for path in home.rglob("*")):
         return
     for lock in locks:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from kobe_assets.checks.bars import find_stale
+from kobe_assets.checks.sessions import find_stale
 from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguarded, lifted_text
 from kobe_jobs.trading.known_heads import MEND, find_rollback
 from kobe_resources.broker.hosts import hosts_of
@@ -95,7 +95,7 @@ def questions(settings: Settings) -> list[Question]:
 
 
 def account_question(settings: Settings) -> Question:
-    """What is measured of the account, and decides nothing; asked for the metrics only."""
+    """The question for the account's metrics, whose answer never fails."""
     return Question("account", lambda: ask_account(settings), blocking=False)
 
 
@@ -114,7 +114,7 @@ def _import_what_is_asked_with(settings: Settings) -> None:
 
 
 def ask_warehouse() -> Finding:
-    """Does the file open within a few seconds?"""
+    """Whether the warehouse opens within a few seconds."""
 
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
@@ -126,7 +126,7 @@ def ask_warehouse() -> Finding:
 
 
 def ask_bars(settings: Settings) -> Finding:
-    """Is the last stored session the one that the vendor should have by now?"""
+    """Whether the last stored session is the one that the vendor should have by now."""
 
     warehouse = Warehouse(lock_wait_s=LOCK_WAIT_S)
     if not warehouse.path.is_file():
@@ -141,7 +141,7 @@ def ask_bars(settings: Settings) -> Finding:
 
 
 def ask_audit() -> Finding:
-    """Does the hash chain of the order ledger hold, its copy with it, and what is known of it elsewhere?"""
+    """Whether the order ledger's hash chain holds, with its copy and the heads that are kept elsewhere."""
 
     path = kobe_home() / "orders.sqlite"
     if not path.is_file():
@@ -158,7 +158,7 @@ def ask_audit() -> Finding:
 
 
 def ask_broker(settings: Settings) -> Finding:
-    """Does the broker of the stage answer, and is its clock ours?"""
+    """Whether the broker of the stage answers, and its clock agrees with this machine's."""
 
     stage = settings.broker.stage
     secrets = load_secrets()
@@ -180,7 +180,7 @@ def ask_broker(settings: Settings) -> Finding:
 
 
 def is_remote(settings: Settings, secrets: Secrets) -> bool:
-    """Does the broker of the stage run elsewhere than in the run itself?"""
+    """True where the broker of the stage is a host that can be asked outside a run."""
 
     stage = settings.broker.stage
     has_keys = secrets.alpaca_api_key_id is not None and secrets.alpaca_api_secret_key is not None
@@ -189,7 +189,7 @@ def is_remote(settings: Settings, secrets: Secrets) -> bool:
 
 
 def ask_protection(settings: Settings) -> Finding:
-    """Does every position rest behind its stop at the broker, now?"""
+    """Whether the broker shows every position with its stop now."""
 
     stage, secrets, path = settings.broker.stage, load_secrets(), kobe_home() / "orders.sqlite"
     if stage == "shadow" or not path.is_file():
@@ -215,7 +215,7 @@ def ask_protection(settings: Settings) -> Finding:
 
 
 def ask_account(settings: Settings) -> Finding:
-    """What is the account worth, and what does it hold? It holds no answer that could fail."""
+    """The account's equity and positions, as metrics; the finding never fails."""
     from kobe_jobs.trading.account import look_at_account
 
     path, warehouse = kobe_home() / "orders.sqlite", Warehouse(lock_wait_s=LOCK_WAIT_S)
@@ -229,7 +229,7 @@ def ask_account(settings: Settings) -> Finding:
 
 
 def _is_at_work(lock: Path) -> bool:
-    """Does a trading run or a reconciliation hold the lock?"""
+    """True where a trading run or a reconciliation holds the lock."""
     try:
         with FileLock(lock, timeout=0):
             return False
@@ -238,7 +238,7 @@ def _is_at_work(lock: Path) -> bool:
 
 
 def ask_kill_switch() -> Finding:
-    """Is the kill switch off?"""
+    """Whether the kill switch is off."""
 
     status = KillSwitch().status()
     if not status.is_on:
@@ -253,7 +253,7 @@ def ask_kill_switch() -> Finding:
 
 
 def ask_daemon() -> Finding:
-    """Did every daemon that schedules and sensors need beat lately, and without errors?"""
+    """Whether every daemon that schedules and sensors need has sent a heartbeat lately, without errors."""
 
     if not (kobe_home() / "dagster" / "storage_version").is_file():
         return Finding("daemon", False, "no daemon has run for this data folder: start `kobe ui`")
@@ -278,7 +278,7 @@ def ask_daemon() -> Finding:
 
 
 def ask_disk() -> Finding:
-    """Is the disk free enough for a day's data, ledger and logs?"""
+    """Whether the disk has room for a day's data, ledger and logs."""
     free, place = free_space(kobe_home())
     return Finding(
         "disk", free >= LEAST_FREE_TO_BE_READY, f"{free / 1e9:,.1f} GB free at {place}", metrics={"disk_free_bytes": free}
@@ -286,7 +286,7 @@ def ask_disk() -> Finding:
 
 
 def ask_key_file() -> Finding:
-    """Can only its owner read the file of keys?"""
+    """Whether only its owner can read the file of keys."""
 
     if key_file_is_open():
         return Finding("key_file", False, "others can read the file that KOBE_ENV_FILE names: chmod 600 it")

@@ -40,7 +40,7 @@ log = get_logger("health")
 
 
 def ask_session_run(settings: Settings, now: dt.datetime) -> Finding:
-    """Did a run begin for the session that is open, by 10:00 in New York?"""
+    """Whether a run has begun for the open session by 10:00 in New York."""
     stage, secrets = settings.broker.stage, load_secrets()
     if not is_remote(settings, secrets):
         return Finding("session_run", True, f"stage {stage} trades the sessions of the stored bars, when it is asked to")

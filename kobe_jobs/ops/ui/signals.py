@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Stop:
-    """How often a signal asked us to stop: once means in good order, twice means at once."""
+    """The request to stop, counted: after one signal children end in good order, after two at once."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -44,7 +44,7 @@ def ledger_fates(ledger: OrderLedger, account: str, strategy: str | None) -> dic
 
 
 def simulated_trades(frame: pd.DataFrame) -> list[Trade]:
-    """Rows of `outcome_trades` as trades."""
+    """Rows of `book_trades` as trades."""
     return [
         Trade(
             symbol=str(row.symbol), side=str(row.side), signal_session=row.signal_session.date(),

@@ -125,15 +125,17 @@ def _follow(context: SessionContext, now: Reconciliation, reason: str) -> list[D
     held = {position.symbol: position for position in open_positions(context.ledger, context.account)}
     theirs = {row.symbol: row for row in now.positions}
     splits = []
+    moves = [(held[row.what], now.renamed[row.what]) for row in now.differences if row.kind == "symbol"]
+    if moves:
+        with context.ledger.write() as write:
+            rename(write, moves, reason)
     for row in now.differences:
         position = held.get(row.what)
-        if position is None:
-            continue
-        if row.kind == "symbol":
-            with context.ledger.write() as write:
-                rename(write, position, now.renamed[row.what], reason)
-        elif row.kind == "position":
+        if position is not None and row.kind == "position":
             there = theirs.get(row.what)
+            if there is not None and there.unread:
+                context.note(f"what the broker holds of {row.what} cannot be read, so that nothing is accepted of it")
+                continue
             if there is not None and _looks_split(context, position, there):
                 text = f"{there.qty} shares: this is a split; bring bars and splits up to date, then `kobe reconcile`"
                 splits.append(dataclasses.replace(row, broker=text))
@@ -162,7 +164,7 @@ def _take_shares(
             leave(write, held.id, -change, max(held.stop_price, Decimal("0.0001")), context.session, ADJUSTED)
         elif there is not None:
             average = (abs(broker) * there.avg_entry_price - held.qty * held.entry_price) / change
-            grow(write, held, change, average if average > 0 else there.avg_entry_price)
+            grow(write, held, change, average if average > 0 else there.avg_entry_price or held.entry_price)
         write.audit("position_adjusted", position=held.id, symbol=held.symbol, gone=str(-change), reason=reason)
 
 

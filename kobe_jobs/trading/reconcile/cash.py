@@ -39,11 +39,11 @@ def compare_cash(
     activities = _activities(context, last)
     told: dict[str, Any] = {"cash": str(cash), "cash_seen": str(cash), "fills_through": through}
     if activities is not None:
-        told["activities"] = sorted(row.id for row in activities)
+        told["activities"] = {row.id: str(row.amount) for row in activities}
     if last is None:
         return [], told
     new = _new(activities or [], last)
-    expected = Decimal(ground["cash"]) + moved + sum((row.amount for row in new), Decimal(0))
+    expected = Decimal(ground["cash"]) + moved + sum((amount for _, amount in new), Decimal(0))
     if new and not context.ledger.disposable:
         context.note(f"cash moved without a trade: {_described(new)}")
     surplus = cash - expected
@@ -83,18 +83,25 @@ def _activities(context: SessionContext, last: Mapping[str, Any] | None) -> list
         return None
 
 
-def _new(activities: list[BrokerActivity], last: Mapping[str, Any]) -> list[BrokerActivity]:
-    """Those that the last agreement had not seen; of an agreement that saw none, those of its day and later."""
+def _new(activities: list[BrokerActivity], last: Mapping[str, Any]) -> list[tuple[str, Decimal]]:
+    """(kind, dollars) that the last agreement had not seen: new activities, and what was cancelled or corrected since.
+
+    Of an agreement that saw none, those of its day and later count.
+    """
     known = last["snapshot"].get("activities")
-    if known is not None:
-        return [row for row in activities if row.id not in set(known)]
-    begun = day_start(dt.date.fromisoformat(last["session"]))
-    return [row for row in activities if row.at >= begun]
+    if known is None:
+        begun = day_start(dt.date.fromisoformat(last["session"]))
+        return [(row.kind, row.amount) for row in activities if row.at >= begun and row.amount]
+    if not isinstance(known, dict):
+        # Of an earlier Kobe, which kept no amounts.
+        known = {row.id: row.amount for row in activities if row.id in set(known)}
+    moved = [(row.kind, row.amount - Decimal(known.get(row.id, 0))) for row in activities]
+    return [(kind, amount) for kind, amount in moved if amount]
 
 
-def _described(rows: list[BrokerActivity]) -> str:
+def _described(rows: list[tuple[str, Decimal]]) -> str:
     """Dollars by kind, in words."""
     totals: Counter[str] = Counter()
-    for row in rows:
-        totals[KINDS.get(row.kind, row.kind)] += row.amount  # type: ignore[assignment]
+    for kind, amount in rows:
+        totals[KINDS.get(kind, kind)] += amount  # type: ignore[assignment]
     return ", ".join(f"{kind} ${Decimal(amount):.2f}" for kind, amount in sorted(totals.items()))

@@ -27,6 +27,7 @@ from kobe_jobs.trading.fractions import is_rounded, settle_fractions
 from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, look_up
 from kobe_jobs.trading.reconcile.cash import compare_cash
 from kobe_jobs.trading.reconcile.difference import Difference
+from kobe_jobs.trading.renames import fitting_renames
 from kobe_jobs.trading.roll_forward import apply_splits, as_split
 from kobe_resources.broker.alpaca.parse import is_option
 from kobe_resources.broker.protocol import (
@@ -180,7 +181,7 @@ def compare_stops(context: SessionContext, held: list[Position], there: AtBroker
         if bare.symbol in lifted:
             context.note(lifted_text(bare.symbol, lifted[bare.symbol]))
             continue
-        if position is not None and bare.symbol not in differing and not _is_leaving(context, position):
+        if position is not None and bare.symbol not in differing and not _is_leaving(context, position, there):
             wanted = f"stop for {position.qty} shares at {stop_order_price(position)}"
             rows.append(Difference("stop", bare.symbol, wanted, bare.seen))
     for order in gaps.orphans:
@@ -298,7 +299,9 @@ def compare_positions(
     """Shares by symbol; those that a person noted as theirs are taken off, and a symbol that changed is one row."""
     ours = {position.symbol: position for position in held}
     theirs = {row.symbol: row for row in positions if abs(row.qty) > SAME_SHARES}
-    rows = [
+    unread = {row.symbol: f"a position that cannot be read: {row.unread}" for row in positions if row.unread}
+    rows = [Difference("position", what, NOT_OURS, seen, halts=False) for what, seen in unread.items() if what not in ours]
+    rows += [
         Difference("symbol", old, f"{ours[old].signed_qty} {old}", f"{theirs[new].qty} {new}: renamed, `--accept` follows it")
         for old, new in renamed.items()
     ]
@@ -312,7 +315,7 @@ def compare_positions(
                 rows.append(Difference("position", symbol, f"{ledger} shares", told, halts=False))
                 continue
             split = told_split(ours[symbol], theirs[symbol]) if symbol in ours and symbol in theirs else ""
-            rows.append(Difference("position", symbol, f"{ledger} shares", f"{there} shares{split}"))
+            rows.append(Difference("position", symbol, f"{ledger} shares", unread.get(symbol) or f"{there} shares{split}"))
     return rows
 
 
@@ -338,19 +341,18 @@ def is_split(ratio: Decimal, fall: Decimal) -> bool:
 def _renamed(
     context: SessionContext, held: list[Position], orders: list[BrokerOrder], positions: list[BrokerPosition]
 ) -> dict[str, str]:
-    """Old symbol → new one, where an order of a position carries the new one at the broker, which holds the shares there."""
-    theirs = {row.symbol: row.qty for row in positions}
+    """Old symbol → new one, where an order of a position carries the new one at the broker, which holds shares there."""
+    theirs = {row.symbol: row.qty for row in positions if abs(row.qty) > SAME_SHARES}
     by_id = {position.id: position for position in held}
-    names = {position.symbol for position in held}
-    found = {}
+    told = {}
     for order in orders:
         intent = book.find(context.ledger, order.client_order_id)
         position = by_id.get(intent.position_id or intent.client_order_id) if intent is not None else None
-        if position is None or order.symbol in names or position.symbol in theirs:
-            continue
-        if abs(theirs.get(order.symbol, Decimal(0)) - position.signed_qty) <= SAME_SHARES * max(position.qty, Decimal(1)):
-            found[position.symbol] = order.symbol
-    return found
+        if position is not None and order.symbol not in ("", position.symbol):
+            told[position.symbol] = order.symbol
+    moves = fitting_renames(held, told, theirs)
+    # Other shares than ours may be a split of the same day: what they are, the row of their difference asks afterwards.
+    return {held.symbol: name for held, name in moves if theirs.get(name, Decimal(0)) * held.signed_qty > 0}
 
 
 def _is_explained(context: SessionContext, row: Difference, renamed: Mapping[str, str]) -> bool:
@@ -359,9 +361,10 @@ def _is_explained(context: SessionContext, row: Difference, renamed: Mapping[str
     return intent is not None and intent.symbol in renamed and renamed[intent.symbol] in row.broker
 
 
-def _is_leaving(context: SessionContext, held: Position) -> bool:
-    intents = book.of_position(context.ledger, held.id)
-    return any(intent.purpose == book.EXIT and intent.state in UNSETTLED for intent in intents)
+def _is_leaving(context: SessionContext, held: Position, there: AtBroker) -> bool:
+    """Does an exit of it work at the broker, as the broker's own list shows? One of unknown fate sells nothing."""
+    exits = [intent for intent in book.of_position(context.ledger, held.id) if intent.purpose == book.EXIT]
+    return any(there.order(intent.client_order_id) is not None for intent in exits)
 
 
 def _accepted_orders(context: SessionContext) -> set[str]:

@@ -194,7 +194,7 @@ class AlpacaBroker:
     def positions(self) -> list[BrokerPosition]:
         """Everything held."""
         return self._read(
-            "/positions", None, lambda body: [parse.parse_position(row) for row in parse.parse_list(body, "positions")]
+            "/positions", None, lambda body: [parse.parse_position_row(row) for row in parse.parse_list(body, "positions")]
         )
 
     def fills(self, after: dt.datetime | None = None) -> list[BrokerFill]:
@@ -228,7 +228,7 @@ class AlpacaBroker:
             if not set(ids) - seen:
                 return list(found.values())
             seen |= set(ids)
-            found.update((row.id, row) for row in parse.readable(page, parse.parse_activity) if row is not None)
+            found.update((row.id, row) for row in parse.readable(page, parse.parse_activity))
             params = {**params, "page_token": ids[-1]}
 
     def cancel(self, order_id: str) -> None:
@@ -261,7 +261,10 @@ class AlpacaBroker:
 
     def _order_by_id(self, order_id: str) -> BrokerOrder | None:
         answer = self._ask(self._trading, f"/orders/{url_quote(order_id, safe='')}", None)
-        return None if answer.status == 404 else self._understood(answer, parse.parse_order_row)
+        order = None if answer.status == 404 else self._understood(answer, parse.parse_order_row)
+        if order is not None and order.id != order_id:
+            raise BrokerUnavailable("the broker answered about another order", "try again", answer.request_id)
+        return order
 
     def _check_sends(self, what: str) -> None:
         if self.read_only:

@@ -29,6 +29,7 @@ from kobe_resources.calendar import NEW_YORK
 ZERO = Decimal(0)
 OPTION = re.compile(r"[A-Z.]{1,6}\d{6}[CP]\d{8}")
 """A symbol of the options' clearing house: root, expiry, right, strike."""
+NO_ID = "an order without an id"
 T = TypeVar("T")
 
 
@@ -128,18 +129,15 @@ def parse_order(raw: Any, request_id: str | None = None) -> BrokerOrder:
 
 
 def parse_order_row(raw: Any) -> BrokerOrder:
-    """A row of a list of orders; one that says too little, as of an option order with legs, is marked as unread.
-
-    Raises Malformed only where the row has no id, by which alone it could be told.
-    """
+    """A row of a list of orders; one that says too little, as of an option order with legs, is marked as unread."""
     try:
         order = parse_order(raw)
     except Malformed as error:
-        body = _mapping(raw, "order")
-        order_id = _text(body, "id")
+        body = raw if isinstance(raw, dict) else {}
+        order_id = _text_or(body, "id", "")
         status = _text_or(body, "status", "")
         return BrokerOrder(
-            id=order_id, client_order_id=_text_or(body, "client_order_id", "") or order_id,
+            id=order_id, client_order_id=_text_or(body, "client_order_id", "") or order_id or NO_ID,
             symbol=_text_or(body, "symbol", ""), side="buy", kind=_text_or(body, "type", ""), qty=ZERO, filled_qty=ZERO,
             filled_avg_price=None, status=OrderStatus(status) if status in set(OrderStatus) else OrderStatus.UNKNOWN,
             raw_status=status, limit_price=None, stop_price=None, submitted_at=_time_or_none(body, "submitted_at"),
@@ -160,8 +158,17 @@ def parse_position(raw: Any) -> BrokerPosition:
         symbol=_text(body, "symbol"),
         qty=size if side == "long" else -size,
         qty_available=size if available is None else abs(available),
-        avg_entry_price=_number(body, "avg_entry_price"),
+        avg_entry_price=_number_or_none(body, "avg_entry_price") or ZERO,
     )
+
+
+def parse_position_row(raw: Any) -> BrokerPosition:
+    """A row of the list of positions; one that cannot be read is marked as unread and holds no shares."""
+    try:
+        return parse_position(raw)
+    except Malformed as error:
+        symbol = _text_or(raw, "symbol", "") if isinstance(raw, dict) else ""
+        return BrokerPosition(symbol or "?", ZERO, ZERO, ZERO, unread=str(error))
 
 
 def parse_fill(raw: Any) -> BrokerFill:
@@ -178,17 +185,16 @@ def parse_fill(raw: Any) -> BrokerFill:
     )
 
 
-def parse_activity(raw: Any) -> BrokerActivity | None:
-    """One activity that is no trade; None for one that was cancelled."""
+def parse_activity(raw: Any) -> BrokerActivity:
+    """One activity that is no trade; one that was cancelled moved nothing in the end."""
     body = _mapping(raw, "activity")
-    if _text_or(body, "status", "executed") == "canceled":
-        return None
+    is_cancelled = _text_or(body, "status", "executed") == "canceled"
     day = _text_or(body, "created_at", "") or _text(body, "date")
     return BrokerActivity(
         id=_text(body, "id"),
         kind=_text(body, "activity_type"),
         symbol=_text_or(body, "symbol", ""),
-        amount=_number(body, "net_amount"),
+        amount=ZERO if is_cancelled else _number(body, "net_amount"),
         at=_moment(day, "created_at"),
         description=_text_or(body, "description", ""),
     )

@@ -129,8 +129,9 @@ STRICT = Strictness(
     new_after_s=0.03, fill_after_s=0.03, cancel_after_s=0.05, requests_a_minute=200, no_offer_until_s=5.0
 )  # fmt: skip
 """All of it, with waits that a test can bear."""
-SIMULATED = Strictness(cash_in_lieu=False, new_after_s=0.01, fill_after_s=0.01, cancel_after_s=0.01)
-"""For the stage `simulated`: what takes nothing from the person. Shares follow a split exactly, as the simulation's do."""
+SIMULATED = Strictness(new_after_s=0.01, fill_after_s=0.01, cancel_after_s=0.01)
+"""For the stage `simulated`: every refusal, and waits that a person does not notice. An account of whole shares is paid in cash
+for what a split leaves of one, because no stop could protect it."""
 EXACT = Strictness(splits_move_stop_prices=True, cash_in_lieu=False, fractions_only_by_day=False, names_halts=True)
 """For a replay, which must give the simulation's trades to the bit: splits lose no fraction, and no stop its exact price, and
 who does not trade in a session is known before it, since the simulation refuses a signal without a bar."""

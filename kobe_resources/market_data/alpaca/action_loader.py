@@ -14,6 +14,7 @@ from kobe_resources.market_data.alpaca.load import VENDOR, AlpacaLoad, hash_of, 
 from kobe_resources.market_data.alpaca.plan import (
     SYMBOLS_A_BATCH,
 )
+from kobe_resources.market_data.companions import DIVIDEND, replace_actions, replace_dividends, replace_splits
 from kobe_resources.market_data.polygon.checkpoints import (
     Mark,
     save_mark,
@@ -21,12 +22,6 @@ from kobe_resources.market_data.polygon.checkpoints import (
 )
 from kobe_resources.market_data.polygon.plan import Span
 from kobe_resources.market_data.polygon.rows import RefusedRow
-from kobe_resources.market_data.store import (
-    DIVIDEND,
-    replace_actions,
-    replace_dividends,
-    replace_splits,
-)
 
 if TYPE_CHECKING:
     import duckdb

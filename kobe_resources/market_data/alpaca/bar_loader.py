@@ -22,6 +22,7 @@ from kobe_resources.market_data.alpaca.plan import (
     calls_of,
     missing_spans,
 )
+from kobe_resources.market_data.changes import Changes, sql
 from kobe_resources.market_data.polygon.checkpoints import (
     keep_known_optional,
     save_bad_rows,
@@ -32,12 +33,7 @@ from kobe_resources.market_data.polygon.loader import spoken
 from kobe_resources.market_data.polygon.plan import DAY, Span, merged
 from kobe_resources.market_data.polygon.rows import RefusedRow, frame_of
 from kobe_resources.market_data.set_aside import keep_storable
-from kobe_resources.market_data.store import (
-    Changes,
-    sql,
-    take_back,
-    upsert_bars,
-)
+from kobe_resources.market_data.store import take_back, upsert_bars
 
 if TYPE_CHECKING:
     import duckdb

@@ -24,9 +24,10 @@ from kobe_resources.market_data.alpaca.errors import (
     AlpacaError,
     AlpacaMalformed,
     AlpacaRateError,
-    RetryTimes,
     error_of,
+    retries_after,
 )
+from kobe_resources.market_data.over_network import RetryBudget
 
 Row = dict[str, Any]
 
@@ -62,19 +63,19 @@ class AlpacaDataClient:
     """
 
     def __init__(
-        self, keys: Keys | None, base_url: str, assets_url: str, pace: Pace | None = None, patience: RetryTimes | None = None
+        self, keys: Keys | None, base_url: str, assets_url: str, pace: Pace | None = None, patience: RetryBudget | None = None
     ) -> None:
         from alpaca.common.rest import RESTClient
 
         self.calls = 0
         keys = _checked(keys)
-        self._patience = patience or RetryTimes()
+        self._patience = patience or RetryBudget(total_s=60.0)
         self._random = random.Random()
         self._is_answered = False
 
         def line(url: str, version: str) -> HardenedClient:
             client = RESTClient(url, keys.key_id, keys.secret, api_version=version, raw_data=True)
-            return HardenedClient(client, self._patience.call_s, (keys.secret, keys.key_id), pace)
+            return HardenedClient(client, self._patience.total_s, (keys.secret, keys.key_id), pace)
 
         data = _origin(base_url, "data.alpaca.base_url")
         self._bars = line(data, "v2")
@@ -168,7 +169,7 @@ class AlpacaDataClient:
                 except AlpacaMalformed as malformed:
                     error = malformed
             failures[type(error)] += 1
-            if failures[type(error)] > self._patience.retries_after(error):
+            if failures[type(error)] > retries_after(error, self._patience):
                 raise error
             wait_s = self._wait_s(error, failures[type(error)])
             if not self._is_answered and time.monotonic() - began + wait_s > self._patience.first_answer_s:

@@ -5,9 +5,8 @@ No text here ever holds a key: the transport scrubs what the vendor says before 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kobe_resources.broker.alpaca.transport import Answer
+from kobe_resources.market_data.over_network import RetryBudget
 from kobe_resources.market_data.protocol import MarketDataError
 
 RESUMES = "run `kobe bars refresh` again, it goes on where this stopped"
@@ -67,34 +66,15 @@ class AlpacaIncomplete(AlpacaError):
     """A load that could not be finished."""
 
 
-@dataclass(frozen=True)
-class RetryTimes:
-    """How long one call may take and how often it is asked again after which failure; seconds.
-
-    call_s bounds a call from first to last byte: a server that drips would outlast any read timeout. first_answer_s: where
-    nothing was ever answered, there is no network or a wrong host, and no call is repeated after so long.
-    """
-
-    call_s: float = 60.0
-    first_answer_s: float = 8.0
-    rate_wait_s: float = 60.0
-    longest_rate_wait_s: float = 600.0
-    first_backoff_s: float = 0.5
-    longest_backoff_s: float = 30.0
-    after_rate: int = 8
-    after_server: int = 6
-    after_transport: int = 6
-    after_malformed: int = 3
-
-    def retries_after(self, error: AlpacaError) -> int:
-        """How often a call that failed with `error` is asked again."""
-        if isinstance(error, AlpacaRateError):
-            return 0 if (error.wait_s or 0.0) > self.longest_rate_wait_s else self.after_rate
-        if isinstance(error, AlpacaServerError):
-            return self.after_server
-        if isinstance(error, AlpacaTransportError):
-            return self.after_transport
-        return self.after_malformed if isinstance(error, AlpacaMalformed) else 0
+def retries_after(error: AlpacaError, budget: RetryBudget) -> int:
+    """How often a call that failed with `error` is asked again."""
+    if isinstance(error, AlpacaRateError):
+        return budget.after_limit(error.wait_s)
+    if isinstance(error, AlpacaServerError):
+        return budget.after_server
+    if isinstance(error, AlpacaTransportError):
+        return budget.after_transport
+    return budget.after_malformed if isinstance(error, AlpacaMalformed) else 0
 
 
 def error_of(answer: Answer, where: str) -> AlpacaError | None:

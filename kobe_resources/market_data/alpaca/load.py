@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 from kobe_resources.market_data.alpaca.actions import Action
 from kobe_resources.market_data.alpaca.bars import NEW_YORK
 from kobe_resources.market_data.alpaca.errors import AlpacaInvalidSymbol
+from kobe_resources.market_data.changes import Changes
 from kobe_resources.market_data.polygon.checkpoints import (
     LoadState,
     save_refusals,
 )
 from kobe_resources.market_data.polygon.rows import RefusedRow, printable
-from kobe_resources.market_data.store import (
-    Changes,
-)
 from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:

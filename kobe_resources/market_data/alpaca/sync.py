@@ -22,6 +22,8 @@ from kobe_resources.market_data.alpaca.plan import (
     Lives,
     lives_of,
 )
+from kobe_resources.market_data.changes import Changes, StoreTotals
+from kobe_resources.market_data.companions import record_options, replace_candidates
 from kobe_resources.market_data.polygon.candidates import candidates_of_file
 from kobe_resources.market_data.polygon.checkpoints import (
     Mark,
@@ -31,14 +33,10 @@ from kobe_resources.market_data.polygon.checkpoints import (
 )
 from kobe_resources.market_data.polygon.plan import Span
 from kobe_resources.market_data.store import (
-    Changes,
-    StoreTotals,
     begin_source,
     drop_stored_duplicates,
     record_load,
-    record_options,
     refuse_other_source,
-    replace_candidates,
     store_totals,
 )
 

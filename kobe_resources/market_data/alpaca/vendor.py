@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kobe_resources.market_data.alpaca.errors import RetryTimes
 from kobe_resources.market_data.alpaca.load import VENDOR
 from kobe_resources.market_data.alpaca.sync import AlpacaSync
-from kobe_resources.market_data.over_network import hash_of_candidates, one_load_at_a_time, utc_now
+from kobe_resources.market_data.changes import report_of
+from kobe_resources.market_data.over_network import RetryBudget, hash_of_candidates, one_load_at_a_time, utc_now
 from kobe_resources.market_data.protocol import Progress, SilentProgress, SyncReport
-from kobe_resources.market_data.store import report_of
 from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:
@@ -35,7 +34,11 @@ class AlpacaVendor:
     name = VENDOR
 
     def __init__(
-        self, settings: Settings, secrets: Secrets, now: Callable[[], dt.datetime] = utc_now, patience: RetryTimes | None = None
+        self,
+        settings: Settings,
+        secrets: Secrets,
+        now: Callable[[], dt.datetime] = utc_now,
+        patience: RetryBudget | None = None,
     ) -> None:
         self._settings = settings
         self._secrets = secrets

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from kobe_resources.market_data.importing.faults import NO_ROW
 from kobe_resources.market_data.importing.judging import AGAIN, SOUND
-from kobe_resources.market_data.importing.staging import NO_ROW
 from kobe_resources.market_data.local.files import COMPANIONS, companion
 from kobe_resources.market_data.local.imported import COLUMNS as ASIDE_COLUMNS
 from kobe_resources.market_data.local.imported import SET_ASIDE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kobe_resources.market_data.importing.staging import EXCUSED
+from kobe_resources.market_data.importing.faults import EXCUSED
 from kobe_resources.market_data.protocol import MarketDataError
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def refuse_weekends(connection: duckdb.DuckDBPyConnection) -> None:
     if strange > MOST_WEEKEND * bars:
         raise MarketDataError(
             f"{strange:,} of {bars:,} bars lie on a Saturday or Sunday, as that of {symbol} on {day}",
-            "see whether the dates are a day early (midnight of another time zone), or day and month are exchanged (--dates)",
+            "see whether the dates are a day early or late (midnight elsewhere), or day and month are exchanged (--dates)",
         )
 
 

@@ -256,7 +256,7 @@ def _judge_adjusted(reading: FilesRead, wishes: Wishes) -> None:
     if shown and not wishes.adjusted:
         raise MarketDataError(
             f"the prices are adjusted: {shown}",
-            "import prices as traded (yfinance: auto_adjust=False), or say --adjusted, which turns known splits back",
+            "import prices as traded, or say --adjusted, which turns known splits back (Yahoo's are always in its prices)",
         )
     if wishes.adjusted:
         bars, symbols = judging.turn_back(reading.connection)

@@ -48,6 +48,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "currency": ("currency", "currencycode", "ccy"),
     "pay_date": ("paydate", "paymentdate"),
     "has_options": ("hasoptions",),
+    "listing": ("listing",),
+    "factor": ("factor",),
     "period": ("per", "period", "timeframe", "interval"),
 }
 """Meaning → normalized names, the likeliest first: of two columns of one meaning the earlier name is read."""
@@ -79,6 +81,8 @@ def _shape(name: str, names: str, order: str | None = None) -> Shape:
     return Shape(name, frozenset(names.split()), order)
 
 
+KOBE_ADJUSTED = "Kobe, adjusted"
+"""`kobe bars export --adjusted`: each price times the row's factor."""
 SHAPES = (
     _shape("Tiingo", "date close adjclose divcash splitfactor"),
     _shape("Alpha Vantage", "timestamp open close adjustedclose dividendamount splitcoefficient"),
@@ -98,6 +102,7 @@ SHAPES = (
     _shape("yfinance history", "date open close volume dividends stocksplits"),
     _shape("Yahoo Finance", "date open high low close adjclose volume"),
     _shape("Barchart", "time open high low last volume"),
+    _shape(KOBE_ADJUSTED, "symbol listing session open high low close volume factor"),
     _shape("Kobe", "symbol session open high low close volume"),
     _shape("Alpha Vantage", "timestamp open high low close volume"),
 )

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from kobe_resources.market_data.importing.dates import Dates, read_dates
+from kobe_resources.market_data.importing.faults import action_faults, fault_sql, price_faults
 from kobe_resources.market_data.importing.headers import Header
 from kobe_resources.market_data.importing.numbers import blank, decimal_mark, number
 from kobe_resources.market_data.importing.pieces import Piece
-from kobe_resources.market_data.importing.shapes import PRICES, Shape, understand
+from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, PRICES, Shape, understand
 from kobe_resources.market_data.importing.splits import read_splits
 from kobe_resources.market_data.importing.tickers import symbol_in_name
-from kobe_resources.market_data.local.columns import EARLIEST, LATEST, MOST_PRICE, MOST_RATIO, MOST_SHARES
 from kobe_resources.market_data.protocol import MarketDataError, Progress
 from kobe_resources.market_data.symbols import identity, wrong_symbol
 
@@ -28,16 +28,10 @@ if TYPE_CHECKING:
 
 MOST_DAYS = 400_000
 """Different dates of one export: more are moments of trading, not days."""
-ROUNDING = 1e-6
 BATCH = 64
 """Files that are read in one statement."""
-NUMBERS = (*PRICES, "volume", "vwap", "trades", "raw_close", "dividend", "split_from", "split_to")
-TEXTS = ("symbol", "session", "split", "period", "kind", "pay_date", "currency")
-DAILY = ("", "d", "1d", "day", "daily", "1day", "1440")
-NO_PRICES, NO_ROW, NO_DOLLARS = "has no prices", "is no row of the table", "is not in dollars"
-EXCUSED = (NO_PRICES, NO_ROW, NO_DOLLARS)
-DOLLARS = ("", "usd", "us dollar", "$")
-"""What is left out and yet speaks of no error in the rest."""
+NUMBERS = (*PRICES, "volume", "vwap", "trades", "raw_close", "dividend", "split_from", "split_to", "factor")
+TEXTS = ("symbol", "session", "split", "period", "kind", "pay_date", "currency", "listing")
 
 
 @dataclass
@@ -56,8 +50,8 @@ class Group:
     by_name_adjusted: bool = False
     dates: Dates = field(default_factory=lambda: Dates({}, ""))
     decimal: str | None = None
-    scaled: bool = False
-    """All four prices are turned back by the raw close that stands beside them."""
+    raw_by: str = ""
+    """SQL: what turns the four adjusted prices of a row back; empty where they are as traded."""
     notes: list[str] = field(default_factory=list)
     example: dict[str, str] = field(default_factory=dict)
     """The cells of one sound row, by meaning."""
@@ -294,120 +288,63 @@ def _held(group: Group) -> Collection[str]:
 def _choose_closes(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
     """Where a raw close stands beside a close: is it the only raw price, or do open, high and low go with it?"""
     held = _held(group)
+    if _is_factored(group):
+        group.raw_by = "coalesce(1 / nullif(factor_, 0), 1)"
+        group.notes.append("prices are adjusted, with their factor: all four are turned back by it, and its splits are taken")
+        return
     if not {"raw_close", "close"} <= set(held) or not group.is_bars:
         return
     inside = connection.execute(
         "SELECT avg((raw_close_ BETWEEN low_ * 0.999 AND high_ * 1.001)::INT) FROM typed WHERE raw_close_ > 0 AND low_ > 0"
     ).fetchall()[0][0]
-    group.scaled = inside is not None and inside < 0.98
-    if group.scaled:
+    if inside is not None and inside < 0.98:
+        group.raw_by = "coalesce(raw_close_ / nullif(close_, 0), 1)"
         group.notes.append(
             "prices are adjusted, and the raw close is given: all four are turned back by it, and the volume too"
         )
 
 
+def _is_factored(group: Group) -> bool:
+    return group.shape is not None and group.shape.name == KOBE_ADJUSTED
+
+
+def _split_of_factor() -> tuple[str, str]:
+    """SQL: the split that the factor of a row and of the row before it tell, as 2 for 1 or 1 for 2; 1 for 1 where none."""
+    before = "lag(factor_) OVER (PARTITION BY typed.file, typed.symbol, typed.listing ORDER BY days.day)"
+    ratio = f"coalesce(factor_ / {before}, 1)"
+    return f"round(greatest(1 / {ratio}, 1), 6)", f"round(greatest({ratio}, 1), 6)"
+
+
 def _staging_sql(group: Group) -> str:
     held = _held(group)
     value = {name: f"{name}_" if name in held else "NULL::DOUBLE" for name in NUMBERS}
-    scale = "coalesce(raw_close_ / nullif(close_, 0), 1)" if group.scaled else "1"
-    close = "raw_close_" if "raw_close" in held and "close" in held else value["close"]
-    prices = {name: f"{value[name]} * {scale}" if group.scaled else value[name] for name in PRICES} | {"close": close}
-    volume = (f"volume_ / {scale}" if group.scaled else "volume_") if "volume" in held else "0.0"
+    scale = group.raw_by
+    prices = {name: f"{value[name]} * {scale}" if scale else value[name] for name in PRICES}
+    if "raw_close" in held and "close" in held:
+        prices["close"] = "raw_close_"
+    volume = (f"volume_ / {scale}" if scale else "volume_") if "volume" in held else "0.0"
+    split_from, split_to = _split_of_factor() if _is_factored(group) else (value["split_from"], value["split_to"])
     # A table's own column speaks first; else its file's name, or the header's second level.
     own = "names.symbol" if "symbol" in held or _is_wide(group) else "owner.symbol"
     spelled = "typed.symbol" if "symbol" in held or _is_wide(group) else "owner.symbol"
+    told = fault_sql(held, NUMBERS, group.is_bars, _is_wide(group))
     inner = (
         f"SELECT f.id AS file, typed.record, {own} AS symbol, days.day AS session, "  # noqa: S608
         + ", ".join(f"{prices[name]} AS {name}" for name in PRICES)
         + f", {volume} AS volume, {value['vwap']} AS vwap, {value['trades']} AS trades, {value['dividend']} AS dividend, "
-        f"coalesce(ratios.split_from, {value['split_from']}) AS split_from, "
-        f"coalesce(ratios.split_to, {value['split_to']}) AS split_to, typed.kind, "
+        f"coalesce(ratios.split_from, {split_from}) AS split_from, "
+        f"coalesce(ratios.split_to, {split_to}) AS split_to, typed.kind, "
         f"try_cast(typed.pay_date AS DATE) AS pay_date, {str(group.is_bars).lower()} AS priced, {spelled} AS spelled, "
-        f"{_fault_sql(group, held)} AS told FROM typed JOIN files f ON f.path = typed.file AND f.batch = {group.number} "
+        f"{told} AS told FROM typed JOIN files f ON f.path = typed.file AND f.batch = {group.number} "
         "LEFT JOIN days ON days.text = typed.session LEFT JOIN names ON names.spelled = typed.symbol "
         "LEFT JOIN ratios ON ratios.text = typed.split LEFT JOIN owners AS owner ON owner.file = f.id"
     )
-    price_faults = _price_faults() if group.is_bars else _action_faults()
+    wrong, fatal = price_faults() if group.is_bars else action_faults()
     return (
         "INSERT INTO staged SELECT file, record, symbol, session, open, greatest(open, high, close), "  # noqa: S608
         "least(open, low, close), close, volume, vwap, trades, dividend, split_from, split_to, kind, pay_date, priced, "
-        f"spelled, coalesce(told, {price_faults[0]}), coalesce(told IS NULL AND {price_faults[1]}, false) FROM ({inner})"
+        f"spelled, coalesce(told, {wrong}), coalesce(told IS NULL AND {fatal}, false) FROM ({inner})"
     )
-
-
-def _fault_sql(group: Group, held: Collection[str]) -> str:
-    """SQL: what is wrong with a row's cells; NULL where they can all be read."""
-    cases = []
-    if group.is_bars:
-        empty = " AND ".join(f"{name}_ IS NULL AND {blank('typed.' + name)}" for name in PRICES if name in held)
-        cases.append(
-            f"WHEN open_ IS NULL AND {empty} THEN CASE WHEN days.day IS NULL THEN '{NO_ROW}' ELSE '{NO_PRICES}' END"
-            if "open" in held
-            else ""
-        )
-    cases.append("WHEN days.day IS NULL THEN 'the date ' || coalesce(left(typed.session, 40), '(empty)') || ' cannot be read'")
-    strange = f"days.day NOT BETWEEN DATE '{EARLIEST}' AND DATE '{LATEST}'"
-    cases.append(f"WHEN {strange} THEN 'the date ' || days.day || ' is before {EARLIEST} or after {LATEST}'")
-    if "symbol" in held or _is_wide(group):
-        cases.append("WHEN names.symbol IS NULL THEN 'symbol ' || coalesce(typed.symbol || ' ' || names.wrong, 'is empty')")
-    if "period" in held:
-        daily = ", ".join(f"'{word}'" for word in DAILY)
-        cases.append(
-            f"WHEN typed.period IS NOT NULL AND lower(trim(typed.period)) NOT IN ({daily}) "
-            "THEN 'is a bar of period ' || typed.period"
-        )
-    if not group.is_bars and "currency" in held:
-        dollars = ", ".join(f"'{word}'" for word in DOLLARS)
-        cases.append(f"WHEN lower(trim(coalesce(typed.currency, ''))) NOT IN ({dollars}) THEN '{NO_DOLLARS}'")
-    needed = [name for name in (*PRICES, "volume") if name in held] if group.is_bars else []
-    if not group.is_bars and "dividend" in held and not {*held} & {"split", "split_to"}:
-        needed = ["dividend"]
-    optional = [name for name in NUMBERS if name in held and name not in needed]
-    for name in needed:
-        words = f"CASE WHEN {blank('typed.' + name)} THEN 'empty' ELSE left(typed.{name}, 40) || ', which is no number' END"
-        cases.append(f"WHEN {name}_ IS NULL THEN '{name} is ' || {words}")
-    for name in optional:
-        cases.append(
-            f"WHEN {name}_ IS NULL AND NOT {blank('typed.' + name)} "
-            f"THEN '{name} is ' || left(typed.{name}, 40) || ', which is no number'"
-        )
-    if "split" in held:
-        cases.append("WHEN ratios.wrong THEN 'the split ' || left(typed.split, 40) || ' cannot be read'")
-    return f"CASE {' '.join(cases)} END"
-
-
-def _price_faults() -> tuple[str, str]:
-    """SQL over typed prices: what cannot be true, and whether it makes the whole file doubtful."""
-    near = f"(1 + {ROUNDING})"
-    checks = [
-        (f"NOT ({' AND '.join(f'isfinite({name})' for name in (*PRICES, 'volume'))})", "'a price or the volume is not finite'"),
-        *((f"{name} <= 0", f"'{name} is ' || {name} || ', which is not positive'") for name in PRICES),
-        ("volume < 0", "'volume is ' || volume || ', which is negative'"),
-        (f"volume > {MOST_SHARES}", "'volume is ' || volume || ', more shares than there are'"),
-        (
-            f"greatest(open, high, low, close) > {MOST_PRICE}",
-            "'a price is ' || greatest(open, high, low, close) || ', more than any share costs'",
-        ),
-        (f"high * {near} < low", "'high ' || high || ' is below low ' || low"),
-        (f"high * {near} < greatest(open, close)", "'high ' || high || ' is below open ' || open || ' or close ' || close"),
-        (f"low > least(open, close) * {near}", "'low ' || low || ' is above open ' || open || ' or close ' || close"),
-    ]
-    fatal = f"(volume > {MOST_SHARES} OR greatest(open, high, low, close) > {MOST_PRICE} OR {_odd_split()})"
-    checks.append((_odd_split(), "'a split of ' || split_from || ' to ' || split_to || ' is more than any'"))
-    return "CASE " + " ".join(f"WHEN {test} THEN {words}" for test, words in checks) + " END", fatal
-
-
-def _action_faults() -> tuple[str, str]:
-    cases = (
-        f"WHEN {_odd_split()} THEN 'a split of ' || split_from || ' to ' || split_to || ' is more than any' "
-        "WHEN split_from <= 0 OR split_to <= 0 THEN 'a split of ' || split_from || ' to ' || split_to || ' is none' "
-        "WHEN dividend < 0 THEN 'dividend is ' || dividend || ', which is negative'"
-    )
-    return f"CASE {cases} END", _odd_split()
-
-
-def _odd_split() -> str:
-    return f"coalesce(greatest(split_from / nullif(split_to, 0), split_to / nullif(split_from, 0)) > {MOST_RATIO}, false)"
 
 
 def name_owners(connection: duckdb.DuckDBPyConnection, rows: Iterator[tuple[int, str | None]]) -> None:

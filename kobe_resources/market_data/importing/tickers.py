@@ -11,8 +11,7 @@ _NOISE = (
     "yfinance", "nasdaq", "nyse", "amex", "time", "series", "full", "compact",
     "1d", "1day", "d", "us", "csv", "table", "chart",
 )  # fmt: skip
-"""Words that exporters put around a symbol; single letters and short ones count only in small or after the symbol."""
-SHORT_NOISE = ("d", "us", "1d", "max", "raw", "bar", "eod", "csv")
+"""Words that exporters put around a symbol; one of up to four letters counts only in lower case or with a leading capital."""
 _TICKER = re.compile(r"\^?[A-Za-z]{1,6}(?:[-./ =_][A-Za-z]{1,3})?|\d{4,6}[A-Z]?\.[A-Z]{1,3}|[A-Z]{1,5}\d[A-Z]?")
 UNNAMED = re.compile(
     r"(?i)(historicaldata|download|data|prices?|quotes?|table|export|bars|stocks?|output|untitled|book\d*|sheet\d*)[_\-. ]*\d*"

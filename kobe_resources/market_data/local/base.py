@@ -8,18 +8,10 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from kobe_resources.market_data.changes import Changes, Load, report_of
 from kobe_resources.market_data.protocol import MarketDataError, Progress, SilentProgress, SyncReport
 from kobe_resources.market_data.set_aside import judge_bars
-from kobe_resources.market_data.store import (
-    Changes,
-    Load,
-    current_source,
-    last_load,
-    refuse_other_source,
-    replace_all,
-    report_of,
-    store_totals,
-)
+from kobe_resources.market_data.store import current_source, last_load, refuse_other_source, replace_all, store_totals
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,8 +19,8 @@ SAME_HISTORY = 20
 """Bars that two symbols share, and hardly any others, from which they are one company under two names."""
 NOTHING = ("nan", "none", "null", "na", "nat")
 """What programs write for a symbol that is missing: no ticker in small letters."""
-SHARED = 0.99
-"""Share of the shorter history that the longer one has too."""
+SHARED, DIGITS = 0.9, 4
+"""Share of the shorter history that the longer one has too, to so many digits: one source rounds what another does not."""
 MOST_DIFFERING = 0.01
 """Share of the sessions of two spellings that may differ before one spelling is given up whole."""
 
@@ -32,7 +32,7 @@ def one_name_each(bars: pd.DataFrame, listed: Collection[str]) -> tuple[pd.DataF
         if (shorter not in listed or longer not in listed) and shorter not in gone and longer not in gone:
             gone[shorter] = longer
     aside: list[AsideRow] = [
-        (name, None, f"every bar of {name} is one of {kept}: one company under two names", None, {"symbol": name})
+        (name, None, f"the bars of {name} are those of {kept}: one company under two names", None, {"symbol": name})
         for name, kept in gone.items()
     ]
     left = bars[~bars["symbol"].isin(list(gone))] if gone else bars
@@ -77,7 +77,11 @@ def _alike(bars: pd.DataFrame) -> list[tuple[str, str]]:
     """
     # Bars of two companies are hardly ever the same: most files have no such pair, and this is found without a list.
     sql = """
-        WITH marked AS (SELECT *, hash(session, open, high, low, close) AS print FROM bars),
+        WITH rounded AS (
+            SELECT symbol, session, volume, round(open, digits) AS open, round(high, digits) AS high, round(low, digits) AS low,
+                   round(close, digits) AS close
+            FROM (SELECT *, ($digits - 1 - floor(log10(close)))::INTEGER AS digits FROM bars)
+        ), marked AS (SELECT *, hash(session, open, high, low, close) AS print FROM rounded),
         twice AS (SELECT print FROM marked GROUP BY print HAVING count(*) BETWEEN 2 AND 50),
         held AS (SELECT * FROM marked SEMI JOIN twice USING (print)),
         pairs AS (
@@ -93,7 +97,7 @@ def _alike(bars: pd.DataFrame) -> list[tuple[str, str]]:
     """
     with duckdb.connect() as connection:
         connection.register("bars", bars)
-        return connection.execute(sql, {"fewest": SAME_HISTORY, "share": SHARED}).fetchall()
+        return connection.execute(sql, {"fewest": SAME_HISTORY, "share": SHARED, "digits": DIGITS}).fetchall()
 
 
 def _one_spelling_each(bars: pd.DataFrame, listed: Collection[str]) -> tuple[pd.DataFrame, list[AsideRow]]:

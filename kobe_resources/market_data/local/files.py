@@ -10,9 +10,11 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobe_resources.market_data.changes import Load
 from kobe_resources.market_data.importing.recognition import files_to_import
 from kobe_resources.market_data.local.base import LocalVendor
 from kobe_resources.market_data.local.columns import (
@@ -30,7 +32,6 @@ from kobe_resources.market_data.local.dividends import paid_ones
 from kobe_resources.market_data.local.imported import SET_ASIDE, left_out_by_import
 from kobe_resources.market_data.local.tabular import ReadTable, read_table
 from kobe_resources.market_data.set_aside import aside_rows
-from kobe_resources.market_data.store import Load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,11 @@ BARS = (
     Column("volume", "volume"),
     Column("vwap", "number", required=False),
     Column("trades", "count", required=False),
+    Column("listing", "text", required=False),
+    Column("factor", "number", required=False),
 )
+EXPORTED = ("listing", "factor")
+"""Columns of `kobe bars export --adjusted` alone."""
 ROUNDING = 1e-6
 """Share of the price by which an open or a close may lie outside high and low: they are widened."""
 WITHIN = f"(1 + {ROUNDING})"
@@ -57,8 +62,8 @@ BAR_RULES = (
 ADJUSTED_SHARE = 0.8
 """Share of the bad rows with a close under the low from which the close is another series than the rest."""
 LIKE_COMPANIONS = re.compile(
-    r"(?i)(bars?|splits?|dividends?|candidates?|corporate[-_ ]?actions?|options?)[-_ ()0-9]*"
-    r"(\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))*"
+    r"(?i)(.*[-_ .()0-9])?(bars?|splits?|dividends?|candidates?|corporate[-_ ]?actions?|options?)"
+    r"([-_ ()0-9]*|[-_ .()0-9].*\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))(\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))*"
 )
 SHOWN_NAMES = 5
 FEW_ACTIONS = 3
@@ -81,7 +86,7 @@ SPLIT_RULES = (
 DIVIDENDS = (
     Column("symbol", "symbol"),
     Column("ex_date", "date"),
-    Column("amount", "ratio"),
+    Column("amount", "price"),
     Column("kind", "text", required=False),
     Column("pay_date", "date", required=False),
     Column("currency", "text", required=False),
@@ -136,7 +141,8 @@ class FilesVendor(LocalVendor):
             if self.data.start or self.data.end:
                 return Load(table.frame, _no_rows(SPLITS), _no_rows(CANDIDATES[:1]), _no_rows(CANDIDATES[:2]))
             raise BadFile(f"{path} holds no bars", f"it needs rows of {WANTED}")
-        bars, widened = _widened(table.frame)
+        _refuse_exported(path, table.frame)
+        bars, widened = _widened(table.frame.drop(columns=list(EXPORTED), errors="ignore"))
         bars, small = in_capitals(bars)
         candidates, aside = self._candidates(path.parent, bars)
         bars, twins = one_name_each(bars, set(candidates["symbol"]) if candidates is not None else set())
@@ -220,6 +226,17 @@ def _widened(bars: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     low = np.minimum.reduce([bars[name].to_numpy(float) for name in ("low", "open", "close")])
     moved = (high != bars["high"].to_numpy(float)) | (low != bars["low"].to_numpy(float))
     return (bars.assign(high=high, low=low), int(moved.sum())) if moved.any() else (bars, 0)
+
+
+def _refuse_exported(path: Path, bars: pd.DataFrame) -> None:
+    """Raise BadFile for the adjusted prices that `kobe bars export --adjusted` writes."""
+    if not set(EXPORTED) <= set(bars) or (factored := bars[bars["factor"].fillna(1.0) != 1.0]).empty:
+        return
+    first = factored.iloc[0]
+    raise BadFile(
+        f"{path} holds adjusted prices, of {first['symbol']} on {str(first['session'])[:10]} by {first['factor']:g}",
+        f"`kobe bars import {shlex.quote(str(path))}` turns them back, or export them without --adjusted",
+    )
 
 
 def _symbols_of(bars: pd.DataFrame) -> pd.DataFrame:

@@ -11,9 +11,9 @@ import datetime as dt
 import hashlib
 from pathlib import Path
 
+from kobe_resources.market_data.changes import Load
 from kobe_resources.market_data.local.base import LocalVendor, within_span
 from kobe_resources.market_data.protocol import MarketDataError
-from kobe_resources.market_data.store import Load
 
 SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 SPLITS = (

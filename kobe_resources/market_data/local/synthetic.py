@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from kobe_resources import calendar
+from kobe_resources.market_data.changes import Changes, Load
 from kobe_resources.market_data.local.base import LocalVendor, within_span
 from kobe_resources.market_data.protocol import MarketDataError, Progress
-from kobe_resources.market_data.store import Changes, Load, current_source, store_in_parts
+from kobe_resources.market_data.store import current_source, store_in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,12 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
 
+from kobe_resources.market_data.changes import sql
 from kobe_resources.market_data.polygon.plan import Span
 from kobe_resources.market_data.set_aside import aside_rows, record_set_aside
-from kobe_resources.market_data.store import current_source, sql
+from kobe_resources.market_data.store import current_source
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from kobe_resources.market_data.polygon.rows import RefusedRow
 
 VENDOR = "polygon"
+NEW_YORK = ZoneInfo("America/New_York")
 LONGEST_ROW = 2000
 
 

@@ -8,35 +8,28 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-import orjson
 import urllib3
 
 from kobe_resources.errors import UsageError
+from kobe_resources.market_data.over_network import RetryBudget
+from kobe_resources.market_data.polygon.envelope import Row, check_bars, read_envelope
 from kobe_resources.market_data.polygon.errors import (
     RESUMES,
     SAMPLE_WORKS,
     PolygonAuthError,
     PolygonEmpty,
-    PolygonEntitlementError,
-    PolygonError,
     PolygonIncomplete,
     PolygonMalformed,
     PolygonNotFound,
-    PolygonTransportError,
-    error_for_status,
-    vendor_words,
 )
-from kobe_resources.market_data.polygon.pacing import Patience, RetryPolicy, TokenBucket
+from kobe_resources.market_data.polygon.pacing import RetryPolicy, TokenBucket
+from kobe_resources.market_data.polygon.transport import TypedPool
 
-Row = dict[str, Any]
 T = TypeVar("T")
 
 TWIN_HOSTS = frozenset({"api.polygon.io", "api.massive.com"})
@@ -45,7 +38,6 @@ RANGE_LIMIT = 50_000
 PAGE_LIMIT = 1000
 NEWER_PAGE_LIMIT = 5000
 MAX_PAGES = 1000
-MAX_BODY_BYTES = 256 * 1024 * 1024
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -57,15 +49,15 @@ class PolygonClient:
     """
 
     def __init__(
-        self, key: str | None, base_url: str, calls_per_minute: float, in_flight: int, patience: Patience | None = None
+        self, key: str | None, base_url: str, calls_per_minute: float, in_flight: int, patience: RetryBudget | None = None
     ) -> None:
         self._key = _checked_key(key)
         self._base_url = _checked_base_url(base_url)
         self._bucket = TokenBucket(calls_per_minute)
-        patience = patience or Patience()
+        patience = patience or RetryBudget()
         self._retry = RetryPolicy(self._bucket, patience)
         self._sdk = _quiet_sdk(self._key, self._base_url, in_flight, patience)
-        self._pool: _TypedPool = self._sdk.client
+        self._pool: TypedPool = self._sdk.client
         self._moved: set[str] = set()
 
     @property
@@ -112,7 +104,7 @@ class PolygonClient:
                 raw=True,
             )
 
-        return self._pages(first, f"the bars of {symbol}", lambda answer: _check_bars(answer, symbol), twice)
+        return self._pages(first, f"the bars of {symbol}", lambda answer: check_bars(answer, symbol), twice)
 
     def grouped_day(self, session: dt.date, twice: bool = True) -> list[Row]:
         """Raw bars of the whole market on one date; none on a day without trading.
@@ -124,7 +116,7 @@ class PolygonClient:
         def first() -> Any:
             return self._sdk.get_grouped_daily_aggs(session.isoformat(), adjusted=False, raw=True)
 
-        return self._pages(first, f"the market of {session}", lambda answer: _check_bars(answer, None), twice, True)
+        return self._pages(first, f"the market of {session}", lambda answer: check_bars(answer, None), twice, True)
 
     def splits(self, start: dt.date, end: dt.date, twice: bool = True) -> list[Row]:
         """Splits with an execution date from `start` to `end` included, future ones too."""
@@ -173,11 +165,11 @@ class PolygonClient:
                 self._moved.add(what)
         return self._pages(newer, f"the {what}", twice=twice)
 
-    def tickers(self, active: bool = True, kind: str = "CS") -> list[Row]:
-        """Every stock ticker of a type (CS: common stock)."""
+    def tickers(self, active: bool = True) -> list[Row]:
+        """Every ticker of a common stock."""
 
         def first() -> Any:
-            return self._sdk.list_tickers(market="stocks", type=kind, active=active, limit=PAGE_LIMIT, raw=True)
+            return self._sdk.list_tickers(market="stocks", type="CS", active=active, limit=PAGE_LIMIT, raw=True)
 
         return self._pages(first, "the tickers")
 
@@ -238,7 +230,7 @@ class PolygonClient:
 
     def _ask(self, ask: Callable[[], Any], where: str, check: Callable[[Row], None] = lambda answer: None) -> Row:
         def once() -> Row:
-            answer = _envelope(ask().data, where, self._key)
+            answer = read_envelope(ask().data, where, self._key)
             check(answer)
             self._next_path(answer, where)
             return answer
@@ -265,84 +257,7 @@ class PolygonClient:
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What the SDK hands through with raw=True: it looks at `status`, we read `data`."""
-
-    status: int
-    data: bytes
-
-
-class _TypedPool:
-    """Stands where the SDK keeps its urllib3 pool: the SDK forgets the status and the headers of a failure."""
-
-    def __init__(self, inner: urllib3.PoolManager, key: str, patience: Patience) -> None:
-        self.sent = 0
-        self._inner = inner
-        self._key = key
-        self._patience = patience
-        self._lock = threading.Lock()
-
-    def request(self, method: str, url: str, fields: Any = None, headers: Mapping[str, str] | None = None) -> _Answer:
-        """Send once, read to the end before the deadline. Raises a PolygonError for everything but a 200."""
-        with self._lock:
-            self.sent += 1
-        where = urlsplit(url).path
-        deadline = time.monotonic() + self._patience.total_s
-        try:
-            response = self._inner.request(
-                method, url, fields=fields, headers=headers, preload_content=False, retries=False, redirect=False
-            )
-            body = _read_all(response, deadline, where)
-        except urllib3.exceptions.HTTPError as error:
-            raise PolygonTransportError(
-                f"no whole answer from Polygon at {where} ({_transport_words(error)})",
-                f"check the network and data.polygon.base_url; {RESUMES}",
-            ) from None
-        if response.status != 200:
-            said = vendor_words(body).replace(self._key, "***")
-            raise error_for_status(response.status, response.headers, said, where)
-        return _Answer(response.status, body)
-
-    def clear(self) -> None:
-        """Close the connections."""
-        self._inner.clear()
-
-
-def _read_all(response: urllib3.BaseHTTPResponse, deadline: float, where: str) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        while chunk := response.read1(1 << 20):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise PolygonMalformed(f"the answer at {where} is larger than any the vendor gives", RESUMES)
-            if time.monotonic() > deadline:
-                raise PolygonTransportError(f"the answer at {where} drips in too slowly", RESUMES)
-    except (PolygonError, urllib3.exceptions.HTTPError):
-        response.close()
-        raise
-    response.release_conn()
-    return b"".join(chunks)
-
-
-def _transport_words(error: urllib3.exceptions.HTTPError) -> str:
-    """The kind of failure without the text of the exception, which may quote what was sent."""
-    if isinstance(error, urllib3.exceptions.NameResolutionError):
-        return "the host has no address"
-    if isinstance(error, urllib3.exceptions.NewConnectionError):
-        return "the connection is refused"
-    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
-        return "connecting took too long"
-    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-        return "it fell silent"
-    if isinstance(error, urllib3.exceptions.SSLError):
-        return "its certificate is not trusted"
-    return "the connection broke"
-
-
-def _quiet_sdk(key: str, base_url: str, in_flight: int, patience: Patience) -> Any:
+def _quiet_sdk(key: str, base_url: str, in_flight: int, patience: RetryBudget) -> Any:
     """The vendor's client with its traps closed: no retry, no endless wait, no log on stdout, room for every thread."""
     from polygon import RESTClient
 
@@ -354,44 +269,8 @@ def _quiet_sdk(key: str, base_url: str, in_flight: int, patience: Patience) -> A
     # The SDK ignores its own timeout arguments; only the pool's keywords reach a connection.
     sdk.client.connection_pool_kw["timeout"] = urllib3.Timeout(connect=patience.connect_s, read=patience.read_s)
     sdk.client.connection_pool_kw["maxsize"] = in_flight
-    sdk.client = _TypedPool(sdk.client, key, patience)
+    sdk.client = TypedPool(sdk.client, key, patience)
     return sdk
-
-
-def _envelope(body: bytes, where: str, key: str) -> Row:
-    """The answer as a dict whose status is good and whose rows are all there. Raises PolygonMalformed, PolygonIncomplete."""
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise PolygonMalformed(f"Polygon answered with something that is not JSON for {where}", RESUMES) from None
-    if not isinstance(answer, dict):
-        raise PolygonMalformed(f"Polygon answered without an envelope for {where}", RESUMES)
-    status = answer.get("status")
-    if status not in ("OK", "DELAYED"):
-        said = vendor_words(body).replace(key, "***") or f"status {status!r}"[:60]
-        if status == "NOT_AUTHORIZED":
-            raise PolygonEntitlementError(f"the Polygon plan does not cover {where} ({said})", "get a plan that covers it")
-        raise PolygonMalformed(f"Polygon answered with an error inside a 200 for {where} ({said})", RESUMES)
-    rows = answer.get("results")
-    announced = answer.get("resultsCount", answer.get("count"))
-    if rows is None and announced != 0:
-        raise PolygonIncomplete(f"Polygon answered without rows for {where}", RESUMES)
-    if rows is not None and not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
-        raise PolygonMalformed(f"Polygon answered with rows that are no rows for {where}", RESUMES)
-    if announced is not None and announced != len(rows or ()):
-        raise PolygonIncomplete(f"Polygon announced {announced} rows and sent {len(rows or ())} for {where}", RESUMES)
-    return answer
-
-
-def _check_bars(answer: Row, symbol: str | None) -> None:
-    """What only bars have: a count, raw prices, and the ticker that was asked for."""
-    where = f"the bars of {symbol}" if symbol else "a day of the market"
-    if type(answer.get("resultsCount")) is not int:
-        raise PolygonMalformed(f"Polygon answered without resultsCount for {where}", RESUMES)
-    if answer.get("adjusted", False) is not False:
-        raise PolygonMalformed(f"Polygon sent adjusted prices where raw ones were asked for: {where}", RESUMES)
-    if symbol is not None and answer.get("ticker", symbol) != symbol:
-        raise PolygonMalformed(f"Polygon sent another symbol as {where}", RESUMES)
 
 
 def _checked_key(key: str | None) -> str:

@@ -14,6 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, TypeVar
 
+from kobe_resources.market_data.changes import Changes
+from kobe_resources.market_data.companions import record_options
 from kobe_resources.market_data.polygon.checkpoints import (
     VENDOR,
     LoadState,
@@ -35,7 +37,7 @@ from kobe_resources.market_data.polygon.plan import RangeCall, Span, merged, usa
 from kobe_resources.market_data.polygon.probes import Witnesses
 from kobe_resources.market_data.polygon.rows import BarColumns, Row, frame_of, grouped_bars, range_bars, settled
 from kobe_resources.market_data.set_aside import keep_storable
-from kobe_resources.market_data.store import Changes, record_options, upsert_bars
+from kobe_resources.market_data.store import upsert_bars
 
 if TYPE_CHECKING:
     from kobe_resources.market_data.polygon.client import PolygonClient

@@ -9,11 +9,11 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
+from kobe_resources.market_data.over_network import RetryBudget
 from kobe_resources.market_data.polygon.errors import (
     RESUMES,
     PolygonContradiction,
@@ -32,39 +32,17 @@ MARGIN = 1.01
 """The vendor counts arrivals, we count departures: a token comes back 1 % late, so that jitter breaks no limit."""
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait, and how often to ask again after which failure; seconds.
-
-    total_s bounds one call from first to last byte: a server that drips would outlast any read timeout. first_answer_s: where
-    nothing was ever answered, there is no network or a wrong host, and no call is repeated after so long.
-    """
-
-    connect_s: float = 10.0
-    read_s: float = 30.0
-    total_s: float = 180.0
-    first_answer_s: float = 8.0
-    rate_wait_s: float = 60.0
-    longest_rate_wait_s: float = 600.0
-    first_backoff_s: float = 0.5
-    longest_backoff_s: float = 30.0
-    after_rate: int = 8
-    after_server: int = 6
-    after_transport: int = 6
-    after_malformed: int = 3
-    after_empty: int = 1
-
-    def retries_after(self, error: BaseException) -> int:
-        """How often a call that failed with `error` is asked again."""
-        if isinstance(error, PolygonRateError):
-            return 0 if (error.wait_s or 0.0) > self.longest_rate_wait_s else self.after_rate
-        if isinstance(error, PolygonServerError):
-            return self.after_server
-        if isinstance(error, PolygonTransportError):
-            return self.after_transport
-        if isinstance(error, PolygonEmpty) and not error.session:
-            return self.after_empty
-        return self.after_malformed if isinstance(error, (PolygonMalformed, PolygonIncomplete)) else 0
+def retries_after(error: BaseException, budget: RetryBudget) -> int:
+    """How often a call that failed with `error` is asked again."""
+    if isinstance(error, PolygonRateError):
+        return budget.after_limit(error.wait_s)
+    if isinstance(error, PolygonServerError):
+        return budget.after_server
+    if isinstance(error, PolygonTransportError):
+        return budget.after_transport
+    if isinstance(error, PolygonEmpty) and not error.session:
+        return budget.after_empty
+    return budget.after_malformed if isinstance(error, (PolygonMalformed, PolygonIncomplete)) else 0
 
 
 class Stopped(PolygonError):
@@ -138,7 +116,7 @@ class TokenBucket:
 class RetryPolicy:
     """Asks again by class of error: 429 after Retry-After or a minute, 5xx and transport after a growing pause."""
 
-    def __init__(self, bucket: TokenBucket, patience: Patience) -> None:
+    def __init__(self, bucket: TokenBucket, patience: RetryBudget) -> None:
         self._bucket = bucket
         self._patience = patience
         self._backoff = wait_random_exponential(multiplier=patience.first_backoff_s, max=patience.longest_backoff_s)
@@ -174,7 +152,7 @@ class RetryPolicy:
             ahead_s = (state.seconds_since_start or 0.0) + self._bucket.due_s(1)
             if not self._is_answered and ahead_s > self._patience.first_answer_s:
                 return True
-            return failures[type(error)] > self._patience.retries_after(error)
+            return failures[type(error)] > retries_after(error, self._patience)
 
         return Retrying(
             retry=retry_if_exception_type(after),

@@ -7,16 +7,21 @@ a time.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
-from zoneinfo import ZoneInfo
 
 from kobe_resources import calendar
 from kobe_resources.errors import UsageError
+from kobe_resources.market_data.changes import Changes, StoreTotals
+from kobe_resources.market_data.companions import (
+    record_options,
+    replace_candidates,
+)
+from kobe_resources.market_data.polygon.actions import PolygonActions, Splits, hash_of
 from kobe_resources.market_data.polygon.candidates import candidates_of_file, candidates_of_vendor
 from kobe_resources.market_data.polygon.checkpoints import (
+    NEW_YORK,
     VENDOR,
     LoadState,
     Mark,
@@ -38,28 +43,19 @@ from kobe_resources.market_data.polygon.errors import (
 )
 from kobe_resources.market_data.polygon.loader import Loader
 from kobe_resources.market_data.polygon.plan import DAY, RangeCall, Span, plan_calls
-from kobe_resources.market_data.polygon.rows import Listing, RefusedRow, dividend_rows, settled, split_rows
+from kobe_resources.market_data.polygon.rows import RefusedRow
 from kobe_resources.market_data.store import (
-    DIVIDEND,
-    Changes,
-    StoreTotals,
     begin_source,
     drop_stored_duplicates,
     record_load,
-    record_options,
     refuse_other_source,
-    replace_candidates,
-    replace_dividends,
-    replace_splits,
     store_totals,
 )
-from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
-    from kobe_resources.market_data.polygon.pacing import Patience
+    from kobe_resources.market_data.over_network import RetryBudget
     from kobe_resources.market_data.protocol import Progress
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
@@ -69,17 +65,10 @@ CLIPPED_AFTER = 6
 """So many sessions without a bar of anybody at the start of a span are no accident."""
 SURELY_PUBLISHED_AFTER = dt.timedelta(hours=24)
 REPULLED_SESSIONS = 3
-SPLITS_BACK = dt.timedelta(days=10)
-SPLITS_AHEAD = dt.timedelta(days=30)
-DIVIDENDS_BACK = dt.timedelta(days=30)
-DIVIDENDS_AHEAD = dt.timedelta(days=90)
-DIVIDENDS_LAST = dt.timedelta(days=7)
-"""They are announced weeks ahead: a list that reaches three months on is read anew after this long."""
 LIST_LASTS = dt.timedelta(days=30)
 """The vendor's list of stocks is read anew after this long."""
 WATCHED_DAYS = 10
 """In a longer catch-up than this, single symbols that lack on a day are not asked for one by one."""
-NEW_YORK = ZoneInfo("America/New_York")
 
 
 class CandidateList(NamedTuple):
@@ -89,14 +78,6 @@ class CandidateList(NamedTuple):
     key: str
     frame: pd.DataFrame | None
     refused: tuple[RefusedRow, ...]
-
-
-class Splits(NamedTuple):
-    """What the vendor has for a window. key: for which candidates."""
-
-    listing: Listing
-    window: Span
-    key: str
 
 
 class Sync:
@@ -120,7 +101,7 @@ class Sync:
         self._delisted = self._polygon.first_load == "grouped" or settings.universe.membership == "point_in_time"
         self._state = LoadState()
 
-    def run(self, key: str | None, fingerprint: str, patience: Patience | None = None) -> None:
+    def run(self, key: str | None, fingerprint: str, patience: RetryBudget | None = None) -> None:
         """See PolygonVendor.sync."""
         span = self._wanted_span()
         if not self._force:
@@ -146,10 +127,12 @@ class Sync:
                 with self._warehouse.connect() as connection:
                     self.totals = store_totals(connection)
                 return
-            self._begin(candidates, self._splits(client, candidates.symbols, span))
+            actions = PolygonActions(client, self._warehouse, self._state, self._now, self._force)
+            self._begin(candidates, actions.splits(candidates.symbols, span), actions)
             self._bars(loader, client, candidates.symbols, span)
             span = self._begun(span)
-            self._dividends(client, candidates.symbols, span)
+            actions.dividends(candidates.symbols, span)
+            self.notes += actions.notes
             self._options(loader, candidates.symbols)
             self._finish(loader, span, fingerprint, load_key)
         finally:
@@ -189,7 +172,7 @@ class Sync:
         """From the file, or from the vendor where its stored list is too old."""
         if self._polygon.candidates:
             frame = candidates_of_file(self._polygon.candidates)
-            key = _hash(frame.astype(str).to_numpy().tolist())
+            key = hash_of(frame.astype(str).to_numpy().tolist())
             return self._unless_stored(CandidateList(frame["symbol"].tolist(), key, frame, ()))
         key = "common stocks, delisted too" if self._delisted else "common stocks"
         listed = self._state.marks.get("candidates")
@@ -202,26 +185,7 @@ class Sync:
         listed = self._state.marks.get("candidates")
         return candidates._replace(frame=None) if listed and listed.key == candidates.key else candidates
 
-    def _splits(self, client: PolygonClient, symbols: list[str], span: Span) -> Splits | None:
-        """All splits of the span where candidates are new, else those around today; None where they were read today."""
-        known = self._state.marks.get("splits")
-        key = _hash(symbols)
-        until = self._today + SPLITS_AHEAD
-        whole = known is None or known.key != key or known.span.first > span.first
-        if known is None or whole:
-            window = Span(span.first, until)
-        else:
-            read = known.done_at.astimezone(NEW_YORK).date()
-            back = self._today - SPLITS_BACK
-            window = Span(back if read >= back else read - SPLITS_BACK, until)
-            if known.span.last == until and not self._force:
-                return None
-        last = self._state.last_split
-        twice = whole or (last is not None and last >= window.first)
-        listing = settled(lambda: split_rows(client.splits(*window, twice=twice)))
-        return Splits(listing, window, key)
-
-    def _begin(self, candidates: CandidateList, splits: Splits | None) -> None:
+    def _begin(self, candidates: CandidateList, splits: Splits | None, actions: PolygonActions) -> None:
         """The first transaction: from here on the store is this vendor's."""
         at = self._now()
         with self._warehouse.transaction() as connection:
@@ -239,19 +203,7 @@ class Sync:
             save_refusals(connection, candidates.refused, at)
             if splits is not None:
                 # Who left the list keeps the splits of the bars that stay.
-                self._store_splits(connection, splits, {*candidates.symbols, *self._state.coverage}, at)
-
-    def _store_splits(self, connection: duckdb.DuckDBPyConnection, splits: Splits, wanted: set[str], at: dt.datetime) -> None:
-        import pandas as pd
-
-        rows = [row for row in splits.listing.rows if row[0] in wanted]
-        frame = pd.DataFrame(rows, columns=["symbol", "execution_date", "split_from", "split_to"])
-        frame["execution_date"] = pd.to_datetime(frame["execution_date"])
-        replace_splits(connection, frame, VENDOR, at, splits.window.first, splits.window.last)
-        save_refusals(connection, splits.listing.refused, at)
-        known = self._state.marks.get("splits")
-        first = min(splits.window.first, known.span.first) if known and known.key == splits.key else splits.window.first
-        save_mark(connection, "splits", Mark(splits.key, Span(first, splits.window.last), len(rows), at))
+                actions.store_splits(connection, splits, {*candidates.symbols, *self._state.coverage}, at)
 
     def _within_plan(self, span: Span, client: PolygonClient) -> Span:
         """The span without the days that the plan did not give when it was last asked; all of it where now it does.
@@ -349,34 +301,6 @@ class Sync:
         by_days = self._polygon.first_load == "grouped"
         return set(gaps), [day for day in empty if first and (by_days or day > first)]
 
-    def _dividends(self, client: PolygonClient, symbols: list[str], span: Span) -> None:
-        """All dividends of the span where candidates are new, else weekly those around today; a plan without is reported."""
-        import pandas as pd
-
-        known = self._state.marks.get("dividends")
-        key = _hash(symbols)
-        until = self._today + DIVIDENDS_AHEAD
-        whole = known is None or known.key != key or known.span.first > span.first
-        if known is not None and not whole and self._now() - known.done_at < DIVIDENDS_LAST and not self._force:
-            return
-        read = known.done_at.astimezone(NEW_YORK).date() if known else self._today
-        window = Span(span.first if whole else max(span.first, min(read, self._today) - DIVIDENDS_BACK), until)
-        wanted = {*symbols, *self._state.coverage}
-        try:
-            listing = settled(lambda: dividend_rows(client.dividends(*window, twice=whole), wanted))
-        except (PolygonEntitlementError, PolygonNotFound) as error:
-            self.notes += (f"no dividends are loaded: {error.what}",)
-            return
-        at = self._now()
-        frame = pd.DataFrame(listing.rows, columns=DIVIDEND, dtype=object)
-        first = min(window.first, known.span.first) if known and not whole else window.first
-        with self._warehouse.transaction() as connection:
-            replace_dividends(connection, frame, VENDOR, at, *window)
-            foreign = [RefusedRow("", None, f"dividends in {currency}") for currency in listing.foreign]
-            save_refusals(connection, [*listing.refused, *foreign], at)
-            save_mark(connection, "dividends", Mark(key, Span(first, until), len(listing.rows), at))
-        self.notes += tuple(f"{count:,} dividends in {currency} left out" for currency, count in listing.foreign.items())
-
     def _options(self, loader: Loader, symbols: list[str]) -> None:
         if not self._settings.universe.require_options:
             return
@@ -411,7 +335,3 @@ def _last_sessions(last: dt.date) -> list[dt.date]:
     """The sessions that are read once more, the newest of them `last`."""
     days: list[dt.date] = calendar.sessions(last - dt.timedelta(days=15), last).tolist()
     return days[-REPULLED_SESSIONS:]
-
-
-def _hash(told: Sequence[object]) -> str:
-    return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]

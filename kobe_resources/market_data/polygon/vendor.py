@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kobe_resources.market_data.changes import report_of
 from kobe_resources.market_data.over_network import hash_of_candidates, one_load_at_a_time, utc_now
 from kobe_resources.market_data.polygon.checkpoints import VENDOR
 from kobe_resources.market_data.polygon.client import TWIN_HOSTS
 from kobe_resources.market_data.polygon.sync import Sync
 from kobe_resources.market_data.protocol import Progress, SilentProgress, SyncReport
-from kobe_resources.market_data.store import report_of
 from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:
-    from kobe_resources.market_data.polygon.pacing import Patience
+    from kobe_resources.market_data.over_network import RetryBudget
     from kobe_resources.settings.models import Settings
     from kobe_resources.settings.secrets import Secrets
     from kobe_resources.warehouse.store import Warehouse
@@ -33,7 +33,11 @@ class PolygonVendor:
     name = VENDOR
 
     def __init__(
-        self, settings: Settings, secrets: Secrets, now: Callable[[], dt.datetime] = utc_now, patience: Patience | None = None
+        self,
+        settings: Settings,
+        secrets: Secrets,
+        now: Callable[[], dt.datetime] = utc_now,
+        patience: RetryBudget | None = None,
     ) -> None:
         self._settings = settings
         self._key = secrets.polygon_api_key

@@ -9,19 +9,23 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kobe_assets.checks.bar_frames import quarantine_table
-from kobe_assets.checks.bars import FINDINGS, DataFinding, check_bars, find_stale, find_thin_sessions
+from kobe_assets.checks.bars import check_bars
+from kobe_assets.checks.findings import FINDINGS, DataFinding
+from kobe_assets.checks.sessions import find_stale, find_thin_sessions
 from kobe_assets.graph.inputs import load_panel
 from kobe_assets.research.quarantine import QUARANTINE_BARS, quarantined, suspect_bars, suspects
 from kobe_assets.selection.bar_table import BarTable, read_bar_tables
 from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.market_data.changes import Load
 from kobe_resources.market_data.local.sample import SampleVendor
 from kobe_resources.market_data.set_aside import aside_rows
-from kobe_resources.market_data.store import Load, replace_all
+from kobe_resources.market_data.store import replace_all
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import DataSettings, Settings, UniverseSettings
 from kobe_resources.warehouse.store import Warehouse
@@ -212,12 +216,12 @@ def test_quarantine_ends_two_hundred_bars_after_the_suspect_one(tmp_path: Path) 
 
 
 def test_a_ticker_back_after_long_absence_is_reused_and_a_short_halt_is_not(tmp_path: Path) -> None:
-    rows = [*calm("HALT", skip=tuple(range(20, 29))), *calm("REUSED", skip=tuple(range(20, 30))), *calm("WHOLE")]
+    rows = [*calm("HALT", skip=tuple(range(20, 30))), *calm("REUSED", skip=tuple(range(20, 31))), *calm("WHOLE")]
     found = check(store(tmp_path, load(rows)))
     reused = found["reused_tickers"]
     assert list(reused.offenders["symbol"]) == ["REUSED"]
-    assert reused.offenders["missing"].iloc[0] == 10
-    assert found["missing_sessions"].count == 19
+    assert reused.offenders["missing"].iloc[0] == 11
+    assert found["missing_sessions"].count == 21
 
 
 def test_zero_volume_runs_end_with_their_symbol(tmp_path: Path) -> None:
@@ -344,6 +348,45 @@ def test_a_history_restated_by_one_factor_is_told(tmp_path: Path) -> None:
     assert check(warehouse)["restated_bars"].seen.startswith("60 bars of A restated by 0.25; one factor throughout")
 
 
+def test_what_the_last_load_took_back_is_told(tmp_path: Path) -> None:
+    both = [*calm("A", 60), *calm("B", 25), *calm("C", 300)]
+    store(tmp_path, load(both, splits(("A", DAYS[30], 1, 2))))
+    warehouse = Warehouse(tmp_path / "kobe.duckdb")
+    replace_all(warehouse, load([*calm("A"), *calm("C", 300)]), "files", "files", "other", NOON + dt.timedelta(days=1))
+    assert check(warehouse)["restated_bars"].seen == "25 bars of B taken back, 1 splits of A taken back"
+    replace_all(warehouse, load([*calm("A"), *calm("C", 300)]), "files", "files", "third", NOON + dt.timedelta(days=2))
+    assert check(warehouse)["restated_bars"].ok
+
+
+def test_older_closes_between_cents_are_adjusted_prices(tmp_path: Path) -> None:
+    def priced(symbol: str, factor: float, before: int) -> list[dict[str, object]]:
+        closes = [round((10 + n % 7 / 100) * (factor if n < before else 1.0), 4) for n in range(200)]
+        return [bar(symbol, DAYS[n], close) for n, close in enumerate(closes)]
+
+    found = check(store(tmp_path, load([*priced("A", 0.987, 150), *priced("B", 1.0, 0), *priced("C", 0.987, 200)])))
+    assert found["adjusted_prices"].offenders["symbol"].tolist() == ["A"]
+    assert "the prices of 1 symbols look adjusted (A)" in found["adjusted_prices"].seen
+
+
+def test_a_bar_years_before_all_others_is_told(tmp_path: Path) -> None:
+    early = bar("A", dt.date(2009, 1, 2))
+    found = check(store(tmp_path / "lone", load([early, *calm("A"), *calm("B")])))["lone_sessions"]
+    assert (found.count, found.offenders["symbol"][0], found.offenders["bars"][0]) == (1, "A", 1)
+    assert "symbol A, session 2009-01-02" in found.seen
+    assert check(store(tmp_path / "gap", load([*calm("A"), *calm("B", start=100)])))["lone_sessions"].ok, "a long hole is none"
+
+
+def test_dividends_that_may_be_one_are_told(tmp_path: Path) -> None:
+    days = [10, 70, 130, 190, 250]
+    paid = [("A", n, 0.5) for n in (*days, 194)] + [("B", n, 0.5) for n in range(5, 250, 5)] + [("C", n, 0.2) for n in days]
+    rows = [(symbol, DAYS[n], amount) for symbol, n, amount in [*paid, ("C", 70, 0.3)]]
+    content = load([*calm("A", 300), *calm("B", 300), *calm("C", 300)])
+    dividends = pd.DataFrame(rows, columns=["symbol", "ex_date", "amount"])
+    found = check(store(tmp_path, dataclasses.replace(content, dividends=dividends)))["repeated_dividends"]
+    assert [(row.symbol, row.ex_date.date()) for row in found.offenders.itertuples()] == [("A", DAYS[194]), ("C", DAYS[70])]
+    assert f"A pays on {DAYS[190]} and {DAYS[194]} ($0.5 and $0.5), and 1 more" in found.seen
+
+
 def test_a_fall_of_twelve_usual_days_without_a_crowd_is_told(tmp_path: Path) -> None:
     closes = [10.0 * (1.01 if n % 2 else 1.0) * (0.8 if n >= 40 else 1.0) for n in range(60)]
     rows = [bar("A", DAYS[n], close) for n, close in enumerate(closes)]
@@ -353,9 +396,21 @@ def test_a_fall_of_twelve_usual_days_without_a_crowd_is_told(tmp_path: Path) -> 
     assert check(store(tmp_path / "crowd", load(rows)))["silent_moves"].ok
 
 
+def test_a_print_far_out_of_the_closes_around_it_is_told(tmp_path: Path) -> None:
+    rows = [bar("A", DAYS[n], 10.0 * (1.01 if n % 2 else 1.0)) for n in range(60)]
+    rows[30] = rows[30] | {"open": 16.0, "high": 16.0}
+    rows[40] = rows[40] | {"low": 7.0}
+    rows[50] = rows[50] | {"high": 15.0, "volume": 9000.0}
+    found = check(store(tmp_path, load(rows)))["odd_prints"].offenders
+    assert [(row.price, row.session.date()) for row in found.itertuples()] == [("open", DAYS[30]), ("low", DAYS[40])]
+
+
 def test_weekly_bars_are_said_to_be_weekly(tmp_path: Path) -> None:
     rows = [bar("A", day) for day in DAYS[::5]] + calm("B", 100)
     found = check(store(tmp_path, load(rows)))["weekly_bars"]
     assert found.count == 1
     assert "the bars of 1 symbols are weekly, not daily" in found.seen
     assert "symbol A" in found.seen
+    rows = [bar("A", day) for day in days(1000)[::22]] + [bar("B", day) for day in days(1000)]
+    found = check(store(tmp_path / "monthly", load(rows)))["weekly_bars"]
+    assert "the bars of 1 symbols are monthly, not daily" in found.seen, "though each bar is a listing of its own"

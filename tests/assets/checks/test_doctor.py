@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from kobe_assets.checks.bars import FINDINGS
 from kobe_assets.checks.doctor import diagnose
 from kobe_assets.checks.doubt_rows import READERS
+from kobe_assets.checks.findings import FINDINGS
 from kobe_assets.checks.split_ratio import split_like
 from kobe_assets.graph.doubts import HARMLESS, IDLE, WRONG, Doubt, doctor_rows, keep_doubts
 from kobe_jobs.cli.main import app
@@ -74,6 +74,9 @@ def test_a_jump_that_a_split_explains_names_the_split_and_its_line(tmp_path: Pat
         (0.137, 7.3, None),
         (0.97, 1.0, None),
         (0.1, 0.0, None),
+        # More than half of the way to twice the shares, and less.
+        (0.5, 1.5, "2 for 1"),
+        (0.5, 1.2, None),
     ],
 )
 def test_a_split_is_what_shares_follow(ratio: float, shares: float, told: str | None) -> None:

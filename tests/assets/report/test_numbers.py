@@ -10,7 +10,7 @@ import pytest
 
 from kobe_assets.report.analysis import regimes as regimes_module
 from kobe_assets.report.analysis.curves import months, rolling_sharpe, years
-from kobe_assets.report.analysis.flow import affordable_share, capacity, flow
+from kobe_assets.report.analysis.flow import capacity, flow
 from kobe_assets.report.analysis.folds import fit, parameter_path
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show, show_bar
@@ -110,12 +110,6 @@ def test_the_waterfall_adds_up_in_every_fold(books: list[StrategyResult]) -> Non
         for step in steps:
             assert step["signals"] - sum(count for _, count in step["refused"]) == step["traded"]
         assert steps[0]["signals"] == sum(step["signals"] for step in steps[1:])
-
-
-def test_only_refusals_for_money_count_against_the_budget(books: list[StrategyResult]) -> None:
-    book = books[0]
-    money = sum(refused["exceeds_daily_budget"] for refused in book.folds["refused"])
-    assert affordable_share(book) == pytest.approx(len(book.trades) / (len(book.trades) + money))
 
 
 def test_capacity_scales_orders_until_one_in_twenty_reaches_a_hundredth_of_the_day(books: list[StrategyResult]) -> None:

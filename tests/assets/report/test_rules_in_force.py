@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -78,9 +79,11 @@ def test_settings_change_the_sentences(books: dict[str, StrategyResult]) -> None
         sizing={"mode": "risk", "fraction": 0.01},
         costs={"commission_per_order": 1.0, "regulatory_fees": False, "borrow_rate": 0.03},
     )  # fmt: skip
-    said = dict(rules_in_force(books["rsi2|canonical"], settings))
+    book = books["rsi2|canonical"]
+    exits = [params | {"rsi_exit": 65.0} for params in book.folds["params"]]
+    said = dict(rules_in_force(dataclasses.replace(book, folds=book.folds.assign(params=exits)), settings))
     assert "sells short after RSI(2) ≥" in said["Entry"]
-    assert "for a short with RSI(2) ≤" in said["Exit"] or "rsi_exit" not in books["rsi2|canonical"].folds["params"].iloc[0]
+    assert said["Exit"].startswith("At the open after a close with RSI(2) ≥ 65, for a short with RSI(2) ≤ 35, ")
     assert said["Order"].startswith("In the opening auction, with a limit 300 bps")
     assert "1.0 % of the account at risk down to the stop" in said["Size"]
     assert "at most 7 positions" in said["Size"]

@@ -17,7 +17,7 @@ from tests.support.drivers.product import Product, from_panel, from_warehouse, o
 from tests.support.reference.figures import figures_of_run
 from tests.support.reference.folds import parameter_sets, run_fold, windows
 from tests.support.reference.indicators import indicators_of
-from tests.support.reference.market import build_market
+from tests.support.reference.market import build_market, symbol_of
 from tests.support.reference.parameters import CANONICAL, DEFAULT_GRIDS, STRATEGIES
 from tests.support.reference.random_markets import random_market, random_sessions, random_terms
 from tests.support.reference.signals import signals_of
@@ -58,11 +58,13 @@ class Reference:
     @property
     def released(self) -> frozenset[str]:
         """In every third market a person has lifted the quarantine of the first symbol."""
-        return frozenset(sorted(self.market["bars"])[:1] if len(self.given["raw_bars"]) % 3 == 0 else [])
+        return frozenset(
+            sorted({symbol_of(name) for name in self.market["bars"]})[:1] if len(self.given["raw_bars"]) % 3 == 0 else []
+        )
 
 
 def reference(seed: int, p: dict[str, Any] | None = None) -> Reference:
-    given = random_market(seed)
+    given = random_market(seed, away=True)
     market = build_market(given["raw_bars"], given["splits"], given["dividends"])
     indicators = {symbol: indicators_of(bars) for symbol, bars in market["bars"].items()}
     return Reference(given, market, indicators, p or random_terms(seed))
@@ -94,8 +96,10 @@ def test_signals_trades_refusals_equity_and_figures_agree(batch: int) -> None:
             figures = figures_of_run(expected, theirs.p["initial_cash"])
             assert difference_of_figures(run["figures"], figures, theirs.p["initial_cash"]) is None, where
             seen.update(signals=len(expected_signals), trades=len(expected["trades"]))
+        seen["listings"] += sum("#" in name for name in theirs.market["bars"])
     assert seen["signals"] > 1000
     assert seen["trades"] > 100
+    assert seen["listings"] >= 5
 
 
 @pytest.mark.parametrize("seed", range(WAREHOUSES))
@@ -129,7 +133,7 @@ def test_indicators_agree_and_are_undefined_together(seed: int) -> None:
     theirs = reference(2000 + seed)
     ours = product_of(theirs).market
     for name in INDICATORS:
-        values = [own for symbol in ours.panel.symbols for own in theirs.indicators[symbol][name]]
+        values = [own for listing in sorted(theirs.market["bars"]) for own in theirs.indicators[listing][name]]
         expected = np.array([np.nan if value is None else value for value in values])
         np.testing.assert_allclose(getattr(ours.indicators, name), expected, rtol=1e-11, atol=1e-11, err_msg=name)
 

@@ -19,8 +19,9 @@ from kobe_assets.selection.eligibility import DECISIVE_BARS, build_universe, in_
 from kobe_assets.selection.membership import build_membership, membership_spans
 from kobe_jobs.cli.commands.universe import UniverseRefused
 from kobe_resources.errors import KobeError
+from kobe_resources.market_data.changes import Load
 from kobe_resources.market_data.local.sample import SampleVendor
-from kobe_resources.market_data.store import Load, replace_all
+from kobe_resources.market_data.store import replace_all
 from kobe_resources.settings.load import PROJECT_ROOT, load_settings
 from kobe_resources.settings.models import DataSettings, Settings, UniverseSettings
 from kobe_resources.warehouse.store import Warehouse

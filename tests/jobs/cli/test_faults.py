@@ -20,8 +20,7 @@ import pytest
 import typer
 
 from kobe_jobs.cli.main import app
-from kobe_resources.market_data.alpaca.errors import RetryTimes
-from kobe_resources.market_data.polygon.pacing import Patience
+from kobe_resources.market_data.over_network import RetryBudget
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.drivers.command import Ended, kobe
 
@@ -371,8 +370,8 @@ VENDORS = {
 def test_a_vendor_without_network_or_key(place: Path, vendor: str, keys: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "kobe.toml").write_text(SETTINGS.replace('"synthetic"', f'"{vendor}"', 1), encoding="utf-8")
     haste = {"after_rate": 0, "after_server": 0, "after_transport": 0, "after_malformed": 0}
-    monkeypatch.setattr("kobe_resources.market_data.polygon.client.Patience", lambda: Patience(**haste))
-    monkeypatch.setattr("kobe_resources.market_data.alpaca.client.RetryTimes", lambda: RetryTimes(**haste))
+    monkeypatch.setattr("kobe_resources.market_data.polygon.client.RetryBudget", lambda: RetryBudget(**haste))
+    monkeypatch.setattr("kobe_resources.market_data.alpaca.client.RetryBudget", lambda: RetryBudget(**haste))
     for name, value in {"POLYGON__BASE_URL": "9", "ALPACA__BASE_URL": "9", "ALPACA__ASSETS_URL": "9"}.items():
         monkeypatch.setenv(f"KOBE_DATA__{name}", f"http://127.0.0.1:{value}")
     for name, value in VENDORS[vendor].items() if keys else ():

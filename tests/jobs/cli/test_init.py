@@ -233,6 +233,16 @@ def test_sizes_share_the_account_out_and_pay_for_a_share() -> None:
     assert not tiny.whole_shares
 
 
+@pytest.mark.parametrize(("dear", "whole_shares"), [(200.0, True), (250.0, True), (251.0, False), (400.0, False)])
+def test_whole_shares_are_asked_for_where_the_largest_order_pays_for_one(dear: float, whole_shares: bool) -> None:
+    assert fitting_sizes(1_000, dear, dear, signals=3, positions=5).whole_shares is whole_shares
+
+
+@pytest.mark.parametrize(("highest", "ceiling"), [(800.0, 1000.0), (801.0, 2000.0), (1000.0, 2000.0), (5400.0, 20000.0)])
+def test_the_highest_limit_leaves_the_dearest_symbol_room_to_rise(highest: float, ceiling: float) -> None:
+    assert fitting_sizes(100_000, 200.0, highest, signals=3, positions=5).max_price == ceiling
+
+
 def test_usual_signals_are_counted_from_the_bars() -> None:
     days = pd.bdate_range("2020-01-01", periods=300)
     # One session in seven closes after four falls in a row, far above the mean of the 200 before.

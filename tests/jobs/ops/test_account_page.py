@@ -68,7 +68,7 @@ def test_the_account_is_worth_what_its_cash_and_shares_are(view: AccountView, tr
     assert view.positions
     assert view.fills
     worth = math.fsum((1 if held.side == "long" else -1) * held.worth for held in view.positions)
-    assert view.equity == pytest.approx(view.cash + worth, abs=0.5)
+    assert view.equity == pytest.approx(view.cash + worth, abs=1e-6)
     assert view.curve[-1] == view.equity
     assert len(view.sessions) == 9
     assert view.pnl == pytest.approx(view.equity - 10_000)
@@ -243,6 +243,6 @@ def test_a_trace_opens_with_six_lines_for_a_trader(view: AccountView, traded: tu
             assert words[3].startswith("Gate: refused")
             assert words[5] == "Result: no position came of it."
     done = traces[closed].in_words
-    assert "+" in done[4] or "-" in done[4]
+    assert re.search(r", [+−]\d+\.\d bps against the open \$\d", done[4])
     assert re.search(r"left on \d{4}-\d\d-\d\d at \$[\d,.]+ \(.+\) after \d+ bars: [+−]\$", done[5])
     assert traces[closed].as_json()["in_words"] == list(done)

@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import random
 import shutil
 import signal
@@ -31,6 +30,7 @@ from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.store import OrderLedger
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.drivers.command import kobe
 
 
 @pytest.fixture
@@ -129,10 +129,6 @@ def test_a_full_folder_is_moved_aside_only_with_force(home: Path) -> None:
     assert listing(result.aside) == before, "the old folder is whole beside it"
 
 
-def kobe(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "kobe_jobs.cli", *arguments], capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_failed_restore_is_not_in_the_way_of_the_next(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
@@ -146,10 +142,10 @@ def test_a_failed_restore_is_not_in_the_way_of_the_next(
     torn = tmp_path / "torn.tar.gz"
     torn.write_bytes(archive.read_bytes()[:2000])
     failed = kobe("restore", str(torn))
-    assert failed.returncode == 1
-    assert "nothing was changed" in failed.stderr
+    assert failed.code == 1
+    assert "nothing was changed" in failed.err
     assert new.exists() == is_there
-    assert kobe("restore", str(archive)).returncode == 0
+    assert kobe("restore", str(archive)).code == 0
     assert Warehouse().rows("SELECT symbol FROM candidates") == [("AAA",)]
     said = [path for aside in tmp_path.glob("new.before-restore-*") for path in aside.rglob("events.jsonl")]
     assert len(said) == is_there, "what was logged is kept"
@@ -646,22 +642,17 @@ def test_only_the_newest_are_kept_and_only_kobes_own_are_removed(home: Path, tmp
     assert sorted(path.name for path in target.glob("*.tar.gz")) == sorted(["mine.tar.gz", made[1].name, made[2].name])
 
 
-def test_the_commands_say_what_they_did(home: Path, tmp_path: Path) -> None:
+def test_the_commands_say_what_they_did(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(home)
-    serve = "import typer; from kobe_jobs.cli.commands import ops; app = typer.Typer(); ops.register(app); app()"
-
-    def kobe(*arguments: str, where: Path) -> str:
-        env = {**os.environ, "KOBE_HOME": str(where)}
-        return subprocess.run(
-            [sys.executable, "-c", serve, *arguments], env=env, capture_output=True, text=True, check=True
-        ).stdout
-
-    told = json.loads(kobe("backup", str(tmp_path / "a.tar.gz"), "--json", where=home))
+    monkeypatch.setenv("KOBE_HOME", str(home))
+    told = json.loads(kobe("backup", str(tmp_path / "a.tar.gz"), "--json").out)
     assert told["path"] == str(tmp_path / "a.tar.gz")
     assert told["audit_problem"] == ""
-    said = kobe("restore", str(tmp_path / "a.tar.gz"), where=tmp_path / "other")
-    assert "kill switch is on" in said
-    assert str(tmp_path / "other") in said
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path / "other"))
+    said = kobe("restore", str(tmp_path / "a.tar.gz"))
+    assert said.code == 0
+    assert "kill switch is on" in said.out
+    assert str(tmp_path / "other") in said.out
 
 
 def test_an_interrupted_backup_cleans_up_after_itself(home: Path, tmp_path: Path) -> None:

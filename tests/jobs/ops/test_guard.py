@@ -35,6 +35,7 @@ def scope(
         scope(**JSON, host="localhost:3000", origin="http://localhost:3000"),
         scope("/assets/kpi_report", "GET"),
         scope("/graphql", "GET"),
+        scope("/graphql", "HEAD"),
         scope(kind="websocket", origin="http://127.0.0.1:3000"),
     ],
 )
@@ -55,6 +56,7 @@ def test_own_pages_and_programs_pass(allowed: dict[str, Any]) -> None:
         scope(**JSON, host=""),
         scope(**JSON, host="[::1"),
         scope("/graphql", "GET", query=b"query=mutation{x}"),
+        scope("/graphql", "HEAD", query=b"query=mutation{x}", **{"content-type": "application/json"}),
         scope("/prefix/graphql/", "GET", query=b"query=mutation{x}"),
         scope("/graphql", "POST", query=b"query=mutation{x}"),
         scope("/graphql", "POST", **{"content-type": "text/plain; application/json"}),

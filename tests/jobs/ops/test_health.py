@@ -30,6 +30,7 @@ from kobe_resources.settings.load import PROJECT_ROOT, load_settings
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.drivers.command import Ended, kobe
+from tests.support.ready import SMALL
 
 HOLD = """
 import sys, duckdb
@@ -391,7 +392,11 @@ print(json.dumps(told))
 """
 
 
-def test_a_typo_in_a_strategy_stops_no_command_that_needs_none(home: Path, tmp_path: Path) -> None:
+def test_a_typo_in_a_strategy_stops_no_command_that_needs_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SMALL.items():
+        monkeypatch.setenv(name, value)
     assert kobe("report").code == 0
     archive, new = str(tmp_path / "archive.tar.gz"), str(tmp_path / "new")
     fine = (

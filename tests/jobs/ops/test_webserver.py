@@ -18,6 +18,7 @@ import pytest
 from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_resources.runtime.dagster_instance import dagster_home
 from kobe_resources.settings.load import PROJECT_ROOT, load_settings
+from tests.support.ready import SMALL
 
 QUERY = "{ assetNodes { assetKey { path } staleStatus isMaterializable dependencyKeys { path } groupName } }"
 
@@ -63,7 +64,9 @@ def nodes(base: str) -> dict[str, dict[str, object]]:
 
 
 @pytest.fixture
-def computed(home: Path) -> Path:
+def computed(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in SMALL.items():
+        monkeypatch.setenv(name, value)
     bring_up_to_date(load_settings())
     return home
 

@@ -1,4 +1,4 @@
-"""`kobe report` computes what is stale and nothing else; the sample's home is computed once and copied for each test."""
+"""`kobe report` computes what is stale and nothing else; a small market's home is computed once and copied for each test."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import DataSettings, SyntheticData
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.ready import SMALL
 
 TABLES = ("daily_bars", "universe", "indicators", "signals", "wf_folds", "wf_trades", "wf_equity", "kpis")
 EVERYTHING = {"daily_bars", "universe", "indicators", "signals", "wf_folds", "kpi_report"}
+SYMBOL, SESSION = "S00001", "2011-09-15"
+"""A bar of the middle of a listing that has no suspect bar."""
+BAR = f"symbol = '{SYMBOL}' AND session = '{SESSION}'"
 
 
 @pytest.fixture(scope="module")
 def computed_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("computed")
     with pytest.MonkeyPatch.context() as patch:
+        for name, value in SMALL.items():
+            patch.setenv(name, value)
         patch.setenv("KOBE_HOME", str(folder))
         assert set(bring_up_to_date(load_settings())) == EVERYTHING
     return folder
@@ -34,6 +40,8 @@ def computed_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(computed_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     shutil.copytree(computed_home, folder)
+    for name, value in SMALL.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("KOBE_HOME", str(folder))
     return folder
 
@@ -57,19 +65,19 @@ def test_a_strategy_setting_leaves_bars_universe_and_indicators_alone(home: Path
 
 
 def test_one_changed_bar_recomputes_what_depends_on_it_and_stays(home: Path) -> None:
-    Warehouse().rows("UPDATE daily_bars SET close = close * 0.999 WHERE symbol = 'IBM' AND session = '2008-03-10'")
-    edited = Warehouse().rows("SELECT close FROM daily_bars WHERE symbol = 'IBM' AND session = '2008-03-10'")
+    Warehouse().rows(f"UPDATE daily_bars SET close = close * 0.999 WHERE {BAR}")
+    edited = Warehouse().rows(f"SELECT close FROM daily_bars WHERE {BAR}")
     computed = bring_up_to_date(load_settings())
     assert computed[0] == "daily_bars"
     assert {"indicators", "signals"} <= set(computed)
-    assert Warehouse().rows("SELECT close FROM daily_bars WHERE symbol = 'IBM' AND session = '2008-03-10'") == edited
+    assert Warehouse().rows(f"SELECT close FROM daily_bars WHERE {BAR}") == edited
     assert bring_up_to_date(load_settings()) == []
 
 
 def test_a_universe_without_anybody_gets_no_verdict(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KOBE_UNIVERSE__MIN_YEARS", "50")
     before = Warehouse().content_version("kpis")
-    with pytest.raises(ComputationFailed, match=r"any_selected .*no candidate is selected \(5 too_few_years\).*universe show"):
+    with pytest.raises(ComputationFailed, match=r"any_selected .*no candidate is selected \(3 too_few_years\).*universe show"):
         bring_up_to_date(load_settings())
     assert Warehouse().content_version("kpis") == before
     assert Warehouse().rows("SELECT count(*) FROM universe WHERE selected") == [(0,)]
@@ -80,10 +88,11 @@ def test_force_computes_everything(home: Path) -> None:
 
 
 def test_force_does_not_replace_bars_that_took_hours_to_load(home: Path) -> None:
+    before = Warehouse().content_version("daily_bars")
     Warehouse().rows("UPDATE bar_epochs SET source = 'polygon'")
-    with pytest.raises(MarketDataError, match=r"loaded from polygon, and data\.vendor is sample: .* use another KOBE_HOME"):
+    with pytest.raises(MarketDataError, match=r"loaded from polygon, and data\.vendor is synthetic: .* use another KOBE_HOME"):
         bring_up_to_date(load_settings(), force=True)
-    assert Warehouse().rows("SELECT count(*) FROM daily_bars") == [(12_154,)]
+    assert Warehouse().content_version("daily_bars") == before
 
 
 def test_a_lost_page_is_written_again_without_the_rest(home: Path) -> None:
@@ -110,7 +119,7 @@ def test_a_lost_history_is_written_again(home: Path) -> None:
 )
 def test_rows_that_went_missing_come_back(home: Path, table: str, asset: str) -> None:
     before = Warehouse().content_version(table)
-    Warehouse().rows(f"DELETE FROM {table} WHERE rowid % 7 = 3")
+    Warehouse().rows(f"DELETE FROM {table} WHERE rowid % 3 = 1")
     assert bring_up_to_date(load_settings()) == [asset]
     assert Warehouse().content_version(table) == before
 
@@ -136,16 +145,16 @@ def test_a_candidate_that_loses_its_options_leaves_the_universe(tmp_path: Path, 
 
 
 def test_a_released_symbol_makes_everything_below_the_bars_stale(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KOBE_UNIVERSE__RELEASE", '{"IBM": "looked at"}')
-    # IBM was never in quarantine, so that neither universe nor signals change; the grid's other sets might have.
+    monkeypatch.setenv("KOBE_UNIVERSE__RELEASE", f'{{"{SYMBOL}": "looked at"}}')
+    # The symbol was never in quarantine, so that neither universe nor signals change; the grid's other sets might have.
     assert bring_up_to_date(load_settings()) == ["universe", "signals", "wf_folds", "kpi_report"]
 
 
 def test_a_failed_blocking_check_stops_everything_below_and_is_not_forgotten(home: Path) -> None:
-    Warehouse().rows("INSERT INTO daily_bars SELECT * FROM daily_bars WHERE symbol = 'IBM' AND session = '2008-03-10'")
+    Warehouse().rows(f"INSERT INTO daily_bars SELECT * FROM daily_bars WHERE {BAR}")
     folds = Warehouse().content_version("wf_folds", "signals")
     for _ in range(2):
-        with pytest.raises(ComputationFailed, match=r"duplicate_bars.*symbol IBM, session 2008-03-10.*kobe ui"):
+        with pytest.raises(ComputationFailed, match=rf"duplicate_bars.*symbol {SYMBOL}, session {SESSION}.*kobe ui"):
             bring_up_to_date(load_settings())
     assert Warehouse().content_version("wf_folds", "signals") == folds
 

@@ -10,25 +10,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from kobe_assets.research.strategies import STRATEGIES, StrategyFault
+from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.research.strategies import STRATEGIES, StrategyBroken, StrategyFault
 from kobe_assets.research.strategies.asking import satisfied, try_out
+from kobe_resources.errors import UsageError
+from kobe_resources.settings.models import Settings
 from tests.support.builders.own_strategies import FAULTS, GOOD, write_strategies
-
-KOBE = (sys.executable, "-m", "kobe_jobs.cli.main")
-
-
-def said_by(folder: Path, *command: str) -> tuple[int, list[str]]:
-    """The exit code of a command under kobe.toml of `folder`, and its lines on stderr."""
-    done = subprocess.run([*KOBE, *command], cwd=folder, capture_output=True, text=True, timeout=240, check=False)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stderr.splitlines()
+from tests.support.drivers.command import kobe
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_is_one_line_with_file_line_and_mend(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kobe_assets.graph.own_strategies import strategies_of
     from kobe_jobs.research_run.strategies import bad_strategy
-    from kobe_resources.settings.models import Settings
 
     files, line, words = FAULTS[fault]
     folder = write_strategies(tmp_path, files)
@@ -42,25 +35,83 @@ def test_every_fault_is_one_line_with_file_line_and_mend(fault: str, tmp_path: P
     assert words in str(told)
 
 
-def test_the_commands_that_need_strategies_say_it_and_the_others_import_none(home: Path, tmp_path: Path) -> None:
+def test_the_commands_that_need_strategies_say_it_and_the_others_import_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     files, line, words = FAULTS["unknown indicator"]
     folder = write_strategies(tmp_path, files)
     (tmp_path / "kobe.toml").write_text('[strategy]\nfolder = "strategies"\n', encoding="utf-8")
     for command in (("report",), ("backtest", "--strategy", "rsi2"), ("preflight",)):
-        code, told = said_by(tmp_path, *command)
-        assert code == 1
-        (only,) = [text for text in told if text.startswith("kobe: ")]
+        ended = kobe(*command)
+        assert ended.code == 1
+        (only,) = [text for text in ended.err.splitlines() if text.startswith("kobe: ")]
         assert f"{folder / 'idea.py'}:{line}" in only
         assert words in only
     (folder / "idea.py").write_text("import pathlib\npathlib.Path('imported').touch()\n", encoding="utf-8")
     for command in (("kill", "status"), ("audit", "verify"), ("health",), ("reconcile",), ("config", "pin")):
-        said_by(tmp_path, *command)
+        kobe(*command)
         assert not (tmp_path / "imported").exists(), command
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [("# Schlüssel\n".encode("latin-1") + GOOD.encode(), 1), (GOOD.encode() + "X = 'ä'\n".encode("latin-1"), None)],
+    ids=["first line", "last line"],
+)
+def test_a_file_that_is_no_utf_8_is_named_with_its_line(tmp_path: Path, content: bytes, line: int | None) -> None:
+    folder = write_strategies(tmp_path, {})
+    (folder / "idea.py").write_bytes(content)
+    with pytest.raises(StrategyBroken, match=rf"idea.py:{line or len(GOOD.splitlines()) + 1} \(it is no text in UTF-8"):
+        strategies_of(Settings.model_validate({"strategy": {"folder": folder}}))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("idea.py", b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode()),
+        ("idea.py", "# -*- coding: latin-1 -*-\n# Schlüssel\n".encode("latin-1") + GOOD.encode()),
+        ("my idea.v2.py", GOOD.encode()),
+        ("random.py", GOOD.encode()),
+    ],
+    ids=["byte order mark", "another encoding that it names", "points and blanks in its name", "the name of a library"],
+)
+def test_a_file_that_python_reads_is_read(tmp_path: Path, name: str, content: bytes) -> None:
+    folder = write_strategies(tmp_path, {})
+    (folder / name).write_bytes(content)
+    (folder / "folder.py").mkdir()
+    assert "my_idea" in strategies_of(Settings.model_validate({"strategy": {"folder": folder}}))
+
+
+def test_what_a_file_prints_is_no_part_of_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_strategies(
+        tmp_path, {"idea.py": GOOD.replace("    return bars", "    print('asked')\n    return bars") + "print('read')\n"}
+    )
+    strategies_of(Settings.model_validate({"strategy": {"folder": folder}}))
+    said = capsys.readouterr()
+    assert (said.out, "read" in said.err, "asked" in said.err) == ("", True, True)
+
+
+def test_a_name_that_is_nearly_one_is_asked_for(tmp_path: Path) -> None:
+    from kobe_jobs.research_run.strategies import refuse_unknown_parameters, strategy_named
+
+    with pytest.raises(UsageError, match=r"no strategy 'rsi' \(did you mean rsi2\?\): use one of"):
+        strategy_named(Settings(), "rsi")
+    folder = write_strategies(tmp_path, {})
+    for given, told in (
+        ({"walk_forward": {"grid": {"rsi22": {"rsi_entry": [5]}}}}, r"rsi22\] names no strategy \(did you mean rsi2\?\)"),
+        (
+            {"walk_forward": {"grid": {"rsi2": {"rsi_entri": [5]}}}},
+            r"rsi2\] rsi_entri is no parameter \(did you mean rsi_entry\?\)",
+        ),
+        ({"strategy": {"folder": folder, "parameters": {"ibs": {"time": 5}}}}, r"parameters.ibs\] time is no parameter"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            refuse_unknown_parameters(Settings.model_validate(given))
+    refuse_unknown_parameters(Settings.model_validate({"strategy": {"folder": folder, "parameters": {"mine": {"x": 5}}}}))
+
+
 def test_a_good_file_is_registered_beside_kobes_own(tmp_path: Path) -> None:
-    from kobe_assets.graph.own_strategies import strategies_of
-    from kobe_resources.settings.models import Settings
 
     folder = write_strategies(tmp_path, {"idea.py": GOOD})
     known = strategies_of(Settings.model_validate({"strategy": {"folder": folder}}))
@@ -102,7 +153,6 @@ def test_a_strategy_made_from_another_is_blamed_under_its_own_name() -> None:
 
 def test_a_broken_strategy_does_not_keep_the_ui_from_loading(tmp_path: Path) -> None:
     from kobe_jobs.definitions import build_definitions
-    from kobe_resources.settings.models import Settings
 
     folder = write_strategies(tmp_path, FAULTS["syntax"][0])
     definitions = build_definitions(Settings.model_validate({"strategy": {"folder": folder}}))
@@ -111,7 +161,6 @@ def test_a_broken_strategy_does_not_keep_the_ui_from_loading(tmp_path: Path) -> 
 
 def test_files_import_each_other_by_name_and_a_strategy_is_registered_once(tmp_path: Path) -> None:
     from kobe_assets.graph.own_strategies import own_files, own_strategies
-    from kobe_resources.settings.models import Settings
 
     helper = "from kobe_assets.research.language import *\n\n\ndef spread(bars):\n    return bars.high - bars.low\n"
     files = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,13 @@ from kobe_jobs.ops.health.checks import ask_protection
 from kobe_jobs.trading.bare_positions import look
 from kobe_jobs.trading.context import TradingContext, open_session
 from kobe_jobs.trading.protection import judge
-from kobe_jobs.trading.reconcile.compare import compare
+from kobe_jobs.trading.reconcile.compare import compare, reconcile_account
 from kobe_jobs.trading.run_lock import alone
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.settings.models import Settings
+from tests.jobs.trading.test_resuming import Around, Died
+from tests.jobs.trading.test_session import second_day
 
 
 @pytest.fixture
@@ -68,6 +71,19 @@ def test_health_reconciliation_and_the_run_call_the_same_position_bare(
     found = judge(context, look(rig.broker, rig.ledger, context.account))
     assert bare == {*found.bare, *found.orphans} == {stop.symbol}
     assert f"{stop.symbol} has no protective stop" in ask_protection(settings).seen
+
+
+def test_an_exit_that_a_killed_run_never_sent_excuses_no_missing_stop(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+
+    class Dying(Around):
+        def submit(self, *_: object) -> None:
+            raise Died
+
+    with pytest.raises(Died):
+        trade_session(dataclasses.replace(rig, broker_or_error=Dying(rig)))  # type: ignore[arg-type]
+    found = reconcile_account(open_session(rig, "rsi2"), "test")
+    assert [(row.kind, row.what) for row in found.differences if row.halts] == [("stop", "S01")]
 
 
 def test_while_a_run_is_at_work_it_is_the_run_that_protects(

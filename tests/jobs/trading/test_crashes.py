@@ -30,7 +30,7 @@ RUNS = int(os.environ.get("CRASH_RUNS", "12"))
 SEED = os.environ.get("CRASH_SEED", "")
 ACCOUNT = "simulated:PA0EMBEDDED0"
 RERUNS = 6
-ORDERS, CLOCK, ANY_READ = "/v2/orders", "/v2/clock", "*"
+ORDERS, CLOCK = "/v2/orders", "/v2/clock"
 
 POST_FAULTS = [
     "reset", "hang", "504", "500", "503_html", "200_html", "200_empty", "bad_json", "429", "302", "403_html", "404_gateway",

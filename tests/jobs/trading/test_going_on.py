@@ -16,6 +16,7 @@ from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_jobs.trading.protection import judge
 from kobe_jobs.trading.readiness.switching import auction_line, other_accounts_line, quotes_line, switching_line
+from kobe_jobs.trading.reconcile.accept import accept_differences
 from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
 from kobe_jobs.trading.roll_forward import name_odd_stops
 from kobe_jobs.trading.session import trade_session
@@ -71,6 +72,36 @@ def test_cash_that_an_activity_explains_is_told_and_halts_nothing(traded: Tradin
     again = session_of(traded, account=less("9"), activities=lambda rows: [*rows, fee("-9")])
     assert reconcile(again, "test").agrees
     assert again.notes == []
+
+
+def test_an_activity_that_is_cancelled_or_corrected_later_is_explained(traded: TradingContext) -> None:
+    def morning(cash: str, amount: str) -> SessionContext:
+        booked = dataclasses.replace(fee("-9"), amount=Decimal(amount))
+        return session_of(traded, account=less(cash), activities=lambda rows: [*rows, booked])
+
+    assert reconcile(morning("9", "-9"), "test").agrees
+    corrected = morning("12", "-12")
+    assert reconcile(corrected, "test").differences == ()
+    assert "cash moved without a trade: fees $-3.00" in corrected.notes
+    cancelled = morning("0", "0")
+    assert reconcile(cancelled, "test").differences == ()
+    assert "cash moved without a trade: fees $12.00" in cancelled.notes
+
+
+def test_a_position_that_cannot_be_read_costs_its_own_symbol(traded: TradingContext) -> None:
+    def unread(symbol: str) -> BrokerPosition:
+        return BrokerPosition(symbol, Decimal(0), Decimal(0), Decimal(0), unread="qty is missing")
+
+    ours = open_positions(traded.ledger, session_of(traded).account)[0]
+    theirs = session_of(traded, positions=lambda rows: [*rows, unread("GIFT")])
+    (row,) = reconcile(theirs, "test").differences
+    assert (row.what, row.halts) == ("GIFT", False)
+    assert "cannot be read: qty is missing" in row.broker
+    odd = session_of(traded, positions=lambda rows: [unread(r.symbol) if r.symbol == ours.symbol else r for r in rows])
+    found = reconcile(odd, "test")
+    assert [(row.what, row.halts) for row in found.differences] == [(ours.symbol, True)]
+    assert [row.what for row in accept_differences(odd, found, "mine") if row.kind == "position"] == [ours.symbol]
+    assert open_positions(traded.ledger, odd.account)[0].qty == ours.qty
 
 
 def test_a_loss_that_no_activity_explains_halts(traded: TradingContext) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kobe_assets.graph.frames import outcome_trades
+from kobe_assets.graph.frames import book_trades
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.research.simulation import simulate, terms_of
 from kobe_assets.research.strategies import STRATEGIES
@@ -59,7 +59,7 @@ def test_a_session_from_the_evening_before_is_that_of_the_whole_simulation(tmp_p
     feed = feed_of(market, strategy, params)
     first, last = 215, 285
     outcome = simulate(feed, first, last, terms_of([params]), market.costs, market.limits)
-    frame = outcome_trades(strategy, outcome, market.panel)
+    frame = book_trades([strategy], outcome, market.panel)
     whole = simulated_trades(frame)
     sessions = market.panel.sessions
     evidence = load_evidence(warehouse, name, sessions[first].item(), sessions[last].item(), set(frame["symbol"]))

@@ -233,13 +233,14 @@ def test_limit_orders_work_through_the_day_and_each_fill_is_protected(day: Day, 
 
 def with_split(symbol: str, executed: dt.date) -> Any:
     made = market.make_evidence()
-    return dataclasses.replace(made, splits={symbol: (Split(symbol, executed, 1.0, 2.0),)}, last_stored=DAY_BEFORE)
+    return dataclasses.replace(made, splits={symbol: (Split(symbol, executed, 1.0, 2.0),)})
 
 
 def test_a_stop_is_lifted_the_evening_before_a_split_and_set_again_after_the_open(day: Day) -> None:
     kept = next(symbol for symbol in day.held() if symbol not in (*market.LEAVING, market.STOPPED))
     evidence = with_split(kept, EXIT_DAY)
-    open_run = day.run("ioc", evidence=dataclasses.replace(evidence, last_stored=market.FIRST_SIGNALS))
+    assert evidence.last_stored >= DAY_BEFORE, "stored bars do not say that the session is over: the broker's clock does"
+    open_run = day.run("ioc", evidence=evidence)
     assert kept in day.stops()
     assert open_run.is_clean
     day.to("after", DAY_BEFORE)
@@ -260,9 +261,21 @@ def test_a_stop_is_lifted_the_evening_before_a_split_and_set_again_after_the_ope
         assert kept in str(find_unguarded(context.ledger, ACCOUNT, context.broker)), "the open is over, and so is the purpose"
 
 
+def test_after_the_close_of_a_session_that_no_run_met_stops_are_set_and_nothing_is_traded(day: Day) -> None:
+    day.to("after")
+    bare = sorted(day.stops())[0]
+    day.embedded.book.state.run("UPDATE orders SET status = 'canceled' WHERE kind = 'stop' AND symbol = ?", (bare,))
+    assert bare not in day.stops()
+    summary = day.run("ioc")
+    assert summary.is_clean, summary
+    assert f"session {EXIT_DAY} was not traded" in str(summary.notes)
+    assert day.stops() == day.held()
+    assert (day.orders(), day.ledger_state()[0]) == ([], "")
+
+
 def test_an_entry_over_a_split_is_not_sent_the_evening_before(day: Day) -> None:
     coming = market.SECOND_ENTRIES[1]
-    evidence = dataclasses.replace(with_split(coming, EXIT_DAY), last_stored=DAY_BEFORE)
+    evidence = with_split(coming, EXIT_DAY)
     day.to("evening", DAY_BEFORE)
     summary = day.run(evidence=evidence)
     assert summary.refused["split_ahead"] == 1

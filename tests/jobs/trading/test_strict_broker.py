@@ -10,7 +10,8 @@ import pytest
 from kobe_jobs.trading.context import TradingContext
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_jobs.trading.session import trade_session
-from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.broker.exchange.bars import ExchangeSplit
+from kobe_resources.broker.exchange.embedded import SIMULATED, EmbeddedBroker
 from tests.support.builders import small_market as market
 
 SLOW = {"new_after_s": 0.1, "fill_after_s": 0.1, "cancel_after_s": 0.15}
@@ -55,3 +56,18 @@ def test_after_a_split_a_stop_that_kept_its_price_is_replaced_at_the_new_one(
     evidence = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
     assert trade_session(dataclasses.replace(rig, evidence=evidence)).is_clean
     assert protected(embedded)["S04"] == (6.0, 10.8)
+
+
+def test_in_stage_simulated_a_split_that_leaves_a_fraction_leaves_no_position_bare(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
+    trade_session(rig)
+    # The stage's own strictness from here on.
+    embedded.faults.strictness = SIMULATED
+    embedded.advance_to(market.EXIT_DAY, "open")
+    embedded.book._split(ExchangeSplit("S04", market.EXIT_DAY, 1.5), embedded.moment)
+    told = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 2.0, 3.0),)}, signals={})
+    summary = trade_session(dataclasses.replace(rig, evidence=told))
+    assert summary.is_clean, summary
+    assert "the split of S04 left 0.5 of a share" in str(summary.notes)
+    assert protected(embedded)["S04"][0] == 4.0

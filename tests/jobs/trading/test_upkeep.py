@@ -16,6 +16,7 @@ from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
 from kobe_jobs.trading.roll_forward import age_positions, apply_splits, name_without_bars
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.broker.exchange.matching import stamp
 from kobe_resources.order_ledger import Position
 from kobe_resources.order_ledger.positions import open_positions
 from tests.support.builders import small_market as market
@@ -65,6 +66,28 @@ def test_a_split_that_the_files_bring_late_is_applied_and_only_once(context: Ses
     now = held(context)
     assert (now.qty, now.entry_qty, now.split_factor) == (6, 6, 2)
     assert now.entry_price * now.entry_qty == pytest.approx(Decimal("60.03"), abs=Decimal("0.01"))
+
+
+def test_a_stop_that_sold_a_part_before_a_split_goes_on_for_the_rest(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    assert trade_session(rig).is_clean
+    state = embedded.book.state
+
+    def sell(shares: float) -> None:
+        order = next(row for row in state.open_orders("S00") if row["kind"] == "stop")
+        state.book_fill(order, shares, order["stop_price"], stamp(embedded.book.now()))
+
+    sell(1.0)
+    embedded.advance_to(market.EXIT_DAY, "open")
+    state.split("S00", 2.0, at=stamp(embedded.book.now()))
+    sell(1.0)
+    assert rig.evidence is not None
+    told = dataclasses.replace(rig.evidence, splits={"S00": (Split("S00", market.EXIT_DAY, 1.0, 2.0),)}, signals={})
+    summary = trade_session(dataclasses.replace(rig, evidence=told))
+    assert summary.is_clean, summary
+    # Of three shares two were left, which became four, of which one was sold.
+    position = next(p for p in open_positions(rig.ledger, ACCOUNT) if p.symbol == "S00")
+    assert position.qty == 3
+    assert [(row["qty"] - row["filled_qty"], row["kind"]) for row in state.open_orders("S00")] == [(3.0, "stop")]
 
 
 def test_looking_only_counts_a_split_without_applying_it(context: SessionContext, embedded: EmbeddedBroker) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
-from kobe_resources.broker.alpaca.parse import parse_activity, parse_asset
+from kobe_resources.broker.alpaca.parse import parse_asset
 from kobe_resources.broker.protocol import BrokerUnavailable, NotEntitled, OrderStatus, Refused, Unauthorized, Unresolved
 from tests.resources.broker.conftest import limit_order, speak_to
 
@@ -67,6 +67,19 @@ def test_an_option_order_with_legs_is_one_row_and_not_the_end_of_the_list(canned
     assert rows["1"].unread == ""
     assert rows["2"].unread.startswith("mleg order")
     assert (rows["2"].client_order_id, rows["2"].status, rows["3"].status) == ("by-hand", OrderStatus.NEW, OrderStatus.UNKNOWN)
+
+
+def test_a_row_that_cannot_be_read_is_a_row_and_not_the_end_of_the_list(canned: tuple[Answers, AlpacaBroker]) -> None:
+    answers, broker = canned
+    answers["GET", "/v2/orders"] = (200, [ORDER, {"symbol": "KO", "status": "new"}, None])
+    assert [(order.client_order_id, bool(order.unread)) for order in broker.orders("open") if order.id != "1"] == [
+        ("an order without an id", True)
+    ]
+    given = {"symbol": "KO", "qty": "3", "side": "long", "avg_entry_price": None}
+    answers["GET", "/v2/positions"] = (200, [given, {"symbol": "PEP", "side": "long"}, "?"])
+    rows = broker.positions()
+    assert [(row.symbol, row.qty, row.avg_entry_price) for row in rows] == [("KO", 3, 0), ("PEP", 0, 0), ("?", 0, 0)]
+    assert [bool(row.unread) for row in rows] == [False, True, True]
 
 
 def test_a_malformed_quote_costs_its_symbol_only(canned: tuple[Answers, AlpacaBroker]) -> None:
@@ -150,9 +163,9 @@ def test_activities_are_read_page_by_page_and_odd_ones_left_out(canned: tuple[An
     assert [(row.kind, row.amount) for row in broker.activities()] == [
         ("FEE", Decimal(-9)),
         ("DIV", Decimal("1.02")),
+        ("CSD", Decimal(0)),
         ("INT", Decimal("0.5")),
     ]
-    assert parse_activity(rows[3]) is None
 
 
 @pytest.mark.parametrize(

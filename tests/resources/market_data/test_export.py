@@ -54,8 +54,21 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(
     assert not (tmp_path / name).exists()
 
 
-def test_an_older_file_stays_where_the_new_one_cannot_be_written(warehouse: Warehouse, tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("")
-    with pytest.raises(KobeError, match="cannot be written"):
-        export_bars(warehouse, tmp_path / "taken" / "bars.csv")
-    assert (tmp_path / "taken").read_text() == ""
+def test_what_is_there_stays_and_no_draft_is_left_where_the_file_cannot_be_written(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    (tmp_path / "bars.csv").mkdir()
+    (tmp_path / "taken").write_text("older")
+    for path in (tmp_path / "bars.csv", tmp_path / "taken" / "bars.csv"):
+        with pytest.raises(KobeError, match="cannot be written"):
+            export_bars(warehouse, path)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["bars.csv", "taken"]
+    assert (tmp_path / "taken").read_text() == "older"
+
+
+def test_a_symbol_that_a_spreadsheet_would_run_is_written_as_parquet_only(warehouse: Warehouse, tmp_path: Path) -> None:
+    warehouse.rows("UPDATE daily_bars SET symbol = '=B1' WHERE symbol = 'B'")
+    with pytest.raises(UsageError, match="run the symbol '=B1' as a formula"):
+        export_bars(warehouse, tmp_path / "bars.csv")
+    assert export_bars(warehouse, tmp_path / "a.csv", ["A"]) == 3
+    assert export_bars(warehouse, tmp_path / "bars.parquet") == 4

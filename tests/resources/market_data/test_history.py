@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kobe_resources.market_data import MarketDataError
+from kobe_resources.market_data.changes import Load
+from kobe_resources.market_data.companions import replace_splits
 from kobe_resources.market_data.history import (
     bars_as_of,
     dividends_as_of,
@@ -22,7 +24,7 @@ from kobe_resources.market_data.history import (
     told_of_load,
 )
 from kobe_resources.market_data.local.files import FilesVendor
-from kobe_resources.market_data.store import Load, replace_all, replace_splits, upsert_bars
+from kobe_resources.market_data.store import replace_all, upsert_bars
 from kobe_resources.settings.models import DataSettings, FilesData
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders import frames
@@ -140,3 +142,17 @@ def test_what_loads_restated_is_summed_up_by_symbol(warehouse: Warehouse) -> Non
     assert told_of_load(warehouse, symbol="B") == told[1:]
     assert told_of_load(warehouse, most=1) == [told[0], "and bars of 1 more symbols: see `kobe bars revisions`"]
     assert told_of_load(warehouse, NOON + 2 * HOUR) == []
+
+
+def test_splits_and_dividends_that_a_load_takes_back_or_gives_otherwise_are_told(warehouse: Warehouse) -> None:
+    rows = [bar("A", day) for day in DAYS]
+
+    def paid(*amounts: float) -> pd.DataFrame:
+        given = [("A", day, amount) for day, amount in zip(DAYS, amounts, strict=False)]
+        return pd.DataFrame(given, columns=["symbol", "ex_date", "amount"])
+
+    first = replace(load(rows, splits(("A", DAYS[1], 1, 2))), dividends=paid(0.1, 0.2))
+    replace_all(warehouse, first, "files", "files", "one", NOON)
+    assert told_of_load(warehouse) == []
+    replace_all(warehouse, replace(load(rows), dividends=paid(0.1, 0.3)), "files", "files", "two", NOON + HOUR)
+    assert told_of_load(warehouse) == ["1 dividends of A restated", "1 splits of A taken back"]

@@ -10,15 +10,8 @@ import pandas as pd
 import pytest
 
 from kobe_resources.market_data import MarketDataError
-from kobe_resources.market_data.store import (
-    last_load,
-    record_options,
-    replace_all,
-    replace_dividends,
-    replace_splits,
-    store_totals,
-    upsert_bars,
-)
+from kobe_resources.market_data.companions import record_options, replace_dividends, replace_splits
+from kobe_resources.market_data.store import last_load, replace_all, store_totals, upsert_bars
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders import frames
 from tests.support.builders.frames import NOON, bar, load, splits
@@ -116,6 +109,16 @@ def test_an_exact_split_is_stored_once_and_contradictory_ones_both(warehouse: Wa
     assert warehouse.rows("SELECT symbol, split_to FROM splits ORDER BY ALL") == [("A", 2.0), ("B", 2.0), ("B", 3.0)]
 
 
+def test_one_split_written_in_two_ways_is_one(warehouse: Warehouse) -> None:
+    put(
+        warehouse,
+        [bar("A", DAY1)],
+        split_rows=splits(("A", DAY2, 1, 1.5), ("A", DAY2, 2, 3), ("A", DAY3, 2, 4), ("A", DAY3, 1, 2)),
+    )
+    assert warehouse.rows("SELECT split_from, split_to FROM splits ORDER BY execution_date") == [(2.0, 3.0), (1.0, 2.0)]
+    assert warehouse.rows("SELECT DISTINCT reason FROM bar_refusals ORDER BY 1")[0][0].endswith("listed 2 times, stored once")
+
+
 def test_splits_of_a_window_are_replaced_and_those_outside_stay(warehouse: Warehouse) -> None:
     put(warehouse, [bar("A", DAY1)], split_rows=splits(("A", DAY1, 1, 2), ("A", DAY2, 1, 2), ("A", DAY3, 1, 2)))
     with warehouse.transaction() as connection:
@@ -168,6 +171,27 @@ def test_an_equal_dividend_is_stored_once_and_a_special_of_the_same_day_beside_i
         (0.485, "regular", None),
         (1.0, "special", None),
     ]
+
+
+def test_an_amount_that_rounds_another_one_of_its_kind_and_day_is_that_one(warehouse: Warehouse) -> None:
+    day = "2024-03-14"
+    rows = paid(
+        ("A", day, 0.47, "regular"),
+        ("A", day, 0.4712, "regular"),
+        ("B", day, 0.82, "regular"),
+        ("B", day, 0.82000001, "regular"),
+    )
+    more = paid(
+        ("C", day, 0.5, "regular"), ("C", day, 3.0, "regular"), ("D", day, 0.5, "regular"), ("D", day, 0.5012, "special")
+    )
+    frame = pd.concat(
+        [rows, more, paid(("E", day, 0.3, "regular")).assign(pay_date="2024-04-01"), paid(("E", day, 0.3, "regular"))]
+    )
+    with warehouse.transaction() as connection:
+        replace_dividends(connection, frame, "files", NOON)
+    assert warehouse.rows("SELECT symbol, amount FROM dividends ORDER BY ALL") == [
+        ("A", 0.4712), ("B", 0.82000001), ("C", 0.5), ("C", 3.0), ("D", 0.5), ("D", 0.5012), ("E", 0.3),
+    ]  # fmt: skip
 
 
 def test_dividends_of_a_window_are_replaced_and_those_outside_stay(warehouse: Warehouse) -> None:

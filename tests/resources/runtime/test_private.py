@@ -87,6 +87,22 @@ def test_a_link_in_the_folder_changes_nothing_elsewhere(home: Path, tmp_path: Pa
     assert other.stat().st_mode & 0o777 == 0o644
 
 
+def test_a_file_replaced_whole_and_its_name_are_on_disk_when_the_call_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    write_whole(tmp_path / "file", b"content")
+    assert synced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_a_file_that_cannot_be_replaced_leaves_no_draft(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_whole(tmp_path / "file", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_file_replaced_whole_is_private(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

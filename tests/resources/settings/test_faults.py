@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from kobe_resources.errors import UsageError
 from kobe_resources.runtime.event_log import events_path, get_logger
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.pins import config_pin
+from tests.support.drivers.command import kobe
 
 HOOK = "https://hooks.example/services/T1/B2/topsecretpath"
 
@@ -87,9 +86,9 @@ def test_the_same_holds_for_the_environment(folder: Path, monkeypatch: pytest.Mo
 def test_every_command_ends_in_the_line_and_with_2(folder: Path, text: str) -> None:
     (folder / "kobe.toml").write_text(text)
     for command in (("config", "pin"), ("config", "show"), ("health",), ("report",)):
-        done = subprocess.run([sys.executable, "-m", "kobe_jobs.cli", *command], capture_output=True, text=True, check=False)
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.count("\n") == 1
+        ended = kobe(*command)
+        assert ended.code == 2, ended.err
+        assert ended.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -127,8 +126,9 @@ def test_a_webhook_is_taken_and_shows_nowhere(folder: Path, monkeypatch: pytest.
     assert config_pin(load_settings()) == without
     assert "topsecretpath" not in events_path().read_text()
     for command in (("config", "show"), ("config", "show", "--json"), ("config", "pin")):
-        done = subprocess.run([sys.executable, "-m", "kobe_jobs.cli", *command], capture_output=True, text=True, check=True)
-        assert "topsecretpath" not in done.stdout + done.stderr
+        ended = kobe(*command)
+        assert ended.code == 0
+        assert "topsecretpath" not in ended.out + ended.err
 
 
 def test_a_webhook_of_the_environment_is_a_secret_too(monkeypatch: pytest.MonkeyPatch) -> None:

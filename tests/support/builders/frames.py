@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kobe_resources import calendar
-from kobe_resources.market_data.store import Load
+from kobe_resources.market_data.changes import Load
 
 NOON = dt.datetime(2024, 6, 3, 12, tzinfo=dt.UTC)
 

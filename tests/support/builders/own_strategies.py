@@ -64,6 +64,18 @@ FAULTS: dict[str, tuple[dict[str, str], int, str]] = {
     "no bars": (changed("rsi(4)", "rsi(0)"), LINE + 4, "whole number"),
     "stop of nothing": (changed('stop="atr10"', 'stop="atr11"'), LINE, "atr11"),
     "stop without multiple": (changed('"atr_stop": 2.5, ', "").copy(), LINE, "atr_stop"),
+    "exit at import": (changed("def spread", "exit()\n\n\ndef spread"), 4, "SystemExit"),
+    "exit when asked": (changed('at.rsi4 >= p["leave"]', "exit()"), LEAVE, "SystemExit"),
+    "exit in custom": (changed("return bars.high", "exit()\n    return bars.high"), CUSTOM, "SystemExit"),
+    "imports itself for ever": (changed("def spread", "from idea import NOTHING\n\n\ndef spread"), 4, "NOTHING"),
+    "calls itself for ever": (changed("return bars.high", "return spread(bars) + bars.high"), CUSTOM, "RecursionError"),
+    "unknown word": (changed("rsi, sma, talib", "rsi, smaa, talib"), 1, "smaa"),
+    "null byte": (changed("def spread", "\0\n\n\ndef spread"), 4, "no text in UTF-8"),
+    "two of one name in a file": (
+        {"idea.py": f"{GOOD}\n\nfrom dataclasses import replace\n\nAGAIN = replace(MY_IDEA)\n"},
+        LINE,
+        "taken by",
+    ),
     "grid of nothing": (changed('grid={"entry"', 'grid={"entri"'), LINE, "entri"),
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kobe_assets.graph.frames import book_trades, outcome_trades, signals_frame
+from kobe_assets.graph.frames import book_trades, signals_frame
 from kobe_assets.graph.inputs import (
     canonical_params,
     costs_of,
@@ -29,6 +29,7 @@ from kobe_assets.research.strategies import STRATEGIES, Params, Strategy
 from kobe_assets.research.walk_forward import Market, Part, simulate_book, simulate_window
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.reference.market import symbol_of
 
 NOW = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
@@ -112,11 +113,11 @@ def from_panel(panel: Panel, p: dict[str, Any], selected: set[str], released: fr
 
 def panel_of(market: dict[str, Any]) -> Panel:
     """The panel of bars that the reference has adjusted."""
-    symbols = tuple(sorted(market["bars"]))
-    bars = [(s, bar) for s, name in enumerate(symbols) for bar in market["bars"][name]]
+    listings = sorted(market["bars"])
+    bars = [(s, bar) for s, name in enumerate(listings) for bar in market["bars"][name]]
     place = {session: index for index, session in enumerate(market["sessions"])}
     return build_panel(
-        symbols,
+        tuple(symbol_of(listing) for listing in listings),
         np.array(market["sessions"], dtype="datetime64[D]"),
         np.array([s for s, _ in bars], dtype=np.int64),
         np.array([place[bar["session"]] for _, bar in bars], dtype=np.int64),
@@ -160,7 +161,7 @@ def _product(panel: Panel, settings: Settings, tradable: np.ndarray, p: dict[str
 
 def outcome_of(market: Market, strategy: str, outcome: Outcome, first: int, last: int) -> dict[str, Any]:
     """An outcome in the shape of the reference's run, trades in order of entry and symbol."""
-    return shaped(market, outcome_trades(STRATEGIES[strategy], outcome, market.panel), outcome, first, last)
+    return shaped(market, book_trades([STRATEGIES[strategy]], outcome, market.panel), outcome, first, last)
 
 
 def shaped(market: Market, frame: pd.DataFrame, outcome: Outcome, first: int, last: int) -> dict[str, Any]:

@@ -78,10 +78,3 @@ def figures_of_run(run: dict[str, Any], initial_cash: float) -> dict[str, Value]
     figures = figures_of(returns, [t["pnl"] for t in run["trades"]], run["exposure"], initial_cash)
     # A ruin may end below zero, where no chain of returns leads.
     return figures | {"net_pnl": run["equity"][-1][1] - initial_cash}
-
-
-def figures_of_chain(runs: list[dict[str, Any]], initial_cash: float) -> dict[str, Value]:
-    """The out-of-sample curve: the test windows' returns one after the other."""
-    returns = [r for run in runs for r in daily_returns([value for _, value in run["equity"]], initial_cash)]
-    pnls = [t["pnl"] for run in runs for t in run["trades"]]
-    return figures_of(returns, pnls, [x for run in runs for x in run["exposure"]], initial_cash)

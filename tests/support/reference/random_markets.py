@@ -29,8 +29,8 @@ def random_sessions(rng: Rng, count: int) -> list[dt.date]:
     return sessions
 
 
-def random_market(seed: int, sessions: int | None = None) -> dict[str, Any]:
-    """{"raw_bars": […], "splits": […], "dividends": […], "selected": set of symbols}."""
+def random_market(seed: int, sessions: int | None = None, away: bool = False) -> dict[str, Any]:
+    """{"raw_bars": […], "splits": […], "dividends": […], "selected": set of symbols}. away: some are gone a while."""
     rng = np.random.default_rng([seed, 1])
     count = sessions or int(rng.integers(60, 200) if rng.random() < 0.05 else rng.integers(240, 401))
     days = random_sessions(rng, count)
@@ -41,6 +41,8 @@ def random_market(seed: int, sessions: int | None = None) -> dict[str, Any]:
         own = _random_splits(rng, symbol, days)
         splits += own
         raw_bars += _random_bars(rng, symbol, days, own)
+    if away:
+        raw_bars = _away(np.random.default_rng([seed, 4]), raw_bars, days)
     selected = {s for s in symbols if rng.random() < 0.9} if seed % 4 == 0 else set(symbols)
     order = rng.permutation(len(raw_bars))
     return {
@@ -49,6 +51,16 @@ def random_market(seed: int, sessions: int | None = None) -> dict[str, Any]:
         "dividends": _random_dividends(np.random.default_rng([seed, 3]), raw_bars),
         "selected": selected,
     }
+
+
+def _away(rng: Rng, raw_bars: list[dict[str, Any]], days: list[dt.date]) -> list[dict[str, Any]]:
+    """The bars without those of a few symbols over a stretch of sessions, now and then just too short for another listing."""
+    symbols = sorted({bar["symbol"] for bar in raw_bars})
+    for symbol in symbols[: int(rng.integers(0, 3)) if len(symbols) > 3 else 0]:
+        begin, count = int(rng.integers(len(days) // 3, len(days))), int(rng.choice([9, 10, 11, 12, 40]))
+        gone = set(days[begin : begin + count])
+        raw_bars = [bar for bar in raw_bars if bar["symbol"] != symbol or bar["session"] not in gone]
+    return raw_bars
 
 
 def _random_dividends(rng: Rng, raw_bars: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.support.reference.market import symbol_of
+
 Signals = dict[Any, list[dict[str, Any]]]
 
 
@@ -48,10 +50,11 @@ def signals_of(
 ) -> Signals:
     """selected: the universe, None for every symbol. released: symbols whose quarantine a setting lifts."""
     by_session: Signals = {}
-    for symbol, bars in market["bars"].items():
+    for listing, bars in market["bars"].items():
+        symbol = symbol_of(listing)
         if selected is not None and symbol not in selected:
             continue
-        own = indicators[symbol]
+        own = indicators[listing]
         for t, bar in enumerate(bars):
             read = t - p["indicator_lag_bars"]
             if read < 0 or own["sma200"][read] is None or own["atr14"][read] is None:

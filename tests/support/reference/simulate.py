@@ -10,6 +10,7 @@ Readings
 - Tick size goes by the price before rounding. The stop is rounded with the factor of the entry bar.
 - A position's step 4 needs a bar at d. A position stopped in its entry bar has bars_held 0; an exit at the open adds no bar.
 - window_end: exit_session is the last session of the window, though the last close may be older.
+- A symbol has one listing at a time, so that a position is told by its symbol.
 - Orders and refusals are counted at the session that would have filled them.
 - Step 4.2 compares prices as traded to a billionth of a dollar, since adjusting and back costs the last bits.
 - A limit entry has no quote before it is sent: `gap_too_wide` does not ask about it.
@@ -23,6 +24,8 @@ import datetime as dt
 import math
 from collections import Counter
 from typing import Any
+
+from tests.support.reference.market import symbol_of
 
 TOLERANCE = 1e-9
 LATE = 10
@@ -207,10 +210,10 @@ def simulate_book(
     slip = p["slippage_bps"] / 10_000
     sessions = market["sessions"]
     window = [d for d in sessions if start <= d <= end]
-    at: dict[Any, dict[str, int]] = {}
-    for symbol, bars in market["bars"].items():
+    at: dict[Any, dict[str, tuple[str, int]]] = {}
+    for listing, bars in market["bars"].items():
         for i, bar in enumerate(bars):
-            at.setdefault(bar["session"], {})[symbol] = i
+            at.setdefault(bar["session"], {})[symbol_of(listing)] = listing, i
     book = Portfolio(p)
     refused: Counter[str] = Counter()
     equity: list[tuple[Any, float]] = []
@@ -223,7 +226,7 @@ def simulate_book(
             equity.append((d, worth))
             exposure.append(0.0)
             continue
-        today = {symbol: market["bars"][symbol][i] for symbol, i in at[d].items()}
+        today = {symbol: market["bars"][listing][i] for symbol, (listing, i) in at[d].items()}
         held_before = set(book.positions)
         index = sessions.index(d)
 
@@ -302,10 +305,11 @@ def simulate_book(
             if symbol not in today:
                 continue
             held, bar = book.positions[symbol], today[symbol]
+            listing, place = at[d][symbol]
             is_long, stop = held["side"] == "long", held["stop"]
             gained = bar["close"] - held["mark"] if is_long else held["mark"] - bar["close"]
             # 3. no profit from a suspect bar
-            if indicators[symbol]["suspect"][at[d][symbol]] and symbol not in released and gained > 0:
+            if indicators[listing]["suspect"][place] and symbol not in released and gained > 0:
                 book.close(symbol, d, held["mark"], bar["factor"], "suspect")
                 continue
             # 4. protective stop
@@ -323,15 +327,15 @@ def simulate_book(
             name, own, _ = parts[held["part"]]
             held["mark"] = bar["close"]
             held["bars_held"] += 1
-            read = at[d][symbol] - p["indicator_lag_bars"]
-            rsi = indicators[symbol]["rsi2"][read] if read >= 0 else None
+            read = place - p["indicator_lag_bars"]
+            rsi = indicators[listing]["rsi2"][read] if read >= 0 else None
             wants_out = rsi is not None and (rsi >= own["rsi_exit"] if is_long else rsi <= 100 - own["rsi_exit"])
             if name in ("rsi2", "rsi2_ibs") and wants_out:
                 held["flag"] = "rsi_exit"
             if held["flag"] is None and own["time_stop"] is not None and held["bars_held"] >= own["time_stop"]:
                 held["flag"] = "time_stop"
             # 6. the listing's last bar of all, while the market goes on
-            if market["bars"][symbol][-1]["session"] == d and len(sessions) - 1 - index > LATE:
+            if market["bars"][listing][-1]["session"] == d and len(sessions) - 1 - index > LATE:
                 book.close(symbol, d, bar["close"], bar["factor"], "delisted")
 
         # 7. the end of the window

@@ -43,7 +43,6 @@ const write = {
   price: (v) => (missing(v) ? "–" : "$" + v.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: Math.abs(v) < 1 ? 4 : 2 })),
 };
 
-const foldRows = () => (chosen.fold ? book().folds.filter((row) => row.fold === chosen.fold) : book().folds);
 const scopeText = (fold) => `${book().title} · ${fold ? "test window " + fold : "all test windows"}`;
 
 const returnsOf = (growth) => growth.map((level, i) => (i ? level / growth[i - 1] : level) - 1);

@@ -8,7 +8,7 @@ const minus = (text) => text.replace(/^-(?=[0.,$]+$)/, "").replace(/-/g, "−");
 const fixed = (v, digits) => v.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const write = {
   money: (v) => (missing(v) ? "–" : minus((v < 0 ? "-$" : "$") + fixed(Math.abs(v), 2))),
-  gain: (v) => (missing(v) ? "–" : minus((v < 0 ? "-$" : "+$") + fixed(Math.abs(v), 2))),
+  gain: (v) => (missing(v) ? "–" : minus((v < 0 ? "-$" : v > 0 ? "+$" : "$") + fixed(Math.abs(v), 2))),
   percent: (v) => (missing(v) ? "–" : minus((v > 0 ? "+" : "") + fixed(v * 100, 2)) + " %"),
   shares: (v) => (missing(v) ? "–" : v.toLocaleString("en-US", { maximumFractionDigits: 4 })),
   bps: (v) => (missing(v) ? "–" : minus((v > 0 ? "+" : "") + fixed(v, 1))),
@@ -90,20 +90,22 @@ function showCurve(account, simulated) {
   byId("curve-figure").hidden = own.length < 2;
   byId("sim-key").hidden = !(simulated && simulated.length === own.length);
   if (own.length < 2) return;
-  const width = Math.max(place.clientWidth, 280), height = 240, left = 66, right = 10, top = 10, bottom = 26;
+  const width = Math.max(place.clientWidth, 280), height = 240, right = 10, top = 10, bottom = 26;
   const lines = [own, ...(simulated && simulated.length === own.length ? [simulated] : [])];
   const every = lines.flat();
   let low = Math.min(...every), high = Math.max(...every);
   const air = (high - low || Math.abs(high) * 0.01 || 1) * 0.08;
   low -= air; high += air;
+  const levels = [0, 1, 2, 3, 4].map((step) => low + ((high - low) * step) / 4), digits = high - low < 10 ? 2 : 0;
+  // As wide as the longest label: a digit is about 7 pixels.
+  const left = 16 + 7 * Math.max(...levels.map((value) => fixed(value, digits).length));
   const x = (i) => left + ((width - left - right) * i) / (own.length - 1);
   const y = (v) => top + ((height - top - bottom) * (high - v)) / (high - low);
   place.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const parts = [];
-  for (let step = 0; step <= 4; step++) {
-    const value = low + ((high - low) * step) / 4;
+  for (const value of levels) {
     parts.push(svg("line", { class: "grid", x1: left, x2: width - right, y1: y(value), y2: y(value) }));
-    parts.push(svg("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, fixed(value, high - low < 10 ? 2 : 0)));
+    parts.push(svg("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, fixed(value, digits)));
   }
   const points = (line) => line.map((v, i) => `${x(i).toFixed(1)},${y(v).toFixed(1)}`).join(" ");
   if (lines[1]) parts.push(svg("polyline", { class: "sim", points: points(lines[1]) }));

@@ -43,7 +43,7 @@ class AccountData:
             return self._known[1]
 
     def forget(self) -> None:
-        """Look again at the next request: something was changed."""
+        """Drop what is kept, so that the next request reads the account anew."""
         with self._lock:
             self._known = None
 

@@ -31,11 +31,11 @@ LARGEST_BODY = 10_000
 log = get_logger("account")
 
 
-def account_routes(data: AccountData | None = None) -> list[Route]:
+def account_routes() -> list[Route]:
     """`/account`, `/account.json` and `/account/kill`."""
     from starlette.routing import Route
 
-    shown = data or AccountData()
+    shown = AccountData()
 
     # Plain functions: starlette runs them in a thread, so that a slow look holds up no other page.
     def page(_request: Request) -> Response:

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kobe_resources.market_data.alpaca.errors import RetryTimes
 from kobe_resources.market_data.alpaca.vendor import AlpacaVendor
+from kobe_resources.market_data.over_network import RetryBudget
 from kobe_resources.market_data.protocol import SyncReport
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import Secrets
@@ -21,8 +21,8 @@ from tests.support.loopback_alpaca import KEY_ID, SECRET, AlpacaMarket, Loopback
 
 SATURDAY = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC)
 SUNDAY = SATURDAY + dt.timedelta(days=1)
-HASTE = RetryTimes(
-    call_s=5.0,
+HASTE = RetryBudget(
+    total_s=5.0,
     rate_wait_s=0.05,
     longest_rate_wait_s=2.0,
     first_backoff_s=0.01,
@@ -55,7 +55,7 @@ class Shop:
     server: LoopbackAlpaca
     home: Path
     key_id: str | None = KEY_ID
-    patience: RetryTimes = HASTE
+    patience: RetryBudget = HASTE
 
     @property
     def market(self) -> AlpacaMarket:

@@ -72,7 +72,13 @@ def test_a_bad_file_of_a_folder_is_left_out_and_named(bring: Importer, tmp_path:
     assert "spreadsheet" in told["1-Mar.csv"]
 
 
-@pytest.mark.parametrize("symbol", ["1-Mar", "43831", "1.0E+10", "#N/A", "=SUM(A1)", "Mar-01", "2020-03-01"])
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        *("1-Mar", "43831", "1.0E+10", "#N/A", "=SUM(A1)", "Mar-01", "2020-03-01"),
+        *("01. Mrz", "Okt-21", "2-Sept", "15 août", "dic-20", "1,00E+10", "#####", "#BEZUG!", "=B2", "12:30:00 AM"),
+    ],
+)
 def test_what_a_spreadsheet_made_of_a_symbol_is_refused_by_name(bring: Importer, tmp_path: Path, symbol: str) -> None:
     with pytest.raises(MarketDataError, match="spreadsheet") as caught:
         bring(put(tmp_path, "x.csv", exports.text(BARS.replace({"symbol": {"BRAV": symbol}}))))

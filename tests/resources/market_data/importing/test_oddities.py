@@ -12,7 +12,9 @@ import duckdb
 import pandas as pd
 import pytest
 
+from kobe_resources.market_data.local.files import FilesVendor
 from kobe_resources.market_data.protocol import MarketDataError
+from kobe_resources.settings.models import DataSettings, FilesData
 from tests.resources.market_data.importing.conftest import Importer, assert_same, put
 from tests.support.builders import exports
 
@@ -127,3 +129,23 @@ def test_actions_that_cannot_be_true_or_are_of_nobody_are_told(bring: Importer, 
         f"1 dividends under zero are left out, as of ALFA on {DAYS[0]}",
     ]
     assert (done.folder / "dividends.csv").read_text().splitlines()[1:] == [f"ALFA,{DAYS[4]},0.5,regular,"]
+
+
+def test_kobes_own_adjusted_export_is_turned_back_with_its_splits(bring: Importer, tmp_path: Path) -> None:
+    raw = BARS.copy()
+    factor = pd.Series(1.0, index=raw.index)
+    for symbol, day, split in (("ALFA", 30, 0.5), ("BRAV", 50, 10.0)):
+        before = (raw["symbol"] == symbol) & (raw["session"] < DAYS[day])
+        raw.loc[before, ["open", "high", "low", "close"]] = (raw.loc[before, ["open", "high", "low", "close"]] / split).round(2)
+        factor[before] = split
+    adjusted = raw.assign(listing=1, volume=raw["volume"] / factor, factor=factor)
+    adjusted[["open", "high", "low", "close"]] = raw[["open", "high", "low", "close"]].mul(factor, axis=0)
+    path = put(tmp_path / "in", "bars.csv", exports.text(adjusted))
+    done = bring(path)
+    assert_same(done.bars, raw)
+    assert (done.folder / "splits.csv").read_text().splitlines()[1:] == [
+        f"ALFA,{DAYS[30]},1.0,2.0",
+        f"BRAV,{DAYS[50]},10.0,1.0",
+    ]
+    with pytest.raises(MarketDataError, match=r"holds adjusted prices, of ALFA .*: `kobe bars import"):
+        FilesVendor(DataSettings(vendor="files", files=FilesData(path=path))).read()

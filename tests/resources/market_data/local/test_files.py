@@ -372,11 +372,46 @@ def test_dates_a_day_early_are_refused_with_the_reason(warehouse: Warehouse, tmp
         vendor(write(tmp_path / "all", HEADER, *early)).sync(warehouse)
 
 
+def test_weekly_bars_of_saturdays_are_said_to_be_weekly(warehouse: Warehouse, tmp_path: Path) -> None:
+    weeks = [dt.date(2019, 1, 5) + dt.timedelta(days=7 * n) for n in range(40)]
+    rows = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k in range(3) for day in weeks]
+    with pytest.raises(MarketDataError, match="a Saturday, 7 days apart: these are weekly or monthly bars, not daily"):
+        vendor(write(tmp_path / "w", HEADER, *rows)).sync(warehouse)
+
+
+def test_a_stock_that_is_a_day_early_in_winter_is_told_so(warehouse: Warehouse, tmp_path: Path) -> None:
+    days = frames.days(500)
+    moved = [day - dt.timedelta(days=1) if day.month in (11, 12, 1, 2) else day for day in days]
+    early = [f"E,{day},10,11,9,10.5,50" for day in dict.fromkeys(moved)]
+    sound = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k in range(12) for day in days]
+    vendor(write(tmp_path / "one", HEADER, *sound, *early)).sync(warehouse)
+    assert warehouse.rows("SELECT count(*) FROM daily_bars WHERE symbol = 'E'")[0][0] > 400
+    assert {row[0] for row in warehouse.rows("SELECT reason FROM set_aside")} == {
+        "no session of the exchange; E: dates look a day early in part"
+    }
+
+
 def test_one_company_under_two_names_is_loaded_once(warehouse: Warehouse, tmp_path: Path) -> None:
     rows = [f"{name},{day},10,11,9,10.5,{n + 1}" for name in ("BRK-B", "BRK.B") for n, day in enumerate(frames.days(60))]
     vendor(write(tmp_path / "b", HEADER, *rows)).sync(warehouse)
     assert warehouse.rows("SELECT DISTINCT symbol FROM daily_bars") == [("BRK-B",)]
     assert warehouse.rows("SELECT symbol FROM set_aside") == [("BRK.B",)]
+
+
+def test_one_company_of_two_sources_is_loaded_once_where_one_rounds(warehouse: Warehouse, tmp_path: Path) -> None:
+    closes = [60.1234 + n * 0.3137 for n in range(120)]
+    days = frames.days(120)
+    exact = [f"OLD,{day},{c},{c * 1.01},{c * 0.99},{c},{n}" for n, (day, c) in enumerate(zip(days, closes, strict=True), 1)]
+    rounded = [
+        f"NEW,{day},{c:.2f},{c * 1.01:.2f},{c * 0.99:.2f},{c:.2f},{n}"
+        for n, (day, c) in enumerate(zip(days, closes, strict=True), 9)
+    ]
+    other = [f"X,{day},{c + 1},{c + 2},{c},{c + 1},{n}" for n, (day, c) in enumerate(zip(days, closes, strict=True), 1)]
+    vendor(write(tmp_path / "b", HEADER, *exact[:100], *rounded, *other)).sync(warehouse)
+    assert warehouse.rows("SELECT DISTINCT symbol FROM daily_bars ORDER BY 1") == [("NEW",), ("X",)]
+    assert warehouse.rows("SELECT reason FROM set_aside") == [
+        ("the bars of OLD are those of NEW: one company under two names",)
+    ]
 
 
 def test_companions_in_capitals_are_read_and_others_named(warehouse: Warehouse, tmp_path: Path) -> None:
@@ -386,6 +421,18 @@ def test_companions_in_capitals_are_read_and_others_named(warehouse: Warehouse, 
     reasons = {row[0] for row in warehouse.rows("SELECT reason FROM set_aside")}
     assert {"Splits.csv: a is read as A, as the bars spell it", "Splits.csv: no bars of Z"} <= reasons
     assert any("candidate.csv is not read" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        *(("stock_splits", True), ("splits_new", True), ("dividends - Copy", True), ("bars (1)", True), ("my bars", True)),
+        *(("notes", False), ("sidebars", False), ("splitting", False)),
+    ],
+)
+def test_a_file_that_looks_like_a_companion_is_named(warehouse: Warehouse, tmp_path: Path, name: str, named: bool) -> None:
+    vendor(write(tmp_path / "k", HEADER, GOOD, **{name: "x\n"})).sync(warehouse)
+    assert [f"{name}.csv is not read" in row[0] for row in warehouse.rows("SELECT reason FROM set_aside")] == [True] * named
 
 
 def test_taking_back_a_tenth_of_the_store_is_asked_for(warehouse: Warehouse, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from kobe_resources import calendar
 from kobe_resources.market_data import MarketDataError
+from kobe_resources.market_data.changes import Load
 from kobe_resources.market_data.local.synthetic import SyntheticVendor, first_sessions, make_market
-from kobe_resources.market_data.store import Load
 from kobe_resources.settings.models import DataSettings, SyntheticData
 from kobe_resources.warehouse.store import Warehouse
 

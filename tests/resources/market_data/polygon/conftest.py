@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from kobe_resources.market_data.over_network import RetryBudget
 from kobe_resources.market_data.polygon.client import PolygonClient
-from kobe_resources.market_data.polygon.pacing import Patience
 from kobe_resources.market_data.polygon.vendor import PolygonVendor
 from kobe_resources.market_data.protocol import SilentProgress, SyncReport
 from kobe_resources.settings.models import Settings
@@ -22,7 +22,7 @@ from tests.support.loopback_polygon import KEY, LoopbackPolygon, Market, random_
 
 FRIDAY = dt.date(2026, 11, 20)
 FRIDAY_NIGHT = dt.datetime(2026, 11, 21, 2, 0, tzinfo=dt.UTC)
-HASTE = Patience(
+HASTE = RetryBudget(
     connect_s=2.0,
     read_s=10.0,
     total_s=20.0,

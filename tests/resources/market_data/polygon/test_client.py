@@ -11,6 +11,7 @@ import time
 import pytest
 
 from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.market_data.over_network import RetryBudget
 from kobe_resources.market_data.polygon.client import PolygonClient
 from kobe_resources.market_data.polygon.errors import (
     PolygonAuthError,
@@ -24,7 +25,6 @@ from kobe_resources.market_data.polygon.errors import (
     PolygonServerError,
     PolygonTransportError,
 )
-from kobe_resources.market_data.polygon.pacing import Patience
 from tests.resources.market_data.polygon.conftest import FRIDAY, HASTE
 from tests.support.loopback_polygon import KEY, FaultScript, LoopbackPolygon, Market, ticker_row
 from tests.support.loopback_polygon import faults as fault
@@ -141,7 +141,7 @@ def test_an_empty_answer_given_once_is_not_believed(server: LoopbackPolygon, cli
 
 
 def test_before_an_empty_answer_is_believed_the_load_that_emptied_it_has_time_to_pass(server: LoopbackPolygon) -> None:
-    client = PolygonClient(KEY, server.url, 0, 1, Patience(first_backoff_s=0.2))
+    client = PolygonClient(KEY, server.url, 0, 1, RetryBudget(first_backoff_s=0.2))
     for ask in (lambda: client.range_bars("NOSUCH", START, FRIDAY), lambda: client.has_options("NOSUCH")):
         began = time.monotonic()
         assert not ask()
@@ -163,7 +163,7 @@ def test_a_holiday_is_an_empty_day(client: PolygonClient) -> None:
 
 def test_a_silent_server_ends_in_a_timeout_of_our_own(server: LoopbackPolygon) -> None:
     server.faults.on(fault.hang)
-    impatient = PolygonClient(KEY, server.url, 0, 1, Patience(read_s=0.3, after_transport=0))
+    impatient = PolygonClient(KEY, server.url, 0, 1, RetryBudget(read_s=0.3, after_transport=0))
     began = time.monotonic()
     with pytest.raises(PolygonTransportError, match="fell silent"):
         impatient.range_bars("S00001", START, FRIDAY)
@@ -172,13 +172,13 @@ def test_a_silent_server_ends_in_a_timeout_of_our_own(server: LoopbackPolygon) -
 
 def test_a_server_that_was_silent_once_is_asked_again(server: LoopbackPolygon) -> None:
     server.faults.on(fault.hang, times=1)
-    impatient = PolygonClient(KEY, server.url, 0, 1, Patience(read_s=0.3, first_backoff_s=0.01))
+    impatient = PolygonClient(KEY, server.url, 0, 1, RetryBudget(read_s=0.3, first_backoff_s=0.01))
     assert len(impatient.range_bars("S00001", START, FRIDAY)) == 224
 
 
 def test_a_server_that_drips_ends_at_the_deadline(server: LoopbackPolygon) -> None:
     server.faults.on(fault.drip)
-    impatient = PolygonClient(KEY, server.url, 0, 1, Patience(read_s=5.0, total_s=0.4, after_transport=0))
+    impatient = PolygonClient(KEY, server.url, 0, 1, RetryBudget(read_s=5.0, total_s=0.4, after_transport=0))
     began = time.monotonic()
     with pytest.raises(PolygonTransportError, match="drips"):
         impatient.range_bars("S00001", START, FRIDAY)
@@ -379,7 +379,7 @@ def test_proxies_of_the_environment_do_not_see_the_key(server: LoopbackPolygon, 
 
 def test_a_stopped_client_wakes_its_waiters_and_sends_nothing_more(server: LoopbackPolygon) -> None:
     server.faults.on(fault.too_many("30"))
-    client = PolygonClient(KEY, server.url, 0, 1, Patience())
+    client = PolygonClient(KEY, server.url, 0, 1, RetryBudget())
     caught: list[KobeError] = []
 
     def ask() -> None:
@@ -410,7 +410,7 @@ def test_where_nothing_ever_answered_the_plan_s_minute_is_not_waited_for() -> No
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    client = PolygonClient(KEY, f"http://127.0.0.1:{port}", 2, 1, Patience(first_answer_s=0.5))
+    client = PolygonClient(KEY, f"http://127.0.0.1:{port}", 2, 1, RetryBudget(first_answer_s=0.5))
     began = time.monotonic()
     with pytest.raises(PolygonTransportError, match="refused"):
         client.range_bars("S00001", START, FRIDAY)

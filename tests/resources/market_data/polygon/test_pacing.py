@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
+from kobe_resources.market_data.over_network import RetryBudget
 from kobe_resources.market_data.polygon.client import PolygonClient
 from kobe_resources.market_data.polygon.errors import PolygonRateError, PolygonServerError, PolygonTransportError, retry_after_s
-from kobe_resources.market_data.polygon.pacing import MARGIN, Patience, RetryPolicy, Stopped, TokenBucket
+from kobe_resources.market_data.polygon.pacing import MARGIN, RetryPolicy, Stopped, TokenBucket
 from kobe_resources.market_data.protocol import SilentProgress
 from tests.resources.market_data.polygon.conftest import FRIDAY, Shop
 from tests.support.loopback_polygon import KEY, LoopbackPolygon, Market, random_market
@@ -115,7 +116,7 @@ def test_the_client_keeps_the_rate_retries_included(server: LoopbackPolygon, mon
         "kobe_resources.market_data.polygon.client.TokenBucket", lambda rate: TokenBucket(rate, minute_s=MINUTE_S)
     )
     server.faults.on(fault.refused(503), times=2)
-    client = PolygonClient(KEY, server.url, calls_per_minute=3, in_flight=4, patience=Patience(first_backoff_s=0.001))
+    client = PolygonClient(KEY, server.url, calls_per_minute=3, in_flight=4, patience=RetryBudget(first_backoff_s=0.001))
     began = time.monotonic()
     for _ in range(5):
         client.grouped_day(FRIDAY)
@@ -125,7 +126,7 @@ def test_the_client_keeps_the_rate_retries_included(server: LoopbackPolygon, mon
 
 def test_a_429_waits_as_long_as_the_vendor_says(server: LoopbackPolygon) -> None:
     server.faults.on(fault.too_many("1"), times=1)
-    client = PolygonClient(KEY, server.url, 0, 1, Patience(rate_wait_s=60))
+    client = PolygonClient(KEY, server.url, 0, 1, RetryBudget(rate_wait_s=60))
     began = time.monotonic()
     assert client.grouped_day(FRIDAY)
     assert 0.9 < time.monotonic() - began < 30.0
@@ -133,7 +134,7 @@ def test_a_429_waits_as_long_as_the_vendor_says(server: LoopbackPolygon) -> None
 
 def test_a_429_that_says_nothing_waits_the_minute(server: LoopbackPolygon) -> None:
     server.faults.on(fault.too_many(), times=1)
-    client = PolygonClient(KEY, server.url, 0, 1, Patience(rate_wait_s=0.4))
+    client = PolygonClient(KEY, server.url, 0, 1, RetryBudget(rate_wait_s=0.4))
     began = time.monotonic()
     assert client.grouped_day(FRIDAY)
     assert time.monotonic() - began >= 0.39
@@ -141,7 +142,7 @@ def test_a_429_that_says_nothing_waits_the_minute(server: LoopbackPolygon) -> No
 
 def test_a_429_holds_the_other_threads_back_too(server: LoopbackPolygon) -> None:
     server.faults.on(fault.too_many("1"), times=1)
-    client = PolygonClient(KEY, server.url, 0, 4, Patience())
+    client = PolygonClient(KEY, server.url, 0, 4, RetryBudget())
     first = threading.Thread(target=client.grouped_day, args=(FRIDAY,))
     first.start()
     while not server.calls:
@@ -158,7 +159,7 @@ def test_backoff_grows_and_is_capped() -> None:
     waits: list[float] = []
     bucket = TokenBucket(0)
     bucket.sleep = waits.append  # type: ignore[method-assign]
-    policy = RetryPolicy(bucket, Patience(first_backoff_s=1.0, longest_backoff_s=8.0, after_server=200))
+    policy = RetryPolicy(bucket, RetryBudget(first_backoff_s=1.0, longest_backoff_s=8.0, after_server=200))
 
     def fail() -> None:
         raise PolygonServerError("down")
@@ -174,7 +175,7 @@ def test_backoff_grows_and_is_capped() -> None:
 def test_classes_are_counted_apart() -> None:
     bucket = TokenBucket(0)
     bucket.sleep = lambda seconds: None  # type: ignore[method-assign]
-    policy = RetryPolicy(bucket, Patience(after_server=2, after_transport=2, rate_wait_s=0, after_rate=2))
+    policy = RetryPolicy(bucket, RetryBudget(after_server=2, after_transport=2, rate_wait_s=0, after_rate=2))
     troubles = [PolygonServerError("a"), PolygonTransportError("b"), PolygonRateError("c")] * 2
     asked = 0
 
@@ -197,7 +198,7 @@ def test_what_is_no_polygon_error_is_a_bug_and_is_not_retried() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        RetryPolicy(TokenBucket(0), Patience())(ask)
+        RetryPolicy(TokenBucket(0), RetryBudget())(ask)
     assert len(asked) == 1
 
 

@@ -251,7 +251,7 @@ def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[flo
     ):
         if unknown := set(named) - set(known):
             what = f"[{section}.{min(unknown)}] names no strategy{did_you_mean(min(unknown), known)}"
-            raise UsageError(what, f"there are {', '.join(known)}")
+            raise UsageError(what, f"there are {', '.join(sorted(known))}")
     grid = settings.walk_forward.grid.get(strategy.name)
     hint = f"mend [walk_forward.grid.{strategy.name}]"
     try:

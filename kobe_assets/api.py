@@ -240,7 +240,7 @@ def _declared(strategy: Strategy | str, settings: Settings) -> Strategy:
     known = strategies_of(settings)
     if strategy not in known:
         what = f"{strategy!r} is no strategy{did_you_mean(str(strategy), known)}"
-        raise UsageError(what, f"there are {', '.join(known)}; or give a Strategy object")
+        raise UsageError(what, f"there are {', '.join(sorted(known))}; or give a Strategy object")
     return known[strategy]
 
 

@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from filelock import FileLock, Timeout
 
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.runtime.atomic_files import private_folder, write_whole
 from kobe_resources.runtime.event_log import get_logger, hide, redact
@@ -36,7 +36,6 @@ PAUSES_S = (1.0, 3.0, 8.0)
 WEBHOOK_TIMEOUT_S = 10.0
 LOCK_WAIT_S = 2.0
 KEPT = dt.timedelta(days=7)
-NEW_YORK = ZoneInfo("America/New_York")
 MAY_HAVE_ARRIVED = re.compile(r"Read timed out|Connection aborted|RemoteDisconnected|reset by peer|Broken pipe|IncompleteRead")
 """The service may have taken the message before the connection ended: sending it again could tell it twice."""
 WEBHOOK = "webhook"

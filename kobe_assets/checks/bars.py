@@ -23,6 +23,7 @@ from kobe_assets.checks.findings import (
     REUSED_AFTER,
     DataFinding,
     data_finding,
+    others,
 )
 from kobe_assets.checks.sessions import find_lone_sessions, find_stale, find_thin_sessions
 from kobe_assets.checks.words import WORDS
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 WORST = 20
-OTHERS_NAMED = 5
-"""Symbols that a finding names beside the worst; more are counted."""
 DECIMALS = dt.date(2001, 5, 1)
 """Exchanges quoted in fractions of a dollar before; their closes lie between cents."""
 FEWEST_CLOSES, MOST_BETWEEN = 60, 0.6
@@ -159,7 +158,7 @@ def _find_suspects(frame: pd.DataFrame) -> DataFinding:
     if len(held):
         worst = held.iloc[0]
         what = f"close x {math.exp(worst['move']):.3g}" if worst["kind"] == "jump" else f"range x {worst['stretch']:.3g}"
-        words += f"; the worst: {worst['symbol']} on {worst['session']:%Y-%m-%d} ({what}){_others(held)}"
+        words += f"; the worst: {worst['symbol']} on {worst['session']:%Y-%m-%d} ({what}){others(held)}"
     return data_finding("suspect_jumps", frame, len(held), words)
 
 
@@ -191,13 +190,6 @@ def _find_calendar_gaps(strange: pd.DataFrame, gaps: pd.DataFrame) -> Iterator[D
     # As the rules part listings: by the sessions that other symbols have bars of.
     back = gaps[gaps["between"] > REUSED_AFTER].sort_values(["missing", "symbol"], ascending=[False, True])
     yield data_finding("reused_tickers", back, len(back), f"{len(back):,} times a ticker came back after a long absence")
-
-
-def _others(worst_first: pd.DataFrame) -> str:
-    """The symbols after the first row's, each once, as many as a line holds; nothing where there are none."""
-    rest = [name for name in dict.fromkeys(worst_first["symbol"]) if name != worst_first["symbol"].iloc[0]]
-    more = f" and {len(rest) - OTHERS_NAMED} more" if len(rest) > OTHERS_NAMED else ""
-    return f"; others: {', '.join(rest[:OTHERS_NAMED])}{more}" if rest else ""
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, name: str, most: int) -> DataFinding:

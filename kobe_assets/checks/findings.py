@@ -22,6 +22,8 @@ LARGE_DIVIDEND = 0.2
 NEAR_DIVIDENDS = 14
 """Days within which one amount twice may be one dividend, by its ex-date and by another date of it."""
 FEW_ROWS, USUAL_DAYS = 0.8, 20
+OTHERS_NAMED = 5
+"""Symbols that a finding names beside the worst; more are counted."""
 FINDINGS: dict[str, tuple[bool, str]] = {
     "duplicate_bars": (True, "No symbol has two bars of one session."),
     "ohlc_order": (True, "low ≤ open, close ≤ high in every bar."),
@@ -88,6 +90,8 @@ def data_finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> 
     broken = words or f"{count:,} offenders, the worst: {_told(offenders)}. Wanted: {rule}"
     if words and len(offenders) and {"symbol", "session"} & set(offenders) and "worst" not in words and name not in WORDS:
         broken = f"{words}; the worst: {_told(offenders)}"
+    if len(offenders) and "symbol" in offenders and "; others: " not in broken and name not in WORDS:
+        broken += others(offenders)
     return DataFinding(
         name=name,
         ok=count == 0,
@@ -105,3 +109,10 @@ def _told(offenders: pd.DataFrame) -> str:
         f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value!s:.40}".removesuffix(" 00:00:00")
         for name, value in row.items()
     )
+
+
+def others(worst_first: pd.DataFrame) -> str:
+    """The symbols after the first row's, each once, as many as a line holds; nothing where there are none."""
+    rest = [name for name in dict.fromkeys(worst_first["symbol"]) if name != worst_first["symbol"].iloc[0]]
+    more = f" and {len(rest) - OTHERS_NAMED} more" if len(rest) > OTHERS_NAMED else ""
+    return f"; others: {', '.join(rest[:OTHERS_NAMED])}{more}" if rest else ""

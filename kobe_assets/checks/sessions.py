@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from kobe_resources.settings.models import Settings
 
+A_MONTH = 31
+"""Days in a row that are never without a session."""
 LONE_SHARE = 0.02
 """Share of all bars under which a stretch of sessions apart from the others is a slip of dates."""
 
@@ -41,7 +43,9 @@ def find_lone_sessions(connection: duckdb.DuckDBPyConnection, days: np.ndarray, 
 
     known = np.asarray(calendar.sessions(max(days[0].item(), calendar.FIRST_DAY), min(days[-1].item(), calendar.LAST_DAY)))
     place = np.searchsorted(known, days)
-    starts = np.append(0, np.flatnonzero(np.diff(place) > REUSED_AFTER + 1) + 1)
+    # Of days before the calendar begins it knows no session.
+    apart = (np.diff(place) > REUSED_AFTER + 1) | (np.diff(days).astype(np.int64) > A_MONTH)
+    starts = np.append(0, np.flatnonzero(apart) + 1)
     held = np.add.reduceat(counts, starts)
     ends = np.append(starts[1:], len(days)) - 1
     lone = np.flatnonzero(held < LONE_SHARE * counts.sum())

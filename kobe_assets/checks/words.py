@@ -18,7 +18,9 @@ def _words_of_set_aside(frame: pd.DataFrame, count: int) -> str:
         day = "" if pd.isna(row.session) else f" {str(row.session)[:10]}"
         line = "" if pd.isna(row.line) else f", line {int(row.line)}"
         what = f"{row.rows:,} x {row.reason}" if row.rows > 1 else row.reason
-        parts.append(f"{what} ({row.symbol}{day}{line})" if row.symbol else what)
+        rest = [name for name in str(row.symbols or "").split(", ") if name not in ("", row.symbol)]
+        others = f"; others: {', '.join(rest)}" if rest else ""
+        parts.append(f"{what} ({row.symbol}{day}{line}{others})" if row.symbol else what)
     return f"{count:,} rows of the source are set aside, and are not among the bars: " + "; ".join(parts)
 
 
@@ -48,6 +50,8 @@ def _words_of_dividends(frame: pd.DataFrame, count: int) -> str:
     where = f"twice on {str(row['ex_date'])[:10]}" if row["day_before"] == row["ex_date"] else f"on {days}"
     more = f", and {count - 1:,} more" if count > 1 else ""
     amounts = f"${row['amount_before']:,.4g} and ${row['amount']:,.4g}"
+    rest = [name for name in dict.fromkeys(frame["symbol"].head(20)) if name != row["symbol"]][:5]
+    more += f" ({', '.join(rest)})" if rest else ""
     return f"{row['symbol']} pays {where} ({amounts}){more}: one dividend listed twice would be paid twice"
 
 

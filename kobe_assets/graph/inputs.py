@@ -234,7 +234,7 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
         if name not in known:
             raise UsageError(
                 f"settings: portfolio.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}",
-                f"use one of {', '.join(known)}",
+                f"use one of {', '.join(sorted(known))}",
             )
     return tuple(Part(known[name], weight) for name, weight in settings.portfolio.strategies.items())
 
@@ -251,7 +251,7 @@ def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[flo
     ):
         if unknown := set(named) - set(known):
             what = f"[{section}.{min(unknown)}] names no strategy{did_you_mean(min(unknown), known)}"
-            raise UsageError(what, f"there are {', '.join(known)}")
+            raise UsageError(what, f"there are {', '.join(sorted(known))}")
     grid = settings.walk_forward.grid.get(strategy.name)
     hint = f"mend [walk_forward.grid.{strategy.name}]"
     try:

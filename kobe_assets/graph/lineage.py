@@ -158,12 +158,16 @@ def record_checks(connection: duckdb.DuckDBPyConnection, asset: str, passed: boo
 
 
 def stale_assets(
-    connection: duckdb.DuckDBPyConnection, versions: Mapping[str, str], missing: Collection[str] = ()
+    connection: duckdb.DuckDBPyConnection,
+    versions: Mapping[str, str],
+    missing: Collection[str] = (),
+    just_made: Collection[str] = (),
 ) -> list[str]:
     """The assets that can be computed now because they are stale and everything above them is fresh or computed with them.
 
     Stale is what was never made, was made by other code or settings or from other inputs, has not passed its checks, or
     whose stored rows are no longer those of its version. missing: assets to compute whatever their versions say.
+    just_made: assets whose rows this process has written a moment ago, and need not hash again.
     Empty: everything is up to date.
     """
     known = recorded_versions(connection)
@@ -177,7 +181,7 @@ def stale_assets(
             or found.code_version != versions[asset]
             or found.checks_passed is not True
             or any(found.inputs.get(name) != known[name].data_version for name in above if name in known)
-            or found.data_version != stored_version(connection, asset)
+            or (asset not in just_made and found.data_version != stored_version(connection, asset))
         )
         clean[asset] = not stale and all(clean[name] for name in above)
         if stale and all(clean[name] or name in chosen for name in above):

@@ -135,6 +135,13 @@ def sources_of(files: Files, path: str) -> Files:
     return tuple((file, texts[file]) for file in sorted(found))
 
 
+def files_of_none(settings: Settings) -> list[str]:
+    """The files of the folder that declare no strategy and that none which does imports."""
+    files = own_files(settings)
+    used = {path for own in own_strategies(files) for path, _ in own.sources}
+    return [path for path, _ in files if path not in used and Path(path).name != "__init__.py"]
+
+
 def declared_indicators(strategies: Iterable[Strategy]) -> dict[str, Indicator]:
     """name → declaration of every indicator that the strategies declare. Raises StrategyBroken where two share a name."""
     return columns_of(strategies)

@@ -24,7 +24,6 @@ from kobe_assets.research.simulation import (
     HOLDING,
     LAST_CLOSE,
     LIMIT_ATR,
-    NOTHING,
     NOWHERE,
     POSITION_COLUMNS,
     WEIGHT,
@@ -32,11 +31,11 @@ from kobe_assets.research.simulation import (
     PositionBook,
     _at_the_open,
     _close_all,
-    _enter,
     _is_full,
     _least_notional,
     _mark,
     _met_at_limit,
+    _open,
     _through_the_bar,
     terms_of,
 )
@@ -55,7 +54,7 @@ from kobe_resources.policy_gate import (
     price_entry,
     size_entry,
 )
-from kobe_resources.runtime.jit import njit_lean, njit_part
+from kobe_resources.runtime.jit import njit_lean, njit_part, prefetch
 
 SIDE_BY_SIDE = 34
 """Runs that go through a window together: few enough for what they hold to stay in the cache beside a session's bars."""
@@ -164,9 +163,8 @@ def _permute_fold(
     market, fold = rehearsal.market, rehearsal.plan.folds[k]
     terms = terms_of([own[k] for _, own in rehearsal.plan.parts], rehearsal.plan.weights)
     pool = _pool(offered, entered, k, terms, [strategy for strategy, _ in rehearsal.plan.parts])
-    most, wanted = int(np.diff(pool.wanted_first).max(initial=0)), len(pool.wanted)
-    blank = offered.blank(most)
-    feed = make_feed(market.panel, np.zeros(len(market.panel.sessions) + 1, np.int64), blank, rehearsal.leaves(k))
+    wanted = len(pool.wanted)
+    feed = make_feed(market.panel, np.zeros(len(market.panel.sessions) + 1, np.int64), offered.none(), rehearsal.leaves(k))
     symbols, largest = len(market.panel.symbols), int(np.diff(pool.first, axis=1).max(initial=0))
     accounts = np.empty(SIDE_BY_SIDE, np.int64), np.empty(SIDE_BY_SIDE), np.empty(SIDE_BY_SIDE)
     room = Room(np.arange(largest), np.empty(largest, np.int64), *accounts)
@@ -179,7 +177,7 @@ def _permute_fold(
     filled, picked = np.zeros(runs, np.int64), np.full((runs, wanted) if keep else (0, 0), -1, np.int64)
     _run_drawn(
         feed, pool, fold.test_start, fold.test_end, terms, market.costs, market.limits, market.auction, rng, books, room,
-        equity, filled, picked, NOWHERE, NOTHING,
+        equity, filled, picked, NOWHERE,
     )  # fmt: skip
     return daily_returns(equity, market.costs.initial_cash), filled, picked
 
@@ -209,9 +207,10 @@ class Offered:
             self._long[stop, limit] = find_entries(self.market.panel, self._candidates, away, below, self.market.lag)
         return self._long[stop, limit]
 
-    def blank(self, n: int) -> Entries:
-        """Room for `n` entries, in the columns of those that were read; `of` was asked before."""
-        return Entries(*(np.zeros(n, column.dtype) for column in next(iter(self._long.values()))))
+    def none(self) -> Entries:
+        """No entries: a drawn run has no signals; `of` was asked before."""
+        columns: list[Any] = [column[:0] for column in next(iter(self._long.values()))]
+        return Entries(*columns)
 
     def of(self, strategy: Strategy, side: int, has_limit: bool, weight: float) -> tuple[Floats, Ints]:
         """The rows (as in Pool) of one side that the gate may accept, and (sessions of the window + 1) offsets by session."""
@@ -262,9 +261,9 @@ def _pool(offered: Offered, entered: Entered, k: int, terms: Floats, strategies:
 def _run_drawn(
     feed: Feed, pool: Pool, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool,
     rng: np.random.Generator, books: PositionBook, room: Room, equity: Floats, filled: Ints, picked: Ints,
-    nowhere: Journal, nothing: Ints,
+    nowhere: Journal,
 ) -> None:  # fmt: skip
-    """Sessions `first`..`last` once for each row of `equity`; the steps are those of `simulation._run`, before each the draw.
+    """Sessions `first`..`last` once for each row of `equity`; the steps are those of `simulation._run`, with drawn entries.
 
     books: those of `len(books.rows)` runs, which go through the sessions side by side, so that a session's bars, which all of
     them read, stay in the cache.
@@ -278,6 +277,7 @@ def _run_drawn(
         cash[:], worth[:] = costs.initial_cash, costs.initial_cash
         for d in range(first, last + 1):
             charges, owed = charges_of(costs, d), costs.borrow_rate * costs.nights[d] / DAYS_A_YEAR
+            _fetch_ahead(feed.rows, pool, d - first)
             for b in range(block):
                 run = begin + b
                 if worth[b] > 0.0:
@@ -285,17 +285,11 @@ def _run_drawn(
                     held, money = positions[b], cash[b]
                     held, _, money = _at_the_open(feed.rows, book, held, d, money, charges, False, nowhere, zero)
                     account = Standing(False, worth[b], held, 0.0, _gross(book, held, limits), money)
-                    drawn = _draw(
-                        feed, pool, d, d - first, terms, charges, limits, auction, account, rng, book, room, run, picked
+                    drawn, money = _enter_drawn(
+                        feed.rows, pool, d, d - first, terms, charges, limits, auction, account, rng, book, room, run, picked
                     )
-                    if drawn > 0:
-                        feed.first[d] = drawn
-                        before = held
-                        held, money = _enter(
-                            feed, book, held, d, money, worth[b], charges, terms, limits, auction, nothing, False
-                        )
-                        filled[run] += held - before
-                        feed.first[d] = 0
+                    held += drawn
+                    filled[run] += drawn
                     held, _, money = _through_the_bar(
                         feed, book, held, d, d == last, money, charges, terms, False, nowhere, zero
                     )
@@ -310,6 +304,15 @@ def _run_drawn(
 
 
 @njit_part
+def _fetch_ahead(bars: Floats, pool: Pool, day: int) -> None:
+    """Bring what a session offers, and its bars, into the cache: the runs side by side read them at random."""
+    for kind in range(len(pool.side)):
+        for j in range(pool.first[kind, day], pool.first[kind, day + 1]):
+            prefetch(pool.rows, j)
+            prefetch(bars, int(pool.rows[j, P_BAR]))
+
+
+@njit_part
 def _gross(book: PositionBook, positions: int, limits: Limits) -> float:
     """Dollars of the open positions at their last closes, where a limit asks for them."""
     gross = 0.0
@@ -320,18 +323,15 @@ def _gross(book: PositionBook, positions: int, limits: Limits) -> float:
 
 
 @njit_part
-def _draw(
-    feed: Feed, pool: Pool, d: int, day: int, terms: Floats, charges: Charges, limits: Limits, auction: bool,
+def _enter_drawn(
+    rows: Floats, pool: Pool, d: int, day: int, terms: Floats, charges: Charges, limits: Limits, auction: bool,
     account: Standing, rng: np.random.Generator, book: PositionBook, room: Room, run: int, picked: Ints,
-) -> int:  # fmt: skip
-    """Put the session's drawn entries into the feed, how many: a random order of the pool is gone through until as many as
-    wanted are there that the gate accepts and the market fills; a symbol that is held, or was drawn already, is passed over."""
-    count, spent, w, end = 0, 0.0, pool.wanted_first[day], pool.wanted_first[day + 1]
-    offers, made, rows, slippage = pool.rows, feed.entries, feed.rows, charges.slippage
-    usual = AT_OPENING_AUCTION if auction else AT_QUOTE
+) -> tuple[int, float]:  # fmt: skip
+    """Step 2 with drawn entries, how many and the cash then: a random order of the pool is gone through until as many as wanted
+    are there that the gate accepts and the market fills; a symbol that is held, or was drawn already, is passed over."""
+    count, spent, cash, w, end = 0, 0.0, account.cash, pool.wanted_first[day], pool.wanted_first[day + 1]
+    offers, usual = pool.rows, AT_OPENING_AUCTION if auction else AT_QUOTE
     least, refused = _least_notional(limits, terms, account.equity), 0
-    # Earlier than any session: when it is entered, the symbol still counts as free.
-    is_drawn = -2 - d
     while w < end:
         kind, until = pool.wanted[w], w
         while until < end and pool.wanted[until] == kind:
@@ -346,7 +346,7 @@ def _draw(
             j = begin + room.places[i]
             i += 1
             symbol, bar = int(offers[j, P_SYMBOL]), int(offers[j, P_BAR])
-            if book.held_until[symbol] >= d or book.held_until[symbol] == is_drawn:
+            if book.held_until[symbol] >= d:
                 continue
             opened, factor, limit, kind_of = offers[j, P_OPEN], offers[j, P_FACTOR], offers[j, P_PRICE], usual
             risk = terms[strategy, ATR_STOP] * offers[j, P_STOP]
@@ -358,13 +358,14 @@ def _draw(
                     continue
             elif limits.mode == BY_RISK and not risk > 0.0:
                 continue
-            code, _, notional = size_entry(limits, terms[strategy, WEIGHT], risk / factor, limit, account.equity)
+            code, qty, notional = size_entry(limits, terms[strategy, WEIGHT], risk / factor, limit, account.equity)
             if code != ACCEPTED:
                 continue
+            fill, in_the_bar = opened * (1.0 + side * charges.slippage), False
             if kind_of != AT_QUOTE:
                 best = rows[bar, ROW_LOW] if side > 0.0 else rows[bar, ROW_HIGH]
-                fill = opened * (1.0 + side * slippage)
-                if _met_at_limit(kind_of, side, opened, best, fill, factor, limit)[0] != ACCEPTED:
+                code, fill, in_the_bar = _met_at_limit(kind_of, side, opened, best, fill, factor, limit)
+                if code != ACCEPTED:
                     continue
             here = Standing(False, account.equity, account.positions + count, spent, account.gross, account.cash)
             if admit_entry(limits, here, notional) != ACCEPTED:
@@ -372,10 +373,8 @@ def _draw(
                 if refused == TRIES or _is_full(limits, here, least):
                     break
                 continue
-            book.held_until[symbol] = is_drawn
-            made.symbol[count], made.side[count], made.strategy[count], made.bar[count] = symbol, int(side), strategy, bar
-            made.open[count], made.factor[count], made.close[count] = opened, factor, offers[j, P_CLOSE]
-            made.stop[count], made.limit[count], made.price[count] = offers[j, P_STOP], offers[j, P_LIMIT], limit
+            row = account.positions + count
+            cash -= _open(rows, book, row, d, charges, bar, symbol, strategy, side, qty, fill, factor, risk, in_the_bar)
             if len(picked):
                 picked[run, w] = bar
             spent += notional
@@ -385,4 +384,4 @@ def _draw(
             other = room.swaps[back]
             room.places[back], room.places[other] = room.places[other], room.places[back]
         w = until
-    return count
+    return count, cash

@@ -275,12 +275,12 @@ def _enter(
     """Step 2: the signals of the session before, in order, each through the gate, then through the market."""
     if d == 0 or feed.first[d - 1] == feed.first[d]:
         return positions, cash
-    entries, held_until, rows = feed.entries, book.held_until, book.rows
+    entries, held_until = feed.entries, book.held_until
     spent, accepted, open_before, cash_after_exits, gross = 0.0, 0, positions, cash, 0.0
     if limits.max_gross_exposure < np.inf:
         for p in range(positions):
             row = book.order[p]
-            gross += rows[row, HOLDING] * rows[row, LAST_CLOSE]
+            gross += book.rows[row, HOLDING] * book.rows[row, LAST_CLOSE]
     least, usual = _least_notional(limits, terms, equity), AT_OPENING_AUCTION if auction else AT_QUOTE
     for j in range(feed.first[d - 1], feed.first[d]):
         symbol, strategy, code, limit, kind = (
@@ -316,14 +316,8 @@ def _enter(
         accepted += 1
         spent += notional
         held_until[symbol] = d
-        for ahead in range(1, BARS_AHEAD):
-            prefetch(feed.rows, entries.bar[j] + ahead)
         bar, side, opened, factor = entries.bar[j], float(entries.side[j]), entries.open[j], entries.factor[j]
-        fill, distance, in_the_bar = (
-            opened * (1.0 + side * charges.slippage),
-            terms[strategy, ATR_STOP] * entries.stop[j],
-            False,
-        )
+        fill, in_the_bar = opened * (1.0 + side * charges.slippage), False
         if kind != AT_QUOTE:
             best = feed.rows[bar, ROW_LOW] if side > 0.0 else feed.rows[bar, ROW_HIGH]
             code, fill, in_the_bar = _met_at_limit(kind, side, opened, best, fill, factor, limit)
@@ -331,20 +325,37 @@ def _enter(
             refused[code] += 1
         if code != ACCEPTED:
             continue
-        fees = fill_fees(charges, side < 0.0, qty, fill / factor)
-        cash -= side * qty * (fill / factor) + fees
-        held_until[symbol] = OPEN
-        row = book.order[positions]
-        # The next bar is the entry's own: `_through_the_bar` lives through it today.
-        rows[row, NEXT_BAR], rows[row, NEXT_SESSION] = bar, d
-        rows[row, SIDE], rows[row, HOLDING], rows[row, LAST_CLOSE] = side, qty / factor, fill
-        rows[row, STOP_PRICE] = _stop_level(side, fill, distance, factor)
-        rows[row, HELD], rows[row, FLAG] = 0.0, FILLED_LATE if in_the_bar else 0.0
-        rows[row, STRATEGY], rows[row, SYMBOL], rows[row, ORDERED], rows[row, ENTERED] = strategy, symbol, qty, d
-        rows[row, ENTRY], rows[row, LOWEST], rows[row, HIGHEST] = fill, fill, fill
-        rows[row, PAID], rows[row, RECEIVED] = fees, 0.0
+        distance = terms[strategy, ATR_STOP] * entries.stop[j]
+        cash -= _open(
+            feed.rows, book, positions, d, charges, bar, symbol, strategy, side, qty, fill, factor, distance, in_the_bar
+        )
         positions += 1
     return positions, cash
+
+
+@njit_part
+def _open(
+    bars: Floats, book: PositionBook, positions: int, d: int, charges: Charges, bar: int, symbol: int, strategy: int,
+    side: float, qty: float, fill: float, factor: float, distance: float, in_the_bar: bool,
+) -> float:  # fmt: skip
+    """Put a filled entry behind the `positions` open ones; the dollars that it takes from the cash.
+
+    qty: as traded; fill, distance: adjusted dollars. in_the_bar: filled after the open.
+    """
+    for ahead in range(1, BARS_AHEAD):
+        prefetch(bars, bar + ahead)
+    rows, row = book.rows, book.order[positions]
+    fees = fill_fees(charges, side < 0.0, qty, fill / factor)
+    book.held_until[symbol] = OPEN
+    # The next bar is the entry's own: `_through_the_bar` lives through it today.
+    rows[row, NEXT_BAR], rows[row, NEXT_SESSION] = bar, d
+    rows[row, SIDE], rows[row, HOLDING], rows[row, LAST_CLOSE] = side, qty / factor, fill
+    rows[row, STOP_PRICE] = _stop_level(side, fill, distance, factor)
+    rows[row, HELD], rows[row, FLAG] = 0.0, FILLED_LATE if in_the_bar else 0.0
+    rows[row, STRATEGY], rows[row, SYMBOL], rows[row, ORDERED], rows[row, ENTERED] = strategy, symbol, qty, d
+    rows[row, ENTRY], rows[row, LOWEST], rows[row, HIGHEST] = fill, fill, fill
+    rows[row, PAID], rows[row, RECEIVED] = fees, 0.0
+    return side * qty * (fill / factor) + fees
 
 
 @njit_part

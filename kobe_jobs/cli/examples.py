@@ -27,7 +27,7 @@ EXAMPLES = {
     "preflight": ("preflight",),
     "replay": ("replay --start 2012-01-03 --end 2012-01-31",),
     "reconcile": ("reconcile", 'reconcile --accept "sold by hand"'),
-    "trace": ("trace", "trace kobe-3f2a", "trace sim:rsi2:canonical:AAPL:2012-02-14 --all"),
+    "trace": ("trace", "trace kobe-3f2a", "trace sim:rsi2:canonical:IBM:2012-01-11 --all"),
     "kill on": ('kill on "quotes look wrong"',),
     "kill off": ("kill off",),
     "kill status": ("kill status --json",),

@@ -64,7 +64,7 @@ def main() -> None:
     gc.set_threshold(COLLECT_EVERY)
     try:
         # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
-        code = app(standalone_mode=False)
+        code = app(prog_name="kobe", standalone_mode=False)
     except KobeError as error:
         _log(error)
         _end(str(error), error.exit_code)

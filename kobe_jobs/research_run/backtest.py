@@ -24,7 +24,7 @@ from kobe_assets.research.metrics import why_undefined
 from kobe_assets.research.strategies import BUILT_IN
 from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Part
-from kobe_resources.errors import UsageError, did_you_mean
+from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.runtime.csv_cells import safe_cells
 from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.settings.pins import research_pin
@@ -96,7 +96,7 @@ def run_backtest(
     """Simulate `name` over the sessions from `start` to `end`, look for lookahead, write the files; the summary.
 
     start, end: none: the first, the last stored session. changed: as `parse_changes` gives it; then the try is recorded.
-    Raises UsageError for a window without sessions, or a folder that cannot be made. An earlier run in `out` is replaced.
+    Raises UsageError for a window without sessions, KobeError for a folder that cannot be written. It replaces an earlier run.
     """
     parts, warehouse = _parts(settings, name), Warehouse()
     market, params = load_market(warehouse, settings), _canonical(settings, name)
@@ -151,7 +151,9 @@ def _write_files(out: Path, run: BookRun, summary: Mapping[str, Any], page: str)
         _write(out / SUMMARY, lambda path: path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8"))
         _write(out / PAGE, lambda path: path.write_text(page, encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{out} cannot be written ({error.strerror})", "name another folder with --out") from error
+        raise KobeError(
+            f"{out} cannot be written ({error.strerror})", "name another folder with --out, or free space"
+        ) from error
 
 
 def failed_checks(warehouse: Warehouse) -> list[dict[str, str]]:

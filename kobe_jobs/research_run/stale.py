@@ -50,7 +50,7 @@ def bring_up_to_date(
     computed: list[str] = []
     for _ in range(MOST_ROUNDS):
         with warehouse.connect() as connection:
-            todo = list(DEPENDS) if force else stale_assets(connection, versions, missing - set(computed))
+            todo = list(DEPENDS) if force else stale_assets(connection, versions, missing - set(computed), computed)
         todo = [asset for asset in todo if asset in targets]
         if not todo:
             return computed

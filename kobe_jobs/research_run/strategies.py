@@ -86,7 +86,7 @@ def refuse_unknown_parameters(settings: Settings) -> None:
                     raise UsageError(what, f"{name} has {', '.join(sorted(known))}")
             elif settings.strategy.folder is None:
                 what = f"[{section}.{name}] names no strategy{did_you_mean(name, BUILT_IN)}"
-                raise UsageError(what, f"there are {', '.join(BUILT_IN)}; [strategy] folder names a folder of others")
+                raise UsageError(what, f"there are {', '.join(sorted(BUILT_IN))}; [strategy] folder names a folder of others")
 
 
 def why_only_simulated(strategy: Strategy) -> str:

@@ -83,7 +83,7 @@ def plan_sweep(settings: Settings, warehouse: Warehouse, strategies: Sequence[st
     unknown = [name for name in strategies if name not in known]
     if unknown:
         raise UsageError(
-            f"there is no strategy {unknown[0]!r}{did_you_mean(unknown[0], known)}", f"use one of {', '.join(known)}"
+            f"there is no strategy {unknown[0]!r}{did_you_mean(unknown[0], known)}", f"use one of {', '.join(sorted(known))}"
         )
     market = load_market(warehouse, settings)
     folds = folds_of(settings, market.panel)

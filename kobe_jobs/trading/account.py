@@ -28,7 +28,7 @@ from kobe_jobs.trading.parity.trades import ledger_trade
 from kobe_jobs.trading.running_costs import moved_by_costs
 from kobe_jobs.trading.tomorrow import Tomorrow, in_words, orders_of_tomorrow
 from kobe_resources.kill_switch import KillStatus, KillSwitch
-from kobe_resources.order_ledger import Intent, OrderLedger, OrderState, Position
+from kobe_resources.order_ledger import LedgerOrder, OrderLedger, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions
 from kobe_resources.order_ledger.sessions import last_reconciliation
@@ -143,7 +143,7 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
         _holding(settings, held, book.find(ledger, held.id), evidence, tomorrow, as_of) for held in every if held.is_open
     )
     last = _last_session(ledger, found.account)
-    intents = book.of_session(ledger, found.account, last) if last else []
+    orders = book.of_session(ledger, found.account, last) if last else []
     cash = settings.simulation.initial_cash
     equity = curve[-1] if len(curve) else cash
     budget = settings.policy.max_daily_notional
@@ -154,7 +154,7 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
         unrealised=math.fsum(held.pnl for held in holdings), sessions=tuple(sessions), curve=tuple(curve),
         positions=holdings, working=_working(ledger, found), last_session=last.isoformat() if last else None,
         budget=None if budget is None else float(budget), budget_used=_used(ledger, found, last),
-        refused=_refusals(intents), fills=tuple(fill_rows(ledger, warehouse, found.account, FILLS_SHOWN)),
+        refused=_refusals(orders), fills=tuple(fill_rows(ledger, warehouse, found.account, FILLS_SHOWN)),
         orders_by_state=orders_by_state(ledger, found.account), kill_switch=_switch(KillSwitch().status()),
         reconciliation=_reconciled(ledger, found.account), tomorrow=tomorrow.as_json() if tomorrow else None,
     )  # fmt: skip
@@ -218,7 +218,12 @@ def _gains(trade: Trade, held: Position, evidence: Evidence, days: NDArray[np.da
 
 
 def _holding(
-    settings: Settings, held: Position, entered: Intent | None, evidence: Evidence, tomorrow: Tomorrow | None, as_of: dt.date
+    settings: Settings,
+    held: Position,
+    entered: LedgerOrder | None,
+    evidence: Evidence,
+    tomorrow: Tomorrow | None,
+    as_of: dt.date,
 ) -> Holding:
     bars = evidence.bars.get(held.symbol)
     count = 0 if bars is None else bars.count(dt.date.min, as_of)
@@ -237,7 +242,9 @@ def _holding(
     )  # fmt: skip
 
 
-def _next_exit(settings: Settings, held: Position, entered: Intent | None, tomorrow: Tomorrow | None, bars_held: int) -> str:
+def _next_exit(
+    settings: Settings, held: Position, entered: LedgerOrder | None, tomorrow: Tomorrow | None, bars_held: int
+) -> str:
     leaving = next((row for row in tomorrow.exits if row.symbol == held.symbol), None) if tomorrow else None
     if leaving is not None:
         return f"at the next open: {in_words(leaving.reason)}"
@@ -293,8 +300,8 @@ def _fill(row: Any, opens: dict[tuple[str, str], float]) -> FillRow:
     return FillRow(row["session"], row["symbol"], row["side"], purpose, float(row["qty"]), price, reference, slipped)
 
 
-def _refusals(intents: Sequence[Intent]) -> dict[str, int]:
-    denied = [i.reason for i in intents if i.purpose == book.ENTRY and i.state is OrderState.DENIED]
+def _refusals(orders: Sequence[LedgerOrder]) -> dict[str, int]:
+    denied = [i.reason for i in orders if i.purpose == book.ENTRY and i.state is OrderState.DENIED]
     return dict(Counter(denied).most_common())
 
 

@@ -137,9 +137,9 @@ def is_protected(ledger: OrderLedger, held: Position, there: AtBroker) -> bool:
     if not there.holds(held) or not there.protects(held.symbol):
         return False
     order = there.stops(held.symbol)[0]
-    intent = book.find(ledger, order.client_order_id)
+    ours = book.find(ledger, order.client_order_id)
     # A stop that a person placed for the same shares leaves no room for ours, and does its work.
-    return intent is None or intent.position_id != held.id or is_at_price(order, held)
+    return ours is None or ours.position_id != held.id or is_at_price(order, held)
 
 
 def find_unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:

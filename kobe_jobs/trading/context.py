@@ -30,7 +30,7 @@ from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.market_data.store import warehouse_of
-from kobe_resources.order_ledger import Intent, OrderLedger, OrderState
+from kobe_resources.order_ledger import LedgerOrder, OrderLedger, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions, open_positions
 from kobe_resources.policy_gate import FIXED, Limits
@@ -131,14 +131,14 @@ class SessionContext:
         """The canonical parameters that a strategy trades by now."""
         return canonical_params(self.settings, strategy)
 
-    def is_working(self, intent: Intent) -> bool:
+    def is_working(self, order: LedgerOrder) -> bool:
         """Does this order rest at the broker as it should: in the auction to come, or as a limit through its session?"""
-        if intent.purpose == book.STOP or intent.session != self.session or intent.state is not OrderState.ACCEPTED:
+        if order.purpose == book.STOP or order.session != self.session or order.state is not OrderState.ACCEPTED:
             return False
-        if intent.time_in_force == "opg":
+        if order.time_in_force == "opg":
             return self.moment is RunMoment.BEFORE_OPEN
         # Beside a part that filled no stop may rest while the other part works: it is cancelled, and the part protected.
-        return intent.works_all_day and self.moment is not RunMoment.AFTER_CLOSE and not intent.filled_qty
+        return order.works_all_day and self.moment is not RunMoment.AFTER_CLOSE and not order.filled_qty
 
     @property
     def splits_through(self) -> dt.date:
@@ -176,15 +176,15 @@ class SessionContext:
         if text not in self.troubles:
             self.troubles.append(text)
 
-    def check_intent(self, intent: Intent) -> None:
+    def check_order(self, order: LedgerOrder) -> None:
         """Raise what keeps this very order from being sent now, as `check_may_send`.
 
         A stop in the place of one that this run took away passes always: it puts back what held before. Stops rest at the
         broker over the night, so that they may be sent while the market is shut.
         """
-        if intent.purpose != book.STOP:
-            self.check_may_send(is_entry=intent.purpose == book.ENTRY)
-        elif intent.position_id not in self.lifted:
+        if order.purpose != book.STOP:
+            self.check_may_send(is_entry=order.purpose == book.ENTRY)
+        elif order.position_id not in self.lifted:
             self.check_may_send(is_entry=False, is_stop=True)
 
     def check_may_send(self, is_entry: bool, is_stop: bool = False) -> Clock:

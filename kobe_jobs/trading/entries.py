@@ -22,7 +22,7 @@ from kobe_jobs.trading.moments import RunMoment
 from kobe_resources import policy_gate
 from kobe_resources.broker.protocol import Quote, Side, TimeInForce
 from kobe_resources.broker.quotes import NO_QUOTE, QuoteProblem, on_tick
-from kobe_resources.order_ledger import Intent, OrderLedger, OrderPlan, OrderState, Write
+from kobe_resources.order_ledger import LedgerOrder, OrderLedger, OrderPlan, OrderState, Write
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import held_symbols
 from kobe_resources.policy_gate import (
@@ -46,7 +46,7 @@ SPLIT_AHEAD = "split_ahead"
 ENTRY_WORDS = {AT_QUOTE: book.QUOTE_ENTRY, AT_OPENING_AUCTION: book.AUCTION_ENTRY, AT_LIMIT: book.LIMIT_ENTRY}
 NO_BAR = REASONS[policy_gate.NO_BAR]
 """What the gate calls a missing quote; on the live side it is `NO_QUOTE`, and the detail says which fault the quote has."""
-Settle = Callable[[SessionContext], list[Intent]]
+Settle = Callable[[SessionContext], list[LedgerOrder]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class Decision:
 
 def enter_signals(
     context: SessionContext, cash_now: Decimal, settle: Settle = resolve, is_safe: Callable[[], bool] = lambda: True
-) -> list[Intent]:
-    """Decide, send and resolve the session's entries; all of its entry intents. Raises what `executor.send` raises.
+) -> list[LedgerOrder]:
+    """Decide, send and resolve the session's entries; all of its entry orders. Raises what `executor.send` raises.
 
     cash_now: the account's cash after the exits. settle: waits for what was sent. is_safe: asked before more is sent beside
     what the first entries have bought.
@@ -71,14 +71,14 @@ def enter_signals(
     for number in range(2):
         if number and _not_placed(context) and not is_safe():
             break
-        for intent in _not_placed(context):
+        for order in _not_placed(context):
             with context.ledger.write() as write:
-                book.retry(write, intent.client_order_id)
-        pending = [intent for intent in entries_of(context) if intent.state is OrderState.INTENT]
+                book.retry(write, order.client_order_id)
+        pending = [order for order in entries_of(context) if order.state is OrderState.PLANNED]
         if not pending:
             break
-        for intent in pending:
-            send(context, intent.client_order_id)
+        for order in pending:
+            send(context, order.client_order_id)
         for waiting in settle(context):
             context.note(f"order {waiting.client_order_id} of {waiting.symbol} is not settled yet ({waiting.state})")
     for intent in entries_of(context):
@@ -107,21 +107,21 @@ def plan_entries(context: SessionContext, cash_now: Decimal) -> None:
             _write_down(context, write, decision)
 
 
-def entries_of(context: SessionContext) -> list[Intent]:
-    """The session's entry intents, in signal order."""
+def entries_of(context: SessionContext) -> list[LedgerOrder]:
+    """The session's entry orders, in signal order."""
     found = [i for i in book.of_session(context.ledger, context.account, context.session) if i.purpose == book.ENTRY]
-    return sorted(found, key=lambda intent: intent.rank)
+    return sorted(found, key=lambda order: order.rank)
 
 
-def wait_for_quote(context: SessionContext) -> list[Intent]:
+def wait_for_quote(context: SessionContext) -> list[LedgerOrder]:
     """Entries refused for want of a quote, which a run within the entry window looks at again; none when it is over."""
     if context.broker.clock().timestamp >= context.last_entry:
         return []
-    return [intent for intent in entries_of(context) if _wants_quote(intent)]
+    return [order for order in entries_of(context) if _wants_quote(order)]
 
 
-def _wants_quote(intent: Intent) -> bool:
-    return intent.state is OrderState.DENIED and intent.reason == NO_QUOTE
+def _wants_quote(order: LedgerOrder) -> bool:
+    return order.state is OrderState.DENIED and order.reason == NO_QUOTE
 
 
 def _decide_all(
@@ -132,9 +132,9 @@ def _decide_all(
     now: dt.datetime,
     cash_now: Decimal,
 ) -> list[Decision]:
-    """The gate over the signals in order; intents that went out already keep their place in the budget."""
+    """The gate over the signals in order; orders that went out already keep their place in the budget."""
     known = {i.client_order_id: i for i in book.of_session(source, context.account, context.session) if i.purpose == book.ENTRY}
-    fixed = [i for i in known.values() if (i.state is not OrderState.INTENT or i.posts) and not _wants_quote(i)]
+    fixed = [i for i in known.values() if (i.state is not OrderState.PLANNED or i.posts) and not _wants_quote(i)]
     spent = float(sum((i.reserved + i.spent for i in fixed), Decimal(0)))
     cash = float(cash_now + sum((_paid(i) for i in fixed), Decimal(0)))
     held = held_symbols(source, context.account, context.session) | {
@@ -193,7 +193,7 @@ def _decide(
     price = on_tick(limit, up=up) if limit > 0 and math.isfinite(limit) else Decimal(0)
     order_plan = OrderPlan(
         account=context.account, strategy=part.strategy.name, session=context.session, signal_session=signal.session,
-        symbol=signal.symbol, side=side, leg=book.ENTRY, kind="limit", time_in_force=_time_in_force(context, kind),
+        symbol=signal.symbol, side=side, tag=book.ENTRY, kind="limit", time_in_force=_time_in_force(context, kind),
         qty=shares, limit_price=price or None, stop_distance=Decimal(repr(distance)) if math.isfinite(distance) else None,
         reserved=shares * price, rank=rank,
         decision={
@@ -251,13 +251,13 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 def _withdraw(context: SessionContext, write: Write, decisions: list[Decision]) -> None:
     """Free the dollars of what is decided again, before anything takes them; deny what has no signal any more."""
     decided = {decision.order_plan.client_order_id for decision in decisions}
-    for intent in book.of_session(write, context.account, context.session):
-        if intent.purpose != book.ENTRY or intent.state is not OrderState.INTENT or intent.posts:
+    for order in book.of_session(write, context.account, context.session):
+        if order.purpose != book.ENTRY or order.state is not OrderState.PLANNED or order.posts:
             continue
-        if intent.client_order_id in decided:
-            book.free_reservation(write, intent)
+        if order.client_order_id in decided:
+            book.free_reservation(write, order)
         else:
-            book.move(write, intent, OrderState.DENIED, "vetoed", reason="signal_withdrawn", reserved="0")
+            book.move(write, order, OrderState.DENIED, "vetoed", reason="signal_withdrawn", reserved="0")
 
 
 def _write_down(context: SessionContext, write: Write, decision: Decision) -> None:
@@ -307,16 +307,16 @@ def _asset_denial(context: SessionContext, symbol: str, is_long: bool) -> str:
     return ""
 
 
-def _not_placed(context: SessionContext) -> list[Intent]:
+def _not_placed(context: SessionContext) -> list[LedgerOrder]:
     """Entries that did not reach the broker and may be sent again."""
     may_go = [i for i in entries_of(context) if i.state is OrderState.NOT_PLACED and i.posts < book.POSTS_AT_MOST]
     return [i for i in may_go if i.time_in_force != "opg" or context.moment is RunMoment.BEFORE_OPEN]
 
 
-def _paid(intent: Intent) -> Decimal:
+def _paid(order: LedgerOrder) -> Decimal:
     """Cash that this session's entry already moved: it was there when the others were decided."""
-    paid = intent.filled_qty * (intent.filled_avg_price or Decimal(0))
-    return paid if intent.side == "buy" else -paid
+    paid = order.filled_qty * (order.filled_avg_price or Decimal(0))
+    return paid if order.side == "buy" else -paid
 
 
 def _shares(qty: float, whole: bool) -> Decimal:

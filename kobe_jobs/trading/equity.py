@@ -34,8 +34,8 @@ def standing_of(context: SessionContext, source: OrderLedger | Write, cash: floa
 def _leaves_in_auction(context: SessionContext, source: OrderLedger | Write, held: Position) -> bool:
     if context.moment is not RunMoment.BEFORE_OPEN:
         return False
-    exits = [intent for intent in book.of_position(source, held.id) if intent.purpose == book.EXIT]
-    return any(context.is_working(intent) for intent in exits)
+    exits = [order for order in book.of_position(source, held.id) if order.purpose == book.EXIT]
+    return any(context.is_working(order) for order in exits)
 
 
 def _gain_at_close(context: SessionContext, held: Position, session: dt.date) -> float:

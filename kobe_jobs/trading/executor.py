@@ -28,7 +28,7 @@ from kobe_resources.broker.protocol import (
 )
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitchOn
-from kobe_resources.order_ledger import IllegalMove, Intent, OrderState
+from kobe_resources.order_ledger import IllegalMove, LedgerOrder, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.settlement import OrderMismatch
 from kobe_resources.order_ledger.states import UNSETTLED
@@ -40,19 +40,19 @@ SLOWER, SLOWEST = 1.5, 16
 log = get_logger("trading")
 
 
-def send(context: SessionContext, client_id: str) -> Intent:
-    """Claim an intent and POST it once; what is known afterwards (its fills are not).
+def send(context: SessionContext, client_id: str) -> LedgerOrder:
+    """Claim an order and POST it once; what is known afterwards (its fills are not).
 
-    Raises what stops the run: KillSwitchOn, MarketShut, NotThisSession, BrokerUnavailable (nothing was sent, the intent
+    Raises what stops the run: KillSwitchOn, MarketShut, NotThisSession, BrokerUnavailable (nothing was sent, the order
     waits), Unauthorized, WrongAccount. An order that another run has claimed is left as it is.
     """
     ledger = context.ledger
     with ledger.write() as write:
-        intent = book.claim(write, client_id, ledger.owner)
-    if intent is None:
+        order = book.claim(write, client_id, ledger.owner)
+    if order is None:
         return book.get(ledger, client_id)
     try:
-        answer = _post(context, intent)
+        answer = _post(context, order)
     except (KillSwitchOn, MarketShut, NotThisSession, BrokerUnavailable, WrongAccount, SendsNothing) as error:
         with ledger.write() as write:
             if book.get(write, client_id).state is OrderState.SUBMITTING:
@@ -60,15 +60,15 @@ def send(context: SessionContext, client_id: str) -> Intent:
         raise
     except Unauthorized as error:
         # A 401 should prove that nothing was placed; a look-up with keys that work costs nothing, a lost order does.
-        _doubt(context, intent, str(error), error.request_id)
+        _doubt(context, order, str(error), error.request_id)
         raise
     except Refused as error:
-        return _refused(context, intent, error)
+        return _refused(context, order, error)
     except DuplicateClientOrderId as error:
         # It proves that the order is there, seen or not.
-        return _doubt(context, intent, "the broker knows this id already", error.request_id, is_there=True)
+        return _doubt(context, order, "the broker knows this id already", error.request_id, is_there=True)
     except Unresolved as error:
-        return _doubt(context, intent, error.cause, error.request_id)
+        return _doubt(context, order, error.cause, error.request_id)
     with ledger.write() as write:
         current = book.get(write, client_id)
         if current.state is not OrderState.SUBMITTING:
@@ -77,35 +77,35 @@ def send(context: SessionContext, client_id: str) -> Intent:
         return _accept(write, current, answer)
 
 
-def resolve(context: SessionContext, timeout_s: float | None = None) -> list[Intent]:
+def resolve(context: SessionContext, timeout_s: float | None = None) -> list[LedgerOrder]:
     """Ask for every unsettled order until each is settled or rests as it should; those that are not when time is over.
 
     A stop rests as it should where the broker's answer, now, shows it alive; one that no answer showed is UNKNOWN afterwards.
     """
     times, cancels = FillTimes(context), _Cancels(context)
     asked_again: set[str] = set()
-    waiting: list[Intent] = []
+    waiting: list[LedgerOrder] = []
     for _ in _rounds(context, timeout_s):
         seen = look_at_all(context, times)
-        open_ends = [(intent, order) for intent, order in seen if not _is_at_rest(context, intent, order)]
-        waiting = [intent for intent, _ in open_ends]
+        open_ends = [(ours, order) for ours, order in seen if not _is_at_rest(context, ours, order)]
+        waiting = [ours for ours, _ in open_ends]
         if not waiting:
             return []
-        for intent, order in open_ends:
-            if _is_overdue(context, intent):
-                cancels.ask(intent, order)
-            if intent.client_order_id not in asked_again and _is_hidden(context, intent):
-                asked_again.add(intent.client_order_id)
-                _ask_again(context, intent)
-    return [_doubt_protection(context, intent) for intent in waiting]
+        for ours, order in open_ends:
+            if _is_overdue(context, ours):
+                cancels.ask(ours, order)
+            if ours.client_order_id not in asked_again and _is_hidden(context, ours):
+                asked_again.add(ours.client_order_id)
+                _ask_again(context, ours)
+    return [_doubt_protection(context, ours) for ours in waiting]
 
 
-def cancel(context: SessionContext, intent: Intent, timeout_s: float | None = None) -> Intent:
+def cancel(context: SessionContext, ours: LedgerOrder, timeout_s: float | None = None) -> LedgerOrder:
     """Cancel an order and wait until the broker says what became of it; it may turn out filled. Cancels pass a kill switch."""
     times, cancels = FillTimes(context), _Cancels(context)
     order: BrokerOrder | None = None
     with urgent():
-        current = book.get(context.ledger, intent.client_order_id)
+        current = book.get(context.ledger, ours.client_order_id)
         if current.state is not OrderState.ACCEPTED:
             current, order = look_at(context, current, times)
         for _ in _rounds(context, timeout_s):
@@ -118,20 +118,20 @@ def cancel(context: SessionContext, intent: Intent, timeout_s: float | None = No
     return current if _is_at_rest(context, current, order) else _doubt_protection(context, current)
 
 
-def cancel_unsent(context: SessionContext, intent: Intent, reason: str) -> bool:
-    """Deny an intent that waits to be sent; False where the broker has it, or cannot be asked."""
-    if intent.posts:
+def cancel_unsent(context: SessionContext, ours: LedgerOrder, reason: str) -> bool:
+    """Deny an order that waits to be sent; False where the broker has it, or cannot be asked."""
+    if ours.posts:
         # It was sent once and not found then: one more look before it is forgotten.
         try:
-            order = context.broker.order_by_client_id(intent.client_order_id)
+            order = context.broker.order_by_client_id(ours.client_order_id)
         except BrokerUnavailable:
             return False
         if order is not None:
             with contextlib.suppress(OrderMismatch, IllegalMove):
-                apply_broker_order(context, intent, order, FillTimes(context))
+                apply_broker_order(context, ours, order, FillTimes(context))
             return False
     with context.ledger.write() as write:
-        book.move(write, intent, OrderState.DENIED, "vetoed", reason=reason, reserved="0")
+        book.move(write, ours, OrderState.DENIED, "vetoed", reason=reason, reserved="0")
     return True
 
 
@@ -143,59 +143,61 @@ class _Cancels:
         self._taken: set[str] = set()
         self._unclear: set[str] = set()
 
-    def ask(self, intent: Intent, order: BrokerOrder | None) -> None:
+    def ask(self, ours: LedgerOrder, order: BrokerOrder | None) -> None:
         """Ask for a cancel unless one is under way; one whose answer was lost or a no is repeated after a look-up.
 
         order: what the last look-up returned, if anything.
         """
-        client_id = intent.client_order_id
+        client_id = ours.client_order_id
         is_leaving = order is not None and order.status is OrderStatus.PENDING_CANCEL
         if is_leaving or client_id in self._taken or (client_id in self._unclear and order is None):
             return
-        (self._taken if _ask_to_cancel(self._context, intent) else self._unclear).add(client_id)
+        (self._taken if _ask_to_cancel(self._context, ours) else self._unclear).add(client_id)
 
 
-def _request(intent: Intent) -> OrderRequest:
+def _request(order: LedgerOrder) -> OrderRequest:
     return OrderRequest(
-        intent.client_order_id, intent.symbol, intent.side, intent.qty, intent.kind, intent.time_in_force,
-        intent.limit_price, intent.stop_price,
+        order.client_order_id, order.symbol, order.side, order.qty, order.kind, order.time_in_force,
+        order.limit_price, order.stop_price,
     )  # fmt: skip
 
 
-def _post(context: SessionContext, intent: Intent) -> BrokerOrder:
+def _post(context: SessionContext, order: LedgerOrder) -> BrokerOrder:
     """Look at clock and kill switch, and send; nothing waits between the two. Exits follow a stop's cancel: they are urgent."""
-    is_entry = intent.purpose == book.ENTRY
+    is_entry = order.purpose == book.ENTRY
     with order_ahead(is_urgent=not is_entry):
-        context.check_intent(intent)
-        return context.broker.submit(_request(intent))
+        context.check_order(order)
+        return context.broker.submit(_request(order))
 
 
-def _accept(write: Write, intent: Intent, answer: BrokerOrder) -> Intent:
+def _accept(write: Write, order: LedgerOrder, answer: BrokerOrder) -> LedgerOrder:
     details = {"status": answer.raw_status, "request": answer.request_id}
     return book.move(
-        write, intent, OrderState.ACCEPTED, "accepted", details, broker_order_id=answer.id, acknowledged=1, owner=None,
+        write, order, OrderState.ACCEPTED, "accepted", details, broker_order_id=answer.id, acknowledged=1, owner=None,
     )  # fmt: skip
 
 
-def _doubt(context: SessionContext, intent: Intent, cause: str, request_id: str | None, is_there: bool = False) -> Intent:
-    with event_context(order_id=intent.client_order_id):
+def _doubt(
+    context: SessionContext, order: LedgerOrder, cause: str, request_id: str | None, is_there: bool = False
+) -> LedgerOrder:
+    with event_context(order_id=order.client_order_id):
         log.warning("the fate of an order is unknown", cause=cause)
     with context.ledger.write() as write:
-        current = book.get(write, intent.client_order_id)
+        current = book.get(write, order.client_order_id)
         if current.state is not OrderState.SUBMITTING:
             return current
         changes = {"acknowledged": 1} if is_there else {}
         return book.move(write, current, OrderState.UNKNOWN, "unknown", {"request": request_id}, detail=cause, **changes)
 
 
-def _refused(context: SessionContext, intent: Intent, error: Refused) -> Intent:
-    """The intent after a refused POST: rejected once a look-up finds no order, because the order may exist.
+def _refused(context: SessionContext, ours: LedgerOrder, error: Refused) -> LedgerOrder:
+    """The order after a refused POST: rejected once a look-up does not find it at the broker, where it may be all the same.
 
-    The answer is about this POST only. An earlier one of the same intent may still arrive, so the intent stays unknown.
+    The answer is about this POST only. An earlier one of the same order may still arrive, so the order stays unknown.
     """
-    doubted = _doubt(context, intent, error.message, error.request_id)
+    doubted = _doubt(context, ours, error.message, error.request_id)
     try:
-        order = context.broker.order_by_client_id(intent.client_order_id)
+        order = context.broker.order_by_client_id(ours.client_order_id)
     except BrokerUnavailable:
         return doubted
     if order is not None:
@@ -204,10 +206,10 @@ def _refused(context: SessionContext, intent: Intent, error: Refused) -> Intent:
         except (OrderMismatch, IllegalMove) as odd:
             context.note(str(odd))
             return doubted
-    if intent.posts > 1:
+    if ours.posts > 1:
         return doubted
     with context.ledger.write() as write:
-        current = book.get(write, intent.client_order_id)
+        current = book.get(write, ours.client_order_id)
         if current.state is not OrderState.UNKNOWN:
             return current
         return book.move(
@@ -230,67 +232,67 @@ def _rounds(context: SessionContext, timeout_s: float | None) -> Iterator[None]:
         pause = min(pause * SLOWER, trading.poll_s * SLOWEST)
 
 
-def _is_at_rest(context: SessionContext, intent: Intent, order: BrokerOrder | None) -> bool:
+def _is_at_rest(context: SessionContext, ours: LedgerOrder, order: BrokerOrder | None) -> bool:
     """Settled, or an order that waits for the market as it should, which the broker has just shown alive."""
-    if intent.state not in UNSETTLED:
+    if ours.state not in UNSETTLED:
         return True
     is_alive = order is not None and order.status in PROTECTING
-    waits = intent.time_in_force == "gtc" or context.is_working(intent)
-    return intent.state is OrderState.ACCEPTED and waits and is_alive
+    waits = ours.time_in_force == "gtc" or context.is_working(ours)
+    return ours.state is OrderState.ACCEPTED and waits and is_alive
 
 
-def _doubt_protection(context: SessionContext, intent: Intent) -> Intent:
+def _doubt_protection(context: SessionContext, order: LedgerOrder) -> LedgerOrder:
     """The stop as UNKNOWN where no answer of the broker showed it working: an unseen stop must not count as protection."""
     with context.ledger.write() as write:
-        current = book.get(write, intent.client_order_id)
+        current = book.get(write, order.client_order_id)
         if current.purpose != book.STOP or current.state is not OrderState.ACCEPTED:
             return current
         return book.move(write, current, OrderState.UNKNOWN, "not_seen", {"broker": current.broker_order_id})
 
 
-def _is_hidden(context: SessionContext, intent: Intent) -> bool:
+def _is_hidden(context: SessionContext, order: LedgerOrder) -> bool:
     """True where the broker refused the id as a duplicate and no look-up finds the order."""
-    unseen = intent.state is OrderState.UNKNOWN and intent.acknowledged and intent.broker_order_id is None
-    return unseen and intent.session == context.session and context.sends and is_missed(context, intent)
+    unseen = order.state is OrderState.UNKNOWN and order.acknowledged and order.broker_order_id is None
+    return unseen and order.session == context.session and context.sends and is_missed(context, order)
 
 
-def _ask_again(context: SessionContext, intent: Intent) -> None:
+def _ask_again(context: SessionContext, order: LedgerOrder) -> None:
     """Send an order that no look-up finds once more under its id: the broker takes an id once, so its answer proves which."""
     with context.ledger.write() as write:
-        write.audit("asked_again", order=intent.client_order_id, symbol=intent.symbol, leg=intent.leg)
+        write.audit("asked_again", order=order.client_order_id, symbol=order.symbol, leg=order.tag)
     try:
-        answer = _post(context, intent)
+        answer = _post(context, order)
     except Unauthorized:
         raise
     except KobeError as error:
-        log.info("an order that the broker knows is still hidden", order_id=intent.client_order_id, reason=str(error))
+        log.info("an order that the broker knows is still hidden", order_id=order.client_order_id, reason=str(error))
         return
     with context.ledger.write() as write:
-        current = book.get(write, intent.client_order_id)
+        current = book.get(write, order.client_order_id)
         if current.state is OrderState.UNKNOWN:
             _accept(write, current, answer)
 
 
-def _is_overdue(context: SessionContext, intent: Intent) -> bool:
+def _is_overdue(context: SessionContext, order: LedgerOrder) -> bool:
     """An order that neither protects nor waits for the market as it should is cancelled when its time is over."""
-    age = (dt.datetime.now(dt.UTC) - intent.updated_at).total_seconds()
-    is_alive = intent.state is OrderState.ACCEPTED and intent.time_in_force != "gtc" and not context.is_working(intent)
+    age = (dt.datetime.now(dt.UTC) - order.updated_at).total_seconds()
+    is_alive = order.state is OrderState.ACCEPTED and order.time_in_force != "gtc" and not context.is_working(order)
     return is_alive and age >= context.settings.trading.cancel_after_s
 
 
-def _ask_to_cancel(context: SessionContext, intent: Intent) -> bool:
+def _ask_to_cancel(context: SessionContext, order: LedgerOrder) -> bool:
     """Ask for a cancel; False where it was refused or not answered, after which only a look-up shows the order's state."""
-    if intent.broker_order_id is None or not context.sends:
+    if order.broker_order_id is None or not context.sends:
         return False
     with context.ledger.write() as write:
-        current = book.get(write, intent.client_order_id)
+        current = book.get(write, order.client_order_id)
         if current.purpose == book.STOP and current.state is OrderState.ACCEPTED:
             book.move(write, current, OrderState.UNKNOWN, "cancel_asked")
         else:
-            write.audit("cancel_asked", order=intent.client_order_id, symbol=intent.symbol, leg=intent.leg)
+            write.audit("cancel_asked", order=order.client_order_id, symbol=order.symbol, leg=order.tag)
     try:
-        context.broker.cancel(intent.broker_order_id)
+        context.broker.cancel(order.broker_order_id)
     except (Refused, Unresolved, BrokerUnavailable) as error:
-        log.info("a cancel was not taken", order_id=intent.client_order_id, reason=str(error))
+        log.info("a cancel was not taken", order_id=order.client_order_id, reason=str(error))
         return False
     return True

@@ -17,7 +17,7 @@ from kobe_jobs.trading.stops import remove_stops, set_stop
 from kobe_resources.broker.protocol import BrokerUnavailable, Quote
 from kobe_resources.broker.quotes import QuoteProblem, exit_limit
 from kobe_resources.errors import KobeError
-from kobe_resources.order_ledger import IllegalMove, Intent, OrderPlan, OrderState, Position
+from kobe_resources.order_ledger import IllegalMove, LedgerOrder, OrderPlan, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.settlement import OrderMismatch
@@ -29,10 +29,10 @@ STOP_EXIT = f"{book.EXIT}.{book.STOP}"
 STOP_COLLAR_BPS = 500.0
 """How far beyond the quote the limit of such an exit lies: a stop that triggers is a market order, and prices still move."""
 log = get_logger("trading")
-Settle = Callable[[SessionContext], list[Intent]]
+Settle = Callable[[SessionContext], list[LedgerOrder]]
 
 
-def exit_flagged(context: SessionContext, settle: Settle = resolve) -> list[Intent]:
+def exit_flagged(context: SessionContext, settle: Settle = resolve) -> list[LedgerOrder]:
     """Sell (or buy back) every flagged position, in the auction before the open and at the quote after it; the exit orders.
 
     One that the auction did not fill leaves at the quote. A position without a usable quote, or that the broker does not hold,
@@ -45,13 +45,13 @@ def exit_flagged(context: SessionContext, settle: Settle = resolve) -> list[Inte
     if context.moment is RunMoment.BEFORE_OPEN:
         # Over a split the shares are another number at the broker by the open: they leave at the quote.
         return leave_in_auction(context, [held for held in flagged if split_ahead(context, held.symbol) is None], settle)
-    by_leg: dict[str, list[Position]] = {}
+    by_tag: dict[str, list[Position]] = {}
     for held in flagged:
-        by_leg.setdefault(exit_leg(context, held), []).append(held)
-    return [intent for leg, some in by_leg.items() for intent in leave_positions(context, some, leg, settle=settle)]
+        by_tag.setdefault(exit_tag(context, held), []).append(held)
+    return [order for tag, some in by_tag.items() for order in leave_positions(context, some, tag, settle=settle)]
 
 
-def leave_in_auction(context: SessionContext, leaving: Iterable[Position], settle: Settle = resolve) -> list[Intent]:
+def leave_in_auction(context: SessionContext, leaving: Iterable[Position], settle: Settle = resolve) -> list[LedgerOrder]:
     """Send a market order for the opening auction for each position, its stop lifted right before; the exit orders."""
     positions = [held for held in leaving if not is_over(context, held, book.EXIT)]
     if not positions:
@@ -73,16 +73,16 @@ def _is_tradable(context: SessionContext, symbol: str) -> bool:
 def leave_positions(
     context: SessionContext,
     leaving: Iterable[Position],
-    leg: str,
+    tag: str,
     any_age: bool = False,
     reason: str = "",
     settle: Settle = resolve,
-) -> list[Intent]:
-    """Send one exit order a position at the quote. The leg names the order id; the reason is the one given, or the flag's.
+) -> list[LedgerOrder]:
+    """Send one exit order a position at the quote. The tag names the order id; the reason is the one given, or the flag's.
 
     any_age: an old quote is good enough, because no newer one will come.
     """
-    positions = [held for held in leaving if not is_over(context, held, leg)]
+    positions = [held for held in leaving if not is_over(context, held, tag)]
     if not positions:
         return []
     context.check_may_send(is_entry=False)
@@ -101,7 +101,7 @@ def leave_positions(
             priced.append(held)
 
     return _leave_each(
-        context, priced, reason, settle, lambda held: _leave(context, held, leg, quotes[held.symbol], now, reason)
+        context, priced, reason, settle, lambda held: _leave(context, held, tag, quotes[held.symbol], now, reason)
     )
 
 
@@ -110,13 +110,13 @@ def _leave_each(
     positions: Iterable[Position],
     reason: str,
     settle: Settle,
-    leave: Callable[[Position], Intent | None],
-) -> list[Intent]:
+    leave: Callable[[Position], LedgerOrder | None],
+) -> list[LedgerOrder]:
     """Let each position leave, none kept from it by another one; the orders as they ended."""
     sent, silences = [], 0
     for held in positions:
         try:
-            intent = leave(held)
+            order = leave(held)
         except BrokerUnavailable as error:
             context.note(f"{held.symbol} shall leave ({reason or held.flag}) but its exit did not go out: {error}")
             silences += 1
@@ -131,28 +131,28 @@ def _leave_each(
             context.trouble(f"the exit of {held.symbol} did not go out: {type(error).__name__}: {error}")
             log.exception("an exit did not go out", symbol=held.symbol)
         else:
-            sent += [intent] if intent else []
+            sent += [order] if order else []
     for waiting in settle(context):
         context.note(f"order {waiting.client_order_id} of {waiting.symbol} is not settled yet")
-    ended = [book.get(context.ledger, intent.client_order_id) for intent in sent]
-    for intent in ended:
-        if intent.state not in (OrderState.FILLED, *UNSETTLED):
-            context.note(f"the exit of {intent.symbol} ended {intent.state}: {intent.detail or 'no fill'}; its flag stays")
+    ended = [book.get(context.ledger, order.client_order_id) for order in sent]
+    for order in ended:
+        if order.state not in (OrderState.FILLED, *UNSETTLED):
+            context.note(f"the exit of {order.symbol} ended {order.state}: {order.detail or 'no fill'}; its flag stays")
     return ended
 
 
-def exit_leg(context: SessionContext, held: Position) -> str:
+def exit_tag(context: SessionContext, held: Position) -> str:
     """The name of the exit that is due: a new one where the one before went into an auction without a fill, or was refused."""
-    leg = book.EXIT
+    tag = book.EXIT
     for number in itertools.count(2):
-        known = book.find(context.ledger, _exit_order(context, held, leg).client_order_id)
+        known = book.find(context.ledger, _exit_order(context, held, tag).client_order_id)
         if known is None or not _makes_room(context, known):
             break
-        leg = f"{book.EXIT}.{number}"
-    return leg
+        tag = f"{book.EXIT}.{number}"
+    return tag
 
 
-def _makes_room(context: SessionContext, known: Intent) -> bool:
+def _makes_room(context: SessionContext, known: LedgerOrder) -> bool:
     """May another exit follow this one in the session? After an auction, and where the broker never took it.
 
     One that it took, and that the market then did not fill, is not sent again on the same day. A replay follows the simulation,
@@ -169,7 +169,7 @@ def due(context: SessionContext) -> list[str]:
     if context.moment is RunMoment.BEFORE_OPEN:
         # What the auction does not take leaves after the open.
         return []
-    return [held.symbol for held in flagged if not is_over(context, held, exit_leg(context, held))]
+    return [held.symbol for held in flagged if not is_over(context, held, exit_tag(context, held))]
 
 
 def stop_is_next(context: SessionContext, held: Position) -> bool:
@@ -177,24 +177,24 @@ def stop_is_next(context: SessionContext, held: Position) -> bool:
 
     A broker that takes it sells at once, or guards what is left; one that refuses it has said that the exit is due again.
     """
-    tries = [intent for intent in book.of_position(context.ledger, held.id) if intent.session == context.session]
-    return bool(tries) and tries[-1].leg.startswith(STOP_EXIT) and is_over(context, held, tries[-1].leg)
+    tries = [order for order in book.of_position(context.ledger, held.id) if order.session == context.session]
+    return bool(tries) and tries[-1].tag.startswith(STOP_EXIT) and is_over(context, held, tries[-1].tag)
 
 
-def stop_leg(context: SessionContext, held: Position) -> str:
+def stop_tag(context: SessionContext, held: Position) -> str:
     """The name of the exit that replaces a stop whose price was passed; a new one after each that ended without a fill."""
     tries = [
-        i for i in book.of_position(context.ledger, held.id) if i.leg.startswith(STOP_EXIT) and i.session == context.session
+        i for i in book.of_position(context.ledger, held.id) if i.tag.startswith(STOP_EXIT) and i.session == context.session
     ]
-    if tries and not is_over(context, held, tries[-1].leg):
-        return tries[-1].leg
+    if tries and not is_over(context, held, tries[-1].tag):
+        return tries[-1].tag
     return f"{STOP_EXIT}.{len(tries) + 1}" if tries else STOP_EXIT
 
 
 def _leave(
-    context: SessionContext, held: Position, leg: str, quote: Quote | None = None, now: dt.datetime | None = None,
+    context: SessionContext, held: Position, tag: str, quote: Quote | None = None, now: dt.datetime | None = None,
     reason: str = "", in_auction: bool = False,
-) -> Intent | None:  # fmt: skip
+) -> LedgerOrder | None:  # fmt: skip
     """Lift the stop and send the exit; where that cannot go out after all, the stop is set again at once."""
     # Read again before the stop goes: with the switch on, the stop is all that is left.
     context.check_may_send(is_entry=False)
@@ -202,14 +202,14 @@ def _leave(
     if free is None:
         context.note(f"the stop of {held.symbol} could not be cancelled: it stays, and so does the position")
         return None
-    if not free.is_open or is_over(context, free, leg):
+    if not free.is_open or is_over(context, free, tag):
         return None
-    planned = _plan_exit(context, _exit_order(context, free, leg, quote, now, reason, in_auction))
+    planned = _plan_exit(context, _exit_order(context, free, tag, quote, now, reason, in_auction))
     try:
         return send(context, planned.client_order_id)
     except Exception:
         left = book.get(context.ledger, planned.client_order_id)
-        if left.state is OrderState.INTENT and not left.posts:
+        if left.state is OrderState.PLANNED and not left.posts:
             _set_again(context, free)
         raise
 
@@ -224,17 +224,17 @@ def _set_again(context: SessionContext, held: Position) -> None:
         context.note(f"the stop of {held.symbol} is not back yet: {error}")
 
 
-def is_over(context: SessionContext, held: Position, leg: str) -> bool:
+def is_over(context: SessionContext, held: Position, tag: str) -> bool:
     """True where this exit reached the market or may have; an unfilled exit is not sent twice in one session."""
-    known = book.find(context.ledger, _exit_order(context, held, leg).client_order_id)
-    if known is None or known.state is OrderState.INTENT:
+    known = book.find(context.ledger, _exit_order(context, held, tag).client_order_id)
+    if known is None or known.state is OrderState.PLANNED:
         return False
     # It goes out again as it was, or not at all: the first one may yet turn up.
     may_go_again = known.state is OrderState.NOT_PLACED and known.posts < book.POSTS_AT_MOST and known.qty == held.qty
     return not may_go_again
 
 
-def _plan_exit(context: SessionContext, order_plan: OrderPlan) -> Intent:
+def _plan_exit(context: SessionContext, order_plan: OrderPlan) -> LedgerOrder:
     with context.ledger.write() as write:
         known = book.find(write, order_plan.client_order_id)
         if known is None:
@@ -247,7 +247,7 @@ def _plan_exit(context: SessionContext, order_plan: OrderPlan) -> Intent:
 def _exit_order(
     context: SessionContext,
     held: Position,
-    leg: str,
+    tag: str,
     quote: Quote | None = None,
     now: dt.datetime | None = None,
     reason: str = "",
@@ -255,15 +255,15 @@ def _exit_order(
 ) -> OrderPlan:
     is_long = held.side == "long"
     trading, offset = context.settings.trading, context.limits.limit_offset_bps
-    if leg.startswith(STOP_EXIT):
+    if tag.startswith(STOP_EXIT):
         offset = max(offset, STOP_COLLAR_BPS)
     decision = {"position": held.id, "flag": held.flag, "bars_held": held.bars_held}
     if quote is not None:
         decision |= {"bid": str(quote.bid), "ask": str(quote.ask), "quoted_at": str(quote.timestamp), "decided_at": str(now)}
     return OrderPlan(
         account=context.account, strategy=held.strategy, session=context.session, signal_session=context.signal_session,
-        symbol=held.symbol, side="sell" if is_long else "buy", leg=leg, kind="market" if in_auction else "limit",
+        symbol=held.symbol, side="sell" if is_long else "buy", tag=tag, kind="market" if in_auction else "limit",
         time_in_force="opg" if in_auction else trading.time_in_force,
         qty=held.qty, limit_price=None if quote is None else exit_limit(quote, is_long, offset), position_id=held.id,
-        reason=reason or held.flag or leg, decision=decision,
+        reason=reason or held.flag or tag, decision=decision,
     )  # fmt: skip

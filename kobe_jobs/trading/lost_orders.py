@@ -18,7 +18,7 @@ from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.roll_forward import apply_splits
 from kobe_resources.broker.protocol import BrokerOrder, TimeInForce
 from kobe_resources.calendar import NEW_YORK
-from kobe_resources.order_ledger import Intent, OrderPlan, client_order_id
+from kobe_resources.order_ledger import LedgerOrder, OrderPlan, client_order_id
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions
 from kobe_resources.order_ledger.sessions import last_reconciliation
@@ -29,7 +29,7 @@ OUR_PREFIX = "kobe-"
 LOOK_BACK = dt.timedelta(days=45)
 """How far back the broker's orders are read where no agreement is on record."""
 TRIES = 20
-"""Numbers of the legs (stop.2, stop.3, …) that are tried for a session."""
+"""Numbers of the tags (stop.2, stop.3, …) that are tried for a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Lost:
     order_plan: OrderPlan
 
 
-def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: str) -> list[Intent]:
-    """Write down the orders whose ids this ledger would give, with their fills, positions and stops; those intents."""
+def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: str) -> list[LedgerOrder]:
+    """Write down the orders whose ids this ledger would give, with their fills, positions and stops; those orders."""
     last = last_reconciliation(context.ledger, context.account, agreeing=True)
     since = dt.date.fromisoformat(last["session"]) if last else context.session - LOOK_BACK
     listed = {
@@ -82,7 +82,7 @@ def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[st
                 distance = signal.stop_distance / evidence.factor(signal.symbol, day)
                 yield OrderPlan(
                     account=context.account, strategy=name, session=day, signal_session=session, symbol=signal.symbol,
-                    side=order.side, leg=book.ENTRY, kind="limit", time_in_force=_time_in_force(context, order),
+                    side=order.side, tag=book.ENTRY, kind="limit", time_in_force=_time_in_force(context, order),
                     qty=order.qty, limit_price=order.limit_price, stop_distance=Decimal(repr(distance)), rank=rank,
                     decision={
                         "taken_back": order.id, "signal": {"score": signal.score, "stop_distance": signal.stop_distance},
@@ -94,20 +94,20 @@ def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[st
 def _closing_plans(context: SessionContext, unknown: dict[str, BrokerOrder]) -> Iterator[OrderPlan]:
     """Exits and stops among the unknown orders, of positions that the ledger has (again)."""
     sessions: list[dt.date] = context.evidence.sessions.tolist()
-    legs = [leg if number == 1 else f"{leg}.{number}" for leg in (book.EXIT, book.STOP) for number in range(1, TRIES + 1)]
+    tags = [tag if number == 1 else f"{tag}.{number}" for tag in (book.EXIT, book.STOP) for number in range(1, TRIES + 1)]
     for held in all_positions(context.ledger, context.account):
         side = "sell" if held.side == "long" else "buy"
         for session in [day for day in sessions if held.signal_session <= day <= context.signal_session]:
-            for leg in legs:
-                order = unknown.get(client_order_id(context.account, held.strategy, session, held.symbol, side, leg))
+            for tag in tags:
+                order = unknown.get(client_order_id(context.account, held.strategy, session, held.symbol, side, tag))
                 if order is None:
                     continue
-                is_stop = leg.startswith(book.STOP)
+                is_stop = tag.startswith(book.STOP)
                 sent = _sent_on(context, order)
                 yield OrderPlan(
                     account=context.account, strategy=held.strategy, signal_session=session,
                     session=sent if is_stop else max(sent, _session_after(context, session)),
-                    symbol=held.symbol, side=order.side, leg=leg,
+                    symbol=held.symbol, side=order.side, tag=tag,
                     kind="stop" if is_stop else "market" if order.kind == "market" else "limit",
                     time_in_force="gtc" if is_stop else _time_in_force(context, order), qty=order.qty,
                     limit_price=order.limit_price, stop_price=order.stop_price, position_id=held.id,
@@ -127,14 +127,14 @@ def _time_in_force(context: SessionContext, order: BrokerOrder) -> TimeInForce:
     return known.get(order.time_in_force, context.settings.trading.time_in_force)
 
 
-def _recover(context: SessionContext, lost: Lost, reason: str) -> Intent:
+def _recover(context: SessionContext, lost: Lost, reason: str) -> LedgerOrder:
     with context.ledger.write() as write:
-        intent = book.plan(write, lost.order_plan)
-        write.execute("UPDATE intents SET posts = 1 WHERE client_order_id = ?", (intent.client_order_id,))
-        write.audit("taken_back", order=intent.client_order_id, symbol=intent.symbol, leg=intent.leg, reason=reason)
-    at = FillTimes(context).of(lost.order, intent) if lost.order.filled_qty > 0 else dt.datetime.now(dt.UTC)
+        order = book.plan(write, lost.order_plan)
+        write.execute("UPDATE intents SET posts = 1 WHERE client_order_id = ?", (order.client_order_id,))
+        write.audit("taken_back", order=order.client_order_id, symbol=order.symbol, leg=order.tag, reason=reason)
+    at = FillTimes(context).of(lost.order, order) if lost.order.filled_qty > 0 else dt.datetime.now(dt.UTC)
     with context.ledger.write() as write:
-        return settle(write, intent.client_order_id, lost.order, at)
+        return settle(write, order.client_order_id, lost.order, at)
 
 
 def _sent_on(context: SessionContext, order: BrokerOrder) -> dt.date:

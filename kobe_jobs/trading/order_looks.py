@@ -15,7 +15,7 @@ from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_resources.broker.pacing import urgent
 from kobe_resources.broker.protocol import BrokerFill, BrokerOrder, BrokerUnavailable, OrderStatus
 from kobe_resources.calendar import NEW_YORK
-from kobe_resources.order_ledger import IllegalMove, Intent, OrderState
+from kobe_resources.order_ledger import IllegalMove, LedgerOrder, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.settlement import OrderMismatch, settle
 from kobe_resources.runtime.event_log import event_context, get_logger
@@ -26,41 +26,41 @@ MANY_ORDERS = 2
 log = get_logger("trading")
 
 
-def look_at_all(context: SessionContext, times: FillTimes) -> list[tuple[Intent, BrokerOrder | None]]:
+def look_at_all(context: SessionContext, times: FillTimes) -> list[tuple[LedgerOrder, BrokerOrder | None]]:
     """Every unsettled order with the broker's: from one list of open orders, then a look-up for each that it leaves open."""
     unsettled = book.unsettled(context.ledger, context.account)
     listed = _open_orders(context) if len(unsettled) >= MANY_ORDERS else {}
-    seen: list[tuple[Intent, BrokerOrder | None]] = []
-    for intent in unsettled:
-        order = listed.get(intent.client_order_id)
+    seen: list[tuple[LedgerOrder, BrokerOrder | None]] = []
+    for ours in unsettled:
+        order = listed.get(ours.client_order_id)
         # A list may be older than a cancel that was asked.
-        in_doubt = intent.purpose == book.STOP and intent.state is OrderState.UNKNOWN
+        in_doubt = ours.purpose == book.STOP and ours.state is OrderState.UNKNOWN
         if order is None or in_doubt:
-            seen.append(look_at(context, intent, times))
-        elif _is_news(intent, order):
-            seen.append((apply_broker_order(context, intent, order, times), order))
+            seen.append(look_at(context, ours, times))
+        elif _is_news(ours, order):
+            seen.append((apply_broker_order(context, ours, order, times), order))
         else:
-            seen.append((intent, order))
+            seen.append((ours, order))
     return seen
 
 
-def look_up(context: SessionContext, intent: Intent, times: FillTimes) -> Intent:
+def look_up(context: SessionContext, order: LedgerOrder, times: FillTimes) -> LedgerOrder:
     """One look at one order, and what follows from it."""
-    return look_at(context, intent, times)[0]
+    return look_at(context, order, times)[0]
 
 
-def look_at(context: SessionContext, intent: Intent, times: FillTimes) -> tuple[Intent, BrokerOrder | None]:
-    """One look-up: the intent as it then is, and the order where the broker knows it."""
+def look_at(context: SessionContext, ours: LedgerOrder, times: FillTimes) -> tuple[LedgerOrder, BrokerOrder | None]:
+    """One look-up: the ledger's order as it then is, and the broker's where there is one."""
     try:
-        with urgent(intent.purpose == book.STOP):
-            order = context.broker.order_by_client_id(intent.client_order_id)
+        with urgent(ours.purpose == book.STOP):
+            order = context.broker.order_by_client_id(ours.client_order_id)
             if order is not None:
-                return apply_broker_order(context, intent, order, times), order
+                return apply_broker_order(context, ours, order, times), order
         with context.ledger.write() as write:
-            missed = book.miss(write, intent.client_order_id)
-        if _is_given_up(context, missed) and not _is_listed(context, intent):
+            missed = book.miss(write, ours.client_order_id)
+        if _is_given_up(context, missed) and not _is_listed(context, ours):
             with context.ledger.write() as write:
-                current = book.get(write, intent.client_order_id)
+                current = book.get(write, ours.client_order_id)
                 if current.state not in (OrderState.SUBMITTING, OrderState.UNKNOWN):
                     return current, None
                 return book.move(write, current, OrderState.NOT_PLACED, "not_placed", owner=None), None
@@ -71,35 +71,35 @@ def look_at(context: SessionContext, intent: Intent, times: FillTimes) -> tuple[
         reason = str(error)
     except BrokerUnavailable as error:
         reason = str(error)
-    with event_context(order_id=intent.client_order_id):
+    with event_context(order_id=ours.client_order_id):
         log.warning("an order could not be looked up", reason=reason)
-    return book.get(context.ledger, intent.client_order_id), None
+    return book.get(context.ledger, ours.client_order_id), None
 
 
-def apply_broker_order(context: SessionContext, intent: Intent, order: BrokerOrder, times: FillTimes) -> Intent:
+def apply_broker_order(context: SessionContext, ours: LedgerOrder, order: BrokerOrder, times: FillTimes) -> LedgerOrder:
     """Bring the ledger to what the broker says of an order."""
     at = dt.datetime.now(dt.UTC)
-    if order.filled_qty > intent.filled_qty:
-        *earlier, (_, at) = times.parts(order, intent)
+    if order.filled_qty > ours.filled_qty:
+        *earlier, (_, at) = times.parts(order, ours)
         for part, then in earlier:
             with context.ledger.write() as write:
-                settle(write, intent.client_order_id, part, then)
+                settle(write, ours.client_order_id, part, then)
     with context.ledger.write() as write:
-        current = book.get(write, intent.client_order_id)
+        current = book.get(write, ours.client_order_id)
         if current.state is OrderState.UNKNOWN and current.broker_order_id == order.id and _tells_nothing(current, order):
             return current
-        settled = settle(write, intent.client_order_id, order, at)
+        settled = settle(write, ours.client_order_id, order, at)
         if settled.state is OrderState.ACCEPTED and _tells_nothing(settled, order):
             details = {"status": order.raw_status, "request": order.request_id}
             return book.move(write, settled, OrderState.UNKNOWN, "not_resting", details)
         return settled
 
 
-def is_missed(context: SessionContext, intent: Intent) -> bool:
+def is_missed(context: SessionContext, order: LedgerOrder) -> bool:
     """Not seen in several looks, over the time after which an order counts as not placed."""
-    if intent.first_missed_at is None or intent.misses < MISSES_BEFORE_NOT_PLACED:
+    if order.first_missed_at is None or order.misses < MISSES_BEFORE_NOT_PLACED:
         return False
-    waited = (dt.datetime.now(dt.UTC) - intent.first_missed_at).total_seconds()
+    waited = (dt.datetime.now(dt.UTC) - order.first_missed_at).total_seconds()
     return waited >= context.settings.trading.not_placed_after_s
 
 
@@ -114,26 +114,26 @@ class FillTimes:
         self._now: dt.datetime | None = None
         self._fills: dict[dt.date, list[BrokerFill]] = {}
 
-    def of(self, order: BrokerOrder, intent: Intent) -> dt.datetime:
+    def of(self, order: BrokerOrder, ours: LedgerOrder) -> dt.datetime:
         """When the order last filled: an order that rests may have done so on another day than this."""
-        if intent.time_in_force != "gtc" and intent.session == self._context.session:
+        if ours.time_in_force != "gtc" and ours.session == self._context.session:
             return self._clock()
-        times = self._executed(order, intent.session)
+        times = self._executed(order, ours.session)
         if not times:
             # It may have filled since they were asked for.
-            self._fills.pop(intent.session, None)
-            times = self._executed(order, intent.session)
+            self._fills.pop(ours.session, None)
+            times = self._executed(order, ours.session)
         return max(times, default=None) or self._clock()
 
-    def parts(self, order: BrokerOrder, intent: Intent) -> list[tuple[BrokerOrder, dt.datetime]]:
+    def parts(self, order: BrokerOrder, ours: LedgerOrder) -> list[tuple[BrokerOrder, dt.datetime]]:
         """What has filled of an order as it stood at the end of each day, with the time; the order as it is comes last.
 
         Between two days a split may lie, so that shares of the one are not those of the other.
         """
-        last = self.of(order, intent)
+        last = self.of(order, ours)
         days: dict[dt.date, tuple[Decimal, Decimal, dt.datetime]] = {}
         filled, worth = Decimal(0), Decimal(0)
-        for fill in sorted(self._fills_of(order, intent.session), key=lambda fill: fill.at):
+        for fill in sorted(self._fills_of(order, ours.session), key=lambda fill: fill.at):
             filled, worth = filled + fill.qty, worth + fill.qty * fill.price
             days[fill.at.astimezone(NEW_YORK).date()] = filled, worth, fill.at
         if filled != order.filled_qty:
@@ -142,7 +142,7 @@ class FillTimes:
         earlier = [
             (replace(order, filled_qty=qty, filled_avg_price=dollars / qty, status=OrderStatus.PARTIALLY_FILLED), at)
             for qty, dollars, at in list(days.values())[:-1]
-            if qty > intent.filled_qty
+            if qty > ours.filled_qty
         ]
         return [*earlier, (order, last)]
 
@@ -168,30 +168,30 @@ def _open_orders(context: SessionContext) -> dict[str, BrokerOrder]:
         return {}
 
 
-def _is_news(intent: Intent, order: BrokerOrder) -> bool:
-    known = intent.state is OrderState.ACCEPTED and intent.broker_order_id == order.id
-    same = known and order.filled_qty == intent.filled_qty and not order.is_terminal
-    return not same or _tells_nothing(intent, order)
+def _is_news(ours: LedgerOrder, order: BrokerOrder) -> bool:
+    known = ours.state is OrderState.ACCEPTED and ours.broker_order_id == order.id
+    same = known and order.filled_qty == ours.filled_qty and not order.is_terminal
+    return not same or _tells_nothing(ours, order)
 
 
-def _tells_nothing(intent: Intent, order: BrokerOrder) -> bool:
+def _tells_nothing(ours: LedgerOrder, order: BrokerOrder) -> bool:
     """True for a stop that is neither over nor working (pending_new, pending_cancel), because it protects nothing then."""
-    is_stop = intent.purpose == book.STOP and order.filled_qty == intent.filled_qty
+    is_stop = ours.purpose == book.STOP and order.filled_qty == ours.filled_qty
     return is_stop and not order.is_terminal and order.status not in PROTECTING
 
 
-def _is_given_up(context: SessionContext, intent: Intent) -> bool:
+def _is_given_up(context: SessionContext, order: LedgerOrder) -> bool:
     """True for an order not found for long. One that the broker named a duplicate exists, and is given up after its session."""
-    is_there = intent.acknowledged and (intent.broker_order_id is not None or intent.session >= context.session)
-    return not is_there and is_missed(context, intent)
+    is_there = order.acknowledged and (order.broker_order_id is not None or order.session >= context.session)
+    return not is_there and is_missed(context, order)
 
 
-def _sent_since(intent: Intent) -> dt.datetime:
+def _sent_since(order: LedgerOrder) -> dt.datetime:
     """No earlier than this was the order sent: those of the auction and of the day may go out the evening before."""
-    is_early = intent.time_in_force == "opg" or intent.works_all_day
-    return day_start(intent.signal_session if is_early else intent.session)
+    is_early = order.time_in_force == "opg" or order.works_all_day
+    return day_start(order.signal_session if is_early else order.session)
 
 
-def _is_listed(context: SessionContext, intent: Intent) -> bool:
-    orders = context.broker.orders("all", after=_sent_since(intent))
-    return any(order.client_order_id == intent.client_order_id for order in orders)
+def _is_listed(context: SessionContext, ours: LedgerOrder) -> bool:
+    orders = context.broker.orders("all", after=_sent_since(ours))
+    return any(order.client_order_id == ours.client_order_id for order in orders)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from kobe_jobs.trading.context import SessionContext
 from kobe_resources.broker.protocol import Side
 from kobe_resources.broker.quotes import exit_limit
-from kobe_resources.order_ledger import Intent, OrderPlan, OrderState, Position
+from kobe_resources.order_ledger import LedgerOrder, OrderPlan, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.paper import fill_on_paper
 from kobe_resources.order_ledger.positions import open_positions, position
@@ -40,8 +40,8 @@ def follow_bars(context: SessionContext) -> None:
     if context.sends:
         return
     warehouse = Warehouse()
-    for intent in _waiting(context):
-        _fill_from_bar(context, intent, _bars(context, warehouse, intent.symbol, intent.session, intent.session))
+    for order in _waiting(context):
+        _fill_from_bar(context, order, _bars(context, warehouse, order.symbol, order.session, order.session))
     for held in open_positions(context.ledger, context.account):
         after = held.bars_through or held.entry_session - dt.timedelta(days=1)
         first = max(held.entry_session, after + dt.timedelta(days=1))
@@ -70,7 +70,7 @@ def leave_on_paper(context: SessionContext) -> None:
         }
         plan = OrderPlan(
             account=context.account, strategy=held.strategy, session=context.session, signal_session=context.signal_session,
-            symbol=held.symbol, side="sell" if is_long else "buy", leg=book.EXIT, kind="limit",
+            symbol=held.symbol, side="sell" if is_long else "buy", tag=book.EXIT, kind="limit",
             time_in_force=context.settings.trading.time_in_force, qty=held.qty,
             limit_price=exit_limit(quote, is_long, context.limits.limit_offset_bps), position_id=held.id,
             reason=held.flag or book.EXIT, decision=decision,
@@ -81,14 +81,14 @@ def leave_on_paper(context: SessionContext) -> None:
 
 def enter_on_paper(context: SessionContext) -> None:
     """Fill the session's entries that would be sent at the quote, each with the stop that would be set."""
-    for intent in book.of_session(context.ledger, context.account, context.session):
-        quote = intent.decision.get("quote")
-        if intent.purpose != book.ENTRY or intent.state is not OrderState.WOULD_SEND or intent.filled_qty or quote is None:
+    for order in book.of_session(context.ledger, context.account, context.session):
+        quote = order.decision.get("quote")
+        if order.purpose != book.ENTRY or order.state is not OrderState.WOULD_SEND or order.filled_qty or quote is None:
             continue
-        is_buy, limit = intent.side == "buy", intent.limit_price or ZERO
+        is_buy, limit = order.side == "buy", order.limit_price or ZERO
         price = Decimal(quote["ask" if is_buy else "bid"])
-        if intent.time_in_force != "opg" and (price <= limit if is_buy else price >= limit):
-            _enter(context, intent, price, context.session)
+        if order.time_in_force != "opg" and (price <= limit if is_buy else price >= limit):
+            _enter(context, order, price, context.session)
 
 
 def paper_cash(context: SessionContext) -> Decimal:
@@ -100,23 +100,23 @@ def paper_cash(context: SessionContext) -> Decimal:
     return max(cash, ZERO)
 
 
-def _enter(context: SessionContext, intent: Intent, price: Decimal, session: dt.date) -> None:
+def _enter(context: SessionContext, order: LedgerOrder, price: Decimal, session: dt.date) -> None:
     """Fill an entry, and write down the stop that would be set behind it."""
     with context.ledger.write() as write:
-        fill_on_paper(write, intent, price, session)
-        held = position(write, intent.client_order_id)
+        fill_on_paper(write, order, price, session)
+        held = position(write, order.client_order_id)
         if held is None or held.stop_price <= 0:
             return
         side: Side = "sell" if held.side == "long" else "buy"
         stop = OrderPlan(
-            account=context.account, strategy=held.strategy, session=session, signal_session=intent.signal_session,
-            symbol=held.symbol, side=side, leg=book.STOP, kind="stop", time_in_force="gtc", qty=held.qty,
+            account=context.account, strategy=held.strategy, session=session, signal_session=order.signal_session,
+            symbol=held.symbol, side=side, tag=book.STOP, kind="stop", time_in_force="gtc", qty=held.qty,
             stop_price=held.stop_price, position_id=held.id, reason=book.STOP,
         )  # fmt: skip
         book.would_send(write, stop)
 
 
-def _waiting(context: SessionContext) -> list[Intent]:
+def _waiting(context: SessionContext) -> list[LedgerOrder]:
     """Entries of earlier sessions that the market was to fill in its own time; their bars may be stored by now."""
     found = book.in_states(context.ledger, context.account, [OrderState.WOULD_SEND])
     return [
@@ -124,22 +124,22 @@ def _waiting(context: SessionContext) -> list[Intent]:
     ]
 
 
-def _fill_from_bar(context: SessionContext, intent: Intent, bars: list[PaperBar]) -> None:
-    if bars and intent.limit_price is not None:
-        slip, is_buy, limit = context.settings.costs.slippage_bps / 10_000, intent.side == "buy", float(intent.limit_price)
+def _fill_from_bar(context: SessionContext, order: LedgerOrder, bars: list[PaperBar]) -> None:
+    if bars and order.limit_price is not None:
+        slip, is_buy, limit = context.settings.costs.slippage_bps / 10_000, order.side == "buy", float(order.limit_price)
         bar = bars[0]
-        if intent.time_in_force == "opg":
+        if order.time_in_force == "opg":
             met = bar.open * (1.0 + slip if is_buy else 1.0 - slip)
             is_filled = bar.open <= limit if is_buy else bar.open >= limit
         else:
             met = min(bar.open, limit) if is_buy else max(bar.open, limit)
             is_filled = bar.low <= limit if is_buy else bar.high >= limit
         if is_filled:
-            _enter(context, intent, Decimal(repr(met)), bar.session)
+            _enter(context, order, Decimal(repr(met)), bar.session)
             return
     with context.ledger.write() as write:
         # It met nothing, and its dollars are free.
-        book.free_reservation(write, intent)
+        book.free_reservation(write, order)
 
 
 def _stop_in(context: SessionContext, held: Position, bars: list[PaperBar]) -> None:

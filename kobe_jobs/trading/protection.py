@@ -14,7 +14,7 @@ from functools import partial
 from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, is_protected, look
 from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext
 from kobe_jobs.trading.executor import resolve
-from kobe_jobs.trading.exits import leave_positions, stop_is_next, stop_leg
+from kobe_jobs.trading.exits import leave_positions, stop_is_next, stop_tag
 from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_jobs.trading.splits_ahead import waiting_for_split
 from kobe_jobs.trading.stops import (
@@ -30,7 +30,7 @@ from kobe_jobs.trading.stops import (
 from kobe_resources.broker.protocol import BrokerUnavailable, Quote, SendsNothing, Unauthorized, WrongAccount
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitchOn
-from kobe_resources.order_ledger import Intent, OrderState, Position
+from kobe_resources.order_ledger import LedgerOrder, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions, position
 from kobe_resources.order_ledger.states import UNSETTLED
@@ -102,7 +102,7 @@ def ensure_stops(context: SessionContext, leave_out: Collection[str] = ()) -> No
         _mend(context, there, leave_out)
 
 
-def tend(context: SessionContext) -> list[Intent]:
+def tend(context: SessionContext) -> list[LedgerOrder]:
     """Wait for unsettled orders, as `resolve`, and set the stop of each entry as soon as it fills."""
     deadline = time.monotonic() + context.settings.trading.resolve_timeout_s
     pause = FIRST_WAIT_S
@@ -112,7 +112,7 @@ def tend(context: SessionContext) -> list[Intent]:
         if not waiting or left <= pause:
             return waiting
         pause = BARE_AT_MOST_S
-        ensure_stops(context, {intent.client_order_id for intent in waiting if intent.purpose == book.ENTRY})
+        ensure_stops(context, {order.client_order_id for order in waiting if order.purpose == book.ENTRY})
 
 
 def judge(context: SessionContext, there: AtBroker) -> Protection:
@@ -122,15 +122,15 @@ def judge(context: SessionContext, there: AtBroker) -> Protection:
     bare = tuple(row.symbol for row in gaps.bare if row.symbol not in lifted)
     orphans = tuple(sorted({order.symbol for order in gaps.orphans}))
     waiting = []
-    for intent in book.unsettled(context.ledger, context.account):
-        if context.is_working(intent) and there.order(intent.client_order_id) is not None:
+    for ours in book.unsettled(context.ledger, context.account):
+        if context.is_working(ours) and there.order(ours.client_order_id) is not None:
             continue
-        if intent.purpose != book.STOP or there.order(intent.client_order_id) is None:
-            waiting.append(f"{intent.leg} {intent.symbol}")
+        if ours.purpose != book.STOP or there.order(ours.client_order_id) is None:
+            waiting.append(f"{ours.tag} {ours.symbol}")
     for order in there.orders:
         known = book.find(context.ledger, order.client_order_id)
         if order.kind != "stop" and known is not None and known.state not in UNSETTLED:
-            waiting.append(f"{known.leg} {known.symbol}")
+            waiting.append(f"{known.tag} {known.symbol}")
     return Protection(bare, orphans, tuple(sorted(waiting)))
 
 
@@ -158,12 +158,12 @@ def _rounds(patience_s: float) -> Iterator[float]:
 def _mend(context: SessionContext, there: AtBroker, leave_out: Collection[str] = ()) -> tuple[bool, str]:
     """One round over what is not as it should be: (may another one help, what kept stops from being sent)."""
     round_ = _Round(context, there)
-    if any(intent.purpose != book.STOP for intent in book.unsettled(context.ledger, context.account)):
+    if any(order.purpose != book.STOP for order in book.unsettled(context.ledger, context.account)):
         round_.attempt("orders", round_.resolve)
-    for intent in _lost(context, there):
-        round_.attempt(intent.symbol, partial(round_.look_for, intent))
-    for intent in _orphans(context):
-        round_.attempt(intent.symbol, partial(round_.remove, intent))
+    for order in _lost(context, there):
+        round_.attempt(order.symbol, partial(round_.look_for, order))
+    for order in _orphans(context):
+        round_.attempt(order.symbol, partial(round_.remove, order))
     lifted = waiting_for_split(context)
     for held in open_positions(context.ledger, context.account):
         if held.symbol in lifted:
@@ -173,22 +173,22 @@ def _mend(context: SessionContext, there: AtBroker, leave_out: Collection[str] =
     return round_.has_hope, round_.stopped
 
 
-def _lost(context: SessionContext, there: AtBroker) -> list[Intent]:
+def _lost(context: SessionContext, there: AtBroker) -> list[LedgerOrder]:
     """Entries that were sent and given up, in symbols of which the broker holds other shares than the ledger does."""
     ours = {held.symbol: held.signed_qty for held in open_positions(context.ledger, context.account)}
-    sent = book.in_states(context.ledger, context.account, [OrderState.NOT_PLACED, OrderState.INTENT])
+    sent = book.in_states(context.ledger, context.account, [OrderState.NOT_PLACED, OrderState.PLANNED])
     given_up = [i for i in sent if i.purpose == book.ENTRY and (i.state is OrderState.NOT_PLACED or i.posts)]
-    return [intent for intent in given_up if there.qty(intent.symbol) != ours.get(intent.symbol, 0)]
+    return [order for order in given_up if there.qty(order.symbol) != ours.get(order.symbol, 0)]
 
 
-def _orphans(context: SessionContext) -> list[Intent]:
+def _orphans(context: SessionContext) -> list[LedgerOrder]:
     """Stops without a position; triggered, they would open one the other way."""
     found = []
-    for intent in book.in_states(context.ledger, context.account, LIVING):
-        if intent.purpose == book.STOP and intent.position_id is not None:
-            held = position(context.ledger, intent.position_id)
+    for order in book.in_states(context.ledger, context.account, LIVING):
+        if order.purpose == book.STOP and order.position_id is not None:
+            held = position(context.ledger, order.position_id)
             if held is None or not held.is_open:
-                found.append(intent)
+                found.append(order)
     return found
 
 
@@ -222,14 +222,14 @@ class _Round:
         resolve(self.context, 0.0)
         return True
 
-    def look_for(self, intent: Intent) -> bool:
+    def look_for(self, order: LedgerOrder) -> bool:
         """Look an order up once more."""
-        look_up(self.context, intent, FillTimes(self.context))
+        look_up(self.context, order, FillTimes(self.context))
         return True
 
-    def remove(self, intent: Intent) -> bool:
+    def remove(self, order: LedgerOrder) -> bool:
         """Take a stop without a position away."""
-        remove_stop(self.context, intent)
+        remove_stop(self.context, order)
         return True
 
     def mend(self, held: Position) -> bool:
@@ -247,11 +247,11 @@ class _Round:
         remove_misfits(context, current, there)
         if position(context.ledger, held.id) != current:
             return True
-        if any(intent.state is not OrderState.INTENT for intent in living_stops(context, current)):
+        if any(order.state is not OrderState.PLANNED for order in living_stops(context, current)):
             return True
         if is_passed(context, current, self._quote(current.symbol)) and not stop_is_next(context, current):
             context.note(f"the market is beyond the stop of {current.symbol} ({current.stop_price}): it leaves at the quote")
-            leave_positions(context, [current], stop_leg(context, current), reason=book.STOP, settle=lambda _: [])
+            leave_positions(context, [current], stop_tag(context, current), reason=book.STOP, settle=lambda _: [])
             return True
         set_stop(context, current)
         return True

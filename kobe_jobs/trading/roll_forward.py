@@ -1,4 +1,4 @@
-"""What happened since the last run, before anything new is decided: splits, bars held, exit flags, intents that expire.
+"""What happened since the last run, before anything new is decided: splits, bars held, exit flags, orders that expire.
 
 Decides exits exactly as rules.md, section 4: bar by bar, the indicator as read `lag` bars late. What the simulation closes at
 the mark before a suspect bar leaves at the next open, the first that a market can give; a replay closes it at the mark.
@@ -155,9 +155,9 @@ def flag_untradable(context: SessionContext) -> None:
 
 
 def expire(context: SessionContext) -> int:
-    """End the intents of earlier sessions that were never sent, because an entry is good for its session only; how many."""
-    stale = [i for i in book.in_states(context.ledger, context.account, [OrderState.INTENT]) if i.session < context.session]
-    return sum(cancel_unsent(context, intent, "session_over") for intent in stale)
+    """End the orders of earlier sessions that were never sent, because an entry is good for its session only; how many."""
+    stale = [i for i in book.in_states(context.ledger, context.account, [OrderState.PLANNED]) if i.session < context.session]
+    return sum(cancel_unsent(context, order, "session_over") for order in stale)
 
 
 def _sessions_without_bar(context: SessionContext, held: Position) -> list[dt.date]:

@@ -51,7 +51,7 @@ from kobe_resources.broker.protocol import (
 )
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitchOn
-from kobe_resources.order_ledger import Intent, LedgerBusy, LedgerUnusable
+from kobe_resources.order_ledger import LedgerBusy, LedgerOrder, LedgerUnusable
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.sessions import (
@@ -280,10 +280,10 @@ def _entries(context: SessionContext) -> None:
 
 def _enter(context: SessionContext) -> None:
     cash = _cash_for_entries(context) if context.sends else paper_cash(context)
-    intents = enter_signals(context, cash, tend, lambda: _is_covered(context))
+    orders = enter_signals(context, cash, tend, lambda: _is_covered(context))
     if not context.sends:
         enter_on_paper(context)
-    log.info("entries are decided", intents=len(intents))
+    log.info("entries are decided", intents=len(orders))
 
 
 def _cash_for_entries(context: SessionContext) -> Decimal:
@@ -293,7 +293,7 @@ def _cash_for_entries(context: SessionContext) -> Decimal:
     """
     account = context.broker.account()
     waiting = [i for i in book.unsettled(context.ledger, context.account) if i.purpose == book.ENTRY]
-    promised = sum((intent.reserved for intent in waiting), Decimal(0))
+    promised = sum((order.reserved for order in waiting), Decimal(0))
     return max(Decimal(0), min(account.cash, account.buying_power + promised))
 
 
@@ -340,14 +340,14 @@ def _reconcile(context: SessionContext, moment: str) -> Reconciliation:
 
 
 def _close(
-    context: SessionContext, differences: tuple[dict[str, Any], ...], found: Protection, denied: list[Intent]
+    context: SessionContext, differences: tuple[dict[str, Any], ...], found: Protection, denied: list[LedgerOrder]
 ) -> RunSummary:
     """End the session: done, or halted with every reason; resumable, too, while entries wait for a quote."""
     # In a replay the market stands still: what has no bar today leaves at its next one, as in the simulation.
     unsold = [] if context.ledger.disposable else due(context)
     left = [*context.troubles, found.describe(), *(f"{symbol} shall leave and was not sold" for symbol in unsold)]
     halted = "; ".join(dict.fromkeys(filter(None, left)))
-    waiting = [intent.symbol for intent in denied]
+    waiting = [order.symbol for order in denied]
     if waiting:
         until = f"{context.last_entry:%H:%M} UTC"
         context.note(f"without a quote to lean on: {', '.join(waiting)}; a run until {until} looks again")

@@ -12,12 +12,12 @@ from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel, cancel_unsent, send
 from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_resources.broker.protocol import OrderStatus, Quote
-from kobe_resources.order_ledger import Intent, OrderPlan, OrderState, Position
+from kobe_resources.order_ledger import LedgerOrder, OrderPlan, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import position
 from kobe_resources.order_ledger.states import UNSETTLED
 
-LIVING = UNSETTLED | {OrderState.INTENT}
+LIVING = UNSETTLED | {OrderState.PLANNED}
 BEYOND_THE_MARKET = re.compile(
     r"stop.?price.*(less|greater|lower|higher|below|above|beyond|under)|(current|market|last) price", re.IGNORECASE
 )
@@ -26,32 +26,32 @@ BEYOND_THE_MARKET = re.compile(
 
 def set_stop(context: SessionContext, held: Position) -> None:
     """Send the position's stop, planned now or waiting to be sent. Raises what `executor.send` raises."""
-    waiting = [intent for intent in living_stops(context, held) if intent.state is OrderState.INTENT]
-    for intent in waiting or [_plan_stop(context, held)]:
-        send(context, intent.client_order_id)
+    waiting = [order for order in living_stops(context, held) if order.state is OrderState.PLANNED]
+    for order in waiting or [_plan_stop(context, held)]:
+        send(context, order.client_order_id)
 
 
 def remove_misfits(context: SessionContext, held: Position, there: AtBroker) -> None:
     """Take away the position's stops that no longer fit it: splits and partial exits change shares and price."""
-    for intent in living_stops(context, held):
-        if intent.state is OrderState.INTENT:
-            if intent.qty != held.qty or intent.stop_price != stop_order_price(held):
-                remove_stop(context, intent)
+    for ours in living_stops(context, held):
+        if ours.state is OrderState.PLANNED:
+            if ours.qty != held.qty or ours.stop_price != stop_order_price(held):
+                remove_stop(context, ours)
             continue
-        order = there.order(intent.client_order_id)
+        order = there.order(ours.client_order_id)
         # One that is not listed, or on its way out, is for a look-up to tell; it is none of this list's business.
         fits = order is None or (is_same(rest_of(order), held.qty) and is_at_price(order, held))
         if not fits and order is not None and order.status is not OrderStatus.PENDING_CANCEL:
-            remove_stop(context, intent)
+            remove_stop(context, ours)
 
 
 def look_for_lost(context: SessionContext, held: Position, there: AtBroker) -> None:
     """Look up the position's exits and stops that the open orders do not show, given up ones too: they may be there."""
-    for intent in book.of_position(context.ledger, held.id):
-        if intent.purpose == book.ENTRY or there.order(intent.client_order_id) is not None:
+    for order in book.of_position(context.ledger, held.id):
+        if order.purpose == book.ENTRY or there.order(order.client_order_id) is not None:
             continue
-        if intent.state in UNSETTLED or intent.state is OrderState.NOT_PLACED:
-            look_up(context, intent, FillTimes(context))
+        if order.state in UNSETTLED or order.state is OrderState.NOT_PLACED:
+            look_up(context, order, FillTimes(context))
 
 
 def may_have_exit(context: SessionContext, held: Position, there: AtBroker) -> bool:
@@ -59,11 +59,11 @@ def may_have_exit(context: SessionContext, held: Position, there: AtBroker) -> b
 
     One whose fate is unknown is not, where the broker holds all shares and none of them for an order.
     """
-    exits = [intent for intent in book.of_position(context.ledger, held.id) if intent.purpose == book.EXIT]
-    if any(intent.state is OrderState.ACCEPTED for intent in exits):
+    exits = [order for order in book.of_position(context.ledger, held.id) if order.purpose == book.EXIT]
+    if any(order.state is OrderState.ACCEPTED for order in exits):
         return True
     sent = (OrderState.SUBMITTING, OrderState.UNKNOWN, OrderState.NOT_PLACED)
-    if not any(intent.state in sent or (intent.state is OrderState.INTENT and intent.posts) for intent in exits):
+    if not any(order.state in sent or (order.state is OrderState.PLANNED and order.posts) for order in exits):
         return False
     row = there.positions.get(held.symbol)
     return row is None or not there.holds(held) or row.qty_available < held.qty - SAME
@@ -80,38 +80,38 @@ def is_passed(context: SessionContext, held: Position, quote: Quote | None) -> b
     return bool(refused) and not refused[-1].acknowledged and bool(BEYOND_THE_MARKET.search(refused[-1].detail))
 
 
-def living_stops(context: SessionContext, held: Position) -> list[Intent]:
+def living_stops(context: SessionContext, held: Position) -> list[LedgerOrder]:
     """A position's stops that may still fill or be sent."""
-    return [intent for intent in _stops_of(context, held) if intent.state in LIVING]
+    return [order for order in _stops_of(context, held) if order.state in LIVING]
 
 
 def remove_stops(context: SessionContext, held: Position) -> Position | None:
     """Cancel a position's stops so that its shares can be sold; the position afterwards, None where a stop still binds them."""
-    for intent in living_stops(context, held):
-        if not remove_stop(context, intent):
+    for order in living_stops(context, held):
+        if not remove_stop(context, order):
             return None
     return position(context.ledger, held.id)
 
 
-def remove_stop(context: SessionContext, intent: Intent) -> bool:
+def remove_stop(context: SessionContext, order: LedgerOrder) -> bool:
     """Cancel one stop, or deny one that was never sent; False where its state stays open."""
-    if intent.state is OrderState.INTENT:
-        return cancel_unsent(context, intent, "superseded")
-    if intent.position_id is not None:
-        context.lifted.add(intent.position_id)
-    return cancel(context, intent).state not in UNSETTLED
+    if order.state is OrderState.PLANNED:
+        return cancel_unsent(context, order, "superseded")
+    if order.position_id is not None:
+        context.lifted.add(order.position_id)
+    return cancel(context, order).state not in UNSETTLED
 
 
-def _stops_of(context: SessionContext, held: Position) -> list[Intent]:
-    return [intent for intent in book.of_position(context.ledger, held.id) if intent.purpose == book.STOP]
+def _stops_of(context: SessionContext, held: Position) -> list[LedgerOrder]:
+    return [order for order in book.of_position(context.ledger, held.id) if order.purpose == book.STOP]
 
 
-def _plan_stop(context: SessionContext, held: Position) -> Intent:
+def _plan_stop(context: SessionContext, held: Position) -> LedgerOrder:
     today = [i for i in _stops_of(context, held) if i.signal_session == context.signal_session]
-    leg = book.STOP if not today else f"{book.STOP}.{len(today) + 1}"
+    tag = book.STOP if not today else f"{book.STOP}.{len(today) + 1}"
     order_plan = OrderPlan(
         account=context.account, strategy=held.strategy, session=context.session, signal_session=context.signal_session,
-        symbol=held.symbol, side="sell" if held.side == "long" else "buy", leg=leg, kind="stop", time_in_force="gtc",
+        symbol=held.symbol, side="sell" if held.side == "long" else "buy", tag=tag, kind="stop", time_in_force="gtc",
         qty=held.qty, stop_price=stop_order_price(held), position_id=held.id, reason=book.STOP,
         decision={"position": held.id, "stop_distance": str(held.stop_distance)},
     )  # fmt: skip

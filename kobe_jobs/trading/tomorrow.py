@@ -34,7 +34,7 @@ from kobe_resources.broker.protocol import Asset, Broker, Clock, Quote, TradingD
 from kobe_resources.broker.quotes import stop_price
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
-from kobe_resources.order_ledger import Intent, OrderLedger, OrderState, Position
+from kobe_resources.order_ledger import LedgerOrder, OrderLedger, OrderState, Position
 from kobe_resources.order_ledger.positions import leave, open_positions
 from kobe_resources.runtime.event_log import get_logger
 from kobe_resources.settings.models import Settings
@@ -232,9 +232,9 @@ def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> 
     elif context.evidence.signals_fit_bars and context.signal_session in context.evidence.computed:
         # Before the open nothing has been sold yet: exits at the same open pay for no entry.
         plan_entries(context, max(found.cash if context.moment is RunMoment.BEFORE_OPEN else cash, Decimal(0)))
-    intents = entries_of(context)
-    entries = [] if is_over else [_entry_of(intent) for intent in intents if _would_go(intent)]
-    refused = [] if is_over else [_refusal_of(intent) for intent in intents if not _would_go(intent)]
+    orders = entries_of(context)
+    entries = [] if is_over else [_entry_of(order) for order in orders if _would_go(order)]
+    refused = [] if is_over else [_refusal_of(order) for order in orders if not _would_go(order)]
     budget = context.daily_budget
     return Tomorrow(
         context.session, context.signal_session, context.stage, context.book_name, float(cash),
@@ -251,19 +251,19 @@ def _warn(context: SessionContext) -> None:
         context.note(f"there are no signals of {context.signal_session} that fit the stored bars: run `kobe report`")
 
 
-def _would_go(intent: Intent) -> bool:
-    return intent.state is not OrderState.DENIED
+def _would_go(order: LedgerOrder) -> bool:
+    return order.state is not OrderState.DENIED
 
 
-def _entry_of(intent: Intent) -> NextEntry:
-    limit, distance = float(intent.limit_price or 0), float(intent.stop_distance or 0)
-    is_long = intent.side == "buy"
-    quote = intent.decision.get("quote")
+def _entry_of(order: LedgerOrder) -> NextEntry:
+    limit, distance = float(order.limit_price or 0), float(order.stop_distance or 0)
+    is_long = order.side == "buy"
+    quote = order.decision.get("quote")
     fill = float(quote["ask" if is_long else "bid"]) if quote else limit
     stop = float(stop_price(fill, distance, is_long)) if fill and distance else None
     return NextEntry(
-        intent.symbol, intent.strategy, "buy" if is_long else "sell short", float(intent.qty), limit, stop,
-        float(intent.qty) * limit, f"{intent.kind} {intent.time_in_force}",
+        order.symbol, order.strategy, "buy" if is_long else "sell short", float(order.qty), limit, stop,
+        float(order.qty) * limit, f"{order.kind} {order.time_in_force}",
     )  # fmt: skip
 
 
@@ -276,9 +276,9 @@ def _exit_of(held: Position, broker: ClosingQuotes) -> NextExit:
     )  # fmt: skip
 
 
-def _refusal_of(intent: Intent) -> NextRefusal:
-    side = "buy" if intent.side == "buy" else "sell short"
-    return NextRefusal(intent.symbol, intent.strategy, side, ": ".join(filter(None, (intent.reason, intent.detail))))
+def _refusal_of(order: LedgerOrder) -> NextRefusal:
+    side = "buy" if order.side == "buy" else "sell short"
+    return NextRefusal(order.symbol, order.strategy, side, ": ".join(filter(None, (order.reason, order.detail))))
 
 
 def in_words(reason: str) -> str:

@@ -62,8 +62,8 @@ def replace_dividends(
 ) -> Changes:
     """Make `dividends` the stored ones with `since` ≤ ex_date ≤ `until`; comings and goings go to `dividend_revisions`.
 
-    dividends: symbol, ex_date, amount and optionally kind, pay_date; None: there are none. Equal rows are stored once, as is an
-    amount beside one that it rounds; other amounts, or two kinds, on one ex-date are two dividends.
+    dividends: symbol, ex_date, amount and optionally kind, pay_date; None: there are none. An amount of one kind and day is
+    stored once; two amounts, or two kinds, on one ex-date are two dividends.
     """
     import pandas as pd
 

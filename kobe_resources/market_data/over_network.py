@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kobe_resources.market_data.protocol import MarketDataError
 from kobe_resources.runtime.atomic_files import private_folder
+from kobe_resources.runtime.locks import exclusive
 from kobe_resources.warehouse.shared_connection import keep_open
 
 if TYPE_CHECKING:
@@ -65,16 +66,7 @@ def one_load_at_a_time(warehouse: Warehouse, vendor: str) -> Iterator[None]:
 
     Two loads at once would ask for everything twice, at twice the plan's rate. Raises MarketDataError where another holds it.
     """
-    from filelock import FileLock, Timeout
-
     private_folder(warehouse.path.parent)
-    lock = FileLock(warehouse.path.with_suffix(f".{vendor}.lock"), timeout=0, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise MarketDataError(f"another process is loading from {vendor.title()}", "wait for it, or stop it") from None
-    try:
-        with keep_open(warehouse.path):
-            yield
-    finally:
-        lock.release()
+    refusal = MarketDataError(f"another process is loading from {vendor.title()}", "wait for it, or stop it")
+    with exclusive(warehouse.path.with_suffix(f".{vendor}.lock"), refusal), keep_open(warehouse.path):
+        yield

@@ -1,4 +1,4 @@
-"""Order intents: planned once under a deterministic id, claimed by one sender, moved only along the state machine.
+"""The ledger's orders: planned once under a deterministic id, claimed by one sender, moved only along the state machine.
 
 Every change takes an open `Write` and leaves its audit record in it. Trusts its caller for the decision, not for the budget.
 """
@@ -32,7 +32,7 @@ class BudgetExceeded(KobeError):
     """A reservation would take the session over its budget; the gate should have refused it."""
 
 
-class UnknownIntent(KobeError):
+class UnknownOrder(KobeError):
     """No such order in the ledger."""
 
 
@@ -46,7 +46,7 @@ class OrderPlan:
     signal_session: dt.date
     symbol: str
     side: Side
-    leg: str
+    tag: str
     kind: OrderKind
     time_in_force: TimeInForce
     qty: Decimal
@@ -62,12 +62,15 @@ class OrderPlan:
     @property
     def client_order_id(self) -> str:
         """The id that this decision has wherever and whenever it is taken."""
-        return client_order_id(self.account, self.strategy, self.signal_session, self.symbol, self.side, self.leg)
+        return client_order_id(self.account, self.strategy, self.signal_session, self.symbol, self.side, self.tag)
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
-    """A row of the ledger. `leg` is entry, exit or stop, with a number from the second try on (stop.2)."""
+class LedgerOrder:
+    """An order as the ledger has it, a row of its table `intents`.
+
+    tag: entry, exit or stop, with a number from the second try on (stop.2); the column `leg`.
+    """
 
     client_order_id: str
     account: str
@@ -76,7 +79,7 @@ class Intent:
     signal_session: dt.date
     symbol: str
     side: Side
-    leg: str
+    tag: str
     rank: int
     position_id: str | None
     kind: OrderKind
@@ -107,7 +110,7 @@ class Intent:
     @property
     def purpose(self) -> str:
         """entry, exit or stop, without the number of the try."""
-        return self.leg.partition(".")[0]
+        return self.tag.partition(".")[0]
 
     @property
     def works_all_day(self) -> bool:
@@ -120,43 +123,43 @@ def text_of(value: Decimal) -> str:
     return format(value, "f")
 
 
-def find(ledger: OrderLedger | Write, client_id: str) -> Intent | None:
-    """The intent with this id, or None."""
+def find(ledger: OrderLedger | Write, client_id: str) -> LedgerOrder | None:
+    """The order with this id, or None."""
     rows = _select(ledger, "WHERE client_order_id = ?", (client_id,))
     return rows[0] if rows else None
 
 
-def get(ledger: OrderLedger | Write, client_id: str) -> Intent:
-    """The intent with this id; raises UnknownIntent."""
+def get(ledger: OrderLedger | Write, client_id: str) -> LedgerOrder:
+    """The order with this id; raises UnknownOrder."""
     found = find(ledger, client_id)
     if found is None:
-        raise UnknownIntent(f"the ledger has no order {client_id}", "see `kobe reconcile`")
+        raise UnknownOrder(f"the ledger has no order {client_id}", "see `kobe reconcile`")
     return found
 
 
-def of_session(ledger: OrderLedger | Write, account: str, session: dt.date) -> list[Intent]:
-    """Every intent of a session, in the order they were decided."""
+def of_session(ledger: OrderLedger | Write, account: str, session: dt.date) -> list[LedgerOrder]:
+    """Every order of a session, in the order they were decided."""
     return _select(ledger, "WHERE account = ? AND session = ? ORDER BY rowid", (account, session.isoformat()))
 
 
-def latest(ledger: OrderLedger | Write, count: int) -> list[Intent]:
-    """The last `count` intents of every account, newest first."""
+def latest(ledger: OrderLedger | Write, count: int) -> list[LedgerOrder]:
+    """The last `count` orders of every account, newest first."""
     return _select(ledger, "ORDER BY rowid DESC LIMIT ?", (count,))
 
 
-def in_states(ledger: OrderLedger | Write, account: str, states: Iterable[OrderState]) -> list[Intent]:
-    """Every intent in one of the states, oldest first."""
+def in_states(ledger: OrderLedger | Write, account: str, states: Iterable[OrderState]) -> list[LedgerOrder]:
+    """Every order in one of the states, oldest first."""
     wanted = sorted(str(state) for state in states)
     marks = ", ".join("?" * len(wanted))
     return _select(ledger, f"WHERE account = ? AND state IN ({marks}) ORDER BY rowid", (account, *wanted))
 
 
-def unsettled(ledger: OrderLedger | Write, account: str) -> list[Intent]:
-    """Intents whose order the broker may hold."""
+def unsettled(ledger: OrderLedger | Write, account: str) -> list[LedgerOrder]:
+    """The orders that the broker may hold."""
     return in_states(ledger, account, UNSETTLED)
 
 
-def of_position(ledger: OrderLedger | Write, position_id: str) -> list[Intent]:
+def of_position(ledger: OrderLedger | Write, position_id: str) -> list[LedgerOrder]:
     """Entry, exits and stops of a position, oldest first."""
     return _select(ledger, "WHERE position_id = ? OR client_order_id = ? ORDER BY rowid", (position_id, position_id))
 
@@ -169,8 +172,8 @@ def budget_used(ledger: OrderLedger | Write, account: str, session: dt.date) -> 
     return sum((Decimal(row["reserved"]) + Decimal(row["spent"]) for row in rows), ZERO)
 
 
-def plan(write: Write, planned: OrderPlan, budget: Decimal | None = None) -> Intent:
-    """Write the plan down as INTENT, its dollars reserved; an intent that is there already is returned as it is.
+def plan(write: Write, planned: OrderPlan, budget: Decimal | None = None) -> LedgerOrder:
+    """Write the plan down as INTENT, its dollars reserved; an order that is there already is returned as it is.
 
     budget: dollars of the session; BudgetExceeded beyond it, whatever the gate said.
     """
@@ -178,12 +181,12 @@ def plan(write: Write, planned: OrderPlan, budget: Decimal | None = None) -> Int
     if known:
         return known
     _check_budget(write, planned, budget)
-    _insert(write, planned, OrderState.INTENT)
+    _insert(write, planned, OrderState.PLANNED)
     write.audit("planned", **_plan_details(planned), reserved=text_of(planned.reserved))
     return get(write, planned.client_order_id)
 
 
-def deny(write: Write, planned: OrderPlan, reason: str, detail: str = "") -> Intent:
+def deny(write: Write, planned: OrderPlan, reason: str, detail: str = "") -> LedgerOrder:
     """Write the plan down as denied, with its reason; nothing is reserved."""
     known = find(write, planned.client_order_id)
     if known:
@@ -193,7 +196,7 @@ def deny(write: Write, planned: OrderPlan, reason: str, detail: str = "") -> Int
     return get(write, planned.client_order_id)
 
 
-def would_send(write: Write, planned: OrderPlan) -> Intent:
+def would_send(write: Write, planned: OrderPlan) -> LedgerOrder:
     """Write the plan down as WOULD_SEND, its dollars reserved; an order that is there already is returned as it is."""
     known = find(write, planned.client_order_id)
     if known:
@@ -203,15 +206,15 @@ def would_send(write: Write, planned: OrderPlan) -> Intent:
     return get(write, planned.client_order_id)
 
 
-def free_reservation(write: Write, intent: Intent) -> None:
-    """Free the reservation of an intent that `replan` or a denial is about to settle in the same transaction."""
-    write.execute("UPDATE intents SET reserved = '0' WHERE client_order_id = ?", (intent.client_order_id,))
+def free_reservation(write: Write, order: LedgerOrder) -> None:
+    """Free the reservation of an order that `replan` or a denial is about to settle in the same transaction."""
+    write.execute("UPDATE intents SET reserved = '0' WHERE client_order_id = ?", (order.client_order_id,))
 
 
-def replan(write: Write, planned: OrderPlan, budget: Decimal | None = None) -> Intent:
-    """Give an intent that was never claimed the fresh price, size and reservation of `planned`."""
+def replan(write: Write, planned: OrderPlan, budget: Decimal | None = None) -> LedgerOrder:
+    """Give an order that was never claimed the fresh price, size and reservation of `planned`."""
     known = get(write, planned.client_order_id)
-    if known.state is not OrderState.INTENT or known.posts:
+    if known.state is not OrderState.PLANNED or known.posts:
         return known
     free_reservation(write, known)
     _check_budget(write, planned, budget)
@@ -228,47 +231,47 @@ def replan(write: Write, planned: OrderPlan, budget: Decimal | None = None) -> I
     return get(write, known.client_order_id)
 
 
-def claim(write: Write, client_id: str, owner: str) -> Intent | None:
+def claim(write: Write, client_id: str, owner: str) -> LedgerOrder | None:
     """INTENT → SUBMITTING for `owner`; None where another run was faster. The holder of the claim may POST once."""
-    intent = get(write, client_id)
-    if intent.state is not OrderState.INTENT:
+    order = get(write, client_id)
+    if order.state is not OrderState.PLANNED:
         return None
     return move(
-        write, intent, OrderState.SUBMITTING, "submitting",
-        owner=owner, posts=intent.posts + 1, misses=0, first_missed_at=None,
+        write, order, OrderState.SUBMITTING, "submitting",
+        owner=owner, posts=order.posts + 1, misses=0, first_missed_at=None,
     )  # fmt: skip
 
 
-def release(write: Write, client_id: str, owner: str, why: str) -> Intent:
+def release(write: Write, client_id: str, owner: str, why: str) -> LedgerOrder:
     """SUBMITTING → INTENT by its owner, when provably nothing was sent."""
-    intent = get(write, client_id)
-    if intent.owner != owner:
-        raise KobeError(f"order {client_id} is claimed by {intent.owner}", "only its owner may give it back")
+    order = get(write, client_id)
+    if order.owner != owner:
+        raise KobeError(f"order {client_id} is claimed by {order.owner}", "only its owner may give it back")
     return move(
-        write, intent, OrderState.INTENT, "claim_returned",
-        detail=why, owner=None, posts=max(0, intent.posts - 1),
+        write, order, OrderState.PLANNED, "claim_returned",
+        detail=why, owner=None, posts=max(0, order.posts - 1),
     )  # fmt: skip
 
 
-def retry(write: Write, client_id: str) -> Intent:
+def retry(write: Write, client_id: str) -> LedgerOrder:
     """NOT_PLACED → INTENT, to be sent again as it was under the same id.
 
     The broker takes an id only once, for ever: should the first order turn up after all, the second is refused.
     """
-    intent = get(write, client_id)
-    return move(write, intent, OrderState.INTENT, "rearmed", owner=None)
+    order = get(write, client_id)
+    return move(write, order, OrderState.PLANNED, "rearmed", owner=None)
 
 
-def reconsider(write: Write, client_id: str) -> Intent:
+def reconsider(write: Write, client_id: str) -> LedgerOrder:
     """Denied → INTENT for an entry that nothing but a quote was missing for; its caller decides it anew at once."""
-    intent = get(write, client_id)
-    return move(write, intent, OrderState.INTENT, "reconsidered", reason="", detail="")
+    order = get(write, client_id)
+    return move(write, order, OrderState.PLANNED, "reconsidered", reason="", detail="")
 
 
-def miss(write: Write, client_id: str) -> Intent:
+def miss(write: Write, client_id: str) -> LedgerOrder:
     """Note that a look-up did not find the order."""
-    intent = get(write, client_id)
-    first = intent.first_missed_at or write.now
+    order = get(write, client_id)
+    first = order.first_missed_at or write.now
     write.execute(
         "UPDATE intents SET misses = misses + 1, first_missed_at = ? WHERE client_order_id = ?", (first.isoformat(), client_id)
     )
@@ -276,23 +279,23 @@ def miss(write: Write, client_id: str) -> Intent:
 
 
 def move(
-    write: Write, intent: Intent, state: OrderState, kind: str, details: Mapping[str, Any] | None = None, **changes: Any
-) -> Intent:
-    """Move an intent along the state machine, with the columns that change and the audit record `kind`.
+    write: Write, order: LedgerOrder, state: OrderState, kind: str, details: Mapping[str, Any] | None = None, **changes: Any
+) -> LedgerOrder:
+    """Move an order along the state machine, with the columns that change and the audit record `kind`.
 
     details: what only the record shall hold.
     Raises IllegalMove. The row's state is read again inside the transaction: who comes second meets the new one.
     """
-    current = get(write, intent.client_order_id)
-    check_move(intent.client_order_id, current.state, state)
+    current = get(write, order.client_order_id)
+    check_move(order.client_order_id, current.state, state)
     values = {**changes, "state": str(state), "updated_at": write.now.isoformat()}
     assignments = ", ".join(f"{_column(name)} = :{name}" for name in values)
     # The names are columns of the table, checked by _column; values travel as parameters.
     sql = f"UPDATE intents SET {assignments} WHERE client_order_id = :_id"  # noqa: S608
-    write.execute(sql, {**values, "_id": intent.client_order_id})
-    body = {"order": intent.client_order_id, "symbol": intent.symbol, "leg": intent.leg, **(details or {}), **changes}
+    write.execute(sql, {**values, "_id": order.client_order_id})
+    body = {"order": order.client_order_id, "symbol": order.symbol, "leg": order.tag, **(details or {}), **changes}
     write.audit(kind, **body, old=str(current.state), new=str(state))
-    return get(write, intent.client_order_id)
+    return get(write, order.client_order_id)
 
 
 def _check_budget(write: Write, planned: OrderPlan, budget: Decimal | None) -> None:
@@ -311,13 +314,13 @@ def _insert(write: Write, planned: OrderPlan, state: OrderState, reason: str = "
     row = {
         "client_order_id": planned.client_order_id, "account": planned.account, "strategy": planned.strategy,
         "session": planned.session.isoformat(), "signal_session": planned.signal_session.isoformat(),
-        "symbol": planned.symbol, "side": planned.side, "leg": planned.leg, "rank": planned.rank,
+        "symbol": planned.symbol, "side": planned.side, "leg": planned.tag, "rank": planned.rank,
         "position_id": planned.position_id,
         "kind": planned.kind, "time_in_force": planned.time_in_force, "qty": text_of(planned.qty),
         "limit_price": _text(planned.limit_price), "stop_price": _text(planned.stop_price),
         "stop_distance": _text(planned.stop_distance), "state": str(state),
         "reason": reason or planned.reason, "detail": detail,
-        "reserved": text_of(planned.reserved) if state in (OrderState.INTENT, OrderState.WOULD_SEND) else "0",
+        "reserved": text_of(planned.reserved) if state in (OrderState.PLANNED, OrderState.WOULD_SEND) else "0",
         "decision": canonical_json(planned.decision), "config_pin": write.pin, "run_id": write.run_id,
         "created_at": now, "updated_at": now,
     }  # fmt: skip
@@ -328,14 +331,14 @@ def _insert(write: Write, planned: OrderPlan, state: OrderState, reason: str = "
 
 def _plan_details(planned: OrderPlan) -> dict[str, Any]:
     return {
-        "order": planned.client_order_id, "symbol": planned.symbol, "side": planned.side, "leg": planned.leg,
+        "order": planned.client_order_id, "symbol": planned.symbol, "side": planned.side, "leg": planned.tag,
         "session": planned.session, "signal_session": planned.signal_session, "strategy": planned.strategy,
         "qty": text_of(planned.qty), "limit_price": _text(planned.limit_price), "stop_price": _text(planned.stop_price),
         "decision": planned.decision,
     }  # fmt: skip
 
 
-_COLUMNS = frozenset(Intent.__dataclass_fields__)
+_COLUMNS = frozenset(LedgerOrder.__dataclass_fields__)
 
 
 def _column(name: str) -> str:
@@ -355,11 +358,11 @@ def _rows(source: OrderLedger | Write, sql: str, parameters: tuple[Any, ...]) ->
 _SELECT = "SELECT * FROM intents "
 
 
-def _select(source: OrderLedger | Write, tail: str, parameters: tuple[Any, ...]) -> list[Intent]:
-    return [_intent(row) for row in _rows(source, _SELECT + tail, parameters)]
+def _select(source: OrderLedger | Write, tail: str, parameters: tuple[Any, ...]) -> list[LedgerOrder]:
+    return [_order_of_row(row) for row in _rows(source, _SELECT + tail, parameters)]
 
 
-def _intent(row: sqlite3.Row) -> Intent:
+def _order_of_row(row: sqlite3.Row) -> LedgerOrder:
     values = dict(row)
     for name in ("session", "signal_session"):
         values[name] = dt.date.fromisoformat(values[name])
@@ -369,7 +372,8 @@ def _intent(row: sqlite3.Row) -> Intent:
     del values["lease_until"]
     for name in ("first_missed_at", "created_at", "updated_at"):
         values[name] = None if values[name] is None else dt.datetime.fromisoformat(values[name])
+    values["tag"] = values.pop("leg")
     values["state"] = OrderState(values["state"])
     values["acknowledged"] = bool(values["acknowledged"])
     values["decision"] = json.loads(values["decision"])
-    return Intent(**values)
+    return LedgerOrder(**values)

@@ -8,33 +8,33 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
-from kobe_resources.order_ledger.orders import ENTRY, ZERO, Intent, get, text_of
+from kobe_resources.order_ledger.orders import ENTRY, ZERO, LedgerOrder, get, text_of
 from kobe_resources.order_ledger.positions import apply_fill
 from kobe_resources.order_ledger.states import OrderState
 from kobe_resources.order_ledger.store import Write
 
 
-def fill_on_paper(write: Write, intent: Intent, price: Decimal, session: dt.date) -> Intent:
+def fill_on_paper(write: Write, order: LedgerOrder, price: Decimal, session: dt.date) -> LedgerOrder:
     """Let the whole order be filled at `price` in `session`, and open or close its position; harmless to repeat."""
-    if intent.state is not OrderState.WOULD_SEND or intent.filled_qty:
-        return intent
+    if order.state is not OrderState.WOULD_SEND or order.filled_qty:
+        return order
     write.execute(
         "INSERT INTO fills (client_order_id, cum_qty, account, symbol, side, qty, price, session, at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            intent.client_order_id, text_of(intent.qty), intent.account, intent.symbol, intent.side, text_of(intent.qty),
+            order.client_order_id, text_of(order.qty), order.account, order.symbol, order.side, text_of(order.qty),
             text_of(price), session.isoformat(), write.now.isoformat(),
         ),
     )  # fmt: skip
-    spent = intent.qty * price if intent.purpose == ENTRY else ZERO
+    spent = order.qty * price if order.purpose == ENTRY else ZERO
     write.execute(
         "UPDATE intents SET filled_qty = qty, filled_avg_price = ?, spent = ?, reserved = '0', updated_at = ?"
         " WHERE client_order_id = ?",
-        (text_of(price), text_of(spent), write.now.isoformat(), intent.client_order_id),
+        (text_of(price), text_of(spent), write.now.isoformat(), order.client_order_id),
     )
     write.audit(
-        "filled_on_paper", order=intent.client_order_id, symbol=intent.symbol, side=intent.side, leg=intent.leg,
-        qty=text_of(intent.qty), price=text_of(price), session=session,
+        "filled_on_paper", order=order.client_order_id, symbol=order.symbol, side=order.side, leg=order.tag,
+        qty=text_of(order.qty), price=text_of(price), session=session,
     )  # fmt: skip
-    apply_fill(write, get(write, intent.client_order_id), intent.qty, price, session)
-    return get(write, intent.client_order_id)
+    apply_fill(write, get(write, order.client_order_id), order.qty, price, session)
+    return get(write, order.client_order_id)

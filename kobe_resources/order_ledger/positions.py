@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Literal
 
 from kobe_resources.broker.quotes import on_tick, stop_price
-from kobe_resources.order_ledger.orders import ENTRY, ZERO, Intent, text_of
+from kobe_resources.order_ledger.orders import ENTRY, ZERO, LedgerOrder, text_of
 from kobe_resources.order_ledger.states import UNSETTLED
 from kobe_resources.order_ledger.store import OrderLedger, Write
 
@@ -114,20 +114,20 @@ def held_symbols(ledger: OrderLedger | Write, account: str, session: dt.date) ->
     return {row["symbol"] for row in rows}
 
 
-def enter(write: Write, intent: Intent, qty: Decimal, price: Decimal) -> None:
+def enter(write: Write, order: LedgerOrder, qty: Decimal, price: Decimal) -> None:
     """Book a fill of an entry at `price`: open its position, or add to it."""
-    side = "long" if intent.side == "buy" else "short"
-    distance = intent.stop_distance or ZERO
-    known = position(write, intent.client_order_id)
+    side = "long" if order.side == "buy" else "short"
+    distance = order.stop_distance or ZERO
+    known = position(write, order.client_order_id)
     if known is None:
-        session = intent.session.isoformat()
+        session = order.session.isoformat()
         stop = stop_price(float(price), float(distance), side == "long")
         write.execute(
             "INSERT INTO positions (id, account, strategy, symbol, side, signal_session, entry_session, entry_qty, entry_price,"
             " qty, stop_distance, stop_price, splits_through, opened_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                intent.client_order_id, intent.account, intent.strategy, intent.symbol, side, intent.signal_session.isoformat(),
+                order.client_order_id, order.account, order.strategy, order.symbol, side, order.signal_session.isoformat(),
                 session, text_of(qty), text_of(price), text_of(qty), text_of(distance), text_of(stop), session,
                 write.now.isoformat(),
             ),
@@ -141,9 +141,7 @@ def enter(write: Write, intent: Intent, qty: Decimal, price: Decimal) -> None:
             " WHERE id = ?",
             (text_of(total), text_of(average), text_of(known.qty + qty), text_of(stop), known.id),
         )
-    write.audit(
-        "position_entered", position=intent.client_order_id, symbol=intent.symbol, qty=text_of(qty), price=text_of(price)
-    )
+    write.audit("position_entered", position=order.client_order_id, symbol=order.symbol, qty=text_of(qty), price=text_of(price))
 
 
 def leave(write: Write, position_id: str, qty: Decimal, price: Decimal, session: dt.date, reason: str) -> None:
@@ -266,15 +264,15 @@ def _rename(write: Write, known: Position, symbol: str, reason: str) -> None:
     write.audit("position_renamed", position=known.id, symbol=symbol, old_symbol=known.symbol, reason=reason)
 
 
-def apply_fill(write: Write, intent: Intent, qty: Decimal, price: Decimal, session: dt.date) -> None:
-    """Let a fill of `intent` open or close what it belongs to; shares that left before a split count in shares of now."""
-    if intent.purpose == ENTRY:
-        enter(write, intent, qty, price)
+def apply_fill(write: Write, order: LedgerOrder, qty: Decimal, price: Decimal, session: dt.date) -> None:
+    """Let a fill of `order` open or close what it belongs to; shares that left before a split count in shares of now."""
+    if order.purpose == ENTRY:
+        enter(write, order, qty, price)
         return
-    known = position(write, intent.position_id) if intent.position_id else None
+    known = position(write, order.position_id) if order.position_id else None
     if known is not None:
         ratio = split_ratio_since(write, known, session)
-        leave(write, known.id, qty * ratio, price / ratio, session, intent.reason or intent.purpose)
+        leave(write, known.id, qty * ratio, price / ratio, session, order.reason or order.purpose)
 
 
 _SELECT = "SELECT * FROM positions "

@@ -1,6 +1,6 @@
-"""Settlement: the broker's answer about an order applied to the intent's state, its fills and its position, at once.
+"""Settlement: the broker's answer about an order applied to the ledger's: its state, fills and position at once.
 
-The broker's answer is trusted only where it fits the intent; a look-up seen twice, late or out of order changes nothing.
+The broker's answer is trusted only where it fits the order; a look-up seen twice, late or out of order changes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from kobe_resources.broker.protocol import BrokerOrder, OrderStatus
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
-from kobe_resources.order_ledger.orders import ENTRY, ZERO, Intent, get, move, text_of
+from kobe_resources.order_ledger.orders import ENTRY, ZERO, LedgerOrder, get, move, text_of
 from kobe_resources.order_ledger.positions import apply_fill, position, split_ratio_since
 from kobe_resources.order_ledger.states import ENDED, OrderState
 from kobe_resources.order_ledger.store import OrderLedger, Write
@@ -26,20 +26,20 @@ class OrderMismatch(KobeError):
     """The broker's order under our id is not the order we decided."""
 
 
-def settle(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime) -> Intent:
-    """Bring the intent to what `order` says; its state, fills and position follow. at: when its last fill happened.
+def settle(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime) -> LedgerOrder:
+    """Bring the ledger's order to what the broker's says: its state, fills and position. at: when its last fill happened.
 
-    Raises OrderMismatch where it is another order than ours, IllegalMove where an ended intent would come alive; then nothing
+    Raises OrderMismatch where it is another order than ours, IllegalMove where an ended one would come alive; then nothing
     is booked.
     """
-    intent = get(write, client_id)
-    check_same(write, intent, order)
-    intent = _record_fills(write, intent, order, at)
+    ours = get(write, client_id)
+    check_same(write, ours, order)
+    ours = _record_fills(write, ours, order, at)
     state, reason = _state_of(order)
     changes: dict[str, Any] = {}
-    if intent.broker_order_id != order.id or not intent.acknowledged:
+    if ours.broker_order_id != order.id or not ours.acknowledged:
         changes |= {"broker_order_id": order.id, "acknowledged": 1}
-    if state is intent.state:
+    if state is ours.state:
         if changes:
             write.execute(
                 "UPDATE intents SET broker_order_id = ?, acknowledged = 1 WHERE client_order_id = ?", (order.id, client_id)
@@ -50,106 +50,106 @@ def settle(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime) ->
     if reason:
         changes["detail"] = reason
     details = {"status": order.raw_status, "request": order.request_id}
-    return move(write, intent, state, "settled", details, **changes)
+    return move(write, ours, state, "settled", details, **changes)
 
 
-def settle_as_told(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime, reason: str) -> Intent:
+def settle_as_told(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime, reason: str) -> LedgerOrder:
     """`settle` on a person's word, where the order under our id has another symbol, size or limit: the broker's hold.
 
     Raises OrderMismatch where the side differs, or a fill has no price.
     """
-    intent = get(write, client_id)
-    limit = intent.limit_price if order.limit_price is None else order.limit_price
-    if intent.purpose == ENTRY:
+    ours = get(write, client_id)
+    limit = ours.limit_price if order.limit_price is None else order.limit_price
+    if ours.purpose == ENTRY:
         write.execute(
             "UPDATE intents SET qty = ?, limit_price = ? WHERE client_order_id = ?",
             (text_of(order.qty), None if limit is None else text_of(limit), client_id),
         )
     write.audit(
-        "order_accepted", order=client_id, symbol=intent.symbol, told_symbol=order.symbol, qty=text_of(order.qty),
+        "order_accepted", order=client_id, symbol=ours.symbol, told_symbol=order.symbol, qty=text_of(order.qty),
         limit_price=None if limit is None else text_of(limit), reason=reason,
     )  # fmt: skip
-    return settle(write, client_id, replace(order, symbol=intent.symbol), at)
+    return settle(write, client_id, replace(order, symbol=ours.symbol), at)
 
 
-def check_same(source: OrderLedger | Write, intent: Intent, order: BrokerOrder) -> None:
+def check_same(source: OrderLedger | Write, ours: LedgerOrder, order: BrokerOrder) -> None:
     """Raise OrderMismatch unless the broker's order is the one we decided: symbol, side, and the size and limit of an entry.
 
     An order that rests may have been resized by a split, so that its size counts only where shares of it left.
     """
     hint = "explain it, then `kobe reconcile --accept` with the reason"
-    ours, theirs = f"{intent.side} {intent.symbol}", f"{order.side} {order.symbol}"
-    if ours != theirs or order.client_order_id != intent.client_order_id:
-        raise OrderMismatch(f"order {intent.client_order_id} is {ours} in the ledger, {theirs} at the broker", hint)
+    decided, there = f"{ours.side} {ours.symbol}", f"{order.side} {order.symbol}"
+    if decided != there or order.client_order_id != ours.client_order_id:
+        raise OrderMismatch(f"order {ours.client_order_id} is {decided} in the ledger, {there} at the broker", hint)
     has_size = order.qty.is_finite() and order.qty > 0
-    if intent.purpose == ENTRY:
-        if (has_size and abs(order.qty - intent.qty) > SAME_SHARES) or not _same_limit(intent, order):
+    if ours.purpose == ENTRY:
+        if (has_size and abs(order.qty - ours.qty) > SAME_SHARES) or not _same_limit(ours, order):
             raise OrderMismatch(
-                f"order {intent.client_order_id} of {intent.symbol} has another size or limit at the broker:"
-                f" {intent.qty} shares at {intent.limit_price} in the ledger, {order.qty} at {order.limit_price} there",
+                f"order {ours.client_order_id} of {ours.symbol} has another size or limit at the broker:"
+                f" {ours.qty} shares at {ours.limit_price} in the ledger, {order.qty} at {order.limit_price} there",
                 "another Kobe may trade on this account; " + hint,
             )
-    elif has_size and order.filled_qty > intent.filled_qty and not _same_size(source, intent, order):
+    elif has_size and order.filled_qty > ours.filled_qty and not _same_size(source, ours, order):
         raise OrderMismatch(
-            f"order {intent.client_order_id} of {intent.symbol} fills for {order.qty} shares at the broker, {intent.qty} in the"
+            f"order {ours.client_order_id} of {ours.symbol} fills for {order.qty} shares at the broker, {ours.qty} in the"
             " ledger: a split that the bars do not know yet?",
             "bring bars and splits up to date: `kobe report`",
         )
 
 
-def _same_limit(intent: Intent, order: BrokerOrder) -> bool:
-    ours, theirs = intent.limit_price, order.limit_price
-    return ours is None or theirs is None or abs(ours - theirs) <= SAME_PRICE
+def _same_limit(ours: LedgerOrder, order: BrokerOrder) -> bool:
+    decided, there = ours.limit_price, order.limit_price
+    return decided is None or there is None or abs(decided - there) <= SAME_PRICE
 
 
-def _same_size(source: OrderLedger | Write, intent: Intent, order: BrokerOrder) -> bool:
-    if abs(order.qty - intent.qty) <= SAME_SHARES:
+def _same_size(source: OrderLedger | Write, ours: LedgerOrder, order: BrokerOrder) -> bool:
+    if abs(order.qty - ours.qty) <= SAME_SHARES:
         return True
-    held = position(source, intent.position_id) if intent.position_id else None
+    held = position(source, ours.position_id) if ours.position_id else None
     if held is None:
         return False
     # What had left before a split is not multiplied; parts of shares that a split leaves over are paid in cash.
-    ratio, gone = split_ratio_since(source, held, intent.session), min(order.filled_qty, intent.qty)
-    ends = sorted((intent.qty * ratio, gone + (intent.qty - gone) * ratio))
+    ratio, gone = split_ratio_since(source, held, ours.session), min(order.filled_qty, ours.qty)
+    ends = sorted((ours.qty * ratio, gone + (ours.qty - gone) * ratio))
     return ends[0] - 1 < order.qty < ends[1] + 1
 
 
-def _record_fills(write: Write, intent: Intent, order: BrokerOrder, at: dt.datetime) -> Intent:
-    if order.filled_qty <= intent.filled_qty:
-        return intent
+def _record_fills(write: Write, ours: LedgerOrder, order: BrokerOrder, at: dt.datetime) -> LedgerOrder:
+    if order.filled_qty <= ours.filled_qty:
+        return ours
     average = order.filled_avg_price
     if average is None or not average.is_finite() or average <= 0 or not order.filled_qty.is_finite():
         raise OrderMismatch(
-            f"order {intent.client_order_id} filled {order.filled_qty} at {average}", "ask the broker what it means"
+            f"order {ours.client_order_id} filled {order.filled_qty} at {average}", "ask the broker what it means"
         )
-    qty = order.filled_qty - intent.filled_qty
-    before = intent.filled_qty * (intent.filled_avg_price or ZERO)
-    price = (order.filled_qty * average - before) / qty if intent.filled_qty else average
+    qty = order.filled_qty - ours.filled_qty
+    before = ours.filled_qty * (ours.filled_avg_price or ZERO)
+    price = (order.filled_qty * average - before) / qty if ours.filled_qty else average
     if price <= 0:
         # The broker rounds its averages: a tiny last part can come out at nothing.
         price = average
-    session = intent.session if intent.purpose == ENTRY else at.astimezone(NEW_YORK).date()
+    session = ours.session if ours.purpose == ENTRY else at.astimezone(NEW_YORK).date()
     write.execute(
         "INSERT INTO fills (client_order_id, cum_qty, account, symbol, side, qty, price, session, at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            intent.client_order_id, text_of(order.filled_qty), intent.account, intent.symbol, intent.side, text_of(qty),
+            ours.client_order_id, text_of(order.filled_qty), ours.account, ours.symbol, ours.side, text_of(qty),
             text_of(price), session.isoformat(), at.isoformat(),
         ),
     )  # fmt: skip
-    spent = _spent(intent, order.filled_qty, average)
+    spent = _spent(ours, order.filled_qty, average)
     write.execute(
         "UPDATE intents SET filled_qty = ?, filled_avg_price = ?, spent = ?, reserved = ? WHERE client_order_id = ?",
         (
             text_of(order.filled_qty), text_of(average), text_of(spent),
-            text_of(max(ZERO, intent.reserved + intent.spent - spent)), intent.client_order_id,
+            text_of(max(ZERO, ours.reserved + ours.spent - spent)), ours.client_order_id,
         ),
     )  # fmt: skip
     write.audit(
-        "filled", order=intent.client_order_id, symbol=intent.symbol, side=intent.side, leg=intent.leg, qty=text_of(qty),
+        "filled", order=ours.client_order_id, symbol=ours.symbol, side=ours.side, leg=ours.tag, qty=text_of(qty),
         price=text_of(price), cum_qty=text_of(order.filled_qty), at=at, request=order.request_id,
     )  # fmt: skip
-    filled = get(write, intent.client_order_id)
+    filled = get(write, ours.client_order_id)
     apply_fill(write, filled, qty, price, session)
     return filled
 
@@ -167,9 +167,9 @@ def _state_of(order: BrokerOrder) -> tuple[OrderState, str]:
     return OrderState.ACCEPTED, ""
 
 
-def _spent(intent: Intent, filled: Decimal, average: Decimal) -> Decimal:
+def _spent(order: LedgerOrder, filled: Decimal, average: Decimal) -> Decimal:
     """Dollars of the session's budget that a fill used up."""
-    if intent.purpose != ENTRY:
+    if order.purpose != ENTRY:
         return ZERO
     # A short sale above its limit is luck, not budget: the gate judged it at the limit.
-    return filled * (min(average, intent.limit_price) if intent.side == "sell" and intent.limit_price else average)
+    return filled * (min(average, order.limit_price) if order.side == "sell" and order.limit_price else average)

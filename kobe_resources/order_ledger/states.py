@@ -1,4 +1,4 @@
-"""The life of an order intent: its states, the moves between them, and the id that makes sending it twice impossible.
+"""The life of an order: its states, the moves between them, and the id that makes sending it twice impossible.
 
 Pure; nothing here touches the database.
 """
@@ -13,13 +13,13 @@ from kobe_resources.errors import KobeError
 
 
 class IllegalMove(KobeError):
-    """An intent was asked to change in a way its state machine does not know."""
+    """An order was asked to change in a way its state machine does not know."""
 
 
 class OrderState(StrEnum):
-    """Where an intent stands. PARTIAL is an end: the order is over and filled in part."""
+    """Where an order stands. PARTIAL is an end: the order is over and filled in part."""
 
-    INTENT = "INTENT"
+    PLANNED = "INTENT"
     SUBMITTING = "SUBMITTING"
     ACCEPTED = "ACCEPTED"
     UNKNOWN = "UNKNOWN"
@@ -45,18 +45,18 @@ UNSETTLED = frozenset({S.SUBMITTING, S.ACCEPTED, S.UNKNOWN})
 _SETTLED_BY_BROKER = frozenset({S.FILLED, S.PARTIAL, S.CANCELED, S.EXPIRED, S.REJECTED})
 
 MOVES: dict[OrderState, frozenset[OrderState]] = {
-    # An intent that is to be sent again, or comes from a restored backup, may be found at the broker.
-    S.INTENT: frozenset({S.SUBMITTING, S.DENIED, S.ACCEPTED}) | _SETTLED_BY_BROKER,
+    # An order that is to be sent again, or comes from a restored backup, may be found at the broker.
+    S.PLANNED: frozenset({S.SUBMITTING, S.DENIED, S.ACCEPTED}) | _SETTLED_BY_BROKER,
     # Back to INTENT only for what provably never left: the claim is given back before the POST.
-    S.SUBMITTING: frozenset({S.INTENT, S.ACCEPTED, S.UNKNOWN, S.NOT_PLACED}) | _SETTLED_BY_BROKER,
+    S.SUBMITTING: frozenset({S.PLANNED, S.ACCEPTED, S.UNKNOWN, S.NOT_PLACED}) | _SETTLED_BY_BROKER,
     S.UNKNOWN: frozenset({S.ACCEPTED, S.NOT_PLACED}) | _SETTLED_BY_BROKER,
     # A stop whose cancel was asked, or that no look-up tells any more, counts as nothing until one does.
     S.ACCEPTED: frozenset({S.UNKNOWN}) | _SETTLED_BY_BROKER,
     # What never reached the broker may be sent again under the same id, which the broker takes once.
-    S.NOT_PLACED: frozenset({S.ACCEPTED, S.INTENT}) | _SETTLED_BY_BROKER,
+    S.NOT_PLACED: frozenset({S.ACCEPTED, S.PLANNED}) | _SETTLED_BY_BROKER,
     **{state: frozenset() for state in ENDED},
     # Nothing was sent: an entry that only a quote was missing for is decided again within its window.
-    S.DENIED: frozenset({S.INTENT}),
+    S.DENIED: frozenset({S.PLANNED}),
 }
 
 
@@ -66,9 +66,9 @@ def check_move(client_order_id: str, old: OrderState, new: OrderState) -> None:
         raise IllegalMove(f"order {client_order_id} cannot go from {old} to {new}", "see `kobe trace` for its history")
 
 
-def client_order_id(account: str, strategy: str, signal_session: dt.date, symbol: str, side: str, leg: str) -> str:
+def client_order_id(account: str, strategy: str, signal_session: dt.date, symbol: str, side: str, tag: str) -> str:
     """The deterministic id of an order: the same decision has the same id in every process and after every crash."""
-    parts = (account, strategy, signal_session.isoformat(), symbol, side, leg)
+    parts = (account, strategy, signal_session.isoformat(), symbol, side, tag)
     # Length prefixes keep ("AB", "C") and ("A", "BC") apart.
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return "kobe-" + hashlib.sha256(text.encode()).hexdigest()[:40]

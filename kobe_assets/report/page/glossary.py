@@ -12,13 +12,13 @@ NOTES = (
         "Walk-forward, test window",
         "History is cut into windows: parameters are chosen on a training window and traded on the test window that "
         "follows, then both move on. The test windows joined end to end are the curve shown here. In tables and commands "
-        "a training window with its test window is a `fold`.",
+        "a training window with its test window is a “fold”.",
         "Pardo (2008)",
     ),
     (
         "Fixed parameters, chosen in training",
-        "With fixed parameters the textbook values trade in every test window (in tables and commands: `canonical`). Chosen in "
-        "training means that each window trades the set of the grid with the best Sharpe ratio in training (`optimized`).",
+        "With fixed parameters the textbook values trade in every test window (in tables and commands: “canonical”). Chosen in "
+        "training means that each window trades the set of the grid with the best Sharpe ratio in training (“optimized”).",
         "Kobe rules, section 5",
     ),
     (

@@ -21,6 +21,8 @@ MECHANICAL = ("atr_stop", "time_stop", "limit_atr")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 TAKEN = ("portfolio", "universe", "data", "report", "tries")
 """What books and evidence are called that belong to no strategy."""
+OTHER_EXITS = ("stop", "time_stop", "suspect", "delisted", "window_end", "ruin")
+"""What trades call the exits that no condition asked for (rules, section 4)."""
 NOT_INDICATORS = (
     "symbol",
     "session",
@@ -127,6 +129,12 @@ def _problems(strategy: Strategy) -> Any:
         yield f"a name is small letters, digits and _, at most 40, and not {strategy.name!r}"
     if strategy.name in TAKEN:
         yield f"{strategy.name} is the name of something else; choose another"
+    if not isinstance(strategy.summary, str):
+        yield f"summary is {strategy.summary!r} and no text"
+    if not (isinstance(strategy.leave_reason, str) and NAME.fullmatch(strategy.leave_reason)):
+        yield f"leave_reason is small letters, digits and _, and not {strategy.leave_reason!r}"
+    elif strategy.leave_reason in OTHER_EXITS:
+        yield f"leave_reason={strategy.leave_reason!r} is what another exit is called; choose another"
     for what in ("indicators", "parameters", "grid"):
         if not isinstance(getattr(strategy, what), Mapping):
             yield f"{what} is no table; write {what}={{…}}"

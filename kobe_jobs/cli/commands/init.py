@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from kobe_jobs.cli.screen import Screen, print_json
-from kobe_resources.errors import UsageError
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.models import Settings
 
 if TYPE_CHECKING:
@@ -203,13 +203,19 @@ def _check(text: str) -> None:
 
 
 def _write_new(path: Path, text: str, private: bool = False) -> None:
-    """Write a file that is not there yet; one that came meanwhile is left alone."""
+    """Write a file that is not there yet; one that came meanwhile is left alone, and no half of one stays behind."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
     except FileExistsError:
         raise UsageError(f"{path} is there already, and stays as it is", "edit it, or name another with --out") from None
+    except OSError as error:
+        raise KobeError(f"{path} cannot be written ({error.strerror})", "name another with --out") from error
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise KobeError(f"{path} cannot be written ({error.strerror})", "free space, or name another with --out") from error
 
 
 def _tell(target: Path, files: MarketLook | None, opened: VendorLook | None, vendor: Source, as_json: bool) -> None:

@@ -37,7 +37,7 @@ def show(as_json: AsJson = False) -> None:
     from rich.table import Table
 
     from kobe_assets.graph.inputs import canonical_params
-    from kobe_assets.graph.own_strategies import strategies_of
+    from kobe_assets.graph.own_strategies import files_of_none, strategies_of
     from kobe_assets.research.strategies import BUILT_IN
     from kobe_jobs.research_run.strategies import why_only_simulated
 
@@ -65,6 +65,8 @@ def show(as_json: AsJson = False) -> None:
     for row in rows:
         table.add_row(row["name"], _trades(row), " ".join(row["sides"]), ", ".join(row["indicators"]), row["from"])
     screen.print(table)
+    for path in files_of_none(settings):
+        screen.say(f"{path} declares no strategy: one is a name at the top of a file, MINE = Strategy(…)")
     if settings.strategy.folder is None:
         screen.say("your own: `kobe strategies new NAME` writes one")
 

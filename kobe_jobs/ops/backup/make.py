@@ -22,6 +22,7 @@ from kobe_jobs.ops.backup.archive import FORMAT, MANIFEST, read_archive
 from kobe_jobs.ops.backup.files import AUDIT, LEDGER, copy_home, holds_data, sha256_of
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.runtime.atomic_files import sync_folder
+from kobe_resources.runtime.locks import exclusive
 from kobe_resources.settings.load import DATA_FOLDERS
 
 STAGING = ".kobe-backup-"
@@ -89,15 +90,10 @@ def _archive_path(home: Path, target: Path | None) -> Path:
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Hold the lock of backups, so that a half-written archive is one of a dead process and can be removed."""
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(folder / ".kobe-backup.lock", mode=0o600, timeout=0):
-            for leftover in folder.glob(f"{STAGING}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            yield
-    except Timeout:
-        raise BackupFailed(f"another backup into {folder} is running", "wait for it") from None
+    with exclusive(folder / ".kobe-backup.lock", BackupFailed(f"another backup into {folder} is running", "wait for it")):
+        for leftover in folder.glob(f"{STAGING}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
 
 
 @contextlib.contextmanager

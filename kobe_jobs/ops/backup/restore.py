@@ -20,6 +20,7 @@ from kobe_jobs.ops.backup.make import audit_connection
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.runtime.atomic_files import private_folder, sync_folder
+from kobe_resources.runtime.locks import exclusive
 
 SPARE_BYTES = 100_000_000
 
@@ -68,15 +69,11 @@ def restore(archive: Path, home: Path, force: bool = False) -> Restored:
 
 @contextlib.contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(home.with_name(f".{home.name}.restore.lock"), timeout=0, mode=0o600):
-            for leftover in home.parent.glob(f".{home.name}.restoring-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            yield
-    except Timeout:
-        raise RestoreRefused(f"another restore of {home} is running", "wait for it") from None
+    lock = home.with_name(f".{home.name}.restore.lock")
+    with exclusive(lock, RestoreRefused(f"another restore of {home} is running", "wait for it")):
+        for leftover in home.parent.glob(f".{home.name}.restoring-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
 
 
 @contextlib.contextmanager
@@ -132,7 +129,7 @@ def _nobody_using(home: Path) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for lock, who in locks.items():
                 private_folder(lock.parent)
-                stack.enter_context(_held(lock, f"{who} uses {home}"))
+                stack.enter_context(exclusive(lock, RestoreRefused(f"{who} uses {home}", "wait for it, or stop it first")))
             if (home / WAREHOUSE).exists():
                 _refuse_busy(Warehouse(home / WAREHOUSE, lock_wait_s=1.0))
             yield
@@ -162,17 +159,6 @@ def _remove_locks(home: Path, locks: Collection[Path]) -> None:
     for folder in (home / "dagster", home):
         with contextlib.suppress(OSError):
             folder.rmdir()
-
-
-@contextlib.contextmanager
-def _held(lock: Path, what: str) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(lock, timeout=0, mode=0o600):
-            yield
-    except Timeout:
-        raise RestoreRefused(what, "wait for it, or stop it first") from None
 
 
 def _refuse_busy(warehouse: Any) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import datetime as dt
 import threading
 from collections.abc import Iterator, Sequence
-from zoneinfo import ZoneInfo
 
 from kobe_jobs.ops.health.checks import (
     Question,
@@ -22,6 +21,7 @@ from kobe_jobs.ops.health.checks import (
 )
 from kobe_resources import calendar
 from kobe_resources.alerts import AlertMessage, tell
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.findings import Finding
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.store import OrderLedger
@@ -34,7 +34,6 @@ LOOK_EVERY_S = 20.0
 PROTECTION_EVERY = 6
 """Looks between two questions to the broker."""
 RUN_BY = dt.time(10, 0)
-NEW_YORK = ZoneInfo("America/New_York")
 LOCK_WAIT_S = 3.0
 log = get_logger("health")
 

@@ -20,6 +20,7 @@ from kobe_jobs.ops.ui.signals import Stop, stop_signals
 from kobe_jobs.ops.ui.supervisor import Children
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.dagster_instance import dagster_home, end_lost_runs, prepare_storage
+from kobe_resources.runtime.locks import exclusive
 from kobe_resources.runtime.report_site import LOOPBACK, listen_on, recorded_port, serving_reports
 from kobe_resources.settings.load import kobe_home
 
@@ -89,17 +90,9 @@ def run_ui(
 @contextlib.contextmanager
 def _only_one() -> Iterator[None]:
     """Hold the lock of the UI, because two daemons on one history would both run schedules and sensors."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(dagster_home() / "ui.lock", mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UiFailed("another `kobe ui` serves this data folder", "use that one, or stop it first") from None
-    try:
+    refusal = UiFailed("another `kobe ui` serves this data folder", "use that one, or stop it first")
+    with exclusive(dagster_home() / "ui.lock", refusal):
         yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

@@ -223,14 +223,14 @@ def _decided(ledger: OrderLedger, account: str, names: Sequence[str], session: d
 
 def _cash(settings: Settings, ledger: OrderLedger, account: str, session: dt.date) -> float:
     """Cash before the session's first entry, as its decision has it, without what its exits brought."""
-    entries = [intent for intent in book.of_session(ledger, account, session) if intent.purpose == book.ENTRY]
-    cash = next((intent.decision["cash"] for intent in entries if "cash" in intent.decision), None)
+    entries = [order for order in book.of_session(ledger, account, session) if order.purpose == book.ENTRY]
+    cash = next((order.decision["cash"] for order in entries if "cash" in order.decision), None)
     if cash is None:
         return settings.simulation.initial_cash
     sold = sum(
-        (1.0 if intent.side == "sell" else -1.0) * float(intent.filled_qty * (intent.filled_avg_price or 0))
-        for intent in book.of_session(ledger, account, session)
-        if intent.purpose == book.EXIT
+        (1.0 if order.side == "sell" else -1.0) * float(order.filled_qty * (order.filled_avg_price or 0))
+        for order in book.of_session(ledger, account, session)
+        if order.purpose == book.EXIT
     )
     return math.fsum([float(cash), -sold])
 

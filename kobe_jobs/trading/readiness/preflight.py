@@ -18,11 +18,11 @@ from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.next_session import has_own_time
 from kobe_jobs.trading.readiness.research_gate import GATED_STAGES, missing_evidence
 from kobe_jobs.trading.readiness.switching import (
-    auction_line,
-    other_accounts_line,
-    quotes_line,
-    splits_line,
-    switching_line,
+    auction_finding,
+    other_accounts_finding,
+    quotes_finding,
+    splits_finding,
+    switching_finding,
 )
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_resources import calendar
@@ -79,14 +79,14 @@ def preflight(trading: TradingContext, secrets: Secrets, strategy: str | None = 
         ("calendar", lambda: _calendar(trading)),
         ("market", lambda: _market(trading)),
         ("data", lambda: _data(trading, name)),
-        ("open intents", lambda: _open_intents(session_context())),
+        ("open intents", lambda: _open_orders(session_context())),
         ("positions", lambda: _positions(session_context())),
         ("protection", lambda: _protection(session_context())),
-        ("quotes", lambda: quotes_line(session_context())),
-        ("auction", lambda: auction_line(trading)),
-        ("splits", lambda: splits_line(session_context())),
-        ("switching", lambda: switching_line(session_context())),
-        ("other accounts", lambda: other_accounts_line(trading)),
+        ("quotes", lambda: quotes_finding(session_context())),
+        ("auction", lambda: auction_finding(trading)),
+        ("splits", lambda: splits_finding(session_context())),
+        ("switching", lambda: switching_finding(session_context())),
+        ("other accounts", lambda: other_accounts_finding(trading)),
         ("sole use", lambda: _sole_use(session_context())),
     ]
     return [_ask(label, check) for label, check in checks]
@@ -252,8 +252,8 @@ def _data(trading: TradingContext, strategy: str) -> Finding:
     return Finding("data", fresh, seen, "" if fresh else "stale_signal: run `kobe report`")
 
 
-def _open_intents(context: SessionContext) -> Finding:
-    waiting = book.in_states(context.ledger, context.account, [OrderState.UNKNOWN, OrderState.SUBMITTING, OrderState.INTENT])
+def _open_orders(context: SessionContext) -> Finding:
+    waiting = book.in_states(context.ledger, context.account, [OrderState.UNKNOWN, OrderState.SUBMITTING, OrderState.PLANNED])
     seen = f"{len(waiting)} orders whose fate is open" if waiting else "none"
     # The run resolves them first of all: worth knowing, no reason to stay out.
     return Finding(
@@ -297,5 +297,5 @@ def _sole_use(context: SessionContext) -> Finding:
 
 
 def _is_ours(context: SessionContext, order: BrokerOrder) -> bool:
-    intent = book.find(context.ledger, order.client_order_id)
-    return intent is not None and intent.account == context.account
+    ours = book.find(context.ledger, order.client_order_id)
+    return ours is not None and ours.account == context.account

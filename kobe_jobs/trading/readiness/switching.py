@@ -13,7 +13,7 @@ COMMON = "SPY"
 """Asked for where nothing is held and nothing signals: every feed has its quote."""
 
 
-def quotes_line(context: SessionContext) -> Finding:
+def quotes_finding(context: SessionContext) -> Finding:
     """Does the data host give quotes to these keys? Raises NotEntitled with its mend where it does not."""
     held = [position.symbol for position in open_positions(context.ledger, context.account)]
     signals = [signal.symbol for signal in context.evidence.signals_of(context.signal_session)]
@@ -26,7 +26,7 @@ def quotes_line(context: SessionContext) -> Finding:
     return Finding("quotes", True, f"{symbol} {found.bid:,.4f} / {found.ask:,.4f}, feed {context.settings.broker.feed}")
 
 
-def auction_line(trading: TradingContext) -> Finding:
+def auction_finding(trading: TradingContext) -> Finding:
     """What `execution.entry` means for the hours of runs, and what Alpaca's paper does with auction orders."""
     if trading.settings.execution.entry != "opg":
         return Finding("auction", True, 'execution.entry = "ioc": entries meet the quote after the open')
@@ -40,7 +40,7 @@ def auction_line(trading: TradingContext) -> Finding:
     return Finding("auction", False, seen, 'to try entries on paper, set execution.entry = "ioc"', blocks=False)
 
 
-def switching_line(context: SessionContext) -> Finding:
+def switching_finding(context: SessionContext) -> Finding:
     """Open positions that the present settings would not have, and by what they leave."""
     book_names = {part.strategy.name for part in context.parts}
     known, told = strategies_of(context.settings), []
@@ -62,7 +62,7 @@ def switching_line(context: SessionContext) -> Finding:
     return Finding("switching", not told, "; ".join(told) or "every position is of the present rules", hint, blocks=False)
 
 
-def splits_line(context: SessionContext) -> Finding:
+def splits_finding(context: SessionContext) -> Finding:
     """Held symbols whose split takes effect at the next open, whose stops an evening's run lifts."""
     coming = context.next_session or context.session
     told = []
@@ -75,7 +75,7 @@ def splits_line(context: SessionContext) -> Finding:
     return Finding("splits", not told, "; ".join(told) or "no split of what is held is ahead", hint, blocks=False)
 
 
-def other_accounts_line(trading: TradingContext) -> Finding:
+def other_accounts_finding(trading: TradingContext) -> Finding:
     """Open positions in accounts of other stages: this stage's runs do not look after them."""
     account = account_key(trading.stage, trading.broker.account())
     rows = trading.ledger.rows(

@@ -23,8 +23,8 @@ from kobe_jobs.trading.reconcile.compare import (
     Reconciliation,
     compare,
     compare_positions,
-    intent_of,
     is_split,
+    ledger_order_of,
     without_noted,
 )
 from kobe_resources.broker.protocol import BrokerError, BrokerOrder, BrokerPosition, BrokerUnavailable
@@ -83,19 +83,19 @@ def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: s
     cancelled first.
     """
     for theirs in found.orders:
-        intent = book.find(context.ledger, theirs.client_order_id)
-        if intent is None or intent.account != context.account or intent.state not in UNSETTLED:
+        ours = book.find(context.ledger, theirs.client_order_id)
+        if ours is None or ours.account != context.account or ours.state not in UNSETTLED:
             continue
         try:
-            check_same(context.ledger, intent, theirs)
+            check_same(context.ledger, ours, theirs)
         except OrderMismatch:
-            if intent.symbol in found.renamed:
+            if ours.symbol in found.renamed:
                 continue
-            order = _ended(context, theirs) if theirs.symbol != intent.symbol else theirs
-            at = FillTimes(context).of(order, intent)
+            order = _ended(context, theirs) if theirs.symbol != ours.symbol else theirs
+            at = FillTimes(context).of(order, ours)
             try:
                 with context.ledger.write() as write:
-                    settle_as_told(write, intent.client_order_id, order, at, reason)
+                    settle_as_told(write, ours.client_order_id, order, at, reason)
             except (OrderMismatch, IllegalMove) as error:
                 context.note(str(error))
 
@@ -104,7 +104,7 @@ def _end_heirs(context: SessionContext, found: Reconciliation) -> None:
     """Cancel what the broker put in the place of an order of ours with other shares: it holds those that ours needs."""
     for order in found.orders:
         is_heir = order.replaces is not None and book.find(context.ledger, order.client_order_id) is None
-        if is_heir and intent_of(context, order.replaces or "") is not None:
+        if is_heir and ledger_order_of(context, order.replaces or "") is not None:
             _ended(context, order)
 
 
@@ -229,8 +229,8 @@ def _corrected(context: SessionContext, after: Reconciliation) -> list[str]:
     told = {row.what for row in after.differences if row.kind in ("order", "fill")}
     found = []
     for order in after.orders:
-        intent = book.find(context.ledger, order.client_order_id) if order.client_order_id in told else None
-        if intent is not None and intent.state in ENDED and order.is_terminal:
+        ours = book.find(context.ledger, order.client_order_id) if order.client_order_id in told else None
+        if ours is not None and ours.state in ENDED and order.is_terminal:
             found.append(order.id)
     return found
 

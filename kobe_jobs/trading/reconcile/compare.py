@@ -37,7 +37,7 @@ from kobe_resources.broker.protocol import (
     BrokerPosition,
     BrokerUnavailable,
 )
-from kobe_resources.order_ledger import IllegalMove, Intent, OrderState, Position
+from kobe_resources.order_ledger import IllegalMove, LedgerOrder, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.sessions import keep_reconciliation, last_reconciliation
@@ -122,8 +122,8 @@ def reconcile(context: SessionContext, moment: str, stops: bool = False) -> Reco
         if found.agrees and not any(row.kind == "cash" for row in found.differences):
             break
         time.sleep(min(2 * look * context.settings.trading.poll_s, LONGEST_PAUSE_S))
-        for intent in _open_questions(context):
-            look_up(context, intent, FillTimes(context))
+        for order in _open_questions(context):
+            look_up(context, order, FillTimes(context))
         again = compare(context, stops=stops)
         found = replace(again, promoted=found.promoted + again.promoted)
     with context.ledger.write() as write:
@@ -197,11 +197,11 @@ def noted_of(last: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"positions": dict(noted.get("positions", {})), "orders": list(noted.get("orders", []))}
 
 
-def _open_questions(context: SessionContext) -> list[Intent]:
+def _open_questions(context: SessionContext) -> list[LedgerOrder]:
     """Orders whose look-up may explain a difference; one that was given up may be there before the list shows it."""
     since = _horizon(context)
     given_up = book.in_states(context.ledger, context.account, [OrderState.NOT_PLACED])
-    return [*book.unsettled(context.ledger, context.account), *(intent for intent in given_up if intent.session >= since)]
+    return [*book.unsettled(context.ledger, context.account), *(order for order in given_up if order.session >= since)]
 
 
 def _horizon(context: SessionContext) -> dt.date:
@@ -211,7 +211,7 @@ def _horizon(context: SessionContext) -> dt.date:
     if last is not None:
         days.append(dt.date.fromisoformat(last["session"]))
     waiting = book.in_states(context.ledger, context.account, [OrderState.UNKNOWN, OrderState.SUBMITTING])
-    return min([*days, *(intent.session for intent in waiting)])
+    return min([*days, *(order.session for order in waiting)])
 
 
 def _orders_since(context: SessionContext, since: dt.date, opened: list[BrokerOrder]) -> list[BrokerOrder]:
@@ -219,10 +219,10 @@ def _orders_since(context: SessionContext, since: dt.date, opened: list[BrokerOr
     listed = context.broker.orders("all", after=day_start(since))
     found = {order.id: order for order in [*opened, *listed]}
     names = {order.client_order_id for order in found.values()}
-    for intent in book.in_states(context.ledger, context.account, [OrderState.ACCEPTED]):
-        if intent.client_order_id not in names:
+    for ours in book.in_states(context.ledger, context.account, [OrderState.ACCEPTED]):
+        if ours.client_order_id not in names:
             with contextlib.suppress(BrokerUnavailable):
-                order = context.broker.order_by_client_id(intent.client_order_id)
+                order = context.broker.order_by_client_id(ours.client_order_id)
                 if order is not None:
                     found[order.id] = order
     return list(found.values())
@@ -237,23 +237,23 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
     times = FillTimes(context)
     accepted, noted = _accepted_orders(context), _noted_orders(context)
     for order in orders:
-        intent = book.find(context.ledger, order.client_order_id)
-        if intent is None or intent.account != context.account:
+        ours = book.find(context.ledger, order.client_order_id)
+        if ours is None or ours.account != context.account:
             if (order.filled_qty > 0 or not order.is_terminal) and order.id not in accepted:
                 seen = order.unread or f"{order.side} {order.qty} {order.symbol} {order.raw_status}"
                 # An order about no stock moves no share of ours; what it does to the cash, the cash tells.
                 is_stock = bool(order.symbol) and not is_option(order.symbol)
                 rows.append(Difference("order", order.client_order_id, NOT_OURS, seen, halts=is_stock))
             continue
-        late = intent.state in (OrderState.NOT_PLACED, OrderState.INTENT)
-        is_open = late or intent.state in UNSETTLED
+        late = ours.state in (OrderState.NOT_PLACED, OrderState.PLANNED)
+        is_open = late or ours.state in UNSETTLED
         applies = is_open and promote
         try:
             if is_open:
-                check_same(context.ledger, intent, order)
-            current = apply_broker_order(context, intent, order, times) if applies else intent
+                check_same(context.ledger, ours, order)
+            current = apply_broker_order(context, ours, order, times) if applies else ours
         except (OrderMismatch, IllegalMove) as error:
-            rows.append(Difference("order", intent.client_order_id, str(intent.state), error.what))
+            rows.append(Difference("order", ours.client_order_id, str(ours.state), error.what))
             continue
         promoted += late and applies
         if current.state in ENDED and (not order.is_terminal or order.filled_qty != current.filled_qty):
@@ -261,13 +261,13 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
                 # The exchange took a trade back, or corrected it, and a person has accepted that.
                 continue
             seen = f"{order.raw_status}, {order.filled_qty} filled"
-            rows.append(Difference("order", intent.client_order_id, f"{current.state}, {current.filled_qty} filled", seen))
+            rows.append(Difference("order", ours.client_order_id, f"{current.state}, {current.filled_qty} filled", seen))
     return promoted, rows
 
 
 def _compare_fills(context: SessionContext, fills: list[BrokerFill], orders: list[BrokerOrder]) -> list[Difference]:
     """Differences between the fills of the ledger and the broker's executions, those of unknown orders included."""
-    ours = {order.id: order.client_order_id for order in orders}
+    client_ids = {order.id: order.client_order_id for order in orders}
     current = {earlier: order.id for order in orders for earlier in order.earlier_ids}
     executed: dict[str, Decimal] = {}
     for fill in fills:
@@ -278,18 +278,18 @@ def _compare_fills(context: SessionContext, fills: list[BrokerFill], orders: lis
     noted = _noted_orders(context)
     rows = []
     for order_id, qty in executed.items():
-        intent = book.find(context.ledger, ours[order_id]) if order_id in ours else intent_of(context, order_id)
-        if intent is None:
+        ours = book.find(context.ledger, client_ids[order_id]) if order_id in client_ids else ledger_order_of(context, order_id)
+        if ours is None:
             if order_id not in accepted:
                 rows.append(Difference("fill", order_id, NOT_OURS, f"{qty} shares"))
-        elif qty > intent.filled_qty + SAME_SHARES and order_id not in noted:
-            rows.append(Difference("fill", intent.client_order_id, f"{intent.filled_qty} shares", f"{qty} shares"))
-    for order_id, client_id in ours.items():
-        intent = book.find(context.ledger, client_id)
+        elif qty > ours.filled_qty + SAME_SHARES and order_id not in noted:
+            rows.append(Difference("fill", ours.client_order_id, f"{ours.filled_qty} shares", f"{qty} shares"))
+    for order_id, client_id in client_ids.items():
+        ours = book.find(context.ledger, client_id)
         listed = executed.get(order_id, Decimal(0))
-        if intent is not None and intent.filled_qty > listed + SAME_SHARES:
+        if ours is not None and ours.filled_qty > listed + SAME_SHARES:
             # The list of executions may lag behind the orders.
-            rows.append(Difference("fill", client_id, f"{intent.filled_qty} shares", f"{listed} shares listed", halts=False))
+            rows.append(Difference("fill", client_id, f"{ours.filled_qty} shares", f"{listed} shares listed", halts=False))
     return rows
 
 
@@ -346,8 +346,8 @@ def _renamed(
     by_id = {position.id: position for position in held}
     told = {}
     for order in orders:
-        intent = book.find(context.ledger, order.client_order_id)
-        position = by_id.get(intent.position_id or intent.client_order_id) if intent is not None else None
+        ours = book.find(context.ledger, order.client_order_id)
+        position = by_id.get(ours.position_id or ours.client_order_id) if ours is not None else None
         if position is not None and order.symbol not in ("", position.symbol):
             told[position.symbol] = order.symbol
     moves = fitting_renames(held, told, theirs)
@@ -357,14 +357,14 @@ def _renamed(
 
 def _is_explained(context: SessionContext, row: Difference, renamed: Mapping[str, str]) -> bool:
     """An order row that only says again that its symbol was renamed."""
-    intent = book.find(context.ledger, row.what)
-    return intent is not None and intent.symbol in renamed and renamed[intent.symbol] in row.broker
+    order = book.find(context.ledger, row.what)
+    return order is not None and order.symbol in renamed and renamed[order.symbol] in row.broker
 
 
 def _is_leaving(context: SessionContext, held: Position, there: AtBroker) -> bool:
     """Does an exit of it work at the broker, as the broker's own list shows? One of unknown fate sells nothing."""
-    exits = [intent for intent in book.of_position(context.ledger, held.id) if intent.purpose == book.EXIT]
-    return any(there.order(intent.client_order_id) is not None for intent in exits)
+    exits = [order for order in book.of_position(context.ledger, held.id) if order.purpose == book.EXIT]
+    return any(there.order(order.client_order_id) is not None for order in exits)
 
 
 def _accepted_orders(context: SessionContext) -> set[str]:
@@ -380,7 +380,7 @@ def _noted_orders(context: SessionContext) -> set[str]:
     return set(noted_of(last_reconciliation(context.ledger, context.account, agreeing=True))["orders"])
 
 
-def intent_of(context: SessionContext, order_id: str) -> Intent | None:
+def ledger_order_of(context: SessionContext, order_id: str) -> LedgerOrder | None:
     """Our order with this id at the broker, or None."""
     rows = context.ledger.rows(
         "SELECT client_order_id FROM intents WHERE account = ? AND broker_order_id = ?", (context.account, order_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from kobe_resources.order_ledger import Intent, OrderLedger, Position
+from kobe_resources.order_ledger import LedgerOrder, OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.orders import text_of
 
@@ -19,19 +19,19 @@ STATE_WORDS = {
 
 def latest_orders(ledger: OrderLedger, count: int) -> list[dict[str, Any]]:
     """The last `count` orders that were decided, in whatever stage, newest first."""
-    return [order_row(intent) for intent in book.latest(ledger, count)]
+    return [order_row(order) for order in book.latest(ledger, count)]
 
 
-def order_row(intent: Intent) -> dict[str, Any]:
+def order_row(order: LedgerOrder) -> dict[str, Any]:
     """One order; shares and prices as text, `reason` why it was decided or refused, `detail` in the broker's words."""
-    average = intent.filled_avg_price
+    average = order.filled_avg_price
     return {
-        "client_order_id": intent.client_order_id, "session": intent.session.isoformat(),
-        "stage": intent.account.partition(":")[0], "symbol": intent.symbol, "side": intent.side, "qty": text_of(intent.qty),
-        "leg": intent.leg, "kind": intent.kind, "limit_price": _text(intent.limit_price),
-        "stop_price": _text(intent.stop_price), "state": str(intent.state), "reason": intent.reason,
-        "detail": intent.detail,
-        "filled_qty": text_of(intent.filled_qty), "filled_avg_price": None if average is None else text_of(average),
+        "client_order_id": order.client_order_id, "session": order.session.isoformat(),
+        "stage": order.account.partition(":")[0], "symbol": order.symbol, "side": order.side, "qty": text_of(order.qty),
+        "leg": order.tag, "kind": order.kind, "limit_price": _text(order.limit_price),
+        "stop_price": _text(order.stop_price), "state": str(order.state), "reason": order.reason,
+        "detail": order.detail,
+        "filled_qty": text_of(order.filled_qty), "filled_avg_price": None if average is None else text_of(average),
     }  # fmt: skip
 
 

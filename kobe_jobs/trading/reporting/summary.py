@@ -10,7 +10,7 @@ from typing import Any
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.protection import Protection
 from kobe_jobs.trading.reporting.order_rows import order_row, position_row
-from kobe_resources.order_ledger import Intent, OrderState
+from kobe_resources.order_ledger import LedgerOrder, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.states import UNSETTLED
@@ -94,11 +94,11 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
 
     found: what the broker showed last.
     """
-    intents = book.of_session(context.ledger, context.account, context.session)
-    entries = [intent for intent in intents if intent.purpose == book.ENTRY]
-    exits = [intent for intent in intents if intent.purpose == book.EXIT]
-    gone = [intent for intent in entries if intent.posts]
-    on_paper = [intent for intent in entries if _is_paper(intent)]
+    orders = book.of_session(context.ledger, context.account, context.session)
+    entries = [order for order in orders if order.purpose == book.ENTRY]
+    exits = [order for order in orders if order.purpose == book.EXIT]
+    gone = [order for order in entries if order.posts]
+    on_paper = [order for order in entries if _is_paper(order)]
     return RunSummary(
         run_id=context.ledger.run_id,
         stage=context.stage,
@@ -109,13 +109,13 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
         signals=len(context.evidence.signals_of(context.signal_session)),
         refused=_reasons(entries),
         submitted=len(gone),
-        filled=sum(intent.state in FILLED for intent in gone) + sum(bool(intent.filled_qty) for intent in on_paper),
-        unfilled=sum(intent.state not in (*FILLED, *UNSETTLED, OrderState.INTENT) for intent in gone),
-        unsettled=sum(intent.state in UNSETTLED and not context.is_working(intent) for intent in gone),
-        working=sum(context.is_working(intent) for intent in gone),
-        pending=sum(intent.state is OrderState.INTENT and not intent.posts for intent in entries),
-        exits=dict(Counter(intent.reason for intent in exits)),
-        exits_filled=sum(intent.state in FILLED or bool(intent.filled_qty and _is_paper(intent)) for intent in exits),
+        filled=sum(order.state in FILLED for order in gone) + sum(bool(order.filled_qty) for order in on_paper),
+        unfilled=sum(order.state not in (*FILLED, *UNSETTLED, OrderState.PLANNED) for order in gone),
+        unsettled=sum(order.state in UNSETTLED and not context.is_working(order) for order in gone),
+        working=sum(context.is_working(order) for order in gone),
+        pending=sum(order.state is OrderState.PLANNED and not order.posts for order in entries),
+        exits=dict(Counter(order.reason for order in exits)),
+        exits_filled=sum(order.state in FILLED or bool(order.filled_qty and _is_paper(order)) for order in exits),
         stops=sum(held.symbol not in found.bare for held in open_positions(context.ledger, context.account)),
         unprotected=found.bare,
         orphans=found.orphans,
@@ -123,7 +123,7 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
         differences=differences,
         config_pin=context.ledger.pin,
         audit_head=context.ledger.audit_head(),
-        orders=tuple(order_row(intent) for intent in intents),
+        orders=tuple(order_row(order) for order in orders),
         positions=tuple(position_row(held) for held in open_positions(context.ledger, context.account)),
         would_send=len(on_paper),
         halted=halted,
@@ -131,9 +131,9 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
     )
 
 
-def _is_paper(intent: Intent) -> bool:
-    return intent.state is OrderState.WOULD_SEND
+def _is_paper(order: LedgerOrder) -> bool:
+    return order.state is OrderState.WOULD_SEND
 
 
-def _reasons(entries: list[Intent]) -> dict[str, int]:
-    return dict(Counter(intent.reason for intent in entries if intent.state is OrderState.DENIED))
+def _reasons(entries: list[LedgerOrder]) -> dict[str, int]:
+    return dict(Counter(order.reason for order in entries if order.state is OrderState.DENIED))

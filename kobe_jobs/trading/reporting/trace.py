@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kobe_jobs.trading.market_snapshot import sql
 from kobe_jobs.trading.reporting.trace_prose import prose_of_order, prose_of_simulated
 from kobe_resources.errors import KobeError
-from kobe_resources.order_ledger import Intent, OrderLedger, Position
+from kobe_resources.order_ledger import LedgerOrder, OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.audit_rows import ROWS
 from kobe_resources.order_ledger.positions import position
@@ -47,12 +47,12 @@ def trace(ledger: OrderLedger, warehouse: Warehouse, wanted: str) -> Trace:
     """
     if wanted.startswith(SIMULATED + ":"):
         return _trace_simulated(warehouse, wanted)
-    intent = _find(ledger, wanted)
-    entry = book.find(ledger, intent.position_id) if intent.position_id else intent
-    held = position(ledger, intent.position_id or intent.client_order_id)
-    origin = entry or intent
+    order = _find(ledger, wanted)
+    entry = book.find(ledger, order.position_id) if order.position_id else order
+    held = position(ledger, order.position_id or order.client_order_id)
+    origin = entry or order
     sections = {
-        "order": _order(intent),
+        "order": _order(order),
         "position": None if held is None else _position(held),
         "orders of the position": [_order(other) for other in book.of_position(ledger, origin.client_order_id)],
         "fills": _fills(ledger, origin.client_order_id),
@@ -62,15 +62,15 @@ def trace(ledger: OrderLedger, warehouse: Warehouse, wanted: str) -> Trace:
         "versions at the decision": _evidence_record(ledger, origin.run_id),
         "config_pin": origin.config_pin,
         "settings": _settings(ledger, origin.config_pin),
-        "runs": sorted({intent.run_id, origin.run_id} - {""}),
-        "audit": _audit(ledger, {origin.client_order_id, intent.client_order_id}),
+        "runs": sorted({order.run_id, origin.run_id} - {""}),
+        "audit": _audit(ledger, {origin.client_order_id, order.client_order_id}),
     }  # fmt: skip
     opened = warehouse.rows("SELECT open FROM daily_bars WHERE symbol = ? AND session = ?", [origin.symbol, origin.session])
     words = prose_of_order(origin, held, book.of_position(ledger, origin.client_order_id), opened[0][0] if opened else None)
-    return Trace(intent.client_order_id, intent.purpose, sections, tuple(words))
+    return Trace(order.client_order_id, order.purpose, sections, tuple(words))
 
 
-def _find(ledger: OrderLedger, wanted: str) -> Intent:
+def _find(ledger: OrderLedger, wanted: str) -> LedgerOrder:
     rows = ledger.rows(
         "SELECT client_order_id FROM intents WHERE client_order_id = ?1 OR broker_order_id = ?1"
         " OR substr(client_order_id, 1, length(?1)) = ?1 LIMIT 3",
@@ -120,13 +120,13 @@ def _evidence(warehouse: Warehouse, symbol: str, session: dt.date, strategy: str
     return {"signal": _plain_rows(signal), "bars": _plain_rows(bars), "data_versions": _plain_rows(versions)}
 
 
-def _order(intent: Intent) -> dict[str, Any]:
+def _order(order: LedgerOrder) -> dict[str, Any]:
     keys = (
         "client_order_id", "broker_order_id", "account", "strategy", "session", "signal_session", "symbol", "side", "leg",
         "kind", "time_in_force", "qty", "limit_price", "stop_price", "state", "reason", "detail", "filled_qty",
         "filled_avg_price", "reserved", "spent", "posts", "run_id", "created_at", "updated_at",
     )  # fmt: skip
-    return {key: _plain(getattr(intent, key)) for key in keys}
+    return {key: _plain(getattr(order, "tag" if key == "leg" else key)) for key in keys}
 
 
 def _position(held: Position) -> dict[str, Any]:

@@ -9,14 +9,16 @@ from typing import Any
 
 from kobe_assets.report.analysis.metrics_glossary import minus
 from kobe_jobs.trading.reporting.order_rows import STATE_WORDS
-from kobe_resources.order_ledger import Intent, OrderState, Position
+from kobe_resources.order_ledger import LedgerOrder, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 
 READINGS = (("rsi2", "RSI(2)", "{:.1f}"), ("ibs", "IBS", "{:.2f}"))
 PRICES = (("sma200", "its 200-day average"), ("atr14", "ATR"))
 
 
-def prose_of_order(origin: Intent, held: Position | None, orders: Sequence[Intent], opened: float | None) -> list[str]:
+def prose_of_order(
+    origin: LedgerOrder, held: Position | None, orders: Sequence[LedgerOrder], opened: float | None
+) -> list[str]:
     """The six lines of an order and its position. opened: the open of the entry's session, None where no bar is stored."""
     entry = origin if origin.purpose == book.ENTRY else None
     return [
@@ -45,7 +47,7 @@ def prose_of_simulated(trade: Mapping[str, Any], signal: Mapping[str, Any] | Non
     ]
 
 
-def _signal(order: Intent) -> str:
+def _signal(order: LedgerOrder) -> str:
     if order.purpose == book.ENTRY:
         side = "buy" if order.side == "buy" else "sell short"
         rank = f", number {order.rank} of the day" if order.rank else ""
@@ -66,7 +68,7 @@ def _reading(values: Mapping[str, Any]) -> str:
     return f"Reading: {', '.join(parts)}." if parts else "Reading: nothing is on record."
 
 
-def _quote(order: Intent) -> str:
+def _quote(order: LedgerOrder) -> str:
     decision = order.decision
     quote = decision.get("quote")
     if quote is None and "bid" in decision:
@@ -78,7 +80,7 @@ def _quote(order: Intent) -> str:
     return f"{told}, refused: {_words(problem)}." if problem else f"{told}."
 
 
-def _gate(order: Intent) -> str:
+def _gate(order: LedgerOrder) -> str:
     if order.state is OrderState.DENIED:
         detail = f" ({_words(order.detail)})" if order.detail else ""
         return f"Gate: refused, {_words(order.reason)}{detail}."
@@ -95,7 +97,7 @@ def _gate(order: Intent) -> str:
     return f"Gate: let {_shares(order.qty)} shares through{at_most}{worth}{used}."
 
 
-def _fill(order: Intent, opened: float | None) -> str:
+def _fill(order: LedgerOrder, opened: float | None) -> str:
     if order.filled_avg_price is None or not order.filled_qty:
         return f"Fill: none; the order is {STATE_WORDS.get(str(order.state), str(order.state).lower())}."
     price = float(order.filled_avg_price)
@@ -106,7 +108,7 @@ def _fill(order: Intent, opened: float | None) -> str:
     return f"Fill: {_shares(order.filled_qty)} of {_shares(order.qty)} shares at {_money(price)}{against}."
 
 
-def _result(held: Position | None, orders: Sequence[Intent]) -> str:
+def _result(held: Position | None, orders: Sequence[LedgerOrder]) -> str:
     if held is None:
         return "Result: no position came of it."
     side = 1 if held.side == "long" else -1

@@ -6,8 +6,8 @@ import datetime as dt
 import uuid
 from typing import Any
 
-from kobe_resources.broker.exchange.clock import MarketQuote
-from kobe_resources.broker.exchange.matching import Book, stamp
+from kobe_resources.broker.exchange.clock import MarketQuote, stamp
+from kobe_resources.broker.exchange.matching import Book
 from kobe_resources.broker.exchange.order_rules import available, buying_power, number
 from kobe_resources.broker.exchange.state import Row
 from kobe_resources.broker.protocol import TradingDay

@@ -12,11 +12,12 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kobe_resources.broker.exchange.bars import NEW_YORK, Bar, BarSource, ExchangeDividend, ExchangeSplit
+from kobe_resources.broker.exchange.bars import Bar, BarSource, ExchangeDividend, ExchangeSplit
 from kobe_resources.broker.exchange.billing import FREE, Billing
 from kobe_resources.broker.exchange.faults import FaultScript
 from kobe_resources.broker.exchange.strictness import PROMPT, Strictness
 from kobe_resources.broker.protocol import TradingDay
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import UsageError
 
 Phase = Literal["pre_open", "open", "midday", "close", "after", "evening"]
@@ -252,3 +253,8 @@ def _next(times: list[dt.datetime], now: dt.datetime) -> dt.datetime:
         return times[at]
     # Past the last known session: a weekday later is as good a guess as any, nothing is stored there to trade against.
     return times[-1] + dt.timedelta(days=7)
+
+
+def stamp(moment: dt.datetime) -> str:
+    """A time as Alpaca writes it: nine digits and a Z; sorts as text."""
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"

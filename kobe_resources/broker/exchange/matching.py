@@ -18,14 +18,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from kobe_resources.broker.exchange.bars import Bar, ExchangeSplit
-from kobe_resources.broker.exchange.clock import ExchangeMarket, MarketQuote, Moment, Phase, Terms
+from kobe_resources.broker.exchange.clock import ExchangeMarket, MarketQuote, Moment, Phase, Terms, stamp
 from kobe_resources.broker.exchange.faults import Fault
 from kobe_resources.broker.exchange.order_rules import UNPROCESSABLE, Refusal, Ticket, check_order
-from kobe_resources.broker.exchange.state import ON_TICK, OPEN_STATUSES, Row, State, tick_size
+from kobe_resources.broker.exchange.state import ON_TICK, OPEN_STATUSES, Row, State, billionths, tick_size
 from kobe_resources.broker.exchange.strictness import Strictness
 from kobe_resources.errors import UsageError
 
-BILLION = 1e9
 SECOND = 1_000_000
 """In ticks of the clock."""
 
@@ -79,11 +78,7 @@ class Book:
         """
         with self.state.transaction():
             self.settle()
-            order = self.state.order(order_id)
-            if order is None:
-                raise Refusal(404, 40410000, f"order not found for {order_id}")
-            if order["status"] not in OPEN_STATUSES:
-                raise Refusal(422, UNPROCESSABLE, f'order is already in "{order["status"]}" state')
+            order = self._changeable(order_id)
             if order["status"] == "pending_cancel":
                 raise Refusal(422, UNPROCESSABLE, "order pending cancel")
             at = self._tick(self.state.moment())
@@ -99,11 +94,7 @@ class Book:
         """
         with self.state.transaction():
             self.settle()
-            order = self.state.order(order_id)
-            if order is None:
-                raise Refusal(404, 40410000, f"order not found for {order_id}")
-            if order["status"] not in OPEN_STATUSES:
-                raise Refusal(422, UNPROCESSABLE, f'order is already in "{order["status"]}" state')
+            order = self._changeable(order_id)
             known = {name: float(changes[name]) for name in ("qty", "limit_price", "stop_price") if changes.get(name)}
             return self.state.replace(order, known, self._tick(self.state.moment()))
 
@@ -260,6 +251,15 @@ class Book:
         else:
             self._end(order_id, {"cancel": "canceled", "reject": "rejected"}[what])
 
+    def _changeable(self, order_id: str) -> Row:
+        """The open order of that id. Raises Refusal where there is none, or it has ended."""
+        order = self.state.order(order_id)
+        if order is None:
+            raise Refusal(404, 40410000, f"order not found for {order_id}")
+        if order["status"] not in OPEN_STATUSES:
+            raise Refusal(422, UNPROCESSABLE, f'order is already in "{order["status"]}" state')
+        return order
+
     def _open_order(self, order_id: str) -> Row | None:
         order = self.state.order(order_id)
         return order if order is not None and order["status"] in OPEN_STATUSES else None
@@ -303,7 +303,7 @@ class Book:
         """Fill an order at the opening auction where the open is within its limit; else it is over."""
         bar = self.market.bar(order["symbol"], moment.session)
         side, limit = 1.0 if order["side"] == "buy" else -1.0, order["limit_price"]
-        if bar is not None and (limit is None or side * (_billionths(bar.open) - _billionths(limit)) <= 0.0):
+        if bar is not None and (limit is None or side * (billionths(bar.open) - billionths(limit)) <= 0.0):
             price = bar.open * (1.0 + side * self.market.slip)
             rest, share = order["qty"] - order["filled_qty"], min(self.strictness.auction_share, 1.0)
             qty = rest if share == 1.0 else rest * share if self.terms.fractional else float(math.floor(rest * share))
@@ -323,7 +323,7 @@ class Book:
         limit = order["limit_price"]
         if limit is not None and (price - limit if is_buy else limit - price) > ON_TICK * tick_size(limit):
             side, last = 1.0 if is_buy else -1.0, self.market.price(order["symbol"], moment)
-            is_within = last is not None and side * (_billionths(last) - _billionths(limit)) <= 0.0
+            is_within = last is not None and side * (billionths(last) - billionths(limit)) <= 0.0
             if order["time_in_force"] == "ioc" or not is_within:
                 return
             price = limit
@@ -346,7 +346,7 @@ class Book:
                 price = min(bar.open, stop) * (1.0 - slip)
         elif limit is not None:
             side, best = (1.0, bar.low) if is_buy else (-1.0, bar.high)
-            if side * (_billionths(best) - _billionths(limit)) < 0.0:
+            if side * (billionths(best) - billionths(limit)) < 0.0:
                 price = limit
         if price is not None:
             self._fill_in_bar(order, price, bar.session)
@@ -395,13 +395,3 @@ class Book:
         later = moment._replace(ticks=moment.ticks + 1)
         self.state.set_moment(later)
         return stamp(self.market.instant(later))
-
-
-def _billionths(price: float) -> float:
-    """A price in billionths of a dollar, free of rounding noise, as the rules compare a limit with the market."""
-    return math.floor(price * BILLION + 0.5)
-
-
-def stamp(moment: dt.datetime) -> str:
-    """A time as Alpaca writes it: nine digits and a Z; sorts as text."""
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kobe_resources.broker.exchange import bodies as shapes
+from kobe_resources.broker.exchange.clock import stamp
 from kobe_resources.broker.exchange.faults import QUOTES, Fault
-from kobe_resources.broker.exchange.matching import Book, stamp
+from kobe_resources.broker.exchange.matching import Book
 from kobe_resources.broker.exchange.order_rules import SHUT, UNPROCESSABLE, Refusal
 from kobe_resources.broker.exchange.state import WORKING, Row
 

@@ -21,6 +21,10 @@ from kobe_resources.errors import KobeError
 from kobe_resources.runtime.atomic_files import private_folder
 
 SCHEMA = Path(__file__).with_name("state.sql")
+OUTSIDE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+"""Kinds of error that say nothing of what is stored."""
+ROOM = "see that its disk has room and that you may write there"
+AFRESH = "remove the folder to start afresh; where it belongs to KOBE_HOME, `kobe account reset` does it"
 BUSY_TIMEOUT_S = 20.0
 OPEN_STATUSES = ("pending_new", "accepted", "new", "partially_filled", "pending_cancel")
 WORKING = "status IN ('pending_new', 'accepted', 'new', 'partially_filled', 'pending_cancel')"
@@ -66,9 +70,11 @@ class State:
                 if self.row("SELECT 1 FROM account") is None:
                     self._create_account(account_number, cash, start, vendor)
         except sqlite3.Error as error:
+            # The low byte is the kind. A disk that is full is no reason to throw an account away.
+            is_outside = getattr(error, "sqlite_errorcode", 0) & 0xFF in OUTSIDE
             raise StateUnusable(
                 f"the embedded broker cannot use {folder} ({error})",
-                "remove the folder to start afresh; where it belongs to KOBE_HOME, `kobe account reset` does it",
+                ROOM if is_outside else AFRESH,
             ) from error
 
     @contextlib.contextmanager
@@ -367,3 +373,8 @@ def on_tick(price: float, up: bool) -> float:
     if abs(ticks - near) > ON_TICK:
         near = math.ceil(ticks) if up else math.floor(ticks)
     return round(near * tick_size(price), 4)
+
+
+def billionths(price: float) -> float:
+    """A price in billionths of a dollar, free of rounding noise, as the rules compare a limit with the market."""
+    return math.floor(price * 1e9 + 0.5)

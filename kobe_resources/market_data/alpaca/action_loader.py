@@ -6,8 +6,8 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.market_data.alpaca.actions import MARKET_KINDS, Actions, Names
-from kobe_resources.market_data.alpaca.bars import NEW_YORK
 from kobe_resources.market_data.alpaca.client import AlpacaDataClient
 from kobe_resources.market_data.alpaca.errors import AlpacaInvalidSymbol
 from kobe_resources.market_data.alpaca.load import VENDOR, AlpacaLoad, hash_of, stored_actions

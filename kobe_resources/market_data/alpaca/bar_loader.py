@@ -9,7 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kobe_resources import calendar
-from kobe_resources.market_data.alpaca.bars import NEW_YORK, Page, Sessions, join_pages, read_page
+from kobe_resources.calendar import NEW_YORK
+from kobe_resources.market_data.alpaca.bars import Page, Sessions, join_pages, read_page
 from kobe_resources.market_data.alpaca.bars import ReadBars as ReadBatch
 from kobe_resources.market_data.alpaca.client import AlpacaDataClient, BarsCall, follow
 from kobe_resources.market_data.alpaca.errors import RESUMES, AlpacaInvalidSymbol, AlpacaMalformed

@@ -10,14 +10,13 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.market_data.polygon.rows import TWO_BARS, BarColumns, RefusedRow, printable
 from kobe_resources.market_data.rounding import widen
 
-NEW_YORK = ZoneInfo("America/New_York")
 FIELDS = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw", "trades": "n"}
 LARGEST = 1e300
 ROUNDING = 0.01

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.market_data.alpaca.actions import Action
-from kobe_resources.market_data.alpaca.bars import NEW_YORK
 from kobe_resources.market_data.alpaca.errors import AlpacaInvalidSymbol
 from kobe_resources.market_data.changes import Changes
 from kobe_resources.market_data.polygon.checkpoints import (

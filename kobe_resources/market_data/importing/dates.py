@@ -7,11 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.market_data.protocol import MarketDataError
 
-NEW_YORK = ZoneInfo("America/New_York")
 MOST_ODD = 0.01
 """Share of a column's dates that may be of another kind than the rest."""
 FIRST_SERIAL, LAST_SERIAL = 15_000, 80_000

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import duckdb
+
 from kobe_resources.market_data.importing.headers import Header, header_of
 from kobe_resources.market_data.importing.pieces import BOOKS, TEXTS, Piece, is_book
-from kobe_resources.market_data.importing.shapes import exporter, is_bars, understand
+from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, exporter, is_bars, understand
 
 MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 LOOKED_AT = 20
@@ -46,6 +48,24 @@ def how_to_import(path: Path) -> str:
     """The end of a refusal: what the file looks like and the command that reads it; empty where no import would."""
     shape = foreign_shape(path)
     return f"; this looks like {shape}: `kobe bars import {shlex.quote(str(path))}` reads it" if shape else ""
+
+
+def factored_row(path: Path) -> str:
+    """The first row that `kobe bars export --adjusted` wrote with a factor; empty where it wrote none, or not the file."""
+    is_csv = path.suffix.lower() == ".csv"
+    source = "read_csv(?, all_varchar = true, header = true, delim = ',')" if is_csv else "read_parquet(?)"
+    try:
+        with duckdb.connect() as connection:
+            names = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}", [str(path)]).fetchall()]  # noqa: S608
+            shape = exporter(names)
+            if shape is None or shape.name != KOBE_ADJUSTED:
+                return ""
+            sql = f"SELECT symbol, left(session::VARCHAR, 10), factor::DOUBLE FROM {source} WHERE factor::DOUBLE <> 1 LIMIT 1"  # noqa: S608
+            rows = connection.execute(sql, [str(path)]).fetchall()
+    except duckdb.Error:
+        # Who reads the bars says what is wrong with the file.
+        return ""
+    return "".join(f"{symbol} on {day} by {factor:g}" for symbol, day, factor in rows)
 
 
 def files_to_import(folder: Path) -> str:

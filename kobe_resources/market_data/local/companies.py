@@ -19,8 +19,8 @@ SAME_HISTORY = 20
 """Bars that two symbols share, and hardly any others, from which they are one company under two names."""
 NOTHING = ("nan", "none", "null", "na", "nat")
 """What programs write for a symbol that is missing: no ticker in small letters."""
-SHARED, DIGITS = 0.9, 4
-"""Share of the shorter history that the longer one has too, to so many digits: one source rounds what another does not."""
+SHARED = 0.9
+"""Share of the shorter history that the longer one has too, to four digits: one source rounds what another does not."""
 MOST_DIFFERING = 0.01
 """Share of the sessions of two spellings that may differ before one spelling is given up whole."""
 
@@ -78,9 +78,10 @@ def _alike(bars: pd.DataFrame) -> list[tuple[str, str]]:
     # Bars of two companies are hardly ever the same: most files have no such pair, and this is found without a list.
     sql = """
         WITH rounded AS (
-            SELECT symbol, session, volume, round(open, digits) AS open, round(high, digits) AS high, round(low, digits) AS low,
-                   round(close, digits) AS close
-            FROM (SELECT *, ($digits - 1 - floor(log10(close)))::INTEGER AS digits FROM bars)
+            SELECT symbol, session, volume, round(open * unit) AS open, round(high * unit) AS high, round(low * unit) AS low,
+                   round(close * unit) AS close
+            FROM (SELECT *, CASE WHEN close < 1 THEN 1e4 WHEN close < 10 THEN 1e3 WHEN close < 100 THEN 1e2
+                                 WHEN close < 1000 THEN 10.0 ELSE 1.0 END AS unit FROM bars)
         ), marked AS (SELECT *, hash(session, open, high, low, close) AS print FROM rounded),
         twice AS (SELECT print FROM marked GROUP BY print HAVING count(*) BETWEEN 2 AND 50),
         held AS (SELECT * FROM marked SEMI JOIN twice USING (print)),
@@ -97,7 +98,7 @@ def _alike(bars: pd.DataFrame) -> list[tuple[str, str]]:
     """
     with duckdb.connect() as connection:
         connection.register("bars", bars)
-        return connection.execute(sql, {"fewest": SAME_HISTORY, "share": SHARED, "digits": DIGITS}).fetchall()
+        return connection.execute(sql, {"fewest": SAME_HISTORY, "share": SHARED}).fetchall()
 
 
 def _one_spelling_each(bars: pd.DataFrame, listed: Collection[str]) -> tuple[pd.DataFrame, list[AsideRow]]:

@@ -24,6 +24,28 @@ class Paid(NamedTuple):
     aside: list[AsideRow]
 
 
+def exact_ones(dividends: pd.DataFrame, file: str) -> Paid:
+    """Part the dividends from rows that only round another one of their kind and day, as two sources of one amount do."""
+    given = dividends.assign(place=range(len(dividends)), of_kind=dividends.get("kind"))
+    with duckdb.connect() as connection:
+        connection.register("given", given)
+        rows = connection.execute(_ROUNDED).fetchall()
+    if not rows:
+        return Paid(dividends, [])
+    aside: list[AsideRow] = [
+        (
+            symbol,
+            day,
+            f"{file}: a dividend of {amount:g} rounds that of {exact:g} of the same day; counted once",
+            None,
+            {"symbol": symbol, "ex_date": day, "amount": amount},
+        )
+        for _, symbol, day, amount, exact in rows
+    ]
+    gone = {row[0] for row in rows}
+    return Paid(dividends[[place not in gone for place in range(len(dividends))]], aside)
+
+
 def paid_ones(dividends: pd.DataFrame, bars: pd.DataFrame, splits: pd.DataFrame, file: str) -> Paid:
     """Part the dividends that may be true from those over a fifth of the close without a fall.
 
@@ -53,6 +75,13 @@ def paid_ones(dividends: pd.DataFrame, bars: pd.DataFrame, splits: pd.DataFrame,
     return Paid(dividends[[key not in strange for key in keys]], aside)
 
 
+_ROUNDED = """
+    WITH told AS (SELECT *, length(split_part(amount::VARCHAR, '.', 2)) AS digits FROM given)
+    SELECT r.place, r.symbol, r.ex_date::DATE::VARCHAR, r.amount, max(o.amount)
+    FROM told r JOIN told o ON o.symbol = r.symbol AND o.ex_date = r.ex_date AND o.of_kind IS NOT DISTINCT FROM r.of_kind
+    WHERE o.digits > r.digits AND abs(o.amount - r.amount) <= 0.5 * power(10.0, -greatest(r.digits, 2)) + 1e-9
+    GROUP BY ALL ORDER BY r.place
+"""
 _SQL = """
     WITH given AS (
         SELECT symbol, ex_date::DATE AS ex_date, sum(amount) AS amount

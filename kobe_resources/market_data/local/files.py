@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobe_resources.market_data.changes import Load
-from kobe_resources.market_data.importing.recognition import files_to_import
+from kobe_resources.market_data.importing.recognition import factored_row, files_to_import
 from kobe_resources.market_data.local.base import LocalVendor
 from kobe_resources.market_data.local.columns import (
     DATES,
@@ -28,7 +28,7 @@ from kobe_resources.market_data.local.columns import (
     Rule,
 )
 from kobe_resources.market_data.local.companies import SAME_HISTORY, AsideRow, in_capitals, one_name_each, spelled_as
-from kobe_resources.market_data.local.dividends import paid_ones
+from kobe_resources.market_data.local.dividends import exact_ones, paid_ones
 from kobe_resources.market_data.local.imported import SET_ASIDE, left_out_by_import
 from kobe_resources.market_data.local.tabular import ReadTable, read_table
 from kobe_resources.market_data.set_aside import aside_rows
@@ -46,11 +46,7 @@ BARS = (
     Column("volume", "volume"),
     Column("vwap", "number", required=False),
     Column("trades", "count", required=False),
-    Column("listing", "text", required=False),
-    Column("factor", "number", required=False),
 )
-EXPORTED = ("listing", "factor")
-"""Columns of `kobe bars export --adjusted` alone."""
 ROUNDING = 1e-6
 """Share of the price by which an open or a close may lie outside high and low: they are widened."""
 WITHIN = f"(1 + {ROUNDING})"
@@ -127,6 +123,11 @@ class FilesVendor(LocalVendor):
     def read(self) -> Load:
         """The files' sound rows; the others beside them. Raises BadFile."""
         path = bars_file(self.data.files.path)
+        if factored := factored_row(path):
+            raise BadFile(
+                f"{path} holds adjusted prices, of {factored}",
+                f"`kobe bars import {shlex.quote(str(path))}` turns them back, or export them without --adjusted",
+            )
         span = ("session", str(self.data.start or EARLIEST), str(self.data.end or LATEST))
         table = read_table(
             path,
@@ -141,8 +142,7 @@ class FilesVendor(LocalVendor):
             if self.data.start or self.data.end:
                 return Load(table.frame, _no_rows(SPLITS), _no_rows(CANDIDATES[:1]), _no_rows(CANDIDATES[:2]))
             raise BadFile(f"{path} holds no bars", f"it needs rows of {WANTED}")
-        _refuse_exported(path, table.frame)
-        bars, widened = _widened(table.frame.drop(columns=list(EXPORTED), errors="ignore"))
+        bars, widened = _widened(table.frame)
         bars, small = in_capitals(bars)
         candidates, aside = self._candidates(path.parent, bars)
         bars, twins = one_name_each(bars, set(candidates["symbol"]) if candidates is not None else set())
@@ -185,8 +185,9 @@ class FilesVendor(LocalVendor):
             return None, []
         table = read_table(path, DIVIDENDS, DIVIDEND_RULES, few=FEW_ACTIONS)
         frame, aside = _of_bars(path, table.frame.drop(columns="currency", errors="ignore"), "ex_date", set(bars["symbol"]))
-        paid = paid_ones(frame, bars, splits, path.name)
-        return paid.frame, [*_rows_of(table, path), *aside, *paid.aside]
+        exact = exact_ones(frame, path.name)
+        paid = paid_ones(exact.frame, bars, splits, path.name)
+        return paid.frame, [*_rows_of(table, path), *aside, *exact.aside, *paid.aside]
 
 
 def companion(folder: Path, name: str) -> Path:
@@ -226,17 +227,6 @@ def _widened(bars: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     low = np.minimum.reduce([bars[name].to_numpy(float) for name in ("low", "open", "close")])
     moved = (high != bars["high"].to_numpy(float)) | (low != bars["low"].to_numpy(float))
     return (bars.assign(high=high, low=low), int(moved.sum())) if moved.any() else (bars, 0)
-
-
-def _refuse_exported(path: Path, bars: pd.DataFrame) -> None:
-    """Raise BadFile for the adjusted prices that `kobe bars export --adjusted` writes."""
-    if not set(EXPORTED) <= set(bars) or (factored := bars[bars["factor"].fillna(1.0) != 1.0]).empty:
-        return
-    first = factored.iloc[0]
-    raise BadFile(
-        f"{path} holds adjusted prices, of {first['symbol']} on {str(first['session'])[:10]} by {first['factor']:g}",
-        f"`kobe bars import {shlex.quote(str(path))}` turns them back, or export them without --adjusted",
-    )
 
 
 def _symbols_of(bars: pd.DataFrame) -> pd.DataFrame:

@@ -7,8 +7,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.market_data.companions import DIVIDEND, replace_dividends, replace_splits
-from kobe_resources.market_data.polygon.checkpoints import NEW_YORK, VENDOR, LoadState, Mark, save_mark, save_refusals
+from kobe_resources.market_data.polygon.checkpoints import VENDOR, LoadState, Mark, save_mark, save_refusals
 from kobe_resources.market_data.polygon.errors import PolygonEntitlementError, PolygonNotFound
 from kobe_resources.market_data.polygon.plan import Span
 from kobe_resources.market_data.polygon.rows import Listing, RefusedRow, dividend_rows, settled, split_rows

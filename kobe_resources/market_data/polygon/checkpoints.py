@@ -10,7 +10,6 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from kobe_resources.market_data.changes import sql
 from kobe_resources.market_data.polygon.plan import Span
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from kobe_resources.market_data.polygon.rows import RefusedRow
 
 VENDOR = "polygon"
-NEW_YORK = ZoneInfo("America/New_York")
 LONGEST_ROW = 2000
 
 

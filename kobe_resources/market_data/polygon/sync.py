@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobe_resources import calendar
+from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.changes import Changes, StoreTotals
 from kobe_resources.market_data.companions import (
@@ -21,7 +22,6 @@ from kobe_resources.market_data.companions import (
 from kobe_resources.market_data.polygon.actions import PolygonActions, Splits, hash_of
 from kobe_resources.market_data.polygon.candidates import candidates_of_file, candidates_of_vendor
 from kobe_resources.market_data.polygon.checkpoints import (
-    NEW_YORK,
     VENDOR,
     LoadState,
     Mark,

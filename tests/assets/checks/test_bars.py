@@ -335,10 +335,17 @@ def test_the_bars_that_universe_and_check_read_are_suspect_where_those_of_the_pa
 def test_set_aside_rows_are_told_by_reason_with_symbol_day_and_line(tmp_path: Path) -> None:
     content = load(calm("A"))
     days = [("A", DAYS[n], "no session", None, {}) for n in (3, 4)]
-    given = [*days, ("", None, "X.csv is not read", None, {})]
+    given = [*days, ("", None, "X.csv is not read", None, {}), ("B", DAYS[9], "no session", None, {})]
     found = check(store(tmp_path, dataclasses.replace(content, aside=aside_rows(given))))["set_aside_rows"]
-    assert found.count == 3
-    assert f"2 x no session (A {DAYS[3]}); X.csv is not read" in found.seen
+    assert found.count == 4
+    assert f"3 x no session (A {DAYS[3]}; others: B); X.csv is not read" in found.seen
+
+
+def test_a_warning_of_several_symbols_names_them(tmp_path: Path) -> None:
+    gone = [row for name in ("A", "B", "C") for row in calm(name, skip=tuple(range(20, 33)))]
+    found = check(store(tmp_path, load([*gone, *calm("D")])))["reused_tickers"]
+    assert found.seen.startswith("3 times a ticker came back after a long absence; the worst: symbol A, ")
+    assert found.seen.endswith("; others: B, C")
 
 
 def test_a_history_restated_by_one_factor_is_told(tmp_path: Path) -> None:
@@ -369,10 +376,11 @@ def test_older_closes_between_cents_are_adjusted_prices(tmp_path: Path) -> None:
 
 
 def test_a_bar_years_before_all_others_is_told(tmp_path: Path) -> None:
-    early = bar("A", dt.date(2009, 1, 2))
-    found = check(store(tmp_path / "lone", load([early, *calm("A"), *calm("B")])))["lone_sessions"]
-    assert (found.count, found.offenders["symbol"][0], found.offenders["bars"][0]) == (1, "A", 1)
-    assert "symbol A, session 2009-01-02" in found.seen
+    for day in (dt.date(2009, 1, 2), dt.date(1920, 1, 2)):
+        rows = [bar("A", day), *calm("A"), *calm("B")]
+        found = check(store(tmp_path / str(day.year), load(rows)))["lone_sessions"]
+        assert (found.count, found.offenders["symbol"][0], found.offenders["bars"][0]) == (1, "A", 1)
+        assert f"symbol A, session {day}" in found.seen
     assert check(store(tmp_path / "gap", load([*calm("A"), *calm("B", start=100)])))["lone_sessions"].ok, "a long hole is none"
 
 
@@ -384,7 +392,7 @@ def test_dividends_that_may_be_one_are_told(tmp_path: Path) -> None:
     dividends = pd.DataFrame(rows, columns=["symbol", "ex_date", "amount"])
     found = check(store(tmp_path, dataclasses.replace(content, dividends=dividends)))["repeated_dividends"]
     assert [(row.symbol, row.ex_date.date()) for row in found.offenders.itertuples()] == [("A", DAYS[194]), ("C", DAYS[70])]
-    assert f"A pays on {DAYS[190]} and {DAYS[194]} ($0.5 and $0.5), and 1 more" in found.seen
+    assert f"A pays on {DAYS[190]} and {DAYS[194]} ($0.5 and $0.5), and 1 more (C)" in found.seen
 
 
 def test_a_fall_of_twelve_usual_days_without_a_crowd_is_told(tmp_path: Path) -> None:

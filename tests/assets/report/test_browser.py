@@ -383,6 +383,18 @@ def test_an_account_that_hardly_moves_still_has_an_axis(browser: Browser, inputs
     watched.page.close()
 
 
+def test_going_back_from_a_word_lets_go_of_its_place(browser: Browser, path: Path) -> None:
+    watched = Watched(browser, path)
+    watched.page.locator('a[href="#g-deflated"]:visible').click()
+    watched.page.wait_for_function("location.hash.includes('g-deflated') && scrollY > 2000")
+    watched.page.go_back()
+    watched.page.wait_for_function("!location.hash.includes('g-deflated')")
+    watched.see("#chart-years")
+    place = watched.page.evaluate("document.getElementById('chart-years').getBoundingClientRect().top")
+    assert 0 <= place <= watched.page.viewport_size["height"]
+    watched.page.close()
+
+
 def test_the_address_carries_strategy_mode_window_and_trade_and_back_and_forward_work(browser: Browser, path: Path) -> None:
     watched = Watched(browser, path)
     shown = watched.page.locator(".verdict:visible strong")

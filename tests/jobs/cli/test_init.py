@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import resource
 import stat
 import sys
 import tomllib
@@ -97,6 +98,18 @@ def test_nothing_is_overwritten(own_bars: Path) -> None:
     assert ended.code == 2
     assert "is there already" in ended.line
     assert Path("kobe.toml").read_text(encoding="utf-8") == "# mine\n"
+
+
+def test_a_full_disk_leaves_no_half_of_a_file() -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        ended = kobe("init", "--vendor", "sample")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ended.code == 1
+    assert "kobe.toml cannot be written" in ended.line
+    assert not Path("kobe.toml").exists()
 
 
 def test_without_a_terminal_the_missing_option_is_named() -> None:

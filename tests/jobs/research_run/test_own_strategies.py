@@ -176,6 +176,12 @@ def test_list_says_what_is_registered_from_where_and_whether_it_trades(settings:
     assert (rows["my_idea"]["weight"], rows["my_idea"]["parameters"]["entry"]) == (None, 45.0)
     assert rows["my_idea"]["from"].startswith(str(computed / "strategies" / "idea.py:"))
     assert "my_idea" in run("list")
+    idle = computed / "strategies" / "idle.py"
+    try:
+        idle.write_text("IDEAS = []\n", encoding="utf-8")
+        assert f"{idle} declares no strategy" in run("list")
+    finally:
+        idle.unlink()
 
 
 def test_check_proves_and_measures(settings: Settings) -> None:

@@ -105,24 +105,24 @@ class Scene:
         ids = collections.Counter(order["client_order_id"] for order in orders)
         assert max(ids.values()) == 1
         with OrderLedger(self.folder / "orders.sqlite") as ledger:
-            intents = {order["client_order_id"]: book.find(ledger, order["client_order_id"]) for order in orders}
-            assert all(intents.values()), "an order that the ledger does not know"
-            bought = collections.Counter((i.symbol, i.session) for i in intents.values() if i and i.purpose == book.ENTRY)
+            our_orders = {order["client_order_id"]: book.find(ledger, order["client_order_id"]) for order in orders}
+            assert all(our_orders.values()), "an order that the ledger does not know"
+            bought = collections.Counter((i.symbol, i.session) for i in our_orders.values() if i and i.purpose == book.ENTRY)
             assert not bought or max(bought.values()) == 1, "two entries for one signal"
             for session in (market.ENTRY_DAY, market.EXIT_DAY):
-                sent = [i for i in intents.values() if i and i.purpose == book.ENTRY and i.session == session]
+                sent = [i for i in our_orders.values() if i and i.purpose == book.ENTRY and i.session == session]
                 worth = sum(((i.limit_price or Decimal(0)) * i.qty for i in sent), Decimal(0))
                 assert worth <= Decimal(repr(market.BUDGET)), f"${worth} in {session}"
             for order in orders:
-                intent = intents[order["client_order_id"]]
-                assert intent
-                assert abs(float(intent.filled_qty) - order["filled_qty"]) < 1e-9, "a fill was lost"
-                assert intent.state is not OrderState.NOT_PLACED
+                ours = our_orders[order["client_order_id"]]
+                assert ours
+                assert abs(float(ours.filled_qty) - order["filled_qty"]) < 1e-9, "a fill was lost"
+                assert ours.state is not OrderState.NOT_PLACED
             resting = {order["symbol"]: order["qty"] for order in orders if order["status"] == "new"}
-            ours = {held.symbol: float(held.qty) for held in open_positions(ledger, ACCOUNT)}
+            held_by_us = {held.symbol: float(held.qty) for held in open_positions(ledger, ACCOUNT)}
             theirs = {row["symbol"]: row["qty"] for row in self.embedded.book.state.positions()}
-            assert ours == theirs, "positions differ"
-            assert resting == ours, "a position without its stop, or a stop without its position"
+            assert held_by_us == theirs, "positions differ"
+            assert resting == held_by_us, "a position without its stop, or a stop without its position"
             waiting = [i for i in book.unsettled(ledger, ACCOUNT) if i.time_in_force != "gtc"]
             assert not waiting
             claim = claim_of(ledger, ACCOUNT, market.EXIT_DAY)

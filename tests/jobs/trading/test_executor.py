@@ -13,7 +13,7 @@ from kobe_jobs.trading.context import SessionContext, TradingContext, open_sessi
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Unresolved
-from kobe_resources.order_ledger import Intent, OrderState
+from kobe_resources.order_ledger import LedgerOrder, OrderState
 from kobe_resources.order_ledger import orders as book
 from tests.jobs.trading.test_resuming import Around
 from tests.jobs.trading.test_session import ACCOUNT, orders, posts
@@ -29,8 +29,8 @@ def context(rig: TradingContext) -> SessionContext:
     return open_session(rig, "rsi2")
 
 
-def stops(context: SessionContext) -> list[Intent]:
-    return [intent for intent in book.of_session(context.ledger, ACCOUNT, market.ENTRY_DAY) if intent.purpose == book.STOP]
+def stops(context: SessionContext) -> list[LedgerOrder]:
+    return [order for order in book.of_session(context.ledger, ACCOUNT, market.ENTRY_DAY) if order.purpose == book.STOP]
 
 
 def calls(embedded: EmbeddedBroker, method: str, path: str) -> int:
@@ -59,10 +59,10 @@ def test_a_stop_protects_only_where_the_broker_shows_it_at_rest(
     context: SessionContext, embedded: EmbeddedBroker, status: str, absent: bool
 ) -> None:
     waiting = executor.resolve(telling(context, OrderStatus(status), absent=absent), 0.2)
-    assert {intent.state for intent in waiting} == {OrderState.UNKNOWN}
+    assert {order.state for order in waiting} == {OrderState.UNKNOWN}
     assert len(waiting) == 5
     assert executor.resolve(context) == []
-    assert {intent.state for intent in stops(context)} == {OrderState.ACCEPTED}
+    assert {order.state for order in stops(context)} == {OrderState.ACCEPTED}
 
 
 @pytest.mark.parametrize("status", ["new", "accepted", "held"])
@@ -87,7 +87,7 @@ def test_a_cancel_whose_answer_is_lost_leaves_a_stop_that_counts_as_nothing(
     embedded.faults.add({"match": {**BY_ID, "times": None}, "kind": "504"})
     assert executor.cancel(context, stop, 0.3).state is OrderState.UNKNOWN
     waiting = executor.resolve(context, 0.2)
-    assert [intent.client_order_id for intent in waiting] == [stop.client_order_id]
+    assert [order.client_order_id for order in waiting] == [stop.client_order_id]
     embedded.faults.clear()
     assert executor.cancel(context, stop).state is OrderState.CANCELED
 

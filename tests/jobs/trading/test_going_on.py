@@ -15,7 +15,7 @@ from kobe_jobs.trading.context import SessionContext, TradingContext, open_sessi
 from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_jobs.trading.protection import judge
-from kobe_jobs.trading.readiness.switching import auction_line, other_accounts_line, quotes_line, switching_line
+from kobe_jobs.trading.readiness.switching import auction_finding, other_accounts_finding, quotes_finding, switching_finding
 from kobe_jobs.trading.reconcile.accept import accept_differences
 from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
 from kobe_jobs.trading.roll_forward import name_odd_stops
@@ -171,7 +171,7 @@ def test_positions_leave_by_the_rules_that_they_were_entered_with(traded: Tradin
     embedded.advance_to(market.EXIT_DAY, "open")
     switched = changed(traded.settings, rsi_exit=95.0)
     context = open_session(dataclasses.replace(traded, settings=switched), "rsi2")
-    told = switching_line(context)
+    told = switching_finding(context)
     assert not told.ok
     assert "leaves by the rules it was entered with (rsi2: rsi_exit 70)" in told.seen
     summary = trade_session(dataclasses.replace(traded, settings=switched))
@@ -198,14 +198,14 @@ def changed(settings: Settings, **strategy: Any) -> Settings:
 
 def test_preflight_says_what_paper_does_with_auction_orders_and_what_other_accounts_hold(traded: TradingContext) -> None:
     auction = traded.settings.model_copy(update={"execution": traded.settings.execution.model_copy(update={"entry": "opg"})})
-    on_paper = auction_line(dataclasses.replace(traded, settings=auction, stage="paper"))
+    on_paper = auction_finding(dataclasses.replace(traded, settings=auction, stage="paper"))
     assert (on_paper.ok, on_paper.blocks) == (False, False)
     assert "expire" in on_paper.seen
-    assert auction_line(traded).ok
-    assert other_accounts_line(traded).ok
-    elsewhere = other_accounts_line(dataclasses.replace(traded, stage="paper"))
+    assert auction_finding(traded).ok
+    assert other_accounts_finding(traded).ok
+    elsewhere = other_accounts_finding(dataclasses.replace(traded, stage="paper"))
     assert "simulated:PA0EMBEDDED0 holds" in elsewhere.seen
-    assert quotes_line(session_of(traded)).ok
+    assert quotes_finding(session_of(traded)).ok
 
 
 def test_a_book_of_two_strategies_trades_through_one_gate(rig: TradingContext, tmp_path: Path) -> None:

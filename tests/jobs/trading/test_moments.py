@@ -99,7 +99,7 @@ class Day:
     def orders(self, session: dt.date = EXIT_DAY) -> list[tuple[str, str, str, str]]:
         with OrderLedger(self.folder / "orders.sqlite") as ledger:
             found = book.of_session(ledger, ACCOUNT, session)
-        return [(i.symbol, i.leg, i.time_in_force, str(i.state)) for i in found if i.purpose != book.STOP and i.posts]
+        return [(i.symbol, i.tag, i.time_in_force, str(i.state)) for i in found if i.purpose != book.STOP and i.posts]
 
     def stops(self) -> dict[str, float]:
         rows = self.embedded.book.state.rows(
@@ -148,7 +148,7 @@ def test_exits_and_entries_go_into_the_auction_and_are_protected_after_it(day: D
     assert before.is_clean, before
     assert (before.session, before.working, before.submitted) == (EXIT_DAY, before.submitted, before.submitted)
     sent = day.orders()
-    assert {(symbol, leg) for symbol, leg, _, _ in sent} >= {(symbol, "exit") for symbol in market.LEAVING}
+    assert {(symbol, tag) for symbol, tag, _, _ in sent} >= {(symbol, "exit") for symbol in market.LEAVING}
     assert {(tif, state) for _, _, tif, state in sent} == {("opg", "ACCEPTED")}
     assert set(day.stops()) == set(day.held()) - set(market.LEAVING)
     assert day.ledger_state()[0] == "halted"
@@ -173,12 +173,12 @@ def test_what_paper_lets_expire_leaves_at_the_quote_and_is_protected_meanwhile(d
     assert after.is_clean, after
     ended = day.orders()
     assert [
-        (leg, tif, state) for symbol, leg, tif, state in ended if symbol == market.LEAVING[0] and leg.startswith("exit")
+        (tag, tif, state) for symbol, tag, tif, state in ended if symbol == market.LEAVING[0] and tag.startswith("exit")
     ] == [
         ("exit", "opg", "EXPIRED"),
         ("exit.2", "ioc", "FILLED"),
     ]
-    assert {state for _, leg, tif, state in ended if leg == "entry"} == {"EXPIRED"}
+    assert {state for _, tag, tif, state in ended if tag == "entry"} == {"EXPIRED"}
     assert day.stops() == day.held() == day.ledger_state()[1]
 
 
@@ -186,7 +186,7 @@ def test_an_auction_that_was_missed_sells_at_the_quote_and_buys_nothing(day: Day
     day.to("open")
     after = day.run()
     assert after.is_clean, after
-    assert {(leg, tif) for _, leg, tif, _ in day.orders()} == {("exit", "ioc")}
+    assert {(tag, tif) for _, tag, tif, _ in day.orders()} == {("exit", "ioc")}
     assert after.refused["auction_over"] > 0
     assert day.stops() == day.held()
 
@@ -212,7 +212,7 @@ def test_limit_orders_work_through_the_day_and_each_fill_is_protected(day: Day, 
     day.to("pre_open")
     before = day.run("ioc")
     assert before.is_clean, before
-    assert {(leg, tif, state) for _, leg, tif, state in day.orders()} == {("entry", "day", "ACCEPTED")}
+    assert {(tag, tif, state) for _, tag, tif, state in day.orders()} == {("entry", "day", "ACCEPTED")}
     day.to("open")
     opened = day.run("ioc")
     assert opened.is_clean, opened

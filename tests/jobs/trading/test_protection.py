@@ -351,7 +351,7 @@ def test_an_exit_beyond_the_stop_that_met_no_buyer_is_followed_by_the_stop(
 
 def test_an_exit_beyond_the_stop_gives_the_market_room(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     assert trade(rig, refuse_stops_below(rig, embedded, "S01")).is_clean
-    left = next(intent for intent in of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if intent.leg == "exit.stop")
+    left = next(order for order in of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if order.tag == "exit.stop")
     assert left.limit_price is not None
     assert 0.94 < float(left.limit_price) / float(left.decision["bid"]) < 0.96
 

@@ -135,20 +135,20 @@ def test_cents_of_fees_are_no_difference(context: SessionContext, embedded: Embe
 
 
 def test_an_order_that_shows_up_late_is_promoted_with_its_fill(context: SessionContext, embedded: EmbeddedBroker) -> None:
-    intent = book.of_session(context.ledger, ACCOUNT, market.ENTRY_DAY)[0]
+    order = book.of_session(context.ledger, ACCOUNT, market.ENTRY_DAY)[0]
     with context.ledger.write() as write:
-        write.execute("DELETE FROM positions WHERE id = ?", (intent.client_order_id,))
-        write.execute("DELETE FROM fills WHERE client_order_id = ?", (intent.client_order_id,))
+        write.execute("DELETE FROM positions WHERE id = ?", (order.client_order_id,))
+        write.execute("DELETE FROM fills WHERE client_order_id = ?", (order.client_order_id,))
         write.execute(
             "UPDATE intents SET state = 'NOT_PLACED', filled_qty = '0', spent = '0', reserved = '60', acknowledged = 0"
-            " WHERE client_order_id = ?", (intent.client_order_id,),
+            " WHERE client_order_id = ?", (order.client_order_id,),
         )  # fmt: skip
     found = reconcile(context, "by hand")
     assert found.promoted == 1
     assert found.agrees, found.describe()
-    late = book.get(context.ledger, intent.client_order_id)
+    late = book.get(context.ledger, order.client_order_id)
     assert (late.state, late.filled_qty) == (OrderState.FILLED, 3)
-    assert position(context.ledger, intent.client_order_id)
+    assert position(context.ledger, order.client_order_id)
 
 
 def test_looking_only_promotes_nothing(context: SessionContext, embedded: EmbeddedBroker) -> None:

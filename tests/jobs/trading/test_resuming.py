@@ -225,8 +225,8 @@ def test_a_stop_given_up_yesterday_that_rests_at_the_broker_is_found_before_anot
     embedded.book.state.run("UPDATE orders SET hidden_lookups = 1 WHERE hidden_lookups > 0")
     summary = trade_session(rig)
     assert summary.is_clean, summary
-    stops = [intent for intent in book.of_position(rig.ledger, _position_of(rig, "S00")) if intent.purpose == book.STOP]
-    assert [intent.state for intent in stops if intent.state is OrderState.ACCEPTED] == [OrderState.ACCEPTED]
+    stops = [order for order in book.of_position(rig.ledger, _position_of(rig, "S00")) if order.purpose == book.STOP]
+    assert [order.state for order in stops if order.state is OrderState.ACCEPTED] == [OrderState.ACCEPTED]
 
 
 def _position_of(rig: TradingContext, symbol: str) -> str:

@@ -239,7 +239,7 @@ def test_shadow_decides_and_sends_nothing(rig: TradingContext, embedded: Embedde
     assert (summary.would_send, summary.submitted) == (5, 0)
     assert summary.is_clean
     decided = book.of_session(rig.ledger, "shadow:PA0EMBEDDED0", market.ENTRY_DAY)
-    assert [(intent.symbol, intent.qty, intent.limit_price) for intent in decided][:2] == [
+    assert [(order.symbol, order.qty, order.limit_price) for order in decided][:2] == [
         ("S00", 3, Decimal("20.04")),
         ("S01", 3, Decimal("21.04")),
     ]
@@ -288,8 +288,8 @@ def test_an_order_in_trouble_ends_where_the_broker_has_it(rig: TradingContext, e
     embedded.faults.add({**fault, "match": {"method": "POST", "path": "/v2/orders", "symbol": "S01"}})
     summary = trade_session(rig)
     assert summary.is_clean, summary
-    intent = next(i for i in book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if i.symbol == "S01" and i.leg == "entry")
-    assert intent.state is state
+    order = next(i for i in book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if i.symbol == "S01" and i.tag == "entry")
+    assert order.state is state
     assert sum(symbol == "S01" for symbol, *_ in orders(embedded)) == (0 if state is OrderState.REJECTED else 1)
     held = {row["symbol"]: row["qty"] for row in embedded.book.state.positions()}
     assert {p.symbol: float(p.qty) for p in open_positions(rig.ledger, ACCOUNT)} == held
@@ -365,7 +365,7 @@ def test_a_crash_after_planning_decides_again_on_fresh_quotes(
         with pytest.raises(Died):
             trade_session(rig)
     planned = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)
-    assert {intent.state for intent in planned} == {OrderState.INTENT, OrderState.DENIED}
+    assert {order.state for order in planned} == {OrderState.PLANNED, OrderState.DENIED}
     assert trade_session(rig).is_clean
     again = book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY)[0]
     assert again.decision["decided_at"] >= planned[0].decision["decided_at"]

@@ -15,8 +15,8 @@ from kobe_jobs.trading.reconcile.accept import accept_differences
 from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
 from kobe_jobs.trading.roll_forward import age_positions, apply_splits, name_without_bars
 from kobe_jobs.trading.session import trade_session
+from kobe_resources.broker.exchange.clock import stamp
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
-from kobe_resources.broker.exchange.matching import stamp
 from kobe_resources.order_ledger import Position
 from kobe_resources.order_ledger.positions import open_positions
 from tests.support.builders import small_market as market

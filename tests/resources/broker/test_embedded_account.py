@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sqlite3
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +19,7 @@ from kobe_jobs.trading.context import open_ledger
 from kobe_jobs.trading.run_lock import alone
 from kobe_resources.broker.exchange.account import OtherAccount
 from kobe_resources.broker.exchange.embedded import Moment
-from kobe_resources.broker.exchange.state import State
+from kobe_resources.broker.exchange.state import State, StateUnusable
 from kobe_resources.broker.open import embedded_folder, open_broker, reset_embedded, standing_at, start_embedded
 from kobe_resources.errors import UsageError
 from kobe_resources.order_ledger import OrderLedger
@@ -240,3 +241,21 @@ def test_each_new_account_has_a_number_of_its_own_and_its_server_a_key(settings:
     assert broker.embedded.terms.key_id
     assert broker.account().number
     broker.close()
+
+
+def test_a_full_disk_is_no_reason_to_remove_the_account_and_a_damaged_file_is(tmp_path: Path) -> None:
+    start = Moment(SESSIONS[0], "pre_open")
+    State(tmp_path, "PA1", 500.0, start, "sample").close()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+    try:
+        with pytest.raises(StateUnusable, match="see that its disk has room") as full:
+            State(tmp_path, "PA1", 500.0, start, "sample")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "remove" not in str(full.value)
+    State(tmp_path, "PA1", 500.0, start, "sample").close()
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"no database at all" * 1000)
+    with pytest.raises(StateUnusable, match="remove the folder to start afresh"):
+        State(tmp_path, "PA1", 500.0, start, "sample")

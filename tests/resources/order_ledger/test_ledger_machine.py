@@ -55,47 +55,47 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(symbol=st.sampled_from(SYMBOLS), crash=st.booleans())
     def claim(self, symbol: str, crash: bool) -> None:
-        intent = book.find(self.ledger, order_plan(symbol).client_order_id)
-        if intent is None:
+        order = book.find(self.ledger, order_plan(symbol).client_order_id)
+        if order is None:
             return
         try:
             with self.ledger.write() as write:
-                claimed = book.claim(write, intent.client_order_id, "me")
-                assert (claimed is not None) == (intent.state is OrderState.INTENT)
+                claimed = book.claim(write, order.client_order_id, "me")
+                assert (claimed is not None) == (order.state is OrderState.PLANNED)
                 if crash:
                     raise InterruptedError
         except InterruptedError:
-            assert book.get(self.ledger, intent.client_order_id) == intent
+            assert book.get(self.ledger, order.client_order_id) == order
 
     @rule(symbol=st.sampled_from(SYMBOLS), state=states)
     def move_anywhere(self, symbol: str, state: OrderState) -> None:
-        intent = book.find(self.ledger, order_plan(symbol).client_order_id)
-        if intent is None or state in (OrderState.FILLED, OrderState.PARTIAL):
+        order = book.find(self.ledger, order_plan(symbol).client_order_id)
+        if order is None or state in (OrderState.FILLED, OrderState.PARTIAL):
             return
-        if state is OrderState.INTENT and intent.state is OrderState.NOT_PLACED:
+        if state is OrderState.PLANNED and order.state is OrderState.NOT_PLACED:
             return
         try:
             with self.ledger.write() as write:
-                book.move(write, intent, state, "moved")
+                book.move(write, order, state, "moved")
         except IllegalMove:
-            assert state not in MOVES[intent.state]
+            assert state not in MOVES[order.state]
         else:
-            assert state in MOVES[intent.state]
+            assert state in MOVES[order.state]
 
     @rule(symbol=st.sampled_from(SYMBOLS), share=st.sampled_from(["0", "0.5", "1"]), status=st.sampled_from(list(OrderStatus)))
     def look_up(self, symbol: str, share: str, status: OrderStatus) -> None:
-        intent = book.find(self.ledger, order_plan(symbol).client_order_id)
-        if intent is None or intent.state in (OrderState.INTENT, *ENDED):
+        ours = book.find(self.ledger, order_plan(symbol).client_order_id)
+        if ours is None or ours.state in (OrderState.PLANNED, *ENDED):
             return
-        told = intent.qty * Decimal(share)
-        order = answer(intent, status.value, str(told), None if not told else str(intent.limit_price))
+        told = ours.qty * Decimal(share)
+        order = answer(ours, status.value, str(told), None if not told else str(ours.limit_price))
         total = max(told, self.filled.get(symbol, Decimal(0)))
         with self.ledger.write() as write:
             try:
-                settle(write, intent.client_order_id, order, OPENED)
+                settle(write, ours.client_order_id, order, OPENED)
             except IllegalMove:
                 # An alive status after a dead one changes the state no more.
-                assert book.get(self.ledger, intent.client_order_id).state is intent.state
+                assert book.get(self.ledger, ours.client_order_id).state is ours.state
                 raise
         self.filled[symbol] = total
 
@@ -119,17 +119,17 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def shares_of_fills_intents_and_positions_agree(self) -> None:
         held = {p.symbol: p.qty for p in all_positions(self.ledger, ACCOUNT)}
-        for intent in book.of_session(self.ledger, ACCOUNT, SESSION):
-            rows = self.ledger.rows("SELECT qty FROM fills WHERE client_order_id = ?", (intent.client_order_id,))
-            assert sum((Decimal(row["qty"]) for row in rows), Decimal(0)) == intent.filled_qty
-            assert held.get(intent.symbol, Decimal(0)) == intent.filled_qty == self.filled.get(intent.symbol, Decimal(0))
+        for order in book.of_session(self.ledger, ACCOUNT, SESSION):
+            rows = self.ledger.rows("SELECT qty FROM fills WHERE client_order_id = ?", (order.client_order_id,))
+            assert sum((Decimal(row["qty"]) for row in rows), Decimal(0)) == order.filled_qty
+            assert held.get(order.symbol, Decimal(0)) == order.filled_qty == self.filled.get(order.symbol, Decimal(0))
 
     @invariant()
     def states_only_ever_moved_legally(self) -> None:
-        for intent in book.of_session(self.ledger, ACCOUNT, SESSION):
-            path = self.seen.setdefault(intent.symbol, [OrderState.INTENT])
-            if path[-1] is not intent.state:
-                path.append(intent.state)
+        for order in book.of_session(self.ledger, ACCOUNT, SESSION):
+            path = self.seen.setdefault(order.symbol, [OrderState.PLANNED])
+            if path[-1] is not order.state:
+                path.append(order.state)
         moves = [json.loads(row["body"]) for row in self.ledger.rows("SELECT body FROM audit")]
         for body in moves:
             if "old" in body:

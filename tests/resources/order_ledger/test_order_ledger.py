@@ -35,10 +35,10 @@ def ledger(tmp_path: Path) -> Iterator[OrderLedger]:
         yield ledger
 
 
-def submitted(ledger: OrderLedger, symbol: str = "KO", **changes: object) -> book.Intent:
+def submitted(ledger: OrderLedger, symbol: str = "KO", **changes: object) -> book.LedgerOrder:
     with ledger.write() as write:
-        intent = book.plan(write, order_plan(symbol, **changes), BUDGET)
-        claimed = book.claim(write, intent.client_order_id, "me")
+        order = book.plan(write, order_plan(symbol, **changes), BUDGET)
+        claimed = book.claim(write, order.client_order_id, "me")
     assert claimed
     return claimed
 
@@ -75,9 +75,9 @@ def test_ended_orders_stay_ended_and_only_an_unclaimed_one_is_vetoed() -> None:
     for state in ("FILLED", "PARTIAL", "CANCELED", "EXPIRED", "REJECTED"):
         assert not MOVES[OrderState(state)]
     # What was refused for want of a quote may be decided again.
-    assert MOVES[OrderState.DENIED] == {OrderState.INTENT}
-    assert [state for state in OrderState if OrderState.DENIED in MOVES[state]] == [OrderState.INTENT]
-    assert [state for state in OrderState if OrderState.INTENT in MOVES[state]] == [
+    assert MOVES[OrderState.DENIED] == {OrderState.PLANNED}
+    assert [state for state in OrderState if OrderState.DENIED in MOVES[state]] == [OrderState.PLANNED]
+    assert [state for state in OrderState if OrderState.PLANNED in MOVES[state]] == [
         OrderState.SUBMITTING,
         OrderState.NOT_PLACED,
         OrderState.DENIED,
@@ -85,12 +85,12 @@ def test_ended_orders_stay_ended_and_only_an_unclaimed_one_is_vetoed() -> None:
 
 
 def test_a_refused_move_leaves_row_and_chain_as_they_were(ledger: OrderLedger) -> None:
-    intent = submitted(ledger)
-    before = (ledger.audit_head(), book.get(ledger, intent.client_order_id))
+    order = submitted(ledger)
+    before = (ledger.audit_head(), book.get(ledger, order.client_order_id))
     with pytest.raises(IllegalMove), ledger.write() as write:  # noqa: PT012 - the first of two moves must be undone
-        book.move(write, intent, OrderState.ACCEPTED, "accepted", detail="ok")
-        book.move(write, intent, OrderState.DENIED, "vetoed")
-    assert (ledger.audit_head(), book.get(ledger, intent.client_order_id)) == before
+        book.move(write, order, OrderState.ACCEPTED, "accepted", detail="ok")
+        book.move(write, order, OrderState.DENIED, "vetoed")
+    assert (ledger.audit_head(), book.get(ledger, order.client_order_id)) == before
 
 
 def test_planning_the_same_decision_again_changes_nothing(ledger: OrderLedger) -> None:
@@ -113,19 +113,19 @@ def test_a_full_disk_is_said_in_plain_words_and_leaves_the_ledger_as_it_was(ledg
 
 
 def test_only_one_claim_succeeds(ledger: OrderLedger) -> None:
-    intent = submitted(ledger)
+    order = submitted(ledger)
     with ledger.write() as write:
-        assert book.claim(write, intent.client_order_id, "other") is None
-    assert book.get(ledger, intent.client_order_id).owner == "me"
+        assert book.claim(write, order.client_order_id, "other") is None
+    assert book.get(ledger, order.client_order_id).owner == "me"
 
 
 def test_a_claim_is_given_back_by_its_owner_only(ledger: OrderLedger) -> None:
-    intent = submitted(ledger)
+    order = submitted(ledger)
     with pytest.raises(KobeError, match="claimed by me"), ledger.write() as write:
-        book.release(write, intent.client_order_id, "other", "closed")
+        book.release(write, order.client_order_id, "other", "closed")
     with ledger.write() as write:
-        given = book.release(write, intent.client_order_id, "me", "closed")
-    assert (given.state, given.posts, given.reserved) == (OrderState.INTENT, 0, Decimal("60.00"))
+        given = book.release(write, order.client_order_id, "me", "closed")
+    assert (given.state, given.posts, given.reserved) == (OrderState.PLANNED, 0, Decimal("60.00"))
 
 
 def test_a_reservation_beyond_the_budget_is_refused_whatever_the_gate_said(ledger: OrderLedger) -> None:
@@ -140,37 +140,37 @@ def test_a_reservation_beyond_the_budget_is_refused_whatever_the_gate_said(ledge
 
 
 def test_the_reserve_becomes_the_filled_value(ledger: OrderLedger) -> None:
-    intent = submitted(ledger, qty=Decimal(3), reserved=Decimal(180))
+    order = submitted(ledger, qty=Decimal(3), reserved=Decimal(180))
     with ledger.write() as write:
-        part = settle(write, intent.client_order_id, answer(intent, "partially_filled", "1", "59.5"), OPENED)
+        part = settle(write, order.client_order_id, answer(order, "partially_filled", "1", "59.5"), OPENED)
     assert (part.state, part.spent, part.reserved) == (OrderState.ACCEPTED, Decimal("59.5"), Decimal("120.5"))
     with ledger.write() as write:
-        over = settle(write, intent.client_order_id, answer(intent, "canceled", "2", "59.75"), OPENED)
+        over = settle(write, order.client_order_id, answer(order, "canceled", "2", "59.75"), OPENED)
     assert (over.state, over.spent, over.reserved) == (OrderState.PARTIAL, Decimal("119.5"), Decimal(0))
     assert book.budget_used(ledger, ACCOUNT, SESSION) == Decimal("119.5")
 
 
 def test_an_order_that_was_not_placed_keeps_its_dollars_for_the_session(ledger: OrderLedger) -> None:
-    intent = submitted(ledger)
+    order = submitted(ledger)
     with ledger.write() as write:
-        book.move(write, intent, OrderState.NOT_PLACED, "not_placed")
+        book.move(write, order, OrderState.NOT_PLACED, "not_placed")
     assert book.budget_used(ledger, ACCOUNT, SESSION) == Decimal("60.00")
     with ledger.write() as write:
-        late = settle(write, intent.client_order_id, answer(intent, "filled", "1", "59.9"), OPENED)
+        late = settle(write, order.client_order_id, answer(order, "filled", "1", "59.9"), OPENED)
     assert (late.state, book.budget_used(ledger, ACCOUNT, SESSION)) == (OrderState.FILLED, Decimal("59.9"))
 
 
 def test_an_order_that_was_not_placed_goes_out_again_as_it_was_or_not_at_all(ledger: OrderLedger) -> None:
-    intent = submitted(ledger)
+    order = submitted(ledger)
     with ledger.write() as write:
-        book.move(write, intent, OrderState.NOT_PLACED, "not_placed")
-        again = book.retry(write, intent.client_order_id)
-    assert (again.state, again.reserved, again.posts) == (OrderState.INTENT, Decimal("60.00"), 1)
+        book.move(write, order, OrderState.NOT_PLACED, "not_placed")
+        again = book.retry(write, order.client_order_id)
+    assert (again.state, again.reserved, again.posts) == (OrderState.PLANNED, Decimal("60.00"), 1)
     with ledger.write() as write:
         kept = book.replan(write, order_plan(qty=Decimal(2), reserved=Decimal(120)), BUDGET)
     assert kept == again, "the first order may yet turn up: the second must be the same"
     with pytest.raises(IllegalMove), ledger.write() as write:
-        book.retry(write, intent.client_order_id)
+        book.retry(write, order.client_order_id)
 
 
 STATUSES = {
@@ -190,31 +190,31 @@ STATUSES = {
 
 @pytest.mark.parametrize(("status", "filled"), STATUSES)
 def test_a_status_is_classed_by_what_was_filled(ledger: OrderLedger, status: str, filled: str) -> None:
-    intent = submitted(ledger)
+    order = submitted(ledger)
     average = None if filled == "0" else "59.9"
     with ledger.write() as write:
-        settled = settle(write, intent.client_order_id, answer(intent, status, filled, average), OPENED)
+        settled = settle(write, order.client_order_id, answer(order, status, filled, average), OPENED)
     assert settled.state is STATUSES[status, filled]
     assert settled.acknowledged
 
 
 @pytest.mark.parametrize("changes", [{"symbol": "PEP"}, {"side": "sell"}, {"client_order_id": "kobe-other"}])
 def test_an_answer_about_another_order_is_refused(ledger: OrderLedger, changes: dict[str, str]) -> None:
-    intent = submitted(ledger)
+    order = submitted(ledger)
     with pytest.raises(OrderMismatch), ledger.write() as write:
-        settle(write, intent.client_order_id, answer(intent, "filled", "1", "59.9", **changes), OPENED)
-    assert book.get(ledger, intent.client_order_id).state is OrderState.SUBMITTING
+        settle(write, order.client_order_id, answer(order, "filled", "1", "59.9", **changes), OPENED)
+    assert book.get(ledger, order.client_order_id).state is OrderState.SUBMITTING
 
 
 @given(st.permutations([("0", None), ("1", "60"), ("3", "60.10"), ("3", "60.10"), ("7", "60.02"), ("10", "60.05")]))
 def test_looks_in_any_order_twice_or_missed_give_the_last_total(looks: list[tuple[str, str | None]]) -> None:
     with tempfile.TemporaryDirectory() as folder, OrderLedger(Path(folder) / "orders.sqlite", disposable=True) as ledger:
-        intent = submitted(ledger, qty=Decimal(10), reserved=Decimal(601))
+        order = submitted(ledger, qty=Decimal(10), reserved=Decimal(601))
         for filled, average in looks:
             with ledger.write() as write:
-                settle(write, intent.client_order_id, answer(intent, "partially_filled", filled, average), OPENED)
+                settle(write, order.client_order_id, answer(order, "partially_filled", filled, average), OPENED)
         with ledger.write() as write:
-            final = settle(write, intent.client_order_id, answer(intent, "filled", "10", "60.05"), OPENED)
+            final = settle(write, order.client_order_id, answer(order, "filled", "10", "60.05"), OPENED)
         fills = ledger.rows("SELECT qty, price FROM fills")
         held = open_positions(ledger, ACCOUNT)[0]
     assert (final.state, final.spent) == (OrderState.FILLED, Decimal("600.50"))
@@ -230,7 +230,7 @@ def test_a_position_closes_with_its_last_share_and_knows_why(ledger: OrderLedger
     leave = submitted(
         ledger,
         side="sell",
-        leg="exit",
+        tag="exit",
         qty=Decimal(2),
         reserved=Decimal(0),
         position_id=entry.client_order_id,
@@ -242,7 +242,7 @@ def test_a_position_closes_with_its_last_share_and_knows_why(ledger: OrderLedger
     assert half
     assert (half.is_open, half.qty, half.exit_qty) == (True, 1, 1)
     stop = submitted(
-        ledger, side="sell", leg="stop", qty=Decimal(1), reserved=Decimal(0), position_id=entry.client_order_id,
+        ledger, side="sell", tag="stop", qty=Decimal(1), reserved=Decimal(0), position_id=entry.client_order_id,
         kind="stop", limit_price=None, stop_price=Decimal("57.5"),
     )  # fmt: skip
     later = OPENED + dt.timedelta(days=2)
@@ -275,24 +275,24 @@ def test_a_split_changes_shares_and_prices_but_neither_worth_nor_risk(ledger: Or
 
 
 def test_state_and_audit_are_one_transaction(ledger: OrderLedger) -> None:
-    intent = submitted(ledger)
+    order = submitted(ledger)
     head = ledger.audit_head()
     with pytest.raises(RuntimeError), ledger.write() as write:  # noqa: PT012 - the work before the death is the test
-        book.move(write, intent, OrderState.UNKNOWN, "unknown")
+        book.move(write, order, OrderState.UNKNOWN, "unknown")
         raise RuntimeError("died here")
-    assert book.get(ledger, intent.client_order_id).state is OrderState.SUBMITTING
+    assert book.get(ledger, order.client_order_id).state is OrderState.SUBMITTING
     assert ledger.audit_head() == head
     # A chain that cannot be written stops the change too.
     ledger.connection.execute("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT raise(ABORT, 'disk full'); END")
     with pytest.raises(sqlite3.IntegrityError), ledger.write() as write:
-        book.move(write, intent, OrderState.UNKNOWN, "unknown")
-    assert book.get(ledger, intent.client_order_id).state is OrderState.SUBMITTING
+        book.move(write, order, OrderState.UNKNOWN, "unknown")
+    assert book.get(ledger, order.client_order_id).state is OrderState.SUBMITTING
 
 
 def test_every_change_of_an_order_is_on_the_chain(ledger: OrderLedger) -> None:
-    intent = submitted(ledger)
+    order = submitted(ledger)
     with ledger.write() as write:
-        settle(write, intent.client_order_id, answer(intent, "filled", "1", "60"), OPENED)
+        settle(write, order.client_order_id, answer(order, "filled", "1", "60"), OPENED)
     rows = ledger.rows("SELECT kind, body, pin FROM audit ORDER BY seq")
     assert [row["kind"] for row in rows] == ["planned", "submitting", "filled", "position_entered", "settled"]
     assert {row["pin"] for row in rows} == {"ab12"}
@@ -328,9 +328,9 @@ def test_a_session_is_finished_with_the_strategy_it_was_begun_with(ledger: Order
 
 
 def test_what_was_written_is_there_after_reopening(ledger: OrderLedger) -> None:
-    intent = submitted(ledger)
+    order = submitted(ledger)
     with OrderLedger(ledger.path) as again:
-        assert book.get(again, intent.client_order_id) == intent
+        assert book.get(again, order.client_order_id) == order
         assert book.budget_used(again, ACCOUNT, SESSION) == Decimal("60.00")
 
 
@@ -368,6 +368,6 @@ def test_intents_round_trip_through_the_file(ledger: OrderLedger) -> None:
     given = order_plan(qty=Decimal("1.234567891"), limit_price=Decimal("0.5001"), rank=3, decision={"ask": "0.5"})
     with ledger.write() as write:
         made = book.plan(write, given)
-    shared = {field.name for field in dataclasses.fields(given)} & set(book.Intent.__dataclass_fields__)
+    shared = {field.name for field in dataclasses.fields(given)} & set(book.LedgerOrder.__dataclass_fields__)
     for name in shared:
         assert getattr(made, name) == getattr(given, name), name

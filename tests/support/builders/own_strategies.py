@@ -76,6 +76,8 @@ FAULTS: dict[str, tuple[dict[str, str], int, str]] = {
         LINE,
         "taken by",
     ),
+    "reason of another exit": (changed('leave_reason="rebound"', 'leave_reason="stop"'), LINE, "another exit"),
+    "summary of nothing": (changed('summary="For tests"', "summary=None"), LINE, "no text"),
     "grid of nothing": (changed('grid={"entry"', 'grid={"entri"'), LINE, "entri"),
 }
 

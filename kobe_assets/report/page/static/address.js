@@ -53,6 +53,7 @@ function keyOf(strategy, mode) {
 let held = null;
 const holdPlace = () => held && held.scrollIntoView({ behavior: "instant" });
 function goTo(id) {
+  held = null;
   const target = id && byId(id);
   if (!target) return;
   for (let folded = target.closest("details"); folded; folded = folded.parentElement.closest("details")) folded.open = true;

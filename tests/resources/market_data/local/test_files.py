@@ -583,6 +583,23 @@ def test_dividends_beside_the_bars_are_stored_and_a_changed_file_is_read_again(w
     assert warehouse.rows(stored)[0][2] == 0.26
 
 
+def test_an_amount_that_rounds_another_one_of_its_kind_and_day_is_that_one(warehouse: Warehouse, tmp_path: Path) -> None:
+    rows = "A,{0},0.47\nA,{0},0.4712\nA,{1},0.82000001\nA,{1},0.82\nA,{2},0.5\nA,{2},0.6\nA,{2},0.5\n".format(
+        *frames.days(4)[1:]
+    )
+    bars = [f"A,{day},10,11,9,10.5,{n + 1}" for n, day in enumerate(frames.days(30))]
+    vendor(write(tmp_path, HEADER, *bars, dividends="symbol,ex_date,amount\n" + rows)).sync(warehouse)
+    assert warehouse.rows("SELECT amount FROM dividends ORDER BY ex_date, amount") == [(0.4712,), (0.82000001,), (0.5,), (0.6,)]
+    assert "dividends.csv: a dividend of 0.47 rounds that of 0.4712 of the same day; counted once" in {
+        row[0] for row in warehouse.rows("SELECT reason FROM set_aside")
+    }
+
+
+def test_other_columns_are_not_read_whatever_they_hold(warehouse: Warehouse, tmp_path: Path) -> None:
+    vendor(write(tmp_path, f"{HEADER},factor,listing", f"{GOOD},much,2020-01-02", f"{NEXT},,")).sync(warehouse)
+    assert warehouse.rows("SELECT count(*) FROM daily_bars") == [(2,)]
+
+
 def test_spellings_of_one_symbol_are_joined_with_a_line(warehouse: Warehouse, tmp_path: Path) -> None:
     spelled = ["alfa" if n < 30 else "ALFA" for n in range(60)]
     rows = [f"{name},{day},10,11,9,10.5,{n + 1}" for n, (name, day) in enumerate(zip(spelled, frames.days(60), strict=True))]

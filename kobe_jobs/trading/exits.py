@@ -173,12 +173,12 @@ def due(context: SessionContext) -> list[str]:
 
 
 def stop_is_next(context: SessionContext, held: Position) -> bool:
-    """Whether the last try to leave beyond the stop found no buyer: the stop is tried before another exit goes out.
+    """Whether the last try to leave in this session met no market: the stop is tried before another exit goes out.
 
     A broker that takes it sells at once, or guards what is left; one that refuses it has said that the exit is due again.
     """
     tries = [order for order in book.of_position(context.ledger, held.id) if order.session == context.session]
-    return bool(tries) and tries[-1].tag.startswith(STOP_EXIT) and is_over(context, held, tries[-1].tag)
+    return bool(tries) and tries[-1].purpose == book.EXIT and is_over(context, held, tries[-1].tag)
 
 
 def stop_tag(context: SessionContext, held: Position) -> str:

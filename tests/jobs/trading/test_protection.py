@@ -349,6 +349,27 @@ def test_an_exit_beyond_the_stop_that_met_no_buyer_is_followed_by_the_stop(
     assert ends == ["canceled", "filled"][:refusals]
 
 
+def test_an_exit_that_met_no_buyer_is_followed_by_the_stop_though_the_quote_is_beyond_it(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
+    second_day(rig, embedded)
+    leaving = market.LEAVING[0]
+
+    class Falling(Around):
+        def quotes(self, symbols: Any) -> Any:
+            found = self.inner.quotes(symbols)
+            if leaving not in found:
+                return found
+            has_tried = (leaving, "sell") in [(symbol, side) for symbol, side, *_ in orders(embedded)]
+            price = {"bid": Decimal(1), "ask": Decimal("1.01")} if has_tried else {"bid": Decimal(99), "ask": Decimal("99.01")}
+            return found | {leaving: dataclasses.replace(found[leaving], **price)}
+
+    assert trade(rig, Falling(rig)).exits_filled == len(market.LEAVING) - 1
+    assert [status for symbol, side, _, status in orders(embedded) if (symbol, side) == (leaving, "sell")] == ["canceled"]
+    assert stop_of(embedded, leaving) == ["canceled", "new"]
+    assert bare(embedded) == orphans(embedded) == []
+
+
 def test_an_exit_beyond_the_stop_gives_the_market_room(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     assert trade(rig, refuse_stops_below(rig, embedded, "S01")).is_clean
     left = next(order for order in of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if order.tag == "exit.stop")

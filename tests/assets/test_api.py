@@ -181,7 +181,7 @@ def test_bars_that_make_no_sense_are_refused_in_one_line(bars: pd.DataFrame, cha
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"params": {"entri": 3}}, "swing has no parameter 'entri': it has atr_stop, entry, time_stop"),
+        ({"params": {"entri": 3}}, r"no parameter 'entri' \(did you mean entry\?\): it has atr_stop, entry, time_stop"),
         ({"params": {"time_stop": 0.5}}, "give whole bars"),
         ({"params": {"entry": float("nan")}}, "no number"),
         ({"settings": {"costs.slipage_bps": 1}}, "did you mean slippage_bps"),

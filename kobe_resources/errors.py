@@ -1,6 +1,11 @@
 """The one family of errors that reaches a person: what is wrong, and what mends it, in one line."""
 
+import json
+import re
 from collections.abc import Iterable
+
+NESTED_MESSAGE = re.compile(r'"exception_message":("(?:[^"\\]|\\.)*")')
+"""Where DuckDB keeps the message of an error that happened in one of its threads."""
 
 
 class KobeError(Exception):
@@ -33,6 +38,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     close = get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, in one line; of one that DuckDB met in a thread of its own, the message inside its JSON."""
+    nested = NESTED_MESSAGE.search(str(error))
+    text = str(json.loads(nested[1])) if nested else str(error) or repr(error)
+    return text.splitlines()[0]
 
 
 def with_earlier(error: BaseException, what: str) -> str:

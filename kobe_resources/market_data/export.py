@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from kobe_resources.errors import UsageError
+from kobe_resources.errors import UsageError, reason_of
 from kobe_resources.market_data.changes import sql
 from kobe_resources.market_data.protocol import MarketDataError
 from kobe_resources.runtime.csv_cells import safe_cell
@@ -51,7 +51,8 @@ def export_bars(
             count = len(rows)
             draft.replace(path)
         except (OSError, duckdb.IOException) as error:
-            raise MarketDataError(f"{path} cannot be written ({error})", "name another file") from error
+            hint = "see that the disk has room, or name another file"
+            raise MarketDataError(f"{path} cannot be written ({reason_of(error)})", hint) from error
         finally:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from kobe_resources.errors import reason_of
 from kobe_resources.market_data.changes import sql
 from kobe_resources.market_data.protocol import MarketDataError
 from kobe_resources.market_data.store import current_source
@@ -118,7 +119,8 @@ def export_as_of(warehouse: Warehouse, moment: dt.datetime, folder: Path, bars_f
         for name, frame in frames.items():
             _write(frame, folder / name)
     except (OSError, duckdb.IOException) as error:
-        raise MarketDataError(f"{folder} cannot be written ({error})", "name another folder") from error
+        hint = "see that the disk has room, or name another folder"
+        raise MarketDataError(f"{folder} cannot be written ({reason_of(error)})", hint) from error
     return len(bars)
 
 

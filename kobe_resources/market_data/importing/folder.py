@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from kobe_resources.errors import reason_of
 from kobe_resources.market_data.importing.faults import NO_ROW
 from kobe_resources.market_data.importing.judging import AGAIN, SOUND
 from kobe_resources.market_data.local.files import COMPANIONS, companion
@@ -201,7 +202,7 @@ def write(reading: FilesRead, progress: Progress) -> Written:
         moved = _put(reading, progress)
     except (OSError, duckdb.IOException) as error:
         raise MarketDataError(
-            f"{target.folder} cannot be written ({error})", "see that the disk has room and that you may write there"
+            f"{target.folder} cannot be written ({reason_of(error)})", "see that the disk has room and that you may write there"
         ) from error
     return Written(target.bars, *tallies, symbols, moved)
 

@@ -117,9 +117,9 @@ def test_backtest_writes_trades_equity_and_summary_that_agree(
     monkeypatch.setenv("KOBE_UNIVERSE__RELEASE", '{"S00000": "looked at", "NOBODY": "mistyped"}')
     window = ("--strategy", "rsi2", "--start", "2011-01-03", "--end", "2012-06-29")
     done = kobe("backtest", *window, "--out", str(tmp_path / "out"))
-    for name in ("cagr", "volatility", "max_drawdown", "win_rate", "exposure"):
-        assert re.search(rf"{name}\s+│ −?[\d.]+ %", done.out), done.out
-    assert re.search(r"net_pnl\s+│ −?\$[\d.,]+", done.out)
+    for label in ("Growth a year", "Volatility", "Worst fall", "Winning trades", "Money at work"):
+        assert re.search(rf"{label}\s+│ −?[\d.]+ %", done.out), done.out
+    assert re.search(r"Net profit\s+│ −?\$[\d.,]+", done.out)
     assert re.findall(r"release names (\w+),", done.err) == ["NOBODY"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     trades = pd.read_csv(tmp_path / "out" / "trade_list.csv")

@@ -48,6 +48,7 @@ AFTERWARDS: dict[str, tuple[str, int]] = {
     "materialize": ("materialize daily_bars", 0),
     "bars doctor": ("bars doctor", 0),
     "bars import": ("bars import downloads --dry-run", 0),
+    "bars export": ("bars export adjusted.csv --adjusted", 0),
 }
 """Commands that the pages name beside the README's blocks: how each is run here, and with which exit code it ends.
 

@@ -16,7 +16,7 @@ from kobe_assets.research.metrics import daily_returns, sharpe
 from kobe_assets.research.panel import ROW_DIVIDEND, ROW_FACTOR, Floats, Ints, Panel
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable
-from kobe_assets.research.simulation import equity_curves, terms_of
+from kobe_assets.research.simulation import LATE_BARS, equity_curves, terms_of
 from kobe_assets.research.strategies import Params, Strategy
 from kobe_assets.research.walk_forward import Fold, Found, Market, find_signals
 
@@ -163,10 +163,11 @@ def whole_span(market: Market, found: Found, sets: Sequence[Params], first: int,
 def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], distrusted: Ints) -> Floats:
     """(last + 1 sessions) growth of $1 put in equal parts into `symbols` at the close of session `bought`, and left alone.
 
-    Only those are bought that have a bar then: nothing else has a close to be bought at. What ends later stays in cash at
-    its last close. A dividend is reinvested in its stock at the close of its first bar from the ex-date on. No costs. Before
-    `bought` the curve only tells the market's state, so equal parts are weighted anew every session. distrusted: flat
-    indices of bars whose move does not count, since a missed split is no loss; their dividends do.
+    Only those are bought that have a bar then and have not ended with it: nothing else can be held on from its close. What
+    ends later stays in cash at its last close. A dividend is reinvested in its stock at the close of its first bar from the
+    ex-date on. No costs. Before `bought` the curve only tells the market's state, so equal parts are weighted anew every
+    session. distrusted: flat indices of bars whose move does not count, since a missed split is no loss; their dividends
+    do.
     """
     columns = np.asarray(symbols, dtype=np.int64)
     if not len(columns):
@@ -187,7 +188,8 @@ def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], d
     alive = (begun < day) & (day <= ended)
     count, total = alive.sum(axis=1), np.where(alive, moves[: bought + 1], 0.0).sum(axis=1)
     before = np.cumprod(np.where(count > 0, total / np.maximum(count, 1), 1.0))
-    held = at[bought] >= 0
+    has_ended = (ended == bought) & (len(panel.sessions) - 1 - ended > LATE_BARS)
+    held = (at[bought] >= 0) & ~has_ended
     after = np.cumprod(moves[bought + 1 :, held], axis=0).mean(axis=1) if held.any() else np.ones(last - bought)
     return np.concatenate([before, before[-1] * after])
 

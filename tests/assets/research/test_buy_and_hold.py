@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kobe_assets.research.panel import ROW_DIVIDEND, Panel, build_panel
 from kobe_assets.research.robustness import buy_and_hold
+from kobe_assets.research.simulation import LATE_BARS
 
 NOTHING = np.empty(0, np.int64)
 
@@ -57,6 +58,14 @@ def test_what_ends_stays_in_cash_and_what_begins_later_is_not_bought() -> None:
 def test_what_has_no_bar_at_the_close_that_buys_is_not_bought() -> None:
     panel = panel_of({"A": {0: 10, 1: 10, 2: 15}, "B": {0: 10, 2: 30}}, 3)
     assert buy_and_hold(panel, 1, 2, [0, 1], NOTHING)[1:] == pytest.approx([1, 1.5])
+
+
+def test_what_has_its_last_bar_at_the_close_that_buys_is_not_bought_unless_its_bars_are_late() -> None:
+    for sessions, growth in ((LATE_BARS + 3, 1.5), (LATE_BARS + 2, 1.25)):
+        panel = panel_of(
+            {"A": {0: 10, **dict.fromkeys(range(1, sessions - 1), 10), sessions - 1: 15}, "B": {0: 10, 1: 10}}, sessions
+        )
+        assert buy_and_hold(panel, 1, sessions - 1, [0, 1], NOTHING)[-1] == pytest.approx(growth)
 
 
 def test_a_move_nobody_vouches_for_does_not_count() -> None:

@@ -44,12 +44,7 @@ def replace_splits(
         connection.execute(sql("name_repeated_splits"), {**window, "vendor": vendor, "seen_at": seen_at})
     finally:
         connection.unregister("incoming_frame")
-    logged = [row[0] for row in connection.execute(sql("log_splits"), {**window, "seen_at": seen_at}).fetchall()]
-    connection.execute("DELETE FROM splits WHERE execution_date BETWEEN $since AND $until", window)
-    kept = rows_written(connection.execute("INSERT INTO splits SELECT *, ? FROM incoming_splits ORDER BY ALL", [vendor]))
-    connection.execute("DROP TABLE incoming_splits")
-    added = logged.count("added")
-    return Changes(added=added, removed=logged.count("removed"), unchanged=kept - added)
+    return _swap_in(connection, "splits", "execution_date", window, vendor, seen_at)
 
 
 def replace_dividends(
@@ -76,10 +71,18 @@ def replace_dividends(
         connection.execute(sql("stage_dividends"), window)
     finally:
         connection.unregister("incoming_frame")
-    logged = [row[0] for row in connection.execute(sql("log_dividends"), {**window, "seen_at": seen_at}).fetchall()]
-    connection.execute("DELETE FROM dividends WHERE ex_date BETWEEN $since AND $until", window)
-    kept = rows_written(connection.execute("INSERT INTO dividends SELECT *, ? FROM incoming_dividends ORDER BY ALL", [vendor]))
-    connection.execute("DROP TABLE incoming_dividends")
+    return _swap_in(connection, "dividends", "ex_date", window, vendor, seen_at)
+
+
+def _swap_in(
+    connection: duckdb.DuckDBPyConnection, table: str, day: str, window: dict[str, dt.date], vendor: str, seen_at: dt.datetime
+) -> Changes:
+    """Put the staged rows in the place of the stored ones of the window, what came and went on record; the counts of both."""
+    logged = [row[0] for row in connection.execute(sql(f"log_{table}"), {**window, "seen_at": seen_at}).fetchall()]
+    connection.execute(f"DELETE FROM {table} WHERE {day} BETWEEN $since AND $until", window)  # noqa: S608
+    put = f"INSERT INTO {table} SELECT *, ? FROM incoming_{table} ORDER BY ALL"  # noqa: S608
+    kept = rows_written(connection.execute(put, [vendor]))
+    connection.execute(f"DROP TABLE incoming_{table}")
     added = logged.count("added")
     return Changes(added=added, removed=logged.count("removed"), unchanged=kept - added)
 

@@ -60,7 +60,7 @@ def restore(archive: Path, home: Path, force: bool = False) -> Restored:
                 _stop_trading(staging, archive)
             # The locks themselves are no reason to keep a folder.
             worth_keeping = home.exists() and (not home.is_dir() or any(home.iterdir()))
-            with _nobody_using(home):
+            with _in_sole_use(home):
                 aside = _swap(staging, home, worth_keeping)
     except OSError as error:
         raise RestoreRefused(f"{home} cannot be restored ({error})", "free space, or mend its permissions") from error
@@ -117,7 +117,7 @@ def _stop_trading(staging: Path, archive: Path) -> None:
 
 
 @contextlib.contextmanager
-def _nobody_using(home: Path) -> Iterator[None]:
+def _in_sole_use(home: Path) -> Iterator[None]:
     """Refuse where a trading run, the UI with its daemon, or a writer is at work in the folder, and keep all of them out.
 
     Locks are made where they are missing: a first run could begin while the folder is swapped.

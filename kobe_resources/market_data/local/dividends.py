@@ -49,7 +49,7 @@ def exact_ones(dividends: pd.DataFrame, file: str) -> Paid:
 def paid_ones(dividends: pd.DataFrame, bars: pd.DataFrame, splits: pd.DataFrame, file: str) -> Paid:
     """Part the dividends that may be true from those over a fifth of the close without a fall.
 
-    A holder would be paid what nobody was paid, and no line of a result is more flattering. dividends, splits: of symbols
+    A dividend that was never paid flatters a result like nothing else. dividends, splits: of symbols
     with bars.
     """
     if not len(dividends):

@@ -81,9 +81,9 @@ def enter_signals(
             send(context, order.client_order_id)
         for waiting in settle(context):
             context.note(f"order {waiting.client_order_id} of {waiting.symbol} is not settled yet ({waiting.state})")
-    for intent in entries_of(context):
-        if intent.state is OrderState.NOT_PLACED:
-            context.note(f"the entry of {intent.symbol} never reached the broker, in {intent.posts} tries: it is let go")
+    for order in entries_of(context):
+        if order.state is OrderState.NOT_PLACED:
+            context.note(f"the entry of {order.symbol} never reached the broker, in {order.posts} tries: it is let go")
     return entries_of(context)
 
 

@@ -212,26 +212,16 @@ def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=SENSOR_INTERVAL_S,
     description="Asks for the runs after the first one of a session: after the open and the close, every minute while orders"
-    " work, and in the evening before a split of something held takes effect, so that its stop is lifted.",
+    " work, and while the market is shut before a split of something held takes effect, so that its stop is lifted.",
 )
 def orders_working(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]) -> Any:
     """Request the next run of a session that was begun and is not done, one at a time, a minute apart."""
-    from kobe_jobs.trading.due_runs import is_unfinished, session_of_today, splits_ahead
-
     stage, now = settings.broker.stage, _now()
     if stage == "shadow" or (stage == "simulated" and not settings.broker.base_url):
         return dg.SkipReason("nothing works at a broker that lives in stored bars")
-    session = session_of_today(now)
-    why = is_unfinished(stage, session, now) if session is not None else ""
-    if not why:
-        ahead = splits_ahead(stage, now)
-        if ahead is None:
-            return dg.SkipReason("no order works, and no stop has to be lifted")
-        # Cancels pass the kill switch.
-        session, symbols = ahead
-        why = f"a split of {', '.join(symbols)} takes effect at the next open"
-    elif KillSwitch().status().is_on:
-        return dg.SkipReason("the kill switch is on")
+    session, why = _next_due(stage, now)
+    if session is None:
+        return dg.SkipReason(why)
     tags = {STAGE_TAG: stage, SESSION_TAG: str(session)}
     records = context.instance.get_run_records(dg.RunsFilter(job_name=trade_session.name, tags=tags))
     if any(not record.dagster_run.is_finished for record in records):
@@ -244,6 +234,23 @@ def orders_working(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
     if wait > 0:
         return dg.SkipReason(f"{why}: asked for again in {wait:.0f} s")
     return _request(stage, str(session), len(records))
+
+
+def _next_due(stage: str, now: dt.datetime) -> tuple[dt.date | None, str]:
+    """(the session that needs a run now, why); None with the reason why nothing does. Lifting and setting pass the switch."""
+    from kobe_jobs.trading.due_runs import bare_after_split, is_unfinished, session_of_today, splits_ahead
+
+    bare = bare_after_split(stage, now)
+    if bare is not None:
+        return bare[0], f"the stop of {', '.join(bare[1])} is to be set again after the split"
+    session = session_of_today(now)
+    why = is_unfinished(stage, session, now) if session is not None else ""
+    if why:
+        return (None, "the kill switch is on") if KillSwitch().status().is_on else (session, why)
+    ahead = splits_ahead(stage, now)
+    if ahead is None:
+        return None, "no order works, and no stop has to be lifted"
+    return ahead[0], f"a split of {', '.join(ahead[1])} takes effect at the next open"
 
 
 @dg.schedule(

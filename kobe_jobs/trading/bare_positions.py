@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 
 from kobe_resources.broker.alpaca.parse import is_option
 from kobe_resources.broker.protocol import Broker, BrokerOrder, BrokerPosition, OrderStatus
@@ -19,6 +20,7 @@ from kobe_resources.order_ledger import OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.sessions import last_reconciliation
+from kobe_resources.runtime.sql_files import read_sql
 
 PROTECTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD, OrderStatus.PARTIALLY_FILLED})
 """A stop in one of these will trigger. `pending_new` is no promise, and `pending_cancel` the opposite of one."""
@@ -165,6 +167,21 @@ def find_lifted(ledger: OrderLedger, account: str, broker: Broker) -> dict[str, 
         return {}
     now = broker.clock().timestamp
     return {symbol: day for symbol, day in days.items() if now < dt.datetime.combine(day, OPEN, NEW_YORK)}
+
+
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """An open position whose stop was taken away for a split of the session `until`, and that has had none since."""
+
+    position_id: str
+    symbol: str
+    until: dt.date
+
+
+def still_lifted(ledger: OrderLedger, account: str) -> list[Lifted]:
+    """Positions without the stop that a split took away, as the ledger knows it. account: a pattern of LIKE."""
+    rows = ledger.rows(read_sql(Path(__file__).parent, "still_lifted"), (account,))
+    return [Lifted(row["id"], row["symbol"], dt.date.fromisoformat(row["until"])) for row in rows]
 
 
 def lifted_text(symbol: str, executed: dt.date) -> str:

@@ -20,6 +20,7 @@ from kobe_assets.graph.inputs import canonical_params, limits_of
 from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Part
 from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.trading.bare_positions import still_lifted
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.moments import RunMoment, Stand, auction_ends, stand_of, stand_on
 from kobe_resources.broker.hosts import Stage
@@ -136,7 +137,7 @@ class SessionContext:
         if order.purpose == book.STOP or order.session != self.session or order.state is not OrderState.ACCEPTED:
             return False
         if order.time_in_force == "opg":
-            return self.moment is RunMoment.BEFORE_OPEN
+            return self.moment in (RunMoment.BEFORE_OPEN, RunMoment.SHUT)
         # Beside a part that filled no stop may rest while the other part works: it is cancelled, and the part protected.
         return order.works_all_day and self.moment is not RunMoment.AFTER_CLOSE and not order.filled_qty
 
@@ -179,13 +180,16 @@ class SessionContext:
     def check_order(self, order: LedgerOrder) -> None:
         """Raise what keeps this very order from being sent now, as `check_may_send`.
 
-        A stop in the place of one that this run took away passes always: it puts back what held before. Stops rest at the
-        broker over the night, so that they may be sent while the market is shut.
+        A stop in the place of one that this run took away, or that was taken away for a split, passes always: it puts back
+        what held before. Stops rest at the broker over the night, so that they may be sent while the market is shut.
         """
         if order.purpose != book.STOP:
             self.check_may_send(is_entry=order.purpose == book.ENTRY)
-        elif order.position_id not in self.lifted:
+        elif order.position_id not in self.lifted and not self._was_lifted(order.position_id):
             self.check_may_send(is_entry=False, is_stop=True)
+
+    def _was_lifted(self, position_id: str | None) -> bool:
+        return any(lifted.position_id == position_id for lifted in still_lifted(self.ledger, self.account))
 
     def check_may_send(self, is_entry: bool, is_stop: bool = False) -> Clock:
         """Clock and kill switch, read anew; the clock. Raises KillSwitchOn, NotThisSession, MarketShut or EntriesOver."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from kobe_jobs.trading.bare_positions import LIFTED
+from kobe_jobs.trading.bare_positions import LIFTED, still_lifted
 from kobe_jobs.trading.moments import AUCTION_ENDS, AUCTION_FROM
 from kobe_resources import calendar
 from kobe_resources.calendar import NEW_YORK
@@ -101,9 +101,9 @@ def is_unfinished(stage: str, session: dt.date, now: dt.datetime) -> str:
 
 
 def splits_ahead(stage: str, now: dt.datetime) -> tuple[dt.date, list[str]] | None:
-    """(the session that ended last, held symbols whose split takes effect at the next open and whose stop no run has lifted).
+    """(the session to run, held symbols whose split takes effect at the next open and whose stop no run has lifted).
 
-    None where there are none.
+    On the day of the session that ended it is that one, afterwards the one to come. None where there are no such symbols.
     """
     from kobe_resources.warehouse.store import Warehouse
 
@@ -127,7 +127,18 @@ def splits_ahead(stage: str, now: dt.datetime) -> tuple[dt.date, list[str]] | No
         "SELECT DISTINCT symbol FROM splits WHERE execution_date > ? AND execution_date <= ? AND symbol IN (SELECT unnest(?))",
         (ended, coming[0], held),
     )
-    return (ended, sorted(row[0] for row in splits)) if splits else None
+    session = ended if now.astimezone(NEW_YORK).date() == ended else coming[0]
+    return (session, sorted(row[0] for row in splits)) if splits else None
+
+
+def bare_after_split(stage: str, now: dt.datetime) -> tuple[dt.date, list[str]] | None:
+    """(the open session, held symbols whose stop was lifted for a split and that have none yet); None where there are none."""
+    session, path = calendar.open_session(now), kobe_home() / "orders.sqlite"
+    if session is None or session_of_today(now) is None or not path.is_file():
+        return None
+    with OrderLedger(path) as ledger:
+        symbols = [row.symbol for row in still_lifted(ledger, f"{stage}:%") if row.until <= session]
+    return (session, symbols) if symbols else None
 
 
 def _working(ledger: OrderLedger, account: str, session: dt.date) -> int:

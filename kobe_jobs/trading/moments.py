@@ -20,9 +20,10 @@ AUCTION_ENDS = dt.timedelta(minutes=2)
 
 
 class RunMoment(StrEnum):
-    """Where in a session a run stands."""
+    """Where in a session a run stands. SHUT: before the open as well, and no order for it is taken."""
 
     BEFORE_OPEN = "before the open"
+    SHUT = "shut"
     OPEN = "open"
     AFTER_CLOSE = "after the close"
 
@@ -38,10 +39,10 @@ class Stand:
 
 
 def stand_of(clock: Clock, days: Sequence[TradingDay], before_open: bool) -> Stand | None:
-    """Where a run stands at `clock`; None on a day without a session, outside the hours of the auction.
+    """Where a run stands at `clock`; None where the exchange's days end before it.
 
     days: the exchange's, in order, from some before the clock's to some after it. before_open: are orders sent before the
-    open? Then the session to come is meant from the evening before on; else it is while the market is open, or will be today.
+    open? Then the session to come is meant from the evening before on; else from midnight on, and over days without a session.
     """
     today = clock.timestamp.astimezone(NEW_YORK).date()
     for place in range(1, len(days)):
@@ -50,8 +51,9 @@ def stand_of(clock: Clock, days: Sequence[TradingDay], before_open: bool) -> Sta
         if not clock.is_open and before_open and is_due:
             return _stand(days, place, RunMoment.BEFORE_OPEN)
         if day.session == today and not (before_open and clock.timestamp >= auction_begins(day)):
-            is_over = not clock.is_open and clock.timestamp >= day.close
-            return _stand(days, place, RunMoment.AFTER_CLOSE if is_over else RunMoment.OPEN)
+            return _stand(days, place, _moment_of(clock, day))
+        if previous.session < today < day.session:
+            return _stand(days, place, RunMoment.SHUT)
     return None
 
 
@@ -60,8 +62,7 @@ def stand_on(session: dt.date, clock: Clock, days: Sequence[TradingDay]) -> Stan
     place = next((n for n, day in enumerate(days) if day.session == session), 0)
     if not place:
         return None
-    is_over = not clock.is_open and clock.timestamp >= days[place].close
-    return _stand(days, place, RunMoment.AFTER_CLOSE if is_over else RunMoment.OPEN)
+    return _stand(days, place, _moment_of(clock, days[place]))
 
 
 def auction_begins(previous: TradingDay) -> dt.datetime:
@@ -72,6 +73,12 @@ def auction_begins(previous: TradingDay) -> dt.datetime:
 def auction_ends(day: TradingDay) -> dt.datetime:
     """From when on no order for the auction of `day` is taken."""
     return day.open - AUCTION_ENDS
+
+
+def _moment_of(clock: Clock, day: TradingDay) -> RunMoment:
+    if clock.is_open or day.open <= clock.timestamp < day.close:
+        return RunMoment.OPEN
+    return RunMoment.AFTER_CLOSE if clock.timestamp >= day.close else RunMoment.SHUT
 
 
 def _stand(days: Sequence[TradingDay], place: int, moment: RunMoment) -> Stand:

@@ -67,7 +67,7 @@ def pending_splits(context: SessionContext, held: Position) -> list[Split]:
     pending: list[Split] = []
     for split in sorted(known, key=lambda split: split.execution_date):
         # A vendor may name it under the old symbol and under the new one.
-        lived = applied + [(other.execution_date, _ratio(other)) for other in pending if other.symbol != split.symbol]
+        lived = applied + [(other.execution_date, ratio_of(other)) for other in pending if other.symbol != split.symbol]
         if not any(_is_same(split, executed, ratio) for executed, ratio in lived):
             pending.append(split)
     return pending
@@ -76,7 +76,7 @@ def pending_splits(context: SessionContext, held: Position) -> list[Split]:
 def as_split(context: SessionContext, held: Position) -> Position:
     """The position as it will be once its pending splits are applied; nothing is written."""
     for split in pending_splits(context, held):
-        ratio = _ratio(split)
+        ratio = ratio_of(split)
         held = dataclasses.replace(
             held, qty=held.qty * ratio, stop_price=held.stop_price / ratio, split_factor=held.split_factor * ratio
         )  # fmt: skip
@@ -85,10 +85,11 @@ def as_split(context: SessionContext, held: Position) -> Position:
 
 def _is_same(split: Split, executed: dt.date, ratio: Decimal) -> bool:
     near = abs((split.execution_date - executed).days) <= SAME_SPLIT_DAYS
-    return near and abs(_ratio(split) / ratio - 1) < Decimal("1e-9")
+    return near and abs(ratio_of(split) / ratio - 1) < Decimal("1e-9")
 
 
-def _ratio(split: Split) -> Decimal:
+def ratio_of(split: Split) -> Decimal:
+    """Shares after the split for one before it."""
     return Decimal(repr(split.split_to)) / Decimal(repr(split.split_from))
 
 

@@ -14,9 +14,9 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
-from kobe_jobs.trading.admission import Confirm, StaleSignal, claim_for_run, confirm_live
-from kobe_jobs.trading.bare_positions import look
-from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
+from kobe_jobs.trading.admission import Confirm, NotConfirmed, StaleSignal, claim_for_run, confirm_live
+from kobe_jobs.trading.bare_positions import look, still_lifted
+from kobe_jobs.trading.context import MarketShut, SessionContext, TradingContext, open_session
 from kobe_jobs.trading.entries import enter_signals, wait_for_quote
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import due, exit_flagged
@@ -119,6 +119,8 @@ def _run(
                     return _look_after(context, why)
                 if claim is None and _is_missed(context):
                     return _look_after(context, f"session {context.session} was not traded, and the market is shut")
+                if context.moment is RunMoment.SHUT:
+                    return _look_after(context, _why_shut(context))
                 _claim(trading, context)
                 unclaimed.close()
                 return _trade(trading, context, confirm)
@@ -143,9 +145,21 @@ def _claim(trading: TradingContext, context: SessionContext) -> None:
     try:
         claim_for_run(trading, context)
     except (StaleSignal, EvidenceMissing, BegunOtherwise, KillSwitchOn) as refused:
-        bare = _protect_refused(trading, context, sends=not isinstance(refused, KillSwitchOn))
+        # With the switch on only a stop goes out that takes the place of one which was lifted.
+        lifted = still_lifted(context.ledger, context.account)
+        bare = _protect_refused(trading, context, sends=bool(lifted) or not isinstance(refused, KillSwitchOn))
         if bare:
             raise type(refused)(f"{refused.what}; {bare}", refused.hint) from refused
+        raise
+
+
+def _confirm(trading: TradingContext, context: SessionContext, confirm: Confirm | None) -> None:
+    """Let a person confirm a live session; what was lifted for a split is set again all the same. Raises NotConfirmed."""
+    try:
+        confirm_live(context, confirm)
+    except NotConfirmed:
+        if still_lifted(context.ledger, context.account):
+            _protect_refused(trading, context, sends=True)
         raise
 
 
@@ -154,17 +168,19 @@ def _protect_refused(trading: TradingContext, context: SessionContext, sends: bo
     if not context.sends or has_own_time(trading) or not open_positions(context.ledger, context.account):
         # An embedded broker forgets what a refused run did.
         return ""
+    # Cancels pass the switch.
+    _attempt(context, "stops before splits", lift_stops)
     if not sends:
         found = _attempt(context, "stops", lambda _: judge(context, look(context.broker, context.ledger, context.account)))
     else:
         _attempt(context, "splits", apply_splits)
         _attempt(context, "orders", tend)
         found = _attempt(context, "stops", _guard)
-    return (found or Protection(answered=False)).describe()
+    return "; ".join(filter(None, (*context.troubles, (found or Protection(answered=False)).describe())))
 
 
 def _trade(trading: TradingContext, context: SessionContext, confirm: Confirm | None) -> RunSummary:
-    confirm_live(context, confirm)
+    _confirm(trading, context, confirm)
     note_evidence(context)
     log.info("a trading run began", signals=len(context.evidence.signals_of(context.signal_session)))
     try:
@@ -190,6 +206,18 @@ def _is_missed(context: SessionContext) -> bool:
     """Has the session closed without a run while positions are held? Their stops are looked after all the same."""
     is_over = context.moment is RunMoment.AFTER_CLOSE
     return is_over and context.sends and bool(open_positions(context.ledger, context.account))
+
+
+def _why_shut(context: SessionContext) -> str:
+    """Why no order goes out before the open; raises MarketShut where nothing is held that could be looked after."""
+    if context.sends and open_positions(context.ledger, context.account):
+        return f"the market is shut until {context.hours.open:%F %H:%M} UTC"
+    if context.today != context.session:
+        raise MarketShut(
+            f"{context.today} is no session of the exchange", f"the next opens at {context.hours.open:%F %H:%M} UTC"
+        )
+    context.check_may_send(is_entry=False)
+    raise MarketShut("the market is shut", f"it opens at {context.hours.open:%F %H:%M} UTC")
 
 
 def _look_after(context: SessionContext, why: str) -> RunSummary:

@@ -1,57 +1,93 @@
 """Stops of positions whose split takes effect at the next open: lifted the evening before, set again after it.
 
 At Alpaca a split changes a resting stop's shares and not its price, so that the first trade of the ex-date would trigger it. A
-stop is lifted once the session is over, never earlier; between the two the market is shut and no stop could trigger.
+stop is lifted once the session is over, never earlier; until the next open the market is shut and no stop could trigger. Any
+run of those hours lifts it, where the one before did not.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import math
+from dataclasses import dataclass
+from decimal import Decimal
 
-from kobe_jobs.trading.bare_positions import LIFTED, lifted_text
+from kobe_jobs.trading.bare_positions import LIFTED, SAME, lifted_text, look
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.moments import RunMoment
+from kobe_jobs.trading.roll_forward import ratio_of
 from kobe_jobs.trading.stops import remove_stops
 from kobe_resources.order_ledger import Position
 from kobe_resources.order_ledger.positions import open_positions
 
 
-def split_ahead(context: SessionContext, symbol: str) -> dt.date | None:
-    """When a split of the symbol takes effect at the open that comes next; None while the market is open, or without one."""
-    if context.moment is RunMoment.BEFORE_OPEN:
+@dataclass(frozen=True, slots=True)
+class SplitAhead:
+    """A split that takes effect at the open of `session`. executed: its date, which may be a day without a session."""
+
+    executed: dt.date
+    session: dt.date
+    ratio: Decimal
+
+
+def split_ahead(context: SessionContext, symbol: str) -> SplitAhead | None:
+    """The split of the symbol that takes effect at the open that comes next; None while the market is open, or without one."""
+    if context.moment in (RunMoment.BEFORE_OPEN, RunMoment.SHUT):
         after, through = context.signal_session, context.session
     elif context.moment is RunMoment.AFTER_CLOSE and context.next_session is not None:
         after, through = context.session, context.next_session
     else:
         return None
     splits = context.evidence.splits_between(symbol, after, through)
-    return splits[0].execution_date if splits else None
+    if not splits:
+        return None
+    ratio = math.prod((ratio_of(split) for split in splits), start=Decimal(1))
+    return SplitAhead(splits[0].execution_date, through, ratio)
 
 
 def lift_stops(context: SessionContext) -> None:
-    """Take away the stops that a split of the coming session would leave at a price of other shares."""
-    for held in open_positions(context.ledger, context.account):
-        executed = split_ahead(context, held.symbol)
-        if executed is None or held.symbol in context.missing:
+    """Take away the stops that a split of the coming session would leave at a price of other shares.
+
+    No stop is touched where ledger and broker hold other shares for another reason than the split, on which one of the two may
+    be ahead of the other.
+    """
+    coming = [(held, split_ahead(context, held.symbol)) for held in open_positions(context.ledger, context.account)]
+    if not any(split for _, split in coming):
+        return
+    there = look(context.broker, context.ledger, context.account)
+    for held, split in coming:
+        if split is None:
             continue
-        if remove_stops(context, held) is None:
+        if not _is_same_but_split(held, there.qty(held.symbol), split.ratio):
             context.trouble(
-                f"the stop of {held.symbol} could not be lifted before its split of {executed}: it may sell at the open"
+                f"ledger and broker differ on {held.symbol}: its stop is not touched, and may sell at the open of"
+                f" {split.session}, when its split takes effect"
+            )
+        elif remove_stops(context, held) is None:
+            context.trouble(
+                f"the stop of {held.symbol} could not be lifted before its split of {split.executed}: it may sell at the open"
             )
         else:
-            _record(context, held, executed)
-            context.note(lifted_text(held.symbol, executed))
+            _record(context, held, split.session)
+            context.note(lifted_text(held.symbol, split.session))
 
 
-def _record(context: SessionContext, held: Position, executed: dt.date) -> None:
+def _is_same_but_split(held: Position, there: Decimal, ratio: Decimal) -> bool:
+    """Does the broker hold the ledger's shares, before or after the split, but for the fraction that it leaves?"""
+    if abs(there - held.signed_qty) <= SAME:
+        return True
+    return any(abs(there - held.signed_qty * by) < 1 and there * held.signed_qty > 0 for by in (1, ratio, 1 / ratio))
+
+
+def _record(context: SessionContext, held: Position, session: dt.date) -> None:
     """Write down that this position has no stop on purpose, once: reconciliation, preflight and health know it by that."""
     with context.ledger.write() as write:
         known = write.execute(
             "SELECT 1 FROM audit WHERE kind = ? AND json_extract(body, '$.position') = ? AND json_extract(body, '$.until') = ?",
-            (LIFTED, held.id, executed.isoformat()),
+            (LIFTED, held.id, session.isoformat()),
         ).fetchone()
         if known is None:
-            write.audit(LIFTED, position=held.id, symbol=held.symbol, until=executed)
+            write.audit(LIFTED, position=held.id, symbol=held.symbol, until=session)
 
 
 def waiting_for_split(context: SessionContext) -> frozenset[str]:

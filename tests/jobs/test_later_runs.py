@@ -12,9 +12,10 @@ import dagster as dg
 import pytest
 
 from kobe_jobs import trading_job
-from kobe_jobs.trading.due_runs import auction_session, is_unfinished, splits_ahead
+from kobe_jobs.trading.due_runs import auction_session, bare_after_split, is_unfinished, splits_ahead
 from kobe_jobs.trading_job import orders_working, signals_landed
 from kobe_resources.calendar import NEW_YORK
+from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import enter
@@ -127,6 +128,10 @@ def test_the_evening_before_a_split_of_something_held_asks_for_a_run(
     assert splits_ahead("paper", now) == (WEDNESDAY, ["KO"])
     assert splits_ahead("paper", at(WEDNESDAY, 12, 0)) is None
     assert splits_ahead("paper", at(THURSDAY, 20, 0)) is None
+    # Where that run was missed, any hour before the open will do: the run is then the coming session's.
+    for morning in (at(THURSDAY, 0, 5), at(THURSDAY, 9, 29)):
+        assert splits_ahead("paper", morning) == (THURSDAY, ["KO"])
+    assert splits_ahead("paper", at(THURSDAY, 9, 30)) is None
     monkeypatch.setattr(trading_job, "_now", lambda: now)
     assert ask(orders_working, instance, paper("ioc")).run_key == "trade:paper:2024-03-06"
     # A run that failed to lift it is followed by another one, after a pause.
@@ -146,3 +151,32 @@ def test_a_stop_that_was_lifted_for_a_split_asks_for_no_other_run(home: Path) ->
     with Warehouse().transaction() as connection:
         connection.execute("INSERT INTO splits VALUES ('KO', DATE '2024-03-07', 1, 2, 'test')")
     assert splits_ahead("paper", at(WEDNESDAY, 20, 0)) is None
+    assert splits_ahead("paper", at(THURSDAY, 8, 0)) is None
+
+
+def test_a_split_of_a_weekend_asks_for_the_run_of_monday(home: Path) -> None:
+    with OrderLedger(home / "orders.sqlite") as ledger, ledger.write() as write:
+        enter(write, book.plan(write, order_plan(account=ACCOUNT)), Decimal(1), Decimal(60))
+    with Warehouse().transaction() as connection:
+        connection.execute("INSERT INTO splits VALUES ('KO', DATE '2024-03-09', 1, 2, 'test')")
+    assert splits_ahead("paper", at(dt.date(2024, 3, 9), 12, 0)) == (dt.date(2024, 3, 11), ["KO"])
+    assert splits_ahead("paper", at(dt.date(2024, 3, 8), 20, 0)) == (dt.date(2024, 3, 8), ["KO"])
+
+
+def test_a_stop_that_is_not_back_after_its_split_asks_for_a_run_even_with_the_kill_switch_on(
+    instance: dg.DagsterInstance, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    KillSwitch().turn_on("testing")
+    with OrderLedger(home / "orders.sqlite") as ledger, ledger.write() as write:
+        held = book.plan(write, order_plan(account=ACCOUNT))
+        enter(write, held, Decimal(1), Decimal(60))
+        write.audit("stop_lifted", position=held.client_order_id, symbol="KO", until=THURSDAY)
+    assert bare_after_split("paper", at(THURSDAY, 9, 29)) is None
+    assert bare_after_split("paper", at(THURSDAY, 10, 0)) == (THURSDAY, ["KO"])
+    monkeypatch.setattr(trading_job, "_now", lambda: at(THURSDAY, 10, 0))
+    assert ask(orders_working, instance, paper("ioc")).run_key == "trade:paper:2024-03-07"
+    with OrderLedger(home / "orders.sqlite") as ledger, ledger.write() as write:
+        stop = order_plan(account=ACCOUNT, tag="stop", kind="stop", side="sell", position_id=held.client_order_id)
+        planned = book.plan(write, stop)
+        write.execute("UPDATE intents SET acknowledged = 1 WHERE client_order_id = ?", (planned.client_order_id,))
+    assert bare_after_split("paper", at(THURSDAY, 10, 0)) is None

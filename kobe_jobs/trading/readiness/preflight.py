@@ -277,7 +277,7 @@ def _protection(context: SessionContext) -> Finding:
     unguarded = find_unguarded(context.ledger, context.account, context.broker)
     lifted = find_lifted(context.ledger, context.account, context.broker)
     seen = "; ".join([*unguarded, *(lifted_text(*row) for row in lifted.items())]) or PROTECTED
-    return Finding("protection", not unguarded, seen, "`kobe trade` while the market is open mends it" if unguarded else "")
+    return Finding("protection", not unguarded, seen, "`kobe trade` mends it" if unguarded else "")
 
 
 def _sole_use(context: SessionContext) -> Finding:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from kobe_assets.graph.inputs import canonical_params
 from kobe_assets.graph.own_strategies import strategies_of
+from kobe_jobs.trading.bare_positions import still_lifted
 from kobe_jobs.trading.context import SessionContext, TradingContext, account_key
+from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.roll_forward import rules_of
 from kobe_resources.findings import Finding
 from kobe_resources.order_ledger.positions import open_positions
@@ -63,16 +65,18 @@ def switching_finding(context: SessionContext) -> Finding:
 
 
 def splits_finding(context: SessionContext) -> Finding:
-    """Held symbols whose split takes effect at the next open, whose stops an evening's run lifts."""
-    coming = context.next_session or context.session
-    told = []
+    """Held symbols whose split takes effect at the next open, and whether their stops are lifted for it."""
+    is_before = context.moment in (RunMoment.BEFORE_OPEN, RunMoment.SHUT)
+    last, coming = (context.signal_session, context.session) if is_before else (context.session, context.next_session)
+    lifted = {row.position_id for row in still_lifted(context.ledger, context.account)}
+    told, is_due = [], False
     for held in open_positions(context.ledger, context.account):
-        for split in context.evidence.splits_between(held.symbol, context.signal_session, coming):
-            if split.execution_date > context.splits_through:
-                ratio = f"{split.split_to:g}-for-{split.split_from:g}"
-                told.append(f"{held.symbol} splits {ratio} on {split.execution_date}: its stop is lifted the evening before")
-    hint = "let a run come after the close: `kobe trade`, or the sensor orders_working" if told else ""
-    return Finding("splits", not told, "; ".join(told) or "no split of what is held is ahead", hint, blocks=False)
+        for split in context.evidence.splits_between(held.symbol, last, coming or context.session):
+            what = f"{held.symbol} splits {split.split_to:g}-for-{split.split_from:g} on {split.execution_date}"
+            is_due |= held.id not in lifted
+            told.append(f"{what}: its stop {'is lifted' if held.id in lifted else 'is to be lifted between close and open'}")
+    hint = "let a run come while the market is shut: `kobe trade`, or the sensor orders_working" if is_due else ""
+    return Finding("splits", not is_due, "; ".join(told) or "no split of what is held is ahead", hint, blocks=False)
 
 
 def other_accounts_finding(trading: TradingContext) -> Finding:

@@ -54,7 +54,7 @@ FRIDAY, MONDAY, TUESDAY = dt.date(2024, 3, 8), dt.date(2024, 3, 11), dt.date(202
         (FRIDAY, 19, 0, MONDAY, RunMoment.BEFORE_OPEN),
         (dt.date(2024, 3, 9), 12, 0, MONDAY, RunMoment.BEFORE_OPEN),
         (MONDAY, 9, 27, MONDAY, RunMoment.BEFORE_OPEN),
-        (MONDAY, 9, 28, MONDAY, RunMoment.OPEN),
+        (MONDAY, 9, 28, MONDAY, RunMoment.SHUT),
         (MONDAY, 9, 30, MONDAY, RunMoment.OPEN),
         (MONDAY, 16, 0, MONDAY, RunMoment.AFTER_CLOSE),
     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from kobe_jobs.trading.context import TradingContext, open_ledger
 from kobe_jobs.trading.market_snapshot import Bars, Evidence, Signal
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
+from kobe_resources.broker.exchange.bars import ExchangeSplit
 from kobe_resources.broker.exchange.embedded import STRICT, EmbeddedBroker, StoredBars, Terms
 from kobe_resources.broker.hosts import Hosts
 from kobe_resources.broker.protocol import Broker
@@ -62,15 +64,17 @@ def make_settings(entry: str = "ioc", **trading: Any) -> Settings:
     )  # fmt: skip
 
 
-def stored_bars() -> StoredBars:
-    """Flat bars but for the one that falls through its stop."""
+def stored_bars(splits: Sequence[ExchangeSplit] = ()) -> StoredBars:
+    """Flat bars but for the one that falls through its stop, and those that split."""
     rows = []
     for symbol in SYMBOLS:
-        price = price_of(symbol)
         for session in SESSIONS:
+            price = price_of(symbol)
+            for split in splits:
+                price /= split.ratio if (split.symbol == symbol and split.execution_date <= session) else 1.0
             low = price * (0.5 if (symbol, session) == (STOPPED, ENTRY_DAY) else 0.99)
             rows.append((symbol, session, price, price * 1.01, low, price * 1.005))
-    return StoredBars.of_rows(rows)
+    return StoredBars.of_rows(rows, splits)
 
 
 def make_evidence(**changes: Any) -> Evidence:
@@ -90,10 +94,10 @@ def make_evidence(**changes: Any) -> Evidence:
     return dataclasses.replace(evidence, **changes)
 
 
-def start_broker(folder: Path, **terms: Any) -> EmbeddedBroker:
+def start_broker(folder: Path, splits: Sequence[ExchangeSplit] = (), **terms: Any) -> EmbeddedBroker:
     """The embedded broker, its state in the folder, as strict as `STRICTNESS` unless the terms say otherwise."""
     given = {"initial_cash": CASH, "strictness": STRICTNESS, **terms}
-    return EmbeddedBroker(folder / "broker", stored_bars(), Terms(**given))
+    return EmbeddedBroker(folder / "broker", stored_bars(splits), Terms(**given))
 
 
 def by_hand(embedded: EmbeddedBroker, symbol: str, side: str, qty: str, client_id: str = "") -> None:

@@ -11,17 +11,20 @@ from kobe_jobs.cli.screen import Screen
 
 if TYPE_CHECKING:
     from kobe_jobs.trading.account import AccountView
+    from kobe_resources.findings import Finding
 
 FILLS = 10
 
 
-def show_account(view: AccountView, simulated: Sequence[float] | None) -> None:
+def show_account(view: AccountView, simulated: Sequence[float] | None, health: Sequence[Finding] = ()) -> None:
     """Print the account; simulated: the simulation's worth at the same closes, None where it was not computed."""
     console = output()
     console.say(f"{view.strategy}, stage {view.stage}, account {view.number or 'none yet'}", style="bold")
     console.say(f"at the close of {view.as_of}", style="dim")
     _money(console, view, simulated)
     _positions(console, view)
+    for note in view.notes:
+        console.say(f"note: {note}")
     _orders(console, view)
     _fills(console, view)
     switch = view.kill_switch
@@ -36,6 +39,11 @@ def show_account(view: AccountView, simulated: Sequence[float] | None) -> None:
     if next_run is not None:
         leaving, entering = len(next_run["exits"]), len(next_run["entries"])
         console.say(f"next run, {next_run['session']}: {entering} orders, {leaving} exits; `kobe tomorrow`")
+    failing = [check for check in health if not check.ok]
+    for check in failing:
+        console.say(f"health: {check.name.replace('_', ' ')}: {check.seen}")
+    if health and not failing:
+        console.say(f"health: all {len(health)} checks hold")
 
 
 def _money(console: Screen, view: AccountView, simulated: Sequence[float] | None) -> None:

@@ -38,7 +38,7 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
     table.add_row("budget used", f"${summary.budget_used}")
     console.print(table)
     if summary.orders:
-        columns = ("symbol", "side", "leg", "kind", "qty", "state", "filled", "reason")
+        columns = ("symbol", "side", "leg", "kind", "qty", "dollars", "state", "filled", "reason")
         console.print(order_table(console, summary.orders, columns))
     for note in summary.notes:
         console.say(f"note: {note}")
@@ -55,12 +55,22 @@ def order_table(console: Screen, rows: Sequence[dict[str, Any]], columns: Sequen
     for row in rows:
         average = row["filled_avg_price"]
         filled = "" if average is None else f"{_rounded(row['filled_qty'])} at {float(average):.4f}"
-        words = {"filled": filled, "reason": _reason(row).replace("_", " "), "qty": _rounded(row.get("qty", "0"))}
+        words = {
+            "filled": filled, "reason": _reason(row).replace("_", " "), "qty": _rounded(row.get("qty", "0")),
+            "kind": _priced(row), "dollars": "" if row.get("dollars") is None else f"${float(row['dollars']):,.2f}",
+        }  # fmt: skip
         shown = {**row, **words, "state": STATE_WORDS.get(row["state"], row["state"].lower())}
         is_cut = console.is_terminal and console.width < WIDE
         order = row["client_order_id"][:SHORT_ID] if is_cut else row["client_order_id"]
         table.add_row(order, *(str(shown[name]) for name in columns))
     return table
+
+
+def _priced(row: dict[str, Any]) -> str:
+    """The kind of an order with the limit or the stop that it carries; of one that was refused before it had any, the kind."""
+    price = row.get("limit_price") or row.get("stop_price")
+    kind = row.get("kind", "")
+    return kind if price is None else f"{kind} {float(price):,.{2 if float(price) >= 1 else 4}f}"
 
 
 def _rounded(shares: str) -> str:

@@ -19,14 +19,19 @@ from numpy.typing import NDArray
 
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.research.simulation import EXIT_PRICE, EXIT_REASONS, SHARES, T_REASON, T_SIDE, Outcome
 from kobe_assets.research.walk_forward import simulate_book
 from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.trading.bare_positions import lifted_text, still_lifted
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.on_record import OnRecord, account_on_record, sessions_to_trade
 from kobe_jobs.trading.parity.compare import Trade
 from kobe_jobs.trading.parity.trades import ledger_trade
+from kobe_jobs.trading.readiness.switching import held_elsewhere, switched
+from kobe_jobs.trading.roll_forward import rules_of
 from kobe_jobs.trading.running_costs import moved_by_costs
 from kobe_jobs.trading.tomorrow import Tomorrow, in_words, orders_of_tomorrow
+from kobe_resources.broker.open import billing_of
 from kobe_resources.kill_switch import KillStatus, KillSwitch
 from kobe_resources.order_ledger import LedgerOrder, OrderLedger, OrderState, Position
 from kobe_resources.order_ledger import orders as book
@@ -94,7 +99,10 @@ class FillRow:
 
 @dataclass(frozen=True)
 class AccountView:
-    """Everything that the account page shows; `curve` holds sessions with the equity at their closes."""
+    """Everything that the account page shows; `curve` holds sessions with the equity at their closes.
+
+    notes: what goes on from other settings or another stage, and stops that a split has lifted.
+    """
 
     stage: str
     number: str
@@ -120,6 +128,7 @@ class AccountView:
     kill_switch: dict[str, Any]
     reconciliation: dict[str, Any] | None
     tomorrow: dict[str, Any] | None
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -139,9 +148,7 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     started = _first_session(ledger, found.account)
     moved = moved_by_costs(settings, evidence, ledger, every, found.account, (as_of, trades))
     sessions, curve = equity_curve(settings, every, evidence, started, as_of, moved)
-    holdings = tuple(
-        _holding(settings, held, book.find(ledger, held.id), evidence, tomorrow, as_of) for held in every if held.is_open
-    )
+    holdings = tuple(_holding(settings, held, ledger, evidence, tomorrow, as_of) for held in every if held.is_open)
     last = _last_session(ledger, found.account)
     orders = book.of_session(ledger, found.account, last) if last else []
     cash = settings.simulation.initial_cash
@@ -157,7 +164,15 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
         refused=_refusals(orders), fills=tuple(fill_rows(ledger, warehouse, found.account, FILLS_SHOWN)),
         orders_by_state=orders_by_state(ledger, found.account), kill_switch=_switch(KillSwitch().status()),
         reconciliation=_reconciled(ledger, found.account), tomorrow=tomorrow.as_json() if tomorrow else None,
+        notes=tuple(_notes(settings, ledger, found.account)),
     )  # fmt: skip
+
+
+def _notes(settings: Settings, ledger: OrderLedger, account: str) -> list[str]:
+    told = switched(settings, ledger, account, settings.portfolio.strategies)
+    told += [lifted_text(lifted.symbol, lifted.until) for lifted in still_lifted(ledger, account)]
+    elsewhere = held_elsewhere(ledger, account)
+    return told + [f"another account: {text}; only runs of that stage let it leave" for text in elsewhere]
 
 
 def simulated_curve(settings: Settings, warehouse: Warehouse, started: dt.date, as_of: dt.date) -> list[float] | None:
@@ -171,8 +186,24 @@ def simulated_curve(settings: Settings, warehouse: Warehouse, started: dt.date, 
     if first > last or last >= len(days):
         return None
     parts = parts_named(settings)
-    outcome = simulate_book(market, parts, [canonical_params(settings, part.strategy) for part in parts], first, last)
-    return [float(value) for value in outcome.equity]
+    # A window sells everything at its last close; the account has not, so that the window ends a session later.
+    through = min(last + 1, len(days) - 1)
+    outcome = simulate_book(market, parts, [canonical_params(settings, part.strategy) for part in parts], first, through)
+    curve = [float(value) for value in outcome.equity[: last - first + 1]]
+    if through == last:
+        curve[-1] += _paid_to_close(settings, outcome, as_of)
+    return curve
+
+
+def _paid_to_close(settings: Settings, outcome: Outcome, day: dt.date) -> float:
+    """Dollars of slippage and fees for what a window sold at its close, the last that is stored: shares are as traded there."""
+    billing, slip = billing_of(settings), settings.costs.slippage_bps / BPS
+    closed, paid = EXIT_REASONS.index("window_end"), 0.0
+    for numbers, places in zip(outcome.numbers, outcome.places, strict=True):
+        if places[T_REASON] == closed:
+            price, shares, side = float(numbers[EXIT_PRICE]), float(numbers[SHARES]), float(places[T_SIDE])
+            paid += side * shares * (price / (1.0 - side * slip) - price) + billing.of_order(side > 0.0, shares, price, day)
+    return paid
 
 
 def equity_curve(
@@ -220,7 +251,7 @@ def _gains(trade: Trade, held: Position, evidence: Evidence, days: NDArray[np.da
 def _holding(
     settings: Settings,
     held: Position,
-    entered: LedgerOrder | None,
+    ledger: OrderLedger,
     evidence: Evidence,
     tomorrow: Tomorrow | None,
     as_of: dt.date,
@@ -238,22 +269,18 @@ def _holding(
     return Holding(
         held.symbol, held.strategy, held.side, shares, held.entry_session.isoformat(), entry, float(held.stop_price), close,
         shares * close, gain, gain / (shares * entry) if shares * entry else 0.0, held_bars,
-        _next_exit(settings, held, entered, tomorrow, held_bars),
+        _next_exit(settings, held, ledger, tomorrow, held_bars),
     )  # fmt: skip
 
 
-def _next_exit(
-    settings: Settings, held: Position, entered: LedgerOrder | None, tomorrow: Tomorrow | None, bars_held: int
-) -> str:
+def _next_exit(settings: Settings, held: Position, ledger: OrderLedger, tomorrow: Tomorrow | None, bars_held: int) -> str:
     leaving = next((row for row in tomorrow.exits if row.symbol == held.symbol), None) if tomorrow else None
     if leaving is not None:
         return f"at the next open: {in_words(leaving.reason)}"
     strategy = strategies_of(settings).get(held.strategy)
     if strategy is None:
         return "by its stop alone: its strategy is not registered"
-    # A position leaves by the rules that it entered with.
-    rules = entered.decision.get("rules") if entered is not None else None
-    limit = (rules["params"] if rules else canonical_params(settings, strategy)).get("time_stop")
+    limit = rules_of(settings, ledger, held)[0].get("time_stop")
     if limit is None:
         return f"on {in_words(strategy.leave_reason)}"
     left = max(int(limit) - bars_held, 0)

@@ -71,7 +71,7 @@ def sessions_to_trade(
         # A clock that was never set is set to the last stored session by the first run.
         first = stored[-1] if found.moment is None or found.moment == (stored[0], "pre_open") else found.moment[0]
         for before, session in itertools.pairwise(stored):
-            is_over = found.moment == (session, "after")
+            is_over = found.moment in ((session, "after"), (session, "evening"))
             if session >= first and not is_over and not is_done(ledger, found.account, session):
                 return session, before
     last: dt.date = stored[-1]

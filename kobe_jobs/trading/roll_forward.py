@@ -19,7 +19,7 @@ from kobe_assets.research.strategies import Strategy
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel_unsent
 from kobe_jobs.trading.market_snapshot import Split
-from kobe_resources.order_ledger import OrderState, Position
+from kobe_resources.order_ledger import OrderLedger, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import (
     UNLISTED,
@@ -30,6 +30,7 @@ from kobe_resources.order_ledger.positions import (
     position,
     rescale,
 )
+from kobe_resources.settings.models import Settings
 
 SUSPECT = "suspect"
 """The reason of an exit behind a bar that would bring a profit and is doubted: a split left out, a misprint."""
@@ -175,15 +176,15 @@ def _sessions_without_bar(context: SessionContext, held: Position) -> list[dt.da
     return missing
 
 
-def rules_of(context: SessionContext, held: Position) -> tuple[dict[str, float], int]:
+def rules_of(settings: Settings, ledger: OrderLedger, held: Position) -> tuple[dict[str, float], int]:
     """(parameters, lag in bars) that a position leaves by: those that it was entered with, whatever the settings say now."""
-    entry = book.find(context.ledger, held.id)
+    entry = book.find(ledger, held.id)
     kept = entry.decision.get("rules") if entry is not None else None
     if kept:
         return {name: float(value) for name, value in kept["params"].items()}, int(kept["lag"])
     # Entered by an earlier Kobe, which kept no rules.
-    strategy = strategies_of(context.settings)[held.strategy]
-    return canonical_params(context.settings, strategy), context.settings.strategy.indicator_lag_bars
+    strategy = strategies_of(settings)[held.strategy]
+    return canonical_params(settings, strategy), settings.strategy.indicator_lag_bars
 
 
 def name_odd_stops(context: SessionContext) -> None:
@@ -215,7 +216,7 @@ def _bars_and_flag(
     if strategy is None:
         return max(counted, held.bars_held), None
     before = max(held.bars_held - counted, 0)
-    params, lag = rules_of(context, held)
+    params, lag = rules_of(context.settings, context.ledger, held)
     exits = bars.exit_signals(strategy, params, lag, held.side == "long", after, through)
     entry = float(held.entry_price * held.split_factor) * context.evidence.factor(held.symbol, held.entry_session)
     doubts = bars.doubted_gains(held.side == "long", entry, after, through)

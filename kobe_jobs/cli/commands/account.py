@@ -12,6 +12,7 @@ from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.secrets import load_secrets
 
+HEALTH_LIMIT_S = 5.0
 account_app = typer.Typer(invoke_without_command=True)
 
 
@@ -29,13 +30,15 @@ def account(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the account: positions with stop and next exit, working orders, budget, P&L against the simulation, last fills.
+    """Show the account: positions with stop and next exit, working orders, budget, P&L against the simulation, fills, health.
 
-    From the ledger and the stored bars; no broker is asked and no key is needed. `kobe ui` serves the same as a page.
+    From the ledger and the stored bars; no key is needed, and no broker is asked but by the health checks of paper and live.
+    `kobe ui` serves the same as a page.
     """
     if context.invoked_subcommand is not None:
         return
     from kobe_jobs.cli.account_table import show_account
+    from kobe_jobs.ops.health.checks import Watch, questions
     from kobe_jobs.research_run.strategies import load_trading_settings
     from kobe_jobs.trading.account import look_at_account, simulated_curve
     from kobe_jobs.trading.on_record import ledger_to_look_at, warehouse_to_look_at
@@ -47,10 +50,13 @@ def account(
     if view.started is not None and not without_simulation:
         days = dt.date.fromisoformat(view.started), dt.date.fromisoformat(view.as_of)
         simulated = simulated_curve(settings, warehouse, *days)
+    # The account is shown without what does not answer in time.
+    health = Watch(questions(settings), limit_s=HEALTH_LIMIT_S).look()
     if as_json:
-        print_json({**view.as_json(), "simulated": simulated})
+        checks = [{"name": c.name, "ok": c.ok, "blocks": c.blocks, "seen": c.seen} for c in health]
+        print_json({**view.as_json(), "simulated": simulated, "health": checks})
     else:
-        show_account(view, simulated)
+        show_account(view, simulated, health)
 
 
 def reset(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:

@@ -222,6 +222,8 @@ def reconcile(
     if as_json:
         keys = ("kind", "what", "ledger", "broker", "halts")
         print_json({"agrees": agrees, "differences": [{key: getattr(row, key) for key in keys} for row in rows]})
+    elif not context.sends:
+        output().say(f"stage {context.stage} sends nothing: there is nothing to compare")
     elif rows:
         table = table_of("Ledger and broker differ", "kind", "what", "ledger", "broker", "halts entries")
         for row in rows:

@@ -21,8 +21,8 @@ UNITS: dict[str, dict[str, str]] = {
         "simulated": "the simulation at the same closes", "cash": "of the account", "pnl": "of a position, or since the start",
         "pnl_today": "of the last session", "unrealised": "of open positions", "worth": "of a position at the last close",
         "budget": "what entries of a session may carry", "budget_used": "by the session's entries; text in `trade`",
-        "dollars": "of an order", "adv_usd": "traded a day, mean of 60 sessions", "lowest_close_usd": "", "p90_close_usd": "",
-        "highest_close_usd": "",
+        "dollars": "of an order; text in `trade`", "adv_usd": "traded a day, mean of 60 sessions", "lowest_close_usd": "",
+        "p90_close_usd": "", "highest_close_usd": "",
     },
     PRICE: {
         "price": "", "entry": "of a position", "close": "", "stop": "level", "limit": "", "limit_price": "text, exact",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from kobe_assets.graph.inputs import canonical_params
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_jobs.trading.bare_positions import still_lifted
@@ -9,7 +11,9 @@ from kobe_jobs.trading.context import SessionContext, TradingContext, account_ke
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.roll_forward import rules_of
 from kobe_resources.findings import Finding
+from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.order_ledger.positions import open_positions
+from kobe_resources.settings.models import Settings
 
 COMMON = "SPY"
 """Asked for where nothing is held and nothing signals: every feed has its quote."""
@@ -44,24 +48,29 @@ def auction_finding(trading: TradingContext) -> Finding:
 
 def switching_finding(context: SessionContext) -> Finding:
     """Open positions that the present settings would not have, and by what they leave."""
-    book_names = {part.strategy.name for part in context.parts}
-    known, told = strategies_of(context.settings), []
-    for held in open_positions(context.ledger, context.account):
+    told = switched(context.settings, context.ledger, context.account, [part.strategy.name for part in context.parts])
+    hint = "nothing to do; they leave one after the other" if told else ""
+    return Finding("switching", not told, "; ".join(told) or "every position is of the present rules", hint, blocks=False)
+
+
+def switched(settings: Settings, ledger: OrderLedger, account: str, trading: Collection[str]) -> list[str]:
+    """A text for each open position that the present settings would not have: by what it leaves. trading: strategies' names."""
+    known, told = strategies_of(settings), []
+    for held in open_positions(ledger, account):
         if held.strategy not in known:
             told.append(
                 f"{held.symbol}: its strategy {held.strategy!r} is not registered, it keeps its stop and leaves by no rule"
             )
             continue
-        params, lag = rules_of(context, held)
-        now = canonical_params(context.settings, known[held.strategy])
+        params, lag = rules_of(settings, ledger, held)
+        now = canonical_params(settings, known[held.strategy])
         changed = [f"{name} {params[name]:g}" for name in sorted(params) if params[name] != now.get(name)]
-        changed += [f"lag {lag}"] if lag != context.settings.strategy.indicator_lag_bars else []
+        changed += [f"lag {lag}"] if lag != settings.strategy.indicator_lag_bars else []
         if changed:
             told.append(f"{held.symbol} leaves by the rules it was entered with ({held.strategy}: {', '.join(changed)})")
-        elif held.strategy not in book_names:
+        elif held.strategy not in trading:
             told.append(f"{held.symbol} belongs to {held.strategy}, which trades no more, and leaves by its rules")
-    hint = "nothing to do; they leave one after the other" if told else ""
-    return Finding("switching", not told, "; ".join(told) or "every position is of the present rules", hint, blocks=False)
+    return told
 
 
 def splits_finding(context: SessionContext) -> Finding:
@@ -81,12 +90,16 @@ def splits_finding(context: SessionContext) -> Finding:
 
 def other_accounts_finding(trading: TradingContext) -> Finding:
     """Open positions in accounts of other stages: this stage's runs do not look after them."""
-    account = account_key(trading.stage, trading.broker.account())
-    rows = trading.ledger.rows(
+    told = held_elsewhere(trading.ledger, account_key(trading.stage, trading.broker.account()))
+    hint = "only runs of that stage let them leave: switch back, or sell them at that broker" if told else ""
+    return Finding("other accounts", not told, "; ".join(told) or "none holds anything", hint, blocks=False)
+
+
+def held_elsewhere(ledger: OrderLedger, account: str) -> list[str]:
+    """A text for each other account that holds something; a paper book needs nobody to look after it."""
+    rows = ledger.rows(
         "SELECT account, group_concat(symbol, ', ') AS symbols FROM positions WHERE is_open = 1 AND account <> ?"
         " AND account NOT LIKE 'shadow:%' GROUP BY account ORDER BY account",
         (account,),
     )
-    told = [f"{row['account']} holds {row['symbols']}" for row in rows]
-    hint = "only runs of that stage let them leave: switch back, or sell them at that broker" if told else ""
-    return Finding("other accounts", not told, "; ".join(told) or "none holds anything", hint, blocks=False)
+    return [f"{row['account']} holds {row['symbols']}" for row in rows]

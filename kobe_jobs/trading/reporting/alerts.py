@@ -31,8 +31,10 @@ def tell_run(settings: Settings, summary: RunSummary) -> bool:
     """Alert of a run: why it is not complete, or in one line what it did. The same outcome of a session is sent once."""
     where = f"{summary.strategy} on {summary.session}, stage {summary.stage}"
     if summary.is_clean:
-        key = f"run|{summary.account}|{summary.session}"
-        return tell(settings, AlertMessage(frozenset({"run"}), where, key=key, text=run_line(summary)))
+        # A run before the open and the one after it have each something to tell.
+        did = run_line(summary)
+        key = f"run|{summary.account}|{summary.session}|{did}"
+        return tell(settings, AlertMessage(frozenset({"run"}), where, key=key, text=did))
     kinds: set[AlertKind] = {"halted"}
     if summary.unprotected or summary.orphans:
         kinds.add("unprotected")
@@ -60,12 +62,17 @@ def run_line(summary: RunSummary) -> str:
     """What a run did, in one line."""
     refused = sum(summary.refused.values())
     parts = [
-        f"{summary.signals} signals",
+        f"{summary.signals} {'signal' if summary.signals == 1 else 'signals'}",
         f"{refused} refused" if refused else "",
         f"{summary.submitted + summary.would_send} {'would be sent' if summary.would_send else 'sent'}",
     ]
-    parts += [f"{summary.filled} filled", f"{summary.exits_filled} left" if summary.exits_filled else ""]
-    return ", ".join(filter(None, parts)) + f"; ${summary.budget_used} of the budget used, {summary.stops} stops stand"
+    parts += [
+        f"{summary.working} waiting" if summary.working else "",
+        f"{summary.filled} filled",
+        f"{summary.exits_filled} left" if summary.exits_filled else "",
+    ]
+    stops = "1 stop stands" if summary.stops == 1 else f"{summary.stops} stops stand"
+    return ", ".join(filter(None, parts)) + f"; ${summary.budget_used} of the budget used, {stops}"
 
 
 def alert_if_healed(settings: Settings, ledger: OrderLedger) -> str:

@@ -18,7 +18,8 @@ log = get_logger("trading")
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 ORDER_COLUMNS = {
     "symbol": "symbol", "side": "side", "for": "leg", "shares": "qty", "order": "kind", "limit": "limit_price",
-    "stop": "stop_price", "state": "state", "filled": "filled_qty", "at": "filled_avg_price", "why": "reason",
+    "stop": "stop_price", "dollars": "dollars", "state": "state", "filled": "filled_qty", "at": "filled_avg_price",
+    "why": "reason",
 }  # fmt: skip
 FILL_COLUMNS = {"symbol": "symbol", "side": "side", "for": "leg", "shares": "filled_qty", "price": "filled_avg_price"}
 POSITION_COLUMNS = {
@@ -37,10 +38,15 @@ def run_events(summary: RunSummary) -> list[dg.AssetMaterialization]:
         "summary": dg.MetadataValue.json(run),
     }  # fmt: skip
     tables = _tables(summary)
+    refused = [{"refused because": reason.replace("_", " "), "signals": str(n)} for reason, n in summary.refused.items()]
     facts: dict[str, dict[str, Any]] = {
-        "orders": {"signals": summary.signals, "submitted": summary.submitted, "refused": summary.refused},
+        "orders": {
+            "signals": summary.signals,
+            "submitted": summary.submitted,
+            **({"refused": _table(refused)} if refused else {}),
+        },
         "fills": {"filled": summary.filled, "exits filled": summary.exits_filled},
-        "positions": {"protected": summary.stops, "unprotected": list(summary.unprotected)},
+        "positions": {"protected": summary.stops, "unprotected": ", ".join(summary.unprotected) or "none"},
     }
     return [dg.AssetMaterialization(asset, metadata={**tables[asset], **facts[asset], **common}) for asset in facts]
 

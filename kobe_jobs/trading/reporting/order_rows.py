@@ -23,14 +23,19 @@ def latest_orders(ledger: OrderLedger, count: int) -> list[dict[str, Any]]:
 
 
 def order_row(order: LedgerOrder) -> dict[str, Any]:
-    """One order; shares and prices as text, `reason` why it was decided or refused, `detail` in the broker's words."""
+    """One order; shares and prices as text, `reason` why it was decided or refused, `detail` in the broker's words.
+
+    dollars: what an entry costs at its limit; None for other orders.
+    """
     average = order.filled_avg_price
+    is_entry = order.purpose == book.ENTRY and order.limit_price is not None and order.qty
+    dollars = order.qty * order.limit_price if is_entry and order.limit_price is not None else None
     return {
         "client_order_id": order.client_order_id, "session": order.session.isoformat(),
         "stage": order.account.partition(":")[0], "symbol": order.symbol, "side": order.side, "qty": text_of(order.qty),
         "leg": order.tag, "kind": order.kind, "limit_price": _text(order.limit_price),
-        "stop_price": _text(order.stop_price), "state": str(order.state), "reason": order.reason,
-        "detail": order.detail,
+        "stop_price": _text(order.stop_price), "dollars": None if dollars is None else f"{dollars:.2f}",
+        "state": str(order.state), "reason": order.reason, "detail": order.detail,
         "filled_qty": text_of(order.filled_qty), "filled_avg_price": None if average is None else text_of(average),
     }  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.protection import Protection
 from kobe_jobs.trading.reporting.order_rows import order_row, position_row
+from kobe_jobs.trading.splits_ahead import waiting_for_split
 from kobe_resources.order_ledger import LedgerOrder, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions
@@ -99,6 +100,7 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
     exits = [order for order in orders if order.purpose == book.EXIT]
     gone = [order for order in entries if order.posts]
     on_paper = [order for order in entries if _is_paper(order)]
+    still_open, lifted = open_positions(context.ledger, context.account), waiting_for_split(context)
     return RunSummary(
         run_id=context.ledger.run_id,
         stage=context.stage,
@@ -116,7 +118,7 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
         pending=sum(order.state is OrderState.PLANNED and not order.posts for order in entries),
         exits=dict(Counter(order.reason for order in exits)),
         exits_filled=sum(order.state in FILLED or bool(order.filled_qty and _is_paper(order)) for order in exits),
-        stops=sum(held.symbol not in found.bare for held in open_positions(context.ledger, context.account)),
+        stops=sum(held.symbol not in found.bare and held.symbol not in lifted for held in still_open),
         unprotected=found.bare,
         orphans=found.orphans,
         budget_used=f"{book.budget_used(context.ledger, context.account, context.session):.2f}",
@@ -124,7 +126,7 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
         config_pin=context.ledger.pin,
         audit_head=context.ledger.audit_head(),
         orders=tuple(order_row(order) for order in orders),
-        positions=tuple(position_row(held) for held in open_positions(context.ledger, context.account)),
+        positions=tuple(position_row(held) for held in still_open),
         would_send=len(on_paper),
         halted=halted,
         notes=tuple(context.notes),

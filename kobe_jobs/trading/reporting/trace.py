@@ -66,8 +66,22 @@ def trace(ledger: OrderLedger, warehouse: Warehouse, wanted: str) -> Trace:
         "audit": _audit(ledger, {origin.client_order_id, order.client_order_id}),
     }  # fmt: skip
     opened = warehouse.rows("SELECT open FROM daily_bars WHERE symbol = ? AND session = ?", [origin.symbol, origin.session])
-    words = prose_of_order(origin, held, book.of_position(ledger, origin.client_order_id), opened[0][0] if opened else None)
+    bars = 0 if held is None else _bars_held(ledger, warehouse, held, origin.account)
+    orders = book.of_position(ledger, origin.client_order_id)
+    words = prose_of_order(origin, held, orders, opened[0][0] if opened else None, bars)
     return Trace(order.client_order_id, order.purpose, sections, tuple(words))
+
+
+def _bars_held(ledger: OrderLedger, warehouse: Warehouse, held: Position, account: str) -> int:
+    """Bars that an open position has seen by the close of the account's last session; a run counts that one the day after."""
+    if not held.is_open:
+        return held.bars_held
+    last = ledger.rows("SELECT max(session) AS day FROM session_claims WHERE account = ?", (account,))[0]["day"]
+    seen = warehouse.rows(
+        "SELECT count(*) FROM daily_bars WHERE symbol = ? AND session BETWEEN ? AND ?",
+        [held.symbol, held.entry_session, last or held.entry_session.isoformat()],
+    )
+    return max(held.bars_held, int(seen[0][0]))
 
 
 def _find(ledger: OrderLedger, wanted: str) -> LedgerOrder:

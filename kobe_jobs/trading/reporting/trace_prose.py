@@ -17,9 +17,12 @@ PRICES = (("sma200", "its 200-day average"), ("atr14", "ATR"))
 
 
 def prose_of_order(
-    origin: LedgerOrder, held: Position | None, orders: Sequence[LedgerOrder], opened: float | None
+    origin: LedgerOrder, held: Position | None, orders: Sequence[LedgerOrder], opened: float | None, bars: int
 ) -> list[str]:
-    """The six lines of an order and its position. opened: the open of the entry's session, None where no bar is stored."""
+    """The six lines of an order and its position.
+
+    opened: the open of the entry's session, None where no bar is stored. bars: how many the position has seen.
+    """
     entry = origin if origin.purpose == book.ENTRY else None
     return [
         _signal(origin),
@@ -27,7 +30,7 @@ def prose_of_order(
         _quote(origin),
         _gate(origin),
         _fill(entry or origin, opened),
-        _result(held, orders),
+        _result(held, orders, bars),
     ]
 
 
@@ -43,7 +46,7 @@ def prose_of_simulated(trade: Mapping[str, Any], signal: Mapping[str, Any] | Non
         f"Gate: let {_shares(trade['qty'])} shares through.",
         f"Fill: {_shares(trade['qty'])} shares at {_money(trade['entry_price'])} (adjusted) on {trade['entry_session']}.",
         f"Result: left on {trade['exit_session']} at {_money(trade['exit_price'])} ({_words(trade['exit_reason'])}) after"
-        f" {trade['bars_held']} bars: {_gain(gain)}{share}.",
+        f" {_bars(trade['bars_held'])}: {_gain(gain)}{share}.",
     ]
 
 
@@ -108,20 +111,22 @@ def _fill(order: LedgerOrder, opened: float | None) -> str:
     return f"Fill: {_shares(order.filled_qty)} of {_shares(order.qty)} shares at {_money(price)}{against}."
 
 
-def _result(held: Position | None, orders: Sequence[LedgerOrder]) -> str:
+def _result(held: Position | None, orders: Sequence[LedgerOrder], seen: int) -> str:
     if held is None:
         return "Result: no position came of it."
     side = 1 if held.side == "long" else -1
     if held.is_open:
         leaving = f"; it leaves at the next open ({_words(held.flag)})" if held.flag else ""
-        bars = "1 bar" if held.bars_held == 1 else f"{held.bars_held} bars"
-        return f"Result: {_shares(held.qty)} shares are held, {bars} by now, with a stop at {_money(held.stop_price)}{leaving}."
+        return (
+            f"Result: {_shares(held.qty)} shares are held, {_bars(seen)} by now, with a stop at"
+            f" {_money(held.stop_price)}{leaving}."
+        )
     price = held.exit_price or Decimal(0)
     gain = side * float(held.exit_value - held.exit_qty * held.entry_price)
     share = side * float(price / held.entry_price - 1) if held.entry_price else 0.0
     tries = sum(order.purpose != book.ENTRY for order in orders)
     return (
-        f"Result: left on {held.exit_session} at {_money(price)} ({_words(held.exit_reason)}) after {held.bars_held} bars:"
+        f"Result: left on {held.exit_session} at {_money(price)} ({_words(held.exit_reason)}) after {_bars(seen)}:"
         f" {_gain(gain)}, {minus(f'{share:+.1%}')}; {tries} {'order' if tries == 1 else 'orders'} looked after it."
     )
 
@@ -136,6 +141,10 @@ def _moment(text: Any) -> str:
 def _money(value: Any) -> str:
     number = float(value)
     return f"${number:,.4f}" if abs(number) < 1 and number else f"${number:,.2f}"
+
+
+def _bars(count: Any) -> str:
+    return f"{int(count)} {'bar' if int(count) == 1 else 'bars'}"
 
 
 def _gain(value: float) -> str:

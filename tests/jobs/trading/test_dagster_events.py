@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from kobe_jobs.cli.output import show_summary
+from kobe_jobs.trading.reporting import alerts
 from kobe_jobs.trading.reporting.dagster_events import show_run
+from kobe_jobs.trading.reporting.order_rows import order_row
 from kobe_jobs.trading.reporting.summary import RunSummary
+from kobe_resources.alerts import AlertMessage
+from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.order_ledger import orders as book
 from kobe_resources.runtime.dagster_instance import open_instance
+from kobe_resources.settings.models import Settings
+from tests.support.builders.trading import order_plan
 
 SUMMARY = RunSummary(
     run_id="0123456789ab", stage="simulated", account="A", strategy="rsi2", session=dt.date(2024, 1, 3),
@@ -42,3 +51,34 @@ def test_runs_of_the_command_line_appear_under_runs_and_in_the_assets_history(
             event = instance.get_latest_materialization_event(dg.AssetKey(asset))
             assert event is not None
             assert event.run_id == runs[0].run_id
+
+
+def test_each_outcome_of_a_session_is_told_in_its_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With orders for the open a session has a run before it and one after it: the second tells what was filled."""
+    told: list[AlertMessage] = []
+    monkeypatch.setattr(alerts, "tell", lambda _, message: told.append(message) or True)
+    waiting = dataclasses.replace(SUMMARY, filled=0, working=1, stops=0)
+    for summary in (waiting, waiting, SUMMARY):
+        alerts.tell_run(Settings(), summary)
+    assert [message.text for message in told[1:]] == [
+        "2 signals, 1 refused, 1 sent, 1 waiting, 0 filled; $75.00 of the budget used, 0 stops stand",
+        "2 signals, 1 refused, 1 sent, 1 filled; $75.00 of the budget used, 1 stop stands",
+    ]
+    assert told[0].key == told[1].key != told[2].key
+
+
+def test_an_order_that_would_be_sent_shows_its_limit_its_stop_and_its_dollars(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with OrderLedger(tmp_path / "orders.sqlite") as ledger, ledger.write() as write:
+        entry = book.would_send(write, order_plan(qty=Decimal("1.25")))
+        stop = order_plan(
+            tag="stop", side="sell", kind="stop", time_in_force="gtc", limit_price=None, stop_price=Decimal("57.5")
+        )
+        rows = tuple(order_row(order) for order in (entry, book.would_send(write, stop)))
+    show_summary(dataclasses.replace(SUMMARY, stage="shadow", would_send=1, orders=rows), as_json=False)
+    shown = capsys.readouterr().out
+    assert "limit 60.00" in shown
+    assert "$75.00" in shown
+    assert "stop 57.50" in shown
+    assert [row["dollars"] for row in rows] == ["75.00", None]

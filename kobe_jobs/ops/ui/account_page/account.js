@@ -123,7 +123,8 @@ function showPositions(account) {
     ["Entry", "entry", "money"], ["Last close", "close", "money"], ["Stop", "stop", "money"], ["P&L", "pnl", "gain"],
     ["P&L, %", "pnl_share", "percent"], ["Bars held", "bars_held", "count"], ["Leaves", "next_exit", "long"],
   ];
-  fill("positions-body", account.positions.length ? table("Open positions", columns, account.positions) : empty("No position is open."));
+  const shown = account.positions.length ? table("Open positions", columns, account.positions) : empty("No position is open.");
+  fill("positions-body", shown, ...account.notes.map((note) => element("p", note, "note")));
 }
 
 function showTomorrow(next) {

@@ -33,7 +33,7 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
     for step, count in summary.waterfall():
         table.add_row(step, str(abs(count)))
     for reason, count in sorted(summary.exits.items()):
-        table.add_row(f"exits: {reason}", str(count))
+        table.add_row(f"exits: {reason.replace('_', ' ')}", str(count))
     table.add_row("protective stops", str(summary.stops))
     table.add_row("budget used", f"${summary.budget_used}")
     console.print(table)

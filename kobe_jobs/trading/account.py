@@ -36,7 +36,7 @@ from kobe_resources.kill_switch import KillStatus, KillSwitch
 from kobe_resources.order_ledger import LedgerOrder, OrderLedger, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions
-from kobe_resources.order_ledger.sessions import last_reconciliation
+from kobe_resources.order_ledger.sessions import last_claimed, last_reconciliation
 from kobe_resources.order_ledger.states import UNSETTLED
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import Settings
@@ -149,7 +149,7 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     moved = moved_by_costs(settings, evidence, ledger, every, found.account, (as_of, trades))
     sessions, curve = equity_curve(settings, every, evidence, started, as_of, moved)
     holdings = tuple(_holding(settings, held, ledger, evidence, tomorrow, as_of) for held in every if held.is_open)
-    last = _last_session(ledger, found.account)
+    last = last_claimed(ledger, found.account)
     orders = book.of_session(ledger, found.account, last) if last else []
     cash = settings.simulation.initial_cash
     equity = curve[-1] if len(curve) else cash
@@ -339,15 +339,7 @@ def orders_by_state(ledger: OrderLedger, account: str | None = None) -> dict[str
 
 
 def _first_session(ledger: OrderLedger, account: str) -> dt.date | None:
-    return _edge(ledger, account, "min")
-
-
-def _last_session(ledger: OrderLedger, account: str) -> dt.date | None:
-    return _edge(ledger, account, "max")
-
-
-def _edge(ledger: OrderLedger, account: str, which: str) -> dt.date | None:
-    rows = ledger.rows(f"SELECT {which}(session) AS day FROM session_claims WHERE account = ?", (account,))  # noqa: S608
+    rows = ledger.rows("SELECT min(session) AS day FROM session_claims WHERE account = ?", (account,))
     return dt.date.fromisoformat(rows[0]["day"]) if rows and rows[0]["day"] else None
 
 

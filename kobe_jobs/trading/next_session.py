@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from kobe_jobs.trading.context import account_key, sends_before_open
+from kobe_resources import calendar
 from kobe_resources.broker.exchange.clock import Moment as Clocked
 from kobe_resources.order_ledger.sessions import DONE, claim_of
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterator
 
     from kobe_jobs.trading.context import TradingContext
     from kobe_jobs.trading.reporting.summary import RunSummary
     from kobe_resources.broker.exchange.clock import Phase
     from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+
+NAMED = 5
+"""Sessions of a gap that are named; more are counted."""
 
 
 def has_own_time(trading: TradingContext) -> bool:
@@ -67,3 +71,14 @@ def nothing_left(trading: TradingContext) -> str:
     embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
     last = embedded.book.market.bars.last_session
     return f"nothing to trade: every session that has bars was traded, the last is {last}; `kobe report` brings newer bars"
+
+
+def gap_between(before: dt.date | None, session: dt.date) -> str:
+    """The exchange's sessions between two that were traded one after the other, in a line; empty where there are none."""
+    if before is None or session <= before:
+        return ""
+    missing = calendar.sessions(before + dt.timedelta(days=1), session - dt.timedelta(days=1)).tolist()
+    if not missing:
+        return ""
+    named = ", ".join(map(str, missing[:NAMED])) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
+    return f"not traded between {before} and {session}: {named}"

@@ -22,7 +22,7 @@ from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import due, exit_flagged
 from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.moments import RunMoment
-from kobe_jobs.trading.next_session import goes_on, has_own_time, phases_of
+from kobe_jobs.trading.next_session import gap_between, goes_on, has_own_time, phases_of
 from kobe_jobs.trading.paper_book import enter_on_paper, follow_bars, leave_on_paper, paper_cash
 from kobe_jobs.trading.protection import Protection, ensure_stops, judge, protect, tend
 from kobe_jobs.trading.readiness.preflight import check_ready
@@ -60,6 +60,7 @@ from kobe_resources.order_ledger.sessions import (
     BegunOtherwise,
     claim_of,
     end_session,
+    last_claimed,
 )
 from kobe_resources.runtime.event_log import event_context, get_logger
 from kobe_resources.settings.pins import canonical_json
@@ -121,8 +122,12 @@ def _run(
                     return _look_after(context, f"session {context.session} was not traded, and the market is shut")
                 if context.moment is RunMoment.SHUT:
                     return _look_after(context, _why_shut(context))
+                before = last_claimed(trading.ledger, context.account)
                 _claim(trading, context)
                 unclaimed.close()
+                gap = "" if trading.ledger.disposable else gap_between(before, context.session)
+                if gap:
+                    context.note(gap)
                 return _trade(trading, context, confirm)
             except KobeError as error:
                 note_failure(context, error)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kobe_jobs.trading.context import account_key
-from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
+from kobe_jobs.trading.next_session import gap_between, has_own_time, next_session, nothing_left
 from kobe_jobs.trading.session import trade_session
-from kobe_resources import calendar
 from kobe_resources.errors import UsageError
+from kobe_resources.order_ledger.sessions import last_claimed
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from kobe_jobs.trading.admission import Confirm
     from kobe_jobs.trading.context import TradingContext
     from kobe_jobs.trading.reporting.summary import RunSummary
     from kobe_resources.broker.exchange.embedded import EmbeddedBroker
-
-NAMED = 5
-"""Sessions of a gap that are named; more are counted."""
 
 
 def trade_through(
@@ -43,7 +41,7 @@ def trade_through(
     if first is None and _is_fresh(trading):
         raise UsageError("the account has not begun: it has no session to go on from", "name its first one: --session")
     found: list[RunSummary] = []
-    before = _last_traded(trading)
+    before = last_claimed(trading.ledger, account_key(trading.stage, trading.broker.account()))
     session = first or next_session(trading)
     while session is not None and session <= last:
         summary = trade_session(trading, session, strategy, confirm)
@@ -65,20 +63,3 @@ def _is_fresh(trading: TradingContext) -> bool:
     """Does the embedded broker's clock stand where a new account's does?"""
     embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
     return embedded.moment.order == (embedded.book.market.bars.days[0].session, 0)
-
-
-def gap_between(before: dt.date | None, session: dt.date) -> str:
-    """The exchange's sessions between two that were traded one after the other, in a line; empty where there are none."""
-    if before is None or session <= before:
-        return ""
-    missing = calendar.sessions(before + dt.timedelta(days=1), session - dt.timedelta(days=1)).tolist()
-    if not missing:
-        return ""
-    named = ", ".join(map(str, missing[:NAMED])) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
-    return f"not traded between {before} and {session}: {named}"
-
-
-def _last_traded(trading: TradingContext) -> dt.date | None:
-    account = account_key(trading.stage, trading.broker.account())
-    rows = trading.ledger.rows("SELECT max(session) AS day FROM session_claims WHERE account = ?", (account,))
-    return dt.date.fromisoformat(rows[0]["day"]) if rows and rows[0]["day"] else None

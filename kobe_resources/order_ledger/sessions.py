@@ -55,6 +55,12 @@ def claim_of(ledger: OrderLedger | Write, account: str, session: dt.date) -> Cla
     return Claim(**values)
 
 
+def last_claimed(source: OrderLedger | Write, account: str) -> dt.date | None:
+    """The latest session of the account that a run has begun; None before the first."""
+    row = source.connection.execute("SELECT max(session) AS day FROM session_claims WHERE account = ?", (account,)).fetchone()
+    return dt.date.fromisoformat(row["day"]) if row["day"] else None
+
+
 def claim_session(write: Write, account: str, session: dt.date, strategy: str, owner: str) -> Claim:
     """Claim a session, or resume one that was left half done. Raises SessionTaken where it is done, or BegunOtherwise.
 

@@ -17,6 +17,7 @@ from kobe_resources.broker.protocol import BrokerActivity, BrokerUnavailable
 
 CASH_NOISE = Decimal("1.00")
 """Dollars by which the broker's rounding may move cash between two looks."""
+CENT = Decimal("0.01")
 SMALL_LOSS = Decimal("0.001")
 """Where the account's activities cannot be asked, a loss of so small a part of the cash is told and halts nothing: fees and
 interest are of that size."""
@@ -44,8 +45,9 @@ def compare_cash(
         return [], told
     new = _new(activities or [], last)
     expected = Decimal(ground["cash"]) + moved + sum((amount for _, amount in new), Decimal(0))
-    if new and not context.ledger.disposable:
-        context.note(f"cash moved without a trade: {_described(new)}")
+    described = "" if context.ledger.disposable else _described(new)
+    if described:
+        context.note(f"cash moved without a trade: {described}")
     surplus = cash - expected
     if abs(surplus) <= CASH_NOISE:
         return [], told
@@ -100,8 +102,8 @@ def _new(activities: list[BrokerActivity], last: Mapping[str, Any]) -> list[tupl
 
 
 def _described(rows: list[tuple[str, Decimal]]) -> str:
-    """Dollars by kind, in words."""
+    """Dollars by kind, in words, but for less than a cent."""
     totals: Counter[str] = Counter()
     for kind, amount in rows:
         totals[KINDS.get(kind, kind)] += amount  # type: ignore[assignment]
-    return ", ".join(f"{kind} ${Decimal(amount):.2f}" for kind, amount in sorted(totals.items()))
+    return ", ".join(f"{kind} ${Decimal(amount):.2f}" for kind, amount in sorted(totals.items()) if abs(amount) >= CENT)

@@ -14,6 +14,7 @@ from kobe_resources.order_ledger import LedgerOrder, OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.audit_rows import ROWS
 from kobe_resources.order_ledger.positions import position
+from kobe_resources.order_ledger.sessions import last_claimed
 from kobe_resources.warehouse.store import Warehouse
 
 if TYPE_CHECKING:
@@ -76,10 +77,10 @@ def _bars_held(ledger: OrderLedger, warehouse: Warehouse, held: Position, accoun
     """Bars that an open position has seen by the close of the account's last session; a run counts that one the day after."""
     if not held.is_open:
         return held.bars_held
-    last = ledger.rows("SELECT max(session) AS day FROM session_claims WHERE account = ?", (account,))[0]["day"]
+    last = last_claimed(ledger, account)
     seen = warehouse.rows(
         "SELECT count(*) FROM daily_bars WHERE symbol = ? AND session BETWEEN ? AND ?",
-        [held.symbol, held.entry_session, last or held.entry_session.isoformat()],
+        [held.symbol, held.entry_session, last or held.entry_session],
     )
     return max(held.bars_held, int(seen[0][0]))
 

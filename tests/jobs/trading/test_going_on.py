@@ -72,6 +72,15 @@ def test_cash_that_an_activity_explains_is_told_and_halts_nothing(traded: Tradin
     again = session_of(traded, account=less("9"), activities=lambda rows: [*rows, fee("-9")])
     assert reconcile(again, "test").agrees
     assert again.notes == []
+    less_than_a_cent = session_of(traded, account=less("9"), activities=lambda rows: [*rows, fee("-9"), fee("-0.002")])
+    assert reconcile(less_than_a_cent, "test").agrees
+    assert less_than_a_cent.notes == []
+
+
+def test_sessions_that_no_run_traded_are_named_by_the_next_one(traded: TradingContext, embedded: EmbeddedBroker) -> None:
+    embedded.advance_to(market.SESSIONS[4], "open")
+    summary = trade_session(traded)
+    assert "not traded between 2024-03-06 and 2024-03-08: 2024-03-07" in summary.notes
 
 
 def test_an_activity_that_is_cancelled_or_corrected_later_is_explained(traded: TradingContext) -> None:

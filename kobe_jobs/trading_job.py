@@ -375,18 +375,19 @@ def _retry(instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | 
         return None
     tags = {STAGE_TAG: stage, SESSION_TAG: str(session)}
     records = instance.get_run_records(dg.RunsFilter(job_name=trade_session.name, tags=tags))
-    if not records or any(record.dagster_run.status is not dg.DagsterRunStatus.FAILURE for record in records):
-        # Nothing was asked for, it is still at work, or it went well.
+    failed = _failed_in_a_row(records)
+    if not failed or any(not record.dagster_run.is_finished for record in records):
+        # Nothing was asked for, it is still at work, or the last run went well, whatever one before the open did.
         return None
     if is_done(stage, str(session)):
         return None
     if KillSwitch().status().is_on:
         return dg.SkipReason("the kill switch is on")
-    if len(records) > len(RETRY_AFTER_S):
-        return dg.SkipReason(f"session {session} is unfinished after {len(records)} runs: it needs a person, `kobe trade`")
-    wait = RETRY_AFTER_S[len(records) - 1] - (now.timestamp() - _ended(records))
+    if failed > len(RETRY_AFTER_S):
+        return dg.SkipReason(f"session {session} is unfinished after {failed} runs: it needs a person, `kobe trade`")
+    wait = RETRY_AFTER_S[failed - 1] - (now.timestamp() - _ended(records))
     if wait > 0:
-        return dg.SkipReason(f"session {session} is unfinished after {len(records)} runs: asked for again in {wait:.0f} s")
+        return dg.SkipReason(f"session {session} is unfinished after {failed} runs: asked for again in {wait:.0f} s")
     return _request(stage, str(session), len(records))
 
 

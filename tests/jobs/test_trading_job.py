@@ -380,6 +380,15 @@ def test_a_run_at_work_or_well_done_is_not_asked_for_again(
     assert "no new signals" in str(ticked_later(instance, monkeypatch, 3600).skip_message)
 
 
+def test_a_run_after_the_open_is_asked_for_again_though_the_one_before_it_went_well(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for(instance, 1, dg.DagsterRunStatus.SUCCESS)
+    asked_for(instance, 1)
+    assert "after 1 runs" in str(ticked_later(instance, monkeypatch, 10).skip_message)
+    assert ticked_later(instance, monkeypatch, 60).run_key == "trade:paper:2024-03-06:3"
+
+
 @pytest.mark.parametrize(("state", "again"), [("done", False), ("halted", True), ("running", True)])
 def test_what_the_ledger_says_is_done_is_not_asked_for_again(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, home: Path, state: str, again: bool

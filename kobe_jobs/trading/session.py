@@ -51,9 +51,9 @@ from kobe_resources.broker.protocol import (
 )
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitchOn
-from kobe_resources.order_ledger import LedgerBusy, LedgerOrder, LedgerUnusable
+from kobe_resources.order_ledger import LedgerBusy, LedgerOrder, LedgerUnusable, Position
 from kobe_resources.order_ledger import orders as book
-from kobe_resources.order_ledger.positions import open_positions
+from kobe_resources.order_ledger.positions import open_positions, position
 from kobe_resources.order_ledger.sessions import (
     DONE,
     HALTED,
@@ -247,8 +247,10 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
         ("intents", expire), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits),
         ("fractions", settle_fractions), ("renames", follow_renames), ("paper book", follow_bars), ("bars", age_positions),
     )  # fmt: skip
+    held = open_positions(context.ledger, context.account)
     for name, step in steps:
         _attempt(context, name, step)
+    _note_stopped(context, held)
     asked = _attempt(context, "missing bars", name_without_bars)
     if asked:
         context.trouble(asked)
@@ -284,6 +286,14 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
     if agrees and not after.agrees:
         context.trouble(f"ledger and broker differ after the run: {after.describe()}")
     return tuple(asdict(row) for row in after.differences)
+
+
+def _note_stopped(context: SessionContext, before: list[Position]) -> None:
+    """Note the positions that their stops have sold since the last run: no run was there when they did."""
+    for held in before:
+        now = position(context.ledger, held.id)
+        if now is not None and not now.is_open and now.exit_reason == book.STOP and now.exit_price is not None:
+            context.note(f"{now.symbol} left by its stop on {now.exit_session}, at {now.exit_price:,.2f}")
 
 
 def _unlike(context: SessionContext) -> frozenset[str]:

@@ -243,12 +243,16 @@ def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> 
 
 
 def _warn(context: SessionContext) -> None:
-    """Note what would keep the run from sending at all."""
+    """Note what would keep the run from sending at all, and splits of what is held."""
     status = context.kill_switch.status()
     if status.is_on:
         context.note(f"the kill switch is on ({status.reason}): nothing would be sent")
     if not context.evidence.signals_fit_bars or context.signal_session not in context.evidence.computed:
         context.note(f"there are no signals of {context.signal_session} that fit the stored bars: run `kobe report`")
+    for held in open_positions(context.ledger, context.account):
+        for split in context.evidence.splits_between(held.symbol, context.signal_session, context.session):
+            ratio = f"{split.split_to:g}-for-{split.split_from:g}"
+            context.note(f"{held.symbol} splits {ratio} at that open: its stop is lifted before it, and set again after it")
 
 
 def _would_go(order: LedgerOrder) -> bool:

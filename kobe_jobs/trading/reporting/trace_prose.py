@@ -77,10 +77,19 @@ def _quote(order: LedgerOrder) -> str:
     if quote is None and "bid" in decision:
         quote = {"bid": decision["bid"], "ask": decision["ask"], "at": decision.get("quoted_at", "")}
     if quote is None:
-        return "Quote: none was needed." if order.time_in_force == "opg" else "Quote: there was none."
+        return f"Quote: {_why_no_quote(order)}."
     problem = decision.get("quote_veto")
     told = f"Quote: {_money(quote['bid'])} bid, {_money(quote['ask'])} asked{_moment(quote.get('at', ''))}"
     return f"{told}, refused: {_words(problem)}." if problem else f"{told}."
+
+
+def _why_no_quote(order: LedgerOrder) -> str:
+    if order.works_all_day:
+        return "none was needed, its limit lies at a distance from the close"
+    if order.time_in_force == "opg" or order.purpose == book.STOP:
+        return "none was needed"
+    is_asked = order.state is not OrderState.DENIED or order.reason == "no_quote"
+    return "there was none" if is_asked else "none was asked for"
 
 
 def _gate(order: LedgerOrder) -> str:

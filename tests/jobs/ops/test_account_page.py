@@ -261,7 +261,7 @@ def test_dagster_shows_tables_to_four_digits(view: AccountView, traded: tuple[Pa
 
 def test_a_trace_opens_with_six_lines_for_a_trader(view: AccountView, traded: tuple[Path, Settings]) -> None:
     with OrderLedger(traded[0] / "orders.sqlite") as ledger:
-        rows = ledger.rows("SELECT client_order_id AS id, state, leg, symbol FROM intents ORDER BY rowid")
+        rows = ledger.rows("SELECT client_order_id AS id, state, leg, symbol, reason FROM intents ORDER BY rowid")
         traces = {row["id"]: trace(ledger, Warehouse(), row["id"]) for row in rows}
         closed = next(row["id"] for row in ledger.rows("SELECT id FROM positions WHERE is_open = 0"))
     opening = ["Signal", "Reading", "Quote", "Gate", "Fill", "Result"]
@@ -272,8 +272,25 @@ def test_a_trace_opens_with_six_lines_for_a_trader(view: AccountView, traded: tu
         assert not re.search(r"\d\.\d{5}|kobe-|_|None", " ".join(words)), words
         if row["state"] == "VETOED":
             assert words[3].startswith("Gate: refused")
+            assert words[2] != "Quote: there was none." or row["reason"] == "no_quote"
             assert words[5] == "Result: no position came of it."
     done = traces[closed].in_words
     assert re.search(r", [+−]\d+\.\d bps against the open \$\d", done[4])
     assert re.search(r"left on \d{4}-\d\d-\d\d at \$[\d,.]+ \(.+\) after \d+ bars: [+−]\$", done[5])
     assert traces[closed].as_json()["in_words"] == list(done)
+
+
+def test_a_split_of_what_is_held_is_said_the_evening_before(
+    view: AccountView, traded: tuple[Path, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(traded[0], home)
+    monkeypatch.setenv("KOBE_HOME", str(home))
+    assert view.tomorrow is not None
+    day, symbol = view.tomorrow["session"], view.positions[0].symbol
+    with Warehouse().transaction() as connection:
+        connection.execute("INSERT INTO splits VALUES (?, ?, 1, 3, 'test')", [symbol, day])
+    with ledger_to_look_at() as ledger:
+        told = look_at_account(traded[1], ledger, Warehouse()).tomorrow
+    assert told is not None
+    assert f"{symbol} splits 3-for-1 at that open: its stop is lifted before it, and set again after it" in told["notes"]

@@ -95,9 +95,10 @@ def test_a_symbol_that_left_at_this_open_is_not_entered_again(rig: TradingContex
 
 def test_a_stop_that_triggered_yesterday_closes_its_position_on_that_day(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
-    trade_session(rig)
+    summary = trade_session(rig)
     stopped = next(held for held in all_positions(rig.ledger, ACCOUNT) if held.symbol == market.STOPPED)
     assert (stopped.is_open, stopped.exit_reason, stopped.exit_session) == (False, "stop", market.ENTRY_DAY)
+    assert f"{market.STOPPED} left by its stop on {market.ENTRY_DAY}, at {stopped.exit_price:.2f}" in summary.notes
 
 
 def test_a_position_leaves_after_its_bars(rig: TradingContext, embedded: EmbeddedBroker) -> None:

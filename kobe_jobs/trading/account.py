@@ -22,7 +22,7 @@ from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.simulation import EXIT_PRICE, EXIT_REASONS, SHARES, T_REASON, T_SIDE, Outcome
 from kobe_assets.research.walk_forward import simulate_book
 from kobe_jobs.research_run.strategies import parts_named
-from kobe_jobs.trading.bare_positions import lifted_text, still_lifted
+from kobe_jobs.trading.bare_positions import ending_text, lifted_text, still_lifted
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.on_record import OnRecord, account_on_record, sessions_to_trade
 from kobe_jobs.trading.parity.compare import Trade
@@ -170,7 +170,11 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
 
 def _notes(settings: Settings, ledger: OrderLedger, account: str) -> list[str]:
     told = switched(settings, ledger, account, settings.portfolio.strategies)
-    told += [lifted_text(lifted.symbol, lifted.until) for lifted in still_lifted(ledger, account)]
+    stops = {order.symbol for order in book.in_states(ledger, account, UNSETTLED) if order.purpose == book.STOP}
+    told += [
+        (ending_text if lifted.symbol in stops else lifted_text)(lifted.symbol, lifted.until)
+        for lifted in still_lifted(ledger, account)
+    ]
     elsewhere = held_elsewhere(ledger, account)
     return told + [f"another account: {text}; only runs of that stage let it leave" for text in elsewhere]
 

@@ -165,8 +165,11 @@ def find_lifted(ledger: OrderLedger, account: str, broker: Broker) -> dict[str, 
     days = {ids[body["position"]]: dt.date.fromisoformat(body["until"]) for body in bodies if body["position"] in ids}
     if not days:
         return {}
-    now = broker.clock().timestamp
-    return {symbol: day for symbol, day in days.items() if now < dt.datetime.combine(day, OPEN, NEW_YORK)}
+    clock = broker.clock()
+    if clock.is_open:
+        # Until the close before it every position has its stop.
+        return {}
+    return {symbol: day for symbol, day in days.items() if clock.timestamp < dt.datetime.combine(day, OPEN, NEW_YORK)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,11 @@ def still_lifted(ledger: OrderLedger, account: str) -> list[Lifted]:
 def lifted_text(symbol: str, executed: dt.date) -> str:
     """Why a position has no stop, in words."""
     return f"{symbol} has no stop until the open of {executed}, when its split takes effect: then it is set at the new price"
+
+
+def ending_text(symbol: str, executed: dt.date) -> str:
+    """Why a stop is good for a day, in words."""
+    return f"{symbol} splits at the open of {executed}: its stop ends with the close before it, and is set again after it"
 
 
 def _unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:

@@ -237,7 +237,7 @@ def _is_at_rest(context: SessionContext, ours: LedgerOrder, order: BrokerOrder |
     if ours.state not in UNSETTLED:
         return True
     is_alive = order is not None and order.status in PROTECTING
-    waits = ours.time_in_force == "gtc" or context.is_working(ours)
+    waits = ours.purpose == book.STOP or context.is_working(ours)
     return ours.state is OrderState.ACCEPTED and waits and is_alive
 
 
@@ -276,7 +276,7 @@ def _ask_again(context: SessionContext, order: LedgerOrder) -> None:
 def _is_overdue(context: SessionContext, order: LedgerOrder) -> bool:
     """An order that neither protects nor waits for the market as it should is cancelled when its time is over."""
     age = (dt.datetime.now(dt.UTC) - order.updated_at).total_seconds()
-    is_alive = order.state is OrderState.ACCEPTED and order.time_in_force != "gtc" and not context.is_working(order)
+    is_alive = order.state is OrderState.ACCEPTED and order.purpose != book.STOP and not context.is_working(order)
     return is_alive and age >= context.settings.trading.cancel_after_s
 
 

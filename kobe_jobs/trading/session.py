@@ -40,7 +40,7 @@ from kobe_jobs.trading.roll_forward import (
 )
 from kobe_jobs.trading.run_lock import alone
 from kobe_jobs.trading.run_records import note_evidence, note_failure, note_settings
-from kobe_jobs.trading.splits_ahead import lift_stops
+from kobe_jobs.trading.splits_ahead import lift_stops, record_endings
 from kobe_resources.broker.exchange.clock import Phase
 from kobe_resources.broker.open import standing_at
 from kobe_resources.broker.protocol import (
@@ -355,7 +355,9 @@ def _guard(context: SessionContext) -> Protection:
     """The protection of every position, as two requests at the end of a run show it; missing stops are retried for minutes."""
     if not context.sends:
         return Protection()
-    return protect(context, PATIENCE * context.settings.trading.resolve_timeout_s)
+    found = protect(context, PATIENCE * context.settings.trading.resolve_timeout_s)
+    _attempt(context, "stops before splits", record_endings)
+    return found
 
 
 def _attempt(context: SessionContext, what: str, step: Callable[[SessionContext], T]) -> T | None:

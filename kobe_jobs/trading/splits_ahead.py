@@ -1,8 +1,8 @@
-"""Stops of positions whose split takes effect at the next open: lifted the evening before, set again after it.
+"""Stops of positions whose split takes effect at the next open: gone by then, set again after it.
 
 At Alpaca a split changes a resting stop's shares and not its price, so that the first trade of the ex-date would trigger it. A
-stop is lifted once the session is over, never earlier; until the next open the market is shut and no stop could trigger. Any
-run of those hours lifts it, where the one before did not.
+run of the session before it lets the stop end with the close, so that no other run has to come. One that rests all the same is
+lifted by any run while the market is shut, when no stop could trigger.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 
-from kobe_jobs.trading.bare_positions import LIFTED, SAME, lifted_text, look
+from kobe_jobs.trading.bare_positions import LIFTED, SAME, ending_text, lifted_text, look
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.roll_forward import ratio_of
-from kobe_jobs.trading.stops import remove_stops
-from kobe_resources.order_ledger import Position
+from kobe_jobs.trading.stops import ends_with_close, living_stops, remove_stops, set_stop
+from kobe_resources.order_ledger import OrderState, Position
 from kobe_resources.order_ledger.positions import open_positions
 
 
@@ -46,11 +46,15 @@ def split_ahead(context: SessionContext, symbol: str) -> SplitAhead | None:
 
 
 def lift_stops(context: SessionContext) -> None:
-    """Take away the stops that a split of the coming session would leave at a price of other shares.
+    """Take away the stops that a split of the coming session would leave at a price of other shares; while the market is open,
+    let them end with its close.
 
     No stop is touched where ledger and broker hold other shares for another reason than the split, on which one of the two may
     be ahead of the other.
     """
+    if context.moment is RunMoment.OPEN:
+        _end_with_close(context)
+        return
     coming = [(held, split_ahead(context, held.symbol)) for held in open_positions(context.ledger, context.account)]
     if not any(split for _, split in coming):
         return
@@ -70,6 +74,35 @@ def lift_stops(context: SessionContext) -> None:
         else:
             _record(context, held, split.session)
             context.note(lifted_text(held.symbol, split.session))
+
+
+def _end_with_close(context: SessionContext) -> None:
+    """Put a stop of the day in the place of each that would outlive the session before a split."""
+    held_over = [held for held in open_positions(context.ledger, context.account) if ends_with_close(context, held)]
+    if not held_over or context.next_session is None:
+        return
+    there = look(context.broker, context.ledger, context.account)
+    for held in held_over:
+        if held.flag or held.symbol in context.missing or not there.holds(held):
+            continue
+        lasting = [order for order in living_stops(context, held) if order.time_in_force != "day"]
+        if lasting:
+            still = remove_stops(context, held)
+            if still is None or not still.is_open:
+                continue
+            set_stop(context, still)
+    record_endings(context)
+
+
+def record_endings(context: SessionContext) -> None:
+    """Write down which stops end with this close on purpose, those of the session's own entries included."""
+    for held in open_positions(context.ledger, context.account):
+        if context.next_session is None or not ends_with_close(context, held):
+            continue
+        stops = [order for order in living_stops(context, held) if order.state is OrderState.ACCEPTED]
+        if stops and all(order.time_in_force == "day" for order in stops):
+            _record(context, held, context.next_session)
+            context.note(ending_text(held.symbol, context.next_session))
 
 
 def _is_same_but_split(held: Position, there: Decimal, ratio: Decimal) -> bool:

@@ -10,6 +10,7 @@ import re
 from kobe_jobs.trading.bare_positions import SAME, AtBroker, is_at_price, is_same, rest_of, stop_order_price
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel, cancel_unsent, send
+from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_resources.broker.protocol import OrderStatus, Quote
 from kobe_resources.order_ledger import LedgerOrder, OrderPlan, OrderState, Position
@@ -80,6 +81,16 @@ def is_passed(context: SessionContext, held: Position, quote: Quote | None) -> b
     return bool(refused) and not refused[-1].acknowledged and bool(BEYOND_THE_MARKET.search(refused[-1].detail))
 
 
+def ends_with_close(context: SessionContext, held: Position) -> bool:
+    """Shall the position's stop end with this session's close, because a split takes effect at the next open?
+
+    At Alpaca the split would leave it at the old price. A replay's broker moves the price.
+    """
+    if context.moment is not RunMoment.OPEN or context.next_session is None or context.ledger.disposable:
+        return False
+    return bool(context.evidence.splits_between(held.symbol, context.session, context.next_session))
+
+
 def living_stops(context: SessionContext, held: Position) -> list[LedgerOrder]:
     """A position's stops that may still fill or be sent."""
     return [order for order in _stops_of(context, held) if order.state in LIVING]
@@ -111,8 +122,9 @@ def _plan_stop(context: SessionContext, held: Position) -> LedgerOrder:
     tag = book.STOP if not today else f"{book.STOP}.{len(today) + 1}"
     order_plan = OrderPlan(
         account=context.account, strategy=held.strategy, session=context.session, signal_session=context.signal_session,
-        symbol=held.symbol, side="sell" if held.side == "long" else "buy", tag=tag, kind="stop", time_in_force="gtc",
-        qty=held.qty, stop_price=stop_order_price(held), position_id=held.id, reason=book.STOP,
+        symbol=held.symbol, side="sell" if held.side == "long" else "buy", tag=tag, kind="stop",
+        time_in_force="day" if ends_with_close(context, held) else "gtc", qty=held.qty,
+        stop_price=stop_order_price(held), position_id=held.id, reason=book.STOP,
         decision={"position": held.id, "stop_distance": str(held.stop_distance)},
     )  # fmt: skip
     with context.ledger.write() as write:

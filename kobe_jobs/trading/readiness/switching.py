@@ -83,8 +83,8 @@ def splits_finding(context: SessionContext) -> Finding:
         for split in context.evidence.splits_between(held.symbol, last, coming or context.session):
             what = f"{held.symbol} splits {split.split_to:g}-for-{split.split_from:g} on {split.execution_date}"
             is_due |= held.id not in lifted
-            told.append(f"{what}: its stop {'is lifted' if held.id in lifted else 'is to be lifted between close and open'}")
-    hint = "let a run come while the market is shut: `kobe trade`, or the sensor orders_working" if is_due else ""
+            told.append(f"{what}: its stop {'is gone by then' if held.id in lifted else 'is to be gone by then'}")
+    hint = "let a run come before that open: `kobe trade`, or the sensor orders_working" if is_due else ""
     return Finding("splits", not is_due, "; ".join(told) or "no split of what is held is ahead", hint, blocks=False)
 
 

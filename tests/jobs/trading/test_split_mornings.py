@@ -70,6 +70,35 @@ def rig_at(day: Day, now: dt.datetime | None = None, entry: str = "ioc", **chang
         yield rig
 
 
+def test_in_the_session_before_a_split_the_stop_is_one_of_the_day_so_that_no_other_run_has_to_come(day: Day) -> None:
+    entered, held = stop_of(day), day.held()
+    with rig_at(day) as rig:
+        summary = trade_session(rig)
+        assert summary.is_clean, summary
+        assert f"{SPLIT} splits at the open of {EXIT_DAY}: its stop ends with the close before it" in str(summary.notes)
+    rows = day.embedded.book.state.rows("SELECT symbol, time_in_force FROM orders WHERE kind = 'stop' AND status = 'new'")
+    assert {row["symbol"] for row in rows if row["time_in_force"] == "day"} == {SPLIT}
+    assert stop_of(day) == entered
+    assert day.stops() == held
+    with rig_at(day) as rig:
+        assert trade_session(rig).is_clean
+        assert stop_of(day) == entered, "one is enough"
+        missing = "UPDATE orders SET status = 'canceled' WHERE kind = 'stop' AND status = 'new' AND symbol = ?"
+        day.embedded.book.state.run(missing, (SPLIT,))
+        assert SPLIT in str(find_unguarded(rig.ledger, ACCOUNT, rig.broker)), "until the close it is missed"
+        assert trade_session(rig).is_clean
+        assert stop_of(day) == entered
+    day.to("after", DAY_BEFORE)
+    assert stop_of(day) is None
+    with rig_at(day) as rig:
+        assert find_unguarded(rig.ledger, ACCOUNT, rig.broker) == []
+    day.to("open")
+    with rig_at(day) as rig:
+        assert trade_session(rig).is_clean
+    assert entered is not None
+    assert stop_of(day) == (entered[0] * 2, pytest.approx(entered[1] / 2, abs=0.01))
+
+
 SHUT_HOURS = {
     "the morning, without orders for the open": (None, "ioc"),
     "the morning, with orders for the open": (None, "opg"),
@@ -90,7 +119,7 @@ def test_any_run_before_the_open_lifts_the_stop_and_the_first_one_after_it_sets_
         assert find_unguarded(rig.ledger, ACCOUNT, rig.broker) == []
         lines = {line.name: line for line in preflight(rig, Secrets(_env_file=None))}  # type: ignore[call-arg]
         assert lines["splits"].ok
-        assert "its stop is lifted" in lines["splits"].seen
+        assert "its stop is gone by then" in lines["splits"].seen
     assert stop_of(day) is None
     assert set(day.stops()) == set(day.held()) - ({SPLIT, *market.LEAVING} if now is None and entry == "opg" else {SPLIT})
     with rig_at(day, now, entry) as rig:

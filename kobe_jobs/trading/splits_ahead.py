@@ -79,7 +79,8 @@ def lift_stops(context: SessionContext) -> None:
 def _end_with_close(context: SessionContext) -> None:
     """Put a stop of the day in the place of each that would outlive the session before a split."""
     held_over = [held for held in open_positions(context.ledger, context.account) if ends_with_close(context, held)]
-    if not held_over or context.next_session is None:
+    if not held_over or context.kill_switch.status().is_on:
+        # With the switch on what protects is left alone; a run of the evening lifts it, which takes a cancel only.
         return
     there = look(context.broker, context.ledger, context.account)
     for held in held_over:

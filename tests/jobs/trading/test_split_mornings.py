@@ -146,9 +146,15 @@ def test_over_a_weekend_the_stop_is_lifted_for_the_session_to_come(day: Day) -> 
 
 
 def test_with_the_kill_switch_on_the_stop_is_lifted_and_set_again(day: Day) -> None:
+    with rig_at(day) as rig:
+        rig.kill_switch.turn_on("testing")
+        trade_session(rig)
+    resting = day.embedded.book.state.rows(
+        "SELECT time_in_force AS tif FROM orders WHERE symbol = ? AND kind = 'stop'", (SPLIT,)
+    )
+    assert [row["tif"] for row in resting] == ["gtc"], "nothing is put in the place of what protects"
     day.to("pre_open")
     with rig_at(day, entry="opg") as rig:
-        rig.kill_switch.turn_on("testing")
         with pytest.raises(KillSwitchOn):
             trade_session(rig)
         assert stop_of(day) is None

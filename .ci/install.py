@@ -51,7 +51,7 @@ def main(what: list[str]) -> int:
 
 
 def compile_imports() -> None:
-    """Write the bytecode of each module of Kobe and of what it imports, by importing it; a fault is for the commands to show."""
+    """Write the bytecode of each module of Kobe and what it imports, by importing it; a fault is for the commands to show."""
     allowed = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run([sys.executable, "-c", IMPORT_ALL], env=allowed, stderr=subprocess.DEVNULL, check=False)
 

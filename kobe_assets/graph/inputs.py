@@ -21,12 +21,10 @@ from kobe_assets.research.walk_forward import Fold, Market, Part, grid_sets, mak
 from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.policy_gate import SIZING_MODES, Limits
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import content_version, file_stamp, floats_of, has_table
+from kobe_resources.warehouse.store import floats_of, has_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    import duckdb
 
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
@@ -43,8 +41,6 @@ class ForeignIndicators(KobeError):
 HERE = Path(__file__).parent
 _kept: dict[str, tuple[tuple[object, ...], Any]] = {}
 """The panel and the indicators last loaded, by what they were loaded from."""
-_versions: dict[tuple[object, ...], tuple[object, str]] = {}
-"""Path and tables → the stamp of the file at which their version was taken, and the version."""
 
 
 def load_panel(warehouse: Warehouse) -> Panel:
@@ -56,7 +52,7 @@ def load_panel(warehouse: Warehouse) -> Panel:
     with warehouse.connect() as connection:
         paid = has_table(connection, "dividends")
         tables = ("daily_bars", "splits", "panel_symbols", *(["dividends"] if paid else []))
-        key = (warehouse.path, _version(connection, warehouse.path, *tables))
+        key = (warehouse.path, warehouse.content_version(*tables))
         if (kept := _kept.get("panel")) and kept[0] == key:
             panel: Panel = kept[1]
             return panel
@@ -87,15 +83,6 @@ def load_panel(warehouse: Warehouse) -> Panel:
     return panel
 
 
-def _version(connection: duckdb.DuckDBPyConnection, path: Path, *tables: str) -> str:
-    """The content version of the tables; rows are hashed again only where the file or its log was written since."""
-    stamp = file_stamp(path)
-    known = _versions.get((path, *tables))
-    if known is None or known[0] != stamp:
-        known = _versions[path, *tables] = stamp, content_version(connection, *tables)
-    return known[1]
-
-
 def stored_symbols(warehouse: Warehouse) -> list[str]:
     """Every symbol of which bars are stored, in the panel or not."""
     return [symbol for (symbol,) in warehouse.rows("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol")]
@@ -123,7 +110,7 @@ def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = 
     wanted: the columns that must be there beside the canonical ones.
     """
     with warehouse.connect() as connection:
-        key = (warehouse.path, _version(connection, warehouse.path, "indicators"), panel.symbols, id(panel.rows))
+        key = (warehouse.path, warehouse.content_version("indicators"), panel.symbols, id(panel.rows))
         if (kept := _kept.get("indicators")) and kept[0] == key:
             indicators: Indicators = kept[1]
             return _having(indicators, wanted)

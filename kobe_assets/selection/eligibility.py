@@ -21,7 +21,6 @@ from kobe_assets.selection.barred import barred_symbols
 from kobe_assets.selection.membership import build_membership
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import content_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,8 +156,8 @@ def _read(warehouse: Warehouse) -> CandidateEvidence:
 
     Raises KobeError where there are no candidates.
     """
-    with warehouse.connect() as connection:
-        key = warehouse.path, content_version(connection, "daily_bars", "splits", "candidates", "option_evidence")
+    with warehouse.connect():
+        key = warehouse.path, warehouse.content_version("daily_bars", "splits", "candidates", "option_evidence")
         if key in _kept:
             return _kept[key]
         table = warehouse.frame(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS})

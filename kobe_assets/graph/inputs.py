@@ -14,7 +14,7 @@ from kobe_assets.graph.own_strategies import declared_indicators, strategies_of
 from kobe_assets.research.costs import Costs, make_costs
 from kobe_assets.research.indicators import CANONICAL_COLUMNS, Indicators
 from kobe_assets.research.panel import ROW_DIVIDEND, Bools, Floats, Integers, Panel, build_panel
-from kobe_assets.research.quarantine import quarantined, suspects
+from kobe_assets.research.quarantine import Suspects, quarantined, suspects
 from kobe_assets.research.strategies import BUILT_IN, Strategy
 from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Market, Part, grid_sets, make_folds
@@ -149,12 +149,18 @@ def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = 
     declared = declared_indicators(strategies_of(settings).values())
     with warehouse.connect():
         panel = panel or load_panel(warehouse)
-        indicators, tradable = load_indicators(warehouse, panel, declared), tradable_bars(warehouse, settings, panel)
-    return market_of(settings, panel, indicators, tradable)
+        found = suspects(panel)
+        indicators, tradable = load_indicators(warehouse, panel, declared), tradable_bars(warehouse, settings, panel, found)
+    return market_of(settings, panel, indicators, tradable, found)
 
 
-def market_of(settings: Settings, panel: Panel, indicators: Indicators, tradable: Bools) -> Market:
-    """The market of bars, wherever they come from, at the costs, limits and rules of the settings."""
+def market_of(
+    settings: Settings, panel: Panel, indicators: Indicators, tradable: Bools, found: Suspects | None = None
+) -> Market:
+    """The market of bars, wherever they come from, at the costs, limits and rules of the settings.
+
+    found: `suspects(panel)`, where the caller has it.
+    """
     return Market(
         panel=panel,
         indicators=indicators,
@@ -163,15 +169,18 @@ def market_of(settings: Settings, panel: Panel, indicators: Indicators, tradable
         min_price=settings.strategy.min_price,
         costs=costs_of(settings, panel),
         limits=limits_of(settings),
-        suspect=suspect_bars(settings, panel),
+        suspect=suspect_bars(settings, panel, found),
         auction=settings.execution.entry == "opg",
     )
 
 
-def tradable_bars(warehouse: Warehouse, settings: Settings, panel: Panel) -> Bools:
-    """(bars) true where the symbol is in the universe and not quarantined, or released from quarantine by a person."""
+def tradable_bars(warehouse: Warehouse, settings: Settings, panel: Panel, found: Suspects | None = None) -> Bools:
+    """(bars) true where the symbol is in the universe and not quarantined, or released from quarantine by a person.
+
+    found: `suspects(panel)`, where the caller has it.
+    """
     spans = panel.spans
-    held = quarantined(panel)
+    held = quarantined(panel, found)
     for symbol in settings.universe.release:
         if symbol in spans:
             held[spans[symbol]] = False
@@ -190,13 +199,13 @@ def tradable_bars(warehouse: Warehouse, settings: Settings, panel: Panel) -> Boo
     return member & ~held
 
 
-def suspect_bars(settings: Settings, panel: Panel) -> Bools:
+def suspect_bars(settings: Settings, panel: Panel, found: Suspects | None = None) -> Bools:
     """(bars) true where a bar is suspect and its symbol not released by a person: no profit comes from it."""
-    found = np.zeros(panel.bars, np.bool_)
-    bars = suspects(panel).bar
+    flags = np.zeros(panel.bars, np.bool_)
+    bars = (found or suspects(panel)).bar
     released = [panel.symbols[symbol] in settings.universe.release for symbol in panel.symbol[bars]]
-    found[bars[~np.array(released, np.bool_)]] = True
-    return found
+    flags[bars[~np.array(released, np.bool_)]] = True
+    return flags
 
 
 def canonical_params(settings: Settings, strategy: Strategy) -> dict[str, float]:

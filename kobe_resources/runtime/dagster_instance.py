@@ -50,8 +50,7 @@ def open_instance() -> DagsterInstance:
     """The instance, its storage created and migrated at first use; use it as a context manager. Raises InstanceUnusable."""
     from dagster import DagsterInstance
 
-    prepare_storage()
-    return DagsterInstance.from_config(str(dagster_home()))
+    return _prepared() or DagsterInstance.from_config(str(dagster_home()))
 
 
 @contextlib.contextmanager
@@ -77,13 +76,22 @@ def prepare_storage() -> None:
 
     Two first uses at once are safe: one creates, the other waits. Raises InstanceUnusable.
     """
+    instance = _prepared()
+    if instance is not None:
+        instance.dispose()
+
+
+def _prepared() -> DagsterInstance | None:
+    """As `prepare_storage`; the instance that created the storage, None where it was there.
+
+    To open another takes a quarter of a second, in which Dagster reads every migration that it knows.
+    """
     from importlib.metadata import version
 
     # The installed version, without the second that importing dagster takes.
     installed = version("dagster")
     home = dagster_home()
-    if _prepared_for(home) != installed:
-        _prepare(home, installed)
+    return None if _prepared_for(home) == installed else _prepare(home, installed)
 
 
 def end_lost_runs(is_ours: Callable[[str], bool]) -> list[str]:
@@ -159,21 +167,23 @@ def _prepared_for(home: Path) -> str:
     return marker.read_text(encoding="utf-8") if marker.is_file() else ""
 
 
-def _prepare(home: Path, version: str) -> None:
+def _prepare(home: Path, version: str) -> DagsterInstance | None:
     from dagster import DagsterInstance
     from filelock import FileLock, Timeout
 
     try:
         with FileLock(home / "creation.lock", mode=0o600, timeout=CREATION_WAIT_S):
             if _prepared_for(home) == version:
-                return
-            existed = (home / "history").is_dir()
-            with DagsterInstance.from_config(str(home)) as instance:
-                if existed:
-                    # Dagster prints its progress; standard output belongs to the command.
-                    with contextlib.redirect_stdout(sys.stderr):
-                        instance.upgrade()
+                return None
+            if not (home / "history").is_dir():
+                instance = DagsterInstance.from_config(str(home))
+                write_whole(home / "storage_version", version.encode())
+                return instance
+            # Dagster prints its progress; standard output belongs to the command.
+            with DagsterInstance.from_config(str(home)) as old, contextlib.redirect_stdout(sys.stderr):
+                old.upgrade()
             write_whole(home / "storage_version", version.encode())
+            return None
     except Timeout:
         raise InstanceUnusable(
             f"another process has been creating {home} for more than {CREATION_WAIT_S:g} s", "stop it and run again"

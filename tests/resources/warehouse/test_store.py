@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -185,6 +186,30 @@ def test_the_content_version_ignores_order_and_arrival_but_no_value(warehouse: W
         warehouse.replace({"daily_bars": frame})
         versions.append(warehouse.content_version("daily_bars"))
     assert versions[0] == versions[1] != versions[2]
+
+
+def test_rows_are_hashed_again_where_they_were_written_since_and_only_then(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    real = store._hash_of_rows
+
+    def counted(connection: Any, table: str) -> Any:
+        hashed.append(table)
+        return real(connection, table)
+
+    monkeypatch.setattr(store, "_hash_of_rows", counted)
+    warehouse.replace({"daily_bars": bars("A", [1.0, 2.0])})
+    first = warehouse.content_version("daily_bars", "splits")
+    assert Warehouse(warehouse.path).content_version("daily_bars", "splits") == first
+    assert hashed == ["daily_bars", "splits"]
+    with warehouse.transaction() as connection:
+        connection.execute("UPDATE daily_bars SET close = close + 1")
+        assert warehouse.content_version("daily_bars", "splits") == first, "what is not committed is not there"
+    assert warehouse.content_version("daily_bars", "splits") != first
+    with warehouse.transaction() as connection:
+        connection.execute("UPDATE daily_bars SET close = close - 1")
+    assert warehouse.content_version("daily_bars", "splits") == first
 
 
 def test_adjusted_bars_follow_the_rules(warehouse: Warehouse) -> None:

@@ -14,12 +14,16 @@ from hypothesis import HealthCheck, settings
 
 from kobe_jobs.cli.main import COLLECT_EVERY
 from kobe_resources.runtime import dagster_instance
+from kobe_resources.warehouse import checkpoint_journal
+from kobe_resources.warehouse.store import Warehouse
 
 TERMINAL = ("COLUMNS", "LINES")
 """What readline leaves in the environment of a test worker: the width of a terminal that it does not have."""
 SECRETS = ("POLYGON_API_KEY", "ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY", "KOBE_ENV_FILE")
 MADE = dagster_instance._prepare
 """How Kobe has Dagster make the storage of its instance: what the tests of just that work with."""
+WRITE_EMPTY = checkpoint_journal._write_empty
+"""How Kobe makes a new DuckDB file: what the tests of just that work with."""
 
 # How long a machine takes is not what a property says; where it matters, a test measures.
 settings.register_profile("kobe", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -66,12 +70,30 @@ def _dagster_storage_is_made_once(tmp_path_factory: pytest.TempPathFactory) -> I
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _tables_are_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A new warehouse in this process is a copy of one that is migrated: the migrations take a tenth of a second."""
+    first = tmp_path_factory.mktemp("warehouse") / "migrated.duckdb"
+    Warehouse(first).rows("SELECT 1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint_journal, "_write_empty", lambda path: shutil.copyfile(first, path))
+        yield
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty KOBE_HOME."""
     folder = tmp_path / "home"
     monkeypatch.setenv("KOBE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """No garbage collection: one at the bottom of a recursion would call Hypothesis's callback, which then fails there, too."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def pytest_collection_finish() -> None:

@@ -66,8 +66,9 @@ def kept_open(run_id: str) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         for file in (runs.with_suffix(".db"), runs / "index.db", runs / f"{run_id}.db"):
             connection = held.enter_context(contextlib.closing(sqlite3.connect(file)))
-            # Dagster's own mode; a connection holds its file from the first statement on.
+            # Dagster's own mode; a connection holds its file from the first look into it on.
             connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
         yield
 
 

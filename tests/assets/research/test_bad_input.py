@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import pytest
 
 from kobe_assets.graph.inputs import folds_of, grid_of, load_panel
 from kobe_assets.report.analysis.correlation import without_each
-from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, why_undefined
+from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, daily_returns, why_undefined
 from kobe_assets.research.robustness import Plan, Rehearsal, break_even_bps, cost_sensitivity
 from kobe_assets.research.simulation import simulate, terms_of
 from kobe_assets.research.strategies import STRATEGIES
-from kobe_assets.research.walk_forward import feed_of, find_signals, make_folds, walk_forward
+from kobe_assets.research.walk_forward import feed_of, find_signals, make_folds, simulate_window, walk_forward
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
@@ -159,6 +160,23 @@ def test_where_no_set_has_a_ratio_the_canonical_one_trades_and_nothing_is_made_u
         steps = cost_sensitivity(rehearsal)
         assert {step["sharpe"] for step in steps} == {None}
         assert break_even_bps(rehearsal, steps) is None
+
+
+def test_the_windows_of_a_rehearsal_hold_what_the_whole_feed_holds_at_any_cost() -> None:
+    ours = product(bars("A", waves(500, 10.0)) + bars("B", waves(500, 40.0)))
+    folds, strategy, costs = make_folds(500, 200, 100, 60, False), STRATEGIES["rsi2"], ours.market.costs
+    params = [ours.params("rsi2") | {"rsi_entry": 10.0 + 5.0 * k} for k in range(len(folds))]
+    rehearsal = Rehearsal(ours.market, Plan(strategy, folds, tuple(params)))
+    for bps in (None, 0.0, 40.0):
+        dear = costs if bps is None else costs._replace(slippage=bps / 10_000.0)
+        market = replace(ours.market, costs=dear)
+        runs = [
+            simulate_window(market, strategy, own, fold.test_start, fold.test_end)
+            for own, fold in zip(params, folds, strict=True)
+        ]
+        whole = np.concatenate([daily_returns(run.equity, dear.initial_cash) for run in runs])
+        assert np.any(whole)
+        assert rehearsal.out_of_sample(bps).tolist() == whole.tolist()
 
 
 def test_a_book_of_one_strategy_at_half_the_size_is_measured_and_nothing_is_left_without_it() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kobe_jobs.trading import tomorrow
 from kobe_jobs.trading.context import open_trading_context
+from kobe_jobs.trading.market_snapshot import Evidence
 from kobe_jobs.trading.next_session import next_session
 from kobe_jobs.trading.on_record import NothingToLookAt, account_on_record, ledger_to_look_at
 from kobe_jobs.trading.reporting.alerts import tell_tomorrow
@@ -104,6 +107,24 @@ def test_every_entry_has_limit_stop_and_dollars(market: Settings) -> None:
         assert (entry.stop < entry.limit) == (entry.side == "buy")
     assert json.loads(json.dumps(told.as_json()))["dollars"] == pytest.approx(sum(e.dollars for e in told.entries))
     assert any(told.entries[0].symbol in line for line in told.lines())
+
+
+def test_looking_ahead_reads_the_bars_of_what_is_held_and_of_no_signal(
+    market: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_before_the_end(market)
+    read: list[tuple[set[str], set[str]]] = []
+    real = tomorrow.load_evidence
+
+    def noted(*given: Any, **asked: Any) -> Evidence:
+        found = real(*given, **asked)
+        read.append((set(found.bars), set(given[4])))
+        return found
+
+    monkeypatch.setattr(tomorrow, "load_evidence", noted)
+    told = [look(market, day) for day in _sessions()]
+    assert any(found.entries or found.refused for found in told)
+    assert all(bars == held for bars, held in read)
 
 
 def _sessions() -> list[dt.date]:

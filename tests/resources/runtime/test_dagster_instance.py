@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
 from kobe_resources.runtime import dagster_instance as instance_module
-from kobe_resources.runtime.dagster_instance import InstanceUnusable, dagster_home, open_instance
+from kobe_resources.runtime.dagster_instance import InstanceUnusable, dagster_home, kept_open, open_instance
 from kobe_resources.settings.load import PROJECT_ROOT
 from tests.conftest import MADE
 
@@ -30,6 +32,11 @@ from kobe_resources.runtime.dagster_instance import open_instance
 with open_instance() as instance:
     print(instance.get_runs_count())
 """
+
+
+@dg.asset
+def one() -> int:
+    return 1
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +76,19 @@ def test_several_first_uses_at_once_all_succeed(tmp_path: Path) -> None:
     results = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0] * 3, results
     assert [out for out, _ in results] == ["0\n"] * 3, "nothing but the command's own output reaches stdout"
+
+
+def test_a_runs_files_stay_open_until_it_has_ended_and_are_whole_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path / "home"))
+    runs, run_id = tmp_path / "home/dagster/history/history/runs", str(uuid.uuid4())
+    job = dg.Definitions(assets=[one]).resolve_implicit_global_asset_job_def()
+    with open_instance() as instance:
+        with kept_open(run_id):
+            assert job.execute_in_process(instance=instance, run_id=run_id).success
+            logs = {path.name for path in runs.glob("*-wal")}
+            assert logs == {"index.db-wal", f"{run_id}.db-wal"}, "no event was copied into its file yet"
+        assert not list(tmp_path.rglob("*-wal"))
+        assert {event.dagster_event_type for event in instance.all_logs(run_id)} >= {dg.DagsterEventType.ASSET_MATERIALIZATION}
 
 
 def test_plain_dagster_in_the_projects_root_shares_the_default_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,19 @@ def test_a_version_is_remembered_once_the_next_commit_has_another_time(
         hashed.clear()
 
 
+def test_a_version_follows_what_is_committed_and_nothing_else(warehouse: Warehouse) -> None:
+    warehouse.replace({"daily_bars": bars("A", [1.0, 2.0])})
+    first = warehouse.content_version("daily_bars", "splits")
+    assert Warehouse(warehouse.path).content_version("daily_bars", "splits") == first
+    with warehouse.transaction() as connection:
+        connection.execute("UPDATE daily_bars SET close = close + 1")
+        assert warehouse.content_version("daily_bars", "splits") == first
+    assert warehouse.content_version("daily_bars", "splits") != first
+    with warehouse.transaction() as connection:
+        connection.execute("UPDATE daily_bars SET close = close - 1")
+    assert warehouse.content_version("daily_bars", "splits") == first
+
+
 def test_adjusted_bars_follow_the_rules(warehouse: Warehouse) -> None:
     """Two splits on the way, one on the last stored session, one announced for later (rules, section 1)."""
     frame = bars("A", [8.0, 8.0, 4.0, 4.0, 2.0])

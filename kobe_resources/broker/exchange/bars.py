@@ -116,14 +116,15 @@ class StoredBars:
 
     @classmethod
     def of_warehouse(cls, warehouse: Warehouse) -> StoredBars:
-        """Everything in `daily_bars`, `splits` and `dividends`; the file is closed again at once."""
-        counts = warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol ORDER BY symbol")
-        columns = warehouse.arrays(
-            "SELECT datediff('day', DATE '1970-01-01', session) AS day, open, high, low, close "
-            "FROM daily_bars ORDER BY symbol, session"
-        )
-        splits = warehouse.rows("SELECT symbol, execution_date, split_to / split_from FROM splits")
-        paid = _dividends_of(warehouse)
+        """Everything in `daily_bars`, `splits` and `dividends`; the file is opened once, and closed again at once."""
+        with warehouse.connect():
+            counts = warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol ORDER BY symbol")
+            columns = warehouse.arrays(
+                "SELECT datediff('day', DATE '1970-01-01', session) AS day, open, high, low, close "
+                "FROM daily_bars ORDER BY symbol, session"
+            )
+            splits = warehouse.rows("SELECT symbol, execution_date, split_to / split_from FROM splits")
+            paid = _dividends_of(warehouse)
         prices = np.column_stack([columns[name] for name in ("open", "high", "low", "close")])
         bars = {}
         at = 0

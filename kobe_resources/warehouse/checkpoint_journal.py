@@ -135,11 +135,15 @@ def _create(path: Path) -> None:
     with FileLock(path.with_name(f".{path.name}.lock"), mode=0o600):
         if not path.exists():
             new.unlink(missing_ok=True)
-            duckdb.connect(str(new)).close()
+            _write_empty(new)
             # The log of a file that was moved away: a new one cannot be opened beside it.
             for log in path.parent.glob(f"{glob.escape(path.name)}.wal*"):
                 log.rename(log.with_name(f"left-{time.time_ns()}-{log.name}"))
             new.rename(path)
+
+
+def _write_empty(path: Path) -> None:
+    duckdb.connect(str(path)).close()
 
 
 def _write_journal(connection: duckdb.DuckDBPyConnection, path: Path, journal: Path) -> None:

@@ -290,9 +290,11 @@ def test_suspects_are_those_of_the_rule_read_literally(series: list) -> None:
         **{name: np.array([bar[name] for bar in flat]) for name in ("open", "high", "low", "close", "volume")},
         factor=np.ones(len(flat)),
     )
-    assert suspects(table).bar.tolist() == np.flatnonzero([x for own in lists for x in reference.suspect(own)]).tolist()
-    assert suspect_bars(table).tolist() == [x for own in lists for x in reference.suspect(own)]
-    assert quarantined(table).tolist() == [x for own in lists for x in reference.quarantined(own)]
+    suspicions = [reference.suspicions_of(own) for own in lists]
+    is_suspect = [kind != "" for own in suspicions for kind in own]
+    assert suspects(table).bar.tolist() == np.flatnonzero(is_suspect).tolist()
+    assert suspect_bars(table).tolist() == is_suspect
+    assert quarantined(table).tolist() == [held for own in suspicions for held in reference.quarantined(own)]
 
 
 def test_a_fourfold_misprint_is_suspect_itself_and_on_its_way_back(tmp_path: Path) -> None:

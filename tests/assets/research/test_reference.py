@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.reference.figures import figures_of
 from tests.support.reference.folds import parameter_sets, windows
-from tests.support.reference.indicators import atr14, ibs, indicators_of, quarantined, rsi2, sma200, suspect
+from tests.support.reference.indicators import atr14, ibs, indicators_of, quarantined, rsi2, sma200, suspicions_of
 from tests.support.reference.market import build_market
 from tests.support.reference.parameters import CANONICAL, DEFAULT_GRIDS, STRATEGIES
 from tests.support.reference.random_markets import random_market, random_parameters
@@ -66,14 +66,14 @@ def test_indicators_by_hand() -> None:
 
 def test_a_jump_without_a_crowd_is_quarantined_for_200_bars_and_one_with_a_crowd_is_not() -> None:
     bars = closes(*[10.0] * 30, *[5.0] * 300)
-    assert [i for i, x in enumerate(suspect(bars)) if x] == [30]
-    assert [i for i, x in enumerate(quarantined(bars)) if x] == list(range(30, 231))
+    assert [i for i, x in enumerate(suspicions_of(bars)) if x] == [30]
+    assert [i for i, x in enumerate(quarantined(suspicions_of(bars))) if x] == list(range(30, 231))
     bars[30] = bars[30] | {"volume": 6001.0}
-    assert not any(suspect(bars))
+    assert not any(suspicions_of(bars))
     bars[30] = bars[30] | {"volume": 6000.0}
-    assert suspect(bars)[30], "3 × the median of dollars is not more than that"
-    assert not any(suspect(closes(10.0, 14.5)))
-    assert suspect(closes(10.0, 14.51))[1]
+    assert suspicions_of(bars)[30], "3 × the median of dollars is not more than that"
+    assert not any(suspicions_of(closes(10.0, 14.5)))
+    assert suspicions_of(closes(10.0, 14.51))[1]
 
 
 def test_ticks_round_away_and_forgive_rounding_noise() -> None:

@@ -410,6 +410,7 @@ def test_a_file_that_is_also_a_folder_is_refused(tmp_path: Path) -> None:
         b"",
     ],
 )
+@pytest.mark.usefixtures("no_collection")
 def test_an_odd_manifest_is_one_line(tmp_path: Path, manifest: bytes) -> None:
     archive = tmp_path / "odd.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:

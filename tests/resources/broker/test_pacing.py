@@ -121,6 +121,7 @@ def test_processes_on_one_data_folder_share_the_budget(hands: Hands, tmp_path: P
 
 
 @pytest.mark.parametrize("kept", ["", "{", "[]", '{"calls": ["x"], "quiet_until": 0, "spare_until": 0}', "[" * 100_000])
+@pytest.mark.usefixtures("no_collection")
 def test_what_is_kept_may_be_broken(hands: Hands, tmp_path: Path, kept: str) -> None:
     (tmp_path / "calls.json").write_text(kept)
     hands.call(hands.pace(50, tmp_path / "calls.json"), 60)

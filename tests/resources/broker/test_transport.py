@@ -106,6 +106,7 @@ def test_proxy_variables_are_ignored(embedded: EmbeddedBroker, monkeypatch: pyte
     ],
     ids=lambda answer: repr(answer[-24:]),
 )
+@pytest.mark.usefixtures("no_collection")
 def test_whatever_a_server_sends_an_order_is_unresolved_and_a_read_unavailable(answer: bytes) -> None:
     with raw_server(answer) as url:
         broker = speak_to(url, SHORT_TIMEOUT_S)

@@ -60,6 +60,7 @@ def refusal(folder: Path, text: str = "") -> str:
         '[universe.release]\nA = "\\ud800"',
     ],
 )
+@pytest.mark.usefixtures("no_collection")
 def test_numbers_and_depths_beyond_reason_are_one_line(folder: Path, text: str) -> None:
     assert len(refusal(folder, text)) < 400
 
@@ -77,12 +78,14 @@ def test_numbers_and_depths_beyond_reason_are_one_line(folder: Path, text: str) 
         ("KOBE_WALK_FORWARD__GRID", '{"rsi2": {"rsi_entry": [' + "9" * 6000 + "]}}"),
     ],
 )
+@pytest.mark.usefixtures("no_collection")
 def test_the_same_holds_for_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     assert len(refusal(folder)) < 400
 
 
 @pytest.mark.parametrize("text", ["[universe]\nrelease = " + "[" * 100_000, "[simulation]\ninitial_cash = " + "9" * 6000])
+@pytest.mark.usefixtures("no_collection")
 def test_every_command_ends_in_the_line_and_with_2(folder: Path, text: str) -> None:
     (folder / "kobe.toml").write_text(text)
     for command in (("config", "pin"), ("config", "show"), ("health",), ("report",)):

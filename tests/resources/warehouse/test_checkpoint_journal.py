@@ -14,6 +14,7 @@ import pytest
 
 from kobe_resources.warehouse import checkpoint_journal
 from kobe_resources.warehouse.store import Warehouse
+from tests.conftest import WRITE_EMPTY
 
 WRITE = """
 import resource, signal, sys
@@ -53,6 +54,11 @@ write(path, 1)
 """
 )
 KILLED_AT_THE_BEGINNING = WRITE + "\ncut_writes_at(int(sys.argv[2]))\nwrite(path, 1)"
+
+
+@pytest.fixture(autouse=True)
+def _new_files_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint_journal, "_write_empty", WRITE_EMPTY)
 
 
 @pytest.fixture

@@ -91,27 +91,27 @@ def suspicion(bars: list[Bar], t: int) -> str:
     return ""
 
 
-def suspect(bars: list[Bar]) -> list[bool]:
-    return [suspicion(bars, t) != "" for t in range(len(bars))]
+def suspicions_of(bars: list[Bar]) -> list[str]:
+    return [suspicion(bars, t) for t in range(len(bars))]
 
 
-def quarantined(bars: list[Bar]) -> list[bool]:
+def quarantined(suspicions: list[str]) -> list[bool]:
     """True where the listing gives no signal: a suspect bar and the 200 bars after a jump, 60 after a range."""
-    held = [False] * len(bars)
-    for t in range(len(bars)):
-        kind = suspicion(bars, t)
+    held = [False] * len(suspicions)
+    for t, kind in enumerate(suspicions):
         if kind:
-            for after in range(t, min(t + (200 if kind == "jump" else 60) + 1, len(bars))):
+            for after in range(t, min(t + (200 if kind == "jump" else 60) + 1, len(suspicions))):
                 held[after] = True
     return held
 
 
 def indicators_of(bars: list[Bar]) -> dict[str, list[Any]]:
+    suspicions = suspicions_of(bars)
     return {
         "rsi2": rsi2(bars),
         "sma200": sma200(bars),
         "atr14": atr14(bars),
         "ibs": ibs(bars),
-        "suspect": suspect(bars),
-        "quarantined": quarantined(bars),
+        "suspect": [kind != "" for kind in suspicions],
+        "quarantined": quarantined(suspicions),
     }

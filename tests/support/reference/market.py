@@ -41,6 +41,7 @@ def build_market(raw_bars: list[Bar], splits: list[Bar], dividends: Sequence[Bar
             and split["execution_date"] <= sessions[-1]
             and (ends is None or split["execution_date"] < ends)
         ]
+        theirs = [paid for paid in dividends if paid["symbol"] == symbol]
         before = own_bars[0]["session"]
         for raw in own_bars:
             factor = 1.0
@@ -50,9 +51,7 @@ def build_market(raw_bars: list[Bar], splits: list[Bar], dividends: Sequence[Bar
             bar = {"session": raw["session"], "factor": factor, "volume": raw["volume"] / factor}
             for name in PRICES:
                 bar[name] = raw[name] * factor
-            bar["dividend"] = sum(
-                paid["amount"] for paid in dividends if paid["symbol"] == symbol and before < paid["ex_date"] <= raw["session"]
-            )
+            bar["dividend"] = sum(paid["amount"] for paid in theirs if before < paid["ex_date"] <= raw["session"])
             before = raw["session"]
             bars.setdefault(listing, []).append(bar)
     return {"sessions": sessions, "bars": bars}

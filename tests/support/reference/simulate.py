@@ -210,10 +210,13 @@ def simulate_book(
     slip = p["slippage_bps"] / 10_000
     sessions = market["sessions"]
     window = [d for d in sessions if start <= d <= end]
+    place_of = {d: index for index, d in enumerate(sessions)}
     at: dict[Any, dict[str, tuple[str, int]]] = {}
     for listing, bars in market["bars"].items():
+        symbol = symbol_of(listing)
         for i, bar in enumerate(bars):
-            at.setdefault(bar["session"], {})[symbol_of(listing)] = listing, i
+            if start <= bar["session"] <= end:
+                at.setdefault(bar["session"], {})[symbol] = listing, i
     book = Portfolio(p)
     refused: Counter[str] = Counter()
     equity: list[tuple[Any, float]] = []
@@ -228,7 +231,7 @@ def simulate_book(
             continue
         today = {symbol: market["bars"][listing][i] for symbol, (listing, i) in at[d].items()}
         held_before = set(book.positions)
-        index = sessions.index(d)
+        index = place_of[d]
 
         # 1. dividends, then exits at the open
         for symbol in sorted(book.positions):

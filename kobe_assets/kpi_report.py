@@ -64,7 +64,7 @@ def kpi_report(
         **{f"code: {name}": version.code_version for name, version in made_by.items()},
         **{f"data: {name}": version.data_version for name, version in made_by.items()},
     }
-    inputs = read_inputs(warehouse, settings, versions, trades)
+    inputs = read_inputs(warehouse, settings, versions, trades, market)
     books = books_of(inputs)
     packed = packed_of(inputs, books)
     page = build_report(inputs, dt.datetime.now(dt.UTC), books, packed, next_orders(settings, warehouse))

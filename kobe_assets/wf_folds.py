@@ -8,7 +8,7 @@ import pandas as pd
 
 from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_frame, trials_frame
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, parts_of
-from kobe_assets.graph.lineage import stored_version
+from kobe_assets.graph.lineage import TABLES
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
@@ -61,13 +61,12 @@ def wf_folds(
 ) -> dg.MaterializeResult:
     """Walk-forward folds: train, choose, and trade sessions that no choice has seen; trades, equity and every trial kept."""
     warehouse = store.open()
-    market = load_market(warehouse, settings)
+    market, version = load_market(warehouse, settings), warehouse.content_version(*TABLES["daily_bars"])
     studies = run_studies(market, settings)
     tables = study_tables(studies, market, settings, run_portfolio(market, settings, studies))
     folds = tables["wf_folds"]
 
     def keep_trials(connection: duckdb.DuckDBPyConnection) -> None:
-        version = stored_version(connection, "daily_bars")
         now = dt.datetime.now(dt.UTC)
         for study in studies:
             insert(connection, "wf_trials", trials_frame(study, research_pin(settings), version, now, settings))

@@ -61,7 +61,9 @@ def _dagster_storage_is_made_once(tmp_path_factory: pytest.TempPathFactory) -> I
             except OSError:
                 shutil.rmtree(history, ignore_errors=True)
         is_new = not history.exists()
-        MADE(home, version)
+        instance = MADE(home, version)
+        if instance is not None:
+            instance.dispose()
         if is_new:
             whole: Path = shutil.copytree(history, first.with_name("copying"))
             whole.rename(first)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kobe_assets.research.quarantine import odd_prints, silent_moves, suspects
+from kobe_assets.research.quarantine import OddPrints, SilentMoves, Suspects, odd_prints, silent_moves, suspects
 from kobe_resources import calendar
 
 if TYPE_CHECKING:
@@ -33,28 +33,29 @@ def frames_of(bars: BarTable, release: Mapping[str, str], days: np.ndarray) -> d
     days: the sessions that any symbol has bars of.
     """
     strange, gaps = _against_calendar(bars, days)
+    found = suspects(bars)
     return {
         "repeats": _repeats(bars),
         "strange": strange,
         "gaps": gaps,
         "zero_volume_runs": _idle_runs(bars),
         "repeated_prices": _standstills(bars),
-        "suspects": quarantine_table(bars, release),
-        "silent_moves": _moves(bars),
-        "odd_prints": _prints(bars),
+        "suspects": quarantine_table(bars, release, found),
+        "silent_moves": _moves(bars, silent_moves(bars, found)),
+        "odd_prints": _prints(bars, odd_prints(bars, found)),
         "weekly_bars": _far_apart(bars),
     }
 
 
-def quarantine_table(bars: BarTable, release: Mapping[str, str]) -> pd.DataFrame:
-    """Every suspect bar, the largest move or range first.
+def quarantine_table(bars: BarTable, release: Mapping[str, str], found: Suspects | None = None) -> pd.DataFrame:
+    """Every suspect bar, the largest move or range first. found: `suspects(bars)`, where the caller has it.
 
     Columns: symbol, session, kind (jump, range), move, stretch, dollars, usual_dollars, shares, usual_shares, until,
     in_force, released.
     """
     import pandas as pd
 
-    found = suspects(bars)
+    found = found or suspects(bars)
     symbols = [bars.symbols[place] for place in bars.symbol[found.bar]]
     ends = found.last < found.end
     until = np.where(ends, bars.session[np.where(ends, found.last, 0)], np.datetime64("NaT"))
@@ -91,11 +92,10 @@ def _repeats(bars: BarTable) -> pd.DataFrame:
     return pd.DataFrame({"symbol": _names(bars)[bars.symbol[again]], "session": bars.session[again]})
 
 
-def _moves(bars: BarTable) -> pd.DataFrame:
+def _moves(bars: BarTable, found: SilentMoves) -> pd.DataFrame:
     """Moves of twelve usual days or more without unusual volume that are no suspect jumps."""
     import pandas as pd
 
-    found = silent_moves(bars)
     return pd.DataFrame(
         {
             "symbol": _names(bars)[bars.symbol[found.bar]],
@@ -106,11 +106,10 @@ def _moves(bars: BarTable) -> pd.DataFrame:
     )
 
 
-def _prints(bars: BarTable) -> pd.DataFrame:
+def _prints(bars: BarTable, found: OddPrints) -> pd.DataFrame:
     """Opens, highs and lows far out of the closes around them."""
     import pandas as pd
 
-    found = odd_prints(bars)
     what = np.where(found.is_open, "open", np.where(found.ratio > 1.0, "high", "low"))
     names = _names(bars)[bars.symbol[found.bar]]
     frame = pd.DataFrame({"symbol": names, "session": bars.session[found.bar], "price": what, "ratio": found.ratio})

@@ -14,19 +14,17 @@ from kobe_assets.graph.own_strategies import declared_indicators, strategies_of
 from kobe_assets.research.costs import Costs, make_costs
 from kobe_assets.research.indicators import CANONICAL_COLUMNS, Indicators
 from kobe_assets.research.panel import ROW_DIVIDEND, Bools, Floats, Integers, Panel, build_panel
-from kobe_assets.research.quarantine import quarantined, suspects
+from kobe_assets.research.quarantine import Suspects, quarantined, suspects
 from kobe_assets.research.strategies import BUILT_IN, Strategy
 from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Market, Part, grid_sets, make_folds
 from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.policy_gate import SIZING_MODES, Limits
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import content_version, file_stamp, floats_of, has_table
+from kobe_resources.warehouse.store import floats_of, has_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    import duckdb
 
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
@@ -43,8 +41,6 @@ class ForeignIndicators(KobeError):
 HERE = Path(__file__).parent
 _kept: dict[str, tuple[tuple[object, ...], Any]] = {}
 """The panel and the indicators last loaded, by what they were loaded from."""
-_versions: dict[tuple[object, ...], tuple[object, str]] = {}
-"""Path and tables → the stamp of the file at which their version was taken, and the version."""
 
 
 def load_panel(warehouse: Warehouse) -> Panel:
@@ -56,7 +52,7 @@ def load_panel(warehouse: Warehouse) -> Panel:
     with warehouse.connect() as connection:
         paid = has_table(connection, "dividends")
         tables = ("daily_bars", "splits", "panel_symbols", *(["dividends"] if paid else []))
-        key = (warehouse.path, _version(connection, warehouse.path, *tables))
+        key = (warehouse.path, warehouse.content_version(*tables))
         if (kept := _kept.get("panel")) and kept[0] == key:
             panel: Panel = kept[1]
             return panel
@@ -87,15 +83,6 @@ def load_panel(warehouse: Warehouse) -> Panel:
     return panel
 
 
-def _version(connection: duckdb.DuckDBPyConnection, path: Path, *tables: str) -> str:
-    """The content version of the tables; rows are hashed again only where the file or its log was written since."""
-    stamp = file_stamp(path)
-    known = _versions.get((path, *tables))
-    if known is None or known[0] != stamp:
-        known = _versions[path, *tables] = stamp, content_version(connection, *tables)
-    return known[1]
-
-
 def stored_symbols(warehouse: Warehouse) -> list[str]:
     """Every symbol of which bars are stored, in the panel or not."""
     return [symbol for (symbol,) in warehouse.rows("SELECT DISTINCT symbol FROM daily_bars ORDER BY symbol")]
@@ -123,7 +110,7 @@ def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = 
     wanted: the columns that must be there beside the canonical ones.
     """
     with warehouse.connect() as connection:
-        key = (warehouse.path, _version(connection, warehouse.path, "indicators"), panel.symbols, id(panel.rows))
+        key = (warehouse.path, warehouse.content_version("indicators"), panel.symbols, id(panel.rows))
         if (kept := _kept.get("indicators")) and kept[0] == key:
             indicators: Indicators = kept[1]
             return _having(indicators, wanted)
@@ -162,12 +149,18 @@ def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = 
     declared = declared_indicators(strategies_of(settings).values())
     with warehouse.connect():
         panel = panel or load_panel(warehouse)
-        indicators, tradable = load_indicators(warehouse, panel, declared), tradable_bars(warehouse, settings, panel)
-    return market_of(settings, panel, indicators, tradable)
+        found = suspects(panel)
+        indicators, tradable = load_indicators(warehouse, panel, declared), tradable_bars(warehouse, settings, panel, found)
+    return market_of(settings, panel, indicators, tradable, found)
 
 
-def market_of(settings: Settings, panel: Panel, indicators: Indicators, tradable: Bools) -> Market:
-    """The market of bars, wherever they come from, at the costs, limits and rules of the settings."""
+def market_of(
+    settings: Settings, panel: Panel, indicators: Indicators, tradable: Bools, found: Suspects | None = None
+) -> Market:
+    """The market of bars, wherever they come from, at the costs, limits and rules of the settings.
+
+    found: `suspects(panel)`, where the caller has it.
+    """
     return Market(
         panel=panel,
         indicators=indicators,
@@ -176,15 +169,18 @@ def market_of(settings: Settings, panel: Panel, indicators: Indicators, tradable
         min_price=settings.strategy.min_price,
         costs=costs_of(settings, panel),
         limits=limits_of(settings),
-        suspect=suspect_bars(settings, panel),
+        suspect=suspect_bars(settings, panel, found),
         auction=settings.execution.entry == "opg",
     )
 
 
-def tradable_bars(warehouse: Warehouse, settings: Settings, panel: Panel) -> Bools:
-    """(bars) true where the symbol is in the universe and not quarantined, or released from quarantine by a person."""
+def tradable_bars(warehouse: Warehouse, settings: Settings, panel: Panel, found: Suspects | None = None) -> Bools:
+    """(bars) true where the symbol is in the universe and not quarantined, or released from quarantine by a person.
+
+    found: `suspects(panel)`, where the caller has it.
+    """
     spans = panel.spans
-    held = quarantined(panel)
+    held = quarantined(panel, found)
     for symbol in settings.universe.release:
         if symbol in spans:
             held[spans[symbol]] = False
@@ -203,13 +199,13 @@ def tradable_bars(warehouse: Warehouse, settings: Settings, panel: Panel) -> Boo
     return member & ~held
 
 
-def suspect_bars(settings: Settings, panel: Panel) -> Bools:
+def suspect_bars(settings: Settings, panel: Panel, found: Suspects | None = None) -> Bools:
     """(bars) true where a bar is suspect and its symbol not released by a person: no profit comes from it."""
-    found = np.zeros(panel.bars, np.bool_)
-    bars = suspects(panel).bar
+    flags = np.zeros(panel.bars, np.bool_)
+    bars = (found or suspects(panel)).bar
     released = [panel.symbols[symbol] in settings.universe.release for symbol in panel.symbol[bars]]
-    found[bars[~np.array(released, np.bool_)]] = True
-    return found
+    flags[bars[~np.array(released, np.bool_)]] = True
+    return flags
 
 
 def canonical_params(settings: Settings, strategy: Strategy) -> dict[str, float]:

@@ -162,6 +162,13 @@ def select(feed: Feed, keep: Bools, leave: NDArray[np.uint8]) -> Feed:
     return feed._replace(first=np.searchsorted(kept, feed.first), entries=entries, leave=np.atleast_2d(leave))
 
 
+def within(feed: Feed, first: int, last: int) -> Feed:
+    """The same feed with those entries only that can be filled in the sessions `first`..`last`."""
+    begin, end = feed.first[max(first - 1, 0)], feed.first[last]
+    entries = Entries(*(column[begin:end] for column in feed.entries))  # type: ignore[arg-type]
+    return feed._replace(first=np.clip(feed.first, begin, end) - begin, entries=entries)
+
+
 def interleave(panel: Panel, feeds: list[Feed]) -> Feed:
     """The feed of a book of several strategies: each one's best signal of a session first, then each one's second, so on."""
     session = np.concatenate([np.repeat(np.arange(len(feed.first) - 1), np.diff(feed.first)) for feed in feeds])

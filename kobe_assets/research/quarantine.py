@@ -109,9 +109,9 @@ def suspect_bars(bars: AdjustedBars) -> Bools:
     return flags
 
 
-def quarantined(bars: AdjustedBars) -> Bools:
-    """(bars) true from a suspect bar through the last bar without signals after it."""
-    held, found = np.zeros(len(bars.symbol), np.bool_), suspects(bars)
+def quarantined(bars: AdjustedBars, found: Suspects | None = None) -> Bools:
+    """(bars) true from a suspect bar through the last bar without signals after it. found: `suspects(bars)`, where known."""
+    held, found = np.zeros(len(bars.symbol), np.bool_), found or suspects(bars)
     # A short quarantine may begin inside a longer one and end before it.
     until = np.maximum.accumulate(np.minimum(found.last + 1, found.end)) if len(found.bar) else found.end
     # Overlapping ones are one: in noise nearly every bar is suspect.
@@ -132,12 +132,12 @@ class SilentMoves(NamedTuple):
     usual: Floats
 
 
-def silent_moves(bars: AdjustedBars) -> SilentMoves:
-    """Closes that moved by SILENT_MOVE usual days without unusual volume; suspect jumps are not reported again."""
+def silent_moves(bars: AdjustedBars, found: Suspects) -> SilentMoves:
+    """Closes that moved by SILENT_MOVE usual days without unusual volume; suspect jumps, as `found`, are not reported again."""
     with np.errstate(divide="ignore", invalid="ignore"):
         move = np.log(bars.close[1:] / bars.close[:-1])
     bar = np.flatnonzero((move < -SMALLEST_FALL) | (move > SMALLEST_RISE)) + 1
-    bar, usual = _quiet(bars, bar, np.abs(move[bar - 1]), move)
+    bar, usual = _quiet(bars, bar, np.abs(move[bar - 1]), move, found)
     return SilentMoves(bar, move[bar - 1], usual)
 
 
@@ -152,15 +152,15 @@ class OddPrints(NamedTuple):
     is_open: Bools
 
 
-def odd_prints(bars: AdjustedBars) -> OddPrints:
-    """Bars with such a print by SILENT_MOVE usual days; suspect bars are not reported again."""
+def odd_prints(bars: AdjustedBars, found: Suspects) -> OddPrints:
+    """Bars with such a print by SILENT_MOVE usual days; suspect bars, as `found`, are not reported again."""
     top, bottom = np.maximum(bars.close[1:], bars.close[:-1]), np.minimum(bars.close[1:], bars.close[:-1])
     bar = np.flatnonzero((bars.high[1:] > ODD_PRINT * top) | (bars.low[1:] * ODD_PRINT < bottom)) + 1
     with np.errstate(divide="ignore", invalid="ignore"):
         over, under = bars.high[bar] / top[bar - 1], bars.low[bar] / bottom[bar - 1]
         ratio = np.where(over * under > 1.0, over, under)
         move = np.log(bars.close[1:] / bars.close[:-1])
-        bar, _ = _quiet(bars, bar, np.abs(np.log(ratio)), move)
+        bar, _ = _quiet(bars, bar, np.abs(np.log(ratio)), move, found)
         over, under = bars.high[bar] / top[bar - 1], bars.low[bar] / bottom[bar - 1]
     ratio = np.where(over * under > 1.0, over, under)
     opened = bars.open[bar]
@@ -168,7 +168,7 @@ def odd_prints(bars: AdjustedBars) -> OddPrints:
     return OddPrints(bar, ratio, is_open)
 
 
-def _quiet(bars: AdjustedBars, bar: Ints, size: Floats, move: Floats) -> tuple[Ints, Floats]:
+def _quiet(bars: AdjustedBars, bar: Ints, size: Floats, move: Floats, found: Suspects) -> tuple[Ints, Floats]:
     """Those of the bars whose size (log) is SILENT_MOVE usual days, without a crowd and not suspect; and the usual days.
 
     move: the log return of every bar but the first.
@@ -186,7 +186,7 @@ def _quiet(bars: AdjustedBars, bar: Ints, size: Floats, move: Floats) -> tuple[I
     dollars, shares = _usual(bars, bar)
     volume = bars.volume[bar]
     crowd = (bars.close[bar] * volume > CROWD_VOLUME * dollars) & (volume > CROWD_VOLUME * shares)
-    quiet = ~crowd & ~np.isin(bar, suspects(bars).bar)
+    quiet = ~crowd & ~np.isin(bar, found.bar)
     return bar[quiet], usual[quiet]
 
 

@@ -6,12 +6,14 @@ A `Plan` holds what traded each fold, so that the same decisions can be simulate
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kobe_assets.research.entry_queue import interleave
+from kobe_assets.research.costs import Costs
+from kobe_assets.research.entry_queue import Feed, interleave, price_entries
 from kobe_assets.research.metrics import daily_returns, sharpe
 from kobe_assets.research.panel import ROW_DIVIDEND, ROW_FACTOR, Floats, Ints, Panel
 from kobe_assets.research.parallel import in_threads
@@ -58,34 +60,56 @@ class Rehearsal:
             readable = readable or market.readable()
             found = {strategy.name: find_signals(market, readable, strategy, params) for strategy, params in plan.parts}
         self._found = [found[strategy.name].of(params) for strategy, params in plan.parts]
+        self._unseen: dict[float, Floats] = {}
 
     def out_of_sample(self, slippage_bps: float | None = None) -> Floats:
-        """The daily returns of the test windows, one after the other.
+        """The daily returns of the test windows, one after the other; simulated once for each cost.
 
         slippage_bps: the cost of a fill; none: the market's.
         """
-        return self._simulate([(fold.test_start, fold.test_end) for fold in self.plan.folds], slippage_bps)
+        costs = self.market.costs
+        if slippage_bps is not None:
+            costs = costs._replace(slippage=slippage_bps / 10_000.0)
+        if costs.slippage not in self._unseen:
+            rules = costs, self.market.limits, self.market.auction
+
+            def priced(k: int) -> Feed:
+                return self._tests[k]._replace(entries=price_entries(self._tests[k].entries, *rules))
+
+            windows = [(fold.test_start, fold.test_end) for fold in self.plan.folds]
+            self._unseen[costs.slippage] = self._simulate(windows, priced, costs)
+        return self._unseen[costs.slippage]
+
+    @cached_property
+    def _tests(self) -> list[Feed]:
+        """(folds) the entries of each test window, without prices: no cost changes which they are."""
+
+        def one(k: int) -> Feed:
+            fold = self.plan.folds[k]
+            return self._book([found.window(k, fold.test_start, fold.test_end) for found in self._found])
+
+        return in_threads(one, range(len(self.plan.folds)))
 
     def in_training(self) -> Floats:
         """The daily returns of the train windows, one after the other, at the parameters that then traded."""
-        return self._simulate([(fold.train_start, fold.train_end) for fold in self.plan.folds], None)
+        windows, market = [(fold.train_start, fold.train_end) for fold in self.plan.folds], self.market
+        feeds = [found.feeds(market, range(len(windows)), trial=len(self._found) == 1) for found in self._found]
+        return self._simulate(windows, lambda k: self._book([own[k] for own in feeds]), market.costs)
 
     def leaves(self, k: int) -> NDArray[np.uint8]:
         """(strategies, bars) when a position wants out at the parameters of fold `k` (counted from 0), as `Feed.leave`."""
         own = [found.leaves[found.place[k]][None] for found in self._found]
         return own[0] if len(own) == 1 else np.concatenate(own)
 
-    def _simulate(self, windows: Sequence[tuple[int, int]], slippage_bps: float | None) -> Floats:
-        costs, limits, parts = self.market.costs, self.market.limits, self.plan.parts
-        if slippage_bps is not None:
-            costs = costs._replace(slippage=slippage_bps / 10_000.0)
-        market = replace(self.market, costs=costs)
-        feeds = [found.feeds(market, range(len(windows)), trial=len(parts) == 1) for found in self._found]
+    def _book(self, own: list[Feed]) -> Feed:
+        return own[0] if len(own) == 1 else interleave(self.market.panel, own)
+
+    def _simulate(self, windows: Sequence[tuple[int, int]], book: Callable[[int], Feed], costs: Costs) -> Floats:
+        """book: fold (counted from 0) → the feed of its window."""
 
         def one(k: int) -> Floats:
-            terms = terms_of([params[k] for _, params in parts], self.plan.weights)[None]
-            book = feeds[0][k] if len(parts) == 1 else interleave(market.panel, [own[k] for own in feeds])
-            return equity_curves(book, *windows[k], terms, costs, limits, market.auction)[0]
+            terms = terms_of([params[k] for _, params in self.plan.parts], self.plan.weights)[None]
+            return equity_curves(book(k), *windows[k], terms, costs, self.market.limits, self.market.auction)[0]
 
         curves = in_threads(one, range(len(windows)))
         return np.concatenate([daily_returns(equity, costs.initial_cash) for equity in curves])

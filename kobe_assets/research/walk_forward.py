@@ -23,6 +23,7 @@ from kobe_assets.research.entry_queue import (
     make_feed,
     price_entries,
     select,
+    within,
 )
 from kobe_assets.research.indicators import Indicators
 from kobe_assets.research.panel import Bools, Floats, Panel
@@ -176,6 +177,11 @@ class Found:
 
         made = dict(zip(distinct, in_threads(one, distinct), strict=True))
         return [made[key] for key in keys]
+
+    def window(self, k: int, first: int, last: int) -> Feed:
+        """The feed of set `k` with the entries of the sessions `first`..`last` only, to be priced at any cost."""
+        key, begin, end = self.place[k], self.union.first[max(first - 1, 0)], self.union.first[last]
+        return select(within(self.union, first, last), self.mine[key][begin:end], self.leaves[key])
 
 
 def find_signals(market: Market, readable: Readable, strategy: Strategy, sets: Sequence[Params]) -> Found:

@@ -21,7 +21,6 @@ from kobe_assets.selection.barred import barred_symbols
 from kobe_assets.selection.membership import build_membership
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import content_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,10 +157,13 @@ def _read(warehouse: Warehouse) -> CandidateEvidence:
     Raises KobeError where there are no candidates.
     """
     with warehouse.connect() as connection:
-        key = warehouse.path, content_version(connection, "daily_bars", "splits", "candidates", "option_evidence")
+        key = warehouse.path, warehouse.content_version("daily_bars", "splits", "candidates", "option_evidence")
         if key in _kept:
             return _kept[key]
-        table = warehouse.frame(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS})
+        # To sort only the bars that an average may be of takes half as long as to sort all.
+        since = {"bars": AVERAGE_BARS, "days": 2 * AVERAGE_BARS}
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE averaged_since AS {read_sql(HERE, 'last_bars')}", since)
+        table = connection.execute(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS}).df()
         if not len(table):
             raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
         held = {name for bars in read_bar_tables(warehouse, last_bars=DECISIVE_BARS) for name in in_quarantine(bars)}

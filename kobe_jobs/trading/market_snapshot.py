@@ -197,11 +197,17 @@ class Evidence:
 
 
 def load_evidence(
-    warehouse: Warehouse, strategies: str | Sequence[str], first: dt.date, last: dt.date, also: Iterable[str] = ()
+    warehouse: Warehouse,
+    strategies: str | Sequence[str],
+    first: dt.date,
+    last: dt.date,
+    also: Iterable[str] = (),
+    held_only: bool = False,
 ) -> Evidence:
     """Evidence for signals of `first`..`last` and positions in the symbols `also`.
 
-    strategies: one, or those of a book in its order.
+    strategies: one, or those of a book in its order. held_only: bars of `also` alone, for a look ahead in which no signal
+    becomes a position: of each of hundreds of others the whole history would be read.
     last: nothing later than this is read, but for splits, which are announced ahead.
     """
     with warehouse.connect() as connection:
@@ -214,8 +220,9 @@ def load_evidence(
         names = [strategies] if isinstance(strategies, str) else list(strategies)
         own = [_signals_of(connection, name, first, last) for name in names]
         signals = [signal for some in own for signal in some]
-        renames = _renames_of(connection, {signal.symbol for signal in signals} | set(also))
-        symbols = sorted({signal.symbol for signal in signals} | set(also) | {name for _, name in renames.values()})
+        followed = set(also) if held_only else {signal.symbol for signal in signals} | set(also)
+        renames = _renames_of(connection, followed)
+        symbols = sorted(followed | {name for _, name in renames.values()})
         columns = connection.execute(sql("evidence_bars"), {"symbols": symbols, "last": last}).fetchnumpy() if symbols else {}
         splits = connection.execute(
             "SELECT symbol, execution_date, split_from, split_to FROM splits ORDER BY execution_date"

@@ -145,6 +145,7 @@ class ClosingQuotes:
 
     def __init__(self, evidence: Evidence, hours: TradingDay, slip: float) -> None:
         self._evidence, self._hours, self._slip = evidence, hours, slip
+        self._closes = {signal.symbol: signal.close for day in evidence.signals.values() for signal in day}
 
     def clock(self) -> Clock:
         """Just after the open."""
@@ -152,9 +153,8 @@ class ClosingQuotes:
 
     def close_of(self, symbol: str) -> float | None:
         """The last close in dollars as traded in the session; None where no bar is known."""
-        signals = {signal.symbol: signal.close for day in self._evidence.signals.values() for signal in day}
         bars = self._evidence.bars.get(symbol)
-        close = float(bars.close[-1]) if bars is not None and len(bars.close) else signals.get(symbol)
+        close = float(bars.close[-1]) if bars is not None and len(bars.close) else self._closes.get(symbol)
         return None if close is None else close / self._evidence.factor(symbol, self._hours.session)
 
     def quotes(self, symbols: Iterable[str]) -> dict[str, Quote]:
@@ -186,7 +186,7 @@ def orders_of_tomorrow(
     name = settings.portfolio.book
     with copied(ledger) as copy:
         held = {position.symbol for position in open_positions(copy, found.account)}
-        evidence = load_evidence(warehouse, list(settings.portfolio.strategies), before, before, held)
+        evidence = load_evidence(warehouse, list(settings.portfolio.strategies), before, before, held, held_only=True)
         hours = TradingDay(day, calendar.open_time(day), calendar.close_time(day))
         # A quote that is wider than the settings allow would be refused.
         slip = min(settings.costs.slippage_bps, settings.trading.max_spread_bps / 2) / 10_000

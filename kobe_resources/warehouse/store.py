@@ -12,7 +12,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,10 @@ MENDS = {
 """What to do, by the words of DuckDB or of the system."""
 
 _one_migrates = threading.Lock()
+TICK_NS = 20_000_000
+"""More than what passes between two times that a file system can tell apart."""
+_hashed: dict[tuple[Path, str], tuple[object, tuple[Any, ...] | None]] = {}
+"""Path and table → the stamp of the file at which its rows were hashed, and what came of it."""
 
 
 class WarehouseBusy(KobeError):
@@ -159,10 +163,18 @@ class Warehouse:
     def content_version(self, *tables: str) -> str:
         """A hash of the rows of `tables`, whatever their order: the data version that staleness compares.
 
-        `fetched_at`, `seen_at` and `recorded_at` do not count: the same bars fetched again are the same data.
+        `fetched_at`, `seen_at` and `recorded_at` do not count: the same bars fetched again are the same data. A table is
+        hashed again only where the file or its log was written since; what a caller has not committed yet is not seen.
         """
         with self.connect() as connection:
-            return content_version(connection, *tables)
+            stamp, rows = file_stamp(self.path), {}
+            for table in tables:
+                known = _hashed.get((self.path, table))
+                rows[table] = known[1] if known and known[0] == stamp else _hash_of_rows(connection, table)
+                # A commit that follows within a tick of the file's time might leave the stamp as it is.
+                if time.time_ns() - max((written for _, written, _ in stamp), default=time.time_ns()) > TICK_NS:
+                    _hashed[self.path, table] = stamp, rows[table]
+            return _digest(rows.items())
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -223,21 +235,29 @@ def _configure(connection: duckdb.DuckDBPyConnection) -> None:
 
 def content_version(connection: duckdb.DuckDBPyConnection, *tables: str) -> str:
     """`Warehouse.content_version` on an open connection, so that a version is taken in the transaction that writes."""
+    return _digest((table, _hash_of_rows(connection, table)) for table in tables)
+
+
+def _hash_of_rows(connection: duckdb.DuckDBPyConnection, table: str) -> tuple[Any, ...] | None:
+    columns = ", ".join(quoted(n) for n in columns_of(connection, table) if n not in MOMENTS)
+    # Columns come from the schema and are quoted; nothing of a user reaches this text.
+    sql = f"SELECT count(*), bit_xor(h), sum(h >> 24) FROM (SELECT hash({columns}) AS h FROM {quoted(table)})"  # noqa: S608
+    return connection.execute(sql).fetchone()
+
+
+def _digest(hashed: Iterable[tuple[str, tuple[Any, ...] | None]]) -> str:
     digest = hashlib.sha256()
-    for table in tables:
-        columns = ", ".join(quoted(n) for n in columns_of(connection, table) if n not in MOMENTS)
-        # Columns come from the schema and are quoted; nothing of a user reaches this text.
-        sql = f"SELECT count(*), bit_xor(h), sum(h >> 24) FROM (SELECT hash({columns}) AS h FROM {quoted(table)})"  # noqa: S608
-        digest.update(repr((table, connection.execute(sql).fetchone())).encode())
+    for named in hashed:
+        digest.update(repr(named).encode())
     return digest.hexdigest()[:16]
 
 
-def file_stamp(path: Path) -> object:
+def file_stamp(path: Path) -> tuple[tuple[int, int, int], ...]:
     """What changes with every commit to the file at `path`: size, time and number of it and of its log.
 
     To be asked while a connection to the file is open: then no other process writes to it.
     """
-    stamps: list[tuple[int, ...]] = []
+    stamps: list[tuple[int, int, int]] = []
     for file in (path, path.with_name(f"{path.name}.wal")):
         with contextlib.suppress(FileNotFoundError):
             found = file.stat()

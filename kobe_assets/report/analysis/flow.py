@@ -5,6 +5,7 @@ A signal of the session before the test window counts when it meets the window's
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -40,23 +41,25 @@ TARGET_SHARE = 0.01
 def refusals(book: StrategyResult, fold: int = 0) -> dict[str, int]:
     """Refused signals by reason (fold 0: all folds), most frequent first."""
     total: dict[str, int] = {}
-    for number, refused in zip(book.folds["fold"], book.folds["refused"], strict=True):
+    for number, refused in zip(book.folds["fold"].tolist(), book.folds["refused"].tolist(), strict=True):
         if fold in (0, number):
             for reason, count in refused.items():
                 total[str(reason)] = total.get(str(reason), 0) + int(count)
     return dict(sorted(((r, n) for r, n in total.items() if n and r != "accepted"), key=lambda item: (-item[1], item[0])))
 
 
-def traded(book: StrategyResult, fold: int = 0) -> int:
-    """Signals that became trades."""
-    return len(book.trades) if fold == 0 else int((book.trades["fold"] == fold).sum())
+def traded(book: StrategyResult) -> Counter[int]:
+    """Fold → signals that became trades (fold 0: all folds)."""
+    counts = Counter(book.trades["fold"].tolist())
+    counts[0] = len(book.trades)
+    return counts
 
 
 def flow(book: StrategyResult) -> list[dict[str, Any]]:
     """The waterfall of refusals, of all folds and of each: fold, signals, traded, refused [[reason, count], …]."""
-    steps = []
+    steps, trades = [], traded(book)
     for fold in [0, *book.folds["fold"].tolist()]:
-        refused, done = refusals(book, fold), traded(book, fold)
+        refused, done = refusals(book, fold), trades[fold]
         steps.append(
             {"fold": int(fold), "signals": done + sum(refused.values()), "traded": done, "refused": list(refused.items())}
         )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+    from kobe_assets.research.walk_forward import Market
     from kobe_resources.warehouse.store import Warehouse
 
 Evidence = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -94,11 +95,12 @@ def read_inputs(
     settings: Settings,
     versions: Mapping[str, str] | None = None,
     trades: pd.DataFrame | None = None,
+    market: Market | None = None,
 ) -> ReportInputs:
     """Read the report's inputs.
 
     versions: further lines for the appendix (code version, commit, data versions that are known already).
-    trades: what `read_trades` gave, where the caller has it.
+    trades: what `read_trades` gave, market: what the stored bars make, where the caller has them.
     Raises WarehouseBusy or WarehouseUnusable as every reader of the warehouse does.
     """
     trades = read_trades(warehouse, settings) if trades is None else trades
@@ -117,7 +119,7 @@ def read_inputs(
             "dollar_volume": read.file("dollar_volume"),
             "revisions": read.revisions(),
         }
-        frames["bars"], frames["holdings"] = _in_the_market(warehouse, trades, frames["equity"])
+        frames["bars"], frames["holdings"] = _in_the_market(warehouse, market, trades, frames["equity"])
         evidence = read.evidence()
     return ReportInputs(
         settings=settings,
@@ -159,14 +161,17 @@ def finite(value: Any) -> Any:
     return value.isoformat()[:10] if hasattr(value, "isoformat") else value
 
 
-def _in_the_market(warehouse: Warehouse, trades: pd.DataFrame, equity: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _in_the_market(
+    warehouse: Warehouse, market: Market | None, trades: pd.DataFrame, equity: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Bars around the trades, and the money that they held at each close; empty without trades."""
     import pandas as pd
 
     if trades.empty:
         return pd.DataFrame(columns=["symbol", "session", *PRICES, *CANONICAL_COLUMNS]), pd.DataFrame(columns=MONEY_COLUMNS)
-    panel = load_panel(warehouse)
-    return bars_within(panel, load_indicators(warehouse, panel), windows_of(trades)), money_at_work(panel, trades, equity)
+    panel = market.panel if market else load_panel(warehouse)
+    indicators = market.indicators if market else load_indicators(warehouse, panel)
+    return bars_within(panel, indicators, windows_of(trades)), money_at_work(panel, trades, equity)
 
 
 class _Reader:

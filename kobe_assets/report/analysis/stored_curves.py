@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from kobe_assets.research.panel import Floats, Ints, Panel
+    from kobe_assets.research.quarantine import Suspects
     from kobe_assets.research.signals import Readable
     from kobe_assets.research.strategies import Params
     from kobe_assets.research.walk_forward import Fold, Found, Part
@@ -130,7 +131,9 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
     for owner, found in luck_evidence(warehouse, settings, trades, rehearsals, earned, readable).items():
         evidence.setdefault(owner, {}).update(found)
     places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
-    growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, places, _distrusted(market.panel, settings))
+    doubted = suspects(market.panel)
+    distrusted = _distrusted(market.panel, settings, doubted)
+    growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, places, distrusted)
     every_day = [str(day) for day in market.panel.sessions[: last + 1]]
     evidence[("universe", "benchmark")] = {
         "buy_and_hold": [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
@@ -138,11 +141,11 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
     if settings.report.benchmark:
         chosen = [k for k, symbol in enumerate(market.panel.symbols) if symbol == settings.report.benchmark]
         if chosen:
-            growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, chosen, _distrusted(market.panel, settings))
+            growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, chosen, distrusted)
             curve = [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
             evidence[("universe", "benchmark")]["chosen"] = curve
     evidence[("data", "")] = {
-        "quarantine": _quarantine(market.panel, settings),
+        "quarantine": _quarantine(market.panel, settings, doubted),
         "checks": checks.to_dict(orient="records"),
         "doctor": doctor_rows(warehouse),
         "dividends": int(np.count_nonzero(market.panel.rows[:, ROW_DIVIDEND])),
@@ -296,7 +299,7 @@ def _pbo(returns: Floats) -> dict[str, Any] | None:
     }
 
 
-def _quarantine(panel: Panel, settings: Settings) -> list[dict[str, Any]]:
+def _quarantine(panel: Panel, settings: Settings, found: Suspects) -> list[dict[str, Any]]:
     return [
         {
             "symbol": panel.symbols[panel.symbol[bar]],
@@ -304,13 +307,12 @@ def _quarantine(panel: Panel, settings: Settings) -> list[dict[str, Any]]:
             "ratio": float(panel.close[bar] / panel.close[bar - 1]),
             "released": settings.universe.release.get(panel.symbols[panel.symbol[bar]]),
         }
-        for bar in suspects(panel).bar
+        for bar in found.bar
     ]
 
 
-def _distrusted(panel: Panel, settings: Settings) -> Ints:
+def _distrusted(panel: Panel, settings: Settings, found: Suspects) -> Ints:
     """Bars whose suspect move of the close no person vouched for; a suspect range moves no close."""
-    found = suspects(panel)
     bars = found.bar[found.jump]
     released = [panel.symbols[place] in settings.universe.release for place in panel.symbol[bars]]
     return bars[~np.array(released, np.bool_)]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from kobe_assets.report.analysis.criteria import TOP_TRADES, top_share
 from kobe_assets.report.analysis.curves import tidy, tidy_one
 from kobe_assets.report.analysis.results import StrategyResult
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 R_EDGES = np.arange(-3.0, 4.01, 0.25)
 """Results beyond the ends are counted in the outer bins."""
@@ -37,11 +35,11 @@ def summary(trades: pd.DataFrame) -> dict[str, Any]:
     r, pnl = trades["r"].to_numpy(float), trades["pnl"].to_numpy(float)
     known = r[np.isfinite(r)]
     held = np.clip(trades["bars_held"].to_numpy(int), 0, MAX_BARS_SHOWN)
-    names = trades["exit_reason"].to_numpy(object)
+    codes, names = pd.factorize(trades["exit_reason"])
     exits = []
-    for name in sorted(set(names.tolist())):
-        rows = names == name
-        exits.append([str(name), int(rows.sum()), tidy_one(float(pnl[rows].sum()))])
+    for name, code in sorted((str(name), code) for code, name in enumerate(names)):
+        rows = codes == code
+        exits.append([name, int(rows.sum()), tidy_one(float(pnl[rows].sum()))])
     return {
         "n": len(trades),
         "won": int((pnl > 0).sum()),

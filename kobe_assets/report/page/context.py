@@ -53,7 +53,7 @@ def window_rows(book: StrategyResult) -> list[list[Any]]:
 
     The figures: train Sharpe, Sharpe, net profit, worst fall, trades, share of winners, refused signals.
     """
-    varying = varying_parameters(book)
+    varying, trades = varying_parameters(book), traded(book)
     return [
         [
             int(row["fold"]),
@@ -61,7 +61,7 @@ def window_rows(book: StrategyResult) -> list[list[Any]]:
             str(row["test_end"])[:10],
             parameter_text({name: row["params"].get(name) for name in varying}) or "fixed",
             *(tidy_one(as_number(row[name])) for name in ("train_sharpe", "sharpe", "net_pnl", "max_drawdown")),
-            traded(book, int(row["fold"])),
+            trades[int(row["fold"])],
             tidy_one(as_number(row["win_rate"])),
             sum(refusals(book, int(row["fold"])).values()),
         ]

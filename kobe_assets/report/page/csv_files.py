@@ -27,6 +27,8 @@ DAYS_BEFORE, DAYS_AFTER = 75, 25
 """Calendar days of bars shown around a trade: some 50 sessions of lead-in, some 16 of aftermath."""
 SESSIONS_A_DAY = YEAR / 365.25
 PRICE_DIGITS = 5
+BEYOND = 1 << 32
+"""Days that no calendar holds."""
 
 Scope = tuple[str, str, int]
 
@@ -72,18 +74,26 @@ def windows_of(trades: pd.DataFrame, listing: TradeRanking | None = None) -> pd.
     import pandas as pd
 
     listed = trades if listing is None else trades.iloc[listing.rows]
-    spans = pd.DataFrame(
-        {
-            "symbol": listed["symbol"].astype(object),
-            "since": pd.to_datetime(listed["signal_session"]) - pd.Timedelta(days=DAYS_BEFORE),
-            "until": pd.to_datetime(listed["exit_session"]) + pd.Timedelta(days=DAYS_AFTER),
-        }
-    ).sort_values(["symbol", "since"], kind="stable")
+    since = (pd.to_datetime(listed["signal_session"]) - pd.Timedelta(days=DAYS_BEFORE)).to_numpy()
+    until = (pd.to_datetime(listed["exit_session"]) + pd.Timedelta(days=DAYS_AFTER)).to_numpy()
+    symbol = _ranks(listed["symbol"])
+    order = np.lexsort((since, symbol))
+    since, until, symbol = since[order], until[order], symbol[order]
     # A window opens a new span where it starts after everything before it in the symbol has ended.
-    reach = spans.groupby("symbol")["until"].cummax()
-    fresh = ~(spans["since"] <= reach.groupby(spans["symbol"]).shift(fill_value=pd.Timestamp.min))
-    merged = spans.groupby(["symbol", fresh.cumsum().rename("span")], sort=False)
-    return merged.agg(since=("since", "min"), until=("until", "max")).reset_index()[["symbol", "since", "until"]]
+    begins = np.ones(len(order), np.bool_)
+    begins[1:] = symbol[1:] != symbol[:-1]
+    own, days = np.cumsum(begins), until.astype("datetime64[D]").astype(np.int64)
+    # All days of a later symbol lie beyond those of an earlier one, so that one running maximum serves all.
+    reach = np.maximum.accumulate(days + own * BEYOND) - own * BEYOND
+    begins[1:] |= since[1:].astype("datetime64[D]").astype(np.int64) > reach[:-1]
+    first = np.flatnonzero(begins)
+    return pd.DataFrame(
+        {
+            "symbol": listed["symbol"].astype(object).to_numpy()[order[first]],
+            "since": since[first],
+            "until": np.maximum.reduceat(until, first) if len(first) else until,
+        }
+    )
 
 
 def pack_days(sessions: Any) -> list[int]:

@@ -14,6 +14,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -81,54 +82,57 @@ def build_report(
     packed = packed_of(inputs, books) if packed is None else packed
     if next_orders and not any(next_orders[name] for name in ("entries", "exits", "refused")):
         next_orders = None
-    return str(
-        page_template("page.html.j2").render(
-            made=now.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            headline=headline(verdicts),
-            invented=as_sentence(SYNTHETIC) if is_synthetic(inputs.settings) else "",
-            verdicts=verdicts,
-            opened=opened,
-            strategies=list(dict.fromkeys(book.strategy for book in books)),
-            modes={book.mode: mode_words(book.mode) for book in books},
-            folds=sorted({int(fold) for book in books for fold in book.folds["fold"]}),
-            sections=_sections(books, {**luck, "tomorrow": next_orders}),
-            next_orders=next_orders,
-            mode_words=mode_words,
-            questions=QUESTIONS,
-            answer_words=ANSWER_WORDS,
-            details={book.key: details_of(book, inputs, context) for book in books},
-            ranges=sharpe_ranges(books),
-            figure_groups=figure_groups(books),
-            missing=missing_figures(books),
-            gates=GATES,
-            glossary=known(FIGURES),
-            notes=NOTES,
-            sources=SOURCES_OF_STRATEGIES,
-            facts=appendix.data_facts(inputs),
-            checks=appendix.checks(inputs),
-            quarantine=appendix.quarantine(inputs),
-            doctor=appendix.doctor(inputs),
-            universe=appendix.universe_table(inputs),
-            rejections=appendix.rejections(inputs),
-            exit_meaning=EXIT_MEANING,
-            reason_meaning=MEANING,
-            money_reasons=MONEY_REASONS,
-            pins=dict(sorted(inputs.pins.items())),
-            versions=dict(sorted(inputs.versions.items(), key=lambda item: (":" in item[0], item[0].lower()))),
-            settings_toml=appendix.settings_toml(inputs.settings),
-            slippage=inputs.settings.costs.slippage_bps,
-            lag=inputs.settings.strategy.indicator_lag_bars,
-            **luck,
-            policy=script_policy(plotly_script(), _script(), boot_script()),
-            style=static_text(STYLES),
-            plotly=packed_plotly(),
-            script=pack_text(_script()),
-            boot=boot_script(),
-            payload=pack_json(page_payload(inputs, books, context, packed)),
-            packed=packed,
-            summary=inert_json(summary_of(inputs, verdicts, context, now, packed.folder)),
+    # To pack the millions of letters of plotly takes gzip a third of a second, in which it lets other threads work.
+    with ThreadPoolExecutor(1) as beside:
+        plotly = beside.submit(packed_plotly)
+        return str(
+            page_template("page.html.j2").render(
+                made=now.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                headline=headline(verdicts),
+                invented=as_sentence(SYNTHETIC) if is_synthetic(inputs.settings) else "",
+                verdicts=verdicts,
+                opened=opened,
+                strategies=list(dict.fromkeys(book.strategy for book in books)),
+                modes={book.mode: mode_words(book.mode) for book in books},
+                folds=sorted({int(fold) for book in books for fold in book.folds["fold"]}),
+                sections=_sections(books, {**luck, "tomorrow": next_orders}),
+                next_orders=next_orders,
+                mode_words=mode_words,
+                questions=QUESTIONS,
+                answer_words=ANSWER_WORDS,
+                details={book.key: details_of(book, inputs, context) for book in books},
+                ranges=sharpe_ranges(books),
+                figure_groups=figure_groups(books),
+                missing=missing_figures(books),
+                gates=GATES,
+                glossary=known(FIGURES),
+                notes=NOTES,
+                sources=SOURCES_OF_STRATEGIES,
+                facts=appendix.data_facts(inputs),
+                checks=appendix.checks(inputs),
+                quarantine=appendix.quarantine(inputs),
+                doctor=appendix.doctor(inputs),
+                universe=appendix.universe_table(inputs),
+                rejections=appendix.rejections(inputs),
+                exit_meaning=EXIT_MEANING,
+                reason_meaning=MEANING,
+                money_reasons=MONEY_REASONS,
+                pins=dict(sorted(inputs.pins.items())),
+                versions=dict(sorted(inputs.versions.items(), key=lambda item: (":" in item[0], item[0].lower()))),
+                settings_toml=appendix.settings_toml(inputs.settings),
+                slippage=inputs.settings.costs.slippage_bps,
+                lag=inputs.settings.strategy.indicator_lag_bars,
+                **luck,
+                policy=script_policy(plotly_script(), _script(), boot_script()),
+                style=static_text(STYLES),
+                script=pack_text(_script()),
+                boot=boot_script(),
+                payload=pack_json(page_payload(inputs, books, context, packed)),
+                plotly=plotly.result(),
+                packed=packed,
+                summary=inert_json(summary_of(inputs, verdicts, context, now, packed.folder)),
+            )
         )
-    )
 
 
 def _sections(books: Sequence[StrategyResult], parts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -23,7 +23,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         *("schlusskurs", "zuletzt", "cierre", "último", "clôture", "dernier"),
     ),
     "volume": (
-        *("volume", "vol", "totalvolume", "sharevolume", "sharestraded", "tradedvolume", "volumen", "stücke", "stuecke"),
+        # Where pieces are counted beside it, `Volumen` is money.
+        *("stücke", "stuecke", "volume", "vol", "totalvolume", "sharevolume", "sharestraded", "tradedvolume", "volumen"),
         "volumetraded",
     ),
     "vwap": ("vwap", "vw", "wap"),

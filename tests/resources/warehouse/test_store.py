@@ -193,6 +193,20 @@ def test_the_content_version_ignores_order_and_arrival_but_no_value(warehouse: W
     assert versions[0] == versions[1] != versions[2]
 
 
+def test_a_version_is_remembered_once_the_next_commit_has_another_time(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    real = store._hash_of_rows
+    monkeypatch.setattr(store, "_hash_of_rows", lambda connection, table: hashed.append(table) or real(connection, table))
+    warehouse.rows("SELECT 1")
+    for tick_ns, expected in ((10**18, 2), (-1, 1)):
+        monkeypatch.setattr(store, "TICK_NS", tick_ns)
+        assert warehouse.content_version("splits") == warehouse.content_version("splits")
+        assert len(hashed) == expected
+        hashed.clear()
+
+
 def test_adjusted_bars_follow_the_rules(warehouse: Warehouse) -> None:
     """Two splits on the way, one on the last stored session, one announced for later (rules, section 1)."""
     frame = bars("A", [8.0, 8.0, 4.0, 4.0, 2.0])

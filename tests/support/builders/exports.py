@@ -276,6 +276,14 @@ def history(bars: pd.DataFrame) -> bytes:
     return text(bar.assign(Date=stamps, Dividends=0.0, **{"Stock Splits": 0.0}))
 
 
+def german_turnover(bars: pd.DataFrame) -> bytes:
+    """A German portal's file: `Stuecke` are shares, and `Volumen` beside them is money."""
+    days = one(bars)
+    columns = {"Datum": days["Date"], "Erster": european(days["Open"]), "Hoch": european(days["High"])}
+    columns |= {"Tief": european(days["Low"]), "Schlusskurs": european(days["Close"]), "Stuecke": days["Volume"]}
+    return text(pd.DataFrame(columns | {"Volumen": (days["Volume"] * days["Close"]).round()}), sep=";")
+
+
 ALONE: dict[str, tuple[str, Export]] = {
     "Tiingo": ("ALFA.csv", tiingo),
     "EODHD": ("ALFA.US.csv", eodhd),
@@ -288,6 +296,7 @@ ALONE: dict[str, tuple[str, Export]] = {
     "Yahoo": ("ALFA.csv", lambda bars: text(one(bars).assign(**{"Adj Close": one(bars)["Close"] * 0.9}))),
     "yfinance history": ("ALFA.csv", history),
     "yfinance, one ticker": ("prices.csv", lambda bars: wide(bars[bars["symbol"] == "ALFA"]).to_csv().encode()),
+    "Ariva": ("ALFA.csv", german_turnover),
     "no header": ("ALFA.txt", lambda bars: text(one(bars), header=False)),
 }
 """Files of one symbol: the name that they come with, and the file."""

@@ -16,12 +16,15 @@ from kobe_jobs.cli.main import COLLECT_EVERY
 from kobe_resources.runtime import dagster_instance
 from kobe_resources.warehouse import checkpoint_journal
 from kobe_resources.warehouse.store import Warehouse
+from tests.support import dagster_storage
 
 TERMINAL = ("COLUMNS", "LINES")
 """What readline leaves in the environment of a test worker: the width of a terminal that it does not have."""
 SECRETS = ("POLYGON_API_KEY", "ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY", "KOBE_ENV_FILE")
 MADE = dagster_instance._prepare
 """How Kobe has Dagster make the storage of its instance: what the tests of just that work with."""
+PREPARED = dagster_instance.prepare_storage
+"""What precedes every instance of Kobe's."""
 WRITE_EMPTY = checkpoint_journal._write_empty
 """How Kobe makes a new DuckDB file: what the tests of just that work with."""
 
@@ -65,8 +68,17 @@ def _dagster_storage_is_made_once(tmp_path_factory: pytest.TempPathFactory) -> I
             whole: Path = shutil.copytree(history, first.with_name("copying"))
             whole.rename(first)
 
+    def prepared() -> None:
+        # Here, since a file of tests that opens no instance need not import Dagster.
+        if not kept:
+            kept.append(True)
+            dagster_storage.keep(patch)
+        PREPARED()
+
+    kept: list[bool] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dagster_instance, "_prepare", copied)
+        patch.setattr(dagster_instance, "prepare_storage", prepared)
         yield
 
 

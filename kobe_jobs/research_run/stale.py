@@ -17,6 +17,7 @@ from kobe_resources.market_data.store import warehouse_of
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.shared_connection import keep_open
+from kobe_resources.warehouse.store import Warehouse
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -39,6 +40,11 @@ def bring_up_to_date(
 
     A source that cannot be read, a failed asset and a failed blocking check raise, and leave the old tables in place.
     """
+    with keep_open(Warehouse().path):
+        return _bring_up_to_date(settings, force, watch, targets)
+
+
+def _bring_up_to_date(settings: Settings, force: bool, watch: Watch, targets: Collection[str]) -> list[str]:
     warehouse = warehouse_of(settings)
     versions = code_versions(settings, source_fingerprint(settings))
     missing = set() if report_page().is_file() else {"kpi_report"}
@@ -56,8 +62,7 @@ def bring_up_to_date(
             return computed
         if not computed:
             check_grids(settings)
-        with keep_open(warehouse.path):
-            run_assets(settings, todo, force, watch)
+        run_assets(settings, todo, force, watch)
         computed += todo
         force = False
     raise ComputationFailed("assets stay stale however often they are computed", "run `kobe report --force`")

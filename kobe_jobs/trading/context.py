@@ -38,6 +38,7 @@ from kobe_resources.policy_gate import FIXED, Limits
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import config_pin
 from kobe_resources.settings.secrets import Secrets
+from kobe_resources.warehouse.shared_connection import keep_open
 from kobe_resources.warehouse.store import Warehouse
 
 CALENDAR_DAYS = 40
@@ -265,15 +266,18 @@ def open_trading_context(
     leave_clock: for a run that names its session, and moves a simulated clock there itself.
     even_without_broker: for a caller that only looks; `broker` then raises why it could not be opened.
     """
-    stage, warehouse = settings.broker.stage, warehouse_of(settings)
+    stage = settings.broker.stage
     with contextlib.ExitStack() as held:
         broker: Broker | KobeError
-        try:
-            broker = held.enter_context(contextlib.closing(open_broker(settings, secrets, stage, leave_clock)))
-        except KobeError as error:
-            if not even_without_broker:
-                raise
-            broker = error
+        # A simulated broker reads what was just looked at.
+        with keep_open(Warehouse().path):
+            warehouse = warehouse_of(settings)
+            try:
+                broker = held.enter_context(contextlib.closing(open_broker(settings, secrets, stage, leave_clock)))
+            except KobeError as error:
+                if not even_without_broker:
+                    raise
+                broker = error
         yield TradingContext(settings, stage, broker, held.enter_context(open_ledger(settings)), warehouse)
 
 

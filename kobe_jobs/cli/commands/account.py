@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
 from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import load_settings
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(account_app, name="account")
 
 
+@keeps_warehouse_open
 def account(
     context: typer.Context,
     without_simulation: Annotated[

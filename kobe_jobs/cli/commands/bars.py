@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from kobe_jobs.cli.dates import FORM, parse_day
+from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
 from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import load_settings
@@ -48,6 +49,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(area)
 
 
+@keeps_warehouse_open
 def refresh(
     force: Annotated[
         bool,
@@ -119,6 +121,7 @@ def import_files(
         show_written(written, data.vendor)
 
 
+@keeps_warehouse_open
 def revisions(
     symbol: Annotated[str | None, typer.Option(help="Only this symbol's.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
@@ -152,6 +155,7 @@ def revisions(
         screen.say(f"{len(rows) - limit:,} older ones; see --limit and --json", style="dim")
 
 
+@keeps_warehouse_open
 def as_of(
     moment: Annotated[str, typer.Argument(help="A past moment, ISO 8601; UTC unless it says otherwise.")],
     out: Annotated[
@@ -211,6 +215,7 @@ def export(
     Screen(highlight=False, soft_wrap=True).say(f"{count:,} bars in {out}")
 
 
+@keeps_warehouse_open
 def doctor(
     limit: Annotated[int, typer.Option(min=1, help="The worst so many.")] = 40,
     as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,

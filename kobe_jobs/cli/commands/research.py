@@ -11,6 +11,7 @@ import typer
 
 from kobe_jobs.cli.dates import FORM, parse_day
 from kobe_jobs.cli.failed_gates import failed_gates_text
+from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
 from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import kobe_home, load_settings
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command()(backtest)
 
 
+@keeps_warehouse_open
 def report(
     open_page: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Compute everything again, also what is up to date.")] = False,
@@ -80,6 +82,7 @@ def _say_what_changed(since: dt.datetime) -> None:
         Screen(stderr=True).say(f"bars: {line}")
 
 
+@keeps_warehouse_open
 def materialize(
     selection: Annotated[
         str, typer.Argument(help='Assets, as Dagster selects them: "signals", "+signals", "group:research", "*".')
@@ -119,6 +122,7 @@ def materialize(
     Screen().say(f"computed {', '.join(sorted(known))} in run {run_id}")
 
 
+@keeps_warehouse_open
 def backtest(
     strategy: Annotated[str, typer.Option(help="Name of the strategy, rsi2 say; portfolio: those of \\[portfolio] together.")],
     start: Annotated[

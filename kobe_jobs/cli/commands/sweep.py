@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
 from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.settings.load import load_settings
 
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command()(sweep)
 
 
+@keeps_warehouse_open
 def sweep(
     strategy: Annotated[list[str] | None, typer.Option(help="Only this strategy; may be given again.")] = None,
     heatmap: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kobe_jobs.cli.dates import FORM, parse_day
+from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
 from kobe_jobs.cli.screen import print_json
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(tomorrow)
 
 
+@keeps_warehouse_open
 def tomorrow(
     session: Annotated[
         dt.date | None, typer.Option(parser=parse_day, metavar=FORM, help="Another session than the next run's.")

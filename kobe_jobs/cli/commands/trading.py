@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from kobe_jobs.cli.dates import FORM, parse_day
+from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
 from kobe_jobs.cli.output import lines_of, order_table, output, show_replay, show_summary, table_of, warn_of
 from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import KobeError
@@ -137,6 +138,7 @@ def _trade(
             warn_of(alert_if_healed(settings, trading.ledger))
 
 
+@keeps_warehouse_open
 def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.")] = None, as_json: AsJson = False) -> None:
     """Check what must be true before a session trades; each line with its mend. Exit code 1 where one fails."""
     from kobe_jobs.trading.context import open_trading_context
@@ -163,6 +165,7 @@ def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.
         raise typer.Exit(1)
 
 
+@keeps_warehouse_open
 def replay(
     start: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="First session.")],
     end: Annotated[dt.date, typer.Option(parser=parse_day, metavar=FORM, help="Last session.")],

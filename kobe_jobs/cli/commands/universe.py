@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
 from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import KobeError
 from kobe_resources.settings.load import load_settings
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(area)
 
 
+@keeps_warehouse_open
 def show(
     everyone: Annotated[bool, typer.Option("--all", help="Every candidate, the rejected ones with their reason.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every candidate as JSON.")] = False,
@@ -58,6 +60,7 @@ def show(
         screen.say("Derived from the bars just now; `kobe report` stores it.", style="dim")
 
 
+@keeps_warehouse_open
 def validate(as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False) -> None:
     """Derive the evidence anew from the bars and hold it against min_symbols and min_years; exit 1 where it falls short."""
     from kobe_assets.selection.eligibility import validate_universe

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
+import functools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -116,14 +117,15 @@ class StoredBars:
 
     @classmethod
     def of_warehouse(cls, warehouse: Warehouse) -> StoredBars:
-        """Everything in `daily_bars`, `splits` and `dividends`; the file is closed again at once."""
-        counts = warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol ORDER BY symbol")
-        columns = warehouse.arrays(
-            "SELECT datediff('day', DATE '1970-01-01', session) AS day, open, high, low, close "
-            "FROM daily_bars ORDER BY symbol, session"
-        )
-        splits = warehouse.rows("SELECT symbol, execution_date, split_to / split_from FROM splits")
-        paid = _dividends_of(warehouse)
+        """Everything in `daily_bars`, `splits` and `dividends`; the file is opened once, and closed again at once."""
+        with warehouse.connect():
+            counts = warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol ORDER BY symbol")
+            columns = warehouse.arrays(
+                "SELECT datediff('day', DATE '1970-01-01', session) AS day, open, high, low, close "
+                "FROM daily_bars ORDER BY symbol, session"
+            )
+            splits = warehouse.rows("SELECT symbol, execution_date, split_to / split_from FROM splits")
+            paid = _dividends_of(warehouse)
         prices = np.column_stack([columns[name] for name in ("open", "high", "low", "close")])
         bars = {}
         at = 0
@@ -170,16 +172,21 @@ def _dividends_of(warehouse: Warehouse) -> list[tuple[str, dt.date, float]]:
 
 def trading_days(sessions: Sequence[dt.date]) -> list[TradingDay]:
     """The hours of `sessions`, the exchange's half days included, and of the exchange's next sessions after them."""
-    import exchange_calendars
-
-    end = sessions[-1] + dt.timedelta(days=2 * SESSIONS_AHEAD + 10)
-    calendar = exchange_calendars.get_calendar("XNYS", start=sessions[0] - dt.timedelta(days=10), end=end)
+    calendar = _calendar(sessions[0] - dt.timedelta(days=10), sessions[-1] + dt.timedelta(days=2 * SESSIONS_AHEAD + 10))
     early = {day.date(): calendar.session_close(day).to_pydatetime() for day in calendar.early_closes}
     coming = [day.date() for day in calendar.sessions if day.date() > sessions[-1]][:SESSIONS_AHEAD]
     return [
         TradingDay(day, _at(day, OPEN), early[day].astimezone(dt.UTC) if day in early else _at(day, CLOSE))
         for day in [*sessions, *coming]
     ]
+
+
+@functools.lru_cache(maxsize=4)
+def _calendar(start: dt.date, end: dt.date) -> Any:
+    """Working it out takes a fifth of a second."""
+    import exchange_calendars
+
+    return exchange_calendars.get_calendar("XNYS", start=start, end=end)
 
 
 def _at(day: dt.date, hour: dt.time) -> dt.datetime:

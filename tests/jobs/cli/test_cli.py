@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pandas as pd
 import pytest
 
 from kobe_assets.research.metrics import FIGURES
+from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_resources.market_data import open_vendor
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.load import load_settings
@@ -80,15 +82,30 @@ def own_bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+OF_OWN_BARS = {"DATA__VENDOR": "files", "UNIVERSE__MIN_YEARS": "1", "POLICY__ALLOW_SHORTS": "true"}
+
+
+def choose_own_bars(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Settings under which those bars are traded."""
+    for name, value in {**OF_OWN_BARS, "DATA__FILES__PATH": str(folder)}.items():
+        patch.setenv(f"KOBE_{name}", value)
+
+
+@pytest.fixture(scope="module")
+def home_of_own_bars(own_bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that has loaded them, up to the indicators."""
+    folder = tmp_path_factory.mktemp("loaded") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KOBE_HOME", str(folder))
+        choose_own_bars(own_bars, patch)
+        bring_up_to_date(load_settings(), targets=("daily_bars", "universe", "indicators"))
+    return folder
+
+
 @pytest.fixture
-def use_own_bars(home: Path, own_bars: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name, value in {
-        "DATA__VENDOR": "files",
-        "DATA__FILES__PATH": str(own_bars),
-        "UNIVERSE__MIN_YEARS": "1",
-        "POLICY__ALLOW_SHORTS": "true",
-    }.items():
-        monkeypatch.setenv(f"KOBE_{name}", value)
+def use_own_bars(home: Path, home_of_own_bars: Path, own_bars: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(home_of_own_bars, home)
+    choose_own_bars(own_bars, monkeypatch)
     return own_bars
 
 

@@ -22,6 +22,7 @@ from kobe_jobs.cli.reference.json_units import UNIT_OF
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.models import DataSettings, SyntheticData
+from kobe_resources.warehouse import checkpoint_journal
 from tests.support.drivers.command import Ended, kobe
 
 SETTINGS = """
@@ -129,6 +130,20 @@ def test_nothing_is_cut_in_a_pipe_without_columns(traded: Path, monkeypatch: pyt
     newest = json.loads(run("trace", "--json").out)[0]["client_order_id"]
     assert newest in run("trace").out
     assert "does not deserve money" in run("report").out
+
+
+@pytest.mark.parametrize("line", ["report", "preflight", "account", "tomorrow", "bars doctor", "universe validate"])
+def test_a_command_that_reads_the_warehouse_opens_it_once(traded: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+    connect = checkpoint_journal.connect
+
+    def counted(path: Path, read_only: bool = False) -> Any:
+        opened.append(path)
+        return connect(path, read_only)
+
+    monkeypatch.setattr(checkpoint_journal, "connect", counted)
+    run(line)
+    assert opened == [traded / "home" / "kobe.duckdb"]
 
 
 @pytest.mark.parametrize("width", [30, 60, 80, 120, 200])

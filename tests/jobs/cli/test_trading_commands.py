@@ -14,13 +14,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from kobe_assets.graph.inputs import load_market
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Part
 from kobe_jobs.cli.commands import trading
-from kobe_jobs.cli.main import app
 from kobe_jobs.cli.output import SHORT_ID, order_table
 from kobe_jobs.cli.screen import Screen
 from kobe_jobs.research_run.stale import bring_up_to_date
@@ -31,6 +30,7 @@ from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.runtime.dagster_instance import open_instance
 from kobe_resources.settings.load import load_settings
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.drivers.command import invoked
 
 STRATEGY = "ibs"
 ENVIRONMENT = {
@@ -69,7 +69,7 @@ def simulated(stored: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def kobe(*arguments: str) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return invoked(*arguments)
 
 
 def told(*arguments: str) -> Any:

@@ -21,10 +21,11 @@ from kobe_resources.settings.load import PROJECT_ROOT, load_settings
 from tests.support.ready import SMALL
 
 QUERY = "{ assetNodes { assetKey { path } staleStatus isMaterializable dependencyKeys { path } groupName } }"
+RELOAD = "mutation { reloadWorkspace { __typename } }"
 
 
 @contextmanager
-def webserver(**environment: str) -> Iterator[str]:
+def webserver() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -32,7 +33,7 @@ def webserver(**environment: str) -> Iterator[str]:
     process = subprocess.Popen(
         command,
         cwd=PROJECT_ROOT,
-        env={**os.environ, "DAGSTER_HOME": str(dagster_home()), **environment},
+        env={**os.environ, "DAGSTER_HOME": str(dagster_home())},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -64,19 +65,25 @@ def nodes(base: str) -> dict[str, dict[str, object]]:
 
 
 @pytest.fixture
-def computed(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def config(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of settings, empty as yet; everything is computed under them."""
+    path = tmp_path / "kobe.toml"
+    path.touch()
+    monkeypatch.setenv("KOBE_CONFIG", str(path))
     for name, value in SMALL.items():
         monkeypatch.setenv(name, value)
     bring_up_to_date(load_settings())
-    return home
+    return path
 
 
-def test_the_ui_agrees_on_what_is_stale(computed: Path) -> None:
+def test_the_ui_agrees_on_what_is_stale(config: Path) -> None:
     research = ("daily_bars", "universe", "indicators", "signals", "wf_folds", "kpi_report")
     with webserver() as base:
         found = nodes(base)
         assert {name: found[name]["staleStatus"] for name in research} == dict.fromkeys(research, "FRESH")
-    with webserver(KOBE_COSTS__SLIPPAGE_BPS="9") as base:
+        config.write_text("[costs]\nslippage_bps = 9\n", encoding="utf-8")
+        # The graph is loaded anew, in a process of its own, as it is where a webserver starts.
+        assert ask(base, RELOAD) == {"reloadWorkspace": {"__typename": "Workspace"}}
         found = nodes(base)
         stale = {name for name in research if found[name]["staleStatus"] == "STALE"}
     assert stale == {"wf_folds", "kpi_report"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -17,11 +18,19 @@ from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.replay_market import random_warehouse
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Warehouse]:
+    """A random market, made once."""
+    return random_warehouse(tmp_path_factory.mktemp("drawn"), 10, 290)
+
+
 @pytest.fixture
-def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, Warehouse]:
-    settings, warehouse = random_warehouse(tmp_path, 10, 290)
-    monkeypatch.setenv("KOBE_HOME", str(warehouse.path.parent))
-    return settings, warehouse
+def stored(drawn: tuple[Settings, Warehouse], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, Warehouse]:
+    """A copy of it, in KOBE_HOME."""
+    settings, warehouse = drawn
+    shutil.copy(warehouse.path, tmp_path)
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    return settings, Warehouse(tmp_path / warehouse.path.name)
 
 
 def test_a_parameter_that_is_set_trades_and_counts_as_a_try(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 
 from kobe_jobs.cli.main import app
 from kobe_jobs.research_run.stale import bring_up_to_date
-from kobe_jobs.research_run.sweep import ClusterLost, best_sets, plan_sweep, run_sweep
+from kobe_jobs.research_run.sweep import ClusterLost, Sweep, best_sets, plan_sweep, run_sweep
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
@@ -36,13 +37,55 @@ run_sweep(load_settings(), Warehouse(), plan_sweep(load_settings(), Warehouse())
 """
 
 
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the bars, the universe and the indicators that a sweep reads."""
+    folder = tmp_path_factory.mktemp("computed") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(folder, patch)
+        bring_up_to_date(load_settings(), targets=("daily_bars", "universe", "indicators"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def swept(computed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Sweep, pd.DataFrame]:
+    """A copy of it that was swept through in this process, what had been planned, and every try."""
+    folder = tmp_path_factory.mktemp("swept") / "home"
+    shutil.copytree(computed, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(folder, patch)
+        plan = plan_sweep(load_settings(), Warehouse())
+        found = sweep(load_settings())
+    return folder, plan, found
+
+
 @pytest.fixture
-def settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def whole(swept: tuple[Path, Sweep, pd.DataFrame]) -> pd.DataFrame:
+    """Every try of that sweep."""
+    return swept[2]
+
+
+@pytest.fixture
+def settings(computed: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Of a copy of what was computed, in KOBE_HOME."""
+    shutil.copytree(computed, home)
+    stand_in(home, monkeypatch)
+    return load_settings()
+
+
+@pytest.fixture
+def settings_of_swept(swept: tuple[Path, Sweep, pd.DataFrame], home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Of a copy of what was swept through, in KOBE_HOME."""
+    shutil.copytree(swept[0], home)
+    stand_in(home, monkeypatch)
+    return load_settings()
+
+
+def stand_in(home: Path, patch: pytest.MonkeyPatch) -> None:
+    """Make `home` the data folder, of bars of the small market."""
+    patch.setenv("KOBE_HOME", str(home))
     for name, value in SMALL.items():
-        monkeypatch.setenv(f"KOBE_{name}", value)
-    found = load_settings()
-    bring_up_to_date(found, targets=("daily_bars", "universe", "indicators"))
-    return found
+        patch.setenv(f"KOBE_{name}", value)
 
 
 def sweep(settings: Settings) -> pd.DataFrame:
@@ -56,13 +99,10 @@ def trials() -> pd.DataFrame:
     return Warehouse().frame(f"SELECT {columns} FROM wf_trials ORDER BY ALL")
 
 
-def forget() -> None:
-    Warehouse().rows("DELETE FROM wf_trials")
-
-
-def test_every_set_of_every_fold_is_kept_once_with_pin_and_version(settings: Settings) -> None:
-    plan = plan_sweep(settings, Warehouse())
-    found = sweep(settings)
+def test_every_set_of_every_fold_is_kept_once_with_pin_and_version(
+    settings_of_swept: Settings, swept: tuple[Path, Sweep, pd.DataFrame]
+) -> None:
+    settings, (_, plan, found) = settings_of_swept, swept
     folds = len(plan.tasks[0].folds)
     assert folds == 5
     assert len(found) == plan.total == folds * 27 * 3
@@ -77,11 +117,10 @@ def test_every_set_of_every_fold_is_kept_once_with_pin_and_version(settings: Set
     assert best[0]["mean"] == pytest.approx(found[found["strategy"] == "rsi2"].groupby("params")["train_sharpe"].mean().max())
 
 
-def test_the_report_trains_on_the_same_numbers(settings: Settings) -> None:
-    found = sweep(settings)
-    forget()
+def test_the_report_trains_on_the_same_numbers(settings: Settings, whole: pd.DataFrame) -> None:
+    assert trials().empty
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals", "wf_folds"))
-    pd.testing.assert_frame_equal(trials(), found, check_exact=True)
+    pd.testing.assert_frame_equal(trials(), whole, check_exact=True)
 
 
 def test_a_sweep_draws_its_heat_maps_in_the_terminal_as_json_and_as_a_picture(settings: Settings, home: Path) -> None:
@@ -107,9 +146,7 @@ def test_a_sweep_draws_its_heat_maps_in_the_terminal_as_json_and_as_a_picture(se
     }  # fmt: skip
 
 
-def test_a_sweep_that_was_killed_goes_on_where_it_stood(settings: Settings) -> None:
-    whole = sweep(settings)
-    forget()
+def test_a_sweep_that_was_killed_goes_on_where_it_stood(settings: Settings, whole: pd.DataFrame) -> None:
     child = subprocess.Popen([sys.executable, "-c", SWEEP_IN_A_CHILD], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     child.stdout.readline()
@@ -121,8 +158,8 @@ def test_a_sweep_that_was_killed_goes_on_where_it_stood(settings: Settings) -> N
     pd.testing.assert_frame_equal(sweep(settings), whole, check_exact=True)
 
 
-def test_another_grid_is_another_sweep(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    sweep(settings)
+def test_another_grid_is_another_sweep(settings_of_swept: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert plan_sweep(settings_of_swept, Warehouse(), ["ibs"]).left == 0
     config = tmp_path / "kobe.toml"
     config.write_text("[walk_forward.grid.ibs]\nibs_entry = [0.15, 0.25]\n")
     monkeypatch.setenv("KOBE_CONFIG", str(config))
@@ -148,63 +185,66 @@ def test_a_missing_extra_is_installed_into_the_clone(settings: Settings, monkeyp
 
 
 class Cluster:
-    """A scheduler and two workers, each a process of its own on loopback."""
+    """A scheduler and its workers, each a process of its own on loopback."""
 
-    def __init__(self, folder: Path, workers: int = 2) -> None:
-        self.file = folder / "scheduler.json"
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        common = ["--host", "127.0.0.1", "--no-dashboard"]
-        self.scheduler = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "distributed.cli.dask_scheduler",
-                *common,
-                "--port",
-                "0",
-                "--scheduler-file",
-                str(self.file),
-            ],
-            **quiet,  # type: ignore[call-overload]
-        )
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.started = 0
+        file = folder / "scheduler.json"
+        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(file))
         deadline = time.monotonic() + 60
-        while not self.file.exists() and time.monotonic() < deadline:
+        while not file.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
-        of_two = ["--nthreads", "1", "--no-nanny", "--scheduler-file", str(self.file), "--local-directory"]
-        self.workers = [
-            subprocess.Popen(
-                [sys.executable, "-m", "distributed.cli.dask_worker", *common, *of_two, str(folder / f"worker{k}")],
-                **quiet,  # type: ignore[call-overload]
-            )
-            for k in range(workers)
-        ]
+        self.address = str(json.loads(file.read_text())["address"])
 
-    @property
-    def address(self) -> str:
-        import json
+    def _start(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--host", "127.0.0.1", "--no-dashboard", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-        return str(json.loads(self.file.read_text())["address"])
-
-    def wait_for_both(self) -> None:
+    def have(self, count: int) -> None:
+        """Let so many workers be connected: one that a test has killed is started anew, one too many is killed."""
         from distributed import Client
 
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        while len(self.workers) > count:
+            _end(self.workers.pop())
+        while len(self.workers) < count:
+            self.started += 1
+            local = str(self.folder / f"worker{self.started}")
+            of_two = ("--nthreads", "1", "--no-nanny", "--local-directory", local)
+            self.workers.append(self._start("worker", *of_two, self.address))
         with Client(self.address, timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=90)
+            deadline = time.monotonic() + 90
+            while (found := len(client.scheduler_info(n_workers=-1)["workers"])) != count:
+                assert time.monotonic() < deadline, found
+                time.sleep(0.1)
 
     def end(self) -> None:
         for process in (*self.workers, self.scheduler):
-            process.kill()
-            process.wait()
+            _end(process)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    found = Cluster(tmp_path)
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster without workers."""
+    found = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
-        found.wait_for_both()
         yield found
     finally:
         found.end()
+
+
+@pytest.fixture
+def cluster(scheduler: Cluster) -> Cluster:
+    """It, with two workers."""
+    scheduler.have(2)
+    return scheduler
 
 
 def kill_one(cluster: Cluster) -> None:
@@ -229,15 +269,17 @@ def kill_the_only_holder_of_the_market(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("kill", [kill_one, kill_the_only_holder_of_the_market])
 def test_a_cluster_that_loses_a_worker_gives_the_same_bits(
-    settings: Settings, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, kill: Callable[[Cluster], None]
+    settings: Settings,
+    whole: pd.DataFrame,
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    kill: Callable[[Cluster], None],
 ) -> None:
-    local = sweep(settings)
-    forget()
     monkeypatch.setenv("KOBE_COMPUTE__ENGINE", "dask")
     monkeypatch.setenv("KOBE_COMPUTE__SCHEDULER", cluster.address)
     remote = load_settings()
     plan = plan_sweep(remote, Warehouse())
-    assert plan.left == len(local), "where a sweep runs is not part of its pin"
+    assert plan.left == len(whole), "where a sweep runs is not part of its pin"
     told: list[int] = []
 
     def done(count: int) -> None:
@@ -247,7 +289,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bits(
 
     run_sweep(remote, Warehouse(), plan, done)
     assert sum(told) == plan.total
-    pd.testing.assert_frame_equal(trials(), local, check_exact=True)
+    pd.testing.assert_frame_equal(trials(), whole, check_exact=True)
 
 
 def test_a_cluster_whose_workers_all_die_ends_in_one_line_and_keeps_what_was_finished(
@@ -272,19 +314,16 @@ def test_a_cluster_whose_workers_all_die_ends_in_one_line_and_keeps_what_was_fin
 
 
 def test_a_scheduler_without_workers_says_how_to_start_one(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, scheduler: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kobe_jobs.research_run.sweep.CONNECT_S", 3)
-    empty = Cluster(tmp_path, workers=0)
-    try:
-        monkeypatch.setenv("KOBE_COMPUTE__ENGINE", "dask")
-        monkeypatch.setenv("KOBE_COMPUTE__SCHEDULER", empty.address)
-        with pytest.raises(
-            ClusterLost, match=f"no worker is connected to {empty.address}: start one: dask worker {empty.address}"
-        ):
-            sweep(load_settings())
-    finally:
-        empty.end()
+    scheduler.have(0)
+    monkeypatch.setenv("KOBE_COMPUTE__ENGINE", "dask")
+    monkeypatch.setenv("KOBE_COMPUTE__SCHEDULER", scheduler.address)
+    with pytest.raises(
+        ClusterLost, match=f"no worker is connected to {scheduler.address}: start one: dask worker {scheduler.address}"
+    ):
+        sweep(load_settings())
     assert trials().empty
 
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from typer.testing import CliRunner
 
-from kobe_jobs.cli.main import app
 from kobe_jobs.ops.backup.make import make_backup
 from kobe_jobs.ops.health.checks import ask_audit
 from kobe_jobs.trading.context import TradingContext
@@ -21,6 +19,7 @@ from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.runtime.dagster_instance import open_instance
 from kobe_resources.settings.secrets import Secrets
 from tests.support.builders import small_market as market
+from tests.support.drivers.command import invoked
 
 
 @pytest.fixture
@@ -103,7 +102,7 @@ def test_health_and_audit_verify_say_so_and_the_way_out_in_one_line(ledger: Orde
     assert not answer.ok
     assert 'after a restore on purpose: `kobe audit accept "why"`' in answer.seen
     assert "\n" not in answer.seen
-    refused = CliRunner().invoke(app, ["audit", "verify"])
+    refused = invoked("audit", "verify")
     assert refused.exit_code == 1
     assert "set back together" in str(refused.exception)
 
@@ -113,21 +112,21 @@ def test_a_restore_on_purpose_is_accepted_once_and_stays_on_the_chain(ledger: Or
     show(head)
     make_backup(home)
     set_back(ledger, 1)
-    accepted = CliRunner().invoke(app, ["audit", "accept", "restored last night's backup"])
+    accepted = invoked("audit", "accept", "restored last night's backup")
     assert accepted.exit_code == 0, accepted.output
     assert head in accepted.stdout
     assert find_rollback(ledger) == ""
     assert "restored last night's backup" in ledger.rows("SELECT body FROM audit ORDER BY seq DESC LIMIT 1")[0]["body"]
     tell(ledger, 5)
     assert ask_audit().ok
-    assert "nothing to accept" in CliRunner().invoke(app, ["audit", "accept", "again"]).stdout
+    assert "nothing to accept" in invoked("audit", "accept", "again").stdout
     make_backup(home)
     set_back(ledger, 2)
     assert find_rollback(ledger), "the next one is told anew"
 
 
 def test_a_rollback_is_not_accepted_without_a_reason(ledger: OrderLedger) -> None:
-    assert CliRunner().invoke(app, ["audit", "accept", " "]).exit_code != 0
+    assert invoked("audit", "accept", " ").exit_code != 0
     assert "accept" not in ledger.rows("SELECT kind FROM audit ORDER BY seq DESC LIMIT 1")[0]["kind"]
 
 

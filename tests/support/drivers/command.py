@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 import typer
+from typer.testing import CliRunner, Result
 
 from kobe_jobs.cli import main as cli
 
@@ -63,3 +64,9 @@ def kobe(*arguments: str) -> Ended:
     ):
         cli.main()
     return Ended(codes[0], out.getvalue(), err.getvalue())
+
+
+def invoked(*arguments: str) -> Result:
+    """Run a command as typer's own tests do: what it raised stands in the result."""
+    with mock.patch("typer.testing._get_command", built):
+        return CliRunner().invoke(cli.app, list(arguments))

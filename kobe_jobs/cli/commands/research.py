@@ -42,31 +42,27 @@ def report(
     five real stocks from 2000 to 2013.
     """
     from kobe_jobs.research_run.stale import bring_up_to_date, report_page
-    from kobe_resources.warehouse.shared_connection import keep_open
-    from kobe_resources.warehouse.store import Warehouse
 
     settings = load_settings()
     screen = Screen(stderr=True)
     page = report_page()
-    # Opening a warehouse of millions of rows takes a moment, which a dozen short looks would each take again.
-    with keep_open(Warehouse().path):
-        with screen.status("looking for what is stale") as status:
+    with screen.status("looking for what is stale") as status:
 
-            def watch(step: str, what: str, seconds: float) -> None:
-                if what == "start":
-                    status.update(f"computing {step}")
-                elif what == "done" and not step.endswith("checks"):
-                    screen.say(f"  {step:<12} {seconds:6.2f} s", style="dim")
+        def watch(step: str, what: str, seconds: float) -> None:
+            if what == "start":
+                status.update(f"computing {step}")
+            elif what == "done" and not step.endswith("checks"):
+                screen.say(f"  {step:<12} {seconds:6.2f} s", style="dim")
 
-            began = dt.datetime.now(dt.UTC)
-            computed = bring_up_to_date(settings, force, watch)
-        _say_what_changed(began)
-        _print_verdict(as_json, computed, page)
-        _warn_of_releases(settings)
-        if "orders" in settings.alerts.on:
-            from kobe_jobs.trading.reporting.alerts import tell_tomorrow
+        began = dt.datetime.now(dt.UTC)
+        computed = bring_up_to_date(settings, force, watch)
+    _say_what_changed(began)
+    _print_verdict(as_json, computed, page)
+    _warn_of_releases(settings)
+    if "orders" in settings.alerts.on:
+        from kobe_jobs.trading.reporting.alerts import tell_tomorrow
 
-            tell_tomorrow(settings)
+        tell_tomorrow(settings)
     if open_page:
         import webbrowser
 

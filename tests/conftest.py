@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,12 +19,15 @@ from kobe_resources.warehouse import checkpoint_journal
 from kobe_resources.warehouse.store import Warehouse
 from tests.support import dagster_storage
 
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
 TERMINAL = ("COLUMNS", "LINES")
 """What readline leaves in the environment of a test worker: the width of a terminal that it does not have."""
 SECRETS = ("POLYGON_API_KEY", "ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY", "KOBE_ENV_FILE")
 MADE = dagster_instance._prepare
 """How Kobe has Dagster make the storage of its instance: what the tests of just that work with."""
-PREPARED = dagster_instance.prepare_storage
+PREPARED = dagster_instance._prepared
 """What precedes every instance of Kobe's."""
 WRITE_EMPTY = checkpoint_journal._write_empty
 """How Kobe makes a new DuckDB file: what the tests of just that work with."""
@@ -68,17 +72,17 @@ def _dagster_storage_is_made_once(tmp_path_factory: pytest.TempPathFactory) -> I
             whole: Path = shutil.copytree(history, first.with_name("copying"))
             whole.rename(first)
 
-    def prepared() -> None:
+    def prepared() -> DagsterInstance | None:
         # Here, since a file of tests that opens no instance need not import Dagster.
         if not kept:
             kept.append(True)
             dagster_storage.keep(patch)
-        PREPARED()
+        return PREPARED()
 
     kept: list[bool] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dagster_instance, "_prepare", copied)
-        patch.setattr(dagster_instance, "prepare_storage", prepared)
+        patch.setattr(dagster_instance, "_prepared", prepared)
         yield
 
 

@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command()(backtest)
 
 
+@keeps_warehouse_open
 def report(
     open_page: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Compute everything again, also what is up to date.")] = False,

@@ -77,7 +77,7 @@ def listing(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
-        if path.is_file() and not path.name.endswith((".lock", "-wal", "-shm", ".wal"))
+        if path.is_file() and not path.name.endswith((".lock", "-wal", "-shm", ".wal", ".journal", ".journal.new"))
     }
 
 

@@ -69,19 +69,23 @@ def _bring_up_to_date(settings: Settings, force: bool, watch: Watch, targets: Co
 
 
 def run_assets(settings: Settings, assets: Sequence[str], force: bool = False, watch: Watch = lambda *_: None) -> str:
-    """One Dagster run in this process over `assets` and their checks; its run id. Raises ComputationFailed."""
+    """One Dagster run in this process over `assets` and their checks; its run id.
+
+    Raises ComputationFailed, or KeyboardInterrupt where a person stopped it, which Dagster tells as a failure.
+    """
     import dagster as dg
 
     from kobe_assets.daily_bars import FORCE_TAG
     from kobe_jobs.definitions import build_definitions
     from kobe_resources.runtime.dagster_instance import kept_open, open_instance
     from kobe_resources.runtime.event_log import configure_logging
+    from kobe_resources.runtime.interrupts import noted_interrupts
 
     configure_logging()
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     job = build_definitions(settings).resolve_implicit_global_asset_job_def()
     run_id = str(uuid.uuid4())
-    with open_instance() as instance, kept_open(run_id):
+    with open_instance() as instance, kept_open(run_id), noted_interrupts() as was_stopped:
         instance.add_event_listener(run_id, _follow(watch))
         result = job.execute_in_process(
             instance=instance,
@@ -91,6 +95,9 @@ def run_assets(settings: Settings, assets: Sequence[str], force: bool = False, w
             tags={FORCE_TAG: "true"} if force else None,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
+        stopped = not result.success and was_stopped()
+    if stopped:
+        raise KeyboardInterrupt
     if not result.success:
         raise _failure(result)
     return run_id

@@ -305,6 +305,18 @@ def test_an_interrupt_says_that_nothing_is_lost(home: Path) -> None:
     assert "what was finished is kept" in process.stderr.read().splitlines()[-1]
 
 
+def test_an_interrupt_inside_a_step_is_no_failure_of_the_step(home: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "kobe_jobs.cli", "report"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while not process.stderr.readline().strip().startswith("indicators"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait(60) == 130, said
+    assert "failed" not in said
+    assert "what was finished is kept" in said.splitlines()[-1]
+
+
 def test_every_command_warns_of_a_key_file_that_others_can_read(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

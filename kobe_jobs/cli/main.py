@@ -31,6 +31,7 @@ from kobe_jobs.cli.commands import (
 from kobe_jobs.cli.examples import add_examples
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import KobeError, UsageError, is_interrupt, with_earlier
+from kobe_resources.runtime.interrupts import noted_interrupts
 from kobe_resources.settings.load import kobe_home, require_clone
 from kobe_resources.settings.secrets import key_file_is_open
 
@@ -62,28 +63,29 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Run a command and end the process; an error that Kobe knows ends in one line that names the mend, not in a traceback."""
     gc.set_threshold(COLLECT_EVERY)
-    try:
-        # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
-        code = app(prog_name="kobe", standalone_mode=False)
-    except KobeError as error:
-        _log(error)
-        _end(str(error), error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        _end(STOPPED, INTERRUPTED)
-    except CommandLineError as error:
-        _end(_misuse(error), 2)
-    except _outside() as error:
-        what = with_earlier(error, (str(error) or repr(error)).splitlines()[0])
-        _log(KobeError(what))
-        _end(f"{what}: see that the disk of {kobe_home()} has room and that you may write there", 1)
-    except Exception as error:
-        if is_interrupt(error):
+    with noted_interrupts() as was_stopped:
+        try:
+            # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
+            code = app(prog_name="kobe", standalone_mode=False)
+        except KobeError as error:
+            _log(error)
+            _end(str(error), error.exit_code)
+        except (typer.Abort, KeyboardInterrupt):
             _end(STOPPED, INTERRUPTED)
-        fault = _strategy_fault(error)
-        if fault is None:
-            raise
-        _log(fault)
-        _end(str(fault), fault.exit_code)
+        except CommandLineError as error:
+            _end(_misuse(error), 2)
+        except _outside() as error:
+            what = with_earlier(error, (str(error) or repr(error)).splitlines()[0])
+            _log(KobeError(what))
+            _end(f"{what}: see that the disk of {kobe_home()} has room and that you may write there", 1)
+        except Exception as error:
+            if is_interrupt(error) or was_stopped():
+                _end(STOPPED, INTERRUPTED)
+            fault = _strategy_fault(error)
+            if fault is None:
+                raise
+            _log(fault)
+            _end(str(fault), fault.exit_code)
     if code == INTERRUPTED:
         _end(STOPPED, INTERRUPTED)
     try:

@@ -317,6 +317,25 @@ def test_an_interrupt_inside_a_step_is_no_failure_of_the_step(home: Path) -> Non
     assert "what was finished is kept" in said.splitlines()[-1]
 
 
+SWALLOWED = """
+import signal
+from kobe_jobs.cli import main
+def app(**_):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ValueError("a library is missing") from None
+main.app = app
+main.main()
+"""
+
+
+def test_an_interrupt_that_a_library_tells_as_an_error_of_its_own_is_one(home: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_every_command_warns_of_a_key_file_that_others_can_read(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

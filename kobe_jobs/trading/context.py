@@ -20,7 +20,6 @@ from kobe_assets.graph.inputs import canonical_params, limits_of
 from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Part
 from kobe_jobs.research_run.strategies import parts_named
-from kobe_jobs.trading.bare_positions import still_lifted
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
 from kobe_jobs.trading.moments import RunMoment, Stand, auction_ends, stand_of, stand_on
 from kobe_resources.broker.hosts import Stage
@@ -97,7 +96,7 @@ class SessionContext:
     the session before it, next_session: the one after it, where it is known. moment: where in the session the run stands, and
     today: the date in New York then. account: 'stage:number', the key of the ledger's rows. missing: symbols of which ledger
     and broker do not hold the same; no order for them, and no stop, is touched until they do. lifted: positions whose stop
-    this run took away.
+    this run took away. lifted_before: those whose stop a split took away before it, where it begins with the kill switch on.
     """
 
     settings: Settings
@@ -116,6 +115,7 @@ class SessionContext:
     today: dt.date | None = None
     missing: frozenset[str] = frozenset()
     lifted: set[str] = field(default_factory=set)
+    lifted_before: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     assets_allowed: dict[tuple[str, bool], str] = field(default_factory=dict)
@@ -181,16 +181,13 @@ class SessionContext:
     def check_order(self, order: LedgerOrder) -> None:
         """Raise what keeps this very order from being sent now, as `check_may_send`.
 
-        A stop in the place of one that this run took away, or that was taken away for a split, passes always: it puts back
-        what held before. Stops rest at the broker over the night, so that they may be sent while the market is shut.
+        A stop in the place of one that this run took away, or of those in `lifted_before`, passes always: it puts back what
+        held before. Stops rest at the broker over the night, so that they may be sent while the market is shut.
         """
         if order.purpose != book.STOP:
             self.check_may_send(is_entry=order.purpose == book.ENTRY)
-        elif order.position_id not in self.lifted and not self._was_lifted(order.position_id):
+        elif order.position_id not in self.lifted | self.lifted_before:
             self.check_may_send(is_entry=False, is_stop=True)
-
-    def _was_lifted(self, position_id: str | None) -> bool:
-        return any(lifted.position_id == position_id for lifted in still_lifted(self.ledger, self.account))
 
     def check_may_send(self, is_entry: bool, is_stop: bool = False) -> Clock:
         """Clock and kill switch, read anew; the clock. Raises KillSwitchOn, NotThisSession, MarketShut or EntriesOver."""

@@ -110,6 +110,9 @@ def _run(
             check_ready(trading)
         note_settings(trading)
         context = open_session(trading, name, session)
+        if context.kill_switch.status().is_on:
+            # One that goes on in the middle of a run lets out what this run has lifted, and nothing else.
+            context.lifted_before = frozenset(row.position_id for row in still_lifted(context.ledger, context.account))
         if waited:
             context.note(waited)
         with event_context(session=context.session):

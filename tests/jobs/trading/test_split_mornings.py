@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kobe_jobs.trading import session
 from kobe_jobs.trading.bare_positions import find_unguarded, still_lifted
 from kobe_jobs.trading.context import MarketShut
 from kobe_jobs.trading.market_snapshot import Split
@@ -162,6 +163,21 @@ def test_with_the_kill_switch_on_the_stop_is_lifted_and_set_again(day: Day) -> N
         with pytest.raises(KillSwitchOn):
             trade_session(rig)
     assert stop_of(day) is not None
+    assert day.stops() == day.held()
+
+
+def test_a_switch_thrown_in_the_middle_of_a_run_stops_that_run_and_the_next_one_protects(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with rig_at(day) as rig:
+        trade_session(rig)
+    day.to("open")
+    with rig_at(day) as rig:
+        monkeypatch.setattr(session, "follow_renames", lambda _: rig.kill_switch.turn_on("testing"))
+        assert "kill switch" in trade_session(rig).halted
+        assert stop_of(day) is None
+        with pytest.raises(KillSwitchOn):
+            trade_session(rig)
     assert day.stops() == day.held()
 
 

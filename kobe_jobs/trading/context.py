@@ -223,8 +223,8 @@ class SessionContext:
     def judge(self, quote: Quote | None, now: dt.datetime) -> QuoteProblem | None:
         """The first reason why `quote` cannot price an entry; None where it can."""
         trading = self.settings.trading
-        if self.stage == "simulated":
-            # Its spread is the slippage of the settings, whatever that is.
+        if self.stage == "simulated" and (self.ledger.disposable or not self.settings.broker.base_url):
+            # The spread of stored bars is the slippage of the settings, whatever that is; a broker at an address has its own.
             trading = trading.model_copy(update={"max_spread_bps": EVERY_SPREAD})
         return judge_quote(quote, now, trading)
 

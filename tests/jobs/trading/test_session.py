@@ -504,6 +504,7 @@ QUOTES: dict[str, dict[str, Any]] = {
     "quote_crossed": {"bid": Decimal(900), "ask": Decimal(899)},
     "quote_stale": {"timestamp": dt.datetime(2024, 3, 5, 21, 0, tzinfo=dt.UTC)},
     "quote_not_finite": {"ask": Decimal("NaN")},
+    "quote_wide_spread": {"bid": Decimal(80), "ask": Decimal(120)},
 }
 
 
@@ -522,6 +523,9 @@ def test_a_quote_that_cannot_be_leaned_on_is_no_quote_for_the_gate(
             found = inner.quotes(symbols)
             return {s: dataclasses.replace(q, **QUOTES[veto]) if s == "S01" else q for s, q in found.items()}
 
+    # The spread of a broker in stored bars is the slippage of the settings; one at an address has its own.
+    at_address = rig.settings.broker.model_copy(update={"base_url": "http://127.0.0.1:1"})
+    rig = dataclasses.replace(rig, settings=rig.settings.model_copy(update={"broker": at_address}))
     summary = trade_session(dataclasses.replace(rig, broker_or_error=Odd()))  # type: ignore[arg-type]
     assert summary.refused == {"no_quote": 1}
     refused = next(i for i in book.of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if i.symbol == "S01")

@@ -126,7 +126,7 @@ def watching(settings: Settings, every_s: float = LOOK_EVERY_S) -> Iterator[Watc
             try:
                 watchman.look()
             except Exception:
-                # The one who watches must outlive whatever he looks at.
+                # A fault in what is looked at must not end the looking.
                 log.exception("a look of the watchman failed")
             over.wait(every_s)
 

@@ -49,7 +49,11 @@ def auction_finding(trading: TradingContext) -> Finding:
 def switching_finding(context: SessionContext) -> Finding:
     """Open positions that the present settings would not have, and by what they leave."""
     told = switched(context.settings, context.ledger, context.account, [part.strategy.name for part in context.parts])
+    known = strategies_of(context.settings)
+    orphans = [held.symbol for held in open_positions(context.ledger, context.account) if held.strategy not in known]
     hint = "nothing to do; they leave one after the other" if told else ""
+    if orphans:
+        hint = f"register the strategy of {', '.join(orphans)}, or sell there and `kobe reconcile --accept` with the reason"
     return Finding("switching", not told, "; ".join(told) or "every position is of the present rules", hint, blocks=False)
 
 

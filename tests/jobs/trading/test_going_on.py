@@ -15,6 +15,7 @@ from kobe_jobs.trading.context import SessionContext, TradingContext, open_sessi
 from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_jobs.trading.protection import judge
+from kobe_jobs.trading.readiness import switching
 from kobe_jobs.trading.readiness.switching import auction_finding, other_accounts_finding, quotes_finding, switching_finding
 from kobe_jobs.trading.reconcile.accept import accept_differences
 from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
@@ -185,6 +186,17 @@ def test_positions_leave_by_the_rules_that_they_were_entered_with(traded: Tradin
     assert "leaves by the rules it was entered with (rsi2: rsi_exit 70)" in told.seen
     summary = trade_session(dataclasses.replace(traded, settings=switched))
     assert summary.exits == {"rsi_exit": len(market.LEAVING)}
+
+
+def test_a_position_of_no_registered_strategy_is_told_with_what_to_do(traded: TradingContext, monkeypatch: Any) -> None:
+    registered = switching.strategies_of
+    monkeypatch.setattr(
+        switching, "strategies_of", lambda settings: {n: s for n, s in registered(settings).items() if n != "rsi2"}
+    )
+    told = switching_finding(session_of(traded))
+    assert "is not registered" in told.seen
+    assert "register the strategy" in told.hint
+    assert "nothing to do" not in told.hint
 
 
 def test_a_renamed_position_is_followed_once_the_broker_shows_it(traded: TradingContext, embedded: EmbeddedBroker) -> None:

@@ -23,6 +23,10 @@ FOLDER = "strategies"
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
+class CannotWrite(KobeError):
+    """A new strategy, or the line that names its folder, could not be kept."""
+
+
 class ReadsTheFuture(KobeError):
     """A strategy's past changes with its future."""
 
@@ -93,12 +97,12 @@ def new(name: Annotated[str, typer.Argument(help="Its name: small letters, digit
     _refuse_a_taken(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(template_of(name))
-    except FileExistsError:
-        raise UsageError(f"{path} is there already", "choose another name, or edit that file") from None
+        if path.exists():
+            raise UsageError(f"{path} is there already", "choose another name, or edit that file")
+        _rewrite(path, template_of(name))
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror})", "mend [strategy] folder") from error
+        mend = "free space, mend permissions, or name another folder in [strategy]"
+        raise CannotWrite(f"{path} cannot be written ({error.strerror})", mend) from error
     screen.say(f"written to {path}")
     screen.say(f"next: `kobe strategies check {name}`, then `kobe backtest --strategy {name}` or `kobe report`")
 
@@ -163,7 +167,7 @@ def _folder(settings: Settings, screen: Screen) -> Path:
         _rewrite(path, added)
     except OSError as error:
         mend = f"write {line} under [strategy] in it" if known else "go to a folder of your own"
-        raise UsageError(f"{path} cannot be written ({error.strerror})", mend) from error
+        raise CannotWrite(f"{path} cannot be written ({error.strerror})", mend) from error
     screen.say(f"written to {path}: {line}, under [strategy]")
     return path.parent / FOLDER
 
@@ -211,7 +215,7 @@ def _print(facts: StrategyFacts) -> None:
         first = "never" if one.first is None else f"{one.first} bar{'s' * (one.first != 1)}"
         table.add_row(one.name, one.declared, first, f"{100 * one.defined:.0f} %")
     screen.print(table)
-    warmup = "no signal can be" if facts.warmup is None else f"{facts.warmup} bars of a listing"
+    warmup = "no signal can be" if facts.warmup is None else f"{facts.warmup} bar{'s' * (facts.warmup != 1)} of a listing"
     screen.say(f"warm-up: {warmup}")
     screen.say("signals a year: " + ", ".join(f"{count:,.1f} {side}" for side, count in facts.signals.items()))
     exits = ", ".join(f"{count:,} {reason}" for reason, count in sorted(facts.exits.items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
 import stat
 import tomllib
 from dataclasses import replace
@@ -24,7 +25,7 @@ from kobe_jobs.research_run.sweep import plan_sweep, trials_of_fold
 from kobe_jobs.trading.parity.replay import replay
 from kobe_jobs.trading.readiness.research_gate import missing_evidence
 from kobe_jobs.trading.reporting.trace import trace
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
@@ -243,6 +244,22 @@ def test_new_names_its_folder_in_the_settings_and_changes_nothing_else(
     assert [line for line in before.splitlines() if line not in after.splitlines()] == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert "first_idea" in strategies_of(load_settings())
+
+
+def test_on_a_full_disk_new_says_so_and_leaves_no_empty_file(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kobe.toml").write_text('[strategy]\nfolder = "strategies"\n', encoding="utf-8")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+        with pytest.raises(KobeError, match=r"cannot be written .*: free space, mend permissions") as raised:
+            run("new", "first_idea")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not isinstance(raised.value, UsageError), "exit code 1: nothing was used wrongly"
+    assert list((tmp_path / "strategies").iterdir()) == []
 
 
 @pytest.mark.parametrize("before", ["strategy = { rsi_entry = 5 }\n", "strategy.rsi_entry = 5\n"])

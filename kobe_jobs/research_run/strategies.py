@@ -13,6 +13,7 @@ from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
 
 MEND_FILE = "mend it, or move its file out of the folder of strategies"
+MEND_LEAK = "read earlier bars only, and nothing random"
 
 
 class BadStrategy(KobeError):

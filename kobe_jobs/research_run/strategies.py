@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from kobe_assets.graph.inputs import parts_of
+from kobe_assets.graph.inputs import parts_of, registered
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.strategies import BUILT_IN, STRATEGIES, Strategy, StrategyBroken, StrategyFault
 from kobe_assets.research.walk_forward import Part
@@ -28,7 +28,7 @@ def bad_strategy(kind: str, words: str) -> BadStrategy | None:
 
 def strategy_named(settings: Settings, name: str) -> Strategy:
     """The registered strategy. Raises UsageError with the names there are."""
-    known = strategies_of(settings)
+    known = registered(settings)
     if name not in known:
         raise UsageError(f"there is no strategy {name!r}{did_you_mean(name, known)}", one_of_them(settings))
     return known[name]

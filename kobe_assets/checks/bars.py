@@ -27,8 +27,8 @@ from kobe_assets.checks.findings import (
 )
 from kobe_assets.checks.sessions import find_lone_sessions, find_stale, find_thin_sessions
 from kobe_assets.checks.words import WORDS
+from kobe_assets.graph.bar_table import read_bar_tables
 from kobe_assets.research.quarantine import SILENT_MOVE
-from kobe_assets.selection.bar_table import read_bar_tables
 from kobe_assets.selection.barred import ONE_SPLIT_DAYS, SMALLEST_JUMP
 from kobe_assets.selection.eligibility import validate_universe
 from kobe_resources.errors import KobeError

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FEWEST_SYMBOLS = 10
 """Symbols with a bar on a date off the calendar from which the calendar may be what is wrong."""
+CALENDAR_ERRORS = 3
+"""Dates that the calendar may lack: with more of them it is the dates that are wrong, of many symbols alike."""
 HALF = 0.5
 MOST_OF_SYMBOL, MOST_OF_FILE = 0.10, 0.02
 """Shares of bars off the calendar above which a symbol, or a whole source, has wrong dates."""
@@ -73,7 +75,9 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
     held = np.bincount(place)
     days = first + np.flatnonzero(held)
     slot = np.cumsum(held > 0) - 1
-    off_day, unfinished_day = _kinds(days, held[held > 0], now)
+    unknown_day, off_day, unfinished_day = _kinds(days, held[held > 0], now)
+    if np.count_nonzero(unknown_day & ~off_day) > CALENDAR_ERRORS:
+        off_day = unknown_day
     off, unfinished = off_day[slot][place], unfinished_day[slot][place]
     reason = np.where(unfinished, UNFINISHED, np.where(off, OFF_CALENDAR, "")).astype(object)
     idle = bars["volume"].to_numpy(np.float64) == 0.0
@@ -151,8 +155,8 @@ def keep_storable(connection: duckdb.DuckDBPyConnection, bars: pd.DataFrame, sou
     return judged.bars
 
 
-def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.ndarray, np.ndarray]:
-    """(days) off the calendar, and not over yet, by how many bars each of the sorted `days` has."""
+def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(days) unknown to the calendar, those of them that are no session, and not over yet. counts: bars of each of `days`."""
     latest = np.datetime64(calendar.latest_complete_session(now, calendar.BARS_PUBLISHED_AFTER))
     low, high = np.datetime64(calendar.FIRST_DAY), np.datetime64(calendar.LAST_DAY)
     inside = (days >= low) & (days <= high)
@@ -160,14 +164,15 @@ def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.n
     if inside.any():
         known |= np.isin(days, calendar.sessions(days[inside][0].item(), days[inside][-1].item()))
     unfinished = days > latest
-    off = ~known & ~unfinished
+    unknown = ~known & ~unfinished
+    off = unknown.copy()
     for number in np.flatnonzero(off):
         before = np.flatnonzero(known[:number])
         usual = counts[before[-1]] if len(before) else 0
         # So many symbols did trade: the calendar does not know of this session.
         if counts[number] >= FEWEST_SYMBOLS and usual and counts[number] >= HALF * usual:
             off[number] = False
-    return off, unfinished
+    return unknown, off, unfinished
 
 
 def _shifted(days: np.ndarray) -> str:

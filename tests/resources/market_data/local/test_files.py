@@ -372,6 +372,13 @@ def test_dates_a_day_early_are_refused_with_the_reason(warehouse: Warehouse, tmp
         vendor(write(tmp_path / "all", HEADER, *early)).sync(warehouse)
 
 
+def test_dates_of_many_symbols_a_day_early_are_no_errors_of_the_calendar(warehouse: Warehouse, tmp_path: Path) -> None:
+    days = [day - dt.timedelta(days=1) for day in frames.days(120)]
+    early = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k in range(12) for day in days]
+    with pytest.raises(MarketDataError, match=r"were no session, as that of S0 on .*: see whether the dates are a day early"):
+        vendor(write(tmp_path / "early", HEADER, *early)).sync(warehouse)
+
+
 def test_weekly_bars_of_saturdays_are_said_to_be_weekly(warehouse: Warehouse, tmp_path: Path) -> None:
     weeks = [dt.date(2019, 1, 5) + dt.timedelta(days=7 * n) for n in range(40)]
     rows = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k in range(3) for day in weeks]

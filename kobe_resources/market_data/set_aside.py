@@ -90,9 +90,7 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
         wrong = (strange > MOST_OF_SYMBOL * count) & (whole | (count >= FEWEST_BARS))
         for number in np.flatnonzero(wrong):
             mine = code == number
-            reason[mine & ~unfinished] = _early(
-                str(names[number]), session[mine & off], int(strange[number]), int(count[number])
-            )
+            reason[mine & ~unfinished] = _early(str(names[number]), session[mine], off[mine])
         for number in np.flatnonzero((strange >= FEWEST_STRANGE) & ~wrong):
             mine = off & (code == number)
             if shifted := _shifted(session[mine]):
@@ -100,8 +98,8 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
     if whole and off.sum() > MOST_OF_FILE * len(bars):
         symbol, day = bars["symbol"].iloc[off.argmax()], session[off.argmax()]
         where = f"as that of {symbol} on {day}, a {_weekday(day)}"
-        apart = float(np.median(np.diff(np.unique(session[off])).astype(np.int64))) if off.sum() > 1 else 0.0
-        if off.sum() > HALF * len(bars) and apart >= A_WEEK:
+        apart = _apart(days)
+        if apart >= A_WEEK:
             raise MarketDataError(
                 f"{int(off.sum()):,} of {len(bars):,} bars lie on days that were no session, {where}, {apart:.0f} days apart: "
                 "these are weekly or monthly bars, not daily",
@@ -184,14 +182,24 @@ def _shifted(days: np.ndarray) -> str:
     return DAY_EARLY if sundays > saturdays else DAY_LATE
 
 
-def _early(symbol: str, days: np.ndarray, strange: int, count: int) -> str:
-    # Fridays written as Saturdays are late; Mondays written as Sundays are early.
-    weekday = (days.astype("datetime64[D]").astype(np.int64) + 3) % 7
-    late = np.count_nonzero(weekday == 5) > np.count_nonzero(weekday == 6)
-    return (
-        f"{strange:,} of {count:,} bars of {symbol} lie on days that were no session ({days[0]} was a {_weekday(days[0])}): "
-        f"its {DAY_LATE if late else DAY_EARLY}"
+def _early(symbol: str, days: np.ndarray, off: np.ndarray) -> str:
+    """Why the bars of a symbol are set aside whose `days` are, where `off`, no sessions too often."""
+    strange = days[off]
+    told = (
+        f"{len(strange):,} of {len(days):,} bars of {symbol} lie on days that were no session "
+        f"({strange[0]} was a {_weekday(strange[0])}): "
     )
+    if (apart := _apart(np.unique(days))) >= A_WEEK:
+        return f"{told}they lie {apart:.0f} days apart, weekly or monthly bars, not daily"
+    # Fridays written as Saturdays are late; Mondays written as Sundays are early.
+    weekday = (strange.astype("datetime64[D]").astype(np.int64) + 3) % 7
+    late = np.count_nonzero(weekday == 5) > np.count_nonzero(weekday == 6)
+    return f"{told}its {DAY_LATE if late else DAY_EARLY}"
+
+
+def _apart(days: np.ndarray) -> float:
+    """Usual days between the sorted `days`, each once; 0 of a single one."""
+    return float(np.median(np.diff(days).astype(np.int64))) if len(days) > 1 else 0.0
 
 
 def _weekday(day: np.datetime64) -> str:

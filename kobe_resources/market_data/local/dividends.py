@@ -60,8 +60,10 @@ def paid_ones(dividends: pd.DataFrame, bars: pd.DataFrame, splits: pd.DataFrame,
         rows = connection.execute(_SQL, {"large": LARGE, "fell": FELL}).fetchall()
     if not rows:
         return Paid(dividends, [])
-    strange = {(symbol, day) for symbol, day, *_ in rows}
-    keys = list(zip(dividends["symbol"], dividends["ex_date"].astype(str).str[:10], strict=True))
+    # A regular dividend beside a special one that was never paid stays; of several small ones nothing tells which is true.
+    most = {(symbol, day): LARGE * close if largest > LARGE * close else 0.0 for symbol, day, _, close, largest in rows}
+    days = dividends["ex_date"].astype(str).str[:10]
+    limits = [most.get(key, float("inf")) for key in zip(dividends["symbol"], days, strict=True)]
     aside: list[AsideRow] = [
         (
             symbol,
@@ -70,9 +72,9 @@ def paid_ones(dividends: pd.DataFrame, bars: pd.DataFrame, splits: pd.DataFrame,
             None,
             {"symbol": symbol, "ex_date": day, "amount": amount},
         )
-        for symbol, day, amount, close in rows
+        for symbol, day, amount, close, _ in rows
     ]
-    return Paid(dividends[[key not in strange for key in keys]], aside)
+    return Paid(dividends[dividends["amount"].to_numpy(float) <= limits], aside)
 
 
 _ROUNDED = """
@@ -84,7 +86,7 @@ _ROUNDED = """
 """
 _SQL = """
     WITH given AS (
-        SELECT symbol, ex_date::DATE AS ex_date, sum(amount) AS amount
+        SELECT symbol, ex_date::DATE AS ex_date, sum(amount) AS amount, max(amount) AS largest
         FROM (SELECT DISTINCT symbol, ex_date, amount FROM paid) GROUP BY ALL
     ), days AS (
         SELECT symbol, session::DATE AS session, close, least(open, close) AS least
@@ -98,7 +100,8 @@ _SQL = """
         WHERE session BETWEEN g.ex_date - INTERVAL 20 DAYS AND g.ex_date + INTERVAL 20 DAYS
         GROUP BY ALL
     )
-    SELECT symbol, ex_date::VARCHAR, amount, before * coalesce(ratio, 1.0)
+    SELECT symbol, ex_date::VARCHAR, CASE WHEN largest > $large * before * coalesce(ratio, 1.0) THEN largest ELSE amount END,
+           before * coalesce(ratio, 1.0), largest
     FROM around LEFT JOIN split USING (symbol, ex_date)
     WHERE amount > $large * before * coalesce(ratio, 1.0) AND before * coalesce(ratio, 1.0) - after < $fell * amount
     ORDER BY symbol, ex_date

@@ -58,7 +58,7 @@ BAR_RULES = (
 ADJUSTED_SHARE = 0.8
 """Share of the bad rows with a close under the low from which the close is another series than the rest."""
 LIKE_COMPANIONS = re.compile(
-    r"(?i)(.*[-_ .()0-9])?(bars?|splits?|dividends?|candidates?|corporate[-_ ]?actions?|options?)"
+    r"(?i)(.*[-_ .()0-9])?(bars?|splits?|dividends?|candidates?|(corporate[-_ ]?)?actions?|options?|spin[-_ ]?offs?|mergers?)"
     r"([-_ ()0-9]*|[-_ .()0-9].*\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))(\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))*"
 )
 SHOWN_NAMES = 5

@@ -30,6 +30,9 @@ def _suspect(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     end = f"through {day_of(until)}" if day_of(until) else "still in force"
     bars = QUARANTINE_BARS if row["kind"] == "jump" else RANGE_QUARANTINE_BARS
     effect = f"no signals for {bars} bars ({end}); no profit counts from this bar, a loss stands"
+    if row["kind"] == "jump" and (wrong := action_rows.wrongly_listed(row, mends)):
+        yield Seen("wrong split", WRONG, f"{_jump(row)}; {wrong[0]}", effect, wrong[1], symbol, day, size=abs(row["move"]))
+        return
     like = split_like(math.exp(row["move"]), row["shares"], row["usual_shares"]) if row["kind"] == "jump" else None
     if like:
         seen = f"{_jump(row)}: like a split {like.told} that is not listed"

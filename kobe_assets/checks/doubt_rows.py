@@ -179,17 +179,19 @@ def _restated(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     by = f" by {row['factor']:.4g} throughout" if row["one_factor"] else ""
     is_gone, is_bars = row["change"] == "taken back", row["what"] == "bars"
     effect = (
-        "prices as traded are no longer those: share counts, price bounds and fees go wrong" if by else "past results change"
+        "prices as traded are no longer those: share counts, price bounds and fees go wrong"
+        if by and is_bars
+        else "past results change"
     )
     mend = f"`kobe bars revisions --symbol {row['symbol']}` shows old and new"
-    if not is_bars:
+    if row["what"] not in ("bars", "volumes"):
         mend = "give them back in the file" if mends.own else f"tell {mends.vendor} where it is wrong"
     yield Seen(
         f"{row['what']} taken back" if is_gone else "restated block" if is_bars else f"restated {row['what']}",
         DISTORTED,
         f"{row['rows']:,} {row['what']} {row['change']}{by} by the last load",
         effect,
-        "load raw prices, or list the split" if by else mend,
+        "load raw prices, or list the split" if by and is_bars else mend,
         row["symbol"],
         row["session"],
         row["until"],

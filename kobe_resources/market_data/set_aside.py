@@ -36,6 +36,8 @@ FEWEST_BARS = 20
 """Bars of a part of a source from which a symbol's share says something of the symbol."""
 COLUMNS = ("symbol", "session", "reason", "line", "row")
 OFF_CALENDAR, UNFINISHED, NO_VOLUME = "no session of the exchange", "the session was not over", "nobody traded (volume 0)"
+NEVER_PAID = "a dividend of "
+"""How the reason of a row begins that is no bar, though its day may have one."""
 DAY_EARLY, DAY_LATE = "dates look a day early", "dates look a day late"
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -149,8 +151,25 @@ def keep_storable(connection: duckdb.DuckDBPyConnection, bars: pd.DataFrame, sou
         ).fetchall()
         traded = [row[0] for row in rows]
     judged = judge_bars(bars, now, whole=False, traded=traded)
+    _forget(connection, source, judged.bars)
     record_set_aside(connection, source, judged.aside, now, whole=False)
     return judged.bars
+
+
+def _forget(connection: duckdb.DuckDBPyConnection, source: str, stored: pd.DataFrame) -> None:
+    """Drop what was set aside of bars that the source gives soundly now."""
+    aside = connection.execute("SELECT 1 FROM set_aside WHERE source = ? LIMIT 1", [source]).fetchall()
+    if not aside or not len(stored):
+        return
+    connection.register("sound_bars", stored[["symbol", "session"]])
+    try:
+        connection.execute(
+            "DELETE FROM set_aside s USING sound_bars b WHERE s.source = ? AND s.reason NOT LIKE ? "
+            "AND s.symbol = b.symbol AND s.session = b.session::DATE",
+            [source, f"{NEVER_PAID}%"],
+        )
+    finally:
+        connection.unregister("sound_bars")
 
 
 def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -32,7 +32,7 @@ from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable, find_candidates_of_sets, leave_flags, make_readable
 from kobe_assets.research.simulation import Outcome, simulate, terms_of, train_sharpes
 from kobe_assets.research.strategies import BUILT_IN, MECHANICAL, Params, Strategy
-from kobe_assets.research.strategies.base import bad_values
+from kobe_assets.research.strategies.base import bad_values, too_many_sets
 from kobe_resources.policy_gate import Limits
 
 CANONICAL, OPTIMIZED = "canonical", "optimized"
@@ -130,8 +130,10 @@ def grid_sets(
     for name, values in chosen.items():
         if name not in canonical:
             raise ValueError(f"{strategy.name} has no parameter {name!r}; it has {', '.join(sorted(canonical))}")
-        if bad_values(name, values):
-            raise ValueError(f"the grid of {strategy.name} needs {_needed(strategy, name, values)} for {name!r}")
+        if why := bad_values(name, values):
+            raise ValueError(f"the grid of {strategy.name} needs {_needed(strategy, name, values)} for {name!r}: {why}")
+    if why := too_many_sets(chosen):
+        raise ValueError(f"the grid of {strategy.name}: {why}")
     names = list(chosen)
     return tuple(
         {**canonical, **dict(zip(names, (float(v) for v in values), strict=True))}

@@ -52,8 +52,8 @@ def compare_cash(
     if abs(surplus) <= CASH_NOISE:
         return [], told
     is_small = activities is None and abs(surplus) <= SMALL_LOSS * abs(expected)
-    seen = f"${cash:.2f}" + (", and the account's activities cannot be asked" if activities is None else "")
-    difference = Difference("cash", "account", f"${expected:.2f}", seen, halts=surplus < 0 and not is_small)
+    seen = _dollars(cash) + (", and the account's activities cannot be asked" if activities is None else "")
+    difference = Difference("cash", "account", _dollars(expected), seen, halts=surplus < 0 and not is_small)
     if surplus < 0:
         return [difference], told
     before = ground.get("surplus")
@@ -106,4 +106,8 @@ def _described(rows: list[tuple[str, Decimal]]) -> str:
     totals: Counter[str] = Counter()
     for kind, amount in rows:
         totals[KINDS.get(kind, kind)] += amount  # type: ignore[assignment]
-    return ", ".join(f"{kind} ${Decimal(amount):.2f}" for kind, amount in sorted(totals.items()) if abs(amount) >= CENT)
+    return ", ".join(f"{kind} {_dollars(Decimal(amount))}" for kind, amount in sorted(totals.items()) if abs(amount) >= CENT)
+
+
+def _dollars(amount: Decimal) -> str:
+    return ("−" if amount < 0 else "") + f"${abs(amount):,.2f}"

@@ -22,7 +22,14 @@ from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
 from kobe_jobs.trading.roll_forward import name_odd_stops
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
-from kobe_resources.broker.protocol import BrokerActivity, BrokerOrder, BrokerPosition, BrokerUnavailable, OrderStatus
+from kobe_resources.broker.protocol import (
+    BrokerActivity,
+    BrokerFill,
+    BrokerOrder,
+    BrokerPosition,
+    BrokerUnavailable,
+    OrderStatus,
+)
 from kobe_resources.order_ledger.positions import open_positions, rescale
 from kobe_resources.settings.models import Settings
 from tests.support.builders import small_market as market
@@ -69,7 +76,7 @@ def less(amount: str) -> Any:
 def test_cash_that_an_activity_explains_is_told_and_halts_nothing(traded: TradingContext) -> None:
     context = session_of(traded, account=less("9"), activities=lambda rows: [*rows, fee("-9")])
     assert reconcile(context, "test").agrees
-    assert "cash moved without a trade: fees $-9.00" in context.notes
+    assert "cash moved without a trade: fees −$9.00" in context.notes
     again = session_of(traded, account=less("9"), activities=lambda rows: [*rows, fee("-9")])
     assert reconcile(again, "test").agrees
     assert again.notes == []
@@ -92,7 +99,7 @@ def test_an_activity_that_is_cancelled_or_corrected_later_is_explained(traded: T
     assert reconcile(morning("9", "-9"), "test").agrees
     corrected = morning("12", "-12")
     assert reconcile(corrected, "test").differences == ()
-    assert "cash moved without a trade: fees $-3.00" in corrected.notes
+    assert "cash moved without a trade: fees −$3.00" in corrected.notes
     cancelled = morning("0", "0")
     assert reconcile(cancelled, "test").differences == ()
     assert "cash moved without a trade: fees $12.00" in cancelled.notes
@@ -141,6 +148,32 @@ def test_an_option_held_beside_our_stocks_needs_no_stop(traded: TradingContext) 
     option = BrokerPosition("KO261218C00060000", Decimal(2), Decimal(2), Decimal(1))
     context = session_of(traded, positions=lambda rows: [*rows, option])
     assert judge(context, look(context.broker, context.ledger, context.account)).is_whole
+
+
+def test_coins_and_options_are_rows_and_halt_nothing_and_need_no_stop(traded: TradingContext) -> None:
+    coins = dataclasses.replace(
+        OPTION_ORDER, id="o2", client_order_id="coins", symbol="BTCUSD", asset_class="crypto", unread="", qty=Decimal("0.5")
+    )
+    stops = [
+        dataclasses.replace(OPTION_ORDER, id="o3", client_order_id="leg", kind="stop"),
+        dataclasses.replace(coins, id="o4", client_order_id="guard", kind="stop", side="sell"),
+        dataclasses.replace(coins, id="o5", client_order_id="pair", symbol="ETH/USD", asset_class=""),
+    ]
+    held = BrokerPosition("BTCUSD", Decimal("0.0123"), Decimal("0.0123"), Decimal(60000), asset_class="crypto")
+    bought = BrokerFill("f1", "o2", "BTCUSD", "buy", Decimal("0.0123"), Decimal(60000), NOW)
+    context = session_of(
+        traded,
+        orders=lambda rows: [*rows, coins, *stops],
+        positions=lambda rows: [*rows, held],
+        fills=lambda rows: [*rows, bought],
+    )
+    found = reconcile_account(context, "test")
+    assert [(row.kind, row.what, row.halts) for row in found.differences] == [
+        ("order", name, False) for name in ("coins", "leg", "guard", "pair")
+    ]
+    assert judge(context, look(context.broker, context.ledger, context.account)).is_whole
+    stock = dataclasses.replace(coins, asset_class="us_equity", symbol="GME")
+    assert not reconcile(session_of(traded, orders=lambda rows: [*rows, stock]), "test").agrees
 
 
 @pytest.mark.parametrize(("rounding", "told"), [("ROUND_DOWN", "cash in lieu"), ("ROUND_UP", "rounded up")])

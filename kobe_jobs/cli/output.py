@@ -31,7 +31,7 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
     console.say(f"{summary.strategy} on {summary.session}, stage {summary.stage}", style="bold")
     table = table_of("", "", "")
     for step, count in summary.waterfall():
-        table.add_row(step, str(abs(count)))
+        table.add_row(step.replace("_", " "), str(abs(count)))
     for reason, count in sorted(summary.exits.items()):
         table.add_row(f"exits: {reason.replace('_', ' ')}", str(count))
     table.add_row("protective stops", str(summary.stops))
@@ -42,6 +42,8 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
         console.print(order_table(console, summary.orders, columns))
     for note in summary.notes:
         console.say(f"note: {note}")
+    if summary.untraded:
+        console.say("nothing was traded: the market is shut", style="bold")
     if summary.halted:
         console.say(f"halted: {summary.halted}", style="bold red")
     console.print(f"audit head {summary.audit_head}", style="dim", soft_wrap=True, highlight=False)

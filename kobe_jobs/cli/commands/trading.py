@@ -46,7 +46,8 @@ def trade(
     Without --session: the one that the broker's clock stands in. At the embedded broker, which has no time of its own, the
     next session that has bars and was not traded; where there is none, one line and exit code 0.
     Stage shadow (the default) decides and sends nothing, simulated trades against the embedded broker, paper and live against
-    Alpaca. Exit code 1 where it was refused, halted, or left something open.
+    Alpaca. Exit code 1 where it was refused, halted, or left something open, and where the market is shut: what is held is
+    looked after all the same.
     """
     from kobe_jobs.research_run.strategies import load_trading_settings, parts_named
     from kobe_jobs.trading.reporting.alerts import alert, tell_run
@@ -76,7 +77,7 @@ def trade(
     finally:
         show_run(summary)
         tell_run(settings, summary)
-    if not summary.is_clean:
+    if not summary.is_clean or summary.untraded:
         raise typer.Exit(1)
 
 

@@ -237,6 +237,7 @@ def test_before_the_open_a_stop_that_is_gone_is_set_and_nothing_is_traded(day: D
     day.embedded.book.state.run("UPDATE orders SET status = 'canceled' WHERE kind = 'stop' AND symbol = ?", (bare,))
     summary = day.run("ioc", evidence=EVIDENCE)
     assert "the market is shut until 2024-03-07 14:30 UTC: only its protection was looked after" in str(summary.notes)
+    assert summary.untraded == "the market is shut until 2024-03-07 14:30 UTC"
     assert set(day.stops()) == set(day.held()) - {SPLIT}
     assert (day.orders(), day.ledger_state()[0]) == ([], "")
 

@@ -39,6 +39,8 @@ SUSPECT = "suspect"
 SAME_SPLIT_DAYS = 5
 """A vendor may move a split's date by a few days; of the same ratio it is the same split."""
 SESSIONS_BEFORE_ASKING = 2
+UNLISTED_STATUS = "inactive"
+"""What the broker says of a symbol that it lists no more."""
 SESSIONS_OF_A_GAP = 10
 """After more sessions without a bar the listing is over (rules, section 1)."""
 
@@ -180,8 +182,11 @@ def flag_untradable(context: SessionContext) -> None:
         if held.flag == UNLISTED:
             continue
         asset = context.broker.asset(held.symbol)
-        if asset is not None and asset.status == "active":
-            if not asset.tradable:
+        if asset is not None and asset.status != UNLISTED_STATUS:
+            if asset.status != "active":
+                # What is not understood is no reason to sell.
+                context.note(f"the broker lists {held.symbol} as {asset.status or 'nothing'!r}, which Kobe does not know")
+            elif not asset.tradable:
                 context.note(f"{held.symbol} is not tradable at the moment")
             continue
         context.note(f"{held.symbol} can no longer be traded at the broker: its position needs a person")

@@ -13,7 +13,7 @@ from typing import Any
 
 from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.reconcile.difference import Difference
-from kobe_resources.broker.protocol import BrokerActivity, BrokerUnavailable
+from kobe_resources.broker.protocol import BrokerActivity, BrokerUnavailable, Unauthorized
 
 CASH_NOISE = Decimal("1.00")
 """Dollars by which the broker's rounding may move cash between two looks."""
@@ -81,7 +81,8 @@ def _activities(context: SessionContext, last: Mapping[str, Any] | None) -> list
     since = dt.date.fromisoformat(last["session"]) if last else context.session
     try:
         return context.broker.activities(day_start(since - dt.timedelta(days=LATE_DAYS)))
-    except BrokerUnavailable:
+    except (BrokerUnavailable, Unauthorized):
+        # Keys that may ask for nothing else either have failed before.
         return None
 
 

@@ -57,7 +57,7 @@ def parse_trading_day(raw: Any) -> TradingDay:
 
 
 def parse_account(raw: Any) -> Account:
-    """`GET /v2/account`; a missing block counts as a block."""
+    """`GET /v2/account`; a missing block counts as a block, and missing buying power as none."""
     body = _mapping(raw, "account")
     return Account(
         id=_text(body, "id"),
@@ -65,8 +65,8 @@ def parse_account(raw: Any) -> Account:
         status=_text(body, "status"),
         currency=_text(body, "currency"),
         cash=_number(body, "cash"),
-        equity=_number(body, "equity"),
-        buying_power=_number(body, "buying_power"),
+        equity=_number_or_none(body, "equity") or ZERO,
+        buying_power=_number_or_none(body, "buying_power") or ZERO,
         shorting_enabled=body.get("shorting_enabled") is True,
         trading_blocked=body.get("trading_blocked") is not False,
         account_blocked=body.get("account_blocked") is not False,

@@ -19,18 +19,20 @@ from kobe_jobs.trading.readiness import switching
 from kobe_jobs.trading.readiness.switching import auction_finding, other_accounts_finding, quotes_finding, switching_finding
 from kobe_jobs.trading.reconcile.accept import accept_differences
 from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
-from kobe_jobs.trading.roll_forward import name_odd_stops
+from kobe_jobs.trading.roll_forward import flag_untradable, name_odd_stops
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.protocol import (
     BrokerActivity,
+    BrokerError,
     BrokerFill,
     BrokerOrder,
     BrokerPosition,
     BrokerUnavailable,
     OrderStatus,
+    Unauthorized,
 )
-from kobe_resources.order_ledger.positions import open_positions, rescale
+from kobe_resources.order_ledger.positions import UNLISTED, open_positions, rescale
 from kobe_resources.settings.models import Settings
 from tests.support.builders import small_market as market
 
@@ -126,13 +128,31 @@ def test_a_loss_that_no_activity_explains_halts(traded: TradingContext) -> None:
     assert [(row.kind, row.halts) for row in found.differences] == [("cash", True)]
 
 
+@pytest.mark.parametrize("failure", [BrokerUnavailable, Unauthorized])
 @pytest.mark.parametrize(("loss", "halts"), [("4", False), ("400", True)])
-def test_a_small_loss_is_told_where_activities_cannot_be_asked(traded: TradingContext, loss: str, halts: bool) -> None:
+def test_a_small_loss_is_told_where_activities_cannot_be_asked(
+    traded: TradingContext, loss: str, halts: bool, failure: type[BrokerError]
+) -> None:
     def silent(_: Any) -> Any:
-        raise BrokerUnavailable("the broker does not answer", "try again")
+        raise failure("the broker does not answer", "try again")
 
     found = reconcile(session_of(traded, account=less(loss), activities=silent), "test")
     assert [(row.kind, row.halts) for row in found.differences] == [("cash", halts)]
+
+
+@pytest.mark.parametrize(
+    ("status", "flag"), [("active", None), ("inactive", UNLISTED), ("soon_maybe", None), ("", None), (None, UNLISTED)]
+)
+def test_a_stock_is_sold_for_what_its_listing_is_only_where_the_broker_says_that_it_is_over(
+    traded: TradingContext, status: str | None, flag: str | None
+) -> None:
+    def listed(asset: Any) -> Any:
+        return None if status is None else dataclasses.replace(asset, status=status)
+
+    context = session_of(traded, asset=listed)
+    flag_untradable(context)
+    assert {held.flag for held in open_positions(traded.ledger, context.account)} == {flag}
+    assert ("which Kobe does not know" in str(context.notes)) == (status in ("soon_maybe", ""))
 
 
 def test_an_order_about_options_is_a_row_and_halts_nothing(traded: TradingContext) -> None:

@@ -153,10 +153,12 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     orders = book.of_session(ledger, found.account, last) if last else []
     cash = settings.simulation.initial_cash
     equity = curve[-1] if len(curve) else cash
+    # What no broker has told yet is what fills and costs have left.
+    costs = math.fsum(dollars for _, dollars in moved) if found.is_counted else 0.0
     budget = settings.policy.max_daily_notional
     return AccountView(
         stage=found.stage, number=found.account.partition(":")[2], strategy=settings.portfolio.book, as_of=as_of.isoformat(),
-        started=started.isoformat() if started else None, start_cash=cash, equity=equity, cash=float(found.cash),
+        started=started.isoformat() if started else None, start_cash=cash, equity=equity, cash=float(found.cash) + costs,
         pnl=equity - cash, pnl_today=equity - (curve[-2] if len(curve) > 1 else cash),
         unrealised=math.fsum(held.pnl for held in holdings), sessions=tuple(sessions), curve=tuple(curve),
         positions=holdings, working=_working(ledger, found), last_session=last.isoformat() if last else None,

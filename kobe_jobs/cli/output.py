@@ -56,9 +56,9 @@ def order_table(console: Screen, rows: Sequence[dict[str, Any]], columns: Sequen
     table = table_of("", "id", *(HEADINGS.get(name, name) for name in columns))
     for row in rows:
         average = row["filled_avg_price"]
-        filled = "" if average is None else f"{_rounded(row['filled_qty'])} at {float(average):.4f}"
+        filled = "" if average is None else f"{shares_text(row['filled_qty'])} at {float(average):.4f}"
         words = {
-            "filled": filled, "reason": _reason(row).replace("_", " "), "qty": _rounded(row.get("qty", "0")),
+            "filled": filled, "reason": _reason(row).replace("_", " "), "qty": shares_text(row.get("qty", "0")),
             "kind": _priced(row), "dollars": "" if row.get("dollars") is None else f"${float(row['dollars']):,.2f}",
         }  # fmt: skip
         shown = {**row, **words, "state": STATE_WORDS.get(row["state"], row["state"].lower())}
@@ -75,7 +75,8 @@ def _priced(row: dict[str, Any]) -> str:
     return kind if price is None else f"{kind} {float(price):,.{2 if float(price) >= 1 else 4}f}"
 
 
-def _rounded(shares: str) -> str:
+def shares_text(shares: float | str) -> str:
+    """A number of shares, with up to four digits of a fraction."""
     return f"{float(shares):,.4f}".rstrip("0").rstrip(".")
 
 

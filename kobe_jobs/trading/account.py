@@ -49,7 +49,10 @@ BPS = 1e4
 
 @dataclass(frozen=True)
 class Holding:
-    """One open position; prices as traded now. next_exit: when it leaves at the latest, or that it leaves tomorrow and why."""
+    """One open position; prices as traded now. next_exit: when it leaves at the latest, or that it leaves tomorrow and why.
+
+    close: the last one that it has lived through; its entry where it was bought since.
+    """
 
     symbol: str
     strategy: str
@@ -265,7 +268,7 @@ def _holding(
     bars = evidence.bars.get(held.symbol)
     count = 0 if bars is None else bars.count(dt.date.min, as_of)
     close = float(held.entry_price)
-    if bars is not None and count:
+    if bars is not None and count and held.entry_session <= as_of:
         close = float(bars.close[count - 1]) / evidence.factor(held.symbol, as_of)
     held_bars = held.bars_held
     if bars is not None:
@@ -275,14 +278,19 @@ def _holding(
     return Holding(
         held.symbol, held.strategy, held.side, shares, held.entry_session.isoformat(), entry, float(held.stop_price), close,
         shares * close, gain, gain / (shares * entry) if shares * entry else 0.0, held_bars,
-        _next_exit(settings, held, ledger, tomorrow, held_bars),
+        _next_exit(settings, held, ledger, tomorrow, held_bars, close),
     )  # fmt: skip
 
 
-def _next_exit(settings: Settings, held: Position, ledger: OrderLedger, tomorrow: Tomorrow | None, bars_held: int) -> str:
+def _next_exit(
+    settings: Settings, held: Position, ledger: OrderLedger, tomorrow: Tomorrow | None, bars_held: int, close: float
+) -> str:  # fmt: skip
     leaving = next((row for row in tomorrow.exits if row.symbol == held.symbol), None) if tomorrow else None
     if leaving is not None:
         return f"at the next open: {in_words(leaving.reason)}"
+    side = 1 if held.side == "long" else -1
+    if held.stop_price > 0 and side * close < side * float(held.stop_price):
+        return "by its stop, which the last close has passed"
     strategy = strategies_of(settings).get(held.strategy)
     if strategy is None:
         return "by its stop alone: its strategy is not registered"

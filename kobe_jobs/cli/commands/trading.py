@@ -206,6 +206,7 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Compare ledger and broker: orders, fills, positions, cash. Exit code 1 on a difference; nothing is adopted silently."""
+    from kobe_assets.report.analysis.metrics_glossary import minus
     from kobe_jobs.research_run.strategies import load_account_settings
     from kobe_jobs.trading.context import open_session, open_trading_context
     from kobe_jobs.trading.reconcile.accept import accept_differences
@@ -231,7 +232,7 @@ def reconcile(
     elif rows:
         table = table_of("Ledger and broker differ", "kind", "what", "ledger", "broker", "halts entries")
         for row in rows:
-            table.add_row(row.kind, row.what, row.ledger, row.broker, "yes" if row.halts else "no")
+            table.add_row(row.kind, row.what, minus(row.ledger), minus(row.broker), "yes" if row.halts else "no")
         output().print(table)
     else:
         output().say("ledger and broker agree")

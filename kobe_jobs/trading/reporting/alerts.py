@@ -95,6 +95,8 @@ def tell_tomorrow(settings: Settings) -> bool:
     except KobeError as error:
         log.warning("the evening's orders cannot be told", reason=str(error))
         return False
-    what = f"{len(found.entries)} orders and {len(found.exits)} exits on {found.session}, stage {found.stage}"
+    entering, leaving = len(found.entries), len(found.exits)
+    orders, exits = "order" if entering == 1 else "orders", "exit" if leaving == 1 else "exits"
+    what = f"{entering} {orders} and {leaving} {exits} on {found.session}, stage {found.stage}"
     text = "\n".join(found.lines())
     return tell(settings, AlertMessage(frozenset({"orders"}), what, key=f"orders|{found.stage}|{found.session}", text=text))

@@ -74,7 +74,7 @@ function showTiles(account, simulated) {
     const ahead = account.equity - simulated[simulated.length - 1];
     parts.push(tile("Against the simulation", write.gain(ahead), "which is worth " + write.money(simulated[simulated.length - 1]), toned(ahead)));
   }
-  parts.push(tile("Cash", write.money(account.cash), account.reconciliation ? "as the broker told it last" : "by the ledger"));
+  parts.push(tile(account.reconciliation ? "Cash at the broker" : "Cash", write.money(account.cash), account.reconciliation ? "as it was told last, deposits and all" : "by the ledger"));
   fill("tiles", ...parts);
 }
 

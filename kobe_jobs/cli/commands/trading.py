@@ -239,7 +239,7 @@ def reconcile(
     for note in [] if as_json else context.notes:
         output().say(f"note: {note}")
     if not agrees:
-        tell_differences(settings, context.account, [f"{row.kind}: {row.what}" for row in rows if row.halts])
+        tell_differences(settings, context.account, rows)
         raise typer.Exit(1)
 
 

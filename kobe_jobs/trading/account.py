@@ -50,7 +50,10 @@ BPS = 1e4
 
 @dataclass(frozen=True)
 class Holding:
-    """One open position; prices as traded now. next_exit: when it leaves at the latest, or that it leaves tomorrow and why."""
+    """One open position; prices as traded now. next_exit: when it leaves at the latest, or that it leaves tomorrow and why.
+
+    close: the last one that it has lived through; its entry where it was bought since.
+    """
 
     symbol: str
     strategy: str
@@ -154,10 +157,12 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     orders = book.of_session(ledger, found.account, last) if last else []
     cash = settings.simulation.initial_cash
     equity = curve[-1] if len(curve) else cash
+    # What no broker has told yet is what fills and costs have left.
+    costs = math.fsum(dollars for _, dollars in moved) if found.is_counted else 0.0
     budget = settings.policy.max_daily_notional
     return AccountView(
         stage=found.stage, number=found.account.partition(":")[2], strategy=settings.portfolio.book, as_of=as_of.isoformat(),
-        started=started.isoformat() if started else None, start_cash=cash, equity=equity, cash=float(found.cash),
+        started=started.isoformat() if started else None, start_cash=cash, equity=equity, cash=float(found.cash) + costs,
         pnl=equity - cash, pnl_today=equity - (curve[-2] if len(curve) > 1 else cash),
         unrealised=math.fsum(held.pnl for held in holdings), sessions=tuple(sessions), curve=tuple(curve),
         positions=holdings, working=_working(ledger, found), last_session=last.isoformat() if last else None,
@@ -272,7 +277,7 @@ def _holding(
     bars = evidence.bars.get(held.symbol)
     count = 0 if bars is None else bars.count(dt.date.min, as_of)
     close = float(held.entry_price)
-    if bars is not None and count:
+    if bars is not None and count and held.entry_session <= as_of:
         close = float(bars.close[count - 1]) / evidence.factor(held.symbol, as_of)
     held_bars = held.bars_held
     if bars is not None:
@@ -282,14 +287,19 @@ def _holding(
     return Holding(
         held.symbol, held.strategy, held.side, shares, held.entry_session.isoformat(), entry, float(held.stop_price), close,
         shares * close, gain, gain / (shares * entry) if shares * entry else 0.0, held_bars,
-        _next_exit(settings, held, ledger, tomorrow, held_bars),
+        _next_exit(settings, held, ledger, tomorrow, held_bars, close),
     )  # fmt: skip
 
 
-def _next_exit(settings: Settings, held: Position, ledger: OrderLedger, tomorrow: Tomorrow | None, bars_held: int) -> str:
+def _next_exit(
+    settings: Settings, held: Position, ledger: OrderLedger, tomorrow: Tomorrow | None, bars_held: int, close: float
+) -> str:  # fmt: skip
     leaving = next((row for row in tomorrow.exits if row.symbol == held.symbol), None) if tomorrow else None
     if leaving is not None:
         return f"at the next open: {in_words(leaving.reason)}"
+    side = 1 if held.side == "long" else -1
+    if held.stop_price > 0 and side * close < side * float(held.stop_price):
+        return "by its stop, which the last close has passed"
     strategy = strategies_of(settings).get(held.strategy)
     if strategy is None:
         return "by its stop alone: its strategy is not registered"

@@ -47,7 +47,7 @@ def tomorrow(
 
 def _show(found: Tomorrow) -> None:
     from kobe_assets.report.analysis.metrics_glossary import minus
-    from kobe_jobs.cli.output import output, table_of
+    from kobe_jobs.cli.output import output, shares_text, table_of
     from kobe_jobs.trading.tomorrow import in_words
 
     console = output()
@@ -60,15 +60,15 @@ def _show(found: Tomorrow) -> None:
         for e in found.entries:
             stop = "none" if e.stop is None else f"{e.stop:,.2f}"
             table.add_row(
-                e.symbol, e.strategy, e.side, f"{e.shares:g}", f"{e.limit:,.2f}", stop, f"{e.dollars:,.2f}", e.kind
+                e.symbol, e.strategy, e.side, shares_text(e.shares), f"{e.limit:,.2f}", stop, f"{e.dollars:,.2f}", e.kind
             )  # fmt: skip
         console.print(table)
     if found.exits:
         table = table_of("Would leave", "symbol", "strategy", "side", "shares", "why", "last close", "P&L", "bars held")
         for x in found.exits:
             table.add_row(
-                x.symbol, x.strategy, x.side, f"{x.shares:g}", in_words(x.reason), f"{x.price:,.2f}", minus(f"{x.pnl:+,.2f}"),
-                str(x.bars_held),
+                x.symbol, x.strategy, x.side, shares_text(x.shares), in_words(x.reason), f"{x.price:,.2f}",
+                minus(f"{x.pnl:+,.2f}"), str(x.bars_held),
             )  # fmt: skip
         console.print(table)
     if found.refused:

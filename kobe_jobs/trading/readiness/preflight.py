@@ -289,9 +289,13 @@ def _sole_use(context: SessionContext) -> Finding:
     rule = "the account should be Kobe's alone"
     ours = {held.symbol for held in open_positions(context.ledger, context.account)}
     open_orders = context.broker.orders("open") if context.sends else []
-    foreign = [f"order {order.side} {order.qty} {order.symbol}" for order in open_orders if not _is_ours(context, order)]
+    foreign = [
+        order.unread or f"order {order.side} {order.qty} {order.symbol}"
+        for order in open_orders
+        if not _is_ours(context, order)
+    ]
     foreign += [
-        f"position {row.qty} {row.symbol}"
+        f"position {row.unread or row.qty} {row.symbol}"
         for row in (context.broker.positions() if context.sends else [])
         if row.symbol not in ours
     ]

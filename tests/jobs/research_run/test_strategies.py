@@ -82,8 +82,11 @@ def test_a_file_that_does_not_come_back_is_named_with_its_line_and_not_waited_fo
 ) -> None:
     if thread == "another" and "sleep" in loops:
         loops = loops.replace("time.sleep(30)", "[time.sleep(0.01) for _ in range(3000)]")
-    monkeypatch.setattr(own_strategies_module, "DEADLINE_S", 0.2)
-    settings = Settings.model_validate({"strategy": {"folder": write_strategies(tmp_path, {"idea.py": loops})}})
+    settings = Settings.model_validate({"strategy": {"folder": write_strategies(tmp_path, {"idea.py": GOOD})}})
+    # What a first reading imports takes longer than the deadline of this test.
+    assert "my_idea" in strategies_of(settings)
+    write_strategies(tmp_path, {"idea.py": loops})
+    monkeypatch.setattr(own_strategies_module, "DEADLINE_S", 0.5)
 
     def read() -> str:
         with pytest.raises((StrategyBroken, StrategyFault)) as raised:

@@ -72,9 +72,11 @@ def columns_of(strategies: Iterable[Strategy]) -> dict[str, Indicator]:
     for strategy in strategies:
         for name, indicator in strategy.indicators.items():
             if found.setdefault(name, indicator) != indicator:
+                same = str(indicator) == str(found[name])
+                mend = "give one of them another name" + ", or import the function from one of the files" * same
                 raise StrategyBroken(
                     f"two declarations of the indicator {name}: {indicator} at {strategy.place}, and {found[name]} at"
-                    f" {where[name]}: give one of them another name"
+                    f" {where[name]}: {mend}"
                 )
             where.setdefault(name, strategy.place)
     return found

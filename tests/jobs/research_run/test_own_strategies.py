@@ -233,6 +233,9 @@ def test_new_writes_a_template_that_runs_as_it_is(
     settings = load_settings()
     assert settings.strategy.folder == tmp_path / "strategies"
     assert "first_idea" in strategies_of(settings)
+    run("new", "second_idea")
+    run("new", "the_third_idea_has_a_name_of_forty_lette")
+    assert {"first_idea", "second_idea", "the_third_idea_has_a_name_of_forty_lette"} <= strategies_of(settings).keys()
     with pytest.raises(KobeError, match="is taken by"):
         run("new", "first_idea")
     with pytest.raises(KobeError, match="is taken"):

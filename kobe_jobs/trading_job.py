@@ -121,9 +121,7 @@ def compare_with_broker(
     table = dg.MetadataValue.table([dg.TableRecord(row) for row in rows]) if rows else dg.MetadataValue.text("none")
     context.log_event(dg.AssetObservation("positions", metadata={**facts, "rows": table}))
     if not found.agrees:
-        tell_differences(
-            settings, session_context.account, [f"{row.kind}: {row.what}" for row in found.differences if row.halts]
-        )
+        tell_differences(settings, session_context.account, found.differences)
         raise dg.Failure(f"ledger and broker differ: {found.describe()}", metadata={QUIET: True}, allow_retries=False)
 
 

@@ -60,6 +60,11 @@ class AlertMessage:
         return hashlib.sha256(f"{today}|{told}".encode()).hexdigest()[:24]
 
     @property
+    def title(self) -> str:
+        """What happened, without secrets: a person's reason may hold one."""
+        return str(redact(self.what))
+
+    @property
     def body(self) -> str:
         """The facts, a line each, then the text, without secrets."""
         plain = {name: value for name, value in self.facts.items() if value not in (None, "")}
@@ -206,7 +211,7 @@ def _sender(url: str) -> Callable[[AlertMessage], str]:
                 return "Apprise cannot read it: see its list of services"
             is_bad = bool(message.kinds & {"failed", "halted", "kill", "unprotected", "difference"})
             kind = apprise.NotifyType.FAILURE if is_bad else apprise.NotifyType.INFO
-            if service.notify(body=message.body or message.what, title=f"Kobe: {message.what}", notify_type=kind):
+            if service.notify(body=message.body or message.title, title=f"Kobe: {message.title}", notify_type=kind):
                 return ""
             if any(MAY_HAVE_ARRIVED.search(line) for line in lines):
                 raise _MayHaveArrived
@@ -239,7 +244,7 @@ def _apprise_lines() -> Iterator[list[str]]:
 def _post(url: str, message: AlertMessage) -> str:
     import requests
 
-    body = {"text": f"kobe: {message.what}", **redact(message.facts)}
+    body = {"text": f"kobe: {message.title}", **redact(message.facts)}
     try:
         with requests.Session() as session:
             answer = session.post(url, json=body, timeout=WEBHOOK_TIMEOUT_S, allow_redirects=False)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from kobe_assets.selection.bar_table import BarTable
+    from kobe_assets.graph.bar_table import BarTable
 
 ZERO_VOLUME_RUN = 3
 """Bars in a row without a trade before it is worth a word."""

@@ -27,8 +27,10 @@ from kobe_assets.checks.findings import (
 )
 from kobe_assets.checks.sessions import find_lone_sessions, find_stale, find_thin_sessions
 from kobe_assets.checks.words import WORDS
+from kobe_assets.graph.bar_table import read_bar_tables
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.quarantine import SILENT_MOVE
-from kobe_assets.selection.bar_table import read_bar_tables
+from kobe_assets.research.strategies.register import symbols_read
 from kobe_assets.selection.barred import MISDATED_DAYS, ONE_SPLIT_DAYS, SMALLEST_JUMP
 from kobe_assets.selection.eligibility import validate_universe
 from kobe_resources.errors import KobeError
@@ -109,7 +111,20 @@ def check_universe(warehouse: Warehouse, settings: Settings) -> list[DataFinding
     return [
         find_none_selected(warehouse),
         data_finding("universe_coverage", validation.offenders, len(validation.failures), words),
+        find_unread(warehouse, settings),
     ]
+
+
+def find_unread(warehouse: Warehouse, settings: Settings) -> DataFinding:
+    """The symbols that strategies read without bars of theirs: such a strategy gives no signal, and nothing else says so."""
+    import pandas as pd
+
+    read = {name: symbols_read([strategy]) for name, strategy in strategies_of(settings).items()}
+    stored = {name for (name,) in warehouse.rows("SELECT DISTINCT symbol FROM daily_bars")} if any(read.values()) else set()
+    missing = [(symbol, name) for name, symbols in read.items() for symbol in sorted(symbols - stored)]
+    told = ", ".join(f"{symbol} ({name})" for symbol, name in missing)
+    words = f"no bars are stored of what strategies read: {told}; what reads it is undefined everywhere" if missing else ""
+    return data_finding("symbols_read", pd.DataFrame(missing, columns=["read", "strategy"]), len(missing), words)
 
 
 def find_none_selected(warehouse: Warehouse) -> DataFinding:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kobe_assets.report.analysis.metrics_glossary import minus, show
-from kobe_jobs.cli.output import output, table_of
+from kobe_jobs.cli.output import output, shares_text, table_of
 from kobe_jobs.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def show_account(view: AccountView, simulated: Sequence[float] | None, health: S
     next_run = view.tomorrow
     if next_run is not None:
         leaving, entering = len(next_run["exits"]), len(next_run["entries"])
-        console.say(f"next run, {next_run['session']}: {entering} orders, {leaving} exits; `kobe tomorrow`")
+        orders, exits = "order" if entering == 1 else "orders", "exit" if leaving == 1 else "exits"
+        console.say(f"next run, {next_run['session']}: {entering} {orders}, {leaving} {exits}; `kobe tomorrow`")
     failing = [check for check in health if not check.ok]
     for check in failing:
         console.say(f"health: {check.name.replace('_', ' ')}: {check.seen}")
@@ -55,7 +56,7 @@ def _money(console: Screen, view: AccountView, simulated: Sequence[float] | None
     if simulated:
         ahead = view.equity - simulated[-1]
         table.add_row("the simulation", minus(f"${simulated[-1]:,.2f} ({ahead:+,.2f} against it)"))
-    table.add_row("cash", show(view.cash, "cents"))
+    table.add_row("cash" if view.reconciliation is None else "cash at the broker", show(view.cash, "cents"))
     budget = "no daily limit" if view.budget is None else f"of ${view.budget:,.2f}"
     table.add_row(f"budget used {view.last_session or ''}".strip(), f"${view.budget_used:,.2f} {budget}")
     for reason, count in view.refused.items():
@@ -67,10 +68,12 @@ def _positions(console: Screen, view: AccountView) -> None:
     if not view.positions:
         console.say("no position is open")
         return
-    table = table_of("Positions", "symbol", "side", "shares", "since", "entry", "close", "stop", "P&L", "", "bars", "leaves")
+    table = table_of(
+        "Positions", "symbol", "side", "shares", "since", "entry", "close", "stop", "P&L", "P&L, %", "bars", "leaves"
+    )
     for held in view.positions:
         table.add_row(
-            held.symbol, held.side, f"{held.shares:,.4g}", held.entry_session, f"{held.entry:,.2f}", f"{held.close:,.2f}",
+            held.symbol, held.side, shares_text(held.shares), held.entry_session, f"{held.entry:,.2f}", f"{held.close:,.2f}",
             f"{held.stop:,.2f}", minus(f"{held.pnl:+,.2f}"), minus(f"{held.pnl_share:+.1%}"), str(held.bars_held),
             held.next_exit,
         )  # fmt: skip
@@ -83,7 +86,7 @@ def _orders(console: Screen, view: AccountView) -> None:
     table = table_of("Working orders", "symbol", "side", "for", "order", "shares", "price", "state", "since")
     for row in view.working:
         price = "" if row.price is None else f"{row.price:,.2f}"
-        table.add_row(row.symbol, row.side, row.purpose, row.kind, f"{row.shares:,.4g}", price, row.state, row.session)
+        table.add_row(row.symbol, row.side, row.purpose, row.kind, shares_text(row.shares), price, row.state, row.session)
     console.print(table)
 
 
@@ -95,6 +98,6 @@ def _fills(console: Screen, view: AccountView) -> None:
         reference = "" if row.reference is None else f"{row.reference:,.2f}"
         slipped = "" if row.slippage_bps is None else minus(f"{row.slippage_bps:+.1f}")
         table.add_row(
-            row.session, row.symbol, row.side, row.purpose, f"{row.shares:,.4g}", f"{row.price:,.2f}", reference, slipped
+            row.session, row.symbol, row.side, row.purpose, shares_text(row.shares), f"{row.price:,.2f}", reference, slipped
         )  # fmt: skip
     console.print(table)

@@ -31,17 +31,19 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
     console.say(f"{summary.strategy} on {summary.session}, stage {summary.stage}", style="bold")
     table = table_of("", "", "")
     for step, count in summary.waterfall():
-        table.add_row(step, str(abs(count)))
+        table.add_row(step.replace("_", " "), str(abs(count)))
     for reason, count in sorted(summary.exits.items()):
         table.add_row(f"exits: {reason.replace('_', ' ')}", str(count))
     table.add_row("protective stops", str(summary.stops))
-    table.add_row("budget used", f"${summary.budget_used}")
+    table.add_row("budget used", f"${float(summary.budget_used):,.2f}")
     console.print(table)
     if summary.orders:
         columns = ("symbol", "side", "leg", "kind", "qty", "dollars", "state", "filled", "reason")
         console.print(order_table(console, summary.orders, columns))
     for note in summary.notes:
         console.say(f"note: {note}")
+    if summary.untraded:
+        console.say("nothing was traded: the market is shut", style="bold")
     if summary.halted:
         console.say(f"halted: {summary.halted}", style="bold red")
     console.print(f"audit head {summary.audit_head}", style="dim", soft_wrap=True, highlight=False)
@@ -54,9 +56,9 @@ def order_table(console: Screen, rows: Sequence[dict[str, Any]], columns: Sequen
     table = table_of("", "id", *(HEADINGS.get(name, name) for name in columns))
     for row in rows:
         average = row["filled_avg_price"]
-        filled = "" if average is None else f"{_rounded(row['filled_qty'])} at {float(average):.4f}"
+        filled = "" if average is None else f"{shares_text(row['filled_qty'])} at {float(average):.4f}"
         words = {
-            "filled": filled, "reason": _reason(row).replace("_", " "), "qty": _rounded(row.get("qty", "0")),
+            "filled": filled, "reason": _reason(row).replace("_", " "), "qty": shares_text(row.get("qty", "0")),
             "kind": _priced(row), "dollars": "" if row.get("dollars") is None else f"${float(row['dollars']):,.2f}",
         }  # fmt: skip
         shown = {**row, **words, "state": STATE_WORDS.get(row["state"], row["state"].lower())}
@@ -73,7 +75,8 @@ def _priced(row: dict[str, Any]) -> str:
     return kind if price is None else f"{kind} {float(price):,.{2 if float(price) >= 1 else 4}f}"
 
 
-def _rounded(shares: str) -> str:
+def shares_text(shares: float | str) -> str:
+    """A number of shares, with up to four digits of a fraction."""
     return f"{float(shares):,.4f}".rstrip("0").rstrip(".")
 
 

@@ -32,6 +32,7 @@ from kobe_jobs.trading.roll_forward import rules_of
 from kobe_jobs.trading.running_costs import moved_by_costs
 from kobe_jobs.trading.tomorrow import Tomorrow, in_words, orders_of_tomorrow
 from kobe_resources.broker.open import billing_of
+from kobe_resources.errors import UsageError
 from kobe_resources.kill_switch import KillStatus, KillSwitch
 from kobe_resources.order_ledger import LedgerOrder, OrderLedger, OrderState, Position
 from kobe_resources.order_ledger import orders as book
@@ -49,7 +50,10 @@ BPS = 1e4
 
 @dataclass(frozen=True)
 class Holding:
-    """One open position; prices as traded now. next_exit: when it leaves at the latest, or that it leaves tomorrow and why."""
+    """One open position; prices as traded now. next_exit: when it leaves at the latest, or that it leaves tomorrow and why.
+
+    close: the last one that it has lived through; its entry where it was bought since.
+    """
 
     symbol: str
     strategy: str
@@ -144,7 +148,7 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     trades, as_of = sessions_to_trade(settings, ledger, found, warehouse)
     every = all_positions(ledger, found.account)
     evidence = load_evidence(warehouse, list(settings.portfolio.strategies), as_of, as_of, {held.symbol for held in every})
-    tomorrow = orders_of_tomorrow(settings, ledger, warehouse) if with_tomorrow else None
+    tomorrow, why_not = _tomorrow(settings, ledger, warehouse) if with_tomorrow else (None, [])
     started = _first_session(ledger, found.account)
     moved = moved_by_costs(settings, evidence, ledger, every, found.account, (as_of, trades))
     sessions, curve = equity_curve(settings, every, evidence, started, as_of, moved)
@@ -153,10 +157,12 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     orders = book.of_session(ledger, found.account, last) if last else []
     cash = settings.simulation.initial_cash
     equity = curve[-1] if len(curve) else cash
+    # What no broker has told yet is what fills and costs have left.
+    costs = math.fsum(dollars for _, dollars in moved) if found.is_counted else 0.0
     budget = settings.policy.max_daily_notional
     return AccountView(
         stage=found.stage, number=found.account.partition(":")[2], strategy=settings.portfolio.book, as_of=as_of.isoformat(),
-        started=started.isoformat() if started else None, start_cash=cash, equity=equity, cash=float(found.cash),
+        started=started.isoformat() if started else None, start_cash=cash, equity=equity, cash=float(found.cash) + costs,
         pnl=equity - cash, pnl_today=equity - (curve[-2] if len(curve) > 1 else cash),
         unrealised=math.fsum(held.pnl for held in holdings), sessions=tuple(sessions), curve=tuple(curve),
         positions=holdings, working=_working(ledger, found), last_session=last.isoformat() if last else None,
@@ -164,8 +170,16 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
         refused=_refusals(orders), fills=tuple(fill_rows(ledger, warehouse, found.account, FILLS_SHOWN)),
         orders_by_state=orders_by_state(ledger, found.account), kill_switch=_switch(KillSwitch().status()),
         reconciliation=_reconciled(ledger, found.account), tomorrow=tomorrow.as_json() if tomorrow else None,
-        notes=tuple(_notes(settings, ledger, found.account)),
+        notes=(*why_not, *_notes(settings, ledger, found.account)),
     )  # fmt: skip
+
+
+def _tomorrow(settings: Settings, ledger: OrderLedger, warehouse: Warehouse) -> tuple[Tomorrow | None, list[str]]:
+    """What the next run would send; or why nothing will trade."""
+    try:
+        return orders_of_tomorrow(settings, ledger, warehouse), []
+    except UsageError as error:
+        return None, [str(error)]
 
 
 def _notes(settings: Settings, ledger: OrderLedger, account: str) -> list[str]:
@@ -263,7 +277,7 @@ def _holding(
     bars = evidence.bars.get(held.symbol)
     count = 0 if bars is None else bars.count(dt.date.min, as_of)
     close = float(held.entry_price)
-    if bars is not None and count:
+    if bars is not None and count and held.entry_session <= as_of:
         close = float(bars.close[count - 1]) / evidence.factor(held.symbol, as_of)
     held_bars = held.bars_held
     if bars is not None:
@@ -273,14 +287,19 @@ def _holding(
     return Holding(
         held.symbol, held.strategy, held.side, shares, held.entry_session.isoformat(), entry, float(held.stop_price), close,
         shares * close, gain, gain / (shares * entry) if shares * entry else 0.0, held_bars,
-        _next_exit(settings, held, ledger, tomorrow, held_bars),
+        _next_exit(settings, held, ledger, tomorrow, held_bars, close),
     )  # fmt: skip
 
 
-def _next_exit(settings: Settings, held: Position, ledger: OrderLedger, tomorrow: Tomorrow | None, bars_held: int) -> str:
+def _next_exit(
+    settings: Settings, held: Position, ledger: OrderLedger, tomorrow: Tomorrow | None, bars_held: int, close: float
+) -> str:  # fmt: skip
     leaving = next((row for row in tomorrow.exits if row.symbol == held.symbol), None) if tomorrow else None
     if leaving is not None:
         return f"at the next open: {in_words(leaving.reason)}"
+    side = 1 if held.side == "long" else -1
+    if held.stop_price > 0 and side * close < side * float(held.stop_price):
+        return "by its stop, which the last close has passed"
     strategy = strategies_of(settings).get(held.strategy)
     if strategy is None:
         return "by its stop alone: its strategy is not registered"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from kobe_resources.broker.alpaca.parse import is_option
+from kobe_resources.broker.alpaca.parse import is_stock
 from kobe_resources.broker.protocol import Broker, BrokerOrder, BrokerPosition, OrderStatus
 from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
 from kobe_resources.calendar import NEW_YORK
@@ -66,8 +66,9 @@ class AtBroker:
         return len(resting) == 1 and not resting[0].is_terminal and is_same(rest_of(resting[0]), held.qty)
 
     def is_stop(self, order: BrokerOrder) -> bool:
-        """A stop, and none of a person's."""
-        return order.kind == "stop" and order.id not in self.noted_orders
+        """A stop of a stock, and none of a person's."""
+        is_ours_to_judge = order.id not in self.noted_orders and is_stock(order.symbol, order.asset_class)
+        return order.kind == "stop" and bool(order.symbol) and is_ours_to_judge
 
     def holds(self, held: Position) -> bool:
         """Does the broker hold exactly the shares that the ledger does?"""
@@ -108,11 +109,12 @@ def look(broker: Broker, ledger: OrderLedger, account: str) -> AtBroker:
 
 
 def shown(orders: Iterable[BrokerOrder], positions: Iterable[BrokerPosition], ledger: OrderLedger, account: str) -> AtBroker:
-    """What the broker has shown, beside what a person has accepted as their own; options are never ours."""
+    """What the broker has shown, beside what a person has accepted as their own; options and coins are never ours."""
     last = last_reconciliation(ledger, account, agreeing=True)
     noted = last["snapshot"].get("noted", {}) if last else {}
     return AtBroker(
-        tuple(orders), {row.symbol: row for row in positions if abs(row.qty) > SAME and not is_option(row.symbol)},
+        tuple(orders),
+        {row.symbol: row for row in positions if abs(row.qty) > SAME and is_stock(row.symbol, row.asset_class)},
         {symbol: Decimal(qty) for symbol, qty in noted.get("positions", {}).items()}, frozenset(noted.get("orders", ())),
     )  # fmt: skip
 

@@ -97,6 +97,7 @@ class SessionContext:
     today: the date in New York then. account: 'stage:number', the key of the ledger's rows. missing: symbols of which ledger
     and broker do not hold the same; no order for them, and no stop, is touched until they do. lifted: positions whose stop
     this run took away. lifted_before: those whose stop a split took away before it, where it begins with the kill switch on.
+    unsplit: held symbols whose split of the open to come the broker has not booked yet.
     """
 
     settings: Settings
@@ -119,6 +120,7 @@ class SessionContext:
     notes: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     assets_allowed: dict[tuple[str, bool], str] = field(default_factory=dict)
+    unsplit: frozenset[str] = frozenset()
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:

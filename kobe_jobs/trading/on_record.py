@@ -39,6 +39,7 @@ class OnRecord:
     """The account of the stage: its key in the ledger (without a number where it never traded), and its cash.
 
     is_embedded: Kobe keeps it itself, in the time of the stored bars; moment: where that time stands, None before the first.
+    is_counted: no broker has told the cash yet: it is what fills alone have left of the start.
     """
 
     stage: Stage
@@ -46,6 +47,7 @@ class OnRecord:
     cash: Decimal
     is_embedded: bool
     moment: tuple[dt.date, str] | None
+    is_counted: bool = False
 
 
 def account_on_record(settings: Settings, ledger: OrderLedger) -> OnRecord:
@@ -58,7 +60,9 @@ def account_on_record(settings: Settings, ledger: OrderLedger) -> OnRecord:
         account, moment = f"{stage}:{number}", (dt.date.fromisoformat(session), phase)
     else:
         account, moment = _latest_account(ledger, stage), None
-    return OnRecord(stage, account, _cash(settings, ledger, account), folder is not None, moment)
+    told = _told_cash(ledger, account)
+    cash = _counted_cash(settings, ledger, account) if told is None else told
+    return OnRecord(stage, account, cash, folder is not None, moment, is_counted=told is None)
 
 
 def sessions_to_trade(
@@ -144,11 +148,14 @@ def _latest_account(ledger: OrderLedger, stage: Stage) -> str:
     return str(rows[0]["account"]) if rows else f"{stage}:"
 
 
-def _cash(settings: Settings, ledger: OrderLedger, account: str) -> Decimal:
-    """Dollars at the last comparison with the broker; before the first, what the ledger's own fills left of the start."""
+def _told_cash(ledger: OrderLedger, account: str) -> Decimal | None:
+    """Dollars at the last comparison with the broker; None before the first."""
     seen = last_reconciliation(ledger, account)
-    if seen is not None and "cash" in seen["snapshot"]:
-        return Decimal(seen["snapshot"]["cash"])
+    return Decimal(seen["snapshot"]["cash"]) if seen is not None and "cash" in seen["snapshot"] else None
+
+
+def _counted_cash(settings: Settings, ledger: OrderLedger, account: str) -> Decimal:
+    """What the ledger's own fills left of the start."""
     cash = Decimal(repr(settings.simulation.initial_cash))
     for row in ledger.rows("SELECT side, qty, price FROM fills WHERE account = ?", (account,)):
         worth = Decimal(row["qty"]) * Decimal(row["price"])

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kobe_jobs.trading.context import SessionContext
+from kobe_jobs.trading.roll_forward import apply_splits
+from kobe_jobs.trading.running_costs import costs_through
+from kobe_resources.broker.exchange.state import billionths
 from kobe_resources.broker.protocol import Side
 from kobe_resources.broker.quotes import exit_limit
 from kobe_resources.order_ledger import LedgerOrder, OrderPlan, OrderState, Position
@@ -27,12 +30,13 @@ ZERO = Decimal(0)
 
 
 class PaperBar(NamedTuple):
-    """One bar as traded in the terms of the session that is traded now."""
+    """One bar as traded, in the terms of one session."""
 
     session: dt.date
     open: float
     high: float
     low: float
+    close: float
 
 
 def follow_bars(context: SessionContext) -> None:
@@ -41,11 +45,15 @@ def follow_bars(context: SessionContext) -> None:
         return
     warehouse = Warehouse()
     for order in _waiting(context):
-        _fill_from_bar(context, order, _bars(context, warehouse, order.symbol, order.session, order.session))
+        days = order.session, order.session
+        _fill_from_bar(context, order, _bars(context, warehouse, order.symbol, days, order.session))
+    # A split since the session of what has filled now.
+    apply_splits(context)
     for held in open_positions(context.ledger, context.account):
         after = held.bars_through or held.entry_session - dt.timedelta(days=1)
         first = max(held.entry_session, after + dt.timedelta(days=1))
-        _stop_in(context, held, _bars(context, warehouse, held.symbol, first, context.signal_session))
+        days = first, context.signal_session
+        _stop_in(context, held, _bars(context, warehouse, held.symbol, days, context.session))
 
 
 def leave_on_paper(context: SessionContext) -> None:
@@ -92,8 +100,9 @@ def enter_on_paper(context: SessionContext) -> None:
 
 
 def paper_cash(context: SessionContext) -> Decimal:
-    """Dollars that the paper book has left of the simulation's initial cash."""
-    cash = Decimal(repr(context.settings.simulation.initial_cash))
+    """Dollars that the paper book has left of the simulation's initial cash, after the costs of the rules."""
+    costs = costs_through(context, context.ledger, context.session)
+    cash = Decimal(repr(context.settings.simulation.initial_cash)) + Decimal(repr(costs))
     for row in context.ledger.rows("SELECT side, qty, price FROM fills WHERE account = ?", (context.account,)):
         worth = Decimal(row["qty"]) * Decimal(row["price"])
         cash += worth if row["side"] == "sell" else -worth
@@ -126,20 +135,44 @@ def _waiting(context: SessionContext) -> list[LedgerOrder]:
 
 def _fill_from_bar(context: SessionContext, order: LedgerOrder, bars: list[PaperBar]) -> None:
     if bars and order.limit_price is not None:
-        slip, is_buy, limit = context.settings.costs.slippage_bps / 10_000, order.side == "buy", float(order.limit_price)
-        bar = bars[0]
-        if order.time_in_force == "opg":
-            met = bar.open * (1.0 + slip if is_buy else 1.0 - slip)
-            is_filled = bar.open <= limit if is_buy else bar.open >= limit
-        else:
-            met = min(bar.open, limit) if is_buy else max(bar.open, limit)
-            is_filled = bar.low <= limit if is_buy else bar.high >= limit
-        if is_filled:
-            _enter(context, order, Decimal(repr(met)), bar.session)
+        met = _met(order, bars[0], float(order.limit_price), context.settings.costs.slippage_bps / 10_000)
+        if met is not None:
+            _enter(context, order, Decimal(repr(met)), bars[0].session)
             return
     with context.ledger.write() as write:
         # It met nothing, and its dollars are free.
         book.free_reservation(write, order)
+
+
+def _met(order: LedgerOrder, bar: PaperBar, limit: float, slip: float) -> float | None:
+    """The price at which an entry's bar fills it; None where it does not: a touch fills no limit (rules, section 4.2)."""
+    side = 1.0 if order.side == "buy" else -1.0
+    at_open = bar.open * (1.0 + side * slip)
+    if not _is_filled_late(order, bar, limit):
+        return at_open if order.time_in_force == "opg" else side * min(side * at_open, side * limit)
+    best = bar.low if order.side == "buy" else bar.high
+    is_reached = order.time_in_force != "opg" and side * (billionths(best) - billionths(limit)) < 0
+    return limit if is_reached else None
+
+
+def _is_filled_late(order: LedgerOrder, bar: PaperBar, limit: float) -> bool:
+    """Does the bar open beyond the order's limit, so that it fills after the open, if at all?"""
+    side = 1.0 if order.side == "buy" else -1.0
+    return side * (billionths(bar.open) - billionths(limit)) > 0
+
+
+def _went_through(held: Position, entry: LedgerOrder | None, bar: PaperBar, level: float) -> float | None:
+    """The price at which a stop leaves in a bar, before the slippage; None where the bar did not go through it.
+
+    In the bar of an entry that filled after the open only the close tells: what came first is unknown (rules, section 4.4).
+    """
+    side = 1.0 if held.side == "long" else -1.0
+    if bar.session == held.entry_session and entry is not None and entry.works_all_day and entry.limit_price is not None:
+        limit = float(entry.limit_price / held.split_factor)
+        if _is_filled_late(entry, bar, limit):
+            return level if side * (bar.close - level) < 0.0 else None
+    worst = bar.low if side > 0.0 else bar.high
+    return side * min(side * bar.open, side * level) if side * (worst - level) <= 0.0 else None
 
 
 def _stop_in(context: SessionContext, held: Position, bars: list[PaperBar]) -> None:
@@ -148,11 +181,14 @@ def _stop_in(context: SessionContext, held: Position, bars: list[PaperBar]) -> N
         i for i in book.of_position(context.ledger, held.id) if i.purpose == book.STOP and i.state is OrderState.WOULD_SEND
     ]
     level, is_long = float(held.stop_price), held.side == "long"
-    hit = next((bar for bar in bars if (bar.low <= level if is_long else bar.high >= level)), None)
-    if hit is None or not stops or not level > 0:
+    if not stops or not level > 0:
+        return
+    entry = book.find(context.ledger, held.id)
+    hit, left = next(((bar, at) for bar in bars if (at := _went_through(held, entry, bar, level)) is not None), (None, 0.0))
+    if hit is None:
         return
     slip = context.settings.costs.slippage_bps / 10_000
-    met = min(hit.open, level) * (1.0 - slip) if is_long else max(hit.open, level) * (1.0 + slip)
+    met = left * (1.0 - slip if is_long else 1.0 + slip)
     with context.ledger.write() as write:
         # The stop was written down in shares of its day; a split since has changed both.
         write.execute(
@@ -162,8 +198,10 @@ def _stop_in(context: SessionContext, held: Position, bars: list[PaperBar]) -> N
     context.note(f"{held.symbol} would have left at its stop in session {hit.session}")
 
 
-def _bars(context: SessionContext, warehouse: Warehouse, symbol: str, first: dt.date, last: dt.date) -> list[PaperBar]:
-    """The stored bars of some sessions, in the terms of the session that is traded now; adjusted ones know every split."""
-    rows = warehouse.rows(read_sql(HERE, "paper_bars"), {"symbol": symbol, "first": first, "last": last})
-    now = context.evidence.factor(symbol, context.session)
+def _bars(
+    context: SessionContext, warehouse: Warehouse, symbol: str, days: tuple[dt.date, dt.date], terms: dt.date
+) -> list[PaperBar]:  # fmt: skip
+    """The stored bars of some sessions, in the terms of the session `terms`; adjusted ones know every split."""
+    rows = warehouse.rows(read_sql(HERE, "paper_bars"), {"symbol": symbol, "first": days[0], "last": days[1]})
+    now = context.evidence.factor(symbol, terms)
     return [PaperBar(row[0], *(float(price) / now for price in row[1:])) for row in rows if all(map(math.isfinite, row[1:]))]

@@ -16,9 +16,11 @@ import numpy as np
 from kobe_assets.graph.inputs import canonical_params
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.strategies import Strategy
+from kobe_jobs.trading.bare_positions import look
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel_unsent
 from kobe_jobs.trading.market_snapshot import Split
+from kobe_jobs.trading.moments import RunMoment
 from kobe_resources.order_ledger import OrderLedger, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import (
@@ -37,13 +39,19 @@ SUSPECT = "suspect"
 SAME_SPLIT_DAYS = 5
 """A vendor may move a split's date by a few days; of the same ratio it is the same split."""
 SESSIONS_BEFORE_ASKING = 2
+UNLISTED_STATUS = "inactive"
+"""What the broker says of a symbol that it lists no more."""
 SESSIONS_OF_A_GAP = 10
 """After more sessions without a bar the listing is over (rules, section 1)."""
 
 
 def apply_splits(context: SessionContext) -> int:
-    """Rescale positions by the splits that took effect up to the trading session and were not applied yet; how many did."""
+    """Rescale positions by the splits that took effect up to the trading session and were not applied yet; how many did.
+
+    Before the open those of the session itself wait until the broker has booked them.
+    """
     applied = 0
+    find_unsplit(context)
     for held in open_positions(context.ledger, context.account):
         for split in pending_splits(context, held):
             with context.ledger.write() as write:
@@ -59,9 +67,8 @@ def apply_splits(context: SessionContext) -> int:
 def pending_splits(context: SessionContext, held: Position) -> list[Split]:
     """Splits since a position's entry that it was not rescaled by, oldest first: also those that the files bring late."""
     names = context.evidence.names_of(held.symbol, held.entry_session, context.session)
-    known = [
-        split for name in names for split in context.evidence.splits_between(name, held.entry_session, context.splits_through)
-    ]
+    through = context.signal_session if held.symbol in context.unsplit else context.splits_through
+    known = [split for name in names for split in context.evidence.splits_between(name, held.entry_session, through)]
     if not known:
         return []
     applied = applied_splits(context.ledger, held.id)
@@ -74,9 +81,37 @@ def pending_splits(context: SessionContext, held: Position) -> list[Split]:
     return pending
 
 
+def find_unsplit(context: SessionContext) -> None:
+    """Keep in the context which held symbols the broker has not split yet, though their split takes effect at this open.
+
+    It books a split some time before the open, and until then both sides hold the old shares.
+    """
+    context.unsplit = frozenset()
+    is_shut = context.moment in (RunMoment.BEFORE_OPEN, RunMoment.SHUT) and context.today is not None
+    if not is_shut or not context.sends or context.splits_through <= context.signal_session:
+        return
+    due: list[tuple[Position, list[Split]]] = []
+    for held in open_positions(context.ledger, context.account):
+        pending = pending_splits(context, held)
+        if any(split.execution_date > context.signal_session for split in pending):
+            due.append((held, pending))
+    if not due:
+        return
+    there = look(context.broker, context.ledger, context.account)
+    for held, pending in due:
+        earlier = [split for split in pending if split.execution_date <= context.signal_session]
+        if there.holds(_rescaled(held, earlier)) and not there.holds(_rescaled(held, pending)):
+            context.unsplit |= {held.symbol}
+            context.note(f"the broker has not booked the split of {held.symbol} yet: a run after the open follows it")
+
+
 def as_split(context: SessionContext, held: Position) -> Position:
     """The position as it will be once its pending splits are applied; nothing is written."""
-    for split in pending_splits(context, held):
+    return _rescaled(held, pending_splits(context, held))
+
+
+def _rescaled(held: Position, splits: list[Split]) -> Position:
+    for split in splits:
         ratio = ratio_of(split)
         held = dataclasses.replace(
             held, qty=held.qty * ratio, stop_price=held.stop_price / ratio, split_factor=held.split_factor * ratio
@@ -147,8 +182,11 @@ def flag_untradable(context: SessionContext) -> None:
         if held.flag == UNLISTED:
             continue
         asset = context.broker.asset(held.symbol)
-        if asset is not None and asset.status == "active":
-            if not asset.tradable:
+        if asset is not None and asset.status != UNLISTED_STATUS:
+            if asset.status != "active":
+                # What is not understood is no reason to sell.
+                context.note(f"the broker lists {held.symbol} as {asset.status or 'nothing'!r}, which Kobe does not know")
+            elif not asset.tradable:
                 context.note(f"{held.symbol} is not tradable at the moment")
             continue
         context.note(f"{held.symbol} can no longer be traded at the broker: its position needs a person")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -122,9 +122,11 @@ def _run(
                     why = f"session {context.session} was already traded ({claim.note or claim.run_id})"
                     return _look_after(context, why)
                 if claim is None and _is_missed(context):
-                    return _look_after(context, f"session {context.session} was not traded, and the market is shut")
+                    why = f"session {context.session} was not traded, and the market is shut"
+                    return replace(_look_after(context, why), untraded=why)
                 if context.moment is RunMoment.SHUT:
-                    return _look_after(context, _why_shut(context))
+                    why = _why_shut(context)
+                    return replace(_look_after(context, why), untraded=why)
                 before = last_claimed(trading.ledger, context.account)
                 _claim(trading, context)
                 unclaimed.close()
@@ -266,7 +268,7 @@ def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
         # Nothing says what the broker holds, so nothing may be sold or bought; what can be protected is.
         return ()
     context.missing = missing
-    for symbol in sorted(context.missing):
+    for symbol in sorted(context.missing & {held.symbol for held in open_positions(context.ledger, context.account)}):
         context.note(f"ledger and broker differ on {symbol}: it is not sold and its stop is not touched, see `kobe reconcile`")
     agrees = before is not None and before.agrees
     if before and not agrees:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from kobe_assets.graph.inputs import limits_of
 from kobe_assets.report.analysis.metrics_glossary import minus
-from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.context import SessionContext, sends_before_open
 from kobe_jobs.trading.entries import entries_of, plan_entries
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
@@ -29,6 +29,7 @@ from kobe_jobs.trading.on_record import (
     sessions_to_trade,
 )
 from kobe_jobs.trading.roll_forward import age_positions, apply_splits, expire, name_without_bars
+from kobe_jobs.trading.running_costs import costs_through
 from kobe_resources import calendar
 from kobe_resources.broker.protocol import Asset, Broker, Clock, Quote, TradingDay
 from kobe_resources.broker.quotes import stop_price
@@ -177,8 +178,10 @@ def orders_of_tomorrow(
 ) -> Tomorrow:
     """What the next run would send; `ledger` is read and not changed. session: that one instead, on the signals before it.
 
-    Raises NothingToLookAt, and UsageError where the strategy is not registered.
+    Raises NothingToLookAt, and UsageError where a strategy is not registered, or is simulated only.
     """
+    for part in parts_named(settings):
+        refuse_untradable(part.strategy)
     found = account_on_record(settings, ledger)
     day, before = sessions_to_trade(settings, ledger, found, warehouse)
     if session is not None:
@@ -218,7 +221,10 @@ def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> 
     _warn(context)
     for step in (expire, apply_splits, age_positions, name_without_bars):
         step(context)
-    exits, cash = [], found.cash
+    now = found.cash
+    if found.is_counted:
+        now += Decimal(repr(costs_through(context, context.ledger, context.signal_session)))
+    exits, cash = [], now
     for held in open_positions(context.ledger, context.account):
         if held.flag:
             exits.append(_exit_of(held, broker))
@@ -231,7 +237,7 @@ def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> 
         context.note(f"session {context.session} is traded already: what comes after it shows once its bars are stored")
     elif context.evidence.signals_fit_bars and context.signal_session in context.evidence.computed:
         # Before the open nothing has been sold yet: exits at the same open pay for no entry.
-        plan_entries(context, max(found.cash if context.moment is RunMoment.BEFORE_OPEN else cash, Decimal(0)))
+        plan_entries(context, max(now if context.moment is RunMoment.BEFORE_OPEN else cash, Decimal(0)))
     orders = entries_of(context)
     entries = [] if is_over else [_entry_of(order) for order in orders if _would_go(order)]
     refused = [] if is_over else [_refusal_of(order) for order in orders if not _would_go(order)]

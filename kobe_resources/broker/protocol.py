@@ -172,6 +172,7 @@ class BrokerOrder:
     replaces: str | None = None
     earlier_ids: tuple[str, ...] = ()
     unread: str = ""
+    asset_class: str = ""
 
     @property
     def is_terminal(self) -> bool:
@@ -191,6 +192,7 @@ class BrokerPosition:
     qty_available: Decimal
     avg_entry_price: Decimal
     unread: str = ""
+    asset_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)

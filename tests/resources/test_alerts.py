@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from kobe_jobs.trading.reconcile.difference import Difference
+from kobe_jobs.trading.reporting.alerts import tell_differences
 from kobe_resources import alerts
 from kobe_resources.alerts import AlertMessage, send_test, tell
 from kobe_resources.errors import UsageError
@@ -76,6 +78,27 @@ def test_a_message_arrives_with_its_facts_and_only_once(phone: Phone) -> None:
     assert told["title"] == "Kobe: a trading run was halted"
     assert "reason: a stop is missing" in told["message"]
     assert told["type"] == "failure"
+
+
+def test_a_secret_in_a_persons_reason_is_told_nowhere(phone: Phone) -> None:
+    settings = with_addresses(phone.url, on=["kill"])
+    what = f"the kill switch is on: {TOKEN} leaked"
+    assert tell(settings, AlertMessage(frozenset({"kill"}), what))
+    assert tell(settings, AlertMessage(frozenset({"kill"}), f"{what} twice", {"by": TOKEN}, text=TOKEN))
+    assert len(phone.told) == 2
+    assert TOKEN not in str(phone.told)
+    assert "leaked" in phone.told[0]["title"]
+
+
+def test_a_difference_is_told_with_both_sides_and_once_a_day(phone: Phone) -> None:
+    settings = with_addresses(phone.url, on=["difference"])
+    rows = [Difference("cash", "account", "$100.00", "$50.00"), Difference("order", "mine", "none", "new", halts=False)]
+    assert tell_differences(settings, "paper:PA1", rows)
+    later = [Difference("cash", "account", "$100.00", "$51.00")]
+    assert tell_differences(settings, "paper:PA1", later)
+    assert tell_differences(settings, "paper:PA1", rows[1:]), "what halts nothing is no alert"
+    (told,) = phone.told
+    assert "cash account: ledger $100.00, broker $50.00" in told["message"]
 
 
 def test_what_was_not_taken_is_tried_again(phone: Phone) -> None:

@@ -47,7 +47,7 @@ def tomorrow(
 
 def _show(found: Tomorrow) -> None:
     from kobe_assets.report.analysis.metrics_glossary import minus
-    from kobe_jobs.cli.output import output, table_of
+    from kobe_jobs.cli.output import output, shares_text, table_of
     from kobe_jobs.trading.tomorrow import in_words
 
     console = output()
@@ -60,15 +60,15 @@ def _show(found: Tomorrow) -> None:
         for e in found.entries:
             stop = "none" if e.stop is None else f"{e.stop:,.2f}"
             table.add_row(
-                e.symbol, e.strategy, e.side, f"{e.shares:g}", f"{e.limit:,.2f}", stop, f"{e.dollars:,.2f}", e.kind
+                e.symbol, e.strategy, e.side, shares_text(e.shares), f"{e.limit:,.2f}", stop, f"{e.dollars:,.2f}", e.kind
             )  # fmt: skip
         console.print(table)
     if found.exits:
         table = table_of("Would leave", "symbol", "strategy", "side", "shares", "why", "last close", "P&L", "bars held")
         for x in found.exits:
             table.add_row(
-                x.symbol, x.strategy, x.side, f"{x.shares:g}", in_words(x.reason), f"{x.price:,.2f}", minus(f"{x.pnl:+,.2f}"),
-                str(x.bars_held),
+                x.symbol, x.strategy, x.side, shares_text(x.shares), in_words(x.reason), f"{x.price:,.2f}",
+                minus(f"{x.pnl:+,.2f}"), str(x.bars_held),
             )  # fmt: skip
         console.print(table)
     if found.refused:
@@ -79,6 +79,6 @@ def _show(found: Tomorrow) -> None:
     if not (found.entries or found.exits):
         console.say("nothing to send")
     budget = "without a daily budget" if found.budget is None else f"of ${found.budget:,.2f} a session"
-    console.say(f"${found.dollars:,.2f} {budget}, ${found.cash:,.2f} of cash")
+    console.say(f"${found.dollars:,.2f} {budget}, ${found.cash:,.2f} of cash{' after the exits' * bool(found.exits)}")
     for note in found.notes:
         console.say(f"note: {note}")

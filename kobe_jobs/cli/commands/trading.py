@@ -46,7 +46,8 @@ def trade(
     Without --session: the one that the broker's clock stands in. At the embedded broker, which has no time of its own, the
     next session that has bars and was not traded; where there is none, one line and exit code 0.
     Stage shadow (the default) decides and sends nothing, simulated trades against the embedded broker, paper and live against
-    Alpaca. Exit code 1 where it was refused, halted, or left something open.
+    Alpaca. Exit code 1 where it was refused, halted, or left something open, and where the market is shut: what is held is
+    looked after all the same.
     """
     from kobe_jobs.research_run.strategies import load_trading_settings, parts_named
     from kobe_jobs.trading.reporting.alerts import alert, tell_run
@@ -76,7 +77,7 @@ def trade(
     finally:
         show_run(summary)
         tell_run(settings, summary)
-    if not summary.is_clean:
+    if not summary.is_clean or summary.untraded:
         raise typer.Exit(1)
 
 
@@ -205,6 +206,7 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Compare ledger and broker: orders, fills, positions, cash. Exit code 1 on a difference; nothing is adopted silently."""
+    from kobe_assets.report.analysis.metrics_glossary import minus
     from kobe_jobs.research_run.strategies import load_account_settings
     from kobe_jobs.trading.context import open_session, open_trading_context
     from kobe_jobs.trading.reconcile.accept import accept_differences
@@ -230,14 +232,14 @@ def reconcile(
     elif rows:
         table = table_of("Ledger and broker differ", "kind", "what", "ledger", "broker", "halts entries")
         for row in rows:
-            table.add_row(row.kind, row.what, row.ledger, row.broker, "yes" if row.halts else "no")
+            table.add_row(row.kind, row.what, minus(row.ledger), minus(row.broker), "yes" if row.halts else "no")
         output().print(table)
     else:
         output().say("ledger and broker agree")
     for note in [] if as_json else context.notes:
         output().say(f"note: {note}")
     if not agrees:
-        tell_differences(settings, context.account, [f"{row.kind}: {row.what}" for row in rows if row.halts])
+        tell_differences(settings, context.account, rows)
         raise typer.Exit(1)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.reconcile.difference import Difference
-from kobe_resources.broker.protocol import BrokerActivity, BrokerUnavailable
+from kobe_resources.broker.protocol import BrokerActivity, BrokerUnavailable, Unauthorized
 
 CASH_NOISE = Decimal("1.00")
 """Dollars by which the broker's rounding may move cash between two looks."""
@@ -52,8 +52,8 @@ def compare_cash(
     if abs(surplus) <= CASH_NOISE:
         return [], told
     is_small = activities is None and abs(surplus) <= SMALL_LOSS * abs(expected)
-    seen = f"${cash:.2f}" + (", and the account's activities cannot be asked" if activities is None else "")
-    difference = Difference("cash", "account", f"${expected:.2f}", seen, halts=surplus < 0 and not is_small)
+    seen = _dollars(cash) + (", and the account's activities cannot be asked" if activities is None else "")
+    difference = Difference("cash", "account", _dollars(expected), seen, halts=surplus < 0 and not is_small)
     if surplus < 0:
         return [difference], told
     before = ground.get("surplus")
@@ -81,7 +81,8 @@ def _activities(context: SessionContext, last: Mapping[str, Any] | None) -> list
     since = dt.date.fromisoformat(last["session"]) if last else context.session
     try:
         return context.broker.activities(day_start(since - dt.timedelta(days=LATE_DAYS)))
-    except BrokerUnavailable:
+    except (BrokerUnavailable, Unauthorized):
+        # Keys that may ask for nothing else either have failed before.
         return None
 
 
@@ -106,4 +107,8 @@ def _described(rows: list[tuple[str, Decimal]]) -> str:
     totals: Counter[str] = Counter()
     for kind, amount in rows:
         totals[KINDS.get(kind, kind)] += amount  # type: ignore[assignment]
-    return ", ".join(f"{kind} ${Decimal(amount):.2f}" for kind, amount in sorted(totals.items()) if abs(amount) >= CENT)
+    return ", ".join(f"{kind} {_dollars(Decimal(amount))}" for kind, amount in sorted(totals.items()) if abs(amount) >= CENT)
+
+
+def _dollars(amount: Decimal) -> str:
+    return ("−" if amount < 0 else "") + f"${abs(amount):,.2f}"

@@ -28,8 +28,8 @@ from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, look_up
 from kobe_jobs.trading.reconcile.cash import compare_cash
 from kobe_jobs.trading.reconcile.difference import Difference
 from kobe_jobs.trading.renames import fitting_renames
-from kobe_jobs.trading.roll_forward import apply_splits, as_split
-from kobe_resources.broker.alpaca.parse import is_option
+from kobe_jobs.trading.roll_forward import apply_splits, as_split, find_unsplit
+from kobe_resources.broker.alpaca.parse import is_stock
 from kobe_resources.broker.protocol import (
     TERMINAL_STATUSES,
     BrokerFill,
@@ -142,9 +142,11 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
     opened = context.broker.orders("open")
     orders = _orders_since(context, since, opened)
     promoted, order_rows = _compare_orders(context, orders, promote)
-    fills = [fill for fill in context.broker.fills(day_start(since)) if not is_option(fill.symbol)]
-    positions = [row for row in context.broker.positions() if not is_option(row.symbol)]
+    others = {order.id for order in orders if not is_stock(order.symbol, order.asset_class)}
+    fills = [row for row in context.broker.fills(day_start(since)) if is_stock(row.symbol) and row.order_id not in others]
+    positions = [row for row in context.broker.positions() if is_stock(row.symbol, row.asset_class)]
     cash_rows, cash_told = compare_cash(context, context.broker.account().cash, last)
+    find_unsplit(context)
     held = [as_split(context, position) for position in open_positions(context.ledger, context.account)]
     renamed = _renamed(context, held, orders, positions)
     rows = [
@@ -242,8 +244,8 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
             if (order.filled_qty > 0 or not order.is_terminal) and order.id not in accepted:
                 seen = order.unread or f"{order.side} {order.qty} {order.symbol} {order.raw_status}"
                 # An order about no stock moves no share of ours; what it does to the cash, the cash tells.
-                is_stock = bool(order.symbol) and not is_option(order.symbol)
-                rows.append(Difference("order", order.client_order_id, NOT_OURS, seen, halts=is_stock))
+                halts = bool(order.symbol) and is_stock(order.symbol, order.asset_class)
+                rows.append(Difference("order", order.client_order_id, NOT_OURS, seen, halts))
             continue
         late = ours.state in (OrderState.NOT_PLACED, OrderState.PLANNED)
         is_open = late or ours.state in UNSETTLED
@@ -328,6 +330,8 @@ def without_noted(there: Decimal, noted: Decimal) -> Decimal:
 
 def told_split(held: Position, there: BrokerPosition) -> str:
     """Says that a difference is a split where the broker divided its price by what it multiplied the shares by, or ''."""
+    if held.split_factor != 1 and abs(there.qty * held.split_factor - held.signed_qty) <= SAME_SHARES:
+        return ": it has not booked the split yet, look again later"
     ratio = there.qty / held.signed_qty
     price = there.avg_entry_price
     return f": this is a split, about {ratio:.4g} for 1" if price > 0 and is_split(ratio, held.entry_price / price) else ""

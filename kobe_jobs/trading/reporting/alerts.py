@@ -16,6 +16,7 @@ from kobe_resources.settings.models import AlertKind, Settings
 from kobe_resources.settings.secrets import alert_addresses
 
 if TYPE_CHECKING:
+    from kobe_jobs.trading.reconcile.difference import Difference
     from kobe_jobs.trading.reporting.summary import RunSummary
 
 log = get_logger("alerts")
@@ -49,13 +50,15 @@ def tell_run(settings: Settings, summary: RunSummary) -> bool:
     return alert(settings, "a trading run was halted", kinds, key, **given)
 
 
-def tell_differences(settings: Settings, account: str, differences: Iterable[str]) -> bool:
-    """Alert where ledger and broker differ; the same differences are sent once a day."""
-    rows = sorted(differences)
+def tell_differences(settings: Settings, account: str, differences: Iterable[Difference]) -> bool:
+    """Alert of what halts because ledger and broker differ on it; once a day, whatever the two say by then."""
+    rows = sorted((row for row in differences if row.halts), key=lambda row: (row.kind, row.what))
     if not rows:
         return True
-    facts = {"account": account, "differences": rows, "mend": "`kobe reconcile` shows both sides"}
-    return alert(settings, "ledger and broker differ", ("difference",), f"difference|{account}|{rows}", **facts)
+    told = [f"{row.kind} {row.what}: ledger {row.ledger}, broker {row.broker}" for row in rows]
+    facts = {"account": account, "differences": told, "mend": "`kobe reconcile` shows both sides"}
+    key = f"difference|{account}|{[(row.kind, row.what) for row in rows]}"
+    return alert(settings, "ledger and broker differ", ("difference",), key, **facts)
 
 
 def run_line(summary: RunSummary) -> str:
@@ -72,7 +75,7 @@ def run_line(summary: RunSummary) -> str:
         f"{summary.exits_filled} left" if summary.exits_filled else "",
     ]
     stops = "1 stop stands" if summary.stops == 1 else f"{summary.stops} stops stand"
-    return ", ".join(filter(None, parts)) + f"; ${summary.budget_used} of the budget used, {stops}"
+    return ", ".join(filter(None, parts)) + f"; ${float(summary.budget_used):,.2f} of the budget used, {stops}"
 
 
 def alert_if_healed(settings: Settings, ledger: OrderLedger) -> str:
@@ -95,6 +98,8 @@ def tell_tomorrow(settings: Settings) -> bool:
     except KobeError as error:
         log.warning("the evening's orders cannot be told", reason=str(error))
         return False
-    what = f"{len(found.entries)} orders and {len(found.exits)} exits on {found.session}, stage {found.stage}"
+    entering, leaving = len(found.entries), len(found.exits)
+    orders, exits = "order" if entering == 1 else "orders", "exit" if leaving == 1 else "exits"
+    what = f"{entering} {orders} and {leaving} {exits} on {found.session}, stage {found.stage}"
     text = "\n".join(found.lines())
     return tell(settings, AlertMessage(frozenset({"orders"}), what, key=f"orders|{found.stage}|{found.session}", text=text))

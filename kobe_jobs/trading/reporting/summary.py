@@ -27,6 +27,7 @@ class RunSummary:
 
     signals = refused (by reason) + submitted + pending + would_send; submitted = filled (wholly or in part) + unfilled +
     working + unsettled. working: entries that wait for the auction, or for their limit, as they should.
+    untraded: why nothing was traded, where the market is shut and what is held was only looked after; else empty.
     `orders` are the session's, as `order_row` gives them, in the order they were decided; `positions` what is open after it.
     """
 
@@ -58,6 +59,7 @@ class RunSummary:
     halted: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
     working: int = 0
+    untraded: str = ""
 
     @property
     def is_clean(self) -> bool:

@@ -97,11 +97,11 @@ class AlpacaBroker:
         return self._read("/clock", None, parse.parse_clock)
 
     def calendar(self, start: dt.date, end: dt.date) -> list[TradingDay]:
-        """Sessions from `start` to `end`, both included, in order."""
+        """Sessions from `start` to `end`, both included, in order; without a day that cannot be read, which nobody trades."""
         days = self._read(
             "/calendar",
             {"start": start.isoformat(), "end": end.isoformat()},
-            lambda body: [parse.parse_trading_day(day) for day in parse.parse_list(body, "calendar")],
+            lambda body: parse.readable(parse.parse_list(body, "calendar"), parse.parse_trading_day),
         )
         return sorted((day for day in days if start <= day.session <= end), key=lambda day: day.session)
 

@@ -29,6 +29,8 @@ from kobe_resources.calendar import NEW_YORK
 ZERO = Decimal(0)
 OPTION = re.compile(r"[A-Z.]{1,6}\d{6}[CP]\d{8}")
 """A symbol of the options' clearing house: root, expiry, right, strike."""
+NO_STOCKS = ("us_option", "crypto", "crypto_perp")
+"""Classes of assets that Kobe never trades."""
 NO_ID = "an order without an id"
 T = TypeVar("T")
 
@@ -55,7 +57,7 @@ def parse_trading_day(raw: Any) -> TradingDay:
 
 
 def parse_account(raw: Any) -> Account:
-    """`GET /v2/account`; a missing block counts as a block."""
+    """`GET /v2/account`; a missing block counts as a block, and missing buying power as none."""
     body = _mapping(raw, "account")
     return Account(
         id=_text(body, "id"),
@@ -63,8 +65,8 @@ def parse_account(raw: Any) -> Account:
         status=_text(body, "status"),
         currency=_text(body, "currency"),
         cash=_number(body, "cash"),
-        equity=_number(body, "equity"),
-        buying_power=_number(body, "buying_power"),
+        equity=_number_or_none(body, "equity") or ZERO,
+        buying_power=_number_or_none(body, "buying_power") or ZERO,
         shorting_enabled=body.get("shorting_enabled") is True,
         trading_blocked=body.get("trading_blocked") is not False,
         account_blocked=body.get("account_blocked") is not False,
@@ -125,6 +127,7 @@ def parse_order(raw: Any, request_id: str | None = None) -> BrokerOrder:
         time_in_force=_text_or(body, "time_in_force", ""),
         replaced_by=_text_or(body, "replaced_by", "") or None,
         replaces=_text_or(body, "replaces", "") or None,
+        asset_class=_text_or(body, "asset_class", ""),
     )
 
 
@@ -142,6 +145,7 @@ def parse_order_row(raw: Any) -> BrokerOrder:
             filled_avg_price=None, status=OrderStatus(status) if status in set(OrderStatus) else OrderStatus.UNKNOWN,
             raw_status=status, limit_price=None, stop_price=None, submitted_at=_time_or_none(body, "submitted_at"),
             unread=f"{_text_or(body, 'order_class', '') or 'odd'} order: {error}",
+            asset_class=_text_or(body, "asset_class", ""),
         )  # fmt: skip
     return order
 
@@ -159,6 +163,7 @@ def parse_position(raw: Any) -> BrokerPosition:
         qty=size if side == "long" else -size,
         qty_available=size if available is None else abs(available),
         avg_entry_price=_number_or_none(body, "avg_entry_price") or ZERO,
+        asset_class=_text_or(body, "asset_class", ""),
     )
 
 
@@ -167,8 +172,9 @@ def parse_position_row(raw: Any) -> BrokerPosition:
     try:
         return parse_position(raw)
     except Malformed as error:
-        symbol = _text_or(raw, "symbol", "") if isinstance(raw, dict) else ""
-        return BrokerPosition(symbol or "?", ZERO, ZERO, ZERO, unread=str(error))
+        body = raw if isinstance(raw, dict) else {}
+        kind = _text_or(body, "asset_class", "")
+        return BrokerPosition(_text_or(body, "symbol", "") or "?", ZERO, ZERO, ZERO, unread=str(error), asset_class=kind)
 
 
 def parse_fill(raw: Any) -> BrokerFill:
@@ -211,9 +217,9 @@ def readable(rows: list[Any], parser: Callable[[Any], T]) -> list[T]:
     return found
 
 
-def is_option(symbol: str) -> bool:
-    """Is it the symbol of an option contract?"""
-    return OPTION.fullmatch(symbol) is not None
+def is_stock(symbol: str, asset_class: str = "") -> bool:
+    """Is it a stock, as far as symbol and class say: no option contract, no pair of currencies?"""
+    return asset_class not in NO_STOCKS and "/" not in symbol and OPTION.fullmatch(symbol) is None
 
 
 def parse_list(raw: Any, what: str) -> list[Any]:

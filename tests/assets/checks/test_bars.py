@@ -19,9 +19,9 @@ from kobe_assets.checks.bar_frames import quarantine_table
 from kobe_assets.checks.bars import check_bars
 from kobe_assets.checks.findings import FINDINGS, DataFinding
 from kobe_assets.checks.sessions import find_stale, find_thin_sessions
+from kobe_assets.graph.bar_table import BarTable, read_bar_tables
 from kobe_assets.graph.inputs import load_panel
 from kobe_assets.research.quarantine import QUARANTINE_BARS, quarantined, suspect_bars, suspects
-from kobe_assets.selection.bar_table import BarTable, read_bar_tables
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.market_data.changes import Load
 from kobe_resources.market_data.local.sample import SampleVendor

@@ -342,6 +342,13 @@ def test_a_phone_shows_every_chart_without_scrolling_sideways(browser: Browser, 
     name_ends, column_begins, column_ends = watched.page.evaluate(beside)
     assert name_ends - 1 <= column_begins
     assert column_ends <= 400
+    dots = watched.page.evaluate(
+        """() => [...document.querySelectorAll(".dots")].map((row) => [...row.querySelectorAll("i")].map((dot) => {
+             const box = dot.getBoundingClientRect();
+             return [Math.round(box.width), Math.round(box.height), box.right <= innerWidth];
+           }))"""
+    )
+    assert {tuple(dot) for row in dots for dot in row} == {(9, 9, True)}, "each gate is a dot that can be seen"
     assert watched.complaints == []
     watched.page.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import json
 import re
@@ -24,6 +25,10 @@ from kobe_jobs.cli.output import SHORT_ID, order_table
 from kobe_jobs.cli.screen import Screen
 from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_jobs.trading.parity.replay import simulate_window
+from kobe_resources.broker.alpaca.adapter import AlpacaBroker
+from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars
+from kobe_resources.broker.hosts import Hosts
+from kobe_resources.broker.open import simulated_terms
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import OrderLedger
@@ -301,7 +306,7 @@ def test_what_was_refused_is_counted_not_subtracted(simulated: Any, monkeypatch:
     monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
     monkeypatch.setenv("KOBE_POLICY__MAX_NOTIONAL_PER_ORDER", "1")
     shown = kobe("trade", "--session", str(trade.entry_session)).stdout
-    assert re.search(r"refused: exceeds_order_budget\s+│ \d", shown)
+    assert re.search(r"refused: exceeds order budget\s+│ \d", shown)
 
 
 @pytest.mark.parametrize("command", [("trade", "--session"), ("replay", "--end", "2013-02-01", "--start")])
@@ -484,6 +489,53 @@ def test_the_phrase_that_a_person_types_stands_on_a_line_of_its_own(
     monkeypatch.setattr("typer.prompt", lambda *_, **__: "no")
     assert trading._typed(phrase, None) == "no"
     assert phrase in capsys.readouterr().err.splitlines()
+
+
+def test_a_run_that_met_a_shut_market_ends_with_1_though_all_is_protected(
+    simulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, trade = simulated
+    run = trading._trade
+
+    def shut(*arguments: Any) -> Any:
+        summary = run(*arguments)
+        assert summary is not None
+        return dataclasses.replace(summary, untraded="the market is shut until tomorrow")
+
+    monkeypatch.setattr(trading, "_trade", shut)
+    done = kobe("trade", "--session", str(trade.entry_session))
+    assert done.exit_code == 1
+    assert "nothing was traded" in done.stdout
+    monkeypatch.setattr(trading, "_trade", run)
+    assert kobe("trade", "--session", str(trade.entry_session)).exit_code == 0
+
+
+def test_a_live_session_is_traded_once_a_person_has_typed_its_phrase_and_not_before(
+    simulated: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, trade = simulated
+    settings, number = load_settings(), "123456789"
+    terms = dataclasses.replace(simulated_terms(settings), account_number=number, fractional=False)
+    with EmbeddedBroker(home / "live", StoredBars.of_warehouse(Warehouse()), terms) as embedded:
+        embedded.advance_to(trade.entry_session, "open")
+        hosts = Hosts(embedded.url, embedded.url, is_live=True)
+        monkeypatch.setattr("kobe_jobs.trading.context.open_broker", lambda *_: AlpacaBroker(hosts, "key", "secret"))
+        monkeypatch.setattr("kobe_jobs.trading.session.check_ready", lambda _: None)
+        monkeypatch.setattr("kobe_jobs.trading.admission.check_evidence", lambda *_: None)
+        for name, value in {"KOBE_BROKER__STAGE": "live", "KOBE_SIZING__WHOLE_SHARES": "true"}.items():
+            monkeypatch.setenv(name, value)
+        phrase = f"trade live {trade.entry_session} {number}"
+        for typed in ([], ["--confirm", "yes"], ["--confirm", phrase.replace(number, "987654321")]):
+            refused = kobe("trade", *typed)
+            assert isinstance(refused.exception, KobeError)
+            assert refused.exception.hint == f"type exactly: {phrase}"
+        assert embedded.book.state.row("SELECT 1 FROM orders") is None
+        done = told("trade", "--confirm", phrase)
+        assert done["stage"] == "live"
+        assert done["filled"] >= 1
+        sent = embedded.book.state.rows("SELECT client_order_id FROM orders")
+        assert told("trade")["notes"][0].startswith(f"session {trade.entry_session} was already traded"), "asked once"
+        assert embedded.book.state.rows("SELECT client_order_id FROM orders") == sent
 
 
 def test_live_is_refused_without_keys(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:

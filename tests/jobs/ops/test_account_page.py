@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from kobe_jobs.cli.output import shares_text
 from kobe_jobs.ops.health.checks import ask_account
 from kobe_jobs.ops.ui.account_page import data
 from kobe_jobs.ops.ui.account_page.routes import account_routes
@@ -34,6 +35,7 @@ from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.traded_home import market_settings, stand_before_the_end, trade_sessions
+from tests.support.drivers.command import invoked
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +280,70 @@ def test_a_trace_opens_with_six_lines_for_a_trader(view: AccountView, traded: tu
     assert re.search(r", [+−]\d+\.\d bps against the open \$\d", done[4])
     assert re.search(r"left on \d{4}-\d\d-\d\d at \$[\d,.]+ \(.+\) after \d+ bars: [+−]\$", done[5])
     assert traces[closed].as_json()["in_words"] == list(done)
+
+
+def test_the_command_shows_the_account_by_day_and_in_the_evening(
+    view: AccountView, traded: tuple[Path, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the evening the clock has passed the session's bar: what its stops sold is known by the next run."""
+    home = tmp_path / "home"
+    shutil.copytree(traded[0], home)
+    monkeypatch.setenv("KOBE_HOME", str(home))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("kobe_jobs.research_run.strategies.load_trading_settings", lambda: traded[1])
+    monkeypatch.setattr("kobe_jobs.cli.commands.account.load_settings", lambda: traded[1])
+    last = dt.date.fromisoformat(str(view.last_session))
+    shown = {}
+    for phase in ("midday", "evening"):
+        with open_trading_context(traded[1], Secrets(), leave_clock=True) as trading:
+            trading.broker.embedded.advance_to(last, phase)  # type: ignore[attr-defined]
+        done = invoked("account")
+        assert done.exit_code == 0
+        shown[phase] = done.stdout
+        told = json.loads(invoked("account", "--without-simulation", "--json").stdout)
+        assert (told["as_of"], told["last_session"]) == (view.as_of, str(last))
+        assert told["equity"] == pytest.approx(view.equity)
+    text = shown["evening"]
+    assert text.splitlines()[:2] == [f"ibs, stage simulated, account {view.number}", f"at the close of {view.as_of}"]
+    for words in (
+        f"${view.equity:,.2f}",
+        "the simulation",
+        "cash at the broker",
+        "kill switch off",
+        "ledger and broker agreed",
+    ):
+        assert words in text
+    assert all(held.symbol in text for held in view.positions)
+    assert "next run, " in text
+    health = re.compile(r"health: .*")
+    assert health.sub("", text) == health.sub("", shown["midday"])
+
+
+def test_a_position_is_marked_at_closes_that_it_has_seen_and_a_passed_stop_is_said(
+    view: AccountView, traded: tuple[Path, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(traded[0], home)
+    monkeypatch.setenv("KOBE_HOME", str(home))
+    held = view.positions[0]
+    beyond = held.close * (1.01 if held.side == "long" else 0.99)
+
+    def seen(change: str, *values: str) -> Any:
+        with OrderLedger(home / "orders.sqlite") as ledger, ledger.write() as write:
+            write.execute(f"UPDATE positions SET {change} WHERE is_open = 1 AND symbol = ?", (*values, held.symbol))
+        with ledger_to_look_at() as ledger:
+            found = look_at_account(traded[1], ledger, Warehouse(), with_tomorrow=False)
+        return next(row for row in found.positions if row.symbol == held.symbol)
+
+    assert seen("stop_price = ?", repr(beyond)).next_exit == "by its stop, which the last close has passed"
+    later = dt.date.fromisoformat(view.as_of) + dt.timedelta(days=1)
+    new = seen("entry_session = ?", later.isoformat())
+    assert (new.close, new.pnl) == (held.entry, 0.0), "the close before it says nothing of what was bought since"
+
+
+@pytest.mark.parametrize(("shares", "text"), [(12_345.0, "12,345"), ("3", "3"), (0.123456, "0.1235"), ("250000", "250,000")])
+def test_a_number_of_shares_is_never_an_exponent(shares: Any, text: str) -> None:
+    assert shares_text(shares) == text
 
 
 def test_a_split_of_what_is_held_is_said_the_evening_before(

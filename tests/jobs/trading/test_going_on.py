@@ -19,11 +19,20 @@ from kobe_jobs.trading.readiness import switching
 from kobe_jobs.trading.readiness.switching import auction_finding, other_accounts_finding, quotes_finding, switching_finding
 from kobe_jobs.trading.reconcile.accept import accept_differences
 from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
-from kobe_jobs.trading.roll_forward import name_odd_stops
+from kobe_jobs.trading.roll_forward import flag_untradable, name_odd_stops
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
-from kobe_resources.broker.protocol import BrokerActivity, BrokerOrder, BrokerPosition, BrokerUnavailable, OrderStatus
-from kobe_resources.order_ledger.positions import open_positions, rescale
+from kobe_resources.broker.protocol import (
+    BrokerActivity,
+    BrokerError,
+    BrokerFill,
+    BrokerOrder,
+    BrokerPosition,
+    BrokerUnavailable,
+    OrderStatus,
+    Unauthorized,
+)
+from kobe_resources.order_ledger.positions import UNLISTED, open_positions, rescale
 from kobe_resources.settings.models import Settings
 from tests.support.builders import small_market as market
 
@@ -69,7 +78,7 @@ def less(amount: str) -> Any:
 def test_cash_that_an_activity_explains_is_told_and_halts_nothing(traded: TradingContext) -> None:
     context = session_of(traded, account=less("9"), activities=lambda rows: [*rows, fee("-9")])
     assert reconcile(context, "test").agrees
-    assert "cash moved without a trade: fees $-9.00" in context.notes
+    assert "cash moved without a trade: fees −$9.00" in context.notes
     again = session_of(traded, account=less("9"), activities=lambda rows: [*rows, fee("-9")])
     assert reconcile(again, "test").agrees
     assert again.notes == []
@@ -92,7 +101,7 @@ def test_an_activity_that_is_cancelled_or_corrected_later_is_explained(traded: T
     assert reconcile(morning("9", "-9"), "test").agrees
     corrected = morning("12", "-12")
     assert reconcile(corrected, "test").differences == ()
-    assert "cash moved without a trade: fees $-3.00" in corrected.notes
+    assert "cash moved without a trade: fees −$3.00" in corrected.notes
     cancelled = morning("0", "0")
     assert reconcile(cancelled, "test").differences == ()
     assert "cash moved without a trade: fees $12.00" in cancelled.notes
@@ -119,13 +128,31 @@ def test_a_loss_that_no_activity_explains_halts(traded: TradingContext) -> None:
     assert [(row.kind, row.halts) for row in found.differences] == [("cash", True)]
 
 
+@pytest.mark.parametrize("failure", [BrokerUnavailable, Unauthorized])
 @pytest.mark.parametrize(("loss", "halts"), [("4", False), ("400", True)])
-def test_a_small_loss_is_told_where_activities_cannot_be_asked(traded: TradingContext, loss: str, halts: bool) -> None:
+def test_a_small_loss_is_told_where_activities_cannot_be_asked(
+    traded: TradingContext, loss: str, halts: bool, failure: type[BrokerError]
+) -> None:
     def silent(_: Any) -> Any:
-        raise BrokerUnavailable("the broker does not answer", "try again")
+        raise failure("the broker does not answer", "try again")
 
     found = reconcile(session_of(traded, account=less(loss), activities=silent), "test")
     assert [(row.kind, row.halts) for row in found.differences] == [("cash", halts)]
+
+
+@pytest.mark.parametrize(
+    ("status", "flag"), [("active", None), ("inactive", UNLISTED), ("soon_maybe", None), ("", None), (None, UNLISTED)]
+)
+def test_a_stock_is_sold_for_what_its_listing_is_only_where_the_broker_says_that_it_is_over(
+    traded: TradingContext, status: str | None, flag: str | None
+) -> None:
+    def listed(asset: Any) -> Any:
+        return None if status is None else dataclasses.replace(asset, status=status)
+
+    context = session_of(traded, asset=listed)
+    flag_untradable(context)
+    assert {held.flag for held in open_positions(traded.ledger, context.account)} == {flag}
+    assert ("which Kobe does not know" in str(context.notes)) == (status in ("soon_maybe", ""))
 
 
 def test_an_order_about_options_is_a_row_and_halts_nothing(traded: TradingContext) -> None:
@@ -141,6 +168,32 @@ def test_an_option_held_beside_our_stocks_needs_no_stop(traded: TradingContext) 
     option = BrokerPosition("KO261218C00060000", Decimal(2), Decimal(2), Decimal(1))
     context = session_of(traded, positions=lambda rows: [*rows, option])
     assert judge(context, look(context.broker, context.ledger, context.account)).is_whole
+
+
+def test_coins_and_options_are_rows_and_halt_nothing_and_need_no_stop(traded: TradingContext) -> None:
+    coins = dataclasses.replace(
+        OPTION_ORDER, id="o2", client_order_id="coins", symbol="BTCUSD", asset_class="crypto", unread="", qty=Decimal("0.5")
+    )
+    stops = [
+        dataclasses.replace(OPTION_ORDER, id="o3", client_order_id="leg", kind="stop"),
+        dataclasses.replace(coins, id="o4", client_order_id="guard", kind="stop", side="sell"),
+        dataclasses.replace(coins, id="o5", client_order_id="pair", symbol="ETH/USD", asset_class=""),
+    ]
+    held = BrokerPosition("BTCUSD", Decimal("0.0123"), Decimal("0.0123"), Decimal(60000), asset_class="crypto")
+    bought = BrokerFill("f1", "o2", "BTCUSD", "buy", Decimal("0.0123"), Decimal(60000), NOW)
+    context = session_of(
+        traded,
+        orders=lambda rows: [*rows, coins, *stops],
+        positions=lambda rows: [*rows, held],
+        fills=lambda rows: [*rows, bought],
+    )
+    found = reconcile_account(context, "test")
+    assert [(row.kind, row.what, row.halts) for row in found.differences] == [
+        ("order", name, False) for name in ("coins", "leg", "guard", "pair")
+    ]
+    assert judge(context, look(context.broker, context.ledger, context.account)).is_whole
+    stock = dataclasses.replace(coins, asset_class="us_equity", symbol="GME")
+    assert not reconcile(session_of(traded, orders=lambda rows: [*rows, stock]), "test").agrees
 
 
 @pytest.mark.parametrize(("rounding", "told"), [("ROUND_DOWN", "cash in lieu"), ("ROUND_UP", "rounded up")])

@@ -204,6 +204,7 @@ def test_between_the_hours_of_the_auction_nothing_is_sent(day: Day) -> None:
     day.to("after", DAY_BEFORE)
     summary = day.run()
     assert "only its protection was looked after" in str(summary.notes)
+    assert not summary.untraded, "the session is done"
     assert day.orders() == []
 
 

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from kobe_assets.graph.inputs import load_market
+from kobe_assets.research.strategies import STRATEGIES
+from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.account import AccountView, look_at_account, simulated_curve
 from kobe_jobs.trading.context import TradingContext, open_session, open_trading_context
+from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.on_record import ledger_to_look_at
+from kobe_jobs.trading.parity.replay import simulate_window
+from kobe_jobs.trading.parity.trades import ledger_trade
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_jobs.trading.reporting.summary import RunSummary
 from kobe_jobs.trading.through import gap_between, trade_through
 from kobe_resources.errors import UsageError
 from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.order_ledger.positions import all_positions
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders.replay_market import with_limit
 from tests.support.builders.traded_home import BEFORE_THE_END, market_settings
 
 
@@ -86,6 +96,44 @@ def test_its_book_is_worth_what_the_simulation_is(rehearsed: dict[str, Any], vie
     assert view.positions, "what the simulation sells at the end of its window, the account still holds"
     assert list(view.curve) == pytest.approx(simulated, rel=1e-4)
     assert {row.purpose for row in view.fills} >= {"entry", "exit"}
+
+
+def test_its_cash_and_shares_are_its_worth_after_costs(view: AccountView, rehearsed: dict[str, Any]) -> None:
+    worth = math.fsum((1 if held.side == "long" else -1) * held.worth for held in view.positions)
+    assert view.equity == pytest.approx(view.cash + worth, abs=1e-6)
+    with ledger_to_look_at() as ledger:
+        paid = ledger.rows("SELECT CAST(qty AS REAL) * price AS worth, side FROM fills")
+    filled = math.fsum((1 if row["side"] == "sell" else -1) * row["worth"] for row in paid)
+    assert view.cash < rehearsed["settings"].simulation.initial_cash + filled, "fees are paid"
+
+
+def test_limit_entries_and_their_stops_fill_on_paper_as_the_simulation_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    monkeypatch.setitem(STRATEGIES, "ibs", with_limit(STRATEGIES["ibs"], 0.02))
+    plain = market_settings(tmp_path).model_dump()
+    plain["broker"]["stage"], plain["costs"]["slippage_bps"] = "shadow", 20.0
+    settings = Settings.model_validate(plain)
+    days = [row[0] for row in Warehouse().rows("SELECT DISTINCT session FROM daily_bars ORDER BY session")][-BEFORE_THE_END:]
+    with open_trading_context(settings, Secrets(), leave_clock=True) as trading:
+        runs = trade_through(trading, days[-1], days[0])
+        account = runs[0].account
+        held = [p for p in all_positions(trading.ledger, account) if p.entry_session < days[-2]]
+        symbols = {p.symbol for p in held}
+        evidence = load_evidence(Warehouse(), ["ibs"], days[-1], days[-1], symbols)
+        mine = {(p.entry_session, p.symbol): ledger_trade(p, evidence) for p in held}
+    market = load_market(Warehouse(), settings)
+    first = int(np.searchsorted(market.panel.sessions, np.datetime64(days[0])))
+    trades, _ = simulate_window(market, settings, list(parts_named(settings)), first, len(market.panel.sessions) - 1)
+    theirs = {(t.entry_session, t.symbol): t for t in trades if t.entry_session < days[-2]}
+    assert set(mine) == set(theirs)
+    assert len(theirs) > 5
+    for key, trade in theirs.items():
+        assert mine[key].entry_price == pytest.approx(trade.entry_price, rel=1e-6), key
+        if trade.exit_session is not None and trade.exit_session < days[-1]:
+            assert (mine[key].exit_session, mine[key].exit_reason) == (trade.exit_session, trade.exit_reason), key
+            assert mine[key].exit_price == pytest.approx(trade.exit_price, rel=1e-6)
 
 
 def test_a_paper_book_has_no_other_side_to_differ_from(rehearsed: dict[str, Any]) -> None:

@@ -136,6 +136,33 @@ def test_any_run_before_the_open_lifts_the_stop_and_the_first_one_after_it_sets_
     assert day.held()[SPLIT] == entered[0] * 2, "the old price sold nothing"
 
 
+def test_a_split_that_the_broker_books_late_halts_no_entries_before_the_open(day: Day) -> None:
+    entered = stop_of(day)
+    assert entered is not None
+    day.to("pre_open")
+    day.embedded.book.state.run("UPDATE positions SET qty = qty / 2 WHERE symbol = ?", (SPLIT,))
+    for _ in range(2):
+        with rig_at(day, entry="opg") as rig:
+            before = trade_session(rig)
+            assert before.is_clean, before
+            assert before.working > 0
+            assert f"the broker has not booked the split of {SPLIT} yet" in str(before.notes)
+            lines = {line.name: line for line in preflight(rig, Secrets(_env_file=None))}  # type: ignore[call-arg]
+            assert lines["positions"].ok, lines["positions"]
+        assert stop_of(day) is None
+    day.to("open")
+    with rig_at(day, entry="opg") as rig:
+        late = trade_session(rig)
+        assert f"position {SPLIT}: ledger" in late.halted
+        assert "has not booked the split yet" in late.halted
+    day.embedded.book.state.run("UPDATE positions SET qty = qty * 2 WHERE symbol = ?", (SPLIT,))
+    with rig_at(day, entry="opg") as rig:
+        after = trade_session(rig)
+        assert after.is_clean, after
+    assert stop_of(day) == (entered[0] * 2, pytest.approx(entered[1] / 2, abs=0.01))
+    assert day.stops() == day.held()
+
+
 def test_over_a_weekend_the_stop_is_lifted_for_the_session_to_come(day: Day) -> None:
     day.to("after", DAY_BEFORE)
     saturday = dt.date(2024, 3, 9)
@@ -210,6 +237,7 @@ def test_before_the_open_a_stop_that_is_gone_is_set_and_nothing_is_traded(day: D
     day.embedded.book.state.run("UPDATE orders SET status = 'canceled' WHERE kind = 'stop' AND symbol = ?", (bare,))
     summary = day.run("ioc", evidence=EVIDENCE)
     assert "the market is shut until 2024-03-07 14:30 UTC: only its protection was looked after" in str(summary.notes)
+    assert summary.untraded == "the market is shut until 2024-03-07 14:30 UTC"
     assert set(day.stops()) == set(day.held()) - {SPLIT}
     assert (day.orders(), day.ledger_state()[0]) == ([], "")
 

@@ -147,6 +147,13 @@ def test_a_block_that_is_told_otherwise_than_false_is_a_block(field: str, value:
     assert not parse.parse_account(body).may_trade
 
 
+def test_an_account_without_buying_power_has_none() -> None:
+    account = parse.parse_account({**ACCOUNT, "buying_power": None, "equity": None, "daytrade_count": None})
+    assert (account.buying_power, account.equity, account.cash) == (0, 0, Decimal("100005.82"))
+    with pytest.raises(parse.Malformed, match="cash"):
+        parse.parse_account({**ACCOUNT, "cash": None})
+
+
 @pytest.mark.parametrize("status", ["ACCOUNT_UPDATED", "ONBOARDING", "SOMETHING_NEW"])
 def test_an_account_that_is_not_active_may_not_trade(status: str) -> None:
     assert not parse.parse_account({**ACCOUNT, "status": status}).may_trade

@@ -206,6 +206,13 @@ def test_time_passes_through_every_session_between(opened: Open) -> None:
     assert found(broker, "stop") == (OrderStatus.FILLED, 96.0 * (1 - SLIP))
 
 
+def test_the_exchange_has_each_session_once_and_goes_on_after_the_last_bar() -> None:
+    days = [day.session for day in StoredBars.of_rows(flat_rows("KO")).days]
+    assert days[: len(SESSIONS)] == SESSIONS
+    assert days == sorted(set(days))
+    assert days[len(SESSIONS)] == dt.date(2024, 7, 15)
+
+
 def test_time_does_not_go_back_once_there_was_an_order(opened: Open) -> None:
     embedded, broker = opened()
     embedded.advance_to(D3, "close")

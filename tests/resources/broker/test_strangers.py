@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
 from collections.abc import Iterator
@@ -114,6 +115,14 @@ def test_no_entitlement_to_quotes_names_the_feed(canned: tuple[Answers, AlpacaBr
     with pytest.raises(NotEntitled) as raised:
         broker.quotes(["KO"])
     assert "broker.feed" in raised.value.hint
+
+
+def test_a_day_of_the_calendar_that_cannot_be_read_costs_itself_only(canned: tuple[Answers, AlpacaBroker]) -> None:
+    answers, broker = canned
+    day = {"date": "2026-10-08", "open": "09:30", "close": "16:00"}
+    answers["GET", "/v2/calendar"] = (200, [{**day, "date": "2026-10-99"}, day, {"date": "2026-10-09"}, None])
+    found = broker.calendar(dt.date(2026, 10, 1), dt.date(2026, 10, 31))
+    assert [row.session for row in found] == [dt.date(2026, 10, 8)]
 
 
 @pytest.mark.parametrize("status", [401, 403])

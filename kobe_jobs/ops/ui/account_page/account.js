@@ -74,7 +74,7 @@ function showTiles(account, simulated) {
     const ahead = account.equity - simulated[simulated.length - 1];
     parts.push(tile("Against the simulation", write.gain(ahead), "which is worth " + write.money(simulated[simulated.length - 1]), toned(ahead)));
   }
-  parts.push(tile("Cash", write.money(account.cash), account.reconciliation ? "as the broker told it last" : "by the ledger"));
+  parts.push(tile(account.reconciliation ? "Cash at the broker" : "Cash", write.money(account.cash), account.reconciliation ? "as it was told last, deposits and all" : "by the ledger"));
   fill("tiles", ...parts);
 }
 
@@ -97,15 +97,16 @@ function showCurve(account, simulated) {
   const air = (high - low || Math.abs(high) * 0.01 || 1) * 0.08;
   low -= air; high += air;
   const levels = [0, 1, 2, 3, 4].map((step) => low + ((high - low) * step) / 4), digits = high - low < 10 ? 2 : 0;
+  const dollars = (value) => minus((value < 0 ? "-$" : "$") + fixed(Math.abs(value), digits));
   // As wide as the longest label: a digit is about 7 pixels.
-  const left = 16 + 7 * Math.max(...levels.map((value) => fixed(value, digits).length));
+  const left = 16 + 7 * Math.max(...levels.map((value) => dollars(value).length));
   const x = (i) => left + ((width - left - right) * i) / (own.length - 1);
   const y = (v) => top + ((height - top - bottom) * (high - v)) / (high - low);
   place.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const parts = [];
   for (const value of levels) {
     parts.push(svg("line", { class: "grid", x1: left, x2: width - right, y1: y(value), y2: y(value) }));
-    parts.push(svg("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, fixed(value, digits)));
+    parts.push(svg("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, dollars(value)));
   }
   const points = (line) => line.map((v, i) => `${x(i).toFixed(1)},${y(v).toFixed(1)}`).join(" ");
   if (lines[1]) parts.push(svg("polyline", { class: "sim", points: points(lines[1]) }));

@@ -13,7 +13,7 @@ $(VENV)/made:
 	@touch $@
 
 $(VENV)/installed: $(VENV)/made pyproject.toml constraints.txt
-	@echo "installing Kobe into $(VENV): some 60 packages, about a minute, once"
+	@echo "installing Kobe into $(VENV): some 100 packages, a minute or two, once"
 	@$(INSTALL) .
 	@touch $@
 

@@ -5,7 +5,7 @@ import duckdb
 import numpy as np
 
 from kobe_assets.graph.frames import indicators_frame
-from kobe_assets.graph.inputs import load_panel
+from kobe_assets.graph.inputs import keep_indicators, load_panel
 from kobe_assets.graph.own_strategies import declared_indicators, strategies_of
 from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
@@ -45,7 +45,7 @@ def indicators(
         columns = {"symbol": "VARCHAR NOT NULL", "session": "DATE NOT NULL", **dict.fromkeys(computed.names, "DOUBLE")}
         fit_columns(connection, "indicators", columns)
 
-    return publish(
+    result = publish(
         context,
         warehouse,
         settings,
@@ -60,3 +60,6 @@ def indicators(
         },
         first=make_room,
     )
+    if result.data_version is not None:
+        keep_indicators(warehouse, panel, computed, result.data_version.value)
+    return result

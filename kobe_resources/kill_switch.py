@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kobe_resources.errors import KobeError
-from kobe_resources.runtime.atomic_files import private_folder, sync_folder, write_whole
+from kobe_resources.runtime.atomic_files import private_file, private_folder, sync_folder, write_whole
 from kobe_resources.settings.load import kobe_home
 
 MAX_BYTES = 10_000
@@ -82,10 +82,20 @@ class KillSwitch:
             private_folder(self.path.parent)
             write_whole(self.path, json.dumps(body).encode())
         except OSError as error:
-            raise KillSwitchStuck(
-                f"{self.path} cannot be written ({error.strerror})", f"create any file there by hand: touch {self.path}"
-            ) from error
+            # On a full disk there is room for a name: a file without a reason stops as much as one with it.
+            if not self._made_empty():
+                raise KillSwitchStuck(
+                    f"{self.path} cannot be written ({error.strerror})", f"create any file there by hand: touch {self.path}"
+                ) from error
         return self.status()
+
+    def _made_empty(self) -> bool:
+        try:
+            private_file(self.path)
+            sync_folder(self.path.parent)
+        except OSError:
+            return False
+        return self.status().is_on
 
     def turn_off(self) -> None:
         """Let orders pass again; harmless where the switch is off."""

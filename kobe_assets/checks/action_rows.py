@@ -7,7 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kobe_assets.checks.seen import Mends, Seen, day_of
+from kobe_assets.checks.split_ratio import SMALLEST, split_like
 from kobe_assets.graph.doubts import DISTORTED, HARMLESS, LEFT_OUT, WRONG
+
+MISDATED = 0.25
+"""Part of a split's log ratio within which a jump is that split's, or the one that its wrong date makes."""
 
 
 def split_without_jump(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
@@ -22,6 +26,30 @@ def split_without_jump(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
         row["execution_date"],
         size=abs(math.log(row["expected_ratio"])),
     )
+
+
+def wrongly_listed(row: Mapping[str, Any], mends: Mends) -> tuple[str, str] | None:
+    """What a split listed for a suspect jump's day, or near it, has to do with the jump, and the mend; None: nothing."""
+    day, listed = day_of(row["session"]), day_of(row["listed_day"])
+    if listed is None:
+        return None
+    before, after = row["listed_from"], row["listed_to"]
+    ratio, symbol = math.log(before / after), row["symbol"]
+    told = f"a split {after:g} for {before:g} is listed for {listed}"
+    if before == after:
+        told = f"splits that cancel each other out are listed for {listed}"
+    if listed == day:
+        raw = row["move"] + ratio
+        like = split_like(math.exp(raw))
+        if like:
+            return f"{told}, the raw close moves like {like.told}", mends.right_split(symbol, day, *like)
+        nothing = abs(raw) < SMALLEST
+        return (f"{told}, and the raw close does not move", mends.no_split(symbol, listed)) if nothing else None
+    if abs(row["move"] + ratio) < MISDATED * abs(ratio):
+        return f"{told}, and the raw close does not move so", mends.no_split(symbol, listed)
+    if abs(row["move"] - ratio) < MISDATED * abs(ratio):
+        return f"{told}, and its jump is here", mends.right_split(symbol, day, before, after, listed)
+    return None
 
 
 def contradictory(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from kobe_assets.selection.bar_table import BarTable
+    from kobe_assets.graph.bar_table import BarTable
 
 ZERO_VOLUME_RUN = 3
 """Bars in a row without a trade before it is worth a word."""
@@ -82,6 +82,25 @@ def by_size(suspect: pd.DataFrame) -> pd.DataFrame:
     """The rows of `quarantine_table`, the largest move or range first."""
     size = np.where(suspect["kind"] == "jump", np.abs(suspect["move"]), np.log(suspect["stretch"]))
     return suspect.iloc[np.argsort(-size, kind="stable")].reset_index(drop=True)
+
+
+def with_listed_splits(suspect: pd.DataFrame, splits: pd.DataFrame, days: int) -> pd.DataFrame:
+    """The rows of `quarantine_table` with the split that their symbol lists for that day, or else for the nearest of `days`.
+
+    splits: symbol, execution_date, split_from, split_to. Columns: listed_day (NaT: none), listed_from, listed_to.
+    """
+    import pandas as pd
+
+    held: dict[str, list[tuple[Any, float, float]]] = {}
+    for row in splits.itertuples():
+        held.setdefault(row.symbol, []).append((row.execution_date, row.split_from, row.split_to))
+    found = []
+    for symbol, session in zip(suspect["symbol"], suspect["session"], strict=True):
+        near = [(abs((split[0] - session).days), split) for split in held.get(symbol, ())]
+        apart, split = min(near, default=(days + 1, (pd.NaT, np.nan, np.nan)))
+        found.append(split if apart <= days else (pd.NaT, np.nan, np.nan))
+    listed = pd.DataFrame(found, columns=["listed_day", "listed_from", "listed_to"], index=suspect.index)
+    return suspect.join(listed.astype({"listed_day": "datetime64[us]", "listed_from": float, "listed_to": float}))
 
 
 def _repeats(bars: BarTable) -> pd.DataFrame:

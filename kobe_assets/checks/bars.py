@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.checks.bar_frames import by_size, frames_of
+from kobe_assets.checks.bar_frames import by_size, frames_of, with_listed_splits
 from kobe_assets.checks.findings import (
     FINDINGS,
     LARGE_DIVIDEND,
@@ -27,9 +27,11 @@ from kobe_assets.checks.findings import (
 )
 from kobe_assets.checks.sessions import find_lone_sessions, find_stale, find_thin_sessions
 from kobe_assets.checks.words import WORDS
+from kobe_assets.graph.bar_table import read_bar_tables
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.quarantine import SILENT_MOVE
-from kobe_assets.selection.bar_table import read_bar_tables
-from kobe_assets.selection.barred import ONE_SPLIT_DAYS, SMALLEST_JUMP
+from kobe_assets.research.strategies.register import symbols_read
+from kobe_assets.selection.barred import MISDATED_DAYS, ONE_SPLIT_DAYS, SMALLEST_JUMP
 from kobe_assets.selection.eligibility import validate_universe
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.sql_files import read_sql
@@ -43,6 +45,12 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 WORST = 20
+LISTED_SPLITS = (
+    "SELECT symbol, execution_date, product(split_from) AS split_from, product(split_to) AS split_to "
+    "FROM (SELECT DISTINCT symbol, execution_date, split_from, split_to FROM splits WHERE split_from > 0 AND split_to > 0) "
+    "GROUP BY symbol, execution_date HAVING count(*) > 1 OR abs(ln(product(split_from) / product(split_to))) > $smallest "
+    "ORDER BY ALL"
+)
 DECIMALS = dt.date(2001, 5, 1)
 """Exchanges quoted in fractions of a dollar before; their closes lie between cents."""
 FEWEST_CLOSES, MOST_BETWEEN = 60, 0.6
@@ -82,6 +90,8 @@ def check_bars(
         asked = [_ask(connection, name, most) for name in QUERIES]
         lone = find_lone_sessions(connection, *counts)
         frames = _all_frames(warehouse, settings.universe.release, counts[0])
+        splits = connection.execute(LISTED_SPLITS, {"smallest": SMALLEST_JUMP}).df()
+    frames["suspects"] = with_listed_splits(frames["suspects"], splits, MISDATED_DAYS)
     found = [
         *asked,
         *_from_frames(frames),
@@ -101,7 +111,20 @@ def check_universe(warehouse: Warehouse, settings: Settings) -> list[DataFinding
     return [
         find_none_selected(warehouse),
         data_finding("universe_coverage", validation.offenders, len(validation.failures), words),
+        find_unread(warehouse, settings),
     ]
+
+
+def find_unread(warehouse: Warehouse, settings: Settings) -> DataFinding:
+    """The symbols that strategies read without bars of theirs: such a strategy gives no signal, and nothing else says so."""
+    import pandas as pd
+
+    read = {name: symbols_read([strategy]) for name, strategy in strategies_of(settings).items()}
+    stored = {name for (name,) in warehouse.rows("SELECT DISTINCT symbol FROM daily_bars")} if any(read.values()) else set()
+    missing = [(symbol, name) for name, symbols in read.items() for symbol in sorted(symbols - stored)]
+    told = ", ".join(f"{symbol} ({name})" for symbol, name in missing)
+    words = f"no bars are stored of what strategies read: {told}; what reads it is undefined everywhere" if missing else ""
+    return data_finding("symbols_read", pd.DataFrame(missing, columns=["read", "strategy"]), len(missing), words)
 
 
 def find_none_selected(warehouse: Warehouse) -> DataFinding:

@@ -30,6 +30,9 @@ def _suspect(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     end = f"through {day_of(until)}" if day_of(until) else "still in force"
     bars = QUARANTINE_BARS if row["kind"] == "jump" else RANGE_QUARANTINE_BARS
     effect = f"no signals for {bars} bars ({end}); no profit counts from this bar, a loss stands"
+    if row["kind"] == "jump" and (wrong := action_rows.wrongly_listed(row, mends)):
+        yield Seen("wrong split", WRONG, f"{_jump(row)}; {wrong[0]}", effect, wrong[1], symbol, day, size=abs(row["move"]))
+        return
     like = split_like(math.exp(row["move"]), row["shares"], row["usual_shares"]) if row["kind"] == "jump" else None
     if like:
         seen = f"{_jump(row)}: like a split {like.told} that is not listed"
@@ -176,17 +179,19 @@ def _restated(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     by = f" by {row['factor']:.4g} throughout" if row["one_factor"] else ""
     is_gone, is_bars = row["change"] == "taken back", row["what"] == "bars"
     effect = (
-        "prices as traded are no longer those: share counts, price bounds and fees go wrong" if by else "past results change"
+        "prices as traded are no longer those: share counts, price bounds and fees go wrong"
+        if by and is_bars
+        else "past results change"
     )
     mend = f"`kobe bars revisions --symbol {row['symbol']}` shows old and new"
-    if not is_bars:
+    if row["what"] not in ("bars", "volumes"):
         mend = "give them back in the file" if mends.own else f"tell {mends.vendor} where it is wrong"
     yield Seen(
         f"{row['what']} taken back" if is_gone else "restated block" if is_bars else f"restated {row['what']}",
         DISTORTED,
         f"{row['rows']:,} {row['what']} {row['change']}{by} by the last load",
         effect,
-        "load raw prices, or list the split" if by else mend,
+        "load raw prices, or list the split" if by and is_bars else mend,
         row["symbol"],
         row["session"],
         row["until"],

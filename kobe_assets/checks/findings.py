@@ -69,6 +69,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
 UNIVERSE_FINDINGS: dict[str, tuple[bool, str]] = {
     "any_selected": (True, "Some candidate is selected: nothing can be said about a strategy that has nothing to trade."),
     "universe_coverage": (False, "At least min_symbols are selected, each with bars for min_years."),
+    "symbols_read": (False, "Every symbol that a strategy reads beside each stock's own bars, by of(), has bars."),
 }
 
 

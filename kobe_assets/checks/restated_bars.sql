@@ -12,6 +12,15 @@ WITH loads AS (
     FROM bar_revisions, last_load
     WHERE seen_at > last_load.after AND field = 'close' AND old > 0
     GROUP BY symbol
+), volumes AS (
+    -- Shares counted anew of a history whose closes stayed: another unit, or another part of the market.
+    SELECT symbol, min(session) AS session, max(session) AS until, count(*) AS restated, median(new / old) AS factor,
+           max(new / old) / min(new / old) < 1.02 AS one_factor
+    FROM bar_revisions, last_load
+    WHERE seen_at > last_load.after AND field = 'volume' AND old > 0 AND new > 0
+      AND symbol NOT IN (SELECT symbol FROM bars WHERE restated > 0)
+    GROUP BY symbol
+    HAVING count(*) >= 20 AND median(abs(ln(new / old))) > 0.05
 ), actions AS (
     SELECT 'splits' AS what, symbol, execution_date AS day, change FROM split_revisions, last_load WHERE seen_at > last_load.after
     UNION ALL
@@ -24,6 +33,8 @@ WITH loads AS (
 ), told AS (
     SELECT 'bars' AS what, 'restated' AS change, symbol, session, until, restated AS rows, factor, one_factor
     FROM bars WHERE restated >= 20 OR largest > 0.05
+    UNION ALL
+    SELECT 'volumes', 'restated', symbol, session, until, restated, factor, one_factor FROM volumes
     UNION ALL
     SELECT 'bars', 'taken back', symbol, session, until, gone, NULL, false FROM bars WHERE gone >= 20
     UNION ALL

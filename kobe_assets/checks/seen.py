@@ -47,6 +47,18 @@ class Mends:
             return f"add {symbol},{day},{before:g},{after:g} to splits.csv"
         return f"`kobe bars refresh --force` asks {self.vendor} again; own files can list it in splits.csv"
 
+    def right_split(self, symbol: str, day: dt.date | None, before: float, after: float, listed: dt.date | None = None) -> str:
+        """For a split that is listed with another ratio, or for another day, `listed`."""
+        if self.own:
+            return f"write {symbol},{day},{before:g},{after:g} in splits.csv instead of its row of {listed or day}"
+        return self.split_row(symbol)
+
+    def no_split(self, symbol: str, listed: dt.date | None) -> str:
+        """For a split that is listed and leaves no trace in the prices: there was none, or they are adjusted for it."""
+        if self.own:
+            return f"take the row of {symbol} of {listed} out of splits.csv, or mend its day; adjusted prices: give raw ones"
+        return self.split_row(symbol)
+
     def split_row(self, symbol: str) -> str:
         """For a split that is listed wrongly."""
         return (

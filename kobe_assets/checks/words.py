@@ -31,7 +31,8 @@ def _words_of_restated(frame: pd.DataFrame, count: int) -> str:
         for row in frame.head(5).itertuples()
     ]
     more = f" and {count - len(parts)} more" if count > len(parts) else ""
-    adjusted = "; one factor throughout: adjusted prices, or a split that is not listed?" if frame["one_factor"].any() else ""
+    one = frame["one_factor"] & (frame["what"] == "bars")
+    adjusted = "; one factor throughout: adjusted prices, or a split that is not listed?" if one.any() else ""
     return ", ".join(parts) + more + adjusted
 
 

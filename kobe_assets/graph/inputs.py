@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
 
+from kobe_assets.graph.bar_table import PRICES, forget_bar_tables, read_bar_tables
 from kobe_assets.graph.fees import fee_table
+from kobe_assets.graph.lineage import TABLES
 from kobe_assets.graph.own_strategies import declared_indicators, strategies_of
 from kobe_assets.research.costs import Costs, make_costs
 from kobe_assets.research.indicators import CANONICAL_COLUMNS, Indicators
@@ -26,6 +29,7 @@ from kobe_resources.warehouse.store import floats_of, has_table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from kobe_assets.graph.bar_table import BarTable
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
 
@@ -40,7 +44,7 @@ class ForeignIndicators(KobeError):
 
 HERE = Path(__file__).parent
 _kept: dict[str, tuple[tuple[object, ...], Any]] = {}
-"""The panel and the indicators last loaded, by what they were loaded from."""
+"""The panel, the indicators and the market last loaded, by what they were loaded from."""
 
 
 def load_panel(warehouse: Warehouse) -> Panel:
@@ -58,7 +62,7 @@ def load_panel(warehouse: Warehouse) -> Panel:
             return panel
         symbols = tuple(r[0] for r in connection.execute("SELECT symbol FROM panel_places ORDER BY place").fetchall())
         days = connection.execute("SELECT DISTINCT session FROM daily_bars ORDER BY session").fetchnumpy()["session"]
-        columns = connection.execute(read_sql(HERE, "panel_bars")).fetchnumpy()
+        bars = _columns_of(read_bar_tables(warehouse, in_panel=True), symbols) if symbols else {}
         dividends = connection.execute(read_sql(HERE, "panel_dividends")).fetchnumpy() if paid else None
     if not symbols:
         raise NoPanel("the warehouse holds no bars", "run `kobe report`, or `kobe bars refresh`")
@@ -66,21 +70,36 @@ def load_panel(warehouse: Warehouse) -> Panel:
     since = sessions.astype(np.int64)
     place = np.zeros(int(since[-1] - since[0]) + 1, np.int64)
     place[since - since[0]] = np.arange(len(since))
-    names = ("open", "high", "low", "close", "volume", "factor")
     try:
         panel = build_panel(
             symbols,
             sessions,
-            columns["symbol"],
-            place[columns["day"] - since[0]],
-            {name: floats_of(columns[name]) for name in names},
+            bars.pop("symbol"),
+            place[bars.pop("session").astype("datetime64[D]").astype(np.int64) - since[0]],
+            bars,
         )
         if dividends is not None:
             add_dividends(panel, dividends["symbol"], dividends["day"], floats_of(dividends["amount"]))
     except ValueError as error:
         raise NoPanel(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
     _kept["panel"] = (key, panel)
+    # The panel is what reads them last.
+    forget_bar_tables()
     return panel
+
+
+def _columns_of(tables: Iterable[BarTable], symbols: Sequence[str]) -> dict[str, Any]:
+    """symbol (places in `symbols`), session (datetime64[D]) and PRICES of all bars that are of these symbols."""
+    places = {name: place for place, name in enumerate(symbols)}
+    parts: dict[str, list[Any]] = {name: [] for name in ("symbol", "session", *PRICES)}
+    for table in tables:
+        of_listing = np.array([places.get(name, -1) for name in table.symbols], np.int64)
+        symbol = of_listing[table.symbol]
+        wanted: Any = slice(None) if of_listing.min() >= 0 else symbol >= 0
+        parts["symbol"].append(symbol[wanted])
+        for name in ("session", *PRICES):
+            parts[name].append(getattr(table, name)[wanted])
+    return {name: some[0] if len(some) == 1 else np.concatenate(some) for name, some in parts.items()}
 
 
 def stored_symbols(warehouse: Warehouse) -> list[str]:
@@ -110,7 +129,7 @@ def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = 
     wanted: the columns that must be there beside the canonical ones.
     """
     with warehouse.connect() as connection:
-        key = (warehouse.path, warehouse.content_version("indicators"), panel.symbols, id(panel.rows))
+        key = (warehouse.path, warehouse.content_version(*TABLES["indicators"]), panel.symbols, id(panel.rows))
         if (kept := _kept.get("indicators")) and kept[0] == key:
             indicators: Indicators = kept[1]
             return _having(indicators, wanted)
@@ -137,6 +156,12 @@ def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = 
     return _having(indicators, wanted)
 
 
+def keep_indicators(warehouse: Warehouse, panel: Panel, indicators: Indicators, version: str) -> None:
+    """Keep indicators that were just stored, so that they need not be read back. version: of the rows that were stored."""
+    others = {name: indicators.others[name] for name in sorted(indicators.others)}
+    _kept["indicators"] = (warehouse.path, version, panel.symbols, id(panel.rows)), replace(indicators, others=others)
+
+
 def _having(indicators: Indicators, wanted: Iterable[str]) -> Indicators:
     missing = sorted(set(wanted) - set(indicators.names))
     if missing:
@@ -145,13 +170,21 @@ def _having(indicators: Indicators, wanted: Iterable[str]) -> Indicators:
 
 
 def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = None) -> Market:
-    """What the simulations of these settings read."""
+    """What the simulations of these settings read; kept while settings and rows stay."""
     declared = declared_indicators(strategies_of(settings).values())
     with warehouse.connect():
         panel = panel or load_panel(warehouse)
+        indicators = load_indicators(warehouse, panel, declared)
+        key = (warehouse.path, warehouse.content_version(*TABLES["universe"]), settings)
+        if (kept := _kept.get("market")) and kept[0] == key:
+            market: Market = kept[1]
+            if market.panel is panel and market.indicators is indicators:
+                return market
         found = suspects(panel)
-        indicators, tradable = load_indicators(warehouse, panel, declared), tradable_bars(warehouse, settings, panel, found)
-    return market_of(settings, panel, indicators, tradable, found)
+        tradable = tradable_bars(warehouse, settings, panel, found)
+    market = market_of(settings, panel, indicators, tradable, found)
+    _kept["market"] = (key, market)
+    return market
 
 
 def market_of(

@@ -13,6 +13,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import threading
+import time
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobe_assets.research.declared import Indicator, function_of
-from kobe_assets.research.faults import PACKAGE, StrategyBroken, one_line, place_of
+from kobe_assets.research.faults import PACKAGE, StrategyBroken, StrategyFault, TakesTooLong, is_a_fault, one_line, place_of
 from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.strategies.asking import try_out
 from kobe_assets.research.strategies.register import columns_of, joined
+from kobe_resources.runtime.deadline import stopped_after
 
 if TYPE_CHECKING:
     from kobe_resources.settings.models import Settings
@@ -33,7 +35,12 @@ if TYPE_CHECKING:
 Files = tuple[tuple[str, str], ...]
 """(path, text) of every file of a folder, sorted."""
 
+DEADLINE_S = 60.0
+"""Seconds in which all files of the folder must have been imported, and every function of theirs asked once."""
+
 _one_imports = threading.RLock()
+_too_slow: dict[Files, StrategyBroken | StrategyFault] = {}
+"""Files that ran into the deadline: the same ones are not waited for twice."""
 
 
 @dataclass(frozen=True)
@@ -103,19 +110,34 @@ def own_strategies(files: Files) -> tuple[OwnStrategy, ...]:
     """Every module-level `Strategy` of the files, each tried out on invented bars. Raises StrategyBroken, StrategyFault."""
     if not files:
         return ()
-    # What a file prints belongs to no answer of a command, least of all to JSON.
-    with _one_imports, contextlib.redirect_stdout(sys.stderr):
-        modules = _FolderOfModules(files)
-        found: dict[int, OwnStrategy] = {}
-        for path, _ in files:
-            for value in list(vars(modules.module_of(path)).values()):
-                # What is imported from Kobe, or from a neighbour, is registered where it is declared.
-                if isinstance(value, Strategy) and not value.file.startswith(PACKAGE):
-                    own = OwnStrategy(value, path, sources_of(files, path))
-                    if id(value) not in found or value.file == path:
-                        found[id(value)] = own
-        for own in found.values():
-            try_out(own.strategy)
+    with _one_imports:
+        if files in _too_slow:
+            raise _too_slow[files]
+        begun = time.monotonic()
+        try:
+            # What a file prints belongs to no answer of a command, least of all to JSON.
+            with stopped_after(DEADLINE_S, TakesTooLong), contextlib.redirect_stdout(sys.stderr):
+                return _imported(files)
+        except (StrategyBroken, StrategyFault, TakesTooLong) as error:
+            told = f"the strategies cannot be imported, see {place_of(error, files[0][0])} ({one_line(error)})"
+            fault = StrategyBroken(told) if isinstance(error, TakesTooLong) else error
+            if time.monotonic() - begun >= DEADLINE_S:
+                _too_slow[files] = fault
+            raise fault from error.__cause__
+
+
+def _imported(files: Files) -> tuple[OwnStrategy, ...]:
+    modules = _FolderOfModules(files)
+    found: dict[int, OwnStrategy] = {}
+    for path, _ in files:
+        for value in list(vars(modules.module_of(path)).values()):
+            # What is imported from Kobe, or from a neighbour, is registered where it is declared.
+            if isinstance(value, Strategy) and not value.file.startswith(PACKAGE):
+                own = OwnStrategy(value, path, sources_of(files, path))
+                if id(value) not in found or value.file == path:
+                    found[id(value)] = own
+    for own in found.values():
+        try_out(own.strategy)
     return tuple(found.values())
 
 
@@ -193,8 +215,10 @@ class _FolderOfModules(MetaPathFinder, Loader):
         try:
             module = self._made(stem)
             self.exec_module(module)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             # A person's own file may raise anything.
+            if not is_a_fault(error):
+                raise
             place = place_of(error, path)
             raise StrategyBroken(f"the strategies cannot be imported, see {place} ({one_line(error)})") from error
         finally:

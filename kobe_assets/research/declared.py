@@ -5,13 +5,14 @@ It trusts `language.py` for declarations that make sense; what a person's own fu
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from kobe_assets.research.faults import BadDeclaration, StrategyFault, line_of, one_line, place_of
+from kobe_assets.research.faults import BadDeclaration, StrategyFault, is_a_fault, line_of, one_line, place_of
 from kobe_assets.research.panel import Floats, Panel
 from kobe_assets.research.parallel import CORES, in_slices
 
@@ -70,6 +71,12 @@ class Indicator:
         return self.words
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number that a float holds, of Python or of numpy; True and False are none."""
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return real and bool(abs(value) <= sys.float_info.max)
+
+
 def series(bars: ListingBars, what: str | Indicator) -> Floats:
     """A price of the bars, or an indicator of them, as TA-Lib takes it."""
     values = getattr(bars, what) if isinstance(what, str) else values_of(what, bars)
@@ -81,7 +88,8 @@ def check_series(what: Any, of: str) -> None:
     if isinstance(what, Indicator) and what.over is not None:
         return
     if not (isinstance(what, str) and what in PRICES):
-        raise BadDeclaration(f"{of} reads {what!r}: name one of {', '.join(PRICES)}, or an indicator of the listing itself")
+        told = what.words if isinstance(what, Indicator) else repr(what)
+        raise BadDeclaration(f"{of} reads {told}: name one of {', '.join(PRICES)}, or an indicator of the listing itself")
 
 
 def function_of(indicator: Indicator) -> Callable[..., Any] | None:
@@ -101,14 +109,15 @@ def values_of(indicator: Indicator, bars: ListingBars) -> Floats:
     """(bars) what an indicator of one listing gives, NaN where undefined. Raises StrategyFault where a person's own fails."""
     assert indicator.over is not None
     try:
-        given = indicator.over(bars)
+        values = np.asarray(indicator.over(bars))
     except StrategyFault:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         # A person's own function may raise anything; of the language's own only TA-Lib does.
+        if not is_a_fault(error):
+            raise
         place = place_of(error, line_of(indicator.function))
         raise StrategyFault(f"the indicator {indicator} fails at {place} ({one_line(error)}): {OVER_A_LISTING}") from error
-    values = np.asarray(given)
     if values.shape != (len(bars),) or values.dtype.kind not in "fiub":
         what = f"{values.dtype} of shape {values.shape}"
         place = line_of(indicator.function) if indicator.function else indicator.words
@@ -149,10 +158,14 @@ def listing_bars(panel: Panel, listing: int) -> ListingBars:
     some = slice(int(panel.start[listing]), int(panel.start[listing + 1]))
     columns: dict[str, Any] = {name: getattr(panel, name)[some] for name in ("high", "low", "close", "volume")}
     columns |= {"open": np.ascontiguousarray(panel.open[some]), "session": panel.sessions[panel.session[some]]}
-    for name, column in columns.items():
-        columns[name] = column.view()
-        columns[name].flags.writeable = False
-    return ListingBars(**columns)
+    return ListingBars(**{name: read_only(column) for name, column in columns.items()})
+
+
+def read_only(column: Any) -> Any:
+    """The same values, that nothing can be written into."""
+    view = column.view()
+    view.flags.writeable = False
+    return view
 
 
 def _over_listings(panel: Panel, indicator: Indicator) -> Floats:

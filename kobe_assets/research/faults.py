@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from pathlib import Path
 from types import CodeType, TracebackType
@@ -9,6 +11,9 @@ from typing import Any
 
 PACKAGE = str(Path(__file__).resolve().parents[1])
 """Frames in here are ours, and not where a person's fault lies."""
+INNER_NAME = re.compile(r"\bkobe_own_[0-9a-f]{12}\.")
+"""What stands before the name of an own file's module, for this process only."""
+HOUSE = tuple(str(Path(PACKAGE).parent / name) + os.sep for name in ("kobe_assets", "kobe_resources", "kobe_jobs"))
 DECLARING = str(Path(__file__).resolve().parent / "strategies" / "base.py")
 
 
@@ -18,6 +23,13 @@ class StrategyBroken(ImportError):
 
 class StrategyFault(Exception):
     """A condition, a score or an indicator of a strategy raised, or gave what it may not; `str(error)` is one line."""
+
+
+class TakesTooLong(BaseException):
+    """Raised in a person's own code that does not come back. No Exception: a loop that goes on after any error goes on."""
+
+    def __str__(self) -> str:
+        return "it takes too long to be read; compute beforehand what takes long, and load it"
 
 
 class BadDeclaration(ValueError):
@@ -48,7 +60,7 @@ def place_of(error: BaseException, otherwise: str = "") -> str:
         file, line = found.tb_frame.f_code.co_filename, found.tb_lineno
         if _is_library(file):
             pass
-        elif file.startswith(PACKAGE):
+        elif file.startswith(HOUSE):
             ours = f"{file}:{line}"
         else:
             own = f"{file}:{line}"
@@ -64,10 +76,19 @@ def line_of(function: Any) -> str:
 
 def one_line(error: BaseException) -> str:
     """The error's class and words without line breaks."""
-    words = " ".join(str(error).split())
-    if isinstance(error, BadDeclaration):
+    try:
+        words = " ".join(INNER_NAME.sub("", str(error)).split())
+    except Exception:  # noqa: BLE001 - an exception of a person's own may raise anything when asked for its words
+        words = ""
+    if isinstance(error, BadDeclaration | TakesTooLong):
         return words
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def is_a_fault(error: BaseException) -> bool:
+    """Whether an error is what a person's own code did wrong: all but Ctrl-C. `exit()` and what some libraries raise to leave
+    a test or a loop are no Exceptions."""
+    return not isinstance(error, KeyboardInterrupt)
 
 
 def _is_generated(file: str) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.research.declared import PRICES, Indicator, ListingBars, OverListing, check_series, series
+from kobe_assets.research.declared import PRICES, Indicator, ListingBars, OverListing, check_series, is_number, series
 from kobe_assets.research.faults import BadDeclaration
 from kobe_assets.research.panel import Floats
 from kobe_assets.research.strategies.base import Strategy
@@ -140,7 +140,7 @@ def custom(function: OverListing, warmup: int | None = None) -> Indicator:
     """
     if not callable(function):
         raise BadDeclaration(f"custom({function!r}): give a function that takes one listing's bars")
-    first = 0 if warmup is None else _whole("custom", warmup, 0)
+    first = 0 if warmup is None else _whole("warmup of custom", warmup, 0)
     name = getattr(function, "__name__", type(function).__name__)
     told = f"custom({name})" if warmup is None else f"custom({name}, warmup={first})"
     return Indicator(told, function, function=function, warmup=first)
@@ -164,7 +164,7 @@ def _over(words: str, price: str | Indicator, values: Callable[[Floats], Any], i
 
 
 def _whole(name: str, n: Any, least: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int | float) or n != int(n) or n < least:
+    if not is_number(n) or n != int(n) or n < least:
         raise BadDeclaration(f"{name}({n!r}): give a whole number of bars, {least} or more")
     return int(n)
 

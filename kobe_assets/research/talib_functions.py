@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kobe_assets.research.declared import Indicator, ListingBars, OverListing, check_series, series
+from kobe_assets.research.declared import Indicator, ListingBars, OverListing, check_series, is_number, series
 from kobe_assets.research.faults import BadDeclaration
 from kobe_assets.research.panel import Floats
 
@@ -63,7 +63,7 @@ def _inputs(declared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _like(name: str, key: str, value: Any, usual: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise BadDeclaration(f"talib({name!r}): {key} = {value!r} is no number")
     if isinstance(usual, int) and value != int(value):
         raise BadDeclaration(f"talib({name!r}): {key} = {value!r} is no whole number")
@@ -79,7 +79,12 @@ def _place(name: str, output: str | int, outputs: list[str]) -> int:
 
 
 def _told(value: Any) -> str:
-    return value.words if isinstance(value, Indicator) else f'"{value}"' if isinstance(value, str) else f"{value:g}"
+    if isinstance(value, Indicator):
+        return value.words
+    if isinstance(value, str):
+        return f'"{value}"'
+    # Equal words are one column: what differs in the seventh digit has other words.
+    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
 
 
 def _try(name: str, over: OverListing) -> None:

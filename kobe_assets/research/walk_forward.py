@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable, find_candidates_of_sets, leave_flags, make_readable
 from kobe_assets.research.simulation import Outcome, simulate, terms_of, train_sharpes
 from kobe_assets.research.strategies import BUILT_IN, MECHANICAL, Params, Strategy
-from kobe_assets.research.strategies.base import bad_values
+from kobe_assets.research.strategies.base import bad_values, too_many_sets
 from kobe_resources.policy_gate import Limits
 
 CANONICAL, OPTIMIZED = "canonical", "optimized"
@@ -53,7 +54,8 @@ class Market:
     """What every simulation of a study reads.
 
     tradable: (bars) may this bar signal. lag: bars. min_price: dollars as traded. suspect: (bars) bars from which no profit
-    comes, None: none. auction: entries go into the opening auction.
+    comes, None: none. auction: entries go into the opening auction. found: the signals last looked for, by strategy; a report
+    asks for those of its folds again.
     """
 
     panel: Panel
@@ -65,6 +67,11 @@ class Market:
     limits: Limits
     suspect: Bools | None = None
     auction: bool = False
+    found: dict[str, tuple[Strategy, Found]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what was found: a worker that is sent the market looks for its own signals."""
+        return {**self.__dict__, "found": {}}
 
     def readable(self) -> Readable:
         """Bars as strategies read them."""
@@ -123,8 +130,10 @@ def grid_sets(
     for name, values in chosen.items():
         if name not in canonical:
             raise ValueError(f"{strategy.name} has no parameter {name!r}; it has {', '.join(sorted(canonical))}")
-        if bad_values(name, values):
-            raise ValueError(f"the grid of {strategy.name} needs {_needed(strategy, name, values)} for {name!r}")
+        if why := bad_values(name, values):
+            raise ValueError(f"the grid of {strategy.name} needs {_needed(strategy, name, values)} for {name!r}: {why}")
+    if why := too_many_sets(chosen):
+        raise ValueError(f"the grid of {strategy.name}: {why}")
     names = list(chosen)
     return tuple(
         {**canonical, **dict(zip(names, (float(v) for v in values), strict=True))}
@@ -185,8 +194,11 @@ class Found:
 
 
 def find_signals(market: Market, readable: Readable, strategy: Strategy, sets: Sequence[Params]) -> Found:
-    """The signals and exits of every parameter set."""
-    keys = [_distinct(params) for params in sets]
+    """The signals and exits of every parameter set; what this market was asked before is not looked for again."""
+    keys, has_limit = [_distinct(params) for params in sets], any("limit_atr" in params for params in sets)
+    asked, known = market.found.get(strategy.name, (None, None))
+    if asked is strategy and known is not None and known.has_limit == has_limit and known.known.keys() >= set(keys):
+        return known.of(sets)
     distinct: list[Params] = [dict(key) for key in dict.fromkeys(keys)]
     candidates, mine = find_candidates_of_sets(market.panel, readable, strategy, distinct)
     leaves: list[NDArray[np.uint8]] = []
@@ -197,12 +209,13 @@ def find_signals(market: Market, readable: Readable, strategy: Strategy, sets: S
         # Most grids vary the entry only: exits that are equal are kept, and cached by the processor, once.
         leaves.append(next((known for known in leaves[:1] if np.array_equal(known, flags)), flags))
     at = {key: k for k, key in enumerate(dict.fromkeys(keys))}
-    has_limit = any("limit_atr" in params for params in sets)
     stop = None if strategy.stop is None else market.indicators[strategy.stop]
     limit = market.indicators[strategy.limit] if has_limit and strategy.limit is not None else None
     entries = find_entries(market.panel, candidates, stop, limit, market.lag)
     union = make_feed(market.panel, candidates.first, entries, leaves[0])
-    return Found(union, tuple(mine), tuple(leaves), tuple(at[key] for key in keys), at, has_limit)
+    found = Found(union, tuple(mine), tuple(leaves), tuple(at[key] for key in keys), at, has_limit)
+    market.found[strategy.name] = strategy, found
+    return found
 
 
 def _distinct(params: Params) -> tuple[tuple[str, float], ...]:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kobe_assets.graph.bar_table import BarTable, find_last_bars, read_bar_tables
 from kobe_assets.research.quarantine import CROWD_BARS, QUARANTINE_BARS, suspects
-from kobe_assets.selection.bar_table import BarTable, read_bar_tables
 from kobe_assets.selection.barred import barred_symbols
 from kobe_assets.selection.membership import build_membership
 from kobe_resources.errors import KobeError
@@ -161,8 +161,7 @@ def _read(warehouse: Warehouse) -> CandidateEvidence:
         if key in _kept:
             return _kept[key]
         # To sort only the bars that an average may be of takes half as long as to sort all.
-        since = {"bars": AVERAGE_BARS, "days": 2 * AVERAGE_BARS}
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE averaged_since AS {read_sql(HERE, 'last_bars')}", since)
+        find_last_bars(connection, AVERAGE_BARS, 2 * AVERAGE_BARS)
         table = connection.execute(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS}).df()
         if not len(table):
             raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")

@@ -1,5 +1,5 @@
 -- What the bars of its last listing say about every candidate. Averages are over a symbol's last $window bars, as traded;
--- averaged_since has a day on or before the first of them.
+-- last_bars_since has a day on or before the first of them.
 SELECT c.symbol,
        min(b.session) AS first_session,
        max(b.session) AS last_session,
@@ -11,7 +11,7 @@ SELECT c.symbol,
 FROM (SELECT DISTINCT symbol FROM candidates) c
 LEFT JOIN (SELECT symbol, max(since) AS since FROM later_listings GROUP BY symbol) l USING (symbol)
 LEFT JOIN daily_bars b ON b.symbol = c.symbol AND b.session >= coalesce(l.since, DATE '0001-01-01')
-LEFT JOIN averaged_since a ON a.symbol = c.symbol
+LEFT JOIN last_bars_since a ON a.symbol = c.symbol
 LEFT JOIN option_evidence o ON o.symbol = c.symbol
 GROUP BY c.symbol
 ORDER BY c.symbol

@@ -35,7 +35,7 @@ def show_summary(summary: RunSummary, as_json: bool) -> None:
     for reason, count in sorted(summary.exits.items()):
         table.add_row(f"exits: {reason.replace('_', ' ')}", str(count))
     table.add_row("protective stops", str(summary.stops))
-    table.add_row("budget used", f"${summary.budget_used}")
+    table.add_row("budget used", f"${float(summary.budget_used):,.2f}")
     console.print(table)
     if summary.orders:
         columns = ("symbol", "side", "leg", "kind", "qty", "dollars", "state", "filled", "reason")

@@ -98,7 +98,7 @@ def _notes(panel: Panel, strategy: Strategy, facts: tuple[IndicatorFacts, ...]) 
     notes = [f"no bars of {symbol} are stored: what reads it is undefined everywhere" for symbol in missing]
     notes += [f"{one.name} is undefined everywhere" for one in facts if one.first is None and not missing]
     if strategy.stop is None:
-        notes.append("it has no protective stop")
+        notes.append("it has no protective stop: it is simulated only, and neither replayed nor traded")
     if "time_stop" not in strategy.parameters:
         notes.append("it has no time stop")
     return notes

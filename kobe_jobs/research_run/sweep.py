@@ -132,7 +132,8 @@ def best_sets(warehouse: Warehouse, sweep: Sweep, most: int = 5) -> list[dict[st
         if found.empty:
             continue
         table = found.pivot(index="fold", columns="params", values="sharpe")
-        won = table.idxmax(axis=1, skipna=True)[table.notna().any(axis=1)].value_counts()
+        # A fold in which no set has a ratio is won by none.
+        won = table[table.notna().any(axis=1)].idxmax(axis=1).value_counts()
         for params, mean in table.mean().sort_values(ascending=False, kind="stable").head(most).items():
             worst = table[params].min()
             rows.append(

@@ -32,6 +32,7 @@ from kobe_jobs.trading.roll_forward import rules_of
 from kobe_jobs.trading.running_costs import moved_by_costs
 from kobe_jobs.trading.tomorrow import Tomorrow, in_words, orders_of_tomorrow
 from kobe_resources.broker.open import billing_of
+from kobe_resources.errors import UsageError
 from kobe_resources.kill_switch import KillStatus, KillSwitch
 from kobe_resources.order_ledger import LedgerOrder, OrderLedger, OrderState, Position
 from kobe_resources.order_ledger import orders as book
@@ -147,7 +148,7 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     trades, as_of = sessions_to_trade(settings, ledger, found, warehouse)
     every = all_positions(ledger, found.account)
     evidence = load_evidence(warehouse, list(settings.portfolio.strategies), as_of, as_of, {held.symbol for held in every})
-    tomorrow = orders_of_tomorrow(settings, ledger, warehouse) if with_tomorrow else None
+    tomorrow, why_not = _tomorrow(settings, ledger, warehouse) if with_tomorrow else (None, [])
     started = _first_session(ledger, found.account)
     moved = moved_by_costs(settings, evidence, ledger, every, found.account, (as_of, trades))
     sessions, curve = equity_curve(settings, every, evidence, started, as_of, moved)
@@ -169,8 +170,16 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
         refused=_refusals(orders), fills=tuple(fill_rows(ledger, warehouse, found.account, FILLS_SHOWN)),
         orders_by_state=orders_by_state(ledger, found.account), kill_switch=_switch(KillSwitch().status()),
         reconciliation=_reconciled(ledger, found.account), tomorrow=tomorrow.as_json() if tomorrow else None,
-        notes=tuple(_notes(settings, ledger, found.account)),
+        notes=(*why_not, *_notes(settings, ledger, found.account)),
     )  # fmt: skip
+
+
+def _tomorrow(settings: Settings, ledger: OrderLedger, warehouse: Warehouse) -> tuple[Tomorrow | None, list[str]]:
+    """What the next run would send; or why nothing will trade."""
+    try:
+        return orders_of_tomorrow(settings, ledger, warehouse), []
+    except UsageError as error:
+        return None, [str(error)]
 
 
 def _notes(settings: Settings, ledger: OrderLedger, account: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from kobe_assets.graph.inputs import limits_of
 from kobe_assets.report.analysis.metrics_glossary import minus
-from kobe_jobs.research_run.strategies import parts_named
+from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.context import SessionContext, sends_before_open
 from kobe_jobs.trading.entries import entries_of, plan_entries
 from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
@@ -178,8 +178,10 @@ def orders_of_tomorrow(
 ) -> Tomorrow:
     """What the next run would send; `ledger` is read and not changed. session: that one instead, on the signals before it.
 
-    Raises NothingToLookAt, and UsageError where the strategy is not registered.
+    Raises NothingToLookAt, and UsageError where a strategy is not registered, or is simulated only.
     """
+    for part in parts_named(settings):
+        refuse_untradable(part.strategy)
     found = account_on_record(settings, ledger)
     day, before = sessions_to_trade(settings, ledger, found, warehouse)
     if session is not None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FEWEST_SYMBOLS = 10
 """Symbols with a bar on a date off the calendar from which the calendar may be what is wrong."""
+CALENDAR_ERRORS = 3
+"""Dates that the calendar may lack: with more of them it is the dates that are wrong, of many symbols alike."""
 HALF = 0.5
 MOST_OF_SYMBOL, MOST_OF_FILE = 0.10, 0.02
 """Shares of bars off the calendar above which a symbol, or a whole source, has wrong dates."""
@@ -34,6 +36,8 @@ FEWEST_BARS = 20
 """Bars of a part of a source from which a symbol's share says something of the symbol."""
 COLUMNS = ("symbol", "session", "reason", "line", "row")
 OFF_CALENDAR, UNFINISHED, NO_VOLUME = "no session of the exchange", "the session was not over", "nobody traded (volume 0)"
+NEVER_PAID = "a dividend of "
+"""How the reason of a row begins that is no bar, though its day may have one."""
 DAY_EARLY, DAY_LATE = "dates look a day early", "dates look a day late"
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -73,7 +77,9 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
     held = np.bincount(place)
     days = first + np.flatnonzero(held)
     slot = np.cumsum(held > 0) - 1
-    off_day, unfinished_day = _kinds(days, held[held > 0], now)
+    unknown_day, off_day, unfinished_day = _kinds(days, held[held > 0], now)
+    if np.count_nonzero(unknown_day & ~off_day) > CALENDAR_ERRORS:
+        off_day = unknown_day
     off, unfinished = off_day[slot][place], unfinished_day[slot][place]
     reason = np.where(unfinished, UNFINISHED, np.where(off, OFF_CALENDAR, "")).astype(object)
     idle = bars["volume"].to_numpy(np.float64) == 0.0
@@ -86,9 +92,7 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
         wrong = (strange > MOST_OF_SYMBOL * count) & (whole | (count >= FEWEST_BARS))
         for number in np.flatnonzero(wrong):
             mine = code == number
-            reason[mine & ~unfinished] = _early(
-                str(names[number]), session[mine & off], int(strange[number]), int(count[number])
-            )
+            reason[mine & ~unfinished] = _early(str(names[number]), session[mine], off[mine])
         for number in np.flatnonzero((strange >= FEWEST_STRANGE) & ~wrong):
             mine = off & (code == number)
             if shifted := _shifted(session[mine]):
@@ -96,8 +100,8 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
     if whole and off.sum() > MOST_OF_FILE * len(bars):
         symbol, day = bars["symbol"].iloc[off.argmax()], session[off.argmax()]
         where = f"as that of {symbol} on {day}, a {_weekday(day)}"
-        apart = float(np.median(np.diff(np.unique(session[off])).astype(np.int64))) if off.sum() > 1 else 0.0
-        if off.sum() > HALF * len(bars) and apart >= A_WEEK:
+        apart = _apart(days)
+        if apart >= A_WEEK:
             raise MarketDataError(
                 f"{int(off.sum()):,} of {len(bars):,} bars lie on days that were no session, {where}, {apart:.0f} days apart: "
                 "these are weekly or monthly bars, not daily",
@@ -147,12 +151,29 @@ def keep_storable(connection: duckdb.DuckDBPyConnection, bars: pd.DataFrame, sou
         ).fetchall()
         traded = [row[0] for row in rows]
     judged = judge_bars(bars, now, whole=False, traded=traded)
+    _forget(connection, source, judged.bars)
     record_set_aside(connection, source, judged.aside, now, whole=False)
     return judged.bars
 
 
-def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.ndarray, np.ndarray]:
-    """(days) off the calendar, and not over yet, by how many bars each of the sorted `days` has."""
+def _forget(connection: duckdb.DuckDBPyConnection, source: str, stored: pd.DataFrame) -> None:
+    """Drop what was set aside of bars that the source gives soundly now."""
+    aside = connection.execute("SELECT 1 FROM set_aside WHERE source = ? LIMIT 1", [source]).fetchall()
+    if not aside or not len(stored):
+        return
+    connection.register("sound_bars", stored[["symbol", "session"]])
+    try:
+        connection.execute(
+            "DELETE FROM set_aside s USING sound_bars b WHERE s.source = ? AND s.reason NOT LIKE ? "
+            "AND s.symbol = b.symbol AND s.session = b.session::DATE",
+            [source, f"{NEVER_PAID}%"],
+        )
+    finally:
+        connection.unregister("sound_bars")
+
+
+def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(days) unknown to the calendar, those of them that are no session, and not over yet. counts: bars of each of `days`."""
     latest = np.datetime64(calendar.latest_complete_session(now, calendar.BARS_PUBLISHED_AFTER))
     low, high = np.datetime64(calendar.FIRST_DAY), np.datetime64(calendar.LAST_DAY)
     inside = (days >= low) & (days <= high)
@@ -160,14 +181,15 @@ def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.n
     if inside.any():
         known |= np.isin(days, calendar.sessions(days[inside][0].item(), days[inside][-1].item()))
     unfinished = days > latest
-    off = ~known & ~unfinished
+    unknown = ~known & ~unfinished
+    off = unknown.copy()
     for number in np.flatnonzero(off):
         before = np.flatnonzero(known[:number])
         usual = counts[before[-1]] if len(before) else 0
         # So many symbols did trade: the calendar does not know of this session.
         if counts[number] >= FEWEST_SYMBOLS and usual and counts[number] >= HALF * usual:
             off[number] = False
-    return off, unfinished
+    return unknown, off, unfinished
 
 
 def _shifted(days: np.ndarray) -> str:
@@ -179,14 +201,24 @@ def _shifted(days: np.ndarray) -> str:
     return DAY_EARLY if sundays > saturdays else DAY_LATE
 
 
-def _early(symbol: str, days: np.ndarray, strange: int, count: int) -> str:
-    # Fridays written as Saturdays are late; Mondays written as Sundays are early.
-    weekday = (days.astype("datetime64[D]").astype(np.int64) + 3) % 7
-    late = np.count_nonzero(weekday == 5) > np.count_nonzero(weekday == 6)
-    return (
-        f"{strange:,} of {count:,} bars of {symbol} lie on days that were no session ({days[0]} was a {_weekday(days[0])}): "
-        f"its {DAY_LATE if late else DAY_EARLY}"
+def _early(symbol: str, days: np.ndarray, off: np.ndarray) -> str:
+    """Why the bars of a symbol are set aside whose `days` are, where `off`, no sessions too often."""
+    strange = days[off]
+    told = (
+        f"{len(strange):,} of {len(days):,} bars of {symbol} lie on days that were no session "
+        f"({strange[0]} was a {_weekday(strange[0])}): "
     )
+    if (apart := _apart(np.unique(days))) >= A_WEEK:
+        return f"{told}they lie {apart:.0f} days apart, weekly or monthly bars, not daily"
+    # Fridays written as Saturdays are late; Mondays written as Sundays are early.
+    weekday = (strange.astype("datetime64[D]").astype(np.int64) + 3) % 7
+    late = np.count_nonzero(weekday == 5) > np.count_nonzero(weekday == 6)
+    return f"{told}its {DAY_LATE if late else DAY_EARLY}"
+
+
+def _apart(days: np.ndarray) -> float:
+    """Usual days between the sorted `days`, each once; 0 of a single one."""
+    return float(np.median(np.diff(days).astype(np.int64))) if len(days) > 1 else 0.0
 
 
 def _weekday(day: np.datetime64) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -63,6 +64,17 @@ def test_a_data_folder_that_is_no_folder_is_on_and_says_so_when_written(tmp_path
     assert switch.status().is_on
     with pytest.raises(KillSwitchStuck, match="by hand"):
         switch.turn_on("why")
+
+
+def test_a_full_disk_has_room_for_the_name_and_that_is_on(switch: KillSwitch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("kobe_resources.kill_switch.write_whole", full)
+    assert switch.turn_on("the disk is full").is_on
+    assert switch.path.read_bytes() == b""
+    with pytest.raises(KillSwitchOn):
+        switch.check()
 
 
 def test_the_default_lies_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

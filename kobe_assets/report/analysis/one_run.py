@@ -15,6 +15,7 @@ from kobe_assets.report.analysis.cautions import AS_WANTED, remedy_for
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, daily_returns
 from kobe_assets.research.panel import Panel
+from kobe_assets.research.strategies.register import symbols_read
 from kobe_assets.research.walk_forward import Market, Part, simulate_book
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.models import Settings
@@ -82,7 +83,7 @@ class BookRun:
 
         settings: those it ran with, which the mends name. stored: symbols of which there are bars, beside those of the panel.
         """
-        return [*self._clipped(), *self._untraded(stored), *self._refused(settings), *self._closed()]
+        return [*self._clipped(), *self._unread(), *self._untraded(stored), *self._refused(settings), *self._closed()]
 
     def _clipped(self) -> list[str]:
         (start, end), (first, last) = self.asked, self.window
@@ -93,6 +94,10 @@ class BookRun:
         if end is not None and end > self.panel.sessions[-1].astype(dt.date):
             notes.append(f"the window ends on {last} and not on {end}: {bars}")
         return notes
+
+    def _unread(self) -> list[str]:
+        missing = sorted(symbols_read([part.strategy for part in self.parts]) - set(self.panel.names))
+        return [f"no bars of {symbol} are stored: what reads it is undefined everywhere" for symbol in missing]
 
     def _untraded(self, stored: Sequence[str]) -> list[str]:
         panel = self.panel

@@ -6,12 +6,13 @@ A condition holds only where everything that it read is defined, however it is w
 from __future__ import annotations
 
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from kobe_assets.research.declared import ListingBars, values_of
-from kobe_assets.research.faults import StrategyFault, line_of, one_line, place_of
+from kobe_assets.research.declared import ListingBars, read_only, values_of
+from kobe_assets.research.faults import StrategyFault, is_a_fault, line_of, one_line, place_of
 from kobe_assets.research.panel import Bools, Floats
 from kobe_assets.research.strategies.base import Params, Reading, Strategy
 
@@ -47,7 +48,8 @@ def try_out(strategy: Strategy) -> None:
     close = 50.0 * np.exp(np.cumsum(rng.normal(0.0, 0.02, TRIAL_BARS)))
     spread = close * np.abs(rng.normal(0.0, 0.01, (2, TRIAL_BARS)))
     sessions, volume = np.datetime64("2001-01-02") + np.arange(TRIAL_BARS), np.full(TRIAL_BARS, 1e6)
-    bars = ListingBars(close - spread[0], close + spread[1], close - spread.sum(axis=0), close, volume, sessions)
+    columns = (close - spread[0], close + spread[1], close - spread.sum(axis=0), close, volume, sessions)
+    bars = ListingBars(*map(read_only, columns))
     for indicator in strategy.indicators.values():
         while indicator.inner is not None:
             indicator = indicator.inner
@@ -64,11 +66,14 @@ def try_out(strategy: Strategy) -> None:
 def _called(strategy: Strategy, what: str, at: Reading, *params: Params) -> Any:
     function = getattr(strategy, what)
     try:
-        found = np.asarray(function(at, *params))
+        # A condition that wrote into the parameters would change what every later one is asked with.
+        found = np.asarray(function(at, *(MappingProxyType(one) for one in params)))
     except StrategyFault:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         # A person's own declaration may raise anything.
+        if not is_a_fault(error):
+            raise
         place = place_of(error, line_of(function))
         raise StrategyFault(
             f"the strategy {strategy.name} fails at {place} ({one_line(error)}){_meant(error, strategy)}: "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from kobe_assets.research.declared import CANONICAL, Indicator
+from kobe_assets.research.declared import CANONICAL, Indicator, is_number
 from kobe_assets.research.faults import BadDeclaration, declared_at
 from kobe_assets.research.panel import Bools, Floats
 
@@ -18,6 +18,8 @@ Params = Mapping[str, float]
 
 MECHANICAL = ("atr_stop", "time_stop", "limit_atr")
 """Parameters of exits and entry prices; they change no signal."""
+MOST_SETS = 50_000
+"""Parameter sets of a grid: more would take hours, and make any result luck."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 TAKEN = ("portfolio", "universe", "data", "report", "tries")
 """What books and evidence are called that belong to no strategy."""
@@ -114,6 +116,8 @@ class Strategy:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "place", declared_at())
+        for what in ("parameters", "grid"):
+            object.__setattr__(self, what, _plain(getattr(self, what)))
         for problem in _problems(self):
             raise BadDeclaration(f"the strategy {self.name}: {problem}", self.place)
 
@@ -121,6 +125,17 @@ class Strategy:
     def file(self) -> str:
         """The file that declares it."""
         return self.place.rpartition(":")[0]
+
+
+def _plain(values: Any) -> Any:
+    """The same with numbers of Python and lists that can be read twice; what makes no sense is left for the refusal."""
+    if isinstance(values, Mapping):
+        return {name: _plain(value) for name, value in values.items()}
+    if isinstance(values, np.integer | np.floating):
+        return values.item()
+    if isinstance(values, str | bytes | Set) or not isinstance(values, Iterable):
+        return values
+    return tuple(_plain(value) for value in values)
 
 
 def _problems(strategy: Strategy) -> Any:
@@ -155,7 +170,9 @@ def _bad_indicators(strategy: Strategy) -> Any:
             yield f"two declarations of the indicator {name}: {indicator}, and {canonical} everywhere; give it another name"
     for what in ("stop", "limit"):
         named = getattr(strategy, what)
-        if named is not None and named not in strategy.indicators:
+        if isinstance(named, Indicator):
+            yield f'{what}={named} is an indicator; declare it among the indicators, and give its name, {what}="…"'
+        elif named is not None and named not in strategy.indicators:
             yield f"{what}={named!r} names no indicator of its own; declare it among the indicators"
 
 
@@ -174,7 +191,9 @@ def _bad_functions(strategy: Strategy) -> Any:
 
 def _bad_parameters(strategy: Strategy) -> Any:
     for name, value in strategy.parameters.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not (isinstance(name, str) and name.isidentifier()):
+            yield f"no parameter can be called {name!r}; give it a name of letters, digits and _"
+        elif not is_number(value):
             yield f"the parameter {name} is {value!r}, which is no number"
         elif why := refused_value(name, float(value)):
             yield f"the parameter {name} = {value:g}: {why}"
@@ -188,18 +207,32 @@ def _bad_parameters(strategy: Strategy) -> Any:
             yield f"the grid varies {name}, which is no parameter; it has {', '.join(sorted(strategy.parameters)) or 'none'}"
         elif why := bad_values(name, values):
             yield f"the grid of {name}: {why}"
+    if why := too_many_sets(strategy.grid):
+        yield f"the grid: {why}"
 
 
 def bad_values(name: str, values: Any) -> str:
     """Why a list of values of a parameter makes no grid; empty where it does."""
-    if isinstance(values, str) or not hasattr(values, "__iter__") or not len(tuple(values)):
+    if isinstance(values, str | Mapping | Set) or not hasattr(values, "__len__") or not len(values):
         return "give a list of numbers"
+    if len(values) > MOST_SETS:
+        return f"{len(values):,} values, and at most {MOST_SETS:,} sets are tried; give fewer"
+    seen = set[float]()
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not is_number(value):
             return f"{value!r} is no number"
+        if value in seen:
+            return f"{value:g} stands in it twice; take one out"
+        seen.add(value)
         if why := refused_value(name, float(value)):
             return f"{value:g}: {why}"
     return ""
+
+
+def too_many_sets(grid: Mapping[str, Any]) -> str:
+    """Why a grid has more sets than are tried; empty where it has not."""
+    sets = math.prod(len(values) for values in grid.values() if hasattr(values, "__len__"))
+    return f"it makes {sets:,} sets, and at most {MOST_SETS:,} are tried; vary fewer parameters" if sets > MOST_SETS else ""
 
 
 def refused_value(name: str, value: float) -> str:

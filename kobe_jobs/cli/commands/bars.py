@@ -55,7 +55,7 @@ def refresh(
         bool,
         typer.Option(
             "--force",
-            help="Read the source even where it has not changed; of Polygon: last sessions, symbols with gaps, empty days.",
+            help="Read the source even where it has not changed; over a network: last sessions, symbols with gaps.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,

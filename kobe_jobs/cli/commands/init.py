@@ -163,14 +163,12 @@ def _keys(vendor: Source, folder: Path) -> Secrets:
     missing = [name for name in KEYS[vendor] if getattr(secrets, name.lower()) is None]
     if not missing:
         return secrets
-    kept = folder / "keys.env"
+    kept, unset = folder / "keys.env", f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set"
     if kept.exists():
-        raise UsageError(
-            f"{' and '.join(missing)} is not set, but {kept} is there", f"export KOBE_ENV_FILE={shlex.quote(str(kept))}"
-        )
+        raise UsageError(f"{unset}, but {kept} is there", f"export KOBE_ENV_FILE={shlex.quote(str(kept))}")
     if not sys.stdin.isatty():
-        what = f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set"
-        raise UsageError(what, "set it in the environment, or in the file that KOBE_ENV_FILE names")
+        them = "them" if len(missing) > 1 else "it"
+        raise UsageError(unset, f"set {them} in the environment, or in the file that KOBE_ENV_FILE names")
     given = {name: _ask(f"{name} (not shown; kept in {kept})", "", hidden=True) for name in missing}
     _write_new(kept, "".join(f"{name}={value}\n" for name, value in given.items()), private=True)
     os.environ["KOBE_ENV_FILE"] = str(kept)

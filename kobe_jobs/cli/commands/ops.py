@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kobe_jobs.cli.screen import Screen, print_json
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.load import kobe_home, load_settings
 from kobe_resources.settings.models import Settings
 
@@ -99,13 +100,23 @@ def backup(
 
 
 def restore(
-    archive: Annotated[Path, typer.Argument(help="An archive of `kobe backup`.")],
+    archive: Annotated[
+        Path | None, typer.Argument(help="An archive of `kobe backup`; without it, the newest is named.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Move a data folder that is not empty aside first.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was restored as JSON.")] = False,
 ) -> None:
     """Bring back a data folder, every byte checked before anything is touched; with orders in it, the kill switch is on."""
+    from kobe_jobs.ops.backup.archive import ArchiveRefused
+    from kobe_jobs.ops.backup.make import newest_archive
     from kobe_jobs.ops.backup.restore import restore as restore_archive
 
+    if archive is None or not archive.is_file():
+        newest = newest_archive(kobe_home())
+        mend = f"`kobe restore {shlex.quote(str(newest))}` is the newest" if newest else "name an archive of `kobe backup`"
+        if archive is None:
+            raise UsageError("no archive is named", mend)
+        raise ArchiveRefused(f"{archive} is no file", mend)
     result = restore_archive(archive, kobe_home(), force)
     if as_json:
         body = {"folder": kobe_home(), "files": result.files, "created": result.created, "moved_aside": result.aside}
@@ -117,7 +128,10 @@ def restore(
     if result.aside:
         console.say(f"the folder that was there is now {result.aside}")
     if result.orders:
-        console.say("the kill switch is on: `kobe reconcile` against the broker, then `kobe kill off`")
+        console.say(
+            "the kill switch is on: `kobe reconcile` shows how ledger and broker differ; then `kobe kill off`, and"
+            ' `kobe reconcile --accept "restored"`'
+        )
     _warn_of_audit(result.audit_problem)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +21,10 @@ if TYPE_CHECKING:
 
 FOLDER = "strategies"
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+
+class CannotWrite(KobeError):
+    """A new strategy, or the line that names its folder, could not be kept."""
 
 
 class ReadsTheFuture(KobeError):
@@ -74,7 +82,7 @@ def show(as_json: AsJson = False) -> None:
 def new(name: Annotated[str, typer.Argument(help="Its name: small letters, digits and _.")]) -> None:
     """Write a strategy of your own into the folder of strategies: a commented template that runs as it is.
 
-    Where no settings file is there, one is written that names the folder.
+    Where the settings name no folder, a line that does is written into the settings file, or a new one.
     """
     from kobe_assets.research.strategies import BUILT_IN
     from kobe_assets.research.strategies.base import NAME, TAKEN
@@ -89,12 +97,12 @@ def new(name: Annotated[str, typer.Argument(help="Its name: small letters, digit
     _refuse_a_taken(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(template_of(name))
-    except FileExistsError:
-        raise UsageError(f"{path} is there already", "choose another name, or edit that file") from None
+        if path.exists():
+            raise UsageError(f"{path} is there already", "choose another name, or edit that file")
+        _rewrite(path, template_of(name))
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror})", "mend [strategy] folder") from error
+        mend = "free space, mend permissions, or name another folder in [strategy]"
+        raise CannotWrite(f"{path} cannot be written ({error.strerror})", mend) from error
     screen.say(f"written to {path}")
     screen.say(f"next: `kobe strategies check {name}`, then `kobe backtest --strategy {name}` or `kobe report`")
 
@@ -146,20 +154,52 @@ def _refuse_a_taken(name: str) -> None:
 
 
 def _folder(settings: Settings, screen: Screen) -> Path:
-    """The folder of strategies; where the settings name none and there is no file of settings, one is written."""
+    """The folder of strategies; where the settings name none, a line that does is written into their file, or a new one."""
     if settings.strategy.folder is not None:
         return settings.strategy.folder
     line = f'folder = "{FOLDER}"'
     known = config_file()
-    if known is not None:
-        raise UsageError("[strategy] names no folder of strategies", f"write {line} under [strategy] in {known}")
-    path = Path.cwd() / "kobe.toml"
+    path = known or Path.cwd() / "kobe.toml"
     try:
-        path.write_text(f"[strategy]\n{line}\n", encoding="utf-8")
+        added = with_folder(path.read_bytes().decode() if known else "", line)
+        if added is None:
+            raise UsageError("[strategy] names no folder of strategies", f"write {line} under [strategy] in {path}")
+        _rewrite(path, added)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror})", "go to a folder of your own") from error
-    screen.say(f"written to {path}: {line}")
+        mend = f"write {line} under [strategy] in it" if known else "go to a folder of your own"
+        raise CannotWrite(f"{path} cannot be written ({error.strerror})", mend) from error
+    screen.say(f"written to {path}: {line}, under [strategy]")
     return path.parent / FOLDER
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Write a person's file in one step, who may read it left as it is."""
+    from kobe_resources.runtime.atomic_files import write_whole
+
+    target = path.resolve()
+    mode = target.stat().st_mode if target.exists() else 0o644
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    write_whole(target, text.encode())
+    target.chmod(stat.S_IMODE(mode))
+
+
+def with_folder(text: str, line: str) -> str | None:
+    """Settings with a line more under [strategy], and nothing else changed; None where that cannot be done by a line."""
+    lines = text.splitlines()
+    heads = [k for k, own in enumerate(lines) if own.split("#")[0].strip() == "[strategy]"]
+    if heads:
+        lines.insert(heads[0] + 1, line)
+    else:
+        lines += ["", "[strategy]", line] if lines else ["[strategy]", line]
+    end = "\r\n" if "\r\n" in text else "\n"
+    added = end.join(lines) + end
+    try:
+        before, after = tomllib.loads(text), tomllib.loads(added)
+    except tomllib.TOMLDecodeError:
+        return None
+    wanted = {**before, "strategy": {**before.get("strategy", {}), **tomllib.loads(line)}}
+    return added if after == wanted else None
 
 
 def _print(facts: StrategyFacts) -> None:
@@ -172,10 +212,10 @@ def _print(facts: StrategyFacts) -> None:
     for column in ("indicator", "declared", "first value after", "defined"):
         table.add_column(column, overflow="fold")
     for one in facts.indicators:
-        first = "never" if one.first is None else f"{one.first} bars"
+        first = "never" if one.first is None else f"{one.first} bar{'s' * (one.first != 1)}"
         table.add_row(one.name, one.declared, first, f"{100 * one.defined:.0f} %")
     screen.print(table)
-    warmup = "no signal can be" if facts.warmup is None else f"{facts.warmup} bars of a listing"
+    warmup = "no signal can be" if facts.warmup is None else f"{facts.warmup} bar{'s' * (facts.warmup != 1)} of a listing"
     screen.say(f"warm-up: {warmup}")
     screen.say("signals a year: " + ", ".join(f"{count:,.1f} {side}" for side, count in facts.signals.items()))
     exits = ", ".join(f"{count:,} {reason}" for reason, count in sorted(facts.exits.items()))

@@ -79,6 +79,6 @@ def _show(found: Tomorrow) -> None:
     if not (found.entries or found.exits):
         console.say("nothing to send")
     budget = "without a daily budget" if found.budget is None else f"of ${found.budget:,.2f} a session"
-    console.say(f"${found.dollars:,.2f} {budget}, ${found.cash:,.2f} of cash")
+    console.say(f"${found.dollars:,.2f} {budget}, ${found.cash:,.2f} of cash{' after the exits' * bool(found.exits)}")
     for note in found.notes:
         console.say(f"note: {note}")

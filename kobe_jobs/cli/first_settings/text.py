@@ -160,6 +160,5 @@ def _broker(wanted: Wanted) -> str:
     told = {"shadow": "decides and sends nothing"}.get(wanted.stage, "see OPERATING.md")
     return (
         f'[broker]\nstage = "{wanted.stage}"    # {told}\n\n'
-        "# [strategy]\n"
-        '# folder = "strategies"    # strategies of your own: `kobe strategies new my_idea` writes one\n'
+        "# Strategies of your own: `kobe strategies new my_idea` writes one, and names its folder in here.\n"
     )

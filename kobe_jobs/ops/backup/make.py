@@ -45,6 +45,10 @@ class Backup:
     removed: tuple[Path, ...] = ()
 
 
+NAMED = "kobe-????????T????????????Z.tar.gz"
+"""Archives that Kobe named, which sort by time."""
+
+
 def make_backup(home: Path, target: Path | None = None, keep: int | None = None) -> Backup:
     """Archive `home` into `target`: a file to be, or a folder (default: beside the data folder, '<name>-backups').
 
@@ -74,6 +78,15 @@ def default_folder(home: Path) -> Path:
     if home.parent == DATA_FOLDERS:
         return DATA_FOLDERS.with_name(f"{DATA_FOLDERS.name}-backups") / home.name
     return home.with_name(f"{home.name}-backups")
+
+
+def newest_archive(home: Path) -> Path | None:
+    """The newest archive in the default folder of backups; None where there is none, or none that may be looked at."""
+    try:
+        found = sorted(default_folder(home).glob(NAMED))
+    except OSError:
+        return None
+    return found[-1] if found else None
 
 
 def _archive_path(home: Path, target: Path | None) -> Path:
@@ -161,7 +174,7 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _prune(newest: Path, keep: int) -> tuple[Path, ...]:
-    old = sorted(newest.parent.glob("kobe-????????T????????????Z.tar.gz"), reverse=True)[keep:]
+    old = sorted(newest.parent.glob(NAMED), reverse=True)[keep:]
     removed = [path for path in old if path != newest]
     for path in removed:
         path.unlink(missing_ok=True)

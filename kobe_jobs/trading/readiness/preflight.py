@@ -201,11 +201,15 @@ def _account(trading: TradingContext) -> Finding:
 
 
 def _buying_power(trading: TradingContext) -> Finding:
-    account = trading.broker.account()
-    need = trading.settings.sizing.order_notional
+    account, sizing = trading.broker.account(), trading.settings.sizing
+    # About: what was made or lost since moves it, and the price of the stock rounds it down.
+    begun_with = trading.settings.simulation.initial_cash
+    need = sizing.order_notional if sizing.mode == "fixed" else sizing.fraction * begun_with
     enough = account.buying_power >= need and account.cash > 0
-    seen = f"${account.buying_power:.2f} (cash ${account.cash:.2f}), one order needs ${need:.2f}"
-    return Finding("buying power", enough, seen, "" if enough else "fund the account, or lower sizing.order_notional")
+    what = "puts at risk" if sizing.mode == "risk" else "needs"
+    seen = f"${account.buying_power:,.2f} (cash ${account.cash:,.2f}), one order {what} about ${need:,.2f}"
+    lower = "order_notional" if sizing.mode == "fixed" else "fraction"
+    return Finding("buying power", enough, seen, "" if enough else f"fund the account, or lower sizing.{lower}")
 
 
 def _clock(trading: TradingContext) -> Finding:

@@ -75,7 +75,7 @@ def run_line(summary: RunSummary) -> str:
         f"{summary.exits_filled} left" if summary.exits_filled else "",
     ]
     stops = "1 stop stands" if summary.stops == 1 else f"{summary.stops} stops stand"
-    return ", ".join(filter(None, parts)) + f"; ${summary.budget_used} of the budget used, {stops}"
+    return ", ".join(filter(None, parts)) + f"; ${float(summary.budget_used):,.2f} of the budget used, {stops}"
 
 
 def alert_if_healed(settings: Settings, ledger: OrderLedger) -> str:

@@ -14,7 +14,8 @@ from kobe_resources.market_data.alpaca.load import VENDOR, AlpacaLoad, hash_of, 
 from kobe_resources.market_data.alpaca.plan import (
     SYMBOLS_A_BATCH,
 )
-from kobe_resources.market_data.companions import DIVIDEND, replace_actions, replace_dividends, replace_splits
+from kobe_resources.market_data.companions import DIVIDEND, replace_actions, replace_splits
+from kobe_resources.market_data.dividends import replace_paid
 from kobe_resources.market_data.polygon.checkpoints import (
     Mark,
     save_mark,
@@ -41,12 +42,16 @@ class ActionLoader:
         self._load = load
 
     def window(self, kind: str, key: str, span: Span) -> Span | None:
-        """The ex-dates to read: all of the span where candidates are new, else those around today; None where that was done."""
+        """The ex-dates to read; None where that was done.
+
+        All of the span where candidates are new, or where it is asked for, since an old row may have been put right; else those
+        around today.
+        """
         known = self._load.state.marks.get(kind)
         until = self._load.today + AHEAD
-        if known is None or known.key != key or known.span.first > span.first:
+        if self._load.force or known is None or known.key != key or known.span.first > span.first:
             return Span(span.first, until)
-        if known.span.last == until and not self._load.force:
+        if known.span.last == until:
             return None
         read = known.done_at.astimezone(NEW_YORK).date()
         return Span(max(span.first, min(read, self._load.today) - ACTIONS_BACK), until)
@@ -123,7 +128,7 @@ class ActionLoader:
         frame = pd.DataFrame(list(rows), columns=DIVIDEND, dtype=object)
         at = self._load.now()
         with self._load.warehouse.transaction() as connection:
-            replace_dividends(connection, frame, VENDOR, at, window.first, window.last)
+            replace_paid(connection, frame, VENDOR, at, window.first, window.last)
             self._tell_actions(connection, found, at)
             self._save_window(connection, "dividends", key, window, len(rows), at)
 

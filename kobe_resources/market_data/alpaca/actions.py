@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from kobe_resources.market_data.local.columns import MOST_RATIO
 from kobe_resources.market_data.polygon.rows import RefusedRow, is_symbol, printable
 
 SPLITS = ("forward_splits", "reverse_splits", "stock_dividends")
@@ -113,6 +114,9 @@ class Actions:
             before, after = 1.0, None if rate is None else 1.0 + rate
         if before is None or after is None:
             self._refuse(key, symbol, day, "rate is not positive", row)
+            return
+        if max(before / after, after / before) > MOST_RATIO:
+            self._refuse(key, symbol, day, "rate is more than any split", row)
             return
         self.splits[SplitAction(symbol, day, *ratio(before, after))] = None
         renamed = row.get("new_symbol")

@@ -25,16 +25,18 @@ from kobe_resources.market_data.alpaca.plan import (
 )
 from kobe_resources.market_data.changes import Changes, sql
 from kobe_resources.market_data.polygon.checkpoints import (
+    empty_sessions,
     keep_known_optional,
     save_bad_rows,
     save_coverage,
     save_refusals,
+    symbols_with_gaps,
 )
 from kobe_resources.market_data.polygon.loader import spoken
 from kobe_resources.market_data.polygon.plan import DAY, Span, merged
 from kobe_resources.market_data.polygon.rows import RefusedRow, frame_of
 from kobe_resources.market_data.set_aside import keep_storable
-from kobe_resources.market_data.store import take_back, upsert_bars
+from kobe_resources.market_data.store import store_totals, take_back, upsert_bars
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,7 +66,9 @@ class BarLoader:
         )
         asked = [symbol for symbol in symbols if symbol not in self._load.left_out]
         self._is_first_load = not self._load.state.coverage.keys() >= set(asked)
-        missing = missing_spans(self._load.state.coverage, asked, span, sessions, reread=self._load.force)
+        gaps = self._with_gaps(sessions)
+        covered = {symbol: done for symbol, done in self._load.state.coverage.items() if symbol not in gaps}
+        missing = missing_spans(covered, asked, span, sessions, reread=self._load.force)
         batches = batches_of(missing, candidates, lives, sessions, self._load.today)
         reached = span.last
         if batches:
@@ -78,6 +82,18 @@ class BarLoader:
             self._store(batch, read, Span(batch.covers.first, end))
             self._load.progress.advance(len(batch.symbols), f"{self._load.changes.added:,} bars")
         return Span(span.first, reached)
+
+    def _with_gaps(self, sessions: list[dt.date]) -> set[str]:
+        """Symbols to be read anew from end to end, where that is asked for: what they lack may have been put right."""
+        if not self._load.force:
+            return set()
+        with self._load.warehouse.connect() as connection:
+            held = store_totals(connection)
+            first, last = held.first_session or dt.date.max, held.last_session or dt.date.min
+            # A session that nobody has a bar of lacks in every life over it.
+            if any(first < day < last for day in empty_sessions(connection, sessions)):
+                return set(self._load.state.coverage)
+            return set(symbols_with_gaps(connection, sessions))
 
     def drop_twins(self) -> None:
         """Load a company once where no name change joins its two symbols: their bars are equal to the last digit."""

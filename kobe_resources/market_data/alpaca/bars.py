@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from kobe_resources.calendar import NEW_YORK
-from kobe_resources.market_data.polygon.rows import TWO_BARS, BarColumns, RefusedRow, printable
+from kobe_resources.market_data.local.columns import MOST_PRICE, MOST_SHARES
+from kobe_resources.market_data.polygon.rows import TWO_BARS, BarColumns, RefusedRow, beyond_reason, printable
 from kobe_resources.market_data.rounding import widen
 
 FIELDS = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "vwap": "vw", "trades": "n"}
@@ -92,8 +93,9 @@ def read_page(rows: Mapping[str, Sequence[Any]], first: dt.date, last: dt.date, 
         for place in np.flatnonzero(reasons != "").tolist()
     )
     good = (reasons == "") & ~empty
-    columns["vwap"] = np.where(columns["vwap"] > 0, columns["vwap"], np.nan)
-    columns["trades"] = np.where(columns["trades"] >= 0, np.floor(columns["trades"]), np.nan)
+    priced, counted = columns["vwap"], columns["trades"]
+    columns["vwap"] = np.where((priced > 0) & (priced <= MOST_PRICE), priced, np.nan)
+    columns["trades"] = np.where((counted >= 0) & (counted <= MOST_SHARES), np.floor(counted), np.nan)
     taken = {name: values[good] for name, values in columns.items()}
     return Page(symbols[good], stamps[good], taken, refused, int(empty.sum()), int((widened & good).sum()))
 
@@ -149,6 +151,7 @@ def _reasons(columns: dict[str, np.ndarray], dated: np.ndarray) -> np.ndarray:
         (~dated, "timestamp"),
         (~numeric, "not a finite number"),
         (~positive, "not positive"),
+        *beyond_reason(columns),
         (~ordered, "open, high, low, close out of order"),
     ]
     return np.select([wrong for wrong, _ in reasons], [reason for _, reason in reasons], default="").astype(object)

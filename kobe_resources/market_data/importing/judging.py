@@ -8,6 +8,8 @@ from kobe_resources.market_data.importing.faults import EXCUSED
 from kobe_resources.market_data.protocol import MarketDataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import duckdb
 
 ADJUSTED_SHARE, FEWEST_UNDER = 0.8, 20
@@ -212,8 +214,11 @@ def slow_bars(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [f"bars of {len(rows):,} symbols look {kind}, not daily: {symbol} has one in {step:.0f} days"]
 
 
-def known_splits(connection: duckdb.DuckDBPyConnection) -> None:
-    """Table `known`: the splits of the files and of the folder (`held_splits`), with what the prices do on their day."""
+def known_splits(connection: duckdb.DuckDBPyConnection, raw: Sequence[int]) -> None:
+    """Table `known`: the splits of the files and of the folder (`held_splits`), with what the prices do on their day.
+
+    raw: batches of files that were made raw by what they say themselves: their prices prove nothing, and stay.
+    """
     connection.execute(
         f"""
         CREATE OR REPLACE TABLE known AS
@@ -226,15 +231,17 @@ def known_splits(connection: duckdb.DuckDBPyConnection) -> None:
         ), bars AS (
             SELECT symbol, session, close, lag(close) OVER (PARTITION BY symbol ORDER BY session) AS before
             FROM staged WHERE {SOUND} AND symbol IN (SELECT symbol FROM given)
+              AND file NOT IN (SELECT id FROM files WHERE list_contains($raw, batch))
         )
         SELECT g.*, ln(b.close / b.before) AS move, ln(split_to / split_from) AS size
         FROM given g ASOF LEFT JOIN bars b ON b.symbol = g.symbol AND b.session >= g.execution_date
-        """  # noqa: S608
+        """,  # noqa: S608
+        {"raw": list(raw)},
     )
 
 
-def adjusted_by(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """What shows that the prices are adjusted, in words; None where nothing does."""
+def adjusted_by(connection: duckdb.DuckDBPyConnection, yahoo: Sequence[int]) -> str | None:
+    """What shows that the prices are adjusted, in words; None where nothing does. yahoo: batches that yfinance wrote."""
     quiet, loud, symbol, day = connection.execute(
         f"""
         SELECT count(*) FILTER (quiet), count(*) FILTER (NOT quiet), arg_max(symbol, size) FILTER (quiet),
@@ -244,36 +251,56 @@ def adjusted_by(connection: duckdb.DuckDBPyConnection) -> str | None:
     ).fetchall()[0]
     if quiet > loud:
         return f"{quiet:,} of {quiet + loud:,} splits leave no trace in the prices, as that of {symbol} on {day}"
-    held, strange, one = _cents(connection)
+    held, strange, one, of_yahoo, _, _ = _cents(connection, yahoo)
     if strange and strange > 0.02 * held:
+        newest = "" if of_yahoo else " and the newest on them"
         return (
-            f"older closes of {strange:,} symbols lie between cents and the newest on them, as of {one}: "
-            "prices adjusted for dividends look so"
+            f"older closes of {strange:,} symbols lie between cents{newest}, as of {one}: prices adjusted for dividends look so"
         )
     return None
 
 
-def between_cents(connection: duckdb.DuckDBPyConnection) -> bool:
+def between_cents(connection: duckdb.DuckDBPyConnection, yahoo: Sequence[int]) -> bool:
     """Do closes lie between cents still, as dividends leave them?"""
-    return bool(_cents(connection)[1])
+    return bool(_cents(connection, yahoo)[1])
 
 
-def _cents(connection: duckdb.DuckDBPyConnection) -> tuple[int, int, str]:
-    """Symbols with bars enough to tell; those whose older closes lie between cents and the newest do not; one of them."""
+def off_cents(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """A line on symbols whose closes lie between cents from the first to the last: no exchange closes so."""
+    *_, throughout, one = _cents(connection, ())
+    return [
+        f"closes of {throughout:,} symbols lie between cents throughout, as of {one}: adjusted prices of years ago look so, "
+        "and computed ones; Kobe needs prices as traded"
+    ] * bool(throughout)
+
+
+def _cents(connection: duckdb.DuckDBPyConnection, yahoo: Sequence[int]) -> tuple[int, int, str, bool, int, str]:
+    """Symbols with bars enough to tell; those whose older closes lie between cents and the newest do not; one of them.
+
+    Where yfinance wrote them (`yahoo`) the newest may, too: the fourth value. Then those of whom all do; one of them.
+    """
     return connection.execute(
         f"""
         WITH bars AS (
-            SELECT symbol, session, abs(close * 100 - round(close * 100)) > 1e-4 + close * 2e-5 AS odd
-            FROM staged WHERE {SOUND} AND session >= DATE '{DECIMALS}' AND close >= 1
+            SELECT symbol, session, abs(close * 100 - round(close * 100)) > 1e-4 + close * 2e-5 AS odd,
+                   list_contains($yahoo, batch) AS of_yahoo
+            FROM staged JOIN files ON files.id = staged.file WHERE {SOUND} AND session >= DATE '{DECIMALS}' AND close >= 1
         ), spans AS (
             SELECT symbol, max(session) AS last, min(session) + ((max(session) - min(session)) // 2)::INTEGER AS middle
             FROM bars GROUP BY symbol HAVING count(*) >= 60
         ), told AS (
-            SELECT symbol, avg(odd::INT) FILTER (session < middle) AS early, avg(odd::INT) FILTER (session >= last - 7) AS late
+            SELECT symbol, avg(odd::INT) FILTER (session < middle) AS early,
+                   avg(odd::INT) FILTER (session >= last - 7) AS late, bool_or(of_yahoo) AS of_yahoo
             FROM bars JOIN spans USING (symbol) GROUP BY symbol
+        ), judged AS (
+            SELECT *, early > 0.6 AND (late = 0 OR of_yahoo) AS strange, early > 0.6 AND late > 0.6 AS throughout FROM told
         )
-        SELECT count(*), count(*) FILTER (early > 0.6 AND late = 0), min(symbol) FILTER (early > 0.6 AND late = 0) FROM told
-        """  # noqa: S608
+        SELECT count(*), count(*) FILTER (strange), min(symbol) FILTER (strange),
+               coalesce(bool_or(strange AND of_yahoo), false),
+               count(*) FILTER (throughout), min(symbol) FILTER (throughout)
+        FROM judged
+        """,  # noqa: S608
+        {"yahoo": list(yahoo)},
     ).fetchall()[0]
 
 

@@ -37,7 +37,9 @@ def number(cell: str, decimal: str | None) -> str:
     other, mark = ("\\" + sign if sign == "." else sign for sign in (thousands, decimal))
     bare = f"regexp_replace(upper({cell}), '{MARKS}', '', 'g')"
     digits = f"regexp_replace({bare}, '[KMBT]$', '')"
-    whole = f"-?([0-9]*|[0-9]{{1,3}}({other}[0-9]{{3}})+)({mark}[0-9]*)?(E[+-]?[0-9]+)?"
+    # In India by lakh and crore: 12,34,567.
+    grouped = f"[0-9]{{1,3}}({other}[0-9]{{3}})+|[0-9]{{1,2}}({other}[0-9]{{2}})+{other}[0-9]{{3}}"
+    whole = f"-?([0-9]*|{grouped})({mark}[0-9]*)?(E[+-]?[0-9]+)?"
     value = f"replace(replace({digits}, '{thousands}', ''), '{decimal}', '.')"
     factors = " ".join(f"WHEN '{letter}' THEN {factor}" for letter, factor in FACTORS.items())
     return (
@@ -67,7 +69,7 @@ def decimal_mark(
     point = r"(\.\d{1,2}|\.\d{4,}|,\d{3}\.\d+)[KMBT%]?"
     tests = {
         ",": rf"-?\d*{comma}|-?\d{{1,3}}(\.\d{{3}}){{2,}}|-?\d{{1,3}}(\.\d{{3}})+,\d*[KMBT]?",
-        ".": rf"-?\d*{point}|-?\d{{1,3}}(,\d{{3}}){{2,}}|-?\d{{1,3}}(,\d{{3}})+\.\d*[KMBT]?",
+        ".": rf"-?\d*{point}|-?\d{{1,3}}(,\d{{3}}){{2,}}|-?\d{{1,3}}(,\d{{3}})+\.\d*[KMBT]?|-?\d{{1,2}}(,\d{{2}})+,\d{{3}}",
         "?": r"-?\d{1,3},\d{3}",
     }
     asked = ", ".join(

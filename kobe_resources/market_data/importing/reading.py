@@ -236,12 +236,13 @@ def _judge(reading: FilesRead, wishes: Wishes, most_bad: float, progress: Progre
         told = reading.left_out[0] if reading.left_out else LeftOut(labels, "no row under the header")
         raise MarketDataError(f"{told.label}: {told.reason}", "see whether these are daily bars")
     judging.refuse_weekends(connection)
-    judging.known_splits(connection)
+    judging.known_splits(connection, [group.number for group in reading.groups if group.raw_by])
     progress.advance()
     _judge_adjusted(reading, wishes)
     progress.advance()
     reading.notes += judging.off_the_week(connection)
     reading.notes += judging.slow_bars(connection)
+    reading.notes += [] if wishes.adjusted else judging.off_cents(connection)
     reading.notes += judging.odd_actions(connection)
     reading.notes += judging.twins(connection, SAME_HISTORY)
     progress.advance()
@@ -250,7 +251,8 @@ def _judge(reading: FilesRead, wishes: Wishes, most_bad: float, progress: Progre
 def _judge_adjusted(reading: FilesRead, wishes: Wishes) -> None:
     """Raise MarketDataError for adjusted prices that the person did not ask for; turn their splits back where asked."""
     by_name = [group for group in reading.groups if group.by_name_adjusted]
-    shown = judging.adjusted_by(reading.connection)
+    yahoo = [group.number for group in reading.groups if group.is_yahoo]
+    shown = judging.adjusted_by(reading.connection, yahoo)
     if by_name:
         shown = f"{by_name[0].pieces[0].label} holds adjusted prices only ({', '.join(by_name[0].header.names)[:120]})"
     if shown and not wishes.adjusted:
@@ -260,12 +262,12 @@ def _judge_adjusted(reading: FilesRead, wishes: Wishes) -> None:
         )
     if wishes.adjusted:
         bars, symbols = judging.turn_back(reading.connection)
-        reading.notes.append(
-            f"splits of {symbols:,} symbols turned back in {bars:,} bars; splits that are not known stay in the prices"
-            if bars
-            else "no split is known that the prices were adjusted for: they stay as they are"
-        )
-        reading.dividends_in_prices = judging.between_cents(reading.connection)
+        if bars:
+            told = f"splits of {symbols:,} symbols turned back in {bars:,} bars; splits that are not known stay in the prices"
+            reading.notes.append(told)
+        elif not all(group.raw_by for group in reading.groups):
+            reading.notes.append("no split is known that the prices were adjusted for: they stay as they are")
+        reading.dividends_in_prices = judging.between_cents(reading.connection, yahoo)
         if reading.dividends_in_prices:
             reading.notes.append("dividends are in the prices already: they are not written")
 

@@ -9,7 +9,7 @@ import duckdb
 
 from kobe_resources.market_data.importing.headers import Header, header_of
 from kobe_resources.market_data.importing.pieces import BOOKS, TEXTS, Piece, is_book
-from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, exporter, is_bars, understand
+from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, exporter, is_actions, is_bars, understand
 
 MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 LOOKED_AT = 20
@@ -28,7 +28,10 @@ def foreign_shape(path: Path) -> str | None:
         header = header_of(Piece(str(path), path.stem, path, "text", True))
     except OSError:
         return None
-    return shape_of(header) if header and is_bars(understand(header.names).places) else None
+    places = understand(header.names).places if header else {}
+    if header and is_actions(places) and "symbol" in places:
+        return "a table of splits or dividends" + _parted(header)
+    return shape_of(header) if header and is_bars(places) else None
 
 
 def shape_of(header: Header) -> str:
@@ -38,10 +41,13 @@ def shape_of(header: Header) -> str:
     if header.tickers:
         return "a table with the symbol in the names of its columns"
     shape = exporter(header.names)
-    parted = f", its cells separated by {MARKS[header.delimiter]}" if header.delimiter in MARKS else ""
     if shape and shape.name != "Kobe":
-        return f"{shape.name}{parted}"
-    return f"a table of bars{parted}"
+        return shape.name + _parted(header)
+    return "a table of bars" + _parted(header)
+
+
+def _parted(header: Header) -> str:
+    return f", its cells separated by {MARKS[header.delimiter]}" if header.delimiter in MARKS else ""
 
 
 def how_to_import(path: Path) -> str:

@@ -15,12 +15,12 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         *("timestamp", "time", "windowstart", "datum", "fecha", "data", "index", "indexlevel0", "executiondate", "exdate"),
         *("exdividenddate", "effectivedate"),
     ),
-    "open": ("open", "openprice", "openingprice", "openprc", "eröffnung", "eröffn", "erster", "apertura", "ouverture"),
+    "open": ("open", "openprice", "openingprice", "openprc", "eröffnung", "eröffn", "erster", "apertura", "ouverture", "ouv"),
     "high": ("high", "highprice", "dayhigh", "askhi", "hoch", "tageshoch", "máximo", "plushaut", "haut"),
     "low": ("low", "lowprice", "daylow", "bidlo", "tief", "tagestief", "mínimo", "plusbas", "bas"),
     "close": (
         *("close", "closelast", "closeprice", "closingprice", "last", "lastprice", "latest", "price", "prc", "schluss"),
-        *("schlusskurs", "zuletzt", "cierre", "último", "clôture", "dernier"),
+        *("schlusskurs", "zuletzt", "cierre", "último", "clôture", "clot", "dernier"),
     ),
     "volume": (
         # Where pieces are counted beside it, `Volumen` is money.
@@ -46,7 +46,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "cashamount",
     ),
     "kind": ("kind",),
-    "currency": ("currency", "currencycode", "ccy"),
+    "currency": ("currency", "currencycode", "ccy", "devise", "währung"),
     "pay_date": ("paydate", "paymentdate"),
     "has_options": ("hasoptions",),
     "listing": ("listing",),
@@ -84,6 +84,8 @@ def _shape(name: str, names: str, order: str | None = None) -> Shape:
 
 KOBE_ADJUSTED = "Kobe, adjusted"
 """`kobe bars export --adjusted`: each price times the row's factor."""
+YFINANCE = "yfinance history"
+"""Ticker.history(), with its columns of dividends and splits."""
 SHAPES = (
     _shape("Tiingo", "date close adjclose divcash splitfactor"),
     _shape("Alpha Vantage", "timestamp open close adjustedclose dividendamount splitcoefficient"),
@@ -100,7 +102,7 @@ SHAPES = (
     _shape("MetaStock", "ticker dtyyyymmdd open close vol"),
     _shape("Alpaca", "symbol timestamp open close volume tradecount vwap"),
     _shape("Polygon", "ticker volume open close windowstart transactions"),
-    _shape("yfinance history", "date open close volume dividends stocksplits"),
+    _shape(YFINANCE, "date open close volume dividends stocksplits"),
     _shape("Yahoo Finance", "date open high low close adjclose volume"),
     _shape("Barchart", "time open high low last volume"),
     _shape(KOBE_ADJUSTED, "symbol listing session open high low close volume factor"),

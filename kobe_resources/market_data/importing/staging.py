@@ -17,7 +17,7 @@ from kobe_resources.market_data.importing.faults import action_faults, fault_sql
 from kobe_resources.market_data.importing.headers import Header
 from kobe_resources.market_data.importing.numbers import blank, decimal_mark, number
 from kobe_resources.market_data.importing.pieces import Piece
-from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, PRICES, Shape, understand
+from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, PRICES, YFINANCE, Shape, understand
 from kobe_resources.market_data.importing.splits import read_splits
 from kobe_resources.market_data.importing.tickers import symbol_in_name
 from kobe_resources.market_data.protocol import MarketDataError, Progress
@@ -57,6 +57,12 @@ class Group:
     """The cells of one sound row, by meaning."""
     example_row: tuple[int, int, str] | None = None
     """That row's file, record and symbol."""
+
+    @property
+    def is_yahoo(self) -> bool:
+        """Did yfinance write it, which adjusts all four prices unless it is told not to, and then gives both closes?"""
+        written = self.header.levels > 1 or (self.shape is not None and self.shape.name == YFINANCE)
+        return written and "adjusted_close" not in understand(self.header.names).places
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobe_resources.market_data.changes import Load
+from kobe_resources.market_data.dividends import exact_ones, paid_ones
 from kobe_resources.market_data.importing.recognition import factored_row, files_to_import
 from kobe_resources.market_data.local.base import LocalVendor
 from kobe_resources.market_data.local.columns import (
@@ -28,7 +29,6 @@ from kobe_resources.market_data.local.columns import (
     Rule,
 )
 from kobe_resources.market_data.local.companies import SAME_HISTORY, AsideRow, in_capitals, one_name_each, spelled_as
-from kobe_resources.market_data.local.dividends import exact_ones, paid_ones
 from kobe_resources.market_data.local.imported import SET_ASIDE, left_out_by_import
 from kobe_resources.market_data.local.tabular import ReadTable, read_table
 from kobe_resources.market_data.set_aside import aside_rows
@@ -58,7 +58,7 @@ BAR_RULES = (
 ADJUSTED_SHARE = 0.8
 """Share of the bad rows with a close under the low from which the close is another series than the rest."""
 LIKE_COMPANIONS = re.compile(
-    r"(?i)(.*[-_ .()0-9])?(bars?|splits?|dividends?|candidates?|corporate[-_ ]?actions?|options?)"
+    r"(?i)(.*[-_ .()0-9])?(bars?|splits?|dividends?|candidates?|(corporate[-_ ]?)?actions?|options?|spin[-_ ]?offs?|mergers?)"
     r"([-_ ()0-9]*|[-_ .()0-9].*\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))(\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))*"
 )
 SHOWN_NAMES = 5

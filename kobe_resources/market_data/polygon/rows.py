@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 
+from kobe_resources.market_data.local.columns import MOST_PRICE, MOST_RATIO, MOST_SHARES
 from kobe_resources.market_data.polygon.errors import RESUMES, PolygonContradiction, PolygonIncomplete
 from kobe_resources.market_data.rounding import widen
 
@@ -161,6 +162,8 @@ def split_rows(rows: Sequence[Row]) -> Listing:
             refused.append(RefusedRow(printable(symbol), None, "split: no execution date", repr(row)))
         elif not (_is_positive(split_from) and _is_positive(split_to)):
             refused.append(RefusedRow(printable(symbol), day, "split: ratio is not positive", repr(row)))
+        elif max(split_from / split_to, split_to / split_from) > MOST_RATIO:
+            refused.append(RefusedRow(printable(symbol), day, "split: ratio is more than any split", repr(row)))
         else:
             kept[(symbol, day, float(split_from), float(split_to))] = None
     return Listing(list(kept), tuple(refused))
@@ -217,7 +220,8 @@ def _bars(rows: Sequence[Row], symbols: np.ndarray) -> BarColumns:
         numeric &= good
     for name, short in {"vwap": "vw", "trades": "n"}.items():
         values, _ = _numbers(rows, short, float("nan"))
-        columns[name] = np.where(values > 0 if name == "vwap" else values >= 0, values, np.nan)
+        kept = (values > 0) & (values <= MOST_PRICE) if name == "vwap" else (values >= 0) & (values <= MOST_SHARES)
+        columns[name] = np.where(kept, values, np.nan)
     widened = widen(columns, ROUNDING)
     reasons = _reasons(columns, symbols, numeric, good_stamps)
     refused = tuple(
@@ -253,9 +257,19 @@ def _reasons(columns: dict[str, np.ndarray], symbols: np.ndarray, numeric: np.nd
         (~stamped, "timestamp"),
         (~numeric, "not a finite number"),
         (~positive, "not positive"),
+        *beyond_reason(columns),
         (~ordered, "open, high, low, close out of order"),
     ]
     return np.select([condition for condition, _ in reasons], [reason for _, reason in reasons], default="").astype(object)
+
+
+def beyond_reason(columns: dict[str, np.ndarray]) -> list[tuple[np.ndarray, str]]:
+    """Which rows have more shares, or a higher price, than there are: a slip that would spoil every average over it."""
+    highest = np.maximum.reduce([columns[name] for name in PRICES])
+    return [
+        (columns["volume"] > MOST_SHARES, "more shares than there are"),
+        (highest > MOST_PRICE, "a price that no share costs"),
+    ]
 
 
 def _sessions(stamps_ms: np.ndarray) -> np.ndarray:

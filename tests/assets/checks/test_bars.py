@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from kobe_assets.checks.bar_frames import quarantine_table
 from kobe_assets.checks.bars import check_bars
 from kobe_assets.checks.findings import FINDINGS, DataFinding
 from kobe_assets.checks.sessions import find_stale, find_thin_sessions
+from kobe_assets.graph.bar_table import BarTable, read_bar_tables
 from kobe_assets.graph.inputs import load_panel
 from kobe_assets.research.quarantine import QUARANTINE_BARS, quarantined, suspect_bars, suspects
-from kobe_assets.selection.bar_table import BarTable, read_bar_tables
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.market_data.changes import Load
 from kobe_resources.market_data.local.sample import SampleVendor
@@ -355,6 +356,15 @@ def test_a_history_restated_by_one_factor_is_told(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path / "kobe.duckdb")
     replace_all(warehouse, load(calm("A", close=2.5)), "files", "files", "other", NOON + dt.timedelta(days=1))
     assert check(warehouse)["restated_bars"].seen.startswith("60 bars of A restated by 0.25; one factor throughout")
+
+
+def test_volumes_of_another_unit_are_told_as_restated(tmp_path: Path) -> None:
+    store(tmp_path, load(calm("A")))
+    warehouse = Warehouse(tmp_path / "kobe.duckdb")
+    bars = load(calm("A"))
+    hundreds = replace(bars, bars=bars.bars.assign(volume=bars.bars["volume"] / 100))
+    replace_all(warehouse, hundreds, "files", "files", "other", NOON + dt.timedelta(days=1))
+    assert check(warehouse)["restated_bars"].seen == "60 volumes of A restated by 0.01"
 
 
 def test_what_the_last_load_took_back_is_told(tmp_path: Path) -> None:

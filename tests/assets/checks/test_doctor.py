@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,31 @@ def test_a_jump_that_a_split_explains_names_the_split_and_its_line(tmp_path: Pat
     assert "no signals for 200 bars" in found.effect
     warehouse.rows("INSERT INTO splits VALUES ('A', $day, 1, 10, 'files')".replace("$day", f"DATE '{DAYS[60]}'"))
     assert doubts(warehouse) == [], "entered, it is mended"
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        # The wrong way round; another ratio; both ways; days early and late.
+        ([(60, 10, 1)], ["write A,{60},1,10 in splits.csv instead of its row of {60}"]),
+        ([(60, 1, 2)], ["write A,{60},1,10 in splits.csv instead of its row of {60}"]),
+        ([(60, 1, 10), (60, 10, 1)], ["write A,{60},1,10 in splits.csv instead of its row of {60}"]),
+        ([(58, 1, 10)], ["write A,{60},1,10 in splits.csv instead of its row of {58}", "take the row of A of {58} out"]),
+        ([(70, 1, 10)], ["write A,{60},1,10 in splits.csv instead of its row of {70}", "take the row of A of {70} out"]),
+    ],
+)
+def test_a_jump_beside_a_split_that_is_listed_wrongly_names_its_row(
+    tmp_path: Path, listed: list[tuple[int, int, int]], told: list[str]
+) -> None:
+    warehouse = store(tmp_path, load([*scaled(moving("A"), range(60, 120), 0.1, 10.0), *moving("B")]))
+    for day, before, after in listed:
+        warehouse.rows(f"INSERT INTO splits VALUES ('A', DATE '{DAYS[day]}', {before}, {after}, 'files')")
+    wrong = [row.mend for row in doubts(warehouse) if row.kind == "wrong split"]
+    days = {str(day): str(DAYS[day]) for day in (58, 60, 70)}
+    wanted = [re.sub(r"\{(\d+)\}", lambda found: days[found[1]], words) for words in told]
+    assert len(wrong) == len(wanted)
+    assert all(any(mend.startswith(words) for mend in wrong) for words in wanted)
+    assert not any("add A," in row.mend for row in doubts(warehouse)), "it would be there twice"
 
 
 @pytest.mark.parametrize(

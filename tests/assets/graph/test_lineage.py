@@ -48,7 +48,7 @@ def before(clone: Path) -> dict[str, str]:
         ("warehouse/schema/001_tables.sql", ON_BARS | {"trading"}),
         ("kobe_resources/runtime/jit.py", ON_BARS | {"trading"}),
         ("kobe_assets/research/parallel.py", ON_BARS | {"trading"}),
-        ("kobe_assets/graph/panel_bars.sql", ON_BARS | {"trading"}),
+        ("kobe_assets/graph/bar_table.sql", ON_BARS | {"trading"}),
         ("kobe_assets/selection/membership.sql", {"universe"}),
         ("kobe_assets/report/page/templates/verdict.html.j2", {"kpi_report"}),
         ("kobe_assets/research/strategies/rsi2.py", ON_BARS | {"trading"}),

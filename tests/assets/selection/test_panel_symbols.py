@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kobe_assets.graph.bar_table import BarTable, read_bar_tables
 from kobe_assets.graph.inputs import load_panel
-from kobe_assets.selection.bar_table import BarTable, read_bar_tables
 from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.settings.load import load_settings

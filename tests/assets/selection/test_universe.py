@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from kobe_assets.selection.bar_table import read_bar_tables
+from kobe_assets.graph.bar_table import forget_bar_tables, read_bar_tables
 from kobe_assets.selection.eligibility import DECISIVE_BARS, build_universe, in_quarantine, select, validate_universe
 from kobe_assets.selection.membership import build_membership, membership_spans
 from kobe_jobs.cli.commands.universe import UniverseRefused
@@ -402,6 +402,7 @@ def test_the_last_bars_of_each_symbol_decide_its_quarantine_as_all_of_them_do(tm
     content += [*rows("ENDED", 240), *rows("ENDED", 30, close=3.0, start=240)]
     warehouse = store(tmp_path, load(content))
     whole = {name for bars in read_bar_tables(warehouse) for name in in_quarantine(bars)}
+    forget_bar_tables()
     fewer = list(read_bar_tables(warehouse, last_bars=DECISIVE_BARS))
     assert sum(len(bars.symbol) for bars in fewer) < len(content)
     assert {name for bars in fewer for name in in_quarantine(bars)} == whole

@@ -100,6 +100,20 @@ def test_a_restored_folder_holds_everything(home: Path, tmp_path: Path, monkeypa
     assert result.files == made.files == len(read_manifest(made.path)["files"])
 
 
+def test_restore_without_an_archive_or_with_a_wrong_name_names_the_newest(home: Path, tmp_path: Path) -> None:
+    for words, code in (((), 2), (("nothing.tar.gz",), 1)):
+        ended = kobe("restore", *words)
+        assert ended.code == code
+        assert ended.err.strip().endswith("name an archive of `kobe backup`")
+    fill(home)
+    make_backup(home)
+    newest = make_backup(home).path
+    for words, code in (((), 2), (("nothing.tar.gz",), 1)):
+        ended = kobe("restore", *words)
+        assert ended.code == code
+        assert f"`kobe restore {newest}` is the newest" in ended.err
+
+
 def test_a_restored_ledger_comes_with_the_kill_switch_on(home: Path, tmp_path: Path) -> None:
     fill(home)
     restored = restore(make_backup(home).path, tmp_path / "other")

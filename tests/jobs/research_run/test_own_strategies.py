@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
+import stat
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +25,7 @@ from kobe_jobs.research_run.sweep import plan_sweep, trials_of_fold
 from kobe_jobs.trading.parity.replay import replay
 from kobe_jobs.trading.readiness.research_gate import missing_evidence
 from kobe_jobs.trading.reporting.trace import trace
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
@@ -215,3 +219,80 @@ def test_new_writes_a_template_that_runs_as_it_is(
     facts = json.loads(run("check", "first_idea", "--json"))
     assert facts["leak"] == ""
     assert facts["trades"] > 0
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        '[data]\nvendor = "sample"  # [strategy] is below\n',
+        "# mine\r\n[strategy]   # parameters\r\nrsi_entry = 5\r\n\r\n[data]\r\nvendor = 'sample'\r\n",
+        "[strategy.parameters.rsi2]\nrsi_entry = 5\n\n[simulation]\ninitial_cash = 1000",
+        "",
+    ],
+)
+def test_new_names_its_folder_in_the_settings_and_changes_nothing_else(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "kobe.toml"
+    path.write_bytes(before.encode())
+    path.chmod(0o640)
+    assert 'folder = "strategies"' in run("new", "first_idea")
+    after = path.read_bytes().decode()
+    wanted = tomllib.loads(before)
+    assert tomllib.loads(after) == {**wanted, "strategy": {**wanted.get("strategy", {}), "folder": "strategies"}}
+    assert [line for line in before.splitlines() if line not in after.splitlines()] == []
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert "first_idea" in strategies_of(load_settings())
+
+
+def test_on_a_full_disk_new_says_so_and_leaves_no_empty_file(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kobe.toml").write_text('[strategy]\nfolder = "strategies"\n', encoding="utf-8")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+        with pytest.raises(KobeError, match=r"cannot be written .*: free space, mend permissions") as raised:
+            run("new", "first_idea")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not isinstance(raised.value, UsageError), "exit code 1: nothing was used wrongly"
+    assert list((tmp_path / "strategies").iterdir()) == []
+
+
+@pytest.mark.parametrize("before", ["strategy = { rsi_entry = 5 }\n", "strategy.rsi_entry = 5\n"])
+def test_settings_that_take_no_line_are_left_alone_and_the_line_is_said(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kobe.toml").write_text(before, encoding="utf-8")
+    with pytest.raises(KobeError, match=r'write folder = "strategies" under \[strategy\] in .*kobe.toml'):
+        run("new", "first_idea")
+    assert (tmp_path / "kobe.toml").read_text(encoding="utf-8") == before
+    assert not (tmp_path / "strategies").exists()
+
+
+def test_a_symbol_that_is_read_and_has_no_bars_is_told_by_report_and_backtest(
+    settings: Settings, tmp_path: Path, computed: Path
+) -> None:
+    from kobe_assets.checks.bars import check_universe
+    from kobe_assets.graph.inputs import load_market
+    from kobe_assets.report.analysis.one_run import run_book
+    from kobe_assets.research.walk_forward import Part
+
+    (found,) = [finding for finding in check_universe(Warehouse(), settings) if finding.name == "symbols_read"]
+    assert found.ok
+    text = GOOD.replace("sma(50)", 'sma(50).of("SPY")')
+    other = settings.model_copy(
+        update={"strategy": settings.strategy.model_copy(update={"folder": write_strategies(tmp_path, {"idea.py": text})})}
+    )
+    (found,) = [finding for finding in check_universe(Warehouse(), other) if finding.name == "symbols_read"]
+    assert (found.ok, found.blocks) == (False, False)
+    assert "SPY (my_idea)" in found.seen
+    market, strategy = load_market(Warehouse(), Settings()), strategies_of(other)["my_idea"]
+    undefined = np.full(market.panel.bars, np.nan)
+    indicators = replace(market.indicators, others=dict.fromkeys(strategy.indicators, undefined))
+    run = run_book(replace(market, indicators=indicators), "my_idea", [Part(strategy, 1.0)], [strategy.parameters])
+    assert "no bars of SPY are stored: what reads it is undefined everywhere" in run.notes(other)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import kobe_assets.graph.own_strategies as own_strategies_module
 from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.research.language import talib
 from kobe_assets.research.strategies import STRATEGIES, StrategyBroken, StrategyFault
 from kobe_assets.research.strategies.asking import satisfied, try_out
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.models import Settings
-from tests.support.builders.own_strategies import FAULTS, GOOD, write_strategies
+from tests.support.builders.own_strategies import CUSTOM, FAULTS, GOOD, write_strategies
 from tests.support.drivers.command import kobe
 
 
@@ -52,6 +57,64 @@ def test_the_commands_that_need_strategies_say_it_and_the_others_import_none(
     for command in (("kill", "status"), ("audit", "verify"), ("health",), ("reconcile",), ("config", "pin")):
         kobe(*command)
         assert not (tmp_path / "imported").exists(), command
+
+
+@pytest.mark.parametrize("thread", ["main", "another"])
+@pytest.mark.parametrize(
+    ("loops", "line"),
+    [
+        (GOOD.replace("def spread", "while True:\n    pass\n\n\ndef spread"), 4),
+        (GOOD.replace("return bars.high", "while True:\n        pass\n    return bars.high"), CUSTOM),
+        (
+            GOOD.replace(
+                "def spread",
+                "while True:\n    try:\n        sum(range(99))\n    except Exception:\n        pass\n\n\ndef spread",
+            ),
+            None,
+        ),
+        (GOOD.replace("def spread", "import time; time.sleep(30)\n\n\ndef spread"), 4),
+    ],
+    ids=["when imported", "when asked", "after any error", "asleep"],
+)
+def test_a_file_that_does_not_come_back_is_named_with_its_line_and_not_waited_for_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loops: str, line: int | None, thread: str
+) -> None:
+    if thread == "another" and "sleep" in loops:
+        loops = loops.replace("time.sleep(30)", "[time.sleep(0.01) for _ in range(3000)]")
+    monkeypatch.setattr(own_strategies_module, "DEADLINE_S", 0.2)
+    settings = Settings.model_validate({"strategy": {"folder": write_strategies(tmp_path, {"idea.py": loops})}})
+
+    def read() -> str:
+        with pytest.raises((StrategyBroken, StrategyFault)) as raised:
+            strategies_of(settings)
+        return str(raised.value)
+
+    began = time.monotonic()
+    if thread == "another":
+        with ThreadPoolExecutor(1) as pool:
+            told = pool.submit(read).result()
+    else:
+        told = read()
+    assert f"idea.py:{line or ''}" in told
+    assert "takes too long to be read" in told
+    again = time.monotonic()
+    assert again - began < 5
+    assert read() == told
+    assert time.monotonic() - again < 0.1
+
+
+def test_numbers_of_numpy_and_any_list_are_numbers_and_a_list(tmp_path: Path) -> None:
+    text = GOOD.replace("rsi(4)", "rsi(np.int64(4))").replace('"time_stop": 8', '"time_stop": np.int64(8)')
+    text = text.replace("(30, 40)", "np.arange(30, 50, 10)").replace("(2, 3)", "(x for x in [2, 3])")
+    folder = write_strategies(tmp_path, {"idea.py": f"import numpy as np\n{text}"})
+    mine = strategies_of(Settings.model_validate({"strategy": {"folder": folder}}))["my_idea"]
+    assert mine.grid == {"entry": (30, 40), "atr_stop": (2, 3)}
+    assert json.dumps([mine.parameters, mine.grid]), "what is stored and hashed is plain"
+
+
+def test_what_differs_a_little_is_a_column_of_its_own() -> None:
+    one, other = (talib("T3", timeperiod=5, vfactor=value) for value in (0.7, 0.70000001))
+    assert one != other
 
 
 @pytest.mark.parametrize(

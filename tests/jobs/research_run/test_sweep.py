@@ -117,6 +117,19 @@ def test_every_set_of_every_fold_is_kept_once_with_pin_and_version(
     assert best[0]["mean"] == pytest.approx(found[found["strategy"] == "rsi2"].groupby("params")["train_sharpe"].mean().max())
 
 
+def test_a_set_that_never_has_a_ratio_and_a_fold_in_which_none_has_one_are_told(
+    settings_of_swept: Settings, swept: tuple[Path, Sweep, pd.DataFrame]
+) -> None:
+    warehouse, (_, plan, _) = Warehouse(), swept
+    with warehouse.transaction() as connection:
+        connection.execute("UPDATE wf_trials SET train_sharpe = NULL WHERE strategy = 'ibs' AND fold = 1")
+        connection.execute("UPDATE wf_trials SET train_sharpe = NULL WHERE strategy = 'rsi2'")
+    rows = best_sets(warehouse, plan, most=100)
+    assert {row["mean"] for row in rows if row["strategy"] == "rsi2"} == {None}
+    assert sum(row["won"] for row in rows if row["strategy"] == "ibs") == 4
+    assert sum(row["won"] for row in rows if row["strategy"] == "rsi2_ibs") == 5
+
+
 def test_the_report_trains_on_the_same_numbers(settings: Settings, whole: pd.DataFrame) -> None:
     assert trials().empty
     bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators", "signals", "wf_folds"))

@@ -79,6 +79,20 @@ def test_an_empty_account_fails(rig: TradingContext, embedded: EmbeddedBroker) -
     assert "$10.00" in failing(rig, "buying power").seen
 
 
+@pytest.mark.parametrize(
+    ("sizing", "words"),
+    [
+        ({"mode": "fixed", "order_notional": 900.0}, "one order needs about $900.00"),
+        ({"mode": "equity", "fraction": 0.25}, "one order needs about $1,250.00"),
+        ({"mode": "risk", "fraction": 0.01}, "one order puts at risk about $50.00"),
+    ],
+)
+def test_what_an_order_needs_is_told_by_the_sizing_in_force(rig: TradingContext, sizing: dict[str, Any], words: str) -> None:
+    settings = rig.settings.model_copy(update={"sizing": rig.settings.sizing.model_copy(update=sizing)})
+    (found,) = [one for one in preflight(dataclasses.replace(rig, settings=settings), Secrets()) if one.name == "buying power"]
+    assert words in found.seen
+
+
 def test_a_broken_chain_fails(rig: TradingContext) -> None:
     trade_session(rig)
     rig.ledger.connection.execute("UPDATE audit SET body = '{}' WHERE seq = 3")

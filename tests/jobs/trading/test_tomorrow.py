@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading import tomorrow
+from kobe_jobs.trading.account import look_at_account
 from kobe_jobs.trading.context import open_trading_context
 from kobe_jobs.trading.market_snapshot import Evidence
 from kobe_jobs.trading.next_session import next_session
@@ -18,6 +21,7 @@ from kobe_jobs.trading.reporting.alerts import tell_tomorrow
 from kobe_jobs.trading.session import trade_session
 from kobe_jobs.trading.tomorrow import Tomorrow, in_words, next_orders, orders_of_tomorrow
 from kobe_resources.alerts import AlertMessage
+from kobe_resources.errors import UsageError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.settings.models import Settings
@@ -77,6 +81,19 @@ def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings,
         entered, left, refused = entered + len(told.entries), left + len(told.exits), refused + len(told.refused)
     assert min(entered, left, refused) > 0, (entered, left, refused)
     assert min(entered, left) >= 2, "the market gives all three something to say"
+
+
+def test_a_strategy_that_is_simulated_only_has_no_next_run(market: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_before_the_end(market)
+    bare = replace(STRATEGIES["ibs"], stop=None, parameters={"ibs_entry": 0.2, "time_stop": 5.0}, grid={})
+    monkeypatch.setitem(STRATEGIES, "ibs", bare)
+    with pytest.raises(UsageError, match="ibs is not traded: without a protective stop"):
+        look(market)
+    assert next_orders(market, Warehouse()) is None
+    with ledger_to_look_at() as ledger:
+        view = look_at_account(market, ledger, Warehouse())
+    assert view.tomorrow is None
+    assert any("ibs is not traded" in note for note in view.notes)
 
 
 def test_before_the_open_exits_to_come_pay_for_no_entry(market: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ Trusts its caller for a frame of symbol, session (text), open, high, low, close,
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 
@@ -284,6 +285,27 @@ def german_turnover(bars: pd.DataFrame) -> bytes:
     return text(pd.DataFrame(columns | {"Volumen": (days["Volume"] * days["Close"]).round()}), sep=";")
 
 
+def french_portal(bars: pd.DataFrame) -> bytes:
+    """A French portal's file: short names, days first, narrow blanks between thousands."""
+    days = one(bars)
+    money_of = {name: european(days[name]).str.replace(".", "\u202f") for name in ("Open", "High", "Low", "Close")}
+    columns = {"date": dated(bars[: len(days)], "%d/%m/%Y")["session"].to_numpy(), "ouv": money_of["Open"]}
+    columns |= {"haut": money_of["High"], "bas": money_of["Low"], "clot": money_of["Close"], "vol": days["Volume"]}
+    return text(pd.DataFrame(columns).assign(devise="USD"), sep=";")
+
+
+def indian(values: pd.Series) -> pd.Series:
+    """With marks between lakhs and crores: 12,34,567.50."""
+    return values.map(lambda value: re.sub(r"(?<=\d)(?=(\d\d)+\d(\.|$))", ",", f"{value}"))
+
+
+def indian_portal(bars: pd.DataFrame) -> bytes:
+    """A file of a portal in India: months by name, lakhs marked."""
+    days = one(bars).drop(columns="Date")
+    dates = dated(bars[: len(days)], "%d-%b-%Y")["session"].to_numpy()
+    return text(days.apply(indian).assign(Date=dates), quoting=1)
+
+
 ALONE: dict[str, tuple[str, Export]] = {
     "Tiingo": ("ALFA.csv", tiingo),
     "EODHD": ("ALFA.US.csv", eodhd),
@@ -297,6 +319,8 @@ ALONE: dict[str, tuple[str, Export]] = {
     "yfinance history": ("ALFA.csv", history),
     "yfinance, one ticker": ("prices.csv", lambda bars: wide(bars[bars["symbol"] == "ALFA"]).to_csv().encode()),
     "Ariva": ("ALFA.csv", german_turnover),
+    "a French portal": ("ALFA.csv", french_portal),
+    "a portal in India": ("ALFA.csv", indian_portal),
     "no header": ("ALFA.txt", lambda bars: text(one(bars), header=False)),
 }
 """Files of one symbol: the name that they come with, and the file."""

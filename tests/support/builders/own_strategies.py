@@ -78,6 +78,39 @@ FAULTS: dict[str, tuple[dict[str, str], int, str]] = {
     ),
     "reason of another exit": (changed('leave_reason="rebound"', 'leave_reason="stop"'), LINE, "another exit"),
     "summary of nothing": (changed('summary="For tests"', "summary=None"), LINE, "no text"),
+    "leaves without an exception": (changed("def spread", "raise BaseException('left')\n\n\ndef spread"), 4, "left"),
+    "error without words": (
+        changed("def spread", "class Mute(Exception):\n    def __str__(self): return 1 / 0\nraise Mute\n\n\ndef spread"),
+        6,
+        "(Mute)",
+    ),
+    "each imports the other": (
+        {"b.py": "from idea import MY_IDEA\nX = 1\n", "idea.py": f"from b import X\n{GOOD}"},
+        1,
+        "cannot import name 'X' from 'b'",
+    ),
+    "custom rows of two lengths": (
+        changed("bars.high - bars.low", "[[1.0]] + [1.0] * (len(bars) - 1)"),
+        CUSTOM - 1,
+        "ValueError",
+    ),
+    "custom writes into the bars": (
+        changed("return bars.high", "bars.high[0] = 1.0\n    return bars.high"),
+        CUSTOM,
+        "read-only",
+    ),
+    "condition writes a parameter": (changed("at.rsi4 >= p", "p.update(entry=1.0) or at.rsi4 >= p"), LEAVE, "update"),
+    "stop is no name": (changed('stop="atr10"', "stop=atr(10)"), LINE, "give its name"),
+    "name of a parameter": (changed('"time_stop": 8', '"time_stop": 8, 3: 4'), LINE, "no parameter can be called 3"),
+    "no finite number of bars": (changed("rsi(4)", "rsi(float('nan'))"), LINE + 4, "whole number"),
+    "indicator of another kind as price": (
+        changed("rsi(4)", "rsi(4, price=rank(roc(3)))"),
+        LINE + 4,
+        "reads rank(roc(3)): name",
+    ),
+    "grid without an order": (changed('"entry": (30, 40)', '"entry": {30, 40}'), LINE, "give a list of numbers"),
+    "grid of a value twice": (changed('"entry": (30, 40)', '"entry": (30, 40, 30.0)'), LINE, "30 stands in it twice"),
+    "grid of too many sets": (changed('"entry": (30, 40)', '"entry": range(1, 40_000)'), LINE, "79,998 sets"),
     "grid of nothing": (changed('grid={"entry"', 'grid={"entri"'), LINE, "entri"),
 }
 

@@ -30,6 +30,8 @@ def page(*rows: Any) -> Any:
         ({"v": 10**400}, "not a finite number"),
         ({"l": 0.0}, "not positive"),
         ({"v": -1}, "not positive"),
+        ({"v": 2 * 10**15}, "more shares than there are"),
+        ({"c": 1e308, "h": 1e308}, "a price that no share costs"),
         ({"h": 8.0}, "open, high, low, close out of order"),
         ({"o": 11.2}, "open, high, low, close out of order"),
         ({"t": "2026-03-09"}, "timestamp"),
@@ -91,14 +93,20 @@ def test_rows_that_cannot_be_read_are_refused_one_by_one() -> None:
     actions = Actions()
     actions.add(
         {
-            "forward_splits": [split_row("A", "2026-03-02", 1, 2), split_row("B", "2026-03-02", 0, 2), None, {"symbol": "C"}],
+            "forward_splits": [
+                split_row("A", "2026-03-02", 1, 2),
+                split_row("B", "2026-03-02", 0, 2),
+                split_row("D", "2026-03-02", 1, 2e5),
+                None,
+                {"symbol": "C"},
+            ],
             "cash_dividends": [dividend_row("A", "2026-03-02", 0.1), {**dividend_row("A", "2026-03-02", 0.2), "ex_date": None}],
             "partial_calls": [{}, {}],
         }
     )
     assert [split.symbol for split in actions.splits] == ["A"]
     assert [dividend.amount for dividend in actions.dividends] == [0.1]
-    assert len(actions.refused) == 4
+    assert len(actions.refused) == 5
     assert actions.unknown == {"partial_calls": 2}
 
 

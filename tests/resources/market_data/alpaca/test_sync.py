@@ -214,6 +214,31 @@ def test_dividends_are_stored_raw_once_and_other_currencies_are_left_out_with_a_
     assert "1 dividends in CAD left out" in report.notes
 
 
+def test_what_the_vendor_put_right_is_read_again_where_it_is_asked_for(with_market: Open) -> None:
+    days = tuple(str(day.date()) for day in pd.bdate_range("2026-03-02", "2026-03-20"))
+    bars = one(days=days)
+    market = AlpacaMarket(pd.concat([bars, bars.assign(symbol="XOM", high=12.0)]).drop(index=3).reset_index(drop=True))
+    never = dividend_row("XOM", "2026-03-06", 6.0)
+    market.actions["cash_dividends"] = [never, dividend_row("XOM", "2026-03-06", 0.1, special=True)]
+    shop = with_market(market)
+    market._rows["XOM"][4][1]["v"] = 2 * 10**15
+    shop.sync()
+    assert shop.rows("SELECT amount FROM dividends") == [(0.1,)]
+    assert [row[0][:22] for row in shop.rows("SELECT reason FROM set_aside ORDER BY ALL")] == [
+        "a dividend of 6 is 57%",
+        "more shares than there",
+    ]
+    mended = AlpacaMarket(pd.concat([bars, bars.assign(symbol="XOM", high=12.0)], ignore_index=True))
+    market._rows = mended._rows
+    market.actions["cash_dividends"].remove(never)
+    shop.sync(force=True)
+    assert shop.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY ALL ORDER BY ALL") == [
+        ("KO", len(days)),
+        ("XOM", len(days)),
+    ]
+    assert shop.rows("SELECT reason FROM set_aside") == []
+
+
 def test_other_actions_are_kept_and_unknown_ones_counted(with_market: Open) -> None:
     market = AlpacaMarket(pd.concat([one("GE"), one("ATVI")]))
     market.actions["spin_offs"] = [

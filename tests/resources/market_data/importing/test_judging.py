@@ -125,6 +125,18 @@ def test_all_four_prices_adjusted_are_refused_and_taken_where_asked(bring: Impor
     assert len(bring(path, adjusted=True).bars) == 120
 
 
+def test_yfinances_adjusted_prices_of_years_ago_are_refused_and_others_told(bring: Importer, tmp_path: Path) -> None:
+    old = adjusted()
+    old[NUMBERS] *= 0.93
+    history = old.assign(Dividends=0.0, **{"Stock Splits": 0.0})
+    long = old.rename(columns=str.lower).rename(columns={"date": "session"}).assign(symbol="ALFA")
+    for content in (exports.text(history), exports.yfinance(long)):
+        with pytest.raises(MarketDataError, match="older closes of 1 symbols lie between cents, as of ALFA"):
+            bring(put(tmp_path, "ALFA.csv", content))
+    done = bring(put(tmp_path, "ALFA.csv", exports.text(old)))
+    assert any("ALFA" in note and "between cents throughout" in note for note in done.told["notes"])
+
+
 def test_a_split_without_a_trace_means_adjusted_and_is_turned_back_where_asked(bring: Importer, tmp_path: Path) -> None:
     path = put(tmp_path, "ALFA.csv", exports.text(split_adjusted()))
     with pytest.raises(MarketDataError, match="1 of 1 splits leave no trace in the prices, as that of ALFA"):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -147,5 +148,12 @@ def test_kobes_own_adjusted_export_is_turned_back_with_its_splits(bring: Importe
         f"ALFA,{DAYS[30]},1.0,2.0",
         f"BRAV,{DAYS[50]},10.0,1.0",
     ]
+    # A split that left no trace in the prices as traded is a wrong split, and turns nothing back once more.
+    flat = adjusted[adjusted["symbol"] == "BRAV"]
+    flat = flat.assign(factor=np.where(flat["session"] < DAYS[20], 0.5, 1.0))
+    for wishes in ({}, {"adjusted": True}):
+        again = bring(put(tmp_path / "flat", "bars.csv", exports.text(flat)), into=tmp_path / f"flat{len(wishes)}", **wishes)
+        by_factor = flat[exports.PRICES].div(flat["factor"], axis=0)
+        assert np.allclose(again.bars[exports.PRICES], by_factor)
     with pytest.raises(MarketDataError, match=r"holds adjusted prices, of ALFA .*: `kobe bars import"):
         FilesVendor(DataSettings(vendor="files", files=FilesData(path=path))).read()

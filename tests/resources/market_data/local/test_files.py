@@ -372,11 +372,29 @@ def test_dates_a_day_early_are_refused_with_the_reason(warehouse: Warehouse, tmp
         vendor(write(tmp_path / "all", HEADER, *early)).sync(warehouse)
 
 
+def test_dates_of_many_symbols_a_day_early_are_no_errors_of_the_calendar(warehouse: Warehouse, tmp_path: Path) -> None:
+    days = [day - dt.timedelta(days=1) for day in frames.days(120)]
+    early = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k in range(12) for day in days]
+    with pytest.raises(MarketDataError, match=r"were no session, as that of S0 on .*: see whether the dates are a day early"):
+        vendor(write(tmp_path / "early", HEADER, *early)).sync(warehouse)
+
+
 def test_weekly_bars_of_saturdays_are_said_to_be_weekly(warehouse: Warehouse, tmp_path: Path) -> None:
     weeks = [dt.date(2019, 1, 5) + dt.timedelta(days=7 * n) for n in range(40)]
     rows = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k in range(3) for day in weeks]
     with pytest.raises(MarketDataError, match="a Saturday, 7 days apart: these are weekly or monthly bars, not daily"):
         vendor(write(tmp_path / "w", HEADER, *rows)).sync(warehouse)
+
+
+def test_weekly_bars_of_other_days_are_said_to_be_weekly(warehouse: Warehouse, tmp_path: Path) -> None:
+    # Mondays, of which holidays are no sessions; and of one symbol beside daily ones, Sundays.
+    weeks = [dt.date(2019, 1, 6) + dt.timedelta(days=7 * n) for n in range(100)]
+    mondays = [f"S{k},{day + dt.timedelta(days=1)},10,11,9,10.5,{k + 1}" for k in range(3) for day in weeks]
+    with pytest.raises(MarketDataError, match="a Monday, 7 days apart: these are weekly or monthly bars, not daily"):
+        vendor(write(tmp_path / "w", HEADER, *mondays)).sync(warehouse)
+    sound = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k in range(12) for day in frames.days(500)]
+    vendor(write(tmp_path / "one", HEADER, *sound, *[f"W,{day},10,11,9,10.5,7" for day in weeks])).sync(warehouse)
+    assert "they lie 7 days apart, weekly or monthly bars" in warehouse.rows("SELECT reason FROM set_aside LIMIT 1")[0][0]
 
 
 def test_a_stock_that_is_a_day_early_in_winter_is_told_so(warehouse: Warehouse, tmp_path: Path) -> None:
@@ -427,6 +445,7 @@ def test_companions_in_capitals_are_read_and_others_named(warehouse: Warehouse, 
     ("name", "named"),
     [
         *(("stock_splits", True), ("splits_new", True), ("dividends - Copy", True), ("bars (1)", True), ("my bars", True)),
+        *(("actions", True), ("spin-offs", True)),
         *(("notes", False), ("sidebars", False), ("splitting", False)),
     ],
 )
@@ -593,6 +612,35 @@ def test_an_amount_that_rounds_another_one_of_its_kind_and_day_is_that_one(wareh
     assert "dividends.csv: a dividend of 0.47 rounds that of 0.4712 of the same day; counted once" in {
         row[0] for row in warehouse.rows("SELECT reason FROM set_aside")
     }
+
+
+def test_a_regular_dividend_stays_beside_a_special_one_that_was_never_paid(warehouse: Warehouse, tmp_path: Path) -> None:
+    bars = [
+        f"{name},{day},10,{high},9,10.5,{n + 1}"
+        for n, day in enumerate(frames.days(30))
+        for name, high in (("A", 11), ("B", 12))
+    ]
+    day = frames.days(20)[-1]
+    rows = f"A,{day},4,special\nA,{day},0.1,regular\nB,{day},1.5,special\nB,{day},1.2,regular\n"
+    vendor(write(tmp_path, HEADER, *bars, dividends="symbol,ex_date,amount,kind\n" + rows)).sync(warehouse)
+    assert warehouse.rows("SELECT symbol, amount FROM dividends") == [("A", 0.1)]
+    assert {(row[0], row[1][:36]) for row in warehouse.rows("SELECT symbol, reason FROM set_aside")} == {
+        ("A", "dividends.csv: a dividend of 4 is 38"),
+        ("B", "dividends.csv: a dividend of 2.7 is "),
+    }
+
+
+@pytest.mark.parametrize(
+    ("stem", "text"),
+    [
+        ("dividends", "ticker,date,dividend\nA,2020-01-03,0.2\n"),
+        ("splits", "symbol;execution_date;split_from;split_to\nA;2020-01-03;1;2\n"),
+    ],
+)
+def test_a_companion_in_another_shape_names_the_import(held: Held, tmp_path: Path, stem: str, text: str) -> None:
+    told = refusal(write(tmp_path / "c", HEADER, GOOD, **{stem: text}), held)
+    assert "this looks like a table of splits or dividends" in told
+    assert f"`kobe bars import {tmp_path / 'c' / stem}.csv` reads it" in told
 
 
 def test_other_columns_are_not_read_whatever_they_hold(warehouse: Warehouse, tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
+
+from kobe_resources.market_data.companions import replace_dividends
+from kobe_resources.market_data.set_aside import NEVER_PAID, aside_rows, record_set_aside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,27 +56,51 @@ def paid_ones(dividends: pd.DataFrame, bars: pd.DataFrame, splits: pd.DataFrame,
     A dividend that was never paid flatters a result like nothing else. dividends, splits: of symbols
     with bars.
     """
+    with duckdb.connect() as connection:
+        for name, frame in (("daily_bars", bars), ("splits", splits)):
+            connection.register(name, frame)
+        return paid_of_store(connection, dividends, f"{file}: ")
+
+
+def paid_of_store(connection: duckdb.DuckDBPyConnection, dividends: pd.DataFrame, source: str = "") -> Paid:
+    """The same by the bars and splits that `connection` has. source: what the reasons begin with."""
     if not len(dividends):
         return Paid(dividends, [])
-    with duckdb.connect() as connection:
-        for name, frame in (("paid", dividends), ("bars", bars), ("splits", splits)):
-            connection.register(name, frame)
+    connection.register("paid", dividends)
+    try:
         rows = connection.execute(_SQL, {"large": LARGE, "fell": FELL}).fetchall()
+    finally:
+        connection.unregister("paid")
     if not rows:
         return Paid(dividends, [])
-    strange = {(symbol, day) for symbol, day, *_ in rows}
-    keys = list(zip(dividends["symbol"], dividends["ex_date"].astype(str).str[:10], strict=True))
+    # A regular dividend beside a special one that was never paid stays; of several small ones nothing tells which is true.
+    most = {(symbol, day): LARGE * close if largest > LARGE * close else 0.0 for symbol, day, _, close, largest in rows}
+    days = dividends["ex_date"].astype(str).str[:10]
+    limits = [most.get(key, float("inf")) for key in zip(dividends["symbol"], days, strict=True)]
     aside: list[AsideRow] = [
         (
             symbol,
             day,
-            f"{file}: a dividend of {amount:g} is {amount / close:.0%} of the close before, and the price did not fall",
+            f"{source}{NEVER_PAID}{amount:g} is {amount / close:.0%} of the close before, and the price did not fall",
             None,
             {"symbol": symbol, "ex_date": day, "amount": amount},
         )
-        for symbol, day, amount, close in rows
+        for symbol, day, amount, close, _ in rows
     ]
-    return Paid(dividends[[key not in strange for key in keys]], aside)
+    return Paid(dividends[dividends["amount"].to_numpy(float) <= limits], aside)
+
+
+def replace_paid(
+    connection: duckdb.DuckDBPyConnection, dividends: pd.DataFrame, vendor: str, at: dt.datetime, first: dt.date, last: dt.date
+) -> None:
+    """Make those of `dividends` that may be true the stored ones of ex-dates `first` … `last`, and set the others aside."""
+    paid = paid_of_store(connection, dividends)
+    replace_dividends(connection, paid.frame, vendor, at, first, last)
+    connection.execute(
+        "DELETE FROM set_aside WHERE source = ? AND reason LIKE ? AND session BETWEEN ? AND ?",
+        [vendor, f"{NEVER_PAID}%", first, last],
+    )
+    record_set_aside(connection, vendor, aside_rows(paid.aside), at, whole=False)
 
 
 _ROUNDED = """
@@ -84,11 +112,11 @@ _ROUNDED = """
 """
 _SQL = """
     WITH given AS (
-        SELECT symbol, ex_date::DATE AS ex_date, sum(amount) AS amount
+        SELECT symbol, ex_date::DATE AS ex_date, sum(amount) AS amount, max(amount) AS largest
         FROM (SELECT DISTINCT symbol, ex_date, amount FROM paid) GROUP BY ALL
     ), days AS (
         SELECT symbol, session::DATE AS session, close, least(open, close) AS least
-        FROM bars WHERE symbol IN (SELECT symbol FROM given)
+        FROM daily_bars WHERE symbol IN (SELECT symbol FROM given)
     ), split AS (
         SELECT symbol, execution_date::DATE AS ex_date, product(split_from / split_to) AS ratio FROM splits GROUP BY ALL
     ), around AS (
@@ -98,7 +126,8 @@ _SQL = """
         WHERE session BETWEEN g.ex_date - INTERVAL 20 DAYS AND g.ex_date + INTERVAL 20 DAYS
         GROUP BY ALL
     )
-    SELECT symbol, ex_date::VARCHAR, amount, before * coalesce(ratio, 1.0)
+    SELECT symbol, ex_date::VARCHAR, CASE WHEN largest > $large * before * coalesce(ratio, 1.0) THEN largest ELSE amount END,
+           before * coalesce(ratio, 1.0), largest
     FROM around LEFT JOIN split USING (symbol, ex_date)
     WHERE amount > $large * before * coalesce(ratio, 1.0) AND before * coalesce(ratio, 1.0) - after < $fell * amount
     ORDER BY symbol, ex_date

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 MOST_BARS = 2_000_000
+KEPT_BARS = 3_000_000
+"""A store of so many bars is kept in memory once it was read whole: checks, universe and panel read it one after the other."""
 PRICES = ("open", "high", "low", "close", "volume", "factor")
+
+
+_kept: list[tuple[object, tuple[BarTable, ...]]] = []
+"""At most one: what was read, and its tables."""
 
 
 @dataclass(frozen=True)
@@ -57,29 +63,54 @@ class BarTable:
         return same
 
 
-def read_bar_tables(warehouse: Warehouse, most: int = MOST_BARS, last_bars: int | None = None) -> Iterator[BarTable]:
+def read_bar_tables(
+    warehouse: Warehouse, most: int = MOST_BARS, last_bars: int | None = None, in_panel: bool = False
+) -> Iterator[BarTable]:
     """All bars of the store, each symbol whole, in tables of at most `most` bars (more where one symbol has more).
 
     No table where the store is empty. Only one need be in memory: of most symbols no figure is computed. last_bars: of each
-    symbol only so many need be there, the last ones; there may be more.
+    symbol only so many need be there, the last ones. in_panel: only symbols of the panel need be there. There may be more.
     """
     with warehouse.connect() as connection:
-        _ask_for(connection, last_bars)
+        read = warehouse.path, most, warehouse.content_version("daily_bars", "splits")
+        if _kept and _kept[0][0] == read:
+            yield from _kept[0][1]
+            return
+        _ask_for(connection, last_bars, in_panel)
         counts = connection.execute("SELECT symbol, count(*) FROM asked_bars GROUP BY symbol ORDER BY symbol").fetchall()
         # Looked up once: it asks for every bar of the store.
         connection.execute("CREATE OR REPLACE TEMP TABLE known_listings AS SELECT * FROM later_listings")
         last_session = connection.execute("SELECT max(session) FROM daily_bars").fetchall()[0][0]
+        is_kept = last_bars is None and not in_panel and sum(count for _, count in counts) <= KEPT_BARS
+        tables = []
         for first, last in _ranges(counts, most):
-            yield _bars_of(connection, first, last, last_session)
+            table = _bars_of(connection, first, last, last_session)
+            if is_kept:
+                tables.append(table)
+            yield table
+    if is_kept:
+        _kept[:] = [(read, tuple(tables))]
 
 
-def _ask_for(connection: duckdb.DuckDBPyConnection, last_bars: int | None) -> None:
-    """Make the view `asked_bars`: all stored bars, or of each symbol those from the day that its last ones begin on."""
-    asked = "SELECT * FROM daily_bars"
+def forget_bar_tables() -> None:
+    """Give back the memory of the tables that are kept."""
+    _kept.clear()
+
+
+def find_last_bars(connection: duckdb.DuckDBPyConnection, bars: int, days: int) -> None:
+    """Make the table `last_bars_since`: of each symbol a day from which its last `bars` bars lie; tried first: `days` back."""
+    given = {"bars": bars, "days": days}
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE last_bars_since AS {read_sql(HERE, 'last_bars')}", given)
+
+
+def _ask_for(connection: duckdb.DuckDBPyConnection, last_bars: int | None, in_panel: bool) -> None:
+    """Make the view `asked_bars`: all stored bars, those of the panel, or of each symbol those from its last ones on."""
+    asked = "SELECT b.* FROM daily_bars b"
+    if in_panel:
+        asked += " SEMI JOIN panel_places USING (symbol)"
     if last_bars is not None:
-        given = {"bars": last_bars, "days": max(60, last_bars * 2)}
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE last_bars_since AS {read_sql(HERE, 'last_bars')}", given)
-        asked = "SELECT b.* FROM daily_bars b JOIN last_bars_since s ON s.symbol = b.symbol AND b.session >= s.since"
+        find_last_bars(connection, last_bars, max(60, last_bars * 2))
+        asked += " JOIN last_bars_since s ON s.symbol = b.symbol AND b.session >= s.since"
     connection.execute(f"CREATE OR REPLACE TEMP VIEW asked_bars AS {asked}")
 
 
@@ -98,7 +129,7 @@ def _ranges(counts: Sequence[tuple[str, int]], most: int) -> Iterator[tuple[str,
 def _bars_of(connection: duckdb.DuckDBPyConnection, first: str, last: str, last_session: dt.date | None) -> BarTable:
     between = {"first": first, "last": last}
     names = connection.execute(
-        "SELECT DISTINCT symbol FROM daily_bars WHERE symbol BETWEEN $first AND $last ORDER BY symbol", between
+        "SELECT DISTINCT symbol FROM asked_bars WHERE symbol BETWEEN $first AND $last ORDER BY symbol", between
     ).fetchall()
     columns = connection.execute(read_sql(HERE, "bar_table"), {**between, "last_session": last_session}).fetchnumpy()
     symbol = np.asarray(columns["symbol"], dtype=np.int32)

@@ -19,6 +19,7 @@ from kobe_resources import calendar
 from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.open import embedded_folder
 from kobe_resources.errors import KobeError
+from kobe_resources.market_data.store import refuse_other_source
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.order_ledger.sessions import DONE, claim_of, last_reconciliation
 from kobe_resources.settings.load import kobe_home
@@ -88,14 +89,17 @@ def is_done(ledger: OrderLedger, account: str, session: dt.date) -> bool:
     return claim is not None and claim.state == DONE
 
 
-def warehouse_to_look_at(lock_wait_s: float | None = None) -> Warehouse:
+def warehouse_to_look_at(lock_wait_s: float | None = None, settings: Settings | None = None) -> Warehouse:
     """The warehouse of the data folder, which is brought up to this Kobe's tables. Raises NothingToLookAt where there is none.
 
-    Not opened for reading alone: one process cannot have the file open in both ways.
+    Not opened for reading alone: one process cannot have the file open in both ways. settings: whose bars they must be, else
+    MarketDataError.
     """
     warehouse = Warehouse(lock_wait_s=lock_wait_s)
     if not warehouse.path.is_file():
         raise NothingToLookAt("there are no bars yet", "run `kobe report`")
+    if settings is not None:
+        refuse_other_source(warehouse, settings.data.vendor)
     return warehouse
 
 

@@ -36,8 +36,6 @@ FEWEST_BARS = 20
 """Bars of a part of a source from which a symbol's share says something of the symbol."""
 COLUMNS = ("symbol", "session", "reason", "line", "row")
 OFF_CALENDAR, UNFINISHED, NO_VOLUME = "no session of the exchange", "the session was not over", "nobody traded (volume 0)"
-NEVER_PAID = "a dividend of "
-"""How the reason of a row begins that is no bar, though its day may have one."""
 DAY_EARLY, DAY_LATE = "dates look a day early", "dates look a day late"
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -164,9 +162,9 @@ def _forget(connection: duckdb.DuckDBPyConnection, source: str, stored: pd.DataF
     connection.register("sound_bars", stored[["symbol", "session"]])
     try:
         connection.execute(
-            "DELETE FROM set_aside s USING sound_bars b WHERE s.source = ? AND s.reason NOT LIKE ? "
-            "AND s.symbol = b.symbol AND s.session = b.session::DATE",
-            [source, f"{NEVER_PAID}%"],
+            "DELETE FROM set_aside s USING sound_bars b "
+            "WHERE s.source = ? AND s.symbol = b.symbol AND s.session = b.session::DATE",
+            [source],
         )
     finally:
         connection.unregister("sound_bars")

@@ -45,7 +45,8 @@ def account(
     from kobe_jobs.trading.account import look_at_account, simulated_curve
     from kobe_jobs.trading.on_record import ledger_to_look_at, warehouse_to_look_at
 
-    settings, warehouse = load_trading_settings(), warehouse_to_look_at()
+    settings = load_trading_settings()
+    warehouse = warehouse_to_look_at(settings=settings)
     with ledger_to_look_at() as ledger:
         view = look_at_account(settings, ledger, warehouse)
     simulated = None

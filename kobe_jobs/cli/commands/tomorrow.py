@@ -38,7 +38,7 @@ def tomorrow(
 
     settings = load_trading_settings()
     with ledger_to_look_at() as ledger:
-        found = orders_of_tomorrow(settings, ledger, warehouse_to_look_at(), session)
+        found = orders_of_tomorrow(settings, ledger, warehouse_to_look_at(settings=settings), session)
     if as_json:
         print_json(found.as_json())
     else:

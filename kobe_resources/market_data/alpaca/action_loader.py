@@ -14,8 +14,7 @@ from kobe_resources.market_data.alpaca.load import VENDOR, AlpacaLoad, hash_of, 
 from kobe_resources.market_data.alpaca.plan import (
     SYMBOLS_A_BATCH,
 )
-from kobe_resources.market_data.companions import DIVIDEND, replace_actions, replace_splits
-from kobe_resources.market_data.dividends import replace_paid
+from kobe_resources.market_data.companions import DIVIDEND, replace_actions, replace_dividends, replace_splits
 from kobe_resources.market_data.polygon.checkpoints import (
     Mark,
     save_mark,
@@ -128,7 +127,7 @@ class ActionLoader:
         frame = pd.DataFrame(list(rows), columns=DIVIDEND, dtype=object)
         at = self._load.now()
         with self._load.warehouse.transaction() as connection:
-            replace_paid(connection, frame, VENDOR, at, window.first, window.last)
+            replace_dividends(connection, frame, VENDOR, at, window.first, window.last)
             self._tell_actions(connection, found, at)
             self._save_window(connection, "dividends", key, window, len(rows), at)
 

@@ -13,7 +13,7 @@ from kobe_resources.calendar import NEW_YORK
 from kobe_resources.market_data.alpaca.bars import Page, Sessions, join_pages, read_page
 from kobe_resources.market_data.alpaca.bars import ReadBars as ReadBatch
 from kobe_resources.market_data.alpaca.client import AlpacaDataClient, BarsCall, follow
-from kobe_resources.market_data.alpaca.errors import RESUMES, AlpacaInvalidSymbol, AlpacaMalformed
+from kobe_resources.market_data.alpaca.errors import RESUMES, AlpacaIncomplete, AlpacaInvalidSymbol, AlpacaMalformed
 from kobe_resources.market_data.alpaca.load import FIRST_DAY, TRIES, VENDOR, AlpacaLoad
 from kobe_resources.market_data.alpaca.plan import (
     Ask,
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 YOUNGEST = dt.timedelta(minutes=16)
 """The free plan gives no price of the last 15 minutes; clocks differ by seconds."""
 SURELY_PUBLISHED_AFTER = dt.timedelta(hours=24)
+QUIET_PASSES, MOST_PASSES = 2, 500
+"""Answers in a row that bring nothing new before what lacks is believed not to be there; and answers in all."""
 TWIN_BARS = 20
 """So many bars that are equal to the last digit are no chance. A name that was given up has been seen to answer with 27."""
 
@@ -139,25 +141,29 @@ class BarLoader:
         return max(batch.covers.first, calendar.previous_session(last))
 
     def _read(self, client: AlpacaDataClient, batch: SymbolBatch) -> ReadBatch:
-        """The bars of a batch; what lacks at its end is asked for until nothing comes, for an answer cut short looks whole."""
+        """The bars of a batch; what lacks at its end is asked for until nothing comes twice: one cut short looks whole."""
         if batch.ask.span.first > batch.ask.span.last:
             return join_pages([_no_page()])
         end = calendar.previous_session(batch.ask.span.last + DAY)
         pages = self._pages(client, batch.symbols, batch.ask)
-        for _ in range(TRIES):
-            read = join_pages(pages)
+        read = join_pages(pages)
+        quiet = 0
+        for _ in range(MOST_PASSES):
             rows = len(read.bars)
             symbols = [symbol for symbol in batch.symbols if symbol not in self._load.left_out]
             absent = [symbol for symbol in symbols if symbol not in read.last]
             short = [symbol for symbol in symbols if symbol in read.last and read.last[symbol] < end]
+            if not absent and not short:
+                return read
             pages += self._pages(client, absent, batch.ask)
             if short:
                 since = min(read.last[symbol] for symbol in short) + DAY
                 pages += self._pages(client, short, Ask(Span(since, batch.ask.span.last), batch.ask.asof))
             read = join_pages(pages)
-            if len(read.bars) == rows:
-                break
-        return read
+            quiet = 0 if len(read.bars) > rows else quiet + 1
+            if quiet == QUIET_PASSES:
+                return read
+        raise AlpacaIncomplete(f"Alpaca goes on to send more of the same bars after {MOST_PASSES} answers", RESUMES)
 
     def _pages(self, client: AlpacaDataClient, symbols: Sequence[str], ask: Ask) -> list[Page]:
         """All pages of some symbols; one that the vendor takes for no symbol is left out, named, and the others asked again."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobe_resources.market_data.changes import Load
-from kobe_resources.market_data.dividends import exact_ones, paid_ones
 from kobe_resources.market_data.importing.recognition import factored_row, files_to_import
 from kobe_resources.market_data.local.base import LocalVendor
 from kobe_resources.market_data.local.columns import (
@@ -29,6 +28,7 @@ from kobe_resources.market_data.local.columns import (
     Rule,
 )
 from kobe_resources.market_data.local.companies import SAME_HISTORY, AsideRow, in_capitals, one_name_each, spelled_as
+from kobe_resources.market_data.local.dividends import exact_ones, paid_ones
 from kobe_resources.market_data.local.imported import SET_ASIDE, left_out_by_import
 from kobe_resources.market_data.local.tabular import ReadTable, read_table
 from kobe_resources.market_data.set_aside import aside_rows

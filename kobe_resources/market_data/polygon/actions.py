@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobe_resources.calendar import NEW_YORK
-from kobe_resources.market_data.companions import DIVIDEND, replace_splits
-from kobe_resources.market_data.dividends import replace_paid
+from kobe_resources.market_data.companions import DIVIDEND, replace_dividends, replace_splits
 from kobe_resources.market_data.polygon.checkpoints import VENDOR, LoadState, Mark, save_mark, save_refusals
 from kobe_resources.market_data.polygon.errors import PolygonEntitlementError, PolygonNotFound
 from kobe_resources.market_data.polygon.plan import Span
@@ -105,7 +104,7 @@ class PolygonActions:
         frame = pd.DataFrame(listing.rows, columns=DIVIDEND, dtype=object)
         first = min(window.first, known.span.first) if known and not whole else window.first
         with self._warehouse.transaction() as connection:
-            replace_paid(connection, frame, VENDOR, at, *window)
+            replace_dividends(connection, frame, VENDOR, at, *window)
             foreign = [RefusedRow("", None, f"dividends in {currency}") for currency in listing.foreign]
             save_refusals(connection, [*listing.refused, *foreign], at)
             save_mark(connection, "dividends", Mark(key, Span(first, until), len(listing.rows), at))

@@ -175,16 +175,16 @@ class PolygonClient:
 
     def has_options(self, symbol: str) -> bool:
         """True where the vendor lists an unexpired options contract on the symbol; that there is none, it must say twice."""
-
-        def first() -> Any:
-            return self._sdk.list_options_contracts(underlying_ticker=symbol, limit=1, raw=True)
-
         where = f"the options of {symbol}"
-        rows, _ = self._first_page(first, where)
         # Contracts of class shares have been seen under BRK/B for BRK.B.
-        if any(str(row.get("underlying_ticker", symbol)).replace("/", ".") != symbol for row in rows):
-            raise PolygonMalformed(f"Polygon gave options of another symbol as {where}", RESUMES)
-        return bool(rows)
+        for spelled in dict.fromkeys((symbol, symbol.replace(".", "/"))):
+            first = partial(self._sdk.list_options_contracts, underlying_ticker=spelled, limit=1, raw=True)
+            rows, _ = self._first_page(first, where)
+            if any(str(row.get("underlying_ticker", symbol)).replace("/", ".") != symbol for row in rows):
+                raise PolygonMalformed(f"Polygon gave options of another symbol as {where}", RESUMES)
+            if rows:
+                return True
+        return False
 
     def _pages(
         self,

@@ -28,6 +28,7 @@ from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.traded_home import BEFORE_THE_END, market_settings, stand_before_the_end, trade_sessions
+from tests.support.drivers.command import kobe
 
 SESSIONS = BEFORE_THE_END
 
@@ -164,6 +165,14 @@ def test_without_bars_it_says_what_to_do(home: Path) -> None:
     Warehouse().rows("SELECT 1")
     with pytest.raises(NothingToLookAt, match="kobe report"):
         look(Settings())
+
+
+@pytest.mark.parametrize("command", ["tomorrow", "account"])
+def test_bars_of_another_vendor_than_the_settings_are_not_looked_at(market: Settings, command: str) -> None:
+    Warehouse().rows("INSERT INTO bar_epochs VALUES (99, 'polygon', now())")
+    ended = kobe(command)
+    assert ended.code == 1
+    assert "bars loaded from polygon, and data.vendor is" in ended.err
 
 
 def test_the_evenings_orders_are_told_once(market: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from kobe_resources.market_data.alpaca.errors import AlpacaError
 from kobe_resources.market_data.over_network import RetryBudget
 from tests.resources.market_data.alpaca.conftest import Shop, assert_same_bars, served
 from tests.support.loopback_alpaca import KEY_ID, SECRET, alpaca_market
-from tests.support.loopback_alpaca.faults import PASSING, edited
+from tests.support.loopback_alpaca.faults import PASSING, cut_short, edited, empty
 from tests.support.loopback_polygon.faults import drip, slow
 
 ROOT = Path(__file__).parents[4]
@@ -97,6 +97,15 @@ def test_after_random_faults_the_store_holds_what_was_served(
     shop.server.faults.clear()
     shop.sync()
     assert_same_bars(shop.stored(), served(shop.market, last="2026-11-23"))
+
+
+def test_pages_cut_short_again_and_again_lose_no_bar(with_market: Open) -> None:
+    shop = with_market(alpaca_market(12, 60, 4, FRIDAY), page_limit=50)
+    # Every third page ends the list, and one of the answers after it is empty: 720 bars, at most 100 at a time.
+    shop.server.faults.on(cut_short, path="stocks/bars", calls=range(3, 60, 3))
+    shop.server.faults.on(empty, path="stocks/bars", calls=range(4, 60, 9))
+    shop.sync()
+    assert_same_bars(shop.stored(), served(shop.market))
 
 
 def test_killed_at_any_moment_a_load_loses_little_and_repeats_nothing(with_market: Open) -> None:

@@ -57,6 +57,13 @@ def test_options_of_a_class_share_may_stand_under_the_other_spelling(with_market
     assert shop.rows("SELECT symbol, has_options FROM option_evidence ORDER BY 1") == [("BRK.B", True), ("S00001", True)]
 
 
+def test_options_of_a_class_share_are_asked_for_under_the_other_spelling_too(with_market: Callable[[Market], Shop]) -> None:
+    bars = random_market(2, 60, 3, dt.date(2026, 11, 20)).bars.replace({"symbol": {"S00000": "BRK.B", "S00001": "BF.A"}})
+    shop = with_market(Market(bars, optionable={"BRK/B"}))
+    shop.sync(options=True)
+    assert shop.rows("SELECT symbol, has_options FROM option_evidence ORDER BY 1") == [("BF.A", False), ("BRK.B", True)]
+
+
 def test_a_symbol_whose_options_cannot_be_read_holds_nobody_up(shop: Shop, market: Market) -> None:
     shop.server.faults.on(fault.saying(results=[{"underlying_ticker": "OTHER"}]), path="underlying_ticker=S00003")
     report = shop.sync(options=True)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
-
-from kobe_resources.market_data.companions import replace_dividends
-from kobe_resources.market_data.set_aside import NEVER_PAID, aside_rows, record_set_aside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,21 +52,12 @@ def paid_ones(dividends: pd.DataFrame, bars: pd.DataFrame, splits: pd.DataFrame,
     A dividend that was never paid flatters a result like nothing else. dividends, splits: of symbols
     with bars.
     """
-    with duckdb.connect() as connection:
-        for name, frame in (("daily_bars", bars), ("splits", splits)):
-            connection.register(name, frame)
-        return paid_of_store(connection, dividends, f"{file}: ")
-
-
-def paid_of_store(connection: duckdb.DuckDBPyConnection, dividends: pd.DataFrame, source: str = "") -> Paid:
-    """The same by the bars and splits that `connection` has. source: what the reasons begin with."""
     if not len(dividends):
         return Paid(dividends, [])
-    connection.register("paid", dividends)
-    try:
+    with duckdb.connect() as connection:
+        for name, frame in (("paid", dividends), ("bars", bars), ("splits", splits)):
+            connection.register(name, frame)
         rows = connection.execute(_SQL, {"large": LARGE, "fell": FELL}).fetchall()
-    finally:
-        connection.unregister("paid")
     if not rows:
         return Paid(dividends, [])
     # A regular dividend beside a special one that was never paid stays; of several small ones nothing tells which is true.
@@ -81,26 +68,13 @@ def paid_of_store(connection: duckdb.DuckDBPyConnection, dividends: pd.DataFrame
         (
             symbol,
             day,
-            f"{source}{NEVER_PAID}{amount:g} is {amount / close:.0%} of the close before, and the price did not fall",
+            f"{file}: a dividend of {amount:g} is {amount / close:.0%} of the close before, and the price did not fall",
             None,
             {"symbol": symbol, "ex_date": day, "amount": amount},
         )
         for symbol, day, amount, close, _ in rows
     ]
     return Paid(dividends[dividends["amount"].to_numpy(float) <= limits], aside)
-
-
-def replace_paid(
-    connection: duckdb.DuckDBPyConnection, dividends: pd.DataFrame, vendor: str, at: dt.datetime, first: dt.date, last: dt.date
-) -> None:
-    """Make those of `dividends` that may be true the stored ones of ex-dates `first` … `last`, and set the others aside."""
-    paid = paid_of_store(connection, dividends)
-    replace_dividends(connection, paid.frame, vendor, at, first, last)
-    connection.execute(
-        "DELETE FROM set_aside WHERE source = ? AND reason LIKE ? AND session BETWEEN ? AND ?",
-        [vendor, f"{NEVER_PAID}%", first, last],
-    )
-    record_set_aside(connection, vendor, aside_rows(paid.aside), at, whole=False)
 
 
 _ROUNDED = """
@@ -116,7 +90,7 @@ _SQL = """
         FROM (SELECT DISTINCT symbol, ex_date, amount FROM paid) GROUP BY ALL
     ), days AS (
         SELECT symbol, session::DATE AS session, close, least(open, close) AS least
-        FROM daily_bars WHERE symbol IN (SELECT symbol FROM given)
+        FROM bars WHERE symbol IN (SELECT symbol FROM given)
     ), split AS (
         SELECT symbol, execution_date::DATE AS ex_date, product(split_from / split_to) AS ratio FROM splits GROUP BY ALL
     ), around AS (

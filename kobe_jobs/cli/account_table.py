@@ -54,7 +54,8 @@ def _money(console: Screen, view: AccountView, simulated: Sequence[float] | None
     table.add_row(f"P&L{since}", minus(f"{view.pnl:+,.2f} ({view.pnl / view.start_cash:+.2%})"))
     table.add_row("P&L of the last session", minus(f"{view.pnl_today:+,.2f}"))
     if simulated:
-        ahead = view.equity - simulated[-1]
+        # Nothing in cents has no sign: -0.001 would read as a loss of -0.00.
+        ahead = round(view.equity - simulated[-1], 2) + 0.0
         table.add_row("the simulation", minus(f"${simulated[-1]:,.2f} ({ahead:+,.2f} against it)"))
     table.add_row("cash" if view.reconciliation is None else "cash at the broker", show(view.cash, "cents"))
     budget = "no daily limit" if view.budget is None else f"of ${view.budget:,.2f}"

@@ -191,3 +191,20 @@ def test_help_shows_what_the_source_says(monkeypatch: pytest.MonkeyPatch) -> Non
         for bracket in re.findall(r"\[[^\]]+\]", said):
             assert bracket in shown, f"{name} loses {bracket}"
     assert "[alerts]" in shown
+
+
+def test_less_than_a_cent_against_the_simulation_has_no_minus(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dataclasses import replace
+
+    from kobe_jobs.cli.account_table import show_account
+    from kobe_jobs.trading.account import look_at_account
+    from kobe_jobs.trading.on_record import ledger_to_look_at
+    from kobe_resources.warehouse.store import Warehouse
+    from tests.support.builders.traded_home import market_settings, stand_before_the_end
+
+    settings = market_settings(home)
+    stand_before_the_end(settings)
+    with ledger_to_look_at() as ledger:
+        view = replace(look_at_account(settings, ledger, Warehouse()), equity=1000.0)
+    show_account(view, [1000.001])
+    assert "(+0.00 against it)" in capsys.readouterr().out

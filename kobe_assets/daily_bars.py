@@ -42,7 +42,7 @@ def daily_bars(
     # `kobe report --force` asks to compute again; to give up bars is asked of `kobe bars refresh --force`.
     refuse_other_source(warehouse, source.name)
     report = source.sync(warehouse, force=FORCE_TAG in context.run_tags)
-    with warehouse.transaction() as connection:
+    with warehouse.transaction({"asset_versions"}) as connection:
         version = stored_version(connection, "daily_bars")
         note_version(connection, context, version, settings)
     with warehouse.connect():

@@ -72,7 +72,7 @@ def kpi_report(
     rows = verdict_rows(inputs, books)
     cautions = [asdict(caution) for caution in cautions_of(settings, books, inputs.evidence)]
     verdict = {("report", ""): {"verdict": [asdict(row) for row in rows], "cautions": cautions}}
-    with warehouse.transaction() as connection:
+    with warehouse.transaction({"evidence"}) as connection:
         insert(connection, "evidence", evidence_frame(verdict))
     sharpes = kpis[(kpis["figure"] == "sharpe") & kpis["value"].notna()]
     return result._replace(

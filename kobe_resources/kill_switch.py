@@ -99,6 +99,9 @@ class KillSwitch:
 
     def turn_off(self) -> None:
         """Let orders pass again; harmless where the switch is off."""
+        if not os.path.lexists(self.path):
+            # A disk that is read-only refuses to remove what is not there.
+            return
         try:
             self.path.unlink(missing_ok=True)
             sync_folder(self.path.parent)

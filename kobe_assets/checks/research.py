@@ -71,6 +71,8 @@ def told_lookahead(market: Market, params: Mapping[str, Params], strategies: Map
         return ""
     change = "is cut off" if found.change == "truncated" else "is noise"
     column = proven_columns(strategies)[found.column]
+    if found.change == "again":
+        return f"{column} of {found.symbol} on {found.session} is another each time it is computed, so nothing can be proven"
     return f"{column} of {found.symbol} on {found.session} changes when what comes after {found.cut} {change}"
 
 

@@ -256,8 +256,9 @@ def canonical_params(settings: Settings, strategy: Strategy) -> dict[str, float]
     return params
 
 
-def parts_of(settings: Settings) -> tuple[Part, ...]:
-    """The strategies of [portfolio] with their weights, in order. Raises UsageError where one is not registered."""
+def registered(settings: Settings) -> dict[str, Strategy]:
+    """Every strategy by name. Raises UsageError where the settings name one that is not there: what they say of it would be
+    left out in silence."""
     known = strategies_of(settings)
     for name in settings.portfolio.strategies:
         if name not in known:
@@ -265,6 +266,19 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
                 f"settings: portfolio.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}",
                 f"use one of {', '.join(sorted(known))}",
             )
+    for section, named in (
+        ("walk_forward.grid", settings.walk_forward.grid),
+        ("strategy.parameters", settings.strategy.parameters),
+    ):
+        if unknown := set(named) - set(known):
+            what = f"[{section}.{min(unknown)}] names no strategy{did_you_mean(min(unknown), known)}"
+            raise UsageError(what, f"there are {', '.join(sorted(known))}")
+    return known
+
+
+def parts_of(settings: Settings) -> tuple[Part, ...]:
+    """The strategies of [portfolio] with their weights, in order. Raises UsageError as `registered`."""
+    known = registered(settings)
     return tuple(Part(known[name], weight) for name, weight in settings.portfolio.strategies.items())
 
 
@@ -273,14 +287,7 @@ def grid_of(settings: Settings, strategy: Strategy) -> Mapping[str, Sequence[flo
 
     A value that [strategy] would refuse is refused here too: it could only make up a result.
     """
-    known = strategies_of(settings)
-    for section, named in (
-        ("walk_forward.grid", settings.walk_forward.grid),
-        ("strategy.parameters", settings.strategy.parameters),
-    ):
-        if unknown := set(named) - set(known):
-            what = f"[{section}.{min(unknown)}] names no strategy{did_you_mean(min(unknown), known)}"
-            raise UsageError(what, f"there are {', '.join(sorted(known))}")
+    registered(settings)
     grid = settings.walk_forward.grid.get(strategy.name)
     hint = f"mend [walk_forward.grid.{strategy.name}]"
     try:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Files = tuple[tuple[str, str], ...]
 """(path, text) of every file of a folder, sorted."""
 
-DEADLINE_S = 60.0
+DEADLINE_S = 30.0
 """Seconds in which all files of the folder must have been imported, and every function of theirs asked once."""
 
 _one_imports = threading.RLock()

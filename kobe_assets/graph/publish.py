@@ -35,9 +35,9 @@ def publish(
     first: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
 ) -> dg.MaterializeResult:
     """Replace `tables` in one transaction and report the version of the asset's. first, also: more writes of the same
-    transaction, before and after."""
+    transaction, before and after: to these tables, and to wf_trials."""
     refuse_other_source(warehouse, settings.data.vendor)
-    with warehouse.transaction() as connection:
+    with warehouse.transaction({*tables, "wf_trials", "asset_versions"}) as connection:
         first(connection)
         for name, frame in tables.items():
             refill(connection, name, frame)

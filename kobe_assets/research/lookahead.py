@@ -36,7 +36,10 @@ Compute = Callable[[Panel], Floats]
 
 @dataclass(frozen=True)
 class Leak:
-    """A past value that changed with the future: which cut, how it was changed, and the first bar that differs."""
+    """A past value that changed with the future: which cut, how it was changed, and the first bar that differs.
+
+    change: truncated, noise; or again, where the same bars give another value each time, and nothing can be proven.
+    """
 
     cut: str
     change: str
@@ -57,6 +60,8 @@ def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int]) -> Leak | Non
             if differs.any():
                 row, column = (int(k) for k in np.argwhere(differs)[0])
                 bar = int(np.flatnonzero(past)[row])
+                if not np.array_equal(whole, compute(panel), equal_nan=True):
+                    change = "again"
                 return Leak(
                     str(panel.sessions[cut]),
                     change,

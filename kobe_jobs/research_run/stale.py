@@ -104,11 +104,10 @@ def run_assets(settings: Settings, assets: Sequence[str], force: bool = False, w
 
 
 def check_grids(settings: Settings) -> None:
-    """Refuse a grid that makes no sense before anything is computed. Raises UsageError."""
-    from kobe_assets.graph.inputs import grid_of
-    from kobe_assets.graph.own_strategies import strategies_of
+    """Refuse a grid that makes no sense, and a name of no strategy, before anything is computed. Raises UsageError."""
+    from kobe_assets.graph.inputs import grid_of, registered
 
-    for strategy in strategies_of(settings).values():
+    for strategy in registered(settings).values():
         grid_of(settings, strategy)
 
 

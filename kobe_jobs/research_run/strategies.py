@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from kobe_assets.graph.inputs import parts_of
+from kobe_assets.graph.inputs import parts_of, registered
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.strategies import BUILT_IN, STRATEGIES, Strategy, StrategyBroken, StrategyFault
 from kobe_assets.research.walk_forward import Part
@@ -13,6 +13,7 @@ from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
 
 MEND_FILE = "mend it, or move its file out of the folder of strategies"
+MEND_LEAK = "read earlier bars only, and nothing random"
 
 
 class BadStrategy(KobeError):
@@ -27,7 +28,7 @@ def bad_strategy(kind: str, words: str) -> BadStrategy | None:
 
 def strategy_named(settings: Settings, name: str) -> Strategy:
     """The registered strategy. Raises UsageError with the names there are."""
-    known = strategies_of(settings)
+    known = registered(settings)
     if name not in known:
         raise UsageError(f"there is no strategy {name!r}{did_you_mean(name, known)}", one_of_them(settings))
     return known[name]

@@ -97,7 +97,7 @@ class SessionContext:
     today: the date in New York then. account: 'stage:number', the key of the ledger's rows. missing: symbols of which ledger
     and broker do not hold the same; no order for them, and no stop, is touched until they do. lifted: positions whose stop
     this run took away. lifted_before: those whose stop a split took away before it, where it begins with the kill switch on.
-    unsplit: held symbols whose split of the open to come the broker has not booked yet.
+    booked: while the market is shut, the last day whose splits the broker's shares of a held symbol include, as it shows them.
     """
 
     settings: Settings
@@ -120,7 +120,7 @@ class SessionContext:
     notes: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     assets_allowed: dict[tuple[str, bool], str] = field(default_factory=dict)
-    unsplit: frozenset[str] = frozenset()
+    booked: dict[str, dt.date] = field(default_factory=dict)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:

@@ -48,10 +48,10 @@ SESSIONS_OF_A_GAP = 10
 def apply_splits(context: SessionContext) -> int:
     """Rescale positions by the splits that took effect up to the trading session and were not applied yet; how many did.
 
-    Before the open those of the session itself wait until the broker has booked them.
+    While the market is shut those of the open to come count when the broker has booked them.
     """
     applied = 0
-    find_unsplit(context)
+    find_booked(context)
     for held in open_positions(context.ledger, context.account):
         for split in pending_splits(context, held):
             with context.ledger.write() as write:
@@ -67,10 +67,12 @@ def apply_splits(context: SessionContext) -> int:
 def pending_splits(context: SessionContext, held: Position) -> list[Split]:
     """Splits since a position's entry that it was not rescaled by, oldest first: also those that the files bring late."""
     names = context.evidence.names_of(held.symbol, held.entry_session, context.session)
-    through = context.signal_session if held.symbol in context.unsplit else context.splits_through
+    through = context.booked.get(held.symbol, context.splits_through)
     known = [split for name in names for split in context.evidence.splits_between(name, held.entry_session, through)]
-    if not known:
-        return []
+    return _not_applied(context, held, known) if known else []
+
+
+def _not_applied(context: SessionContext, held: Position, known: list[Split]) -> list[Split]:
     applied = applied_splits(context.ledger, held.id)
     pending: list[Split] = []
     for split in sorted(known, key=lambda split: split.execution_date):
@@ -81,28 +83,39 @@ def pending_splits(context: SessionContext, held: Position) -> list[Split]:
     return pending
 
 
-def find_unsplit(context: SessionContext) -> None:
-    """Keep in the context which held symbols the broker has not split yet, though their split takes effect at this open.
+def find_booked(context: SessionContext) -> None:
+    """Keep in the context through which day the broker has booked the splits of what is held, where one comes with the open.
 
-    It books a split some time before the open, and until then both sides hold the old shares.
+    It books a split some time between the close and the open; until then both sides hold the old shares.
     """
-    context.unsplit = frozenset()
-    is_shut = context.moment in (RunMoment.BEFORE_OPEN, RunMoment.SHUT) and context.today is not None
-    if not is_shut or not context.sends or context.splits_through <= context.signal_session:
+    context.booked = {}
+    if not context.sends or context.ledger.disposable:
         return
-    due: list[tuple[Position, list[Split]]] = []
-    for held in open_positions(context.ledger, context.account):
-        pending = pending_splits(context, held)
-        if any(split.execution_date > context.signal_session for split in pending):
-            due.append((held, pending))
-    if not due:
+    coming = [(held, ahead) for held in open_positions(context.ledger, context.account) if (ahead := _comes(context, held))]
+    if not coming:
         return
     there = look(context.broker, context.ledger, context.account)
-    for held, pending in due:
-        earlier = [split for split in pending if split.execution_date <= context.signal_session]
-        if there.holds(_rescaled(held, earlier)) and not there.holds(_rescaled(held, pending)):
-            context.unsplit |= {held.symbol}
-            context.note(f"the broker has not booked the split of {held.symbol} yet: a run after the open follows it")
+    for held, (before, through, splits) in coming:
+        old, new = _rescaled(held, [split for split in splits if split.execution_date <= before]), _rescaled(held, splits)
+        if there.holds(old) is not there.holds(new):
+            context.booked[held.symbol] = through if there.holds(new) else before
+            if there.holds(old) and context.splits_through > before:
+                context.note(f"the broker has not booked the split of {held.symbol} yet: a run after the open follows it")
+
+
+def _comes(context: SessionContext, held: Position) -> tuple[dt.date, dt.date, list[Split]] | None:
+    """(the last session before the open to come, its session, the splits of a position through it that were not applied);
+    None while the market is open, and without a split at that open."""
+    if context.today is None or context.moment is RunMoment.OPEN:
+        return None
+    is_over = context.moment is RunMoment.AFTER_CLOSE
+    before, through = (context.session, context.next_session) if is_over else (context.signal_session, context.session)
+    if through is None:
+        return None
+    names = context.evidence.names_of(held.symbol, held.entry_session, through)
+    known = [split for name in names for split in context.evidence.splits_between(name, held.entry_session, through)]
+    splits = _not_applied(context, held, known) if any(split.execution_date > before for split in known) else []
+    return (before, through, splits) if any(split.execution_date > before for split in splits) else None
 
 
 def as_split(context: SessionContext, held: Position) -> Position:

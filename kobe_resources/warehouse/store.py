@@ -12,7 +12,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,9 +125,13 @@ class Warehouse:
             self._held.connection = None
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection inside BEGIN … COMMIT; an exception, or death, leaves the file as it was."""
+    def transaction(self, writes: Collection[str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection inside BEGIN … COMMIT; an exception, or death, leaves the file as it was.
+
+        writes: every table that the block may write, where it says so: the hashes of all others stay known.
+        """
         with self.connect() as connection:
+            before = file_stamp(self.path)
             connection.execute("BEGIN")
             try:
                 yield connection
@@ -136,6 +140,18 @@ class Warehouse:
                 raise
             connection.execute("COMMIT")
             checkpoint_journal.checkpoint_beyond(checkpoint_journal.LOG_LIMIT, connection, self.path)
+            self._note_commit(before, writes)
+
+    def _note_commit(self, before: object, writes: Collection[str] | None) -> None:
+        """Carry the hashes that were right before a commit over it, but for those of the tables that it wrote."""
+        after = file_stamp(self.path)
+        for (path, table), (stamp, rows) in list(_hashed.items()):
+            if path != self.path:
+                continue
+            if stamp == before and writes is not None and table not in writes:
+                _hashed[path, table] = after, rows
+            else:
+                del _hashed[path, table]
 
     def frame(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
         """The rows of a query as a DataFrame (dates as datetime64, JSON as text)."""
@@ -157,14 +173,15 @@ class Warehouse:
 
         Columns are matched by name; a column the frame lacks becomes NULL. Killed half way, the old rows stay.
         """
-        with self.transaction() as connection:
+        with self.transaction(tables) as connection:
             return {name: refill(connection, name, frame) for name, frame in tables.items()}
 
     def content_version(self, *tables: str) -> str:
         """A hash of the rows of `tables`, whatever their order: the data version that staleness compares.
 
         `fetched_at`, `seen_at` and `recorded_at` do not count: the same bars fetched again are the same data. A table is
-        hashed again only where the file or its log was written since; what a caller has not committed yet is not seen.
+        hashed again only where the file or its log was written since by what did not say which tables it writes, or wrote
+        this one; what a caller has not committed yet is not seen.
         """
         with self.connect() as connection:
             stamp, rows = file_stamp(self.path), {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from kobe_assets.report.analysis.cautions import ended_companies, is_synthetic
 from kobe_assets.report.analysis.inputs import DATA, ReportInputs
@@ -151,7 +152,7 @@ def settings_toml(settings: Settings) -> str:
 
 def shown_settings(settings: Settings) -> dict[str, Any]:
     """The effective settings by section, without addresses that may carry a token."""
-    values = settings.model_dump(mode="json", exclude_none=True)
+    values = _told_nothing(settings, settings.model_dump(mode="json"))
     for section, key in HIDDEN_SETTINGS:
         values.get(section, {}).pop(key, None)
     # Where own files lie is this machine's business; their content has a data version.
@@ -161,6 +162,20 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
     if settings.data.alpaca.candidates:
         values["data"]["alpaca"]["candidates"] = settings.data.alpaca.candidates.name
     return values
+
+
+def _told_nothing(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
+    """The values without those that are none by default; one that is none and would not be is "none", as a person writes it."""
+    told: dict[str, Any] = {}
+    for key, value in values.items():
+        own = getattr(model, key)
+        if isinstance(own, BaseModel):
+            told[key] = _told_nothing(own, value)
+        elif value is not None:
+            told[key] = value
+        elif type(model).model_fields[key].default is not None:
+            told[key] = "none"
+    return told
 
 
 def _write_section(lines: list[str], name: str, section: Mapping[str, Any]) -> None:

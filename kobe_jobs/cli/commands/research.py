@@ -149,7 +149,7 @@ def backtest(
     """
     from kobe_jobs.research_run.backtest import parse_changes, run_backtest
     from kobe_jobs.research_run.stale import bring_up_to_date
-    from kobe_jobs.research_run.strategies import strategy_named
+    from kobe_jobs.research_run.strategies import MEND_LEAK, strategy_named
 
     settings = load_settings()
     if strategy != BOOK:
@@ -169,7 +169,8 @@ def backtest(
         from kobe_jobs.cli.commands.strategies import ReadsTheFuture
 
         raise ReadsTheFuture(
-            f"{strategy} reads the future, so its figures mean nothing: {summary['lookahead']}", "read earlier bars only"
+            f"{strategy} reads the future, so its figures mean nothing: {summary['lookahead']}",
+            MEND_LEAK,
         )
 
 

@@ -117,7 +117,7 @@ def check(
     try of the deflated Sharpe ratio.
     """
     from kobe_jobs.research_run.stale import bring_up_to_date
-    from kobe_jobs.research_run.strategies import strategy_named
+    from kobe_jobs.research_run.strategies import MEND_LEAK, strategy_named
     from kobe_jobs.research_run.strategy_check import check_strategy
 
     settings = load_settings()
@@ -129,7 +129,7 @@ def check(
     else:
         _print(facts)
     if facts.leak:
-        raise ReadsTheFuture(f"the strategy {name} at {facts.place} reads the future: {facts.leak}", "read earlier bars only")
+        raise ReadsTheFuture(f"the strategy {name} at {facts.place} reads the future: {facts.leak}", MEND_LEAK)
 
 
 def _trades(row: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, look_up
 from kobe_jobs.trading.reconcile.cash import compare_cash
 from kobe_jobs.trading.reconcile.difference import Difference
 from kobe_jobs.trading.renames import fitting_renames
-from kobe_jobs.trading.roll_forward import apply_splits, as_split, find_unsplit
+from kobe_jobs.trading.roll_forward import apply_splits, as_split, find_booked
 from kobe_resources.broker.alpaca.parse import is_stock
 from kobe_resources.broker.protocol import (
     TERMINAL_STATUSES,
@@ -146,7 +146,7 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
     fills = [row for row in context.broker.fills(day_start(since)) if is_stock(row.symbol) and row.order_id not in others]
     positions = [row for row in context.broker.positions() if is_stock(row.symbol, row.asset_class)]
     cash_rows, cash_told = compare_cash(context, context.broker.account().cash, last)
-    find_unsplit(context)
+    find_booked(context)
     held = [as_split(context, position) for position in open_positions(context.ledger, context.account)]
     renamed = _renamed(context, held, orders, positions)
     rows = [

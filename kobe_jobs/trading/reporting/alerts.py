@@ -33,7 +33,7 @@ def tell_run(settings: Settings, summary: RunSummary) -> bool:
     where = f"{summary.strategy} on {summary.session}, stage {summary.stage}"
     if summary.is_clean:
         # A run before the open and the one after it have each something to tell.
-        did = run_line(summary)
+        did = f"nothing was traded: {summary.untraded}" if summary.untraded else run_line(summary)
         key = f"run|{summary.account}|{summary.session}|{did}"
         return tell(settings, AlertMessage(frozenset({"run"}), where, key=key, text=did))
     kinds: set[AlertKind] = {"halted"}

@@ -118,7 +118,8 @@ def _trace_simulated(warehouse: Warehouse, wanted: str) -> Trace:
         " WHERE strategy = ? AND mode = ? AND fold = ?",
         [strategy, mode, trade["fold"]],
     )
-    evidence = _evidence(warehouse, symbol, found["signal_session"].iloc[0].date(), strategy)
+    # A trade of the book of several strategies stands on the signal of the one that entered it.
+    evidence = _evidence(warehouse, symbol, found["signal_session"].iloc[0].date(), trade["entered_by"])
     words = prose_of_simulated(trade, evidence["signal"][0] if evidence["signal"] else None)
     return Trace(wanted, "simulated trade", {"trade": trade, "fold": _plain_rows(fold), **evidence}, tuple(words))
 

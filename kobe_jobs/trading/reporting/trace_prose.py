@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -40,8 +41,8 @@ def prose_of_simulated(trade: Mapping[str, Any], signal: Mapping[str, Any] | Non
     gain, worth = float(trade["pnl"]), float(trade["shares"]) * float(trade["entry_price"])
     share = f", {minus(f'{gain / worth:+.1%}')}" if worth else ""
     return [
-        f"Signal: {trade['strategy']} said {side} {trade['symbol']} at the close of {trade['signal_session']}.",
-        _reading(signal or {}),
+        f"Signal: {trade['entered_by']} said {side} {trade['symbol']} at the close of {trade['signal_session']}.",
+        _reading(_with_own(signal or {})),
         f"Quote: simulated, so the open of {trade['entry_session']} with the slippage of the settings.",
         f"Gate: let {_shares(trade['qty'])} shares through.",
         f"Fill: {_shares(trade['qty'])} shares at {_money(trade['entry_price'])} (adjusted) on {trade['entry_session']}.",
@@ -58,6 +59,12 @@ def _signal(order: LedgerOrder) -> str:
     return f"Signal: {order.strategy} held {order.symbol}, and {_words(order.reason)} was its reason to {order.side}."
 
 
+def _with_own(signal: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored signal with the indicators of its strategy's own beside the usual ones, as a decision on record has them."""
+    own = signal.get("values")
+    return {**signal, **(json.loads(own) if isinstance(own, str) else own or {})}
+
+
 def _reading(values: Mapping[str, Any]) -> str:
     """What the strategy read; prices, which are stored adjusted, in dollars as traded on the day of the signal."""
     close, raw = values.get("close"), values.get("raw_close")
@@ -68,6 +75,8 @@ def _reading(values: Mapping[str, Any]) -> str:
     named = {"score", "close", "raw_close", "stop_distance", *(row[0] for row in (*READINGS, *PRICES))}
     own = {name: value for name, value in values.items() if name not in named and isinstance(value, int | float)}
     parts += [f"{_words(name)} {value:.4g}" for name, value in own.items()]
+    if own and as_traded != 1.0:
+        parts[-1] += " (the strategy's own by prices adjusted for later splits)"
     return f"Reading: {', '.join(parts)}." if parts else "Reading: nothing is on record."
 
 

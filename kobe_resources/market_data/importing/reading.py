@@ -69,6 +69,9 @@ def read_files(paths: list[Path], target: Target, wishes: Wishes, most_bad: floa
 
 def _read(reading: FilesRead, paths: list[Path], scratch: Path, wishes: Wishes, most_bad: float, progress: Progress) -> None:
     pieces, reading.skipped = find_pieces(paths, scratch, reading.target.own_files(paths), progress)
+    if not pieces and reading.target.bars.resolve().parent in {path.resolve() for path in paths if path.is_dir()}:
+        what = f"{reading.target.bars} is where an import writes to, and no other files of bars are named"
+        raise MarketDataError(what, "what lies there is in use without an import; name the folder of other files")
     if not pieces:
         raise MarketDataError(f"no files of bars in {', '.join(map(str, paths))}", "name CSV, Parquet, Excel, zip or gz files")
     _group(reading, pieces, wishes, progress)

@@ -15,6 +15,7 @@ from kobe_assets.checks.research import (
     entries_follow_signals,
     figures_are_complete,
     signals_read_no_future,
+    told_lookahead,
     windows_are_disjoint,
 )
 from kobe_assets.graph.frames import indicators_frame
@@ -125,6 +126,16 @@ def test_a_strategy_that_peeks_is_caught_on_five_stocks(
     assert signals_read_no_future(
         load_market(warehouse, settings, panel), {name: canonical_params(settings, s) for name, s in STRATEGIES.items()}
     )
+
+
+def test_a_strategy_that_throws_dice_is_told_so_and_not_that_it_peeks(
+    market: Market, params: dict[str, dict[str, float]]
+) -> None:
+    dice = np.random.default_rng(1)
+    tossing = replace(STRATEGIES["ibs"], long=lambda at, p: (at.ibs < 0.2) & (dice.random(len(at.close)) < 0.5))
+    told = told_lookahead(market, {"ibs": params["ibs"]}, {"ibs": tossing})
+    assert "the entries of ibs of" in told
+    assert told.endswith("is another each time it is computed, so nothing can be proven")
 
 
 def test_a_reading_without_its_lag_is_no_leak_but_a_negative_one_is(

@@ -12,6 +12,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -244,6 +245,23 @@ def test_the_settings_on_the_page_give_the_same_pin(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("KOBE_CONFIG", str(path))
     monkeypatch.setenv("KOBE_HOME", str(tmp_path))
     assert config_pin(load_settings()) == config_pin(settings)
+
+
+def test_a_limit_that_is_none_is_none_in_the_settings_on_the_page_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = Settings()
+    unlimited: dict[str, dict[str, str]] = {}
+    for section in type(usual).model_fields:
+        for key, field in type(getattr(usual, section)).model_fields.items():
+            if field.default is not None and type(None) in get_args(field.annotation):
+                unlimited.setdefault(section, {})[key] = "none"
+    assert {"max_notional_per_order", "max_daily_notional", "max_gap"} <= unlimited["policy"].keys()
+    settings = Settings.model_validate(unlimited)
+    (tmp_path / "kobe.toml").write_text(settings_toml(settings), encoding="utf-8")
+    monkeypatch.setenv("KOBE_CONFIG", str(tmp_path / "kobe.toml"))
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    read = load_settings()
+    assert all(getattr(getattr(read, section), key) is None for section, keys in unlimited.items() for key in keys)
+    assert config_pin(read) == config_pin(settings)
 
 
 def test_the_page_names_pins_versions_vendor_span_and_checks(inputs: ReportInputs) -> None:

@@ -67,6 +67,14 @@ def test_an_import_then_a_refresh_loads_the_bars(home: Path) -> None:
     assert "40 bars of ALFA restated by 4" in said
 
 
+def test_the_folder_that_imports_go_to_is_no_source_and_said_to_be_in_use(home: Path) -> None:
+    assert run("import", "nasdaq_ALFA.csv").error is None
+    error = run("import", "bars").error
+    assert error is not None
+    assert "bars.parquet is where an import writes to" in str(error)
+    assert "in use without an import" in str(error)
+
+
 def test_without_settings_the_next_command_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "kobe.toml").unlink()
     monkeypatch.delenv("KOBE_CONFIG")

@@ -94,8 +94,33 @@ def test_it_has_folds_and_trades_of_its_own(settings: Settings, tmp_path: Path) 
     session = trades["entry_session"].iloc[0].date()
     with OrderLedger(tmp_path / "orders.sqlite") as ledger:
         found = trace(ledger, Warehouse(), f"sim:my_idea:canonical:{trades['symbol'].iloc[0]}:{session}").as_json()
-    assert set(json.loads(found["signal"][0]["values"])) == set(OWN)
+    read = json.loads(found["signal"][0]["values"])
+    assert set(read) == set(OWN)
     assert set(OWN) <= set(found["bars"][0])
+    told = found["in_words"]
+    assert told[0].startswith("Signal: my_idea said buy ")
+    assert all(f"{name} {value:.4g}" in told[1] for name, value in read.items())
+
+
+def test_a_simulated_trade_of_the_book_is_traced_to_the_strategy_that_entered_it(
+    settings: Settings, computed: Path, tmp_path: Path
+) -> None:
+    warehouse = Warehouse()
+    with warehouse.transaction() as connection:
+        one = "SELECT * REPLACE ('portfolio' AS strategy) FROM wf_trades WHERE strategy = 'my_idea' LIMIT 1"
+        connection.execute(f"INSERT INTO wf_trades {one}")
+    try:
+        ((mode, symbol, day),) = warehouse.rows(
+            "SELECT mode, symbol, entry_session::DATE FROM wf_trades WHERE strategy = 'portfolio'"
+        )
+        with OrderLedger(tmp_path / "orders.sqlite") as ledger:
+            found = trace(ledger, warehouse, f"sim:portfolio:{mode}:{symbol}:{day}").as_json()
+    finally:
+        with warehouse.transaction() as connection:
+            connection.execute("DELETE FROM wf_trades WHERE strategy = 'portfolio'")
+    assert found["in_words"][0].startswith("Signal: my_idea said buy ")
+    assert found["signal"][0]["strategy"] == "my_idea"
+    assert "rsi4" in found["in_words"][1]
 
 
 def test_a_worker_of_a_cluster_needs_no_file_of_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

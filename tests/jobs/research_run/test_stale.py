@@ -15,6 +15,8 @@ from kobe_resources.market_data import MarketDataError
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import DataSettings, SyntheticData
+from kobe_resources.warehouse import store
+from kobe_resources.warehouse.shared_connection import keep_open
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.ready import SMALL
 
@@ -157,6 +159,26 @@ def test_a_failed_blocking_check_stops_everything_below_and_is_not_forgotten(hom
         with pytest.raises(ComputationFailed, match=rf"duplicate_bars.*symbol {SYMBOL}, session {SESSION}.*kobe ui"):
             bring_up_to_date(load_settings())
     assert Warehouse().content_version("wf_folds", "signals") == folds
+
+
+def test_no_version_that_a_run_remembers_is_an_old_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    remembered = Warehouse.content_version
+
+    def checked(warehouse: Warehouse, *tables: str) -> str:
+        known = remembered(warehouse, *tables)
+        with warehouse.connect() as connection:
+            assert known == store.content_version(connection, *tables), tables
+        asked.extend(tables)
+        return known
+
+    monkeypatch.setattr(store, "TICK_NS", -1)
+    monkeypatch.setattr(Warehouse, "content_version", checked)
+    with keep_open(Warehouse().path):
+        assert set(bring_up_to_date(load_settings(), force=True)) == EVERYTHING
+        monkeypatch.setenv("KOBE_UNIVERSE__CAP", "2")
+        assert "indicators" in bring_up_to_date(load_settings())
+    assert {"daily_bars", "universe", "indicators"} <= set(asked)
 
 
 def test_runs_killed_at_any_moment_leave_whole_tables_and_the_next_one_finishes(

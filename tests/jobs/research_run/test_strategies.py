@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,8 +82,11 @@ def test_a_file_that_does_not_come_back_is_named_with_its_line_and_not_waited_fo
 ) -> None:
     if thread == "another" and "sleep" in loops:
         loops = loops.replace("time.sleep(30)", "[time.sleep(0.01) for _ in range(3000)]")
-    monkeypatch.setattr(own_strategies_module, "DEADLINE_S", 0.2)
-    settings = Settings.model_validate({"strategy": {"folder": write_strategies(tmp_path, {"idea.py": loops})}})
+    settings = Settings.model_validate({"strategy": {"folder": write_strategies(tmp_path, {"idea.py": GOOD})}})
+    # What a first reading imports takes longer than the deadline of this test.
+    assert "my_idea" in strategies_of(settings)
+    write_strategies(tmp_path, {"idea.py": loops})
+    monkeypatch.setattr(own_strategies_module, "DEADLINE_S", 0.5)
 
     def read() -> str:
         with pytest.raises((StrategyBroken, StrategyFault)) as raised:
@@ -236,3 +240,28 @@ def test_files_import_each_other_by_name_and_a_strategy_is_registered_once(tmp_p
     told = {own.strategy.name: [Path(path).name for path, _ in own.sources] for own in found}
     assert told == {"my_idea": ["helper.py", "idea.py"], "other": ["helper.py", "idea.py", "other.py"]}
     assert "helper" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"portfolio": {"strategies": {"my_ide": 1.0}}}, r"portfolio.strategies names 'my_ide', .*did you mean my_idea\?"),
+        (
+            {"strategy": {"parameters": {"my_ide": {"entry": 3.0}}}},
+            r"parameters.my_ide\] names no strategy \(did you mean my_idea\?",
+        ),
+        ({"walk_forward": {"grid": {"my_ide": {"entry": [3.0]}}}}, r"grid.my_ide\] names no strategy \(did you mean my_idea\?"),
+    ],
+)
+def test_settings_of_no_strategy_are_refused_before_anything_is_computed(
+    home: Path, tmp_path: Path, given: dict[str, dict[str, object]], told: str
+) -> None:
+    from kobe_jobs.research_run.stale import bring_up_to_date
+    from kobe_jobs.research_run.strategies import parts_named, strategy_named
+
+    given = {**given, "strategy": {**given.get("strategy", {}), "folder": write_strategies(tmp_path, {"idea.py": GOOD})}}
+    settings = Settings.model_validate(given)
+    for ask in (bring_up_to_date, partial(strategy_named, name="my_idea"), parts_named):
+        with pytest.raises(UsageError, match=told):
+            ask(settings)
+    assert not (home / "dagster").exists()

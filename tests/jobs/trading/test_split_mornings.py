@@ -22,6 +22,7 @@ from kobe_resources.broker.exchange.bars import ExchangeSplit
 from kobe_resources.broker.protocol import Clock
 from kobe_resources.kill_switch import KillSwitchOn
 from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.settings.secrets import Secrets
 from tests.jobs.trading import test_moments
 from tests.jobs.trading.test_moments import ACCOUNT, DAY_BEFORE, EXIT_DAY, Day, at
@@ -156,6 +157,28 @@ def test_a_split_that_the_broker_books_late_halts_no_entries_before_the_open(day
         assert f"position {SPLIT}: ledger" in late.halted
         assert "has not booked the split yet" in late.halted
     day.embedded.book.state.run("UPDATE positions SET qty = qty * 2 WHERE symbol = ?", (SPLIT,))
+    with rig_at(day, entry="opg") as rig:
+        after = trade_session(rig)
+        assert after.is_clean, after
+    assert stop_of(day) == (entered[0] * 2, pytest.approx(entered[1] / 2, abs=0.01))
+    assert day.stops() == day.held()
+
+
+@pytest.mark.parametrize("phase", ["after", "evening"])
+def test_a_split_that_the_broker_books_the_evening_before_is_followed_and_halts_nothing(day: Day, phase: Any) -> None:
+    entered = stop_of(day)
+    assert entered is not None
+    day.to(phase, DAY_BEFORE)
+    day.embedded.book.state.run("UPDATE positions SET qty = qty * 2 WHERE symbol = ?", (SPLIT,))
+    with rig_at(day, entry="opg") as rig:
+        before = trade_session(rig)
+        assert before.is_clean, before
+        assert f"{SPLIT} has no stop until the open of {EXIT_DAY}" in str(before.notes)
+        held = {p.symbol: p.qty for p in open_positions(rig.ledger, ACCOUNT)}
+        assert held[SPLIT] == entered[0] * 2
+    assert stop_of(day) is None
+    day.to("open")
+    day.embedded.book.state.run("UPDATE positions SET qty = qty / 2 WHERE symbol = ?", (SPLIT,))
     with rig_at(day, entry="opg") as rig:
         after = trade_session(rig)
         assert after.is_clean, after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from kobe_resources.warehouse import checkpoint_journal, store
 from kobe_resources.warehouse.migrations import SCHEMA_FOLDER, WarehouseUnusable, migrate
+from kobe_resources.warehouse.shared_connection import keep_open
 from kobe_resources.warehouse.store import Warehouse, WarehouseBusy, quoted
 from tests.conftest import WRITE_EMPTY
 
@@ -218,6 +220,35 @@ def test_a_version_follows_what_is_committed_and_nothing_else(warehouse: Warehou
     with warehouse.transaction() as connection:
         connection.execute("UPDATE daily_bars SET close = close - 1")
     assert warehouse.content_version("daily_bars", "splits") == first
+
+
+def test_a_commit_that_says_what_it_writes_leaves_the_versions_of_other_tables_known(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "TICK_NS", -1)
+    hashed: list[str] = []
+    real = store._hash_of_rows
+    monkeypatch.setattr(store, "_hash_of_rows", lambda connection, table: hashed.append(table) or real(connection, table))
+    with keep_open(warehouse.path):
+        warehouse.replace({"daily_bars": bars("A", [1.0, 2.0])})
+        first = warehouse.content_version("daily_bars"), warehouse.content_version("splits")
+        hashed.clear()
+        with warehouse.transaction({"daily_bars"}) as connection:
+            connection.execute("UPDATE daily_bars SET close = close + 1")
+        assert warehouse.content_version("splits") == first[1]
+        assert warehouse.content_version("daily_bars") != first[0]
+        assert hashed == ["daily_bars"]
+        with warehouse.transaction() as connection:
+            connection.execute("UPDATE daily_bars SET close = close - 1")
+        assert (warehouse.content_version("daily_bars"), warehouse.content_version("splits")) == first
+        assert hashed == ["daily_bars", "daily_bars", "splits"], "of one that does not say so nothing stays known"
+        with contextlib.suppress(ValueError), warehouse.transaction(set()):
+            raise ValueError
+        # A change that nobody announced, right before one that was: the file had another stamp by then.
+        warehouse.rows("UPDATE daily_bars SET close = close + 1")
+        with warehouse.transaction({"splits"}):
+            pass
+        assert warehouse.content_version("daily_bars") != first[0]
 
 
 def test_adjusted_bars_follow_the_rules(warehouse: Warehouse) -> None:

@@ -21,6 +21,8 @@ ZERO_VOLUME_RUN = 3
 """Bars in a row without a trade before it is worth a word."""
 SAME_BARS, SAME_PRICES = 3, 5
 """Equal bars in a row, and bars of equal prices, from which they look copied: a feed that stood still."""
+SAME_WAY = 0.15
+"""Part of a jump's log size within which another one takes it back."""
 FEWEST_WEEKS = 20
 """Bars of a symbol from which their distance says something."""
 A_WEEK = 6
@@ -82,6 +84,22 @@ def by_size(suspect: pd.DataFrame) -> pd.DataFrame:
     """The rows of `quarantine_table`, the largest move or range first."""
     size = np.where(suspect["kind"] == "jump", np.abs(suspect["move"]), np.log(suspect["stretch"]))
     return suspect.iloc[np.argsort(-size, kind="stable")].reset_index(drop=True)
+
+
+def with_ways_back(suspect: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `quarantine_table` with the day of the jump that takes theirs back: a misprint or another unit, no split.
+
+    Column: undone (NaT: nothing does).
+    """
+    import pandas as pd
+
+    jumps = suspect[suspect["kind"] == "jump"]
+    held = {symbol: list(zip(own["session"], own["move"], strict=True)) for symbol, own in jumps.groupby("symbol")}
+    found = []
+    for symbol, session, move, kind in zip(*(suspect[name] for name in ("symbol", "session", "move", "kind")), strict=True):
+        back = [day for day, other in held.get(symbol, ()) if kind == "jump" and abs(move + other) < SAME_WAY * abs(move)]
+        found.append(min(back, key=lambda day: abs(day - session), default=pd.NaT))
+    return suspect.assign(undone=pd.Series(found, index=suspect.index, dtype="datetime64[us]"))
 
 
 def with_listed_splits(suspect: pd.DataFrame, splits: pd.DataFrame, days: int) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.checks.bar_frames import by_size, frames_of, with_listed_splits
+from kobe_assets.checks.bar_frames import by_size, frames_of, with_listed_splits, with_ways_back
 from kobe_assets.checks.findings import (
     FINDINGS,
     LARGE_DIVIDEND,
@@ -91,7 +91,7 @@ def check_bars(
         lone = find_lone_sessions(connection, *counts)
         frames = _all_frames(warehouse, settings.universe.release, counts[0])
         splits = connection.execute(LISTED_SPLITS, {"smallest": SMALLEST_JUMP}).df()
-    frames["suspects"] = with_listed_splits(frames["suspects"], splits, MISDATED_DAYS)
+    frames["suspects"] = with_listed_splits(with_ways_back(frames["suspects"]), splits, MISDATED_DAYS)
     found = [
         *asked,
         *_from_frames(frames),

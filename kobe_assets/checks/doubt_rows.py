@@ -33,14 +33,17 @@ def _suspect(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     if row["kind"] == "jump" and (wrong := action_rows.wrongly_listed(row, mends)):
         yield Seen("wrong split", WRONG, f"{_jump(row)}; {wrong[0]}", effect, wrong[1], symbol, day, size=abs(row["move"]))
         return
-    like = split_like(math.exp(row["move"]), row["shares"], row["usual_shares"]) if row["kind"] == "jump" else None
+    undone = day_of(row["undone"])
+    is_split = row["kind"] == "jump" and undone is None
+    like = split_like(math.exp(row["move"]), row["shares"], row["usual_shares"]) if is_split else None
     if like:
         seen = f"{_jump(row)}: like a split {like.told} that is not listed"
         mend = mends.split(symbol, day, *like)
         yield Seen("missing split", WRONG, seen, effect, mend, symbol, day, size=abs(row["move"]))
         return
     size = abs(row["move"]) if row["kind"] == "jump" else math.log(row["stretch"])
-    yield Seen(f"suspect {row['kind']}", WRONG, _jump(row), effect, mends.bar(symbol), symbol, day, size=size)
+    told = _jump(row) + (f", taken back on {undone}" if undone and day and undone > day else "")
+    yield Seen(f"suspect {row['kind']}", WRONG, told, effect, mends.bar(symbol), symbol, day, size=size)
 
 
 def _jump(row: Mapping[str, Any]) -> str:

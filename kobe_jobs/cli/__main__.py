@@ -1,5 +1,5 @@
 """`python -m kobe_jobs.cli`: the same as the console script `kobe`."""
 
-from kobe_jobs.cli.main import main
+from kobe_jobs.cli.console import main
 
 main()

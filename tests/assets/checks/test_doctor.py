@@ -117,6 +117,14 @@ def test_a_misprint_is_no_split(tmp_path: Path) -> None:
     assert 'if it is true: [universe] release.A = "why"' in found[0].mend
 
 
+def test_a_block_in_another_unit_is_no_split_though_shares_follow(tmp_path: Path) -> None:
+    rows = scaled(moving("A"), range(60, 90), 0.1, 10.0)
+    found = sorted(doubts(store(tmp_path, load([*rows, *moving("B")]))), key=lambda row: str(row.session))
+    assert [(row.kind, row.session) for row in found] == [("suspect jump", DAYS[60]), ("suspect jump", DAYS[90])]
+    assert f"taken back on {DAYS[90]}" in found[0].seen
+    assert "taken back" not in found[1].seen
+
+
 def test_an_odd_split_shows_how_to_enter_it_either_way(tmp_path: Path) -> None:
     rows = scaled(moving("A"), range(60, 120), 1 / 1.31, 1.0)
     (found,) = doubts(store(tmp_path, load([*rows, *moving("B")])))

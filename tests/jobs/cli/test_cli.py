@@ -305,6 +305,24 @@ def test_an_interrupt_says_that_nothing_is_lost(home: Path) -> None:
     assert "what was finished is kept" in process.stderr.read().splitlines()[-1]
 
 
+def test_an_interrupt_while_the_command_loads_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kobe_jobs.cli import console
+
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "kobe_jobs.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "kobe_jobs.cli.main", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        console.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "kobe: stopped before it began\n"
+
+
 def test_an_interrupt_inside_a_step_is_no_failure_of_the_step(home: Path) -> None:
     process = subprocess.Popen([sys.executable, "-m", "kobe_jobs.cli", "report"], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

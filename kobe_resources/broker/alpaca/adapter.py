@@ -97,13 +97,9 @@ class AlpacaBroker:
         return self._read("/clock", None, parse.parse_clock)
 
     def calendar(self, start: dt.date, end: dt.date) -> list[TradingDay]:
-        """Sessions from `start` to `end`, both included, in order; without a day that cannot be read, which nobody trades."""
-        days = self._read(
-            "/calendar",
-            {"start": start.isoformat(), "end": end.isoformat()},
-            lambda body: parse.readable(parse.parse_list(body, "calendar"), parse.parse_trading_day),
-        )
-        return sorted((day for day in days if start <= day.session <= end), key=lambda day: day.session)
+        """Sessions from `start` to `end`, both included, in order."""
+        asked = {"start": start.isoformat(), "end": end.isoformat()}
+        return self._read("/calendar", asked, lambda body: parse.parse_calendar(body, start, end))
 
     def account(self) -> Account:
         """The account; WrongAccount where a live host answers with a paper account, or the reverse."""

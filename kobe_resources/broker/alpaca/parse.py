@@ -11,6 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
+from kobe_resources import calendar
 from kobe_resources.broker.protocol import (
     Account,
     Asset,
@@ -54,6 +55,21 @@ def parse_trading_day(raw: Any) -> TradingDay:
     except ValueError as error:
         raise Malformed(f"calendar day: {error}") from None
     return TradingDay(session, _new_york(session, open_), _new_york(session, close))
+
+
+def parse_calendar(raw: Any, start: dt.date, end: dt.date) -> list[TradingDay]:
+    """`GET /v2/calendar`, the sessions from `start` to `end` in order; an odd row costs itself where it is no session's.
+
+    Malformed where a session stands in no row that can be read: the one before it would pass for yesterday's.
+    """
+    rows = parse_list(raw, "calendar")
+    days = sorted(readable(rows, parse_trading_day), key=lambda day: day.session)
+    if len(days) < len(rows):
+        known = {day.session for day in days}
+        for session in calendar.sessions(start, end).tolist():
+            if session not in known:
+                raise Malformed(f"calendar day: {session} stands in no row that can be read")
+    return [day for day in days if start <= day.session <= end]
 
 
 def parse_account(raw: Any) -> Account:

@@ -117,12 +117,16 @@ def test_no_entitlement_to_quotes_names_the_feed(canned: tuple[Answers, AlpacaBr
     assert "broker.feed" in raised.value.hint
 
 
-def test_a_day_of_the_calendar_that_cannot_be_read_costs_itself_only(canned: tuple[Answers, AlpacaBroker]) -> None:
+def test_an_odd_row_of_the_calendar_costs_itself_only_where_no_session_is_lost(canned: tuple[Answers, AlpacaBroker]) -> None:
     answers, broker = canned
-    day = {"date": "2026-10-08", "open": "09:30", "close": "16:00"}
-    answers["GET", "/v2/calendar"] = (200, [{**day, "date": "2026-10-99"}, day, {"date": "2026-10-09"}, None])
-    found = broker.calendar(dt.date(2026, 10, 1), dt.date(2026, 10, 31))
-    assert [row.session for row in found] == [dt.date(2026, 10, 8)]
+    start, end = dt.date(2026, 10, 5), dt.date(2026, 10, 9)
+    week = [{"date": f"2026-10-{day:02}", "open": "09:30", "close": "16:00"} for day in range(5, 10)]
+    answers["GET", "/v2/calendar"] = (200, [{**week[0], "date": "2026-10-99"}, *week, {"date": "2026-10-10"}, None])
+    assert [row.session.day for row in broker.calendar(start, end)] == [5, 6, 7, 8, 9]
+    # Without the 8th, the 7th would pass for the session before the 9th, and its signals for yesterday's.
+    answers["GET", "/v2/calendar"] = (200, [*week[:3], {"date": "2026-10-08", "open": None}, week[4]])
+    with pytest.raises(BrokerUnavailable, match="2026-10-08 stands in no row that can be read"):
+        broker.calendar(start, end)
 
 
 @pytest.mark.parametrize("status", [401, 403])

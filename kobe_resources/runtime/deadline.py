@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from queue import Empty, SimpleQueue
 from typing import Any
 
 AGAIN_S = 1.0
@@ -29,40 +30,63 @@ def stopped_after(seconds: float, error: type[BaseException]) -> Iterator[None]:
             yield
 
 
+# An error that strikes as the block ends cuts short whatever line comes next. So a block is left by calls that are whole or not
+# at all (of lists and queues, not of events and locks, which are Python themselves), and each stands in a `finally` once more:
+# between two strikes lies a second.
+
+
 @contextlib.contextmanager
 def _by_signal(seconds: float, error: type[BaseException]) -> Iterator[None]:
+    over: list[bool] = []
+
     def ring(*_: Any) -> None:
-        raise error
+        if not over:
+            raise error
 
     begun = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, ring)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+    handler, left, interval = signal.signal(signal.SIGALRM, ring), 0.0, 0.0
     try:
+        left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        if left:
-            # A timer that was running is another's deadline.
-            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - begun), 0.001), interval)
+        try:
+            over.append(True)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, handler)
+            if left:
+                # A timer that was running is another's deadline.
+                signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - begun), 0.001), interval)
 
 
 @contextlib.contextmanager
 def _by_another_thread(seconds: float, error: type[BaseException]) -> Iterator[None]:
-    thread, over, one_at_a_time = ctypes.c_ulong(threading.get_ident()), threading.Event(), threading.Lock()
+    thread = ctypes.c_ulong(threading.get_ident())
+    begun, over, gone = (SimpleQueue[bool]() for _ in range(3))
 
     def watch() -> None:
+        # Not before the other thread is where it may be interrupted: to start a thread takes locks of all threads.
+        begun.get()
         wait = seconds
-        while not over.wait(wait):
-            with one_at_a_time:
-                if not over.is_set():
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(error))
-            wait = AGAIN_S
+        while True:
+            try:
+                over.get(timeout=wait)
+            except Empty:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(error))
+                wait = AGAIN_S
+            else:
+                gone.put(True)
+                return
 
     threading.Thread(target=watch, daemon=True, name="deadline").start()
     try:
+        begun.put(True)
         yield
     finally:
-        with one_at_a_time:
-            over.set()
+        try:
+            over.put(True)
+        finally:
+            over.put(True)
+            # What it raised while this thread came here is taken back; after it has gone nothing is raised any more.
+            gone.get()
             ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)

@@ -151,7 +151,7 @@ class Warehouse:
             if stamp == before and writes is not None and table not in writes:
                 _hashed[path, table] = after, rows
             else:
-                del _hashed[path, table]
+                _hashed.pop((path, table), None)
 
     def frame(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
         """The rows of a query as a DataFrame (dates as datetime64, JSON as text)."""

@@ -282,13 +282,19 @@ def test_a_trace_opens_with_six_lines_for_a_trader(view: AccountView, traded: tu
     assert traces[closed].as_json()["in_words"] == list(done)
 
 
+@pytest.fixture
+def home(traded: tuple[Path, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the traded home, in force, which a test may change."""
+    folder = tmp_path / "home"
+    shutil.copytree(traded[0], folder)
+    monkeypatch.setenv("KOBE_HOME", str(folder))
+    return folder
+
+
 def test_the_command_shows_the_account_by_day_and_in_the_evening(
-    view: AccountView, traded: tuple[Path, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    view: AccountView, traded: tuple[Path, Settings], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the evening the clock has passed the session's bar: what its stops sold is known by the next run."""
-    home = tmp_path / "home"
-    shutil.copytree(traded[0], home)
-    monkeypatch.setenv("KOBE_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("kobe_jobs.research_run.strategies.load_trading_settings", lambda: traded[1])
     monkeypatch.setattr("kobe_jobs.cli.commands.account.load_settings", lambda: traded[1])
@@ -320,11 +326,8 @@ def test_the_command_shows_the_account_by_day_and_in_the_evening(
 
 
 def test_a_position_is_marked_at_closes_that_it_has_seen_and_a_passed_stop_is_said(
-    view: AccountView, traded: tuple[Path, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    view: AccountView, traded: tuple[Path, Settings], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = tmp_path / "home"
-    shutil.copytree(traded[0], home)
-    monkeypatch.setenv("KOBE_HOME", str(home))
     held = view.positions[0]
     beyond = held.close * (1.01 if held.side == "long" else 0.99)
 
@@ -347,11 +350,8 @@ def test_a_number_of_shares_is_never_an_exponent(shares: Any, text: str) -> None
 
 
 def test_a_split_of_what_is_held_is_said_the_evening_before(
-    view: AccountView, traded: tuple[Path, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    view: AccountView, traded: tuple[Path, Settings], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = tmp_path / "home"
-    shutil.copytree(traded[0], home)
-    monkeypatch.setenv("KOBE_HOME", str(home))
     assert view.tomorrow is not None
     day, symbol = view.tomorrow["session"], view.positions[0].symbol
     with Warehouse().transaction() as connection:

@@ -44,6 +44,15 @@ def day(tmp_path: Path, template: Path) -> Iterator[Day]:
         yield day
 
 
+def assert_followed(day: Day, entered: tuple[float, float]) -> None:
+    """A run after the open sets every stop, that of the split stock for twice the shares at half the price of `entered`."""
+    with rig_at(day, entry="opg") as rig:
+        after = trade_session(rig)
+        assert after.is_clean, after
+    assert stop_of(day) == (entered[0] * 2, pytest.approx(entered[1] / 2, abs=0.01))
+    assert day.stops() == day.held()
+
+
 def stop_of(day: Day) -> tuple[float, float] | None:
     """(shares, price) of the stop of the split stock in the broker's book."""
     rows = day.embedded.book.state.rows(
@@ -157,11 +166,7 @@ def test_a_split_that_the_broker_books_late_halts_no_entries_before_the_open(day
         assert f"position {SPLIT}: ledger" in late.halted
         assert "has not booked the split yet" in late.halted
     day.embedded.book.state.run("UPDATE positions SET qty = qty * 2 WHERE symbol = ?", (SPLIT,))
-    with rig_at(day, entry="opg") as rig:
-        after = trade_session(rig)
-        assert after.is_clean, after
-    assert stop_of(day) == (entered[0] * 2, pytest.approx(entered[1] / 2, abs=0.01))
-    assert day.stops() == day.held()
+    assert_followed(day, entered)
 
 
 @pytest.mark.parametrize("phase", ["after", "evening"])
@@ -179,11 +184,7 @@ def test_a_split_that_the_broker_books_the_evening_before_is_followed_and_halts_
     assert stop_of(day) is None
     day.to("open")
     day.embedded.book.state.run("UPDATE positions SET qty = qty / 2 WHERE symbol = ?", (SPLIT,))
-    with rig_at(day, entry="opg") as rig:
-        after = trade_session(rig)
-        assert after.is_clean, after
-    assert stop_of(day) == (entered[0] * 2, pytest.approx(entered[1] / 2, abs=0.01))
-    assert day.stops() == day.held()
+    assert_followed(day, entered)
 
 
 def test_over_a_weekend_the_stop_is_lifted_for_the_session_to_come(day: Day) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from kobe_resources.warehouse.store import Warehouse
 
 
+UNORDERED = frozenset({"indicators"})
+"""Tables of a row a bar: who reads them goes by symbol and session."""
 log = get_logger("assets")
 
 
@@ -40,7 +42,7 @@ def publish(
     with warehouse.transaction({*tables, "wf_trials", "asset_versions"}) as connection:
         first(connection)
         for name, frame in tables.items():
-            refill(connection, name, frame)
+            refill(connection, name, frame, name not in UNORDERED)
         also(connection)
         version = stored_version(connection, context.asset_key.to_user_string())
         note_version(connection, context, version, settings)

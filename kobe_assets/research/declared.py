@@ -6,7 +6,7 @@ It trusts `language.py` for declarations that make sense; what a person's own fu
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,13 +137,16 @@ def declared_columns(panel: Panel, declared: Mapping[str, Indicator], canonical:
     canonical: the columns of CANONICAL by name.
     """
     known: dict[Indicator, Floats] = {}
+    listings: list[ListingBars] = []
 
     def column(indicator: Indicator) -> Floats:
         if indicator.words in CANONICAL and indicator.inner is None and indicator.function is None:
             return canonical[CANONICAL[indicator.words]]
         if indicator not in known:
             if indicator.inner is None:
-                known[indicator] = _over_listings(panel, indicator)
+                if not listings:
+                    listings.extend(listing_bars(panel, listing) for listing in range(len(panel.symbols)))
+                known[indicator] = _over_listings(panel, listings, indicator)
             elif indicator.symbol is not None:
                 known[indicator] = _of_symbol(panel, column(indicator.inner), indicator.symbol)
             else:
@@ -168,12 +171,12 @@ def read_only(column: Any) -> Any:
     return view
 
 
-def _over_listings(panel: Panel, indicator: Indicator) -> Floats:
+def _over_listings(panel: Panel, listings: Sequence[ListingBars], indicator: Indicator) -> Floats:
     found = np.empty(panel.bars)
 
     def part(begin: int, end: int) -> None:
         for listing in range(begin, end):
-            found[panel.start[listing] : panel.start[listing + 1]] = values_of(indicator, listing_bars(panel, listing))
+            found[panel.start[listing] : panel.start[listing + 1]] = values_of(indicator, listings[listing])
 
     in_slices(len(panel.symbols), CORES, part)
     return found

@@ -66,10 +66,13 @@ def drawn_indicators(strategies: Iterable[Strategy]) -> dict[str, list[list[Any]
     }
 
 
-def drawn_columns(strategies: Iterable[Strategy]) -> list[str]:
-    """The columns that these charts need beside those that every run has."""
-    named = (name for told in drawn_indicators(strategies).values() for name, *_ in told)
-    return sorted(set(named) - {"sma200", "rsi2", "ibs"})
+def drawn_columns(strategies: Iterable[Strategy]) -> dict[str, set[str]]:
+    """The columns that these charts need beside those that every run has: name → the strategies that draw it."""
+    drawn: dict[str, set[str]] = {}
+    for strategy, told in drawn_indicators(strategies).items():
+        for name, *_ in told:
+            drawn.setdefault(name, set()).add(strategy)
+    return {name: drawn[name] for name in sorted(set(drawn) - {"sma200", "rsi2", "ibs"})}
 
 
 def book_payload(book: StrategyResult, context: Context) -> dict[str, Any]:

@@ -7,7 +7,7 @@ that it may load and that only holds data. So the files beside the page are styl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,9 @@ TRADES_INSIDE = 1_000_000
 """Letters of packed trades that a page carries itself, those of the book it opens with first."""
 FAST = 1
 """How hard gzip tries for files beside the page: there are thousands of kilobytes of them, and no limit."""
+Drawn = Mapping[str, Collection[str]]
+"""Indicators that only some strategies have: name → the strategies whose charts draw it."""
+NOTHING: Drawn = {}
 INDICATORS = {"sma200": 0.0, "rsi2": 10.0}
 """Indicator → scale of its whole numbers; 0: that of the prices."""
 
@@ -52,12 +55,10 @@ class PackedData:
     folder: str
 
 
-def packed_data(
-    inputs: ReportInputs, books: Sequence[StrategyResult], opened: str, declared: Collection[str] = ()
-) -> PackedData:
+def packed_data(inputs: ReportInputs, books: Sequence[StrategyResult], opened: str, declared: Drawn = NOTHING) -> PackedData:
     """All trades of the books and the bars around them. opened: the key of the book whose trades stay inside.
 
-    declared: further columns of the bars that a chart draws.
+    declared: further columns of the bars that charts draw.
     """
     beside: dict[str, str] = {}
     trades, trade_files = _trades(books, opened, beside)
@@ -83,9 +84,9 @@ def _trades(books: Sequence[StrategyResult], opened: str, beside: dict[str, str]
     return inside, files
 
 
-def _bars(inputs: ReportInputs, beside: dict[str, str], declared: Collection[str]) -> tuple[str, dict[str, str]]:
+def _bars(inputs: ReportInputs, beside: dict[str, str], declared: Drawn) -> tuple[str, dict[str, str]]:
     """(block inside, symbol → file); where not all fit inside, all are added to `beside`, and the listed trades' stay."""
-    bars = _Bars.of(inputs.bars, declared)
+    bars = _Bars.of(inputs.bars, declared).only_where_drawn(inputs.trades, declared)
     if len(bars.days) <= BARS_INSIDE:
         return pack_bytes(bars.block(list(bars.rows))), {}
     files: dict[str, str] = {}
@@ -117,7 +118,7 @@ class _Bars:
     declared: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, declared: Collection[str] = ()) -> _Bars:
+    def of(cls, frame: pd.DataFrame, declared: Iterable[str] = ()) -> _Bars:
         """The rows of a table, in any order."""
         own = tuple(name for name in declared if name in frame and name not in INDICATORS)
         code, names = _codes(frame["symbol"])
@@ -130,8 +131,26 @@ class _Bars:
         first, last = (np.searchsorted(code, np.arange(len(names)), side).tolist() for side in ("left", "right"))
         return cls(days, values, dict(zip(names, zip(first, last, strict=True), strict=True)), own)
 
+    def only_where_drawn(self, trades: pd.DataFrame, declared: Drawn) -> _Bars:
+        """The same with each of `declared` undefined but around the trades of the strategies that draw it.
+
+        The chart of another strategy's trade does not draw it, and what is undefined takes no room and no time to pack.
+        """
+        values = dict(self.values)
+        for name in self.declared:
+            drawn = self._inside(windows_of(trades[trades["entered_by"].isin(declared[name])]))
+            values[name] = np.where(drawn, values[name], np.nan)
+        return _Bars(self.days, values, self.rows, self.declared)
+
     def within(self, windows: pd.DataFrame) -> _Bars:
         """The bars inside the windows (symbol, since, until), which are disjoint."""
+        keep = self._inside(windows)
+        kept = np.concatenate(([0], np.cumsum(keep))).tolist()
+        rows = {symbol: (kept[first], kept[last]) for symbol, (first, last) in self.rows.items() if kept[first] < kept[last]}
+        return _Bars(self.days[keep], {name: values[keep] for name, values in self.values.items()}, rows, self.declared)
+
+    def _inside(self, windows: pd.DataFrame) -> Any:
+        """(bars) true inside the windows."""
         since, until = (windows[name].to_numpy().astype("datetime64[D]").astype(float) for name in ("since", "until"))
         keep = np.zeros(len(self.days), dtype=bool)
         for symbol, low, high in zip(windows["symbol"], since, until, strict=True):
@@ -140,9 +159,7 @@ class _Bars:
                 first + np.searchsorted(self.days[first:last], low) : first
                 + np.searchsorted(self.days[first:last], high, "right")
             ] = True
-        kept = np.concatenate(([0], np.cumsum(keep))).tolist()
-        rows = {symbol: (kept[first], kept[last]) for symbol, (first, last) in self.rows.items() if kept[first] < kept[last]}
-        return _Bars(self.days[keep], {name: values[keep] for name, values in self.values.items()}, rows, self.declared)
+        return keep
 
     def block(self, symbols: Sequence[str]) -> bytes:
         """Header: symbol → [bars, decimals of its prices, of each of `declared`]; for each symbol the columns of `_numbers`."""

@@ -98,7 +98,8 @@ def test_packed_bars_unpack_to_the_bars_they_came_from(inputs: ReportInputs) -> 
 
 def test_declared_columns_of_the_bars_are_packed_with_digits_of_their_own(inputs: ReportInputs) -> None:
     bars = inputs.bars.assign(tiny=inputs.bars["rsi2"] / 1e4, huge=inputs.bars["close"] * -1e4)
-    packed = packed_data(dataclasses.replace(inputs, bars=bars), [], "", ["tiny", "huge", "gone"])
+    every = set(inputs.trades["entered_by"])
+    packed = packed_data(dataclasses.replace(inputs, bars=bars), [], "", dict.fromkeys(("tiny", "huge", "gone"), every))
     header, planes = header_of(unpacked(packed.bars))
     assert header["declared"] == ["tiny", "huge"]
     symbol, (rows, _, *places) = next(iter(header["symbols"].items()))
@@ -107,6 +108,24 @@ def test_declared_columns_of_the_bars_are_packed_with_digits_of_their_own(inputs
     for name, values, digits in zip(("tiny", "huge"), columns[7:], places, strict=True):
         found = pd.Series(values, dtype=float).cumsum().to_numpy() / 10.0**digits
         np.testing.assert_allclose(found, stored[name].to_numpy(), rtol=2e-4, atol=1e-4 * stored[name].abs().max())
+
+
+def test_declared_columns_are_packed_around_the_trades_of_those_that_draw_them(inputs: ReportInputs) -> None:
+    by = sorted(set(inputs.trades["entered_by"]))[0]
+    symbol = inputs.trades["symbol"].iloc[0]
+    one = inputs.trades[(inputs.trades["entered_by"] == by) & (inputs.trades["symbol"] == symbol)].iloc[[0]]
+    told = dataclasses.replace(inputs, bars=inputs.bars.assign(own=1.0), trades=one)
+    header, planes = header_of(unpacked(packed_data(told, [], "", {"own": {by}}).bars))
+    signal, leave = (np.datetime64(one[f"{name}_session"].iloc[0], "D") for name in ("signal", "exit"))
+    for name, (rows, *_) in header["symbols"].items():
+        days, own = (column(planes[4 * rows * i :], rows) for i in (0, 7))
+        planes = planes[4 * rows * 8 :]
+        drawn = np.cumsum(days).astype("datetime64[D]")[[value is not None for value in own]]
+        if name == symbol:
+            assert signal - 75 <= drawn.min() < signal - 60
+            assert leave < drawn.max() <= leave + 25
+        else:
+            assert not len(drawn), f"{name} was not traded"
 
 
 def test_every_trade_has_its_bars(inputs: ReportInputs) -> None:

@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pytest
 
 from kobe_resources.warehouse import checkpoint_journal, store
 from kobe_resources.warehouse.migrations import SCHEMA_FOLDER, WarehouseUnusable, migrate
 from kobe_resources.warehouse.shared_connection import keep_open
-from kobe_resources.warehouse.store import Warehouse, WarehouseBusy, quoted
+from kobe_resources.warehouse.store import Warehouse, WarehouseBusy, insert, quoted, refill
 from tests.conftest import WRITE_EMPTY
 
 HOLD = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep(float(sys.argv[2]))"
@@ -165,6 +166,19 @@ def test_tables_are_replaced_together_or_not_at_all(warehouse: Warehouse) -> Non
     with pytest.raises(WarehouseUnusable, match="no_such_column"):
         warehouse.replace({"daily_bars": bars("B", [3.0]), "splits": broken})
     assert warehouse.rows("SELECT DISTINCT symbol FROM daily_bars") == [("A",)]
+
+
+def test_rows_in_any_order_are_all_there_and_the_next_ones_lie_in_theirs(warehouse: Warehouse) -> None:
+    frame = pd.DataFrame({"number": np.arange(400_000)[::-1]})
+    with warehouse.transaction() as connection:
+        connection.execute("CREATE TABLE counted (number BIGINT)")
+        assert insert(connection, "counted", frame, in_order=False) == 400_000
+        assert connection.execute("SELECT count(DISTINCT number), sum(number) FROM counted").fetchall() == [
+            (400_000, 400_000 * 399_999 // 2)
+        ]
+        assert refill(connection, "counted", frame) == 400_000
+        found = connection.execute("SELECT number FROM counted").fetchnumpy()["number"]
+    assert (found == frame["number"].to_numpy()).all()
 
 
 def test_a_process_killed_inside_a_transaction_leaves_the_old_rows(warehouse: Warehouse) -> None:

@@ -29,13 +29,12 @@ A_WEEK = 6
 """Usual days between two bars from which they are not daily: sessions of a week are a day apart, or three over a weekend."""
 
 
-def frames_of(bars: BarTable, release: Mapping[str, str], days: np.ndarray) -> dict[str, pd.DataFrame]:
+def frames_of(bars: BarTable, release: Mapping[str, str], days: np.ndarray, found: Suspects) -> dict[str, pd.DataFrame]:
     """Offenders by name; those of several parts, one under the other, are those of all symbols.
 
-    days: the sessions that any symbol has bars of.
+    days: the sessions that any symbol has bars of. found: `suspects(bars)`.
     """
     strange, gaps = _against_calendar(bars, days)
-    found = suspects(bars)
     return {
         "repeats": _repeats(bars),
         "strange": strange,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -29,10 +30,10 @@ from kobe_assets.checks.sessions import find_lone_sessions, find_stale, find_thi
 from kobe_assets.checks.words import WORDS
 from kobe_assets.graph.bar_table import read_bar_tables
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.research.quarantine import SILENT_MOVE
+from kobe_assets.research.quarantine import SILENT_MOVE, suspects
 from kobe_assets.research.strategies.register import symbols_read
 from kobe_assets.selection.barred import MISDATED_DAYS, ONE_SPLIT_DAYS, SMALLEST_JUMP
-from kobe_assets.selection.eligibility import validate_universe
+from kobe_assets.selection.eligibility import in_quarantine, keep_held, validate_universe
 from kobe_resources.errors import KobeError
 from kobe_resources.runtime.sql_files import read_sql
 
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+    from kobe_assets.graph.bar_table import BarTable
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
 
+S = TypeVar("S")
 HERE = Path(__file__).parent
 WORST = 20
 LISTED_SPLITS = (
@@ -148,11 +151,32 @@ def _sessions(connection: duckdb.DuckDBPyConnection) -> tuple[dt.date | None, tu
 
 
 def _all_frames(warehouse: Warehouse, release: Mapping[str, str], days: np.ndarray) -> dict[str, pd.DataFrame]:
-    """The offenders along the bars of every symbol, read so many symbols at a time."""
+    """The offenders along the bars of every symbol, read so many symbols at a time.
+
+    While one part is looked through, the next one is read.
+    """
     import pandas as pd
 
-    parts = [frames_of(bars, release, days) for bars in read_bar_tables(warehouse)]
+    held: set[str] = set()
+
+    def look(bars: BarTable) -> dict[str, pd.DataFrame]:
+        found = suspects(bars)
+        held.update(in_quarantine(bars, found))
+        return frames_of(bars, release, days, found)
+
+    with ThreadPoolExecutor(1, "kobe-checks") as thread:
+        parts = [part.result() for part in one_ahead(thread.submit(look, bars) for bars in read_bar_tables(warehouse))]
+    keep_held(warehouse, held)
     return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}
+
+
+def one_ahead(items: Iterable[S]) -> Iterator[S]:
+    """The items, each given once the next one is there."""
+    before: list[S] = []
+    for item in items:
+        yield from before
+        before = [item]
+    yield from before
 
 
 def _from_frames(frames: Mapping[str, pd.DataFrame]) -> Iterator[DataFinding]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import duckdb
+    import pandas as pd
 
     from kobe_resources.warehouse.store import Warehouse
 
@@ -33,6 +34,8 @@ PRICES = ("open", "high", "low", "close", "volume", "factor")
 
 _kept: list[tuple[object, tuple[BarTable, ...]]] = []
 """At most one: what was read, and its tables."""
+_listings: list[tuple[tuple[Path, str], pd.DataFrame]] = []
+"""At most one: a version of the bars, and the rows of later_listings."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,7 @@ def read_bar_tables(
             return
         _ask_for(connection, last_bars, in_panel)
         counts = connection.execute("SELECT symbol, count(*) FROM asked_bars GROUP BY symbol ORDER BY symbol").fetchall()
-        # Looked up once: it asks for every bar of the store.
-        connection.execute("CREATE OR REPLACE TEMP TABLE known_listings AS SELECT * FROM later_listings")
+        name_listings(warehouse, connection)
         last_session = connection.execute("SELECT max(session) FROM daily_bars").fetchall()[0][0]
         is_kept = last_bars is None and not in_panel and sum(count for _, count in counts) <= KEPT_BARS
         tables = []
@@ -95,6 +97,23 @@ def read_bar_tables(
 def forget_bar_tables() -> None:
     """Give back the memory of the tables that are kept."""
     _kept.clear()
+
+
+def name_listings(warehouse: Warehouse, connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table `known_listings` with the rows of the view later_listings, which asks for every bar of the store.
+
+    They are looked up once while the bars stay.
+    """
+    version = warehouse.path, warehouse.content_version("daily_bars")
+    if not (_listings and _listings[0][0] == version):
+        _listings[:] = [(version, connection.execute("SELECT * FROM later_listings").df())]
+    connection.register("kept_listings", _listings[0][1])
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE known_listings AS "
+        "SELECT symbol::VARCHAR AS symbol, listing::BIGINT AS listing, since::DATE AS since, until::DATE AS until "
+        "FROM kept_listings"
+    )
+    connection.unregister("kept_listings")
 
 
 def find_last_bars(connection: duckdb.DuckDBPyConnection, bars: int, days: int) -> None:

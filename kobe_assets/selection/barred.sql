@@ -10,11 +10,21 @@ WITH contradictory AS (
     FROM (SELECT DISTINCT symbol, execution_date, split_from, split_to FROM splits WHERE split_from > 0 AND split_to > 0)
     GROUP BY symbol, execution_date
     HAVING abs(expected) > $smallest
+), around AS (
+    -- The bar before the first one that is asked for is the earliest that counts: to sort all bars of a symbol takes longest.
+    SELECT symbol, min(coalesce(before, DATE '0001-01-01')) AS since, max(execution_date) + greatest(20, $misdated) AS until
+    FROM (
+        SELECT h.symbol, h.execution_date, max(b.session) AS before
+        FROM held h LEFT JOIN daily_bars b
+          ON b.symbol = h.symbol AND b.session < h.execution_date - $misdated AND least(b.open, b.close) > 0
+        GROUP BY ALL
+    )
+    GROUP BY symbol
 ), steps AS (
-    SELECT symbol, session, ln(open / lag(close) OVER own) AS opened, ln(close / lag(close) OVER own) AS closed
-    FROM daily_bars SEMI JOIN held USING (symbol)
+    SELECT b.symbol, session, ln(open / lag(close) OVER own) AS opened, ln(close / lag(close) OVER own) AS closed
+    FROM daily_bars b JOIN around a ON b.symbol = a.symbol AND b.session BETWEEN a.since AND a.until
     WHERE least(open, close) > 0
-    WINDOW own AS (PARTITION BY symbol ORDER BY session)
+    WINDOW own AS (PARTITION BY b.symbol ORDER BY session)
 ), listed AS (
     -- The move of the first bar on or after each split's date.
     SELECT h.symbol, h.execution_date, h.expected, min(s.session) AS session, arg_min(s.opened, s.session) AS opened,

@@ -6,7 +6,7 @@ alternative, membership as of each day, is in `membership`. Trusts the stored ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kobe_assets.graph.bar_table import BarTable, find_last_bars, read_bar_tables
-from kobe_assets.research.quarantine import CROWD_BARS, QUARANTINE_BARS, suspects
+from kobe_assets.graph.bar_table import BarTable, find_last_bars, name_listings, read_bar_tables
+from kobe_assets.research.quarantine import CROWD_BARS, QUARANTINE_BARS, Suspects, suspects
 from kobe_assets.selection.barred import barred_symbols
 from kobe_assets.selection.membership import build_membership
 from kobe_resources.errors import KobeError
@@ -35,6 +35,8 @@ AVERAGE_BARS = 60
 DECISIVE_BARS = QUARANTINE_BARS + CROWD_BARS + 2
 """Bars that decide whether the last one is in quarantine: those whose quarantine reaches it, and what is usual before them."""
 _kept: dict[tuple[Path, str], CandidateEvidence] = {}
+_held: list[tuple[tuple[Path, str], frozenset[str]]] = []
+"""At most one: a version of the bars, and the symbols whose quarantine is in force by them."""
 COLUMNS = ("first_session", "last_session", "sessions", "years", "adv_shares", "adv_usd", "has_options")
 
 
@@ -147,7 +149,7 @@ class CandidateEvidence(NamedTuple):
     not to be judged, "" where it is."""
 
     table: pd.DataFrame
-    held: set[str]
+    held: frozenset[str]
     barred: NDArray[np.object_]
 
 
@@ -160,12 +162,13 @@ def _read(warehouse: Warehouse) -> CandidateEvidence:
         key = warehouse.path, warehouse.content_version("daily_bars", "splits", "candidates", "option_evidence")
         if key in _kept:
             return _kept[key]
+        name_listings(warehouse, connection)
         # To sort only the bars that an average may be of takes half as long as to sort all.
         find_last_bars(connection, AVERAGE_BARS, 2 * AVERAGE_BARS)
         table = connection.execute(read_sql(HERE, "eligibility"), {"window": AVERAGE_BARS}).df()
         if not len(table):
             raise KobeError("the warehouse holds no candidates", "run `kobe bars refresh`")
-        held = {name for bars in read_bar_tables(warehouse, last_bars=DECISIVE_BARS) for name in in_quarantine(bars)}
+        held = _held_symbols(warehouse)
         why = barred_symbols(warehouse)
     found = CandidateEvidence(table, held, np.array([why.get(symbol, "") for symbol in table["symbol"]], dtype=object))
     _kept.clear()
@@ -173,9 +176,24 @@ def _read(warehouse: Warehouse) -> CandidateEvidence:
     return found
 
 
-def in_quarantine(bars: BarTable) -> set[str]:
-    """Symbols whose last bar is in quarantine."""
-    found = suspects(bars)
+def keep_held(warehouse: Warehouse, held: Collection[str]) -> None:
+    """Keep the symbols whose quarantine is in force, found on the way through all bars, for the universe of these bars."""
+    _held[:] = [(_bars_version(warehouse), frozenset(held))]
+
+
+def _held_symbols(warehouse: Warehouse) -> frozenset[str]:
+    if _held and _held[0][0] == _bars_version(warehouse):
+        return _held[0][1]
+    tables = read_bar_tables(warehouse, last_bars=DECISIVE_BARS)
+    return frozenset(name for bars in tables for name in in_quarantine(bars, suspects(bars)))
+
+
+def _bars_version(warehouse: Warehouse) -> tuple[Path, str]:
+    return warehouse.path, warehouse.content_version("daily_bars", "splits")
+
+
+def in_quarantine(bars: BarTable, found: Suspects) -> set[str]:
+    """Symbols whose last bar is in quarantine. found: `suspects(bars)`."""
     in_force = {int(place) for place in bars.symbol[found.bar[found.in_force]]}
     # Of several listings the last one speaks: a later entry of the name overwrites an earlier one.
     last = {name: place for place, name in enumerate(bars.symbols)}

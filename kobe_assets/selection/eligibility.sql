@@ -9,7 +9,7 @@ SELECT c.symbol,
        list_avg(arg_max(b.close * b.volume, b.session, $window) FILTER (b.session >= a.since)) AS adv_usd,
        any_value(o.has_options) AS has_options
 FROM (SELECT DISTINCT symbol FROM candidates) c
-LEFT JOIN (SELECT symbol, max(since) AS since FROM later_listings GROUP BY symbol) l USING (symbol)
+LEFT JOIN (SELECT symbol, max(since) AS since FROM known_listings GROUP BY symbol) l USING (symbol)
 LEFT JOIN daily_bars b ON b.symbol = c.symbol AND b.session >= coalesce(l.since, DATE '0001-01-01')
 LEFT JOIN last_bars_since a ON a.symbol = c.symbol
 LEFT JOIN option_evidence o ON o.symbol = c.symbol

@@ -14,7 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from kobe_assets.checks.bars import check_bars
 from kobe_assets.graph.bar_table import forget_bar_tables, read_bar_tables
+from kobe_assets.research.quarantine import suspects
+from kobe_assets.selection import eligibility
 from kobe_assets.selection.eligibility import DECISIVE_BARS, build_universe, in_quarantine, select, validate_universe
 from kobe_assets.selection.membership import build_membership, membership_spans
 from kobe_jobs.cli.commands.universe import UniverseRefused
@@ -401,10 +404,16 @@ def test_the_last_bars_of_each_symbol_decide_its_quarantine_as_all_of_them_do(tm
     content += [bar("SELDOM", day, 10.0 if n < 20 else 3.0, 1000.0) for n, day in enumerate(seldom)]
     content += [*rows("ENDED", 240), *rows("ENDED", 30, close=3.0, start=240)]
     warehouse = store(tmp_path, load(content))
-    whole = {name for bars in read_bar_tables(warehouse) for name in in_quarantine(bars)}
+    whole = {name for bars in read_bar_tables(warehouse) for name in in_quarantine(bars, suspects(bars))}
     forget_bar_tables()
     fewer = list(read_bar_tables(warehouse, last_bars=DECISIVE_BARS))
     assert sum(len(bars.symbol) for bars in fewer) < len(content)
-    assert {name for bars in fewer for name in in_quarantine(bars)} == whole
+    assert {name for bars in fewer for name in in_quarantine(bars, suspects(bars))} == whole
     assert {"J1", "J201", "ENDED", "SELDOM"} <= whole
     assert not whole & {"J202", "J400"}
+    check_bars(warehouse, load_settings())
+    assert eligibility._held[0][1] == whole, "what the checks found on their way"
+    assert eligibility._held_symbols(warehouse) is eligibility._held[0][1]
+    with warehouse.transaction() as connection:
+        connection.execute("UPDATE daily_bars SET volume = volume + 1 WHERE symbol = 'J1'")
+    assert eligibility._held_symbols(warehouse) is not eligibility._held[0][1], "found for other bars"

@@ -8,52 +8,36 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable
 from dataclasses import asdict, replace
-from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.admission import Confirm, NotConfirmed, StaleSignal, claim_for_run, confirm_live
 from kobe_jobs.trading.bare_positions import look, still_lifted
 from kobe_jobs.trading.context import MarketShut, SessionContext, TradingContext, open_session
-from kobe_jobs.trading.entries import enter_signals, wait_for_quote
-from kobe_jobs.trading.executor import resolve
-from kobe_jobs.trading.exits import due, exit_flagged
+from kobe_jobs.trading.entries import wait_for_quote
+from kobe_jobs.trading.exits import due
 from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.next_session import gap_between, goes_on, has_own_time, phases_of
-from kobe_jobs.trading.paper_book import enter_on_paper, follow_bars, leave_on_paper, paper_cash
-from kobe_jobs.trading.protection import Protection, ensure_stops, judge, protect, tend
+from kobe_jobs.trading.protection import Protection, judge, tend
 from kobe_jobs.trading.readiness.preflight import check_ready
 from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
-from kobe_jobs.trading.reconcile.compare import Reconciliation, reconcile
 from kobe_jobs.trading.renames import follow_renames
 from kobe_jobs.trading.reporting.summary import RunSummary, summarize
-from kobe_jobs.trading.roll_forward import (
-    age_positions,
-    apply_splits,
-    expire,
-    flag_untradable,
-    name_odd_stops,
-    name_without_bars,
-)
+from kobe_jobs.trading.roll_forward import apply_splits
 from kobe_jobs.trading.run_lock import alone
 from kobe_jobs.trading.run_records import note_evidence, note_failure, note_settings
-from kobe_jobs.trading.splits_ahead import lift_stops, record_endings
+from kobe_jobs.trading.run_steps import attempt, guard, take_steps
+from kobe_jobs.trading.splits_ahead import lift_stops
 from kobe_resources.broker.exchange.clock import Phase
 from kobe_resources.broker.open import standing_at
-from kobe_resources.broker.protocol import (
-    BrokerError,
-    SendsNothing,
-    Unauthorized,
-    WrongAccount,
-)
+from kobe_resources.broker.protocol import BrokerError
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitchOn
-from kobe_resources.order_ledger import LedgerBusy, LedgerOrder, LedgerUnusable, Position
+from kobe_resources.order_ledger import LedgerOrder
 from kobe_resources.order_ledger import orders as book
-from kobe_resources.order_ledger.positions import open_positions, position
+from kobe_resources.order_ledger.positions import open_positions
 from kobe_resources.order_ledger.sessions import (
     DONE,
     HALTED,
@@ -65,9 +49,6 @@ from kobe_resources.order_ledger.sessions import (
 from kobe_resources.runtime.event_log import event_context, get_logger
 from kobe_resources.settings.pins import canonical_json
 
-PATIENCE = 3.0
-"""How many times the wait for orders a run goes on trying for what is bare."""
-T = TypeVar("T")
 log = get_logger("trading")
 
 
@@ -179,13 +160,13 @@ def _protect_refused(trading: TradingContext, context: SessionContext, sends: bo
         # An embedded broker forgets what a refused run did.
         return ""
     # Cancels pass the switch.
-    _attempt(context, "stops before splits", lift_stops)
+    attempt(context, "stops before splits", lift_stops)
     if not sends:
-        found = _attempt(context, "stops", lambda _: judge(context, look(context.broker, context.ledger, context.account)))
+        found = attempt(context, "stops", lambda _: judge(context, look(context.broker, context.ledger, context.account)))
     else:
-        _attempt(context, "splits", apply_splits)
-        _attempt(context, "orders", tend)
-        found = _attempt(context, "stops", _guard)
+        attempt(context, "splits", apply_splits)
+        attempt(context, "orders", tend)
+        found = attempt(context, "stops", guard)
     return "; ".join(filter(None, (*context.troubles, (found or Protection(answered=False)).describe())))
 
 
@@ -194,9 +175,9 @@ def _trade(trading: TradingContext, context: SessionContext, confirm: Confirm | 
     note_evidence(context)
     log.info("a trading run began", signals=len(context.evidence.signals_of(context.signal_session)))
     try:
-        differences = _steps(context)
-        waiting = (_attempt(context, "clock", wait_for_quote) or []) if context.sends else []
-        return _close(context, differences, _guard(context), waiting)
+        differences = take_steps(context)
+        waiting = (attempt(context, "clock", wait_for_quote) or []) if context.sends else []
+        return _close(context, differences, guard(context), waiting)
     except BrokerError as error:
         with trading.ledger.write() as write:
             end_session(write, context.account, context.session, HALTED, str(error))
@@ -234,159 +215,15 @@ def _look_after(context: SessionContext, why: str) -> RunSummary:
     """The summary of a session that sends no order any more, after its protection was checked again; its state stays."""
     context.note(f"{why}: only its protection was looked after")
     if context.sends:
-        _attempt(context, "splits", apply_splits)
-        _attempt(context, "fractions", settle_fractions)
-        _attempt(context, "renames", follow_renames)
-        _attempt(context, "orders", tend)
-        _attempt(context, "stops before splits", lift_stops)
-    found = _guard(context)
+        attempt(context, "splits", apply_splits)
+        attempt(context, "fractions", settle_fractions)
+        attempt(context, "renames", follow_renames)
+        attempt(context, "orders", tend)
+        attempt(context, "stops before splits", lift_stops)
+    found = guard(context)
     with context.ledger.write() as write:
         write.audit("looked_after", account=context.account, session=context.session, **asdict(found))
     return summarize(context, (), "; ".join(filter(None, (*context.troubles, found.describe()))), found)
-
-
-def _steps(context: SessionContext) -> tuple[dict[str, Any], ...]:
-    """The differences that are left after all steps of a run; what keeps it from being complete is in `context.troubles`."""
-    # Orders are read in shares of now; what resolution finds may itself be older than a split.
-    steps: tuple[tuple[str, Callable[[SessionContext], object]], ...] = (
-        ("intents", expire), ("splits", apply_splits), ("orders", resolve), ("splits", apply_splits),
-        ("fractions", settle_fractions), ("renames", follow_renames), ("paper book", follow_bars), ("bars", age_positions),
-    )  # fmt: skip
-    held = open_positions(context.ledger, context.account)
-    for name, step in steps:
-        _attempt(context, name, step)
-    _note_stopped(context, held)
-    asked = _attempt(context, "missing bars", name_without_bars)
-    if asked:
-        context.trouble(asked)
-    _attempt(context, "stops on ex-dates", name_odd_stops)
-    if context.sends:
-        _attempt(context, "assets", flag_untradable)
-    before = _attempt(context, "reconciliation", lambda _: _reconcile(context, "before"))
-    missing = before.differing if before else _attempt(context, "positions", _unlike)
-    if missing is None:
-        # Nothing says what the broker holds, so nothing may be sold or bought; what can be protected is.
-        return ()
-    context.missing = missing
-    for symbol in sorted(context.missing & {held.symbol for held in open_positions(context.ledger, context.account)}):
-        context.note(f"ledger and broker differ on {symbol}: it is not sold and its stop is not touched, see `kobe reconcile`")
-    agrees = before is not None and before.agrees
-    if before and not agrees:
-        context.trouble(f"entries are halted, ledger and broker differ: {before.describe()}")
-    known = book.of_session(context.ledger, context.account, context.session)
-    if context.sends:
-        _attempt(context, "stops before splits", lift_stops)
-    if context.moment is not RunMoment.AFTER_CLOSE:
-        _exits(context)
-    if agrees and context.moment is not RunMoment.AFTER_CLOSE:
-        _entries(context)
-    if before and book.of_session(context.ledger, context.account, context.session) == known:
-        # Nothing went out and nothing came in: the first comparison stands.
-        return tuple(asdict(row) for row in before.differences)
-    if context.sends:
-        protect(context, context.settings.trading.resolve_timeout_s)
-    after = _attempt(context, "reconciliation", lambda _: _reconcile(context, "after"))
-    if after is None:
-        return ()
-    if agrees and not after.agrees:
-        context.trouble(f"ledger and broker differ after the run: {after.describe()}")
-    return tuple(asdict(row) for row in after.differences)
-
-
-def _note_stopped(context: SessionContext, before: list[Position]) -> None:
-    """Note the positions that their stops have sold since the last run: no run was there when they did."""
-    for held in before:
-        now = position(context.ledger, held.id)
-        if now is not None and not now.is_open and now.exit_reason == book.STOP and now.exit_price is not None:
-            context.note(f"{now.symbol} left by its stop on {now.exit_session}, at {now.exit_price:,.2f}")
-
-
-def _unlike(context: SessionContext) -> frozenset[str]:
-    """Symbols of which the broker does not hold what the ledger does, asked alone where a whole comparison failed."""
-    there = look(context.broker, context.ledger, context.account)
-    return frozenset(held.symbol for held in open_positions(context.ledger, context.account) if not there.holds(held))
-
-
-def _exits(context: SessionContext) -> None:
-    """Set missing stops, send the exits of flagged positions, and set the stops of those that did not fill."""
-    if not context.sends:
-        if context.moment is RunMoment.OPEN:
-            _attempt(context, "exits", leave_on_paper)
-        return
-    if open_positions(context.ledger, context.account):
-        leaving = {held.id for held in open_positions(context.ledger, context.account) if held.flag}
-        ensure_stops(context, leaving)
-    if context.moment is not RunMoment.BEFORE_OPEN or context.settings.execution.entry == "opg":
-        _attempt(context, "exits", lambda _: exit_flagged(context, tend))
-
-
-def _entries(context: SessionContext) -> None:
-    """Send the entries, unless a position has no stop."""
-    if not context.sends or _is_covered(context):
-        _attempt(context, "entries", _enter)
-
-
-def _enter(context: SessionContext) -> None:
-    cash = _cash_for_entries(context) if context.sends else paper_cash(context)
-    orders = enter_signals(context, cash, tend, lambda: _is_covered(context))
-    if not context.sends:
-        enter_on_paper(context)
-    log.info("entries are decided", intents=len(orders))
-
-
-def _cash_for_entries(context: SessionContext) -> Decimal:
-    """Dollars that the session's entries may carry: our cash, and what the broker lends to none of it.
-
-    Entries that rest already hold a part of the buying power, which they have in the gate's count, too.
-    """
-    account = context.broker.account()
-    waiting = [i for i in book.unsettled(context.ledger, context.account) if i.purpose == book.ENTRY]
-    promised = sum((order.reserved for order in waiting), Decimal(0))
-    return max(Decimal(0), min(account.cash, account.buying_power + promised))
-
-
-def _is_covered(context: SessionContext) -> bool:
-    """True where every position has its stop; no entry is sent while one has none."""
-    if not open_positions(context.ledger, context.account):
-        return True
-    found = protect(context, context.settings.trading.resolve_timeout_s)
-    if found.answered and not found.bare:
-        return True
-    context.trouble(f"no entries beside a position without its stop: {found.describe()}")
-    return False
-
-
-def _guard(context: SessionContext) -> Protection:
-    """The protection of every position, as two requests at the end of a run show it; missing stops are retried for minutes."""
-    if not context.sends:
-        return Protection()
-    found = protect(context, PATIENCE * context.settings.trading.resolve_timeout_s)
-    _attempt(context, "stops before splits", record_endings)
-    return found
-
-
-def _attempt(context: SessionContext, what: str, step: Callable[[SessionContext], T]) -> T | None:
-    """One step of a run; None where it failed. A question without an answer, or a defect, costs this step and no other.
-
-    Raises Unauthorized and WrongAccount, with which nothing can go on, and what the ledger itself raises.
-    """
-    try:
-        return step(context)
-    except (Unauthorized, WrongAccount, SendsNothing, LedgerBusy, LedgerUnusable):
-        raise
-    except KobeError as error:
-        context.trouble(str(error))
-        log.warning("a step of a trading run failed", step=what, reason=str(error))
-    except Exception as error:
-        # A defect in one step must not leave positions without their stops.
-        context.trouble(f"{what}: {type(error).__name__}: {error}")
-        log.exception("a step of a trading run failed", step=what)
-    return None
-
-
-def _reconcile(context: SessionContext, moment: str) -> Reconciliation:
-    # A shadow sends nothing, so it has nothing that the account could agree with.
-    return reconcile(context, moment) if context.sends else Reconciliation((), {})
 
 
 def _close(

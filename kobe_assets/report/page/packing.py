@@ -31,7 +31,7 @@ def pack_bytes(data: bytes, level: int = 6) -> str:
     letters = np.empty((len(left), 5), np.uint8)
     for place in range(4, -1, -1):
         above = left // 85
-        letters[:, place] = _LETTERS[left - above * 85]
+        letters[:, place] = np.take(_LETTERS, left - above * 85)
         left = above
     text = letters.tobytes()
     return text[: len(text) - short].decode("ascii")

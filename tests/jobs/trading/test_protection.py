@@ -259,7 +259,7 @@ def test_a_defect_in_a_step_leaves_no_session_claimed(
     second_day(rig, embedded)
     cancel_stop(embedded, "S04")
     with monkeypatch.context() as patch:
-        patch.setattr("kobe_jobs.trading.session.age_positions", broken)
+        patch.setattr("kobe_jobs.trading.run_steps.age_positions", broken)
         summary = trade_session(rig)
     assert "RuntimeError: a defect" in summary.halted
     assert bare(embedded) == []

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kobe_jobs.trading import session
+from kobe_jobs.trading import run_steps
 from kobe_jobs.trading.bare_positions import find_unguarded, still_lifted
 from kobe_jobs.trading.context import MarketShut
 from kobe_jobs.trading.market_snapshot import Split
@@ -224,7 +224,7 @@ def test_a_switch_thrown_in_the_middle_of_a_run_stops_that_run_and_the_next_one_
         trade_session(rig)
     day.to("open")
     with rig_at(day) as rig:
-        monkeypatch.setattr(session, "follow_renames", lambda _: rig.kill_switch.turn_on("testing"))
+        monkeypatch.setattr(run_steps, "follow_renames", lambda _: rig.kill_switch.turn_on("testing"))
         assert "kill switch" in trade_session(rig).halted
         assert stop_of(day) is None
         with pytest.raises(KillSwitchOn):

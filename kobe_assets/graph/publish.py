@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 UNORDERED = frozenset({"indicators"})
-"""Tables of a row a bar: who reads them goes by symbol and session."""
+"""Tables of a row a bar, whose readers find them by symbol and session."""
 log = get_logger("assets")
 
 

@@ -165,10 +165,11 @@ def listing_bars(panel: Panel, listing: int) -> ListingBars:
 
 
 def read_only(column: Any) -> Any:
-    """The same values, that nothing can be written into."""
-    view = column.view()
-    view.flags.writeable = False
-    return view
+    """The same values, that nothing can be written into: other strategies read them too. Of a flag alone a function of a
+    person's own could rid itself, so the view stands on memory that gives no leave to write."""
+    # Dates have no buffer of their own.
+    plain = column.view(np.int64) if column.dtype.kind == "M" else column
+    return np.asarray(memoryview(plain).toreadonly()).view(column.dtype)
 
 
 def _over_listings(panel: Panel, listings: Sequence[ListingBars], indicator: Indicator) -> Floats:

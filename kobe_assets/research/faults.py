@@ -82,6 +82,8 @@ def one_line(error: BaseException) -> str:
         words = ""
     if isinstance(error, BadDeclaration | TakesTooLong):
         return words
+    if isinstance(error, ValueError) and ("read-only" in words or "WRITEABLE" in words):
+        words += ", change a copy: values.copy()"
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from kobe_assets.research.declared import ListingBars, read_only, values_of
 from kobe_assets.research.faults import StrategyFault, is_a_fault, line_of, one_line, place_of
-from kobe_assets.research.panel import Bools, Floats
+from kobe_assets.research.panel import Bools, Floats, Ints
 from kobe_assets.research.strategies.base import Params, Reading, Strategy
 
 TRIAL_BARS = 300
@@ -42,6 +42,28 @@ def scored(strategy: Strategy, what: str, at: Reading) -> Floats:
     return found.astype(np.float64, copy=False)
 
 
+CONDITIONS, SCORES = ("long", "short", "leave_long", "leave_short"), ("score_long", "score_short")
+
+
+def mixed_bar(strategy: Strategy, at: Reading, params: Params, order: Ints) -> tuple[str, int] | None:
+    """Which condition or score gives a bar another answer when the bars stand in `order`, and that bar; None where none does.
+
+    Each is asked about many bars of many listings at once, and must answer for each of them by what it reads there.
+    """
+    other = Reading(at.close[order], {name: getattr(at, name)[order] for name in strategy.indicators})
+    for what in (*CONDITIONS, *SCORES):
+        if getattr(strategy, what) is None:
+            continue
+        if what in SCORES:
+            straight, moved = (scored(strategy, what, one) for one in (at, other))
+        else:
+            straight, moved = (satisfied(strategy, what, one, params).astype(np.float64) for one in (at, other))
+        differs = ~np.isclose(straight[order], moved, rtol=1e-9, atol=0.0, equal_nan=True)
+        if differs.any():
+            return what, int(order[differs].min())
+    return None
+
+
 def try_out(strategy: Strategy) -> None:
     """Run every function of a declaration once, on invented bars. Raises StrategyFault."""
     rng = np.random.default_rng(5)
@@ -56,9 +78,9 @@ def try_out(strategy: Strategy) -> None:
         if indicator.function is not None:
             values_of(indicator, bars)
     at = Reading(close, {name: rng.normal(size=TRIAL_BARS) for name in strategy.indicators})
-    for what in ("long", "short", "leave_long", "leave_short"):
+    for what in CONDITIONS:
         satisfied(strategy, what, at, strategy.parameters)
-    for what in ("score_long", "score_short"):
+    for what in SCORES:
         if getattr(strategy, what) is not None:
             scored(strategy, what, at)
 

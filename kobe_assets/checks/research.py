@@ -31,6 +31,8 @@ LAST_BARS = 200
 """Last bars before a cut that are looked at in all: a look one bar ahead shows there only, and not in each of them."""
 MOST_BARS = 200_000
 """Bars that are recomputed for a proof; of a larger market, evenly spread symbols."""
+MOST_MIXED = 50_000
+"""Of them, those that are asked for once more in another order."""
 EARLY_CUTS = (1, 30)
 """Sessions after which only noise follows: a first value that is filled from later ones, at 3 bars of warm-up and at many."""
 
@@ -69,22 +71,20 @@ def signals_read_no_future(
     cuts, early = (
         (_spread_cuts(tried), [cut for cut in EARLY_CUTS if cut < len(tried.sessions) - 1]) if cuts is None else (cuts, [])
     )
-    return find_leak(tried, values, cuts, early) or _mixed_bars(
-        replace(market, panel=tried, indicators=compute(tried)), params, strategies
-    )
+    few = some_symbols(tried, MOST_MIXED, symbols_read(strategies.values()))
+    return find_leak(tried, values, cuts, early) or _mixed_bars(few, compute(few), market.lag, params, strategies)
 
 
-def _mixed_bars(market: Market, params: Mapping[str, Params], strategies: Mapping[str, Strategy]) -> Leak | None:
+def _mixed_bars(
+    panel: Panel, indicators: Indicators, lag: int, params: Mapping[str, Params], strategies: Mapping[str, Strategy]
+) -> Leak | None:
     """Where a condition or a score depends on more than what it reads at the bar: on its neighbours, or on all bars."""
-    panel, readable = (
-        market.panel,
-        make_readable(market.panel, market.indicators, np.ones(market.panel.bars, np.bool_), market.lag, 0.0),
-    )
+    readable = make_readable(panel, indicators, np.ones(panel.bars, np.bool_), lag, 0.0)
     order = np.random.default_rng(SEED).permutation(len(readable.close))
     for place, (name, strategy) in enumerate(strategies.items()):
         found = mixed_bar(strategy, readable.reading(strategy, 0, len(readable.close)), params[name], order)
         if found:
-            bar = found[1] + market.lag
+            bar = found[1] + lag
             column = len(proven_columns(strategies)) - 2 * (len(strategies) - place) + found[0].startswith("leave")
             return Leak("", "order", panel.symbols[panel.symbol[bar]], str(panel.sessions[panel.session[bar]]), column)
     return None

@@ -128,7 +128,10 @@ def values_of(indicator: Indicator, bars: ListingBars) -> Floats:
     return found
 
 
-OVER_A_LISTING = "it takes the bars of one listing, however few, and returns one number for each (NaN where undefined)"
+OVER_A_LISTING = (
+    "it takes the bars of one listing, however few (bars.open, .high, .low, .close, .volume, .dollar_volume, .session), and"
+    " returns one number for each (NaN where undefined)"
+)
 
 
 def declared_columns(panel: Panel, declared: Mapping[str, Indicator], canonical: Mapping[str, Floats]) -> dict[str, Floats]:

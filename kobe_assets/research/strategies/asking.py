@@ -98,7 +98,7 @@ def _called(strategy: Strategy, what: str, at: Reading, *params: Params) -> Any:
             raise
         place = place_of(error, line_of(function))
         raise StrategyFault(
-            f"the strategy {strategy.name} fails at {place} ({one_line(error)}){_meant(error, strategy)}: "
+            f"the strategy {strategy.name} fails at {place} ({one_line(error)}){_meant(error, strategy, what)}: "
             f"`at` has {', '.join(('close', *strategy.indicators))}; `p` has {', '.join(strategy.parameters) or 'nothing'}"
         ) from error
     if found.shape != (len(at),):
@@ -113,9 +113,14 @@ def _whose(strategy: Strategy, what: str) -> str:
     return f"{what} of the strategy {strategy.name} at {line_of(getattr(strategy, what))}"
 
 
-def _meant(error: BaseException, strategy: Strategy) -> str:
-    """What was probably meant by a name that is not there."""
+def _meant(error: BaseException, strategy: Strategy, what: str) -> str:
+    """What was probably meant: by a name that is not there, by words that numpy does not take, by other arguments."""
+    said = str(error)
+    if isinstance(error, ValueError | TypeError) and ("truth value of an array" in said or "bitwise" in said):
+        return ", join comparisons by & (and), | (or), ~ (not), each in brackets"
+    if isinstance(error, TypeError) and "positional argument" in said:
+        return f", write {what}=lambda {'at' if what in SCORES else 'at, p'}: …"
     known = strategy.parameters if isinstance(error, KeyError) else ("close", *strategy.indicators)
-    wrong = str(error).split("'")[1:2] if isinstance(error, AttributeError | KeyError) else []
+    wrong = said.split("'")[1:2] if isinstance(error, AttributeError | KeyError) else []
     close = get_close_matches(wrong[0], list(known), 1) if wrong else []
     return f", did you mean {close[0]}?" if close else ""

@@ -43,6 +43,7 @@ class ForeignIndicators(KobeError):
 
 
 HERE = Path(__file__).parent
+MAY_TRADE = "SELECT symbol FROM universe WHERE selected UNION SELECT symbol FROM universe_membership"
 _kept: dict[str, tuple[tuple[object, ...], Any]] = {}
 """The panel, the indicators and the market last loaded, by what they were loaded from."""
 
@@ -55,13 +56,15 @@ def load_panel(warehouse: Warehouse) -> Panel:
     """
     with warehouse.connect() as connection:
         paid = has_table(connection, "dividends")
-        tables = ("daily_bars", "splits", "panel_symbols", *(["dividends"] if paid else []))
+        chosen = ("universe", "universe_membership", "panel_symbols")
+        tables = ("daily_bars", "splits", *chosen, *(["dividends"] if paid else []))
         key = (warehouse.path, warehouse.content_version(*tables))
         if (kept := _kept.get("panel")) and kept[0] == key:
             panel: Panel = kept[1]
             return panel
         symbols = tuple(r[0] for r in connection.execute("SELECT symbol FROM panel_places ORDER BY place").fetchall())
         days = connection.execute("SELECT DISTINCT session FROM daily_bars ORDER BY session").fetchnumpy()["session"]
+        may_trade = {r[0] for r in connection.execute(MAY_TRADE).fetchall()}
         bars = _columns_of(read_bar_tables(warehouse, in_panel=True), symbols) if symbols else {}
         dividends = connection.execute(read_sql(HERE, "panel_dividends")).fetchnumpy() if paid else None
     if not symbols:
@@ -82,6 +85,7 @@ def load_panel(warehouse: Warehouse) -> Panel:
             add_dividends(panel, dividends["symbol"], dividends["day"], floats_of(dividends["amount"]))
     except ValueError as error:
         raise NoPanel(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
+    panel = replace(panel, outside=frozenset(symbols) - may_trade if may_trade else frozenset())
     _kept["panel"] = (key, panel)
     # The panel is what reads them last.
     forget_bar_tables()

@@ -197,20 +197,24 @@ def _of_symbol(panel: Panel, values: Floats, symbol: str) -> Floats:
 
 
 def _ranks(panel: Panel, values: Floats) -> Floats:
+    """(bars) the percent rank among the listings of the session that may trade; of one that may not, among them and itself."""
     found = np.full(panel.bars, np.nan)
+    counts = np.array([name not in panel.outside for name in panel.symbols], np.bool_)[panel.symbol]
 
     def part(begin: int, end: int) -> None:
         for session in range(begin, end):
             bars = panel.bar_at[session]
             bars = bars[bars >= 0]
             bars = bars[~np.isnan(values[bars])]
-            if len(bars) < 2:
+            inside = counts[bars]
+            ordered = np.sort(values[bars[inside]])
+            others = len(ordered) - inside
+            if not others.any():
                 continue
-            own = values[bars]
-            ordered = np.sort(own)
             # Equal values share the mean of their ranks, counted from 0.
-            below, through = np.searchsorted(ordered, own, "left"), np.searchsorted(ordered, own, "right")
-            found[bars] = (below + through - 1) / 2.0 / (len(bars) - 1)
+            below, through = (np.searchsorted(ordered, values[bars], side) for side in ("left", "right"))
+            with np.errstate(invalid="ignore"):
+                found[bars] = (below + through - inside) / 2.0 / others
 
     in_slices(len(panel.sessions), CORES, part)
     return found

@@ -7,7 +7,7 @@ needs no bars, such as a universe of today's survivors; the report says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -121,10 +121,11 @@ def _panel_of(
     panel: Panel, kept: Bools, symbols: tuple[str, ...], place: Ints, rows: Floats, volume: Floats, cut: int
 ) -> Panel:
     columns = {"open": ROW_OPEN, "high": ROW_HIGH, "low": ROW_LOW, "close": ROW_CLOSE, "factor": ROW_FACTOR}
-    return build_panel(
+    found = build_panel(
         symbols,
         panel.sessions[: cut + 1],
         place[panel.symbol[kept]].astype(np.int64),
         panel.session[kept].astype(np.int64),
         {**{name: rows[:, column] for name, column in columns.items()}, "volume": volume},
     )
+    return replace(found, outside=panel.outside)

@@ -35,7 +35,7 @@ from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Market, Part
 from kobe_assets.research.walk_forward import walk_forward as walk
 from kobe_resources.errors import UsageError, did_you_mean
 from kobe_resources.settings.load import changed_settings, load_settings
-from kobe_resources.settings.models import Settings
+from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.warehouse.notebook import open_warehouse
 from kobe_resources.warehouse.store import Warehouse
 
@@ -238,6 +238,8 @@ def _declared(strategy: Strategy | str, settings: Settings) -> Strategy:
         try_out(strategy)
         return strategy
     known = strategies_of(settings)
+    if strategy == BOOK:
+        raise UsageError(f"{BOOK} is no strategy but several in one account", f"run `kobe backtest --strategy {BOOK}`")
     if strategy not in known:
         what = f"{strategy!r} is no strategy{did_you_mean(str(strategy), known)}"
         raise UsageError(what, f"there are {', '.join(sorted(known))}; or give a Strategy object")

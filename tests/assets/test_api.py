@@ -83,6 +83,11 @@ def test_a_strategy_object_reads_a_stored_symbol_that_may_not_trade(
     assert not [note for note in run.notes if "no bars of" in note]
 
 
+def test_the_book_of_several_is_told_where_it_is_run() -> None:
+    with pytest.raises(UsageError, match="several in one account: run `kobe backtest --strategy portfolio`"):
+        backtest("portfolio")
+
+
 def test_numbers_of_numpy_are_parameters(home: Settings) -> None:
     of_python = backtest(SWING, params={"time_stop": 2}, settings=home, check=False)
     of_numpy = backtest(SWING, params={"time_stop": np.int64(2)}, settings=home, check=False)

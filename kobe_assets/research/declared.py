@@ -109,7 +109,8 @@ def values_of(indicator: Indicator, bars: ListingBars) -> Floats:
     """(bars) what an indicator of one listing gives, NaN where undefined. Raises StrategyFault where a person's own fails."""
     assert indicator.over is not None
     try:
-        values = np.asarray(indicator.over(bars))
+        with np.errstate(all="ignore"):
+            values = np.asarray(indicator.over(bars))
     except StrategyFault:
         raise
     except BaseException as error:

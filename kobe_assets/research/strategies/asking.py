@@ -89,7 +89,9 @@ def _called(strategy: Strategy, what: str, at: Reading, *params: Params) -> Any:
     function = getattr(strategy, what)
     try:
         # A condition that wrote into the parameters would change what every later one is asked with.
-        found = np.asarray(function(at, *(MappingProxyType(one) for one in params)))
+        # What is undefined is no number, and no news.
+        with np.errstate(all="ignore"):
+            found = np.asarray(function(at, *(MappingProxyType(one) for one in params)))
     except StrategyFault:
         raise
     except BaseException as error:

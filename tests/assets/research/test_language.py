@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from kobe_assets.research.faults import BadDeclaration, StrategyFault
 from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.means import mean_of_last
 from kobe_assets.research.panel import Panel, build_panel
+from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.strategies import Reading, Strategy
 from kobe_assets.research.strategies.asking import mixed_bar, satisfied
 from kobe_assets.research.walk_forward import Market
@@ -236,6 +238,25 @@ def test_what_is_undefined_satisfies_no_condition_however_it_is_written() -> Non
     assert satisfied(strategy, "long", at, {}).tolist() == [False, True, False, False]
     strategy = one(x=say.sma(5), long=lambda at, _: at.y > 0)
     assert satisfied(strategy, "long", at, {}).all(), "x is not read"
+
+
+def test_a_signal_whose_score_is_no_number_is_none(panel: Panel) -> None:
+    """It would have no place among the others, and no row in the table; what is undefined is no warning either."""
+
+    def score(at: Reading) -> np.ndarray:
+        return np.log(at.x) / (at.close > 20)
+
+    market = market_of(panel)
+    market = replace(market, indicators=replace(market.indicators, others={"x": column(panel, say.roc(3))}))
+    strategy = replace(one(say.roc(3), long=lambda at, p: at.x > -5.0), score_long=score)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = find_candidates(panel, market.readable(), strategy, {})
+        values_of(say.custom(lambda bars: 1.0 / (bars.close - bars.close)), listing_bars(panel, 0))
+    assert len(found.bar) > 100
+    assert np.isfinite(found.score).all()
+    without = find_candidates(panel, market.readable(), replace(strategy, score_long=lambda at: at.x), {})
+    assert len(without.bar) > len(found.bar)
 
 
 def one(x: Indicator, long: object = None) -> Strategy:

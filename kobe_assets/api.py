@@ -7,7 +7,6 @@ never writes; so what is tried here is not counted among the tries that the repo
 from __future__ import annotations
 
 import datetime as dt
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,18 +23,19 @@ from kobe_assets.graph.inputs import canonical_params, folds_of, load_panel, mar
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.one_run import BookRun, run_book
 from kobe_assets.report.page.run_figures import equity_figure, symbol_figure
+from kobe_assets.research.declared import is_number
 from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.metrics import all_figures
 from kobe_assets.research.quarantine import quarantined
 from kobe_assets.research.strategies import Params, Strategy
 from kobe_assets.research.strategies.asking import try_out
 from kobe_assets.research.strategies.base import bad_values, refused_value
-from kobe_assets.research.strategies.register import columns_of
+from kobe_assets.research.strategies.register import columns_of, symbols_read
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Market, Part, Study
 from kobe_assets.research.walk_forward import walk_forward as walk
 from kobe_resources.errors import UsageError, did_you_mean
 from kobe_resources.settings.load import changed_settings, load_settings
-from kobe_resources.settings.models import Settings
+from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.warehouse.notebook import open_warehouse
 from kobe_resources.warehouse.store import Warehouse
 
@@ -238,6 +238,8 @@ def _declared(strategy: Strategy | str, settings: Settings) -> Strategy:
         try_out(strategy)
         return strategy
     known = strategies_of(settings)
+    if strategy == BOOK:
+        raise UsageError(f"{BOOK} is no strategy but several in one account", f"run `kobe backtest --strategy {BOOK}`")
     if strategy not in known:
         what = f"{strategy!r} is no strategy{did_you_mean(str(strategy), known)}"
         raise UsageError(what, f"there are {', '.join(sorted(known))}; or give a Strategy object")
@@ -250,7 +252,7 @@ def _params(settings: Settings, strategy: Strategy, given: Params | None) -> dic
         if name not in params:
             what = f"{strategy.name} has no parameter {name!r}{did_you_mean(name, params)}"
             raise UsageError(what, f"it has {', '.join(sorted(params)) or 'none'}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not is_number(value):
             raise UsageError(f"the parameter {name} = {value!r} is no number", "give a number")
         if why := refused_value(name, float(value)):
             raise UsageError(f"the parameter {name} = {value:g}", why)
@@ -262,7 +264,7 @@ def _market(settings: Settings, strategy: Strategy, bars: pd.DataFrame | None) -
     """What the run reads, and what is to be said of it."""
     if bars is None:
         warehouse = _stored()
-        panel = load_panel(warehouse)
+        panel = load_panel(warehouse, symbols_read([strategy]))
         tradable = tradable_bars(warehouse, settings, panel)
         notes: list[str] = []
     else:

@@ -12,13 +12,16 @@ import numpy as np
 import pandas as pd
 
 from kobe_assets.report.analysis.stored_curves import WHY
+from kobe_assets.research.declared import function_of
+from kobe_assets.research.faults import line_of
 from kobe_assets.research.indicators import CANONICAL_COLUMNS, Indicators, compute_indicators
-from kobe_assets.research.lookahead import Leak, find_leak, some_symbols
+from kobe_assets.research.lookahead import SEED, Leak, find_leak, some_symbols
 from kobe_assets.research.metrics import FIGURES
 from kobe_assets.research.panel import ROW_FACTOR, ROW_OPEN, Floats, Panel
 from kobe_assets.research.quarantine import quarantined
-from kobe_assets.research.signals import LONG, Candidates, find_candidates, leave_flags
+from kobe_assets.research.signals import LONG, Candidates, find_candidates, leave_flags, make_readable
 from kobe_assets.research.strategies import STRATEGIES, Params, Strategy
+from kobe_assets.research.strategies.asking import mixed_bar
 from kobe_assets.research.strategies.register import columns_of, symbols_read
 from kobe_assets.research.walk_forward import Market
 
@@ -28,6 +31,10 @@ LAST_BARS = 200
 """Last bars before a cut that are looked at in all: a look one bar ahead shows there only, and not in each of them."""
 MOST_BARS = 200_000
 """Bars that are recomputed for a proof; of a larger market, evenly spread symbols."""
+MOST_MIXED = 50_000
+"""Of them, those that are asked for once more in another order."""
+EARLY_CUTS = (1, 30)
+"""Sessions after which only noise follows: a first value that is filled from later ones, at 3 bars of warm-up and at many."""
 
 
 def signals_read_no_future(
@@ -61,19 +68,55 @@ def signals_read_no_future(
             columns.append(leave_flags(panel, readable, strategy, params[name]).astype(np.float64))
         return np.column_stack(columns)
 
-    return find_leak(tried, values, _spread_cuts(tried) if cuts is None else cuts)
+    cuts, early = (
+        (_spread_cuts(tried), [cut for cut in EARLY_CUTS if cut < len(tried.sessions) - 1]) if cuts is None else (cuts, [])
+    )
+    few = some_symbols(tried, MOST_MIXED, symbols_read(strategies.values()))
+    return find_leak(tried, values, cuts, early) or _mixed_bars(few, compute(few), market.lag, params, strategies)
+
+
+def _mixed_bars(
+    panel: Panel, indicators: Indicators, lag: int, params: Mapping[str, Params], strategies: Mapping[str, Strategy]
+) -> Leak | None:
+    """Where a condition or a score depends on more than what it reads at the bar: on its neighbours, or on all bars."""
+    readable = make_readable(panel, indicators, np.ones(panel.bars, np.bool_), lag, 0.0)
+    order = np.random.default_rng(SEED).permutation(len(readable.close))
+    for place, (name, strategy) in enumerate(strategies.items()):
+        found = mixed_bar(strategy, readable.reading(strategy, 0, len(readable.close)), params[name], order)
+        if found:
+            bar = found[1] + lag
+            column = len(proven_columns(strategies)) - 2 * (len(strategies) - place) + found[0].startswith("leave")
+            return Leak("", "order", panel.symbols[panel.symbol[bar]], str(panel.sessions[panel.session[bar]]), column)
+    return None
 
 
 def told_lookahead(market: Market, params: Mapping[str, Params], strategies: Mapping[str, Strategy]) -> str:
     """Where these strategies read the future, in words; empty where they do not (`signals_read_no_future`)."""
     found = signals_read_no_future(market, params, strategies=strategies)
-    if found is None:
-        return ""
-    change = "is cut off" if found.change == "truncated" else "is noise"
-    column = proven_columns(strategies)[found.column]
-    if found.change == "again":
-        return f"{column} of {found.symbol} on {found.session} is another each time it is computed, so nothing can be proven"
-    return f"{column} of {found.symbol} on {found.session} changes when what comes after {found.cut} {change}"
+    return "" if found is None else told_leak(found, strategies)
+
+
+def told_leak(leak: Leak, strategies: Mapping[str, Strategy]) -> str:
+    """A leak in words: what changes of which listing on which session, and when."""
+    what = f"{proven_columns(strategies)[leak.column]} of {leak.symbol} on {leak.session}"
+    if leak.change == "again":
+        return f"{what} is another each time it is computed, so nothing can be proven"
+    if leak.change == "order":
+        return f"{what} changes with the order of the bars: `at` holds those of many stocks, and each must answer by its own"
+    return f"{what} changes when what comes after {leak.cut} is {'cut off' if leak.change == 'truncated' else 'noise'}"
+
+
+def leak_place(leak: Leak, strategies: Mapping[str, Strategy]) -> str:
+    """File and line of what leaks: of a person's own function, else of the strategy that declares it; empty where none does."""
+    told = proven_columns(strategies)[leak.column]
+    name = told.rpartition(" ")[2]
+    if not told.startswith("the indicator"):
+        return strategies[name].place
+    for strategy in strategies.values():
+        if name in strategy.indicators:
+            function = function_of(strategy.indicators[name])
+            return strategy.place if function is None else line_of(function)
+    return ""
 
 
 def proven_columns(strategies: Mapping[str, Strategy]) -> list[str]:

@@ -6,6 +6,7 @@ outcome is kept in `check_results` beside the data it judged.
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import dagster as dg
 import duckdb
@@ -19,7 +20,9 @@ from kobe_assets.checks.research import (
     cash_is_conserved,
     entries_follow_signals,
     figures_are_complete,
+    leak_place,
     signals_read_no_future,
+    told_leak,
     windows_are_disjoint,
 )
 from kobe_assets.graph.doubts import keep_doubts
@@ -128,7 +131,10 @@ def signal_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]
     known = strategies_of(settings)
     leak = signals_read_no_future(market, {n: canonical_params(settings, s) for n, s in known.items()}, strategies=known)
     problems = pd.DataFrame([vars(leak)] if leak else [], columns=["cut", "change", "symbol", "session", "column"])
-    yield from _conclude(warehouse, "signals", [_finding(NO_LOOKAHEAD, problems)])
+    finding = _finding(NO_LOOKAHEAD, problems)
+    if leak:
+        finding = replace(finding, seen=f"{told_leak(leak, known)} ({leak_place(leak, known)})")
+    yield from _conclude(warehouse, "signals", [finding])
 
 
 @dg.multi_asset_check(name="wf_folds_checks", specs=wf_folds.CHECKS)

@@ -43,26 +43,33 @@ class ForeignIndicators(KobeError):
 
 
 HERE = Path(__file__).parent
+MAY_TRADE = "SELECT symbol FROM universe WHERE selected UNION SELECT symbol FROM universe_membership"
 _kept: dict[str, tuple[tuple[object, ...], Any]] = {}
 """The panel, the indicators and the market last loaded, by what they were loaded from."""
 
 
-def load_panel(warehouse: Warehouse) -> Panel:
+def load_panel(warehouse: Warehouse, read: frozenset[str] = frozenset()) -> Panel:
     """The panel of the symbols that may trade, could once, or are held (all, before any was chosen); kept while the rows stay.
+
+    read: symbols that are read besides, where bars of them are stored.
 
     Its sessions are those of all stored bars: who may trade makes no session.
     Raises NoPanel on an empty store and on bars that make none.
     """
     with warehouse.connect() as connection:
         paid = has_table(connection, "dividends")
-        tables = ("daily_bars", "splits", "panel_symbols", *(["dividends"] if paid else []))
-        key = (warehouse.path, warehouse.content_version(*tables))
+        chosen = ("universe", "universe_membership", "panel_symbols")
+        tables = ("daily_bars", "splits", *chosen, *(["dividends"] if paid else []))
+        key = (warehouse.path, warehouse.content_version(*tables), read)
         if (kept := _kept.get("panel")) and kept[0] == key:
             panel: Panel = kept[1]
             return panel
-        symbols = tuple(r[0] for r in connection.execute("SELECT symbol FROM panel_places ORDER BY place").fetchall())
+        in_panel = [r[0] for r in connection.execute("SELECT symbol FROM panel_places ORDER BY place").fetchall()]
+        more = (read - {*in_panel}) & {*(stored_symbols(warehouse) if read else ())}
+        symbols = tuple(sorted({*in_panel, *more}))
         days = connection.execute("SELECT DISTINCT session FROM daily_bars ORDER BY session").fetchnumpy()["session"]
-        bars = _columns_of(read_bar_tables(warehouse, in_panel=True), symbols) if symbols else {}
+        may_trade = {r[0] for r in connection.execute(MAY_TRADE).fetchall()}
+        bars = _columns_of(read_bar_tables(warehouse, in_panel=not more), symbols) if symbols else {}
         dividends = connection.execute(read_sql(HERE, "panel_dividends")).fetchnumpy() if paid else None
     if not symbols:
         raise NoPanel("the warehouse holds no bars", "run `kobe report`, or `kobe bars refresh`")
@@ -79,9 +86,12 @@ def load_panel(warehouse: Warehouse) -> Panel:
             bars,
         )
         if dividends is not None:
-            add_dividends(panel, dividends["symbol"], dividends["day"], floats_of(dividends["amount"]))
+            place_of = {name: k for k, name in enumerate(symbols)}
+            places = np.array([place_of[name] for name in in_panel], np.int64)
+            add_dividends(panel, places[dividends["symbol"]], dividends["day"], floats_of(dividends["amount"]))
     except ValueError as error:
         raise NoPanel(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
+    panel = replace(panel, outside=frozenset(symbols) - may_trade if may_trade else frozenset())
     _kept["panel"] = (key, panel)
     # The panel is what reads them last.
     forget_bar_tables()

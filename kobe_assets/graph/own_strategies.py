@@ -80,6 +80,8 @@ def own_files(settings: Settings) -> Files:
             continue
         if path.is_dir():
             continue
+        if path.exists() and not path.is_file():
+            raise StrategyBroken(f"the strategies cannot be imported, see {path} (it is no file)")
         try:
             found.append((str(path), _text_of(path)))
         except OSError as error:

@@ -109,7 +109,8 @@ def values_of(indicator: Indicator, bars: ListingBars) -> Floats:
     """(bars) what an indicator of one listing gives, NaN where undefined. Raises StrategyFault where a person's own fails."""
     assert indicator.over is not None
     try:
-        values = np.asarray(indicator.over(bars))
+        with np.errstate(all="ignore"):
+            values = np.asarray(indicator.over(bars))
     except StrategyFault:
         raise
     except BaseException as error:
@@ -128,7 +129,10 @@ def values_of(indicator: Indicator, bars: ListingBars) -> Floats:
     return found
 
 
-OVER_A_LISTING = "it takes the bars of one listing, however few, and returns one number for each (NaN where undefined)"
+OVER_A_LISTING = (
+    "it takes the bars of one listing, however few (bars.open, .high, .low, .close, .volume, .dollar_volume, .session), and"
+    " returns one number for each (NaN where undefined)"
+)
 
 
 def declared_columns(panel: Panel, declared: Mapping[str, Indicator], canonical: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -165,10 +169,11 @@ def listing_bars(panel: Panel, listing: int) -> ListingBars:
 
 
 def read_only(column: Any) -> Any:
-    """The same values, that nothing can be written into."""
-    view = column.view()
-    view.flags.writeable = False
-    return view
+    """The same values, that nothing can be written into: other strategies read them too. Of a flag alone a function of a
+    person's own could rid itself, so the view stands on memory that gives no leave to write."""
+    # Dates have no buffer of their own.
+    plain = column.view(np.int64) if column.dtype.kind == "M" else column
+    return np.asarray(memoryview(plain).toreadonly()).view(column.dtype)
 
 
 def _over_listings(panel: Panel, listings: Sequence[ListingBars], indicator: Indicator) -> Floats:
@@ -193,20 +198,24 @@ def _of_symbol(panel: Panel, values: Floats, symbol: str) -> Floats:
 
 
 def _ranks(panel: Panel, values: Floats) -> Floats:
+    """(bars) the percent rank among the listings of the session that may trade; of one that may not, among them and itself."""
     found = np.full(panel.bars, np.nan)
+    counts = np.array([name not in panel.outside for name in panel.symbols], np.bool_)[panel.symbol]
 
     def part(begin: int, end: int) -> None:
         for session in range(begin, end):
             bars = panel.bar_at[session]
             bars = bars[bars >= 0]
             bars = bars[~np.isnan(values[bars])]
-            if len(bars) < 2:
+            inside = counts[bars]
+            ordered = np.sort(values[bars[inside]])
+            others = len(ordered) - inside
+            if not others.any():
                 continue
-            own = values[bars]
-            ordered = np.sort(own)
             # Equal values share the mean of their ranks, counted from 0.
-            below, through = np.searchsorted(ordered, own, "left"), np.searchsorted(ordered, own, "right")
-            found[bars] = (below + through - 1) / 2.0 / (len(bars) - 1)
+            below, through = (np.searchsorted(ordered, values[bars], side) for side in ("left", "right"))
+            with np.errstate(invalid="ignore"):
+                found[bars] = (below + through - inside) / 2.0 / others
 
     in_slices(len(panel.sessions), CORES, part)
     return found

@@ -13,6 +13,8 @@ PACKAGE = str(Path(__file__).resolve().parents[1])
 """Frames in here are ours, and not where a person's fault lies."""
 INNER_NAME = re.compile(r"\bkobe_own_[0-9a-f]{12}\.")
 """What stands before the name of an own file's module, for this process only."""
+INNER_PACKAGE = re.compile(r"'kobe_own_[0-9a-f]{12}'")
+"""The package that `from . import` looks for, and that there is not."""
 HOUSE = tuple(str(Path(PACKAGE).parent / name) + os.sep for name in ("kobe_assets", "kobe_resources", "kobe_jobs"))
 DECLARING = str(Path(__file__).resolve().parent / "strategies" / "base.py")
 
@@ -82,6 +84,10 @@ def one_line(error: BaseException) -> str:
         words = ""
     if isinstance(error, BadDeclaration | TakesTooLong):
         return words
+    if isinstance(error, ImportError) and INNER_PACKAGE.search(words):
+        words = "the folder is no package; a file beside is no `.other`, import it by its plain name"
+    if isinstance(error, ValueError) and ("read-only" in words or "WRITEABLE" in words):
+        words += ", change a copy: values.copy()"
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 

@@ -149,7 +149,8 @@ def custom(function: OverListing, warmup: int | None = None) -> Indicator:
 def rank(indicator: Indicator) -> Indicator:
     """The percent rank of an indicator among the listings of the panel in the session, 0 (lowest) to 1 (highest).
 
-    Equal values share their mean rank; undefined where fewer than two listings have a value.
+    Equal values share their mean rank; undefined where fewer than two listings have a value. A symbol that may not trade, such
+    as a benchmark, has a rank and is not counted in another's: it would move them all.
     """
     if not isinstance(indicator, Indicator):
         raise BadDeclaration(f"rank({indicator!r}): give an indicator, rank(roc(20))")

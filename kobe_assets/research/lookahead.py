@@ -7,7 +7,7 @@ needs no bars, such as a universe of today's survivors; the report says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,7 +38,8 @@ Compute = Callable[[Panel], Floats]
 class Leak:
     """A past value that changed with the future: which cut, how it was changed, and the first bar that differs.
 
-    change: truncated, noise; or again, where the same bars give another value each time, and nothing can be proven.
+    change: truncated, noise; again, where the same bars give another value each time, and nothing can be proven; or order,
+    where the bars in another order give another value.
     """
 
     cut: str
@@ -48,14 +49,17 @@ class Leak:
     column: int
 
 
-def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int]) -> Leak | None:
-    """Compare `compute` on the whole panel with truncated and scrambled futures after each cut (session index)."""
+def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int], early: Sequence[int] = ()) -> Leak | None:
+    """Compare `compute` on the whole panel with truncated and scrambled futures after each cut (session index).
+
+    early: cuts after which the future is scrambled only, since what is left of the panel would be too little for a function
+    that serves well on all bars; what fills its first values from later ones shows nowhere else.
+    """
     whole = compute(panel)
-    for cut in cuts:
+    for cut in (*early, *cuts):
         past = panel.session <= cut
-        for change, other in (("truncated", truncate(panel, cut)), ("noise", scramble(panel, cut, SEED + cut))):
-            theirs = compute(other)
-            theirs = theirs if change == "truncated" else theirs[past]
+        for change in ("noise",) if cut in early else ("truncated", "noise"):
+            theirs = compute(truncate(panel, cut)) if change == "truncated" else compute(scramble(panel, cut, SEED + cut))[past]
             differs = ~np.isclose(whole[past], theirs, rtol=TOLERANCE, atol=0.0, equal_nan=True)
             if differs.any():
                 row, column = (int(k) for k in np.argwhere(differs)[0])
@@ -117,10 +121,11 @@ def _panel_of(
     panel: Panel, kept: Bools, symbols: tuple[str, ...], place: Ints, rows: Floats, volume: Floats, cut: int
 ) -> Panel:
     columns = {"open": ROW_OPEN, "high": ROW_HIGH, "low": ROW_LOW, "close": ROW_CLOSE, "factor": ROW_FACTOR}
-    return build_panel(
+    found = build_panel(
         symbols,
         panel.sessions[: cut + 1],
         place[panel.symbol[kept]].astype(np.int64),
         panel.session[kept].astype(np.int64),
         {**{name: rows[:, column] for name, column in columns.items()}, "volume": volume},
     )
+    return replace(found, outside=panel.outside)

@@ -39,6 +39,7 @@ class Panel:
     session before (1.0 or 0.0), and the dividends that a holder since the bar before is paid (dollars a share as traded): a
     bar is one cache line of the kernel.
     high, low, close, volume: (bars) adjusted. raw_close: (bars) as traded. bar_at: (sessions, symbols) flat index, or -1.
+    outside: symbols that are here to be read, held or compared with, and may not trade: no rank counts them.
     """
 
     symbols: tuple[str, ...]
@@ -53,6 +54,7 @@ class Panel:
     volume: Floats
     raw_close: Floats
     bar_at: Indices
+    outside: frozenset[str] = frozenset()
 
     @property
     def bars(self) -> int:

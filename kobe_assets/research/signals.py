@@ -133,7 +133,8 @@ def _wanted(
         if getattr(strategy, what) is None:
             return [np.zeros(end - begin, np.bool_) for _ in sets], np.zeros(end - begin)
         score = scored(strategy, f"score_{what}", reading)
-        known = reading.defined(reading.read | levels) & eligible
+        # A score that is no number would have no place among the others.
+        known = reading.defined(reading.read | levels) & eligible & np.isfinite(score)
         return [satisfied(strategy, what, reading, params) & known for params in sets], score
 
     (longs, score_long), (shorts, score_short) = side_of("long"), side_of("short")

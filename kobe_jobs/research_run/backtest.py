@@ -40,6 +40,9 @@ def parse_changes(settings: Settings, name: str, given: Sequence[str]) -> dict[s
     for text in given:
         key, _, value = (part.strip() for part in text.partition("="))
         if key not in known:
+            if "." in key and key.partition(".")[0] in Settings.model_fields:
+                mend = f"write KOBE_{key.upper().replace('.', '__')}={value} before the command, or it into kobe.toml"
+                raise UsageError(f"--set gives a strategy other parameters, and {key} is a setting", mend)
             raise UsageError(f"{name} has no parameter {key!r}{did_you_mean(key, known)}", f"it has {', '.join(sorted(known))}")
         if key in changed:
             raise UsageError(f"--set gives {key} twice", "give it once")

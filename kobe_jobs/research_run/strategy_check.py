@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kobe_assets.checks.research import told_lookahead
+from kobe_assets.checks.research import MOST_BARS, told_lookahead
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.research import simulation as sim
+from kobe_assets.research.declared import function_of
+from kobe_assets.research.indicators import compute_indicators
+from kobe_assets.research.lookahead import SEED, scramble, some_symbols
 from kobe_assets.research.metrics import YEAR
 from kobe_assets.research.panel import Floats, Panel
 from kobe_assets.research.signals import LONG, find_candidates
@@ -82,7 +85,7 @@ def check_strategy(settings: Settings, strategy: Strategy) -> StrategyFacts:
         refused=outcome.refusals(),
         net_pnl=float(outcome.numbers[:, sim.PNL].sum()),
         leak=told_lookahead(market, {strategy.name: params}, {strategy.name: strategy}),
-        notes=tuple(_notes(panel, strategy, facts)),
+        notes=(*_notes(panel, strategy, facts), *unproven(panel, strategy), *_refused(settings, strategy)),
     )
 
 
@@ -101,4 +104,27 @@ def _notes(panel: Panel, strategy: Strategy, facts: tuple[IndicatorFacts, ...]) 
         notes.append("it has no protective stop: it is simulated only, and neither replayed nor traded")
     if "time_stop" not in strategy.parameters:
         notes.append("it has no time stop")
+    return notes
+
+
+def _refused(settings: Settings, strategy: Strategy) -> list[str]:
+    if strategy.short is None or settings.policy.allow_shorts:
+        return []
+    return ["it sells short, and every short sale is refused while policy.allow_shorts is false"]
+
+
+def unproven(panel: Panel, strategy: Strategy) -> list[str]:
+    """What no comparison of bars can prove of a person's own functions."""
+    own = {name: one for name, one in strategy.indicators.items() if function_of(one) is not None}
+    if not own:
+        return []
+    seen = "the proof sees what is computed from the bars, not what a function loads by itself or remembers between calls"
+    tried = some_symbols(panel, MOST_BARS, symbols_read([strategy]))
+    columns, others = (compute_indicators(one, own) for one in (tried, scramble(tried, -1, SEED)))
+    notes = [f"{', '.join(own)}: {seen}"]
+    for name in own:
+        unmoved = np.array_equal(columns[name], others[name], equal_nan=True)
+        if not np.isnan(columns[name]).all() and (unmoved or np.isnan(others[name]).all()):
+            what = "is the same whatever the prices are" if unmoved else "is undefined on any other prices"
+            notes.append(f"{name} {what}: where it comes from a table, nothing here proves that the table knew it by then")
     return notes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import doctest
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 
 import kobe_assets
 from kobe_assets import api, backtest, walk_forward
-from kobe_assets.research.language import Strategy, atr, custom, rsi
+from kobe_assets.research.language import Strategy, atr, custom, rsi, sma
 from kobe_jobs.research_run.backtest import run_backtest
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.models import Settings
@@ -57,6 +59,39 @@ SWING = Strategy(
     stop="atr14",
     grid={"entry": (20, 30, 40)},
 )
+
+
+def test_a_strategy_object_reads_a_stored_symbol_that_may_not_trade(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(Warehouse(read_only=True).path, tmp_path)
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path))
+    warehouse = Warehouse()
+    names = sorted(symbol for (symbol,) in warehouse.rows("SELECT DISTINCT symbol FROM daily_bars"))
+    guide = next(name for name in names if name != names[0])
+    indicators = {**SWING.indicators, "guide": sma(5).of(guide)}
+    reading = replace(SWING, indicators=indicators, long=lambda at, p: (at.guide > 0.0) & (at.rsi3 < p["entry"]))
+    others = [name for name in names if name != guide]
+    universe = warehouse.frame("SELECT * FROM universe").assign(selected=lambda rows: rows["symbol"] != guide)
+    warehouse.replace({"universe": universe, "panel_symbols": pd.DataFrame({"symbol": names})})
+    known = backtest(reading, settings=home, check=False)
+    assert len(known.trades) > 5
+    warehouse.replace({"panel_symbols": pd.DataFrame({"symbol": others})})
+    run = backtest(reading, settings=home, check=False)
+    pd.testing.assert_frame_equal(run.trades, known.trades)
+    assert guide not in set(run.trades["symbol"])
+    assert not [note for note in run.notes if "no bars of" in note]
+
+
+def test_the_book_of_several_is_told_where_it_is_run() -> None:
+    with pytest.raises(UsageError, match="several in one account: run `kobe backtest --strategy portfolio`"):
+        backtest("portfolio")
+
+
+def test_numbers_of_numpy_are_parameters(home: Settings) -> None:
+    of_python = backtest(SWING, params={"time_stop": 2}, settings=home, check=False)
+    of_numpy = backtest(SWING, params={"time_stop": np.int64(2)}, settings=home, check=False)
+    pd.testing.assert_frame_equal(of_python.trades, of_numpy.trades)
 
 
 def test_the_example_of_the_docstring_runs() -> None:

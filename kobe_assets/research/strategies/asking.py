@@ -13,7 +13,7 @@ import numpy as np
 
 from kobe_assets.research.declared import ListingBars, read_only, values_of
 from kobe_assets.research.faults import StrategyFault, is_a_fault, line_of, one_line, place_of
-from kobe_assets.research.panel import Bools, Floats
+from kobe_assets.research.panel import Bools, Floats, Ints
 from kobe_assets.research.strategies.base import Params, Reading, Strategy
 
 TRIAL_BARS = 300
@@ -42,6 +42,28 @@ def scored(strategy: Strategy, what: str, at: Reading) -> Floats:
     return found.astype(np.float64, copy=False)
 
 
+CONDITIONS, SCORES = ("long", "short", "leave_long", "leave_short"), ("score_long", "score_short")
+
+
+def mixed_bar(strategy: Strategy, at: Reading, params: Params, order: Ints) -> tuple[str, int] | None:
+    """Which condition or score gives a bar another answer when the bars stand in `order`, and that bar; None where none does.
+
+    Each is asked about many bars of many listings at once, and must answer for each of them by what it reads there.
+    """
+    other = Reading(at.close[order], {name: getattr(at, name)[order] for name in strategy.indicators})
+    for what in (*CONDITIONS, *SCORES):
+        if getattr(strategy, what) is None:
+            continue
+        if what in SCORES:
+            straight, moved = (scored(strategy, what, one) for one in (at, other))
+        else:
+            straight, moved = (satisfied(strategy, what, one, params).astype(np.float64) for one in (at, other))
+        differs = ~np.isclose(straight[order], moved, rtol=1e-9, atol=0.0, equal_nan=True)
+        if differs.any():
+            return what, int(order[differs].min())
+    return None
+
+
 def try_out(strategy: Strategy) -> None:
     """Run every function of a declaration once, on invented bars. Raises StrategyFault."""
     rng = np.random.default_rng(5)
@@ -56,9 +78,9 @@ def try_out(strategy: Strategy) -> None:
         if indicator.function is not None:
             values_of(indicator, bars)
     at = Reading(close, {name: rng.normal(size=TRIAL_BARS) for name in strategy.indicators})
-    for what in ("long", "short", "leave_long", "leave_short"):
+    for what in CONDITIONS:
         satisfied(strategy, what, at, strategy.parameters)
-    for what in ("score_long", "score_short"):
+    for what in SCORES:
         if getattr(strategy, what) is not None:
             scored(strategy, what, at)
 
@@ -67,7 +89,9 @@ def _called(strategy: Strategy, what: str, at: Reading, *params: Params) -> Any:
     function = getattr(strategy, what)
     try:
         # A condition that wrote into the parameters would change what every later one is asked with.
-        found = np.asarray(function(at, *(MappingProxyType(one) for one in params)))
+        # What is undefined is no number, and no news.
+        with np.errstate(all="ignore"):
+            found = np.asarray(function(at, *(MappingProxyType(one) for one in params)))
     except StrategyFault:
         raise
     except BaseException as error:
@@ -76,7 +100,7 @@ def _called(strategy: Strategy, what: str, at: Reading, *params: Params) -> Any:
             raise
         place = place_of(error, line_of(function))
         raise StrategyFault(
-            f"the strategy {strategy.name} fails at {place} ({one_line(error)}){_meant(error, strategy)}: "
+            f"the strategy {strategy.name} fails at {place} ({one_line(error)}){_meant(error, strategy, what)}: "
             f"`at` has {', '.join(('close', *strategy.indicators))}; `p` has {', '.join(strategy.parameters) or 'nothing'}"
         ) from error
     if found.shape != (len(at),):
@@ -91,9 +115,14 @@ def _whose(strategy: Strategy, what: str) -> str:
     return f"{what} of the strategy {strategy.name} at {line_of(getattr(strategy, what))}"
 
 
-def _meant(error: BaseException, strategy: Strategy) -> str:
-    """What was probably meant by a name that is not there."""
+def _meant(error: BaseException, strategy: Strategy, what: str) -> str:
+    """What was probably meant: by a name that is not there, by words that numpy does not take, by other arguments."""
+    said = str(error)
+    if isinstance(error, ValueError | TypeError) and ("truth value of an array" in said or "bitwise" in said):
+        return ", join comparisons by & (and), | (or), ~ (not), each in brackets"
+    if isinstance(error, TypeError) and "positional argument" in said:
+        return f", write {what}=lambda {'at' if what in SCORES else 'at, p'}: …"
     known = strategy.parameters if isinstance(error, KeyError) else ("close", *strategy.indicators)
-    wrong = str(error).split("'")[1:2] if isinstance(error, AttributeError | KeyError) else []
+    wrong = said.split("'")[1:2] if isinstance(error, AttributeError | KeyError) else []
     close = get_close_matches(wrong[0], list(known), 1) if wrong else []
     return f", did you mean {close[0]}?" if close else ""

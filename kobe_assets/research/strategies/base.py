@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kobe_assets.research.declared import CANONICAL, Indicator, is_number
+from kobe_assets.research.declared import CANONICAL, Indicator, is_number, read_only
 from kobe_assets.research.faults import BadDeclaration, declared_at
 from kobe_assets.research.panel import Bools, Floats
 
@@ -57,8 +57,7 @@ class Reading:
         if name.startswith("_") or name not in self._columns:
             raise AttributeError(f"`at` has no {name!r}")
         self._read.add(name)
-        values = self._columns[name].view()
-        values.flags.writeable = False
+        values: Floats = read_only(self._columns[name])
         return values
 
     def __len__(self) -> int:

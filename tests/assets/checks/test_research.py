@@ -14,17 +14,20 @@ from kobe_assets.checks.research import (
     cash_is_conserved,
     entries_follow_signals,
     figures_are_complete,
+    leak_place,
     signals_read_no_future,
+    told_leak,
     told_lookahead,
     windows_are_disjoint,
 )
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import canonical_params, load_market, load_panel
 from kobe_assets.research.indicators import Indicators, compute_indicators
-from kobe_assets.research.language import ibs
+from kobe_assets.research.language import ListingBars, custom, ibs
 from kobe_assets.research.panel import Panel
 from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.research.strategies.register import columns_of
 from kobe_assets.research.walk_forward import Market
 from kobe_assets.wf_folds import run_studies, study_tables
 from kobe_resources.market_data import open_vendor
@@ -136,6 +139,26 @@ def test_a_strategy_that_throws_dice_is_told_so_and_not_that_it_peeks(
     told = told_lookahead(market, {"ibs": params["ibs"]}, {"ibs": tossing})
     assert "the entries of ibs of" in told
     assert told.endswith("is another each time it is computed, so nothing can be proven")
+
+
+def test_a_leak_is_told_with_the_file_and_line_of_what_leaks(market: Market, params: dict[str, dict[str, float]]) -> None:
+    def ahead(bars: ListingBars) -> np.ndarray:
+        return np.roll(bars.close, -1)
+
+    honest = STRATEGIES["ibs"]
+    peeking = replace(honest, indicators={**honest.indicators, "ahead": custom(ahead)})
+    rolling = replace(honest, long=lambda at, p: np.roll(at.close, -1) > at.close)
+    for strategy, what, place in (
+        (peeking, "the indicator ahead of ", f"{__file__}:{ahead.__code__.co_firstlineno}"),
+        (rolling, "the entries of ibs of ", rolling.place),
+    ):
+        known = {"ibs": strategy}
+        declared = columns_of(known.values())
+        own = replace(market, indicators=compute_indicators(market.panel, declared))
+        leak = signals_read_no_future(own, {"ibs": params["ibs"]}, strategies=known)
+        assert leak is not None
+        assert told_leak(leak, known).startswith(what)
+        assert leak_place(leak, known) == place
 
 
 def test_a_reading_without_its_lag_is_no_leak_but_a_negative_one_is(

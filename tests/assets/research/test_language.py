@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import talib as ta
 
-from kobe_assets.checks.research import proven_columns, signals_read_no_future
+from kobe_assets.checks.research import proven_columns, signals_read_no_future, told_lookahead
 from kobe_assets.research import language as say
 from kobe_assets.research.costs import make_costs
 from kobe_assets.research.declared import Indicator, ListingBars, listing_bars, values_of
@@ -16,8 +19,9 @@ from kobe_assets.research.faults import BadDeclaration, StrategyFault
 from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.means import mean_of_last
 from kobe_assets.research.panel import Panel, build_panel
+from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.strategies import Reading, Strategy
-from kobe_assets.research.strategies.asking import satisfied
+from kobe_assets.research.strategies.asking import mixed_bar, satisfied
 from kobe_assets.research.walk_forward import Market
 from kobe_resources.settings.models import Settings
 
@@ -206,8 +210,26 @@ def test_a_custom_function_cannot_change_the_bars(panel: Panel) -> None:
         bars.close[:] = 0.0
         return bars.close
 
-    with pytest.raises(StrategyFault, match=r"test_language.py:\d+ \(ValueError"):
-        column(panel, say.custom(greedy))
+    def greedier(bars: say.ListingBars) -> np.ndarray:
+        for values in (bars.open, bars.close, bars.volume, bars.session):
+            values.flags.writeable = True
+        return bars.close
+
+    for function in (greedy, greedier):
+        with pytest.raises(StrategyFault, match=r"test_language.py:\d+ \(ValueError.*a copy"):
+            column(panel, say.custom(function))
+
+
+def test_a_condition_cannot_change_what_it_reads() -> None:
+    def greedy(at: Reading, _: object) -> np.ndarray:
+        at.x.flags.writeable = True
+        at.x[:] = 0.0
+        return at.x > 0
+
+    at = Reading(np.arange(4.0), {"x": np.ones(4)})
+    with pytest.raises(StrategyFault, match=r"test_language.py:\d+ \(ValueError.*a copy"):
+        satisfied(one(x=say.sma(5), long=greedy), "long", at, {})
+    assert at.x.tolist() == [1.0] * 4
 
 
 def test_what_is_undefined_satisfies_no_condition_however_it_is_written() -> None:
@@ -216,6 +238,25 @@ def test_what_is_undefined_satisfies_no_condition_however_it_is_written() -> Non
     assert satisfied(strategy, "long", at, {}).tolist() == [False, True, False, False]
     strategy = one(x=say.sma(5), long=lambda at, _: at.y > 0)
     assert satisfied(strategy, "long", at, {}).all(), "x is not read"
+
+
+def test_a_signal_whose_score_is_no_number_is_none(panel: Panel) -> None:
+    """It would have no place among the others, and no row in the table; what is undefined is no warning either."""
+
+    def score(at: Reading) -> np.ndarray:
+        return np.log(at.x) / (at.close > 20)
+
+    market = market_of(panel)
+    market = replace(market, indicators=replace(market.indicators, others={"x": column(panel, say.roc(3))}))
+    strategy = replace(one(say.roc(3), long=lambda at, p: at.x > -5.0), score_long=score)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = find_candidates(panel, market.readable(), strategy, {})
+        values_of(say.custom(lambda bars: 1.0 / (bars.close - bars.close)), listing_bars(panel, 0))
+    assert len(found.bar) > 100
+    assert np.isfinite(found.score).all()
+    without = find_candidates(panel, market.readable(), replace(strategy, score_long=lambda at: at.x), {})
+    assert len(without.bar) > len(found.bar)
 
 
 def one(x: Indicator, long: object = None) -> Strategy:
@@ -264,6 +305,47 @@ def test_a_custom_indicator_that_looks_ahead_is_caught(fault: str, way: str, pan
     leak = signals_read_no_future(market_of(panel), {"one": {}}, cuts=[120, 200, 261], strategies=known)
     assert leak is not None
     assert proven_columns(known)[leak.column] in ("the indicator x", "the entries of one", "the exits of one")
+
+
+def first_filled_from_later(bars: say.ListingBars) -> np.ndarray:
+    mean = np.convolve(bars.close, np.ones(20) / 20)[: len(bars)]
+    return np.where(np.arange(len(bars)) < 19, mean[min(19, len(bars) - 1)], mean)
+
+
+def test_a_warm_up_that_is_filled_from_later_bars_is_caught(panel: Panel) -> None:
+    known = {"one": one(say.custom(first_filled_from_later))}
+    leak = signals_read_no_future(market_of(panel), {"one": {}}, strategies=known)
+    assert leak is not None
+    assert leak.change == "noise"
+
+
+MIXING: dict[str, Any] = {
+    "the bar before in the array": {"long": lambda at, p: np.roll(at.close, 1) > at.close},
+    "a running sum": {"long": lambda at, p: np.cumsum(at.x) % 2 < 1},
+    "a place in the array": {"leave_long": lambda at, p: np.arange(len(at.close)) % 5 == 0},
+    "a score by the place": {"score_long": lambda at: np.arange(len(at.close)) * 1.0},
+}
+
+
+@pytest.mark.parametrize("fault", MIXING)
+def test_a_condition_that_answers_for_a_bar_by_its_neighbours_is_told_so(fault: str, panel: Panel) -> None:
+    """`at` holds the listings one after another: what stands before a bar may be the last bar of another stock."""
+    known = {"one": replace(one(say.sma(2)), **MIXING[fault])}
+    told = told_lookahead(market_of(panel), {"one": {}}, known)
+    what = "exits" if "leave_long" in MIXING[fault] else "entries"
+    assert told.startswith(f"the {what} of one of ")
+    assert "with the order of the bars" in told or "cut off" in told
+
+
+@pytest.mark.parametrize("fault", MIXING)
+def test_the_order_of_the_bars_alone_shows_it(fault: str, panel: Panel) -> None:
+    strategy = replace(one(say.sma(2)), **MIXING[fault])
+    at = Reading(panel.close, {"x": panel.open})
+    order = np.random.default_rng(1).permutation(panel.bars)
+    found = mixed_bar(strategy, at, {}, order)
+    assert found is not None
+    assert found[0] == next(iter(MIXING[fault]))
+    assert mixed_bar(one(say.sma(2)), at, {}, order) is None
 
 
 def test_what_looks_back_is_no_leak(panel: Panel) -> None:

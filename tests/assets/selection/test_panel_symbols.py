@@ -9,6 +9,10 @@ import pytest
 
 from kobe_assets.graph.bar_table import BarTable, read_bar_tables
 from kobe_assets.graph.inputs import load_panel
+from kobe_assets.research.indicators import compute_indicators
+from kobe_assets.research.language import rank, roc
+from kobe_assets.research.lookahead import truncate
+from kobe_assets.research.panel import Panel
 from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.settings.load import load_settings
@@ -59,6 +63,32 @@ def test_only_what_may_trade_or_is_held_is_in_memory(market: Path, monkeypatch: 
     assert set(load_panel(warehouse).names) == {*selected, *held}
     assert warehouse.rows("SELECT count(*) FROM indicators WHERE symbol = ?", list(held)) != [(0,)]
     assert warehouse.frame("SELECT * FROM signals ORDER BY ALL").equals(before), "being held gives no signals"
+
+
+def test_who_may_not_trade_stands_in_no_rank_but_has_one(market: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a benchmark, a position or what another strategy reads would change every rank, and the trades with it."""
+
+    def ranked(panel: Panel) -> dict[str, np.ndarray]:
+        column = compute_indicators(panel, {"strength": rank(roc(5))}).others["strength"]
+        return {name: column[panel.spans[name]] for name in panel.names}
+
+    bring_up_to_date(load_settings(), targets=("daily_bars", "universe"))
+    warehouse = Warehouse()
+    few = load_panel(warehouse)
+    before = ranked(few)
+    ((other,),) = warehouse.rows("SELECT symbol FROM universe WHERE NOT selected AND sessions > 200 ORDER BY symbol LIMIT 1")
+    monkeypatch.setenv("KOBE_REPORT__BENCHMARK", other)
+    bring_up_to_date(load_settings(), targets=("daily_bars", "universe"))
+    panel = load_panel(warehouse)
+    assert set(panel.names) == {*few.names, other}
+    after = ranked(panel)
+    assert all(np.array_equal(before[name], after[name], equal_nan=True) for name in few.names)
+    assert np.nanmin(after[other]) == 0.0
+    assert np.nanmax(after[other]) == 1.0
+    shortened = ranked(truncate(panel, 250))
+    assert all(
+        np.array_equal(before[name][: len(own)], own, equal_nan=True) for name, own in shortened.items() if name != other
+    )
 
 
 def test_the_panel_of_a_few_is_the_panel_of_all_without_the_others(market: Path) -> None:

@@ -45,6 +45,11 @@ def test_a_parameter_that_is_set_trades_and_counts_as_a_try(stored: tuple[Settin
     assert row[2] is None or row[2] != row[2]
 
 
+def test_a_setting_is_no_parameter_and_is_told_where_it_goes() -> None:
+    with pytest.raises(UsageError, match=r"costs.slippage_bps is a setting: write KOBE_COSTS__SLIPPAGE_BPS=10 before"):
+        parse_changes(Settings(), "ibs", ["costs.slippage_bps=10"])
+
+
 def test_the_canonical_parameters_over_all_sessions_count_nothing(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:
     settings, warehouse = stored
     summary = run_backtest(settings, "ibs", None, None, tmp_path / "out")

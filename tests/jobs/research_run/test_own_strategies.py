@@ -15,12 +15,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, load_panel
 from kobe_assets.graph.lineage import code_versions
 from kobe_assets.graph.own_strategies import own_files, source_record, strategies_of
+from kobe_assets.research.language import ListingBars, Strategy, custom
 from kobe_assets.research.walk_forward import find_signals, grid_sets, run_trials
 from kobe_jobs.cli.commands import strategies
 from kobe_jobs.research_run.stale import bring_up_to_date
+from kobe_jobs.research_run.strategy_check import check_strategy, unproven
 from kobe_jobs.research_run.sweep import plan_sweep, trials_of_fold
 from kobe_jobs.trading.parity.replay import replay
 from kobe_jobs.trading.readiness.research_gate import missing_evidence
@@ -222,7 +224,43 @@ def test_check_proves_and_measures(settings: Settings) -> None:
     assert {one["name"]: one["first"] for one in facts["indicators"]} == {
         "rsi4": 4, "sma50": 49, "atr10": 10, "adx14": 27, "spread": 0, "strength": 20
     }  # fmt: skip
-    assert "reads no future" in run("check", "my_idea")
+    told = run("check", "my_idea")
+    assert "reads no future" in told
+    assert "note: spread: the proof sees what is computed from the bars, not what a function loads by itself" in told
+
+
+def test_check_says_where_an_indicator_comes_from_no_price(settings: Settings) -> None:
+    panel = load_panel(Warehouse())
+    table = {
+        (float(close), str(day)): n
+        for n, (close, day) in enumerate(zip(panel.close, panel.sessions[panel.session], strict=True))
+    }
+
+    def weekday(bars: ListingBars) -> np.ndarray:
+        return bars.session.astype(np.int64) % 7
+
+    def known(bars: ListingBars) -> list[float]:
+        return [table.get((float(x), str(day)), np.nan) for x, day in zip(bars.close, bars.session, strict=True)]
+
+    functions = {"weekday": custom(weekday), "known": custom(known), "range": custom(lambda bars: bars.high - bars.low)}
+    strategy = Strategy(
+        name="one", summary="", indicators=functions, long=lambda at, p: at.known > 1.0, score_long=lambda at: at.close
+    )
+    first, *notes = unproven(panel, strategy)
+    assert first.startswith("weekday, known, range: the proof sees")
+    assert [note.partition(":")[0] for note in notes] == [
+        "weekday is the same whatever the prices are",
+        "known is undefined on any other prices",
+    ]
+
+
+def test_check_says_that_short_sales_are_refused(settings: Settings) -> None:
+    def notes(**policy: bool) -> str:
+        changed = Settings.model_validate(settings.model_dump() | {"policy": settings.policy.model_dump() | policy})
+        return " ".join(check_strategy(changed, strategies_of(changed)["ibs"]).notes)
+
+    assert "policy.allow_shorts" in notes(allow_shorts=False)
+    assert "policy.allow_shorts" not in notes(allow_shorts=True)
 
 
 def test_new_writes_a_template_that_runs_as_it_is(

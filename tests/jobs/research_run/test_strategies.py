@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -148,6 +149,13 @@ def test_a_file_that_python_reads_is_read(tmp_path: Path, name: str, content: by
     (folder / name).write_bytes(content)
     (folder / "folder.py").mkdir()
     assert "my_idea" in strategies_of(Settings.model_validate({"strategy": {"folder": folder}}))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    folder = write_strategies(tmp_path, {"idea.py": GOOD})
+    os.mkfifo(folder / "pipe.py")
+    with pytest.raises(StrategyBroken, match=r"pipe.py \(it is no file\)"):
+        strategies_of(Settings.model_validate({"strategy": {"folder": folder}}))
 
 
 def test_what_a_file_prints_is_no_part_of_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,6 +111,32 @@ FAULTS: dict[str, tuple[dict[str, str], int, str]] = {
     "grid without an order": (changed('"entry": (30, 40)', '"entry": {30, 40}'), LINE, "give a list of numbers"),
     "grid of a value twice": (changed('"entry": (30, 40)', '"entry": (30, 40, 30.0)'), LINE, "30 stands in it twice"),
     "grid of too many sets": (changed('"entry": (30, 40)', '"entry": range(1, 40_000)'), LINE, "79,998 sets"),
+    "joined by and": (
+        changed("& (at.close > at.sma50)", "and (at.close > at.sma50)"),
+        LONG,
+        "join comparisons by & (and), | (or)",
+    ),
+    "comparisons without brackets": (
+        changed('(at.rsi4 <= p["entry"]) & (at.close > at.sma50)', 'at.rsi4 <= p["entry"] & at.close > 5'),
+        LONG,
+        "each in brackets",
+    ),
+    "condition without parameters": (
+        changed('leave_long=lambda at, p: at.rsi4 >= p["leave"]', "leave_long=lambda at: at.rsi4 > 1"),
+        LEAVE,
+        "leave_long=lambda at, p: …",
+    ),
+    "score with parameters": (
+        changed("score_long=lambda at:", "score_long=lambda at, p:"),
+        LONG + 1,
+        "score_long=lambda at: …",
+    ),
+    "custom takes a bar by its name": (changed("return bars.high", "return bars['high']"), CUSTOM, "bars.open"),
+    "imports a neighbour by a dot": (
+        changed("def spread", "from . import other\n\n\ndef spread"),
+        4,
+        "import it by its plain name",
+    ),
     "grid of nothing": (changed('grid={"entry"', 'grid={"entri"'), LINE, "entri"),
 }
 

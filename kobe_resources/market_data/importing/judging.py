@@ -42,7 +42,7 @@ def note_rejected(connection: duckdb.DuckDBPyConnection) -> None:
     known = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchall()[0][0]
     if known:
         connection.execute(
-            f"INSERT INTO rejected SELECT f.id, e.line, CASE WHEN bool_or(e.error_type = 'UNQUOTED VALUE') THEN '{ENDLESS}' "
+            f"INSERT INTO rejected SELECT f.id, e.line, CASE WHEN bool_or(e.error_type = 'UNQUOTED VALUE') THEN '{ENDLESS}' "  # noqa: S608
             "ELSE 'the row cannot be read: ' || min(lower(e.error_message)) END "
             "FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id) JOIN files f ON f.path = s.file_path "
             "GROUP BY f.id, e.line"
@@ -71,7 +71,9 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
                coalesce(told.first, torn.fault), told.record, told.fatal, told.fatal_record, told.under, torn.line,
                torn.endless
         FROM files f LEFT JOIN told ON told.file = f.id LEFT JOIN torn ON torn.file = f.id
-        WHERE told.fatal IS NOT NULL OR torn.endless IS NOT NULL OR (wrong > {most_bad} * held AND (wrong > {FEW_BAD} OR wrong = held)) ORDER BY f.id
+        WHERE told.fatal IS NOT NULL OR torn.endless IS NOT NULL
+           OR (wrong > {most_bad} * held AND (wrong > {FEW_BAD} OR wrong = held))
+        ORDER BY f.id
         """  # noqa: S608
     ).fetchall()
     out = []

@@ -344,6 +344,16 @@ def test_set_aside_rows_are_told_by_reason_with_symbol_day_and_line(tmp_path: Pa
     assert f"3 x no session (A {DAYS[3]}; others: B); X.csv is not read" in found.seen
 
 
+def test_rows_set_aside_alike_in_all_but_their_day_are_one_reason_where_there_are_many(tmp_path: Path) -> None:
+    again = [("A", DAYS[n], f"x.csv: 'A {DAYS[n]}' was already given in line {n + 2}", 300 + n, {}) for n in range(40)]
+    odd = [("B", DAYS[n], f"x.csv: low {n}.5 is above close 1.25", 400 + n, {}) for n in range(3)]
+    content = dataclasses.replace(load(calm("A")), aside=aside_rows([*again, *odd]))
+    found = check(store(tmp_path, content))["set_aside_rows"]
+    assert (found.count, len(found.offenders)) == (43, 2)
+    first = f"40 x x.csv: 'A {DAYS[0]}' was already given in line 2 (A {DAYS[0]}, line 300)"
+    assert f"{first}; 3 x x.csv: low 0.5 is above close 1.25 (B {DAYS[0]}, line 400)" in found.seen
+
+
 def test_a_warning_of_several_symbols_names_them(tmp_path: Path) -> None:
     gone = [row for name in ("A", "B", "C") for row in calm(name, skip=tuple(range(20, 33)))]
     found = check(store(tmp_path, load([*gone, *calm("D")])))["reused_tickers"]

@@ -25,6 +25,8 @@ SAME_WAY = 0.15
 """Part of a jump's log size within which another one takes it back."""
 FEWEST_WEEKS = 20
 """Bars of a symbol from which their distance says something."""
+LONGEST_WEEKEND = 4
+"""Days from a session to the next in any but a handful of weeks."""
 A_WEEK = 6
 """Usual days between two bars from which they are not daily: sessions of a week are a day apart, or three over a weekend."""
 
@@ -129,7 +131,7 @@ def _repeats(bars: BarTable) -> pd.DataFrame:
 
 
 def _moves(bars: BarTable, found: SilentMoves) -> pd.DataFrame:
-    """Moves of twelve usual days or more without unusual volume that are no suspect jumps."""
+    """Moves of twelve usual days or more, without unusual volume or with one that stays, that are no suspect jumps."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -138,6 +140,7 @@ def _moves(bars: BarTable, found: SilentMoves) -> pd.DataFrame:
             "session": bars.session[found.bar],
             "ratio": np.exp(found.move),
             "usual_days": np.abs(found.move) / found.usual,
+            "shares_stay": found.stays,
         }
     )
 
@@ -153,19 +156,25 @@ def _prints(bars: BarTable, found: OddPrints) -> pd.DataFrame:
 
 
 def _far_apart(bars: BarTable) -> pd.DataFrame:
-    """Symbols whose bars lie a week or more apart."""
+    """Symbols whose bars, all or many in a row, lie a week or more apart."""
     import pandas as pd
 
     # Of a symbol, not of a listing: months apart, every bar is a listing of its own.
     starts = np.append(0, np.flatnonzero(~bars.follows) + 1)
     ends = np.append(starts[1:], len(bars.session))
     step = np.diff(bars.session).astype(np.int64)
-    rows = []
+    # Exporters give weeks of the years long past, and days of the last: runs of wide steps, of one symbol.
+    first, last = _stretches(bars.follows & (step > LONGEST_WEEKEND))
+    far = last - first + 1 >= FEWEST_WEEKS
+    runs = list(zip(first[far], last[far], strict=True))
+    rows = [(begin, float(np.median(step[begin:end])), end - begin + 1) for begin, end in runs]
+    weekly = {bars.symbol[begin] for begin, _ in runs}
     for begin, end in zip(starts, ends, strict=True):
         own = step[begin : end - 1]
-        if len(own) + 1 >= FEWEST_WEEKS and (usual := float(np.median(own))) >= A_WEEK:
-            rows.append((bars.symbols[bars.symbol[begin]], bars.session[begin], usual, len(own) + 1))
-    return pd.DataFrame(rows, columns=["symbol", "session", "days_apart", "bars"])
+        if len(own) + 1 >= FEWEST_WEEKS and bars.symbol[begin] not in weekly and (usual := float(np.median(own))) >= A_WEEK:
+            rows.append((begin, usual, len(own) + 1))
+    told = [(bars.symbols[bars.symbol[begin]], bars.session[begin], usual, count) for begin, usual, count in rows]
+    return pd.DataFrame(told, columns=["symbol", "session", "days_apart", "bars"]).drop_duplicates("symbol", ignore_index=True)
 
 
 def _against_calendar(bars: BarTable, listed: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:

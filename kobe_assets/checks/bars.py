@@ -189,7 +189,10 @@ def _from_frames(frames: Mapping[str, pd.DataFrame]) -> Iterator[DataFinding]:
         yield data_finding(name, runs, len(runs), f"{len(runs):,} runs of bars {words}")
     yield _find_suspects(by_size(frames["suspects"]))
     moves = frames["silent_moves"].sort_values(["usual_days", "symbol"], ascending=[False, True], ignore_index=True)
-    words = f"{len(moves):,} moves of {SILENT_MOVE:g} usual days or more without unusual volume: splits or spin-offs left out?"
+    quiet, stay = int((~moves["shares_stay"]).sum()), int(moves["shares_stay"].sum())
+    told = [f"{quiet:,} moves of {SILENT_MOVE:g} usual days or more without unusual volume: splits or spin-offs left out?"]
+    told += [f"{stay:,} after which so many shares are usual: another company under the ticker?"]
+    words = "; ".join(text for text, count in zip(told, (quiet, stay), strict=True) if count)
     yield data_finding("silent_moves", moves, len(moves), words)
     prints = frames["odd_prints"]
     prints = prints.iloc[np.argsort(-np.abs(np.log(prints["ratio"].to_numpy(float))), kind="stable")]

@@ -54,6 +54,19 @@ def _jump(row: Mapping[str, Any]) -> str:
 
 def _silent(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     symbol, day, ratio = row["symbol"], day_of(row["session"]), row["ratio"]
+    if row["shares_stay"]:
+        yield Seen(
+            "another company?",
+            DISTORTED,
+            f"close × {ratio:.4g}, and from that day on other shares are usual",
+            "one listing: a position goes on, and indicators are those of both",
+            "nothing where the move was real; else "
+            + (f"give the later company another symbol than {symbol}" if mends.own else f"tell {mends.vendor}"),
+            symbol,
+            day,
+            size=row["usual_days"],
+        )
+        return
     like = split_like(ratio)
     odd = (1.0, float(f"{1.0 / ratio:.4g}")) if ratio < 1 else (float(f"{ratio:.4g}"), 1.0)
     split = mends.split(symbol, day, *(like or odd))

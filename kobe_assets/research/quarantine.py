@@ -30,6 +30,8 @@ SMALLEST_FALL, SMALLEST_RISE = 0.05, 0.1
 """Log returns under which none is told: good news moves a price so far, on no more than the usual volume."""
 ODD_PRINT = 1.25
 """Multiple of the higher of two closes in a row, or of the lower, beyond which a price between them is told."""
+PASSING_CROWD = 2.0
+"""Multiple of the shares of the bars after it that a crowd draws at least: where so many stay, they are another company's."""
 FEWEST_MOVES = 10
 """Moves before a bar from which their median is usual."""
 SLICE = 1 << 18
@@ -124,12 +126,14 @@ def quarantined(bars: AdjustedBars, found: Suspects | None = None) -> Bools:
 class SilentMoves(NamedTuple):
     """Moves of the close without the volume that a real one draws.
 
-    bar: flat index. move: log return. usual: median of the absolute moves of the bars before.
+    bar: flat index. move: log return. usual: median of the absolute moves of the bars before. stays: the volume is unusual,
+    and stays so high: that is no crowd that a move drew, but the usual volume of what trades from then on.
     """
 
     bar: Ints
     move: Floats
     usual: Floats
+    stays: Bools
 
 
 def silent_moves(bars: AdjustedBars, found: Suspects) -> SilentMoves:
@@ -137,8 +141,11 @@ def silent_moves(bars: AdjustedBars, found: Suspects) -> SilentMoves:
     with np.errstate(divide="ignore", invalid="ignore"):
         move = np.log(bars.close[1:] / bars.close[:-1])
     bar = np.flatnonzero((move < -SMALLEST_FALL) | (move > SMALLEST_RISE)) + 1
-    bar, usual = _quiet(bars, bar, np.abs(move[bar - 1]), move, found)
-    return SilentMoves(bar, move[bar - 1], usual)
+    far, usual = _far(bars, bar, np.abs(move[bar - 1]), move, found)
+    crowd = _crowd(bars, far)
+    stays = crowd & (np.abs(move[far - 1]) > SUSPECT_MOVE) & _stays(bars, far)
+    told = ~crowd | stays
+    return SilentMoves(far[told], move[far - 1][told], usual[told], stays[told])
 
 
 class OddPrints(NamedTuple):
@@ -160,7 +167,8 @@ def odd_prints(bars: AdjustedBars, found: Suspects) -> OddPrints:
         over, under = bars.high[bar] / top[bar - 1], bars.low[bar] / bottom[bar - 1]
         ratio = np.where(over * under > 1.0, over, under)
         move = np.log(bars.close[1:] / bars.close[:-1])
-        bar, _ = _quiet(bars, bar, np.abs(np.log(ratio)), move, found)
+        bar, _ = _far(bars, bar, np.abs(np.log(ratio)), move, found)
+        bar = bar[~_crowd(bars, bar)]
         over, under = bars.high[bar] / top[bar - 1], bars.low[bar] / bottom[bar - 1]
     ratio = np.where(over * under > 1.0, over, under)
     opened = bars.open[bar]
@@ -168,8 +176,8 @@ def odd_prints(bars: AdjustedBars, found: Suspects) -> OddPrints:
     return OddPrints(bar, ratio, is_open)
 
 
-def _quiet(bars: AdjustedBars, bar: Ints, size: Floats, move: Floats, found: Suspects) -> tuple[Ints, Floats]:
-    """Those of the bars whose size (log) is SILENT_MOVE usual days, without a crowd and not suspect; and the usual days.
+def _far(bars: AdjustedBars, bar: Ints, size: Floats, move: Floats, found: Suspects) -> tuple[Ints, Floats]:
+    """Those of the bars whose size (log) is SILENT_MOVE usual days and that are not suspect; and the usual days.
 
     move: the log return of every bar but the first.
     """
@@ -181,13 +189,24 @@ def _quiet(bars: AdjustedBars, bar: Ints, size: Floats, move: Floats, found: Sus
         same = before == count
         usual[same] = np.median(np.abs(move[bar[same][:, None] - 1 - np.arange(1, count + 1)]), axis=1)
     # Where nothing moved before, nothing is usual.
-    far = (usual > 0) & (size > SILENT_MOVE * usual)
-    bar, usual = bar[far], usual[far]
+    far = (usual > 0) & (size > SILENT_MOVE * usual) & ~np.isin(bar, found.bar)
+    return bar[far], usual[far]
+
+
+def _crowd(bars: AdjustedBars, bar: Ints) -> Bools:
+    """Did each of `bar` draw unusual dollars and shares?"""
     dollars, shares = _usual(bars, bar)
     volume = bars.volume[bar]
-    crowd = (bars.close[bar] * volume > CROWD_VOLUME * dollars) & (volume > CROWD_VOLUME * shares)
-    quiet = ~crowd & ~np.isin(bar, found.bar)
-    return bar[quiet], usual[quiet]
+    return (bars.close[bar] * volume > CROWD_VOLUME * dollars) & (volume > CROWD_VOLUME * shares)
+
+
+def _stays(bars: AdjustedBars, bar: Ints) -> Bools:
+    """Are the shares of each of `bar` no more than usual by those of the CROWD_BARS after it, of its listing?"""
+    found = np.zeros(len(bar), np.bool_)
+    inside = np.flatnonzero(bar + CROWD_BARS < bars.start[bars.symbol[bar] + 1])
+    after = np.median(bars.volume[bar[inside][:, None] + np.arange(1, CROWD_BARS + 1)], axis=1)
+    found[inside] = bars.volume[bar[inside]] < PASSING_CROWD * after
+    return found
 
 
 def _doubtful(bars: AdjustedBars) -> Ints:

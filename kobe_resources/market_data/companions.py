@@ -74,6 +74,31 @@ def replace_dividends(
     return _swap_in(connection, "dividends", "ex_date", window, vendor, seen_at)
 
 
+def split_off_impossible(
+    connection: duckdb.DuckDBPyConnection, dividends: pd.DataFrame, since: dt.date, until: dt.date
+) -> tuple[pd.DataFrame, list[tuple[str, dt.date, str]]]:
+    """The dividends (DIVIDEND) that a share can pay, and (symbol, ex_date, reason) of those over the stored close before.
+
+    A holder would be paid more than all of the share is worth. What was refused so of the window before is forgotten.
+    """
+    connection.execute(
+        "DELETE FROM bar_refusals WHERE session BETWEEN ? AND ? AND reason LIKE 'dividend: % is more than%'", [since, until]
+    )
+    if not len(dividends):
+        return dividends, []
+    connection.register("incoming_frame", dividends.assign(place=range(len(dividends)))[["place", *DIVIDEND[:3]]])
+    try:
+        rows = connection.execute(sql("impossible_dividends")).fetchall()
+    finally:
+        connection.unregister("incoming_frame")
+    gone = {row[0] for row in rows}
+    told = [
+        (symbol, day, f"dividend: {amount:,.6g} is more than the share itself, {close:,.6g}")
+        for _, symbol, day, amount, close in rows
+    ]
+    return dividends[[place not in gone for place in range(len(dividends))]], told
+
+
 def _swap_in(
     connection: duckdb.DuckDBPyConnection, table: str, day: str, window: dict[str, dt.date], vendor: str, seen_at: dt.datetime
 ) -> Changes:

@@ -31,10 +31,18 @@ if TYPE_CHECKING:
 
 SUMMED_UP = 10
 """Symbols whose revisions are summed up before all are listed."""
-SET_ASIDE = (
-    "SELECT reason, count(*), arg_min(symbol, (session, line)), min(session), min(line) FROM set_aside "
-    "GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 20"
-)
+MOST_REASONS = 20
+"""Reasons that are told one by one; of more, those that differ in a symbol, a day or a number only are told as one."""
+SET_ASIDE = """
+    WITH kinds AS (
+        SELECT *, CASE WHEN (SELECT count(DISTINCT reason) FROM set_aside) <= $most THEN reason
+                       ELSE regexp_replace(reason, '''[^'']*''|[-+]?[0-9][-+0-9.,e]*', '…', 'g') END AS kind
+        FROM set_aside
+    )
+    SELECT arg_min(reason, (session, line)), count(*), arg_min(symbol, (session, line)), min(session), min(line),
+           sum(count(*)) OVER ()::BIGINT
+    FROM kinds GROUP BY kind ORDER BY count(*) DESC, kind LIMIT $most
+"""
 
 
 def register(app: typer.Typer) -> None:
@@ -71,9 +79,9 @@ def refresh(
     with _bar() as bar:
         report = vendor.sync(warehouse, DrawnProgress(bar), force)
     changed = told_of_load(warehouse, began)
-    aside = warehouse.rows(SET_ASIDE)
+    aside = warehouse.rows(SET_ASIDE, {"most": MOST_REASONS})
     if as_json:
-        told = [dict(zip(("reason", "rows", "symbol", "session", "line"), row, strict=True)) for row in aside]
+        told = [dict(zip(("reason", "rows", "symbol", "session", "line"), row[:5], strict=True)) for row in aside]
         print_json({**asdict(report), "set_aside": told, "told": changed})
     else:
         _print_report(report, changed)
@@ -318,8 +326,8 @@ def _print_set_aside(aside: list[tuple[Any, ...]]) -> None:
     """How many rows of the source are not among the bars, and the first of each reason."""
     screen = Screen(highlight=False, soft_wrap=True)
     if aside:
-        screen.say(f"{sum(row[1] for row in aside):,} rows are set aside, and are not among the bars:")
-    for reason, rows, symbol, session, line in aside:
+        screen.say(f"{aside[0][5]:,} rows are set aside, and are not among the bars:")
+    for reason, rows, symbol, session, line, _ in aside:
         where = " ".join(str(part) for part in (symbol, session, f"line {line}" if line else None) if part)
         screen.say(f"  {rows:,} x {reason}" + (f" (the first: {where})" if where else ""))
 

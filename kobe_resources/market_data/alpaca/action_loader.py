@@ -14,7 +14,13 @@ from kobe_resources.market_data.alpaca.load import VENDOR, AlpacaLoad, hash_of, 
 from kobe_resources.market_data.alpaca.plan import (
     SYMBOLS_A_BATCH,
 )
-from kobe_resources.market_data.companions import DIVIDEND, replace_actions, replace_dividends, replace_splits
+from kobe_resources.market_data.companions import (
+    DIVIDEND,
+    replace_actions,
+    replace_dividends,
+    replace_splits,
+    split_off_impossible,
+)
 from kobe_resources.market_data.polygon.checkpoints import (
     Mark,
     save_mark,
@@ -127,7 +133,9 @@ class ActionLoader:
         frame = pd.DataFrame(list(rows), columns=DIVIDEND, dtype=object)
         at = self._load.now()
         with self._load.warehouse.transaction() as connection:
+            frame, beyond = split_off_impossible(connection, frame, *window)
             replace_dividends(connection, frame, VENDOR, at, window.first, window.last)
+            save_refusals(connection, [RefusedRow(*row) for row in beyond], at, VENDOR)
             self._tell_actions(connection, found, at)
             self._save_window(connection, "dividends", key, window, len(rows), at)
 

@@ -19,12 +19,14 @@ EXCUSED = (NO_PRICES, NO_ROW, NO_DOLLARS)
 DOLLARS = ("", "usd", "us dollar", "$")
 
 
-def fault_sql(held: Collection[str], numbers: Collection[str], is_bars: bool, is_wide: bool) -> str:
+def fault_sql(held: Collection[str], numbers: Collection[str], is_bars: bool, is_wide: bool, dated: str) -> str:
     """SQL: what is wrong with a row's cells; NULL where they can all be read.
 
     held: the meanings that have a column. numbers: those that hold numbers. is_wide: the columns are of several symbols.
+    dated: the name of the column of dates, which stands under itself where files were put one under the other.
     """
-    cases = []
+    header = dated.strip().casefold().replace("'", "''")
+    cases = [f"WHEN days.day IS NULL AND lower(trim(typed.session)) = '{header}' THEN '{NO_ROW}'"] if header else []
     if is_bars:
         empty = " AND ".join(f"{name}_ IS NULL AND {blank('typed.' + name)}" for name in PRICES if name in held)
         cases.append(

@@ -84,7 +84,12 @@ def _find(lines: list[str], delimiter: str, columns: Sequence[str]) -> Header | 
     strange = False
     for place, row in enumerate(rows[:DEEPEST_HEADER]):
         below = [*rows[place + 1 : place + 3], [], []]
-        found = _two_levels(delimiter, place, row, below[0], below[1]) or _one_level(delimiter, place, row, columns)
+        # Filled first: what is left of merged cells would be read as the one ticker whose cells are not empty.
+        found = (
+            _two_levels(delimiter, place, _filled(row, below[0]), below[0], below[1])
+            or _two_levels(delimiter, place, row, below[0], below[1])
+            or _one_level(delimiter, place, row, columns)
+        )
         if found:
             return found
         if len(row) > 1 and is_data(row):
@@ -103,6 +108,17 @@ def _one_level(delimiter: str, place: int, row: list[str], columns: Sequence[str
         return header
     # Closes without opens, say: a table of known words, of which the caller says what it lacks.
     return header if len(known) > 1 and not is_data(row) else None
+
+
+def _filled(row: list[str], second: list[str]) -> list[str]:
+    """A first level with the words of its merged cells in each of them; [] where it has none."""
+    empty = [bool(n and row[n - 1].strip() and not cell.strip()) for n, cell in enumerate(row)]
+    if len(second) != len(row) or not any(empty[2:]):
+        return []
+    filled = row[:2]
+    for cell, below in zip(row[2:], second[2:], strict=True):
+        filled.append(cell if cell.strip() or not below.strip() else filled[-1])
+    return filled
 
 
 def _two_levels(delimiter: str, place: int, row: list[str], second: list[str], third: list[str]) -> Header | None:

@@ -24,6 +24,8 @@ TELLING_SPLIT = 0.26
 DECIMALS = "2001-06-01"
 """Before it prices were in sixteenths of a dollar, and off the cent though raw."""
 AGAIN = "was given already"
+ENDLESS = "has a quote that never ends, and what follows is not read"
+"""A fault of a row that hides an unknown number of others."""
 SHOWN_NAMES = 5
 
 
@@ -40,7 +42,8 @@ def note_rejected(connection: duckdb.DuckDBPyConnection) -> None:
     known = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchall()[0][0]
     if known:
         connection.execute(
-            "INSERT INTO rejected SELECT f.id, e.line, 'the row cannot be read: ' || min(lower(e.error_message)) "
+            f"INSERT INTO rejected SELECT f.id, e.line, CASE WHEN bool_or(e.error_type = 'UNQUOTED VALUE') THEN '{ENDLESS}' "  # noqa: S608
+            "ELSE 'the row cannot be read: ' || min(lower(e.error_message)) END "
             "FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id) JOIN files f ON f.path = s.file_path "
             "GROUP BY f.id, e.line"
         )
@@ -51,7 +54,11 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
     bad = f"fault IS NOT NULL AND fault NOT IN ({EXCUSED_SQL})"
     rows = connection.execute(
         f"""
-        WITH torn AS (SELECT file, count(*) AS n, arg_min(fault, line) AS fault, min(line) AS line FROM rejected GROUP BY file),
+        WITH torn AS (
+            SELECT file, count(*) AS n, arg_min(fault, line) AS fault, min(line) AS line,
+                   min(line) FILTER (fault = '{ENDLESS}') AS endless
+            FROM rejected GROUP BY file
+        ),
         told AS (
             SELECT file, count(*) AS rows, count(*) FILTER ({bad}) AS bad, arg_min(fault, record) FILTER ({bad}) AS first,
                    min(record) FILTER ({bad}) AS record, arg_min(fault, record) FILTER (fatal) AS fatal,
@@ -61,13 +68,16 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
         )
         SELECT f.id, f.label, coalesce(told.rows, 0) + coalesce(torn.n, 0) AS held,
                coalesce(told.bad, 0) + coalesce(torn.n, 0) AS wrong,
-               coalesce(told.first, torn.fault), told.record, told.fatal, told.fatal_record, told.under, torn.line
+               coalesce(told.first, torn.fault), told.record, told.fatal, told.fatal_record, told.under, torn.line,
+               torn.endless
         FROM files f LEFT JOIN told ON told.file = f.id LEFT JOIN torn ON torn.file = f.id
-        WHERE told.fatal IS NOT NULL OR (wrong > {most_bad} * held AND (wrong > {FEW_BAD} OR wrong = held)) ORDER BY f.id
+        WHERE told.fatal IS NOT NULL OR torn.endless IS NOT NULL
+           OR (wrong > {most_bad} * held AND (wrong > {FEW_BAD} OR wrong = held))
+        ORDER BY f.id
         """  # noqa: S608
     ).fetchall()
     out = []
-    for number, label, held, wrong, first, record, fatal, fatal_record, under, line in rows:
+    for number, label, held, wrong, first, record, fatal, fatal_record, under, line, endless in rows:
         reason = f"{wrong:,} of {held:,} rows cannot be true, the first: {first}"
         if fatal:
             reason, record = fatal, fatal_record
@@ -77,6 +87,8 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
                 "prices as traded. Name the raw one with --column close=NAME"
             )
         where = f"line {line}" if record is None else place_of(connection, number, record)
+        if endless:
+            reason, where = ENDLESS, f"line {endless}"
         out.append(LeftOut(label, f"{where}: {reason}"))
         connection.execute("DELETE FROM staged WHERE file = ?", [number])
     return out

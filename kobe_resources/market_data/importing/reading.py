@@ -122,7 +122,7 @@ def _group(reading: FilesRead, pieces: list[Piece], wishes: Wishes, progress: Pr
 
 
 def _mend(told: list[str]) -> str:
-    if told and "symbol" in told[0]:
+    if told and ("no column of symbols" in told[0] or "no symbol" in told[0]):
         return "say --symbol SYMBOL"
     return "name a column with --column close=NAME, or export the file again"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -15,17 +16,27 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         *("timestamp", "time", "windowstart", "datum", "fecha", "data", "index", "indexlevel0", "executiondate", "exdate"),
         *("exdividenddate", "effectivedate"),
     ),
-    "open": ("open", "openprice", "openingprice", "openprc", "eröffnung", "eröffn", "erster", "apertura", "ouverture", "ouv"),
-    "high": ("high", "highprice", "dayhigh", "askhi", "hoch", "tageshoch", "máximo", "plushaut", "haut"),
-    "low": ("low", "lowprice", "daylow", "bidlo", "tief", "tagestief", "mínimo", "plusbas", "bas"),
+    "open": (
+        *("open", "openprice", "openingprice", "openprc", "eröffnung", "eröffn", "erster", "apertura", "ouverture", "ouv"),
+        *("abertura", "otwarcie"),
+    ),
+    "high": (
+        *("high", "highprice", "dayhigh", "askhi", "hoch", "tageshoch", "máximo", "plushaut", "haut", "massimo", "máxima"),
+        *("hoog", "najwyższy"),
+    ),
+    "low": (
+        *("low", "lowprice", "daylow", "bidlo", "tief", "tagestief", "mínimo", "plusbas", "bas", "minimo", "mínima", "laag"),
+        "najniższy",
+    ),
     "close": (
         *("close", "closelast", "closeprice", "closingprice", "last", "lastprice", "latest", "price", "prc", "schluss"),
-        *("schlusskurs", "zuletzt", "cierre", "último", "clôture", "clot", "dernier"),
+        *("schlusskurs", "zuletzt", "cierre", "último", "clôture", "clot", "dernier", "chiusura", "fechamento", "laatst"),
+        *("laatste", "zamknięcie"),
     ),
     "volume": (
         # Where pieces are counted beside it, `Volumen` is money.
         *("stücke", "stuecke", "volume", "vol", "totalvolume", "sharevolume", "sharestraded", "tradedvolume", "volumen"),
-        "volumetraded",
+        *("volumetraded", "wolumen"),
     ),
     "vwap": ("vwap", "vw", "wap"),
     "trades": ("trades", "tradecount", "transactions", "numberoftrades", "numtrades", "barcount"),
@@ -39,8 +50,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "raw_low": ("unadjustedlow", "unadjlow", "lowunadj", "rawlow", "lowraw"),
     "raw_close": ("unadjustedclose", "unadjclose", "closeunadj", "rawclose", "closeraw"),
     "split": ("stocksplits", "stocksplit", "split", "splits", "splitfactor", "splitcoefficient", "splitratio", "ratio"),
-    "split_from": ("splitfrom",),
-    "split_to": ("splitto",),
+    "split_from": ("splitfrom", "denominator", "oldrate"),
+    "split_to": ("splitto", "numerator", "newrate"),
     "dividend": (
         *("dividend", "dividends", "divcash", "dividendamount", "cashdividend", "cashdividends", "exdividend", "amount"),
         "cashamount",
@@ -66,8 +77,6 @@ LETTERS = {
     "t": "session",
 }
 """Names of one letter, as in the answers of Alpaca and Polygon: capital T is their symbol, small t their time."""
-MEANING_OF = {name: meaning for meaning, names in SYNONYMS.items() for name in names}
-RANK = {name: rank for names in SYNONYMS.values() for rank, name in enumerate(names)}
 
 
 class Shape(NamedTuple):
@@ -121,9 +130,15 @@ class Understood(NamedTuple):
 
 @cache
 def normalized(name: str) -> str:
-    """A column's name without case, blanks, brackets, marks and a number before it (`1. open`, `<CLOSE>`, `Adj. Close`)."""
+    """A column's name without case, accents, blanks, brackets, marks and a number before it (`1. open`, `<CLOSE>`)."""
     plain = re.sub(r"^\s*\d+[a-z]?\.\s+", "", name.strip().strip("\ufeff").casefold())
+    # An accent parted from its letter is no letter.
+    plain = unicodedata.normalize("NFKD", plain)
     return "".join(letter for letter in plain if letter.isalnum() or letter == "%")
+
+
+MEANING_OF = {normalized(name): meaning for meaning, names in SYNONYMS.items() for name in names}
+RANK = {normalized(name): rank for names in SYNONYMS.values() for rank, name in enumerate(names)}
 
 
 @cache

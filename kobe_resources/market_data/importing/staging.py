@@ -223,7 +223,9 @@ def _dates(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wishes) 
 
 def _symbols(connection: duckdb.DuckDBPyConnection, wishes: Wishes) -> dict[str, str]:
     """Table `names`: how a symbol is spelled → its identity, or what is wrong with it. Spelled → identity where they differ."""
-    column = [row[0] for row in connection.execute("SELECT DISTINCT symbol FROM long WHERE symbol IS NOT NULL").fetchall()]
+    # Those of rows without a date are words of a header that stands under itself, or of a footer.
+    sql = "SELECT DISTINCT symbol FROM long JOIN days ON text = session WHERE symbol IS NOT NULL AND day IS NOT NULL"
+    column = [row[0] for row in connection.execute(sql).fetchall()]
     rows: list[tuple[str, str | None, str | None]] = []
     mapped = {}
     for spelled in column:
@@ -333,7 +335,8 @@ def _staging_sql(group: Group) -> str:
     # A table's own column speaks first; else its file's name, or the header's second level.
     own = "names.symbol" if "symbol" in held or _is_wide(group) else "owner.symbol"
     spelled = "typed.symbol" if "symbol" in held or _is_wide(group) else "owner.symbol"
-    told = fault_sql(held, NUMBERS, group.is_bars, _is_wide(group))
+    dated = group.header.names[group.places["session"]]
+    told = fault_sql(held, NUMBERS, group.is_bars, _is_wide(group), dated)
     inner = (
         f"SELECT f.id AS file, typed.record, {own} AS symbol, days.day AS session, "  # noqa: S608
         + ", ".join(f"{prices[name]} AS {name}" for name in PRICES)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobe_resources.calendar import NEW_YORK
-from kobe_resources.market_data.companions import DIVIDEND, replace_dividends, replace_splits
+from kobe_resources.market_data.companions import DIVIDEND, replace_dividends, replace_splits, split_off_impossible
 from kobe_resources.market_data.polygon.checkpoints import VENDOR, LoadState, Mark, save_mark, save_refusals
 from kobe_resources.market_data.polygon.errors import PolygonEntitlementError, PolygonNotFound
 from kobe_resources.market_data.polygon.plan import Span
@@ -104,7 +104,9 @@ class PolygonActions:
         frame = pd.DataFrame(listing.rows, columns=DIVIDEND, dtype=object)
         first = min(window.first, known.span.first) if known and not whole else window.first
         with self._warehouse.transaction() as connection:
+            frame, beyond = split_off_impossible(connection, frame, *window)
             replace_dividends(connection, frame, VENDOR, at, *window)
+            save_refusals(connection, [RefusedRow(*row) for row in beyond], at)
             foreign = [RefusedRow("", None, f"dividends in {currency}") for currency in listing.foreign]
             save_refusals(connection, [*listing.refused, *foreign], at)
             save_mark(connection, "dividends", Mark(key, Span(first, until), len(listing.rows), at))

@@ -344,6 +344,16 @@ def test_set_aside_rows_are_told_by_reason_with_symbol_day_and_line(tmp_path: Pa
     assert f"3 x no session (A {DAYS[3]}; others: B); X.csv is not read" in found.seen
 
 
+def test_rows_set_aside_alike_in_all_but_their_day_are_one_reason_where_there_are_many(tmp_path: Path) -> None:
+    again = [("A", DAYS[n], f"x.csv: 'A {DAYS[n]}' was already given in line {n + 2}", 300 + n, {}) for n in range(40)]
+    odd = [("B", DAYS[n], f"x.csv: low {n}.5 is above close 1.25", 400 + n, {}) for n in range(3)]
+    content = dataclasses.replace(load(calm("A")), aside=aside_rows([*again, *odd]))
+    found = check(store(tmp_path, content))["set_aside_rows"]
+    assert (found.count, len(found.offenders)) == (43, 2)
+    first = f"40 x x.csv: 'A {DAYS[0]}' was already given in line 2 (A {DAYS[0]}, line 300)"
+    assert f"{first}; 3 x x.csv: low 0.5 is above close 1.25 (B {DAYS[0]}, line 400)" in found.seen
+
+
 def test_a_warning_of_several_symbols_names_them(tmp_path: Path) -> None:
     gone = [row for name in ("A", "B", "C") for row in calm(name, skip=tuple(range(20, 33)))]
     found = check(store(tmp_path, load([*gone, *calm("D")])))["reused_tickers"]
@@ -416,6 +426,19 @@ def test_a_fall_of_twelve_usual_days_without_a_crowd_is_told(tmp_path: Path) -> 
     assert check(store(tmp_path / "crowd", load(rows)))["silent_moves"].ok
 
 
+@pytest.mark.parametrize(("after", "told"), [(9000.0, True), (2000.0, False)])
+def test_a_leap_whose_crowd_never_goes_home_is_told_as_another_company(tmp_path: Path, after: float, told: bool) -> None:
+    closes = [10.0 * (1.01 if n % 2 else 1.0) * (2.5 if n >= 40 else 1.0) for n in range(80)]
+    volumes = [1000.0] * 40 + [9000.0] + [after] * 39
+    rows = [bar("A", DAYS[n], closes[n], volumes[n]) for n in range(80)]
+    found = check(store(tmp_path, load(rows)))
+    assert found["suspect_jumps"].ok, "the rule of quarantine lets a crowd confirm it"
+    assert found["silent_moves"].ok is not told
+    if told:
+        assert "1 after which so many shares are usual: another company under the ticker?" in found["silent_moves"].seen
+        assert "symbol A" in found["silent_moves"].seen
+
+
 def test_a_print_far_out_of_the_closes_around_it_is_told(tmp_path: Path) -> None:
     rows = [bar("A", DAYS[n], 10.0 * (1.01 if n % 2 else 1.0)) for n in range(60)]
     rows[30] = rows[30] | {"open": 16.0, "high": 16.0}
@@ -434,3 +457,9 @@ def test_weekly_bars_are_said_to_be_weekly(tmp_path: Path) -> None:
     rows = [bar("A", day) for day in days(1000)[::22]] + [bar("B", day) for day in days(1000)]
     found = check(store(tmp_path / "monthly", load(rows)))["weekly_bars"]
     assert "the bars of 1 symbols are monthly, not daily" in found.seen, "though each bar is a listing of its own"
+
+
+def test_weeks_before_days_are_told_though_most_bars_are_daily(tmp_path: Path) -> None:
+    rows = [bar("A", day) for day in [*DAYS[:150:5], *DAYS[150:]]] + [bar("B", day) for day in DAYS]
+    found = check(store(tmp_path, load(rows)))["weekly_bars"]
+    assert [(row.symbol, row.session.date(), row.days_apart) for row in found.offenders.itertuples()] == [("A", DAYS[0], 7.0)]

@@ -224,6 +224,13 @@ def test_a_quiet_move_of_many_usual_days_is_told_in_either_direction(tmp_path: P
     assert (found.kind, found.symbol, found.session) == (kind, "A", DAYS[at])
 
 
+def test_a_leap_into_another_volume_is_doubted_as_another_company(tmp_path: Path) -> None:
+    rows = scaled(moving("A"), range(60, 120), 2.5, 9.0)
+    (found,) = doubts(store(tmp_path, load([*rows, *moving("B")])))
+    assert (found.kind, found.symbol, found.session) == ("another company?", "A", DAYS[60])
+    assert found.seen.startswith("close × 2.524, and from that day on other shares are usual")
+
+
 def test_dividends_beyond_reason_are_named(tmp_path: Path) -> None:
     warehouse = store(tmp_path, load([*moving("A"), *moving("B")]))
     paid = ", ".join(f"('A', DATE '{DAYS[n]}', 0.6, 'regular', NULL, 'x')" for n in (20, 50, 80))

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -65,6 +66,16 @@ def test_an_import_then_a_refresh_loads_the_bars(home: Path) -> None:
     assert "0 bars added, 40 restated" in run("import", "nasdaq_ALFA.csv").text
     said = run("refresh").text
     assert "40 bars of ALFA restated by 4" in said
+
+
+def test_a_refresh_counts_all_rows_that_were_given_twice_and_sums_them_up(home: Path) -> None:
+    (home / "bars").mkdir()
+    (home / "bars" / "bars.csv").write_bytes(exports.text(pd.concat([BARS, BARS.iloc[:30]])))
+    said = run("refresh").text
+    assert "30 rows are set aside, and are not among the bars:" in said
+    day = BARS["session"].iloc[0]
+    assert f"  30 x bars.csv: 'ALFA {day}' was already given in line 2; counted once (the first: ALFA {day} line 82)" in said
+    assert said.count("was already given") == 1
 
 
 def test_the_folder_that_imports_go_to_is_no_source_and_said_to_be_in_use(home: Path) -> None:

@@ -306,6 +306,17 @@ def indian_portal(bars: pd.DataFrame) -> bytes:
     return text(days.apply(indian).assign(Date=dates), quoting=1)
 
 
+POLISH = ["Data", "Otwarcie", "Najwyzszy", "Najnizszy", "Zamkniecie", "Wolumen"]
+
+
+def in_words(bars: pd.DataFrame, columns: str) -> bytes:
+    """Investing.com's download under the words of another country: date, close, open, high, low, volume."""
+    days = one(bars)
+    parts = [dated(bars[: len(days)], "%d.%m.%Y")["session"].to_numpy()]
+    parts += [european(days[name]).to_numpy() for name in ("Close", "Open", "High", "Low")]
+    return text(pd.DataFrame(dict(zip(columns.split("|"), [*parts, days["Volume"].to_numpy()], strict=True))), quoting=1)
+
+
 ALONE: dict[str, tuple[str, Export]] = {
     "Tiingo": ("ALFA.csv", tiingo),
     "EODHD": ("ALFA.US.csv", eodhd),
@@ -321,6 +332,14 @@ ALONE: dict[str, tuple[str, Export]] = {
     "Ariva": ("ALFA.csv", german_turnover),
     "a French portal": ("ALFA.csv", french_portal),
     "a portal in India": ("ALFA.csv", indian_portal),
+    "Stooq in Polish": ("alfa_us_d.csv", lambda bars: text(one(bars).set_axis(POLISH, axis=1))),
+    "Investing.com in Italian": ("ALFA.csv", lambda bars: in_words(bars, "Data|Ultimo|Apertura|Massimo|Minimo|Vol.")),
+    "Investing.com in Portuguese": ("ALFA.csv", lambda bars: in_words(bars, "Data|Último|Abertura|Máxima|Mínima|Vol.")),
+    "Investing.com in Dutch": ("ALFA.csv", lambda bars: in_words(bars, "Datum|Laatst|Open|Hoog|Laag|Vol.")),
+    "Investing.com in Spanish, no accents": (
+        "ALFA.csv",
+        lambda bars: in_words(bars, "Fecha|Ultimo|Apertura|Maximo|Minimo|Vol."),
+    ),
     "no header": ("ALFA.txt", lambda bars: text(one(bars), header=False)),
 }
 """Files of one symbol: the name that they come with, and the file."""

@@ -214,6 +214,23 @@ def test_dividends_are_stored_raw_once_and_other_currencies_are_left_out_with_a_
     assert "1 dividends in CAD left out" in report.notes
 
 
+def test_a_dividend_over_the_share_itself_is_refused_and_forgotten_once_it_is_right(with_market: Open) -> None:
+    days = tuple(str(day.date()) for day in pd.bdate_range("2026-10-01", "2026-11-20"))
+    market = AlpacaMarket(one(days=days))
+    dear = [dividend_row("KO", "2026-10-20", 900.0), dividend_row("KO", "2026-11-12", 1e300)]
+    market.actions["cash_dividends"] = [*dear, dividend_row("KO", "2026-11-05", 0.5)]
+    shop = with_market(market)
+    shop.sync()
+    assert shop.rows("SELECT ex_date::VARCHAR, amount FROM dividends") == [("2026-11-05", 0.5)]
+    told = shop.rows("SELECT symbol, session::VARCHAR, reason FROM bar_refusals ORDER BY session")
+    assert [row[:2] for row in told] == [("KO", "2026-10-20"), ("KO", "2026-11-12")]
+    assert told[0][2].startswith("dividend: 900 is more than the share itself, ")
+    dear[0]["rate"] = dear[1]["rate"] = 0.9
+    shop.sync(force=True)
+    assert shop.rows("SELECT count(*), max(amount) FROM dividends") == [(3, 0.9)]
+    assert shop.rows("SELECT count(*) FROM bar_refusals") == [(0,)]
+
+
 def test_what_the_vendor_put_right_is_read_again_where_it_is_asked_for(with_market: Open) -> None:
     days = tuple(str(day.date()) for day in pd.bdate_range("2026-03-02", "2026-03-20"))
     bars = one(days=days)

@@ -42,6 +42,17 @@ def test_yfinance_with_actions_and_a_ticker_named_like_a_field(bring: Importer, 
     assert_same(bring(put(tmp_path, "c.csv", exports.yfinance(only)), into=tmp_path / "3").bars, only)
 
 
+def test_yfinances_workbook_whose_first_level_is_merged_cells(bring: Importer, tmp_path: Path) -> None:
+    table = exports.wide(BARS)
+    for name, by_ticker in (("fields", table), ("tickers", table.swaplevel(axis=1).sort_index(axis=1))):
+        first, second = (list(by_ticker.columns.get_level_values(level)) for level in (0, 1))
+        # to_excel() merges equal cells of a level: all but the first of them are empty.
+        merged = [word if n == 0 or word != first[n - 1] else "" for n, word in enumerate(first)]
+        rows = [[f"{day:%Y-%m-%d}", *row] for day, row in zip(by_ticker.index, by_ticker.to_numpy().tolist(), strict=True)]
+        book = exports.workbook([["Price", *merged], ["Ticker", *second], ["Date", *[""] * len(first)], *rows])
+        assert_same(bring(put(tmp_path, f"{name}.xlsx", book), into=tmp_path / name).bars, BARS)
+
+
 def test_lines_with_commas_may_stand_before_the_table(bring: Importer, tmp_path: Path) -> None:
     text = b"Daily data\nDISCLAIMER: no warranty, of any kind, is given\n\n" + exports.text(ONE)
     assert_same(bring(put(tmp_path, "ALFA.csv", text)).bars, ALFA)
@@ -78,6 +89,19 @@ def test_a_few_bad_rows_of_a_short_file_cost_themselves(bring: Importer, tmp_pat
     done = bring(put(tmp_path, "ALFA.csv", torn.replace(b"\n" + lines[9] + b"\n", b"\n" + DAYS[8].encode() + b",,,,,-\n")))
     assert_same(done.bars, ALFA[~ALFA["session"].isin([DAYS[4], DAYS[8]])])
     assert {row["place"] for row in done.told["set_aside"]} == {"line 6", "line 9"}
+
+
+def test_a_quote_that_never_ends_is_refused_with_its_line(bring: Importer, tmp_path: Path) -> None:
+    text = exports.text(BARS).replace(f"BRAV,{DAYS[3]}".encode(), f'"BRAV,{DAYS[3]}'.encode())
+    with pytest.raises(MarketDataError, match=r"x\.csv: line 75: has a quote that never ends, and what follows is not read"):
+        bring(put(tmp_path, "x.csv", text))
+
+
+def test_files_that_were_put_one_under_the_other_keep_their_headers_to_themselves(bring: Importer, tmp_path: Path) -> None:
+    parts = [exports.text(BARS.iloc[first : first + 20]) for first in range(0, len(BARS), 20)]
+    done = bring(put(tmp_path, "x.csv", b"".join(parts)))
+    assert_same(done.bars, BARS)
+    assert done.told["mapped"] == {}
 
 
 def test_a_file_of_which_nothing_is_left_is_named(bring: Importer, tmp_path: Path) -> None:

@@ -121,6 +121,16 @@ def test_actions_alone_are_read_beside_the_bars(bring: Importer, tmp_path: Path)
     assert_same(done.bars, ALFA)
 
 
+def test_splits_by_their_terms_are_read(bring: Importer, tmp_path: Path) -> None:
+    put(tmp_path / "in", "ALFA.csv", exports.text(exports.one(BARS)))
+    day = ALFA["session"].iloc[5]
+    put(tmp_path / "in", "splits.csv", f"Symbol,Date,Numerator,Denominator\nALFA,{day},101,100\n")
+    put(tmp_path / "in", "more.csv", f"symbol,ex_date,old_rate,new_rate\nALFA,{ALFA['session'].iloc[9]},100,99\n")
+    done = bring(tmp_path / "in")
+    rows = (done.folder / "splits.csv").read_text().splitlines()[1:]
+    assert rows == [f"ALFA,{day},100.0,101.0", f"ALFA,{ALFA['session'].iloc[9]},100.0,99.0"]
+
+
 def test_the_order_of_days_and_months_is_known_or_refused() -> None:
     assert read_dates(["03/04/2020", "13/04/2020"], None).how == "day/month/year"
     assert read_dates(["03/04/2020", "04/13/2020"], None).how == "month/day/year"

@@ -40,6 +40,7 @@ const write = {
   cents: (v) => (missing(v) ? "–" : minus((v < 0 && Math.abs(v) >= 0.005 ? "−$" : "$") + Math.abs(v).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 }))),
   // Fees of a small sale are fractions of a cent.
   small: (v) => (missing(v) ? "–" : Math.abs(v) > 0 && Math.abs(v) < 0.1 ? minus((v < 0 ? "−$" : "$") + Math.abs(v).toFixed(4)) : write.cents(v)),
+  shares: (v) => (missing(v) ? "–" : v.toLocaleString("en-US", { maximumFractionDigits: 4 })),
   price: (v) => (missing(v) ? "–" : "$" + v.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: Math.abs(v) < 1 ? 4 : 2 })),
 };
 

@@ -596,7 +596,8 @@ def test_axe_finds_nothing_to_mend(browser: Browser, path: Path, width: int, the
 
 SMALL = """(() => {
   const targets = [...document.querySelectorAll("a, button, input, select, summary")].filter((one) => one.offsetWidth);
-  const alone = targets.filter((one) => !one.matches(".skip, label input")).filter((one) => !one.closest("p, li, dd, dt, td, caption") || one.matches(".gate-name"));
+  const shown = targets.filter((one) => !one.matches(".skip, label input"));
+  const alone = shown.filter((one) => !one.closest("p, li, dd, dt, td, caption") || one.matches(".gate-name"));
   return alone.filter((one) => one.offsetWidth < 24 || one.offsetHeight < 24).map((one) => one.outerHTML);
 })()"""
 

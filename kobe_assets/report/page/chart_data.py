@@ -114,7 +114,7 @@ def _why(
         "months": no_curve,
         "years": no_curve,
         "rolling": no_curve or (f"Fewer than {ROLLING_SESSIONS} sessions." if short else ""),
-        "scatter": "" if points else "No fold has both a training and a test Sharpe ratio.",
+        "scatter": "" if points else "No test window has a Sharpe ratio both in training and after.",
         "path": _no_path(book),
         "flow": "" if len(book.folds) and (len(book.trades) or any(book.folds["refused"])) else "No signal met the market.",
         "r": no_r,

@@ -189,7 +189,7 @@ def test_a_chosen_benchmark_is_the_holding_of_one_symbol(inputs: ReportInputs) -
     assert f"{HELD}, held, would have made it $" in details_of(book, inputs, context_of(inputs))["story"]
     payload = payload_of(build_report(inputs, NOW))
     assert payload["chosen"] == HELD
-    assert len(payload["books"][book.key]["curve"]["chosen"]) == len(book.curve)
+    assert len(payload["chains"][payload["books"][book.key]["chain"]]["chosen"]) == len(book.curve)
 
 
 def test_a_benchmark_without_bars_is_said(inputs: ReportInputs) -> None:

@@ -64,7 +64,7 @@ function curveOf(owner) {
   const steps = (values, scale) => values && unpackSteps(values, scale);
   const benchmark = steps(chain.benchmark, MILLION);
   return (owner.unpacked = {
-    ...curve, growth, drawdown, days: unpackDays(chain.days), benchmark, matched: benchmark && !missing(curve.at_work) ? atWork(benchmark, curve.at_work) : null,
+    ...curve, growth, drawdown, days: unpackDays(chain.days), benchmark, chosen: steps(chain.chosen, MILLION), matched: benchmark && !missing(curve.at_work) ? atWork(benchmark, curve.at_work) : null,
     ghost: curve.ghost && { days: unpackDays(curve.ghost.days), growth: unpackSteps(curve.ghost.growth, MILLION) },
     exposure: steps(curve.exposure, THOUSAND), positions: steps(curve.positions, 1), rolling: unpackSteps(curve.rolling, 100),
   });

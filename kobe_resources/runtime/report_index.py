@@ -47,8 +47,19 @@ path.one { stroke: var(--one); }
 path.two { stroke: var(--two); stroke-dasharray: 6 3; }
 .one { color: var(--one); }
 .two { color: var(--two); }
+@media (max-width: 640px) {
+  .num { white-space: normal; }
+  svg text { font-size: 24px; }
+  .reports, .reports tbody, .reports td { display: block; }
+  .reports tr { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: .6rem 0; border-bottom: 1px solid var(--rule); }
+  .reports th, .reports td { border: 0; padding: 0; }
+  .reports td { flex: 1 1 100%; }
+  .reports td.pick { display: flex; flex: 0 1 auto; align-items: center; gap: .4rem; }
+  .reports td[data-label]::before { content: attr(data-label); color: var(--soft); margin-right: .5rem; }
+  .reports thead .pick { display: none; }
+}
 """
-WIDTH, HEIGHT, LEFT, LOW = 860, 240, 56, 24
+WIDTH, HEIGHT, LEFT, LOW = 860, 240, 64, 24
 """The drawing, and the room for figures at its left and for dates under it."""
 
 
@@ -107,7 +118,8 @@ def index_page(folder: Path, sort: str) -> str:
     chosen = [one.name for one in ordered if one.summary][:2]
     rows = "".join(_row(one, differing, chosen) for one in ordered)
     table = (
-        '<div class="scroll"><table><thead><tr><th scope="col">First</th><th scope="col">Second</th>'
+        f'{_scroll("Reports")}<table class="reports"><thead><tr><th scope="col" class="pick">First</th>'
+        '<th scope="col" class="pick">Second</th>'
         f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
     choose = '<button type="submit">Compare the first with the second</button>' if len(chosen) > 1 else ""
@@ -169,17 +181,23 @@ def _row(one: _Report, differing: Iterable[str], chosen: Sequence[str]) -> str:
     return (
         f"<tr>{_radio('first', one, chosen[:1])}{_radio('second', one, chosen[1:])}"
         f'<td><a href="/{quote(one.name)}">{_text(one.name)}</a> made {_moment(one.made)}{note}</td>'
-        f"<td>{_text(one.verdict)}</td><td>{_text(one.summary.get('vendor', ''))}</td><td>{_text(one.span)}</td>"
-        f"<td><ul>{shown}</ul></td></tr>"
+        f'<td>{_text(one.verdict)}</td><td data-label="Vendor">{_text(one.summary.get("vendor", ""))}</td>'
+        f'<td data-label="Sessions">{_text(one.span)}</td><td data-label="Settings that differ"><ul>{shown}</ul></td></tr>'
     )
 
 
 def _radio(name: str, one: _Report, chosen: Sequence[str]) -> str:
     if not one.summary:
-        return "<td></td>"
+        return '<td class="pick"></td>'
     checked = " checked" if one.name in chosen else ""
     value = _text(one.name)
-    return f'<td><input type="radio" name="{name}" value="{value}" aria-label="{name}: {value}" required{checked}></td>'
+    button = f'<input type="radio" name="{name}" value="{value}" aria-label="{name}: {value}" required{checked}>'
+    return f'<td class="pick" data-label="{name.capitalize()}">{button}</td>'
+
+
+def _scroll(label: str) -> str:
+    """The beginning of a part that may be wider than the screen: the keyboard reaches it."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(label)}">'
 
 
 def _differing(reports: Sequence[_Report]) -> list[str]:
@@ -218,7 +236,8 @@ def _table(caption: str, rows: Sequence[Sequence[str]]) -> str:
     heads = '<th scope="col" class="num one">First</th><th scope="col" class="num two">Second</th>'
     said = f'<caption class="soft">Figures of {_text(caption)}</caption>' if caption else ""
     head = f'<thead><tr><th scope="col">{"Figure" if caption else "Name"}</th>{heads}</tr></thead>'
-    return f'<div class="scroll"><table>{said}{head}<tbody>{body}</tbody></table></div>'
+    label = f"Figures of {caption}" if caption else "What differs"
+    return f"{_scroll(label)}<table>{said}{head}<tbody>{body}</tbody></table></div>"
 
 
 def _drawing(title: str, curves: Sequence[Mapping[str, Any]]) -> str:
@@ -260,7 +279,8 @@ def _drawing(title: str, curves: Sequence[Mapping[str, Any]]) -> str:
         for x, anchor, day in ((LEFT, "start", since), (WIDTH - 8, "end", until))
     )
     label = f"Growth of 1 of {_text(title)}, first and second report"
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{levels}{ends}{paths}</svg>'
+    drawn = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{levels}{ends}{paths}</svg>'
+    return f'<p class="soft">What became of 1 dollar on sessions it had never seen, after costs.</p>{drawn}'
 
 
 def _page(title: str, body: str) -> str:

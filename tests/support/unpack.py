@@ -66,6 +66,7 @@ def _trade(header: dict[str, Any], one: dict[str, Any]) -> dict[str, Any]:
     money = {name: one[name] / header["small"] for name in ("fees", "dividends")} | {"pnl": one["pnl"] / header["money"]}
     return {
         **one, **prices, **ratios, **money, "entry_price": at / unit, "qty": one["qty"] / header["pieces"],
+        "shares": (one["qty"] + one["shares"]) / header["pieces"],
         "symbol": header["symbols"][one["symbol"]], "entered_by": header["strategies"][one["by"]],
         "exit_reason": header["reasons"][one["reason"]], "side": "short" if one["short"] else "long",
         "signal": one["entry"] - one["signal"], "exit": one["entry"] + one["exit"],

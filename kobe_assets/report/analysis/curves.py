@@ -100,10 +100,16 @@ def curve_payload(book: StrategyResult, benchmark: Curve | None) -> dict[str, An
     }
 
 
-def chain_payload(book: StrategyResult, benchmark: Curve | None) -> dict[str, Any]:
-    """The sessions of the book's chain and buy and hold on them: what books over the same sessions share."""
+def chain_payload(book: StrategyResult, benchmark: Curve | None, chosen: Curve | None = None) -> dict[str, Any]:
+    """The sessions of the book's chain and buy and hold on them, of the universe and of what was chosen beside it.
+
+    Books over the same sessions share them.
+    """
     from kobe_assets.report.page.csv_files import differences, pack_days
 
     sessions = book.curve["session"].to_numpy()
-    held = on_sessions(benchmark, sessions) if benchmark and len(sessions) else None
-    return {"days": pack_days(sessions), "benchmark": None if held is None else differences(held * MILLIONTHS)}
+
+    def on_them(curve: Curve | None) -> list[int | None] | None:
+        return differences(on_sessions(curve, sessions) * MILLIONTHS) if curve and len(sessions) else None
+
+    return {"days": pack_days(sessions), "benchmark": on_them(benchmark), "chosen": on_them(chosen)}

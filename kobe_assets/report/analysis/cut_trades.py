@@ -18,6 +18,15 @@ def told_cuts(book: StrategyResult) -> list[str]:
     return [text for text in (_cut_by_windows(book), _ended(book)) if text]
 
 
+def told_ruin(book: StrategyResult) -> list[str]:
+    """A sentence on the test windows in which nothing of the account was left; none where there was none."""
+    folds = book.trades.loc[book.trades["exit_reason"].astype(str) == "ruin", "fold"].nunique()
+    if not folds:
+        return []
+    windows = "a test window" if folds == 1 else f"{folds:,} test windows"
+    return [f"In {windows} the account was ruined: nothing was left, every position was closed and nothing more was traded."]
+
+
 def cost_of_zero(trades: pd.DataFrame) -> float:
     """Dollars that the trades with these ends would have made less, had the stock been worth nothing instead of its last close.
 

@@ -255,7 +255,14 @@ def show(value: float | None, unit: str) -> str:
     """`value` as a person reads it; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return DASH
-    return FORMATS[unit](value).replace("-", "−")
+    text = FORMATS[unit](value)
+    # No minus before a zero.
+    return text.replace("-", "−" if any(digit in text for digit in "123456789") else "")
+
+
+def show_range(low: float | None, high: float | None, unit: str) -> str:
+    """`low` to `high` as a person reads them; one dash where there is neither."""
+    return DASH if low is None and high is None else f"{show(low, unit)} to {show(high, unit)}"
 
 
 def minus(text: str) -> str:

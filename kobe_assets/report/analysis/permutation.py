@@ -9,7 +9,7 @@ import pandas as pd
 
 from kobe_assets.report.analysis.curves import tidy, tidy_one
 from kobe_assets.report.analysis.resampling import seed_of
-from kobe_assets.research.permutation import Entered, permute_entries
+from kobe_assets.research.permutation import ROUNDING, Entered, permute_entries
 from kobe_assets.research.permutation import p_value as share_as_good
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def permutations(
     runs: int,
     pin: str,
 ) -> dict[Key, dict[str, Any]]:
-    """The evidence of every book that has trades and a Sharpe ratio. own: (strategy, mode) → Sharpe ratio out of sample."""
+    """The evidence of every book that has trades and a Sharpe ratio. own: (strategy, mode) → Sharpe ratio out of sample.
+
+    None of a book whose every drawn run is its own: where nothing else could have been traded, a p-value of 1 says nothing.
+    """
     asked = {}
     for key, rehearsal in rehearsals.items():
         mine = trades[(trades["strategy"] == key[0]) & (trades["mode"] == key[1])]
@@ -53,7 +56,8 @@ def permutations(
             asked[key] = rehearsal, entered_of(mine, names, rehearsal.plan.folds, rehearsal.market)
     seeds = {key: seed_of(pin, "permutation", *key) for key in asked}
     drawn = permute_entries(asked, readable, runs, seeds)
-    return {key: _told(found, float(own[key] or 0.0), seeds[key]) for key, found in drawn.items()}
+    others = {key: found for key, found in drawn.items() if np.abs(found.sharpe - float(own[key] or 0.0)).max() > ROUNDING}
+    return {key: _told(found, float(own[key] or 0.0), seeds[key]) for key, found in others.items()}
 
 
 def _told(found: Permuted, own: float, seed: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kobe_assets.graph.own_strategies import strategies_of
@@ -29,7 +29,12 @@ def rules_in_force(book: StrategyResult, settings: Settings) -> Rules:
             (f"{name}: {head}" if len(parts) > 1 else head, text)
             for head, text in _strategy_rules(known[name], params, settings)
         ]
-    return [*said, ("Size", _size(settings)), ("Order", _order(settings)), ("Costs", _costs(settings)), *_chosen(book)]
+    limits = [_has_limit(known[name], _params(book, name)) for name in parts]
+    if len(parts) > 1:
+        said.append(("In turn", f"First the best signal of each ({', '.join(parts)}), then each one's second, and so on."))
+    weights = settings.portfolio.strategies if book.strategy == BOOK else {}
+    size, order = _size(settings, weights), _order(settings, limits)
+    return [*said, ("Size", size), ("Order", order), ("Costs", _costs(settings)), *_chosen(book)]
 
 
 def _params(book: StrategyResult, name: str) -> dict[str, float | Words]:
@@ -51,17 +56,19 @@ def _strategy_rules(strategy: Strategy, params: Mapping[str, float | Words], set
     long, short = (_condition(getattr(strategy, side), params) for side in ("long", "short"))
     if long is None and short is None:
         return [("Entry", f"{strategy.summary}{late}.")]
-    entries = [f"buys at the next open after a close with {long}"] if long else []
+    limited = _has_limit(strategy, params)
+    entries = [f"buys {'in the next session' if limited else 'at the next open'} after a close with {long}"] if long else []
     if short and settings.policy.allow_shorts:
         entries.append(f"sells short after {short}")
     elif short:
         entries.append("short sales are switched off")
     entry = f"{'; '.join(entries)}{late}; a close under {_dollars(settings.strategy.min_price)} gives no signal"
-    rules = [("Entry", _sentence(entry)), ("Exit", _sentence(_exits(strategy, params, settings)))]
+    rules = [("Entry", _sentence(entry)), *_limit(strategy, params), ("Exit", _sentence(_exits(strategy, params, settings)))]
     own = [f"{key} is {indicator}" for key, indicator in strategy.indicators.items() if key not in NAMES]
     if own:
-        rules.append(("Where", _sentence(", ".join(own))))
-    score = in_words(getattr(strategy.score_long, "declared", strategy.score_long)) if long and strategy.score_long else None
+        rules.append(("Where", f"{', '.join(own)}."))
+    scored = strategy.score_long if long else strategy.score_short
+    score = in_words(getattr(scored, "declared", scored)) if scored else None
     return [
         *rules,
         ("Stop", _sentence(_stop(strategy, params))),
@@ -95,14 +102,21 @@ def _stop(strategy: Strategy, params: Mapping[str, float | Words]) -> str:
     )
 
 
+def _has_limit(strategy: Strategy, params: Mapping[str, float | Words]) -> bool:
+    return "limit_atr" in params and strategy.limit is not None
+
+
 def _limit(strategy: Strategy, params: Mapping[str, float | Words]) -> Rules:
-    if "limit_atr" not in params or strategy.limit is None:
+    if not _has_limit(strategy, params):
         return []
-    far = f"{_value(params['limit_atr'])} × {NAMES.get(strategy.limit, strategy.limit)}"
-    return [("Limit", f"It buys {far} below the signal's close or not at all, for one session; short mirrored.")]
+    level = strategy.limit or ""
+    far = f"{_value(params['limit_atr'])} × {NAMES.get(level, level)}"
+    sides = "it buys" if strategy.short is None else "it buys, or sells short above,"
+    return [("Limit", _sentence(f"{sides} {far} below the signal's close or not at all, for one session"))]
 
 
-def _size(settings: Settings) -> str:
+def _size(settings: Settings, weights: Mapping[str, float]) -> str:
+    """weights: strategy → what its orders' size is multiplied with."""
     sizing, policy = settings.sizing, settings.policy
     pieces = "whole shares" if sizing.whole_shares else "fractions of shares allowed"
     aim = {
@@ -114,16 +128,27 @@ def _size(settings: Settings) -> str:
         f"at most {text}"
         for value, text in (
             (policy.max_notional_per_order, f"{_dollars(policy.max_notional_per_order)} an order"),
+            (policy.max_order_fraction, f"{_share(policy.max_order_fraction)} of the account an order"),
             (policy.max_daily_notional, f"{_dollars(policy.max_daily_notional)} of entries a session"),
+            (policy.max_daily_fraction, f"{_share(policy.max_daily_fraction)} of the account in entries of a session"),
             (policy.max_positions, f"{policy.max_positions} positions"),
-            (policy.max_gross_exposure, f"{show(policy.max_gross_exposure, 'percent')} of the account in the market"),
+            (policy.max_gross_exposure, f"{_share(policy.max_gross_exposure)} of the account in the market"),
         )
         if value is not None
     ]
-    return _sentence(", ".join([aim, pieces, *limits]))
+    weighed = [f"{name} × {weight:g}" for name, weight in weights.items()] if set(weights.values()) - {1.0} else []
+    return _sentence(", ".join([aim, *weighed, pieces, *limits]))
 
 
-def _order(settings: Settings) -> str:
+def _order(settings: Settings, limits: Sequence[bool]) -> str:
+    """limits: of each strategy, whether it buys at a limit of its own."""
+    if all(limits):
+        return "A limit order for one session, at the price above."
+    usual = _usual_order(settings)
+    return f"{usual} Where a limit is named above: a limit order for one session, at that price." if any(limits) else usual
+
+
+def _usual_order(settings: Settings) -> str:
     execution = settings.execution
     if execution.entry == "opg":
         return f"In the opening auction, with a limit {execution.open_limit_bps:g} bps beyond the signal's close."
@@ -139,7 +164,8 @@ def _costs(settings: Settings) -> str:
         if value
     ]
     if commission:
-        parts.append("a commission of " + " and ".join(commission))
+        least = f", at least {_dollars(costs.commission_minimum)} a fill" if costs.commission_minimum else ""
+        parts.append("a commission of " + " and ".join(commission) + least)
     parts += ["SEC and FINRA fees on sales"] if costs.regulatory_fees else []
     parts += [f"{show(costs.borrow_rate, 'percent')} a year for shorts"] if costs.borrow_rate else []
     return _sentence(", ".join(parts))
@@ -154,6 +180,10 @@ def _chosen(book: StrategyResult) -> Rules:
 
 def _value(value: float | Words) -> str:
     return value.text if isinstance(value, Words) else f"{value:g}"
+
+
+def _share(value: float | None) -> str:
+    return show(value, "percent")
 
 
 def _dollars(value: float | None) -> str:

@@ -55,7 +55,7 @@ WHY = {
     "break_even_bps": "no Sharpe ratio, or it does not fall through zero once between -500 and 500 bps",
     "sqn": "fewer than two trades, or results that never vary",
     "turnover": "no session",
-    "permutation_p": "no trade, no Sharpe ratio, or report.permutations is 0",
+    "permutation_p": "no trade, no Sharpe ratio, no other stock to draw, or report.permutations is 0",
     "avg_holding": "no trade",
 }
 

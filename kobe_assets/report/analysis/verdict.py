@@ -13,9 +13,9 @@ import numpy as np
 
 from kobe_assets.report.analysis.cautions import SYNTHETIC, as_sentence, ended_companies, is_synthetic, most_refused
 from kobe_assets.report.analysis.criteria import QUESTIONS, Context, Result, judge
-from kobe_assets.report.analysis.cut_trades import told_cuts
+from kobe_assets.report.analysis.cut_trades import told_cuts, told_ruin
 from kobe_assets.report.analysis.inputs import DATA, ReportInputs
-from kobe_assets.report.analysis.metrics_glossary import show
+from kobe_assets.report.analysis.metrics_glossary import show, show_range
 from kobe_assets.report.analysis.results import Curve, StrategyResult, benchmark_of, books_of, matched_returns, on_sessions
 from kobe_assets.report.page.appendix import checks
 
@@ -113,7 +113,7 @@ def verdict_of(book: StrategyResult, context: Context) -> Verdict:
         word = UNWORTHY
     else:
         word = UNPROVEN
-    return Verdict(book, results, word, _because(answers, results), answers)
+    return Verdict(book, results, word, _because(book, answers, results), answers)
 
 
 def verdict_rows(inputs: ReportInputs, books: Sequence[StrategyResult] | None = None) -> list[VerdictRow]:
@@ -161,13 +161,18 @@ def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float, ch
         f"On {show(book.years, 'years')} of sessions it had never seen ({first} to {last}) it turned "
         f"{show(initial_cash, 'money')} into {show(end, 'money')} after costs, in {len(book.trades):,} trades."
     )
+    if book.trades.empty:
+        told = (
+            f"On {show(book.years, 'years')} of sessions it had never seen ({first} to {last}) it made no trade: "
+            f"{show(initial_cash, 'money')} stayed {show(initial_cash, 'money')}."
+        )
     held = on_sessions(benchmark, book.curve["session"].to_numpy())[-1] if benchmark else float("nan")
     if held == held:
         bought = show(float(held) * initial_cash, "money")
         told += f" The same stocks, bought in equal parts at its start and held, would have made it {bought}"
         matched = matched_returns(book, benchmark)
         at_work = book.figure("exposure")
-        if matched is not None and at_work is not None:
+        if matched is not None and at_work:
             grown = show(float(np.prod(1.0 + matched)) * initial_cash, "money")
             told += f"; held with no more money at work than the strategy had ({show(at_work, 'percent')} of it), {grown}"
         told += "."
@@ -175,6 +180,8 @@ def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float, ch
         alone = on_sessions(chosen[1], book.curve["session"].to_numpy())[-1]
         if alone == alone:
             told += f" {chosen[0]}, held, would have made it {show(float(alone) * initial_cash, 'money')}."
+    if book.trades.empty:
+        return told
     return f"{told} Its worst fall from a peak was {show(-float(book.curve['drawdown'].min()), 'percent')}."
 
 
@@ -198,7 +205,7 @@ def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
     refused = most_refused([book], inputs.settings)
     if refused:
         found.append(as_sentence(refused))
-    found += told_cuts(book)
+    found += told_ruin(book) + told_cuts(book)
     failed = (check for check in checks(inputs) if check.state != "pass")
     found += [f"The check {check.name} did not pass: {check.description.rstrip('.')}." for check in failed]
     return [*found, *_unpaid(inputs), LEFT_OUT]
@@ -220,7 +227,7 @@ def kpi_markdown(rows: Sequence[VerdictRow]) -> str:
     heads = ("strategy", "mode", "verdict", "gates", "Sharpe", "95 % range", "growth a year", "worst fall", "trades")
     lines = [f"| {' | '.join(_unbroken(head) for head in heads)} |", "|---|---|---|:-:|--:|:-:|--:|--:|--:|"]
     for row in rows:
-        span = f"{show(row.sharpe_lo, 'ratio')} to {show(row.sharpe_hi, 'ratio')}"
+        span = show_range(row.sharpe_lo, row.sharpe_hi, "ratio")
         cells = [
             row.strategy,
             row.mode,
@@ -271,7 +278,9 @@ def _answer(results: Sequence[Result]) -> Answer:
     return "unknown" if any(result.state == "unknown" for result in results) else "yes"
 
 
-def _because(answers: dict[str, Answer], results: Sequence[Result]) -> str:
+def _because(book: StrategyResult, answers: dict[str, Answer], results: Sequence[Result]) -> str:
+    if book.trades.empty:
+        return "It never traded, so there is nothing to judge."
     failed = [result.gate for result in results if result.state == "fail"]
     if failed and failed[0].name == "profit":
         return "It lost money after costs."

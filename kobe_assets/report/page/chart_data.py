@@ -17,7 +17,7 @@ from kobe_assets.report.analysis.flow import capacity, flow
 from kobe_assets.report.analysis.folds import fold_payload, parameter_path, promised_and_given
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.regimes import regime_payload, regimes_of
-from kobe_assets.report.analysis.results import StrategyResult, as_number
+from kobe_assets.report.analysis.results import StrategyResult, as_number, chosen_benchmark_of
 from kobe_assets.report.analysis.trade_stats import trade_payload
 from kobe_assets.report.page.context import window_rows
 from kobe_assets.report.page.luck_parts import grids_payload, portfolio_payload, with_luck
@@ -36,10 +36,11 @@ def inert_json(value: Any) -> str:
 def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context: Context, packed: PackedData) -> dict[str, Any]:
     """Everything the page's script reads but the trades and their bars."""
     grids, together = grids_payload(inputs), portfolio_payload(books)
+    alone = chosen_benchmark_of(inputs)
     chains: list[dict[str, Any]] = []
     payload = {}
     for book in books:
-        chain = chain_payload(book, context.benchmark)
+        chain = chain_payload(book, context.benchmark, alone)
         if chain not in chains:
             chains.append(chain)
         drawn = with_luck(book_payload(book, context), book, inputs, grids, together)
@@ -114,7 +115,7 @@ def _why(
         "months": no_curve,
         "years": no_curve,
         "rolling": no_curve or (f"Fewer than {ROLLING_SESSIONS} sessions." if short else ""),
-        "scatter": "" if points else "No fold has both a training and a test Sharpe ratio.",
+        "scatter": "" if points else "No test window has a Sharpe ratio both in training and after.",
         "path": _no_path(book),
         "flow": "" if len(book.folds) and (len(book.trades) or any(book.folds["refused"])) else "No signal met the market.",
         "r": no_r,

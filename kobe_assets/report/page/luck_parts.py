@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kobe_assets.report.analysis.correlation import portfolio_of
-from kobe_assets.report.analysis.curves import tidy
 from kobe_assets.report.analysis.inputs import ReportInputs
-from kobe_assets.report.analysis.results import StrategyResult, chosen_benchmark_of, on_sessions, parse_object
+from kobe_assets.report.analysis.results import StrategyResult, parse_object
 from kobe_assets.report.page.context import parameter_text
 from kobe_resources.settings.models import BOOK
 
@@ -45,9 +44,7 @@ def with_luck(
         why["heat_map"] = "The grid has one parameter set."
     if book.mode not in together:
         why["correlation"] = "One strategy alone has nothing to be compared with."
-    chosen, sessions = chosen_benchmark_of(inputs), book.curve["session"].to_numpy()
-    held = None if chosen is None or not len(sessions) else tidy(on_sessions(chosen, sessions))
-    return {**payload, "curve": {**payload["curve"], "chosen": held}, "resampling": drawn, "permutation": permuted, "why": why}
+    return {**payload, "resampling": drawn, "permutation": permuted, "why": why}
 
 
 def grids_payload(inputs: ReportInputs) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _symbol_payload(run: BookRun, symbol: str, bars: np.ndarray, trades: Any) ->
             [
                 str(one.entered_by), str(one.side), str(one.entry_session.date()), round(one.entry_price, DIGITS),
                 str(one.exit_session.date()), round(one.exit_price, DIGITS), str(one.exit_reason), int(one.bars_held),
-                round(one.qty, 6), round(one.fees, 4), round(one.dividends, 4), round(one.pnl, 4),
+                round(one.shares, 6), round(one.fees, 4), round(one.dividends, 4), round(one.pnl, 4),
             ]
             for one in trades.sort_values(["entry_session", "exit_session"]).itertuples()
         ],

@@ -28,8 +28,8 @@ def pack_trades(trades: pd.DataFrame) -> str:
     money = next((scale for scale in (finest, CENTS) if largest * scale < LARGEST), 1.0)
     # What a sale of $75 costs in fees is a fraction of a cent.
     small = FINE if trades[["fees", "dividends"]].abs().to_numpy(float).max(initial=0.0) * FINE < LARGEST else money
-    qty = trades["qty"].to_numpy(float)
-    pieces = 1.0 if np.array_equal(qty, np.rint(qty)) else FINE
+    qty, shares = trades["qty"].to_numpy(float), trades["shares"].to_numpy(float)
+    pieces = _pieces(np.concatenate([qty, shares]))
     entry = trades["entry_price"].to_numpy(float)
     unit = np.where(entry < FINE_BELOW, FINE, CENTS)
     at = np.rint(entry * unit)
@@ -47,6 +47,8 @@ def pack_trades(trades: pd.DataFrame) -> str:
         "stop": folded(np.rint(trades["stop"].to_numpy(float) * unit) - at),
         "reason": folded(reason),
         "qty": folded(qty, pieces),
+        # As many as the prices are adjusted to: the same but before a split.
+        "shares": folded(np.rint(shares * pieces) - np.rint(qty * pieces)),
         "fees": folded(trades["fees"], small),
         "dividends": folded(trades["dividends"], small),
         "pnl": folded(trades["pnl"], money),
@@ -60,6 +62,14 @@ def pack_trades(trades: pd.DataFrame) -> str:
         "money": money, "small": small, "pieces": pieces,
     }  # fmt: skip
     return pack_bytes(block(header, list(columns.values())))
+
+
+def _pieces(shares: Any) -> float:
+    """Into how many parts a share is divided: as few as keep every digit, and as the largest order allows."""
+    if np.array_equal(shares, np.rint(shares)):
+        return 1.0
+    largest = np.abs(shares).max(initial=0.0)
+    return next((scale for scale in (FINE, CENTS) if 2 * largest * scale < LARGEST), 1.0)
 
 
 def _codes(column: pd.Series[Any]) -> tuple[list[str], Any]:

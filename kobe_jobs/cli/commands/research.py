@@ -246,11 +246,11 @@ def _warn_of_releases(settings: Settings) -> None:
 
 def _verdict_lines(rows: list[dict[str, Any]]) -> str:
     """The same for a narrow terminal: two lines a strategy and mode."""
-    from kobe_assets.report.analysis.metrics_glossary import show
+    from kobe_assets.report.analysis.metrics_glossary import show, show_range
 
     return "\n".join(
         f"{row['strategy']} {row['mode']}: {row['verdict']} ({row['gates_passed']}/{row['gates']} gates)\n"
-        f"  Sharpe {show(row['sharpe'], 'ratio')} ({show(row['sharpe_lo'], 'ratio')} to {show(row['sharpe_hi'], 'ratio')}), "
+        f"  Sharpe {show(row['sharpe'], 'ratio')} ({show_range(row['sharpe_lo'], row['sharpe_hi'], 'ratio')}), "
         f"CAGR {show(row['cagr'], 'percent')}, max drawdown {show(row['max_drawdown'], 'percent')}, "
         f"{row['trades']:,} trades"
         for row in rows
@@ -261,7 +261,7 @@ def _verdict_table(rows: list[dict[str, Any]]) -> Table:
     """Out-of-sample figures and the verdict, one line a strategy and mode."""
     from rich.table import Table
 
-    from kobe_assets.report.analysis.metrics_glossary import show
+    from kobe_assets.report.analysis.metrics_glossary import show, show_range
 
     table = Table(title="Out of sample, after costs", title_justify="left")
     for name in ("strategy", "mode"):
@@ -274,7 +274,7 @@ def _verdict_table(rows: list[dict[str, Any]]) -> Table:
             row["strategy"],
             row["mode"],
             show(row["sharpe"], "ratio"),
-            f"{show(row['sharpe_lo'], 'ratio')} to {show(row['sharpe_hi'], 'ratio')}",
+            show_range(row["sharpe_lo"], row["sharpe_hi"], "ratio"),
             show(row["cagr"], "percent"),
             show(row["max_drawdown"], "percent"),
             f"{row['trades']:,}",

@@ -29,6 +29,8 @@ CHARTS = (
     "without_best", "symbols", "costs", "capacity", "regimes", "pbo", "fan", "worst_falls", "ends", "permutation", "heat_map",
     "correlation",
 )  # fmt: skip
+FILLED = ".plot:visible, .filled:visible, .unpacked:visible, .scale:visible"
+"""What stands empty until a script fills it."""
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 
 
@@ -463,7 +465,7 @@ def test_every_trade_can_be_searched_filtered_sorted_and_saved(wide: Watched, in
     wide.see_trades()
     count = wide.page.locator("#trades-count")
     assert f"of {len(own):,} trades" in count.inner_text()
-    wide.page.fill("#trades-search", "s003")
+    wide.page.fill("#trades-search", "rsi S003")  # words in any order
     wide.page.select_option("#trades-result", "lost")
     found = own[(own["symbol"] == "S003") & (own["pnl"] <= 0)]
     wide.page.wait_for_function(f"document.getElementById('trades-count').textContent.includes('of {len(found)} trades')")
@@ -552,7 +554,34 @@ def test_a_browser_that_cannot_unpack_says_so_and_shows_the_words(browser: Brows
     page.wait_for_selector(DRAWN, state="attached")
     assert page.locator("#cannot-unpack").is_visible()
     assert page.locator(".verdict:visible strong").inner_text() == "rsi2 · fixed parameters"
+    assert page.locator(FILLED).count() == 0
     page.close()
+
+
+def test_without_scripts_a_sentence_says_what_is_missing_and_nothing_stands_empty(browser: Browser, path: Path) -> None:
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(path.as_uri())
+    assert page.locator("noscript p").is_visible()
+    assert page.locator(".verdict:visible strong").inner_text() == "rsi2 · fixed parameters"
+    assert page.locator(FILLED).count() == 0
+    page.close()
+
+
+def test_a_dark_page_is_printed_light_with_every_chart_and_is_dark_again(browser: Browser, path: Path) -> None:
+    watched = Watched(browser, path, theme="dark")
+    watched.see("#chart-equity")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    dark = watched.page.evaluate(paper)
+    watched.page.emulate_media(media="print")
+    watched.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert watched.page.evaluate(paper) == "rgb(251, 250, 247)"
+    assert watched.page.locator("main .chart:not(.blank):not(:has(svg.main-svg))").count() == 0
+    assert watched.page.locator(".filters:visible, .unpacked[data-stale]:visible").count() == 0
+    watched.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    watched.page.emulate_media(media="screen")
+    assert watched.page.evaluate(paper) == dark
+    assert watched.complaints == []
+    watched.page.close()
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (400, "dark")])
@@ -562,6 +591,23 @@ def test_axe_finds_nothing_to_mend(browser: Browser, path: Path, width: int, the
     rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
     found = Axe().run(watched.page, options={"runOnly": rules, "resultTypes": ["violations"]}).response["violations"]
     assert [(one["id"], [node["html"] for node in one["nodes"][:3]]) for one in found] == []
+    watched.page.close()
+
+
+SMALL = """(() => {
+  const targets = [...document.querySelectorAll("a, button, input, select, summary")].filter((one) => one.offsetWidth);
+  const shown = targets.filter((one) => !one.matches(".skip, label input"));
+  const alone = shown.filter((one) => !one.closest("p, li, dd, dt, td, caption") || one.matches(".gate-name"));
+  return alone.filter((one) => one.offsetWidth < 24 || one.offsetHeight < 24).map((one) => one.outerHTML);
+})()"""
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_what_can_be_clicked_outside_a_sentence_is_24_px_high_and_wide(browser: Browser, path: Path, width: int) -> None:
+    watched = Watched(browser, path, width)
+    watched.see_trades()
+    watched.page.evaluate("document.querySelectorAll('main details').forEach((folded) => { folded.open = true; })")
+    assert watched.page.evaluate(SMALL) == []
     watched.page.close()
 
 

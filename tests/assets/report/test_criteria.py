@@ -13,6 +13,7 @@ import pytest
 from kobe_assets.report.analysis.cautions import cautions_of, most_refused, remedy_for
 from kobe_assets.report.analysis.criteria import GATES, QUESTIONS, Context, benchmark_sharpe, judge, top_share
 from kobe_assets.report.analysis.inputs import ReportInputs
+from kobe_assets.report.analysis.metrics_glossary import show, show_range
 from kobe_assets.report.analysis.results import StrategyResult, benchmark_of, books_of, on_sessions, returns_of, sharpe
 from kobe_assets.report.analysis.verdict import (
     UNPROVEN,
@@ -61,6 +62,31 @@ def state(book: StrategyResult, context: Context, name: str) -> str:
 
 def with_figures(book: StrategyResult, **figures: float | None) -> StrategyResult:
     return dataclasses.replace(book, figures={**book.figures, **figures})
+
+
+def test_a_book_without_a_trade_is_said_to_have_made_none_not_to_have_lost(book: StrategyResult, context: Context) -> None:
+    idle = dataclasses.replace(
+        with_figures(book, net_pnl=0.0, sharpe=None, exposure=0.0, permutation_p=None), trades=book.trades.iloc[:0]
+    )
+    assert verdict_of(idle, context).sentence == "It never traded, so there is nothing to judge."
+    told = story(idle, context.benchmark, 1000.0)
+    assert "it made no trade: $1,000 stayed $1,000." in told
+    assert "would have made it" in told
+    assert "no more money at work" not in told
+    assert "fall" not in told
+
+
+def test_ruin_is_told_with_the_number_of_its_windows(book: StrategyResult, inputs: ReportInputs) -> None:
+    assert not any("ruined" in text for text in caveats(book, inputs))
+    ends = np.where(book.trades["fold"] <= 2, "ruin", book.trades["exit_reason"].astype(str))
+    ruined = dataclasses.replace(book, trades=book.trades.assign(exit_reason=ends))
+    assert "In 2 test windows the account was ruined" in " ".join(caveats(ruined, inputs))
+
+
+def test_no_minus_stands_before_a_zero_and_a_range_of_nothing_is_one_dash() -> None:
+    assert [show(v, unit) for v, unit in ((-0.0, "percent"), (-0.001, "ratio"), (-0.01, "ratio"))] == ["0.0 %", "0.00", "−0.01"]
+    assert show_range(None, None, "ratio") == show(None, "ratio")
+    assert show_range(-1.0, 1.0, "ratio") == "−1.00 to 1.00"
 
 
 def test_a_book_that_clears_every_bar_has_earned_a_trial_on_paper_and_no_more(book: StrategyResult, context: Context) -> None:

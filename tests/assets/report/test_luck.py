@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from kobe_assets.report.analysis import permutation as permutation_module
 from kobe_assets.report.analysis.cautions import cautions_of
 from kobe_assets.report.analysis.heat_map import heat_map, maps_of, stored_grids
 from kobe_assets.report.analysis.inputs import ReportInputs, read_inputs
@@ -19,6 +21,7 @@ from kobe_assets.report.analysis.verdict import FREE_SHORTS, LEFT_OUT, NO_DIVIDE
 from kobe_assets.report.page.context import details_of
 from kobe_assets.report.page.luck_parts import portfolio_payload
 from kobe_assets.report.page.page import build_report
+from kobe_assets.research.permutation import Permuted
 from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.pins import research_pin
@@ -130,6 +133,20 @@ def test_the_permutation_is_a_figure_and_stands_on_the_books_own_ratio(inputs: R
         assert sum(told["counts"]) == 30
 
 
+@pytest.mark.parametrize(("others", "told"), [([0.5, 0.5], False), ([0.5, 0.1], True), ([0.9, 0.9], True)])
+def test_where_nothing_else_could_be_drawn_nothing_is_said_of_chance(
+    inputs: ReportInputs, monkeypatch: pytest.MonkeyPatch, others: list[float], told: bool
+) -> None:
+    key = ("ibs", "canonical")
+    drawn = Permuted(np.array(others), np.array([3, 3]), 3)
+    monkeypatch.setattr(permutation_module, "permute_entries", lambda *_: {key: drawn})
+    monkeypatch.setattr(permutation_module, "entered_of", lambda *_: None)
+    rehearsal: Any = SimpleNamespace(plan=SimpleNamespace(parts=[], folds=[]), market=None)
+    nothing: Any = None
+    found = permutation_module.permutations(inputs.trades, {key: rehearsal}, {key: 0.5}, nothing, 2, "pin")
+    assert (key in found) is told
+
+
 def test_every_try_that_is_counted_is_listed(inputs: ReportInputs) -> None:
     tries = inputs.evidence["tries", ""]["tries"]
     assert {book.figures["dsr_trials"] for book in books_of(inputs)} == {float(tries["count"])}
@@ -172,7 +189,7 @@ def test_a_chosen_benchmark_is_the_holding_of_one_symbol(inputs: ReportInputs) -
     assert f"{HELD}, held, would have made it $" in details_of(book, inputs, context_of(inputs))["story"]
     payload = payload_of(build_report(inputs, NOW))
     assert payload["chosen"] == HELD
-    assert len(payload["books"][book.key]["curve"]["chosen"]) == len(book.curve)
+    assert len(payload["chains"][payload["books"][book.key]["chain"]]["chosen"]) == len(book.curve)
 
 
 def test_a_benchmark_without_bars_is_said(inputs: ReportInputs) -> None:

@@ -192,7 +192,7 @@ def test_every_trade_is_on_the_page_with_its_figures(inputs: ReportInputs) -> No
         for name, given in (
             ("pnl", "pnl"), ("fees", "fees"), ("dividends", "dividends"), ("r", "r"), ("mae", "mae_r"), ("mfe", "mfe_r"),
             ("entry_price", "entry_price"), ("exit_price", "exit_price"), ("stop", "stop"), ("qty", "qty"),
-            ("bars", "bars_held"), ("fold", "fold"),
+            ("shares", "shares"), ("bars", "bars_held"), ("fold", "fold"),
         ):  # fmt: skip
             found = np.array([trade[name] for trade in packed], dtype=float)
             np.testing.assert_allclose(found, book.trades[given].to_numpy(float), atol=0.00501)
@@ -201,6 +201,23 @@ def test_every_trade_is_on_the_page_with_its_figures(inputs: ReportInputs) -> No
         for name in ("signal", "entry", "exit"):
             days = book.trades[f"{name}_session"].to_numpy().astype("datetime64[D]").astype(int)
             assert [trade[name] for trade in packed] == days.tolist()
+
+
+def test_shares_times_the_way_of_the_price_is_the_profit_before_fees_also_before_a_split(inputs: ReportInputs) -> None:
+    split = inputs.trades.assign(qty=inputs.trades["shares"] / 2)
+    trades = trades_of(build_report(dataclasses.replace(inputs, trades=split), NOW), "ibs|canonical")
+    assert trades
+    for trade in trades:
+        way = (trade["exit_price"] - trade["entry_price"]) * (1 if trade["side"] == "long" else -1)
+        pnl = way * trade["shares"] - trade["fees"] + trade["dividends"]
+        assert pnl == pytest.approx(trade["pnl"], abs=0.02 * trade["shares"] + 0.01)
+
+
+@pytest.mark.parametrize("shares", [0.5, 250_000.25, 300_000_000.5])
+def test_any_number_of_shares_can_be_packed(inputs: ReportInputs, shares: float) -> None:
+    trades = inputs.trades.assign(qty=shares, shares=shares)
+    packed = trades_of(build_report(dataclasses.replace(inputs, trades=trades), NOW), "ibs|canonical")
+    assert all(trade["shares"] == pytest.approx(shares, abs=0.51 if shares > 1e6 else 0.01) for trade in packed)
 
 
 def test_fees_and_dividends_of_a_small_account_keep_their_fractions_of_a_cent(inputs: ReportInputs) -> None:

@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.report.analysis import rules_in_force as rules_module
 from kobe_assets.report.analysis.conditions import Words, in_words
 from kobe_assets.report.analysis.drawdowns import drawdowns
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.results import StrategyResult, books_of
 from kobe_assets.report.analysis.rules_in_force import rules_in_force
-from kobe_resources.settings.models import Settings
+from kobe_resources.settings.models import BOOK, Settings
 
 P = {"entry": 10.0, "room": Words("room")}
 
@@ -90,6 +92,38 @@ def test_settings_change_the_sentences(books: dict[str, StrategyResult]) -> None
     assert "a commission of $1 a fill" in said["Costs"]
     assert "SEC" not in said["Costs"]
     assert "3.0 % a year for shorts" in said["Costs"]
+
+
+def test_a_limit_entry_is_told_as_one(books: dict[str, StrategyResult], inputs: ReportInputs, monkeypatch: Any) -> None:
+    rsi2 = strategies_of(inputs.settings)["rsi2"]
+    patient = dataclasses.replace(rsi2, parameters={**rsi2.parameters, "limit_atr": 0.5}, limit="atr14", short=None)
+    monkeypatch.setattr(rules_module, "strategies_of", lambda _: {"rsi2": patient})
+    book = books["rsi2|canonical"]
+    limits = [params | {"limit_atr": 0.5} for params in book.folds["params"]]
+    said = dict(rules_in_force(dataclasses.replace(book, folds=book.folds.assign(params=limits)), inputs.settings))
+    assert said["Limit"] == "It buys 0.5 × ATR(14) below the signal's close or not at all, for one session."
+    assert "at the next open" not in said["Entry"]
+    assert said["Order"] == "A limit order for one session, at the price above."
+
+
+def test_a_portfolio_tells_its_weights_and_whose_turn_it_is(books: dict[str, StrategyResult]) -> None:
+    settings = Settings(portfolio={"strategies": {"rsi2": 0.5, "ibs": 1.0}})
+    book = books["rsi2|canonical"]
+    both = [{f"{name}.{key}": v for name in ("rsi2", "ibs") for key, v in params.items()} for params in book.folds["params"]]
+    said = dict(rules_in_force(dataclasses.replace(book, strategy=BOOK, folds=book.folds.assign(params=both)), settings))
+    assert said["Size"].startswith("$75 an order, rsi2 × 0.5, ibs × 1, ")
+    assert said["In turn"] == "First the best signal of each (rsi2, ibs), then each one's second, and so on."
+
+
+def test_limits_as_shares_of_the_account_and_the_least_commission_are_told(books: dict[str, StrategyResult]) -> None:
+    settings = Settings(
+        policy={"max_order_fraction": 0.05, "max_daily_fraction": 0.2},
+        costs={"commission_per_share": 0.005, "commission_minimum": 1.0},
+    )
+    said = dict(rules_in_force(books["rsi2|canonical"], settings))
+    assert "at most 5.0 % of the account an order" in said["Size"]
+    assert "at most 20.0 % of the account in entries of a session" in said["Size"]
+    assert "$0.005 a share, at least $1 a fill" in said["Costs"]
 
 
 def test_a_book_that_no_declaration_is_known_of_has_no_rules(books: dict[str, StrategyResult], inputs: ReportInputs) -> None:

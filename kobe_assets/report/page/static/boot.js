@@ -26,7 +26,7 @@ async function runPacked(id) {
 
 function cannotUnpack() {
   document.getElementById("cannot-unpack").hidden = false;
-  document.querySelectorAll("main .chart, .unpacked").forEach((place) => { place.hidden = true; });
+  document.querySelectorAll("main .plot, .filled, .unpacked, .scale, .grid-picks").forEach((place) => { place.hidden = true; });
   document.documentElement.dataset.drawn = "yes";
 }
 

@@ -40,6 +40,7 @@ const write = {
   cents: (v) => (missing(v) ? "–" : minus((v < 0 && Math.abs(v) >= 0.005 ? "−$" : "$") + Math.abs(v).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 }))),
   // Fees of a small sale are fractions of a cent.
   small: (v) => (missing(v) ? "–" : Math.abs(v) > 0 && Math.abs(v) < 0.1 ? minus((v < 0 ? "−$" : "$") + Math.abs(v).toFixed(4)) : write.cents(v)),
+  shares: (v) => (missing(v) ? "–" : v.toLocaleString("en-US", { maximumFractionDigits: 4 })),
   price: (v) => (missing(v) ? "–" : "$" + v.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: Math.abs(v) < 1 ? 4 : 2 })),
 };
 
@@ -63,7 +64,7 @@ function curveOf(owner) {
   const steps = (values, scale) => values && unpackSteps(values, scale);
   const benchmark = steps(chain.benchmark, MILLION);
   return (owner.unpacked = {
-    ...curve, growth, drawdown, days: unpackDays(chain.days), benchmark, matched: benchmark && !missing(curve.at_work) ? atWork(benchmark, curve.at_work) : null,
+    ...curve, growth, drawdown, days: unpackDays(chain.days), benchmark, chosen: steps(chain.chosen, MILLION), matched: benchmark && !missing(curve.at_work) ? atWork(benchmark, curve.at_work) : null,
     ghost: curve.ghost && { days: unpackDays(curve.ghost.days), growth: unpackSteps(curve.ghost.growth, MILLION) },
     exposure: steps(curve.exposure, THOUSAND), positions: steps(curve.positions, 1), rolling: unpackSteps(curve.rolling, 100),
   });

@@ -110,6 +110,23 @@ function watchBar() {
   new ResizeObserver(() => document.documentElement.style.setProperty("--bar", bar.offsetHeight + "px")).observe(bar);
 }
 
+const UNREAD_MS = 8000;
+
+// Paper is light, and shows what was not in view yet.
+function listenToPrinter() {
+  let theme = null;
+  window.addEventListener("beforeprint", () => {
+    theme = isDark() ? document.documentElement.dataset.theme || "" : null;
+    if (theme !== null) document.documentElement.dataset.theme = "light";
+    if (typeof Plotly !== "undefined") (theme === null ? [...stale] : Object.keys(charts)).forEach(drawChart);
+  });
+  window.addEventListener("afterprint", () => {
+    if (theme === null) return;
+    if (theme) document.documentElement.dataset.theme = theme; else delete document.documentElement.dataset.theme;
+    recolour();
+  });
+}
+
 function listen() {
   byId("theme").addEventListener("click", () => {
     const next = isDark() ? "light" : "dark";
@@ -147,7 +164,10 @@ function listen() {
   window.addEventListener("resize", () => {
     if (narrow() !== wasNarrow) { wasNarrow = narrow(); if (book()) draw(); }
   });
-  window.addEventListener("beforeprint", () => { if (typeof Plotly !== "undefined") [...stale].forEach(drawChart); });
+  listenToPrinter();
+  // So that a page that is printed unread has its charts; long after the first choices were answered.
+  const whenIdle = window.requestIdleCallback || ((run) => run());
+  setTimeout(() => whenIdle(() => plotlyLoaded().catch(() => undefined)), UNREAD_MS);
 }
 
 async function start() {

@@ -12,6 +12,7 @@ async function unpackTrades(key) {
   for (const name of ["fees", "dividends"]) c[name] = scaled(c[name], header.small);
   c.pnl = scaled(c.pnl, header.money);
   for (const name of ["r", "mae", "mfe"]) c[name] = scaled(c[name], 100);
+  c.shares = scaled(c.shares.map((v, i) => (v === null || c.qty[i] === null ? null : c.qty[i] + v)), header.pieces);
   c.qty = scaled(c.qty, header.pieces);
   return c.symbol.map((symbol, i) => {
     const fine = c.entry_price[i] % 2, unit = fine ? 10000 : 100, at = (c.entry_price[i] - fine) / 2;
@@ -19,7 +20,7 @@ async function unpackTrades(key) {
     return {
       id: i, symbol: header.symbols[symbol], by: header.strategies[c.by[i]], side: c.short[i] ? "short" : "long", fold: c.fold[i],
       signal: c.entry[i] - c.signal[i], entry: c.entry[i], exit: c.entry[i] + c.exit[i], entry_price: at / unit, exit_price: price(c.exit_price), stop: price(c.stop),
-      reason: header.reasons[c.reason[i]], qty: c.qty[i], fees: c.fees[i], dividends: c.dividends[i], pnl: c.pnl[i], bars: c.bars[i], r: c.r[i], mae: c.mae[i], mfe: c.mfe[i],
+      reason: header.reasons[c.reason[i]], shares: c.shares[i], qty: c.qty[i], fees: c.fees[i], dividends: c.dividends[i], pnl: c.pnl[i], bars: c.bars[i], r: c.r[i], mae: c.mae[i], mfe: c.mfe[i],
     };
   });
 }

@@ -4,20 +4,23 @@ const TRADE_FIELDS = [
   ["symbol", "Symbol", "text", (t) => t.symbol], ["side", "Side", "text", (t) => t.side], ["by", "Entered by", "text", (t) => t.by],
   ["entry", "Entry", "text", (t) => isoDay(t.entry)], ["exit", "Exit", "text", (t) => isoDay(t.exit)], ["reason", "Left because", "text", (t) => words(t.reason)],
   ["pnl", "Profit", "num", (t) => write.cents(t.pnl)], ["r", "R", "num", (t) => write.ratio(t.r)], ["bars", "Bars", "num", (t) => t.bars], ["fold", "Window", "num", (t) => t.fold],
-  ["qty", "Shares", "num", (t) => t.qty.toLocaleString("en-US", { maximumFractionDigits: 4 })], ["entry_price", "In at", "num", (t) => write.price(t.entry_price)], ["exit_price", "Out at", "num", (t) => write.price(t.exit_price)],
+  ["shares", "Shares", "num", (t) => write.shares(t.shares)], ["entry_price", "In at", "num", (t) => write.price(t.entry_price)], ["exit_price", "Out at", "num", (t) => write.price(t.exit_price)],
   ["fees", "Fees", "num", (t) => write.small(t.fees)], ["dividends", "Dividends", "num", (t) => write.small(t.dividends)],
 ];
-const CSV_FIELDS = ["symbol", "side", "entered_by", "window", "signal_session", "entry_session", "entry_price", "exit_session", "exit_price", "exit_reason", "stop", "shares", "fees", "dividends", "pnl", "bars_held", "r", "mae_r", "mfe_r"];
+const CSV_FIELDS = ["symbol", "side", "entered_by", "window", "signal_session", "entry_session", "entry_price", "exit_session", "exit_price", "exit_reason", "stop", "shares", "qty", "fees", "dividends", "pnl", "bars_held", "r", "mae_r", "mfe_r"];
 const list = { by: "entry", down: true, page: 0, found: [] };
 
 const strategiesOf = (trades) => new Set(trades.map((trade) => trade.by)).size;
 
 function matches(trade) {
-  const text = byId("trades-search").value.trim().toLowerCase(), side = byId("trades-side").value, reason = byId("trades-reason").value, result = byId("trades-result").value;
+  const asked = byId("trades-search").value.toLowerCase().split(/\s+/), side = byId("trades-side").value, reason = byId("trades-reason").value, result = byId("trades-result").value;
   return (!chosen.fold || trade.fold === chosen.fold) && (!side || trade.side === side) && (!reason || trade.reason === reason)
     && (!result || (result === "won") === (trade.pnl > 0))
-    && (!text || `${trade.symbol} ${trade.by} ${words(trade.reason)} ${isoDay(trade.entry)} ${isoDay(trade.exit)}`.toLowerCase().includes(text));
+    && holdsAll(`${trade.symbol} ${trade.by} ${words(trade.reason)} ${isoDay(trade.entry)} ${isoDay(trade.exit)}`.toLowerCase(), asked);
 }
+
+// Every word that is searched for, in any order: "aapl 2010 stop".
+const holdsAll = (text, asked) => asked.every((word) => text.includes(word));
 
 async function drawTradeTable() {
   const key = chosen.book, trades = await tradesNow();
@@ -69,7 +72,7 @@ const csvCell = (value) => {
 };
 
 function tradesCsv() {
-  const rows = list.found.map((t) => [t.symbol, t.side, t.by, t.fold, isoDay(t.signal), isoDay(t.entry), t.entry_price, isoDay(t.exit), t.exit_price, t.reason, t.stop, t.qty, t.fees, t.dividends, t.pnl, t.bars, t.r, t.mae, t.mfe]);
+  const rows = list.found.map((t) => [t.symbol, t.side, t.by, t.fold, isoDay(t.signal), isoDay(t.entry), t.entry_price, isoDay(t.exit), t.exit_price, t.reason, t.stop, t.shares, t.qty, t.fees, t.dividends, t.pnl, t.bars, t.r, t.mae, t.mfe]);
   return [CSV_FIELDS, ...rows].map((row) => row.map(csvCell).join(",")).join("\r\n") + "\r\n";
 }
 

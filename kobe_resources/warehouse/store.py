@@ -316,7 +316,9 @@ def insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFram
         if not in_order:
             connection.execute("SET SESSION preserve_insertion_order = true")
     finally:
-        connection.unregister("incoming_rows")
+        # Where the rows were refused DuckDB refuses this too, and would hide why.
+        with contextlib.suppress(duckdb.Error):
+            connection.unregister("incoming_rows")
     return len(frame)
 
 

@@ -181,6 +181,12 @@ def test_rows_in_any_order_are_all_there_and_the_next_ones_lie_in_theirs(warehou
     assert (found == frame["number"].to_numpy()).all()
 
 
+def test_rows_that_are_refused_are_told_as_that(warehouse: Warehouse) -> None:
+    frame = pd.DataFrame({"strategy": ["s"], "mode": ["m"], "name": ["n"], "value": [None]})
+    with pytest.raises(duckdb.ConstraintException, match="NOT NULL constraint failed: evidence"):
+        warehouse.replace({"evidence": frame})
+
+
 def test_a_process_killed_inside_a_transaction_leaves_the_old_rows(warehouse: Warehouse) -> None:
     warehouse.replace({"daily_bars": bars("A", [1.0, 2.0])})
     script = (

@@ -20,7 +20,7 @@ from kobe_assets.research.metrics import FIGURES
 from kobe_assets.research.panel import ROW_FACTOR, ROW_OPEN, Floats, Panel
 from kobe_assets.research.quarantine import quarantined
 from kobe_assets.research.signals import LONG, Candidates, find_candidates, leave_flags, make_readable
-from kobe_assets.research.strategies import STRATEGIES, Params, Strategy
+from kobe_assets.research.strategies import BUILT_IN, STRATEGIES, Params, Strategy
 from kobe_assets.research.strategies.asking import mixed_bar
 from kobe_assets.research.strategies.register import columns_of, symbols_read
 from kobe_assets.research.walk_forward import Market
@@ -68,11 +68,14 @@ def signals_read_no_future(
             columns.append(leave_flags(panel, readable, strategy, params[name]).astype(np.float64))
         return np.column_stack(columns)
 
-    cuts, early = (
-        (_spread_cuts(tried), [cut for cut in EARLY_CUTS if cut < len(tried.sessions) - 1]) if cuts is None else (cuts, [])
-    )
+    # How Kobe's own strategies begin, and that they answer bar by bar, is known.
+    has_own = not set(strategies) <= set(BUILT_IN)
+    early = [cut for cut in EARLY_CUTS if cut < len(tried.sessions) - 1] if has_own and cuts is None else []
+    found = find_leak(tried, values, _spread_cuts(tried) if cuts is None else cuts, early)
+    if found is not None or not has_own:
+        return found
     few = some_symbols(tried, MOST_MIXED, symbols_read(strategies.values()))
-    return find_leak(tried, values, cuts, early) or _mixed_bars(few, compute(few), market.lag, params, strategies)
+    return _mixed_bars(few, compute(few), market.lag, params, strategies)
 
 
 def _mixed_bars(

@@ -75,6 +75,7 @@ charts.heat_map = (c) => {
   const home = cells.flatMap((row, i) => row.map((cell, j) => (cell.canonical ? [i, j] : null))).filter(Boolean);
   byId("grid-plateau").textContent = plateau === null ? "No plateau figure: the best cell is not above 0, or stands alone."
     : `Plateau ${write.ratio(plateau)}: the cells around the best one have ${write.percent(plateau, 0)} of its ratio in training. Near 1 the choice hardly matters; near 0, or below, it was a spike.`;
+  if (shown.source === "unseen") byId("grid-plateau").textContent += " On unseen sessions a cell shows the mean ratio of the test windows that chose it and traded; of a few windows it says little.";
   return {
     traces: [{ type: "heatmap", x, y, z, text: words, customdata: hover, texttemplate: "%{text}", textfont: { color: c.ink, size: 12 }, xgap: 2, ygap: 2, zmin: -most, zmax: most, showscale: false, hoverongaps: false,
       colorscale: [[0, mixed(c.loss, c.card, 0.5)], [0.5, c.card], [1, mixed(c.gain, c.card, 0.5)]], hovertemplate: "%{customdata}<extra></extra>" }],

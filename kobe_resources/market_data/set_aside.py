@@ -30,7 +30,7 @@ MOST_OF_SYMBOL, MOST_OF_FILE = 0.10, 0.02
 """Shares of bars off the calendar above which a symbol, or a whole source, has wrong dates."""
 A_WEEK = 6
 """Usual days between bars from which they are not daily."""
-FEWEST_STRANGE, ONE_WEEKDAY = 10, 0.75
+FEWEST_STRANGE, ONE_WEEKDAY = 5, 0.75
 """Bars of a symbol off the calendar, and their share on one day of the weekend, from which a part of its dates is a day off."""
 FEWEST_BARS = 20
 """Bars of a part of a source from which a symbol's share says something of the symbol."""

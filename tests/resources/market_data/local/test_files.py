@@ -409,6 +409,15 @@ def test_a_stock_that_is_a_day_early_in_winter_is_told_so(warehouse: Warehouse, 
     }
 
 
+def test_a_stock_that_is_a_day_early_at_the_end_is_told_so(warehouse: Warehouse, tmp_path: Path) -> None:
+    days = frames.days(300)
+    early = [f"E,{day - dt.timedelta(days=day > days[-30])},10,11,9,10.5,50" for day in days[:-30] + days[-29:]]
+    sound = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k in range(12) for day in days]
+    vendor(write(tmp_path / "one", HEADER, *sound, *early)).sync(warehouse)
+    reason = "no session of the exchange; E: dates look a day early in part"
+    assert warehouse.rows("SELECT DISTINCT reason FROM set_aside") == [(reason,)]
+
+
 def test_one_company_under_two_names_is_loaded_once(warehouse: Warehouse, tmp_path: Path) -> None:
     rows = [f"{name},{day},10,11,9,10.5,{n + 1}" for name in ("BRK-B", "BRK.B") for n, day in enumerate(frames.days(60))]
     vendor(write(tmp_path / "b", HEADER, *rows)).sync(warehouse)

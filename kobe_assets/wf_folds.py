@@ -7,9 +7,8 @@ import duckdb
 import pandas as pd
 
 from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_frame, trials_frame
-from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, parts_of
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, parts_of, studied
 from kobe_assets.graph.lineage import TABLES
-from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.strategies import Strategy
@@ -92,12 +91,12 @@ def wf_folds(
 
 
 def run_studies(market: Market, settings: Settings) -> list[Study]:
-    """Every strategy over all folds of the settings."""
+    """Every strategy that is studied over all folds of the settings."""
     folds = folds_of(settings, market.panel)
     readable = market.readable()
     return [
         walk_forward(market, strategy, canonical_params(settings, strategy), folds, grid_of(settings, strategy), readable)
-        for strategy in strategies_of(settings).values()
+        for strategy in studied(settings).values()
     ]
 
 

@@ -26,7 +26,7 @@ from kobe_assets.checks.research import (
     windows_are_disjoint,
 )
 from kobe_assets.graph.doubts import keep_doubts
-from kobe_assets.graph.inputs import ForeignIndicators, canonical_params, load_indicators, load_market, load_panel
+from kobe_assets.graph.inputs import ForeignIndicators, canonical_params, load_indicators, load_market, load_panel, studied
 from kobe_assets.graph.lineage import record_checks
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.graph.publish import preview
@@ -36,7 +36,7 @@ from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED
 from kobe_assets.signals import NO_LOOKAHEAD
 from kobe_assets.wf_folds import CASH_CONSERVED, DISJOINT_WINDOWS, FILLS_FOLLOW_SIGNALS
 from kobe_resources.resources import WarehouseResource
-from kobe_resources.settings.models import Settings
+from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.warehouse.store import Warehouse
 
 
@@ -165,7 +165,7 @@ def fold_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) 
 def report_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
     """Is every figure there."""
     warehouse = store.open()
-    names = dict.fromkeys([*strategies_of(settings), settings.portfolio.book])
+    names = dict.fromkeys([*studied(settings), *([BOOK] if settings.portfolio.book == BOOK else [])])
     books = [(name, mode) for name in names for mode in (CANONICAL, OPTIMIZED)]
     with warehouse.connect():
         kpis, reasons = warehouse.frame("SELECT * FROM kpis"), warehouse.frame("SELECT * FROM kpi_reasons")

@@ -24,6 +24,7 @@ from kobe_assets.research.walk_forward import Fold, Market, Part, grid_sets, mak
 from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.policy_gate import SIZING_MODES, Limits
 from kobe_resources.runtime.sql_files import read_sql
+from kobe_resources.settings.models import BOOK
 from kobe_resources.warehouse.store import floats_of, has_table
 
 if TYPE_CHECKING:
@@ -276,6 +277,12 @@ def registered(settings: Settings) -> dict[str, Strategy]:
                 f"settings: portfolio.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}",
                 f"use one of {', '.join(sorted(known))}",
             )
+    for name in settings.walk_forward.strategies or ():
+        if name not in known:
+            raise UsageError(
+                f"settings: walk_forward.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}",
+                f"use one of {', '.join(sorted(known))}",
+            )
     for section, named in (
         ("walk_forward.grid", settings.walk_forward.grid),
         ("strategy.parameters", settings.strategy.parameters),
@@ -284,6 +291,16 @@ def registered(settings: Settings) -> dict[str, Strategy]:
             what = f"[{section}.{min(unknown)}] names no strategy{did_you_mean(min(unknown), known)}"
             raise UsageError(what, f"there are {', '.join(sorted(known))}")
     return known
+
+
+def studied(settings: Settings) -> dict[str, Strategy]:
+    """Every strategy with folds and figures by name: those of [walk_forward], or all; and the parts of a book of several,
+    which is made of theirs. Raises UsageError as `registered`."""
+    known, chosen = registered(settings), settings.walk_forward.strategies
+    if chosen is None:
+        return known
+    wanted = {*chosen, *(settings.portfolio.strategies if settings.portfolio.book == BOOK else ())}
+    return {name: strategy for name, strategy in known.items() if name in wanted}
 
 
 def parts_of(settings: Settings) -> tuple[Part, ...]:

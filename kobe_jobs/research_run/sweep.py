@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kobe_assets.graph.frames import trial_rows, trial_terms
-from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, studied
 from kobe_assets.graph.lineage import recorded_versions, stored_version
 from kobe_assets.graph.own_strategies import Files, own_files, own_strategies, strategies_of
 from kobe_assets.report.analysis.heat_map import Grid, read_grids
@@ -90,7 +90,7 @@ def plan_sweep(settings: Settings, warehouse: Warehouse, strategies: Sequence[st
     with warehouse.connect() as connection:
         pin, version = research_pin(settings), stored_version(connection, "daily_bars")
     tasks, total = [], 0
-    for name in strategies or known:
+    for name in strategies or studied(settings):
         strategy = known[name]
         sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
         terms = trial_terms(settings, strategy)

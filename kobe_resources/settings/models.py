@@ -250,6 +250,9 @@ class WalkForwardSettings(Section):
     train: PositiveInt = Field(252, description="sessions of a train window")
     test: PositiveInt = Field(63, description="sessions of a test window")
     anchored: bool = Field(False, description="every train window starts at the warmup's end")
+    strategies: Annotated[list[str] | None, NoneByName] = Field(
+        None, min_length=1, description="names of those that are studied; none: all that are registered"
+    )
     grid: dict[str, dict[str, list[float]]] = Field(
         default_factory=dict,
         description="[walk_forward.grid.<strategy>] parameter = [values]; none: the strategy's own",

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kobe_assets.graph.doubts import doctor_rows
 from kobe_assets.graph.frames import stop_multiples
-from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of, studied
 from kobe_assets.graph.lineage import TABLES
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.correlation import without_each
@@ -94,7 +94,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
 
     plans = {
         (strategy.name, str(mode)): robustness.Plan(strategy, folds, tuple(json.loads(text) for text in part["params"]))
-        for strategy in strategies_of(settings).values()
+        for strategy in studied(settings).values()
         for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode")
     }
     if settings.portfolio.book == BOOK:
@@ -104,7 +104,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
             plans[BOOK, str(mode)] = _book_plan(parts, folds, own)
     grids = {
         strategy.name: grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
-        for strategy in strategies_of(settings).values()
+        for strategy in studied(settings).values()
     }
     signals = {
         market.lag: _signals(market, readable, settings, plans.values(), grids),

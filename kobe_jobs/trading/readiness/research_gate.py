@@ -25,7 +25,9 @@ def missing_evidence(warehouse: Warehouse, settings: Settings, strategy: str) ->
         rows = connection.execute("SELECT count(*) FROM wf_folds WHERE strategy = ?", [strategy]).fetchall()
     folds = known.get("wf_folds")
     if folds is None or not rows[0][0]:
-        return f"there are no walk-forward folds of {strategy!r}"
+        chosen = settings.walk_forward.strategies
+        left_out = ": [walk_forward] strategies leaves it out" if chosen is not None and strategy not in chosen else ""
+        return f"there are no walk-forward folds of {strategy!r}{left_out}"
     if folds.config_pin != research_pin(settings):
         return "the folds were built with other settings"
     if strategy not in BUILT_IN and folds.code_version != code_versions(settings)["wf_folds"]:

@@ -113,7 +113,7 @@ def load_settings() -> Settings:
     Raises UsageError (one line: the key, what is wrong) on unknown keys, wrong types or an unreadable file.
     """
     path = config_file()
-    given = read_toml(path) if path else {}
+    given = _without_replaced(read_toml(path)) if path else {}
     _refuse_unknown_environment()
     try:
         # The vendor decides some defaults, and may itself come from the file or the environment: read it first.
@@ -128,6 +128,31 @@ def load_settings() -> Settings:
     _refuse_beyond_reason(settings)
     _refuse_credentials(settings)
     return settings
+
+
+def _without_replaced(given: dict[str, Any]) -> dict[str, Any]:
+    """The file's tables without those that a variable of the environment holds whole, since its names would be mixed with the
+    file's: `{ rsi2 = 1.0 }` there and {"ibs": 1.0} here are no book of two."""
+    for variable in os.environ:
+        if not variable.startswith("KOBE_") or "__" not in variable:
+            continue
+        *above, last = variable.removeprefix("KOBE_").lower().split("__")
+        table: Any = given
+        for name in above:
+            table = table.get(name) if isinstance(table, dict) else None
+        if isinstance(table, dict) and isinstance(table.get(last), dict) and not _is_section([*above, last]):
+            del table[last]
+    return given
+
+
+def _is_section(names: Sequence[str]) -> bool:
+    section: type[BaseModel] = Settings
+    for name in names:
+        kind = section.model_fields[name].annotation if name in section.model_fields else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return False
+        section = kind
+    return True
 
 
 def changed_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:

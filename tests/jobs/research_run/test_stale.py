@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from kobe_jobs.research_run.stale import ComputationFailed, bring_up_to_date
+from kobe_jobs.trading.readiness.research_gate import missing_evidence
+from kobe_resources.errors import UsageError
 from kobe_resources.market_data import MarketDataError
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.load import load_settings
@@ -21,6 +23,7 @@ from kobe_resources.warehouse.store import Warehouse
 from tests.support.ready import SMALL
 
 TABLES = ("daily_bars", "universe", "indicators", "signals", "wf_folds", "wf_trades", "wf_equity", "kpis")
+FIGURES = ("wf_folds", "wf_trades", "wf_equity", "kpis")
 EVERYTHING = {"daily_bars", "universe", "indicators", "signals", "wf_folds", "kpi_report"}
 SYMBOL, SESSION = "S00001", "2011-09-15"
 """A bar of the middle of a listing that has no suspect bar."""
@@ -59,6 +62,25 @@ def test_a_simulation_setting_makes_folds_and_report_stale_and_nothing_else(
     monkeypatch.setenv("KOBE_COSTS__SLIPPAGE_BPS", "9")
     assert bring_up_to_date(load_settings()) == ["wf_folds", "kpi_report"]
     assert Warehouse().rows("SELECT sum(net_pnl) FROM wf_folds") != before
+
+
+def test_the_strategies_that_are_studied_are_those_of_the_settings_and_of_a_book_of_several(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def books() -> set[str]:
+        assert bring_up_to_date(load_settings()) == ["wf_folds", "kpi_report"]
+        found = {table: {row[0] for row in Warehouse().rows(f"SELECT DISTINCT strategy FROM {table}")} for table in FIGURES}
+        assert len(set(map(frozenset, found.values()))) == 1, found
+        return found["kpis"]
+
+    monkeypatch.setenv("KOBE_WALK_FORWARD__STRATEGIES", '["ibs"]')
+    assert books() == {"ibs"}
+    assert "leaves it out" in missing_evidence(Warehouse(), load_settings(), "rsi2")
+    monkeypatch.setenv("KOBE_PORTFOLIO__STRATEGIES", '{"rsi2": 0.5, "ibs": 0.5}')
+    assert books() == {"ibs", "rsi2", "portfolio"}
+    monkeypatch.setenv("KOBE_WALK_FORWARD__STRATEGIES", '["ibss"]')
+    with pytest.raises(UsageError, match="did you mean ibs"):
+        bring_up_to_date(load_settings())
 
 
 def test_a_strategy_setting_leaves_bars_universe_and_indicators_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

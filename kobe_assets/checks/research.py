@@ -32,7 +32,7 @@ LAST_BARS = 200
 MOST_BARS = 200_000
 """Bars that are recomputed for a proof; of a larger market, evenly spread symbols."""
 MOST_MIXED = 50_000
-"""Of them, those that are asked for once more in another order."""
+"""Of them, those that are asked for once more in another order, and for how they begin."""
 EARLY_CUTS = (1, 30)
 """Sessions after which only noise follows: a first value that is filled from later ones, at 3 bars of warm-up and at many."""
 
@@ -68,14 +68,13 @@ def signals_read_no_future(
             columns.append(leave_flags(panel, readable, strategy, params[name]).astype(np.float64))
         return np.column_stack(columns)
 
+    found = find_leak(tried, values, _spread_cuts(tried) if cuts is None else cuts)
     # How Kobe's own strategies begin, and that they answer bar by bar, is known.
-    has_own = not set(strategies) <= set(BUILT_IN)
-    early = [cut for cut in EARLY_CUTS if cut < len(tried.sessions) - 1] if has_own and cuts is None else []
-    found = find_leak(tried, values, _spread_cuts(tried) if cuts is None else cuts, early)
-    if found is not None or not has_own:
+    if found is not None or set(strategies) <= set(BUILT_IN):
         return found
     few = some_symbols(tried, MOST_MIXED, symbols_read(strategies.values()))
-    return _mixed_bars(few, compute(few), market.lag, params, strategies)
+    early = [cut for cut in EARLY_CUTS if cut < len(few.sessions) - 1] if cuts is None else []
+    return find_leak(few, values, (), early) or _mixed_bars(few, compute(few), market.lag, params, strategies)
 
 
 def _mixed_bars(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import threading
@@ -23,6 +24,12 @@ def spin(seconds: float) -> None:
         pass
 
 
+def race(deadline_s: float, block_s: float) -> None:
+    """A block that ends shortly before, with or after its deadline."""
+    with contextlib.suppress(Late), stopped_after(deadline_s, Late):
+        spin(block_s)
+
+
 def test_a_block_that_does_not_end_is_ended_and_a_quick_one_is_not() -> None:
     with pytest.raises(Late), stopped_after(0.05, Late):
         spin(5.0)
@@ -33,11 +40,7 @@ def test_a_block_that_does_not_end_is_ended_and_a_quick_one_is_not() -> None:
 def test_a_deadline_that_strikes_as_the_block_ends_leaves_no_timer_behind() -> None:
     before, rng = signal.getsignal(signal.SIGALRM), random.Random(7)
     for _ in range(1500):
-        try:
-            with stopped_after(0.0002, Late):
-                spin(rng.uniform(0.00015, 0.00025))
-        except Late:
-            pass
+        race(0.0002, rng.uniform(0.00015, 0.00025))
         assert signal.getitimer(signal.ITIMER_REAL)[1] == 0.0, "a timer that was running before goes on; this one rings again"
         assert signal.getsignal(signal.SIGALRM) is before
 
@@ -49,11 +52,7 @@ def test_in_another_thread_nothing_is_raised_once_the_block_has_ended(monkeypatc
     def work() -> None:
         rng = random.Random(7)
         for _ in range(60):
-            try:
-                with stopped_after(0.004, Late):
-                    spin(rng.uniform(0.002, 0.006))
-            except Late:
-                pass
+            race(0.004, rng.uniform(0.002, 0.006))
         try:
             spin(0.5)
         except Late:

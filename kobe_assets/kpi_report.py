@@ -1,7 +1,9 @@
 """kpi_report: the figures of the chained out-of-sample curves, how much of them is luck, and the page."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 
@@ -11,11 +13,12 @@ from kobe_assets.graph.publish import four_digits, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.report.analysis.cautions import cautions_of
 from kobe_assets.report.analysis.heat_map import stored_grids
-from kobe_assets.report.analysis.inputs import evidence_frame, read_inputs, read_trades
+from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, read_study, read_trades, with_figures
 from kobe_assets.report.analysis.results import books_of
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
 from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
 from kobe_assets.report.page.heat_map_picture import heat_map_markdown
+from kobe_assets.report.page.packed_data import PackedData
 from kobe_assets.report.page.page import build_report, packed_of, write_report
 from kobe_resources.resources import NextOrders, WarehouseResource
 from kobe_resources.runtime.report_site import report_link
@@ -50,7 +53,14 @@ def kpi_report(
     warehouse = store.open()
     market = load_market(warehouse, settings)
     trades = read_trades(warehouse, settings)
-    evidence = compute_evidence(warehouse, market, settings, trades)
+    made: list[tuple[ReportInputs, PackedData, Mapping[str, Any] | None]] = []
+
+    def meanwhile() -> None:
+        """What the page needs but the figures: work of one thread, while the others draw entries."""
+        study = read_study(warehouse, settings, trades, market)
+        made.append((study, packed_of(study, books_of(study)), next_orders(settings, warehouse)))
+
+    evidence = compute_evidence(warehouse, market, settings, trades, meanwhile)
     kpis, reasons = compute_kpis(warehouse, trades, settings, evidence)
     result = publish(
         context,
@@ -64,10 +74,10 @@ def kpi_report(
         **{f"code: {name}": version.code_version for name, version in made_by.items()},
         **{f"data: {name}": version.data_version for name, version in made_by.items()},
     }
-    inputs = read_inputs(warehouse, settings, versions, trades, market)
+    study, packed, orders = made.pop()
+    inputs = with_figures(warehouse, study, versions)
     books = books_of(inputs)
-    packed = packed_of(inputs, books)
-    page = build_report(inputs, dt.datetime.now(dt.UTC), books, packed, next_orders(settings, warehouse))
+    page = build_report(inputs, dt.datetime.now(dt.UTC), books, packed, orders)
     path = write_report(page, kobe_home() / "reports", packed, settings.report.keep)
     rows = verdict_rows(inputs, books)
     cautions = [asdict(caution) for caution in cautions_of(settings, books, inputs.evidence)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 
 HERE = Path(__file__).parent
-MOST_BARS = 2_000_000
+MOST_BARS = 800_000
 KEPT_BARS = 3_000_000
 """A store of so many bars is kept in memory once it was read whole: checks, universe and panel read it one after the other."""
 PRICES = ("open", "high", "low", "close", "volume", "factor")
+COLUMNS = {"session": np.dtype("datetime64[D]"), **dict.fromkeys(PRICES, np.dtype(np.float64))}
+Room = dict[str, NDArray[Any]]
+"""COLUMNS of the bars of several tables, one after the other."""
 
 
 _kept: list[tuple[object, tuple[BarTable, ...]]] = []
@@ -83,15 +86,21 @@ def read_bar_tables(
         counts = connection.execute("SELECT symbol, count(*) FROM asked_bars GROUP BY symbol ORDER BY symbol").fetchall()
         name_listings(warehouse, connection)
         last_session = connection.execute("SELECT max(session) FROM daily_bars").fetchall()[0][0]
-        is_kept = last_bars is None and not in_panel and sum(count for _, count in counts) <= KEPT_BARS
-        tables = []
+        bars = sum(count for _, count in counts)
+        is_kept = last_bars is None and not in_panel and bars <= KEPT_BARS
+        # Parts of what is kept are written side by side from the start: memory that is new is slow.
+        room = {name: np.empty(bars, kind) for name, kind in COLUMNS.items()} if is_kept else None
+        tables: list[BarTable] = []
+        at = 0
         for first, last in _ranges(counts, most):
-            table = _bars_of(connection, first, last, last_session)
+            own = room and {name: column[at:] for name, column in room.items()}
+            table = _bars_of(connection, first, last, last_session, own)
+            at += len(table.symbol)
             if is_kept:
                 tables.append(table)
             yield table
-    if is_kept:
-        _kept[:] = [(read, tuple(tables))]
+    if room is not None and tables:
+        _kept[:] = [(read, (_side_by_side(tables, room),))]
 
 
 def forget_bar_tables() -> None:
@@ -145,7 +154,10 @@ def _ranges(counts: Sequence[tuple[str, int]], most: int) -> Iterator[tuple[str,
         yield first, counts[-1][0]
 
 
-def _bars_of(connection: duckdb.DuckDBPyConnection, first: str, last: str, last_session: dt.date | None) -> BarTable:
+def _bars_of(
+    connection: duckdb.DuckDBPyConnection, first: str, last: str, last_session: dt.date | None, room: Room | None
+) -> BarTable:
+    """The bars of the symbols from `first` to `last`. room: where their columns are to be written, if it matters."""
     between = {"first": first, "last": last}
     names = connection.execute(
         "SELECT DISTINCT symbol FROM asked_bars WHERE symbol BETWEEN $first AND $last ORDER BY symbol", between
@@ -154,11 +166,18 @@ def _bars_of(connection: duckdb.DuckDBPyConnection, first: str, last: str, last_
     symbol = np.asarray(columns["symbol"], dtype=np.int32)
     session = np.asarray(columns["session"], dtype="datetime64[D]")
     key = symbol.astype(np.int64) * 2**32 + session.astype(np.int64)
-    if np.any(key[1:] < key[:-1]):
-        order = np.argsort(key, kind="stable")
-        symbol, session = symbol[order], session[order]
-        columns = {name: np.asarray(columns[name])[order] for name in ("listing", *PRICES)}
-    listing = np.asarray(columns["listing"])
+    order = np.argsort(key, kind="stable") if np.any(key[1:] < key[:-1]) else None
+
+    def sorted_(name: str, values: NDArray[Any]) -> NDArray[Any]:
+        kind = COLUMNS.get(name, values.dtype)
+        into = np.empty(len(values), kind) if room is None or name not in room else room[name][: len(values)]
+        if order is None:
+            into[:] = values
+        else:
+            np.take(np.asarray(values, dtype=kind), order, out=into, mode="clip")
+        return into
+
+    symbol, listing = sorted_("place", symbol), sorted_("listing", np.asarray(columns["listing"]))
     begins = np.ones(len(symbol), np.bool_)
     begins[1:] = (symbol[1:] != symbol[:-1]) | (listing[1:] != listing[:-1])
     start = np.append(np.flatnonzero(begins), len(symbol))
@@ -166,6 +185,21 @@ def _bars_of(connection: duckdb.DuckDBPyConnection, first: str, last: str, last_
         symbols=tuple(names[place][0] for place in symbol[begins]),
         start=start.astype(np.int64),
         symbol=(np.cumsum(begins) - 1).astype(np.int32),
-        session=session,
-        **{name: np.asarray(columns[name], dtype=np.float64) for name in PRICES},
+        session=sorted_("session", session),
+        **{name: sorted_(name, np.asarray(columns[name])) for name in PRICES},
+    )
+
+
+def _side_by_side(tables: Sequence[BarTable], room: Room) -> BarTable:
+    """One table of the parts, whose columns lie one after the other in `room`."""
+    if len(tables) == 1:
+        return tables[0]
+    begins = np.cumsum([0, *(len(table.symbols) for table in tables)])
+    ends = np.cumsum([0, *(len(table.symbol) for table in tables)])
+    starts = [table.start[1:] + end for table, end in zip(tables, ends, strict=False)]
+    return BarTable(
+        symbols=tuple(name for table in tables for name in table.symbols),
+        start=np.concatenate([[0], *starts]).astype(np.int64),
+        symbol=np.concatenate([table.symbol + np.int32(begin) for table, begin in zip(tables, begins, strict=False)]),
+        **room,
     )

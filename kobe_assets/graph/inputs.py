@@ -17,6 +17,7 @@ from kobe_assets.graph.own_strategies import declared_indicators, strategies_of
 from kobe_assets.research.costs import Costs, make_costs
 from kobe_assets.research.indicators import CANONICAL_COLUMNS, Indicators
 from kobe_assets.research.panel import ROW_DIVIDEND, Bools, Floats, Integers, Panel, build_panel
+from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.quarantine import Suspects, quarantined, suspects
 from kobe_assets.research.strategies import BUILT_IN, Strategy
 from kobe_assets.research.strategies.base import refused_value
@@ -110,7 +111,8 @@ def _columns_of(tables: Iterable[BarTable], symbols: Sequence[str]) -> dict[str,
         parts["symbol"].append(symbol[wanted])
         for name in ("session", *PRICES):
             parts[name].append(getattr(table, name)[wanted])
-    return {name: some[0] if len(some) == 1 else np.concatenate(some) for name, some in parts.items()}
+    whole = in_threads(lambda some: some[0] if len(some) == 1 else np.concatenate(some), parts.values())
+    return dict(zip(parts, whole, strict=True))
 
 
 def stored_symbols(warehouse: Warehouse) -> list[str]:

@@ -136,20 +136,23 @@ def build_panel(
     follows = np.zeros(len(order), np.bool_)
     follows[1:] = (sorted_symbol[1:] == sorted_symbol[:-1]) & (sorted_session[1:] == sorted_session[:-1] + 1)
     rows = _aligned_rows(len(order))
-    high, low, close, volume, raw_close = (np.empty(len(order)) for _ in range(5))
+    raw_close = np.empty(len(order))
+    # Stored bars come sorted: then nothing is looked up, and what was read is kept, since memory that is new is slow.
+    is_sorted = bool((order[1:] > order[:-1]).all())
+    kept = (columns[name] if is_sorted else columns[name][order] for name in ("high", "low", "close", "volume"))
+    high, low, close, volume = map(np.ascontiguousarray, kept)
 
     def part(begin: int, end: int) -> None:
         # A few bars at a time: their rows stay in the cache while column after column goes in.
-        some, into = order[begin:end], rows[begin:end]
+        some: Any = slice(begin, end) if is_sorted else order[begin:end]
+        into = rows[begin:end]
         for index, name in enumerate(("open", "high", "low", "close", "factor")):
             into[:, index] = columns[name][some]
         into[:, ROW_SESSION], into[:, ROW_FOLLOWS] = sorted_session[begin:end], follows[begin:end]
         if dividends is not None:
             into[:, ROW_DIVIDEND] = dividends[some]
-        high[begin:end], low[begin:end], close[begin:end] = into[:, ROW_HIGH], into[:, ROW_LOW], into[:, ROW_CLOSE]
         # Without the rounding noise of a later split: a close at the very limit is at the limit.
         np.round(into[:, ROW_CLOSE] / into[:, ROW_FACTOR], RAW_DECIMALS, out=raw_close[begin:end])
-        volume[begin:end] = columns["volume"][some]
 
     in_slices(len(order), len(order) // SLICE + 1, part)
     if len(apart):

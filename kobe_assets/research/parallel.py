@@ -17,13 +17,15 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 _thread = threading.local()
 
 
-def in_threads(work: Callable[[S], T], items: Iterable[S]) -> list[T]:
+def in_threads(work: Callable[[S], T], items: Iterable[S], meanwhile: Callable[[], None] = lambda: None) -> list[T]:
     """`work(item)` for every item, on all cores, the caller's thread among them; results in order.
 
     Work that calls this function again is done in its own thread. The first error ends the rest and is raised.
+    meanwhile: what the caller's thread does before it helps; with this function too, but then alone.
     """
     given = list(items)
     if CORES == 1 or len(given) < 2 or getattr(_thread, "at_work", False):
+        meanwhile()
         return [work(item) for item in given]
     results: list[T | None] = [None] * len(given)
     left, failed = iter(range(len(given))), threading.Event()
@@ -43,9 +45,14 @@ def in_threads(work: Callable[[S], T], items: Iterable[S]) -> list[T]:
 
     helpers = [_pool(os.getpid()).submit(drain) for _ in range(min(CORES, len(given)) - 1)]
     try:
+        meanwhile()
         drain()
+    except BaseException:
+        failed.set()
+        raise
     finally:
-        errors = [helper.exception() for helper in helpers]
+        # A helper that other work keeps busy has not begun, and need not any more.
+        errors = [helper.exception() for helper in helpers if not helper.cancel()]
     for error in errors:
         if error is not None:
             raise error

@@ -6,7 +6,7 @@ It trusts its caller for wanted entries that lie in their windows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -121,13 +121,20 @@ class Room(NamedTuple):
 
 
 def permute_entries(
-    books: Mapping[Any, tuple[Rehearsal, Entered]], readable: Readable, runs: int, seeds: Mapping[Any, int], keep: bool = False
+    books: Mapping[Any, tuple[Rehearsal, Entered]],
+    readable: Readable,
+    runs: int,
+    seeds: Mapping[Any, int],
+    keep: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> dict[Any, Permuted]:
     """`runs` drawn runs of every book over its test windows; a fold of a book draws from a generator of its own.
 
     The books share market and folds, so the bars of a fold are looked for once. seeds: by book. keep: give `picked` too.
+    meanwhile: what the caller's thread does while the others draw (see `in_threads`).
     """
     if not books:
+        meanwhile()
         return {}
     some = next(iter(books.values()))[0]
     folds = some.plan.folds
@@ -140,7 +147,7 @@ def permute_entries(
             made[name] = _permute_fold(rehearsal, entered, k, offered, runs, rng, keep)
         return made
 
-    parts = in_threads(one_fold, range(len(folds)))
+    parts = in_threads(one_fold, range(len(folds)), meanwhile)
     found = {}
     for name, (_, entered) in books.items():
         own = [part[name] for part in parts]

@@ -197,14 +197,12 @@ def buy_and_hold(panel: Panel, bought: int, last: int, symbols: Sequence[int], d
     if not len(columns):
         return np.ones(last + 1)
     move = np.ones(panel.bars)
-    follows = np.flatnonzero(panel.symbol[1:] == panel.symbol[:-1]) + 1
-    # A dividend as traded is worth `factor` times as much a share of today, and buys its stock at the close.
-    paid = panel.rows[follows, ROW_DIVIDEND] * panel.rows[follows, ROW_FACTOR]
-    bought_anew = np.ones(panel.bars)
-    bought_anew[follows] += paid / panel.close[follows]
-    move[follows] = panel.close[follows] / panel.close[follows - 1]
+    np.divide(panel.close[1:], panel.close[:-1], out=move[1:])
+    move[panel.start[:-1]] = 1.0
     move[distrusted] = 1.0
-    move *= bought_anew
+    # A dividend as traded is worth `factor` times as much a share of today, and buys its stock at the close.
+    paid = np.setdiff1d(np.flatnonzero(panel.rows[:, ROW_DIVIDEND]), panel.start[:-1])
+    move[paid] *= 1.0 + panel.rows[paid, ROW_DIVIDEND] * panel.rows[paid, ROW_FACTOR] / panel.close[paid]
     at = panel.bar_at[: last + 1, columns]
     moves = np.where(at >= 0, move[at], 1.0)
     begun, ended = panel.session[panel.start[columns]], panel.last_session_of()[columns]

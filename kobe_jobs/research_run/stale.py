@@ -77,7 +77,7 @@ def run_assets(settings: Settings, assets: Sequence[str], force: bool = False, w
 
     from kobe_assets.daily_bars import FORCE_TAG
     from kobe_jobs.definitions import build_definitions
-    from kobe_resources.runtime.dagster_instance import kept_open, open_instance
+    from kobe_resources.runtime.dagster_instance import kept_open, open_instance, without_unstored_events
     from kobe_resources.runtime.event_log import configure_logging
     from kobe_resources.runtime.interrupts import noted_interrupts
 
@@ -85,7 +85,7 @@ def run_assets(settings: Settings, assets: Sequence[str], force: bool = False, w
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     job = build_definitions(settings).resolve_implicit_global_asset_job_def()
     run_id = str(uuid.uuid4())
-    with open_instance() as instance, kept_open(run_id), noted_interrupts() as was_stopped:
+    with open_instance() as instance, kept_open(run_id), without_unstored_events(), noted_interrupts() as was_stopped:
         instance.add_event_listener(run_id, _follow(watch))
         result = job.execute_in_process(
             instance=instance,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = "warehouse/data/sample/dagster"
 """What dagster.yaml writes where KOBE_HOME/dagster is meant."""
 CREATION_WAIT_S = 120.0
+UNSTORED = "Exception while writing logger call to event log"
+"""How the line begins that Dagster writes to stderr where it cannot store an event."""
 
 
 class InstanceUnusable(KobeError):
@@ -70,6 +72,29 @@ def kept_open(run_id: str) -> Iterator[None]:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
         yield
+
+
+@contextlib.contextmanager
+def without_unstored_events() -> Iterator[None]:
+    """Keep off stderr what Dagster prints there of each event that it cannot store, on a full disk say.
+
+    The run fails of the same fault, and its error is the one line that a person needs.
+    """
+    with contextlib.redirect_stderr(_WithoutUnstored(sys.stderr)):
+        yield
+
+
+class _WithoutUnstored:
+    """A stream that drops those lines, and else is the one it is given."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if text.startswith(UNSTORED) else int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def prepare_storage() -> None:

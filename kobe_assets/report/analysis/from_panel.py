@@ -33,14 +33,14 @@ def bars_within(panel: Panel, indicators: Indicators, windows: pd.DataFrame) -> 
     begin = np.searchsorted(at, place * sessions + np.searchsorted(days, since))
     end = np.searchsorted(at, place * sessions + np.searchsorted(days, until, side="right"))
     bar = np.sort(_ranges(begin[known], end[known]))
-    rows = panel.rows[bar]
     return pd.DataFrame(
         {
             "symbol": pd.Categorical.from_codes(panel.name[panel.symbol[bar]], list(panel.names)),
             "session": panel.sessions[panel.session[bar]].astype(STORED),
-            **{name: rows[:, column] for name, column in PRICES.items()},
+            **{name: panel.rows[bar, column] for name, column in PRICES.items()},
             **{name: indicators[name][bar] for name in indicators.names},
-        }
+        },
+        copy=False,
     )
 
 

@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,20 +90,23 @@ def read_trades(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
     return sorted_trades(found.astype(dict.fromkeys(("strategy", "mode", "symbol", "side", "exit_reason"), "category")))
 
 
-def read_inputs(
-    warehouse: Warehouse,
-    settings: Settings,
-    versions: Mapping[str, str] | None = None,
-    trades: pd.DataFrame | None = None,
-    market: Market | None = None,
-) -> ReportInputs:
+def read_inputs(warehouse: Warehouse, settings: Settings, versions: Mapping[str, str] | None = None) -> ReportInputs:
     """Read the report's inputs.
 
     versions: further lines for the appendix (code version, commit, data versions that are known already).
-    trades: what `read_trades` gave, market: what the stored bars make, where the caller has them.
     Raises WarehouseBusy or WarehouseUnusable as every reader of the warehouse does.
     """
-    trades = read_trades(warehouse, settings) if trades is None else trades
+    trades = read_trades(warehouse, settings)
+    return with_figures(warehouse, read_study(warehouse, settings, trades), versions)
+
+
+def read_study(warehouse: Warehouse, settings: Settings, trades: pd.DataFrame, market: Market | None = None) -> ReportInputs:
+    """The inputs but for figures and evidence, which are empty: they may not be known yet.
+
+    trades: what `read_trades` gave. market: what the stored bars make, where the caller has it.
+    """
+    import pandas as pd
+
     with warehouse.connect() as connection:
         read = _Reader(connection)
         frames = {
@@ -111,8 +114,6 @@ def read_inputs(
             "equity": read.sql("SELECT * FROM wf_equity ORDER BY strategy, mode, fold, session"),
             "trials": read.file("trials"),
             "trial_counts": read.file("trial_counts"),
-            "kpis": read.sql("SELECT * FROM kpis ORDER BY strategy, mode, figure"),
-            "kpi_reasons": read.sql("SELECT * FROM kpi_reasons ORDER BY strategy, mode, figure"),
             "universe": read.sql("SELECT * FROM universe ORDER BY selected DESC, rank NULLS LAST, symbol"),
             "splits": read.sql("SELECT * FROM splits ORDER BY symbol, execution_date"),
             "spans": read.file("bars_span"),
@@ -120,15 +121,23 @@ def read_inputs(
             "revisions": read.revisions(),
         }
         frames["bars"], frames["holdings"] = _in_the_market(warehouse, market, trades, frames["equity"])
-        evidence = read.evidence()
-    return ReportInputs(
-        settings=settings,
-        trades=trades,
-        evidence=evidence,
-        pins={"research": research_pin(settings)},
-        versions={**package_versions(), **(versions or {})},
-        **frames,
-    )
+    frames["kpis"] = pd.DataFrame(columns=["strategy", "mode", "figure", "value"])
+    frames["kpi_reasons"] = pd.DataFrame(columns=["strategy", "mode", "figure", "reason"])
+    return ReportInputs(settings=settings, trades=trades, **frames)
+
+
+def with_figures(warehouse: Warehouse, study: ReportInputs, versions: Mapping[str, str] | None = None) -> ReportInputs:
+    """The inputs whole, figures and evidence as stored. versions: as in `read_inputs`."""
+    with warehouse.connect() as connection:
+        read = _Reader(connection)
+        return replace(
+            study,
+            kpis=read.sql("SELECT * FROM kpis ORDER BY strategy, mode, figure"),
+            kpi_reasons=read.sql("SELECT * FROM kpi_reasons ORDER BY strategy, mode, figure"),
+            evidence=read.evidence(),
+            pins={"research": research_pin(study.settings)},
+            versions={**package_versions(), **(versions or {})},
+        )
 
 
 def package_versions() -> dict[str, str]:

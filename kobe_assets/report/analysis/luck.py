@@ -19,7 +19,7 @@ from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.pins import research_pin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
@@ -41,8 +41,12 @@ def luck_evidence(
     rehearsals: Mapping[Key, Rehearsal],
     own: Mapping[Key, float | None],
     readable: Readable,
+    meanwhile: Callable[[], None],
 ) -> dict[Key, dict[str, Any]]:
-    """Owner → name → value, as the table `evidence` holds it. own: (strategy, mode) → Sharpe ratio out of sample."""
+    """Owner → name → value, as the table `evidence` holds it. own: (strategy, mode) → Sharpe ratio out of sample.
+
+    meanwhile: what the caller's thread does while the others draw entries.
+    """
     pin, cash = research_pin(settings), settings.simulation.initial_cash
     with warehouse.connect():
         equity = warehouse.frame("SELECT strategy, mode, fold, session, equity FROM wf_equity ORDER BY strategy, mode, session")
@@ -59,7 +63,8 @@ def luck_evidence(
     for key, told in zip(rehearsals, in_threads(drawn, rehearsals), strict=True):
         if told is not None:
             found[key]["resampling"] = told
-    for key, told in permutations(trades, rehearsals, own, readable, settings.report.permutations, pin).items():
+    runs = settings.report.permutations
+    for key, told in permutations(trades, rehearsals, own, readable, runs, pin, meanwhile).items():
         found[key]["permutation"] = told
     for grid in grids:
         found[grid.strategy, ""] = {"heat_map": grid.payload()}

@@ -13,7 +13,7 @@ from kobe_assets.research.permutation import ROUNDING, Entered, permute_entries
 from kobe_assets.research.permutation import p_value as share_as_good
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from kobe_assets.research.permutation import Permuted
     from kobe_assets.research.robustness import Rehearsal
@@ -43,6 +43,7 @@ def permutations(
     readable: Readable,
     runs: int,
     pin: str,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> dict[Key, dict[str, Any]]:
     """The evidence of every book that has trades and a Sharpe ratio. own: (strategy, mode) → Sharpe ratio out of sample.
 
@@ -55,7 +56,7 @@ def permutations(
             names = [strategy.name for strategy, _ in rehearsal.plan.parts]
             asked[key] = rehearsal, entered_of(mine, names, rehearsal.plan.folds, rehearsal.market)
     seeds = {key: seed_of(pin, "permutation", *key) for key in asked}
-    drawn = permute_entries(asked, readable, runs, seeds)
+    drawn = permute_entries(asked, readable, runs, seeds, meanwhile=meanwhile)
     others = {key: found for key, found in drawn.items() if np.abs(found.sharpe - float(own[key] or 0.0)).max() > ROUNDING}
     return {key: _told(found, float(own[key] or 0.0), seeds[key]) for key, found in others.items()}
 

@@ -29,7 +29,7 @@ from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import BOOK
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from kobe_assets.research.panel import Floats, Ints, Panel
     from kobe_assets.research.quarantine import Suspects
@@ -60,10 +60,17 @@ WHY = {
 }
 
 
-def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, trades: pd.DataFrame | None = None) -> Evidence:
+def compute_evidence(
+    warehouse: Warehouse,
+    market: Market,
+    settings: Settings,
+    trades: pd.DataFrame | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Evidence:
     """Everything the page draws that is no table: costs, lag, hindsight, PBO, luck, the benchmarks, and what is suspect.
 
-    trades: what `read_trades` gave, where the caller has it.
+    trades: what `read_trades` gave, where the caller has it. meanwhile: what the caller's thread does while the others draw
+    entries for the permutation.
     """
     with warehouse.connect():
         stored = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds ORDER BY strategy, mode, fold")
@@ -128,7 +135,7 @@ def compute_evidence(warehouse: Warehouse, market: Market, settings: Settings, t
     earned = {key: evidence[key]["lag_cost"][str(market.lag)]["sharpe"] for key in plans}
     trades = read_trades(warehouse, settings) if trades is None else trades
     rehearsals = {key: rehearsals[key] for key in plans}
-    for owner, found in luck_evidence(warehouse, settings, trades, rehearsals, earned, readable).items():
+    for owner, found in luck_evidence(warehouse, settings, trades, rehearsals, earned, readable, meanwhile).items():
         evidence.setdefault(owner, {}).update(found)
     places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
     doubted = suspects(market.panel)

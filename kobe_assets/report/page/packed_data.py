@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 BARS_INSIDE = 40_000
 """Bars that a page carries itself: about 0.35 MB."""
+BARS_A_FILE = 25_000
+"""Bars of a file beside the page, unless one symbol has more: unpacked in a moment, and dozens of files, not thousands."""
 TRADES_INSIDE = 1_000_000
 """Letters of packed trades that a page carries itself, those of the book it opens with first."""
 FAST = 1
@@ -91,11 +93,13 @@ def _bars(inputs: ReportInputs, beside: dict[str, str], declared: Drawn) -> tupl
         return pack_bytes(bars.block(list(bars.rows))), {}
     files: dict[str, str] = {}
     _ = bars._numbers
+    groups = bars.groups(BARS_A_FILE)
     # zlib lets other threads work meanwhile.
-    packed = in_threads(lambda symbol: pack_bytes(bars.block([symbol]), FAST), list(bars.rows))
-    for number, (symbol, text) in enumerate(zip(bars.rows, packed, strict=True)):
-        files[symbol] = f"bars-{number}.css"
-        beside[files[symbol]] = _sheet(text)
+    packed = in_threads(lambda symbols: pack_bytes(bars.block(symbols), FAST), groups)
+    for number, (symbols, text) in enumerate(zip(groups, packed, strict=True)):
+        name = f"bars-{number}.css"
+        files.update(dict.fromkeys(symbols, name))
+        beside[name] = _sheet(text)
     ordered = sorted_trades(inputs.trades)
     inside = bars.within(windows_of(ordered, pick_trades(ordered)))
     return pack_bytes(inside.block(list(inside.rows))), files
@@ -160,6 +164,18 @@ class _Bars:
                 + np.searchsorted(self.days[first:last], high, "right")
             ] = True
         return keep
+
+    def groups(self, most: int) -> list[list[str]]:
+        """The symbols in order, together as long as they have at most so many bars."""
+        found: list[list[str]] = []
+        room = 0
+        for symbol, (first, last) in self.rows.items():
+            if not found or last - first > room:
+                found.append([])
+                room = most
+            found[-1].append(symbol)
+            room -= last - first
+        return found
 
     def block(self, symbols: Sequence[str]) -> bytes:
         """Header: symbol → [bars, decimals of its prices, of each of `declared`]; for each symbol the columns of `_numbers`."""

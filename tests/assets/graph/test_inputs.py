@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from kobe_assets.graph import inputs
-from kobe_assets.graph.bar_table import forget_bar_tables, read_bar_tables
+from kobe_assets.graph.bar_table import PRICES, forget_bar_tables, read_bar_tables
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import keep_indicators, load_indicators, load_market, load_panel
 from kobe_assets.research.indicators import compute_indicators
@@ -49,6 +49,20 @@ def test_bars_that_were_read_whole_serve_every_later_reader_until_they_change(wa
     warehouse.rows("UPDATE daily_bars SET close = low WHERE session = (SELECT max(session) FROM daily_bars)")
     (changed,) = read_bar_tables(warehouse)
     assert not np.array_equal(changed.close, whole[0].close)
+
+
+def test_bars_read_in_parts_are_kept_as_one_table(warehouse: Warehouse) -> None:
+    (whole,) = read_bar_tables(warehouse)
+    forget_bar_tables()
+    parts = list(read_bar_tables(warehouse, most=1_000))
+    assert len(parts) > 3
+    (kept,) = read_bar_tables(warehouse, most=1_000)
+    assert kept.symbols == whole.symbols
+    for name in ("start", "symbol", "session", *PRICES):
+        assert np.array_equal(getattr(kept, name), getattr(whole, name)), name
+    for part, first in zip(parts, np.cumsum([0, *(len(part.symbol) for part in parts)]), strict=False):
+        assert part.symbols == kept.symbols[kept.symbol[first] :][: len(part.symbols)]
+        assert np.array_equal(part.close, kept.close[first : first + len(part.close)])
 
 
 def test_a_panel_of_kept_bars_is_the_panel_of_bars_read_for_it(warehouse: Warehouse) -> None:

@@ -139,7 +139,7 @@ def test_where_nothing_else_could_be_drawn_nothing_is_said_of_chance(
 ) -> None:
     key = ("ibs", "canonical")
     drawn = Permuted(np.array(others), np.array([3, 3]), 3)
-    monkeypatch.setattr(permutation_module, "permute_entries", lambda *_: {key: drawn})
+    monkeypatch.setattr(permutation_module, "permute_entries", lambda *_, **__: {key: drawn})
     monkeypatch.setattr(permutation_module, "entered_of", lambda *_: None)
     rehearsal: Any = SimpleNamespace(plan=SimpleNamespace(parts=[], folds=[]), market=None)
     nothing: Any = None

@@ -31,7 +31,7 @@ from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import DataSettings, Settings
 from kobe_resources.settings.pins import config_pin
 from tests.support.builders.fabricate import NOW, fabricate, inputs_from, settings_for
-from tests.support.unpack import columns_of, payload_of, script_of, trades_of, unpacked
+from tests.support.unpack import columns_of, header_of, payload_of, script_of, trades_of, unpacked
 
 EVIL = "</script><script>alert(1)</script>"
 FRAMES = tuple(f.name for f in dataclasses.fields(ReportInputs) if f.type == "pd.DataFrame")
@@ -385,6 +385,10 @@ def test_at_950_symbols_the_page_stays_under_4_megabytes_and_the_rest_lies_besid
     for files in (packed.bar_files, packed.trade_files):
         assert all((path.parent / packed.folder / name).is_file() for name in files.values())
     assert set(packed.bar_files) == set(inputs.trades["symbol"].astype(str))
+    assert len(set(packed.bar_files.values())) < 100
+    for name in set(packed.bar_files.values()):
+        text = (path.parent / packed.folder / name).read_text().split('"')[1]
+        assert list(header_of(unpacked(text))[0]["symbols"]) == [s for s, file in packed.bar_files.items() if file == name]
     assert len(verdict_rows(inputs)) == 6
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import dagster
 import pytest
 
 from kobe_jobs.research_run.stale import ComputationFailed, bring_up_to_date
@@ -53,6 +56,25 @@ def home(computed_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_second_report_computes_nothing(home: Path) -> None:
     assert bring_up_to_date(load_settings()) == []
+
+
+def test_a_history_that_cannot_be_written_is_told_by_the_error_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = dagster.DagsterInstance.handle_new_event
+    events = []
+
+    def full(instance: dagster.DagsterInstance, event: dagster.EventLogEntry, **given: Any) -> Any:
+        events.append(event)
+        if event.dagster_event and event.dagster_event.is_step_success:
+            raise sqlite3.OperationalError("database or disk is full")
+        return store(instance, event, **given)
+
+    monkeypatch.setattr(dagster.DagsterInstance, "handle_new_event", full)
+    with pytest.raises(Exception, match="disk is full"):
+        bring_up_to_date(load_settings(), force=True)
+    assert len(events) > 10
+    assert capsys.readouterr().err == ""
 
 
 def test_a_simulation_setting_makes_folds_and_report_stale_and_nothing_else(

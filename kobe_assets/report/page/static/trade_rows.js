@@ -40,7 +40,7 @@ async function findTrade(name) {
   return trades.find((trade) => tradeName(trade) === name) || (/^\d+$/.test(name) ? trades[Number(name)] : undefined);
 }
 
-// Bars: those in the page, then those beside it. symbol → { days, open, high, low, close, sma200, … }
+// Bars: those in the page, then those beside it, by file. symbol → { days, open, high, low, close, sma200, … }
 const barsOf = new Map();
 let barsInside;
 
@@ -85,11 +85,12 @@ const covers = (bars, trade) => bars && bars.days[0] <= isoDay(trade.entry) && b
 async function barsFor(trade) {
   const inside = (await (barsInside ??= unpackBars(packedText("bars")))).get(trade.symbol);
   if (covers(inside, trade)) return inside;
-  if (!barsOf.has(trade.symbol) && data.beside.bars[trade.symbol]) {
-    const loaded = textBeside(data.beside.bars[trade.symbol]).then(unpackBars).then((found) => found.get(trade.symbol));
-    loaded.catch(() => barsOf.delete(trade.symbol));
-    barsOf.set(trade.symbol, loaded);
+  const file = data.beside.bars[trade.symbol];
+  if (file && !barsOf.has(file)) {
+    const loaded = textBeside(file).then(unpackBars);
+    loaded.catch(() => barsOf.delete(file));
+    barsOf.set(file, loaded);
   }
-  const beside = await barsOf.get(trade.symbol);
+  const beside = (await barsOf.get(file))?.get(trade.symbol);
   return covers(beside, trade) ? beside : undefined;
 }

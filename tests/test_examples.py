@@ -41,13 +41,13 @@ def test_a_strategy_to_copy_trades_and_reads_no_future(
     monkeypatch.setenv("KOBE_HOME", str(computed_home))
     monkeypatch.setenv("KOBE_STRATEGY__FOLDER", str(EXAMPLES / "strategies"))
     settings = load_settings()
-    known = strategies_of(settings)
-    strategy = known[path.stem]
+    strategy = strategies_of(settings)[path.stem]
     summary = run_backtest(settings, strategy.name, dt.date(2004, 1, 2), dt.date(2012, 12, 31), tmp_path / "run")
     assert summary["trades"] > 20
-    assert len(grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))) > 5
-    params = {name: canonical_params(settings, one) for name, one in known.items()}
-    assert signals_read_no_future(load_market(Warehouse(), settings), params, strategies=known) is None
+    params = canonical_params(settings, strategy)
+    assert len(grid_sets(strategy, params, grid_of(settings, strategy))) > 5
+    market, name = load_market(Warehouse(), settings), strategy.name
+    assert signals_read_no_future(market, {name: params}, strategies={name: strategy}) is None
 
 
 def test_the_readme_shows_an_example_as_it_is() -> None:

@@ -129,6 +129,8 @@ def values_of(indicator: Indicator, bars: ListingBars) -> Floats:
     return found
 
 
+CELLS = 100_000
+"""Bars that are ranked together: enough for a call of numpy to be worth it, and few enough to stay in the cache."""
 OVER_A_LISTING = (
     "it takes the bars of one listing, however few (bars.open, .high, .low, .close, .volume, .dollar_volume, .session), and"
     " returns one number for each (NaN where undefined)"
@@ -200,22 +202,30 @@ def _of_symbol(panel: Panel, values: Floats, symbol: str) -> Floats:
 def _ranks(panel: Panel, values: Floats) -> Floats:
     """(bars) the percent rank among the listings of the session that may trade; of one that may not, among them and itself."""
     found = np.full(panel.bars, np.nan)
-    counts = np.array([name not in panel.outside for name in panel.symbols], np.bool_)[panel.symbol]
+    listings = len(panel.symbols)
+    counts = np.array([name not in panel.outside for name in panel.symbols], np.bool_)
 
     def part(begin: int, end: int) -> None:
-        for session in range(begin, end):
-            bars = panel.bar_at[session]
-            bars = bars[bars >= 0]
-            bars = bars[~np.isnan(values[bars])]
-            inside = counts[bars]
-            ordered = np.sort(values[bars[inside]])
-            others = len(ordered) - inside
-            if not others.any():
-                continue
-            # Equal values share the mean of their ranks, counted from 0.
-            below, through = (np.searchsorted(ordered, values[bars], side) for side in ("left", "right"))
-            with np.errstate(invalid="ignore"):
-                found[bars] = (below + through - inside) / 2.0 / others
+        bars = panel.bar_at[begin:end]
+        order = np.argsort(np.where(bars >= 0, values[bars], np.nan), axis=1)
+        bars, inside = np.take_along_axis(bars, order, axis=1), counts[order]
+        # A row is a session from its lowest value up; what is undefined comes last.
+        ordered = np.where(bars >= 0, values[bars], np.nan)
+        defined = ~np.isnan(ordered)
+        inside &= defined
+        through = np.cumsum(inside, axis=1)
+        place = np.arange(listings)
+        differs = np.ones((end - begin, listings + 1), np.bool_)
+        differs[:, 1:-1] = ordered[:, 1:] != ordered[:, :-1]
+        first = np.maximum.accumulate(np.where(differs[:, :-1], place, 0), axis=1)
+        last = np.minimum.accumulate(np.where(differs[:, 1:], place, listings)[:, ::-1], axis=1)[:, ::-1]
+        below = np.take_along_axis(through - inside, first, axis=1)
+        others = through[:, -1:] - inside
+        # Equal values share the mean of their ranks, counted from 0.
+        with np.errstate(invalid="ignore"):
+            ranks = (below + np.take_along_axis(through, last, axis=1) - inside) / 2.0 / others
+        found[bars[defined]] = ranks[defined]
 
-    in_slices(len(panel.sessions), CORES, part)
+    if panel.bars:
+        in_slices(len(panel.sessions), max(CORES, panel.bar_at.size // CELLS), part)
     return found

@@ -54,7 +54,7 @@ GIVEN: dict[str, list[str]] = {
 """Commands whose arguments must make sense; the others get something of the right type for each that they require."""
 SERVERS = {"ui"}
 """Runs until it is stopped; tests/jobs/ops/test_ui.py has its faults."""
-HEAVY = {"materialize", "replay", "sweep", "backtest"}
+HEAVY = {"materialize", "replay", "sweep", "backtest", "strategies check"}
 """Commands that compute: they walk where a fault ends them at once; elsewhere `report` stands for them."""
 READ_STRATEGIES = {
     *("report", "trade", "preflight", "strategies list", "strategies check", "config pin", "health", "kill on"), *HEAVY,

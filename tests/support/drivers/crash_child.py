@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-# What a run imports late is imported early here, once for all children.
-import alpaca.data.historical.stock
-import alpaca.trading.client  # noqa: F401
-import tenacity  # noqa: F401
 
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading.session import trade_session
@@ -27,6 +21,7 @@ from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import OrderLedger, Write, audit_chain
 from tests.support.builders import small_market as market
 from tests.support.builders.replay_market import with_limit
+from tests.support.drivers.forkserver import forked_after
 
 
 class Doom:
@@ -105,8 +100,7 @@ def run(folder: str, url: str, die_at: int, trading: dict[str, Any], result: str
     Path(result).write_text(json.dumps({**told, "steps": doom.steps}), encoding="utf-8")
 
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.support.drivers.crash_child"])
+_context = forked_after("tests.support.drivers.crash_ready")
 
 
 def start(folder: Path, url: str, die_at: int = 0, name: str = "result", **trading: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.order_ledger import orders as book
 from tests.support.builders.trading import order_plan
+from tests.support.drivers.forkserver import forked_after
 
 BUDGET = Decimal(1000)
 PROCESSES = 5
@@ -36,8 +36,7 @@ def reserve(path: str, offset: int) -> None:
                 continue
 
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.support.drivers.ledger_child"])
+_context = forked_after("tests.support.drivers.ledger_child")
 
 
 def all_at_once(work: Any, path: Path) -> list[int | None]:

@@ -23,6 +23,7 @@ from kobe_resources.market_data.importing.shapes import (
     exporter,
     is_actions,
     is_bars,
+    meaning_of,
     named,
     normalized,
     understand,
@@ -133,10 +134,12 @@ def _header(reading: FilesRead, piece: Piece, seen: dict[str, Header], columns: 
             described = reading.connection.execute(
                 "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [str(piece.path)]
             ).fetchall()
+            written = reading.connection.execute("SELECT name FROM parquet_schema(?)", [str(piece.path)]).fetchall()[1:]
         except duckdb.Error as error:
             _leave(reading, piece, f"cannot be read as Parquet ({str(error).splitlines()[0]})")
             return None
-        return table_header([row[0] for row in described])
+        # DuckDB gives `T` another name beside `t`; the schema of a table of nested columns has more names than columns.
+        return table_header([row[0] for row in (written if len(written) == len(described) else described)])
     # Files of one export begin alike: one look is enough, unless the lines under the first belong to the header.
     first, second = [*head_of(piece).split("\n", 2)[:2], ""][:2]
     alike = seen.get(first)
@@ -172,7 +175,8 @@ def _twice(header: Header, places: dict[str, int], wishes: Wishes) -> str | None
     """A column that is read and whose name stands twice: nothing says which of the two it is."""
     for meaning, place in places.items():
         name = header.names[place]
-        count = sum(normalized(other) == normalized(name) for other in header.names)
+        # `T` and `t` are one name without case, and mean a ticker and a time.
+        count = sum(normalized(other) == normalized(name) and meaning_of(other) == meaning_of(name) for other in header.names)
         if count > 1 and name.strip() and meaning not in wishes.columns:
             return f"has {count} columns {name.strip()!r} ({meaning})"
     return None

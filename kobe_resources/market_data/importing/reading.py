@@ -14,7 +14,7 @@ import duckdb
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.importing import judging
 from kobe_resources.market_data.importing.folder import Target, hold
-from kobe_resources.market_data.importing.headers import Header, header_of, is_data, table_header
+from kobe_resources.market_data.importing.headers import Header, header_of, is_data, parquet_names, table_header
 from kobe_resources.market_data.importing.judging import LeftOut
 from kobe_resources.market_data.importing.pieces import Piece, Skipped, find_pieces, head_of
 from kobe_resources.market_data.importing.shapes import (
@@ -131,15 +131,10 @@ def _mend(told: list[str]) -> str:
 def _header(reading: FilesRead, piece: Piece, seen: dict[str, Header], columns: list[str]) -> Header | None:
     if piece.form == "table":
         try:
-            described = reading.connection.execute(
-                "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [str(piece.path)]
-            ).fetchall()
-            written = reading.connection.execute("SELECT name FROM parquet_schema(?)", [str(piece.path)]).fetchall()[1:]
+            return table_header(parquet_names(reading.connection, piece.path))
         except duckdb.Error as error:
             _leave(reading, piece, f"cannot be read as Parquet ({str(error).splitlines()[0]})")
             return None
-        # DuckDB gives `T` another name beside `t`; the schema of a table of nested columns has more names than columns.
-        return table_header([row[0] for row in (written if len(written) == len(described) else described)])
     # Files of one export begin alike: one look is enough, unless the lines under the first belong to the header.
     first, second = [*head_of(piece).split("\n", 2)[:2], ""][:2]
     alike = seen.get(first)

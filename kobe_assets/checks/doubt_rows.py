@@ -247,14 +247,16 @@ def _lone(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
 def _aside(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     reason = str(row["reason"])
     line = "" if row["line"] is None or row["line"] != row["line"] else f", line {int(row['line'])}"
-    kind, rank = "set-aside rows", INCOMPLETE
+    kind, rank, effect = "set-aside rows", INCOMPLETE, "these rows are not among the bars"
     mend = "mend the rows in the file" if mends.own else f"nothing, or tell {mends.vendor}"
     if DAY_EARLY in reason or DAY_LATE in reason:
         kind = "a day early" if DAY_EARLY in reason else "a day late"
         mend = "date its rows by the exchange's day"
+        if reason.endswith((DAY_EARLY, DAY_LATE)):
+            rank, effect = LEFT_OUT, "the symbol is left out: none of these bars is stored"
     elif reason == UNFINISHED:
         kind, rank, mend = "unfinished bars", HARMLESS, "nothing: they are stored once the session is over"
-    seen, effect = f"{row['rows']:,} × {reason}{line}", "these rows are not among the bars"
+    seen = f"{row['rows']:,} × {reason}{line}"
     yield Seen(kind, rank, seen, effect, mend, row["symbol"] or "", row["session"], size=row["rows"])
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 NEAR = 0.04
 """Log distance within which a day's own move leaves the ratio recognisable."""
+NEAR_USUAL = 0.08
+"""The same for a split that many companies do, where the number of shares follows it: two witnesses."""
 SMALLEST = 0.12
 """Log ratio under which any move looks like some split."""
 
@@ -33,6 +35,8 @@ RATIOS = tuple(
     )
 )
 """Splits that companies do, the plain ones first."""
+USUAL = {2.0, 3.0, 4.0, 5.0, 10.0, 20.0}
+"""Shares for one, or one for so many, of the splits that many companies do."""
 
 
 def split_like(ratio: float, shares: float | None = None, usual_shares: float | None = None) -> SplitLike | None:
@@ -51,4 +55,6 @@ def split_like(ratio: float, shares: float | None = None, usual_shares: float | 
         if abs(grown + move) > abs(grown):
             return None
     best = min(RATIOS, key=lambda split: abs(math.log(split.split_from / split.split_to) - move))
-    return best if abs(math.log(best.split_from / best.split_to) - move) <= NEAR else None
+    is_usual = shares is not None and max(best.split_from / best.split_to, best.split_to / best.split_from) in USUAL
+    near = NEAR_USUAL if is_usual else NEAR
+    return best if abs(math.log(best.split_from / best.split_to) - move) <= near else None

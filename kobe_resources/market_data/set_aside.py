@@ -139,6 +139,16 @@ def record_set_aside(
         connection.unregister("incoming_aside")
 
 
+def with_wrong_dates(connection: duckdb.DuckDBPyConnection, source: str, symbols: Collection[str]) -> list[str]:
+    """Those of `symbols` whose bars of `source` are set aside throughout, since their dates are a day off."""
+    rows = connection.execute(
+        "SELECT DISTINCT symbol FROM set_aside WHERE source = $source AND list_contains($symbols, symbol) "
+        "AND (suffix(reason, $early) OR suffix(reason, $late)) ORDER BY symbol",
+        {"source": source, "symbols": list(symbols), "early": f": its {DAY_EARLY}", "late": f": its {DAY_LATE}"},
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
 def keep_storable(connection: duckdb.DuckDBPyConnection, bars: pd.DataFrame, source: str, now: dt.datetime) -> pd.DataFrame:
     """The bars of a part of `source` that may be stored; the others are recorded in the caller's transaction."""
     traded: list[str] = []

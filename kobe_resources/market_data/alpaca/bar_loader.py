@@ -23,13 +23,12 @@ from kobe_resources.market_data.alpaca.plan import (
     calls_of,
     missing_spans,
 )
-from kobe_resources.market_data.changes import Changes, sql
+from kobe_resources.market_data.changes import Changes
 from kobe_resources.market_data.polygon.checkpoints import (
     empty_sessions,
     keep_known_optional,
     save_bad_rows,
     save_coverage,
-    save_refusals,
     symbols_with_gaps,
 )
 from kobe_resources.market_data.polygon.loader import spoken
@@ -37,6 +36,7 @@ from kobe_resources.market_data.polygon.plan import DAY, Span, merged
 from kobe_resources.market_data.polygon.rows import RefusedRow, frame_of
 from kobe_resources.market_data.set_aside import keep_storable
 from kobe_resources.market_data.store import store_totals, take_back, upsert_bars
+from kobe_resources.market_data.twins import drop_twins
 
 if TYPE_CHECKING:
     import duckdb
@@ -47,8 +47,6 @@ YOUNGEST = dt.timedelta(minutes=16)
 SURELY_PUBLISHED_AFTER = dt.timedelta(hours=24)
 QUIET_PASSES, MOST_PASSES = 2, 500
 """Answers in a row that bring nothing new before what lacks is believed not to be there; and answers in all."""
-TWIN_BARS = 20
-"""So many bars that are equal to the last digit are no chance. A name that was given up has been seen to answer with 27."""
 
 
 class BarLoader:
@@ -103,10 +101,9 @@ class BarLoader:
             return
         at = self._load.now()
         with self._load.warehouse.transaction() as connection:
-            for loser, heir, last, shared in connection.execute(sql("alpaca_twins"), {"least": TWIN_BARS}).fetchall():
-                self._load.changes += take_back(connection, loser, last + DAY, at)
-                save_refusals(connection, [RefusedRow(loser, last, f"the same bars as {heir}, which keeps them")], at, VENDOR)
-                self._load.counted[f"bars of {loser} left out, since {heir} has the very same"] += shared
+            changes, told = drop_twins(connection, VENDOR, at)
+        self._load.changes += changes
+        self._load.counted.update(told)
 
     def give_up_names(
         self, connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], lives: Lives, at: dt.datetime

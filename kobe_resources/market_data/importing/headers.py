@@ -59,6 +59,15 @@ def header_of(piece: Piece, columns: Sequence[str] = (), usual: str | None = Non
     return max(tried, key=lambda header: len(_known(header, columns)), default=None)
 
 
+def parquet_names(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+    """The names of a Parquet file's columns as they are written: DuckDB gives `T` another one beside `t`."""
+    sql = "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)"
+    described = connection.execute(sql, [str(path)]).fetchall()
+    written = connection.execute("SELECT name FROM parquet_schema(?)", [str(path)]).fetchall()[1:]
+    # The schema of a table of nested columns has more names than columns.
+    return [row[0] for row in (written if len(written) == len(described) else described)]
+
+
 def table_header(names: Sequence[str]) -> Header:
     """The header of a Parquet file, whose columns have these names."""
     return _flattened(Header("", 0, tuple(names)))

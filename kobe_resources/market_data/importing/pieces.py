@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 from kobe_resources.market_data.protocol import MarketDataError, Progress
 
@@ -38,6 +39,9 @@ BLOCK = 1 << 20
 DEEPEST = 3
 """Archives in archives."""
 PLAIN_SHEETS = ("sheet", "tabelle", "feuil", "hoja", "foglio", "worksheet")
+
+
+PARTED_BY = ("symbol=", "ticker=")
 
 
 class Piece(NamedTuple):
@@ -99,10 +103,15 @@ class _Finder:
             self._give_up(label, "is an archive in too many archives", named)
             return
         with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                name = member.filename.rsplit("/", 1)[-1]
-                if member.is_dir() or name.startswith(".") or member.filename.startswith("__MACOSX"):
-                    continue
+            inside = [(member, member.filename.rsplit("/", 1)[-1]) for member in archive.infolist() if not member.is_dir()]
+            inside = [
+                (member, name)
+                for member, name in inside
+                if not name.startswith(".") and not member.filename.startswith("__MACOSX")
+            ]
+            for member, name in inside:
+                # pandas packs `bars.zip` with one member `bars`.
+                name = f"{name}.csv" if len(inside) == 1 and not Path(name).suffix else name
                 place = self._place(name)
                 with archive.open(member) as source, place.open("wb") as target:
                     shutil.copyfileobj(source, target, BLOCK)
@@ -130,7 +139,7 @@ class _Finder:
             return
         try:
             with python_calamine.load_workbook(str(path)) as book:
-                held = [(name, book.get_sheet_by_name(name).to_python()) for name in book.sheet_names]
+                held = [(name, _rows_of(book.get_sheet_by_name(name))) for name in book.sheet_names]
         except python_calamine.CalamineError as error:
             self._give_up(label, f"cannot be read as a workbook ({error})", named)
             return
@@ -177,7 +186,7 @@ def find_pieces(paths: list[Path], scratch: Path, leave: set[Path], progress: Pr
     finder = _Finder(scratch, leave)
     progress.start("finding", len(found), "files")
     for path, label, named in found:
-        finder.add(path, label, path.name, named)
+        finder.add(path, label, _own_name(path), named)
         progress.advance()
     return finder.pieces, finder.skipped
 
@@ -188,6 +197,12 @@ def head_of(piece: Piece) -> str:
         head = source.read(HEAD)
     text = head.decode("utf-8", errors="replace").lstrip("\ufeff")
     return text if len(head) < HEAD else text[: text.rfind("\n") + 1]
+
+
+def _own_name(path: Path) -> str:
+    """The file's name, or the symbol that a folder above it names, as in data sets in parts: `symbol=BRK%2FB/0.parquet`."""
+    parts = [unquote(part.partition("=")[2]) for part in path.parts[:-1] if part.lower().startswith(PARTED_BY)]
+    return f"{parts[-1]}{path.suffix}" if parts else path.name
 
 
 def _hidden(path: Path) -> bool:
@@ -242,6 +257,16 @@ def _encoding(source: IO[bytes]) -> tuple[str, bool]:
     except UnicodeDecodeError:
         return "cp1252", False
     return "utf-8-sig", plain and returns == both and both in (0, feeds)
+
+
+def _rows_of(sheet: Any) -> list[list[Any]]:
+    """The sheet's rows, with what stands in cells merged downwards in each of them, as pandas merges equal ones of an index."""
+    rows: list[list[Any]] = sheet.to_python()
+    begin_row, begin_column = sheet.start or (0, 0)
+    for (first, column), (last, _) in sheet.merged_cell_ranges or ():
+        for row in range(first + 1, min(last + 1, begin_row + len(rows))):
+            rows[row - begin_row][column - begin_column] = rows[first - begin_row][column - begin_column]
+    return rows
 
 
 def _cell(value: Any) -> Any:

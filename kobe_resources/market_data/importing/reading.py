@@ -14,7 +14,7 @@ import duckdb
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.importing import judging
 from kobe_resources.market_data.importing.folder import Target, hold
-from kobe_resources.market_data.importing.headers import Header, header_of, is_data, table_header
+from kobe_resources.market_data.importing.headers import Header, header_of, is_data, parquet_names, table_header
 from kobe_resources.market_data.importing.judging import LeftOut
 from kobe_resources.market_data.importing.pieces import Piece, Skipped, find_pieces, head_of
 from kobe_resources.market_data.importing.shapes import (
@@ -23,6 +23,7 @@ from kobe_resources.market_data.importing.shapes import (
     exporter,
     is_actions,
     is_bars,
+    meaning_of,
     named,
     normalized,
     understand,
@@ -130,13 +131,10 @@ def _mend(told: list[str]) -> str:
 def _header(reading: FilesRead, piece: Piece, seen: dict[str, Header], columns: list[str]) -> Header | None:
     if piece.form == "table":
         try:
-            described = reading.connection.execute(
-                "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [str(piece.path)]
-            ).fetchall()
+            return table_header(parquet_names(reading.connection, piece.path))
         except duckdb.Error as error:
             _leave(reading, piece, f"cannot be read as Parquet ({str(error).splitlines()[0]})")
             return None
-        return table_header([row[0] for row in described])
     # Files of one export begin alike: one look is enough, unless the lines under the first belong to the header.
     first, second = [*head_of(piece).split("\n", 2)[:2], ""][:2]
     alike = seen.get(first)
@@ -172,7 +170,8 @@ def _twice(header: Header, places: dict[str, int], wishes: Wishes) -> str | None
     """A column that is read and whose name stands twice: nothing says which of the two it is."""
     for meaning, place in places.items():
         name = header.names[place]
-        count = sum(normalized(other) == normalized(name) for other in header.names)
+        # `T` and `t` are one name without case, and mean a ticker and a time.
+        count = sum(normalized(other) == normalized(name) and meaning_of(other) == meaning_of(name) for other in header.names)
         if count > 1 and name.strip() and meaning not in wishes.columns:
             return f"has {count} columns {name.strip()!r} ({meaning})"
     return None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from kobe_resources.market_data.importing.headers import Header, header_of
+from kobe_resources.market_data.importing.headers import Header, header_of, parquet_names, table_header
 from kobe_resources.market_data.importing.pieces import BOOKS, TEXTS, Piece, is_book
 from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, exporter, is_actions, is_bars, understand
 
@@ -22,11 +22,15 @@ def foreign_shape(path: Path) -> str | None:
         if path.suffix.lower() in BOOKS or is_book(path):
             return "an Excel workbook"
         with path.open("rb") as source:
-            head = source.read(2)
-        if head in (b"\xff\xfe", b"\xfe\xff"):
+            head = source.read(4)
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return "text in UTF-16"
-        header = header_of(Piece(str(path), path.stem, path, "text", True))
-    except OSError:
+        if head == b"PAR1":
+            with duckdb.connect() as connection:
+                header: Header | None = table_header(parquet_names(connection, path))
+        else:
+            header = header_of(Piece(str(path), path.stem, path, "text", True))
+    except (OSError, duckdb.Error):
         return None
     places = understand(header.names).places if header else {}
     if header and is_actions(places) and "symbol" in places:

@@ -111,6 +111,7 @@ SHAPES = (
     _shape("MetaStock", "ticker dtyyyymmdd open close vol"),
     _shape("Alpaca", "symbol timestamp open close volume tradecount vwap"),
     _shape("Polygon", "ticker volume open close windowstart transactions"),
+    _shape("Polygon", "timestamp open high low close volume vwap transactions"),
     _shape(YFINANCE, "date open close volume dividends stocksplits"),
     _shape("Yahoo Finance", "date open high low close adjclose volume"),
     _shape("Barchart", "time open high low last volume"),

@@ -112,7 +112,7 @@ def _require(path: Path, columns: Sequence[Column], names: Sequence[str]) -> Non
         raise BadFile(f"{path}{line}: the file is empty", f"it needs the columns {wanted}")
     if missing:
         here = visible(", ".join(names))[:200]
-        shape = _shape(names) + (how_to_import(path) if line else "")
+        shape = _shape(names) + how_to_import(path)
         raise BadFile(f"{path}{line}: no column {', '.join(missing)} (found: {here}){shape}", f"it needs the columns {wanted}")
     twice = [column.name for column in columns if names.count(column.name) > 1]
     if twice:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 VENDOR = "polygon"
 LONGEST_ROW = 2000
+MISDATED_BARS = 40
+"""Bars from which one traded on some Monday and some Friday, unless its dates are a day off."""
 
 
 class Mark(NamedTuple):
@@ -138,6 +140,11 @@ def _as_sent(text: str) -> dict[str, Any]:
 def symbols_with_gaps(connection: duckdb.DuckDBPyConnection, sessions: Sequence[dt.date]) -> list[str]:
     """The candidates whose stored bars lack some of `sessions` that others have, or all of them."""
     return [row[0] for row in connection.execute(sql("polygon_gaps"), {"sessions": sessions}).fetchall()]
+
+
+def misdated_symbols(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The candidates with MISDATED_BARS stored bars and more of which none is of a Monday, or none of a Friday."""
+    return [row[0] for row in connection.execute(sql("polygon_misdated"), {"fewest": MISDATED_BARS}).fetchall()]
 
 
 def empty_sessions(connection: duckdb.DuckDBPyConnection, sessions: Sequence[dt.date]) -> list[dt.date]:

@@ -28,6 +28,7 @@ from kobe_resources.market_data.polygon.checkpoints import (
     clip_coverage,
     empty_sessions,
     forget,
+    misdated_symbols,
     read_state,
     save_mark,
     save_refusals,
@@ -44,13 +45,16 @@ from kobe_resources.market_data.polygon.errors import (
 from kobe_resources.market_data.polygon.loader import Loader
 from kobe_resources.market_data.polygon.plan import DAY, RangeCall, Span, plan_calls
 from kobe_resources.market_data.polygon.rows import RefusedRow
+from kobe_resources.market_data.set_aside import with_wrong_dates
 from kobe_resources.market_data.store import (
     begin_source,
     drop_stored_duplicates,
     record_load,
     refuse_other_source,
     store_totals,
+    take_back,
 )
+from kobe_resources.market_data.twins import drop_twins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,6 +134,8 @@ class Sync:
             actions = PolygonActions(client, self._warehouse, self._state, self._now, self._force)
             self._begin(candidates, actions.splits(candidates.symbols, span), actions)
             self._bars(loader, client, candidates.symbols, span)
+            self._drop_misdated(loader, span)
+            self._drop_twins(loader)
             span = self._begun(span)
             actions.dividends(candidates.symbols, span)
             self.notes += actions.notes
@@ -289,6 +295,29 @@ class Sync:
         behind = [symbol for symbol in symbols if symbol in coverage and coverage[symbol].last < span.last]
         calls = [RangeCall(symbol, Span(coverage[symbol].last + DAY, span.last)) for symbol in behind]
         loader.ranges([call for call in calls if call.symbol not in loader.failures])
+
+    def _drop_misdated(self, loader: Loader, span: Span) -> None:
+        """Take back the bars of symbols whose dates are a day off, by an answer over all days, which shows their weekends."""
+        with self._warehouse.connect() as connection:
+            symbols = [symbol for symbol in misdated_symbols(connection) if symbol not in loader.failures]
+        if not symbols:
+            return
+        loader.ranges([RangeCall(symbol, span) for symbol in symbols])
+        at = self._now()
+        with self._warehouse.transaction() as connection:
+            for symbol in with_wrong_dates(connection, VENDOR, symbols):
+                taken = take_back(connection, symbol, span.last + DAY, at)
+                loader.changes += taken
+                self.notes += (f"{taken.removed:,} bars of {symbol} taken back: its dates are a day off",)
+
+    def _drop_twins(self, loader: Loader) -> None:
+        """After a first load, leave one name of each company, unless a person's list says that they are two."""
+        if "load" in self._state.marks or self._polygon.candidates:
+            return
+        with self._warehouse.transaction() as connection:
+            changes, told = drop_twins(connection, VENDOR, self._now())
+        loader.changes += changes
+        self.notes += tuple(f"{count:,} {what}" for what, count in told.items())
 
     def _holes(self, sessions: list[dt.date]) -> tuple[set[str], list[dt.date]]:
         """Symbols whose bars have gaps, and sessions without a bar, covered or not.

@@ -100,6 +100,10 @@ def test_a_jump_beside_a_split_that_is_listed_wrongly_names_its_row(
         (0.137, 7.3, None),
         (0.97, 1.0, None),
         (0.1, 0.0, None),
+        # The day's own move of a stock that moves much; of a split that hardly a company does it explains less.
+        (0.25 * 1.06, 5.8, "4 for 1"),
+        (10.0 / 1.07, 0.08, "1 for 10"),
+        (0.25 * 1.1, 4.0, None),
         # More than half of the way to twice the shares, and less.
         (0.5, 1.5, "2 for 1"),
         (0.5, 1.2, None),
@@ -186,6 +190,9 @@ def test_rows_set_aside_say_what_kind_they_are(tmp_path: Path) -> None:
     found = {row.kind: row for row in doubts(warehouse)}
     assert found.keys() == {"a day early", "unfinished bars", "set-aside rows"}
     assert found["set-aside rows"].seen == "1 × high is under low, line 7"
+    warehouse.rows("INSERT INTO universe (symbol, selected) VALUES ('A', true)")
+    found = {row.kind: row for row in doubts(warehouse)}
+    assert found["a day early"].effect.startswith("the symbol is left out"), "it may not trade since nothing of it is stored"
 
 
 def test_the_mend_lies_where_the_bars_come_from(tmp_path: Path) -> None:

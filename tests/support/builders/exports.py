@@ -345,8 +345,10 @@ ALONE: dict[str, tuple[str, Export]] = {
 """Files of one symbol: the name that they come with, and the file."""
 
 
-def workbook(rows: list[list[object]], date_columns: tuple[int, ...] = ()) -> bytes:
-    """A workbook of one sheet as Excel stores it: texts in line, days as numbers with a date's format."""
+def workbook(rows: list[list[object]], date_columns: tuple[int, ...] = (), merged: tuple[str, ...] = ()) -> bytes:
+    """A workbook of one sheet as Excel stores it: texts in line, days as numbers with a date's format. merged: as `A2:A9`."""
+    ranges = "".join(f"<mergeCell ref='{one}'/>" for one in merged)
+    merges = f"<mergeCells count='{len(merged)}'>{ranges}</mergeCells>" if merged else ""
     body = "".join(
         f"<row r='{n}'>" + "".join(_xlsx_cell(value, place in date_columns) for place, value in enumerate(row)) + "</row>"
         for n, row in enumerate(rows, 1)
@@ -367,7 +369,7 @@ def workbook(rows: list[list[object]], date_columns: tuple[int, ...] = ()) -> by
         f"<Relationship Id='r2' Type='{office}/styles' Target='styles.xml'/></Relationships>",
         "xl/styles.xml": f"<styleSheet xmlns='{main}'><cellXfs count='2'>"
         "<xf numFmtId='0'/><xf numFmtId='14'/></cellXfs></styleSheet>",
-        "xl/worksheets/sheet1.xml": f"<worksheet xmlns='{main}'><sheetData>{body}</sheetData></worksheet>",
+        "xl/worksheets/sheet1.xml": f"<worksheet xmlns='{main}'><sheetData>{body}</sheetData>{merges}</worksheet>",
     }
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 
@@ -91,6 +92,23 @@ def test_files_names_the_shape_and_the_command(
     put(tmp_path / "bars", "bars.csv", export(BARS))
     with pytest.raises(MarketDataError, match=rf"{shape}.*`kobe bars import "):
         FilesVendor(DataSettings(vendor="files", files=FilesData(path=tmp_path / "bars"))).sync(warehouse)
+
+
+@pytest.mark.parametrize(
+    ("columns", "shape"),
+    [
+        ("symbol, session::TIMESTAMP AS timestamp, open, high, low, close, volume, 1 AS trade_count, 1.5 AS vwap", "Alpaca"),
+        ("session::TIMESTAMP AS timestamp, open, high, low, close, volume, 1.5 AS vwap, 1 AS transactions", "Polygon"),
+        ("session::DATE AS Date, open AS Open_A, high AS High_A, low AS Low_A, close AS Close_A", "a table with the symbol"),
+    ],
+)
+def test_files_names_the_shape_of_a_parquet_file_too(tmp_path: Path, warehouse: Warehouse, columns: str, shape: str) -> None:
+    path = tmp_path / "bars.parquet"
+    with duckdb.connect() as connection:
+        connection.register("bars", BARS)
+        connection.execute(f"COPY (SELECT {columns} FROM bars) TO '{path}'")
+    with pytest.raises(MarketDataError, match=rf"no column .*{shape}.*`kobe bars import "):
+        FilesVendor(DataSettings(vendor="files", files=FilesData(path=path))).sync(warehouse)
 
 
 def test_a_folder_of_foreign_files_is_named_too(tmp_path: Path, warehouse: Warehouse, bring: Importer) -> None:

@@ -53,6 +53,35 @@ def test_yfinances_workbook_whose_first_level_is_merged_cells(bring: Importer, t
         assert_same(bring(put(tmp_path, f"{name}.xlsx", book), into=tmp_path / name).bars, BARS)
 
 
+def test_a_workbook_whose_symbols_are_merged_downwards(bring: Importer, tmp_path: Path) -> None:
+    # set_index(["symbol", "session"]).to_excel() merges equal cells of an index: all but the first of them are empty.
+    cells = BARS[["symbol", "session", "open", "high", "low", "close", "volume"]].to_numpy().tolist()
+    count = len(DAYS)
+    merged = [[row[0] if n % count == 0 else "", *row[1:]] for n, row in enumerate(cells)]
+    ranges = tuple(f"A{2 + n * count}:A{1 + (n + 1) * count}" for n in range(len(cells) // count))
+    book = exports.workbook([["Symbol", "Date", "Open", "High", "Low", "Close", "Volume"], *merged], merged=ranges)
+    assert_same(bring(put(tmp_path, "mine.xlsx", book)).bars, BARS)
+
+
+def test_a_capital_t_is_a_ticker_beside_a_small_t_that_is_a_time(bring: Importer, tmp_path: Path) -> None:
+    # The rows of Polygon's grouped day as they come.
+    noon = pd.to_datetime(BARS["session"] + " 16:00").dt.tz_localize("America/New_York")
+    named = {"T": "symbol", "v": "volume", "o": "open", "c": "close", "h": "high", "l": "low"}
+    raw = pd.DataFrame({short: BARS[name] for short, name in named.items()}).assign(
+        t=[int(one.timestamp() * 1000) for one in noon]
+    )
+    assert_same(bring(put(tmp_path / "a", "results.csv", exports.text(raw)), into=tmp_path / "1").bars, BARS)
+    # DuckDB takes no such names; pandas' writers do.
+    path = tmp_path / "results.parquet"
+    with duckdb.connect() as connection:
+        connection.register("raw", raw.rename(columns={"T": "X"}))
+        connection.execute(f"COPY raw TO '{path}' (COMPRESSION uncompressed)")
+    schema = path.read_bytes()
+    assert schema.count(b"\x01X") >= 1
+    path.write_bytes(schema.replace(b"\x01X", b"\x01T"))
+    assert_same(bring(path, into=tmp_path / "2").bars, BARS)
+
+
 def test_lines_with_commas_may_stand_before_the_table(bring: Importer, tmp_path: Path) -> None:
     text = b"Daily data\nDISCLAIMER: no warranty, of any kind, is given\n\n" + exports.text(ONE)
     assert_same(bring(put(tmp_path, "ALFA.csv", text)).bars, ALFA)

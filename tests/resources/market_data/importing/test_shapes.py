@@ -62,6 +62,24 @@ def test_folders_zip_gz_and_parquet_are_read_together(bring: Importer, tmp_path:
     assert {Path(one["label"]).name for one in done.told["left_out"]} == {"notes.txt", ["more.zip!readme.md"][-1]}
 
 
+def test_an_archive_of_one_member_without_an_ending_is_read(bring: Importer, tmp_path: Path) -> None:
+    # DataFrame.to_csv("bars.zip") calls the member `bars`.
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("bars", exports.text(exports.market("ALFA BRAV")))
+    assert_same(bring(put(tmp_path, "bars.zip", stream.getvalue())).bars, exports.market("ALFA BRAV"))
+
+
+def test_folders_of_a_data_set_in_parts_name_their_symbols(bring: Importer, tmp_path: Path) -> None:
+    bars = exports.market("ALFA BRAV")
+    with duckdb.connect() as connection:
+        connection.register("bars", bars.assign(year=bars["session"].str[:4], symbol=bars["symbol"].replace("BRAV", "BRK/B")))
+        connection.execute(f"COPY bars TO '{tmp_path / 'in'}' (FORMAT parquet, PARTITION_BY (symbol, year))")
+    assert (tmp_path / "in" / "symbol=BRK%2FB").is_dir()
+    done = bring(tmp_path / "in").bars
+    assert_same(done.assign(symbol=done["symbol"].replace("BRK.B", "BRAV")), bars)
+
+
 def test_a_workbook_is_read_with_its_dates_and_true_as_a_ticker(bring: Importer, tmp_path: Path) -> None:
     serial = (pd.to_datetime(ALFA["session"]) - pd.Timestamp("1899-12-30")).dt.days
     rows = [

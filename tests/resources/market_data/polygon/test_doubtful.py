@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
+import pandas as pd
 import pytest
 
 from kobe_resources.market_data.polygon.errors import PolygonError, PolygonIncomplete, PolygonServerError
@@ -208,3 +210,42 @@ def test_a_bar_whose_ticker_cannot_be_read_comes_by_a_range_call(shop: Shop, mar
     assert set(shop.server.paths(RANGE)) == {f"/v2/aggs/ticker/S00004/range/1/day/{since}/2026-11-20"}
     assert_same_bars(shop.stored(), served(market))
     assert shop.rows("SELECT symbol, session FROM set_aside") == [("S0\\x07\\n", dt.date.fromisoformat(day))]
+
+
+@pytest.mark.parametrize("manner", ["range", "grouped"])
+@pytest.mark.parametrize(("off", "told"), [(-1, "a day early"), (1, "a day late")])
+def test_a_symbol_whose_dates_are_a_day_off_is_set_aside_however_it_is_loaded(
+    market: Market, with_market: Callable[[Market], Shop], manner: str, off: int, told: str
+) -> None:
+    wrong = market.bars["symbol"] == "S00004"
+    days = market.bars["session"].where(~wrong, market.bars["session"] + pd.Timedelta(days=off))
+    shop = with_market(Market(market.bars.assign(session=days)))
+    shop.sync(first_load=manner)
+    assert_same_bars(shop.stored(), served(Market(market.bars[~wrong])))
+    reasons = [row[0] for row in shop.rows("SELECT DISTINCT reason FROM set_aside WHERE symbol = 'S00004'")]
+    assert len(reasons) == 1
+    assert reasons[0].endswith(f"its dates look {told}")
+    assert len(shop.server.paths(RANGE)) == {"range": 10, "grouped": 1}[manner]
+
+
+def test_a_symbol_that_does_not_trade_on_fridays_keeps_its_bars(market: Market, with_market: Callable[[Market], Shop]) -> None:
+    friday = (market.bars["symbol"] == "S00004") & (market.bars["session"].dt.weekday == 4)
+    shop = with_market(Market(market.bars[~friday]))
+    shop.sync(first_load="grouped")
+    assert_same_bars(shop.stored(), served(Market(market.bars[~friday])))
+
+
+def test_a_company_under_two_tickers_is_loaded_once(
+    market: Market, with_market: Callable[[Market], Shop], tmp_path: Path
+) -> None:
+    twin = market.bars[market.bars["symbol"] == "S00004"].assign(symbol="TWIN")
+    shop = with_market(Market(pd.concat([market.bars, twin])))
+    report = shop.sync()
+    assert_same_bars(shop.stored(), served(market))
+    assert "224 bars of TWIN left out, since S00004 has the very same" in report.notes
+    assert shop.rows("SELECT symbol, reason FROM bar_refusals") == [("TWIN", "the same bars as S00004, which keeps them")]
+    listed = tmp_path / "mine.csv"
+    listed.write_text("symbol\nS00004\nTWIN\n")
+    shop.home = tmp_path / "other"
+    shop.sync(candidates=listed)
+    assert shop.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY ALL ORDER BY ALL") == [("S00004", 224), ("TWIN", 224)]

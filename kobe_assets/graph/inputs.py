@@ -150,7 +150,7 @@ def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = 
     days = panel.sessions.astype(np.int64)
     session = np.full(int(days[-1] - days[0]) + 1, -1, np.int32)
     session[days - days[0]] = np.arange(len(days))
-    day = columns["day"] - days[0]
+    day = columns["its day"] - days[0]
     known = (day >= 0) & (day < len(session)) & (columns["symbol"] >= 0)
     asked, at = np.where(known, columns["symbol"], 0), session[np.where(known, day, 0)]
     place = np.where(known, panel.bars_at(asked, at), -1)
@@ -160,7 +160,7 @@ def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = 
             "run `kobe materialize indicators`",
         )
     found = {}
-    for name in columns.keys() - {"symbol", "day"}:
+    for name in columns.keys() - {"symbol", "its day"}:
         found[name] = np.empty(panel.bars)
         found[name][place] = floats_of(columns[name])
     canonical = {name: found.pop(name) for name in CANONICAL_COLUMNS}

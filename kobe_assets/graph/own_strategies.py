@@ -22,12 +22,14 @@ from importlib.abc import Loader, MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobe_assets.graph.own_code import OWN, print_aside, refuse_exit
 from kobe_assets.research.declared import Indicator, function_of
 from kobe_assets.research.faults import PACKAGE, StrategyBroken, StrategyFault, TakesTooLong, is_a_fault, one_line, place_of
 from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.strategies.asking import try_out
 from kobe_assets.research.strategies.register import columns_of, joined
 from kobe_resources.runtime.deadline import stopped_after
+from kobe_resources.runtime.process_state import kept_process_state
 
 if TYPE_CHECKING:
     from kobe_resources.settings.models import Settings
@@ -118,7 +120,7 @@ def own_strategies(files: Files) -> tuple[OwnStrategy, ...]:
         begun = time.monotonic()
         try:
             # What a file prints belongs to no answer of a command, least of all to JSON.
-            with stopped_after(DEADLINE_S, TakesTooLong), contextlib.redirect_stdout(sys.stderr):
+            with kept_process_state(), stopped_after(DEADLINE_S, TakesTooLong), contextlib.redirect_stdout(sys.stderr):
                 return _imported(files)
         except (StrategyBroken, StrategyFault, TakesTooLong) as error:
             told = f"the strategies cannot be imported, see {place_of(error, files[0][0])} ({one_line(error)})"
@@ -206,7 +208,7 @@ class _FolderOfModules(MetaPathFinder, Loader):
 
     def __init__(self, files: Files) -> None:
         self.texts = {Path(path).stem: (path, text) for path, text in files}
-        self.prefix = "kobe_own_" + hashlib.sha256(repr(files).encode()).hexdigest()[:12]
+        self.prefix = OWN + hashlib.sha256(repr(files).encode()).hexdigest()[:12]
         self.modules: dict[str, types.ModuleType] = {}
 
     def module_of(self, path: str) -> types.ModuleType:
@@ -247,7 +249,8 @@ class _FolderOfModules(MetaPathFinder, Loader):
         state = vars(module)
         if state.get("__kobe_run__"):
             return
-        state["__kobe_run__"] = True
+        state.update(__kobe_run__=True, print=print_aside)
+        refuse_exit()
         path, text = self.texts[module.__name__.removeprefix(f"{self.prefix}.")]
         exec(compile(text, path, "exec"), state)
 

@@ -16,6 +16,8 @@ INNER_NAME = re.compile(r"\bkobe_own_[0-9a-f]{12}\.")
 INNER_PACKAGE = re.compile(r"'kobe_own_[0-9a-f]{12}'")
 """The package that `from . import` looks for, and that there is not."""
 HOUSE = tuple(str(Path(PACKAGE).parent / name) + os.sep for name in ("kobe_assets", "kobe_resources", "kobe_jobs"))
+STOPPED_STEP = "DagsterExecutionInterruptedError"
+"""What Dagster makes of Ctrl-C while it computes an asset; arithmetic imports no Dagster."""
 DECLARING = str(Path(__file__).resolve().parent / "strategies" / "base.py")
 
 
@@ -94,7 +96,7 @@ def one_line(error: BaseException) -> str:
 def is_a_fault(error: BaseException) -> bool:
     """Whether an error is what a person's own code did wrong: all but Ctrl-C. `exit()` and what some libraries raise to leave
     a test or a loop are no Exceptions."""
-    return not isinstance(error, KeyboardInterrupt)
+    return not isinstance(error, KeyboardInterrupt) and type(error).__name__ != STOPPED_STEP
 
 
 def _is_generated(file: str) -> bool:

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import lru_cache
 from typing import TypeVar
 
@@ -21,7 +21,8 @@ def in_threads(work: Callable[[S], T], items: Iterable[S], meanwhile: Callable[[
     """`work(item)` for every item, on all cores, the caller's thread among them; results in order.
 
     Work that calls this function again is done in its own thread. The first error ends the rest and is raised.
-    meanwhile: what the caller's thread does before it helps; with this function too, but then alone.
+    Ctrl-C in the caller's thread waits for no other. meanwhile: what the caller's thread does before it helps; with this
+    function too, but then alone.
     """
     given = list(items)
     if CORES == 1 or len(given) < 2 or getattr(_thread, "at_work", False):
@@ -31,8 +32,8 @@ def in_threads(work: Callable[[S], T], items: Iterable[S], meanwhile: Callable[[
     left, failed = iter(range(len(given))), threading.Event()
 
     def drain() -> None:
-        _thread.at_work = True
         try:
+            _thread.at_work = True
             for k in left:
                 if failed.is_set():
                     return
@@ -43,20 +44,29 @@ def in_threads(work: Callable[[S], T], items: Iterable[S], meanwhile: Callable[[
         finally:
             _thread.at_work = False
 
-    helpers = [_pool(os.getpid()).submit(drain) for _ in range(min(CORES, len(given)) - 1)]
+    helpers: list[Future[None]] = []
     try:
+        for _ in range(min(CORES, len(given)) - 1):
+            helpers.append(_pool(os.getpid()).submit(drain))
         meanwhile()
         drain()
-    except BaseException:
+    except BaseException as error:
         failed.set()
+        begun = _begun(helpers)
+        if isinstance(error, Exception):
+            wait(begun)
+        # Who is told to stop does not wait: a person's own function in a helper may never come back.
         raise
-    finally:
-        # A helper that other work keeps busy has not begun, and need not any more.
-        errors = [helper.exception() for helper in helpers if not helper.cancel()]
-    for error in errors:
-        if error is not None:
-            raise error
+    begun = _begun(helpers)
+    wait(begun)
+    for helper in begun:
+        helper.result()
     return results  # type: ignore[return-value]
+
+
+def _begun(helpers: list[Future[None]]) -> list[Future[None]]:
+    """The helpers that work; one that other work keeps busy has not begun, and need not any more."""
+    return [helper for helper in helpers if not helper.cancel()]
 
 
 def in_slices(size: int, slices: int, work: Callable[[int, int], T]) -> list[T]:

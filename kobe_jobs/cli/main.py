@@ -29,6 +29,7 @@ from kobe_jobs.cli.commands import (
     universe,
 )
 from kobe_jobs.cli.examples import add_examples
+from kobe_jobs.cli.long_calls import long_calls_told
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.errors import KobeError, UsageError, is_interrupt, with_earlier
 from kobe_resources.runtime.interrupts import noted_interrupts
@@ -63,7 +64,7 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Run a command and end the process; an error that Kobe knows ends in one line that names the mend, not in a traceback."""
     gc.set_threshold(COLLECT_EVERY)
-    with noted_interrupts() as was_stopped:
+    with noted_interrupts() as was_stopped, long_calls_told(_say):
         try:
             # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
             code = app(prog_name="kobe", standalone_mode=False)

@@ -24,6 +24,11 @@ STORED = "datetime64[us]"
 """Dates as the warehouse gives them."""
 
 
+def indicator_column(name: str) -> str:
+    """What the table of `bars_within` calls an indicator: by its name, unless a price has that."""
+    return f"indicator {name}" if name in PRICES else name
+
+
 def bars_within(panel: Panel, indicators: Indicators, windows: pd.DataFrame) -> pd.DataFrame:
     """Adjusted bars with all indicators inside the windows (symbol, since, until; disjoint), by symbol, then session."""
     since, until = (_days(windows[name]) for name in ("since", "until"))
@@ -38,7 +43,7 @@ def bars_within(panel: Panel, indicators: Indicators, windows: pd.DataFrame) -> 
             "symbol": pd.Categorical.from_codes(panel.name[panel.symbol[bar]], list(panel.names)),
             "session": panel.sessions[panel.session[bar]].astype(STORED),
             **{name: panel.rows[bar, column] for name, column in PRICES.items()},
-            **{name: indicators[name][bar] for name in indicators.names},
+            **{indicator_column(name): indicators[name][bar] for name in indicators.names},
         },
         copy=False,
     )

@@ -56,10 +56,10 @@ def _strategy_rules(strategy: Strategy, params: Mapping[str, float | Words], set
     long, short = (_condition(getattr(strategy, side), params) for side in ("long", "short"))
     if long is None and short is None:
         return [("Entry", f"{strategy.summary}{late}.")]
-    limited = _has_limit(strategy, params)
-    entries = [f"buys {'in the next session' if limited else 'at the next open'} after a close with {long}"] if long else []
+    when = f"{'in the next session' if _has_limit(strategy, params) else 'at the next open'} after a close with"
+    entries = [f"buys {when} {long}"] if long else []
     if short and settings.policy.allow_shorts:
-        entries.append(f"sells short after {short}")
+        entries.append(f"sells short {'after' if long else when} {short}")
     elif short:
         entries.append("short sales are switched off")
     entry = f"{'; '.join(entries)}{late}; a close under {_dollars(settings.strategy.min_price)} gives no signal"
@@ -84,11 +84,12 @@ def _condition(condition: Any, params: Mapping[str, float | Words]) -> str | Non
 def _exits(strategy: Strategy, params: Mapping[str, float | Words], settings: Settings) -> str:
     ways = []
     leave = _condition(strategy.leave_long, params)
-    if leave:
-        ways.append(f"at the open after a close with {leave}")
+    when = "at the open after a close with"
+    if leave and strategy.long:
+        ways.append(f"{when} {leave}")
     mirrored = _condition(strategy.leave_short, params) if settings.policy.allow_shorts else None
-    if mirrored:
-        ways.append(f"for a short with {mirrored}")
+    if mirrored and strategy.short:
+        ways.append(f"{'for a short ' if strategy.long else ''}{'with' if ways else when} {mirrored}")
     if "time_stop" in params:
         ways.append(f"at the open after {_value(params['time_stop'])} bars at the latest")
     return ", ".join(ways) or "only at the end of a test window"
@@ -111,8 +112,11 @@ def _limit(strategy: Strategy, params: Mapping[str, float | Words]) -> Rules:
         return []
     level = strategy.limit or ""
     far = f"{_value(params['limit_atr'])} × {NAMES.get(level, level)}"
-    sides = "it buys" if strategy.short is None else "it buys, or sells short above,"
-    return [("Limit", _sentence(f"{sides} {far} below the signal's close or not at all, for one session"))]
+    if strategy.long is None:
+        where = f"it sells short {far} above"
+    else:
+        where = f"{'it buys' if strategy.short is None else 'it buys, or sells short above,'} {far} below"
+    return [("Limit", _sentence(f"{where} the signal's close or not at all, for one session"))]
 
 
 def _size(settings: Settings, weights: Mapping[str, float]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kobe_assets.report.analysis.from_panel import PRICES, indicator_column
 from kobe_assets.report.page.csv_files import PRICE_DIGITS, pick_trades, sorted_trades, windows_of
 from kobe_assets.report.page.packing import Numbers, block, folded, pack_bytes, steps
 from kobe_assets.report.page.trade_list import pack_trades
@@ -113,7 +114,7 @@ def _sheet(packed: str) -> str:
 class _Bars:
     """Bars as arrays sorted by symbol and time. days: since 1970. rows: symbol → its first row, and the row after its last.
 
-    declared: names in `values` of the indicators that only some strategies have.
+    declared: the indicators that only some strategies have, in `values` under their `indicator_column`.
     """
 
     days: Floats
@@ -124,10 +125,11 @@ class _Bars:
     @classmethod
     def of(cls, frame: pd.DataFrame, declared: Iterable[str] = ()) -> _Bars:
         """The rows of a table, in any order."""
-        own = tuple(name for name in declared if name in frame and name not in INDICATORS)
+        own = tuple(name for name in declared if indicator_column(name) in frame and name not in INDICATORS)
         code, names = _codes(frame["symbol"])
         days = frame["session"].to_numpy().astype("datetime64[D]").astype(float)
-        values = {name: frame[name].to_numpy(float) for name in ("open", "high", "low", "close", *INDICATORS, *own)}
+        columns = (*PRICES, *INDICATORS, *map(indicator_column, own))
+        values = {name: frame[name].to_numpy(float) for name in columns}
         step = np.diff(code)
         if (step < 0).any() or (np.diff(days)[step == 0] < 0).any():
             order = np.lexsort((days, code))
@@ -143,7 +145,8 @@ class _Bars:
         values = dict(self.values)
         for name in self.declared:
             drawn = self._inside(windows_of(trades[trades["entered_by"].isin(declared[name])]))
-            values[name] = np.where(drawn, values[name], np.nan)
+            column = indicator_column(name)
+            values[column] = np.where(drawn, values[column], np.nan)
         return _Bars(self.days, values, self.rows, self.declared)
 
     def within(self, windows: pd.DataFrame) -> _Bars:
@@ -197,14 +200,15 @@ class _Bars:
         length = np.diff(np.append(first, len(self.days)))
         decimals = [[_decimals(top) for top in np.maximum.reduceat(self.values["high"], first).tolist()]]
         for name in self.declared:
-            tops = np.nan_to_num(np.fmax.reduceat(np.abs(self.values[name]), first), nan=0.0)
+            tops = np.nan_to_num(np.fmax.reduceat(np.abs(self.values[indicator_column(name)]), first), nan=0.0)
             decimals.append([_decimals(top) for top in tops.tolist()])
         scale, *scales = (np.repeat([10.0**places for places in own], length) for own in decimals)
         close = np.rint(self.values["close"] * scale)
         columns = [steps(self.days, begins=first), steps(close, begins=first)]
         columns += [folded(np.rint(self.values[name] * scale) - close) for name in ("open", "high", "low")]
         columns += [steps(self.values[name], factor or scale, first) for name, factor in INDICATORS.items()]
-        columns += [steps(self.values[name], own, first) for name, own in zip(self.declared, scales, strict=True)]
+        declared = zip(map(indicator_column, self.declared), scales, strict=True)
+        columns += [steps(self.values[name], own, first) for name, own in declared]
         return np.array(columns), {
             symbol: list(own) for symbol, own in zip(self.rows, zip(*decimals, strict=True), strict=True)
         }

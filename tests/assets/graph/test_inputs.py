@@ -93,6 +93,15 @@ def test_indicators_that_were_just_stored_are_those_that_would_be_read_back(ware
     assert load_indicators(warehouse, panel).rsi2 is not computed.rsi2
 
 
+def test_an_indicator_may_be_called_day(warehouse: Warehouse) -> None:
+    panel = load_panel(warehouse)
+    warehouse.rows("ALTER TABLE indicators ADD COLUMN day DOUBLE")
+    warehouse.rows("UPDATE indicators SET day = dayofmonth(session)")
+    dates = panel.sessions[panel.session].astype("datetime64[D]")
+    stored = load_indicators(warehouse, panel, ["day"])["day"]
+    np.testing.assert_array_equal(stored, (dates - dates.astype("datetime64[M]")).astype(int) + 1)
+
+
 def test_the_market_is_made_anew_where_settings_universe_or_bars_change(warehouse: Warehouse) -> None:
     market = load_market(warehouse, SETTINGS)
     assert load_market(warehouse, SETTINGS.model_copy(deep=True)) is market

@@ -9,9 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kobe_assets.report.analysis.from_panel import bars_within
 from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, finite, read_inputs
 from kobe_assets.report.page.csv_files import pick_trades, sorted_trades, windows_of
 from kobe_assets.report.page.packed_data import packed_data
+from kobe_assets.research.indicators import compute_indicators
+from kobe_assets.research.language import custom
+from kobe_assets.research.panel import build_panel
 from kobe_resources.settings.models import StrategySettings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
@@ -108,6 +112,27 @@ def test_declared_columns_of_the_bars_are_packed_with_digits_of_their_own(inputs
     for name, values, digits in zip(("tiny", "huge"), columns[7:], places, strict=True):
         found = pd.Series(values, dtype=float).cumsum().to_numpy() / 10.0**digits
         np.testing.assert_allclose(found, stored[name].to_numpy(), rtol=2e-4, atol=1e-4 * stored[name].abs().max())
+
+
+def test_an_indicator_that_is_called_like_a_price_takes_the_place_of_none(inputs: ReportInputs) -> None:
+    levels = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 1e6, "factor": 1.0}
+    days, rows = np.datetime64("2020-01-06") + np.arange(5), np.arange(5)
+    panel = build_panel(("A",), days, 0 * rows, rows, {name: level + 0.1 * rows for name, level in levels.items()})
+    own = {"high": custom(lambda bars: bars.high + 50), "low": custom(lambda bars: bars.low - 8)}
+    indicators = compute_indicators(panel, own)
+    windows = pd.DataFrame({"symbol": ["A"], "since": [panel.sessions[0]], "until": [panel.sessions[-1]]})
+    bars = bars_within(panel, indicators, windows)
+    trades = inputs.trades.iloc[[0]].assign(symbol="A", signal_session=panel.sessions[2], exit_session=panel.sessions[3])
+    every = set(trades["entered_by"])
+    told = dataclasses.replace(inputs, bars=bars, trades=trades)
+    header, planes = header_of(unpacked(packed_data(told, [], "", dict.fromkeys(("high", "low"), every)).bars))
+    _, decimals, *places = header["symbols"]["A"]
+    columns = [column(planes[4 * 5 * k :], 5) for k in range(9)]
+    assert header["declared"] == ["high", "low"]
+    for values, price in ((columns[3], panel.high), (columns[4], panel.low)):
+        np.testing.assert_allclose((np.cumsum(columns[1]) + np.array(values)) / 10.0**decimals, price)
+    for values, digits, told_of in zip(columns[7:], places, (panel.high + 50, panel.low - 8), strict=True):
+        np.testing.assert_allclose(np.cumsum(values) / 10.0**digits, told_of)
 
 
 def test_declared_columns_are_packed_around_the_trades_of_those_that_draw_them(inputs: ReportInputs) -> None:

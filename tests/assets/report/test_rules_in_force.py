@@ -17,6 +17,7 @@ from kobe_assets.report.analysis.drawdowns import drawdowns
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.results import StrategyResult, books_of
 from kobe_assets.report.analysis.rules_in_force import rules_in_force
+from kobe_assets.research.strategies import Strategy
 from kobe_resources.settings.models import BOOK, Settings
 
 P = {"entry": 10.0, "room": Words("room")}
@@ -104,6 +105,30 @@ def test_a_limit_entry_is_told_as_one(books: dict[str, StrategyResult], inputs: 
     assert said["Limit"] == "It buys 0.5 × ATR(14) below the signal's close or not at all, for one session."
     assert "at the next open" not in said["Entry"]
     assert said["Order"] == "A limit order for one session, at the price above."
+
+
+def test_what_only_sells_short_says_when_and_where(
+    books: dict[str, StrategyResult], inputs: ReportInputs, monkeypatch: Any
+) -> None:
+    rsi2 = strategies_of(inputs.settings)["rsi2"]
+    bear = dataclasses.replace(rsi2, long=None, leave_long=None)
+    shy = dataclasses.replace(bear, parameters={**rsi2.parameters, "limit_atr": 0.5}, limit="atr14")
+    shorts = inputs.settings.model_copy(update={"policy": Settings(policy={"allow_shorts": True}).policy})
+    book = books["rsi2|canonical"]
+
+    def told(strategy: Strategy) -> dict[str, str]:
+        monkeypatch.setattr(rules_module, "strategies_of", lambda _: {"rsi2": strategy})
+        params = [own | {"limit_atr": 0.5, "rsi_exit": 70.0} for own in book.folds["params"]]
+        return dict(rules_in_force(dataclasses.replace(book, folds=book.folds.assign(params=params)), shorts))
+
+    said = told(bear)
+    assert said["Entry"].startswith("Sells short at the next open after a close with RSI(2) ≥ 90")
+    assert said["Exit"].startswith("At the open after a close with RSI(2) ≤ 30, ")
+    said = told(shy)
+    assert said["Entry"].startswith("Sells short in the next session after a close with RSI(2) ≥ 90")
+    assert said["Limit"] == "It sells short 0.5 × ATR(14) above the signal's close or not at all, for one session."
+    both = told(dataclasses.replace(rsi2, leave_long=None))
+    assert both["Exit"].startswith("For a short at the open after a close with RSI(2) ≤ 30, ")
 
 
 def test_a_portfolio_tells_its_weights_and_whose_turn_it_is(books: dict[str, StrategyResult]) -> None:

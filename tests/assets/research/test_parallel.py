@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
 import pytest
 
@@ -77,3 +81,65 @@ def test_an_error_in_any_thread_is_raised() -> None:
 
     with pytest.raises(ValueError, match="item 30"):
         in_threads(work, range(60))
+
+
+@pytest.mark.parametrize("where", ["meanwhile", "at work", "while it waits"])
+def test_a_stopped_caller_waits_for_no_other_thread_and_the_rest_is_left(where: str) -> None:
+    release, begun, seen = threading.Event(), threading.Event(), set[int]()
+
+    def stop() -> None:
+        assert begun.wait(30)
+        raise KeyboardInterrupt
+
+    def work(k: int) -> None:
+        if threading.current_thread().name.startswith("kobe"):
+            seen.add(k)
+            begun.set()
+            release.wait(30)
+        elif where == "at work":
+            stop()
+
+    # What pytest-xdist makes of Ctrl-C is nothing.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    main = threading.main_thread().ident
+    assert main is not None
+    if where == "while it waits":
+        threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT)).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        in_threads(work, range(500), stop if where == "meanwhile" else lambda: None)
+    signal.signal(signal.SIGINT, handler)
+    assert time.monotonic() - began < 20
+    release.set()
+    assert in_threads(lambda k: k, range(5)) == list(range(5))
+    assert len(seen) <= 2
+
+
+def test_a_caller_that_is_stopped_while_it_asks_for_help_leaves_nothing_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    begun, release = threading.Event(), threading.Event()
+    pool = parallel._pool(os.getpid())
+
+    class Stopped:
+        asked = 0
+
+        def submit(self, work: Callable[[], None]) -> Future[None]:
+            self.asked += 1
+            if self.asked == 2:
+                assert begun.wait(30)
+                raise KeyboardInterrupt
+            return pool.submit(work)
+
+    def work(k: int) -> None:
+        seen.append(k)
+        begun.set()
+        release.wait(30)
+
+    stopped = Stopped()
+    with monkeypatch.context() as patched:
+        patched.setattr(parallel, "_pool", lambda _: stopped)
+        with pytest.raises(KeyboardInterrupt):
+            in_threads(work, range(50))
+    release.set()
+    pool.shutdown(wait=True)
+    assert seen == [0]

@@ -7,18 +7,23 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 import kobe_assets.graph.own_strategies as own_strategies_module
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.research.language import talib
-from kobe_assets.research.strategies import STRATEGIES, StrategyBroken, StrategyFault
+from kobe_assets.research.declared import ListingBars, declared_columns, values_of
+from kobe_assets.research.language import custom, talib
+from kobe_assets.research.panel import build_panel
+from kobe_assets.research.strategies import STRATEGIES, Reading, StrategyBroken, StrategyFault
 from kobe_assets.research.strategies.asking import satisfied, try_out
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.models import Settings
@@ -273,3 +278,53 @@ def test_settings_of_no_strategy_are_refused_before_anything_is_computed(
         with pytest.raises(UsageError, match=told):
             ask(settings)
     assert not (home / "dagster").exists()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, DagsterExecutionInterruptedError])
+def test_ctrl_c_in_a_function_of_ones_own_is_no_fault_of_it(stop: type[BaseException]) -> None:
+    def stopped(*_: object) -> None:
+        raise stop
+
+    bars = ListingBars(*np.ones((5, 3)), np.arange(3))
+    with pytest.raises(stop):
+        values_of(custom(stopped), bars)
+    with pytest.raises(stop):
+        satisfied(replace(STRATEGIES["ibs"], long=stopped), "long", Reading(np.ones(3), {}), {})
+
+
+PRINTS = """
+import os
+import sys
+import warnings
+
+import numpy as np
+
+print("read")
+print("read too", file=sys.stdout)
+os.chdir("/")
+np.seterr(all="raise")
+warnings.simplefilter("error")
+
+
+def spread(bars):
+    print("asked")
+    os.chdir("/")
+    warnings.simplefilter("error")
+"""
+
+
+def test_what_an_own_file_prints_and_changes_is_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_strategies(tmp_path, {"idea.py": GOOD.replace("\ndef spread(bars):\n", PRINTS)})
+    before, errors = list(warnings.filters), np.geterr()
+    mine = strategies_of(Settings.model_validate({"strategy": {"folder": folder}}))["my_idea"]
+    assert (warnings.filters, np.geterr()) == (before, errors)
+    capsys.readouterr()
+    days, columns = np.datetime64("2020-01-01") + np.arange(30), ("open", "high", "low", "close", "volume", "factor")
+    panel = build_panel(("A",), days, np.zeros(30, np.int64), np.arange(30), {name: np.ones(30) for name in columns})
+    declared_columns(panel, {"spread": mine.indicators["spread"]}, {})
+    printed = capsys.readouterr()
+    assert (printed.out, set(printed.err.split())) == ("", {"asked"})
+    assert (Path.cwd(), warnings.filters) == (tmp_path, before)

@@ -67,6 +67,12 @@ FAULTS: dict[str, tuple[dict[str, str], int, str]] = {
     "exit at import": (changed("def spread", "exit()\n\n\ndef spread"), 4, "SystemExit"),
     "exit when asked": (changed('at.rsi4 >= p["leave"]', "exit()"), LEAVE, "SystemExit"),
     "exit in custom": (changed("return bars.high", "exit()\n    return bars.high"), CUSTOM, "SystemExit"),
+    "ends the process at import": (changed("def spread", "import os\n\nos._exit(0)\n\n\ndef spread"), 6, "SystemExit: 0"),
+    "ends the process in custom": (
+        changed("return bars.high", "from os import _exit; _exit(0)\n    return bars.high"),
+        CUSTOM,
+        "SystemExit: 0",
+    ),
     "imports itself for ever": (changed("def spread", "from idea import NOTHING\n\n\ndef spread"), 4, "NOTHING"),
     "calls itself for ever": (changed("return bars.high", "return spread(bars) + bars.high"), CUSTOM, "RecursionError"),
     "unknown word": (changed("rsi, sma, talib", "rsi, smaa, talib"), 1, "smaa"),

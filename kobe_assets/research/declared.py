@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kobe_assets.research.faults import BadDeclaration, StrategyFault, is_a_fault, line_of, one_line, place_of
-from kobe_assets.research.panel import Floats, Panel
+from kobe_assets.research.panel import Floats, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices
 from kobe_resources.runtime.process_state import kept_process_state
 
@@ -215,14 +215,14 @@ def _ranks(panel: Panel, values: Floats) -> Floats:
         ordered = np.where(bars >= 0, values[bars], np.nan)
         defined = ~np.isnan(ordered)
         inside &= defined
-        through = np.cumsum(inside, axis=1)
+        through: Ints = np.cumsum(inside, axis=1)
         place = np.arange(listings)
         differs = np.ones((end - begin, listings + 1), np.bool_)
         differs[:, 1:-1] = ordered[:, 1:] != ordered[:, :-1]
         first = np.maximum.accumulate(np.where(differs[:, :-1], place, 0), axis=1)
         last = np.minimum.accumulate(np.where(differs[:, 1:], place, listings)[:, ::-1], axis=1)[:, ::-1]
-        below = np.take_along_axis(through - inside, first, axis=1)
-        others = through[:, -1:] - inside
+        below: Ints = np.take_along_axis(through - inside, first, axis=1)
+        others: Ints = through[:, -1:] - inside
         # Equal values share the mean of their ranks, counted from 0.
         with np.errstate(invalid="ignore"):
             ranks = (below + np.take_along_axis(through, last, axis=1) - inside) / 2.0 / others

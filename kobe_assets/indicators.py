@@ -11,6 +11,7 @@ from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.indicators import compute_indicators
 from kobe_resources.resources import WarehouseResource
+from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import fit_columns
 
@@ -38,7 +39,8 @@ def indicators(
     warehouse = store.open()
     panel = load_panel(warehouse)
     declared = declared_indicators(strategies_of(settings).values())
-    computed = compute_indicators(panel, declared)
+    with kept_process_state():
+        computed = compute_indicators(panel, declared)
     frame = indicators_frame(panel, computed)
 
     def make_room(connection: duckdb.DuckDBPyConnection) -> None:

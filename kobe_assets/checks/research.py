@@ -24,6 +24,7 @@ from kobe_assets.research.strategies import BUILT_IN, STRATEGIES, Params, Strate
 from kobe_assets.research.strategies.asking import mixed_bar
 from kobe_assets.research.strategies.register import columns_of, symbols_read
 from kobe_assets.research.walk_forward import Market
+from kobe_resources.runtime.process_state import kept_process_state
 
 CENT = 0.005
 FEWEST_CUTS, MOST_CUTS = 3, 40
@@ -37,6 +38,7 @@ EARLY_CUTS = (1, 30)
 """Sessions after which only noise follows: a first value that is filled from later ones, at 3 bars of warm-up and at many."""
 
 
+@kept_process_state()
 def signals_read_no_future(
     market: Market,
     params: Mapping[str, Params],

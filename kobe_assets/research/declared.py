@@ -15,7 +15,6 @@ import numpy as np
 from kobe_assets.research.faults import BadDeclaration, StrategyFault, is_a_fault, line_of, one_line, place_of
 from kobe_assets.research.panel import Floats, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices
-from kobe_resources.runtime.process_state import kept_process_state
 
 PRICES = ("open", "high", "low", "close", "volume", "dollar_volume")
 CANONICAL = {"rsi(2)": "rsi2", "sma(200)": "sma200", "atr(14)": "atr14", "ibs()": "ibs"}
@@ -160,8 +159,7 @@ def declared_columns(panel: Panel, declared: Mapping[str, Indicator], canonical:
                 known[indicator] = _ranks(panel, column(indicator.inner))
         return known[indicator]
 
-    with kept_process_state():
-        return {name: column(indicator) for name, indicator in declared.items()}
+    return {name: column(indicator) for name, indicator in declared.items()}
 
 
 def listing_bars(panel: Panel, listing: int) -> ListingBars:

@@ -20,6 +20,7 @@ from kobe_assets.research.signals import LONG, find_candidates
 from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.strategies.register import symbols_read
 from kobe_assets.research.walk_forward import simulate_window
+from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
@@ -113,6 +114,7 @@ def _refused(settings: Settings, strategy: Strategy) -> list[str]:
     return ["it sells short, and every short sale is refused while policy.allow_shorts is false"]
 
 
+@kept_process_state()
 def unproven(panel: Panel, strategy: Strategy) -> list[str]:
     """What no comparison of bars can prove of a person's own functions."""
     own = {name: one for name, one in strategy.indicators.items() if function_of(one) is not None}

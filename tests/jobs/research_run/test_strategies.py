@@ -20,11 +20,12 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 import kobe_assets.graph.own_strategies as own_strategies_module
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.research.declared import ListingBars, declared_columns, values_of
+from kobe_assets.research.declared import ListingBars, values_of
 from kobe_assets.research.language import custom, talib
 from kobe_assets.research.panel import build_panel
 from kobe_assets.research.strategies import STRATEGIES, Reading, StrategyBroken, StrategyFault
 from kobe_assets.research.strategies.asking import satisfied, try_out
+from kobe_jobs.research_run.strategy_check import unproven
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.models import Settings
 from tests.support.builders.own_strategies import CUSTOM, FAULTS, GOOD, write_strategies
@@ -324,7 +325,7 @@ def test_what_an_own_file_prints_and_changes_is_nowhere_else(
     capsys.readouterr()
     days, columns = np.datetime64("2020-01-01") + np.arange(30), ("open", "high", "low", "close", "volume", "factor")
     panel = build_panel(("A",), days, np.zeros(30, np.int64), np.arange(30), {name: np.ones(30) for name in columns})
-    declared_columns(panel, {"spread": mine.indicators["spread"]}, {})
+    assert unproven(panel, mine)
     printed = capsys.readouterr()
     assert (printed.out, set(printed.err.split())) == ("", {"asked"})
     assert (Path.cwd(), warnings.filters) == (tmp_path, before)

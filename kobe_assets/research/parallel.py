@@ -55,7 +55,7 @@ def in_threads(work: Callable[[S], T], items: Iterable[S], meanwhile: Callable[[
         begun = _begun(helpers)
         if isinstance(error, Exception):
             wait(begun)
-        # Who is told to stop does not wait: a person's own function in a helper may never come back.
+        # After Ctrl-C nothing is waited for: a person's own function in a helper may never come back.
         raise
     begun = _begun(helpers)
     wait(begun)

@@ -23,10 +23,12 @@ from kobe_assets.research.panel import (
     Panel,
     build_panel,
 )
+from kobe_assets.research.parallel import in_threads
 
 TOLERANCE = 1e-9
 NOISE = 0.05
 """Of a log price: enough to move every indicator, too little to look like a bad print on every other bar."""
+TRUNCATED, NOISY = "truncated", "noise"
 SEED = 7
 """Of the noise; each cut adds its own number to it."""
 
@@ -56,24 +58,24 @@ def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int], early: Sequen
     that serves well on all bars; what fills its first values from later ones shows nowhere else.
     """
     whole = compute(panel)
-    for cut in (*early, *cuts):
+
+    def first_that_differs(tried: tuple[int, str]) -> Leak | None:
+        cut, change = tried
         past = panel.session <= cut
-        for change in ("noise",) if cut in early else ("truncated", "noise"):
-            theirs = compute(truncate(panel, cut)) if change == "truncated" else compute(scramble(panel, cut, SEED + cut))[past]
-            differs = ~np.isclose(whole[past], theirs, rtol=TOLERANCE, atol=0.0, equal_nan=True)
-            if differs.any():
-                row, column = (int(k) for k in np.argwhere(differs)[0])
-                bar = int(np.flatnonzero(past)[row])
-                if not np.array_equal(whole, compute(panel), equal_nan=True):
-                    change = "again"
-                return Leak(
-                    str(panel.sessions[cut]),
-                    change,
-                    panel.symbols[panel.symbol[bar]],
-                    str(panel.sessions[panel.session[bar]]),
-                    column,
-                )
-    return None
+        theirs = compute(truncate(panel, cut)) if change == TRUNCATED else compute(scramble(panel, cut, SEED + cut))[past]
+        differs = ~np.isclose(whole[past], theirs, rtol=TOLERANCE, atol=0.0, equal_nan=True)
+        if not differs.any():
+            return None
+        row, column = (int(k) for k in np.argwhere(differs)[0])
+        bar = int(np.flatnonzero(past)[row])
+        session = str(panel.sessions[panel.session[bar]])
+        return Leak(str(panel.sessions[cut]), change, panel.symbols[panel.symbol[bar]], session, column)
+
+    trials = [*((cut, NOISY) for cut in early), *((cut, change) for cut in cuts for change in (TRUNCATED, NOISY))]
+    found = next((leak for leak in in_threads(first_that_differs, trials) if leak), None)
+    if found and not np.array_equal(whole, compute(panel), equal_nan=True):
+        return replace(found, change="again")
+    return found
 
 
 def some_symbols(panel: Panel, most_bars: int, always: Collection[str] = ()) -> Panel:

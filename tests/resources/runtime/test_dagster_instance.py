@@ -12,6 +12,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.storage import sql
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
 
 from kobe_resources.runtime import dagster_instance as instance_module
 from kobe_resources.runtime.dagster_instance import InstanceUnusable, dagster_home, kept_open, open_instance
@@ -89,6 +91,29 @@ def test_a_runs_files_stay_open_until_it_has_ended_and_are_whole_then(tmp_path: 
             assert logs == {"index.db-wal", f"{run_id}.db-wal"}, "no event was copied into its file yet"
         assert not list(tmp_path.rglob("*-wal"))
         assert {event.dagster_event_type for event in instance.all_logs(run_id)} >= {dg.DagsterEventType.ASSET_MATERIALIZATION}
+
+
+def test_the_events_of_a_run_share_one_engine_a_file_that_waits_for_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path / "home"))
+    made: list[str] = []
+
+    def counted(url: str, **options: object) -> object:
+        made.append(Path(url).stem)
+        return sql.create_engine(url, **options)
+
+    run_id = str(uuid.uuid4())
+    job = dg.Definitions(assets=[one]).resolve_implicit_global_asset_job_def()
+    with open_instance() as instance:
+        monkeypatch.setattr(sqlite_event_log, "create_engine", counted)
+        with kept_open(run_id):
+            assert job.execute_in_process(instance=instance, run_id=run_id).success
+            with instance.event_log_storage.index_connection() as connection:
+                assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1, "NORMAL"
+        assert sorted(made) == sorted(["index", run_id])
+        with instance.event_log_storage.index_connection() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2, "FULL again"
 
 
 def test_plain_dagster_in_the_projects_root_shares_the_default_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,9 +169,12 @@ def _far_apart(bars: BarTable) -> pd.DataFrame:
     runs = list(zip(first[far], last[far], strict=True))
     rows = [(begin, float(np.median(step[begin:end])), end - begin + 1) for begin, end in runs]
     weekly = {bars.symbol[begin] for begin, _ in runs}
-    for begin, end in zip(starts, ends, strict=True):
+    # A median takes long; it can only be a week where half of the steps are.
+    wide = np.append(0, np.cumsum(step >= A_WEEK))
+    may_be = (ends - starts >= FEWEST_WEEKS) & (2 * (wide[ends - 1] - wide[starts]) >= ends - starts - 1)
+    for begin, end in zip(starts[may_be], ends[may_be], strict=True):
         own = step[begin : end - 1]
-        if len(own) + 1 >= FEWEST_WEEKS and bars.symbol[begin] not in weekly and (usual := float(np.median(own))) >= A_WEEK:
+        if bars.symbol[begin] not in weekly and (usual := float(np.median(own))) >= A_WEEK:
             rows.append((begin, usual, len(own) + 1))
     told = [(bars.symbols[bars.symbol[begin]], bars.session[begin], usual, count) for begin, usual, count in rows]
     return pd.DataFrame(told, columns=["symbol", "session", "days_apart", "bars"]).drop_duplicates("symbol", ignore_index=True)
@@ -222,9 +225,10 @@ def _standstills(bars: BarTable) -> pd.DataFrame:
     for values in (bars.open, bars.high, bars.low, bars.close):
         same &= values[1:] == values[:-1]
     # A price that hardly ever moves is a peg; only where it does is a standstill a fault of the feed.
-    still = np.bincount(bars.symbol[1:], weights=same, minlength=len(bars.symbols))
+    still = np.bincount(bars.symbol[1:][same], minlength=len(bars.symbols))
     moves = still < np.diff(bars.start) / 2
-    busy = same & (bars.volume[1:] > 0) & moves[bars.symbol[1:]]
+    busy = same & (bars.volume[1:] > 0)
+    busy[busy] = moves[bars.symbol[1:][busy]]
     found = [
         _runs(bars, *_stretches(again), least)
         for again, least in ((busy & (bars.volume[1:] == bars.volume[:-1]), SAME_BARS), (busy, SAME_PRICES))

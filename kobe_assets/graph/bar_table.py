@@ -7,6 +7,7 @@ a market of thousands needs no more memory than a part of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ class BarTable:
     volume: NDArray[np.float64]
     factor: NDArray[np.float64]
 
-    @property
+    @cached_property
     def follows(self) -> NDArray[np.bool_]:
         """(bars − 1) true where bar i + 1 is of the same symbol as bar i."""
         name = np.cumsum([a != b for a, b in zip(self.symbols, (None, *self.symbols[:-1]), strict=True)])[self.symbol]
@@ -92,9 +93,9 @@ def read_bar_tables(
         room = {name: np.empty(bars, kind) for name, kind in COLUMNS.items()} if is_kept else None
         tables: list[BarTable] = []
         at = 0
-        for first, last in _ranges(counts, most):
+        for names in _parts(counts, most):
             own = room and {name: column[at:] for name, column in room.items()}
-            table = _bars_of(connection, first, last, last_session, own)
+            table = _bars_of(connection, names, last_session, own)
             at += len(table.symbol)
             if is_kept:
                 tables.append(table)
@@ -142,27 +143,26 @@ def _ask_for(connection: duckdb.DuckDBPyConnection, last_bars: int | None, in_pa
     connection.execute(f"CREATE OR REPLACE TEMP VIEW asked_bars AS {asked}")
 
 
-def _ranges(counts: Sequence[tuple[str, int]], most: int) -> Iterator[tuple[str, str]]:
-    """First and last symbol of each part of the sorted symbols."""
-    first, held = "", 0
-    for place, (symbol, count) in enumerate(counts):
-        if held and held + count > most:
-            yield first, counts[place - 1][0]
-            held = 0
-        first, held = (symbol if held == 0 else first), held + count
-    if held:
-        yield first, counts[-1][0]
+def _parts(counts: Sequence[tuple[str, int]], most: int) -> Iterator[list[str]]:
+    """The symbols of each part; counts: the sorted symbols with how many bars they have."""
+    part: list[str] = []
+    held = 0
+    for symbol, count in counts:
+        if part and held + count > most:
+            yield part
+            part, held = [], 0
+        part.append(symbol)
+        held += count
+    if part:
+        yield part
 
 
 def _bars_of(
-    connection: duckdb.DuckDBPyConnection, first: str, last: str, last_session: dt.date | None, room: Room | None
+    connection: duckdb.DuckDBPyConnection, names: Sequence[str], last_session: dt.date | None, room: Room | None
 ) -> BarTable:
-    """The bars of the symbols from `first` to `last`. room: where their columns are to be written, if it matters."""
-    between = {"first": first, "last": last}
-    names = connection.execute(
-        "SELECT DISTINCT symbol FROM asked_bars WHERE symbol BETWEEN $first AND $last ORDER BY symbol", between
-    ).fetchall()
-    columns = connection.execute(read_sql(HERE, "bar_table"), {**between, "last_session": last_session}).fetchnumpy()
+    """The bars of a part of the sorted symbols. room: where their columns are to be written, if it matters."""
+    asked = {"names": names, "first": names[0], "last": names[-1], "last_session": last_session}
+    columns = connection.execute(read_sql(HERE, "bar_table"), asked).fetchnumpy()
     symbol = np.asarray(columns["symbol"], dtype=np.int32)
     session = np.asarray(columns["session"], dtype="datetime64[D]")
     key = symbol.astype(np.int64) * 2**32 + session.astype(np.int64)
@@ -182,7 +182,7 @@ def _bars_of(
     begins[1:] = (symbol[1:] != symbol[:-1]) | (listing[1:] != listing[:-1])
     start = np.append(np.flatnonzero(begins), len(symbol))
     return BarTable(
-        symbols=tuple(names[place][0] for place in symbol[begins]),
+        symbols=tuple(names[place] for place in symbol[begins]),
         start=start.astype(np.int64),
         symbol=(np.cumsum(begins) - 1).astype(np.int32),
         session=sorted_("session", session),

@@ -1,8 +1,7 @@
--- Adjusted bars of the symbols from $first to $last with their symbol's place in the sorted list of these, in any order: the view
+-- Adjusted bars of the sorted symbols $names, from $first to $last, with their symbol's place among these, in any order: the view
 -- adjusted_bars, with the listings looked up once for all parts, and bars joined by the place, which is cheaper than by name.
 WITH places AS (
-    SELECT symbol, (row_number() OVER (ORDER BY symbol) - 1)::INTEGER AS place
-    FROM (SELECT DISTINCT symbol FROM asked_bars WHERE symbol BETWEEN $first AND $last)
+    SELECT unnest($names::VARCHAR[]) AS symbol, (generate_subscripts($names::VARCHAR[], 1) - 1)::INTEGER AS place
 ), starts AS (
     SELECT l.*, p.place FROM known_listings l JOIN places p USING (symbol)
 ), held AS (

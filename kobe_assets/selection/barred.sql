@@ -11,32 +11,32 @@ WITH contradictory AS (
     GROUP BY symbol, execution_date
     HAVING abs(expected) > $smallest
 ), around AS (
-    -- The bar before the first one that is asked for is the earliest that counts: to sort all bars of a symbol takes longest.
-    SELECT symbol, min(coalesce(before, DATE '0001-01-01')) AS since, max(execution_date) + greatest(20, $misdated) AS until
-    FROM (
-        SELECT h.symbol, h.execution_date, max(b.session) AS before
-        FROM held h LEFT JOIN daily_bars b
-          ON b.symbol = h.symbol AND b.session < h.execution_date - $misdated AND least(b.open, b.close) > 0
-        GROUP BY ALL
-    )
-    GROUP BY symbol
+    -- The days about each split. The bar before the first of them counts too: to sort all bars of a symbol takes longest.
+    SELECT h.symbol, h.execution_date, h.expected, coalesce(max(b.session), DATE '0001-01-01') AS since,
+           h.execution_date + greatest(20, $misdated) AS until
+    FROM held h LEFT JOIN daily_bars b
+      ON b.symbol = h.symbol AND b.session < h.execution_date - $misdated AND least(b.open, b.close) > 0
+    GROUP BY h.symbol, h.execution_date, h.expected
 ), steps AS (
-    SELECT b.symbol, session, ln(open / lag(close) OVER own) AS opened, ln(close / lag(close) OVER own) AS closed
+    SELECT a.symbol, execution_date, expected, session,
+           ln(open / lag(close) OVER own) AS opened, ln(close / lag(close) OVER own) AS closed
     FROM daily_bars b JOIN around a ON b.symbol = a.symbol AND b.session BETWEEN a.since AND a.until
     WHERE least(open, close) > 0
-    WINDOW own AS (PARTITION BY b.symbol ORDER BY session)
+    WINDOW own AS (PARTITION BY a.symbol, execution_date ORDER BY session)
 ), listed AS (
     -- The move of the first bar on or after each split's date.
-    SELECT h.symbol, h.execution_date, h.expected, min(s.session) AS session, arg_min(s.opened, s.session) AS opened,
-           arg_min(s.closed, s.session) AS closed
-    FROM held h JOIN steps s ON s.symbol = h.symbol AND s.session BETWEEN h.execution_date AND h.execution_date + 20
-    GROUP BY h.symbol, h.execution_date, h.expected
+    SELECT symbol, execution_date, expected, min(session) AS session, arg_min(opened, session) AS opened,
+           arg_min(closed, session) AS closed
+    FROM steps
+    WHERE session BETWEEN execution_date AND execution_date + 20
+    GROUP BY symbol, execution_date, expected
 )
 SELECT symbol, 'contradictory_splits' AS reason FROM contradictory
 UNION ALL
 -- No jump on the listed day, and one of just this ratio within days: the date is wrong.
 SELECT DISTINCT l.symbol, 'misdated_split'
-FROM listed l JOIN steps s ON s.symbol = l.symbol AND abs(s.session - l.execution_date) <= $misdated AND s.session <> l.session
+FROM listed l JOIN steps s ON s.symbol = l.symbol AND s.execution_date = l.execution_date
+  AND abs(s.session - l.execution_date) <= $misdated AND s.session <> l.session
 WHERE abs(l.opened - l.expected) > abs(l.opened) AND abs(l.closed - l.expected) > abs(l.closed)
   AND abs(s.opened - l.expected) < 0.25 * abs(l.expected) AND abs(s.closed - l.expected) < 0.5 * abs(l.expected)
   AND l.symbol NOT IN (SELECT symbol FROM contradictory)

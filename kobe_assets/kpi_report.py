@@ -19,7 +19,7 @@ from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_
 from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
 from kobe_assets.report.page.heat_map_picture import heat_map_markdown
 from kobe_assets.report.page.packed_data import PackedData
-from kobe_assets.report.page.page import build_report, packed_of, write_report
+from kobe_assets.report.page.page import PAGE, build_report, packed_of, page_template, write_report
 from kobe_resources.resources import NextOrders, WarehouseResource
 from kobe_resources.runtime.report_site import report_link
 from kobe_resources.settings.load import kobe_home
@@ -57,6 +57,7 @@ def kpi_report(
 
     def meanwhile() -> None:
         """What the page needs but the figures: work of one thread, while the others draw entries."""
+        page_template(PAGE)
         study = read_study(warehouse, settings, trades, market)
         made.append((study, packed_of(study, books_of(study)), next_orders(settings, warehouse)))
 

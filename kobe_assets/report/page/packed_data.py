@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from kobe_assets.report.analysis.from_panel import PRICES, indicator_column
 from kobe_assets.report.page.csv_files import PRICE_DIGITS, pick_trades, sorted_trades, windows_of
 from kobe_assets.report.page.packing import Numbers, block, folded, pack_bytes, steps
 from kobe_assets.report.page.trade_list import pack_trades
-from kobe_assets.research.panel import Floats
+from kobe_assets.research.panel import Bools, Floats
 from kobe_assets.research.parallel import in_threads
 
 if TYPE_CHECKING:
@@ -93,7 +93,6 @@ def _bars(inputs: ReportInputs, beside: dict[str, str], declared: Drawn) -> tupl
     if len(bars.days) <= BARS_INSIDE:
         return pack_bytes(bars.block(list(bars.rows))), {}
     files: dict[str, str] = {}
-    _ = bars._numbers
     groups = bars.groups(BARS_A_FILE)
     # zlib lets other threads work meanwhile.
     packed = in_threads(lambda symbols: pack_bytes(bars.block(symbols), FAST), groups)
@@ -114,13 +113,15 @@ def _sheet(packed: str) -> str:
 class _Bars:
     """Bars as arrays sorted by symbol and time. days: since 1970. rows: symbol → its first row, and the row after its last.
 
-    declared: the indicators that only some strategies have, in `values` under their `indicator_column`.
+    declared: the indicators that only some strategies have, in `values` under their `indicator_column`. drawn: where each of
+    them counts; one that is not there counts everywhere.
     """
 
     days: Floats
     values: Mapping[str, Floats]
     rows: Mapping[str, tuple[int, int]]
-    declared: tuple[str, ...] = ()
+    declared: tuple[str, ...]
+    drawn: Mapping[str, Bools]
 
     @classmethod
     def of(cls, frame: pd.DataFrame, declared: Iterable[str] = ()) -> _Bars:
@@ -135,28 +136,29 @@ class _Bars:
             order = np.lexsort((days, code))
             code, days, values = code[order], days[order], {name: column[order] for name, column in values.items()}
         first, last = (np.searchsorted(code, np.arange(len(names)), side).tolist() for side in ("left", "right"))
-        return cls(days, values, dict(zip(names, zip(first, last, strict=True), strict=True)), own)
+        return cls(days, values, dict(zip(names, zip(first, last, strict=True), strict=True)), own, {})
 
     def only_where_drawn(self, trades: pd.DataFrame, declared: Drawn) -> _Bars:
         """The same with each of `declared` undefined but around the trades of the strategies that draw it.
 
         The chart of another strategy's trade does not draw it, and what is undefined takes no room and no time to pack.
         """
-        values = dict(self.values)
-        for name in self.declared:
-            drawn = self._inside(windows_of(trades[trades["entered_by"].isin(declared[name])]))
-            column = indicator_column(name)
-            values[column] = np.where(drawn, values[column], np.nan)
-        return _Bars(self.days, values, self.rows, self.declared)
+        inside = {
+            strategies: self._inside(windows_of(trades[trades["entered_by"].isin(strategies)]))
+            for strategies in {frozenset(declared[name]) for name in self.declared}
+        }
+        return replace(self, drawn={name: inside[frozenset(declared[name])] for name in self.declared})
 
     def within(self, windows: pd.DataFrame) -> _Bars:
         """The bars inside the windows (symbol, since, until), which are disjoint."""
         keep = self._inside(windows)
         kept = np.concatenate(([0], np.cumsum(keep))).tolist()
         rows = {symbol: (kept[first], kept[last]) for symbol, (first, last) in self.rows.items() if kept[first] < kept[last]}
-        return _Bars(self.days[keep], {name: values[keep] for name, values in self.values.items()}, rows, self.declared)
+        values = {name: column[keep] for name, column in self.values.items()}
+        drawn = {name: mask[keep] for name, mask in self.drawn.items()}
+        return _Bars(self.days[keep], values, rows, self.declared, drawn)
 
-    def _inside(self, windows: pd.DataFrame) -> Any:
+    def _inside(self, windows: pd.DataFrame) -> Bools:
         """(bars) true inside the windows."""
         since, until = (windows[name].to_numpy().astype("datetime64[D]").astype(float) for name in ("since", "until"))
         keep = np.zeros(len(self.days), dtype=bool)
@@ -181,37 +183,43 @@ class _Bars:
         return found
 
     def block(self, symbols: Sequence[str]) -> bytes:
-        """Header: symbol → [bars, decimals of its prices, of each of `declared`]; for each symbol the columns of `_numbers`."""
-        numbers, decimals = self._numbers
-        sizes = {s: [self.rows[s][1] - self.rows[s][0], *decimals[s]] for s in symbols}
-        header = {"symbols": sizes, "indicators": list(INDICATORS), "declared": list(self.declared)}
-        return block(header, (column for s in symbols for column in numbers[:, slice(*self.rows[s])]))
+        """Header: symbol → [bars, decimals of its prices, of each of `declared`]; for each symbol the columns of `_numbers`.
 
-    @cached_property
-    def _numbers(self) -> tuple[Numbers, dict[str, list[int]]]:
-        """(columns, bars) whole numbers, and symbol → decimals of its prices and of each of `declared`.
-
-        Columns: day, close; open, high and low as distances from the close; the indicators; `declared`. All symbols at once:
-        of one symbol there is too little for a call of numpy to be worth it.
+        symbols: neighbours in `rows`.
         """
-        if not self.rows:
-            return np.empty((5 + len(INDICATORS) + len(self.declared), 0), np.uint32), {}
-        first = np.array([begin for begin, _ in self.rows.values()])
-        length = np.diff(np.append(first, len(self.days)))
-        decimals = [[_decimals(top) for top in np.maximum.reduceat(self.values["high"], first).tolist()]]
+        numbers, decimals = self._numbers(symbols)
+        length = [self.rows[s][1] - self.rows[s][0] for s in symbols]
+        end = np.cumsum([0, *length]).tolist()
+        sizes = {s: [bars, *places] for s, bars, places in zip(symbols, length, decimals, strict=True)}
+        header = {"symbols": sizes, "indicators": list(INDICATORS), "declared": list(self.declared)}
+        return block(header, (column for own in pairwise(end) for column in numbers[:, slice(*own)]))
+
+    def _numbers(self, symbols: Sequence[str]) -> tuple[Numbers, list[list[int]]]:
+        """(columns, bars of the symbols) whole numbers, and for each symbol the decimals of its prices, of each of `declared`.
+
+        Columns: day, close; open, high and low as distances from the close; the indicators; `declared`. The symbols of a file
+        together: of one there is too little for a call of numpy, and what all have would have to be brought into the cache
+        for each step anew.
+        """
+        if not symbols:
+            return np.empty((5 + len(INDICATORS) + len(self.declared), 0), np.uint32), []
+        own = slice(self.rows[symbols[0]][0], self.rows[symbols[-1]][1])
+        days, values = self.days[own], {name: column[own] for name, column in self.values.items()}
+        for name, mask in self.drawn.items():
+            values[indicator_column(name)] = np.where(mask[own], values[indicator_column(name)], np.nan)
+        first = np.array([self.rows[symbol][0] - own.start for symbol in symbols])
+        length = np.diff(np.append(first, len(days)))
+        decimals = [[_decimals(top) for top in np.maximum.reduceat(values["high"], first).tolist()]]
         for name in self.declared:
-            tops = np.nan_to_num(np.fmax.reduceat(np.abs(self.values[indicator_column(name)]), first), nan=0.0)
+            tops = np.nan_to_num(np.fmax.reduceat(np.abs(values[indicator_column(name)]), first), nan=0.0)
             decimals.append([_decimals(top) for top in tops.tolist()])
-        scale, *scales = (np.repeat([10.0**places for places in own], length) for own in decimals)
-        close = np.rint(self.values["close"] * scale)
-        columns = [steps(self.days, begins=first), steps(close, begins=first)]
-        columns += [folded(np.rint(self.values[name] * scale) - close) for name in ("open", "high", "low")]
-        columns += [steps(self.values[name], factor or scale, first) for name, factor in INDICATORS.items()]
-        declared = zip(map(indicator_column, self.declared), scales, strict=True)
-        columns += [steps(self.values[name], own, first) for name, own in declared]
-        return np.array(columns), {
-            symbol: list(own) for symbol, own in zip(self.rows, zip(*decimals, strict=True), strict=True)
-        }
+        scale, *scales = (np.repeat([10.0**places for places in column], length) for column in decimals)
+        close = np.rint(values["close"] * scale)
+        columns = [steps(days, begins=first), steps(close, begins=first)]
+        columns += [folded(np.rint(values[name] * scale) - close) for name in ("open", "high", "low")]
+        columns += [steps(values[name], factor or scale, first) for name, factor in INDICATORS.items()]
+        columns += [steps(values[indicator_column(name)], by, first) for name, by in zip(self.declared, scales, strict=True)]
+        return np.array(columns), [list(places) for places in zip(*decimals, strict=True)]
 
 
 def _codes(symbols: pd.Series[Any]) -> tuple[Any, list[str]]:

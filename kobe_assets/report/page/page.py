@@ -39,6 +39,8 @@ from kobe_assets.report.page.summary import summary_of
 from kobe_resources.runtime.atomic_files import write_whole
 from kobe_resources.runtime.report_summary import read_summary
 
+PAGE = "page.html.j2"
+"""The template of the report."""
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 STATIC = Path(__file__).resolve().parent / "static"
 SCRIPTS = (
@@ -86,7 +88,7 @@ def build_report(
     with ThreadPoolExecutor(1) as beside:
         plotly = beside.submit(packed_plotly)
         return str(
-            page_template("page.html.j2").render(
+            page_template(PAGE).render(
                 made=now.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
                 headline=headline(verdicts),
                 invented=as_sentence(SYNTHETIC) if is_synthetic(inputs.settings) else "",

@@ -15,6 +15,7 @@ from kobe_resources.market_data.store import take_back
 if TYPE_CHECKING:
     import duckdb
 
+TOLD = "the same bars as {heir}, which keeps them"
 TWIN_BARS = 20
 """So many bars that are equal to the last digit are no chance. A name that was given up has been seen to answer with 27."""
 
@@ -22,11 +23,24 @@ TWIN_BARS = 20
 def drop_twins(connection: duckdb.DuckDBPyConnection, vendor: str, at: dt.datetime) -> tuple[Changes, Counter[str]]:
     """Take back the bars that a symbol shares with one that goes on longer; what that changed, and bars by what is to be said.
 
-    Runs in the caller's transaction, after a first load: no name change joins the two symbols.
+    Runs in the caller's transaction, after a load of all bars: no name change joins the two symbols.
     """
     changes, told = Changes(), Counter[str]()
     for loser, heir, last, shared in connection.execute(sql("twins"), {"least": TWIN_BARS}).fetchall():
         changes += take_back(connection, loser, last + DAY, at)
-        save_refusals(connection, [RefusedRow(loser, last, f"the same bars as {heir}, which keeps them")], at, vendor)
+        save_refusals(connection, [RefusedRow(loser, last, TOLD.format(heir=heir))], at, vendor)
         told[f"bars of {loser} left out, since {heir} has the very same"] += shared
     return changes, told
+
+
+def known_twins(connection: duckdb.DuckDBPyConnection, vendor: str) -> set[str]:
+    """The symbols that `drop_twins` left out: a later load need not ask for them, and would store a few bars of each."""
+    rows = connection.execute(
+        "SELECT symbol FROM bar_refusals WHERE vendor = ? AND reason LIKE ?", [vendor, TOLD.format(heir="%")]
+    ).fetchall()
+    return {symbol for (symbol,) in rows}
+
+
+def forget_twins(connection: duckdb.DuckDBPyConnection, vendor: str) -> None:
+    """Let the next load ask for all symbols, to be judged by what it brings."""
+    connection.execute("DELETE FROM bar_refusals WHERE vendor = ? AND reason LIKE ?", [vendor, TOLD.format(heir="%")])

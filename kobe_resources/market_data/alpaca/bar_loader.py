@@ -36,7 +36,7 @@ from kobe_resources.market_data.polygon.plan import DAY, Span, merged
 from kobe_resources.market_data.polygon.rows import RefusedRow, frame_of
 from kobe_resources.market_data.set_aside import keep_storable
 from kobe_resources.market_data.store import store_totals, take_back, upsert_bars
-from kobe_resources.market_data.twins import drop_twins
+from kobe_resources.market_data.twins import drop_twins, forget_twins
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,7 +64,8 @@ class BarLoader:
         self._load.left_out |= dict.fromkeys(
             symbol for symbol in symbols if symbol in self._load.invalid and not self._load.force
         )
-        asked = [symbol for symbol in symbols if symbol not in self._load.left_out]
+        unasked = self._load.left_out.keys() | (set() if self._load.force else self._load.twins)
+        asked = [symbol for symbol in symbols if symbol not in unasked]
         self._is_first_load = not self._load.state.coverage.keys() >= set(asked)
         gaps = self._with_gaps(sessions)
         covered = {symbol: done for symbol, done in self._load.state.coverage.items() if symbol not in gaps}
@@ -97,10 +98,12 @@ class BarLoader:
 
     def drop_twins(self) -> None:
         """Load a company once where no name change joins its two symbols: their bars are equal to the last digit."""
-        if not self._is_first_load:
+        if not (self._is_first_load or self._load.force):
             return
         at = self._load.now()
         with self._load.warehouse.transaction() as connection:
+            if self._load.force:
+                forget_twins(connection, VENDOR)
             changes, told = drop_twins(connection, VENDOR, at)
         self._load.changes += changes
         self._load.counted.update(told)

@@ -48,6 +48,7 @@ class AlpacaLoad:
         self.today = now().astimezone(NEW_YORK).date()
         self.state = LoadState()
         self.invalid: set[str] = set()
+        self.twins: set[str] = set()
         self.changes = Changes()
         self.counted: Counter[str] = Counter()
         self.left_out: dict[str, None] = {}

@@ -39,6 +39,7 @@ from kobe_resources.market_data.store import (
     refuse_other_source,
     store_totals,
 )
+from kobe_resources.market_data.twins import known_twins
 
 if TYPE_CHECKING:
     import duckdb
@@ -92,6 +93,7 @@ class AlpacaSync:
             self.skipped = self._stands(span, load_key)
             self.totals = store_totals(connection)
             self._load.invalid = _known_invalid(connection)
+            self._load.twins = known_twins(connection, VENDOR)
         if self.skipped:
             return 0
         client = open_client()

@@ -54,7 +54,7 @@ from kobe_resources.market_data.store import (
     store_totals,
     take_back,
 )
-from kobe_resources.market_data.twins import drop_twins
+from kobe_resources.market_data.twins import drop_twins, forget_twins, known_twins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +133,7 @@ class Sync:
                 return
             actions = PolygonActions(client, self._warehouse, self._state, self._now, self._force)
             self._begin(candidates, actions.splits(candidates.symbols, span), actions)
-            self._bars(loader, client, candidates.symbols, span)
+            self._bars(loader, client, self._worth_asking(loader, candidates.symbols, span), span)
             self._drop_misdated(loader, span)
             self._drop_twins(loader)
             span = self._begun(span)
@@ -266,6 +266,22 @@ class Sync:
             return None
         return sessions[bisect_left(range(len(sessions) - 1), True, key=gives)]
 
+    def _worth_asking(self, loader: Loader, symbols: list[str], span: Span) -> list[str]:
+        """Without the symbols whose bars an earlier load took back: on a few days nothing shows what is wrong with them."""
+        wrong = self._wrongly_dated(symbols)
+        if self._force and wrong:
+            loader.ranges([RangeCall(symbol, span) for symbol in sorted(wrong)])
+            wrong = self._wrongly_dated(symbols)
+        with self._warehouse.connect() as connection:
+            twins = set() if self._force or self._polygon.candidates else known_twins(connection, VENDOR)
+        return [symbol for symbol in symbols if symbol not in twins | wrong]
+
+    def _wrongly_dated(self, symbols: list[str]) -> set[str]:
+        """Those of which no bar is stored, since all were a day off."""
+        with self._warehouse.connect() as connection:
+            stored = {symbol for (symbol,) in connection.execute("SELECT DISTINCT symbol FROM daily_bars").fetchall()}
+            return set(with_wrong_dates(connection, VENDOR, [symbol for symbol in symbols if symbol not in stored]))
+
     def _bars(self, loader: Loader, client: PolygonClient, symbols: list[str], span: Span) -> None:
         """`_missing_bars`; where the plan refuses a part of the span, the error names the first day that it gives."""
         try:
@@ -311,10 +327,12 @@ class Sync:
                 self.notes += (f"{taken.removed:,} bars of {symbol} taken back: its dates are a day off",)
 
     def _drop_twins(self, loader: Loader) -> None:
-        """After a first load, leave one name of each company, unless a person's list says that they are two."""
-        if "load" in self._state.marks or self._polygon.candidates:
+        """After a load of all bars, leave one name of each company, unless a person's list says that they are two."""
+        if ("load" in self._state.marks and not self._force) or self._polygon.candidates:
             return
         with self._warehouse.transaction() as connection:
+            if self._force:
+                forget_twins(connection, VENDOR)
             changes, told = drop_twins(connection, VENDOR, self._now())
         loader.changes += changes
         self.notes += tuple(f"{count:,} {what}" for what, count in told.items())

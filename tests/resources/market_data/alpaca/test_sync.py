@@ -167,6 +167,21 @@ def test_two_symbols_with_the_very_same_bars_are_loaded_once(with_market: Open) 
     assert shop.rows("SELECT symbol, reason FROM bar_refusals") == [("FB", "the same bars as AAAB, which keeps them")]
 
 
+def test_later_loads_leave_out_the_name_that_a_company_was_not_loaded_by(with_market: Open) -> None:
+    market = alpaca_market(3, 60, 5, dt.date(2026, 11, 25), now=dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC))
+    market._rows["FB"] = market._rows["AAAB"]
+    shop = with_market(market)
+    file = shop.candidates("AAAA", "AAAB", "AAAC", "FB")
+    shop.sync(candidates=file)
+    assert_same_bars(shop.stored(), served(market))
+    market.now += dt.timedelta(days=4)
+    report = shop.sync(candidates=file)
+    assert_same_bars(shop.stored(), served(market, last="2026-11-24"))
+    assert report.removed == 0
+    shop.sync(candidates=file, force=True)
+    assert_same_bars(shop.stored(), served(market, last="2026-11-24"))
+
+
 def test_splits_come_by_ex_date_though_processed_late_and_rates_are_small_ratios(with_market: Open) -> None:
     market = AlpacaMarket(pd.concat([one(symbol, ("2020-08-03", "2026-11-20")) for symbol in ("AAPL", "GE", "XYZ", "STK")]))
     market.actions["forward_splits"] = [split_row("AAPL", "2020-08-31", 1, 4), split_row("XYZ", "2021-03-01", 1, 1.33333)]

@@ -228,6 +228,31 @@ def test_a_symbol_whose_dates_are_a_day_off_is_set_aside_however_it_is_loaded(
     assert len(shop.server.paths(RANGE)) == {"range": 10, "grouped": 1}[manner]
 
 
+@pytest.mark.parametrize("manner", ["range", "grouped"])
+def test_later_loads_leave_out_what_an_earlier_one_took_back(
+    market: Market, with_market: Callable[[Market], Shop], manner: str
+) -> None:
+    twin = market.bars[market.bars["symbol"] == "S00005"].assign(symbol="TWIN")
+    late = market.bars["session"] + pd.Timedelta(days=1)
+    off = market.bars.assign(session=late)[market.bars["symbol"] == "S00004"].assign(symbol="WRONG")
+    shop = with_market(Market(pd.concat([market.bars, twin, off])))
+    shop.sync(first_load=manner)
+    assert_same_bars(shop.stored(), served(market))
+    shop.now = TUESDAY_NIGHT
+    report = shop.sync(first_load=manner)
+    assert_same_bars(shop.stored(), served(market, last="2026-11-24"))
+    assert report.removed == 0
+    # All is asked for anew, and judged anew.
+    shop.sync(first_load=manner, force=True)
+    assert_same_bars(shop.stored(), served(market, last="2026-11-24"))
+    # The vendor mends both.
+    mended = market.bars[market.bars["symbol"] == "S00004"].assign(symbol="WRONG")
+    other = market.bars[market.bars["symbol"] == "S00006"].assign(symbol="TWIN", volume=lambda bars: bars["volume"] + 100)
+    shop.server.market = Market(pd.concat([market.bars, mended.assign(volume=lambda bars: bars["volume"] + 100), other]))
+    shop.sync(first_load=manner, force=True)
+    assert_same_bars(shop.stored(), served(shop.server.market, last="2026-11-24"))
+
+
 def test_a_symbol_that_does_not_trade_on_fridays_keeps_its_bars(market: Market, with_market: Callable[[Market], Shop]) -> None:
     friday = (market.bars["symbol"] == "S00004") & (market.bars["session"].dt.weekday == 4)
     shop = with_market(Market(market.bars[~friday]))

@@ -104,6 +104,21 @@ def test_it_has_folds_and_trades_of_its_own(settings: Settings, tmp_path: Path) 
     assert all(f"{name} {value:.4g}" in told[1] for name, value in read.items())
 
 
+def test_an_indicator_that_is_called_as_a_price_is_traced_beside_it(settings: Settings, tmp_path: Path) -> None:
+    warehouse = Warehouse()
+    ((symbol, day),) = warehouse.rows("SELECT symbol, entry_session::DATE FROM wf_trades WHERE strategy = 'my_idea' LIMIT 1")
+    with warehouse.transaction() as connection:
+        connection.execute("ALTER TABLE indicators ADD COLUMN low DOUBLE DEFAULT -7")
+    try:
+        with OrderLedger(tmp_path / "orders.sqlite") as ledger:
+            bar = trace(ledger, warehouse, f"sim:my_idea:canonical:{symbol}:{day}").as_json()["bars"][0]
+    finally:
+        with warehouse.transaction() as connection:
+            connection.execute("ALTER TABLE indicators DROP COLUMN low")
+    assert bar["indicator low"] == -7
+    assert 0 < bar["low"] <= bar["close"]
+
+
 def test_a_simulated_trade_of_the_book_is_traced_to_the_strategy_that_entered_it(
     settings: Settings, computed: Path, tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ def signals_read_no_future(
     tried = some_symbols(market.panel, MOST_BARS, symbols_read(strategies.values()))
     member = _member_by_symbol(market)
 
-    def values(panel: Panel) -> Floats:
+    def values(panel: Panel) -> list[Floats]:
         indicators = compute(panel)
         tradable = member(panel) & ~quarantined(panel)
         other = replace(market, panel=panel, indicators=indicators, tradable=tradable)
@@ -68,7 +68,7 @@ def signals_read_no_future(
         for name, strategy in strategies.items():
             columns.append(_scores(panel, find_candidates(panel, readable, strategy, params[name])))
             columns.append(leave_flags(panel, readable, strategy, params[name]).astype(np.float64))
-        return np.column_stack(columns)
+        return columns
 
     found = find_leak(tried, values, _spread_cuts(tried) if cuts is None else cuts)
     # How Kobe's own strategies begin, and that they answer bar by bar, is known.

@@ -32,8 +32,8 @@ TRUNCATED, NOISY = "truncated", "noise"
 SEED = 7
 """Of the noise; each cut adds its own number to it."""
 
-Compute = Callable[[Panel], Floats]
-"""(bars, k) values of a panel; row i belongs to bar i and may depend on bars up to it."""
+Compute = Callable[[Panel], Sequence[Floats]]
+"""Columns of a panel, each (bars); the value of bar i may depend on bars up to it."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +61,25 @@ def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int], early: Sequen
 
     def first_that_differs(tried: tuple[int, str]) -> Leak | None:
         cut, change = tried
-        past = panel.session <= cut
-        theirs = compute(truncate(panel, cut)) if change == TRUNCATED else compute(scramble(panel, cut, SEED + cut))[past]
-        mine = whole[past]
-        same = mine == theirs
-        same |= np.isnan(mine) & np.isnan(theirs)
-        # Nearly always all of it, which is found sooner than what is near.
-        if same.all() or (same := np.isclose(mine, theirs, rtol=TOLERANCE, atol=0.0, equal_nan=True)).all():
+        past = np.flatnonzero(panel.session <= cut)
+        theirs = compute(truncate(panel, cut) if change == TRUNCATED else scramble(panel, cut, SEED + cut))
+        first: list[tuple[int, int]] = []
+        for place, (mine, other) in enumerate(zip(whole, theirs, strict=True)):
+            then, now = mine[past], other if change == TRUNCATED else other[past]
+            # Nearly always all of them are equal, which is found sooner than what is near.
+            if not np.array_equal(then, now, equal_nan=True):
+                near = np.isclose(then, now, rtol=TOLERANCE, atol=0.0, equal_nan=True)
+                first += [] if near.all() else [(int(np.argmin(near)), place)]
+        if not first:
             return None
-        row, column = (int(k) for k in np.argwhere(~same)[0])
-        bar = int(np.flatnonzero(past)[row])
+        row, column = min(first)
+        bar = int(past[row])
         session = str(panel.sessions[panel.session[bar]])
         return Leak(str(panel.sessions[cut]), change, panel.symbols[panel.symbol[bar]], session, column)
 
     trials = [*((cut, NOISY) for cut in early), *((cut, change) for cut in cuts for change in (TRUNCATED, NOISY))]
     found = next((leak for leak in in_threads(first_that_differs, trials) if leak), None)
-    if found and not np.array_equal(whole, compute(panel), equal_nan=True):
+    if found and not all(np.array_equal(*both, equal_nan=True) for both in zip(whole, compute(panel), strict=True)):
         return replace(found, change="again")
     return found
 

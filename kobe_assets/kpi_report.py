@@ -14,7 +14,7 @@ from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.report.analysis.cautions import cautions_of
 from kobe_assets.report.analysis.heat_map import stored_grids
 from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, read_study, read_trades, with_figures
-from kobe_assets.report.analysis.results import books_of
+from kobe_assets.report.analysis.results import StrategyResult, books_of, books_with_figures
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
 from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
 from kobe_assets.report.page.heat_map_picture import heat_map_markdown
@@ -53,13 +53,14 @@ def kpi_report(
     warehouse = store.open()
     market = load_market(warehouse, settings)
     trades = read_trades(warehouse, settings)
-    made: list[tuple[ReportInputs, PackedData, Mapping[str, Any] | None]] = []
+    made: list[tuple[ReportInputs, list[StrategyResult], PackedData, Mapping[str, Any] | None]] = []
 
     def meanwhile() -> None:
         """What the page needs but the figures: work of one thread, while the others draw entries."""
         page_template(PAGE)
         study = read_study(warehouse, settings, trades, market)
-        made.append((study, packed_of(study, books_of(study)), next_orders(settings, warehouse)))
+        books = books_of(study)
+        made.append((study, books, packed_of(study, books), next_orders(settings, warehouse)))
 
     evidence = compute_evidence(warehouse, market, settings, trades, meanwhile)
     kpis, reasons = compute_kpis(warehouse, trades, settings, evidence)
@@ -75,9 +76,9 @@ def kpi_report(
         **{f"code: {name}": version.code_version for name, version in made_by.items()},
         **{f"data: {name}": version.data_version for name, version in made_by.items()},
     }
-    study, packed, orders = made.pop()
+    study, books, packed, orders = made.pop()
     inputs = with_figures(warehouse, study, versions)
-    books = books_of(inputs)
+    books = books_with_figures(books, inputs)
     page = build_report(inputs, dt.datetime.now(dt.UTC), books, packed, orders)
     path = write_report(page, kobe_home() / "reports", packed, settings.report.keep)
     rows = verdict_rows(inputs, books)

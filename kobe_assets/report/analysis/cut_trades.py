@@ -38,7 +38,7 @@ def cost_of_zero(trades: pd.DataFrame) -> float:
 
 def ended_listings(trades: pd.DataFrame) -> pd.DataFrame:
     """The trades that left because their listing ended."""
-    return trades[trades["exit_reason"].astype(str) == "delisted"]
+    return trades[trades["exit_reason"] == "delisted"]
 
 
 def most_lost_at_zero(books: Iterable[StrategyResult]) -> str:
@@ -56,7 +56,7 @@ def most_lost_at_zero(books: Iterable[StrategyResult]) -> str:
 
 def _cut_by_windows(book: StrategyResult) -> str:
     trades = book.trades
-    cut = trades[trades["exit_reason"].astype(str) == "window_end"]
+    cut = trades[trades["exit_reason"] == "window_end"]
     if cut.empty:
         return ""
     # The last window ends where the bars end: that is no border, and its positions are still to come to their end.

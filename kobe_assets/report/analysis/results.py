@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +95,11 @@ def books_of(inputs: ReportInputs) -> list[StrategyResult]:
     owners = [inputs.folds, inputs.equity, inputs.kpis, trades]
     keys = {key for frame in owners for key in _pairs(frame)} - {UNIVERSE, DATA}
     return [_book(inputs, trades, strategy, mode) for strategy, mode in sorted(keys, key=lambda key: (key[0] != BOOK, key))]
+
+
+def books_with_figures(books: Sequence[StrategyResult], inputs: ReportInputs) -> list[StrategyResult]:
+    """The books with figures and evidence of inputs that else are those that they were made of."""
+    return [replace(book, **_figures(inputs, book.strategy, book.mode)) for book in books]
 
 
 def default_book(books: Sequence[StrategyResult], inputs: ReportInputs) -> StrategyResult | None:
@@ -207,19 +212,24 @@ def parse_object(value: Any) -> dict[str, Any]:
 def _book(inputs: ReportInputs, trades: pd.DataFrame, strategy: str, mode: str) -> StrategyResult:
     folds = _of(inputs.folds, strategy, mode).sort_values("fold", kind="stable").reset_index(drop=True)
     folds = folds.assign(params=[parse_object(v) for v in folds["params"]], refused=[parse_object(v) for v in folds["refused"]])
-    kpis = _of(inputs.kpis, strategy, mode)
-    reasons = _of(inputs.kpi_reasons, strategy, mode)
     return StrategyResult(
         strategy=strategy,
         mode=mode,
         folds=folds,
         curve=_chain(_of(inputs.equity, strategy, mode)),
         trades=_of(trades, strategy, mode),
-        figures={name: as_number(value) for name, value in zip(kpis["figure"], kpis["value"], strict=True)},
-        reasons=dict(zip(reasons["figure"], reasons["reason"], strict=True)),
-        evidence=inputs.evidence.get((strategy, mode), {}),
         holdings=_of(inputs.holdings, strategy, mode),
+        **_figures(inputs, strategy, mode),
     )
+
+
+def _figures(inputs: ReportInputs, strategy: str, mode: str) -> dict[str, Any]:
+    kpis, reasons = _of(inputs.kpis, strategy, mode), _of(inputs.kpi_reasons, strategy, mode)
+    return {
+        "figures": {name: as_number(value) for name, value in zip(kpis["figure"], kpis["value"], strict=True)},
+        "reasons": dict(zip(reasons["figure"], reasons["reason"], strict=True)),
+        "evidence": inputs.evidence.get((strategy, mode), {}),
+    }
 
 
 def _chain(equity: pd.DataFrame) -> pd.DataFrame:

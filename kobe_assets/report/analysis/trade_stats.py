@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from kobe_assets.report.analysis.criteria import TOP_TRADES, top_share
 from kobe_assets.report.analysis.curves import tidy, tidy_one
 from kobe_assets.report.analysis.results import StrategyResult
+from kobe_assets.research.panel import Floats, Ints
 
 R_EDGES = np.arange(-3.0, 4.01, 0.25)
 """Results beyond the ends are counted in the outer bins."""
@@ -32,16 +34,27 @@ EXIT_MEANING = {
 
 def summary(trades: pd.DataFrame) -> dict[str, Any]:
     """Histogram of R, exits (count, profit) and holding of a set of trades."""
+    return _summaries(trades, [np.arange(len(trades))])[0]
+
+
+def _summaries(trades: pd.DataFrame, parts: Sequence[Ints]) -> list[dict[str, Any]]:
+    """The summaries of some rows each; the columns are taken out of the table once for all of them."""
     r, pnl = trades["r"].to_numpy(float), trades["pnl"].to_numpy(float)
-    known = r[np.isfinite(r)]
     held = np.clip(trades["bars_held"].to_numpy(int), 0, MAX_BARS_SHOWN)
     codes, names = pd.factorize(trades["exit_reason"])
+    reasons = sorted((str(name), code) for code, name in enumerate(names))
+    return [_summary(r[rows], pnl[rows], held[rows], codes[rows], reasons) for rows in parts]
+
+
+def _summary(r: Floats, pnl: Floats, held: Ints, codes: Ints, reasons: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    known = r[np.isfinite(r)]
     exits = []
-    for name, code in sorted((str(name), code) for code, name in enumerate(names)):
+    for name, code in reasons:
         rows = codes == code
-        exits.append([name, int(rows.sum()), tidy_one(float(pnl[rows].sum()))])
+        if rows.any():
+            exits.append([name, int(rows.sum()), tidy_one(float(pnl[rows].sum()))])
     return {
-        "n": len(trades),
+        "n": len(r),
         "won": int((pnl > 0).sum()),
         "pnl": tidy_one(float(pnl.sum())),
         "mean_r": tidy_one(float(known.mean()) if len(known) else None, 4),
@@ -74,12 +87,13 @@ def symbol_share(symbols: list[tuple[str, int, float]]) -> float | None:
 def trade_payload(book: StrategyResult) -> dict[str, Any]:
     """The trades as the page draws them; key "0" stands for all folds."""
     symbols = by_symbol(book.trades)
-    lean = book.trades[["fold", "r", "pnl", "bars_held", "exit_reason"]]
-    per_fold = {str(int(fold)): summary(rows) for fold, rows in lean.groupby("fold", sort=True)}
+    of_fold = book.trades["fold"].to_numpy(np.int64)
+    folds = np.unique(of_fold)
+    whole, *parts = _summaries(book.trades, [np.arange(len(of_fold)), *(np.flatnonzero(of_fold == fold) for fold in folds)])
     shown = excursions(book.trades)
     return {
         "r_edges": R_EDGES.tolist(),
-        "by_fold": {"0": summary(book.trades), **per_fold},
+        "by_fold": {"0": whole, **{str(fold): part for fold, part in zip(folds.tolist(), parts, strict=True)}},
         "points": {
             "fold": shown["fold"].astype(int).tolist(),
             "mae": tidy(shown["mae_r"], 3),

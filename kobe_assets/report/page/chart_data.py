@@ -11,7 +11,7 @@ from typing import Any
 
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.criteria import Context
-from kobe_assets.report.analysis.curves import ROLLING_SESSIONS, chain_payload, curve_payload, exposure_of, tidy_one
+from kobe_assets.report.analysis.curves import ROLLING_SESSIONS, chain_payload, curve_payload, tidy_one
 from kobe_assets.report.analysis.drawdowns import drawdowns
 from kobe_assets.report.analysis.flow import capacity, flow
 from kobe_assets.report.analysis.folds import fold_payload, parameter_path, promised_and_given
@@ -111,7 +111,7 @@ def _why(
     short = len(book.curve) < ROLLING_SESSIONS
     reasons = {
         "equity": no_curve,
-        "at_work": no_curve or ("" if exposure_of(book) else no_trades or "The positions of these sessions are not known."),
+        "at_work": no_curve or (no_trades or "The positions of these sessions are not known." if book.holdings.empty else ""),
         "months": no_curve,
         "years": no_curve,
         "rolling": no_curve or (f"Fewer than {ROLLING_SESSIONS} sessions." if short else ""),

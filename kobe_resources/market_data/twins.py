@@ -34,9 +34,13 @@ def drop_twins(connection: duckdb.DuckDBPyConnection, vendor: str, at: dt.dateti
 
 
 def known_twins(connection: duckdb.DuckDBPyConnection, vendor: str) -> set[str]:
-    """The symbols that `drop_twins` left out: a later load need not ask for them, and would store a few bars of each."""
+    """The symbols that `drop_twins` left without a bar: a later load need not ask for them, and would store a few of each.
+
+    A name that another company took up after the first has bars of its own, and is no such symbol.
+    """
     rows = connection.execute(
-        "SELECT symbol FROM bar_refusals WHERE vendor = ? AND reason LIKE ?", [vendor, TOLD.format(heir="%")]
+        "SELECT symbol FROM bar_refusals ANTI JOIN daily_bars USING (symbol) WHERE vendor = ? AND reason LIKE ?",
+        [vendor, TOLD.format(heir="%")],
     ).fetchall()
     return {symbol for (symbol,) in rows}
 

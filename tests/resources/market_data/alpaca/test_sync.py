@@ -182,6 +182,23 @@ def test_later_loads_leave_out_the_name_that_a_company_was_not_loaded_by(with_ma
     assert_same_bars(shop.stored(), served(market, last="2026-11-24"))
 
 
+def test_a_name_that_another_company_took_up_is_loaded_on(with_market: Open) -> None:
+    market = alpaca_market(3, 60, 5, dt.date(2026, 11, 25), now=dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.UTC))
+    market._rows["FB"] = [
+        *market._rows["AAAB"][:30],
+        *((day, {**row, "v": row["v"] + 1}) for day, row in market._rows["AAAC"][35:]),
+    ]
+    shop = with_market(market)
+    file = shop.candidates("AAAA", "AAAB", "AAAC", "FB")
+    own = "SELECT min(session)::VARCHAR, max(session)::VARCHAR FROM daily_bars WHERE symbol = 'FB'"
+    shop.sync(candidates=file)
+    ((first, last),) = shop.rows(own)
+    market.now += dt.timedelta(days=4)
+    shop.sync(candidates=file)
+    assert last == "2026-11-20"
+    assert shop.rows(own) == [(first, "2026-11-24")]
+
+
 def test_splits_come_by_ex_date_though_processed_late_and_rates_are_small_ratios(with_market: Open) -> None:
     market = AlpacaMarket(pd.concat([one(symbol, ("2020-08-03", "2026-11-20")) for symbol in ("AAPL", "GE", "XYZ", "STK")]))
     market.actions["forward_splits"] = [split_row("AAPL", "2020-08-31", 1, 4), split_row("XYZ", "2021-03-01", 1, 1.33333)]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = "warehouse/data/sample/dagster"
 """What dagster.yaml writes where KOBE_HOME/dagster is meant."""
 CREATION_WAIT_S = 120.0
+KEEP_NO_OUTPUT = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 UNSTORED = "Exception while writing logger call to event log"
 """How the line begins that Dagster writes to stderr where it cannot store an event."""
 
@@ -49,10 +50,19 @@ def dagster_home() -> Path:
 
 
 def open_instance() -> DagsterInstance:
-    """The instance, its storage created and migrated at first use; use it as a context manager. Raises InstanceUnusable."""
-    from dagster import DagsterInstance
+    """The instance, its storage created and migrated at first use; use it as a context manager. Raises InstanceUnusable.
 
-    return _prepared() or DagsterInstance.from_config(str(dagster_home()))
+    What a run in this process prints goes where the process prints, and is not kept for the UI: to keep it Dagster starts
+    four processes, of which two print a traceback at Ctrl-C, which a terminal sends to all. The runs of `kobe ui` keep theirs.
+    """
+    return _prepared() or _instance_of(dagster_home())
+
+
+def _instance_of(home: Path) -> DagsterInstance:
+    from dagster import DagsterInstance
+    from dagster._core.instance.ref import InstanceRef
+
+    return DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides={"compute_logs": KEEP_NO_OUTPUT}))
 
 
 @contextlib.contextmanager
@@ -212,7 +222,6 @@ def _prepared_for(home: Path) -> str:
 
 
 def _prepare(home: Path, version: str) -> DagsterInstance | None:
-    from dagster import DagsterInstance
     from filelock import FileLock, Timeout
 
     try:
@@ -220,11 +229,11 @@ def _prepare(home: Path, version: str) -> DagsterInstance | None:
             if _prepared_for(home) == version:
                 return None
             if not (home / "history").is_dir():
-                instance = DagsterInstance.from_config(str(home))
+                instance = _instance_of(home)
                 write_whole(home / "storage_version", version.encode())
                 return instance
             # Dagster prints its progress; standard output belongs to the command.
-            with DagsterInstance.from_config(str(home)) as old, contextlib.redirect_stdout(sys.stderr):
+            with _instance_of(home) as old, contextlib.redirect_stdout(sys.stderr):
                 old.upgrade()
             write_whole(home / "storage_version", version.encode())
             return None

@@ -65,6 +65,26 @@ def test_storage_lies_under_kobe_home_with_the_projects_configuration(tmp_path: 
     written = yaml.safe_load((tmp_path / "home/dagster/dagster.yaml").read_text())
     assert written.keys() == yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text()).keys()
     assert "warehouse/data" not in str(written)
+    assert written["compute_logs"]["class"] == "LocalComputeLogManager", "runs of the UI keep what they print"
+
+
+def test_a_run_in_this_process_starts_no_other_that_a_terminals_ctrl_c_could_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path / "home"))
+
+    def started(*what: object, **_: object) -> None:
+        raise AssertionError(f"{what} was started")
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    with open_instance() as instance:
+        assert (
+            dg.Definitions(assets=[one]).resolve_implicit_global_asset_job_def().execute_in_process(instance=instance).success
+        )
+        said = [
+            event.dagster_event.message for event in instance.all_logs(instance.get_runs()[0].run_id) if event.dagster_event
+        ]
+    assert not any("compute log capture" in str(line) for line in said), said
 
 
 def test_several_first_uses_at_once_all_succeed(tmp_path: Path) -> None:

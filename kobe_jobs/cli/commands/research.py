@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,8 +97,11 @@ def materialize(
     warehouse_of(settings)
     graph = build_definitions(settings).resolve_asset_graph()
     try:
-        chosen = dg.AssetSelection.from_string(selection).resolve(graph)
-    except (dg.DagsterError, ValueError):
+        with warnings.catch_warnings():
+            # Dagster's own parser passes a parameter that Dagster calls beta.
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            chosen = dg.AssetSelection.from_string(selection).resolve(graph)
+    except (dg.DagsterError, ValueError, NotImplementedError):
         chosen = set()
     known = [key.to_user_string() for key in chosen if key in graph.materializable_asset_keys]
     if not known:

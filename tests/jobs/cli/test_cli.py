@@ -218,6 +218,7 @@ def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_d
             "'no_such_asset' selects no asset that can be computed: use daily_bars, universe,",
         ),
         (("materialize", "orders"), 2, "use daily_bars"),
+        (("materialize", "column:close"), 2, "use daily_bars"),
         (("no-such-command",), 2, "No such command 'no-such-command': see `kobe --help`"),
         (("universe", "sho"), 2, "did you mean 'show': see `kobe universe --help`"),
         (("sweep", "--strategy", "magic"), 2, "use one of ibs, rsi2, rsi2_ibs"),
@@ -230,6 +231,11 @@ def test_bad_usage_ends_in_one_line_and_exit_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert words in refusal(command.kobe(*arguments), code)
+
+
+def test_a_selection_of_assets_shows_no_warning_of_dagster(home: Path, recwarn: pytest.WarningsRecorder) -> None:
+    assert "'tag:x' selects no asset" in refusal(command.kobe("materialize", "tag:x"), 2)
+    assert not [str(one.message) for one in recwarn if "AssetSelection" in str(one.message)]
 
 
 def test_bad_settings_end_in_one_line_and_exit_2(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

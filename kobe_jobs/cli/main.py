@@ -64,6 +64,7 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Run a command and end the process; an error that Kobe knows ends in one line that names the mend, not in a traceback."""
     gc.set_threshold(COLLECT_EVERY)
+    _open_closed_streams()
     with noted_interrupts() as was_stopped, long_calls_told(_say):
         try:
             # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
@@ -97,6 +98,16 @@ def main() -> None:
     except OSError as error:
         _end(f"{error}: what was computed is kept, but not all of the output could be written", 1)
     _leave(code if isinstance(code, int) else 0)
+
+
+def _open_closed_streams() -> None:
+    """Write to nowhere where a standard stream was closed (`>&-`).
+
+    Else a file gets its number, and with it what libraries write.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it stays open
 
 
 def _misuse(error: Any) -> str:

@@ -402,6 +402,14 @@ def test_a_warehouse_that_breaks_off_ends_in_one_line(home: Path) -> None:
     assert "restore a backup" in refusal(as_process("report"), 1)
 
 
+@pytest.mark.parametrize(("closed", "code"), [("1", 0), ("2", 2)])
+def test_a_stream_that_is_closed_stops_no_command(home: Path, closed: str, code: int) -> None:
+    words = "config pin" if code == 0 else "no-such-command"
+    line = f"{sys.executable} -m kobe_jobs.cli {words} {closed}>&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 def test_output_that_cannot_be_written_ends_in_one_line(home: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

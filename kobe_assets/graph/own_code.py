@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -28,6 +30,24 @@ def own_frame(frame: FrameType | None) -> FrameType | None:
 def print_aside(*what: Any, file: Any = None, **options: Any) -> None:
     """`print` of an own file, on standard error: what a command answers on standard output may be read by a program."""
     builtins.print(*what, file=sys.stderr if file is None or file is sys.stdout else file, **options)
+
+
+@contextlib.contextmanager
+def own_output_aside() -> Iterator[None]:
+    """Send to standard error what an own file writes to standard output within the block, itself or through a library, in
+    whatever thread."""
+    with contextlib.redirect_stdout(_WithoutOwn(sys.stdout)):
+        yield
+
+
+class _WithoutOwn:
+    """A stream that is standard error where an own file asks, and else the one it is given."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream if own_frame(sys._getframe(1)) is None else sys.stderr, name)
 
 
 def refuse_exit() -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from kobe_assets.graph.own_code import own_output_aside
 from kobe_jobs.cli.commands import (
     account,
     alert,
@@ -65,7 +66,7 @@ def main() -> None:
     """Run a command and end the process; an error that Kobe knows ends in one line that names the mend, not in a traceback."""
     gc.set_threshold(COLLECT_EVERY)
     _open_closed_streams()
-    with noted_interrupts() as was_stopped, long_calls_told(_say):
+    with noted_interrupts() as was_stopped, long_calls_told(_say), own_output_aside():
         try:
             # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
             code = app(prog_name="kobe", standalone_mode=False)

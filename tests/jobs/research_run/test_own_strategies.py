@@ -7,8 +7,10 @@ import pickle
 import resource
 import stat
 import tomllib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, load_panel
 from kobe_assets.graph.lineage import code_versions
+from kobe_assets.graph.own_code import OWN as OWN_MODULE
 from kobe_assets.graph.own_strategies import own_files, source_record, strategies_of
 from kobe_assets.research.language import ListingBars, Strategy, custom
 from kobe_assets.research.walk_forward import find_signals, grid_sets, run_trials
@@ -33,6 +36,7 @@ from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.own_strategies import GOOD, write_strategies
+from tests.support.drivers.command import kobe
 
 OWN = ("rsi4", "sma50", "atr10", "adx14", "spread", "strength")
 TOML = """
@@ -87,6 +91,43 @@ def test_declared_indicators_are_columns_and_signals_carry_them_as_read(settings
         assert row["score"] == values["rsi4"] <= 45
         assert row["stop_distance"] == 2.5 * values["atr10"]
     assert warehouse.rows("SELECT count(*) FROM signals WHERE strategy = 'rsi2' AND \"values\" IS NOT NULL") == [(0,)]
+
+
+WRITES = """
+import os
+import sys
+import warnings
+from pprint import pprint
+
+
+def wants_in(at, p):
+    sys.stdout.write("asked ")
+    sys.stdout.writelines(["asked "])
+    pprint("asked")
+    os.chdir("/")
+    warnings.simplefilter("error")
+    return at.rsi4 <= p["entry"]
+"""
+
+
+@pytest.fixture
+def careless(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """The same, but a condition of the strategy writes to standard output, and changes what belongs to the process."""
+    monkeypatch.chdir(tmp_path)
+    mine = strategies_of(settings)["my_idea"]
+    before, names = mine.long, dict[str, Any](__name__=f"{OWN_MODULE}of_this_test")
+    exec(WRITES, names)
+    # The object is kept for as long as the process runs, and its file is what the tables stand on.
+    object.__setattr__(mine, "long", names["wants_in"])
+    yield settings
+    object.__setattr__(mine, "long", before)
+
+
+@pytest.mark.usefixtures("careless")
+def test_what_a_function_of_ones_own_writes_is_no_part_of_an_answer() -> None:
+    ended = kobe("strategies", "check", "my_idea", "--json")
+    assert json.loads(ended.out)["name"] == "my_idea"
+    assert ended.err.count("asked") > 3
 
 
 def test_it_has_folds_and_trades_of_its_own(settings: Settings, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from kobe_assets.research.strategies.register import columns_of, symbols_read
 from kobe_assets.research.walk_forward import CANONICAL, OPTIMIZED, Market, Part, Study
 from kobe_assets.research.walk_forward import walk_forward as walk
 from kobe_resources.errors import UsageError, did_you_mean
+from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.load import changed_settings, load_settings
 from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.warehouse.notebook import open_warehouse
@@ -190,7 +191,8 @@ def walk_forward(
                 f"it has {', '.join(sorted(own))}" if name not in own else "mend the grid",
             )
     market, more = _market(settings, declared, bars)
-    study = walk(market, declared, own, folds_of(settings, market.panel), grid)
+    with kept_process_state():
+        study = walk(market, declared, own, folds_of(settings, market.panel), grid)
     cash, panel, modes = market.costs.initial_cash, market.panel, ((CANONICAL, study.canonical), (OPTIMIZED, study.optimized))
     equity = pd.concat([_chained(equity_frame(declared.name, mode, found, panel, cash), cash) for mode, found in modes])
     trades = stacked([trades_frame(declared.name, [declared], mode, found, panel) for mode, found in modes])
@@ -272,7 +274,9 @@ def _market(settings: Settings, strategy: Strategy, bars: pd.DataFrame | None) -
         tradable = ~quarantined(panel)
         held = panel.bars - int(tradable.sum())
         notes = [f"{held:,} bars give no signals: they follow a jump that looks like a missing split"] if held else []
-    return market_of(settings, panel, compute_indicators(panel, columns_of([strategy])), tradable), notes
+    with kept_process_state():
+        computed = compute_indicators(panel, columns_of([strategy]))
+    return market_of(settings, panel, computed, tradable), notes
 
 
 def _stored() -> Warehouse:

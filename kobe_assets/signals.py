@@ -11,6 +11,7 @@ from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.walk_forward import Market
 from kobe_resources.resources import WarehouseResource
+from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.models import Settings
 
 NO_LOOKAHEAD = dg.AssetCheckSpec(
@@ -58,6 +59,7 @@ def signals(
     )
 
 
+@kept_process_state()
 def signals_of(market: Market, settings: Settings) -> pd.DataFrame:
     """The signals table of a market at the canonical parameters."""
     readable = market.readable()

@@ -22,6 +22,7 @@ from kobe_assets.research.walk_forward import (
     walk_portfolio,
 )
 from kobe_resources.resources import WarehouseResource
+from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import insert
@@ -90,6 +91,7 @@ def wf_folds(
     )
 
 
+@kept_process_state()
 def run_studies(market: Market, settings: Settings) -> list[Study]:
     """Every strategy that is studied over all folds of the settings."""
     folds = folds_of(settings, market.panel)
@@ -100,6 +102,7 @@ def run_studies(market: Market, settings: Settings) -> list[Study]:
     ]
 
 
+@kept_process_state()
 def run_portfolio(market: Market, settings: Settings, studies: list[Study]) -> PortfolioStudy | None:
     """The book that the strategies of [portfolio] trade together; None where one trades alone."""
     if settings.portfolio.book != BOOK:

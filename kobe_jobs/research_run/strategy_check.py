@@ -61,6 +61,7 @@ class StrategyFacts:
         return asdict(self)
 
 
+@kept_process_state()
 def check_strategy(settings: Settings, strategy: Strategy) -> StrategyFacts:
     """The facts of a strategy on the stored bars, which must be computed up to the indicators. Nothing is recorded as a try."""
     market, params = load_market(Warehouse(), settings), canonical_params(settings, strategy)

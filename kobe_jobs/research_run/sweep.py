@@ -27,6 +27,7 @@ from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.walk_forward import Fold, Market, find_signals, grid_sets, run_trials
 from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.runtime.atomic_files import write_whole
+from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.load import INSTALL, kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import canonical_json, research_pin
@@ -206,9 +207,9 @@ def _on_this_machine(sweep: Sweep) -> Iterator[Result]:
     for task in sweep.tasks:
         if not task.folds:
             continue
-        feeds = find_signals(sweep.market, readable, task.strategy, task.sets).feeds(
-            sweep.market, range(len(task.sets)), trial=True
-        )
+        with kept_process_state():
+            found = find_signals(sweep.market, readable, task.strategy, task.sets)
+            feeds = found.feeds(sweep.market, range(len(task.sets)), trial=True)
         for begin in range(0, len(task.folds), FOLDS_AT_A_TIME):
             folds = task.folds[begin : begin + FOLDS_AT_A_TIME]
             yield task, folds, run_trials(sweep.market, folds, feeds, task.sets)
@@ -333,8 +334,9 @@ def _worker_feeds(same: _Same, strategy: str, sets: str, files: Files) -> list[A
 
     chosen = tuple(json.loads(sets))
     known = {own.strategy.name: own.strategy for own in own_strategies(files)}
-    found = find_signals(same.market, same.market.readable(), known.get(strategy) or STRATEGIES[strategy], chosen)
-    return found.feeds(same.market, range(len(chosen)), trial=True)
+    with kept_process_state():
+        found = find_signals(same.market, same.market.readable(), known.get(strategy) or STRATEGIES[strategy], chosen)
+        return found.feeds(same.market, range(len(chosen)), trial=True)
 
 
 def as_text(value: float | None) -> str:

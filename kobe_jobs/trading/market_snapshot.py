@@ -20,6 +20,7 @@ from kobe_assets.research.panel import LISTING_GAP, Bools, Indices, Ints
 from kobe_assets.research.quarantine import suspect_bars
 from kobe_assets.research.strategies import Reading, Strategy
 from kobe_assets.research.strategies.asking import satisfied
+from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.warehouse.store import floats_of, has_table
 
@@ -102,6 +103,7 @@ class Bars:
         left, right = self._places(after, through)
         return right - left
 
+    @kept_process_state()
     def exit_signals(
         self, strategy: Strategy, params: dict[str, float], lag: int, is_long: bool, after: dt.date, through: dt.date
     ) -> list[bool]:

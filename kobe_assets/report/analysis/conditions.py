@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from kobe_resources.runtime.process_state import kept_process_state
+
 NAMES = {
     "close": "the close",
     "rsi2": "RSI(2)",
@@ -106,6 +108,7 @@ class _At:
         return Words(NAMES.get(name, name))
 
 
+@kept_process_state()
 def in_words(condition: Callable[..., Any], params: Mapping[str, float | Words] | None = None) -> str | None:
     """What `condition` compares, with the values of `params`; None where it cannot be followed.
 

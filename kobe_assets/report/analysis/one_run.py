@@ -18,6 +18,7 @@ from kobe_assets.research.panel import Panel
 from kobe_assets.research.strategies.register import symbols_read
 from kobe_assets.research.walk_forward import Market, Part, simulate_book
 from kobe_resources.errors import UsageError
+from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.models import Settings
 
 
@@ -128,6 +129,7 @@ class BookRun:
         return [f"{positions} still open at the end, and closed at the last price (window_end)"]
 
 
+@kept_process_state()
 def run_book(
     market: Market,
     name: str,

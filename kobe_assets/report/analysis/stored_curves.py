@@ -25,6 +25,7 @@ from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.quarantine import suspects
 from kobe_assets.research.risk import initial_stops
 from kobe_assets.research.walk_forward import Market, find_signals, grid_sets
+from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import BOOK
 
@@ -160,6 +161,7 @@ def compute_evidence(
     return evidence
 
 
+@kept_process_state()
 def _signals(
     market: Market,
     readable: Readable,

@@ -39,6 +39,7 @@ from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger import Position
 from kobe_resources.order_ledger.positions import flag_for_exit, open_positions
+from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
@@ -112,6 +113,7 @@ def replay(
     )  # fmt: skip
 
 
+@kept_process_state()
 def simulate_window(
     market: Market, settings: Settings, parts: Sequence[Part], first: int, last: int
 ) -> tuple[list[Trade], dict[str, int]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
 import pickle
 import resource
 import stat
 import tomllib
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,22 +20,30 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from kobe_assets.api import walk_forward
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, load_panel
 from kobe_assets.graph.lineage import code_versions
 from kobe_assets.graph.own_code import OWN as OWN_MODULE
 from kobe_assets.graph.own_strategies import own_files, source_record, strategies_of
+from kobe_assets.report.analysis.conditions import in_words
+from kobe_assets.report.analysis.one_run import run_book
+from kobe_assets.report.analysis.stored_curves import compute_evidence
 from kobe_assets.research.language import ListingBars, Strategy, custom
-from kobe_assets.research.walk_forward import find_signals, grid_sets, run_trials
+from kobe_assets.research.walk_forward import Part, find_signals, grid_sets, run_trials
+from kobe_assets.signals import signals_of
+from kobe_assets.wf_folds import run_portfolio, run_studies
 from kobe_jobs.cli.commands import strategies
 from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_jobs.research_run.strategy_check import check_strategy, unproven
-from kobe_jobs.research_run.sweep import plan_sweep, trials_of_fold
+from kobe_jobs.research_run.sweep import Sweep, Task, plan_sweep, run_sweep, trials_of_fold
+from kobe_jobs.trading.market_snapshot import load_evidence
+from kobe_jobs.trading.parity import replay as parity
 from kobe_jobs.trading.parity.replay import replay
 from kobe_jobs.trading.readiness.research_gate import missing_evidence
 from kobe_jobs.trading.reporting.trace import trace
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.order_ledger import OrderLedger
-from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.load import changed_settings, load_settings
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.own_strategies import GOOD, write_strategies
@@ -100,7 +111,7 @@ import warnings
 from pprint import pprint
 
 
-def wants_in(at, p):
+def wants(at, p):
     sys.stdout.write("asked ")
     sys.stdout.writelines(["asked "])
     pprint("asked")
@@ -112,15 +123,17 @@ def wants_in(at, p):
 
 @pytest.fixture
 def careless(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """The same, but a condition of the strategy writes to standard output, and changes what belongs to the process."""
+    """The same, but the conditions of the strategy write to standard output, and change what belongs to the process."""
     monkeypatch.chdir(tmp_path)
-    mine = strategies_of(settings)["my_idea"]
-    before, names = mine.long, dict[str, Any](__name__=f"{OWN_MODULE}of_this_test")
+    mine, names = strategies_of(settings)["my_idea"], dict[str, Any](__name__=f"{OWN_MODULE}of_this_test")
+    before = {what: getattr(mine, what) for what in ("long", "leave_long")}
     exec(WRITES, names)
     # The object is kept for as long as the process runs, and its file is what the tables stand on.
-    object.__setattr__(mine, "long", names["wants_in"])
+    for what in before:
+        object.__setattr__(mine, what, names["wants"])
     yield settings
-    object.__setattr__(mine, "long", before)
+    for what, function in before.items():
+        object.__setattr__(mine, what, function)
 
 
 @pytest.mark.usefixtures("careless")
@@ -128,6 +141,38 @@ def test_what_a_function_of_ones_own_writes_is_no_part_of_an_answer() -> None:
     ended = kobe("strategies", "check", "my_idea", "--json")
     assert json.loads(ended.out)["name"] == "my_idea"
     assert ended.err.count("asked") > 3
+
+
+def test_what_a_condition_changes_of_the_process_is_as_before(careless: Settings) -> None:
+    warehouse = Warehouse()
+    market, mine = load_market(warehouse, careless), strategies_of(careless)["my_idea"]
+    params, fold = canonical_params(careless, mine), folds_of(careless, market.panel)[0]
+    first, last = (market.panel.sessions[k].item() for k in (-60, -1))
+    bars = next(iter(load_evidence(warehouse, ["my_idea"], first, last).bars.values()))
+    together = changed_settings(careless, {"portfolio.strategies": {"my_idea": 0.5, "rsi2": 0.5}})
+    without_luck = changed_settings(careless, {"report.permutations": 0})
+    before, changed = (Path.cwd(), list(warnings.filters)), []
+    for ask in (
+        lambda: signals_of(market, careless),
+        lambda: run_studies(market, careless),
+        lambda: run_portfolio(market, together, run_studies(market, together)),
+        lambda: run_book(market, "my_idea", [Part(mine, 1.0)], [params]),
+        lambda: parity.simulate_window(market, careless, [Part(mine, 1.0)], 100, 200),
+        lambda: check_strategy(careless, mine),
+        lambda: run_sweep(careless, warehouse, Sweep(market, "pin", "version", (Task(mine, (params,), (fold,)),), 1)),
+        lambda: trials_of_fold(market, "my_idea", (params,), fold, own_files(careless)),
+        lambda: bars.exit_signals(mine, params, 1, True, first, last),
+        lambda: compute_evidence(warehouse, market, without_luck),
+        lambda: in_words(mine.long, params),
+        lambda: walk_forward("my_idea", check=False),
+    ):
+        # What a market was asked before is not looked for again.
+        market.found.clear()
+        with contextlib.chdir(Path.cwd()), warnings.catch_warnings():
+            ask()
+            if (Path.cwd(), warnings.filters) != before:
+                changed.append(inspect.getsource(ask).strip())
+    assert changed == []
 
 
 def test_it_has_folds_and_trades_of_its_own(settings: Settings, tmp_path: Path) -> None:

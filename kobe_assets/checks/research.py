@@ -100,6 +100,12 @@ def told_lookahead(market: Market, params: Mapping[str, Params], strategies: Map
     return "" if found is None else told_leak(found, strategies)
 
 
+def told_leak_at(leak: Leak, strategies: Mapping[str, Strategy]) -> str:
+    """A leak in words, and in brackets its file and line, where it has one."""
+    words, place = told_leak(leak, strategies), leak_place(leak, strategies)
+    return f"{words} ({place})" if place else words
+
+
 def told_leak(leak: Leak, strategies: Mapping[str, Strategy]) -> str:
     """A leak in words: what changes of which listing on which session, and when."""
     what = f"{proven_columns(strategies)[leak.column]} of {leak.symbol} on {leak.session}"

@@ -20,9 +20,8 @@ from kobe_assets.checks.research import (
     cash_is_conserved,
     entries_follow_signals,
     figures_are_complete,
-    leak_place,
     signals_read_no_future,
-    told_leak,
+    told_leak_at,
     windows_are_disjoint,
 )
 from kobe_assets.graph.doubts import keep_doubts
@@ -133,7 +132,7 @@ def signal_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]
     problems = pd.DataFrame([vars(leak)] if leak else [], columns=["cut", "change", "symbol", "session", "column"])
     finding = _finding(NO_LOOKAHEAD, problems)
     if leak:
-        finding = replace(finding, seen=f"{told_leak(leak, known)} ({leak_place(leak, known)})")
+        finding = replace(finding, seen=told_leak_at(leak, known))
     yield from _conclude(warehouse, "signals", [finding])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kobe_assets.checks.research import told_lookahead
+from kobe_assets.checks.research import signals_read_no_future, told_leak_at
 from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.inputs import canonical_params, load_market, parts_of, stored_symbols
 from kobe_assets.graph.lineage import TABLES
@@ -110,7 +110,8 @@ def run_backtest(
     version = warehouse.content_version(*TABLES["daily_bars"])
     _count_tries(warehouse, settings, parts, params, version)
     strategies = {part.strategy.name: part.strategy for part in parts}
-    lookahead = told_lookahead(market, dict(zip(strategies, params, strict=True)), strategies)
+    leak = signals_read_no_future(market, dict(zip(strategies, params, strict=True)), strategies=strategies)
+    lookahead = told_leak_at(leak, strategies) if leak else ""
     summary = {
         **_summary_of(run),
         "notes": run.notes(settings, stored_symbols(warehouse)),

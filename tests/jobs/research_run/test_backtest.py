@@ -92,6 +92,7 @@ def test_it_says_whether_the_strategy_reads_the_future(stored: tuple[Settings, W
     summary = run_backtest(settings, "ahead", None, None, tmp_path / "out")
     assert summary["trades"] > 5
     assert "the entries of ahead" in summary["lookahead"]
+    assert f"({tmp_path / 'own' / 'ahead.py'}:5)" in summary["lookahead"]
     assert "so its figures mean nothing: the entries of ahead" in (tmp_path / "out" / "backtest.html").read_text()
     assert run_backtest(settings, "ibs", None, None, tmp_path / "out")["lookahead"] is None
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["lookahead"] is None

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pandas as pd
 from kobe_assets.checks.research import signals_read_no_future, told_leak_at
 from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.inputs import canonical_params, load_market, parts_of, stored_symbols
-from kobe_assets.graph.lineage import TABLES
+from kobe_assets.graph.lineage import DEPENDS, TABLES
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.one_run import BookRun, run_book
 from kobe_assets.report.page.run_page import build_run_page
@@ -30,6 +30,8 @@ from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse, insert
 
+STANDS_ON = ("daily_bars", "universe", "indicators")
+"""What a backtest reads of the assets; checks of the others judged what an earlier report computed, of older sources maybe."""
 TRADES, CURVE, SUMMARY, PAGE = "trade_list.csv", "equity_curve.csv", "summary.json", "backtest.html"
 
 
@@ -116,7 +118,7 @@ def run_backtest(
         **_summary_of(run),
         "notes": run.notes(settings, stored_symbols(warehouse)),
         "lookahead": lookahead or None,
-        "warnings": failed_checks(warehouse),
+        "warnings": failed_checks(warehouse, STANDS_ON),
         "config_pin": research_pin(settings),
         "data_version": version,
     }
@@ -160,9 +162,10 @@ def _write_files(out: Path, run: BookRun, summary: Mapping[str, Any], page: str)
         ) from error
 
 
-def failed_checks(warehouse: Warehouse) -> list[dict[str, str]]:
-    """Name and words of every check that did not pass when its asset was last computed."""
-    found = warehouse.rows("SELECT name, description FROM check_results WHERE NOT passed ORDER BY asset, name")
+def failed_checks(warehouse: Warehouse, assets: Collection[str] = DEPENDS) -> list[dict[str, str]]:
+    """Name and words of every check of these assets that did not pass when its asset was last computed."""
+    sql = "SELECT name, description FROM check_results WHERE NOT passed AND list_contains(?, asset) ORDER BY asset, name"
+    found = warehouse.rows(sql, [list(assets)])
     return [{"name": name, "text": description} for name, description in found]
 
 

@@ -151,7 +151,7 @@ def backtest(
     sessions, symbols, signals. Parameters changed by --set are a try that the deflated Sharpe ratio of the report counts;
     looking at a backtest of the canonical ones is a try that is not counted.
     """
-    from kobe_jobs.research_run.backtest import parse_changes, run_backtest
+    from kobe_jobs.research_run.backtest import STANDS_ON, parse_changes, run_backtest
     from kobe_jobs.research_run.stale import bring_up_to_date
     from kobe_jobs.research_run.strategies import MEND_LEAK, strategy_named
 
@@ -161,7 +161,7 @@ def backtest(
     changed = parse_changes(settings, strategy, changes or [])
     out = out or kobe_home() / "backtests" / strategy
     began = dt.datetime.now(dt.UTC)
-    bring_up_to_date(settings, targets=("daily_bars", "universe", "indicators"))
+    bring_up_to_date(settings, targets=STANDS_ON)
     _say_what_changed(began)
     summary = run_backtest(settings, strategy, start, end, out, changed)
     _warn_of_releases(settings)

@@ -98,6 +98,17 @@ def test_it_says_whether_the_strategy_reads_the_future(stored: tuple[Settings, W
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["lookahead"] is None
 
 
+def test_it_warns_of_what_it_stands_on_and_not_of_what_an_earlier_report_found(
+    stored: tuple[Settings, Warehouse], tmp_path: Path
+) -> None:
+    settings, warehouse = stored
+    with warehouse.transaction() as connection:
+        for asset, check in (("universe", "enough_symbols"), ("signals", "no_lookahead"), ("wf_folds", "cash_conserved")):
+            connection.execute("INSERT INTO check_results VALUES (?, ?, 'warning', FALSE, 1, '', now())", [asset, check])
+    summary = run_backtest(settings, "ibs", None, None, tmp_path / "out")
+    assert [warning["name"] for warning in summary["warnings"]] == ["enough_symbols"]
+
+
 def test_nothing_is_cut_in_silence(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:
     settings, warehouse = stored
     (first, last) = warehouse.rows("SELECT min(session), max(session) FROM daily_bars")[0]

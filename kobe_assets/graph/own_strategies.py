@@ -11,18 +11,21 @@ import contextlib
 import hashlib
 import importlib.machinery
 import importlib.util
+import inspect
+import re
 import sys
 import threading
 import time
 import types
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobe_assets.graph.own_code import OWN, print_aside, refuse_exit
+from kobe_assets.research import language
 from kobe_assets.research.declared import Indicator, function_of
 from kobe_assets.research.faults import PACKAGE, StrategyBroken, StrategyFault, TakesTooLong, is_a_fault, one_line, place_of
 from kobe_assets.research.strategies import STRATEGIES, Strategy
@@ -39,6 +42,9 @@ Files = tuple[tuple[str, str], ...]
 
 DEADLINE_S = 30.0
 """Seconds in which all files of the folder must have been imported, and every function of theirs asked once."""
+
+WRONG_CALL = re.compile(r"([\w.]+)\(\) (?:got an unexpected|missing \d|takes \d)")
+"""How Python begins to say that a function was called with what it does not take."""
 
 _one_imports = threading.RLock()
 _too_slow: dict[Files, StrategyBroken | StrategyFault] = {}
@@ -203,6 +209,19 @@ def _digest(sources: Files) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
+def _taken_by_the_word(error: BaseException) -> str:
+    """What a word of the language takes, where it was called with something else; empty for any other error."""
+    called = WRONG_CALL.match(str(error)) if isinstance(error, TypeError) else None
+    if called and called[1] == "Strategy.__init__":
+        return f", there are {', '.join(own.name for own in fields(Strategy) if own.init)}"
+    word = getattr(language, called[1], None) if called else None
+    if called is None or not inspect.isfunction(word):
+        return ""
+    takes = inspect.signature(word).parameters.values()
+    told = (own.name if own.default is own.empty else f"{own.name}={own.default!r}" for own in takes)
+    return f", write {called[1]}({', '.join(told)})"
+
+
 class _FolderOfModules(MetaPathFinder, Loader):
     """The files of a folder as modules, each run once, and found by each other while they are."""
 
@@ -224,7 +243,8 @@ class _FolderOfModules(MetaPathFinder, Loader):
             if not is_a_fault(error):
                 raise
             place = place_of(error, path)
-            raise StrategyBroken(f"the strategies cannot be imported, see {place} ({one_line(error)})") from error
+            told = one_line(error) + _taken_by_the_word(error)
+            raise StrategyBroken(f"the strategies cannot be imported, see {place} ({told})") from error
         finally:
             sys.meta_path.remove(self)
             for name in set(sys.modules) - before:

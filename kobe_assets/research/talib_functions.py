@@ -40,7 +40,7 @@ def describe(name: str, output: str | int, given: Mapping[str, Any]) -> TalibCol
         check_series(what, f'talib("{name}", {key}=…)')
     parameters = {key: _like(name, key, given[key], known[key]) for key in known if key in given}
     outputs = list(info["output_names"])
-    place = _place(name, output, outputs)
+    place = _place(name, output, outputs, next(iter(known), ""))
     words = ", ".join([f'"{name}"', *(f"{key}={_told(given[key])}" for key in sorted(given))])
     words += f', output="{outputs[place]}"' if place else ""
     function, read = getattr(talib, name), list(inputs.values())
@@ -70,11 +70,13 @@ def _like(name: str, key: str, value: Any, usual: Any) -> int | float:
     return int(value) if isinstance(usual, int) else float(value)
 
 
-def _place(name: str, output: str | int, outputs: list[str]) -> int:
+def _place(name: str, output: str | int, outputs: list[str], first: str) -> int:
+    """The place of an output. first: the function's first parameter, which a person may have given without its name."""
     if isinstance(output, int) and 0 <= output < len(outputs):
         return output
     if output not in outputs:
-        raise BadDeclaration(f"talib({name!r}) has no output {output!r}; it has {', '.join(outputs)}")
+        meant = f", and parameters have names: {first}={output}" if first and is_number(output) else ""
+        raise BadDeclaration(f"talib({name!r}) has no output {output!r}; it has {', '.join(outputs)}{meant}")
     return outputs.index(str(output))
 
 

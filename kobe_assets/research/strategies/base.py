@@ -37,6 +37,9 @@ NOT_INDICATORS = (
     "score",
     "raw_close",
     "stop_distance",
+    "read",
+    "defined",
+    "forget",
 )
 """Names that stand for something else, at `at` or in a table."""
 

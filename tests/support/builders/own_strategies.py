@@ -143,6 +143,16 @@ FAULTS: dict[str, tuple[dict[str, str], int, str]] = {
         4,
         "import it by its plain name",
     ),
+    "name of what `at` can do": (changed('"spread": custom', '"read": custom'), LINE, "no indicator can be called 'read'"),
+    "parameter by a point": (changed('p["leave"]', "p.leave"), LEAVE, 'write p["leave"]'),
+    "indicator in brackets": (changed('at.rsi4 >= p["leave"]', 'at["rsi4"] >= p["leave"]'), LEAVE, "write at.rsi4"),
+    "unknown part of a strategy": (
+        changed("leave_long=", "exit_long="),
+        LINE,
+        "unexpected keyword argument 'exit_long', there are name, summary, indicators, parameters, long",
+    ),
+    "unknown argument of a word": (changed("rsi(4)", "rsi(length=4)"), LINE + 4, "write rsi(n, price='close')"),
+    "talib parameter without its name": (changed("timeperiod=14", "14"), LINE + 4, "timeperiod=14"),
     "grid of nothing": (changed('grid={"entry"', 'grid={"entri"'), LINE, "entri"),
 }
 

@@ -48,14 +48,15 @@ def parse_changes(settings: Settings, name: str, given: Sequence[str]) -> dict[s
             raise UsageError(f"{name} has no parameter {key!r}{did_you_mean(key, known)}", f"it has {', '.join(sorted(known))}")
         if key in changed:
             raise UsageError(f"--set gives {key} twice", "give it once")
+        owner, _, own = key.rpartition(".")
+        hint = f"write it as --set {key}={5 if own == 'time_stop' else 1.5}"
         try:
             changed[key] = float(value)
         except ValueError:
-            raise UsageError(f"--set {text} names no number", f"write it as --set {key}=1.5") from None
-        owner, _, own = key.rpartition(".")
+            raise UsageError(f"--set {text} names no number", hint) from None
         positive = own in ("atr_stop", "time_stop") or (owner or name) in BUILT_IN
         if not math.isfinite(changed[key]) or (positive and not changed[key] > 0):
-            raise UsageError(f"--set {text}: parameters are positive numbers", f"write it as --set {key}=1.5")
+            raise UsageError(f"--set {text}: parameters are positive numbers", hint)
         if why := refused_value(own, changed[key]):
             raise UsageError(f"--set {text}", why)
     return changed

@@ -64,6 +64,7 @@ def product(raw: list[dict[str, Any]], **changes: Any) -> Product:
         ({"rsi2": {"atr_stop": [float("nan")]}}, "needs positive numbers for 'atr_stop'"),
         ({"rsi2": {"atr_stop": [float("inf")]}}, "needs positive numbers for 'atr_stop'"),
         ({"rsi2": {"time_stop": [2.5]}}, "needs whole bars for 'time_stop'"),
+        ({"rsi2": {"time_stop": [2, 2]}}, "needs different numbers for 'time_stop': 2 stands in it twice"),
         ({"rsi2": {"rsi_entry": [5.0, 500.0]}}, "rsi2 tries rsi_entry = 500: Input should be less than 100"),
         ({"rsi2": {"rsi_exit": [100.0]}}, "rsi2 tries rsi_exit = 100: Input should be less than 100"),
     ],

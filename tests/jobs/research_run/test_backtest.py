@@ -141,7 +141,8 @@ def test_nothing_is_cut_in_silence(stored: tuple[Settings, Warehouse], tmp_path:
         ("rsi_entry", "names no number"),
         ("rsi_entry=much", "names no number"),
         ("rsi_entry=nan", "positive numbers"),
-        ("time_stop=-1", "positive numbers"),
+        ("time_stop=-1", "positive numbers: write it as --set time_stop=5$"),
+        ("time_stop=many", "names no number: write it as --set time_stop=5$"),
     ],
 )
 def test_a_change_that_makes_no_sense_is_refused_in_words(text: str, words: str) -> None:

@@ -169,6 +169,18 @@ def _any(conditions: list[Bools]) -> Bools:
     return found
 
 
+def unscored(panel: Panel, readable: Readable, strategy: Strategy, params: Params) -> Ints:
+    """The bars at which a strategy wants in and has no score, though all that this reads is defined: they give no signal."""
+    reading = readable.reading(strategy, 0, len(readable.close))
+    found = np.zeros(len(readable.close), np.bool_)
+    for side in ("long", "short"):
+        if getattr(strategy, side) is not None:
+            score = scored(strategy, f"score_{side}", reading)
+            missing = reading.defined(reading.read) & readable.eligible & ~np.isfinite(score)
+            found |= missing & satisfied(strategy, side, reading, params)
+    return np.flatnonzero(found) + readable.lag
+
+
 def leave_flags(panel: Panel, readable: Readable, strategy: Strategy, params: Params) -> NDArray[np.uint8]:
     """(bars) bit 1: a long wants out after this bar; bit 2: a short does."""
     if strategy.leave_long is None and strategy.leave_short is None:

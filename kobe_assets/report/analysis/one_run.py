@@ -15,6 +15,8 @@ from kobe_assets.report.analysis.cautions import AS_WANTED, remedy_for
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, daily_returns
 from kobe_assets.research.panel import Panel
+from kobe_assets.research.signals import unscored
+from kobe_assets.research.strategies import BUILT_IN, Params, Strategy
 from kobe_assets.research.strategies.register import symbols_read
 from kobe_assets.research.walk_forward import Market, Part, simulate_book
 from kobe_resources.errors import UsageError
@@ -84,7 +86,14 @@ class BookRun:
 
         settings: those it ran with, which the mends name. stored: symbols of which there are bars, beside those of the panel.
         """
-        return [*self._clipped(), *self._unread(), *self._untraded(stored), *self._refused(settings), *self._closed()]
+        return [
+            *self._clipped(),
+            *self._unread(),
+            *self._unscored(),
+            *self._untraded(stored),
+            *self._refused(settings),
+            *self._closed(),
+        ]
 
     def _clipped(self) -> list[str]:
         (start, end), (first, last) = self.asked, self.window
@@ -99,6 +108,10 @@ class BookRun:
     def _unread(self) -> list[str]:
         missing = sorted(symbols_read([part.strategy for part in self.parts]) - set(self.panel.names))
         return [f"no bars of {symbol} are stored: what reads it is undefined everywhere" for symbol in missing]
+
+    def _unscored(self) -> list[str]:
+        parts = zip(self.parts, self.params, strict=True)
+        return [note for part, own in parts for note in told_unscored(self.market, part.strategy, own, self.first, self.last)]
 
     def _untraded(self, stored: Sequence[str]) -> list[str]:
         panel = self.panel
@@ -127,6 +140,16 @@ class BookRun:
             return []
         positions = f"{open_at_end} position was" if open_at_end == 1 else f"{open_at_end} positions were"
         return [f"{positions} still open at the end, and closed at the last price (window_end)"]
+
+
+@kept_process_state()
+def told_unscored(market: Market, strategy: Strategy, params: Params, first: int, last: int) -> list[str]:
+    """How often a strategy of a person's own wanted in between two sessions (indices) and had no score, in words."""
+    if strategy.name in BUILT_IN:
+        return []
+    session = market.panel.session[unscored(market.panel, market.readable(), strategy, params)]
+    count = int(((session >= first) & (session <= last)).sum())
+    return [f"{count:,} times {strategy.name} wanted in and gave no signal: its score is no number there"] if count else []
 
 
 @kept_process_state()

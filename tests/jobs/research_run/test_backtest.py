@@ -10,7 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from kobe_assets.graph.inputs import load_market
+from kobe_assets.graph.own_strategies import strategies_of
 from kobe_jobs.research_run.backtest import parse_changes, run_backtest
+from kobe_jobs.research_run.strategy_check import check_strategy
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import changed_settings
 from kobe_resources.settings.models import Settings
@@ -96,6 +99,19 @@ def test_it_says_whether_the_strategy_reads_the_future(stored: tuple[Settings, W
     assert "so its figures mean nothing: the entries of ahead" in (tmp_path / "out" / "backtest.html").read_text()
     assert run_backtest(settings, "ibs", None, None, tmp_path / "out")["lookahead"] is None
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["lookahead"] is None
+
+
+def test_signals_without_a_score_are_counted(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    text = AHEAD.replace("np.roll(at.close, -2) > 1.01 * at.close", "at.close > 0")
+    (tmp_path / "own" / "ahead.py").write_text(text.replace("at.close,\n)", "np.where(at.close > 20, np.nan, at.close),\n)"))
+    settings = changed_settings(stored[0], {"strategy.folder": tmp_path / "own"})
+    panel = load_market(stored[1], settings).panel
+    sessions = [panel.sessions[k].item() for k in (50, 99)]
+    (note,) = (n for n in run_backtest(settings, "ahead", *sessions, tmp_path / "out")["notes"] if "score" in n)
+    inside = (panel.session >= 50) & (panel.session < 100) & (panel.close > 20)
+    assert note == f"{inside.sum():,} times ahead wanted in and gave no signal: its score is no number there"
+    assert any("wanted in and gave no signal" in n for n in check_strategy(settings, strategies_of(settings)["ahead"]).notes)
 
 
 def test_it_warns_of_what_it_stands_on_and_not_of_what_an_earlier_report_found(

@@ -125,7 +125,7 @@ def leak_place(leak: Leak, strategies: Mapping[str, Strategy]) -> str:
     for strategy in strategies.values():
         if name in strategy.indicators:
             function = function_of(strategy.indicators[name])
-            return strategy.place if function is None else line_of(function)
+            return strategy.place if function is None else line_of(function, strategy.indicators[name].place or strategy.place)
     return ""
 
 

@@ -50,7 +50,8 @@ class Indicator:
 
     words: the declaration as written. over: computes it from one listing's bars; None where `inner` is read instead. function:
     a person's own. inner, symbol: the column of another symbol; inner alone: the rank of it among the listings. warmup: how
-    many first bars are undefined whatever `over` gives. is_price: lies on the scale of the listing's prices.
+    many first bars are undefined whatever `over` gives. is_price: lies on the scale of the listing's prices. place: file and
+    line of the `custom` that declares it.
     """
 
     words: str
@@ -60,6 +61,7 @@ class Indicator:
     symbol: str | None = None
     warmup: int = 0
     is_price: bool = field(default=False, compare=False)
+    place: str = field(default="", compare=False, repr=False)
 
     def of(self, symbol: str) -> Indicator:
         """The same of another symbol, at its bar of the same session; undefined where it has none."""
@@ -117,11 +119,11 @@ def values_of(indicator: Indicator, bars: ListingBars) -> Floats:
         # A person's own function may raise anything; of the language's own only TA-Lib does.
         if not is_a_fault(error):
             raise
-        place = place_of(error, line_of(indicator.function))
+        place = place_of(error, line_of(indicator.function, indicator.place))
         raise StrategyFault(f"the indicator {indicator} fails at {place} ({one_line(error)}): {OVER_A_LISTING}") from error
     if values.shape != (len(bars),) or values.dtype.kind not in "fiub":
         what = f"{values.dtype} of shape {values.shape}"
-        place = line_of(indicator.function) if indicator.function else indicator.words
+        place = line_of(indicator.function, indicator.place) if indicator.function else indicator.words
         raise StrategyFault(f"the indicator {indicator} at {place} gives {what} for {len(bars)} bars: {OVER_A_LISTING}")
     found = np.array(values, dtype=np.float64)
     found[~np.isfinite(found)] = np.nan

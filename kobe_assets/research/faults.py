@@ -72,10 +72,16 @@ def place_of(error: BaseException, otherwise: str = "") -> str:
     return own or otherwise or ours
 
 
-def line_of(function: Any) -> str:
-    """File and line where a function is written; its name where it is not written in Python."""
-    code = getattr(function, "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if isinstance(code, CodeType) else repr(function)
+def line_of(function: Any, otherwise: str = "") -> str:
+    """File and line where a function, or what an object does when it is called, is written.
+
+    otherwise: where it was named; given where a library wrote it, and its name without.
+    """
+    for one in (function, getattr(function, "func", None), getattr(type(function), "__call__", None)):  # noqa: B004 - its code
+        code = getattr(one, "__code__", None)
+        if isinstance(code, CodeType) and not _is_installed(code.co_filename):
+            return f"{code.co_filename}:{code.co_firstlineno}"
+    return otherwise or repr(function)
 
 
 def one_line(error: BaseException) -> str:
@@ -104,4 +110,8 @@ def _is_generated(file: str) -> bool:
 
 
 def _is_library(file: str) -> bool:
-    return file.startswith("<") or "site-packages" in file or file.startswith(sys.base_prefix + "/lib")
+    return file.startswith("<") or _is_installed(file)
+
+
+def _is_installed(file: str) -> bool:
+    return "site-packages" in file or file.startswith(sys.base_prefix + "/lib")

@@ -6,6 +6,7 @@ TA-Lib computes what it has; `rsi(2)`, `sma(200)`, `atr(14)` and `ibs()` are the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -143,7 +144,9 @@ def custom(function: OverListing, warmup: int | None = None) -> Indicator:
     first = 0 if warmup is None else _whole("warmup of custom", warmup, 0)
     name = getattr(function, "__name__", type(function).__name__)
     told = f"custom({name})" if warmup is None else f"custom({name}, warmup={first})"
-    return Indicator(told, function, function=function, warmup=first)
+    caller = sys._getframe(1)
+    place = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+    return Indicator(told, function, function=function, warmup=first, place=place)
 
 
 def rank(indicator: Indicator) -> Indicator:
@@ -160,8 +163,8 @@ def rank(indicator: Indicator) -> Indicator:
 def _over(words: str, price: str | Indicator, values: Callable[[Floats], Any], is_price: bool = False) -> Indicator:
     """An indicator of one price, or of another indicator."""
     check_series(price, words)
-    own = price.function if isinstance(price, Indicator) else None
-    return Indicator(words, lambda bars: values(series(bars, price)), function=own, is_price=is_price)
+    own, place = (price.function, price.place) if isinstance(price, Indicator) else (None, "")
+    return Indicator(words, lambda bars: values(series(bars, price)), function=own, is_price=is_price, place=place)
 
 
 def _whole(name: str, n: Any, least: int) -> int:

@@ -98,7 +98,7 @@ def _called(strategy: Strategy, what: str, at: Reading, *params: Params) -> Any:
         # A person's own declaration may raise anything.
         if not is_a_fault(error):
             raise
-        place = place_of(error, line_of(function))
+        place = place_of(error, line_of(function, strategy.place))
         raise StrategyFault(
             f"the strategy {strategy.name} fails at {place} ({one_line(error)}){_meant(error, strategy, what)}: "
             f"`at` has {', '.join(('close', *strategy.indicators))}; `p` has {', '.join(strategy.parameters) or 'nothing'}"
@@ -112,7 +112,7 @@ def _called(strategy: Strategy, what: str, at: Reading, *params: Params) -> Any:
 
 
 def _whose(strategy: Strategy, what: str) -> str:
-    return f"{what} of the strategy {strategy.name} at {line_of(getattr(strategy, what))}"
+    return f"{what} of the strategy {strategy.name} at {line_of(getattr(strategy, what), strategy.place)}"
 
 
 def _meant(error: BaseException, strategy: Strategy, what: str) -> str:

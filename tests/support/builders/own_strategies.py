@@ -153,6 +153,24 @@ FAULTS: dict[str, tuple[dict[str, str], int, str]] = {
     ),
     "unknown argument of a word": (changed("rsi(4)", "rsi(length=4)"), LINE + 4, "write rsi(n, price='close')"),
     "talib parameter without its name": (changed("timeperiod=14", "14"), LINE + 4, "timeperiod=14"),
+    "custom of a library": (changed("custom(spread)", "custom(max)"), LINE + 5, "'ListingBars' object is not iterable"),
+    "custom of a library gives another shape": (changed("custom(spread)", "custom(len)"), LINE + 5, "one number for each"),
+    "condition of a library": (changed('leave_long=lambda at, p: at.rsi4 >= p["leave"]', "leave_long=max"), LINE, "TypeError"),
+    "score of a library": (changed("score_long=lambda at: at.rsi4", "score_long=len"), LINE, "one value for each bar"),
+    "condition of an object": (
+        {
+            "idea.py": GOOD.replace(
+                "def spread", "class Never:\n    def __call__(self, at, p):\n        return 3\n\n\ndef spread"
+            ).replace('leave_long=lambda at, p: at.rsi4 >= p["leave"]', "leave_long=Never()")
+        },
+        5,
+        "one value for each bar",
+    ),
+    "custom with an argument of its own": (
+        changed("custom(spread)", "custom(__import__('functools').partial(lambda k, bars: k, 3))"),
+        LINE + 5,
+        "one number for each",
+    ),
     "grid of nothing": (changed('grid={"entry"', 'grid={"entri"'), LINE, "entri"),
 }
 

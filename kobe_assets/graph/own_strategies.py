@@ -27,7 +27,16 @@ from typing import TYPE_CHECKING, Any
 from kobe_assets.graph.own_code import OWN, print_aside, refuse_exit
 from kobe_assets.research import language
 from kobe_assets.research.declared import Indicator, function_of
-from kobe_assets.research.faults import PACKAGE, StrategyBroken, StrategyFault, TakesTooLong, is_a_fault, one_line, place_of
+from kobe_assets.research.faults import (
+    PACKAGE,
+    StrategyBroken,
+    StrategyFault,
+    TakesTooLong,
+    is_a_fault,
+    line_of,
+    one_line,
+    place_of,
+)
 from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.strategies.asking import try_out
 from kobe_assets.research.strategies.register import columns_of, joined
@@ -185,14 +194,18 @@ def told_sources(settings: Settings) -> dict[str, str]:
 
 
 def told_indicators(settings: Settings) -> dict[str, str]:
-    """indicator → its declaration, and of a function of a person's own the hash of its source."""
+    """indicator → its declaration, and of a function of a person's own the hash of its source.
+
+    Its source is the file that holds it, and the one that declares it: what it is given there is no part of the function.
+    """
     files = own_files(settings)
     paths = {path for path, _ in files}
     found = {}
     for name, indicator in sorted(declared_indicators(strategies_of(settings).values()).items()):
-        code = getattr(function_of(indicator), "__code__", None)
-        own = code is not None and code.co_filename in paths
-        found[name] = f"{indicator} {_digest(sources_of(files, code.co_filename))}" if own and code else str(indicator)
+        places = (line_of(function_of(indicator)), indicator.place)
+        own = {path for path in (place.rpartition(":")[0] for place in places) if path in paths}
+        sources = {source for path in own for source in sources_of(files, path)}
+        found[name] = f"{indicator} {_digest(tuple(sorted(sources)))}" if sources else str(indicator)
     return found
 
 

@@ -67,7 +67,7 @@ class Indicator:
         """The same of another symbol, at its bar of the same session; undefined where it has none."""
         if not (isinstance(symbol, str) and symbol.strip()):
             raise BadDeclaration(f'{self.words}.of({symbol!r}): name a symbol, .of("SPY")')
-        return Indicator(f'{self.words}.of("{symbol}")', inner=self, symbol=symbol)
+        return Indicator(f'{self.words}.of("{symbol}")', inner=self, symbol=symbol, place=self.place)
 
     def __str__(self) -> str:
         return self.words

@@ -157,7 +157,7 @@ def rank(indicator: Indicator) -> Indicator:
     """
     if not isinstance(indicator, Indicator):
         raise BadDeclaration(f"rank({indicator!r}): give an indicator, rank(roc(20))")
-    return Indicator(f"rank({indicator.words})", inner=indicator)
+    return Indicator(f"rank({indicator.words})", inner=indicator, place=indicator.place)
 
 
 def _over(words: str, price: str | Indicator, values: Callable[[Floats], Any], is_price: bool = False) -> Indicator:

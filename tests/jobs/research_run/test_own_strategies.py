@@ -259,7 +259,25 @@ def test_an_edit_makes_stale_what_stands_on_it_and_nothing_else(settings: Settin
         before = versions(text, "")
         after = versions(text, new) if old is None else versions(text.replace(old, new), "")
         assert {name for name in before if before[name] != after[name]} == changed, new
-    assert versions(text, "") == versions(text, ""), "unchanged"
+    everything = {"indicators", "signals", "wf_folds", "kpi_report"}
+    for own, declared in (
+        ("from functools import partial\n", "custom(partial(lambda k, bars: bars.high * k, 3))"),
+        (
+            "class Times:\n    def __init__(self, k): self.k = k\n    def __call__(self, bars): return bars.high * self.k\n",
+            "custom(Times(3))",
+        ),
+        ("from f1 import times\n", "custom(times(3))"),
+        ("from f1 import times\n", "rank(custom(times(3)))"),
+        ("from f1 import times\n", 'custom(times(3)).of("SPY")'),
+    ):
+        text, beside = (
+            f"{own}\n{GOOD.replace('custom(spread)', declared)}",
+            "def times(k):\n    return lambda bars: bars.high * k\n",
+        )
+        before = versions(text, beside)
+        after = versions(text.replace("(3)", "(4)").replace("k, 3", "k, 4"), beside)
+        assert {name for name in before if before[name] != after[name]} == everything, declared
+    assert versions(text, beside) == versions(text, beside), "unchanged"
 
 
 def test_the_gate_and_the_record_know_its_source(settings: Settings, computed: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import decimal
+import io
+import logging
 import os
 import shutil
+import sys
 import warnings
 from pathlib import Path
 
@@ -36,6 +40,15 @@ def test_a_warning_is_no_error_afterwards_and_what_was_silenced_stays_silent() -
         assert [str(one.message) for one in seen] == ["of a library"]
         with pytest.raises(UserWarning, match="known before"):
             warnings.warn("known before", UserWarning, stacklevel=1)
+
+
+def test_decimals_streams_and_logging_are_as_before() -> None:
+    before = sys.stdout, sys.stderr, decimal.getcontext().prec, logging.root.manager.disable
+    with kept_process_state():
+        sys.stdout = sys.stderr = io.StringIO()
+        decimal.getcontext().prec = 3
+        logging.disable()
+    assert (sys.stdout, sys.stderr, decimal.getcontext().prec, logging.root.manager.disable) == before
 
 
 def test_a_folder_that_was_removed_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from kobe_assets.graph.inputs import keep_indicators, load_panel
 from kobe_assets.graph.own_strategies import declared_indicators, strategies_of
 from kobe_assets.graph.publish import preview, publish
 from kobe_assets.graph.table_schemas import table_schema
-from kobe_assets.research.indicators import compute_indicators
+from kobe_assets.research.indicators import CANONICAL_COLUMNS, compute_indicators
 from kobe_resources.resources import WarehouseResource
 from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.models import Settings
@@ -23,6 +23,8 @@ ONE_ROW_A_BAR = dg.AssetCheckSpec(
 )
 CHECKS = [ONE_ROW_A_BAR]
 """What must be true of the rows; `checks.runner` judges it in one step after the asset."""
+DECLARED = "DOUBLE USING COMPRESSION uncompressed"
+"""Type of a column that strategies declare: full numbers pack by a sixth at most, and trying takes longer than writing them."""
 
 
 @dg.asset(
@@ -44,8 +46,8 @@ def indicators(
     frame = indicators_frame(panel, computed)
 
     def make_room(connection: duckdb.DuckDBPyConnection) -> None:
-        columns = {"symbol": "VARCHAR NOT NULL", "session": "DATE NOT NULL", **dict.fromkeys(computed.names, "DOUBLE")}
-        fit_columns(connection, "indicators", columns)
+        columns = {"symbol": "VARCHAR NOT NULL", "session": "DATE NOT NULL", **dict.fromkeys(CANONICAL_COLUMNS, "DOUBLE")}
+        fit_columns(connection, "indicators", {**columns, **dict.fromkeys(computed.others, DECLARED)})
 
     result = publish(
         context,

@@ -214,6 +214,11 @@ class Offered:
             self._long[stop, limit] = find_entries(self.market.panel, self._candidates, away, below, self.market.lag)
         return self._long[stop, limit]
 
+    def _levels(self, stop: str | None, limit: str | None) -> tuple[str | None, str | None]:
+        """The indicators to read: without a stop nothing asks how far it is, and what was read for another strategy serves."""
+        known = (made for made in self._long if stop is None and made[1] == limit)
+        return next(known, (stop, limit))
+
     def none(self) -> Entries:
         """No entries: a drawn run has no signals; `of` was asked before."""
         columns: list[Any] = [column[:0] for column in next(iter(self._long.values()))]
@@ -221,7 +226,7 @@ class Offered:
 
     def of(self, strategy: Strategy, side: int, has_limit: bool, weight: float) -> tuple[Floats, Ints]:
         """The rows (as in Pool) of one side that the gate may accept, and (sessions of the window + 1) offsets by session."""
-        levels = strategy.stop, strategy.limit if has_limit else None
+        levels = self._levels(strategy.stop, strategy.limit if has_limit else None)
         key = *levels, side, weight == 1.0
         if key not in self._made:
             market, long = self.market, self.long(*levels)

@@ -100,7 +100,7 @@ def compute_evidence(
             **({"portfolio": without_each(market, plan, signals[market.lag])} if key[0] == BOOK else {}),
         }
 
-    plans = {
+    asked = {
         (strategy.name, str(mode)): robustness.Plan(strategy, folds, tuple(json.loads(text) for text in part["params"]))
         for strategy in studied(settings).values()
         for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode")
@@ -109,7 +109,10 @@ def compute_evidence(
         parts = parts_of(settings)
         for mode, part in stored[stored["strategy"] == BOOK].groupby("mode"):
             own = [json.loads(text) for text in part["params"]]
-            plans[BOOK, str(mode)] = _book_plan(parts, folds, own)
+            asked[BOOK, str(mode)] = _book_plan(parts, folds, own)
+    # Without a grid both modes trade the same: what is drawn of one is drawn of the other, and not twice.
+    alike = {key: next(one for one, of in asked.items() if one[0] == key[0] and of == plan) for key, plan in asked.items()}
+    plans = {key: asked[key] for key in dict.fromkeys(alike.values())}
     grids = {
         strategy.name: grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
         for strategy in studied(settings).values()
@@ -119,16 +122,17 @@ def compute_evidence(
         other_lag.lag: _signals(other_lag, other_lag.readable(), settings, plans.values(), {}),
     }
     # Whole plans side by side keep the cores busier than the parts of one plan after another.
-    evidence: Evidence = dict(zip(plans, in_threads(bend, plans), strict=True))
+    bent = dict(zip(plans, in_threads(bend, plans), strict=True))
+    evidence: Evidence = {key: dict(bent[alike[key]]) for key in asked}
     for name, sets in grids.items():
         returns = robustness.whole_span(market, signals[market.lag][name], sets, first, last)
         hindsight = np.cumprod(1.0 + returns[:, _best(returns)])
         pbo = _pbo(returns)
-        for key in (key for key in plans if key[0] == name):
+        for key in (key for key in asked if key[0] == name):
             evidence[key]["in_sample"] = [[day, float(level)] for day, level in zip(days, hindsight, strict=True)]
             if pbo:
                 evidence[key]["pbo"] = pbo
-    for key in (key for key in plans if key[0] == BOOK):
+    for key in (key for key in asked if key[0] == BOOK):
         # Its parameters are those of its strategies: fitted as much as the worst of them.
         own_pbo = [evidence[name, key[1]]["pbo"] for name in settings.portfolio.strategies if "pbo" in evidence[name, key[1]]]
         if own_pbo:
@@ -136,7 +140,8 @@ def compute_evidence(
     earned = {key: evidence[key]["lag_cost"][str(market.lag)]["sharpe"] for key in plans}
     trades = read_trades(warehouse, settings) if trades is None else trades
     rehearsals = {key: rehearsals[key] for key in plans}
-    for owner, found in luck_evidence(warehouse, settings, trades, rehearsals, earned, readable, meanwhile).items():
+    luck = luck_evidence(warehouse, settings, trades, rehearsals, earned, readable, meanwhile)
+    for owner, found in (luck | {key: luck[alike[key]] for key in asked}).items():
         evidence.setdefault(owner, {}).update(found)
     places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
     doubted = suspects(market.panel)

@@ -38,6 +38,14 @@ LOW_CLOSE = Strategy(
     stop="atr14",
     grid={"depth": (0.5, 1.0), "time_stop": (2, 4)},
 )
+PLAIN = Strategy(
+    name="plain",
+    summary="A close in the lowest part of the bar, held for three bars: nothing to choose, and no stop",
+    indicators={"ibs": ibs()},
+    parameters={"time_stop": 3},
+    long=lambda at, p: at.ibs < 0.2,
+    score_long=lambda at: at.ibs,
+)
 SETTINGS = Settings.model_validate(
     {
         "data": {"vendor": "synthetic", "synthetic": {"symbols": 12, "sessions": 620}},
@@ -48,8 +56,9 @@ SETTINGS = Settings.model_validate(
 
 @pytest.fixture
 def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
-    """A small market computed up to the figures, with the fourth strategy in the register."""
+    """A small market computed up to the figures, with two more strategies in the register."""
     monkeypatch.setitem(STRATEGIES, NAME, LOW_CLOSE)
+    monkeypatch.setitem(STRATEGIES, PLAIN.name, PLAIN)
     import pandas as pd
 
     from kobe_assets.graph.inputs import load_panel
@@ -95,12 +104,26 @@ def test_a_registered_declaration_is_in_signals_folds_trials_figures_and_report(
     assert NAME in build_report(inputs, dt.datetime.now(dt.UTC))
 
 
+def test_where_both_modes_trade_the_same_they_have_the_same_evidence(warehouse: Warehouse) -> None:
+    """And as much of it as a strategy that has something to choose."""
+    rows = warehouse.frame("SELECT strategy, mode, name, value FROM evidence WHERE strategy IN (?, ?)", [NAME, PLAIN.name])
+    told = {key: dict(zip(own["name"], own["value"], strict=True)) for key, own in rows.groupby(["strategy", "mode"])}
+    assert told[PLAIN.name, "optimized"] == told[PLAIN.name, "canonical"]
+    assert {"permutation", "resampling", "cost_sensitivity", "in_sample"} <= told[PLAIN.name, "optimized"].keys()
+    assert told[NAME, "optimized"]["cost_sensitivity"] != told[NAME, "canonical"]["cost_sensitivity"]
+    figures = warehouse.frame("SELECT mode, figure, value FROM kpis WHERE strategy = ?", [PLAIN.name])
+    one, other = (own.set_index("figure")["value"] for _, own in figures.groupby("mode"))
+    assert one.equals(other)
+    assert one["permutation_p"] > 0
+
+
 def test_the_other_strategies_are_untouched_by_it(warehouse: Warehouse) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.delitem(STRATEGIES, NAME)
+        patch.delitem(STRATEGIES, PLAIN.name)
         market = load_market(warehouse, SETTINGS)
         alone = study_tables(run_studies(market, SETTINGS), market, SETTINGS)["wf_trades"]
-    stored = warehouse.frame("SELECT strategy, pnl FROM wf_trades WHERE strategy <> ?", [NAME])
+    stored = warehouse.frame("SELECT strategy, pnl FROM wf_trades WHERE strategy NOT IN (?, ?)", [NAME, PLAIN.name])
     assert sorted(zip(alone["strategy"], alone["pnl"], strict=True)) == sorted(
         zip(stored["strategy"], stored["pnl"], strict=True)
     )

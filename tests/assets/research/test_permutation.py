@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from kobe_assets.research import simulation as sim
 from kobe_assets.research.panel import Floats
 from kobe_assets.research.permutation import Entered, Permuted, p_value, permute_entries
 from kobe_assets.research.robustness import Plan, Rehearsal
+from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Fold, simulate_window
 from tests.support.drivers.product import Product, from_panel, panel_of, with_limit
 from tests.support.reference.figures import daily_returns, sharpe
@@ -156,6 +158,22 @@ def test_a_portfolio_draws_for_each_strategy_and_side_at_its_weight() -> None:
     assert found.wanted == len(days)
     assert compare(one, found, entered, [("rsi2", p), ("ibs", p | {"weight": 0.5})]) == 5
     assert (found.entries > 0.4 * len(days)).all()
+
+
+def test_a_strategy_without_a_stop_draws_the_same_whatever_was_read_for_another_that_has_one() -> None:
+    without = Drawn(3, CANONICAL | {"atr_stop": None})
+    assert without.entered.session[0].size > 5
+    params = {name: value for name, value in without.product.params("ibs").items() if name != "atr_stop"}
+    stopless = replace(STRATEGIES["ibs"], stop=None, parameters=params, grid={})
+    plan = Plan(stopless, (without.fold,), (params,))
+    alone = Rehearsal(without.product.market, plan, without.readable), without.entered
+    with_stop = Drawn(3, CANONICAL)
+    books = {"first": (with_stop.plan, with_stop.entered), "second": alone}
+    found = permute_entries(books, without.readable, 5, dict.fromkeys(books, 7), keep=True)["second"]
+    expected = permute_entries({"second": alone}, without.readable, 5, {"second": 7}, keep=True)["second"]
+    assert found.sharpe.tolist() == expected.sharpe.tolist()
+    assert found.picked is not None
+    assert found.picked.tolist() == expected.picked.tolist()  # type: ignore[union-attr]
 
 
 def p_slowly(own: float, others: Floats) -> float:

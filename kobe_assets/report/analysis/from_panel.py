@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from kobe_assets.research.panel import Floats, Ints, Panel
 
 PRICES = {"open": ROW_OPEN, "high": ROW_HIGH, "low": ROW_LOW, "close": ROW_CLOSE}
+DRAWN = ("sma200", "rsi2")
+"""Indicators that the chart of every trade draws."""
 BOOK = ["strategy", "mode", "fold"]
 MONEY_COLUMNS = [*BOOK, "session", "positions", "invested"]
 STORED = "datetime64[us]"
 """Dates as the warehouse gives them."""
 
 
-def indicator_column(name: str) -> str:
-    """What the table of `bars_within` calls an indicator: by its name, unless a price has that."""
-    return f"indicator {name}" if name in PRICES else name
-
-
 def bars_within(panel: Panel, indicators: Indicators, windows: pd.DataFrame) -> pd.DataFrame:
-    """Adjusted bars with all indicators inside the windows (symbol, since, until; disjoint), by symbol, then session."""
+    """Adjusted bars inside the windows (symbol, since, until; disjoint), by symbol, then session.
+
+    With the indicators of `DRAWN`; of the others, which few charts draw, `bar` is the place in their columns.
+    """
     since, until = (_days(windows[name]) for name in ("since", "until"))
     place, known = _places(panel, windows["symbol"])
     days, sessions = _session_days(panel), len(panel.sessions)
@@ -43,7 +43,8 @@ def bars_within(panel: Panel, indicators: Indicators, windows: pd.DataFrame) -> 
             "symbol": pd.Categorical.from_codes(panel.name[panel.symbol[bar]], list(panel.names)),
             "session": panel.sessions[panel.session[bar]].astype(STORED),
             **{name: panel.rows[bar, column] for name, column in PRICES.items()},
-            **{indicator_column(name): indicators[name][bar] for name in indicators.names},
+            **{name: indicators[name][bar] for name in DRAWN},
+            "bar": bar,
         },
         copy=False,
     )

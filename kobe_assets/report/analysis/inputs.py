@@ -17,9 +17,8 @@ import numpy as np
 
 from kobe_assets.graph.inputs import load_indicators, load_panel
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.report.analysis.from_panel import MONEY_COLUMNS, PRICES, as_read, bars_within, money_at_work
+from kobe_assets.report.analysis.from_panel import DRAWN, MONEY_COLUMNS, PRICES, as_read, bars_within, money_at_work
 from kobe_assets.report.page.csv_files import sorted_trades, windows_of
-from kobe_assets.research.indicators import CANONICAL_COLUMNS
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+    from kobe_assets.research.panel import Floats
     from kobe_assets.research.walk_forward import Market
     from kobe_resources.warehouse.store import Warehouse
 
@@ -48,7 +48,8 @@ class ReportInputs:
     """The tables (columns as in warehouse/schema) and what else the page shows.
 
     trades: wf_trades plus `signal_atr`, the indicator its stop was set by (mostly an ATR), in adjusted dollars, NaN without
-    a stop. bars: adjusted bars with their indicators around the trades. holdings: strategy, mode, fold, session, positions
+    a stop. bars: adjusted bars around the trades, with the indicators that every chart draws; of the others, `bar` is the place
+    in their column of `indicators`. holdings: strategy, mode, fold, session, positions
     and dollars invested at the close. spans: one row a source of bars. dollar_volume: symbol, year, median_usd.
     trial_counts: strategy, recorded, parameter_sets, runs. revisions: bar_revisions, empty where the warehouse has none.
     evidence: (strategy, mode) → name → value. pins and versions: name → text.
@@ -69,6 +70,7 @@ class ReportInputs:
     bars: pd.DataFrame
     revisions: pd.DataFrame
     holdings: pd.DataFrame
+    indicators: Mapping[str, Floats] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=dict)
     pins: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -120,10 +122,10 @@ def read_study(warehouse: Warehouse, settings: Settings, trades: pd.DataFrame, m
             "dollar_volume": read.file("dollar_volume"),
             "revisions": read.revisions(),
         }
-        frames["bars"], frames["holdings"] = _in_the_market(warehouse, market, trades, frames["equity"])
+        frames["bars"], frames["holdings"], indicators = _in_the_market(warehouse, market, trades, frames["equity"])
     frames["kpis"] = pd.DataFrame(columns=["strategy", "mode", "figure", "value"])
     frames["kpi_reasons"] = pd.DataFrame(columns=["strategy", "mode", "figure", "reason"])
-    return ReportInputs(settings=settings, trades=trades, **frames)
+    return ReportInputs(settings=settings, trades=trades, indicators=indicators, **frames)
 
 
 def with_figures(warehouse: Warehouse, study: ReportInputs, versions: Mapping[str, str] | None = None) -> ReportInputs:
@@ -172,15 +174,17 @@ def finite(value: Any) -> Any:
 
 def _in_the_market(
     warehouse: Warehouse, market: Market | None, trades: pd.DataFrame, equity: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Bars around the trades, and the money that they held at each close; empty without trades."""
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Floats]]:
+    """Bars around the trades, the money that they held at each close, and all indicators; empty without trades."""
     import pandas as pd
 
     if trades.empty:
-        return pd.DataFrame(columns=["symbol", "session", *PRICES, *CANONICAL_COLUMNS]), pd.DataFrame(columns=MONEY_COLUMNS)
+        bars = pd.DataFrame(columns=["symbol", "session", *PRICES, *DRAWN, "bar"])
+        return bars, pd.DataFrame(columns=MONEY_COLUMNS), {}
     panel = market.panel if market else load_panel(warehouse)
     indicators = market.indicators if market else load_indicators(warehouse, panel)
-    return bars_within(panel, indicators, windows_of(trades)), money_at_work(panel, trades, equity)
+    bars = bars_within(panel, indicators, windows_of(trades))
+    return bars, money_at_work(panel, trades, equity), {name: indicators[name] for name in indicators.names}
 
 
 class _Reader:

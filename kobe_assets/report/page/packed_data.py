@@ -7,18 +7,18 @@ that it may load and that only holds data. So the files beside the page are styl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.report.analysis.from_panel import PRICES, indicator_column
+from kobe_assets.report.analysis.from_panel import PRICES
 from kobe_assets.report.page.csv_files import PRICE_DIGITS, pick_trades, sorted_trades, windows_of
 from kobe_assets.report.page.packing import Numbers, block, folded, pack_bytes, steps
 from kobe_assets.report.page.trade_list import pack_trades
-from kobe_assets.research.panel import Bools, Floats
+from kobe_assets.research.panel import Bools, Floats, Ints
 from kobe_assets.research.parallel import in_threads
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def _trades(books: Sequence[StrategyResult], opened: str, beside: dict[str, str]
 
 def _bars(inputs: ReportInputs, beside: dict[str, str], declared: Drawn) -> tuple[str, dict[str, str]]:
     """(block inside, symbol → file); where not all fit inside, all are added to `beside`, and the listed trades' stay."""
-    bars = _Bars.of(inputs.bars, declared).only_where_drawn(inputs.trades, declared)
+    columns = {name: inputs.indicators[name] for name in declared if name in inputs.indicators and name not in INDICATORS}
+    bars = _Bars.of(inputs.bars, columns).only_where_drawn(inputs.trades, declared)
     if len(bars.days) <= BARS_INSIDE:
         return pack_bytes(bars.block(list(bars.rows))), {}
     files: dict[str, str] = {}
@@ -113,30 +114,30 @@ def _sheet(packed: str) -> str:
 class _Bars:
     """Bars as arrays sorted by symbol and time. days: since 1970. rows: symbol → its first row, and the row after its last.
 
-    declared: the indicators that only some strategies have, in `values` under their `indicator_column`. drawn: where each of
-    them counts; one that is not there counts everywhere.
+    declared: the indicators that only some strategies have, whole columns. bar: the place of each row in them. drawn: the rows
+    in which each of them counts.
     """
 
     days: Floats
     values: Mapping[str, Floats]
+    bar: Ints
     rows: Mapping[str, tuple[int, int]]
-    declared: tuple[str, ...]
+    declared: Mapping[str, Floats]
     drawn: Mapping[str, Bools]
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, declared: Iterable[str] = ()) -> _Bars:
+    def of(cls, frame: pd.DataFrame, declared: Mapping[str, Floats]) -> _Bars:
         """The rows of a table, in any order."""
-        own = tuple(name for name in declared if indicator_column(name) in frame and name not in INDICATORS)
         code, names = _codes(frame["symbol"])
         days = frame["session"].to_numpy().astype("datetime64[D]").astype(float)
-        columns = (*PRICES, *INDICATORS, *map(indicator_column, own))
-        values = {name: frame[name].to_numpy(float) for name in columns}
-        step = np.diff(code)
+        values = {name: frame[name].to_numpy(float) for name in (*PRICES, *INDICATORS)}
+        bar, step = frame["bar"].to_numpy(np.int64), np.diff(code)
         if (step < 0).any() or (np.diff(days)[step == 0] < 0).any():
             order = np.lexsort((days, code))
-            code, days, values = code[order], days[order], {name: column[order] for name, column in values.items()}
+            values = {name: column[order] for name, column in values.items()}
+            code, days, bar = code[order], days[order], bar[order]
         first, last = (np.searchsorted(code, np.arange(len(names)), side).tolist() for side in ("left", "right"))
-        return cls(days, values, dict(zip(names, zip(first, last, strict=True), strict=True)), own, {})
+        return cls(days, values, bar, dict(zip(names, zip(first, last, strict=True), strict=True)), declared, {})
 
     def only_where_drawn(self, trades: pd.DataFrame, declared: Drawn) -> _Bars:
         """The same with each of `declared` undefined but around the trades of the strategies that draw it.
@@ -156,7 +157,7 @@ class _Bars:
         rows = {symbol: (kept[first], kept[last]) for symbol, (first, last) in self.rows.items() if kept[first] < kept[last]}
         values = {name: column[keep] for name, column in self.values.items()}
         drawn = {name: mask[keep] for name, mask in self.drawn.items()}
-        return _Bars(self.days[keep], values, rows, self.declared, drawn)
+        return _Bars(self.days[keep], values, self.bar[keep], rows, self.declared, drawn)
 
     def _inside(self, windows: pd.DataFrame) -> Bools:
         """(bars) true inside the windows."""
@@ -205,20 +206,19 @@ class _Bars:
             return np.empty((5 + len(INDICATORS) + len(self.declared), 0), np.uint32), []
         own = slice(self.rows[symbols[0]][0], self.rows[symbols[-1]][1])
         days, values = self.days[own], {name: column[own] for name, column in self.values.items()}
-        for name, mask in self.drawn.items():
-            values[indicator_column(name)] = np.where(mask[own], values[indicator_column(name)], np.nan)
+        declared = [np.where(self.drawn[name][own], column[self.bar[own]], np.nan) for name, column in self.declared.items()]
         first = np.array([self.rows[symbol][0] - own.start for symbol in symbols])
         length = np.diff(np.append(first, len(days)))
         decimals = [[_decimals(top) for top in np.maximum.reduceat(values["high"], first).tolist()]]
-        for name in self.declared:
-            tops = np.nan_to_num(np.fmax.reduceat(np.abs(values[indicator_column(name)]), first), nan=0.0)
+        for column in declared:
+            tops = np.nan_to_num(np.fmax.reduceat(np.abs(column), first), nan=0.0)
             decimals.append([_decimals(top) for top in tops.tolist()])
         scale, *scales = (np.repeat([10.0**places for places in column], length) for column in decimals)
         close = np.rint(values["close"] * scale)
         columns = [steps(days, begins=first), steps(close, begins=first)]
         columns += [folded(np.rint(values[name] * scale) - close) for name in ("open", "high", "low")]
         columns += [steps(values[name], factor or scale, first) for name, factor in INDICATORS.items()]
-        columns += [steps(values[indicator_column(name)], by, first) for name, by in zip(self.declared, scales, strict=True)]
+        columns += [steps(column, by, first) for column, by in zip(declared, scales, strict=True)]
         return np.array(columns), [list(places) for places in zip(*decimals, strict=True)]
 
 

@@ -101,9 +101,11 @@ def test_packed_bars_unpack_to_the_bars_they_came_from(inputs: ReportInputs) -> 
 
 
 def test_declared_columns_of_the_bars_are_packed_with_digits_of_their_own(inputs: ReportInputs) -> None:
-    bars = inputs.bars.assign(tiny=inputs.bars["rsi2"] / 1e4, huge=inputs.bars["close"] * -1e4)
+    bars = inputs.bars.assign(tiny=inputs.bars["rsi2"] / 1e4, huge=inputs.bars["close"] * -1e4, bar=np.arange(len(inputs.bars)))
+    columns = {name: bars[name].to_numpy() for name in ("tiny", "huge")}
     every = set(inputs.trades["entered_by"])
-    packed = packed_data(dataclasses.replace(inputs, bars=bars), [], "", dict.fromkeys(("tiny", "huge", "gone"), every))
+    told = dataclasses.replace(inputs, bars=bars, indicators=columns)
+    packed = packed_data(told, [], "", dict.fromkeys(("tiny", "huge", "gone"), every))
     header, planes = header_of(unpacked(packed.bars))
     assert header["declared"] == ["tiny", "huge"]
     symbol, (rows, _, *places) = next(iter(header["symbols"].items()))
@@ -124,7 +126,7 @@ def test_an_indicator_that_is_called_like_a_price_takes_the_place_of_none(inputs
     bars = bars_within(panel, indicators, windows)
     trades = inputs.trades.iloc[[0]].assign(symbol="A", signal_session=panel.sessions[2], exit_session=panel.sessions[3])
     every = set(trades["entered_by"])
-    told = dataclasses.replace(inputs, bars=bars, trades=trades)
+    told = dataclasses.replace(inputs, bars=bars, trades=trades, indicators=indicators.others)
     header, planes = header_of(unpacked(packed_data(told, [], "", dict.fromkeys(("high", "low"), every)).bars))
     _, decimals, *places = header["symbols"]["A"]
     columns = [column(planes[4 * 5 * k :], 5) for k in range(9)]
@@ -139,7 +141,7 @@ def test_declared_columns_are_packed_around_the_trades_of_those_that_draw_them(i
     by = sorted(set(inputs.trades["entered_by"]))[0]
     symbol = inputs.trades["symbol"].iloc[0]
     one = inputs.trades[(inputs.trades["entered_by"] == by) & (inputs.trades["symbol"] == symbol)].iloc[[0]]
-    told = dataclasses.replace(inputs, bars=inputs.bars.assign(own=1.0), trades=one)
+    told = dataclasses.replace(inputs, indicators={"own": np.ones(inputs.bars["bar"].max() + 1)}, trades=one)
     header, planes = header_of(unpacked(packed_data(told, [], "", {"own": {by}}).bars))
     signal, leave = (np.datetime64(one[f"{name}_session"].iloc[0], "D") for name in ("signal", "exit"))
     for name, (rows, *_) in header["symbols"].items():

@@ -68,11 +68,11 @@ def signals_frame(market: Market, strategy: Strategy, candidates: Candidates, pa
     )
 
 
-def _as_json(columns: Mapping[str, Floats]) -> pd.Categorical:
+def _as_json(columns: Mapping[str, Floats]) -> pd.Series[Any]:
     """A JSON object a row, null where undefined."""
     template = "{" + ",".join(f'"{name}":%s' for name in columns) + "}"
     told = [["null" if value != value else repr(value) for value in column.tolist()] for column in columns.values()]
-    return pd.Categorical([template % row for row in zip(*told, strict=True)])
+    return pd.Series([template % row for row in zip(*told, strict=True)], dtype=object)
 
 
 def folds_frame(name: str, study: Study | PortfolioStudy, panel: Panel, initial_cash: float) -> pd.DataFrame:
@@ -246,9 +246,8 @@ def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     columns = dict.fromkeys(name for frame in frames for name in frame.columns)
 
     def column(name: str) -> Any:
-        known = next(frame[name].dtype for frame in frames if name in frame)
-        parts = [frame[name] if name in frame else pd.Series(None, range(len(frame)), known) for frame in frames]
-        if isinstance(known, pd.CategoricalDtype):
+        parts = [frame[name] if name in frame else pd.Series([None] * len(frame), dtype=object) for frame in frames]
+        if isinstance(parts[0].dtype, pd.CategoricalDtype):
             return union_categoricals(parts, sort_categories=True)
         return pd.concat(parts, ignore_index=True)
 

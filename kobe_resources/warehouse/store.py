@@ -308,16 +308,11 @@ def insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFram
     if unknown:
         raise WarehouseUnusable(f"table {table!r} has no column {unknown[0]!r}", "add a migration in warehouse/schema")
     names = ", ".join(quoted(str(name)) for name in frame.columns)
-    # DuckDB takes a category for a value of its own, and would quote it once more on its way into a column of JSON.
-    read = ", ".join(
-        f"CAST({quoted(str(name))} AS VARCHAR)" if str(kind) == "category" else quoted(str(name))
-        for name, kind in frame.dtypes.items()
-    )
     connection.register("incoming_rows", frame)
     try:
         if not in_order:
             connection.execute("SET SESSION preserve_insertion_order = false")
-        connection.execute(f"INSERT INTO {quoted(table)} ({names}) SELECT {read} FROM incoming_rows")  # noqa: S608
+        connection.execute(f"INSERT INTO {quoted(table)} ({names}) SELECT {names} FROM incoming_rows")  # noqa: S608
         if not in_order:
             connection.execute("SET SESSION preserve_insertion_order = true")
     finally:

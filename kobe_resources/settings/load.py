@@ -164,7 +164,7 @@ def changed_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings
         try:
             settings = _with_value(settings, key.split("."), value)
         except ValidationError as error:
-            why = error.errors(include_url=False, include_input=False)[0]["msg"]
+            why = _in_words(error.errors(include_url=False, include_input=False)[0])
             raise UsageError(f"settings: {key} = {value!r}: {why}", "see `kobe config docs`") from None
         except ValueError as error:
             raise UsageError(f"settings: {key} {error}", "see `kobe config docs`") from None
@@ -329,9 +329,14 @@ def _anchor_paths(settings: Settings, path: Path | None) -> Settings:
 def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    what = _no_setting(where, first["loc"]) if first["type"] == "extra_forbidden" else first["msg"]
+    what = _no_setting(where, first["loc"]) if first["type"] == "extra_forbidden" else _in_words(first)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"settings: {where} {what}{more}" if where else f"settings: {what}{more}"
+
+
+def _in_words(problem: Mapping[str, Any]) -> str:
+    """pydantic's words, without those it puts before ours."""
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _no_setting(key: str, place: tuple[int | str, ...]) -> str:

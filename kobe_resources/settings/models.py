@@ -39,6 +39,16 @@ NoneByName = BeforeValidator(lambda value: None if value == "none" else value)
 """TOML has no word for nothing: an optional number takes "none"."""
 
 
+def _named(given: Any) -> Any:
+    """The path as given; an empty text would mean the current folder."""
+    if isinstance(given, str) and not given.strip():
+        raise ValueError("names no file or folder; leave the setting out where there is none")
+    return given
+
+
+NamedPath = Annotated[Path, BeforeValidator(_named)]
+
+
 def split_addresses(given: Any) -> Any:
     """The addresses of a text, as an environment variable holds them: a JSON list, or one beside the other."""
     if not isinstance(given, str):
@@ -61,7 +71,7 @@ class Section(BaseModel):
 class FilesData(Section):
     """Own bars: a folder, or the bars file itself."""
 
-    path: Path = Field(
+    path: NamedPath = Field(
         Path("bars.csv"),
         description="bars.parquet or bars.csv, or its folder; splits.csv, dividends.csv, candidates.csv beside it",
     )
@@ -86,7 +96,7 @@ class PolygonData(Section):
     calls_per_minute: NonNegativeFloat = Field(5.0, description="the plan's rate; 0 switches pacing off")
     in_flight: PositiveInt = Field(8, description="parallel calls")
     first_load: Literal["range", "grouped"] = Field("range", description="one call a symbol, or one a session")
-    candidates: Path | None = Field(None, description="a CSV with a `symbol` column; none: all active common stocks")
+    candidates: NamedPath | None = Field(None, description="a CSV with a `symbol` column; none: all active common stocks")
 
 
 class AlpacaData(Section):
@@ -97,7 +107,7 @@ class AlpacaData(Section):
         "https://paper-api.alpaca.markets", description="the host that lists assets: the one that the keys trade on"
     )
     calls_per_minute: NonNegativeInt = Field(150, description="calls for bars in any minute; 0 switches pacing off")
-    candidates: Path | None = Field(
+    candidates: NamedPath | None = Field(
         None, description='a CSV with a `symbol` column; none: active assets whose name says "common stock"'
     )
 
@@ -153,7 +163,7 @@ class StrategySettings(Section):
     ibs_entry: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="long below, short above 1 - it")
     atr_stop: PositiveFloat = Field(2.0, description="protective stop, in ATRs from the fill")
     time_stop: PositiveInt = Field(5, description="bars held before a position leaves")
-    folder: Path | None = Field(None, description="own strategies: every Strategy of its *.py; none: those of Kobe only")
+    folder: NamedPath | None = Field(None, description="own strategies: every Strategy of its *.py; none: those of Kobe only")
     parameters: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="[strategy.parameters.<strategy>] parameter = value, over the strategy's own"
     )

@@ -37,6 +37,18 @@ def refusal(folder: Path, text: str = "") -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["strategy.folder", "data.files.path", "data.polygon.candidates", "data.alpaca.candidates"])
+def test_an_empty_path_is_refused_and_is_not_the_current_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    said = f"settings: {name} names no file or folder; leave the setting out where there is none"
+    table, _, key = name.rpartition(".")
+    assert refusal(folder, f'[{table}]\n{key} = " "').startswith(said)
+    (folder / "kobe.toml").unlink()
+    monkeypatch.setenv(f"KOBE_{name.upper().replace('.', '__')}", "")
+    assert refusal(folder).startswith(said)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -25,8 +25,8 @@ from kobe_assets.research.simulation import (
     LAST_CLOSE,
     LIMIT_ATR,
     NOWHERE,
-    POSITION_COLUMNS,
     WEIGHT,
+    Accounts,
     Journal,
     PositionBook,
     _at_the_open,
@@ -37,6 +37,7 @@ from kobe_assets.research.simulation import (
     _met_at_limit,
     _open,
     _through_the_bar,
+    make_accounts,
     terms_of,
 )
 from kobe_assets.research.strategies import Strategy
@@ -110,14 +111,10 @@ P_SYMBOL, P_BAR, P_PRICE, P_OPEN, P_FACTOR, P_STOP, P_LIMIT, P_CLOSE = range(8)
 
 
 class Room(NamedTuple):
-    """Scratch of a draw. places: 0, 1, 2, … as many as the largest session offers. swaps: the draws of a session.
-    positions, cash, worth: (runs side by side) how many are open, dollars, and dollars with what is open."""
+    """Scratch of a draw. places: 0, 1, 2, … as many as the largest session offers. swaps: the draws of a session."""
 
     places: Ints
     swaps: Ints
-    positions: Ints
-    cash: Floats
-    worth: Floats
 
 
 def permute_entries(
@@ -173,17 +170,11 @@ def _permute_fold(
     wanted = len(pool.wanted)
     feed = make_feed(market.panel, np.zeros(len(market.panel.sessions) + 1, np.int64), offered.none(), rehearsal.leaves(k))
     symbols, largest = len(market.panel.symbols), int(np.diff(pool.first, axis=1).max(initial=0))
-    accounts = np.empty(SIDE_BY_SIDE, np.int64), np.empty(SIDE_BY_SIDE), np.empty(SIDE_BY_SIDE)
-    room = Room(np.arange(largest), np.empty(largest, np.int64), *accounts)
-    books = PositionBook(
-        np.empty((SIDE_BY_SIDE, symbols, POSITION_COLUMNS)),
-        np.tile(np.arange(symbols), (SIDE_BY_SIDE, 1)),
-        np.empty((SIDE_BY_SIDE, symbols), np.int64),
-    )
+    room, accounts = Room(np.arange(largest), np.empty(largest, np.int64)), make_accounts(SIDE_BY_SIDE, symbols)
     equity = np.empty((runs, fold.test_end - fold.test_start + 1))
     filled, picked = np.zeros(runs, np.int64), np.full((runs, wanted) if keep else (0, 0), -1, np.int64)
     _run_drawn(
-        feed, pool, fold.test_start, fold.test_end, terms, market.costs, market.limits, market.auction, rng, books, room,
+        feed, pool, fold.test_start, fold.test_end, terms, market.costs, market.limits, market.auction, rng, accounts, room,
         equity, filled, picked, NOWHERE,
     )  # fmt: skip
     return daily_returns(equity, market.costs.initial_cash), filled, picked
@@ -272,18 +263,17 @@ def _pool(offered: Offered, entered: Entered, k: int, terms: Floats, strategies:
 @njit_lean
 def _run_drawn(
     feed: Feed, pool: Pool, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool,
-    rng: np.random.Generator, books: PositionBook, room: Room, equity: Floats, filled: Ints, picked: Ints,
+    rng: np.random.Generator, accounts: Accounts, room: Room, equity: Floats, filled: Ints, picked: Ints,
     nowhere: Journal,
 ) -> None:  # fmt: skip
     """Sessions `first`..`last` once for each row of `equity`; the steps are those of `simulation._run`, with drawn entries.
 
-    books: those of `len(books.rows)` runs, which go through the sessions side by side, so that a session's bars, which all of
-    them read, stay in the cache.
+    Runs go through the sessions side by side, as many as there are accounts, so that a session's bars, which all of them read,
+    stay in the cache.
     """
-    zero, side_by_side = int(np.int64(0)), len(books.rows)
-    positions, cash, worth = room.positions, room.cash, room.worth
-    for begin in range(0, len(equity), side_by_side):
-        block = min(side_by_side, len(equity) - begin)
+    zero, (books, positions, cash, worth) = int(np.int64(0)), accounts
+    for begin in range(0, len(equity), len(cash)):
+        block = min(len(cash), len(equity) - begin)
         books.held_until[:] = -1
         positions[:] = 0
         cash[:], worth[:] = costs.initial_cash, costs.initial_cash
@@ -293,7 +283,7 @@ def _run_drawn(
             for b in range(block):
                 run = begin + b
                 if worth[b] > 0.0:
-                    book = PositionBook(books.rows[b], books.order[b], books.held_until[b])
+                    book = PositionBook(books.rows, books.order[b], books.held_until[b])
                     held, money = positions[b], cash[b]
                     held, _, money = _at_the_open(feed.rows, book, held, d, money, charges, False, nowhere, zero)
                     account = Standing(False, worth[b], held, 0.0, _gross(book, held, limits), money)

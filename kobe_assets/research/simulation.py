@@ -56,6 +56,8 @@ EXIT_REASONS = ("", "stop", "leave", "time_stop", "delisted", "window_end", "sus
 
 BARS_AHEAD = 6
 """Bars of a new position that are on their way to the cache while other positions live through theirs."""
+SIDE_BY_SIDE = 9
+"""Simulations that go through a window together: more would push each other's positions out of the fastest cache."""
 LATE_BARS = 10
 """A listing whose last bar lies this many sessions back, or fewer, has not ended: its bars are late."""
 
@@ -69,6 +71,8 @@ T_SYMBOL, T_SIDE, T_STRATEGY, T_SIGNAL, T_ENTRY, T_EXIT, T_REASON, T_HELD = rang
 NEXT_BAR, NEXT_SESSION, SIDE, HOLDING, STOP_PRICE, LAST_CLOSE, HELD, FLAG = range(8)
 STRATEGY, SYMBOL, ORDERED, ENTRY, LOWEST, HIGHEST, ENTERED, PAID, RECEIVED = range(8, 17)
 POSITION_COLUMNS = 24
+DIVIDEND_DUE = -2.0
+"""`FLAG` of a position whose next bar pays a dividend; an exit's reason, which outranks it, is above zero."""
 FILLED_LATE = -1.0
 """`FLAG` of a position that was filled after the open, in its entry bar."""
 OPEN = 1 << 62
@@ -90,13 +94,37 @@ class Journal(NamedTuple):
 class PositionBook(NamedTuple):
     """What a portfolio holds: a row a position, the rows in order of entry, and what is known of each symbol.
 
-    rows: (symbols, 24). order: the first so many are the rows of open positions, the rest are free. held_until: (symbols)
-    OPEN while the symbol is held, else the last session in which it may not be bought again.
+    rows: (rows, 24), those of other portfolios among them. order: (symbols) rows of its own; the first so many are open
+    positions, the rest are free. held_until: (symbols) OPEN while the symbol is held, else the last session in which it may not
+    be bought again.
     """
 
     rows: Floats
     order: Ints
     held_until: Ints
+
+
+class Accounts(NamedTuple):
+    """Portfolios that go through a window side by side.
+
+    books: the rows of all of them; order and held_until: (portfolios, symbols). positions: (portfolios) how many are open.
+    cash, worth: (portfolios) dollars; at zero or less worth a portfolio is ruined.
+    """
+
+    books: PositionBook
+    positions: Ints
+    cash: Floats
+    worth: Floats
+
+
+def make_accounts(count: int, symbols: int) -> Accounts:
+    """Room for `count` portfolios; a kernel opens them."""
+    books = PositionBook(
+        np.empty((count * symbols, POSITION_COLUMNS)),
+        np.arange(count * symbols).reshape(count, symbols),
+        np.empty((count, symbols), np.int64),
+    )
+    return Accounts(books, np.empty(count, np.int64), np.empty(count), np.empty(count))
 
 
 @dataclass(frozen=True)
@@ -139,10 +167,10 @@ def simulate(feed: Feed, first: int, last: int, terms: Floats, costs: Costs, lim
     wanted = int(feed.first[last] - feed.first[max(first - 1, 0)])
     journal = Journal(np.empty((wanted, 9)), np.empty((wanted, 8), np.int64))
     sessions = last - first + 1
-    equity, exposure, open_at = np.empty((1, sessions)), np.empty(sessions), np.empty(sessions, np.int64)
-    refused = np.zeros(len(REASONS), np.int64)
+    equity, exposure, open_at = np.empty((1, sessions)), np.zeros(sessions), np.zeros(sessions, np.int64)
+    refused, account = np.zeros(len(REASONS), np.int64), make_accounts(1, len(feed.last_session))
     trades = _run(
-        feed, first, last, terms[None], costs, limits, auction, True, _book(feed), equity, exposure, open_at, refused, journal
+        feed, first, last, terms[None], costs, limits, auction, True, account, equity, exposure, open_at, refused, journal
     )
     return Outcome(equity[0], exposure, open_at, journal.numbers[:trades].copy(), journal.places[:trades].copy(), refused)
 
@@ -156,7 +184,8 @@ def equity_curves(
     """
     _check_window(feed, first, last)
     equity = np.empty((len(terms), last - first + 1))
-    _run(feed, first, last, terms, costs, limits, auction, False, _book(feed), equity, NONE, NOTHING, NOTHING, NOWHERE)
+    accounts = make_accounts(min(len(terms), SIDE_BY_SIDE), len(feed.last_session))
+    _run(feed, first, last, terms, costs, limits, auction, False, accounts, equity, NONE, NOTHING, NOTHING, NOWHERE)
     return equity
 
 
@@ -177,48 +206,44 @@ NONE, NOTHING = np.empty(0), np.empty(0, np.int64)
 NOWHERE = Journal(np.empty((0, 9)), np.empty((0, 8), np.int64))
 
 
-def _book(feed: Feed) -> PositionBook:
-    symbols = len(feed.last_session)
-    return PositionBook(np.empty((symbols, POSITION_COLUMNS)), np.arange(symbols), np.empty(symbols, np.int64))
-
-
 @njit_lean
 def _run(
     feed: Feed, first: int, last: int, terms: Floats, costs: Costs, limits: Limits, auction: bool, keep: bool,
-    book: PositionBook, equity: Floats, exposure: Floats, open_at: Ints, refused: Ints, journal: Journal,
+    accounts: Accounts, equity: Floats, exposure: Floats, open_at: Ints, refused: Ints, journal: Journal,
 ) -> int:  # fmt: skip
     """One simulation for each of `terms`, each into its row of `equity`; trades written.
 
-    keep: fill `exposure`, `open_at`, `refused` and `journal` too; then there is one of `terms`.
+    keep: fill `exposure`, `open_at`, `refused` and `journal` too; then there is one of `terms`. Several go through the sessions
+    side by side, as many as there are accounts, so that a session's signals and bars are fetched once for all of them.
     """
     # To the compiler a plain 0 is a type of its own, for which it would compile every part again.
     zero = int(np.int64(0))
-    trades = zero
-    for k in range(len(terms)):
-        for symbol in range(len(book.held_until)):
-            book.held_until[symbol] = -1
-        positions, cash, worth = zero, costs.initial_cash, costs.initial_cash
-        is_ruined = False
+    trades, (books, positions, cash, worth) = zero, accounts
+    for begin in range(0, len(terms), len(cash)):
+        books.held_until[:] = -1
+        positions[:] = 0
+        cash[:], worth[:] = costs.initial_cash, costs.initial_cash
         for d in range(first, last + 1):
-            gross = 0.0
-            if not is_ruined:
-                charges = charges_of(costs, d)
-                positions, trades, cash = _at_the_open(feed.rows, book, positions, d, cash, charges, keep, journal, trades)
-                positions, cash = _enter(
-                    feed, book, positions, d, cash, worth, charges, terms[k], limits, auction, refused, keep
+            charges, owed = charges_of(costs, d), costs.borrow_rate * costs.nights[d] / DAYS_A_YEAR
+            for b in range(min(len(cash), len(terms) - begin)):
+                if worth[b] <= 0.0:
+                    continue
+                k, book = begin + b, PositionBook(books.rows, books.order[b], books.held_until[b])
+                held, trades, money = _at_the_open(feed.rows, book, positions[b], d, cash[b], charges, keep, journal, trades)
+                held, money = _enter(feed, book, held, d, money, worth[b], charges, terms[k], limits, auction, refused, keep)
+                held, trades, money = _through_the_bar(
+                    feed, book, held, d, d == last, money, charges, terms[k], keep, journal, trades
                 )
-                positions, trades, cash = _through_the_bar(
-                    feed, book, positions, d, d == last, cash, charges, terms[k], keep, journal, trades
-                )
-                owed = costs.borrow_rate * costs.nights[d] / DAYS_A_YEAR
-                cash, worth, gross = _mark(book, positions, cash, owed)
-                if worth <= 0.0:
-                    trades, worth = _close_all(feed, book, positions, d, cash, charges, keep, journal, trades)
-                    is_ruined, positions, gross = True, zero, 0.0
-            equity[k, d - first] = worth
-            if keep:
-                exposure[d - first] = gross / worth if worth > 0.0 else 0.0
-                open_at[d - first] = positions
+                money, worth[b], gross = _mark(book, held, money, owed)
+                if worth[b] <= 0.0:
+                    trades, money = _close_all(feed, book, held, d, money, charges, keep, journal, trades)
+                    worth[b] = min(money, 0.0)
+                    equity[k, d - first :] = money
+                    continue
+                equity[k, d - first] = worth[b]
+                positions[b], cash[b] = held, money
+                if keep:
+                    exposure[d - first], open_at[d - first] = gross / worth[b], held
     return trades
 
 
@@ -237,19 +262,20 @@ def _at_the_open(
     journal: Journal,
     trades: int,
 ) -> tuple[int, int, float]:
-    """Step 1: dividends are paid, flagged positions leave at the open; without a bar the flag stays."""
+    """Step 1: dividends are paid, flagged positions leave at the open; without a bar the flag stays.
+
+    Only what the close before left in `FLAG` is looked at: most positions have nothing due.
+    """
     rows, order = book.rows, book.order
     kept = 0
     for p in range(positions):
         row = order[p]
         leaves = False
-        if rows[row, NEXT_SESSION] == d:
+        if rows[row, FLAG] != 0.0 and rows[row, NEXT_SESSION] == d:
             bar, side = int(rows[row, NEXT_BAR]), rows[row, SIDE]
-            dividend = bars[bar, ROW_DIVIDEND]
-            if dividend != 0.0:
-                received = side * rows[row, HOLDING] * bars[bar, ROW_FACTOR] * dividend
-                cash += received
-                rows[row, RECEIVED] += received
+            received = side * rows[row, HOLDING] * bars[bar, ROW_FACTOR] * bars[bar, ROW_DIVIDEND]
+            cash += received
+            rows[row, RECEIVED] += received
             leaves = rows[row, FLAG] > 0.0
             if leaves:
                 quote = bars[bar, ROW_OPEN]
@@ -342,7 +368,7 @@ def _open(
 
     qty: as traded; fill, distance: adjusted dollars. in_the_bar: filled after the open.
     """
-    for ahead in range(1, BARS_AHEAD):
+    for ahead in range(BARS_AHEAD):
         prefetch(bars, bar + ahead)
     rows, row = book.rows, book.order[positions]
     fees = fill_fees(charges, side < 0.0, qty, fill / factor)
@@ -428,14 +454,13 @@ def _through_the_bar(
         reason, quote = 0, rows[row, LAST_CLOSE]
         if rows[row, NEXT_SESSION] == d:
             bar, side = int(rows[row, NEXT_BAR]), rows[row, SIDE]
-            # A position never outlives its listing's last bar, so the next one's first bar is never taken for its own.
+            # After a listing's last bar lie another's, whether the listing has ended or its bars are late.
+            is_over = feed.last_session[int(rows[row, SYMBOL])] == d
             rows[row, NEXT_BAR] = bar + 1
-            rows[row, NEXT_SESSION] = bars[bar + 1, ROW_SESSION] if bar + 1 < len(bars) else -1.0
+            rows[row, NEXT_SESSION] = -1.0 if is_over else bars[bar + 1, ROW_SESSION]
             low, high, close = bars[bar, ROW_LOW], bars[bar, ROW_HIGH], bars[bar, ROW_CLOSE]
             strategy = int(rows[row, STRATEGY])
             wishes, is_late = feed.leave[strategy, bar], rows[row, FLAG] == FILLED_LATE
-            if is_late:
-                rows[row, FLAG] = 0.0
             if (wishes & SUSPECT) != 0 and side * (close - quote) > 0.0:
                 reason = SUSPECTED
             elif _is_stopped(side, low, high, close, rows[row, STOP_PRICE], is_late):
@@ -448,7 +473,11 @@ def _through_the_bar(
                     rows[row, FLAG] = LEFT
                 elif rows[row, HELD] >= terms[strategy, TIME_STOP]:
                     rows[row, FLAG] = TIME_STOPPED
-                if may_end and feed.last_session[int(rows[row, SYMBOL])] == d:
+                elif not is_over and bars[bar + 1, ROW_DIVIDEND] != 0.0:
+                    rows[row, FLAG] = DIVIDEND_DUE
+                else:
+                    rows[row, FLAG] = 0.0
+                if may_end and is_over:
                     reason = DELISTED
                 if keep:
                     _see(rows, row, low, high)

@@ -17,8 +17,8 @@ from kobe_assets.graph.inputs import folds_of, grid_of, load_panel
 from kobe_assets.report.analysis.correlation import without_each
 from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, daily_returns, why_undefined
 from kobe_assets.research.robustness import Plan, Rehearsal, break_even_bps, cost_sensitivity
-from kobe_assets.research.simulation import simulate, terms_of
-from kobe_assets.research.strategies import STRATEGIES
+from kobe_assets.research.simulation import EXIT_PRICE, EXIT_REASONS, T_HELD, T_REASON, T_SYMBOL, simulate, terms_of
+from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.walk_forward import feed_of, find_signals, make_folds, simulate_window, walk_forward
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.models import Settings
@@ -73,6 +73,21 @@ def test_a_grid_that_makes_no_sense_is_refused_with_its_name(grid: dict[str, Any
     settings = Settings.model_validate({"walk_forward": {"grid": grid}})
     with pytest.raises(UsageError, match=words):
         grid_of(settings, STRATEGIES["rsi2"])
+
+
+def test_a_position_of_a_listing_with_late_bars_is_not_valued_by_the_listing_after_it() -> None:
+    raw = bars("A", waves(296)) + bars("B", [500.0, 510.0], first=298)
+    market = product(raw, time_stop=5).market
+    always = Strategy(
+        name="always", summary="", indicators={}, parameters={"time_stop": 50.0}, long=lambda at, p: at.close > 0,
+        score_long=lambda at: at.close,
+    )  # fmt: skip
+    outcome = simulate_window(market, always, always.parameters, 292, len(market.panel.sessions) - 1)
+    (trade,) = [k for k, symbol in enumerate(outcome.places[:, T_SYMBOL]) if symbol == 0]
+    last = market.panel.close[295] * (1.0 - market.costs.slippage)
+    assert outcome.numbers[trade, EXIT_PRICE] == pytest.approx(last, rel=1e-12)
+    assert EXIT_REASONS[outcome.places[trade, T_REASON]] == "window_end"
+    assert outcome.places[trade, T_HELD] == 4
 
 
 @pytest.mark.parametrize("window", [(5, 4), (-1, 3), (0, 300), (300, 300)])

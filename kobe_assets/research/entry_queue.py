@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kobe_assets.research.costs import Costs
-from kobe_assets.research.panel import ROW_CLOSE, ROW_FACTOR, ROW_FOLLOWS, ROW_OPEN, Bools, Floats, Indices, Ints, Panel
+from kobe_assets.research.panel import ROW_FACTOR, ROW_FOLLOWS, ROW_OPEN, Bools, Floats, Indices, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices, in_threads
 from kobe_assets.research.signals import Candidates
 from kobe_resources.policy_gate import (
@@ -75,12 +75,18 @@ LONG_OUT, SHORT_OUT, SUSPECT = 1, 2, 4
 def find_entries(panel: Panel, candidates: Candidates, stop: Floats | None, limit: Floats | None, lag: int) -> Entries:
     """The entries of one strategy's signals. stop, limit: (bars) unlagged indicators, read `lag` bars late; None: no price."""
     bars, n = candidates.by_bar, len(candidates.by_bar)
-    columns: list[NDArray[Any]] = [np.empty(n, np.int32), np.empty(n, np.int64), *(np.empty(n) for _ in range(5))]
-    levels: list[Any] = [NO_LEVEL if level is None else level for level in (stop, limit)]
-    in_slices(
-        n, CORES, lambda begin, end: _fetch(panel.rows, panel.start, bars, levels[0], levels[1], lag, begin, end, *columns)
-    )
-    symbol, bar, close, opened, factor, stops, limits = in_threads(lambda column: column[candidates.order], columns)
+    levels = [NO_LEVEL if level is None else level for level in (stop, limit)]
+    columns: list[NDArray[Any]] = [np.empty(n, np.int32), np.empty(n, np.int64), *(np.empty(n) for _ in range(3))]
+    columns += [np.empty(len(level) and n) for level in levels]
+
+    def fetch(begin: int, end: int) -> None:
+        _fetch(panel.rows, panel.close, panel.start, bars, levels[0], levels[1], lag, begin, end, *columns)
+
+    def ordered(column: NDArray[Any]) -> NDArray[Any]:
+        return column[candidates.order] if len(column) == n else np.full(n, np.nan)
+
+    in_slices(n, CORES, fetch)
+    symbol, bar, close, opened, factor, stops, limits = in_threads(ordered, columns)
     return Entries(
         symbol=symbol, side=candidates.side, strategy=np.zeros(n, np.int8), bar=bar, close=close, open=opened, factor=factor,
         stop=stops, limit=limits, code=np.zeros(n, np.int8), price=np.empty(n),
@@ -89,7 +95,7 @@ def find_entries(panel: Panel, candidates: Candidates, stop: Floats | None, limi
 
 @njit
 def _fetch(
-    rows: Floats, start: Ints, bars: Ints, stop: Floats, limit: Floats, lag: int, begin: int, end: int,
+    rows: Floats, closes: Floats, start: Ints, bars: Ints, stop: Floats, limit: Floats, lag: int, begin: int, end: int,
     symbol: Indices, bar: Ints, close: Floats, opened: Floats, factor: Floats, stops: Floats, limits: Floats,
 ) -> None:  # fmt: skip
     """In order of bars, and with nothing that waits for what was fetched: so fetches overlap."""
@@ -106,9 +112,11 @@ def _fetch(
         after = min(bars[j] + 1, final)
         follows = (after > bars[j]) & (rows[after, ROW_FOLLOWS] != 0.0)
         bar[j] = after if follows else -1
-        close[j], opened[j], factor[j] = rows[bars[j], ROW_CLOSE], rows[after, ROW_OPEN], rows[after, ROW_FACTOR]
-        stops[j] = stop[bars[j] - lag] if len(stop) else np.nan
-        limits[j] = limit[bars[j] - lag] if len(limit) else np.nan
+        close[j], opened[j], factor[j] = closes[bars[j]], rows[after, ROW_OPEN], rows[after, ROW_FACTOR]
+        if len(stop):
+            stops[j] = stop[bars[j] - lag]
+        if len(limit):
+            limits[j] = limit[bars[j] - lag]
 
 
 def price_entries(entries: Entries, costs: Costs, limits: Limits, auction: bool) -> Entries:
@@ -138,15 +146,15 @@ def is_sizeable(entries: Entries, limits: Limits) -> Bools:
     """(entries) false where the gate refuses the order whatever the account holds, so that a trial need not ask it again."""
     if limits.mode != FIXED or limits.max_order_fraction < np.inf:
         return entries.code == ACCEPTED
-    return _sizeable(entries.code, entries.price, limits)
+    found = np.empty(len(entries.code), np.bool_)
+    in_slices(len(found), CORES, lambda begin, end: _sizeable(entries.code, entries.price, limits, begin, end, found))
+    return found
 
 
 @njit
-def _sizeable(code: NDArray[np.int8], price: Floats, limits: Limits) -> Bools:
-    found = np.zeros(len(code), np.bool_)
-    for j in range(len(code)):
+def _sizeable(code: NDArray[np.int8], price: Floats, limits: Limits, begin: int, end: int, found: Bools) -> None:
+    for j in range(begin, end):
         found[j] = code[j] == ACCEPTED and size_entry(limits, 1.0, 0.0, price[j], 1.0)[0] == ACCEPTED
-    return found
 
 
 def make_feed(panel: Panel, first: Ints, entries: Entries, leave: NDArray[np.uint8]) -> Feed:

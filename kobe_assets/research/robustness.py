@@ -93,7 +93,7 @@ class Rehearsal:
     def in_training(self) -> Floats:
         """The daily returns of the train windows, one after the other, at the parameters that then traded."""
         windows, market = [(fold.train_start, fold.train_end) for fold in self.plan.folds], self.market
-        feeds = [found.feeds(market, range(len(windows)), trial=len(self._found) == 1) for found in self._found]
+        feeds = [found.priced(market).feeds(range(len(windows)), trial=len(self._found) == 1) for found in self._found]
         return self._simulate(windows, lambda k: self._book([own[k] for own in feeds]), market.costs)
 
     def leaves(self, k: int) -> NDArray[np.uint8]:
@@ -174,7 +174,7 @@ def whole_span(market: Market, found: Found, sets: Sequence[Params], first: int,
 
     found: the signals of the sets, and maybe of others.
     """
-    feeds = found.of(sets).feeds(market, range(len(sets)), trial=True)
+    feeds = found.of(sets).priced(market).feeds(range(len(sets)), trial=True)
 
     def one(k: int) -> Floats:
         terms = terms_of([sets[k]])[None]

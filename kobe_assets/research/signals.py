@@ -5,7 +5,7 @@ Nothing here looks past bar `t`: indicators are views of the symbol's own bars `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,7 +20,9 @@ from kobe_assets.research.strategies.asking import satisfied, scored
 from kobe_resources.runtime.jit import njit, njit_part
 
 LONG, SHORT = 1, -1
-SLICE = 1 << 17
+IS_LONG, IS_SHORT = 1, 2
+"""Bits of the sides that are wanted at a bar; between sets a bar may be both, and is then two signals."""
+SLICE = 1 << 18
 """Bars a thread reads at a time: few enough to keep what lies between two steps small, enough to outweigh the calls."""
 RUN = 8
 """Signals sorted by insertion before runs are merged."""
@@ -52,18 +54,23 @@ class Readable:
     """Bars as strategies read them: everything about a bar that does not depend on a strategy's parameters.
 
     close: of the bars from `lag` on. indicators: entry `j` of a column belongs to bar `j + lag`. eligible: as long as close,
-    true where a signal may arise. lag: bars.
+    true where a signal may arise. lag: bars. known: where a column is defined, by its name, first and last bar; strategies
+    read the same columns in the same slices.
     """
 
     close: Floats
     indicators: Indicators
     eligible: Bools
     lag: int
+    known: dict[tuple[str, int, int], Bools] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def reading(self, strategy: Strategy, begin: int, end: int) -> Reading:
         """What the strategy reads at `begin`..`end`, counted from bar `lag`."""
         columns = {name: self.indicators[name][begin:end] for name in strategy.indicators}
-        return Reading(self.close[begin:end], columns)
+        for name, values in columns.items():
+            if (name, begin, end) not in self.known:
+                self.known[name, begin, end] = ~np.isnan(values)
+        return Reading(self.close[begin:end], columns, {name: self.known[name, begin, end] for name in columns})
 
 
 def make_readable(panel: Panel, indicators: Indicators, tradable: Bools, lag: int, min_price: float) -> Readable:
@@ -123,50 +130,79 @@ def find_candidates_of_sets(
 
 def _wanted(
     panel: Panel, readable: Readable, strategy: Strategy, sets: list[Params], begin: int, end: int
-) -> tuple[Ints, Indices, NDArray[np.int8], Floats, list[Bools]]:
+) -> tuple[Ints, Indices, NDArray[np.int8], Floats, NDArray[np.bool_]]:
     """Bars that a set wants among `begin`..`end`: they, their sessions, sides, scores, and which of several sets want each."""
     reading, eligible = readable.reading(strategy, begin, end), readable.eligible[begin:end]
     levels = frozenset(name for name in (strategy.stop, strategy.limit) if name is not None)
 
-    def side_of(what: str) -> tuple[list[Bools], Floats]:
-        """For each set where it wants in at this side, all that the signal reads defined; and the side's score."""
+    def side_of(what: str) -> tuple[Bools, Floats]:
+        """Where a signal of this side may arise, all that it reads defined; and the side's score."""
         if getattr(strategy, what) is None:
-            return [np.zeros(end - begin, np.bool_) for _ in sets], np.zeros(end - begin)
+            return np.zeros(end - begin, np.bool_), np.zeros(end - begin)
         score = scored(strategy, f"score_{what}", reading)
-        # A score that is no number would have no place among the others.
-        known = reading.defined(reading.read | levels) & eligible & np.isfinite(score)
-        return [satisfied(strategy, what, reading, params) & known for params in sets], score
+        return reading.defined(reading.read | levels) & eligible, score
 
-    (longs, score_long), (shorts, score_short) = side_of("long"), side_of("short")
-    # Within a set a long comes before a short; between sets a bar may be both, and is then two signals.
-    shorts = [np.greater(short, long) for long, short in zip(longs, shorts, strict=True)]
-    long, short = _any(longs), _any(shorts)
-    place = np.flatnonzero(long | short)
-    twice = np.flatnonzero(long & short) if len(sets) > 1 else place[:0]
-    if len(twice):
-        place = np.insert(place, np.searchsorted(place, twice, side="right"), twice)
-    side, score = np.empty(len(place), np.int8), np.empty(len(place))
-    _describe(place, long, score_long, score_short, side, score)
-    several = zip(longs, shorts, strict=True) if len(sets) > 1 else ()
-    mine = [np.where(side == LONG, a[place], b[place]) for a, b in several]
-    bar = place + (begin + readable.lag)
+    (fits_long, score_long), (fits_short, score_short) = side_of("long"), side_of("short")
+    place, is_scored = np.empty(2 * (end - begin) + 1, np.int64), False
+    while not is_scored:
+        sides = np.empty((len(sets), end - begin), np.uint8)
+        for params, into in zip(sets, sides, strict=True):
+            long, short = (satisfied(strategy, what, reading, params) for what in ("long", "short"))
+            _side(long, short, fits_long, fits_short, into)
+        some = np.bitwise_or.reduce(sides, axis=0) if len(sets) > 1 else sides[0]
+        at = place[: _places(some, place)]
+        side, score = np.empty(len(at), np.int8), np.empty(len(at))
+        mine = np.empty((len(sets) if len(sets) > 1 else 0, len(at)), np.bool_)
+        is_scored = _describe(at, some, sides, score_long, score_short, side, score, mine)
+        if not is_scored:
+            # A score that is no number would have no place among the others. Few strategies have one, so it is looked for last.
+            fits_long, fits_short = fits_long & np.isfinite(score_long), fits_short & np.isfinite(score_short)
+    bar = at + (begin + readable.lag)
     return bar, panel.session[bar], side, score, mine
 
 
 @njit
-def _describe(place: Ints, long: Bools, score_long: Floats, score_short: Floats, side: NDArray[np.int8], score: Floats) -> None:
-    """Side and score of each signal; of two at one place the first is the long."""
+def _side(long: Bools, short: Bools, fits_long: Bools, fits_short: Bools, side: NDArray[np.uint8]) -> None:
+    """The side that one parameter set wants at each bar, in bits: within a set a long comes before a short."""
+    for j in range(len(side)):
+        is_long = long[j] & fits_long[j]
+        side[j] = is_long * IS_LONG | (short[j] & fits_short[j] & ~is_long) * IS_SHORT
+
+
+@njit
+def _places(sides: NDArray[np.uint8], place: Ints) -> int:
+    """Write where a side is wanted into `place`, twice where both are; how many were written.
+
+    No branch, since a processor could not guess it.
+    """
+    n = 0
+    for j in range(len(sides)):
+        place[n] = j
+        n += sides[j] != 0
+        place[n] = j
+        n += sides[j] == IS_LONG | IS_SHORT
+    return n
+
+
+@njit
+def _describe(
+    place: Ints, some: NDArray[np.uint8], sides: NDArray[np.uint8], score_long: Floats, score_short: Floats,
+    side: NDArray[np.int8], score: Floats, mine: NDArray[np.bool_],
+) -> bool:  # fmt: skip
+    """Side and score of each signal, and which sets want it; of two at one place the first is the long.
+
+    False where a score is no number.
+    """
+    are_numbers = True
     for k in range(len(place)):
         j = place[k]
-        is_long = long[j] and (k == 0 or place[k - 1] != j)
+        is_long = (some[j] & IS_LONG) != 0 and (k == 0 or place[k - 1] != j)
         side[k], score[k] = (LONG, score_long[j]) if is_long else (SHORT, score_short[j])
-
-
-def _any(conditions: list[Bools]) -> Bools:
-    found = conditions[0]
-    for condition in conditions[1:]:
-        found = found | condition
-    return found
+        are_numbers &= np.isfinite(score[k])
+    for s in range(len(mine)):
+        for k in range(len(place)):
+            mine[s, k] = (sides[s, place[k]] & (IS_LONG if side[k] == LONG else IS_SHORT)) != 0
+    return are_numbers
 
 
 def unscored(panel: Panel, readable: Readable, strategy: Strategy, params: Params) -> Ints:

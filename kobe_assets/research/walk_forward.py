@@ -32,7 +32,7 @@ from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable, find_candidates_of_sets, leave_flags, make_readable
 from kobe_assets.research.simulation import Outcome, simulate, terms_of, train_sharpes
 from kobe_assets.research.strategies import BUILT_IN, MECHANICAL, Params, Strategy
-from kobe_assets.research.strategies.base import TWICE, bad_values, too_many_sets
+from kobe_assets.research.strategies.base import TWICE, Noted, bad_values, too_many_sets
 from kobe_resources.policy_gate import Limits
 
 CANONICAL, OPTIMIZED = "canonical", "optimized"
@@ -170,24 +170,10 @@ class Found:
         """The same for some of its sets, in their own order: what has been found is not looked for again."""
         return replace(self, place=tuple(self.known[_distinct(params)] for params in sets))
 
-    def feeds(self, market: Market, sets: Iterable[int], trial: bool = False) -> list[Feed]:
-        """The feed of each of some sets at the market's costs and limits, one object for sets that share their signals.
-
-        trial: only what can become an order, because a trial counts no refusals.
-        """
+    def priced(self, market: Market) -> Priced:
+        """The same at the market's costs and limits, for feeds of any of its sets."""
         entries = price_entries(self.union.entries, market.costs, market.limits, market.auction)
-        union = self.union._replace(entries=entries)
-        # A limit that a parameter moves is priced by the kernel, set by set.
-        allow = is_sizeable(entries, market.limits) if trial and not self.has_limit else None
-        keys = [self.place[k] for k in sets]
-        distinct = list(dict.fromkeys(keys))
-
-        def one(key: int) -> Feed:
-            mine = self.mine[key] if allow is None else self.mine[key] & allow
-            return select(union, mine, self.leaves[key])
-
-        made = dict(zip(distinct, in_threads(one, distinct), strict=True))
-        return [made[key] for key in keys]
+        return Priced(self, self.union._replace(entries=entries), market.limits)
 
     def window(self, k: int, first: int, last: int) -> Feed:
         """The feed of set `k` with the entries of the sessions `first`..`last` only, to be priced at any cost."""
@@ -195,21 +181,53 @@ class Found:
         return select(within(self.union, first, last), self.mine[key][begin:end], self.leaves[key])
 
 
+@dataclass(frozen=True)
+class Priced:
+    """Signals with the gate's word on each order alone, `union`, at the `limits` of one market."""
+
+    found: Found
+    union: Feed
+    limits: Limits
+
+    def feeds(self, sets: Iterable[int], trial: bool = False) -> list[Feed]:
+        """The feed of each of some sets, one object for sets that share their signals.
+
+        trial: only what can become an order, because a trial counts no refusals.
+        """
+        found = self.found
+        # A limit that a parameter moves is priced by the kernel, set by set.
+        allow = is_sizeable(self.union.entries, self.limits) if trial and not found.has_limit else None
+        keys = [found.place[k] for k in sets]
+        distinct = list(dict.fromkeys(keys))
+
+        def one(key: int) -> Feed:
+            mine = found.mine[key] if allow is None else found.mine[key] & allow
+            return select(self.union, mine, found.leaves[key])
+
+        made = dict(zip(distinct, in_threads(one, distinct), strict=True))
+        return [made[key] for key in keys]
+
+
 def find_signals(market: Market, readable: Readable, strategy: Strategy, sets: Sequence[Params]) -> Found:
     """The signals and exits of every parameter set; what this market was asked before is not looked for again."""
     keys, has_limit = [_distinct(params) for params in sets], any("limit_atr" in params for params in sets)
-    asked, known = market.found.get(strategy.name, (None, None))
-    if asked is strategy and known is not None and known.has_limit == has_limit and known.known.keys() >= set(keys):
+    of, known = market.found.get(strategy.name, (None, None))
+    if of is strategy and known is not None and known.has_limit == has_limit and known.known.keys() >= set(keys):
         return known.of(sets)
     distinct: list[Params] = [dict(key) for key in dict.fromkeys(keys)]
     candidates, mine = find_candidates_of_sets(market.panel, readable, strategy, distinct)
+    # Most grids vary the entry only: exits that are equal are made, and cached by the processor, once.
+    made: list[tuple[Noted, NDArray[np.uint8]]] = []
     leaves: list[NDArray[np.uint8]] = []
     for params in distinct:
-        flags = leave_flags(market.panel, readable, strategy, params)
-        if market.suspect is not None:
-            flags[market.suspect] |= SUSPECT
-        # Most grids vary the entry only: exits that are equal are kept, and cached by the processor, once.
-        leaves.append(next((known for known in leaves[:1] if np.array_equal(known, flags)), flags))
+        flags = next((own for noted, own in made if noted.answers(params)), None)
+        if flags is None:
+            asked = Noted(params)
+            flags = leave_flags(market.panel, readable, strategy, asked)
+            made.append((asked, flags))
+            if market.suspect is not None:
+                flags[market.suspect] |= SUSPECT
+        leaves.append(flags)
     at = {key: k for k, key in enumerate(dict.fromkeys(keys))}
     stop = None if strategy.stop is None else market.indicators[strategy.stop]
     limit = market.indicators[strategy.limit] if has_limit and strategy.limit is not None else None
@@ -227,7 +245,7 @@ def _distinct(params: Params) -> tuple[tuple[str, float], ...]:
 
 def feed_of(market: Market, strategy: Strategy, params: Params, readable: Readable | None = None) -> Feed:
     """The feed of one parameter set, refused signals included."""
-    return find_signals(market, readable or market.readable(), strategy, [params]).feeds(market, [0])[0]
+    return find_signals(market, readable or market.readable(), strategy, [params]).priced(market).feeds([0])[0]
 
 
 def simulate_window(market: Market, strategy: Strategy, params: Params, first: int, last: int) -> Outcome:
@@ -276,7 +294,7 @@ def walk_portfolio(market: Market, parts: Sequence[Part], studies: Sequence[Stud
         own = [getattr(study, mode) for study in studies]
         sets = [[result.params for result in results] for results in own]
         found = [find_signals(market, readable, p.strategy, mine) for p, mine in zip(parts, sets, strict=True)]
-        feeds = [some.feeds(market, range(len(mine))) for some, mine in zip(found, sets, strict=True)]
+        feeds = [some.priced(market).feeds(range(len(mine))) for some, mine in zip(found, sets, strict=True)]
 
         def one(k: int) -> FoldResult:
             fold, params = own[0][k].fold, [mine[k] for mine in sets]
@@ -329,15 +347,15 @@ def walk_forward(
     sets = grid_sets(strategy, base, grid)
     everything = sets if base in sets else (*sets, base)
     home = everything.index(base)
-    found = find_signals(market, readable or market.readable(), strategy, everything)
-    trials = run_trials(market, folds, found.feeds(market, range(len(sets)), trial=True), sets)
+    found = find_signals(market, readable or market.readable(), strategy, everything).priced(market)
+    trials = run_trials(market, folds, found.feeds(range(len(sets)), trial=True), sets)
     known = trials[:, home] if home < len(sets) else None
-    trained = run_trials(market, folds, found.feeds(market, [home], trial=True), [base])[:, 0] if known is None else known
+    trained = run_trials(market, folds, found.feeds([home], trial=True), [base])[:, 0] if known is None else known
     best = [choose(row) for row in trials]
     traded = dict.fromkeys([(k, home) for k in range(len(folds))])
     traded.update(dict.fromkeys((k, s) for k, s in enumerate(best) if s is not None))
 
-    feed_of = dict(zip(traded, found.feeds(market, (s for _, s in traded)), strict=True))
+    feed_of = dict(zip(traded, found.feeds((s for _, s in traded)), strict=True))
 
     def one_window(which: tuple[int, int]) -> Outcome:
         fold, terms = folds[which[0]], terms_of([everything[which[1]]])

@@ -209,7 +209,7 @@ def _on_this_machine(sweep: Sweep) -> Iterator[Result]:
             continue
         with kept_process_state():
             found = find_signals(sweep.market, readable, task.strategy, task.sets)
-            feeds = found.feeds(sweep.market, range(len(task.sets)), trial=True)
+            feeds = found.priced(sweep.market).feeds(range(len(task.sets)), trial=True)
         for begin in range(0, len(task.folds), FOLDS_AT_A_TIME):
             folds = task.folds[begin : begin + FOLDS_AT_A_TIME]
             yield task, folds, run_trials(sweep.market, folds, feeds, task.sets)
@@ -336,7 +336,7 @@ def _worker_feeds(same: _Same, strategy: str, sets: str, files: Files) -> list[A
     known = {own.strategy.name: own.strategy for own in own_strategies(files)}
     with kept_process_state():
         found = find_signals(same.market, same.market.readable(), known.get(strategy) or STRATEGIES[strategy], chosen)
-        return found.feeds(same.market, range(len(chosen)), trial=True)
+        return found.priced(same.market).feeds(range(len(chosen)), trial=True)
 
 
 def as_text(value: float | None) -> str:

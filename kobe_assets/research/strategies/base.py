@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,10 @@ class Reading:
     it read is defined.
     """
 
-    def __init__(self, close: Floats, columns: Mapping[str, Floats]) -> None:
+    def __init__(self, close: Floats, columns: Mapping[str, Floats], known: Mapping[str, Bools] | None = None) -> None:
+        """known: where each column is defined; looked up here without."""
         self._columns = {"close": close, **columns}
+        self._known = known if known is not None else {name: ~np.isnan(values) for name, values in columns.items()}
         self._read: set[str] = set()
         self._defined: dict[frozenset[str], Bools] = {}
 
@@ -80,11 +83,41 @@ class Reading:
     def defined(self, names: frozenset[str]) -> Bools:
         """Where all these indicators are defined."""
         if names not in self._defined:
-            found = np.ones(len(self), np.bool_)
-            for name in names:
-                np.logical_and(found, ~np.isnan(self._columns[name]), out=found)
-            self._defined[names] = found
+            masks = [self._known[name] for name in names] or [np.ones(len(self), np.bool_)]
+            self._defined[names] = reduce(np.logical_and, masks)
         return self._defined[names]
+
+
+class Noted(Mapping[str, float]):
+    """Parameters that remember which of them were asked for: those that differ in others only have the same answer."""
+
+    def __init__(self, params: Params) -> None:
+        self._params = params
+        self._asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> float:
+        self._asked.add(name)
+        return self._params[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._params)
+
+    def __len__(self) -> int:
+        return len(self._params)
+
+    def __or__(self, other: Params) -> dict[str, float]:
+        return {**self, **other}
+
+    def __ror__(self, other: Params) -> dict[str, float]:
+        return {**other, **self}
+
+    def copy(self) -> dict[str, float]:
+        """A plain table of all of them."""
+        return {**self}
+
+    def answers(self, other: Params) -> bool:
+        """What was asked is the same in `other`."""
+        return all(self._params.get(name) == other.get(name) for name in self._asked)
 
 
 Condition = Callable[[Any, Params], Bools]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from kobe_assets.graph.bar_table import PRICES, forget_bar_tables, read_bar_tabl
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import keep_indicators, load_indicators, load_market, load_panel
 from kobe_assets.research.indicators import compute_indicators
+from kobe_assets.research.signals import leave_flags
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import find_signals
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
@@ -122,9 +125,39 @@ def test_signals_that_were_found_before_are_those_of_a_fresh_search(warehouse: W
     market.found.clear()
     fresh = find_signals(market, market.readable(), RSI2, [sets[2], sets[0]])
     assert fresh.union is not found.union
-    for kept, own in zip(some.feeds(market, range(2)), fresh.feeds(market, range(2)), strict=True):
+    for kept, own in zip(some.priced(market).feeds(range(2)), fresh.priced(market).feeds(range(2)), strict=True):
         assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(kept.entries, own.entries, strict=True))
         assert np.array_equal(kept.first, own.first)
         assert np.array_equal(kept.leave, own.leave)
     beyond = find_signals(market, market.readable(), RSI2, [dict(RSI2.parameters) | {"rsi_entry": 30.0}])
     assert beyond.union is not fresh.union, "a set that was not asked for is looked for"
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        lambda p: p["rsi_exit"],
+        lambda p: p.get("rsi_exit"),
+        lambda p: {**p}["rsi_exit"],
+        lambda p: (p | {})["rsi_exit"],
+        lambda p: ({} | p)["rsi_exit"],
+        lambda p: p.copy()["rsi_exit"],
+        lambda p: max(value for name, value in p.items() if name == "rsi_exit"),
+    ],
+)
+def test_exits_are_made_once_for_all_sets_that_give_them_the_same_parameters(warehouse: Warehouse, asks: Any) -> None:
+    market = load_market(warehouse, SETTINGS)
+    strategy = replace(RSI2, leave_long=lambda at, p: at.rsi2 >= asks(p), leave_short=None)
+    plain = dict(RSI2.parameters)
+    sets = [plain, plain | {"rsi_entry": 5.0}, plain | {"rsi_exit": 50.0}]
+    exits = [feed.leave[0] for feed in find_signals(market, market.readable(), strategy, sets).priced(market).feeds(range(3))]
+    alone = [leave_flags(market.panel, market.readable(), strategy, own) for own in sets]
+    assert all(np.array_equal(found, own) for found, own in zip(exits, alone, strict=True))
+    assert not np.array_equal(exits[0], exits[2])
+
+
+def test_exits_are_kept_once_where_the_grid_varies_the_entry_only(warehouse: Warehouse) -> None:
+    market = load_market(warehouse, SETTINGS)
+    sets = [dict(RSI2.parameters) | {"rsi_entry": entry} for entry in (5.0, 10.0)]
+    leaves = find_signals(market, market.readable(), RSI2, sets).leaves
+    assert leaves[0] is leaves[1]

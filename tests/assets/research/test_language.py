@@ -257,6 +257,10 @@ def test_a_signal_whose_score_is_no_number_is_none(panel: Panel) -> None:
     assert np.isfinite(found.score).all()
     without = find_candidates(panel, market.readable(), replace(strategy, score_long=lambda at: at.x), {})
     assert len(without.bar) > len(found.bar)
+    both = {"short": lambda at, p: at.x > -5.0, "score_short": lambda at: at.x}
+    found = find_candidates(panel, market.readable(), replace(strategy, **both), {})
+    assert sorted(found.bar.tolist()) == sorted(without.bar.tolist()), "a long without a score hides no short"
+    assert {-1, 1} == set(found.side.tolist())
 
 
 def one(x: Indicator, long: object = None) -> Strategy:

@@ -230,7 +230,7 @@ def test_a_worker_of_a_cluster_needs_no_file_of_it(settings: Settings, monkeypat
     market, strategy = load_market(Warehouse(), settings), strategies_of(settings)["my_idea"]
     sets = grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
     fold = folds_of(settings, market.panel)[0]
-    feeds = find_signals(market, market.readable(), strategy, sets).feeds(market, range(len(sets)), trial=True)
+    feeds = find_signals(market, market.readable(), strategy, sets).priced(market).feeds(range(len(sets)), trial=True)
     sent = pickle.loads(pickle.dumps((market, "my_idea", sets, fold, own_files(settings))))
     monkeypatch.setenv("KOBE_CONFIG", "/nowhere/kobe.toml")
     np.testing.assert_array_equal(trials_of_fold(*sent), run_trials(market, (fold,), feeds, sets))

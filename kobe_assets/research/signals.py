@@ -16,7 +16,7 @@ from kobe_assets.research.indicators import Indicators
 from kobe_assets.research.panel import Bools, Floats, Indices, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices, in_threads
 from kobe_assets.research.strategies import Params, Reading, Strategy
-from kobe_assets.research.strategies.asking import satisfied, scored
+from kobe_assets.research.strategies.asking import satisfied, scored, true_of
 from kobe_resources.runtime.jit import njit, njit_part
 
 LONG, SHORT = 1, -1
@@ -64,13 +64,13 @@ class Readable:
     lag: int
     known: dict[tuple[str, int, int], Bools] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def reading(self, strategy: Strategy, begin: int, end: int) -> Reading:
-        """What the strategy reads at `begin`..`end`, counted from bar `lag`."""
+    def reading(self, strategy: Strategy, begin: int, end: int, among: Bools | None = None) -> Reading:
+        """What the strategy reads at `begin`..`end`, counted from bar `lag`. among: the only bars that are asked for."""
         columns = {name: self.indicators[name][begin:end] for name in strategy.indicators}
         for name, values in columns.items():
             if (name, begin, end) not in self.known:
-                self.known[name, begin, end] = ~np.isnan(values)
-        return Reading(self.close[begin:end], columns, {name: self.known[name, begin, end] for name in columns})
+                self.known[name, begin, end] = values == values
+        return Reading(self.close[begin:end], columns, {name: self.known[name, begin, end] for name in columns}, among)
 
 
 def make_readable(panel: Panel, indicators: Indicators, tradable: Bools, lag: int, min_price: float) -> Readable:
@@ -132,56 +132,45 @@ def _wanted(
     panel: Panel, readable: Readable, strategy: Strategy, sets: list[Params], begin: int, end: int
 ) -> tuple[Ints, Indices, NDArray[np.int8], Floats, NDArray[np.bool_]]:
     """Bars that a set wants among `begin`..`end`: they, their sessions, sides, scores, and which of several sets want each."""
-    reading, eligible = readable.reading(strategy, begin, end), readable.eligible[begin:end]
+    reading = readable.reading(strategy, begin, end, readable.eligible[begin:end])
     levels = frozenset(name for name in (strategy.stop, strategy.limit) if name is not None)
+    scores, reads = dict[str, Floats](), dict[str, frozenset[str]]()
+    for what in ("long", "short"):
+        has_side = getattr(strategy, what) is not None
+        scores[what] = scored(strategy, f"score_{what}", reading) if has_side else np.zeros(end - begin)
+        reads[what] = levels | reading.read
+    sides, numbers = np.empty((len(sets), end - begin), np.uint8), dict[str, Bools]()
 
-    def side_of(what: str) -> tuple[Bools, Floats]:
-        """Where a signal of this side may arise, all that it reads defined; and the side's score."""
-        if getattr(strategy, what) is None:
-            return np.zeros(end - begin, np.bool_), np.zeros(end - begin)
-        score = scored(strategy, f"score_{what}", reading)
-        return reading.defined(reading.read | levels) & eligible, score
+    def asked(what: str, params: Params) -> tuple[Bools, Bools]:
+        """Where a condition says true, and where all that a signal of its side reads is defined."""
+        found = true_of(strategy, what, reading, params)
+        known = reading.defined(reading.read | reads[what])
+        return found, known & numbers[what] if numbers else known
 
-    (fits_long, score_long), (fits_short, score_short) = side_of("long"), side_of("short")
-    place, is_scored = np.empty(2 * (end - begin) + 1, np.int64), False
-    while not is_scored:
-        sides = np.empty((len(sets), end - begin), np.uint8)
+    while True:
         for params, into in zip(sets, sides, strict=True):
-            long, short = (satisfied(strategy, what, reading, params) for what in ("long", "short"))
-            _side(long, short, fits_long, fits_short, into)
+            _side(*asked("long", params), *asked("short", params), into)
         some = np.bitwise_or.reduce(sides, axis=0) if len(sets) > 1 else sides[0]
-        at = place[: _places(some, place)]
+        at = np.flatnonzero(some != 0)
+        twice = np.flatnonzero(some == IS_LONG | IS_SHORT) if len(sets) > 1 else at[:0]
+        if len(twice):
+            at = np.insert(at, np.searchsorted(at, twice, side="right"), twice)
         side, score = np.empty(len(at), np.int8), np.empty(len(at))
         mine = np.empty((len(sets) if len(sets) > 1 else 0, len(at)), np.bool_)
-        is_scored = _describe(at, some, sides, score_long, score_short, side, score, mine)
-        if not is_scored:
-            # A score that is no number would have no place among the others. Few strategies have one, so it is looked for last.
-            fits_long, fits_short = fits_long & np.isfinite(score_long), fits_short & np.isfinite(score_short)
+        if _describe(at, some, sides, scores["long"], scores["short"], side, score, mine):
+            break
+        # A score that is no number would have no place among the others. Few strategies have one, so it is looked for last.
+        numbers = {what: np.isfinite(values) for what, values in scores.items()}
     bar = at + (begin + readable.lag)
     return bar, panel.session[bar], side, score, mine
 
 
 @njit
-def _side(long: Bools, short: Bools, fits_long: Bools, fits_short: Bools, side: NDArray[np.uint8]) -> None:
+def _side(long: Bools, fits_long: Bools, short: Bools, fits_short: Bools, side: NDArray[np.uint8]) -> None:
     """The side that one parameter set wants at each bar, in bits: within a set a long comes before a short."""
     for j in range(len(side)):
         is_long = long[j] & fits_long[j]
         side[j] = is_long * IS_LONG | (short[j] & fits_short[j] & ~is_long) * IS_SHORT
-
-
-@njit
-def _places(sides: NDArray[np.uint8], place: Ints) -> int:
-    """Write where a side is wanted into `place`, twice where both are; how many were written.
-
-    No branch, since a processor could not guess it.
-    """
-    n = 0
-    for j in range(len(sides)):
-        place[n] = j
-        n += sides[j] != 0
-        place[n] = j
-        n += sides[j] == IS_LONG | IS_SHORT
-    return n
 
 
 @njit

@@ -22,15 +22,23 @@ TRIAL_BARS = 300
 def satisfied(strategy: Strategy, what: str, at: Reading, params: Params) -> Bools:
     """Where a condition (long, short, leave_long, leave_short) holds and all that it read is defined; nowhere without one.
 
-    What it read is left in `at.read`. Raises StrategyFault.
+    Raises StrategyFault.
+    """
+    return np.logical_and(true_of(strategy, what, at, params), at.defined(at.read))
+
+
+def true_of(strategy: Strategy, what: str, at: Reading, params: Params) -> Bools:
+    """Where a condition says true, whether or not what it read is defined; what it read is left in `at.read`.
+
+    Raises StrategyFault.
     """
     at.forget()
     if getattr(strategy, what) is None:
         return np.zeros(len(at), np.bool_)
-    found = _called(strategy, what, at, params)
+    found: Bools = _called(strategy, what, at, params)
     if found.dtype != np.bool_:
         raise StrategyFault(f"{_whose(strategy, what)} gives {found.dtype} and not true or false: compare, at.x > 0")
-    return np.logical_and(found, at.defined(at.read))
+    return found
 
 
 def scored(strategy: Strategy, what: str, at: Reading) -> Floats:

@@ -54,10 +54,13 @@ class Reading:
     it read is defined.
     """
 
-    def __init__(self, close: Floats, columns: Mapping[str, Floats], known: Mapping[str, Bools] | None = None) -> None:
-        """known: where each column is defined; looked up here without."""
+    def __init__(
+        self, close: Floats, columns: Mapping[str, Floats], known: Mapping[str, Bools] | None = None, among: Bools | None = None
+    ) -> None:
+        """known: where each column is defined; looked up here without. among: the only bars at which anything is defined."""
         self._columns = {"close": close, **columns}
         self._known = known if known is not None else {name: ~np.isnan(values) for name, values in columns.items()}
+        self._among = among if among is not None else np.ones(len(close), np.bool_)
         self._read: set[str] = set()
         self._defined: dict[frozenset[str], Bools] = {}
 
@@ -83,8 +86,7 @@ class Reading:
     def defined(self, names: frozenset[str]) -> Bools:
         """Where all these indicators are defined."""
         if names not in self._defined:
-            masks = [self._known[name] for name in names] or [np.ones(len(self), np.bool_)]
-            self._defined[names] = reduce(np.logical_and, masks)
+            self._defined[names] = reduce(np.logical_and, (self._known[name] for name in names), self._among)
         return self._defined[names]
 
 

@@ -5,6 +5,7 @@ A signal is looked up once for all parameter sets, costs and limits; a parameter
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +40,8 @@ class Entries(NamedTuple):
     symbol: index. side: +1 or -1. strategy: index into the strategies of the book. bar: flat index of the next session's bar,
     or -1 without one. close: of the signal's bar, adjusted. open, factor: of `bar`. stop, limit: the values, as read, of the
     indicators whose multiples the stop and the limit lie away (adjusted dollars; NaN without). code, price: the gate's word
-    on the order alone and its limit as traded, for the kinds of entry whose limit no parameter moves.
+    on the order alone and its limit as traded, for the kinds of entry whose limit no parameter moves. qty: its size in shares
+    as traded where the account moves it neither, NaN elsewhere.
     """
 
     symbol: Indices
@@ -53,6 +55,7 @@ class Entries(NamedTuple):
     limit: Floats
     code: NDArray[np.int8]
     price: Floats
+    qty: Floats
 
 
 class Feed(NamedTuple):
@@ -89,7 +92,7 @@ def find_entries(panel: Panel, candidates: Candidates, stop: Floats | None, limi
     symbol, bar, close, opened, factor, stops, limits = in_threads(ordered, columns)
     return Entries(
         symbol=symbol, side=candidates.side, strategy=np.zeros(n, np.int8), bar=bar, close=close, open=opened, factor=factor,
-        stop=stops, limit=limits, code=np.zeros(n, np.int8), price=np.empty(n),
+        stop=stops, limit=limits, code=np.zeros(n, np.int8), price=np.empty(n), qty=np.empty(n),
     )  # fmt: skip
 
 
@@ -119,42 +122,37 @@ def _fetch(
             limits[j] = limit[bars[j] - lag]
 
 
-def price_entries(entries: Entries, costs: Costs, limits: Limits, auction: bool) -> Entries:
-    """The entries with the gate's word on each order alone, at these costs and limits. auction: in the opening auction."""
-    code, price = np.empty(len(entries.bar), np.int8), np.empty(len(entries.bar))
-    kind = AT_OPENING_AUCTION if auction else AT_QUOTE
-    work = lambda begin, end: _price(entries, begin, end, kind, costs.slippage, limits, code, price)  # noqa: E731
-    in_slices(len(code), CORES, work)
-    return entries._replace(code=code, price=price)
+def price_entries(entries: Entries, costs: Costs, limits: Limits, auction: bool, weights: Sequence[float] = (1.0,)) -> Entries:
+    """The entries with the gate's word on each order alone, at these costs and limits.
+
+    auction: in the opening auction. weights: of the strategies of the book.
+    """
+    code, price, qty = np.empty(len(entries.bar), np.int8), np.empty(len(entries.bar)), np.empty(len(entries.bar))
+    kind, parts = AT_OPENING_AUCTION if auction else AT_QUOTE, np.array(weights, np.float64)
+    in_slices(
+        len(code), CORES,
+        lambda begin, end: _price(entries, begin, end, kind, costs.slippage, limits, parts, code, price, qty),
+    )  # fmt: skip
+    return entries._replace(code=code, price=price, qty=qty)
 
 
 @njit
 def _price(
-    entries: Entries, begin: int, end: int, kind: int, slip: float, limits: Limits, code: NDArray[np.int8], price: Floats
-) -> None:
+    entries: Entries, begin: int, end: int, kind: int, slip: float, limits: Limits, weights: Floats,
+    code: NDArray[np.int8], price: Floats, qty: Floats,
+) -> None:  # fmt: skip
+    is_sized = limits.mode == FIXED and not limits.max_order_fraction < np.inf
     for j in range(begin, end):
         side, factor = float(entries.side[j]), entries.factor[j]
+        qty[j] = np.nan
         if entries.bar[j] < 0:
             code[j], price[j] = NO_BAR, 0.0
             continue
         fill = entries.open[j] * (1.0 + side * slip)
         order = Proposal(side > 0.0, kind, True, fill / factor, entries.close[j] / factor, 0.0, entries.stop[j], 1.0)
         code[j], price[j] = price_entry(limits, order)
-
-
-def is_sizeable(entries: Entries, limits: Limits) -> Bools:
-    """(entries) false where the gate refuses the order whatever the account holds, so that a trial need not ask it again."""
-    if limits.mode != FIXED or limits.max_order_fraction < np.inf:
-        return entries.code == ACCEPTED
-    found = np.empty(len(entries.code), np.bool_)
-    in_slices(len(found), CORES, lambda begin, end: _sizeable(entries.code, entries.price, limits, begin, end, found))
-    return found
-
-
-@njit
-def _sizeable(code: NDArray[np.int8], price: Floats, limits: Limits, begin: int, end: int, found: Bools) -> None:
-    for j in range(begin, end):
-        found[j] = code[j] == ACCEPTED and size_entry(limits, 1.0, 0.0, price[j], 1.0)[0] == ACCEPTED
+        if is_sized and code[j] == ACCEPTED:
+            code[j], qty[j], _ = size_entry(limits, weights[entries.strategy[j]], 0.0, price[j], 0.0)
 
 
 def make_feed(panel: Panel, first: Ints, entries: Entries, leave: NDArray[np.uint8]) -> Feed:

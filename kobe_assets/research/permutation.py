@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kobe_assets.research.costs import DAYS_A_YEAR, Charges, Costs, charges_of
-from kobe_assets.research.entry_queue import Entries, Feed, find_entries, is_sizeable, make_feed, price_entries
+from kobe_assets.research.entry_queue import Entries, Feed, find_entries, make_feed, price_entries
 from kobe_assets.research.metrics import daily_returns, sharpe_of_each
 from kobe_assets.research.panel import ROW_HIGH, ROW_LOW, Floats, Ints
 from kobe_assets.research.parallel import in_threads
@@ -218,16 +218,12 @@ class Offered:
     def of(self, strategy: Strategy, side: int, has_limit: bool, weight: float) -> tuple[Floats, Ints]:
         """The rows (as in Pool) of one side that the gate may accept, and (sessions of the window + 1) offsets by session."""
         levels = self._levels(strategy.stop, strategy.limit if has_limit else None)
-        key = *levels, side, weight == 1.0
+        key = *levels, side, weight
         if key not in self._made:
             market, long = self.market, self.long(*levels)
             sided = long._replace(side=np.full(len(long.bar), side, np.int8))
-            priced = price_entries(sided, market.costs, market.limits, market.auction)
-            if has_limit:
-                keep = priced.bar >= 0
-            else:
-                keep = is_sizeable(priced, market.limits) if weight == 1.0 else priced.code == ACCEPTED
-            kept = np.flatnonzero(keep)
+            priced = price_entries(sided, market.costs, market.limits, market.auction, [weight])
+            kept = np.flatnonzero(priced.bar >= 0 if has_limit else priced.code == ACCEPTED)
             columns: list[Any] = [priced.symbol, priced.bar, priced.price, priced.open]
             columns += [priced.factor, priced.stop, priced.limit, priced.close]
             rows = np.empty((len(kept), len(columns)))

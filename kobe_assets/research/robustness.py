@@ -71,7 +71,7 @@ class Rehearsal:
         if slippage_bps is not None:
             costs = costs._replace(slippage=slippage_bps / 10_000.0)
         if costs.slippage not in self._unseen:
-            rules = costs, self.market.limits, self.market.auction
+            rules = costs, self.market.limits, self.market.auction, self.plan.weights
 
             def priced(k: int) -> Feed:
                 return self._tests[k]._replace(entries=price_entries(self._tests[k].entries, *rules))
@@ -93,7 +93,10 @@ class Rehearsal:
     def in_training(self) -> Floats:
         """The daily returns of the train windows, one after the other, at the parameters that then traded."""
         windows, market = [(fold.train_start, fold.train_end) for fold in self.plan.folds], self.market
-        feeds = [found.priced(market).feeds(range(len(windows)), trial=len(self._found) == 1) for found in self._found]
+        feeds = [
+            found.priced(market, weight).feeds(range(len(windows)), trial=len(self._found) == 1)
+            for found, weight in zip(self._found, self.plan.weights, strict=True)
+        ]
         return self._simulate(windows, lambda k: self._book([own[k] for own in feeds]), market.costs)
 
     def leaves(self, k: int) -> NDArray[np.uint8]:

@@ -317,7 +317,7 @@ def _enter(
             usual,
         )
         account = Standing(held_until[symbol] >= d, equity, open_before + accepted, spent, gross, cash_after_exits)
-        qty, notional = 0.0, 0.0
+        qty, notional = entries.qty[j], 0.0
         if account.held:
             code = ALREADY_OPEN
         elif terms[strategy, LIMIT_ATR] == terms[strategy, LIMIT_ATR] and code != NO_BAR:
@@ -326,9 +326,12 @@ def _enter(
             is_long, factor = entries.side[j] > 0, entries.factor[j]
             order = Proposal(is_long, kind, True, 0.0, entries.close[j] / factor, away / factor, risk, 1.0)
             code, limit = price_entry(limits, order)
+            qty = np.nan
         elif limits.mode == BY_RISK and code != NO_BAR and not terms[strategy, ATR_STOP] * entries.stop[j] > 0.0:
             code = NO_STOP
-        if code == ACCEPTED:
+        if code == ACCEPTED and qty == qty:
+            notional = qty * limit
+        elif code == ACCEPTED:
             per_share = terms[strategy, ATR_STOP] * entries.stop[j] / entries.factor[j] if limits.mode == BY_RISK else 0.0
             code, qty, notional = size_entry(limits, terms[strategy, WEIGHT], per_share, limit, equity)
         if code == ACCEPTED:

@@ -20,7 +20,6 @@ from kobe_assets.research.entry_queue import (
     Feed,
     find_entries,
     interleave,
-    is_sizeable,
     make_feed,
     price_entries,
     select,
@@ -33,7 +32,7 @@ from kobe_assets.research.signals import Readable, find_candidates_of_sets, leav
 from kobe_assets.research.simulation import Outcome, simulate, terms_of, train_sharpes
 from kobe_assets.research.strategies import BUILT_IN, MECHANICAL, Params, Strategy
 from kobe_assets.research.strategies.base import TWICE, Noted, bad_values, too_many_sets
-from kobe_resources.policy_gate import Limits
+from kobe_resources.policy_gate import ACCEPTED, Limits
 
 CANONICAL, OPTIMIZED = "canonical", "optimized"
 
@@ -170,10 +169,10 @@ class Found:
         """The same for some of its sets, in their own order: what has been found is not looked for again."""
         return replace(self, place=tuple(self.known[_distinct(params)] for params in sets))
 
-    def priced(self, market: Market) -> Priced:
-        """The same at the market's costs and limits, for feeds of any of its sets."""
-        entries = price_entries(self.union.entries, market.costs, market.limits, market.auction)
-        return Priced(self, self.union._replace(entries=entries), market.limits)
+    def priced(self, market: Market, weight: float = 1.0) -> Priced:
+        """The same at the market's costs and limits, for feeds of any of its sets. weight: the strategy's in its book."""
+        entries = price_entries(self.union.entries, market.costs, market.limits, market.auction, [weight])
+        return Priced(self, self.union._replace(entries=entries))
 
     def window(self, k: int, first: int, last: int) -> Feed:
         """The feed of set `k` with the entries of the sessions `first`..`last` only, to be priced at any cost."""
@@ -183,11 +182,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Priced:
-    """Signals with the gate's word on each order alone, `union`, at the `limits` of one market."""
+    """Signals with the gate's word on each order alone, `union`."""
 
     found: Found
     union: Feed
-    limits: Limits
 
     def feeds(self, sets: Iterable[int], trial: bool = False) -> list[Feed]:
         """The feed of each of some sets, one object for sets that share their signals.
@@ -196,7 +194,7 @@ class Priced:
         """
         found = self.found
         # A limit that a parameter moves is priced by the kernel, set by set.
-        allow = is_sizeable(self.union.entries, self.limits) if trial and not found.has_limit else None
+        allow = self.union.entries.code == ACCEPTED if trial and not found.has_limit else None
         keys = [found.place[k] for k in sets]
         distinct = list(dict.fromkeys(keys))
 
@@ -243,9 +241,9 @@ def _distinct(params: Params) -> tuple[tuple[str, float], ...]:
     return tuple(sorted((k, v) for k, v in params.items() if k not in MECHANICAL))
 
 
-def feed_of(market: Market, strategy: Strategy, params: Params, readable: Readable | None = None) -> Feed:
-    """The feed of one parameter set, refused signals included."""
-    return find_signals(market, readable or market.readable(), strategy, [params]).priced(market).feeds([0])[0]
+def feed_of(market: Market, strategy: Strategy, params: Params, readable: Readable | None = None, weight: float = 1.0) -> Feed:
+    """The feed of one parameter set, refused signals included. weight: the strategy's in its book."""
+    return find_signals(market, readable or market.readable(), strategy, [params]).priced(market, weight).feeds([0])[0]
 
 
 def simulate_window(market: Market, strategy: Strategy, params: Params, first: int, last: int) -> Outcome:
@@ -277,7 +275,7 @@ def simulate_book(
 ) -> Outcome:
     """One simulation of several strategies in one account over the sessions `first`..`last` (indices)."""
     readable = readable or market.readable()
-    feeds = [feed_of(market, part.strategy, own, readable) for part, own in zip(parts, params, strict=True)]
+    feeds = [feed_of(market, part.strategy, own, readable, part.weight) for part, own in zip(parts, params, strict=True)]
     terms = terms_of(params, [part.weight for part in parts])
     book = feeds[0] if len(feeds) == 1 else interleave(market.panel, feeds)
     return simulate(book, first, last, terms, market.costs, market.limits, market.auction)
@@ -294,7 +292,9 @@ def walk_portfolio(market: Market, parts: Sequence[Part], studies: Sequence[Stud
         own = [getattr(study, mode) for study in studies]
         sets = [[result.params for result in results] for results in own]
         found = [find_signals(market, readable, p.strategy, mine) for p, mine in zip(parts, sets, strict=True)]
-        feeds = [some.priced(market).feeds(range(len(mine))) for some, mine in zip(found, sets, strict=True)]
+        feeds = [
+            some.priced(market, weight).feeds(range(len(mine))) for some, weight, mine in zip(found, weights, sets, strict=True)
+        ]
 
         def one(k: int) -> FoldResult:
             fold, params = own[0][k].fold, [mine[k] for mine in sets]

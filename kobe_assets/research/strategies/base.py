@@ -60,7 +60,7 @@ class Reading:
         """known: where each column is defined; looked up here without. among: the only bars at which anything is defined."""
         self._columns = {"close": close, **columns}
         self._known = known if known is not None else {name: ~np.isnan(values) for name, values in columns.items()}
-        self._among = among if among is not None else np.ones(len(close), np.bool_)
+        self._among = [] if among is None else [among]
         self._read: set[str] = set()
         self._defined: dict[frozenset[str], Bools] = {}
 
@@ -86,7 +86,8 @@ class Reading:
     def defined(self, names: frozenset[str]) -> Bools:
         """Where all these indicators are defined."""
         if names not in self._defined:
-            self._defined[names] = reduce(np.logical_and, (self._known[name] for name in names), self._among)
+            masks = [*self._among, *(self._known[name] for name in names)] or [np.ones(len(self), np.bool_)]
+            self._defined[names] = reduce(np.logical_and, masks)
         return self._defined[names]
 
 

@@ -117,7 +117,7 @@ def weakest_first(market: Market, feed: Feed) -> Feed:
 def sized_on_the_adjusted_price(market: Market, feed: Feed) -> Feed:
     """Shares, price bounds and budgets judged on adjusted prices instead of prices as traded."""
     adjusted = price_entries(feed.entries._replace(factor=np.ones(len(feed.entries.bar))), market.costs, market.limits, False)
-    return feed._replace(entries=feed.entries._replace(code=adjusted.code, price=adjusted.price))
+    return feed._replace(entries=feed.entries._replace(code=adjusted.code, price=adjusted.price, qty=adjusted.qty))
 
 
 def one_session_late(market: Market, feed: Feed) -> Feed:

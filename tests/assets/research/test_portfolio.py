@@ -11,12 +11,15 @@ import pandas as pd
 import pytest
 
 from kobe_assets.graph.frames import indicators_frame, trials_frame
-from kobe_assets.graph.inputs import load_market, load_panel
+from kobe_assets.graph.inputs import load_market, load_panel, parts_of
 from kobe_assets.report.analysis.inputs import evidence_frame, read_inputs, read_trades
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
 from kobe_assets.report.analysis.verdict import verdict_rows
 from kobe_assets.report.page.page import build_report
 from kobe_assets.research.indicators import compute_indicators
+from kobe_assets.research.metrics import daily_returns
+from kobe_assets.research.robustness import Plan, Rehearsal
+from kobe_assets.research.walk_forward import simulate_book
 from kobe_assets.signals import signals_of
 from kobe_assets.wf_folds import run_portfolio, run_studies, study_tables
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
@@ -77,6 +80,24 @@ def test_the_optimized_book_takes_each_strategys_own_choice_of_the_fold(warehous
     for fold in {fold for _, fold in chosen}:
         expected = {f"{name}.{key}": v for name in ("ibs", "rsi2") for key, v in chosen[name, fold].items()}
         assert chosen[BOOK, fold] == expected
+
+
+def test_the_rehearsal_of_a_weighted_book_at_its_own_cost_is_the_book(warehouse: Warehouse) -> None:
+    market, parts = load_market(warehouse, SETTINGS), parts_of(SETTINGS)
+    studies = {study.strategy.name: study for study in run_studies(market, SETTINGS)}
+    folds = studies["ibs"].folds
+    params = [[result.params for result in studies[part.strategy.name].canonical] for part in parts]
+    (first, *beside), weights = zip([part.strategy for part in parts], map(tuple, params), strict=True), [1.0, 0.5]
+    assert [part.weight for part in parts] == weights
+    rehearsal = Rehearsal(market, Plan(first[0], folds, first[1], tuple(beside), tuple(weights)))
+
+    def chained(windows: list[tuple[int, int]]) -> np.ndarray:
+        books = [simulate_book(market, parts, [own[k] for own in params], *window) for k, window in enumerate(windows)]
+        return np.concatenate([daily_returns(book.equity, market.costs.initial_cash) for book in books])
+
+    np.testing.assert_array_equal(rehearsal.out_of_sample(), chained([(fold.test_start, fold.test_end) for fold in folds]))
+    np.testing.assert_array_equal(rehearsal.in_training(), chained([(fold.train_start, fold.train_end) for fold in folds]))
+    assert rehearsal.out_of_sample().any()
 
 
 def test_the_book_is_judged_and_shown(warehouse: Warehouse) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kobe_assets.checks.research import MOST_BARS, told_lookahead
 from kobe_assets.graph.inputs import canonical_params, load_market
-from kobe_assets.report.analysis.one_run import told_unscored
+from kobe_assets.report.analysis.one_run import told_signals
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.declared import function_of
 from kobe_assets.research.indicators import compute_indicators
@@ -90,7 +90,7 @@ def check_strategy(settings: Settings, strategy: Strategy) -> StrategyFacts:
         leak=told_lookahead(market, {strategy.name: params}, {strategy.name: strategy}),
         notes=(
             *_notes(panel, strategy, facts),
-            *told_unscored(market, strategy, params, 0, len(panel.sessions)),
+            *told_signals(market, strategy, params, 0, len(panel.sessions)),
             *unproven(panel, strategy),
             *_refused(settings, strategy),
         ),

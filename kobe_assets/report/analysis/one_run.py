@@ -14,12 +14,13 @@ from kobe_assets.graph.frames import book_trades
 from kobe_assets.report.analysis.cautions import AS_WANTED, remedy_for
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, daily_returns
-from kobe_assets.research.panel import Panel
-from kobe_assets.research.signals import unscored
+from kobe_assets.research.panel import Ints, Panel
+from kobe_assets.research.signals import find_candidates, unscored
 from kobe_assets.research.strategies import BUILT_IN, Params, Strategy
 from kobe_assets.research.strategies.register import symbols_read
 from kobe_assets.research.walk_forward import Market, Part, simulate_book
 from kobe_resources.errors import UsageError
+from kobe_resources.policy_gate import BY_RISK
 from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.models import Settings
 
@@ -89,7 +90,7 @@ class BookRun:
         return [
             *self._clipped(),
             *self._unread(),
-            *self._unscored(),
+            *self._doubtful(),
             *self._untraded(stored),
             *self._refused(settings),
             *self._closed(),
@@ -109,9 +110,9 @@ class BookRun:
         missing = sorted(symbols_read([part.strategy for part in self.parts]) - set(self.panel.names))
         return [f"no bars of {symbol} are stored: what reads it is undefined everywhere" for symbol in missing]
 
-    def _unscored(self) -> list[str]:
+    def _doubtful(self) -> list[str]:
         parts = zip(self.parts, self.params, strict=True)
-        return [note for part, own in parts for note in told_unscored(self.market, part.strategy, own, self.first, self.last)]
+        return [note for part, own in parts for note in told_signals(self.market, part.strategy, own, self.first, self.last)]
 
     def _untraded(self, stored: Sequence[str]) -> list[str]:
         panel = self.panel
@@ -143,13 +144,27 @@ class BookRun:
 
 
 @kept_process_state()
-def told_unscored(market: Market, strategy: Strategy, params: Params, first: int, last: int) -> list[str]:
-    """How often a strategy of a person's own wanted in between two sessions (indices) and had no score, in words."""
+def told_signals(market: Market, strategy: Strategy, params: Params, first: int, last: int) -> list[str]:
+    """What is doubtful about the signals of a person's own strategy between two sessions (indices), in words."""
     if strategy.name in BUILT_IN:
         return []
-    session = market.panel.session[unscored(market.panel, market.readable(), strategy, params)]
-    count = int(((session >= first) & (session <= last)).sum())
-    return [f"{count:,} times {strategy.name} wanted in and gave no signal: its score is no number there"] if count else []
+    panel, readable, notes = market.panel, market.readable(), []
+
+    def count(bars: Ints) -> int:
+        session = panel.session[bars]
+        return int(((session >= first) & (session <= last)).sum())
+
+    if missing := count(unscored(panel, readable, strategy, params)):
+        notes.append(f"{missing:,} times {strategy.name} wanted in and gave no signal: its score is no number there")
+    if strategy.stop is not None and market.limits.mode != BY_RISK:
+        bars = find_candidates(panel, readable, strategy, params).bar
+        backward = count(bars[market.indicators[strategy.stop][bars - market.lag] <= 0.0])
+        if backward:
+            notes.append(
+                f"{backward:,} of {count(bars):,} signals of {strategy.name} have {strategy.stop} at zero or below, and so a"
+                " stop that the entry itself reaches: name an indicator for stop= that is always above zero"
+            )
+    return notes
 
 
 @kept_process_state()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -112,6 +113,27 @@ def test_signals_without_a_score_are_counted(stored: tuple[Settings, Warehouse],
     inside = (panel.session >= 50) & (panel.session < 100) & (panel.close > 20)
     assert note == f"{inside.sum():,} times ahead wanted in and gave no signal: its score is no number there"
     assert any("wanted in and gave no signal" in n for n in check_strategy(settings, strategies_of(settings)["ahead"]).notes)
+
+
+def test_stops_that_the_entry_itself_reaches_are_told(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    text = AHEAD.replace("np.roll(at.close, -2) > 1.01 * at.close", "at.ibs < 0.5").replace(
+        "import Strategy", "import Strategy, ibs"
+    )
+    text = text.replace("indicators={}", 'indicators={"ibs": ibs()}, stop="ibs"').replace(
+        '"time_stop": 2', '"time_stop": 2, "atr_stop": 1.0'
+    )
+    (tmp_path / "own" / "ahead.py").write_text(text)
+    settings = changed_settings(stored[0], {"strategy.folder": tmp_path / "own"})
+    (note,) = (n for n in run_backtest(settings, "ahead", None, None, tmp_path / "out")["notes"] if "stop=" in n)
+    assert re.fullmatch(
+        r"[1-9][\d,]* of [1-9][\d,]* signals of ahead have ibs at zero or below, and so a stop that the entry itself reaches: "
+        r"name an indicator for stop= that is always above zero",
+        note,
+    )
+    backward, wanted = (int(number.replace(",", "")) for number in re.findall(r"[\d,]+(?= of | signals)", note))
+    assert 0 < backward < wanted
+    assert note in check_strategy(settings, strategies_of(settings)["ahead"]).notes
 
 
 def test_it_warns_of_what_it_stands_on_and_not_of_what_an_earlier_report_found(

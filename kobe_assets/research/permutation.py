@@ -14,6 +14,7 @@ import numpy as np
 
 from kobe_assets.research.costs import DAYS_A_YEAR, Charges, Costs, charges_of
 from kobe_assets.research.entry_queue import Entries, Feed, find_entries, make_feed, price_entries
+from kobe_assets.research.fills import met_at_limit
 from kobe_assets.research.metrics import daily_returns, sharpe_of_each
 from kobe_assets.research.panel import ROW_HIGH, ROW_LOW, Floats, Ints
 from kobe_assets.research.parallel import in_threads
@@ -34,7 +35,6 @@ from kobe_assets.research.simulation import (
     _is_full,
     _least_notional,
     _mark,
-    _met_at_limit,
     _open,
     _through_the_bar,
     make_accounts,
@@ -362,7 +362,7 @@ def _enter_drawn(
             fill, in_the_bar = opened * (1.0 + side * charges.slippage), False
             if kind_of != AT_QUOTE:
                 best = rows[bar, ROW_LOW] if side > 0.0 else rows[bar, ROW_HIGH]
-                code, fill, in_the_bar = _met_at_limit(kind_of, side, opened, best, fill, factor, limit)
+                code, fill, in_the_bar = met_at_limit(kind_of, side, opened, best, fill, factor, limit)
                 if code != ACCEPTED:
                     continue
             here = Standing(False, account.equity, account.positions + count, spent, account.gross, account.cash)

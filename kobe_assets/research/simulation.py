@@ -14,6 +14,7 @@ import numpy as np
 
 from kobe_assets.research.costs import DAYS_A_YEAR, Charges, Costs, charges_of, fill_fees
 from kobe_assets.research.entry_queue import LONG_OUT, SHORT_OUT, SUSPECT, Feed
+from kobe_assets.research.fills import exit_price, is_stopped, met_at_limit, stop_fill, stop_level
 from kobe_assets.research.metrics import daily_returns, sharpe_of_each
 from kobe_assets.research.panel import (
     ROW_CLOSE,
@@ -32,20 +33,16 @@ from kobe_resources.policy_gate import (
     AT_LIMIT,
     AT_OPENING_AUCTION,
     AT_QUOTE,
-    BEYOND_LIMIT,
     BY_EQUITY,
     BY_RISK,
     NO_BAR,
     NO_STOP,
-    NOT_REACHED,
     REASONS,
     Limits,
     Proposal,
     Standing,
     admit_entry,
-    nearest_whole,
     price_entry,
-    round_to_tick,
     size_entry,
 )
 from kobe_resources.runtime.jit import njit_lean, njit_part, prefetch
@@ -57,7 +54,7 @@ EXIT_REASONS = ("", "stop", "leave", "time_stop", "delisted", "window_end", "sus
 BARS_AHEAD = 6
 """Bars of a new position that are on their way to the cache while other positions live through theirs."""
 SIDE_BY_SIDE = 9
-"""Simulations that go through a window together: more would push each other's positions out of the fastest cache."""
+"""Simulations that go through a window together: more were not faster, and take memory for each."""
 LATE_BARS = 10
 """A listing whose last bar lies this many sessions back, or fewer, has not ended: its bars are late."""
 
@@ -77,8 +74,6 @@ FILLED_LATE = -1.0
 """`FLAG` of a position that was filled after the open, in its entry bar."""
 OPEN = 1 << 62
 """`held_until` of a symbol with an open position: later than any session."""
-AS_TRADED = 1e9
-"""Prices as traded are compared in units of a billionth of a dollar: an adjusted price divided by its factor is off by less."""
 
 # Columns of a strategy's terms.
 ATR_STOP, TIME_STOP, LIMIT_ATR, WEIGHT = range(4)
@@ -279,7 +274,7 @@ def _at_the_open(
             leaves = rows[row, FLAG] > 0.0
             if leaves:
                 quote = bars[bar, ROW_OPEN]
-                price, fees = _exit_price(charges, side, quote, rows[row, HOLDING], bars[bar, ROW_FACTOR])
+                price, fees = exit_price(charges, side, quote, rows[row, HOLDING], bars[bar, ROW_FACTOR])
                 cash += side * rows[row, HOLDING] * price - fees
                 rows[row, PAID] += fees
                 book.held_until[int(rows[row, SYMBOL])] = d
@@ -349,7 +344,7 @@ def _enter(
         fill, in_the_bar = opened * (1.0 + side * charges.slippage), False
         if kind != AT_QUOTE:
             best = feed.rows[bar, ROW_LOW] if side > 0.0 else feed.rows[bar, ROW_HIGH]
-            code, fill, in_the_bar = _met_at_limit(kind, side, opened, best, fill, factor, limit)
+            code, fill, in_the_bar = met_at_limit(kind, side, opened, best, fill, factor, limit)
         if keep:
             refused[code] += 1
         if code != ACCEPTED:
@@ -379,7 +374,7 @@ def _open(
     # The next bar is the entry's own: `_through_the_bar` lives through it today.
     rows[row, NEXT_BAR], rows[row, NEXT_SESSION] = bar, d
     rows[row, SIDE], rows[row, HOLDING], rows[row, LAST_CLOSE] = side, qty / factor, fill
-    rows[row, STOP_PRICE] = _stop_level(side, fill, distance, factor)
+    rows[row, STOP_PRICE] = stop_level(side, fill, distance, factor)
     rows[row, HELD], rows[row, FLAG] = 0.0, FILLED_LATE if in_the_bar else 0.0
     rows[row, STRATEGY], rows[row, SYMBOL], rows[row, ORDERED], rows[row, ENTERED] = strategy, symbol, qty, d
     rows[row, ENTRY], rows[row, LOWEST], rows[row, HIGHEST] = fill, fill, fill
@@ -412,38 +407,6 @@ def _is_full(limits: Limits, account: Standing, least: float) -> bool:
 
 
 @njit_part
-def _met_at_limit(
-    kind: int, side: float, opened: float, best: float, fill: float, factor: float, limit: float
-) -> tuple[int, float, bool]:
-    """What the market says of an accepted order with a limit: (reason code, fill in adjusted dollars, filled after the open).
-
-    opened, best, fill: the open, the bar's best price for us and the fill at the open, adjusted. limit: as traded.
-    """
-    beyond = side * (_as_traded(opened, factor) - _as_traded(limit, 1.0))
-    if kind == AT_OPENING_AUCTION:
-        return BEYOND_LIMIT if beyond > 0.0 else ACCEPTED, fill, False
-    bound = limit * factor
-    if beyond <= 0.0:
-        return ACCEPTED, min(fill, bound) if side > 0.0 else max(fill, bound), False
-    is_reached = side * (_as_traded(best, factor) - _as_traded(limit, 1.0)) < 0.0
-    return ACCEPTED if is_reached else NOT_REACHED, bound, True
-
-
-@njit_part
-def _as_traded(price: float, factor: float) -> float:
-    """A price as traded in billionths of a dollar, free of the rounding noise of its factor."""
-    return nearest_whole(price / factor * AS_TRADED)
-
-
-@njit_part
-def _stop_level(side: float, fill: float, distance: float, factor: float) -> float:
-    """The protective stop in adjusted dollars, on the tick away from the market; beyond every price without a distance."""
-    if np.isnan(distance):
-        return -side * np.inf
-    return round_to_tick((fill - side * distance) / factor, side < 0.0) * factor
-
-
-@njit_part
 def _through_the_bar(
     feed: Feed, book: PositionBook, positions: int, d: int, is_last: bool, cash: float, charges: Charges, terms: Floats,
     keep: bool, journal: Journal, trades: int,
@@ -466,8 +429,8 @@ def _through_the_bar(
             wishes, is_late = feed.leave[strategy, bar], rows[row, FLAG] == FILLED_LATE
             if (wishes & SUSPECT) != 0 and side * (close - quote) > 0.0:
                 reason = SUSPECTED
-            elif _is_stopped(side, low, high, close, rows[row, STOP_PRICE], is_late):
-                reason, quote = STOPPED, _stop_fill(side, bars[bar, ROW_OPEN], rows[row, STOP_PRICE], is_late)
+            elif is_stopped(side, low, high, close, rows[row, STOP_PRICE], is_late):
+                reason, quote = STOPPED, stop_fill(side, bars[bar, ROW_OPEN], rows[row, STOP_PRICE], is_late)
             else:
                 quote = close
                 rows[row, LAST_CLOSE] = close
@@ -492,7 +455,7 @@ def _through_the_bar(
             continue
         # Without a bar of this session the last one's factor holds.
         factor = bars[int(rows[row, NEXT_BAR]) - 1, ROW_FACTOR]
-        price, fees = _exit_price(charges, rows[row, SIDE], quote, rows[row, HOLDING], factor)
+        price, fees = exit_price(charges, rows[row, SIDE], quote, rows[row, HOLDING], factor)
         cash += rows[row, SIDE] * rows[row, HOLDING] * price - fees
         rows[row, PAID] += fees
         book.held_until[int(rows[row, SYMBOL])] = d
@@ -502,29 +465,6 @@ def _through_the_bar(
             _record(journal, trades, rows, row, d, price, reason)
             trades += 1
     return kept, trades, cash
-
-
-@njit_part
-def _is_stopped(side: float, low: float, high: float, close: float, stop: float, is_late: bool) -> bool:
-    """The bar reaches the stop; of a position filled after the open only the close is known to come after its fill."""
-    if is_late:
-        return side * (close - stop) < 0.0
-    return low <= stop if side > 0.0 else high >= stop
-
-
-@njit_part
-def _stop_fill(side: float, opened: float, stop: float, is_late: bool) -> float:
-    """The price before slippage at which a stop fills: the stop, or the open where that lies beyond it."""
-    if is_late:
-        return stop
-    return min(opened, stop) if side > 0.0 else max(opened, stop)
-
-
-@njit_part
-def _exit_price(charges: Charges, side: float, quote: float, holding: float, factor: float) -> tuple[float, float]:
-    """(adjusted price after slippage, fees in dollars) of leaving at `quote`."""
-    price = quote * (1.0 - side * charges.slippage)
-    return price, fill_fees(charges, side > 0.0, holding * factor, price / factor)
 
 
 @njit_part
@@ -564,7 +504,7 @@ def _close_all(
     for p in range(positions):
         row = book.order[p]
         factor = feed.rows[int(rows[row, NEXT_BAR]) - 1, ROW_FACTOR]
-        price, fees = _exit_price(charges, rows[row, SIDE], rows[row, LAST_CLOSE], rows[row, HOLDING], factor)
+        price, fees = exit_price(charges, rows[row, SIDE], rows[row, LAST_CLOSE], rows[row, HOLDING], factor)
         cash += rows[row, SIDE] * rows[row, HOLDING] * price - fees
         rows[row, PAID] += fees
         if keep:

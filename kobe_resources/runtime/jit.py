@@ -49,8 +49,7 @@ def njit_lean(function: F) -> F:
 def njit_part(function: F) -> F:
     """Compile `function` as lean into the kernels that call it; Python cannot call it.
 
-    A call would copy what describes each array, seven numbers, to the stack: dozens of arrays a session cost a tenth of a
-    simulation.
+    A call would copy what describes each array, seven numbers, to the stack, for dozens of arrays a session.
     """
     # numba's type hints do not know these options of its own.
     options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False, "forceinline": True}

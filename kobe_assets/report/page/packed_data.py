@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kobe_assets.report.analysis.from_panel import PRICES
-from kobe_assets.report.page.csv_files import PRICE_DIGITS, pick_trades, sorted_trades, windows_of
-from kobe_assets.report.page.packing import Numbers, block, folded, pack_bytes, steps
+from kobe_assets.report.page.csv_files import BEYOND, PRICE_DIGITS, pick_trades, sorted_trades, windows_of
+from kobe_assets.report.page.packing import Numbers, block, folded, pack_block, steps
 from kobe_assets.report.page.trade_list import pack_trades
 from kobe_assets.research.panel import Bools, Floats, Ints
 from kobe_assets.research.parallel import in_threads
@@ -33,8 +33,6 @@ BARS_A_FILE = 25_000
 """Bars of a file beside the page, unless one symbol has more: unpacked in a moment, and dozens of files, not thousands."""
 TRADES_INSIDE = 1_000_000
 """Letters of packed trades that a page carries itself, those of the book it opens with first."""
-FAST = 1
-"""How hard gzip tries for files beside the page: there are thousands of kilobytes of them, and no limit."""
 Drawn = Mapping[str, Collection[str]]
 """Indicators that only some strategies have: name → the strategies whose charts draw it."""
 NOTHING: Drawn = {}
@@ -92,18 +90,18 @@ def _bars(inputs: ReportInputs, beside: dict[str, str], declared: Drawn) -> tupl
     columns = {name: inputs.indicators[name] for name in declared if name in inputs.indicators and name not in INDICATORS}
     bars = _Bars.of(inputs.bars, columns).only_where_drawn(inputs.trades, declared)
     if len(bars.days) <= BARS_INSIDE:
-        return pack_bytes(bars.block(list(bars.rows))), {}
+        return pack_block(bars.block(list(bars.rows))), {}
     files: dict[str, str] = {}
     groups = bars.groups(BARS_A_FILE)
     # zlib lets other threads work meanwhile.
-    packed = in_threads(lambda symbols: pack_bytes(bars.block(symbols), FAST), groups)
+    packed = in_threads(lambda symbols: pack_block(bars.block(symbols)), groups)
     for number, (symbols, text) in enumerate(zip(groups, packed, strict=True)):
         name = f"bars-{number}.css"
         files.update(dict.fromkeys(symbols, name))
         beside[name] = _sheet(text)
     ordered = sorted_trades(inputs.trades)
     inside = bars.within(windows_of(ordered, pick_trades(ordered)))
-    return pack_bytes(inside.block(list(inside.rows))), files
+    return pack_block(inside.block(list(inside.rows))), files
 
 
 def _sheet(packed: str) -> str:
@@ -161,15 +159,16 @@ class _Bars:
 
     def _inside(self, windows: pd.DataFrame) -> Bools:
         """(bars) true inside the windows."""
-        since, until = (windows[name].to_numpy().astype("datetime64[D]").astype(float) for name in ("since", "until"))
-        keep = np.zeros(len(self.days), dtype=bool)
-        for symbol, low, high in zip(windows["symbol"], since, until, strict=True):
-            first, last = self.rows.get(str(symbol), (0, 0))
-            keep[
-                first + np.searchsorted(self.days[first:last], low) : first
-                + np.searchsorted(self.days[first:last], high, "right")
-            ] = True
-        return keep
+        place = {symbol: at * float(BEYOND) for at, symbol in enumerate(self.rows)}
+        own = np.array([place.get(str(symbol), np.nan) for symbol in windows["symbol"]], dtype=float)
+        since, until = (windows[name].to_numpy().astype("datetime64[D]").astype(float) + own for name in ("since", "until"))
+        known = ~np.isnan(own)
+        # All days of a later symbol lie beyond those of an earlier one, so that one search serves all.
+        length = np.array([last - first for first, last in self.rows.values()], np.int64)
+        days = self.days + np.repeat(list(place.values()), length)
+        begins = np.bincount(np.searchsorted(days, since[known]), minlength=len(days) + 1)
+        ends = np.bincount(np.searchsorted(days, until[known], "right"), minlength=len(days) + 1)
+        return np.asarray(np.cumsum(begins - ends)[:-1] > 0)
 
     def groups(self, most: int) -> list[list[str]]:
         """The symbols in order, together as long as they have at most so many bars."""

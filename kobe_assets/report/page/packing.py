@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,13 +20,26 @@ _LETTERS = np.frombuffer(
     b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~", dtype=np.uint8
 )
 """Those of Python's base64.b85encode, but for `<`."""
+GZIP = 31
+"""zlib's number for its largest window in a gzip file."""
 LARGEST = float(2**30)
 """Beyond this a number does not fit once its sign is folded in; it counts as undefined."""
 
 
-def pack_bytes(data: bytes, level: int = 6) -> str:
-    """`data` as gzip in base 85, without a sign that could open a tag or end a string."""
-    zipped = gzip.compress(data, level, mtime=0)
+def pack_block(data: bytes) -> str:
+    """A block of `block` in base 85. Its byte planes hold runs of equal bytes, and beyond those hardly a piece twice:
+    to look for runs alone packs as small as to look for pieces, in a third of the time."""
+    deflate = zlib.compressobj(wbits=GZIP, strategy=zlib.Z_RLE)
+    return _letters(deflate.compress(data) + deflate.flush())
+
+
+def pack_text(text: str) -> str:
+    """`text` in UTF-8, gzip and base 85."""
+    return _letters(gzip.compress(text.encode("utf-8"), 9, mtime=0))
+
+
+def _letters(zipped: bytes) -> str:
+    """Bytes in base 85, without a sign that could open a tag or end a string."""
     short = -len(zipped) % 4
     left = np.frombuffer(zipped + b"\0" * short, dtype=">u4").astype(np.uint32)
     letters = np.empty((len(left), 5), np.uint8)
@@ -35,11 +49,6 @@ def pack_bytes(data: bytes, level: int = 6) -> str:
         left = above
     text = letters.tobytes()
     return text[: len(text) - short].decode("ascii")
-
-
-def pack_text(text: str) -> str:
-    """`text` in UTF-8 as `pack_bytes`."""
-    return pack_bytes(text.encode("utf-8"), 9)
 
 
 def pack_json(value: Any) -> str:

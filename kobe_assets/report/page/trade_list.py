@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.report.page.packing import LARGEST, Numbers, block, folded, pack_bytes, steps
+from kobe_assets.report.page.packing import LARGEST, Numbers, block, folded, pack_block, steps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ def pack_trades(trades: pd.DataFrame) -> str:
         "rows": len(trades), "columns": list(columns), "symbols": symbols, "reasons": reasons, "strategies": strategies,
         "money": money, "small": small, "pieces": pieces,
     }  # fmt: skip
-    return pack_bytes(block(header, list(columns.values())))
+    return pack_block(block(header, list(columns.values())))
 
 
 def _pieces(shares: Any) -> float:

@@ -139,20 +139,26 @@ def test_an_indicator_that_is_called_like_a_price_takes_the_place_of_none(inputs
 
 def test_declared_columns_are_packed_around_the_trades_of_those_that_draw_them(inputs: ReportInputs) -> None:
     by = sorted(set(inputs.trades["entered_by"]))[0]
-    symbol = inputs.trades["symbol"].iloc[0]
-    one = inputs.trades[(inputs.trades["entered_by"] == by) & (inputs.trades["symbol"] == symbol)].iloc[[0]]
-    told = dataclasses.replace(inputs, indicators={"own": np.ones(inputs.bars["bar"].max() + 1)}, trades=one)
+    days = {name: own.to_numpy().astype("datetime64[D]") for name, own in inputs.bars.groupby("symbol")["session"]}
+    mine = inputs.trades[inputs.trades["entered_by"] == by]
+    since, until = (mine[f"{name}_session"].to_numpy().astype("datetime64[D]") for name in ("signal", "exit"))
+    # Windows that begin and end on bars themselves.
+    exact = [{low - 75, high + 25} <= set(days[symbol]) for symbol, low, high in zip(mine["symbol"], since, until, strict=True)]
+    some = mine[exact].drop_duplicates("symbol").iloc[1:3]
+    assert len(some) == 2
+    told = dataclasses.replace(inputs, indicators={"own": np.ones(inputs.bars["bar"].max() + 1)}, trades=some)
     header, planes = header_of(unpacked(packed_data(told, [], "", {"own": {by}}).bars))
-    signal, leave = (np.datetime64(one[f"{name}_session"].iloc[0], "D") for name in ("signal", "exit"))
+    windows = {
+        row.symbol: (np.datetime64(row.signal_session, "D") - 75, np.datetime64(row.exit_session, "D") + 25)
+        for row in some.itertuples()
+    }
     for name, (rows, *_) in header["symbols"].items():
-        days, own = (column(planes[4 * rows * i :], rows) for i in (0, 7))
+        distances, own = (column(planes[4 * rows * i :], rows) for i in (0, 7))
         planes = planes[4 * rows * 8 :]
-        drawn = np.cumsum(days).astype("datetime64[D]")[[value is not None for value in own]]
-        if name == symbol:
-            assert signal - 75 <= drawn.min() < signal - 60
-            assert leave < drawn.max() <= leave + 25
-        else:
-            assert not len(drawn), f"{name} was not traded"
+        every = np.cumsum(distances).astype("datetime64[D]")
+        drawn = every[[value is not None for value in own]]
+        low, high = windows.get(name, (every[-1] + 1, every[0]))
+        assert drawn.tolist() == every[(low <= every) & (every <= high)].tolist()
 
 
 def test_every_trade_has_its_bars(inputs: ReportInputs) -> None:

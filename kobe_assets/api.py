@@ -21,7 +21,7 @@ from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_
 from kobe_assets.graph.given_bars import panel_of_frame
 from kobe_assets.graph.inputs import canonical_params, folds_of, load_panel, market_of, stored_symbols, tradable_bars
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.report.analysis.one_run import BookRun, run_book
+from kobe_assets.report.analysis.one_run import BookRun, run_book, told_signals
 from kobe_assets.report.page.run_figures import equity_figure, symbol_figure
 from kobe_assets.research.declared import is_number
 from kobe_assets.research.indicators import compute_indicators
@@ -193,6 +193,7 @@ def walk_forward(
     market, more = _market(settings, declared, bars)
     with kept_process_state():
         study = walk(market, declared, own, folds_of(settings, market.panel), grid)
+    tested = study.folds[0].test_start, study.folds[-1].test_end
     cash, panel, modes = market.costs.initial_cash, market.panel, ((CANONICAL, study.canonical), (OPTIMIZED, study.optimized))
     equity = pd.concat([_chained(equity_frame(declared.name, mode, found, panel, cash), cash) for mode, found in modes])
     trades = stacked([trades_frame(declared.name, [declared], mode, found, panel) for mode, found in modes])
@@ -211,7 +212,7 @@ def walk_forward(
         trades=trades,
         equity=equity,
         figures=figures,
-        notes=tuple(more),
+        notes=(*told_signals(market, declared, own, *tested), *more),
         lookahead=_looked(market, declared, own) if check else None,
         study=study,
     )

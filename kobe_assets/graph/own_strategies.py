@@ -7,6 +7,7 @@ can differ. Files may import each other by their plain names.
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import hashlib
 import importlib.machinery
@@ -16,9 +17,11 @@ import re
 import sys
 import threading
 import time
+import traceback
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder
 from pathlib import Path
@@ -222,17 +225,36 @@ def _digest(sources: Files) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
-def _taken_by_the_word(error: BaseException) -> str:
-    """What a word of the language takes, where it was called with something else; empty for any other error."""
+def _meant(error: BaseException) -> str:
+    """What was probably meant: by a name that is not there, by a word of the language that was called with something else."""
+    if isinstance(error, NameError) and error.name:
+        if error.name == Strategy.__name__ or _is_a_word(error.name):
+            return f", write from {language.__name__} import {error.name}"
+        close = get_close_matches(error.name, _names_at(error), 1)
+        return f", did you mean {close[0]}?" if close else ""
     called = WRONG_CALL.match(str(error)) if isinstance(error, TypeError) else None
     if called and called[1] == "Strategy.__init__":
         return f", there are {', '.join(own.name for own in fields(Strategy) if own.init)}"
-    word = getattr(language, called[1], None) if called else None
-    if called is None or not inspect.isfunction(word):
+    if called is None or not _is_a_word(called[1]):
         return ""
-    takes = inspect.signature(word).parameters.values()
+    takes = inspect.signature(getattr(language, called[1])).parameters.values()
     told = (own.name if own.default is own.empty else f"{own.name}={own.default!r}" for own in takes)
     return f", write {called[1]}({', '.join(told)})"
+
+
+def _is_a_word(name: str) -> bool:
+    """Whether the language declares indicators by it."""
+    return (
+        not name.startswith("_")
+        and inspect.isfunction(word := getattr(language, name, None))
+        and word.__module__ == language.__name__
+    )
+
+
+def _names_at(error: BaseException) -> list[str]:
+    """The names that were there where an error was raised."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return [*frame.f_locals, *frame.f_globals, *vars(builtins)]
 
 
 class _FolderOfModules(MetaPathFinder, Loader):
@@ -256,7 +278,7 @@ class _FolderOfModules(MetaPathFinder, Loader):
             if not is_a_fault(error):
                 raise
             place = place_of(error, path)
-            told = one_line(error) + _taken_by_the_word(error)
+            told = one_line(error) + _meant(error)
             raise StrategyBroken(f"the strategies cannot be imported, see {place} ({told})") from error
         finally:
             sys.meta_path.remove(self)

@@ -182,6 +182,18 @@ def test_a_walk_forward_chains_the_folds_of_both_modes(bars: pd.DataFrame) -> No
     assert walk_forward(SWING, bars, grid={"time_stop": (1, 2)}, settings=windows, check=False).trials.shape == (5, 2)
 
 
+def test_a_walk_forward_counts_the_signals_without_a_score(bars: pd.DataFrame) -> None:
+    windows = {"walk_forward.warmup": 20, "walk_forward.train": 100, "walk_forward.test": 60}
+    never = replace(SWING, long=lambda at, p: at.close > 0.0, score_long=lambda at: np.where(at.close > 42.0, np.nan, 1.0))
+    found = walk_forward(never, bars, settings=windows, check=False)
+    missing, first, last = 0, found.study.folds[0].test_start, found.study.folds[-1].test_end
+    for _, own in bars.groupby("Ticker"):
+        missing += int((own["Close"].to_numpy()[first : last + 1] > 42.0).sum())
+    assert missing > 100
+    assert found.notes == (f"{missing:,} times swing wanted in and gave no signal: its score is no number there",)
+    assert walk_forward(SWING, bars, settings=windows, check=False).notes == ()
+
+
 def test_charts_show_the_account_and_a_symbol_with_its_trades(bars: pd.DataFrame) -> None:
     run = backtest(SWING, bars, check=False)
     assert len(run.plot().data[0].x) == 400

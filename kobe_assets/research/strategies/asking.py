@@ -134,6 +134,10 @@ def _meant(error: BaseException, strategy: Strategy, what: str) -> str:
         return f", write at.{next(iter(strategy.indicators), 'close')}"
     if isinstance(error, AttributeError) and "'mappingproxy'" in said and error.name in strategy.parameters:
         return f', write p["{error.name}"]'
+    if isinstance(error, NameError) and error.name in ("close", *strategy.indicators):
+        return f", write at.{error.name}"
+    if isinstance(error, NameError) and error.name in strategy.parameters:
+        return f', write p["{error.name}"]'
     known = strategy.parameters if isinstance(error, KeyError) else ("close", *strategy.indicators)
     wrong = said.split("'")[1:2] if isinstance(error, AttributeError | KeyError) else []
     close = get_close_matches(wrong[0], list(known), 1) if wrong else []

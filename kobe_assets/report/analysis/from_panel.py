@@ -34,7 +34,9 @@ def bars_within(panel: Panel, indicators: Indicators, windows: pd.DataFrame) -> 
     since, until = (_days(windows[name]) for name in ("since", "until"))
     place, known = _places(panel, windows["symbol"])
     days, sessions = _session_days(panel), len(panel.sessions)
-    at = panel.name[panel.symbol].astype(np.int64) * sessions + panel.session
+    at = panel.name[panel.symbol].astype(np.int64)
+    at *= sessions
+    at += panel.session
     begin = np.searchsorted(at, place * sessions + np.searchsorted(days, since))
     end = np.searchsorted(at, place * sessions + np.searchsorted(days, until, side="right"))
     bar = np.sort(_ranges(begin[known], end[known]))

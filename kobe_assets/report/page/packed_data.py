@@ -64,8 +64,10 @@ def packed_data(inputs: ReportInputs, books: Sequence[StrategyResult], opened: s
     beside: dict[str, str] = {}
     trades, trade_files = _trades(books, opened, beside)
     bars, bar_files = _bars(inputs, beside, declared)
-    digest = hashlib.sha256("".join(f"{name}{text}" for name, text in beside.items()).encode()).hexdigest()
-    return PackedData(bars, trades, beside, bar_files, trade_files, f"data-{digest[:12]}" if beside else "")
+    digest = hashlib.sha256()
+    for name, text in beside.items():
+        digest.update(f"{name}{text}".encode())
+    return PackedData(bars, trades, beside, bar_files, trade_files, f"data-{digest.hexdigest()[:12]}" if beside else "")
 
 
 def _trades(books: Sequence[StrategyResult], opened: str, beside: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def declared_columns(panel: Panel, declared: Mapping[str, Indicator], canonical:
         if indicator not in known:
             if indicator.inner is None:
                 if not listings:
-                    listings.extend(listing_bars(panel, listing) for listing in range(len(panel.symbols)))
+                    listings.extend(bars_by_listing(panel))
                 known[indicator] = _over_listings(panel, listings, indicator)
             elif indicator.symbol is not None:
                 known[indicator] = _of_symbol(panel, column(indicator.inner), indicator.symbol)
@@ -164,12 +165,14 @@ def declared_columns(panel: Panel, declared: Mapping[str, Indicator], canonical:
     return {name: column(indicator) for name, indicator in declared.items()}
 
 
-def listing_bars(panel: Panel, listing: int) -> ListingBars:
-    """One listing's bars as read-only arrays, by its place in the panel."""
-    some = slice(int(panel.start[listing]), int(panel.start[listing + 1]))
-    columns: dict[str, Any] = {name: getattr(panel, name)[some] for name in ("high", "low", "close", "volume")}
-    columns |= {"open": np.ascontiguousarray(panel.open[some]), "session": panel.sessions[panel.session[some]]}
-    return ListingBars(**{name: read_only(column) for name, column in columns.items()})
+def bars_by_listing(panel: Panel) -> list[ListingBars]:
+    """The bars of each listing of the panel, as read-only arrays."""
+    columns: dict[str, Any] = {name: read_only(getattr(panel, name)) for name in ("high", "low", "close", "volume")}
+    columns |= {"open": read_only(np.ascontiguousarray(panel.open)), "session": read_only(panel.sessions[panel.session])}
+    return [
+        ListingBars(**{name: column[begin:end] for name, column in columns.items()})
+        for begin, end in pairwise(panel.start.tolist())
+    ]
 
 
 def read_only(column: Any) -> Any:

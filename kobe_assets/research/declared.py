@@ -6,7 +6,7 @@ It trusts `language.py` for declarations that make sense; what a person's own fu
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -145,24 +145,27 @@ def declared_columns(panel: Panel, declared: Mapping[str, Indicator], canonical:
 
     canonical: the columns of CANONICAL by name.
     """
-    known: dict[Indicator, Floats] = {}
-    listings: list[ListingBars] = []
+    known = _over_listings(panel, [_innermost(indicator) for indicator in declared.values()])
+    return {name: _column(panel, indicator, canonical, known) for name, indicator in declared.items()}
 
-    def column(indicator: Indicator) -> Floats:
-        if indicator.words in CANONICAL and indicator.inner is None and indicator.function is None:
-            return canonical[CANONICAL[indicator.words]]
-        if indicator not in known:
-            if indicator.inner is None:
-                if not listings:
-                    listings.extend(bars_by_listing(panel))
-                known[indicator] = _over_listings(panel, listings, indicator)
-            elif indicator.symbol is not None:
-                known[indicator] = _of_symbol(panel, column(indicator.inner), indicator.symbol)
-            else:
-                known[indicator] = _ranks(panel, column(indicator.inner))
-        return known[indicator]
 
-    return {name: column(indicator) for name, indicator in declared.items()}
+def _column(panel: Panel, indicator: Indicator, canonical: Mapping[str, Floats], known: dict[Indicator, Floats]) -> Floats:
+    """No function inside another that calls itself: it would hold itself, and all columns with it, long after they serve."""
+    if _is_canonical(indicator):
+        return canonical[CANONICAL[indicator.words]]
+    if indicator not in known and indicator.inner is not None:
+        inner = _column(panel, indicator.inner, canonical, known)
+        known[indicator] = _ranks(panel, inner) if indicator.symbol is None else _of_symbol(panel, inner, indicator.symbol)
+    return known[indicator]
+
+
+def _is_canonical(indicator: Indicator) -> bool:
+    return indicator.words in CANONICAL and indicator.inner is None and indicator.function is None
+
+
+def _innermost(indicator: Indicator) -> Indicator:
+    """What a declaration reads of single listings; itself, where it is one of them."""
+    return indicator if indicator.inner is None else _innermost(indicator.inner)
 
 
 def bars_by_listing(panel: Panel) -> list[ListingBars]:
@@ -183,14 +186,18 @@ def read_only(column: Any) -> Any:
     return np.asarray(memoryview(plain).toreadonly()).view(column.dtype)
 
 
-def _over_listings(panel: Panel, listings: Sequence[ListingBars], indicator: Indicator) -> Floats:
-    found = np.empty(panel.bars)
+def _over_listings(panel: Panel, indicators: Iterable[Indicator]) -> dict[Indicator, Floats]:
+    """The columns of those that are not always there."""
+    found = {indicator: np.empty(panel.bars) for indicator in indicators if not _is_canonical(indicator)}
+    listings = bars_by_listing(panel) if found else []
 
     def part(begin: int, end: int) -> None:
         for listing in range(begin, end):
-            found[panel.start[listing] : panel.start[listing + 1]] = values_of(indicator, listings[listing])
+            own = slice(*panel.start[listing : listing + 2])
+            for indicator, column in found.items():
+                column[own] = values_of(indicator, listings[listing])
 
-    in_slices(len(panel.symbols), CORES, part)
+    in_slices(len(listings), CORES, part)
     return found
 
 

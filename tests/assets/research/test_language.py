@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import warnings
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -66,6 +68,19 @@ def assert_is(panel: Panel, indicator: Indicator, expected: object) -> None:
         bars = bars_by_listing(panel)[k]
         own = found[panel.start[k] : panel.start[k + 1]]
         np.testing.assert_allclose(own, expected(bars), rtol=1e-9, atol=1e-9, err_msg=str(indicator))  # type: ignore[operator]
+
+
+def test_columns_are_let_go_when_nobody_holds_them(panel: Panel) -> None:
+    """A large market's columns would lie in memory until garbage is collected, which seldom is."""
+    declared = {"own": say.sma(30), "theirs": say.sma(30).of("AAA"), "place": say.rank(say.sma(30))}
+    gc.disable()
+    try:
+        computed = compute_indicators(panel, declared)
+        column = weakref.ref(computed["own"])
+        del computed
+        assert column() is None
+    finally:
+        gc.enable()
 
 
 CASES = {

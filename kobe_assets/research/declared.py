@@ -150,7 +150,10 @@ def declared_columns(panel: Panel, declared: Mapping[str, Indicator], canonical:
 
 
 def _column(panel: Panel, indicator: Indicator, canonical: Mapping[str, Floats], known: dict[Indicator, Floats]) -> Floats:
-    """No function inside another that calls itself: it would hold itself, and all columns with it, long after they serve."""
+    """(bars) the column of one declaration; what it is made from is added to `known`.
+
+    Inside `declared_columns` a function that calls itself would hold itself, and all columns with it, long after they serve.
+    """
     if _is_canonical(indicator):
         return canonical[CANONICAL[indicator.words]]
     if indicator not in known and indicator.inner is not None:

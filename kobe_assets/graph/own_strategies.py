@@ -57,6 +57,8 @@ DEADLINE_S = 30.0
 
 WRONG_CALL = re.compile(r"([\w.]+)\(\) (?:got an unexpected|missing \d|takes \d)")
 """How Python begins to say that a function was called with what it does not take."""
+NOT_THERE = re.compile(r"cannot import name '(\w+)' from")
+"""How Python begins to say that a module has no such name."""
 
 _one_imports = threading.RLock()
 _too_slow: dict[Files, StrategyBroken | StrategyFault] = {}
@@ -232,6 +234,10 @@ def _meant(error: BaseException) -> str:
             return f", write from {language.__name__} import {error.name}"
         close = get_close_matches(error.name, _names_at(error), 1)
         return f", did you mean {close[0]}?" if close else ""
+    missed = NOT_THERE.match(str(error)) if isinstance(error, ImportError) and error.name == language.__name__ else None
+    if missed:
+        close = get_close_matches(missed[1], language.__all__, 1)
+        return f", did you mean {close[0]}?" if close else f", there are {', '.join(language.__all__)}"
     called = WRONG_CALL.match(str(error)) if isinstance(error, TypeError) else None
     if called and called[1] == "Strategy.__init__":
         return f", there are {', '.join(own.name for own in fields(Strategy) if own.init)}"

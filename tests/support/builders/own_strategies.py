@@ -157,6 +157,11 @@ FAULTS: dict[str, tuple[dict[str, str], int, str]] = {
         LINE + 4,
         "NameError: name 'ema' is not defined, write from kobe_assets.research.language import ema)",
     ),
+    "word that the language has not": (
+        changed("language import Strategy", "language import Strategi"),
+        1,
+        "did you mean Strategy?",
+    ),
     "word written wrong": (changed("rsi(4)", "rssi(4)"), LINE + 4, "did you mean rsi?"),
     "name that no word is like": (changed("rsi(4)", "np.rsi(4)"), LINE + 4, "name 'np' is not defined)"),
     "indicator without `at`": (changed("at.rsi4 >= p", "rsi4 >= p"), LEAVE, "write at.rsi4"),

@@ -26,7 +26,7 @@ from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.policy_gate import SIZING_MODES, Limits
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import BOOK
-from kobe_resources.warehouse.store import floats_of, has_table
+from kobe_resources.warehouse.store import floats_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -59,9 +59,7 @@ def load_panel(warehouse: Warehouse, read: frozenset[str] = frozenset()) -> Pane
     Raises NoPanel on an empty store and on bars that make none.
     """
     with warehouse.connect() as connection:
-        paid = has_table(connection, "dividends")
-        chosen = ("universe", "universe_membership", "panel_symbols")
-        tables = ("daily_bars", "splits", *chosen, *(["dividends"] if paid else []))
+        tables = ("daily_bars", "splits", "universe", "universe_membership", "panel_symbols", "dividends")
         key = (warehouse.path, warehouse.content_version(*tables), read)
         if (kept := _kept.get("panel")) and kept[0] == key:
             panel: Panel = kept[1]
@@ -72,7 +70,7 @@ def load_panel(warehouse: Warehouse, read: frozenset[str] = frozenset()) -> Pane
         days = connection.execute("SELECT DISTINCT session FROM daily_bars ORDER BY session").fetchnumpy()["session"]
         may_trade = {r[0] for r in connection.execute(MAY_TRADE).fetchall()}
         bars = _columns_of(read_bar_tables(warehouse, in_panel=not more), symbols) if symbols else {}
-        dividends = connection.execute(read_sql(HERE, "panel_dividends")).fetchnumpy() if paid else None
+        dividends = connection.execute(read_sql(HERE, "panel_dividends")).fetchnumpy()
     if not symbols:
         raise NoPanel("the warehouse holds no bars", "run `kobe report`, or `kobe bars refresh`")
     sessions = np.asarray(days).astype("datetime64[D]")
@@ -87,10 +85,9 @@ def load_panel(warehouse: Warehouse, read: frozenset[str] = frozenset()) -> Pane
             place[bars.pop("session").astype("datetime64[D]").astype(np.int64) - since[0]],
             bars,
         )
-        if dividends is not None:
-            place_of = {name: k for k, name in enumerate(symbols)}
-            places = np.array([place_of[name] for name in in_panel], np.int64)
-            add_dividends(panel, places[dividends["symbol"]], dividends["day"], floats_of(dividends["amount"]))
+        place_of = {name: k for k, name in enumerate(symbols)}
+        places = np.array([place_of[name] for name in in_panel], np.int64)
+        add_dividends(panel, places[dividends["symbol"]], dividends["day"], floats_of(dividends["amount"]))
     except ValueError as error:
         raise NoPanel(f"the stored bars make no panel ({error})", "see the checks of daily_bars") from error
     panel = replace(panel, outside=frozenset(symbols) - may_trade if may_trade else frozenset())

@@ -22,7 +22,7 @@ from kobe_assets.research.strategies import Reading, Strategy
 from kobe_assets.research.strategies.asking import satisfied
 from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.warehouse.store import floats_of, has_table
+from kobe_resources.warehouse.store import floats_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -252,9 +252,7 @@ def load_evidence(
 
 
 def _dividends_of(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> dict[str, tuple[tuple[dt.date, float], ...]]:
-    """The dividends of some symbols, oldest first; none in a warehouse that has no table of them."""
-    if not has_table(connection, "dividends"):
-        return {}
+    """The dividends of some symbols, oldest first."""
     sql_text = "SELECT symbol, ex_date, amount FROM dividends WHERE symbol IN (SELECT unnest(?)) ORDER BY ex_date"
     found: dict[str, list[tuple[dt.date, float]]] = {}
     for symbol, day, amount in connection.execute(sql_text, [symbols]).fetchall():
@@ -265,7 +263,7 @@ def _dividends_of(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> 
 def _renames_of(connection: duckdb.DuckDBPyConnection, symbols: set[str]) -> dict[str, tuple[dt.date, str]]:
     """The last change of the name of some symbols, and of those that they became."""
     found: dict[str, tuple[dt.date, str]] = {}
-    left = symbols if has_table(connection, "corporate_actions") else set()
+    left = symbols
     while left:
         changed = _renamed(connection, sorted(left))
         found |= changed

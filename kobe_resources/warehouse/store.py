@@ -291,12 +291,6 @@ def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     return [column[0] for column in described or ()]
 
 
-def has_table(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    """Whether the file has a table or view of this name."""
-    found = connection.execute("SELECT 1 FROM information_schema.tables WHERE table_name = ?", [table]).fetchall()
-    return bool(found)
-
-
 def insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame, in_order: bool = True) -> int:
     """Append the rows of `frame` to `table`, columns matched by name; rows written.
 

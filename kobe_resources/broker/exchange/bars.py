@@ -162,11 +162,7 @@ class StoredBars:
 
 
 def _dividends_of(warehouse: Warehouse) -> list[tuple[str, dt.date, float]]:
-    from kobe_resources.warehouse.store import has_table
-
     with warehouse.connect() as connection:
-        if not has_table(connection, "dividends"):
-            return []
         return connection.execute("SELECT symbol, ex_date, amount FROM dividends").fetchall()
 
 

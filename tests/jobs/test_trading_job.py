@@ -25,6 +25,8 @@ from kobe_resources.resources import resources_of
 from kobe_resources.settings.models import Settings
 from tests.support.builders.replay_market import random_warehouse
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 WEDNESDAY = dt.date(2024, 3, 6)
 NOON = dt.datetime(2024, 3, 6, 17, 0, tzinfo=dt.UTC)
 

@@ -33,6 +33,8 @@ from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.frames import NOON, bar, days, load, splits
 from tests.support.reference import indicators as reference
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 DAYS = days(300)
 BLOCKING = {name for name, (blocking, _) in FINDINGS.items() if blocking}
 

@@ -23,6 +23,8 @@ from kobe_resources.warehouse.store import Warehouse
 from tests.assets.checks.test_bars import store
 from tests.support.builders.frames import NOON, bar, days, load
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 DAYS = days(300)
 FILES = Settings(data=DataSettings(vendor="files"))
 

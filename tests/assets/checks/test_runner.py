@@ -16,6 +16,8 @@ from kobe_resources.settings.models import Settings
 from kobe_resources.settings.secrets import Secrets
 from kobe_resources.warehouse.store import Warehouse
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 ONE = "symbol = 'IBM' AND session = DATE '2008-03-10'"
 FAULTS = {
     "a bar without indicators": (f"DELETE FROM indicators WHERE {ONE}", "IBM"),

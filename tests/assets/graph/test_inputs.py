@@ -22,6 +22,8 @@ from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 SETTINGS = Settings.model_validate(
     {
         "data": {"vendor": "synthetic", "synthetic": {"symbols": 12, "sessions": 420}},

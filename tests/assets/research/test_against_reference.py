@@ -23,6 +23,8 @@ from tests.support.reference.random_markets import random_market, random_session
 from tests.support.reference.signals import signals_of
 from tests.support.reference.simulate import simulate, simulate_book
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 MARKETS = 240
 BATCH = 30
 WAREHOUSES = 24

@@ -20,6 +20,8 @@ from kobe_resources.warehouse.store import Warehouse
 from tests.assets.checks.test_bars import calm, store
 from tests.support.builders.frames import load
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 TARGETS = ("daily_bars", "universe", "indicators", "signals")
 
 

@@ -30,6 +30,8 @@ from kobe_resources.settings.models import DataSettings, Settings, UniverseSetti
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.frames import NOON, bar, days, load
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 DAYS = days(520)
 
 

@@ -32,6 +32,8 @@ from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.replay_market import with_limit
 from tests.support.builders.traded_home import BEFORE_THE_END, market_settings
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,8 @@ from kobe_jobs.trading.parity.replay import replay
 from kobe_resources.errors import UsageError
 from tests.support.builders.replay_market import random_warehouse
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 DAY = dt.date(2024, 3, 5)
 SIGNAL = DAY - dt.timedelta(1)
 TRADE = Trade("KO", "long", SIGNAL, DAY, 60.0, 1.25, DAY + dt.timedelta(3), 61.0, "rsi_exit")

@@ -14,6 +14,8 @@ from kobe_jobs.trading.parity.replay import replay, simulate_window
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.replay_market import compute, random_warehouse, with_limit
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 SESSIONS = 290
 RICH = {"initial_cash": 1e6}
 """Before the open nothing has been sold yet, so that cash must not bind."""

@@ -30,6 +30,8 @@ from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.traded_home import BEFORE_THE_END, market_settings, stand_before_the_end, trade_sessions
 from tests.support.drivers.command import kobe
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 SESSIONS = BEFORE_THE_END
 
 

@@ -21,6 +21,8 @@ from tests.support.reference.random_markets import random_market, random_paramet
 from tests.support.reference.signals import signals_of
 from tests.support.reference.simulate import simulate
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 SESSIONS = 290
 WARMUP = 200
 SAME = {"rel": 1e-9, "abs": 1e-9}

@@ -30,6 +30,8 @@ from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders import frames
 from tests.support.builders.frames import NOON, bar, load, splits
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 DAYS = frames.days(3)
 HOUR = dt.timedelta(hours=1)
 

@@ -26,6 +26,8 @@ from tests.support.loopback_alpaca import (
 from tests.support.loopback_alpaca import faults as fault
 from tests.support.loopback_polygon.faults import refused, reset
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 FRIDAY = dt.date(2026, 11, 20)
 Open = Callable[..., Shop]
 

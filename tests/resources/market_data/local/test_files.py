@@ -19,6 +19,8 @@ from kobe_resources.settings.models import DataSettings, FilesData
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders import frames
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 HEADER = "symbol,session,open,high,low,close,volume"
 GOOD = "A,2020-01-02,10,11,9,10.5,1000"
 NEXT = "A,2020-01-03,10,11,9,10.5,1000"

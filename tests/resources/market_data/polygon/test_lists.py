@@ -16,6 +16,8 @@ from tests.support.loopback_polygon import Market, ticker_row
 from tests.support.loopback_polygon import faults as fault
 from tests.support.loopback_polygon.market import dividend_row
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 RANGE, OPTIONS = "/range/", "/options/contracts"
 MONDAY_NIGHT = FRIDAY_NIGHT + dt.timedelta(days=3)
 

@@ -12,6 +12,8 @@ from tests.resources.market_data.polygon.conftest import Shop, assert_same_bars,
 from tests.support.loopback_polygon import Market, random_market
 from tests.support.loopback_polygon import faults as fault
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 DAY = dt.date(2026, 6, 15)
 
 

@@ -24,6 +24,8 @@ from kobe_resources.market_data.polygon.rows import (
     ticker_rows,
 )
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 START, END = dt.date(2026, 1, 2), dt.date(2026, 12, 31)
 JULY_1_MS = 1_782_878_400_000
 """2026-07-01 00:00 in New York."""

@@ -25,6 +25,8 @@ from tests.resources.market_data.polygon.conftest import FRIDAY, FRIDAY_NIGHT, H
 from tests.support.loopback_polygon import Market, Reply, ticker_row
 from tests.support.loopback_polygon import faults as fault
 
+pytestmark = pytest.mark.usefixtures("warehouses_stay_open")
+
 RANGE, GROUPED, SPLITS = "/range/", "/grouped/", "/reference/splits"
 MONDAY_NIGHT = FRIDAY_NIGHT + dt.timedelta(days=3)
 TUESDAY_NIGHT = FRIDAY_NIGHT + dt.timedelta(days=4)

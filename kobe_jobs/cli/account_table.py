@@ -61,7 +61,7 @@ def _money(console: Screen, view: AccountView, simulated: Sequence[float] | None
     budget = "no daily limit" if view.budget is None else f"of ${view.budget:,.2f}"
     table.add_row(f"budget used {view.last_session or ''}".strip(), f"${view.budget_used:,.2f} {budget}")
     for reason, count in view.refused.items():
-        table.add_row(f"refused: {reason.replace('_', ' ')}", str(count))
+        table.add_row(f"refused: {reason.replace('_', ' ')}", show(count, "count"))
     console.print(table)
 
 

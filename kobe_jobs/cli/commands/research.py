@@ -187,9 +187,9 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     table = Table(title=f"{summary['strategy']} from {summary['start']} to {summary['end']}", show_header=False)
     for name in FOLD_FIGURES:
         table.add_row(FIGURES[name].label, show(summary[name], FIGURES[name].unit))
-    table.add_row("trades", str(summary["trades"]))
+    table.add_row("trades", show(summary["trades"], "count"))
     for reason, count in summary["refused"].items():
-        table.add_row(f"refused: {reason}", str(count))
+        table.add_row(f"refused: {reason}", show(count, "count"))
     console.print(table)
     if not summary["lookahead"]:
         console.say("lookahead: none found on the stored bars")

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     import dagster as dg
 
 MOST_ROUNDS = 12
+TRIES = """
+    SELECT
+        (SELECT max(value) FROM kpis WHERE figure = 'dsr_trials'),
+        count(DISTINCT (strategy, params::VARCHAR, coalesce(terms, config_pin)))
+    FROM wf_trials
+    WHERE vendor IS NULL OR vendor = $vendor
+"""
+"""The tries that the stored figures charge for, and those on record, counted as `trial_sharpes.sql` does."""
 MEND_FAULT = "mend what it names and run again; `kobe ui` shows all of it"
 
 Watch = Callable[[str, str, float], None]
@@ -47,7 +55,7 @@ def bring_up_to_date(
 def _bring_up_to_date(settings: Settings, force: bool, watch: Watch, targets: Collection[str]) -> list[str]:
     warehouse = warehouse_of(settings)
     versions = code_versions(settings, source_fingerprint(settings))
-    missing = set() if report_page().is_file() else {"kpi_report"}
+    missing = set() if report_page().is_file() and _charges_for_all_tries(warehouse, settings) else {"kpi_report"}
     if not (kobe_home() / "dagster" / "history").is_dir():
         # Without its history the UI calls everything unsynced; the two must agree.
         missing = set(DEPENDS)
@@ -109,6 +117,12 @@ def check_grids(settings: Settings) -> None:
 
     for strategy in registered(settings).values():
         grid_of(settings, strategy)
+
+
+def _charges_for_all_tries(warehouse: Warehouse, settings: Settings) -> bool:
+    """Whether the stored figures count every try on record: `kobe backtest --set` adds some that no fold knows of."""
+    ((charged, on_record),) = warehouse.rows(TRIES, {"vendor": settings.data.vendor})
+    return charged is None or int(charged) == on_record
 
 
 def report_page() -> Path:

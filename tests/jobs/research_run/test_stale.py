@@ -13,6 +13,7 @@ from typing import Any
 import dagster
 import pytest
 
+from kobe_jobs.research_run.backtest import run_backtest
 from kobe_jobs.research_run.stale import ComputationFailed, bring_up_to_date
 from kobe_jobs.trading.readiness.research_gate import missing_evidence
 from kobe_resources.errors import UsageError
@@ -55,6 +56,20 @@ def home(computed_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_second_report_computes_nothing(home: Path) -> None:
+    assert bring_up_to_date(load_settings()) == []
+
+
+def test_a_try_by_hand_is_charged_by_the_next_report_once(home: Path, tmp_path: Path) -> None:
+    def charged() -> float:
+        return float(Warehouse().rows("SELECT any_value(value) FROM kpis WHERE figure = 'dsr_trials'")[0][0])
+
+    before = charged()
+    for days in (7.0, 7.0, 8.0):
+        run_backtest(load_settings(), "ibs", None, None, tmp_path / "out", {"time_stop": days})
+    assert bring_up_to_date(load_settings()) == ["kpi_report"]
+    assert charged() == before + 2
+    assert bring_up_to_date(load_settings()) == []
+    run_backtest(load_settings(), "ibs", None, None, tmp_path / "out", {"time_stop": 8.0})
     assert bring_up_to_date(load_settings()) == []
 
 

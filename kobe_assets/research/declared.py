@@ -110,6 +110,14 @@ def symbols_of(indicator: Indicator) -> frozenset[str]:
 
 def values_of(indicator: Indicator, bars: ListingBars) -> Floats:
     """(bars) what an indicator of one listing gives, NaN where undefined. Raises StrategyFault where a person's own fails."""
+    found = np.array(_given_by(indicator, bars), dtype=np.float64)
+    found[~np.isfinite(found)] = np.nan
+    found[: indicator.warmup] = np.nan
+    return found
+
+
+def _given_by(indicator: Indicator, bars: ListingBars) -> Any:
+    """(bars) what its function gives: numbers, one for each bar. Raises StrategyFault."""
     assert indicator.over is not None
     try:
         with np.errstate(all="ignore"):
@@ -126,10 +134,7 @@ def values_of(indicator: Indicator, bars: ListingBars) -> Floats:
         what = f"{values.dtype} of shape {values.shape}"
         place = line_of(indicator.function, indicator.place) if indicator.function else indicator.words
         raise StrategyFault(f"the indicator {indicator} at {place} gives {what} for {len(bars)} bars: {OVER_A_LISTING}")
-    found = np.array(values, dtype=np.float64)
-    found[~np.isfinite(found)] = np.nan
-    found[: indicator.warmup] = np.nan
-    return found
+    return values
 
 
 CELLS = 100_000
@@ -198,7 +203,12 @@ def _over_listings(panel: Panel, indicators: Iterable[Indicator]) -> dict[Indica
         for listing in range(begin, end):
             own = slice(*panel.start[listing : listing + 2])
             for indicator, column in found.items():
-                column[own] = values_of(indicator, listings[listing])
+                column[own] = _given_by(indicator, listings[listing])
+                column[own][: indicator.warmup] = np.nan
+        # Of all its listings at once: of one there is too little for a call of numpy.
+        whole = slice(panel.start[begin], panel.start[end])
+        for column in found.values():
+            column[whole][np.isinf(column[whole])] = np.nan
 
     in_slices(len(listings), CORES, part)
     return found

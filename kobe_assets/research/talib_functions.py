@@ -44,6 +44,8 @@ def describe(name: str, output: str | int, given: Mapping[str, Any]) -> TalibCol
     words = ", ".join([f'"{name}"', *(f"{key}={_told(given[key])}" for key in sorted(given))])
     words += f', output="{outputs[place]}"' if place else ""
     function, read = getattr(talib, name), list(inputs.values())
+    # Without its wrapper, which looks in every argument for a column of pandas or polars.
+    function = getattr(function, "__wrapped__", function)
 
     def over(bars: ListingBars) -> Floats:
         found = function(*(series(bars, what) for what in read), **parameters)

@@ -260,6 +260,16 @@ def test_what_is_undefined_satisfies_no_condition_however_it_is_written() -> Non
     assert satisfied(strategy, "long", at, {}).all(), "x is not read"
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_infinite_is_undefined_in_every_listing(panel: Panel, value: float) -> None:
+    def at_every_third(bars: ListingBars) -> np.ndarray:
+        return np.where(np.arange(len(bars)) % 3 == 0, value, bars.close)
+
+    place = np.arange(panel.bars) - panel.start[panel.symbol]
+    expected = np.where(place % 3 == 0, np.nan, panel.close)
+    np.testing.assert_array_equal(column(panel, say.custom(at_every_third)), expected)
+
+
 def test_a_signal_whose_score_is_no_number_is_none(panel: Panel) -> None:
     """It would have no place among the others, and no row in the table; what is undefined is no warning either."""
 

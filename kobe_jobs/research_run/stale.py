@@ -14,6 +14,7 @@ from kobe_assets.graph.lineage import DEPENDS, code_versions, stale_assets
 from kobe_jobs.research_run.vendor_freshness import needs_top_up, source_fingerprint
 from kobe_resources.errors import KobeError
 from kobe_resources.market_data.store import warehouse_of
+from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.shared_connection import keep_open
@@ -22,15 +23,8 @@ from kobe_resources.warehouse.store import Warehouse
 if TYPE_CHECKING:
     import dagster as dg
 
+HERE = Path(__file__).parent
 MOST_ROUNDS = 12
-TRIES = """
-    SELECT
-        (SELECT max(value) FROM kpis WHERE figure = 'dsr_trials'),
-        count(DISTINCT (strategy, params::VARCHAR, coalesce(terms, config_pin)))
-    FROM wf_trials
-    WHERE vendor IS NULL OR vendor = $vendor
-"""
-"""The tries that the stored figures charge for, and those on record, counted as `trial_sharpes.sql` does."""
 MEND_FAULT = "mend what it names and run again; `kobe ui` shows all of it"
 
 Watch = Callable[[str, str, float], None]
@@ -121,7 +115,7 @@ def check_grids(settings: Settings) -> None:
 
 def _charges_for_all_tries(warehouse: Warehouse, settings: Settings) -> bool:
     """Whether the stored figures count every try on record: `kobe backtest --set` adds some that no fold knows of."""
-    ((charged, on_record),) = warehouse.rows(TRIES, {"vendor": settings.data.vendor})
+    ((charged, on_record),) = warehouse.rows(read_sql(HERE, "charged_tries"), {"vendor": settings.data.vendor})
     return charged is None or int(charged) == on_record
 
 

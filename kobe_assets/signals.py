@@ -64,7 +64,8 @@ def signals_of(market: Market, settings: Settings) -> pd.DataFrame:
     """The signals table of a market at the canonical parameters."""
     readable = market.readable()
     frames = []
-    for strategy in strategies_of(settings).values():
+    for _, strategy in sorted(strategies_of(settings).items()):
         params = canonical_params(settings, strategy)
         frames.append(signals_frame(market, strategy, find_candidates(market.panel, readable, strategy, params), params))
-    return stacked(frames).sort_values(["session", "strategy"], kind="stable", ignore_index=True)
+    # Each in the order of sessions: to put such together takes a moment, and leaves the strategies in theirs.
+    return stacked(frames).sort_values("session", kind="stable", ignore_index=True)

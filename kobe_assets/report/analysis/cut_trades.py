@@ -20,7 +20,7 @@ def told_cuts(book: StrategyResult) -> list[str]:
 
 def told_ruin(book: StrategyResult) -> list[str]:
     """A sentence on the test windows in which nothing of the account was left; none where there was none."""
-    folds = book.trades.loc[book.trades["exit_reason"].astype(str) == "ruin", "fold"].nunique()
+    folds = book.trades.loc[book.trades["exit_reason"] == "ruin", "fold"].nunique()
     if not folds:
         return []
     windows = "a test window" if folds == 1 else f"{folds:,} test windows"

@@ -6,6 +6,7 @@ A signal of the session before the test window counts when it meets the window's
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,32 +39,39 @@ TARGET_SHARE = 0.01
 """Share of a day's dollar volume above which an order is no longer small."""
 
 
-def refusals(book: StrategyResult, fold: int = 0) -> dict[str, int]:
-    """Refused signals by reason (fold 0: all folds), most frequent first."""
-    total: dict[str, int] = {}
-    for number, refused in zip(book.folds["fold"].tolist(), book.folds["refused"].tolist(), strict=True):
-        if fold in (0, number):
-            for reason, count in refused.items():
-                total[str(reason)] = total.get(str(reason), 0) + int(count)
-    return dict(sorted(((r, n) for r, n in total.items() if n and r != "accepted"), key=lambda item: (-item[1], item[0])))
+def refusals(book: StrategyResult) -> dict[str, int]:
+    """Refused signals of all folds by reason, most frequent first."""
+    total: Counter[str] = Counter()
+    for refused in book.folds["refused"].tolist():
+        total.update(by_frequency(refused))
+    return by_frequency(total)
+
+
+def by_frequency(refused: Mapping[str, Any]) -> dict[str, int]:
+    """Refused signals by reason as a fold's `refused` tells them, most frequent first."""
+    counts = {str(reason): int(count) for reason, count in refused.items() if count and reason != "accepted"}
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def traded(book: StrategyResult) -> Counter[int]:
     """Fold → signals that became trades (fold 0: all folds)."""
-    counts = Counter(book.trades["fold"].tolist())
-    counts[0] = len(book.trades)
-    return counts
+    folds, counts = np.unique(book.trades["fold"].to_numpy(np.int64), return_counts=True)
+    return Counter({0: len(book.trades), **dict(zip(folds.tolist(), counts.tolist(), strict=True))})
 
 
 def flow(book: StrategyResult) -> list[dict[str, Any]]:
     """The waterfall of refusals, of all folds and of each: fold, signals, traded, refused [[reason, count], …]."""
-    steps, trades = [], traded(book)
-    for fold in [0, *book.folds["fold"].tolist()]:
-        refused, done = refusals(book, fold), trades[fold]
-        steps.append(
-            {"fold": int(fold), "signals": done + sum(refused.values()), "traded": done, "refused": list(refused.items())}
-        )
-    return steps
+    of_folds = zip(book.folds["fold"].tolist(), map(by_frequency, book.folds["refused"].tolist()), strict=True)
+    trades = traded(book)
+    return [
+        {
+            "fold": fold,
+            "signals": trades[fold] + sum(refused.values()),
+            "traded": trades[fold],
+            "refused": list(refused.items()),
+        }
+        for fold, refused in [(0, refusals(book)), *of_folds]
+    ]
 
 
 def participation(book: StrategyResult) -> Floats:

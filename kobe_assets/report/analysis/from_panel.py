@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kobe_assets.research.panel import ROW_CLOSE, ROW_HIGH, ROW_LOW, ROW_OPEN
+from kobe_assets.report.page.csv_files import runs_of
 
 if TYPE_CHECKING:
     from kobe_assets.research.indicators import Indicators
     from kobe_assets.research.panel import Floats, Ints, Panel
 
-PRICES = {"open": ROW_OPEN, "high": ROW_HIGH, "low": ROW_LOW, "close": ROW_CLOSE}
+PRICES = ("open", "high", "low", "close")
 DRAWN = ("sma200", "rsi2")
 """Indicators that the chart of every trade draws."""
 BOOK = ["strategy", "mode", "fold"]
@@ -37,14 +37,15 @@ def bars_within(panel: Panel, indicators: Indicators, windows: pd.DataFrame) -> 
     at = panel.name[panel.symbol].astype(np.int64)
     at *= sessions
     at += panel.session
-    begin = np.searchsorted(at, place * sessions + np.searchsorted(days, since))
-    end = np.searchsorted(at, place * sessions + np.searchsorted(days, until, side="right"))
-    bar = np.sort(_ranges(begin[known], end[known]))
+    begin = np.searchsorted(at, (place * sessions + np.searchsorted(days, since))[known])
+    end = np.searchsorted(at, (place * sessions + np.searchsorted(days, until, side="right"))[known])
+    order = np.argsort(begin)
+    bar = _ranges(begin[order], end[order])
     return pd.DataFrame(
         {
             "symbol": pd.Categorical.from_codes(panel.name[panel.symbol[bar]], list(panel.names)),
             "session": panel.sessions[panel.session[bar]].astype(STORED),
-            **{name: panel.rows[bar, column] for name, column in PRICES.items()},
+            **{name: getattr(panel, name)[bar] for name in PRICES},
             **{name: indicators[name][bar] for name in DRAWN},
             "bar": bar,
         },
@@ -68,13 +69,16 @@ def money_at_work(panel: Panel, trades: pd.DataFrame, equity: pd.DataFrame) -> p
     """Positions and dollars in the market at the close of each session: strategy, mode, fold, session, positions, invested.
 
     A symbol without a bar counts with its last close since the entry, else with the entry's price. An exit happens at the open,
-    in the bar, or at the close: at that close it is no position any more. equity: rows of wf_equity, the sessions of each fold.
+    in the bar, or at the close: at that close it is no position any more. trades: as `sorted_trades`. equity: rows of
+    wf_equity, the sessions of each fold.
     """
     days, sessions = _session_days(panel), len(panel.sessions)
-    books = pd.MultiIndex.from_frame(trades[BOOK].drop_duplicates().astype({"strategy": str, "mode": str})).sort_values()
-    book = books.get_indexer(pd.MultiIndex.from_frame(trades[BOOK].astype({"strategy": str, "mode": str}))).astype(np.int64)
+    runs = runs_of(trades, BOOK)
+    book = np.repeat(np.arange(len(runs)), [end - begin for _, begin, end in runs])
+    books = trades[BOOK].iloc[[begin for _, begin, _ in runs]].astype({"strategy": str, "mode": str})
     told = np.zeros((len(books) + 1, sessions), np.bool_)
-    told[books.get_indexer(pd.MultiIndex.from_frame(equity[BOOK])), np.searchsorted(days, _days(equity["session"]))] = True
+    known = pd.MultiIndex.from_frame(books).get_indexer(pd.MultiIndex.from_frame(equity[BOOK]))
+    told[known, np.searchsorted(days, _days(equity["session"]))] = True
     entry, leave = (np.searchsorted(days, _days(trades[f"{name}_session"])) for name in ("entry", "exit"))
     held = np.maximum(leave - entry, 0)
     trade, session = np.repeat(np.arange(len(trades)), held), _ranges(entry, entry + held)
@@ -86,14 +90,18 @@ def money_at_work(panel: Panel, trades: pd.DataFrame, equity: pd.DataFrame) -> p
     worth = np.abs(trades["shares"].to_numpy(float))[trade] * close
     counted = told[book[trade], session]
     key, worth = (book[trade] * sessions + session)[counted], worth[counted]
-    order = np.lexsort((worth, key))
-    cells, cell = np.unique(key[order], return_inverse=True)
-    owner = books[cells // sessions].to_frame(index=False)
+    # Of every book and session, held or not.
+    size = len(books) * sessions
+    positions = np.bincount(key, minlength=size)
+    # From the least up, so that the sum depends on no order of the rows.
+    order = np.argsort(worth)
+    invested = np.bincount(key[order], weights=worth[order], minlength=size)
+    cells = np.flatnonzero(positions)
+    owner = books.iloc[cells // sessions].reset_index(drop=True)
     return owner.assign(
         session=panel.sessions[cells % sessions].astype(STORED),
-        positions=np.bincount(cell, minlength=len(cells)).astype(np.int32),
-        # From the least up, so that the sum depends on no order of the rows.
-        invested=np.bincount(cell, weights=worth[order], minlength=len(cells)),
+        positions=positions[cells].astype(np.int32),
+        invested=invested[cells],
     )
 
 

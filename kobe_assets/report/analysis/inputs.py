@@ -47,11 +47,11 @@ _HERE = Path(__file__).resolve().parent
 class ReportInputs:
     """The tables (columns as in warehouse/schema) and what else the page shows.
 
-    trades: wf_trades plus `signal_atr`, the indicator its stop was set by (mostly an ATR), in adjusted dollars, NaN without
-    a stop. bars: adjusted bars around the trades, with the indicators that every chart draws; of the others, `bar` is the place
-    in their column of `indicators`. holdings: strategy, mode, fold, session, positions
-    and dollars invested at the close. spans: one row a source of bars. dollar_volume: symbol, year, median_usd.
-    trial_counts: strategy, recorded, parameter_sets, runs. revisions: bar_revisions, empty where the warehouse has none.
+    trades: wf_trades as `sorted_trades`, plus `signal_atr`, the indicator its stop was set by (mostly an ATR), in adjusted
+    dollars, NaN without a stop. bars: adjusted bars around the trades, with the indicators that every chart draws; of the
+    others, `bar` is the place in their column of `indicators`. holdings: strategy, mode, fold, session, positions and dollars
+    invested at the close. spans: one row a source of bars. dollar_volume: symbol, year, median_usd. trial_counts: strategy,
+    recorded, parameter_sets, runs. revisions: bar_revisions, empty where the warehouse has none.
     evidence: (strategy, mode) → name → value. pins and versions: name → text.
     """
 
@@ -78,7 +78,8 @@ class ReportInputs:
 
 def read_trades(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
     """The table wf_trades in the order of `sorted_trades`, names as categories, and `signal_atr` as in ReportInputs."""
-    found = warehouse.frame("SELECT * FROM wf_trades")
+    names = ("strategy", "mode", "entered_by", "symbol", "side", "exit_reason")
+    found = warehouse.frame("SELECT * FROM wf_trades").astype(dict.fromkeys(names, "category"))
     found["signal_atr"] = np.full(len(found), np.nan)
     if len(found):
         panel = load_panel(warehouse)
@@ -89,7 +90,7 @@ def read_trades(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
                 mine = (found["entered_by"] == strategy.name).to_numpy()
                 own = np.nan if strategy.stop is None else as_read(panel, indicators[strategy.stop], found[mine], lag)
                 found.loc[mine, "signal_atr"] = own
-    return sorted_trades(found.astype(dict.fromkeys(("strategy", "mode", "symbol", "side", "exit_reason"), "category")))
+    return sorted_trades(found)
 
 
 def read_inputs(warehouse: Warehouse, settings: Settings, versions: Mapping[str, str] | None = None) -> ReportInputs:
@@ -152,11 +153,18 @@ def evidence_frame(evidence: Evidence) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        (strategy, mode, name, json.dumps(finite(value)))
+        (strategy, mode, name, _as_json(value))
         for (strategy, mode), values in sorted(evidence.items())
         for name, value in sorted(values.items())
     ]
     return pd.DataFrame(rows, columns=["strategy", "mode", "name", "value"])
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return json.dumps(finite(value))
 
 
 def finite(value: Any) -> Any:

@@ -38,7 +38,7 @@ def session_returns(trades: pd.DataFrame, equity: pd.DataFrame, initial_cash: fl
     days = equity.sort_values(["fold", "session"], kind="stable")
     before = days.groupby("fold")["equity"].shift().fillna(initial_cash).to_numpy(float)
     index = pd.MultiIndex.from_arrays([days["fold"], pd.to_datetime(days["session"])])
-    pnl = trades.groupby([trades["fold"], pd.to_datetime(trades["entry_session"])], sort=True)["pnl"].sum()
+    pnl = trades.groupby(["fold", "entry_session"], sort=True)["pnl"].sum()
     base = pd.Series(before, index=index).reindex(pnl.index).to_numpy(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = np.where(base > 0, pnl.to_numpy(float) / base, 0.0)

@@ -6,6 +6,7 @@ Built from `ReportInputs`; whatever a table lacks is empty here, and everything 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,7 @@ def evidence_curve(evidence: Mapping[str, Any], name: str) -> Curve | None:
     points = evidence.get(name)
     if not isinstance(points, list):
         return None
-    kept = sorted((str(day)[:10], float(level)) for day, level in points if level is not None and np.isfinite(level))
+    kept = sorted((str(day)[:10], float(level)) for day, level in points if level is not None and math.isfinite(level))
     if not kept:
         return None
     return Curve(np.array([day for day, _ in kept], dtype="datetime64[D]"), np.array([level for _, level in kept]))

@@ -7,7 +7,7 @@ from typing import Any
 
 from kobe_assets.report.analysis.criteria import Context
 from kobe_assets.report.analysis.curves import tidy_one
-from kobe_assets.report.analysis.flow import capacity, refusals, traded
+from kobe_assets.report.analysis.flow import by_frequency, capacity, traded
 from kobe_assets.report.analysis.folds import fit, parameter_path, promised_and_given
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import FOLD_FIGURES, Figure, known
@@ -23,7 +23,7 @@ MARGIN = 3.0
 def details_of(book: StrategyResult, inputs: ReportInputs, context: Context) -> dict[str, Any]:
     """One book's values for the templates."""
     regimes, why_no_regimes = regimes_of(book, context.benchmark)
-    fixed = {name: values[0] for name, values in parameter_path(book).items() if name not in varying_parameters(book)}
+    fixed = {name: values[0] for name, values in parameter_path(book).items() if len(set(values)) == 1}
     return {
         "rules": rules_in_force(book, inputs.settings),
         "story": story(book, context.benchmark, inputs.settings.simulation.initial_cash, _chosen(inputs)),
@@ -63,7 +63,7 @@ def window_rows(book: StrategyResult) -> list[list[Any]]:
             *(tidy_one(as_number(row[name])) for name in ("train_sharpe", "sharpe", "net_pnl", "max_drawdown")),
             trades[int(row["fold"])],
             tidy_one(as_number(row["win_rate"])),
-            sum(refusals(book, int(row["fold"])).values()),
+            sum(by_frequency(row["refused"]).values()),
         ]
         for row in book.folds.to_dict("records")
     ]

@@ -6,14 +6,14 @@ to be the rows of wf_trades.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kobe_assets.research.metrics import YEAR
-from kobe_assets.research.panel import Floats
+from kobe_assets.research.panel import Floats, Ints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +49,9 @@ class TradeRanking:
 def sorted_trades(trades: pd.DataFrame) -> pd.DataFrame:
     """The trades in the one order that row numbers count in; sorting twice changes nothing."""
     keys = ["strategy", "mode", "fold", "entry_session", "symbol", "side", "exit_session", "pnl"]
-    order = np.lexsort([_ranks(trades[key]) for key in reversed(keys)])
-    return trades.iloc[order].reset_index(drop=True)
+    ranks = [_ranks(trades[key]) for key in keys]
+    # To see that they are sorted already takes a tenth of sorting them.
+    return trades.reset_index(drop=True) if _is_sorted(ranks) else trades.iloc[np.lexsort(ranks[::-1])].reset_index(drop=True)
 
 
 def pick_trades(trades: pd.DataFrame) -> TradeRanking:
@@ -112,10 +113,15 @@ def differences(values: Floats) -> list[int | None]:
 
 def _extremes(pnl: Floats, first: int, last: int) -> tuple[list[int], list[int]]:
     """The `LISTED` best winners and worst losers among rows first..last−1."""
-    order = first + np.argsort(pnl[first:last], kind="stable")
-    falling = first + np.argsort(-pnl[first:last], kind="stable")
-    best, worst = falling[:LISTED], order[:LISTED]
+    best, worst = (first + _smallest(sign * pnl[first:last], LISTED) for sign in (-1.0, 1.0))
     return best[pnl[best] > 0].tolist(), worst[pnl[worst] <= 0].tolist()
+
+
+def _smallest(values: Floats, most: int) -> Ints:
+    """The places of the `most` smallest values, ties to the earlier place."""
+    limit = np.partition(values, most - 1)[most - 1] if len(values) > most else np.inf
+    at = np.flatnonzero(values <= limit)
+    return at[np.argsort(values[at], kind="stable")][:most]
 
 
 def runs_of(frame: pd.DataFrame, keys: list[str]) -> list[tuple[Any, int, int]]:
@@ -129,6 +135,16 @@ def runs_of(frame: pd.DataFrame, keys: list[str]) -> list[tuple[Any, int, int]]:
     starts = [0, *np.flatnonzero(fresh).tolist()]
     named = frame[keys].iloc[starts].itertuples(index=False, name=None)
     return list(zip(named, starts, [*starts[1:], len(frame)], strict=True))
+
+
+def _is_sorted(columns: Sequence[Any]) -> bool:
+    """Whether rows ascend: by the first of the columns, where that is equal by the second, and so on."""
+    equal = np.ones(max(len(columns[0]) - 1, 0), np.bool_)
+    for column in columns:
+        if (equal & (column[1:] < column[:-1])).any():
+            return False
+        equal &= column[1:] == column[:-1]
+    return True
 
 
 def _ranks(column: pd.Series[Any]) -> Any:

@@ -114,8 +114,8 @@ def _sheet(packed: str) -> str:
 class _Bars:
     """Bars as arrays sorted by symbol and time. days: since 1970. rows: symbol → its first row, and the row after its last.
 
-    declared: the indicators that only some strategies have, whole columns. bar: the place of each row in them. drawn: the rows
-    in which each of them counts.
+    declared: the indicators that only some strategies have, whole columns. bar: the place of each row in them. drawn: each of
+    them → the rows in which it counts; those of the same strategies share them.
     """
 
     days: Floats
@@ -152,12 +152,12 @@ class _Bars:
 
     def within(self, windows: pd.DataFrame) -> _Bars:
         """The bars inside the windows (symbol, since, until), which are disjoint."""
-        keep = self._inside(windows)
-        kept = np.concatenate(([0], np.cumsum(keep))).tolist()
-        rows = {symbol: (kept[first], kept[last]) for symbol, (first, last) in self.rows.items() if kept[first] < kept[last]}
+        keep = np.flatnonzero(self._inside(windows))
+        first, last = (np.searchsorted(keep, place).tolist() for place in np.array([*self.rows.values()]).reshape(-1, 2).T)
+        rows = {symbol: own for symbol, own in zip(self.rows, zip(first, last, strict=True), strict=True) if own[0] < own[1]}
         values = {name: column[keep] for name, column in self.values.items()}
         drawn = {name: mask[keep] for name, mask in self.drawn.items()}
-        return _Bars(self.days[keep], values, self.bar[keep], rows, self.declared, drawn)
+        return replace(self, days=self.days[keep], values=values, bar=self.bar[keep], rows=rows, drawn=drawn)
 
     def _inside(self, windows: pd.DataFrame) -> Bools:
         """(bars) true inside the windows."""
@@ -207,20 +207,30 @@ class _Bars:
             return np.empty((5 + len(INDICATORS) + len(self.declared), 0), np.uint32), []
         own = slice(self.rows[symbols[0]][0], self.rows[symbols[-1]][1])
         days, values = self.days[own], {name: column[own] for name, column in self.values.items()}
-        declared = [np.where(self.drawn[name][own], column[self.bar[own]], np.nan) for name, column in self.declared.items()]
         first = np.array([self.rows[symbol][0] - own.start for symbol in symbols])
-        length = np.diff(np.append(first, len(days)))
-        decimals = [[_decimals(top) for top in np.maximum.reduceat(values["high"], first).tolist()]]
-        for column in declared:
-            tops = np.nan_to_num(np.fmax.reduceat(np.abs(column), first), nan=0.0)
-            decimals.append([_decimals(top) for top in tops.tolist()])
-        scale, *scales = (np.repeat([10.0**places for places in column], length) for column in decimals)
+        digits = [_decimals(top) for top in np.maximum.reduceat(values["high"], first).tolist()]
+        scale = np.repeat([10.0**places for places in digits], np.diff(np.append(first, len(days))))
         close = np.rint(values["close"] * scale)
         columns = [steps(days, begins=first), steps(close, begins=first)]
         columns += [folded(np.rint(values[name] * scale) - close) for name in ("open", "high", "low")]
         columns += [steps(values[name], factor or scale, first) for name, factor in INDICATORS.items()]
-        columns += [steps(column, by, first) for column, by in zip(declared, scales, strict=True)]
+        declared = [self._declared(name, own, first) for name in self.declared]
+        columns += [column for column, _ in declared]
+        decimals = [digits, *(places for _, places in declared)]
         return np.array(columns), [list(places) for places in zip(*decimals, strict=True)]
+
+    def _declared(self, name: str, own: slice, first: Ints) -> tuple[Numbers, list[int]]:
+        """The column of `name` in the rows `own`, and for each symbol its decimals. first: the symbols' first rows of them."""
+        drawn = np.flatnonzero(self.drawn[name][own])
+        values, first = self.declared[name][self.bar[own][drawn]], np.searchsorted(drawn, first)
+        length = np.diff(np.append(first, len(drawn)))
+        # Of a symbol without a row `reduceat` would take the next one's.
+        tops, some = np.zeros(len(first)), length > 0
+        tops[some] = np.nan_to_num(np.fmax.reduceat(np.abs(values), first[some]), nan=0.0)
+        decimals = [_decimals(top) for top in tops.tolist()]
+        column = np.zeros(own.stop - own.start, np.uint32)
+        column[drawn] = steps(values, np.repeat([10.0**places for places in decimals], length), first)
+        return column, decimals
 
 
 def _codes(symbols: pd.Series[Any]) -> tuple[Any, list[str]]:
@@ -228,8 +238,11 @@ def _codes(symbols: pd.Series[Any]) -> tuple[Any, list[str]]:
     import pandas as pd
 
     if isinstance(symbols.dtype, pd.CategoricalDtype) and symbols.cat.categories.is_monotonic_increasing:
-        found, codes = np.unique(symbols.cat.codes.to_numpy(), return_inverse=True)
-        return codes, [str(name) for name in symbols.cat.categories[found]]
+        codes = symbols.cat.codes.to_numpy()
+        found = np.flatnonzero(np.bincount(codes))
+        place = np.zeros(len(symbols.cat.categories), np.int64)
+        place[found] = np.arange(len(found))
+        return place[codes], [str(name) for name in symbols.cat.categories[found]]
     codes, names = pd.factorize(symbols.astype(object), sort=True)
     return codes, [str(name) for name in names]
 

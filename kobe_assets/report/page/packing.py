@@ -56,7 +56,9 @@ def _letters(zipped: bytes) -> str:
 
 def pack_json(value: Any) -> str:
     """`value` as JSON, packed."""
-    return pack_text(json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    # Half the time of the level of `pack_text`, for half a percent more letters.
+    return _letters(gzip.compress(text.encode("utf-8"), 6, mtime=0))
 
 
 def block(header: Mapping[str, Any], columns: Iterable[Numbers]) -> bytes:

@@ -3,7 +3,7 @@
 import dagster as dg
 import pandas as pd
 
-from kobe_assets.graph.frames import signals_frame, stacked
+from kobe_assets.graph.frames import in_order_of_sessions, signals_frame
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.graph.publish import preview, publish
@@ -67,5 +67,4 @@ def signals_of(market: Market, settings: Settings) -> pd.DataFrame:
     for _, strategy in sorted(strategies_of(settings).items()):
         params = canonical_params(settings, strategy)
         frames.append(signals_frame(market, strategy, find_candidates(market.panel, readable, strategy, params), params))
-    # Each in the order of sessions: to put such together takes a moment, and leaves the strategies in theirs.
-    return stacked(frames).sort_values("session", kind="stable", ignore_index=True)
+    return in_order_of_sessions(frames)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from kobe_assets.research.walk_forward import Market
     from kobe_resources.settings.models import Settings
 
+VALUES = "values"
+"""The column of signals that tells the indicators that its strategy declares, beside the four that all read."""
+
 
 def indicators_frame(panel: Panel, indicators: Indicators) -> pd.DataFrame:
     """One row a bar."""
@@ -62,7 +65,7 @@ def signals_frame(market: Market, strategy: Strategy, candidates: Candidates, pa
             "stop_distance": params.get("atr_stop", np.nan) * stop,
             **values,
             # Most strategies read the four columns alone, and a text a row is dear.
-            **({"values": _as_json(others)} if others else {}),
+            **({VALUES: _as_json(others)} if others else {}),
         },
         copy=False,
     )
@@ -241,17 +244,37 @@ def same(name: str, rows: int) -> pd.Categorical:
 
 
 def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Frames one below the other, with the columns of any; their categories are joined and sorted, where pandas would give up
-    on them for a Python string a row."""
-    columns = dict.fromkeys(name for frame in frames for name in frame.columns)
+    """Frames one below the other; their categories are joined and sorted, where pandas would give up on them for a Python
+    string a row."""
 
     def column(name: str) -> Any:
-        parts = [frame[name] if name in frame else pd.Series([None] * len(frame), dtype=object) for frame in frames]
+        parts = [frame[name] for frame in frames]
         if isinstance(parts[0].dtype, pd.CategoricalDtype):
             return union_categoricals(parts, sort_categories=True)
         return pd.concat(parts, ignore_index=True)
 
-    return pd.DataFrame({name: column(name) for name in columns})
+    return pd.DataFrame({name: column(name) for name in frames[0].columns})
+
+
+def in_order_of_sessions(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The signals of several strategies as one table: by session, then by strategy as given.
+
+    frames: as `signals_frame`.
+    """
+    plain = stacked([frame.drop(columns=VALUES, errors="ignore") for frame in frames])
+    order = np.argsort(plain["session"].to_numpy(), kind="stable")
+    table = plain.iloc[order].reset_index(drop=True)
+    if any(VALUES in frame for frame in frames):
+        place, begin = np.empty(len(order), np.int64), 0
+        place[order] = np.arange(len(order))
+        # Texts of few rows: to sort a column that is mostly empty takes as long as to make them.
+        told = np.full(len(order), None)
+        for frame in frames:
+            if VALUES in frame:
+                told[place[begin : begin + len(frame)]] = frame[VALUES]
+            begin += len(frame)
+        table[VALUES] = pd.Series(told, dtype=object)
+    return table
 
 
 def stop_multiples(trades: pd.DataFrame, folds: pd.DataFrame, standard: float) -> Floats:

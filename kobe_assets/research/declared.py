@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -176,14 +175,11 @@ def _innermost(indicator: Indicator) -> Indicator:
     return indicator if indicator.inner is None else _innermost(indicator.inner)
 
 
-def bars_by_listing(panel: Panel) -> list[ListingBars]:
-    """The bars of each listing of the panel, as read-only arrays."""
-    columns: dict[str, Any] = {name: read_only(getattr(panel, name)) for name in ("high", "low", "close", "volume")}
-    columns |= {"open": read_only(np.ascontiguousarray(panel.open)), "session": read_only(panel.sessions[panel.session])}
-    return [
-        ListingBars(**{name: column[begin:end] for name, column in columns.items()})
-        for begin, end in pairwise(panel.start.tolist())
-    ]
+def listing_bars(panel: Panel, listing: int) -> ListingBars:
+    """The bars of one listing of the panel, as read-only arrays."""
+    own = slice(*panel.start[listing : listing + 2])
+    prices = np.ascontiguousarray(panel.open[own]), panel.high[own], panel.low[own], panel.close[own]
+    return ListingBars(*map(read_only, (*prices, panel.volume[own], panel.sessions[panel.session[own]])))
 
 
 def read_only(column: Any) -> Any:
@@ -197,20 +193,20 @@ def read_only(column: Any) -> Any:
 def _over_listings(panel: Panel, indicators: Iterable[Indicator]) -> dict[Indicator, Floats]:
     """The columns of those that are not always there."""
     found = {indicator: np.empty(panel.bars) for indicator in indicators if not _is_canonical(indicator)}
-    listings = bars_by_listing(panel) if found else []
 
     def part(begin: int, end: int) -> None:
         for listing in range(begin, end):
-            own = slice(*panel.start[listing : listing + 2])
+            bars, own = listing_bars(panel, listing), slice(*panel.start[listing : listing + 2])
             for indicator, column in found.items():
-                column[own] = _given_by(indicator, listings[listing])
+                column[own] = _given_by(indicator, bars)
                 column[own][: indicator.warmup] = np.nan
         # Of all its listings at once: of one there is too little for a call of numpy.
         whole = slice(panel.start[begin], panel.start[end])
         for column in found.values():
             column[whole][np.isinf(column[whole])] = np.nan
 
-    in_slices(len(listings), CORES, part)
+    if found:
+        in_slices(len(panel.symbols), CORES, part)
     return found
 
 

@@ -17,7 +17,7 @@ import talib as ta
 from kobe_assets.checks.research import proven_columns, signals_read_no_future, told_lookahead
 from kobe_assets.research import language as say
 from kobe_assets.research.costs import make_costs
-from kobe_assets.research.declared import Indicator, ListingBars, bars_by_listing, values_of
+from kobe_assets.research.declared import Indicator, ListingBars, listing_bars, values_of
 from kobe_assets.research.faults import BadDeclaration, StrategyFault
 from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.means import mean_of_last
@@ -66,7 +66,7 @@ def assert_is(panel: Panel, indicator: Indicator, expected: object) -> None:
     found = column(panel, indicator)
     assert np.isfinite(found).any()
     for k in range(len(panel.symbols)):
-        bars = bars_by_listing(panel)[k]
+        bars = listing_bars(panel, k)
         own = found[panel.start[k] : panel.start[k + 1]]
         np.testing.assert_allclose(own, expected(bars), rtol=1e-9, atol=1e-9, err_msg=str(indicator))  # type: ignore[operator]
 
@@ -141,7 +141,7 @@ def test_a_mean_begins_anew_after_an_undefined_value() -> None:
 
 
 def test_every_function_of_talib_can_be_declared(panel: Panel) -> None:
-    bars = bars_by_listing(panel)[0]
+    bars = listing_bars(panel, 0)
     for name in ta.get_functions():
         more = {"periods": say.custom(lambda b: np.full(len(b), 5.0))} if name == "MAVP" else {}
         values = say.talib(name, **more).over(bars)  # type: ignore[misc]
@@ -165,7 +165,7 @@ def test_an_rsi_of_what_does_not_move_is_undefined() -> None:
 
 
 def test_percent_rank_and_connors_rsi_by_hand(panel: Panel) -> None:
-    bars = bars_by_listing(panel)[0]
+    bars = listing_bars(panel, 0)
     found = column(panel, say.percent_rank(50))[: len(bars)]
     for i in (50, 51, 200):
         assert found[i] == 100.0 * np.mean(bars.close[i - 50 : i] < bars.close[i])
@@ -282,7 +282,7 @@ def test_a_signal_whose_score_is_no_number_is_none(panel: Panel) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = find_candidates(panel, market.readable(), strategy, {})
-        values_of(say.custom(lambda bars: 1.0 / (bars.close - bars.close)), bars_by_listing(panel)[0])
+        values_of(say.custom(lambda bars: 1.0 / (bars.close - bars.close)), listing_bars(panel, 0))
     assert len(found.bar) > 100
     assert np.isfinite(found.score).all()
     without = find_candidates(panel, market.readable(), replace(strategy, score_long=lambda at: at.x), {})

@@ -137,6 +137,18 @@ def test_an_indicator_that_is_called_like_a_price_takes_the_place_of_none(inputs
         np.testing.assert_allclose(np.cumsum(values) / 10.0**digits, told_of)
 
 
+def test_bars_are_in_order_whatever_the_order_of_the_windows() -> None:
+    days, rows = np.datetime64("2020-01-06") + np.arange(9), np.arange(18)
+    prices = {name: 10.0 + level + 0.1 * rows for name, level in {"open": 1, "high": 3, "low": 0, "close": 2}.items()}
+    panel = build_panel(("A", "B"), days, rows // 9, rows % 9, {**prices, "volume": 1e6 + rows, "factor": np.ones(18)})
+    windows = pd.DataFrame({"symbol": ["B", "A", "B"], "since": days[[6, 2, 0]], "until": days[[8, 3, 1]]})
+    bars = bars_within(panel, compute_indicators(panel), windows)
+    assert bars["bar"].tolist() == [2, 3, 9, 10, 15, 16, 17]
+    assert bars["symbol"].tolist() == ["A"] * 2 + ["B"] * 5
+    for name, price in prices.items():
+        assert bars[name].tolist() == price[bars["bar"]].tolist()
+
+
 def test_declared_columns_are_packed_around_the_trades_of_those_that_draw_them(inputs: ReportInputs) -> None:
     by = sorted(set(inputs.trades["entered_by"]))[0]
     days = {name: own.to_numpy().astype("datetime64[D]") for name, own in inputs.bars.groupby("symbol")["session"]}

@@ -10,7 +10,7 @@ import pytest
 
 from kobe_assets.report.analysis import regimes as regimes_module
 from kobe_assets.report.analysis.curves import months, rolling_sharpe, years
-from kobe_assets.report.analysis.flow import capacity, flow
+from kobe_assets.report.analysis.flow import by_frequency, capacity, flow
 from kobe_assets.report.analysis.folds import fit, parameter_path
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show, show_bar
@@ -25,6 +25,8 @@ from kobe_assets.report.analysis.results import (
     sharpe,
 )
 from kobe_assets.report.analysis.trade_stats import excursions, summary, without_best
+from kobe_assets.report.analysis.verdict import context_of
+from kobe_assets.report.page.context import details_of, window_rows
 from kobe_resources.policy_gate import round_to_tick
 
 
@@ -110,6 +112,24 @@ def test_the_waterfall_adds_up_in_every_fold(books: list[StrategyResult]) -> Non
         for step in steps:
             assert step["signals"] - sum(count for _, count in step["refused"]) == step["traded"]
         assert steps[0]["signals"] == sum(step["signals"] for step in steps[1:])
+
+
+def test_a_parameter_that_training_changes_is_told_in_the_test_windows_and_not_as_fixed(
+    books: list[StrategyResult], inputs: ReportInputs
+) -> None:
+    book = next(book for book in books if book.key == "rsi2|optimized")
+    first = book.folds["params"].iloc[0]
+    folds = book.folds.assign(params=[{**first, "rsi_entry_long": 5.0 + k} for k in range(len(book.folds))])
+    book = dataclasses.replace(book, folds=folds)
+    fixed = details_of(book, inputs, context_of(inputs))["fixed"]
+    assert "rsi_entry_long" not in fixed
+    assert f"atr_stop {first['atr_stop']:g}" in fixed
+    assert [row[3] for row in window_rows(book)] == [f"rsi_entry_long {5 + k}" for k in range(len(folds))]
+
+
+def test_what_was_accepted_is_no_refusal() -> None:
+    told = by_frequency({"accepted": 9, "no_bar": 0, "not_reached": 2, "beyond_limit": 3, "already_open": 2})
+    assert list(told.items()) == [("beyond_limit", 3), ("already_open", 2), ("not_reached", 2)]
 
 
 def test_capacity_scales_orders_until_one_in_twenty_reaches_a_hundredth_of_the_day(books: list[StrategyResult]) -> None:

@@ -23,12 +23,12 @@ $(VENV)/installed-test: $(VENV)/made pyproject.toml constraints.txt
 	@touch $(VENV)/installed $@
 
 report: $(VENV)/installed  ## run the main job on the embedded sample and print where the report is
-	@echo "the report on the sample: about fifteen seconds, a second where nothing changed"
+	@echo "the report on the sample: half a minute the first time, ten seconds once compiled, two where nothing changed"
 	@$(BIN)/kobe report
 
 test: $(VENV)/installed-test  ## run every test
 	@$(BIN)/python -m tests.support.browser
-	@echo "about 3,900 tests; some fifteen minutes on two cores, with the installation"
+	@echo "about 4,000 tests; fifteen to twenty minutes on two cores, with the installation"
 	@$(BIN)/python -m tests.support.ready
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
@@ -73,9 +74,12 @@ def signals_frame(market: Market, strategy: Strategy, candidates: Candidates, pa
 
 def _as_json(columns: Mapping[str, Floats]) -> pd.Series[Any]:
     """A JSON object a row, null where undefined."""
-    template = "{" + ",".join(f'"{name}":%s' for name in columns) + "}"
-    told = [["null" if value != value else repr(value) for value in column.tolist()] for column in columns.values()]
-    return pd.Series([template % row for row in zip(*told, strict=True)], dtype=object)
+    given = {f"c{place}": column for place, column in enumerate(columns.values())}
+    pairs = ", ".join(f"?, {place}" for place in given)
+    with duckdb.connect() as connection:
+        connection.register("given", pd.DataFrame(given, copy=False))
+        told = connection.execute(f"SELECT json_object({pairs}) AS told FROM given", list(columns)).fetchnumpy()["told"]  # noqa: S608
+    return pd.Series(told, dtype=object)
 
 
 def folds_frame(name: str, study: Study | PortfolioStudy, panel: Panel, initial_cash: float) -> pd.DataFrame:

@@ -1,16 +1,14 @@
-"""The page in a real browser: every chart drawn, choices obeyed, no error, no overflow, nothing from the data runs."""
+"""The page in a real browser: every chart drawn, choices obeyed, no error, nothing from the data runs."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from kobe_assets.report.analysis.inputs import DATA, ReportInputs
 from kobe_assets.report.analysis.results import books_of
@@ -18,133 +16,22 @@ from kobe_assets.report.page import csv_files
 from kobe_assets.report.page import packed_data as packed_data_module
 from kobe_assets.report.page.page import build_report, write_report
 from tests.support.builders.fabricate import CASH, NOW
+from tests.support.drivers.page import Watched
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
-DRAWN = "html[data-drawn=yes]"
-WAIT_MS = 60_000
 CHARTS = (
     "equity", "at_work", "months", "years", "rolling", "scatter", "path", "flow", "r", "exits", "held", "excursions",
     "without_best", "symbols", "costs", "capacity", "regimes", "pbo", "fan", "worst_falls", "ends", "permutation", "heat_map",
     "correlation",
 )  # fmt: skip
-FILLED = ".plot:visible, .filled:visible, .unpacked:visible, .scale:visible"
-"""What stands empty until a script fills it."""
+
+
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 
 
-CONTRAST = """(() => {
-  const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const parse = (color) => {
-    probe.fillStyle = color;
-    probe.fillRect(0, 0, 1, 1);
-    return [...probe.getImageData(0, 0, 1, 1).data].slice(0, 3);
-  };
-  const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  const light = (rgb) => rgb.map((v) => linear(v / 255)).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const contrast = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
-  const worst = (trace) => trace.colorscale.map(([, color]) => contrast(parse(color), parse(trace.textfont.color)));
-  return Math.min(...gd.data.flatMap(worst));
-})()"""
-
-
-class Watched:
-    """A page with everything it complained about and asked for."""
-
-    def __init__(self, browser: Browser, path: Path, width: int = 1280, theme: str = "light", link: str = "") -> None:
-        self.page: Page = browser.new_page(viewport={"width": width, "height": 850}, color_scheme=theme)  # type: ignore[arg-type]
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri() + link)
-        self.settle()
-
-    def settle(self) -> None:
-        self.page.wait_for_selector(DRAWN, state="attached", timeout=WAIT_MS)
-
-    def see(self, selector: str) -> None:
-        """Bring a part into view, where it is filled."""
-        self.page.evaluate(
-            """async (selector) => {
-                 document.querySelector(selector).scrollIntoView({ behavior: "instant", block: "center" });
-                 for (let i = 0; i < 4; i++) await new Promise(requestAnimationFrame);
-               }""",
-            selector,
-        )
-        self.settle()
-
-    def see_trades(self) -> None:
-        """Bring the tables of trades into view."""
-        self.page.wait_for_function("document.querySelector('#trade-lists .problem').textContent === ''")
-        for table in ("#list-best", "#all-trades"):
-            self.see(table)
-            self.page.wait_for_function(
-                """table => {
-                  const place = document.querySelector(table);
-                  return place.querySelector("tbody tr") && !("stale" in place.closest(".unpacked").dataset);
-                }""",
-                arg=table,
-            )
-
-    def choose(self, key: str) -> None:
-        self.page.evaluate('key => document.querySelector(`[data-choose="${key}"]`).click()', key)
-        self.settle()
-
-    def fold(self, fold: int) -> None:
-        self.page.select_option("#pick-fold", str(fold))
-        self.settle()
-
-    def chart(self, name: str, expression: str) -> Any:
-        if name != "trade":
-            self.see(f"#chart-{name}")
-        return self.page.evaluate(f"(() => {{ const gd = document.getElementById('chart-{name}'); return {expression}; }})()")
-
-    def undrawn(self) -> list[str]:
-        """Charts without a drawing and without a reason in their place, once each was in view."""
-        for place in self.page.evaluate("[...document.querySelectorAll('main .chart')].map((place) => place.id)"):
-            self.see(f"#{place}")
-        return list(
-            self.page.evaluate(
-                """() => [...document.querySelectorAll("main .chart")].filter((place) => {
-                     const blank = place.classList.contains("blank");
-                     if (blank) return place.textContent.trim().length < 8 || place.querySelector("svg");
-                     const plot = place.querySelector("svg.main-svg"), box = plot && plot.getBoundingClientRect();
-                     return !plot || box.width < 100 || box.height < 60;
-                   }).map((place) => place.id)"""
-            )
-        )
-
-    def overflow(self) -> int:
-        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
-
-
-@pytest.fixture(scope="module")
-def path(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("page") / "kpi_report.html"
-    file.write_text(build_report(inputs, NOW), encoding="utf-8")
-    return file
-
-
-@pytest.fixture(scope="module")
-def wide_page(browser: Browser, path: Path) -> Watched:
-    return Watched(browser, path)
-
-
-@pytest.fixture
-def wide(wide_page: Watched) -> Iterator[Watched]:
-    """The page on a laptop, back at its first choices after each test."""
-    yield wide_page
-    wide_page.page.evaluate("document.getElementById('trade-dialog').close()")
-    if wide_page.page.locator("#pick-fold").input_value() != "0":
-        wide_page.fold(0)
-    if wide_page.page.locator(".verdict:visible strong").inner_text() != "rsi2 · fixed parameters":
-        wide_page.choose("rsi2|canonical")
-
-
-def test_every_chart_is_drawn_without_a_complaint_or_a_request(wide: Watched, path: Path) -> None:
+def test_every_chart_is_drawn_without_a_complaint_or_a_request(wide: Watched, page_file: Path) -> None:
     ids = wide.page.evaluate("[...document.querySelectorAll('main .chart')].map((place) => place.id)")
     assert sorted(ids) == sorted(f"chart-{name}" for name in CHARTS)
     for key in ("rsi2|canonical", "ibs|optimized", "rsi2_ibs|optimized"):
@@ -152,7 +39,7 @@ def test_every_chart_is_drawn_without_a_complaint_or_a_request(wide: Watched, pa
         assert wide.undrawn() == []
     assert wide.page.locator("main .chart.blank").count() == 0
     assert wide.complaints == []
-    assert [url for url in wide.requests if url != path.as_uri() and not url.startswith("data:")] == []
+    assert [url for url in wide.requests if url != page_file.as_uri() and not url.startswith("data:")] == []
 
 
 def test_axes_of_few_whole_numbers_name_each_once(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
@@ -291,93 +178,10 @@ def test_tables_sort_by_number_and_back_with_mouse_and_key(wide: Watched) -> Non
     assert head.get_attribute("aria-sort") == "ascending"
 
 
-def test_the_keyboard_reaches_the_choices(wide: Watched) -> None:
-    wide.page.locator("input[name=strategy]:checked").focus()
-    wide.page.keyboard.press("ArrowRight")
-    wide.settle()
-    assert wide.page.locator(".verdict:visible strong").inner_text() == "rsi2_ibs · fixed parameters"
-
-
 def test_a_word_leads_to_its_meaning(wide: Watched) -> None:
     wide.page.locator("table.figures a", has_text="Deflated Sharpe").click()
     wide.page.locator("#w-dsr").wait_for(state="visible")
     assert "Bailey" in wide.page.locator("#w-dsr").inner_text()
-
-
-def test_charts_and_landmarks_have_names_for_a_screen_reader(wide: Watched) -> None:
-    assert wide.page.locator("main .chart:not([aria-label])").count() == 0
-    wide.see("#chart-equity")
-    assert "Growth of $1,000 to" in (wide.page.locator("#chart-equity").get_attribute("aria-label") or "")
-    assert wide.page.locator("main, nav[aria-label]:visible, h1").count() == 3
-    assert wide.page.locator("table:not(:has(caption)):visible").count() <= 1
-    assert wide.page.locator(".scroll:not([tabindex='0'])").count() == 0
-
-
-def test_a_laptop_shows_the_verdict_of_every_strategy_whole(wide: Watched) -> None:
-    table = wide.page.locator(".books").locator("..")
-    assert table.evaluate("box => box.scrollWidth - box.clientWidth") == 0
-
-
-def test_a_laptop_page_does_not_scroll_sideways(wide: Watched) -> None:
-    assert wide.overflow() == 0
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_phone_shows_every_chart_without_scrolling_sideways(browser: Browser, path: Path, theme: str) -> None:
-    watched = Watched(browser, path, 400, theme)
-    assert watched.overflow() == 0
-    assert watched.undrawn() == []
-    watched.choose("rsi2_ibs|optimized")
-    assert watched.overflow() == 0
-    covered = """(() => {
-      const boxes = (query) => [...gd.querySelectorAll(query)].map((one) => one.getBoundingClientRect());
-      const names = boxes(".ytick text");
-      return boxes(".annotation").some((a) => names.some((b) => a.left < b.right && a.top < b.bottom && b.top < a.bottom));
-    })()"""
-    assert watched.chart("flow", "gd.querySelectorAll('.annotation').length") > 2
-    assert watched.chart("flow", covered) is False
-    beside = """() => {
-      const heads = [...document.querySelectorAll(".figures thead th")];
-      const chosen = heads.find((head) => head.classList.contains("chosen")).getBoundingClientRect();
-      return [heads[0].getBoundingClientRect().right, chosen.left, chosen.right];
-    }"""
-    name_ends, column_begins, column_ends = watched.page.evaluate(beside)
-    assert name_ends - 1 <= column_begins
-    assert column_ends <= 400
-    dots = watched.page.evaluate(
-        """() => [...document.querySelectorAll(".dots")].map((row) => [...row.querySelectorAll("i")].map((dot) => {
-             const box = dot.getBoundingClientRect();
-             return [Math.round(box.width), Math.round(box.height), box.right <= innerWidth];
-           }))"""
-    )
-    assert {tuple(dot) for row in dots for dot in row} == {(9, 9, True)}, "each gate is a dot that can be seen"
-    assert watched.complaints == []
-    watched.page.close()
-
-
-def test_the_theme_follows_the_system_and_the_toggle_and_a_narrowed_window_redraws(browser: Browser, path: Path) -> None:
-    watched = Watched(browser, path, theme="dark")
-
-    def look() -> tuple[str, str]:
-        return watched.page.evaluate("getComputedStyle(document.body).backgroundColor"), watched.chart(
-            "equity", "gd.layout.font.color"
-        )
-
-    dark = look()
-    assert dark[0] == "rgb(19, 20, 22)"
-    assert watched.undrawn() == []
-    watched.page.locator("#theme").click()
-    watched.settle()
-    light = look()
-    assert light[0] == "rgb(251, 250, 247)"
-    assert dark[1] != light[1]
-    watched.page.set_viewport_size({"width": 400, "height": 850})
-    watched.page.wait_for_timeout(300)
-    watched.settle()
-    assert watched.overflow() == 0
-    assert watched.undrawn() == []
-    assert watched.complaints == []
-    watched.page.close()
 
 
 def test_an_account_that_hardly_moves_still_has_an_axis(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
@@ -392,8 +196,8 @@ def test_an_account_that_hardly_moves_still_has_an_axis(browser: Browser, inputs
     watched.page.close()
 
 
-def test_going_back_from_a_word_lets_go_of_its_place(browser: Browser, path: Path) -> None:
-    watched = Watched(browser, path)
+def test_going_back_from_a_word_lets_go_of_its_place(browser: Browser, page_file: Path) -> None:
+    watched = Watched(browser, page_file)
     watched.page.locator('a[href="#g-deflated"]:visible').click()
     watched.page.wait_for_function("location.hash.includes('g-deflated') && scrollY > 2000")
     watched.page.go_back()
@@ -404,8 +208,10 @@ def test_going_back_from_a_word_lets_go_of_its_place(browser: Browser, path: Pat
     watched.page.close()
 
 
-def test_the_address_carries_strategy_mode_window_and_trade_and_back_and_forward_work(browser: Browser, path: Path) -> None:
-    watched = Watched(browser, path)
+def test_the_address_carries_strategy_mode_window_and_trade_and_back_and_forward_work(
+    browser: Browser, page_file: Path
+) -> None:
+    watched = Watched(browser, page_file)
     shown = watched.page.locator(".verdict:visible strong")
     watched.choose("ibs|optimized")
     watched.fold(3)
@@ -425,39 +231,12 @@ def test_the_address_carries_strategy_mode_window_and_trade_and_back_and_forward
     watched.page.go_forward()
     assert shown.inner_text() == "ibs · chosen in training"
     watched.page.close()
-    linked = Watched(browser, path, link=address[address.index("#") :])
+    linked = Watched(browser, page_file, link=address[address.index("#") :])
     linked.page.locator("#trade-dialog").wait_for(state="visible")
     assert linked.page.locator("#trade-title").inner_text() == title
     assert linked.page.locator("#pick-fold").input_value() == "3"
     assert linked.complaints == []
     linked.page.close()
-
-
-def test_a_heading_stops_under_the_header_and_a_phone_has_contents(browser: Browser, path: Path) -> None:
-    watched = Watched(browser, path, 400)
-    watched.page.locator(".contents summary").click()
-    watched.page.locator(".contents a", has_text="The trades").click()
-    watched.page.wait_for_function("() => /at=trades/.test(location.hash)")
-    for width in (400, 1280):
-        watched.page.set_viewport_size({"width": width, "height": 850})
-        watched.page.wait_for_timeout(100)
-        watched.page.evaluate("location.hash = '#data'")
-        watched.page.wait_for_timeout(500)
-        watched.settle()
-        bar, head = watched.page.evaluate(
-            """(() => {
-              const box = (query) => document.querySelector(query).getBoundingClientRect();
-              return [box(".bar").bottom, box("#data-title").top];
-            })()"""
-        )
-        assert bar <= head < 400
-    watched.page.set_viewport_size({"width": 400, "height": 850})
-    verdict = watched.page.locator(".books tbody tr").first.locator("td").last
-    verdict.scroll_into_view_if_needed()
-    box = verdict.bounding_box()
-    assert box is not None
-    assert box["x"] + box["width"] <= 400
-    watched.page.close()
 
 
 def test_every_trade_can_be_searched_filtered_sorted_and_saved(wide: Watched, inputs: ReportInputs) -> None:
@@ -532,97 +311,19 @@ def test_trades_and_bars_that_do_not_fit_are_read_from_beside_the_page(
 
 
 @pytest.mark.parametrize("slower", [1, 4])
-def test_a_click_is_answered_soon_after_the_page_is_asked_for(browser: Browser, path: Path, slower: int) -> None:
+def test_a_click_is_answered_soon_after_the_page_is_asked_for(browser: Browser, page_file: Path, slower: int) -> None:
     """In the processor time of the page itself, which a machine that is busy with other things does not stretch."""
     page = browser.new_page()
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
     session.send("Emulation.setCPUThrottlingRate", {"rate": slower})
-    page.goto(path.as_uri())
+    page.goto(page_file.as_uri())
     page.locator("#windows tbody tr").first.wait_for(state="attached")
     page.evaluate("document.querySelector('[data-choose=\"ibs|optimized\"]').click()")
     assert page.locator(".verdict:visible strong").inner_text() == "ibs · chosen in training"
     spent = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}["TaskDuration"]
     assert spent < (1.0 if slower == 1 else 3.0)
     page.close()
-
-
-def test_a_browser_that_cannot_unpack_says_so_and_shows_the_words(browser: Browser, path: Path) -> None:
-    page = browser.new_page()
-    page.add_init_script("delete window.DecompressionStream")
-    page.goto(path.as_uri())
-    page.wait_for_selector(DRAWN, state="attached")
-    assert page.locator("#cannot-unpack").is_visible()
-    assert page.locator(".verdict:visible strong").inner_text() == "rsi2 · fixed parameters"
-    assert page.locator(FILLED).count() == 0
-    page.close()
-
-
-def test_without_scripts_a_sentence_says_what_is_missing_and_nothing_stands_empty(browser: Browser, path: Path) -> None:
-    page = browser.new_page(java_script_enabled=False)
-    page.goto(path.as_uri())
-    assert page.locator("noscript p").is_visible()
-    assert page.locator(".verdict:visible strong").inner_text() == "rsi2 · fixed parameters"
-    assert page.locator(FILLED).count() == 0
-    page.close()
-
-
-def test_a_dark_page_is_printed_light_with_every_chart_and_is_dark_again(browser: Browser, path: Path) -> None:
-    watched = Watched(browser, path, theme="dark")
-    watched.see("#chart-equity")
-    paper = "getComputedStyle(document.body).backgroundColor"
-    dark = watched.page.evaluate(paper)
-    watched.page.emulate_media(media="print")
-    watched.page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert watched.page.evaluate(paper) == "rgb(251, 250, 247)"
-    assert watched.page.locator("main .chart:not(.blank):not(:has(svg.main-svg))").count() == 0
-    assert watched.page.locator(".filters:visible, .unpacked[data-stale]:visible").count() == 0
-    watched.page.evaluate("dispatchEvent(new Event('afterprint'))")
-    watched.page.emulate_media(media="screen")
-    assert watched.page.evaluate(paper) == dark
-    assert watched.complaints == []
-    watched.page.close()
-
-
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (400, "dark")])
-def test_axe_finds_nothing_to_mend(browser: Browser, path: Path, width: int, theme: str) -> None:
-    watched = Watched(browser, path, width, theme)
-    assert watched.undrawn() == []
-    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-    found = Axe().run(watched.page, options={"runOnly": rules, "resultTypes": ["violations"]}).response["violations"]
-    assert [(one["id"], [node["html"] for node in one["nodes"][:3]]) for one in found] == []
-    watched.page.close()
-
-
-SMALL = """(() => {
-  const targets = [...document.querySelectorAll("a, button, input, select, summary")].filter((one) => one.offsetWidth);
-  const shown = targets.filter((one) => !one.matches(".skip, label input"));
-  const alone = shown.filter((one) => !one.closest("p, li, dd, dt, td, caption") || one.matches(".gate-name"));
-  return alone.filter((one) => one.offsetWidth < 24 || one.offsetHeight < 24).map((one) => one.outerHTML);
-})()"""
-
-
-@pytest.mark.parametrize("width", [1280, 400])
-def test_what_can_be_clicked_outside_a_sentence_is_24_px_high_and_wide(browser: Browser, path: Path, width: int) -> None:
-    watched = Watched(browser, path, width)
-    watched.see_trades()
-    watched.page.evaluate("document.querySelectorAll('main details').forEach((folded) => { folded.open = true; })")
-    assert watched.page.evaluate(SMALL) == []
-    watched.page.close()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_month_is_readable_on_its_colour(browser: Browser, path: Path, theme: str) -> None:
-    watched = Watched(browser, path, 400, theme)
-    worst = watched.chart(
-        "months",
-        CONTRAST,
-    )
-    assert worst >= 4.5
-    totals = watched.chart("months", "gd.data[1].z.map((row) => row[12])")
-    assert totals == watched.chart("months", "gd.data[1].z.map((row) => row.at(-1))")
-    assert len(totals) == len(watched.chart("months", "gd.data[0].y"))
-    watched.page.close()
 
 
 def test_strings_of_the_data_never_run(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
@@ -650,9 +351,9 @@ def test_strings_of_the_data_never_run(browser: Browser, inputs: ReportInputs, t
     watched.page.close()
 
 
-def test_even_a_script_that_slipped_through_could_not_run(browser: Browser, path: Path, tmp_path: Path) -> None:
+def test_even_a_script_that_slipped_through_could_not_run(browser: Browser, page_file: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.html"
-    broken.write_text(path.read_text(encoding="utf-8").replace("<footer>", f"{EVIL[9:]}<footer>"), encoding="utf-8")
+    broken.write_text(page_file.read_text(encoding="utf-8").replace("<footer>", f"{EVIL[9:]}<footer>"), encoding="utf-8")
     watched = Watched(browser, broken)
     assert watched.page.evaluate("window.hacked") is None
     assert any("Content Security Policy" in complaint for complaint in watched.complaints)

@@ -28,6 +28,8 @@ CALENDAR_ERRORS = 3
 HALF = 0.5
 MOST_OF_SYMBOL, MOST_OF_FILE = 0.10, 0.02
 """Shares of bars off the calendar above which a symbol, or a whole source, has wrong dates."""
+ALONE_DAYS, FAR = 30, 10**9
+"""Days without a bar on both sides of a day that stands alone; more days than a date can lie from another."""
 A_WEEK = 6
 """Usual days between bars from which they are not daily."""
 FEWEST_STRANGE, ONE_WEEKDAY = 5, 0.75
@@ -185,7 +187,9 @@ def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.n
     latest = np.datetime64(calendar.latest_complete_session(now, calendar.BARS_PUBLISHED_AFTER))
     low, high = np.datetime64(calendar.FIRST_DAY), np.datetime64(calendar.LAST_DAY)
     inside = (days >= low) & (days <= high)
-    known = ~inside
+    # Of other years the calendar says nothing, but a day alone among weeks without a bar is a slip of the date.
+    apart = np.diff(days.astype("datetime64[D]").astype(np.int64), prepend=-FAR, append=FAR) > ALONE_DAYS
+    known = ~inside & ~(apart[:-1] & apart[1:])
     if inside.any():
         known |= np.isin(days, calendar.sessions(days[inside][0].item(), days[inside][-1].item()))
     unfinished = days > latest

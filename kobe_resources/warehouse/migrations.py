@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from kobe_resources.errors import KobeError
 from kobe_resources.settings.load import PROJECT_ROOT
-
-if TYPE_CHECKING:
-    import duckdb
 
 SCHEMA_FOLDER = PROJECT_ROOT / "warehouse" / "schema"
 
@@ -46,5 +45,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = SCHEMA_FOLDER)
             )
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            # An interrupt may come when the transaction is over already; to roll back then would hide it.
+            with contextlib.suppress(duckdb.Error):
+                connection.execute("ROLLBACK")
             raise

@@ -55,7 +55,7 @@ CORRUPT = "Corrupt database file"
 START_ANEW = "restore a backup, or move the file, and its .wal if there is one, away and run again"
 MENDS = {
     CORRUPT: START_ANEW,
-    "Permission denied|Read-only file system": "mend its permissions, or set KOBE_HOME",
+    "Permission denied|Read-only file system|Operation not permitted": "mend its permissions, or set KOBE_HOME",
     "No space left|not enough space|disk quota": "free space on its disk; nothing that was committed is lost",
     "different configuration": "close the connection that this process has to it: one reads only, the other does not",
 }
@@ -136,7 +136,9 @@ class Warehouse:
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                # DuckDB may have ended the transaction with the error; to fail here would hide that.
+                with contextlib.suppress(duckdb.Error):
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
             checkpoint_journal.checkpoint_beyond(checkpoint_journal.LOG_LIMIT, connection, self.path)

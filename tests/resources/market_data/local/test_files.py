@@ -104,6 +104,18 @@ def test_days_without_a_session_and_bars_without_volume_are_set_aside(warehouse:
     ]
 
 
+@pytest.mark.parametrize("stray", ["1900-01-01", "1920-05-02", "1940-01-02"])
+def test_a_day_alone_before_the_calendar_begins_is_set_aside_and_a_run_of_them_is_not(
+    warehouse: Warehouse, tmp_path: Path, stray: str
+) -> None:
+    rows = [f"A,{day},10,11,9,10.5,{n + 1}" for n, day in enumerate(frames.days(60))]
+    vendor(write(tmp_path / "s", HEADER, *rows, f"A,{stray},10,11,9,10.5,7")).sync(warehouse)
+    assert warehouse.rows("SELECT min(session)::VARCHAR, count(*) FROM daily_bars") == [("2020-01-02", 60)]
+    assert warehouse.rows("SELECT session::VARCHAR, reason FROM set_aside") == [(stray, "no session of the exchange")]
+    old = [f"A,1928-03-{day:02d},10,11,9,10.5,{day}" for day in range(5, 10)]
+    assert vendor(write(tmp_path / "s", HEADER, *rows, *old)).sync(warehouse).bars == 65
+
+
 def test_a_day_that_half_of_ten_symbols_traded_is_the_calendars_error(warehouse: Warehouse, tmp_path: Path) -> None:
     days = {k: [*frames.days(60), *([dt.date(2020, 1, 4)] if k < 10 else [])] for k in range(20)}
     rows = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k, own in days.items() for day in own]

@@ -21,7 +21,7 @@ from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_
 from kobe_assets.graph.given_bars import panel_of_frame
 from kobe_assets.graph.inputs import canonical_params, folds_of, load_panel, market_of, stored_symbols, tradable_bars
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.report.analysis.one_run import BookRun, run_book, told_signals
+from kobe_assets.report.analysis.one_run import BookRun, run_book, told_refusals, told_signals
 from kobe_assets.report.page.run_figures import equity_figure, symbol_figure
 from kobe_assets.research.declared import is_number
 from kobe_assets.research.indicators import compute_indicators
@@ -212,7 +212,11 @@ def walk_forward(
         trades=trades,
         equity=equity,
         figures=figures,
-        notes=(*told_signals(market, declared, own, *tested), *more),
+        notes=(
+            *told_signals(market, declared, own, *tested),
+            *(f"{mode}: {told}" for mode, found in modes for told in told_refusals([r.outcome for r in found], settings)),
+            *more,
+        ),
         lookahead=_looked(market, declared, own) if check else None,
         study=study,
     )

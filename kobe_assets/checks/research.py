@@ -95,9 +95,9 @@ def _mixed_bars(
 
 
 def told_lookahead(market: Market, params: Mapping[str, Params], strategies: Mapping[str, Strategy]) -> str:
-    """Where these strategies read the future, in words; empty where they do not (`signals_read_no_future`)."""
+    """Where these strategies read the future, as `told_leak_at`; empty where they do not (`signals_read_no_future`)."""
     found = signals_read_no_future(market, params, strategies=strategies)
-    return "" if found is None else told_leak(found, strategies)
+    return "" if found is None else told_leak_at(found, strategies)
 
 
 def told_leak_at(leak: Leak, strategies: Mapping[str, Strategy]) -> str:

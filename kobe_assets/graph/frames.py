@@ -186,8 +186,16 @@ def equity_frame(name: str, mode: str, results: tuple[FoldResult, ...], panel: P
 def trials_frame(
     study: Study, config_pin: str, data_version: str, now: dt.datetime, settings: Settings | None = None
 ) -> pd.DataFrame:
-    """The trials of a study as rows."""
-    return trial_rows(study.strategy, study.folds, study.sets, study.trials, config_pin, data_version, now, settings)
+    """The trials of a study as rows, as `trial_rows`; trial 0 is the fixed parameters where the grid does not hold them."""
+    told = (config_pin, data_version, now, settings)
+    rows = trial_rows(study.strategy, study.folds, study.sets, study.trials, *told)
+    fixed = study.canonical[0].params
+    if fixed in study.sets:
+        return rows
+    # What the folds traded was tried too, though no choice was among them.
+    trained = np.array([[np.nan if found.train_sharpe is None else found.train_sharpe] for found in study.canonical])
+    own = trial_rows(study.strategy, study.folds, [fixed], trained, *told).assign(trial=np.int32(0))
+    return pd.concat([rows, own], ignore_index=True)
 
 
 def trial_rows(

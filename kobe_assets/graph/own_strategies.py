@@ -94,6 +94,8 @@ def own_files(settings: Settings) -> Files:
     folder = settings.strategy.folder
     if folder is None:
         return ()
+    if folder.is_file():
+        raise StrategyBroken(f"strategy.folder names {folder}, which is a file: name the folder that holds it")
     if not folder.is_dir():
         raise StrategyBroken(f"strategy.folder names {folder}, which is no folder: `kobe strategies new NAME` makes it")
     found = []

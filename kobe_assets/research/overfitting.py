@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -96,6 +97,18 @@ def expected_max_sharpe(trials: int, variance: float) -> float | None:
         return 0.0
     by_luck = (1 - EULER_GAMMA) * NORMAL.inv_cdf(1 - 1 / trials) + EULER_GAMMA * NORMAL.inv_cdf(1 - 1 / (trials * math.e))
     return math.sqrt(variance) * by_luck
+
+
+def variance_of_tries(sharpe: Floats, since: Any) -> float | None:
+    """The variance (ddof 1) of the tries' Sharpe ratios, or what it was before some of them were made, where that was more.
+
+    sharpe: NaN where not known. since: when each was first made; equal ones were made together. Many tries that resemble each
+    other draw the variance down faster than their number raises the bar: without its largest value a sweep of one parameter in
+    small steps would lift every deflated Sharpe ratio. None for fewer than two that are known.
+    """
+    known = np.isfinite(sharpe)
+    by_then = (sharpe[known & (since <= moment)] for moment in np.unique(since[known]))
+    return max((float(some.var(ddof=1)) for some in by_then if len(some) > 1), default=None)
 
 
 def deflated_sharpe(sharpe: float, n: int, skew: float, kurtosis: float, trials: int, variance: float) -> float | None:

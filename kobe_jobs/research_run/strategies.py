@@ -20,6 +20,10 @@ class BadStrategy(KobeError):
     """The declaration of a strategy raised, or its file cannot be imported."""
 
 
+class ReadsTheFuture(KobeError):
+    """A strategy's past changes with its future."""
+
+
 def bad_strategy(kind: str, words: str) -> BadStrategy | None:
     """A fault of a declaration as an error with its mend, from the error's class and words; None for any other error."""
     mends = {StrategyBroken.__name__: MEND_FILE, StrategyFault.__name__: MEND_FILE}

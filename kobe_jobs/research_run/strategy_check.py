@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,9 +19,10 @@ from kobe_assets.research.lookahead import SEED, scramble, some_symbols
 from kobe_assets.research.metrics import YEAR
 from kobe_assets.research.panel import Floats, Panel
 from kobe_assets.research.signals import LONG, find_candidates
-from kobe_assets.research.strategies import Strategy
+from kobe_assets.research.strategies import Params, Strategy
+from kobe_assets.research.strategies.asking import scored, true_of
 from kobe_assets.research.strategies.register import symbols_read
-from kobe_assets.research.walk_forward import simulate_window
+from kobe_assets.research.walk_forward import Market, simulate_window
 from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
@@ -72,12 +74,11 @@ def check_strategy(settings: Settings, strategy: Strategy) -> StrategyFacts:
     years = len(panel.sessions) / YEAR
     outcome = simulate_window(market, strategy, params, 0, len(panel.sessions) - 1)
     reasons = [strategy.leave_reason if name == "leave" else name for name in sim.EXIT_REASONS]
-    firsts = [one.first for one in facts]
     return StrategyFacts(
         name=strategy.name,
         place=strategy.place,
         indicators=facts,
-        warmup=None if None in firsts else max((one for one in firsts if one is not None), default=0) + market.lag,
+        warmup=_warmup(market, strategy, params, {one.name: one.first for one in facts}),
         sessions=len(panel.sessions),
         signals={
             "long": float((candidates.side == LONG).sum() / years),
@@ -95,6 +96,26 @@ def check_strategy(settings: Settings, strategy: Strategy) -> StrategyFacts:
             *_refused(settings, strategy),
         ),
     )
+
+
+def _warmup(market: Market, strategy: Strategy, params: Params, first: Mapping[str, int | None]) -> int | None:
+    """Bars of a listing before a side can give its first signal; None where neither can. first: as of IndicatorFacts, by name.
+
+    A signal waits for what its condition, its score, its stop and its limit read, and for nothing else (rules, section 3).
+    """
+    readable = market.readable()
+    at = readable.reading(strategy, 0, len(readable.close))
+    found = []
+    for side in ("long", "short"):
+        if getattr(strategy, side) is not None:
+            read = {name for name in (strategy.stop, strategy.limit) if name is not None}
+            scored(strategy, f"score_{side}", at)
+            read |= at.read
+            true_of(strategy, side, at, params)
+            needed = [first[name] for name in read | at.read if name in first]
+            if None not in needed:
+                found.append(max((one for one in needed if one is not None), default=0))
+    return min(found) + market.lag if found else None
 
 
 def _facts(panel: Panel, name: str, declared: str, values: Floats) -> IndicatorFacts:

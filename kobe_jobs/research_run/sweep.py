@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kobe_assets.checks.research import told_lookahead
 from kobe_assets.graph.frames import trial_rows, trial_terms
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, studied
 from kobe_assets.graph.lineage import recorded_versions, stored_version
 from kobe_assets.graph.own_strategies import Files, own_files, own_strategies, strategies_of
 from kobe_assets.report.analysis.heat_map import Grid, read_grids
 from kobe_assets.report.page.heat_map_picture import heat_map_svg
-from kobe_assets.research.strategies import STRATEGIES, Strategy
+from kobe_assets.research.strategies import BUILT_IN, STRATEGIES, Strategy
 from kobe_assets.research.walk_forward import Fold, Market, find_signals, grid_sets, run_trials
+from kobe_jobs.research_run.strategies import MEND_LEAK, ReadsTheFuture
 from kobe_resources.errors import KobeError, UsageError, did_you_mean
 from kobe_resources.runtime.atomic_files import write_whole
 from kobe_resources.runtime.process_state import kept_process_state
@@ -104,9 +106,16 @@ def plan_sweep(settings: Settings, warehouse: Warehouse, strategies: Sequence[st
 
 
 def run_sweep(settings: Settings, warehouse: Warehouse, sweep: Sweep, done: Done = lambda _: None) -> None:
-    """Compute and record what is left. Raises ClusterLost; what was finished is kept."""
+    """Compute and record what is left. Raises ClusterLost; what was finished is kept.
+
+    Raises ReadsTheFuture before anything is recorded: the ratios of such a strategy would count against all others.
+    """
     if not sweep.left:
         return
+    own = {task.strategy.name: task.strategy for task in sweep.tasks if task.folds and task.strategy.name not in BUILT_IN}
+    params = {name: canonical_params(settings, strategy) for name, strategy in own.items()}
+    if own and (told := told_lookahead(sweep.market, params, own)):
+        raise ReadsTheFuture(f"nothing was swept: a strategy reads the future, {told}", MEND_LEAK)
     results = _on_cluster(settings, sweep) if settings.compute.engine == "dask" else _on_this_machine(sweep)
     for task, folds, sharpes in results:
         now = dt.datetime.now(dt.UTC)
@@ -127,7 +136,7 @@ def best_sets(warehouse: Warehouse, sweep: Sweep, most: int = 5) -> list[dict[st
         unseen = _traded(warehouse, sweep, task.strategy.name)
         found = warehouse.frame(
             "SELECT params::VARCHAR AS params, fold, avg(train_sharpe) AS sharpe FROM wf_trials "
-            "WHERE strategy = ? AND config_pin = ? AND data_version = ? AND terms = ? GROUP BY ALL",
+            "WHERE strategy = ? AND config_pin = ? AND data_version = ? AND terms = ? AND fold > 0 AND trial > 0 GROUP BY ALL",
             [task.strategy.name, sweep.pin, sweep.data_version, task.terms],
         )
         if found.empty:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from kobe_resources.settings.models import BOOK, Settings
+from kobe_resources.settings.models import BOOK, FilesData, Settings
 
 RESEARCH_SECTIONS = (
     "data", "universe", "strategy", "portfolio", "simulation", "sizing", "execution", "costs", "policy", "walk_forward",
@@ -24,6 +24,16 @@ def config_pin(settings: Settings) -> str:
 def research_pin(settings: Settings) -> str:
     """SHA-256 (hex) of the settings that the folds stand on; a stage or a broker's host does not change it."""
     return _pin(settings, RESEARCH_SECTIONS)
+
+
+def draws_pin(settings: Settings) -> str:
+    """The research pin but for the names of files and folders: what the draws of the report are seeded by.
+
+    The same bars in a renamed folder must not be another throw of the dice.
+    """
+    data = settings.data.model_copy(update={"files": settings.data.files.model_copy(update={"path": FilesData().path})})
+    strategy = settings.strategy.model_copy(update={"folder": None})
+    return research_pin(settings.model_copy(update={"data": data, "strategy": strategy}))
 
 
 def _pin(settings: Settings, sections: tuple[str, ...]) -> str:

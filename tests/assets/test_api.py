@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import doctest
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +183,17 @@ def test_a_walk_forward_chains_the_folds_of_both_modes(bars: pd.DataFrame) -> No
     assert walk_forward(SWING, bars, grid={"time_stop": (1, 2)}, settings=windows, check=False).trials.shape == (5, 2)
 
 
+def test_a_walk_forward_tells_what_the_gate_refused_with_the_mend(bars: pd.DataFrame) -> None:
+    windows = {"walk_forward.warmup": 20, "walk_forward.train": 100, "walk_forward.test": 60}
+    bare = replace(SWING, stop=None, parameters={k: v for k, v in SWING.parameters.items() if k != "atr_stop"})
+    found = walk_forward(bare, bars, settings={**windows, "sizing.mode": "risk"}, check=False)
+    assert len(found.trades) == 0
+    refused = sum(json.loads(text).get("no_stop", 0) for text in found.folds.loc[found.folds["mode"] == "canonical", "refused"])
+    assert refused > 10
+    told = f"{refused:,} of {refused:,} signals were refused: no_stop {refused:,}; give the strategy a stop, or set sizing.mode"
+    assert found.notes[0].startswith(f"canonical: {told}")
+
+
 def test_a_walk_forward_counts_the_signals_without_a_score(bars: pd.DataFrame) -> None:
     windows = {"walk_forward.warmup": 20, "walk_forward.train": 100, "walk_forward.test": 60}
     never = replace(SWING, long=lambda at, p: at.close > 0.0, score_long=lambda at: np.where(at.close > 42.0, np.nan, 1.0))
@@ -190,8 +202,8 @@ def test_a_walk_forward_counts_the_signals_without_a_score(bars: pd.DataFrame) -
     for _, own in bars.groupby("Ticker"):
         missing += int((own["Close"].to_numpy()[first : last + 1] > 42.0).sum())
     assert missing > 100
-    assert found.notes == (f"{missing:,} times swing wanted in and gave no signal: its score is no number there",)
-    assert walk_forward(SWING, bars, settings=windows, check=False).notes == ()
+    assert found.notes[0] == f"{missing:,} times swing wanted in and gave no signal: its score is no number there"
+    assert not any("score" in note for note in walk_forward(SWING, bars, settings=windows, check=False).notes)
 
 
 def test_charts_show_the_account_and_a_symbol_with_its_trades(bars: pd.DataFrame) -> None:

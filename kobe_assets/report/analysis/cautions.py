@@ -33,7 +33,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Caution:
-    """A warning. name: `synthetic_bars`, `refused_signals`, `ended_listings`, `no_benchmark`, or a check's."""
+    """A warning. name: `synthetic_bars`, `refused_signals`, `no_trade`, `ended_listings`, `no_benchmark`, or a check's."""
 
     name: str
     text: str
@@ -57,6 +57,7 @@ def remedy_for(reason: str, settings: Settings) -> str:
     if limits:
         return f"raise {' and '.join(f'policy.{name}' for name in limits)}, or lower {size}"
     return {
+        "no_stop": "give the strategy a stop, or set sizing.mode to fixed or equity",
         "no_bar": "see `kobe universe show` for stocks that hardly trade",
         "price_out_of_bounds": "see policy.min_price and policy.max_price",
         "below_one_share": f"raise {size} and the limits of an order in [policy], or set sizing.whole_shares = false",
@@ -72,6 +73,7 @@ def cautions_of(
     refused = most_refused(books, settings)
     if refused:
         found.append(Caution("refused_signals", refused))
+    found += [Caution("no_trade", text) for text in all_refused(books, settings)]
     ended = most_lost_at_zero(books)
     if ended:
         found.append(Caution("ended_listings", ended))
@@ -103,6 +105,19 @@ def most_refused(books: Iterable[StrategyResult], settings: Settings) -> str:
     said = f"{said}; {remedy}" if remedy else said
     for_money = sum(stopped.get(name, 0) for name in MONEY_REASONS)
     return f"{said}; the strongest were traded first, so another budget trades others" if for_money > traded else said
+
+
+def all_refused(books: Iterable[StrategyResult], settings: Settings) -> list[str]:
+    """A sentence for each strategy that made no trade because every signal was refused, with the largest reason's remedy."""
+    told = {}
+    for book in books:
+        refused = refusals(book)
+        if len(book.trades) == 0 and refused:
+            reason = max(refused, key=lambda name: (refused[name], name))
+            remedy = remedy_for(reason, settings)
+            why = f"{reason} ({MEANING.get(reason, reason)})" + (f"; {remedy}" if remedy else "")
+            told[book.strategy] = f"{book.strategy} made no trade: every signal was refused, most as {why}"
+    return list(told.values())
 
 
 def as_sentence(text: str) -> str:

@@ -1,8 +1,8 @@
 -- The mean train Sharpe ratio of every parameter set of one run, by strategy: the run of these settings and bars, else the latest.
 -- A set without a ratio in any fold has NULL. Means are taken in an order, so that the same records give the same last digit.
 WITH recorded AS (
-    -- Another source of a strategy is another run.
-    SELECT * EXCLUDE (terms), coalesce(terms, '') AS terms FROM wf_trials WHERE fold > 0
+    -- Another source of a strategy is another run. Trial 0 is no set of the grid.
+    SELECT * EXCLUDE (terms), coalesce(terms, '') AS terms FROM wf_trials WHERE fold > 0 AND trial > 0
 ),
 runs AS (
     SELECT strategy, config_pin, data_version, terms, max(recorded_at) AS recorded_at

@@ -16,7 +16,7 @@ from kobe_assets.report.analysis.resampling import resampling, seed_of
 from kobe_assets.report.analysis.results import as_number
 from kobe_assets.research.parallel import in_threads
 from kobe_resources.runtime.sql_files import read_sql
-from kobe_resources.settings.pins import research_pin
+from kobe_resources.settings.pins import draws_pin, research_pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,24 +47,24 @@ def luck_evidence(
 
     meanwhile: what the caller's thread does while the others draw entries.
     """
-    pin, cash = research_pin(settings), settings.simulation.initial_cash
+    seed, cash = draws_pin(settings), settings.simulation.initial_cash
     with warehouse.connect():
         equity = warehouse.frame("SELECT strategy, mode, fold, session, equity FROM wf_equity ORDER BY strategy, mode, session")
         version = warehouse.content_version(*TABLES["daily_bars"])
         canonical = {name: canonical_params(settings, strategy) for name, strategy in strategies_of(settings).items()}
-        grids = read_grids(warehouse, pin, version, canonical)
+        grids = read_grids(warehouse, research_pin(settings), version, canonical)
         tries = tries_of(warehouse, settings, version)
 
     def drawn(key: Key) -> dict[str, Any] | None:
         mine, curve = (frame[(frame["strategy"] == key[0]) & (frame["mode"] == key[1])] for frame in (trades, equity))
-        return resampling(mine, curve, cash, settings.report.resamples, seed_of(pin, "resampling", *key))
+        return resampling(mine, curve, cash, settings.report.resamples, seed_of(seed, "resampling", *key))
 
     found: dict[Key, dict[str, Any]] = {key: {} for key in rehearsals}
     for key, told in zip(rehearsals, in_threads(drawn, rehearsals), strict=True):
         if told is not None:
             found[key]["resampling"] = told
     runs = settings.report.permutations
-    for key, told in permutations(trades, rehearsals, own, readable, runs, pin, meanwhile).items():
+    for key, told in permutations(trades, rehearsals, own, readable, runs, seed, meanwhile).items():
         found[key]["permutation"] = told
     for grid in grids:
         found[grid.strategy, ""] = {"heat_map": grid.payload()}

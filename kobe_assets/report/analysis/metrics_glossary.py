@@ -176,7 +176,7 @@ _ALL = (
         "probability",
         LUCK,
         "The same, against the best Sharpe ratio that luck alone would have found in as many tries (DSR).",
-        "PSR(SR₀), SR₀ = √V·[(1−γ)·Φ⁻¹(1−1/N) + γ·Φ⁻¹(1−1/(N·e))]",
+        "PSR(SR₀), SR₀ = √V·[(1−γ)·Φ⁻¹(1−1/N) + γ·Φ⁻¹(1−1/(N·e))]; V never falls by further tries",
         BLP14,
     ),
     Figure(

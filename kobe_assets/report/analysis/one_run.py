@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,15 +126,7 @@ class BookRun:
         return [f"{len(idle)} of {len(known)} symbols with bars may not trade (universe, quarantine): {named}"]
 
     def _refused(self, settings: Settings) -> list[str]:
-        refused = dict(sorted(self.outcome.refusals().items(), key=lambda item: -item[1]))
-        if not refused:
-            return []
-        count = sum(refused.values())
-        told = ", ".join(f"{reason} {n:,}" for reason, n in refused.items())
-        mends = (remedy_for(reason, settings) for reason in refused if reason not in AS_WANTED)
-        remedies = [mend for mend in mends if mend]
-        more = f"; {remedies[0]}" if remedies else ""
-        return [f"{count:,} of {count + int(self.outcome.refused[sim.ACCEPTED]):,} signals were refused: {told}{more}"]
+        return told_refusals([self.outcome], settings)
 
     def _closed(self) -> list[str]:
         open_at_end = int((self.outcome.places[:, sim.T_REASON] == sim.WINDOW_END).sum())
@@ -141,6 +134,20 @@ class BookRun:
             return []
         positions = f"{open_at_end} position was" if open_at_end == 1 else f"{open_at_end} positions were"
         return [f"{positions} still open at the end, and closed at the last price (window_end)"]
+
+
+def told_refusals(outcomes: Sequence[sim.Outcome], settings: Settings) -> list[str]:
+    """How many signals of the windows the gate refused, by reason, and the mend of the largest that is no wish."""
+    total: Counter[str] = Counter()
+    for outcome in outcomes:
+        total.update(outcome.refusals())
+    if not total:
+        return []
+    told = ", ".join(f"{reason} {n:,}" for reason, n in total.most_common())
+    mends = (remedy_for(reason, settings) for reason, _ in total.most_common() if reason not in AS_WANTED)
+    mend = next((f"; {mend}" for mend in mends if mend), "")
+    accepted = sum(int(outcome.refused[sim.ACCEPTED]) for outcome in outcomes)
+    return [f"{total.total():,} of {total.total() + accepted:,} signals were refused: {told}{mend}"]
 
 
 @kept_process_state()

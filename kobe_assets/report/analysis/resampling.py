@@ -24,7 +24,7 @@ BINS = 40
 
 
 def seed_of(pin: str, what: str, strategy: str, mode: str) -> int:
-    """The seed of one book's draws: equal settings draw alike on every machine. pin: the research pin."""
+    """The seed of one book's draws: equal settings draw alike on every machine. pin: as `draws_pin`."""
     return int.from_bytes(hashlib.sha256(f"{pin}|{what}|{strategy}|{mode}".encode()).digest()[:6], "big")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -196,7 +196,7 @@ def compute_kpis(
         equity = warehouse.frame("SELECT * FROM wf_equity ORDER BY strategy, mode, fold, session")
         folds = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds")
         exposure = warehouse.frame(read_sql(HERE, "fold_exposure"))
-        trials = trial_sharpes(warehouse, settings)
+        trials = tries_on_record(warehouse, settings)
     distance = trades["signal_atr"] * stop_multiples(trades, folds, settings.strategy.atr_stop)
     trades = trades.assign(stop_distance=distance)
     rows, reasons = [], []
@@ -231,15 +231,22 @@ def _book_plan(parts: Sequence[Part], folds: tuple[Fold, ...], params: list[dict
     return robustness.Plan(plans[0][0], folds, plans[0][1], tuple(plans[1:]), weights)
 
 
-def trial_sharpes(warehouse: Warehouse, settings: Settings) -> Floats:
-    """Per-session Sharpe ratios of every distinct try on this warehouse's vendor, NaN where it is not known on today's bars.
+class Tries(NamedTuple):
+    """Every distinct try on a warehouse's vendor. sharpe: per session, NaN where it is not known on today's bars.
 
-    A try's ratio is the mean over the folds it was trained on; cash, sizing, costs and policy make no new try.
+    since: when each was first made. A try's ratio is the mean over the folds it was trained on; cash, sizing, costs and policy
+    make no new try.
     """
+
+    sharpe: Floats
+    since: Any
+
+
+def tries_on_record(warehouse: Warehouse, settings: Settings) -> Tries:
+    """The tries that the deflated Sharpe ratio counts (rules, section 6)."""
     version = warehouse.content_version(*TABLES["daily_bars"])
-    sql = read_sql(HERE, "trial_sharpes")
-    found = warehouse.frame(sql, {"version": version, "vendor": settings.data.vendor})["sharpe"].to_numpy(float)
-    return np.asarray(found / np.sqrt(YEAR))
+    found = warehouse.frame(read_sql(HERE, "trial_sharpes"), {"version": version, "vendor": settings.data.vendor})
+    return Tries(found["sharpe"].to_numpy(float) / np.sqrt(YEAR), found["since"].dt.tz_convert(None).to_numpy())
 
 
 def _figures(
@@ -247,7 +254,7 @@ def _figures(
     interval: tuple[float, float] | None,
     trades: pd.DataFrame,
     exposure: pd.DataFrame,
-    trials: Floats,
+    trials: Tries,
     evidence: dict[str, Any],
     settings: Settings,
 ) -> dict[str, float | None]:
@@ -266,7 +273,7 @@ def _figures(
     if shape is not None:
         needed = overfitting.min_track_record_length(shape.sharpe, shape.skew, shape.kurtosis)
         years = None if needed is None else needed / YEAR
-    known = trials[np.isfinite(trials)]
+    variance = overfitting.variance_of_tries(*trials)
     risk = _initial_risk(trades)
     sized = risk > 0
     traded = float(((trades["entry_price"] + trades["exit_price"]) * trades["shares"]).sum())
@@ -277,12 +284,10 @@ def _figures(
         "sharpe_lo": interval[0] if interval else None,
         "sharpe_hi": interval[1] if interval else None,
         "psr": overfitting.psr(shape.sharpe, shape.n, shape.skew, shape.kurtosis) if shape else None,
-        "dsr": overfitting.deflated_sharpe(
-            shape.sharpe, shape.n, shape.skew, shape.kurtosis, len(trials), float(known.var(ddof=1))
-        )
-        if shape and len(known) > 1
+        "dsr": overfitting.deflated_sharpe(shape.sharpe, shape.n, shape.skew, shape.kurtosis, len(trials.sharpe), variance)
+        if shape and variance is not None
         else None,
-        "dsr_trials": float(len(trials)),
+        "dsr_trials": float(len(trials.sharpe)),
         "min_trl_years": years,
         "pbo": evidence["pbo"]["pbo"] if "pbo" in evidence else None,
         "wfe": overfitting.walk_forward_efficiency(_annual(returns), evidence["trained_annual"]),

@@ -153,7 +153,7 @@ def backtest(
     """
     from kobe_jobs.research_run.backtest import STANDS_ON, parse_changes, run_backtest
     from kobe_jobs.research_run.stale import bring_up_to_date
-    from kobe_jobs.research_run.strategies import MEND_LEAK, strategy_named
+    from kobe_jobs.research_run.strategies import MEND_LEAK, ReadsTheFuture, strategy_named
 
     settings = load_settings()
     if strategy != BOOK:
@@ -170,8 +170,6 @@ def backtest(
     else:
         _print_backtest(summary, out)
     if summary["lookahead"]:
-        from kobe_jobs.cli.commands.strategies import ReadsTheFuture
-
         raise ReadsTheFuture(
             f"{strategy} reads the future, so its figures mean nothing: {summary['lookahead']}",
             MEND_LEAK,

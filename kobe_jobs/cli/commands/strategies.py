@@ -27,10 +27,6 @@ class CannotWrite(KobeError):
     """A new strategy, or the line that names its folder, could not be kept."""
 
 
-class ReadsTheFuture(KobeError):
-    """A strategy's past changes with its future."""
-
-
 def register(app: typer.Typer) -> None:
     """Add this area's commands."""
     area = typer.Typer(name="strategies", help="Kobe's strategies and your own.", no_args_is_help=True)
@@ -117,7 +113,7 @@ def check(
     try of the deflated Sharpe ratio.
     """
     from kobe_jobs.research_run.stale import bring_up_to_date
-    from kobe_jobs.research_run.strategies import MEND_LEAK, strategy_named
+    from kobe_jobs.research_run.strategies import MEND_LEAK, ReadsTheFuture, strategy_named
     from kobe_jobs.research_run.strategy_check import check_strategy
 
     settings = load_settings()
@@ -129,7 +125,7 @@ def check(
     else:
         _print(facts)
     if facts.leak:
-        raise ReadsTheFuture(f"the strategy {name} at {facts.place} reads the future: {facts.leak}", MEND_LEAK)
+        raise ReadsTheFuture(f"the strategy {name} reads the future: {facts.leak}", MEND_LEAK)
 
 
 def _trades(row: dict[str, Any]) -> str:

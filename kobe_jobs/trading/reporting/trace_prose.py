@@ -40,13 +40,18 @@ def prose_of_simulated(trade: Mapping[str, Any], signal: Mapping[str, Any] | Non
     side = "buy" if trade["side"] == "long" else "sell short"
     gain, worth = float(trade["pnl"]), float(trade["shares"]) * float(trade["entry_price"])
     share = f", {minus(f'{gain / worth:+.1%}')}" if worth else ""
+    # What was worth so much in so many shares as traded; prices are stored adjusted for later splits.
+    traded = worth / float(trade["qty"]) if trade["qty"] else float(trade["entry_price"])
+    is_split = abs(traded - float(trade["entry_price"])) > 1e-9 * traded
+    adjusted = f", {_money(trade['entry_price'])} adjusted for later splits" if is_split else ""
     return [
         f"Signal: {trade['entered_by']} said {side} {trade['symbol']} at the close of {trade['signal_session']}.",
         _reading(_with_own(signal or {})),
         f"Quote: simulated, so the open of {trade['entry_session']} with the slippage of the settings.",
         f"Gate: let {_shares(trade['qty'])} shares through.",
-        f"Fill: {_shares(trade['qty'])} shares at {_money(trade['entry_price'])} (adjusted) on {trade['entry_session']}.",
-        f"Result: left on {trade['exit_session']} at {_money(trade['exit_price'])} ({_words(trade['exit_reason'])}) after"
+        f"Fill: {_shares(trade['qty'])} shares at {_money(traded)} on {trade['entry_session']}{adjusted}.",
+        f"Result: left on {trade['exit_session']} at {_money(trade['exit_price'])}{' adjusted' if is_split else ''}"
+        f" ({_words(trade['exit_reason'])}) after"
         f" {_bars(trade['bars_held'])}: {_gain(gain)}{share}.",
     ]
 

@@ -309,6 +309,18 @@ def test_when_most_signals_are_refused_the_largest_reason_and_its_remedy_are_nam
     assert [caution.name for caution in cautions_of(inputs.settings, [poor])] == ["synthetic_bars", "refused_signals"]
 
 
+def test_a_strategy_whose_every_signal_was_refused_is_named_with_the_reason_and_the_remedy(
+    book: StrategyResult, inputs: ReportInputs
+) -> None:
+    refused = [{"no_stop": 40, "already_open": 2}, *([{}] * (len(book.folds) - 1))]
+    silent = dataclasses.replace(book, strategy="silent", trades=book.trades.iloc[:0], folds=book.folds.assign(refused=refused))
+    (said,) = (one.text for one in cautions_of(inputs.settings, [book, silent]) if one.name == "no_trade")
+    assert said.startswith("silent made no trade: every signal was refused, most as no_stop (")
+    assert said.endswith("; give the strategy a stop, or set sizing.mode to fixed or equity")
+    idle = dataclasses.replace(silent, folds=book.folds.assign(refused=[{}] * len(book.folds)))
+    assert "no_trade" not in [one.name for one in cautions_of(inputs.settings, [book, idle])]
+
+
 def test_the_remedy_of_a_refusal_names_the_settings_in_force() -> None:
     fixed = Settings()
     limits = PolicySettings(max_daily_notional=None, max_daily_fraction=0.25, max_gross_exposure=1.0)

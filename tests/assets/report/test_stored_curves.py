@@ -13,7 +13,7 @@ from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.lineage import TABLES
 from kobe_assets.report.analysis.inputs import read_inputs
 from kobe_assets.report.analysis.results import StrategyResult, books_of
-from kobe_assets.report.analysis.stored_curves import trial_sharpes
+from kobe_assets.report.analysis.stored_curves import tries_on_record
 from kobe_assets.research.overfitting import sqn
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import make_folds
@@ -87,7 +87,7 @@ def test_trials_count_the_same_to_the_last_digit_in_whatever_order_they_were_rec
     for name, rows in {"as they came": trials, "shuffled": trials.sample(frac=1, random_state=3)}.items():
         warehouse = Warehouse(tmp_path / f"{name}.duckdb")
         warehouse.replace({"wf_trials": rows})
-        found.append(trial_sharpes(warehouse, Settings()).tolist())
+        found.append(tries_on_record(warehouse, Settings()).sharpe.tolist())
     assert len(found[0]) == 20
     assert found[0] == found[1]
 
@@ -104,7 +104,7 @@ def test_a_try_is_counted_once_by_what_it_tried_and_never_by_cash_costs_or_bars_
 
     def counted(*rows: pd.DataFrame) -> list[float]:
         warehouse.replace({"wf_trials": pd.concat(rows)})
-        return sorted(round(float(x) * 252**0.5, 9) for x in trial_sharpes(warehouse, settings))
+        return sorted(round(float(x) * 252**0.5, 9) for x in tries_on_record(warehouse, settings).sharpe)
 
     mine = tried("pin", version, 0.5, settings)
     assert counted(mine) == [0.5, 1.0]

@@ -9,6 +9,8 @@ import statistics
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kobe_assets.research.overfitting import (
     deflated_sharpe,
@@ -21,6 +23,7 @@ from kobe_assets.research.overfitting import (
     sharpe_interval,
     sqn,
     turnover,
+    variance_of_tries,
     walk_forward_efficiency,
 )
 
@@ -99,6 +102,31 @@ def test_one_trial_is_no_selection_and_more_trials_deflate_more() -> None:
     assert few is not None
     assert many is not None
     assert many < few < (psr(0.1, 500) or 0)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-0.3, 0.3), st.integers(0, 9)), min_size=2, max_size=30),
+    st.lists(st.one_of(st.floats(-0.3, 0.3), st.just(math.nan)), min_size=1, max_size=30),
+)
+def test_more_tries_never_raise_the_deflated_sharpe(made: list[tuple[float, int]], later: list[float]) -> None:
+    sharpe, since = np.array([one for one, _ in made]), np.array([moment for _, moment in made])
+    more, then = np.append(sharpe, later), np.append(since, np.full(len(later), 10))
+    before, after = variance_of_tries(sharpe, since), variance_of_tries(more, then)
+    assert before is not None
+    assert after is not None
+    few, many = (deflated_sharpe(0.1, 500, 0.0, 3.0, n, v) for n, v in ((len(sharpe), before), (len(more), after)))
+    assert few is not None
+    assert many is not None
+    assert many <= few + 1e-12
+
+
+def test_the_variance_of_tries_that_were_made_together_is_the_plain_one() -> None:
+    tried = np.array([0.1, np.nan, -0.05, 0.2])
+    assert variance_of_tries(tried, np.zeros(4)) == float(tried[[0, 2, 3]].var(ddof=1))
+    assert variance_of_tries(np.append(tried, [0.08] * 50), np.append(np.zeros(4), np.ones(50))) == variance_of_tries(
+        tried, np.zeros(4)
+    )
+    assert variance_of_tries(np.array([0.1, np.nan]), np.zeros(2)) is None
 
 
 def test_without_trials_or_with_a_variance_that_is_none_the_deflated_sharpe_is_undefined() -> None:

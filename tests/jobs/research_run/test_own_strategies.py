@@ -21,11 +21,14 @@ import typer
 from typer.testing import CliRunner
 
 from kobe_assets.api import walk_forward
+from kobe_assets.graph.frames import trial_terms
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, load_panel
-from kobe_assets.graph.lineage import code_versions
+from kobe_assets.graph.lineage import TABLES, code_versions
 from kobe_assets.graph.own_code import OWN as OWN_MODULE
 from kobe_assets.graph.own_strategies import own_files, source_record, strategies_of
+from kobe_assets.report.analysis import stored_curves
 from kobe_assets.report.analysis.conditions import in_words
+from kobe_assets.report.analysis.heat_map import read_grids
 from kobe_assets.report.analysis.one_run import run_book
 from kobe_assets.report.analysis.stored_curves import compute_evidence
 from kobe_assets.research.language import ListingBars, Strategy, custom
@@ -34,8 +37,9 @@ from kobe_assets.signals import signals_of
 from kobe_assets.wf_folds import run_portfolio, run_studies
 from kobe_jobs.cli.commands import strategies
 from kobe_jobs.research_run.stale import bring_up_to_date
+from kobe_jobs.research_run.strategies import ReadsTheFuture
 from kobe_jobs.research_run.strategy_check import check_strategy, unproven
-from kobe_jobs.research_run.sweep import Sweep, Task, plan_sweep, run_sweep, trials_of_fold
+from kobe_jobs.research_run.sweep import Sweep, Task, best_sets, plan_sweep, run_sweep, trials_of_fold
 from kobe_jobs.trading.market_snapshot import load_evidence
 from kobe_jobs.trading.parity import replay as parity
 from kobe_jobs.trading.parity.replay import replay
@@ -43,10 +47,12 @@ from kobe_jobs.trading.readiness.research_gate import missing_evidence
 from kobe_jobs.trading.reporting.trace import trace
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.load import changed_settings, load_settings
 from kobe_resources.settings.models import Settings
+from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
-from tests.support.builders.own_strategies import GOOD, write_strategies
+from tests.support.builders.own_strategies import CUSTOM, GOOD, write_strategies
 from tests.support.drivers.command import kobe
 
 OWN = ("rsi4", "sma50", "atr10", "adx14", "spread", "strength")
@@ -306,6 +312,45 @@ def test_a_sweep_of_an_edited_strategy_begins_anew(settings: Settings, computed:
         file.write_text(GOOD, encoding="utf-8")
 
 
+def test_fixed_parameters_outside_the_grid_are_a_try_and_no_cell_of_the_grid(settings: Settings) -> None:
+    warehouse = Warehouse()
+    trials = warehouse.frame(
+        "SELECT fold, trial, params::VARCHAR AS params, train_sharpe FROM wf_trials "
+        "WHERE strategy = 'my_idea' AND fold > 0 AND (config_pin, terms) = (?, ?)",
+        [research_pin(settings), trial_terms(settings, strategies_of(settings)["my_idea"])],
+    )
+    fixed = trials[trials["trial"] == 0]
+    assert {json.loads(text)["entry"] for text in fixed["params"]} == {45.0}
+    assert {json.loads(text)["entry"] for text in trials.loc[trials["trial"] > 0, "params"]} == {30.0, 40.0}
+    folds = warehouse.frame("SELECT fold, train_sharpe FROM wf_folds WHERE strategy = 'my_idea' AND mode = 'canonical'")
+    both = fixed.merge(folds, on="fold", validate="1:1")
+    assert len(both) == len(folds) > 3
+    assert both["train_sharpe_x"].equals(both["train_sharpe_y"])
+    version = warehouse.content_version(*TABLES["daily_bars"])
+    counted = warehouse.frame(read_sql(stored_curves.HERE, "trial_sharpes"), {"version": version, "vendor": "synthetic"})
+    (mean,) = (row.sharpe for row in counted.dropna().itertuples() if row.params == fixed["params"].iloc[0])
+    assert mean == pytest.approx(fixed["train_sharpe"].mean())
+    plan = plan_sweep(settings, warehouse, ["my_idea"])
+    assert all(json.loads(row["params"])["entry"] < 45 for row in best_sets(warehouse, plan, most=10))
+    (grid,) = (one for one in read_grids(warehouse, plan.pin, plan.data_version, {}) if one.strategy == "my_idea")
+    assert (grid.axes["entry"], len(grid.sets)) == ([30.0, 40.0], 4)
+
+
+def test_a_sweep_of_what_reads_the_future_is_refused_and_records_nothing(settings: Settings, computed: Path) -> None:
+    file, before = computed / "strategies" / "idea.py", Warehouse().rows("SELECT count(*) FROM wf_trials")
+    try:
+        file.write_text(GOOD.replace("return bars.high - bars.low", "return bars.close[::-1].copy()"), encoding="utf-8")
+        bring_up_to_date(load_settings(), targets=("daily_bars", "universe", "indicators"))
+        plan = plan_sweep(settings, Warehouse(), ["my_idea"])
+        assert plan.left > 0
+        with pytest.raises(ReadsTheFuture, match=rf"reads the future, the indicator spread .*idea\.py:{CUSTOM - 1}\)"):
+            run_sweep(settings, Warehouse(), plan)
+    finally:
+        file.write_text(GOOD, encoding="utf-8")
+        bring_up_to_date(load_settings(), targets=("daily_bars", "universe", "indicators"))
+    assert Warehouse().rows("SELECT count(*) FROM wf_trials") == before
+
+
 def run(*arguments: str) -> str:
     app = typer.Typer()
     strategies.register(app)
@@ -332,6 +377,19 @@ def test_list_says_what_is_registered_from_where_and_whether_it_trades(settings:
         assert f"{idle} declares no strategy" in run("list")
     finally:
         idle.unlink()
+
+
+def test_the_warm_up_waits_for_what_an_entry_reads_alone(settings: Settings, computed: Path) -> None:
+    file = computed / "strategies" / "idea.py"
+    try:
+        file.write_text(GOOD.replace('"spread": custom(spread)', '"spread": sma(80).of("NONE")'), encoding="utf-8")
+        facts = json.loads(run("check", "my_idea", "--json"))
+    finally:
+        file.write_text(GOOD, encoding="utf-8")
+        bring_up_to_date(load_settings(), targets=("daily_bars", "universe", "indicators"))
+    assert {one["name"]: one["first"] for one in facts["indicators"]}["spread"] is None
+    assert facts["warmup"] == 50
+    assert facts["signals"]["long"] > 10
 
 
 def test_check_proves_and_measures(settings: Settings) -> None:

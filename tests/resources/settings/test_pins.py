@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kobe_resources.settings.models import Settings
-from kobe_resources.settings.pins import config_pin, research_pin
+from kobe_resources.settings.pins import config_pin, draws_pin, research_pin
 
 NO_NUMBER: list[dict[str, Any]] = [
     {"report": {"keep": 3}},
@@ -52,3 +52,13 @@ def test_a_setting_that_changes_a_number_or_an_order_is_in_the_config_pin(given:
 def test_the_book_of_several_strategies_is_in_the_research_pin() -> None:
     books = [Settings(portfolio={"strategies": weights}) for weights in ({"ibs": 1.0, "rsi2": 1.0}, {"ibs": 1.0, "rsi2": 0.5})]
     assert len({research_pin(settings) for settings in (*books, Settings())}) == 3
+
+
+def test_the_name_of_a_folder_is_no_other_throw_of_the_dice() -> None:
+    named = [
+        Settings.model_validate({"data": {"files": {"path": f"{name}/bars"}}, "strategy": {"folder": name}})
+        for name in ("a", "b")
+    ]
+    assert research_pin(named[0]) != research_pin(named[1])
+    assert {draws_pin(settings) for settings in named} == {draws_pin(Settings())} == {research_pin(Settings())}
+    assert draws_pin(Settings.model_validate({"simulation": {"initial_cash": 5000}})) != draws_pin(Settings())

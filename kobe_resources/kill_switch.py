@@ -76,7 +76,10 @@ class KillSwitch:
             raise KillSwitchOn(f"the kill switch is on ({status.reason})", "`kobe kill off` when the reason is gone")
 
     def turn_on(self, reason: str) -> KillStatus:
-        """Stop everything but cancels; on disk before this returns. Turning on twice keeps the latest reason."""
+        """Stop every order but cancels, and stops in the place of one that a run had lifted; on disk before this returns.
+
+        Turning on twice keeps the latest reason.
+        """
         body = {"reason": reason, "by": _who(), "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}
         try:
             private_folder(self.path.parent)

@@ -64,17 +64,18 @@ def _accepted(ledger: OrderLedger) -> set[str]:
 
 def _of_backup(home: Path) -> Iterator[KnownHead]:
     from kobe_jobs.ops.backup.archive import ArchiveRefused, read_manifest
-    from kobe_jobs.ops.backup.make import default_folder
+    from kobe_jobs.ops.backup.make import newest_archive
 
-    archives = sorted(default_folder(home.absolute()).glob("kobe-*.tar.gz"), reverse=True)
-    for archive in archives[:1]:
-        try:
-            head = str(read_manifest(archive).get("audit_head") or "")
-        except (ArchiveRefused, OSError) as error:
-            log.warning("a backup's head of the audit chain could not be read", reason=str(error))
-            continue
-        if audit_chain.is_head(head):
-            yield KnownHead(head, f"the backup {archive.name}")
+    archive = newest_archive(home.absolute())
+    if archive is None:
+        return
+    try:
+        head = str(read_manifest(archive).get("audit_head") or "")
+    except (ArchiveRefused, OSError) as error:
+        log.warning("a backup's head of the audit chain could not be read", reason=str(error))
+        return
+    if audit_chain.is_head(head):
+        yield KnownHead(head, f"the backup {archive.name}")
 
 
 def _of_history(home: Path) -> Iterator[KnownHead]:

@@ -135,7 +135,7 @@ def _embedded_state(folder: Path) -> tuple[str, str, str] | None:
     if not path.is_file():
         return None
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)) as state:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as state:
             row = state.execute("SELECT number, session, phase FROM account").fetchone()
     except sqlite3.Error:
         return None

@@ -107,7 +107,9 @@ class OrderLedger:
         """The rows of a query."""
         try:
             return self.connection.execute(sql, parameters).fetchall()
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            if not _is_of_the_file(error):
+                raise
             raise self._explain(error) from error
 
     @contextlib.contextmanager
@@ -119,7 +121,7 @@ class OrderLedger:
         connection = self.connection
         try:
             connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise self._explain(error) from error
         write = Write(connection, self.pin, self.run_id)
         try:
@@ -132,7 +134,7 @@ class OrderLedger:
             # A full or failing disk has ended the transaction already.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError):
+            if _is_of_the_file(error):
                 raise self._explain(error) from error
             raise
         if not self.disposable:
@@ -145,7 +147,7 @@ class OrderLedger:
         """
         try:
             done = audit.copy_out(self.connection, self.audit_path)
-        except (OSError, sqlite3.OperationalError) as error:
+        except (OSError, sqlite3.DatabaseError) as error:
             raise self._explain(error) from error
         if done.lost:
             self.healed = f"{done.lost} records had been cut off {self.audit_path}; they were copied again from the ledger"
@@ -218,13 +220,18 @@ class OrderLedger:
                 time.sleep(0.02)
         connection.execute(f"PRAGMA synchronous = {'OFF' if self.disposable else 'FULL'}")
 
-    def _explain(self, error: Exception) -> KobeError:
+    def _explain(self, error: BaseException) -> KobeError:
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             return LedgerBusy(
                 f"{self.path} was locked by another process for {self._busy_wait_s:g} s", "wait for it, or stop that process"
             )
         hint = "see that its disk has room and that you may write there, or restore a backup"
         return LedgerUnusable(with_earlier(error, f"{self.path} cannot be used ({error})"), hint)
+
+
+def _is_of_the_file(error: BaseException) -> bool:
+    """Whether SQLite says that the file is locked, full, damaged or gone, and not that a row or a statement is wrong."""
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, version: int) -> None:

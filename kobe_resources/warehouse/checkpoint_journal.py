@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import glob
+import io
 import logging
 import os
 import struct
@@ -150,11 +151,21 @@ def _write_journal(connection: duckdb.DuckDBPyConnection, path: Path, journal: P
     blocks = connection.execute("SELECT DISTINCT block_id FROM pragma_metadata_info() ORDER BY ALL").fetchall()
     ((size,),) = connection.execute("SELECT block_size FROM pragma_database_size()").fetchall()
     source = _descriptor(path)
-    _check_version(os.pread(source, HEADERS, 0), path)
-    parts = [(0, HEADERS), *((HEADERS + block * size, size) for (block,) in blocks)]
-    content = b"".join(RECORD.pack(*part) + os.pread(source, part[1], part[0]) for part in parts)
+    headers = os.pread(source, HEADERS, 0)
+    _check_version(headers, path)
+    read = ((HEADERS + block * size, os.pread(source, size, HEADERS + block * size)) for (block,) in blocks)
+    # No header points yet into a block that is not whole in the file.
+    parts = [(0, headers), *((offset, block) for offset, block in read if len(block) == size)]
+    content = b"".join(RECORD.pack(offset, len(block)) + block for offset, block in parts)
     # One name always: only who has the file open writes it, and a killed one leaves nothing that would heap up.
     write_whole(journal, content, journal.with_name(f"{journal.name}.new"))
+
+
+def _write_all(file: io.FileIO, content: bytes) -> None:
+    """Write all of it where the file stands: one call may write a part, on a disk that fills up."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _put_back(path: Path) -> None:
@@ -170,7 +181,8 @@ def _put_back(path: Path) -> None:
             if file.read(HEADERS) == headers:
                 _check_version(headers, path)
                 for offset, block in blocks:
-                    os.pwrite(file.fileno(), block, offset)
+                    file.seek(offset)
+                    _write_all(file, block)
                 os.fsync(file.fileno())
             journal.unlink()
     except OSError as error:

@@ -42,7 +42,8 @@ LEDGER_COLUMNS = {
     ),
     "fills": (
         "fills.account AS account", "i.strategy AS strategy", "fills.session AS session", "fills.symbol AS symbol",
-        "fills.side AS side", "i.leg AS leg", "fills.qty AS qty", "fills.price AS price", "fills.at AS at", "client_order_id",
+        "fills.side AS side", "i.leg AS leg", "fills.qty AS qty", "fills.price AS price", "i.stop_price AS stop_price",
+        "fills.at AS at", "client_order_id",
     ),
 }  # fmt: skip
 LEDGER_NUMBERS = {
@@ -140,7 +141,10 @@ class Tables:
         return self._of_ledger("orders", stage, where, None if session is None else str(session))
 
     def fills(self, stage: str | None = None) -> pd.DataFrame:
-        """Fills with the open of their session as traded, and what they cost against it (positive: dearer), in basis points."""
+        """Fills with the open of their session as traded, and `slippage_bps`, the basis points that they were dearer.
+
+        Dearer than the level of the stop where a stop was filled, else than the open.
+        """
         frame = self._of_ledger("fills", stage, "true")
         opens = self._warehouse.frame("SELECT symbol, session, open FROM daily_bars WHERE symbol IN (SELECT unnest(?))", [
             sorted(set(frame["symbol"]))
@@ -148,7 +152,8 @@ class Tables:
         opens["session"] = opens["session"].astype(frame["session"].dtype)
         frame = frame.merge(opens, on=["symbol", "session"], how="left")
         dearer = frame["side"].map({"buy": 1.0, "sell": -1.0})
-        frame["slippage_bps"] = dearer * (frame["price"] / frame["open"] - 1.0) * 1e4
+        reference = frame["stop_price"].where(frame["leg"].str.startswith("stop"), frame["open"])
+        frame["slippage_bps"] = dearer * (frame["price"] / reference - 1.0) * 1e4
         return frame
 
     def returns(self, strategy: str, mode: str = "canonical") -> pd.Series[float]:

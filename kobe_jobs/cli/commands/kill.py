@@ -25,21 +25,36 @@ def register(app: typer.Typer) -> None:
 
 def on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason given") -> None:
     """Stop every order but cancels, at once and for every process on this data folder."""
-    from kobe_resources.kill_switch import KillSwitch
+    from kobe_resources.kill_switch import KillSwitch, KillSwitchStuck
 
     # The settings that trade may lie in another folder, or be broken: every data folder of the clone stops.
-    paths = {folder / "KILL_SWITCH" for folder in data_folders()}
+    paths = [folder / "KILL_SWITCH" for folder in data_folders()]
     try:
-        paths.add(KillSwitch().path)
+        paths.insert(0, KillSwitch().path)
     except UsageError:
         if not paths:
             raise
-    for path in sorted(paths):
-        switched = KillSwitch(path).turn_on(reason)
-        told = f"the kill switch is on: {switched.reason}\nwritten to {path}"
-        output().say(told)
-    _record("kill_on", reason=reason, by=switched.by)
-    _tell_kill(f"the kill switch is on: {reason}", switched.by, switched.at)
+    switched, stuck = None, []
+    for path in dict.fromkeys(paths):
+        try:
+            switched = KillSwitch(path).turn_on(reason)
+        except KillSwitchStuck as error:
+            # One folder that cannot be written must not leave the next one trading.
+            stuck.append(error)
+            continue
+        output().say(f"the kill switch is on: {switched.reason}\nwritten to {path}")
+    for other in stuck[1:]:
+        warn_of(str(other))
+    if switched:
+        try:
+            _record("kill_on", reason=reason, by=switched.by)
+        except KobeError:
+            # A switch that is stuck is told before a chain that is, as in the same folder.
+            if not stuck:
+                raise
+        _tell_kill(f"the kill switch is on: {reason}", switched.by, switched.at)
+    if stuck:
+        raise stuck[0]
 
 
 def off() -> None:

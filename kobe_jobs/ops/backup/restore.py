@@ -58,6 +58,9 @@ def restore(archive: Path, home: Path, force: bool = False) -> Restored:
             orders = (staging / LEDGER).exists() or (home / LEDGER).exists()
             if orders:
                 _stop_trading(staging, archive)
+            for folder in (staging, *(place for place in staging.rglob("*") if place.is_dir())):
+                # The content of its files is on disk, their names are not.
+                sync_folder(folder)
             # The locks themselves are no reason to keep a folder.
             worth_keeping = home.exists() and (not home.is_dir() or any(home.iterdir()))
             with _in_sole_use(home):

@@ -111,6 +111,9 @@ def message_of(check: Finding) -> list[AlertMessage]:
         return [AlertMessage(frozenset({"unprotected"}), what, facts, f"protection|{check.seen}")]
     if check.name == "kill_switch":
         status = KillSwitch().status()
+        if not status.is_on:
+            # Turned off since it was looked at.
+            return []
         what = f"the kill switch is on: {status.reason}"
         return [AlertMessage(frozenset({"kill"}), what, {"by": status.by, "since": status.at}, f"{what}|{status.at}")]
     return []

@@ -7,10 +7,10 @@ settings, which its children inherit.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -181,7 +181,8 @@ def _ask_for_graph(url: str) -> str | None:
     try:
         with opener.open(request, timeout=10) as response:
             workspace: dict[str, Any] = json.load(response)["data"]["workspaceOrError"]
-    except (urllib.error.URLError, OSError, ValueError, KeyError):
+    except (http.client.HTTPException, OSError, ValueError, KeyError, TypeError):
+        # Cut off, no JSON, or an answer of errors only.
         return None
     if "locationEntries" not in workspace:
         return _first_line(workspace.get("message"))

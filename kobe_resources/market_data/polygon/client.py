@@ -29,6 +29,7 @@ from kobe_resources.market_data.polygon.errors import (
 )
 from kobe_resources.market_data.polygon.pacing import RetryPolicy, TokenBucket
 from kobe_resources.market_data.polygon.transport import TypedPool
+from kobe_resources.runtime.call_deadline import BOUNDED_POOLS
 
 T = TypeVar("T")
 
@@ -269,6 +270,7 @@ def _quiet_sdk(key: str, base_url: str, in_flight: int, patience: RetryBudget) -
     # The SDK ignores its own timeout arguments; only the pool's keywords reach a connection.
     sdk.client.connection_pool_kw["timeout"] = urllib3.Timeout(connect=patience.connect_s, read=patience.read_s)
     sdk.client.connection_pool_kw["maxsize"] = in_flight
+    sdk.client.pool_classes_by_scheme = BOUNDED_POOLS
     sdk.client = TypedPool(sdk.client, key, patience)
     return sdk
 

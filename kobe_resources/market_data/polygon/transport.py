@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,12 @@ import urllib3
 
 from kobe_resources.market_data.polygon.errors import (
     RESUMES,
-    PolygonError,
     PolygonMalformed,
     PolygonTransportError,
     error_for_status,
     vendor_words,
 )
+from kobe_resources.runtime.call_deadline import Deadline
 
 if TYPE_CHECKING:
     from kobe_resources.market_data.over_network import RetryBudget
@@ -49,17 +48,24 @@ class TypedPool:
         with self._lock:
             self.sent += 1
         where = urlsplit(url).path
-        deadline = time.monotonic() + self._patience.total_s
-        try:
-            response = self._inner.request(
-                method, url, fields=fields, headers=headers, preload_content=False, retries=False, redirect=False
-            )
-            body = _read_all(response, deadline, where)
-        except urllib3.exceptions.HTTPError as error:
-            raise PolygonTransportError(
-                f"no whole answer from Polygon at {where} ({_transport_words(error)})",
-                f"check the network and data.polygon.base_url; {RESUMES}",
-            ) from None
+        with Deadline(self._patience.total_s) as deadline:
+            try:
+                response = self._inner.request(
+                    method, url, fields=fields, headers=headers, preload_content=False, retries=False, redirect=False
+                )
+                body = _read_all(response, where)
+            except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+                if deadline.is_over:
+                    raise _too_slow(where) from None
+                if not isinstance(error, urllib3.exceptions.HTTPError):
+                    raise
+                raise PolygonTransportError(
+                    f"no whole answer from Polygon at {where} ({_transport_words(error)})",
+                    f"check the network and data.polygon.base_url; {RESUMES}",
+                ) from None
+            if deadline.is_over:
+                # An answer without a length looks whole where it was cut off.
+                raise _too_slow(where)
         if response.status != 200:
             said = vendor_words(body).replace(self._key, "***")
             raise error_for_status(response.status, response.headers, said, where)
@@ -70,7 +76,11 @@ class TypedPool:
         self._inner.clear()
 
 
-def _read_all(response: urllib3.BaseHTTPResponse, deadline: float, where: str) -> bytes:
+def _too_slow(where: str) -> PolygonTransportError:
+    return PolygonTransportError(f"the answer at {where} drips in too slowly", RESUMES)
+
+
+def _read_all(response: urllib3.BaseHTTPResponse, where: str) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
@@ -79,9 +89,7 @@ def _read_all(response: urllib3.BaseHTTPResponse, deadline: float, where: str) -
             size += len(chunk)
             if size > MAX_BODY_BYTES:
                 raise PolygonMalformed(f"the answer at {where} is larger than any the vendor gives", RESUMES)
-            if time.monotonic() > deadline:
-                raise PolygonTransportError(f"the answer at {where} drips in too slowly", RESUMES)
-    except (PolygonError, urllib3.exceptions.HTTPError):
+    except BaseException:
         response.close()
         raise
     response.release_conn()

@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -423,6 +424,24 @@ def test_a_switch_that_was_touched_has_no_empty_brackets(home: Path) -> None:
     home.mkdir(parents=True)
     (home / "KILL_SWITCH").touch()
     assert kobe("kill", "status").stdout.strip() == "on: no reason given"
+
+
+def test_a_switch_that_cannot_be_written_keeps_no_other_folder_trading(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    for stuck in (home, folders[1]):
+        stuck.parent.mkdir(exist_ok=True)
+        shutil.rmtree(stuck, ignore_errors=True)
+        stuck.write_text("no folder")
+    monkeypatch.setattr("kobe_jobs.cli.commands.kill.data_folders", lambda: folders)
+    refused = kobe("kill", "on", "fat finger")
+    assert isinstance(refused.exception, KobeError)
+    assert str(home) in str(refused.exception)
+    assert str(folders[1]) in refused.stderr
+    assert [KillSwitch(folder / "KILL_SWITCH").status().reason for folder in folders[::2]] == ["fat finger"] * 2
 
 
 def test_the_audit_trail_is_verified_by_command(home: Path) -> None:

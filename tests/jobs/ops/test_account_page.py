@@ -235,6 +235,9 @@ def test_a_notebook_has_positions_orders_and_fills(view: AccountView, traded: tu
     assert set(tables.orders(session=view.as_of)["session"].astype(str)) == {view.as_of}
     fills = tables.fills("simulated")
     assert len(fills) == len(view.fills)
+    shown = [row.slippage_bps for row in reversed(view.fills)]
+    assert fills["slippage_bps"].to_numpy() == pytest.approx(shown, abs=1e-9, nan_ok=True)
+    assert fills["leg"].str.startswith("stop").any()
     assert fills[fills["leg"] == "entry"]["slippage_bps"].to_numpy() == pytest.approx(traded[1].costs.slippage_bps, abs=1e-6)
     closed = tables.positions().query("is_open == 0")
     expected = view.pnl - view.unrealised

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -18,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kobe_jobs.ops.ui.server import UiFailed, run_ui
+from kobe_jobs.ops.ui.server import UiFailed, _ask_for_graph, run_ui
 from kobe_resources.runtime.report_site import PortBusy, listen_on
 from tests.support.drivers.processes import outliving
 
@@ -180,6 +182,25 @@ def test_a_lost_graph_ends_the_ui_which_would_else_run_without_schedules_and_sen
     assert running.process.returncode == 1
     assert "the process with the graph ended by itself: start `kobe ui` again" in complaints
     assert not outliving(running.children, 10)
+
+
+@pytest.mark.parametrize(
+    "answer", [b'{"errors": [{"message": "no"}], "data": null}', b'{"data": {"workspaceOrError": nul', b"[]", b"HTTP"]
+)
+def test_an_answer_that_is_none_of_a_graph_is_asked_again(answer: bytes) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer) + (answer == b"HTTP")))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert _ask_for_graph(f"http://127.0.0.1:{server.server_port}") is None
+        server.shutdown()
 
 
 def test_busy_ports_are_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,10 @@ def test_a_daemon_that_never_ran_is_no_news_and_one_that_died_is() -> None:
     assert "0:09:00" in message.body
 
 
+def test_a_switch_that_was_turned_off_meanwhile_is_no_alert(home: Path) -> None:
+    assert message_of(Finding("kill_switch", False, "on: lunch")) == []
+
+
 def test_what_is_wrong_at_two_looks_in_a_row_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[AlertMessage] = []
     monkeypatch.setattr(watchman, "tell", lambda _settings, message: told.append(message))

@@ -80,6 +80,7 @@ def test_the_newest_backup_knows_what_was_cut_off(ledger: OrderLedger, home: Pat
     make_backup(home)
     tell(ledger, 2)
     newest = make_backup(home).path
+    shutil.copy(make_backup(home, newest.with_name("an-old-one.tar.gz")).path, newest.with_name("kobe-of-my-own.tar.gz"))
     set_back(ledger, 4)
     assert newest.name in find_rollback(ledger)
     shutil.rmtree(newest.parent)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from kobe_jobs.trading.account import look_at_account
 from kobe_jobs.trading.context import open_trading_context
 from kobe_jobs.trading.market_snapshot import Evidence
 from kobe_jobs.trading.next_session import next_session
-from kobe_jobs.trading.on_record import NothingToLookAt, account_on_record, ledger_to_look_at
+from kobe_jobs.trading.on_record import NothingToLookAt, _embedded_state, account_on_record, ledger_to_look_at
 from kobe_jobs.trading.reporting.alerts import tell_tomorrow
 from kobe_jobs.trading.session import trade_session
 from kobe_jobs.trading.tomorrow import Tomorrow, in_words, next_orders, orders_of_tomorrow
@@ -84,6 +86,14 @@ def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings,
         entered, left, refused = entered + len(told.entries), left + len(told.exits), refused + len(told.refused)
     assert min(entered, left, refused) > 0, (entered, left, refused)
     assert min(entered, left) >= 2, "the market gives all three something to say"
+
+
+def test_an_embedded_account_is_found_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "50%23 a#b?c"
+    folder.mkdir()
+    with contextlib.closing(sqlite3.connect(folder / "broker.sqlite")) as state, state:
+        state.execute("CREATE TABLE account AS SELECT 'PA1' AS number, '2026-01-05' AS session, 'closed' AS phase")
+    assert _embedded_state(folder) == ("PA1", "2026-01-05", "closed")
 
 
 def test_a_strategy_that_is_simulated_only_has_no_next_run(market: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

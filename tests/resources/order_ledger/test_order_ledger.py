@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import itertools
@@ -98,6 +99,24 @@ def test_planning_the_same_decision_again_changes_nothing(ledger: OrderLedger) -
     with ledger.write() as write:
         again = book.plan(write, order_plan(qty=Decimal(5), reserved=Decimal(300)), BUDGET)
     assert again == first
+
+
+def test_a_damaged_page_is_said_in_plain_words_by_every_statement(ledger: OrderLedger) -> None:
+    for symbol in ("KO", "PEP", "XOM", "CVX"):
+        submitted(ledger, symbol)
+    ledger.close()
+    with contextlib.closing(sqlite3.connect(ledger.path)) as plain:
+        pages = plain.execute("SELECT rootpage FROM sqlite_master WHERE name IN ('audit', 'fills')").fetchall()
+        (size,) = plain.execute("PRAGMA page_size").fetchone()
+        plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with ledger.path.open("r+b") as file:
+        for (page,) in pages:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+    with pytest.raises(LedgerUnusable, match="restore a backup"):
+        ledger.rows("SELECT * FROM fills")
+    with pytest.raises(LedgerUnusable, match="restore a backup"), ledger.write() as write:
+        write.audit("note", number=1)
 
 
 def test_a_full_disk_is_said_in_plain_words_and_leaves_the_ledger_as_it_was(ledger: OrderLedger) -> None:

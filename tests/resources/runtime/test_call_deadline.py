@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import socket
 import threading
@@ -13,6 +14,9 @@ import pytest
 import urllib3
 
 from kobe_resources.broker.protocol import BrokerUnavailable, Unresolved
+from kobe_resources.market_data.over_network import RetryBudget
+from kobe_resources.market_data.polygon.client import PolygonClient
+from kobe_resources.market_data.polygon.errors import PolygonTransportError
 from kobe_resources.runtime.call_deadline import BOUNDED_POOLS, Deadline
 from tests.resources.broker.conftest import limit_order, speak_to
 
@@ -72,6 +76,17 @@ def test_a_drip_ends_with_the_time_of_the_call(kind: str) -> None:
         with pytest.raises(Unresolved, match="timeout"):
             broker.cancel("x")
         broker.close()
+
+
+@pytest.mark.parametrize("kind", list(DRIPS))
+def test_a_drip_of_a_vendor_s_ends_with_the_time_of_the_call(kind: str) -> None:
+    with dripping(kind) as url:
+        client = PolygonClient("k" * 20, url, 0, 1, RetryBudget(read_s=10.0, total_s=TIME_S, after_transport=0))
+        began = time.monotonic()
+        with pytest.raises(PolygonTransportError, match="drips in too slowly"):
+            client.range_bars("ALFA", dt.date(2026, 1, 2), dt.date(2026, 1, 5))
+        assert time.monotonic() - began < 8 * TIME_S
+        client.close()
 
 
 def test_a_call_within_its_time_is_left_alone_and_so_is_the_next_on_its_connection() -> None:

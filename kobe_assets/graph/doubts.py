@@ -58,9 +58,13 @@ def stored_doubts(warehouse: Warehouse) -> list[Doubt]:
 
 
 def doctor_rows(warehouse: Warehouse) -> dict[str, Any]:
-    """The number of stored doubts and the worst of them as plain rows, for the report's page."""
+    """The number of stored doubts and the worst of them as plain rows, for the report's page.
+
+    traded_over: "symbol on day" of those that make figures wrong and that stored trades lay over.
+    """
     doubts = stored_doubts(warehouse)
-    return {"count": len(doubts), "rows": [asdict(doubt) for doubt in doubts[:SHOWN]]}
+    traded = [f"{doubt.symbol} on {doubt.session}" for doubt in doubts if doubt.rank == WRONG and doubt.trades]
+    return {"count": len(doubts), "rows": [asdict(doubt) for doubt in doubts[:SHOWN]], "traded_over": traded}
 
 
 def keep_doubts(connection: duckdb.DuckDBPyConnection, doubts: Sequence[Doubt]) -> None:

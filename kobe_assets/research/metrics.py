@@ -49,6 +49,16 @@ def daily_returns(equity: Floats, initial_cash: float) -> Floats:
         return np.where(before > 0.0, np.maximum(equity / before - 1.0, -1.0), 0.0)
 
 
+def chain_returns(returns: Floats) -> Floats:
+    """(…, sessions) the returns of windows in a row, 0 after one of -1: a chain that is at 0 stays there."""
+    if returns.min(initial=0.0) > -1.0:
+        return returns
+    is_lost = np.maximum.accumulate(returns <= -1.0, axis=-1)
+    stays = np.zeros_like(is_lost)
+    stays[..., 1:] = is_lost[..., :-1]
+    return np.where(stays, 0.0, returns)
+
+
 def sharpe(returns: Floats) -> float:
     """Annualised Sharpe ratio; NaN with fewer than two returns or where they never vary."""
     deviation = returns.std(ddof=1) if len(returns) > 1 else 0.0

@@ -15,7 +15,7 @@ import numpy as np
 from kobe_assets.research.costs import DAYS_A_YEAR, Charges, Costs, charges_of
 from kobe_assets.research.entry_queue import Entries, Feed, find_entries, make_feed, price_entries
 from kobe_assets.research.fills import met_at_limit
-from kobe_assets.research.metrics import daily_returns, sharpe_of_each
+from kobe_assets.research.metrics import chain_returns, daily_returns, sharpe_of_each
 from kobe_assets.research.panel import ROW_HIGH, ROW_LOW, Floats, Ints
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.robustness import Rehearsal
@@ -148,7 +148,8 @@ def permute_entries(
     found = {}
     for name, (_, entered) in books.items():
         own = [part[name] for part in parts]
-        sharpe = np.nan_to_num(sharpe_of_each(np.concatenate([returns for returns, _, _ in own], axis=1)))
+        chained = chain_returns(np.concatenate([returns for returns, _, _ in own], axis=1))
+        sharpe = np.nan_to_num(sharpe_of_each(chained))
         filled = np.sum([count for _, count, _ in own], axis=0)
         picked = np.concatenate([some for _, _, some in own], axis=1) if keep else None
         found[name] = Permuted(sharpe, filled, sum(map(len, entered.session)), picked)

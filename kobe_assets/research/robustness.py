@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kobe_assets.research.costs import Costs
 from kobe_assets.research.entry_queue import Feed, interleave, price_entries
-from kobe_assets.research.metrics import daily_returns, sharpe
+from kobe_assets.research.metrics import chain_returns, daily_returns, sharpe
 from kobe_assets.research.panel import ROW_DIVIDEND, ROW_FACTOR, Floats, Ints, Panel
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.signals import Readable
@@ -115,7 +115,7 @@ class Rehearsal:
             return equity_curves(book(k), *windows[k], terms, costs, self.market.limits, self.market.auction)[0]
 
         curves = in_threads(one, range(len(windows)))
-        return np.concatenate([daily_returns(equity, costs.initial_cash) for equity in curves])
+        return chain_returns(np.concatenate([daily_returns(equity, costs.initial_cash) for equity in curves]))
 
 
 def cost_sensitivity(rehearsal: Rehearsal) -> list[dict[str, float | None]]:

@@ -154,6 +154,7 @@ def best_sets(warehouse: Warehouse, sweep: Sweep, most: int = 5) -> list[dict[st
                     "worst": None if worst != worst else float(worst),
                     "won": int(won.get(params, 0)),
                     "folds": len(table),
+                    "rated_folds": int(table[params].notna().sum()),
                     "unseen": unseen.get(_same_set(str(params)), (None, 0))[0],
                     "unseen_folds": unseen.get(_same_set(str(params)), (None, 0))[1],
                 }

@@ -159,6 +159,7 @@ class Tables:
     def returns(self, strategy: str, mode: str = "canonical") -> pd.Series[float]:
         """Out-of-sample daily returns of all folds in a row: naive DatetimeIndex, ready for quantstats and pyfolio.
 
+        After one of -1 they are 0: what is lost earns nothing.
         Raises NothingStored where strategy or mode has no folds.
         """
         import pandas as pd
@@ -167,7 +168,8 @@ class Tables:
         if curve.empty:
             raise NothingStored(f"there are no folds of {strategy!r}, mode {mode!r}", "see .folds(), or run `kobe report`")
         days = pd.DatetimeIndex(curve["session"], name="session").as_unit("ns")
-        return pd.Series(curve["daily_return"].to_numpy(dtype=float), index=days, name=f"{strategy} {mode}")
+        returns = pd.Series(curve["daily_return"].to_numpy(dtype=float), index=days, name=f"{strategy} {mode}")
+        return returns.mask((returns <= -1.0).cummax().shift(fill_value=False), 0.0)
 
     def _of_ledger(self, table: str, stage: str | None, where: str, session: str | None = None) -> pd.DataFrame:
         """Rows of the ledger; shares and prices as floats, sessions as datetime64. Raises NothingStored where there is none."""

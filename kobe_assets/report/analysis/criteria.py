@@ -34,10 +34,14 @@ PARTICIPATION_QUANTILE = 0.95
 
 @dataclass(frozen=True)
 class Context:
-    """What a gate may look at beside the book. benchmark: buy-and-hold of the universe."""
+    """What a gate may look at beside the book. benchmark: buy-and-hold of the universe.
+
+    doubted: "symbol on day" of the bars that look wrong and that trades of any book lay over, the worst first.
+    """
 
     settings: Settings
     benchmark: Curve | None
+    doubted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,14 @@ def _beats_holding(book: StrategyResult, context: Context) -> Measured:
     if holding is None:
         return Measured(None, None, why="no buy-and-hold curve of the universe for these sessions")
     return _at_least(book.figure("sharpe"), holding, book.why_null("sharpe"))
+
+
+def _sound_bars(_: StrategyResult, context: Context) -> Measured:
+    if not context.doubted:
+        return Measured(0.0, 0.0, True)
+    bars = "a bar that looks" if len(context.doubted) == 1 else f"{len(context.doubted):,} bars that look"
+    why = f"trades lay over {bars} wrong ({context.doubted[0]}): mend or release, see `kobe bars doctor`"
+    return Measured(None, 0.0, why=why)
 
 
 def _survives_costs(book: StrategyResult, context: Context) -> Measured:
@@ -324,6 +336,18 @@ GATES = (
         "a handful of trades made the profit",
         HOUSE,
         _not_a_few_trades,
+    ),
+    Gate(
+        "sound_bars",
+        "luck",
+        "Bars in doubt traded over",
+        "count",
+        "≤",
+        "none, by any book",
+        "What was earned or lost over a bar that looks wrong is unknown, and so is how much luck the other tries had.",
+        "trades lay over bars that look wrong",
+        HOUSE,
+        _sound_bars,
     ),
     Gate(
         "liquid",

@@ -20,20 +20,27 @@ def told_cuts(book: StrategyResult) -> list[str]:
 
 def told_ruin(book: StrategyResult) -> list[str]:
     """A sentence on the test windows in which nothing of the account was left; none where there was none."""
-    folds = book.trades.loc[book.trades["exit_reason"] == "ruin", "fold"].nunique()
-    if not folds:
+    left = book.curve.groupby("fold")["equity"].last() if len(book.curve) else pd.Series(dtype=float)
+    lost = left[left <= 0]
+    if lost.empty:
         return []
-    windows = "a test window" if folds == 1 else f"{folds:,} test windows"
-    return [f"In {windows} the account was ruined: nothing was left, every position was closed and nothing more was traded."]
+    windows = "a test window" if len(lost) == 1 else f"{len(lost):,} of {len(left):,} test windows"
+    return [f"In {windows} the account was ruined: {told_debt(float(lost.min()))}."]
 
 
-def cost_of_zero(trades: pd.DataFrame) -> float:
-    """Dollars that the trades with these ends would have made less, had the stock been worth nothing instead of its last close.
+def told_debt(equity: float) -> str:
+    """What a ruin left, the last and least equity being `equity` dollars, and what follows from it."""
+    debt = f"up to {show(-equity, 'money')} were owed in the end" if equity < 0 else "nothing was left"
+    return f"{debt}, every position was closed and nothing more was traded"
 
-    Shorts would have made more. Slippage is in the exit price, fees stay.
+
+def cost_of_zero(trades: pd.DataFrame, side: str = "long") -> float:
+    """Dollars that longs would have made less (shorts more), had the stock been worth nothing instead of its last close.
+
+    trades: those that ended with their listing. Slippage is in the exit price, fees stay.
     """
-    side = (trades["side"] == "long").map({True: 1.0, False: -1.0}).astype(float)
-    return float((side * trades["shares"] * trades["exit_price"]).sum())
+    own = trades[trades["side"] == side]
+    return float((own["shares"] * own["exit_price"]).sum())
 
 
 def ended_listings(trades: pd.DataFrame) -> pd.DataFrame:
@@ -46,11 +53,11 @@ def most_lost_at_zero(books: Iterable[StrategyResult]) -> str:
     told = [(cost_of_zero(own), book, own) for book in books if len(own := ended_listings(book.trades))]
     if not told:
         return ""
-    cost, book, own = max(told, key=lambda item: item[0])
+    _, book, own = max(told, key=lambda item: item[0])
     ended = "1 trade" if len(own) == 1 else f"{len(own):,} trades"
     return (
         f"{ended} of {book.strategy} {book.mode} ended with the listing, at its last close ({_named(own)}); "
-        f"{_at_zero(cost)}, of a net profit of {show(float(book.trades['pnl'].sum()), 'money')} before chaining"
+        f"{_at_zero(own)}, of a net profit of {show(float(book.trades['pnl'].sum()), 'money')} before chaining"
     )
 
 
@@ -66,7 +73,8 @@ def _cut_by_windows(book: StrategyResult) -> str:
         f"{len(at_borders):,} of {len(trades):,} trades were cut by the end of a test window and closed at its last price, "
         f"{show(float(at_borders['pnl'].sum()), 'money')} in all"
     )
-    return f"{said}; {open_now} more were still open at the last session." if open_now else f"{said}."
+    were = "was" if open_now == 1 else "were"
+    return f"{said}; {open_now} more {were} still open at the last session." if open_now else f"{said}."
 
 
 def _ended(book: StrategyResult) -> str:
@@ -74,11 +82,15 @@ def _ended(book: StrategyResult) -> str:
     if own.empty:
         return ""
     ended = "1 trade" if len(own) == 1 else f"{len(own):,} trades"
-    return f"{ended} ended with the listing, at its last close: {_named(own)}; {_at_zero(cost_of_zero(own))}."
+    return f"{ended} ended with the listing, at its last close: {_named(own)}; {_at_zero(own)}."
 
 
-def _at_zero(cost: float) -> str:
-    return f"at zero instead it would have made {show(abs(cost), 'money')} {'less' if cost >= 0 else 'more'}"
+def _at_zero(ended: pd.DataFrame) -> str:
+    # Apart: a short that gains must not hide what the longs would have lost.
+    ways = {"long": "less", "short": "more"}
+    sides = [side for side in ways if side in set(ended["side"])]
+    changes = [f"{show(cost_of_zero(ended, side), 'money')} {ways[side]} on its {side}s" for side in sides]
+    return f"at zero instead it would have made {' and '.join(changes)}"
 
 
 def _named(trades: pd.DataFrame) -> str:

@@ -14,6 +14,7 @@ from kobe_assets.report.analysis.heat_map import read_grids
 from kobe_assets.report.analysis.permutation import permutations
 from kobe_assets.report.analysis.resampling import resampling, seed_of
 from kobe_assets.report.analysis.results import as_number
+from kobe_assets.report.analysis.tries import tries_on_record
 from kobe_assets.research.parallel import in_threads
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.pins import draws_pin, research_pin
@@ -80,6 +81,7 @@ def tries_of(warehouse: Warehouse, settings: Settings, version: str) -> dict[str
     return {
         "count": len(rows),
         "unknown": int(rows["sharpe"].isna().sum()),
+        "variance": tries_on_record(warehouse, settings, version).variance,
         "strategies": [
             [str(name), len(own), int(own["terms"].nunique()), tidy_one(as_number(own["sharpe"].max()), 4)]
             for name, own in rows.groupby("strategy")

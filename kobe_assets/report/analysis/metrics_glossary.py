@@ -110,7 +110,7 @@ _ALL = (
         "times",
         RISK,
         "How many times a year the account is bought and sold over.",
-        "Σ|traded dollars| / (2 × mean equity) × 252 / n",
+        "Σ|traded dollars| / (2 × mean equity of the windows, each from its initial cash) × 252 / n",
         "Kobe; the usual definition of funds",
     ),
     Figure("trades", "Trades", "count", TRADES, "Round trips, entry to exit.", "count", RULES),

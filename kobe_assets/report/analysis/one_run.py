@@ -13,6 +13,7 @@ import pandas as pd
 
 from kobe_assets.graph.frames import book_trades
 from kobe_assets.report.analysis.cautions import AS_WANTED, remedy_for
+from kobe_assets.report.analysis.cut_trades import told_debt
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, daily_returns
 from kobe_assets.research.panel import Ints, Panel
@@ -89,6 +90,7 @@ class BookRun:
         settings: those it ran with, which the mends name. stored: symbols of which there are bars, beside those of the panel.
         """
         return [
+            *self._ruined(),
             *self._clipped(),
             *self._unread(),
             *self._doubtful(),
@@ -96,6 +98,13 @@ class BookRun:
             *self._refused(settings),
             *self._closed(),
         ]
+
+    def _ruined(self) -> list[str]:
+        lost = np.flatnonzero(self.outcome.equity <= 0)
+        if not len(lost):
+            return []
+        day = self.panel.sessions[self.first + lost[0]]
+        return [f"the account was ruined on {day}: {told_debt(float(self.outcome.equity[-1]))}"]
 
     def _clipped(self) -> list[str]:
         (start, end), (first, last) = self.asked, self.window

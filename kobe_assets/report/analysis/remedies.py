@@ -51,7 +51,12 @@ def _profit(book: StrategyResult, value: float, bar: float) -> str:
     trades = len(book.trades)
     if not trades:
         return "It would have to trade."
-    return f"Each of its {trades:,} trades would have to earn {show((bar - value) / trades, 'cents')} more after costs."
+    # Every window trades from the same cash: the chained profit is no sum of its trades.
+    earned = float(book.trades["pnl"].sum())
+    short = bar - earned
+    if short <= 0:
+        return f"Its trades earned {show(earned, 'money')} in windows of equal cash; chained, the losing windows weighed more."
+    return f"Each of its {trades:,} trades would have to earn {show(short / trades, 'cents')} more after costs."
 
 
 def _beats_holding(_: StrategyResult, value: float, bar: float) -> str:

@@ -235,7 +235,8 @@ def _figures(inputs: ReportInputs, strategy: str, mode: str) -> dict[str, Any]:
 
 def _chain(equity: pd.DataFrame) -> pd.DataFrame:
     chain = equity.sort_values(["fold", "session"], kind="stable").reset_index(drop=True)
-    growth = (1.0 + chain["daily_return"].astype(float)).cumprod()
+    chain = chain.assign(daily_return=figures.chain_returns(chain["daily_return"].to_numpy(float)))
+    growth = (1.0 + chain["daily_return"]).cumprod()
     peak = growth.cummax().clip(lower=1.0)
     return chain.assign(growth=growth, drawdown=growth / peak - 1.0)
 

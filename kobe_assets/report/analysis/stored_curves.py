@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,13 @@ import pandas as pd
 from kobe_assets.graph.doubts import doctor_rows
 from kobe_assets.graph.frames import stop_multiples
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, parts_of, studied
-from kobe_assets.graph.lineage import TABLES
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.correlation import without_each
 from kobe_assets.report.analysis.inputs import read_trades
 from kobe_assets.report.analysis.luck import luck_evidence
+from kobe_assets.report.analysis.tries import tries_on_record
 from kobe_assets.research import overfitting, robustness
-from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, YEAR, curve_figures, sharpe, trade_figures
+from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, YEAR, chain_returns, curve_figures, sharpe, trade_figures
 from kobe_assets.research.panel import ROW_DIVIDEND
 from kobe_assets.research.parallel import in_threads
 from kobe_assets.research.quarantine import suspects
@@ -32,6 +32,7 @@ from kobe_resources.settings.models import BOOK
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from kobe_assets.report.analysis.tries import Tries
     from kobe_assets.research.panel import Floats, Ints, Panel
     from kobe_assets.research.quarantine import Suspects
     from kobe_assets.research.signals import Readable
@@ -55,7 +56,7 @@ WHY = {
     "wfe": "training made no money",
     "break_even_bps": "no Sharpe ratio, or it does not fall through zero once between -500 and 500 bps",
     "sqn": "fewer than two trades, or results that never vary",
-    "turnover": "no session",
+    "turnover": "no session, or an equity that is not above 0 on average",
     "permutation_p": "no trade, no Sharpe ratio, no other stock to draw, or report.permutations is 0",
     "avg_holding": "no trade",
 }
@@ -202,7 +203,7 @@ def compute_kpis(
     rows, reasons = [], []
     curves = list(equity.groupby(["strategy", "mode"]))
     # Thousands of resamples a curve: on all cores.
-    intervals = in_threads(lambda named: overfitting.sharpe_interval(named[1]["daily_return"].to_numpy(float)), curves)
+    intervals = in_threads(lambda named: overfitting.sharpe_interval(_returns(named[1])), curves)
     for ((strategy, mode), curve), interval in zip(curves, intervals, strict=True):
         mine = trades[(trades["strategy"] == strategy) & (trades["mode"] == mode)]
         spent = exposure[(exposure["strategy"] == strategy) & (exposure["mode"] == mode)]
@@ -231,24 +232,6 @@ def _book_plan(parts: Sequence[Part], folds: tuple[Fold, ...], params: list[dict
     return robustness.Plan(plans[0][0], folds, plans[0][1], tuple(plans[1:]), weights)
 
 
-class Tries(NamedTuple):
-    """Every distinct try on a warehouse's vendor. sharpe: per session, NaN where it is not known on today's bars.
-
-    since: when each was first made. A try's ratio is the mean over the folds it was trained on; cash, sizing, costs and policy
-    make no new try.
-    """
-
-    sharpe: Floats
-    since: Any
-
-
-def tries_on_record(warehouse: Warehouse, settings: Settings) -> Tries:
-    """The tries that the deflated Sharpe ratio counts (rules, section 6)."""
-    version = warehouse.content_version(*TABLES["daily_bars"])
-    found = warehouse.frame(read_sql(HERE, "trial_sharpes"), {"version": version, "vendor": settings.data.vendor})
-    return Tries(found["sharpe"].to_numpy(float) / np.sqrt(YEAR), found["since"].dt.tz_convert(None).to_numpy())
-
-
 def _figures(
     curve: pd.DataFrame,
     interval: tuple[float, float] | None,
@@ -258,7 +241,7 @@ def _figures(
     evidence: dict[str, Any],
     settings: Settings,
 ) -> dict[str, float | None]:
-    returns = curve["daily_return"].to_numpy(float)
+    returns = _returns(curve)
     cash = settings.simulation.initial_cash
     chained = cash * np.cumprod(1.0 + returns)
     pnl = trades["pnl"].to_numpy(float)
@@ -273,7 +256,7 @@ def _figures(
     if shape is not None:
         needed = overfitting.min_track_record_length(shape.sharpe, shape.skew, shape.kurtosis)
         years = None if needed is None else needed / YEAR
-    variance = overfitting.variance_of_tries(*trials)
+    variance = trials.variance
     risk = _initial_risk(trades)
     sized = risk > 0
     traded = float(((trades["entry_price"] + trades["exit_price"]) * trades["shares"]).sum())
@@ -293,9 +276,14 @@ def _figures(
         "wfe": overfitting.walk_forward_efficiency(_annual(returns), evidence["trained_annual"]),
         "break_even_bps": evidence["break_even_bps"],
         "sqn": overfitting.sqn(pnl[sized], risk[sized]) if sized.sum() > 1 else None,
-        "turnover": overfitting.turnover(traded, chained),
+        # Every window trades from the same cash: its dollars are held against its own equity.
+        "turnover": overfitting.turnover(traded, curve["equity"].to_numpy(float)),
         "permutation_p": evidence["permutation"]["p"] if "permutation" in evidence else None,
     }
+
+
+def _returns(curve: pd.DataFrame) -> Floats:
+    return chain_returns(curve["daily_return"].to_numpy(float))
 
 
 def _initial_risk(trades: pd.DataFrame) -> Floats:

@@ -100,7 +100,8 @@ class VerdictRow:
 
 def context_of(inputs: ReportInputs) -> Context:
     """What the gates look at beside a book."""
-    return Context(inputs.settings, benchmark_of(inputs))
+    doctor = inputs.evidence.get(DATA, {}).get("doctor") or {}
+    return Context(inputs.settings, benchmark_of(inputs), tuple(doctor.get("traded_over", ())))
 
 
 def verdict_of(book: StrategyResult, context: Context) -> Verdict:
@@ -157,9 +158,10 @@ def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float, ch
         return "This strategy has no out-of-sample sessions, so nothing can be said about it."
     first, last = (str(day)[:10] for day in (book.curve["session"].iloc[0], book.curve["session"].iloc[-1]))
     end = float(book.curve["growth"].iloc[-1]) * initial_cash
+    trades = "trade" if len(book.trades) == 1 else "trades"
     told = (
         f"On {show(book.years, 'years')} of sessions it had never seen ({first} to {last}) it turned "
-        f"{show(initial_cash, 'money')} into {show(end, 'money')} after costs, in {len(book.trades):,} trades."
+        f"{show(initial_cash, 'money')} into {show(end, 'money')} after costs, in {len(book.trades):,} {trades}."
     )
     if book.trades.empty:
         told = (
@@ -191,7 +193,8 @@ def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
     if is_synthetic(inputs.settings):
         found.append(as_sentence(SYNTHETIC))
     elif inputs.settings.universe.membership == "static":
-        found.append(SURVIVORS)
+        ended = ended_companies(inputs.universe)
+        found.append(f"{SURVIVORS.rstrip('.')}, though {ended:,} that stopped trading are among them." if ended else SURVIVORS)
     elif not ended_companies(inputs.universe):
         found.append(NONE_ENDED)
     selected = int(inputs.universe["selected"].sum()) if len(inputs.universe) else 0

@@ -98,7 +98,9 @@ def _best(rows: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="left" if name in ("strategy", "parameters") else "right")
     for row in rows:
         params = ", ".join(f"{name} {value:g}" for name, value in json.loads(row["params"]).items())
-        figures = (as_text(row["mean"]), as_text(row["worst"]), f"{row['won']} of {row['folds']}")
+        # A mean over few folds says little: where some have no ratio, how many have one stands beside it.
+        rated = "" if row["rated_folds"] == row["folds"] else f" in {row['rated_folds']} of {row['folds']}"
+        figures = (as_text(row["mean"]) + rated, as_text(row["worst"]), f"{row['won']} of {row['folds']}")
         unseen = f"{as_text(row['unseen'])} in {row['unseen_folds']}" if row["unseen_folds"] else "–"
         table.add_row(row["strategy"], params, *figures, unseen)
     return table

@@ -8,7 +8,7 @@ SESSIONS, SECONDS, COUNT = "sessions", "seconds", "count"
 COUNTED = (
     "added", "bars", "calls", "changed", "dividends", "drifted", "entries_a_usual_session", "exits", "exits_filled",
     "files", "filled", "folds", "gates", "gates_passed", "holding", "kept", "listed", "not_copied",
-    "orders_by_state", "pending", "positions_together", "records", "refused", "removed", "restated", "revisions",
+    "orders_by_state", "pending", "positions_together", "rated_folds", "records", "refused", "removed", "restated", "revisions",
     "rows", "rows_set_aside", "run", "sets", "simulated_refused", "simulated_trades", "splits", "stops",
     "submitted", "symbols", "total", "trades", "unchanged", "unfilled", "unseen_folds", "unsettled", "vetoed",
     "won", "working", "would_send",

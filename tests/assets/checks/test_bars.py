@@ -417,6 +417,9 @@ def test_dividends_that_may_be_one_are_told(tmp_path: Path) -> None:
     found = check(store(tmp_path, dataclasses.replace(content, dividends=dividends)))["repeated_dividends"]
     assert [(row.symbol, row.ex_date.date()) for row in found.offenders.itertuples()] == [("A", DAYS[194]), ("C", DAYS[70])]
     assert f"A pays on {DAYS[190]} and {DAYS[194]} ($0.5 and $0.5), and 1 more (C)" in found.seen
+    twice = pd.DataFrame([("C", DAYS[n], 0.2) for day in days for n in (day, day + 4)], columns=["symbol", "ex_date", "amount"])
+    found = check(store(tmp_path / "twice", dataclasses.replace(content, dividends=twice)))["repeated_dividends"]
+    assert found.count == len(days), "every one of them is listed twice: its usual step is no step of days"
 
 
 def test_a_fall_of_twelve_usual_days_without_a_crowd_is_told(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from kobe_assets.report.analysis.verdict import (
     verdict_rows,
 )
 from kobe_assets.report.page.appendix import data_facts
+from kobe_assets.research.metrics import chain_returns
 from kobe_resources.settings.models import (
     AlpacaData,
     DataSettings,
@@ -78,9 +79,19 @@ def test_a_book_without_a_trade_is_said_to_have_made_none_not_to_have_lost(book:
 
 def test_ruin_is_told_with_the_number_of_its_windows(book: StrategyResult, inputs: ReportInputs) -> None:
     assert not any("ruined" in text for text in caveats(book, inputs))
-    ends = np.where(book.trades["fold"] <= 2, "ruin", book.trades["exit_reason"].astype(str))
-    ruined = dataclasses.replace(book, trades=book.trades.assign(exit_reason=ends))
-    assert "In 2 test windows the account was ruined" in " ".join(caveats(ruined, inputs))
+    folds = book.curve["fold"].nunique()
+    for left, words in ((0.0, "nothing was left"), (-250.0, "up to $250 were owed in the end")):
+        # Where stops had closed everything before, no trade says `ruin`.
+        curve = book.curve.assign(equity=np.where(book.curve["fold"] <= 2, left, book.curve["equity"]))
+        told = " ".join(caveats(dataclasses.replace(book, curve=curve), inputs))
+        assert f"In 2 of {folds} test windows the account was ruined: {words}, every position" in told
+
+
+def test_a_chain_that_is_at_0_stays_there_in_every_figure() -> None:
+    returns = np.array([0.1, -1.0, 0.5, -1.0, 0.2])
+    assert chain_returns(returns).tolist() == [0.1, -1.0, 0.0, 0.0, 0.0]
+    assert chain_returns(np.array([[0.1, 0.2], [-1.0, 0.2]])).tolist() == [[0.1, 0.2], [-1.0, 0.0]]
+    assert chain_returns(np.array([])).tolist() == []
 
 
 def test_no_minus_stands_before_a_zero_and_a_range_of_nothing_is_one_dash() -> None:
@@ -126,6 +137,7 @@ def test_missing_figures_make_every_gate_that_needs_them_unknown_and_never_break
     blind = Context(context_settings(), None)
     states = {result.gate.name: result.state for result in judge(bare, blind)}
     assert states.pop("enough_trades") == "fail"
+    assert states.pop("sound_bars") == "pass"
     assert set(states.values()) == {"unknown"}
 
 
@@ -133,6 +145,14 @@ def context_settings() -> Any:
     from tests.support.builders.fabricate import settings_for
 
     return settings_for(8)
+
+
+def test_trades_over_bars_that_look_wrong_prove_nothing(book: StrategyResult, context: Context) -> None:
+    verdict = verdict_of(book, dataclasses.replace(context, doubted=("BRAV on 2020-12-23", "GOLF on 2021-01-04")))
+    assert verdict.word == UNPROVEN
+    (gate,) = (result for result in verdict.results if result.state != "pass")
+    assert gate.gate.name == "sound_bars"
+    assert gate.why == "trades lay over 2 bars that look wrong (BRAV on 2020-12-23): mend or release, see `kobe bars doctor`"
 
 
 def test_break_even_beyond_the_dearest_cost_tried_passes_as_more_than_that(book: StrategyResult, context: Context) -> None:
@@ -206,11 +226,12 @@ def test_exits_with_the_listing_are_named_with_what_zero_would_have_cost(book: S
     own = trades.loc[[first, second]].sort_values("exit_session")
     named = ", ".join(f"{row.symbol} on {row.exit_session:%Y-%m-%d}" for row in own.itertuples())
     assert (
-        f"2 trades ended with the listing, at its last close: {named}; at zero instead it would have made $220 less."
+        f"2 trades ended with the listing, at its last close: {named}; at zero instead it would have made "
+        "$300 less on its longs and $80.00 more on its shorts."
     ) in caveats(ended, inputs)
     (said,) = (caution.text for caution in cautions_of(inputs.settings, [book, ended]) if caution.name == "ended_listings")
     assert "2 trades of " in said
-    assert "at zero instead it would have made $220 less, of a net profit of $" in said
+    assert "$300 less on its longs and $80.00 more on its shorts, of a net profit of $" in said
     lasting = dataclasses.replace(book, trades=trades.assign(exit_reason="time_stop"))
     assert "ended_listings" not in [caution.name for caution in cautions_of(inputs.settings, [lasting])]
     assert not any("ended with the listing" in text for text in caveats(lasting, inputs))

@@ -13,7 +13,7 @@ from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.lineage import TABLES
 from kobe_assets.report.analysis.inputs import read_inputs
 from kobe_assets.report.analysis.results import StrategyResult, books_of
-from kobe_assets.report.analysis.stored_curves import tries_on_record
+from kobe_assets.report.analysis.tries import tries_on_record
 from kobe_assets.research.overfitting import sqn
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import make_folds
@@ -118,3 +118,24 @@ def test_a_try_is_counted_once_by_what_it_tried_and_never_by_cash_costs_or_bars_
     gone = counted(tried("pin", "bars that were wrong", 9.0, settings))
     assert len(gone) == 2
     assert np.isnan(gone).all(), "counted, and without a ratio"
+
+
+def test_a_ratio_that_comes_later_never_makes_the_tries_look_less_spread(tmp_path: Path) -> None:
+    warehouse, settings, rsi2 = Warehouse(tmp_path / "kobe.duckdb"), Settings(), STRATEGIES["rsi2"]
+    version = warehouse.content_version(*TABLES["daily_bars"])
+    folds = make_folds(30, 5, 10, 5, False)
+    wide = [{"rsi_entry": value} for value in (5.0, 10.0, 15.0)]
+    near = [{"rsi_entry": 20.0 + value} for value in range(19)]
+
+    def tried(day: int, sets: list[dict[str, float]], level: list[float]) -> pd.DataFrame:
+        now = dt.datetime(2026, 1, day, tzinfo=dt.UTC)
+        return trial_rows(rsi2, folds, sets, np.tile(level, (len(folds), 1)), "pin", version, now, settings)
+
+    by_hand, report = tried(1, near, [np.nan] * 19), tried(2, wide, [-1.0, 0.5, 2.0])
+    warehouse.replace({"wf_trials": pd.concat([by_hand, report])})
+    before = tries_on_record(warehouse, settings)
+    warehouse.replace({"wf_trials": pd.concat([by_hand, report, tried(3, near, [0.5] * 19)])})
+    after = tries_on_record(warehouse, settings)
+    assert len(before.sharpe) == len(after.sharpe) == 22
+    assert np.isfinite(after.sharpe).sum() == 22
+    assert before.variance == after.variance, "made known later, as close together as tries can be"

@@ -71,6 +71,10 @@ def test_a_try_by_hand_is_charged_by_the_next_report_once(home: Path, tmp_path: 
     assert bring_up_to_date(load_settings()) == []
     run_backtest(load_settings(), "ibs", None, None, tmp_path / "out", {"time_stop": 8.0})
     assert bring_up_to_date(load_settings()) == []
+    with Warehouse().transaction() as connection:
+        connection.execute("UPDATE wf_trials SET train_sharpe = -9 WHERE strategy = 'rsi2' AND params ->> 'rsi_entry' = '5.0'")
+    assert bring_up_to_date(load_settings()) == ["kpi_report"], "as many tries, spread otherwise"
+    assert bring_up_to_date(load_settings()) == []
 
 
 def test_a_history_that_cannot_be_written_is_told_by_the_error_alone(

@@ -126,6 +126,7 @@ def test_a_set_that_never_has_a_ratio_and_a_fold_in_which_none_has_one_are_told(
         connection.execute("UPDATE wf_trials SET train_sharpe = NULL WHERE strategy = 'rsi2'")
     rows = best_sets(warehouse, plan, most=100)
     assert {row["mean"] for row in rows if row["strategy"] == "rsi2"} == {None}
+    assert {(row["strategy"], row["rated_folds"]) for row in rows} == {("rsi2", 0), ("ibs", 4), ("rsi2_ibs", 5)}
     assert sum(row["won"] for row in rows if row["strategy"] == "ibs") == 4
     assert sum(row["won"] for row in rows if row["strategy"] == "rsi2_ibs") == 5
 

@@ -145,7 +145,7 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     Raises NothingToLookAt where there are no bars.
     """
     found = account_on_record(settings, ledger)
-    trades, as_of = sessions_to_trade(settings, ledger, found, warehouse)
+    trades, as_of = sessions_to_trade(ledger, found, warehouse)
     every = all_positions(ledger, found.account)
     evidence = load_evidence(warehouse, list(settings.portfolio.strategies), as_of, as_of, {held.symbol for held in every})
     tomorrow, why_not = _tomorrow(settings, ledger, warehouse) if with_tomorrow else (None, [])

@@ -65,9 +65,7 @@ def account_on_record(settings: Settings, ledger: OrderLedger) -> OnRecord:
     return OnRecord(stage, account, cash, folder is not None, moment, is_counted=told is None)
 
 
-def sessions_to_trade(
-    settings: Settings, ledger: OrderLedger, found: OnRecord, warehouse: Warehouse
-) -> tuple[dt.date, dt.date]:
+def sessions_to_trade(ledger: OrderLedger, found: OnRecord, warehouse: Warehouse) -> tuple[dt.date, dt.date]:
     """(session, the session of its signals) of the next run: what `kobe trade` would take. Raises NothingToLookAt."""
     stored = [row[0] for row in warehouse.rows("SELECT DISTINCT session FROM daily_bars ORDER BY session")]
     if not stored:

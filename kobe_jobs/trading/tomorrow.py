@@ -165,12 +165,14 @@ class ClosingQuotes:
             close = self.close_of(symbol)
             if close is not None and math.isfinite(close) and close > 0:
                 bid, ask = (Decimal(repr(close * (1.0 + side * self._slip))) for side in (-1, 1))
-                found[symbol] = Quote(symbol, bid, ask, Decimal(100), Decimal(100), self._hours.open + A_SECOND)
+                found[symbol] = Quote(symbol, bid, ask, self._hours.open + A_SECOND)
         return found
 
     def asset(self, symbol: str) -> Asset:
         """One that may be traded both ways: the broker's own word is asked in the morning."""
-        return Asset(symbol, "", "", "active", True, True, True, True, True)
+        return Asset(
+            symbol=symbol, name="", status="active", tradable=True, shortable=True, easy_to_borrow=True, has_options=True
+        )
 
 
 def orders_of_tomorrow(
@@ -183,7 +185,7 @@ def orders_of_tomorrow(
     for part in parts_named(settings):
         refuse_untradable(part.strategy)
     found = account_on_record(settings, ledger)
-    day, before = sessions_to_trade(settings, ledger, found, warehouse)
+    day, before = sessions_to_trade(ledger, found, warehouse)
     if session is not None:
         day, before = session, calendar.previous_session(session)
     name = settings.portfolio.book
@@ -217,7 +219,6 @@ def next_orders(settings: Settings, warehouse: Warehouse) -> dict[str, Any] | No
 
 
 def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> Tomorrow:
-    parts_named(context.settings, context.book_name)
     _warn(context)
     for step in (expire, apply_splits, age_positions, name_without_bars):
         step(context)

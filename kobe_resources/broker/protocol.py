@@ -76,7 +76,6 @@ class Account:
     id: str
     number: str
     status: str
-    currency: str
     cash: Decimal
     equity: Decimal
     buying_power: Decimal
@@ -98,12 +97,10 @@ class Asset:
 
     symbol: str
     name: str
-    exchange: str
     status: str
     tradable: bool
     shortable: bool
     easy_to_borrow: bool
-    fractionable: bool
     has_options: bool
 
 
@@ -114,8 +111,6 @@ class Quote:
     symbol: str
     bid: Decimal
     ask: Decimal
-    bid_size: Decimal
-    ask_size: Decimal
     timestamp: dt.datetime
 
 

@@ -38,7 +38,7 @@ class NothingToLookAt(KobeError):
 class OnRecord:
     """The account of the stage: its key in the ledger (without a number where it never traded), and its cash.
 
-    is_embedded: Kobe keeps it itself, in the time of the stored bars; moment: where that time stands, None before the first.
+    is_embedded: Kobe keeps it itself, and its clock stands in the stored bars; moment: where it stands, None before the first.
     is_counted: no broker has told the cash yet: it is what fills alone have left of the start.
     """
 

@@ -19,7 +19,7 @@ from kobe_jobs.trading.entries import wait_for_quote
 from kobe_jobs.trading.exits import due
 from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.moments import RunMoment
-from kobe_jobs.trading.next_session import gap_between, goes_on, has_own_time, phases_of
+from kobe_jobs.trading.next_session import gap_between, goes_on, keeps_stored_time, phases_of
 from kobe_jobs.trading.protection import Protection, judge, tend
 from kobe_jobs.trading.readiness.preflight import check_ready
 from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
@@ -69,7 +69,7 @@ def trade_session(
     name = strategy or trading.settings.portfolio.book
     for part in parts_named(trading.settings, name):
         refuse_untradable(part.strategy)
-    if session is None or not has_own_time(trading):
+    if session is None or not keeps_stored_time(trading):
         return _run(trading, session, name, "open", confirm)
     for phase in phases_of(trading, session, name):
         summary = _run(trading, session, name, phase, confirm)
@@ -156,7 +156,7 @@ def _confirm(trading: TradingContext, context: SessionContext, confirm: Confirm 
 
 def _protect_refused(trading: TradingContext, context: SessionContext, sends: bool) -> str:
     """What is bare while a run is refused, once its stops were set; empty where nothing is. sends: may a stop go out?"""
-    if not context.sends or has_own_time(trading) or not open_positions(context.ledger, context.account):
+    if not context.sends or keeps_stored_time(trading) or not open_positions(context.ledger, context.account):
         # An embedded broker forgets what a refused run did.
         return ""
     # Cancels pass the switch.

@@ -52,7 +52,7 @@ TERMINAL_STATUSES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The broker's clock: the only clock that says whether the market is open (a simulated broker's runs in its own time)."""
+    """The broker's clock: the only one that says whether the market is open. A simulated broker's stands in the stored bars."""
 
     timestamp: dt.datetime
     is_open: bool

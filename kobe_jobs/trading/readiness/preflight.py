@@ -15,7 +15,7 @@ from kobe_jobs.trading.context import SessionContext, TradingContext, open_sessi
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
 from kobe_jobs.trading.known_heads import find_rollback
 from kobe_jobs.trading.market_snapshot import load_evidence
-from kobe_jobs.trading.next_session import has_own_time
+from kobe_jobs.trading.next_session import keeps_stored_time
 from kobe_jobs.trading.readiness.research_gate import GATED_STAGES, missing_evidence
 from kobe_jobs.trading.readiness.switching import (
     auction_finding,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 MAX_SKEW_S = 5.0
 A_DAY_S = 86_400
 CALENDAR_DAYS = 10
-OWN_CLOCK = ("simulated",)
-"""Stages whose broker lives in a time of its own; an embedded broker does so in every stage."""
+STORED_TIME_STAGES = ("simulated",)
+"""Stages whose broker's clock stands in the stored bars; an embedded broker's does so in every stage."""
 
 
 Check = Callable[[], Finding]
@@ -215,8 +215,8 @@ def _buying_power(trading: TradingContext) -> Finding:
 def _clock(trading: TradingContext) -> Finding:
     theirs = trading.broker.clock().timestamp
     skew = abs((dt.datetime.now(dt.UTC) - theirs).total_seconds())
-    # Shadow sends nothing: a broker that is days away lives in stored bars, wherever it runs.
-    if trading.stage in OWN_CLOCK or has_own_time(trading) or (skew > A_DAY_S and trading.stage == "shadow"):
+    # Shadow sends nothing: a broker whose clock is days away stands in stored bars, wherever it runs.
+    if trading.stage in STORED_TIME_STAGES or keeps_stored_time(trading) or (skew > A_DAY_S and trading.stage == "shadow"):
         return Finding("clock", True, f"the broker's own: {theirs.astimezone(NEW_YORK):%F %H:%M} in New York")
     hint = "" if skew <= MAX_SKEW_S else "set this machine's clock (NTP)"
     return Finding("clock", skew <= MAX_SKEW_S, f"{skew:.1f} s from the broker's", hint)

@@ -22,7 +22,7 @@ from kobe_jobs.trading.parity.replay import simulate_window
 from kobe_jobs.trading.parity.trades import ledger_trade
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_jobs.trading.reporting.summary import RunSummary
-from kobe_jobs.trading.through import gap_between, trade_through
+from kobe_jobs.trading.session_series import gap_between, trade_through
 from kobe_resources.errors import UsageError
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.order_ledger.positions import all_positions
@@ -153,5 +153,5 @@ def test_a_gap_is_named() -> None:
 
 def test_a_broker_with_a_time_of_its_own_trades_today_alone(home: Path) -> None:
     remote = TradingContext(Settings(), "paper", object(), ledger=None)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="keeps its own time"):
+    with pytest.raises(UsageError, match="has a real clock"):
         trade_through(remote, dt.date(2024, 3, 4))

@@ -414,12 +414,12 @@ def test_a_split_that_nobody_told_us_of_halts_entries(rig: TradingContext, embed
 
 
 @pytest.fixture
-def _in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_stored_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded broker's clock and calendar are not the machine's, which paper and live insist on."""
     monkeypatch.setattr(run_module, "check_ready", lambda *_: None)
 
 
-@pytest.mark.usefixtures("_in_its_own_time")
+@pytest.mark.usefixtures("_in_stored_time")
 def test_live_asks_for_the_phrase_and_sends_nothing_without_it(
     rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,7 +432,7 @@ def test_live_asks_for_the_phrase_and_sends_nothing_without_it(
     assert trade_session(live, confirm=lambda phrase: phrase).filled == 5
 
 
-@pytest.mark.usefixtures("_in_its_own_time")
+@pytest.mark.usefixtures("_in_stored_time")
 @pytest.mark.parametrize("stage", ["paper", "live"])
 def test_without_evidence_neither_paper_nor_live_trades(rig: TradingContext, embedded: EmbeddedBroker, stage: Any) -> None:
     with pytest.raises(EvidenceMissing, match="no walk-forward folds"):
@@ -566,7 +566,7 @@ def fractional(rig: TradingContext) -> TradingContext:
     return dataclasses.replace(rig, settings=settings.model_copy(update={"sizing": sizing}))
 
 
-@pytest.mark.usefixtures("_in_its_own_time")
+@pytest.mark.usefixtures("_in_stored_time")
 def test_parts_of_shares_are_kept_from_paper_because_nothing_could_protect_them(
     fractional: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ from kobe_jobs.trading.renames import follow_renames
 from kobe_jobs.trading.reporting.summary import RunSummary, summarize
 from kobe_jobs.trading.roll_forward import apply_splits
 from kobe_jobs.trading.run_lock import alone
-from kobe_jobs.trading.run_records import note_evidence, note_failure, note_settings
+from kobe_jobs.trading.run_records import note_failure, note_settings, note_sources
 from kobe_jobs.trading.run_steps import attempt, guard, take_steps
 from kobe_jobs.trading.splits_ahead import lift_stops
 from kobe_resources.broker.exchange.clock import Phase
@@ -172,8 +172,8 @@ def _protect_refused(trading: TradingContext, context: SessionContext, sends: bo
 
 def _trade(trading: TradingContext, context: SessionContext, confirm: Confirm | None) -> RunSummary:
     _confirm(trading, context, confirm)
-    note_evidence(context)
-    log.info("a trading run began", signals=len(context.evidence.signals_of(context.signal_session)))
+    note_sources(context)
+    log.info("a trading run began", signals=len(context.snapshot.signals_of(context.signal_session)))
     try:
         differences = take_steps(context)
         waiting = (attempt(context, "clock", wait_for_quote) or []) if context.sends else []

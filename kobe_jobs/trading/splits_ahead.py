@@ -38,7 +38,7 @@ def split_ahead(context: SessionContext, symbol: str) -> SplitAhead | None:
         after, through = context.session, context.next_session
     else:
         return None
-    splits = context.evidence.splits_between(symbol, after, through)
+    splits = context.snapshot.splits_between(symbol, after, through)
     if not splits:
         return None
     ratio = math.prod((ratio_of(split) for split in splits), start=Decimal(1))

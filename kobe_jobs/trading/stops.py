@@ -88,7 +88,7 @@ def ends_with_close(context: SessionContext, held: Position) -> bool:
     """
     if context.moment is not RunMoment.OPEN or context.next_session is None or context.ledger.disposable:
         return False
-    return bool(context.evidence.splits_between(held.symbol, context.session, context.next_session))
+    return bool(context.snapshot.splits_between(held.symbol, context.session, context.next_session))
 
 
 def living_stops(context: SessionContext, held: Position) -> list[LedgerOrder]:

@@ -14,7 +14,7 @@ from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguar
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, sends_before_open, session_date
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
 from kobe_jobs.trading.known_heads import find_rollback
-from kobe_jobs.trading.market_snapshot import load_evidence
+from kobe_jobs.trading.market_snapshot import load_market_snapshot
 from kobe_jobs.trading.next_session import keeps_stored_time
 from kobe_jobs.trading.readiness.research_gate import GATED_STAGES, missing_evidence
 from kobe_jobs.trading.readiness.switching import (
@@ -249,10 +249,10 @@ def _data(trading: TradingContext, strategy: str) -> Finding:
     if not before:
         return Finding("data", False, f"no session precedes {today}", "choose a later session")
     names = [part.strategy.name for part in parts_named(trading.settings, strategy)]
-    evidence = trading.evidence or load_evidence(trading.warehouse, names, before[-1], before[-1])
-    latest = evidence.latest_session(today)
-    fresh = latest == before[-1] and before[-1] in evidence.computed and evidence.signals_fit_bars
-    seen = f"bars and signals of {latest}, {before[-1]} is needed; {len(evidence.signals_of(before[-1]))} signals"
+    snapshot = trading.snapshot or load_market_snapshot(trading.warehouse, names, before[-1], before[-1])
+    latest = snapshot.latest_session(today)
+    fresh = latest == before[-1] and before[-1] in snapshot.computed and snapshot.signals_fit_bars
+    seen = f"bars and signals of {latest}, {before[-1]} is needed; {len(snapshot.signals_of(before[-1]))} signals"
     return Finding("data", fresh, seen, "" if fresh else "stale_signal: run `kobe report`")
 
 

@@ -225,7 +225,7 @@ def test_a_stop_that_filled_on_an_ex_date_is_told_as_suspicious(traded: TradingC
     splits = {market.STOPPED: (Split(market.STOPPED, market.ENTRY_DAY, 1.0, 2.0),)}
     assert trade_session(traded).is_clean
     context = session_of(traded)
-    context.evidence = dataclasses.replace(context.evidence, splits=splits)
+    context.snapshot = dataclasses.replace(context.snapshot, splits=splits)
     name_odd_stops(context)
     assert f"suspicious: the stop of {market.STOPPED}" in str(context.notes)
 
@@ -256,9 +256,9 @@ def test_a_renamed_position_is_followed_once_the_broker_shows_it(traded: Trading
     old = open_positions(traded.ledger, session_of(traded).account)[0].symbol
     embedded.advance_to(market.EXIT_DAY, "open")
     embedded.faults.add({"settings": {"renames": {old: "NEW"}}})
-    assert traded.evidence is not None
-    told = dataclasses.replace(traded.evidence, renames={old: (market.EXIT_DAY, "NEW")}, signals={})
-    summary = trade_session(dataclasses.replace(traded, evidence=told))
+    assert traded.snapshot is not None
+    told = dataclasses.replace(traded.snapshot, renames={old: (market.EXIT_DAY, "NEW")}, signals={})
+    summary = trade_session(dataclasses.replace(traded, snapshot=told))
     names = {held.symbol for held in open_positions(traded.ledger, summary.account)}
     assert "NEW" in names
     assert old not in names
@@ -283,9 +283,9 @@ def test_preflight_says_what_paper_does_with_auction_orders_and_what_other_accou
 
 
 def test_a_book_of_two_strategies_trades_through_one_gate(rig: TradingContext, tmp_path: Path) -> None:
-    evidence = rig.evidence
-    assert evidence is not None
-    own = evidence.signals[market.FIRST_SIGNALS]
+    snapshot = rig.snapshot
+    assert snapshot is not None
+    own = snapshot.signals[market.FIRST_SIGNALS]
     mixed = [
         dataclasses.replace(signal, strategy=name)
         for pair in zip(own, own, strict=True)
@@ -295,7 +295,7 @@ def test_a_book_of_two_strategies_trades_through_one_gate(rig: TradingContext, t
     book = dataclasses.replace(
         rig,
         settings=rig.settings.model_copy(update={"portfolio": portfolio}),
-        evidence=dataclasses.replace(evidence, signals={market.FIRST_SIGNALS: tuple(mixed)}),
+        snapshot=dataclasses.replace(snapshot, signals={market.FIRST_SIGNALS: tuple(mixed)}),
     )
     summary = trade_session(book)
     assert summary.is_clean, summary

@@ -25,8 +25,8 @@ def own(rig: TradingContext, embedded: EmbeddedBroker) -> TradingContext:
 
 def test_sessions_are_taken_in_turn_until_the_bars_end(own: TradingContext) -> None:
     taken = []
-    evidence = market.make_evidence(computed=frozenset(market.SESSIONS))
-    rig = dataclasses.replace(own, evidence=evidence)
+    snapshot = market.make_snapshot(computed=frozenset(market.SESSIONS))
+    rig = dataclasses.replace(own, snapshot=snapshot)
     while (session := next_session(rig)) is not None:
         taken.append(session)
         assert trade_session(rig, session).session == session

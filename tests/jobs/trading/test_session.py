@@ -116,12 +116,12 @@ def test_a_position_leaves_after_its_bars(rig: TradingContext, embedded: Embedde
 def test_thirteen_orders_take_less_than_five_seconds(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     symbols = market.SYMBOLS
     signals = tuple(market._signal(symbol, market.FIRST_SIGNALS, rank) for rank, symbol in enumerate(symbols))
-    evidence = market.make_evidence(signals={market.FIRST_SIGNALS: signals})
+    snapshot = market.make_snapshot(signals={market.FIRST_SIGNALS: signals})
     settings = market.make_settings().model_copy(
         update={"policy": rig.settings.policy.model_copy(update={"max_daily_notional": 1000.0})}
     )
     began = time.process_time()
-    summary = trade_session(dataclasses.replace(rig, evidence=evidence, settings=settings))
+    summary = trade_session(dataclasses.replace(rig, snapshot=snapshot, settings=settings))
     assert summary.submitted == 12
     assert posts(embedded) == 24
     assert time.process_time() - began < 5.0
@@ -152,7 +152,7 @@ STALE = {
 @pytest.mark.parametrize("name", STALE)
 def test_older_signals_are_stale_and_nothing_is_sent(rig: TradingContext, embedded: EmbeddedBroker, name: str) -> None:
     with pytest.raises(StaleSignal, match="stale_signal"):
-        trade_session(dataclasses.replace(rig, evidence=market.make_evidence(**STALE[name])))
+        trade_session(dataclasses.replace(rig, snapshot=market.make_snapshot(**STALE[name])))
     assert posts(embedded) == 0
     assert claim_of(rig.ledger, ACCOUNT, market.ENTRY_DAY) is None
     assert rig.ledger.rows("SELECT count(*) FROM audit WHERE kind = 'stale_signal'")[0][0] == 1
@@ -351,7 +351,7 @@ def test_a_stop_that_turns_up_without_its_position_is_cancelled(rig: TradingCont
 
 def test_a_position_leaves_by_the_rules_of_the_strategy_that_entered_it(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
-    summary = trade_session(dataclasses.replace(rig, evidence=market.make_evidence(signals={})), strategy="ibs")
+    summary = trade_session(dataclasses.replace(rig, snapshot=market.make_snapshot(signals={})), strategy="ibs")
     assert summary.exits == {"rsi_exit": 2}
 
 
@@ -386,8 +386,8 @@ def test_what_was_never_sent_is_let_go_the_next_day(rig: TradingContext, embedde
 def test_a_split_is_applied_before_anything_is_compared(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     embedded.book.state.split("S04", 2.0)
-    evidence = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
-    summary = trade_session(dataclasses.replace(rig, evidence=evidence))
+    snapshot = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
+    summary = trade_session(dataclasses.replace(rig, snapshot=snapshot))
     assert summary.is_clean, summary
     held = next(p for p in open_positions(rig.ledger, ACCOUNT) if p.symbol == "S04")
     assert (held.qty, held.split_factor) == (6, 2)
@@ -396,8 +396,8 @@ def test_a_split_is_applied_before_anything_is_compared(rig: TradingContext, emb
 def test_a_stop_that_the_broker_did_not_split_is_replaced(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     embedded.book.state.run("UPDATE positions SET qty = qty * 2 WHERE symbol = 'S04'")
-    evidence = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
-    assert trade_session(dataclasses.replace(rig, evidence=evidence)).is_clean
+    snapshot = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
+    assert trade_session(dataclasses.replace(rig, snapshot=snapshot)).is_clean
     rows = embedded.book.state.rows(
         "SELECT qty, stop_price, status FROM orders WHERE symbol = 'S04' AND kind = 'stop' ORDER BY seq"
     )

@@ -105,10 +105,13 @@ def compare_with_broker(
     """Reconcile; fails on a difference."""
     from kobe_jobs.trading.context import open_session
     from kobe_jobs.trading.reconcile.compare import reconcile_account
-    from kobe_jobs.trading.run_lock import alone
+    from kobe_jobs.trading.run_lock import trading_lock
 
     try:
-        with _trading_context(settings, broker, ledger, context.run_id) as trading, alone(trading.ledger, reconciles=True):
+        with (
+            _trading_context(settings, broker, ledger, context.run_id) as trading,
+            trading_lock(trading.ledger, reconciles=True),
+        ):
             session_context = open_session(trading, settings.portfolio.book, any_day=True)
             found = reconcile_account(session_context, "job")
             trading.ledger.copy_audit()

@@ -113,7 +113,7 @@ def entries_of(context: SessionContext) -> list[LedgerOrder]:
     return sorted(found, key=lambda order: order.rank)
 
 
-def wait_for_quote(context: SessionContext) -> list[LedgerOrder]:
+def entries_without_quote(context: SessionContext) -> list[LedgerOrder]:
     """Entries refused for want of a quote, which a run within the entry window looks at again; none when it is over."""
     if context.broker.clock().timestamp >= context.last_entry:
         return []

@@ -16,7 +16,7 @@ import numpy as np
 from kobe_assets.graph.inputs import canonical_params
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.strategies import Strategy
-from kobe_jobs.trading.bare_positions import look
+from kobe_jobs.trading.bare_positions import ask_broker_state
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel_unsent
 from kobe_jobs.trading.market_snapshot import Split
@@ -94,7 +94,7 @@ def find_booked(context: SessionContext) -> None:
     coming = [(held, ahead) for held in open_positions(context.ledger, context.account) if (ahead := _comes(context, held))]
     if not coming:
         return
-    there = look(context.broker, context.ledger, context.account)
+    there = ask_broker_state(context.broker, context.ledger, context.account)
     for held, (before, through, splits) in coming:
         old, new = _rescaled(held, [split for split in splits if split.execution_date <= before]), _rescaled(held, splits)
         if there.holds(old) is not there.holds(new):

@@ -212,10 +212,10 @@ def reconcile(
     from kobe_jobs.trading.reconcile.accept import accept_differences
     from kobe_jobs.trading.reconcile.compare import reconcile_account
     from kobe_jobs.trading.reporting.alerts import alert_if_healed, tell_differences
-    from kobe_jobs.trading.run_lock import alone
+    from kobe_jobs.trading.run_lock import trading_lock
 
     settings = load_account_settings()
-    with open_trading_context(settings, load_secrets()) as trading, alone(trading.ledger, reconciles=True):
+    with open_trading_context(settings, load_secrets()) as trading, trading_lock(trading.ledger, reconciles=True):
         context = open_session(trading, settings.portfolio.book, any_day=True)
         found = reconcile_account(context, "by hand")
         rows = list(found.differences)

@@ -30,7 +30,7 @@ from kobe_jobs.trading.parity.compare import Mismatch, Trade, compare_trades
 from kobe_jobs.trading.parity.trades import ledger_fates, ledger_trades, simulated_trades
 from kobe_jobs.trading.reporting.summary import RunSummary
 from kobe_jobs.trading.roll_forward import SUSPECT
-from kobe_jobs.trading.run_lock import alone
+from kobe_jobs.trading.run_lock import trading_lock
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars
 from kobe_resources.broker.open import connect_embedded, embedded_terms
@@ -223,7 +223,7 @@ def _leave_at_close(
     trading: TradingContext, account: str, strategy: str, session: dt.date, why: Callable[[Position], str]
 ) -> None:  # fmt: skip
     """Let each position leave for which `why` names a reason; the stops that its bar triggered come first."""
-    with alone(trading.ledger):
+    with trading_lock(trading.ledger):
         context = open_session(trading, strategy, session)
         resolve(context)
         leaving = []

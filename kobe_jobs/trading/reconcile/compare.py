@@ -15,11 +15,11 @@ from typing import Any
 
 from kobe_jobs.trading.bare_positions import (
     AtBroker,
+    broker_state_of,
     find_gaps,
     find_lifted,
     lifted_text,
     rest_of,
-    shown,
     stop_order_price,
 )
 from kobe_jobs.trading.context import SessionContext, day_start
@@ -156,7 +156,7 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
         *cash_rows,
     ]
     if stops and context.sends:
-        there = shown(opened, positions, context.ledger, context.account)
+        there = broker_state_of(opened, positions, context.ledger, context.account)
         rows += compare_stops(context, held, there, {row.what for row in rows if row.kind in ("position", "symbol")})
     snapshot = {
         "orders": [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kobe_jobs.trading.bare_positions import look
+from kobe_jobs.trading.bare_positions import ask_broker_state
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
 from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.market_snapshot import Split
@@ -167,7 +167,7 @@ def test_an_order_about_options_is_a_row_and_halts_nothing(traded: TradingContex
 def test_an_option_held_beside_our_stocks_needs_no_stop(traded: TradingContext) -> None:
     option = BrokerPosition("KO261218C00060000", Decimal(2), Decimal(2), Decimal(1))
     context = session_of(traded, positions=lambda rows: [*rows, option])
-    assert judge(context, look(context.broker, context.ledger, context.account)).is_whole
+    assert judge(context, ask_broker_state(context.broker, context.ledger, context.account)).is_whole
 
 
 def test_coins_and_options_are_rows_and_halt_nothing_and_need_no_stop(traded: TradingContext) -> None:
@@ -191,7 +191,7 @@ def test_coins_and_options_are_rows_and_halt_nothing_and_need_no_stop(traded: Tr
     assert [(row.kind, row.what, row.halts) for row in found.differences] == [
         ("order", name, False) for name in ("coins", "leg", "guard", "pair")
     ]
-    assert judge(context, look(context.broker, context.ledger, context.account)).is_whole
+    assert judge(context, ask_broker_state(context.broker, context.ledger, context.account)).is_whole
     stock = dataclasses.replace(coins, asset_class="us_equity", symbol="GME")
     assert not reconcile(session_of(traded, orders=lambda rows: [*rows, stock]), "test").agrees
 

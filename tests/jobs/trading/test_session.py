@@ -20,7 +20,7 @@ from kobe_jobs.trading.context import MarketShut, NotThisSession, TradingContext
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_jobs.trading.readiness.preflight import NotReady
 from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
-from kobe_jobs.trading.run_lock import AnotherRunTrades, alone
+from kobe_jobs.trading.run_lock import AnotherRunTrades, trading_lock
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.open import connect_embedded
@@ -137,7 +137,7 @@ def test_a_session_is_traded_once(rig: TradingContext, embedded: EmbeddedBroker)
 
 
 def test_a_run_beside_another_says_so_and_sends_nothing(rig: TradingContext, embedded: EmbeddedBroker) -> None:
-    with alone(rig.ledger), pytest.raises(AnotherRunTrades, match="another run is trading"):
+    with trading_lock(rig.ledger), pytest.raises(AnotherRunTrades, match="another run is trading"):
         trade_session(rig)
     assert posts(embedded) == 0
 

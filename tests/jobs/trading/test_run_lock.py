@@ -10,7 +10,7 @@ import pytest
 
 from kobe_jobs.trading import run_lock
 from kobe_jobs.trading.context import TradingContext
-from kobe_jobs.trading.run_lock import AnotherRunTrades, ReconciliationGoesOn, alone
+from kobe_jobs.trading.run_lock import AnotherRunTrades, ReconciliationGoesOn, trading_lock
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.order_ledger import OrderLedger
 
@@ -25,7 +25,7 @@ def reconciling(rig: TradingContext, done: threading.Event) -> threading.Thread:
     begun = threading.Event()
 
     def hold() -> None:
-        with OrderLedger(rig.ledger.path) as ledger, alone(ledger, reconciles=True):
+        with OrderLedger(rig.ledger.path) as ledger, trading_lock(ledger, reconciles=True):
             begun.set()
             done.wait(20)
 
@@ -73,13 +73,13 @@ def test_a_second_trading_run_is_refused_at_once_even_while_the_first_waits(rig:
         first = threading.Event()
 
         def trade() -> None:
-            with OrderLedger(rig.ledger.path) as ledger, alone(ledger):
+            with OrderLedger(rig.ledger.path) as ledger, trading_lock(ledger):
                 first.set()
 
         waiting = threading.Thread(target=trade, daemon=True)
         waiting.start()
         time.sleep(0.3)
-        with pytest.raises(AnotherRunTrades), alone(other):
+        with pytest.raises(AnotherRunTrades), trading_lock(other):
             pass
         done.set()
         assert first.wait(20)
@@ -88,5 +88,5 @@ def test_a_second_trading_run_is_refused_at_once_even_while_the_first_waits(rig:
 
 
 def test_a_reconciliation_is_refused_while_a_run_trades(rig: TradingContext) -> None:
-    with alone(rig.ledger), OrderLedger(rig.ledger.path) as other, pytest.raises(AnotherRunTrades):
-        alone(other, reconciles=True).__enter__()
+    with trading_lock(rig.ledger), OrderLedger(rig.ledger.path) as other, pytest.raises(AnotherRunTrades):
+        trading_lock(other, reconciles=True).__enter__()

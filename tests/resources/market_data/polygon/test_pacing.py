@@ -116,7 +116,7 @@ def test_the_client_keeps_the_rate_retries_included(server: LoopbackPolygon, mon
         "kobe_resources.market_data.polygon.client.TokenBucket", lambda rate: TokenBucket(rate, minute_s=MINUTE_S)
     )
     server.faults.on(fault.refused(503), times=2)
-    client = PolygonClient(KEY, server.url, calls_per_minute=3, in_flight=4, patience=RetryBudget(first_backoff_s=0.001))
+    client = PolygonClient(KEY, server.url, calls_per_minute=3, in_flight=4, budget=RetryBudget(first_backoff_s=0.001))
     began = time.monotonic()
     for _ in range(5):
         client.grouped_day(FRIDAY)

@@ -66,7 +66,7 @@ class AtBroker:
         return len(resting) == 1 and not resting[0].is_terminal and is_same(rest_of(resting[0]), held.qty)
 
     def is_stop(self, order: BrokerOrder) -> bool:
-        """A stop of a stock, and none of a person's."""
+        """Is it a stop of a stock, and none of a person's?"""
         is_ours_to_judge = order.id not in self.noted_orders and is_stock(order.symbol, order.asset_class)
         return order.kind == "stop" and bool(order.symbol) and is_ours_to_judge
 

@@ -171,7 +171,7 @@ class BrokerOrder:
 
     @property
     def is_terminal(self) -> bool:
-        """Nothing more will fill. An unknown status is not terminal."""
+        """Whether nothing more will fill. An unknown status is not terminal."""
         return self.status in TERMINAL_STATUSES
 
 

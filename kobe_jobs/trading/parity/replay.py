@@ -68,7 +68,7 @@ class Replay:
 
     @property
     def agrees(self) -> bool:
-        """Trade by trade the same."""
+        """Are both trade by trade the same?"""
         return not self.mismatches
 
     def as_json(self) -> dict[str, Any]:

@@ -300,7 +300,7 @@ def _sole_use(context: SessionContext) -> Finding:
         if row.symbol not in ours
     ]
     seen = f"not Kobe's: {', '.join(foreign)}" if foreign else f"nothing else is in it; {rule}"
-    # What it costs, the line `positions` and the run tell.
+    # The finding `positions` reports what it costs.
     return Finding("sole use", not foreign, seen, f"{rule}: move the rest to another one" if foreign else "", blocks=False)
 
 

@@ -187,7 +187,7 @@ def compare_stops(context: SessionContext, held: list[Position], there: AtBroker
             wanted = f"stop for {position.qty} shares at {stop_order_price(position)}"
             rows.append(Difference("stop", bare.symbol, wanted, bare.seen))
     for order in gaps.orphans:
-        # Nobody's order is a row of its own.
+        # An order that the ledger does not know has a row of its own already.
         if order.symbol not in differing and book.find(context.ledger, order.client_order_id) is not None:
             rows.append(Difference("stop", order.symbol, "no position", f"a stop to {order.side} {rest_of(order)} rests"))
     return rows

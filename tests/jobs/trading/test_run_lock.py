@@ -13,6 +13,7 @@ from kobe_jobs.trading.context import TradingContext
 from kobe_jobs.trading.run_lock import AnotherRunTrades, ReconciliationGoesOn, trading_lock
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.order_ledger import OrderLedger
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,9 @@ def test_a_reconciliation_that_never_ends_costs_the_session_loudly(
     assert trade_session(rig).is_clean, "the locks are free again"
 
 
-def test_a_second_trading_run_is_refused_at_once_even_while_the_first_waits(rig: TradingContext) -> None:
+def test_a_second_trading_run_is_refused_at_once_even_while_the_first_waits(
+    rig: TradingContext, capsys: pytest.CaptureFixture[str]
+) -> None:
     done = threading.Event()
     thread = reconciling(rig, done)
     with OrderLedger(rig.ledger.path) as other:
@@ -78,7 +81,7 @@ def test_a_second_trading_run_is_refused_at_once_even_while_the_first_waits(rig:
 
         waiting = threading.Thread(target=trade, daemon=True)
         waiting.start()
-        time.sleep(0.3)
+        until(lambda: "waiting for it" in capsys.readouterr().err)
         with pytest.raises(AnotherRunTrades), trading_lock(other):
             pass
         done.set()

@@ -14,7 +14,7 @@ from kobe_resources.warehouse.store import Warehouse
 
 
 def main() -> None:
-    """Print the orders, newest first, and the trace of the newest."""
+    """Print the orders, newest first, and the trace of the newest in words."""
     with open_ledger(load_settings()) as ledger:
         orders = latest_orders(ledger, 10)
         for row in orders:
@@ -23,7 +23,7 @@ def main() -> None:
             sys.stdout.write("no orders yet: `kobe trade` decides the first ones\n")
             return
         found = trace(ledger, Warehouse(), orders[0]["client_order_id"])
-    sys.stdout.write(f"{found.kind} {found.id}\n" + "\n".join(f"  {name}" for name in found.sections) + "\n")
+    sys.stdout.write(f"{found.kind} {found.id}\n" + "\n".join(found.in_words) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ EXCHANGE_TIME = "America/New_York"
     description="Bars, signals and the evidence that paper and live ask for, half an hour after each close; half days too.",
 )
 def after_the_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Request one refresh for the session that closed last; the run key lets later ticks of the evening pass."""
+    """Request one run of `wf_report` for the session that closed last; the run key lets later ticks of the evening pass."""
     session = calendar.latest_complete_session(context.scheduled_execution_time, calendar.BARS_PUBLISHED_AFTER)
     return dg.RunRequest(run_key=f"refresh:{session}", tags={SESSION_TAG: str(session)})
 

@@ -38,8 +38,8 @@ class TradeConfig(dg.Config):
 
     session: str = Field(
         default="",
-        description="The session to trade (YYYY-MM-DD). Empty: the one of the broker's clock, or, at the embedded broker, the"
-        " next that has bars and was not traded. A broker with a time of its own refuses any other.",
+        description="The session to trade (YYYY-MM-DD). Empty: the one of the broker's clock, or, at a broker whose clock"
+        " stands in the stored bars, the next that has bars and was not traded. A broker with a real clock refuses any other.",
     )
     stage: str = Field(
         default="",
@@ -60,7 +60,7 @@ def trade(
     ledger: LedgerResource,
 ) -> None:
     """One trading run; fails where it was refused or left something open."""
-    from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
+    from kobe_jobs.trading.next_session import keeps_stored_time, next_session, nothing_left
     from kobe_jobs.trading.reporting.dagster_events import run_events
     from kobe_jobs.trading.run_lock import AnotherRunTrades
     from kobe_jobs.trading.session import trade_session
@@ -75,7 +75,7 @@ def trade(
         raise dg.Failure(f"{config.session!r} is no session: write it as YYYY-MM-DD", allow_retries=False) from None
     try:
         with _trading_context(settings, broker, ledger, context.run_id, leave_clock=day is not None) as trading:
-            if day is None and has_own_time(trading):
+            if day is None and keeps_stored_time(trading):
                 day = next_session(trading)
                 if day is None:
                     context.log.info(nothing_left(trading))
@@ -105,10 +105,13 @@ def compare_with_broker(
     """Reconcile; fails on a difference."""
     from kobe_jobs.trading.context import open_session
     from kobe_jobs.trading.reconcile.compare import reconcile_account
-    from kobe_jobs.trading.run_lock import alone
+    from kobe_jobs.trading.run_lock import trading_lock
 
     try:
-        with _trading_context(settings, broker, ledger, context.run_id) as trading, alone(trading.ledger, reconciles=True):
+        with (
+            _trading_context(settings, broker, ledger, context.run_id) as trading,
+            trading_lock(trading.ledger, reconciles=True),
+        ):
             session_context = open_session(trading, settings.portfolio.book, any_day=True)
             found = reconcile_account(session_context, "job")
             trading.ledger.copy_audit()
@@ -216,7 +219,7 @@ def orders_working(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
     """Request the next run of a session that was begun and is not done, one at a time, a minute apart."""
     stage, now = settings.broker.stage, _now()
     if stage == "shadow" or (stage == "simulated" and not settings.broker.base_url):
-        return dg.SkipReason("nothing works at a broker that lives in stored bars")
+        return dg.SkipReason("nothing works at a broker whose clock stands in the stored bars")
     session, why = _next_due(stage, now)
     if session is None:
         return dg.SkipReason(why)
@@ -236,13 +239,13 @@ def orders_working(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
 
 def _next_due(stage: str, now: dt.datetime) -> tuple[dt.date | None, str]:
     """(the session that needs a run now, why); None with the reason why nothing does. Lifting and setting pass the switch."""
-    from kobe_jobs.trading.due_runs import bare_after_split, is_unfinished, session_of_today, splits_ahead
+    from kobe_jobs.trading.due_runs import bare_after_split, session_of_today, splits_ahead, why_unfinished
 
     bare = bare_after_split(stage, now)
     if bare is not None:
         return bare[0], f"the stop of {', '.join(bare[1])} is to be set again after the split"
     session = session_of_today(now)
-    why = is_unfinished(stage, session, now) if session is not None else ""
+    why = why_unfinished(stage, session, now) if session is not None else ""
     if why:
         return (None, "the kill switch is on") if KillSwitch().status().is_on else (session, why)
     ahead = splits_ahead(stage, now)
@@ -361,7 +364,7 @@ def _retry(instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | 
 
     Exits and protection are due until the close, so the end of the entries does not end it.
     """
-    from kobe_jobs.trading.due_runs import is_done
+    from kobe_jobs.trading.due_runs import is_done_in_stage
 
     now = _now()
     session = calendar.open_session(now)
@@ -377,7 +380,7 @@ def _retry(instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | 
     if not failed or any(not record.dagster_run.is_finished for record in records):
         # Nothing was asked for, it is still at work, or the last run went well, whatever one before the open did.
         return None
-    if is_done(stage, str(session)):
+    if is_done_in_stage(stage, str(session)):
         return None
     if KillSwitch().status().is_on:
         return dg.SkipReason("the kill switch is on")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import importlib.util
 import re
+import sys
 import tomllib
 from types import ModuleType
 from typing import Any
@@ -35,9 +37,47 @@ def pins(name: str) -> dict[str, str]:
     return {canonicalize_name(match[1]): match[2] for match in found if match}
 
 
+def project() -> dict[str, Any]:
+    told: dict[str, Any] = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return told
+
+
 def declared() -> list[Requirement]:
-    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["test"]]]
+    told = project()
+    return [Requirement(line) for line in [*told["dependencies"], *told["optional-dependencies"]["test"]]]
+
+
+def imported() -> set[str]:
+    """The first names of every import of Kobe's packages."""
+    found = set()
+    for package in ("kobe_assets", "kobe_resources", "kobe_jobs"):
+        for path in (PROJECT_ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    found.add(node.module.split(".")[0])
+    return {name for name in found - sys.stdlib_module_names if not name.startswith("kobe")}
+
+
+def test_what_is_imported_is_declared() -> None:
+    owners = importlib.metadata.packages_distributions()
+    told = project()
+    known = {
+        canonicalize_name(Requirement(line).name) for line in [*told["dependencies"], *told["optional-dependencies"]["scale"]]
+    }
+    names = imported()
+    assert len(names) > 20
+    assert sorted(name for name in names if not {canonicalize_name(one) for one in owners[name]} & known) == []
+
+
+def test_each_dependency_is_there_for_a_reason() -> None:
+    page = (PROJECT_ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    named = {canonicalize_name(word) for row in rows for word in re.findall(r"[A-Za-z][\w-]*", row.split("|")[1])}
+    told = project()
+    wanted = [*told["dependencies"], *(line for some in told["optional-dependencies"].values() for line in some)]
+    assert [line for line in wanted if canonicalize_name(line) not in named] == []
 
 
 def test_what_make_report_and_make_test_install_is_pinned() -> None:

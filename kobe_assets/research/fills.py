@@ -56,7 +56,7 @@ def stop_level(side: float, fill: float, distance: float, factor: float) -> floa
 
 @njit_part
 def is_stopped(side: float, low: float, high: float, close: float, stop: float, is_late: bool) -> bool:
-    """The bar reaches the stop; of a position filled after the open only the close is known to come after its fill."""
+    """Whether the bar reaches the stop; of a position filled after the open only the close is known to come after its fill."""
     if is_late:
         return side * (close - stop) < 0.0
     return low <= stop if side > 0.0 else high >= stop

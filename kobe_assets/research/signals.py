@@ -194,7 +194,7 @@ def _describe(
     return are_numbers
 
 
-def unscored(panel: Panel, readable: Readable, strategy: Strategy, params: Params) -> Ints:
+def unscored(readable: Readable, strategy: Strategy, params: Params) -> Ints:
     """The bars at which a strategy wants in and has no score, though all that this reads is defined: they give no signal."""
     reading = readable.reading(strategy, 0, len(readable.close))
     found = np.zeros(len(readable.close), np.bool_)

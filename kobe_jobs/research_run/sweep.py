@@ -340,8 +340,6 @@ class _Same:
 
 @lru_cache(maxsize=4)
 def _worker_feeds(same: _Same, strategy: str, sets: str, files: Files) -> list[Any]:
-    import json
-
     chosen = tuple(json.loads(sets))
     known = {own.strategy.name: own.strategy for own in own_strategies(files)}
     with kept_process_state():

@@ -23,7 +23,7 @@ from kobe_assets.research.simulation import EXIT_PRICE, EXIT_REASONS, SHARES, T_
 from kobe_assets.research.walk_forward import simulate_book
 from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.bare_positions import ending_text, lifted_text, still_lifted
-from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.market_snapshot import MarketSnapshot, load_market_snapshot
 from kobe_jobs.trading.on_record import OnRecord, account_on_record, sessions_to_trade
 from kobe_jobs.trading.parity.compare import Trade
 from kobe_jobs.trading.parity.trades import ledger_trade
@@ -145,14 +145,16 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     Raises NothingToLookAt where there are no bars.
     """
     found = account_on_record(settings, ledger)
-    trades, as_of = sessions_to_trade(settings, ledger, found, warehouse)
+    trades, as_of = sessions_to_trade(ledger, found, warehouse)
     every = all_positions(ledger, found.account)
-    evidence = load_evidence(warehouse, list(settings.portfolio.strategies), as_of, as_of, {held.symbol for held in every})
+    snapshot = load_market_snapshot(
+        warehouse, list(settings.portfolio.strategies), as_of, as_of, {held.symbol for held in every}
+    )
     tomorrow, why_not = _tomorrow(settings, ledger, warehouse) if with_tomorrow else (None, [])
     started = _first_session(ledger, found.account)
-    moved = moved_by_costs(settings, evidence, ledger, every, found.account, (as_of, trades))
-    sessions, curve = equity_curve(settings, every, evidence, started, as_of, moved)
-    holdings = tuple(_holding(settings, held, ledger, evidence, tomorrow, as_of) for held in every if held.is_open)
+    moved = moved_by_costs(settings, snapshot, ledger, every, found.account, (as_of, trades))
+    sessions, curve = equity_curve(settings, every, snapshot, started, as_of, moved)
+    holdings = tuple(_holding(settings, held, ledger, snapshot, tomorrow, as_of) for held in every if held.is_open)
     last = last_claimed(ledger, found.account)
     orders = book.of_session(ledger, found.account, last) if last else []
     cash = settings.simulation.initial_cash
@@ -225,29 +227,29 @@ def _paid_to_close(settings: Settings, outcome: Outcome, day: dt.date) -> float:
 
 
 def equity_curve(
-    settings: Settings, every: Sequence[Position], evidence: Evidence, started: dt.date | None, as_of: dt.date,
+    settings: Settings, every: Sequence[Position], snapshot: MarketSnapshot, started: dt.date | None, as_of: dt.date,
     moved: Sequence[tuple[dt.date, float]] = (),
 ) -> tuple[list[str], list[float]]:  # fmt: skip
     """(sessions, equity at their closes) from the first traded one to `as_of`, of every position there ever was.
 
     moved: (session, dollars) of what came and went beside the prices.
     """
-    days = evidence.sessions
+    days = snapshot.sessions
     if started is None:
         return [], []
     days = days[(days >= np.datetime64(started)) & (days <= np.datetime64(as_of))]
     worth = np.full(len(days), float(settings.simulation.initial_cash))
     for held in every:
-        worth += _gains(ledger_trade(held, evidence), held, evidence, days)
+        worth += _gains(ledger_trade(held, snapshot), held, snapshot, days)
     for day, dollars in moved:
         worth[days >= np.datetime64(day)] += dollars
     return [str(day) for day in days], [float(value) for value in worth]
 
 
-def _gains(trade: Trade, held: Position, evidence: Evidence, days: NDArray[np.datetime64]) -> NDArray[np.float64]:
+def _gains(trade: Trade, held: Position, snapshot: MarketSnapshot, days: NDArray[np.datetime64]) -> NDArray[np.float64]:
     """Dollars that a position had made by the close of each day."""
     side = 1.0 if held.side == "long" else -1.0
-    bars = evidence.bars.get(held.symbol)
+    bars = snapshot.bars.get(held.symbol)
     marks = np.full(len(days), trade.entry_price)
     if bars is not None and len(bars.session):
         place = np.searchsorted(bars.session, days, side="right") - 1
@@ -259,7 +261,7 @@ def _gains(trade: Trade, held: Position, evidence: Evidence, days: NDArray[np.da
         gains[over] = side * trade.shares * (trade.exit_price - trade.entry_price)
     elif held.exit_qty and held.exit_session is not None:
         # A part has left already, at its own price.
-        factor = evidence.factor(held.symbol, held.exit_session)
+        factor = snapshot.factor(held.symbol, held.exit_session)
         over = days >= np.datetime64(held.exit_session)
         part = float(held.exit_qty) / factor
         gains[over] += side * part * (float(held.exit_value / held.exit_qty) * factor - marks[over])
@@ -270,15 +272,15 @@ def _holding(
     settings: Settings,
     held: Position,
     ledger: OrderLedger,
-    evidence: Evidence,
+    snapshot: MarketSnapshot,
     tomorrow: Tomorrow | None,
     as_of: dt.date,
 ) -> Holding:
-    bars = evidence.bars.get(held.symbol)
+    bars = snapshot.bars.get(held.symbol)
     count = 0 if bars is None else bars.count(dt.date.min, as_of)
     close = float(held.entry_price)
     if bars is not None and count and held.entry_session <= as_of:
-        close = float(bars.close[count - 1]) / evidence.factor(held.symbol, as_of)
+        close = float(bars.close[count - 1]) / snapshot.factor(held.symbol, as_of)
     held_bars = held.bars_held
     if bars is not None:
         held_bars = max(held_bars, bars.count(held.entry_session - dt.timedelta(days=1), as_of))

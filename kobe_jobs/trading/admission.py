@@ -42,16 +42,16 @@ def claim_for_run(trading: TradingContext, context: SessionContext) -> None:
 
 def check_fresh(context: SessionContext) -> None:
     """Raise StaleSignal unless bars and indicators of exactly the session before are there; nothing is sent on older ones."""
-    latest = context.evidence.latest_session(context.session)
-    is_fresh = latest == context.signal_session and context.signal_session in context.evidence.computed
-    if not (is_fresh and context.evidence.signals_fit_bars):
+    latest = context.snapshot.latest_session(context.session)
+    is_fresh = latest == context.signal_session and context.signal_session in context.snapshot.computed
+    if not (is_fresh and context.snapshot.signals_fit_bars):
         with context.ledger.write() as write:
             write.audit(
                 "stale_signal", account=context.account, session=context.session, expected=context.signal_session, found=latest
             )
         raise StaleSignal(
             f"stale_signal: session {context.session} needs the signals of {context.signal_session}, the latest stored are of"
-            f" {latest if context.evidence.signals_fit_bars else 'other bars'}",
+            f" {latest if context.snapshot.signals_fit_bars else 'other bars'}",
             "bring bars and signals up to date: `kobe report`",
         )
 

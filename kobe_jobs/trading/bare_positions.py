@@ -66,7 +66,7 @@ class AtBroker:
         return len(resting) == 1 and not resting[0].is_terminal and is_same(rest_of(resting[0]), held.qty)
 
     def is_stop(self, order: BrokerOrder) -> bool:
-        """A stop of a stock, and none of a person's."""
+        """Is it a stop of a stock, and none of a person's?"""
         is_ours_to_judge = order.id not in self.noted_orders and is_stock(order.symbol, order.asset_class)
         return order.kind == "stop" and bool(order.symbol) and is_ours_to_judge
 
@@ -103,12 +103,14 @@ class Gaps:
     orphans: tuple[BrokerOrder, ...]
 
 
-def look(broker: Broker, ledger: OrderLedger, account: str) -> AtBroker:
+def ask_broker_state(broker: Broker, ledger: OrderLedger, account: str) -> AtBroker:
     """What the broker shows now. account: 'stage:number'. Raises BrokerUnavailable."""
-    return shown(broker.orders("open"), broker.positions(), ledger, account)
+    return broker_state_of(broker.orders("open"), broker.positions(), ledger, account)
 
 
-def shown(orders: Iterable[BrokerOrder], positions: Iterable[BrokerPosition], ledger: OrderLedger, account: str) -> AtBroker:
+def broker_state_of(
+    orders: Iterable[BrokerOrder], positions: Iterable[BrokerPosition], ledger: OrderLedger, account: str
+) -> AtBroker:
     """What the broker has shown, beside what a person has accepted as their own; options and coins are never ours."""
     last = last_reconciliation(ledger, account, agreeing=True)
     noted = last["snapshot"].get("noted", {}) if last else {}
@@ -126,7 +128,7 @@ def find_gaps(ledger: OrderLedger, held: Iterable[Position], there: AtBroker) ->
     for symbol in sorted(ours.keys() | {symbol for symbol in there.positions if there.qty(symbol)}):
         position = ours.get(symbol)
         if not (there.protects(symbol) if position is None else is_protected(ledger, position, there)):
-            bare.append(Bare(symbol, position, _told(there.stops(symbol))))
+            bare.append(Bare(symbol, position, _stops_text(there.stops(symbol))))
     orphans = [order for order in there.orders if there.is_stop(order) and not _closes(order, there)]
     return Gaps(tuple(bare), tuple(orphans))
 
@@ -200,7 +202,7 @@ def ending_text(symbol: str, executed: dt.date) -> str:
 
 
 def _unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:
-    there = look(broker, ledger, account)
+    there = ask_broker_state(broker, ledger, account)
     gaps = find_gaps(ledger, open_positions(ledger, account), there)
     # What the broker does not hold, or holds alone, is a difference: reconciliation tells it.
     bare = [row for row in gaps.bare if row.held is not None and there.qty(row.symbol) * row.held.signed_qty > 0]
@@ -237,5 +239,5 @@ def _closes(order: BrokerOrder, there: AtBroker) -> bool:
     return qty > 0 if order.side == "sell" else qty < 0
 
 
-def _told(stops: list[BrokerOrder]) -> str:
+def _stops_text(stops: list[BrokerOrder]) -> str:
     return ", ".join(f"{stop.raw_status} for {rest_of(stop)} at {stop.stop_price}" for stop in stops) or "no stop"

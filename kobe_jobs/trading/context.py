@@ -20,7 +20,7 @@ from kobe_assets.graph.inputs import canonical_params, limits_of
 from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Part
 from kobe_jobs.research_run.strategies import parts_named
-from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.market_snapshot import MarketSnapshot, load_market_snapshot
 from kobe_jobs.trading.moments import RunMoment, Stand, auction_ends, stand_of, stand_on
 from kobe_resources.broker.hosts import Stage
 from kobe_resources.broker.open import open_broker
@@ -68,7 +68,7 @@ class NotThisSession(KobeError):
 class TradingContext:
     """What a process trades with: broker and ledger belong to `stage`.
 
-    evidence: loaded already (a replay's); None loads it from the warehouse. broker_or_error: why there is no broker, where a
+    snapshot: loaded already (a replay's); None loads it from the warehouse. broker_or_error: why there is no broker, where a
     caller that only looks may go on without one.
     """
 
@@ -78,7 +78,7 @@ class TradingContext:
     ledger: OrderLedger
     warehouse: Warehouse = field(default_factory=Warehouse)
     kill_switch: KillSwitch = field(default_factory=KillSwitch)
-    evidence: Evidence | None = None
+    snapshot: MarketSnapshot | None = None
 
     @property
     def broker(self) -> Broker:
@@ -107,7 +107,7 @@ class SessionContext:
     broker: Broker
     ledger: OrderLedger
     kill_switch: KillSwitch
-    evidence: Evidence
+    snapshot: MarketSnapshot
     account: str
     hours: TradingDay
     signal_session: dt.date
@@ -321,7 +321,7 @@ def _context(trading: TradingContext, strategy: str, stand: Stand, today: dt.dat
     return SessionContext(
         settings=trading.settings, stage=trading.stage, book_name=strategy, limits=limits,
         broker=trading.broker, ledger=trading.ledger, kill_switch=trading.kill_switch,
-        evidence=trading.evidence or load_evidence(trading.warehouse, names, stand.before, stand.before, held),
+        snapshot=trading.snapshot or load_market_snapshot(trading.warehouse, names, stand.before, stand.before, held),
         account=account, hours=stand.hours, signal_session=stand.before, next_session=stand.after, moment=stand.moment,
         today=today,
     )  # fmt: skip

@@ -62,7 +62,7 @@ def why_no_entries(settings: Settings, session: dt.date | None, now: dt.datetime
     return f"entries end at {last:%H:%M} UTC" if now >= last else ""
 
 
-def is_done(stage: str, session: str) -> bool:
+def is_done_in_stage(stage: str, session: str) -> bool:
     """True where the ledger has an account of the stage whose session is done."""
     path = kobe_home() / "orders.sqlite"
     if not path.is_file():
@@ -72,7 +72,7 @@ def is_done(stage: str, session: str) -> bool:
     return any(row["account"].startswith(f"{stage}:") and row["state"] == DONE for row in rows)
 
 
-def is_unfinished(stage: str, session: dt.date, now: dt.datetime) -> str:
+def why_unfinished(stage: str, session: dt.date, now: dt.datetime) -> str:
     """Why a session that was begun needs another run now; empty where it does not, or was not begun.
 
     Orders wait or work, or nothing has looked since the open, or since the close.

@@ -93,7 +93,7 @@ def plan_entries(context: SessionContext, cash_now: Decimal) -> None:
     So are those that a quote was missing for, as long as entries may go out. Before the open nothing is decided where one of
     the book's strategies waits for quotes: all are judged in one order, on one budget.
     """
-    signals = context.evidence.signals_of(context.signal_session)
+    signals = context.snapshot.signals_of(context.signal_session)
     at_quote = [signal.symbol for signal in signals if _kind_of(context, signal) == AT_QUOTE]
     kinds = {_kind_of_part(context, part.strategy) for part in context.parts}
     if context.moment is RunMoment.BEFORE_OPEN and AT_QUOTE in kinds:
@@ -113,7 +113,7 @@ def entries_of(context: SessionContext) -> list[LedgerOrder]:
     return sorted(found, key=lambda order: order.rank)
 
 
-def wait_for_quote(context: SessionContext) -> list[LedgerOrder]:
+def entries_without_quote(context: SessionContext) -> list[LedgerOrder]:
     """Entries refused for want of a quote, which a run within the entry window looks at again; none when it is over."""
     if context.broker.clock().timestamp >= context.last_entry:
         return []
@@ -166,7 +166,7 @@ def _decide(
     problem = context.judge(quote, now) if kind == AT_QUOTE else None
     side: Side = "buy" if signal.is_long else "sell"
     met = 0.0 if quote is None or problem is not None else float(quote.ask if signal.is_long else quote.bid)
-    factor = context.evidence.factor(signal.symbol, context.session)
+    factor = context.snapshot.factor(signal.symbol, context.session)
     distance = signal.stop_distance / factor
     part = context.part(signal.strategy)
     params, weight = context.params_of(part.strategy), part.weight
@@ -186,7 +186,7 @@ def _decide(
         reason = "not_finite"
     if not reason and kind == AT_OPENING_AUCTION and context.moment is not RunMoment.BEFORE_OPEN:
         reason = AUCTION_OVER
-    if not reason and context.evidence.splits_between(signal.symbol, context.splits_through, context.session):
+    if not reason and context.snapshot.splits_between(signal.symbol, context.splits_through, context.session):
         # Sent the evening before, the order would be one of old shares at a price of new ones.
         reason = SPLIT_AHEAD
     up = signal.is_long if kind != AT_LIMIT else not signal.is_long
@@ -197,7 +197,8 @@ def _decide(
         qty=shares, limit_price=price or None, stop_distance=Decimal(repr(distance)) if math.isfinite(distance) else None,
         reserved=shares * price, rank=rank,
         decision={
-            **_evidence_of(context, signal, quote, now, problem, account, factor), "entry": ENTRY_WORDS[kind], "weight": weight,
+            **_inputs_of_decision(context, signal, quote, now, problem, account, factor),
+            "entry": ENTRY_WORDS[kind], "weight": weight,
             "rules": {"params": params, "lag": context.settings.strategy.indicator_lag_bars},
         },
     )  # fmt: skip
@@ -225,7 +226,7 @@ def _time_in_force(context: SessionContext, kind: int) -> TimeInForce:
     return times.get(kind, context.settings.trading.time_in_force)
 
 
-def _evidence_of(
+def _inputs_of_decision(
     context: SessionContext, signal: Signal, quote: Quote | None, now: dt.datetime, problem: QuoteProblem | None,
     account: Standing, factor: float,
 ) -> dict[str, Any]:  # fmt: skip

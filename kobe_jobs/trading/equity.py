@@ -47,8 +47,8 @@ def _gain_at_close(context: SessionContext, held: Position, session: dt.date) ->
 
 def last_close(context: SessionContext, held: Position, session: dt.date) -> float:
     """The last close up to `session` in dollars as traded today; the price of the entry where no bar is known."""
-    bars = context.evidence.bars.get(held.symbol)
+    bars = context.snapshot.bars.get(held.symbol)
     count = 0 if bars is None else bars.count(dt.date.min, session)
     if bars is None or not count:
         return float(held.entry_price)
-    return float(bars.close[count - 1]) / context.evidence.factor(held.symbol, context.session)
+    return float(bars.close[count - 1]) / context.snapshot.factor(held.symbol, context.session)

@@ -163,7 +163,7 @@ def _makes_room(context: SessionContext, known: LedgerOrder) -> bool:
     return known.state is OrderState.REJECTED and not known.acknowledged and not context.ledger.disposable
 
 
-def due(context: SessionContext) -> list[str]:
+def symbols_not_left(context: SessionContext) -> list[str]:
     """Symbols that are flagged for exit and whose exit order did not fill in this session."""
     flagged = [held for held in open_positions(context.ledger, context.account) if held.flag]
     if context.moment is RunMoment.BEFORE_OPEN:

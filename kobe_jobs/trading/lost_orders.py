@@ -13,7 +13,7 @@ from decimal import Decimal
 import numpy as np
 
 from kobe_jobs.trading.context import SessionContext, day_start
-from kobe_jobs.trading.market_snapshot import load_evidence
+from kobe_jobs.trading.market_snapshot import load_market_snapshot
 from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.roll_forward import apply_splits
 from kobe_resources.broker.protocol import BrokerOrder, TimeInForce
@@ -69,8 +69,8 @@ def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[st
     first = min(_sent_on(context, order) for order in unknown.values()) - dt.timedelta(days=10)
     # The names that the signals bear: no strategy is imported to look after an account.
     for (name,) in warehouse.rows("SELECT DISTINCT strategy FROM signals ORDER BY strategy"):
-        evidence = load_evidence(warehouse, name, first, context.signal_session)
-        for session, signals in sorted(evidence.signals.items()):
+        snapshot = load_market_snapshot(warehouse, name, first, context.signal_session)
+        for session, signals in sorted(snapshot.signals.items()):
             for rank, signal in enumerate(signals, start=1):
                 side = "buy" if signal.is_long else "sell"
                 order = unknown.get(client_order_id(context.account, name, session, signal.symbol, side, book.ENTRY))
@@ -79,7 +79,7 @@ def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[st
                 # Orders for the auction may have gone out the evening before.
                 day = max(_sent_on(context, order), _session_after(context, session))
                 is_limit = order.time_in_force == "day" != context.settings.trading.time_in_force
-                distance = signal.stop_distance / evidence.factor(signal.symbol, day)
+                distance = signal.stop_distance / snapshot.factor(signal.symbol, day)
                 yield OrderPlan(
                     account=context.account, strategy=name, session=day, signal_session=session, symbol=signal.symbol,
                     side=order.side, tag=book.ENTRY, kind="limit", time_in_force=_time_in_force(context, order),
@@ -93,7 +93,7 @@ def _entry_plans(context: SessionContext, warehouse: Warehouse, unknown: dict[st
 
 def _closing_plans(context: SessionContext, unknown: dict[str, BrokerOrder]) -> Iterator[OrderPlan]:
     """Exits and stops among the unknown orders, of positions that the ledger has (again)."""
-    sessions: list[dt.date] = context.evidence.sessions.tolist()
+    sessions: list[dt.date] = context.snapshot.sessions.tolist()
     tags = [tag if number == 1 else f"{tag}.{number}" for tag in (book.EXIT, book.STOP) for number in range(1, TRIES + 1)]
     for held in all_positions(context.ledger, context.account):
         side = "sell" if held.side == "long" else "buy"
@@ -119,7 +119,7 @@ def _closing_plans(context: SessionContext, unknown: dict[str, BrokerOrder]) -> 
 
 def _session_after(context: SessionContext, signal_session: dt.date) -> dt.date:
     """The session that trades the signals of `signal_session`."""
-    later = context.evidence.sessions[context.evidence.sessions > np.datetime64(signal_session)]
+    later = context.snapshot.sessions[context.snapshot.sessions > np.datetime64(signal_session)]
     return later[0].item() if len(later) else context.session
 
 

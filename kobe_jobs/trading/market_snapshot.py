@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Days = NDArray[np.datetime64]
 NUMBERS = ("score", "close", "raw_close", "stop_distance", "rsi2", "ibs", "sma200", "atr14")
-"""The columns of a signal that are numbers, in the order of evidence_signals.sql."""
+"""The columns of a signal that are numbers, in the order of snapshot_signals.sql."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Bars:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class MarketSnapshot:
     """Sessions, signals, bars and splits up to the last stored one; each method takes the day that it answers for.
 
     sessions: stored sessions up to the last that was asked for; computed: those of them that the indicators know;
@@ -198,15 +198,15 @@ class Evidence:
         return factor
 
 
-def load_evidence(
+def load_market_snapshot(
     warehouse: Warehouse,
     strategies: str | Sequence[str],
     first: dt.date,
     last: dt.date,
     also: Iterable[str] = (),
     held_only: bool = False,
-) -> Evidence:
-    """Evidence for signals of `first`..`last` and positions in the symbols `also`.
+) -> MarketSnapshot:
+    """The snapshot for signals of `first`..`last` and positions in the symbols `also`.
 
     strategies: one, or those of a book in its order. held_only: bars of `also` alone, for a look ahead in which no signal
     becomes a position: of each of hundreds of others the whole history would be read.
@@ -225,7 +225,7 @@ def load_evidence(
         followed = set(also) if held_only else {signal.symbol for signal in signals} | set(also)
         renames = _renames_of(connection, followed)
         symbols = sorted(followed | {name for _, name in renames.values()})
-        columns = connection.execute(sql("evidence_bars"), {"symbols": symbols, "last": last}).fetchnumpy() if symbols else {}
+        columns = connection.execute(sql("snapshot_bars"), {"symbols": symbols, "last": last}).fetchnumpy() if symbols else {}
         splits = connection.execute(
             "SELECT symbol, execution_date, split_from, split_to FROM splits ORDER BY execution_date"
         ).fetchall()
@@ -237,7 +237,7 @@ def load_evidence(
     by_symbol: dict[str, list[Split]] = {}
     for row in splits:
         by_symbol.setdefault(row[0], []).append(Split(*row))
-    return Evidence(
+    return MarketSnapshot(
         sessions=days,
         last_stored=last_stored or last,
         computed=frozenset(row[0] for row in computed),
@@ -281,7 +281,7 @@ def _renamed(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> dict[
 
 def _signals_of(connection: duckdb.DuckDBPyConnection, strategy: str, first: dt.date, last: dt.date) -> list[Signal]:
     """One strategy's signals in trading order."""
-    rows = connection.execute(sql("evidence_signals"), {"strategy": strategy, "first": first, "last": last}).fetchall()
+    rows = connection.execute(sql("snapshot_signals"), {"strategy": strategy, "first": first, "last": last}).fetchall()
     return [replace(_signal(row), strategy=strategy) for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""Sessions at a broker that has no time of its own but the stored bars': which one a run takes, and its moments in order."""
+"""Sessions at a broker whose clock stands in the stored bars: which one a run takes, and its moments in order."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NAMED = 5
 """Sessions of a gap that are named; more are counted."""
 
 
-def has_own_time(trading: TradingContext) -> bool:
-    """Does the broker keep the time of the stored bars? It is never the time of this machine."""
+def keeps_stored_time(trading: TradingContext) -> bool:
+    """Does the broker's clock stand in the stored bars? A real clock shows the time of this machine."""
     return getattr(trading.broker, "embedded", None) is not None
 
 

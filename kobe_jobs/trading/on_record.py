@@ -38,7 +38,7 @@ class NothingToLookAt(KobeError):
 class OnRecord:
     """The account of the stage: its key in the ledger (without a number where it never traded), and its cash.
 
-    is_embedded: Kobe keeps it itself, in the time of the stored bars; moment: where that time stands, None before the first.
+    is_embedded: Kobe keeps it itself, and its clock stands in the stored bars; moment: where it stands, None before the first.
     is_counted: no broker has told the cash yet: it is what fills alone have left of the start.
     """
 
@@ -65,9 +65,7 @@ def account_on_record(settings: Settings, ledger: OrderLedger) -> OnRecord:
     return OnRecord(stage, account, cash, folder is not None, moment, is_counted=told is None)
 
 
-def sessions_to_trade(
-    settings: Settings, ledger: OrderLedger, found: OnRecord, warehouse: Warehouse
-) -> tuple[dt.date, dt.date]:
+def sessions_to_trade(ledger: OrderLedger, found: OnRecord, warehouse: Warehouse) -> tuple[dt.date, dt.date]:
     """(session, the session of its signals) of the next run: what `kobe trade` would take. Raises NothingToLookAt."""
     stored = [row[0] for row in warehouse.rows("SELECT DISTINCT session FROM daily_bars ORDER BY session")]
     if not stored:

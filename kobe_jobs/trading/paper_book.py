@@ -203,5 +203,5 @@ def _bars(
 ) -> list[PaperBar]:  # fmt: skip
     """The stored bars of some sessions, in the terms of the session `terms`; adjusted ones know every split."""
     rows = warehouse.rows(read_sql(HERE, "paper_bars"), {"symbol": symbol, "first": days[0], "last": days[1]})
-    now = context.evidence.factor(symbol, terms)
+    now = context.snapshot.factor(symbol, terms)
     return [PaperBar(row[0], *(float(price) / now for price in row[1:])) for row in rows if all(map(math.isfinite, row[1:]))]

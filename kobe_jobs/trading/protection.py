@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from kobe_jobs.trading.bare_positions import AtBroker, find_gaps, is_protected, look
+from kobe_jobs.trading.bare_positions import AtBroker, ask_broker_state, find_gaps, is_protected
 from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions, stop_is_next, stop_tag
@@ -60,7 +60,7 @@ class Protection:
 
     @property
     def is_whole(self) -> bool:
-        """Every position with its stop, no stop without its position, and nothing under way."""
+        """Has every position its stop and every stop its position, and is nothing under way?"""
         return self.answered and not (self.bare or self.orphans or self.waiting)
 
     def describe(self) -> str:
@@ -136,7 +136,7 @@ def judge(context: SessionContext, there: AtBroker) -> Protection:
 
 def _look(context: SessionContext) -> AtBroker | None:
     try:
-        return look(context.broker, context.ledger, context.account)
+        return ask_broker_state(context.broker, context.ledger, context.account)
     except BrokerUnavailable as error:
         log.warning("the broker did not say what is protected", reason=str(error))
         return None

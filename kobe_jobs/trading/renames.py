@@ -18,7 +18,7 @@ def follow_renames(context: SessionContext) -> None:
     One may take the name that another gives up on the same day; else the broker must hold none under the old one.
     """
     held = open_positions(context.ledger, context.account)
-    names = {p.id: context.evidence.names_of(p.symbol, p.entry_session, context.session)[-1] for p in held}
+    names = {p.id: context.snapshot.names_of(p.symbol, p.entry_session, context.session)[-1] for p in held}
     told = {p.symbol: names[p.id] for p in held if names[p.id] != p.symbol}
     if not told or not context.sends:
         return
@@ -34,7 +34,7 @@ def follow_renames(context: SessionContext) -> None:
     with context.ledger.write() as write:
         rename(write, moves, "name_change: " + ", ".join(f"{p.symbol} is {name}" for p, name in moves))
     for position, symbol in moves:
-        day = context.evidence.renames[position.symbol][0]
+        day = context.snapshot.renames[position.symbol][0]
         context.note(f"{position.symbol} is called {symbol} since {day}: its position goes on under that name")
 
 

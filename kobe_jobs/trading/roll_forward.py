@@ -16,7 +16,7 @@ import numpy as np
 from kobe_assets.graph.inputs import canonical_params
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.strategies import Strategy
-from kobe_jobs.trading.bare_positions import look
+from kobe_jobs.trading.bare_positions import ask_broker_state
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel_unsent
 from kobe_jobs.trading.market_snapshot import Split
@@ -66,9 +66,9 @@ def apply_splits(context: SessionContext) -> int:
 
 def pending_splits(context: SessionContext, held: Position) -> list[Split]:
     """Splits since a position's entry that it was not rescaled by, oldest first: also those that the files bring late."""
-    names = context.evidence.names_of(held.symbol, held.entry_session, context.session)
+    names = context.snapshot.names_of(held.symbol, held.entry_session, context.session)
     through = context.booked.get(held.symbol, context.splits_through)
-    known = [split for name in names for split in context.evidence.splits_between(name, held.entry_session, through)]
+    known = [split for name in names for split in context.snapshot.splits_between(name, held.entry_session, through)]
     return _not_applied(context, held, known) if known else []
 
 
@@ -94,7 +94,7 @@ def find_booked(context: SessionContext) -> None:
     coming = [(held, ahead) for held in open_positions(context.ledger, context.account) if (ahead := _comes(context, held))]
     if not coming:
         return
-    there = look(context.broker, context.ledger, context.account)
+    there = ask_broker_state(context.broker, context.ledger, context.account)
     for held, (before, through, splits) in coming:
         old, new = _rescaled(held, [split for split in splits if split.execution_date <= before]), _rescaled(held, splits)
         if there.holds(old) is not there.holds(new):
@@ -112,8 +112,8 @@ def _comes(context: SessionContext, held: Position) -> tuple[dt.date, dt.date, l
     before, through = (context.session, context.next_session) if is_over else (context.signal_session, context.session)
     if through is None:
         return None
-    names = context.evidence.names_of(held.symbol, held.entry_session, through)
-    known = [split for name in names for split in context.evidence.splits_between(name, held.entry_session, through)]
+    names = context.snapshot.names_of(held.symbol, held.entry_session, through)
+    known = [split for name in names for split in context.snapshot.splits_between(name, held.entry_session, through)]
     splits = _not_applied(context, held, known) if any(split.execution_date > before for split in known) else []
     return (before, through, splits) if any(split.execution_date > before for split in splits) else None
 
@@ -155,7 +155,7 @@ def age_positions(context: SessionContext) -> list[Position]:
                 f"{held.symbol} belongs to the strategy {held.strategy!r}, which is not registered: it keeps its stop and"
                 " leaves by no rule; register it, or sell at the broker and `kobe reconcile --accept` with the reason"
             )
-        if held.entry_session > last or held.symbol not in context.evidence.bars:
+        if held.entry_session > last or held.symbol not in context.snapshot.bars:
             # Found at the broker during this run: its bars are counted by the next.
             continue
         bars, flag = _bars_and_flag(context, held, last, known.get(held.strategy))
@@ -217,10 +217,10 @@ def _sessions_without_bar(context: SessionContext, held: Position) -> list[dt.da
     """The stored sessions since a position's last bar (since its entry, where it has none), the signals' session included."""
     if held.entry_session > context.signal_session:
         return []
-    sessions = context.evidence.sessions
+    sessions = context.snapshot.sessions
     first = np.datetime64(held.entry_session)
-    if held.symbol in context.evidence.bars:
-        days = context.evidence.bars[held.symbol].session
+    if held.symbol in context.snapshot.bars:
+        days = context.snapshot.bars[held.symbol].session
         seen = days[(days >= first) & (days <= np.datetime64(context.signal_session))]
         first = seen[-1] + np.timedelta64(1, "D") if len(seen) else first
     missing: list[dt.date] = sessions[(sessions >= first) & (sessions <= np.datetime64(context.signal_session))].tolist()
@@ -247,7 +247,7 @@ def name_odd_stops(context: SessionContext) -> None:
     )
     for row in rows:
         day = dt.date.fromisoformat(row["session"])
-        for split in context.evidence.splits_between(row["symbol"], day - dt.timedelta(days=1), day):
+        for split in context.snapshot.splits_between(row["symbol"], day - dt.timedelta(days=1), day):
             context.note(
                 f"suspicious: the stop of {row['symbol']} filled on {day}, the day of its {split.split_to:g}-for-"
                 f"{split.split_from:g} split; compare its price with the market's, and ask the broker"
@@ -261,7 +261,7 @@ def _bars_and_flag(
 
     Never fewer than were counted before: under a symbol that is new the bars before the change may be missing.
     """
-    bars = context.evidence.bars[held.symbol]
+    bars = context.snapshot.bars[held.symbol]
     after = held.entry_session - dt.timedelta(days=1)
     counted = bars.count(after, through)
     if strategy is None:
@@ -269,7 +269,7 @@ def _bars_and_flag(
     before = max(held.bars_held - counted, 0)
     params, lag = rules_of(context.settings, context.ledger, held)
     exits = bars.exit_signals(strategy, params, lag, held.side == "long", after, through)
-    entry = float(held.entry_price * held.split_factor) * context.evidence.factor(held.symbol, held.entry_session)
+    entry = float(held.entry_price * held.split_factor) * context.snapshot.factor(held.symbol, held.entry_session)
     doubts = bars.doubted_gains(held.side == "long", entry, after, through)
     is_released = held.symbol in context.settings.universe.release
     for number, (is_exit, is_doubted) in enumerate(zip(exits, doubts, strict=True), start=1 + before):

@@ -31,7 +31,7 @@ class ReconciliationGoesOn(KobeError):
 
 
 @contextlib.contextmanager
-def alone(ledger: OrderLedger, reconciles: bool = False) -> Iterator[str]:
+def trading_lock(ledger: OrderLedger, reconciles: bool = False) -> Iterator[str]:
     """Hold this data folder for a trading run, or for a reconciliation; what was waited for, empty where nothing was.
 
     A trading run refuses another one at once, and waits for a reconciliation. The operating system frees the locks when a

@@ -32,13 +32,13 @@ def note_failure(context: SessionContext, error: KobeError) -> None:
         )
 
 
-def note_evidence(context: SessionContext) -> None:
+def note_sources(context: SessionContext) -> None:
     """Record on the chain which data and which code this run used: tables change, the record does not."""
     names = [part.strategy.name for part in context.parts]
     with context.ledger.write() as write:
         write.audit(
             "evidence", account=context.account, session=context.session, signal_session=context.signal_session,
-            signals=len(context.evidence.signals_of(context.signal_session)), versions=context.evidence.versions,
+            signals=len(context.snapshot.signals_of(context.signal_session)), versions=context.snapshot.versions,
             code=code_version(),
             sources={name: record for name in names if (record := source_record(context.settings, name)) is not None},
         )  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from kobe_jobs.trading.bare_positions import look
+from kobe_jobs.trading.bare_positions import ask_broker_state
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.entries import enter_signals
 from kobe_jobs.trading.executor import resolve
@@ -101,7 +101,7 @@ def _note_stopped(context: SessionContext, before: list[Position]) -> None:
 
 def _unlike(context: SessionContext) -> frozenset[str]:
     """Symbols of which the broker does not hold what the ledger does, asked alone where a whole comparison failed."""
-    there = look(context.broker, context.ledger, context.account)
+    there = ask_broker_state(context.broker, context.ledger, context.account)
     return frozenset(held.symbol for held in open_positions(context.ledger, context.account) if not there.holds(held))
 
 

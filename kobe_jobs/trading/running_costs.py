@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from kobe_jobs.trading.context import SessionContext
-from kobe_jobs.trading.market_snapshot import Evidence
+from kobe_jobs.trading.market_snapshot import MarketSnapshot
 from kobe_resources.broker.exchange.billing import Billing
 from kobe_resources.broker.open import billing_of
 from kobe_resources.order_ledger import OrderLedger, Position, Write
@@ -26,12 +26,12 @@ def costs_through(context: SessionContext, source: OrderLedger | Write, session:
     held = all_positions(source, context.account)
     days = session, context.session
     return math.fsum(
-        dollars for _, dollars in moved_by_costs(context.settings, context.evidence, source, held, context.account, days)
+        dollars for _, dollars in moved_by_costs(context.settings, context.snapshot, source, held, context.account, days)
     )
 
 
 def moved_by_costs(
-    settings: Settings, evidence: Evidence, source: OrderLedger | Write, every: Iterable[Position], account: str,
+    settings: Settings, snapshot: MarketSnapshot, source: OrderLedger | Write, every: Iterable[Position], account: str,
     through: tuple[dt.date, dt.date],
 ) -> list[tuple[dt.date, float]]:  # fmt: skip
     """(session, dollars) of each dividend, fee and night of borrowing of the positions `every`; negative where they left.
@@ -41,9 +41,9 @@ def moved_by_costs(
     billing = billing_of(settings)
     moved = [(day, -fee) for day, fee in _fees(source, account, billing, through[0])]
     for held in every:
-        moved += _dividends(evidence, held, through[0])
+        moved += _dividends(snapshot, held, through[0])
         if billing.borrow_rate:
-            moved += _borrowing(evidence, held, billing, through)
+            moved += _borrowing(snapshot, held, billing, through)
     return moved
 
 
@@ -62,9 +62,9 @@ def _fees(source: OrderLedger | Write, account: str, billing: Billing, last: dt.
     ]
 
 
-def _dividends(evidence: Evidence, held: Position, last: dt.date) -> list[tuple[dt.date, float]]:
+def _dividends(snapshot: MarketSnapshot, held: Position, last: dt.date) -> list[tuple[dt.date, float]]:
     """What was held at the bar before an ex-date is paid at the first bar from it on; a short pays."""
-    bars, paid = evidence.bars.get(held.symbol), evidence.dividends.get(held.symbol, ())
+    bars, paid = snapshot.bars.get(held.symbol), snapshot.dividends.get(held.symbol, ())
     if bars is None or not paid:
         return []
     last = min(last, held.exit_session) if held.exit_session is not None and not held.is_open else last
@@ -75,18 +75,18 @@ def _dividends(evidence: Evidence, held: Position, last: dt.date) -> list[tuple[
         place = int(np.searchsorted(days, np.datetime64(ex_date)))
         if ex_date > held.entry_session and place < len(days):
             day: dt.date = days[place].item()
-            moved.append((day, side * _shares_on(evidence, held, day) * amount))
+            moved.append((day, side * _shares_on(snapshot, held, day) * amount))
     return moved
 
 
 def _borrowing(
-    evidence: Evidence, held: Position, billing: Billing, through: tuple[dt.date, dt.date]
+    snapshot: MarketSnapshot, held: Position, billing: Billing, through: tuple[dt.date, dt.date]
 ) -> list[tuple[dt.date, float]]:  # fmt: skip
     """What a short has paid for each night that it was open."""
-    bars = evidence.bars.get(held.symbol)
+    bars = snapshot.bars.get(held.symbol)
     if held.side == "long" or bars is None:
         return []
-    sessions, (last, following) = evidence.sessions, through
+    sessions, (last, following) = snapshot.sessions, through
     moved = []
     for place in np.flatnonzero((sessions >= np.datetime64(held.entry_session)) & (sessions <= np.datetime64(last))):
         night: dt.date = sessions[place].item()
@@ -95,12 +95,12 @@ def _borrowing(
         after = sessions[place + 1].item() if place + 1 < len(sessions) else following
         if not is_gone and seen:
             close = float(bars.close[seen - 1])
-            adjusted = _shares_on(evidence, held, night) / evidence.factor(held.symbol, night)
+            adjusted = _shares_on(snapshot, held, night) / snapshot.factor(held.symbol, night)
             moved.append((night, -billing.of_borrowing(adjusted * close, (after - night).days)))
     return moved
 
 
-def _shares_on(evidence: Evidence, held: Position, day: dt.date) -> float:
+def _shares_on(snapshot: MarketSnapshot, held: Position, day: dt.date) -> float:
     """The position's shares as traded on a day: those of its entry, over the splits since."""
     entered = float(held.entry_qty / held.split_factor)
-    return entered / evidence.factor(held.symbol, held.entry_session) * evidence.factor(held.symbol, day)
+    return entered / snapshot.factor(held.symbol, held.entry_session) * snapshot.factor(held.symbol, day)

@@ -13,21 +13,21 @@ from typing import Any
 
 from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.admission import Confirm, NotConfirmed, StaleSignal, claim_for_run, confirm_live
-from kobe_jobs.trading.bare_positions import look, still_lifted
+from kobe_jobs.trading.bare_positions import ask_broker_state, still_lifted
 from kobe_jobs.trading.context import MarketShut, SessionContext, TradingContext, open_session
-from kobe_jobs.trading.entries import wait_for_quote
-from kobe_jobs.trading.exits import due
+from kobe_jobs.trading.entries import entries_without_quote
+from kobe_jobs.trading.exits import symbols_not_left
 from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.moments import RunMoment
-from kobe_jobs.trading.next_session import gap_between, goes_on, has_own_time, phases_of
+from kobe_jobs.trading.next_session import gap_between, goes_on, keeps_stored_time, phases_of
 from kobe_jobs.trading.protection import Protection, judge, tend
 from kobe_jobs.trading.readiness.preflight import check_ready
 from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
 from kobe_jobs.trading.renames import follow_renames
 from kobe_jobs.trading.reporting.summary import RunSummary, summarize
 from kobe_jobs.trading.roll_forward import apply_splits
-from kobe_jobs.trading.run_lock import alone
-from kobe_jobs.trading.run_records import note_evidence, note_failure, note_settings
+from kobe_jobs.trading.run_lock import trading_lock
+from kobe_jobs.trading.run_records import note_failure, note_settings, note_sources
 from kobe_jobs.trading.run_steps import attempt, guard, take_steps
 from kobe_jobs.trading.splits_ahead import lift_stops
 from kobe_resources.broker.exchange.clock import Phase
@@ -69,7 +69,7 @@ def trade_session(
     name = strategy or trading.settings.portfolio.book
     for part in parts_named(trading.settings, name):
         refuse_untradable(part.strategy)
-    if session is None or not has_own_time(trading):
+    if session is None or not keeps_stored_time(trading):
         return _run(trading, session, name, "open", confirm)
     for phase in phases_of(trading, session, name):
         summary = _run(trading, session, name, phase, confirm)
@@ -83,7 +83,7 @@ def _run(
 ) -> RunSummary:  # fmt: skip
     """One run, at the moment of the session where the broker's clock stands, or is moved to."""
     labels = event_context(run_id=trading.ledger.run_id, stage=trading.stage)
-    with alone(trading.ledger) as waited, labels, contextlib.ExitStack() as unclaimed:
+    with trading_lock(trading.ledger) as waited, labels, contextlib.ExitStack() as unclaimed:
         trading.ledger.copy_audit()
         if session is not None:
             unclaimed.enter_context(standing_at(trading.broker, session, phase))
@@ -156,13 +156,15 @@ def _confirm(trading: TradingContext, context: SessionContext, confirm: Confirm 
 
 def _protect_refused(trading: TradingContext, context: SessionContext, sends: bool) -> str:
     """What is bare while a run is refused, once its stops were set; empty where nothing is. sends: may a stop go out?"""
-    if not context.sends or has_own_time(trading) or not open_positions(context.ledger, context.account):
+    if not context.sends or keeps_stored_time(trading) or not open_positions(context.ledger, context.account):
         # An embedded broker forgets what a refused run did.
         return ""
     # Cancels pass the switch.
     attempt(context, "stops before splits", lift_stops)
     if not sends:
-        found = attempt(context, "stops", lambda _: judge(context, look(context.broker, context.ledger, context.account)))
+        found = attempt(
+            context, "stops", lambda _: judge(context, ask_broker_state(context.broker, context.ledger, context.account))
+        )
     else:
         attempt(context, "splits", apply_splits)
         attempt(context, "orders", tend)
@@ -172,11 +174,11 @@ def _protect_refused(trading: TradingContext, context: SessionContext, sends: bo
 
 def _trade(trading: TradingContext, context: SessionContext, confirm: Confirm | None) -> RunSummary:
     _confirm(trading, context, confirm)
-    note_evidence(context)
-    log.info("a trading run began", signals=len(context.evidence.signals_of(context.signal_session)))
+    note_sources(context)
+    log.info("a trading run began", signals=len(context.snapshot.signals_of(context.signal_session)))
     try:
         differences = take_steps(context)
-        waiting = (attempt(context, "clock", wait_for_quote) or []) if context.sends else []
+        waiting = (attempt(context, "clock", entries_without_quote) or []) if context.sends else []
         return _close(context, differences, guard(context), waiting)
     except BrokerError as error:
         with trading.ledger.write() as write:
@@ -231,7 +233,7 @@ def _close(
 ) -> RunSummary:
     """End the session: done, or halted with every reason; resumable, too, while entries wait for a quote."""
     # In a replay the market stands still: what has no bar today leaves at its next one, as in the simulation.
-    unsold = [] if context.ledger.disposable else due(context)
+    unsold = [] if context.ledger.disposable else symbols_not_left(context)
     left = [*context.troubles, found.describe(), *(f"{symbol} shall leave and was not sold" for symbol in unsold)]
     halted = "; ".join(dict.fromkeys(filter(None, left)))
     waiting = [order.symbol for order in denied]

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 
-from kobe_jobs.trading.bare_positions import LIFTED, SAME, ending_text, lifted_text, look
+from kobe_jobs.trading.bare_positions import LIFTED, SAME, ask_broker_state, ending_text, lifted_text
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.roll_forward import ratio_of
@@ -38,7 +38,7 @@ def split_ahead(context: SessionContext, symbol: str) -> SplitAhead | None:
         after, through = context.session, context.next_session
     else:
         return None
-    splits = context.evidence.splits_between(symbol, after, through)
+    splits = context.snapshot.splits_between(symbol, after, through)
     if not splits:
         return None
     ratio = math.prod((ratio_of(split) for split in splits), start=Decimal(1))
@@ -58,7 +58,7 @@ def lift_stops(context: SessionContext) -> None:
     coming = [(held, split_ahead(context, held.symbol)) for held in open_positions(context.ledger, context.account)]
     if not any(split for _, split in coming):
         return
-    there = look(context.broker, context.ledger, context.account)
+    there = ask_broker_state(context.broker, context.ledger, context.account)
     for held, split in coming:
         if split is None:
             continue
@@ -82,7 +82,7 @@ def _end_with_close(context: SessionContext) -> None:
     if not held_over or context.kill_switch.status().is_on:
         # With the switch on what protects is left alone; a run of the evening lifts it, which takes a cancel only.
         return
-    there = look(context.broker, context.ledger, context.account)
+    there = ask_broker_state(context.broker, context.ledger, context.account)
     for held in held_over:
         if held.flag or held.symbol in context.missing or not there.holds(held):
             continue

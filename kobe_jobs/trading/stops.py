@@ -40,7 +40,7 @@ def remove_misfits(context: SessionContext, held: Position, there: AtBroker) -> 
                 remove_stop(context, ours)
             continue
         order = there.order(ours.client_order_id)
-        # One that is not listed, or on its way out, is for a look-up to tell; it is none of this list's business.
+        # An order that is missing from the list or pending cancel is decided by a look-up.
         fits = order is None or (is_same(rest_of(order), held.qty) and is_at_price(order, held))
         if not fits and order is not None and order.status is not OrderStatus.PENDING_CANCEL:
             remove_stop(context, ours)
@@ -88,7 +88,7 @@ def ends_with_close(context: SessionContext, held: Position) -> bool:
     """
     if context.moment is not RunMoment.OPEN or context.next_session is None or context.ledger.disposable:
         return False
-    return bool(context.evidence.splits_between(held.symbol, context.session, context.next_session))
+    return bool(context.snapshot.splits_between(held.symbol, context.session, context.next_session))
 
 
 def living_stops(context: SessionContext, held: Position) -> list[LedgerOrder]:

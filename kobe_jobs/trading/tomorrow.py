@@ -18,7 +18,7 @@ from kobe_assets.report.analysis.metrics_glossary import minus
 from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.context import SessionContext, sends_before_open
 from kobe_jobs.trading.entries import entries_of, plan_entries
-from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.market_snapshot import MarketSnapshot, load_market_snapshot
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.on_record import (
     OnRecord,
@@ -144,9 +144,9 @@ class ClosingQuotes:
     The spread is what a fill costs by the settings, so that a buy meets what the simulation would pay at an unchanged open.
     """
 
-    def __init__(self, evidence: Evidence, hours: TradingDay, slip: float) -> None:
-        self._evidence, self._hours, self._slip = evidence, hours, slip
-        self._closes = {signal.symbol: signal.close for day in evidence.signals.values() for signal in day}
+    def __init__(self, snapshot: MarketSnapshot, hours: TradingDay, slip: float) -> None:
+        self._snapshot, self._hours, self._slip = snapshot, hours, slip
+        self._closes = {signal.symbol: signal.close for day in snapshot.signals.values() for signal in day}
 
     def clock(self) -> Clock:
         """Just after the open."""
@@ -154,9 +154,9 @@ class ClosingQuotes:
 
     def close_of(self, symbol: str) -> float | None:
         """The last close in dollars as traded in the session; None where no bar is known."""
-        bars = self._evidence.bars.get(symbol)
+        bars = self._snapshot.bars.get(symbol)
         close = float(bars.close[-1]) if bars is not None and len(bars.close) else self._closes.get(symbol)
-        return None if close is None else close / self._evidence.factor(symbol, self._hours.session)
+        return None if close is None else close / self._snapshot.factor(symbol, self._hours.session)
 
     def quotes(self, symbols: Iterable[str]) -> dict[str, Quote]:
         """A bid and an ask around each close."""
@@ -165,12 +165,14 @@ class ClosingQuotes:
             close = self.close_of(symbol)
             if close is not None and math.isfinite(close) and close > 0:
                 bid, ask = (Decimal(repr(close * (1.0 + side * self._slip))) for side in (-1, 1))
-                found[symbol] = Quote(symbol, bid, ask, Decimal(100), Decimal(100), self._hours.open + A_SECOND)
+                found[symbol] = Quote(symbol, bid, ask, self._hours.open + A_SECOND)
         return found
 
     def asset(self, symbol: str) -> Asset:
         """One that may be traded both ways: the broker's own word is asked in the morning."""
-        return Asset(symbol, "", "", "active", True, True, True, True, True)
+        return Asset(
+            symbol=symbol, name="", status="active", tradable=True, shortable=True, easy_to_borrow=True, has_options=True
+        )
 
 
 def orders_of_tomorrow(
@@ -183,20 +185,20 @@ def orders_of_tomorrow(
     for part in parts_named(settings):
         refuse_untradable(part.strategy)
     found = account_on_record(settings, ledger)
-    day, before = sessions_to_trade(settings, ledger, found, warehouse)
+    day, before = sessions_to_trade(ledger, found, warehouse)
     if session is not None:
         day, before = session, calendar.previous_session(session)
     name = settings.portfolio.book
     with copied(ledger) as copy:
         held = {position.symbol for position in open_positions(copy, found.account)}
-        evidence = load_evidence(warehouse, list(settings.portfolio.strategies), before, before, held, held_only=True)
+        snapshot = load_market_snapshot(warehouse, list(settings.portfolio.strategies), before, before, held, held_only=True)
         hours = TradingDay(day, calendar.open_time(day), calendar.close_time(day))
         # A quote that is wider than the settings allow would be refused.
         slip = min(settings.costs.slippage_bps, settings.trading.max_spread_bps / 2) / 10_000
-        broker = ClosingQuotes(evidence, hours, slip)
+        broker = ClosingQuotes(snapshot, hours, slip)
         context = SessionContext(
             settings=settings, stage=found.stage, book_name=name, limits=limits_of(settings),
-            broker=cast(Broker, broker), ledger=copy, kill_switch=KillSwitch(), evidence=evidence, account=found.account,
+            broker=cast(Broker, broker), ledger=copy, kill_switch=KillSwitch(), snapshot=snapshot, account=found.account,
             hours=hours, signal_session=before,
             moment=RunMoment.BEFORE_OPEN if sends_before_open(settings, name) else RunMoment.OPEN,
         )  # fmt: skip
@@ -217,7 +219,6 @@ def next_orders(settings: Settings, warehouse: Warehouse) -> dict[str, Any] | No
 
 
 def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> Tomorrow:
-    parts_named(context.settings, context.book_name)
     _warn(context)
     for step in (expire, apply_splits, age_positions, name_without_bars):
         step(context)
@@ -235,7 +236,7 @@ def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> 
     is_over = is_done(context.ledger, context.account, context.session)
     if is_over:
         context.note(f"session {context.session} is traded already: what comes after it shows once its bars are stored")
-    elif context.evidence.signals_fit_bars and context.signal_session in context.evidence.computed:
+    elif context.snapshot.signals_fit_bars and context.signal_session in context.snapshot.computed:
         # Before the open nothing has been sold yet: exits at the same open pay for no entry.
         plan_entries(context, max(now if context.moment is RunMoment.BEFORE_OPEN else cash, Decimal(0)))
     orders = entries_of(context)
@@ -253,10 +254,10 @@ def _warn(context: SessionContext) -> None:
     status = context.kill_switch.status()
     if status.is_on:
         context.note(f"the kill switch is on ({status.reason}): nothing would be sent")
-    if not context.evidence.signals_fit_bars or context.signal_session not in context.evidence.computed:
+    if not context.snapshot.signals_fit_bars or context.signal_session not in context.snapshot.computed:
         context.note(f"there are no signals of {context.signal_session} that fit the stored bars: run `kobe report`")
     for held in open_positions(context.ledger, context.account):
-        for split in context.evidence.splits_between(held.symbol, context.signal_session, context.session):
+        for split in context.snapshot.splits_between(held.symbol, context.signal_session, context.session):
             ratio = f"{split.split_to:g}-for-{split.split_from:g}"
             context.note(f"{held.symbol} splits {ratio} at that open: its stop is lifted before it, and set again after it")
 

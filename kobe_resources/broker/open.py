@@ -33,7 +33,7 @@ def open_broker(settings: Settings, secrets: Secrets, stage: Stage, leave_clock:
     """The broker of `stage`; close it when done.
 
     leave_clock: for a caller that sets the session with `standing_at`; else the embedded broker's clock, where it is new, is
-    set to the last stored session. Other stages have a clock of their own.
+    set to the last stored session. The brokers of other stages have a real clock.
     simulated: the server named by broker.base_url, else one started here with its state in KOBE_HOME/broker.
     shadow: Alpaca's paper answers where keys are set, else the embedded broker's; sends nothing.
     Raises UsageError where host, keys and stage do not belong together, or an embedded account was begun otherwise.
@@ -75,7 +75,7 @@ def reset_embedded(settings: Settings, folder: Path) -> Reset:
 def standing_at(broker: Broker, session: dt.date, phase: Phase = "open") -> Iterator[None]:
     """Let an embedded broker's clock stand in `session`, at a phase of it; where the block raises, all of it is as it was.
 
-    Later than it stands now, never earlier: raises UsageError. A broker with a clock of its own is left alone.
+    Later than it stands now, never earlier: raises UsageError. A broker with a real clock is left alone.
     """
     embedded: EmbeddedBroker | None = getattr(broker, "embedded", None)
     with embedded.standing_at(session, phase) if embedded else contextlib.nullcontext():

@@ -52,7 +52,7 @@ TERMINAL_STATUSES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The broker's clock: the only clock that says whether the market is open (a simulated broker's runs in its own time)."""
+    """The broker's clock: the only one that says whether the market is open. A simulated broker's stands in the stored bars."""
 
     timestamp: dt.datetime
     is_open: bool
@@ -76,7 +76,6 @@ class Account:
     id: str
     number: str
     status: str
-    currency: str
     cash: Decimal
     equity: Decimal
     buying_power: Decimal
@@ -98,12 +97,10 @@ class Asset:
 
     symbol: str
     name: str
-    exchange: str
     status: str
     tradable: bool
     shortable: bool
     easy_to_borrow: bool
-    fractionable: bool
     has_options: bool
 
 
@@ -114,8 +111,6 @@ class Quote:
     symbol: str
     bid: Decimal
     ask: Decimal
-    bid_size: Decimal
-    ask_size: Decimal
     timestamp: dt.datetime
 
 
@@ -176,7 +171,7 @@ class BrokerOrder:
 
     @property
     def is_terminal(self) -> bool:
-        """Nothing more will fill. An unknown status is not terminal."""
+        """Whether nothing more will fill. An unknown status is not terminal."""
         return self.status in TERMINAL_STATUSES
 
 

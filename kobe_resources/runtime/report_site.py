@@ -21,7 +21,6 @@ from kobe_resources.settings.load import kobe_home
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
-    from starlette.responses import HTMLResponse
     from starlette.routing import BaseRoute
 
 LOOPBACK = "127.0.0.1"
@@ -64,7 +63,7 @@ def recorded_port() -> int:
 
 
 def listen_on(port: int, hint: str, host: str = LOOPBACK) -> socket.socket:
-    """A listening socket, on loopback unless told otherwise (port 0: a free one). Raises PortBusy with `mend`."""
+    """A listening socket, on loopback unless told otherwise (port 0: a free one). Raises PortBusy with `hint`."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -110,20 +109,17 @@ def report_app(folder: Path, pages: Sequence[BaseRoute] = ()) -> Starlette:
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import HTMLResponse
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
     # Plain functions: Starlette reads the files in a thread, so that no page waits for another.
     def index(request: Request) -> HTMLResponse:
-        from starlette.responses import HTMLResponse
-
         return HTMLResponse(index_page(folder, request.query_params.get("sort", "")))
 
     def compare(request: Request) -> HTMLResponse:
-        from starlette.responses import HTMLResponse
-
-        text = comparison_page(folder, request.query_params.get("first", ""), request.query_params.get("second", ""))
-        return HTMLResponse(text, 200)
+        first, second = (request.query_params.get(name, "") for name in ("first", "second"))
+        return HTMLResponse(comparison_page(folder, first, second))
 
     return Starlette(
         routes=[

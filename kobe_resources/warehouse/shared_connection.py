@@ -99,13 +99,13 @@ def kept_open(path: Path) -> KeptOpen | None:
 
 
 def ask_for(path: Path) -> None:
-    """Tell who holds the file that we wait for it."""
+    """Ask the process that has the file open to close it."""
     with contextlib.suppress(OSError):
         _marker(path).touch()
 
 
 def is_wanted(path: Path) -> bool:
-    """Did another process ask for the file just now."""
+    """Did another process ask for the file just now?"""
     try:
         return abs(time.time() - _marker(path).stat().st_mtime) < RECENT_S
     except OSError:
@@ -113,7 +113,7 @@ def is_wanted(path: Path) -> bool:
 
 
 def withdraw(path: Path) -> None:
-    """We have it, or wait no more. Others that wait say so again."""
+    """Remove this process's request; a process that still waits renews its own."""
     with contextlib.suppress(OSError):
         _marker(path).unlink()
 

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from kobe_jobs import trading_job
-from kobe_jobs.trading.due_runs import auction_session, bare_after_split, is_unfinished, splits_ahead
+from kobe_jobs.trading.due_runs import auction_session, bare_after_split, splits_ahead, why_unfinished
 from kobe_jobs.trading_job import orders_working, signals_landed
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.kill_switch import KillSwitch
@@ -105,7 +105,7 @@ def test_a_session_that_was_begun_is_brought_to_its_end(
     monkeypatch.setattr(trading_job, "_now", lambda: now)
     answer = ask(orders_working, instance, paper())
     if why:
-        assert why in is_unfinished("paper", WEDNESDAY, now)
+        assert why in why_unfinished("paper", WEDNESDAY, now)
         assert answer.run_config["ops"]["trade"]["config"]["session"] == "2024-03-06"
     else:
         assert isinstance(answer, dg.SkipReason)
@@ -113,7 +113,7 @@ def test_a_session_that_was_begun_is_brought_to_its_end(
 
 def test_a_live_session_that_nobody_confirmed_is_left_to_a_person(home: Path) -> None:
     begin(home, at(WEDNESDAY, 9, 0))
-    assert is_unfinished("live", WEDNESDAY, at(WEDNESDAY, 10, 0)) == ""
+    assert why_unfinished("live", WEDNESDAY, at(WEDNESDAY, 10, 0)) == ""
 
 
 def test_the_evening_before_a_split_of_something_held_asks_for_a_run(

@@ -170,7 +170,7 @@ def told_signals(market: Market, strategy: Strategy, params: Params, first: int,
         session = panel.session[bars]
         return int(((session >= first) & (session <= last)).sum())
 
-    if missing := count(unscored(panel, readable, strategy, params)):
+    if missing := count(unscored(readable, strategy, params)):
         notes.append(f"{missing:,} times {strategy.name} wanted in and gave no signal: its score is no number there")
     if strategy.stop is not None and market.limits.mode != BY_RISK:
         bars = find_candidates(panel, readable, strategy, params).bar

@@ -38,7 +38,6 @@ class TradeRanking:
     """Row numbers of the sorted trades: (strategy, mode, fold) → (best first, worst first); fold 0 stands for all."""
 
     picks: Mapping[Scope, tuple[list[int], list[int]]]
-    per_fold: int
 
     @property
     def rows(self) -> list[int]:
@@ -61,10 +60,10 @@ def pick_trades(trades: pd.DataFrame) -> TradeRanking:
     ten = {key: _extremes(pnl, first, last) for key, first, last in runs_of(trades, ["strategy", "mode", "fold"])}
     for per_fold in (LISTED, 5, 3, 2, 1):
         cut = {key: (best[:per_fold], worst[:per_fold]) for key, (best, worst) in ten.items()}
-        listing = TradeRanking({**overall, **cut}, per_fold)
+        listing = TradeRanking({**overall, **cut})
         if _bars_in(windows_of(trades, listing)) <= MAX_BARS:
             return listing
-    return TradeRanking(overall, 0)
+    return TradeRanking(overall)
 
 
 def windows_of(trades: pd.DataFrame, listing: TradeRanking | None = None) -> pd.DataFrame:

@@ -69,7 +69,7 @@ def reset(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     Refused in stages whose account is not Kobe's own, and while another run trades.
     """
     from kobe_jobs.trading.context import open_ledger
-    from kobe_jobs.trading.run_lock import alone
+    from kobe_jobs.trading.run_lock import trading_lock
     from kobe_resources.broker.open import embedded_folder, reset_embedded
 
     settings, secrets = load_settings(), load_secrets()
@@ -80,7 +80,7 @@ def reset(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
             f"the account of stage {stage} is kept by {settings.broker.base_url or 'Alpaca'}, not by Kobe",
             "reset it there; `kobe account reset` is for the embedded broker's accounts",
         )
-    with open_ledger(settings) as ledger, alone(ledger):
+    with open_ledger(settings) as ledger, trading_lock(ledger):
         with ledger.write() as write:
             done = reset_embedded(settings, folder)
             keys = {"stage": stage, "before": done.before, "after": done.after, "kept": str(done.kept)}

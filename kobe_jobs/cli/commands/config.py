@@ -60,7 +60,10 @@ def docs(
         Path | None, typer.Option(help="Write every generated page of the reference into this folder instead: docs, say.")
     ] = None,
 ) -> None:
-    """Every setting with its default and meaning, as Markdown; with --out settings, commands, figures, metrics and tables."""
+    """Every setting with its default and meaning, as Markdown.
+
+    With --out one page each: settings, commands, what --json prints, figures, metrics, tables, and use from Python.
+    """
     if out is not None:
         from kobe_jobs.cli.reference.pages import write_pages
 

@@ -12,7 +12,10 @@ from kobe_jobs.cli.screen import print_json
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.load import data_folders, load_settings
 
-kill_app = typer.Typer(help="The kill switch: while it is on, nothing is sent but cancels.", no_args_is_help=True)
+kill_app = typer.Typer(
+    help="The kill switch: while it is on, nothing is sent but cancels, and stops in the place of one that a run had lifted.",
+    no_args_is_help=True,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +27,10 @@ def register(app: typer.Typer) -> None:
 
 
 def on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason given") -> None:
-    """Stop every order but cancels, at once and for every process on this data folder."""
+    """Stop every order but cancels, and stops in the place of one that a run had lifted.
+
+    At once, and for every process on this data folder.
+    """
     from kobe_resources.kill_switch import KillSwitch, KillSwitchStuck
 
     # The settings that trade may lie in another folder, or be broken: every data folder of the clone stops.

@@ -43,8 +43,8 @@ def trade(
 ) -> None:
     """Trade one session, or finish one that a killed run left half done.
 
-    Without --session: the one that the broker's clock stands in. At the embedded broker, which has no time of its own, the
-    next session that has bars and was not traded; where there is none, one line and exit code 0.
+    Without --session: the one that the broker's clock stands in. At the embedded broker, whose clock stands in the stored
+    bars, the next session that has bars and was not traded; where there is none, one line and exit code 0.
     Stage shadow (the default) decides and sends nothing, simulated trades against the embedded broker, paper and live against
     Alpaca. Exit code 1 where it was refused, halted, or left something open, and where the market is shut: what is held is
     looked after all the same.
@@ -88,7 +88,7 @@ def _trade_days(
     from kobe_jobs.trading.context import open_trading_context
     from kobe_jobs.trading.reporting.alerts import run_line, tell_run
     from kobe_jobs.trading.reporting.dagster_events import show_run
-    from kobe_jobs.trading.through import nothing_through, trade_through
+    from kobe_jobs.trading.session_series import nothing_through, trade_through
 
     console = output()
 
@@ -120,14 +120,14 @@ def _trade(
 ) -> RunSummary | None:
     """One run; None, said in a line, where no session was named and none is left."""
     from kobe_jobs.trading.context import open_trading_context
-    from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
+    from kobe_jobs.trading.next_session import keeps_stored_time, next_session, nothing_left
     from kobe_jobs.trading.reporting.alerts import alert_if_healed
     from kobe_jobs.trading.session import trade_session
 
     with open_trading_context(settings, load_secrets(), leave_clock=session is not None) as trading:
         try:
-            chosen = next_session(trading) if session is None and has_own_time(trading) else session
-            if chosen is None and has_own_time(trading):
+            chosen = next_session(trading) if session is None and keeps_stored_time(trading) else session
+            if chosen is None and keeps_stored_time(trading):
                 told = nothing_left(trading)
                 if as_json:
                     print_json({"session": None, "note": told})
@@ -212,10 +212,10 @@ def reconcile(
     from kobe_jobs.trading.reconcile.accept import accept_differences
     from kobe_jobs.trading.reconcile.compare import reconcile_account
     from kobe_jobs.trading.reporting.alerts import alert_if_healed, tell_differences
-    from kobe_jobs.trading.run_lock import alone
+    from kobe_jobs.trading.run_lock import trading_lock
 
     settings = load_account_settings()
-    with open_trading_context(settings, load_secrets()) as trading, alone(trading.ledger, reconciles=True):
+    with open_trading_context(settings, load_secrets()) as trading, trading_lock(trading.ledger, reconciles=True):
         context = open_session(trading, settings.portfolio.book, any_day=True)
         found = reconcile_account(context, "by hand")
         rows = list(found.differences)

@@ -45,7 +45,7 @@ AT_FIRST_USE = (
     "pandas", "tenacity", "kobe_jobs.ops.backup.archive", "kobe_jobs.ops.backup.make",
     "kobe_resources.broker.exchange.simulated", "kobe_resources.broker.exchange.embedded", "kobe_resources.broker.pacing",
 )  # fmt: skip
-"""What the modules that the questions ask with import late."""
+"""Modules that the questions import at first use."""
 ATTEMPTS = 5
 METRICS = {
     "warehouse_bytes": "Size of kobe.duckdb.",
@@ -80,7 +80,7 @@ class Question:
 
 def questions(settings: Settings) -> list[Question]:
     """Everything that is asked under these settings."""
-    _import_what_is_asked_with(settings)
+    _import_before_threads(settings)
     return [
         Question("warehouse", ask_warehouse),
         Question("bars", lambda: ask_bars(settings)),
@@ -99,7 +99,7 @@ def account_question(settings: Settings) -> Question:
     return Question("account", lambda: ask_account(settings), blocking=False)
 
 
-def _import_what_is_asked_with(settings: Settings) -> None:
+def _import_before_threads(settings: Settings) -> None:
     """Import before any thread what else would be imported in several; what cannot be imported is reported by its question.
 
     Threads that import at once what imports each other end in a deadlock, which Python breaks by an error.
@@ -109,7 +109,7 @@ def _import_what_is_asked_with(settings: Settings) -> None:
     for name in (*AT_FIRST_USE, *of_broker, *of_daemon):
         try:
             importlib.import_module(name)
-        except Exception as error:  # noqa: BLE001  a module that breaks must not stop the questions that need it not
+        except Exception as error:  # noqa: BLE001  a module that breaks must not stop questions that do not need it
             log.warning("a module of a health question cannot be imported", module=name, reason=str(error))
 
 

@@ -17,7 +17,7 @@ POLL_S = 0.05
 
 
 def main() -> None:
-    """Read leaders of process groups, one a line, until the master ends in whatever way; then end their groups."""
+    """Read process-group leaders, one a line, until the parent closes the pipe; then end their groups."""
     leaders = [int(line) for line in sys.stdin]
     end_groups(leaders[::-1], float(sys.argv[1]))
 

@@ -36,12 +36,12 @@ class Children:
         self._log = log
         self._stop = stop
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._keeper: subprocess.Popen[bytes]
+        self._orphan_reaper: subprocess.Popen[bytes]
 
     def start(self, name: str, module: str, *arguments: str) -> None:
         """Run `python -m module arguments`."""
-        assert self._keeper.stdin is not None
-        keeper = self._keeper.stdin.fileno()
+        assert self._orphan_reaper.stdin is not None
+        reaper = self._orphan_reaper.stdin.fileno()
         # A group of its own: Ctrl-C reaches us alone, and we stop the children in order.
         child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -50,8 +50,8 @@ class Children:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # Before it becomes the module, so that none is unknown to the keeper.
-            preexec_fn=lambda: os.write(keeper, b"%d\n" % os.getpid()) and None,
+            # Before it becomes the module, so that none is unknown to the reaper.
+            preexec_fn=lambda: os.write(reaper, b"%d\n" % os.getpid()) and None,
         )
         # A daemon thread: a run that outlives its code server keeps the pipe open.
         threading.Thread(target=self._keep, args=(name, child.stdout), name=f"log-{name}", daemon=True).start()
@@ -70,7 +70,7 @@ class Children:
         )
 
     def __enter__(self) -> Self:
-        self._keeper = subprocess.Popen(
+        self._orphan_reaper = subprocess.Popen(
             [sys.executable, "-m", "kobe_jobs.ops.ui.orphans", str(STOP_WAIT_S)], stdin=subprocess.PIPE, start_new_session=True
         )
         return self
@@ -88,5 +88,5 @@ class Children:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-        self._keeper.kill()
-        self._keeper.communicate()
+        self._orphan_reaper.kill()
+        self._orphan_reaper.communicate()

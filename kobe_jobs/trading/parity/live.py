@@ -22,7 +22,7 @@ from kobe_assets.research.panel import ROW_FACTOR, ROW_HIGH, ROW_LOW, ROW_OPEN
 from kobe_assets.research.simulation import simulate, terms_of
 from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import Market, Part, feed_of
-from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.market_snapshot import MarketSnapshot, load_market_snapshot
 from kobe_jobs.trading.parity.compare import OPEN_END, Mismatch, Trade, compare_trades
 from kobe_jobs.trading.parity.trades import ledger_fates, ledger_trade, simulated_trades
 from kobe_jobs.trading.roll_forward import SUSPECT
@@ -110,12 +110,12 @@ def _compare(
     held = [p for p in mine if p.entry_session < session and (p.is_open or (p.exit_session or session) >= session)]
     if not held and not _decided(ledger, account, [*names, *([BOOK] if len(names) > 1 else [])], session):
         return [], 0
-    evidence = load_evidence(warehouse, names, before, session, {p.symbol for p in mine})
+    snapshot = load_market_snapshot(warehouse, names, before, session, {p.symbol for p in mine})
     rules = {p.id: entry.decision.get("rules") for p in held if (entry := book.find(ledger, p.id)) is not None}
     evening = Evening(index, session, held, _cash(settings, ledger, account, session), rules)
-    simulated = simulate_session(market, settings, parts, evidence, evening)
-    live = [_until(ledger_trade(p, evidence), session) for p in [*held, *(p for p in mine if p.entry_session == session)]]
-    signals = [(signal.symbol, signal.session) for day in evidence.signals.values() for signal in day]
+    simulated = simulate_session(market, settings, parts, snapshot, evening)
+    live = [_until(ledger_trade(p, snapshot), session) for p in [*held, *(p for p in mine if p.entry_session == session)]]
+    signals = [(signal.symbol, signal.session) for day in snapshot.signals.values() for signal in day]
     signals += [(p.symbol, p.signal_session) for p in held]
     fates = ledger_fates(ledger, account, None if len(names) > 1 else names[0])
     rows = compare_trades(simulated, live, fates, signals)
@@ -124,7 +124,7 @@ def _compare(
 
 
 def simulate_session(
-    market: Market, settings: Settings, parts: Sequence[Part], evidence: Evidence, evening: Evening
+    market: Market, settings: Settings, parts: Sequence[Part], snapshot: MarketSnapshot, evening: Evening
 ) -> list[Trade]:
     """One session of the simulation (rules, section 4) begun with the evening's positions and cash.
 
@@ -140,7 +140,7 @@ def simulate_session(
         if kept and kept != own:
             own = {**own, **kept}
             feed = feed_of(market, strategy, own)
-        trades.append(_live_through(market, feed, strategy, own, evidence, evening, held))
+        trades.append(_live_through(market, feed, strategy, own, snapshot, evening, held))
     sold = sum(
         _side(trade) * trade.shares * trade.exit_price
         for trade in trades
@@ -164,12 +164,12 @@ def _live_through(
     feed: Feed,
     strategy: Strategy,
     params: dict[str, float],
-    evidence: Evidence,
+    snapshot: MarketSnapshot,
     evening: Evening,
     held: Position,
 ) -> Trade:
     """A held position after the session: out at the open where a flag stood, out at its stop, or still open."""
-    trade = dataclasses.replace(ledger_trade(held, evidence), exit_session=None, exit_price=None, exit_reason=OPEN_END)
+    trade = dataclasses.replace(ledger_trade(held, snapshot), exit_session=None, exit_price=None, exit_reason=OPEN_END)
     panel = market.panel
     if held.symbol not in panel.symbols:
         return trade

@@ -25,12 +25,12 @@ from kobe_jobs.trading.context import TradingContext, open_ledger, open_session,
 from kobe_jobs.trading.entries import NO_BAR, NOT_TRADABLE
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions
-from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.market_snapshot import MarketSnapshot, load_market_snapshot
 from kobe_jobs.trading.parity.compare import Mismatch, Trade, compare_trades
 from kobe_jobs.trading.parity.trades import ledger_fates, ledger_trades, simulated_trades
 from kobe_jobs.trading.reporting.summary import RunSummary
 from kobe_jobs.trading.roll_forward import SUSPECT
-from kobe_jobs.trading.run_lock import alone
+from kobe_jobs.trading.run_lock import trading_lock
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars
 from kobe_resources.broker.open import connect_embedded, embedded_terms
@@ -68,7 +68,7 @@ class Replay:
 
     @property
     def agrees(self) -> bool:
-        """Trade by trade the same."""
+        """Are both trade by trade the same?"""
         return not self.mismatches
 
     def as_json(self) -> dict[str, Any]:
@@ -101,12 +101,12 @@ def replay(
     simulated, refused = simulate_window(market, settings, parts, first, last)
     sessions: list[dt.date] = market.panel.sessions[first : last + 1].tolist()
     before = market.panel.sessions[max(first - 1, 0)].item()
-    evidence = load_evidence(warehouse, [part.strategy.name for part in parts], before, sessions[-1])
+    snapshot = load_market_snapshot(warehouse, [part.strategy.name for part in parts], before, sessions[-1])
     with tempfile.TemporaryDirectory(prefix="kobe-replay-") as folder:
         live, fates, live_refused = _run_live(
-            settings, warehouse, name, evidence, sessions, before, Path(folder), progress, _suspect(market)
+            settings, warehouse, name, snapshot, sessions, before, Path(folder), progress, _suspect(market)
         )
-    rows = compare_trades(simulated, live, fates, ((s.symbol, s.session) for day in evidence.signals.values() for s in day))
+    rows = compare_trades(simulated, live, fates, ((s.symbol, s.session) for day in snapshot.signals.values() for s in day))
     return Replay(
         name, sessions[0], sessions[-1], len(sessions), tuple(simulated), tuple(live), tuple(rows), live_refused, refused,
         time.monotonic() - began,
@@ -136,7 +136,7 @@ def _window(market: Market, start: dt.date, end: dt.date) -> tuple[int, int]:
 
 
 def _run_live(
-    settings: Settings, warehouse: Warehouse, strategy: str, evidence: Evidence, sessions: list[dt.date], before: dt.date,
+    settings: Settings, warehouse: Warehouse, strategy: str, snapshot: MarketSnapshot, sessions: list[dt.date], before: dt.date,
     folder: Path, progress: Progress, suspect: frozenset[tuple[str, dt.date]],
 ) -> tuple[list[Trade], Any, dict[str, int]]:  # fmt: skip
     bars = StoredBars.of_warehouse(warehouse)
@@ -147,7 +147,7 @@ def _run_live(
     try:
         with open_ledger(settings, folder / "orders.sqlite", disposable=True) as ledger:
             trading = TradingContext(
-                settings, "simulated", broker, ledger, warehouse, KillSwitch(folder / "KILL_SWITCH"), evidence
+                settings, "simulated", broker, ledger, warehouse, KillSwitch(folder / "KILL_SWITCH"), snapshot
             )
             account = ""
             # A listing whose last bar is nearer to the end than this has not ended: its bars are late (rules, section 4.6).
@@ -171,7 +171,7 @@ def _run_live(
                     name = NO_BAR if reason in (NO_QUOTE, NOT_TRADABLE) else reason
                     refused[name] = refused.get(name, 0) + count
                 progress(session, summary)
-            live = ledger_trades(ledger, account, None, evidence)
+            live = ledger_trades(ledger, account, None, snapshot)
             fates = ledger_fates(ledger, account, None)
     finally:
         broker.close()
@@ -223,7 +223,7 @@ def _leave_at_close(
     trading: TradingContext, account: str, strategy: str, session: dt.date, why: Callable[[Position], str]
 ) -> None:  # fmt: skip
     """Let each position leave for which `why` names a reason; the stops that its bar triggered come first."""
-    with alone(trading.ledger):
+    with trading_lock(trading.ledger):
         context = open_session(trading, strategy, session)
         resolve(context)
         leaving = []

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from kobe_jobs.trading.entries import SHARE
-from kobe_jobs.trading.market_snapshot import Evidence
+from kobe_jobs.trading.market_snapshot import MarketSnapshot
 from kobe_jobs.trading.parity.compare import Fate, Trade
 from kobe_resources.order_ledger import OrderLedger, OrderState, Position
 from kobe_resources.order_ledger import orders as book
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def ledger_trades(ledger: OrderLedger, account: str, strategy: str | None, evidence: Evidence) -> list[Trade]:
+def ledger_trades(ledger: OrderLedger, account: str, strategy: str | None, snapshot: MarketSnapshot) -> list[Trade]:
     """Every position of the account and strategy (none: of all), open ones with no exit."""
-    return [ledger_trade(held, evidence) for held in all_positions(ledger, account, strategy)]
+    return [ledger_trade(held, snapshot) for held in all_positions(ledger, account, strategy)]
 
 
 def ledger_fates(ledger: OrderLedger, account: str, strategy: str | None) -> dict[tuple[str, dt.date], Fate]:
@@ -55,13 +55,13 @@ def simulated_trades(frame: pd.DataFrame) -> list[Trade]:
     ]  # fmt: skip
 
 
-def ledger_trade(held: Position, evidence: Evidence) -> Trade:
+def ledger_trade(held: Position, snapshot: MarketSnapshot) -> Trade:
     """A position as a trade in adjusted prices; its entry is stored in today's shares, and returned as of the entry day."""
-    entry_factor = evidence.factor(held.symbol, held.entry_session)
+    entry_factor = snapshot.factor(held.symbol, held.entry_session)
     closed = not held.is_open and held.exit_session is not None and held.exit_price is not None
     exit_price = None
     if closed and held.exit_session is not None and held.exit_price is not None:
-        exit_price = float(held.exit_price) * evidence.factor(held.symbol, held.exit_session)
+        exit_price = float(held.exit_price) * snapshot.factor(held.symbol, held.exit_session)
     return Trade(
         symbol=held.symbol, side=held.side, signal_session=held.signal_session, entry_session=held.entry_session,
         entry_price=float(held.entry_price * held.split_factor) * entry_factor,

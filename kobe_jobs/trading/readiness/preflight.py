@@ -14,8 +14,8 @@ from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguar
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, sends_before_open, session_date
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
 from kobe_jobs.trading.known_heads import find_rollback
-from kobe_jobs.trading.market_snapshot import load_evidence
-from kobe_jobs.trading.next_session import has_own_time
+from kobe_jobs.trading.market_snapshot import load_market_snapshot
+from kobe_jobs.trading.next_session import keeps_stored_time
 from kobe_jobs.trading.readiness.research_gate import GATED_STAGES, missing_evidence
 from kobe_jobs.trading.readiness.switching import (
     auction_finding,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 MAX_SKEW_S = 5.0
 A_DAY_S = 86_400
 CALENDAR_DAYS = 10
-OWN_CLOCK = ("simulated",)
-"""Stages whose broker lives in a time of its own; an embedded broker does so in every stage."""
+STORED_TIME_STAGES = ("simulated",)
+"""Stages whose broker's clock stands in the stored bars; an embedded broker's does so in every stage."""
 
 
 Check = Callable[[], Finding]
@@ -215,8 +215,8 @@ def _buying_power(trading: TradingContext) -> Finding:
 def _clock(trading: TradingContext) -> Finding:
     theirs = trading.broker.clock().timestamp
     skew = abs((dt.datetime.now(dt.UTC) - theirs).total_seconds())
-    # Shadow sends nothing: a broker that is days away lives in stored bars, wherever it runs.
-    if trading.stage in OWN_CLOCK or has_own_time(trading) or (skew > A_DAY_S and trading.stage == "shadow"):
+    # Shadow sends nothing: a broker whose clock is days away stands in stored bars, wherever it runs.
+    if trading.stage in STORED_TIME_STAGES or keeps_stored_time(trading) or (skew > A_DAY_S and trading.stage == "shadow"):
         return Finding("clock", True, f"the broker's own: {theirs.astimezone(NEW_YORK):%F %H:%M} in New York")
     hint = "" if skew <= MAX_SKEW_S else "set this machine's clock (NTP)"
     return Finding("clock", skew <= MAX_SKEW_S, f"{skew:.1f} s from the broker's", hint)
@@ -249,10 +249,10 @@ def _data(trading: TradingContext, strategy: str) -> Finding:
     if not before:
         return Finding("data", False, f"no session precedes {today}", "choose a later session")
     names = [part.strategy.name for part in parts_named(trading.settings, strategy)]
-    evidence = trading.evidence or load_evidence(trading.warehouse, names, before[-1], before[-1])
-    latest = evidence.latest_session(today)
-    fresh = latest == before[-1] and before[-1] in evidence.computed and evidence.signals_fit_bars
-    seen = f"bars and signals of {latest}, {before[-1]} is needed; {len(evidence.signals_of(before[-1]))} signals"
+    snapshot = trading.snapshot or load_market_snapshot(trading.warehouse, names, before[-1], before[-1])
+    latest = snapshot.latest_session(today)
+    fresh = latest == before[-1] and before[-1] in snapshot.computed and snapshot.signals_fit_bars
+    seen = f"bars and signals of {latest}, {before[-1]} is needed; {len(snapshot.signals_of(before[-1]))} signals"
     return Finding("data", fresh, seen, "" if fresh else "stale_signal: run `kobe report`")
 
 
@@ -300,7 +300,7 @@ def _sole_use(context: SessionContext) -> Finding:
         if row.symbol not in ours
     ]
     seen = f"not Kobe's: {', '.join(foreign)}" if foreign else f"nothing else is in it; {rule}"
-    # What it costs, the line `positions` and the run tell.
+    # The finding `positions` reports what it costs.
     return Finding("sole use", not foreign, seen, f"{rule}: move the rest to another one" if foreign else "", blocks=False)
 
 

@@ -22,7 +22,7 @@ COMMON = "SPY"
 def quotes_finding(context: SessionContext) -> Finding:
     """Does the data host give quotes to these keys? Raises NotEntitled with its mend where it does not."""
     held = [position.symbol for position in open_positions(context.ledger, context.account)]
-    signals = [signal.symbol for signal in context.evidence.signals_of(context.signal_session)]
+    signals = [signal.symbol for signal in context.snapshot.signals_of(context.signal_session)]
     if getattr(context.broker, "embedded", None) is not None and not (held or signals):
         return Finding("quotes", True, "the embedded broker quotes the stored bars")
     symbol = next(iter([*held, *signals]), COMMON)
@@ -84,7 +84,7 @@ def splits_finding(context: SessionContext) -> Finding:
     lifted = {row.position_id for row in still_lifted(context.ledger, context.account)}
     told, is_due = [], False
     for held in open_positions(context.ledger, context.account):
-        for split in context.evidence.splits_between(held.symbol, last, coming or context.session):
+        for split in context.snapshot.splits_between(held.symbol, last, coming or context.session):
             what = f"{held.symbol} splits {split.split_to:g}-for-{split.split_from:g} on {split.execution_date}"
             is_due |= held.id not in lifted
             told.append(f"{what}: its stop {'is gone by then' if held.id in lifted else 'is to be gone by then'}")

@@ -179,7 +179,7 @@ def _looks_split(context: SessionContext, held: Position, there: BrokerPosition)
     ratio = there.qty / held.signed_qty
     if there.avg_entry_price > 0 and is_split(ratio, held.entry_price / there.avg_entry_price):
         return True
-    bars = context.evidence.bars.get(held.symbol)
+    bars = context.snapshot.bars.get(held.symbol)
     if bars is None or not len(bars.session):
         return False
     try:

@@ -15,11 +15,11 @@ from typing import Any
 
 from kobe_jobs.trading.bare_positions import (
     AtBroker,
+    broker_state_of,
     find_gaps,
     find_lifted,
     lifted_text,
     rest_of,
-    shown,
     stop_order_price,
 )
 from kobe_jobs.trading.context import SessionContext, day_start
@@ -156,7 +156,7 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
         *cash_rows,
     ]
     if stops and context.sends:
-        there = shown(opened, positions, context.ledger, context.account)
+        there = broker_state_of(opened, positions, context.ledger, context.account)
         rows += compare_stops(context, held, there, {row.what for row in rows if row.kind in ("position", "symbol")})
     snapshot = {
         "orders": [
@@ -187,7 +187,7 @@ def compare_stops(context: SessionContext, held: list[Position], there: AtBroker
             wanted = f"stop for {position.qty} shares at {stop_order_price(position)}"
             rows.append(Difference("stop", bare.symbol, wanted, bare.seen))
     for order in gaps.orphans:
-        # Nobody's order is a row of its own.
+        # An order that the ledger does not know has a row of its own already.
         if order.symbol not in differing and book.find(context.ledger, order.client_order_id) is not None:
             rows.append(Difference("stop", order.symbol, "no position", f"a stop to {order.side} {rest_of(order)} rests"))
     return rows

@@ -92,7 +92,7 @@ def show_run(summary: RunSummary) -> None:
 
     try:
         with open_instance() as instance:
-            _told(summary).execute_in_process(
+            _reporting_job(summary).execute_in_process(
                 instance=instance,
                 raise_on_error=False,
                 tags={"kobe/from": "command line", "kobe/session": str(summary.session)},
@@ -102,7 +102,7 @@ def show_run(summary: RunSummary) -> None:
         log.warning("a trading run could not be shown in the UI", reason=str(error))
 
 
-def _told(summary: RunSummary) -> dg.JobDefinition:
+def _reporting_job(summary: RunSummary) -> dg.JobDefinition:
     """A job that only reports a run: its events, and whether it left something open."""
     import dagster as dg
 

@@ -63,7 +63,7 @@ class RunSummary:
 
     @property
     def is_clean(self) -> bool:
-        """Everything was done, both sides agree, and every position has its stop."""
+        """Was everything done, do both sides agree, and has every position its stop?"""
         return not (self.halted or self.unprotected or self.orphans or self.unsettled)
 
     def as_json(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def summarize(context: SessionContext, differences: tuple[dict[str, Any], ...], 
         strategy=context.book_name,
         session=context.session,
         signal_session=context.signal_session,
-        signals=len(context.evidence.signals_of(context.signal_session)),
+        signals=len(context.snapshot.signals_of(context.signal_session)),
         refused=_reasons(entries),
         submitted=len(gone),
         filled=sum(order.state in FILLED for order in gone) + sum(bool(order.filled_qty) for order in on_paper),

@@ -59,8 +59,8 @@ def trace(ledger: OrderLedger, warehouse: Warehouse, wanted: str) -> Trace:
         "fills": _fills(ledger, origin.client_order_id),
         "decision": origin.decision,
         "gate": {"state": str(origin.state), "reason": origin.reason or "accepted", "detail": origin.detail},
-        **_evidence(warehouse, origin.symbol, origin.signal_session, origin.strategy),
-        "versions at the decision": _evidence_record(ledger, origin.run_id),
+        **_rows_behind(warehouse, origin.symbol, origin.signal_session, origin.strategy),
+        "versions at the decision": _sources_record(ledger, origin.run_id),
         "config_pin": origin.config_pin,
         "settings": _settings(ledger, origin.config_pin),
         "runs": sorted({order.run_id, origin.run_id} - {""}),
@@ -119,12 +119,12 @@ def _trace_simulated(warehouse: Warehouse, wanted: str) -> Trace:
         [strategy, mode, trade["fold"]],
     )
     # A trade of the book of several strategies stands on the signal of the one that entered it.
-    evidence = _evidence(warehouse, symbol, found["signal_session"].iloc[0].date(), trade["entered_by"])
-    words = prose_of_simulated(trade, evidence["signal"][0] if evidence["signal"] else None)
-    return Trace(wanted, "simulated trade", {"trade": trade, "fold": _plain_rows(fold), **evidence}, tuple(words))
+    rows = _rows_behind(warehouse, symbol, found["signal_session"].iloc[0].date(), trade["entered_by"])
+    words = prose_of_simulated(trade, rows["signal"][0] if rows["signal"] else None)
+    return Trace(wanted, "simulated trade", {"trade": trade, "fold": _plain_rows(fold), **rows}, tuple(words))
 
 
-def _evidence(warehouse: Warehouse, symbol: str, session: dt.date, strategy: str) -> dict[str, Any]:
+def _rows_behind(warehouse: Warehouse, symbol: str, session: dt.date, strategy: str) -> dict[str, Any]:
     """Signal row, bars and indicators up to the signal, and which versions the tables hold now."""
     named = {"symbol": symbol, "session": session}
     with warehouse.connect() as connection:
@@ -169,7 +169,7 @@ def _audit(ledger: OrderLedger, ids: set[str]) -> list[dict[str, Any]]:
     return [{**dict(row), "body": body} for row, body in zip(rows, bodies, strict=True)]
 
 
-def _evidence_record(ledger: OrderLedger, run_id: str) -> Any:
+def _sources_record(ledger: OrderLedger, run_id: str) -> Any:
     """Data and code versions as the run that decided put them on the chain."""
     rows = ledger.rows(
         "SELECT body FROM audit WHERE kind = 'evidence' AND json_extract(body, '$.run') = ? ORDER BY seq LIMIT 1", (run_id,)

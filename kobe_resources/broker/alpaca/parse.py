@@ -79,7 +79,6 @@ def parse_account(raw: Any) -> Account:
         id=_text(body, "id"),
         number=_text(body, "account_number"),
         status=_text(body, "status"),
-        currency=_text(body, "currency"),
         cash=_number(body, "cash"),
         equity=_number_or_none(body, "equity") or ZERO,
         buying_power=_number_or_none(body, "buying_power") or ZERO,
@@ -97,12 +96,10 @@ def parse_asset(raw: Any) -> Asset:
     return Asset(
         symbol=_text(body, "symbol"),
         name=_text_or(body, "name", ""),
-        exchange=_text_or(body, "exchange", ""),
         status=_text_or(body, "status", ""),
         tradable=body.get("tradable") is True,
         shortable=body.get("shortable") is True,
         easy_to_borrow=_is_easy_to_borrow(body),
-        fractionable=body.get("fractionable") is True,
         has_options=isinstance(attributes, list) and "has_options" in attributes,
     )
 
@@ -112,8 +109,7 @@ def parse_quote(symbol: str, raw: Any) -> Quote:
     body = _mapping(raw, "quote")
     prices = (_number(body, name, finite=False) for name in ("bp", "ap"))
     bid, ask = prices
-    sizes = [_number(body, name, finite=False) if body.get(name) is not None else ZERO for name in ("bs", "as")]
-    return Quote(symbol, bid, ask, sizes[0], sizes[1], _time(body, "t"))
+    return Quote(symbol, bid, ask, _time(body, "t"))
 
 
 def parse_order(raw: Any, request_id: str | None = None) -> BrokerOrder:

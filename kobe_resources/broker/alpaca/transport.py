@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """A 2xx whose body could be read (or was empty)."""
+        """Is it a 2xx whose body could be read (or was empty)?"""
         return not self.problem
 
     @property

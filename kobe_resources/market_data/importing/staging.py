@@ -120,7 +120,7 @@ def _load(connection: duckdb.DuckDBPyConnection, group: Group, first_id: int, pr
     for begin in range(0, len(group.pieces), BATCH):
         batch = group.pieces[begin : begin + BATCH]
         paths = [_literal(str(piece.path)) for piece in batch]
-        reading = _text_sql(group.header, used) if batch[0].form == "text" else _table_sql(group.header, used)
+        reading = _text_sql(group.header, used) if batch[0].form == "text" else _table_sql(used)
         try:
             _insert(connection, reading, paths)
         except duckdb.Error as error:
@@ -150,7 +150,7 @@ def _text_sql(header: Header, used: Sequence[int]) -> str:
     )
 
 
-def _table_sql(header: Header, used: Sequence[int]) -> str:
+def _table_sql(used: Sequence[int]) -> str:
     # Names are those of the file; `Header.names` may have lost a ticker.
     return (
         "SELECT filename, "  # noqa: S608

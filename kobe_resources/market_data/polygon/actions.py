@@ -12,7 +12,7 @@ from kobe_resources.market_data.companions import DIVIDEND, replace_dividends, r
 from kobe_resources.market_data.polygon.checkpoints import VENDOR, LoadState, Mark, save_mark, save_refusals
 from kobe_resources.market_data.polygon.errors import PolygonEntitlementError, PolygonNotFound
 from kobe_resources.market_data.polygon.plan import Span
-from kobe_resources.market_data.polygon.rows import Listing, RefusedRow, dividend_rows, settled, split_rows
+from kobe_resources.market_data.polygon.rows import Listing, RefusedRow, dividend_rows, split_rows, stable_read
 from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class PolygonActions:
                 return None
         last = self._state.last_split
         twice = whole or (last is not None and last >= window.first)
-        listing = settled(lambda: split_rows(self._client.splits(*window, twice=twice)))
+        listing = stable_read(lambda: split_rows(self._client.splits(*window, twice=twice)))
         return Splits(listing, window, key)
 
     def store_splits(self, connection: duckdb.DuckDBPyConnection, splits: Splits, wanted: set[str], at: dt.datetime) -> None:
@@ -96,7 +96,7 @@ class PolygonActions:
         window = Span(span.first if whole else max(span.first, min(read, self._today) - DIVIDENDS_BACK), until)
         wanted = {*symbols, *self._state.coverage}
         try:
-            listing = settled(lambda: dividend_rows(self._client.dividends(*window, twice=whole), wanted))
+            listing = stable_read(lambda: dividend_rows(self._client.dividends(*window, twice=whole), wanted))
         except (PolygonEntitlementError, PolygonNotFound) as error:
             self.notes += (f"no dividends are loaded: {error.what}",)
             return

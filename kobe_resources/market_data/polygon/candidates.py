@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.polygon.errors import RESUMES, PolygonIncomplete
-from kobe_resources.market_data.polygon.rows import RefusedRow, is_symbol, printable, settled, ticker_rows
+from kobe_resources.market_data.polygon.rows import RefusedRow, is_symbol, printable, stable_read, ticker_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,12 +75,12 @@ def candidates_of_vendor(client: PolygonClient, delisted: bool) -> tuple[pd.Data
     """
     import pandas as pd
 
-    listing = settled(lambda: ticker_rows(client.tickers(active=True)))
+    listing = stable_read(lambda: ticker_rows(client.tickers(active=True)))
     rows, refused = {row[0]: row for row in listing.rows}, listing.refused
     if not rows:
         raise PolygonIncomplete("Polygon lists no common stocks", RESUMES)
     if delisted:
-        past = settled(lambda: ticker_rows(client.tickers(active=False)))
+        past = stable_read(lambda: ticker_rows(client.tickers(active=False)))
         rows = {row[0]: row for row in past.rows} | rows
         refused += past.refused
     return pd.DataFrame([(*rows[symbol], None) for symbol in sorted(rows)], columns=COLUMNS), refused

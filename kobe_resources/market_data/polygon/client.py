@@ -50,14 +50,14 @@ class PolygonClient:
     """
 
     def __init__(
-        self, key: str | None, base_url: str, calls_per_minute: float, in_flight: int, patience: RetryBudget | None = None
+        self, key: str | None, base_url: str, calls_per_minute: float, in_flight: int, budget: RetryBudget | None = None
     ) -> None:
         self._key = _checked_key(key)
         self._base_url = _checked_base_url(base_url)
         self._bucket = TokenBucket(calls_per_minute)
-        patience = patience or RetryBudget()
-        self._retry = RetryPolicy(self._bucket, patience)
-        self._sdk = _quiet_sdk(self._key, self._base_url, in_flight, patience)
+        budget = budget or RetryBudget()
+        self._retry = RetryPolicy(self._bucket, budget)
+        self._sdk = _quiet_sdk(self._key, self._base_url, in_flight, budget)
         self._pool: TypedPool = self._sdk.client
         self._moved: set[str] = set()
 
@@ -193,10 +193,10 @@ class PolygonClient:
         where: str,
         check: Callable[[Row], None] = lambda answer: None,
         twice: bool = True,
-        session: bool = False,
+        is_session: bool = False,
     ) -> list[Row]:
         """The rows of all pages. A page that fails fails the listing: half a list would pass for a whole one."""
-        rows, next_path = self._first_page(first, where, check, twice, session)
+        rows, next_path = self._first_page(first, where, check, twice, is_session)
         seen: set[str] = set()
         while next_path is not None:
             if next_path in seen or len(seen) >= MAX_PAGES:
@@ -214,7 +214,7 @@ class PolygonClient:
         where: str,
         check: Callable[[Row], None] = lambda answer: None,
         twice: bool = True,
-        session: bool = False,
+        is_session: bool = False,
     ) -> tuple[list[Row], str | None]:
         """Rows and next page; without rows only where the vendor says so again after a wait."""
 
@@ -222,7 +222,7 @@ class PolygonClient:
             check(answer)
             if twice and not answer.get("results"):
                 # Under load the vendor has answered OK with no rows for symbols that have some (polygon-io/issues#2).
-                raise PolygonEmpty(f"Polygon answered with no rows for {where}", session)
+                raise PolygonEmpty(f"Polygon answered with no rows for {where}", is_session)
 
         try:
             return self._rows(self._ask(first, where, checked), where)
@@ -258,7 +258,7 @@ class PolygonClient:
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-def _quiet_sdk(key: str, base_url: str, in_flight: int, patience: RetryBudget) -> Any:
+def _quiet_sdk(key: str, base_url: str, in_flight: int, budget: RetryBudget) -> Any:
     """The vendor's client with its traps closed: no retry, no endless wait, no log on stdout, room for every thread."""
     from polygon import RESTClient
 
@@ -268,10 +268,10 @@ def _quiet_sdk(key: str, base_url: str, in_flight: int, patience: RetryBudget) -
             logger.removeHandler(handler)
     sdk: Any = RESTClient(api_key=key, base=base_url, retries=0)
     # The SDK ignores its own timeout arguments; only the pool's keywords reach a connection.
-    sdk.client.connection_pool_kw["timeout"] = urllib3.Timeout(connect=patience.connect_s, read=patience.read_s)
+    sdk.client.connection_pool_kw["timeout"] = urllib3.Timeout(connect=budget.connect_s, read=budget.read_s)
     sdk.client.connection_pool_kw["maxsize"] = in_flight
     sdk.client.pool_classes_by_scheme = BOUNDED_POOLS
-    sdk.client = TypedPool(sdk.client, key, patience)
+    sdk.client = TypedPool(sdk.client, key, budget)
     return sdk
 
 

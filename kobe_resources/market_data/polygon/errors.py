@@ -75,11 +75,11 @@ class PolygonIncomplete(PolygonError):
 
 
 class PolygonEmpty(PolygonIncomplete):
-    """An answer without rows, to be asked for again. session: of a day on which the exchange was open."""
+    """An answer without rows, to be asked for again. is_session: of a day on which the exchange was open."""
 
-    def __init__(self, what: str, session: bool) -> None:
+    def __init__(self, what: str, is_session: bool) -> None:
         super().__init__(what, RESUMES)
-        self.session = session
+        self.is_session = is_session
 
 
 def error_for_status(status: int, headers: Mapping[str, str], said: str, where: str) -> PolygonError:

@@ -34,8 +34,8 @@ from kobe_resources.market_data.polygon.errors import (
     PolygonTransportError,
 )
 from kobe_resources.market_data.polygon.plan import RangeCall, Span, merged, usable
-from kobe_resources.market_data.polygon.probes import Witnesses
-from kobe_resources.market_data.polygon.rows import BarColumns, Row, frame_of, grouped_bars, range_bars, settled
+from kobe_resources.market_data.polygon.probes import Probes
+from kobe_resources.market_data.polygon.rows import BarColumns, Row, frame_of, grouped_bars, range_bars, stable_read
 from kobe_resources.market_data.set_aside import keep_storable
 from kobe_resources.market_data.store import upsert_bars
 
@@ -87,20 +87,20 @@ class Loader:
         self._calls_per_minute = calls_per_minute
         self._now = now
 
-    def day(self, session: dt.date, wanted: frozenset[str], witnesses: Witnesses) -> BarColumns:
+    def day(self, session: dt.date, wanted: frozenset[str], probes: Probes) -> BarColumns:
         """The bars of `wanted` on one day of the market; rows in `known_days` are not asked for again, unless they are bad.
 
-        Raises PolygonIncomplete where there are none on a session that the `witnesses` do not deny.
+        Raises PolygonIncomplete where there are none on a session that the `probes` do not deny.
         """
 
         def ask() -> BarColumns:
-            denied = witnesses.have_denied(session)
+            denied = probes.have_denied(session)
             rows = self.known_days.pop(session, []) or self._client.grouped_day(session, twice=not denied)
             if not rows and not denied:
-                witnesses.must_deny(session)
+                probes.must_deny(session)
             return grouped_bars(rows, session, wanted)
 
-        return settled(lambda: self._client.reread(ask))
+        return stable_read(lambda: self._client.reread(ask))
 
     def ranges(self, calls: Sequence[RangeCall]) -> None:
         """Load symbols; one that fails for itself is kept in `failures` and the others go on.
@@ -113,7 +113,7 @@ class Loader:
             def ask() -> BarColumns:
                 return range_bars(self._client.range_bars(call.symbol, *call.span), call.symbol, *call.span)
 
-            return settled(lambda: self._client.reread(ask))
+            return stable_read(lambda: self._client.reread(ask))
 
         def commit(batch: list[tuple[RangeCall, BarColumns]]) -> None:
             nonlocal doubtful
@@ -162,8 +162,8 @@ class Loader:
             coverage |= self._forward(symbols - behind, reached, span)
             self._store([bars for _, bars in batch], coverage, {day: len(bars) for day, bars in batch})
 
-        witnesses = Witnesses(self._client, wanted, span)
-        self._run(days, lambda day: self.day(day, wanted, witnesses), commit, f"{len(days):,} days of the market", "days", None)
+        probes = Probes(self._client, wanted, span)
+        self._run(days, lambda day: self.day(day, wanted, probes), commit, f"{len(days):,} days of the market", "days", None)
 
     def options(self, symbols: Sequence[str]) -> None:
         """Ask which symbols have listed options, one call each."""

@@ -1,6 +1,6 @@
 """How often and how patiently the vendor is asked: a token bucket for the plan's rate, one retry policy by error class.
 
-Thread-safe; trusts its caller only to raise the typed errors of polygon_errors.
+Thread-safe; trusts its caller only to raise the typed errors of polygon/errors.py.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def retries_after(error: BaseException, budget: RetryBudget) -> int:
         return budget.after_server
     if isinstance(error, PolygonTransportError):
         return budget.after_transport
-    if isinstance(error, PolygonEmpty) and not error.session:
+    if isinstance(error, PolygonEmpty) and not error.is_session:
         return budget.after_empty
     return budget.after_malformed if isinstance(error, (PolygonMalformed, PolygonIncomplete)) else 0
 
@@ -116,10 +116,10 @@ class TokenBucket:
 class RetryPolicy:
     """Asks again by class of error: 429 after Retry-After or a minute, 5xx and transport after a growing pause."""
 
-    def __init__(self, bucket: TokenBucket, patience: RetryBudget) -> None:
+    def __init__(self, bucket: TokenBucket, budget: RetryBudget) -> None:
         self._bucket = bucket
-        self._patience = patience
-        self._backoff = wait_random_exponential(multiplier=patience.first_backoff_s, max=patience.longest_backoff_s)
+        self._budget = budget
+        self._backoff = wait_random_exponential(multiplier=budget.first_backoff_s, max=budget.longest_backoff_s)
         self._is_answered = False
 
     def __call__(self, ask: Callable[[], T]) -> T:
@@ -150,9 +150,9 @@ class RetryPolicy:
             error = _failure(state)
             failures[type(error)] += 1
             ahead_s = (state.seconds_since_start or 0.0) + self._bucket.due_s(1)
-            if not self._is_answered and ahead_s > self._patience.first_answer_s:
+            if not self._is_answered and ahead_s > self._budget.first_answer_s:
                 return True
-            return failures[type(error)] > retries_after(error, self._patience)
+            return failures[type(error)] > retries_after(error, self._budget)
 
         return Retrying(
             retry=retry_if_exception_type(after),
@@ -165,13 +165,13 @@ class RetryPolicy:
     def _wait_s(self, state: RetryCallState) -> float:
         error = _failure(state)
         if isinstance(error, PolygonRateError):
-            wait_s = self._patience.rate_wait_s if error.wait_s is None else error.wait_s
-            self._bucket.pause(min(wait_s, self._patience.longest_rate_wait_s))
+            wait_s = self._budget.rate_wait_s if error.wait_s is None else error.wait_s
+            self._bucket.pause(min(wait_s, self._budget.longest_rate_wait_s))
             return wait_s
         # An empty answer comes of load, and load outlasts a moment: a pause of random length alone may be none.
-        least_s = self._patience.first_backoff_s if isinstance(error, PolygonEmpty) else 0.0
+        least_s = self._budget.first_backoff_s if isinstance(error, PolygonEmpty) else 0.0
         pause_s = least_s + self._backoff(state)
-        return pause_s if self._is_answered else min(pause_s, self._patience.first_answer_s / 4)
+        return pause_s if self._is_answered else min(pause_s, self._budget.first_answer_s / 4)
 
 
 def _failure(state: RetryCallState) -> BaseException:

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from kobe_resources.market_data.polygon.client import PolygonClient
     from kobe_resources.market_data.polygon.plan import Span
 
-WITNESSES = 20
+PROBES = 20
 """Symbols asked about a missing day: that many do not all lack a bar by chance."""
 
 
-class Witnesses:
+class Probes:
     """Some of `symbols` over the whole `span`, asked once, and only when a day needs it; for several threads."""
 
     def __init__(self, client: PolygonClient, symbols: Collection[str], span: Span) -> None:
         ordered = sorted(symbols)
-        count = min(WITNESSES, len(ordered))
+        count = min(PROBES, len(ordered))
         self._symbols = [ordered[index * len(ordered) // count] for index in range(count)]
         self._client = client
         self._span = span
@@ -39,7 +39,7 @@ class Witnesses:
         return self._sessions is not None and self._lacks(self._sessions, day)
 
     def must_deny(self, day: dt.date) -> None:
-        """Raise PolygonIncomplete unless the vendor has later bars of the witnesses and none on `day`."""
+        """Raise PolygonIncomplete unless the vendor has later bars of the probes and none on `day`."""
         with self._lock:
             if self._sessions is None:
                 self._sessions = frozenset().union(*map(self._traded, self._symbols))

@@ -90,7 +90,7 @@ class Listing:
 A = TypeVar("A", BarColumns, Listing)
 
 
-def settled(ask: Callable[[], A]) -> A:
+def stable_read(ask: Callable[[], A]) -> A:
     """An answer without refused rows, or one whose refused rows came back the same, field by field.
 
     A row garbled on the way passes when asked again; one that the vendor holds so is refused for good.

@@ -105,7 +105,7 @@ class Sync:
         self._delisted = self._polygon.first_load == "grouped" or settings.universe.membership == "point_in_time"
         self._state = LoadState()
 
-    def run(self, key: str | None, fingerprint: str, patience: RetryBudget | None = None) -> None:
+    def run(self, key: str | None, fingerprint: str, budget: RetryBudget | None = None) -> None:
         """See PolygonVendor.sync."""
         span = self._wanted_span()
         if not self._force:
@@ -119,7 +119,7 @@ class Sync:
                 self.totals = store_totals(connection)
                 return
         polygon = self._polygon
-        client = PolygonClient(key, polygon.base_url, polygon.calls_per_minute, polygon.in_flight, patience)
+        client = PolygonClient(key, polygon.base_url, polygon.calls_per_minute, polygon.in_flight, budget)
         loader = Loader(
             client, self._warehouse, self._state, self._progress, polygon.in_flight, polygon.calls_per_minute, self._now
         )

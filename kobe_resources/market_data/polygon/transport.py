@@ -36,11 +36,11 @@ class _Answer:
 class TypedPool:
     """Stands where the SDK keeps its urllib3 pool: the SDK forgets the status and the headers of a failure."""
 
-    def __init__(self, inner: urllib3.PoolManager, key: str, patience: RetryBudget) -> None:
+    def __init__(self, inner: urllib3.PoolManager, key: str, budget: RetryBudget) -> None:
         self.sent = 0
         self._inner = inner
         self._key = key
-        self._patience = patience
+        self._budget = budget
         self._lock = threading.Lock()
 
     def request(self, method: str, url: str, fields: Any = None, headers: Mapping[str, str] | None = None) -> _Answer:
@@ -48,7 +48,7 @@ class TypedPool:
         with self._lock:
             self.sent += 1
         where = urlsplit(url).path
-        with Deadline(self._patience.total_s) as deadline:
+        with Deadline(self._budget.total_s) as deadline:
             try:
                 response = self._inner.request(
                     method, url, fields=fields, headers=headers, preload_content=False, retries=False, redirect=False

@@ -37,12 +37,12 @@ class PolygonVendor:
         settings: Settings,
         secrets: Secrets,
         now: Callable[[], dt.datetime] = utc_now,
-        patience: RetryBudget | None = None,
+        budget: RetryBudget | None = None,
     ) -> None:
         self._settings = settings
         self._key = secrets.polygon_api_key
         self._now = now
-        self._patience = patience
+        self._budget = budget
 
     def fingerprint(self) -> str:
         """Of the host, the span as set, the manner of the first load and the candidates file's content."""
@@ -69,7 +69,7 @@ class PolygonVendor:
         began = time.perf_counter()
         with one_load_at_a_time(warehouse, VENDOR):
             sync = Sync(self._settings, warehouse, progress, self._now, force)
-            sync.run(self._key.get_secret_value() if self._key else None, self.fingerprint(), self._patience)
+            sync.run(self._key.get_secret_value() if self._key else None, self.fingerprint(), self._budget)
         seconds = time.perf_counter() - began
         return report_of(
             self.name, sync.changes, sync.totals, seconds, skipped=sync.skipped, notes=sync.notes, calls=sync.calls

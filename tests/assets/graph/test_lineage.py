@@ -55,7 +55,7 @@ def before(clone: Path) -> dict[str, str]:
         ("kobe_resources/policy_gate.py", ON_BARS - {"universe"} | {"trading"}),
         ("kobe_resources/kill_switch.py", {"trading"}),
         ("kobe_resources/broker/alpaca/adapter.py", {"trading"}),
-        ("kobe_jobs/trading/evidence_bars.sql", {"trading"}),
+        ("kobe_jobs/trading/snapshot_bars.sql", {"trading"}),
         ("kobe_jobs/cli/main.py", set()),
         ("kobe_jobs/ops/ui/server.py", set()),
     ],

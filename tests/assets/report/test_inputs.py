@@ -175,6 +175,7 @@ def test_declared_columns_are_packed_around_the_trades_of_those_that_draw_them(i
 
 def test_every_trade_has_its_bars(inputs: ReportInputs) -> None:
     bars = inputs.bars.set_index(["symbol", "session"]).sort_index()
+    assert len(inputs.trades) > 0
     for row in inputs.trades.itertuples():
         assert (row.symbol, row.entry_session) in bars.index
         assert (row.symbol, row.exit_session) in bars.index

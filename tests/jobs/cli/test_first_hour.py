@@ -168,7 +168,7 @@ def test_the_settings_of_init_let_a_usual_sessions_signals_be_taken(first_hour: 
         ("idea_to_verdict", "verdict: "),
         ("own_bars", "refused: "),
         ("report_numbers", "The worst folds of rsi2"),
-        ("trading_day", "2012-02-0"),
+        ("trading_day", "\nSignal: "),
     ],
 )
 def test_an_example_runs_where_the_first_hour_ended(

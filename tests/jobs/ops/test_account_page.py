@@ -82,6 +82,7 @@ def test_the_account_is_worth_what_its_cash_and_shares_are(view: AccountView, tr
 
 def test_every_position_has_its_stop_bars_and_next_exit(view: AccountView) -> None:
     stops = {row.symbol: row.price for row in view.working if row.purpose == "stop"}
+    assert view.positions
     for held in view.positions:
         assert held.stop == pytest.approx(stops[held.symbol])
         days = [day for day in view.sessions if day >= held.entry_session]
@@ -96,10 +97,12 @@ def test_what_goes_on_from_other_settings_is_said(view: AccountView, traded: tup
     slower = Settings.model_validate({**plain, "strategy": {**plain["strategy"], "time_stop": 19}})
     paper = Settings.model_validate({**plain, "broker": {**plain["broker"], "stage": "shadow"}})
     held = [row.symbol for row in view.positions]
+    assert held
     with ledger_to_look_at() as ledger:
         told = {name: look_at_account(s, ledger, Warehouse(), with_tomorrow=False).notes
                 for name, s in (("other", other), ("slower", slower), ("shadow", paper))}  # fmt: skip
     assert list(told["other"]) == [f"{symbol} belongs to ibs, which trades no more, and leaves by its rules" for symbol in held]
+    assert told["slower"]
     assert all("leaves by the rules it was entered with (ibs: time_stop " in text for text in told["slower"])
     (elsewhere,) = told["shadow"]
     assert all(symbol in elsewhere for symbol in held)
@@ -109,6 +112,7 @@ def test_what_goes_on_from_other_settings_is_said(view: AccountView, traded: tup
 def test_a_trace_counts_the_bars_of_a_position_as_the_account_does(view: AccountView, traded: tuple[Path, Settings]) -> None:
     with OrderLedger(traded[0] / "orders.sqlite") as ledger:
         ids = {row["symbol"]: row["id"] for row in ledger.rows("SELECT id, symbol FROM positions WHERE is_open = 1")}
+        assert view.positions
         for held in view.positions:
             bars = "1 bar" if held.bars_held == 1 else f"{held.bars_held} bars"
             assert f"shares are held, {bars} by now" in trace(ledger, Warehouse(), ids[held.symbol]).in_words[5]
@@ -259,7 +263,8 @@ def test_dagster_shows_tables_to_four_digits(view: AccountView, traded: tuple[Pa
     assert [record.data["symbol"] for record in records] == [held.symbol for held in view.positions]
     digits = [str(value).partition(".")[2] for record in records for value in record.data.values()]
     assert max(map(len, digits)) <= 4
-    assert "orders" in events["orders"] or not summary.orders
+    assert summary.orders
+    assert "orders" in events["orders"]
     shown = {name: value for facts in events.values() for name, value in facts.items() if name != "summary"}
     assert not [name for name, value in shown.items() if isinstance(value, dg.JsonMetadataValue)], "tables, not JSON"
 
@@ -267,6 +272,7 @@ def test_dagster_shows_tables_to_four_digits(view: AccountView, traded: tuple[Pa
 def test_a_trace_opens_with_six_lines_for_a_trader(view: AccountView, traded: tuple[Path, Settings]) -> None:
     with OrderLedger(traded[0] / "orders.sqlite") as ledger:
         rows = ledger.rows("SELECT client_order_id AS id, state, leg, symbol, reason FROM intents ORDER BY rowid")
+        assert {"FILLED", "VETOED"} <= {row["state"] for row in rows}
         traces = {row["id"]: trace(ledger, Warehouse(), row["id"]) for row in rows}
         closed = next(row["id"] for row in ledger.rows("SELECT id FROM positions WHERE is_open = 0"))
     opening = ["Signal", "Reading", "Quote", "Gate", "Fill", "Result"]

@@ -1,4 +1,4 @@
-"""Children of a master that is killed: asked once, killed when they are deaf, and their keeper goes with them."""
+"""Children of a master that is killed: asked once, killed when they are deaf, and their reaper goes with them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_children_of_a_killed_master_are_asked_once_and_killed_with_all_they
     assert master.stdout is not None
     assert master.stdout.readline() == "ready\n", master.communicate()[1]
     family = psutil.Process(master.pid).children(recursive=True)
-    assert len(family) == 5, "two children with a child each, and the keeper"
+    assert len(family) == 5, "two children with a child each, and the reaper"
     master.kill()
     master.communicate()
 
@@ -66,7 +66,7 @@ def test_the_children_of_a_killed_master_are_asked_once_and_killed_with_all_they
     assert (tmp_path / "deaf").read_text() == "asked\n"
 
 
-def test_what_ended_before_does_not_hold_the_keeper_up() -> None:
+def test_what_ended_before_does_not_hold_the_reaper_up() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
     gone.wait()
     started = time.monotonic()

@@ -40,7 +40,7 @@ from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_jobs.research_run.strategies import ReadsTheFuture
 from kobe_jobs.research_run.strategy_check import check_strategy, unproven
 from kobe_jobs.research_run.sweep import Sweep, Task, best_sets, plan_sweep, run_sweep, trials_of_fold
-from kobe_jobs.trading.market_snapshot import load_evidence
+from kobe_jobs.trading.market_snapshot import load_market_snapshot
 from kobe_jobs.trading.parity import replay as parity
 from kobe_jobs.trading.parity.replay import replay
 from kobe_jobs.trading.readiness.research_gate import missing_evidence
@@ -154,7 +154,7 @@ def test_what_a_condition_changes_of_the_process_is_as_before(careless: Settings
     market, mine = load_market(warehouse, careless), strategies_of(careless)["my_idea"]
     params, fold = canonical_params(careless, mine), folds_of(careless, market.panel)[0]
     first, last = (market.panel.sessions[k].item() for k in (-60, -1))
-    bars = next(iter(load_evidence(warehouse, ["my_idea"], first, last).bars.values()))
+    bars = next(iter(load_market_snapshot(warehouse, ["my_idea"], first, last).bars.values()))
     together = changed_settings(careless, {"portfolio.strategies": {"my_idea": 0.5, "rsi2": 0.5}})
     without_luck = changed_settings(careless, {"report.permutations": 0})
     before, changed = (Path.cwd(), list(warnings.filters)), []

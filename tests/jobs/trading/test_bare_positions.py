@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from kobe_jobs.ops.health.checks import ask_protection
-from kobe_jobs.trading.bare_positions import look
+from kobe_jobs.trading.bare_positions import ask_broker_state
 from kobe_jobs.trading.context import TradingContext, open_session
 from kobe_jobs.trading.protection import judge
 from kobe_jobs.trading.reconcile.compare import compare, reconcile_account
-from kobe_jobs.trading.run_lock import alone
+from kobe_jobs.trading.run_lock import trading_lock
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.settings.models import Settings
@@ -68,7 +68,7 @@ def test_health_reconciliation_and_the_run_call_the_same_position_bare(
     embedded.book.state.run(f"UPDATE orders SET {change} WHERE id = ?", (stop.id,))
     context = open_session(rig, "rsi2")
     bare = {row.what for row in compare(context, promote=False, stops=True).differences if row.kind == "stop"}
-    found = judge(context, look(rig.broker, rig.ledger, context.account))
+    found = judge(context, ask_broker_state(rig.broker, rig.ledger, context.account))
     assert bare == {*found.bare, *found.orphans} == {stop.symbol}
     assert f"{stop.symbol} has no protective stop" in ask_protection(settings).seen
 
@@ -90,7 +90,7 @@ def test_while_a_run_is_at_work_it_is_the_run_that_protects(
     settings: Settings, rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:
     lose_a_stop(rig, embedded)
-    with alone(rig.ledger):
+    with trading_lock(rig.ledger):
         assert "a run is at work" in ask_protection(settings).seen
     assert not ask_protection(settings).ok
 

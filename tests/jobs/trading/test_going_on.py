@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kobe_jobs.trading.bare_positions import look
+from kobe_jobs.trading.bare_positions import ask_broker_state
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
 from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.market_snapshot import Split
@@ -167,7 +167,7 @@ def test_an_order_about_options_is_a_row_and_halts_nothing(traded: TradingContex
 def test_an_option_held_beside_our_stocks_needs_no_stop(traded: TradingContext) -> None:
     option = BrokerPosition("KO261218C00060000", Decimal(2), Decimal(2), Decimal(1))
     context = session_of(traded, positions=lambda rows: [*rows, option])
-    assert judge(context, look(context.broker, context.ledger, context.account)).is_whole
+    assert judge(context, ask_broker_state(context.broker, context.ledger, context.account)).is_whole
 
 
 def test_coins_and_options_are_rows_and_halt_nothing_and_need_no_stop(traded: TradingContext) -> None:
@@ -191,7 +191,7 @@ def test_coins_and_options_are_rows_and_halt_nothing_and_need_no_stop(traded: Tr
     assert [(row.kind, row.what, row.halts) for row in found.differences] == [
         ("order", name, False) for name in ("coins", "leg", "guard", "pair")
     ]
-    assert judge(context, look(context.broker, context.ledger, context.account)).is_whole
+    assert judge(context, ask_broker_state(context.broker, context.ledger, context.account)).is_whole
     stock = dataclasses.replace(coins, asset_class="us_equity", symbol="GME")
     assert not reconcile(session_of(traded, orders=lambda rows: [*rows, stock]), "test").agrees
 
@@ -225,7 +225,7 @@ def test_a_stop_that_filled_on_an_ex_date_is_told_as_suspicious(traded: TradingC
     splits = {market.STOPPED: (Split(market.STOPPED, market.ENTRY_DAY, 1.0, 2.0),)}
     assert trade_session(traded).is_clean
     context = session_of(traded)
-    context.evidence = dataclasses.replace(context.evidence, splits=splits)
+    context.snapshot = dataclasses.replace(context.snapshot, splits=splits)
     name_odd_stops(context)
     assert f"suspicious: the stop of {market.STOPPED}" in str(context.notes)
 
@@ -256,9 +256,9 @@ def test_a_renamed_position_is_followed_once_the_broker_shows_it(traded: Trading
     old = open_positions(traded.ledger, session_of(traded).account)[0].symbol
     embedded.advance_to(market.EXIT_DAY, "open")
     embedded.faults.add({"settings": {"renames": {old: "NEW"}}})
-    assert traded.evidence is not None
-    told = dataclasses.replace(traded.evidence, renames={old: (market.EXIT_DAY, "NEW")}, signals={})
-    summary = trade_session(dataclasses.replace(traded, evidence=told))
+    assert traded.snapshot is not None
+    told = dataclasses.replace(traded.snapshot, renames={old: (market.EXIT_DAY, "NEW")}, signals={})
+    summary = trade_session(dataclasses.replace(traded, snapshot=told))
     names = {held.symbol for held in open_positions(traded.ledger, summary.account)}
     assert "NEW" in names
     assert old not in names
@@ -283,9 +283,9 @@ def test_preflight_says_what_paper_does_with_auction_orders_and_what_other_accou
 
 
 def test_a_book_of_two_strategies_trades_through_one_gate(rig: TradingContext, tmp_path: Path) -> None:
-    evidence = rig.evidence
-    assert evidence is not None
-    own = evidence.signals[market.FIRST_SIGNALS]
+    snapshot = rig.snapshot
+    assert snapshot is not None
+    own = snapshot.signals[market.FIRST_SIGNALS]
     mixed = [
         dataclasses.replace(signal, strategy=name)
         for pair in zip(own, own, strict=True)
@@ -295,7 +295,7 @@ def test_a_book_of_two_strategies_trades_through_one_gate(rig: TradingContext, t
     book = dataclasses.replace(
         rig,
         settings=rig.settings.model_copy(update={"portfolio": portfolio}),
-        evidence=dataclasses.replace(evidence, signals={market.FIRST_SIGNALS: tuple(mixed)}),
+        snapshot=dataclasses.replace(snapshot, signals={market.FIRST_SIGNALS: tuple(mixed)}),
     )
     summary = trade_session(book)
     assert summary.is_clean, summary

@@ -15,7 +15,7 @@ from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.research.simulation import simulate, terms_of
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_assets.research.walk_forward import Market, Part, feed_of
-from kobe_jobs.trading.market_snapshot import Evidence, load_evidence
+from kobe_jobs.trading.market_snapshot import MarketSnapshot, load_market_snapshot
 from kobe_jobs.trading.parity import live as parity_module
 from kobe_jobs.trading.parity.live import Evening, live_parity, simulate_session
 from kobe_jobs.trading.parity.trades import simulated_trades
@@ -27,10 +27,10 @@ from tests.support.builders.replay_market import random_warehouse
 NOW = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 
-def held_from(row: Any, market: Market, evidence: Evidence, atr_stop: float, day: dt.date) -> Position:
+def held_from(row: Any, market: Market, snapshot: MarketSnapshot, atr_stop: float, day: dt.date) -> Position:
     """A simulated trade as the ledger would hold it: prices and shares as traded on `day`."""
-    factor, entered = evidence.factor(row.symbol, row.entry_session.date()), row.entry_session.date()
-    now = evidence.factor(row.symbol, day)
+    factor, entered = snapshot.factor(row.symbol, row.entry_session.date()), row.entry_session.date()
+    now = snapshot.factor(row.symbol, day)
     price = row.entry_price / factor
     panel = market.panel
     bar = panel.bar_at[
@@ -62,19 +62,19 @@ def test_a_session_from_the_evening_before_is_that_of_the_whole_simulation(tmp_p
     frame = book_trades([strategy], outcome, market.panel)
     whole = simulated_trades(frame)
     sessions = market.panel.sessions
-    evidence = load_evidence(warehouse, name, sessions[first].item(), sessions[last].item(), set(frame["symbol"]))
+    snapshot = load_market_snapshot(warehouse, name, sessions[first].item(), sessions[last].item(), set(frame["symbol"]))
     seen = 0
     for index in range(first + 1, last):
         day = sessions[index].item()
         before = frame[(frame["entry_session"].dt.date < day) & (frame["exit_session"].dt.date >= day)]
-        held = [held_from(row, market, evidence, params["atr_stop"], day) for row in before.itertuples(index=False)]
+        held = [held_from(row, market, snapshot, params["atr_stop"], day) for row in before.itertuples(index=False)]
         cash = market.costs.initial_cash + sum(
             (1 if row.side == "long" else -1)
             * row.shares
             * ((row.exit_price if row.exit_session.date() < day else 0) - row.entry_price)
             for row in frame[frame["entry_session"].dt.date < day].itertuples(index=False)
         )
-        found = simulate_session(market, settings, [Part(strategy, 1.0)], evidence, Evening(index, day, held, cash))
+        found = simulate_session(market, settings, [Part(strategy, 1.0)], snapshot, Evening(index, day, held, cash))
         ends = {"delisted", "window_end"}
         wanted = {t.key: t for t in whole if day in (t.entry_session, t.exit_session) and t.exit_reason not in ends}
         ours = {t.key: t for t in found if day in (t.entry_session, t.exit_session)}

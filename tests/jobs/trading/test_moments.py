@@ -16,7 +16,7 @@ import pytest
 from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading.bare_positions import find_lifted, find_unguarded
 from kobe_jobs.trading.context import SessionContext, open_session
-from kobe_jobs.trading.market_snapshot import Evidence, Split
+from kobe_jobs.trading.market_snapshot import MarketSnapshot, Split
 from kobe_jobs.trading.moments import RunMoment, stand_of
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_jobs.trading.reporting.summary import RunSummary
@@ -86,10 +86,10 @@ class Day:
             adapter.close()
 
     @contextlib.contextmanager
-    def looking(self, evidence: Evidence) -> Iterator[SessionContext]:
+    def looking(self, snapshot: MarketSnapshot) -> Iterator[SessionContext]:
         settings = market.make_settings()
         adapter = market.speak_to(self.embedded.url, settings)
-        rig = market.make_context(self.folder, adapter, settings, evidence)
+        rig = market.make_context(self.folder, adapter, settings, snapshot)
         with contextlib.closing(rig.ledger), contextlib.closing(adapter):
             yield open_session(rig, "rsi2", any_day=True)
 
@@ -233,32 +233,32 @@ def test_limit_orders_work_through_the_day_and_each_fill_is_protected(day: Day, 
 
 
 def with_split(symbol: str, executed: dt.date) -> Any:
-    made = market.make_evidence()
+    made = market.make_snapshot()
     return dataclasses.replace(made, splits={symbol: (Split(symbol, executed, 1.0, 2.0),)})
 
 
 def test_a_stop_is_lifted_the_evening_before_a_split_and_set_again_after_the_open(day: Day) -> None:
     kept = next(symbol for symbol in day.held() if symbol not in (*market.LEAVING, market.STOPPED))
-    evidence = with_split(kept, EXIT_DAY)
-    assert evidence.last_stored >= DAY_BEFORE, "stored bars do not say that the session is over: the broker's clock does"
-    open_run = day.run("ioc", evidence=evidence)
+    snapshot = with_split(kept, EXIT_DAY)
+    assert snapshot.last_stored >= DAY_BEFORE, "stored bars do not say that the session is over: the broker's clock does"
+    open_run = day.run("ioc", snapshot=snapshot)
     assert kept in day.stops()
     assert open_run.is_clean
     day.to("after", DAY_BEFORE)
-    evening = day.run("ioc", evidence=evidence)
+    evening = day.run("ioc", snapshot=snapshot)
     assert evening.is_clean, evening
     assert kept not in day.stops()
     assert f"{kept} has no stop until the open of {EXIT_DAY}" in str(evening.notes)
     assert set(day.stops()) == set(day.held()) - {kept}
-    assert day.run("ioc", evidence=evidence).is_clean
-    with day.looking(evidence) as context:
+    assert day.run("ioc", snapshot=snapshot).is_clean
+    with day.looking(snapshot) as context:
         found = reconcile_account(context, "by hand")
         assert found.agrees, found.describe()
         assert f"{kept} has no stop until the open of {EXIT_DAY}" in str(context.notes)
         assert find_unguarded(context.ledger, ACCOUNT, context.broker) == []
         assert find_lifted(context.ledger, ACCOUNT, context.broker) == {kept: EXIT_DAY}
     day.to("open")
-    with day.looking(evidence) as context:
+    with day.looking(snapshot) as context:
         assert kept in str(find_unguarded(context.ledger, ACCOUNT, context.broker)), "the open is over, and so is the purpose"
 
 
@@ -276,9 +276,9 @@ def test_after_the_close_of_a_session_that_no_run_met_stops_are_set_and_nothing_
 
 def test_an_entry_over_a_split_is_not_sent_the_evening_before(day: Day) -> None:
     coming = market.SECOND_ENTRIES[1]
-    evidence = with_split(coming, EXIT_DAY)
+    snapshot = with_split(coming, EXIT_DAY)
     day.to("evening", DAY_BEFORE)
-    summary = day.run(evidence=evidence)
+    summary = day.run(snapshot=snapshot)
     assert summary.refused["split_ahead"] == 1
     assert coming not in {symbol for symbol, *_ in day.orders()}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kobe_jobs.trading.context import TradingContext
-from kobe_jobs.trading.next_session import has_own_time, next_session, nothing_left
+from kobe_jobs.trading.next_session import keeps_stored_time, next_session, nothing_left
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from tests.support.builders import small_market as market
@@ -18,15 +18,15 @@ from tests.support.builders import small_market as market
 def own(rig: TradingContext, embedded: EmbeddedBroker) -> TradingContext:
     """The rig as `open_trading_context` makes it: its broker knows the embedded one."""
     broker: Any = rig.broker
-    assert not has_own_time(rig)
+    assert not keeps_stored_time(rig)
     broker.embedded = embedded
     return rig
 
 
 def test_sessions_are_taken_in_turn_until_the_bars_end(own: TradingContext) -> None:
     taken = []
-    evidence = market.make_evidence(computed=frozenset(market.SESSIONS))
-    rig = dataclasses.replace(own, evidence=evidence)
+    snapshot = market.make_snapshot(computed=frozenset(market.SESSIONS))
+    rig = dataclasses.replace(own, snapshot=snapshot)
     while (session := next_session(rig)) is not None:
         taken.append(session)
         assert trade_session(rig, session).session == session

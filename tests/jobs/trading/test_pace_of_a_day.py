@@ -47,7 +47,7 @@ class StrictMinute:
         return max(sum(0 <= at - start < MINUTE_S for at in self.at) for start in self.at)
 
 
-def evidence() -> Any:
+def snapshot() -> Any:
     """Twelve signals on the first day, all of them flagged at its close; thirteen others on the second."""
     signals = {
         market.FIRST_SIGNALS: tuple(signal(symbol, market.FIRST_SIGNALS, rank) for rank, symbol in enumerate(LEAVING)),
@@ -55,7 +55,7 @@ def evidence() -> Any:
     }
     calm, leaving = market._bars("S00"), market._bars(market.LEAVING[0])
     bars = {**dict.fromkeys(LEAVING, leaving), **dict.fromkeys(COMING, calm)}
-    return market.make_evidence(signals=signals, bars=bars)
+    return market.make_snapshot(signals=signals, bars=bars)
 
 
 def signal(symbol: str, session: Any, rank: int) -> Any:
@@ -73,7 +73,7 @@ def big(tmp_path: Path) -> Any:
     with EmbeddedBroker(tmp_path / "broker", StoredBars.of_rows(rows), Terms(initial_cash=market.CASH)) as embedded:
         embedded.advance_to(market.ENTRY_DAY, "open")
         adapter = market.speak_to(embedded.url, settings())
-        rig = market.make_context(tmp_path, adapter, settings(), evidence())
+        rig = market.make_context(tmp_path, adapter, settings(), snapshot())
         assert trade_session(rig).filled == 12
         embedded.advance_to(market.EXIT_DAY, "open")
         yield rig, embedded, adapter

@@ -16,13 +16,13 @@ from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.account import AccountView, look_at_account, simulated_curve
 from kobe_jobs.trading.context import TradingContext, open_session, open_trading_context
-from kobe_jobs.trading.market_snapshot import load_evidence
+from kobe_jobs.trading.market_snapshot import load_market_snapshot
 from kobe_jobs.trading.on_record import ledger_to_look_at
 from kobe_jobs.trading.parity.replay import simulate_window
 from kobe_jobs.trading.parity.trades import ledger_trade
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_jobs.trading.reporting.summary import RunSummary
-from kobe_jobs.trading.through import gap_between, trade_through
+from kobe_jobs.trading.session_series import gap_between, trade_through
 from kobe_resources.errors import UsageError
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.order_ledger.positions import all_positions
@@ -123,8 +123,8 @@ def test_limit_entries_and_their_stops_fill_on_paper_as_the_simulation_has_them(
         account = runs[0].account
         held = [p for p in all_positions(trading.ledger, account) if p.entry_session < days[-2]]
         symbols = {p.symbol for p in held}
-        evidence = load_evidence(Warehouse(), ["ibs"], days[-1], days[-1], symbols)
-        mine = {(p.entry_session, p.symbol): ledger_trade(p, evidence) for p in held}
+        snapshot = load_market_snapshot(Warehouse(), ["ibs"], days[-1], days[-1], symbols)
+        mine = {(p.entry_session, p.symbol): ledger_trade(p, snapshot) for p in held}
     market = load_market(Warehouse(), settings)
     first = int(np.searchsorted(market.panel.sessions, np.datetime64(days[0])))
     trades, _ = simulate_window(market, settings, list(parts_named(settings)), first, len(market.panel.sessions) - 1)
@@ -153,5 +153,5 @@ def test_a_gap_is_named() -> None:
 
 def test_a_broker_with_a_time_of_its_own_trades_today_alone(home: Path) -> None:
     remote = TradingContext(Settings(), "paper", object(), ledger=None)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="keeps its own time"):
+    with pytest.raises(UsageError, match="has a real clock"):
         trade_through(remote, dt.date(2024, 3, 4))

@@ -66,7 +66,7 @@ def test_a_shut_market_fails(rig: TradingContext, embedded: EmbeddedBroker) -> N
 
 
 def test_stale_bars_fail(rig: TradingContext) -> None:
-    stale = dataclasses.replace(rig, evidence=market.make_evidence(computed=frozenset()))
+    stale = dataclasses.replace(rig, snapshot=market.make_snapshot(computed=frozenset()))
     assert "stale_signal" in failing(stale, "data").hint
 
 

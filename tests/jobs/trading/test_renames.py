@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
-from kobe_jobs.trading.market_snapshot import Split, load_evidence
+from kobe_jobs.trading.market_snapshot import Split, load_market_snapshot
 from kobe_jobs.trading.reconcile.accept import accept_differences
 from kobe_jobs.trading.reconcile.compare import compare
 from kobe_jobs.trading.renames import follow_renames
@@ -54,10 +54,10 @@ def traded(rig: TradingContext, embedded: EmbeddedBroker) -> TradingContext:
     return rig
 
 
-def morning(rig: TradingContext, names: dict[str, str], renames: Renames, times: int = 1, **evidence: Any) -> SessionContext:
-    assert rig.evidence is not None
-    told = dataclasses.replace(rig.evidence, renames=renames, **evidence)
-    return open_session(dataclasses.replace(rig, broker_or_error=Renamed(rig.broker, names, times), evidence=told), "rsi2")
+def morning(rig: TradingContext, names: dict[str, str], renames: Renames, times: int = 1, **changes: Any) -> SessionContext:
+    assert rig.snapshot is not None
+    told = dataclasses.replace(rig.snapshot, renames=renames, **changes)
+    return open_session(dataclasses.replace(rig, broker_or_error=Renamed(rig.broker, names, times), snapshot=told), "rsi2")
 
 
 def held(context: SessionContext) -> dict[str, Decimal]:
@@ -80,7 +80,7 @@ def test_a_split_of_the_same_day_is_applied_whichever_name_it_is_told_under(trad
     splits = {name: (Split(name, NEXT, 1.0, 2.0),) for name in ("S00", "NEW")}
     context = morning(traded, {"S00": "NEW"}, {"S00": (NEXT, "NEW")}, 2, splits={"NEW": splits["NEW"]})
     before = held(context)["S00"]
-    both = dataclasses.replace(context, evidence=dataclasses.replace(context.evidence, splits=splits))
+    both = dataclasses.replace(context, snapshot=dataclasses.replace(context.snapshot, splits=splits))
     assert apply_splits(both) == 1
     assert apply_splits(context) == 0
     follow_renames(context)
@@ -135,6 +135,6 @@ def test_bars_of_the_names_to_come_are_loaded_with_a_position(tmp_path: Path, mo
                 "INSERT INTO corporate_actions (symbol, ex_date, kind, other_symbol, source)"
                 " VALUES (?, ?, 'name_change', ?, 'files')", [old, NEXT, new],
             )  # fmt: skip
-    evidence = load_evidence(warehouse, "rsi2", DAY, NEXT, {"OLD"})
-    assert set(evidence.bars) == {"OLD", "MID", "NEW"}
-    assert evidence.renames == {"OLD": (NEXT, "MID"), "MID": (NEXT, "NEW")}
+    snapshot = load_market_snapshot(warehouse, "rsi2", DAY, NEXT, {"OLD"})
+    assert set(snapshot.bars) == {"OLD", "MID", "NEW"}
+    assert snapshot.renames == {"OLD": (NEXT, "MID"), "MID": (NEXT, "NEW")}

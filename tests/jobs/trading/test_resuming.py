@@ -79,9 +79,9 @@ def test_dearer_quotes_after_a_crash_are_decided_again_within_a_budget_that_was_
 
 def test_an_intent_whose_signal_was_withdrawn_is_not_sent(rig: TradingContext, embedded: EmbeddedBroker, dying: Any) -> None:
     dying(0)
-    signals = tuple(s for s in market.make_evidence().signals_of(market.FIRST_SIGNALS) if s.symbol != "S01")
-    restated = market.make_evidence(signals={market.FIRST_SIGNALS: signals})
-    summary = trade_session(dataclasses.replace(rig, evidence=restated))
+    signals = tuple(s for s in market.make_snapshot().signals_of(market.FIRST_SIGNALS) if s.symbol != "S01")
+    restated = market.make_snapshot(signals={market.FIRST_SIGNALS: signals})
+    summary = trade_session(dataclasses.replace(rig, snapshot=restated))
     assert summary.is_clean, summary
     assert summary.refused == {"signal_withdrawn": 1, "exceeds_daily_budget": 1}
     assert [symbol for symbol, *_ in orders(embedded)] == ["S00", "S02", "S03", "S04"]

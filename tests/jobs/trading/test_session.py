@@ -20,7 +20,7 @@ from kobe_jobs.trading.context import MarketShut, NotThisSession, TradingContext
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_jobs.trading.readiness.preflight import NotReady
 from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
-from kobe_jobs.trading.run_lock import AnotherRunTrades, alone
+from kobe_jobs.trading.run_lock import AnotherRunTrades, trading_lock
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.open import connect_embedded
@@ -116,12 +116,12 @@ def test_a_position_leaves_after_its_bars(rig: TradingContext, embedded: Embedde
 def test_thirteen_orders_take_less_than_five_seconds(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     symbols = market.SYMBOLS
     signals = tuple(market._signal(symbol, market.FIRST_SIGNALS, rank) for rank, symbol in enumerate(symbols))
-    evidence = market.make_evidence(signals={market.FIRST_SIGNALS: signals})
+    snapshot = market.make_snapshot(signals={market.FIRST_SIGNALS: signals})
     settings = market.make_settings().model_copy(
         update={"policy": rig.settings.policy.model_copy(update={"max_daily_notional": 1000.0})}
     )
     began = time.process_time()
-    summary = trade_session(dataclasses.replace(rig, evidence=evidence, settings=settings))
+    summary = trade_session(dataclasses.replace(rig, snapshot=snapshot, settings=settings))
     assert summary.submitted == 12
     assert posts(embedded) == 24
     assert time.process_time() - began < 5.0
@@ -137,7 +137,7 @@ def test_a_session_is_traded_once(rig: TradingContext, embedded: EmbeddedBroker)
 
 
 def test_a_run_beside_another_says_so_and_sends_nothing(rig: TradingContext, embedded: EmbeddedBroker) -> None:
-    with alone(rig.ledger), pytest.raises(AnotherRunTrades, match="another run is trading"):
+    with trading_lock(rig.ledger), pytest.raises(AnotherRunTrades, match="another run is trading"):
         trade_session(rig)
     assert posts(embedded) == 0
 
@@ -152,7 +152,7 @@ STALE = {
 @pytest.mark.parametrize("name", STALE)
 def test_older_signals_are_stale_and_nothing_is_sent(rig: TradingContext, embedded: EmbeddedBroker, name: str) -> None:
     with pytest.raises(StaleSignal, match="stale_signal"):
-        trade_session(dataclasses.replace(rig, evidence=market.make_evidence(**STALE[name])))
+        trade_session(dataclasses.replace(rig, snapshot=market.make_snapshot(**STALE[name])))
     assert posts(embedded) == 0
     assert claim_of(rig.ledger, ACCOUNT, market.ENTRY_DAY) is None
     assert rig.ledger.rows("SELECT count(*) FROM audit WHERE kind = 'stale_signal'")[0][0] == 1
@@ -351,7 +351,7 @@ def test_a_stop_that_turns_up_without_its_position_is_cancelled(rig: TradingCont
 
 def test_a_position_leaves_by_the_rules_of_the_strategy_that_entered_it(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
-    summary = trade_session(dataclasses.replace(rig, evidence=market.make_evidence(signals={})), strategy="ibs")
+    summary = trade_session(dataclasses.replace(rig, snapshot=market.make_snapshot(signals={})), strategy="ibs")
     assert summary.exits == {"rsi_exit": 2}
 
 
@@ -386,8 +386,8 @@ def test_what_was_never_sent_is_let_go_the_next_day(rig: TradingContext, embedde
 def test_a_split_is_applied_before_anything_is_compared(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     embedded.book.state.split("S04", 2.0)
-    evidence = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
-    summary = trade_session(dataclasses.replace(rig, evidence=evidence))
+    snapshot = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
+    summary = trade_session(dataclasses.replace(rig, snapshot=snapshot))
     assert summary.is_clean, summary
     held = next(p for p in open_positions(rig.ledger, ACCOUNT) if p.symbol == "S04")
     assert (held.qty, held.split_factor) == (6, 2)
@@ -396,8 +396,8 @@ def test_a_split_is_applied_before_anything_is_compared(rig: TradingContext, emb
 def test_a_stop_that_the_broker_did_not_split_is_replaced(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     second_day(rig, embedded)
     embedded.book.state.run("UPDATE positions SET qty = qty * 2 WHERE symbol = 'S04'")
-    evidence = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
-    assert trade_session(dataclasses.replace(rig, evidence=evidence)).is_clean
+    snapshot = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
+    assert trade_session(dataclasses.replace(rig, snapshot=snapshot)).is_clean
     rows = embedded.book.state.rows(
         "SELECT qty, stop_price, status FROM orders WHERE symbol = 'S04' AND kind = 'stop' ORDER BY seq"
     )
@@ -414,12 +414,12 @@ def test_a_split_that_nobody_told_us_of_halts_entries(rig: TradingContext, embed
 
 
 @pytest.fixture
-def _in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_stored_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded broker's clock and calendar are not the machine's, which paper and live insist on."""
     monkeypatch.setattr(run_module, "check_ready", lambda *_: None)
 
 
-@pytest.mark.usefixtures("_in_its_own_time")
+@pytest.mark.usefixtures("_in_stored_time")
 def test_live_asks_for_the_phrase_and_sends_nothing_without_it(
     rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,7 +432,7 @@ def test_live_asks_for_the_phrase_and_sends_nothing_without_it(
     assert trade_session(live, confirm=lambda phrase: phrase).filled == 5
 
 
-@pytest.mark.usefixtures("_in_its_own_time")
+@pytest.mark.usefixtures("_in_stored_time")
 @pytest.mark.parametrize("stage", ["paper", "live"])
 def test_without_evidence_neither_paper_nor_live_trades(rig: TradingContext, embedded: EmbeddedBroker, stage: Any) -> None:
     with pytest.raises(EvidenceMissing, match="no walk-forward folds"):
@@ -566,7 +566,7 @@ def fractional(rig: TradingContext) -> TradingContext:
     return dataclasses.replace(rig, settings=settings.model_copy(update={"sizing": sizing}))
 
 
-@pytest.mark.usefixtures("_in_its_own_time")
+@pytest.mark.usefixtures("_in_stored_time")
 def test_parts_of_shares_are_kept_from_paper_because_nothing_could_protect_them(
     fractional: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,7 @@ from tests.support.builders import small_market as market
 
 SPLIT = "S00"
 template = test_moments.template
-EVIDENCE = dataclasses.replace(market.make_evidence(), splits={SPLIT: (Split(SPLIT, EXIT_DAY, 1.0, 2.0),)})
+SNAPSHOT = dataclasses.replace(market.make_snapshot(), splits={SPLIT: (Split(SPLIT, EXIT_DAY, 1.0, 2.0),)})
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def rig_at(day: Day, now: dt.datetime | None = None, entry: str = "ioc", **chang
             told = adapter.clock()
             return told if now is None else dataclasses.replace(told, timestamp=now, is_open=False)
 
-    rig = market.make_context(day.folder, Elsewhen(), settings, EVIDENCE, **changes)  # type: ignore[arg-type]
+    rig = market.make_context(day.folder, Elsewhen(), settings, SNAPSHOT, **changes)  # type: ignore[arg-type]
     with contextlib.closing(rig.ledger), contextlib.closing(adapter):
         yield rig
 
@@ -190,9 +190,9 @@ def test_a_split_that_the_broker_books_the_evening_before_is_followed_and_halts_
 def test_over_a_weekend_the_stop_is_lifted_for_the_session_to_come(day: Day) -> None:
     day.to("after", DAY_BEFORE)
     saturday = dt.date(2024, 3, 9)
-    monday = dataclasses.replace(EVIDENCE, splits={SPLIT: (Split(SPLIT, saturday, 1.0, 2.0),)})
+    monday = dataclasses.replace(SNAPSHOT, splits={SPLIT: (Split(SPLIT, saturday, 1.0, 2.0),)})
     with rig_at(day, at(saturday, 12, 0)) as rig:
-        summary = trade_session(dataclasses.replace(rig, evidence=monday), dt.date(2024, 3, 11))
+        summary = trade_session(dataclasses.replace(rig, snapshot=monday), dt.date(2024, 3, 11))
         assert f"{SPLIT} has no stop until the open of 2024-03-11" in str(summary.notes)
     assert stop_of(day) is None
 
@@ -235,7 +235,7 @@ def test_a_switch_thrown_in_the_middle_of_a_run_stops_that_run_and_the_next_one_
 def test_stale_signals_do_not_keep_the_stop_from_being_lifted(day: Day) -> None:
     day.to("pre_open")
     with rig_at(day, entry="opg") as rig:
-        late = dataclasses.replace(rig, evidence=dataclasses.replace(EVIDENCE, computed=frozenset()))
+        late = dataclasses.replace(rig, snapshot=dataclasses.replace(SNAPSHOT, computed=frozenset()))
         with pytest.raises(Exception, match="stale_signal"):
             trade_session(late)
     assert stop_of(day) is None
@@ -259,7 +259,7 @@ def test_before_the_open_a_stop_that_is_gone_is_set_and_nothing_is_traded(day: D
     day.to("pre_open")
     bare = next(symbol for symbol in day.stops() if symbol != SPLIT)
     day.embedded.book.state.run("UPDATE orders SET status = 'canceled' WHERE kind = 'stop' AND symbol = ?", (bare,))
-    summary = day.run("ioc", evidence=EVIDENCE)
+    summary = day.run("ioc", snapshot=SNAPSHOT)
     assert "the market is shut until 2024-03-07 14:30 UTC: only its protection was looked after" in str(summary.notes)
     assert summary.untraded == "the market is shut until 2024-03-07 14:30 UTC"
     assert set(day.stops()) == set(day.held()) - {SPLIT}

@@ -53,8 +53,8 @@ def test_after_a_split_a_stop_that_kept_its_price_is_replaced_at_the_new_one(
     assert protected(embedded)["S04"] == (3.0, 21.61)
     embedded.book.state.split("S04", 2.0, whole=True, moves_stops=False, price=12.0, at="2024-03-07T14:00:00Z")
     assert protected(embedded)["S04"] == (6.0, 21.61)
-    evidence = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
-    assert trade_session(dataclasses.replace(rig, evidence=evidence)).is_clean
+    snapshot = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 1.0, 2.0),)})
+    assert trade_session(dataclasses.replace(rig, snapshot=snapshot)).is_clean
     assert protected(embedded)["S04"] == (6.0, 10.8)
 
 
@@ -66,8 +66,8 @@ def test_in_stage_simulated_a_split_that_leaves_a_fraction_leaves_no_position_ba
     embedded.faults.strictness = SIMULATED
     embedded.advance_to(market.EXIT_DAY, "open")
     embedded.book._split(ExchangeSplit("S04", market.EXIT_DAY, 1.5), embedded.moment)
-    told = market.make_evidence(splits={"S04": (Split("S04", market.EXIT_DAY, 2.0, 3.0),)}, signals={})
-    summary = trade_session(dataclasses.replace(rig, evidence=told))
+    told = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 2.0, 3.0),)}, signals={})
+    summary = trade_session(dataclasses.replace(rig, snapshot=told))
     assert summary.is_clean, summary
     assert "the split of S04 left 0.5 of a share" in str(summary.notes)
     assert protected(embedded)["S04"][0] == 4.0

@@ -16,7 +16,7 @@ from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading import tomorrow
 from kobe_jobs.trading.account import look_at_account
 from kobe_jobs.trading.context import open_trading_context
-from kobe_jobs.trading.market_snapshot import Evidence
+from kobe_jobs.trading.market_snapshot import MarketSnapshot
 from kobe_jobs.trading.next_session import next_session
 from kobe_jobs.trading.on_record import NothingToLookAt, _embedded_state, account_on_record, ledger_to_look_at
 from kobe_jobs.trading.reporting.alerts import tell_tomorrow
@@ -144,14 +144,14 @@ def test_looking_ahead_reads_the_bars_of_what_is_held_and_of_no_signal(
 ) -> None:
     stand_before_the_end(market)
     read: list[tuple[set[str], set[str]]] = []
-    real = tomorrow.load_evidence
+    real = tomorrow.load_market_snapshot
 
-    def noted(*given: Any, **asked: Any) -> Evidence:
+    def noted(*given: Any, **asked: Any) -> MarketSnapshot:
         found = real(*given, **asked)
         read.append((set(found.bars), set(given[4])))
         return found
 
-    monkeypatch.setattr(tomorrow, "load_evidence", noted)
+    monkeypatch.setattr(tomorrow, "load_market_snapshot", noted)
     told = [look(market, day) for day in _sessions()]
     assert any(found.entries or found.refused for found in told)
     assert all(bars == held for bars, held in read)

@@ -38,7 +38,7 @@ def held(context: SessionContext, symbol: str = "S00") -> Position:
 
 def with_split(context: SessionContext, executed: dt.date) -> SessionContext:
     splits = {"S00": (Split("S00", executed, 1.0, 2.0),)}
-    return dataclasses.replace(context, evidence=dataclasses.replace(context.evidence, splits=splits))
+    return dataclasses.replace(context, snapshot=dataclasses.replace(context.snapshot, splits=splits))
 
 
 def shortened(bars: Bars, gone: dt.date) -> Bars:
@@ -48,11 +48,11 @@ def shortened(bars: Bars, gone: dt.date) -> Bars:
 
 
 def without_bar(context: SessionContext, symbol: str, *days: dt.date) -> SessionContext:
-    bars = context.evidence.bars[symbol]
+    bars = context.snapshot.bars[symbol]
     for day in days:
         bars = shortened(bars, day)
     return dataclasses.replace(
-        context, evidence=dataclasses.replace(context.evidence, bars={**context.evidence.bars, symbol: bars})
+        context, snapshot=dataclasses.replace(context.snapshot, bars={**context.snapshot.bars, symbol: bars})
     )
 
 
@@ -80,9 +80,9 @@ def test_a_stop_that_sold_a_part_before_a_split_goes_on_for_the_rest(rig: Tradin
     embedded.advance_to(market.EXIT_DAY, "open")
     state.split("S00", 2.0, at=stamp(embedded.book.now()))
     sell(1.0)
-    assert rig.evidence is not None
-    told = dataclasses.replace(rig.evidence, splits={"S00": (Split("S00", market.EXIT_DAY, 1.0, 2.0),)}, signals={})
-    summary = trade_session(dataclasses.replace(rig, evidence=told))
+    assert rig.snapshot is not None
+    told = dataclasses.replace(rig.snapshot, splits={"S00": (Split("S00", market.EXIT_DAY, 1.0, 2.0),)}, signals={})
+    summary = trade_session(dataclasses.replace(rig, snapshot=told))
     assert summary.is_clean, summary
     # Of three shares two were left, which became four, of which one was sold.
     position = next(p for p in open_positions(rig.ledger, ACCOUNT) if p.symbol == "S00")
@@ -95,7 +95,7 @@ def test_two_splits_of_one_ratio_between_two_runs_are_both_applied(context: Sess
     twice = (Split("S00", market.EXIT_DAY, 1.0, 2.0), Split("S00", market.SESSIONS[5], 1.0, 2.0))
     later = dataclasses.replace(
         context,
-        evidence=dataclasses.replace(context.evidence, splits={"S00": twice}),
+        snapshot=dataclasses.replace(context.snapshot, splits={"S00": twice}),
         hours=dataclasses.replace(context.hours, session=market.SESSIONS[5]),
         today=market.SESSIONS[5],
     )
@@ -150,13 +150,13 @@ def test_a_stock_without_bars_is_told_then_a_person_is_asked(context: SessionCon
 def test_a_position_leaves_behind_a_gain_that_is_doubted(
     context: SessionContext, close: float, released: tuple[str, ...], flag: str | None
 ) -> None:
-    bars = context.evidence.bars["S00"]
+    bars = context.snapshot.bars["S00"]
     day = bars.session == np.datetime64(market.ENTRY_DAY)
     odd = dataclasses.replace(bars, close=np.where(day, close, bars.close), suspect=day)
     universe = context.settings.universe.model_copy(update={"release": released})
     later = dataclasses.replace(
         context, settings=context.settings.model_copy(update={"universe": universe}),
-        evidence=dataclasses.replace(context.evidence, bars={**context.evidence.bars, "S00": odd}),
+        snapshot=dataclasses.replace(context.snapshot, bars={**context.snapshot.bars, "S00": odd}),
     )  # fmt: skip
     age_positions(later)
     assert held(context).flag == flag

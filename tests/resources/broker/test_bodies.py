@@ -262,7 +262,7 @@ def test_a_calendar_day_counts_new_yorks_hours_summer_and_winter(day: str, hour:
 
 def test_a_quotes_floats_keep_their_shortest_text() -> None:
     quote = parse.parse_quote("KO", QUOTE)
-    assert (quote.bid, quote.ask, quote.ask_size) == (Decimal("86.86"), Decimal("86.88"), Decimal(2))
+    assert (quote.bid, quote.ask) == (Decimal("86.86"), Decimal("86.88"))
     odd = parse.parse_quote("KO", {**QUOTE, "ap": 0, "bp": float("nan"), "as": None})
     assert odd.ask == 0
     assert odd.bid.is_nan()
@@ -275,4 +275,4 @@ def test_an_asset_without_permissions_has_none() -> None:
     assert asset.tradable
     assert asset.has_options
     bare = parse.parse_asset({"symbol": "KO"})
-    assert [bare.tradable, bare.shortable, bare.fractionable, bare.has_options] == [False] * 4
+    assert [bare.tradable, bare.shortable, bare.easy_to_borrow, bare.has_options] == [False] * 4

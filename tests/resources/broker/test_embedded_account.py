@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from kobe_jobs.cli.main import app
 from kobe_jobs.trading.context import open_ledger
-from kobe_jobs.trading.run_lock import alone
+from kobe_jobs.trading.run_lock import trading_lock
 from kobe_resources.broker.exchange.account import OtherAccount
 from kobe_resources.broker.exchange.embedded import Moment
 from kobe_resources.broker.exchange.state import State, StateUnusable
@@ -195,7 +195,7 @@ def test_shadow_with_keys_has_none_either(settings: Settings) -> None:
 
 def test_no_reset_while_another_run_trades(settings: Settings, tmp_path: Path) -> None:
     number = begin(settings)
-    with open_ledger(settings) as ledger, alone(ledger):
+    with open_ledger(settings) as ledger, trading_lock(ledger):
         result = kobe("account", "reset")
     assert "another run is trading" in str(result.exception)
     assert begin(settings, trade=False) == number

@@ -20,7 +20,7 @@ TRADING = TradingSettings(max_quote_age_s=30.0, max_spread_bps=100.0)
 
 
 def quote(bid: str = "99.95", ask: str = "100.05", age_s: float = 1.0) -> Quote:
-    return Quote("KO", Decimal(bid), Decimal(ask), Decimal(1), Decimal(1), NOW - dt.timedelta(seconds=age_s))
+    return Quote("KO", Decimal(bid), Decimal(ask), NOW - dt.timedelta(seconds=age_s))
 
 
 @pytest.mark.parametrize(

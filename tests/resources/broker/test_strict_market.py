@@ -20,6 +20,7 @@ from kobe_resources.broker.quotes import QuoteProblem, judge_quote
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.models import TradingSettings
 from tests.resources.broker.conftest import SESSIONS, flat_rows, limit_order, speak_to, stop_order
+from tests.support.waiting import until
 
 D1, D2, D3 = SESSIONS[:3]
 KEY = {"APCA-API-KEY-ID": "k"}
@@ -57,14 +58,6 @@ def order(broker: AlpacaBroker, client_id: str) -> BrokerOrder:
 def status(broker: AlpacaBroker, client_id: str) -> OrderStatus:
     """Its status."""
     return order(broker, client_id).status
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for something that must come soon."""
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def post(embedded: EmbeddedBroker, **fields: Any) -> requests.Response:
@@ -507,7 +500,7 @@ def test_a_plan_outlives_the_server(tmp_path: Path) -> None:
     with EmbeddedBroker(tmp_path, bars, None, [{"settings": {"new_after_s": SOON_S}}]) as embedded:
         embedded.advance_to(D1, "open")
         speak_to(embedded.url).submit(limit_order("in"))
-    time.sleep(SOON_S)
     with EmbeddedBroker(tmp_path, bars) as embedded:
-        assert status(speak_to(embedded.url), "in") is OrderStatus.FILLED
+        broker = speak_to(embedded.url)
+        until(lambda: status(broker, "in") is OrderStatus.FILLED)
         assert embedded.moment.session == dt.date(2024, 7, 1)

@@ -68,7 +68,7 @@ def test_no_module_is_imported_by_a_text_that_nothing_could_follow() -> None:
         ("kobe_assets.signals", "kobe_assets/research/strategies/ibs.py"),
         ("kobe_assets.kpi_report", "kobe_assets/report/page/templates/verdict.html.j2"),
         ("kobe_assets.kpi_report", "kobe_assets/report/page/static/page.css"),
-        ("kobe_jobs.trading.session", "kobe_jobs/trading/evidence_bars.sql"),
+        ("kobe_jobs.trading.session", "kobe_jobs/trading/snapshot_bars.sql"),
     ],
 )
 def test_what_is_read_beside_the_modules_counts(module: str, file: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kobe_jobs.trading.context import TradingContext, open_ledger
-from kobe_jobs.trading.market_snapshot import Bars, Evidence, Signal
+from kobe_jobs.trading.market_snapshot import Bars, MarketSnapshot, Signal
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
 from kobe_resources.broker.exchange.bars import ExchangeSplit
 from kobe_resources.broker.exchange.embedded import STRICT, EmbeddedBroker, StoredBars, Terms
@@ -77,13 +77,13 @@ def stored_bars(splits: Sequence[ExchangeSplit] = ()) -> StoredBars:
     return StoredBars.of_rows(rows, splits)
 
 
-def make_evidence(**changes: Any) -> Evidence:
+def make_snapshot(**changes: Any) -> MarketSnapshot:
     """Signals of the first two sessions that matter, and bars on which `LEAVING` want out."""
     signals = {
         FIRST_SIGNALS: tuple(_signal(symbol, FIRST_SIGNALS, rank) for rank, symbol in enumerate(FIRST_ENTRIES)),
         ENTRY_DAY: tuple(_signal(symbol, ENTRY_DAY, rank) for rank, symbol in enumerate(SECOND_ENTRIES)),
     }
-    evidence = Evidence(
+    snapshot = MarketSnapshot(
         sessions=np.array(SESSIONS, dtype="datetime64[D]"),
         last_stored=SESSIONS[-1],
         computed=frozenset(SESSIONS),
@@ -91,7 +91,7 @@ def make_evidence(**changes: Any) -> Evidence:
         bars={symbol: _bars(symbol) for symbol in SYMBOLS},
         splits={},
     )
-    return dataclasses.replace(evidence, **changes)
+    return dataclasses.replace(snapshot, **changes)
 
 
 def start_broker(folder: Path, splits: Sequence[ExchangeSplit] = (), **terms: Any) -> EmbeddedBroker:
@@ -114,13 +114,13 @@ def speak_to(url: str, settings: Settings) -> AlpacaBroker:
 
 
 def make_context(
-    folder: Path, broker: Broker, settings: Settings, evidence: Evidence | None = None, **changes: Any
+    folder: Path, broker: Broker, settings: Settings, snapshot: MarketSnapshot | None = None, **changes: Any
 ) -> TradingContext:
     """A run's tools over the folder; close `rig.ledger` afterwards."""
     ledger: OrderLedger = open_ledger(settings, folder / "orders.sqlite")
     rig = TradingContext(
         settings, "simulated", broker, ledger, Warehouse(folder / "kobe.duckdb"), KillSwitch(folder / "KILL_SWITCH"),
-        evidence or make_evidence(),
+        snapshot or make_snapshot(),
     )  # fmt: skip
     return dataclasses.replace(rig, **changes)
 

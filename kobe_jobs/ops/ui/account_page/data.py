@@ -81,7 +81,7 @@ class _Simulation:
         self._thread: threading.Thread | None = None
 
     def of(self, settings: Settings, warehouse: Warehouse, view: AccountView) -> list[float] | None:
-        """The curve; None while it is not there."""
+        """The curve; None until it is computed, and where its computation failed."""
         if view.started is None:
             return None
         changed = warehouse.path.stat().st_mtime_ns

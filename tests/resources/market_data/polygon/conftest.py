@@ -65,7 +65,7 @@ class Shop:
 
     def sync(self, progress: Any = None, force: bool = False, **settings: Any) -> SyncReport:
         secrets = Secrets(polygon_api_key=self.key)  # type: ignore[arg-type]
-        vendor = PolygonVendor(self.settings(**settings), secrets, now=lambda: self.now, patience=HASTE)
+        vendor = PolygonVendor(self.settings(**settings), secrets, now=lambda: self.now, budget=HASTE)
         return vendor.sync(self.warehouse, progress or SilentProgress(), force)
 
     def stored(self) -> pd.DataFrame:
@@ -119,7 +119,7 @@ def shop(server: LoopbackPolygon, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def client(server: LoopbackPolygon) -> Iterator[PolygonClient]:
-    made = PolygonClient(KEY, server.url, calls_per_minute=0, in_flight=4, patience=HASTE)
+    made = PolygonClient(KEY, server.url, calls_per_minute=0, in_flight=4, budget=HASTE)
     yield made
     made.close()
 

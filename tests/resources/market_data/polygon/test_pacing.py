@@ -18,6 +18,7 @@ from kobe_resources.market_data.protocol import SilentProgress
 from tests.resources.market_data.polygon.conftest import FRIDAY, Shop
 from tests.support.loopback_polygon import KEY, LoopbackPolygon, Market, random_market
 from tests.support.loopback_polygon import faults as fault
+from tests.support.waiting import until
 
 MINUTE_S = 0.3
 
@@ -116,7 +117,7 @@ def test_the_client_keeps_the_rate_retries_included(server: LoopbackPolygon, mon
         "kobe_resources.market_data.polygon.client.TokenBucket", lambda rate: TokenBucket(rate, minute_s=MINUTE_S)
     )
     server.faults.on(fault.refused(503), times=2)
-    client = PolygonClient(KEY, server.url, calls_per_minute=3, in_flight=4, patience=RetryBudget(first_backoff_s=0.001))
+    client = PolygonClient(KEY, server.url, calls_per_minute=3, in_flight=4, budget=RetryBudget(first_backoff_s=0.001))
     began = time.monotonic()
     for _ in range(5):
         client.grouped_day(FRIDAY)
@@ -145,14 +146,10 @@ def test_a_429_holds_the_other_threads_back_too(server: LoopbackPolygon) -> None
     client = PolygonClient(KEY, server.url, 0, 4, RetryBudget())
     first = threading.Thread(target=client.grouped_day, args=(FRIDAY,))
     first.start()
-    while not server.calls:
-        time.sleep(0.005)
-    time.sleep(0.1)
-    began = time.monotonic()
+    until(lambda: client._bucket._paused_until)
     client.grouped_day(FRIDAY)
-    held_s = time.monotonic() - began
+    assert time.monotonic() >= client._bucket._paused_until
     first.join()
-    assert held_s > 0.5
 
 
 def test_backoff_grows_and_is_capped() -> None:

@@ -19,8 +19,8 @@ from kobe_resources.market_data.polygon.rows import (
     grouped_bars,
     is_symbol,
     range_bars,
-    settled,
     split_rows,
+    stable_read,
     ticker_rows,
 )
 
@@ -275,7 +275,7 @@ def test_what_is_wrong_with_the_rows_of_others_holds_nobody_up() -> None:
 
 def test_a_row_garbled_once_is_taken_when_it_comes_back_whole() -> None:
     answers = [bars(row(c=-1.0)), bars(row())]
-    assert len(settled(lambda: answers.pop(0))) == 1
+    assert len(stable_read(lambda: answers.pop(0))) == 1
 
 
 def test_a_row_that_the_vendor_holds_so_is_refused_for_good() -> None:
@@ -285,14 +285,14 @@ def test_a_row_that_the_vendor_holds_so_is_refused_for_good() -> None:
         asked.append(1)
         return bars(row(c=-1.0), row(t=JULY_1_MS + DAY_MS))
 
-    assert len(settled(ask)) == 1
+    assert len(stable_read(ask)) == 1
     assert len(asked) == 2
 
 
 def test_answers_that_refuse_other_rows_each_time_are_no_answer() -> None:
     answers = [bars(row(t=JULY_1_MS + index * DAY_MS, c=-1.0)) for index in range(3)]
     with pytest.raises(PolygonIncomplete, match="other bad rows each time"):
-        settled(lambda: answers.pop(0))
+        stable_read(lambda: answers.pop(0))
 
 
 def test_two_rows_whose_tickers_are_marred_alike_are_two() -> None:
@@ -302,4 +302,4 @@ def test_two_rows_whose_tickers_are_marred_alike_are_two() -> None:
         grouped_bars([{**row(), "T": "S000"}, {**row(c=10.1), "T": "S0\x07"}], day, {"S000", "S001"}),
         grouped_bars([{**row(), "T": "S000"}, {**row(c=10.1), "T": "S001"}], day, {"S000", "S001"}),
     ]
-    assert len(settled(lambda: answers.pop(0))) == 2
+    assert len(stable_read(lambda: answers.pop(0))) == 2

@@ -10,9 +10,10 @@ import pytest
 
 from kobe_jobs.trading import run_lock
 from kobe_jobs.trading.context import TradingContext
-from kobe_jobs.trading.run_lock import AnotherRunTrades, ReconciliationGoesOn, alone
+from kobe_jobs.trading.run_lock import AnotherRunTrades, ReconciliationGoesOn, trading_lock
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.order_ledger import OrderLedger
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def reconciling(rig: TradingContext, done: threading.Event) -> threading.Thread:
     begun = threading.Event()
 
     def hold() -> None:
-        with OrderLedger(rig.ledger.path) as ledger, alone(ledger, reconciles=True):
+        with OrderLedger(rig.ledger.path) as ledger, trading_lock(ledger, reconciles=True):
             begun.set()
             done.wait(20)
 
@@ -66,20 +67,22 @@ def test_a_reconciliation_that_never_ends_costs_the_session_loudly(
     assert trade_session(rig).is_clean, "the locks are free again"
 
 
-def test_a_second_trading_run_is_refused_at_once_even_while_the_first_waits(rig: TradingContext) -> None:
+def test_a_second_trading_run_is_refused_at_once_even_while_the_first_waits(
+    rig: TradingContext, capsys: pytest.CaptureFixture[str]
+) -> None:
     done = threading.Event()
     thread = reconciling(rig, done)
     with OrderLedger(rig.ledger.path) as other:
         first = threading.Event()
 
         def trade() -> None:
-            with OrderLedger(rig.ledger.path) as ledger, alone(ledger):
+            with OrderLedger(rig.ledger.path) as ledger, trading_lock(ledger):
                 first.set()
 
         waiting = threading.Thread(target=trade, daemon=True)
         waiting.start()
-        time.sleep(0.3)
-        with pytest.raises(AnotherRunTrades), alone(other):
+        until(lambda: "waiting for it" in capsys.readouterr().err)
+        with pytest.raises(AnotherRunTrades), trading_lock(other):
             pass
         done.set()
         assert first.wait(20)
@@ -88,5 +91,5 @@ def test_a_second_trading_run_is_refused_at_once_even_while_the_first_waits(rig:
 
 
 def test_a_reconciliation_is_refused_while_a_run_trades(rig: TradingContext) -> None:
-    with alone(rig.ledger), OrderLedger(rig.ledger.path) as other, pytest.raises(AnotherRunTrades):
-        alone(other, reconciles=True).__enter__()
+    with trading_lock(rig.ledger), OrderLedger(rig.ledger.path) as other, pytest.raises(AnotherRunTrades):
+        trading_lock(other, reconciles=True).__enter__()

@@ -1,4 +1,4 @@
-"""Days in a row at a broker that keeps the time of the stored bars: session after session, none left out silently."""
+"""Days in a row at a broker whose clock stands in the stored bars: session after session, none left out silently."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kobe_jobs.trading.context import account_key
-from kobe_jobs.trading.next_session import gap_between, has_own_time, next_session, nothing_left
+from kobe_jobs.trading.next_session import gap_between, keeps_stored_time, next_session, nothing_left
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.errors import UsageError
 from kobe_resources.order_ledger.sessions import last_claimed
@@ -31,11 +31,11 @@ def trade_through(
     """Trade every session from the next one (or `first`) to `last`; the summaries, which end with one that is not clean.
 
     done: called after each session, with what lies between it and the one before: a gap that is named. Raises UsageError where
-    the broker has a time of its own, or its account has not begun and `first` is not named, and what `trade_session` raises.
+    the broker has a real clock, or its account has not begun and `first` is not named, and what `trade_session` raises.
     """
-    if not has_own_time(trading):
+    if not keeps_stored_time(trading):
         raise UsageError(
-            f"the broker of stage {trading.stage} keeps its own time: only its session of today can be traded",
+            f"the broker of stage {trading.stage} has a real clock: only its session of today can be traded",
             "leave --through away; it is for the embedded broker (stages simulated, and shadow without keys)",
         )
     if first is None and _is_fresh(trading):

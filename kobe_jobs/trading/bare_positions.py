@@ -18,13 +18,12 @@ from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.order_ledger import OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
-from kobe_resources.order_ledger.positions import open_positions
+from kobe_resources.order_ledger.positions import SAME_SHARES, is_same_qty, open_positions
 from kobe_resources.order_ledger.sessions import last_reconciliation
 from kobe_resources.runtime.sql_files import read_sql
 
 PROTECTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD, OrderStatus.PARTIALLY_FILLED})
 """A stop in one of these will trigger. `pending_new` is no promise, and `pending_cancel` the opposite of one."""
-SAME = Decimal("1e-6")
 ONE_TICK = Decimal("0.0100001")
 PROTECTED = "every position has its stop, every stop its position"
 LIFTED = "stop_lifted"
@@ -53,7 +52,7 @@ class AtBroker:
         row = self.positions.get(symbol)
         rest = (row.qty if row else Decimal(0)) - self.noted.get(symbol, Decimal(0))
         # What a person has sold of their own meanwhile turns no position of ours around.
-        return rest if row and rest * row.qty > 0 and abs(rest) > SAME else Decimal(0)
+        return rest if row and rest * row.qty > 0 and abs(rest) > SAME_SHARES else Decimal(0)
 
     def stops(self, symbol: str) -> list[BrokerOrder]:
         """Open stop orders in a symbol."""
@@ -63,7 +62,7 @@ class AtBroker:
         """Does an order rest that takes all shares of a position out at the next opening auction?"""
         side = "sell" if held.side == "long" else "buy"
         resting = [o for o in self.orders if (o.symbol, o.side, o.time_in_force) == (held.symbol, side, "opg")]
-        return len(resting) == 1 and not resting[0].is_terminal and is_same(rest_of(resting[0]), held.qty)
+        return len(resting) == 1 and not resting[0].is_terminal and is_same_qty(rest_of(resting[0]), held.qty)
 
     def is_stop(self, order: BrokerOrder) -> bool:
         """A stop of a stock, and none of a person's."""
@@ -72,7 +71,7 @@ class AtBroker:
 
     def holds(self, held: Position) -> bool:
         """Does the broker hold exactly the shares that the ledger does?"""
-        return is_same(self.qty(held.symbol), held.signed_qty)
+        return is_same_qty(self.qty(held.symbol), held.signed_qty)
 
     def protects(self, symbol: str) -> bool:
         """Is there one stop, in force, for all shares of a symbol?"""
@@ -80,7 +79,7 @@ class AtBroker:
         if len(stops) != 1:
             return False
         leaves = "sell" if qty > 0 else "buy"
-        return stops[0].side == leaves and stops[0].status in PROTECTING and is_same(rest_of(stops[0]), abs(qty))
+        return stops[0].side == leaves and stops[0].status in PROTECTING and is_same_qty(rest_of(stops[0]), abs(qty))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ def shown(orders: Iterable[BrokerOrder], positions: Iterable[BrokerPosition], le
     noted = last["snapshot"].get("noted", {}) if last else {}
     return AtBroker(
         tuple(orders),
-        {row.symbol: row for row in positions if abs(row.qty) > SAME and is_stock(row.symbol, row.asset_class)},
+        {row.symbol: row for row in positions if abs(row.qty) > SAME_SHARES and is_stock(row.symbol, row.asset_class)},
         {symbol: Decimal(qty) for symbol, qty in noted.get("positions", {}).items()}, frozenset(noted.get("orders", ())),
     )  # fmt: skip
 
@@ -225,11 +224,6 @@ def is_at_price(order: BrokerOrder, held: Position) -> bool:
 def rest_of(order: BrokerOrder) -> Decimal:
     """Shares of an order that are not filled."""
     return order.qty - order.filled_qty
-
-
-def is_same(one: Decimal, other: Decimal) -> bool:
-    """The same number of shares, but for the noise of fractions."""
-    return abs(one - other) <= SAME * max(abs(one), abs(other), Decimal(1))
 
 
 def _closes(order: BrokerOrder, there: AtBroker) -> bool:

@@ -14,11 +14,10 @@ from kobe_resources.broker.protocol import BrokerOrder, OrderStatus
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger.orders import ENTRY, ZERO, LedgerOrder, get, move, text_of
-from kobe_resources.order_ledger.positions import apply_fill, position, split_ratio_since
+from kobe_resources.order_ledger.positions import SAME_SHARES, apply_fill, position, split_ratio_since
 from kobe_resources.order_ledger.states import ENDED, OrderState
 from kobe_resources.order_ledger.store import OrderLedger, Write
 
-SAME_SHARES = Decimal("1e-6")
 SAME_PRICE = Decimal("1e-6")
 
 

@@ -39,12 +39,11 @@ from kobe_resources.broker.protocol import (
 )
 from kobe_resources.order_ledger import IllegalMove, LedgerOrder, OrderState, Position
 from kobe_resources.order_ledger import orders as book
-from kobe_resources.order_ledger.positions import open_positions
+from kobe_resources.order_ledger.positions import SAME_SHARES, is_same_qty, open_positions
 from kobe_resources.order_ledger.sessions import keep_reconciliation, last_reconciliation
 from kobe_resources.order_ledger.settlement import OrderMismatch, check_same
 from kobe_resources.order_ledger.states import ENDED, UNSETTLED
 
-SAME_SHARES = Decimal("1e-6")
 LOOKS = 3
 LONGEST_PAUSE_S = 2.0
 SPLIT_AT_LEAST, SPLIT_NEAR = Decimal("0.1"), Decimal("0.2")
@@ -311,7 +310,7 @@ def compare_positions(
         ledger = ours[symbol].signed_qty if symbol in ours else Decimal(0)
         there = theirs[symbol].qty if symbol in theirs else Decimal(0)
         broker = without_noted(there, Decimal(noted.get(symbol, "0")))
-        if abs(ledger - broker) > SAME_SHARES * max(abs(ledger), Decimal(1)):
+        if not is_same_qty(ledger, broker):
             if symbol in ours and is_rounded(ours[symbol], broker):
                 told = f"{there} shares: its split left a fraction, which is paid in cash or rounded up"
                 rows.append(Difference("position", symbol, f"{ledger} shares", told, halts=False))

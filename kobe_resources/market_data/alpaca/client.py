@@ -19,7 +19,6 @@ from kobe_resources.broker.hosts import is_loopback
 from kobe_resources.broker.pacing import Pace, urgent
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.alpaca.errors import (
-    RESUMES,
     AlpacaAuthError,
     AlpacaError,
     AlpacaMalformed,
@@ -27,7 +26,7 @@ from kobe_resources.market_data.alpaca.errors import (
     error_of,
     retries_after,
 )
-from kobe_resources.market_data.over_network import RetryBudget
+from kobe_resources.market_data.over_network import RESUMES, RetryBudget
 
 Row = dict[str, Any]
 

@@ -16,10 +16,9 @@ from urllib.parse import quote, urlsplit
 import urllib3
 
 from kobe_resources.errors import UsageError
-from kobe_resources.market_data.over_network import RetryBudget
+from kobe_resources.market_data.over_network import RESUMES, RetryBudget
 from kobe_resources.market_data.polygon.envelope import Row, check_bars, read_envelope
 from kobe_resources.market_data.polygon.errors import (
-    RESUMES,
     SAMPLE_WORKS,
     PolygonAuthError,
     PolygonEmpty,

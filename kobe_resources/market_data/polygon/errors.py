@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 import orjson
 
+from kobe_resources.market_data.over_network import RESUMES
 from kobe_resources.market_data.protocol import MarketDataError
 
 SAMPLE_WORKS = "the sample works without a key"
-RESUMES = "run `kobe bars refresh` again, it goes on where this stopped"
 LEAVE_OUT = f"{RESUMES}; leave a symbol that fails for good out of data.polygon.candidates"
 NO_BARS = f"{RESUMES}; if it stays so, check data.polygon.candidates and data.start"
 

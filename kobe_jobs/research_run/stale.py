@@ -14,6 +14,7 @@ from kobe_assets.graph.lineage import DEPENDS, code_versions, stale_assets
 from kobe_jobs.research_run.vendor_freshness import needs_top_up, source_fingerprint
 from kobe_resources.errors import KobeError
 from kobe_resources.market_data.store import warehouse_of
+from kobe_resources.runtime.report_summary import LATEST
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
@@ -121,7 +122,7 @@ def _charges_for_all_tries(warehouse: Warehouse, settings: Settings) -> bool:
 
 def report_page() -> Path:
     """Where the latest report lies."""
-    return kobe_home() / "reports" / "kpi_report.html"
+    return kobe_home() / "reports" / LATEST
 
 
 def _follow(watch: Watch) -> Callable[[Any], None]:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from kobe_resources.broker.alpaca.parse import is_stock
-from kobe_resources.broker.protocol import Broker, BrokerOrder, BrokerPosition, OrderStatus
+from kobe_resources.broker.protocol import Broker, BrokerOrder, BrokerPosition, OrderStatus, is_stock
 from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.order_ledger import OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import SAME_SHARES, is_same_qty, open_positions
-from kobe_resources.order_ledger.sessions import last_reconciliation
+from kobe_resources.order_ledger.sessions import last_reconciliation, noted_of
 from kobe_resources.runtime.sql_files import read_sql
 
 PROTECTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD, OrderStatus.PARTIALLY_FILLED})
@@ -109,12 +108,11 @@ def look(broker: Broker, ledger: OrderLedger, account: str) -> AtBroker:
 
 def shown(orders: Iterable[BrokerOrder], positions: Iterable[BrokerPosition], ledger: OrderLedger, account: str) -> AtBroker:
     """What the broker has shown, beside what a person has accepted as their own; options and coins are never ours."""
-    last = last_reconciliation(ledger, account, agreeing=True)
-    noted = last["snapshot"].get("noted", {}) if last else {}
+    noted = noted_of(last_reconciliation(ledger, account, agreeing=True))
     return AtBroker(
         tuple(orders),
         {row.symbol: row for row in positions if abs(row.qty) > SAME_SHARES and is_stock(row.symbol, row.asset_class)},
-        {symbol: Decimal(qty) for symbol, qty in noted.get("positions", {}).items()}, frozenset(noted.get("orders", ())),
+        {symbol: Decimal(qty) for symbol, qty in noted["positions"].items()}, frozenset(noted["orders"]),
     )  # fmt: skip
 
 

@@ -29,18 +29,18 @@ from kobe_jobs.trading.reconcile.cash import compare_cash
 from kobe_jobs.trading.reconcile.difference import Difference
 from kobe_jobs.trading.renames import fitting_renames
 from kobe_jobs.trading.roll_forward import apply_splits, as_split, find_booked
-from kobe_resources.broker.alpaca.parse import is_stock
 from kobe_resources.broker.protocol import (
     TERMINAL_STATUSES,
     BrokerFill,
     BrokerOrder,
     BrokerPosition,
     BrokerUnavailable,
+    is_stock,
 )
 from kobe_resources.order_ledger import IllegalMove, LedgerOrder, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import SAME_SHARES, is_same_qty, open_positions
-from kobe_resources.order_ledger.sessions import keep_reconciliation, last_reconciliation
+from kobe_resources.order_ledger.sessions import keep_reconciliation, last_reconciliation, noted_of
 from kobe_resources.order_ledger.settlement import OrderMismatch, check_same
 from kobe_resources.order_ledger.states import ENDED, UNSETTLED
 
@@ -190,12 +190,6 @@ def compare_stops(context: SessionContext, held: list[Position], there: AtBroker
         if order.symbol not in differing and book.find(context.ledger, order.client_order_id) is not None:
             rows.append(Difference("stop", order.symbol, "no position", f"a stop to {order.side} {rest_of(order)} rests"))
     return rows
-
-
-def noted_of(last: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a person accepted as their own at the last agreement: shares by symbol, and broker ids of working orders."""
-    noted = last["snapshot"].get("noted", {}) if last else {}
-    return {"positions": dict(noted.get("positions", {})), "orders": list(noted.get("orders", []))}
 
 
 def _open_questions(context: SessionContext) -> list[LedgerOrder]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kobe_resources.broker.protocol import Broker, BrokerOrder, BrokerPosition, OrderStatus, is_stock
 from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
-from kobe_resources.calendar import NEW_YORK
+from kobe_resources.calendar import NEW_YORK, REGULAR_OPEN
 from kobe_resources.order_ledger import OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import SAME_SHARES, is_same_qty, open_positions
@@ -27,7 +27,6 @@ ONE_TICK = Decimal("0.0100001")
 PROTECTED = "every position has its stop, every stop its position"
 LIFTED = "stop_lifted"
 """The kind of the record that a stop was taken away for a split of the next open."""
-OPEN = dt.time(9, 30)
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def find_lifted(ledger: OrderLedger, account: str, broker: Broker) -> dict[str, 
     if clock.is_open:
         # Until the close before it every position has its stop.
         return {}
-    return {symbol: day for symbol, day in days.items() if clock.timestamp < dt.datetime.combine(day, OPEN, NEW_YORK)}
+    return {symbol: day for symbol, day in days.items() if clock.timestamp < dt.datetime.combine(day, REGULAR_OPEN, NEW_YORK)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,9 +143,8 @@ def _simulated(settings: Settings, folder: Path | None, leave_clock: bool, read_
     embedded = start_embedded(settings, folder, uuid.uuid4().hex)
     try:
         follow_settings(embedded)
-        bars = embedded.book.market.bars
-        if not leave_clock and embedded.moment.order == (bars.days[0].session, 0):
-            embedded.advance_to(bars.last_session, "open")
+        if not leave_clock and embedded.is_fresh:
+            embedded.advance_to(embedded.book.market.bars.last_session, "open")
     except BaseException:
         embedded.close()
         raise

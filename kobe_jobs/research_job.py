@@ -4,6 +4,9 @@ import dagster as dg
 
 from kobe_resources import calendar
 
+REPORT_JOB, REFRESH_JOB = "wf_report", "refresh"
+RESEARCH_JOBS = (REPORT_JOB, REFRESH_JOB)
+"""The jobs that bring signals."""
 SESSION_TAG = "kobe/session"
 """Names the session that a run is for."""
 EXCHANGE_TIME = "America/New_York"
@@ -11,7 +14,7 @@ EXCHANGE_TIME = "America/New_York"
 
 @dg.schedule(
     cron_schedule="*/15 13-23 * * 1-5",
-    job_name="wf_report",
+    job_name=REPORT_JOB,
     execution_timezone=EXCHANGE_TIME,
     default_status=dg.DefaultScheduleStatus.STOPPED,
     description="Bars, signals and the evidence that paper and live ask for, half an hour after each close; half days too.",
@@ -25,12 +28,12 @@ def after_the_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 def research_definitions() -> dg.Definitions:
     """`wf_report` computes everything up to the report, `refresh` the bars and what depends on them up to the signals."""
     report = dg.define_asset_job(
-        "wf_report",
+        REPORT_JOB,
         selection=dg.AssetSelection.assets("kpi_report").upstream(),
         description="Everything up to the walk-forward report; Kobe's command line runs only what is stale of it.",
     )
     refresh = dg.define_asset_job(
-        "refresh",
+        REFRESH_JOB,
         selection=dg.AssetSelection.assets("signals").upstream(),
         description="Top up bars and bring universe, indicators and signals up to date.",
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from kobe_jobs.research_job import EXCHANGE_TIME, SESSION_TAG
+from kobe_jobs.research_job import EXCHANGE_TIME, RESEARCH_JOBS, SESSION_TAG
 from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed, tell_differences, tell_run, tell_tomorrow
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
@@ -30,7 +30,6 @@ RETRY_AFTER_S = (60, 120, 240, 480, 600, 600)
 """Pauses after each failed run of a session before the sensor asks again: half an hour and some, then it is a person's."""
 QUIET = "no alert"
 TRADING_JOBS = ("trade_session", "reconcile")
-RESEARCH_JOBS = ("wf_report", "refresh")
 
 
 class TradeConfig(dg.Config):
@@ -218,7 +217,7 @@ def signals_landed(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
 def orders_working(context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]) -> Any:
     """Request the next run of a session that was begun and is not done, one at a time, a minute apart."""
     stage, now = settings.broker.stage, _now()
-    if stage == "shadow" or (stage == "simulated" and not settings.broker.base_url):
+    if _lives_in_stored_bars(settings):
         return dg.SkipReason("nothing works at a broker whose clock stands in the stored bars")
     session, why = _next_due(stage, now)
     if session is None:
@@ -371,7 +370,7 @@ def _retry(instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | 
     if session is None:
         return None
     stage = settings.broker.stage
-    if stage == "shadow" or (stage == "simulated" and not settings.broker.base_url):
+    if _lives_in_stored_bars(settings):
         # Nothing is held that could be bare, or the broker is the run's own and fails the same way again.
         return None
     tags = {STAGE_TAG: stage, SESSION_TAG: str(session)}
@@ -390,6 +389,12 @@ def _retry(instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | 
     if wait > 0:
         return dg.SkipReason(f"session {session} is unfinished after {failed} runs: asked for again in {wait:.0f} s")
     return _request(stage, str(session), len(records))
+
+
+def _lives_in_stored_bars(settings: Settings) -> bool:
+    """Does the stage leave nothing at a broker between two runs: a paper book, or a broker that a run starts for itself?"""
+    stage = settings.broker.stage
+    return stage == "shadow" or (stage == "simulated" and not settings.broker.base_url)
 
 
 def _failed_in_a_row(records: Sequence[dg.RunRecord]) -> int:

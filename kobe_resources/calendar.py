@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NEW_YORK = ZoneInfo("America/New_York")
 """The exchange's time zone."""
+REGULAR_OPEN, REGULAR_CLOSE = dt.time(9, 30), dt.time(16, 0)
+"""The hours of a session in that zone, but for half days."""
 FIRST_DAY = dt.date(1950, 1, 1)
 LAST_DAY = dt.date(2100, 12, 31)
 NEAR_FIRST_DAY = dt.date(1985, 1, 1)

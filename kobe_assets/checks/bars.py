@@ -21,7 +21,6 @@ from kobe_assets.checks.findings import (
     LARGE_DIVIDEND,
     MOST_YIELD,
     NEAR_DIVIDENDS,
-    REUSED_AFTER,
     DataFinding,
     data_finding,
     others,
@@ -30,6 +29,7 @@ from kobe_assets.checks.sessions import find_lone_sessions, find_stale, find_thi
 from kobe_assets.checks.words import WORDS
 from kobe_assets.graph.bar_table import read_bar_tables
 from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.research.panel import LISTING_GAP
 from kobe_assets.research.quarantine import SILENT_MOVE, suspects
 from kobe_assets.research.strategies.register import symbols_read
 from kobe_assets.selection.barred import MISDATED_DAYS, ONE_SPLIT_DAYS, SMALLEST_JUMP
@@ -238,7 +238,7 @@ def _find_calendar_gaps(strange: pd.DataFrame, gaps: pd.DataFrame) -> Iterator[D
         f"{missing:,} sessions are missing inside the lives of {len(by_symbol):,} symbols",
     )
     # As the rules part listings: by the sessions that other symbols have bars of.
-    back = gaps[gaps["between"] > REUSED_AFTER].sort_values(["missing", "symbol"], ascending=[False, True])
+    back = gaps[gaps["between"] > LISTING_GAP].sort_values(["missing", "symbol"], ascending=[False, True])
     yield data_finding("reused_tickers", back, len(back), f"{len(back):,} times a ticker came back after a long absence")
 
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from kobe_assets.checks.bar_frames import SAME_BARS, SAME_PRICES, ZERO_VOLUME_RUN
 from kobe_assets.checks.words import WORDS
+from kobe_assets.research.panel import LISTING_GAP
 from kobe_assets.research.quarantine import SILENT_MOVE
 from kobe_resources.findings import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REUSED_AFTER = 10
-"""A ticker that is back more than this many sessions after its last bar may be another company."""
 MOST_YIELD = 0.15
 """Part of its price that hardly a stock pays in a year."""
 LARGE_DIVIDEND = 0.2
@@ -49,7 +48,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
         False,
         f"No symbol has two dividends of one kind on one day, or one amount twice within {NEAR_DIVIDENDS} days.",
     ),
-    "reused_tickers": (False, f"No ticker stops and starts again more than {REUSED_AFTER} sessions later."),
+    "reused_tickers": (False, f"No ticker stops and starts again more than {LISTING_GAP} sessions later."),
     "stale_last_session": (False, "The last stored session is the latest that the vendor should have."),
     "thin_sessions": (False, f"No session has under {FEW_ROWS:.0%} of the bars of the {USUAL_DAYS} before it."),
     "orphan_bars": (False, "Every symbol with bars is a candidate."),
@@ -60,7 +59,7 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "odd_prints": (False, "No open, high or low lies far out of the closes around it without unusual volume."),
     "weekly_bars": (False, "Bars are daily: figures a year are scaled by 252 sessions."),
     "adjusted_prices": (False, "Prices of own files are as traded: their older closes lie on cents as the newest do."),
-    "lone_sessions": (False, f"No session lies apart from the others by more than {REUSED_AFTER} sessions without any bar."),
+    "lone_sessions": (False, f"No session lies apart from the others by more than {LISTING_GAP} sessions without any bar."),
     "set_aside_rows": (False, "Every row that the source gave is stored."),
     "restated_bars": (False, "The last load restated and took back no symbol's history, splits or dividends."),
     "refused_bars": (False, "The source has no row that had to be kept out of the store, and no split twice."),

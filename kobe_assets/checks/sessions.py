@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kobe_assets.checks.findings import FEW_ROWS, REUSED_AFTER, USUAL_DAYS, DataFinding, data_finding
+from kobe_assets.checks.findings import FEW_ROWS, USUAL_DAYS, DataFinding, data_finding
+from kobe_assets.research.panel import LISTING_GAP
 from kobe_resources import calendar
 from kobe_resources.market_data import AGING
 
@@ -44,7 +45,7 @@ def find_lone_sessions(connection: duckdb.DuckDBPyConnection, days: np.ndarray, 
     known = np.asarray(calendar.sessions(max(days[0].item(), calendar.FIRST_DAY), min(days[-1].item(), calendar.LAST_DAY)))
     place = np.searchsorted(known, days)
     # Of days before the calendar begins it knows no session.
-    apart = (np.diff(place) > REUSED_AFTER + 1) | (np.diff(days).astype(np.int64) > A_MONTH)
+    apart = (np.diff(place) > LISTING_GAP + 1) | (np.diff(days).astype(np.int64) > A_MONTH)
     starts = np.append(0, np.flatnonzero(apart) + 1)
     held = np.add.reduceat(counts, starts)
     ends = np.append(starts[1:], len(days)) - 1

@@ -22,7 +22,7 @@ Integers = NDArray[np.integer[Any]]
 
 ROW_OPEN, ROW_HIGH, ROW_LOW, ROW_CLOSE, ROW_FACTOR, ROW_SESSION, ROW_FOLLOWS, ROW_DIVIDEND = range(8)
 LISTING_GAP = 10
-"""Sessions without a bar beyond which a symbol's next bar belongs to another listing."""
+"""Sessions without a bar beyond which a symbol's listing is over: its next bar belongs to another (rules, section 1)."""
 SLICE = 1 << 15
 """Bars that are copied at a time."""
 RAW_DECIMALS = 9

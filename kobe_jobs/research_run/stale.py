@@ -14,6 +14,7 @@ from kobe_assets.graph.lineage import DEPENDS, code_versions, stale_assets
 from kobe_jobs.research_run.vendor_freshness import needs_top_up, source_fingerprint
 from kobe_resources.errors import KobeError
 from kobe_resources.market_data.store import warehouse_of
+from kobe_resources.runtime.report_summary import LATEST
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.shared_connection import keep_open
@@ -116,7 +117,7 @@ def check_grids(settings: Settings) -> None:
 
 def report_page() -> Path:
     """Where the latest report lies."""
-    return kobe_home() / "reports" / "kpi_report.html"
+    return kobe_home() / "reports" / LATEST
 
 
 def _follow(watch: Watch) -> Callable[[Any], None]:

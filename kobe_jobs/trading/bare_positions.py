@@ -12,24 +12,21 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from kobe_resources.broker.alpaca.parse import is_stock
-from kobe_resources.broker.protocol import Broker, BrokerOrder, BrokerPosition, OrderStatus
+from kobe_resources.broker.protocol import Broker, BrokerOrder, BrokerPosition, OrderStatus, is_stock
 from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
-from kobe_resources.calendar import NEW_YORK
+from kobe_resources.calendar import NEW_YORK, REGULAR_OPEN
 from kobe_resources.order_ledger import OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
-from kobe_resources.order_ledger.positions import open_positions
-from kobe_resources.order_ledger.sessions import last_reconciliation
+from kobe_resources.order_ledger.positions import SAME_SHARES, is_same_qty, open_positions
+from kobe_resources.order_ledger.sessions import last_reconciliation, noted_of
 from kobe_resources.runtime.sql_files import read_sql
 
 PROTECTING = frozenset({OrderStatus.NEW, OrderStatus.ACCEPTED, OrderStatus.HELD, OrderStatus.PARTIALLY_FILLED})
 """A stop in one of these will trigger. `pending_new` is no promise, and `pending_cancel` the opposite of one."""
-SAME = Decimal("1e-6")
 ONE_TICK = Decimal("0.0100001")
 PROTECTED = "every position has its stop, every stop its position"
 LIFTED = "stop_lifted"
 """The kind of the record that a stop was taken away for a split of the next open."""
-OPEN = dt.time(9, 30)
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class AtBroker:
         row = self.positions.get(symbol)
         rest = (row.qty if row else Decimal(0)) - self.noted.get(symbol, Decimal(0))
         # What a person has sold of their own meanwhile turns no position of ours around.
-        return rest if row and rest * row.qty > 0 and abs(rest) > SAME else Decimal(0)
+        return rest if row and rest * row.qty > 0 and abs(rest) > SAME_SHARES else Decimal(0)
 
     def stops(self, symbol: str) -> list[BrokerOrder]:
         """Open stop orders in a symbol."""
@@ -63,7 +60,7 @@ class AtBroker:
         """Does an order rest that takes all shares of a position out at the next opening auction?"""
         side = "sell" if held.side == "long" else "buy"
         resting = [o for o in self.orders if (o.symbol, o.side, o.time_in_force) == (held.symbol, side, "opg")]
-        return len(resting) == 1 and not resting[0].is_terminal and is_same(rest_of(resting[0]), held.qty)
+        return len(resting) == 1 and not resting[0].is_terminal and is_same_qty(rest_of(resting[0]), held.qty)
 
     def is_stop(self, order: BrokerOrder) -> bool:
         """Is it a stop of a stock, and none of a person's?"""
@@ -72,7 +69,7 @@ class AtBroker:
 
     def holds(self, held: Position) -> bool:
         """Does the broker hold exactly the shares that the ledger does?"""
-        return is_same(self.qty(held.symbol), held.signed_qty)
+        return is_same_qty(self.qty(held.symbol), held.signed_qty)
 
     def protects(self, symbol: str) -> bool:
         """Is there one stop, in force, for all shares of a symbol?"""
@@ -80,7 +77,7 @@ class AtBroker:
         if len(stops) != 1:
             return False
         leaves = "sell" if qty > 0 else "buy"
-        return stops[0].side == leaves and stops[0].status in PROTECTING and is_same(rest_of(stops[0]), abs(qty))
+        return stops[0].side == leaves and stops[0].status in PROTECTING and is_same_qty(rest_of(stops[0]), abs(qty))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +109,11 @@ def broker_state_of(
     orders: Iterable[BrokerOrder], positions: Iterable[BrokerPosition], ledger: OrderLedger, account: str
 ) -> AtBroker:
     """What the broker has shown, beside what a person has accepted as their own; options and coins are never ours."""
-    last = last_reconciliation(ledger, account, agreeing=True)
-    noted = last["snapshot"].get("noted", {}) if last else {}
+    noted = noted_of(last_reconciliation(ledger, account, agreeing=True))
     return AtBroker(
         tuple(orders),
-        {row.symbol: row for row in positions if abs(row.qty) > SAME and is_stock(row.symbol, row.asset_class)},
-        {symbol: Decimal(qty) for symbol, qty in noted.get("positions", {}).items()}, frozenset(noted.get("orders", ())),
+        {row.symbol: row for row in positions if abs(row.qty) > SAME_SHARES and is_stock(row.symbol, row.asset_class)},
+        {symbol: Decimal(qty) for symbol, qty in noted["positions"].items()}, frozenset(noted["orders"]),
     )  # fmt: skip
 
 
@@ -173,7 +169,7 @@ def find_lifted(ledger: OrderLedger, account: str, broker: Broker) -> dict[str, 
     if clock.is_open:
         # Until the close before it every position has its stop.
         return {}
-    return {symbol: day for symbol, day in days.items() if clock.timestamp < dt.datetime.combine(day, OPEN, NEW_YORK)}
+    return {symbol: day for symbol, day in days.items() if clock.timestamp < dt.datetime.combine(day, REGULAR_OPEN, NEW_YORK)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +223,6 @@ def is_at_price(order: BrokerOrder, held: Position) -> bool:
 def rest_of(order: BrokerOrder) -> Decimal:
     """Shares of an order that are not filled."""
     return order.qty - order.filled_qty
-
-
-def is_same(one: Decimal, other: Decimal) -> bool:
-    """The same number of shares, but for the noise of fractions."""
-    return abs(one - other) <= SAME * max(abs(one), abs(other), Decimal(1))
 
 
 def _closes(order: BrokerOrder, there: AtBroker) -> bool:

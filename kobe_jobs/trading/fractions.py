@@ -10,10 +10,9 @@ from decimal import ROUND_DOWN, Decimal
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.equity import last_close
 from kobe_resources.order_ledger import Position
-from kobe_resources.order_ledger.positions import grow, leave, open_positions
+from kobe_resources.order_ledger.positions import SAME_SHARES, grow, leave, open_positions
 
 CASH_IN_LIEU = "cash_in_lieu"
-SAME_SHARES = Decimal("1e-6")
 
 
 def settle_fractions(context: SessionContext) -> None:

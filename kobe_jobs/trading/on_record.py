@@ -21,6 +21,7 @@ from kobe_resources.broker.open import embedded_folder
 from kobe_resources.errors import KobeError
 from kobe_resources.market_data.store import refuse_other_source
 from kobe_resources.order_ledger import OrderLedger
+from kobe_resources.order_ledger.fills import cash_of_fills
 from kobe_resources.order_ledger.sessions import DONE, claim_of, last_reconciliation
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
@@ -154,8 +155,5 @@ def _told_cash(ledger: OrderLedger, account: str) -> Decimal | None:
 
 def _counted_cash(settings: Settings, ledger: OrderLedger, account: str) -> Decimal:
     """What the ledger's own fills left of the start."""
-    cash = Decimal(repr(settings.simulation.initial_cash))
-    for row in ledger.rows("SELECT side, qty, price FROM fills WHERE account = ?", (account,)):
-        worth = Decimal(row["qty"]) * Decimal(row["price"])
-        cash += worth if row["side"] == "sell" else -worth
-    return cash
+    moved, _ = cash_of_fills(ledger, account)
+    return Decimal(repr(settings.simulation.initial_cash)) + moved

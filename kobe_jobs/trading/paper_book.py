@@ -20,6 +20,7 @@ from kobe_resources.broker.protocol import Side
 from kobe_resources.broker.quotes import exit_limit
 from kobe_resources.order_ledger import LedgerOrder, OrderPlan, OrderState, Position
 from kobe_resources.order_ledger import orders as book
+from kobe_resources.order_ledger.fills import cash_of_fills
 from kobe_resources.order_ledger.paper import fill_on_paper
 from kobe_resources.order_ledger.positions import open_positions, position
 from kobe_resources.runtime.sql_files import read_sql
@@ -102,11 +103,8 @@ def enter_on_paper(context: SessionContext) -> None:
 def paper_cash(context: SessionContext) -> Decimal:
     """Dollars that the paper book has left of the simulation's initial cash, after the costs of the rules."""
     costs = costs_through(context, context.ledger, context.session)
-    cash = Decimal(repr(context.settings.simulation.initial_cash)) + Decimal(repr(costs))
-    for row in context.ledger.rows("SELECT side, qty, price FROM fills WHERE account = ?", (context.account,)):
-        worth = Decimal(row["qty"]) * Decimal(row["price"])
-        cash += worth if row["side"] == "sell" else -worth
-    return max(cash, ZERO)
+    moved, _ = cash_of_fills(context.ledger, context.account)
+    return max(Decimal(repr(context.settings.simulation.initial_cash)) + Decimal(repr(costs)) + moved, ZERO)
 
 
 def _enter(context: SessionContext, order: LedgerOrder, price: Decimal, session: dt.date) -> None:

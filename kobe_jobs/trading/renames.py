@@ -7,9 +7,7 @@ from decimal import Decimal
 
 from kobe_jobs.trading.context import SessionContext
 from kobe_resources.order_ledger import Position
-from kobe_resources.order_ledger.positions import open_positions, rename
-
-SAME_SHARES = Decimal("1e-6")
+from kobe_resources.order_ledger.positions import is_same_qty, open_positions, rename
 
 
 def follow_renames(context: SessionContext) -> None:
@@ -24,11 +22,7 @@ def follow_renames(context: SessionContext) -> None:
         return
     there = {row.symbol: row.qty for row in context.broker.positions()}
     moves = fitting_renames(held, told, there)
-    moves = [
-        (p, name)
-        for p, name in moves
-        if abs(there.get(name, Decimal(0)) - p.signed_qty) <= SAME_SHARES * max(p.qty, Decimal(1))
-    ]
+    moves = [(p, name) for p, name in moves if is_same_qty(there.get(name, Decimal(0)), p.signed_qty)]
     if not moves:
         return
     with context.ledger.write() as write:

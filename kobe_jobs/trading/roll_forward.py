@@ -15,6 +15,7 @@ import numpy as np
 
 from kobe_assets.graph.inputs import canonical_params
 from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.research.panel import LISTING_GAP
 from kobe_assets.research.strategies import Strategy
 from kobe_jobs.trading.bare_positions import ask_broker_state
 from kobe_jobs.trading.context import SessionContext
@@ -41,8 +42,6 @@ SAME_SPLIT_DAYS = 5
 SESSIONS_BEFORE_ASKING = 2
 UNLISTED_STATUS = "inactive"
 """What the broker says of a symbol that it lists no more."""
-SESSIONS_OF_A_GAP = 10
-"""After more sessions without a bar the listing is over (rules, section 1)."""
 
 
 def apply_splits(context: SessionContext) -> int:
@@ -183,7 +182,7 @@ def name_without_bars(context: SessionContext) -> str:
         if len(missing) < SESSIONS_BEFORE_ASKING or context.ledger.disposable:
             continue
         asked.append(text)
-        if len(missing) > SESSIONS_OF_A_GAP and not held.flag:
+        if len(missing) > LISTING_GAP and not held.flag:
             with context.ledger.write() as write:
                 flag_for_exit(write, held, UNLISTED)
     return "; ".join(asked)

@@ -38,7 +38,8 @@ def trade_through(
             f"the broker of stage {trading.stage} has a real clock: only its session of today can be traded",
             "leave --through away; it is for the embedded broker (stages simulated, and shadow without keys)",
         )
-    if first is None and _is_fresh(trading):
+    embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
+    if first is None and embedded.is_fresh:
         raise UsageError("the account has not begun: it has no session to go on from", "name its first one: --session")
     found: list[RunSummary] = []
     before = last_claimed(trading.ledger, account_key(trading.stage, trading.broker.account()))
@@ -57,9 +58,3 @@ def nothing_through(trading: TradingContext, last: dt.date) -> str:
     """One line for a run of days that found none to trade."""
     session = next_session(trading)
     return nothing_left(trading) if session is None else f"nothing to trade through {last}: the next session is {session}"
-
-
-def _is_fresh(trading: TradingContext) -> bool:
-    """Does the embedded broker's clock stand where a new account's does?"""
-    embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
-    return embedded.moment.order == (embedded.book.market.bars.days[0].session, 0)

@@ -12,13 +12,13 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 
-from kobe_jobs.trading.bare_positions import LIFTED, SAME, ask_broker_state, ending_text, lifted_text
+from kobe_jobs.trading.bare_positions import LIFTED, ask_broker_state, ending_text, lifted_text
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.roll_forward import ratio_of
 from kobe_jobs.trading.stops import ends_with_close, living_stops, remove_stops, set_stop
 from kobe_resources.order_ledger import OrderState, Position
-from kobe_resources.order_ledger.positions import open_positions
+from kobe_resources.order_ledger.positions import SAME_SHARES, open_positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def record_endings(context: SessionContext) -> None:
 
 def _is_same_but_split(held: Position, there: Decimal, ratio: Decimal) -> bool:
     """Does the broker hold the ledger's shares, before or after the split, but for the fraction that it leaves?"""
-    if abs(there - held.signed_qty) <= SAME:
+    if abs(there - held.signed_qty) <= SAME_SHARES:
         return True
     return any(abs(there - held.signed_qty * by) < 1 and there * held.signed_qty > 0 for by in (1, ratio, 1 / ratio))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from kobe_jobs.trading.bare_positions import SAME, AtBroker, is_at_price, is_same, rest_of, stop_order_price
+from kobe_jobs.trading.bare_positions import AtBroker, is_at_price, rest_of, stop_order_price
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel, cancel_unsent, send
 from kobe_jobs.trading.moments import RunMoment
@@ -15,7 +15,7 @@ from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_resources.broker.protocol import OrderStatus, Quote
 from kobe_resources.order_ledger import LedgerOrder, OrderPlan, OrderState, Position
 from kobe_resources.order_ledger import orders as book
-from kobe_resources.order_ledger.positions import position
+from kobe_resources.order_ledger.positions import SAME_SHARES, is_same_qty, position
 from kobe_resources.order_ledger.states import UNSETTLED
 
 LIVING = UNSETTLED | {OrderState.PLANNED}
@@ -41,7 +41,7 @@ def remove_misfits(context: SessionContext, held: Position, there: AtBroker) -> 
             continue
         order = there.order(ours.client_order_id)
         # An order that is missing from the list or pending cancel is decided by a look-up.
-        fits = order is None or (is_same(rest_of(order), held.qty) and is_at_price(order, held))
+        fits = order is None or (is_same_qty(rest_of(order), held.qty) and is_at_price(order, held))
         if not fits and order is not None and order.status is not OrderStatus.PENDING_CANCEL:
             remove_stop(context, ours)
 
@@ -67,7 +67,7 @@ def may_have_exit(context: SessionContext, held: Position, there: AtBroker) -> b
     if not any(order.state in sent or (order.state is OrderState.PLANNED and order.posts) for order in exits):
         return False
     row = there.positions.get(held.symbol)
-    return row is None or not there.holds(held) or row.qty_available < held.qty - SAME
+    return row is None or not there.holds(held) or row.qty_available < held.qty - SAME_SHARES
 
 
 def is_passed(context: SessionContext, held: Position, quote: Quote | None) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from kobe_resources.errors import UsageError
@@ -62,23 +62,43 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def _origin(url: str | None, setting: str) -> str | None:
-    """`url` as scheme://host[:port]; a path, a user or plain http to the outside is refused."""
-    if url is None:
-        return None
-    hint = f"write {setting} as https://host, without a path"
+class UrlRefusals(NamedTuple):
+    """What is raised of a URL that is none, of one that is no plain host, and of one that would carry keys in the clear."""
+
+    no_url: UsageError
+    not_plain: UsageError
+    in_the_clear: UsageError
+
+
+def plain_url(url: str, refusals: UrlRefusals, may_have_path: bool = False) -> str:
+    """`url` as scheme://host[:port], in lower case, without a default port and without a slash at the end.
+
+    A user, a password, a query, port 0, and plain http to the outside are refused; a path too, unless it may have one.
+    """
     try:
         parts = urlsplit(url.strip())
         port = parts.port
     except ValueError:
-        raise UsageError(f"{setting} is not a URL", hint) from None
-    host = (parts.hostname or "").rstrip(".")
-    extra = parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment
+        raise refusals.no_url from None
+    host, path = (parts.hostname or "").rstrip("."), parts.path.rstrip("/")
+    extra = parts.username or parts.password or parts.query or parts.fragment or port == 0 or (path and not may_have_path)
     if parts.scheme not in ("http", "https") or not host or extra:
-        raise UsageError(f"{setting} is not a plain host", hint)
+        raise refusals.not_plain
     bracketed = f"[{host}]" if ":" in host else host
     default = {"https": 443, "http": 80}[parts.scheme]
     origin = f"{parts.scheme}://{bracketed}" + (f":{port}" if port and port != default else "")
     if parts.scheme == "http" and not is_loopback(origin):
-        raise UsageError(f"{setting} would send keys without encryption", hint)
-    return origin
+        raise refusals.in_the_clear
+    return origin + path
+
+
+def _origin(url: str | None, setting: str) -> str | None:
+    if url is None:
+        return None
+    hint = f"write {setting} as https://host, without a path"
+    refusals = UrlRefusals(
+        UsageError(f"{setting} is not a URL", hint),
+        UsageError(f"{setting} is not a plain host", hint),
+        UsageError(f"{setting} would send keys without encryption", hint),
+    )
+    return plain_url(url, refusals)

@@ -48,15 +48,14 @@ def open_broker(settings: Settings, secrets: Secrets, stage: Stage, leave_clock:
 
 
 def embedded_folder(settings: Settings, secrets: Secrets, stage: Stage) -> Path | None:
-    """Where the embedded account of `stage` is kept; None where the account is another server's.
+    """Where the embedded account of `stage` is kept; None where the account is of a server that can be asked at any time.
 
     Raises UsageError where host and stage do not belong together.
     """
     hosts = hosts_of(stage, settings.broker)
     if stage == "simulated" and hosts is None:
         return kobe_home() / "broker"
-    has_keys = secrets.alpaca_api_key_id is not None and secrets.alpaca_api_secret_key is not None
-    if stage == "shadow" and not has_keys and settings.broker.base_url is None:
+    if stage == "shadow" and not secrets.has_alpaca_keys and settings.broker.base_url is None:
         # A state of its own: looking at a session must not move the clock of the simulated account.
         return kobe_home() / "broker-shadow"
     return None
@@ -144,9 +143,8 @@ def _simulated(settings: Settings, folder: Path | None, leave_clock: bool, read_
     embedded = start_embedded(settings, folder, uuid.uuid4().hex)
     try:
         follow_settings(embedded)
-        bars = embedded.book.market.bars
-        if not leave_clock and embedded.moment.order == (bars.days[0].session, 0):
-            embedded.advance_to(bars.last_session, "open")
+        if not leave_clock and embedded.is_fresh:
+            embedded.advance_to(embedded.book.market.bars.last_session, "open")
     except BaseException:
         embedded.close()
         raise

@@ -15,7 +15,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from kobe_resources.broker.hosts import is_loopback
+from kobe_resources.runtime.retry_after import number_of, retry_after_s, server_time
 
 MINUTE_S = 60.0
 KEPT_BACK = 0.2
@@ -147,7 +147,7 @@ class Pace:
     def heard(self, status: int, headers: Mapping[str, str]) -> None:
         """Apply the broker's own count, as an answer's headers give it."""
         now = self._clock()
-        left, reset = _number(headers.get("X-RateLimit-Remaining")), seconds_to_reset(headers, now)
+        left, reset = number_of(headers.get("X-RateLimit-Remaining")), seconds_to_reset(headers, now)
         is_refused = status == 429
         self._refusals = self._refusals + 1 if is_refused else 0
         is_near = left is not None and reset is not None and left <= self._limit - self._for_others
@@ -211,36 +211,15 @@ def pace_of(calls_per_minute: int, url: str, folder: Path) -> Pace | None:
 
 def seconds_to_reset(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds until the broker will answer again, by its headers; None where they say nothing that can be read."""
-    told = headers.get("Retry-After")
-    if told is not None:
-        wait = _number(told)
-        if wait is None:
-            at = _moment(told)
-            wait = None if at is None else at - (_moment(headers.get("Date")) or now)
-        if wait is not None:
-            return max(0.0, wait)
-    reset = _number(headers.get("X-RateLimit-Reset"))
+    wait = retry_after_s(headers, now)
+    if wait is not None:
+        return wait
+    reset = number_of(headers.get("X-RateLimit-Reset"))
     if reset is None:
         return None
     if reset < EPOCH:
-        return max(0.0, reset)
-    # Theirs is the clock that counts: where the answer tells it, ours may be wrong.
-    return max(0.0, reset - (_moment(headers.get("Date")) or now))
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if 0 <= value < float("inf") else None
-
-
-def _moment(text: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(text or "").timestamp()
-    except (ValueError, OverflowError):
-        return None
+        return reset
+    return max(0.0, reset - server_time(headers, now))
 
 
 def _read(path: Path) -> _Count | None:

@@ -6,6 +6,7 @@ Money and shares are Decimal, times are aware UTC. Values are trusted to be pars
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,6 +20,15 @@ OrderKind = Literal["limit", "stop", "market"]
 TimeInForce = Literal["ioc", "day", "gtc", "opg"]
 OrderScope = Literal["open", "closed", "all"]
 MAX_CLIENT_ORDER_ID = 128
+OPTION = re.compile(r"[A-Z.]{1,6}\d{6}[CP]\d{8}")
+"""A symbol of the options' clearing house: root, expiry, right, strike."""
+NO_STOCKS = ("us_option", "crypto", "crypto_perp")
+"""Classes of assets that Kobe never trades."""
+
+
+def is_stock(symbol: str, asset_class: str = "") -> bool:
+    """Is it a stock, as far as symbol and class say: no option contract, no pair of currencies?"""
+    return asset_class not in NO_STOCKS and "/" not in symbol and OPTION.fullmatch(symbol) is None
 
 
 class OrderStatus(StrEnum):

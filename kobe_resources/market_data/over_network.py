@@ -1,23 +1,31 @@
-"""What the vendors that are asked over a network share: clock, one load at a time, the candidates file in a fingerprint."""
+"""What the vendors that are asked over a network share: clock, one load at a time, age of a list, prints of lists and files."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kobe_resources.market_data.protocol import MarketDataError
 from kobe_resources.runtime.atomic_files import private_folder
 from kobe_resources.runtime.locks import exclusive
+from kobe_resources.settings.pins import canonical_json
 from kobe_resources.warehouse.shared_connection import keep_open
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kobe_resources.warehouse.store import Warehouse
+
+RESUMES = "run `kobe bars refresh` again, it goes on where this stopped"
+"""The remedy of whatever stops a load half way."""
+SURELY_PUBLISHED_AFTER = dt.timedelta(hours=24)
+"""What a session lacks this long after its close is not late any more."""
+LIST_LASTS = dt.timedelta(days=30)
+"""A vendor's list of stocks is read anew after this long."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,11 @@ class RetryBudget:
 def utc_now() -> dt.datetime:
     """The clock of everything but tests."""
     return dt.datetime.now(dt.UTC)
+
+
+def hash_of(told: Sequence[object]) -> str:
+    """A short print of plain values: it says for what a stored mark stands."""
+    return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
 
 
 def hash_of_candidates(file: Path | None, setting: str) -> str | None:

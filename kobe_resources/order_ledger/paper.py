@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
+from kobe_resources.order_ledger.fills import insert_fill
 from kobe_resources.order_ledger.orders import ENTRY, ZERO, LedgerOrder, get, text_of
 from kobe_resources.order_ledger.positions import apply_fill
 from kobe_resources.order_ledger.states import OrderState
@@ -18,14 +19,7 @@ def fill_on_paper(write: Write, order: LedgerOrder, price: Decimal, session: dt.
     """Let the whole order be filled at `price` in `session`, and open or close its position; harmless to repeat."""
     if order.state is not OrderState.WOULD_SEND or order.filled_qty:
         return order
-    write.execute(
-        "INSERT INTO fills (client_order_id, cum_qty, account, symbol, side, qty, price, session, at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            order.client_order_id, text_of(order.qty), order.account, order.symbol, order.side, text_of(order.qty),
-            text_of(price), session.isoformat(), write.now.isoformat(),
-        ),
-    )  # fmt: skip
+    insert_fill(write, order, order.qty, order.qty, price, session, write.now)
     spent = order.qty * price if order.purpose == ENTRY else ZERO
     write.execute(
         "UPDATE intents SET filled_qty = qty, filled_avg_price = ?, spent = ?, reserved = '0', updated_at = ?"

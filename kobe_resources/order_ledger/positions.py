@@ -21,6 +21,8 @@ from kobe_resources.order_ledger.store import OrderLedger, Write
 
 DUST = Decimal("1e-9")
 """Shares that no broker can hold: the ninth decimal is its last."""
+SAME_SHARES = Decimal("1e-6")
+"""Two numbers of shares that lie no further apart differ by the noise of fractions alone; see also `is_same_qty`."""
 UNLISTED = "delisted"
 """The flag of a position whose symbol has gone from the broker's list, or has no bars any more."""
 
@@ -63,6 +65,15 @@ class Position:
     def exit_price(self) -> Decimal | None:
         """Average price of the shares that left."""
         return self.exit_value / self.exit_qty if self.exit_qty else None
+
+
+def is_same_qty(one: Decimal, other: Decimal) -> bool:
+    """The same number of shares, but for the noise of fractions: a millionth of a share, or of the larger number over one.
+
+    For what a position and an order are compared by as a whole. Where the parts of a share that a split left decide, or
+    whether an order is the one that was sent, the bound stays SAME_SHARES however many shares there are.
+    """
+    return abs(one - other) <= SAME_SHARES * max(abs(one), abs(other), Decimal(1))
 
 
 def open_positions(ledger: OrderLedger | Write, account: str) -> list[Position]:

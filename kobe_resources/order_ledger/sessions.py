@@ -142,6 +142,15 @@ def last_reconciliation(ledger: OrderLedger, account: str, agreeing: bool = Fals
     return {**dict(row), "differences": json.loads(row["differences"]), "snapshot": json.loads(row["snapshot"])}
 
 
+def noted_of(last: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a person accepted as their own at the last agreement: shares by symbol, and broker ids of working orders.
+
+    last: as `last_reconciliation` gives it.
+    """
+    noted = last["snapshot"].get("noted", {}) if last else {}
+    return {"positions": dict(noted.get("positions", {})), "orders": list(noted.get("orders", []))}
+
+
 def _claimed(write: Write, account: str, session: dt.date) -> Claim:
     claim = claim_of(write, account, session)
     if claim is None:

@@ -13,12 +13,12 @@ from typing import Any
 from kobe_resources.broker.protocol import BrokerOrder, OrderStatus
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
+from kobe_resources.order_ledger.fills import insert_fill
 from kobe_resources.order_ledger.orders import ENTRY, ZERO, LedgerOrder, get, move, text_of
-from kobe_resources.order_ledger.positions import apply_fill, position, split_ratio_since
+from kobe_resources.order_ledger.positions import SAME_SHARES, apply_fill, position, split_ratio_since
 from kobe_resources.order_ledger.states import ENDED, OrderState
 from kobe_resources.order_ledger.store import OrderLedger, Write
 
-SAME_SHARES = Decimal("1e-6")
 SAME_PRICE = Decimal("1e-6")
 
 
@@ -129,14 +129,7 @@ def _record_fills(write: Write, ours: LedgerOrder, order: BrokerOrder, at: dt.da
         # The broker rounds its averages: a tiny last part can come out at nothing.
         price = average
     session = ours.session if ours.purpose == ENTRY else at.astimezone(NEW_YORK).date()
-    write.execute(
-        "INSERT INTO fills (client_order_id, cum_qty, account, symbol, side, qty, price, session, at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            ours.client_order_id, text_of(order.filled_qty), ours.account, ours.symbol, ours.side, text_of(qty),
-            text_of(price), session.isoformat(), at.isoformat(),
-        ),
-    )  # fmt: skip
+    insert_fill(write, ours, order.filled_qty, qty, price, session, at)
     spent = _spent(ours, order.filled_qty, average)
     write.execute(
         "UPDATE intents SET filled_qty = ?, filled_avg_price = ?, spent = ?, reserved = ? WHERE client_order_id = ?",

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kobe_resources.runtime.report_summary import read_summary
+from kobe_resources.runtime.report_summary import LATEST, read_summary
 
-LATEST = "kpi_report.html"
 STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf7; --ink: #1d1c1a; --soft: #625e57; --rule: #e3dfd6;
   --one: #1f5fa8; --two: #a05a00; }

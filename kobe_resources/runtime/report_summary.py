@@ -1,4 +1,4 @@
-"""The few facts that a report's page tells of itself at its beginning; read without reading the page."""
+"""The file of the latest report, and the few facts that a page tells of itself at its beginning, read without the page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+LATEST = "kpi_report.html"
+"""The file of the latest report in the folder of reports."""
 SUMMARY = re.compile(rb'<script type="application/json" id="summary">(.*?)</script>', re.DOTALL)
 LONGEST = 1 << 20
 """Bytes of a page that may hold its summary."""

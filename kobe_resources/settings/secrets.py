@@ -39,6 +39,11 @@ class Secrets(BaseModel):
         text = value.strip() if isinstance(value, str) else value
         return text or None
 
+    @property
+    def has_alpaca_keys(self) -> bool:
+        """True where both keys of a broker account are there."""
+        return self.alpaca_api_key_id is not None and self.alpaca_api_secret_key is not None
+
 
 def _setting(values: Mapping[str, Any], key: str) -> Any:
     found: Any = values

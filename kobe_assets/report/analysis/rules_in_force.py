@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.report.analysis.cautions import as_sentence
 from kobe_assets.report.analysis.conditions import NAMES, Words, in_words
 from kobe_assets.report.analysis.folds import parameter_path
 from kobe_assets.report.analysis.metrics_glossary import show
@@ -63,7 +64,8 @@ def _strategy_rules(strategy: Strategy, params: Mapping[str, float | Words], set
     elif short:
         entries.append("short sales are switched off")
     entry = f"{'; '.join(entries)}{late}; a close under {_dollars(settings.strategy.min_price)} gives no signal"
-    rules = [("Entry", _sentence(entry)), *_limit(strategy, params), ("Exit", _sentence(_exits(strategy, params, settings)))]
+    out = _exits(strategy, params, settings)
+    rules = [("Entry", as_sentence(entry)), *_limit(strategy, params), ("Exit", as_sentence(out))]
     own = [f"{key} is {indicator}" for key, indicator in strategy.indicators.items() if key not in NAMES]
     if own:
         rules.append(("Where", f"{', '.join(own)}."))
@@ -71,7 +73,7 @@ def _strategy_rules(strategy: Strategy, params: Mapping[str, float | Words], set
     score = in_words(getattr(scored, "declared", scored)) if scored else None
     return [
         *rules,
-        ("Stop", _sentence(_stop(strategy, params))),
+        ("Stop", as_sentence(_stop(strategy, params))),
         *([("Strongest first", f"Smallest {score}.")] if score else []),
     ]
 
@@ -116,7 +118,7 @@ def _limit(strategy: Strategy, params: Mapping[str, float | Words]) -> Rules:
         where = f"it sells short {far} above"
     else:
         where = f"{'it buys' if strategy.short is None else 'it buys, or sells short above,'} {far} below"
-    return [("Limit", _sentence(f"{where} the signal's close or not at all, for one session"))]
+    return [("Limit", as_sentence(f"{where} the signal's close or not at all, for one session"))]
 
 
 def _size(settings: Settings, weights: Mapping[str, float]) -> str:
@@ -141,7 +143,7 @@ def _size(settings: Settings, weights: Mapping[str, float]) -> str:
         if value is not None
     ]
     weighed = [f"{name} × {weight:g}" for name, weight in weights.items()] if set(weights.values()) - {1.0} else []
-    return _sentence(", ".join([aim, *weighed, pieces, *limits]))
+    return as_sentence(", ".join([aim, *weighed, pieces, *limits]))
 
 
 def _order(settings: Settings, limits: Sequence[bool]) -> str:
@@ -172,7 +174,7 @@ def _costs(settings: Settings) -> str:
         parts.append("a commission of " + " and ".join(commission) + least)
     parts += ["SEC and FINRA fees on sales"] if costs.regulatory_fees else []
     parts += [f"{show(costs.borrow_rate, 'percent')} a year for shorts"] if costs.borrow_rate else []
-    return _sentence(", ".join(parts))
+    return as_sentence(", ".join(parts))
 
 
 def _chosen(book: StrategyResult) -> Rules:
@@ -194,7 +196,3 @@ def _dollars(value: float | None) -> str:
     if value is None:
         return "–"
     return f"${value:,.2f}".removesuffix(".00") if value == round(value, 2) else f"${value:g}"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."

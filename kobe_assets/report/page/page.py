@@ -37,7 +37,7 @@ from kobe_assets.report.page.packed_data import PackedData, packed_data
 from kobe_assets.report.page.packing import pack_json, pack_text
 from kobe_assets.report.page.summary import summary_of
 from kobe_resources.runtime.atomic_files import write_whole
-from kobe_resources.runtime.report_summary import read_summary
+from kobe_resources.runtime.report_summary import LATEST, read_summary
 
 PAGE = "page.html.j2"
 """The template of the report."""
@@ -60,7 +60,6 @@ SECTIONS = (
 )  # fmt: skip
 """Element → its name in the contents."""
 OF_NO_BOOK = ("verdict", "tomorrow", "data", "words", "again")
-LATEST = "kpi_report.html"
 KEPT = 10
 """Copies that stay beside the latest unless a setting says otherwise."""
 

@@ -33,16 +33,6 @@ SUMMED_UP = 10
 """Symbols whose revisions are summed up before all are listed."""
 MOST_REASONS = 20
 """Reasons that are told one by one; of more, those that differ in a symbol, a day or a number only are told as one."""
-SET_ASIDE = """
-    WITH kinds AS (
-        SELECT *, CASE WHEN (SELECT count(DISTINCT reason) FROM set_aside) <= $most THEN reason
-                       ELSE regexp_replace(reason, '''[^'']*''|[-+]?[0-9][-+0-9.,e]*', '…', 'g') END AS kind
-        FROM set_aside
-    )
-    SELECT arg_min(reason, (session, line)), count(*), arg_min(symbol, (session, line)), min(session), min(line),
-           sum(count(*)) OVER ()::BIGINT
-    FROM kinds GROUP BY kind ORDER BY count(*) DESC, kind LIMIT $most
-"""
 
 
 def register(app: typer.Typer) -> None:
@@ -69,8 +59,10 @@ def refresh(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Load bars from the vendor of the settings, or top them up. Stopped half way, it goes on where it was."""
+    from kobe_assets import checks
     from kobe_resources.market_data import open_vendor
     from kobe_resources.market_data.history import told_of_load
+    from kobe_resources.runtime.sql_files import read_sql
     from kobe_resources.warehouse.store import Warehouse
 
     vendor = open_vendor(load_settings(), load_secrets())
@@ -79,9 +71,12 @@ def refresh(
     with _bar() as bar:
         report = vendor.sync(warehouse, DrawnProgress(bar), force)
     changed = told_of_load(warehouse, began)
-    aside = warehouse.rows(SET_ASIDE, {"most": MOST_REASONS})
+    aside = warehouse.rows(read_sql(Path(checks.__file__).parent, "set_aside_rows"), {"most": MOST_REASONS})
     if as_json:
-        told = [dict(zip(("reason", "rows", "symbol", "session", "line"), row[:5], strict=True)) for row in aside]
+        told = [
+            {"reason": reason, "rows": rows, "symbol": symbol, "session": session, "line": line}
+            for symbol, session, reason, rows, line, _, _ in aside
+        ]
         print_json({**asdict(report), "set_aside": told, "told": changed})
     else:
         _print_report(report, changed)
@@ -326,8 +321,8 @@ def _print_set_aside(aside: list[tuple[Any, ...]]) -> None:
     """How many rows of the source are not among the bars, and the first of each reason."""
     screen = Screen(highlight=False, soft_wrap=True)
     if aside:
-        screen.say(f"{aside[0][5]:,} rows are set aside, and are not among the bars:")
-    for reason, rows, symbol, session, line, _ in aside:
+        screen.say(f"{aside[0][-1]:,} rows are set aside, and are not among the bars:")
+    for symbol, session, reason, rows, line, _, _ in aside:
         where = " ".join(str(part) for part in (symbol, session, f"line {line}" if line else None) if part)
         screen.say(f"  {rows:,} x {reason}" + (f" (the first: {where})" if where else ""))
 

@@ -20,8 +20,7 @@ from filelock import FileLock, Timeout
 from kobe_assets.checks.sessions import find_stale
 from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguarded, lifted_text
 from kobe_jobs.trading.known_heads import MEND, find_rollback
-from kobe_resources.broker.hosts import hosts_of
-from kobe_resources.broker.open import open_broker
+from kobe_resources.broker.open import embedded_folder, open_broker
 from kobe_resources.errors import KobeError
 from kobe_resources.findings import Finding
 from kobe_resources.kill_switch import KillSwitch
@@ -32,7 +31,7 @@ from kobe_resources.runtime.disk import LEAST_FREE_TO_BE_READY, free_space
 from kobe_resources.runtime.event_log import get_logger, redact
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
-from kobe_resources.settings.secrets import Secrets, key_file_is_open, load_secrets
+from kobe_resources.settings.secrets import key_file_is_open, load_secrets
 from kobe_resources.warehouse.store import Warehouse
 
 LIMIT_S = 10.0
@@ -162,7 +161,7 @@ def ask_broker(settings: Settings) -> Finding:
 
     stage = settings.broker.stage
     secrets = load_secrets()
-    if not is_remote(settings, secrets):
+    if embedded_folder(settings, secrets, stage) is not None:
         return Finding("broker", True, f"stage {stage} uses the embedded broker, started with each run")
     broker = open_broker(settings, secrets, stage)
     try:
@@ -179,22 +178,13 @@ def ask_broker(settings: Settings) -> Finding:
     )
 
 
-def is_remote(settings: Settings, secrets: Secrets) -> bool:
-    """True where the broker of the stage is a host that can be asked outside a run."""
-
-    stage = settings.broker.stage
-    has_keys = secrets.alpaca_api_key_id is not None and secrets.alpaca_api_secret_key is not None
-    hosts = hosts_of(stage, settings.broker)
-    return hosts is not None and (stage != "shadow" or has_keys or bool(settings.broker.base_url))
-
-
 def ask_protection(settings: Settings) -> Finding:
     """Whether the broker shows every position with its stop now."""
 
     stage, secrets, path = settings.broker.stage, load_secrets(), kobe_home() / "orders.sqlite"
     if stage == "shadow" or not path.is_file():
         return Finding("protection", True, "nothing is held", metrics={"positions_unguarded": 0})
-    if not is_remote(settings, secrets):
+    if embedded_folder(settings, secrets, stage) is not None:
         return Finding(
             "protection",
             True,

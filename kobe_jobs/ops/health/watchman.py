@@ -17,10 +17,10 @@ from kobe_jobs.ops.health.checks import (
     ask_daemon,
     ask_kill_switch,
     ask_protection,
-    is_remote,
 )
 from kobe_resources import calendar
 from kobe_resources.alerts import AlertMessage, tell
+from kobe_resources.broker.open import embedded_folder
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.findings import Finding
 from kobe_resources.kill_switch import KillSwitch
@@ -41,7 +41,7 @@ log = get_logger("health")
 def ask_session_run(settings: Settings, now: dt.datetime) -> Finding:
     """Whether a run has begun for the open session by 10:00 in New York."""
     stage, secrets = settings.broker.stage, load_secrets()
-    if not is_remote(settings, secrets):
+    if embedded_folder(settings, secrets, stage) is not None:
         return Finding("session_run", True, f"stage {stage} trades the sessions of the stored bars, when it is asked to")
     session, local = calendar.open_session(now), now.astimezone(NEW_YORK)
     if session is None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from kobe_resources.order_ledger import OrderState
+
 Kind = Literal["no_fill", "veto", "slippage", "size", "data_revision", "timing", "unexplained"]
 
 SAME = 1e-9
@@ -86,7 +88,7 @@ def compare_trades(
 
 def _missing_live(trade: Trade, fate: Fate | None) -> Mismatch:
     seen = "no order" if fate is None else f"{fate.state} {fate.reason}".strip()
-    kind: Kind = "data_revision" if fate is None else "veto" if fate.state == "VETOED" else "no_fill"
+    kind: Kind = "data_revision" if fate is None else "veto" if fate.state == OrderState.DENIED else "no_fill"
     return _row(kind, trade, "trade", f"{trade.side} at {trade.entry_price:.6g}", seen)
 
 

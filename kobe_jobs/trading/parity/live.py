@@ -144,7 +144,7 @@ def simulate_session(
     sold = sum(
         _side(trade) * trade.shares * trade.exit_price
         for trade in trades
-        if trade.exit_reason != "stop" and trade.exit_price is not None
+        if trade.exit_reason != book.STOP and trade.exit_price is not None
     )
     feed = feeds[0] if len(feeds) == 1 else interleave(market.panel, feeds)
     names = {name: place for place, name in enumerate(market.panel.symbols)}
@@ -189,7 +189,7 @@ def _live_through(
         return trade
     met = min(float(row[ROW_OPEN]), stop) if side > 0 else max(float(row[ROW_OPEN]), stop)
     price = met * (1.0 - side * slip)
-    return dataclasses.replace(trade, exit_session=evening.session, exit_price=price, exit_reason="stop")
+    return dataclasses.replace(trade, exit_session=evening.session, exit_price=price, exit_reason=book.STOP)
 
 
 def _flag(

@@ -27,6 +27,7 @@ from kobe_jobs.trading.readiness.switching import (
 from kobe_jobs.trading.reconcile.compare import reconcile_account
 from kobe_resources import calendar
 from kobe_resources.broker.hosts import hosts_of
+from kobe_resources.broker.open import embedded_folder
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 from kobe_resources.findings import Finding
@@ -124,7 +125,7 @@ def _strategy(trading: TradingContext, name: str) -> Finding:
 
 
 def _keys(trading: TradingContext, secrets: Secrets) -> Finding:
-    present = _has_keys(secrets)
+    present = secrets.has_alpaca_keys
     if trading.stage not in GATED_STAGES:
         return Finding("keys", True, "set" if present else f"none, and stage {trading.stage} needs none")
     if present and key_file_is_open():
@@ -133,19 +134,12 @@ def _keys(trading: TradingContext, secrets: Secrets) -> Finding:
     return Finding("keys", present, "set" if present else "missing", hint)
 
 
-def _has_keys(secrets: Secrets) -> bool:
-    return bool(secrets.alpaca_api_key_id and secrets.alpaca_api_secret_key)
-
-
 def _host(trading: TradingContext, secrets: Secrets) -> Finding:
     # Refuses a host that is not the stage's.
     hosts = hosts_of(trading.stage, trading.settings.broker)
-    is_embedded = hosts is None or (
-        trading.stage == "shadow" and not _has_keys(secrets) and not trading.settings.broker.base_url
-    )
-    return Finding(
-        "host", True, f"{'the embedded broker' if is_embedded or not hosts else hosts.trading_url}, stage {trading.stage}"
-    )
+    is_embedded = embedded_folder(trading.settings, secrets, trading.stage) is not None
+    host = "the embedded broker" if is_embedded or hosts is None else hosts.trading_url
+    return Finding("host", True, f"{host}, stage {trading.stage}")
 
 
 def _kill_switch(trading: TradingContext) -> Finding:

@@ -18,7 +18,6 @@ from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.protection import protect
 from kobe_jobs.trading.reconcile.compare import (
     NOT_OURS,
-    SAME_SHARES,
     Difference,
     Reconciliation,
     compare,
@@ -31,7 +30,7 @@ from kobe_resources.broker.protocol import BrokerError, BrokerOrder, BrokerPosit
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import Position
 from kobe_resources.order_ledger import orders as book
-from kobe_resources.order_ledger.positions import grow, leave, open_positions, rename
+from kobe_resources.order_ledger.positions import SAME_SHARES, grow, leave, open_positions, rename
 from kobe_resources.order_ledger.sessions import keep_reconciliation
 from kobe_resources.order_ledger.settlement import OrderMismatch, check_same, settle_as_told
 from kobe_resources.order_ledger.states import ENDED, UNSETTLED, IllegalMove

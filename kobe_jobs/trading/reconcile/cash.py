@@ -14,6 +14,7 @@ from typing import Any
 from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.reconcile.difference import Difference
 from kobe_resources.broker.protocol import BrokerActivity, BrokerUnavailable, Unauthorized
+from kobe_resources.order_ledger.fills import cash_of_fills
 
 CASH_NOISE = Decimal("1.00")
 """Dollars by which the broker's rounding may move cash between two looks."""
@@ -36,7 +37,7 @@ def compare_cash(
     would call the true cash a loss ever after.
     """
     ground = last["snapshot"] if last else {}
-    moved, through = _moved_by_fills(context, ground)
+    moved, through = cash_of_fills(context.ledger, context.account, ground.get("fills_through", 0))
     activities = _activities(context, last)
     told: dict[str, Any] = {"cash": str(cash), "cash_seen": str(cash), "fills_through": through}
     if activities is not None:
@@ -62,18 +63,6 @@ def compare_cash(
     if since < context.session.isoformat():
         return [difference], told
     return [difference], {**told, "cash": str(expected), "surplus": {"amount": str(surplus), "since": since}}
-
-
-def _moved_by_fills(context: SessionContext, ground: Mapping[str, Any]) -> tuple[Decimal, int]:
-    """Dollars that fills since the last agreement moved, and the last of them."""
-    rows = context.ledger.rows(
-        "SELECT rowid, side, qty, price FROM fills WHERE account = ? AND rowid > ? ORDER BY rowid",
-        (context.account, ground.get("fills_through", 0)),
-    )
-    moved = sum(
-        ((1 if row["side"] == "sell" else -1) * Decimal(row["qty"]) * Decimal(row["price"]) for row in rows), Decimal(0)
-    )
-    return moved, rows[-1]["rowid"] if rows else ground.get("fills_through", 0)
 
 
 def _activities(context: SessionContext, last: Mapping[str, Any] | None) -> list[BrokerActivity] | None:

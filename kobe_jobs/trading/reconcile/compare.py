@@ -29,22 +29,21 @@ from kobe_jobs.trading.reconcile.cash import compare_cash
 from kobe_jobs.trading.reconcile.difference import Difference
 from kobe_jobs.trading.renames import fitting_renames
 from kobe_jobs.trading.roll_forward import apply_splits, as_split, find_booked
-from kobe_resources.broker.alpaca.parse import is_stock
 from kobe_resources.broker.protocol import (
     TERMINAL_STATUSES,
     BrokerFill,
     BrokerOrder,
     BrokerPosition,
     BrokerUnavailable,
+    is_stock,
 )
 from kobe_resources.order_ledger import IllegalMove, LedgerOrder, OrderState, Position
 from kobe_resources.order_ledger import orders as book
-from kobe_resources.order_ledger.positions import open_positions
-from kobe_resources.order_ledger.sessions import keep_reconciliation, last_reconciliation
+from kobe_resources.order_ledger.positions import SAME_SHARES, is_same_qty, open_positions
+from kobe_resources.order_ledger.sessions import keep_reconciliation, last_reconciliation, noted_of
 from kobe_resources.order_ledger.settlement import OrderMismatch, check_same
 from kobe_resources.order_ledger.states import ENDED, UNSETTLED
 
-SAME_SHARES = Decimal("1e-6")
 LOOKS = 3
 LONGEST_PAUSE_S = 2.0
 SPLIT_AT_LEAST, SPLIT_NEAR = Decimal("0.1"), Decimal("0.2")
@@ -193,12 +192,6 @@ def compare_stops(context: SessionContext, held: list[Position], there: AtBroker
     return rows
 
 
-def noted_of(last: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a person accepted as their own at the last agreement: shares by symbol, and broker ids of working orders."""
-    noted = last["snapshot"].get("noted", {}) if last else {}
-    return {"positions": dict(noted.get("positions", {})), "orders": list(noted.get("orders", []))}
-
-
 def _open_questions(context: SessionContext) -> list[LedgerOrder]:
     """Orders whose look-up may explain a difference; one that was given up may be there before the list shows it."""
     since = _horizon(context)
@@ -311,7 +304,7 @@ def compare_positions(
         ledger = ours[symbol].signed_qty if symbol in ours else Decimal(0)
         there = theirs[symbol].qty if symbol in theirs else Decimal(0)
         broker = without_noted(there, Decimal(noted.get(symbol, "0")))
-        if abs(ledger - broker) > SAME_SHARES * max(abs(ledger), Decimal(1)):
+        if not is_same_qty(ledger, broker):
             if symbol in ours and is_rounded(ours[symbol], broker):
                 told = f"{there} shares: its split left a fraction, which is paid in cash or rounded up"
                 rows.append(Difference("position", symbol, f"{ledger} shares", told, halts=False))

@@ -6,7 +6,6 @@ Raises Malformed, never KeyError or a Decimal's own signal.
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -28,10 +27,6 @@ from kobe_resources.broker.protocol import (
 from kobe_resources.calendar import NEW_YORK
 
 ZERO = Decimal(0)
-OPTION = re.compile(r"[A-Z.]{1,6}\d{6}[CP]\d{8}")
-"""A symbol of the options' clearing house: root, expiry, right, strike."""
-NO_STOCKS = ("us_option", "crypto", "crypto_perp")
-"""Classes of assets that Kobe never trades."""
 NO_ID = "an order without an id"
 T = TypeVar("T")
 
@@ -227,11 +222,6 @@ def readable(rows: list[Any], parser: Callable[[Any], T]) -> list[T]:
         except Malformed:
             continue
     return found
-
-
-def is_stock(symbol: str, asset_class: str = "") -> bool:
-    """Is it a stock, as far as symbol and class say: no option contract, no pair of currencies?"""
-    return asset_class not in NO_STOCKS and "/" not in symbol and OPTION.fullmatch(symbol) is None
 
 
 def parse_list(raw: Any, what: str) -> list[Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from kobe_resources.broker.exchange.account import follow_settings
 from kobe_resources.broker.exchange.bars import ExchangeSplit
 from kobe_resources.broker.exchange.embedded import PROMPT, EmbeddedBroker, StoredBars, Terms
+from kobe_resources.runtime.atomic_files import write_whole
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,9 +66,7 @@ def _from_settings() -> tuple[StoredBars, Terms]:
 
 def _announce(folder: Path, url: str) -> None:
     """Write the address whole or not at all, since a process waits for it."""
-    draft = folder / "address.json.new"
-    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
-    draft.replace(folder / "address.json")
+    write_whole(folder / "address.json", json.dumps({"url": url, "pid": os.getpid()}).encode())
 
 
 if __name__ == "__main__":

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
-import functools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from kobe_resources import calendar
 from kobe_resources.broker.protocol import TradingDay
-from kobe_resources.calendar import NEW_YORK
+from kobe_resources.calendar import NEW_YORK, REGULAR_CLOSE, REGULAR_OPEN
 from kobe_resources.errors import KobeError
 
 if TYPE_CHECKING:
     from kobe_resources.warehouse.store import Warehouse
 
-OPEN = dt.time(9, 30)
-CLOSE = dt.time(16, 0)
 SESSIONS_AHEAD = 10
 EPOCH = dt.date(1970, 1, 1)
 
@@ -168,21 +166,19 @@ def _dividends_of(warehouse: Warehouse) -> list[tuple[str, dt.date, float]]:
 
 def trading_days(sessions: Sequence[dt.date]) -> list[TradingDay]:
     """The hours of `sessions`, the exchange's half days included, and of the exchange's next sessions after them."""
-    calendar = _calendar(sessions[0] - dt.timedelta(days=10), sessions[-1] + dt.timedelta(days=2 * SESSIONS_AHEAD + 10))
-    early = {day.date(): calendar.session_close(day).to_pydatetime() for day in calendar.early_closes}
-    coming = [day.date() for day in calendar.sessions if day.date() > sessions[-1]][:SESSIONS_AHEAD]
-    return [
-        TradingDay(day, _at(day, OPEN), early[day].astimezone(dt.UTC) if day in early else _at(day, CLOSE))
-        for day in [*sessions, *coming]
-    ]
+    last = sessions[-1]
+    end = last + dt.timedelta(days=2 * SESSIONS_AHEAD + 10)
+    known = calendar.sessions(max(sessions[0], calendar.FIRST_DAY), min(end, calendar.LAST_DAY)).tolist()
+    coming = [day for day in known if day > last][:SESSIONS_AHEAD]
+    of_exchange = frozenset(known)
+    return [_hours(day, day in of_exchange) for day in [*sessions, *coming]]
 
 
-@functools.lru_cache(maxsize=4)
-def _calendar(start: dt.date, end: dt.date) -> Any:
-    """Working it out takes a fifth of a second."""
-    import exchange_calendars
-
-    return exchange_calendars.get_calendar("XNYS", start=start, end=end)
+def _hours(day: dt.date, is_known: bool) -> TradingDay:
+    """is_known: the exchange's calendar has the day; bars of own files may lie on others."""
+    if is_known:
+        return TradingDay(day, calendar.open_time(day), calendar.close_time(day))
+    return TradingDay(day, _at(day, REGULAR_OPEN), _at(day, REGULAR_CLOSE))
 
 
 def _at(day: dt.date, hour: dt.time) -> dt.datetime:

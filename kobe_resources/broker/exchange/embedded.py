@@ -75,6 +75,11 @@ class EmbeddedBroker:
         """Where its clock stands."""
         return self.book.state.moment()
 
+    @property
+    def is_fresh(self) -> bool:
+        """True where its clock stands as a new account's does: before the open of the first session that has bars."""
+        return self.moment.order == Moment(self.book.market.bars.days[0].session, "pre_open").order
+
     def advance_to(self, session: dt.date, phase: Phase) -> None:
         """Let time pass; see `Book.advance_to`."""
         self.book.advance_to(session, phase)

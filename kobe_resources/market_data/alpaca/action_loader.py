@@ -10,7 +10,7 @@ from kobe_resources.calendar import NEW_YORK
 from kobe_resources.market_data.alpaca.actions import MARKET_KINDS, Actions, Names
 from kobe_resources.market_data.alpaca.client import AlpacaDataClient
 from kobe_resources.market_data.alpaca.errors import AlpacaInvalidSymbol
-from kobe_resources.market_data.alpaca.load import VENDOR, AlpacaLoad, hash_of, stored_actions
+from kobe_resources.market_data.alpaca.load import VENDOR, AlpacaLoad, stored_actions
 from kobe_resources.market_data.alpaca.plan import (
     SYMBOLS_A_BATCH,
 )
@@ -21,6 +21,7 @@ from kobe_resources.market_data.companions import (
     replace_splits,
     split_off_impossible,
 )
+from kobe_resources.market_data.over_network import hash_of
 from kobe_resources.market_data.polygon.checkpoints import (
     Mark,
     save_mark,

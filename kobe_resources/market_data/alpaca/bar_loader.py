@@ -13,7 +13,7 @@ from kobe_resources.calendar import NEW_YORK
 from kobe_resources.market_data.alpaca.bars import Page, Sessions, join_pages, read_page
 from kobe_resources.market_data.alpaca.bars import ReadBars as ReadBatch
 from kobe_resources.market_data.alpaca.client import AlpacaDataClient, BarsCall, follow
-from kobe_resources.market_data.alpaca.errors import RESUMES, AlpacaIncomplete, AlpacaInvalidSymbol, AlpacaMalformed
+from kobe_resources.market_data.alpaca.errors import AlpacaIncomplete, AlpacaInvalidSymbol, AlpacaMalformed
 from kobe_resources.market_data.alpaca.load import FIRST_DAY, TRIES, VENDOR, AlpacaLoad
 from kobe_resources.market_data.alpaca.plan import (
     Ask,
@@ -24,6 +24,7 @@ from kobe_resources.market_data.alpaca.plan import (
     missing_spans,
 )
 from kobe_resources.market_data.changes import Changes
+from kobe_resources.market_data.over_network import RESUMES, SURELY_PUBLISHED_AFTER
 from kobe_resources.market_data.polygon.checkpoints import (
     empty_sessions,
     keep_known_optional,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 YOUNGEST = dt.timedelta(minutes=16)
 """The free plan gives no price of the last 15 minutes; clocks differ by seconds."""
-SURELY_PUBLISHED_AFTER = dt.timedelta(hours=24)
 QUIET_PASSES, MOST_PASSES = 2, 500
 """Answers in a row that bring nothing new before what lacks is believed not to be there; and answers in all."""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kobe_resources.market_data.alpaca.errors import RESUMES, AlpacaIncomplete
+from kobe_resources.market_data.alpaca.errors import AlpacaIncomplete
+from kobe_resources.market_data.over_network import RESUMES
 from kobe_resources.market_data.polygon.candidates import COLUMNS
 from kobe_resources.market_data.polygon.rows import is_symbol
 

@@ -12,14 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from kobe_resources.broker.alpaca.transport import HardenedClient
-from kobe_resources.broker.hosts import is_loopback
+from kobe_resources.broker.hosts import UrlRefusals, plain_url
 from kobe_resources.broker.pacing import Pace, urgent
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.alpaca.errors import (
-    RESUMES,
     AlpacaAuthError,
     AlpacaError,
     AlpacaMalformed,
@@ -27,7 +25,7 @@ from kobe_resources.market_data.alpaca.errors import (
     error_of,
     retries_after,
 )
-from kobe_resources.market_data.over_network import RetryBudget
+from kobe_resources.market_data.over_network import RESUMES, RetryBudget
 
 Row = dict[str, Any]
 
@@ -236,14 +234,9 @@ def _checked(keys: Keys | None) -> Keys:
 def _origin(url: str, setting: str) -> str:
     """scheme://host[:port]; the keys must not travel in the clear, except on this machine."""
     hint = f"write {setting} as https://host, without a path"
-    try:
-        parts = urlsplit(url.strip())
-        odd = parts.port == 0 or parts.username or parts.path.strip("/") or parts.query or parts.fragment
-    except ValueError:
-        raise UsageError(f"{setting} is no address", hint) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or odd:
-        raise UsageError(f"{setting} is no plain host", hint)
-    origin = f"{parts.scheme}://{parts.netloc}"
-    if parts.scheme == "http" and not is_loopback(origin):
-        raise UsageError(f"{setting} would send the keys unencrypted", "use https://")
-    return origin
+    refusals = UrlRefusals(
+        UsageError(f"{setting} is no address", hint),
+        UsageError(f"{setting} is no plain host", hint),
+        UsageError(f"{setting} would send the keys unencrypted", "use https://"),
+    )
+    return plain_url(url, refusals)

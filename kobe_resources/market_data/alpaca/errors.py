@@ -6,10 +6,9 @@ No text here ever holds a key: the transport scrubs what the vendor says before 
 from __future__ import annotations
 
 from kobe_resources.broker.alpaca.transport import Answer
-from kobe_resources.market_data.over_network import RetryBudget
+from kobe_resources.market_data.over_network import RESUMES, RetryBudget
 from kobe_resources.market_data.protocol import MarketDataError
 
-RESUMES = "run `kobe bars refresh` again, it goes on where this stopped"
 CHECK_KEYS = (
     "check ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY; a live account's keys need "
     'data.alpaca.assets_url = "https://api.alpaca.markets"'

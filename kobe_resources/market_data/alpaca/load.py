@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kobe_resources.calendar import NEW_YORK
@@ -17,7 +16,6 @@ from kobe_resources.market_data.polygon.checkpoints import (
     save_refusals,
 )
 from kobe_resources.market_data.polygon.rows import RefusedRow, printable
-from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:
     import duckdb
@@ -76,7 +74,3 @@ class AlpacaLoad:
 def stored_actions(connection: duckdb.DuckDBPyConnection) -> list[Action]:
     rows = connection.execute("SELECT symbol, ex_date, kind, other_symbol, rate FROM corporate_actions ORDER BY ALL").fetchall()
     return [Action(*row) for row in rows]
-
-
-def hash_of(told: Sequence[object]) -> str:
-    return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]

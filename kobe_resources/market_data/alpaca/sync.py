@@ -16,14 +16,15 @@ from kobe_resources.market_data.alpaca.action_loader import ActionLoader
 from kobe_resources.market_data.alpaca.bar_loader import BarLoader
 from kobe_resources.market_data.alpaca.candidates import candidates_of_assets, with_assets
 from kobe_resources.market_data.alpaca.client import AlpacaDataClient
-from kobe_resources.market_data.alpaca.errors import RESUMES, AlpacaIncomplete
-from kobe_resources.market_data.alpaca.load import FIRST_DAY, INVALID, VENDOR, AlpacaLoad, hash_of, stored_actions
+from kobe_resources.market_data.alpaca.errors import AlpacaIncomplete
+from kobe_resources.market_data.alpaca.load import FIRST_DAY, INVALID, VENDOR, AlpacaLoad, stored_actions
 from kobe_resources.market_data.alpaca.plan import (
     Lives,
     lives_of,
 )
 from kobe_resources.market_data.changes import Changes, StoreTotals
 from kobe_resources.market_data.companions import record_options, replace_candidates
+from kobe_resources.market_data.over_network import LIST_LASTS, RESUMES, hash_of
 from kobe_resources.market_data.polygon.candidates import candidates_of_file
 from kobe_resources.market_data.polygon.checkpoints import (
     Mark,
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     from kobe_resources.market_data.protocol import Progress
     from kobe_resources.settings.models import Settings
     from kobe_resources.warehouse.store import Warehouse
-
-LIST_LASTS = dt.timedelta(days=30)
 
 
 class CandidateAssets(NamedTuple):

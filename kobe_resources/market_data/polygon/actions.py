@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.market_data.companions import DIVIDEND, replace_dividends, replace_splits, split_off_impossible
+from kobe_resources.market_data.over_network import hash_of
 from kobe_resources.market_data.polygon.checkpoints import VENDOR, LoadState, Mark, save_mark, save_refusals
 from kobe_resources.market_data.polygon.errors import PolygonEntitlementError, PolygonNotFound
 from kobe_resources.market_data.polygon.plan import Span
 from kobe_resources.market_data.polygon.rows import Listing, RefusedRow, dividend_rows, split_rows, stable_read
-from kobe_resources.settings.pins import canonical_json
 
 if TYPE_CHECKING:
     import duckdb
@@ -111,8 +110,3 @@ class PolygonActions:
             save_refusals(connection, [*listing.refused, *foreign], at)
             save_mark(connection, "dividends", Mark(key, Span(first, until), len(listing.rows), at))
         self.notes += tuple(f"{count:,} dividends in {currency} left out" for currency, count in listing.foreign.items())
-
-
-def hash_of(told: Sequence[object]) -> str:
-    """A short print of plain values."""
-    return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobe_resources.errors import UsageError
-from kobe_resources.market_data.polygon.errors import RESUMES, PolygonIncomplete
+from kobe_resources.market_data.over_network import RESUMES
+from kobe_resources.market_data.polygon.errors import PolygonIncomplete
 from kobe_resources.market_data.polygon.rows import RefusedRow, is_symbol, printable, stable_read, ticker_rows
 
 if TYPE_CHECKING:

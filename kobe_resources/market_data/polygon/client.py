@@ -15,11 +15,11 @@ from urllib.parse import quote, urlsplit
 
 import urllib3
 
+from kobe_resources.broker.hosts import UrlRefusals, plain_url
 from kobe_resources.errors import UsageError
-from kobe_resources.market_data.over_network import RetryBudget
+from kobe_resources.market_data.over_network import RESUMES, RetryBudget
 from kobe_resources.market_data.polygon.envelope import Row, check_bars, read_envelope
 from kobe_resources.market_data.polygon.errors import (
-    RESUMES,
     SAMPLE_WORKS,
     PolygonAuthError,
     PolygonEmpty,
@@ -39,7 +39,6 @@ RANGE_LIMIT = 50_000
 PAGE_LIMIT = 1000
 NEWER_PAGE_LIMIT = 5000
 MAX_PAGES = 1000
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class PolygonClient:
@@ -291,13 +290,5 @@ def _checked_key(key: str | None) -> str:
 def _checked_base_url(base_url: str) -> str:
     """The host to ask, without a trailing slash; the key must not travel in the clear, except on this machine."""
     no_address = UsageError("data.polygon.base_url is no address", "set it to https://api.polygon.io")
-    try:
-        parts = urlsplit(base_url.strip())
-        odd = parts.port == 0 or parts.username or parts.query or parts.fragment
-    except ValueError:
-        raise no_address from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or odd:
-        raise no_address
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise UsageError("data.polygon.base_url would send the key unencrypted", "use https://")
-    return base_url.strip().rstrip("/")
+    in_the_clear = UsageError("data.polygon.base_url would send the key unencrypted", "use https://")
+    return plain_url(base_url, UrlRefusals(no_address, no_address, in_the_clear), may_have_path=True)

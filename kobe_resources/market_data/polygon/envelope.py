@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
+from kobe_resources.market_data.over_network import RESUMES
 from kobe_resources.market_data.polygon.errors import (
-    RESUMES,
     PolygonEntitlementError,
     PolygonIncomplete,
     PolygonMalformed,

@@ -5,16 +5,16 @@ No text here ever holds the key: the client scrubs what the vendor says before i
 
 from __future__ import annotations
 
-import datetime as dt
-import email.utils
+import time
 from collections.abc import Mapping
 
 import orjson
 
+from kobe_resources.market_data.over_network import RESUMES
 from kobe_resources.market_data.protocol import MarketDataError
+from kobe_resources.runtime.retry_after import retry_after_s
 
 SAMPLE_WORKS = "the sample works without a key"
-RESUMES = "run `kobe bars refresh` again, it goes on where this stopped"
 LEAVE_OUT = f"{RESUMES}; leave a symbol that fails for good out of data.polygon.candidates"
 NO_BARS = f"{RESUMES}; if it stays so, check data.polygon.candidates and data.start"
 
@@ -103,29 +103,13 @@ def error_for_status(status: int, headers: Mapping[str, str], said: str, where: 
         return PolygonRateError(
             f"Polygon says too many calls{told}",
             f"set data.polygon.calls_per_minute to the plan's rate; {RESUMES}",
-            retry_after_s(headers.get("Retry-After")),
+            retry_after_s(headers, time.time()),
         )
     if status in (408, 425) or status >= 500:
         return PolygonServerError(f"Polygon failed with HTTP {status} at {where}{told}", RESUMES)
     if 300 <= status < 400:
         return PolygonRefused(f"Polygon redirects {where} (HTTP {status})", "check data.polygon.base_url")
     return PolygonRefused(f"Polygon refuses {where} with HTTP {status}{told}", "check the symbol and the settings")
-
-
-def retry_after_s(header: str | None, now: dt.datetime | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for (a number or an HTTP date); None where it says nothing usable."""
-    if header is None:
-        return None
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        until = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if until.tzinfo is None:
-        return None
-    return max(0.0, (until - (now or dt.datetime.now(dt.UTC))).total_seconds())
 
 
 def vendor_words(body: bytes) -> str:

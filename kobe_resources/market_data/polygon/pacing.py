@@ -13,9 +13,8 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from kobe_resources.market_data.over_network import RetryBudget
+from kobe_resources.market_data.over_network import RESUMES, RetryBudget
 from kobe_resources.market_data.polygon.errors import (
-    RESUMES,
     PolygonContradiction,
     PolygonEmpty,
     PolygonError,

@@ -11,7 +11,8 @@ import threading
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from kobe_resources.market_data.polygon.errors import RESUMES, PolygonIncomplete, PolygonMalformed, PolygonNotFound
+from kobe_resources.market_data.over_network import RESUMES
+from kobe_resources.market_data.polygon.errors import PolygonIncomplete, PolygonMalformed, PolygonNotFound
 from kobe_resources.market_data.polygon.rows import range_bars
 
 if TYPE_CHECKING:

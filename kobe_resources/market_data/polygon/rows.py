@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 import numpy as np
 
 from kobe_resources.market_data.local.columns import MOST_PRICE, MOST_RATIO, MOST_SHARES
-from kobe_resources.market_data.polygon.errors import RESUMES, PolygonContradiction, PolygonIncomplete
+from kobe_resources.market_data.over_network import RESUMES
+from kobe_resources.market_data.polygon.errors import PolygonContradiction, PolygonIncomplete
 from kobe_resources.market_data.rounding import widen
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from kobe_resources.market_data.companions import (
     record_options,
     replace_candidates,
 )
-from kobe_resources.market_data.polygon.actions import PolygonActions, Splits, hash_of
+from kobe_resources.market_data.over_network import LIST_LASTS, SURELY_PUBLISHED_AFTER, hash_of
+from kobe_resources.market_data.polygon.actions import PolygonActions, Splits
 from kobe_resources.market_data.polygon.candidates import candidates_of_file, candidates_of_vendor
 from kobe_resources.market_data.polygon.checkpoints import (
     VENDOR,
@@ -67,10 +68,7 @@ if TYPE_CHECKING:
 YEARS = 11
 CLIPPED_AFTER = 6
 """So many sessions without a bar of anybody at the start of a span are no accident."""
-SURELY_PUBLISHED_AFTER = dt.timedelta(hours=24)
 REPULLED_SESSIONS = 3
-LIST_LASTS = dt.timedelta(days=30)
-"""The vendor's list of stocks is read anew after this long."""
 WATCHED_DAYS = 10
 """In a longer catch-up than this, single symbols that lack on a day are not asked for one by one."""
 

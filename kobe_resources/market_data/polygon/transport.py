@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from kobe_resources.market_data.over_network import RESUMES
 from kobe_resources.market_data.polygon.errors import (
-    RESUMES,
     PolygonMalformed,
     PolygonTransportError,
     error_for_status,

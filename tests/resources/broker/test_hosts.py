@@ -17,7 +17,7 @@ from kobe_resources.broker.alpaca.adapter import AlpacaBroker
 from kobe_resources.broker.exchange.__main__ import _from_settings
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker, Terms
 from kobe_resources.broker.exchange.simulated import SimulatedBroker
-from kobe_resources.broker.hosts import DATA_URL, LIVE_URL, PAPER_URL, hosts_of, is_loopback
+from kobe_resources.broker.hosts import DATA_URL, LIVE_URL, PAPER_URL, UrlRefusals, hosts_of, is_loopback, plain_url
 from kobe_resources.broker.open import (
     connect_embedded,
     embedded_terms,
@@ -94,7 +94,9 @@ def test_the_data_host_goes_with_its_stage_too(stage: Any, url: str) -> None:
         "paper-api.alpaca.markets",
         "https://paper-api.alpaca.markets/v2",
         "https://user:pw@paper-api.alpaca.markets",
+        "https://:pw@paper-api.alpaca.markets",
         "https://paper-api.alpaca.markets?x=1",
+        "https://paper-api.alpaca.markets:0",
         "http://paper-api.alpaca.markets",
         "http://192.168.1.7:8000",
         "ftp://127.0.0.1",
@@ -107,6 +109,17 @@ def test_the_data_host_goes_with_its_stage_too(stage: Any, url: str) -> None:
 def test_a_url_that_is_no_plain_encrypted_host_is_refused(stage: Any, url: str) -> None:
     with pytest.raises(UsageError):
         hosts_of(stage, BrokerSettings(base_url=url))
+
+
+def test_a_path_stays_only_where_a_url_may_have_one() -> None:
+    refusals = UrlRefusals(*(UsageError(said, "") for said in ("no url", "not plain", "in the clear")))
+    assert plain_url("http://127.0.0.2:9/prefix/", refusals, may_have_path=True) == "http://127.0.0.2:9/prefix"
+    with pytest.raises(UsageError, match="not plain"):
+        plain_url("http://127.0.0.2:9/prefix/", refusals)
+    with pytest.raises(UsageError, match="no url"):
+        plain_url("http://[::1", refusals)
+    with pytest.raises(UsageError, match="in the clear"):
+        plain_url("http://data.example/prefix", refusals, may_have_path=True)
 
 
 @pytest.mark.parametrize(

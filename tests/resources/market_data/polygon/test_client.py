@@ -343,6 +343,7 @@ def test_a_key_with_characters_no_key_has_is_refused_without_being_shown(key: st
         "ftp://127.0.0.1",
         "api.polygon.io",
         "https://u:p@host",
+        "https://:p@host",
         "https://h?x=1",
         "https://h:port",
         "http://127.0.0.1:99999",

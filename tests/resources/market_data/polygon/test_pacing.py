@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
 import threading
 import time
@@ -12,7 +11,7 @@ import pytest
 
 from kobe_resources.market_data.over_network import RetryBudget
 from kobe_resources.market_data.polygon.client import PolygonClient
-from kobe_resources.market_data.polygon.errors import PolygonRateError, PolygonServerError, PolygonTransportError, retry_after_s
+from kobe_resources.market_data.polygon.errors import PolygonRateError, PolygonServerError, PolygonTransportError
 from kobe_resources.market_data.polygon.pacing import MARGIN, RetryPolicy, Stopped, TokenBucket
 from kobe_resources.market_data.protocol import SilentProgress
 from tests.resources.market_data.polygon.conftest import FRIDAY, Shop
@@ -197,21 +196,3 @@ def test_what_is_no_polygon_error_is_a_bug_and_is_not_retried() -> None:
     with pytest.raises(ZeroDivisionError):
         RetryPolicy(TokenBucket(0), RetryBudget())(ask)
     assert len(asked) == 1
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, None),
-        ("17", 17.0),
-        (" 0 ", 0.0),
-        ("soon", None),
-        ("-5", None),
-        ("", None),
-        ("Sun, 22 Nov 2026 08:00:30 GMT", 30.0),
-        ("Sun, 22 Nov 2026 07:00:00 GMT", 0.0),
-        ("Sun, 22 Nov 2026 08:00:30", None),
-    ],
-)
-def test_retry_after_is_read_in_both_its_forms(header: str | None, seconds: float | None) -> None:
-    assert retry_after_s(header, dt.datetime(2026, 11, 22, 8, 0, tzinfo=dt.UTC)) == seconds

@@ -15,7 +15,7 @@ from pathlib import Path
 from kobe_resources.broker.protocol import Broker, BrokerOrder, BrokerPosition, OrderStatus, is_stock
 from kobe_resources.broker.quotes import SUB_DOLLAR_TICK, on_tick
 from kobe_resources.calendar import NEW_YORK, REGULAR_OPEN
-from kobe_resources.order_ledger import OrderLedger, Position
+from kobe_resources.order_ledger import OrderLedger, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import SAME_SHARES, is_same_qty, open_positions
 from kobe_resources.order_ledger.sessions import last_reconciliation, noted_of
@@ -172,6 +172,19 @@ def find_lifted(ledger: OrderLedger, account: str, broker: Broker) -> dict[str, 
     return {symbol: day for symbol, day in days.items() if clock.timestamp < dt.datetime.combine(day, REGULAR_OPEN, NEW_YORK)}
 
 
+def unproven(ledger: OrderLedger, account: str) -> list[str]:
+    """Symbols, as the ledger alone knows: positions without a stop that the broker accepted, and entries that may have filled.
+
+    Not those whose stop a split has lifted.
+    """
+    accepted = book.in_states(ledger, account, {OrderState.ACCEPTED})
+    stopped = {order.position_id for order in accepted if order.purpose == book.STOP}
+    lifted = {row.position_id for row in still_lifted(ledger, account)}
+    held = {row.symbol for row in open_positions(ledger, account) if row.id not in stopped | lifted}
+    filling = {order.symbol for order in book.unsettled(ledger, account) if order.purpose == book.ENTRY}
+    return sorted(held | filling)
+
+
 @dataclass(frozen=True, slots=True)
 class Lifted:
     """An open position whose stop was taken away for a split of the session `until`, and that has had none since."""
@@ -200,8 +213,14 @@ def ending_text(symbol: str, executed: dt.date) -> str:
 def _unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:
     there = ask_broker_state(broker, ledger, account)
     gaps = find_gaps(ledger, open_positions(ledger, account), there)
-    # What the broker does not hold, or holds alone, is a difference: reconciliation tells it.
-    bare = [row for row in gaps.bare if row.held is not None and there.qty(row.symbol) * row.held.signed_qty > 0]
+    filling = {order.symbol for order in book.unsettled(ledger, account) if order.purpose == book.ENTRY}
+    # What the broker does not hold, or holds alone, is a difference: reconciliation tells it. Not so what an entry of ours
+    # may have bought since the last run.
+    bare = [
+        row
+        for row in gaps.bare
+        if (there.qty(row.symbol) * row.held.signed_qty > 0 if row.held is not None else row.symbol in filling)
+    ]
     lifted = find_lifted(ledger, account, broker) if bare else {}
     bare = [row for row in bare if row.symbol not in lifted]
     rows = [f"{row.symbol} has no protective stop at the broker for its {abs(there.qty(row.symbol))} shares" for row in bare]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
@@ -25,6 +25,7 @@ from kobe_resources.broker.quotes import NO_QUOTE, QuoteProblem, on_tick
 from kobe_resources.order_ledger import LedgerOrder, OrderLedger, OrderPlan, OrderState, Write
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import held_symbols
+from kobe_resources.order_ledger.sessions import last_reconciliation, noted_of
 from kobe_resources.policy_gate import (
     ACCEPTED,
     AT_LIMIT,
@@ -43,6 +44,8 @@ AUCTION_OVER = "auction_over"
 """The reason of an entry for the opening auction that was not sent in time."""
 SPLIT_AHEAD = "split_ahead"
 """The reason of an entry whose symbol splits at the open that it would be sent for on the evening before."""
+YOURS_OTHER_SIDE = "yours_other_side"
+"""The reason of an entry in a symbol of which a person holds shares of the other side: it would trade those."""
 ENTRY_WORDS = {AT_QUOTE: book.QUOTE_ENTRY, AT_OPENING_AUCTION: book.AUCTION_ENTRY, AT_LIMIT: book.LIMIT_ENTRY}
 NO_BAR = REASONS[policy_gate.NO_BAR]
 """What the gate calls a missing quote; on the live side it is `NO_QUOTE`, and the detail says which fault the quote has."""
@@ -140,6 +143,7 @@ def _decide_all(
     held = held_symbols(source, context.account, context.session) | {
         i.symbol for i in fixed if i.state is not OrderState.DENIED
     }
+    theirs = noted_of(last_reconciliation(context.ledger, context.account, agreeing=True))["positions"]
     start = standing_of(context, source, cash)
     taken = sum(i.state is not OrderState.DENIED for i in fixed)
     decisions = []
@@ -147,6 +151,8 @@ def _decide_all(
         quote = quotes.get(signal.symbol)
         account = start._replace(held=signal.symbol in held, positions=start.positions + taken, spent=spent)
         decision = _decide(context, signal, rank, quote, now, account)
+        if not decision.reason and Decimal(theirs.get(signal.symbol, "0")) * (1 if signal.is_long else -1) < 0:
+            decision = replace(decision, reason=YOURS_OTHER_SIDE, detail=f"{theirs[signal.symbol]} shares are yours")
         before = known.get(decision.order_plan.client_order_id)
         if before is not None and before in fixed:
             continue

@@ -13,9 +13,10 @@ from typing import Any
 
 from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.admission import Confirm, NotConfirmed, StaleSignal, claim_for_run, confirm_live
-from kobe_jobs.trading.bare_positions import ask_broker_state, still_lifted
+from kobe_jobs.trading.bare_positions import ask_broker_state, still_lifted, unproven
 from kobe_jobs.trading.context import MarketShut, SessionContext, TradingContext, open_session
 from kobe_jobs.trading.entries import entries_without_quote
+from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import symbols_not_left
 from kobe_jobs.trading.fractions import settle_fractions
 from kobe_jobs.trading.moments import RunMoment
@@ -116,16 +117,28 @@ def _run(
                     context.note(gap)
                 return _trade(trading, context, confirm)
             except KobeError as error:
+                _name_bare(context, error)
                 note_failure(context, error)
                 raise
             except Exception as error:
                 log.exception("a trading run broke off")
                 reason = f"the run broke off: {type(error).__name__}: {error}"
                 broke = RunBroke(reason, "`kobe trade` resumes it; the log tells where")
+                _name_bare(context, broke)
                 note_failure(context, broke)
                 raise broke from error
             finally:
                 trading.ledger.copy_audit()
+
+
+def _name_bare(context: SessionContext, error: KobeError) -> None:
+    """Add to what ended a run the positions for which the ledger alone proves no stop; those that it names are left out."""
+    if not context.sends:
+        return
+    with contextlib.suppress(KobeError):
+        bare = [symbol for symbol in unproven(context.ledger, context.account) if symbol not in error.what]
+        if bare:
+            error.what = f"{error.what}; {', '.join(bare)} may have no stop at the broker"
 
 
 def _claim(trading: TradingContext, context: SessionContext) -> None:
@@ -156,12 +169,14 @@ def _confirm(trading: TradingContext, context: SessionContext, confirm: Confirm 
 
 def _protect_refused(trading: TradingContext, context: SessionContext, sends: bool) -> str:
     """What is bare while a run is refused, once its stops were set; empty where nothing is. sends: may a stop go out?"""
-    if not context.sends or keeps_stored_time(trading) or not open_positions(context.ledger, context.account):
+    if not context.sends or keeps_stored_time(trading) or not _may_hold(context):
         # An embedded broker forgets what a refused run did.
         return ""
     # Cancels pass the switch.
     attempt(context, "stops before splits", lift_stops)
     if not sends:
+        # What filled meanwhile becomes a position, and is named.
+        attempt(context, "orders", resolve)
         found = attempt(
             context, "stops", lambda _: judge(context, ask_broker_state(context.broker, context.ledger, context.account))
         )
@@ -198,12 +213,17 @@ def _let_resume(context: SessionContext, error: Exception) -> None:
 def _is_missed(context: SessionContext) -> bool:
     """Has the session closed without a run while positions are held? Their stops are looked after all the same."""
     is_over = context.moment is RunMoment.AFTER_CLOSE
-    return is_over and context.sends and bool(open_positions(context.ledger, context.account))
+    return is_over and context.sends and _may_hold(context)
+
+
+def _may_hold(context: SessionContext) -> bool:
+    """Whether the ledger has a position, or an order that may have filled meanwhile."""
+    return bool(open_positions(context.ledger, context.account) or book.unsettled(context.ledger, context.account))
 
 
 def _why_shut(context: SessionContext) -> str:
     """Why no order goes out before the open; raises MarketShut where nothing is held that could be looked after."""
-    if context.sends and open_positions(context.ledger, context.account):
+    if context.sends and _may_hold(context):
         return f"the market is shut until {context.hours.open:%F %H:%M} UTC"
     if context.today != context.session:
         raise MarketShut(

@@ -72,6 +72,21 @@ def settle_as_told(write: Write, client_id: str, order: BrokerOrder, at: dt.date
     return settle(write, client_id, replace(order, symbol=ours.symbol), at)
 
 
+def book_late_fill(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime, reason: str) -> LedgerOrder:
+    """Book on a person's word what the broker filled of an entry after it had ended: its fills, its position and its state.
+
+    The state machine lets nothing follow an end: only a person may say that the broker's word was not the last.
+    Raises OrderMismatch where it is another order than ours, or a fill has no price.
+    """
+    ours = get(write, client_id)
+    check_same(write, ours, order)
+    write.audit("late_fill_accepted", order=client_id, symbol=ours.symbol, filled_qty=text_of(order.filled_qty), reason=reason)
+    ours = _record_fills(write, ours, order, at)
+    state = OrderState.FILLED if ours.filled_qty >= ours.qty else OrderState.PARTIAL
+    write.execute("UPDATE intents SET state = ?, reserved = '0' WHERE client_order_id = ?", (state, client_id))
+    return get(write, client_id)
+
+
 def check_same(source: OrderLedger | Write, ours: LedgerOrder, order: BrokerOrder) -> None:
     """Raise OrderMismatch unless the broker's order is the one we decided: symbol, side, and the size and limit of an entry.
 

@@ -28,11 +28,11 @@ from kobe_jobs.trading.reconcile.compare import (
 )
 from kobe_resources.broker.protocol import BrokerError, BrokerOrder, BrokerPosition, BrokerUnavailable
 from kobe_resources.errors import KobeError
-from kobe_resources.order_ledger import Position
+from kobe_resources.order_ledger import LedgerOrder, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import SAME_SHARES, grow, leave, open_positions, rename
 from kobe_resources.order_ledger.sessions import keep_reconciliation
-from kobe_resources.order_ledger.settlement import OrderMismatch, check_same, settle_as_told
+from kobe_resources.order_ledger.settlement import OrderMismatch, book_late_fill, check_same, settle_as_told
 from kobe_resources.order_ledger.states import ENDED, UNSETTLED, IllegalMove
 from kobe_resources.warehouse.store import Warehouse
 
@@ -83,7 +83,13 @@ def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: s
     """
     for theirs in found.orders:
         ours = book.find(context.ledger, theirs.client_order_id)
-        if ours is None or ours.account != context.account or ours.state not in UNSETTLED:
+        if ours is None or ours.account != context.account:
+            continue
+        if _filled_late(context, found, ours, theirs):
+            with context.ledger.write() as write:
+                book_late_fill(write, ours.client_order_id, theirs, FillTimes(context).of(theirs, ours), reason)
+            continue
+        if ours.state not in UNSETTLED:
             continue
         try:
             check_same(context.ledger, ours, theirs)
@@ -97,6 +103,20 @@ def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: s
                     settle_as_told(write, ours.client_order_id, order, at, reason)
             except (OrderMismatch, IllegalMove) as error:
                 context.note(str(error))
+
+
+def _filled_late(context: SessionContext, found: Reconciliation, ours: LedgerOrder, theirs: BrokerOrder) -> bool:
+    """Whether an entry of ours filled after the broker had called it over, and its shares are there and nobody else's."""
+    more = theirs.filled_qty - ours.filled_qty
+    is_late = ours.purpose == book.ENTRY and ours.posts and ours.state in ENDED and theirs.is_terminal and more > SAME_SHARES
+    if not is_late or (theirs.symbol, theirs.side) != (ours.symbol, ours.side):
+        return False
+    held = {row.symbol: row for row in open_positions(context.ledger, context.account)}.get(ours.symbol)
+    if held is not None and held.id != ours.client_order_id:
+        return False
+    there = next((row.qty for row in found.positions if row.symbol == ours.symbol), Decimal(0))
+    beyond = there - Decimal(found.snapshot["noted"]["positions"].get(ours.symbol, "0")) - (held.signed_qty if held else 0)
+    return abs(beyond - (more if ours.side == "buy" else -more)) <= SAME_SHARES
 
 
 def _end_heirs(context: SessionContext, found: Reconciliation) -> None:

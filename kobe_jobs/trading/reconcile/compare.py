@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -28,7 +29,7 @@ from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, look_up
 from kobe_jobs.trading.reconcile.cash import compare_cash
 from kobe_jobs.trading.reconcile.difference import Difference
 from kobe_jobs.trading.renames import fitting_renames
-from kobe_jobs.trading.roll_forward import apply_splits, as_split, find_booked
+from kobe_jobs.trading.roll_forward import apply_splits, as_split, find_booked, ratio_of
 from kobe_resources.broker.protocol import (
     TERMINAL_STATUSES,
     BrokerFill,
@@ -136,7 +137,7 @@ def reconcile(context: SessionContext, moment: str, stops: bool = False) -> Reco
 def compare(context: SessionContext, promote: bool = True, stops: bool = False) -> Reconciliation:
     """Both sides as they are now. promote: apply the broker's state to late orders of ours; nothing else is written."""
     last = last_reconciliation(context.ledger, context.account, agreeing=True)
-    noted = noted_of(last)
+    noted = _noted_now(context, last)
     since = _horizon(context)
     opened = context.broker.orders("open")
     orders = _orders_since(context, since, opened)
@@ -164,9 +165,22 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
         "positions": {row.symbol: str(row.qty) for row in positions},
         "ledger": {position.symbol: str(position.signed_qty) for position in held},
         "noted": noted,
+        "noted_through": str(context.splits_through),
         **cash_told,
     }
     return Reconciliation(tuple(rows), snapshot, promoted, tuple(orders), tuple(positions), renamed)
+
+
+def _noted_now(context: SessionContext, last: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a person accepted as theirs at the last agreement; shares multiplied by the splits since."""
+    noted = noted_of(last)
+    if last is None:
+        return noted
+    since = dt.date.fromisoformat(last["snapshot"].get("noted_through") or str(last["session"]))
+    for symbol, qty in noted["positions"].items():
+        splits = context.snapshot.splits_between(symbol, since, context.splits_through)
+        noted["positions"][symbol] = book.text_of(math.prod((ratio_of(split) for split in splits), start=Decimal(qty)))
+    return noted
 
 
 def compare_stops(context: SessionContext, held: list[Position], there: AtBroker, differing: set[str]) -> list[Difference]:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from kobe_jobs.trading.admission import StaleSignal
+from kobe_jobs.trading.bare_positions import find_unguarded, unproven
 from kobe_jobs.trading.context import TradingContext
 from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
-from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Refused
+from kobe_resources.broker.protocol import BrokerOrder, BrokerUnavailable, OrderRequest, OrderStatus, Refused
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitchOn
 from kobe_resources.order_ledger.orders import of_session
@@ -98,6 +99,53 @@ def test_what_is_held_is_protected_though_the_run_is_refused(
     with pytest.raises(refusal, match="S04 has no protective stop"):
         trade(rig, rig.broker, resolve_timeout_s=0.1)
     assert [side for symbol, side, *_ in orders(embedded)[5:] if symbol != "S04"] == []
+
+
+@pytest.mark.parametrize("refusal", [StaleSignal, BegunOtherwise, KillSwitchOn])
+def test_what_an_entry_bought_before_its_run_was_killed_is_protected_or_named_by_a_refused_run(
+    rig: TradingContext, embedded: EmbeddedBroker, refusal: type[KobeError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise refusal("not this one", "mend it")
+
+    class Killed(Around):
+        def submit(self, order: OrderRequest) -> BrokerOrder:
+            answer = self.inner.submit(order)
+            # As `kill -9` behind the POST: the broker fills, the ledger knows of no answer.
+            raise SystemExit(answer.id)
+
+    with pytest.raises(SystemExit):
+        trade(rig, Killed(rig))
+    embedded.settle()
+    (bought,) = bare(embedded)
+    told = f"{bought} has no protective stop at the broker"
+    assert find_unguarded(rig.ledger, ACCOUNT, rig.broker) == [f"{told} for its 3 shares"]
+    assert unproven(rig.ledger, ACCOUNT) == [bought]
+    if refusal is KillSwitchOn:
+        rig.kill_switch.turn_on("now")
+    monkeypatch.setattr("kobe_jobs.trading.session.claim_for_run", refuse)
+    with pytest.raises(refusal) as refused:
+        trade_session(rig)
+    if refusal is KillSwitchOn:
+        assert f"{bought} has no protective stop" in str(refused.value)
+    else:
+        assert bare(embedded) == []
+        assert str(refused.value) == "not this one: mend it"
+
+
+def test_a_run_that_breaks_off_names_what_the_ledger_cannot_prove_protected(
+    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_day(rig, embedded)
+    with rig.ledger.write() as write:
+        write.execute("UPDATE intents SET state = 'CANCELED' WHERE symbol = 'S04' AND leg LIKE 'stop%'")
+
+    def broken(*_: Any) -> None:
+        raise BrokerUnavailable("the broker does not answer", "try again")
+
+    monkeypatch.setattr("kobe_jobs.trading.session.take_steps", broken)
+    with pytest.raises(BrokerUnavailable, match=r"does not answer; S04 may have no stop at the broker"):
+        trade_session(rig)
 
 
 def test_a_run_that_the_kill_switch_refuses_names_what_is_bare(rig: TradingContext, embedded: EmbeddedBroker) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
+from kobe_jobs.trading.market_snapshot import Split
 from kobe_jobs.trading.reconcile.accept import CannotAccept, accept_differences
 from kobe_jobs.trading.reconcile.compare import Reconciliation, compare, reconcile
 from kobe_jobs.trading.session import trade_session
@@ -236,6 +237,61 @@ def test_a_fraction_beside_whole_shares_stays_the_person_s(context: SessionConte
     assert held.qty == 3, "no stop could protect the half"
     assert stops_at(embedded, "S00") == [3.0]
     assert not reconcile(context, "again", stops=True).differences
+
+
+def test_an_entry_that_filled_after_it_was_called_over_is_ours_again_on_a_person_s_word(
+    context: SessionContext, embedded: EmbeddedBroker
+) -> None:
+    stop = embedded.book.state.row("SELECT id FROM orders WHERE kind = 'stop' AND symbol = 'S00'")
+    assert stop is not None
+    embedded.book.cancel(stop["id"])
+    embedded.settle()
+    ledger, unfilled = context.ledger, "state = 'CANCELED', filled_qty = '0', filled_avg_price = NULL"
+    for statement in (
+        f"UPDATE intents SET {unfilled} WHERE symbol = 'S00' AND leg = 'entry'",
+        "DELETE FROM fills WHERE symbol = 'S00'",
+        "DELETE FROM positions WHERE symbol = 'S00'",
+        "DELETE FROM intents WHERE symbol = 'S00' AND leg <> 'entry'",
+    ):
+        ledger.connection.execute(statement)
+    found = reconcile(context, "by hand")
+    assert ("position", "S00") in rows_of(found)
+    assert accept_differences(context, found, "the broker's report came late") == []
+    held = next(held for held in open_positions(ledger, ACCOUNT) if held.symbol == "S00")
+    assert (held.qty, str(book.get(ledger, held.id).state)) == (3, "FILLED")
+    assert stops_at(embedded, "S00") == [3.0]
+    again = reconcile(context, "again", stops=True)
+    assert again.agrees
+    assert again.snapshot["noted"]["positions"] == {}, "nothing of it is the person's"
+
+
+def test_shares_of_a_person_are_multiplied_by_a_split_as_ours_are(
+    context: SessionContext, embedded: EmbeddedBroker, rig: TradingContext
+) -> None:
+    by_hand("S11", "buy", "2")(embedded)
+    assert accept_differences(context, reconcile(context, "by hand"), "mine") == []
+    embedded.advance_to(market.EXIT_DAY, "open")
+    embedded.book.state.run("UPDATE positions SET qty = 4 WHERE symbol = 'S11'")
+    assert ("position", "S11") in rows_of(compare(open_session(rig, "rsi2")))
+    later = open_session(rig, "rsi2")
+    split = Split("S11", market.EXIT_DAY, 1.0, 2.0)
+    later.snapshot = dataclasses.replace(later.snapshot, splits={**later.snapshot.splits, "S11": (split,)})
+    found = reconcile(later, "after the split")
+    assert ("position", "S11") not in rows_of(found)
+    assert found.snapshot["noted"]["positions"] == {"S11": "4"}
+    assert reconcile(later, "again").snapshot["noted"]["positions"] == {"S11": "4"}, "once, and no more"
+
+
+def test_no_entry_trades_against_shares_of_a_person(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    by_hand("S00", "sell", "2")(embedded)
+    context = open_session(rig, "rsi2")
+    assert accept_differences(context, reconcile(context, "by hand"), "my own short") == []
+    summary = trade_session(rig)
+    assert summary.is_clean, summary
+    denied = {order["symbol"]: order["reason"] for order in summary.orders if order["state"] == OrderState.DENIED}
+    assert denied["S00"] == "yours_other_side"
+    assert embedded.book.state.row("SELECT qty FROM positions WHERE symbol = 'S00'")["qty"] == -2  # type: ignore[index]
+    assert "S00" not in {held.symbol for held in open_positions(context.ledger, ACCOUNT)}
 
 
 @pytest.mark.parametrize("filled", [0, 1])

@@ -93,6 +93,7 @@ def plain_url(url: str, refusals: UrlRefusals, may_have_path: bool = False) -> s
 
 
 def _origin(url: str | None, setting: str) -> str | None:
+    """The host that a setting names, in one spelling; None where it names none."""
     if url is None:
         return None
     hint = f"write {setting} as https://host, without a path"

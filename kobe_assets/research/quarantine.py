@@ -7,11 +7,12 @@ session. A missed split moves the price without dollars, a misprint without shar
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from kobe_assets.research.panel import Bools, Floats, Indices, Ints
+from kobe_assets.research.panel import Bools, Floats, Indices, Ints, Panel
 from kobe_assets.research.parallel import in_slices
 
 SUSPECT_MOVE = math.log(1.45)
@@ -80,6 +81,16 @@ class Suspects(NamedTuple):
     def in_force(self) -> Bools:
         """True where the listing's last bar is still in quarantine."""
         return self.last >= self.end - 1
+
+
+def distrusted_moves(panel: Panel, found: Suspects, released: Collection[str]) -> Ints:
+    """Flat indices of the bars whose suspect move of the close no person vouched for; a suspect range moves no close.
+
+    released: symbols that a person vouched for.
+    """
+    bars = found.bar[found.jump]
+    vouched = [panel.symbols[place] in released for place in panel.symbol[bars]]
+    return bars[~np.array(vouched, np.bool_)]
 
 
 def suspects(bars: AdjustedBars) -> Suspects:

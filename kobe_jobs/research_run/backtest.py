@@ -117,13 +117,14 @@ def run_backtest(
     lookahead = told_leak_at(leak, strategies) if leak else ""
     summary = {
         **_summary_of(run),
+        "held": run.held(settings),
         "notes": run.notes(settings, stored_symbols(warehouse)),
         "lookahead": lookahead or None,
         "warnings": failed_checks(warehouse, STANDS_ON),
         "config_pin": research_pin(settings),
         "data_version": version,
     }
-    page = build_run_page(run, summary["notes"], lookahead, summary["warnings"], dt.datetime.now(dt.UTC))
+    page = build_run_page(run, summary["held"], summary["notes"], lookahead, summary["warnings"], dt.datetime.now(dt.UTC))
     _write_files(out, run, summary, page)
     return summary
 

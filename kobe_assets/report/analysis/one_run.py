@@ -15,8 +15,10 @@ from kobe_assets.graph.frames import book_trades
 from kobe_assets.report.analysis.cautions import AS_WANTED, remedy_for
 from kobe_assets.report.analysis.cut_trades import told_debt
 from kobe_assets.research import simulation as sim
-from kobe_assets.research.metrics import all_figures, daily_returns
+from kobe_assets.research.metrics import all_figures, curve_figures, daily_returns
 from kobe_assets.research.panel import Ints, Panel
+from kobe_assets.research.quarantine import distrusted_moves, suspects
+from kobe_assets.research.robustness import buy_and_hold
 from kobe_assets.research.signals import find_candidates, unscored
 from kobe_assets.research.strategies import BUILT_IN, Params, Strategy
 from kobe_assets.research.strategies.register import symbols_read
@@ -25,6 +27,9 @@ from kobe_resources.errors import UsageError
 from kobe_resources.policy_gate import BY_RISK
 from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.models import Settings
+
+HELD = ("sharpe", "cagr", "max_drawdown")
+"""Figures of holding that stand beside those of a run."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,19 @@ class BookRun:
     def figures(self) -> dict[str, float | None]:
         """Every figure of the window; None where it is undefined."""
         return all_figures(self.outcome.equity, self.outcome.exposure, self.outcome.numbers[:, sim.PNL], self.initial_cash)
+
+    def held(self, settings: Settings) -> dict[str, float | None]:
+        """What holding made of the same cash: `HELD` of the listings that may trade, bought in equal parts and left alone.
+
+        As the benchmark of the report (rules, section 6), over the sessions of the run.
+        """
+        panel, bought = self.panel, max(self.first - 1, 0)
+        places = np.unique(panel.symbol[self.market.tradable])
+        distrusted = distrusted_moves(panel, suspects(panel), settings.universe.release)
+        growth = buy_and_hold(panel, bought, self.last, places.tolist(), distrusted)
+        equity = self.initial_cash * growth[self.first :] / growth[bought]
+        found = curve_figures(daily_returns(equity, self.initial_cash))
+        return {"final_equity": float(equity[-1]), **{name: found[name] for name in HELD}}
 
     def notes(self, settings: Settings, stored: Sequence[str] = ()) -> list[str]:
         """What the run leaves out of what was asked: sessions, symbols, signals, and positions that its end closed.

@@ -22,7 +22,7 @@ from kobe_assets.research import overfitting, robustness
 from kobe_assets.research.metrics import FIGURES, WHY_UNDEFINED, YEAR, chain_returns, curve_figures, sharpe, trade_figures
 from kobe_assets.research.panel import ROW_DIVIDEND
 from kobe_assets.research.parallel import in_threads
-from kobe_assets.research.quarantine import suspects
+from kobe_assets.research.quarantine import distrusted_moves, suspects
 from kobe_assets.research.risk import initial_stops
 from kobe_assets.research.walk_forward import Market, find_signals, grid_sets
 from kobe_resources.runtime.process_state import kept_process_state
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from kobe_assets.report.analysis.tries import Tries
-    from kobe_assets.research.panel import Floats, Ints, Panel
+    from kobe_assets.research.panel import Floats, Panel
     from kobe_assets.research.quarantine import Suspects
     from kobe_assets.research.signals import Readable
     from kobe_assets.research.strategies import Params
@@ -146,7 +146,7 @@ def compute_evidence(
         evidence.setdefault(owner, {}).update(found)
     places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
     doubted = suspects(market.panel)
-    distrusted = _distrusted(market.panel, settings, doubted)
+    distrusted = distrusted_moves(market.panel, doubted, settings.universe.release)
     growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, places, distrusted)
     every_day = [str(day) for day in market.panel.sessions[: last + 1]]
     evidence[("universe", "benchmark")] = {
@@ -316,13 +316,6 @@ def _quarantine(panel: Panel, settings: Settings, found: Suspects) -> list[dict[
         }
         for bar in found.bar
     ]
-
-
-def _distrusted(panel: Panel, settings: Settings, found: Suspects) -> Ints:
-    """Bars whose suspect move of the close no person vouched for; a suspect range moves no close."""
-    bars = found.bar[found.jump]
-    released = [panel.symbols[place] in settings.universe.release for place in panel.symbol[bars]]
-    return bars[~np.array(released, np.bool_)]
 
 
 def _best(returns: Floats) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kobe_assets.report.analysis.metrics_glossary import FIGURES
-from kobe_assets.report.analysis.one_run import BookRun
+from kobe_assets.report.analysis.one_run import HELD, BookRun
 from kobe_assets.report.page.packing import pack_json, pack_text
 from kobe_assets.report.page.page import (
     STYLES,
@@ -29,15 +29,25 @@ DIGITS = 4
 
 
 def build_run_page(
-    run: BookRun, notes: Sequence[str], lookahead: str, warnings: Sequence[Mapping[str, str]], now: dt.datetime
+    run: BookRun,
+    held: Mapping[str, float | None],
+    notes: Sequence[str],
+    lookahead: str,
+    warnings: Sequence[Mapping[str, str]],
+    now: dt.datetime,
 ) -> str:
-    """The page of a run. notes: what it leaves out. lookahead: where it reads the future, or empty. now: aware."""
+    """The page of a run.
+
+    held: what holding made (`BookRun.held`). notes: what it leaves out. lookahead: where it reads the future, or empty. now: aware.
+    """
     payload = run_payload(run)
     params = {part.strategy.name: dict(own) for part, own in zip(run.parts, run.params, strict=True)}
     return str(
         page_template("run.html.j2").render(
             run=run,
             params=params,
+            held=[(FIGURES[name], held[name]) for name in HELD],
+            held_equity=held["final_equity"],
             notes=[_sentence(note) for note in notes],
             lookahead=lookahead,
             warnings=warnings,

@@ -180,6 +180,7 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     from rich.table import Table
 
     from kobe_assets.report.analysis.metrics_glossary import FIGURES, FOLD_FIGURES, show
+    from kobe_assets.report.analysis.one_run import HELD
 
     console = Screen()
     table = Table(title=f"{summary['strategy']} from {summary['start']} to {summary['end']}", show_header=False)
@@ -189,6 +190,8 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     for reason, count in summary["refused"].items():
         table.add_row(f"refused: {reason}", show(count, "count"))
     console.print(table)
+    held = ", ".join(f"{FIGURES[name].label} {show(summary['held'][name], FIGURES[name].unit)}" for name in HELD)
+    console.say(f"holding the same stocks in equal parts: {show(summary['held']['final_equity'], 'money')} in the end, {held}")
     if not summary["lookahead"]:
         console.say("lookahead: none found on the stored bars")
     for note in summary["notes"]:

@@ -19,6 +19,7 @@ from kobe_assets.research.language import Strategy, rsi
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+HELD = {"final_equity": 1234.5, "sharpe": 0.5, "cagr": 0.07, "max_drawdown": -0.3}
 NOW = dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC)
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 SWING = Strategy(
@@ -60,23 +61,23 @@ def test_of_a_large_run_the_symbols_that_moved_most_are_drawn_and_it_says_so(
     (drawn,) = run_payload(run)["symbols"]
     totals = run.trades["pnl"].abs().groupby(run.trades["symbol"].astype(str)).sum()
     assert drawn["name"] == totals.idxmax()
-    html = build_run_page(run, [], "", [], NOW)
+    html = build_run_page(run, HELD, [], "", [], NOW)
     assert "Drawn are the 1 of 2 symbols that won or lost most; every trade is in trade_list.csv" in html
 
 
 def test_it_says_what_was_cut_and_whether_it_reads_the_future(run: BookRun) -> None:
-    good = build_run_page(run, ["the window begins late"], "", [{"name": "gaps", "text": "3 <bars>"}], NOW)
+    good = build_run_page(run, HELD, ["the window begins late"], "", [{"name": "gaps", "text": "3 <bars>"}], NOW)
     assert "No lookahead found" in good
     assert "<li>The window begins late.</li>" in good
     assert "<li>gaps: 3 &lt;bars&gt;</li>" in good
-    bad = build_run_page(run, [], "the entries of swing change", [], NOW)
+    bad = build_run_page(run, HELD, [], "the entries of swing change", [], NOW)
     assert "It reads the future, so its figures mean nothing: the entries of swing change." in bad
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_it_opens_offline_and_draws_everything(run: BookRun, browser: Browser, tmp_path: Path, width: int, theme: Any) -> None:
     path = tmp_path / "backtest.html"
-    path.write_text(build_run_page(run, [f"a note {EVIL}"], EVIL, [], NOW), encoding="utf-8")
+    path.write_text(build_run_page(run, HELD, [f"a note {EVIL}"], EVIL, [], NOW), encoding="utf-8")
     page = browser.new_page(viewport={"width": width, "height": 850}, color_scheme=theme)
     said: list[str] = []
     asked: list[str] = []

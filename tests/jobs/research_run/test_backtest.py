@@ -8,11 +8,13 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from kobe_assets.graph.inputs import load_market
 from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.research.panel import ROW_DIVIDEND, ROW_FACTOR
 from kobe_jobs.research_run.backtest import parse_changes, run_backtest
 from kobe_jobs.research_run.strategy_check import check_strategy
 from kobe_resources.errors import UsageError
@@ -60,6 +62,25 @@ def test_the_canonical_parameters_over_all_sessions_count_nothing(stored: tuple[
     days = warehouse.rows("SELECT min(session), max(session), count(DISTINCT session) FROM daily_bars")[0]
     assert (summary["start"], summary["end"], summary["sessions"]) == (str(days[0]), str(days[1]), days[2])
     assert warehouse.rows("SELECT count(*) FROM wf_trials") == [(0,)]
+
+
+def test_holding_the_same_stocks_stands_beside_it_as_in_the_report(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:
+    settings, warehouse = stored
+    market = load_market(warehouse, settings)
+    panel, cash = market.panel, settings.simulation.initial_cash
+    summary = run_backtest(settings, "ibs", None, None, tmp_path / "out")
+    # By hand: every stock that may trade and has a bar on the first session, held to its last.
+    grown = []
+    for place in np.unique(panel.symbol[market.tradable]):
+        bars = slice(panel.start[place], panel.start[place + 1])
+        if panel.session[bars][0] == 0:
+            reinvested = panel.rows[bars, ROW_DIVIDEND][1:] * panel.rows[bars, ROW_FACTOR][1:] / panel.close[bars][1:]
+            grown.append(panel.close[bars][-1] / panel.close[bars][0] * np.prod(1.0 + reinvested))
+    assert grown
+    assert summary["held"]["final_equity"] == pytest.approx(cash * np.mean(grown))
+    assert summary["held"]["max_drawdown"] < 0
+    told = f"made ${summary['held']['final_equity']:,.0f} of it"
+    assert told in (tmp_path / "out" / "backtest.html").read_text(encoding="utf-8")
 
 
 def test_a_book_names_its_parameters_by_strategy(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:

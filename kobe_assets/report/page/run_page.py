@@ -38,7 +38,8 @@ def build_run_page(
 ) -> str:
     """The page of a run.
 
-    held: what holding made (`BookRun.held`). notes: what it leaves out. lookahead: where it reads the future, or empty. now: aware.
+    held: what holding made (`BookRun.held`). notes: what the run leaves out. lookahead: where it reads the future, or empty.
+    now: aware.
     """
     payload = run_payload(run)
     params = {part.strategy.name: dict(own) for part, own in zip(run.parts, run.params, strict=True)}

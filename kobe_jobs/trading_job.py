@@ -270,7 +270,7 @@ def parity_in_the_evening(context: dg.ScheduleEvaluationContext) -> Any:
     name="run_failed",
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=SENSOR_INTERVAL_S,
-    description="Logs a failed run, and posts it to the webhook of the settings if there is one.",
+    description="Logs a failed run, and alerts where the settings say so.",
 )
 def run_failed(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[Settings]) -> None:
     """Alert for runs whose own hook could not: research runs, and trading runs whose process died."""

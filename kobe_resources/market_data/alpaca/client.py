@@ -61,19 +61,19 @@ class AlpacaDataClient:
     """
 
     def __init__(
-        self, keys: Keys | None, base_url: str, assets_url: str, pace: Pace | None = None, patience: RetryBudget | None = None
+        self, keys: Keys | None, base_url: str, assets_url: str, pace: Pace | None = None, budget: RetryBudget | None = None
     ) -> None:
         from alpaca.common.rest import RESTClient
 
         self.calls = 0
         keys = _checked(keys)
-        self._patience = patience or RetryBudget(total_s=60.0)
+        self._budget = budget or RetryBudget(total_s=60.0)
         self._random = random.Random()
         self._is_answered = False
 
         def line(url: str, version: str) -> HardenedClient:
             client = RESTClient(url, keys.key_id, keys.secret, api_version=version, raw_data=True)
-            return HardenedClient(client, self._patience.total_s, (keys.secret, keys.key_id), pace)
+            return HardenedClient(client, self._budget.total_s, (keys.secret, keys.key_id), pace)
 
         data = _origin(base_url, "data.alpaca.base_url")
         self._bars = line(data, "v2")
@@ -167,18 +167,18 @@ class AlpacaDataClient:
                 except AlpacaMalformed as malformed:
                     error = malformed
             failures[type(error)] += 1
-            if failures[type(error)] > retries_after(error, self._patience):
+            if failures[type(error)] > retries_after(error, self._budget):
                 raise error
             wait_s = self._wait_s(error, failures[type(error)])
-            if not self._is_answered and time.monotonic() - began + wait_s > self._patience.first_answer_s:
+            if not self._is_answered and time.monotonic() - began + wait_s > self._budget.first_answer_s:
                 raise error
             time.sleep(wait_s)
 
     def _wait_s(self, error: AlpacaError, failures: int) -> float:
-        patience = self._patience
+        budget = self._budget
         if isinstance(error, AlpacaRateError):
-            return patience.rate_wait_s if error.wait_s is None else error.wait_s
-        longest = min(patience.longest_backoff_s, patience.first_backoff_s * 2 ** (failures - 1))
+            return budget.rate_wait_s if error.wait_s is None else error.wait_s
+        longest = min(budget.longest_backoff_s, budget.first_backoff_s * 2 ** (failures - 1))
         return longest * self._random.uniform(0.5, 1.0)
 
 

@@ -38,12 +38,12 @@ class AlpacaVendor:
         settings: Settings,
         secrets: Secrets,
         now: Callable[[], dt.datetime] = utc_now,
-        patience: RetryBudget | None = None,
+        budget: RetryBudget | None = None,
     ) -> None:
         self._settings = settings
         self._secrets = secrets
         self._now = now
-        self._patience = patience
+        self._budget = budget
 
     def fingerprint(self) -> str:
         """Of the host, the span as set and the candidates file's content."""
@@ -75,4 +75,4 @@ class AlpacaVendor:
         keys = Keys(key_id.get_secret_value(), secret.get_secret_value()) if key_id and secret else None
         alpaca = self._settings.data.alpaca
         pace = bars_pace(alpaca.calls_per_minute, alpaca.base_url, folder)
-        return AlpacaDataClient(keys, alpaca.base_url, alpaca.assets_url, pace, self._patience)
+        return AlpacaDataClient(keys, alpaca.base_url, alpaca.assets_url, pace, self._budget)

@@ -1,4 +1,4 @@
-"""A small market on a loopback Alpaca, a clock, and a vendor with little patience: what every test here starts from."""
+"""A small market on a loopback Alpaca, a clock, and a vendor with little budget: what every test here starts from."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Shop:
     server: LoopbackAlpaca
     home: Path
     key_id: str | None = KEY_ID
-    patience: RetryBudget = HASTE
+    budget: RetryBudget = HASTE
 
     @property
     def market(self) -> AlpacaMarket:
@@ -78,7 +78,7 @@ class Shop:
 
     def sync(self, progress: Any = None, force: bool = False, **settings: Any) -> SyncReport:
         secrets = Secrets(alpaca_api_key_id=self.key_id, alpaca_api_secret_key=SECRET)  # type: ignore[arg-type]
-        vendor = AlpacaVendor(self.settings(**settings), secrets, now=lambda: self.market.now, patience=self.patience)
+        vendor = AlpacaVendor(self.settings(**settings), secrets, now=lambda: self.market.now, budget=self.budget)
         return vendor.sync(self.warehouse, progress or Told(), force)
 
     def stored(self) -> pd.DataFrame:

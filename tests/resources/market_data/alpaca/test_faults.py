@@ -174,7 +174,7 @@ def test_an_interrupt_ends_the_load_and_tells_no_key(with_market: Open) -> None:
 
 def test_an_answer_that_drips_ends_with_its_total_time(with_market: Open) -> None:
     shop = with_market(alpaca_market(3, 40, 5, FRIDAY))
-    shop.patience = replace(shop.patience, total_s=0.5, after_transport=0)
+    shop.budget = replace(shop.budget, total_s=0.5, after_transport=0)
     shop.server.faults.on(drip, path="stocks/bars")
     began = time.monotonic()
     with pytest.raises(AlpacaError, match="no whole answer"):
@@ -199,7 +199,7 @@ def test_a_bar_of_a_saturday_is_set_aside_and_its_symbol_goes_on(with_market: Op
 
 def test_where_nothing_ever_answered_a_load_ends_within_seconds() -> None:
     keys = Keys(KEY_ID, SECRET)
-    client = AlpacaDataClient(keys, "http://127.0.0.1:9", "http://127.0.0.1:9", patience=RetryBudget(first_answer_s=0.5))
+    client = AlpacaDataClient(keys, "http://127.0.0.1:9", "http://127.0.0.1:9", budget=RetryBudget(first_answer_s=0.5))
     began = time.monotonic()
     with pytest.raises(AlpacaError, match="check the network"):
         client.assets()

@@ -15,7 +15,7 @@ import duckdb
 from kobe_resources.market_data.importing.dates import Dates, read_dates
 from kobe_resources.market_data.importing.faults import action_faults, fault_sql, price_faults
 from kobe_resources.market_data.importing.headers import Header
-from kobe_resources.market_data.importing.numbers import blank, decimal_mark, number
+from kobe_resources.market_data.importing.numbers import blank, decimal_mark, mark_of_points, number
 from kobe_resources.market_data.importing.pieces import Piece
 from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, PRICES, YFINANCE, Shape, understand
 from kobe_resources.market_data.importing.splits import read_splits
@@ -266,7 +266,10 @@ def _read_marks(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wis
     usual = "," if group.header.delimiter == ";" else None
     try:
         group.decimal = decimal_mark(connection, "long", prices, wishes.decimal, usual)
-        shares = decimal_mark(connection, "long", ["volume"] if "volume" in held else [], wishes.decimal, group.decimal or ".")
+        volumes = ["volume"] if "volume" in held else []
+        if prices and group.decimal == usual == "," and wishes.decimal is None:
+            group.decimal = mark_of_points(connection, "long", prices, volumes)
+        shares = decimal_mark(connection, "long", volumes, wishes.decimal, group.decimal or ".")
     except MarketDataError as error:
         raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.hint) from None
     marks = dict.fromkeys(NUMBERS, group.decimal) | {"volume": shares, "trades": shares}

@@ -193,6 +193,32 @@ def test_dates_a_day_early_bars_of_minutes_and_ambiguous_thousands_are_refused(b
         bring(put(tmp_path, "z.csv", exports.text(thousand.assign(**{n: thousand[n].str[-7:] for n in exports.PRICES}))))
 
 
+CHEAP = ALFA.assign(**{name: (ALFA[name] / 50).round(2) for name in exports.PRICES})
+
+
+def with_semicolons(volume: str) -> str:
+    """Bars under a thousand dollars as a program of the continent parts them, with three decimals. volume: a format."""
+    rows = [
+        ";".join([row.session, *(f"{getattr(row, name):.3f}" for name in exports.PRICES), format(row.volume, volume)])
+        for row in CHEAP.itertuples()
+    ]
+    return "\n".join(["Date;Open;High;Low;Close;Volume", *rows]) + "\n"
+
+
+def test_three_decimals_between_semicolons_are_refused_where_nothing_says_that_they_are_no_thousands(
+    bring: Importer, tmp_path: Path
+) -> None:
+    path = put(tmp_path, "ALFA.csv", with_semicolons("d"))
+    with pytest.raises(MarketDataError, match=r"with three decimals.*--decimal \. or --decimal ,"):
+        bring(path)
+    assert_same(bring(path, decimal=".", into=tmp_path / "1").bars, CHEAP)
+    assert_same(bring(put(tmp_path, "ALFA.csv", with_semicolons(",d")), into=tmp_path / "2").bars, CHEAP)
+    penny = with_semicolons("d").replace("2020-01-02;", "2019-12-31;0.512;0.700;0.500;0.600;1000000\n2020-01-02;")
+    assert len(bring(put(tmp_path, "ALFA.csv", penny), into=tmp_path / "3").bars) == 121
+    thousands = bring(put(tmp_path, "ALFA.csv", with_semicolons(",d").replace(",", ".")), into=tmp_path / "4").bars
+    assert_same(thousands, CHEAP.assign(**{name: CHEAP[name] * 1000 for name in exports.PRICES}))
+
+
 def test_weekly_bars_are_said_to_be_weekly(bring: Importer, tmp_path: Path) -> None:
     weekly = ALFA[pd.to_datetime(ALFA["session"]).dt.weekday == 2]
     assert any("look weekly" in note for note in bring(put(tmp_path, "x.csv", exports.text(weekly))).told["notes"])

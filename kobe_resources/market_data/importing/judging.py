@@ -21,6 +21,8 @@ SOUND = "fault IS NULL AND priced"
 EXCUSED_SQL = ", ".join(f"'{words}'" for words in EXCUSED)
 TELLING_SPLIT = 0.26
 """Logarithm of 1.3: a smaller split could be a day's move."""
+CLOSE_TO = 4
+"""Part of a split's size by which a move that is its own may differ from it."""
 DECIMALS = "2001-06-01"
 """Before it prices were in sixteenths of a dollar, and off the cent though raw."""
 AGAIN = "was given already"
@@ -250,6 +252,20 @@ def known_splits(connection: duckdb.DuckDBPyConnection, raw: Sequence[int]) -> N
         """,  # noqa: S608
         {"raw": list(raw)},
     )
+
+
+def refuse_turned_splits(connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise MarketDataError for a split whose day moves the price by its size, and the other way."""
+    rows = connection.execute(
+        "SELECT symbol, execution_date, split_from, split_to, exp(move) FROM known "  # noqa: S608
+        f"WHERE abs(size) > {TELLING_SPLIT} AND abs(move - size) < abs(size) / {CLOSE_TO} "
+        "ORDER BY symbol, execution_date LIMIT 1"
+    ).fetchall()
+    for symbol, day, old, new, ratio in rows:
+        raise MarketDataError(
+            f"{symbol} has a split of {new:g} shares for {old:g} on {day}, where the price is {ratio:.3g} times the one before",
+            "is it the other way round? The new shares come first: 4:1 is four for one",
+        )
 
 
 def adjusted_by(connection: duckdb.DuckDBPyConnection, yahoo: Sequence[int]) -> str | None:

@@ -239,6 +239,7 @@ def _judge(reading: FilesRead, wishes: Wishes, most_bad: float, progress: Progre
         raise MarketDataError(f"{told.label}: {told.reason}", "see whether these are daily bars")
     judging.refuse_weekends(connection)
     judging.known_splits(connection, [group.number for group in reading.groups if group.raw_by])
+    judging.refuse_turned_splits(connection)
     progress.advance()
     _judge_adjusted(reading, wishes)
     progress.advance()

@@ -151,6 +151,18 @@ def test_a_split_without_a_trace_means_adjusted_and_is_turned_back_where_asked(b
     assert done.written.splits.added == 1
 
 
+def test_a_split_that_moves_the_price_the_other_way_is_refused_with_its_day(bring: Importer, tmp_path: Path) -> None:
+    before = np.arange(120) < 60
+    raw = ALFA.assign(**{name: np.where(before, ALFA[name] * 4, ALFA[name]).round(2) for name in exports.PRICES})
+    put(tmp_path / "in", "ALFA.csv", exports.text(raw))
+    day = ALFA["session"].iloc[60]
+    put(tmp_path / "in", "splits.csv", f"symbol,date,split\nALFA,{day},1:4\n")
+    with pytest.raises(MarketDataError, match=rf"1 shares for 4 on {day}, .* price is 0\.2.*the other way round"):
+        bring(tmp_path / "in")
+    put(tmp_path / "in", "splits.csv", f"symbol,date,split\nALFA,{day},4:1\n")
+    assert_same(bring(tmp_path / "in").bars, raw)
+
+
 def test_splits_that_the_folder_knows_show_adjusted_prices_too(bring: Importer, tmp_path: Path) -> None:
     put(tmp_path / "bars", "splits.csv", f"symbol,execution_date,split_from,split_to\nALFA,{ALFA['session'].iloc[60]},1,4\n")
     with pytest.raises(MarketDataError, match="leave no trace"):

@@ -184,6 +184,13 @@ def test_an_adjusted_close_beside_raw_prices_is_refused_with_the_reason(bring: I
         bring(put(tmp_path, "ALFA.csv", exports.text(mixed)))
 
 
+def test_a_volume_of_zeros_beside_another_volume_is_told_with_its_mend(bring: Importer, tmp_path: Path) -> None:
+    bars = exports.one(BARS).rename(columns={"Volume": "<TICKVOL>"}).assign(**{"<VOL>": 0})
+    path = put(tmp_path, "ALFA.csv", exports.text(bars))
+    assert any("--column volume=TICKVOL" in note for note in bring(path).told["notes"])
+    assert_same(bring(path, columns={"volume": "TICKVOL"}, into=tmp_path / "1").bars, ALFA)
+
+
 def test_raw_prices_in_sixteenths_of_a_dollar_are_raw(bring: Importer, tmp_path: Path) -> None:
     old = exports.one(BARS)
     days = pd.bdate_range("2001-03-01", periods=120).strftime("%Y-%m-%d")

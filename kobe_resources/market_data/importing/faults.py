@@ -16,7 +16,8 @@ DAILY = ("", "d", "1d", "day", "daily", "1day", "1440")
 NO_PRICES, NO_ROW, NO_DOLLARS = "has no prices", "is no row of the table", "is not in dollars"
 EXCUSED = (NO_PRICES, NO_ROW, NO_DOLLARS)
 """What is left out and yet speaks of no error in the rest."""
-DOLLARS = ("", "usd", "us dollar", "$")
+BYTE_ORDER_MARK = "chr(65279)"
+"""SQL: what begins a file of Windows, and stands unseen in the middle of files that were put one under the other."""
 
 
 def fault_sql(held: Collection[str], numbers: Collection[str], is_bars: bool, is_wide: bool, dated: str) -> str:
@@ -25,8 +26,9 @@ def fault_sql(held: Collection[str], numbers: Collection[str], is_bars: bool, is
     held: the meanings that have a column. numbers: those that hold numbers. is_wide: the columns are of several symbols.
     dated: the name of the column of dates, which stands under itself where files were put one under the other.
     """
-    header = dated.strip().casefold().replace("'", "''")
-    cases = [f"WHEN days.day IS NULL AND lower(trim(typed.session)) = '{header}' THEN '{NO_ROW}'"] if header else []
+    header = dated.strip("\ufeff \t").casefold().replace("'", "''")
+    bare = f"lower(trim(replace(typed.session, {BYTE_ORDER_MARK}, '')))"
+    cases = [f"WHEN days.day IS NULL AND {bare} = '{header}' THEN '{NO_ROW}'"] if header else []
     if is_bars:
         empty = " AND ".join(f"{name}_ IS NULL AND {blank('typed.' + name)}" for name in PRICES if name in held)
         cases.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobe_resources.market_data.importing.faults import EXCUSED
+from kobe_resources.market_data.local.opening import visible
 from kobe_resources.market_data.protocol import MarketDataError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
         where = f"line {line}" if record is None else place_of(connection, number, record)
         if endless:
             reason, where = ENDLESS, f"line {endless}"
-        out.append(LeftOut(label, f"{where}: {reason}"))
+        out.append(LeftOut(label, f"{where}: {visible(reason)}"))
         connection.execute("DELETE FROM staged WHERE file = ?", [number])
     return out
 

@@ -66,13 +66,14 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
             SELECT file, count(*) AS rows, count(*) FILTER ({bad}) AS bad, arg_min(fault, record) FILTER ({bad}) AS first,
                    min(record) FILTER ({bad}) AS record, arg_min(fault, record) FILTER (fatal) AS fatal,
                    min(record) FILTER (fatal) AS fatal_record,
-                   count(*) FILTER ({bad} AND close <= low AND fault LIKE 'low %') AS under
+                   count(*) FILTER ({bad} AND close <= low AND fault LIKE 'low %') AS under,
+                   count(*) FILTER (fault LIKE 'high % is below low %') AS exchanged
             FROM staged GROUP BY file
         )
         SELECT f.id, f.label, coalesce(told.rows, 0) + coalesce(torn.n, 0) AS held,
                coalesce(told.bad, 0) + coalesce(torn.n, 0) AS wrong,
                coalesce(told.first, torn.fault), told.record, told.fatal, told.fatal_record, told.under, torn.line,
-               torn.endless
+               torn.endless, told.exchanged
         FROM files f LEFT JOIN told ON told.file = f.id LEFT JOIN torn ON torn.file = f.id
         WHERE told.fatal IS NOT NULL OR torn.endless IS NOT NULL
            OR (wrong > {most_bad} * held AND (wrong > {FEW_BAD} OR wrong = held))
@@ -80,7 +81,7 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
         """  # noqa: S608
     ).fetchall()
     out = []
-    for number, label, held, wrong, first, record, fatal, fatal_record, under, line, endless in rows:
+    for number, label, held, wrong, first, record, fatal, fatal_record, under, line, endless, exchanged in rows:
         reason = f"{wrong:,} of {held:,} rows cannot be true, the first: {first}"
         if fatal:
             reason, record = fatal, fatal_record
@@ -89,6 +90,8 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
                 f"; in {under:,} rows the close lies under the low: it looks adjusted for dividends or splits, beside "
                 "prices as traded. Name the raw one with --column close=NAME"
             )
+        if exchanged and exchanged >= ADJUSTED_SHARE * wrong and exchanged >= FEWEST_UNDER:
+            reason += f"; in {exchanged:,} rows the high lies under the low: are the two columns exchanged"
         where = f"line {line}" if record is None else place_of(connection, number, record)
         if endless:
             reason, where = ENDLESS, f"line {endless}"

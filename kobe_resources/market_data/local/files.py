@@ -136,7 +136,7 @@ class FilesVendor(LocalVendor):
             key=("symbol", "session"),
             most_bad=self.data.files.max_bad_rows,
             span=span if self.data.start or self.data.end else None,
-            explain=_adjusted_close,
+            explain=_common_cause,
         )
         if not table.rows:
             if self.data.start or self.data.end:
@@ -203,15 +203,20 @@ def unread_companions(folder: Path) -> list[str]:
     return [name for name in names if LIKE_COMPANIONS.fullmatch(name)]
 
 
-def _adjusted_close(cells: list[dict[str, Any]]) -> str:
-    """Says so where the closes of the bad rows lie under their lows: a close adjusted beside prices that are not."""
-    under = 0
+def _common_cause(cells: list[dict[str, Any]]) -> str:
+    """What the bad rows have in common: high and low exchanged, or a close adjusted beside prices that are not."""
+    under = exchanged = 0
     for row in cells:
         try:
-            under += float(row["close"]) < float(row["low"])
+            high, low, close = float(row["high"]), float(row["low"]), float(row["close"])
         except (KeyError, TypeError, ValueError):
             continue
-    if under < ADJUSTED_SHARE * len(cells) or under < SAME_HISTORY:
+        under += close < low
+        exchanged += high <= close <= low and high < low
+    fewest = max(ADJUSTED_SHARE * len(cells), SAME_HISTORY)
+    if exchanged >= fewest:
+        return f"; in {exchanged:,} rows the close lies between a low and a high that are exchanged: name the columns right"
+    if under < fewest:
         return ""
     return (
         f"; in {under:,} rows the close lies under the low: it looks adjusted for dividends or splits, beside open, high and "

@@ -184,6 +184,12 @@ def test_an_adjusted_close_beside_raw_prices_is_refused_with_the_reason(bring: I
         bring(put(tmp_path, "ALFA.csv", exports.text(mixed)))
 
 
+def test_highs_and_lows_that_are_exchanged_are_said_to_be_that(bring: Importer, tmp_path: Path) -> None:
+    turned = exports.one(BARS).rename(columns={"High": "Low", "Low": "High"})
+    with pytest.raises(MarketDataError, match="in 120 rows the high lies under the low: are the two columns exchanged"):
+        bring(put(tmp_path, "ALFA.csv", exports.text(turned)))
+
+
 def test_a_volume_of_zeros_beside_another_volume_is_told_with_its_mend(bring: Importer, tmp_path: Path) -> None:
     bars = exports.one(BARS).rename(columns={"Volume": "<TICKVOL>"}).assign(**{"<VOL>": 0})
     path = put(tmp_path, "ALFA.csv", exports.text(bars))

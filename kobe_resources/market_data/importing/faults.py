@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from kobe_resources.market_data.importing.numbers import blank
 from kobe_resources.market_data.importing.shapes import PRICES
-from kobe_resources.market_data.local.columns import EARLIEST, LATEST, MOST_PRICE, MOST_RATIO, MOST_SHARES
+from kobe_resources.market_data.local.columns import DOLLARS, EARLIEST, LATEST, MOST_PRICE, MOST_RATIO, MOST_SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 ROUNDING = 1e-6
+FOREIGN = "€£¥"
+"""Signs of other currencies, which a price or a dividend in dollars does not have."""
 DAILY = ("", "d", "1d", "day", "daily", "1day", "1440")
 NO_PRICES, NO_ROW, NO_DOLLARS = "has no prices", "is no row of the table", "is not in dollars"
 EXCUSED = (NO_PRICES, NO_ROW, NO_DOLLARS)
@@ -47,9 +49,13 @@ def fault_sql(held: Collection[str], numbers: Collection[str], is_bars: bool, is
             f"WHEN typed.period IS NOT NULL AND lower(trim(typed.period)) NOT IN ({daily}) "
             "THEN 'is a bar of period ' || typed.period"
         )
-    if not is_bars and "currency" in held:
+    if "currency" in held:
         dollars = ", ".join(f"'{word}'" for word in DOLLARS)
-        cases.append(f"WHEN lower(trim(coalesce(typed.currency, ''))) NOT IN ({dollars}) THEN '{NO_DOLLARS}'")
+        cases.append(
+            f"WHEN NOT {blank('typed.currency')} AND lower(trim(typed.currency)) NOT IN ({dollars}) THEN '{NO_DOLLARS}'"
+        )
+    if money := [f"typed.{name}" for name in (*PRICES, "dividend") if name in held]:
+        cases.append(f"WHEN regexp_matches(concat({', '.join(money)}), '[{FOREIGN}]') THEN '{NO_DOLLARS}'")
     needed = [name for name in (*PRICES, "volume") if name in held] if is_bars else []
     if not is_bars and "dividend" in held and not {*held} & {"split", "split_to"}:
         needed = ["dividend"]

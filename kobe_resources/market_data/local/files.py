@@ -19,6 +19,7 @@ from kobe_resources.market_data.importing.recognition import factored_row, files
 from kobe_resources.market_data.local.base import LocalVendor
 from kobe_resources.market_data.local.columns import (
     DATES,
+    DOLLARS,
     EARLIEST,
     LATEST,
     MOST_RATIO,
@@ -46,7 +47,9 @@ BARS = (
     Column("volume", "volume"),
     Column("vwap", "number", required=False),
     Column("trades", "count", required=False),
+    Column("currency", "text", required=False),
 )
+NO_DOLLARS = f"lower(trim(coalesce(currency, ''))) NOT IN ({', '.join(repr(word) for word in DOLLARS)})"
 ROUNDING = 1e-6
 """Share of the price by which an open or a close may lie outside high and low: they are widened."""
 WITHIN = f"(1 + {ROUNDING})"
@@ -54,6 +57,7 @@ BAR_RULES = (
     Rule(f"high * {WITHIN} < low", "high {high} is below low {low}", TRUE_VALUE),
     Rule(f"high * {WITHIN} < greatest(open, close)", "high {high} is below open {open} or close {close}", TRUE_VALUE),
     Rule(f"low > least(open, close) * {WITHIN}", "low {low} is above open {open} or close {close}", TRUE_VALUE),
+    Rule(NO_DOLLARS, "the prices are in {currency}, not in dollars", "give prices in dollars", column="currency"),
 )
 ADJUSTED_SHARE = 0.8
 """Share of the bad rows with a close under the low from which the close is another series than the rest."""
@@ -89,7 +93,7 @@ DIVIDENDS = (
 )
 DIVIDEND_RULES = (
     Rule(
-        "lower(trim(coalesce(currency, ''))) NOT IN ('', 'usd', '$')",
+        NO_DOLLARS,
         "the amount is in {currency}, not in dollars",
         "give dollars a share",
         column="currency",
@@ -142,7 +146,7 @@ class FilesVendor(LocalVendor):
             if self.data.start or self.data.end:
                 return Load(table.frame, _no_rows(SPLITS), _no_rows(CANDIDATES[:1]), _no_rows(CANDIDATES[:2]))
             raise BadFile(f"{path} holds no bars", f"it needs rows of {WANTED}")
-        bars, widened = _widened(table.frame)
+        bars, widened = _widened(table.frame.drop(columns="currency", errors="ignore"))
         bars, small = in_capitals(bars)
         candidates, aside = self._candidates(path.parent, bars)
         bars, twins = one_name_each(bars, set(candidates["symbol"]) if candidates is not None else set())

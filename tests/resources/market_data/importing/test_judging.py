@@ -190,6 +190,24 @@ def test_highs_and_lows_that_are_exchanged_are_said_to_be_that(bring: Importer, 
         bring(put(tmp_path, "ALFA.csv", exports.text(turned)))
 
 
+@pytest.mark.parametrize("words", ["EUR", "GBX", "GBp"])
+def test_bars_in_another_currency_are_left_out(bring: Importer, tmp_path: Path, words: str) -> None:
+    brav = BARS["symbol"] == "BRAV"
+    mixed = BARS.assign(currency=np.where(brav, words, np.where(BARS["close"] > 1400, "US$", "")))
+    done = bring(put(tmp_path, "x.csv", exports.text(mixed)))
+    assert_same(done.bars, ALFA)
+    assert [(row["reason"], row["rows"]) for row in done.told["set_aside"]] == [("is not in dollars", 120)]
+    with pytest.raises(MarketDataError, match="is not in dollars"):
+        bring(put(tmp_path, "y.csv", exports.text(mixed[brav])))
+
+
+def test_prices_with_the_sign_of_another_currency_are_no_dollars(bring: Importer, tmp_path: Path) -> None:
+    signed = BARS.assign(close=BARS["close"].map("£{:.2f}".format))
+    with pytest.raises(MarketDataError, match="is not in dollars"):
+        bring(put(tmp_path, "x.csv", exports.text(signed)))
+    assert_same(bring(put(tmp_path, "y.csv", exports.text(BARS.assign(close=BARS["close"].map("${:.2f}".format))))).bars, BARS)
+
+
 def test_a_volume_of_zeros_beside_another_volume_is_told_with_its_mend(bring: Importer, tmp_path: Path) -> None:
     bars = exports.one(BARS).rename(columns={"Volume": "<TICKVOL>"}).assign(**{"<VOL>": 0})
     path = put(tmp_path, "ALFA.csv", exports.text(bars))

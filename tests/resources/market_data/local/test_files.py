@@ -118,6 +118,16 @@ def test_a_day_alone_before_the_calendar_begins_is_set_aside_and_a_run_of_them_i
     assert vendor(write(tmp_path / "s", HEADER, *rows, *old)).sync(warehouse).bars == 65
 
 
+def test_bars_in_another_currency_are_set_aside_and_dollars_are_not(warehouse: Warehouse, tmp_path: Path) -> None:
+    words = ["USD", "us$", "$", "", *["usd"] * 120]
+    rows = [f"A,{day},10,11,9,10.5,{n + 1},{word}" for n, (day, word) in enumerate(zip(frames.days(124), words, strict=True))]
+    vendor(write(tmp_path / "s", HEADER + ",currency", *rows, "B,2020-01-02,10,11,9,10.5,7,EUR")).sync(warehouse)
+    assert warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol") == [("A", 124)]
+    assert warehouse.rows("SELECT symbol, reason FROM set_aside") == [
+        ("B", "bars.csv: the prices are in 'EUR', not in dollars")
+    ]
+
+
 @pytest.mark.parametrize("stray", ["1970-01-02", "2012-03-12", "2024-06-03"])
 def test_a_bar_alone_on_its_day_and_around_it_makes_no_session_for_the_others(
     warehouse: Warehouse, tmp_path: Path, stray: str

@@ -13,7 +13,7 @@ import duckdb
 
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.importing import judging
-from kobe_resources.market_data.importing.faults import NO_ROW
+from kobe_resources.market_data.importing.faults import NO_DOLLARS, NO_ROW
 from kobe_resources.market_data.importing.folder import Target, hold
 from kobe_resources.market_data.importing.headers import Header, header_of, is_data, parquet_names, table_header
 from kobe_resources.market_data.importing.judging import LeftOut
@@ -240,7 +240,8 @@ def _judge(reading: FilesRead, wishes: Wishes, most_bad: float, progress: Progre
         faults = connection.execute("SELECT mode(fault) FROM staged WHERE fault <> ?", [NO_ROW]).fetchall()
         why = visible(f"no row is left, each {faults[0][0]}" if faults[0][0] else "no row under the header")
         told = reading.left_out[0] if reading.left_out else LeftOut(labels, why)
-        raise MarketDataError(f"{told.label}: {told.reason}", "see whether these are daily bars")
+        mend = "import prices in dollars" if told.reason.endswith(NO_DOLLARS) else "see whether these are daily bars"
+        raise MarketDataError(f"{told.label}: {told.reason}", mend)
     judging.refuse_weekends(connection)
     judging.known_splits(connection, [group.number for group in reading.groups if group.raw_by])
     judging.refuse_turned_splits(connection)

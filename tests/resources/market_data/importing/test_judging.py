@@ -197,7 +197,7 @@ def test_bars_in_another_currency_are_left_out(bring: Importer, tmp_path: Path, 
     done = bring(put(tmp_path, "x.csv", exports.text(mixed)))
     assert_same(done.bars, ALFA)
     assert [(row["reason"], row["rows"]) for row in done.told["set_aside"]] == [("is not in dollars", 120)]
-    with pytest.raises(MarketDataError, match="is not in dollars"):
+    with pytest.raises(MarketDataError, match="each is not in dollars: import prices in dollars"):
         bring(put(tmp_path, "y.csv", exports.text(mixed[brav])))
 
 

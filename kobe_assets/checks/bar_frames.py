@@ -21,6 +21,8 @@ ZERO_VOLUME_RUN = 3
 """Bars in a row without a trade before it is worth a word."""
 SAME_BARS, SAME_PRICES = 3, 5
 """Equal bars in a row, and bars of equal prices, from which they look copied: a feed that stood still."""
+FEWEST_ALIKE = 5
+"""Symbols whose bars of one session repeat the one before from which that session was copied."""
 SAME_WAY = 0.15
 """Part of a jump's log size within which another one takes it back."""
 FEWEST_WEEKS = 20
@@ -229,12 +231,22 @@ def _standstills(bars: BarTable) -> pd.DataFrame:
     moves = still < np.diff(bars.start) / 2
     busy = same & (bars.volume[1:] > 0)
     busy[busy] = moves[bars.symbol[1:][busy]]
-    found = [
-        _runs(bars, *_stretches(again), least)
-        for again, least in ((busy & (bars.volume[1:] == bars.volume[:-1]), SAME_BARS), (busy, SAME_PRICES))
-    ]
+    whole = busy & (bars.volume[1:] == bars.volume[:-1])
+    kinds = ((whole, SAME_BARS), (busy, SAME_PRICES), (whole & _of_most(bars, whole), 2))
+    found = [_runs(bars, *_stretches(again), least) for again, least in kinds]
     frame = pd.concat(found, ignore_index=True).sort_values("bars", ascending=False, kind="stable")
     return frame.drop_duplicates(["symbol", "last_session"], ignore_index=True)
+
+
+def _of_most(bars: BarTable, again: np.ndarray) -> np.ndarray:
+    """(bars − 1) whether most symbols with a bar of that session repeat the one before: a day that a feed filled in."""
+    days, held = np.unique(bars.session[1:][again], return_counts=True)
+    if not len(days):
+        return again
+    place = np.minimum(np.searchsorted(days, bars.session), len(days) - 1)
+    total = np.bincount(place[days[place] == bars.session], minlength=len(days))
+    most = (held >= FEWEST_ALIKE) & (held > total / 2)
+    return np.isin(bars.session[1:], days[most])
 
 
 def _stretches(again: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

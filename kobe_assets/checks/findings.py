@@ -32,7 +32,10 @@ FINDINGS: dict[str, tuple[bool, str]] = {
     "unknown_sessions": (False, "Every bar lies on an XNYS session."),
     "missing_sessions": (False, "No session is missing between a symbol's first and last bar."),
     "zero_volume_runs": (False, f"No symbol goes {ZERO_VOLUME_RUN} bars in a row without volume."),
-    "repeated_prices": (False, f"No symbol has {SAME_BARS} equal bars in a row, or the same prices {SAME_PRICES} times."),
+    "repeated_prices": (
+        False,
+        f"No symbol has {SAME_BARS} equal bars in a row, or the same prices {SAME_PRICES} times; no session is copied.",
+    ),
     "suspect_jumps": (False, "No close and no range leaps without unusual volume; where one does, the listing is quarantined."),
     "splits_without_jump": (False, "Where a split is recorded, the raw price jumps."),
     "dividends_without_fall": (

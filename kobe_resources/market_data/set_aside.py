@@ -34,10 +34,13 @@ A_WEEK = 6
 """Usual days between bars from which they are not daily."""
 FEWEST_STRANGE, ONE_WEEKDAY = 5, 0.75
 """Bars of a symbol off the calendar, and their share on one day of the weekend, from which a part of its dates is a day off."""
+FEW_SYMBOLS = 3
+"""Symbols of a source from which a day that only one of them has may be a slip of its date."""
 FEWEST_BARS = 20
 """Bars of a part of a source from which a symbol's share says something of the symbol."""
 COLUMNS = ("symbol", "session", "reason", "line", "row")
 OFF_CALENDAR, UNFINISHED, NO_VOLUME = "no session of the exchange", "the session was not over", "nobody traded (volume 0)"
+ALONE = f"the only bar of all symbols within {ALONE_DAYS} days: is its year right"
 DAY_EARLY, DAY_LATE = "dates look a day early", "dates look a day late"
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -82,6 +85,9 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
         off_day = unknown_day
     off, unfinished = off_day[slot][place], unfinished_day[slot][place]
     reason = np.where(unfinished, UNFINISHED, np.where(off, OFF_CALENDAR, "")).astype(object)
+    # What a part of a source lacks around a day, its next part may bring.
+    if whole and (alone := _alone(days[~(off_day | unfinished_day)], session, now)).any() and _has_symbols(bars):
+        reason[alone & (reason == "")] = ALONE
     idle = bars["volume"].to_numpy(np.float64) == 0.0
     if idle.any() or off.any():
         code, names = pd.factorize(bars["symbol"])
@@ -188,8 +194,7 @@ def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.n
     low, high = np.datetime64(calendar.FIRST_DAY), np.datetime64(calendar.LAST_DAY)
     inside = (days >= low) & (days <= high)
     # Of other years the calendar says nothing, but a day alone among weeks without a bar is a slip of the date.
-    apart = np.diff(days.astype("datetime64[D]").astype(np.int64), prepend=-FAR, append=FAR) > ALONE_DAYS
-    known = ~inside & ~(apart[:-1] & apart[1:])
+    known = ~inside & ~_far_apart(days)
     if inside.any():
         known |= np.isin(days, calendar.sessions(days[inside][0].item(), days[inside][-1].item()))
     unfinished = days > latest
@@ -202,6 +207,30 @@ def _kinds(days: np.ndarray, counts: np.ndarray, now: dt.datetime) -> tuple[np.n
         if counts[number] >= FEWEST_SYMBOLS and usual and counts[number] >= HALF * usual:
             off[number] = False
     return unknown, off, unfinished
+
+
+def _far_apart(days: np.ndarray) -> np.ndarray:
+    """(days) without another one within ALONE_DAYS. days: sorted, each once."""
+    gap = np.diff(days.astype("datetime64[D]").astype(np.int64), prepend=-FAR, append=FAR) > ALONE_DAYS
+    return np.asarray(gap[:-1] & gap[1:])
+
+
+def _alone(days: np.ndarray, session: np.ndarray, now: dt.datetime) -> np.ndarray:
+    """(bars) alone on their day and around it: a slip of the year, which would be a session for everybody.
+
+    days: those of sound bars, sorted, each once. session: the day of each bar.
+    """
+    far = _far_apart(days)
+    if not far.any() or _apart(days) >= A_WEEK:
+        return np.zeros(len(session), dtype=bool)
+    # Today's rows after a pause are alone at first, too.
+    far[-1] &= bool(days[-1] < np.datetime64(now.date()) - ALONE_DAYS)
+    lone, held = np.unique(session[np.isin(session, days[far])], return_counts=True)
+    return np.isin(session, lone[held == 1])
+
+
+def _has_symbols(bars: pd.DataFrame) -> bool:
+    return bool(bars["symbol"].nunique() >= FEW_SYMBOLS)
 
 
 def _shifted(days: np.ndarray) -> str:

@@ -58,7 +58,7 @@ def read_dates(texts: Iterable[str], order: str | None, usual: str | None = None
     MarketDataError where the order cannot be known, or where dates of two kinds are mixed.
     """
     texts = list(texts)
-    kinds = {text: _kind(text.strip()) for text in texts}
+    kinds = {text: _kind(_bare(text)) for text in texts}
     counted = Counter(kind for kind in kinds.values() if kind)
     if not counted:
         return Dates(dict.fromkeys(texts), "no dates")
@@ -71,7 +71,7 @@ def read_dates(texts: Iterable[str], order: str | None, usual: str | None = None
             "export the file again, with dates as text",
         )
     way = _order([text for text in texts if kinds[text] == "parted"], order, usual) if main == "parted" else "dmy"
-    days = {text: _day(text.strip(), main, way) if kinds[text] == main else None for text in texts}
+    days = {text: _day(_bare(text), main, way) if kinds[text] == main else None for text in texts}
     return Dates(days, ORDERS[way] if main == "parted" else _SAID[main])
 
 
@@ -82,6 +82,11 @@ _SAID = {
     "serial": "Excel's day numbers",
     "epoch": "time since 1970",
 }
+
+
+def _bare(text: str) -> str:
+    # A byte order mark stands in the middle of files that were put one under the other.
+    return text.strip().strip("\ufeff").strip()
 
 
 def _kind(text: str) -> str | None:
@@ -103,7 +108,7 @@ def _kind(text: str) -> str | None:
 def _order(texts: list[str], order: str | None, usual: str | None) -> str:
     if order:
         return order
-    parts = [found for text in texts if (found := _PARTED.fullmatch(text.strip()))]
+    parts = [found for text in texts if (found := _PARTED.fullmatch(_bare(text)))]
     day_first = next((found[0] for found in parts if int(found[1]) > 12), None)
     month_first = next((found[0] for found in parts if int(found[3]) > 12), None)
     if day_first and month_first:

@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 from kobe_resources.market_data.importing.numbers import blank
 from kobe_resources.market_data.importing.shapes import PRICES
-from kobe_resources.market_data.local.columns import EARLIEST, LATEST, MOST_PRICE, MOST_RATIO, MOST_SHARES
+from kobe_resources.market_data.local.columns import DOLLARS, EARLIEST, LATEST, MOST_PRICE, MOST_RATIO, MOST_SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 ROUNDING = 1e-6
+FOREIGN = "€£¥"
+"""Signs of other currencies, which a price or a dividend in dollars does not have."""
 DAILY = ("", "d", "1d", "day", "daily", "1day", "1440")
 NO_PRICES, NO_ROW, NO_DOLLARS = "has no prices", "is no row of the table", "is not in dollars"
 EXCUSED = (NO_PRICES, NO_ROW, NO_DOLLARS)
 """What is left out and yet speaks of no error in the rest."""
-DOLLARS = ("", "usd", "us dollar", "$")
+BYTE_ORDER_MARK = "chr(65279)"
+"""SQL: what begins a file of Windows, and stands unseen in the middle of files that were put one under the other."""
 
 
 def fault_sql(held: Collection[str], numbers: Collection[str], is_bars: bool, is_wide: bool, dated: str) -> str:
@@ -25,8 +28,9 @@ def fault_sql(held: Collection[str], numbers: Collection[str], is_bars: bool, is
     held: the meanings that have a column. numbers: those that hold numbers. is_wide: the columns are of several symbols.
     dated: the name of the column of dates, which stands under itself where files were put one under the other.
     """
-    header = dated.strip().casefold().replace("'", "''")
-    cases = [f"WHEN days.day IS NULL AND lower(trim(typed.session)) = '{header}' THEN '{NO_ROW}'"] if header else []
+    header = dated.strip("\ufeff \t").casefold().replace("'", "''")
+    bare = f"lower(trim(replace(typed.session, {BYTE_ORDER_MARK}, '')))"
+    cases = [f"WHEN days.day IS NULL AND {bare} = '{header}' THEN '{NO_ROW}'"] if header else []
     if is_bars:
         empty = " AND ".join(f"{name}_ IS NULL AND {blank('typed.' + name)}" for name in PRICES if name in held)
         cases.append(
@@ -45,9 +49,13 @@ def fault_sql(held: Collection[str], numbers: Collection[str], is_bars: bool, is
             f"WHEN typed.period IS NOT NULL AND lower(trim(typed.period)) NOT IN ({daily}) "
             "THEN 'is a bar of period ' || typed.period"
         )
-    if not is_bars and "currency" in held:
+    if "currency" in held:
         dollars = ", ".join(f"'{word}'" for word in DOLLARS)
-        cases.append(f"WHEN lower(trim(coalesce(typed.currency, ''))) NOT IN ({dollars}) THEN '{NO_DOLLARS}'")
+        cases.append(
+            f"WHEN NOT {blank('typed.currency')} AND lower(trim(typed.currency)) NOT IN ({dollars}) THEN '{NO_DOLLARS}'"
+        )
+    if money := [f"typed.{name}" for name in (*PRICES, "dividend") if name in held]:
+        cases.append(f"WHEN regexp_matches(concat({', '.join(money)}), '[{FOREIGN}]') THEN '{NO_DOLLARS}'")
     needed = [name for name in (*PRICES, "volume") if name in held] if is_bars else []
     if not is_bars and "dividend" in held and not {*held} & {"split", "split_to"}:
         needed = ["dividend"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobe_resources.market_data.importing.faults import EXCUSED
+from kobe_resources.market_data.local.opening import visible
 from kobe_resources.market_data.protocol import MarketDataError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ SOUND = "fault IS NULL AND priced"
 EXCUSED_SQL = ", ".join(f"'{words}'" for words in EXCUSED)
 TELLING_SPLIT = 0.26
 """Logarithm of 1.3: a smaller split could be a day's move."""
+CLOSE_TO = 4
+"""Part of a split's size by which a move that is its own may differ from it."""
 DECIMALS = "2001-06-01"
 """Before it prices were in sixteenths of a dollar, and off the cent though raw."""
 AGAIN = "was given already"
@@ -63,13 +66,14 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
             SELECT file, count(*) AS rows, count(*) FILTER ({bad}) AS bad, arg_min(fault, record) FILTER ({bad}) AS first,
                    min(record) FILTER ({bad}) AS record, arg_min(fault, record) FILTER (fatal) AS fatal,
                    min(record) FILTER (fatal) AS fatal_record,
-                   count(*) FILTER ({bad} AND close <= low AND fault LIKE 'low %') AS under
+                   count(*) FILTER ({bad} AND close <= low AND fault LIKE 'low %') AS under,
+                   count(*) FILTER (fault LIKE 'high % is below low %') AS exchanged
             FROM staged GROUP BY file
         )
         SELECT f.id, f.label, coalesce(told.rows, 0) + coalesce(torn.n, 0) AS held,
                coalesce(told.bad, 0) + coalesce(torn.n, 0) AS wrong,
                coalesce(told.first, torn.fault), told.record, told.fatal, told.fatal_record, told.under, torn.line,
-               torn.endless
+               torn.endless, told.exchanged
         FROM files f LEFT JOIN told ON told.file = f.id LEFT JOIN torn ON torn.file = f.id
         WHERE told.fatal IS NOT NULL OR torn.endless IS NOT NULL
            OR (wrong > {most_bad} * held AND (wrong > {FEW_BAD} OR wrong = held))
@@ -77,7 +81,7 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
         """  # noqa: S608
     ).fetchall()
     out = []
-    for number, label, held, wrong, first, record, fatal, fatal_record, under, line, endless in rows:
+    for number, label, held, wrong, first, record, fatal, fatal_record, under, line, endless, exchanged in rows:
         reason = f"{wrong:,} of {held:,} rows cannot be true, the first: {first}"
         if fatal:
             reason, record = fatal, fatal_record
@@ -86,10 +90,12 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
                 f"; in {under:,} rows the close lies under the low: it looks adjusted for dividends or splits, beside "
                 "prices as traded. Name the raw one with --column close=NAME"
             )
+        if exchanged and exchanged >= ADJUSTED_SHARE * wrong and exchanged >= FEWEST_UNDER:
+            reason += f"; in {exchanged:,} rows the high lies under the low: are the two columns exchanged"
         where = f"line {line}" if record is None else place_of(connection, number, record)
         if endless:
             reason, where = ENDLESS, f"line {endless}"
-        out.append(LeftOut(label, f"{where}: {reason}"))
+        out.append(LeftOut(label, f"{where}: {visible(reason)}"))
         connection.execute("DELETE FROM staged WHERE file = ?", [number])
     return out
 
@@ -250,6 +256,20 @@ def known_splits(connection: duckdb.DuckDBPyConnection, raw: Sequence[int]) -> N
         """,  # noqa: S608
         {"raw": list(raw)},
     )
+
+
+def refuse_turned_splits(connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise MarketDataError for a split whose day moves the price by its size, and the other way."""
+    rows = connection.execute(
+        "SELECT symbol, execution_date, split_from, split_to, exp(move) FROM known "  # noqa: S608
+        f"WHERE abs(size) > {TELLING_SPLIT} AND abs(move - size) < abs(size) / {CLOSE_TO} "
+        "ORDER BY symbol, execution_date LIMIT 1"
+    ).fetchall()
+    for symbol, day, old, new, ratio in rows:
+        raise MarketDataError(
+            f"{symbol} has a split of {new:g} shares for {old:g} on {day}, where the price is {ratio:.3g} times the one before",
+            "is it the other way round? The new shares come first: 4:1 is four for one",
+        )
 
 
 def adjusted_by(connection: duckdb.DuckDBPyConnection, yahoo: Sequence[int]) -> str | None:

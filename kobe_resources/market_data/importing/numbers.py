@@ -64,7 +64,6 @@ def decimal_mark(
         return usual if usual == "," and not _dots(connection, cells) else None
     if wanted:
         return wanted
-    bare = f"regexp_replace(cell, '{MARKS}', '', 'g')"
     comma = r"(,\d{1,2}|,\d{4,}|\.\d{3},\d+)[KMBT%]?"
     point = r"(\.\d{1,2}|\.\d{4,}|,\d{3}\.\d+)[KMBT%]?"
     tests = {
@@ -76,7 +75,7 @@ def decimal_mark(
         f"count(*) FILTER (regexp_full_match(x, '{test}')), any_value(x) FILTER (regexp_full_match(x, '{test}'))"
         for test in tests.values()
     )
-    sql = f"SELECT {asked} FROM (SELECT upper({bare}) AS x FROM ({cells}))"  # noqa: S608
+    sql = f"SELECT {asked} FROM ({_bare(table, columns)})"  # noqa: S608
     commas, comma_cell, points, point_cell, unsure, unsure_cell = connection.execute(sql).fetchall()[0]
     if commas and points:
         return _of_two(commas, comma_cell, points, point_cell)
@@ -88,6 +87,41 @@ def decimal_mark(
             "say --decimal . or --decimal ,",
         )
     return usual or "."
+
+
+def mark_of_points(connection: duckdb.DuckDBPyConnection, table: str, prices: Sequence[str], volumes: Sequence[str]) -> str:
+    """The decimal mark of prices that a comma would suit, since another sign parts the cells: do their points mark thousands?
+
+    Raises MarketDataError where `30.250` may be either, and no volume says which.
+    """
+    one, several = r"-?[1-9]\d{0,2}\.\d{3}", r"-?\d{1,3}(\.\d{3}){2,}"
+    cells = _bare(table, prices)
+    grouped, cell, commas = connection.execute(
+        f"SELECT count(*) FILTER (regexp_full_match(x, '{one}')), any_value(x) FILTER (regexp_full_match(x, '{one}')), "  # noqa: S608
+        f"count(*) FILTER (contains(x, ',') OR regexp_full_match(x, '{several}')) FROM ({cells})"
+    ).fetchall()[0]
+    if commas or not grouped:
+        return ","
+    # A count of shares has no decimals: what stands before three of its digits marks thousands.
+    points, marked = connection.execute(
+        f"SELECT count(*) FILTER (regexp_full_match(x, '{one}|{several}')), "  # noqa: S608
+        f"count(*) FILTER (regexp_full_match(x, '{one.replace('.', ',')}|{several.replace('.', ',')}')) "
+        f"FROM ({_bare(table, volumes)})"
+        if volumes
+        else "SELECT 0, 0"
+    ).fetchall()[0]
+    if bool(points) == bool(marked):
+        raise MarketDataError(
+            f"{cell} may be more than a thousand, or less than a thousand with three decimals", "say --decimal . or --decimal ,"
+        )
+    return "," if points else "."
+
+
+def _bare(table: str, columns: Sequence[str]) -> str:
+    """SQL: the cells of the columns as `x`, without blanks and currencies."""
+    bare = f"regexp_replace(cell, '{MARKS}', '', 'g')"
+    cells = " UNION ALL ".join(f"SELECT {name} AS cell FROM {table}" for name in columns)  # noqa: S608
+    return f"SELECT upper({bare}) AS x FROM ({cells})"  # noqa: S608
 
 
 def _of_two(commas: int, comma_cell: str, points: int, point_cell: str) -> str:
@@ -102,6 +136,6 @@ def _of_two(commas: int, comma_cell: str, points: int, point_cell: str) -> str:
 
 def _dots(connection: duckdb.DuckDBPyConnection, cells: str) -> bool:
     """Are there points that cannot mark thousands?"""
-    thousands = r"regexp_full_match(cell, '-?\d{1,3}(\.\d{3})+')"
+    thousands = r"regexp_full_match(cell, '-?[1-9]\d{0,2}(\.\d{3})+')"
     sql = f"SELECT 1 FROM ({cells}) WHERE contains(cell, '.') AND NOT {thousands} LIMIT 1"  # noqa: S608
     return bool(connection.execute(sql).fetchall())

@@ -13,6 +13,7 @@ import duckdb
 
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data.importing import judging
+from kobe_resources.market_data.importing.faults import NO_DOLLARS, NO_ROW
 from kobe_resources.market_data.importing.folder import Target, hold
 from kobe_resources.market_data.importing.headers import Header, header_of, is_data, parquet_names, table_header
 from kobe_resources.market_data.importing.judging import LeftOut
@@ -30,6 +31,7 @@ from kobe_resources.market_data.importing.shapes import (
 )
 from kobe_resources.market_data.importing.staging import Group, Wishes, name_owners, open_scratch, owner_of, stage
 from kobe_resources.market_data.local.companies import SAME_HISTORY
+from kobe_resources.market_data.local.opening import visible
 from kobe_resources.market_data.protocol import MarketDataError, Progress
 from kobe_resources.market_data.symbols import wrong_symbol
 
@@ -235,10 +237,14 @@ def _judge(reading: FilesRead, wishes: Wishes, most_bad: float, progress: Progre
     progress.advance()
     if not connection.execute("SELECT 1 FROM staged WHERE fault IS NULL LIMIT 1").fetchall():
         labels = ", ".join(piece.label for group in reading.groups for piece in group.pieces[:SHOWN_FILES])
-        told = reading.left_out[0] if reading.left_out else LeftOut(labels, "no row under the header")
-        raise MarketDataError(f"{told.label}: {told.reason}", "see whether these are daily bars")
+        faults = connection.execute("SELECT mode(fault) FROM staged WHERE fault <> ?", [NO_ROW]).fetchall()
+        why = visible(f"no row is left, each {faults[0][0]}" if faults[0][0] else "no row under the header")
+        told = reading.left_out[0] if reading.left_out else LeftOut(labels, why)
+        mend = "import prices in dollars" if told.reason.endswith(NO_DOLLARS) else "see whether these are daily bars"
+        raise MarketDataError(f"{told.label}: {told.reason}", mend)
     judging.refuse_weekends(connection)
     judging.known_splits(connection, [group.number for group in reading.groups if group.raw_by])
+    judging.refuse_turned_splits(connection)
     progress.advance()
     _judge_adjusted(reading, wishes)
     progress.advance()

@@ -15,9 +15,9 @@ import duckdb
 from kobe_resources.market_data.importing.dates import Dates, read_dates
 from kobe_resources.market_data.importing.faults import action_faults, fault_sql, price_faults
 from kobe_resources.market_data.importing.headers import Header
-from kobe_resources.market_data.importing.numbers import blank, decimal_mark, number
+from kobe_resources.market_data.importing.numbers import blank, decimal_mark, mark_of_points, number
 from kobe_resources.market_data.importing.pieces import Piece
-from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, PRICES, YFINANCE, Shape, understand
+from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, PRICES, YFINANCE, Shape, normalized, understand
 from kobe_resources.market_data.importing.splits import read_splits
 from kobe_resources.market_data.importing.tickers import symbol_in_name
 from kobe_resources.market_data.protocol import MarketDataError, Progress
@@ -31,6 +31,7 @@ MOST_DAYS = 400_000
 BATCH = 64
 """Files that are read in one statement."""
 NUMBERS = (*PRICES, "volume", "vwap", "trades", "raw_close", "dividend", "split_from", "split_to", "factor")
+VOLUME_LIKE = re.compile(r"vol(ume)?$")
 TEXTS = ("symbol", "session", "split", "period", "kind", "pay_date", "currency", "listing")
 
 
@@ -266,7 +267,10 @@ def _read_marks(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wis
     usual = "," if group.header.delimiter == ";" else None
     try:
         group.decimal = decimal_mark(connection, "long", prices, wishes.decimal, usual)
-        shares = decimal_mark(connection, "long", ["volume"] if "volume" in held else [], wishes.decimal, group.decimal or ".")
+        volumes = ["volume"] if "volume" in held else []
+        if prices and group.decimal == usual == "," and wishes.decimal is None:
+            group.decimal = mark_of_points(connection, "long", prices, volumes)
+        shares = decimal_mark(connection, "long", volumes, wishes.decimal, group.decimal or ".")
     except MarketDataError as error:
         raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.hint) from None
     marks = dict.fromkeys(NUMBERS, group.decimal) | {"volume": shares, "trades": shares}
@@ -284,9 +288,20 @@ def _volume_or_none(connection: duckdb.DuckDBPyConnection, group: Group, volume:
     )
     quiet = connection.execute("SELECT count(*) FROM quiet").fetchall()[0][0]
     if not quiet:
+        group.notes += _other_volume(connection, group, volume)
         return volume
     group.notes.append(f"{quiet:,} files give no volume: read as 0, as of an index, which is never selected")
     return f"CASE WHEN {blank('volume')} AND file IN (SELECT file FROM quiet) THEN 0.0 ELSE {volume} END"  # noqa: S608
+
+
+def _other_volume(connection: duckdb.DuckDBPyConnection, group: Group, volume: str) -> list[str]:
+    """A line where the volume that is read is 0 throughout, beside a column that is named like one and is not read."""
+    names = group.header.names
+    unread = [n for n in range(len(names)) if n not in group.places.values() and VOLUME_LIKE.search(normalized(names[n]))]
+    if _is_wide(group) or not unread or connection.execute(f"SELECT 1 FROM long WHERE {volume} <> 0 LIMIT 1").fetchall():  # noqa: S608
+        return []
+    read, other = (names[n].strip().strip("<>") for n in (group.places["volume"], unread[0]))
+    return [f"the volume {read} is 0 throughout, and such symbols are never selected: --column volume={other} reads {other}"]
 
 
 def _held(group: Group) -> Collection[str]:

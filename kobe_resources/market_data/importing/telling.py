@@ -7,6 +7,7 @@ from typing import Any
 from kobe_resources.market_data.importing.judging import SOUND, place_of
 from kobe_resources.market_data.importing.reading import SHOWN_FILES, FilesRead
 from kobe_resources.market_data.importing.staging import Group
+from kobe_resources.market_data.local.opening import visible
 
 SHOWN_REASONS = 20
 TYPED = ("symbol", "session", "open", "high", "low", "close", "volume", "vwap", "trades", "dividend")
@@ -110,7 +111,7 @@ def _set_aside(reading: FilesRead) -> list[dict[str, Any]]:
     for _, count, file, record, reason, symbol, session in rows:
         label = connection.execute("SELECT label FROM files WHERE id = ?", [file]).fetchall()[0][0]
         first = {"file": label, "place": place_of(connection, file, record), "symbol": symbol}
-        found.append({"reason": reason, "rows": count, **first, "session": str(session) if session else None})
+        found.append({"reason": visible(reason), "rows": count, **first, "session": str(session) if session else None})
     torn = connection.execute(
         "SELECT any_value(r.fault), count(*), arg_min(f.label, r.line), min(r.line) "
         "FROM rejected r JOIN files f ON f.id = r.file HAVING count(*) > 0"

@@ -13,6 +13,8 @@ Kind = Literal["symbol", "date", "price", "volume", "ratio", "number", "count", 
 NUMBERS = ("price", "volume", "ratio", "number", "count")
 TRUE_VALUE = "drop the row or give the true value"
 DATES = ("session", "execution_date", "ex_date")
+DOLLARS = ("", "usd", "us dollar", "us dollars", "$", "us$")
+"""What a column of currencies says of dollars, in small letters."""
 EARLIEST, LATEST = "1900-01-01", "2199-12-31"
 """Dates beyond are slips, and clocks that count nanoseconds end in 2262."""
 MOST_SHARES, MOST_RATIO, MOST_PRICE = 1e15, 1e5, 1e9

@@ -19,6 +19,7 @@ from kobe_resources.market_data.importing.recognition import factored_row, files
 from kobe_resources.market_data.local.base import LocalVendor
 from kobe_resources.market_data.local.columns import (
     DATES,
+    DOLLARS,
     EARLIEST,
     LATEST,
     MOST_RATIO,
@@ -46,7 +47,9 @@ BARS = (
     Column("volume", "volume"),
     Column("vwap", "number", required=False),
     Column("trades", "count", required=False),
+    Column("currency", "text", required=False),
 )
+NO_DOLLARS = f"lower(trim(coalesce(currency, ''))) NOT IN ({', '.join(repr(word) for word in DOLLARS)})"
 ROUNDING = 1e-6
 """Share of the price by which an open or a close may lie outside high and low: they are widened."""
 WITHIN = f"(1 + {ROUNDING})"
@@ -54,6 +57,7 @@ BAR_RULES = (
     Rule(f"high * {WITHIN} < low", "high {high} is below low {low}", TRUE_VALUE),
     Rule(f"high * {WITHIN} < greatest(open, close)", "high {high} is below open {open} or close {close}", TRUE_VALUE),
     Rule(f"low > least(open, close) * {WITHIN}", "low {low} is above open {open} or close {close}", TRUE_VALUE),
+    Rule(NO_DOLLARS, "the prices are in {currency}, not in dollars", "give prices in dollars", column="currency"),
 )
 ADJUSTED_SHARE = 0.8
 """Share of the bad rows with a close under the low from which the close is another series than the rest."""
@@ -89,7 +93,7 @@ DIVIDENDS = (
 )
 DIVIDEND_RULES = (
     Rule(
-        "lower(trim(coalesce(currency, ''))) NOT IN ('', 'usd', '$')",
+        NO_DOLLARS,
         "the amount is in {currency}, not in dollars",
         "give dollars a share",
         column="currency",
@@ -136,13 +140,13 @@ class FilesVendor(LocalVendor):
             key=("symbol", "session"),
             most_bad=self.data.files.max_bad_rows,
             span=span if self.data.start or self.data.end else None,
-            explain=_adjusted_close,
+            explain=_common_cause,
         )
         if not table.rows:
             if self.data.start or self.data.end:
                 return Load(table.frame, _no_rows(SPLITS), _no_rows(CANDIDATES[:1]), _no_rows(CANDIDATES[:2]))
             raise BadFile(f"{path} holds no bars", f"it needs rows of {WANTED}")
-        bars, widened = _widened(table.frame)
+        bars, widened = _widened(table.frame.drop(columns="currency", errors="ignore"))
         bars, small = in_capitals(bars)
         candidates, aside = self._candidates(path.parent, bars)
         bars, twins = one_name_each(bars, set(candidates["symbol"]) if candidates is not None else set())
@@ -203,15 +207,20 @@ def unread_companions(folder: Path) -> list[str]:
     return [name for name in names if LIKE_COMPANIONS.fullmatch(name)]
 
 
-def _adjusted_close(cells: list[dict[str, Any]]) -> str:
-    """Says so where the closes of the bad rows lie under their lows: a close adjusted beside prices that are not."""
-    under = 0
+def _common_cause(cells: list[dict[str, Any]]) -> str:
+    """What the bad rows have in common: high and low exchanged, or a close adjusted beside prices that are not."""
+    under = exchanged = 0
     for row in cells:
         try:
-            under += float(row["close"]) < float(row["low"])
+            high, low, close = float(row["high"]), float(row["low"]), float(row["close"])
         except (KeyError, TypeError, ValueError):
             continue
-    if under < ADJUSTED_SHARE * len(cells) or under < SAME_HISTORY:
+        under += close < low
+        exchanged += high <= close <= low and high < low
+    fewest = max(ADJUSTED_SHARE * len(cells), SAME_HISTORY)
+    if exchanged >= fewest:
+        return f"; in {exchanged:,} rows the close lies between a low and a high that are exchanged: name the columns right"
+    if under < fewest:
         return ""
     return (
         f"; in {under:,} rows the close lies under the low: it looks adjusted for dividends or splits, beside open, high and "

@@ -399,6 +399,20 @@ def test_older_closes_between_cents_are_adjusted_prices(tmp_path: Path) -> None:
     assert "the prices of 1 symbols look adjusted (A)" in found["adjusted_prices"].seen
 
 
+def test_a_session_that_repeats_the_one_before_for_most_symbols_is_told(tmp_path: Path) -> None:
+    def rows(copied: str) -> list[dict[str, object]]:
+        moving = {s: [bar(s, DAYS[n], 10 + 0.1 * (n % 7), 1000.0 + n) for n in range(60)] for s in "ABCDEFGH"}
+        for symbol in copied:
+            moving[symbol][40] = {**moving[symbol][39], "session": moving[symbol][40]["session"]}
+        return [row for own in moving.values() for row in own]
+
+    found = check(store(tmp_path / "few", load(rows("ABCD"))))["repeated_prices"]
+    assert found.ok
+    found = check(store(tmp_path / "most", load(rows("ABCDE"))))["repeated_prices"]
+    assert (found.count, set(found.offenders["symbol"])) == (5, set("ABCDE"))
+    assert {str(day.date()) for day in found.offenders["last_session"]} == {str(DAYS[40])}
+
+
 def test_a_bar_years_before_all_others_is_told(tmp_path: Path) -> None:
     for day in (dt.date(2009, 1, 2), dt.date(1920, 1, 2)):
         rows = [bar("A", day), *calm("A"), *calm("B")]

@@ -151,6 +151,18 @@ def test_a_split_without_a_trace_means_adjusted_and_is_turned_back_where_asked(b
     assert done.written.splits.added == 1
 
 
+def test_a_split_that_moves_the_price_the_other_way_is_refused_with_its_day(bring: Importer, tmp_path: Path) -> None:
+    before = np.arange(120) < 60
+    raw = ALFA.assign(**{name: np.where(before, ALFA[name] * 4, ALFA[name]).round(2) for name in exports.PRICES})
+    put(tmp_path / "in", "ALFA.csv", exports.text(raw))
+    day = ALFA["session"].iloc[60]
+    put(tmp_path / "in", "splits.csv", f"symbol,date,split\nALFA,{day},1:4\n")
+    with pytest.raises(MarketDataError, match=rf"1 shares for 4 on {day}, .* price is 0\.2.*the other way round"):
+        bring(tmp_path / "in")
+    put(tmp_path / "in", "splits.csv", f"symbol,date,split\nALFA,{day},4:1\n")
+    assert_same(bring(tmp_path / "in").bars, raw)
+
+
 def test_splits_that_the_folder_knows_show_adjusted_prices_too(bring: Importer, tmp_path: Path) -> None:
     put(tmp_path / "bars", "splits.csv", f"symbol,execution_date,split_from,split_to\nALFA,{ALFA['session'].iloc[60]},1,4\n")
     with pytest.raises(MarketDataError, match="leave no trace"):
@@ -172,6 +184,37 @@ def test_an_adjusted_close_beside_raw_prices_is_refused_with_the_reason(bring: I
         bring(put(tmp_path, "ALFA.csv", exports.text(mixed)))
 
 
+def test_highs_and_lows_that_are_exchanged_are_said_to_be_that(bring: Importer, tmp_path: Path) -> None:
+    turned = exports.one(BARS).rename(columns={"High": "Low", "Low": "High"})
+    with pytest.raises(MarketDataError, match="in 120 rows the high lies under the low: are the two columns exchanged"):
+        bring(put(tmp_path, "ALFA.csv", exports.text(turned)))
+
+
+@pytest.mark.parametrize("words", ["EUR", "GBX", "GBp"])
+def test_bars_in_another_currency_are_left_out(bring: Importer, tmp_path: Path, words: str) -> None:
+    brav = BARS["symbol"] == "BRAV"
+    mixed = BARS.assign(currency=np.where(brav, words, np.where(BARS["close"] > 1400, "US$", "")))
+    done = bring(put(tmp_path, "x.csv", exports.text(mixed)))
+    assert_same(done.bars, ALFA)
+    assert [(row["reason"], row["rows"]) for row in done.told["set_aside"]] == [("is not in dollars", 120)]
+    with pytest.raises(MarketDataError, match="each is not in dollars: import prices in dollars"):
+        bring(put(tmp_path, "y.csv", exports.text(mixed[brav])))
+
+
+def test_prices_with_the_sign_of_another_currency_are_no_dollars(bring: Importer, tmp_path: Path) -> None:
+    signed = BARS.assign(close=BARS["close"].map("£{:.2f}".format))
+    with pytest.raises(MarketDataError, match="is not in dollars"):
+        bring(put(tmp_path, "x.csv", exports.text(signed)))
+    assert_same(bring(put(tmp_path, "y.csv", exports.text(BARS.assign(close=BARS["close"].map("${:.2f}".format))))).bars, BARS)
+
+
+def test_a_volume_of_zeros_beside_another_volume_is_told_with_its_mend(bring: Importer, tmp_path: Path) -> None:
+    bars = exports.one(BARS).rename(columns={"Volume": "<TICKVOL>"}).assign(**{"<VOL>": 0})
+    path = put(tmp_path, "ALFA.csv", exports.text(bars))
+    assert any("--column volume=TICKVOL" in note for note in bring(path).told["notes"])
+    assert_same(bring(path, columns={"volume": "TICKVOL"}, into=tmp_path / "1").bars, ALFA)
+
+
 def test_raw_prices_in_sixteenths_of_a_dollar_are_raw(bring: Importer, tmp_path: Path) -> None:
     old = exports.one(BARS)
     days = pd.bdate_range("2001-03-01", periods=120).strftime("%Y-%m-%d")
@@ -191,6 +234,32 @@ def test_dates_a_day_early_bars_of_minutes_and_ambiguous_thousands_are_refused(b
     thousand = BARS.assign(**{name: BARS[name].map(lambda v: f"{int(v)},{int(v) % 900 + 100}") for name in exports.PRICES})
     with pytest.raises(MarketDataError, match="--decimal"):
         bring(put(tmp_path, "z.csv", exports.text(thousand.assign(**{n: thousand[n].str[-7:] for n in exports.PRICES}))))
+
+
+CHEAP = ALFA.assign(**{name: (ALFA[name] / 50).round(2) for name in exports.PRICES})
+
+
+def with_semicolons(volume: str) -> str:
+    """Bars under a thousand dollars as a program of the continent parts them, with three decimals. volume: a format."""
+    rows = [
+        ";".join([row.session, *(f"{getattr(row, name):.3f}" for name in exports.PRICES), format(row.volume, volume)])
+        for row in CHEAP.itertuples()
+    ]
+    return "\n".join(["Date;Open;High;Low;Close;Volume", *rows]) + "\n"
+
+
+def test_three_decimals_between_semicolons_are_refused_where_nothing_says_that_they_are_no_thousands(
+    bring: Importer, tmp_path: Path
+) -> None:
+    path = put(tmp_path, "ALFA.csv", with_semicolons("d"))
+    with pytest.raises(MarketDataError, match=r"with three decimals.*--decimal \. or --decimal ,"):
+        bring(path)
+    assert_same(bring(path, decimal=".", into=tmp_path / "1").bars, CHEAP)
+    assert_same(bring(put(tmp_path, "ALFA.csv", with_semicolons(",d")), into=tmp_path / "2").bars, CHEAP)
+    penny = with_semicolons("d").replace("2020-01-02;", "2019-12-31;0.512;0.700;0.500;0.600;1000000\n2020-01-02;")
+    assert len(bring(put(tmp_path, "ALFA.csv", penny), into=tmp_path / "3").bars) == 121
+    thousands = bring(put(tmp_path, "ALFA.csv", with_semicolons(",d").replace(",", ".")), into=tmp_path / "4").bars
+    assert_same(thousands, CHEAP.assign(**{name: CHEAP[name] * 1000 for name in exports.PRICES}))
 
 
 def test_weekly_bars_are_said_to_be_weekly(bring: Importer, tmp_path: Path) -> None:

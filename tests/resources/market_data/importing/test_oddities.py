@@ -133,6 +133,21 @@ def test_files_that_were_put_one_under_the_other_keep_their_headers_to_themselve
     assert done.told["mapped"] == {}
 
 
+def test_a_byte_order_mark_in_the_middle_of_joined_files_is_part_of_nothing(bring: Importer, tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    parts = [mark + exports.text(ONE.iloc[first : first + 20]) for first in range(0, len(ONE), 20)]
+    headless = mark + exports.text(ONE.iloc[:5], header=False)
+    done = bring(put(tmp_path, "ALFA.csv", b"".join([*parts[1:], headless, exports.text(ONE.iloc[5:20], header=False)])))
+    assert_same(done.bars, ALFA)
+    assert {row["reason"] for row in done.told["set_aside"]} <= {"is no row of the table"}
+
+
+def test_what_cannot_be_seen_is_written_out(bring: Importer, tmp_path: Path) -> None:
+    odd = exports.text(ONE).replace(DAYS[5].encode(), "20\u200b20".encode())
+    told = bring(put(tmp_path, "ALFA.csv", odd)).told["set_aside"]
+    assert [row["reason"] for row in told] == [r"the date 20\u200b20 cannot be read"]
+
+
 def test_a_file_of_which_nothing_is_left_is_named(bring: Importer, tmp_path: Path) -> None:
     commas = "\n".join(",".join(str(value).replace(".", ",") for value in row) for row in BARS.to_numpy())
     with pytest.raises(MarketDataError, match=r"x\.csv: line 2: 140 of 140 rows cannot be true.*columns"):

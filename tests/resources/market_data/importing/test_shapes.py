@@ -205,6 +205,16 @@ def test_a_split_is_read_however_it_is_written() -> None:
     assert pairs["-2"][2]
 
 
+def test_a_reverse_split_in_words_and_a_term_of_a_thousand_are_read_or_refused() -> None:
+    pairs = {
+        "10:1 reverse": [10, 1], "10-for-1 reverse split": [10, 1], "reverse 10-for-1": [10, 1], "1:10 (reverse)": [10, 1],
+        "Reverse Split 1-for-10": [10, 1], "1:4 forward": [1, 4], "1-for-1,000": [1000, 1], "1:1,000": [1000, 1],
+        "1,000:1": [1, 1000], "1-for-2,500": [2500, 1], "1,5:1": [2, 3], "4,000:1,000": [1, 4],
+    }  # fmt: skip
+    assert {text: row[:2] for text, *row in read_splits(pairs)} == pairs
+    assert [row[3] for row in read_splits(["1:1,500", "4,000:1", "forward 1:4 reverse", "1.000.000:1"])] == [True] * 4
+
+
 def test_a_files_name_holds_a_symbol_or_none() -> None:
     named = {
         "AAPL": "AAPL", "aapl.us": "aapl", "brk-b.us": "brk-b", "daily_IBM": "IBM", "daily_adjusted_IBM": "IBM",

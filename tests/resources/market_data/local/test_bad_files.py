@@ -97,6 +97,11 @@ BAD_BARS = {
         [HEADER, *[f"A,{day},10,11,9,8,1" for day in frames.days(30)], f"A,{frames.days(31)[30]},10,11,9,10,1"],
         "30 rows the close lies under the low: it looks adjusted",
     ),
+    "high and low exchanged": (
+        [HEADER, *[f"A,{day},10,9,11,9.5,1" for day in frames.days(30)]],
+        "in 30 rows the close lies between a low and a high that are exchanged",
+    ),
+    "pence": ([HEADER + ",currency", GOOD + ",GBX"], "line 2: the prices are in 'GBX', not in dollars"),
     "control character": ([HEADER, GOOD, "A\x07B,2020-01-02,10,11,9,10,1"], "line 3: symbol 'A\\x07B' holds a control"),
     "null character": ([HEADER, "A\x00B,2020-01-02,10,11,9,10,1"], "symbol 'A\\x00B' holds a control"),
     "reversed writing": ([HEADER, "A\u202eB,2020-01-02,10,11,9,10,1"], "holds a control"),

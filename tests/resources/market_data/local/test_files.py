@@ -6,11 +6,13 @@ import datetime as dt
 import random
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kobe_resources.market_data import MarketDataError
+from kobe_resources.market_data.set_aside import ALONE, judge_bars
 from kobe_resources.market_data.symbols import identity, wrong_symbol
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders import frames
@@ -114,6 +116,44 @@ def test_a_day_alone_before_the_calendar_begins_is_set_aside_and_a_run_of_them_i
     assert warehouse.rows("SELECT session::VARCHAR, reason FROM set_aside") == [(stray, "no session of the exchange")]
     old = [f"A,1928-03-{day:02d},10,11,9,10.5,{day}" for day in range(5, 10)]
     assert vendor(write(tmp_path / "s", HEADER, *rows, *old)).sync(warehouse).bars == 65
+
+
+def test_bars_in_another_currency_are_set_aside_and_dollars_are_not(warehouse: Warehouse, tmp_path: Path) -> None:
+    words = ["USD", "us$", "$", "", *["usd"] * 120]
+    rows = [f"A,{day},10,11,9,10.5,{n + 1},{word}" for n, (day, word) in enumerate(zip(frames.days(124), words, strict=True))]
+    vendor(write(tmp_path / "s", HEADER + ",currency", *rows, "B,2020-01-02,10,11,9,10.5,7,EUR")).sync(warehouse)
+    assert warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol") == [("A", 124)]
+    assert warehouse.rows("SELECT symbol, reason FROM set_aside") == [
+        ("B", "bars.csv: the prices are in 'EUR', not in dollars")
+    ]
+
+
+@pytest.mark.parametrize("stray", ["1970-01-02", "2012-03-12", "2024-06-03"])
+def test_a_bar_alone_on_its_day_and_around_it_makes_no_session_for_the_others(
+    warehouse: Warehouse, tmp_path: Path, stray: str
+) -> None:
+    rows = [f"{symbol},{day},{n},{n + 2},{n},{n + 1},5" for n, symbol in enumerate("ABC", 9) for day in frames.days(60)]
+    vendor(write(tmp_path / "s", HEADER, *rows, f"B,{stray},10,11,9,10.5,7")).sync(warehouse)
+    assert warehouse.rows("SELECT min(session)::VARCHAR, count(DISTINCT session) FROM daily_bars") == [("2020-01-02", 60)]
+    assert warehouse.rows("SELECT symbol, session::VARCHAR, reason FROM set_aside") == [("B", stray, ALONE)]
+    both = [f"{symbol},{stray},10,11,9,10.5,7" for symbol in "AB"]
+    assert vendor(write(tmp_path / "s", HEADER, *rows, *both)).sync(warehouse).bars == 182
+    of_two = [row for row in rows if not row.startswith("C")]
+    assert vendor(write(tmp_path / "s", HEADER, *of_two, f"B,{stray},10,11,9,10.5,7")).sync(warehouse, force=True).bars == 121
+
+
+def test_the_newest_bar_after_a_pause_and_bars_of_months_are_not_taken_for_slips_of_the_year() -> None:
+    now = dt.datetime(2020, 8, 20, 22, tzinfo=dt.UTC)
+
+    def reasons(days: list[dt.date], newest: dt.date) -> list[str]:
+        rows = [(symbol, pd.Timestamp(day), 5.0) for symbol in "ABC" for day in days] + [("A", pd.Timestamp(newest), 5.0)]
+        frame = pd.DataFrame(rows, columns=["symbol", "session", "volume"])
+        return list(judge_bars(frame, now, whole=True).aside["reason"])
+
+    daily = frames.days(60)
+    assert reasons(daily, dt.date(2020, 8, 19)) == []
+    assert reasons(daily, dt.date(2020, 7, 2)) == [ALONE]
+    assert reasons([dt.date(2019, month, 2) for month in (1, 4, 5, 7, 10)], dt.date(2020, 2, 3)) == []
 
 
 def test_a_day_that_half_of_ten_symbols_traded_is_the_calendars_error(warehouse: Warehouse, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ KEPT = dt.timedelta(days=7)
 MAY_HAVE_ARRIVED = re.compile(r"Read timed out|Connection aborted|RemoteDisconnected|reset by peer|Broken pipe|IncompleteRead")
 """The service may have taken the message before the connection ended: sending it again could tell it twice."""
 WEBHOOK = "webhook"
+SWITCHED_OFF = "the kill switch is off"
+"""How a message begins that the switch was turned off: the end of what the kind `kill` warns of."""
 log = get_logger("alerts")
 
 
@@ -58,6 +60,11 @@ class AlertMessage:
         today = dt.datetime.now(NEW_YORK).date().isoformat()
         told = self.key or json.dumps([self.what, redact({k: v for k, v in self.facts.items() if k != "run"})], default=str)
         return hashlib.sha256(f"{today}|{told}".encode()).hexdigest()[:24]
+
+    @property
+    def is_good(self) -> bool:
+        """True for the one message of a kind that warns which tells of its end."""
+        return self.kinds == {"kill"} and self.what.startswith(SWITCHED_OFF)
 
     @property
     def title(self) -> str:
@@ -209,8 +216,9 @@ def _sender(url: str) -> Callable[[AlertMessage], str]:
             service: Any = apprise.Apprise.instantiate(url, asset=asset)
             if service is None:
                 return "Apprise cannot read it: see its list of services"
-            is_bad = bool(message.kinds & {"failed", "halted", "kill", "unprotected", "difference"})
-            kind = apprise.NotifyType.FAILURE if is_bad else apprise.NotifyType.INFO
+            is_bad = bool(message.kinds & {"failed", "halted", "kill", "unprotected", "difference"}) and not message.is_good
+            good = apprise.NotifyType.SUCCESS if message.is_good else apprise.NotifyType.INFO
+            kind = apprise.NotifyType.FAILURE if is_bad else good
             if service.notify(body=message.body or message.title, title=f"Kobe: {message.title}", notify_type=kind):
                 return ""
             if any(MAY_HAVE_ARRIVED.search(line) for line in lines):

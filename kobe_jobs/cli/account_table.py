@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kobe_assets.report.analysis.metrics_glossary import minus, show
 from kobe_jobs.cli.output import output, shares_text, table_of
 from kobe_jobs.cli.screen import Screen
+from kobe_jobs.trading.daily_budget import budget_words
 
 if TYPE_CHECKING:
     from kobe_jobs.trading.account import AccountView
@@ -40,6 +41,8 @@ def show_account(view: AccountView, simulated: Sequence[float] | None, health: S
         leaving, entering = len(next_run["exits"]), len(next_run["entries"])
         orders, exits = "order" if entering == 1 else "orders", "exit" if leaving == 1 else "exits"
         console.say(f"next run, {next_run['session']}: {entering} {orders}, {leaving} {exits}; `kobe tomorrow`")
+        for note in next_run["notes"]:
+            console.say(f"note: {note}")
     failing = [check for check in health if not check.ok]
     for check in failing:
         console.say(f"health: {check.name.replace('_', ' ')}: {check.seen}")
@@ -58,7 +61,7 @@ def _money(console: Screen, view: AccountView, simulated: Sequence[float] | None
         ahead = round(view.equity - simulated[-1], 2) + 0.0
         table.add_row("the simulation", minus(f"${simulated[-1]:,.2f} ({ahead:+,.2f} against it)"))
     table.add_row("cash" if view.reconciliation is None else "cash at the broker", show(view.cash, "cents"))
-    budget = "no daily limit" if view.budget is None else f"of ${view.budget:,.2f}"
+    budget = budget_words(view.budget, view.budget_share)
     table.add_row(f"budget used {view.last_session or ''}".strip(), f"${view.budget_used:,.2f} {budget}")
     for reason, count in view.refused.items():
         table.add_row(f"refused: {reason.replace('_', ' ')}", show(count, "count"))

@@ -28,7 +28,7 @@ def show_understood(understood: dict[str, Any], progress: Console) -> None:
         screen.print(_columns(shape["columns"]))
     span = f", {understood['first_session']} to {understood['last_session']}" if understood["bars"] else ""
     screen.say(
-        f"{understood['bars']:,} bars of {understood['symbols']:,} symbols{span}; {understood['splits']:,} splits, "
+        f"{understood['bars']:,} bars of {_symbols(understood['symbols'])}{span}; {understood['splits']:,} splits, "
         f"{understood['dividends']:,} dividends"
     )
     _list(screen, [f"{spelled!r} is taken for {name}" for spelled, name in understood["mapped"].items()])
@@ -40,7 +40,7 @@ def show_understood(understood: dict[str, Any], progress: Console) -> None:
 def show_written(written: Written, vendor: str) -> None:
     """What was added and restated, and what to do next."""
     screen = Screen(highlight=False, soft_wrap=True)
-    screen.say(f"{written.path}: {_tally('bars', written.bars)}; {written.symbols:,} symbols in all")
+    screen.say(f"{written.path}: {_tally('bars', written.bars)}; {_symbols(written.symbols)} in all")
     for name, tally in (("splits", written.splits), ("dividends", written.dividends)):
         if tally.added or tally.restated or tally.kept or tally.unchanged:
             screen.say(_tally(name, tally))
@@ -56,6 +56,10 @@ def show_written(written: Written, vendor: str) -> None:
 def _tally(name: str, tally: Tally) -> str:
     said = f"{tally.added:,} {name} added, {tally.restated:,} restated, {tally.unchanged:,} unchanged"
     return f"{said}, {tally.kept:,} kept from before" if tally.kept else said
+
+
+def _symbols(count: int) -> str:
+    return f"{count:,} {'symbol' if count == 1 else 'symbols'}"
 
 
 def _columns(columns: list[dict[str, Any]]) -> Table:

@@ -42,6 +42,10 @@ def parse_changes(settings: Settings, name: str, given: Sequence[str]) -> dict[s
     for text in given:
         key, _, value = (part.strip() for part in text.partition("="))
         if key not in known:
+            last = key.removeprefix("strategy.").removeprefix("parameters.")
+            last = last if name == BOOK else last.removeprefix(f"{name}.")
+            if last in known:
+                raise UsageError(f"--set gives {name} parameters, and {key} names a setting", f"write --set {last}={value}")
             if "." in key and key.partition(".")[0] in Settings.model_fields:
                 mend = f"write KOBE_{key.upper().replace('.', '__')}={value} before the command, or it into kobe.toml"
                 raise UsageError(f"--set gives a strategy other parameters, and {key} is a setting", mend)

@@ -14,7 +14,7 @@ from kobe_assets.graph.lineage import DEPENDS, code_versions, stale_assets
 from kobe_jobs.research_run.vendor_freshness import needs_top_up, source_fingerprint
 from kobe_resources.errors import KobeError
 from kobe_resources.market_data.store import warehouse_of
-from kobe_resources.runtime.report_summary import LATEST
+from kobe_resources.runtime.report_summary import LATEST, read_summary
 from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.shared_connection import keep_open
@@ -51,7 +51,7 @@ def _bring_up_to_date(settings: Settings, force: bool, watch: Watch, targets: Co
 
     warehouse = warehouse_of(settings)
     versions = code_versions(settings, source_fingerprint(settings))
-    missing = set() if report_page().is_file() and figures_know_all_tries(warehouse, settings) else {"kpi_report"}
+    missing = set() if _page_is_whole(report_page()) and figures_know_all_tries(warehouse, settings) else {"kpi_report"}
     if not (kobe_home() / "dagster" / "history").is_dir():
         # Without its history the UI calls everything unsynced; the two must agree.
         missing = set(DEPENDS)
@@ -113,6 +113,14 @@ def check_grids(settings: Settings) -> None:
 
     for strategy in registered(settings).values():
         grid_of(settings, strategy)
+
+
+def _page_is_whole(page: Path) -> bool:
+    """Whether the page is there with the folder of data that it names; a backup leaves that folder out."""
+    if not page.is_file():
+        return False
+    beside = (read_summary(page) or {}).get("data")
+    return not beside or (page.parent / str(beside)).is_dir()
 
 
 def report_page() -> Path:

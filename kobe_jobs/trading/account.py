@@ -23,6 +23,7 @@ from kobe_assets.research.simulation import EXIT_PRICE, EXIT_REASONS, SHARES, T_
 from kobe_assets.research.walk_forward import simulate_book
 from kobe_jobs.research_run.strategies import parts_named
 from kobe_jobs.trading.bare_positions import ending_text, lifted_text, still_lifted
+from kobe_jobs.trading.daily_budget import daily_budget
 from kobe_jobs.trading.market_snapshot import MarketSnapshot, load_market_snapshot
 from kobe_jobs.trading.on_record import OnRecord, account_on_record, sessions_to_trade
 from kobe_jobs.trading.parity.compare import Trade
@@ -105,6 +106,8 @@ class FillRow:
 class AccountView:
     """Everything that the account page shows; `curve` holds sessions with the equity at their closes.
 
+    budget: dollars that the last session's entries could carry, the next one's before any; budget_share: the share of the
+    account that they are, None where a number of dollars is the limit.
     notes: what goes on from other settings or another stage, and stops that a split has lifted.
     """
 
@@ -125,6 +128,7 @@ class AccountView:
     working: tuple[WorkingOrder, ...]
     last_session: str | None
     budget: float | None
+    budget_share: float | None
     budget_used: float
     refused: dict[str, int]
     fills: tuple[FillRow, ...]
@@ -161,19 +165,33 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
     equity = curve[-1] if len(curve) else cash
     # What no broker has told yet is what fills and costs have left.
     costs = math.fsum(dollars for _, dollars in moved) if found.is_counted else 0.0
-    budget = settings.policy.max_daily_notional
+    budget, share = daily_budget(settings.policy, _equity_before(last, sessions, curve, cash))
     return AccountView(
         stage=found.stage, number=found.account.partition(":")[2], strategy=settings.portfolio.book, as_of=as_of.isoformat(),
         started=started.isoformat() if started else None, start_cash=cash, equity=equity, cash=float(found.cash) + costs,
         pnl=equity - cash, pnl_today=equity - (curve[-2] if len(curve) > 1 else cash),
         unrealised=math.fsum(held.pnl for held in holdings), sessions=tuple(sessions), curve=tuple(curve),
         positions=holdings, working=_working(ledger, found), last_session=last.isoformat() if last else None,
-        budget=None if budget is None else float(budget), budget_used=_used(ledger, found, last),
+        budget=budget, budget_share=share, budget_used=_used(ledger, found, last),
         refused=_refusals(orders), fills=tuple(fill_rows(ledger, warehouse, found.account, FILLS_SHOWN)),
         orders_by_state=orders_by_state(ledger, found.account), kill_switch=_switch(KillSwitch().status()),
         reconciliation=_reconciled(ledger, found.account), tomorrow=tomorrow.as_json() if tomorrow else None,
-        notes=(*why_not, *_notes(settings, ledger, found.account)),
+        notes=(*_never_told(settings, found), *why_not, *_notes(settings, ledger, found.account)),
     )  # fmt: skip
+
+
+def _equity_before(session: dt.date | None, sessions: Sequence[str], curve: Sequence[float], start: float) -> float:
+    """Equity at the last close before `session`; at the last of all without one."""
+    known = [worth for day, worth in zip(sessions, curve, strict=True) if session is None or day < session.isoformat()]
+    return known[-1] if known else start
+
+
+def _never_told(settings: Settings, found: OnRecord) -> list[str]:
+    """That equity and cash stand on the settings alone: an account that is the broker's, of which it has told nothing yet."""
+    if found.is_embedded or found.stage == "shadow" or not found.is_counted:
+        return []
+    start = f"${settings.simulation.initial_cash:,.0f} of simulation.initial_cash"
+    return [f"equity and cash are not known: the broker was never reached (assumed {start})"]
 
 
 def _tomorrow(settings: Settings, ledger: OrderLedger, warehouse: Warehouse) -> tuple[Tomorrow | None, list[str]]:

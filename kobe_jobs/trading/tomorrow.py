@@ -17,10 +17,13 @@ from kobe_assets.graph.inputs import limits_of
 from kobe_assets.report.analysis.metrics_glossary import minus
 from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.context import SessionContext, sends_before_open
+from kobe_jobs.trading.daily_budget import daily_budget
 from kobe_jobs.trading.entries import entries_of, plan_entries
+from kobe_jobs.trading.equity import standing_of
 from kobe_jobs.trading.market_snapshot import MarketSnapshot, load_market_snapshot
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.on_record import (
+    A_LONG_HOLIDAY,
     OnRecord,
     account_on_record,
     copied,
@@ -92,8 +95,9 @@ class NextRefusal:
 class Tomorrow:
     """What the next run would do in `session`, on the signals of `signal_session`.
 
-    cash: before, with what the exits bring at the last close. budget: dollars that the session's entries may carry, None
-    without such a limit. notes: what a person should know of it.
+    cash: before, with what the exits bring at the last close. budget: dollars that the session's entries may carry, the
+    tighter of the policy's limits, None without any. budget_share: the share of the account that they are, None where a
+    number of dollars is the limit. notes: what a person should know of it.
     """
 
     session: dt.date
@@ -102,6 +106,7 @@ class Tomorrow:
     strategy: str
     cash: float
     budget: float | None
+    budget_share: float | None
     entries: tuple[NextEntry, ...]
     exits: tuple[NextExit, ...]
     refused: tuple[NextRefusal, ...]
@@ -189,6 +194,7 @@ def orders_of_tomorrow(
     if session is not None:
         day, before = session, calendar.previous_session(session)
     name = settings.portfolio.book
+    notes = [] if session is not None else _notes_of_past(settings, found, day, warehouse)
     with copied(ledger) as copy:
         held = {position.symbol for position in open_positions(copy, found.account)}
         snapshot = load_market_snapshot(warehouse, list(settings.portfolio.strategies), before, before, held, held_only=True)
@@ -200,7 +206,7 @@ def orders_of_tomorrow(
             settings=settings, stage=found.stage, book_name=name, limits=limits_of(settings),
             broker=cast(Broker, broker), ledger=copy, kill_switch=KillSwitch(), snapshot=snapshot, account=found.account,
             hours=hours, signal_session=before,
-            moment=RunMoment.BEFORE_OPEN if sends_before_open(settings, name) else RunMoment.OPEN,
+            moment=RunMoment.BEFORE_OPEN if sends_before_open(settings, name) else RunMoment.OPEN, notes=notes,
         )  # fmt: skip
         return _decide(context, broker, found)
 
@@ -242,11 +248,24 @@ def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> 
     orders = entries_of(context)
     entries = [] if is_over else [_entry_of(order) for order in orders if _would_go(order)]
     refused = [] if is_over else [_refusal_of(order) for order in orders if not _would_go(order)]
-    budget = context.daily_budget
+    budget, share = daily_budget(context.settings.policy, standing_of(context, context.ledger, float(cash)).equity)
     return Tomorrow(
-        context.session, context.signal_session, context.stage, context.book_name, float(cash),
-        None if budget is None else float(budget), tuple(entries), tuple(exits), tuple(refused), tuple(context.notes),
+        context.session, context.signal_session, context.stage, context.book_name, float(cash), budget, share,
+        tuple(entries), tuple(exits), tuple(refused), tuple(context.notes),
     )  # fmt: skip
+
+
+def _notes_of_past(settings: Settings, found: OnRecord, day: dt.date, warehouse: Warehouse) -> list[str]:
+    """What a session that is over means; nothing in the stage `simulated`, which lives in the time of the stored bars."""
+    if found.stage == "simulated" or calendar.close_time(day) > dt.datetime.now(dt.UTC):
+        return []
+    ((last,),) = warehouse.rows("SELECT max(session) FROM daily_bars")
+    if day <= last:
+        following = calendar.sessions(day + dt.timedelta(days=1), day + A_LONG_HOLIDAY)[0]
+        return [f"{day} is over: `kobe trade` books it on paper, then this shows {following}"] if found.is_embedded else []
+    newer = {"files": "newer files bring newer bars", "sample": "the sample ends there", "synthetic": "they end there for good"}
+    bring = newer.get(settings.data.vendor, "`kobe report` brings newer bars")
+    return [f"the bars end on {last} and {day} is past: nothing of this would be sent; {bring}"]
 
 
 def _warn(context: SessionContext) -> None:

@@ -209,6 +209,7 @@ def test_a_walk_forward_counts_the_signals_without_a_score(bars: pd.DataFrame) -
 def test_charts_show_the_account_and_a_symbol_with_its_trades(bars: pd.DataFrame) -> None:
     run = backtest(SWING, bars, check=False)
     assert len(run.plot().data[0].x) == 400
+    assert run.plot().layout.yaxis2.tickformat == ".2~%", "a fall of less than one percent has digits"
     chart = run.plot("AAA")
     own = run.trades[run.trades["symbol"] == "AAA"]
     assert [trace.type for trace in chart.data] == ["candlestick", "scatter", "scatter"]

@@ -80,6 +80,13 @@ def test_a_message_arrives_with_its_facts_and_only_once(phone: Phone) -> None:
     assert told["type"] == "failure"
 
 
+def test_that_the_switch_is_off_again_is_good_news(phone: Phone) -> None:
+    settings = with_addresses(phone.url, on=["kill"])
+    for what in ("the kill switch is on: odd fills", "the kill switch is off again; it was on for: odd fills"):
+        assert tell(settings, AlertMessage(frozenset({"kill"}), what))
+    assert [told["type"] for told in phone.told] == ["failure", "success"]
+
+
 def test_a_secret_in_a_persons_reason_is_told_nowhere(phone: Phone) -> None:
     settings = with_addresses(phone.url, on=["kill"])
     what = f"the kill switch is on: {TOKEN} leaked"

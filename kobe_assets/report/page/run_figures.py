@@ -26,7 +26,7 @@ def equity_figure(title: str, curves: dict[str, pd.DataFrame]) -> Any:
         under = {"showlegend": False, "fill": "tozeroy" if k == 0 else None}
         figure.add_scatter(y=curve["drawdown"], hovertemplate="%{x|%Y-%m-%d} %{y:.1%}", row=2, col=1, **look, **more, **under)
     figure.update_yaxes(title_text="equity ($)", tickformat=",", row=1, col=1)
-    figure.update_yaxes(title_text="drawdown", tickformat=".0%", row=2, col=1)
+    figure.update_yaxes(title_text="drawdown", tickformat=".2~%", row=2, col=1)
     return _styled(figure, title)
 
 

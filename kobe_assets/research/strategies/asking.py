@@ -17,6 +17,8 @@ from kobe_assets.research.panel import Bools, Floats, Ints
 from kobe_assets.research.strategies.base import Params, Reading, Strategy
 
 TRIAL_BARS = 300
+EARLIER = ("shift", "rolling", "diff", "pct_change", "ewm", "expanding")
+"""Methods of pandas that read earlier bars, which the arrays of `at` do not have."""
 
 
 def satisfied(strategy: Strategy, what: str, at: Reading, params: Params) -> Bools:
@@ -132,6 +134,10 @@ def _meant(error: BaseException, strategy: Strategy, what: str) -> str:
         return f", write {what}=lambda {'at' if what in SCORES else 'at, p'}: …"
     if isinstance(error, TypeError) and "'Reading' object is not subscriptable" in said:
         return f", write at.{next(iter(strategy.indicators), 'close')}"
+    if isinstance(error, AttributeError) and "'numpy.ndarray'" in said and error.name in EARLIER:
+        return f', there is no {error.name}; what needs earlier bars is an indicator: price("close") or custom(function)'
+    if isinstance(error, TypeError) and "'Indicator'" in said:
+        return ", declare it under indicators and read it from at"
     if isinstance(error, AttributeError) and "'mappingproxy'" in said and error.name in strategy.parameters:
         return f', write p["{error.name}"]'
     if isinstance(error, NameError) and error.name in ("close", *strategy.indicators):

@@ -12,6 +12,7 @@ import typer
 
 from kobe_jobs.cli.screen import Screen, print_json
 from kobe_resources.errors import KobeError, UsageError
+from kobe_resources.settings.load import kobe_home
 from kobe_resources.settings.models import Settings
 
 if TYPE_CHECKING:
@@ -235,9 +236,8 @@ def _tell(target: Path, files: MarketLook | None, opened: VendorLook | None, ven
         return
     screen = Screen(highlight=False, soft_wrap=True)
     if files:
-        screen.say(
-            f"{files.symbols:,} symbols, {files.sessions:,} sessions from {files.first} to {files.last}, {files.bars:,} bars"
-        )
+        symbols = f"{files.symbols:,} {'symbol' if files.symbols == 1 else 'symbols'}"
+        screen.say(f"{symbols}, {files.sessions:,} sessions from {files.first} to {files.last}, {files.bars:,} bars")
         low, dear, highest = files.prices
         screen.say(f"prices ${low:,.2f} to ${highest:,.2f}, nine in ten at most ${dear:,.2f}")
         screen.say(f"a usual session {files.usual_words}")
@@ -246,9 +246,33 @@ def _tell(target: Path, files: MarketLook | None, opened: VendorLook | None, ven
     if opened:
         screen.say(opened.note)
     screen.print(f"written {target}")
+    screen.print(f"data folder {kobe_home()}")
+    if held := _other_bars(vendor, files):
+        own = shlex.quote(str(target.parent / "kobe-data"))
+        screen.say(f"it holds {held} already: give these bars a folder of their own, export KOBE_HOME={own}")
     screen.say("next:")
     for command in commands:
         screen.print(f"  {command}")
+
+
+def _other_bars(vendor: Source, files: MarketLook | None) -> str:
+    """What the data folder holds that another source, or another folder of own files, has stored; empty where nothing."""
+    from kobe_resources.market_data.store import current_source
+    from kobe_resources.warehouse.store import Warehouse
+
+    warehouse = Warehouse(lock_wait_s=1.0)
+    if not warehouse.path.is_file():
+        return ""
+    try:
+        with warehouse.connect() as connection:
+            stored = current_source(connection)
+            ((bars,),) = connection.execute("SELECT count(*) FROM daily_bars").fetchall()
+    except KobeError:
+        # A folder that cannot be read now is told of by the command that needs it.
+        return ""
+    held = stored[0].split()[0] if stored else vendor
+    is_other = held != vendor or (files is not None and files.bars != bars)
+    return f"{bars:,} {'bar' if bars == 1 else 'bars'} of {held}" if bars and is_other else ""
 
 
 def _next_commands(target: Path, vendor: Source) -> list[str]:

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kobe_jobs.cli.dates import FORM, parse_day
-from kobe_jobs.cli.failed_gates import failed_gates_text
+from kobe_jobs.cli.failed_gates import failed_gates_lines, failed_gates_text
 from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
 from kobe_jobs.cli.screen import Screen, print_json
+from kobe_jobs.cli.verdict_table import holding_figures, verdict_lines, verdict_table
 from kobe_resources.errors import UsageError
-from kobe_resources.settings.load import kobe_home, load_settings
+from kobe_resources.settings.load import config_file, kobe_home, load_settings
 from kobe_resources.settings.models import BOOK
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from kobe_resources.settings.models import Settings
 
 
@@ -35,12 +34,15 @@ def register(app: typer.Typer) -> None:
 def report(
     open_page: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Compute everything again, also what is up to date.")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Print of each gate that failed what is missing, and what would have to change.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Bring everything up to the walk-forward report up to date; print the verdict and where the page is.
 
     Computes only what is stale: a second run computes nothing. Without settings it runs on the embedded sample,
-    five real stocks from 2000 to 2013.
+    five real stocks from 2000 to 2013. --why says of each gate that failed what would have to change.
     """
     from kobe_jobs.research_run.stale import bring_up_to_date, report_page
 
@@ -58,7 +60,7 @@ def report(
         began = dt.datetime.now(dt.UTC)
         computed = bring_up_to_date(settings, force, watch)
     _say_what_changed(began)
-    _print_verdict(as_json, computed, page)
+    _print_verdict(as_json, why, computed, page, settings.data.vendor)
     _warn_of_releases(settings)
     if "orders" in settings.alerts.on:
         from kobe_jobs.trading.reporting.alerts import tell_tomorrow
@@ -202,7 +204,7 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     console.print(f"page: {out / 'backtest.html'}", soft_wrap=True, highlight=False)
 
 
-def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
+def _print_verdict(as_json: bool, why: bool, computed: list[str], page: Path, vendor: str) -> None:
     from kobe_jobs.research_run.backtest import failed_checks
     from kobe_resources.runtime.report_summary import read_summary
     from kobe_resources.warehouse.store import Warehouse
@@ -219,17 +221,23 @@ def _print_verdict(as_json: bool, computed: list[str], page: Path) -> None:
         }  # fmt: skip
         print_json(result)
         return
-    failed = failed_gates_text(rows, console.width)
-    if failed:
-        console.print(failed + "\n", highlight=False, markup=False)
     if headline:
         console.say(headline, style="bold")
-    table = _verdict_table(rows)
+    holding = holding_figures(warehouse)
+    table = verdict_table(rows, holding)
     # Rich would cut columns until the verdict itself is gone.
     wanted = console.measure(table, options=console.options.update(max_width=1000)).maximum
-    console.print(table if wanted <= console.width else _verdict_lines(rows), highlight=False)
+    console.print(table if wanted <= console.width else verdict_lines(rows, holding), highlight=False)
+    if why:
+        if told := failed_gates_text(rows, console.width):
+            console.print(f"\n{told}\n", highlight=False, markup=False)
+    else:
+        for line in failed_gates_lines(rows):
+            console.say(line)
     for warning in warnings:
         console.say(f"warning: {warning['name']}: {warning['text']}")
+    if config_file() is None and vendor == "sample":
+        console.say("no kobe.toml here: the embedded sample (your own bars: `kobe init`)")
     console.say("computed " + ", ".join(computed) if computed else "everything was up to date")
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
@@ -247,43 +255,3 @@ def _warn_of_releases(settings: Settings) -> None:
                 f"kobe: warning: universe.release names {symbol}, of which no bars are stored: mend the symbol, or take it out",
                 style="yellow",
             )
-
-
-def _verdict_lines(rows: list[dict[str, Any]]) -> str:
-    """The same for a narrow terminal: two lines a strategy and mode."""
-    from kobe_assets.report.analysis.metrics_glossary import show, show_range
-
-    return "\n".join(
-        f"{row['strategy']} {row['mode']}: {row['verdict']} ({row['gates_passed']}/{row['gates']} gates)\n"
-        f"  Sharpe {show(row['sharpe'], 'ratio')} ({show_range(row['sharpe_lo'], row['sharpe_hi'], 'ratio')}), "
-        f"CAGR {show(row['cagr'], 'percent')}, max drawdown {show(row['max_drawdown'], 'percent')}, "
-        f"{row['trades']:,} trades"
-        for row in rows
-    )
-
-
-def _verdict_table(rows: list[dict[str, Any]]) -> Table:
-    """Out-of-sample figures and the verdict, one line a strategy and mode."""
-    from rich.table import Table
-
-    from kobe_assets.report.analysis.metrics_glossary import show, show_range
-
-    table = Table(title="Out of sample, after costs", title_justify="left")
-    for name in ("strategy", "mode"):
-        table.add_column(name, no_wrap=True)
-    for name in ("Sharpe", "95 % interval", "CAGR", "max drawdown", "trades", "gates"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict")
-    for row in rows:
-        table.add_row(
-            row["strategy"],
-            row["mode"],
-            show(row["sharpe"], "ratio"),
-            show_range(row["sharpe_lo"], row["sharpe_hi"], "ratio"),
-            show(row["cagr"], "percent"),
-            show(row["max_drawdown"], "percent"),
-            f"{row['trades']:,}",
-            f"{row['gates_passed']}/{row['gates']}",
-            row["verdict"],
-        )
-    return table

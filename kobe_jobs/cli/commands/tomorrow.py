@@ -48,6 +48,7 @@ def tomorrow(
 def _show(found: Tomorrow) -> None:
     from kobe_assets.report.analysis.metrics_glossary import minus
     from kobe_jobs.cli.output import output, shares_text, table_of
+    from kobe_jobs.trading.daily_budget import budget_words
     from kobe_jobs.trading.tomorrow import in_words
 
     console = output()
@@ -78,7 +79,7 @@ def _show(found: Tomorrow) -> None:
         console.print(table)
     if not (found.entries or found.exits):
         console.say("nothing to send")
-    budget = "without a daily budget" if found.budget is None else f"of ${found.budget:,.2f} a session"
+    budget = budget_words(found.budget, found.budget_share)
     console.say(f"${found.dollars:,.2f} {budget}, ${found.cash:,.2f} of cash{' after the exits' * bool(found.exits)}")
     for note in found.notes:
         console.say(f"note: {note}")

@@ -18,7 +18,10 @@ from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.secrets import load_secrets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kobe_jobs.trading.reporting.summary import RunSummary
+    from kobe_resources.findings import Finding
     from kobe_resources.settings.models import Settings
 
 Day = Annotated[dt.date | None, typer.Option(parser=parse_day, metavar=FORM, help="The session.")]
@@ -158,12 +161,29 @@ def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.
         print_json({"passed": passed, "lines": rows})
     else:
         table = table_of(f"Preflight, stage {settings.broker.stage}", "check", "", "seen", "mend")
-        for line in lines:
+        shown, alike = _told_once(lines)
+        for line in shown:
             mark = "pass" if line.ok else "FAIL" if line.blocks else "warn"
             table.add_row(line.name, mark, line.seen, line.hint)
         output().print(table)
+        for name, others in alike.items():
+            output().say(f"not looked at, for the same reason as {name}: {', '.join(others)}")
     if not passed:
         raise typer.Exit(1)
+
+
+def _told_once(lines: Sequence[Finding]) -> tuple[list[Finding], dict[str, list[str]]]:
+    """The checks to show; and check → those after it that failed with the same words, a broker that cannot be reached say."""
+    shown: list[Finding] = []
+    first: dict[tuple[str, str], str] = {}
+    alike: dict[str, list[str]] = {}
+    for line in lines:
+        known = None if line.ok else first.setdefault((line.seen, line.hint), line.name)
+        if known in (None, line.name):
+            shown.append(line)
+        else:
+            alike.setdefault(str(known), []).append(line.name)
+    return shown, alike
 
 
 @keeps_warehouse_open

@@ -36,7 +36,7 @@ UNITS: dict[str, dict[str, str]] = {
     FRACTION: {
         "cagr": "a year", "volatility": "a year", "max_drawdown": "of the peak, negative", "win_rate": "of trades",
         "exposure": "of the account", "pnl_share": "of the entry", "weight": "of the account that a strategy trades with",
-        "defined": "of a symbol's bars",
+        "defined": "of a symbol's bars", "budget_share": "of the account, where that is the limit",
     },
     RATIO: {
         "sharpe": "", "sharpe_lo": "low end of the 95 % interval", "sharpe_hi": "high end", "sortino": "", "calmar": "",

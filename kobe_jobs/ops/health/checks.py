@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from kobe_assets.checks.sessions import find_stale
 from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguarded, lifted_text
 from kobe_jobs.trading.known_heads import MEND, find_rollback
+from kobe_resources import calendar
 from kobe_resources.broker.open import embedded_folder, open_broker
 from kobe_resources.errors import KobeError
 from kobe_resources.findings import Finding
@@ -46,6 +47,9 @@ AT_FIRST_USE = (
 )  # fmt: skip
 """Modules that the questions import at first use."""
 ATTEMPTS = 5
+OWN_FILES_MAY_LAG = 5
+"""Sessions that the bars of own files may be behind without a warning."""
+DAYS_OF_A_MONTH = 30.44
 METRICS = {
     "warehouse_bytes": "Size of kobe.duckdb.",
     "bars": "Stored daily bars.",
@@ -134,9 +138,23 @@ def ask_bars(settings: Settings) -> Finding:
     ((last,),) = warehouse.rows("SELECT max(session) FROM daily_bars")
     if last is None:
         return Finding("bars", False, "there are no bars yet: run `kobe bars refresh`")
-    finding = find_stale(last, settings, dt.datetime.now(dt.UTC))
-    midnight = dt.datetime.combine(last, dt.time(), dt.UTC)
-    return Finding("bars", finding.ok, finding.seen, metrics={"last_session_timestamp_seconds": midnight.timestamp()})
+    now = dt.datetime.now(dt.UTC)
+    finding = find_stale(last, settings, now)
+    metrics = {"last_session_timestamp_seconds": dt.datetime.combine(last, dt.time(), dt.UTC).timestamp()}
+    if not finding.ok:
+        return Finding("bars", False, finding.seen, metrics=metrics)
+    seen = f"the last stored session is {last}"
+    latest = calendar.latest_complete_session(now, calendar.BARS_EXPECTED_AFTER)
+    behind = len(calendar.sessions(last, latest)) - 1 if last < latest else 0
+    if settings.data.vendor == "files" and settings.broker.stage != "simulated" and behind > OWN_FILES_MAY_LAG:
+        age = _age(behind, (latest - last).days)
+        return Finding("bars", False, f"{seen}, {age}: own files are as new as you bring them", blocks=False, metrics=metrics)
+    return Finding("bars", True, seen, metrics=metrics)
+
+
+def _age(sessions: int, days: int) -> str:
+    months = round(days / DAYS_OF_A_MONTH)
+    return f"{months} months ago" if months > 1 else f"{sessions} sessions ago"
 
 
 def ask_audit() -> Finding:
@@ -341,7 +359,7 @@ class _Open:
         except Exception as error:  # noqa: BLE001  a question that breaks is a failed check, never a page that does not load
             answer = Finding(self._question.name, False, redact(f"{type(error).__name__}: {error}"))
         ended = time.monotonic()
-        self._known = (ended, replace(answer, blocks=self._question.blocking, seconds=ended - self._began))
+        self._known = (ended, replace(answer, blocks=self._question.blocking and answer.blocks, seconds=ended - self._began))
 
     def _ask(self) -> Finding:
         """The answer; asked again where a library's own import at first use met that of another question."""

@@ -27,6 +27,9 @@ class NothingToTrace(KobeError):
     """No order, position or trade has this id."""
 
 
+SHOWN_OF_SYMBOL = 5
+
+
 @dataclass(frozen=True)
 class Trace:
     """What was found: in words, and section by section as plain values."""
@@ -92,6 +95,11 @@ def _find(ledger: OrderLedger, wanted: str) -> LedgerOrder:
         (wanted,),
     ) if len(wanted) >= 8 else []  # fmt: skip
     if not rows:
+        if named := _of_symbol(ledger, wanted.upper()):
+            raise NothingToTrace(
+                f"{wanted.upper()} is a symbol: its latest orders are {', '.join(named)}",
+                f"`kobe trace {named[0]}` explains the first of them",
+            )
         raise NothingToTrace(
             f"no order has the id {wanted!r}",
             "`kobe trace` lists the latest orders; a simulated trade is sim:STRATEGY:MODE:SYMBOL:ENTRY_SESSION",
@@ -99,6 +107,12 @@ def _find(ledger: OrderLedger, wanted: str) -> LedgerOrder:
     if len(rows) > 1:
         raise NothingToTrace(f"several orders begin with {wanted!r}", "give more of the id")
     return book.get(ledger, rows[0]["client_order_id"])
+
+
+def _of_symbol(ledger: OrderLedger, symbol: str) -> list[str]:
+    """The latest orders of a symbol, newest first."""
+    sql = "SELECT client_order_id FROM intents WHERE symbol = ? ORDER BY rowid DESC LIMIT ?"
+    return [str(row["client_order_id"]) for row in ledger.rows(sql, (symbol, SHOWN_OF_SYMBOL))]
 
 
 def _trace_simulated(warehouse: Warehouse, wanted: str) -> Trace:

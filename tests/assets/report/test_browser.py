@@ -127,6 +127,21 @@ def test_a_trade_opens_its_bars_with_entry_exit_stop_and_indicators(wide: Watche
     assert wide.complaints == []
 
 
+def test_a_trade_without_a_stop_tells_of_no_risk(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    file = tmp_path / "bare.html"
+    bare = dataclasses.replace(inputs, trades=inputs.trades.assign(signal_atr=float("nan")))
+    file.write_text(build_report(bare, NOW), encoding="utf-8")
+    watched = Watched(browser, file)
+    watched.see_trades()
+    watched.page.locator("#list-worst tbody tr a").first.click()
+    watched.page.wait_for_selector("#chart-trade .main-svg")
+    facts = watched.page.locator("#trade-facts").inner_text()
+    assert "without a stop. Result " in facts
+    assert "–" not in facts
+    assert "against" not in facts
+    watched.page.close()
+
+
 def test_a_trade_shows_the_indicators_its_strategy_reads_with_the_levels_of_its_fold(
     wide: Watched, inputs: ReportInputs
 ) -> None:

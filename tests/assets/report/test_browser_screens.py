@@ -175,6 +175,20 @@ def test_a_dark_page_is_printed_light_with_every_chart_and_is_dark_again(browser
     watched.page.close()
 
 
+def test_an_unread_page_is_printed_with_its_charts_and_every_verdict(browser: Browser, page_file: Path) -> None:
+    watched = Watched(browser, page_file)
+    watched.page.wait_for_function("() => typeof Plotly !== 'undefined'", timeout=6_000)
+    watched.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    watched.page.emulate_media(media="print")
+    a4_between_margins = 718
+    watched.page.set_viewport_size({"width": a4_between_margins, "height": 1000})
+    assert watched.page.locator("main .chart:not(.blank):not(:has(svg.main-svg))").count() == 0
+    right = "Math.max(...[...document.querySelectorAll('.books .whole')].map((cell) => cell.getBoundingClientRect().right))"
+    assert watched.page.locator(".books thead").evaluate("head => getComputedStyle(head).position") == "static"
+    assert watched.page.evaluate(right) <= a4_between_margins
+    watched.page.close()
+
+
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (400, "dark")])
 def test_axe_finds_nothing_to_mend(browser: Browser, page_file: Path, width: int, theme: str) -> None:
     watched = Watched(browser, page_file, width, theme)

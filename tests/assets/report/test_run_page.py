@@ -88,6 +88,7 @@ def test_it_opens_offline_and_draws_everything(run: BookRun, browser: Browser, t
     page.wait_for_selector("html[data-drawn=yes]", state="attached")
     for name in ("equity", "drawdown", "exposure", "symbol"):
         page.wait_for_selector(f"#chart-{name} .plot-container", state="attached")
+    assert page.evaluate("document.getElementById('chart-drawdown').layout.yaxis.tickformat") == ".2~%"
     assert page.locator("#symbol option").count() == 2
     own = int(page.locator("#trade-list tbody tr").count())
     page.locator("#trade-list button").first.click()

@@ -171,6 +171,13 @@ def test_the_order_of_rows_in_a_file_and_its_format_change_no_trade(
     assert (tmp_path / "one" / "trade_list.csv").read_text() == (tmp_path / "two" / "trade_list.csv").read_text()
 
 
+def test_a_tab_completes_commands() -> None:
+    asked = {"_KOBE_COMPLETE": "complete_bash", "COMP_WORDS": "kobe un", "COMP_CWORD": "1"}
+    command = [str(Path(sys.executable).with_name("kobe"))]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **asked}, check=True)
+    assert set(done.stdout.split()) == {"universe", "units"}
+
+
 def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_do(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +193,17 @@ def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_d
     assert "synthetic_bars" not in warnings
     second = kobe("report")
     assert told["headline"] == "None of these strategies deserves money."
-    assert f"\n{told['headline']}\nOut of sample" in second.out
+    assert second.out.startswith(f"{told['headline']}\nOut of sample"), "the verdict comes first"
+    assert "\nno kobe.toml here: the embedded sample (your own bars: `kobe init`)\n" in second.out
+    row = told["verdict"][0]
+    named = "; ".join(gate["label"] for gate in row["failed"])
+    assert f"\n{row['strategy']} {row['mode']}: {len(row['failed'])} of {row['gates']} gates failed: {named}\n" in second.out
+    assert "What did not pass" not in second.out
+    change = row["failed"][0]["change"]
+    assert change not in second.out
+    assert change in kobe("report", "--why").out
+    bar = next(gate["needs"] for gate in row["failed"] if gate["gate"] == "beats_holding").removeprefix("≥ ")
+    assert re.search(rf"│ holding +│ equal parts +│ +{bar} │", second.out), "the gate's own bar"
     for name, text in warnings.items():
         assert f"\nwarning: {name}: {text}\n" in second.out
     assert "everything was up to date" in second.out
@@ -196,7 +213,8 @@ def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_d
     monkeypatch.setenv("NO_COLOR", "1")
     narrow = re.sub(r"\x1b\[[0-9;]*m", "", kobe("report").out).splitlines()
     assert sum("does not deserve money" in line for line in narrow) == 6
-    assert sum("Sharpe 0." in line for line in narrow) == 6
+    assert sum("Sharpe 0." in line for line in narrow) == 7
+    assert sum(line.startswith("holding, equal parts: Sharpe 0.") for line in narrow) == 1
 
 
 @pytest.mark.parametrize(

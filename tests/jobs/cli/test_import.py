@@ -54,7 +54,7 @@ def test_a_dry_run_shows_the_columns_and_a_row_as_read_and_writes_nothing(home: 
     assert "nasdaq_ALFA.csv: Nasdaq; dates month/day/year" in text
     row = next(line.split() for line in text.splitlines() if line.startswith("Close/Last"))
     assert row == ["Close/Last", "close", f"${newest['close']:,.2f}", f"{newest['close']:.10g}"]
-    assert "40 bars of 1 symbols" in text
+    assert "40 bars of 1 symbol," in text
     assert not (home / "bars").exists()
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import json
 import resource
+import shlex
 import stat
 import sys
 import tomllib
@@ -21,6 +22,7 @@ from kobe_jobs.cli.first_settings.sizing import fitting_sizes
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import DataSettings, SyntheticData
+from kobe_resources.warehouse.store import Warehouse
 from tests.support.drivers.command import kobe
 from tests.support.loopback_alpaca import KEY_ID, SECRET, LoopbackAlpaca, alpaca_market
 from tests.support.loopback_polygon import LoopbackPolygon, Market, random_market
@@ -90,6 +92,23 @@ def test_first_steps_with_a_broker_are_orders_of_75_dollars(own_bars: Path, stag
     assert written["sizing"]["mode"] == "fixed"
     assert written["sizing"]["order_notional"] == written["policy"]["max_notional_per_order"] == 75
     assert written["policy"]["max_daily_notional"] == 75
+
+
+def test_the_data_folder_is_named_and_that_it_holds_other_bars(own_bars: Path, home: Path) -> None:
+    first = kobe("init", "--path", str(own_bars))
+    assert f"data folder {home}" in first.out
+    assert "already" not in first.out
+    store_bars()
+    Path("kobe.toml").unlink()
+    again = kobe("init", "--path", str(own_bars))
+    own = shlex.quote(str(Path("kobe-data").absolute()))
+    assert f"it holds 1 bar of files already: give these bars a folder of their own, export KOBE_HOME={own}" in again.out
+
+
+def store_bars() -> None:
+    bar = dict.fromkeys(("open", "high", "low", "close", "volume"), 10.0)
+    row = {"symbol": "KO", "session": dt.date(2013, 1, 2), **bar, "source": "files", "fetched_at": dt.datetime.now(dt.UTC)}
+    Warehouse().replace({"daily_bars": pd.DataFrame([row])})
 
 
 def test_nothing_is_overwritten(own_bars: Path) -> None:

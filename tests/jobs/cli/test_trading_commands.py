@@ -206,6 +206,9 @@ def test_a_run_lists_its_orders_and_trace_those_of_all_runs_newest_first(
     assert [order["client_order_id"] for order in told("trace", "--last", "1")] == [summary["orders"][-1]["client_order_id"]]
     newest = summary["orders"][-1]["client_order_id"]
     assert newest in kobe("trace").stdout
+    of_symbol = kobe("trace", trade.symbol.lower())
+    assert of_symbol.exit_code == 1
+    assert f"{trade.symbol} is a symbol: its latest orders are {mine['stop']['client_order_id']}, " in str(of_symbol.exception)
     monkeypatch.setattr(trading, "output", lambda: Screen(width=100, force_terminal=True))
     narrow = kobe("trace").stdout
     assert newest not in narrow
@@ -363,6 +366,10 @@ def test_preflight_without_keys_says_so_in_its_line_and_answers_the_rest(
     assert lines["keys"]["seen"] == "missing"
     assert "ALPACA_API_KEY_ID" in lines["keys"]["mend"]
     assert "no keys" in lines["account"]["seen"]
+    monkeypatch.setenv("COLUMNS", "220")
+    shown = kobe("preflight").stdout
+    assert shown.count("there are no keys") == 1, "said once"
+    assert re.search(r"not looked at, for the same reason as account: .*clock, calendar, market", " ".join(shown.split()))
     assert lines["kill switch"]["passed"]
     assert lines["disk"]["passed"]
 

@@ -204,6 +204,12 @@ def test_the_page_shows_the_account_and_turns_the_switch_on(
             assert page.locator("#fills-body tbody tr").count() == len(view.fills)
             assert "Ledger and broker agreed" in page.inner_text("#reconciled")
             assert f"{view.equity:,.2f}" in page.inner_text("h1")
+            assert page.evaluate(
+                """() => [...document.querySelectorAll(".tile-value")].every((value) => {
+                     value.textContent = "+$1,100,066.65";
+                     return value.scrollWidth <= value.clientWidth && value.clientHeight < 45;
+                   })"""
+            ), "an amount stands on one line"
             assert "another account: paper:PA9 holds KO" in page.inner_text("#positions-body")
         page.click("#kill-open")
         page.click("#kill-sure")

@@ -106,6 +106,18 @@ def test_old_bars_are_stale_for_a_vendor_that_has_newer_ones(monkeypatch: pytest
     assert "kobe bars refresh" in stale.seen
 
 
+def test_old_bars_of_own_files_are_a_warning_with_their_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    store_bars(dt.date(2013, 1, 2))
+    own = settings_with(monkeypatch, KOBE_DATA__VENDOR="files")
+    (check,) = Watch([Question("bars", lambda: health.ask_bars(own))]).look()
+    assert (check.ok, check.blocks) == (False, False)
+    assert re.fullmatch(
+        r"the last stored session is 2013-01-02, \d+ months ago: own files are as new as you bring them", check.seen
+    )
+    replayed = health.ask_bars(settings_with(monkeypatch, KOBE_DATA__VENDOR="files", KOBE_BROKER__STAGE="simulated"))
+    assert (replayed.ok, replayed.seen) == (True, "the last stored session is 2013-01-02")
+
+
 def test_a_changed_audit_record_is_found(home: Path) -> None:
     assert health.ask_audit().ok, "no ledger, nothing to doubt"
     assert not (home / "orders.sqlite").exists(), "looking leaves nothing behind"

@@ -52,6 +52,10 @@ def test_a_parameter_that_is_set_trades_and_counts_as_a_try(stored: tuple[Settin
 
 
 def test_a_setting_is_no_parameter_and_is_told_where_it_goes() -> None:
+    with pytest.raises(UsageError, match=r"names a setting: write --set atr_stop=2$"):
+        parse_changes(Settings(), "ibs", ["strategy.parameters.ibs.atr_stop=2"])
+    with pytest.raises(UsageError, match="KOBE_STRATEGY__PARAMETERS__RSI2__ATR_STOP=2"):
+        parse_changes(Settings(), "ibs", ["strategy.parameters.rsi2.atr_stop=2"])
     with pytest.raises(UsageError, match=r"costs.slippage_bps is a setting: write KOBE_COSTS__SLIPPAGE_BPS=10 before"):
         parse_changes(Settings(), "ibs", ["costs.slippage_bps=10"])
 

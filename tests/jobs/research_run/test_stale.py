@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -162,6 +163,16 @@ def test_force_does_not_replace_bars_that_took_hours_to_load(home: Path) -> None
 
 def test_a_lost_page_is_written_again_without_the_rest(home: Path) -> None:
     (home / "reports" / "kpi_report.html").unlink()
+    assert bring_up_to_date(load_settings()) == ["kpi_report"]
+
+
+def test_a_page_without_the_data_beside_it_is_written_again(home: Path) -> None:
+    page = home / "reports" / "kpi_report.html"
+    beside = home / "reports" / "data-0123456789ab"
+    page.write_bytes(re.sub(rb'"data": ?"[^"]*"', b'"data": "data-0123456789ab"', page.read_bytes(), count=1))
+    beside.mkdir()
+    assert bring_up_to_date(load_settings()) == []
+    beside.rmdir()
     assert bring_up_to_date(load_settings()) == ["kpi_report"]
 
 

@@ -16,12 +16,14 @@ from kobe_assets.research.strategies import STRATEGIES
 from kobe_jobs.trading import tomorrow
 from kobe_jobs.trading.account import look_at_account
 from kobe_jobs.trading.context import open_trading_context
+from kobe_jobs.trading.daily_budget import budget_words
 from kobe_jobs.trading.market_snapshot import MarketSnapshot
 from kobe_jobs.trading.next_session import next_session
 from kobe_jobs.trading.on_record import NothingToLookAt, _embedded_state, account_on_record, ledger_to_look_at
 from kobe_jobs.trading.reporting.alerts import tell_tomorrow
 from kobe_jobs.trading.session import trade_session
 from kobe_jobs.trading.tomorrow import Tomorrow, in_words, next_orders, orders_of_tomorrow
+from kobe_resources import calendar
 from kobe_resources.alerts import AlertMessage
 from kobe_resources.errors import UsageError
 from kobe_resources.kill_switch import KillSwitch
@@ -86,6 +88,51 @@ def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings,
         entered, left, refused = entered + len(told.entries), left + len(told.exits), refused + len(told.refused)
     assert min(entered, left, refused) > 0, (entered, left, refused)
     assert min(entered, left) >= 2, "the market gives all three something to say"
+
+
+def changed(settings: Settings, **sections: dict[str, Any]) -> Settings:
+    plain = settings.model_dump()
+    for name, values in sections.items():
+        plain[name] |= values
+    return Settings.model_validate(plain)
+
+
+def test_a_limit_as_a_share_of_the_account_is_told_with_its_dollars(market: Settings) -> None:
+    stand_before_the_end(market)
+    shares = changed(market, policy={"max_daily_notional": None, "max_daily_fraction": 0.01})
+    told = look(shares)
+    assert (told.budget, told.budget_share) == (100.0, 0.01)
+    assert told.dollars <= 100.0
+    with ledger_to_look_at() as ledger:
+        view = look_at_account(shares, ledger, Warehouse())
+    assert (view.budget, view.budget_share) == (100.0, 0.01)
+    assert budget_words(told.budget, told.budget_share) == "of $100.00 a session (1 % of the account)"
+    assert look(changed(market, policy={"max_daily_fraction": 0.5})).budget == 200.0, "the tighter of the two"
+    assert budget_words(None, None) == "without a daily budget"
+
+
+def test_a_session_that_is_over_is_told_as_such(market: Settings) -> None:
+    def notes(stage: str, vendor: str = "synthetic") -> str:
+        return " ".join(look(changed(market, broker={"stage": stage}, data={"vendor": vendor})).notes)
+
+    ((last,),) = Warehouse().rows("SELECT max(session) FROM daily_bars")
+    told = look(changed(market, broker={"stage": "shadow"}))
+    following = calendar.sessions(told.session, told.session + dt.timedelta(days=15))[1]
+    assert f"{told.session} is over: `kobe trade` books it on paper, then this shows {following}" in told.notes
+    assert f"the bars end on {last} and " in notes("paper", "polygon")
+    assert " is past: nothing of this would be sent; `kobe report` brings newer bars" in notes("paper", "polygon")
+    assert "newer files bring newer bars" in notes("paper", "files")
+    stand_before_the_end(market)
+    assert "over" not in notes("simulated")
+
+
+def test_money_of_a_broker_that_was_never_reached_is_told_as_assumed(market: Settings) -> None:
+    with ledger_to_look_at() as ledger:
+        live = look_at_account(changed(market, broker={"stage": "paper"}), ledger, Warehouse(), with_tomorrow=False)
+        own = look_at_account(market, ledger, Warehouse(), with_tomorrow=False)
+    assumed = "equity and cash are not known: the broker was never reached (assumed $10,000 of simulation.initial_cash)"
+    assert assumed in live.notes
+    assert assumed not in own.notes
 
 
 def test_an_embedded_account_is_found_in_a_folder_of_any_name(tmp_path: Path) -> None:

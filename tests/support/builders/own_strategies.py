@@ -127,6 +127,16 @@ FAULTS: dict[str, tuple[dict[str, str], int, str]] = {
         LONG,
         "each in brackets",
     ),
+    "earlier bars in a condition": (
+        changed('at.rsi4 >= p["leave"]', 'at.rsi4.shift(1) >= p["leave"]'),
+        LEAVE,
+        'there is no shift; what needs earlier bars is an indicator: price("close") or custom(function)',
+    ),
+    "indicator in a condition": (
+        changed('at.rsi4 >= p["leave"]', "rsi(4) >= 70"),
+        LEAVE,
+        "declare it under indicators and read it from at",
+    ),
     "condition without parameters": (
         changed('leave_long=lambda at, p: at.rsi4 >= p["leave"]', "leave_long=lambda at: at.rsi4 > 1"),
         LEAVE,

@@ -110,7 +110,7 @@ function watchBar() {
   new ResizeObserver(() => document.documentElement.style.setProperty("--bar", bar.offsetHeight + "px")).observe(bar);
 }
 
-const UNREAD_MS = 8000;
+const UNREAD_MS = 1500;
 
 // Paper is light, and shows what was not in view yet.
 function listenToPrinter() {

@@ -89,7 +89,7 @@ function listTrades() {
 
 function draw() {
   drawCurve("equity", "own", { tickprefix: "$" }, "%{x} $%{y:,.2f}<extra></extra>");
-  drawCurve("drawdown", "loss", { tickformat: ".0%" }, "%{x} %{y:.1%}<extra></extra>");
+  drawCurve("drawdown", "loss", { tickformat: ".2~%" }, "%{x} %{y:.1%}<extra></extra>");
   drawCurve("exposure", "soft", { tickformat: ".0%" }, "%{x} %{y:.0%}<extra></extra>");
   drawSymbol();
   document.documentElement.dataset.drawn = "yes";

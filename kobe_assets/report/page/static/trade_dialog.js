@@ -34,9 +34,10 @@ function tradeFigure(c, trade, run, oscillators) {
   const declared = declaredOf(trade), lines = declared ? declared.filter(([, isPrice]) => isPrice).map(([name]) => [name, name]) : [["200-day average", "sma200"]];
   const entry = isoDay(trade.entry), exit = isoDay(trade.exit), long = trade.side === "long";
   const dot = (x, y, symbol, color, name) => ({ type: "scatter", mode: "markers", name, x: [x], y: [y], marker: { symbol, size: 13, color, line: { color: c.paper, width: 1.5 } }, hovertemplate: `${name} $%{y:.2f}<extra></extra>` });
+  const tones = [c.ghost, c.held, c.doubt, c.soft];
   const traces = [
     { type: "candlestick", name: "bar", x: run.days, open: run.open, high: run.high, low: run.low, close: run.close, increasing: { line: { color: c.gain, width: 1 }, fillcolor: c.card }, decreasing: { line: { color: c.loss, width: 1 }, fillcolor: c.loss }, showlegend: false },
-    ...lines.map(([title, name]) => ({ type: "scatter", mode: "lines", name: title, x: run.days, y: valuesOf(run, name), line: { color: c.ghost, width: 1.5 }, hovertemplate: name + " %{y:.2f}<extra></extra>" })),
+    ...lines.map(([title, name], i) => ({ type: "scatter", mode: "lines", name: title, x: run.days, y: valuesOf(run, name), line: { color: tones[i % tones.length], width: 1.5, dash: i < tones.length ? "solid" : "dash" }, hovertemplate: name + " %{y:.2f}<extra></extra>" })),
     dot(entry, trade.entry_price, long ? "triangle-up" : "triangle-down", c.own, "entry"), dot(exit, trade.exit_price, "x", c.ink, "exit"),
     ...oscillators.map(({ name, values }, i) => ({ type: "scatter", mode: "lines", name, x: run.days, y: values(run), yaxis: "y" + (i + 2), line: { color: c.own, width: 1.4 }, showlegend: false, hovertemplate: name + " %{y:.3~g}<extra></extra>" })),
   ];
@@ -62,7 +63,9 @@ function factsOf(trade) {
   const { title } = book(), money = [trade.fees ? `fees ${write.small(trade.fees)}` : "", trade.dividends ? `dividends ${write.small(trade.dividends)}` : ""].filter(Boolean);
   const by = trade.by !== book().strategy ? `, entered by ${trade.by}` : "";
   return `${title}, test window ${trade.fold}${by}. Signal ${isoDay(trade.signal)}; in at ${write.price(trade.entry_price)} on ${isoDay(trade.entry)}, out at ${write.price(trade.exit_price)} on ${isoDay(trade.exit)} (${words(trade.reason)}) after ${trade.bars} ${trade.bars === 1 ? "bar" : "bars"}; ` +
-    `stop ${write.price(trade.stop)}. Result ${write.money(trade.pnl)}${money.length ? ` (${money.join(", ")})` : ""}, ${write.r(trade.r)}; went ${write.r(missing(trade.mae) ? null : -trade.mae).replace("+", "")} against and ${write.r(trade.mfe).replace("+", "")} for the position.`;
+    `${missing(trade.stop) ? "without a stop" : `stop ${write.price(trade.stop)}`}. Result ${write.money(trade.pnl)}${money.length ? ` (${money.join(", ")})` : ""}` +
+    // Without a stop there is no risk to measure by.
+    (missing(trade.r) ? "." : `, ${write.r(trade.r)}; went ${write.r(missing(trade.mae) ? null : -trade.mae).replace("+", "")} against and ${write.r(trade.mfe).replace("+", "")} for the position.`);
 }
 
 async function showTrade(name) {

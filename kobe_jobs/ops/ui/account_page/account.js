@@ -17,6 +17,8 @@ const write = {
   text: (v) => (v === null || v === undefined ? "–" : String(v)),
   long: (v) => (v === null || v === undefined ? "–" : String(v)),
 };
+const budgetOf = (dollars, share) => (dollars === null ? "without a daily budget"
+  : `of ${write.money(dollars)} a session` + (share === null ? "" : ` (${Number((share * 100).toPrecision(6))} % of the account)`));
 const toned = (v) => (missing(v) || v === 0 ? "" : v > 0 ? "gain" : "fall");
 
 function element(tag, text, className) {
@@ -133,7 +135,7 @@ function showTomorrow(next) {
   if (!next) return fill("tomorrow-body", empty("Nothing is known of the next run."));
   const parts = [];
   if (next.entries.length) {
-    parts.push(element("h3", `Would be sent: ${write.money(next.dollars)}` + (next.budget === null ? "" : ` of ${write.money(next.budget)}`)));
+    parts.push(element("h3", `Would be sent: ${write.money(next.dollars)} ${budgetOf(next.budget, next.budget_share)}`));
     parts.push(table("Orders that would be sent", [
       ["Symbol", "symbol"], ["Strategy", "strategy"], ["Side", "side"], ["Shares", "shares", "shares"], ["Limit", "limit", "money"],
       ["Stop", "stop", "money"], ["Dollars", "dollars", "money"]], next.entries));
@@ -164,7 +166,7 @@ function showOrders(account) {
 
 function showBudget(account) {
   byId("budget-scope").textContent = account.last_session || "";
-  const limit = account.budget === null ? "no daily limit" : "of " + write.money(account.budget) + " a session";
+  const limit = budgetOf(account.budget, account.budget_share);
   const parts = [element("p", account.last_session ? `${write.money(account.budget_used)} ${limit} used.` : `Nothing was traded yet; ${limit}.`)];
   const rows = Object.entries(account.refused).map(([reason, count]) => ({ reason, count }));
   if (rows.length) parts.push(table("Refused in the last session", [["Refused because", "reason", "words"], ["Signals", "count", "count"]], rows));

@@ -8,7 +8,7 @@ import typer
 
 EXAMPLES = {
     "init": ("init --vendor files --path my_bars --cash 25000",),
-    "report": ("report --open", "report --why"),
+    "report": ("report --open",),
     "materialize": ('materialize "+signals"',),
     "backtest": ("backtest --strategy rsi2 --start 2011-01-03 --end 2012-06-29", "backtest --strategy rsi2 --set rsi_entry=5"),
     "sweep": ("sweep --strategy rsi2 --heatmap",),

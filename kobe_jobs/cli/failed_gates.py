@@ -22,13 +22,3 @@ def failed_gates_text(rows: Sequence[dict[str, Any]], width: int) -> str:
             told = f"{gate['label']}: {gate['shown']}{must}. {gate['change']}"
             lines.append(textwrap.fill(told, width, initial_indent="  ", subsequent_indent="    "))
     return "\n".join([TITLE, *lines]) if lines else ""
-
-
-def failed_gates_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each strategy and mode that failed a gate, with the names of those gates; last, how the rest is asked for."""
-    lines = []
-    for row in rows:
-        if failed := row.get("failed") or ():
-            named = "; ".join(gate["label"] for gate in failed)
-            lines.append(f"{row['strategy']} {row['mode']}: {len(failed)} of {row['gates']} gates failed: {named}")
-    return [*lines, "what would have to change: `kobe report --why`"] if lines else []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kobe_jobs.cli.dates import FORM, parse_day
-from kobe_jobs.cli.failed_gates import failed_gates_lines, failed_gates_text
+from kobe_jobs.cli.failed_gates import failed_gates_text
 from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
 from kobe_jobs.cli.screen import Screen, print_json
 from kobe_jobs.cli.verdict_table import holding_figures, verdict_lines, verdict_table
@@ -34,15 +34,12 @@ def register(app: typer.Typer) -> None:
 def report(
     open_page: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Compute everything again, also what is up to date.")] = False,
-    why: Annotated[
-        bool, typer.Option("--why", help="Print of each gate that failed what is missing, and what would have to change.")
-    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Bring everything up to the walk-forward report up to date; print the verdict and where the page is.
 
     Computes only what is stale: a second run computes nothing. Without settings it runs on the embedded sample,
-    five real stocks from 2000 to 2013. --why says of each gate that failed what would have to change.
+    five real stocks from 2000 to 2013.
     """
     from kobe_jobs.research_run.stale import bring_up_to_date, report_page
 
@@ -60,7 +57,7 @@ def report(
         began = dt.datetime.now(dt.UTC)
         computed = bring_up_to_date(settings, force, watch)
     _say_what_changed(began)
-    _print_verdict(as_json, why, computed, page, settings.data.vendor)
+    _print_verdict(as_json, computed, page, settings.data.vendor)
     _warn_of_releases(settings)
     if "orders" in settings.alerts.on:
         from kobe_jobs.trading.reporting.alerts import tell_tomorrow
@@ -204,7 +201,7 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     console.print(f"page: {out / 'backtest.html'}", soft_wrap=True, highlight=False)
 
 
-def _print_verdict(as_json: bool, why: bool, computed: list[str], page: Path, vendor: str) -> None:
+def _print_verdict(as_json: bool, computed: list[str], page: Path, vendor: str) -> None:
     from kobe_jobs.research_run.backtest import failed_checks
     from kobe_resources.runtime.report_summary import read_summary
     from kobe_resources.warehouse.store import Warehouse
@@ -221,6 +218,9 @@ def _print_verdict(as_json: bool, why: bool, computed: list[str], page: Path, ve
         }  # fmt: skip
         print_json(result)
         return
+    # The table is the last of it, where a person looks once all has scrolled by.
+    if failed := failed_gates_text(rows, console.width):
+        console.print(failed + "\n", highlight=False, markup=False)
     if headline:
         console.say(headline, style="bold")
     holding = holding_figures(warehouse)
@@ -228,12 +228,6 @@ def _print_verdict(as_json: bool, why: bool, computed: list[str], page: Path, ve
     # Rich would cut columns until the verdict itself is gone.
     wanted = console.measure(table, options=console.options.update(max_width=1000)).maximum
     console.print(table if wanted <= console.width else verdict_lines(rows, holding), highlight=False)
-    if why:
-        if told := failed_gates_text(rows, console.width):
-            console.print(f"\n{told}\n", highlight=False, markup=False)
-    else:
-        for line in failed_gates_lines(rows):
-            console.say(line)
     for warning in warnings:
         console.say(f"warning: {warning['name']}: {warning['text']}")
     if config_file() is None and vendor == "sample":

@@ -193,15 +193,10 @@ def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_d
     assert "synthetic_bars" not in warnings
     second = kobe("report")
     assert told["headline"] == "None of these strategies deserves money."
-    assert second.out.startswith(f"{told['headline']}\nOut of sample"), "the verdict comes first"
+    assert f"\n{told['headline']}\nOut of sample" in second.out
     assert "\nno kobe.toml here: the embedded sample (your own bars: `kobe init`)\n" in second.out
     row = told["verdict"][0]
-    named = "; ".join(gate["label"] for gate in row["failed"])
-    assert f"\n{row['strategy']} {row['mode']}: {len(row['failed'])} of {row['gates']} gates failed: {named}\n" in second.out
-    assert "What did not pass" not in second.out
-    change = row["failed"][0]["change"]
-    assert change not in second.out
-    assert change in kobe("report", "--why").out
+    assert row["failed"][0]["change"] in second.out, "what would have to change"
     bar = next(gate["needs"] for gate in row["failed"] if gate["gate"] == "beats_holding").removeprefix("≥ ")
     assert re.search(rf"│ holding +│ equal parts +│ +{bar} │", second.out), "the gate's own bar"
     for name, text in warnings.items():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kobe_assets.report.analysis.metrics_glossary import FIGURES
-from kobe_assets.report.analysis.one_run import HELD, BookRun
+from kobe_assets.report.analysis.one_run import BookRun
 from kobe_assets.report.page.packing import pack_json, pack_text
 from kobe_assets.report.page.page import (
     STYLES,
@@ -47,8 +47,7 @@ def build_run_page(
         page_template("run.html.j2").render(
             run=run,
             params=params,
-            held=[(FIGURES[name], held[name]) for name in HELD],
-            held_equity=held["final_equity"],
+            held=held,
             notes=[_sentence(note) for note in notes],
             lookahead=lookahead,
             warnings=warnings,

@@ -179,7 +179,6 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     from rich.table import Table
 
     from kobe_assets.report.analysis.metrics_glossary import FIGURES, FOLD_FIGURES, show
-    from kobe_assets.report.analysis.one_run import HELD
 
     console = Screen()
     table = Table(title=f"{summary['strategy']} from {summary['start']} to {summary['end']}", show_header=False)
@@ -189,8 +188,12 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     for reason, count in summary["refused"].items():
         table.add_row(f"refused: {reason}", show(count, "count"))
     console.print(table)
-    held = ", ".join(f"{FIGURES[name].label} {show(summary['held'][name], FIGURES[name].unit)}" for name in HELD)
-    console.say(f"holding the same stocks in equal parts: {show(summary['held']['final_equity'], 'money')} in the end, {held}")
+    held = summary["held"]
+    console.say(
+        f"holding the same stocks in equal parts: {show(held['final_equity'], 'money')} in the end, Sharpe ratio "
+        f"{show(held['sharpe'], 'ratio')}, growth a year {show(held['cagr'], 'percent')}, "
+        f"worst fall {show(held['max_drawdown'], 'percent')}"
+    )
     if not summary["lookahead"]:
         console.say("lookahead: none found on the stored bars")
     for note in summary["notes"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import re
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -136,7 +137,9 @@ def _name_bare(context: SessionContext, error: KobeError) -> None:
     if not context.sends:
         return
     with contextlib.suppress(KobeError):
-        bare = [symbol for symbol in unproven(context.ledger, context.account) if symbol not in error.what]
+        # As words: a ticker of one letter stands in any text.
+        named = {word.strip(".") for word in re.findall(r"[\w.]+", error.what)}
+        bare = [symbol for symbol in unproven(context.ledger, context.account) if symbol not in named]
         if bare:
             error.what = f"{error.what}; {', '.join(bare)} may have no stop at the broker"
 

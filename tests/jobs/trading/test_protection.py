@@ -46,6 +46,15 @@ def trade(rig: TradingContext, broker: Any, **trading: Any) -> Any:
     return trade_session(dataclasses.replace(rig, broker_or_error=broker, **changes))
 
 
+def refusing(refusal: type[KobeError]) -> Callable[..., None]:
+    """What claims a session for a run, and never does."""
+
+    def refuse(*_: Any) -> None:
+        raise refusal("not this one", "mend it")
+
+    return refuse
+
+
 def cancel_stop(embedded: EmbeddedBroker, symbol: str) -> None:
     """What a person, or the broker for a corporate action, does."""
     stop = embedded.book.state.row("SELECT id FROM orders WHERE kind = 'stop' AND symbol = ? AND status = 'new'", (symbol,))
@@ -84,13 +93,10 @@ def test_a_done_session_whose_stop_cannot_be_set_is_not_clean_and_stays_done(
 def test_what_is_held_is_protected_though_the_run_is_refused(
     rig: TradingContext, embedded: EmbeddedBroker, refusal: type[KobeError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
-        raise refusal("not this one", "mend it")
-
     second_day(rig, embedded)
     cancel_stop(embedded, "S04")
     embedded.faults.add({"settings": {"no_offer_until_s": 0}})
-    monkeypatch.setattr("kobe_jobs.trading.session.claim_for_run", refuse)
+    monkeypatch.setattr("kobe_jobs.trading.session.claim_for_run", refusing(refusal))
     with pytest.raises(refusal, match=r"^not this one: mend it$"):
         trade_session(rig)
     assert bare(embedded) == []
@@ -105,9 +111,6 @@ def test_what_is_held_is_protected_though_the_run_is_refused(
 def test_what_an_entry_bought_before_its_run_was_killed_is_protected_or_named_by_a_refused_run(
     rig: TradingContext, embedded: EmbeddedBroker, refusal: type[KobeError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
-        raise refusal("not this one", "mend it")
-
     class Killed(Around):
         def submit(self, order: OrderRequest) -> BrokerOrder:
             answer = self.inner.submit(order)
@@ -123,7 +126,7 @@ def test_what_an_entry_bought_before_its_run_was_killed_is_protected_or_named_by
     assert unproven(rig.ledger, ACCOUNT) == [bought]
     if refusal is KillSwitchOn:
         rig.kill_switch.turn_on("now")
-    monkeypatch.setattr("kobe_jobs.trading.session.claim_for_run", refuse)
+    monkeypatch.setattr("kobe_jobs.trading.session.claim_for_run", refusing(refusal))
     with pytest.raises(refusal) as refused:
         trade_session(rig)
     if refusal is KillSwitchOn:
@@ -145,6 +148,9 @@ def test_a_run_that_breaks_off_names_what_the_ledger_cannot_prove_protected(
 
     monkeypatch.setattr("kobe_jobs.trading.session.take_steps", broken)
     with pytest.raises(BrokerUnavailable, match=r"does not answer; S04 may have no stop at the broker"):
+        trade_session(rig)
+    monkeypatch.setattr("kobe_jobs.trading.session.unproven", lambda *_: ["S04", "a", "t"])
+    with pytest.raises(BrokerUnavailable, match=r"does not answer; S04, a, t may have no stop at the broker"):
         trade_session(rig)
 
 

@@ -21,6 +21,7 @@ from kobe_resources.order_ledger import OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions, position
 from kobe_resources.order_ledger.sessions import last_reconciliation
+from tests.jobs.trading.test_protection import cancel_stop
 from tests.support.builders import small_market as market
 
 ACCOUNT = "simulated:PA0EMBEDDED0"
@@ -205,9 +206,7 @@ def stops_at(embedded: EmbeddedBroker, symbol: str) -> list[float]:
 def test_orders_that_a_person_placed_and_that_are_over_can_be_accepted(
     context: SessionContext, embedded: EmbeddedBroker
 ) -> None:
-    stop = embedded.book.state.row("SELECT id FROM orders WHERE kind = 'stop' AND symbol = 'S00'")
-    assert stop is not None
-    embedded.book.cancel(stop["id"])
+    cancel_stop(embedded, "S00")
     embedded.settle()
     by_hand("S00", "sell", "3")(embedded)
     found = reconcile(context, "by hand")
@@ -242,9 +241,7 @@ def test_a_fraction_beside_whole_shares_stays_the_person_s(context: SessionConte
 def test_an_entry_that_filled_after_it_was_called_over_is_ours_again_on_a_person_s_word(
     context: SessionContext, embedded: EmbeddedBroker
 ) -> None:
-    stop = embedded.book.state.row("SELECT id FROM orders WHERE kind = 'stop' AND symbol = 'S00'")
-    assert stop is not None
-    embedded.book.cancel(stop["id"])
+    cancel_stop(embedded, "S00")
     embedded.settle()
     ledger, unfilled = context.ledger, "state = 'CANCELED', filled_qty = '0', filled_avg_price = NULL"
     for statement in (

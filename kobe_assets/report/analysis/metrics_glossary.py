@@ -260,6 +260,21 @@ def show(value: float | None, unit: str) -> str:
     return text.replace("-", "−" if any(digit in text for digit in "123456789") else "")
 
 
+def show_difference(more: float, less: float, unit: str) -> str:
+    """`more` − `less` as a person reads it who has both shown: of the digits that are seen, where these tell them apart."""
+    seen = _as_seen(more, unit) - _as_seen(less, unit)
+    # Numbers that look alike still differ: by what is not seen.
+    return show(seen if abs(seen) > 1e-12 else more - less, unit)
+
+
+def _as_seen(value: float, unit: str) -> float:
+    text = show(value, unit)
+    if text == DASH or text[0] in "<>":
+        return value
+    number = float("".join(character for character in text if character.isdigit() or character == "."))
+    return math.copysign(number / 100.0 if unit == "percent" else number, value)
+
+
 def show_range(low: float | None, high: float | None, unit: str) -> str:
     """`low` to `high` as a person reads them; one dash where there is neither."""
     return DASH if low is None and high is None else f"{show(low, unit)} to {show(high, unit)}"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from kobe_assets.report.analysis.flow import capacity
-from kobe_assets.report.analysis.metrics_glossary import show
+from kobe_assets.report.analysis.metrics_glossary import show, show_difference
 from kobe_assets.report.analysis.results import StrategyResult
 from kobe_assets.research.metrics import YEAR
 from kobe_assets.research.overfitting import NORMAL, moments
@@ -67,7 +67,8 @@ def _beats_holding(_: StrategyResult, value: float, bar: float) -> str:
 
 
 def _survives_costs(_: StrategyResult, value: float, bar: float) -> str:
-    return f"A fill would have to earn {show(bar - value, 'bps')} more: fewer trades with larger moves, or cheaper fills."
+    more = show_difference(bar, value, "bps")
+    return f"A fill would have to earn {more} more: fewer trades with larger moves, or cheaper fills."
 
 
 def _low_end(book: StrategyResult, value: float, bar: float) -> str:
@@ -105,11 +106,11 @@ def _permutation(book: StrategyResult, value: float, bar: float) -> str:
 
 
 def _long_enough(_: StrategyResult, value: float, bar: float) -> str:
-    return f"{show(bar - value, 'years')} more of unseen sessions at this Sharpe ratio, or a higher one."
+    return f"{show_difference(bar, value, 'years')} more of unseen sessions at this Sharpe ratio, or a higher one."
 
 
 def _enough_trades(_: StrategyResult, value: float, bar: float) -> str:
-    return f"{show(bar - value, 'count')} more trades: a longer history, more stocks, or a looser entry."
+    return f"{show_difference(bar, value, 'count')} more trades: a longer history, more stocks, or a looser entry."
 
 
 def _not_a_few(book: StrategyResult, value: float, _: float) -> str:
@@ -144,5 +145,5 @@ REMEDIES: dict[str, Remedy] = {
 
 def distance(value: float, bar: float, sign: str, unit: str) -> tuple[float, str]:
     """How far a number is on the wrong side of its bar, as a number above 0 and in words."""
-    far = value - bar if sign == "≤" else bar - value
-    return far, f"{show(abs(far), unit)} {'over' if sign == '≤' else 'short'}"
+    more, less, way = (value, bar, "over") if sign == "≤" else (bar, value, "short")
+    return more - less, f"{show_difference(more, less, unit)} {way}"

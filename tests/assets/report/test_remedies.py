@@ -50,6 +50,23 @@ def test_distance_is_above_zero_on_the_wrong_side(value: float, bar: float, sign
     assert distance(value, bar, sign, "ratio")[0] == pytest.approx(far)
 
 
+@pytest.mark.parametrize(
+    ("value", "bar", "sign", "unit", "told"),
+    [
+        (11.151, 27.149, "≥", "years", "15.9 years short"),
+        (0.254, 0.888, "≥", "ratio", "0.64 short"),
+        (-0.266, 0.0, ">", "ratio", "0.27 short"),
+        (0.7354, 0.5, "≤", "percent", "23.5 % over"),
+        (0.0896, 0.0, "≤", "percent", "9.0 % over"),
+        (1234.4, 1300.6, "≥", "money", "$67.00 short"),
+        (0.9499999, 0.95, "≥", "probability", "<0.001 short"),
+        (0.0002, 0.05, "≥", "probability", "0.050 short"),
+    ],
+)
+def test_a_distance_is_that_of_the_numbers_beside_it(value: float, bar: float, sign: str, unit: str, told: str) -> None:
+    assert distance(value, bar, sign, unit)[1] == told
+
+
 def test_the_named_sharpe_ratio_is_the_one_at_which_the_deflated_one_passes(book: StrategyResult) -> None:
     returns = book.curve["daily_return"].to_numpy(float)
     shape = moments(returns)

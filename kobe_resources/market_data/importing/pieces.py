@@ -14,6 +14,7 @@ import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
@@ -90,7 +91,7 @@ class _Finder:
             else:
                 known = suffix in (*TEXTS, *TABLES, *BOOKS)
                 self.pieces.append(Piece(label, bare if known else stem, self._text(path), "text", named))
-        except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
             self._give_up(label, f"cannot be read ({error})", named)
 
     def _give_up(self, label: str, reason: str, named: bool) -> None:

@@ -146,7 +146,7 @@ def _text_sql(header: Header, used: Sequence[int]) -> str:
     return (
         f"SELECT filename, {select} FROM read_csv(?, auto_detect = false, columns = {{{layout}}}, header = false, "  # noqa: S608
         f"skip = {header.skip}, delim = '{mark}', quote = '\"', escape = '\"', null_padding = true, filename = true, "
-        "ignore_errors = true, store_rejects = true, rejects_limit = 1000, hive_partitioning = false, "
+        "ignore_errors = true, store_rejects = true, rejects_limit = 0, hive_partitioning = false, "
         "max_line_size = 16777216, compression = 'none')"
     )
 
@@ -241,9 +241,7 @@ def _symbols(connection: duckdb.DuckDBPyConnection, wishes: Wishes) -> dict[str,
 
 def _splits(connection: duckdb.DuckDBPyConnection) -> None:
     """Table `ratios`: a text of the split column → from, to."""
-    texts = [
-        row[0] for row in connection.execute("SELECT DISTINCT split FROM long WHERE split IS NOT NULL LIMIT 100000").fetchall()
-    ]
+    texts = [row[0] for row in connection.execute("SELECT DISTINCT split FROM long WHERE split IS NOT NULL").fetchall()]
     _table(connection, "ratios", "text VARCHAR, split_from DOUBLE, split_to DOUBLE, wrong BOOLEAN", read_splits(texts))
 
 

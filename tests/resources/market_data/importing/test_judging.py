@@ -54,6 +54,16 @@ def test_a_row_with_too_many_cells_spoils_one_row(bring: Importer, tmp_path: Pat
     assert "line 9" in [row["place"] for row in done.told["set_aside"]]
 
 
+def test_torn_rows_count_however_many_there_are(bring: Importer, tmp_path: Path) -> None:
+    # Prices with a comma for thousands and no quotes: two cells where one should be.
+    lines = exports.text(BARS).decode().splitlines()
+    symbols = [f"T{n:03d}," for n in range(600)]
+    good = [line.replace("ALFA,", name) for name in symbols for line in lines[1:] if line.startswith("ALFA,")]
+    torn = [f"{line},1" for line in good[:1500]]
+    with pytest.raises(MarketDataError, match=r"1,500 of 72,000 rows cannot be true"):
+        bring(put(tmp_path, "x.csv", "\n".join([lines[0], *torn, *good[1500:]]) + "\n"))
+
+
 def test_more_bad_rows_than_one_in_a_hundred_refuse_the_file_with_line_and_reason(bring: Importer, tmp_path: Path) -> None:
     bars = BARS.assign(low=BARS["low"].where(BARS.index % 20 > 0, -3.0))
     with pytest.raises(MarketDataError, match=r"x.csv: line 2: 12 of 240 rows cannot be true, the first: low is -3.0"):

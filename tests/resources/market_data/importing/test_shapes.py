@@ -234,3 +234,20 @@ def test_spellings_of_one_company_have_one_identity() -> None:
     for kept in ("NULL", "^GSPC", "BTC-USD", "BACpL", "../../etc"):
         assert identity(kept) == kept
     assert identity("AAPL.US") == identity("aapl") == "AAPL"
+
+
+@pytest.mark.parametrize("form", ["gz", "zip"])
+def test_a_damaged_archive_is_one_line(bring: Importer, tmp_path: Path, form: str) -> None:
+    content = exports.text(exports.market("ALFA BRAV"))
+    if form == "zip":
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("bars.csv", content)
+        packed = bytearray(stream.getvalue())
+    else:
+        packed = bytearray(gzip.compress(content))
+    middle = len(packed) // 2
+    for place in range(middle, middle + 40):
+        packed[place] ^= 0xFF
+    with pytest.raises(MarketDataError, match=r"bars.*cannot be read"):
+        bring(put(tmp_path, f"bars.csv.{form}", bytes(packed)))

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -65,6 +66,8 @@ CommandLineError: Any = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Run a command and end the process; an error that Kobe knows ends in one line that names the mend, not in a traceback."""
     gc.set_threshold(COLLECT_EVERY)
+    # What a service manager sends ends a command as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _open_closed_streams()
     with noted_interrupts() as was_stopped, long_calls_told(_say), own_output_aside():
         try:

@@ -41,11 +41,14 @@ def strategy_named(settings: Settings, name: str) -> Strategy:
 def parts_named(settings: Settings, name: str | None = None) -> tuple[Part, ...]:
     """What trades under a name: the book of [portfolio] with its weights, or one strategy alone. name: none for the book.
 
-    Raises UsageError with the names there are.
+    Raises UsageError with the names there are, and BadStrategy where a file of one's own cannot be read.
     """
-    if name is None or name == settings.portfolio.book:
-        return parts_of(settings)
-    return (Part(strategy_named(settings, name), 1.0),)
+    try:
+        if name is None or name == settings.portfolio.book:
+            return parts_of(settings)
+        return (Part(strategy_named(settings, name), 1.0),)
+    except (StrategyBroken, StrategyFault) as fault:
+        raise BadStrategy(str(fault), MEND_FILE) from fault
 
 
 def one_of_them(settings: Settings) -> str:

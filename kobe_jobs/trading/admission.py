@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.context import SessionContext, TradingContext
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.readiness.research_gate import check_evidence
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger.sessions import HALTED, claim_of, claim_session, confirm_session, end_session
+from kobe_resources.settings.models import Settings
 
 Confirm = Callable[[str], str]
 """Shows a person the phrase to type, and returns what was typed."""
@@ -26,18 +28,27 @@ class NotConfirmed(KobeError):
 
 
 def claim_for_run(trading: TradingContext, context: SessionContext) -> None:
-    """Claim the session, after everything that can refuse it. Raises KillSwitchOn, StaleSignal, EvidenceMissing, MarketShut.
+    """Claim the session, after everything that can refuse it.
+
+    Raises KillSwitchOn, BadStrategy, UsageError, StaleSignal, EvidenceMissing, MarketShut.
 
     After the close a session that was begun is brought to its end: nothing new is decided, so that nothing else can refuse it.
     """
     context.kill_switch.check()
     is_begun = claim_of(trading.ledger, context.account, context.session) is not None
     if context.moment is not RunMoment.AFTER_CLOSE or not is_begun:
+        check_strategies(trading.settings, context.book_name)
         check_fresh(context)
         check_evidence(trading.warehouse, trading.settings, context.book_name, trading.stage)
         context.check_may_send(is_entry=False)
     with trading.ledger.write() as write:
         claim_session(write, context.account, context.session, context.book_name, trading.ledger.owner)
+
+
+def check_strategies(settings: Settings, book_name: str) -> None:
+    """Raise BadStrategy or UsageError unless every strategy of the book can be read and may trade."""
+    for part in parts_named(settings, book_name):
+        refuse_untradable(part.strategy)
 
 
 def check_fresh(context: SessionContext) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
+import sys
 from dataclasses import asdict, replace
 from typing import Any
 
-from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
-from kobe_jobs.trading.admission import Confirm, NotConfirmed, StaleSignal, claim_for_run, confirm_live
+from kobe_jobs.research_run.strategies import BadStrategy
+from kobe_jobs.trading.admission import Confirm, NotConfirmed, StaleSignal, check_strategies, claim_for_run, confirm_live
 from kobe_jobs.trading.bare_positions import ask_broker_state, still_lifted, unproven
 from kobe_jobs.trading.context import MarketShut, SessionContext, TradingContext, open_session
 from kobe_jobs.trading.entries import entries_without_quote
@@ -35,7 +36,7 @@ from kobe_jobs.trading.splits_ahead import lift_stops
 from kobe_resources.broker.exchange.clock import Phase
 from kobe_resources.broker.open import standing_at
 from kobe_resources.broker.protocol import BrokerError
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.kill_switch import KillSwitchOn
 from kobe_resources.order_ledger import LedgerOrder
 from kobe_resources.order_ledger import orders as book
@@ -66,13 +67,13 @@ def trade_session(
     session: which one it must be (default: the one the broker's clock stands in). A simulated clock moves there, and back
     where the run is refused.
     Raises AnotherRunTrades, ReconciliationGoesOn, NotReady, SessionTaken, BegunOtherwise, StaleSignal, EvidenceMissing,
-    NotConfirmed, MarketShut, KillSwitchOn, BrokerError, RunBroke: nothing was sent after that point, and the next run resumes.
+    NotConfirmed, MarketShut, KillSwitchOn, BadStrategy, UsageError, BrokerError, RunBroke: nothing was sent after that point,
+    and the next run resumes.
     """
     name = strategy or trading.settings.portfolio.book
-    for part in parts_named(trading.settings, name):
-        refuse_untradable(part.strategy)
     if session is None or not keeps_stored_time(trading):
         return _run(trading, session, name, "open", confirm)
+    check_strategies(trading.settings, name)
     for phase in phases_of(trading, session, name):
         summary = _run(trading, session, name, phase, confirm)
         if summary.halted or not goes_on(trading, summary):
@@ -128,6 +129,13 @@ def _run(
                 _name_bare(context, broke)
                 note_failure(context, broke)
                 raise broke from error
+            except BaseException:
+                # Ctrl-C, SIGTERM, or a run that Dagster ends.
+                stopped = KobeError("the run was stopped", "`kobe trade` resumes it")
+                _name_bare(context, stopped)
+                log.warning(str(stopped))
+                sys.stderr.write(f"kobe: {stopped}\n")
+                raise
             finally:
                 trading.ledger.copy_audit()
 
@@ -151,7 +159,7 @@ def _claim(trading: TradingContext, context: SessionContext) -> None:
     """
     try:
         claim_for_run(trading, context)
-    except (StaleSignal, EvidenceMissing, BegunOtherwise, KillSwitchOn) as refused:
+    except (StaleSignal, EvidenceMissing, BegunOtherwise, KillSwitchOn, BadStrategy, UsageError) as refused:
         # With the switch on only a stop goes out that takes the place of one which was lifted.
         lifted = still_lifted(context.ledger, context.account)
         bare = _protect_refused(trading, context, sends=bool(lifted) or not isinstance(refused, KillSwitchOn))

@@ -52,15 +52,15 @@ def trade(
     Alpaca. Exit code 1 where it was refused, halted, or left something open, and where the market is shut: what is held is
     looked after all the same.
     """
-    from kobe_jobs.research_run.strategies import load_trading_settings, parts_named
+    from kobe_jobs.research_run.strategies import load_account_settings
     from kobe_jobs.trading.reporting.alerts import alert, tell_run
     from kobe_jobs.trading.reporting.dagster_events import show_run
     from kobe_jobs.trading.run_lock import AnotherRunTrades
     from kobe_resources.order_ledger.sessions import SessionTaken
     from kobe_resources.runtime.event_log import configure_logging
 
-    settings = load_trading_settings()
-    parts_named(settings, strategy)
+    # Files of own strategies are read by the run, which protects what is held though one of them is broken.
+    settings = load_account_settings()
     configure_logging()
     try:
         if through is not None:

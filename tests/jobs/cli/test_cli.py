@@ -314,13 +314,14 @@ def test_an_exit_code_of_a_command_reaches_the_shell(home: Path, monkeypatch: py
     assert as_process("universe", "validate").code == 1
 
 
-def test_an_interrupt_says_that_nothing_is_lost(home: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_that_nothing_is_lost(home: Path, number: signal.Signals) -> None:
     process = subprocess.Popen([sys.executable, "-m", "kobe_jobs.cli", "report"], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     by = time.monotonic() + 60
     while not (home / "kobe.duckdb").exists() and time.monotonic() < by:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.wait(60) == 130
     assert "what was finished is kept" in process.stderr.read().splitlines()[-1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +108,29 @@ def test_what_is_held_is_protected_though_the_run_is_refused(
     assert [side for symbol, side, *_ in orders(embedded)[5:] if symbol != "S04"] == []
 
 
+@pytest.mark.parametrize("entry", ["ioc", "opg"])
+@pytest.mark.parametrize(
+    ("content", "words"), [("def half(:\n", "SyntaxError"), (None, "is no strategy")], ids=["broken", "unknown"]
+)
+def test_what_is_held_is_protected_though_no_strategy_can_be_read(
+    rig: TradingContext, embedded: EmbeddedBroker, tmp_path: Path, content: str | None, words: str, entry: str
+) -> None:
+    second_day(rig, embedded)
+    cancel_stop(embedded, "S04")
+    settings = market.make_settings(entry)
+    if content is None:
+        portfolio = settings.portfolio.model_copy(update={"strategies": {"gone": 1.0}})
+        settings = settings.model_copy(update={"portfolio": portfolio})
+    else:
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own" / "mine.py").write_text(content)
+        strategy = settings.strategy.model_copy(update={"folder": tmp_path / "own"})
+        settings = settings.model_copy(update={"strategy": strategy})
+    with pytest.raises(KobeError, match=words):
+        trade_session(dataclasses.replace(rig, settings=settings))
+    assert bare(embedded) == []
+
+
 @pytest.mark.parametrize("refusal", [StaleSignal, BegunOtherwise, KillSwitchOn])
 def test_what_an_entry_bought_before_its_run_was_killed_is_protected_or_named_by_a_refused_run(
     rig: TradingContext, embedded: EmbeddedBroker, refusal: type[KobeError], monkeypatch: pytest.MonkeyPatch
@@ -152,6 +176,23 @@ def test_a_run_that_breaks_off_names_what_the_ledger_cannot_prove_protected(
     monkeypatch.setattr("kobe_jobs.trading.session.unproven", lambda *_: ["S04", "a", "t"])
     with pytest.raises(BrokerUnavailable, match=r"does not answer; S04, a, t may have no stop at the broker"):
         trade_session(rig)
+
+
+def test_a_run_that_is_stopped_names_what_may_be_bare(
+    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second_day(rig, embedded)
+    with rig.ledger.write() as write:
+        write.execute("UPDATE intents SET state = 'CANCELED' WHERE symbol = 'S04' AND leg LIKE 'stop%'")
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kobe_jobs.trading.session.take_steps", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        trade_session(rig)
+    line = "kobe: the run was stopped; S04 may have no stop at the broker: `kobe trade` resumes it"
+    assert line in capsys.readouterr().err.splitlines()
 
 
 def test_a_run_that_the_kill_switch_refuses_names_what_is_bare(rig: TradingContext, embedded: EmbeddedBroker) -> None:

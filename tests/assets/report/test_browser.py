@@ -341,6 +341,21 @@ def test_a_click_is_answered_soon_after_the_page_is_asked_for(browser: Browser, 
     page.close()
 
 
+def test_long_trades_without_a_stop_are_told_as_such(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    """A chart ends somewhere: its last bar holds what was longer, and says so. Without a stop an average is of dollars."""
+    file = tmp_path / "long.html"
+    trades = inputs.trades.assign(bars_held=59, signal_atr=float("nan"))
+    file.write_text(build_report(dataclasses.replace(inputs, trades=trades), NOW), encoding="utf-8")
+    own = trades[(trades["strategy"] == "rsi2") & (trades["mode"] == "canonical")]
+    watched = Watched(browser, file)
+    assert watched.chart("held", "gd.data[0].customdata.at(-1)") == "20 or more"
+    assert watched.chart("held", "gd.layout.xaxis.ticktext.at(-1)") == "20+"
+    assert watched.chart("held", "gd.data[0].y.at(-1)") == len(own)
+    mean = own["pnl"].mean()
+    assert f" average {'−' if mean < 0 else ''}${abs(mean):,.2f}, " in watched.page.locator("#trade-line").inner_text()
+    watched.page.close()
+
+
 def test_strings_of_the_data_never_run(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
     checks = [{"name": EVIL, "severity": "ERROR", "passed": False, "count": 1, "description": EVIL}]
     hostile = dataclasses.replace(

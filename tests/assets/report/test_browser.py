@@ -92,6 +92,22 @@ def test_choosing_a_fold_narrows_curve_trades_and_waterfall(wide: Watched, input
     assert best[0] == f"${mine['pnl'].max():.2f}"
 
 
+def test_a_test_window_of_one_session_is_marked_by_its_day(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    """The last window may be one session long; a range without width was marked in parts of a second."""
+    folds = inputs.folds.copy()
+    folds.loc[folds["fold"] == 3, "test_start"] = folds["test_end"]
+    file = tmp_path / "short.html"
+    file.write_text(build_report(dataclasses.replace(inputs, folds=folds), NOW), encoding="utf-8")
+    watched = Watched(browser, file)
+    watched.fold(3)
+    day = str(folds.loc[folds["fold"] == 3, "test_end"].iloc[0])[:10]
+    for name in ("equity", "at_work"):
+        assert watched.chart(name, "gd.layout.xaxis.tickvals") == [day]
+        since, until = watched.chart(name, "gd.layout.xaxis.range")
+        assert str(since)[:10] < day < str(until)[:10]
+    watched.page.close()
+
+
 def test_the_fold_table_chooses_a_fold_too_and_again_none(wide: Watched) -> None:
     button = wide.page.locator("#windows [data-fold-choose='2']")
     button.click()

@@ -54,12 +54,11 @@ def _money(console: Screen, view: AccountView, simulated: Sequence[float] | None
     table = table_of("", "", "")
     since = f" since {view.started}" if view.started else ""
     table.add_row("equity", show(view.equity, "cents"))
-    table.add_row(f"P&L{since}", minus(f"{view.pnl:+,.2f} ({view.pnl / view.start_cash:+.2%})"))
-    table.add_row("P&L of the last session", minus(f"{view.pnl_today:+,.2f}"))
+    table.add_row(f"P&L{since}", f"{show(view.pnl, 'gain')} ({minus(f'{view.pnl / view.start_cash:+.2%}')})")
+    table.add_row("P&L of the last session", show(view.pnl_today, "gain"))
     if simulated:
-        # Nothing in cents has no sign: -0.001 would read as a loss of -0.00.
-        ahead = round(view.equity - simulated[-1], 2) + 0.0
-        table.add_row("the simulation", minus(f"${simulated[-1]:,.2f} ({ahead:+,.2f} against it)"))
+        ahead = show(view.equity - simulated[-1], "gain")
+        table.add_row("the simulation", f"{show(simulated[-1], 'cents')} ({ahead} against it)")
     table.add_row("cash" if view.reconciliation is None else "cash at the broker", show(view.cash, "cents"))
     budget = budget_words(view.budget, view.budget_share)
     table.add_row(f"budget used {view.last_session or ''}".strip(), f"${view.budget_used:,.2f} {budget}")
@@ -78,7 +77,7 @@ def _positions(console: Screen, view: AccountView) -> None:
     for held in view.positions:
         table.add_row(
             held.symbol, held.side, shares_text(held.shares), held.entry_session, f"{held.entry:,.2f}", f"{held.close:,.2f}",
-            f"{held.stop:,.2f}", minus(f"{held.pnl:+,.2f}"), minus(f"{held.pnl_share:+.1%}"), str(held.bars_held),
+            f"{held.stop:,.2f}", show(held.pnl, "gain"), minus(f"{held.pnl_share:+.1%}"), str(held.bars_held),
             held.next_exit,
         )  # fmt: skip
     console.print(table)

@@ -323,11 +323,15 @@ def _next_exit(
     strategy = strategies_of(settings).get(held.strategy)
     if strategy is None:
         return "by its stop alone: its strategy is not registered"
-    limit = rules_of(settings, ledger, held)[0].get("time_stop")
-    if limit is None:
-        return f"on {in_words(strategy.leave_reason)}"
-    left = max(int(limit) - bars_held, 0)
-    return f"on {in_words(strategy.leave_reason)}, or after {left} more {'bar' if left == 1 else 'bars'}"
+    left = rules_of(settings, ledger, held)[0].get("time_stop")
+    ways = []
+    if (strategy.leave_long if held.side == "long" else strategy.leave_short) is not None:
+        ways.append(f"on {in_words(strategy.leave_reason)}")
+    if left is not None:
+        bars = max(int(left) - bars_held, 0)
+        ways.append(f"after {bars} more {'bar' if bars == 1 else 'bars'}")
+    alone = "by its stop alone" if held.stop_price > 0 else "with the end of its listing"
+    return ", or ".join(ways) or alone
 
 
 def _working(ledger: OrderLedger, found: OnRecord) -> tuple[WorkingOrder, ...]:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 from kobe_assets.graph.inputs import limits_of
-from kobe_assets.report.analysis.metrics_glossary import minus
+from kobe_assets.report.analysis.metrics_glossary import show
 from kobe_jobs.research_run.strategies import parts_named, refuse_untradable
 from kobe_jobs.trading.context import SessionContext, sends_before_open
 from kobe_jobs.trading.daily_budget import daily_budget
@@ -128,14 +128,12 @@ class Tomorrow:
     def lines(self) -> list[str]:
         """The same in a few lines, for a message."""
         told = [
-            f"{e.side} {_number(e.shares)} {e.symbol} at most {e.limit:g}"
-            + (f", stop {e.stop:g}" if e.stop is not None else "")
+            f"{e.side} {_number(e.shares)} {e.symbol} at {_number(e.limit)} or better"
+            + (f", stop {_number(e.stop)}" if e.stop is not None else "")
             + f", ${e.dollars:,.2f} ({e.strategy})"
             for e in self.entries
         ]
-        told += [
-            f"{e.side} {_number(e.shares)} {e.symbol}: {in_words(e.reason)} ({minus(f'{e.pnl:+,.2f}')})" for e in self.exits
-        ]
+        told += [f"{e.side} {_number(e.shares)} {e.symbol}: {in_words(e.reason)} ({show(e.pnl, 'gain')})" for e in self.exits]
         if self.refused:
             told.append(
                 f"{len(self.refused)} refused: " + ", ".join(f"{r.symbol} {in_words(r.reason)}" for r in self.refused[:8])

@@ -16,6 +16,7 @@ from kobe_assets.research.panel import Floats, Ints
 R_EDGES = np.arange(-3.0, 4.01, 0.25)
 """Results beyond the ends are counted in the outer bins."""
 MAX_BARS_SHOWN = 20
+"""Trades that were held longer are counted with it."""
 EXCURSIONS_SHOWN = 800
 """Points of the excursion chart; of more trades, evenly spaced ones in order of entry."""
 WITHOUT_BEST = 20
@@ -93,6 +94,7 @@ def trade_payload(book: StrategyResult) -> dict[str, Any]:
     shown = excursions(book.trades)
     return {
         "r_edges": R_EDGES.tolist(),
+        "held_most": MAX_BARS_SHOWN,
         "by_fold": {"0": whole, **{str(fold): part for fold, part in zip(folds.tolist(), parts, strict=True)}},
         "points": {
             "fold": shown["fold"].astype(int).tolist(),

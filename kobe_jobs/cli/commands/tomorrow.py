@@ -46,7 +46,7 @@ def tomorrow(
 
 
 def _show(found: Tomorrow) -> None:
-    from kobe_assets.report.analysis.metrics_glossary import minus
+    from kobe_assets.report.analysis.metrics_glossary import show
     from kobe_jobs.cli.output import output, shares_text, table_of
     from kobe_jobs.trading.daily_budget import budget_words
     from kobe_jobs.trading.tomorrow import in_words
@@ -69,7 +69,7 @@ def _show(found: Tomorrow) -> None:
         for x in found.exits:
             table.add_row(
                 x.symbol, x.strategy, x.side, shares_text(x.shares), in_words(x.reason), f"{x.price:,.2f}",
-                minus(f"{x.pnl:+,.2f}"), str(x.bars_held),
+                show(x.pnl, "gain"), str(x.bars_held),
             )  # fmt: skip
         console.print(table)
     if found.refused:

@@ -97,7 +97,9 @@ def _trade_days(
 
     def done(summary: RunSummary, gap: str) -> None:
         if not as_json:
-            for line in filter(None, (gap, f"{summary.session}  {run_line(summary)}")):
+            # One that is not clean ends the days, and is shown whole below.
+            notes = [f"  note: {note}" for note in summary.notes if summary.is_clean and note != gap]
+            for line in filter(None, (gap, f"{summary.session}  {run_line(summary)}", *notes)):
                 console.say(line)
 
     # Where no session is named, the first is the next that was not traded: the clock is not set to the last one.

@@ -29,13 +29,13 @@ def alert(settings: Settings, what: str, kinds: Iterable[AlertKind] = ("failed",
 
 
 def tell_run(settings: Settings, summary: RunSummary) -> bool:
-    """Alert of a run: why it is not complete, or in one line what it did. The same outcome of a session is sent once."""
+    """Alert of a run: why it is not complete, or in one line what it did, its notes beneath; an outcome of a session once."""
     where = f"{summary.strategy} on {summary.session}, stage {summary.stage}"
     if summary.is_clean:
         # A run before the open and the one after it have each something to tell.
         did = f"nothing was traded: {summary.untraded}" if summary.untraded else run_line(summary)
         key = f"run|{summary.account}|{summary.session}|{did}"
-        return tell(settings, AlertMessage(frozenset({"run"}), where, key=key, text=did))
+        return tell(settings, AlertMessage(frozenset({"run"}), where, key=key, text="\n".join((did, *summary.notes))))
     kinds: set[AlertKind] = {"halted"}
     if summary.unprotected or summary.orphans:
         kinds.add("unprotected")

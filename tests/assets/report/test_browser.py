@@ -92,6 +92,22 @@ def test_choosing_a_fold_narrows_curve_trades_and_waterfall(wide: Watched, input
     assert best[0] == f"${mine['pnl'].max():.2f}"
 
 
+def test_a_test_window_of_one_session_is_marked_by_its_day(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    """The last window may be one session long; a range without width was marked in parts of a second."""
+    folds = inputs.folds.copy()
+    folds.loc[folds["fold"] == 3, "test_start"] = folds["test_end"]
+    file = tmp_path / "short.html"
+    file.write_text(build_report(dataclasses.replace(inputs, folds=folds), NOW), encoding="utf-8")
+    watched = Watched(browser, file)
+    watched.fold(3)
+    day = str(folds.loc[folds["fold"] == 3, "test_end"].iloc[0])[:10]
+    for name in ("equity", "at_work"):
+        assert watched.chart(name, "gd.layout.xaxis.tickvals") == [day]
+        since, until = watched.chart(name, "gd.layout.xaxis.range")
+        assert str(since)[:10] < day < str(until)[:10]
+    watched.page.close()
+
+
 def test_the_fold_table_chooses_a_fold_too_and_again_none(wide: Watched) -> None:
     button = wide.page.locator("#windows [data-fold-choose='2']")
     button.click()
@@ -339,6 +355,21 @@ def test_a_click_is_answered_soon_after_the_page_is_asked_for(browser: Browser, 
     spent = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}["TaskDuration"]
     assert spent < (1.0 if slower == 1 else 3.0)
     page.close()
+
+
+def test_long_trades_without_a_stop_are_told_as_such(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    """A chart ends somewhere: its last bar holds what was longer, and says so. Without a stop an average is of dollars."""
+    file = tmp_path / "long.html"
+    trades = inputs.trades.assign(bars_held=59, signal_atr=float("nan"))
+    file.write_text(build_report(dataclasses.replace(inputs, trades=trades), NOW), encoding="utf-8")
+    own = trades[(trades["strategy"] == "rsi2") & (trades["mode"] == "canonical")]
+    watched = Watched(browser, file)
+    assert watched.chart("held", "gd.data[0].customdata.at(-1)") == "20 or more"
+    assert watched.chart("held", "gd.layout.xaxis.ticktext.at(-1)") == "20+"
+    assert watched.chart("held", "gd.data[0].y.at(-1)") == len(own)
+    mean = own["pnl"].mean()
+    assert f" average {'−' if mean < 0 else ''}${abs(mean):,.2f}, " in watched.page.locator("#trade-line").inner_text()
+    watched.page.close()
 
 
 def test_strings_of_the_data_never_run(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:

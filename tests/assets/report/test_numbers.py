@@ -210,6 +210,7 @@ def test_a_crisis_is_judged_from_its_own_first_session(books: list[StrategyResul
         (None, "ratio", "–"), (float("nan"), "ratio", "–"),
         (-0.256, "percent", "−25.6 %"), (0.0000045, "percent", "0.00045 %"),
         (1234.5, "money", "$1,234"), (-3.456, "money", "−$3.46"), (-0.001, "cents", "$0.00"),
+        (1234.5, "gain", "+$1,234.50"), (-3.456, "gain", "−$3.46"), (0.001, "gain", "$0.00"), (-0.001, "gain", "$0.00"),
         (0.99999, "probability", ">0.999"),
         (12.34, "bps", "12.3 bps"), (2.7, "years", "2.7 years"), (1234567.0, "count", "1,234,567"), (0.0, "percent", "0.0 %"),
     ],

@@ -102,3 +102,21 @@ def test_it_opens_offline_and_draws_everything(run: BookRun, browser: Browser, t
     assert (said, [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]) == ([], [])
     assert page.evaluate("window.hacked") is None
     page.close()
+
+
+def test_one_session_is_drawn_as_a_point_on_its_day(browser: Browser, tmp_path: Path) -> None:
+    days = pd.bdate_range("2015-01-01", periods=60)
+    close = 40 * np.exp(0.04 * np.sin(np.arange(60) / 2))
+    bars = {"session": days, "open": close, "high": close * 1.01, "low": close * 0.99, "close": close, "volume": 1e6}
+    day = str(days[30].date())
+    found = backtest(SWING, pd.DataFrame(bars).assign(symbol="AAA"), start=day, end=day, check=False).run
+    path = tmp_path / "backtest.html"
+    path.write_text(build_run_page(found, HELD, [], "none found", [], NOW), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-drawn=yes]", state="attached")
+    page.wait_for_selector("#chart-equity .plot-container", state="attached")
+    assert page.locator("h1").inner_text().endswith(" in 1 session")
+    assert page.evaluate("document.getElementById('chart-equity').data[0].mode") == "markers"
+    assert page.evaluate("document.getElementById('chart-equity').layout.xaxis.tickvals") == [day]
+    page.close()

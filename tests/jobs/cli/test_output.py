@@ -207,4 +207,4 @@ def test_less_than_a_cent_against_the_simulation_has_no_minus(home: Path, capsys
     with ledger_to_look_at() as ledger:
         view = replace(look_at_account(settings, ledger, Warehouse()), equity=1000.0)
     show_account(view, [1000.001])
-    assert "(+0.00 against it)" in capsys.readouterr().out
+    assert "($0.00 against it)" in capsys.readouterr().out

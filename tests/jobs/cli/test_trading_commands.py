@@ -25,6 +25,7 @@ from kobe_jobs.cli.commands import trading
 from kobe_jobs.cli.output import SHORT_ID, order_table
 from kobe_jobs.cli.screen import Screen
 from kobe_jobs.research_run.stale import bring_up_to_date
+from kobe_jobs.trading import session_series
 from kobe_jobs.trading.parity.replay import simulate_window
 from kobe_resources.broker.alpaca.adapter import AlpacaBroker
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker, StoredBars
@@ -82,6 +83,16 @@ def told(*arguments: str) -> Any:
     result = kobe(*arguments, "--json")
     assert result.exit_code in (0, 1), result.output
     return json.loads(result.stdout)
+
+
+def test_many_sessions_tell_the_notes_of_each(simulated: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    day, note, trade = str(simulated[1].entry_session), "AAA left by its stop", session_series.trade_session
+    monkeypatch.setattr(session_series, "trade_session", lambda *how: dataclasses.replace(trade(*how), notes=(note,)))
+    shown = kobe("trade", "--session", day, "--through", day)
+    assert shown.exit_code == 0
+    lines = shown.stdout.splitlines()
+    assert lines[0].startswith(day)
+    assert lines[1:] == [f"  note: {note}"]
 
 
 def test_a_session_is_traded_traced_reconciled_and_not_traded_twice(simulated: Any, home: Path) -> None:

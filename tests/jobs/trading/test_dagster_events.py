@@ -67,6 +67,14 @@ def test_each_outcome_of_a_session_is_told_in_its_own_line(monkeypatch: pytest.M
     assert told[0].key == told[1].key != told[2].key
 
 
+def test_the_message_of_a_run_holds_its_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stop sold since the last run stands in the notes alone: no order of the session tells of it."""
+    told: list[AlertMessage] = []
+    monkeypatch.setattr(alerts, "tell", lambda _, message: told.append(message) or True)
+    alerts.tell_run(Settings(), dataclasses.replace(SUMMARY, notes=("AAA left by its stop on 2024-01-02, at 57.50",)))
+    assert told[0].text.splitlines()[1:] == ["AAA left by its stop on 2024-01-02, at 57.50"]
+
+
 def test_an_order_that_would_be_sent_shows_its_limit_its_stop_and_its_dollars(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -184,6 +184,8 @@ def test_every_entry_has_limit_stop_and_dollars(market: Settings) -> None:
         assert (entry.stop < entry.limit) == (entry.side == "buy")
     assert json.loads(json.dumps(told.as_json()))["dollars"] == pytest.approx(sum(e.dollars for e in told.entries))
     assert any(told.entries[0].symbol in line for line in told.lines())
+    # The limit of a short sale is the least that it takes, that of a purchase the most that it pays.
+    assert all(" or better" in line for line in told.lines()[: len(told.entries)])
 
 
 def test_looking_ahead_reads_the_bars_of_what_is_held_and_of_no_signal(

@@ -31,6 +31,14 @@ function moneyTicks([low, high]) {
   return { tickvals: ticks, ticktext: ticks.map((v) => "$" + v.toLocaleString("en-US", { maximumSignificantDigits: 6 })) };
 }
 
+// The sessions between two dates; of a few, each is marked: a range of days would be marked in parts of a second.
+function dayAxis(since, until, days) {
+  const inside = days.filter((day) => day >= since && day <= until);
+  if (inside.length > 4) return { range: [since, until] };
+  const beside = (day, step) => isoDay(Date.parse(day) / DAY_MS + step);
+  return { range: [beside(since, -1), beside(until, 1)], tickvals: inside, tickformat: "%b %-d, %Y" };
+}
+
 charts.equity = (c) => {
   const curve = curveOf(book()), days = curve.days, cash = data.cash;
   const line = (name, x, y, color, more) => ({
@@ -57,7 +65,7 @@ charts.equity = (c) => {
     layout: frame(c, {
       showlegend: lines.length > 1, hovermode: "x unified", shapes, legend: { traceorder: "reversed" },
       margin: { l: 44, r: 12, t: lines.length > 1 ? 34 : 10, b: 30 },
-      xaxis: { range: [since, until], showgrid: false, hoverformat: "%Y-%m-%d", anchor: "y2" },
+      xaxis: { ...dayAxis(since, until, days), showgrid: false, hoverformat: "%Y-%m-%d", anchor: "y2" },
       yaxis: { type: "log", domain: [0.32, 1], ...(range ? { range, ...moneyTicks(range) } : {}) },
       yaxis2: { domain: [0, 0.25], tickformat: ".2~%", range: [Math.min(...falls, -0.002) * 1.1, 0], nticks: 4, zeroline: false },
     }),
@@ -78,7 +86,7 @@ charts.at_work = (c) => {
       area(curve.positions, c.held, { name: "positions", yaxis: "y2", hovertemplate: "%{y:,}<extra>positions</extra>" })],
     layout: frame(c, {
       hovermode: "x unified", shapes: bands(c, book().folds), margin: { l: 44, r: 12, t: 10, b: 30 },
-      xaxis: { range: [since, until], showgrid: false, hoverformat: "%Y-%m-%d", anchor: "y2" },
+      xaxis: { ...dayAxis(since, until, days), showgrid: false, hoverformat: "%Y-%m-%d", anchor: "y2" },
       yaxis: { domain: [0.56, 1], tickformat: ".2~%", range: [0, Math.max(...shown, 0.001) * 1.08], nticks: 4, title: { text: "at work" } },
       yaxis2: { domain: [0, 0.44], ...wholes([most]), range: [0, most * 1.08], nticks: 4, title: { text: "positions" } },
     }),

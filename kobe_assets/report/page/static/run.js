@@ -32,8 +32,10 @@ function frame(c, more) {
 
 function drawCurve(name, color, yaxis, hover) {
   const c = colors(), y = data.curve[name];
-  const trace = { type: "scatter", mode: "lines", x: days, y, line: { color: c[color], width: 1.4 }, hovertemplate: hover, ...(name === "equity" ? {} : { fill: "tozeroy" }) };
-  Plotly.react(byId("chart-" + name), [trace], frame(c, { yaxis }), config);
+  // One session is no line, and an axis of a few days would be marked in parts of a second.
+  const mode = days.length > 1 ? "lines" : "markers", xaxis = days.length < 5 ? { tickvals: days, tickformat: "%b %-d, %Y" } : {};
+  const trace = { type: "scatter", mode, x: days, y, line: { color: c[color], width: 1.4 }, hovertemplate: hover, ...(name === "equity" ? {} : { fill: "tozeroy" }) };
+  Plotly.react(byId("chart-" + name), [trace], frame(c, { xaxis, yaxis }), config);
 }
 
 let chosen = 0, close = null;  // the symbol, and the trade that is looked at closely

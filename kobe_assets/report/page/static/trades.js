@@ -55,11 +55,12 @@ charts.exits = (c) => {
 };
 
 charts.held = (c) => {
-  const held = tradeStats().held, x = held.map((_, i) => i);
+  const held = tradeStats().held, x = held.map((_, i) => i), most = book().trade.held_most;
+  const names = x.map((i) => (i === most ? `${i} or more` : String(i))), marked = x.filter((i) => i && i % (held.length > 12 ? 2 : 1) === 0);
   return {
-    traces: [{ type: "bar", x, y: held, marker: { color: c.own }, hovertemplate: "%{x} bars: %{y:,} trades<extra></extra>" }],
-    layout: frame(c, { xaxis: { dtick: held.length > 12 ? 2 : 1, showgrid: false, title: { text: "bars" }, range: [0.4, Math.max(held.length, 2) - 0.4] }, yaxis: wholes(held) }),
-    label: "Bars held: " + held.map((n, i) => [i, n]).filter(([, n]) => n).map(([i, n]) => `${i}: ${write.count(n)}`).join(", "),
+    traces: [{ type: "bar", x, y: held, customdata: names, marker: { color: c.own }, hovertemplate: "%{customdata} bars: %{y:,} trades<extra></extra>" }],
+    layout: frame(c, { xaxis: { tickvals: marked, ticktext: marked.map((i) => (i === most ? `${i}+` : String(i))), showgrid: false, title: { text: "bars" }, range: [0.4, Math.max(held.length, 2) - 0.4] }, yaxis: wholes(held) }),
+    label: "Bars held: " + held.map((n, i) => [names[i], n]).filter(([, n]) => n).map(([name, n]) => `${name}: ${write.count(n)}`).join(", "),
   };
 };
 
@@ -108,7 +109,7 @@ charts.symbols = (c) => {
 function tradeLines() {
   const stats = tradeStats(), trade = book().trade;
   byId("trade-line").textContent = stats.n
-    ? `${write.count(stats.n)} trades, ${write.percent(stats.won / stats.n, 0)} of them winners, average ${write.r(stats.mean_r)}, ${write.money(stats.pnl)} in all` +
+    ? `${write.count(stats.n)} trades, ${write.percent(stats.won / stats.n, 0)} of them winners, average ${write.money(stats.pnl / stats.n)}${missing(stats.mean_r) ? "" : ` (${write.r(stats.mean_r)})`}, ${write.money(stats.pnl)} in all` +
       (chosen.fold ? "." : `, each test window starting with ${write.money(data.cash)} anew.`)
     : "No trades here.";
   byId("share-line").textContent = missing(trade.top_share)

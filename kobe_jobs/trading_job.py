@@ -293,7 +293,8 @@ def evening_orders(context: dg.RunStatusSensorContext, settings: dg.ResourcePara
     asset="fills",
     name="parity_with_simulation",
     blocking=False,
-    description="The last traded session equals the simulation's, trade by trade; every difference is classed.",
+    description="The last traded session equals the simulation's, trade by trade; every difference is classed. What could not"
+    " be compared does not pass.",
 )
 def parity_with_simulation(
     settings: dg.ResourceParam[Settings], store: WarehouseResource, ledger: LedgerResource
@@ -302,18 +303,19 @@ def parity_with_simulation(
     from kobe_jobs.trading.parity.live import live_parity
 
     with ledger.open() as book:
-        session, rows, compared = live_parity(settings, store.open(), book)
+        found = live_parity(settings, store.open(), book, _now())
     records = [
         dg.TableRecord(
             {"class": r.kind, "symbol": r.symbol, "signal": str(r.signal_session), "what": r.what, "simulated": r.simulated,
              "live": r.live}
         )
-        for r in rows
+        for r in found.rows
     ]  # fmt: skip
-    metadata: dict[str, Any] = {"session": str(session), "trades": compared, "differences": len(rows)}
+    metadata: dict[str, Any] = {"session": str(found.session), "trades": found.compared, "differences": len(found.rows)}
     if records:
         metadata["rows"] = dg.MetadataValue.table(records)
-    return dg.AssetCheckResult(passed=not rows, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
+    told = f"not compared: {found.not_compared}" if found.not_compared else None
+    return dg.AssetCheckResult(passed=found.holds, severity=dg.AssetCheckSeverity.WARN, metadata=metadata, description=told)
 
 
 def trading_definitions() -> dg.Definitions:

@@ -291,7 +291,17 @@ def test_a_run_shows_what_it_did_and_a_second_one_only_looks_after_it(
     assert "already traded" in str(again.metadata["summary"])
     assert run(simulated, "trade_session", instance).success, "no session is left: nothing to do is no failure"
     assert run(simulated, "reconcile", instance).success
-    assert run(simulated, "parity", instance).success
+    judged = run(simulated, "parity", instance)
+    assert judged.success
+    assert [(one.passed, one.description) for one in judged.get_asset_check_evaluations()] == [(True, None)]
+
+
+def test_parity_does_not_pass_on_nothing(simulated: Settings, instance: dg.DagsterInstance) -> None:
+    judged = run(simulated, "parity", instance)
+    assert judged.success
+    (found,) = judged.get_asset_check_evaluations()
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert found.description == "not compared: no session was traded yet"
 
 
 def test_a_run_asked_for_in_another_stage_does_not_go_out(simulated: Settings, instance: dg.DagsterInstance) -> None:

@@ -44,7 +44,7 @@ def daily_bars(
     report = source.sync(warehouse, force=FORCE_TAG in context.run_tags)
     with warehouse.transaction({"asset_versions"}) as connection:
         version = stored_version(connection, "daily_bars")
-        note_version(connection, context, version, settings)
+        note_version(connection, context, version, settings, {})
     with warehouse.connect():
         return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=_facts(warehouse.frame, report))
 

@@ -7,7 +7,7 @@ import numpy as np
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import keep_indicators, load_panel
 from kobe_assets.graph.own_strategies import declared_indicators, strategies_of
-from kobe_assets.graph.publish import preview, publish
+from kobe_assets.graph.publish import preview, publish, versions_above
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.indicators import CANONICAL_COLUMNS, compute_indicators
 from kobe_resources.resources import WarehouseResource
@@ -39,6 +39,7 @@ def indicators(
 ) -> dg.MaterializeResult:
     """Indicators on split-adjusted bars, of every symbol that may trade, could once, or is held."""
     warehouse = store.open()
+    inputs = versions_above(context, warehouse)
     panel = load_panel(warehouse)
     declared = declared_indicators(strategies_of(settings).values())
     with kept_process_state():
@@ -53,6 +54,7 @@ def indicators(
         context,
         warehouse,
         settings,
+        inputs,
         {"indicators": frame},
         {
             "dagster/row_count": len(frame),

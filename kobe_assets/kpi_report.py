@@ -9,7 +9,7 @@ import dagster as dg
 
 from kobe_assets.graph.inputs import load_market
 from kobe_assets.graph.lineage import Version, recorded_versions
-from kobe_assets.graph.publish import four_digits, publish
+from kobe_assets.graph.publish import four_digits, publish, versions_above
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.report.analysis.cautions import cautions_of
 from kobe_assets.report.analysis.heat_map import stored_grids
@@ -51,6 +51,7 @@ def kpi_report(
 ) -> dg.MaterializeResult:
     """Does it clear costs and beat holding, is it luck, can it be traded: figures of every strategy, and one HTML page."""
     warehouse = store.open()
+    above = versions_above(context, warehouse)
     market = load_market(warehouse, settings)
     trades = read_trades(warehouse, settings)
     made: list[tuple[ReportInputs, list[StrategyResult], PackedData, Mapping[str, Any] | None]] = []
@@ -68,6 +69,7 @@ def kpi_report(
         context,
         warehouse,
         settings,
+        above,
         {"kpis": kpis, "kpi_reasons": reasons, "evidence": evidence_frame(evidence)},
         {},
     )

@@ -6,7 +6,7 @@ import pandas as pd
 from kobe_assets.graph.frames import in_order_of_sessions, signals_frame
 from kobe_assets.graph.inputs import canonical_params, load_market
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.graph.publish import preview, publish
+from kobe_assets.graph.publish import preview, publish, versions_above
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.walk_forward import Market
@@ -36,6 +36,7 @@ def signals(
 ) -> dg.MaterializeResult:
     """Long and short signals of every strategy, strongest first within a session; selected symbols only, none in quarantine."""
     warehouse = store.open()
+    inputs = versions_above(context, warehouse)
     market = load_market(warehouse, settings)
     frame = signals_of(market, settings)
     last = market.panel.sessions[-1]
@@ -44,6 +45,7 @@ def signals(
         context,
         warehouse,
         settings,
+        inputs,
         {"signals": frame},
         {
             "dagster/row_count": len(frame),

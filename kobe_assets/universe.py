@@ -4,7 +4,7 @@ import dagster as dg
 import pandas as pd
 
 from kobe_assets.graph.own_strategies import read_of
-from kobe_assets.graph.publish import preview, publish
+from kobe_assets.graph.publish import preview, publish, versions_above
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.selection.eligibility import build_universe
 from kobe_assets.selection.membership import build_membership
@@ -30,6 +30,7 @@ def universe(
 ) -> dg.MaterializeResult:
     """Every candidate with its evidence (history, dollar volume, options); the selected ones, or the reason why not."""
     warehouse = store.open()
+    inputs = versions_above(context, warehouse)
     candidates = build_universe(warehouse, settings)
     selected = candidates[candidates["selected"]]
     members = build_membership(warehouse, settings) if settings.universe.membership == "point_in_time" else NO_MEMBERSHIP
@@ -52,6 +53,7 @@ def universe(
         context,
         warehouse,
         settings,
+        inputs,
         tables,
         {
             "dagster/row_count": len(candidates),

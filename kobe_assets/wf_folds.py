@@ -7,9 +7,8 @@ import duckdb
 import pandas as pd
 
 from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_frame, trials_frame
-from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, parts_of, studied
-from kobe_assets.graph.lineage import TABLES
-from kobe_assets.graph.publish import preview, publish
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, market_and_version, parts_of, studied
+from kobe_assets.graph.publish import preview, publish, versions_above
 from kobe_assets.graph.table_schemas import table_schema
 from kobe_assets.research.strategies import Strategy
 from kobe_assets.research.walk_forward import (
@@ -61,7 +60,8 @@ def wf_folds(
 ) -> dg.MaterializeResult:
     """Walk-forward folds: train, choose, and trade sessions that no choice has seen; trades, equity and every trial kept."""
     warehouse = store.open()
-    market, version = load_market(warehouse, settings), warehouse.content_version(*TABLES["daily_bars"])
+    inputs = versions_above(context, warehouse)
+    market, version = market_and_version(warehouse, settings)
     studies = run_studies(market, settings)
     tables = study_tables(studies, market, settings, run_portfolio(market, settings, studies))
     folds = tables["wf_folds"]
@@ -75,6 +75,7 @@ def wf_folds(
         context,
         warehouse,
         settings,
+        inputs,
         tables,
         {
             "dagster/row_count": len(folds),

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from kobe_jobs.retries import tries_of
 from kobe_resources import calendar
 
 REPORT_JOB, REFRESH_JOB = "wf_report", "refresh"
@@ -19,10 +20,19 @@ EXCHANGE_TIME = "America/New_York"
     default_status=dg.DefaultScheduleStatus.STOPPED,
     description="Bars, signals and the evidence that paper and live ask for, half an hour after each close; half days too.",
 )
-def after_the_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Request one run of `wf_report` for the session that closed last; the run key lets later ticks of the evening pass."""
+def after_the_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Request one run of `wf_report` for the session that closed last, and others while the last one failed, bounded."""
     session = calendar.latest_complete_session(context.scheduled_execution_time, calendar.BARS_PUBLISHED_AFTER)
-    return dg.RunRequest(run_key=f"refresh:{session}", tags={SESSION_TAG: str(session)})
+    tags = {SESSION_TAG: str(session)}
+    tries = tries_of(context.instance, REPORT_JOB, tags)
+    if tries.count and (tries.at_work or not tries.failed):
+        return dg.SkipReason(f"a run of session {session} is at work, or ended without a failure")
+    if tries.are_spent:
+        return dg.SkipReason(f"{tries.failed} runs of session {session} failed: it needs a person, `kobe report`")
+    wait = tries.wait_s(context.scheduled_execution_time.timestamp())
+    if wait > 0:
+        return dg.SkipReason(f"the last run of session {session} failed: asked for again in {wait:.0f} s or more")
+    return dg.RunRequest(run_key=tries.key(f"refresh:{session}"), tags=tags)
 
 
 def research_definitions() -> dg.Definitions:

@@ -5,13 +5,14 @@ Trading is an op job and no asset, or "Materialize all" would trade. What it did
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from kobe_jobs.research_job import EXCHANGE_TIME, RESEARCH_JOBS, SESSION_TAG
+from kobe_jobs.retries import RunTries, tries_of
 from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed, tell_differences, tell_run, tell_tomorrow
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
@@ -26,8 +27,6 @@ GROUP = "trading"
 TRADING_TAG = "kobe/trading"
 STAGE_TAG = "kobe/stage"
 SENSOR_INTERVAL_S = 30
-RETRY_AFTER_S = (60, 120, 240, 480, 600, 600)
-"""Pauses after each failed run of a session before the sensor asks again: half an hour and some, then it is a person's."""
 QUIET = "no alert"
 TRADING_JOBS = ("trade_session", "reconcile")
 
@@ -222,18 +221,15 @@ def orders_working(context: dg.SensorEvaluationContext, settings: dg.ResourcePar
     session, why = _next_due(stage, now)
     if session is None:
         return dg.SkipReason(why)
-    tags = {STAGE_TAG: stage, SESSION_TAG: str(session)}
-    records = context.instance.get_run_records(dg.RunsFilter(job_name=trade_session.name, tags=tags))
-    if any(not record.dagster_run.is_finished for record in records):
+    tries = _tries(context.instance, stage, session)
+    if tries.at_work:
         return dg.SkipReason(f"a run of session {session} is at work")
-    failed = _failed_in_a_row(records)
-    if failed > len(RETRY_AFTER_S):
-        return dg.SkipReason(f"session {session} is unfinished after {failed} failed runs: it needs a person, `kobe trade`")
-    pause = RETRY_AFTER_S[max(failed - 1, 0)]
-    wait = pause - (now.timestamp() - _ended(records)) if records else 0.0
+    if tries.are_spent:
+        return dg.SkipReason(f"session {session} is unfinished after {tries.failed} runs: it needs a person, `kobe trade`")
+    wait = tries.wait_s(now.timestamp())
     if wait > 0:
         return dg.SkipReason(f"{why}: asked for again in {wait:.0f} s")
-    return _request(stage, str(session), len(records))
+    return _request(stage, str(session), tries)
 
 
 def _next_due(stage: str, now: dt.datetime) -> tuple[dt.date | None, str]:
@@ -297,7 +293,8 @@ def evening_orders(context: dg.RunStatusSensorContext, settings: dg.ResourcePara
     asset="fills",
     name="parity_with_simulation",
     blocking=False,
-    description="The last traded session equals the simulation's, trade by trade; every difference is classed.",
+    description="The last traded session equals the simulation's, trade by trade; every difference is classed. What could not"
+    " be compared does not pass.",
 )
 def parity_with_simulation(
     settings: dg.ResourceParam[Settings], store: WarehouseResource, ledger: LedgerResource
@@ -306,18 +303,19 @@ def parity_with_simulation(
     from kobe_jobs.trading.parity.live import live_parity
 
     with ledger.open() as book:
-        session, rows, compared = live_parity(settings, store.open(), book)
+        found = live_parity(settings, store.open(), book, _now())
     records = [
         dg.TableRecord(
             {"class": r.kind, "symbol": r.symbol, "signal": str(r.signal_session), "what": r.what, "simulated": r.simulated,
              "live": r.live}
         )
-        for r in rows
+        for r in found.rows
     ]  # fmt: skip
-    metadata: dict[str, Any] = {"session": str(session), "trades": compared, "differences": len(rows)}
+    metadata: dict[str, Any] = {"session": str(found.session), "trades": found.compared, "differences": len(found.rows)}
     if records:
         metadata["rows"] = dg.MetadataValue.table(records)
-    return dg.AssetCheckResult(passed=not rows, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
+    told = f"not compared: {found.not_compared}" if found.not_compared else None
+    return dg.AssetCheckResult(passed=found.holds, severity=dg.AssetCheckSeverity.WARN, metadata=metadata, description=told)
 
 
 def trading_definitions() -> dg.Definitions:
@@ -349,10 +347,11 @@ def external_assets() -> list[dg.AssetSpec]:
     ]
 
 
-def _request(stage: str, session: str, tries: int = 0) -> dg.RunRequest:
-    """A run of the session; the key lets each be asked for once. tries: how many there were."""
+def _request(stage: str, session: str, tries: RunTries | None = None) -> dg.RunRequest:
+    """A run of the session; the key lets each be asked for once. tries: those there were, where this is to be another."""
+    key = f"trade:{stage}:{session}"
     return dg.RunRequest(
-        run_key=f"trade:{stage}:{session}" + (f":{tries + 1}" if tries else ""),
+        run_key=tries.key(key) if tries else key,
         run_config=dg.RunConfig(ops={"trade": TradeConfig(session=session, stage=stage)}),
         tags={STAGE_TAG: stage, SESSION_TAG: session},
     )
@@ -373,40 +372,30 @@ def _retry(instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | 
     if _lives_in_stored_bars(settings):
         # Nothing is held that could be bare, or the broker is the run's own and fails the same way again.
         return None
-    tags = {STAGE_TAG: stage, SESSION_TAG: str(session)}
-    records = instance.get_run_records(dg.RunsFilter(job_name=trade_session.name, tags=tags))
-    failed = _failed_in_a_row(records)
-    if not failed or any(not record.dagster_run.is_finished for record in records):
+    tries = _tries(instance, stage, session)
+    if not tries.failed or tries.at_work:
         # Nothing was asked for, it is still at work, or the last run went well, whatever one before the open did.
         return None
     if is_done_in_stage(stage, str(session)):
         return None
     if KillSwitch().status().is_on:
         return dg.SkipReason("the kill switch is on")
-    if failed > len(RETRY_AFTER_S):
-        return dg.SkipReason(f"session {session} is unfinished after {failed} runs: it needs a person, `kobe trade`")
-    wait = RETRY_AFTER_S[failed - 1] - (now.timestamp() - _ended(records))
+    if tries.are_spent:
+        return dg.SkipReason(f"session {session} is unfinished after {tries.failed} runs: it needs a person, `kobe trade`")
+    wait = tries.wait_s(now.timestamp())
     if wait > 0:
-        return dg.SkipReason(f"session {session} is unfinished after {failed} runs: asked for again in {wait:.0f} s")
-    return _request(stage, str(session), len(records))
+        return dg.SkipReason(f"session {session} is unfinished after {tries.failed} runs: asked for again in {wait:.0f} s")
+    return _request(stage, str(session), tries)
+
+
+def _tries(instance: dg.DagsterInstance, stage: str, session: dt.date) -> RunTries:
+    return tries_of(instance, trade_session.name, {STAGE_TAG: stage, SESSION_TAG: str(session)})
 
 
 def _lives_in_stored_bars(settings: Settings) -> bool:
     """Does the stage leave nothing at a broker between two runs: a paper book, or a broker that a run starts for itself?"""
     stage = settings.broker.stage
     return stage == "shadow" or (stage == "simulated" and not settings.broker.base_url)
-
-
-def _failed_in_a_row(records: Sequence[dg.RunRecord]) -> int:
-    """How many of the last runs failed, one after the other."""
-    newest = sorted(records, key=lambda record: record.create_timestamp, reverse=True)
-    statuses = [record.dagster_run.status is dg.DagsterRunStatus.FAILURE for record in newest]
-    return statuses.index(False) if False in statuses else len(statuses)
-
-
-def _ended(records: Sequence[dg.RunRecord]) -> float:
-    """When the last of the runs ended, in seconds since 1970."""
-    return max(record.end_time or record.update_timestamp.timestamp() for record in records)
 
 
 def _now() -> dt.datetime:

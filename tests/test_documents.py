@@ -31,6 +31,13 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert len(pages) >= 6
 
 
+def test_each_thing_is_listed_once() -> None:
+    for name, text in generated_pages().items():
+        headings = re.findall(r"^#+ .*$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+        assert sorted(headings) == sorted(set(headings)), name
+        assert headings
+
+
 def test_every_command_of_the_reference_is_whole() -> None:
     text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert re.findall(r"^\* .*\.\.\.$", text, re.MULTILINE) == []

@@ -16,7 +16,7 @@ FLAT = {
     "kobe_assets": {"daily_bars.py", "universe.py", "indicators.py", "signals.py", "wf_folds.py", "kpi_report.py", "api.py"},
     "kobe_resources": {"resources.py", "calendar.py", "policy_gate.py", "kill_switch.py", "errors.py", "findings.py"}
     | {"alerts.py"},
-    "kobe_jobs": {"definitions.py", "research_job.py", "trading_job.py"},
+    "kobe_jobs": {"definitions.py", "research_job.py", "trading_job.py", "retries.py"},
 }
 """What may lie flat in the three roots, beside `__init__.py` and the mark of a typed package."""
 ROOMS = {

@@ -197,6 +197,15 @@ def load_market(warehouse: Warehouse, settings: Settings, panel: Panel | None = 
     return market
 
 
+def market_and_version(warehouse: Warehouse, settings: Settings) -> tuple[Market, str]:
+    """The market, and the data version of the bars that it was made of.
+
+    No other process writes between the two, since the file stays open in this one.
+    """
+    with warehouse.connect():
+        return load_market(warehouse, settings), warehouse.content_version(*TABLES["daily_bars"])
+
+
 def market_of(
     settings: Settings, panel: Panel, indicators: Indicators, tradable: Bools, found: Suspects | None = None
 ) -> Market:

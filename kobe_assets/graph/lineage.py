@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -137,18 +137,16 @@ def stored_version(connection: duckdb.DuckDBPyConnection, asset: str) -> str:
 
 
 def record_version(
-    connection: duckdb.DuckDBPyConnection, asset: str, data: str, code: str, pin: str, run_id: str, above: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, asset: str, data: str, code: str, pin: str, run_id: str, inputs: Mapping[str, str]
 ) -> None:
     """Record the version of the asset's tables, in the transaction that writes them; its checks are open until `record_checks`.
 
-    above: the assets that it was computed from.
+    inputs: the data versions of what it was computed from, as they were when that was read.
     """
-    known = recorded_versions(connection)
-    inputs = {name: known[name].data_version for name in above if name in known}
     connection.execute("DELETE FROM asset_versions WHERE asset = ?", [asset])
     connection.execute(
         "INSERT INTO asset_versions VALUES (?, ?, ?, ?, ?, ?, NULL, ?)",
-        [asset, data, code, canonical_json(inputs), pin, run_id, dt.datetime.now(dt.UTC)],
+        [asset, data, code, canonical_json(dict(inputs)), pin, run_id, dt.datetime.now(dt.UTC)],
     )
 
 

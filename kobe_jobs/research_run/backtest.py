@@ -15,8 +15,8 @@ import pandas as pd
 
 from kobe_assets.checks.research import signals_read_no_future, told_leak_at
 from kobe_assets.graph.frames import trial_rows
-from kobe_assets.graph.inputs import canonical_params, load_market, parts_of, stored_symbols
-from kobe_assets.graph.lineage import DEPENDS, TABLES
+from kobe_assets.graph.inputs import canonical_params, market_and_version, parts_of, stored_symbols
+from kobe_assets.graph.lineage import DEPENDS
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.one_run import BookRun, run_book
 from kobe_assets.report.page.run_page import build_run_page
@@ -109,12 +109,11 @@ def run_backtest(
     Raises UsageError for a window without sessions, KobeError for a folder that cannot be written. It replaces an earlier run.
     """
     parts, warehouse = _parts(settings, name), Warehouse()
-    market, params = load_market(warehouse, settings), _canonical(settings, name)
+    (market, version), params = market_and_version(warehouse, settings), _canonical(settings, name)
     for part, own in zip(parts, params, strict=True):
         ahead = f"{part.strategy.name}." if name == BOOK else ""
         own |= {key: value for key in own if (value := (changed or {}).get(ahead + key)) is not None}
     run = run_book(market, name, parts, params, start, end)
-    version = warehouse.content_version(*TABLES["daily_bars"])
     _count_tries(warehouse, settings, parts, params, version)
     strategies = {part.strategy.name: part.strategy for part in parts}
     leak = signals_read_no_future(market, dict(zip(strategies, params, strict=True)), strategies=strategies)

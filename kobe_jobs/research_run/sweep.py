@@ -19,8 +19,8 @@ import numpy as np
 
 from kobe_assets.checks.research import told_lookahead
 from kobe_assets.graph.frames import trial_rows, trial_terms
-from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, load_market, studied
-from kobe_assets.graph.lineage import recorded_versions, stored_version
+from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, market_and_version, studied
+from kobe_assets.graph.lineage import recorded_versions
 from kobe_assets.graph.own_strategies import Files, own_files, own_strategies, strategies_of
 from kobe_assets.report.analysis.heat_map import Grid, read_grids
 from kobe_assets.report.page.heat_map_picture import heat_map_svg
@@ -88,10 +88,8 @@ def plan_sweep(settings: Settings, warehouse: Warehouse, strategies: Sequence[st
         raise UsageError(
             f"there is no strategy {unknown[0]!r}{did_you_mean(unknown[0], known)}", f"use one of {', '.join(sorted(known))}"
         )
-    market = load_market(warehouse, settings)
-    folds = folds_of(settings, market.panel)
-    with warehouse.connect() as connection:
-        pin, version = research_pin(settings), stored_version(connection, "daily_bars")
+    market, version = market_and_version(warehouse, settings)
+    folds, pin = folds_of(settings, market.panel), research_pin(settings)
     tasks, total = [], 0
     for name in strategies or studied(settings):
         strategy = known[name]

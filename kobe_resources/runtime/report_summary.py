@@ -17,9 +17,18 @@ LONGEST = 1 << 20
 def read_summary(page: Path) -> dict[str, Any] | None:
     """The summary of the page in the file; None for a page without one, an older one say, or none that can be read."""
     try:
-        with page.open("rb") as file:
-            found = SUMMARY.search(file.read(LONGEST))
-        parsed = json.loads(found[1]) if found else None
+        return summary_in(page)
     except (OSError, ValueError):
         return None
-    return parsed if isinstance(parsed, dict) else None
+
+
+def summary_in(page: Path) -> dict[str, Any] | None:
+    """The summary of the page in the file; None for a page without one. Raises OSError, ValueError where it cannot be read."""
+    with page.open("rb") as file:
+        found = SUMMARY.search(file.read(LONGEST))
+    if found is None:
+        return None
+    parsed = json.loads(found[1])
+    if not isinstance(parsed, dict):
+        raise ValueError(f"the summary of {page} is no object")
+    return parsed

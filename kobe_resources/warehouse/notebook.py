@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from kobe_resources.errors import KobeError
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.warehouse.store import Warehouse, quoted
 
 if TYPE_CHECKING:
@@ -83,7 +83,12 @@ class Tables:
         return [row[0] for row in self._warehouse.rows(sql)]
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
-        """Any SELECT; `?` stands for the parameters. A statement that would write fails."""
+        """Any SELECT; `?` stands for the parameters. Another statement raises UsageError: `COPY … TO` writes a file."""
+        import duckdb
+
+        if any(statement.type is not duckdb.StatementType.SELECT for statement in duckdb.extract_statements(sql)):
+            mend = "write it as a SELECT; a PIVOT is one where it names its columns (ON … IN (…)), and .to_csv() writes a file"
+            raise UsageError("a query reads, and this statement is no SELECT", mend)
         return self._warehouse.frame(sql, list(parameters))
 
     def daily_bars(self, symbols: Symbols = None, start: Day | None = None, end: Day | None = None) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 
 from kobe_assets.signals import CHECKS
-from kobe_jobs import research_job, trading_job
+from kobe_jobs import research_job, retries, trading_job
 from kobe_jobs.trading.reporting.alerts import alert
 from kobe_jobs.trading_job import signals_landed, trading_definitions
 from kobe_resources.kill_switch import KillSwitch
@@ -180,11 +180,62 @@ CLOSES = {
 }
 
 
+@pytest.fixture
+def stored_runs(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A schedule opens its instance by itself, so that one in memory will not do."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
+
+
 @pytest.mark.parametrize("name", CLOSES)
-def test_the_schedule_asks_once_a_session_after_its_close(name: str) -> None:
+def test_the_schedule_asks_once_a_session_after_its_close(name: str, stored_runs: dg.DagsterInstance) -> None:
     moment, key = CLOSES[name]
-    with dg.build_schedule_context(scheduled_execution_time=moment) as context:
-        assert research_job.after_the_close(context).run_key == key
+    assert evening_tick(stored_runs, moment).run_key == key
+
+
+def evening_tick(stored_runs: dg.DagsterInstance, moment: dt.datetime) -> Any:
+    """What the schedule says at `moment`, which is later than all that the instance has."""
+    with dg.build_schedule_context(instance=stored_runs, scheduled_execution_time=moment) as context:
+        return research_job.after_the_close(context)
+
+
+def evening_run(stored_runs: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
+    stored_runs.add_run(dg.DagsterRun(job_name=research_job.REPORT_JOB, tags={"kobe/session": str(WEDNESDAY)}, status=status))
+
+
+def test_an_evening_whose_run_failed_is_asked_for_again_until_it_needs_a_person(
+    stored_runs: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = dt.datetime(2024, 3, 6, 21, 45, tzinfo=dt.UTC)
+    monkeypatch.setattr(retries, "_ended", lambda records: moment.timestamp() - 660)
+    keys = []
+    for _ in range(len(retries.RETRY_AFTER_S) + 1):
+        keys.append(evening_tick(stored_runs, moment).run_key)
+        evening_run(stored_runs, dg.DagsterRunStatus.FAILURE)
+    assert keys[:3] == ["refresh:2024-03-06", "refresh:2024-03-06:2", "refresh:2024-03-06:3"]
+    assert len(set(keys)) == len(keys)
+    assert "needs a person" in evening_tick(stored_runs, moment).skip_message
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELED])
+def test_an_evening_whose_last_run_did_not_fail_is_left_alone(
+    stored_runs: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus
+) -> None:
+    moment = dt.datetime(2024, 3, 6, 22, 0, tzinfo=dt.UTC)
+    monkeypatch.setattr(retries, "_ended", lambda records: moment.timestamp() - 660)
+    evening_run(stored_runs, dg.DagsterRunStatus.FAILURE)
+    evening_run(stored_runs, status)
+    assert "ended without a failure" in evening_tick(stored_runs, moment).skip_message
+    assert evening_tick(stored_runs, moment + dt.timedelta(days=1)).run_key == "refresh:2024-03-07"
+
+
+def test_a_failed_evening_is_not_asked_for_again_at_once(
+    stored_runs: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = dt.datetime(2024, 3, 6, 21, 45, tzinfo=dt.UTC)
+    monkeypatch.setattr(retries, "_ended", lambda records: moment.timestamp() - 10)
+    evening_run(stored_runs, dg.DagsterRunStatus.FAILURE)
+    assert "asked for again in 50 s" in evening_tick(stored_runs, moment).skip_message
 
 
 def definitions(settings: Settings) -> dg.Definitions:
@@ -240,7 +291,17 @@ def test_a_run_shows_what_it_did_and_a_second_one_only_looks_after_it(
     assert "already traded" in str(again.metadata["summary"])
     assert run(simulated, "trade_session", instance).success, "no session is left: nothing to do is no failure"
     assert run(simulated, "reconcile", instance).success
-    assert run(simulated, "parity", instance).success
+    judged = run(simulated, "parity", instance)
+    assert judged.success
+    assert [(one.passed, one.description) for one in judged.get_asset_check_evaluations()] == [(True, None)]
+
+
+def test_parity_does_not_pass_on_nothing(simulated: Settings, instance: dg.DagsterInstance) -> None:
+    judged = run(simulated, "parity", instance)
+    assert judged.success
+    (found,) = judged.get_asset_check_evaluations()
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert found.description == "not compared: no session was traded yet"
 
 
 def test_a_run_asked_for_in_another_stage_does_not_go_out(simulated: Settings, instance: dg.DagsterInstance) -> None:
@@ -341,7 +402,7 @@ def asked_for(instance: dg.DagsterInstance, count: int, status: dg.DagsterRunSta
 def ticked_later(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, seconds: float) -> Any:
     """What the sensor says `seconds` after the runs ended, which was at noon."""
     moment = NOON + dt.timedelta(seconds=seconds)
-    monkeypatch.setattr(trading_job, "_ended", lambda records: NOON.timestamp())
+    monkeypatch.setattr(retries, "_ended", lambda records: NOON.timestamp())
     monkeypatch.setattr(trading_job, "_now", lambda: moment)
     return tick(instance, "0")[0]
 
@@ -350,7 +411,7 @@ def test_a_session_that_a_run_left_unfinished_is_asked_for_again_with_longer_and
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = []
-    for tries, pause in enumerate(trading_job.RETRY_AFTER_S, start=1):
+    for tries, pause in enumerate(retries.RETRY_AFTER_S, start=1):
         asked_for(instance, 1)
         early = ticked_later(instance, monkeypatch, pause - 1)
         assert f"unfinished after {tries} runs" in str(early.skip_message)
@@ -358,7 +419,7 @@ def test_a_session_that_a_run_left_unfinished_is_asked_for_again_with_longer_and
         assert request.run_config["ops"]["trade"]["config"]["session"] == str(WEDNESDAY)
         assert request.tags["kobe/session"] == str(WEDNESDAY)
         keys.append(request.run_key)
-    assert len({"trade:paper:2024-03-06", *keys}) == len(trading_job.RETRY_AFTER_S) + 1
+    assert len({"trade:paper:2024-03-06", *keys}) == len(retries.RETRY_AFTER_S) + 1
     asked_for(instance, 1)
     assert "needs a person" in str(ticked_later(instance, monkeypatch, 3600).skip_message)
 

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import datetime as dt
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ from kobe_assets.report.page.packed_data import PackedData, packed_data
 from kobe_assets.report.page.packing import pack_json, pack_text
 from kobe_assets.report.page.summary import summary_of
 from kobe_resources.runtime.atomic_files import write_whole
-from kobe_resources.runtime.report_summary import LATEST, read_summary
+from kobe_resources.runtime.report_summary import LATEST, summary_in
 
 PAGE = "page.html.j2"
 """The template of the report."""
@@ -60,6 +61,8 @@ SECTIONS = (
 )  # fmt: skip
 """Element → its name in the contents."""
 OF_NO_BOOK = ("verdict", "tomorrow", "data", "words", "again")
+DATA_FOLDER = re.compile("data-[0-9a-f]{12}")
+"""How `packed_data` names the folder beside a page; whatever else lies there is a person's."""
 KEPT = 10
 """Copies that stay beside the latest unless a setting says otherwise."""
 
@@ -184,13 +187,16 @@ def _write_beside(packed: PackedData, folder: Path) -> None:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` copies, and the data that no page left needs."""
+    """Remove all but the newest `keep` copies, and the data that no page left needs; no data where a page cannot be read."""
     copies = sorted(folder.glob("kpi_report-*.html"), key=lambda path: path.stat().st_mtime_ns)
     for old in copies[: max(0, len(copies) - keep)]:
         old.unlink(missing_ok=True)
-    needed = {str((read_summary(page) or {}).get("data") or "") for page in folder.glob("*.html")}
-    for beside in folder.glob("data-*"):
-        if beside.is_dir() and beside.name not in needed:
+    try:
+        needed = {str((summary_in(page) or {}).get("data") or "") for page in folder.glob("*.html")}
+    except (OSError, ValueError):
+        return
+    for beside in folder.iterdir():
+        if DATA_FOLDER.fullmatch(beside.name) and beside.is_dir() and beside.name not in needed:
             shutil.rmtree(beside, ignore_errors=True)
 
 

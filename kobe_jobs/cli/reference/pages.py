@@ -106,5 +106,7 @@ def metrics_page() -> str:
         "check_ok": "By `check`: 1 when it holds.",
         "check_seconds": "By `check`: how long it took.",
     }
-    rows = [f"| `kobe_{name}` | {meaning} |" for name, meaning in {**own, **METRICS}.items()]
-    return "\n".join(["| metric | meaning |", "|---|---|", *rows, "| `kobe_orders_<state>` | Orders in this state. |"])
+    told = {**own, **METRICS, 'orders{state="…"}': "Orders in this state."}
+    return "\n".join(
+        ["| metric | meaning |", "|---|---|", *(f"| `kobe_{name}` | {meaning} |" for name, meaning in told.items())]
+    )

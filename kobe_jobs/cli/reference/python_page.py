@@ -8,10 +8,8 @@ import re
 from typing import Any
 
 DOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("kobe_assets", ("backtest", "walk_forward")),
-    ("kobe_assets.api", ("Backtest", "WalkForward")),
-    ("kobe_resources", ("open_warehouse", "Tables")),
     ("kobe_assets", ("backtest", "Backtest", "walk_forward", "WalkForward")),
+    ("kobe_resources", ("open_warehouse", "Tables")),
     ("kobe_assets.research.language", ()),
 )
 """Module → names that people import; none: those of its `__all__`."""

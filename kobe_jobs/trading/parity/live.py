@@ -26,6 +26,7 @@ from kobe_jobs.trading.market_snapshot import MarketSnapshot, load_market_snapsh
 from kobe_jobs.trading.parity.compare import OPEN_END, Mismatch, Trade, compare_trades
 from kobe_jobs.trading.parity.trades import ledger_fates, ledger_trade, simulated_trades
 from kobe_jobs.trading.roll_forward import SUSPECT
+from kobe_resources import calendar
 from kobe_resources.order_ledger import OrderLedger, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions
@@ -49,43 +50,79 @@ class Evening:
     rules: Mapping[str, Any] = field(default_factory=dict)
 
 
-def live_parity(settings: Settings, warehouse: Warehouse, ledger: OrderLedger) -> tuple[dt.date | None, list[Mismatch], int]:
-    """(the last traded session with stored bars, its differences, trades compared); (None, [], 0) before the first.
+@dataclass(frozen=True)
+class LiveParity:
+    """The last traded session that is over, its differences, and the trades compared.
+
+    not_compared: why the session, or a part of it, was not; empty where all of it was.
+    """
+
+    session: dt.date | None
+    rows: list[Mismatch] = field(default_factory=list)
+    compared: int = 0
+    not_compared: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether all was compared, and nothing differs."""
+        return not self.rows and not self.not_compared
+
+
+def live_parity(settings: Settings, warehouse: Warehouse, ledger: OrderLedger, now: dt.datetime) -> LiveParity:
+    """The last traded session whose close has passed, against the simulation.
 
     Every strategy that traded the account is compared, each from the positions that it held the evening before. Trades that
-    entered or left in that session count.
+    entered or left in that session count. A coming session, whose auction has its orders already, is none of them yet.
     """
     traded = ledger.rows(
-        "SELECT account, max(session) AS last FROM session_claims WHERE account NOT LIKE 'shadow:%'"
+        "SELECT account FROM session_claims WHERE account NOT LIKE 'shadow:%'"
         " GROUP BY account ORDER BY max(ended_at) DESC LIMIT 1"
     )
     if not traded:
-        return None, [], 0
-    account, last = traded[0]["account"], dt.date.fromisoformat(traded[0]["last"])
+        return LiveParity(None, not_compared="no session was traded yet")
+    account = traded[0]["account"]
     market = load_market(warehouse, settings)
     sessions = market.panel.sessions
-    end = int(np.searchsorted(sessions, np.datetime64(last), side="right")) - 1
-    if end < 1:
-        return None, [], 0
-    session: dt.date = sessions[end].item()
+    over = max(calendar.latest_complete_session(now, calendar.BARS_PUBLISHED_AFTER), sessions[-1].item())
+    sql = "SELECT max(session) AS last FROM session_claims WHERE account = ? AND session <= ?"
+    last = ledger.rows(sql, (account, over.isoformat()))[0]["last"]
+    if last is None:
+        return LiveParity(None, not_compared="no session that was traded is over yet")
+    session = dt.date.fromisoformat(last)
+    index = int(np.searchsorted(sessions, np.datetime64(session)))
+    if index == len(sessions) or sessions[index] != np.datetime64(session):
+        return LiveParity(session, not_compared=f"the bars of {session} are not stored: `kobe report` brings them")
+    if index == 0:
+        return LiveParity(session, not_compared=f"no bars are stored before {session}")
     rows: list[Mismatch] = []
     compared = 0
-    for parts in _books(settings, ledger, account, session):
-        found, count = _compare(settings, warehouse, ledger, market, account, parts, end)
+    books, gone = _books(settings, ledger, account, session)
+    for parts in books:
+        found, count = _compare(settings, warehouse, ledger, market, account, parts, index)
         rows += found
         compared += count
-    return session, rows, compared
+    why = f"{', '.join(gone)} traded or held something in {session}, and no such strategy trades now" if gone else ""
+    return LiveParity(session, rows, compared, why)
 
 
-def _books(settings: Settings, ledger: OrderLedger, account: str, session: dt.date) -> list[tuple[Part, ...]]:
-    """What is compared together: the strategies of the book that traded the session, and each other one of the account."""
+def _books(settings: Settings, ledger: OrderLedger, account: str, session: dt.date) -> tuple[list[tuple[Part, ...]], list[str]]:
+    """What is compared together: the strategies of the book that traded the session, and each other one of the account.
+
+    Beside them the names of those that traded or held something in the session, and are not there any more.
+    """
     claim = claim_of(ledger, account, session)
     is_book = claim is not None and claim.strategy == BOOK == settings.portfolio.book
     book_parts = parts_of(settings) if is_book else ()
-    alone = [name for name in _strategies(ledger, account) if name not in {part.strategy.name for part in book_parts}]
+    together = {BOOK, *(part.strategy.name for part in book_parts)} if is_book else set()
+    alone = [name for name in _strategies(ledger, account) if name not in together]
     known = strategies_of(settings)
     single: list[tuple[Part, ...]] = [(Part(known[name], 1.0),) for name in alone if name in known]
-    return [book_parts, *single] if book_parts else single
+    positions = all_positions(ledger, account)
+    held = {
+        p.strategy for p in positions if p.entry_session <= session and (p.is_open or (p.exit_session or session) >= session)
+    }
+    gone = [name for name in alone if name not in known and (name in held or _decided(ledger, account, [name], session))]
+    return ([book_parts, *single] if book_parts else single), gone
 
 
 def _strategies(ledger: OrderLedger, account: str) -> list[str]:

@@ -331,21 +331,50 @@ def test_the_report_appears_whole_and_keeps_a_copy_named_by_content(tmp_path: Pa
     assert [path.name for path in folder.iterdir() if path.name.endswith(".tmp")] == []
 
 
-def test_only_the_newest_copies_stay_and_data_beside_them_goes_with_the_last_page_that_needs_it(tmp_path: Path) -> None:
-    def page(data: str, text: str) -> str:
-        return f'<script type="application/json" id="summary">{json.dumps({"data": data})}</script>{text}'
+def page_naming(data: str, text: str) -> str:
+    return f'<script type="application/json" id="summary">{json.dumps({"data": data})}</script>{text}'
 
+
+def data_folder(number: int) -> str:
+    return f"data-{number:012x}"
+
+
+def test_only_the_newest_copies_stay_and_data_beside_them_goes_with_the_last_page_that_needs_it(tmp_path: Path) -> None:
     def write(number: int) -> None:
-        packed = PackedData("", {}, {"bars-0.css": "bars"}, {"A": "bars-0.css"}, {}, f"data-{number // 2}")
-        write_report(page(packed.folder, str(number)), tmp_path, packed, keep=2)
+        packed = PackedData("", {}, {"bars-0.css": "bars"}, {"A": "bars-0.css"}, {}, data_folder(number // 2))
+        write_report(page_naming(packed.folder, str(number)), tmp_path, packed, keep=2)
         copy = max(tmp_path.glob("kpi_report-*"), key=lambda path: path.stat().st_mtime_ns)
         os.utime(copy, (number, number))
 
     for number in range(1, 6):
         write(number)
     assert len(list(tmp_path.glob("kpi_report-*.html"))) == 2
-    assert sorted(path.name for path in tmp_path.glob("data-*")) == ["data-2"]
-    assert (tmp_path / "data-2" / "bars-0.css").read_text() == "bars"
+    assert sorted(path.name for path in tmp_path.glob("data-*")) == [data_folder(2)]
+    assert (tmp_path / data_folder(2) / "bars-0.css").read_text() == "bars"
+
+
+def test_only_folders_that_are_named_as_kobe_names_them_are_removed(tmp_path: Path) -> None:
+    for name in ("data-2024", "data-of-mine", "data-0123456789AB", "data-0123456789abc", data_folder(1)):
+        (tmp_path / name).mkdir()
+    write_report(page_naming("", "new"), tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("data-*")) == [
+        "data-0123456789AB", "data-0123456789abc", "data-2024", "data-of-mine"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("spoiled", ['<script type="application/json" id="summary">{"da</script>', None])
+def test_no_data_is_removed_while_a_page_does_not_say_what_it_needs(tmp_path: Path, spoiled: str | None) -> None:
+    (tmp_path / data_folder(1)).mkdir()
+    page = tmp_path / "the best.html"
+    if spoiled is None:
+        page.symlink_to(tmp_path / "gone.html")
+    else:
+        page.write_text(spoiled)
+    write_report(page_naming("", "new"), tmp_path)
+    assert (tmp_path / data_folder(1)).is_dir()
+    page.unlink()
+    write_report(page_naming("", "newer"), tmp_path)
+    assert not (tmp_path / data_folder(1)).exists()
 
 
 def test_a_write_that_fails_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,9 @@ import io
 import json
 import resource
 import shlex
+import shutil
 import stat
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ import typer
 from kobe_jobs.cli.first_settings.market_look import look_at_bars
 from kobe_jobs.cli.first_settings.sizing import fitting_sizes
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
-from kobe_resources.settings.load import load_settings
+from kobe_resources.settings.load import PROJECT_ROOT, load_settings
 from kobe_resources.settings.models import DataSettings, SyntheticData
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.drivers.command import kobe
@@ -192,6 +194,23 @@ def test_a_typed_key_is_kept_for_its_owner_alone(answers: list[str], monkeypatch
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert server.key not in ended.out + ended.err + Path("kobe.toml").read_text(encoding="utf-8")
     assert "KOBE_ENV_FILE=" in ended.out
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_nothing_that_holds_a_key_is_offered_to_git(answers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    shutil.copy(PROJECT_ROOT / ".gitignore", ".gitignore")
+    with polygon_with(20) as server:
+        monkeypatch.setenv("KOBE_DATA__POLYGON__BASE_URL", server.url)
+        monkeypatch.setenv("KOBE_ENV_FILE", "")
+        answers += ["polygon", server.key, ""]
+        assert kobe("init").code == 0
+    seen = subprocess.run(["git", "status", "--porcelain", "-uall"], check=True, capture_output=True, text=True)
+    offered = [Path(line[3:]) for line in seen.stdout.splitlines()]
+    assert Path(".gitignore") in offered
+    assert Path("keys.env").is_file()
+    assert [path for path in offered if server.key in path.read_text(encoding="utf-8", errors="replace")] == []
+    assert not {Path("kobe.toml"), Path("keys.env")} & set(offered), "alerts.urls in kobe.toml are secrets too"
 
 
 @pytest.mark.parametrize(("sessions", "years", "calls"), [(2700, 10, 0), (480, 1.5, 5)])

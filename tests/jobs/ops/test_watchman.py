@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from kobe_jobs.cli.reference.pages import metrics_page
 from kobe_jobs.ops.health import watchman
-from kobe_jobs.ops.health.checks import Question, Watch
+from kobe_jobs.ops.health.checks import METRICS, Question, Watch
 from kobe_jobs.ops.health.server import health_app
 from kobe_jobs.ops.health.watchman import Watchman, ask_session_run, message_of
 from kobe_resources.alerts import AlertMessage
 from kobe_resources.findings import Finding
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.sessions import claim_session
+from kobe_resources.order_ledger.states import OrderState
 from kobe_resources.order_ledger.store import OrderLedger
 from kobe_resources.runtime.report_site import listen_on, serving
 from kobe_resources.settings.models import Settings
@@ -95,3 +99,17 @@ def test_orders_by_state_are_one_metric_and_the_account_is_measured() -> None:
     assert text.count("# TYPE kobe_orders gauge") == 1
     assert "kobe_equity 1002.5" in text
     assert 'check="account"' not in text, "it decides nothing"
+
+
+def test_the_reference_names_the_metrics_of_an_answer_and_no_other() -> None:
+    every = {**dict.fromkeys(METRICS, 1), **{f"orders_{state}": 1 for state in OrderState}}
+    watch = Watch([Question("all", lambda: Finding("all", True, "", metrics=every))])
+    app, listener = health_app(watch, ["127.0.0.1"], {"version": "1"}), listen_on(0, "")
+    port = listener.getsockname()[1]
+    with serving(app, listener), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    exported = {sample.name: set(sample.labels) for family in families for sample in family.samples}
+    told = dict(re.findall(r"^\| `(kobe_\w+)(?:\{(\w+)=.*\})?` \|", metrics_page(), re.MULTILINE))
+    assert set(told) == set(exported)
+    assert {name for name, label in told.items() if label} == {"kobe_orders"}
+    assert exported["kobe_orders"] == {told["kobe_orders"]}

@@ -7,19 +7,24 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from kobe_assets.graph.inputs import load_market
+from kobe_assets.graph.inputs import load_market, market_and_version
+from kobe_assets.graph.lineage import TABLES
 from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.report.analysis.one_run import run_book
 from kobe_assets.research.panel import ROW_DIVIDEND, ROW_FACTOR
+from kobe_jobs.research_run import backtest
 from kobe_jobs.research_run.backtest import parse_changes, run_backtest
 from kobe_jobs.research_run.strategy_check import check_strategy
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import changed_settings
 from kobe_resources.settings.models import Settings
+from kobe_resources.warehouse import checkpoint_journal
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.replay_market import random_warehouse
 
@@ -49,6 +54,33 @@ def test_a_parameter_that_is_set_trades_and_counts_as_a_try(stored: tuple[Settin
     (row,) = warehouse.rows("SELECT strategy, fold, train_sharpe, params->>'time_stop' FROM wf_trials")
     assert (row[0], row[1], float(row[3])) == ("ibs", 0, 1.0)
     assert row[2] is None or row[2] != row[2]
+
+
+def test_the_version_named_is_that_of_the_bars_it_ran_on(
+    stored: tuple[Settings, Warehouse], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, warehouse = stored
+    before = warehouse.content_version(*TABLES["daily_bars"])
+
+    def meanwhile(*given: Any) -> Any:
+        with warehouse.transaction() as connection:
+            connection.execute("UPDATE daily_bars SET volume = volume + 1")
+        return run_book(*given)
+
+    monkeypatch.setattr(backtest, "run_book", meanwhile)
+    summary = run_backtest(settings, "ibs", None, None, tmp_path / "out", {"time_stop": 1.0})
+    assert summary["data_version"] == before != warehouse.content_version(*TABLES["daily_bars"])
+    assert warehouse.rows("SELECT DISTINCT data_version FROM wf_trials") == [(before,)]
+
+
+def test_market_and_version_are_read_while_no_other_process_can_write(stored: tuple[Settings, Warehouse]) -> None:
+    settings, warehouse = stored
+    opened: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Warehouse, "_open", lambda warehouse: opened.append(1) or checkpoint_journal.connect(warehouse.path))
+        market, version = market_and_version(warehouse, settings)
+    assert len(opened) == 1
+    assert (market, version) == (load_market(warehouse, settings), warehouse.content_version(*TABLES["daily_bars"]))
 
 
 def test_a_setting_is_no_parameter_and_is_told_where_it_goes() -> None:

@@ -8,14 +8,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import dagster
 import pytest
 
+from kobe_assets.graph.lineage import recorded_versions, stored_version
 from kobe_jobs.research_run.backtest import run_backtest
-from kobe_jobs.research_run.stale import ComputationFailed, bring_up_to_date
+from kobe_jobs.research_run.stale import ComputationFailed, bring_up_to_date, run_assets
 from kobe_jobs.trading.readiness.research_gate import missing_evidence
 from kobe_resources.errors import UsageError
 from kobe_resources.market_data import MarketDataError
@@ -57,6 +59,44 @@ def home(computed_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_second_report_computes_nothing(home: Path) -> None:
+    assert bring_up_to_date(load_settings()) == []
+
+
+@pytest.mark.parametrize(
+    ("asset", "computes"),
+    [
+        ("universe", "build_universe"),
+        ("indicators", "compute_indicators"),
+        ("signals", "signals_of"),
+        ("wf_folds", "run_studies"),
+        ("kpi_report", "compute_evidence"),
+    ],
+)
+def test_what_another_process_changes_while_an_asset_computes_leaves_it_stale(
+    home: Path, monkeypatch: pytest.MonkeyPatch, asset: str, computes: str
+) -> None:
+    module = import_module(f"kobe_assets.{asset}")
+    compute = getattr(module, computes)
+
+    def meanwhile(*given: Any) -> Any:
+        with Warehouse().transaction() as connection:
+            connection.execute("UPDATE daily_bars SET volume = volume + 1 WHERE " + BAR)
+            connection.execute(
+                "UPDATE asset_versions SET data_version = ? WHERE asset = 'daily_bars'",
+                [stored_version(connection, "daily_bars")],
+            )
+        return compute(*given)
+
+    with Warehouse().connect() as connection:
+        before = recorded_versions(connection)["daily_bars"].data_version
+    with monkeypatch.context() as patch:
+        patch.setattr(module, computes, meanwhile)
+        run_assets(load_settings(), [asset])
+    with Warehouse().connect() as connection:
+        known = recorded_versions(connection)
+    assert known["daily_bars"].data_version != before
+    assert known[asset].inputs["daily_bars"] == before
+    assert asset in bring_up_to_date(load_settings())
     assert bring_up_to_date(load_settings()) == []
 
 

@@ -19,6 +19,7 @@ from kobe_jobs.trading.market_snapshot import MarketSnapshot, load_market_snapsh
 from kobe_jobs.trading.parity import live as parity_module
 from kobe_jobs.trading.parity.live import Evening, live_parity, simulate_session
 from kobe_jobs.trading.parity.trades import simulated_trades
+from kobe_resources import calendar
 from kobe_resources.broker.quotes import stop_price
 from kobe_resources.order_ledger import OrderLedger, Position
 from kobe_resources.order_ledger.sessions import DONE, claim_session, end_session
@@ -103,6 +104,53 @@ def test_every_strategy_that_traded_is_compared(tmp_path: Path, monkeypatch: pyt
             with ledger.write() as write:
                 claim_session(write, "simulated:PA1", day, name, "me")
                 end_session(write, "simulated:PA1", day, DONE, "")
-        session, rows, compared = live_parity(settings, warehouse, ledger)
-    assert (session, rows, compared) == (sessions[-2].item(), [], 2)
+        found = live_parity(settings, warehouse, ledger, NOW)
+    assert (found.session, found.rows, found.compared) == (sessions[-2].item(), [], 2)
+    assert found.holds
     assert sorted(asked) == ["ibs", "rsi2"]
+
+
+def trade(ledger: OrderLedger, day: dt.date, strategy: str = "rsi2") -> None:
+    with ledger.write() as write:
+        claim_session(write, "paper:PA1", day, strategy, "me")
+        end_session(write, "paper:PA1", day, DONE, "")
+
+
+def after(day: dt.date) -> dt.datetime:
+    """Late in the evening of `day`."""
+    return dt.datetime.combine(day, dt.time(23), calendar.NEW_YORK)
+
+
+def test_nothing_is_compared_before_the_first_session(tmp_path: Path) -> None:
+    settings, warehouse = random_warehouse(tmp_path, 10, 290)
+    with OrderLedger(tmp_path / "orders.sqlite") as ledger:
+        found = live_parity(settings, warehouse, ledger, NOW)
+    assert (found.holds, found.not_compared) == (False, "no session was traded yet")
+
+
+def test_a_session_without_bars_is_not_compared_by_an_older_one(tmp_path: Path) -> None:
+    settings, warehouse = random_warehouse(tmp_path, 10, 290)
+    stored: dt.date = load_market(warehouse, settings).panel.sessions[-1].item()
+    ahead: dt.date = calendar.sessions(stored, stored + dt.timedelta(days=14))[1].item()
+    with OrderLedger(tmp_path / "orders.sqlite") as ledger:
+        trade(ledger, stored)
+        assert live_parity(settings, warehouse, ledger, after(stored)).holds
+        trade(ledger, ahead)
+        # The auction of a coming session has its orders in the evening before.
+        assert live_parity(settings, warehouse, ledger, after(stored)).session == stored
+        found = live_parity(settings, warehouse, ledger, after(ahead))
+    assert (found.session, found.holds, found.compared) == (ahead, False, 0)
+    assert f"the bars of {ahead} are not stored" in found.not_compared
+
+
+@pytest.mark.parametrize("name", ["dropped", "portfolio"])
+def test_a_strategy_that_is_gone_is_named(tmp_path: Path, name: str) -> None:
+    settings, warehouse = random_warehouse(tmp_path, 10, 290)
+    days = load_market(warehouse, settings).panel.sessions
+    with OrderLedger(tmp_path / "orders.sqlite") as ledger:
+        trade(ledger, days[-3].item(), name)
+        found = live_parity(settings, warehouse, ledger, NOW)
+        assert not found.holds
+        assert found.not_compared.startswith(f"{name} traded")
+        trade(ledger, days[-2].item())
+        assert live_parity(settings, warehouse, ledger, NOW).holds, "it neither traded nor held anything in that session"

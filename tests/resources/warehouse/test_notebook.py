@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pytest
 
 from kobe_resources import open_warehouse
+from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import PROJECT_ROOT
 from kobe_resources.warehouse.notebook import NothingStored
 from kobe_resources.warehouse.store import Warehouse
@@ -116,10 +116,39 @@ def test_sql_in_a_symbol_stays_a_symbol(stored: Warehouse) -> None:
     assert len(tables.query("SELECT * FROM daily_bars WHERE symbol = ?", [HOSTILE])) == 6
 
 
-def test_nothing_can_be_written(stored: Warehouse) -> None:
-    with pytest.raises(duckdb.InvalidInputException, match="read-only"):
-        open_warehouse().query("DELETE FROM daily_bars")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM daily_bars",
+        "COPY daily_bars TO '{file}'",
+        "SELECT 1; COPY daily_bars TO '{file}'",
+        "EXPLAIN ANALYZE COPY daily_bars TO '{file}'",
+        "COPY (PIVOT daily_bars ON symbol USING max(close)) TO '{file}'",
+        "EXPORT DATABASE '{file}'",
+        "ATTACH '{file}' AS other",
+    ],
+)
+def test_nothing_can_be_written(sql: str, stored: Warehouse, tmp_path: Path) -> None:
+    there = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match="no SELECT"):
+        open_warehouse().query(sql.format(file=tmp_path / "mine"))
+    assert sorted(tmp_path.rglob("*")) == there
     assert len(open_warehouse().daily_bars()) == 12
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM daily_bars",
+        "WITH bars AS (SELECT * FROM daily_bars) SELECT * FROM bars",
+        "DESCRIBE daily_bars",
+        "SUMMARIZE daily_bars",
+        "PIVOT daily_bars ON symbol IN ('A') USING max(close)",
+        "VALUES (1)",
+    ],
+)
+def test_every_way_to_write_a_select_is_answered(sql: str, stored: Warehouse) -> None:
+    assert len(open_warehouse().query(sql)) > 0
 
 
 def test_frames_are_copies(stored: Warehouse) -> None:

@@ -20,7 +20,7 @@ from kobe_assets.checks.research import told_lookahead
 from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_frame
 from kobe_assets.graph.given_bars import panel_of_frame
 from kobe_assets.graph.inputs import canonical_params, folds_of, load_panel, market_of, stored_symbols, tradable_bars
-from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.graph.own_strategies import no_strategy, strategies_of
 from kobe_assets.report.analysis.one_run import BookRun, run_book, told_refusals, told_signals
 from kobe_assets.report.page.run_figures import equity_figure, symbol_figure
 from kobe_assets.research.declared import is_number
@@ -248,8 +248,7 @@ def _declared(strategy: Strategy | str, settings: Settings) -> Strategy:
     if strategy == BOOK:
         raise UsageError(f"{BOOK} is no strategy but several in one account", f"run `kobe backtest --strategy {BOOK}`")
     if strategy not in known:
-        what = f"{strategy!r} is no strategy{did_you_mean(str(strategy), known)}"
-        raise UsageError(what, f"there are {', '.join(sorted(known))}; or give a Strategy object")
+        raise no_strategy(str(strategy), known)
     return known[strategy]
 
 

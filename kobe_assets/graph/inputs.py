@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from kobe_assets.graph.bar_table import PRICES, forget_bar_tables, read_bar_tables
 from kobe_assets.graph.fees import fee_table
 from kobe_assets.graph.lineage import TABLES
-from kobe_assets.graph.own_strategies import declared_indicators, strategies_of
+from kobe_assets.graph.own_strategies import declared_indicators, no_strategy, strategies_of
 from kobe_assets.research.costs import Costs, make_costs
 from kobe_assets.research.indicators import CANONICAL_COLUMNS, Indicators
 from kobe_assets.research.panel import ROW_DIVIDEND, Bools, Floats, Integers, Panel, build_panel
@@ -279,18 +279,13 @@ def registered(settings: Settings) -> dict[str, Strategy]:
     """Every strategy by name. Raises UsageError where the settings name one that is not there: what they say of it would be
     left out in silence."""
     known = strategies_of(settings)
-    for name in settings.portfolio.strategies:
-        if name not in known:
-            raise UsageError(
-                f"settings: portfolio.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}",
-                f"use one of {', '.join(sorted(known))}",
-            )
-    for name in settings.walk_forward.strategies or ():
-        if name not in known:
-            raise UsageError(
-                f"settings: walk_forward.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}",
-                f"use one of {', '.join(sorted(known))}",
-            )
+    for setting, names in (
+        ("portfolio.strategies", settings.portfolio.strategies),
+        ("walk_forward.strategies", settings.walk_forward.strategies or ()),
+    ):
+        for name in names:
+            if name not in known:
+                raise no_strategy(name, known, setting)
     for section, named in (
         ("walk_forward.grid", settings.walk_forward.grid),
         ("strategy.parameters", settings.strategy.parameters),

@@ -43,6 +43,7 @@ from kobe_assets.research.faults import (
 from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.research.strategies.asking import try_out
 from kobe_assets.research.strategies.register import columns_of, joined
+from kobe_resources.errors import UsageError, did_you_mean
 from kobe_resources.runtime.deadline import stopped_after
 from kobe_resources.runtime.process_state import kept_process_state
 
@@ -72,6 +73,12 @@ class OwnStrategy:
     strategy: Strategy
     path: str
     sources: Files
+
+
+def no_strategy(name: str, known: Iterable[str], setting: str = "") -> UsageError:
+    """The refusal of a name that no strategy bears. known: the names there are. setting: what names it; "" for a person."""
+    what = f"settings: {setting} names {name!r}, which is no strategy" if setting else f"there is no strategy {name!r}"
+    return UsageError(f"{what}{did_you_mean(name, known)}", f"use one of {', '.join(sorted(known))}")
 
 
 def strategies_of(settings: Settings) -> dict[str, Strategy]:

@@ -32,7 +32,7 @@ from kobe_jobs.cli.commands import (
 )
 from kobe_jobs.cli.examples import add_examples
 from kobe_jobs.cli.long_calls import long_calls_told
-from kobe_jobs.cli.screen import Screen
+from kobe_jobs.cli.screen import say_aside, warn_of
 from kobe_resources.errors import KobeError, UsageError, is_interrupt, with_earlier
 from kobe_resources.runtime.interrupts import noted_interrupts
 from kobe_resources.settings.load import kobe_home, require_clone
@@ -69,7 +69,7 @@ def main() -> None:
     # What a service manager sends ends a command as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _open_closed_streams()
-    with noted_interrupts() as was_stopped, long_calls_told(_say), own_output_aside():
+    with noted_interrupts() as was_stopped, long_calls_told(say_aside), own_output_aside():
         try:
             # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
             code = app(prog_name="kobe", standalone_mode=False)
@@ -146,7 +146,7 @@ def before_every_command(
     if context.invoked_subcommand != "kill":
         _be_patient(context.invoked_subcommand in ORDER_PATH)
     if key_file_is_open():
-        _say(f"warning: others can read your keys: chmod 600 {os.environ.get('KOBE_ENV_FILE', '')}")
+        warn_of(f"others can read your keys: chmod 600 {os.environ.get('KOBE_ENV_FILE', '')}")
 
 
 def _refuse_a_file(home: Path) -> None:
@@ -170,7 +170,7 @@ def _be_patient(is_order_path: bool) -> None:
 
     PATIENCE.wait_s = LOCK_WAIT_S if is_order_path else PERSON_WAITS_S
     if sys.stderr.isatty():
-        PATIENCE.tell = _say
+        PATIENCE.tell = say_aside
 
 
 def _outside() -> tuple[type[BaseException], ...]:
@@ -195,12 +195,8 @@ def _log(error: KobeError) -> None:
             get_logger("cli").error("a command ended in an error", command=" ".join(sys.argv[1:2]), reason=str(error))
 
 
-def _say(line: str) -> None:
-    Screen(stderr=True, highlight=False, soft_wrap=True).print(f"kobe: {line}")
-
-
 def _end(line: str, code: int) -> NoReturn:
-    _say(line)
+    say_aside(line)
     _leave(code)
 
 

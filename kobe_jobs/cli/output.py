@@ -130,14 +130,6 @@ def output() -> Screen:
     return Screen()
 
 
-def warn_of(what: str) -> None:
-    """Print a warning on standard error; nothing for an empty text."""
-    if what:
-        from rich.console import Console
-
-        Console(stderr=True).print(f"warning: {what}", markup=False, highlight=False, soft_wrap=True)
-
-
 def table_of(title: str, *columns: str) -> Table:
     """An empty table; without names it has no header."""
     from rich.table import Table

@@ -60,6 +60,17 @@ class Screen(Console):
         return fitted(self, table)
 
 
+def say_aside(line: str, **options: Any) -> None:
+    """Print one line on standard error, under the name of the program."""
+    Screen(stderr=True, highlight=False, soft_wrap=True).print(f"kobe: {line}", **options)
+
+
+def warn_of(what: str) -> None:
+    """Print a warning on standard error; nothing for an empty text."""
+    if what:
+        say_aside(f"warning: {what}", style="yellow")
+
+
 def print_json(value: Any) -> None:
     """Print one JSON value on standard output; a number that JSON has no word for is null, a date or a path is text."""
     screen, text = Screen(), json.dumps(_plain(value), default=str)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from kobe_assets.research.strategies import BUILT_IN
 from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Part
 from kobe_resources.errors import KobeError, UsageError, did_you_mean
+from kobe_resources.runtime.atomic_files import FOR_OTHERS, write_whole
 from kobe_resources.runtime.csv_cells import safe_cells
 from kobe_resources.settings.models import BOOK, Settings
 from kobe_resources.settings.pins import research_pin
@@ -152,15 +152,15 @@ def _summary_of(run: BookRun) -> dict[str, Any]:
 
 
 def _write_files(out: Path, run: BookRun, summary: Mapping[str, Any], page: str) -> None:
-    def as_csv(frame: pd.DataFrame) -> Callable[[Path], object]:
-        return lambda path: safe_cells(frame).to_csv(path, index=False, date_format="%Y-%m-%d")
+    def as_csv(frame: pd.DataFrame) -> str:
+        return str(safe_cells(frame).to_csv(index=False, date_format="%Y-%m-%d"))
 
+    curve = run.equity[["session", "equity", "daily_return", "exposure"]]
+    texts = {TRADES: as_csv(run.trades), CURVE: as_csv(curve), SUMMARY: json.dumps(summary, indent=2) + "\n", PAGE: page}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out / TRADES, as_csv(run.trades))
-        _write(out / CURVE, as_csv(run.equity[["session", "equity", "daily_return", "exposure"]]))
-        _write(out / SUMMARY, lambda path: path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8"))
-        _write(out / PAGE, lambda path: path.write_text(page, encoding="utf-8"))
+        for name, text in texts.items():
+            write_whole(out / name, text.encode("utf-8"), mode=FOR_OTHERS)
     except OSError as error:
         raise KobeError(
             f"{out} cannot be written ({error.strerror})", "name another folder with --out, or free space"
@@ -172,13 +172,3 @@ def failed_checks(warehouse: Warehouse, assets: Collection[str] = DEPENDS) -> li
     sql = "SELECT name, description FROM check_results WHERE NOT passed AND list_contains(?, asset) ORDER BY asset, name"
     found = warehouse.rows(sql, [list(assets)])
     return [{"name": name, "text": description} for name, description in found]
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside `path` and rename, so that a reader never sees half a file."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from kobe_assets.graph.inputs import parts_of, registered
-from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.graph.own_strategies import no_strategy, strategies_of
 from kobe_assets.research.strategies import BUILT_IN, STRATEGIES, Strategy, StrategyBroken, StrategyFault
 from kobe_assets.research.walk_forward import Part
 from kobe_resources.errors import KobeError, UsageError, did_you_mean
@@ -34,7 +34,7 @@ def strategy_named(settings: Settings, name: str) -> Strategy:
     """The registered strategy. Raises UsageError with the names there are."""
     known = registered(settings)
     if name not in known:
-        raise UsageError(f"there is no strategy {name!r}{did_you_mean(name, known)}", one_of_them(settings))
+        raise no_strategy(name, known)
     return known[name]
 
 
@@ -51,18 +51,13 @@ def parts_named(settings: Settings, name: str | None = None) -> tuple[Part, ...]
         raise BadStrategy(str(fault), MEND_FILE) from fault
 
 
-def one_of_them(settings: Settings) -> str:
-    """The mend: all names."""
-    return f"use one of {', '.join(sorted(strategies_of(settings)))}"
-
-
 def load_trading_settings() -> Settings:
     """The effective settings, for commands that trade. Raises UsageError as `load_settings`, and on an unknown strategy."""
     settings = load_settings()
     known = strategies_of(settings)
     for name in settings.portfolio.strategies:
         if name not in known:
-            raise _no_strategy(name, known)
+            raise no_strategy(name, known, "portfolio.strategies")
     return settings
 
 
@@ -74,7 +69,7 @@ def load_account_settings() -> Settings:
     settings = load_settings()
     for name in settings.portfolio.strategies if settings.strategy.folder is None else ():
         if name not in BUILT_IN:
-            raise _no_strategy(name, BUILT_IN)
+            raise no_strategy(name, BUILT_IN, "portfolio.strategies")
     return settings
 
 
@@ -106,8 +101,3 @@ def refuse_untradable(strategy: Strategy) -> None:
     """Raise UsageError for a strategy whose positions would be held without a protective stop."""
     if why := why_only_simulated(strategy):
         raise UsageError(f"the strategy {strategy.name} is not traded: {why}", "backtest it, and trade another")
-
-
-def _no_strategy(name: str, known: Iterable[str]) -> UsageError:
-    what = f"settings: portfolio.strategies names {name!r}, which is no strategy{did_you_mean(name, known)}"
-    return UsageError(what, f"use one of {', '.join(sorted(known))}")

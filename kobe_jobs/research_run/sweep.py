@@ -21,13 +21,13 @@ from kobe_assets.checks.research import told_lookahead
 from kobe_assets.graph.frames import trial_rows, trial_terms
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, market_and_version, studied
 from kobe_assets.graph.lineage import recorded_versions
-from kobe_assets.graph.own_strategies import Files, own_files, own_strategies, strategies_of
+from kobe_assets.graph.own_strategies import Files, no_strategy, own_files, own_strategies, strategies_of
 from kobe_assets.report.analysis.heat_map import Grid, read_grids
 from kobe_assets.report.page.heat_map_picture import heat_map_svg
 from kobe_assets.research.strategies import BUILT_IN, STRATEGIES, Strategy
 from kobe_assets.research.walk_forward import Fold, Market, find_signals, grid_sets, run_trials
 from kobe_jobs.research_run.strategies import MEND_LEAK, ReadsTheFuture
-from kobe_resources.errors import KobeError, UsageError, did_you_mean
+from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.runtime.atomic_files import write_whole
 from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.load import INSTALL, kobe_home
@@ -85,9 +85,7 @@ def plan_sweep(settings: Settings, warehouse: Warehouse, strategies: Sequence[st
     known = strategies_of(settings)
     unknown = [name for name in strategies if name not in known]
     if unknown:
-        raise UsageError(
-            f"there is no strategy {unknown[0]!r}{did_you_mean(unknown[0], known)}", f"use one of {', '.join(sorted(known))}"
-        )
+        raise no_strategy(unknown[0], known)
     market, version = market_and_version(warehouse, settings)
     folds, pin = folds_of(settings, market.panel), research_pin(settings)
     tasks, total = [], 0

@@ -13,13 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+OWNER_ALONE, FOR_OTHERS = 0o600, 0o666
+"""Permissions of a new file: the owner's alone, or what the umask leaves."""
 
 
-def write_whole(path: Path, content: bytes, draft: Path | None = None) -> None:
-    """Replace `path` in one step. draft: where to write first, in the same folder (default: a hidden name of this thread's)."""
+def write_whole(path: Path, content: bytes, draft: Path | None = None, mode: int = OWNER_ALONE) -> None:
+    """Replace `path` in one step. draft: where to write first, in the same folder (default: a hidden name of this thread's).
+
+    mode: the permissions of the new file, less those that the umask takes.
+    """
     draft = draft or path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
     try:
-        with open(draft, "wb", opener=_private) as file:
+        with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -28,10 +33,6 @@ def write_whole(path: Path, content: bytes, draft: Path | None = None) -> None:
         draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def sync_folder(folder: Path) -> None:

@@ -258,7 +258,9 @@ def test_options_that_make_no_sense_are_refused_in_one_line(bars: pd.DataFrame, 
 
 
 def test_an_unknown_name_and_an_empty_store_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"'rsi3' is no strategy \(did you mean rsi2\?\): there are ibs, rsi2, rsi2_ibs"):
+    with pytest.raises(
+        UsageError, match=r"there is no strategy 'rsi3' \(did you mean rsi2\?\): use one of ibs, rsi2, rsi2_ibs"
+    ):
         backtest("rsi3")
     monkeypatch.setenv("KOBE_HOME", str(tmp_path))
     with pytest.raises(KobeError, match="run `kobe report`"):

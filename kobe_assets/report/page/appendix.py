@@ -14,6 +14,7 @@ from kobe_assets.report.analysis.cautions import ended_companies, is_synthetic
 from kobe_assets.report.analysis.inputs import DATA, ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show
 from kobe_resources.settings.models import Settings
+from kobe_resources.settings.toml_text import toml_text
 
 UNIVERSE_ROWS = 1200
 REJECTED_ROWS = 200
@@ -188,11 +189,15 @@ def _write_section(lines: list[str], name: str, section: Mapping[str, Any]) -> N
 
 
 def _key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
+    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else toml_text(key)
 
 
 def _literal(value: Any) -> str:
-    # JSON's strings, numbers, booleans and arrays are TOML's too.
+    if isinstance(value, str):
+        return toml_text(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    # JSON's numbers and booleans are TOML's too.
     return json.dumps(value)
 
 

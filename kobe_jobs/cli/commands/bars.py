@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -189,8 +190,13 @@ def as_of(
     # The vendor decides some defaults: what was in force for the old one is written out for `files`.
     config.write_text(settings_toml(settings.model_copy(update={"data": own})), encoding="utf-8")
     where = str(out.resolve())
-    overrides = f'KOBE_DATA__VENDOR=files KOBE_DATA__FILES__PATH="{where}"'
-    again = f'KOBE_HOME="{where}/home" KOBE_CONFIG="{where}/kobe.toml" {overrides} kobe report'
+    variables = {
+        "KOBE_HOME": f"{where}/home",
+        "KOBE_CONFIG": f"{where}/kobe.toml",
+        "KOBE_DATA__VENDOR": "files",
+        "KOBE_DATA__FILES__PATH": where,
+    }
+    again = " ".join([*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), "kobe report"])
     if as_json:
         print_json({"folder": where, "as_of": when.isoformat(), "bars": count, "next": [again]})
         return

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kobe_jobs.cli.output import output, warn_of
-from kobe_jobs.cli.screen import print_json
+from kobe_jobs.cli.output import output
+from kobe_jobs.cli.screen import print_json, warn_of
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.load import data_folders, load_settings
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kobe_jobs.cli.screen import Screen, print_json
+from kobe_jobs.cli.screen import Screen, print_json, warn_of
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.settings.load import kobe_home, load_settings
 from kobe_resources.settings.models import Settings
@@ -157,9 +157,7 @@ def units(
 
 def _warn_of_audit(problem: str) -> None:
     if problem:
-        Screen(stderr=True, highlight=False, soft_wrap=True).print(
-            f"kobe: warning: the audit chain in it does not verify: {problem}", style="yellow"
-        )
+        warn_of(f"the audit chain in it does not verify: {problem}")
 
 
 def _plain() -> Screen:
@@ -181,7 +179,7 @@ def _serve_health(settings: Settings, watch: Watch, host: str, port: int | None)
     is_local = host == LOOPBACK
     console = _plain()
     if not is_local:
-        console.say(f"warning: everybody who reaches {host} can read these answers", style="yellow")
+        warn_of(f"everybody who reaches {host} can read these answers")
     labels = {"version": version("kobe"), "stage": settings.broker.stage, "config_pin": config_pin(settings)}
     account = Watch([account_question(settings)], keep_s=ACCOUNT_KEPT_S)
     app = health_app(watch, [LOOPBACK, "localhost"] if is_local else ["*"], labels, account)

@@ -13,7 +13,7 @@ import typer
 from kobe_jobs.cli.dates import FORM, parse_day
 from kobe_jobs.cli.failed_gates import failed_gates_text
 from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
-from kobe_jobs.cli.screen import Screen, print_json
+from kobe_jobs.cli.screen import Screen, print_json, warn_of
 from kobe_jobs.cli.verdict_table import holding_figures, verdict_lines, verdict_table
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import config_file, kobe_home, load_settings
@@ -248,7 +248,4 @@ def _warn_of_releases(settings: Settings) -> None:
     stored = {symbol for (symbol,) in Warehouse().rows(sql, [release])} if release else set()
     for symbol in release:
         if symbol not in stored:
-            Screen(stderr=True, highlight=False, soft_wrap=True).print(
-                f"kobe: warning: universe.release names {symbol}, of which no bars are stored: mend the symbol, or take it out",
-                style="yellow",
-            )
+            warn_of(f"universe.release names {symbol}, of which no bars are stored: mend the symbol, or take it out")

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from kobe_jobs.cli.dates import FORM, parse_day
 from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
-from kobe_jobs.cli.output import lines_of, order_table, output, show_replay, show_summary, table_of, warn_of
-from kobe_jobs.cli.screen import Screen, print_json
+from kobe_jobs.cli.output import lines_of, order_table, output, show_replay, show_summary, table_of
+from kobe_jobs.cli.screen import Screen, print_json, warn_of
 from kobe_resources.errors import KobeError
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.secrets import load_secrets

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from kobe_jobs.cli.first_settings.market_look import MarketLook
 from kobe_jobs.cli.first_settings.sizing import FittingSizes, fitting_sizes
 from kobe_jobs.cli.first_settings.vendor_look import FREE_YEARS, VendorLook
+from kobe_resources.settings.toml_text import toml_text
 
 FIRST_STEP, FIRST_SESSION = 75, 75
 """Dollars of an order, and of a session's entries, with which a broker's account is begun."""
@@ -64,7 +64,7 @@ def _files(wanted: Wanted, look: MarketLook) -> str:
     enough = _with(look, years)
     return (
         f"# {look.symbols:,} symbols, {look.bars:,} bars, {look.sessions:,} sessions from {look.first} to {look.last}\n"
-        f'[data]\nvendor = "files"\nfiles.path = {json.dumps(str(wanted.path))}\n\n'
+        f'[data]\nvendor = "files"\nfiles.path = {toml_text(str(wanted.path))}\n\n'
         f"[universe]\nmin_years = {years:g}    # {enough:,} of {look.symbols:,} symbols have as many\n"
         f"min_symbols = {max(1, int(MOST * enough))}    # `kobe universe validate` fails below\n"
     )
@@ -75,7 +75,7 @@ def _with(look: MarketLook, years: float) -> int:
 
 
 def _alpaca(vendor: VendorLook | None) -> str:
-    host = f"assets_url = {json.dumps(vendor.assets_url)}    # the keys' own host\n" if vendor and vendor.assets_url else ""
+    host = f"assets_url = {toml_text(vendor.assets_url)}    # the keys' own host\n" if vendor and vendor.assets_url else ""
     return (
         '# Ten years of raw consolidated bars, splits and dividends; nothing lies before 2016.\n[data]\nvendor = "alpaca"\n\n'
         f"[data.alpaca]\ncalls_per_minute = 150    # the free plan has 200; the account's orders need some of them\n{host}\n"

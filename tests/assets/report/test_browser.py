@@ -42,6 +42,31 @@ def test_every_chart_is_drawn_without_a_complaint_or_a_request(wide: Watched, pa
     assert [url for url in wide.requests if url != page_file.as_uri() and not url.startswith("data:")] == []
 
 
+def test_a_chart_that_fails_says_so_and_leaves_the_others_alone(browser: Browser, page_file: Path) -> None:
+    watched = Watched(browser, page_file)
+    watched.see("#chart-equity")
+    watched.page.evaluate(
+        """() => { const react = Plotly.react;
+             window.mended = () => { Plotly.react = react; };
+             Plotly.react = (place, ...rest) => {
+               if (place.id === "chart-equity") throw new Error("planted");
+               return react(place, ...rest);
+             };
+           }"""
+    )
+    watched.choose("ibs|optimized")
+    assert watched.undrawn() == []
+    assert watched.page.locator("main .chart.blank").all_inner_texts() == [
+        "This chart could not be drawn; its figures are in the tables."
+    ]
+    assert watched.complaints == ["planted"]
+    watched.page.evaluate("window.mended()")
+    watched.choose("rsi2|canonical")
+    assert watched.undrawn() == []
+    assert watched.page.locator("#chart-equity.blank").count() == 0
+    watched.page.close()
+
+
 def test_axes_of_few_whole_numbers_name_each_once(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
     few = inputs.trades.groupby(["strategy", "mode"], observed=True).head(2)
     file = tmp_path / "few.html"

@@ -251,7 +251,7 @@ def test_numbers_too_large_or_undefined_are_packed_as_undefined() -> None:
 def test_the_settings_on_the_page_give_the_same_pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(
         data={"vendor": "synthetic"},
-        universe={"release": {"BRK.B": 'a "real" split', "X": "why\\not"}},
+        universe={"release": {"BRK.B": 'a "real" split', "X": "why\\not 📈\x7f"}},
         walk_forward={"grid": {"rsi2": {"rsi_entry": [5, 10]}}},
         trading={"alert_webhook": "https://example.org/token"},
     )

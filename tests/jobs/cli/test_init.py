@@ -78,6 +78,12 @@ def test_own_bars_are_looked_at_and_the_next_two_commands_named(own_bars: Path) 
     assert load_settings().sizing.mode == "equity"
 
 
+def test_a_path_of_any_characters_is_written_as_it_is(own_bars: Path) -> None:
+    own = own_bars.rename(own_bars.with_name('bars 📈 "\x7f"'))
+    assert kobe("init", "--path", str(own)).code == 0
+    assert load_settings().data.files.path == own
+
+
 def test_the_settings_are_commented_and_name_what_was_seen(own_bars: Path) -> None:
     assert kobe("init", "--vendor", "files", "--path", str(own_bars)).code == 0
     text = Path("kobe.toml").read_text(encoding="utf-8")

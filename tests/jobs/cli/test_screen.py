@@ -12,7 +12,7 @@ import pytest
 from rich.table import Table
 
 from kobe_jobs.cli import output
-from kobe_jobs.cli.screen import Screen, printable
+from kobe_jobs.cli.screen import Screen, printable, warn_of
 from kobe_resources.findings import Finding
 
 JOBS = Path(__file__).parents[3] / "kobe_jobs"
@@ -89,3 +89,11 @@ def test_every_table_and_line_goes_to_a_screen() -> None:
         and not any(key.arg == "markup" for key in node.keywords)
     ]
     assert consoles == []
+
+
+def test_a_warning_is_one_line_under_the_name_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    warn_of("")
+    warn_of("[red]the disk[/red]\x1b is nearly full, " + "and more " * 30)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "kobe: warning: [red]the disk[/red]\\x1b is nearly full, " + "and more " * 30 + "\n"

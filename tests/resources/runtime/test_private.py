@@ -12,7 +12,7 @@ import pytest
 
 from kobe_resources.kill_switch import KillSwitch
 from kobe_resources.order_ledger.store import OrderLedger
-from kobe_resources.runtime.atomic_files import keep_private, private_folder, write_whole
+from kobe_resources.runtime.atomic_files import FOR_OTHERS, keep_private, private_folder, write_whole
 from kobe_resources.runtime.event_log import events_path, get_logger
 
 
@@ -101,6 +101,16 @@ def test_a_file_that_cannot_be_replaced_leaves_no_draft(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         write_whole(tmp_path / "file", b"content")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_file_for_others_has_the_permissions_that_the_umask_leaves(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_whole(tmp_path / "file", b"content", mode=FOR_OTHERS)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 def test_a_file_replaced_whole_is_private(tmp_path: Path) -> None:

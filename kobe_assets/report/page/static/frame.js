@@ -40,20 +40,29 @@ const wholes = (values) => ({ tickformat: ",d", ...(Math.max(...values) < 5 ? { 
 const rule = (c, where, more = {}) => ({ type: "line", layer: "above", line: { color: c.ink, width: 1, dash: "dash" }, ...where, ...more });
 const label = (c, text, where) => ({ text, showarrow: false, font: { size: 11, color: c.ink }, bgcolor: c.paper, ...where });
 
+// A chart that fails says so in its place and leaves the others alone.
 function drawChart(name) {
   const place = byId("chart-" + name);
   if (!place || !book() || !charts[name]) return;
   const why = book().why[name];
-  place.classList.toggle("blank", Boolean(why));
-  if (why) {
-    Plotly.purge(place);
-    place.style.height = "";
-    place.textContent = why;
-    place.setAttribute("aria-label", why);
-    return;
+  if (why) { leaveBlank(place, why); return; }
+  place.classList.remove("blank");
+  try { plot(place, charts[name](colors())); } catch (error) {
+    leaveBlank(place, "This chart could not be drawn; its figures are in the tables.");
+    reportError(error);
   }
+}
+
+function leaveBlank(place, why) {
+  Plotly.purge(place);
+  place.classList.add("blank");
+  place.style.height = "";
+  place.textContent = why;
+  place.setAttribute("aria-label", why);
+}
+
+function plot(place, { traces, layout, label: text }) {
   if (!place.querySelector(".plot-container")) place.textContent = "";
-  const { traces, layout, label: text } = charts[name](colors());
   if (layout.height) place.style.height = layout.height + "px";
   if (text) place.setAttribute("aria-label", text);
   Plotly.react(place, traces, layout, config);
@@ -83,17 +92,20 @@ function draw(names = Object.keys(charts)) {
 async function drawStale() {
   if (drawing) return;
   drawing = true;
+  try { await drawWanted(); } finally { drawing = false; }
+  holdPlace();
+  document.documentElement.dataset.drawn = "yes";
+}
+
+async function drawWanted() {
   const wanted = () => [...stale].filter((name) => inView.has(name));
   if (wanted().length) {
     document.documentElement.dataset.drawn = "";
-    try { await plotlyLoaded(); } catch { cannotUnpack(); return; }
+    try { await plotlyLoaded(); } catch { cannotUnpack(); stale.clear(); return; }
   }
   for (let names = wanted(); names.length; names = wanted()) {
     const until = performance.now() + 24;
     while (names.length && performance.now() < until) { const name = names.shift(); stale.delete(name); drawChart(name); }
     await new Promise((done) => setTimeout(done, 0));
   }
-  drawing = false;
-  holdPlace();
-  document.documentElement.dataset.drawn = "yes";
 }

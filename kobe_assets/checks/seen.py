@@ -38,7 +38,8 @@ class Mends:
 
     def bar(self, symbol: str) -> str:
         """For a bar that is wrong."""
-        where = "mend the row in the file" if self.own else f"tell {self.vendor}, then `kobe bars refresh --force`"
+        again = f"tell {self.vendor}, then `kobe bars refresh --symbol {symbol}` asks for its bars again"
+        where = "mend the row in the file" if self.own else again
         return f'{where}; if it is true: [universe] release.{symbol} = "why"'
 
     def split(self, symbol: str, day: dt.date | None, before: float, after: float) -> str:

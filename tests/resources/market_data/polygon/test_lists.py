@@ -270,3 +270,16 @@ def test_where_the_plan_has_no_dividends_that_is_told_and_the_bars_are_loaded(sh
     report = shop.sync()
     assert_same_bars(shop.stored(), served(market))
     assert any("no dividends are loaded" in note for note in report.notes)
+
+
+def test_force_reads_old_splits_and_dividends_again_that_were_put_right(
+    market: Market, with_market: Callable[[Market], Shop]
+) -> None:
+    paid = [dividend_row("S00002", "2026-04-01", 0.05)]
+    shop = with_market(Market(market.bars, splits_of(("S00001", "2026-03-02", 1, 4)), dividends=paid))
+    shop.sync()
+    right = [dividend_row("S00002", "2026-04-01", 0.07)]
+    shop.server.market = Market(market.bars, splits_of(("S00001", "2026-03-17", 1, 4)), dividends=right)
+    shop.sync(force=True)
+    assert shop.rows("SELECT symbol, execution_date FROM splits") == [("S00001", dt.date(2026, 3, 17))]
+    assert shop.rows("SELECT symbol, amount FROM dividends") == [("S00002", 0.07)]

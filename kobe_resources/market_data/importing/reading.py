@@ -86,6 +86,10 @@ def _read(reading: FilesRead, paths: list[Path], scratch: Path, wishes: Wishes, 
         name_owners(reading.connection, owners)
         reading.mapped |= stage(reading.connection, group, wishes, judging_done, progress)
         judging_done += len(group.pieces)
+        for piece in group.pieces:
+            if cell := group.unsure.get(str(piece.path)):
+                words = f"{cell} may be more than a thousand, or less than a thousand"
+                _leave(reading, piece, f"is not read: {words}; import it apart with --decimal . or --decimal ,")
     _judge(reading, wishes, most_bad, progress)
 
 

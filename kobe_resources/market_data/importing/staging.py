@@ -15,7 +15,7 @@ import duckdb
 from kobe_resources.market_data.importing.dates import Dates, read_dates
 from kobe_resources.market_data.importing.faults import action_faults, fault_sql, price_faults
 from kobe_resources.market_data.importing.headers import Header
-from kobe_resources.market_data.importing.numbers import blank, decimal_mark, mark_of_points, number
+from kobe_resources.market_data.importing.numbers import blank, decimal_mark, mark_of_points, number, unsure_files
 from kobe_resources.market_data.importing.pieces import Piece
 from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, PRICES, YFINANCE, Shape, normalized, understand
 from kobe_resources.market_data.importing.splits import read_splits
@@ -53,6 +53,8 @@ class Group:
     decimal: str | None = None
     raw_by: str = ""
     """SQL: what turns the four adjusted prices of a row back; empty where they are as traded."""
+    unsure: dict[str, str] = field(default_factory=dict)
+    """Files left out whose numbers may be thousands or decimals: path → such a cell."""
     notes: list[str] = field(default_factory=list)
     example: dict[str, str] = field(default_factory=dict)
     """The cells of one sound row, by meaning."""
@@ -270,6 +272,8 @@ def _read_marks(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wis
         volumes = ["volume"] if "volume" in held else []
         if prices and group.decimal == usual == "," and wishes.decimal is None:
             group.decimal = mark_of_points(connection, "long", prices, volumes)
+        if prices and group.decimal and wishes.decimal is None and len(group.pieces) > 1:
+            _leave_unsure(connection, group, prices, group.decimal)
         shares = decimal_mark(connection, "long", volumes, wishes.decimal, group.decimal or ".")
     except MarketDataError as error:
         raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.hint) from None
@@ -279,6 +283,13 @@ def _read_marks(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wis
         values["volume"] = _volume_or_none(connection, group, values["volume"])
     cells = ", ".join(f"{value} AS {name}_" for name, value in values.items())
     connection.execute(f"CREATE OR REPLACE VIEW typed AS SELECT *, {cells or 'NULL AS none_'} FROM long")  # noqa: S608
+
+
+def _leave_unsure(connection: duckdb.DuckDBPyConnection, group: Group, prices: Sequence[str], decimal: str) -> None:
+    """Take out the files for which the others would decide: one program writes points, another commas."""
+    group.unsure = unsure_files(connection, "long", prices, decimal)
+    for table, column in (("raw", "file"), ("files", "path")):
+        connection.execute(f"DELETE FROM {table} WHERE list_contains($1::VARCHAR[], {column})", [[*group.unsure]])  # noqa: S608
 
 
 def _volume_or_none(connection: duckdb.DuckDBPyConnection, group: Group, volume: str) -> str:

@@ -262,6 +262,27 @@ def test_three_decimals_between_semicolons_are_refused_where_nothing_says_that_t
     assert_same(thousands, CHEAP.assign(**{name: CHEAP[name] * 1000 for name in exports.PRICES}))
 
 
+def with_commas(bars: pd.DataFrame) -> str:
+    """One symbol, its prices with a decimal comma and three decimals, each in quotes."""
+    rows = exports.one(bars).astype({"Volume": int})
+    for name in ("Open", "High", "Low", "Close"):
+        rows[name] = [f"{value:.3f}".replace(".", ",") for value in rows[name]]
+    return rows.to_csv(index=False)
+
+
+def test_no_file_is_read_by_the_decimal_mark_of_others_where_it_does_not_say_its_own(bring: Importer, tmp_path: Path) -> None:
+    brav = CHEAP.assign(symbol="BRAV")
+    points = put(tmp_path / "dl", "ALFA.csv", exports.one(ALFA).to_csv(index=False))
+    commas = put(tmp_path / "dl", "BRAV.csv", with_commas(brav))
+    done = bring(tmp_path / "dl")
+    assert set(done.bars["symbol"]) == {"ALFA"}
+    assert "BRAV.csv" in (line := str(done.told["left_out"]))
+    assert "import it apart with --decimal . or --decimal ," in line
+    with pytest.raises(MarketDataError, match=r"BRAV.csv is not read: \d+,\d{3} may be more than a thousand"):
+        bring(points, commas)
+    assert_same(bring(commas, decimal=",", into=tmp_path / "1").bars, brav)
+
+
 def test_weekly_bars_are_said_to_be_weekly(bring: Importer, tmp_path: Path) -> None:
     weekly = ALFA[pd.to_datetime(ALFA["session"]).dt.weekday == 2]
     assert any("look weekly" in note for note in bring(put(tmp_path, "x.csv", exports.text(weekly))).told["notes"])

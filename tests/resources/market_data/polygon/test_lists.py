@@ -283,3 +283,16 @@ def test_force_reads_old_splits_and_dividends_again_that_were_put_right(
     shop.sync(force=True)
     assert shop.rows("SELECT symbol, execution_date FROM splits") == [("S00001", dt.date(2026, 3, 17))]
     assert shop.rows("SELECT symbol, amount FROM dividends") == [("S00002", 0.07)]
+
+
+def test_spellings_of_a_candidates_file_are_the_vendor_s_and_who_has_no_bars_is_named(
+    market: Market, with_market: Callable[[Market], Shop], tmp_path: Path
+) -> None:
+    names = {"S00000": "AAPL", "S00001": "BRK.B", "S00002": "ABRpD"}
+    bars = market.bars[market.bars["symbol"].isin(names)]
+    shop = with_market(Market(bars.assign(symbol=bars["symbol"].map(names))))
+    file = tmp_path / "candidates.csv"
+    file.write_text("symbol\naapl\nBRK/B\nABRpD\nGONE\n", encoding="utf-8")
+    report = shop.sync(candidates=str(file))
+    assert set(shop.stored()["symbol"]) == {"AAPL", "BRK.B", "ABRpD"}
+    assert "1 candidates of the file have no bars: GONE" in report.notes

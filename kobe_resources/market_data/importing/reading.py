@@ -87,9 +87,8 @@ def _read(reading: FilesRead, paths: list[Path], scratch: Path, wishes: Wishes, 
         reading.mapped |= stage(reading.connection, group, wishes, judging_done, progress)
         judging_done += len(group.pieces)
         for piece in group.pieces:
-            if cell := group.unsure.get(str(piece.path)):
-                words = f"{cell} may be more than a thousand, or less than a thousand"
-                _leave(reading, piece, f"is not read: {words}; import it apart with --decimal . or --decimal ,")
+            if why := group.unsure.get(str(piece.path)):
+                _leave(reading, piece, f"is not read: {why}")
     _judge(reading, wishes, most_bad, progress)
 
 

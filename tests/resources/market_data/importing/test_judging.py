@@ -283,6 +283,24 @@ def test_no_file_is_read_by_the_decimal_mark_of_others_where_it_does_not_say_its
     assert_same(bring(commas, decimal=",", into=tmp_path / "1").bars, brav)
 
 
+def dated(bars: pd.DataFrame, form: str) -> str:
+    """One symbol, its dates in this form."""
+    rows = exports.one(bars)
+    return rows.assign(Date=pd.to_datetime(rows["Date"]).dt.strftime(form)).to_csv(index=False)
+
+
+def test_no_file_is_read_by_the_date_order_of_others_where_its_days_suit_the_other_one(bring: Importer, tmp_path: Path) -> None:
+    early = BARS[(BARS["symbol"] == "BRAV") & BARS["session"].between("2020-02-03", "2020-02-12")]
+    for name, bars, form in (("ALFA", ALFA, "%m/%d/%Y"), ("BRAV", early, "%m/%d/%Y"), ("CHAR", early, "%d/%m/%Y")):
+        put(tmp_path / "dl", f"{name}.csv", dated(bars, form))
+    done = bring(tmp_path / "dl")
+    assert_same(done.bars, pd.concat([ALFA, early]))
+    assert "CHAR.csv" in (line := str(done.told["left_out"]))
+    assert "03/02/2020 is not month/day/year" in line
+    apart = bring(tmp_path / "dl" / "CHAR.csv", dates="dmy", into=tmp_path / "1").bars
+    assert_same(apart, early.assign(symbol="CHAR"))
+
+
 def test_weekly_bars_are_said_to_be_weekly(bring: Importer, tmp_path: Path) -> None:
     weekly = ALFA[pd.to_datetime(ALFA["session"]).dt.weekday == 2]
     assert any("look weekly" in note for note in bring(put(tmp_path, "x.csv", exports.text(weekly))).told["notes"])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
+from kobe_assets.checks.seen import Mends
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.drivers.command import kobe
 from tests.support.loopback_alpaca import KEY_ID, SECRET, AlpacaMarket, LoopbackAlpaca, alpaca_market
@@ -70,6 +71,7 @@ def test_the_bars_of_one_symbol_are_asked_for_again_and_no_others(
 
 
 def test_who_is_no_candidate_and_bars_that_are_read_whole_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--symbol" not in Mends("sample").bar("AAPL")
     assert "sample is read whole" in kobe("bars", "refresh", "--symbol", "AAPL").line
     monkeypatch.setenv("KOBE_DATA__VENDOR", "polygon")
     assert "XYZ is no candidate of polygon" in kobe("bars", "refresh", "--symbol", "XYZ").line

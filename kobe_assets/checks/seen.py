@@ -6,6 +6,8 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from kobe_resources.market_data import AGING
+
 
 class Seen(NamedTuple):
     """What an offender comes to, before it is known whether its symbol may trade and what traded over it."""
@@ -38,7 +40,8 @@ class Mends:
 
     def bar(self, symbol: str) -> str:
         """For a bar that is wrong."""
-        where = "mend the row in the file" if self.own else f"tell {self.vendor}, then `kobe bars refresh --force`"
+        again = f"--symbol {symbol}` asks for its bars again" if self.vendor in AGING else "--force`"
+        where = "mend the row in the file" if self.own else f"tell {self.vendor}, then `kobe bars refresh {again}"
         return f'{where}; if it is true: [universe] release.{symbol} = "why"'
 
     def split(self, symbol: str, day: dt.date | None, before: float, after: float) -> str:

@@ -18,6 +18,8 @@ from kobe_resources.warehouse.shared_connection import keep_open
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import duckdb
+
     from kobe_resources.warehouse.store import Warehouse
 
 RESUMES = "run `kobe bars refresh` again, it goes on where this stopped"
@@ -26,6 +28,7 @@ SURELY_PUBLISHED_AFTER = dt.timedelta(hours=24)
 """What a session lacks this long after its close is not late any more."""
 LIST_LASTS = dt.timedelta(days=30)
 """A vendor's list of stocks is read anew after this long."""
+SHOWN_NAMES = 10
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,13 @@ def hash_of_candidates(file: Path | None, setting: str) -> str | None:
         return hashlib.sha256(file.read_bytes()).hexdigest() if file else None
     except OSError as error:
         raise MarketDataError(f"{setting} cannot be read ({error})", "name a readable CSV") from error
+
+
+def candidates_without_bars(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    """A line on the candidates that have no bars; none where all have some."""
+    rows = connection.execute("SELECT symbol FROM candidates ANTI JOIN daily_bars USING (symbol) ORDER BY symbol").fetchall()
+    names = ", ".join(row[0] for row in rows[:SHOWN_NAMES]) + (", …" if len(rows) > SHOWN_NAMES else "")
+    return (f"{len(rows):,} candidates of the file have no bars: {names}",) if rows else ()
 
 
 @contextlib.contextmanager

@@ -54,20 +54,29 @@ def refresh(
         bool,
         typer.Option(
             "--force",
-            help="Read the source even where it has not changed; over a network: last sessions, symbols with gaps.",
+            help="Read the source even where it has not changed; over a network: last sessions, symbols with gaps, "
+            "all splits and dividends.",
         ),
     ] = False,
+    symbol: Annotated[
+        list[str] | None, typer.Option(help="Over a network: ask for all bars of this symbol again; may be repeated.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Load bars from the vendor of the settings, or top them up. Stopped half way, it goes on where it was."""
     from kobe_assets import checks
-    from kobe_resources.market_data import open_vendor
+    from kobe_resources.market_data import AGING, open_vendor
     from kobe_resources.market_data.history import told_of_load
+    from kobe_resources.market_data.polygon.checkpoints import forget_bars
     from kobe_resources.runtime.sql_files import read_sql
     from kobe_resources.warehouse.store import Warehouse
 
     vendor = open_vendor(load_settings(), load_secrets())
     warehouse = Warehouse()
+    if symbol:
+        if vendor.name not in AGING:
+            raise UsageError(f"{vendor.name} is read whole, not by symbol", "leave --symbol out, or say --force")
+        forget_bars(warehouse, symbol, vendor.name)
     began = dt.datetime.now(dt.UTC)
     with _bar() as bar:
         report = vendor.sync(warehouse, DrawnProgress(bar), force)

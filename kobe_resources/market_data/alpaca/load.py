@@ -50,6 +50,7 @@ class AlpacaLoad:
         self.changes = Changes()
         self.counted: Counter[str] = Counter()
         self.left_out: dict[str, None] = {}
+        self.without_bars: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -58,7 +59,7 @@ class AlpacaLoad:
         if self.left_out:
             names = ", ".join(list(self.left_out)[:10]) + (", …" if len(self.left_out) > 10 else "")
             told.append(f"left out, since Alpaca takes them for no symbols: {names}")
-        return tuple(told)
+        return (*told, *self.without_bars)
 
     def leave_out(self, error: AlpacaInvalidSymbol, rest: list[str]) -> None:
         """Take the symbol that the vendor names out of a call, and keep its name; raises where it names another."""

@@ -24,7 +24,7 @@ from kobe_resources.market_data.alpaca.plan import (
 )
 from kobe_resources.market_data.changes import Changes, StoreTotals
 from kobe_resources.market_data.companions import record_options, replace_candidates
-from kobe_resources.market_data.over_network import LIST_LASTS, RESUMES, hash_of
+from kobe_resources.market_data.over_network import LIST_LASTS, RESUMES, candidates_without_bars, hash_of
 from kobe_resources.market_data.polygon.candidates import candidates_of_file
 from kobe_resources.market_data.polygon.checkpoints import (
     Mark,
@@ -196,6 +196,7 @@ class AlpacaSync:
             record_load(connection, VENDOR, fingerprint, self._load.changes, at)
             save_mark(connection, "load", Mark(load_key, span, self._load.changes.added, at), VENDOR)
             self.totals = store_totals(connection)
+            self._load.without_bars = candidates_without_bars(connection) if self._load.alpaca.candidates else ()
 
 
 def _known_invalid(connection: duckdb.DuckDBPyConnection) -> set[str]:

@@ -75,6 +75,24 @@ def read_dates(texts: Iterable[str], order: str | None, usual: str | None = None
     return Dates(days, ORDERS[way] if main == "parted" else _SAID[main])
 
 
+def suit_better_turned(texts: Iterable[str], how: str) -> bool:
+    """Do a file's dates, each of which has two readings, lie less at weekends, or nearer together, by the other order?
+
+    how: the order that other files of their export have, as `Dates.how`.
+    """
+    texts = list(texts)
+    read, turned = (
+        [day for day in read_dates(texts, order).days.values() if day]
+        for order in sorted(ORDERS, key=lambda order: ORDERS[order] != how)
+    )
+    return bool(read and turned) and _scatter(turned) < _scatter(read)
+
+
+def _scatter(days: list[dt.date]) -> tuple[int, int]:
+    """How many lie at weekends, and over how many days all of them."""
+    return sum(day.weekday() > 4 for day in days), (max(days) - min(days)).days
+
+
 _SAID = {
     "iso": "year-month-day",
     "compact": "YYYYMMDD",

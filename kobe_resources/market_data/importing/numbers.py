@@ -38,7 +38,7 @@ def number(cell: str, decimal: str | None) -> str:
     bare = f"regexp_replace(upper({cell}), '{MARKS}', '', 'g')"
     digits = f"regexp_replace({bare}, '[KMBT]$', '')"
     # In India by lakh and crore: 12,34,567.
-    grouped = f"[0-9]{{1,3}}({other}[0-9]{{3}})+|[0-9]{{1,2}}({other}[0-9]{{2}})+{other}[0-9]{{3}}"
+    grouped = f"[1-9][0-9]{{0,2}}({other}[0-9]{{3}})+|[0-9]{{1,2}}({other}[0-9]{{2}})+{other}[0-9]{{3}}"
     whole = f"-?([0-9]*|{grouped})({mark}[0-9]*)?(E[+-]?[0-9]+)?"
     value = f"replace(replace({digits}, '{thousands}', ''), '{decimal}', '.')"
     factors = " ".join(f"WHEN '{letter}' THEN {factor}" for letter, factor in FACTORS.items())
@@ -87,6 +87,21 @@ def decimal_mark(
             "say --decimal . or --decimal ,",
         )
     return usual or "."
+
+
+def unsure_files(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str], decimal: str) -> dict[str, str]:
+    """Files whose `1,234` the decimal mark of the others would make a thousand, and that say themselves nowhere what it is.
+
+    table: has the column `file`. The values are such cells.
+    """
+    grouped = r"-?\d{1,3}[" + ("," if decimal == "." else ".") + r"]\d{3}"
+    cells = " UNION ALL ".join(f"SELECT file, {name} AS cell FROM {table}" for name in columns)  # noqa: S608
+    rows = connection.execute(
+        f"SELECT file, any_value(x) FILTER (regexp_full_match(x, '{grouped}')) AS shown "  # noqa: S608
+        f"FROM (SELECT file, regexp_replace(cell, '{MARKS}', '', 'g') AS x FROM ({cells})) "
+        f"GROUP BY file HAVING shown IS NOT NULL AND NOT bool_or(contains(x, '{decimal}')) ORDER BY file"
+    ).fetchall()
+    return dict(rows)
 
 
 def mark_of_points(connection: duckdb.DuckDBPyConnection, table: str, prices: Sequence[str], volumes: Sequence[str]) -> str:

@@ -86,6 +86,9 @@ def _read(reading: FilesRead, paths: list[Path], scratch: Path, wishes: Wishes, 
         name_owners(reading.connection, owners)
         reading.mapped |= stage(reading.connection, group, wishes, judging_done, progress)
         judging_done += len(group.pieces)
+        for piece in group.pieces:
+            if why := group.unsure.get(str(piece.path)):
+                _leave(reading, piece, f"is not read: {why}")
     _judge(reading, wishes, most_bad, progress)
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from kobe_resources.market_data.importing.dates import Dates, read_dates
+from kobe_resources.market_data.importing.dates import ORDERS, Dates, read_dates, suit_better_turned
 from kobe_resources.market_data.importing.faults import action_faults, fault_sql, price_faults
 from kobe_resources.market_data.importing.headers import Header
-from kobe_resources.market_data.importing.numbers import blank, decimal_mark, mark_of_points, number
+from kobe_resources.market_data.importing.numbers import blank, decimal_mark, mark_of_points, number, unsure_files
 from kobe_resources.market_data.importing.pieces import Piece
 from kobe_resources.market_data.importing.shapes import KOBE_ADJUSTED, PRICES, YFINANCE, Shape, normalized, understand
 from kobe_resources.market_data.importing.splits import read_splits
@@ -53,6 +53,8 @@ class Group:
     decimal: str | None = None
     raw_by: str = ""
     """SQL: what turns the four adjusted prices of a row back; empty where they are as traded."""
+    unsure: dict[str, str] = field(default_factory=dict)
+    """Files left out whose numbers or dates the other files would decide: path → why."""
     notes: list[str] = field(default_factory=list)
     example: dict[str, str] = field(default_factory=dict)
     """The cells of one sound row, by meaning."""
@@ -220,6 +222,8 @@ def _dates(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wishes) 
     except MarketDataError as error:
         raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.hint) from None
     _table(connection, "days", "text VARCHAR, day DATE", list(group.dates.days.items()))
+    if group.dates.how in ORDERS.values() and wishes.dates is None and len(group.pieces) > 1:
+        _leave_turned(connection, group)
 
 
 def _symbols(connection: duckdb.DuckDBPyConnection, wishes: Wishes) -> dict[str, str]:
@@ -268,6 +272,8 @@ def _read_marks(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wis
         volumes = ["volume"] if "volume" in held else []
         if prices and group.decimal == usual == "," and wishes.decimal is None:
             group.decimal = mark_of_points(connection, "long", prices, volumes)
+        if prices and group.decimal and wishes.decimal is None and len(group.pieces) > 1:
+            _leave_unsure(connection, group, prices, group.decimal)
         shares = decimal_mark(connection, "long", volumes, wishes.decimal, group.decimal or ".")
     except MarketDataError as error:
         raise MarketDataError(f"{group.pieces[0].label}: {error.what}", error.hint) from None
@@ -277,6 +283,30 @@ def _read_marks(connection: duckdb.DuckDBPyConnection, group: Group, wishes: Wis
         values["volume"] = _volume_or_none(connection, group, values["volume"])
     cells = ", ".join(f"{value} AS {name}_" for name, value in values.items())
     connection.execute(f"CREATE OR REPLACE VIEW typed AS SELECT *, {cells or 'NULL AS none_'} FROM long")  # noqa: S608
+
+
+def _leave_unsure(connection: duckdb.DuckDBPyConnection, group: Group, prices: Sequence[str], decimal: str) -> None:
+    """Take out the files for which the others would decide: one program writes points, another commas."""
+    cells = unsure_files(connection, "long", prices, decimal)
+    words = "may be more than a thousand, or less than a thousand; import it apart with --decimal . or --decimal ,"
+    _leave(connection, group, {path: f"{cell} {words}" for path, cell in cells.items()})
+
+
+def _leave_turned(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
+    """Take out the files whose dates say nowhere what comes first, and suit the order of the others worse than the other."""
+    rows = connection.execute(
+        "SELECT file, list(DISTINCT session) FROM long WHERE session IS NOT NULL GROUP BY file "
+        r"HAVING bool_and(regexp_full_match(trim(session), '(0?[1-9]|1[0-2])[-/.](0?[1-9]|1[0-2])[-/.]\d{2,4}.*'))"
+    ).fetchall()
+    words = f"is not {group.dates.how}, by the days of the other dates; import it apart with --dates mdy or --dates dmy"
+    turned = {path: f"{min(texts)} {words}" for path, texts in rows if suit_better_turned(texts, group.dates.how)}
+    _leave(connection, group, turned)
+
+
+def _leave(connection: duckdb.DuckDBPyConnection, group: Group, reasons: Mapping[str, str]) -> None:
+    group.unsure |= reasons
+    for table, column in (("raw", "file"), ("files", "path")):
+        connection.execute(f"DELETE FROM {table} WHERE list_contains($1::VARCHAR[], {column})", [[*reasons]])  # noqa: S608
 
 
 def _volume_or_none(connection: duckdb.DuckDBPyConnection, group: Group, volume: str) -> str:

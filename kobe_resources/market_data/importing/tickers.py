@@ -19,7 +19,7 @@ UNNAMED = re.compile(
 WRAPPED = (
     re.compile(r"Download Data - \w+_[A-Z]{2}_[A-Z]{4}_(.+)"),
     re.compile(r"(?i)MacroTrends_Data_Download_(.+)"),
-    re.compile(r"[A-Z]{3,8}_([^,]+), ?1?[DWM](?:_\w+)?"),
+    re.compile(r"[A-Z]{3,8}_(?:DLY_)?([^,]+), ?1?[DWM](?:_\w+)?"),
 )
 """MarketWatch's, Macrotrends' and TradingView's names around a symbol."""
 _DAY_AT_END = re.compile(r"[-_. ]\d{1,4}([-_.]\d{1,4}){2}$")

@@ -1,4 +1,4 @@
-"""Polygon's splits and dividends: the whole span where candidates are new, else what lies around today."""
+"""Polygon's splits and dividends: the whole span where candidates are new or it is asked for, else what lies around today."""
 
 from __future__ import annotations
 
@@ -51,18 +51,20 @@ class PolygonActions:
         self._today = now().astimezone(NEW_YORK).date()
 
     def splits(self, symbols: list[str], span: Span) -> Splits | None:
-        """All splits of the span where candidates are new, else those around today; None where they were read today."""
+        """All splits of the span where candidates are new or it is asked for, since an old row may have been put right; else
+        those around today; None where they were read today.
+        """
         known = self._state.marks.get("splits")
         key = hash_of(symbols)
         until = self._today + SPLITS_AHEAD
-        whole = known is None or known.key != key or known.span.first > span.first
+        whole = self._force or known is None or known.key != key or known.span.first > span.first
         if known is None or whole:
             window = Span(span.first, until)
         else:
             read = known.done_at.astimezone(NEW_YORK).date()
             back = self._today - SPLITS_BACK
             window = Span(back if read >= back else read - SPLITS_BACK, until)
-            if known.span.last == until and not self._force:
+            if known.span.last == until:
                 return None
         last = self._state.last_split
         twice = whole or (last is not None and last >= window.first)
@@ -82,14 +84,16 @@ class PolygonActions:
         save_mark(connection, "splits", Mark(splits.key, Span(first, splits.window.last), len(rows), at))
 
     def dividends(self, symbols: list[str], span: Span) -> None:
-        """All dividends of the span where candidates are new, else weekly those around today; a plan without is reported."""
+        """All dividends of the span where candidates are new or it is asked for, else weekly those around today; a plan without
+        is reported.
+        """
         import pandas as pd
 
         known = self._state.marks.get("dividends")
         key = hash_of(symbols)
         until = self._today + DIVIDENDS_AHEAD
-        whole = known is None or known.key != key or known.span.first > span.first
-        if known is not None and not whole and self._now() - known.done_at < DIVIDENDS_LAST and not self._force:
+        whole = self._force or known is None or known.key != key or known.span.first > span.first
+        if known is not None and not whole and self._now() - known.done_at < DIVIDENDS_LAST:
             return
         read = known.done_at.astimezone(NEW_YORK).date() if known else self._today
         window = Span(span.first if whole else max(span.first, min(read, self._today) - DIVIDENDS_BACK), until)

@@ -10,6 +10,7 @@ from kobe_resources.errors import UsageError
 from kobe_resources.market_data.over_network import RESUMES
 from kobe_resources.market_data.polygon.errors import PolygonIncomplete
 from kobe_resources.market_data.polygon.rows import RefusedRow, is_symbol, printable, stable_read, ticker_rows
+from kobe_resources.market_data.symbols import identity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,11 +25,13 @@ FLAG_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, 
 def candidates_of_file(path: Path, setting: str = "data.polygon.candidates") -> pd.DataFrame:
     """symbol, name, type, active, has_options of a CSV with a `symbol` column; what it lacks is None (active: True).
 
-    setting: names the file. Raises UsageError where it cannot be read, has no symbols, or names what is none.
+    Symbols are spelled as the vendors spell them: BRK-B, BRK/B and brk.b are BRK.B. setting: names the file. Raises UsageError
+    where it cannot be read, has no symbols, or names what is none.
     """
     import pandas as pd
 
     table = pd.DataFrame(_rows_of(path, setting), columns=COLUMNS, dtype=object)
+    table["symbol"] = [identity(symbol) for symbol in table["symbol"]]
     table = table[table["symbol"] != ""].drop_duplicates("symbol").sort_values("symbol", ignore_index=True)
     wrong = [symbol for symbol in table["symbol"] if not is_symbol(symbol)]
     if wrong:

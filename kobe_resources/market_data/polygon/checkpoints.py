@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kobe_resources.errors import UsageError
 from kobe_resources.market_data.changes import sql
 from kobe_resources.market_data.polygon.plan import Span
 from kobe_resources.market_data.set_aside import aside_rows, record_set_aside
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kobe_resources.market_data.polygon.rows import RefusedRow
+    from kobe_resources.warehouse.store import Warehouse
 
 VENDOR = "polygon"
 LONGEST_ROW = 2000
@@ -74,6 +76,19 @@ def forget(connection: duckdb.DuckDBPyConnection, vendor: str = VENDOR) -> None:
     """Drop every checkpoint: the rows they spoke of are gone."""
     connection.execute("DELETE FROM bar_checkpoints WHERE vendor = ?", [vendor])
     connection.execute("DELETE FROM bar_refusals WHERE vendor = ?", [vendor])
+
+
+def forget_bars(warehouse: Warehouse, symbols: Collection[str], vendor: str) -> None:
+    """Let the next load ask for all bars of these candidates again. Raises UsageError for one that is none."""
+    with warehouse.transaction() as connection:
+        known = {row[0] for row in connection.execute("SELECT symbol FROM candidates").fetchall()}
+        if unknown := sorted(set(symbols) - known):
+            raise UsageError(f"{unknown[0]} is no candidate of {vendor}", "`kobe universe show --all` lists them")
+        connection.execute(
+            "DELETE FROM bar_checkpoints WHERE vendor = $vendor "
+            "AND (kind = 'load' OR (kind = 'symbol' AND list_contains($symbols::VARCHAR[], key)))",
+            {"vendor": vendor, "symbols": list(symbols)},
+        )
 
 
 def save_coverage(

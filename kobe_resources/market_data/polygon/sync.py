@@ -19,7 +19,7 @@ from kobe_resources.market_data.companions import (
     record_options,
     replace_candidates,
 )
-from kobe_resources.market_data.over_network import LIST_LASTS, SURELY_PUBLISHED_AFTER, hash_of
+from kobe_resources.market_data.over_network import LIST_LASTS, SURELY_PUBLISHED_AFTER, candidates_without_bars, hash_of
 from kobe_resources.market_data.polygon.actions import PolygonActions, Splits
 from kobe_resources.market_data.polygon.candidates import candidates_of_file, candidates_of_vendor
 from kobe_resources.market_data.polygon.checkpoints import (
@@ -374,6 +374,7 @@ class Sync:
             record_load(connection, VENDOR, fingerprint, loader.changes, at)
             save_mark(connection, "load", Mark(load_key, span, loader.changes.added, at))
             self.totals = store_totals(connection)
+            self.notes += candidates_without_bars(connection) if self._polygon.candidates else ()
 
 
 def _last_sessions(last: dt.date) -> list[dt.date]:

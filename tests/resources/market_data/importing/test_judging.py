@@ -272,6 +272,45 @@ def test_three_decimals_between_semicolons_are_refused_where_nothing_says_that_t
     assert_same(thousands, CHEAP.assign(**{name: CHEAP[name] * 1000 for name in exports.PRICES}))
 
 
+def with_commas(bars: pd.DataFrame) -> str:
+    """One symbol, its prices with a decimal comma and three decimals, each in quotes."""
+    rows = exports.one(bars).astype({"Volume": int})
+    for name in ("Open", "High", "Low", "Close"):
+        rows[name] = [f"{value:.3f}".replace(".", ",") for value in rows[name]]
+    return rows.to_csv(index=False)
+
+
+def test_no_file_is_read_by_the_decimal_mark_of_others_where_it_does_not_say_its_own(bring: Importer, tmp_path: Path) -> None:
+    brav = CHEAP.assign(symbol="BRAV")
+    points = put(tmp_path / "dl", "ALFA.csv", exports.one(ALFA).to_csv(index=False))
+    commas = put(tmp_path / "dl", "BRAV.csv", with_commas(brav))
+    done = bring(tmp_path / "dl")
+    assert set(done.bars["symbol"]) == {"ALFA"}
+    assert "BRAV.csv" in (line := str(done.told["left_out"]))
+    assert "import it apart with --decimal . or --decimal ," in line
+    with pytest.raises(MarketDataError, match=r"BRAV.csv is not read: \d+,\d{3} may be more than a thousand"):
+        bring(points, commas)
+    assert_same(bring(commas, decimal=",", into=tmp_path / "1").bars, brav)
+
+
+def dated(bars: pd.DataFrame, form: str) -> str:
+    """One symbol, its dates in this form."""
+    rows = exports.one(bars)
+    return rows.assign(Date=pd.to_datetime(rows["Date"]).dt.strftime(form)).to_csv(index=False)
+
+
+def test_no_file_is_read_by_the_date_order_of_others_where_its_days_suit_the_other_one(bring: Importer, tmp_path: Path) -> None:
+    early = BARS[(BARS["symbol"] == "BRAV") & BARS["session"].between("2020-02-03", "2020-02-12")]
+    for name, bars, form in (("ALFA", ALFA, "%m/%d/%Y"), ("BRAV", early, "%m/%d/%Y"), ("CHAR", early, "%d/%m/%Y")):
+        put(tmp_path / "dl", f"{name}.csv", dated(bars, form))
+    done = bring(tmp_path / "dl")
+    assert_same(done.bars, pd.concat([ALFA, early]))
+    assert "CHAR.csv" in (line := str(done.told["left_out"]))
+    assert "03/02/2020 is not month/day/year" in line
+    apart = bring(tmp_path / "dl" / "CHAR.csv", dates="dmy", into=tmp_path / "1").bars
+    assert_same(apart, early.assign(symbol="CHAR"))
+
+
 def test_weekly_bars_are_said_to_be_weekly(bring: Importer, tmp_path: Path) -> None:
     weekly = ALFA[pd.to_datetime(ALFA["session"]).dt.weekday == 2]
     assert any("look weekly" in note for note in bring(put(tmp_path, "x.csv", exports.text(weekly))).told["notes"])

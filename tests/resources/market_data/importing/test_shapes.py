@@ -221,7 +221,8 @@ def test_a_files_name_holds_a_symbol_or_none() -> None:
         "AAPL Historical Data": "AAPL", "AAPL Historical Data (2)": "AAPL", "aapl_us_d": "aapl", "NULL": "NULL",
         "BRK.B": "BRK.B", "^GSPC": "^GSPC", "CON": "CON", "AAPL_2010-2020": "AAPL",
         "aapl_daily_historical-data-01-02-2024": "aapl", "Download Data - STOCK_US_XNAS_AAPL": "AAPL",
-        "MacroTrends_Data_Download_AAPL": "AAPL", "NASDAQ_AAPL, 1D": "AAPL", "BATS_BRK.B, 1D_c3ab1": "BRK.B",
+        "MacroTrends_Data_Download_AAPL": "AAPL", "NASDAQ_AAPL, 1D": "AAPL", "NASDAQ_DLY_AAPL, 1D": "AAPL",
+        "BATS_BRK.B, 1D_c3ab1": "BRK.B",
         "HistoricalData_1700000000000": None,
         "Apple Stock Price History": None, "prices": None, "my best stocks of all": None, "data": None,
     }  # fmt: skip

@@ -270,3 +270,29 @@ def test_where_the_plan_has_no_dividends_that_is_told_and_the_bars_are_loaded(sh
     report = shop.sync()
     assert_same_bars(shop.stored(), served(market))
     assert any("no dividends are loaded" in note for note in report.notes)
+
+
+def test_force_reads_old_splits_and_dividends_again_that_were_put_right(
+    market: Market, with_market: Callable[[Market], Shop]
+) -> None:
+    paid = [dividend_row("S00002", "2026-04-01", 0.05)]
+    shop = with_market(Market(market.bars, splits_of(("S00001", "2026-03-02", 1, 4)), dividends=paid))
+    shop.sync()
+    right = [dividend_row("S00002", "2026-04-01", 0.07)]
+    shop.server.market = Market(market.bars, splits_of(("S00001", "2026-03-17", 1, 4)), dividends=right)
+    shop.sync(force=True)
+    assert shop.rows("SELECT symbol, execution_date FROM splits") == [("S00001", dt.date(2026, 3, 17))]
+    assert shop.rows("SELECT symbol, amount FROM dividends") == [("S00002", 0.07)]
+
+
+def test_spellings_of_a_candidates_file_are_the_vendor_s_and_who_has_no_bars_is_named(
+    market: Market, with_market: Callable[[Market], Shop], tmp_path: Path
+) -> None:
+    names = {"S00000": "AAPL", "S00001": "BRK.B", "S00002": "ABRpD"}
+    bars = market.bars[market.bars["symbol"].isin(names)]
+    shop = with_market(Market(bars.assign(symbol=bars["symbol"].map(names))))
+    file = tmp_path / "candidates.csv"
+    file.write_text("symbol\naapl\nBRK/B\nABRpD\nGONE\n", encoding="utf-8")
+    report = shop.sync(candidates=str(file))
+    assert set(shop.stored()["symbol"]) == {"AAPL", "BRK.B", "ABRpD"}
+    assert "1 candidates of the file have no bars: GONE" in report.notes

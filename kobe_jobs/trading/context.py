@@ -33,6 +33,7 @@ from kobe_resources.market_data.store import warehouse_of
 from kobe_resources.order_ledger import LedgerOrder, OrderLedger, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import all_positions, open_positions
+from kobe_resources.order_ledger.states import ENDED
 from kobe_resources.policy_gate import FIXED, Limits
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import config_pin
@@ -316,7 +317,9 @@ def _context(trading: TradingContext, strategy: str, stand: Stand, today: dt.dat
     # What an equity stands on: every position there was; else what is held.
     limits = limits_of(trading.settings)
     known = all_positions(trading.ledger, account) if needs_equity(limits) else open_positions(trading.ledger, account)
-    held = {position.symbol for position in known}
+    # What has not ended yet may turn out to have bought something.
+    filling = book.in_states(trading.ledger, account, set(OrderState) - ENDED)
+    held = {position.symbol for position in known} | {order.symbol for order in filling}
     names = list(trading.settings.portfolio.strategies) if strategy == trading.settings.portfolio.book else [strategy]
     return SessionContext(
         settings=trading.settings, stage=trading.stage, book_name=strategy, limits=limits,

@@ -15,6 +15,7 @@ from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_resources.broker.pacing import urgent
 from kobe_resources.broker.protocol import BrokerFill, BrokerOrder, BrokerUnavailable, OrderStatus
 from kobe_resources.calendar import NEW_YORK
+from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import IllegalMove, LedgerOrder, OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.settlement import OrderMismatch, settle
@@ -38,7 +39,7 @@ def look_at_all(context: SessionContext, times: FillTimes) -> list[tuple[LedgerO
         if order is None or in_doubt:
             seen.append(look_at(context, ours, times))
         elif _is_news(ours, order):
-            seen.append((apply_broker_order(context, ours, order, times), order))
+            seen.append(_take(context, ours, order, times))
         else:
             seen.append((ours, order))
     return seen
@@ -55,7 +56,7 @@ def look_at(context: SessionContext, ours: LedgerOrder, times: FillTimes) -> tup
         with urgent(ours.purpose == book.STOP):
             order = context.broker.order_by_client_id(ours.client_order_id)
             if order is not None:
-                return apply_broker_order(context, ours, order, times), order
+                return _take(context, ours, order, times)
         with context.ledger.write() as write:
             missed = book.miss(write, ours.client_order_id)
         if _is_given_up(context, missed) and not _is_listed(context, ours):
@@ -65,15 +66,28 @@ def look_at(context: SessionContext, ours: LedgerOrder, times: FillTimes) -> tup
                     return current, None
                 return book.move(write, current, OrderState.NOT_PLACED, "not_placed", owner=None), None
         return missed, None
-    except (OrderMismatch, IllegalMove) as error:
-        # An answer that does not fit costs this look: reconciliation names it, and the next look may read better.
-        context.note(str(error))
-        reason = str(error)
     except BrokerUnavailable as error:
-        reason = str(error)
+        return _not_looked_up(context, ours, error), None
+
+
+def _take(
+    context: SessionContext, ours: LedgerOrder, order: BrokerOrder, times: FillTimes
+) -> tuple[LedgerOrder, BrokerOrder | None]:  # fmt: skip
+    """The ledger's order once the broker's answer was applied, and the answer, where it fits.
+
+    One that does not costs this look, and no other order's: reconciliation names it, and the next look may read better.
+    """
+    try:
+        return apply_broker_order(context, ours, order, times), order
+    except (OrderMismatch, IllegalMove) as error:
+        context.note(str(error))
+        return _not_looked_up(context, ours, error), None
+
+
+def _not_looked_up(context: SessionContext, ours: LedgerOrder, error: KobeError) -> LedgerOrder:
     with event_context(order_id=ours.client_order_id):
-        log.warning("an order could not be looked up", reason=reason)
-    return book.get(context.ledger, ours.client_order_id), None
+        log.warning("an order could not be looked up", reason=str(error))
+    return book.get(context.ledger, ours.client_order_id)
 
 
 def apply_broker_order(context: SessionContext, ours: LedgerOrder, order: BrokerOrder, times: FillTimes) -> LedgerOrder:

@@ -14,7 +14,7 @@ from kobe_resources.broker.protocol import BrokerOrder, OrderStatus
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger.fills import insert_fill
-from kobe_resources.order_ledger.orders import ENTRY, ZERO, LedgerOrder, get, move, text_of
+from kobe_resources.order_ledger.orders import ENTRY, STOP, ZERO, LedgerOrder, get, move, text_of
 from kobe_resources.order_ledger.positions import SAME_SHARES, apply_fill, position, split_ratio_since
 from kobe_resources.order_ledger.states import ENDED, OrderState
 from kobe_resources.order_ledger.store import OrderLedger, Write
@@ -29,11 +29,17 @@ class OrderMismatch(KobeError):
 def settle(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime) -> LedgerOrder:
     """Bring the ledger's order to what the broker's says: its state, fills and position. at: when its last fill happened.
 
-    Raises OrderMismatch where it is another order than ours, IllegalMove where an ended one would come alive; then nothing
-    is booked.
+    Raises OrderMismatch where it is another order than ours or contradicts itself, IllegalMove where an ended one would come
+    alive; then nothing is booked.
     """
     ours = get(write, client_id)
     check_same(write, ours, order)
+    # Of a stop that rests a split multiplies what is left, and not what had filled before.
+    least = ZERO if ours.purpose == STOP else order.qty - SAME_SHARES
+    if order.status is OrderStatus.FILLED and order.filled_qty <= least:
+        raise OrderMismatch(
+            f"order {client_id} is called filled, with {order.filled_qty} of {order.qty} shares", "ask the broker what it means"
+        )
     ours = _record_fills(write, ours, order, at)
     state, reason = _state_of(order)
     changes: dict[str, Any] = {}
@@ -73,7 +79,7 @@ def settle_as_told(write: Write, client_id: str, order: BrokerOrder, at: dt.date
 
 
 def book_late_fill(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime, reason: str) -> LedgerOrder:
-    """Book on a person's word what the broker filled of an entry after it had ended: its fills, its position and its state.
+    """Book on a person's word what the broker filled of an order after it had ended: its fills, its position and its state.
 
     The state machine lets nothing follow an end: only a person may say that the broker's word was not the last.
     Raises OrderMismatch where it is another order than ours, or a fill has no price.

@@ -38,6 +38,8 @@ from kobe_resources.warehouse.store import Warehouse
 LIMIT_S = 10.0
 KEEP_ANSWERS_S = 5.0
 LOCK_WAIT_S = 3.0
+QUIET_AT_MOST = dt.timedelta(minutes=10)
+"""A run at work writes something down more often; one that does not hangs, or was stopped, and protects nothing."""
 HEARTBEAT_LIMIT = dt.timedelta(minutes=2)
 """Daemons beat twice a minute."""
 AT_FIRST_USE = (
@@ -209,15 +211,15 @@ def ask_protection(settings: Settings) -> Finding:
             f"stage {stage} uses the embedded broker, started with each run",
             metrics={"positions_unguarded": 0},
         )
-    if _is_at_work(path.with_name("trading.lock")):
-        return Finding("protection", True, "a run is at work: it protects what it holds, or says that it could not")
-    with (
-        OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger,
-        contextlib.closing(open_broker(settings, secrets, stage)) as broker,
-    ):
-        account = f"{stage}:{broker.account().number}"
-        told, lifted = find_unguarded(ledger, account, broker), find_lifted(ledger, account, broker)
-    hint = "; `kobe trade` while the market is open mends it" if told else ""
+    with OrderLedger(path, busy_wait_s=LOCK_WAIT_S) as ledger:
+        is_at_work = _is_at_work(path.with_name("trading.lock"))
+        if is_at_work and _has_written(ledger):
+            return Finding("protection", True, "a run is at work: it protects what it holds, or says that it could not")
+        with contextlib.closing(open_broker(settings, secrets, stage)) as broker:
+            account = f"{stage}:{broker.account().number}"
+            told, lifted = find_unguarded(ledger, account, broker), find_lifted(ledger, account, broker)
+    hangs = f"a run is at work and has written nothing for {QUIET_AT_MOST.seconds // 60} minutes: end it, then "
+    hint = f"; {hangs if is_at_work else ''}`kobe trade` while the market is open mends it" if told else ""
     seen = "; ".join([*told, *(lifted_text(*row) for row in lifted.items())]) or PROTECTED
     return Finding("protection", not told, f"{seen}{hint}", metrics={"positions_unguarded": len(told)})
 
@@ -234,6 +236,12 @@ def ask_account(settings: Settings) -> Finding:
     metrics = {"equity": view.equity, "pnl": view.pnl, "positions": len(view.positions), "budget_used": view.budget_used}
     worth = f"${view.equity:,.2f} in stage {view.stage} at the close of {view.as_of}"
     return Finding("account", True, f"{worth}, {len(view.positions)} positions", metrics=metrics)
+
+
+def _has_written(ledger: OrderLedger) -> bool:
+    """Was something put on record of late? A run at work, which waits for orders and asks again, does so all the time."""
+    last = ledger.rows("SELECT time FROM audit ORDER BY seq DESC LIMIT 1")
+    return bool(last) and dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(last[0]["time"]) < QUIET_AT_MOST
 
 
 def _is_at_work(lock: Path) -> bool:

@@ -49,10 +49,10 @@ def accept_differences(
     """Change the ledger to the broker's state and set the stops; the rows that stay open.
 
     Own orders that the ledger lost are recovered (with a warehouse, where the signals are). An order with another symbol or
-    size at the broker is booked as the broker has it; a renamed symbol is followed. A position takes the broker's shares: fewer
-    leave at the last known stop price, more come in at the broker's average. Shares and open orders without a position of ours
-    are noted as the person's. A difference that is a split is refused, because the bars must bring it. Raises CannotAccept on
-    an empty reason.
+    size at the broker, or that filled after its end, is booked as the broker has it; a renamed symbol is followed. A position
+    takes the broker's shares: fewer leave at the last known stop price, more come in at the broker's average. Shares and open
+    orders without a position of ours are noted as the person's. A difference that is a split is refused, because the bars must
+    bring it. Raises CannotAccept on an empty reason.
     """
     if not reason.strip():
         raise CannotAccept("a difference is accepted for a reason", 'kobe reconcile --accept "what happened"')
@@ -106,13 +106,13 @@ def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: s
 
 
 def _filled_late(context: SessionContext, found: Reconciliation, ours: LedgerOrder, theirs: BrokerOrder) -> bool:
-    """Whether an entry of ours filled after the broker had called it over, and its shares are there and nobody else's."""
-    more = theirs.filled_qty - ours.filled_qty
-    is_late = ours.purpose == book.ENTRY and ours.posts and ours.state in ENDED and theirs.is_terminal and more > SAME_SHARES
+    """Whether an order of ours filled after the broker had called it over, and its shares came or went, and no others."""
+    more, is_entry = theirs.filled_qty - ours.filled_qty, ours.purpose == book.ENTRY
+    is_late = ours.posts and ours.state in ENDED and theirs.is_terminal and more > SAME_SHARES
     if not is_late or (theirs.symbol, theirs.side) != (ours.symbol, ours.side):
         return False
     held = {row.symbol: row for row in open_positions(context.ledger, context.account)}.get(ours.symbol)
-    if held is not None and held.id != ours.client_order_id:
+    if (not is_entry) if held is None else held.id != (ours.client_order_id if is_entry else ours.position_id):
         return False
     there = next((row.qty for row in found.positions if row.symbol == ours.symbol), Decimal(0))
     beyond = there - Decimal(found.snapshot["noted"]["positions"].get(ours.symbol, "0")) - (held.signed_qty if held else 0)

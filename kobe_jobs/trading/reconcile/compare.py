@@ -141,9 +141,11 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
     since = _horizon(context)
     opened = context.broker.orders("open")
     orders = _orders_since(context, since, opened)
+    executed = context.broker.fills(day_start(since))
+    orders += _filled_since(context, executed, orders)
     promoted, order_rows = _compare_orders(context, orders, promote)
     others = {order.id for order in orders if not is_stock(order.symbol, order.asset_class)}
-    fills = [row for row in context.broker.fills(day_start(since)) if is_stock(row.symbol) and row.order_id not in others]
+    fills = [row for row in executed if is_stock(row.symbol) and row.order_id not in others]
     positions = [row for row in context.broker.positions() if is_stock(row.symbol, row.asset_class)]
     cash_rows, cash_told = compare_cash(context, context.broker.account().cash, last)
     find_booked(context)
@@ -235,6 +237,19 @@ def _orders_since(context: SessionContext, since: dt.date, opened: list[BrokerOr
                 if order is not None:
                     found[order.id] = order
     return list(found.values())
+
+
+def _filled_since(context: SessionContext, fills: list[BrokerFill], orders: list[BrokerOrder]) -> list[BrokerOrder]:
+    """Orders of ours behind the executions that stand in no list, because they were sent before: looked up."""
+    listed = {order_id for order in orders for order_id in (order.id, *order.earlier_ids)}
+    found = []
+    for order_id in sorted({fill.order_id for fill in fills} - listed):
+        ours = ledger_order_of(context, order_id)
+        if ours is not None:
+            with contextlib.suppress(BrokerUnavailable):
+                order = context.broker.order_by_client_id(ours.client_order_id)
+                found += [order] if order is not None else []
+    return found
 
 
 def _is_since(order: BrokerOrder, since: dt.date) -> bool:

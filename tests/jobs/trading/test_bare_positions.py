@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from kobe_jobs.ops.health import checks
 from kobe_jobs.ops.health.checks import ask_protection
 from kobe_jobs.trading.bare_positions import ask_broker_state
 from kobe_jobs.trading.context import TradingContext, open_session
@@ -93,6 +95,17 @@ def test_while_a_run_is_at_work_it_is_the_run_that_protects(
     with trading_lock(rig.ledger):
         assert "a run is at work" in ask_protection(settings).seen
     assert not ask_protection(settings).ok
+
+
+def test_a_run_at_work_that_hangs_excuses_no_missing_stop(
+    settings: Settings, rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    symbol = lose_a_stop(rig, embedded)
+    monkeypatch.setattr(checks, "QUIET_AT_MOST", dt.timedelta(0))
+    with trading_lock(rig.ledger):
+        answer = ask_protection(settings)
+    assert not answer.ok
+    assert all(words in answer.seen for words in (symbol, "has written nothing", "`kobe trade`"))
 
 
 def test_a_home_that_never_traded_is_asked_nothing(home: Path) -> None:

@@ -72,6 +72,25 @@ def test_a_stop_at_rest_is_left_alone(context: SessionContext, embedded: Embedde
     assert len(context.ledger.rows("SELECT seq FROM audit")) == before
 
 
+def test_an_order_that_does_not_fit_keeps_no_other_from_being_settled(
+    context: SessionContext, embedded: EmbeddedBroker
+) -> None:
+    entries = [order for order in book.of_session(context.ledger, ACCOUNT, market.ENTRY_DAY) if order.purpose == book.ENTRY]
+    odd, *others = (order for order in entries if order.filled_qty)
+    unknown = "state = 'UNKNOWN', broker_order_id = NULL, filled_qty = '0', spent = '0'"
+    for statement in (
+        f"UPDATE intents SET {unknown} WHERE leg = 'entry' AND filled_qty <> '0'",
+        "DELETE FROM fills",
+        "DELETE FROM positions",
+    ):
+        context.ledger.connection.execute(statement)
+    resized = "UPDATE orders SET status = 'new', qty = 7, filled_qty = 0 WHERE client_order_id = ?"
+    embedded.book.state.run(resized, (odd.client_order_id,))
+    assert [order.client_order_id for order in executor.resolve(context, 0.2)] == [odd.client_order_id]
+    assert {book.get(context.ledger, order.client_order_id).state for order in others} == {OrderState.FILLED}
+    assert any("another size" in note for note in context.notes)
+
+
 def test_resting_stops_cost_one_list_and_not_a_look_up_each(context: SessionContext, embedded: EmbeddedBroker) -> None:
     by_id, listed = calls(embedded, "GET", "/v2/orders:"), calls(embedded, "GET", "/v2/orders")
     assert executor.resolve(context) == []

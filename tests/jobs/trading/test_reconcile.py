@@ -20,7 +20,7 @@ from kobe_resources.broker.protocol import OrderStatus
 from kobe_resources.order_ledger import OrderState
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import open_positions, position
-from kobe_resources.order_ledger.sessions import last_reconciliation
+from kobe_resources.order_ledger.sessions import keep_reconciliation, last_reconciliation
 from tests.jobs.trading.test_protection import cancel_stop
 from tests.support.builders import small_market as market
 
@@ -238,8 +238,28 @@ def test_a_fraction_beside_whole_shares_stays_the_person_s(context: SessionConte
     assert not reconcile(context, "again", stops=True).differences
 
 
+def agreed_in_the_next_session(
+    context: SessionContext, rig: TradingContext, embedded: EmbeddedBroker
+) -> SessionContext:  # fmt: skip
+    """The context of the session after, which ledger and broker were found to agree in."""
+    embedded.advance_to(market.EXIT_DAY, "open")
+    later = open_session(rig, "rsi2")
+    last = last_reconciliation(context.ledger, ACCOUNT, agreeing=True)
+    assert last is not None
+    with context.ledger.write() as write:
+        keep_reconciliation(write, ACCOUNT, market.EXIT_DAY, "by hand", [], last["snapshot"], agrees=True)
+    return later
+
+
+def id_of(context: SessionContext, symbol: str, purpose: str) -> str:
+    """Our id of a symbol's order."""
+    row = context.ledger.rows("SELECT client_order_id FROM intents WHERE symbol = ? AND leg = ?", (symbol, purpose))[0]
+    return str(row["client_order_id"])
+
+
+@pytest.mark.parametrize("sessions", [0, 1])
 def test_an_entry_that_filled_after_it_was_called_over_is_ours_again_on_a_person_s_word(
-    context: SessionContext, embedded: EmbeddedBroker
+    context: SessionContext, embedded: EmbeddedBroker, rig: TradingContext, sessions: int
 ) -> None:
     cancel_stop(embedded, "S00")
     embedded.settle()
@@ -251,8 +271,12 @@ def test_an_entry_that_filled_after_it_was_called_over_is_ours_again_on_a_person
         "DELETE FROM intents WHERE symbol = 'S00' AND leg <> 'entry'",
     ):
         ledger.connection.execute(statement)
+    if sessions:
+        # The last agreement is younger than the order, and so is its execution.
+        context = agreed_in_the_next_session(context, rig, embedded)
+        embedded.book.state.run("UPDATE fills SET at = ? WHERE symbol = 'S00'", (f"{market.EXIT_DAY}T15:00:00+00:00",))
     found = reconcile(context, "by hand")
-    assert ("position", "S00") in rows_of(found)
+    assert {("position", "S00"), ("order", id_of(context, "S00", book.ENTRY))} <= rows_of(found)
     assert accept_differences(context, found, "the broker's report came late") == []
     held = next(held for held in open_positions(ledger, ACCOUNT) if held.symbol == "S00")
     assert (held.qty, str(book.get(ledger, held.id).state)) == (3, "FILLED")
@@ -260,6 +284,28 @@ def test_an_entry_that_filled_after_it_was_called_over_is_ours_again_on_a_person
     again = reconcile(context, "again", stops=True)
     assert again.agrees
     assert again.snapshot["noted"]["positions"] == {}, "nothing of it is the person's"
+
+
+def test_a_sale_that_came_late_is_booked_at_its_own_price(context: SessionContext, embedded: EmbeddedBroker) -> None:
+    embedded.advance_to(market.ENTRY_DAY, "close")
+    assert reconcile(context, "the stop has sold").agrees
+    ledger, stop = context.ledger, book.get(context.ledger, id_of(context, market.STOPPED, book.STOP))
+    held = position(ledger, str(stop.position_id))
+    assert held is not None
+    for statement, key in (
+        ("UPDATE intents SET state = 'CANCELED', filled_qty = '0', filled_avg_price = NULL WHERE client_order_id = ?", stop),
+        ("DELETE FROM fills WHERE client_order_id = ?", stop),
+    ):
+        ledger.connection.execute(statement, (key.client_order_id,))
+    opened = "is_open = 1, qty = entry_qty, exit_qty = '0', exit_value = '0', exit_reason = NULL, stop_price = '1'"
+    ledger.connection.execute(f"UPDATE positions SET {opened} WHERE id = ?", (held.id,))
+    found = reconcile(context, "by hand")
+    assert ("position", market.STOPPED) in rows_of(found)
+    assert accept_differences(context, found, "the broker's report came late") == []
+    sold = position(ledger, held.id)
+    assert sold is not None
+    assert (sold.is_open, sold.exit_price, sold.exit_reason) == (False, held.exit_price, book.STOP), "not at the stop's price"
+    assert reconcile(context, "again").agrees
 
 
 def test_shares_of_a_person_are_multiplied_by_a_split_as_ours_are(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
 
+from kobe_jobs.trading import context as trading_context
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session
-from kobe_jobs.trading.market_snapshot import Bars, Split
+from kobe_jobs.trading.executor import resolve
+from kobe_jobs.trading.market_snapshot import Bars, MarketSnapshot, Split
 from kobe_jobs.trading.reconcile.accept import accept_differences
 from kobe_jobs.trading.reconcile.compare import reconcile, reconcile_account
 from kobe_jobs.trading.roll_forward import age_positions, apply_splits, name_without_bars
@@ -140,6 +143,30 @@ def test_a_stock_without_bars_is_told_then_a_person_is_asked(context: SessionCon
     )
     assert "S00" in name_without_bars(second)
     assert name_without_bars(dataclasses.replace(context, notes=[])) == ""
+
+
+def test_bars_are_read_of_what_a_killed_run_may_have_bought(
+    context: SessionContext, rig: TradingContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*asked: Any) -> MarketSnapshot:
+        full, also = market.make_snapshot(signals={}), asked[-1]
+        return dataclasses.replace(full, bars={symbol: bars for symbol, bars in full.bars.items() if symbol in also})
+
+    monkeypatch.setattr(trading_context, "load_market_snapshot", load)
+    unbooked = "state = 'SUBMITTING', filled_qty = '0', broker_order_id = NULL, acknowledged = 0"
+    for statement in (
+        f"UPDATE intents SET {unbooked} WHERE leg = 'entry' AND symbol = 'S00'",
+        "DELETE FROM positions WHERE symbol = 'S00'",
+        "DELETE FROM fills WHERE symbol = 'S00'",
+    ):
+        context.ledger.connection.execute(statement)
+    later = open_session(dataclasses.replace(rig, snapshot=None), "rsi2")
+    resolve(later)
+    assert held(later).qty == 3
+    assert name_without_bars(later) == ""
+    assert later.notes == [], "its bars are there"
+    age_positions(later)
+    assert held(later).bars_held == 1
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,6 @@ STATUSES = {
     ("replaced", "0"): OrderState.CANCELED,
     ("canceled", "0.5"): OrderState.PARTIAL,
     ("expired", "0.5"): OrderState.PARTIAL,
-    ("filled", "0.5"): OrderState.PARTIAL,
     ("new", "0"): OrderState.ACCEPTED,
     ("pending_cancel", "0.5"): OrderState.ACCEPTED,
     ("unknown", "0"): OrderState.ACCEPTED,
@@ -215,6 +214,16 @@ def test_a_status_is_classed_by_what_was_filled(ledger: OrderLedger, status: str
         settled = settle(write, order.client_order_id, answer(order, status, filled, average), OPENED)
     assert settled.state is STATUSES[status, filled]
     assert settled.acknowledged
+
+
+@pytest.mark.parametrize("filled", ["0", "0.5"])
+@pytest.mark.parametrize("tag", [book.ENTRY, book.EXIT])
+def test_an_order_that_is_called_filled_without_its_shares_is_not_over(ledger: OrderLedger, filled: str, tag: str) -> None:
+    order = submitted(ledger, tag=tag)
+    with pytest.raises(OrderMismatch, match="called filled"), ledger.write() as write:
+        settle(write, order.client_order_id, answer(order, "filled", filled, "59.9"), OPENED)
+    with ledger.write() as write:
+        assert settle(write, order.client_order_id, answer(order, "filled", "1", "59.9"), OPENED).state is OrderState.FILLED
 
 
 @pytest.mark.parametrize("changes", [{"symbol": "PEP"}, {"side": "sell"}, {"client_order_id": "kobe-other"}])

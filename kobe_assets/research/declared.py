@@ -142,7 +142,7 @@ def unmasked(given: Any) -> Any:
     `asarray` would bring out the number under the mask, which the person took away.
     """
     if isinstance(given, np.ma.MaskedArray) and given.dtype.kind in "fiub":
-        return given.filled(False) if given.dtype == np.bool_ else given.astype(np.float64).filled(np.nan)
+        return np.ma.filled(given, False) if given.dtype == np.bool_ else np.ma.filled(given.astype(np.float64), np.nan)
     return np.asarray(given)
 
 

@@ -246,10 +246,15 @@ def test_a_condition_cannot_change_what_it_reads() -> None:
         at.x[:] = 0.0
         return at.x > 0
 
+    def greedier(at: Reading, _: object) -> np.ndarray:
+        at.x = at.x + 1.0  # type: ignore[misc]
+        return at.x > 0
+
     at = Reading(np.arange(4.0), {"x": np.ones(4)})
-    with pytest.raises(StrategyFault, match=r"test_language.py:\d+ \(ValueError.*a copy"):
-        satisfied(one(x=say.sma(5), long=greedy), "long", at, {})
-    assert at.x.tolist() == [1.0] * 4
+    for function, told in ((greedy, r"ValueError.*a copy"), (greedier, "AttributeError.*only read")):
+        with pytest.raises(StrategyFault, match=rf"test_language.py:\d+ \({told}"):
+            satisfied(one(x=say.sma(5), long=function), "long", at, {})
+        assert at.x.tolist() == [1.0] * 4
 
 
 def test_what_is_undefined_satisfies_no_condition_however_it_is_written() -> None:

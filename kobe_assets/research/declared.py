@@ -120,7 +120,7 @@ def _given_by(indicator: Indicator, bars: ListingBars) -> Any:
     assert indicator.over is not None
     try:
         with np.errstate(all="ignore"):
-            values = np.asarray(indicator.over(bars))
+            values = unmasked(indicator.over(bars))
     except StrategyFault:
         raise
     except BaseException as error:
@@ -134,6 +134,16 @@ def _given_by(indicator: Indicator, bars: ListingBars) -> Any:
         place = line_of(indicator.function, indicator.place) if indicator.function else indicator.words
         raise StrategyFault(f"the indicator {indicator} at {place} gives {what} for {len(bars)} bars: {OVER_A_LISTING}")
     return values
+
+
+def unmasked(given: Any) -> Any:
+    """What a person's function gives as an array; where a masked array hides a value, that is undefined, and false.
+
+    `asarray` would bring out the number under the mask, which the person took away.
+    """
+    if isinstance(given, np.ma.MaskedArray) and given.dtype.kind in "fiub":
+        return np.ma.filled(given, False) if given.dtype == np.bool_ else np.ma.filled(given.astype(np.float64), np.nan)
+    return np.asarray(given)
 
 
 CELLS = 100_000

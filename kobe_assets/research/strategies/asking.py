@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kobe_assets.research.declared import ListingBars, read_only, values_of
+from kobe_assets.research.declared import ListingBars, read_only, unmasked, values_of
 from kobe_assets.research.faults import StrategyFault, is_a_fault, line_of, one_line, place_of
 from kobe_assets.research.panel import Bools, Floats, Ints
 from kobe_assets.research.strategies.base import Params, Reading, Strategy
@@ -101,7 +101,7 @@ def _called(strategy: Strategy, what: str, at: Reading, *params: Params) -> Any:
         # A condition that wrote into the parameters would change what every later one is asked with.
         # What is undefined is no number, and no news.
         with np.errstate(all="ignore"):
-            found = np.asarray(function(at, *(MappingProxyType(one) for one in params)))
+            found = unmasked(function(at, *(MappingProxyType(one) for one in params)))
     except StrategyFault:
         raise
     except BaseException as error:

@@ -71,6 +71,12 @@ class Reading:
         values: Floats = read_only(self._columns[name])
         return values
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse another value for what is read: every later condition and parameter set would be asked with it."""
+        if not name.startswith("_"):
+            raise AttributeError(f"`at` is only read: name the new values {name} alone, without `at`")
+        super().__setattr__(name, value)
+
     def __len__(self) -> int:
         return len(self._columns["close"])
 

@@ -24,7 +24,7 @@ from kobe_assets.research.means import mean_of_last
 from kobe_assets.research.panel import Panel, build_panel
 from kobe_assets.research.signals import find_candidates
 from kobe_assets.research.strategies import Reading, Strategy
-from kobe_assets.research.strategies.asking import mixed_bar, satisfied
+from kobe_assets.research.strategies.asking import mixed_bar, satisfied, scored
 from kobe_assets.research.walk_forward import Market
 from kobe_resources.settings.models import Settings
 
@@ -246,10 +246,15 @@ def test_a_condition_cannot_change_what_it_reads() -> None:
         at.x[:] = 0.0
         return at.x > 0
 
+    def greedier(at: Reading, _: object) -> np.ndarray:
+        at.x = at.x + 1.0  # type: ignore[misc]
+        return at.x > 0
+
     at = Reading(np.arange(4.0), {"x": np.ones(4)})
-    with pytest.raises(StrategyFault, match=r"test_language.py:\d+ \(ValueError.*a copy"):
-        satisfied(one(x=say.sma(5), long=greedy), "long", at, {})
-    assert at.x.tolist() == [1.0] * 4
+    for function, told in ((greedy, r"ValueError.*a copy"), (greedier, "AttributeError.*only read")):
+        with pytest.raises(StrategyFault, match=rf"test_language.py:\d+ \({told}"):
+            satisfied(one(x=say.sma(5), long=function), "long", at, {})
+        assert at.x.tolist() == [1.0] * 4
 
 
 def test_what_is_undefined_satisfies_no_condition_however_it_is_written() -> None:
@@ -268,6 +273,20 @@ def test_what_is_infinite_is_undefined_in_every_listing(panel: Panel, value: flo
     place = np.arange(panel.bars) - panel.start[panel.symbol]
     expected = np.where(place % 3 == 0, np.nan, panel.close)
     np.testing.assert_array_equal(column(panel, say.custom(at_every_third)), expected)
+
+
+def test_what_a_masked_array_hides_is_undefined_and_satisfies_no_condition(panel: Panel) -> None:
+    hidden = panel.close > np.median(panel.close)
+    floats = say.custom(lambda bars: np.ma.masked_greater(bars.close, np.median(panel.close)))
+    np.testing.assert_array_equal(column(panel, floats), np.where(hidden, np.nan, panel.close))
+    whole = say.custom(lambda bars: np.ma.masked_greater(bars.close, np.median(panel.close)).astype(int))
+    np.testing.assert_array_equal(column(panel, whole), np.where(hidden, np.nan, panel.close.astype(int)))
+    at = Reading(np.arange(4.0), {"x": np.arange(4.0)})
+    strategy = one(x=say.sma(5), long=lambda at, _: np.ma.masked_less(at.x, 2.0) >= 0.0)
+    assert satisfied(strategy, "long", at, {}).tolist() == [False, False, True, True]
+    masked = replace(strategy, score_long=lambda at: np.ma.masked_less(at.x, 2.0))
+    assert scored(masked, "score_long", at).tolist()[2:] == [2.0, 3.0]
+    assert np.isnan(scored(masked, "score_long", at)[:2]).all()
 
 
 def test_a_signal_whose_score_is_no_number_is_none(panel: Panel) -> None:

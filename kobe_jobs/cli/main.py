@@ -175,7 +175,7 @@ def _be_patient(is_order_path: bool) -> None:
 
 def _outside() -> tuple[type[BaseException], ...]:
     """What the disk raises, through the stores too that Dagster keeps; looked up only where something was raised."""
-    stores = (("sqlite3", "Error"), ("sqlalchemy.exc", "DBAPIError"))
+    stores = (("sqlite3", "Error"), ("sqlalchemy.exc", "DBAPIError"), ("duckdb", "IOException"))
     return (OSError, *(getattr(sys.modules[module], name) for module, name in stores if module in sys.modules))
 
 

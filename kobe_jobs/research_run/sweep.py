@@ -24,7 +24,7 @@ from kobe_assets.graph.lineage import recorded_versions
 from kobe_assets.graph.own_strategies import Files, no_strategy, own_files, own_strategies, strategies_of
 from kobe_assets.report.analysis.heat_map import Grid, read_grids
 from kobe_assets.report.page.heat_map_picture import heat_map_svg
-from kobe_assets.research.strategies import BUILT_IN, STRATEGIES, Strategy
+from kobe_assets.research.strategies import BUILT_IN, STRATEGIES, Strategy, StrategyBroken, StrategyFault
 from kobe_assets.research.walk_forward import Fold, Market, find_signals, grid_sets, run_trials
 from kobe_jobs.research_run.strategies import MEND_LEAK, ReadsTheFuture
 from kobe_resources.errors import KobeError, UsageError
@@ -102,7 +102,7 @@ def plan_sweep(settings: Settings, warehouse: Warehouse, strategies: Sequence[st
 
 
 def run_sweep(settings: Settings, warehouse: Warehouse, sweep: Sweep, done: Done = lambda _: None) -> None:
-    """Compute and record what is left. Raises ClusterLost; what was finished is kept.
+    """Compute and record what is left. Raises ClusterLost; what was finished is kept. A strategy's own fault comes as it is.
 
     Raises ReadsTheFuture before anything is recorded: the ratios of such a strategy would count against all others.
     """
@@ -243,7 +243,7 @@ def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
             market = _sent_to_every_worker(client, sweep.market, address)
             futures = {
                 client.submit(
-                    trials_of_fold, market, task.strategy.name, task.sets, fold, files, pure=False, retries=RETRIES
+                    trials_or_fault, market, task.strategy.name, task.sets, fold, files, pure=False, retries=RETRIES
                 ): (
                     task,
                     fold,
@@ -265,6 +265,8 @@ def _on_cluster(settings: Settings, sweep: Sweep) -> Iterator[Result]:
                 except Exception as error:
                     what = f"the cluster gave up on {task.strategy.name}, fold {fold.number} ({error})"
                     raise ClusterLost(what, "run it again") from error
+                if isinstance(sharpes, StrategyFault | StrategyBroken):
+                    raise sharpes
                 yield task, (fold,), sharpes
             if not left:
                 return
@@ -319,6 +321,14 @@ def trials_of_fold(market: Market, strategy: str, sets: tuple[dict[str, float], 
     feeds = _worker_feeds(_Same(market), strategy, canonical_json(sets), files)
     sharpes: Floats = run_trials(market, (fold,), feeds, sets)
     return sharpes
+
+
+def trials_or_fault(*given: Any) -> Floats | StrategyFault | StrategyBroken:
+    """`trials_of_fold`, or the fault of a person's strategy: it is the same on every worker, and Dask retries what raises."""
+    try:
+        return trials_of_fold(*given)
+    except (StrategyFault, StrategyBroken) as fault:
+        return fault
 
 
 class _Same:

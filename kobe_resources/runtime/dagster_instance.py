@@ -195,11 +195,18 @@ def _json_field(text: str, name: str) -> str:
 
 
 def rendered_configuration(home: Path) -> str:
-    """The project's dagster.yaml with every folder of it under `home`."""
+    """The project's dagster.yaml with every folder of it under `home`. Raises InstanceUnusable for a storage but SQLite.
+
+    What is stale, and which heads of the audit chain are known, is asked of the history's files.
+    """
     import yaml
 
     source = PROJECT_ROOT / "dagster.yaml"
     configuration = yaml.safe_load(source.read_text(encoding="utf-8"))
+    if "sqlite" not in (configuration.get("storage") or {}):
+        raise InstanceUnusable(
+            f"{source} names a storage that is not SQLite", "restore `storage: sqlite`: Kobe opens its files"
+        )
     return "# Written by kobe from the project's dagster.yaml; changes here are lost.\n" + yaml.safe_dump(
         _placed(configuration, home), sort_keys=False
     )

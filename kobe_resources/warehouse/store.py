@@ -57,6 +57,7 @@ MENDS = {
     CORRUPT: START_ANEW,
     "Permission denied|Read-only file system|Operation not permitted": "mend its permissions, or set KOBE_HOME",
     "No space left|not enough space|disk quota": "free space on its disk; nothing that was committed is lost",
+    "Out of Memory": "end other programs, or ask for less at once; what is stored is unharmed",
     "different configuration": "close the connection that this process has to it: one reads only, the other does not",
 }
 """What to do, by the words of DuckDB or of the system."""
@@ -100,7 +101,7 @@ class Warehouse:
             return
         if not self.read_only:
             private_folder(self.path.parent)
-        kept = None if self.read_only else kept_open(self.path)
+        kept, is_callers = None if self.read_only else kept_open(self.path), False
         try:
             with kept.connection(self._open) if kept else self._opened() as connection:
                 _configure(connection)
@@ -109,13 +110,15 @@ class Warehouse:
                         migrate(connection)
                     self._migrated = True
                 self._held.connection = connection
+                is_callers = True
                 yield connection
+                is_callers = False
         except duckdb.Error as error:
-            file_errors = (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError)
-            if CORRUPT not in str(error) and not isinstance(error, file_errors):
+            # A statement of the caller's may name another file, which is no fault of this one.
+            names_another = is_callers and isinstance(error, duckdb.IOException) and self.path.name not in str(error)
+            if not _is_of_a_file(error) or (names_another and CORRUPT not in str(error)):
                 raise
-            what = f"{self.path} cannot be read or written ({str(error).splitlines()[0]})"
-            raise WarehouseUnusable(what, _mend(error, f"see that its disk has room; if it has, {START_ANEW}")) from error
+            raise self._unusable(error) from error
         except RuntimeError as error:
             # DuckDB takes the signal for itself; an interrupt must not look like a failure that a caller may survive.
             if is_interrupt(error):
@@ -140,9 +143,18 @@ class Warehouse:
                 with contextlib.suppress(duckdb.Error):
                     connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
-            checkpoint_journal.checkpoint_beyond(checkpoint_journal.LOG_LIMIT, connection, self.path)
+            try:
+                connection.execute("COMMIT")
+                checkpoint_journal.checkpoint_beyond(checkpoint_journal.LOG_LIMIT, connection, self.path)
+            except duckdb.Error as error:
+                if not _is_of_a_file(error):
+                    raise
+                raise self._unusable(error) from error
             self._note_commit(before, writes)
+
+    def _unusable(self, error: duckdb.Error) -> WarehouseUnusable:
+        what = f"{self.path} cannot be read or written ({str(error).splitlines()[0]})"
+        return WarehouseUnusable(what, _mend(error, f"see that its disk has room; if it has, {START_ANEW}"))
 
     def _note_commit(self, before: object, writes: Collection[str] | None) -> None:
         """Carry the hashes that were right before a commit over it, but for those of the tables that it wrote."""
@@ -348,6 +360,10 @@ def fit_columns(connection: duckdb.DuckDBPyConnection, table: str, wanted: Mappi
 def _is_lock_conflict(error: BaseException) -> bool:
     # The whole phrase: a path, or a damaged block, may hold the word alone.
     return isinstance(error, duckdb.IOException) and "could not set lock" in str(error).lower()
+
+
+def _is_of_a_file(error: duckdb.Error) -> bool:
+    return CORRUPT in str(error) or isinstance(error, (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError))
 
 
 def _mend(error: Exception, otherwise: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from distributed import LocalCluster
 from typer.testing import CliRunner
 
 from kobe_assets.api import walk_forward
@@ -32,10 +33,12 @@ from kobe_assets.report.analysis.heat_map import read_grids
 from kobe_assets.report.analysis.one_run import run_book
 from kobe_assets.report.analysis.stored_curves import compute_evidence
 from kobe_assets.research.language import ListingBars, Strategy, custom
+from kobe_assets.research.strategies import StrategyFault
 from kobe_assets.research.walk_forward import Part, find_signals, grid_sets, run_trials
 from kobe_assets.signals import signals_of
 from kobe_assets.wf_folds import run_portfolio, run_studies
 from kobe_jobs.cli.commands import strategies
+from kobe_jobs.research_run import sweep
 from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_jobs.research_run.strategies import ReadsTheFuture
 from kobe_jobs.research_run.strategy_check import check_strategy, unproven
@@ -310,6 +313,34 @@ def test_a_sweep_of_an_edited_strategy_begins_anew(settings: Settings, computed:
         assert plan_sweep(settings, Warehouse(), ["rsi2"]).left == 0
     finally:
         file.write_text(GOOD, encoding="utf-8")
+
+
+def test_a_fault_of_a_strategy_on_a_cluster_is_told_as_here_and_tried_once(
+    settings: Settings, computed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def counted(*given: Any) -> Any:
+        tried.append(given[3].number)
+        return trials_of_fold(*given)
+
+    monkeypatch.setattr(sweep, "trials_of_fold", counted)
+    file = computed / "strategies" / "idea.py"
+    try:
+        # The canonical entry is 45: only a set of the grid meets the fault.
+        file.write_text(GOOD.replace('(at.rsi4 <= p["entry"])', '(at.rsi4 <= 1 / (p["entry"] - 30))'), encoding="utf-8")
+        plan = plan_sweep(settings, Warehouse(), ["my_idea"])
+        with pytest.raises(StrategyFault) as here:
+            run_sweep(settings, Warehouse(), plan)
+        with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+            there = {"compute.engine": "dask", "compute.scheduler": cluster.scheduler_address}
+            with pytest.raises(StrategyFault) as found:
+                run_sweep(changed_settings(settings, there), Warehouse(), plan)
+    finally:
+        file.write_text(GOOD, encoding="utf-8")
+    assert str(found.value) == str(here.value)
+    assert "ZeroDivisionError" in str(here.value)
+    assert len(tried) == len(set(tried)) >= 1
 
 
 def test_fixed_parameters_outside_the_grid_are_a_try_and_no_cell_of_the_grid(settings: Settings) -> None:

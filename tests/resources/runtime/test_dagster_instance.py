@@ -174,6 +174,15 @@ def test_a_changed_configuration_is_brought_up_to_date(tmp_path: Path, monkeypat
     assert yaml.safe_load(written.read_text())["telemetry"] == {"enabled": False}
 
 
+def test_another_storage_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (PROJECT_ROOT / "dagster.yaml").read_text(encoding="utf-8")
+    (tmp_path / "dagster.yaml").write_text(text.replace("  sqlite:", "  postgres:"), encoding="utf-8")
+    monkeypatch.setenv("KOBE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(instance_module, "PROJECT_ROOT", tmp_path)
+    with pytest.raises(InstanceUnusable, match=r"not SQLite: restore"):
+        dagster_home()
+
+
 def test_a_home_that_is_a_file_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "home").write_text("")
     monkeypatch.setenv("KOBE_HOME", str(tmp_path / "home"))

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -109,6 +110,46 @@ def test_a_damaged_block_is_told_in_one_line_when_it_is_read(warehouse: Warehous
     with pytest.raises(WarehouseUnusable, match=r"cannot be read or written \(Corrupt database file.*\): restore") as caught:
         warehouse.rows("SELECT sum(x) FROM many")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT * FROM read_csv('{folder}/none.csv')", "COPY (SELECT 1) TO '{folder}/none/x.csv'", "ATTACH '{folder}/none/x.db'"],
+)
+def test_an_error_of_a_statement_is_none_of_the_warehouse(warehouse: Warehouse, tmp_path: Path, sql: str) -> None:
+    with pytest.raises(duckdb.IOException, match="none"):
+        warehouse.rows(sql.format(folder=tmp_path))
+    with pytest.raises(duckdb.IOException, match="none"), warehouse.transaction() as connection:
+        connection.execute(sql.format(folder=tmp_path))
+    assert warehouse.rows("SELECT 1") == [(1,)]
+
+
+class Failing:
+    """A connection one of whose statements fails."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, statement: str, words: str) -> None:
+        self.connection, self.statement, self.words = connection, statement, words
+
+    def execute(self, sql: str, *given: Any) -> Any:
+        if sql == self.statement:
+            raise duckdb.IOException(self.words)
+        return self.connection.execute(sql, *given)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [("COMMIT", "Failed to commit: disk quota"), ("SELECT 7", 'Could not read from file "/x/kobe.duckdb": disk quota')],
+)
+def test_a_commit_that_fails_and_a_statement_that_names_the_file_are_faults_of_it(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, statement: str, words: str
+) -> None:
+    connect = checkpoint_journal.connect
+    monkeypatch.setattr(checkpoint_journal, "connect", lambda *given: Failing(connect(*given), statement, words))
+    with pytest.raises(WarehouseUnusable, match="free space on its disk"), warehouse.transaction() as connection:
+        connection.execute("SELECT 7")
 
 
 def test_a_file_that_cannot_be_opened_is_no_lock_though_its_path_says_so(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from kobe_assets.report.analysis.from_panel import bars_within
 from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, finite, read_inputs
-from kobe_assets.report.page.csv_files import pick_trades, sorted_trades, windows_of
+from kobe_assets.report.analysis.trade_spans import pick_trades, sorted_trades, windows_of
 from kobe_assets.report.page.packed_data import packed_data
 from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.language import custom

@@ -132,7 +132,7 @@ def build_report(
                 payload=pack_json(page_payload(inputs, books, context, packed)),
                 plotly=plotly.result(),
                 packed=packed,
-                summary=inert_json(summary_of(inputs, verdicts, context, now, packed.folder)),
+                summary=inert_json(summary_of(inputs, verdicts, now, packed.folder)),
             )
         )
 

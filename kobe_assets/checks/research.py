@@ -6,7 +6,7 @@ Each returns what is wrong as a frame (empty: proven), so that a failure can be 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,20 @@ MOST_MIXED = 50_000
 """Of them, those that are asked for once more in another order, and for how they begin."""
 EARLY_CUTS = (1, 30)
 """Sessions after which only noise follows: a first value that is filled from later ones, at 3 bars of warm-up and at many."""
+
+
+INDICATOR, ENTRIES, EXITS = "indicator", "entries", "exits"
+
+
+@dataclass(frozen=True)
+class Proven:
+    """One column of a proof: an indicator by its name, or the entries or the exits of a strategy by its name."""
+
+    part: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"the {self.part}{' ' if self.part == INDICATOR else ' of '}{self.name}"
 
 
 @kept_process_state()
@@ -85,11 +99,12 @@ def _mixed_bars(
     """Where a condition or a score depends on more than what it reads at the bar: on its neighbours, or on all bars."""
     readable = make_readable(panel, indicators, np.ones(panel.bars, np.bool_), lag, 0.0)
     order = np.random.default_rng(SEED).permutation(len(readable.close))
-    for place, (name, strategy) in enumerate(strategies.items()):
+    for name, strategy in strategies.items():
         found = mixed_bar(strategy, readable.reading(strategy, 0, len(readable.close)), params[name], order)
         if found:
             bar = found[1] + lag
-            column = len(proven_columns(strategies)) - 2 * (len(strategies) - place) + found[0].startswith("leave")
+            part = EXITS if found[0].startswith("leave") else ENTRIES
+            column = proven_columns(strategies).index(Proven(part, name))
             return Leak("", "order", panel.symbols[panel.symbol[bar]], str(panel.sessions[panel.session[bar]]), column)
     return None
 
@@ -118,22 +133,22 @@ def told_leak(leak: Leak, strategies: Mapping[str, Strategy]) -> str:
 
 def leak_place(leak: Leak, strategies: Mapping[str, Strategy]) -> str:
     """File and line of what leaks: of a person's own function, else of the strategy that declares it; empty where none does."""
-    told = proven_columns(strategies)[leak.column]
-    name = told.rpartition(" ")[2]
-    if not told.startswith("the indicator"):
-        return strategies[name].place
+    proven = proven_columns(strategies)[leak.column]
+    if proven.part != INDICATOR:
+        return strategies[proven.name].place
     for strategy in strategies.values():
-        if name in strategy.indicators:
-            function = function_of(strategy.indicators[name])
-            return strategy.place if function is None else line_of(function, strategy.indicators[name].place or strategy.place)
+        if proven.name in strategy.indicators:
+            declared = strategy.indicators[proven.name]
+            function = function_of(declared)
+            return strategy.place if function is None else line_of(function, declared.place or strategy.place)
     return ""
 
 
-def proven_columns(strategies: Mapping[str, Strategy]) -> list[str]:
-    """What the columns of a proof are, by which a `Leak` names one."""
+def proven_columns(strategies: Mapping[str, Strategy]) -> list[Proven]:
+    """What the columns of a proof are, of which a `Leak` numbers one."""
     declared = [name for name in columns_of(strategies.values()) if name not in CANONICAL_COLUMNS]
-    told = [f"{what} of {name}" for name in strategies for what in ("the entries", "the exits")]
-    return [*(f"the indicator {name}" for name in (*CANONICAL_COLUMNS, *declared)), *told]
+    parts = [Proven(part, name) for name in strategies for part in (ENTRIES, EXITS)]
+    return [*(Proven(INDICATOR, name) for name in (*CANONICAL_COLUMNS, *declared)), *parts]
 
 
 def _spread_cuts(panel: Panel) -> list[int]:

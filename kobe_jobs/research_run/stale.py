@@ -23,7 +23,6 @@ from kobe_resources.warehouse.store import Warehouse
 if TYPE_CHECKING:
     import dagster as dg
 
-HERE = Path(__file__).parent
 MOST_ROUNDS = 12
 MEND_FAULT = "mend what it names and run again; `kobe ui` shows all of it"
 

@@ -26,7 +26,6 @@ import pandas as pd
 import pytest
 
 import kobe_assets.graph.inputs as study
-from kobe_assets.report.analysis.inputs import read_inputs
 from kobe_assets.report.page.page import build_report
 from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.panel import ROW_CLOSE, ROW_HIGH, ROW_LOW, ROW_OPEN, Panel
@@ -38,6 +37,7 @@ from kobe_assets.research.walk_forward import Market, feed_of, walk_forward
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders.report_inputs import read_inputs
 
 ROOT = Path(__file__).parents[2]
 SYMBOLS, SESSIONS, SEED, START = 950, 2520, 7, dt.date(2010, 1, 4)

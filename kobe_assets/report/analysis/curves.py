@@ -28,6 +28,20 @@ def tidy_one(value: float | None, digits: int = FIGURE_DIGITS) -> float | None:
     return None if value is None else tidy([value], digits)[0]
 
 
+def pack_days(sessions: Any) -> list[int]:
+    """Sessions as days since 1970, each after the first as the distance from the one before."""
+    days = np.asarray(sessions, dtype="datetime64[D]").astype(np.int64)
+    return [int(day) for day in np.diff(days, prepend=0)]
+
+
+def differences(values: Floats) -> list[int | None]:
+    """Each defined value as its distance from the defined one before it; null where undefined."""
+    known = np.isfinite(values)
+    whole = np.rint(values[known]).astype(np.int64)
+    steps = iter(np.diff(whole, prepend=0).tolist())
+    return [next(steps) if defined else None for defined in known.tolist()]
+
+
 def months(curve: pd.DataFrame) -> list[tuple[int, int, float]]:
     """(year, month, compounded return) of each month with a session."""
     if curve.empty:
@@ -82,8 +96,6 @@ def curve_payload(book: StrategyResult, benchmark: Curve | None) -> dict[str, An
     Growth in millionths, exposure in thousandths, the rolling ratio in hundredths, each as the distance from the value before.
     What follows from these, falls and holding with the share `at_work` of the money, static/core.js works out.
     """
-    from kobe_assets.report.page.csv_files import differences, pack_days
-
     ghost = evidence_curve(book.evidence, "in_sample")
     matched = matched_returns(book, benchmark)
     at_work = exposure_of(book)
@@ -105,8 +117,6 @@ def chain_payload(book: StrategyResult, benchmark: Curve | None, chosen: Curve |
 
     Books over the same sessions share them.
     """
-    from kobe_assets.report.page.csv_files import differences, pack_days
-
     sessions = book.curve["session"].to_numpy()
 
     def on_them(curve: Curve | None) -> list[int | None] | None:

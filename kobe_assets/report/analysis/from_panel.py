@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kobe_assets.report.page.csv_files import runs_of
+from kobe_assets.report.analysis.trade_spans import runs_of
 
 if TYPE_CHECKING:
     from kobe_assets.research.indicators import Indicators

@@ -18,7 +18,7 @@ import numpy as np
 from kobe_assets.graph.inputs import load_indicators, load_panel
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.from_panel import DRAWN, MONEY_COLUMNS, PRICES, as_read, bars_within, money_at_work
-from kobe_assets.report.page.csv_files import sorted_trades, windows_of
+from kobe_assets.report.analysis.trade_spans import sorted_trades, windows_of
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
@@ -93,16 +93,6 @@ def read_trades(warehouse: Warehouse, settings: Settings) -> pd.DataFrame:
     return sorted_trades(found)
 
 
-def read_inputs(warehouse: Warehouse, settings: Settings, versions: Mapping[str, str] | None = None) -> ReportInputs:
-    """Read the report's inputs.
-
-    versions: further lines for the appendix (code version, commit, data versions that are known already).
-    Raises WarehouseBusy or WarehouseUnusable as every reader of the warehouse does.
-    """
-    trades = read_trades(warehouse, settings)
-    return with_figures(warehouse, read_study(warehouse, settings, trades), versions)
-
-
 def read_study(warehouse: Warehouse, settings: Settings, trades: pd.DataFrame, market: Market | None = None) -> ReportInputs:
     """The inputs but for figures and evidence, which are empty: they may not be known yet.
 
@@ -130,7 +120,11 @@ def read_study(warehouse: Warehouse, settings: Settings, trades: pd.DataFrame, m
 
 
 def with_figures(warehouse: Warehouse, study: ReportInputs, versions: Mapping[str, str] | None = None) -> ReportInputs:
-    """The inputs whole, figures and evidence as stored. versions: as in `read_inputs`."""
+    """The inputs whole, figures and evidence as stored.
+
+    versions: further lines for the appendix (code version, commit, data versions that are known already).
+    Raises WarehouseBusy or WarehouseUnusable as every reader of the warehouse does.
+    """
     with warehouse.connect() as connection:
         read = _Reader(connection)
         return replace(

@@ -15,7 +15,7 @@ import numpy as np
 
 from kobe_assets.graph.frames import stop_multiples
 from kobe_assets.report.analysis.inputs import DATA, UNIVERSE, ReportInputs
-from kobe_assets.report.page.csv_files import sorted_trades
+from kobe_assets.report.analysis.trade_spans import sorted_trades
 from kobe_assets.research import metrics as figures
 from kobe_assets.research.metrics import YEAR
 from kobe_assets.research.panel import Floats

@@ -16,8 +16,8 @@ from kobe_assets.report.analysis.criteria import QUESTIONS, Context, Result, jud
 from kobe_assets.report.analysis.cut_trades import told_cuts, told_ruin
 from kobe_assets.report.analysis.inputs import DATA, ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show, show_range
+from kobe_assets.report.analysis.recorded_checks import checks
 from kobe_assets.report.analysis.results import Curve, StrategyResult, benchmark_of, books_of, matched_returns, on_sessions
-from kobe_assets.report.page.appendix import checks
 
 Answer = Literal["yes", "no", "unknown"]
 

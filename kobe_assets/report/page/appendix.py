@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from kobe_assets.report.analysis.cautions import ended_companies, is_synthetic
 from kobe_assets.report.analysis.inputs import DATA, ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show
+from kobe_assets.report.analysis.recorded_checks import recorded
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.toml_text import toml_text
 
@@ -22,17 +23,6 @@ QUARANTINE_ROWS = 200
 DOCTOR_ROWS = 40
 HIDDEN_SETTINGS = {("trading", "alert_webhook"), ("alerts", "urls")}
 """An alert address may carry a token."""
-
-
-@dataclass(frozen=True)
-class CheckOutcome:
-    """One data check's outcome; state is pass, warn (failed but not blocking) or fail."""
-
-    name: str
-    state: str
-    severity: str
-    count: str
-    description: str
 
 
 @dataclass(frozen=True)
@@ -74,25 +64,11 @@ def _alpaca_candidates(settings: Settings) -> str:
     )
 
 
-def checks(inputs: ReportInputs) -> list[CheckOutcome]:
-    """The recorded outcomes of the data checks, failures first."""
-    found = []
-    for item in _list(inputs, "checks"):
-        severity = str(item.get("severity") or "")
-        state = "pass" if item.get("passed") else ("warn" if severity.upper().startswith("WARN") else "fail")
-        count = item.get("count")
-        counted = show(float(count), "count") if isinstance(count, int | float) and count else ""
-        found.append(
-            CheckOutcome(str(item.get("name", "")), state, severity.lower(), counted, str(item.get("description") or ""))
-        )
-    return sorted(found, key=lambda check: (("fail", "warn", "pass").index(check.state), check.name))
-
-
 def quarantine(inputs: ReportInputs) -> Table:
     """(symbol, session, price ratio) of every suspect bar, and which the settings released with what reason."""
     release = inputs.settings.universe.release
     rows = []
-    for item in _list(inputs, "quarantine"):
+    for item in recorded(inputs, "quarantine"):
         symbol = str(item.get("symbol", ""))
         rows.append((symbol, str(item.get("session", ""))[:10], _ratio(item.get("ratio")), release.get(symbol, "")))
     return Table(sorted(rows)[:QUARANTINE_ROWS], max(0, len(rows) - QUARANTINE_ROWS))
@@ -222,17 +198,12 @@ def _revisions_line(inputs: ReportInputs) -> str:
 def _quarantine_line(inputs: ReportInputs) -> str:
     if "quarantine" not in inputs.evidence.get(DATA, {}):
         return "not recorded in this run"
-    found = _list(inputs, "quarantine")
+    found = recorded(inputs, "quarantine")
     if not found:
         return "no suspect bars"
     names = sorted({str(item.get("symbol", "")) for item in found})
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return f"{len(found):,} suspect {'bar' if len(found) == 1 else 'bars'}: {shown}"
-
-
-def _list(inputs: ReportInputs, name: str) -> list[dict[str, Any]]:
-    found = inputs.evidence.get(DATA, {}).get(name)
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def readable(reason: Any) -> str:

@@ -43,7 +43,7 @@ def page_payload(inputs: ReportInputs, books: Sequence[StrategyResult], context:
         chain = chain_payload(book, context.benchmark, alone)
         if chain not in chains:
             chains.append(chain)
-        drawn = with_luck(book_payload(book, context), book, inputs, grids, together)
+        drawn = with_luck(book_payload(book, context), book, grids, together)
         payload[book.key] = {"chain": chains.index(chain), **drawn}
     return {
         "cash": inputs.settings.simulation.initial_cash,

@@ -22,7 +22,6 @@ TRIES = "tries", ""
 def with_luck(
     payload: Mapping[str, Any],
     book: StrategyResult,
-    inputs: ReportInputs,
     grids: Mapping[str, Any],
     together: Mapping[str, Any],
 ) -> dict[str, Any]:

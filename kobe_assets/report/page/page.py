@@ -26,6 +26,7 @@ from kobe_assets.report.analysis.criteria import GATES, QUESTIONS
 from kobe_assets.report.analysis.flow import MEANING, MONEY_REASONS
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import FIGURES, known, show
+from kobe_assets.report.analysis.recorded_checks import checks
 from kobe_assets.report.analysis.results import StrategyResult, books_of, default_book, mode_words
 from kobe_assets.report.analysis.trade_stats import EXIT_MEANING
 from kobe_assets.report.analysis.verdict import ANSWER_WORDS, context_of, headline, verdict_of
@@ -113,7 +114,7 @@ def build_report(
                 notes=NOTES,
                 sources=SOURCES_OF_STRATEGIES,
                 facts=appendix.data_facts(inputs),
-                checks=appendix.checks(inputs),
+                checks=checks(inputs),
                 quarantine=appendix.quarantine(inputs),
                 doctor=appendix.doctor(inputs),
                 universe=appendix.universe_table(inputs),
@@ -134,7 +135,7 @@ def build_report(
                 payload=pack_json(page_payload(inputs, books, context, packed)),
                 plotly=plotly.result(),
                 packed=packed,
-                summary=inert_json(summary_of(inputs, verdicts, context, now, packed.folder)),
+                summary=inert_json(summary_of(inputs, verdicts, now, packed.folder)),
             )
         )
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from kobe_assets.report.analysis.criteria import Context
 from kobe_assets.report.analysis.curves import tidy
 from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import known, show
@@ -20,9 +19,7 @@ POINTS = 160
 """Points of a curve at most: enough to draw one over the other."""
 
 
-def summary_of(
-    inputs: ReportInputs, verdicts: Sequence[Verdict], context: Context, now: dt.datetime, data: str
-) -> dict[str, Any]:
+def summary_of(inputs: ReportInputs, verdicts: Sequence[Verdict], now: dt.datetime, data: str) -> dict[str, Any]:
     """A page in short. data: the folder beside it, where it has one."""
     spans = inputs.spans
     return {

@@ -59,7 +59,6 @@ UNITS: dict[str, dict[str, str]] = {
     COUNT: dict.fromkeys(COUNTED, ""),
 }  # fmt: skip
 """Unit → key → what it is of."""
-UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names}
 
 
 def json_page() -> str:

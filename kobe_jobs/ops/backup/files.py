@@ -33,7 +33,6 @@ LEFT_OUT_ENDINGS = (".lock", "-wal", "-shm", "-journal", ".wal", ".tmp", ".nbi",
 REMADE = re.compile(r"reports/(kpi_report-[^/]+\.html|data-[^/]+/.+)")
 """Earlier reports and the data beside them: many megabytes that a computation makes again. An older backup may hold some."""
 LOCK_WAIT_S = 30.0
-CHUNK = 1 << 20
 
 
 class CopyDamaged(KobeError):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from kobe_assets.report.analysis import trade_spans
 from kobe_assets.report.analysis.inputs import DATA, ReportInputs
 from kobe_assets.report.analysis.results import books_of
-from kobe_assets.report.page import csv_files
 from kobe_assets.report.page import packed_data as packed_data_module
 from kobe_assets.report.page.page import build_report, write_report
 from tests.support.builders.fabricate import CASH, NOW
@@ -340,8 +340,8 @@ def test_trades_and_bars_that_do_not_fit_are_read_from_beside_the_page(
 ) -> None:
     monkeypatch.setattr(packed_data_module, "TRADES_INSIDE", 0)
     monkeypatch.setattr(packed_data_module, "BARS_INSIDE", 10)
-    monkeypatch.setattr(csv_files, "MAX_BARS", 0)
-    monkeypatch.setattr(csv_files, "LISTED", 1)
+    monkeypatch.setattr(trade_spans, "MAX_BARS", 0)
+    monkeypatch.setattr(trade_spans, "LISTED", 1)
     books = books_of(inputs)
     packed = packed_data_module.packed_data(inputs, books, "rsi2|canonical")
     page = write_report(build_report(inputs, NOW, books, packed), tmp_path, packed)

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from kobe_assets.report.analysis.from_panel import bars_within
-from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, finite, read_inputs
-from kobe_assets.report.page.csv_files import pick_trades, sorted_trades, windows_of
+from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, finite
+from kobe_assets.report.analysis.trade_spans import pick_trades, sorted_trades, windows_of
 from kobe_assets.report.page.packed_data import packed_data
 from kobe_assets.research.indicators import compute_indicators
 from kobe_assets.research.language import custom
@@ -20,6 +20,7 @@ from kobe_resources.settings.models import StrategySettings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.fabricate import Tables, inputs_from, settings_for
+from tests.support.builders.report_inputs import read_inputs
 from tests.support.unpack import column, header_of, unpacked
 
 

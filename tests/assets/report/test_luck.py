@@ -14,7 +14,7 @@ import pytest
 from kobe_assets.report.analysis import permutation as permutation_module
 from kobe_assets.report.analysis.cautions import cautions_of
 from kobe_assets.report.analysis.heat_map import heat_map, maps_of, stored_grids
-from kobe_assets.report.analysis.inputs import ReportInputs, read_inputs
+from kobe_assets.report.analysis.inputs import ReportInputs
 from kobe_assets.report.analysis.resampling import seed_of, session_returns
 from kobe_assets.report.analysis.results import books_of, chosen_benchmark_of, on_sessions
 from kobe_assets.report.analysis.verdict import FREE_SHORTS, LEFT_OUT, NO_DIVIDENDS, NO_FEES, caveats, context_of
@@ -27,6 +27,7 @@ from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders.fabricate import NOW
+from tests.support.builders.report_inputs import read_inputs
 from tests.support.unpack import payload_of
 
 HELD = "S00003"

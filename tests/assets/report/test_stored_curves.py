@@ -11,7 +11,6 @@ import pytest
 
 from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.lineage import TABLES
-from kobe_assets.report.analysis.inputs import read_inputs
 from kobe_assets.report.analysis.results import StrategyResult, books_of
 from kobe_assets.report.analysis.tries import tries_on_record
 from kobe_assets.research.overfitting import sqn
@@ -21,6 +20,7 @@ from kobe_jobs.research_run.stale import bring_up_to_date
 from kobe_resources.settings.load import load_settings
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders.report_inputs import read_inputs
 
 SETTINGS = {
     "DATA__VENDOR": "synthetic",

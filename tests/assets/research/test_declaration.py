@@ -10,7 +10,7 @@ import pytest
 
 from kobe_assets.graph.frames import indicators_frame, trials_frame
 from kobe_assets.graph.inputs import load_market
-from kobe_assets.report.analysis.inputs import evidence_frame, read_inputs, read_trades
+from kobe_assets.report.analysis.inputs import evidence_frame, read_trades
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
 from kobe_assets.report.analysis.verdict import verdict_rows
 from kobe_assets.report.page.page import build_report
@@ -22,6 +22,7 @@ from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders.report_inputs import read_inputs
 
 NAME = "low_close"
 LOW_CLOSE = Strategy(

@@ -18,13 +18,14 @@ from rich.table import Table
 
 from kobe_jobs.cli.examples import EXAMPLES
 from kobe_jobs.cli.main import app
-from kobe_jobs.cli.reference.json_units import UNIT_OF
+from kobe_jobs.cli.reference.json_units import UNITS
 from kobe_jobs.cli.screen import Screen
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
 from kobe_resources.settings.models import DataSettings, SyntheticData
 from kobe_resources.warehouse import checkpoint_journal
 from tests.support.drivers.command import Ended, kobe
 
+UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names}
 SETTINGS = """
 [data]
 vendor = "synthetic"

@@ -17,10 +17,11 @@ import pandas as pd
 import talib
 
 from kobe_assets.report.analysis.heat_map import Grid, make_grid
-from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, read_inputs
+from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame
 from kobe_assets.report.analysis.resampling import resampling
 from kobe_resources.settings.models import Settings
 from kobe_resources.warehouse.store import Warehouse
+from tests.support.builders.report_inputs import read_inputs
 
 STRATEGIES = ("ibs", "rsi2", "rsi2_ibs")
 MODES = ("canonical", "optimized")

@@ -9,13 +9,13 @@ const narrow = () => window.innerWidth < 760;
 const DAY_MS = 86400000;
 const isoDay = (days) => new Date(days * DAY_MS).toISOString().slice(0, 10);
 
-// Undo csv_files.pack_days: distances to days, days to dates.
+// Undo curves.pack_days: distances to days, days to dates.
 function unpackDays(steps) {
   let day = 0;
   return steps.map((step) => isoDay((day += step)));
 }
 
-// Undo csv_files.differences: null stays null, the rest add up.
+// Undo curves.differences: null stays null, the rest add up.
 function unpackSteps(steps, scale) {
   let sum = 0;
   return steps.map((step) => (step === null ? null : (sum += step) / scale));

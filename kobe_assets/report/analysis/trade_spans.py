@@ -96,20 +96,6 @@ def windows_of(trades: pd.DataFrame, listing: TradeRanking | None = None) -> pd.
     )
 
 
-def pack_days(sessions: Any) -> list[int]:
-    """Sessions as days since 1970, each after the first as the distance from the one before."""
-    days = np.asarray(sessions, dtype="datetime64[D]").astype(np.int64)
-    return [int(day) for day in np.diff(days, prepend=0)]
-
-
-def differences(values: Floats) -> list[int | None]:
-    """Each defined value as its distance from the defined one before it; null where undefined."""
-    known = np.isfinite(values)
-    whole = np.rint(values[known]).astype(np.int64)
-    steps = iter(np.diff(whole, prepend=0).tolist())
-    return [next(steps) if defined else None for defined in known.tolist()]
-
-
 def _extremes(pnl: Floats, first: int, last: int) -> tuple[list[int], list[int]]:
     """The `LISTED` best winners and worst losers among rows first..last−1."""
     best, worst = (first + _smallest(sign * pnl[first:last], LISTED) for sign in (-1.0, 1.0))

@@ -55,12 +55,17 @@ def test_the_commands_that_need_strategies_say_it_and_the_others_import_none(
     files, line, words = FAULTS["unknown indicator"]
     folder = write_strategies(tmp_path, files)
     (tmp_path / "kobe.toml").write_text('[strategy]\nfolder = "strategies"\n', encoding="utf-8")
-    for command in (("report",), ("backtest", "--strategy", "rsi2"), ("preflight",)):
+    for command in (("report",), ("backtest", "--strategy", "rsi2"), ("strategies", "list")):
         ended = kobe(*command)
         assert ended.code == 1
         (only,) = [text for text in ended.err.splitlines() if text.startswith("kobe: ")]
         assert f"{folder / 'idea.py'}:{line}" in only
         assert words in only
+    checks = {row["name"]: row for row in json.loads(kobe("preflight", "--json").out)["lines"]}
+    assert not checks["strategy"]["passed"]
+    assert f"{folder / 'idea.py'}:{line}" in checks["strategy"]["seen"]
+    assert words in checks["strategy"]["seen"]
+    assert checks["audit chain"]["passed"]
     (folder / "idea.py").write_text("import pathlib\npathlib.Path('imported').touch()\n", encoding="utf-8")
     for command in (("kill", "status"), ("audit", "verify"), ("health",), ("reconcile",), ("config", "pin")):
         kobe(*command)

@@ -96,7 +96,7 @@ class BookRun:
         """What is asked of one run beside `figures`, by the names of `RUN_FIGURES`; None where it is undefined."""
         return {
             "final_equity": float(self.outcome.equity[-1]),
-            "longest_underwater": float(longest_underwater(self.equity)),
+            "longest_underwater": longest_underwater(self.equity),
             **wins_and_losses(self.trades["pnl"].to_numpy(float)),
         }
 

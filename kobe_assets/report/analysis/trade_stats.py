@@ -93,7 +93,7 @@ def wins_and_losses(pnl: Floats) -> dict[str, float | None]:
     return {
         "average_win": float(pnl[~lost].mean()) if (~lost).any() else None,
         "average_loss": float(pnl[lost].mean()) if lost.any() else None,
-        "longest_losing_run": float(longest),
+        "longest_losing_run": longest,
     }
 
 

@@ -66,7 +66,10 @@ def trade(
 
     stage = settings.broker.stage
     if config.stage and config.stage != stage:
-        raise dg.Failure(f"the run was asked for in stage {config.stage}, the settings say {stage}", allow_retries=False)
+        mend = f"leave its stage empty, or set broker.stage to {config.stage}"
+        raise dg.Failure(
+            f"the run was asked for in stage {config.stage}, the settings say {stage}: {mend}", allow_retries=False
+        )
     try:
         day = dt.date.fromisoformat(config.session) if config.session else None
     except ValueError:

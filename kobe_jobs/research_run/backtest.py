@@ -18,6 +18,7 @@ from kobe_assets.graph.inputs import canonical_params, market_and_version, parts
 from kobe_assets.graph.lineage import DEPENDS
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.one_run import BookRun, run_book
+from kobe_assets.report.analysis.trade_stats import by_exit, why_none_averaged
 from kobe_assets.report.page.run_page import build_run_page
 from kobe_assets.research.metrics import why_undefined
 from kobe_assets.research.strategies import BUILT_IN
@@ -143,11 +144,15 @@ def _summary_of(run: BookRun) -> dict[str, Any]:
         "sessions": len(run.equity),
         "params": params[0] if run.name != BOOK else dict(zip(names, params, strict=True)),
         "initial_cash": run.initial_cash,
-        "final_equity": float(run.outcome.equity[-1]),
         "trades": len(run.trades),
         "refused": run.outcome.refusals(),
         **run.figures,
-        "undefined": {k: why_undefined(k, len(run.trades) > 0) for k, value in run.figures.items() if value is None},
+        **run.more_figures,
+        "exits_by_reason": [{"reason": name, "trades": count, "net_pnl": pnl} for name, count, pnl in by_exit(run.trades)],
+        "undefined": {
+            **{k: why_undefined(k, len(run.trades) > 0) for k, value in run.figures.items() if value is None},
+            **{k: why_none_averaged(k, len(run.trades) > 0) for k, value in run.more_figures.items() if value is None},
+        },
     }
 
 

@@ -176,7 +176,10 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
         refused=_refusals(orders), fills=tuple(fill_rows(ledger, warehouse, found.account, FILLS_SHOWN)),
         orders_by_state=orders_by_state(ledger, found.account), kill_switch=_switch(KillSwitch().status()),
         reconciliation=_reconciled(ledger, found.account), tomorrow=tomorrow.as_json() if tomorrow else None,
-        notes=(*_never_told(settings, found), *why_not, *_notes(settings, ledger, found.account)),
+        notes=(
+            *_never_told(settings, found), *why_not, *_notes(settings, ledger, found.account),
+            *_stops_hit(ledger, warehouse, found, as_of),
+        ),
     )  # fmt: skip
 
 
@@ -211,6 +214,21 @@ def _notes(settings: Settings, ledger: OrderLedger, account: str) -> list[str]:
     ]
     elsewhere = held_elsewhere(ledger, account)
     return told + [f"another account: {text}; only runs of that stage let it leave" for text in elsewhere]
+
+
+def _stops_hit(ledger: OrderLedger, warehouse: Warehouse, found: OnRecord, session: dt.date) -> list[str]:
+    """That the session's bar has hit stops of positions still on record: an embedded broker meets a bar with the next run."""
+    if found.moment not in ((session, "pre_open"), (session, "open")):
+        return []
+    sql = "SELECT symbol, low, high FROM daily_bars WHERE session = ?"
+    bars = {symbol: (low, high) for symbol, low, high in warehouse.rows(sql, [session])}
+    hit = [
+        order.symbol
+        for order in book.in_states(ledger, found.account, UNSETTLED)
+        if order.purpose == book.STOP and order.stop_price is not None and order.symbol in bars
+        if (bars[order.symbol][0] <= order.stop_price if order.side == "sell" else bars[order.symbol][1] >= order.stop_price)
+    ]
+    return [f"stops that the bar of {session} has hit are booked by the next run: {', '.join(sorted(hit))}"] if hit else []
 
 
 def simulated_curve(settings: Settings, warehouse: Warehouse, started: dt.date, as_of: dt.date) -> list[float] | None:

@@ -107,8 +107,15 @@ def curve_payload(book: StrategyResult, benchmark: Curve | None) -> dict[str, An
         "positions": None if at_work is None else differences(at_work[1]),
         "rolling": differences(rolling_sharpe(book.curve["daily_return"].to_numpy(float)) * HUNDREDTHS),
         "rolling_sessions": ROLLING_SESSIONS,
-        "months": [[y, m, tidy_one(v, 4)] for y, m, v in months(book.curve)],
-        "years": [[y, tidy_one(v, 4), tidy_one(h, 4)] for y, v, h in years(book.curve, matched)],
+        **calendar_payload(book.curve, matched),
+    }
+
+
+def calendar_payload(curve: pd.DataFrame, held: Floats | None = None) -> dict[str, Any]:
+    """Months and years of a curve as the page draws them. held: daily returns beside it."""
+    return {
+        "months": [[y, m, tidy_one(v, 4)] for y, m, v in months(curve)],
+        "years": [[y, tidy_one(v, 4), tidy_one(h, 4)] for y, v, h in years(curve, held)],
     }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from kobe_assets.report.analysis.curves import tidy_one
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +43,16 @@ def drawdowns(curve: pd.DataFrame, count: int = LISTED) -> list[Drawdown]:
     days = [str(day)[:10] for day in curve["session"].to_numpy().astype("datetime64[D]")]
     found = [_drawdown(fall, days, int(begin), int(end)) for begin, end in zip(begins, ends, strict=True)]
     return sorted(found, key=lambda one: one.depth)[:count]
+
+
+def drawdown_payload(curve: pd.DataFrame) -> list[list[Any]]:
+    """The deepest falls of a curve as the page lists them."""
+    return [[d.peak, d.trough, d.recovered, tidy_one(d.depth, 4), d.down, d.up] for d in drawdowns(curve)]
+
+
+def longest_underwater(curve: pd.DataFrame) -> int:
+    """Sessions of the longest fall of a curve, 0 where it never fell."""
+    return max((one.sessions for one in drawdowns(curve, len(curve))), default=0)
 
 
 def _drawdown(fall: np.ndarray, days: list[str], begin: int, end: int) -> Drawdown:

@@ -244,6 +244,25 @@ FOLD_FIGURES = (
 """The figures that wf_folds carries for a test window, in the order of rules section 6."""
 
 
+_RUN = (
+    Figure("final_equity", "Final equity", "money", RETURN, "What the account was worth at the last close.", "", ""),
+    Figure(
+        "longest_underwater",
+        "Longest time under water",
+        "sessions",
+        RISK,
+        "From a peak of the account until it was reached again, or to the end.",
+        "",
+        "",
+    ),
+    Figure("average_win", "Average win", "money", TRADES, "Of the trades that made money, after costs.", "", ""),
+    Figure("average_loss", "Average loss", "money", TRADES, "Of all others, after costs.", "", ""),
+    Figure("longest_losing_run", "Longest losing run", "trades", TRADES, "Trades in a row without a profit, by exit.", "", ""),
+)
+RUN_FIGURES = {figure.name: figure for figure in _RUN}
+"""What `kobe backtest` tells of one run beside `FOLD_FIGURES`."""
+
+
 def known(names: Iterable[str]) -> list[Figure]:
     """The figures of `names`: those of the registry in its order, then strangers by name."""
     wanted = set(names)
@@ -323,4 +342,6 @@ FORMATS = {
     "years": lambda v: f"{v:,.1f} years",
     "times": lambda v: f"{v:.1f}×",
     "count": lambda v: f"{v:,.0f}",
+    "sessions": lambda v: f"{v:,.0f} session{'' if v == 1 else 's'}",
+    "trades": lambda v: f"{v:,.0f} trade{'' if v == 1 else 's'}",
 }

@@ -14,6 +14,8 @@ import pandas as pd
 from kobe_assets.graph.frames import book_trades
 from kobe_assets.report.analysis.cautions import AS_WANTED, remedy_for
 from kobe_assets.report.analysis.cut_trades import told_debt
+from kobe_assets.report.analysis.drawdowns import longest_underwater
+from kobe_assets.report.analysis.trade_stats import wins_and_losses
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, curve_figures, daily_returns
 from kobe_assets.research.panel import Ints, Panel
@@ -88,6 +90,15 @@ class BookRun:
     def figures(self) -> dict[str, float | None]:
         """Every figure of the window; None where it is undefined."""
         return all_figures(self.outcome.equity, self.outcome.exposure, self.outcome.numbers[:, sim.PNL], self.initial_cash)
+
+    @cached_property
+    def more_figures(self) -> dict[str, float | None]:
+        """What is asked of one run beside `figures`, by the names of `RUN_FIGURES`; None where it is undefined."""
+        return {
+            "final_equity": float(self.outcome.equity[-1]),
+            "longest_underwater": longest_underwater(self.equity),
+            **wins_and_losses(self.trades["pnl"].to_numpy(float)),
+        }
 
     def held(self, settings: Settings) -> dict[str, float | None]:
         """What holding made of the same cash: `HELD` of the listings that may trade, bought in equal parts and left alone.

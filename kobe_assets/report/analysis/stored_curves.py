@@ -211,13 +211,21 @@ def compute_kpis(
         for name, value in figures.items():
             rows.append((strategy, mode, name, value))
             if value is None:
-                # Without a trade there is no losing one either, but that is not the reason.
-                why = WHY["win_rate"] if name == "profit_factor" and mine.empty else WHY[name]
-                reasons.append((strategy, mode, name, why))
+                reasons.append((strategy, mode, name, why_null(name, figures, has_trades=not mine.empty)))
     return (
         pd.DataFrame(rows, columns=["strategy", "mode", "figure", "value"]).astype({"value": float}),
         pd.DataFrame(reasons, columns=["strategy", "mode", "figure", "reason"]).astype(str),
     )
+
+
+def why_null(name: str, figures: Mapping[str, float | None], has_trades: bool) -> str:
+    """Why `name`, one of `figures`, has no value."""
+    # Without a trade there is no losing one, and without a Sharpe ratio none above zero; but that is not the reason.
+    if name == "profit_factor" and not has_trades:
+        return WHY["win_rate"]
+    if name == "min_trl_years" and figures["sharpe"] is None:
+        return WHY["psr"]
+    return WHY[name]
 
 
 def _book_plan(parts: Sequence[Part], folds: tuple[Fold, ...], params: list[dict[str, float]]) -> robustness.Plan:

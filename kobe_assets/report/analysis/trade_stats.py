@@ -42,18 +42,12 @@ def _summaries(trades: pd.DataFrame, parts: Sequence[Ints]) -> list[dict[str, An
     """The summaries of some rows each; the columns are taken out of the table once for all of them."""
     r, pnl = trades["r"].to_numpy(float), trades["pnl"].to_numpy(float)
     held = np.clip(trades["bars_held"].to_numpy(int), 0, MAX_BARS_SHOWN)
-    codes, names = pd.factorize(trades["exit_reason"])
-    reasons = sorted((str(name), code) for code, name in enumerate(names))
+    codes, reasons = _reasons(trades)
     return [_summary(r[rows], pnl[rows], held[rows], codes[rows], reasons) for rows in parts]
 
 
 def _summary(r: Floats, pnl: Floats, held: Ints, codes: Ints, reasons: Sequence[tuple[str, int]]) -> dict[str, Any]:
     known = r[np.isfinite(r)]
-    exits = []
-    for name, code in reasons:
-        rows = codes == code
-        if rows.any():
-            exits.append([name, int(rows.sum()), tidy_one(float(pnl[rows].sum()))])
     return {
         "n": len(r),
         "won": int((pnl > 0).sum()),
@@ -61,7 +55,45 @@ def _summary(r: Floats, pnl: Floats, held: Ints, codes: Ints, reasons: Sequence[
         "mean_r": tidy_one(float(known.mean()) if len(known) else None, 4),
         "r": np.histogram(np.clip(known, R_EDGES[0], R_EDGES[-1] - 1e-9), R_EDGES)[0].tolist(),
         "held": np.bincount(held, minlength=1).tolist(),
-        "exits": exits,
+        "exits": [[name, count, tidy_one(profit)] for name, count, profit in _by_exit(pnl, codes, reasons)],
+    }
+
+
+def by_exit(trades: pd.DataFrame) -> list[tuple[str, int, float]]:
+    """(reason, trades, profit) of each reason that a trade left for, in order of its name."""
+    return _by_exit(trades["pnl"].to_numpy(float), *_reasons(trades))
+
+
+def _reasons(trades: pd.DataFrame) -> tuple[Ints, list[tuple[str, int]]]:
+    """The code of each trade's reason, and (reason, code) in order of the name."""
+    codes, names = pd.factorize(trades["exit_reason"])
+    return codes, sorted((str(name), code) for code, name in enumerate(names))
+
+
+def _by_exit(pnl: Floats, codes: Ints, reasons: Sequence[tuple[str, int]]) -> list[tuple[str, int, float]]:
+    parts = ((name, pnl[codes == code]) for name, code in reasons)
+    return [(name, len(part), float(part.sum())) for name, part in parts if len(part)]
+
+
+def why_none_averaged(name: str, has_trades: bool) -> str:
+    """Why `wins_and_losses` has no such average."""
+    return f"no {'winning' if name == 'average_win' else 'losing'} trade" if has_trades else "no trade"
+
+
+def wins_and_losses(pnl: Floats) -> dict[str, float | None]:
+    """Average win, average loss and the longest run of losses, of profits in order; None where there is none to average.
+
+    A trade is lost unless it made money, as in the win rate.
+    """
+    lost = pnl <= 0
+    run = longest = 0
+    for one in lost.tolist():
+        run = run + 1 if one else 0
+        longest = max(longest, run)
+    return {
+        "average_win": float(pnl[~lost].mean()) if (~lost).any() else None,
+        "average_loss": float(pnl[lost].mean()) if lost.any() else None,
+        "longest_losing_run": longest,
     }
 
 

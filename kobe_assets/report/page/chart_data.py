@@ -12,7 +12,7 @@ from typing import Any
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.criteria import Context
 from kobe_assets.report.analysis.curves import ROLLING_SESSIONS, chain_payload, curve_payload, tidy_one
-from kobe_assets.report.analysis.drawdowns import drawdowns
+from kobe_assets.report.analysis.drawdowns import drawdown_payload
 from kobe_assets.report.analysis.flow import capacity, flow
 from kobe_assets.report.analysis.folds import fold_payload, parameter_path, promised_and_given
 from kobe_assets.report.analysis.inputs import ReportInputs
@@ -90,7 +90,7 @@ def book_payload(book: StrategyResult, context: Context) -> dict[str, Any]:
         "windows": window_rows(book),
         "flow": flow(book),
         "trade": trade_payload(book),
-        "drawdowns": [[d.peak, d.trough, d.recovered, tidy_one(d.depth, 4), d.down, d.up] for d in drawdowns(book.curve)],
+        "drawdowns": drawdown_payload(book.curve),
         "costs": costs,
         "break_even": tidy_one(book.figure("break_even_bps"), 4),
         "pbo": pbo,

@@ -46,8 +46,9 @@ PAGE = "page.html.j2"
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 STATIC = Path(__file__).resolve().parent / "static"
 SCRIPTS = (
-    "core.js", "unpack.js", "address.js", "frame.js", "tables.js", "curves.js", "folds.js", "trades.js", "risk.js",
-    "luck.js", "heat_map.js", "portfolio.js", "trade_rows.js", "listing.js", "trade_table.js", "trade_dialog.js", "main.js",
+    "basics.js", "core.js", "unpack.js", "address.js", "frame.js", "drawing.js", "tables.js", "calendar.js", "curves.js",
+    "folds.js", "trades.js", "risk.js", "luck.js", "heat_map.js", "portfolio.js", "trade_rows.js", "listing.js",
+    "trade_table.js", "trade_dialog.js", "main.js",
 )  # fmt: skip
 BOOT = ("boot.js",)
 """The only script that is not packed: it unpacks the others."""
@@ -229,13 +230,18 @@ def packed_plotly() -> str:
 
 @lru_cache(maxsize=1)
 def _script() -> str:
-    return closed_script('"use strict";\n(() => {\n' + static_text(SCRIPTS) + "\n})();")
+    return one_script(SCRIPTS)
 
 
 @lru_cache(maxsize=1)
 def boot_script() -> str:
     """What unpacks the other scripts."""
-    return closed_script('"use strict";\n(() => {\n' + static_text(BOOT) + "\n})();")
+    return one_script(BOOT)
+
+
+def one_script(names: Sequence[str]) -> str:
+    """Scripts of `static/` as one, whose names no other script sees."""
+    return closed_script('"use strict";\n(() => {\n' + static_text(names) + "\n})();")
 
 
 def static_text(names: Sequence[str]) -> str:

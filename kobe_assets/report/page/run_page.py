@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from kobe_assets.report.analysis.metrics_glossary import FIGURES
+from kobe_assets.report.analysis.curves import calendar_payload
+from kobe_assets.report.analysis.drawdowns import drawdown_payload
+from kobe_assets.report.analysis.metrics_glossary import FIGURES, RUN_FIGURES
 from kobe_assets.report.analysis.one_run import BookRun
+from kobe_assets.report.analysis.trade_stats import by_exit, by_symbol
 from kobe_assets.report.page.packing import pack_json, pack_text
 from kobe_assets.report.page.page import (
     STYLES,
     boot_script,
-    closed_script,
+    one_script,
     packed_plotly,
     page_template,
     plotly_script,
@@ -23,6 +26,7 @@ from kobe_assets.report.page.page import (
     static_text,
 )
 
+SCRIPTS = ("basics.js", "frame.js", "tables.js", "calendar.js", "run.js")
 MOST_BARS = 60_000
 """Bars on a page; of a larger run, the symbols that won or lost most."""
 DIGITS = 4
@@ -51,7 +55,10 @@ def build_run_page(
             notes=[_sentence(note) for note in notes],
             lookahead=lookahead,
             warnings=warnings,
-            figures=[(FIGURES[name], value) for name, value in run.figures.items()],
+            figures=[
+                *((FIGURES[name], value) for name, value in run.figures.items()),
+                *((RUN_FIGURES[name], value) for name, value in run.more_figures.items()),
+            ],
             drawn=len(payload["symbols"]),
             traded=run.trades["symbol"].nunique(),
             made=now.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -66,10 +73,10 @@ def build_run_page(
 
 
 def run_payload(run: BookRun) -> dict[str, Any]:
-    """What the page's script draws: the curve, and by symbol its bars and trades, those that won or lost most first."""
+    """What the page's script draws and lists; of the symbols with bars and trades, those that won or lost most first."""
     curve = run.equity
-    by_symbol = {str(symbol): trades for symbol, trades in run.trades.groupby("symbol", observed=True)}
-    order = sorted(by_symbol, key=lambda name: -float(by_symbol[name]["pnl"].abs().sum()))
+    traded = {str(symbol): trades for symbol, trades in run.trades.groupby("symbol", observed=True)}
+    order = sorted(traded, key=lambda name: -float(traded[name]["pnl"].abs().sum()))
     symbols: list[dict[str, Any]] = []
     left = MOST_BARS
     for name in order:
@@ -77,13 +84,17 @@ def run_payload(run: BookRun) -> dict[str, Any]:
         if len(bars) > left and symbols:
             break
         left -= len(bars)
-        symbols.append(_symbol_payload(run, name, bars, by_symbol[name]))
+        symbols.append(_symbol_payload(run, name, bars, traded[name]))
     return {
         "cash": run.initial_cash,
         "curve": {
             "days": _days(curve["session"].to_numpy()),
             **{name: _rounded(curve[name].to_numpy(), 6) for name in ("equity", "drawdown", "exposure")},
         },
+        **calendar_payload(curve),
+        "drawdowns": drawdown_payload(curve),
+        "exits": _in_cents(by_exit(run.trades)),
+        "by_symbol": _in_cents(by_symbol(run.trades)),
         "symbols": symbols,
     }
 
@@ -115,6 +126,10 @@ def _symbol_payload(run: BookRun, symbol: str, bars: np.ndarray, trades: Any) ->
     }  # fmt: skip
 
 
+def _in_cents(parts: Sequence[tuple[str, int, float]]) -> list[list[Any]]:
+    return [[name, count, round(profit, 2)] for name, count, profit in parts]
+
+
 def _days(sessions: np.ndarray) -> list[int]:
     """Days since 1970, the first whole, then the distances."""
     days = sessions.astype("datetime64[D]").astype(np.int64)
@@ -133,4 +148,4 @@ def _sentence(note: str) -> str:
 
 @lru_cache(maxsize=1)
 def _script() -> str:
-    return closed_script(static_text(("run.js",)))
+    return one_script(SCRIPTS)

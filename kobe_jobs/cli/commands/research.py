@@ -13,6 +13,7 @@ import typer
 from kobe_jobs.cli.dates import FORM, parse_day
 from kobe_jobs.cli.failed_gates import failed_gates_text
 from kobe_jobs.cli.kept_warehouse import keeps_warehouse_open
+from kobe_jobs.cli.output import table_of
 from kobe_jobs.cli.screen import Screen, print_json, warn_of
 from kobe_jobs.cli.verdict_table import holding_figures, verdict_lines, verdict_table
 from kobe_resources.errors import UsageError
@@ -188,6 +189,12 @@ def _print_backtest(summary: dict[str, Any], out: Path) -> None:
     for reason, count in summary["refused"].items():
         table.add_row(f"refused: {reason}", show(count, "count"))
     console.print(table)
+    if summary["exits_by_reason"]:
+        exits = table_of("Exits by reason", "exit", "trades", "net profit", "a trade")
+        for row in summary["exits_by_reason"]:
+            each = show(row["net_pnl"] / row["trades"], "cents")
+            exits.add_row(row["reason"], show(row["trades"], "count"), show(row["net_pnl"], "cents"), each)
+        console.print(exits)
     held = summary["held"]
     console.say(
         f"holding the same stocks in equal parts: {show(held['final_equity'], 'money')} in the end, Sharpe ratio "

@@ -7,7 +7,7 @@ SESSIONS, SECONDS, COUNT = "sessions", "seconds", "count"
 
 COUNTED = (
     "added", "bars", "calls", "changed", "dividends", "drifted", "entries_a_usual_session", "exits", "exits_filled",
-    "files", "filled", "folds", "gates", "gates_passed", "holding", "kept", "listed", "not_copied",
+    "files", "filled", "folds", "gates", "gates_passed", "holding", "kept", "listed", "longest_losing_run", "not_copied",
     "orders_by_state", "pending", "positions_together", "rated_folds", "records", "refused", "removed", "restated", "revisions",
     "rows", "rows_set_aside", "run", "sets", "simulated_refused", "simulated_trades", "splits", "stops",
     "submitted", "symbols", "total", "trades", "unchanged", "unfilled", "unseen_folds", "unsettled", "vetoed",
@@ -23,6 +23,7 @@ UNITS: dict[str, dict[str, str]] = {
         "budget": "what entries of a session may carry", "budget_used": "by the session's entries; text in `trade`",
         "dollars": "of an order; text in `trade`", "adv_usd": "traded a day, mean of 60 sessions", "lowest_close_usd": "",
         "p90_close_usd": "", "highest_close_usd": "",
+        "average_win": "of trades that made money", "average_loss": "of all other trades",
     },
     PRICE: {
         "price": "", "entry": "of a position", "close": "", "stop": "level", "limit": "", "limit_price": "text, exact",
@@ -50,7 +51,10 @@ UNITS: dict[str, dict[str, str]] = {
     SECONDS: {"seconds": "that it took"},
     "unit of `shown`": {"value": "of a gate", "bar": "that the gate asks for", "distance": "from it"},
     "value of the parameter": {"params": "", "parameters": "", "axes": "", "settings": "as the setting's own unit"},
-    SESSIONS: {"sessions": "", "bars_held": "", "warmup": "of a listing", "first": "before an indicator's first value"},
+    SESSIONS: {
+        "sessions": "", "bars_held": "", "warmup": "of a listing", "first": "before an indicator's first value",
+        "longest_underwater": "from a peak until it was reached again, or to the end",
+    },
     "place": {
         "rank": "1 is the first", "line": "of the file", "best": "row, column", "canonical": "row, column",
         "traded": "numbers of folds", "size": "larger is worse", "number": "", "seq": "", "first_bad": "record of the chain",

@@ -12,6 +12,7 @@ import pytest
 
 from kobe_assets import backtest
 from kobe_assets.report.analysis.one_run import BookRun
+from kobe_assets.report.analysis.trade_stats import wins_and_losses
 from kobe_assets.report.page import run_page
 from kobe_assets.report.page.run_page import build_run_page, run_payload
 from kobe_assets.research.language import Strategy, rsi
@@ -54,6 +55,47 @@ def test_the_payload_holds_the_curve_and_every_trade_with_its_bars(run: BookRun)
         assert one["pnl"] == pytest.approx(sum(trade[-1] for trade in one["trades"]), abs=0.01)
 
 
+def test_months_years_and_falls_are_those_of_the_curve(run: BookRun) -> None:
+    told, equity = run_payload(run), run.equity.set_index("session")["equity"]
+    for names, name in ((["months"], "ME"), (["years"], "YE")):
+        ends = equity.resample(name).last()
+        grown = ends / np.append(run.initial_cash, ends[:-1]) - 1
+        rows = told[names[0]]
+        assert [row[0] for row in rows] == ends.index.year.tolist()
+        assert [row[2] if name == "ME" else row[1] for row in rows] == pytest.approx(grown.tolist(), rel=1e-3)
+    assert [row[1] for row in told["months"]] == [*range(2, 13)]
+    falls, peak, since = [], run.initial_cash, 0
+    for place, worth in enumerate([*equity, np.inf]):
+        if worth >= peak:
+            if place > since:
+                over = place < len(equity)
+                falls.append((min(equity.iloc[since:place]) / peak - 1, place - since + over))
+            peak, since = worth, place + 1
+    deepest = sorted(falls)
+    assert len(deepest) > 3
+    assert [row[3] for row in told["drawdowns"]] == pytest.approx([depth for depth, _ in deepest[:10]], rel=1e-3)
+    assert [row[4] + row[5] for row in told["drawdowns"]] == [sessions for _, sessions in deepest[:10]]
+    assert run.more_figures["longest_underwater"] == max(sessions for _, sessions in falls)
+    assert told["drawdowns"][0][3] == pytest.approx(run.figures["max_drawdown"], rel=1e-3)
+
+
+def test_exits_symbols_wins_and_losses_are_those_of_the_trades(run: BookRun) -> None:
+    told, trades = run_payload(run), run.trades
+    for name, column in (("exits", "exit_reason"), ("by_symbol", "symbol")):
+        parts = trades.groupby(trades[column].astype(str))["pnl"].agg(["size", "sum"])
+        assert {row[0]: row[1] for row in told[name]} == parts["size"].to_dict()
+        assert {row[0]: row[2] for row in told[name]} == pytest.approx(parts["sum"].to_dict(), abs=0.006)
+    assert [row[2] for row in told["by_symbol"]] == sorted((row[2] for row in told["by_symbol"]), reverse=True)
+    assert run.more_figures["average_win"] == pytest.approx(trades.loc[trades["pnl"] > 0, "pnl"].mean())
+    assert run.more_figures["average_loss"] == pytest.approx(trades.loc[trades["pnl"] <= 0, "pnl"].mean())
+    assert run.more_figures["final_equity"] == run.equity["equity"].iloc[-1]
+
+
+@pytest.mark.parametrize(("pnl", "longest"), [([], 0), ([1, 2], 0), ([-1, 0, -2, 3, -1], 3), ([1, -1, 2, -1, -1], 2)])
+def test_the_longest_losing_run_counts_trades_in_a_row_that_made_nothing(pnl: list[float], longest: int) -> None:
+    assert wins_and_losses(np.array(pnl, dtype=float))["longest_losing_run"] == longest
+
+
 def test_of_a_large_run_the_symbols_that_moved_most_are_drawn_and_it_says_so(
     run: BookRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,14 +128,26 @@ def test_it_opens_offline_and_draws_everything(run: BookRun, browser: Browser, t
     page.on("request", lambda request: asked.append(request.url))
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-drawn=yes]", state="attached")
-    for name in ("equity", "drawdown", "exposure", "symbol"):
+    for name in ("equity", "drawdown", "exposure", "months", "symbol"):
         page.wait_for_selector(f"#chart-{name} .plot-container", state="attached")
     assert page.evaluate("document.getElementById('chart-drawdown').layout.yaxis.tickformat") == ".2~%"
     assert page.locator("#symbol option").count() == 2
     own = int(page.locator("#trade-list tbody tr").count())
+    cells = page.evaluate("document.getElementById('chart-months').data.flatMap((grid) => grid.z.flat())")
+    assert sum(cell is not None for cell in cells) == len(run_payload(run)["months"]) + 1
+    assert page.locator("#drawdowns tbody tr").count() == len(run_payload(run)["drawdowns"])
+    for table, column in (("exits", "exit_reason"), ("by-symbol", "symbol")):
+        counts = page.locator(f"#{table} tbody td:nth-child(2)").all_inner_texts()
+        assert sorted(counts) == sorted(map(str, run.trades[column].astype(str).value_counts()))
+    page.click("#exits th:nth-child(3) button")
+    shown = page.locator("#exits tbody td:nth-child(3)").all_inner_texts()
+    sums = sorted(run.trades.groupby(run.trades["exit_reason"].astype(str))["pnl"].sum(), reverse=True)
+    assert shown == [f"{'−' if profit < 0 else ''}${abs(profit):,.2f}" for profit in sums]
+    for label in ("Final equity", "Longest time under water", "Average win", "Average loss", "Longest losing run"):
+        assert page.locator("#run tbody tr", has_text=label).count() == 1
     page.locator("#trade-list button").first.click()
-    shown = page.evaluate("document.getElementById('chart-symbol').layout.xaxis.range")
-    assert shown[0] <= str(run.trades["entry_session"].min().date()) < shown[1] < "2015-07-01"
+    zoomed = page.evaluate("document.getElementById('chart-symbol').layout.xaxis.range")
+    assert zoomed[0] <= str(run.trades["entry_session"].min().date()) < zoomed[1] < "2015-07-01"
     page.select_option("#symbol", "1")
     assert own + int(page.locator("#trade-list tbody tr").count()) == len(run.trades)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -101,6 +155,29 @@ def test_it_opens_offline_and_draws_everything(run: BookRun, browser: Browser, t
     assert page.evaluate("document.documentElement.dataset.theme") == ("light" if theme == "dark" else "dark")
     assert (said, [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]) == ([], [])
     assert page.evaluate("window.hacked") is None
+    page.close()
+
+
+def test_without_a_trade_it_says_so_and_draws_what_there_is(browser: Browser, tmp_path: Path) -> None:
+    days = pd.bdate_range("2015-01-01", periods=60)
+    bars = {"session": days, "open": 40.0, "high": 41.0, "low": 39.0, "close": 40.0, "volume": 1e6}
+    idle = backtest(SWING, pd.DataFrame(bars).assign(symbol="AAA"), check=False).run
+    assert idle.trades.empty
+    path = tmp_path / "backtest.html"
+    path.write_text(build_run_page(idle, HELD, [], "", [], NOW), encoding="utf-8")
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-drawn=yes]", state="attached")
+    page.wait_for_selector("#chart-months .plot-container", state="attached")
+    assert page.locator("#drawdowns tbody").inner_text() == "It never fell."
+    assert "There was no trade." in page.locator("#trades").inner_text()
+    figures = dict(zip(*(page.locator(f"#run tbody {kind}").all_inner_texts() for kind in ("th", "td.num")), strict=True))
+    assert (figures["Average win"], figures["Average loss"], figures["Longest losing run"]) == ("–", "–", "0 trades")
+    assert figures["Longest time under water"] == "0 sessions"
+    assert said == []
     page.close()
 
 
@@ -119,4 +196,6 @@ def test_one_session_is_drawn_as_a_point_on_its_day(browser: Browser, tmp_path: 
     assert page.locator("h1").inner_text().endswith(" in 1 session")
     assert page.evaluate("document.getElementById('chart-equity').data[0].mode") == "markers"
     assert page.evaluate("document.getElementById('chart-equity').layout.xaxis.tickvals") == [day]
+    page.wait_for_selector("#chart-months .plot-container", state="attached")
+    assert page.locator("#drawdowns tbody tr").count() == 1
     page.close()

@@ -47,6 +47,14 @@ PLAIN = Strategy(
     long=lambda at, p: at.ibs < 0.2,
     score_long=lambda at: at.ibs,
 )
+NEVER = Strategy(
+    name="never",
+    summary="Nothing closes under its low: it never trades",
+    indicators={"ibs": ibs()},
+    parameters={"time_stop": 3},
+    long=lambda at, p: at.ibs < -1.0,
+    score_long=lambda at: at.ibs,
+)
 SETTINGS = Settings.model_validate(
     {
         "data": {"vendor": "synthetic", "synthetic": {"symbols": 12, "sessions": 620}},
@@ -57,9 +65,10 @@ SETTINGS = Settings.model_validate(
 
 @pytest.fixture
 def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
-    """A small market computed up to the figures, with two more strategies in the register."""
+    """A small market computed up to the figures, with three more strategies in the register."""
     monkeypatch.setitem(STRATEGIES, NAME, LOW_CLOSE)
     monkeypatch.setitem(STRATEGIES, PLAIN.name, PLAIN)
+    monkeypatch.setitem(STRATEGIES, NEVER.name, NEVER)
     import pandas as pd
 
     from kobe_assets.graph.inputs import load_panel
@@ -78,6 +87,12 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     kpis, reasons = compute_kpis(warehouse, read_trades(warehouse, SETTINGS), SETTINGS, evidence)
     warehouse.replace({"kpis": kpis, "kpi_reasons": reasons, "evidence": evidence_frame(evidence)})
     return warehouse
+
+
+def test_a_strategy_that_never_trades_is_told_that_it_has_no_sharpe_ratio(warehouse: Warehouse) -> None:
+    told = dict(warehouse.rows("SELECT figure, reason FROM kpi_reasons WHERE strategy = 'never' AND mode = 'canonical'"))
+    assert told["min_trl_years"] == "no Sharpe ratio"
+    assert told["profit_factor"] == "no trade"
 
 
 def test_a_registered_declaration_is_in_signals_folds_trials_figures_and_report(warehouse: Warehouse) -> None:

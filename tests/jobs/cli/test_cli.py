@@ -148,6 +148,13 @@ def test_backtest_writes_trades_equity_and_summary_that_agree(
     assert equity["equity"].iloc[-1] == pytest.approx(100_000 + trades["pnl"].sum(), abs=0.005)
     assert summary["net_pnl"] == pytest.approx(trades["pnl"].sum(), abs=0.005)
     assert summary["trades"] == len(trades) > 20
+    assert summary["final_equity"] == pytest.approx(equity["equity"].iloc[-1])
+    assert summary["average_win"] == pytest.approx(trades.loc[trades["pnl"] > 0, "pnl"].mean())
+    by_reason = trades.groupby("exit_reason")["pnl"].agg(["size", "sum"])
+    assert {row["reason"]: row["trades"] for row in summary["exits_by_reason"]} == by_reason["size"].to_dict()
+    for row in summary["exits_by_reason"]:
+        assert row["net_pnl"] == pytest.approx(by_reason["sum"][row["reason"]])
+        assert re.search(rf"│ {row['reason']} +│ {row['trades']} +│ −?\$[\d,]+\.\d\d +│", done.out), done.out
     returns = equity["equity"] / np.append(100_000, equity["equity"][:-1]) - 1
     assert summary["sharpe"] == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(252), rel=1e-9)
 

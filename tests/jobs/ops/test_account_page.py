@@ -360,6 +360,26 @@ def test_a_position_is_marked_at_closes_that_it_has_seen_and_a_passed_stop_is_sa
     assert (new.close, new.pnl) == (held.entry, 0.0), "the close before it says nothing of what was bought since"
 
 
+def test_a_stop_that_the_session_s_bar_has_hit_is_said_until_the_next_run_books_it(
+    view: AccountView, traded: tuple[Path, Settings], home: Path
+) -> None:
+    held = view.positions[0]
+    assert f"{view.as_of} has hit" not in str(view.notes)
+    name, past = ("low", 0.999) if held.side == "long" else ("high", 1.001)
+    with Warehouse().transaction() as connection:
+        change = f"UPDATE daily_bars SET {name} = ? WHERE symbol = ? AND session = ?"
+        connection.execute(change, [held.stop * past, held.symbol, view.as_of])
+    with ledger_to_look_at() as ledger:
+        told = look_at_account(traded[1], ledger, Warehouse(), with_tomorrow=False)
+    assert told.notes == (f"stops that the bar of {view.as_of} has hit are booked by the next run: {held.symbol}",)
+    trade_sessions(traded[1], 1)
+    with ledger_to_look_at() as ledger:
+        after = look_at_account(traded[1], ledger, Warehouse(), with_tomorrow=False)
+    stopped = [(row.session, row.purpose) for row in after.fills if row.symbol == held.symbol]
+    assert (view.as_of, "stop") in stopped
+    assert f"{view.as_of} has hit" not in str(after.notes)
+
+
 @pytest.mark.parametrize(("shares", "text"), [(12_345.0, "12,345"), ("3", "3"), (0.123456, "0.1235"), ("250000", "250,000")])
 def test_a_number_of_shares_is_never_an_exponent(shares: Any, text: str) -> None:
     assert shares_text(shares) == text

@@ -1,48 +1,13 @@
-// The page's data and choices, and how numbers are written. Text from the data reaches the page as text only.
+// The report's data and choices, and its curves.
 let data = { books: {} };  // unpacked by main.js
 const chosen = { book: document.getElementById("payload").dataset.book, fold: 0, scale: "own" };
-const byId = (id) => document.getElementById(id);
-const all = (query, root = document) => [...root.querySelectorAll(query)];
 const book = () => data.books[chosen.book];
-const narrow = () => window.innerWidth < 760;
-
-const DAY_MS = 86400000;
-const isoDay = (days) => new Date(days * DAY_MS).toISOString().slice(0, 10);
-
-// Undo curves.pack_days: distances to days, days to dates.
-function unpackDays(steps) {
-  let day = 0;
-  return steps.map((step) => isoDay((day += step)));
-}
 
 // Undo curves.differences: null stays null, the rest add up.
 function unpackSteps(steps, scale) {
   let sum = 0;
   return steps.map((step) => (step === null ? null : (sum += step) / scale));
 }
-
-// Plotly reads a little HTML in its texts; data must not be able to write it.
-const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-
-const missing = (value) => value === null || value === undefined || !Number.isFinite(value);
-const minus = (text) => text.replace(/^-(?=[0.]+$)/, "").replace(/-/g, "−");  // no minus before a zero
-const write = {
-  count: (v) => (missing(v) ? "–" : v.toLocaleString("en-US")),
-  ratio: (v) => (missing(v) ? "–" : minus(v.toFixed(2))),
-  r: (v) => (missing(v) ? "–" : minus((v > 0 ? "+" : "") + v.toFixed(2)) + " R"),
-  percent: (v, digits = 1) => (missing(v) ? "–" : minus((v * 100).toFixed(digits)) + " %"),
-  money: (v) => {
-    if (missing(v)) return "–";
-    const digits = Math.abs(v) >= 1000 ? 0 : 2;
-    const text = Math.abs(v).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-    return (v < 0 ? "−$" : "$") + text;
-  },
-  cents: (v) => (missing(v) ? "–" : minus((v < 0 && Math.abs(v) >= 0.005 ? "−$" : "$") + Math.abs(v).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 }))),
-  // Fees of a small sale are fractions of a cent.
-  small: (v) => (missing(v) ? "–" : Math.abs(v) > 0 && Math.abs(v) < 0.1 ? minus((v < 0 ? "−$" : "$") + Math.abs(v).toFixed(4)) : write.cents(v)),
-  shares: (v) => (missing(v) ? "–" : v.toLocaleString("en-US", { maximumFractionDigits: 4 })),
-  price: (v) => (missing(v) ? "–" : "$" + v.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: Math.abs(v) < 1 ? 4 : 2 })),
-};
 
 const scopeText = (fold) => `${book().title} · ${fold ? "test window " + fold : "all test windows"}`;
 
@@ -68,11 +33,4 @@ function curveOf(owner) {
     ghost: curve.ghost && { days: unpackDays(curve.ghost.days), growth: unpackSteps(curve.ghost.growth, MILLION) },
     exposure: steps(curve.exposure, THOUSAND), positions: steps(curve.positions, 1), rolling: unpackSteps(curve.rolling, 100),
   });
-}
-
-function element(tag, text, className) {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
 }

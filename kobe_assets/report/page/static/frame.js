@@ -1,9 +1,8 @@
-// How every chart looks, and when it is drawn: when it comes into view, again when what it shows has changed.
+// How every chart looks.
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const colors = () => Object.fromEntries(
   ["paper", "card", "ink", "soft", "rule", "band", "own", "held", "ghost", "gain", "loss", "doubt", "gain-cell", "loss-cell"].map((name) => [name, css(name)]));
 
-const charts = {};          // name → (colours) => {traces, layout, label}
 const touch = window.matchMedia("(pointer: coarse)").matches;
 const config = { displayModeBar: false, responsive: true, showTips: false };
 
@@ -40,19 +39,6 @@ const wholes = (values) => ({ tickformat: ",d", ...(Math.max(...values) < 5 ? { 
 const rule = (c, where, more = {}) => ({ type: "line", layer: "above", line: { color: c.ink, width: 1, dash: "dash" }, ...where, ...more });
 const label = (c, text, where) => ({ text, showarrow: false, font: { size: 11, color: c.ink }, bgcolor: c.paper, ...where });
 
-// A chart that fails says so in its place and leaves the others alone.
-function drawChart(name) {
-  const place = byId("chart-" + name);
-  if (!place || !book() || !charts[name]) return;
-  const why = book().why[name];
-  if (why) { leaveBlank(place, why); return; }
-  place.classList.remove("blank");
-  try { plot(place, charts[name](colors())); } catch (error) {
-    leaveBlank(place, "This chart could not be drawn; its figures are in the tables.");
-    reportError(error);
-  }
-}
-
 function leaveBlank(place, why) {
   Plotly.purge(place);
   place.classList.add("blank");
@@ -66,46 +52,4 @@ function plot(place, { traces, layout, label: text }) {
   if (layout.height) place.style.height = layout.height + "px";
   if (text) place.setAttribute("aria-label", text);
   Plotly.react(place, traces, layout, config);
-}
-
-// Charts to draw: `stale` ones are drawn as soon as they are in view and Plotly is there.
-const stale = new Set(), inView = new Set();
-let drawing = false;
-const watched = new IntersectionObserver((entries) => {
-  entries.forEach(({ target, isIntersecting }) => inView[isIntersecting ? "add" : "delete"](target.id.slice("chart-".length)));
-  drawStale();
-}, { rootMargin: "300px 0px" });
-
-function watchCharts() {
-  all("main .chart").forEach((place) => watched.observe(place));
-}
-
-// The named charts show something else now.
-function draw(names = Object.keys(charts)) {
-  names.filter((name) => byId("chart-" + name)).forEach((name) => stale.add(name));
-  document.documentElement.dataset.drawn = "";
-  // An observer reports once a chart's place is known; a hidden tab reports nothing until it is seen.
-  requestAnimationFrame(() => requestAnimationFrame(drawStale));
-}
-
-// A few at a time, so that the page stays responsive.
-async function drawStale() {
-  if (drawing) return;
-  drawing = true;
-  try { await drawWanted(); } finally { drawing = false; }
-  holdPlace();
-  document.documentElement.dataset.drawn = "yes";
-}
-
-async function drawWanted() {
-  const wanted = () => [...stale].filter((name) => inView.has(name));
-  if (wanted().length) {
-    document.documentElement.dataset.drawn = "";
-    try { await plotlyLoaded(); } catch { cannotUnpack(); stale.clear(); return; }
-  }
-  for (let names = wanted(); names.length; names = wanted()) {
-    const until = performance.now() + 24;
-    while (names.length && performance.now() < until) { const name = names.shift(); stale.delete(name); drawChart(name); }
-    await new Promise((done) => setTimeout(done, 0));
-  }
 }

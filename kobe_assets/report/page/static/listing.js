@@ -46,11 +46,4 @@ function partsBy(trades, field) {
   }).sort((a, b) => b[3] - a[3] || a[0].localeCompare(b[0], "en"));
 }
 
-function fillDrawdowns() {
-  const { title, drawdowns } = book();
-  const heads = [["From the peak of", "text"], ["Lowest on", "text"], ["Recovered on", "text"], ["Depth", "num"], ["Sessions down", "num"], ["Sessions back", "num"], ["In all", "num"]];
-  fillTable(byId("drawdowns"), `Falls of the account of ${title}`, heads, drawdowns.map(([peak, trough, recovered, depth, down, up]) => ({
-    head: { text: peak || "the start", sort: peak, kind: "nowrap" },
-    cells: [[trough, trough, "nowrap"], [recovered || "not yet", recovered || "9999", "nowrap"], [write.percent(depth), depth, "num"], [write.count(down), down, "num"], [write.count(up), up, "num"], [write.count(down + up), down + up, "num"]],
-  })), "It never fell.");
-}
+const fillDrawdowns = () => fillFalls(byId("drawdowns"), `Falls of the account of ${book().title}`, book().drawdowns);

@@ -1,6 +1,5 @@
 // The trades of each book, and the bars around them, unpacked when they are wanted.
 const tradesOf = new Map();   // book → promise of its trades
-const words = (code) => code.replace(/_/g, " ");
 const summed = (values) => { let sum = 0; return values.map((v) => (v === null ? null : (sum += v))); };
 const scaled = (values, by) => values.map((v) => (v === null ? null : v / by));
 

@@ -290,7 +290,8 @@ def _initial_risk(trades: pd.DataFrame) -> Floats:
     """(trades) dollars between fill and stop."""
     entry, shares = trades["entry_price"].to_numpy(float), trades["shares"].to_numpy(float)
     long, factor = (trades["side"] == "long").to_numpy(), trades["qty"].to_numpy(float) / shares
-    return np.abs(entry - initial_stops(entry, long, factor, trades["stop_distance"].to_numpy(float))) * shares
+    risk: Floats = np.abs(entry - initial_stops(entry, long, factor, trades["stop_distance"].to_numpy(float))) * shares
+    return risk
 
 
 def _pbo(returns: Floats) -> dict[str, Any] | None:

@@ -299,6 +299,7 @@ def _day(given: Day) -> dt.date | None:
     if given is None:
         return None
     try:
-        return pd.Timestamp(given).date()
+        day: dt.date = pd.Timestamp(given).date()
     except ValueError:
         raise UsageError(f"{given!r} is no date", "write it as 2020-01-31") from None
+    return day

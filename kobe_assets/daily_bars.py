@@ -31,7 +31,7 @@ def daily_bars(
     store: WarehouseResource,
     vendor: VendorResource,
     settings: dg.ResourceParam[Settings],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Daily bars as traded, with splits kept apart, from the vendor of the settings.
 
     An unchanged source is not loaded again, so that what is stored stays as it is; what a vendor restates is kept in

@@ -36,7 +36,7 @@ DECLARED = "DOUBLE USING COMPRESSION uncompressed"
 )
 def indicators(
     context: dg.AssetExecutionContext, store: WarehouseResource, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Indicators on split-adjusted bars, of every symbol that may trade, could once, or is held."""
     warehouse = store.open()
     inputs = versions_above(context, warehouse)

@@ -48,7 +48,7 @@ def kpi_report(
     store: WarehouseResource,
     settings: dg.ResourceParam[Settings],
     next_orders: dg.ResourceParam[NextOrders],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Does it clear costs and beat holding, is it luck, can it be traded: figures of every strategy, and one HTML page."""
     warehouse = store.open()
     above = versions_above(context, warehouse)

@@ -33,7 +33,7 @@ CHECKS = [NO_LOOKAHEAD]
 )
 def signals(
     context: dg.AssetExecutionContext, store: WarehouseResource, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Long and short signals of every strategy, strongest first within a session; selected symbols only, none in quarantine."""
     warehouse = store.open()
     inputs = versions_above(context, warehouse)

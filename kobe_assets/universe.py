@@ -27,7 +27,7 @@ def universe(
     store: WarehouseResource,
     ledger: LedgerResource,
     settings: dg.ResourceParam[Settings],
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Every candidate with its evidence (history, dollar volume, options); the selected ones, or the reason why not."""
     warehouse = store.open()
     inputs = versions_above(context, warehouse)

@@ -57,7 +57,7 @@ CHECKS = [DISJOINT_WINDOWS, CASH_CONSERVED, FILLS_FOLLOW_SIGNALS]
 )
 def wf_folds(
     context: dg.AssetExecutionContext, store: WarehouseResource, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Walk-forward folds: train, choose, and trade sessions that no choice has seen; trades, equity and every trial kept."""
     warehouse = store.open()
     inputs = versions_above(context, warehouse)

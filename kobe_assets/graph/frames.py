@@ -129,7 +129,8 @@ def book_trades(strategies: Sequence[Strategy], outcome: sim.Outcome, panel: Pan
 def _trades(strategies: Sequence[Strategy], place: np.ndarray, number: np.ndarray, panel: Panel) -> pd.DataFrame:
 
     def session(column: int) -> np.ndarray:
-        return panel.sessions[place[:, column]].astype("datetime64[s]")
+        days: np.ndarray = panel.sessions[place[:, column]]
+        return days.astype("datetime64[s]")
 
     return pd.DataFrame(
         {
@@ -298,7 +299,7 @@ def stop_multiples(trades: pd.DataFrame, folds: pd.DataFrame, standard: float) -
     folds = folds.drop_duplicates(key, keep="last")
     params = [json.loads(text) for text in folds["params"]]
     at = pd.MultiIndex.from_frame(folds[key]).get_indexer(pd.MultiIndex.from_frame(trades[key]))
-    multiple = np.append([float(own.get("atr_stop") or standard) for own in params], standard)[at]
+    multiple: Floats = np.append([float(own.get("atr_stop") or standard) for own in params], standard)[at]
     # In a book of several strategies each trade has the parameters of the one that entered it.
     for name in trades["entered_by"].unique():
         own_stop = np.append([float(own.get(f"{name}.atr_stop") or np.nan) for own in params], np.nan)[at]

@@ -48,7 +48,7 @@ def publish(
     metadata: dict[str, Any],
     also: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
     first: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[None]:
     """Replace `tables` in one transaction and report the version of the asset's. inputs: as `versions_above` gave them.
 
     first, also: more writes of the same transaction, before and after: to these tables, and to wf_trials.

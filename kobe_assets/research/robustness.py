@@ -112,7 +112,8 @@ class Rehearsal:
 
         def one(k: int) -> Floats:
             terms = terms_of([params[k] for _, params in self.plan.parts], self.plan.weights)[None]
-            return equity_curves(book(k), *windows[k], terms, costs, self.market.limits, self.market.auction)[0]
+            curve: Floats = equity_curves(book(k), *windows[k], terms, costs, self.market.limits, self.market.auction)[0]
+            return curve
 
         curves = in_threads(one, range(len(windows)))
         return chain_returns(np.concatenate([daily_returns(equity, costs.initial_cash) for equity in curves]))

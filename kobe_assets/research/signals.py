@@ -240,7 +240,7 @@ def _by_session(session: Indices, score: Floats, first: Ints, order: Ints, ranke
     """
     for j in range(len(session)):
         first[session[j] + 1] += 1
-    most = first.max()
+    most: int = first.max()
     for s in range(1, len(first)):
         first[s] += first[s - 1]
     fill = first.copy()

@@ -93,13 +93,13 @@ def _qualified(
     past = past[:, known]
     years = (sessions[begin - 1] - sessions[first[known]]).astype(np.int64) / 365.25
     present = ~np.isnan(past)
-    enough = years >= wanted.membership_min_years
+    enough: NDArray[np.bool_] = years >= wanted.membership_min_years
     enough &= present.sum(axis=0) >= PRESENT_SHARE * len(past)
     enough &= present[-ALIVE_WITHIN:].any(axis=0)
     known, past = known[enough], past[:, enough]
     if not len(known):
         return known
     median = np.nanmedian(past, axis=0)
-    order = np.lexsort((known, -median))
+    order: NDArray[np.int64] = np.lexsort((known, -median))
     order = order[median[order] >= wanted.min_adv_usd]
     return known[order[: wanted.cap]]

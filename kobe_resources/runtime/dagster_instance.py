@@ -76,10 +76,12 @@ def kept_open(run_id: str) -> Iterator[None]:
     """
     import sqlite3
 
-    from dagster._core.storage.event_log.sqlite import sqlite_event_log as storage
+    from dagster._core.storage.event_log.sqlite import sqlite_event_log
     from sqlalchemy import event
 
     engines: dict[str, Any] = {}
+    # Of a name that Dagster imports for itself alone nothing declares a type.
+    storage: Any = sqlite_event_log
     make_engine = storage.create_engine
 
     def engine_of(url: str, **options: Any) -> Any:
@@ -95,7 +97,7 @@ def kept_open(run_id: str) -> Iterator[None]:
             # Dagster's own mode; a connection holds its file from the first look into it on.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-        storage.create_engine = engine_of  # type: ignore[assignment]
+        storage.create_engine = engine_of
         try:
             yield
         finally:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.report.analysis.results import Curve, Floats, StrategyResult, evidence_curve, matched_returns, on_sessions
+from kobe_assets.report.analysis.results import Curve, StrategyResult, evidence_curve, matched_returns, on_sessions
 from kobe_assets.research.metrics import YEAR
+from kobe_assets.research.panel import Floats
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from kobe_assets.report.analysis.results import Floats, StrategyResult
+from kobe_assets.report.analysis.results import StrategyResult
+from kobe_assets.research.panel import Floats
 
 MEANING = {
     "already_open": "the symbol was held already",

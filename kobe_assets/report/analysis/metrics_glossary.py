@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 DASH = "–"
@@ -330,7 +330,7 @@ def _percent(value: float) -> str:
     return f"{share:.{digits}f} %"
 
 
-FORMATS = {
+FORMATS: dict[str, Callable[[float], str]] = {
     "ratio": _ratio,
     "number": lambda v: f"{v:,.1f}" if abs(v) >= 1 else f"{v:.3g}",
     "percent": _percent,

@@ -26,7 +26,7 @@ from kobe_assets.research.strategies import BUILT_IN, Params, Strategy
 from kobe_assets.research.strategies.register import symbols_read
 from kobe_assets.research.walk_forward import Market, Part, simulate_book
 from kobe_resources.errors import UsageError
-from kobe_resources.policy_gate import BY_RISK
+from kobe_resources.policy_gate import ACCEPTED, BY_RISK
 from kobe_resources.runtime.process_state import kept_process_state
 from kobe_resources.settings.models import Settings
 
@@ -184,7 +184,7 @@ def told_refusals(outcomes: Sequence[sim.Outcome], settings: Settings) -> list[s
     told = ", ".join(f"{reason} {n:,}" for reason, n in total.most_common())
     mends = (remedy_for(reason, settings) for reason, _ in total.most_common() if reason not in AS_WANTED)
     mend = next((f"; {mend}" for mend in mends if mend), "")
-    accepted = sum(int(outcome.refused[sim.ACCEPTED]) for outcome in outcomes)
+    accepted = sum(int(outcome.refused[ACCEPTED]) for outcome in outcomes)
     return [f"{total.total():,} of {total.total() + accepted:,} signals were refused: {told}{mend}"]
 
 

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kobe_assets.report.analysis.curves import tidy_one
-from kobe_assets.report.analysis.results import Curve, Floats, StrategyResult, matched_returns, on_sessions, returns_of, sharpe
+from kobe_assets.report.analysis.results import Curve, StrategyResult, matched_returns, on_sessions, returns_of, sharpe
 from kobe_assets.research.metrics import YEAR
+from kobe_assets.research.panel import Floats
 
 TREND_SESSIONS = 200
 VOLATILITY_SESSIONS = 20

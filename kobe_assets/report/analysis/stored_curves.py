@@ -30,7 +30,7 @@ from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import BOOK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from kobe_assets.report.analysis.tries import Tries
     from kobe_assets.research.panel import Floats, Panel
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 HISTOGRAM_BINS = 40
-Evidence = dict[tuple[str, str], dict[str, Any]]
+Key = tuple[str, str]
+Evidence = dict[Key, dict[str, Any]]
 
 WHY = {
     **WHY_UNDEFINED,
@@ -79,17 +80,71 @@ def compute_evidence(
         selected = set(warehouse.frame("SELECT symbol FROM universe WHERE selected")["symbol"])
         checks = warehouse.frame("SELECT name, severity, passed, count, description FROM check_results ORDER BY asset, name")
     folds = folds_of(settings, market.panel)
-    readable = market.readable()
-    other_lag = replace(market, lag=0 if market.lag else 1)
     first, last = folds[0].test_start, folds[-1].test_end
-    days = [str(day) for day in market.panel.sessions[first : last + 1]]
-    rehearsals: dict[tuple[str, str], robustness.Rehearsal] = {}
+    asked = _traded(stored, settings, folds)
+    # Without a grid both modes trade the same: what is drawn of one is drawn of the other, and not twice.
+    alike = {key: next(one for one, of in asked.items() if one[0] == key[0] and of == plan) for key, plan in asked.items()}
+    plans = {key: asked[key] for key in dict.fromkeys(alike.values())}
+    grids = {
+        strategy.name: grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
+        for strategy in studied(settings).values()
+    }
+    readable = market.readable()
+    signals = _signals(market, readable, settings, plans.values(), grids)
+    rehearsals = {key: robustness.Rehearsal(market, plan, found=signals) for key, plan in plans.items()}
+    bent = _bent(market, settings, rehearsals, signals)
+    evidence: Evidence = {key: dict(bent[alike[key]]) for key in asked}
+    for name, sets in grids.items():
+        fitted = _fitted(market.panel, robustness.whole_span(market, signals[name], sets, first, last), first, last)
+        for key in (key for key in asked if key[0] == name):
+            evidence[key].update(fitted)
+    for key in (key for key in asked if key[0] == BOOK):
+        evidence[key].update(_worst_pbo([evidence[name, key[1]] for name in settings.portfolio.strategies]))
+    earned = {key: evidence[key]["lag_cost"][str(market.lag)]["sharpe"] for key in plans}
+    trades = read_trades(warehouse, settings) if trades is None else trades
+    luck = luck_evidence(warehouse, settings, trades, rehearsals, earned, readable, meanwhile)
+    for owner, found in (luck | {key: luck[alike[key]] for key in asked}).items():
+        evidence.setdefault(owner, {}).update(found)
+    doubted = suspects(market.panel)
+    evidence["universe", "benchmark"] = _held(market.panel, settings, selected, doubted, first, last)
+    evidence["data", ""] = {
+        "quarantine": _quarantine(market.panel, settings, doubted),
+        "checks": checks.to_dict(orient="records"),
+        "doctor": doctor_rows(warehouse),
+        "dividends": int(np.count_nonzero(market.panel.rows[:, ROW_DIVIDEND])),
+    }
+    return evidence
 
-    def bend(key: tuple[str, str]) -> dict[str, Any]:
-        plan = plans[key]
-        rehearsal = rehearsals[key] = robustness.Rehearsal(market, plan, found=signals[market.lag])
+
+def _traded(stored: pd.DataFrame, settings: Settings, folds: tuple[Fold, ...]) -> dict[Key, robustness.Plan]:
+    """(strategy, mode) → what it traded, the book of several strategies last. stored: as the table wf_folds."""
+    plans = {
+        (strategy.name, str(mode)): robustness.Plan(strategy, folds, tuple(json.loads(text) for text in part["params"]))
+        for strategy in studied(settings).values()
+        for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode")
+    }
+    if settings.portfolio.book == BOOK:
+        parts = parts_of(settings)
+        for mode, part in stored[stored["strategy"] == BOOK].groupby("mode"):
+            plans[BOOK, str(mode)] = _book_plan(parts, folds, [json.loads(text) for text in part["params"]])
+    return plans
+
+
+def _bent(
+    market: Market, settings: Settings, rehearsals: Mapping[Key, robustness.Rehearsal], signals: Mapping[str, Found]
+) -> Evidence:
+    """Key → what comes of a plan at other costs, at the other lag, in training, and, of a book, without each strategy.
+
+    rehearsals: on this market. signals: strategy → its signals there.
+    """
+    other_lag = replace(market, lag=0 if market.lag else 1)
+    plans = [rehearsal.plan for rehearsal in rehearsals.values()]
+    at_other_lag = _signals(other_lag, other_lag.readable(), settings, plans, {})
+
+    def bend(key: Key) -> dict[str, Any]:
+        rehearsal = rehearsals[key]
         steps = robustness.cost_sensitivity(rehearsal)
-        unlagged = robustness.Rehearsal(other_lag, plan, found=signals[other_lag.lag]).out_of_sample()
+        unlagged = robustness.Rehearsal(other_lag, rehearsal.plan, found=at_other_lag).out_of_sample()
         return {
             "cost_sensitivity": steps,
             "break_even_bps": robustness.break_even_bps(rehearsal, steps),
@@ -98,73 +153,46 @@ def compute_evidence(
                 str(other_lag.lag): {"sharpe": _known(sharpe(unlagged))},
             },
             "trained_annual": _annual(rehearsal.in_training()),
-            **({"portfolio": without_each(market, plan, signals[market.lag])} if key[0] == BOOK else {}),
+            **({"portfolio": without_each(market, rehearsal.plan, signals)} if key[0] == BOOK else {}),
         }
 
-    asked = {
-        (strategy.name, str(mode)): robustness.Plan(strategy, folds, tuple(json.loads(text) for text in part["params"]))
-        for strategy in studied(settings).values()
-        for mode, part in stored[stored["strategy"] == strategy.name].groupby("mode")
-    }
-    if settings.portfolio.book == BOOK:
-        parts = parts_of(settings)
-        for mode, part in stored[stored["strategy"] == BOOK].groupby("mode"):
-            own = [json.loads(text) for text in part["params"]]
-            asked[BOOK, str(mode)] = _book_plan(parts, folds, own)
-    # Without a grid both modes trade the same: what is drawn of one is drawn of the other, and not twice.
-    alike = {key: next(one for one, of in asked.items() if one[0] == key[0] and of == plan) for key, plan in asked.items()}
-    plans = {key: asked[key] for key in dict.fromkeys(alike.values())}
-    grids = {
-        strategy.name: grid_sets(strategy, canonical_params(settings, strategy), grid_of(settings, strategy))
-        for strategy in studied(settings).values()
-    }
-    signals = {
-        market.lag: _signals(market, readable, settings, plans.values(), grids),
-        other_lag.lag: _signals(other_lag, other_lag.readable(), settings, plans.values(), {}),
-    }
     # Whole plans side by side keep the cores busier than the parts of one plan after another.
-    bent = dict(zip(plans, in_threads(bend, plans), strict=True))
-    evidence: Evidence = {key: dict(bent[alike[key]]) for key in asked}
-    for name, sets in grids.items():
-        returns = robustness.whole_span(market, signals[market.lag][name], sets, first, last)
-        hindsight = np.cumprod(1.0 + returns[:, _best(returns)])
-        pbo = _pbo(returns)
-        for key in (key for key in asked if key[0] == name):
-            evidence[key]["in_sample"] = [[day, float(level)] for day, level in zip(days, hindsight, strict=True)]
-            if pbo:
-                evidence[key]["pbo"] = pbo
-    for key in (key for key in asked if key[0] == BOOK):
-        # Its parameters are those of its strategies: fitted as much as the worst of them.
-        own_pbo = [evidence[name, key[1]]["pbo"] for name in settings.portfolio.strategies if "pbo" in evidence[name, key[1]]]
-        if own_pbo:
-            evidence[key]["pbo"] = max(own_pbo, key=lambda found: float(found["pbo"]))
-    earned = {key: evidence[key]["lag_cost"][str(market.lag)]["sharpe"] for key in plans}
-    trades = read_trades(warehouse, settings) if trades is None else trades
-    rehearsals = {key: rehearsals[key] for key in plans}
-    luck = luck_evidence(warehouse, settings, trades, rehearsals, earned, readable, meanwhile)
-    for owner, found in (luck | {key: luck[alike[key]] for key in asked}).items():
-        evidence.setdefault(owner, {}).update(found)
-    places = [k for k, symbol in enumerate(market.panel.symbols) if symbol in selected]
-    doubted = suspects(market.panel)
-    distrusted = distrusted_moves(market.panel, doubted, settings.universe.release)
-    growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, places, distrusted)
-    every_day = [str(day) for day in market.panel.sessions[: last + 1]]
-    evidence[("universe", "benchmark")] = {
-        "buy_and_hold": [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
-    }
-    if settings.report.benchmark:
-        chosen = [k for k, symbol in enumerate(market.panel.symbols) if symbol == settings.report.benchmark]
-        if chosen:
-            growth = robustness.buy_and_hold(market.panel, max(first - 1, 0), last, chosen, distrusted)
-            curve = [[day, float(level)] for day, level in zip(every_day, growth, strict=True)]
-            evidence[("universe", "benchmark")]["chosen"] = curve
-    evidence[("data", "")] = {
-        "quarantine": _quarantine(market.panel, settings, doubted),
-        "checks": checks.to_dict(orient="records"),
-        "doctor": doctor_rows(warehouse),
-        "dividends": int(np.count_nonzero(market.panel.rows[:, ROW_DIVIDEND])),
-    }
-    return evidence
+    return dict(zip(rehearsals, in_threads(bend, rehearsals), strict=True))
+
+
+def _fitted(panel: Panel, returns: Floats, first: int, last: int) -> dict[str, Any]:
+    """The curve of a strategy's best parameter set, chosen in hindsight, and how probably the best is luck.
+
+    returns: (sessions, sets), of every set over the sessions `first` … `last`.
+    """
+    hindsight = np.cumprod(1.0 + returns[:, _best(returns)])
+    pbo = _pbo(returns)
+    return {"in_sample": _by_day(panel, first, last, hindsight), **({"pbo": pbo} if pbo else {})}
+
+
+def _worst_pbo(of_strategies: list[dict[str, Any]]) -> dict[str, Any]:
+    """The PBO of a book: its parameters are those of its strategies, fitted as much as the worst of them."""
+    own = [evidence["pbo"] for evidence in of_strategies if "pbo" in evidence]
+    return {"pbo": max(own, key=lambda found: float(found["pbo"]))} if own else {}
+
+
+def _held(
+    panel: Panel, settings: Settings, selected: Collection[str], doubted: Suspects, first: int, last: int
+) -> dict[str, Any]:
+    """The curves of holding the selected stocks, and the benchmark of the settings where the bars have it."""
+    distrusted = distrusted_moves(panel, doubted, settings.universe.release)
+
+    def curve(symbols: Collection[str]) -> list[list[Any]]:
+        places = [k for k, symbol in enumerate(panel.symbols) if symbol in symbols]
+        return _by_day(panel, 0, last, robustness.buy_and_hold(panel, max(first - 1, 0), last, places, distrusted))
+
+    chosen = settings.report.benchmark
+    return {"buy_and_hold": curve(selected), **({"chosen": curve({chosen})} if chosen in panel.symbols else {})}
+
+
+def _by_day(panel: Panel, first: int, last: int, levels: Iterable[float]) -> list[list[Any]]:
+    days = panel.sessions[first : last + 1]
+    return [[str(day), float(level)] for day, level in zip(days, levels, strict=True)]
 
 
 @kept_process_state()
@@ -298,7 +326,8 @@ def _initial_risk(trades: pd.DataFrame) -> Floats:
     """(trades) dollars between fill and stop."""
     entry, shares = trades["entry_price"].to_numpy(float), trades["shares"].to_numpy(float)
     long, factor = (trades["side"] == "long").to_numpy(), trades["qty"].to_numpy(float) / shares
-    return np.abs(entry - initial_stops(entry, long, factor, trades["stop_distance"].to_numpy(float))) * shares
+    risk: Floats = np.abs(entry - initial_stops(entry, long, factor, trades["stop_distance"].to_numpy(float))) * shares
+    return risk
 
 
 def _pbo(returns: Floats) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kobe_assets.research.declared import ListingBars, read_only, unmasked, values_of
 from kobe_assets.research.faults import StrategyFault, is_a_fault, line_of, one_line, place_of
@@ -46,7 +47,7 @@ def true_of(strategy: Strategy, what: str, at: Reading, params: Params) -> Bools
 def scored(strategy: Strategy, what: str, at: Reading) -> Floats:
     """A score (score_long, score_short) of every bar, smaller is stronger; what it read is left in `at.read`."""
     at.forget()
-    found = _called(strategy, what, at)
+    found: NDArray[Any] = _called(strategy, what, at)
     if found.dtype.kind not in "fiu":
         raise StrategyFault(f"{_whose(strategy, what)} gives {found.dtype} and not a number for each bar")
     return found.astype(np.float64, copy=False)

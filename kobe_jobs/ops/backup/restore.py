@@ -165,7 +165,8 @@ def _remove_locks(home: Path, locks: Collection[Path]) -> None:
 
 
 def _refuse_busy(warehouse: Any) -> None:
-    from kobe_resources.warehouse.store import WarehouseBusy, WarehouseUnusable
+    from kobe_resources.warehouse.migrations import WarehouseUnusable
+    from kobe_resources.warehouse.store import WarehouseBusy
 
     try:
         warehouse.rows("SELECT 1")

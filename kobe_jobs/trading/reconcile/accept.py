@@ -18,7 +18,6 @@ from kobe_jobs.trading.order_looks import FillTimes
 from kobe_jobs.trading.protection import protect
 from kobe_jobs.trading.reconcile.compare import (
     NOT_OURS,
-    Difference,
     Reconciliation,
     compare,
     compare_positions,
@@ -26,6 +25,7 @@ from kobe_jobs.trading.reconcile.compare import (
     ledger_order_of,
     without_noted,
 )
+from kobe_jobs.trading.reconcile.difference import Difference
 from kobe_resources.broker.protocol import BrokerError, BrokerOrder, BrokerPosition, BrokerUnavailable
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import LedgerOrder, Position

@@ -298,7 +298,7 @@ class AlpacaBroker:
         if answer.reset_s is not None:
             return answer.reset_s
         if answer.status == 429:
-            return min(self._timeout_s * BUSY_PAUSE * 2 ** (attempt - 1), max(left, 0.0))
+            return min(self._timeout_s * BUSY_PAUSE * 2.0 ** (attempt - 1), max(left, 0.0))
         return random.uniform(0.0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt))
 
     def _understood(self, answer: Answer, parser: Callable[[Any], T]) -> T:

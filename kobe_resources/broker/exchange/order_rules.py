@@ -107,7 +107,7 @@ def check_order(fields: Mapping[str, Any], state: State, market: ExchangeMarket,
 
 def buying_power(state: State) -> float:
     """Cash that no open order has spoken for (a cash account: nothing is lent)."""
-    reserved = sum(
+    reserved: float = sum(
         (order["qty"] - order["filled_qty"]) * (order["reserve"] or order["limit_price"] or order["stop_price"] or 0.0)
         for order in state.open_orders()
         if order["opens"]
@@ -117,7 +117,7 @@ def buying_power(state: State) -> float:
 
 def available(state: State, symbol: str, held: float) -> float:
     """Shares of a position that no open order holds, without sign."""
-    promised = sum(order["qty"] - order["filled_qty"] for order in _closing_orders(state, symbol, held))
+    promised: float = sum(order["qty"] - order["filled_qty"] for order in _closing_orders(state, symbol, held))
     return max(abs(held) - promised, 0.0)
 
 

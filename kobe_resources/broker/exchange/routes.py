@@ -237,7 +237,7 @@ def _activities(request: Request, book: Book, _: Fault | None) -> Reply:
 
 
 def _is_visible(row: Row) -> bool:
-    return row["hidden_lookups"] <= 0 and row["hidden_until"] <= time.time()
+    return bool(row["hidden_lookups"] <= 0 and row["hidden_until"] <= time.time())
 
 
 def _whole(text: str | None, default: int) -> int:

@@ -11,7 +11,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from kobe_resources.broker.alpaca.transport import HardenedClient
 from kobe_resources.broker.hosts import UrlRefusals, plain_url
@@ -27,6 +27,7 @@ from kobe_resources.market_data.alpaca.errors import (
 )
 from kobe_resources.market_data.over_network import RESUMES, RetryBudget
 
+T = TypeVar("T")
 Row = dict[str, Any]
 
 BARS_A_PAGE = 10_000
@@ -150,7 +151,7 @@ class AlpacaDataClient:
         wanted = {"status": "active", "asset_class": "us_equity"}
         return self._ask(self._assets, "/assets", wanted, "the list of assets", read)
 
-    def _ask(self, line: HardenedClient, path: str, wanted: dict[str, str], where: str, read: Callable[[Any], Any]) -> Any:
+    def _ask(self, line: HardenedClient, path: str, wanted: dict[str, str], where: str, read: Callable[[Any], T]) -> T:
         """What `read` makes of the answer, asked again as often as the class of each failure allows."""
         failures: Counter[type[AlpacaError]] = Counter()
         began = time.monotonic()
@@ -178,7 +179,7 @@ class AlpacaDataClient:
         budget = self._budget
         if isinstance(error, AlpacaRateError):
             return budget.rate_wait_s if error.wait_s is None else error.wait_s
-        longest = min(budget.longest_backoff_s, budget.first_backoff_s * 2 ** (failures - 1))
+        longest = min(budget.longest_backoff_s, budget.first_backoff_s * 2.0 ** (failures - 1))
         return longest * self._random.uniform(0.5, 1.0)
 
 

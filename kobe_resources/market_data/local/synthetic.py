@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kobe_resources import calendar
 from kobe_resources.market_data.changes import Changes, Load
@@ -270,20 +271,21 @@ def _names(numbers: np.ndarray) -> np.ndarray:
     return np.array([f"S{number:05d}" for number in numbers], dtype=object)
 
 
-def _normal(seed: int, numbers: np.ndarray, field: int, count: int | None = None) -> np.ndarray:
+def _normal(seed: int, numbers: np.ndarray, field: int, count: int | None = None) -> NDArray[np.float64]:
     """Draws close to standard normal: the sum of four 16-bit lanes of one hash, exact integers on every machine."""
     bits = _bits(seed, numbers, field, count)
     lanes = bits.view(np.uint16).reshape(*bits.shape, 4)
     total = lanes[..., 0].astype(np.int64) + lanes[..., 1] + lanes[..., 2] + lanes[..., 3]
-    return (total - 131070) * (3.0**0.5 / 65536.0)
+    draws: NDArray[np.float64] = (total - 131070) * (3.0**0.5 / 65536.0)
+    return draws
 
 
-def _uniform(seed: int, numbers: np.ndarray, field: int, count: int | None = None) -> np.ndarray:
+def _uniform(seed: int, numbers: np.ndarray, field: int, count: int | None = None) -> NDArray[np.floating]:
     """Draws from [0, 1)."""
     return (_bits(seed, numbers, field, count) >> np.uint64(11)) * 2.0**-53
 
 
-def _bits(seed: int, numbers: np.ndarray, field: int, count: int | None) -> np.ndarray:
+def _bits(seed: int, numbers: np.ndarray, field: int, count: int | None) -> NDArray[np.uint64]:
     """64 well-mixed bits for each symbol (count None: lifelong), or for each (session, symbol) of `count` sessions.
 
     SplitMix64's finalizer (Steele, Lea, Flood 2014) over the seed, then the symbol and field, then the session.
@@ -296,7 +298,7 @@ def _bits(seed: int, numbers: np.ndarray, field: int, count: int | None) -> np.n
     return _mix(of_symbol + steps)
 
 
-def _mix(bits: np.ndarray) -> np.ndarray:
+def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))

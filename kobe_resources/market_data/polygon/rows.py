@@ -278,7 +278,8 @@ def _sessions(stamps_ms: np.ndarray) -> np.ndarray:
     import pandas as pd
 
     index = pd.DatetimeIndex(stamps_ms.astype("int64").astype("datetime64[ms]")).tz_localize("UTC")
-    return index.tz_convert("America/New_York").tz_localize(None).to_numpy().astype("datetime64[D]")
+    local: np.ndarray = index.tz_convert("America/New_York").tz_localize(None).to_numpy()
+    return local.astype("datetime64[D]")
 
 
 def _sorted(bars: BarColumns) -> BarColumns:

@@ -11,6 +11,7 @@ import json
 import threading
 from functools import lru_cache
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 from kobe_jobs.ops.ui.account_page.data import AccountData
@@ -121,5 +122,6 @@ def account_html() -> str:
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; connect-src 'self';"
         " base-uri 'none'; form-action 'none'"
     )
-    page = (HERE / "account.html.j2").read_text(encoding="utf-8")
-    return page.replace("{{ policy }}", policy).replace("{{ style }}", style).replace("{{ script }}", script)
+    page = Template((HERE / "account.html").read_text(encoding="utf-8"))
+    # Files of the package alone: what comes from outside is in the data, and the script writes it as text.
+    return page.substitute(policy=policy, style=style, script=script)

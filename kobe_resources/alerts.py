@@ -1,7 +1,7 @@
 """Alerts: a message to every address of `[alerts]`, through Apprise, and to the webhook of `[trading]`.
 
 A message is sent at most once a day to an address: what may have arrived is not repeated, what surely did not is tried again,
-and all of it ends with the deadline. Nothing here raises for want of delivery, and no address is ever told: neither in the
+and all of it ends with the deadline. Nothing here raises for want of delivery, and no address is ever shown: neither in the
 log, nor in the record of what was sent, nor in a reason. Trusts its caller for the facts, which are redacted all the same.
 """
 
@@ -58,8 +58,8 @@ class AlertMessage:
     def identity(self) -> str:
         """Equal for messages that repeat on one day in New York, whichever run or process sends them."""
         today = dt.datetime.now(NEW_YORK).date().isoformat()
-        told = self.key or json.dumps([self.what, redact({k: v for k, v in self.facts.items() if k != "run"})], default=str)
-        return hashlib.sha256(f"{today}|{told}".encode()).hexdigest()[:24]
+        content = self.key or json.dumps([self.what, redact({k: v for k, v in self.facts.items() if k != "run"})], default=str)
+        return hashlib.sha256(f"{today}|{content}".encode()).hexdigest()[:24]
 
     @property
     def is_good(self) -> bool:
@@ -272,13 +272,13 @@ def _claim(message: AlertMessage, targets: list[_Target]) -> list[_Target]:
     if not targets:
         return []
     try:
-        with _record() as told:
-            known = told.setdefault(message.identity, {"at": _now(), "to": []})["to"]
+        with _record() as sent:
+            known = sent.setdefault(message.identity, {"at": _now(), "to": []})["to"]
             free = [target for target in targets if target.mark not in known]
             known += [target.mark for target in free]
         return free
     except (OSError, Timeout, KobeError) as error:
-        log.warning("what was told cannot be kept", reason=str(error))
+        log.warning("what was sent cannot be kept", reason=str(error))
         return targets
 
 
@@ -287,8 +287,8 @@ def _let_go(message: AlertMessage, targets: Iterable[_Target]) -> None:
     marks = {target.mark for target in targets}
     if not marks:
         return
-    with contextlib.suppress(OSError, Timeout, KobeError), _record() as told:
-        entry = told.get(message.identity, {"to": []})
+    with contextlib.suppress(OSError, Timeout, KobeError), _record() as sent:
+        entry = sent.get(message.identity, {"to": []})
         entry["to"] = [mark for mark in entry["to"] if mark not in marks]
 
 
@@ -299,11 +299,11 @@ def _record() -> Iterator[dict[str, Any]]:
     private_folder(path.parent)
     with FileLock(path.with_suffix(".lock"), timeout=LOCK_WAIT_S, mode=0o600):
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
+            stored = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
-            told = {}
+            stored = {}
         oldest = (dt.datetime.now(dt.UTC) - KEPT).isoformat()
-        kept = {key: entry for key, entry in told.items() if isinstance(entry, dict) and entry.get("at", "") >= oldest}
+        kept = {key: entry for key, entry in stored.items() if isinstance(entry, dict) and entry.get("at", "") >= oldest}
         yield kept
         write_whole(path, json.dumps(kept).encode())
 

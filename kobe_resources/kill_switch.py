@@ -62,12 +62,12 @@ class KillSwitch:
         except OSError as error:
             return KillStatus(True, f"the file cannot be read ({error.strerror})")
         try:
-            told = json.loads(content)
+            details = json.loads(content)
         except (ValueError, RecursionError):
-            told = None
-        if not isinstance(told, dict):
+            details = None
+        if not isinstance(details, dict):
             return KillStatus(True, content.decode("utf-8", "replace").strip() or "no reason given")
-        return KillStatus(True, str(told.get("reason", "")), str(told.get("by", "")), str(told.get("at", "")))
+        return KillStatus(True, str(details.get("reason", "")), str(details.get("by", "")), str(details.get("at", "")))
 
     def check(self) -> None:
         """Raise KillSwitchOn where the switch is on."""

@@ -82,27 +82,27 @@ def _is_urgent() -> bool:
 class _Count:
     """calls: when each call of the last minute went out. quiet_until: no call before; spare_until: urgent ones only.
 
-    told_until: until then the broker is known to enforce its limit.
+    enforced_until: until then the broker is known to enforce its limit.
     """
 
     calls: list[float] = field(default_factory=list)
     quiet_until: float = 0.0
     spare_until: float = 0.0
-    told_until: float = 0.0
+    enforced_until: float = 0.0
 
     def forget(self, now: float) -> None:
         """Drop what is a minute old, and what a clock that was set back has left in the future."""
         self.calls = [at for at in self.calls if now - MINUTE_S < at <= now + 1.0]
         self.quiet_until = min(self.quiet_until, now + LONGEST_HOLD_S)
         self.spare_until = min(self.spare_until, now + LONGEST_HOLD_S)
-        self.told_until = min(self.told_until, now + MINUTE_S)
+        self.enforced_until = min(self.enforced_until, now + MINUTE_S)
 
 
 class Pace:
     """The budget of one account. path: where processes share it; none: this process alone.
 
     clock, sleep: seconds of the wall clock, and how to let them pass. A folder that cannot be written costs the sharing only.
-    waits_for_others: calls of other processes count too; else only for a minute after an answer that told of a limit.
+    waits_for_others: calls of other processes count too; else only for a minute after an answer that named a limit.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Pace:
         with self._shared() as count:
             count.forget(now)
             if left is not None or self._refusals >= REFUSALS_THAT_TELL:
-                count.told_until = now + MINUTE_S
+                count.enforced_until = now + MINUTE_S
             until = now + min(reset or 0.0, LONGEST_HOLD_S)
             if is_refused or left == 0:
                 count.quiet_until = max(count.quiet_until, until)
@@ -167,7 +167,7 @@ class Pace:
         """Seconds until `wanted` calls may go out."""
         held = max(count.quiet_until, 0.0 if is_urgent else count.spare_until) - now
         limit = max(self._limit if is_urgent else self._for_others, wanted)
-        counts_all = self._waits_for_others or now < count.told_until
+        counts_all = self._waits_for_others or now < count.enforced_until
         calls = sorted(count.calls if counts_all else self._own.calls)
         used = len(calls)
         if used + wanted > limit:
@@ -225,9 +225,9 @@ def seconds_to_reset(headers: Mapping[str, str], now: float) -> float | None:
 def _read(path: Path) -> _Count | None:
     """What is kept; None where nothing readable is."""
     try:
-        told: Any = json.loads(path.read_text(encoding="utf-8"))
-        calls = [float(at) for at in told["calls"]]
-        return _Count(calls, *(float(told[name]) for name in ("quiet_until", "spare_until", "told_until")))
+        kept: Any = json.loads(path.read_text(encoding="utf-8"))
+        calls = [float(at) for at in kept["calls"]]
+        return _Count(calls, *(float(kept[name]) for name in ("quiet_until", "spare_until", "enforced_until")))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
@@ -235,9 +235,9 @@ def _read(path: Path) -> _Count | None:
 def _write(path: Path, count: _Count) -> None:
     """Write the count in one step, without a sync to disk, because a count is worth a minute only."""
     draft = path.with_suffix(".tmp")
-    told = asdict(count)
+    content = asdict(count)
     with contextlib.suppress(OSError):
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(told, file)
+            json.dump(content, file)
         draft.replace(path)

@@ -155,7 +155,7 @@ class BrokerOrder:
     `qty` is 0 on orders given in dollars, which Kobe never sends. `kind` may be one that Kobe never sends. unread: what of it
     cannot be read, as of an option order with several legs; symbol, side and sizes of such a row mean nothing. replaced_by,
     replaces: the order in its place, and the one in whose place it is. earlier_ids: of the orders that it took the place of,
-    where it is told under their client id.
+    where it is reported under their client id.
     """
 
     id: str

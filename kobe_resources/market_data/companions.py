@@ -92,11 +92,11 @@ def split_off_impossible(
     finally:
         connection.unregister("incoming_frame")
     gone = {row[0] for row in rows}
-    told = [
+    refused = [
         (symbol, day, f"dividend: {amount:,.6g} is more than the share itself, {close:,.6g}")
         for _, symbol, day, amount, close in rows
     ]
-    return dividends[[place not in gone for place in range(len(dividends))]], told
+    return dividends[[place not in gone for place in range(len(dividends))]], refused
 
 
 def _swap_in(

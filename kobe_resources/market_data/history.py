@@ -37,11 +37,11 @@ def revisions(warehouse: Warehouse, symbol: str | None = None) -> pd.DataFrame:
     )
 
 
-def told_of_load(
+def describe_revisions(
     warehouse: Warehouse, since: dt.datetime = ALWAYS, symbol: str | None = None, most: int = SHOWN_SYMBOLS
 ) -> list[str]:
     """What loads since a moment (aware) restated and took back, a line a symbol, the most first; then of splits, dividends."""
-    rows = warehouse.frame(sql("told_of_load"), {"since": since, "symbol": symbol, "most": most}).to_dict(orient="records")
+    rows = warehouse.frame(sql("revised_bars"), {"since": since, "symbol": symbol, "most": most}).to_dict(orient="records")
     lines = []
     for row in rows:
         by = f" by {row['factor']:.4g}" if row["one_factor"] else ""
@@ -51,7 +51,7 @@ def told_of_load(
     more = int(rows[0]["symbols"]) - len(rows) if rows else 0
     lines += [f"and bars of {more:,} more symbols: see `kobe bars revisions`"] if more else []
     with warehouse.connect() as connection:
-        actions = connection.execute(sql("told_of_actions"), {"since": since, "symbol": symbol}).fetchall()
+        actions = connection.execute(sql("revised_actions"), {"since": since, "symbol": symbol}).fetchall()
     lines += [f"{rows:,} {what} of {name} {change}" for what, change, name, rows in actions[:most]]
     left = sum(rows for *_, rows in actions[most:])
     return [*lines, f"and {left:,} more splits and dividends of other symbols"] if left else lines

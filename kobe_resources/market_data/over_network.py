@@ -63,9 +63,9 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def hash_of(told: Sequence[object]) -> str:
+def hash_of(values: Sequence[object]) -> str:
     """A short print of plain values: it says for what a stored mark stands."""
-    return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical_json(values).encode()).hexdigest()[:16]
 
 
 def hash_of_candidates(file: Path | None, setting: str) -> str | None:

@@ -122,8 +122,8 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
         return Judged(bars, aside_rows([]))
     rows = bars[aside]
     fields = rows.drop(columns=["symbol"]).assign(session=session[aside].astype(str)).to_dict(orient="records")
-    told = zip(rows["symbol"], session[aside], reason[aside], [None] * len(rows), fields, strict=True)
-    return Judged(bars[~aside], aside_rows(told))
+    refused = zip(rows["symbol"], session[aside], reason[aside], [None] * len(rows), fields, strict=True)
+    return Judged(bars[~aside], aside_rows(refused))
 
 
 def record_set_aside(
@@ -245,16 +245,16 @@ def _shifted(days: np.ndarray) -> str:
 def _early(symbol: str, days: np.ndarray, off: np.ndarray) -> str:
     """Why the bars of a symbol are set aside whose `days` are, where `off`, no sessions too often."""
     strange = days[off]
-    told = (
+    text = (
         f"{len(strange):,} of {len(days):,} bars of {symbol} lie on days that were no session "
         f"({strange[0]} was a {_weekday(strange[0])}): "
     )
     if (apart := _apart(np.unique(days))) >= A_WEEK:
-        return f"{told}they lie {apart:.0f} days apart, weekly or monthly bars, not daily"
+        return f"{text}they lie {apart:.0f} days apart, weekly or monthly bars, not daily"
     # Fridays written as Saturdays are late; Mondays written as Sundays are early.
     weekday = (strange.astype("datetime64[D]").astype(np.int64) + 3) % 7
     late = np.count_nonzero(weekday == 5) > np.count_nonzero(weekday == 6)
-    return f"{told}its {DAY_LATE if late else DAY_EARLY}"
+    return f"{text}its {DAY_LATE if late else DAY_EARLY}"
 
 
 def _apart(days: np.ndarray) -> float:

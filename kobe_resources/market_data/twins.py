@@ -15,7 +15,7 @@ from kobe_resources.market_data.store import take_back
 if TYPE_CHECKING:
     import duckdb
 
-TOLD = "the same bars as {heir}, which keeps them"
+REASON = "the same bars as {heir}, which keeps them"
 TWIN_BARS = 20
 """So many bars that are equal to the last digit are no chance. A name that was given up has been seen to answer with 27."""
 
@@ -25,12 +25,12 @@ def drop_twins(connection: duckdb.DuckDBPyConnection, vendor: str, at: dt.dateti
 
     Runs in the caller's transaction, after a load of all bars: no name change joins the two symbols.
     """
-    changes, told = Changes(), Counter[str]()
+    changes, counted = Changes(), Counter[str]()
     for loser, heir, last, shared in connection.execute(sql("twins"), {"least": TWIN_BARS}).fetchall():
         changes += take_back(connection, loser, last + DAY, at)
-        save_refusals(connection, [RefusedRow(loser, last, TOLD.format(heir=heir))], at, vendor)
-        told[f"bars of {loser} left out, since {heir} has the very same"] += shared
-    return changes, told
+        save_refusals(connection, [RefusedRow(loser, last, REASON.format(heir=heir))], at, vendor)
+        counted[f"bars of {loser} left out, since {heir} has the very same"] += shared
+    return changes, counted
 
 
 def known_twins(connection: duckdb.DuckDBPyConnection, vendor: str) -> set[str]:
@@ -40,11 +40,11 @@ def known_twins(connection: duckdb.DuckDBPyConnection, vendor: str) -> set[str]:
     """
     rows = connection.execute(
         "SELECT symbol FROM bar_refusals ANTI JOIN daily_bars USING (symbol) WHERE vendor = ? AND reason LIKE ?",
-        [vendor, TOLD.format(heir="%")],
+        [vendor, REASON.format(heir="%")],
     ).fetchall()
     return {symbol for (symbol,) in rows}
 
 
 def forget_twins(connection: duckdb.DuckDBPyConnection, vendor: str) -> None:
     """Let the next load ask for all symbols, to be judged by what it brings."""
-    connection.execute("DELETE FROM bar_refusals WHERE vendor = ? AND reason LIKE ?", [vendor, TOLD.format(heir="%")])
+    connection.execute("DELETE FROM bar_refusals WHERE vendor = ? AND reason LIKE ?", [vendor, REASON.format(heir="%")])

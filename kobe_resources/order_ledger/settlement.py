@@ -59,7 +59,7 @@ def settle(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime) ->
     return move(write, ours, state, "settled", details, **changes)
 
 
-def settle_as_told(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime, reason: str) -> LedgerOrder:
+def settle_as_reported(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime, reason: str) -> LedgerOrder:
     """`settle` on a person's word, where the order under our id has another symbol, size or limit: the broker's hold.
 
     Raises OrderMismatch where the side differs, or a fill has no price.

@@ -24,8 +24,8 @@ from kobe_resources.runtime.event_log import get_logger
 from kobe_resources.settings.load import kobe_home
 
 SCHEMA = Path(__file__).with_name("schema.sql")
-VERSION, UNTOLD = 2, 1
-"""What is current, and a ledger whose chain does not tell what changed in its tables: an older Kobe's, or one to throw away."""
+VERSION, UNWATCHED = 2, 1
+"""What is current, and a ledger whose chain does not hold what changed in its tables: an older Kobe's, or one to throw away."""
 BUSY_WAIT_S = 30.0
 LOGGED = ("symbol", "side", "leg", "qty", "price", "old", "new", "reason", "detail")
 """The keys of an order's audit record that the event log repeats."""
@@ -192,7 +192,7 @@ class OrderLedger:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA foreign_keys = ON")
             self._make_durable(connection)
-            _prepare(connection, self.path, VERSION if not self.disposable else UNTOLD)
+            _prepare(connection, self.path, VERSION if not self.disposable else UNWATCHED)
             if not self.disposable:
                 audit_rows.watch(connection)
         except (OSError, sqlite3.Error) as error:

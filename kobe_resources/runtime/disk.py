@@ -8,7 +8,7 @@ from pathlib import Path
 LEAST_FREE_TO_TRADE = 200_000_000
 """A session's ledger and logs."""
 LEAST_FREE_TO_BE_READY = 1_000_000_000
-"""The same, and a day's data: told in time to make room."""
+"""The same, and a day's data: warned of in time to make room."""
 
 
 def free_space(folder: Path) -> tuple[int, Path]:

@@ -109,7 +109,7 @@ def cache_folder() -> Path | None:
 
 
 def _cache_bases() -> Iterator[Path]:
-    """Where compiled code may lie: as numba is told, else the user's cache, else beside the installed packages."""
+    """Where compiled code may lie: as NUMBA_CACHE_DIR says, else the user's cache, else beside the installed packages."""
     named, caches = os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME", "")
     places: list[Callable[[], Path]] = [
         lambda: Path(caches if os.path.isabs(caches) else Path.home() / ".cache") / "kobe",

@@ -63,7 +63,7 @@ def recorded_port() -> int:
 
 
 def listen_on(port: int, hint: str, host: str = LOOPBACK) -> socket.socket:
-    """A listening socket, on loopback unless told otherwise (port 0: a free one). Raises PortBusy with `hint`."""
+    """A listening socket, on loopback unless `host` says otherwise (port 0: a free one). Raises PortBusy with `hint`."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -11,10 +11,10 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
 
     A date counts from the answer's own `Date` where it has one, because the clock of this machine may be wrong.
     """
-    told = headers.get("Retry-After")
-    wait = number_of(told)
+    header = headers.get("Retry-After")
+    wait = number_of(header)
     if wait is None:
-        at = moment_of(told)
+        at = moment_of(header)
         wait = None if at is None else max(0.0, at - server_time(headers, now))
     return wait
 

@@ -25,7 +25,7 @@ SECRET_URLS = ("trading.alert_webhook", "alerts.urls")
 """Whose path is the password; elsewhere an address is a scheme, a host, a port and a path."""
 AlertKind = Literal["failed", "halted", "run", "kill", "unprotected", "difference", "orders"]
 """What an alert tells of."""
-TOLD: tuple[AlertKind, ...] = ("failed", "halted", "run", "kill", "unprotected", "difference")
+DEFAULT_ALERTS: tuple[AlertKind, ...] = ("failed", "halted", "run", "kill", "unprotected", "difference")
 
 VendorName = Literal["sample", "synthetic", "files", "polygon", "alpaca"]
 VENDORS: tuple[VendorName, ...] = get_args(VendorName)
@@ -318,8 +318,8 @@ class AlertSettings(Section):
         default_factory=list, description="Apprise addresses: mail, Slack, Telegram, Discord and a hundred others"
     )
     on: list[AlertKind] = Field(
-        default_factory=lambda: list(TOLD),
-        description="what is told: run is a line for each that went well, orders those of the evening",
+        default_factory=lambda: list(DEFAULT_ALERTS),
+        description="what is sent: run is a line for each that went well, orders those of the evening",
     )
 
 

@@ -56,7 +56,7 @@ _known_key_files: dict[str, dict[str, str]] = {}
 
 
 def secret_texts() -> frozenset[str]:
-    """What no log may show, as far as it can be told before anything is loaded: keys, and addresses that are passwords.
+    """What no log may show, as far as it is known before anything is loaded: keys, and addresses that are passwords.
 
     Raises nothing: what cannot be read adds nothing.
     """

@@ -244,13 +244,13 @@ class Warehouse:
 
     def _while_waiting(self) -> Callable[[RetryCallState], None]:
         """Before each pause: ask the holder for the file; once, after a second, say what is waited for."""
-        began, is_told = time.monotonic(), False
+        began, is_said = time.monotonic(), False
 
         def ask(state: RetryCallState) -> None:
-            nonlocal is_told
+            nonlocal is_said
             ask_for(self.path)
-            if not is_told and time.monotonic() - began > TELL_AFTER_S:
-                is_told = True
+            if not is_said and time.monotonic() - began > TELL_AFTER_S:
+                is_said = True
                 error = state.outcome.exception() if state.outcome else None
                 PATIENCE.tell(f"waiting up to {self.lock_wait_s:g} s for {_holder(error)}, which has {self.path} open")
 

@@ -27,16 +27,16 @@ MESSAGE = AlertMessage(frozenset({"halted"}), "a trading run was halted", {"reas
 
 
 class Phone:
-    """A service that keeps what it is told; `answers` are what it says first: a status, "drop" or "hang"."""
+    """A service that keeps what it receives; `answers` are what it says first: a status, "drop" or "hang"."""
 
     def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
         self.answers: list[int | str] = []
         phone = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                phone.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                phone.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 answer = phone.answers.pop(0) if phone.answers else 200
                 if answer == "hang":
                     time.sleep(3)
@@ -74,65 +74,65 @@ def test_a_message_arrives_with_its_facts_and_only_once(phone: Phone) -> None:
     settings = with_addresses(phone.url)
     assert tell(settings, MESSAGE)
     assert tell(settings, AlertMessage(MESSAGE.kinds, MESSAGE.what, {**MESSAGE.facts, "run": "8"}))
-    (told,) = phone.told
-    assert told["title"] == "Kobe: a trading run was halted"
-    assert "reason: a stop is missing" in told["message"]
-    assert told["type"] == "failure"
+    (message,) = phone.received
+    assert message["title"] == "Kobe: a trading run was halted"
+    assert "reason: a stop is missing" in message["message"]
+    assert message["type"] == "failure"
 
 
 def test_that_the_switch_is_off_again_is_good_news(phone: Phone) -> None:
     settings = with_addresses(phone.url, on=["kill"])
     for what in ("the kill switch is on: odd fills", "the kill switch is off again; it was on for: odd fills"):
         assert tell(settings, AlertMessage(frozenset({"kill"}), what))
-    assert [told["type"] for told in phone.told] == ["failure", "success"]
+    assert [message["type"] for message in phone.received] == ["failure", "success"]
 
 
-def test_a_secret_in_a_persons_reason_is_told_nowhere(phone: Phone) -> None:
+def test_a_secret_in_a_persons_reason_is_sent_nowhere(phone: Phone) -> None:
     settings = with_addresses(phone.url, on=["kill"])
     what = f"the kill switch is on: {TOKEN} leaked"
     assert tell(settings, AlertMessage(frozenset({"kill"}), what))
     assert tell(settings, AlertMessage(frozenset({"kill"}), f"{what} twice", {"by": TOKEN}, text=TOKEN))
-    assert len(phone.told) == 2
-    assert TOKEN not in str(phone.told)
-    assert "leaked" in phone.told[0]["title"]
+    assert len(phone.received) == 2
+    assert TOKEN not in str(phone.received)
+    assert "leaked" in phone.received[0]["title"]
 
 
-def test_a_difference_is_told_with_both_sides_and_once_a_day(phone: Phone) -> None:
+def test_a_difference_is_sent_with_both_sides_and_once_a_day(phone: Phone) -> None:
     settings = with_addresses(phone.url, on=["difference"])
     rows = [Difference("cash", "account", "$100.00", "$50.00"), Difference("order", "mine", "none", "new", halts=False)]
     assert tell_differences(settings, "paper:PA1", rows)
     later = [Difference("cash", "account", "$100.00", "$51.00")]
     assert tell_differences(settings, "paper:PA1", later)
     assert tell_differences(settings, "paper:PA1", rows[1:]), "what halts nothing is no alert"
-    (told,) = phone.told
-    assert "cash account: ledger $100.00, broker $50.00" in told["message"]
+    (message,) = phone.received
+    assert "cash account: ledger $100.00, broker $50.00" in message["message"]
 
 
 def test_what_was_not_taken_is_tried_again(phone: Phone) -> None:
     phone.answers = [503, 500]
     assert tell(with_addresses(phone.url), MESSAGE)
-    assert len(phone.told) == 3
+    assert len(phone.received) == 3
 
 
-def test_what_may_have_arrived_is_not_told_twice(phone: Phone) -> None:
+def test_what_may_have_arrived_is_not_sent_twice(phone: Phone) -> None:
     phone.answers = ["drop"]
     assert not tell(with_addresses(phone.url), MESSAGE)
     assert tell(with_addresses(phone.url), MESSAGE), "nothing is left to tell"
-    assert len(phone.told) == 1
+    assert len(phone.received) == 1
 
 
-def test_what_surely_did_not_arrive_is_told_by_the_next(phone: Phone) -> None:
+def test_what_surely_did_not_arrive_is_sent_by_the_next(phone: Phone) -> None:
     phone.answers = [500, 500, 500]
     assert not tell(with_addresses(phone.url), MESSAGE)
     assert tell(with_addresses(phone.url), MESSAGE)
-    assert len(phone.told) == 4
+    assert len(phone.received) == 4
 
 
-def test_an_address_that_is_dead_holds_up_no_other_and_none_is_told_again(phone: Phone) -> None:
+def test_an_address_that_is_dead_holds_up_no_other_which_is_sent_it_once(phone: Phone) -> None:
     settings = with_addresses("json://127.0.0.1:9/dead-secret-8888", phone.url)
     for _ in range(2):
         assert not tell(settings, MESSAGE)
-    assert len(phone.told) == 1
+    assert len(phone.received) == 1
 
 
 def test_a_service_that_hangs_costs_the_deadline_and_no_more(phone: Phone) -> None:
@@ -154,12 +154,12 @@ def test_a_service_that_breaks_fails_no_run(phone: Phone, monkeypatch: pytest.Mo
     assert TOKEN not in events_path().read_text()
 
 
-def test_only_what_is_wished_for_is_told(phone: Phone) -> None:
+def test_only_what_is_wished_for_is_sent(phone: Phone) -> None:
     settings = with_addresses(phone.url, on=["unprotected"])
     assert tell(settings, MESSAGE)
-    assert phone.told == []
+    assert phone.received == []
     assert tell(settings, AlertMessage(frozenset({"halted", "unprotected"}), "bare"))
-    assert len(phone.told) == 1
+    assert len(phone.received) == 1
     assert set(Settings().alerts.on) == {"failed", "halted", "run", "kill", "unprotected", "difference"}
 
 
@@ -170,13 +170,13 @@ def test_one_message_of_many_processes_at_once(phone: Phone) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(phone.told) == 1
+    assert len(phone.received) == 1
 
 
 def test_a_record_that_cannot_be_kept_holds_no_alert_back(phone: Phone, home: Path) -> None:
     (home / "logs" / "alerts.json").mkdir(parents=True)
     assert tell(with_addresses(phone.url), MESSAGE)
-    assert len(phone.told) == 1
+    assert len(phone.received) == 1
 
 
 def test_addresses_are_secrets(phone: Phone, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_addresses_are_secrets(phone: Phone, home: Path, tmp_path: Path, monkeyp
     get_logger("before").error("cannot reach", url=phone.url, path=f"/{TOKEN}", bot="AAbbccddeeffgg")
     (_, second) = send_test(settings, deadline_s=3)[:2]
     assert TOKEN not in repr(second)
-    assert phone.told[0]["title"] == "Kobe: a test message from Kobe"
+    assert phone.received[0]["title"] == "Kobe: a test message from Kobe"
     logged = "".join(path.read_text() for path in (home / "logs").glob("*.json*"))
     assert TOKEN not in logged
     assert "AAbbccddeeffgg" not in logged

@@ -23,10 +23,10 @@ def test_it_is_off_where_there_is_no_file(switch: KillSwitch) -> None:
 
 
 def test_on_keeps_reason_person_and_time_and_off_removes_it(switch: KillSwitch) -> None:
-    told = switch.turn_on("fat finger")
-    assert (told.is_on, told.reason) == (True, "fat finger")
-    assert told.by
-    assert told.at
+    status = switch.turn_on("fat finger")
+    assert (status.is_on, status.reason) == (True, "fat finger")
+    assert status.by
+    assert status.at
     with pytest.raises(KillSwitchOn, match="fat finger"):
         switch.check()
     switch.turn_off()

@@ -66,7 +66,7 @@ def refresh(
     """Load bars from the vendor of the settings, or top them up. Stopped half way, it goes on where it was."""
     from kobe_assets import checks
     from kobe_resources.market_data import AGING, open_vendor
-    from kobe_resources.market_data.history import told_of_load
+    from kobe_resources.market_data.history import describe_revisions
     from kobe_resources.market_data.polygon.checkpoints import forget_bars
     from kobe_resources.runtime.sql_files import read_sql
     from kobe_resources.warehouse.store import Warehouse
@@ -80,7 +80,7 @@ def refresh(
     began = dt.datetime.now(dt.UTC)
     with _bar() as bar:
         report = vendor.sync(warehouse, DrawnProgress(bar), force)
-    changed = told_of_load(warehouse, began)
+    changed = describe_revisions(warehouse, began)
     aside = warehouse.rows(read_sql(Path(checks.__file__).parent, "set_aside_rows"), {"most": MOST_REASONS})
     if as_json:
         told = [
@@ -113,7 +113,7 @@ def import_files(
     from kobe_resources.market_data.importing.folder import target_of, write
     from kobe_resources.market_data.importing.reading import parse_columns, read_files
     from kobe_resources.market_data.importing.staging import Wishes
-    from kobe_resources.market_data.importing.telling import told
+    from kobe_resources.market_data.importing.telling import describe_import
 
     if dates not in (None, "mdy", "dmy") or decimal not in (None, ".", ","):
         raise UsageError("--dates is mdy or dmy, --decimal is . or ,", "leave it out where the files tell")
@@ -123,7 +123,7 @@ def import_files(
     with _bar() as bar:
         progress = DrawnProgress(bar)
         with read_files(paths, target_of(data.files.path), wishes, data.files.max_bad_rows, progress) as reading:
-            understood = told(reading)
+            understood = describe_import(reading)
             if not as_json:
                 show_understood(understood, bar.console)
             if not dry_run:
@@ -141,8 +141,8 @@ def revisions(
     as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
 ) -> None:
     """What the source later gave differently: the old value, the new one, and when it was seen. Newest first."""
+    from kobe_resources.market_data.history import describe_revisions
     from kobe_resources.market_data.history import revisions as read_revisions
-    from kobe_resources.market_data.history import told_of_load
     from kobe_resources.market_data.store import warehouse_of
 
     warehouse = warehouse_of(load_settings())
@@ -155,7 +155,7 @@ def revisions(
     if not len(rows):
         screen.say("No bar was ever restated.")
         return
-    for line in told_of_load(warehouse, symbol=symbol, most=SUMMED_UP):
+    for line in describe_revisions(warehouse, symbol=symbol, most=SUMMED_UP):
         screen.say(line)
     table = _table("symbol", "session", "field", "old", "new", "seen at (UTC)")
     for row in rows.head(limit).to_dict(orient="records"):

@@ -72,10 +72,10 @@ def report(
 
 def _say_what_changed(since: dt.datetime) -> None:
     """Name the symbols whose stored bars were restated or taken back, where a load of this command did so."""
-    from kobe_resources.market_data.history import told_of_load
+    from kobe_resources.market_data.history import describe_revisions
     from kobe_resources.warehouse.store import Warehouse
 
-    for line in told_of_load(Warehouse(), since):
+    for line in describe_revisions(Warehouse(), since):
         Screen(stderr=True).say(f"bars: {line}")
 
 

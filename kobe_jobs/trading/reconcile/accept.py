@@ -32,7 +32,7 @@ from kobe_resources.order_ledger import LedgerOrder, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import SAME_SHARES, grow, leave, open_positions, rename
 from kobe_resources.order_ledger.sessions import keep_reconciliation
-from kobe_resources.order_ledger.settlement import OrderMismatch, book_late_fill, check_same, settle_as_told
+from kobe_resources.order_ledger.settlement import OrderMismatch, book_late_fill, check_same, settle_as_reported
 from kobe_resources.order_ledger.states import ENDED, UNSETTLED, IllegalMove
 from kobe_resources.warehouse.store import Warehouse
 
@@ -100,7 +100,7 @@ def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: s
             at = FillTimes(context).of(order, ours)
             try:
                 with context.ledger.write() as write:
-                    settle_as_told(write, ours.client_order_id, order, at, reason)
+                    settle_as_reported(write, ours.client_order_id, order, at, reason)
             except (OrderMismatch, IllegalMove) as error:
                 context.note(str(error))
 

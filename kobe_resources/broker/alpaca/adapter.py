@@ -289,7 +289,7 @@ class AlpacaBroker:
                 'check the keys, or set broker.feed = "iex", which every plan has',
                 answer.request_id,
             )
-        if answer.status in (401, 403) and not answer.may_pass and _is_told(answer):
+        if answer.status in (401, 403) and not answer.may_pass and _is_own_answer(answer):
             raise _unauthorized(answer)
         return answer
 
@@ -355,15 +355,15 @@ def _is_gateway(answer: Answer) -> bool:
     return answer.status == 404 and answer.code is None and answer.message.lower() == GATEWAY
 
 
-def _is_told(answer: Answer) -> bool:
+def _is_own_answer(answer: Answer) -> bool:
     """A 403 in Alpaca's JSON: a page of HTML is a firewall's, and may pass."""
     return answer.status == 401 or bool(answer.message)
 
 
 def _is_absent(answer: Answer) -> bool:
     """A 404 in Alpaca's own words: a gateway's 404 says nothing of an order."""
-    told = answer.code == NOT_FOUND or "not found for" in answer.message.lower()
-    return answer.status == 404 and told
+    in_own_words = answer.code == NOT_FOUND or "not found for" in answer.message.lower()
+    return answer.status == 404 and in_own_words
 
 
 def _parse_quotes(body: Any) -> dict[str, Quote]:

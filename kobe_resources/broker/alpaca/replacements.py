@@ -41,13 +41,13 @@ def listed(orders: list[BrokerOrder], fetch: Fetch) -> list[BrokerOrder]:
             known[order_id] = found
         return known[order_id]
 
-    told: dict[str, BrokerOrder] = {}
+    by_id: dict[str, BrokerOrder] = {}
     for order in orders:
         current = followed(_first(order, find), find)
         # One whose shares do not agree stands for itself.
         current = current if order.id in (current.id, *current.earlier_ids) else followed(order, find)
-        told.setdefault(current.id, current)
-    return list(told.values())
+        by_id.setdefault(current.id, current)
+    return list(by_id.values())
 
 
 def _first(order: BrokerOrder, fetch: Fetch) -> BrokerOrder:

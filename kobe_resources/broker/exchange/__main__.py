@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until a signal ends it."""
     parser = argparse.ArgumentParser(prog="python -m kobe_resources.broker.exchange", description="A broker on loopback.")
     parser.add_argument("--folder", type=Path, required=True, help="where its state is kept")
-    parser.add_argument("--port", type=int, default=0, help="0: any free one, told in address.json")
+    parser.add_argument("--port", type=int, default=0, help="0: any free one, named in address.json")
     parser.add_argument("--bars", type=Path, help="a JSON file instead of the warehouse")
     parser.add_argument("--faults", type=Path, help="a JSON list of faults")
     parser.add_argument("--session", type=dt.date.fromisoformat, help="advance to the opening of this session")
@@ -47,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _from_file(path: Path) -> tuple[StoredBars, Terms]:
-    told = json.loads(path.read_text(encoding="utf-8"))
-    rows = [(symbol, dt.date.fromisoformat(session), *prices) for symbol, session, *prices in told["bars"]]
-    splits = [ExchangeSplit(symbol, dt.date.fromisoformat(day), float(ratio)) for symbol, day, ratio in told.get("splits", [])]
-    terms = dict(told.get("terms", {}))
+    data = json.loads(path.read_text(encoding="utf-8"))
+    rows = [(symbol, dt.date.fromisoformat(session), *prices) for symbol, session, *prices in data["bars"]]
+    splits = [ExchangeSplit(symbol, dt.date.fromisoformat(day), float(ratio)) for symbol, day, ratio in data.get("splits", [])]
+    terms = dict(data.get("terms", {}))
     strictness = PROMPT.changed(terms.pop("strictness", {}))
     return StoredBars.of_rows(rows, splits), Terms(**terms, strictness=strictness)
 

@@ -58,7 +58,7 @@ class Fault:
     seconds: how long a `hang` lasts, a late order stays hidden, an order takes to be new (`slow_new`), to fill (`slow_fill`),
     to be rejected after all (`late_reject`), to end of itself (`late_cancel`), or a cancel to be done (`slow_cancel`), or to be
     overtaken by a fill (`fill_on_cancel`). lookups: how many look-ups a late order misses.
-    share: the part a `partial_fill` fills. answer: what the POST of a late order is told (a kind of CANNED, SILENT or "ok").
+    share: the part a `partial_fill` fills. answer: what answers the POST of a late order (a kind of CANNED, SILENT or "ok").
     """
 
     kind: str

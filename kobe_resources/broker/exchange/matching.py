@@ -1,7 +1,7 @@
 """The embedded broker's book: takes orders, matches them against stored bars as the clock moves on, splits shares.
 
 An order's way is a list of steps (`accept`, `match`, …), each at once or after a while of real time; what is due is done before
-anything else is asked or told, and all of it before the simulated clock moves.
+anything else is asked or answered, and all of it before the simulated clock moves.
 
 The order of things within a session is that of rules.md, section 4: dividends are paid before the open; the auction and the
 orders that wait for the open meet it; limit orders and stops meet the bar, and stops that protect what filled in it the close;

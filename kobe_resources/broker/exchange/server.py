@@ -61,8 +61,8 @@ class Meter:
             passes = self._taken < limit
             self._taken += passes
             left, ends = limit - self._taken, self._ends
-        told = {"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": max(left, 0), "X-RateLimit-Reset": math.ceil(ends)}
-        return passes, {name: str(value) for name, value in told.items()}
+        headers = {"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": max(left, 0), "X-RateLimit-Reset": math.ceil(ends)}
+        return passes, {name: str(value) for name, value in headers.items()}
 
 
 class BrokerServer(ThreadingHTTPServer):
@@ -118,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: BrokerServer
-    _told: dict[str, str]
+    _answer_headers: dict[str, str]
     """Headers of the answer that is due."""
 
     def do_GET(self) -> None:
@@ -144,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
         request = self._read()
         if request is None:
             return
-        passes, self._told = True, {}
+        passes, self._answer_headers = True, {}
         if request.path.startswith("/embedded/"):
             self._control(request)
             return
@@ -153,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.server.requests.append((request.method, request.path))
         limit, session = self.server.faults.strictness.requests_a_minute, self.server.book.state.moment().session
-        passes, self._told = self.server.meter.take(limit, session)
+        passes, self._answer_headers = self.server.meter.take(limit, session)
         if not passes:
             self._strike("429", 0.0)
             return
@@ -236,10 +236,10 @@ class Handler(BaseHTTPRequestHandler):
         self._write(reply.status, JSON, body)
 
     def _write(self, status: int, content_type: str, body: bytes) -> None:
-        told = "".join(f"{name}: {value}\r\n" for name, value in self._told.items())
+        headers = "".join(f"{name}: {value}\r\n" for name, value in self._answer_headers.items())
         head = (
             f"HTTP/1.1 {status} {PHRASES.get(status, 'Error')}\r\nContent-Type: {content_type}\r\n"
-            f"X-Request-ID: {uuid.uuid4().hex}\r\n{told}Content-Length: {len(body)}\r\n\r\n"
+            f"X-Request-ID: {uuid.uuid4().hex}\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
         )
         try:
             self.wfile.write(head.encode() + body)

@@ -160,8 +160,8 @@ class ActionLoader:
                 "DELETE FROM bar_refusals WHERE vendor = ? AND symbol = '' AND reason LIKE ?", [VENDOR, f"{what}: %"]
             )
             self._load.counted[f"{what} left out"] += count
-        told = [*actions.refused, *(RefusedRow("", None, f"{what}: {count}") for what, count in counted.items())]
-        save_refusals(connection, told, at, VENDOR)
+        refused = [*actions.refused, *(RefusedRow("", None, f"{what}: {count}") for what, count in counted.items())]
+        save_refusals(connection, refused, at, VENDOR)
 
     def _save_window(
         self, connection: duckdb.DuckDBPyConnection, kind: str, key: str, window: Span, rows: int, at: dt.datetime

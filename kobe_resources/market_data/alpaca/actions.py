@@ -1,7 +1,7 @@
 """Alpaca's corporate actions as splits, dividends and the rest, and the names that a company bore.
 
 A row is judged by itself: one that cannot be read is refused and the others count. Kinds that are unknown here are counted
-and told. Trusts the client for whole pages, and nothing in them.
+and named. Trusts the client for whole pages, and nothing in them.
 """
 
 from __future__ import annotations

@@ -104,9 +104,9 @@ class BarLoader:
         with self._load.warehouse.transaction() as connection:
             if self._load.force:
                 forget_twins(connection, VENDOR)
-            changes, told = drop_twins(connection, VENDOR, at)
+            changes, counted = drop_twins(connection, VENDOR, at)
         self._load.changes += changes
-        self._load.counted.update(told)
+        self._load.counted.update(counted)
 
     def give_up_names(
         self, connection: duckdb.DuckDBPyConnection, symbols: Sequence[str], lives: Lives, at: dt.datetime

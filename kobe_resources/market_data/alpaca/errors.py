@@ -79,7 +79,7 @@ def retries_after(error: AlpacaError, budget: RetryBudget) -> int:
 def error_of(answer: Answer, where: str) -> AlpacaError | None:
     """The typed error of an answer; None where its body may be read. where: names what was asked for."""
     status, said = answer.status, answer.message
-    told = f" ({said})" if said else ""
+    reason = f" ({said})" if said else ""
     if status is None:
         return AlpacaTransportError(
             f"no whole answer from Alpaca for {where} ({answer.problem})",
@@ -91,16 +91,16 @@ def error_of(answer: Answer, where: str) -> AlpacaError | None:
     if status == 429:
         return AlpacaRateError(answer.reset_s)
     if status in (408, 425) or status >= 500:
-        return AlpacaServerError(f"Alpaca failed with HTTP {status} for {where}{told}", RESUMES)
+        return AlpacaServerError(f"Alpaca failed with HTTP {status} for {where}{reason}", RESUMES)
     if status < 300:
         return AlpacaMalformed(f"Alpaca answered with {answer.problem} for {where}", RESUMES)
     if status in (403, 422) and (answer.code == TOO_RECENT or "recent sip" in said.lower()):
         return AlpacaPlanError(
-            f"the free Alpaca plan gives no prices of the last 15 minutes{told}",
+            f"the free Alpaca plan gives no prices of the last 15 minutes{reason}",
             "set this machine's clock right, run again a quarter of an hour later, or set data.end to an earlier day",
         )
     if status in (401, 403):
-        return AlpacaAuthError(f"Alpaca does not take the keys for {where} (HTTP {status}){told}", CHECK_KEYS)
+        return AlpacaAuthError(f"Alpaca does not take the keys for {where} (HTTP {status}){reason}", CHECK_KEYS)
     if status == 400 and said.lower().startswith(INVALID_SYMBOL):
         return AlpacaInvalidSymbol(said[len(INVALID_SYMBOL) :].strip())
-    return AlpacaRefused(f"Alpaca refuses {where} with HTTP {status}{told}", "check data.alpaca and data.start")
+    return AlpacaRefused(f"Alpaca refuses {where} with HTTP {status}{reason}", "check data.alpaca and data.start")

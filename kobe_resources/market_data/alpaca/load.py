@@ -55,11 +55,11 @@ class AlpacaLoad:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the person should know, a line each."""
-        told = [f"{count:,} {what}" for what, count in sorted(self.counted.items()) if count]
+        lines = [f"{count:,} {what}" for what, count in sorted(self.counted.items()) if count]
         if self.left_out:
             names = ", ".join(list(self.left_out)[:10]) + (", …" if len(self.left_out) > 10 else "")
-            told.append(f"left out, since Alpaca takes them for no symbols: {names}")
-        return (*told, *self.without_bars)
+            lines.append(f"left out, since Alpaca takes them for no symbols: {names}")
+        return (*lines, *self.without_bars)
 
     def leave_out(self, error: AlpacaInvalidSymbol, rest: list[str]) -> None:
         """Take the symbol that the vendor names out of a call, and keep its name; raises where it names another."""

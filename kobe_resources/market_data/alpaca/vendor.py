@@ -50,8 +50,8 @@ class AlpacaVendor:
         data = self._settings.data
         file = data.alpaca.candidates
         content = hash_of_candidates(file, "data.alpaca.candidates")
-        told = [VENDOR, data.alpaca.base_url.split("//")[-1].strip("/"), data.start, data.end, content]
-        return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
+        parts = [VENDOR, data.alpaca.base_url.split("//")[-1].strip("/"), data.start, data.end, content]
+        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:16]
 
     def sync(self, warehouse: Warehouse, progress: Progress = SilentProgress(), force: bool = False) -> SyncReport:
         """Load what is missing, top up what is new, read the last sessions once more; nothing where nothing can be new.

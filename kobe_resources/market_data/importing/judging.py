@@ -62,7 +62,7 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
                    min(line) FILTER (fault = '{ENDLESS}') AS endless
             FROM rejected GROUP BY file
         ),
-        told AS (
+        counted AS (
             SELECT file, count(*) AS rows, count(*) FILTER ({bad}) AS bad, arg_min(fault, record) FILTER ({bad}) AS first,
                    min(record) FILTER ({bad}) AS record, arg_min(fault, record) FILTER (fatal) AS fatal,
                    min(record) FILTER (fatal) AS fatal_record,
@@ -70,12 +70,12 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
                    count(*) FILTER (fault LIKE 'high % is below low %') AS exchanged
             FROM staged GROUP BY file
         )
-        SELECT f.id, f.label, coalesce(told.rows, 0) + coalesce(torn.n, 0) AS held,
-               coalesce(told.bad, 0) + coalesce(torn.n, 0) AS wrong,
-               coalesce(told.first, torn.fault), told.record, told.fatal, told.fatal_record, told.under, torn.line,
-               torn.endless, told.exchanged
-        FROM files f LEFT JOIN told ON told.file = f.id LEFT JOIN torn ON torn.file = f.id
-        WHERE told.fatal IS NOT NULL OR torn.endless IS NOT NULL
+        SELECT f.id, f.label, coalesce(counted.rows, 0) + coalesce(torn.n, 0) AS held,
+               coalesce(counted.bad, 0) + coalesce(torn.n, 0) AS wrong,
+               coalesce(counted.first, torn.fault), counted.record, counted.fatal, counted.fatal_record, counted.under,
+               torn.line, torn.endless, counted.exchanged
+        FROM files f LEFT JOIN counted ON counted.file = f.id LEFT JOIN torn ON torn.file = f.id
+        WHERE counted.fatal IS NOT NULL OR torn.endless IS NOT NULL
            OR (wrong > {most_bad} * held AND (wrong > {FEW_BAD} OR wrong = held))
         ORDER BY f.id
         """  # noqa: S608
@@ -320,12 +320,12 @@ def _cents(connection: duckdb.DuckDBPyConnection, yahoo: Sequence[int]) -> tuple
         ), spans AS (
             SELECT symbol, max(session) AS last, min(session) + ((max(session) - min(session)) // 2)::INTEGER AS middle
             FROM bars GROUP BY symbol HAVING count(*) >= 60
-        ), told AS (
+        ), by_symbol AS (
             SELECT symbol, avg(odd::INT) FILTER (session < middle) AS early,
                    avg(odd::INT) FILTER (session >= last - 7) AS late, bool_or(of_yahoo) AS of_yahoo
             FROM bars JOIN spans USING (symbol) GROUP BY symbol
         ), judged AS (
-            SELECT *, early > 0.6 AND (late = 0 OR of_yahoo) AS strange, early > 0.6 AND late > 0.6 AS throughout FROM told
+            SELECT *, early > 0.6 AND (late = 0 OR of_yahoo) AS strange, early > 0.6 AND late > 0.6 AS throughout FROM by_symbol
         )
         SELECT count(*), count(*) FILTER (strange), min(symbol) FILTER (strange),
                coalesce(bool_or(strange AND of_yahoo), false),

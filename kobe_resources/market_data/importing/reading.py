@@ -123,12 +123,12 @@ def _group(reading: FilesRead, pieces: list[Piece], wishes: Wishes, progress: Pr
         group.symbols.append(owner)
     reading.groups = list(groups.values())
     if not reading.groups and not reading.candidates:
-        told = [f"{label} {reason}" for label, reason in (*reading.left_out, *reading.skipped)]
-        raise MarketDataError(told[0] if told else "nothing to import", _mend(told))
+        reasons = [f"{label} {reason}" for label, reason in (*reading.left_out, *reading.skipped)]
+        raise MarketDataError(reasons[0] if reasons else "nothing to import", _mend(reasons))
 
 
-def _mend(told: list[str]) -> str:
-    if told and ("no column of symbols" in told[0] or "no symbol" in told[0]):
+def _mend(reasons: list[str]) -> str:
+    if reasons and ("no column of symbols" in reasons[0] or "no symbol" in reasons[0]):
         return "say --symbol SYMBOL"
     return "name a column with --column close=NAME, or export the file again"
 
@@ -242,9 +242,9 @@ def _judge(reading: FilesRead, wishes: Wishes, most_bad: float, progress: Progre
         labels = ", ".join(piece.label for group in reading.groups for piece in group.pieces[:SHOWN_FILES])
         faults = connection.execute("SELECT mode(fault) FROM staged WHERE fault <> ?", [NO_ROW]).fetchall()
         why = visible(f"no row is left, each {faults[0][0]}" if faults[0][0] else "no row under the header")
-        told = reading.left_out[0] if reading.left_out else LeftOut(labels, why)
-        mend = "import prices in dollars" if told.reason.endswith(NO_DOLLARS) else "see whether these are daily bars"
-        raise MarketDataError(f"{told.label}: {told.reason}", mend)
+        left_out = reading.left_out[0] if reading.left_out else LeftOut(labels, why)
+        mend = "import prices in dollars" if left_out.reason.endswith(NO_DOLLARS) else "see whether these are daily bars"
+        raise MarketDataError(f"{left_out.label}: {left_out.reason}", mend)
     judging.refuse_weekends(connection)
     judging.known_splits(connection, [group.number for group in reading.groups if group.raw_by])
     judging.refuse_turned_splits(connection)
@@ -274,8 +274,8 @@ def _judge_adjusted(reading: FilesRead, wishes: Wishes) -> None:
     if wishes.adjusted:
         bars, symbols = judging.turn_back(reading.connection)
         if bars:
-            told = f"splits of {symbols:,} symbols turned back in {bars:,} bars; splits that are not known stay in the prices"
-            reading.notes.append(told)
+            note = f"splits of {symbols:,} symbols turned back in {bars:,} bars; splits that are not known stay in the prices"
+            reading.notes.append(note)
         elif not all(group.raw_by for group in reading.groups):
             reading.notes.append("no split is known that the prices were adjusted for: they stay as they are")
         reading.dividends_in_prices = judging.between_cents(reading.connection, yahoo)

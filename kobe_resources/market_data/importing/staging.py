@@ -379,7 +379,7 @@ def _staging_sql(group: Group) -> str:
     own = "names.symbol" if "symbol" in held or _is_wide(group) else "owner.symbol"
     spelled = "typed.symbol" if "symbol" in held or _is_wide(group) else "owner.symbol"
     dated = group.header.names[group.places["session"]]
-    told = fault_sql(held, NUMBERS, group.is_bars, _is_wide(group), dated)
+    cell_fault = fault_sql(held, NUMBERS, group.is_bars, _is_wide(group), dated)
     inner = (
         f"SELECT f.id AS file, typed.record, {own} AS symbol, days.day AS session, "  # noqa: S608
         + ", ".join(f"{prices[name]} AS {name}" for name in PRICES)
@@ -387,7 +387,7 @@ def _staging_sql(group: Group) -> str:
         f"coalesce(ratios.split_from, {split_from}) AS split_from, "
         f"coalesce(ratios.split_to, {split_to}) AS split_to, typed.kind, "
         f"try_cast(typed.pay_date AS DATE) AS pay_date, {str(group.is_bars).lower()} AS priced, {spelled} AS spelled, "
-        f"{told} AS told FROM typed JOIN files f ON f.path = typed.file AND f.batch = {group.number} "
+        f"{cell_fault} AS cell_fault FROM typed JOIN files f ON f.path = typed.file AND f.batch = {group.number} "
         "LEFT JOIN days ON days.text = typed.session LEFT JOIN names ON names.spelled = typed.symbol "
         "LEFT JOIN ratios ON ratios.text = typed.split LEFT JOIN owners AS owner ON owner.file = f.id"
     )
@@ -395,7 +395,7 @@ def _staging_sql(group: Group) -> str:
     return (
         "INSERT INTO staged SELECT file, record, symbol, session, open, greatest(open, high, close), "  # noqa: S608
         "least(open, low, close), close, volume, vwap, trades, dividend, split_from, split_to, kind, pay_date, priced, "
-        f"spelled, coalesce(told, {wrong}), coalesce(told IS NULL AND {fatal}, false) FROM ({inner})"
+        f"spelled, coalesce(cell_fault, {wrong}), coalesce(cell_fault IS NULL AND {fatal}, false) FROM ({inner})"
     )
 
 
@@ -407,8 +407,8 @@ def name_owners(connection: duckdb.DuckDBPyConnection, rows: Iterator[tuple[int,
 
 def owner_of(piece: Piece, header: Header, wishes: Wishes) -> str | None:
     """The symbol of a file without a column of symbols: as said, as its header says, or by its name."""
-    told = wishes.symbol or header.only_ticker or symbol_in_name(piece.stem)
-    return identity(told) if told else None
+    symbol = wishes.symbol or header.only_ticker or symbol_in_name(piece.stem)
+    return identity(symbol) if symbol else None
 
 
 def _literal(path: str) -> str:

@@ -14,7 +14,7 @@ TYPED = ("symbol", "session", "open", "high", "low", "close", "volume", "vwap", 
 NUMBER_IN_WORDS = {",": "decimal comma", ".": "decimal point, thousands marked"}
 
 
-def told(reading: FilesRead) -> dict[str, Any]:
+def describe_import(reading: FilesRead) -> dict[str, Any]:
     """Everything that a person should know before bars are written."""
     connection = reading.connection
     bars, symbols, first, last = connection.execute(

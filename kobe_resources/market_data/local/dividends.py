@@ -78,9 +78,9 @@ def paid_ones(dividends: pd.DataFrame, bars: pd.DataFrame, splits: pd.DataFrame,
 
 
 _ROUNDED = """
-    WITH told AS (SELECT *, length(split_part(amount::VARCHAR, '.', 2)) AS digits FROM given)
+    WITH amounts AS (SELECT *, length(split_part(amount::VARCHAR, '.', 2)) AS digits FROM given)
     SELECT r.place, r.symbol, r.ex_date::DATE::VARCHAR, r.amount, max(o.amount)
-    FROM told r JOIN told o ON o.symbol = r.symbol AND o.ex_date = r.ex_date AND o.of_kind IS NOT DISTINCT FROM r.of_kind
+    FROM amounts r JOIN amounts o ON o.symbol = r.symbol AND o.ex_date = r.ex_date AND o.of_kind IS NOT DISTINCT FROM r.of_kind
     WHERE o.digits > r.digits AND abs(o.amount - r.amount) <= 0.5 * power(10.0, -greatest(r.digits, 2)) + 1e-9
     GROUP BY ALL ORDER BY r.place
 """

@@ -259,8 +259,8 @@ def _with_bars(path: Path, candidates: pd.DataFrame, symbols: set[str]) -> tuple
     without = sorted(set(spelled["symbol"]) - symbols)
     if without:
         more = f" and {len(without) - SHOWN_NAMES:,} more" if len(without) > SHOWN_NAMES else ""
-        told = f"{path.name}: no bars of {', '.join(without[:SHOWN_NAMES])}{more}"
-        aside.append(("", None, told, None, {"symbols": len(without)}))
+        reason = f"{path.name}: no bars of {', '.join(without[:SHOWN_NAMES])}{more}"
+        aside.append(("", None, reason, None, {"symbols": len(without)}))
     return spelled, aside
 
 
@@ -276,8 +276,8 @@ def _of_bars(path: Path, rows: pd.DataFrame, day: str, symbols: set[str]) -> tup
 
 def _notes(folder: Path) -> list[AsideRow]:
     """Companion files that nothing reads, and what an import left out."""
-    told = f"is not read; {', '.join(COMPANIONS)} are"
-    unread: list[AsideRow] = [("", None, f"{name} {told}", None, {"file": name}) for name in unread_companions(folder)]
+    reason = f"is not read; {', '.join(COMPANIONS)} are"
+    unread: list[AsideRow] = [("", None, f"{name} {reason}", None, {"file": name}) for name in unread_companions(folder)]
     return [*unread, *left_out_by_import(folder)]
 
 

@@ -67,8 +67,8 @@ def _csv_header(path: Path) -> list[str]:
     except OSError as error:
         raise BadFile(f"{path} cannot be read ({error.strerror})", "check data.files.path and the file's permissions") from None
     except (UnicodeError, csv.Error):
-        told = f"{path} line 1: is no UTF-8 text with a CSV header{how_to_import(path)}"
-        raise BadFile(told, "save the file as CSV in UTF-8") from None
+        reason = f"{path} line 1: is no UTF-8 text with a CSV header{how_to_import(path)}"
+        raise BadFile(reason, "save the file as CSV in UTF-8") from None
 
 
 def _lines(path: Path) -> TextIO:

@@ -149,8 +149,8 @@ def _refused(source: Source, faults: list[RefusedLine], count: int, explain: Cal
 def _whose(fault: RefusedLine) -> str:
     """The symbol and the date of the row, where the fault does not say them."""
     held = [str(fault.cells[name]) for name in ("symbol", *DATES) if fault.cells.get(name)]
-    told = " ".join(cell for cell in held if cell not in fault.what)
-    return f" [{visible(told[:SHOWN])}]" if told else ""
+    named = " ".join(cell for cell in held if cell not in fault.what)
+    return f" [{visible(named[:SHOWN])}]" if named else ""
 
 
 def _load(

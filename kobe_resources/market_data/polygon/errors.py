@@ -87,29 +87,29 @@ def error_for_status(status: int, headers: Mapping[str, str], said: str, where: 
 
     said: the vendor's own words, already scrubbed of the key. where: the path that was asked.
     """
-    told = f" ({said})" if said else ""
+    reason = f" ({said})" if said else ""
     if status == 401:
         return PolygonAuthError(
-            f"Polygon does not accept the key{told}", "check POLYGON_API_KEY against the dashboard of polygon.io"
+            f"Polygon does not accept the key{reason}", "check POLYGON_API_KEY against the dashboard of polygon.io"
         )
     if status == 403:
         return PolygonEntitlementError(
-            f"the Polygon plan does not cover {where}{told}",
+            f"the Polygon plan does not cover {where}{reason}",
             next((hint for path, hint in OTHER_THAN_BARS.items() if where.startswith(path)), SHORTEN),
         )
     if status == 404:
-        return PolygonNotFound(f"Polygon has nothing at {where}{told}", "check the symbol and data.polygon.base_url")
+        return PolygonNotFound(f"Polygon has nothing at {where}{reason}", "check the symbol and data.polygon.base_url")
     if status == 429:
         return PolygonRateError(
-            f"Polygon says too many calls{told}",
+            f"Polygon says too many calls{reason}",
             f"set data.polygon.calls_per_minute to the plan's rate; {RESUMES}",
             retry_after_s(headers, time.time()),
         )
     if status in (408, 425) or status >= 500:
-        return PolygonServerError(f"Polygon failed with HTTP {status} at {where}{told}", RESUMES)
+        return PolygonServerError(f"Polygon failed with HTTP {status} at {where}{reason}", RESUMES)
     if 300 <= status < 400:
         return PolygonRefused(f"Polygon redirects {where} (HTTP {status})", "check data.polygon.base_url")
-    return PolygonRefused(f"Polygon refuses {where} with HTTP {status}{told}", "check the symbol and the settings")
+    return PolygonRefused(f"Polygon refuses {where} with HTTP {status}{reason}", "check the symbol and the settings")
 
 
 def vendor_words(body: bytes) -> str:

@@ -1,7 +1,7 @@
 """The vendor's rows as columns: what may be stored, and what is refused with its reason.
 
 A row that cannot be a bar (or a split, or a ticker) is refused, never repaired but for rounding. Of two rows of one bar that
-differ neither can be told true, and both are refused. Trusts the client for whole answers, and nothing in them.
+differ neither is known to be true, and both are refused. Trusts the client for whole answers, and nothing in them.
 """
 
 from __future__ import annotations

@@ -331,9 +331,9 @@ class Sync:
         with self._warehouse.transaction() as connection:
             if self._force:
                 forget_twins(connection, VENDOR)
-            changes, told = drop_twins(connection, VENDOR, self._now())
+            changes, counted = drop_twins(connection, VENDOR, self._now())
         loader.changes += changes
-        self.notes += tuple(f"{count:,} {what}" for what, count in told.items())
+        self.notes += tuple(f"{count:,} {what}" for what, count in counted.items())
 
     def _holes(self, sessions: list[dt.date]) -> tuple[set[str], list[dt.date]]:
         """Symbols whose bars have gaps, and sessions without a bar, covered or not.

@@ -50,14 +50,14 @@ class PolygonVendor:
         host = data.polygon.base_url.split("//")[-1].strip("/")
         file = data.polygon.candidates
         content = hash_of_candidates(file, "data.polygon.candidates")
-        told = [
+        parts = [
             "polygon" if host in TWIN_HOSTS else host,
             data.start,
             data.end,
             data.polygon.first_load,
             content,
         ]
-        return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
+        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:16]
 
     def sync(self, warehouse: Warehouse, progress: Progress = SilentProgress(), force: bool = False) -> SyncReport:
         """Load what is missing, top up what is new, re-pull the last sessions; nothing where nothing can be new.

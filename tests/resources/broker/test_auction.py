@@ -215,7 +215,7 @@ def test_regulatory_fees_are_those_of_their_day() -> None:
     assert billing.of_order(True, 10, 100.0, dt.date(2019, 1, 2)) == pytest.approx(22.10 / 1e6 * 1000.0 + 0.00166)
 
 
-def test_an_order_that_took_the_place_of_ours_is_told_under_our_id(opened: Open) -> None:
+def test_an_order_that_took_the_place_of_ours_is_reported_under_our_id(opened: Open) -> None:
     embedded, broker = opened(*flat_rows("A"))
     broker.submit(order("in"))
     embedded.advance_to(D2, "open")

@@ -140,7 +140,7 @@ def test_an_account_is_read_with_its_number_and_exact_dollars() -> None:
 
 @pytest.mark.parametrize("field", ["trading_blocked", "account_blocked"])
 @pytest.mark.parametrize("value", [True, None, "false", "missing"])
-def test_a_block_that_is_told_otherwise_than_false_is_a_block(field: str, value: object) -> None:
+def test_a_block_that_is_given_otherwise_than_false_is_a_block(field: str, value: object) -> None:
     body = {**ACCOUNT, field: value}
     if value == "missing":
         del body[field]

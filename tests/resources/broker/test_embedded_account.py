@@ -136,14 +136,14 @@ def test_a_reset_keeps_the_old_state_and_leaves_the_ledgers_rows(settings: Setti
     configure(tmp_path, 700.0)
     result = kobe("account", "reset", "--json")
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    assert (told["before"], told["cash"]) == (number, 700.0)
-    assert told["after"] != number
+    answer = json.loads(result.stdout)
+    assert (answer["before"], answer["cash"]) == (number, 700.0)
+    assert answer["after"] != number
     broker = open_broker(load_settings(), NO_KEYS, "simulated")
-    assert (broker.account().number, broker.account().cash) == (told["after"], Decimal(700))
+    assert (broker.account().number, broker.account().cash) == (answer["after"], Decimal(700))
     assert (broker.positions(), broker.orders(), broker.fills()) == ([], [], [])
     broker.close()
-    kept = sqlite3.connect(told["kept"])
+    kept = sqlite3.connect(answer["kept"])
     assert kept.execute("SELECT number FROM account").fetchall() == [(number,)]
     assert kept.execute("SELECT count(*) FROM fills").fetchone() == (1,)
     kept.close()

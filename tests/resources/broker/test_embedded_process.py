@@ -29,9 +29,9 @@ KEY = {"APCA-API-KEY-ID": "k"}
 def bars_file(tmp_path: Path) -> Path:
     path = tmp_path / "bars.json"
     rows = [[symbol, session.isoformat(), *prices] for symbol, session, *prices in flat_rows("KO")]
-    told = {"bars": rows, "splits": [["KO", SESSIONS[2].isoformat(), 2.0]], "terms": {"initial_cash": 777.0}}
-    told["terms"]["strictness"] = {"refuses_wash_trades": False}
-    path.write_text(json.dumps(told), encoding="utf-8")
+    content = {"bars": rows, "splits": [["KO", SESSIONS[2].isoformat(), 2.0]], "terms": {"initial_cash": 777.0}}
+    content["terms"]["strictness"] = {"refuses_wash_trades": False}
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 
@@ -48,9 +48,9 @@ def process(folder: Path, bars: Path, *more: str) -> Iterator[tuple[subprocess.P
             assert running.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        told = json.loads(address.read_text(encoding="utf-8"))
-        assert told["pid"] == running.pid
-        yield running, told["url"]
+        content = json.loads(address.read_text(encoding="utf-8"))
+        assert content["pid"] == running.pid
+        yield running, content["url"]
     finally:
         running.kill()
         running.wait()
@@ -67,13 +67,13 @@ def test_a_killed_process_loses_no_order_and_forgets_no_time(tmp_path: Path, bar
         assert requests.post(f"{url}/embedded/faults", json=script, headers=KEY, timeout=5).json() == [["hang", 0]]
         victim = speak_to(url)
         victim.account()
-        told: list[BrokerError] = []
+        errors: list[BrokerError] = []
 
         def send() -> None:
             try:
                 victim.submit(limit_order("b"))
             except BrokerError as error:
-                told.append(error)
+                errors.append(error)
 
         sender = threading.Thread(target=send)
         sender.start()
@@ -81,7 +81,7 @@ def test_a_killed_process_loses_no_order_and_forgets_no_time(tmp_path: Path, bar
             time.sleep(0.01)
         os.kill(running.pid, signal.SIGKILL)
         sender.join(10)
-        assert [type(error) for error in told] == [Unresolved]
+        assert [type(error) for error in errors] == [Unresolved]
     with process(folder, bars_file) as (running, url):
         broker = speak_to(url)
         assert broker.clock().timestamp.date() == FIRST

@@ -221,11 +221,11 @@ def test_a_read_waits_for_the_reset_and_an_order_is_not_sent_again(embedded: Emb
     broker.account()
     whole = type(broker._trading)._note
 
-    def told(response: object, **_: object) -> None:
+    def with_reset(response: object, **_: object) -> None:
         response.headers["Retry-After"] = "1"  # type: ignore[attr-defined]
         whole(broker._trading, response)  # type: ignore[arg-type]
 
-    broker._trading._client._session.hooks["response"] = [told]
+    broker._trading._client._session.hooks["response"] = [with_reset]
     embedded.faults.add({"match": {"path": "/v2/positions"}, "kind": "429"})
     began = time.monotonic()
     assert broker.positions() == []

@@ -24,7 +24,7 @@ def quote(bid: str = "99.95", ask: str = "100.05", age_s: float = 1.0) -> Quote:
 
 
 @pytest.mark.parametrize(
-    ("told", "problem"),
+    ("given", "problem"),
     [
         (quote(), None),
         (quote(age_s=30.0), None),
@@ -44,8 +44,8 @@ def quote(bid: str = "99.95", ask: str = "100.05", age_s: float = 1.0) -> Quote:
         (quote(ask="0", age_s=1000), QuoteProblem.ONE_SIDED),
     ],
 )
-def test_a_quote_is_judged(told: Quote | None, problem: QuoteProblem | None) -> None:
-    assert judge_quote(told, NOW, TRADING) is problem
+def test_a_quote_is_judged(given: Quote | None, problem: QuoteProblem | None) -> None:
+    assert judge_quote(given, NOW, TRADING) is problem
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_a_quote_is_judged(told: Quote | None, problem: QuoteProblem | None) -> 
     ],
 )
 def test_limits_lie_beyond_the_quote_on_the_tick(bid: str, ask: str, buy: str, sell: str) -> None:
-    told = quote(bid, ask)
-    assert str(exit_limit(told, False, 10.0)) == buy
-    assert str(exit_limit(told, True, 10.0)) == sell
+    market = quote(bid, ask)
+    assert str(exit_limit(market, False, 10.0)) == buy
+    assert str(exit_limit(market, True, 10.0)) == sell
 
 
 def test_limits_have_two_decimals_from_a_dollar_and_four_below() -> None:
@@ -90,6 +90,6 @@ def test_an_exit_has_the_limit_that_the_gate_gives_an_entry_of_the_same_side(ask
     order = Proposal(is_long, AT_QUOTE, True, ask, ask, 0.0, 1.0, 1.0)
     account = Standing(False, 1e9, 0, 0.0, 0.0, 1e9)
     _, _, judged, _ = decide_entry(limits_of(Settings.model_validate(settings)), order, account)
-    told = quote(repr(ask), repr(ask))
-    sent = exit_limit(told, not is_long, offset)
+    market = quote(repr(ask), repr(ask))
+    sent = exit_limit(market, not is_long, offset)
     assert float(sent) == judged

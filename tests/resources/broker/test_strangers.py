@@ -182,7 +182,7 @@ def test_activities_are_read_page_by_page_and_odd_ones_left_out(canned: tuple[An
 
 
 @pytest.mark.parametrize(
-    ("told", "easy"),
+    ("given", "easy"),
     [
         ({"easy_to_borrow": True}, True),
         ({"easy_to_borrow": True, "borrow_status": "hard_to_borrow"}, False),
@@ -190,5 +190,5 @@ def test_activities_are_read_page_by_page_and_odd_ones_left_out(canned: tuple[An
         ({}, False),
     ],
 )
-def test_the_status_of_borrowing_decides_where_it_is_told(told: dict[str, Any], easy: bool) -> None:
-    assert parse_asset({"symbol": "KO", **told}).easy_to_borrow is easy
+def test_the_status_of_borrowing_decides_where_it_is_given(given: dict[str, Any], easy: bool) -> None:
+    assert parse_asset({"symbol": "KO", **given}).easy_to_borrow is easy

@@ -116,9 +116,9 @@ def test_shares_that_wait_behind_another_order_cannot_be_sold(opened: Open) -> N
     broker.submit(limit_order("in", qty="3"))
     stop = broker.submit(stop_order("stop", qty="3"))
     sale = {"side": "sell", "qty": "3", "limit_price": "99"}
-    told = post(embedded, client_order_id="out", **sale)
-    assert told.status_code == 403
-    assert told.json() == {
+    refused = post(embedded, client_order_id="out", **sale)
+    assert refused.status_code == 403
+    assert refused.json() == {
         "code": 40310000,
         "message": "insufficient qty available for order (requested: 3, available: 0)",
         "available": "0",

@@ -133,16 +133,16 @@ def test_keys_are_in_no_error_and_no_log(embedded: EmbeddedBroker, caplog: pytes
     caplog.set_level(logging.DEBUG)
     echo = f'{{"code":1,"message":"bad key {KEY_ID} and {SECRET}"}}'.encode()
     with raw_server(b"HTTP/1.1 422 No\r\nContent-Length: %d\r\n\r\n%b" % (len(echo), echo)) as echoing:
-        told = [*_errors(speak_to(echoing, SHORT_TIMEOUT_S))]
+        errors = [*_errors(speak_to(echoing, SHORT_TIMEOUT_S))]
     for kind in [*CANNED, *SILENT, *CHANGED]:
         embedded.faults.clear()
         embedded.faults.add({"match": {"path": "/v2/orders*", "times": None}, "kind": kind})
-        told += _errors(speak_to(embedded.url, SHORT_TIMEOUT_S))
-    told += _errors(speak_to("http://127.0.0.1:9", SHORT_TIMEOUT_S))
-    assert len(told) > 2 * len(CANNED)
+        errors += _errors(speak_to(embedded.url, SHORT_TIMEOUT_S))
+    errors += _errors(speak_to("http://127.0.0.1:9", SHORT_TIMEOUT_S))
+    assert len(errors) > 2 * len(CANNED)
     logged = "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
     assert "/v2/orders" in logged
-    for text in [*told, logged]:
+    for text in [*errors, logged]:
         assert KEY_ID not in text
         assert SECRET not in text
 

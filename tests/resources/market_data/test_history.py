@@ -17,11 +17,11 @@ from kobe_resources.market_data.changes import Load
 from kobe_resources.market_data.companions import replace_splits
 from kobe_resources.market_data.history import (
     bars_as_of,
+    describe_revisions,
     dividends_as_of,
     export_as_of,
     revisions,
     splits_as_of,
-    told_of_load,
 )
 from kobe_resources.market_data.local.files import FilesVendor
 from kobe_resources.market_data.store import replace_all, upsert_bars
@@ -139,14 +139,14 @@ def test_what_loads_restated_is_summed_up_by_symbol(warehouse: Warehouse) -> Non
     replace_all(warehouse, load(first), "files", "files", "one", NOON)
     later = [bar("A", day, 2.5) for day in DAYS] + [bar("B", DAYS[0], 10.1), bar("B", DAYS[1], 12.0)]
     replace_all(warehouse, load(later), "files", "files", "two", NOON + HOUR)
-    told = ["3 bars of A restated by 0.25", "2 bars of B restated, 1 bars of B taken back"]
-    assert told_of_load(warehouse) == told_of_load(warehouse, NOON + HOUR) == told
-    assert told_of_load(warehouse, symbol="B") == told[1:]
-    assert told_of_load(warehouse, most=1) == [told[0], "and bars of 1 more symbols: see `kobe bars revisions`"]
-    assert told_of_load(warehouse, NOON + 2 * HOUR) == []
+    lines = ["3 bars of A restated by 0.25", "2 bars of B restated, 1 bars of B taken back"]
+    assert describe_revisions(warehouse) == describe_revisions(warehouse, NOON + HOUR) == lines
+    assert describe_revisions(warehouse, symbol="B") == lines[1:]
+    assert describe_revisions(warehouse, most=1) == [lines[0], "and bars of 1 more symbols: see `kobe bars revisions`"]
+    assert describe_revisions(warehouse, NOON + 2 * HOUR) == []
 
 
-def test_splits_and_dividends_that_a_load_takes_back_or_gives_otherwise_are_told(warehouse: Warehouse) -> None:
+def test_splits_and_dividends_that_a_load_takes_back_or_gives_otherwise_are_described(warehouse: Warehouse) -> None:
     rows = [bar("A", day) for day in DAYS]
 
     def paid(*amounts: float) -> pd.DataFrame:
@@ -155,6 +155,6 @@ def test_splits_and_dividends_that_a_load_takes_back_or_gives_otherwise_are_told
 
     first = replace(load(rows, splits(("A", DAYS[1], 1, 2))), dividends=paid(0.1, 0.2))
     replace_all(warehouse, first, "files", "files", "one", NOON)
-    assert told_of_load(warehouse) == []
+    assert describe_revisions(warehouse) == []
     replace_all(warehouse, replace(load(rows), dividends=paid(0.1, 0.3)), "files", "files", "two", NOON + HOUR)
-    assert told_of_load(warehouse) == ["1 dividends of A restated", "1 splits of A taken back"]
+    assert describe_revisions(warehouse) == ["1 dividends of A restated", "1 splits of A taken back"]

@@ -98,7 +98,7 @@ def test_a_row_that_was_added_is_named(ledger: OrderLedger, table: str) -> None:
     assert found.first_bad is None
 
 
-def test_the_symbol_both_values_and_the_record_are_told(ledger: OrderLedger) -> None:
+def test_the_symbol_both_values_and_the_record_are_named(ledger: OrderLedger) -> None:
     held = ledger.rows("SELECT id, symbol, qty FROM positions WHERE is_open = 1")[0]
     ledger.connection.execute("UPDATE positions SET qty = '999' WHERE id = ?", (held["id"],))
     problem = ledger.verify_audit().problem

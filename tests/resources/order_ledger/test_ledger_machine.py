@@ -87,9 +87,9 @@ class LedgerMachine(RuleBasedStateMachine):
         ours = book.find(self.ledger, order_plan(symbol).client_order_id)
         if ours is None or ours.state in (OrderState.PLANNED, *ENDED):
             return
-        told = ours.qty * Decimal(share)
-        order = answer(ours, status.value, str(told), None if not told else str(ours.limit_price))
-        total = max(told, self.filled.get(symbol, Decimal(0)))
+        filled = ours.qty * Decimal(share)
+        order = answer(ours, status.value, str(filled), None if not filled else str(ours.limit_price))
+        total = max(filled, self.filled.get(symbol, Decimal(0)))
         with self.ledger.write() as write:
             try:
                 settle(write, ours.client_order_id, order, OPENED)

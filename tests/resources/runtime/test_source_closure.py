@@ -44,10 +44,10 @@ def file_of(module: str) -> Path:
 
 
 def test_lines_say_what_the_syntax_tree_says() -> None:
-    told = {module: imported(ast.parse(file_of(module).read_text(encoding="utf-8"))) for module in MODULES}
-    assert sum(map(len, told.values())) > 600
-    assert {name: set(imports_of(name)) - told[name] for name in MODULES if set(imports_of(name)) - told[name]} == {}
-    assert {name: told[name] - imports_of(name) for name in MODULES if told[name] - imports_of(name)} == {}
+    found = {module: imported(ast.parse(file_of(module).read_text(encoding="utf-8"))) for module in MODULES}
+    assert sum(map(len, found.values())) > 600
+    assert {name: set(imports_of(name)) - found[name] for name in MODULES if set(imports_of(name)) - found[name]} == {}
+    assert {name: found[name] - imports_of(name) for name in MODULES if found[name] - imports_of(name)} == {}
 
 
 def test_no_module_is_imported_by_a_text_that_nothing_could_follow() -> None:

@@ -74,9 +74,9 @@ def test_the_kill_switch_stops_every_folder_that_could_trade(
         (folders / vendor / "orders.sqlite").touch()
     assert kobe("kill", "on", "fat finger").exit_code == 0
     assert {path.parent.name for path in folders.glob("*/KILL_SWITCH")} == {"sample", "polygon", "files"}
-    told = kobe("kill", "off").stdout
+    output = kobe("kill", "off").stdout
     assert not (folders / "sample" / "KILL_SWITCH").exists()
-    assert f"still on in {folders / 'polygon'}" in told
+    assert f"still on in {folders / 'polygon'}" in output
     (tmp_path / "kobe.toml").write_text("[data\n")
     (folders / "files" / "KILL_SWITCH").unlink()
     assert isinstance(kobe("kill", "on", "broken settings").exception, KobeError)

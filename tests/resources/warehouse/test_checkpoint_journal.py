@@ -243,7 +243,7 @@ def test_a_log_whose_file_was_moved_away_is_set_aside(path: Path) -> None:
     assert left.read_bytes() == log
 
 
-def test_a_file_replaced_under_an_open_connection_is_told_and_no_error(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_replaced_under_an_open_connection_is_logged_and_no_error(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Warehouse(path).connect() as connection:
         connection.execute("INSERT INTO kpi_reasons VALUES ('1', '', '', '')")
         path.rename(path.with_name("away.duckdb"))

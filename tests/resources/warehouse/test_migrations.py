@@ -24,7 +24,7 @@ class InterruptedAfterCommit:
         return found
 
 
-def test_an_interrupt_just_after_a_commit_is_told_as_one_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_an_interrupt_just_after_a_commit_is_reported_as_one_and_the_next_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "001_one.sql").write_text("CREATE TABLE one (x INTEGER)", encoding="utf-8")
     (tmp_path / "002_two.sql").write_text("CREATE TABLE two (x INTEGER)", encoding="utf-8")
     with duckdb.connect() as connection:

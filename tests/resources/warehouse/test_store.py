@@ -102,7 +102,7 @@ def test_a_file_that_is_no_warehouse_is_named(tmp_path: Path) -> None:
         Warehouse(tmp_path / "kobe.duckdb").rows("SELECT 1")
 
 
-def test_a_damaged_block_is_told_in_one_line_when_it_is_read(warehouse: Warehouse) -> None:
+def test_a_damaged_block_is_named_in_one_line_when_it_is_read(warehouse: Warehouse) -> None:
     warehouse.rows("CREATE TABLE many AS SELECT hash(i) AS x FROM range(200_000) r(i)")
     content = bytearray(warehouse.path.read_bytes())
     content[-300_000] ^= 0xFF
@@ -222,7 +222,7 @@ def test_rows_in_any_order_are_all_there_and_the_next_ones_lie_in_theirs(warehou
     assert (found == frame["number"].to_numpy()).all()
 
 
-def test_rows_that_are_refused_are_told_as_that(warehouse: Warehouse) -> None:
+def test_rows_that_are_refused_are_named_as_that(warehouse: Warehouse) -> None:
     frame = pd.DataFrame({"strategy": ["s"], "mode": ["m"], "name": ["n"], "value": [None]})
     with pytest.raises(duckdb.ConstraintException, match="NOT NULL constraint failed: evidence"):
         warehouse.replace({"evidence": frame})
@@ -351,12 +351,12 @@ def test_an_interrupt_in_a_query_is_an_interrupt(warehouse: Warehouse) -> None:
 
 
 def test_a_person_is_told_what_is_waited_for(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(store.PATIENCE, "tell", told.append)
+    lines: list[str] = []
+    monkeypatch.setattr(store.PATIENCE, "tell", lines.append)
     monkeypatch.setattr(store, "TELL_AFTER_S", 0.1)
     process = holder(warehouse.path, 30)
     with pytest.raises(WarehouseBusy):
         Warehouse(warehouse.path, lock_wait_s=1.0).rows("SELECT 1")
     process.kill()
     process.wait()
-    assert [f"PID {process.pid}" in line for line in told] == [True]
+    assert [f"PID {process.pid}" in line for line in lines] == [True]

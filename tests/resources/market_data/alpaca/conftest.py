@@ -36,7 +36,7 @@ BAR = ["open", "high", "low", "close", "volume", "vwap", "trades"]
 
 
 @dataclass
-class Told:
+class Watched:
     """Progress that remembers."""
 
     phases: list[str] = field(default_factory=list)
@@ -72,14 +72,14 @@ class Shop:
         return path
 
     def settings(self, start: str | None = None, end: str | None = None, options: bool = False, **alpaca: Any) -> Settings:
-        told = {"base_url": self.server.url, "assets_url": self.server.url, "calls_per_minute": 0, **alpaca}
-        data = {"vendor": "alpaca", "start": start, "end": end, "alpaca": told}
+        own = {"base_url": self.server.url, "assets_url": self.server.url, "calls_per_minute": 0, **alpaca}
+        data = {"vendor": "alpaca", "start": start, "end": end, "alpaca": own}
         return Settings(data=data, universe={"require_options": options})  # type: ignore[arg-type]
 
     def sync(self, progress: Any = None, force: bool = False, **settings: Any) -> SyncReport:
         secrets = Secrets(alpaca_api_key_id=self.key_id, alpaca_api_secret_key=SECRET)  # type: ignore[arg-type]
         vendor = AlpacaVendor(self.settings(**settings), secrets, now=lambda: self.market.now, budget=self.budget)
-        return vendor.sync(self.warehouse, progress or Told(), force)
+        return vendor.sync(self.warehouse, progress or Watched(), force)
 
     def stored(self) -> pd.DataFrame:
         columns = ", ".join(BAR)

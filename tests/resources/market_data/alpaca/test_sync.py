@@ -13,7 +13,7 @@ import pytest
 from kobe_resources.errors import KobeError, UsageError
 from kobe_resources.market_data.alpaca.errors import AlpacaAuthError, AlpacaPlanError, AlpacaTransportError
 from kobe_resources.market_data.alpaca.pacing import BarsPace
-from tests.resources.market_data.alpaca.conftest import Shop, Told, assert_same_bars, served
+from tests.resources.market_data.alpaca.conftest import Shop, Watched, assert_same_bars, served
 from tests.support.loopback_alpaca import (
     AlpacaMarket,
     Rename,
@@ -256,9 +256,9 @@ def test_a_dividend_over_the_share_itself_is_refused_and_forgotten_once_it_is_ri
     shop = with_market(market)
     shop.sync()
     assert shop.rows("SELECT ex_date::VARCHAR, amount FROM dividends") == [("2026-11-05", 0.5)]
-    told = shop.rows("SELECT symbol, session::VARCHAR, reason FROM bar_refusals ORDER BY session")
-    assert [row[:2] for row in told] == [("KO", "2026-10-20"), ("KO", "2026-11-12")]
-    assert told[0][2].startswith("dividend: 900 is more than the share itself, ")
+    refused = shop.rows("SELECT symbol, session::VARCHAR, reason FROM bar_refusals ORDER BY session")
+    assert [row[:2] for row in refused] == [("KO", "2026-10-20"), ("KO", "2026-11-12")]
+    assert refused[0][2].startswith("dividend: 900 is more than the share itself, ")
     dear[0]["rate"] = dear[1]["rate"] = 0.9
     shop.sync(force=True)
     assert shop.rows("SELECT count(*), max(amount) FROM dividends") == [(3, 0.9)]
@@ -414,10 +414,10 @@ def test_keys_travel_only_to_this_machine_without_encryption(with_market: Open) 
     assert not shop.server.calls
 
 
-def test_the_time_it_takes_is_told_before_it_begins(with_market: Open) -> None:
-    shop, told = with_market(alpaca_market(3, 30, 5, FRIDAY)), Told()
-    shop.sync(told, calls_per_minute=600)
-    assert any("bars of 3 symbols in about 1 calls, about 0 s at 600 calls a minute" in phase for phase in told.phases)
+def test_the_time_it_takes_is_named_before_it_begins(with_market: Open) -> None:
+    shop, watched = with_market(alpaca_market(3, 30, 5, FRIDAY)), Watched()
+    shop.sync(watched, calls_per_minute=600)
+    assert any("bars of 3 symbols in about 1 calls, about 0 s at 600 calls a minute" in phase for phase in watched.phases)
 
 
 def test_the_budget_of_calls_is_kept_apart_from_that_of_trading(with_market: Open) -> None:

@@ -13,16 +13,16 @@ import pytest
 from kobe_resources.market_data.importing.folder import Written, target_of, write
 from kobe_resources.market_data.importing.reading import read_files
 from kobe_resources.market_data.importing.staging import Wishes
-from kobe_resources.market_data.importing.telling import told
+from kobe_resources.market_data.importing.telling import describe_import
 from kobe_resources.market_data.protocol import SilentProgress
 
 COLUMNS = ["symbol", "session", "open", "high", "low", "close", "volume"]
 
 
 class Imported(NamedTuple):
-    """What was told and written, and the bars that lie in the folder after it."""
+    """What was understood and written, and the bars that lie in the folder after it."""
 
-    told: dict[str, Any]
+    understood: dict[str, Any]
     written: Written
     bars: pd.DataFrame
     folder: Path
@@ -37,7 +37,7 @@ def bring(tmp_path: Path) -> Importer:
 
     def bring_in(*paths: Path, into: Path = tmp_path / "bars", **wishes: Any) -> Imported:
         with read_files(list(paths), target_of(into), Wishes(**wishes), 0.01, SilentProgress()) as reading:
-            understood = told(reading)
+            understood = describe_import(reading)
             written = write(reading, SilentProgress())
         return Imported(understood, written, stored(written.path), written.path.parent)
 

@@ -38,8 +38,8 @@ def test_rows_that_cannot_be_true_are_set_aside_and_named(bring: Importer, tmp_p
     bars.loc[5, "close"], bars.loc[7, "open"], bars.loc[9, ["open", "high", "low", "close"]] = -1, "x", ""
     done = bring(put(tmp_path, "x.csv", exports.text(bars)))
     assert_same(done.bars, BARS.drop(index=[5, 7, 9]))
-    told = {row["reason"]: (row["place"], row["symbol"]) for row in done.told["set_aside"]}
-    assert told == {
+    reasons = {row["reason"]: (row["place"], row["symbol"]) for row in done.understood["set_aside"]}
+    assert reasons == {
         "close is -1.0, which is not positive": ("line 7", "ALFA"),
         "open is x, which is no number": ("line 9", "ALFA"),
         "has no prices": ("line 11", "ALFA"),
@@ -51,7 +51,7 @@ def test_a_row_with_too_many_cells_spoils_one_row(bring: Importer, tmp_path: Pat
     lines[8] += ",7,8"
     done = bring(put(tmp_path, "x.csv", "\n".join(lines) + "\n"))
     assert_same(done.bars, BARS.drop(index=[7]))
-    assert "line 9" in [row["place"] for row in done.told["set_aside"]]
+    assert "line 9" in [row["place"] for row in done.understood["set_aside"]]
 
 
 def test_torn_rows_count_however_many_there_are(bring: Importer, tmp_path: Path) -> None:
@@ -77,9 +77,9 @@ def test_a_bad_file_of_a_folder_is_left_out_and_named(bring: Importer, tmp_path:
     put(tmp_path / "in", "1-Mar.csv", exports.text(exports.one(BARS)))
     done = bring(tmp_path / "in")
     assert_same(done.bars, ALFA)
-    told = {Path(one["label"]).name: one["reason"] for one in done.told["left_out"]}
-    assert set(told) == {"BRAV.csv", "CHAR.csv", "1-Mar.csv"}
-    assert "spreadsheet" in told["1-Mar.csv"]
+    left = {Path(one["label"]).name: one["reason"] for one in done.understood["left_out"]}
+    assert set(left) == {"BRAV.csv", "CHAR.csv", "1-Mar.csv"}
+    assert "spreadsheet" in left["1-Mar.csv"]
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,12 @@ def test_spellings_of_one_company_are_joined_with_a_line(bring: Importer, tmp_pa
     bars = ALFA.assign(symbol=["brk-b" if n < 40 else "BRK/B" if n < 80 else "BRK B" for n in range(len(ALFA))])
     done = bring(put(tmp_path, "x.csv", exports.text(bars)))
     assert_same(done.bars, ALFA.assign(symbol="BRK.B"))
-    assert done.told["mapped"] == {"BRK B": "BRK.B", "BRK/B": "BRK.B", "brk-b": "BRK.B"}
+    assert done.understood["mapped"] == {"BRK B": "BRK.B", "BRK/B": "BRK.B", "brk-b": "BRK.B"}
 
 
 def test_two_symbols_with_the_very_same_bars_are_named(bring: Importer, tmp_path: Path) -> None:
     done = bring(put(tmp_path, "x.csv", exports.text(pd.concat([ALFA, ALFA.assign(symbol="ALFB")]))))
-    assert any("ALFA and ALFB have the very same bars" in note for note in done.told["notes"])
+    assert any("ALFA and ALFB have the very same bars" in note for note in done.understood["notes"])
 
 
 def test_all_four_prices_adjusted_are_refused_and_taken_where_asked(bring: Importer, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_all_four_prices_adjusted_are_refused_and_taken_where_asked(bring: Impor
     assert len(bring(path, adjusted=True).bars) == 120
 
 
-def test_yfinances_adjusted_prices_of_years_ago_are_refused_and_others_told(bring: Importer, tmp_path: Path) -> None:
+def test_yfinances_adjusted_prices_of_years_ago_are_refused_and_others_noted(bring: Importer, tmp_path: Path) -> None:
     old = adjusted()
     old[NUMBERS] *= 0.93
     history = old.assign(Dividends=0.0, **{"Stock Splits": 0.0})
@@ -144,7 +144,7 @@ def test_yfinances_adjusted_prices_of_years_ago_are_refused_and_others_told(brin
         with pytest.raises(MarketDataError, match="older closes of 1 symbols lie between cents, as of ALFA"):
             bring(put(tmp_path, "ALFA.csv", content))
     done = bring(put(tmp_path, "ALFA.csv", exports.text(old)))
-    assert any("ALFA" in note and "between cents throughout" in note for note in done.told["notes"])
+    assert any("ALFA" in note and "between cents throughout" in note for note in done.understood["notes"])
 
 
 def test_a_split_without_a_trace_means_adjusted_and_is_turned_back_where_asked(bring: Importer, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_bars_in_another_currency_are_left_out(bring: Importer, tmp_path: Path, 
     mixed = BARS.assign(currency=np.where(brav, words, np.where(BARS["close"] > 1400, "US$", "")))
     done = bring(put(tmp_path, "x.csv", exports.text(mixed)))
     assert_same(done.bars, ALFA)
-    assert [(row["reason"], row["rows"]) for row in done.told["set_aside"]] == [("is not in dollars", 120)]
+    assert [(row["reason"], row["rows"]) for row in done.understood["set_aside"]] == [("is not in dollars", 120)]
     with pytest.raises(MarketDataError, match="each is not in dollars: import prices in dollars"):
         bring(put(tmp_path, "y.csv", exports.text(mixed[brav])))
 
@@ -218,10 +218,10 @@ def test_prices_with_the_sign_of_another_currency_are_no_dollars(bring: Importer
     assert_same(bring(put(tmp_path, "y.csv", exports.text(BARS.assign(close=BARS["close"].map("${:.2f}".format))))).bars, BARS)
 
 
-def test_a_volume_of_zeros_beside_another_volume_is_told_with_its_mend(bring: Importer, tmp_path: Path) -> None:
+def test_a_volume_of_zeros_beside_another_volume_is_noted_with_its_mend(bring: Importer, tmp_path: Path) -> None:
     bars = exports.one(BARS).rename(columns={"Volume": "<TICKVOL>"}).assign(**{"<VOL>": 0})
     path = put(tmp_path, "ALFA.csv", exports.text(bars))
-    assert any("--column volume=TICKVOL" in note for note in bring(path).told["notes"])
+    assert any("--column volume=TICKVOL" in note for note in bring(path).understood["notes"])
     assert_same(bring(path, columns={"volume": "TICKVOL"}, into=tmp_path / "1").bars, ALFA)
 
 
@@ -286,7 +286,7 @@ def test_no_file_is_read_by_the_decimal_mark_of_others_where_it_does_not_say_its
     commas = put(tmp_path / "dl", "BRAV.csv", with_commas(brav))
     done = bring(tmp_path / "dl")
     assert set(done.bars["symbol"]) == {"ALFA"}
-    assert "BRAV.csv" in (line := str(done.told["left_out"]))
+    assert "BRAV.csv" in (line := str(done.understood["left_out"]))
     assert "import it apart with --decimal . or --decimal ," in line
     with pytest.raises(MarketDataError, match=r"BRAV.csv is not read: \d+,\d{3} may be more than a thousand"):
         bring(points, commas)
@@ -305,7 +305,7 @@ def test_no_file_is_read_by_the_date_order_of_others_where_its_days_suit_the_oth
         put(tmp_path / "dl", f"{name}.csv", dated(bars, form))
     done = bring(tmp_path / "dl")
     assert_same(done.bars, pd.concat([ALFA, early]))
-    assert "CHAR.csv" in (line := str(done.told["left_out"]))
+    assert "CHAR.csv" in (line := str(done.understood["left_out"]))
     assert "03/02/2020 is not month/day/year" in line
     apart = bring(tmp_path / "dl" / "CHAR.csv", dates="dmy", into=tmp_path / "1").bars
     assert_same(apart, early.assign(symbol="CHAR"))
@@ -313,13 +313,13 @@ def test_no_file_is_read_by_the_date_order_of_others_where_its_days_suit_the_oth
 
 def test_weekly_bars_are_said_to_be_weekly(bring: Importer, tmp_path: Path) -> None:
     weekly = ALFA[pd.to_datetime(ALFA["session"]).dt.weekday == 2]
-    assert any("look weekly" in note for note in bring(put(tmp_path, "x.csv", exports.text(weekly))).told["notes"])
+    assert any("look weekly" in note for note in bring(put(tmp_path, "x.csv", exports.text(weekly))).understood["notes"])
 
 
 def test_an_index_without_volume_is_read_with_none(bring: Importer, tmp_path: Path) -> None:
     done = bring(put(tmp_path, "^GSPC.csv", exports.text(exports.one(BARS).assign(Volume="-"))))
     assert_same(done.bars, ALFA.assign(symbol="^GSPC", volume=0.0))
-    assert any("as of an index" in note for note in done.told["notes"])
+    assert any("as of an index" in note for note in done.understood["notes"])
 
 
 def test_a_ticker_that_came_later_has_no_bars_before(bring: Importer, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_few_bad_rows_of_a_short_file_cost_themselves(bring: Importer, tmp_pat
     torn = b"\n".join([*lines[:5], lines[5] + b",7", *lines[6:]])
     done = bring(put(tmp_path, "ALFA.csv", torn.replace(b"\n" + lines[9] + b"\n", b"\n" + DAYS[8].encode() + b",,,,,-\n")))
     assert_same(done.bars, ALFA[~ALFA["session"].isin([DAYS[4], DAYS[8]])])
-    assert {row["place"] for row in done.told["set_aside"]} == {"line 6", "line 9"}
+    assert {row["place"] for row in done.understood["set_aside"]} == {"line 6", "line 9"}
 
 
 def test_a_quote_that_never_ends_is_refused_with_its_line(bring: Importer, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_files_that_were_put_one_under_the_other_keep_their_headers_to_themselve
     parts = [exports.text(BARS.iloc[first : first + 20]) for first in range(0, len(BARS), 20)]
     done = bring(put(tmp_path, "x.csv", b"".join(parts)))
     assert_same(done.bars, BARS)
-    assert done.told["mapped"] == {}
+    assert done.understood["mapped"] == {}
 
 
 def test_a_byte_order_mark_in_the_middle_of_joined_files_is_part_of_nothing(bring: Importer, tmp_path: Path) -> None:
@@ -139,13 +139,13 @@ def test_a_byte_order_mark_in_the_middle_of_joined_files_is_part_of_nothing(brin
     headless = mark + exports.text(ONE.iloc[:5], header=False)
     done = bring(put(tmp_path, "ALFA.csv", b"".join([*parts[1:], headless, exports.text(ONE.iloc[5:20], header=False)])))
     assert_same(done.bars, ALFA)
-    assert {row["reason"] for row in done.told["set_aside"]} <= {"is no row of the table"}
+    assert {row["reason"] for row in done.understood["set_aside"]} <= {"is no row of the table"}
 
 
 def test_what_cannot_be_seen_is_written_out(bring: Importer, tmp_path: Path) -> None:
     odd = exports.text(ONE).replace(DAYS[5].encode(), "20\u200b20".encode())
-    told = bring(put(tmp_path, "ALFA.csv", odd)).told["set_aside"]
-    assert [row["reason"] for row in told] == [r"the date 20\u200b20 cannot be read"]
+    rows = bring(put(tmp_path, "ALFA.csv", odd)).understood["set_aside"]
+    assert [row["reason"] for row in rows] == [r"the date 20\u200b20 cannot be read"]
 
 
 def test_a_file_of_which_nothing_is_left_is_named(bring: Importer, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_file_of_which_nothing_is_left_is_named(bring: Importer, tmp_path: Pat
     put(tmp_path / "in", "ALFA.csv", exports.text(ONE))
     put(tmp_path / "in", "BRAV.csv", "Date,Open,High,Low,Close,Volume\n")
     put(tmp_path / "in", "CHAR.csv", "")
-    left = {Path(one["label"]).name: one["reason"] for one in bring(tmp_path / "in").told["left_out"]}
+    left = {Path(one["label"]).name: one["reason"] for one in bring(tmp_path / "in").understood["left_out"]}
     assert left == {"BRAV.csv": "holds no row under its header", "CHAR.csv": "is empty"}
 
 
@@ -176,24 +176,24 @@ def test_one_company_spelled_in_many_ways_is_no_part_of_a_day(bring: Importer, t
     assert_same(bring(put(tmp_path, "x.csv", exports.text(spelled))).bars, ALFA.assign(symbol="BRK.B"))
 
 
-def test_dates_of_one_symbol_off_the_week_are_told_before_anything_is_written(bring: Importer, tmp_path: Path) -> None:
+def test_dates_of_one_symbol_off_the_week_are_noted_before_anything_is_written(bring: Importer, tmp_path: Path) -> None:
     many = exports.market(" ".join(f"S{n}" for n in range(12)))
     mine = many["symbol"] == "S7"
     early = (pd.to_datetime(many.loc[mine, "session"]) - pd.Timedelta(days=1)).dt.strftime("%Y-%m-%d")
     many.loc[mine, "session"] = early
-    (note,) = bring(put(tmp_path, "x.csv", exports.text(many))).told["notes"]
+    (note,) = bring(put(tmp_path, "x.csv", exports.text(many))).understood["notes"]
     assert "bars of S7 lie on a Saturday or Sunday" in note
 
 
-def test_actions_that_cannot_be_true_or_are_of_nobody_are_told(bring: Importer, tmp_path: Path) -> None:
+def test_actions_that_cannot_be_true_or_are_of_nobody_are_named(bring: Importer, tmp_path: Path) -> None:
     put(tmp_path / "in", "bars.csv", exports.text(BARS.assign(dividend=[-0.5, *[0.0] * 139])))
     put(tmp_path / "in", "splits.csv", f"symbol,execution_date,split_from,split_to\nALFA,{DAYS[0]},0,4\nZULU,{DAYS[0]},1,4\n")
     rows = f"ALFA,{DAYS[3]},1,EUR\nALFA,{DAYS[4]},0.5,USD\nALFA,{DAYS[5]},,USD\n"
     put(tmp_path / "in", "dividends.csv", "symbol,ex_date,amount,currency\n" + rows)
     done = bring(tmp_path / "in")
-    reasons = {row["reason"]: row["rows"] for row in done.told["set_aside"]}
+    reasons = {row["reason"]: row["rows"] for row in done.understood["set_aside"]}
     assert reasons == {"a split of 0.0 to 4.0 is none": 1, "is not in dollars": 1, "dividend is empty": 1}
-    assert done.told["notes"] == [
+    assert done.understood["notes"] == [
         "no bars of ZULU: splits and dividends of theirs count for nothing",
         f"1 dividends under zero are left out, as of ALFA on {DAYS[0]}",
     ]

@@ -33,11 +33,11 @@ def test_a_file_of_one_symbol_gives_back_its_bars(bring: Importer, tmp_path: Pat
     assert_same(bring(put(tmp_path / "in", name, export(BARS))).bars, ALFA)
 
 
-def test_the_exporter_and_each_column_are_told_with_a_row_as_read(bring: Importer, tmp_path: Path) -> None:
-    told = bring(put(tmp_path, "nasdaq_ALFA.csv", exports.nasdaq(BARS))).told["shapes"][0]
-    assert (told["shape"], told["dates"]) == ("Nasdaq", "month/day/year")
+def test_the_exporter_and_each_column_are_shown_with_a_row_as_read(bring: Importer, tmp_path: Path) -> None:
+    shape = bring(put(tmp_path, "nasdaq_ALFA.csv", exports.nasdaq(BARS))).understood["shapes"][0]
+    assert (shape["shape"], shape["dates"]) == ("Nasdaq", "month/day/year")
     newest = ALFA.iloc[-1]
-    rows = {row["column"]: (row["meaning"], row["read"]) for row in told["columns"]}
+    rows = {row["column"]: (row["meaning"], row["read"]) for row in shape["columns"]}
     assert rows["Close/Last"] == ("close", newest["close"])
     assert rows["Date"] == ("session", newest["session"])
     assert rows["(the file's name)"] == ("symbol", "ALFA")
@@ -59,7 +59,7 @@ def test_folders_zip_gz_and_parquet_are_read_together(bring: Importer, tmp_path:
     put(tmp_path / "in", "notes.txt", "nothing of use\n")
     done = bring(tmp_path / "in")
     assert_same(done.bars, bars)
-    assert {Path(one["label"]).name for one in done.told["left_out"]} == {"notes.txt", ["more.zip!readme.md"][-1]}
+    assert {Path(one["label"]).name for one in done.understood["left_out"]} == {"notes.txt", ["more.zip!readme.md"][-1]}
 
 
 def test_an_archive_of_one_member_without_an_ending_is_read(bring: Importer, tmp_path: Path) -> None:

@@ -226,9 +226,9 @@ def test_a_path_that_names_no_bars_is_refused_with_what_is_wanted(held: Held, tm
     ],
 )
 def test_a_companion_in_another_shape_names_the_import(held: Held, tmp_path: Path, stem: str, text: str) -> None:
-    told = refusal(write(tmp_path / "c", HEADER, GOOD, **{stem: text}), held)
-    assert "this looks like a table of splits or dividends" in told
-    assert f"`kobe bars import {tmp_path / 'c' / stem}.csv` reads it" in told
+    message = refusal(write(tmp_path / "c", HEADER, GOOD, **{stem: text}), held)
+    assert "this looks like a table of splits or dividends" in message
+    assert f"`kobe bars import {tmp_path / 'c' / stem}.csv` reads it" in message
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ def test_a_bad_row_beside_the_bars_stops_nobody_and_is_named(
     warehouse: Warehouse, tmp_path: Path, name: str, text: str, reason: str
 ) -> None:
     assert vendor(write(tmp_path / "few", HEADER, GOOD, NEXT, **{name: text})).sync(warehouse).bars == 2
-    ((symbol, session, told),) = warehouse.rows("SELECT symbol, session, reason FROM set_aside")
-    assert (symbol, session, reason in told) == ("A", DAY2, True)
+    ((symbol, session, noted),) = warehouse.rows("SELECT symbol, session, reason FROM set_aside")
+    assert (symbol, session, reason in noted) == ("A", DAY2, True)
     assert warehouse.rows(f"SELECT 1 FROM {name}") == []
 
 

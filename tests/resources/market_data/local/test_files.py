@@ -198,7 +198,7 @@ def test_weekly_bars_of_other_days_are_said_to_be_weekly(warehouse: Warehouse, t
     assert "they lie 7 days apart, weekly or monthly bars" in warehouse.rows("SELECT reason FROM set_aside LIMIT 1")[0][0]
 
 
-def test_a_stock_that_is_a_day_early_in_winter_is_told_so(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_stock_that_is_a_day_early_in_winter_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
     days = frames.days(500)
     moved = [day - dt.timedelta(days=1) if day.month in (11, 12, 1, 2) else day for day in days]
     early = [f"E,{day},10,11,9,10.5,50" for day in dict.fromkeys(moved)]
@@ -210,7 +210,7 @@ def test_a_stock_that_is_a_day_early_in_winter_is_told_so(warehouse: Warehouse, 
     }
 
 
-def test_a_stock_that_is_a_day_early_at_the_end_is_told_so(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_stock_that_is_a_day_early_at_the_end_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
     days = frames.days(300)
     early = [f"E,{day - dt.timedelta(days=day > days[-30])},10,11,9,10.5,50" for day in days[:-30] + days[-29:]]
     sound = [f"S{k},{day},10,11,9,10.5,{k + 1}" for k in range(12) for day in days]

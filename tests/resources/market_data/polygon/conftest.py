@@ -59,8 +59,8 @@ class Shop:
         membership: str = "static",
         **polygon: Any,
     ) -> Settings:
-        told = {"base_url": self.server.url, "calls_per_minute": 0, "in_flight": 4, **polygon}
-        data = {"vendor": "polygon", "start": start, "end": end, "polygon": told}
+        own = {"base_url": self.server.url, "calls_per_minute": 0, "in_flight": 4, **polygon}
+        data = {"vendor": "polygon", "start": start, "end": end, "polygon": own}
         return Settings(data=data, universe={"require_options": options, "membership": membership})  # type: ignore[arg-type]
 
     def sync(self, progress: Any = None, force: bool = False, **settings: Any) -> SyncReport:

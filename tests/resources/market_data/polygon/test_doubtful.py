@@ -215,9 +215,9 @@ def test_a_bar_whose_ticker_cannot_be_read_comes_by_a_range_call(shop: Shop, mar
 
 
 @pytest.mark.parametrize("manner", ["range", "grouped"])
-@pytest.mark.parametrize(("off", "told"), [(-1, "a day early"), (1, "a day late")])
+@pytest.mark.parametrize(("off", "direction"), [(-1, "a day early"), (1, "a day late")])
 def test_a_symbol_whose_dates_are_a_day_off_is_set_aside_however_it_is_loaded(
-    market: Market, with_market: Callable[[Market], Shop], manner: str, off: int, told: str
+    market: Market, with_market: Callable[[Market], Shop], manner: str, off: int, direction: str
 ) -> None:
     wrong = market.bars["symbol"] == "S00004"
     days = market.bars["session"].where(~wrong, market.bars["session"] + pd.Timedelta(days=off))
@@ -226,7 +226,7 @@ def test_a_symbol_whose_dates_are_a_day_off_is_set_aside_however_it_is_loaded(
     assert_same_bars(shop.stored(), served(Market(market.bars[~wrong])))
     reasons = [row[0] for row in shop.rows("SELECT DISTINCT reason FROM set_aside WHERE symbol = 'S00004'")]
     assert len(reasons) == 1
-    assert reasons[0].endswith(f"its dates look {told}")
+    assert reasons[0].endswith(f"its dates look {direction}")
     assert len(shop.server.paths(RANGE)) == {"range": 10, "grouped": 1}[manner]
 
 

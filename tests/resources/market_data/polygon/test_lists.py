@@ -214,7 +214,7 @@ def test_options_are_asked_once_a_symbol_and_only_where_required(shop: Shop, mar
     assert len(shop.server.paths(OPTIONS)) == 2 + 2 * 8
 
 
-def test_a_plan_without_the_options_reference_is_told_what_to_set(shop: Shop, market: Market) -> None:
+def test_of_a_plan_without_the_options_reference_the_error_says_what_to_set(shop: Shop, market: Market) -> None:
     shop.server.faults.on(fault.refused(403), path=OPTIONS)
     with pytest.raises(PolygonEntitlementError, match=r"universe\.require_options = false"):
         shop.sync(options=True)
@@ -265,7 +265,9 @@ def test_dividends_of_all_pages_are_kept_raw_once_and_in_dollars(
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_where_the_plan_has_no_dividends_that_is_told_and_the_bars_are_loaded(shop: Shop, market: Market, status: int) -> None:
+def test_where_the_plan_has_no_dividends_a_note_says_so_and_the_bars_are_loaded(
+    shop: Shop, market: Market, status: int
+) -> None:
     shop.server.faults.on(fault.refused(status), path="dividends")
     report = shop.sync()
     assert_same_bars(shop.stored(), served(market))

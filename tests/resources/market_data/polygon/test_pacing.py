@@ -58,14 +58,14 @@ def test_a_fraction_of_a_call_a_minute_is_a_call_in_some_minutes() -> None:
     assert min(later - earlier for earlier, later in itertools.pairwise(moments)) >= 0.2
 
 
-def test_when_the_last_of_some_calls_may_go_is_told_as_it_then_is() -> None:
+def test_when_the_last_of_some_calls_may_go_is_known_before() -> None:
     bucket = TokenBucket(4, minute_s=0.5)
     taken(bucket, calls=2, threads=1)
-    told = {calls: time.monotonic() + bucket.due_s(calls) for calls in range(1, 8)}
+    due = {calls: time.monotonic() + bucket.due_s(calls) for calls in range(1, 8)}
     moments = taken(bucket, calls=7, threads=1)
     for calls, moment in enumerate(moments, start=1):
-        assert told[calls] <= moment + 0.05
-        assert told[calls] >= moment - 0.3
+        assert due[calls] <= moment + 0.05
+        assert due[calls] >= moment - 0.3
     assert TokenBucket(0).due_s(1000) == 0.0
 
 

@@ -415,14 +415,14 @@ def test_the_fingerprint_tells_sources_apart_and_knows_the_vendor_s_two_names(sh
     file.write_text("symbol\nA\n", encoding="utf-8")
     one = fingerprint(candidates=str(file))
     file.write_text("symbol\nB\n", encoding="utf-8")
-    told = [
+    prints = [
         one,
         fingerprint(candidates=str(file)),
         fingerprint(),
         fingerprint(start="2026-02-02"),
         fingerprint(first_load="grouped"),
     ]
-    assert len(set(told)) == len(told)
+    assert len(set(prints)) == len(prints)
     assert fingerprint(base_url="https://api.polygon.io") == fingerprint(base_url="https://api.massive.com/")
     assert fingerprint(calls_per_minute=7, in_flight=3) == fingerprint()
     with pytest.raises(MarketDataError, match="cannot be read"):

@@ -35,6 +35,7 @@ from kobe_assets.research.strategies.register import symbols_read
 from kobe_assets.selection.barred import MISDATED_DAYS, ONE_SPLIT_DAYS, SMALLEST_JUMP
 from kobe_assets.selection.eligibility import in_quarantine, keep_held, validate_universe
 from kobe_resources.errors import KobeError
+from kobe_resources.market_data.local.columns import DECIMALS, FEWEST_CLOSES, MOST_BETWEEN
 from kobe_resources.runtime.sql_files import read_sql
 
 if TYPE_CHECKING:
@@ -54,10 +55,6 @@ LISTED_SPLITS = (
     "GROUP BY symbol, execution_date HAVING count(*) > 1 OR abs(ln(product(split_from) / product(split_to))) > $smallest "
     "ORDER BY ALL"
 )
-DECIMALS = dt.date(2001, 5, 1)
-"""Exchanges quoted in fractions of a dollar before; their closes lie between cents."""
-FEWEST_CLOSES, MOST_BETWEEN = 60, 0.6
-"""Closes of a symbol that tell, and the share of the older ones between cents from which they are adjusted."""
 QUERIES: dict[str, dict[str, Any]] = {
     "ohlc_order": {},
     "non_positive": {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobe_resources.market_data.importing.faults import EXCUSED
+from kobe_resources.market_data.local.columns import DECIMALS, FEWEST_CLOSES, MOST_BETWEEN
 from kobe_resources.market_data.local.opening import visible
 from kobe_resources.market_data.protocol import MarketDataError
 
@@ -24,8 +25,6 @@ TELLING_SPLIT = 0.26
 """Logarithm of 1.3: a smaller split could be a day's move."""
 CLOSE_TO = 4
 """Part of a split's size by which a move that is its own may differ from it."""
-DECIMALS = "2001-06-01"
-"""Before it prices were in sixteenths of a dollar, and off the cent though raw."""
 AGAIN = "was given already"
 ENDLESS = "has a quote that never ends, and what follows is not read"
 """A fault of a row that hides an unknown number of others."""
@@ -319,13 +318,15 @@ def _cents(connection: duckdb.DuckDBPyConnection, yahoo: Sequence[int]) -> tuple
             FROM staged JOIN files ON files.id = staged.file WHERE {SOUND} AND session >= DATE '{DECIMALS}' AND close >= 1
         ), spans AS (
             SELECT symbol, max(session) AS last, min(session) + ((max(session) - min(session)) // 2)::INTEGER AS middle
-            FROM bars GROUP BY symbol HAVING count(*) >= 60
+            FROM bars GROUP BY symbol HAVING count(*) >= {FEWEST_CLOSES}
         ), by_symbol AS (
             SELECT symbol, avg(odd::INT) FILTER (session < middle) AS early,
                    avg(odd::INT) FILTER (session >= last - 7) AS late, bool_or(of_yahoo) AS of_yahoo
             FROM bars JOIN spans USING (symbol) GROUP BY symbol
         ), judged AS (
-            SELECT *, early > 0.6 AND (late = 0 OR of_yahoo) AS strange, early > 0.6 AND late > 0.6 AS throughout FROM by_symbol
+            SELECT *, early > {MOST_BETWEEN} AND (late = 0 OR of_yahoo) AS strange,
+                   early > {MOST_BETWEEN} AND late > {MOST_BETWEEN} AS throughout
+            FROM by_symbol
         )
         SELECT count(*), count(*) FILTER (strange), min(symbol) FILTER (strange),
                coalesce(bool_or(strange AND of_yahoo), false),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -13,6 +14,10 @@ Kind = Literal["symbol", "date", "price", "volume", "ratio", "number", "count", 
 NUMBERS = ("price", "volume", "ratio", "number", "count")
 TRUE_VALUE = "drop the row or give the true value"
 DATES = ("session", "execution_date", "ex_date")
+DECIMALS = dt.date(2001, 5, 1)
+"""Exchanges quoted in fractions of a dollar before; their closes lie between cents, though raw."""
+FEWEST_CLOSES, MOST_BETWEEN = 60, 0.6
+"""Closes of a symbol that tell, and the share of the older ones between cents from which they are adjusted."""
 DOLLARS = ("", "usd", "us dollar", "us dollars", "$", "us$")
 """What a column of currencies says of dollars, in small letters."""
 EARLIEST, LATEST = "1900-01-01", "2199-12-31"

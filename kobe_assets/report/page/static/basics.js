@@ -6,7 +6,7 @@ const narrow = () => window.innerWidth < 760;
 const DAY_MS = 86400000;
 const isoDay = (days) => new Date(days * DAY_MS).toISOString().slice(0, 10);
 
-// Undo csv_files.pack_days: distances to days, days to dates.
+// Undo curves.pack_days: distances to days, days to dates.
 function unpackDays(steps) {
   let day = 0;
   return steps.map((step) => isoDay((day += step)));

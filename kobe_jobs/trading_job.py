@@ -95,8 +95,8 @@ def trade(
     tell_run(settings, summary)
     if not summary.is_clean:
         # What was halted has been told, with what is bare.
-        told: dict[str, Any] = {"summary": summary.as_json(), QUIET: True}
-        raise dg.Failure(summary.halted or "not everything is settled", metadata=told, allow_retries=False)
+        metadata: dict[str, Any] = {"summary": summary.as_json(), QUIET: True}
+        raise dg.Failure(summary.halted or "not everything is settled", metadata=metadata, allow_retries=False)
 
 
 @dg.op(description="Compare the ledger with the broker and list every difference; sends nothing, adopts nothing.")
@@ -317,8 +317,8 @@ def parity_with_simulation(
     metadata: dict[str, Any] = {"session": str(found.session), "trades": found.compared, "differences": len(found.rows)}
     if records:
         metadata["rows"] = dg.MetadataValue.table(records)
-    told = f"not compared: {found.not_compared}" if found.not_compared else None
-    return dg.AssetCheckResult(passed=found.holds, severity=dg.AssetCheckSeverity.WARN, metadata=metadata, description=told)
+    note = f"not compared: {found.not_compared}" if found.not_compared else None
+    return dg.AssetCheckResult(passed=found.holds, severity=dg.AssetCheckSeverity.WARN, metadata=metadata, description=note)
 
 
 def trading_definitions() -> dg.Definitions:

@@ -38,13 +38,13 @@ def pins(name: str) -> dict[str, str]:
 
 
 def project() -> dict[str, Any]:
-    told: dict[str, Any] = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return told
+    table: dict[str, Any] = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return table
 
 
 def declared() -> list[Requirement]:
-    told = project()
-    return [Requirement(line) for line in [*told["dependencies"], *told["optional-dependencies"]["test"]]]
+    table = project()
+    return [Requirement(line) for line in [*table["dependencies"], *table["optional-dependencies"]["test"]]]
 
 
 def imported() -> set[str]:
@@ -62,9 +62,9 @@ def imported() -> set[str]:
 
 def test_what_is_imported_is_declared() -> None:
     owners = importlib.metadata.packages_distributions()
-    told = project()
+    table = project()
     known = {
-        canonicalize_name(Requirement(line).name) for line in [*told["dependencies"], *told["optional-dependencies"]["scale"]]
+        canonicalize_name(Requirement(line).name) for line in [*table["dependencies"], *table["optional-dependencies"]["scale"]]
     }
     names = imported()
     assert len(names) > 20
@@ -75,8 +75,8 @@ def test_each_dependency_is_there_for_a_reason() -> None:
     page = (PROJECT_ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     named = {canonicalize_name(word) for row in rows for word in re.findall(r"[A-Za-z][\w-]*", row.split("|")[1])}
-    told = project()
-    wanted = [*told["dependencies"], *(line for some in told["optional-dependencies"].values() for line in some)]
+    table = project()
+    wanted = [*table["dependencies"], *(line for some in table["optional-dependencies"].values() for line in some)]
     assert [line for line in wanted if canonicalize_name(line) not in named] == []
 
 

@@ -31,11 +31,11 @@ def show_account(view: AccountView, simulated: Sequence[float] | None, health: S
     switch = view.kill_switch
     console.say(f"kill switch on: {switch['reason']}" if switch["on"] else "kill switch off")
     seen = view.reconciliation
-    told = "not yet compared with the broker"
+    line = "not yet compared with the broker"
     if seen is not None:
         verdict = "ledger and broker agreed" if seen["agrees"] else "ledger and broker differed: `kobe reconcile`"
-        told = f"{verdict}, {seen['at'][:16].replace('T', ' ')} UTC"
-    console.say(told)
+        line = f"{verdict}, {seen['at'][:16].replace('T', ' ')} UTC"
+    console.say(line)
     next_run = view.tomorrow
     if next_run is not None:
         leaving, entering = len(next_run["exits"]), len(next_run["entries"])

@@ -19,6 +19,6 @@ def failed_gates_text(rows: Sequence[dict[str, Any]], width: int) -> str:
         for gate in failed:
             far = f", {gate['short']}" if gate["short"] else ""
             must = f" (must be {gate['needs']}{far})" if gate["bar"] is not None else ""
-            told = f"{gate['label']}: {gate['shown']}{must}. {gate['change']}"
-            lines.append(textwrap.fill(told, width, initial_indent="  ", subsequent_indent="    "))
+            text = f"{gate['label']}: {gate['shown']}{must}. {gate['change']}"
+            lines.append(textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    "))
     return "\n".join([TITLE, *lines]) if lines else ""

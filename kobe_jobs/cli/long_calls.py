@@ -12,20 +12,20 @@ LOOK_EVERY_S = 20.0
 
 
 @contextlib.contextmanager
-def long_calls_told(tell: Callable[[str], None], every_s: float = LOOK_EVERY_S) -> Iterator[None]:
+def reported_long_calls(tell: Callable[[str], None], every_s: float = LOOK_EVERY_S) -> Iterator[None]:
     """Tell once of each function of an own file that two looks, so many seconds apart, find in the same call."""
     over = threading.Event()
 
     def watch() -> None:
         before: list[FrameType] = []
-        told = set()
+        reported = set()
         while not over.wait(every_s):
             now = _calls()
             for frame in now:
                 code = frame.f_code
                 # A frame that is held is no other's: of one that is not, the next call may get the place in memory.
-                if any(frame is one for one in before) and code not in told:
-                    told.add(code)
+                if any(frame is one for one in before) and code not in reported:
+                    reported.add(code)
                     where = f"{code.co_filename}:{frame.f_lineno}"
                     tell(f"{code.co_name} at {where} has not come back for over {every_s:g} seconds: Ctrl-C ends the command")
             before = now

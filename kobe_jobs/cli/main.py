@@ -31,7 +31,7 @@ from kobe_jobs.cli.commands import (
     universe,
 )
 from kobe_jobs.cli.examples import add_examples
-from kobe_jobs.cli.long_calls import long_calls_told
+from kobe_jobs.cli.long_calls import reported_long_calls
 from kobe_jobs.cli.screen import say_aside, warn_of
 from kobe_resources.errors import KobeError, UsageError, is_interrupt, with_earlier
 from kobe_resources.runtime.interrupts import noted_interrupts
@@ -69,7 +69,7 @@ def main() -> None:
     # What a service manager sends ends a command as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _open_closed_streams()
-    with noted_interrupts() as was_stopped, long_calls_told(say_aside), own_output_aside():
+    with noted_interrupts() as was_stopped, reported_long_calls(say_aside), own_output_aside():
         try:
             # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
             code = app(prog_name="kobe", standalone_mode=False)

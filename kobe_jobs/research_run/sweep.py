@@ -110,8 +110,8 @@ def run_sweep(settings: Settings, warehouse: Warehouse, sweep: Sweep, done: Done
         return
     own = {task.strategy.name: task.strategy for task in sweep.tasks if task.folds and task.strategy.name not in BUILT_IN}
     params = {name: canonical_params(settings, strategy) for name, strategy in own.items()}
-    if own and (told := told_lookahead(sweep.market, params, own)):
-        raise ReadsTheFuture(f"nothing was swept: a strategy reads the future, {told}", MEND_LEAK)
+    if own and (text := told_lookahead(sweep.market, params, own)):
+        raise ReadsTheFuture(f"nothing was swept: a strategy reads the future, {text}", MEND_LEAK)
     results = _on_cluster(settings, sweep) if settings.compute.engine == "dask" else _on_this_machine(sweep)
     for task, folds, sharpes in results:
         now = dt.datetime.now(dt.UTC)

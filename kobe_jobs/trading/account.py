@@ -177,7 +177,7 @@ def look_at_account(settings: Settings, ledger: OrderLedger, warehouse: Warehous
         orders_by_state=orders_by_state(ledger, found.account), kill_switch=_switch(KillSwitch().status()),
         reconciliation=_reconciled(ledger, found.account), tomorrow=tomorrow.as_json() if tomorrow else None,
         notes=(
-            *_never_told(settings, found), *why_not, *_notes(settings, ledger, found.account),
+            *_never_reached(settings, found), *why_not, *_notes(settings, ledger, found.account),
             *_stops_hit(ledger, warehouse, found, as_of),
         ),
     )  # fmt: skip
@@ -189,7 +189,7 @@ def _equity_before(session: dt.date | None, sessions: Sequence[str], curve: Sequ
     return known[-1] if known else start
 
 
-def _never_told(settings: Settings, found: OnRecord) -> list[str]:
+def _never_reached(settings: Settings, found: OnRecord) -> list[str]:
     """That equity and cash stand on the settings alone: an account that is the broker's, of which it has told nothing yet."""
     if found.is_embedded or found.stage == "shadow" or not found.is_counted:
         return []
@@ -206,14 +206,14 @@ def _tomorrow(settings: Settings, ledger: OrderLedger, warehouse: Warehouse) -> 
 
 
 def _notes(settings: Settings, ledger: OrderLedger, account: str) -> list[str]:
-    told = switched(settings, ledger, account, settings.portfolio.strategies)
+    lines = switched(settings, ledger, account, settings.portfolio.strategies)
     stops = {order.symbol for order in book.in_states(ledger, account, UNSETTLED) if order.purpose == book.STOP}
-    told += [
+    lines += [
         (ending_text if lifted.symbol in stops else lifted_text)(lifted.symbol, lifted.until)
         for lifted in still_lifted(ledger, account)
     ]
     elsewhere = held_elsewhere(ledger, account)
-    return told + [f"another account: {text}; only runs of that stage let it leave" for text in elsewhere]
+    return lines + [f"another account: {text}; only runs of that stage let it leave" for text in elsewhere]
 
 
 def _stops_hit(ledger: OrderLedger, warehouse: Warehouse, found: OnRecord, session: dt.date) -> list[str]:

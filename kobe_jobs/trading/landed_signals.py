@@ -27,9 +27,9 @@ def why_not_these(instance: dg.DagsterInstance, landed: Any, session: dt.date | 
     unproven = _unproven_checks(instance, landed.run_id)
     if unproven:
         return f"the signals' check {unproven} did not pass in the run that made them"
-    told = landed.asset_materialization.metadata.get("session") if landed.asset_materialization else None
+    recorded = landed.asset_materialization.metadata.get("session") if landed.asset_materialization else None
     wanted = calendar.previous_session(session) if session else None
-    found = str(told.value) if told is not None else "no session"
+    found = str(recorded.value) if recorded is not None else "no session"
     return "" if found == str(wanted) else f"the signals are of {found}, session {session} needs {wanted}"
 
 

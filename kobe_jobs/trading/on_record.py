@@ -61,9 +61,9 @@ def account_on_record(settings: Settings, ledger: OrderLedger) -> OnRecord:
         account, moment = f"{stage}:{number}", (dt.date.fromisoformat(session), phase)
     else:
         account, moment = _latest_account(ledger, stage), None
-    told = _told_cash(ledger, account)
-    cash = _counted_cash(settings, ledger, account) if told is None else told
-    return OnRecord(stage, account, cash, folder is not None, moment, is_counted=told is None)
+    broker_cash = _broker_cash(ledger, account)
+    cash = _counted_cash(settings, ledger, account) if broker_cash is None else broker_cash
+    return OnRecord(stage, account, cash, folder is not None, moment, is_counted=broker_cash is None)
 
 
 def sessions_to_trade(ledger: OrderLedger, found: OnRecord, warehouse: Warehouse) -> tuple[dt.date, dt.date]:
@@ -147,7 +147,7 @@ def _latest_account(ledger: OrderLedger, stage: Stage) -> str:
     return str(rows[0]["account"]) if rows else f"{stage}:"
 
 
-def _told_cash(ledger: OrderLedger, account: str) -> Decimal | None:
+def _broker_cash(ledger: OrderLedger, account: str) -> Decimal | None:
     """Dollars at the last comparison with the broker; None before the first."""
     seen = last_reconciliation(ledger, account)
     return Decimal(seen["snapshot"]["cash"]) if seen is not None and "cash" in seen["snapshot"] else None

@@ -17,11 +17,11 @@ def follow_renames(context: SessionContext) -> None:
     """
     held = open_positions(context.ledger, context.account)
     names = {p.id: context.snapshot.names_of(p.symbol, p.entry_session, context.session)[-1] for p in held}
-    told = {p.symbol: names[p.id] for p in held if names[p.id] != p.symbol}
-    if not told or not context.sends:
+    renamed = {p.symbol: names[p.id] for p in held if names[p.id] != p.symbol}
+    if not renamed or not context.sends:
         return
     there = {row.symbol: row.qty for row in context.broker.positions()}
-    moves = fitting_renames(held, told, there)
+    moves = fitting_renames(held, renamed, there)
     moves = [(p, name) for p, name in moves if is_same_qty(there.get(name, Decimal(0)), p.signed_qty)]
     if not moves:
         return
@@ -33,13 +33,13 @@ def follow_renames(context: SessionContext) -> None:
 
 
 def fitting_renames(
-    held: list[Position], told: Mapping[str, str], there: Mapping[str, Decimal]
+    held: list[Position], renamed: Mapping[str, str], there: Mapping[str, Decimal]
 ) -> list[tuple[Position, str]]:  # fmt: skip
-    """The positions of `held` with the names that they may take, together. told: old symbol to new; there: shares by symbol.
+    """The positions of `held` with the names that they may take, together. renamed: old to new; there: shares by symbol.
 
     A name is taken by one position and given up by another, or free on its side; what must stay makes others stay.
     """
-    moves = {p.symbol: (p, told[p.symbol]) for p in held if p.symbol in told}
+    moves = {p.symbol: (p, renamed[p.symbol]) for p in held if p.symbol in renamed}
     names = {p.symbol for p in held}
     while True:
         taken = [new for _, new in moves.values()]

@@ -127,18 +127,18 @@ class Tomorrow:
 
     def lines(self) -> list[str]:
         """The same in a few lines, for a message."""
-        told = [
+        lines = [
             f"{e.side} {_number(e.shares)} {e.symbol} at {_number(e.limit)} or better"
             + (f", stop {_number(e.stop)}" if e.stop is not None else "")
             + f", ${e.dollars:,.2f} ({e.strategy})"
             for e in self.entries
         ]
-        told += [f"{e.side} {_number(e.shares)} {e.symbol}: {in_words(e.reason)} ({show(e.pnl, 'gain')})" for e in self.exits]
+        lines += [f"{e.side} {_number(e.shares)} {e.symbol}: {in_words(e.reason)} ({show(e.pnl, 'gain')})" for e in self.exits]
         if self.refused:
-            told.append(
+            lines.append(
                 f"{len(self.refused)} refused: " + ", ".join(f"{r.symbol} {in_words(r.reason)}" for r in self.refused[:8])
             )
-        return [*(told or ["nothing to send"]), *self.notes]
+        return [*(lines or ["nothing to send"]), *self.notes]
 
 
 class ClosingQuotes:

@@ -73,12 +73,12 @@ def test_a_launchpad_explains_every_field_it_asks_for(definitions: dg.Definition
         assert job.description
         for node in job.nodes:
             schema = node.definition.config_schema.config_type
-            asked[node.name] = {field: told.description for field, told in getattr(schema, "fields", {}).items()}
+            asked[node.name] = {field: one.description for field, one in getattr(schema, "fields", {}).items()}
         store = job.resource_defs["store"].config_schema.config_type
-        asked["store"] = {field: told.description for field, told in store.fields.items()}
+        asked["store"] = {field: one.description for field, one in store.fields.items()}
     assert set(asked["store"]) == {"path"}
     assert set(asked["trade"]) == {"session", "stage", "confirm"}
-    assert all(told for fields in asked.values() for told in fields.values())
+    assert all(text for fields in asked.values() for text in fields.values())
 
 
 def test_settings_are_part_of_the_code_versions_they_change(monkeypatch: pytest.MonkeyPatch) -> None:

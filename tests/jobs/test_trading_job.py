@@ -305,9 +305,9 @@ def test_parity_does_not_pass_on_nothing(simulated: Settings, instance: dg.Dagst
 
 
 def test_a_run_asked_for_in_another_stage_does_not_go_out(simulated: Settings, instance: dg.DagsterInstance) -> None:
-    told = failure_of(run(simulated, "trade_session", instance, stage="paper"))
-    assert "asked for in stage paper" in told
-    assert "leave its stage empty, or set broker.stage to paper" in told
+    failure = failure_of(run(simulated, "trade_session", instance, stage="paper"))
+    assert "asked for in stage paper" in failure
+    assert "leave its stage empty, or set broker.stage to paper" in failure
 
 
 def test_a_session_that_is_no_date_is_refused_in_one_line(simulated: Settings, instance: dg.DagsterInstance) -> None:

@@ -42,8 +42,8 @@ def verify(
         rollback = find_rollback(ledger) if found.holds else ""
     problem = found.problem or rollback
     if as_json:
-        told = {key: getattr(found, key) for key in ("records", "head", "first_bad", "not_copied")}
-        print_json({"holds": not problem, **told, "problem": problem, "restored": list(found.restored)})
+        details = {key: getattr(found, key) for key in ("records", "head", "first_bad", "not_copied")}
+        print_json({"holds": not problem, **details, "problem": problem, "restored": list(found.restored)})
     elif not problem:
         late = f" ({found.not_copied} not yet copied to audit.jsonl)" if found.not_copied else ""
         output().print(f"{found.description}{late}; head {found.head}", soft_wrap=True, highlight=False, markup=False)
@@ -63,10 +63,10 @@ def accept(reason: Annotated[str, typer.Argument(help="Why the chain was set bac
         heads = accept_rollback(ledger, reason)
         ledger.copy_audit()
         warn_of(alert_if_healed(load_settings(), ledger))
-    told = (
+    line = (
         f"accepted, and on the chain: {', '.join(heads)}" if heads else "nothing to accept: every head known elsewhere is there"
     )
-    output().say(told)
+    output().say(line)
 
 
 def head() -> None:

@@ -83,11 +83,11 @@ def refresh(
     changed = describe_revisions(warehouse, began)
     aside = warehouse.rows(read_sql(Path(checks.__file__).parent, "set_aside_rows"), {"most": MOST_REASONS})
     if as_json:
-        told = [
+        reasons = [
             {"reason": reason, "rows": rows, "symbol": symbol, "session": session, "line": line}
             for symbol, session, reason, rows, line, _, _ in aside
         ]
-        print_json({**asdict(report), "set_aside": told, "told": changed})
+        print_json({**asdict(report), "set_aside": reasons, "told": changed})
     else:
         _print_report(report, changed)
         _print_set_aside(aside)
@@ -253,8 +253,8 @@ def doctor(
         return
     screen.print(_doubt_table(doubts[:limit]), highlight=False)
     counts = Counter(doubt.kind for doubt in doubts)
-    told = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
-    screen.say(f"{len(doubts):,} doubts: {told}")
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
+    screen.say(f"{len(doubts):,} doubts: {kinds}")
     if len(doubts) > limit:
         screen.say(f"{len(doubts) - limit:,} lesser ones are not shown; see --limit and --json", style="dim")
 

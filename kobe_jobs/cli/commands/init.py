@@ -101,8 +101,8 @@ def _ask(question: str, option: str, default: Any = None, hidden: bool = False) 
 def _ask_vendor() -> Source:
     screen = Screen(stderr=True, highlight=False)
     if sys.stdin.isatty():
-        for name, told in SOURCES.items():
-            screen.say(f"  {name:<8} {told}")
+        for name, description in SOURCES.items():
+            screen.say(f"  {name:<8} {description}")
     while True:
         answer = _ask("Where do bars come from", f"say --vendor and one of {', '.join(get_args(Source))}", "sample")
         if answer in SOURCES:

@@ -53,10 +53,10 @@ def sweep(
     rows = sorted(best_sets(warehouse, plan), key=lambda row: str(row["strategy"]))
     grids, picture = write_heat_maps(settings, warehouse, plan) if heatmap else ([], None)
     if as_json:
-        told = {"total": plan.total, "run": plan.left, "seconds": seconds, "best": rows}
+        details = {"total": plan.total, "run": plan.left, "seconds": seconds, "best": rows}
         if heatmap:
-            told |= {"heat_maps": [heat_map_json(grid) for grid in grids], "picture": str(picture)}
-        print_json(told)
+            details |= {"heat_maps": [heat_map_json(grid) for grid in grids], "picture": str(picture)}
+        print_json(details)
         return
     console = Screen()
     console.print(_best(rows))

@@ -133,11 +133,11 @@ def _trade(
         try:
             chosen = next_session(trading) if session is None and keeps_stored_time(trading) else session
             if chosen is None and keeps_stored_time(trading):
-                told = nothing_left(trading)
+                note = nothing_left(trading)
                 if as_json:
-                    print_json({"session": None, "note": told})
+                    print_json({"session": None, "note": note})
                 else:
-                    output().say(told)
+                    output().say(note)
                 return None
             return trade_session(trading, chosen, strategy, lambda phrase: _typed(phrase, confirm))
         finally:
@@ -163,7 +163,7 @@ def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.
         print_json({"passed": passed, "lines": rows})
     else:
         table = table_of(f"Preflight, stage {settings.broker.stage}", "check", "", "seen", "mend")
-        shown, alike = _told_once(lines)
+        shown, alike = _without_repeats(lines)
         for line in shown:
             mark = "pass" if line.ok else "FAIL" if line.blocks else "warn"
             table.add_row(line.name, mark, line.seen, line.hint)
@@ -174,7 +174,7 @@ def preflight(strategy: Annotated[str | None, typer.Option(help="Which strategy.
         raise typer.Exit(1)
 
 
-def _told_once(lines: Sequence[Finding]) -> tuple[list[Finding], dict[str, list[str]]]:
+def _without_repeats(lines: Sequence[Finding]) -> tuple[list[Finding], dict[str, list[str]]]:
     """The checks to show; and check → those after it that failed with the same words, a broker that cannot be reached say."""
     shown: list[Finding] = []
     first: dict[tuple[str, str], str] = {}

@@ -98,11 +98,11 @@ def _polygon(vendor: VendorLook | None) -> str:
 
 
 def _liquid(years: float, options: bool = True) -> str:
-    told = "listed options" if options else "no word on options: at five calls a minute to ask takes a day"
+    comment = "listed options" if options else "no word on options: at five calls a minute to ask takes a day"
     return (
         f"[universe]\nmin_symbols = 500\ncap = {EXPECTED.symbols}    # the most liquid ones\nmin_years = {years:g}\n"
         f"min_adv_usd = 10_000_000    # dollars traded a day, on average over 60 sessions\n"
-        f"require_options = {'true' if options else 'false'}    # {told}\n"
+        f"require_options = {'true' if options else 'false'}    # {comment}\n"
     )
 
 
@@ -157,8 +157,8 @@ def _windows(look: MarketLook, vendor: VendorLook | None) -> str:
 
 
 def _broker(wanted: Wanted) -> str:
-    told = {"shadow": "decides and sends nothing"}.get(wanted.stage, "see OPERATING.md")
+    comment = {"shadow": "decides and sends nothing"}.get(wanted.stage, "see OPERATING.md")
     return (
-        f'[broker]\nstage = "{wanted.stage}"    # {told}\n\n'
+        f'[broker]\nstage = "{wanted.stage}"    # {comment}\n\n'
         "# Strategies of your own: `kobe strategies new my_idea` writes one, and names its folder in here.\n"
     )

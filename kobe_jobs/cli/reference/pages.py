@@ -106,7 +106,7 @@ def metrics_page() -> str:
         "check_ok": "By `check`: 1 when it holds.",
         "check_seconds": "By `check`: how long it took.",
     }
-    told = {**own, **METRICS, 'orders{state="…"}': "Orders in this state."}
+    meanings = {**own, **METRICS, 'orders{state="…"}': "Orders in this state."}
     return "\n".join(
-        ["| metric | meaning |", "|---|---|", *(f"| `kobe_{name}` | {meaning} |" for name, meaning in told.items())]
+        ["| metric | meaning |", "|---|---|", *(f"| `kobe_{name}` | {meaning} |" for name, meaning in meanings.items())]
     )

@@ -158,7 +158,7 @@ def _is_well_formed(manifest: Mapping[str, Any]) -> bool:
     files, created, head = manifest.get("files"), manifest.get("created", ""), manifest.get("audit_head", "")
     return (
         isinstance(files, dict)
-        and all(_is_description(told) for told in files.values())
+        and all(_is_description(entry) for entry in files.values())
         and isinstance(head, str)
         and _HEAD.fullmatch(head) is not None
         and isinstance(created, str)
@@ -166,10 +166,10 @@ def _is_well_formed(manifest: Mapping[str, Any]) -> bool:
     )
 
 
-def _is_description(told: Any) -> bool:
-    if not isinstance(told, dict):
+def _is_description(entry: Any) -> bool:
+    if not isinstance(entry, dict):
         return False
-    size, digest = told.get("size"), told.get("sha256")
+    size, digest = entry.get("size"), entry.get("sha256")
     return type(size) is int and 0 <= size < MAX_SIZE and isinstance(digest, str) and _SHA256.fullmatch(digest) is not None
 
 

@@ -90,7 +90,7 @@ def _staging(home: Path) -> Iterator[Path]:
 
 
 def _check_room(manifest: dict[str, Any], folder: Path) -> None:
-    needed = sum(told["size"] for told in manifest["files"].values()) + SPARE_BYTES
+    needed = sum(entry["size"] for entry in manifest["files"].values()) + SPARE_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RestoreRefused(f"{folder} has {free / 1e6:,.0f} MB free, {needed / 1e6:,.0f} are needed", "free space")

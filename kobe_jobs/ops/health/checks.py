@@ -217,11 +217,11 @@ def ask_protection(settings: Settings) -> Finding:
             return Finding("protection", True, "a run is at work: it protects what it holds, or says that it could not")
         with contextlib.closing(open_broker(settings, secrets, stage)) as broker:
             account = f"{stage}:{broker.account().number}"
-            told, lifted = find_unguarded(ledger, account, broker), find_lifted(ledger, account, broker)
+            unguarded, lifted = find_unguarded(ledger, account, broker), find_lifted(ledger, account, broker)
     hangs = f"a run is at work and has written nothing for {QUIET_AT_MOST.seconds // 60} minutes: end it, then "
-    hint = f"; {hangs if is_at_work else ''}`kobe trade` while the market is open mends it" if told else ""
-    seen = "; ".join([*told, *(lifted_text(*row) for row in lifted.items())]) or PROTECTED
-    return Finding("protection", not told, f"{seen}{hint}", metrics={"positions_unguarded": len(told)})
+    hint = f"; {hangs if is_at_work else ''}`kobe trade` while the market is open mends it" if unguarded else ""
+    seen = "; ".join([*unguarded, *(lifted_text(*row) for row in lifted.items())]) or PROTECTED
+    return Finding("protection", not unguarded, f"{seen}{hint}", metrics={"positions_unguarded": len(unguarded)})
 
 
 def ask_account(settings: Settings) -> Finding:

@@ -85,12 +85,12 @@ class Watchman:
         if self._looks % PROTECTION_EVERY == 0:
             checks += self._rarely.look()
         self._looks += 1
-        told = [message for message in self._messages(checks) if self._is_lasting(message)]
+        lasting = [message for message in self._messages(checks) if self._is_lasting(message)]
         for check in checks:
             self._wrong[check.name] = {message.key for message in self._messages([check])}
-        for message in told:
+        for message in lasting:
             tell(self._settings, message)
-        return told
+        return lasting
 
     def _messages(self, checks: Sequence[Finding]) -> list[AlertMessage]:
         return [message for check in checks if not check.ok for message in message_of(check)]

@@ -98,9 +98,9 @@ def _only_one() -> Iterator[None]:
 @contextlib.contextmanager
 def _dagster(module: str, code: Path, port: int, stop: Stop) -> Iterator[Children]:
     """Code server at the socket `code`, webserver and daemon, all gone at the end of the block."""
-    # Told, so that no change of the settings moves the data folder under a graph at work.
-    told = {"DAGSTER_HOME": str(dagster_home()), "KOBE_HOME": str(kobe_home())}
-    with Children(told, log_path(), stop) as children:
+    # Given, so that no change of the settings moves the data folder under a graph at work.
+    environment = {"DAGSTER_HOME": str(dagster_home()), "KOBE_HOME": str(kobe_home())}
+    with Children(environment, log_path(), stop) as children:
         workspace = code.with_name("workspace.yaml")
         # The location keeps its name over restarts: the state of sensors and schedules hangs on it.
         location = {"grpc_server": {"socket": str(code), "location_name": module}}

@@ -48,21 +48,21 @@ def auction_finding(trading: TradingContext) -> Finding:
 
 def switching_finding(context: SessionContext) -> Finding:
     """Open positions that the present settings would not have, and by what they leave."""
-    told = switched(context.settings, context.ledger, context.account, [part.strategy.name for part in context.parts])
+    lines = switched(context.settings, context.ledger, context.account, [part.strategy.name for part in context.parts])
     known = strategies_of(context.settings)
     orphans = [held.symbol for held in open_positions(context.ledger, context.account) if held.strategy not in known]
-    hint = "nothing to do; they leave one after the other" if told else ""
+    hint = "nothing to do; they leave one after the other" if lines else ""
     if orphans:
         hint = f"register the strategy of {', '.join(orphans)}, or sell there and `kobe reconcile --accept` with the reason"
-    return Finding("switching", not told, "; ".join(told) or "every position is of the present rules", hint, blocks=False)
+    return Finding("switching", not lines, "; ".join(lines) or "every position is of the present rules", hint, blocks=False)
 
 
 def switched(settings: Settings, ledger: OrderLedger, account: str, trading: Collection[str]) -> list[str]:
     """A text for each open position that the present settings would not have: by what it leaves. trading: strategies' names."""
-    known, told = strategies_of(settings), []
+    known, lines = strategies_of(settings), []
     for held in open_positions(ledger, account):
         if held.strategy not in known:
-            told.append(
+            lines.append(
                 f"{held.symbol}: its strategy {held.strategy!r} is not registered, it keeps its stop and leaves by no rule"
             )
             continue
@@ -71,10 +71,10 @@ def switched(settings: Settings, ledger: OrderLedger, account: str, trading: Col
         changed = [f"{name} {params[name]:g}" for name in sorted(params) if params[name] != now.get(name)]
         changed += [f"lag {lag}"] if lag != settings.strategy.indicator_lag_bars else []
         if changed:
-            told.append(f"{held.symbol} leaves by the rules it was entered with ({held.strategy}: {', '.join(changed)})")
+            lines.append(f"{held.symbol} leaves by the rules it was entered with ({held.strategy}: {', '.join(changed)})")
         elif held.strategy not in trading:
-            told.append(f"{held.symbol} belongs to {held.strategy}, which trades no more, and leaves by its rules")
-    return told
+            lines.append(f"{held.symbol} belongs to {held.strategy}, which trades no more, and leaves by its rules")
+    return lines
 
 
 def splits_finding(context: SessionContext) -> Finding:
@@ -82,21 +82,21 @@ def splits_finding(context: SessionContext) -> Finding:
     is_before = context.moment in (RunMoment.BEFORE_OPEN, RunMoment.SHUT)
     last, coming = (context.signal_session, context.session) if is_before else (context.session, context.next_session)
     lifted = {row.position_id for row in still_lifted(context.ledger, context.account)}
-    told, is_due = [], False
+    lines, is_due = [], False
     for held in open_positions(context.ledger, context.account):
         for split in context.snapshot.splits_between(held.symbol, last, coming or context.session):
             what = f"{held.symbol} splits {split.split_to:g}-for-{split.split_from:g} on {split.execution_date}"
             is_due |= held.id not in lifted
-            told.append(f"{what}: its stop {'is gone by then' if held.id in lifted else 'is to be gone by then'}")
+            lines.append(f"{what}: its stop {'is gone by then' if held.id in lifted else 'is to be gone by then'}")
     hint = "let a run come before that open: `kobe trade`, or the sensor orders_working" if is_due else ""
-    return Finding("splits", not is_due, "; ".join(told) or "no split of what is held is ahead", hint, blocks=False)
+    return Finding("splits", not is_due, "; ".join(lines) or "no split of what is held is ahead", hint, blocks=False)
 
 
 def other_accounts_finding(trading: TradingContext) -> Finding:
     """Open positions in accounts of other stages: this stage's runs do not look after them."""
-    told = held_elsewhere(trading.ledger, account_key(trading.stage, trading.broker.account()))
-    hint = "only runs of that stage let them leave: switch back, or sell them at that broker" if told else ""
-    return Finding("other accounts", not told, "; ".join(told) or "none holds anything", hint, blocks=False)
+    lines = held_elsewhere(trading.ledger, account_key(trading.stage, trading.broker.account()))
+    hint = "only runs of that stage let them leave: switch back, or sell them at that broker" if lines else ""
+    return Finding("other accounts", not lines, "; ".join(lines) or "none holds anything", hint, blocks=False)
 
 
 def held_elsewhere(ledger: OrderLedger, account: str) -> list[str]:

@@ -245,10 +245,10 @@ def _noted(context: SessionContext, now: Reconciliation, after: Reconciliation) 
 
 def _corrected(context: SessionContext, after: Reconciliation) -> list[str]:
     """Broker ids of our ended orders whose fills are others at the broker now: nothing can follow them any more."""
-    told = {row.what for row in after.differences if row.kind in ("order", "fill")}
+    differing = {row.what for row in after.differences if row.kind in ("order", "fill")}
     found = []
     for order in after.orders:
-        ours = book.find(context.ledger, order.client_order_id) if order.client_order_id in told else None
+        ours = book.find(context.ledger, order.client_order_id) if order.client_order_id in differing else None
         if ours is not None and ours.state in ENDED and order.is_terminal:
             found.append(order.id)
     return found

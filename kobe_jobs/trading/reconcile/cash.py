@@ -39,11 +39,11 @@ def compare_cash(
     ground = last["snapshot"] if last else {}
     moved, through = cash_of_fills(context.ledger, context.account, ground.get("fills_through", 0))
     activities = _activities(context, last)
-    told: dict[str, Any] = {"cash": str(cash), "cash_seen": str(cash), "fills_through": through}
+    details: dict[str, Any] = {"cash": str(cash), "cash_seen": str(cash), "fills_through": through}
     if activities is not None:
-        told["activities"] = {row.id: str(row.amount) for row in activities}
+        details["activities"] = {row.id: str(row.amount) for row in activities}
     if last is None:
-        return [], told
+        return [], details
     new = _new(activities or [], last)
     expected = Decimal(ground["cash"]) + moved + sum((amount for _, amount in new), Decimal(0))
     described = "" if context.ledger.disposable else _described(new)
@@ -51,18 +51,18 @@ def compare_cash(
         context.note(f"cash moved without a trade: {described}")
     surplus = cash - expected
     if abs(surplus) <= CASH_NOISE:
-        return [], told
+        return [], details
     is_small = activities is None and abs(surplus) <= SMALL_LOSS * abs(expected)
     seen = _dollars(cash) + (", and the account's activities cannot be asked" if activities is None else "")
     difference = Difference("cash", "account", _dollars(expected), seen, halts=surplus < 0 and not is_small)
     if surplus < 0:
-        return [difference], told
+        return [difference], details
     before = ground.get("surplus")
     is_known = before is not None and abs(Decimal(before["amount"]) - surplus) <= CASH_NOISE
     since = before["since"] if before is not None and is_known else context.session.isoformat()
     if since < context.session.isoformat():
-        return [difference], told
-    return [difference], {**told, "cash": str(expected), "surplus": {"amount": str(surplus), "since": since}}
+        return [difference], details
+    return [difference], {**details, "cash": str(expected), "surplus": {"amount": str(surplus), "since": since}}
 
 
 def _activities(context: SessionContext, last: Mapping[str, Any] | None) -> list[BrokerActivity] | None:

@@ -147,7 +147,7 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
     others = {order.id for order in orders if not is_stock(order.symbol, order.asset_class)}
     fills = [row for row in executed if is_stock(row.symbol) and row.order_id not in others]
     positions = [row for row in context.broker.positions() if is_stock(row.symbol, row.asset_class)]
-    cash_rows, cash_told = compare_cash(context, context.broker.account().cash, last)
+    cash_rows, cash_details = compare_cash(context, context.broker.account().cash, last)
     find_booked(context)
     held = [as_split(context, position) for position in open_positions(context.ledger, context.account)]
     renamed = _renamed(context, held, orders, positions)
@@ -168,7 +168,7 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
         "ledger": {position.symbol: str(position.signed_qty) for position in held},
         "noted": noted,
         "noted_through": str(context.splits_through),
-        **cash_told,
+        **cash_details,
     }
     return Reconciliation(tuple(rows), snapshot, promoted, tuple(orders), tuple(positions), renamed)
 
@@ -335,10 +335,10 @@ def compare_positions(
         broker = without_noted(there, Decimal(noted.get(symbol, "0")))
         if not is_same_qty(ledger, broker):
             if symbol in ours and is_rounded(ours[symbol], broker):
-                told = f"{there} shares: its split left a fraction, which is paid in cash or rounded up"
-                rows.append(Difference("position", symbol, f"{ledger} shares", told, halts=False))
+                text = f"{there} shares: its split left a fraction, which is paid in cash or rounded up"
+                rows.append(Difference("position", symbol, f"{ledger} shares", text, halts=False))
                 continue
-            split = told_split(ours[symbol], theirs[symbol]) if symbol in ours and symbol in theirs else ""
+            split = split_text(ours[symbol], theirs[symbol]) if symbol in ours and symbol in theirs else ""
             rows.append(Difference("position", symbol, f"{ledger} shares", unread.get(symbol) or f"{there} shares{split}"))
     return rows
 
@@ -350,7 +350,7 @@ def without_noted(there: Decimal, noted: Decimal) -> Decimal:
     return min(there - noted, Decimal(0)) if there < 0 else there
 
 
-def told_split(held: Position, there: BrokerPosition) -> str:
+def split_text(held: Position, there: BrokerPosition) -> str:
     """Says that a difference is a split where the broker divided its price by what it multiplied the shares by, or ''."""
     if held.split_factor != 1 and abs(there.qty * held.split_factor - held.signed_qty) <= SAME_SHARES:
         return ": it has not booked the split yet, look again later"
@@ -370,13 +370,13 @@ def _renamed(
     """Old symbol → new one, where an order of a position carries the new one at the broker, which holds shares there."""
     theirs = {row.symbol: row.qty for row in positions if abs(row.qty) > SAME_SHARES}
     by_id = {position.id: position for position in held}
-    told = {}
+    renamed = {}
     for order in orders:
         ours = book.find(context.ledger, order.client_order_id)
         position = by_id.get(ours.position_id or ours.client_order_id) if ours is not None else None
         if position is not None and order.symbol not in ("", position.symbol):
-            told[position.symbol] = order.symbol
-    moves = fitting_renames(held, told, theirs)
+            renamed[position.symbol] = order.symbol
+    moves = fitting_renames(held, renamed, theirs)
     # Other shares than ours may be a split of the same day: what they are, the row of their difference asks afterwards.
     return {held.symbol: name for held, name in moves if theirs.get(name, Decimal(0)) * held.signed_qty > 0}
 

@@ -55,8 +55,8 @@ def tell_differences(settings: Settings, account: str, differences: Iterable[Dif
     rows = sorted((row for row in differences if row.halts), key=lambda row: (row.kind, row.what))
     if not rows:
         return True
-    told = [f"{row.kind} {row.what}: ledger {row.ledger}, broker {row.broker}" for row in rows]
-    facts = {"account": account, "differences": told, "mend": "`kobe reconcile` shows both sides"}
+    lines = [f"{row.kind} {row.what}: ledger {row.ledger}, broker {row.broker}" for row in rows]
+    facts = {"account": account, "differences": lines, "mend": "`kobe reconcile` shows both sides"}
     key = f"difference|{account}|{[(row.kind, row.what) for row in rows]}"
     return alert(settings, "ledger and broker differ", ("difference",), key, **facts)
 

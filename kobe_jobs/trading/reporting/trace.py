@@ -146,8 +146,8 @@ def _rows_behind(warehouse: Warehouse, symbol: str, session: dt.date, strategy: 
         found = connection.execute(sql("trace_bars"), named)
         names = [column[0] for column in found.description]
         # An indicator may bear the name of a price, which comes before it.
-        told = [f"indicator {name}" if name in names[:place] else name for place, name in enumerate(names)]
-        bars = found.df().set_axis(told, axis="columns")
+        labels = [f"indicator {name}" if name in names[:place] else name for place, name in enumerate(names)]
+        bars = found.df().set_axis(labels, axis="columns")
         versions = connection.execute(
             "SELECT asset, data_version, code_version, config_pin, run_id, recorded_at FROM asset_versions ORDER BY asset"
         ).df()

@@ -93,8 +93,8 @@ def _quote(order: LedgerOrder) -> str:
     if quote is None:
         return f"Quote: {_why_no_quote(order)}."
     problem = decision.get("quote_veto")
-    told = f"Quote: {_money(quote['bid'])} bid, {_money(quote['ask'])} asked{_moment(quote.get('at', ''))}"
-    return f"{told}, refused: {_words(problem)}." if problem else f"{told}."
+    text = f"Quote: {_money(quote['bid'])} bid, {_money(quote['ask'])} asked{_moment(quote.get('at', ''))}"
+    return f"{text}, refused: {_words(problem)}." if problem else f"{text}."
 
 
 def _why_no_quote(order: LedgerOrder) -> str:

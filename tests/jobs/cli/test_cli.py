@@ -190,19 +190,19 @@ def test_report_prints_a_verdict_the_page_and_warnings_and_then_has_nothing_to_d
 ) -> None:
     monkeypatch.setenv("KOBE_UNIVERSE__MIN_SYMBOLS", "950")
     first = kobe("report", "--json")
-    told = json.loads(first.out)
-    assert Path(told["report"]).is_file()
-    assert {(row["strategy"], row["mode"]) for row in told["verdict"]} == {
+    printed = json.loads(first.out)
+    assert Path(printed["report"]).is_file()
+    assert {(row["strategy"], row["mode"]) for row in printed["verdict"]} == {
         (strategy, mode) for strategy in ("rsi2", "ibs", "rsi2_ibs") for mode in ("canonical", "optimized")
     }
-    warnings = {warning["name"]: warning["text"] for warning in told["warnings"]}
+    warnings = {warning["name"]: warning["text"] for warning in printed["warnings"]}
     assert warnings["universe_coverage"] == "4 symbols hold, 950 are wanted (universe.min_symbols)"
     assert "synthetic_bars" not in warnings
     second = kobe("report")
-    assert told["headline"] == "None of these strategies deserves money."
-    assert f"\n{told['headline']}\nOut of sample" in second.out
+    assert printed["headline"] == "None of these strategies deserves money."
+    assert f"\n{printed['headline']}\nOut of sample" in second.out
     assert "\nno kobe.toml here: the embedded sample (your own bars: `kobe init`)\n" in second.out
-    row = told["verdict"][0]
+    row = printed["verdict"][0]
     assert row["failed"][0]["change"] in second.out, "what would have to change"
     bar = next(gate["needs"] for gate in row["failed"] if gate["gate"] == "beats_holding").removeprefix("≥ ")
     assert re.search(rf"│ holding +│ equal parts +│ +{bar} │", second.out), "the gate's own bar"

@@ -81,10 +81,10 @@ def lines() -> dict[str, list[str]]:
         for word, one in below.items():
             follow(one, [*name, word])
         if not below or getattr(command, "invoke_without_command", False):
-            told = " ".join(name)
-            if told and told not in SERVERS:
+            full_name = " ".join(name)
+            if full_name and full_name not in SERVERS:
                 words = [*name, *(part for one in command.params if one.required for part in _something(one))]
-                found[told] = GIVEN[told][0].split() + GIVEN[told][1:] if told in GIVEN else words
+                found[full_name] = GIVEN[full_name][0].split() + GIVEN[full_name][1:] if full_name in GIVEN else words
 
     follow(typer.main.get_command(app), [])
     return found
@@ -126,16 +126,16 @@ def place(computed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def faults_of(ended: Ended) -> str:
     """What is wrong with how a command ended; "" where nothing is."""
-    told = [line for line in ended.err.splitlines() if line.startswith("kobe: ") and not line.startswith("kobe: warning")]
+    own_lines = [line for line in ended.err.splitlines() if line.startswith("kobe: ") and not line.startswith("kobe: warning")]
     if ended.code not in DOCUMENTED:
         return f"exit code {ended.code}"
     if "Traceback" in ended.err + ended.out:
         return f"a traceback: {ended.err[-300:]}"
-    if len(told) > 1:
-        return f"{len(told)} lines: {told}"
-    if ended.code and told and ": " not in told[0].removeprefix("kobe: "):
-        return f"no mend: {told[0]}"
-    if ended.code == 2 and not told:
+    if len(own_lines) > 1:
+        return f"{len(own_lines)} lines: {own_lines}"
+    if ended.code and own_lines and ": " not in own_lines[0].removeprefix("kobe: "):
+        return f"no mend: {own_lines[0]}"
+    if ended.code == 2 and not own_lines:
         return "exit 2 without a line"
     return ""
 

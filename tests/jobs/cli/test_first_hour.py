@@ -163,7 +163,7 @@ def test_the_settings_of_init_let_a_usual_sessions_signals_be_taken(first_hour: 
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "words"),
     [
         ("idea_to_verdict", "verdict: "),
         ("own_bars", "refused: "),
@@ -173,7 +173,7 @@ def test_the_settings_of_init_let_a_usual_sessions_signals_be_taken(first_hour: 
 )
 def test_an_example_runs_where_the_first_hour_ended(
     name: str,
-    told: str,
+    words: str,
     first_hour: dict[str, Ended],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -181,4 +181,4 @@ def test_an_example_runs_where_the_first_hour_ended(
     home = Path.cwd() / "home"
     monkeypatch.setenv("KOBE_HOME", str(home))
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
-    assert told in capsys.readouterr().out
+    assert words in capsys.readouterr().out

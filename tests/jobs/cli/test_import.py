@@ -103,9 +103,9 @@ def test_what_is_taken_back_is_named_by_symbol(home: Path) -> None:
 
 
 def test_as_json_everything_is_one_object(home: Path) -> None:
-    told = json.loads(run("import", "nasdaq_ALFA.csv", "--json").text)
-    assert (told["bars"], told["symbols"], told["written"]["bars"]["added"]) == (40, 1, 40)
-    assert told["shapes"][0]["shape"] == "Nasdaq"
+    printed = json.loads(run("import", "nasdaq_ALFA.csv", "--json").text)
+    assert (printed["bars"], printed["symbols"], printed["written"]["bars"]["added"]) == (40, 1, 40)
+    assert printed["shapes"][0]["shape"] == "Nasdaq"
     assert json.loads(run("import", "nasdaq_ALFA.csv", "--json", "--dry-run").text)["written"] is None
 
 

@@ -70,9 +70,9 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_own_bars_are_looked_at_and_the_next_two_commands_named(own_bars: Path) -> None:
-    told = json.loads(kobe("init", "--path", str(own_bars), "--json").out)
-    assert told["next"] == ["kobe report", "kobe universe show"]
-    assert (told["seen"]["symbols"], told["seen"]["sessions"]) == (SYMBOLS, SESSIONS)
+    printed = json.loads(kobe("init", "--path", str(own_bars), "--json").out)
+    assert printed["next"] == ["kobe report", "kobe universe show"]
+    assert (printed["seen"]["symbols"], printed["seen"]["sessions"]) == (SYMBOLS, SESSIONS)
     written = tomllib.loads(Path("kobe.toml").read_text(encoding="utf-8"))
     assert written["data"]["files"]["path"] == "my bars"
     assert load_settings().sizing.mode == "equity"
@@ -150,7 +150,7 @@ def test_without_a_terminal_the_missing_option_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "words"),
     [
         (("--vendor", "files", "--path", "nowhere"), "does not exist"),
         (("--vendor", "sample", "--path", "x"), "--path is for own files"),
@@ -159,10 +159,10 @@ def test_without_a_terminal_the_missing_option_is_named() -> None:
         (("--vendor", "bloomberg"), "bloomberg"),
     ],
 )
-def test_answers_that_make_no_sense_are_refused_in_one_line(options: tuple[str, ...], told: str) -> None:
+def test_answers_that_make_no_sense_are_refused_in_one_line(options: tuple[str, ...], words: str) -> None:
     ended = kobe("init", *options)
     assert ended.code in (1, 2)
-    assert told in ended.line
+    assert words in ended.line
     assert not Path("kobe.toml").exists()
 
 

@@ -12,7 +12,7 @@ import pytest
 from kobe_assets.graph.own_strategies import own_files, own_strategies
 from kobe_assets.research.declared import ListingBars
 from kobe_jobs.cli import long_calls
-from kobe_jobs.cli.long_calls import long_calls_told
+from kobe_jobs.cli.long_calls import reported_long_calls
 from kobe_resources.settings.models import Settings
 from tests.support.builders.own_strategies import CUSTOM, GOOD, write_strategies
 from tests.support.waiting import until
@@ -26,7 +26,7 @@ def test_a_call_is_named_once_with_its_line_and_short_ones_are_not(tmp_path: Pat
     (own,) = own_strategies(own_files(Settings.model_validate({"strategy": {"folder": folder}})))
     spread = own.strategy.indicators["spread"].function
     assert spread is not None
-    told: list[str] = []
+    lines: list[str] = []
     back, look = threading.Event(), long_calls._calls
     begun, looks = [0], [0]
 
@@ -58,15 +58,15 @@ def test_a_call_is_named_once_with_its_line_and_short_ones_are_not(tmp_path: Pat
     monkeypatch.setattr(long_calls, "_calls", look_into_the_next_call)
     busy = threading.Thread(target=short_calls, daemon=True)
     stuck = threading.Thread(target=spread, args=(bars(back),), daemon=True)
-    with long_calls_told(told.append, every_s=0.05):
+    with reported_long_calls(lines.append, every_s=0.05):
         busy.start()
         looked(3)
-        assert told == []
+        assert lines == []
         stuck.start()
-        until(lambda: told)
+        until(lambda: lines)
         looked(3)
     back.set()
     stuck.join()
     busy.join()
-    (line,) = told
+    (line,) = lines
     assert line == f"spread at {folder / 'idea.py'}:{CUSTOM} has not come back for over 0.05 seconds: Ctrl-C ends the command"

@@ -79,7 +79,7 @@ def kobe(*arguments: str) -> Result:
     return invoked(*arguments)
 
 
-def told(*arguments: str) -> Any:
+def printed(*arguments: str) -> Any:
     result = kobe(*arguments, "--json")
     assert result.exit_code in (0, 1), result.output
     return json.loads(result.stdout)
@@ -97,19 +97,19 @@ def test_many_sessions_tell_the_notes_of_each(simulated: Any, home: Path, monkey
 
 def test_a_session_is_traded_traced_reconciled_and_not_traded_twice(simulated: Any, home: Path) -> None:
     _, trade = simulated
-    summary = told("trade", "--session", str(trade.entry_session))
+    summary = printed("trade", "--session", str(trade.entry_session))
     assert summary["clean"], summary
     assert summary["filled"] >= 1
-    again = told("trade", "--session", str(trade.entry_session))
+    again = printed("trade", "--session", str(trade.entry_session))
     assert again["clean"], again
     assert "already traded" in again["notes"][0]
     assert [order["client_order_id"] for order in again["orders"]] == [order["client_order_id"] for order in summary["orders"]]
-    assert told("reconcile") == {"agrees": True, "differences": []}
+    assert printed("reconcile") == {"agrees": True, "differences": []}
 
     with OrderLedger(home / "orders.sqlite") as ledger:
         rows = ledger.rows("SELECT client_order_id FROM intents WHERE symbol = ? AND leg = 'stop'", (trade.symbol,))
         order = rows[0]["client_order_id"]
-    trace = told("trace", order)
+    trace = printed("trace", order)
     assert trace["order"]["leg"] == "stop"
     assert trace["signal"][0]["symbol"] == trade.symbol
     assert trace["signal"][0]["session"] == str(trade.signal_session)
@@ -132,13 +132,13 @@ def test_without_a_session_the_next_untraded_one_is_taken_and_one_line_says_when
 ) -> None:
     sessions, _ = simulated
     monkeypatch.setenv("KOBE_BROKER__STAGE", stage)
-    assert told("trade", "--session", str(sessions[-2]))["session"] == str(sessions[-2])
-    assert told("trade")["session"] == str(sessions[-1])
+    assert printed("trade", "--session", str(sessions[-2]))["session"] == str(sessions[-2])
+    assert printed("trade")["session"] == str(sessions[-1])
     left = kobe("trade")
     assert left.exit_code == 0
     assert left.stdout.count("\n") == 1
     assert f"nothing to trade: every session that has bars was traded, the last is {sessions[-1]}" in left.stdout
-    assert told("trade")["session"] is None
+    assert printed("trade")["session"] is None
 
 
 def test_shadow_decides_on_bars_whose_session_opened_within_the_last_day(
@@ -153,7 +153,7 @@ def test_shadow_decides_on_bars_whose_session_opened_within_the_last_day(
             return dt.datetime.combine(sessions[-1], dt.time(23, 0), dt.UTC)
 
     monkeypatch.setattr("kobe_jobs.trading.readiness.preflight.dt.datetime", Later)
-    assert told("trade")["session"] == str(sessions[-1])
+    assert printed("trade")["session"] == str(sessions[-1])
 
 
 def test_an_audit_copy_that_was_cut_is_completed_and_told(simulated: Any, home: Path) -> None:
@@ -167,18 +167,18 @@ def test_an_audit_copy_that_was_cut_is_completed_and_told(simulated: Any, home: 
     verified = kobe("audit", "verify")
     assert verified.exit_code == 0
     assert "audit.jsonl was cut and completed again: record" in verified.stdout
-    assert told("audit", "verify")["restored"]
+    assert printed("audit", "verify")["restored"]
 
 
 def test_a_row_changed_by_hand_is_named_by_audit_verify(simulated: Any, home: Path) -> None:
     _, trade = simulated
-    told("trade", "--session", str(trade.entry_session))
+    printed("trade", "--session", str(trade.entry_session))
     with contextlib.closing(sqlite3.connect(home / "orders.sqlite", isolation_level=None)) as raw:
         raw.execute("UPDATE positions SET stop_price = '0.01' WHERE symbol = ?", (trade.symbol,))
     refused = kobe("audit", "verify")
     assert refused.exit_code == 1
     assert f"({trade.symbol}) was changed by hand: stop_price is 0.01" in str(refused.exception)
-    assert told("audit", "verify")["holds"] is False
+    assert printed("audit", "verify")["holds"] is False
 
 
 def test_the_words_of_strangers_are_shown_and_never_taken_for_markup() -> None:
@@ -205,16 +205,16 @@ def test_a_run_lists_its_orders_and_trace_those_of_all_runs_newest_first(
     simulated: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, trade = simulated
-    assert told("trace") == []
+    assert printed("trace") == []
     assert "no orders" in kobe("trace").stdout
-    summary = told("trade", "--session", str(trade.entry_session))
+    summary = printed("trade", "--session", str(trade.entry_session))
     mine = {order["leg"]: order for order in summary["orders"] if order["symbol"] == trade.symbol}
     assert (mine["entry"]["side"], mine["entry"]["kind"], mine["entry"]["state"]) == ("buy", "limit", "FILLED")
     assert float(mine["entry"]["filled_avg_price"]) == pytest.approx(trade.entry_price)
     assert mine["stop"]["state"] == "ACCEPTED"
     assert mine["stop"]["filled_avg_price"] is None
-    assert told("trace") == summary["orders"][:-21:-1]
-    assert [order["client_order_id"] for order in told("trace", "--last", "1")] == [summary["orders"][-1]["client_order_id"]]
+    assert printed("trace") == summary["orders"][:-21:-1]
+    assert [order["client_order_id"] for order in printed("trace", "--last", "1")] == [summary["orders"][-1]["client_order_id"]]
     newest = summary["orders"][-1]["client_order_id"]
     assert newest in kobe("trace").stdout
     of_symbol = kobe("trace", trade.symbol.lower())
@@ -229,22 +229,22 @@ def test_a_run_lists_its_orders_and_trace_those_of_all_runs_newest_first(
 def test_a_run_shows_its_orders_as_a_table(simulated: Any) -> None:
     _, trade = simulated
     shown = kobe("trade", "--session", str(trade.entry_session)).stdout
-    for order in told("trace", "--last", "100"):
+    for order in printed("trace", "--last", "100"):
         assert order["client_order_id"] in shown
     assert f"at {trade.entry_price:.4f}" in shown
 
 
 def test_the_event_log_tells_of_each_order_under_its_id(simulated: Any, home: Path) -> None:
     _, trade = simulated
-    summary = told("trade", "--session", str(trade.entry_session))
+    summary = printed("trade", "--session", str(trade.entry_session))
     lines = [json.loads(line) for line in (home / "logs" / "events.jsonl").read_text().splitlines()]
-    told_of_orders = [line for line in lines if line["event"].startswith("order ")]
-    assert {line["order_id"] for line in told_of_orders} == {order["client_order_id"] for order in summary["orders"]}
-    assert {(line["run_id"], line["stage"], line["session"]) for line in told_of_orders} == {
+    of_orders = [line for line in lines if line["event"].startswith("order ")]
+    assert {line["order_id"] for line in of_orders} == {order["client_order_id"] for order in summary["orders"]}
+    assert {(line["run_id"], line["stage"], line["session"]) for line in of_orders} == {
         (summary["run_id"], "simulated", str(trade.entry_session))
     }
     entry = next(o["client_order_id"] for o in summary["orders"] if (o["symbol"], o["leg"]) == (trade.symbol, "entry"))
-    mine = [line["event"] for line in told_of_orders if line["order_id"] == entry]
+    mine = [line["event"] for line in of_orders if line["order_id"] == entry]
     assert mine == ["order planned", "order submitting", "order accepted", "order filled", "order settled"]
 
 
@@ -252,7 +252,7 @@ def test_a_run_from_the_terminal_shows_on_the_assets_of_the_ui(simulated: Any) -
     _, trade = simulated
     with open_instance():
         pass
-    summary = told("trade", "--session", str(trade.entry_session))
+    summary = printed("trade", "--session", str(trade.entry_session))
     with open_instance() as instance:
         for asset in ("orders", "fills", "positions"):
             shown = instance.get_latest_materialization_event(dg.AssetKey(asset)).asset_materialization
@@ -274,7 +274,7 @@ def test_a_run_whose_output_nobody_takes_is_shown_in_the_ui_all_the_same(simulat
 
 def test_a_refused_run_shows_nothing_and_makes_no_history(simulated: Any, home: Path) -> None:
     _, trade = simulated
-    told("trade", "--session", str(trade.entry_session))
+    printed("trade", "--session", str(trade.entry_session))
     assert not (home / "dagster").exists()
     with open_instance():
         pass
@@ -290,19 +290,19 @@ def test_a_history_that_cannot_be_written_fails_no_run(simulated: Any, home: Pat
         pass
     for file in (home / "dagster" / "history").rglob("*.db"):
         file.write_bytes(b"no database" * 1000)
-    assert told("trade", "--session", str(trade.entry_session))["clean"]
+    assert printed("trade", "--session", str(trade.entry_session))["clean"]
     assert "could not be shown" in (home / "logs" / "events.jsonl").read_text()
 
 
 def test_a_refused_run_leaves_the_simulated_broker_where_it_stood(simulated: Any, home: Path) -> None:
     sessions, trade = simulated
     first = sessions.index(trade.entry_session)
-    assert told("trade", "--session", str(sessions[first]))["clean"]
+    assert printed("trade", "--session", str(sessions[first]))["clean"]
     KillSwitch().turn_on("lunch")
     refused = kobe("trade", "--session", str(sessions[first + 4]))
     assert "kill switch" in str(refused.exception)
     KillSwitch().turn_off()
-    assert told("trade", "--session", str(sessions[first + 1]))["session"] == str(sessions[first + 1])
+    assert printed("trade", "--session", str(sessions[first + 1]))["session"] == str(sessions[first + 1])
     back = kobe("trade", "--session", str(sessions[first])).exception
     assert isinstance(back, UsageError)
     assert "`kobe account reset`" in str(back)
@@ -313,7 +313,7 @@ def test_a_refused_first_run_leaves_a_new_broker_at_the_beginning(simulated: Any
     KillSwitch().turn_on("lunch")
     assert kobe("trade", "--session", str(sessions[250])).exit_code == 1
     KillSwitch().turn_off()
-    assert told("trade")["session"] == str(sessions[-1])
+    assert printed("trade")["session"] == str(sessions[-1])
 
 
 def test_what_was_refused_is_counted_not_subtracted(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +336,7 @@ def test_a_date_that_is_none_is_told_how_to_write_one(command: tuple[str, ...], 
 def test_shadow_needs_no_keys_and_sends_nothing(simulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, trade = simulated
     monkeypatch.setenv("KOBE_BROKER__STAGE", "shadow")
-    summary = told("trade", "--session", str(trade.entry_session))
+    summary = printed("trade", "--session", str(trade.entry_session))
     assert summary["submitted"] == 0
     assert summary["would_send"] >= 1
     sent = [order for order in summary["orders"] if order["state"] == "WOULD_SEND"]
@@ -347,7 +347,7 @@ def test_shadow_needs_no_keys_and_sends_nothing(simulated: Any, monkeypatch: pyt
 def test_a_replay_prints_its_verdict(simulated: Any) -> None:
     sessions, _ = simulated
     end = ("--end", str(sessions[-1]))
-    result = told("replay", "--start", str(sessions[-15]), *end)
+    result = printed("replay", "--start", str(sessions[-15]), *end)
     assert result["agrees"]
     assert result["sessions"] == 15
     assert result["trades"] > 0
@@ -360,7 +360,7 @@ def test_preflight_prints_every_line(simulated: Any) -> None:
     for word in ("kill switch", "audit chain", "positions", "calendar", "pass"):
         assert word in result.stdout
     KillSwitch().turn_on("no")
-    stopped = told("preflight")
+    stopped = printed("preflight")
     assert not stopped["passed"]
     assert [line["mend"] for line in stopped["lines"] if line["name"] == "kill switch"] == [
         "`kobe kill off` when the reason is gone"
@@ -371,7 +371,7 @@ def test_preflight_without_keys_says_so_in_its_line_and_answers_the_rest(
     simulated: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KOBE_BROKER__STAGE", "paper")
-    result = told("preflight")
+    result = printed("preflight")
     lines = {line["name"]: line for line in result["lines"]}
     assert not result["passed"]
     assert lines["keys"]["seen"] == "missing"
@@ -396,7 +396,7 @@ def test_preflight_fails_an_unknown_strategy_in_its_line(
         monkeypatch.setenv("KOBE_PORTFOLIO__STRATEGIES", '{"rsi9": 1}')
     result = kobe("preflight", "--json", *(("--strategy", "rsi9") if by_option else ()))
     assert result.exit_code == 1
-    lines = {line["name"]: line for line in told_of(result)["lines"]}
+    lines = {line["name"]: line for line in parsed(result)["lines"]}
     assert (lines["strategy"]["passed"], lines["strategy"]["mend"]) == (False, ALL_NAMES)
     assert lines["market"]["passed"]
 
@@ -424,13 +424,13 @@ def test_a_strategy_declared_by_the_user_may_trade(simulated: Any, monkeypatch: 
     monkeypatch.setenv("KOBE_STRATEGY__FOLDER", str(own))
     monkeypatch.setenv("KOBE_PORTFOLIO__STRATEGIES", '{"mine": 1}')
     assert kobe("config", "pin").exit_code == 0
-    assert told("trade")["strategy"] == "mine"
+    assert printed("trade")["strategy"] == "mine"
 
 
 def test_the_kill_switch_is_turned_by_command_and_kept_on_the_chain(home: Path) -> None:
     assert kobe("kill", "status").stdout.strip() == "off"
     assert str(home / "KILL_SWITCH") in kobe("kill", "on", "fat finger").stdout
-    assert told("kill", "status")["reason"] == "fat finger"
+    assert printed("kill", "status")["reason"] == "fat finger"
     assert re.fullmatch(r"on: fat finger \(\S+ \S+\)", kobe("kill", "status").stdout.strip())
     assert kobe("kill", "off").exit_code == 0
     assert not KillSwitch().status().is_on
@@ -472,7 +472,7 @@ def test_the_audit_trail_is_verified_by_command(home: Path) -> None:
     broken = kobe("audit", "verify")
     assert isinstance(broken.exception, KobeError)
     assert "record 2" in str(broken.exception)
-    assert told_of(kobe("audit", "verify", "--json"))["first_bad"] == 2
+    assert parsed(kobe("audit", "verify", "--json"))["first_bad"] == 2
 
 
 @pytest.mark.parametrize("command", ["verify", "head"])
@@ -492,7 +492,7 @@ def test_a_copy_without_its_ledger_does_not_hold(home: Path) -> None:
     assert "audit.jsonl goes on" in str(kobe("audit", "verify").exception)
 
 
-def told_of(result: Result) -> Any:
+def parsed(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
@@ -512,7 +512,7 @@ def test_a_simulated_trade_is_traced_to_its_signal(simulated: Any, home: Path) -
             [trade.symbol, trade.side, trade.signal_session, trade.entry_session, trade.entry_price, trade.exit_session,
              trade.exit_price, trade.exit_reason],
         )  # fmt: skip
-    found = told("trace", f"sim:ibs:canonical:{trade.symbol}:{trade.entry_session}")
+    found = printed("trace", f"sim:ibs:canonical:{trade.symbol}:{trade.entry_session}")
     assert found["trade"]["exit_reason"] == trade.exit_reason
     assert found["signal"][0]["side"] == trade.side
 
@@ -567,11 +567,11 @@ def test_a_live_session_is_traded_once_a_person_has_typed_its_phrase_and_not_bef
             assert isinstance(refused.exception, KobeError)
             assert refused.exception.hint == f"type exactly: {phrase}"
         assert embedded.book.state.row("SELECT 1 FROM orders") is None
-        done = told("trade", "--confirm", phrase)
+        done = printed("trade", "--confirm", phrase)
         assert done["stage"] == "live"
         assert done["filled"] >= 1
         sent = embedded.book.state.rows("SELECT client_order_id FROM orders")
-        assert told("trade")["notes"][0].startswith(f"session {trade.entry_session} was already traded"), "asked once"
+        assert printed("trade")["notes"][0].startswith(f"session {trade.entry_session} was already traded"), "asked once"
         assert embedded.book.state.rows("SELECT client_order_id FROM orders") == sent
 
 

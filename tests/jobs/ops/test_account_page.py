@@ -100,12 +100,14 @@ def test_what_goes_on_from_other_settings_is_said(view: AccountView, traded: tup
     held = [row.symbol for row in view.positions]
     assert held
     with ledger_to_look_at() as ledger:
-        told = {name: look_at_account(s, ledger, Warehouse(), with_tomorrow=False).notes
+        notes = {name: look_at_account(s, ledger, Warehouse(), with_tomorrow=False).notes
                 for name, s in (("other", other), ("slower", slower), ("shadow", paper))}  # fmt: skip
-    assert list(told["other"]) == [f"{symbol} belongs to ibs, which trades no more, and leaves by its rules" for symbol in held]
-    assert told["slower"]
-    assert all("leaves by the rules it was entered with (ibs: time_stop " in text for text in told["slower"])
-    (elsewhere,) = told["shadow"]
+    assert list(notes["other"]) == [
+        f"{symbol} belongs to ibs, which trades no more, and leaves by its rules" for symbol in held
+    ]
+    assert notes["slower"]
+    assert all("leaves by the rules it was entered with (ibs: time_stop " in text for text in notes["slower"])
+    (elsewhere,) = notes["shadow"]
     assert all(symbol in elsewhere for symbol in held)
     assert elsewhere.endswith("; only runs of that stage let it leave")
 
@@ -233,9 +235,9 @@ def test_what_broke_is_said_on_the_page(site: str, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(data, "look_at_account", broken)
     with urllib.request.urlopen(f"{site}account.json", timeout=20) as answer:
-        told = json.load(answer)
-    assert told["account"] is None
-    assert "the ledger fell over" in told["problem"]
+        answered = json.load(answer)
+    assert answered["account"] is None
+    assert "the ledger fell over" in answered["problem"]
 
 
 def test_a_notebook_has_positions_orders_and_fills(view: AccountView, traded: tuple[Path, Settings]) -> None:
@@ -322,9 +324,9 @@ def test_the_command_shows_the_account_by_day_and_in_the_evening(
         done = invoked("account")
         assert done.exit_code == 0
         shown[phase] = done.stdout
-        told = json.loads(invoked("account", "--without-simulation", "--json").stdout)
-        assert (told["as_of"], told["last_session"]) == (view.as_of, str(last))
-        assert told["equity"] == pytest.approx(view.equity)
+        printed = json.loads(invoked("account", "--without-simulation", "--json").stdout)
+        assert (printed["as_of"], printed["last_session"]) == (view.as_of, str(last))
+        assert printed["equity"] == pytest.approx(view.equity)
     text = shown["evening"]
     assert text.splitlines()[:2] == [f"ibs, stage simulated, account {view.number}", f"at the close of {view.as_of}"]
     for words in (
@@ -370,8 +372,8 @@ def test_a_stop_that_the_session_s_bar_has_hit_is_said_until_the_next_run_books_
         change = f"UPDATE daily_bars SET {name} = ? WHERE symbol = ? AND session = ?"
         connection.execute(change, [held.stop * past, held.symbol, view.as_of])
     with ledger_to_look_at() as ledger:
-        told = look_at_account(traded[1], ledger, Warehouse(), with_tomorrow=False)
-    assert told.notes == (f"stops that the bar of {view.as_of} has hit are booked by the next run: {held.symbol}",)
+        view_now = look_at_account(traded[1], ledger, Warehouse(), with_tomorrow=False)
+    assert view_now.notes == (f"stops that the bar of {view.as_of} has hit are booked by the next run: {held.symbol}",)
     trade_sessions(traded[1], 1)
     with ledger_to_look_at() as ledger:
         after = look_at_account(traded[1], ledger, Warehouse(), with_tomorrow=False)
@@ -393,6 +395,6 @@ def test_a_split_of_what_is_held_is_said_the_evening_before(
     with Warehouse().transaction() as connection:
         connection.execute("INSERT INTO splits VALUES (?, ?, 1, 3, 'test')", [symbol, day])
     with ledger_to_look_at() as ledger:
-        told = look_at_account(traded[1], ledger, Warehouse()).tomorrow
-    assert told is not None
-    assert f"{symbol} splits 3-for-1 at that open: its stop is lifted before it, and set again after it" in told["notes"]
+        coming = look_at_account(traded[1], ledger, Warehouse()).tomorrow
+    assert coming is not None
+    assert f"{symbol} splits 3-for-1 at that open: its stop is lifted before it, and set again after it" in coming["notes"]

@@ -231,7 +231,7 @@ def test_every_flipped_or_missing_byte_is_found_before_anything_is_touched(home:
                 assert not (tmp_path / "other").exists()
                 continue
             # A flip in what carries no content (a time stamp, padding) must still give the same folder.
-            content = {name: told["sha256"] for name, told in read_manifest(broken)["files"].items() if name != "kobe.duckdb"}
+            content = {name: entry["sha256"] for name, entry in read_manifest(broken)["files"].items() if name != "kobe.duckdb"}
             assert content.items() <= listing(tmp_path / "other").items()
             shutil.rmtree(tmp_path / "other")
     assert listing(home) == before

@@ -363,9 +363,9 @@ def test_only_the_newest_are_kept_and_only_kobes_own_are_removed(home: Path, tmp
 def test_the_commands_say_what_they_did(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(home)
     monkeypatch.setenv("KOBE_HOME", str(home))
-    told = json.loads(kobe("backup", str(tmp_path / "a.tar.gz"), "--json").out)
-    assert told["path"] == str(tmp_path / "a.tar.gz")
-    assert told["audit_problem"] == ""
+    printed = json.loads(kobe("backup", str(tmp_path / "a.tar.gz"), "--json").out)
+    assert printed["path"] == str(tmp_path / "a.tar.gz")
+    assert printed["audit_problem"] == ""
     monkeypatch.setenv("KOBE_HOME", str(tmp_path / "other"))
     said = kobe("restore", str(tmp_path / "a.tar.gz"))
     assert said.code == 0

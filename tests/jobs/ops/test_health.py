@@ -288,10 +288,10 @@ def test_the_server_tells_alive_ready_and_metrics_on_loopback(server: tuple[subp
     process, port = server
     assert ask(port, "/liveness") == (200, '{"alive":true}')
     status, body = ask(port, "/readiness")
-    told: dict[str, Any] = json.loads(body)
-    by_name = {check["name"]: check for check in told["checks"]}
+    shown: dict[str, Any] = json.loads(body)
+    by_name = {check["name"]: check for check in shown["checks"]}
     assert status == 503
-    assert told["ready"] is False
+    assert shown["ready"] is False
     assert by_name["warehouse"]["ok"] is True
     assert "maintenance" in by_name["kill_switch"]["reason"]
     assert set(by_name) == {"warehouse", "bars", "audit", "broker", "protection", "kill_switch", "daemon", "disk", "key_file"}
@@ -318,8 +318,10 @@ def test_the_server_tells_alive_ready_and_metrics_on_loopback(server: tuple[subp
 
 
 def test_every_metric_is_told_in_the_readme_and_no_other() -> None:
-    told = dict(re.findall(r"^\| `kobe_(\w+)` \| (.+) \|$", (PROJECT_ROOT / "OPERATING.md").read_text(encoding="utf-8"), re.M))
-    assert {name: text for name, text in told.items() if name not in {"info", "ready"}} == health.METRICS
+    listed = dict(
+        re.findall(r"^\| `kobe_(\w+)` \| (.+) \|$", (PROJECT_ROOT / "OPERATING.md").read_text(encoding="utf-8"), re.M)
+    )
+    assert {name: text for name, text in listed.items() if name not in {"info", "ready"}} == health.METRICS
     code = ast.parse(Path(health.__file__).read_text(encoding="utf-8"))
     asked = [node for node in code.body if isinstance(node, ast.FunctionDef) and node.name.startswith("ask_")]
     keys = [key for one in asked for node in ast.walk(one) if isinstance(node, ast.Dict) for key in node.keys]
@@ -335,10 +337,10 @@ def test_the_command_exits_1_and_lists_reasons(home: Path) -> None:
         text=True,
         check=False,
     )
-    told = json.loads(done.stdout)
+    shown = json.loads(done.stdout)
     assert done.returncode == 1
-    assert told["ready"] is False
-    assert any("kobe report" in check["reason"] for check in told["checks"])
+    assert shown["ready"] is False
+    assert any("kobe report" in check["reason"] for check in shown["checks"])
 
 
 IMPORTS_OF_THREADS = """
@@ -373,11 +375,11 @@ def test_a_deadlock_of_imports_is_asked_again() -> None:
     class _DeadlockError(RuntimeError):
         pass
 
-    told: list[int] = []
+    asked: list[int] = []
 
     def ask() -> Finding:
-        told.append(1)
-        if len(told) < 3:
+        asked.append(1)
+        if len(asked) < 3:
             raise _DeadlockError("deadlock detected by _ModuleLock('x')")
         return Finding("asked", True, "well")
 
@@ -396,13 +398,13 @@ class Typo:
 
 sys.meta_path.insert(0, Typo())
 from tests.support.drivers.command import kobe
-told = []
+rows = []
 for home, words in json.loads(sys.argv[1]):
     os.environ["KOBE_HOME"] = home
     ended = kobe(*words)
-    told.append([ended.code, ended.out, ended.err])
+    rows.append([ended.code, ended.out, ended.err])
     assert "kobe_assets.research.strategies.rsi2" not in sys.modules
-print(json.dumps(told))
+print(json.dumps(rows))
 """
 
 

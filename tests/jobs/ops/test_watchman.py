@@ -72,8 +72,8 @@ def test_a_switch_that_was_turned_off_meanwhile_is_no_alert(home: Path) -> None:
 
 
 def test_what_is_wrong_at_two_looks_in_a_row_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[AlertMessage] = []
-    monkeypatch.setattr(watchman, "tell", lambda _settings, message: told.append(message))
+    sent: list[AlertMessage] = []
+    monkeypatch.setattr(watchman, "tell", lambda _settings, message: sent.append(message))
     answers: list[Any] = [Finding("daemon", False, "old", metrics={"daemon_heartbeat_age_seconds": 300.0})]
     monkeypatch.setattr(watchman, "ask_daemon", lambda: answers[0])
     watch = Watchman(Settings())
@@ -84,7 +84,7 @@ def test_what_is_wrong_at_two_looks_in_a_row_is_told(home: Path, monkeypatch: py
     KillSwitch().turn_on("lunch")
     assert watch.look() == []
     assert [message.what.partition(":")[0] for message in watch.look()] == ["the daemon is dead", "the kill switch is on"]
-    assert len(told) == 2
+    assert len(sent) == 2
 
 
 def test_orders_by_state_are_one_metric_and_the_account_is_measured() -> None:
@@ -109,7 +109,7 @@ def test_the_reference_names_the_metrics_of_an_answer_and_no_other() -> None:
     with serving(app, listener), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     exported = {sample.name: set(sample.labels) for family in families for sample in family.samples}
-    told = dict(re.findall(r"^\| `(kobe_\w+)(?:\{(\w+)=.*\})?` \|", metrics_page(), re.MULTILINE))
-    assert set(told) == set(exported)
-    assert {name for name, label in told.items() if label} == {"kobe_orders"}
-    assert exported["kobe_orders"] == {told["kobe_orders"]}
+    listed = dict(re.findall(r"^\| `(kobe_\w+)(?:\{(\w+)=.*\})?` \|", metrics_page(), re.MULTILINE))
+    assert set(listed) == set(exported)
+    assert {name for name, label in listed.items() if label} == {"kobe_orders"}
+    assert exported["kobe_orders"] == {listed["kobe_orders"]}

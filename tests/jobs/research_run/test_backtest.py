@@ -115,8 +115,8 @@ def test_holding_the_same_stocks_stands_beside_it_as_in_the_report(stored: tuple
     assert grown
     assert summary["held"]["final_equity"] == pytest.approx(cash * np.mean(grown))
     assert summary["held"]["max_drawdown"] < 0
-    told = f"made ${summary['held']['final_equity']:,.0f} of it"
-    assert told in (tmp_path / "out" / "backtest.html").read_text(encoding="utf-8")
+    text = f"made ${summary['held']['final_equity']:,.0f} of it"
+    assert text in (tmp_path / "out" / "backtest.html").read_text(encoding="utf-8")
 
 
 def test_a_book_names_its_parameters_by_strategy(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:

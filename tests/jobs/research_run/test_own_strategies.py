@@ -194,9 +194,9 @@ def test_it_has_folds_and_trades_of_its_own(settings: Settings, tmp_path: Path) 
     read = json.loads(found["signal"][0]["values"])
     assert set(read) == set(OWN)
     assert set(OWN) <= set(found["bars"][0])
-    told = found["in_words"]
-    assert told[0].startswith("Signal: my_idea said buy ")
-    assert all(f"{name} {value:.4g}" in told[1] for name, value in read.items())
+    lines = found["in_words"]
+    assert lines[0].startswith("Signal: my_idea said buy ")
+    assert all(f"{name} {value:.4g}" in lines[1] for name, value in read.items())
 
 
 def test_an_indicator_that_is_called_as_a_price_is_traced_beside_it(settings: Settings, tmp_path: Path) -> None:
@@ -432,9 +432,9 @@ def test_check_proves_and_measures(settings: Settings) -> None:
     assert {one["name"]: one["first"] for one in facts["indicators"]} == {
         "rsi4": 4, "sma50": 49, "atr10": 10, "adx14": 27, "spread": 0, "strength": 20
     }  # fmt: skip
-    told = run("check", "my_idea")
-    assert "reads no future" in told
-    assert "note: spread: the proof sees what is computed from the bars, not what a function loads by itself" in told
+    text = run("check", "my_idea")
+    assert "reads no future" in text
+    assert "note: spread: the proof sees what is computed from the bars, not what a function loads by itself" in text
 
 
 def test_check_says_where_an_indicator_comes_from_no_price(settings: Settings) -> None:

@@ -41,11 +41,11 @@ def test_every_fault_is_one_line_with_file_line_and_mend(fault: str, tmp_path: P
     settings = Settings.model_validate({"strategy": {"folder": folder}})
     with pytest.raises((ImportError, StrategyFault)) as raised:
         strategies_of(settings)
-    told = bad_strategy(type(raised.value).__name__, str(raised.value))
-    assert told is not None
-    assert "\n" not in str(told)
-    assert f"{folder / 'idea.py'}:{line}" in str(told)
-    assert words in str(told)
+    refusal = bad_strategy(type(raised.value).__name__, str(raised.value))
+    assert refusal is not None
+    assert "\n" not in str(refusal)
+    assert f"{folder / 'idea.py'}:{line}" in str(refusal)
+    assert words in str(refusal)
 
 
 def test_the_commands_that_need_strategies_say_it_and_the_others_import_none(
@@ -108,14 +108,14 @@ def test_a_file_that_does_not_come_back_is_named_with_its_line_and_not_waited_fo
     began = time.monotonic()
     if thread == "another":
         with ThreadPoolExecutor(1) as pool:
-            told = pool.submit(read).result()
+            reason = pool.submit(read).result()
     else:
-        told = read()
-    assert f"idea.py:{line or ''}" in told
-    assert "takes too long to be read" in told
+        reason = read()
+    assert f"idea.py:{line or ''}" in reason
+    assert "takes too long to be read" in reason
     again = time.monotonic()
     assert again - began < 5
-    assert read() == told
+    assert read() == reason
     assert time.monotonic() - again < 0.1
 
 
@@ -184,7 +184,7 @@ def test_a_name_that_is_nearly_one_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no strategy 'rsi' \(did you mean rsi2\?\): use one of"):
         strategy_named(Settings(), "rsi")
     folder = write_strategies(tmp_path, {})
-    for given, told in (
+    for given, words in (
         ({"walk_forward": {"grid": {"rsi22": {"rsi_entry": [5]}}}}, r"rsi22\] names no strategy \(did you mean rsi2\?\)"),
         (
             {"walk_forward": {"grid": {"rsi2": {"rsi_entri": [5]}}}},
@@ -192,7 +192,7 @@ def test_a_name_that_is_nearly_one_is_asked_for(tmp_path: Path) -> None:
         ),
         ({"strategy": {"folder": folder, "parameters": {"ibs": {"time": 5}}}}, r"parameters.ibs\] time is no parameter"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=words):
             refuse_unknown_parameters(Settings.model_validate(given))
     refuse_unknown_parameters(Settings.model_validate({"strategy": {"folder": folder, "parameters": {"mine": {"x": 5}}}}))
 
@@ -256,13 +256,13 @@ def test_files_import_each_other_by_name_and_a_strategy_is_registered_once(tmp_p
     }
     folder = write_strategies(tmp_path, files)
     found = own_strategies(own_files(Settings.model_validate({"strategy": {"folder": folder}})))
-    told = {own.strategy.name: [Path(path).name for path, _ in own.sources] for own in found}
-    assert told == {"my_idea": ["helper.py", "idea.py"], "other": ["helper.py", "idea.py", "other.py"]}
+    names = {own.strategy.name: [Path(path).name for path, _ in own.sources] for own in found}
+    assert names == {"my_idea": ["helper.py", "idea.py"], "other": ["helper.py", "idea.py", "other.py"]}
     assert "helper" not in sys.modules
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "words"),
     [
         ({"portfolio": {"strategies": {"my_ide": 1.0}}}, r"portfolio.strategies names 'my_ide', .*did you mean my_idea\?"),
         (
@@ -273,7 +273,7 @@ def test_files_import_each_other_by_name_and_a_strategy_is_registered_once(tmp_p
     ],
 )
 def test_settings_of_no_strategy_are_refused_before_anything_is_computed(
-    home: Path, tmp_path: Path, given: dict[str, dict[str, object]], told: str
+    home: Path, tmp_path: Path, given: dict[str, dict[str, object]], words: str
 ) -> None:
     from kobe_jobs.research_run.stale import bring_up_to_date
     from kobe_jobs.research_run.strategies import parts_named, strategy_named
@@ -281,7 +281,7 @@ def test_settings_of_no_strategy_are_refused_before_anything_is_computed(
     given = {**given, "strategy": {**given.get("strategy", {}), "folder": write_strategies(tmp_path, {"idea.py": GOOD})}}
     settings = Settings.model_validate(given)
     for ask in (bring_up_to_date, partial(strategy_named, name="my_idea"), parts_named):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=words):
             ask(settings)
     assert not (home / "dagster").exists()
 

@@ -146,10 +146,10 @@ def test_a_sweep_draws_its_heat_maps_in_the_terminal_as_json_and_as_a_picture(se
     shown = kobe()
     assert "ibs: ibs_entry down, atr_stop across; plateau" in shown
     assert shown.count("★") >= 3, "the best of each of three pairs"
-    told = json.loads(kobe("--json"))
-    (grid,) = told["heat_maps"]
+    printed = json.loads(kobe("--json"))
+    (grid,) = printed["heat_maps"]
     picture = home / "reports" / "heat_map.svg"
-    assert told["picture"] == str(picture)
+    assert printed["picture"] == str(picture)
     assert picture.read_text(encoding="utf-8").startswith("<svg")
     rows = Warehouse().rows("SELECT params::VARCHAR, avg(train_sharpe) FROM wf_trials WHERE strategy = 'ibs' GROUP BY ALL")
     best = max(ratio for _, ratio in rows if ratio == ratio)
@@ -294,15 +294,15 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bits(
     remote = load_settings()
     plan = plan_sweep(remote, Warehouse())
     assert plan.left == len(whole), "where a sweep runs is not part of its pin"
-    told: list[int] = []
+    counts: list[int] = []
 
     def done(count: int) -> None:
-        told.append(count)
-        if len(told) == 1:
+        counts.append(count)
+        if len(counts) == 1:
             kill(cluster)
 
     run_sweep(remote, Warehouse(), plan, done)
-    assert sum(told) == plan.total
+    assert sum(counts) == plan.total
     pd.testing.assert_frame_equal(trials(), whole, check_exact=True)
 
 
@@ -314,17 +314,17 @@ def test_a_cluster_whose_workers_all_die_ends_in_one_line_and_keeps_what_was_fin
     monkeypatch.setenv("KOBE_COMPUTE__SCHEDULER", cluster.address)
     remote = load_settings()
     plan = plan_sweep(remote, Warehouse())
-    told: list[int] = []
+    counts: list[int] = []
 
     def done(count: int) -> None:
-        told.append(count)
+        counts.append(count)
         for worker in cluster.workers:
             worker.kill()
 
     with pytest.raises(ClusterLost, match=f"every worker of {cluster.address} is gone|no worker is connected"):
         run_sweep(remote, Warehouse(), plan, done)
-    assert 0 < sum(told) < plan.total
-    assert plan_sweep(remote, Warehouse()).left == plan.total - sum(told)
+    assert 0 < sum(counts) < plan.total
+    assert plan_sweep(remote, Warehouse()).left == plan.total - sum(counts)
 
 
 def test_a_scheduler_without_workers_says_how_to_start_one(

@@ -85,15 +85,15 @@ class Scene:
 
     def converge(self) -> list[dict[str, Any]]:
         """Run until the session is done; what each run told."""
-        told = []
+        results = []
         for _ in range(RERUNS):
             result = self.run()
             assert result is not None
-            told.append(result)
+            results.append(result)
             if result.get("clean"):
-                return told
+                return results
             self.embedded.faults.clear()
-        raise AssertionError(f"no run converged: {told}")
+        raise AssertionError(f"no run converged: {results}")
 
     def orders(self) -> list[Any]:
         """What the broker took, ever."""
@@ -150,11 +150,11 @@ def scene(tmp_path: Path, template: Path) -> Iterator[Scene]:
 
 
 def test_the_run_without_trouble_is_the_measure(scene: Scene) -> None:
-    told = scene.run()
-    assert told is not None
-    assert told["clean"], told
-    assert told["exits"] == {"rsi_exit": 2}
-    assert (told["submitted"], told["filled"]) == (4, 4) or told["submitted"] == 5
+    summary = scene.run()
+    assert summary is not None
+    assert summary["clean"], summary
+    assert summary["exits"] == {"rsi_exit": 2}
+    assert (summary["submitted"], summary["filled"]) == (4, 4) or summary["submitted"] == 5
     scene.check()
 
 
@@ -165,9 +165,9 @@ def whole(template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int
     shutil.copytree(template, folder)
     with market.start_broker(folder) as embedded:
         scene = Scene(folder, embedded)
-        told = scene.run()
-        assert told is not None
-        return told["steps"], scene.result()
+        summary = scene.run()
+        assert summary is not None
+        return summary["steps"], scene.result()
 
 
 def random_faults(dice: random.Random) -> list[dict[str, Any]]:
@@ -211,12 +211,12 @@ def test_death_at_any_step_leaves_a_session_that_the_next_run_finishes(
             scene = Scene(folder, embedded)
             died = scene.run(die_at) is None
             assert died, f"step {die_at} of {steps} was not reached"
-            told = scene.converge()
+            results = scene.converge()
             try:
                 scene.check()
                 assert scene.result() == measure
             except AssertionError as error:
-                raise AssertionError(f"died at step {die_at} of {steps}; then {told}") from error
+                raise AssertionError(f"died at step {die_at} of {steps}; then {results}") from error
 
 
 def test_death_and_faults_together_lose_nothing_and_double_nothing(
@@ -235,21 +235,21 @@ def test_death_and_faults_together_lose_nothing_and_double_nothing(
             for die_at in deaths:
                 scene.run(die_at)
             try:
-                told = scene.converge()
+                results = scene.converge()
                 scene.check()
             except AssertionError as error:
                 raise AssertionError(f"faults {faults}, deaths at {deaths} of {steps}") from error
-            assert told
+            assert results
 
 
 def test_five_processes_at_once_trade_one_session_once(scene: Scene) -> None:
     processes = [crash_child.start(scene.folder, scene.embedded.url, name=f"p{n}") for n in range(5)]
     for process in processes:
         process.join()
-    told = [crash_child.outcome(scene.folder, f"p{n}") for n in range(5)]
-    clean = [result for result in told if result.get("clean")]
-    assert sum("already traded" not in str(result["notes"]) for result in clean) == 1, told
-    assert {result["error"] for result in told if "error" in result} <= {"AnotherRunTrades"}, told
+    results = [crash_child.outcome(scene.folder, f"p{n}") for n in range(5)]
+    clean = [result for result in results if result.get("clean")]
+    assert sum("already traded" not in str(result["notes"]) for result in clean) == 1, results
+    assert {result["error"] for result in results if "error" in result} <= {"AnotherRunTrades"}, results
     scene.check()
 
 

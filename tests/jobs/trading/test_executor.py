@@ -47,8 +47,8 @@ def telling(context: SessionContext, status: OrderStatus, *, absent: bool = Fals
 
         def orders(self, *scope: Any, **more: Any) -> Any:
             listed = self.inner.orders(*scope, **more)
-            told = [dataclasses.replace(row, status=status, raw_status=str(status)) for row in listed if row.kind == "stop"]
-            return [] if absent else told
+            found = [dataclasses.replace(row, status=status, raw_status=str(status)) for row in listed if row.kind == "stop"]
+            return [] if absent else found
 
     return dataclasses.replace(context, broker=Odd(context))  # type: ignore[arg-type]
 
@@ -140,26 +140,26 @@ def test_a_cancel_without_an_answer_is_repeated_only_behind_a_look_up(
     class Mute(Around):
         def __init__(self, context: SessionContext) -> None:
             super().__init__(context)
-            self.told: list[str] = []
+            self.calls: list[str] = []
 
         def cancel(self, order_id: str) -> None:
-            self.told.append("cancel")
-            if len(self.told) > 1:
+            self.calls.append("cancel")
+            if len(self.calls) > 1:
                 self.inner.cancel(order_id)
                 return
             raise Unresolved("timeout")
 
         def order_by_client_id(self, client_order_id: str) -> Any:
-            self.told.append("look")
-            if self.told.count("look") < 4:
+            self.calls.append("look")
+            if self.calls.count("look") < 4:
                 raise BrokerUnavailable("silence")
             return self.inner.order_by_client_id(client_order_id)
 
     broker = Mute(context)
     ended = executor.cancel(dataclasses.replace(context, broker=broker), stops(context)[0])  # type: ignore[arg-type]
     assert ended.state is OrderState.CANCELED
-    assert broker.told[:7] == ["cancel", "look", "look", "look", "look", "cancel", "look"]
-    assert set(broker.told[7:]) <= {"look"}, "a cancel that was taken is waited for"
+    assert broker.calls[:7] == ["cancel", "look", "look", "look", "look", "cancel", "look"]
+    assert set(broker.calls[7:]) <= {"look"}, "a cancel that was taken is waited for"
 
 
 def hide_the_first_entry(rig: TradingContext, embedded: EmbeddedBroker, seconds: float) -> None:

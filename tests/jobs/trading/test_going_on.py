@@ -196,9 +196,9 @@ def test_coins_and_options_are_rows_and_halt_nothing_and_need_no_stop(traded: Tr
     assert not reconcile(session_of(traded, orders=lambda rows: [*rows, stock]), "test").agrees
 
 
-@pytest.mark.parametrize(("rounding", "told"), [("ROUND_DOWN", "cash in lieu"), ("ROUND_UP", "rounded up")])
+@pytest.mark.parametrize(("rounding", "words"), [("ROUND_DOWN", "cash in lieu"), ("ROUND_UP", "rounded up")])
 def test_a_fraction_that_a_split_left_follows_what_the_broker_made_of_it(
-    traded: TradingContext, rounding: str, told: str
+    traded: TradingContext, rounding: str, words: str
 ) -> None:
     held = open_positions(traded.ledger, session_of(traded).account)[0]
     with traded.ledger.write() as write:
@@ -216,7 +216,7 @@ def test_a_fraction_that_a_split_left_follows_what_the_broker_made_of_it(
     settle_fractions(context)
     left = {p.symbol: p.qty for p in open_positions(context.ledger, context.account)}
     assert left.get(held.symbol, Decimal(0)) == half.to_integral_value(rounding=rounding)
-    assert told in str(context.notes)
+    assert words in str(context.notes)
     assert not [row for row in reconcile_account(context, "again").differences if row.kind == "position"]
 
 
@@ -234,9 +234,9 @@ def test_positions_leave_by_the_rules_that_they_were_entered_with(traded: Tradin
     embedded.advance_to(market.EXIT_DAY, "open")
     switched = changed(traded.settings, rsi_exit=95.0)
     context = open_session(dataclasses.replace(traded, settings=switched), "rsi2")
-    told = switching_finding(context)
-    assert not told.ok
-    assert "leaves by the rules it was entered with (rsi2: rsi_exit 70)" in told.seen
+    finding = switching_finding(context)
+    assert not finding.ok
+    assert "leaves by the rules it was entered with (rsi2: rsi_exit 70)" in finding.seen
     summary = trade_session(dataclasses.replace(traded, settings=switched))
     assert summary.exits == {"rsi_exit": len(market.LEAVING)}
 
@@ -246,10 +246,10 @@ def test_a_position_of_no_registered_strategy_is_told_with_what_to_do(traded: Tr
     monkeypatch.setattr(
         switching, "strategies_of", lambda settings: {n: s for n, s in registered(settings).items() if n != "rsi2"}
     )
-    told = switching_finding(session_of(traded))
-    assert "is not registered" in told.seen
-    assert "register the strategy" in told.hint
-    assert "nothing to do" not in told.hint
+    finding = switching_finding(session_of(traded))
+    assert "is not registered" in finding.seen
+    assert "register the strategy" in finding.hint
+    assert "nothing to do" not in finding.hint
 
 
 def test_a_renamed_position_is_followed_once_the_broker_shows_it(traded: TradingContext, embedded: EmbeddedBroker) -> None:
@@ -257,8 +257,8 @@ def test_a_renamed_position_is_followed_once_the_broker_shows_it(traded: Trading
     embedded.advance_to(market.EXIT_DAY, "open")
     embedded.faults.add({"settings": {"renames": {old: "NEW"}}})
     assert traded.snapshot is not None
-    told = dataclasses.replace(traded.snapshot, renames={old: (market.EXIT_DAY, "NEW")}, signals={})
-    summary = trade_session(dataclasses.replace(traded, snapshot=told))
+    snapshot = dataclasses.replace(traded.snapshot, renames={old: (market.EXIT_DAY, "NEW")}, signals={})
+    summary = trade_session(dataclasses.replace(traded, snapshot=snapshot))
     names = {held.symbol for held in open_positions(traded.ledger, summary.account)}
     assert "NEW" in names
     assert old not in names

@@ -68,9 +68,9 @@ def test_a_chain_that_went_on_is_no_rollback(ledger: OrderLedger, home: Path) ->
 def test_dagster_s_history_knows_what_was_cut_off(ledger: OrderLedger, asset: str) -> None:
     show(ledger.audit_head(), asset)
     set_back(ledger, 1)
-    told = find_rollback(ledger)
-    assert "the chain ends at record 1, record 3 is missing" in told
-    assert "Dagster's history" in told
+    text = find_rollback(ledger)
+    assert "the chain ends at record 1, record 3 is missing" in text
+    assert "Dagster's history" in text
     tell(ledger, 4)
     show(ledger.audit_head(), asset)
     assert "record 3 is another one" in find_rollback(ledger), "what came after proves nothing"

@@ -325,9 +325,9 @@ def test_death_at_any_step_after_the_open_leaves_every_fill_to_the_next_run(
                 process = crash_child.start(folder, embedded.url, deadly, **changes)
                 process.join()
                 assert process.exitcode == (-9 if deadly else 0)
-            told = crash_child.outcome(folder)
-            assert told["clean"], told
-            steps, measure = (steps, measure) if number else (told["steps"], day.held())
+            outcome = crash_child.outcome(folder)
+            assert outcome["clean"], outcome
+            steps, measure = (steps, measure) if number else (outcome["steps"], day.held())
             assert day.stops() == day.held() == day.ledger_state()[1] == measure, f"died at {die_at} of {steps}"
             ids = [row["client_order_id"] for row in embedded.book.state.rows("SELECT client_order_id FROM orders")]
             assert len(ids) == len(set(ids))
@@ -342,9 +342,9 @@ def _lived(day: Day, die_at: int) -> tuple[int, dict[str, float]]:
         process.join()
         assert process.exitcode == (-9 if deadly else 0)
         if not deadly:
-            told = crash_child.outcome(day.folder)
-            assert told["clean"], told
-            steps = told["steps"]
+            outcome = crash_child.outcome(day.folder)
+            assert outcome["clean"], outcome
+            steps = outcome["steps"]
     ids = [row["client_order_id"] for row in day.embedded.book.state.rows("SELECT client_order_id FROM orders")]
     assert len(ids) == len(set(ids))
     bought = [

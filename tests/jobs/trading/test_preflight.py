@@ -216,17 +216,17 @@ def test_open_intents_are_a_warning(rig: TradingContext, embedded: EmbeddedBroke
 
 def store_evidence(warehouse: Warehouse, settings: Settings, **changes: Any) -> None:
     """Folds of rsi2 built from the stored bars under `settings`, checks passed; `changes` spoil it."""
-    told = {"pin": research_pin(settings), "passed": True, "bars": None, "signals": "sv", "strategy": "rsi2"} | changes
-    bars = told["bars"] or warehouse.content_version(*TABLES["daily_bars"])
+    facts = {"pin": research_pin(settings), "passed": True, "bars": None, "signals": "sv", "strategy": "rsi2"} | changes
+    bars = facts["bars"] or warehouse.content_version(*TABLES["daily_bars"])
     fold = {
-        "strategy": told["strategy"], "mode": "canonical", "fold": 1, "params": "{}", "refused": "{}",
+        "strategy": facts["strategy"], "mode": "canonical", "fold": 1, "params": "{}", "refused": "{}",
         **dict.fromkeys(("train_start", "train_end", "test_start", "test_end"), market.ENTRY_DAY),
     }  # fmt: skip
     versions = [
         {
             "asset": asset, "data_version": {"daily_bars": bars, "signals": "sv"}.get(asset, "v"), "code_version": "c",
-            "inputs": json.dumps({"daily_bars": bars, "signals": told["signals"]}), "config_pin": told["pin"], "run_id": "r",
-            "checks_passed": told["passed"] if asset == "wf_folds" else True, "recorded_at": NOW,
+            "inputs": json.dumps({"daily_bars": bars, "signals": facts["signals"]}), "config_pin": facts["pin"], "run_id": "r",
+            "checks_passed": facts["passed"] if asset == "wf_folds" else True, "recorded_at": NOW,
         }
         for asset in CHECKED
     ]  # fmt: skip

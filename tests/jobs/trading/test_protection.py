@@ -145,8 +145,8 @@ def test_what_an_entry_bought_before_its_run_was_killed_is_protected_or_named_by
         trade(rig, Killed(rig))
     embedded.settle()
     (bought,) = bare(embedded)
-    told = f"{bought} has no protective stop at the broker"
-    assert find_unguarded(rig.ledger, ACCOUNT, rig.broker) == [f"{told} for its 3 shares"]
+    text = f"{bought} has no protective stop at the broker"
+    assert find_unguarded(rig.ledger, ACCOUNT, rig.broker) == [f"{text} for its 3 shares"]
     assert unproven(rig.ledger, ACCOUNT) == [bought]
     if refusal is KillSwitchOn:
         rig.kill_switch.turn_on("now")

@@ -56,8 +56,8 @@ def traded(rig: TradingContext, embedded: EmbeddedBroker) -> TradingContext:
 
 def morning(rig: TradingContext, names: dict[str, str], renames: Renames, times: int = 1, **changes: Any) -> SessionContext:
     assert rig.snapshot is not None
-    told = dataclasses.replace(rig.snapshot, renames=renames, **changes)
-    return open_session(dataclasses.replace(rig, broker_or_error=Renamed(rig.broker, names, times), snapshot=told), "rsi2")
+    snapshot = dataclasses.replace(rig.snapshot, renames=renames, **changes)
+    return open_session(dataclasses.replace(rig, broker_or_error=Renamed(rig.broker, names, times), snapshot=snapshot), "rsi2")
 
 
 def held(context: SessionContext) -> dict[str, Decimal]:

@@ -123,10 +123,10 @@ def test_a_broker_that_goes_silent_among_the_entries_leaves_no_position_without_
 def test_the_kill_switch_is_read_after_the_clock_has_kept_us_waiting(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     class Slow(Around):
         def clock(self) -> Any:
-            told = self.inner.clock()
+            clock = self.inner.clock()
             if len(orders(embedded)) == 2:
                 rig.kill_switch.turn_on("while we waited")
-            return told
+            return clock
 
     summary = trade_session(dataclasses.replace(rig, broker_or_error=Slow(rig)))  # type: ignore[arg-type]
     assert "while we waited" in summary.halted

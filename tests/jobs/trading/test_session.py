@@ -577,7 +577,7 @@ def test_parts_of_shares_are_kept_from_paper_because_nothing_could_protect_them(
 
 
 def test_the_summary_is_plain_json(rig: TradingContext) -> None:
-    told = trade_session(rig).as_json()
-    assert json.loads(json.dumps(told)) == told
-    assert told["session"] == str(market.ENTRY_DAY)
-    assert dt.date.fromisoformat(told["signal_session"]) == market.FIRST_SIGNALS
+    summary = trade_session(rig).as_json()
+    assert json.loads(json.dumps(summary)) == summary
+    assert summary["session"] == str(market.ENTRY_DAY)
+    assert dt.date.fromisoformat(summary["signal_session"]) == market.FIRST_SIGNALS

@@ -73,8 +73,8 @@ def rig_at(day: Day, now: dt.datetime | None = None, entry: str = "ioc", **chang
             return getattr(adapter, name)
 
         def clock(self) -> Clock:
-            told = adapter.clock()
-            return told if now is None else dataclasses.replace(told, timestamp=now, is_open=False)
+            clock = adapter.clock()
+            return clock if now is None else dataclasses.replace(clock, timestamp=now, is_open=False)
 
     rig = market.make_context(day.folder, Elsewhen(), settings, SNAPSHOT, **changes)  # type: ignore[arg-type]
     with contextlib.closing(rig.ledger), contextlib.closing(adapter):

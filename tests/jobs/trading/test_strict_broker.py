@@ -66,8 +66,8 @@ def test_in_stage_simulated_a_split_that_leaves_a_fraction_leaves_no_position_ba
     embedded.faults.strictness = SIMULATED
     embedded.advance_to(market.EXIT_DAY, "open")
     embedded.book._split(ExchangeSplit("S04", market.EXIT_DAY, 1.5), embedded.moment)
-    told = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 2.0, 3.0),)}, signals={})
-    summary = trade_session(dataclasses.replace(rig, snapshot=told))
+    snapshot = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 2.0, 3.0),)}, signals={})
+    summary = trade_session(dataclasses.replace(rig, snapshot=snapshot))
     assert summary.is_clean, summary
     assert "the split of S04 left 0.5 of a share" in str(summary.notes)
     assert protected(embedded)["S04"][0] == 4.0

@@ -52,10 +52,10 @@ def look(settings: Settings, session: dt.date | None = None) -> Tomorrow:
 
 def test_the_report_is_given_the_same_in_words_and_nothing_where_there_is_nothing(market: Settings) -> None:
     stand_before_the_end(market)
-    given, told = next_orders(market, Warehouse()), look(market)
+    given, coming = next_orders(market, Warehouse()), look(market)
     assert given is not None
-    assert (given["session"], given["entries"]) == (told.session.isoformat(), told.as_json()["entries"])
-    assert [row["reason"] for row in given["refused"]] == [in_words(row.reason) for row in told.refused]
+    assert (given["session"], given["entries"]) == (coming.session.isoformat(), coming.as_json()["entries"])
+    assert [row["reason"] for row in given["refused"]] == [in_words(row.reason) for row in coming.refused]
     with Warehouse().transaction() as connection:
         connection.execute("DELETE FROM daily_bars")
     assert next_orders(market, Warehouse()) is None
@@ -65,14 +65,14 @@ def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings,
     stand_before_the_end(market)
     entered, left, refused = 0, 0, 0
     for _ in range(SESSIONS - 1):
-        told = look(market)
-        assert look(market) == told, "looking changes nothing"
+        coming = look(market)
+        assert look(market) == coming, "looking changes nothing"
         with open_trading_context(market, Secrets(), leave_clock=True) as trading:
             session = next_session(trading)
-            assert session == told.session
+            assert session == coming.session
             done = trade_session(trading, session)
         exits = {(row["symbol"], row["reason"]) for row in done.orders if row["leg"].startswith("exit")}
-        assert exits == {(row.symbol, row.reason) for row in told.exits}
+        assert exits == {(row.symbol, row.reason) for row in coming.exits}
         # What the morning's price decides: the size of an order, and with it who still finds room in the budget.
         by_price = {"exceeds_daily_budget", "exceeds_order_budget", "insufficient_cash", "below_one_share", "gap_too_wide"}
         denied = {
@@ -80,12 +80,12 @@ def test_the_next_run_sends_what_was_told_and_refuses_the_rest(market: Settings,
         }
         sent = {row["symbol"] for row in done.orders if row["leg"] == "entry"} - set(denied)
         loose = {symbol for symbol, reason in denied.items() if reason in by_price | {"no_quote"}}
-        assert {row.symbol for row in told.entries} - loose <= sent
+        assert {row.symbol for row in coming.entries} - loose <= sent
         assert all(
             denied.get(row.symbol, row.reason).split(":")[0] == row.reason.split(":")[0] or row.reason in by_price
-            for row in told.refused
+            for row in coming.refused
         )
-        entered, left, refused = entered + len(told.entries), left + len(told.exits), refused + len(told.refused)
+        entered, left, refused = entered + len(coming.entries), left + len(coming.exits), refused + len(coming.refused)
     assert min(entered, left, refused) > 0, (entered, left, refused)
     assert min(entered, left) >= 2, "the market gives all three something to say"
 
@@ -100,13 +100,13 @@ def changed(settings: Settings, **sections: dict[str, Any]) -> Settings:
 def test_a_limit_as_a_share_of_the_account_is_told_with_its_dollars(market: Settings) -> None:
     stand_before_the_end(market)
     shares = changed(market, policy={"max_daily_notional": None, "max_daily_fraction": 0.01})
-    told = look(shares)
-    assert (told.budget, told.budget_share) == (100.0, 0.01)
-    assert told.dollars <= 100.0
+    coming = look(shares)
+    assert (coming.budget, coming.budget_share) == (100.0, 0.01)
+    assert coming.dollars <= 100.0
     with ledger_to_look_at() as ledger:
         view = look_at_account(shares, ledger, Warehouse())
     assert (view.budget, view.budget_share) == (100.0, 0.01)
-    assert budget_words(told.budget, told.budget_share) == "of $100.00 a session (1 % of the account)"
+    assert budget_words(coming.budget, coming.budget_share) == "of $100.00 a session (1 % of the account)"
     assert look(changed(market, policy={"max_daily_fraction": 0.5})).budget == 200.0, "the tighter of the two"
     assert budget_words(None, None) == "without a daily budget"
 
@@ -116,9 +116,9 @@ def test_a_session_that_is_over_is_told_as_such(market: Settings) -> None:
         return " ".join(look(changed(market, broker={"stage": stage}, data={"vendor": vendor})).notes)
 
     ((last,),) = Warehouse().rows("SELECT max(session) FROM daily_bars")
-    told = look(changed(market, broker={"stage": "shadow"}))
-    following = calendar.sessions(told.session, told.session + dt.timedelta(days=15))[1]
-    assert f"{told.session} is over: `kobe trade` books it on paper, then this shows {following}" in told.notes
+    coming = look(changed(market, broker={"stage": "shadow"}))
+    following = calendar.sessions(coming.session, coming.session + dt.timedelta(days=15))[1]
+    assert f"{coming.session} is over: `kobe trade` books it on paper, then this shows {following}" in coming.notes
     assert f"the bars end on {last} and " in notes("paper", "polygon")
     assert " is past: nothing of this would be sent; `kobe report` brings newer bars" in notes("paper", "polygon")
     assert "newer files bring newer bars" in notes("paper", "files")
@@ -177,15 +177,15 @@ def _cash_on_record(settings: Settings) -> float:
 
 def test_every_entry_has_limit_stop_and_dollars(market: Settings) -> None:
     stand_before_the_end(market)
-    told = next(found for found in (look(market, day) for day in _sessions()) if found.entries)
-    for entry in told.entries:
+    coming = next(found for found in (look(market, day) for day in _sessions()) if found.entries)
+    for entry in coming.entries:
         assert entry.dollars == pytest.approx(entry.shares * entry.limit)
         assert entry.stop is not None
         assert (entry.stop < entry.limit) == (entry.side == "buy")
-    assert json.loads(json.dumps(told.as_json()))["dollars"] == pytest.approx(sum(e.dollars for e in told.entries))
-    assert any(told.entries[0].symbol in line for line in told.lines())
+    assert json.loads(json.dumps(coming.as_json()))["dollars"] == pytest.approx(sum(e.dollars for e in coming.entries))
+    assert any(coming.entries[0].symbol in line for line in coming.lines())
     # The limit of a short sale is the least that it takes, that of a purchase the most that it pays.
-    assert all(" or better" in line for line in told.lines()[: len(told.entries)])
+    assert all(" or better" in line for line in coming.lines()[: len(coming.entries)])
 
 
 def test_looking_ahead_reads_the_bars_of_what_is_held_and_of_no_signal(
@@ -201,8 +201,8 @@ def test_looking_ahead_reads_the_bars_of_what_is_held_and_of_no_signal(
         return found
 
     monkeypatch.setattr(tomorrow, "load_market_snapshot", noted)
-    told = [look(market, day) for day in _sessions()]
-    assert any(found.entries or found.refused for found in told)
+    looks = [look(market, day) for day in _sessions()]
+    assert any(found.entries or found.refused for found in looks)
     assert all(bars == held for bars, held in read)
 
 
@@ -237,13 +237,13 @@ def test_bars_of_another_vendor_than_the_settings_are_not_looked_at(market: Sett
 
 
 def test_the_evenings_orders_are_told_once(market: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[AlertMessage] = []
-    monkeypatch.setattr("kobe_jobs.trading.reporting.alerts.tell", lambda _settings, message: told.append(message) or True)
+    messages: list[AlertMessage] = []
+    monkeypatch.setattr("kobe_jobs.trading.reporting.alerts.tell", lambda _settings, message: messages.append(message) or True)
     assert tell_tomorrow(market)
-    assert told == [], "nobody wished for it"
+    assert messages == [], "nobody wished for it"
     plain = market.model_dump() | {"alerts": {"urls": ["json://127.0.0.1:9/x"], "on": ["orders"]}}
     for _ in range(2):
         assert tell_tomorrow(Settings.model_validate(plain))
-    assert told[0].identity == told[1].identity
-    assert "exits on" in told[0].what
-    assert told[0].body
+    assert messages[0].identity == messages[1].identity
+    assert "exits on" in messages[0].what
+    assert messages[0].body

@@ -84,8 +84,8 @@ def test_a_stop_that_sold_a_part_before_a_split_goes_on_for_the_rest(rig: Tradin
     state.split("S00", 2.0, at=stamp(embedded.book.now()))
     sell(1.0)
     assert rig.snapshot is not None
-    told = dataclasses.replace(rig.snapshot, splits={"S00": (Split("S00", market.EXIT_DAY, 1.0, 2.0),)}, signals={})
-    summary = trade_session(dataclasses.replace(rig, snapshot=told))
+    snapshot = dataclasses.replace(rig.snapshot, splits={"S00": (Split("S00", market.EXIT_DAY, 1.0, 2.0),)}, signals={})
+    summary = trade_session(dataclasses.replace(rig, snapshot=snapshot))
     assert summary.is_clean, summary
     # Of three shares two were left, which became four, of which one was sold.
     position = next(p for p in open_positions(rig.ledger, ACCOUNT) if p.symbol == "S00")

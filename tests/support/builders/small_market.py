@@ -103,8 +103,8 @@ def start_broker(folder: Path, splits: Sequence[ExchangeSplit] = (), **terms: An
 def by_hand(embedded: EmbeddedBroker, symbol: str, side: str, qty: str, client_id: str = "") -> None:
     """A person's market order at the broker's own page, once somebody offers; it is filled afterwards."""
     embedded.faults.add({"settings": {"no_offer_until_s": 0}})
-    told = {"client_order_id": client_id or f"hand {symbol}", "symbol": symbol, "side": side, "type": "market"}
-    embedded.book.submit({**told, "time_in_force": "day", "qty": qty})
+    body = {"client_order_id": client_id or f"hand {symbol}", "symbol": symbol, "side": side, "type": "market"}
+    embedded.book.submit({**body, "time_in_force": "day", "qty": qty})
     embedded.settle()
 
 

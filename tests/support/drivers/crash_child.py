@@ -94,10 +94,10 @@ def run(folder: str, url: str, die_at: int, trading: dict[str, Any], result: str
     audit_chain._write_all = torn
     rig = market.make_context(Path(folder), DoomedBroker(adapter, doom), settings, ledger=ledger)  # type: ignore[arg-type]
     try:
-        told: dict[str, Any] = trade_session(rig).as_json()
+        details: dict[str, Any] = trade_session(rig).as_json()
     except KobeError as error:
-        told = {"error": type(error).__name__, "told": str(error)}
-    Path(result).write_text(json.dumps({**told, "steps": doom.steps}), encoding="utf-8")
+        details = {"error": type(error).__name__, "told": str(error)}
+    Path(result).write_text(json.dumps({**details, "steps": doom.steps}), encoding="utf-8")
 
 
 _context = forked_after("tests.support.drivers.crash_ready")
@@ -112,5 +112,5 @@ def start(folder: Path, url: str, die_at: int = 0, name: str = "result", **tradi
 
 def outcome(folder: Path, name: str = "result") -> dict[str, Any]:
     """What a run that lived wrote."""
-    told: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    return told
+    details: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return details

@@ -205,11 +205,11 @@ function showSwitch(status) {
     : "The kill switch is off: orders may be sent.";
 }
 
-function show(told) {
+function show(data) {
   const problem = byId("problem");
-  problem.hidden = !told.problem;
-  problem.textContent = told.problem;
-  const account = told.account;
+  problem.hidden = !data.problem;
+  problem.textContent = data.problem;
+  const account = data.account;
   byId("as-of").textContent = account ? `${account.strategy}, at the close of ${account.as_of}` : "";
   if (!account) return;
   byId("stage").hidden = false;
@@ -219,14 +219,14 @@ function show(told) {
   title.textContent = account.started ? `${write.money(account.equity)}, ${write.gain(account.pnl)} since ${account.started}` : `${write.money(account.equity)}, nothing traded yet`;
   document.title = `Kobe account · ${write.money(account.equity)}`;
   showSwitch(account.kill_switch);
-  showTiles(account, told.simulated);
-  showCurve(account, told.simulated);
+  showTiles(account, data.simulated);
+  showCurve(account, data.simulated);
   showPositions(account);
   showTomorrow(account.tomorrow);
   showOrders(account);
   showBudget(account);
   showFills(account);
-  showHealth(account, told.health);
+  showHealth(account, data.health);
 }
 
 let last = null, retries = 0;
@@ -250,9 +250,9 @@ async function stopAll() {
   problem.hidden = true;
   try {
     const answer = await fetch("/account/kill", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ reason }) });
-    const told = await answer.json();
-    if (!answer.ok) throw new Error(told.problem);
-    showSwitch(told);
+    const status = await answer.json();
+    if (!answer.ok) throw new Error(status.problem);
+    showSwitch(status);
     byId("kill-dialog").close();
     refresh();
   } catch (error) {

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kobe_assets.checks.research import told_lookahead
+from kobe_assets.checks.research import describe_lookahead
 from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_frame
 from kobe_assets.graph.given_bars import panel_of_frame
 from kobe_assets.graph.inputs import canonical_params, folds_of, load_panel, market_of, stored_symbols, tradable_bars
@@ -289,7 +289,7 @@ def _stored() -> Warehouse:
 
 
 def _looked(market: Market, strategy: Strategy, params: dict[str, float]) -> str:
-    found = told_lookahead(market, {strategy.name: params}, {strategy.name: strategy})
+    found = describe_lookahead(market, {strategy.name: params}, {strategy.name: strategy})
     if found:
         warnings.warn(f"{strategy.name} reads the future: {found}", LookaheadWarning, stacklevel=3)
     return found

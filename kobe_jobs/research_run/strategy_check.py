@@ -11,7 +11,7 @@ import numpy as np
 
 from kobe_assets.checks.research import MOST_BARS, describe_lookahead
 from kobe_assets.graph.inputs import canonical_params, load_market
-from kobe_assets.report.analysis.one_run import told_signals
+from kobe_assets.report.analysis.one_run import describe_doubtful_signals
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.declared import function_of
 from kobe_assets.research.indicators import compute_indicators
@@ -91,7 +91,7 @@ def check_strategy(settings: Settings, strategy: Strategy) -> StrategyFacts:
         leak=describe_lookahead(market, {strategy.name: params}, {strategy.name: strategy}),
         notes=(
             *_notes(panel, strategy, facts),
-            *told_signals(market, strategy, params, 0, len(panel.sessions)),
+            *describe_doubtful_signals(market, strategy, params, 0, len(panel.sessions)),
             *unproven(panel, strategy),
             *_refused(settings, strategy),
         ),

@@ -90,9 +90,9 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
 
 
 def test_a_strategy_that_never_trades_is_told_that_it_has_no_sharpe_ratio(warehouse: Warehouse) -> None:
-    told = dict(warehouse.rows("SELECT figure, reason FROM kpi_reasons WHERE strategy = 'never' AND mode = 'canonical'"))
-    assert told["min_trl_years"] == "no Sharpe ratio"
-    assert told["profit_factor"] == "no trade"
+    reasons = dict(warehouse.rows("SELECT figure, reason FROM kpi_reasons WHERE strategy = 'never' AND mode = 'canonical'"))
+    assert reasons["min_trl_years"] == "no Sharpe ratio"
+    assert reasons["profit_factor"] == "no trade"
 
 
 def test_a_registered_declaration_is_in_signals_folds_trials_figures_and_report(warehouse: Warehouse) -> None:

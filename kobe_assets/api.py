@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kobe_assets.checks.research import told_lookahead
+from kobe_assets.checks.research import describe_lookahead
 from kobe_assets.graph.frames import equity_frame, folds_frame, stacked, trades_frame
 from kobe_assets.graph.given_bars import panel_of_frame
 from kobe_assets.graph.inputs import canonical_params, folds_of, load_panel, market_of, stored_symbols, tradable_bars
 from kobe_assets.graph.own_strategies import no_strategy, strategies_of
-from kobe_assets.report.analysis.one_run import BookRun, run_book, told_refusals, told_signals
+from kobe_assets.report.analysis.one_run import BookRun, describe_doubtful_signals, describe_refusals, run_book
 from kobe_assets.report.page.run_figures import equity_figure, symbol_figure
 from kobe_assets.research.declared import is_number
 from kobe_assets.research.indicators import compute_indicators
@@ -74,7 +74,8 @@ class Backtest:
         return symbol_figure(f"{symbol}, {title}", self.run.panel, symbol, self.run.first, self.run.last, self.trades)
 
     def __repr__(self) -> str:
-        return f"<Backtest of {self.strategy}, {len(self.equity)} sessions, {len(self.trades)} trades{_told(self.figures)}>"
+        sharpe = _sharpe_text(self.figures)
+        return f"<Backtest of {self.strategy}, {len(self.equity)} sessions, {len(self.trades)} trades{sharpe}>"
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ class WalkForward:
         return equity_figure(f"{self.strategy} out of sample, {len(self.study.folds)} folds", curves)
 
     def __repr__(self) -> str:
-        told = _told(self.figures[CANONICAL])
-        return f"<WalkForward of {self.strategy}, {len(self.study.folds)} folds, {len(self.trades)} trades{told}>"
+        sharpe = _sharpe_text(self.figures[CANONICAL])
+        return f"<WalkForward of {self.strategy}, {len(self.study.folds)} folds, {len(self.trades)} trades{sharpe}>"
 
 
 def backtest(
@@ -213,8 +214,8 @@ def walk_forward(
         equity=equity,
         figures=figures,
         notes=(
-            *told_signals(market, declared, own, *tested),
-            *(f"{mode}: {told}" for mode, found in modes for told in told_refusals([r.outcome for r in found], settings)),
+            *describe_doubtful_signals(market, declared, own, *tested),
+            *(f"{mode}: {line}" for mode, found in modes for line in describe_refusals([r.outcome for r in found], settings)),
             *more,
         ),
         lookahead=_looked(market, declared, own) if check else None,
@@ -230,7 +231,7 @@ def _chained(equity: pd.DataFrame, initial_cash: float) -> pd.DataFrame:
     )
 
 
-def _told(figures: Mapping[str, float | None]) -> str:
+def _sharpe_text(figures: Mapping[str, float | None]) -> str:
     sharpe = figures["sharpe"]
     return "" if sharpe is None else f", Sharpe {sharpe:.2f}"
 
@@ -289,7 +290,7 @@ def _stored() -> Warehouse:
 
 
 def _looked(market: Market, strategy: Strategy, params: dict[str, float]) -> str:
-    found = told_lookahead(market, {strategy.name: params}, {strategy.name: strategy})
+    found = describe_lookahead(market, {strategy.name: params}, {strategy.name: strategy})
     if found:
         warnings.warn(f"{strategy.name} reads the future: {found}", LookaheadWarning, stacklevel=3)
     return found

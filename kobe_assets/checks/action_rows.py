@@ -35,20 +35,20 @@ def wrongly_listed(row: Mapping[str, Any], mends: Mends) -> tuple[str, str] | No
         return None
     before, after = row["listed_from"], row["listed_to"]
     ratio, symbol = math.log(before / after), row["symbol"]
-    told = f"a split {after:g} for {before:g} is listed for {listed}"
+    text = f"a split {after:g} for {before:g} is listed for {listed}"
     if before == after:
-        told = f"splits that cancel each other out are listed for {listed}"
+        text = f"splits that cancel each other out are listed for {listed}"
     if listed == day:
         raw = row["move"] + ratio
         like = split_like(math.exp(raw))
         if like:
-            return f"{told}, the raw close moves like {like.told}", mends.right_split(symbol, day, *like)
+            return f"{text}, the raw close moves like {like.text}", mends.right_split(symbol, day, *like)
         nothing = abs(raw) < SMALLEST
-        return (f"{told}, and the raw close does not move", mends.no_split(symbol, listed)) if nothing else None
+        return (f"{text}, and the raw close does not move", mends.no_split(symbol, listed)) if nothing else None
     if abs(row["move"] + ratio) < MISDATED * abs(ratio):
-        return f"{told}, and the raw close does not move so", mends.no_split(symbol, listed)
+        return f"{text}, and the raw close does not move so", mends.no_split(symbol, listed)
     if abs(row["move"] - ratio) < MISDATED * abs(ratio):
-        return f"{told}, and its jump is here", mends.right_split(symbol, day, before, after, listed)
+        return f"{text}, and its jump is here", mends.right_split(symbol, day, before, after, listed)
     return None
 
 

@@ -7,13 +7,13 @@ WITH bars AS (
 ), spans AS (
     SELECT symbol, max(session) AS last, min(session) AS first, min(session) + ((max(session) - min(session)) // 2)::INTEGER AS middle
     FROM bars GROUP BY symbol HAVING count(*) >= $fewest AND bool_or(odd)
-), told AS (
+), odd_shares AS (
     SELECT symbol, any_value(first) AS session, any_value(last) AS until, avg(odd::INT) FILTER (session < middle) AS early,
            avg(odd::INT) FILTER (session >= last - 7) AS late
     FROM bars JOIN spans USING (symbol) GROUP BY symbol
 )
 SELECT symbol, session, until, early AS share, count(*) OVER () AS offenders
-FROM told
+FROM odd_shares
 WHERE early > $most_odd AND late = 0
 ORDER BY share DESC, symbol
 LIMIT $most

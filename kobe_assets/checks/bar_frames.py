@@ -178,8 +178,8 @@ def _far_apart(bars: BarTable) -> pd.DataFrame:
         own = step[begin : end - 1]
         if bars.symbol[begin] not in weekly and (usual := float(np.median(own))) >= A_WEEK:
             rows.append((begin, usual, len(own) + 1))
-    told = [(bars.symbols[bars.symbol[begin]], bars.session[begin], usual, count) for begin, usual, count in rows]
-    return pd.DataFrame(told, columns=["symbol", "session", "days_apart", "bars"]).drop_duplicates("symbol", ignore_index=True)
+    named = [(bars.symbols[bars.symbol[begin]], bars.session[begin], usual, count) for begin, usual, count in rows]
+    return pd.DataFrame(named, columns=["symbol", "session", "days_apart", "bars"]).drop_duplicates("symbol", ignore_index=True)
 
 
 def _against_calendar(bars: BarTable, listed: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -122,8 +122,8 @@ def find_unread(warehouse: Warehouse, settings: Settings) -> DataFinding:
     read = {name: symbols_read([strategy]) for name, strategy in strategies_of(settings).items()}
     stored = {name for (name,) in warehouse.rows("SELECT DISTINCT symbol FROM daily_bars")} if any(read.values()) else set()
     missing = [(symbol, name) for name, symbols in read.items() for symbol in sorted(symbols - stored)]
-    told = ", ".join(f"{symbol} ({name})" for symbol, name in missing)
-    words = f"no bars are stored of what strategies read: {told}; what reads it is undefined everywhere" if missing else ""
+    text = ", ".join(f"{symbol} ({name})" for symbol, name in missing)
+    words = f"no bars are stored of what strategies read: {text}; what reads it is undefined everywhere" if missing else ""
     return data_finding("symbols_read", pd.DataFrame(missing, columns=["read", "strategy"]), len(missing), words)
 
 
@@ -133,8 +133,8 @@ def find_none_selected(warehouse: Warehouse) -> DataFinding:
         "SELECT reason, count(*) AS candidates FROM universe GROUP BY reason ORDER BY candidates DESC, reason"
     )
     some = warehouse.rows("SELECT 1 FROM universe WHERE selected LIMIT 1")
-    told = ", ".join(f"{row.candidates:,} {row.reason}" for row in reasons.itertuples())
-    words = f"no candidate is selected ({told}): change [universe] or the bars, `kobe universe show --all` has the evidence"
+    text = ", ".join(f"{row.candidates:,} {row.reason}" for row in reasons.itertuples())
+    words = f"no candidate is selected ({text}): change [universe] or the bars, `kobe universe show --all` has the evidence"
     return data_finding("any_selected", reasons.head(0 if some else WORST), 0 if some else 1, "" if some else words)
 
 
@@ -187,9 +187,9 @@ def _from_frames(frames: Mapping[str, pd.DataFrame]) -> Iterator[DataFinding]:
     yield _find_suspects(by_size(frames["suspects"]))
     moves = frames["silent_moves"].sort_values(["usual_days", "symbol"], ascending=[False, True], ignore_index=True)
     quiet, stay = int((~moves["shares_stay"]).sum()), int(moves["shares_stay"].sum())
-    told = [f"{quiet:,} moves of {SILENT_MOVE:g} usual days or more without unusual volume: splits or spin-offs left out?"]
-    told += [f"{stay:,} after which so many shares are usual: another company under the ticker?"]
-    words = "; ".join(text for text, count in zip(told, (quiet, stay), strict=True) if count)
+    lines = [f"{quiet:,} moves of {SILENT_MOVE:g} usual days or more without unusual volume: splits or spin-offs left out?"]
+    lines += [f"{stay:,} after which so many shares are usual: another company under the ticker?"]
+    words = "; ".join(text for text, count in zip(lines, (quiet, stay), strict=True) if count)
     yield data_finding("silent_moves", moves, len(moves), words)
     prints = frames["odd_prints"]
     prints = prints.iloc[np.argsort(-np.abs(np.log(prints["ratio"].to_numpy(float))), kind="stable")]

@@ -37,13 +37,13 @@ def _suspect(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     is_split = row["kind"] == "jump" and undone is None
     like = split_like(math.exp(row["move"]), row["shares"], row["usual_shares"]) if is_split else None
     if like:
-        seen = f"{_jump(row)}: like a split {like.told} that is not listed"
+        seen = f"{_jump(row)}: like a split {like.text} that is not listed"
         mend = mends.split(symbol, day, *like)
         yield Seen("missing split", WRONG, seen, effect, mend, symbol, day, size=abs(row["move"]))
         return
     size = abs(row["move"]) if row["kind"] == "jump" else math.log(row["stretch"])
-    told = _jump(row) + (f", taken back on {undone}" if undone and day and undone > day else "")
-    yield Seen(f"suspect {row['kind']}", WRONG, told, effect, mends.bar(symbol), symbol, day, size=size)
+    seen = _jump(row) + (f", taken back on {undone}" if undone and day and undone > day else "")
+    yield Seen(f"suspect {row['kind']}", WRONG, seen, effect, mends.bar(symbol), symbol, day, size=size)
 
 
 def _jump(row: Mapping[str, Any]) -> str:
@@ -77,7 +77,7 @@ def _silent(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
         "silent fall" if ratio < 1 else "silent rise",
         DISTORTED,
         f"close × {ratio:.4g}, {row['usual_days']:.0f} usual days, without unusual volume"
-        + (f": like a split {like.told}" if like else ": an odd split, or a spin-off?"),
+        + (f": like a split {like.text}" if like else ": an odd split, or a spin-off?"),
         f"a {'long' if ratio < 1 else 'short'} over it loses what nobody lost, the other side gains it; indicators cross it",
         split + paid,
         symbol,

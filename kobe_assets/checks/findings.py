@@ -90,9 +90,9 @@ class DataFinding(Finding):
 
 def data_finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> DataFinding:
     blocking, rule = {**FINDINGS, **UNIVERSE_FINDINGS}[name]
-    broken = words or f"{count:,} offenders, the worst: {_told(offenders)}. Wanted: {rule}"
+    broken = words or f"{count:,} offenders, the worst: {_first_row_text(offenders)}. Wanted: {rule}"
     if words and len(offenders) and {"symbol", "session"} & set(offenders) and "worst" not in words and name not in WORDS:
-        broken = f"{words}; the worst: {_told(offenders)}"
+        broken = f"{words}; the worst: {_first_row_text(offenders)}"
     if len(offenders) and "symbol" in offenders and "; others: " not in broken and name not in WORDS:
         broken += others(offenders)
     return DataFinding(
@@ -105,7 +105,7 @@ def data_finding(name: str, offenders: pd.DataFrame, count: int, words: str) -> 
     )
 
 
-def _told(offenders: pd.DataFrame) -> str:
+def _first_row_text(offenders: pd.DataFrame) -> str:
     """The first row in words."""
     row = offenders.iloc[0].to_dict() if len(offenders) else {}
     return ", ".join(

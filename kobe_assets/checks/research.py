@@ -109,19 +109,19 @@ def _mixed_bars(
     return None
 
 
-def told_lookahead(market: Market, params: Mapping[str, Params], strategies: Mapping[str, Strategy]) -> str:
-    """Where these strategies read the future, as `told_leak_at`; empty where they do not (`signals_read_no_future`)."""
+def describe_lookahead(market: Market, params: Mapping[str, Params], strategies: Mapping[str, Strategy]) -> str:
+    """Where these strategies read the future (`signals_read_no_future`), as `describe_leak_with_place`; empty: nowhere."""
     found = signals_read_no_future(market, params, strategies=strategies)
-    return "" if found is None else told_leak_at(found, strategies)
+    return "" if found is None else describe_leak_with_place(found, strategies)
 
 
-def told_leak_at(leak: Leak, strategies: Mapping[str, Strategy]) -> str:
+def describe_leak_with_place(leak: Leak, strategies: Mapping[str, Strategy]) -> str:
     """A leak in words, and in brackets its file and line, where it has one."""
-    words, place = told_leak(leak, strategies), leak_place(leak, strategies)
+    words, place = describe_leak(leak, strategies), leak_place(leak, strategies)
     return f"{words} ({place})" if place else words
 
 
-def told_leak(leak: Leak, strategies: Mapping[str, Strategy]) -> str:
+def describe_leak(leak: Leak, strategies: Mapping[str, Strategy]) -> str:
     """A leak in words: what changes of which listing on which session, and when."""
     what = f"{proven_columns(strategies)[leak.column]} of {leak.symbol} on {leak.session}"
     if leak.change == "again":

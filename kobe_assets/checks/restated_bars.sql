@@ -30,7 +30,7 @@ WITH loads AS (
     FROM actions
     WHERE day <= (SELECT max(session) FROM daily_bars)
     GROUP BY ALL HAVING bool_or(change = 'removed')
-), told AS (
+), changes AS (
     SELECT 'bars' AS what, 'restated' AS change, symbol, session, until, restated AS rows, factor, one_factor
     FROM bars WHERE restated >= 20 OR largest > 0.05
     UNION ALL
@@ -42,6 +42,6 @@ WITH loads AS (
     FROM lost GROUP BY what, again, symbol
 )
 SELECT symbol, session, until, what, change, rows, factor, one_factor, count(*) OVER () AS offenders
-FROM told
+FROM changes
 ORDER BY rows DESC, symbol, what
 LIMIT $most

@@ -18,10 +18,10 @@ from kobe_assets.checks.doctor import EVERYTHING, doubts_of
 from kobe_assets.checks.findings import FINDINGS, UNIVERSE_FINDINGS, DataFinding
 from kobe_assets.checks.research import (
     cash_is_conserved,
+    describe_leak_with_place,
     entries_follow_signals,
     figures_are_complete,
     signals_read_no_future,
-    told_leak_at,
     windows_are_disjoint,
 )
 from kobe_assets.graph.doubts import keep_doubts
@@ -132,7 +132,7 @@ def signal_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]
     problems = pd.DataFrame([vars(leak)] if leak else [], columns=["cut", "change", "symbol", "session", "column"])
     finding = _finding(NO_LOOKAHEAD, problems)
     if leak:
-        finding = replace(finding, seen=told_leak_at(leak, known))
+        finding = replace(finding, seen=describe_leak_with_place(leak, known))
     yield from _conclude(warehouse, "signals", [finding])
 
 

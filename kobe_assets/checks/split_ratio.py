@@ -20,7 +20,7 @@ class SplitLike(NamedTuple):
     split_to: float
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """The ratio as announcements write it: 10 for 1."""
         return f"{self.split_to:g} for {self.split_from:g}"
 

@@ -108,10 +108,10 @@ def with_trades(warehouse: Warehouse, doubts: Sequence[Doubt]) -> list[Doubt]:
         finally:
             connection.unregister("doubts")
     none = (0, 0.0)
-    told = [
+    counted = [
         replace(doubt, trades=touched.get(k, none)[0], pnl=touched.get(k, none)[1] or 0.0) for k, doubt in enumerate(doubts)
     ]
-    return sorted(told, key=by_weight)
+    return sorted(counted, key=by_weight)
 
 
 def by_weight(doubt: Doubt) -> tuple[Any, ...]:

@@ -78,8 +78,8 @@ def _as_json(columns: Mapping[str, Floats]) -> pd.Series[Any]:
     pairs = ", ".join(f"?, {place}" for place in given)
     with duckdb.connect() as connection:
         connection.register("given", pd.DataFrame(given, copy=False))
-        told = connection.execute(f"SELECT json_object({pairs}) AS told FROM given", list(columns)).fetchnumpy()["told"]  # noqa: S608
-    return pd.Series(told, dtype=object)
+        texts = connection.execute(f"SELECT json_object({pairs}) AS text FROM given", list(columns)).fetchnumpy()["text"]  # noqa: S608
+    return pd.Series(texts, dtype=object)
 
 
 def folds_frame(name: str, study: Study | PortfolioStudy, panel: Panel, initial_cash: float) -> pd.DataFrame:
@@ -188,14 +188,14 @@ def trials_frame(
     study: Study, config_pin: str, data_version: str, now: dt.datetime, settings: Settings | None = None
 ) -> pd.DataFrame:
     """The trials of a study as rows, as `trial_rows`; trial 0 is the fixed parameters where the grid does not hold them."""
-    told = (config_pin, data_version, now, settings)
-    rows = trial_rows(study.strategy, study.folds, study.sets, study.trials, *told)
+    origin = (config_pin, data_version, now, settings)
+    rows = trial_rows(study.strategy, study.folds, study.sets, study.trials, *origin)
     fixed = study.canonical[0].params
     if fixed in study.sets:
         return rows
     # What the folds traded was tried too, though no choice was among them.
     trained = np.array([[np.nan if found.train_sharpe is None else found.train_sharpe] for found in study.canonical])
-    own = trial_rows(study.strategy, study.folds, [fixed], trained, *told).assign(trial=np.int32(0))
+    own = trial_rows(study.strategy, study.folds, [fixed], trained, *origin).assign(trial=np.int32(0))
     return pd.concat([rows, own], ignore_index=True)
 
 
@@ -235,8 +235,8 @@ def trial_terms(settings: Settings, strategy: Strategy) -> str:
     windows = settings.walk_forward.model_dump(include={"warmup", "train", "test", "anchored"})
     own = source_record(settings, strategy.name)
     text = own or (Path(strategy.file).read_text(encoding="utf-8") if Path(strategy.file).is_file() else "")
-    told = [windows, settings.strategy.indicator_lag_bars, settings.execution.entry, text]
-    return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
+    terms = [windows, settings.strategy.indicator_lag_bars, settings.execution.entry, text]
+    return hashlib.sha256(canonical_json(terms).encode()).hexdigest()[:16]
 
 
 def names_of(panel: Panel, places: np.ndarray) -> pd.Categorical:
@@ -281,12 +281,12 @@ def in_order_of_sessions(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         place, begin = np.empty(len(order), np.int64), 0
         place[order] = np.arange(len(order))
         # Texts of few rows: to sort a column that is mostly empty takes as long as to make them.
-        told = np.full(len(order), None)
+        texts = np.full(len(order), None)
         for frame in frames:
             if VALUES in frame:
-                told[place[begin : begin + len(frame)]] = frame[VALUES]
+                texts[place[begin : begin + len(frame)]] = frame[VALUES]
             begin += len(frame)
-        table[VALUES] = pd.Series(told, dtype=object)
+        table[VALUES] = pd.Series(texts, dtype=object)
     return table
 
 

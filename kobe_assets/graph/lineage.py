@@ -66,7 +66,7 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     strategy, universe = dump["strategy"], dump["universe"]
     # Where its files lie changes nothing; what they say does.
     strategy.pop("folder")
-    declared, sources, read = _told_strategies(settings)
+    declared, sources, read = _strategy_versions(settings)
     membership = {name: universe.pop(name) for name in ("membership", "release")}
     trading = {
         "simulation": dump["simulation"],
@@ -92,17 +92,17 @@ def code_versions(settings: Settings, source_fingerprint: str = "") -> dict[str,
     }
 
 
-def _told_strategies(settings: Settings) -> tuple[object, object, list[str]]:
+def _strategy_versions(settings: Settings) -> tuple[object, object, list[str]]:
     """What indicators are declared, the sources of own strategies, as hashes, and the symbols that they read by `of()`.
 
     Kobe's own strategies lie in the import closure.
     """
     if settings.strategy.folder is None:
         return "", "", []
-    from kobe_assets.graph.own_strategies import strategies_of, told_indicators, told_sources
+    from kobe_assets.graph.own_strategies import indicator_versions, source_hashes, strategies_of
     from kobe_assets.research.strategies.register import symbols_read
 
-    return told_indicators(settings), told_sources(settings), sorted(symbols_read(strategies_of(settings).values()))
+    return indicator_versions(settings), source_hashes(settings), sorted(symbols_read(strategies_of(settings).values()))
 
 
 def _source_hash(asset: str) -> str:

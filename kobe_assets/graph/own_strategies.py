@@ -152,8 +152,8 @@ def own_strategies(files: Files) -> tuple[OwnStrategy, ...]:
             with kept_process_state(), stopped_after(DEADLINE_S, TakesTooLong), contextlib.redirect_stdout(sys.stderr):
                 return _imported(files)
         except (StrategyBroken, StrategyFault, TakesTooLong) as error:
-            told = f"the strategies cannot be imported, see {place_of(error, files[0][0])} ({one_line(error)})"
-            fault = StrategyBroken(told) if isinstance(error, TakesTooLong) else error
+            message = f"the strategies cannot be imported, see {place_of(error, files[0][0])} ({one_line(error)})"
+            fault = StrategyBroken(message) if isinstance(error, TakesTooLong) else error
             if time.monotonic() - begun >= DEADLINE_S:
                 _too_slow[files] = fault
             raise fault from error.__cause__
@@ -202,12 +202,12 @@ def declared_indicators(strategies: Iterable[Strategy]) -> dict[str, Indicator]:
     return columns_of(strategies)
 
 
-def told_sources(settings: Settings) -> dict[str, str]:
+def source_hashes(settings: Settings) -> dict[str, str]:
     """strategy → hash of its source, for the own ones."""
     return {own.strategy.name: _digest(own.sources) for own in own_strategies(own_files(settings))}
 
 
-def told_indicators(settings: Settings) -> dict[str, str]:
+def indicator_versions(settings: Settings) -> dict[str, str]:
     """indicator → its declaration, and of a function of a person's own the hash of its source.
 
     Its source is the file that holds it, and the one that declares it: what it is given there is no part of the function.
@@ -232,8 +232,8 @@ def source_record(settings: Settings, name: str) -> dict[str, Any] | None:
 
 
 def _digest(sources: Files) -> str:
-    told = [(Path(path).name, text) for path, text in sources]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    named = [(Path(path).name, text) for path, text in sources]
+    return hashlib.sha256(repr(named).encode()).hexdigest()
 
 
 def _meant(error: BaseException) -> str:
@@ -253,8 +253,8 @@ def _meant(error: BaseException) -> str:
     if called is None or not _is_a_word(called[1]):
         return ""
     takes = inspect.signature(getattr(language, called[1])).parameters.values()
-    told = (own.name if own.default is own.empty else f"{own.name}={own.default!r}" for own in takes)
-    return f", write {called[1]}({', '.join(told)})"
+    parameters = (own.name if own.default is own.empty else f"{own.name}={own.default!r}" for own in takes)
+    return f", write {called[1]}({', '.join(parameters)})"
 
 
 def _is_a_word(name: str) -> bool:
@@ -293,8 +293,8 @@ class _FolderOfModules(MetaPathFinder, Loader):
             if not is_a_fault(error):
                 raise
             place = place_of(error, path)
-            told = one_line(error) + _meant(error)
-            raise StrategyBroken(f"the strategies cannot be imported, see {place} ({told})") from error
+            reason = one_line(error) + _meant(error)
+            raise StrategyBroken(f"the strategies cannot be imported, see {place} ({reason})") from error
         finally:
             sys.meta_path.remove(self)
             for name in set(sys.modules) - before:

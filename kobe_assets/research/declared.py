@@ -90,8 +90,8 @@ def check_series(what: Any, of: str) -> None:
     if isinstance(what, Indicator) and what.over is not None:
         return
     if not (isinstance(what, str) and what in PRICES):
-        told = what.words if isinstance(what, Indicator) else repr(what)
-        raise BadDeclaration(f"{of} reads {told}: name one of {', '.join(PRICES)}, or an indicator of the listing itself")
+        text = what.words if isinstance(what, Indicator) else repr(what)
+        raise BadDeclaration(f"{of} reads {text}: name one of {', '.join(PRICES)}, or an indicator of the listing itself")
 
 
 def function_of(indicator: Indicator) -> Callable[..., Any] | None:

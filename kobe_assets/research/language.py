@@ -143,10 +143,10 @@ def custom(function: OverListing, warmup: int | None = None) -> Indicator:
         raise BadDeclaration(f"custom({function!r}): give a function that takes one listing's bars")
     first = 0 if warmup is None else _whole("warmup of custom", warmup, 0)
     name = getattr(function, "__name__", type(function).__name__)
-    told = f"custom({name})" if warmup is None else f"custom({name}, warmup={first})"
+    words = f"custom({name})" if warmup is None else f"custom({name}, warmup={first})"
     caller = sys._getframe(1)
     place = f"{caller.f_code.co_filename}:{caller.f_lineno}"
-    return Indicator(told, function, function=function, warmup=first, place=place)
+    return Indicator(words, function, function=function, warmup=first, place=place)
 
 
 def rank(indicator: Indicator) -> Indicator:

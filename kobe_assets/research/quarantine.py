@@ -155,8 +155,8 @@ def silent_moves(bars: AdjustedBars, found: Suspects) -> SilentMoves:
     far, usual = _far(bars, bar, np.abs(move[bar - 1]), move, found)
     crowd = _crowd(bars, far)
     stays = crowd & (np.abs(move[far - 1]) > SUSPECT_MOVE) & _stays(bars, far)
-    told = ~crowd | stays
-    return SilentMoves(far[told], move[far - 1][told], usual[told], stays[told])
+    reported = ~crowd | stays
+    return SilentMoves(far[reported], move[far - 1][reported], usual[reported], stays[reported])
 
 
 class OddPrints(NamedTuple):

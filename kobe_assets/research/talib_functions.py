@@ -41,7 +41,7 @@ def describe(name: str, output: str | int, given: Mapping[str, Any]) -> TalibCol
     parameters = {key: _like(name, key, given[key], known[key]) for key in known if key in given}
     outputs = list(info["output_names"])
     place = _place(name, output, outputs, next(iter(known), ""))
-    words = ", ".join([f'"{name}"', *(f"{key}={_told(given[key])}" for key in sorted(given))])
+    words = ", ".join([f'"{name}"', *(f"{key}={_text(given[key])}" for key in sorted(given))])
     words += f', output="{outputs[place]}"' if place else ""
     function, read = getattr(talib, name), list(inputs.values())
     # Without its wrapper, which looks in every argument for a column of pandas or polars.
@@ -82,7 +82,7 @@ def _place(name: str, output: str | int, outputs: list[str], first: str) -> int:
     return outputs.index(str(output))
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, Indicator):
         return value.words
     if isinstance(value, str):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kobe_assets.checks.research import signals_read_no_future, told_leak_at
+from kobe_assets.checks.research import describe_leak_with_place, signals_read_no_future
 from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.inputs import canonical_params, market_and_version, parts_of, stored_symbols
 from kobe_assets.graph.lineage import DEPENDS
@@ -118,7 +118,7 @@ def run_backtest(
     _count_tries(warehouse, settings, parts, params, version)
     strategies = {part.strategy.name: part.strategy for part in parts}
     leak = signals_read_no_future(market, dict(zip(strategies, params, strict=True)), strategies=strategies)
-    lookahead = told_leak_at(leak, strategies) if leak else ""
+    lookahead = describe_leak_with_place(leak, strategies) if leak else ""
     summary = {
         **_summary_of(run),
         "held": run.held(settings),

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from kobe_assets.checks.research import MOST_BARS, told_lookahead
+from kobe_assets.checks.research import MOST_BARS, describe_lookahead
 from kobe_assets.graph.inputs import canonical_params, load_market
-from kobe_assets.report.analysis.one_run import told_signals
+from kobe_assets.report.analysis.one_run import describe_doubtful_signals
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.declared import function_of
 from kobe_assets.research.indicators import compute_indicators
@@ -88,10 +88,10 @@ def check_strategy(settings: Settings, strategy: Strategy) -> StrategyFacts:
         exits=dict(Counter(reasons[code] for code in outcome.places[:, sim.T_REASON])),
         refused=outcome.refusals(),
         net_pnl=float(outcome.numbers[:, sim.PNL].sum()),
-        leak=told_lookahead(market, {strategy.name: params}, {strategy.name: strategy}),
+        leak=describe_lookahead(market, {strategy.name: params}, {strategy.name: strategy}),
         notes=(
             *_notes(panel, strategy, facts),
-            *told_signals(market, strategy, params, 0, len(panel.sessions)),
+            *describe_doubtful_signals(market, strategy, params, 0, len(panel.sessions)),
             *unproven(panel, strategy),
             *_refused(settings, strategy),
         ),

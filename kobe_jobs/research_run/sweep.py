@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.checks.research import told_lookahead
+from kobe_assets.checks.research import describe_lookahead
 from kobe_assets.graph.frames import trial_rows, trial_terms
 from kobe_assets.graph.inputs import canonical_params, folds_of, grid_of, market_and_version, studied
 from kobe_assets.graph.lineage import recorded_versions
@@ -110,7 +110,7 @@ def run_sweep(settings: Settings, warehouse: Warehouse, sweep: Sweep, done: Done
         return
     own = {task.strategy.name: task.strategy for task in sweep.tasks if task.folds and task.strategy.name not in BUILT_IN}
     params = {name: canonical_params(settings, strategy) for name, strategy in own.items()}
-    if own and (text := told_lookahead(sweep.market, params, own)):
+    if own and (text := describe_lookahead(sweep.market, params, own)):
         raise ReadsTheFuture(f"nothing was swept: a strategy reads the future, {text}", MEND_LEAK)
     results = _on_cluster(settings, sweep) if settings.compute.engine == "dask" else _on_this_machine(sweep)
     for task, folds, sharpes in results:

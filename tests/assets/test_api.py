@@ -102,13 +102,13 @@ def test_the_example_of_the_docstring_runs() -> None:
 
 def test_a_backtest_is_that_of_the_command_line(home: Settings, tmp_path: Path) -> None:
     ours = backtest("ibs", settings=home)
-    told = run_backtest(home, "ibs", None, None, tmp_path / "out")
+    summary = run_backtest(home, "ibs", None, None, tmp_path / "out")
     written = pd.read_csv(tmp_path / "out" / "trade_list.csv")
     assert len(ours.trades) == len(written) > 5
     np.testing.assert_allclose(ours.trades["pnl"], written["pnl"])
-    assert (list(ours.trades["symbol"]), ours.refused) == (list(written["symbol"]), told["refused"])
-    assert {name: ours.figures[name] for name in ("sharpe", "net_pnl")} == {n: told[n] for n in ("sharpe", "net_pnl")}
-    assert ours.equity["equity"].iloc[-1] == told["final_equity"]
+    assert (list(ours.trades["symbol"]), ours.refused) == (list(written["symbol"]), summary["refused"])
+    assert {name: ours.figures[name] for name in ("sharpe", "net_pnl")} == {n: summary[n] for n in ("sharpe", "net_pnl")}
+    assert ours.equity["equity"].iloc[-1] == summary["final_equity"]
 
 
 def test_the_stored_bars_given_as_a_frame_make_the_same_trades(home: Settings) -> None:
@@ -190,8 +190,8 @@ def test_a_walk_forward_tells_what_the_gate_refused_with_the_mend(bars: pd.DataF
     assert len(found.trades) == 0
     refused = sum(json.loads(text).get("no_stop", 0) for text in found.folds.loc[found.folds["mode"] == "canonical", "refused"])
     assert refused > 10
-    told = f"{refused:,} of {refused:,} signals were refused: no_stop {refused:,}; give the strategy a stop, or set sizing.mode"
-    assert found.notes[0].startswith(f"canonical: {told}")
+    line = f"{refused:,} of {refused:,} signals were refused: no_stop {refused:,}; give the strategy a stop, or set sizing.mode"
+    assert found.notes[0].startswith(f"canonical: {line}")
 
 
 def test_a_walk_forward_counts_the_signals_without_a_score(bars: pd.DataFrame) -> None:

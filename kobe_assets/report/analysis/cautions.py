@@ -109,15 +109,15 @@ def most_refused(books: Iterable[StrategyResult], settings: Settings) -> str:
 
 def all_refused(books: Iterable[StrategyResult], settings: Settings) -> list[str]:
     """A sentence for each strategy that made no trade because every signal was refused, with the largest reason's remedy."""
-    told = {}
+    sentences = {}
     for book in books:
         refused = refusals(book)
         if len(book.trades) == 0 and refused:
             reason = max(refused, key=lambda name: (refused[name], name))
             remedy = remedy_for(reason, settings)
             why = f"{reason} ({MEANING.get(reason, reason)})" + (f"; {remedy}" if remedy else "")
-            told[book.strategy] = f"{book.strategy} made no trade: every signal was refused, most as {why}"
-    return list(told.values())
+            sentences[book.strategy] = f"{book.strategy} made no trade: every signal was refused, most as {why}"
+    return list(sentences.values())
 
 
 def as_sentence(text: str) -> str:

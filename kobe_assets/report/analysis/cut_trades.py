@@ -13,22 +13,22 @@ NAMED = 5
 """Ends of listings that are named; of more, their number."""
 
 
-def told_cuts(book: StrategyResult) -> list[str]:
+def describe_cuts(book: StrategyResult) -> list[str]:
     """Sentences on the trades of a book that were cut; none where none was."""
     return [text for text in (_cut_by_windows(book), _ended(book)) if text]
 
 
-def told_ruin(book: StrategyResult) -> list[str]:
+def describe_ruin(book: StrategyResult) -> list[str]:
     """A sentence on the test windows in which nothing of the account was left; none where there was none."""
     left = book.curve.groupby("fold")["equity"].last() if len(book.curve) else pd.Series(dtype=float)
     lost = left[left <= 0]
     if lost.empty:
         return []
     windows = "a test window" if len(lost) == 1 else f"{len(lost):,} of {len(left):,} test windows"
-    return [f"In {windows} the account was ruined: {told_debt(float(lost.min()))}."]
+    return [f"In {windows} the account was ruined: {describe_debt(float(lost.min()))}."]
 
 
-def told_debt(equity: float) -> str:
+def describe_debt(equity: float) -> str:
     """What a ruin left, the last and least equity being `equity` dollars, and what follows from it."""
     debt = f"up to {show(-equity, 'money')} were owed in the end" if equity < 0 else "nothing was left"
     return f"{debt}, every position was closed and nothing more was traded"
@@ -50,10 +50,10 @@ def ended_listings(trades: pd.DataFrame) -> pd.DataFrame:
 
 def most_lost_at_zero(books: Iterable[StrategyResult]) -> str:
     """Of all books the one that zero for ended listings would have cost most, in words; empty where no trade ended so."""
-    told = [(cost_of_zero(own), book, own) for book in books if len(own := ended_listings(book.trades))]
-    if not told:
+    costs = [(cost_of_zero(own), book, own) for book in books if len(own := ended_listings(book.trades))]
+    if not costs:
         return ""
-    _, book, own = max(told, key=lambda item: item[0])
+    _, book, own = max(costs, key=lambda item: item[0])
     ended = "1 trade" if len(own) == 1 else f"{len(own):,} trades"
     return (
         f"{ended} of {book.strategy} {book.mode} ended with the listing, at its last close ({_named(own)}); "

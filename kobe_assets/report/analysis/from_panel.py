@@ -76,9 +76,9 @@ def money_at_work(panel: Panel, trades: pd.DataFrame, equity: pd.DataFrame) -> p
     runs = runs_of(trades, BOOK)
     book = np.repeat(np.arange(len(runs)), [end - begin for _, begin, end in runs])
     books = trades[BOOK].iloc[[begin for _, begin, _ in runs]].astype({"strategy": str, "mode": str})
-    told = np.zeros((len(books) + 1, sessions), np.bool_)
+    has_equity = np.zeros((len(books) + 1, sessions), np.bool_)
     known = pd.MultiIndex.from_frame(books).get_indexer(pd.MultiIndex.from_frame(equity[BOOK]))
-    told[known, np.searchsorted(days, _days(equity["session"]))] = True
+    has_equity[known, np.searchsorted(days, _days(equity["session"]))] = True
     entry, leave = (np.searchsorted(days, _days(trades[f"{name}_session"])) for name in ("entry", "exit"))
     held = np.maximum(leave - entry, 0)
     trade, session = np.repeat(np.arange(len(trades)), held), _ranges(entry, entry + held)
@@ -88,7 +88,7 @@ def money_at_work(panel: Panel, trades: pd.DataFrame, equity: pd.DataFrame) -> p
     last = np.maximum.accumulate(np.where(bar >= 0, np.arange(len(bar)), -1)) if len(bar) else bar
     close = np.where(last >= first, panel.close[bar[np.maximum(last, 0)]], trades["entry_price"].to_numpy(float)[trade])
     worth = np.abs(trades["shares"].to_numpy(float))[trade] * close
-    counted = told[book[trade], session]
+    counted = has_equity[book[trade], session]
     key, worth = (book[trade] * sessions + session)[counted], worth[counted]
     # Of every book and session, held or not.
     size = len(books) * sessions

@@ -61,12 +61,12 @@ def luck_evidence(
         return resampling(mine, curve, cash, settings.report.resamples, seed_of(seed, "resampling", *key))
 
     found: dict[Key, dict[str, Any]] = {key: {} for key in rehearsals}
-    for key, told in zip(rehearsals, in_threads(drawn, rehearsals), strict=True):
-        if told is not None:
-            found[key]["resampling"] = told
+    for key, details in zip(rehearsals, in_threads(drawn, rehearsals), strict=True):
+        if details is not None:
+            found[key]["resampling"] = details
     runs = settings.report.permutations
-    for key, told in permutations(trades, rehearsals, own, readable, runs, seed, meanwhile).items():
-        found[key]["permutation"] = told
+    for key, details in permutations(trades, rehearsals, own, readable, runs, seed, meanwhile).items():
+        found[key]["permutation"] = details
     for grid in grids:
         found[grid.strategy, ""] = {"heat_map": grid.payload()}
     found["tries", ""] = {"tries": tries}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from kobe_assets.graph.frames import book_trades
 from kobe_assets.report.analysis.cautions import AS_WANTED, remedy_for
-from kobe_assets.report.analysis.cut_trades import told_debt
+from kobe_assets.report.analysis.cut_trades import describe_debt
 from kobe_assets.report.analysis.drawdowns import longest_underwater
 from kobe_assets.report.analysis.trade_stats import wins_and_losses
 from kobe_assets.research import simulation as sim
@@ -133,7 +133,7 @@ class BookRun:
         if not len(lost):
             return []
         day = self.panel.sessions[self.first + lost[0]]
-        return [f"the account was ruined on {day}: {told_debt(float(self.outcome.equity[-1]))}"]
+        return [f"the account was ruined on {day}: {describe_debt(float(self.outcome.equity[-1]))}"]
 
     def _clipped(self) -> list[str]:
         (start, end), (first, last) = self.asked, self.window
@@ -151,7 +151,11 @@ class BookRun:
 
     def _doubtful(self) -> list[str]:
         parts = zip(self.parts, self.params, strict=True)
-        return [note for part, own in parts for note in told_signals(self.market, part.strategy, own, self.first, self.last)]
+        return [
+            note
+            for part, own in parts
+            for note in describe_doubtful_signals(self.market, part.strategy, own, self.first, self.last)
+        ]
 
     def _untraded(self, stored: Sequence[str]) -> list[str]:
         panel = self.panel
@@ -164,7 +168,7 @@ class BookRun:
         return [f"{len(idle)} of {len(known)} symbols with bars may not trade (universe, quarantine): {named}"]
 
     def _refused(self, settings: Settings) -> list[str]:
-        return told_refusals([self.outcome], settings)
+        return describe_refusals([self.outcome], settings)
 
     def _closed(self) -> list[str]:
         open_at_end = int((self.outcome.places[:, sim.T_REASON] == sim.WINDOW_END).sum())
@@ -174,22 +178,22 @@ class BookRun:
         return [f"{positions} still open at the end, and closed at the last price (window_end)"]
 
 
-def told_refusals(outcomes: Sequence[sim.Outcome], settings: Settings) -> list[str]:
+def describe_refusals(outcomes: Sequence[sim.Outcome], settings: Settings) -> list[str]:
     """How many signals of the windows the gate refused, by reason, and the mend of the largest that is no wish."""
     total: Counter[str] = Counter()
     for outcome in outcomes:
         total.update(outcome.refusals())
     if not total:
         return []
-    told = ", ".join(f"{reason} {n:,}" for reason, n in total.most_common())
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in total.most_common())
     mends = (remedy_for(reason, settings) for reason, _ in total.most_common() if reason not in AS_WANTED)
     mend = next((f"; {mend}" for mend in mends if mend), "")
     accepted = sum(int(outcome.refused[ACCEPTED]) for outcome in outcomes)
-    return [f"{total.total():,} of {total.total() + accepted:,} signals were refused: {told}{mend}"]
+    return [f"{total.total():,} of {total.total() + accepted:,} signals were refused: {reasons}{mend}"]
 
 
 @kept_process_state()
-def told_signals(market: Market, strategy: Strategy, params: Params, first: int, last: int) -> list[str]:
+def describe_doubtful_signals(market: Market, strategy: Strategy, params: Params, first: int, last: int) -> list[str]:
     """What is doubtful about the signals of a person's own strategy between two sessions (indices), in words."""
     if strategy.name in BUILT_IN:
         return []

@@ -58,10 +58,10 @@ def permutations(
     seeds = {key: seed_of(pin, "permutation", *key) for key in asked}
     drawn = permute_entries(asked, readable, runs, seeds, meanwhile=meanwhile)
     others = {key: found for key, found in drawn.items() if np.abs(found.sharpe - float(own[key] or 0.0)).max() > ROUNDING}
-    return {key: _told(found, float(own[key] or 0.0), seeds[key]) for key, found in others.items()}
+    return {key: _details(found, float(own[key] or 0.0), seeds[key]) for key, found in others.items()}
 
 
-def _told(found: Permuted, own: float, seed: int) -> dict[str, Any]:
+def _details(found: Permuted, own: float, seed: int) -> dict[str, Any]:
     counts, edges = np.histogram(found.sharpe, bins=BINS)
     percentiles = zip(TAILS, np.percentile(found.sharpe, TAILS), strict=True)
     return {

@@ -55,6 +55,6 @@ def figures_know_all_tries(warehouse: Warehouse, settings: Settings) -> bool:
     versions = warehouse.rows("SELECT data_version FROM asset_versions WHERE asset = 'daily_bars'")
     if not known or not versions:
         return True
-    told = json.loads(known[0][0])
+    stored = json.loads(known[0][0])
     tries = tries_on_record(warehouse, settings, versions[0][0])
-    return bool(told["count"] == len(tries.sharpe) and told.get("variance", np.nan) == tries.variance)
+    return bool(stored["count"] == len(tries.sharpe) and stored.get("variance", np.nan) == tries.variance)

@@ -13,7 +13,7 @@ import numpy as np
 
 from kobe_assets.report.analysis.cautions import SYNTHETIC, as_sentence, ended_companies, is_synthetic, most_refused
 from kobe_assets.report.analysis.criteria import QUESTIONS, Context, Result, judge
-from kobe_assets.report.analysis.cut_trades import told_cuts, told_ruin
+from kobe_assets.report.analysis.cut_trades import describe_cuts, describe_ruin
 from kobe_assets.report.analysis.inputs import DATA, ReportInputs
 from kobe_assets.report.analysis.metrics_glossary import show, show_range
 from kobe_assets.report.analysis.recorded_checks import checks
@@ -159,32 +159,32 @@ def story(book: StrategyResult, benchmark: Curve | None, initial_cash: float, ch
     first, last = (str(day)[:10] for day in (book.curve["session"].iloc[0], book.curve["session"].iloc[-1]))
     end = float(book.curve["growth"].iloc[-1]) * initial_cash
     trades = "trade" if len(book.trades) == 1 else "trades"
-    told = (
+    text = (
         f"On {show(book.years, 'years')} of sessions it had never seen ({first} to {last}) it turned "
         f"{show(initial_cash, 'money')} into {show(end, 'money')} after costs, in {len(book.trades):,} {trades}."
     )
     if book.trades.empty:
-        told = (
+        text = (
             f"On {show(book.years, 'years')} of sessions it had never seen ({first} to {last}) it made no trade: "
             f"{show(initial_cash, 'money')} stayed {show(initial_cash, 'money')}."
         )
     held = on_sessions(benchmark, book.curve["session"].to_numpy())[-1] if benchmark else float("nan")
     if held == held:
         bought = show(float(held) * initial_cash, "money")
-        told += f" The same stocks, bought in equal parts at its start and held, would have made it {bought}"
+        text += f" The same stocks, bought in equal parts at its start and held, would have made it {bought}"
         matched = matched_returns(book, benchmark)
         at_work = book.figure("exposure")
         if matched is not None and at_work:
             grown = show(float(np.prod(1.0 + matched)) * initial_cash, "money")
-            told += f"; held with no more money at work than the strategy had ({show(at_work, 'percent')} of it), {grown}"
-        told += "."
+            text += f"; held with no more money at work than the strategy had ({show(at_work, 'percent')} of it), {grown}"
+        text += "."
     if chosen is not None:
         alone = on_sessions(chosen[1], book.curve["session"].to_numpy())[-1]
         if alone == alone:
-            told += f" {chosen[0]}, held, would have made it {show(float(alone) * initial_cash, 'money')}."
+            text += f" {chosen[0]}, held, would have made it {show(float(alone) * initial_cash, 'money')}."
     if book.trades.empty:
-        return told
-    return f"{told} Its worst fall from a peak was {show(-float(book.curve['drawdown'].min()), 'percent')}."
+        return text
+    return f"{text} Its worst fall from a peak was {show(-float(book.curve['drawdown'].min()), 'percent')}."
 
 
 def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
@@ -208,7 +208,7 @@ def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
     refused = most_refused([book], inputs.settings)
     if refused:
         found.append(as_sentence(refused))
-    found += told_ruin(book) + told_cuts(book)
+    found += describe_ruin(book) + describe_cuts(book)
     failed = (check for check in checks(inputs) if check.state != "pass")
     found += [f"The check {check.name} did not pass: {check.description.rstrip('.')}." for check in failed]
     return [*found, *_unpaid(inputs), LEFT_OUT]
@@ -217,12 +217,12 @@ def caveats(book: StrategyResult, inputs: ReportInputs) -> list[str]:
 def _unpaid(inputs: ReportInputs) -> list[str]:
     """What others are paid, or pay, and this account does not, with these bars and settings."""
     costs = inputs.settings.costs
-    told = {
+    unpaid = {
         NO_DIVIDENDS: not inputs.evidence.get(DATA, {}).get("dividends"),
         FREE_SHORTS: inputs.settings.policy.allow_shorts and costs.borrow_rate == 0,
         NO_FEES: not costs.regulatory_fees,
     }
-    return [text for text, holds in told.items() if holds]
+    return [text for text, holds in unpaid.items() if holds]
 
 
 def kpi_markdown(rows: Sequence[VerdictRow]) -> str:

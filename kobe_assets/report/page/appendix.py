@@ -76,15 +76,15 @@ def quarantine(inputs: ReportInputs) -> Table:
 
 def doctor(inputs: ReportInputs) -> Table:
     """(doubt, symbol, day, seen, effect, mend) of what `kobe bars doctor` says of the stored bars, worst first."""
-    told = inputs.evidence.get(DATA, {}).get("doctor") or {}
+    stored = inputs.evidence.get(DATA, {}).get("doctor") or {}
     rows = []
-    for item in told.get("rows", [])[:DOCTOR_ROWS]:
+    for item in stored.get("rows", [])[:DOCTOR_ROWS]:
         trades, pnl = int(item.get("trades") or 0), float(item.get("pnl") or 0.0)
         moved = f"; {trades:,} trades over it, ${pnl:+,.0f}" if trades else ""
         words = [str(item.get(name) or "") for name in ("kind", "symbol", "session", "seen", "effect", "mend")]
         words[4] += moved
         rows.append(tuple(words))
-    return Table(rows, max(0, int(told.get("count", 0)) - len(rows)))
+    return Table(rows, max(0, int(stored.get("count", 0)) - len(rows)))
 
 
 def universe_table(inputs: ReportInputs) -> Table:
@@ -129,7 +129,7 @@ def settings_toml(settings: Settings) -> str:
 
 def shown_settings(settings: Settings) -> dict[str, Any]:
     """The effective settings by section, without addresses that may carry a token."""
-    values = _told_nothing(settings, settings.model_dump(mode="json"))
+    values = _without_unset(settings, settings.model_dump(mode="json"))
     for section, key in HIDDEN_SETTINGS:
         values.get(section, {}).pop(key, None)
     # Where own files lie is this machine's business; their content has a data version.
@@ -141,18 +141,18 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
     return values
 
 
-def _told_nothing(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
+def _without_unset(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
     """The values without those that are none by default; one that is none and would not be is "none", as a person writes it."""
-    told: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
     for key, value in values.items():
         own = getattr(model, key)
         if isinstance(own, BaseModel):
-            told[key] = _told_nothing(own, value)
+            kept[key] = _without_unset(own, value)
         elif value is not None:
-            told[key] = value
+            kept[key] = value
         elif type(model).model_fields[key].default is not None:
-            told[key] = "none"
-    return told
+            kept[key] = "none"
+    return kept
 
 
 def _write_section(lines: list[str], name: str, section: Mapping[str, Any]) -> None:
@@ -183,8 +183,8 @@ def _survivors(inputs: ReportInputs) -> str:
         return "does not apply: the bars are invented"
     if settings.universe.membership == "point_in_time":
         ended = ended_companies(inputs.universe)
-        told = f"{ended:,} of {len(inputs.universe):,} candidates stopped trading before the end"
-        return f"who qualified at the time; {told if ended else 'but none ever stopped trading, so results are flattered'}"
+        text = f"{ended:,} of {len(inputs.universe):,} candidates stopped trading before the end"
+        return f"who qualified at the time; {text if ended else 'but none ever stopped trading, so results are flattered'}"
     return "a static list: it knows only companies that lasted, so results are flattered"
 
 

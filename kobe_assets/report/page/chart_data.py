@@ -70,8 +70,8 @@ def drawn_indicators(strategies: Iterable[Strategy]) -> dict[str, list[list[Any]
 def drawn_columns(strategies: Iterable[Strategy]) -> dict[str, set[str]]:
     """The columns that these charts need beside those that every run has: name → the strategies that draw it."""
     drawn: dict[str, set[str]] = {}
-    for strategy, told in drawn_indicators(strategies).items():
-        for name, *_ in told:
+    for strategy, indicators in drawn_indicators(strategies).items():
+        for name, *_ in indicators:
             drawn.setdefault(name, set()).add(strategy)
     return {name: drawn[name] for name in sorted(set(drawn) - {"sma200", "rsi2", "ibs"})}
 

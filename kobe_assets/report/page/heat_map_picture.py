@@ -72,8 +72,8 @@ def _cell(found: HeatMap, row: int, column: int, most: float, x: int, y: int) ->
     framed = f' stroke="{INK}" stroke-width="2"' if (row, column) == found.canonical else ""
     place = f'x="{x + 1}" y="{y + 1}" width="{CELL_WIDTH - 3}" height="{CELL_HEIGHT - 3}"'
     box = f'<rect {place} fill="{_colour(value, most)}"{framed}/>'
-    told = _text(x + CELL_WIDTH // 2, y + (18 if traded else 24), words, 12, middle=True)
-    return box + told + (_text(x + CELL_WIDTH // 2, y + 32, f"{traded}×", 10, middle=True) if traded else "")
+    label = _text(x + CELL_WIDTH // 2, y + (18 if traded else 24), words, 12, middle=True)
+    return box + label + (_text(x + CELL_WIDTH // 2, y + 32, f"{traded}×", 10, middle=True) if traded else "")
 
 
 def _colour(value: float | None, most: float) -> str:

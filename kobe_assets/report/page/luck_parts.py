@@ -54,7 +54,7 @@ def grids_payload(inputs: ReportInputs) -> dict[str, Any]:
 def portfolio_payload(books: Sequence[StrategyResult]) -> dict[str, Any]:
     """mode → the strategies together, of the modes that have more than one."""
     found = {mode: portfolio_of(books, mode) for mode in dict.fromkeys(book.mode for book in books)}
-    return {mode: told for mode, told in found.items() if told}
+    return {mode: portfolio for mode, portfolio in found.items() if portfolio}
 
 
 def luck_context(inputs: ReportInputs, books: Sequence[StrategyResult]) -> dict[str, Any]:

@@ -445,15 +445,15 @@ def test_a_fall_of_twelve_usual_days_without_a_crowd_is_told(tmp_path: Path) -> 
     assert check(store(tmp_path / "crowd", load(rows)))["silent_moves"].ok
 
 
-@pytest.mark.parametrize(("after", "told"), [(9000.0, True), (2000.0, False)])
-def test_a_leap_whose_crowd_never_goes_home_is_told_as_another_company(tmp_path: Path, after: float, told: bool) -> None:
+@pytest.mark.parametrize(("after", "reported"), [(9000.0, True), (2000.0, False)])
+def test_a_leap_whose_crowd_never_goes_home_is_told_as_another_company(tmp_path: Path, after: float, reported: bool) -> None:
     closes = [10.0 * (1.01 if n % 2 else 1.0) * (2.5 if n >= 40 else 1.0) for n in range(80)]
     volumes = [1000.0] * 40 + [9000.0] + [after] * 39
     rows = [bar("A", DAYS[n], closes[n], volumes[n]) for n in range(80)]
     found = check(store(tmp_path, load(rows)))
     assert found["suspect_jumps"].ok, "the rule of quarantine lets a crowd confirm it"
-    assert found["silent_moves"].ok is not told
-    if told:
+    assert found["silent_moves"].ok is not reported
+    if reported:
         assert "1 after which so many shares are usual: another company under the ticker?" in found["silent_moves"].seen
         assert "symbol A" in found["silent_moves"].seen
 

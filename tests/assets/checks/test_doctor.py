@@ -66,7 +66,7 @@ def test_a_jump_that_a_split_explains_names_the_split_and_its_line(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("listed", "told"),
+    ("listed", "mends"),
     [
         # The wrong way round; another ratio; both ways; days early and late.
         ([(60, 10, 1)], ["write A,{60},1,10 in splits.csv instead of its row of {60}"]),
@@ -77,21 +77,21 @@ def test_a_jump_that_a_split_explains_names_the_split_and_its_line(tmp_path: Pat
     ],
 )
 def test_a_jump_beside_a_split_that_is_listed_wrongly_names_its_row(
-    tmp_path: Path, listed: list[tuple[int, int, int]], told: list[str]
+    tmp_path: Path, listed: list[tuple[int, int, int]], mends: list[str]
 ) -> None:
     warehouse = store(tmp_path, load([*scaled(moving("A"), range(60, 120), 0.1, 10.0), *moving("B")]))
     for day, before, after in listed:
         warehouse.rows(f"INSERT INTO splits VALUES ('A', DATE '{DAYS[day]}', {before}, {after}, 'files')")
     wrong = [row.mend for row in doubts(warehouse) if row.kind == "wrong split"]
     days = {str(day): str(DAYS[day]) for day in (58, 60, 70)}
-    wanted = [re.sub(r"\{(\d+)\}", lambda found: days[found[1]], words) for words in told]
+    wanted = [re.sub(r"\{(\d+)\}", lambda found: days[found[1]], words) for words in mends]
     assert len(wrong) == len(wanted)
     assert all(any(mend.startswith(words) for mend in wrong) for words in wanted)
     assert not any("add A," in row.mend for row in doubts(warehouse)), "it would be there twice"
 
 
 @pytest.mark.parametrize(
-    ("ratio", "shares", "told"),
+    ("ratio", "shares", "text"),
     [
         (0.1, 10.0, "10 for 1"),
         (0.5, 2.0, "2 for 1"),
@@ -111,9 +111,9 @@ def test_a_jump_beside_a_split_that_is_listed_wrongly_names_its_row(
         (0.5, 1.2, None),
     ],
 )
-def test_a_split_is_what_shares_follow(ratio: float, shares: float, told: str | None) -> None:
+def test_a_split_is_what_shares_follow(ratio: float, shares: float, text: str | None) -> None:
     found = split_like(ratio, shares * 1e6, 1e6)
-    assert (found.told if found else None) == told
+    assert (found.text if found else None) == text
 
 
 def test_a_misprint_is_no_split(tmp_path: Path) -> None:
@@ -209,9 +209,9 @@ def test_the_page_gets_the_rows_that_the_checks_kept(tmp_path: Path) -> None:
     found = doubts(warehouse)
     with warehouse.transaction() as connection:
         keep_doubts(connection, found)
-    told = doctor_rows(warehouse)
-    assert told["count"] == 1
-    assert told["rows"][0]["mend"] == found[0].mend
+    details = doctor_rows(warehouse)
+    assert details["count"] == 1
+    assert details["rows"][0]["mend"] == found[0].mend
 
 
 def test_the_command_prints_a_table_or_all_of_it_as_json(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,12 @@ import pytest
 
 from kobe_assets.checks.research import (
     cash_is_conserved,
+    describe_leak,
+    describe_lookahead,
     entries_follow_signals,
     figures_are_complete,
     leak_place,
     signals_read_no_future,
-    told_leak,
-    told_lookahead,
     windows_are_disjoint,
 )
 from kobe_assets.graph.frames import indicators_frame
@@ -136,9 +136,9 @@ def test_a_strategy_that_throws_dice_is_told_so_and_not_that_it_peeks(
 ) -> None:
     dice = np.random.default_rng(1)
     tossing = replace(STRATEGIES["ibs"], long=lambda at, p: (at.ibs < 0.2) & (dice.random(len(at.close)) < 0.5))
-    told = told_lookahead(market, {"ibs": params["ibs"]}, {"ibs": tossing})
-    assert "the entries of ibs of" in told
-    assert "is another each time it is computed, so nothing can be proven (" in told
+    text = describe_lookahead(market, {"ibs": params["ibs"]}, {"ibs": tossing})
+    assert "the entries of ibs of" in text
+    assert "is another each time it is computed, so nothing can be proven (" in text
 
 
 def test_a_leak_is_told_with_the_file_and_line_of_what_leaks(market: Market, params: dict[str, dict[str, float]]) -> None:
@@ -157,7 +157,7 @@ def test_a_leak_is_told_with_the_file_and_line_of_what_leaks(market: Market, par
         own = replace(market, indicators=compute_indicators(market.panel, declared))
         leak = signals_read_no_future(own, {"ibs": params["ibs"]}, strategies=known)
         assert leak is not None
-        assert told_leak(leak, known).startswith(what)
+        assert describe_leak(leak, known).startswith(what)
         assert leak_place(leak, known) == place
 
 

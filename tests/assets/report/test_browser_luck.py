@@ -75,9 +75,9 @@ def test_the_map_is_pythons_for_every_pair_source_and_fixed_value(page: Page, in
                     place,
                     source,
                 )
-            told = page.inner_text("#grid-plateau")
-            assert "mean ratio of the test windows that chose it and traded" in told
-            assert told.startswith("No plateau") if found.plateau is None else f"Plateau {found.plateau:.2f}" in told
+            text = page.inner_text("#grid-plateau")
+            assert "mean ratio of the test windows that chose it and traded" in text
+            assert text.startswith("No plateau") if found.plateau is None else f"Plateau {found.plateau:.2f}" in text
 
 
 def test_another_book_shows_its_own(page: Page) -> None:

@@ -70,11 +70,11 @@ def test_a_book_without_a_trade_is_said_to_have_made_none_not_to_have_lost(book:
         with_figures(book, net_pnl=0.0, sharpe=None, exposure=0.0, permutation_p=None), trades=book.trades.iloc[:0]
     )
     assert verdict_of(idle, context).sentence == "It never traded, so there is nothing to judge."
-    told = story(idle, context.benchmark, 1000.0)
-    assert "it made no trade: $1,000 stayed $1,000." in told
-    assert "would have made it" in told
-    assert "no more money at work" not in told
-    assert "fall" not in told
+    text = story(idle, context.benchmark, 1000.0)
+    assert "it made no trade: $1,000 stayed $1,000." in text
+    assert "would have made it" in text
+    assert "no more money at work" not in text
+    assert "fall" not in text
 
 
 def test_ruin_is_told_with_the_number_of_its_windows(book: StrategyResult, inputs: ReportInputs) -> None:
@@ -83,8 +83,8 @@ def test_ruin_is_told_with_the_number_of_its_windows(book: StrategyResult, input
     for left, words in ((0.0, "nothing was left"), (-250.0, "up to $250 were owed in the end")):
         # Where stops had closed everything before, no trade says `ruin`.
         curve = book.curve.assign(equity=np.where(book.curve["fold"] <= 2, left, book.curve["equity"]))
-        told = " ".join(caveats(dataclasses.replace(book, curve=curve), inputs))
-        assert f"In 2 of {folds} test windows the account was ruined: {words}, every position" in told
+        text = " ".join(caveats(dataclasses.replace(book, curve=curve), inputs))
+        assert f"In 2 of {folds} test windows the account was ruined: {words}, every position" in text
 
 
 def test_a_chain_that_is_at_0_stays_there_in_every_figure() -> None:
@@ -267,19 +267,19 @@ def test_the_headline_speaks_for_the_whole_page(book: StrategyResult, context: C
 
 
 def test_the_story_is_told_in_dollars(book: StrategyResult, inputs: ReportInputs) -> None:
-    told = story(book, benchmark_of(inputs), 1000.0)
+    text = story(book, benchmark_of(inputs), 1000.0)
     end = book.curve["growth"].iloc[-1] * 1000
-    assert f"${end:,.0f}" in told
-    assert f"in {len(book.trades):,} trades" in told
-    assert "and held, would have made it" in told
+    assert f"${end:,.0f}" in text
+    assert f"in {len(book.trades):,} trades" in text
+    assert "and held, would have made it" in text
     assert "and held" not in story(book, None, 1000.0)
 
 
 @pytest.mark.parametrize(("file", "words"), [(None, 'name says "common stock"'), (Path("my.csv"), "the symbols of my.csv")])
 def test_the_page_says_how_alpacas_candidates_were_chosen(inputs: ReportInputs, file: Path | None, words: str) -> None:
     data = DataSettings(vendor="alpaca", alpaca=AlpacaData(candidates=file))
-    told = data_facts(dataclasses.replace(inputs, settings=inputs.settings.model_copy(update={"data": data})))
-    assert words in dict(told)["Candidates"]
+    facts = data_facts(dataclasses.replace(inputs, settings=inputs.settings.model_copy(update={"data": data})))
+    assert words in dict(facts)["Candidates"]
 
 
 def test_survivors_few_stocks_and_idle_money_are_owned_up_to(book: StrategyResult, inputs: ReportInputs) -> None:

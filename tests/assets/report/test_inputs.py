@@ -105,8 +105,8 @@ def test_declared_columns_of_the_bars_are_packed_with_digits_of_their_own(inputs
     bars = inputs.bars.assign(tiny=inputs.bars["rsi2"] / 1e4, huge=inputs.bars["close"] * -1e4, bar=np.arange(len(inputs.bars)))
     columns = {name: bars[name].to_numpy() for name in ("tiny", "huge")}
     every = set(inputs.trades["entered_by"])
-    told = dataclasses.replace(inputs, bars=bars, indicators=columns)
-    packed = packed_data(told, [], "", dict.fromkeys(("tiny", "huge", "gone"), every))
+    changed = dataclasses.replace(inputs, bars=bars, indicators=columns)
+    packed = packed_data(changed, [], "", dict.fromkeys(("tiny", "huge", "gone"), every))
     header, planes = header_of(unpacked(packed.bars))
     assert header["declared"] == ["tiny", "huge"]
     symbol, (rows, _, *places) = next(iter(header["symbols"].items()))
@@ -127,15 +127,15 @@ def test_an_indicator_that_is_called_like_a_price_takes_the_place_of_none(inputs
     bars = bars_within(panel, indicators, windows)
     trades = inputs.trades.iloc[[0]].assign(symbol="A", signal_session=panel.sessions[2], exit_session=panel.sessions[3])
     every = set(trades["entered_by"])
-    told = dataclasses.replace(inputs, bars=bars, trades=trades, indicators=indicators.others)
-    header, planes = header_of(unpacked(packed_data(told, [], "", dict.fromkeys(("high", "low"), every)).bars))
+    changed = dataclasses.replace(inputs, bars=bars, trades=trades, indicators=indicators.others)
+    header, planes = header_of(unpacked(packed_data(changed, [], "", dict.fromkeys(("high", "low"), every)).bars))
     _, decimals, *places = header["symbols"]["A"]
     columns = [column(planes[4 * 5 * k :], 5) for k in range(9)]
     assert header["declared"] == ["high", "low"]
     for values, price in ((columns[3], panel.high), (columns[4], panel.low)):
         np.testing.assert_allclose((np.cumsum(columns[1]) + np.array(values)) / 10.0**decimals, price)
-    for values, digits, told_of in zip(columns[7:], places, (panel.high + 50, panel.low - 8), strict=True):
-        np.testing.assert_allclose(np.cumsum(values) / 10.0**digits, told_of)
+    for values, digits, price in zip(columns[7:], places, (panel.high + 50, panel.low - 8), strict=True):
+        np.testing.assert_allclose(np.cumsum(values) / 10.0**digits, price)
 
 
 def test_bars_are_in_order_whatever_the_order_of_the_windows() -> None:
@@ -159,8 +159,8 @@ def test_declared_columns_are_packed_around_the_trades_of_those_that_draw_them(i
     exact = [{low - 75, high + 25} <= set(days[symbol]) for symbol, low, high in zip(mine["symbol"], since, until, strict=True)]
     some = mine[exact].drop_duplicates("symbol").iloc[1:3]
     assert len(some) == 2
-    told = dataclasses.replace(inputs, indicators={"own": np.ones(inputs.bars["bar"].max() + 1)}, trades=some)
-    header, planes = header_of(unpacked(packed_data(told, [], "", {"own": {by}}).bars))
+    changed = dataclasses.replace(inputs, indicators={"own": np.ones(inputs.bars["bar"].max() + 1)}, trades=some)
+    header, planes = header_of(unpacked(packed_data(changed, [], "", {"own": {by}}).bars))
     windows = {
         row.symbol: (np.datetime64(row.signal_session, "D") - 75, np.datetime64(row.exit_session, "D") + 25)
         for row in some.itertuples()

@@ -113,30 +113,30 @@ def test_resampling_is_that_of_a_plain_loop(inputs: ReportInputs, tables: dict[s
         levels = cash * np.cumprod([1.0, *(1 + returns[int(rng.random() * len(returns))] for _ in returns)])
         ends.append(levels[-1])
         falls.append((levels / np.maximum.accumulate(levels) - 1).min())
-    told = inputs.evidence["ibs", "optimized"]["resampling"]
+    details = inputs.evidence["ibs", "optimized"]["resampling"]
     for name, values in (("end", ends), ("worst", falls)):
-        for percent, value in told[name]["percentiles"].items():
+        for percent, value in details[name]["percentiles"].items():
             assert value == pytest.approx(np.percentile(values, float(percent)), rel=1e-5)
-    for fall, chance in told["chance"].items():
+    for fall, chance in details["chance"].items():
         assert chance == pytest.approx(np.mean([value <= -float(fall) for value in falls]))
-    assert told["loses"] == pytest.approx(np.mean([value < cash for value in ends]))
-    assert told["fan"]["50"][-1] == told["end"]["percentiles"]["50"]
+    assert details["loses"] == pytest.approx(np.mean([value < cash for value in ends]))
+    assert details["fan"]["50"][-1] == details["end"]["percentiles"]["50"]
 
 
 def test_the_permutation_is_a_figure_and_stands_on_the_books_own_ratio(inputs: ReportInputs) -> None:
     for book in books_of(inputs):
-        told: dict[str, Any] = book.evidence["permutation"]
-        assert told["permutations"] == 30
-        assert told["own"] == pytest.approx(book.figures["sharpe"], rel=1e-9)
-        assert told["p"] == book.figures["permutation_p"]
-        assert told["entries"] == len(book.trades)
-        assert told["drawn_entries"] <= told["entries"]
-        assert sum(told["counts"]) == 30
+        details: dict[str, Any] = book.evidence["permutation"]
+        assert details["permutations"] == 30
+        assert details["own"] == pytest.approx(book.figures["sharpe"], rel=1e-9)
+        assert details["p"] == book.figures["permutation_p"]
+        assert details["entries"] == len(book.trades)
+        assert details["drawn_entries"] <= details["entries"]
+        assert sum(details["counts"]) == 30
 
 
-@pytest.mark.parametrize(("others", "told"), [([0.5, 0.5], False), ([0.5, 0.1], True), ([0.9, 0.9], True)])
+@pytest.mark.parametrize(("others", "measured"), [([0.5, 0.5], False), ([0.5, 0.1], True), ([0.9, 0.9], True)])
 def test_where_nothing_else_could_be_drawn_nothing_is_said_of_chance(
-    inputs: ReportInputs, monkeypatch: pytest.MonkeyPatch, others: list[float], told: bool
+    inputs: ReportInputs, monkeypatch: pytest.MonkeyPatch, others: list[float], measured: bool
 ) -> None:
     key = ("ibs", "canonical")
     drawn = Permuted(np.array(others), np.array([3, 3]), 3)
@@ -145,7 +145,7 @@ def test_where_nothing_else_could_be_drawn_nothing_is_said_of_chance(
     rehearsal: Any = SimpleNamespace(plan=SimpleNamespace(parts=[], folds=[]), market=None)
     nothing: Any = None
     found = permutation_module.permutations(inputs.trades, {key: rehearsal}, {key: 0.5}, nothing, 2, "pin")
-    assert (key in found) is told
+    assert (key in found) is measured
 
 
 def test_every_try_that_is_counted_is_listed(inputs: ReportInputs) -> None:
@@ -163,18 +163,18 @@ def test_the_combined_book_comes_first_and_is_judged_by_every_gate(inputs: Repor
 
 def test_correlations_and_what_each_adds(inputs: ReportInputs, tables: dict[str, pd.DataFrame]) -> None:
     books = {(book.strategy, book.mode): book for book in books_of(inputs)}
-    for mode, told in portfolio_payload(list(books.values())).items():
-        days = {name: of(tables["equity"], name, mode)["daily_return"].to_numpy() for name in told["names"]}
-        slow = np.corrcoef([days[name] for name in told["names"]])
-        assert np.array(told["correlation"], dtype=float) == pytest.approx(slow, abs=1e-12)
-        assert told["whole"]["sharpe"] == pytest.approx(books["portfolio", mode].figures["sharpe"], rel=1e-9)
+    for mode, portfolio in portfolio_payload(list(books.values())).items():
+        days = {name: of(tables["equity"], name, mode)["daily_return"].to_numpy() for name in portfolio["names"]}
+        slow = np.corrcoef([days[name] for name in portfolio["names"]])
+        assert np.array(portfolio["correlation"], dtype=float) == pytest.approx(slow, abs=1e-12)
+        assert portfolio["whole"]["sharpe"] == pytest.approx(books["portfolio", mode].figures["sharpe"], rel=1e-9)
         # Of two strategies of the same weight, without the one the other trades alone.
-        for row, other in zip(told["adds"], ("rsi2", "ibs"), strict=True):
+        for row, other in zip(portfolio["adds"], ("rsi2", "ibs"), strict=True):
             alone = books[other, mode].figures
             for name in ("sharpe", "cagr", "max_drawdown"):
                 assert row["without"][name] == pytest.approx(alone[name], rel=1e-9)
-        assert sum(row["pnl"] for row in told["adds"]) == pytest.approx(books["portfolio", mode].trades["pnl"].sum())
-        assert sum(row["trades"] for row in told["adds"]) == len(books["portfolio", mode].trades)
+        assert sum(row["pnl"] for row in portfolio["adds"]) == pytest.approx(books["portfolio", mode].trades["pnl"].sum())
+        assert sum(row["trades"] for row in portfolio["adds"]) == len(books["portfolio", mode].trades)
 
 
 def test_a_chosen_benchmark_is_the_holding_of_one_symbol(inputs: ReportInputs) -> None:

@@ -128,8 +128,8 @@ def test_a_parameter_that_training_changes_is_told_in_the_test_windows_and_not_a
 
 
 def test_what_was_accepted_is_no_refusal() -> None:
-    told = by_frequency({"accepted": 9, "no_bar": 0, "not_reached": 2, "beyond_limit": 3, "already_open": 2})
-    assert list(told.items()) == [("beyond_limit", 3), ("already_open", 2), ("not_reached", 2)]
+    refused = by_frequency({"accepted": 9, "no_bar": 0, "not_reached": 2, "beyond_limit": 3, "already_open": 2})
+    assert list(refused.items()) == [("beyond_limit", 3), ("already_open", 2), ("not_reached", 2)]
 
 
 def test_capacity_scales_orders_until_one_in_twenty_reaches_a_hundredth_of_the_day(books: list[StrategyResult]) -> None:

@@ -123,17 +123,17 @@ def test_the_next_run_s_orders_are_in_the_page_with_their_session(inputs: Report
         "stop": None,
         "dollars": 183.75,
     }
-    told = {
+    orders = {
         "session": "2024-03-06", "signal_session": "2024-03-05", "stage": "paper", "dollars": 183.75, "budget": 1000.0,
         "budget_share": 0.1, "entries": [entry], "exits": [], "refused": [], "notes": ["the kill switch is on"],
     }  # fmt: skip
-    page = build_report(inputs, NOW, next_orders=told)
+    page = build_report(inputs, NOW, next_orders=orders)
     assert "At the open of 2024-03-06" in page
     assert 'href="#tomorrow"' in page
     assert "&lt;b&gt;KO" in page
     assert "183.75 of $1,000.00 a session (10 % of the account)" in page
     assert "the kill switch is on" in page
-    for nothing in (None, {**told, "entries": []}):
+    for nothing in (None, {**orders, "entries": []}):
         assert 'id="tomorrow"' not in build_report(inputs, NOW, next_orders=nothing)
 
 

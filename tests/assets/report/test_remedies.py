@@ -51,7 +51,7 @@ def test_distance_is_above_zero_on_the_wrong_side(value: float, bar: float, sign
 
 
 @pytest.mark.parametrize(
-    ("value", "bar", "sign", "unit", "told"),
+    ("value", "bar", "sign", "unit", "text"),
     [
         (11.151, 27.149, "≥", "years", "15.9 years short"),
         (0.254, 0.888, "≥", "ratio", "0.64 short"),
@@ -63,8 +63,8 @@ def test_distance_is_above_zero_on_the_wrong_side(value: float, bar: float, sign
         (0.0002, 0.05, "≥", "probability", "0.050 short"),
     ],
 )
-def test_a_distance_is_that_of_the_numbers_beside_it(value: float, bar: float, sign: str, unit: str, told: str) -> None:
-    assert distance(value, bar, sign, unit)[1] == told
+def test_a_distance_is_that_of_the_numbers_beside_it(value: float, bar: float, sign: str, unit: str, text: str) -> None:
+    assert distance(value, bar, sign, unit)[1] == text
 
 
 def test_the_named_sharpe_ratio_is_the_one_at_which_the_deflated_one_passes(book: StrategyResult) -> None:

@@ -116,18 +116,18 @@ def test_what_only_sells_short_says_when_and_where(
     shorts = inputs.settings.model_copy(update={"policy": Settings(policy={"allow_shorts": True}).policy})
     book = books["rsi2|canonical"]
 
-    def told(strategy: Strategy) -> dict[str, str]:
+    def rules(strategy: Strategy) -> dict[str, str]:
         monkeypatch.setattr(rules_module, "strategies_of", lambda _: {"rsi2": strategy})
         params = [own | {"limit_atr": 0.5, "rsi_exit": 70.0} for own in book.folds["params"]]
         return dict(rules_in_force(dataclasses.replace(book, folds=book.folds.assign(params=params)), shorts))
 
-    said = told(bear)
+    said = rules(bear)
     assert said["Entry"].startswith("Sells short at the next open after a close with RSI(2) ≥ 90")
     assert said["Exit"].startswith("At the open after a close with RSI(2) ≤ 30, ")
-    said = told(shy)
+    said = rules(shy)
     assert said["Entry"].startswith("Sells short in the next session after a close with RSI(2) ≥ 90")
     assert said["Limit"] == "It sells short 0.5 × ATR(14) above the signal's close or not at all, for one session."
-    both = told(dataclasses.replace(rsi2, leave_long=None))
+    both = rules(dataclasses.replace(rsi2, leave_long=None))
     assert both["Exit"].startswith("For a short at the open after a close with RSI(2) ≤ 30, ")
 
 

@@ -200,8 +200,8 @@ def test_a_book_of_one_strategy_at_half_the_size_is_measured_and_nothing_is_left
     folds, strategy = make_folds(500, 200, 100, 60, False), STRATEGIES["rsi2"]
     plan = Plan(strategy, folds, (ours.params("rsi2"),) * len(folds), weights=(0.5,))
     found = find_signals(ours.market, ours.market.readable(), strategy, [ours.params("rsi2")])
-    told = without_each(ours.market, plan, {"rsi2": found})
-    assert (told["whole"]["sharpe"] is not None, told["without"]) == (True, {})
+    details = without_each(ours.market, plan, {"rsi2": found})
+    assert (details["whole"]["sharpe"] is not None, details["without"]) == (True, {})
 
 
 @pytest.mark.parametrize("column", ["open", "high", "low", "close", "volume"])

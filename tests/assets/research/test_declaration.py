@@ -90,9 +90,9 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
 
 
 def test_a_strategy_that_never_trades_is_told_that_it_has_no_sharpe_ratio(warehouse: Warehouse) -> None:
-    told = dict(warehouse.rows("SELECT figure, reason FROM kpi_reasons WHERE strategy = 'never' AND mode = 'canonical'"))
-    assert told["min_trl_years"] == "no Sharpe ratio"
-    assert told["profit_factor"] == "no trade"
+    reasons = dict(warehouse.rows("SELECT figure, reason FROM kpi_reasons WHERE strategy = 'never' AND mode = 'canonical'"))
+    assert reasons["min_trl_years"] == "no Sharpe ratio"
+    assert reasons["profit_factor"] == "no trade"
 
 
 def test_a_registered_declaration_is_in_signals_folds_trials_figures_and_report(warehouse: Warehouse) -> None:
@@ -124,10 +124,10 @@ def test_a_registered_declaration_is_in_signals_folds_trials_figures_and_report(
 def test_where_both_modes_trade_the_same_they_have_the_same_evidence(warehouse: Warehouse) -> None:
     """And as much of it as a strategy that has something to choose."""
     rows = warehouse.frame("SELECT strategy, mode, name, value FROM evidence WHERE strategy IN (?, ?)", [NAME, PLAIN.name])
-    told = {key: dict(zip(own["name"], own["value"], strict=True)) for key, own in rows.groupby(["strategy", "mode"])}
-    assert told[PLAIN.name, "optimized"] == told[PLAIN.name, "canonical"]
-    assert {"permutation", "resampling", "cost_sensitivity", "in_sample"} <= told[PLAIN.name, "optimized"].keys()
-    assert told[NAME, "optimized"]["cost_sensitivity"] != told[NAME, "canonical"]["cost_sensitivity"]
+    evidence = {key: dict(zip(own["name"], own["value"], strict=True)) for key, own in rows.groupby(["strategy", "mode"])}
+    assert evidence[PLAIN.name, "optimized"] == evidence[PLAIN.name, "canonical"]
+    assert {"permutation", "resampling", "cost_sensitivity", "in_sample"} <= evidence[PLAIN.name, "optimized"].keys()
+    assert evidence[NAME, "optimized"]["cost_sensitivity"] != evidence[NAME, "canonical"]["cost_sensitivity"]
     figures = warehouse.frame("SELECT mode, figure, value FROM kpis WHERE strategy = ?", [PLAIN.name])
     one, other = (own.set_index("figure")["value"] for _, own in figures.groupby("mode"))
     assert one.equals(other)

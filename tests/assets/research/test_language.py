@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import talib as ta
 
-from kobe_assets.checks.research import proven_columns, signals_read_no_future, told_lookahead
+from kobe_assets.checks.research import describe_lookahead, proven_columns, signals_read_no_future
 from kobe_assets.research import language as say
 from kobe_assets.research.costs import make_costs
 from kobe_assets.research.declared import Indicator, ListingBars, listing_bars, values_of
@@ -251,8 +251,8 @@ def test_a_condition_cannot_change_what_it_reads() -> None:
         return at.x > 0
 
     at = Reading(np.arange(4.0), {"x": np.ones(4)})
-    for function, told in ((greedy, r"ValueError.*a copy"), (greedier, "AttributeError.*only read")):
-        with pytest.raises(StrategyFault, match=rf"test_language.py:\d+ \({told}"):
+    for function, reason in ((greedy, r"ValueError.*a copy"), (greedier, "AttributeError.*only read")):
+        with pytest.raises(StrategyFault, match=rf"test_language.py:\d+ \({reason}"):
             satisfied(one(x=say.sma(5), long=function), "long", at, {})
         assert at.x.tolist() == [1.0] * 4
 
@@ -384,10 +384,10 @@ MIXING: dict[str, Any] = {
 def test_a_condition_that_answers_for_a_bar_by_its_neighbours_is_told_so(fault: str, panel: Panel) -> None:
     """`at` holds the listings one after another: what stands before a bar may be the last bar of another stock."""
     known = {"one": replace(one(say.sma(2)), **MIXING[fault])}
-    told = told_lookahead(market_of(panel), {"one": {}}, known)
+    text = describe_lookahead(market_of(panel), {"one": {}}, known)
     what = "exits" if "leave_long" in MIXING[fault] else "entries"
-    assert told.startswith(f"the {what} of one of ")
-    assert "with the order of the bars" in told or "cut off" in told
+    assert text.startswith(f"the {what} of one of ")
+    assert "with the order of the bars" in text or "cut off" in text
 
 
 @pytest.mark.parametrize("fault", MIXING)

@@ -44,9 +44,9 @@ def test_the_caller_does_something_else_while_the_others_begin() -> None:
         begun.set()
         return k
 
-    told: list[bool] = []
-    assert in_threads(work, range(50), lambda: told.append(begun.wait(30))) == list(range(50))
-    assert told == [True]
+    waited: list[bool] = []
+    assert in_threads(work, range(50), lambda: waited.append(begun.wait(30))) == list(range(50))
+    assert waited == [True]
     assert any(name.startswith("kobe") for name in workers)
 
 

@@ -335,8 +335,8 @@ def test_the_folder_of_a_past_moment_repeats_the_report_of_its_vendor(
     cli("bars", "refresh")
     before = load_settings()
     out = str(tmp_path / 'the "old" $HOME, `pwd`')
-    told = cli("bars", "as-of", dt.datetime.now(dt.UTC).isoformat(), "--out", out).output.splitlines()[-1]
-    for name, value in (word.split("=") for word in shlex.split(told)[:-2]):
+    line = cli("bars", "as-of", dt.datetime.now(dt.UTC).isoformat(), "--out", out).output.splitlines()[-1]
+    for name, value in (word.split("=") for word in shlex.split(line)[:-2]):
         monkeypatch.setenv(name, value)
     again = load_settings()
     assert again.data.vendor == "files"

@@ -148,6 +148,7 @@ def age_positions(context: SessionContext) -> list[Position]:
     be asked, is named and keeps its stop: no other strategy's rules fit it.
     """
     last, known = context.signal_session, strategies_of(context.settings)
+    faults: dict[str, list[str]] = {}
     for held in open_positions(context.ledger, context.account):
         if held.strategy not in known:
             context.note(
@@ -161,12 +162,14 @@ def age_positions(context: SessionContext) -> list[Position]:
             bars, flag = _bars_and_flag(context, held, last, known.get(held.strategy))
         except StrategyFault as fault:
             # A file that was changed since the entry: what other strategies hold leaves all the same.
-            context.trouble(f"{held.symbol} keeps its stop and leaves by no rule: with the parameters of its entry {fault}")
+            faults.setdefault(str(fault), []).append(held.symbol)
             continue
         if (bars, last) == (held.bars_held, held.bars_through) and (flag is None or held.flag):
             continue
         with context.ledger.write() as write:
             age(write, held, bars, last, flag)
+    for told, symbols in faults.items():
+        context.trouble(f"no rule to leave by, the stop stays: {', '.join(symbols)}; with the parameters of the entry {told}")
     return [held for held in open_positions(context.ledger, context.account) if held.flag]
 
 

@@ -264,10 +264,8 @@ def test_a_position_whose_strategy_cannot_be_asked_any_more_keeps_no_other_from_
     embedded.advance_to(market.EXIT_DAY, "open")
     summary = trade_session(traded)
     assert summary.exits == {"rsi_exit": len(others)}
-    assert (
-        f"{odd} keeps its stop and leaves by no rule: with the parameters of its entry the strategy rsi2 fails"
-        in summary.halted
-    )
+    told = f"no rule to leave by, the stop stays: {odd}; with the parameters of the entry the strategy rsi2 fails"
+    assert told in summary.halted
     assert summary.unprotected == ()
 
 

@@ -32,12 +32,13 @@ def claim_for_run(trading: TradingContext, context: SessionContext) -> None:
 
     Raises KillSwitchOn, BadStrategy, UsageError, StaleSignal, EvidenceMissing, MarketShut.
 
-    After the close a session that was begun is brought to its end: nothing new is decided, so that nothing else can refuse it.
+    After the close a session that was begun is brought to its end: nothing new is decided, so that no stale data can refuse it.
     """
     context.kill_switch.check()
+    # What is held is aged by them, and the record of a run keeps their sources.
+    check_strategies(trading.settings, context.book_name)
     is_begun = claim_of(trading.ledger, context.account, context.session) is not None
     if context.moment is not RunMoment.AFTER_CLOSE or not is_begun:
-        check_strategies(trading.settings, context.book_name)
         check_fresh(context)
         check_evidence(trading.warehouse, trading.settings, context.book_name, trading.stage)
         context.check_may_send(is_entry=False)

@@ -10,7 +10,7 @@ from decimal import ROUND_DOWN, Decimal
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.equity import last_close
 from kobe_resources.order_ledger import Position
-from kobe_resources.order_ledger.positions import SAME_SHARES, grow, leave, open_positions
+from kobe_resources.order_ledger.positions import SAME_SHARES, grow, is_same_qty, leave, open_positions
 
 CASH_IN_LIEU = "cash_in_lieu"
 
@@ -26,10 +26,15 @@ def settle_fractions(context: SessionContext) -> None:
     rows = context.broker.positions()
     there, unread = {row.symbol: row.qty for row in rows}, {row.symbol for row in rows if row.unread}
     for held in odd:
-        broker = there.get(held.symbol, Decimal(0))
+        broker, fraction = there.get(held.symbol, Decimal(0)), _fraction_of(held)
         if held.symbol in unread or not is_rounded(held, broker):
+            if _is_kept(context, held, broker):
+                end = "sell" if held.side == "long" else "buy back"
+                context.note(
+                    f"the broker keeps {fraction.normalize():f} of a share of {held.symbol} that its split left, for which it"
+                    f" takes no stop: {end} that part there, then `kobe reconcile --accept` with the reason"
+                )
             continue
-        fraction = _fraction_of(held)
         price = Decimal(repr(last_close(context, held, context.signal_session)))
         is_up = abs(broker) > held.qty
         with context.ledger.write() as write:
@@ -51,6 +56,12 @@ def is_rounded(held: Position, there: Decimal) -> bool:
         return False
     signed = there if held.side == "long" else -there
     return any(abs(signed - whole) <= SAME_SHARES for whole in (held.qty - fraction, held.qty - fraction + 1))
+
+
+def _is_kept(context: SessionContext, held: Position, there: Decimal) -> bool:
+    """Does a broker that trades whole shares for us still hold the fraction? The simulation's takes orders of fractions."""
+    trades_whole = context.limits.whole_shares and not context.ledger.disposable
+    return trades_whole and is_same_qty(there, held.signed_qty)
 
 
 def _fraction_of(held: Position) -> Decimal:

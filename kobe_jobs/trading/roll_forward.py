@@ -16,7 +16,7 @@ import numpy as np
 from kobe_assets.graph.inputs import canonical_params
 from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.panel import LISTING_GAP
-from kobe_assets.research.strategies import Strategy
+from kobe_assets.research.strategies import Strategy, StrategyFault
 from kobe_jobs.trading.bare_positions import ask_broker_state
 from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel_unsent
@@ -144,10 +144,11 @@ def ratio_of(split: Split) -> Decimal:
 def age_positions(context: SessionContext) -> list[Position]:
     """Count the bars that positions were held and flag those whose exit is due; the flagged positions.
 
-    Every stored bar since the entry counts, one that came late too. A position whose strategy is not registered is named and
-    keeps its stop: no other strategy's rules fit it.
+    Every stored bar since the entry counts, one that came late too. A position whose strategy is not registered, or cannot
+    be asked, is named and keeps its stop: no other strategy's rules fit it.
     """
     last, known = context.signal_session, strategies_of(context.settings)
+    faults: dict[str, list[str]] = {}
     for held in open_positions(context.ledger, context.account):
         if held.strategy not in known:
             context.note(
@@ -157,11 +158,18 @@ def age_positions(context: SessionContext) -> list[Position]:
         if held.entry_session > last or held.symbol not in context.snapshot.bars:
             # Found at the broker during this run: its bars are counted by the next.
             continue
-        bars, flag = _bars_and_flag(context, held, last, known.get(held.strategy))
+        try:
+            bars, flag = _bars_and_flag(context, held, last, known.get(held.strategy))
+        except StrategyFault as fault:
+            # A file that was changed since the entry: what other strategies hold leaves all the same.
+            faults.setdefault(str(fault), []).append(held.symbol)
+            continue
         if (bars, last) == (held.bars_held, held.bars_through) and (flag is None or held.flag):
             continue
         with context.ledger.write() as write:
             age(write, held, bars, last, flag)
+    for told, symbols in faults.items():
+        context.trouble(f"no rule to leave by, the stop stays: {', '.join(symbols)}; with the parameters of the entry {told}")
     return [held for held in open_positions(context.ledger, context.account) if held.flag]
 
 

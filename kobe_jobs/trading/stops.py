@@ -26,10 +26,12 @@ BEYOND_THE_MARKET = re.compile(
 
 
 def set_stop(context: SessionContext, held: Position) -> None:
-    """Send the position's stop, planned now or waiting to be sent. Raises what `executor.send` raises."""
+    """Send the position's stop, planned now or waiting to be sent; a refusal is noted. Raises what `executor.send` raises."""
     waiting = [order for order in living_stops(context, held) if order.state is OrderState.PLANNED]
     for order in waiting or [_plan_stop(context, held)]:
-        send(context, order.client_order_id)
+        sent = send(context, order.client_order_id)
+        if sent.state is OrderState.REJECTED:
+            context.note(f"the stop of {held.symbol} was refused: {sent.detail}")
 
 
 def remove_misfits(context: SessionContext, held: Position, there: AtBroker) -> None:

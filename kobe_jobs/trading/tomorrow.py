@@ -249,7 +249,7 @@ def _decide(context: SessionContext, broker: ClosingQuotes, found: OnRecord) -> 
     budget, share = daily_budget(context.settings.policy, standing_of(context, context.ledger, float(cash)).equity)
     return Tomorrow(
         context.session, context.signal_session, context.stage, context.book_name, float(cash), budget, share,
-        tuple(entries), tuple(exits), tuple(refused), tuple(context.notes),
+        tuple(entries), tuple(exits), tuple(refused), (*context.notes, *context.troubles),
     )  # fmt: skip
 
 

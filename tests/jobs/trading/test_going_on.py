@@ -252,6 +252,23 @@ def test_a_position_of_no_registered_strategy_is_told_with_what_to_do(traded: Tr
     assert "nothing to do" not in finding.hint
 
 
+def test_a_position_whose_strategy_cannot_be_asked_any_more_keeps_no_other_from_leaving(
+    traded: TradingContext, embedded: EmbeddedBroker
+) -> None:
+    odd, *others = market.LEAVING
+    with traded.ledger.write() as write:
+        write.execute(
+            "UPDATE intents SET decision = json_set(decision, '$.rules.params', json('{}')) WHERE symbol = ? AND leg = 'entry'",
+            (odd,),
+        )
+    embedded.advance_to(market.EXIT_DAY, "open")
+    summary = trade_session(traded)
+    assert summary.exits == {"rsi_exit": len(others)}
+    told = f"no rule to leave by, the stop stays: {odd}; with the parameters of the entry the strategy rsi2 fails"
+    assert told in summary.halted
+    assert summary.unprotected == ()
+
+
 def test_a_renamed_position_is_followed_once_the_broker_shows_it(traded: TradingContext, embedded: EmbeddedBroker) -> None:
     old = open_positions(traded.ledger, session_of(traded).account)[0].symbol
     embedded.advance_to(market.EXIT_DAY, "open")

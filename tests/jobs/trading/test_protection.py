@@ -47,7 +47,7 @@ def trade(rig: TradingContext, broker: Any, **trading: Any) -> Any:
     return trade_session(dataclasses.replace(rig, broker_or_error=broker, **changes))
 
 
-def refusing(refusal: type[KobeError]) -> Callable[..., None]:
+def refusing(refusal: type[BaseException]) -> Callable[..., None]:
     """What claims a session for a run, and never does."""
 
     def refuse(*_: Any) -> None:
@@ -128,6 +128,25 @@ def test_what_is_held_is_protected_though_no_strategy_can_be_read(
         settings = settings.model_copy(update={"strategy": strategy})
     with pytest.raises(KobeError, match=words):
         trade_session(dataclasses.replace(rig, settings=settings))
+    assert bare(embedded) == []
+
+
+def test_what_a_begun_session_holds_is_protected_after_the_close_though_no_strategy_can_be_read(
+    rig: TradingContext, embedded: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_day(rig, embedded)
+    with monkeypatch.context() as patch:
+        patch.setattr("kobe_jobs.trading.session.take_steps", refusing(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            trade_session(rig)
+    cancel_stop(embedded, "S04")
+    embedded.advance_to(market.EXIT_DAY, "after")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.py").write_text("def half(:\n")
+    settings = market.make_settings()
+    strategy = settings.strategy.model_copy(update={"folder": tmp_path / "own"})
+    with pytest.raises(KobeError, match="SyntaxError"):
+        trade_session(dataclasses.replace(rig, settings=settings.model_copy(update={"strategy": strategy})))
     assert bare(embedded) == []
 
 

@@ -71,3 +71,23 @@ def test_in_stage_simulated_a_split_that_leaves_a_fraction_leaves_no_position_ba
     assert summary.is_clean, summary
     assert "the split of S04 left 0.5 of a share" in str(summary.notes)
     assert protected(embedded)["S04"][0] == 4.0
+
+
+def test_a_fraction_that_the_broker_keeps_after_a_split_is_named_with_its_mend(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
+    trade_session(rig)
+    embedded.faults.add({"settings": {"cash_in_lieu": False, "fractions_only_by_day": True}})
+    embedded.advance_to(market.EXIT_DAY, "open")
+    embedded.book._split(ExchangeSplit("S04", market.EXIT_DAY, 1.5), embedded.moment)
+    told = market.make_snapshot(splits={"S04": (Split("S04", market.EXIT_DAY, 2.0, 3.0),)}, signals={})
+    settings = market.make_settings(resolve_timeout_s=0.1)
+    summary = trade_session(dataclasses.replace(rig, snapshot=told, settings=settings))
+    assert "S04 has no protective stop" in summary.halted
+    notes = "\n".join(summary.notes)
+    assert "the stop of S04 was refused: fractional orders must be" in notes
+    assert "the broker keeps 0.5 of a share of S04 that its split left" in notes
+    embedded.book.state.run("UPDATE positions SET qty = 4.0 WHERE symbol = 'S04'")
+    again = trade_session(dataclasses.replace(rig, snapshot=told))
+    assert "keeps" not in "\n".join(again.notes)
+    assert protected(embedded)["S04"][0] == 4.0

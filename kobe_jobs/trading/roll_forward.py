@@ -168,8 +168,10 @@ def age_positions(context: SessionContext) -> list[Position]:
             continue
         with context.ledger.write() as write:
             age(write, held, bars, last, flag)
-    for told, symbols in faults.items():
-        context.trouble(f"no rule to leave by, the stop stays: {', '.join(symbols)}; with the parameters of the entry {told}")
+    for fault_text, symbols in faults.items():
+        context.trouble(
+            f"no rule to leave by, the stop stays: {', '.join(symbols)}; with the parameters of the entry {fault_text}"
+        )
     return [held for held in open_positions(context.ledger, context.account) if held.flag]
 
 

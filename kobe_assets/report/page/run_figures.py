@@ -60,9 +60,9 @@ def symbol_figure(title: str, panel: Panel, symbol: str, first: int, last: int, 
         )  # fmt: skip
     if len(own):
         colors = np.where(own["pnl"] > 0, GAIN, LOSS)
-        told = np.stack([own["exit_reason"].astype(str), own["pnl"].map("{:,.2f}".format)], axis=1)
+        labels = np.stack([own["exit_reason"].astype(str), own["pnl"].map("{:,.2f}".format)], axis=1)
         figure.add_scatter(
-            x=own["exit_session"], y=own["exit_price"], mode="markers", customdata=told, name="exit",
+            x=own["exit_session"], y=own["exit_price"], mode="markers", customdata=labels, name="exit",
             marker={"symbol": "x", "size": 9, "color": colors},
             hovertemplate="out %{x|%Y-%m-%d} $%{y:,.2f}, %{customdata[0]}, $%{customdata[1]}<extra></extra>",
         )  # fmt: skip

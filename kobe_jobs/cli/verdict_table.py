@@ -41,15 +41,15 @@ def verdict_lines(rows: Rows, holding: Holding | None) -> str:
     from kobe_assets.report.analysis.metrics_glossary import show, show_range
 
     lines = [
-        f"{row['strategy']} {row['mode']}: {row['verdict']} ({row['gates_passed']}/{row['gates']} gates)\n"
+        f"{row['strategy']} {row['mode']}: {row['verdict']} "
+        f"({row['gates_passed']}/{row['gates']} gates, {row['trades']:,} trades)\n"
         f"  Sharpe {show(row['sharpe'], 'ratio')} ({show_range(row['sharpe_lo'], row['sharpe_hi'], 'ratio')}), "
-        f"CAGR {show(row['cagr'], 'percent')}, max drawdown {show(row['max_drawdown'], 'percent')}, "
-        f"{row['trades']:,} trades"
+        f"growth a year {show(row['cagr'], 'percent')}, worst fall {show(row['max_drawdown'], 'percent')}"
         for row in rows
     ]
     if holding:
         sharpe, cagr, fall = (show(holding[name], unit) for name, unit in HOLDING.items())
-        lines.append(f"{HELD}: Sharpe {sharpe}, CAGR {cagr}, max drawdown {fall}")
+        lines.append(f"{HELD}: Sharpe {sharpe}, growth a year {cagr}, worst fall {fall}")
     return "\n".join(lines)
 
 
@@ -62,7 +62,7 @@ def verdict_table(rows: Rows, holding: Holding | None) -> Table:
     table = Table(title="Out of sample, after costs", title_justify="left")
     for name in ("strategy", "mode"):
         table.add_column(name, no_wrap=True)
-    for name in ("Sharpe", "95 % interval", "CAGR", "max drawdown", "trades", "gates"):
+    for name in ("Sharpe", "95 % range", "growth\na year", "worst fall", "trades", "gates"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     for row in rows:

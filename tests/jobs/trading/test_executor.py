@@ -16,7 +16,7 @@ from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Unres
 from kobe_resources.order_ledger import LedgerOrder, OrderState
 from kobe_resources.order_ledger import orders as book
 from tests.jobs.trading.test_resuming import Around
-from tests.jobs.trading.test_session import ACCOUNT, orders, posts
+from tests.jobs.trading.test_session import ACCOUNT, orders, posts, rewrite
 from tests.support.builders import small_market as market
 
 BY_ID = {"method": "GET", "path": "/v2/orders:*"}
@@ -78,12 +78,12 @@ def test_an_order_that_does_not_fit_keeps_no_other_from_being_settled(
     entries = [order for order in book.of_session(context.ledger, ACCOUNT, market.ENTRY_DAY) if order.purpose == book.ENTRY]
     odd, *others = (order for order in entries if order.filled_qty)
     unknown = "state = 'UNKNOWN', broker_order_id = NULL, filled_qty = '0', spent = '0'"
-    for statement in (
+    rewrite(
+        context,
         f"UPDATE intents SET {unknown} WHERE leg = 'entry' AND filled_qty <> '0'",
         "DELETE FROM fills",
         "DELETE FROM positions",
-    ):
-        context.ledger.connection.execute(statement)
+    )
     resized = "UPDATE orders SET status = 'new', qty = 7, filled_qty = 0 WHERE client_order_id = ?"
     embedded.book.state.run(resized, (odd.client_order_id,))
     assert [order.client_order_id for order in executor.resolve(context, 0.2)] == [odd.client_order_id]

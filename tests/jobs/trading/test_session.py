@@ -16,7 +16,7 @@ from kobe_jobs.trading import admission
 from kobe_jobs.trading import context as context_module
 from kobe_jobs.trading import session as run_module
 from kobe_jobs.trading.admission import NotConfirmed, StaleSignal
-from kobe_jobs.trading.context import MarketShut, NotThisSession, TradingContext
+from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext, TradingContext
 from kobe_jobs.trading.market_snapshot import Split
 from kobe_jobs.trading.readiness.preflight import NotReady
 from kobe_jobs.trading.readiness.research_gate import EvidenceMissing
@@ -48,6 +48,12 @@ def orders(embedded: EmbeddedBroker, kind: str = "limit") -> list[tuple[str, str
 def posts(embedded: EmbeddedBroker) -> int:
     """How many orders were posted."""
     return sum(request == ("POST", "/v2/orders") for request in embedded.requests())
+
+
+def rewrite(context: TradingContext | SessionContext, *statements: str) -> None:
+    """Change the ledger as no run does: to what a killed one leaves behind, say."""
+    for statement in statements:
+        context.ledger.connection.execute(statement)
 
 
 def second_day(rig: TradingContext, embedded: EmbeddedBroker) -> None:

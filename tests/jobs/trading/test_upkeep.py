@@ -22,6 +22,7 @@ from kobe_resources.broker.exchange.clock import stamp
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.order_ledger import Position
 from kobe_resources.order_ledger.positions import open_positions
+from tests.jobs.trading.test_session import rewrite
 from tests.support.builders import small_market as market
 
 ACCOUNT = "simulated:PA0EMBEDDED0"
@@ -154,12 +155,12 @@ def test_bars_are_read_of_what_a_killed_run_may_have_bought(
 
     monkeypatch.setattr(trading_context, "load_market_snapshot", load)
     unbooked = "state = 'SUBMITTING', filled_qty = '0', broker_order_id = NULL, acknowledged = 0"
-    for statement in (
+    rewrite(
+        context,
         f"UPDATE intents SET {unbooked} WHERE leg = 'entry' AND symbol = 'S00'",
         "DELETE FROM positions WHERE symbol = 'S00'",
         "DELETE FROM fills WHERE symbol = 'S00'",
-    ):
-        context.ledger.connection.execute(statement)
+    )
     later = open_session(dataclasses.replace(rig, snapshot=None), "rsi2")
     resolve(later)
     assert held(later).qty == 3

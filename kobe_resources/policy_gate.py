@@ -167,7 +167,9 @@ def size_entry(limits: Limits, weight: float, stop_distance: float, limit: float
         return NOT_FINITE, 0.0, 0.0
     if qty <= 0.0:
         return BELOW_ONE_SHARE, qty, notional
-    is_large = notional > min(limits.max_notional_per_order, limits.max_order_fraction * equity) * TOLERANCE
+    # An absent limit times a lost account would be the tightest of all.
+    share = limits.max_order_fraction * equity if limits.max_order_fraction < math.inf else math.inf
+    is_large = notional > min(limits.max_notional_per_order, share) * TOLERANCE
     return EXCEEDS_ORDER_BUDGET if is_large else ACCEPTED, qty, notional
 
 

@@ -63,10 +63,11 @@ def is_stopped(side: float, low: float, high: float, close: float, stop: float, 
 
 
 @njit_part
-def stop_fill(side: float, opened: float, stop: float, is_late: bool) -> float:
-    """The price before slippage at which a stop fills: the stop, or the open where that lies beyond it."""
-    if is_late:
-        return stop
+def stop_fill(side: float, opened: float, stop: float) -> float:
+    """The price before slippage at which a stop fills: the stop, or the open where that lies beyond it.
+
+    Of a position filled after the open it is the stop: the open lay on the other side of the limit, and that of the stop.
+    """
     return min(opened, stop) if side > 0.0 else max(opened, stop)
 
 

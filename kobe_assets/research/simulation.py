@@ -232,7 +232,6 @@ def _run(
                 money, worth[b], gross = _mark(book, held, money, owed)
                 if worth[b] <= 0.0:
                     trades, money = _close_all(feed, book, held, d, money, charges, keep, journal, trades)
-                    worth[b] = min(money, 0.0)
                     equity[k, d - first :] = money
                     continue
                 equity[k, d - first] = worth[b]
@@ -430,7 +429,7 @@ def _through_the_bar(
             if (wishes & SUSPECT) != 0 and side * (close - quote) > 0.0:
                 reason = SUSPECTED
             elif is_stopped(side, low, high, close, rows[row, STOP_PRICE], is_late):
-                reason, quote = STOPPED, stop_fill(side, bars[bar, ROW_OPEN], rows[row, STOP_PRICE], is_late)
+                reason, quote = STOPPED, stop_fill(side, bars[bar, ROW_OPEN], rows[row, STOP_PRICE])
             else:
                 quote = close
                 rows[row, LAST_CLOSE] = close

@@ -200,6 +200,8 @@ STATUSES = {
     ("replaced", "0"): OrderState.CANCELED,
     ("canceled", "0.5"): OrderState.PARTIAL,
     ("expired", "0.5"): OrderState.PARTIAL,
+    ("rejected", "0.5"): OrderState.PARTIAL,
+    ("replaced", "0.5"): OrderState.PARTIAL,
     ("new", "0"): OrderState.ACCEPTED,
     ("pending_cancel", "0.5"): OrderState.ACCEPTED,
     ("unknown", "0"): OrderState.ACCEPTED,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import config_pin, draws_pin, research_pin
@@ -23,6 +26,52 @@ NO_FOLD: list[dict[str, Any]] = [
     {"report": {"resamples": 10}},
     {"portfolio": {"strategies": {"ibs": 1.0}}},
 ]
+UNPINNED = {
+    "report.keep",
+    "compute.engine",
+    "compute.scheduler",
+    "alerts.urls",
+    "alerts.on",
+    "trading.alert_webhook",
+    "data.polygon.candidates",
+    "data.alpaca.candidates",
+}
+"""The settings that change no number and no order, where they are given alone. All others are in the pin, new ones too."""
+FOLDS_STAND_ON = {
+    "data", "universe", "strategy", "portfolio", "simulation", "sizing", "execution", "costs", "policy", "walk_forward",
+}  # fmt: skip
+"""The sections of the research pin; `portfolio` since another strategy beside the one makes a book of two."""
+
+
+def names_of(model: BaseModel, above: str = "") -> Iterator[str]:
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from names_of(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}"
+
+
+def with_another(model: Any, name: str) -> Any:
+    """The settings with another value of one, whatever its rules allow."""
+    first, _, rest = name.partition(".")
+    value = getattr(model, first)
+    if rest:
+        return model.model_copy(update={first: with_another(value, rest)})
+    others: dict[type, Any] = {
+        bool: lambda: not value, int: lambda: value + 1, float: lambda: value + 1, str: lambda: value + "x",
+        dict: lambda: {**value, "x": 1.0}, list: lambda: [*value, "x"], tuple: lambda: (*value, "x"),
+    }  # fmt: skip
+    return model.model_copy(update={first: others.get(type(value), lambda: Path("another"))()})
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize("name", names_of(Settings()))
+def test_every_setting_is_in_the_pins_unless_it_is_known_to_change_nothing(name: str) -> None:
+    given, before = with_another(Settings(), name), Settings()
+    is_pinned = name not in UNPINNED
+    assert (config_pin(given) != config_pin(before)) == is_pinned
+    assert (research_pin(given) != research_pin(before)) == (is_pinned and name.split(".")[0] in FOLDS_STAND_ON)
 
 
 @pytest.mark.parametrize("given", NO_NUMBER, ids=str)

@@ -20,6 +20,8 @@ from tests.jobs.trading.test_resuming import Around
 from tests.jobs.trading.test_session import ACCOUNT, orders, posts, second_day
 from tests.support.builders import small_market as market
 
+pytestmark = pytest.mark.usefixtures("only_waiting_takes_time")
+
 ENDED = ("filled", "canceled", "expired", "rejected")
 
 

@@ -34,6 +34,7 @@ def refusing(refusal: type[BaseException]) -> Callable[..., None]:
     return refuse
 
 
+@pytest.mark.usefixtures("only_waiting_takes_time")
 @pytest.mark.parametrize("refusal", [StaleSignal, EvidenceMissing, BegunOtherwise])
 def test_what_is_held_is_protected_though_the_run_is_refused(
     rig: TradingContext, embedded: EmbeddedBroker, refusal: type[KobeError], monkeypatch: pytest.MonkeyPatch

@@ -324,12 +324,13 @@ def test_a_refused_exit_is_told_and_tried_again_by_the_next_run(rig: TradingCont
     assert [status for symbol, side, _, status in orders(embedded) if (symbol, side) == ("S01", "sell")] == ["filled"]
 
 
+@pytest.mark.usefixtures("only_waiting_takes_time")
 def test_an_exit_whose_fate_is_open_leaves_the_shares_protected_where_the_broker_still_has_them(
     rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:
     second_day(rig, embedded)
     quick = dataclasses.replace(rig, settings=market.make_settings(resolve_timeout_s=0.2, not_placed_after_s=60))
-    # A run this short may end, on a slow machine, before quotes have an offer.
+    # The broker's own clock is real: quotes have an offer from the first question.
     embedded.faults.add({"settings": {"no_offer_until_s": 0}})
     embedded.faults.add(
         {"kind": "504", "when": "before", "match": {"method": "POST", "path": "/v2/orders", "symbol": "S01"}},

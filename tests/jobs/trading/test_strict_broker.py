@@ -73,6 +73,7 @@ def test_in_stage_simulated_a_split_that_leaves_a_fraction_leaves_no_position_ba
     assert protected(embedded)["S04"][0] == 4.0
 
 
+@pytest.mark.usefixtures("only_waiting_takes_time")
 def test_a_fraction_that_the_broker_keeps_after_a_split_is_named_with_its_mend(
     rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.support.drivers.product import Product, from_panel, panel_of
+from kobe_assets.research.entry_queue import interleave
+from kobe_assets.research.simulation import equity_curves, simulate, terms_of
+from kobe_assets.research.walk_forward import find_signals
+from tests.support.drivers.product import Product, from_panel, panel_of, with_limit
 from tests.support.reference.market import build_market
 from tests.support.reference.parameters import STRATEGIES
 from tests.support.reference.random_markets import random_market, random_parameters, random_terms
@@ -318,3 +321,39 @@ def test_a_limit_entry_is_never_filled_beyond_its_limit(seed: int, name: str, mu
         assert sign * (t["entry_price"] - limit) <= 1e-6 * limit
         worst = panel.low[entry] if sign > 0 else panel.high[entry]
         assert sign * (t["entry_price"] - worst) >= -1e-9 * worst
+
+
+TIGHT: dict[str, list[Any]] = {
+    "mode": ["fixed", "equity", "risk"],
+    "max_positions": [None, 1, 2],
+    "max_daily_notional": [2500.0, 1e6],
+    "max_gross_exposure": [None, 0.02, 0.05],
+    "max_daily_fraction": [None, 0.02],
+    "initial_cash": [3000.0, 100_000.0],
+    "limit_atr": [None, 0.3],
+}
+"""Limits that a session of several signals meets now and then."""
+
+
+@settings(max_examples=20, deadline=None, derandomize=True, database=None)
+@given(seeds, st.fixed_dictionaries({name: st.sampled_from(values) for name, values in TIGHT.items()}))
+def test_a_trial_has_the_equity_of_the_run_that_keeps_its_trades(seed: int, drawn: dict[str, Any]) -> None:
+    """A trial leaves a session where nothing more can pass the gate, and goes through it beside others."""
+    ours = product(random_market(seed), random_terms(seed) | BUSY | drawn)
+    market, last = ours.market, len(ours.market.panel.sessions) - 1
+    chosen = (("ibs", 1.0), ("rsi2", 0.5))
+    parts = [(with_limit(name), ours.params(name), weight) for name, weight in chosen]
+    priced = [
+        find_signals(market, market.readable(), strategy, [params]).priced(market, weight) for strategy, params, weight in parts
+    ]
+    rules = (market.costs, market.limits, market.auction)
+    alone, trial = (priced[0].feeds([0], trial=is_trial)[0] for is_trial in (False, True))
+    both = interleave(market.panel, [own.feeds([0])[0] for own in priced])
+    for first, run, count in ((trial, alone, 1), (both, both, 2)):
+        sets = [
+            terms_of([params | {"time_stop": 1.0 + k} for _, params, _ in parts[:count]], [w for *_, w in parts[:count]])
+            for k in range(10)
+        ]
+        curves = equity_curves(first, 0, last, np.array(sets), *rules)
+        for terms, curve in zip(sets, curves, strict=True):
+            np.testing.assert_array_equal(curve, simulate(run, 0, last, terms, *rules).equity)

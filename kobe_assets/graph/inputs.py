@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from kobe_assets.graph.bar_table import PRICES, forget_bar_tables, read_bar_tables
+from kobe_assets.graph.bar_table import BAR_NUMBERS, forget_bar_tables, read_bar_tables
 from kobe_assets.graph.fees import fee_table
 from kobe_assets.graph.lineage import TABLES
 from kobe_assets.graph.own_strategies import declared_indicators, no_strategy, strategies_of
@@ -98,15 +98,15 @@ def load_panel(warehouse: Warehouse, read: frozenset[str] = frozenset()) -> Pane
 
 
 def _columns_of(tables: Iterable[BarTable], symbols: Sequence[str]) -> dict[str, Any]:
-    """symbol (places in `symbols`), session (datetime64[D]) and PRICES of all bars that are of these symbols."""
+    """symbol (places in `symbols`), session (datetime64[D]) and BAR_NUMBERS of all bars that are of these symbols."""
     places = {name: place for place, name in enumerate(symbols)}
-    parts: dict[str, list[Any]] = {name: [] for name in ("symbol", "session", *PRICES)}
+    parts: dict[str, list[Any]] = {name: [] for name in ("symbol", "session", *BAR_NUMBERS)}
     for table in tables:
         of_listing = np.array([places.get(name, -1) for name in table.symbols], np.int64)
         symbol = of_listing[table.symbol]
         wanted: Any = slice(None) if of_listing.min() >= 0 else symbol >= 0
         parts["symbol"].append(symbol[wanted])
-        for name in ("session", *PRICES):
+        for name in ("session", *BAR_NUMBERS):
             parts[name].append(getattr(table, name)[wanted])
     whole = in_threads(lambda some: some[0] if len(some) == 1 else np.concatenate(some), parts.values())
     return dict(zip(parts, whole, strict=True))

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from kobe_assets.graph import inputs
-from kobe_assets.graph.bar_table import PRICES, forget_bar_tables, read_bar_tables
+from kobe_assets.graph.bar_table import BAR_NUMBERS, forget_bar_tables, read_bar_tables
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import keep_indicators, load_indicators, load_market, load_panel
 from kobe_assets.research.indicators import compute_indicators
@@ -63,7 +63,7 @@ def test_bars_read_in_parts_are_kept_as_one_table(warehouse: Warehouse) -> None:
     assert len(parts) > 3
     (kept,) = read_bar_tables(warehouse, most=1_000)
     assert kept.symbols == whole.symbols
-    for name in ("start", "symbol", "session", *PRICES):
+    for name in ("start", "symbol", "session", *BAR_NUMBERS):
         assert np.array_equal(getattr(kept, name), getattr(whole, name)), name
     for part, first in zip(parts, np.cumsum([0, *(len(part.symbol) for part in parts)]), strict=False):
         assert part.symbols == kept.symbols[kept.symbol[first] :][: len(part.symbols)]

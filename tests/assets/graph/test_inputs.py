@@ -98,6 +98,21 @@ def test_indicators_that_were_just_stored_are_those_that_would_be_read_back(ware
     assert load_indicators(warehouse, panel).rsi2 is not computed.rsi2
 
 
+def test_kept_indicators_are_no_other_panel_s_though_it_takes_the_place_in_memory(warehouse: Warehouse) -> None:
+    panel = load_panel(warehouse)
+    kept = compute_indicators(panel)
+    version = warehouse.content_version("indicators")
+    places = set()
+    for _ in range(50):
+        # The copy is gone after each line, and the next one mostly lies where it lay.
+        keep_indicators(warehouse, replace(panel, rows=panel.rows.copy()), kept, version)
+        later = replace(panel, rows=panel.rows.copy())
+        places.add(id(later.rows))
+        assert load_indicators(warehouse, later).rsi2 is not kept.rsi2
+        del later
+    assert len(places) < 50
+
+
 def test_an_indicator_may_be_called_day(warehouse: Warehouse) -> None:
     panel = load_panel(warehouse)
     warehouse.rows("ALTER TABLE indicators ADD COLUMN day DOUBLE")

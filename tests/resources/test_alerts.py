@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from kobe_jobs.cli.main import app
 from kobe_jobs.trading.reconcile.difference import Difference
 from kobe_jobs.trading.reporting.alerts import tell_differences
 from kobe_resources import alerts
@@ -80,10 +82,11 @@ def test_a_message_arrives_with_its_facts_and_only_once(phone: Phone) -> None:
     assert message["type"] == "failure"
 
 
-def test_that_the_switch_is_off_again_is_good_news(phone: Phone) -> None:
-    settings = with_addresses(phone.url, on=["kill"])
-    for what in ("the kill switch is on: odd fills", "the kill switch is off again; it was on for: odd fills"):
-        assert tell(settings, AlertMessage(frozenset({"kill"}), what))
+def test_that_the_switch_is_off_again_is_good_news(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_ALERTS__URLS", json.dumps([phone.url]))
+    monkeypatch.setenv("KOBE_ALERTS__ON", '["kill"]')
+    for command in ("on", "off"):
+        assert CliRunner().invoke(app, ["kill", command]).exit_code == 0
     assert [message["type"] for message in phone.received] == ["failure", "success"]
 
 
@@ -114,10 +117,17 @@ def test_what_was_not_taken_is_tried_again(phone: Phone) -> None:
     assert len(phone.received) == 3
 
 
-def test_what_may_have_arrived_is_not_sent_twice(phone: Phone) -> None:
-    phone.answers = ["drop"]
-    assert not tell(with_addresses(phone.url), MESSAGE)
-    assert tell(with_addresses(phone.url), MESSAGE), "nothing is left to tell"
+@pytest.mark.parametrize("is_webhook", [False, True])
+@pytest.mark.parametrize("answer", ["drop", "hang"])
+def test_what_may_have_arrived_is_not_sent_twice(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch, answer: str, is_webhook: bool
+) -> None:
+    monkeypatch.setattr(alerts, "WEBHOOK_TIMEOUT_S", 0.2)
+    phone.answers = [answer]
+    webhook = Settings.model_validate({"trading": {"alert_webhook": phone.url.replace("json:", "http:")}})
+    settings = webhook if is_webhook else with_addresses(phone.url)
+    assert not tell(settings, MESSAGE, deadline_s=1.0)
+    assert tell(settings, MESSAGE), "nothing is left to tell"
     assert len(phone.received) == 1
 
 

@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 log = get_logger("alerts")
 
 
-def alert(settings: Settings, what: str, kinds: Iterable[AlertKind] = ("failed",), key: str = "", **facts: Any) -> bool:
-    """Log and alert that `what` happened; False where an address is set and did not take it. Nothing secret leaves."""
+def alert(
+    settings: Settings, what: str, kinds: Iterable[AlertKind] = ("failed",), key: str = "", is_good: bool = False, **facts: Any
+) -> bool:
+    """Log and alert that `what` happened; False where an address is set and did not take it. Nothing secret leaves.
+
+    is_good: it is the end of what the kinds warn of.
+    """
     log.error(what, **facts)
-    return tell(settings, AlertMessage(frozenset(kinds), what, facts, key))
+    return tell(settings, AlertMessage(frozenset(kinds), what, facts, key, is_good=is_good))
 
 
 def tell_run(settings: Settings, summary: RunSummary) -> bool:
@@ -41,7 +46,7 @@ def tell_run(settings: Settings, summary: RunSummary) -> bool:
         kinds.add("unprotected")
     if summary.differences:
         kinds.add("difference")
-    facts = {
+    facts: dict[str, Any] = {
         "reason": summary.halted, "without a stop": list(summary.unprotected), "stop without a position": list(summary.orphans),
         "session": str(summary.session), "stage": summary.stage, "did": run_line(summary),
     }  # fmt: skip
@@ -56,7 +61,7 @@ def tell_differences(settings: Settings, account: str, differences: Iterable[Dif
     if not rows:
         return True
     lines = [f"{row.kind} {row.what}: ledger {row.ledger}, broker {row.broker}" for row in rows]
-    facts = {"account": account, "differences": lines, "mend": "`kobe reconcile` shows both sides"}
+    facts: dict[str, Any] = {"account": account, "differences": lines, "mend": "`kobe reconcile` shows both sides"}
     key = f"difference|{account}|{[(row.kind, row.what) for row in rows]}"
     return alert(settings, "ledger and broker differ", ("difference",), key, **facts)
 

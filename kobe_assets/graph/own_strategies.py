@@ -303,7 +303,7 @@ class _FolderOfModules(MetaPathFinder, Loader):
         return module
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+        self, fullname: str, _path: Sequence[str] | None = None, _target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """A file beside, by its plain name."""
         if fullname not in self.texts:

@@ -133,7 +133,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def before_every_command(
     context: typer.Context,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  the name of the option; its callback prints
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:

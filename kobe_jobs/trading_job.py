@@ -396,7 +396,7 @@ def _tries(instance: dg.DagsterInstance, stage: str, session: dt.date) -> RunTri
 
 
 def _lives_in_stored_bars(settings: Settings) -> bool:
-    """Does the stage leave nothing at a broker between two runs: a paper book, or a broker that a run starts for itself?"""
+    """Whether the stage leaves nothing at a broker between two runs: a paper book, or a broker that a run starts for itself."""
     stage = settings.broker.stage
     return stage == "shadow" or (stage == "simulated" and not settings.broker.base_url)
 

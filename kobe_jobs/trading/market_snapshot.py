@@ -55,7 +55,7 @@ class Signal:
 
     @property
     def is_long(self) -> bool:
-        """Does it buy?"""
+        """Whether it buys."""
         return self.side == "long"
 
     def level(self, indicator: str) -> float:
@@ -107,7 +107,7 @@ class Bars:
     def exit_signals(
         self, strategy: Strategy, params: dict[str, float], lag: int, is_long: bool, after: dt.date, through: dt.date
     ) -> list[bool]:
-        """For each bar after `after` and not after `through`: does the strategy exit at its close? (rules, section 4.4)"""
+        """For each bar after `after` and not after `through`, whether the strategy exits at its close (rules, section 4.4)."""
         left, right = self._places(after, through)
         places = np.arange(left, right)
         read = places - lag
@@ -121,7 +121,7 @@ class Bars:
         return [bool(leaves) for leaves in satisfied(strategy, "leave_long" if is_long else "leave_short", reading, params)]
 
     def doubted_gains(self, is_long: bool, entry: float, after: dt.date, through: dt.date) -> list[bool]:
-        """For each bar after `after` and not after `through`: is it suspect, and on the winning side of the mark before it?
+        """For each bar after `after` and through `through`, whether it is suspect, on the winning side of the mark before it.
 
         entry: the adjusted price that the first of them is held against, as long as a position was opened at it.
         """

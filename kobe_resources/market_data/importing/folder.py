@@ -107,7 +107,7 @@ def target_of(path: Path) -> Target:
 
 
 def _is_own(path: Path) -> bool:
-    """Does the file have Kobe's columns, and dates and numbers as Kobe reads them?"""
+    """Whether the file has Kobe's columns, and dates and numbers as Kobe reads them."""
     cells = ", ".join(f"try_cast({name} AS {_type(name)})" for name in BARS)
     try:
         with duckdb.connect() as connection:

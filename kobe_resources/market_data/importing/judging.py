@@ -293,7 +293,7 @@ def adjusted_by(connection: duckdb.DuckDBPyConnection, yahoo: Sequence[int]) -> 
 
 
 def between_cents(connection: duckdb.DuckDBPyConnection, yahoo: Sequence[int]) -> bool:
-    """Do closes lie between cents still, as dividends leave them?"""
+    """Whether closes lie between cents still, as dividends leave them."""
     return bool(_cents(connection, yahoo)[1])
 
 

@@ -74,7 +74,7 @@ class BarColumns:
 
     @property
     def unreadable(self) -> bool:
-        """Is a row refused whose symbol cannot be read?"""
+        """Whether a row is refused whose symbol cannot be read."""
         return any(refusal.reason == UNREADABLE for refusal in self.refused)
 
 
@@ -107,7 +107,7 @@ def stable_read(ask: Callable[[], A]) -> A:
 
 
 def is_symbol(text: object) -> bool:
-    """May this be stored as a ticker: printable ASCII without blanks, not too long?"""
+    """Whether this may be stored as a ticker: printable ASCII without blanks, not too long."""
     return (
         isinstance(text, str) and 0 < len(text) <= LONGEST_SYMBOL and text.isascii() and text.isprintable() and " " not in text
     )

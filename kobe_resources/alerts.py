@@ -105,7 +105,7 @@ class _MayHaveArrived(Exception):
     """The service took the connection, and did not say whether it took the message."""
 
 
-def tell(settings: Settings, message: AlertMessage, deadline_s: float = DEADLINE_S) -> bool:
+def send_alert(settings: Settings, message: AlertMessage, deadline_s: float = DEADLINE_S) -> bool:
     """Send `message` where it is wished for and was not sent yet; False where an address did not take it."""
     try:
         targets = _targets(settings, message)

@@ -183,14 +183,7 @@ def walk_forward(
     declared = _declared(strategy, settings)
     own = _params(settings, declared, params)
     grid = settings.walk_forward.grid.get(declared.name) if grid is None else grid
-    for name, values in (grid or {}).items():
-        if name not in own or (why := bad_values(name, values)):
-            raise UsageError(
-                f"the grid varies {name}, which {declared.name} does not have"
-                if name not in own
-                else f"the grid of {name}: {why}",
-                f"it has {', '.join(sorted(own))}" if name not in own else "mend the grid",
-            )
+    _refuse_grid(declared.name, own, grid or {})
     market, more = _market(settings, declared, bars)
     with kept_process_state():
         study = walk(market, declared, own, folds_of(settings, market.panel), grid)
@@ -221,6 +214,16 @@ def walk_forward(
         lookahead=_looked(market, declared, own) if check else None,
         study=study,
     )
+
+
+def _refuse_grid(strategy: str, params: Params, grid: Mapping[str, Sequence[float]]) -> None:
+    """Raise UsageError where a grid varies what the strategy does not have, or tries what its parameter cannot be."""
+    for name, values in grid.items():
+        if name not in params:
+            what = f"the grid varies {name}, which {strategy} does not have"
+            raise UsageError(what, f"it has {', '.join(sorted(params))}")
+        if why := bad_values(name, values):
+            raise UsageError(f"the grid of {name}: {why}", "mend the grid")
 
 
 def _chained(equity: pd.DataFrame, initial_cash: float) -> pd.DataFrame:

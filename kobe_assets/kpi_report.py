@@ -1,22 +1,22 @@
 """kpi_report: the figures of the chained out-of-sample curves, how much of them is luck, and the page."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 
 from kobe_assets.graph.inputs import load_market
-from kobe_assets.graph.lineage import Version, recorded_versions
+from kobe_assets.graph.lineage import recorded_versions
 from kobe_assets.graph.publish import four_digits, publish, versions_above
 from kobe_assets.graph.table_schemas import table_schema
-from kobe_assets.report.analysis.cautions import cautions_of
+from kobe_assets.report.analysis.cautions import Caution, cautions_of
 from kobe_assets.report.analysis.heat_map import stored_grids
 from kobe_assets.report.analysis.inputs import ReportInputs, evidence_frame, read_study, read_trades, with_figures
 from kobe_assets.report.analysis.results import StrategyResult, books_of, books_with_figures
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
-from kobe_assets.report.analysis.verdict import kpi_markdown, verdict_rows
+from kobe_assets.report.analysis.verdict import VerdictRow, kpi_markdown, verdict_rows
 from kobe_assets.report.page.heat_map_picture import heat_map_markdown
 from kobe_assets.report.page.packed_data import PackedData
 from kobe_assets.report.page.page import PAGE, build_report, packed_of, page_template, write_report
@@ -73,21 +73,13 @@ def kpi_report(
         {"kpis": kpis, "kpi_reasons": reasons, "evidence": evidence_frame(evidence)},
         {},
     )
-    made_by = _versions(warehouse)
-    versions = {
-        **{f"code: {name}": version.code_version for name, version in made_by.items()},
-        **{f"data: {name}": version.data_version for name, version in made_by.items()},
-    }
     study, books, packed, orders = made.pop()
-    inputs = with_figures(warehouse, study, versions)
+    inputs = with_figures(warehouse, study, _versions(warehouse))
     books = books_with_figures(books, inputs)
     page = build_report(inputs, dt.datetime.now(dt.UTC), books, packed, orders)
     path = write_report(page, kobe_home() / "reports", packed, settings.report.keep)
     rows = verdict_rows(inputs, books)
-    cautions = [asdict(caution) for caution in cautions_of(settings, books, inputs.evidence)]
-    verdict = {("report", ""): {"verdict": [asdict(row) for row in rows], "cautions": cautions}}
-    with warehouse.transaction({"evidence"}) as connection:
-        insert(connection, "evidence", evidence_frame(verdict))
+    _store_verdict(warehouse, rows, cautions_of(settings, books, inputs.evidence))
     sharpes = kpis[(kpis["figure"] == "sharpe") & kpis["value"].notna()]
     return result._replace(
         metadata={
@@ -101,6 +93,18 @@ def kpi_report(
     )
 
 
-def _versions(warehouse: Warehouse) -> dict[str, Version]:
+def _versions(warehouse: Warehouse) -> dict[str, str]:
+    """The recorded code and data version of every asset, as the page lists them."""
     with warehouse.connect() as connection:
-        return recorded_versions(connection)
+        made_by = recorded_versions(connection)
+    return {
+        **{f"code: {name}": version.code_version for name, version in made_by.items()},
+        **{f"data: {name}": version.data_version for name, version in made_by.items()},
+    }
+
+
+def _store_verdict(warehouse: Warehouse, rows: Iterable[VerdictRow], cautions: Iterable[Caution]) -> None:
+    """Add the verdict and the cautions of the page to `evidence`, from where the command prints them."""
+    verdict = {"verdict": [asdict(row) for row in rows], "cautions": [asdict(caution) for caution in cautions]}
+    with warehouse.transaction({"evidence"}) as connection:
+        insert(connection, "evidence", evidence_frame({("report", ""): verdict}))

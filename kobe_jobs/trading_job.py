@@ -13,7 +13,7 @@ from pydantic import Field
 
 from kobe_jobs.research_job import EXCHANGE_TIME, RESEARCH_JOBS, SESSION_TAG
 from kobe_jobs.retries import RunTries, tries_of
-from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed, tell_differences, tell_run, tell_tomorrow
+from kobe_jobs.trading.reporting.alerts import alert, alert_if_healed, alert_of_differences, alert_of_next_orders, alert_of_run
 from kobe_resources import calendar
 from kobe_resources.errors import KobeError
 from kobe_resources.kill_switch import KillSwitch
@@ -92,7 +92,7 @@ def trade(
         raise dg.Failure(str(error), allow_retries=False) from error
     for event in run_events(summary):
         context.log_event(event)
-    tell_run(settings, summary)
+    alert_of_run(settings, summary)
     if not summary.is_clean:
         # What was halted has been told, with what is bare.
         metadata: dict[str, Any] = {"summary": summary.as_json(), QUIET: True}
@@ -125,7 +125,7 @@ def compare_with_broker(
     table = dg.MetadataValue.table([dg.TableRecord(row) for row in rows]) if rows else dg.MetadataValue.text("none")
     context.log_event(dg.AssetObservation("positions", metadata={**facts, "rows": table}))
     if not found.agrees:
-        tell_differences(settings, session_context.account, found.differences)
+        alert_of_differences(settings, session_context.account, found.differences)
         raise dg.Failure(f"ledger and broker differ: {found.describe()}", metadata={QUIET: True}, allow_retries=False)
 
 
@@ -289,7 +289,7 @@ def run_failed(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[S
 def evening_orders(context: dg.RunStatusSensorContext, settings: dg.ResourceParam[Settings]) -> None:
     """Send what the next run would send, as an alert, once a session."""
     if context.dagster_run.job_name in RESEARCH_JOBS:
-        tell_tomorrow(settings)
+        alert_of_next_orders(settings)
 
 
 @dg.asset_check(
@@ -396,7 +396,7 @@ def _tries(instance: dg.DagsterInstance, stage: str, session: dt.date) -> RunTri
 
 
 def _lives_in_stored_bars(settings: Settings) -> bool:
-    """Does the stage leave nothing at a broker between two runs: a paper book, or a broker that a run starts for itself?"""
+    """Whether the stage leaves nothing at a broker between two runs: a paper book, or a broker that a run starts for itself."""
     stage = settings.broker.stage
     return stage == "shadow" or (stage == "simulated" and not settings.broker.base_url)
 

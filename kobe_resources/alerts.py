@@ -37,22 +37,24 @@ WEBHOOK_TIMEOUT_S = 10.0
 LOCK_WAIT_S = 2.0
 KEPT = dt.timedelta(days=7)
 MAY_HAVE_ARRIVED = re.compile(r"Read timed out|Connection aborted|RemoteDisconnected|reset by peer|Broken pipe|IncompleteRead")
-"""The service may have taken the message before the connection ended: sending it again could tell it twice."""
+"""What Apprise logs, and raises nothing of, where the service may have taken the message before the connection ended."""
 WEBHOOK = "webhook"
-SWITCHED_OFF = "the kill switch is off"
-"""How a message begins that the switch was turned off: the end of what the kind `kill` warns of."""
 log = get_logger("alerts")
 
 
 @dataclass(frozen=True, slots=True)
 class AlertMessage:
-    """A message: kinds, one line of what happened, facts and text beneath. key: what makes it the same as another one."""
+    """A message: kinds, one line of what happened, facts and text beneath.
+
+    key: what makes it the same as another one. is_good: it tells of the end of what its kind warns of.
+    """
 
     kinds: frozenset[AlertKind]
     what: str
     facts: dict[str, Any] = field(default_factory=dict)
     key: str = ""
     text: str = ""
+    is_good: bool = False
 
     @property
     def identity(self) -> str:
@@ -60,11 +62,6 @@ class AlertMessage:
         today = dt.datetime.now(NEW_YORK).date().isoformat()
         content = self.key or json.dumps([self.what, redact({k: v for k, v in self.facts.items() if k != "run"})], default=str)
         return hashlib.sha256(f"{today}|{content}".encode()).hexdigest()[:24]
-
-    @property
-    def is_good(self) -> bool:
-        """True for the one message of a kind that warns which tells of its end."""
-        return self.kinds == {"kill"} and self.what.startswith(SWITCHED_OFF)
 
     @property
     def title(self) -> str:
@@ -81,11 +78,15 @@ class AlertMessage:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of a message at one address, which is named by its place and its service alone."""
+    """What became of a message at one address, which is named by its place and its service alone.
+
+    may_have_arrived: it was not taken for sure, nor for sure not: to send it again could tell it twice.
+    """
 
     address: str
     taken: bool
     reason: str
+    may_have_arrived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class _MayHaveArrived(Exception):
     """The service took the connection, and did not say whether it took the message."""
 
 
-def tell(settings: Settings, message: AlertMessage, deadline_s: float = DEADLINE_S) -> bool:
+def send_alert(settings: Settings, message: AlertMessage, deadline_s: float = DEADLINE_S) -> bool:
     """Send `message` where it is wished for and was not sent yet; False where an address did not take it."""
     try:
         targets = _targets(settings, message)
@@ -182,7 +183,7 @@ def _send_to_all(message: AlertMessage, targets: list[_Target], deadline_s: floa
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     late = f"no answer in {deadline_s:g} s: it may have arrived"
-    return [done.get(target.name) or Delivery(target.name, False, late) for target in targets]
+    return [done.get(target.name) or Delivery(target.name, False, late, may_have_arrived=True) for target in targets]
 
 
 def _try(message: AlertMessage, target: _Target, deadline: float) -> Delivery:
@@ -194,7 +195,8 @@ def _try(message: AlertMessage, target: _Target, deadline: float) -> Delivery:
         try:
             reason = target.send(message)
         except _MayHaveArrived:
-            return Delivery(target.name, False, "the connection ended without an answer: it may have arrived")
+            why = "the connection ended without an answer: it may have arrived"
+            return Delivery(target.name, False, why, may_have_arrived=True)
         except Exception as error:  # noqa: BLE001  whatever breaks in one of a hundred services must not fail a run
             # Its text may hold the address.
             reason = type(error).__name__
@@ -204,7 +206,7 @@ def _try(message: AlertMessage, target: _Target, deadline: float) -> Delivery:
 
 
 def _may_go_again(done: Delivery) -> bool:
-    return not done.taken and "may have arrived" not in done.reason
+    return not done.taken and not done.may_have_arrived
 
 
 def _sender(url: str) -> Callable[[AlertMessage], str]:
@@ -251,6 +253,7 @@ def _apprise_lines() -> Iterator[list[str]]:
 
 def _post(url: str, message: AlertMessage) -> str:
     import requests
+    from urllib3.exceptions import ProtocolError
 
     body = {"text": f"kobe: {message.title}", **redact(message.facts)}
     try:
@@ -258,7 +261,8 @@ def _post(url: str, message: AlertMessage) -> str:
             answer = session.post(url, json=body, timeout=WEBHOOK_TIMEOUT_S, allow_redirects=False)
             answer.raise_for_status()
     except requests.RequestException as error:
-        if MAY_HAVE_ARRIVED.search(str(error)):
+        is_cut_off = isinstance(error, requests.ConnectionError) and isinstance(next(iter(error.args), None), ProtocolError)
+        if is_cut_off or isinstance(error, requests.ReadTimeout | requests.exceptions.ChunkedEncodingError):
             raise _MayHaveArrived from None
         return type(error).__name__
     return ""

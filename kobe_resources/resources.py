@@ -28,7 +28,7 @@ class SettingsResource(dg.ConfigurableResource[Settings]):
 
     given: dg.ResourceDependency[Settings]
 
-    def create_resource(self, context: dg.InitResourceContext) -> Settings:
+    def create_resource(self, context: dg.InitResourceContext) -> Settings:  # noqa: ARG002  the base class names it
         """The settings themselves."""
         settings: Settings = self.given
         return settings

@@ -81,7 +81,7 @@ def twice_paid(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     )
 
 
-def action(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+def action(row: Mapping[str, Any], _: Mends) -> Iterator[Seen]:
     spun = row["kind"] == "spin_off"
     other = f" to {row['other_symbol']}" if row["other_symbol"] and row["other_symbol"] == row["other_symbol"] else ""
     rate = f", {row['rate']:g}" if row["rate"] is not None and row["rate"] == row["rate"] else ""

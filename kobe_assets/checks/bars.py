@@ -32,7 +32,7 @@ from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.research.panel import LISTING_GAP
 from kobe_assets.research.quarantine import SILENT_MOVE, suspects
 from kobe_assets.research.strategies.register import symbols_read
-from kobe_assets.selection.barred import MISDATED_DAYS, ONE_SPLIT_DAYS, SMALLEST_JUMP
+from kobe_assets.selection.barred import MISDATED_DAYS, SMALLEST_JUMP, find_contradictory_splits
 from kobe_assets.selection.eligibility import in_quarantine, keep_held, validate_universe
 from kobe_resources.errors import KobeError
 from kobe_resources.market_data.local.columns import DECIMALS, FEWEST_CLOSES, MOST_BETWEEN
@@ -59,7 +59,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "ohlc_order": {},
     "non_positive": {},
     "duplicate_splits": {},
-    "contradictory_splits": {"days": ONE_SPLIT_DAYS},
+    "contradictory_splits": {},
     "set_aside_rows": {},
     "restated_bars": {},
     "splits_without_jump": {"smallest": SMALLEST_JUMP},
@@ -87,6 +87,7 @@ def check_bars(
         last, counts = _sessions(connection)
         if last is None:
             raise KobeError("the warehouse holds no bars", "run `kobe bars refresh`")
+        find_contradictory_splits(connection)
         asked = [_ask(connection, name, most) for name in QUERIES]
         lone = find_lone_sessions(connection, *counts)
         frames = _all_frames(warehouse, settings.universe.release, counts[0])

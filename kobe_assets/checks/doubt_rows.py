@@ -215,7 +215,7 @@ def _restated(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     )
 
 
-def _adjusted(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+def _adjusted(row: Mapping[str, Any], _: Mends) -> Iterator[Seen]:
     yield Seen(
         "adjusted prices",
         DISTORTED,

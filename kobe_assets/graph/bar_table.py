@@ -30,8 +30,8 @@ HERE = Path(__file__).parent
 MOST_BARS = 800_000
 KEPT_BARS = 3_000_000
 """A store of so many bars is kept in memory once it was read whole: checks, universe and panel read it one after the other."""
-PRICES = ("open", "high", "low", "close", "volume", "factor")
-COLUMNS = {"session": np.dtype("datetime64[D]"), **dict.fromkeys(PRICES, np.dtype(np.float64))}
+BAR_NUMBERS = ("open", "high", "low", "close", "volume", "factor")
+COLUMNS = {"session": np.dtype("datetime64[D]"), **dict.fromkeys(BAR_NUMBERS, np.dtype(np.float64))}
 Room = dict[str, NDArray[Any]]
 """COLUMNS of the bars of several tables, one after the other."""
 
@@ -186,7 +186,7 @@ def _bars_of(
         start=start.astype(np.int64),
         symbol=(np.cumsum(begins) - 1).astype(np.int32),
         session=sorted_("session", session),
-        **{name: sorted_(name, np.asarray(columns[name])) for name in PRICES},
+        **{name: sorted_(name, np.asarray(columns[name])) for name in BAR_NUMBERS},
     )
 
 

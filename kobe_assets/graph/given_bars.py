@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kobe_assets.research.panel import Panel, build_panel
+from kobe_assets.research.panel import PRICES, Panel, build_panel
 from kobe_resources.errors import UsageError
 
-PRICES = ("open", "high", "low", "close")
 OTHER_NAMES = {"date": "session", "datetime": "session", "timestamp": "session", "ticker": "symbol", "dividends": "dividend"}
 ONE_SYMBOL = "BARS"
 """The name of the one symbol of a frame that names none."""

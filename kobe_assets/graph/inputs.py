@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from kobe_assets.graph.bar_table import PRICES, forget_bar_tables, read_bar_tables
+from kobe_assets.graph.bar_table import BAR_NUMBERS, forget_bar_tables, read_bar_tables
 from kobe_assets.graph.fees import fee_table
 from kobe_assets.graph.lineage import TABLES
 from kobe_assets.graph.own_strategies import declared_indicators, no_strategy, strategies_of
@@ -47,7 +48,7 @@ class ForeignIndicators(KobeError):
 HERE = Path(__file__).parent
 MAY_TRADE = "SELECT symbol FROM universe WHERE selected UNION SELECT symbol FROM universe_membership"
 _kept: dict[str, tuple[tuple[object, ...], Any]] = {}
-"""The panel, the indicators and the market last loaded, by what they were loaded from."""
+"""The panel, the market, and the indicators with a weak reference to their panel's rows, as last loaded, by what was read."""
 
 
 def load_panel(warehouse: Warehouse, read: frozenset[str] = frozenset()) -> Panel:
@@ -98,15 +99,15 @@ def load_panel(warehouse: Warehouse, read: frozenset[str] = frozenset()) -> Pane
 
 
 def _columns_of(tables: Iterable[BarTable], symbols: Sequence[str]) -> dict[str, Any]:
-    """symbol (places in `symbols`), session (datetime64[D]) and PRICES of all bars that are of these symbols."""
+    """symbol (places in `symbols`), session (datetime64[D]) and BAR_NUMBERS of all bars that are of these symbols."""
     places = {name: place for place, name in enumerate(symbols)}
-    parts: dict[str, list[Any]] = {name: [] for name in ("symbol", "session", *PRICES)}
+    parts: dict[str, list[Any]] = {name: [] for name in ("symbol", "session", *BAR_NUMBERS)}
     for table in tables:
         of_listing = np.array([places.get(name, -1) for name in table.symbols], np.int64)
         symbol = of_listing[table.symbol]
         wanted: Any = slice(None) if of_listing.min() >= 0 else symbol >= 0
         parts["symbol"].append(symbol[wanted])
-        for name in ("session", *PRICES):
+        for name in ("session", *BAR_NUMBERS):
             parts[name].append(getattr(table, name)[wanted])
     whole = in_threads(lambda some: some[0] if len(some) == 1 else np.concatenate(some), parts.values())
     return dict(zip(parts, whole, strict=True))
@@ -139,10 +140,11 @@ def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = 
     wanted: the columns that must be there beside the canonical ones.
     """
     with warehouse.connect() as connection:
-        key = (warehouse.path, warehouse.content_version(*TABLES["indicators"]), panel.symbols, id(panel.rows))
+        key = (warehouse.path, warehouse.content_version(*TABLES["indicators"]))
         if (kept := _kept.get("indicators")) and kept[0] == key:
-            indicators: Indicators = kept[1]
-            return _having(indicators, wanted)
+            rows, indicators = kept[1]
+            if rows() is panel.rows:
+                return _having(indicators, wanted)
         columns = connection.execute(read_sql(HERE, "panel_indicators")).fetchnumpy()
     days = panel.sessions.astype(np.int64)
     session = np.full(int(days[-1] - days[0]) + 1, -1, np.int32)
@@ -162,14 +164,15 @@ def load_indicators(warehouse: Warehouse, panel: Panel, wanted: Iterable[str] = 
         found[name][place] = floats_of(columns[name])
     canonical = {name: found.pop(name) for name in CANONICAL_COLUMNS}
     indicators = Indicators(**canonical, others={name: found[name] for name in sorted(found)})
-    _kept["indicators"] = (key, indicators)
+    _kept["indicators"] = (key, (weakref.ref(panel.rows), indicators))
     return _having(indicators, wanted)
 
 
 def keep_indicators(warehouse: Warehouse, panel: Panel, indicators: Indicators, version: str) -> None:
     """Keep indicators that were just stored, so that they need not be read back. version: of the rows that were stored."""
     others = {name: indicators.others[name] for name in sorted(indicators.others)}
-    _kept["indicators"] = (warehouse.path, version, panel.symbols, id(panel.rows)), replace(indicators, others=others)
+    kept = weakref.ref(panel.rows), replace(indicators, others=others)
+    _kept["indicators"] = ((warehouse.path, version), kept)
 
 
 def _having(indicators: Indicators, wanted: Iterable[str]) -> Indicators:

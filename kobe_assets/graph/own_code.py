@@ -27,13 +27,13 @@ def own_frame(frame: FrameType | None) -> FrameType | None:
     return found
 
 
-def print_aside(*what: Any, file: Any = None, **options: Any) -> None:
+def print_to_stderr(*what: Any, file: Any = None, **options: Any) -> None:
     """`print` of an own file, on standard error: what a command answers on standard output may be read by a program."""
     builtins.print(*what, file=sys.stderr if file is None or file is sys.stdout else file, **options)
 
 
 @contextlib.contextmanager
-def own_output_aside() -> Iterator[None]:
+def own_output_on_stderr() -> Iterator[None]:
     """Send to standard error what an own file writes to standard output within the block, itself or through a library, in
     whatever thread."""
     with contextlib.redirect_stdout(_WithoutOwn(sys.stdout)):

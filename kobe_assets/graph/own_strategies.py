@@ -27,7 +27,7 @@ from importlib.abc import Loader, MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kobe_assets.graph.own_code import OWN, print_aside, refuse_exit
+from kobe_assets.graph.own_code import OWN, print_to_stderr, refuse_exit
 from kobe_assets.research import language
 from kobe_assets.research.declared import Indicator, function_of
 from kobe_assets.research.faults import (
@@ -303,7 +303,7 @@ class _FolderOfModules(MetaPathFinder, Loader):
         return module
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+        self, fullname: str, _path: Sequence[str] | None = None, _target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """A file beside, by its plain name."""
         if fullname not in self.texts:
@@ -319,7 +319,7 @@ class _FolderOfModules(MetaPathFinder, Loader):
         state = vars(module)
         if state.get("__kobe_run__"):
             return
-        state.update(__kobe_run__=True, print=print_aside)
+        state.update(__kobe_run__=True, print=print_to_stderr)
         refuse_exit()
         path, text = self.texts[module.__name__.removeprefix(f"{self.prefix}.")]
         exec(compile(text, path, "exec"), state)

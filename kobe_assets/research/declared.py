@@ -16,7 +16,8 @@ from kobe_assets.research.faults import BadDeclaration, StrategyFault, is_a_faul
 from kobe_assets.research.panel import Floats, Ints, Panel
 from kobe_assets.research.parallel import CORES, in_slices
 
-PRICES = ("open", "high", "low", "close", "volume", "dollar_volume")
+PRICE_NAMES = ("open", "high", "low", "close", "volume", "dollar_volume")
+"""What of a bar an indicator may be computed over, by name."""
 CANONICAL = {"rsi(2)": "rsi2", "sma(200)": "sma200", "atr(14)": "atr14", "ibs()": "ibs"}
 """Declarations of the columns that are always there and have rules of their own, by their words."""
 
@@ -89,9 +90,9 @@ def check_series(what: Any, of: str) -> None:
     """Raise BadDeclaration where `what` is neither a price nor an indicator of the listing itself."""
     if isinstance(what, Indicator) and what.over is not None:
         return
-    if not (isinstance(what, str) and what in PRICES):
+    if not (isinstance(what, str) and what in PRICE_NAMES):
         text = what.words if isinstance(what, Indicator) else repr(what)
-        raise BadDeclaration(f"{of} reads {text}: name one of {', '.join(PRICES)}, or an indicator of the listing itself")
+        raise BadDeclaration(f"{of} reads {text}: name one of {', '.join(PRICE_NAMES)}, or an indicator of the listing itself")
 
 
 def function_of(indicator: Indicator) -> Callable[..., Any] | None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.research.declared import PRICES, Indicator, ListingBars, OverListing, check_series, is_number, series
+from kobe_assets.research.declared import PRICE_NAMES, Indicator, ListingBars, OverListing, check_series, is_number, series
 from kobe_assets.research.faults import BadDeclaration
-from kobe_assets.research.panel import Floats
+from kobe_assets.research.panel import PRICES, Floats
 from kobe_assets.research.strategies.base import Strategy
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ def connors_rsi(rsi: int = 3, streak: int = 2, rank: int = 100) -> Indicator:
 
 def price(name: str) -> Indicator:
     """A price of the bar itself, or its volume (shares) or dollar volume; adjusted, and lagged like any indicator."""
-    if name not in PRICES:
-        raise BadDeclaration(f"price({name!r}): there are {', '.join(PRICES)}")
+    if name not in PRICE_NAMES:
+        raise BadDeclaration(f"price({name!r}): there are {', '.join(PRICE_NAMES)}")
     return Indicator(f'price("{name}")', lambda bars: getattr(bars, name), is_price=_is_a_price(name))
 
 
@@ -180,7 +180,7 @@ def _named(price: Any, usual: str = "close") -> str:
 
 
 def _is_a_price(price: Any) -> bool:
-    return price.is_price if isinstance(price, Indicator) else price in ("open", "high", "low", "close")
+    return price.is_price if isinstance(price, Indicator) else price in PRICES
 
 
 def _rsi(x: Floats, n: int) -> Floats:

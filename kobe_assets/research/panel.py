@@ -20,6 +20,7 @@ Indices = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 Integers = NDArray[np.integer[Any]]
 
+PRICES = ("open", "high", "low", "close")
 ROW_OPEN, ROW_HIGH, ROW_LOW, ROW_CLOSE, ROW_FACTOR, ROW_SESSION, ROW_FOLLOWS, ROW_DIVIDEND = range(8)
 LISTING_GAP = 10
 """Sessions without a bar beyond which a symbol's listing is over: its next bar belongs to another (rules, section 1)."""
@@ -119,15 +120,7 @@ def build_panel(
     for a result.
     """
     _refuse_impossible(columns, symbols, sessions, symbol, session)
-    place = np.full(len(symbols) * len(sessions), -1, dtype=np.int32)
-    place[symbol.astype(np.int64) * len(sessions) + session] = np.arange(len(symbol), dtype=np.int32)
-    present = place >= 0
-    order = place[present]
-    if len(order) != len(symbol):
-        raise ValueError(f"{len(symbol) - len(order)} bars repeat a (symbol, session)")
-    counts = np.bincount(symbol, minlength=len(symbols))
-    if len(counts) and counts.min() == 0:
-        raise ValueError(f"{symbols[int(counts.argmin())]} has no bar")
+    order, present, counts = _sorted_order(symbols, sessions, symbol, session)
     sorted_symbol = np.repeat(np.arange(len(symbols), dtype=np.int32), counts)
     sorted_session = session[order].astype(np.int32)
     apart = np.flatnonzero((np.diff(sorted_session) > LISTING_GAP + 1) & (np.diff(sorted_symbol) == 0)) + 1
@@ -135,26 +128,11 @@ def build_panel(
         symbols, counts, sorted_symbol = _listings(symbols, sorted_symbol, apart)
     follows = np.zeros(len(order), np.bool_)
     follows[1:] = (sorted_symbol[1:] == sorted_symbol[:-1]) & (sorted_session[1:] == sorted_session[:-1] + 1)
-    rows = _aligned_rows(len(order))
-    raw_close = np.empty(len(order))
     # Stored bars come sorted: then nothing is looked up, and what was read is kept, since memory that is new is slow.
     is_sorted = bool((order[1:] > order[:-1]).all())
     kept = (columns[name] if is_sorted else columns[name][order] for name in ("high", "low", "close", "volume"))
     high, low, close, volume = map(np.ascontiguousarray, kept)
-
-    def part(begin: int, end: int) -> None:
-        # A few bars at a time: their rows stay in the cache while column after column goes in.
-        some: Any = slice(begin, end) if is_sorted else order[begin:end]
-        into = rows[begin:end]
-        for index, name in enumerate(("open", "high", "low", "close", "factor")):
-            into[:, index] = columns[name][some]
-        into[:, ROW_SESSION], into[:, ROW_FOLLOWS] = sorted_session[begin:end], follows[begin:end]
-        if dividends is not None:
-            into[:, ROW_DIVIDEND] = dividends[some]
-        # Without the rounding noise of a later split: a close at the very limit is at the limit.
-        np.round(into[:, ROW_CLOSE] / into[:, ROW_FACTOR], RAW_DECIMALS, out=raw_close[begin:end])
-
-    in_slices(len(order), len(order) // SLICE + 1, part)
+    rows, raw_close = _kernel_rows(columns, dividends, None if is_sorted else order, sorted_session, follows)
     if len(apart):
         flat = np.full(len(symbols) * len(sessions), -1, np.int32)
         flat[sorted_symbol.astype(np.int64) * len(sessions) + sorted_session] = np.arange(len(order), dtype=np.int32)
@@ -174,6 +152,47 @@ def build_panel(
         raw_close=raw_close,
         bar_at=np.ascontiguousarray(flat.reshape(len(symbols), len(sessions)).T),
     )
+
+
+def _sorted_order(
+    symbols: tuple[str, ...], sessions: NDArray[np.datetime64], symbol: Integers, session: Integers
+) -> tuple[Indices, Bools, Ints]:
+    """The order that sorts the bars by symbol, then session; (symbols × sessions) whether a bar is there; each symbol's bars.
+
+    Raises ValueError when a (symbol, session) occurs twice, or a symbol has no bar.
+    """
+    place = np.full(len(symbols) * len(sessions), -1, dtype=np.int32)
+    place[symbol.astype(np.int64) * len(sessions) + session] = np.arange(len(symbol), dtype=np.int32)
+    present = place >= 0
+    order = place[present]
+    if len(order) != len(symbol):
+        raise ValueError(f"{len(symbol) - len(order)} bars repeat a (symbol, session)")
+    counts = np.bincount(symbol, minlength=len(symbols))
+    if len(counts) and counts.min() == 0:
+        raise ValueError(f"{symbols[int(counts.argmin())]} has no bar")
+    return order, present, counts
+
+
+def _kernel_rows(
+    columns: dict[str, Floats], dividends: Floats | None, order: Indices | None, session: Indices, follows: Bools
+) -> tuple[Floats, Floats]:
+    """The panel's `rows` and `raw_close`. order: what sorts the columns, None where they are sorted; the others are sorted."""
+    rows, raw_close = _aligned_rows(len(session)), np.empty(len(session))
+
+    def part(begin: int, end: int) -> None:
+        # A few bars at a time: their rows stay in the cache while column after column goes in.
+        some: Any = slice(begin, end) if order is None else order[begin:end]
+        into = rows[begin:end]
+        for index, name in enumerate((*PRICES, "factor")):
+            into[:, index] = columns[name][some]
+        into[:, ROW_SESSION], into[:, ROW_FOLLOWS] = session[begin:end], follows[begin:end]
+        if dividends is not None:
+            into[:, ROW_DIVIDEND] = dividends[some]
+        # Without the rounding noise of a later split: a close at the very limit is at the limit.
+        np.round(into[:, ROW_CLOSE] / into[:, ROW_FACTOR], RAW_DECIMALS, out=raw_close[begin:end])
+
+    in_slices(len(session), len(session) // SLICE + 1, part)
+    return rows, raw_close
 
 
 def _listings(symbols: tuple[str, ...], symbol: Indices, apart: Ints) -> tuple[tuple[str, ...], Ints, Indices]:

@@ -76,6 +76,6 @@ def in_slices(size: int, slices: int, work: Callable[[int, int], T]) -> list[T]:
 
 
 @lru_cache(maxsize=1)
-def _pool(process: int) -> ThreadPoolExecutor:
+def _pool(_process: int) -> ThreadPoolExecutor:
     """The other threads of this process; a forked child has none of its parent's and makes its own."""
     return ThreadPoolExecutor(CORES - 1, "kobe")

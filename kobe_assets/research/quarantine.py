@@ -205,14 +205,14 @@ def _far(bars: AdjustedBars, bar: Ints, size: Floats, move: Floats, found: Suspe
 
 
 def _crowd(bars: AdjustedBars, bar: Ints) -> Bools:
-    """Did each of `bar` draw unusual dollars and shares?"""
+    """Whether each of `bar` drew unusual dollars and shares."""
     dollars, shares = _usual(bars, bar)
     volume = bars.volume[bar]
     return (bars.close[bar] * volume > CROWD_VOLUME * dollars) & (volume > CROWD_VOLUME * shares)
 
 
 def _stays(bars: AdjustedBars, bar: Ints) -> Bools:
-    """Are the shares of each of `bar` no more than usual by those of the CROWD_BARS after it, of its listing?"""
+    """Whether the shares of each of `bar` are no more than usual by those of the CROWD_BARS after it, of its listing."""
     found = np.zeros(len(bar), np.bool_)
     inside = np.flatnonzero(bar + CROWD_BARS < bars.start[bars.symbol[bar] + 1])
     after = np.median(bars.volume[bar[inside][:, None] + np.arange(1, CROWD_BARS + 1)], axis=1)

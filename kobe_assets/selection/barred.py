@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from kobe_resources.runtime.sql_files import read_sql
 
 if TYPE_CHECKING:
+    import duckdb
+
     from kobe_resources.warehouse.store import Warehouse
 
 HERE = Path(__file__).parent
@@ -21,5 +23,13 @@ MISDATED_DAYS = 45
 
 def barred_symbols(warehouse: Warehouse) -> dict[str, str]:
     """symbol → why it may not trade."""
-    days = {"days": ONE_SPLIT_DAYS, "smallest": SMALLEST_JUMP, "misdated": MISDATED_DAYS}
-    return dict(warehouse.rows(read_sql(HERE, "barred"), days))
+    given = {"days": ONE_SPLIT_DAYS, "smallest": SMALLEST_JUMP, "misdated": MISDATED_DAYS}
+    with warehouse.connect() as connection:
+        find_contradictory_splits(connection)
+        return dict(connection.execute(read_sql(HERE, "barred"), given).fetchall())
+
+
+def find_contradictory_splits(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table `contradictory_splits`: symbol, execution_date, split_from, split_to of splits that contradict another."""
+    asked = f"CREATE OR REPLACE TEMP TABLE contradictory_splits AS {read_sql(HERE, 'contradictory_splits')}"
+    connection.execute(asked, {"days": ONE_SPLIT_DAYS})

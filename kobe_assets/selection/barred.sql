@@ -1,11 +1,5 @@
--- Symbols whose bars nothing may be decided by, and why; the rule of contradictory splits is that of its check.
-WITH contradictory AS (
-    SELECT DISTINCT s.symbol
-    FROM splits s JOIN splits o USING (symbol)
-    WHERE (s.split_from <> o.split_from OR s.split_to <> o.split_to) AND s.execution_date = o.execution_date
-       OR s.split_from = o.split_from AND s.split_to = o.split_to AND s.execution_date <> o.execution_date
-      AND abs(s.execution_date - o.execution_date) <= $days
-), held AS (
+-- Symbols by whose bars nothing may be decided, and why. Reads the table `contradictory_splits`.
+WITH held AS (
     SELECT symbol, execution_date, sum(ln(split_from / split_to)) AS expected
     FROM (SELECT DISTINCT symbol, execution_date, split_from, split_to FROM splits WHERE split_from > 0 AND split_to > 0)
     GROUP BY symbol, execution_date
@@ -31,7 +25,7 @@ WITH contradictory AS (
     WHERE session BETWEEN execution_date AND execution_date + 20
     GROUP BY symbol, execution_date, expected
 )
-SELECT symbol, 'contradictory_splits' AS reason FROM contradictory
+SELECT DISTINCT symbol, 'contradictory_splits' AS reason FROM contradictory_splits
 UNION ALL
 -- No jump on the listed day, and one of just this ratio within days: the date is wrong.
 SELECT DISTINCT l.symbol, 'misdated_split'
@@ -39,13 +33,13 @@ FROM listed l JOIN steps s ON s.symbol = l.symbol AND s.execution_date = l.execu
   AND abs(s.session - l.execution_date) <= $misdated AND s.session <> l.session
 WHERE abs(l.opened - l.expected) > abs(l.opened) AND abs(l.closed - l.expected) > abs(l.closed)
   AND abs(s.opened - l.expected) < 0.25 * abs(l.expected) AND abs(s.closed - l.expected) < 0.5 * abs(l.expected)
-  AND l.symbol NOT IN (SELECT symbol FROM contradictory)
+  AND l.symbol NOT IN (SELECT symbol FROM contradictory_splits)
 UNION ALL
 -- No jump on the listed day, and another split of the symbol within days: one split, listed a second time with a wrong ratio.
 SELECT DISTINCT l.symbol, 'misdated_split'
 FROM listed l JOIN held o ON o.symbol = l.symbol AND o.execution_date <> l.execution_date
   AND abs(o.execution_date - l.execution_date) <= $days
 WHERE abs(l.opened - l.expected) > abs(l.opened) AND abs(l.closed - l.expected) > abs(l.closed)
-  AND l.symbol NOT IN (SELECT symbol FROM contradictory)
+  AND l.symbol NOT IN (SELECT symbol FROM contradictory_splits)
 UNION ALL
 SELECT symbol, 'no_volume' FROM daily_bars GROUP BY symbol HAVING max(volume) = 0

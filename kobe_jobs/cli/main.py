@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kobe_assets.graph.own_code import own_output_aside
+from kobe_assets.graph.own_code import own_output_on_stderr
 from kobe_jobs.cli.commands import (
     account,
     alert,
@@ -32,7 +32,7 @@ from kobe_jobs.cli.commands import (
 )
 from kobe_jobs.cli.examples import add_examples
 from kobe_jobs.cli.long_calls import reported_long_calls
-from kobe_jobs.cli.screen import say_aside, warn_of
+from kobe_jobs.cli.screen import say_on_stderr, warn_of
 from kobe_resources.errors import KobeError, UsageError, is_interrupt, with_earlier
 from kobe_resources.runtime.interrupts import noted_interrupts
 from kobe_resources.settings.load import kobe_home, require_clone
@@ -69,7 +69,7 @@ def main() -> None:
     # What a service manager sends ends a command as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _open_closed_streams()
-    with noted_interrupts() as was_stopped, reported_long_calls(say_aside), own_output_aside():
+    with noted_interrupts() as was_stopped, reported_long_calls(say_on_stderr), own_output_on_stderr():
         try:
             # Without its standalone mode typer returns the code of `typer.Exit` and of an interrupt instead of raising.
             code = app(prog_name="kobe", standalone_mode=False)
@@ -133,7 +133,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def before_every_command(
     context: typer.Context,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  the name of the option; its callback prints
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
@@ -170,7 +170,7 @@ def _be_patient(is_order_path: bool) -> None:
 
     PATIENCE.wait_s = LOCK_WAIT_S if is_order_path else PERSON_WAITS_S
     if sys.stderr.isatty():
-        PATIENCE.tell = say_aside
+        PATIENCE.tell = say_on_stderr
 
 
 def _outside() -> tuple[type[BaseException], ...]:
@@ -196,7 +196,7 @@ def _log(error: KobeError) -> None:
 
 
 def _end(line: str, code: int) -> NoReturn:
-    say_aside(line)
+    say_on_stderr(line)
     _leave(code)
 
 

@@ -60,7 +60,7 @@ class Screen(Console):
         return fitted(self, table)
 
 
-def say_aside(line: str, **options: Any) -> None:
+def say_on_stderr(line: str, **options: Any) -> None:
     """Print one line on standard error, under the name of the program."""
     Screen(stderr=True, highlight=False, soft_wrap=True).print(f"kobe: {line}", **options)
 
@@ -68,7 +68,7 @@ def say_aside(line: str, **options: Any) -> None:
 def warn_of(what: str) -> None:
     """Print a warning on standard error; nothing for an empty text."""
     if what:
-        say_aside(f"warning: {what}", style="yellow")
+        say_on_stderr(f"warning: {what}", style="yellow")
 
 
 def print_json(value: Any) -> None:

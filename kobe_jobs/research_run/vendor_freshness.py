@@ -16,7 +16,7 @@ def source_fingerprint(settings: Settings) -> str:
 
 
 def needs_top_up(settings: Settings, warehouse: Warehouse, now: dt.datetime) -> bool:
-    """Does a market that goes on have a session at `now` (aware) that is not stored yet?
+    """Whether a market that goes on has a session at `now` (aware) that is not stored yet.
 
     Without a key nothing can be topped up, and what is stored counts as it is.
     """

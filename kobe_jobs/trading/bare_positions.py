@@ -57,22 +57,22 @@ class AtBroker:
         return [order for order in self.orders if self.is_stop(order) and order.symbol == symbol]
 
     def leaves_in_auction(self, held: Position) -> bool:
-        """Does an order rest that takes all shares of a position out at the next opening auction?"""
+        """Whether an order rests that takes all shares of a position out at the next opening auction."""
         side = "sell" if held.side == "long" else "buy"
         resting = [o for o in self.orders if (o.symbol, o.side, o.time_in_force) == (held.symbol, side, "opg")]
         return len(resting) == 1 and not resting[0].is_terminal and is_same_qty(rest_of(resting[0]), held.qty)
 
     def is_stop(self, order: BrokerOrder) -> bool:
-        """Is it a stop of a stock, and none of a person's?"""
+        """Whether it is a stop of a stock, and none of a person's."""
         is_ours_to_judge = order.id not in self.noted_orders and is_stock(order.symbol, order.asset_class)
         return order.kind == "stop" and bool(order.symbol) and is_ours_to_judge
 
     def holds(self, held: Position) -> bool:
-        """Does the broker hold exactly the shares that the ledger does?"""
+        """Whether the broker holds exactly the shares that the ledger does."""
         return is_same_qty(self.qty(held.symbol), held.signed_qty)
 
     def protects(self, symbol: str) -> bool:
-        """Is there one stop, in force, for all shares of a symbol?"""
+        """Whether there is one stop, in force, for all shares of a symbol."""
         qty, stops = self.qty(symbol), self.stops(symbol)
         if len(stops) != 1:
             return False
@@ -130,7 +130,7 @@ def find_gaps(ledger: OrderLedger, held: Iterable[Position], there: AtBroker) ->
 
 
 def is_protected(ledger: OrderLedger, held: Position, there: AtBroker) -> bool:
-    """Does the broker show this position with its stop: its shares, at its price?
+    """Whether the broker shows this position with its stop: its shares, at its price.
 
     One that leaves in the coming auction needs none: stops do not trigger before it.
     """
@@ -235,7 +235,7 @@ def stop_order_price(held: Position) -> Decimal:
 
 
 def is_at_price(order: BrokerOrder, held: Position) -> bool:
-    """Does a stop order wait at the position's stop, but for a tick of rounding?"""
+    """Whether a stop order waits at the position's stop, but for a tick of rounding."""
     return order.stop_price is not None and abs(order.stop_price - stop_order_price(held)) <= ONE_TICK
 
 

@@ -137,7 +137,7 @@ class SessionContext:
         return canonical_params(self.settings, strategy)
 
     def is_working(self, order: LedgerOrder) -> bool:
-        """Does this order rest at the broker as it should: in the auction to come, or as a limit through its session?"""
+        """Whether this order rests at the broker as it should: in the auction to come, or as a limit through its session."""
         if order.purpose == book.STOP or order.session != self.session or order.state is not OrderState.ACCEPTED:
             return False
         if order.time_in_force == "opg":
@@ -331,7 +331,7 @@ def _context(trading: TradingContext, strategy: str, stand: Stand, today: dt.dat
 
 
 def sends_before_open(settings: Settings, strategy: str | None = None) -> bool:
-    """Are there orders to send before the open: auction orders, or limit orders of a book that has no others?"""
+    """Whether there are orders to send before the open: auction orders, or limit orders of a book that has no others."""
     if settings.execution.entry == "opg":
         return True
     try:
@@ -342,13 +342,13 @@ def sends_before_open(settings: Settings, strategy: str | None = None) -> bool:
 
 
 def needs_equity(limits: Limits) -> bool:
-    """Does an answer of the gate depend on the account's equity, which is a question to the whole ledger?"""
+    """Whether an answer of the gate depends on the account's equity, which is a question to the whole ledger."""
     fractions = limits.max_order_fraction, limits.max_daily_fraction, limits.max_gross_exposure
     return limits.mode != FIXED or min(fractions) < math.inf
 
 
 def has_limit_entry(strategy: Strategy) -> bool:
-    """Does it enter by a limit that works through the session?"""
+    """Whether it enters by a limit that works through the session."""
     return strategy.limit is not None
 
 

@@ -153,7 +153,7 @@ def exit_tag(context: SessionContext, held: Position) -> str:
 
 
 def _makes_room(context: SessionContext, known: LedgerOrder) -> bool:
-    """May another exit follow this one in the session? After an auction, and where the broker never took it.
+    """Whether another exit may follow this one in the session: after an auction, and where the broker never took it.
 
     One that it took, and that the market then did not fill, is not sent again on the same day. A replay follows the simulation,
     which tries once.

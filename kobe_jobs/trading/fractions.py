@@ -47,7 +47,7 @@ def settle_fractions(context: SessionContext) -> None:
 
 
 def is_rounded(held: Position, there: Decimal) -> bool:
-    """Does the broker hold a position but for the fraction of a share that its split left, or that fraction rounded up?
+    """Whether the broker holds a position but for the fraction of a share that its split left, or that fraction rounded up.
 
     there: shares, signed.
     """
@@ -59,7 +59,7 @@ def is_rounded(held: Position, there: Decimal) -> bool:
 
 
 def _is_kept(context: SessionContext, held: Position, there: Decimal) -> bool:
-    """Does a broker that trades whole shares for us still hold the fraction? The simulation's takes orders of fractions."""
+    """Whether a broker that trades whole shares for us still holds the fraction; the simulation's takes orders of fractions."""
     trades_whole = context.limits.whole_shares and not context.ledger.disposable
     return trades_whole and is_same_qty(there, held.signed_qty)
 

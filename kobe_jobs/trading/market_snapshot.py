@@ -55,7 +55,7 @@ class Signal:
 
     @property
     def is_long(self) -> bool:
-        """Does it buy?"""
+        """Whether it buys."""
         return self.side == "long"
 
     def level(self, indicator: str) -> float:
@@ -107,7 +107,7 @@ class Bars:
     def exit_signals(
         self, strategy: Strategy, params: dict[str, float], lag: int, is_long: bool, after: dt.date, through: dt.date
     ) -> list[bool]:
-        """For each bar after `after` and not after `through`: does the strategy exit at its close? (rules, section 4.4)"""
+        """For each bar after `after` and not after `through`, whether the strategy exits at its close (rules, section 4.4)."""
         left, right = self._places(after, through)
         places = np.arange(left, right)
         read = places - lag
@@ -121,7 +121,7 @@ class Bars:
         return [bool(leaves) for leaves in satisfied(strategy, "leave_long" if is_long else "leave_short", reading, params)]
 
     def doubted_gains(self, is_long: bool, entry: float, after: dt.date, through: dt.date) -> list[bool]:
-        """For each bar after `after` and not after `through`: is it suspect, and on the winning side of the mark before it?
+        """For each bar after `after` and through `through`, whether it is suspect, on the winning side of the mark before it.
 
         entry: the adjusted price that the first of them is held against, as long as a position was opened at it.
         """
@@ -226,29 +226,33 @@ def load_market_snapshot(
         renames = _renames_of(connection, followed)
         symbols = sorted(followed | {name for _, name in renames.values()})
         columns = connection.execute(sql("snapshot_bars"), {"symbols": symbols, "last": last}).fetchnumpy() if symbols else {}
-        splits = connection.execute(
-            "SELECT symbol, execution_date, split_from, split_to FROM splits ORDER BY execution_date"
-        ).fetchall()
+        splits = _splits_of(connection)
         paid = _dividends_of(connection, symbols) if symbols else {}
         recorded = recorded_versions(connection)
     by_session: dict[dt.date, list[Signal]] = {}
     for signal in _interleaved(own):
         by_session.setdefault(signal.session, []).append(signal)
-    by_symbol: dict[str, list[Split]] = {}
-    for row in splits:
-        by_symbol.setdefault(row[0], []).append(Split(*row))
     return MarketSnapshot(
         sessions=days,
         last_stored=last_stored or last,
         computed=frozenset(row[0] for row in computed),
         signals={session: tuple(found) for session, found in by_session.items()},
         bars=_bars_by_symbol(columns, days) if symbols else {},
-        splits={symbol: tuple(found) for symbol, found in by_symbol.items()},
+        splits=splits,
         dividends=paid,
         renames=renames,
         versions={name: f"{v.data_version} code {v.code_version} run {v.run_id}" for name, v in recorded.items()},
         signals_fit_bars=_fit(recorded),
     )
+
+
+def _splits_of(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[Split, ...]]:
+    """The splits of all symbols, oldest first."""
+    rows = connection.execute("SELECT symbol, execution_date, split_from, split_to FROM splits ORDER BY execution_date")
+    found: dict[str, list[Split]] = {}
+    for row in rows.fetchall():
+        found.setdefault(row[0], []).append(Split(*row))
+    return {symbol: tuple(own) for symbol, own in found.items()}
 
 
 def _dividends_of(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> dict[str, tuple[tuple[dt.date, float], ...]]:

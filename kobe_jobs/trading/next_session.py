@@ -23,7 +23,7 @@ NAMED = 5
 
 
 def keeps_stored_time(trading: TradingContext) -> bool:
-    """Does the broker's clock stand in the stored bars? A real clock shows the time of this machine."""
+    """Whether the broker's clock stands in the stored bars; a real clock shows the time of this machine."""
     return getattr(trading.broker, "embedded", None) is not None
 
 
@@ -42,7 +42,7 @@ def phases_of(trading: TradingContext, session: dt.date, book: str) -> Iterator[
 
 
 def goes_on(trading: TradingContext, summary: RunSummary) -> bool:
-    """Does the session need another run, because orders wait for the open, or work through the day?"""
+    """Whether the session needs another run, because orders wait for the open, or work through the day."""
     embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
     return embedded.moment.phase == "pre_open" or summary.working > 0
 

@@ -83,7 +83,7 @@ def sessions_to_trade(ledger: OrderLedger, found: OnRecord, warehouse: Warehouse
 
 
 def is_done(ledger: OrderLedger, account: str, session: dt.date) -> bool:
-    """Was the session traded to its end?"""
+    """Whether the session was traded to its end."""
     claim = claim_of(ledger, account, session)
     return claim is not None and claim.state == DONE
 

@@ -110,7 +110,7 @@ def apply_broker_order(context: SessionContext, ours: LedgerOrder, order: Broker
 
 
 def is_missed(context: SessionContext, order: LedgerOrder) -> bool:
-    """Was it not seen in several looks, over the time after which an order counts as not placed?"""
+    """Whether it was not seen in several looks, over the time after which an order counts as not placed."""
     if order.first_missed_at is None or order.misses < MISSES_BEFORE_NOT_PLACED:
         return False
     waited = (dt.datetime.now(dt.UTC) - order.first_missed_at).total_seconds()

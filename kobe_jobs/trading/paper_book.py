@@ -154,7 +154,7 @@ def _met(order: LedgerOrder, bar: PaperBar, limit: float, slip: float) -> float 
 
 
 def _is_filled_late(order: LedgerOrder, bar: PaperBar, limit: float) -> bool:
-    """Does the bar open beyond the order's limit, so that it fills after the open, if at all?"""
+    """Whether the bar opens beyond the order's limit, so that it fills after the open, if at all."""
     side = 1.0 if order.side == "buy" else -1.0
     return side * (billionths(bar.open) - billionths(limit)) > 0
 

@@ -60,7 +60,7 @@ class Protection:
 
     @property
     def is_whole(self) -> bool:
-        """Has every position its stop and every stop its position, and is nothing under way?"""
+        """Whether every position has its stop and every stop its position, and nothing is under way."""
         return self.answered and not (self.bare or self.orphans or self.waiting)
 
     def describe(self) -> str:

@@ -222,7 +222,7 @@ def _let_resume(context: SessionContext, error: Exception) -> None:
 
 
 def _is_missed(context: SessionContext) -> bool:
-    """Has the session closed without a run while positions are held? Their stops are looked after all the same."""
+    """Whether the session closed without a run while positions are held; their stops are looked after all the same."""
     is_over = context.moment is RunMoment.AFTER_CLOSE
     return is_over and context.sends and _may_hold(context)
 

@@ -107,7 +107,7 @@ def record_endings(context: SessionContext) -> None:
 
 
 def _is_same_but_split(held: Position, there: Decimal, ratio: Decimal) -> bool:
-    """Does the broker hold the ledger's shares, before or after the split, but for the fraction that it leaves?"""
+    """Whether the broker holds the ledger's shares, before or after the split, but for the fraction that it leaves."""
     if abs(there - held.signed_qty) <= SAME_SHARES:
         return True
     return any(abs(there - held.signed_qty * by) < 1 and there * held.signed_qty > 0 for by in (1, ratio, 1 / ratio))

@@ -58,7 +58,7 @@ def look_for_lost(context: SessionContext, held: Position, there: AtBroker) -> N
 
 
 def may_have_exit(context: SessionContext, held: Position, there: AtBroker) -> bool:
-    """May an exit be at the broker, so that a stop beside it could sell the same shares twice?
+    """Whether an exit may be at the broker, so that a stop beside it could sell the same shares twice.
 
     One whose fate is unknown is not, where the broker holds all shares and none of them for an order.
     """
@@ -73,7 +73,7 @@ def may_have_exit(context: SessionContext, held: Position, there: AtBroker) -> b
 
 
 def is_passed(context: SessionContext, held: Position, quote: Quote | None) -> bool:
-    """Has the market gone through the position's stop price: does the quote, or the broker's refusal of a stop, say so?"""
+    """Whether the market has gone through the position's stop price, as the quote or the broker's refusal of a stop says."""
     price = stop_order_price(held)
     is_long = held.side == "long"
     has_quote = quote is not None and quote.bid.is_finite() and quote.ask.is_finite() and quote.bid > 0 and quote.ask > 0
@@ -84,7 +84,7 @@ def is_passed(context: SessionContext, held: Position, quote: Quote | None) -> b
 
 
 def ends_with_close(context: SessionContext, held: Position) -> bool:
-    """Shall the position's stop end with this session's close, because a split takes effect at the next open?
+    """Whether the position's stop is to end with this session's close, because a split takes effect at the next open.
 
     At Alpaca the split would leave it at the old price. A replay's broker moves the price.
     """

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 def open_broker(settings: Settings, secrets: Secrets, stage: Stage, leave_clock: bool = False) -> Broker:
     """The broker of `stage`; close it when done.
 
-    leave_clock: for a caller that sets the session with `standing_at`; else the embedded broker's clock, where it is new, is
-    set to the last stored session. The brokers of other stages have a real clock.
-    simulated: the server named by broker.base_url, else one started here with its state in KOBE_HOME/broker.
-    shadow: Alpaca's paper answers where keys are set, else the embedded broker's; sends nothing.
+    Stage `simulated`: the server named by broker.base_url, else one started here with its state in KOBE_HOME/broker. Stage
+    `shadow`: Alpaca's paper answers where keys are set, else the embedded broker's; it sends nothing. leave_clock: leave the
+    clock of a new embedded broker alone, since the caller sets it with `standing_at`; else it is set to the last stored
+    session. The brokers of other stages have a real clock.
     Raises UsageError where host, keys and stage do not belong together, or an embedded account was begun otherwise.
     """
     hosts = hosts_of(stage, settings.broker)

@@ -27,7 +27,7 @@ NO_STOCKS = ("us_option", "crypto", "crypto_perp")
 
 
 def is_stock(symbol: str, asset_class: str = "") -> bool:
-    """Is it a stock, as far as symbol and class say: no option contract, no pair of currencies?"""
+    """Whether it is a stock, as far as symbol and class say: no option contract, and no pair of currencies."""
     return asset_class not in NO_STOCKS and "/" not in symbol and OPTION.fullmatch(symbol) is None
 
 

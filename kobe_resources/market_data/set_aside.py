@@ -104,19 +104,7 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
             if shifted := _shifted(session[mine]):
                 reason[mine & ~unfinished] = f"{OFF_CALENDAR}; {names[number]}: {shifted} in part"
     if whole and off.sum() > MOST_OF_FILE * len(bars):
-        symbol, day = bars["symbol"].iloc[off.argmax()], session[off.argmax()]
-        where = f"as that of {symbol} on {day}, a {_weekday(day)}"
-        apart = _apart(days)
-        if apart >= A_WEEK:
-            raise MarketDataError(
-                f"{int(off.sum()):,} of {len(bars):,} bars lie on days that were no session, {where}, {apart:.0f} days apart: "
-                "these are weekly or monthly bars, not daily",
-                "load daily bars",
-            )
-        raise MarketDataError(
-            f"{int(off.sum()):,} of {len(bars):,} bars lie on days that were no session, {where}",
-            "see whether the dates are a day early or late (midnight of another time zone), or of another exchange",
-        )
+        raise _off_calendar(str(bars["symbol"].iloc[off.argmax()]), session, off, days)
     aside = reason != ""
     if not aside.any():
         return Judged(bars, aside_rows([]))
@@ -124,6 +112,20 @@ def judge_bars(bars: pd.DataFrame, now: dt.datetime, whole: bool, traded: Collec
     fields = rows.drop(columns=["symbol"]).assign(session=session[aside].astype(str)).to_dict(orient="records")
     refused = zip(rows["symbol"], session[aside], reason[aside], [None] * len(rows), fields, strict=True)
     return Judged(bars[~aside], aside_rows(refused))
+
+
+def _off_calendar(symbol: str, session: np.ndarray, off: np.ndarray, days: np.ndarray) -> MarketDataError:
+    """Why a whole source is refused whose bars lie on days that were no session. symbol: of the first of them."""
+    day = session[off.argmax()]
+    what = (
+        f"{int(off.sum()):,} of {len(off):,} bars lie on days that were no session, as that of {symbol} on {day}, "
+        f"a {_weekday(day)}"
+    )
+    if (apart := _apart(days)) >= A_WEEK:
+        why = f"{what}, {apart:.0f} days apart: these are weekly or monthly bars, not daily"
+        return MarketDataError(why, "load daily bars")
+    mend = "see whether the dates are a day early or late (midnight of another time zone), or of another exchange"
+    return MarketDataError(what, mend)
 
 
 def record_set_aside(

@@ -94,7 +94,7 @@ def head(connection: sqlite3.Connection) -> str:
 
 
 def is_head(text: str) -> bool:
-    """Is this a head as `head` writes it, of a chain that has records?"""
+    """Whether this is a head as `head` writes it, of a chain that has records."""
     return bool(_ANCHOR.fullmatch(text)) and not text.startswith("0:")
 
 

@@ -114,7 +114,7 @@ class LedgerOrder:
 
     @property
     def works_all_day(self) -> bool:
-        """Is it an entry whose limit waits for the market through its session, instead of a short while?"""
+        """Whether it is an entry whose limit waits for the market through its session, instead of a short while."""
         return self.purpose == ENTRY and self.decision.get("entry") == LIMIT_ENTRY
 
 

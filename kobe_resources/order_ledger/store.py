@@ -214,19 +214,26 @@ class OrderLedger:
                 break
             except sqlite3.OperationalError as error:
                 # A file that may only be read stays so; a lock is let go of.
-                is_locked = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-                if not is_locked or time.monotonic() > deadline:
+                if not _is_locked(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
         connection.execute(f"PRAGMA synchronous = {'OFF' if self.disposable else 'FULL'}")
 
     def _explain(self, error: BaseException) -> KobeError:
-        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+        if _is_locked(error):
             return LedgerBusy(
                 f"{self.path} was locked by another process for {self._busy_wait_s:g} s", "wait for it, or stop that process"
             )
         hint = "see that its disk has room and that you may write there, or restore a backup"
         return LedgerUnusable(with_earlier(error, f"{self.path} cannot be used ({error})"), hint)
+
+
+def _is_locked(error: BaseException) -> bool:
+    """Whether SQLite says that another connection holds the file."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return False
+    # The low byte is the code itself, the others say more of it. An error of the module has none.
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _is_of_the_file(error: BaseException) -> bool:

@@ -170,7 +170,7 @@ def end_lost_runs(is_ours: Callable[[str], bool]) -> list[str]:
 
 
 def _has_process(instance: DagsterInstance, run_id: str) -> bool:
-    """Does the process that said it works on the run still live? After a restart of the machine another may bear its number."""
+    """Whether the process that said it works on the run still lives: after a restart another may bear its number."""
     from dagster import DagsterEventType
 
     for record in reversed(instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)):

@@ -56,7 +56,7 @@ def njit_part(function: F) -> F:
     return cast(F, numba.njit(cache=_is_kept(), nogil=True, error_model="numpy", **options)(function))
 
 
-def _prefetch(_typing: Any, table: Any, row: Any) -> Any:
+def _prefetch(_typing: Any, table: Any, _row: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         array = make_array(signature.args[0])(context, builder, given[0])
         offset = builder.mul(given[1], builder.extract_value(array.strides, 0))

@@ -157,7 +157,7 @@ def _reports(folder: Path) -> list[_Report]:
 
 
 def _same(path: Path, latest: Path) -> bool:
-    """Do both hold the same page? A report's summary names the minute it was made."""
+    """Whether both hold the same page; a report's summary names the minute it was made."""
     if not latest.is_file() or path.stat().st_size != latest.stat().st_size:
         return False
     summary = read_summary(path)

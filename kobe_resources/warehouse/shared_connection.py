@@ -105,7 +105,7 @@ def ask_for(path: Path) -> None:
 
 
 def is_wanted(path: Path) -> bool:
-    """Did another process ask for the file just now?"""
+    """Whether another process asked for the file just now."""
     try:
         return abs(time.time() - _marker(path).stat().st_mtime) < RECENT_S
     except OSError:

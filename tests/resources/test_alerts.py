@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from kobe_jobs.cli.main import app
 from kobe_jobs.trading.reconcile.difference import Difference
-from kobe_jobs.trading.reporting.alerts import tell_differences
+from kobe_jobs.trading.reporting.alerts import alert_of_differences
 from kobe_resources import alerts
-from kobe_resources.alerts import AlertMessage, send_test, tell
+from kobe_resources.alerts import AlertMessage, send_alert, send_test
 from kobe_resources.errors import UsageError
 from kobe_resources.runtime.event_log import events_path, get_logger, redact
 from kobe_resources.settings.load import load_settings
@@ -72,26 +74,27 @@ def with_addresses(*urls: str, **more: Any) -> Settings:
 
 def test_a_message_arrives_with_its_facts_and_only_once(phone: Phone) -> None:
     settings = with_addresses(phone.url)
-    assert tell(settings, MESSAGE)
-    assert tell(settings, AlertMessage(MESSAGE.kinds, MESSAGE.what, {**MESSAGE.facts, "run": "8"}))
+    assert send_alert(settings, MESSAGE)
+    assert send_alert(settings, AlertMessage(MESSAGE.kinds, MESSAGE.what, {**MESSAGE.facts, "run": "8"}))
     (message,) = phone.received
     assert message["title"] == "Kobe: a trading run was halted"
     assert "reason: a stop is missing" in message["message"]
     assert message["type"] == "failure"
 
 
-def test_that_the_switch_is_off_again_is_good_news(phone: Phone) -> None:
-    settings = with_addresses(phone.url, on=["kill"])
-    for what in ("the kill switch is on: odd fills", "the kill switch is off again; it was on for: odd fills"):
-        assert tell(settings, AlertMessage(frozenset({"kill"}), what))
+def test_that_the_switch_is_off_again_is_good_news(phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOBE_ALERTS__URLS", json.dumps([phone.url]))
+    monkeypatch.setenv("KOBE_ALERTS__ON", '["kill"]')
+    for command in ("on", "off"):
+        assert CliRunner().invoke(app, ["kill", command]).exit_code == 0
     assert [message["type"] for message in phone.received] == ["failure", "success"]
 
 
 def test_a_secret_in_a_persons_reason_is_sent_nowhere(phone: Phone) -> None:
     settings = with_addresses(phone.url, on=["kill"])
     what = f"the kill switch is on: {TOKEN} leaked"
-    assert tell(settings, AlertMessage(frozenset({"kill"}), what))
-    assert tell(settings, AlertMessage(frozenset({"kill"}), f"{what} twice", {"by": TOKEN}, text=TOKEN))
+    assert send_alert(settings, AlertMessage(frozenset({"kill"}), what))
+    assert send_alert(settings, AlertMessage(frozenset({"kill"}), f"{what} twice", {"by": TOKEN}, text=TOKEN))
     assert len(phone.received) == 2
     assert TOKEN not in str(phone.received)
     assert "leaked" in phone.received[0]["title"]
@@ -100,45 +103,52 @@ def test_a_secret_in_a_persons_reason_is_sent_nowhere(phone: Phone) -> None:
 def test_a_difference_is_sent_with_both_sides_and_once_a_day(phone: Phone) -> None:
     settings = with_addresses(phone.url, on=["difference"])
     rows = [Difference("cash", "account", "$100.00", "$50.00"), Difference("order", "mine", "none", "new", halts=False)]
-    assert tell_differences(settings, "paper:PA1", rows)
+    assert alert_of_differences(settings, "paper:PA1", rows)
     later = [Difference("cash", "account", "$100.00", "$51.00")]
-    assert tell_differences(settings, "paper:PA1", later)
-    assert tell_differences(settings, "paper:PA1", rows[1:]), "what halts nothing is no alert"
+    assert alert_of_differences(settings, "paper:PA1", later)
+    assert alert_of_differences(settings, "paper:PA1", rows[1:]), "what halts nothing is no alert"
     (message,) = phone.received
     assert "cash account: ledger $100.00, broker $50.00" in message["message"]
 
 
 def test_what_was_not_taken_is_tried_again(phone: Phone) -> None:
     phone.answers = [503, 500]
-    assert tell(with_addresses(phone.url), MESSAGE)
+    assert send_alert(with_addresses(phone.url), MESSAGE)
     assert len(phone.received) == 3
 
 
-def test_what_may_have_arrived_is_not_sent_twice(phone: Phone) -> None:
-    phone.answers = ["drop"]
-    assert not tell(with_addresses(phone.url), MESSAGE)
-    assert tell(with_addresses(phone.url), MESSAGE), "nothing is left to tell"
+@pytest.mark.parametrize("is_webhook", [False, True])
+@pytest.mark.parametrize("answer", ["drop", "hang"])
+def test_what_may_have_arrived_is_not_sent_twice(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch, answer: str, is_webhook: bool
+) -> None:
+    monkeypatch.setattr(alerts, "WEBHOOK_TIMEOUT_S", 0.2)
+    phone.answers = [answer]
+    webhook = Settings.model_validate({"trading": {"alert_webhook": phone.url.replace("json:", "http:")}})
+    settings = webhook if is_webhook else with_addresses(phone.url)
+    assert not send_alert(settings, MESSAGE, deadline_s=1.0)
+    assert send_alert(settings, MESSAGE), "nothing is left to tell"
     assert len(phone.received) == 1
 
 
 def test_what_surely_did_not_arrive_is_sent_by_the_next(phone: Phone) -> None:
     phone.answers = [500, 500, 500]
-    assert not tell(with_addresses(phone.url), MESSAGE)
-    assert tell(with_addresses(phone.url), MESSAGE)
+    assert not send_alert(with_addresses(phone.url), MESSAGE)
+    assert send_alert(with_addresses(phone.url), MESSAGE)
     assert len(phone.received) == 4
 
 
 def test_an_address_that_is_dead_holds_up_no_other_which_is_sent_it_once(phone: Phone) -> None:
     settings = with_addresses("json://127.0.0.1:9/dead-secret-8888", phone.url)
     for _ in range(2):
-        assert not tell(settings, MESSAGE)
+        assert not send_alert(settings, MESSAGE)
     assert len(phone.received) == 1
 
 
 def test_a_service_that_hangs_costs_the_deadline_and_no_more(phone: Phone) -> None:
     phone.answers = ["hang"]
     began = time.monotonic()
-    assert not tell(with_addresses(phone.url), MESSAGE, deadline_s=0.5)
+    assert not send_alert(with_addresses(phone.url), MESSAGE, deadline_s=0.5)
     assert time.monotonic() - began < 1.5
 
 
@@ -149,23 +159,23 @@ def test_a_service_that_breaks_fails_no_run(phone: Phone, monkeypatch: pytest.Mo
         raise RuntimeError(f"cannot talk to {phone.url}")
 
     monkeypatch.setattr(apprise.Apprise, "instantiate", broken)
-    assert not tell(with_addresses(phone.url), MESSAGE)
+    assert not send_alert(with_addresses(phone.url), MESSAGE)
     assert "RuntimeError" in events_path().read_text()
     assert TOKEN not in events_path().read_text()
 
 
 def test_only_what_is_wished_for_is_sent(phone: Phone) -> None:
     settings = with_addresses(phone.url, on=["unprotected"])
-    assert tell(settings, MESSAGE)
+    assert send_alert(settings, MESSAGE)
     assert phone.received == []
-    assert tell(settings, AlertMessage(frozenset({"halted", "unprotected"}), "bare"))
+    assert send_alert(settings, AlertMessage(frozenset({"halted", "unprotected"}), "bare"))
     assert len(phone.received) == 1
     assert set(Settings().alerts.on) == {"failed", "halted", "run", "kill", "unprotected", "difference"}
 
 
 def test_one_message_of_many_processes_at_once(phone: Phone) -> None:
     settings = with_addresses(phone.url)
-    threads = [threading.Thread(target=tell, args=(settings, MESSAGE)) for _ in range(5)]
+    threads = [threading.Thread(target=send_alert, args=(settings, MESSAGE)) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -175,7 +185,7 @@ def test_one_message_of_many_processes_at_once(phone: Phone) -> None:
 
 def test_a_record_that_cannot_be_kept_holds_no_alert_back(phone: Phone, home: Path) -> None:
     (home / "logs" / "alerts.json").mkdir(parents=True)
-    assert tell(with_addresses(phone.url), MESSAGE)
+    assert send_alert(with_addresses(phone.url), MESSAGE)
     assert len(phone.received) == 1
 
 

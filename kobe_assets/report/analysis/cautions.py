@@ -46,7 +46,7 @@ def ended_companies(universe: pd.DataFrame) -> int:
 
 
 def is_synthetic(settings: Settings) -> bool:
-    """Are the bars invented, so that no verdict on them says anything about markets?"""
+    """Whether the bars are invented, so that no verdict on them says anything about markets."""
     return settings.data.vendor == "synthetic"
 
 

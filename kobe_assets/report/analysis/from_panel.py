@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from kobe_assets.report.analysis.trade_spans import runs_of
+from kobe_assets.research.panel import PRICES
 
 if TYPE_CHECKING:
     from kobe_assets.research.indicators import Indicators
     from kobe_assets.research.panel import Floats, Ints, Panel
 
-PRICES = ("open", "high", "low", "close")
 DRAWN = ("sma200", "rsi2")
 """Indicators that the chart of every trade draws."""
 BOOK = ["strategy", "mode", "fold"]

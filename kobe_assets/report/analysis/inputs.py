@@ -17,8 +17,9 @@ import numpy as np
 
 from kobe_assets.graph.inputs import load_indicators, load_panel
 from kobe_assets.graph.own_strategies import strategies_of
-from kobe_assets.report.analysis.from_panel import DRAWN, MONEY_COLUMNS, PRICES, as_read, bars_within, money_at_work
+from kobe_assets.report.analysis.from_panel import DRAWN, MONEY_COLUMNS, as_read, bars_within, money_at_work
 from kobe_assets.report.analysis.trade_spans import sorted_trades, windows_of
+from kobe_assets.research.panel import PRICES
 from kobe_resources.runtime.sql_files import read_sql
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin

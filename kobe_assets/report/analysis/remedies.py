@@ -47,7 +47,7 @@ def sharpe_to_pass(book: StrategyResult, confidence: float) -> float | None:
     return high * math.sqrt(YEAR)
 
 
-def _profit(book: StrategyResult, value: float, bar: float) -> str:
+def _profit(book: StrategyResult, _: float, bar: float) -> str:
     trades = len(book.trades)
     if not trades:
         return "It would have to trade."

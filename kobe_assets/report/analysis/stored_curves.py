@@ -78,7 +78,6 @@ def compute_evidence(
     with warehouse.connect():
         stored = warehouse.frame("SELECT strategy, mode, fold, params FROM wf_folds ORDER BY strategy, mode, fold")
         selected = set(warehouse.frame("SELECT symbol FROM universe WHERE selected")["symbol"])
-        checks = warehouse.frame("SELECT name, severity, passed, count, description FROM check_results ORDER BY asset, name")
     folds = folds_of(settings, market.panel)
     first, last = folds[0].test_start, folds[-1].test_end
     asked = _traded(stored, settings, folds)
@@ -107,13 +106,19 @@ def compute_evidence(
         evidence.setdefault(owner, {}).update(found)
     doubted = suspects(market.panel)
     evidence["universe", "benchmark"] = _held(market.panel, settings, selected, doubted, first, last)
-    evidence["data", ""] = {
-        "quarantine": _quarantine(market.panel, settings, doubted),
+    evidence["data", ""] = _of_the_bars(warehouse, market.panel, settings, doubted)
+    return evidence
+
+
+def _of_the_bars(warehouse: Warehouse, panel: Panel, settings: Settings, doubted: Suspects) -> dict[str, Any]:
+    """What the page says of the bars: quarantines in force, results of the checks, the doctor's rows, dividends paid."""
+    checks = warehouse.frame("SELECT name, severity, passed, count, description FROM check_results ORDER BY asset, name")
+    return {
+        "quarantine": _quarantine(panel, settings, doubted),
         "checks": checks.to_dict(orient="records"),
         "doctor": doctor_rows(warehouse),
-        "dividends": int(np.count_nonzero(market.panel.rows[:, ROW_DIVIDEND])),
+        "dividends": int(np.count_nonzero(panel.rows[:, ROW_DIVIDEND])),
     }
-    return evidence
 
 
 def _traded(stored: pd.DataFrame, settings: Settings, folds: tuple[Fold, ...]) -> dict[Key, robustness.Plan]:

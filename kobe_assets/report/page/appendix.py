@@ -33,6 +33,22 @@ class Table:
     more: int = 0
 
 
+def parts_of(inputs: ReportInputs) -> dict[str, Any]:
+    """The parts of the page that are no book's, by their names in the template: the data, the settings and the versions."""
+    return {
+        "facts": data_facts(inputs),
+        "quarantine": quarantine(inputs),
+        "doctor": doctor(inputs),
+        "universe": universe_table(inputs),
+        "rejections": rejections(inputs),
+        "pins": dict(sorted(inputs.pins.items())),
+        "versions": dict(sorted(inputs.versions.items(), key=lambda item: (":" in item[0], item[0].lower()))),
+        "settings_toml": settings_toml(inputs.settings),
+        "slippage": inputs.settings.costs.slippage_bps,
+        "lag": inputs.settings.strategy.indicator_lag_bars,
+    }
+
+
 def data_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     """What data this is, line by line."""
     settings, universe = inputs.settings, inputs.universe

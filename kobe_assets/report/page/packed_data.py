@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kobe_assets.report.analysis.from_panel import PRICES
 from kobe_assets.report.analysis.trade_spans import BEYOND, PRICE_DIGITS, pick_trades, sorted_trades, windows_of
 from kobe_assets.report.page.packing import Numbers, block, folded, pack_block, steps
 from kobe_assets.report.page.trade_list import pack_trades
-from kobe_assets.research.panel import Bools, Floats, Ints
+from kobe_assets.research.panel import PRICES, Bools, Floats, Ints
 from kobe_assets.research.parallel import in_threads
 
 if TYPE_CHECKING:

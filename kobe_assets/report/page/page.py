@@ -63,6 +63,11 @@ SECTIONS = (
 )  # fmt: skip
 """Element → its name in the contents."""
 OF_NO_BOOK = ("verdict", "tomorrow", "data", "words", "again")
+TEXTS = {
+    "questions": QUESTIONS, "answer_words": ANSWER_WORDS, "gates": GATES, "glossary": known(FIGURES), "notes": NOTES,
+    "sources": SOURCES_OF_STRATEGIES, "exit_meaning": EXIT_MEANING, "reason_meaning": MEANING, "money_reasons": MONEY_REASONS,
+}  # fmt: skip
+"""What the template says whatever the run: questions, gates, and the meaning of figures and reasons."""
 DATA_FOLDER = re.compile("data-[0-9a-f]{12}")
 """How `packed_data` names the folder beside a page; whatever else lies there is a person's."""
 KEPT = 10
@@ -98,36 +103,17 @@ def build_report(
                 invented=as_sentence(SYNTHETIC) if is_synthetic(inputs.settings) else "",
                 verdicts=verdicts,
                 opened=opened,
-                strategies=list(dict.fromkeys(book.strategy for book in books)),
-                modes={book.mode: mode_words(book.mode) for book in books},
-                folds=sorted({int(fold) for book in books for fold in book.folds["fold"]}),
+                **_choices(books),
                 sections=_sections(books, {**luck, "tomorrow": next_orders}),
                 next_orders=next_orders,
                 mode_words=mode_words,
-                questions=QUESTIONS,
-                answer_words=ANSWER_WORDS,
                 details={book.key: details_of(book, inputs, context) for book in books},
                 ranges=sharpe_ranges(books),
                 figure_groups=figure_groups(books),
                 missing=missing_figures(books),
-                gates=GATES,
-                glossary=known(FIGURES),
-                notes=NOTES,
-                sources=SOURCES_OF_STRATEGIES,
-                facts=appendix.data_facts(inputs),
                 checks=checks(inputs),
-                quarantine=appendix.quarantine(inputs),
-                doctor=appendix.doctor(inputs),
-                universe=appendix.universe_table(inputs),
-                rejections=appendix.rejections(inputs),
-                exit_meaning=EXIT_MEANING,
-                reason_meaning=MEANING,
-                money_reasons=MONEY_REASONS,
-                pins=dict(sorted(inputs.pins.items())),
-                versions=dict(sorted(inputs.versions.items(), key=lambda item: (":" in item[0], item[0].lower()))),
-                settings_toml=appendix.settings_toml(inputs.settings),
-                slippage=inputs.settings.costs.slippage_bps,
-                lag=inputs.settings.strategy.indicator_lag_bars,
+                **TEXTS,
+                **appendix.parts_of(inputs),
                 **luck,
                 policy=script_policy(plotly_script(), _script(), boot_script()),
                 style=static_text(STYLES),
@@ -145,6 +131,15 @@ def _sections(books: Sequence[StrategyResult], parts: Mapping[str, Any]) -> list
     """The contents: those of `SECTIONS` that the page has."""
     missing = {name for name in ("together", "tries", "tomorrow") if not parts[name]}
     return [(name, title) for name, title in SECTIONS if name not in missing and (books or name in OF_NO_BOOK)]
+
+
+def _choices(books: Sequence[StrategyResult]) -> dict[str, Any]:
+    """What a reader may choose from: strategies, modes with their words, and the numbers of the folds."""
+    return {
+        "strategies": list(dict.fromkeys(book.strategy for book in books)),
+        "modes": {book.mode: mode_words(book.mode) for book in books},
+        "folds": sorted({int(fold) for book in books for fold in book.folds["fold"]}),
+    }
 
 
 def opened_key(books: Sequence[StrategyResult], inputs: ReportInputs) -> str:

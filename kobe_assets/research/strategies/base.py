@@ -125,7 +125,7 @@ class Noted(Mapping[str, float]):
         return {**self}
 
     def answers(self, other: Params) -> bool:
-        """Is what was asked the same in `other`?"""
+        """Whether what was asked is the same in `other`."""
         return all(self._params.get(name) == other.get(name) for name in self._asked)
 
 

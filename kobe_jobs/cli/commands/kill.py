@@ -58,7 +58,7 @@ def on(reason: Annotated[str, typer.Argument(help="Why.")] = "no reason given") 
             # A switch that is stuck is told before a chain that is, as in the same folder.
             if not stuck:
                 raise
-        _tell_kill(f"the kill switch is on: {reason}", switched.by, switched.at)
+        _alert_of_switch(f"the kill switch is on: {reason}", switched.by, switched.at)
     if stuck:
         raise stuck[0]
 
@@ -79,7 +79,7 @@ def off() -> None:
             output().say(f"it is still on in {folder}")
     if before.is_on:
         _record("kill_off", was=before.reason)
-        _tell_kill(f"the kill switch is off again; it was on for: {before.reason}", before.by, before.at)
+        _alert_of_switch(f"the kill switch is off again; it was on for: {before.reason}", before.by, before.at, is_good=True)
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -100,9 +100,9 @@ def _record(kind: str, **body: Any) -> None:
     warn_of(record_switch(load_settings(), kind, **body))
 
 
-def _tell_kill(what: str, by: str, at: str) -> None:
+def _alert_of_switch(what: str, by: str, at: str, is_good: bool = False) -> None:
     """Alert on a turn of the switch; settings that cannot be read must not hide that it was turned."""
     from kobe_jobs.trading.reporting.alerts import alert
 
     with contextlib.suppress(KobeError):
-        alert(load_settings(), what, ("kill",), key=f"{what}|{at}", by=by, since=at)
+        alert(load_settings(), what, ("kill",), key=f"{what}|{at}", is_good=is_good, by=by, since=at)

@@ -61,9 +61,9 @@ def report(
     _print_verdict(as_json, computed, page, settings.data.vendor)
     _warn_of_releases(settings)
     if "orders" in settings.alerts.on:
-        from kobe_jobs.trading.reporting.alerts import tell_tomorrow
+        from kobe_jobs.trading.reporting.alerts import alert_of_next_orders
 
-        tell_tomorrow(settings)
+        alert_of_next_orders(settings)
     if open_page:
         import webbrowser
 

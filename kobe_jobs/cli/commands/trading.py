@@ -53,7 +53,7 @@ def trade(
     looked after all the same.
     """
     from kobe_jobs.research_run.strategies import load_account_settings
-    from kobe_jobs.trading.reporting.alerts import alert, tell_run
+    from kobe_jobs.trading.reporting.alerts import alert, alert_of_run
     from kobe_jobs.trading.reporting.dagster_events import show_run
     from kobe_jobs.trading.run_lock import AnotherRunTrades
     from kobe_resources.order_ledger.sessions import SessionTaken
@@ -79,7 +79,7 @@ def trade(
         show_summary(summary, as_json)
     finally:
         show_run(summary)
-        tell_run(settings, summary)
+        alert_of_run(settings, summary)
     if not summary.is_clean or summary.untraded:
         raise typer.Exit(1)
 
@@ -89,7 +89,7 @@ def _trade_days(
 ) -> None:
     """Many sessions, a line each; ends with 1 behind the first that is not clean."""
     from kobe_jobs.trading.context import open_trading_context
-    from kobe_jobs.trading.reporting.alerts import run_line, tell_run
+    from kobe_jobs.trading.reporting.alerts import alert_of_run, run_line
     from kobe_jobs.trading.reporting.dagster_events import show_run
     from kobe_jobs.trading.session_series import nothing_through, trade_through
 
@@ -115,7 +115,7 @@ def _trade_days(
     elif not last.is_clean:
         show_summary(last, as_json=False)
     show_run(last)
-    tell_run(settings, last)
+    alert_of_run(settings, last)
     if not last.is_clean:
         raise typer.Exit(1)
 
@@ -233,7 +233,7 @@ def reconcile(
     from kobe_jobs.trading.context import open_session, open_trading_context
     from kobe_jobs.trading.reconcile.accept import accept_differences
     from kobe_jobs.trading.reconcile.compare import reconcile_account
-    from kobe_jobs.trading.reporting.alerts import alert_if_healed, tell_differences
+    from kobe_jobs.trading.reporting.alerts import alert_if_healed, alert_of_differences
     from kobe_jobs.trading.run_lock import trading_lock
 
     settings = load_account_settings()
@@ -261,7 +261,7 @@ def reconcile(
     for note in [] if as_json else context.notes:
         output().say(f"note: {note}")
     if not agrees:
-        tell_differences(settings, context.account, rows)
+        alert_of_differences(settings, context.account, rows)
         raise typer.Exit(1)
 
 

@@ -6,20 +6,21 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kobe_resources.settings.models import DataSettings
+import numpy as np
+
+from kobe_resources.settings.models import DataSettings, StrategySettings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
+    from kobe_assets.research.panel import Panel
+
 USUAL = 0.9
 """A usual session is one of the nine in ten with the fewest signals."""
 LOOKED_AT = 1000
 """Newest sessions whose signals are counted."""
-HELD = 5
-"""Sessions that a position is open at most, by the default time stop."""
-TREND, OVERSOLD = 200, 10.0
 DEAR = 0.9
 """The share of the symbols that a whole share should be affordable of."""
 
@@ -61,49 +62,51 @@ def look_at_files(path: Path) -> MarketLook:
 
 
 def look_at_bars(bars: pd.DataFrame, set_aside: int = 0) -> MarketLook:
-    """The look at raw bars (symbol, session, close). Splits are not applied: a few jumps change no count that matters here."""
-    import pandas as pd
+    """The look at raw bars, as `panel_of_frame` takes them.
 
-    bars = bars.assign(session=pd.to_datetime(bars["session"]))
-    spans = _last_listings(bars)
-    years = ((spans["max"] - spans["min"]).dt.days / 365.25).sort_values()
-    last = bars.sort_values("session").groupby("symbol")["close"].last()
-    signals, positions = usual_signals(bars)
-    sessions = bars["session"]
+    Splits are not applied: a few jumps change no count that matters.
+    """
+    from kobe_assets.graph.given_bars import panel_of_frame
+
+    panel = panel_of_frame(bars)
+    # Of each symbol the last listing: a long gap begins another one, with a history of its own.
+    last = np.flatnonzero(np.diff(panel.name, append=len(panel.names)))
+    first_bar, last_bar = panel.start[last], panel.start[last + 1] - 1
+    days = (panel.sessions[panel.session[last_bar]] - panel.sessions[panel.session[first_bar]]).astype(np.int64)
+    closes = panel.raw_close[last_bar]
+    signals, positions = usual_signals(panel)
     return MarketLook(
-        symbols=len(spans),
-        sessions=int(sessions.nunique()),
-        first=sessions.min().date(),
-        last=sessions.max().date(),
-        bars=len(bars),
+        symbols=len(panel.names),
+        sessions=len(panel.sessions),
+        first=panel.sessions[0].item(),
+        last=panel.sessions[-1].item(),
+        bars=panel.bars,
         set_aside=set_aside,
-        years=tuple(float(value) for value in years),
-        prices=(float(last.min()), float(last.quantile(DEAR)), float(last.max())),
+        years=tuple(np.sort(days / 365.25).tolist()),
+        prices=(float(closes.min()), float(np.quantile(closes, DEAR)), float(closes.max())),
         signals=signals,
         positions=positions,
     )
 
 
-def _last_listings(bars: pd.DataFrame) -> pd.DataFrame:
-    """First and last session of each symbol's last listing: a long gap begins another one, with a history of its own."""
-    from kobe_assets.research.panel import LISTING_GAP
-
-    bars = bars.sort_values(["symbol", "session"])
-    place = bars["session"].rank(method="dense")
-    gap = place.groupby(bars["symbol"]).diff() > LISTING_GAP + 1
-    listing = gap.groupby(bars["symbol"]).cumsum()
-    last = listing == listing.groupby(bars["symbol"]).transform("max")
-    return bars[last].groupby("symbol")["session"].agg(["min", "max"])
-
-
-def usual_signals(bars: pd.DataFrame) -> tuple[int, int]:
+def usual_signals(panel: Panel) -> tuple[int, int]:
     """(entries a usual session asks for, positions open together) of the default strategy's long side, at least one each."""
-    closes = bars.pivot_table(index="session", columns="symbol", values="close").iloc[-LOOKED_AT - TREND :]
-    change = closes.diff()
-    up, down = (part.ewm(alpha=0.5, adjust=False).mean() for part in (change.clip(lower=0), -change.clip(upper=0)))
-    asks = (100 * up / (up + down) <= OVERSOLD) & (closes > closes.rolling(TREND).mean())
-    counted = asks.iloc[TREND:]
-    if not len(counted):
+    from kobe_assets.research.indicators import SMA_PERIOD, compute_indicators
+    from kobe_assets.research.signals import LONG, find_candidates, make_readable
+    from kobe_assets.research.strategies.rsi2 import RSI2
+
+    rules = StrategySettings()
+    may_trade = np.ones(panel.bars, np.bool_)
+    readable = make_readable(panel, compute_indicators(panel), may_trade, rules.indicator_lag_bars, rules.min_price)
+    found = find_candidates(panel, readable, RSI2, RSI2.parameters)
+    bar = found.bar[found.side == LONG]
+    asks = np.zeros(panel.bar_at.shape, np.bool_)
+    asks[panel.session[bar], panel.symbol[bar]] = True
+    asks = asks[SMA_PERIOD:][-LOOKED_AT:]
+    if not len(asks):
         return 1, 1
-    held = counted.rolling(HELD, min_periods=1).max()
-    return tuple(max(1, int(frame.sum(axis=1).quantile(USUAL))) for frame in (counted, held))  # type: ignore[return-value]
+    held = asks.copy()
+    for age in range(1, rules.time_stop):
+        held[age:] |= asks[:-age]
+    entries, positions = (max(1, int(np.quantile(flags.sum(axis=1), USUAL))) for flags in (asks, held))
+    return entries, positions

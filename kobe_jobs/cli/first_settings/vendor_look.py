@@ -1,4 +1,4 @@
-"""Do the keys open the vendor, and what does the plan behind them give? One call, or two, before settings are written."""
+"""Whether the keys open the vendor, and what the plan behind them gives: one call, or two, before settings are written."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def is_left_out(name: str) -> bool:
 
 
 def is_safe_name(name: str) -> bool:
-    """Is it a relative path with slashes that stays where it is put, on any machine, and prints as one line?"""
+    """Whether it is a relative path with slashes that stays where it is put, on any machine, and prints as one line."""
     parts = PurePosixPath(name).parts
     return (
         bool(parts)

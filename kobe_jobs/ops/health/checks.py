@@ -239,7 +239,7 @@ def ask_account(settings: Settings) -> Finding:
 
 
 def _has_written(ledger: OrderLedger) -> bool:
-    """Was something put on record of late? A run at work, which waits for orders and asks again, does so all the time."""
+    """Whether something was put on record of late, as a run at work does all the time: it waits for orders and asks again."""
     last = ledger.rows("SELECT time FROM audit ORDER BY seq DESC LIMIT 1")
     return bool(last) and dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(last[0]["time"]) < QUIET_AT_MOST
 

@@ -19,7 +19,7 @@ from kobe_jobs.ops.health.checks import (
     ask_protection,
 )
 from kobe_resources import calendar
-from kobe_resources.alerts import AlertMessage, tell
+from kobe_resources.alerts import AlertMessage, send_alert
 from kobe_resources.broker.open import embedded_folder
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.findings import Finding
@@ -89,7 +89,7 @@ class Watchman:
         for check in checks:
             self._wrong[check.name] = {message.key for message in self._messages([check])}
         for message in lasting:
-            tell(self._settings, message)
+            send_alert(self._settings, message)
         return lasting
 
     def _messages(self, checks: Sequence[Finding]) -> list[AlertMessage]:

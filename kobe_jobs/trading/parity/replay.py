@@ -68,7 +68,7 @@ class Replay:
 
     @property
     def agrees(self) -> bool:
-        """Are both trade by trade the same?"""
+        """Whether both are the same, trade by trade."""
         return not self.mismatches
 
     def as_json(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ COMMON = "SPY"
 
 
 def quotes_finding(context: SessionContext) -> Finding:
-    """Does the data host give quotes to these keys? Raises NotEntitled with its mend where it does not."""
+    """Whether the data host gives quotes to these keys. Raises NotEntitled with its mend where it does not."""
     held = [position.symbol for position in open_positions(context.ledger, context.account)]
     signals = [signal.symbol for signal in context.snapshot.signals_of(context.signal_session)]
     if getattr(context.broker, "embedded", None) is not None and not (held or signals):

@@ -360,7 +360,7 @@ def split_text(held: Position, there: BrokerPosition) -> str:
 
 
 def is_split(ratio: Decimal, fall: Decimal) -> bool:
-    """Did the price fall by what the shares multiplied by? ratio: shares now for one. fall: the price before over that now."""
+    """Whether the price fell by what the shares multiplied by. ratio: shares now for one. fall: price before / price now."""
     return ratio > 0 and fall > 0 and abs(ratio - 1) > SPLIT_AT_LEAST and abs(ratio / fall - 1) < SPLIT_NEAR
 
 
@@ -388,7 +388,7 @@ def _is_explained(context: SessionContext, row: Difference, renamed: Mapping[str
 
 
 def _is_leaving(context: SessionContext, held: Position, there: AtBroker) -> bool:
-    """Does an exit of it work at the broker, as the broker's own list shows? One of unknown fate sells nothing."""
+    """Whether an exit of it works at the broker, as the broker's own list shows; one of unknown fate sells nothing."""
     exits = [order for order in book.of_position(context.ledger, held.id) if order.purpose == book.EXIT]
     return any(there.order(order.client_order_id) is not None for order in exits)
 

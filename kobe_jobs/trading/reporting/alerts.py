@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from kobe_resources.alerts import AlertMessage, tell
+from kobe_resources.alerts import AlertMessage, send_alert
 from kobe_resources.errors import KobeError
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.runtime.event_log import get_logger
@@ -22,26 +22,31 @@ if TYPE_CHECKING:
 log = get_logger("alerts")
 
 
-def alert(settings: Settings, what: str, kinds: Iterable[AlertKind] = ("failed",), key: str = "", **facts: Any) -> bool:
-    """Log and alert that `what` happened; False where an address is set and did not take it. Nothing secret leaves."""
+def alert(
+    settings: Settings, what: str, kinds: Iterable[AlertKind] = ("failed",), key: str = "", is_good: bool = False, **facts: Any
+) -> bool:
+    """Log and alert that `what` happened; False where an address is set and did not take it. Nothing secret leaves.
+
+    is_good: it is the end of what the kinds warn of.
+    """
     log.error(what, **facts)
-    return tell(settings, AlertMessage(frozenset(kinds), what, facts, key))
+    return send_alert(settings, AlertMessage(frozenset(kinds), what, facts, key, is_good=is_good))
 
 
-def tell_run(settings: Settings, summary: RunSummary) -> bool:
+def alert_of_run(settings: Settings, summary: RunSummary) -> bool:
     """Alert of a run: why it is not complete, or in one line what it did, its notes beneath; an outcome of a session once."""
     where = f"{summary.strategy} on {summary.session}, stage {summary.stage}"
     if summary.is_clean:
         # A run before the open and the one after it have each something to tell.
         did = f"nothing was traded: {summary.untraded}" if summary.untraded else run_line(summary)
         key = f"run|{summary.account}|{summary.session}|{did}"
-        return tell(settings, AlertMessage(frozenset({"run"}), where, key=key, text="\n".join((did, *summary.notes))))
+        return send_alert(settings, AlertMessage(frozenset({"run"}), where, key=key, text="\n".join((did, *summary.notes))))
     kinds: set[AlertKind] = {"halted"}
     if summary.unprotected or summary.orphans:
         kinds.add("unprotected")
     if summary.differences:
         kinds.add("difference")
-    facts = {
+    facts: dict[str, Any] = {
         "reason": summary.halted, "without a stop": list(summary.unprotected), "stop without a position": list(summary.orphans),
         "session": str(summary.session), "stage": summary.stage, "did": run_line(summary),
     }  # fmt: skip
@@ -50,13 +55,13 @@ def tell_run(settings: Settings, summary: RunSummary) -> bool:
     return alert(settings, "a trading run was halted", kinds, key, **given)
 
 
-def tell_differences(settings: Settings, account: str, differences: Iterable[Difference]) -> bool:
+def alert_of_differences(settings: Settings, account: str, differences: Iterable[Difference]) -> bool:
     """Alert of what halts because ledger and broker differ on it; once a day, whatever the two say by then."""
     rows = sorted((row for row in differences if row.halts), key=lambda row: (row.kind, row.what))
     if not rows:
         return True
     lines = [f"{row.kind} {row.what}: ledger {row.ledger}, broker {row.broker}" for row in rows]
-    facts = {"account": account, "differences": lines, "mend": "`kobe reconcile` shows both sides"}
+    facts: dict[str, Any] = {"account": account, "differences": lines, "mend": "`kobe reconcile` shows both sides"}
     key = f"difference|{account}|{[(row.kind, row.what) for row in rows]}"
     return alert(settings, "ledger and broker differ", ("difference",), key, **facts)
 
@@ -85,7 +90,7 @@ def alert_if_healed(settings: Settings, ledger: OrderLedger) -> str:
     return ledger.healed
 
 
-def tell_tomorrow(settings: Settings) -> bool:
+def alert_of_next_orders(settings: Settings) -> bool:
     """Send the evening's orders where `[alerts] on` asks for them, once a session; a failure to know them is logged."""
     if "orders" not in settings.alerts.on or not alert_addresses(settings):
         return True
@@ -101,5 +106,5 @@ def tell_tomorrow(settings: Settings) -> bool:
     entering, leaving = len(found.entries), len(found.exits)
     orders, exits = "order" if entering == 1 else "orders", "exit" if leaving == 1 else "exits"
     what = f"{entering} {orders} and {leaving} {exits} on {found.session}, stage {found.stage}"
-    text = "\n".join(found.lines())
-    return tell(settings, AlertMessage(frozenset({"orders"}), what, key=f"orders|{found.stage}|{found.session}", text=text))
+    key, text = f"orders|{found.stage}|{found.session}", "\n".join(found.lines())
+    return send_alert(settings, AlertMessage(frozenset({"orders"}), what, key=key, text=text))

@@ -63,7 +63,7 @@ class RunSummary:
 
     @property
     def is_clean(self) -> bool:
-        """Was everything done, do both sides agree, and has every position its stop?"""
+        """Whether everything was done, both sides agree, and every position has its stop."""
         return not (self.halted or self.unprotected or self.orphans or self.unsettled)
 
     def as_json(self) -> dict[str, Any]:

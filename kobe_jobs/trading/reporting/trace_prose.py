@@ -14,7 +14,7 @@ from kobe_resources.order_ledger import LedgerOrder, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 
 READINGS = (("rsi2", "RSI(2)", "{:.1f}"), ("ibs", "IBS", "{:.2f}"))
-PRICES = (("sma200", "its 200-day average"), ("atr14", "ATR"))
+PRICE_READINGS = (("sma200", "its 200-day average"), ("atr14", "ATR"))
 
 
 def prose_of_order(
@@ -76,8 +76,8 @@ def _reading(values: Mapping[str, Any]) -> str:
     as_traded = float(raw) / float(close) if raw and close else 1.0
     parts = [f"close {_money(raw or close)}"] if raw or close else []
     parts += [f"{name} {form.format(float(values[key]))}" for key, name, form in READINGS if values.get(key) is not None]
-    parts += [f"{name} {_money(float(values[key]) * as_traded)}" for key, name in PRICES if values.get(key) is not None]
-    named = {"score", "close", "raw_close", "stop_distance", *(row[0] for row in (*READINGS, *PRICES))}
+    parts += [f"{name} {_money(float(values[key]) * as_traded)}" for key, name in PRICE_READINGS if values.get(key) is not None]
+    named = {"score", "close", "raw_close", "stop_distance", *(row[0] for row in (*READINGS, *PRICE_READINGS))}
     own = {name: value for name, value in values.items() if name not in named and isinstance(value, int | float)}
     parts += [f"{_words(name)} {value:.4g}" for name, value in own.items()]
     if own and as_traded != 1.0:

@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Is it a 2xx whose body could be read (or was empty)?"""
+        """Whether it is a 2xx whose body could be read (or was empty)."""
         return not self.problem
 
     @property

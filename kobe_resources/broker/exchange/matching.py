@@ -360,7 +360,7 @@ class Book:
             self._fill_in_bar(order, stop * (1.0 - side * self.market.slip), bar.session)
 
     def _is_doubted(self, order: Row, bar: Bar) -> bool:
-        """Does the bar bring a profit that no one may have? Then the position leaves at its mark, not by its stop."""
+        """Whether the bar brings a profit that may not be had: then the position leaves at its mark, not by its stop."""
         if (order["symbol"], bar.session) not in self.market.suspect:
             return False
         entry = self.state.row(

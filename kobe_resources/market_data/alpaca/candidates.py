@@ -51,7 +51,7 @@ def with_assets(candidates: pd.DataFrame, assets: Sequence[dict[str, Any]]) -> p
 
 
 def has_options(asset: dict[str, Any]) -> bool:
-    """Does the vendor say that options on it are listed?"""
+    """Whether the vendor says that options on it are listed."""
     attributes = asset.get("attributes")
     return isinstance(attributes, list) and OPTIONS in attributes
 

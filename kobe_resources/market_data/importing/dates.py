@@ -76,7 +76,7 @@ def read_dates(texts: Iterable[str], order: str | None, usual: str | None = None
 
 
 def suit_better_turned(texts: Iterable[str], how: str) -> bool:
-    """Do a file's dates, each of which has two readings, lie less at weekends, or nearer together, by the other order?
+    """Whether a file's dates, each of which has two readings, lie less at weekends, or nearer together, by the other order.
 
     how: the order that other files of their export have, as `Dates.how`.
     """

@@ -107,7 +107,7 @@ def target_of(path: Path) -> Target:
 
 
 def _is_own(path: Path) -> bool:
-    """Does the file have Kobe's columns, and dates and numbers as Kobe reads them?"""
+    """Whether the file has Kobe's columns, and dates and numbers as Kobe reads them."""
     cells = ", ".join(f"try_cast({name} AS {_type(name)})" for name in BARS)
     try:
         with duckdb.connect() as connection:
@@ -286,7 +286,7 @@ def _note_aside(reading: FilesRead) -> int:
         f"JOIN files f ON f.id = staged.file WHERE fault IS NOT NULL AND fault NOT IN ('{AGAIN}', '{NO_ROW}');"
         "INSERT INTO all_aside SELECT f.label, 'line ' || line, NULL, NULL, fault FROM rejected JOIN files f ON f.id = file"
     )
-    for label, reason in (*reading.left_out, *reading.skipped):
+    for label, reason, *_ in (*reading.left_out, *reading.skipped):
         connection.execute("INSERT INTO all_aside VALUES (?, NULL, NULL, NULL, ?)", [label, f"left out: {reason}"])
     if held.is_file():
         try:

@@ -193,7 +193,7 @@ def _parts(name: str) -> tuple[str, str] | None:
 
 
 def is_data(row: Sequence[str]) -> bool:
-    """Does the row hold a day and numbers enough for a bar?"""
+    """Whether the row holds a day and numbers enough for a bar."""
     return sum(bool(_NUMBER.fullmatch(cell.strip())) for cell in row) >= len(PRICES) and any(
         _DAY.fullmatch(c.strip()) for c in row
     )

@@ -18,7 +18,7 @@ FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
 def blank(cell: str) -> str:
-    """SQL: does the cell hold nothing?"""
+    """SQL: whether the cell holds nothing."""
     words = ", ".join(f"'{word}'" for word in BLANKS)
     return f"({cell} IS NULL OR lower(trim({cell})) IN ({words}))"
 
@@ -105,7 +105,7 @@ def unsure_files(connection: duckdb.DuckDBPyConnection, table: str, columns: Seq
 
 
 def mark_of_points(connection: duckdb.DuckDBPyConnection, table: str, prices: Sequence[str], volumes: Sequence[str]) -> str:
-    """The decimal mark of prices that a comma would suit, since another sign parts the cells: do their points mark thousands?
+    """The decimal mark of prices whose cells another sign parts: a comma where points mark thousands, else a point.
 
     Raises MarketDataError where `30.250` may be either, and no volume says which.
     """
@@ -150,7 +150,7 @@ def _of_two(commas: int, comma_cell: str, points: int, point_cell: str) -> str:
 
 
 def _dots(connection: duckdb.DuckDBPyConnection, cells: str) -> bool:
-    """Are there points that cannot mark thousands?"""
+    """Whether there are points that cannot mark thousands."""
     thousands = r"regexp_full_match(cell, '-?[1-9]\d{0,2}(\.\d{3})+')"
     sql = f"SELECT 1 FROM ({cells}) WHERE contains(cell, '.') AND NOT {thousands} LIMIT 1"  # noqa: S608
     return bool(connection.execute(sql).fetchall())

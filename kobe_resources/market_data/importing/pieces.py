@@ -211,7 +211,7 @@ def _hidden(path: Path) -> bool:
 
 
 def is_book(path: Path) -> bool:
-    """Is it a workbook by its first bytes, whatever its name says?"""
+    """Whether it is a workbook by its first bytes, whatever its name says."""
     return _form(path, "") == "book"
 
 
@@ -227,7 +227,7 @@ def _form(path: Path, suffix: str) -> str:
 
 
 def _is_package(path: Path) -> bool:
-    """Is the zip archive a workbook of Excel or LibreOffice?"""
+    """Whether the zip archive is a workbook of Excel or LibreOffice."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.startswith("xl/") or name == "content.xml" for name in archive.namelist())

@@ -38,6 +38,7 @@ from kobe_resources.market_data.symbols import wrong_symbol
 SHOWN_FILES = 3
 BEGINNING = 40
 """Characters of a file that is left out which are shown."""
+NAME_SYMBOL = "say --symbol SYMBOL"
 ADJUSTED_ONLY = {f"adjusted_{name}": name for name in (*PRICES, "volume")}
 
 
@@ -123,14 +124,9 @@ def _group(reading: FilesRead, pieces: list[Piece], wishes: Wishes, progress: Pr
         group.symbols.append(owner)
     reading.groups = list(groups.values())
     if not reading.groups and not reading.candidates:
-        reasons = [f"{label} {reason}" for label, reason in (*reading.left_out, *reading.skipped)]
-        raise MarketDataError(reasons[0] if reasons else "nothing to import", _mend(reasons))
-
-
-def _mend(reasons: list[str]) -> str:
-    if reasons and ("no column of symbols" in reasons[0] or "no symbol" in reasons[0]):
-        return "say --symbol SYMBOL"
-    return "name a column with --column close=NAME, or export the file again"
+        skipped = [LeftOut(label, reason) for label, reason in reading.skipped]
+        first = next(iter([*reading.left_out, *skipped]), LeftOut("nothing", "to import"))
+        raise MarketDataError(f"{first.label} {first.reason}", first.mend)
 
 
 def _header(reading: FilesRead, piece: Piece, seen: dict[str, Header], columns: list[str]) -> Header | None:
@@ -185,21 +181,22 @@ def _twice(header: Header, places: dict[str, int], wishes: Wishes) -> str | None
 def _sound_owner(reading: FilesRead, piece: Piece, owner: str | None) -> bool:
     wrong = wrong_symbol(piece.stem) or (wrong_symbol(owner) if owner else None)
     if wrong:
-        _leave(reading, piece, f"is named {piece.stem}, which {wrong[0]}, no symbol")
+        _leave(reading, piece, f"is named {piece.stem}, which {wrong[0]}, no symbol", NAME_SYMBOL)
         return False
     if owner is None:
-        _leave(reading, piece, "has no column of symbols, and its name holds none")
+        _leave(reading, piece, "has no column of symbols, and its name holds none", NAME_SYMBOL)
         return False
     if owner not in piece.stem and owner != piece.stem.upper():
         reading.mapped[piece.stem] = owner
     return True
 
 
-def _leave(reading: FilesRead, piece: Piece, reason: str) -> None:
-    """A file of a folder is left out and named; one that was named itself stops the import."""
+def _leave(reading: FilesRead, piece: Piece, reason: str, mend: str = "") -> None:
+    """Leave out a file of a folder, and name it; one that was named itself stops the import. mend: if not the usual one."""
+    left = LeftOut(piece.label, reason, mend) if mend else LeftOut(piece.label, reason)
     if piece.named:
-        raise MarketDataError(f"{piece.label} {reason}", _mend([reason]))
-    reading.left_out.append(LeftOut(piece.label, reason))
+        raise MarketDataError(f"{left.label} {left.reason}", left.mend)
+    reading.left_out.append(left)
 
 
 def _new_group(number: int, header: Header, places: dict[str, int]) -> Group:
@@ -242,9 +239,10 @@ def _judge(reading: FilesRead, wishes: Wishes, most_bad: float, progress: Progre
         labels = ", ".join(piece.label for group in reading.groups for piece in group.pieces[:SHOWN_FILES])
         faults = connection.execute("SELECT mode(fault) FROM staged WHERE fault <> ?", [NO_ROW]).fetchall()
         why = visible(f"no row is left, each {faults[0][0]}" if faults[0][0] else "no row under the header")
-        left_out = reading.left_out[0] if reading.left_out else LeftOut(labels, why)
-        mend = "import prices in dollars" if left_out.reason.endswith(NO_DOLLARS) else "see whether these are daily bars"
-        raise MarketDataError(f"{left_out.label}: {left_out.reason}", mend)
+        mend = "see whether these are daily bars"
+        if reading.left_out:
+            raise MarketDataError(f"{reading.left_out[0].label}: {reading.left_out[0].reason}", mend)
+        raise MarketDataError(f"{labels}: {why}", "import prices in dollars" if faults[0][0] == NO_DOLLARS else mend)
     judging.refuse_weekends(connection)
     judging.known_splits(connection, [group.number for group in reading.groups if group.raw_by])
     judging.refuse_turned_splits(connection)

@@ -177,13 +177,13 @@ def exporter(names: Collection[str]) -> Shape | None:
 
 
 def is_bars(meanings: Collection[str]) -> bool:
-    """Are prices among them, raw or adjusted, and a date?"""
+    """Whether prices are among them, raw or adjusted, and a date."""
     held = {meaning.removeprefix("adjusted_").removeprefix("raw_") for meaning in meanings}
     return "session" in held and held >= set(PRICES)
 
 
 def is_actions(meanings: Collection[str]) -> bool:
-    """Are splits or dividends among them, a date, and no price?"""
+    """Whether splits or dividends are among them, a date, and no price."""
     return "session" in meanings and not {*meanings} & {*PRICES} and bool({*meanings} & {"split", "split_to", "dividend"})
 
 

@@ -63,7 +63,7 @@ class Group:
 
     @property
     def is_yahoo(self) -> bool:
-        """Did yfinance write it, which adjusts all four prices unless it is told not to, and then gives both closes?"""
+        """Whether yfinance wrote it, which adjusts all four prices unless it is told not to, and then gives both closes."""
         written = self.header.levels > 1 or (self.shape is not None and self.shape.name == YFINANCE)
         return written and "adjusted_close" not in understand(self.header.names).places
 
@@ -337,7 +337,7 @@ def _held(group: Group) -> Collection[str]:
 
 
 def _choose_closes(connection: duckdb.DuckDBPyConnection, group: Group) -> None:
-    """Where a raw close stands beside a close: is it the only raw price, or do open, high and low go with it?"""
+    """Set what turns the prices back to raw ones (`raw_by`), where a factor, or a raw close among adjusted prices, tells it."""
     held = _held(group)
     if _is_factored(group):
         group.raw_by = "coalesce(1 / nullif(factor_, 0), 1)"

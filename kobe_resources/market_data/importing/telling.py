@@ -35,7 +35,7 @@ def describe_import(reading: FilesRead) -> dict[str, Any]:
         "dividends": 0 if reading.dividends_in_prices else dividends,
         "mapped": dict(sorted(reading.mapped.items())),
         "set_aside": _set_aside(reading),
-        "left_out": [{"label": label, "reason": why} for label, why in (*reading.left_out, *reading.skipped)],
+        "left_out": [{"label": label, "reason": why} for label, why, *_ in (*reading.left_out, *reading.skipped)],
         "notes": [*reading.notes, *(note for group in reading.groups for note in group.notes)],
     }
 

@@ -90,7 +90,7 @@ class LocalVendor(ABC):
         return changes
 
     def _narrower(self, warehouse: Warehouse) -> bool:
-        """Do the settings' own dates leave stored bars out?"""
+        """Whether the settings' own dates leave stored bars out."""
         with warehouse.connect() as connection:
             totals = store_totals(connection)
         first, last = totals.first_session, totals.last_session

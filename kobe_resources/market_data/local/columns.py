@@ -49,6 +49,8 @@ class Rule(NamedTuple):
     """One such row makes the whole file doubtful."""
     column: str | None = None
     """An optional column without which there is nothing to break."""
+    is_unread: bool = False
+    """A cell is no number, or no date, as Kobe writes them: another program may have written the file."""
 
 
 Check = tuple[Rule, str | None]
@@ -101,7 +103,8 @@ def checks_of(column: Column, kind_of_cell: str) -> Iterator[Check]:
     if column.required:
         yield Rule(empty, f"{name} is empty", "fill it in or drop the row"), name
     if column.kind in NUMBERS:
-        yield Rule(f"NOT {empty} AND {value} IS NULL", f"{name} is {{}}, which is no number", "write it like 1234.5"), name
+        unread = f"NOT {empty} AND {value} IS NULL"
+        yield Rule(unread, f"{name} is {{}}, which is no number", "write it like 1234.5", is_unread=True), name
         yield (
             Rule(f"NOT isfinite({value})", f"{name} is {{}}, which is not finite", TRUE_VALUE),
             name,
@@ -122,7 +125,7 @@ def checks_of(column: Column, kind_of_cell: str) -> Iterator[Check]:
         yield Rule(f"{value} <> floor({value})", f"{name} is {{}}, which is no whole number", "give the true count"), name
     if column.kind == "date":
         unread = f"NOT {empty} AND ({value} IS NULL OR NOT isfinite({value}))"
-        yield Rule(unread, f"{name} is {{}}, which is no date", "write it as YYYY-MM-DD"), name
+        yield Rule(unread, f"{name} is {{}}, which is no date", "write it as YYYY-MM-DD", is_unread=True), name
         strange = f"{value} NOT BETWEEN DATE '{EARLIEST}' AND DATE '{LATEST}'"
         yield Rule(strange, f"{name} is {{}}, before {EARLIEST} or after {LATEST}", TRUE_VALUE), name
     if column.kind == "flag":

@@ -43,7 +43,10 @@ SHOWN = 40
 
 
 class RefusedLine(NamedTuple):
-    """A row that is refused, and the file's cells of it. bad: it cannot be true (else it only says again what is known)."""
+    """A row that is refused, and the file's cells of it.
+
+    bad: it cannot be true (else it only says again what is known). is_unread: as of its `Rule`.
+    """
 
     record: int
     what: str
@@ -51,6 +54,7 @@ class RefusedLine(NamedTuple):
     fatal: bool = False
     bad: bool = True
     cells: dict[str, Any] = {}  # noqa: RUF012
+    is_unread: bool = False
 
 
 class BadRow(NamedTuple):
@@ -95,15 +99,7 @@ def read_table(
         checks: list[Check] = [check for column in present for check in checks_of(column, source.types[column.name])]
         checks += [(rule, None) for rule in rules if rule.column is None or rule.column in source.types]
         broken = [rule.broken for rule, _ in checks]
-        torn: list[TornRow] = []
-        try:
-            _load(connection, source, present, broken, span)
-        except duckdb.Error as error:
-            parted = without_torn(connection, source, error)
-            if parted is None:
-                raise
-            source, torn = parted
-            _load(connection, source, present, broken, span)
+        source, torn = _load_parted(connection, source, present, broken, span)
         rows = int(connection.execute("SELECT count(*) FROM typed").fetchall()[0][0]) + len(torn)
         faults = _faults(connection, source, present, checks, key)
         wrong = [fault for fault in faults if fault.bad]
@@ -140,7 +136,7 @@ def _refused(source: Source, faults: list[RefusedLine], count: int, explain: Cal
     also = "".join(f"; {place_of(source, fault.record)}: {fault.what}{_whose(fault)}" for fault in others)
     why = explain([fault.cells for fault in faults])
     # Kobe's columns with another program's dates or numbers: what one import understands as a whole.
-    hint = how_to_import(source.path) if is_csv(source.path) and re.search("no date|no number", first.what) else ""
+    hint = how_to_import(source.path) if is_csv(source.path) and first.is_unread else ""
     return BadFile(
         f"{source.path} {place_of(source, first.record)}: {first.what}{more}{_whose(first)}{also}{why}", first.hint + hint
     )
@@ -151,6 +147,25 @@ def _whose(fault: RefusedLine) -> str:
     held = [str(fault.cells[name]) for name in ("symbol", *DATES) if fault.cells.get(name)]
     named = " ".join(cell for cell in held if cell not in fault.what)
     return f" [{visible(named[:SHOWN])}]" if named else ""
+
+
+def _load_parted(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    columns: Sequence[Column],
+    broken: Sequence[str],
+    span: tuple[str, str, str] | None,
+) -> tuple[Source, list[TornRow]]:
+    """Table `typed` (see `_load`) without the rows whose cells cannot be parted; what it was read from, and these rows."""
+    try:
+        _load(connection, source, columns, broken, span)
+    except duckdb.Error as error:
+        parted = without_torn(connection, source, error)
+        if parted is None:
+            raise
+        _load(connection, parted[0], columns, broken, span)
+        return parted
+    return source, []
 
 
 def _load(
@@ -218,7 +233,7 @@ def _worded(what: str, cells: dict[str, Any]) -> str:
 def _broken(connection: duckdb.DuckDBPyConnection, checks: Sequence[Check]) -> Iterator[RefusedLine]:
     for record, number in connection.execute("SELECT record, fault FROM typed WHERE fault IS NOT NULL").fetchall():
         rule, name = checks[number]
-        yield RefusedLine(record, rule.what.replace("{}", f"{{{name}}}"), rule.hint, rule.fatal)
+        yield RefusedLine(record, rule.what.replace("{}", f"{{{name}}}"), rule.hint, rule.fatal, is_unread=rule.is_unread)
 
 
 def _bad_symbols(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> Iterator[RefusedLine]:

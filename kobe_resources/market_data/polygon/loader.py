@@ -179,7 +179,7 @@ class Loader:
         self._run(symbols, self._client.has_options, commit, f"options of {len(symbols):,} symbols", "symbols", str)
 
     def has_bars(self) -> bool:
-        """Is a bar of any candidate stored?"""
+        """Whether a bar of any candidate is stored."""
         return bool(self._warehouse.rows("SELECT 1 FROM daily_bars SEMI JOIN candidates USING (symbol) LIMIT 1"))
 
     def _store(self, parts: list[BarColumns], coverage: dict[str, Span], days: dict[dt.date, int]) -> None:

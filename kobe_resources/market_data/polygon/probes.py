@@ -36,7 +36,7 @@ class Probes:
         self._lock = threading.Lock()
 
     def have_denied(self, day: dt.date) -> bool:
-        """Is it known already, without a call, that the vendor lacks `day`?"""
+        """Whether it is known already, without a call, that the vendor lacks `day`."""
         return self._sessions is not None and self._lacks(self._sessions, day)
 
     def must_deny(self, day: dt.date) -> None:

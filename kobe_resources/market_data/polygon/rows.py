@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-PRICES = {"open": "o", "high": "h", "low": "l", "close": "c"}
+PRICE_KEYS = {"open": "o", "high": "h", "low": "l", "close": "c"}
 FIRST_MS, LAST_MS = 0, 4_102_444_800_000
 """1970 to 2100: a timestamp outside is in another unit."""
 LONGEST_SYMBOL = 32
@@ -74,7 +74,7 @@ class BarColumns:
 
     @property
     def unreadable(self) -> bool:
-        """Is a row refused whose symbol cannot be read?"""
+        """Whether a row is refused whose symbol cannot be read."""
         return any(refusal.reason == UNREADABLE for refusal in self.refused)
 
 
@@ -107,7 +107,7 @@ def stable_read(ask: Callable[[], A]) -> A:
 
 
 def is_symbol(text: object) -> bool:
-    """May this be stored as a ticker: printable ASCII without blanks, not too long?"""
+    """Whether this may be stored as a ticker: printable ASCII without blanks, not too long."""
     return (
         isinstance(text, str) and 0 < len(text) <= LONGEST_SYMBOL and text.isascii() and text.isprintable() and " " not in text
     )
@@ -141,7 +141,7 @@ def frame_of(parts: Sequence[BarColumns]) -> pd.DataFrame:
 
     filled = [part for part in parts if len(part)]
     if not filled:
-        return pd.DataFrame(columns=["symbol", "session", *PRICES, "volume", "vwap", "trades"])
+        return pd.DataFrame(columns=["symbol", "session", *PRICE_KEYS, "volume", "vwap", "trades"])
     columns: dict[str, Any] = {"symbol": np.concatenate([part.symbols for part in filled])}
     columns["session"] = np.concatenate([part.sessions for part in filled]).astype("datetime64[s]")
     for name in filled[0].columns:
@@ -216,7 +216,7 @@ def _bars(rows: Sequence[Row], symbols: np.ndarray) -> BarColumns:
     sessions = _sessions(np.where(good_stamps, stamps, 0))
     columns: dict[str, np.ndarray] = {}
     numeric = np.ones(len(rows), dtype=bool)
-    for name, short in {**PRICES, "volume": "v"}.items():
+    for name, short in {**PRICE_KEYS, "volume": "v"}.items():
         columns[name], good = _numbers(rows, short, float("nan"))
         numeric &= good
     for name, short in {"vwap": "vw", "trades": "n"}.items():
@@ -248,7 +248,7 @@ def _numbers(rows: Sequence[Row], key: str, missing: float) -> tuple[np.ndarray,
 
 def _reasons(columns: dict[str, np.ndarray], symbols: np.ndarray, numeric: np.ndarray, stamped: np.ndarray) -> np.ndarray:
     """Why each row is refused, the first reason that holds; "" where it is a bar."""
-    open_, high, low, close = (columns[name] for name in PRICES)
+    open_, high, low, close = (columns[name] for name in PRICE_KEYS)
     names = {symbol: is_symbol(symbol) for symbol in set(symbols)}
     named = np.fromiter(map(names.__getitem__, symbols), dtype=bool, count=len(symbols))
     positive = (open_ > 0) & (high > 0) & (low > 0) & (close > 0) & (columns["volume"] >= 0)
@@ -266,7 +266,7 @@ def _reasons(columns: dict[str, np.ndarray], symbols: np.ndarray, numeric: np.nd
 
 def beyond_reason(columns: dict[str, np.ndarray]) -> list[tuple[np.ndarray, str]]:
     """Which rows have more shares, or a higher price, than there are: a slip that would spoil every average over it."""
-    highest = np.maximum.reduce([columns[name] for name in PRICES])
+    highest = np.maximum.reduce([columns[name] for name in PRICE_KEYS])
     return [
         (columns["volume"] > MOST_SHARES, "more shares than there are"),
         (highest > MOST_PRICE, "a price that no share costs"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from kobe_assets.graph import inputs
-from kobe_assets.graph.bar_table import PRICES, forget_bar_tables, read_bar_tables
+from kobe_assets.graph.bar_table import BAR_NUMBERS, forget_bar_tables, read_bar_tables
 from kobe_assets.graph.frames import indicators_frame
 from kobe_assets.graph.inputs import keep_indicators, load_indicators, load_market, load_panel
 from kobe_assets.research.indicators import compute_indicators
@@ -63,7 +63,7 @@ def test_bars_read_in_parts_are_kept_as_one_table(warehouse: Warehouse) -> None:
     assert len(parts) > 3
     (kept,) = read_bar_tables(warehouse, most=1_000)
     assert kept.symbols == whole.symbols
-    for name in ("start", "symbol", "session", *PRICES):
+    for name in ("start", "symbol", "session", *BAR_NUMBERS):
         assert np.array_equal(getattr(kept, name), getattr(whole, name)), name
     for part, first in zip(parts, np.cumsum([0, *(len(part.symbol) for part in parts)]), strict=False):
         assert part.symbols == kept.symbols[kept.symbol[first] :][: len(part.symbols)]
@@ -96,6 +96,21 @@ def test_indicators_that_were_just_stored_are_those_that_would_be_read_back(ware
     # Kept under the version of rows that are not there, they are not given out.
     keep_indicators(warehouse, panel, computed, "another")
     assert load_indicators(warehouse, panel).rsi2 is not computed.rsi2
+
+
+def test_kept_indicators_are_no_other_panel_s_though_it_takes_the_place_in_memory(warehouse: Warehouse) -> None:
+    panel = load_panel(warehouse)
+    kept = compute_indicators(panel)
+    version = warehouse.content_version("indicators")
+    places = set()
+    for _ in range(50):
+        # The copy is gone after each line, and the next one mostly lies where it lay.
+        keep_indicators(warehouse, replace(panel, rows=panel.rows.copy()), kept, version)
+        later = replace(panel, rows=panel.rows.copy())
+        places.add(id(later.rows))
+        assert load_indicators(warehouse, later).rsi2 is not kept.rsi2
+        del later
+    assert len(places) < 50
 
 
 def test_an_indicator_may_be_called_day(warehouse: Warehouse) -> None:

@@ -292,7 +292,10 @@ def test_usual_signals_are_counted_from_the_bars() -> None:
     falling = pd.Series(([8.0] * 3 + [-5.0] * 4) * 43)[:300].cumsum() + 100
     rising = pd.Series(range(100, 400), dtype=float)
     closes = {"A": falling, "B": falling, "C": rising}
-    frames = [pd.DataFrame({"symbol": name, "session": days, "close": close}) for name, close in closes.items()]
+    prices = {name: dict.fromkeys(("open", "high", "low", "close"), close) for name, close in closes.items()}
+    frames = [pd.DataFrame({"symbol": name, "session": days, **prices[name], "volume": 1e6}) for name in closes]
     look = look_at_bars(pd.concat(frames))
     assert (look.signals, look.positions) == (2, 2)
     assert look.prices[2] == 399
+    cheap = pd.concat([frame.assign(**{name: frame[name] * 0.01 for name in prices["A"]}) for frame in frames])
+    assert (look_at_bars(cheap).signals, look_at_bars(cheap).positions) == (1, 1), "closes under min_price signal nothing"

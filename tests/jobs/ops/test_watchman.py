@@ -73,7 +73,7 @@ def test_a_switch_that_was_turned_off_meanwhile_is_no_alert(home: Path) -> None:
 
 def test_what_is_wrong_at_two_looks_in_a_row_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[AlertMessage] = []
-    monkeypatch.setattr(watchman, "tell", lambda _settings, message: sent.append(message))
+    monkeypatch.setattr(watchman, "send_alert", lambda _settings, message: sent.append(message))
     answers: list[Any] = [Finding("daemon", False, "old", metrics={"daemon_heartbeat_age_seconds": 300.0})]
     monkeypatch.setattr(watchman, "ask_daemon", lambda: answers[0])
     watch = Watchman(Settings())

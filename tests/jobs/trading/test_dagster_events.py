@@ -56,10 +56,10 @@ def test_runs_of_the_command_line_appear_under_runs_and_in_the_assets_history(
 def test_each_outcome_of_a_session_is_told_in_its_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """With orders for the open a session has a run before it and one after it: the second tells what was filled."""
     messages: list[AlertMessage] = []
-    monkeypatch.setattr(alerts, "tell", lambda _, message: messages.append(message) or True)
+    monkeypatch.setattr(alerts, "send_alert", lambda _, message: messages.append(message) or True)
     waiting = dataclasses.replace(SUMMARY, filled=0, working=1, stops=0)
     for summary in (waiting, waiting, SUMMARY):
-        alerts.tell_run(Settings(), summary)
+        alerts.alert_of_run(Settings(), summary)
     assert [message.text for message in messages[1:]] == [
         "2 signals, 1 refused, 1 sent, 1 waiting, 0 filled; $75.00 of the budget used, 0 stops stand",
         "2 signals, 1 refused, 1 sent, 1 filled; $75.00 of the budget used, 1 stop stands",
@@ -70,8 +70,8 @@ def test_each_outcome_of_a_session_is_told_in_its_own_line(monkeypatch: pytest.M
 def test_the_message_of_a_run_holds_its_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a stop sold since the last run stands in the notes alone: no order of the session tells of it."""
     messages: list[AlertMessage] = []
-    monkeypatch.setattr(alerts, "tell", lambda _, message: messages.append(message) or True)
-    alerts.tell_run(Settings(), dataclasses.replace(SUMMARY, notes=("AAA left by its stop on 2024-01-02, at 57.50",)))
+    monkeypatch.setattr(alerts, "send_alert", lambda _, message: messages.append(message) or True)
+    alerts.alert_of_run(Settings(), dataclasses.replace(SUMMARY, notes=("AAA left by its stop on 2024-01-02, at 57.50",)))
     assert messages[0].text.splitlines()[1:] == ["AAA left by its stop on 2024-01-02, at 57.50"]
 
 

@@ -20,7 +20,7 @@ from kobe_jobs.trading.daily_budget import budget_words
 from kobe_jobs.trading.market_snapshot import MarketSnapshot
 from kobe_jobs.trading.next_session import next_session
 from kobe_jobs.trading.on_record import NothingToLookAt, _embedded_state, account_on_record, ledger_to_look_at
-from kobe_jobs.trading.reporting.alerts import tell_tomorrow
+from kobe_jobs.trading.reporting.alerts import alert_of_next_orders
 from kobe_jobs.trading.session import trade_session
 from kobe_jobs.trading.tomorrow import Tomorrow, in_words, next_orders, orders_of_tomorrow
 from kobe_resources import calendar
@@ -238,12 +238,13 @@ def test_bars_of_another_vendor_than_the_settings_are_not_looked_at(market: Sett
 
 def test_the_evenings_orders_are_told_once(market: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     messages: list[AlertMessage] = []
-    monkeypatch.setattr("kobe_jobs.trading.reporting.alerts.tell", lambda _settings, message: messages.append(message) or True)
-    assert tell_tomorrow(market)
+    sender = "kobe_jobs.trading.reporting.alerts.send_alert"
+    monkeypatch.setattr(sender, lambda _settings, message: messages.append(message) or True)
+    assert alert_of_next_orders(market)
     assert messages == [], "nobody wished for it"
     plain = market.model_dump() | {"alerts": {"urls": ["json://127.0.0.1:9/x"], "on": ["orders"]}}
     for _ in range(2):
-        assert tell_tomorrow(Settings.model_validate(plain))
+        assert alert_of_next_orders(Settings.model_validate(plain))
     assert messages[0].identity == messages[1].identity
     assert "exits on" in messages[0].what
     assert messages[0].body

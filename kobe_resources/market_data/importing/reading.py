@@ -129,7 +129,7 @@ def _group(reading: FilesRead, pieces: list[Piece], wishes: Wishes, progress: Pr
 
 def _mend(reasons: list[str]) -> str:
     if reasons and ("no column of symbols" in reasons[0] or "no symbol" in reasons[0]):
-        return "say --symbol SYMBOL"
+        return "say --symbol SYMBOL, or --column symbol=NAME where a column holds them"
     return "name a column with --column close=NAME, or export the file again"
 
 

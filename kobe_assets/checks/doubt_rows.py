@@ -244,6 +244,10 @@ def _lone(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     )
 
 
+READ_AS = "read as "
+"""What the reason of a name that is spelled otherwise says: its rows are stored."""
+
+
 def _aside(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     reason = str(row["reason"])
     line = "" if row["line"] is None or row["line"] != row["line"] else f", line {int(row['line'])}"
@@ -254,10 +258,19 @@ def _aside(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
         mend = "date its rows by the exchange's day"
         if reason.endswith((DAY_EARLY, DAY_LATE)):
             rank, effect = LEFT_OUT, "the symbol is left out: none of these bars is stored"
+    elif READ_AS in reason:
+        kind, rank, effect, mend = "read otherwise", HARMLESS, "its rows count under that name", "nothing where it is right"
     elif reason == UNFINISHED:
         kind, rank, mend = "unfinished bars", HARMLESS, "nothing: they are stored once the session is over"
     seen = f"{row['rows']:,} × {reason}{line}"
     yield Seen(kind, rank, seen, effect, mend, row["symbol"] or "", row["session"], size=row["rows"])
+
+
+def _impossible(seen: str) -> Reader:
+    def read(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+        yield Seen("impossible bar", WRONG, seen, REPORT_STOPS, mends.again(row["symbol"]), row["symbol"], row["session"])
+
+    return read
 
 
 REPORT_STOPS = "no report: the check blocks"
@@ -265,12 +278,8 @@ READERS: dict[str, Reader] = {
     "duplicate_bars": plain(
         "duplicate bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: f"stored {row['copies']} times"
     ),
-    "ohlc_order": plain(
-        "impossible bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: "open or close outside high and low"
-    ),
-    "non_positive": plain(
-        "impossible bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: "a price that is not positive"
-    ),
+    "ohlc_order": _impossible("open or close outside high and low"),
+    "non_positive": _impossible("a price that is not positive"),
     "duplicate_splits": plain(
         "duplicate split", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: f"stored {row['copies']} times"
     ),

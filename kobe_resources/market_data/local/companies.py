@@ -26,18 +26,27 @@ MOST_DIFFERING = 0.01
 
 
 def one_name_each(bars: pd.DataFrame, listed: Collection[str]) -> tuple[pd.DataFrame, list[AsideRow]]:
-    """The bars with each history under one name only, unless candidates.csv lists the other name too."""
+    """The bars with each history under one name only, unless candidates.csv lists the other name too.
+
+    Of two that share a part of theirs the longer one keeps it.
+    """
     gone: dict[str, str] = {}
-    for shorter, longer in _alike(bars):
-        if (shorter not in listed or longer not in listed) and shorter not in gone and longer not in gone:
+    in_part: list[tuple[str, str]] = []
+    for shorter, longer, is_whole in _alike(bars):
+        if shorter in listed and longer in listed:
+            continue
+        if not is_whole:
+            in_part += [(shorter, longer)] if identity(shorter) != identity(longer) else []
+        elif shorter not in gone and longer not in gone:
             gone[shorter] = longer
     aside: list[AsideRow] = [
         (name, None, f"the bars of {name} are those of {kept}: one company under two names", None, {"symbol": name})
         for name, kept in gone.items()
     ]
     left = bars[~bars["symbol"].isin(list(gone))] if gone else bars
+    left, of_parts = _parts_once(left, in_part)
     joined, of_spellings = _one_spelling_each(left, listed)
-    return joined, [*aside, *of_spellings]
+    return joined, [*aside, *of_parts, *of_spellings]
 
 
 def in_capitals(bars: pd.DataFrame) -> tuple[pd.DataFrame, list[AsideRow]]:
@@ -70,8 +79,22 @@ def spelled_as(rows: pd.DataFrame, symbols: Collection[str], file: str) -> tuple
     return rows.assign(symbol=rows["symbol"].replace(meant)), aside
 
 
-def _alike(bars: pd.DataFrame) -> list[tuple[str, str]]:
-    """Pairs (shorter, longer) of symbols that share nearly all bars of the shorter one, or all of its prices.
+def _parts_once(bars: pd.DataFrame, pairs: Collection[tuple[str, str]]) -> tuple[pd.DataFrame, list[AsideRow]]:
+    """The bars without those that the first symbol of a pair has from the second, to the last digit."""
+    aside: list[AsideRow] = []
+    for name, kept in pairs:
+        mine, theirs = bars[bars["symbol"] == name], bars[bars["symbol"] == kept]
+        both = mine.reset_index().merge(theirs, on=["session", "open", "high", "low", "close", "volume"])
+        if len(both) < SAME_HISTORY:
+            continue
+        words = f"{len(both):,} bars of {name} are those of {kept}, which keeps them"
+        aside.append((name, both["session"].min(), words, None, {"symbol": name, "bars": len(both)}))
+        bars = bars.drop(index=both["index"])
+    return bars, aside
+
+
+def _alike(bars: pd.DataFrame) -> list[tuple[str, str, bool]]:
+    """Pairs (shorter, longer) of symbols that share bars, and whether nearly all of the shorter one's, or all of its prices.
 
     Prices alone are a history where they move; of volume one source may count another part.
     """
@@ -91,9 +114,11 @@ def _alike(bars: pd.DataFrame) -> list[tuple[str, str]]:
             FROM held x JOIN held y USING (session, open, high, low, close) WHERE x.symbol < y.symbol
             GROUP BY a, b HAVING count(*) >= $fewest
         ), sizes AS (SELECT symbol, count(*) AS n FROM bars SEMI JOIN held USING (symbol) GROUP BY symbol)
-        SELECT CASE WHEN y.n <= x.n THEN b ELSE a END AS shorter, CASE WHEN y.n <= x.n THEN a ELSE b END AS longer
+        SELECT CASE WHEN y.n <= x.n THEN b ELSE a END AS shorter, CASE WHEN y.n <= x.n THEN a ELSE b END AS longer,
+               CASE WHEN moves >= $fewest THEN prices ELSE pairs.bars END
+                   >= greatest($fewest, $share * least(x.n, y.n)) AS whole
         FROM pairs JOIN sizes x ON x.symbol = a JOIN sizes y ON y.symbol = b
-        WHERE CASE WHEN moves >= $fewest THEN prices ELSE pairs.bars END >= greatest($fewest, $share * least(x.n, y.n))
+        WHERE whole OR (moves >= $fewest AND pairs.bars >= $fewest)
         ORDER BY longer, shorter
     """
     with duckdb.connect() as connection:

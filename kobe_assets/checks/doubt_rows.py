@@ -202,12 +202,15 @@ def _restated(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     mend = f"`kobe bars revisions --symbol {row['symbol']}` shows old and new"
     if row["what"] not in ("bars", "volumes"):
         mend = "give them back in the file" if mends.own else f"tell {mends.vendor} where it is wrong"
+    elif by and is_bars:
+        # A top-up restates the last sessions alone: those before may be of another base.
+        mend = "load raw prices, or list the split" if mends.own else f"{mends.again(row['symbol'])}, the older ones too"
     yield Seen(
         f"{row['what']} taken back" if is_gone else "restated block" if is_bars else f"restated {row['what']}",
         DISTORTED,
         f"{row['rows']:,} {row['what']} {row['change']}{by} by the last load",
         effect,
-        "load raw prices, or list the split" if by and is_bars else mend,
+        mend,
         row["symbol"],
         row["session"],
         row["until"],

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from kobe_assets.checks.doctor import diagnose
 from kobe_assets.checks.doubt_rows import READERS
 from kobe_assets.checks.findings import FINDINGS
+from kobe_assets.checks.seen import Mends
 from kobe_assets.checks.split_ratio import split_like
 from kobe_assets.graph.doubts import HARMLESS, IDLE, WRONG, Doubt, doctor_rows, keep_doubts
 from kobe_jobs.cli.main import app
@@ -217,6 +218,13 @@ def test_an_impossible_bar_is_asked_for_again_as_its_source_gives_it(
     warehouse.rows(f"UPDATE daily_bars SET {spoiled} WHERE symbol = 'A' AND session = $day", {"day": DAYS[60]})
     found = {row.kind: row for row in doubts(warehouse, Settings(data=DataSettings(vendor=vendor)))}  # type: ignore[arg-type]
     assert mend in found["impossible bar"].mend
+
+
+@pytest.mark.parametrize(("vendor", "mend"), [("files", "load raw prices, or list the split"), ("alpaca", "--symbol A`")])
+def test_a_history_restated_by_one_factor_is_mended_where_it_comes_from(vendor: str, mend: str) -> None:
+    row = {"change": "restated", "what": "bars", "symbol": "A", "rows": 5, "one_factor": True, "factor": 0.25}
+    (seen,) = READERS["restated_bars"]({**row, "session": DAYS[0], "until": DAYS[4]}, Mends(vendor))
+    assert mend in seen.mend
 
 
 def test_the_page_gets_the_rows_that_the_checks_kept(tmp_path: Path) -> None:

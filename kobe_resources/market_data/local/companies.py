@@ -19,6 +19,8 @@ SAME_HISTORY = 20
 """Bars that two symbols share, and hardly any others, from which they are one company under two names."""
 NOTHING = ("nan", "none", "null", "na", "nat")
 """What programs write for a symbol that is missing: no ticker in small letters."""
+LEAP = 0.1
+"""Logarithm of a move of the close from which bars that two symbols share are another company's than the bars beside them."""
 SHARED = 0.9
 """Share of the shorter history that the longer one has too, to four digits: one source rounds what another does not."""
 MOST_DIFFERING = 0.01
@@ -80,17 +82,33 @@ def spelled_as(rows: pd.DataFrame, symbols: Collection[str], file: str) -> tuple
 
 
 def _parts_once(bars: pd.DataFrame, pairs: Collection[tuple[str, str]]) -> tuple[pd.DataFrame, list[AsideRow]]:
-    """The bars without those that the first symbol of a pair has from the second, to the last digit."""
+    """The bars without those that one symbol of a pair (shorter, longer) has from the other, to the last digit.
+
+    Whose price leaps where they begin or end is not their owner; where neither does, the longer one is.
+    """
     aside: list[AsideRow] = []
     for name, kept in pairs:
         mine, theirs = bars[bars["symbol"] == name], bars[bars["symbol"] == kept]
         both = mine.reset_index().merge(theirs, on=["session", "open", "high", "low", "close", "volume"])
         if len(both) < SAME_HISTORY:
             continue
+        leaps = [_leap(one, both["session"].min(), both["session"].max()) for one in (mine, theirs)]
+        if leaps[1] > max(LEAP, leaps[0]):
+            name, kept = kept, name
+            both = theirs.reset_index().merge(mine, on=["session", "open", "high", "low", "close", "volume"])
         words = f"{len(both):,} bars of {name} are those of {kept}, which keeps them"
         aside.append((name, both["session"].min(), words, None, {"symbol": name, "bars": len(both)}))
         bars = bars.drop(index=both["index"])
     return bars, aside
+
+
+def _leap(bars: pd.DataFrame, first: Any, last: Any) -> float:
+    """The larger of the moves of a symbol's close into its bars of `first` … `last` and out of them; as a logarithm."""
+    import numpy as np
+
+    moves = np.abs(np.diff(np.log(bars["close"].to_numpy(float))))
+    begins, ends = (int(np.searchsorted(bars["session"].to_numpy(), np.datetime64(day))) for day in (first, last))
+    return max((float(moves[place]) for place in (begins - 1, ends) if 0 <= place < len(moves)), default=0.0)
 
 
 def _alike(bars: pd.DataFrame) -> list[tuple[str, str, bool]]:

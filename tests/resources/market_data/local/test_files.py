@@ -250,15 +250,15 @@ def test_bars_that_two_symbols_share_in_part_are_kept_once(warehouse: Warehouse,
         return [f"{symbol},{days[n]},{price + n},{price + n + 1},{price + n - 1},{price + n},{n + 1}" for n in places]
 
     one = [*rows("ONE", range(120), 10.0)]
-    two = [*rows("TWO", range(80), 500.0), *rows("TWO", range(80, 120), 10.0)]
+    two = [*rows("ALSO", range(80), 500.0), *rows("ALSO", range(80, 120), 10.0)]
     folder = write(tmp_path / "b", HEADER, *one, *two, *rows("X", range(101, 120), 10.0), *rows("X", range(100), 900.0))
     if listed:
-        (folder / "candidates.csv").write_text("symbol\nONE\nTWO\nX\n")
+        (folder / "candidates.csv").write_text("symbol\nONE\nALSO\nX\n")
     vendor(folder).sync(warehouse)
     stored = dict(warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol"))
-    assert stored == {"ONE": 120, "TWO": 120 if listed else 80, "X": 119}, "19 bars may be chance"
+    assert stored == {"ONE": 120, "ALSO": 120 if listed else 80, "X": 119}, "19 bars may be chance"
     assert warehouse.rows("SELECT symbol, session, reason FROM set_aside") == (
-        [] if listed else [("TWO", days[80], "40 bars of TWO are those of ONE, which keeps them")]
+        [] if listed else [("ALSO", days[80], "40 bars of ALSO are those of ONE, which keeps them")]
     )
 
 

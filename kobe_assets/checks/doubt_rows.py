@@ -202,12 +202,15 @@ def _restated(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     mend = f"`kobe bars revisions --symbol {row['symbol']}` shows old and new"
     if row["what"] not in ("bars", "volumes"):
         mend = "give them back in the file" if mends.own else f"tell {mends.vendor} where it is wrong"
+    elif by and is_bars:
+        # A top-up restates the last sessions alone: those before may be of another base.
+        mend = "load raw prices, or list the split" if mends.own else f"{mends.again(row['symbol'])}, the older ones too"
     yield Seen(
         f"{row['what']} taken back" if is_gone else "restated block" if is_bars else f"restated {row['what']}",
         DISTORTED,
         f"{row['rows']:,} {row['what']} {row['change']}{by} by the last load",
         effect,
-        "load raw prices, or list the split" if by and is_bars else mend,
+        mend,
         row["symbol"],
         row["session"],
         row["until"],
@@ -244,6 +247,10 @@ def _lone(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     )
 
 
+READ_AS = "read as "
+"""What the reason of a name that is spelled otherwise says: its rows are stored."""
+
+
 def _aside(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
     reason = str(row["reason"])
     line = "" if row["line"] is None or row["line"] != row["line"] else f", line {int(row['line'])}"
@@ -254,10 +261,19 @@ def _aside(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
         mend = "date its rows by the exchange's day"
         if reason.endswith((DAY_EARLY, DAY_LATE)):
             rank, effect = LEFT_OUT, "the symbol is left out: none of these bars is stored"
+    elif READ_AS in reason:
+        kind, rank, effect, mend = "read otherwise", HARMLESS, "its rows count under that name", "nothing where it is right"
     elif reason == UNFINISHED:
         kind, rank, mend = "unfinished bars", HARMLESS, "nothing: they are stored once the session is over"
     seen = f"{row['rows']:,} × {reason}{line}"
     yield Seen(kind, rank, seen, effect, mend, row["symbol"] or "", row["session"], size=row["rows"])
+
+
+def _impossible(seen: str) -> Reader:
+    def read(row: Mapping[str, Any], mends: Mends) -> Iterator[Seen]:
+        yield Seen("impossible bar", WRONG, seen, REPORT_STOPS, mends.again(row["symbol"]), row["symbol"], row["session"])
+
+    return read
 
 
 REPORT_STOPS = "no report: the check blocks"
@@ -265,12 +281,8 @@ READERS: dict[str, Reader] = {
     "duplicate_bars": plain(
         "duplicate bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: f"stored {row['copies']} times"
     ),
-    "ohlc_order": plain(
-        "impossible bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: "open or close outside high and low"
-    ),
-    "non_positive": plain(
-        "impossible bar", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: "a price that is not positive"
-    ),
+    "ohlc_order": _impossible("open or close outside high and low"),
+    "non_positive": _impossible("a price that is not positive"),
     "duplicate_splits": plain(
         "duplicate split", WRONG, REPORT_STOPS, "`kobe bars refresh --force`", lambda row: f"stored {row['copies']} times"
     ),

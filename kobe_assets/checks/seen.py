@@ -40,9 +40,16 @@ class Mends:
 
     def bar(self, symbol: str) -> str:
         """For a bar that is wrong."""
-        again = f"--symbol {symbol}` asks for its bars again" if self.vendor in AGING else "--force`"
-        where = "mend the row in the file" if self.own else f"tell {self.vendor}, then `kobe bars refresh {again}"
+        where = "mend the row in the file" if self.own else f"tell {self.vendor}, then {self.again(symbol)}"
         return f'{where}; if it is true: [universe] release.{symbol} = "why"'
+
+    def again(self, symbol: str) -> str:
+        """For a bar that may be another at its source: over a network old bars are asked for by symbol alone."""
+        return (
+            f"`kobe bars refresh --symbol {symbol}` asks for its bars again"
+            if self.vendor in AGING
+            else "`kobe bars refresh --force`"
+        )
 
     def split(self, symbol: str, day: dt.date | None, before: float, after: float) -> str:
         """For a split that is not listed."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import duckdb
 
 ADJUSTED_SHARE, FEWEST_UNDER = 0.8, 20
-"""Share, and number, of a file's bad rows with a close under the low from which the close is another series."""
+"""Share, and number, of a file's bad rows with a close under the low, or over the high, from which it is another series."""
 FEW_BAD = 3
 """Bad rows that spoil no file: in a short one they would be more than its share."""
 MOST_WEEKEND, MOST_OF_SYMBOL = 0.02, 0.1
@@ -25,6 +25,8 @@ TELLING_SPLIT = 0.26
 """Logarithm of 1.3: a smaller split could be a day's move."""
 CLOSE_TO = 4
 """Part of a split's size by which a move that is its own may differ from it."""
+MOSTLY = 0.5
+"""Share of all rows that differ from another of their session from which a column of symbols was not understood."""
 AGAIN = "was given already"
 ENDLESS = "has a quote that never ends, and what follows is not read"
 """A fault of a row that hides an unknown number of others."""
@@ -67,13 +69,14 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
                    min(record) FILTER ({bad}) AS record, arg_min(fault, record) FILTER (fatal) AS fatal,
                    min(record) FILTER (fatal) AS fatal_record,
                    count(*) FILTER ({bad} AND close <= low AND fault LIKE 'low %') AS under,
+                   count(*) FILTER ({bad} AND close >= high AND fault LIKE 'high % is below open %') AS over,
                    count(*) FILTER (fault LIKE 'high % is below low %') AS exchanged
             FROM staged GROUP BY file
         )
         SELECT f.id, f.label, coalesce(counted.rows, 0) + coalesce(torn.n, 0) AS held,
                coalesce(counted.bad, 0) + coalesce(torn.n, 0) AS wrong,
                coalesce(counted.first, torn.fault), counted.record, counted.fatal, counted.fatal_record, counted.under,
-               torn.line, torn.endless, counted.exchanged
+               torn.line, torn.endless, counted.exchanged, counted.over
         FROM files f LEFT JOIN counted ON counted.file = f.id LEFT JOIN torn ON torn.file = f.id
         WHERE counted.fatal IS NOT NULL OR torn.endless IS NOT NULL
            OR (wrong > {most_bad} * held AND (wrong > {FEW_BAD} OR wrong = held))
@@ -81,7 +84,7 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
         """  # noqa: S608
     ).fetchall()
     out = []
-    for number, label, held, wrong, first, record, fatal, fatal_record, under, line, endless, exchanged in rows:
+    for number, label, held, wrong, first, record, fatal, fatal_record, under, line, endless, exchanged, over in rows:
         reason = f"{wrong:,} of {held:,} rows cannot be true, the first: {first}"
         if fatal:
             reason, record = fatal, fatal_record
@@ -89,6 +92,11 @@ def drop_bad_files(connection: duckdb.DuckDBPyConnection, most_bad: float) -> li
             reason += (
                 f"; in {under:,} rows the close lies under the low: it looks adjusted for dividends or splits, beside "
                 "prices as traded. Name the raw one with --column close=NAME"
+            )
+        if over and over >= ADJUSTED_SHARE * wrong and over >= FEWEST_UNDER:
+            reason += (
+                f"; in {over:,} rows the close lies over the high: open, high and low look adjusted for dividends or splits, "
+                "beside a close as traded, or it for reverse splits. Name the raw ones with --column high=NAME and so on"
             )
         if exchanged and exchanged >= ADJUSTED_SHARE * wrong and exchanged >= FEWEST_UNDER:
             reason += f"; in {exchanged:,} rows the high lies under the low: are the two columns exchanged"
@@ -169,9 +177,12 @@ def _differing(connection: duckdb.DuckDBPyConnection, differ: int, rows: int) ->
     ).fetchall()
     where = " and ".join(row[0] for row in labels)
     names = f", as {one} and {other}" if one != other else ""
+    hint = "import the true ones only, or name them with another symbol"
+    if differ > MOSTLY * rows:
+        hint = "if a column holds the symbols of several companies, name it with --column symbol=NAME; else " + hint
     return (
         f"{differ:,} of {rows:,} rows give a session otherwise than another row, as of {symbol} on {session} in {where}{names}",
-        "import the true ones only, or name them with another symbol",
+        hint,
     )
 
 

@@ -38,7 +38,7 @@ from kobe_resources.market_data.symbols import wrong_symbol
 SHOWN_FILES = 3
 BEGINNING = 40
 """Characters of a file that is left out which are shown."""
-NAME_SYMBOL = "say --symbol SYMBOL"
+NAME_SYMBOL = "say --symbol SYMBOL, or --column symbol=NAME where a column holds them"
 ADJUSTED_ONLY = {f"adjusted_{name}": name for name in (*PRICES, "volume")}
 
 

@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 PRICES = ("open", "high", "low", "close")
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "symbol": ("symbol", "ticker", "code", "symbols", "tickersymbol", "stocksymbol", "sym", "instrument", "kürzel"),
+    "symbol": (
+        *("symbol", "ticker", "code", "symbols", "tickersymbol", "stocksymbol", "sym", "instrument", "kürzel", "actsymbol"),
+        *("symbole", "símbolo", "simbolo", "symbool"),
+    ),
     "session": (
         *("session", "date", "tradedate", "tradingdate", "tradingday", "pricedate", "day", "dtyyyymmdd", "datetime"),
         *("timestamp", "time", "windowstart", "datum", "fecha", "data", "index", "indexlevel0", "executiondate", "exdate"),

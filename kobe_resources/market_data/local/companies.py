@@ -19,6 +19,8 @@ SAME_HISTORY = 20
 """Bars that two symbols share, and hardly any others, from which they are one company under two names."""
 NOTHING = ("nan", "none", "null", "na", "nat")
 """What programs write for a symbol that is missing: no ticker in small letters."""
+LEAP = 0.1
+"""Logarithm of a move of the close from which bars that two symbols share are another company's than the bars beside them."""
 SHARED = 0.9
 """Share of the shorter history that the longer one has too, to four digits: one source rounds what another does not."""
 MOST_DIFFERING = 0.01
@@ -26,18 +28,27 @@ MOST_DIFFERING = 0.01
 
 
 def one_name_each(bars: pd.DataFrame, listed: Collection[str]) -> tuple[pd.DataFrame, list[AsideRow]]:
-    """The bars with each history under one name only, unless candidates.csv lists the other name too."""
+    """The bars with each history under one name only, unless candidates.csv lists the other name too.
+
+    Of two that share a part of theirs the longer one keeps it.
+    """
     gone: dict[str, str] = {}
-    for shorter, longer in _alike(bars):
-        if (shorter not in listed or longer not in listed) and shorter not in gone and longer not in gone:
+    in_part: list[tuple[str, str]] = []
+    for shorter, longer, is_whole in _alike(bars):
+        if shorter in listed and longer in listed:
+            continue
+        if not is_whole:
+            in_part += [(shorter, longer)] if identity(shorter) != identity(longer) else []
+        elif shorter not in gone and longer not in gone:
             gone[shorter] = longer
     aside: list[AsideRow] = [
         (name, None, f"the bars of {name} are those of {kept}: one company under two names", None, {"symbol": name})
         for name, kept in gone.items()
     ]
     left = bars[~bars["symbol"].isin(list(gone))] if gone else bars
+    left, of_parts = _parts_once(left, in_part)
     joined, of_spellings = _one_spelling_each(left, listed)
-    return joined, [*aside, *of_spellings]
+    return joined, [*aside, *of_parts, *of_spellings]
 
 
 def in_capitals(bars: pd.DataFrame) -> tuple[pd.DataFrame, list[AsideRow]]:
@@ -70,8 +81,38 @@ def spelled_as(rows: pd.DataFrame, symbols: Collection[str], file: str) -> tuple
     return rows.assign(symbol=rows["symbol"].replace(meant)), aside
 
 
-def _alike(bars: pd.DataFrame) -> list[tuple[str, str]]:
-    """Pairs (shorter, longer) of symbols that share nearly all bars of the shorter one, or all of its prices.
+def _parts_once(bars: pd.DataFrame, pairs: Collection[tuple[str, str]]) -> tuple[pd.DataFrame, list[AsideRow]]:
+    """The bars without those that one symbol of a pair (shorter, longer) has from the other, to the last digit.
+
+    Whose price leaps where they begin or end is not their owner; where neither does, the longer one is.
+    """
+    aside: list[AsideRow] = []
+    for name, kept in pairs:
+        mine, theirs = bars[bars["symbol"] == name], bars[bars["symbol"] == kept]
+        both = mine.reset_index().merge(theirs, on=["session", "open", "high", "low", "close", "volume"])
+        if len(both) < SAME_HISTORY:
+            continue
+        leaps = [_leap(one, both["session"].min(), both["session"].max()) for one in (mine, theirs)]
+        if leaps[1] > max(LEAP, leaps[0]):
+            name, kept = kept, name
+            both = theirs.reset_index().merge(mine, on=["session", "open", "high", "low", "close", "volume"])
+        words = f"{len(both):,} bars of {name} are those of {kept}, which keeps them"
+        aside.append((name, both["session"].min(), words, None, {"symbol": name, "bars": len(both)}))
+        bars = bars.drop(index=both["index"])
+    return bars, aside
+
+
+def _leap(bars: pd.DataFrame, first: Any, last: Any) -> float:
+    """The larger of the moves of a symbol's close into its bars of `first` … `last` and out of them; as a logarithm."""
+    import numpy as np
+
+    moves = np.abs(np.diff(np.log(bars["close"].to_numpy(float))))
+    begins, ends = (int(np.searchsorted(bars["session"].to_numpy(), np.datetime64(day))) for day in (first, last))
+    return max((float(moves[place]) for place in (begins - 1, ends) if 0 <= place < len(moves)), default=0.0)
+
+
+def _alike(bars: pd.DataFrame) -> list[tuple[str, str, bool]]:
+    """Pairs (shorter, longer) of symbols that share bars, and whether nearly all of the shorter one's, or all of its prices.
 
     Prices alone are a history where they move; of volume one source may count another part.
     """
@@ -91,9 +132,11 @@ def _alike(bars: pd.DataFrame) -> list[tuple[str, str]]:
             FROM held x JOIN held y USING (session, open, high, low, close) WHERE x.symbol < y.symbol
             GROUP BY a, b HAVING count(*) >= $fewest
         ), sizes AS (SELECT symbol, count(*) AS n FROM bars SEMI JOIN held USING (symbol) GROUP BY symbol)
-        SELECT CASE WHEN y.n <= x.n THEN b ELSE a END AS shorter, CASE WHEN y.n <= x.n THEN a ELSE b END AS longer
+        SELECT CASE WHEN y.n <= x.n THEN b ELSE a END AS shorter, CASE WHEN y.n <= x.n THEN a ELSE b END AS longer,
+               CASE WHEN moves >= $fewest THEN prices ELSE pairs.bars END
+                   >= greatest($fewest, $share * least(x.n, y.n)) AS whole
         FROM pairs JOIN sizes x ON x.symbol = a JOIN sizes y ON y.symbol = b
-        WHERE CASE WHEN moves >= $fewest THEN prices ELSE pairs.bars END >= greatest($fewest, $share * least(x.n, y.n))
+        WHERE whole OR (moves >= $fewest AND pairs.bars >= $fewest)
         ORDER BY longer, shorter
     """
     with duckdb.connect() as connection:

@@ -60,7 +60,7 @@ BAR_RULES = (
     Rule(NO_DOLLARS, "the prices are in {currency}, not in dollars", "give prices in dollars", column="currency"),
 )
 ADJUSTED_SHARE = 0.8
-"""Share of the bad rows with a close under the low from which the close is another series than the rest."""
+"""Share of the bad rows with a close under the low, or over the high, from which the close is another series than the rest."""
 LIKE_COMPANIONS = re.compile(
     r"(?i)(.*[-_ .()0-9])?(bars?|splits?|dividends?|candidates?|(corporate[-_ ]?)?actions?|options?|spin[-_ ]?offs?|mergers?)"
     r"([-_ ()0-9]*|[-_ .()0-9].*\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))(\.(csv|txt|tsv|xlsx?|parquet|pq|json|gz|zip))*"
@@ -208,24 +208,30 @@ def unread_companions(folder: Path) -> list[str]:
 
 
 def _common_cause(cells: list[dict[str, Any]]) -> str:
-    """What the bad rows have in common: high and low exchanged, or a close adjusted beside prices that are not."""
-    under = exchanged = 0
+    """What the bad rows have in common: high and low exchanged, or a close that is of another series than the rest."""
+    under = over = exchanged = 0
     for row in cells:
         try:
             high, low, close = float(row["high"]), float(row["low"]), float(row["close"])
         except (KeyError, TypeError, ValueError):
             continue
         under += close < low
+        over += close > high
         exchanged += high <= close <= low and high < low
     fewest = max(ADJUSTED_SHARE * len(cells), SAME_HISTORY)
     if exchanged >= fewest:
         return f"; in {exchanged:,} rows the close lies between a low and a high that are exchanged: name the columns right"
-    if under < fewest:
-        return ""
-    return (
-        f"; in {under:,} rows the close lies under the low: it looks adjusted for dividends or splits, beside open, high and "
-        "low as traded. Give the close as traded"
-    )
+    if under >= fewest:
+        return (
+            f"; in {under:,} rows the close lies under the low: it looks adjusted for dividends or splits, beside open, high "
+            "and low as traded. Give the close as traded"
+        )
+    if over >= fewest:
+        return (
+            f"; in {over:,} rows the close lies over the high: open, high and low look adjusted for dividends or splits, "
+            "beside a close as traded, or it for reverse splits. Give all four as traded"
+        )
+    return ""
 
 
 def _widened(bars: pd.DataFrame) -> tuple[pd.DataFrame, int]:

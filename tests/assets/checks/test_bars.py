@@ -434,6 +434,8 @@ def test_dividends_that_may_be_one_are_told(tmp_path: Path) -> None:
     twice = pd.DataFrame([("C", DAYS[n], 0.2) for day in days for n in (day, day + 4)], columns=["symbol", "ex_date", "amount"])
     found = check(store(tmp_path / "twice", dataclasses.replace(content, dividends=twice)))["repeated_dividends"]
     assert found.count == len(days), "every one of them is listed twice: its usual step is no step of days"
+    found = check(store(tmp_path / "first", dataclasses.replace(content, dividends=twice.head(2))))["repeated_dividends"]
+    assert found.count == 1, "the only dividend is listed twice: nothing says what is usual"
 
 
 def test_a_fall_of_twelve_usual_days_without_a_crowd_is_told(tmp_path: Path) -> None:

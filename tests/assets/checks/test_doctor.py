@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from kobe_assets.checks.doctor import diagnose
 from kobe_assets.checks.doubt_rows import READERS
 from kobe_assets.checks.findings import FINDINGS
+from kobe_assets.checks.seen import Mends
 from kobe_assets.checks.split_ratio import split_like
 from kobe_assets.graph.doubts import HARMLESS, IDLE, WRONG, Doubt, doctor_rows, keep_doubts
 from kobe_jobs.cli.main import app
@@ -183,6 +184,7 @@ def test_rows_set_aside_say_what_kind_they_are(tmp_path: Path) -> None:
             ("B", DAYS[2], "3 of 9 bars of B lie on days that were no session: its dates look a day early", None, {}),
             ("C", DAYS[2], UNFINISHED, None, {}),
             ("D", DAYS[3], "high is under low", 7, {"high": 1}),
+            ("e", None, "e is read as E", None, {}),
         ]
     )
     content = load(moving("A"))
@@ -190,7 +192,8 @@ def test_rows_set_aside_say_what_kind_they_are(tmp_path: Path) -> None:
 
     replace_all(warehouse, replace(content, aside=aside), "files", "files", "print", NOON)
     found = {row.kind: row for row in doubts(warehouse)}
-    assert found.keys() == {"a day early", "unfinished bars", "set-aside rows"}
+    assert found.keys() == {"a day early", "unfinished bars", "set-aside rows", "read otherwise"}
+    assert "count" in found["read otherwise"].effect, "its rows are stored"
     assert found["set-aside rows"].seen == "1 × high is under low, line 7"
     warehouse.rows("INSERT INTO universe (symbol, selected) VALUES ('A', true)")
     found = {row.kind: row for row in doubts(warehouse)}
@@ -202,6 +205,26 @@ def test_the_mend_lies_where_the_bars_come_from(tmp_path: Path) -> None:
     found = {row.kind: row for row in doubts(warehouse, Settings(data=DataSettings(vendor="polygon")))}
     assert "asks polygon again" in found["missing split"].mend
     assert found["stale bars"].mend == "`kobe bars refresh`"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "mend"), [("files", "refresh --force"), ("polygon", "--symbol A"), ("alpaca", "--symbol A")]
+)
+@pytest.mark.parametrize("spoiled", ["high = close - 0.01", "volume = -1"])
+def test_an_impossible_bar_is_asked_for_again_as_its_source_gives_it(
+    tmp_path: Path, vendor: str, mend: str, spoiled: str
+) -> None:
+    warehouse = store(tmp_path, load([*moving("A"), *moving("B")]))
+    warehouse.rows(f"UPDATE daily_bars SET {spoiled} WHERE symbol = 'A' AND session = $day", {"day": DAYS[60]})
+    found = {row.kind: row for row in doubts(warehouse, Settings(data=DataSettings(vendor=vendor)))}  # type: ignore[arg-type]
+    assert mend in found["impossible bar"].mend
+
+
+@pytest.mark.parametrize(("vendor", "mend"), [("files", "load raw prices, or list the split"), ("alpaca", "--symbol A`")])
+def test_a_history_restated_by_one_factor_is_mended_where_it_comes_from(vendor: str, mend: str) -> None:
+    row = {"change": "restated", "what": "bars", "symbol": "A", "rows": 5, "one_factor": True, "factor": 0.25}
+    (seen,) = READERS["restated_bars"]({**row, "session": DAYS[0], "until": DAYS[4]}, Mends(vendor))
+    assert mend in seen.mend
 
 
 def test_the_page_gets_the_rows_that_the_checks_kept(tmp_path: Path) -> None:

@@ -116,6 +116,19 @@ def test_two_files_that_contradict_each_other_are_refused(bring: Importer, tmp_p
         bring(tmp_path / "in")
 
 
+@pytest.mark.parametrize("file", ["all.csv", "all_stocks_5yr.csv"])
+def test_a_column_of_symbols_under_a_name_that_is_not_known_is_asked_for(bring: Importer, tmp_path: Path, file: str) -> None:
+    path = put(tmp_path, file, exports.text(BARS.rename(columns={"symbol": "Name"})))
+    with pytest.raises(MarketDataError, match="--column symbol=NAME"):
+        bring(path)
+    assert_same(bring(path, columns={"symbol": "Name"}).bars, BARS)
+
+
+@pytest.mark.parametrize("word", ["Symbole", "Símbolo", "act_symbol"])
+def test_symbols_are_known_under_other_words(bring: Importer, tmp_path: Path, word: str) -> None:
+    assert_same(bring(put(tmp_path, "x.csv", exports.text(BARS.rename(columns={"symbol": word})))).bars, BARS)
+
+
 def test_spellings_of_one_company_are_joined_with_a_line(bring: Importer, tmp_path: Path) -> None:
     bars = ALFA.assign(symbol=["brk-b" if n < 40 else "BRK/B" if n < 80 else "BRK B" for n in range(len(ALFA))])
     done = bring(put(tmp_path, "x.csv", exports.text(bars)))
@@ -191,6 +204,12 @@ def test_an_adjusted_close_beside_raw_prices_is_refused_with_the_reason(bring: I
     bar = exports.one(BARS)
     mixed = bar.assign(Close=adjusted()["Close"].round(2))
     with pytest.raises(MarketDataError, match="the close lies under the low: it looks adjusted"):
+        bring(put(tmp_path, "ALFA.csv", exports.text(mixed)))
+
+
+def test_a_raw_close_over_adjusted_highs_is_refused_with_the_reason(bring: Importer, tmp_path: Path) -> None:
+    mixed = adjusted().assign(Close=exports.one(BARS)["Close"]).round(2)
+    with pytest.raises(MarketDataError, match="the close lies over the high: open, high and low look adjusted"):
         bring(put(tmp_path, "ALFA.csv", exports.text(mixed)))
 
 

@@ -97,6 +97,10 @@ BAD_BARS = {
         [HEADER, *[f"A,{day},10,11,9,8,1" for day in frames.days(30)], f"A,{frames.days(31)[30]},10,11,9,10,1"],
         "30 rows the close lies under the low: it looks adjusted",
     ),
+    "all but the close adjusted": (
+        [HEADER, *[f"A,{day},10,11,9,12,1" for day in frames.days(30)], f"A,{frames.days(31)[30]},10,11,9,10,1"],
+        "30 rows the close lies over the high: open, high and low look adjusted",
+    ),
     "high and low exchanged": (
         [HEADER, *[f"A,{day},10,9,11,9.5,1" for day in frames.days(30)]],
         "in 30 rows the close lies between a low and a high that are exchanged",

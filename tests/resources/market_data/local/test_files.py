@@ -242,6 +242,26 @@ def test_one_company_of_two_sources_is_loaded_once_where_one_rounds(warehouse: W
     ]
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_bars_that_two_symbols_share_in_part_are_kept_once(warehouse: Warehouse, tmp_path: Path, listed: bool) -> None:
+    days = frames.days(120)
+
+    def rows(symbol: str, places: range, price: float) -> list[str]:
+        return [f"{symbol},{days[n]},{price + n},{price + n + 1},{price + n - 1},{price + n},{n + 1}" for n in places]
+
+    one = [*rows("ONE", range(120), 10.0)]
+    two = [*rows("ALSO", range(80), 500.0), *rows("ALSO", range(80, 120), 10.0)]
+    folder = write(tmp_path / "b", HEADER, *one, *two, *rows("X", range(101, 120), 10.0), *rows("X", range(100), 900.0))
+    if listed:
+        (folder / "candidates.csv").write_text("symbol\nONE\nALSO\nX\n")
+    vendor(folder).sync(warehouse)
+    stored = dict(warehouse.rows("SELECT symbol, count(*) FROM daily_bars GROUP BY symbol"))
+    assert stored == {"ONE": 120, "ALSO": 120 if listed else 80, "X": 119}, "19 bars may be chance"
+    assert warehouse.rows("SELECT symbol, session, reason FROM set_aside") == (
+        [] if listed else [("ALSO", days[80], "40 bars of ALSO are those of ONE, which keeps them")]
+    )
+
+
 def test_taking_back_a_tenth_of_the_store_is_asked_for(warehouse: Warehouse, tmp_path: Path) -> None:
     rows = [f"A,{day},10,11,9,10.5,1000" for day in frames.days(300)]
     vendor(write(tmp_path / "t", HEADER, *rows)).sync(warehouse)

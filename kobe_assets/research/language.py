@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FLAT = 1e-8
 """Average gain + loss (dollars) at or below which an RSI means nothing."""
+MOST_BARS = 100_000
+"""Bars that an indicator may look back: more than any listing has; TA-Lib takes no more, and says so only when it computes."""
 
 
 def rsi(n: int, price: str | Indicator = "close") -> Indicator:
@@ -168,8 +170,8 @@ def _over(words: str, price: str | Indicator, values: Callable[[Floats], Any], i
 
 
 def _whole(name: str, n: Any, least: int) -> int:
-    if not is_number(n) or n != int(n) or n < least:
-        raise BadDeclaration(f"{name}({n!r}): give a whole number of bars, {least} or more")
+    if not is_number(n) or n != int(n) or not least <= n <= MOST_BARS:
+        raise BadDeclaration(f"{name}({n!r}): give a whole number of bars, {least} to {MOST_BARS:,}")
     return int(n)
 
 

@@ -26,6 +26,8 @@ from kobe_assets.research.panel import (
 from kobe_assets.research.parallel import in_threads
 
 TOLERANCE = 1e-9
+"""Of a value, or of what is usual in its column: what adds up many bars, as a Fourier transform does, rounds by their size,
+and a difference of two such sums that is nearly 0 is all rounding."""
 NOISE = 0.05
 """Of a log price: enough to move every indicator, too little to look like a bad print on every other bar."""
 TRUNCATED, NOISY = "truncated", "noise"
@@ -58,6 +60,7 @@ def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int], early: Sequen
     that serves well on all bars; what fills its first values from later ones shows nowhere else.
     """
     whole = compute(panel)
+    rounding = [TOLERANCE * _usual(column) for column in whole]
 
     def first_that_differs(tried: tuple[int, str]) -> Leak | None:
         cut, change = tried
@@ -68,7 +71,7 @@ def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int], early: Sequen
             then, now = mine[past], other if change == TRUNCATED else other[past]
             # Nearly always all of them are equal, which is found sooner than what is near.
             if not np.array_equal(then, now, equal_nan=True):
-                near = np.isclose(then, now, rtol=TOLERANCE, atol=0.0, equal_nan=True)
+                near = np.isclose(then, now, rtol=TOLERANCE, atol=rounding[place], equal_nan=True)
                 first += [] if near.all() else [(int(np.argmin(near)), place)]
         if not first:
             return None
@@ -82,6 +85,12 @@ def find_leak(panel: Panel, compute: Compute, cuts: Sequence[int], early: Sequen
     if found and not all(np.array_equal(*both, equal_nan=True) for both in zip(whole, compute(panel), strict=True)):
         return replace(found, change="again")
     return found
+
+
+def _usual(column: Floats) -> float:
+    """The median size of a column's defined values, which no outlier moves; 0 without one."""
+    known = np.abs(column[np.isfinite(column)])
+    return float(np.median(known)) if len(known) else 0.0
 
 
 def some_symbols(panel: Panel, most_bars: int, always: Collection[str] = ()) -> Panel:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -174,14 +175,17 @@ class Strategy:
 
 
 def _plain(values: Any) -> Any:
-    """The same with numbers of Python and lists that can be read twice; what makes no sense is left for the refusal."""
+    """The same with numbers of Python and lists that can be read twice; what makes no sense is left for the refusal.
+
+    Of more values than sets are tried one too many is read: a range may have more than the memory holds, or no end.
+    """
     if isinstance(values, Mapping):
         return {name: _plain(value) for name, value in values.items()}
     if isinstance(values, np.integer | np.floating):
         return values.item()
     if isinstance(values, str | bytes | Set) or not isinstance(values, Iterable):
         return values
-    return tuple(_plain(value) for value in values)
+    return tuple(_plain(value) for value in islice(values, MOST_SETS + 1))
 
 
 def _problems(strategy: Strategy) -> Any:
@@ -262,7 +266,7 @@ def bad_values(name: str, values: Any) -> str:
     if isinstance(values, str | Mapping | Set) or not hasattr(values, "__len__") or not len(values):
         return "give a list of numbers"
     if len(values) > MOST_SETS:
-        return f"{len(values):,} values, and at most {MOST_SETS:,} sets are tried; give fewer"
+        return f"more than {MOST_SETS:,} values, and at most so many sets are tried; give fewer"
     seen = set[float]()
     for value in values:
         if not is_number(value):

@@ -141,6 +141,24 @@ def test_a_strategy_that_throws_dice_is_told_so_and_not_that_it_peeks(
     assert "is another each time it is computed, so nothing can be proven (" in text
 
 
+def test_a_filter_by_fourier_transform_that_rounds_by_all_bars_is_no_leak(
+    market: Market, params: dict[str, dict[str, float]]
+) -> None:
+    def above_its_mean(bars: ListingBars) -> np.ndarray:
+        size = 2 * len(bars) + 10
+        spectrum = np.fft.rfft(bars.close, size) * np.fft.rfft(np.full(10, 0.1), size)
+        return np.asarray(bars.close - np.fft.irfft(spectrum, size)[: len(bars)])
+
+    def peeking(bars: ListingBars) -> np.ndarray:
+        return above_its_mean(bars) * (1.0 + 1e-6 * np.append(bars.close[1:], 1.0) / bars.close)
+
+    honest = STRATEGIES["ibs"]
+    for function, leaks in ((above_its_mean, False), (peeking, True)):
+        known = {"ibs": replace(honest, indicators={**honest.indicators, "above": custom(function)})}
+        own = replace(market, indicators=compute_indicators(market.panel, columns_of(known.values())))
+        assert bool(describe_lookahead(own, {"ibs": params["ibs"]}, known)) == leaks
+
+
 def test_a_leak_is_told_with_the_file_and_line_of_what_leaks(market: Market, params: dict[str, dict[str, float]]) -> None:
     def ahead(bars: ListingBars) -> np.ndarray:
         return np.roll(bars.close, -1)

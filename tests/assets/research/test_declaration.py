@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +17,13 @@ from kobe_assets.report.analysis.inputs import evidence_frame, read_trades
 from kobe_assets.report.analysis.stored_curves import compute_evidence, compute_kpis
 from kobe_assets.report.analysis.verdict import verdict_rows
 from kobe_assets.report.page.page import build_report
+from kobe_assets.research.faults import BadDeclaration, TakesTooLong
 from kobe_assets.research.language import atr, ibs
 from kobe_assets.research.strategies import STRATEGIES, Strategy
 from kobe_assets.signals import signals_of
 from kobe_assets.wf_folds import run_studies, study_tables
 from kobe_resources.market_data.local.synthetic import SyntheticVendor
+from kobe_resources.runtime.deadline import stopped_after
 from kobe_resources.settings.models import Settings
 from kobe_resources.settings.pins import research_pin
 from kobe_resources.warehouse.store import Warehouse
@@ -144,3 +149,9 @@ def test_the_other_strategies_are_untouched_by_it(warehouse: Warehouse) -> None:
     assert sorted(zip(alone["strategy"], alone["pnl"], strict=True)) == sorted(
         zip(stored["strategy"], stored["pnl"], strict=True)
     )
+
+
+@pytest.mark.parametrize("values", [range(10**18), itertools.count()], ids=["huge", "endless"])
+def test_a_grid_of_more_values_than_the_memory_holds_is_refused_at_once(values: Iterable[int]) -> None:
+    with pytest.raises(BadDeclaration, match="more than 50,000 values"), stopped_after(20.0, TakesTooLong):
+        replace(LOW_CLOSE, grid={"depth": values})  # type: ignore[dict-item]

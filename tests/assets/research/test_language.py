@@ -206,7 +206,9 @@ def test_a_rank_is_among_the_listings_of_the_session() -> None:
 @pytest.mark.parametrize(
     ("declare", "words"),
     [
-        (lambda: say.sma(1), "2 or more"),
+        (lambda: say.sma(1), "2 to 100,000"),
+        (lambda: say.ema(100_001), "2 to 100,000"),
+        (lambda: say.sma(10**30), "2 to 100,000"),
         (lambda: say.atr(2.5), "whole number"),  # type: ignore[arg-type]
         (lambda: say.sma(5, price="closes"), "name one of"),
         (lambda: say.price("vwap"), "there are open"),

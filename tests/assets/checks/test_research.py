@@ -141,6 +141,18 @@ def test_a_strategy_that_throws_dice_is_told_so_and_not_that_it_peeks(
     assert "is another each time it is computed, so nothing can be proven (" in text
 
 
+def test_dice_of_one_strategy_are_not_blamed_on_another_that_peeks(market: Market, params: dict[str, dict[str, float]]) -> None:
+    dice = np.random.default_rng(1)
+    tossing = replace(STRATEGIES["ibs"], long=lambda at, p: (at.ibs < 0.2) & (dice.random(len(at.close)) < 0.5))
+    over_its_mean = custom(lambda bars: bars.close - bars.close.mean())
+    peeking = replace(STRATEGIES["rsi2"], indicators={**STRATEGIES["rsi2"].indicators, "over_its_mean": over_its_mean})
+    known = {"rsi2": peeking, "ibs": tossing}
+    own = replace(market, indicators=compute_indicators(market.panel, columns_of(known.values())))
+    text = describe_lookahead(own, {name: params[name] for name in known}, known)
+    assert "over_its_mean of" in text
+    assert "each time" not in text
+
+
 def test_a_filter_by_fourier_transform_that_rounds_by_all_bars_is_no_leak(
     market: Market, params: dict[str, dict[str, float]]
 ) -> None:

@@ -17,10 +17,12 @@ from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.inputs import canonical_params, market_and_version, parts_of, stored_symbols
 from kobe_assets.graph.lineage import DEPENDS
 from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.report.analysis.day_returns import WHY_UNDEFINED
 from kobe_assets.report.analysis.one_run import BookRun, run_book
 from kobe_assets.report.analysis.trade_stats import by_exit, why_none_averaged
 from kobe_assets.report.page.run_page import build_run_page
 from kobe_assets.research.metrics import why_undefined
+from kobe_assets.research.panel import Floats
 from kobe_assets.research.strategies import BUILT_IN
 from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Part
@@ -119,24 +121,26 @@ def run_backtest(
     strategies = {part.strategy.name: part.strategy for part in parts}
     leak = signals_read_no_future(market, dict(zip(strategies, params, strict=True)), strategies=strategies)
     lookahead = describe_leak_with_place(leak, strategies) if leak else ""
+    holding = run.holding(settings)
     summary = {
-        **_summary_of(run),
-        "held": run.held(settings),
+        **_summary_of(run, holding),
+        "held": run.held(holding),
         "notes": run.notes(settings, stored_symbols(warehouse)),
         "lookahead": lookahead or None,
         "warnings": failed_checks(warehouse, STANDS_ON),
         "config_pin": research_pin(settings),
         "data_version": version,
     }
-    page = build_run_page(run, summary["held"], summary["notes"], lookahead, summary["warnings"], dt.datetime.now(dt.UTC))
+    page = build_run_page(run, holding, summary["notes"], lookahead, summary["warnings"], dt.datetime.now(dt.UTC))
     _write_files(out, run, summary, page)
     return summary
 
 
-def _summary_of(run: BookRun) -> dict[str, Any]:
+def _summary_of(run: BookRun, holding: Floats) -> dict[str, Any]:
     """What summary.json says of the run itself."""
     names = [part.strategy.name for part in run.parts]
     params = [dict(own) for own in run.params]
+    more = {**run.more_figures, **run.against(holding)}
     return {
         "strategy": run.name,
         "start": run.window[0],
@@ -147,11 +151,15 @@ def _summary_of(run: BookRun) -> dict[str, Any]:
         "trades": len(run.trades),
         "refused": run.outcome.refusals(),
         **run.figures,
-        **run.more_figures,
+        **more,
         "exits_by_reason": [{"reason": name, "trades": count, "net_pnl": pnl} for name, count, pnl in by_exit(run.trades)],
         "undefined": {
             **{k: why_undefined(k, len(run.trades) > 0) for k, value in run.figures.items() if value is None},
-            **{k: why_none_averaged(k, len(run.trades) > 0) for k, value in run.more_figures.items() if value is None},
+            **{
+                k: WHY_UNDEFINED.get(k) or why_none_averaged(k, len(run.trades) > 0)
+                for k, value in more.items()
+                if value is None
+            },
         },
     }
 

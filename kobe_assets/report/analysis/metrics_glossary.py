@@ -255,6 +255,28 @@ _RUN = (
         "",
         "",
     ),
+    Figure(
+        "value_at_risk", "Value at risk", "percent", RISK, "One session in twenty lost this much or more (VaR, 95 %).", "", ""
+    ),
+    Figure("expected_shortfall", "Expected shortfall", "percent", RISK, "The mean of those sessions (CVaR, 95 %).", "", ""),
+    Figure(
+        "beta",
+        "Beta to holding",
+        "ratio",
+        RISK,
+        "What the account moves where holding the same stocks moves by one, in daily returns.",
+        "",
+        "",
+    ),
+    Figure(
+        "correlation",
+        "Correlation with holding",
+        "ratio",
+        RISK,
+        "How alike the daily returns are: 1 the same way, 0 unlike, −1 the other way.",
+        "",
+        "",
+    ),
     Figure("average_win", "Average win", "money", TRADES, "Of the trades that made money, after costs.", "", ""),
     Figure("average_loss", "Average loss", "money", TRADES, "Of all others, after costs.", "", ""),
     Figure("longest_losing_run", "Longest losing run", "trades", TRADES, "Trades in a row without a profit, by exit.", "", ""),

@@ -359,6 +359,7 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "probability": lambda v: f"{v:.3f}" if 0.001 <= v <= 0.999 or v in (0.0, 1.0) else ("<0.001" if v < 0.5 else ">0.999"),
     "money": lambda v: _signed_money(v, 0 if abs(v) >= 100 else 2),
     "cents": lambda v: _signed_money(v, 2),
+    "change": lambda v: f"{v * 100:+.2f} %",
     "gain": lambda v: ("+" if round(v, 2) > 0 else "") + _signed_money(v, 2),
     "bps": lambda v: f"{v:.1f} bps",
     "years": lambda v: f"{v:,.1f} years",

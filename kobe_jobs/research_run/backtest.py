@@ -136,6 +136,31 @@ def run_backtest(
     return summary
 
 
+def earlier_run(out: Path) -> dict[str, Any] | None:
+    """The summary of the run whose files lie in `out`; None where there is none that can be read."""
+    try:
+        found = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"strategy", "start", "end", "params"} <= found.keys() else None
+
+
+def describe_replaced(earlier: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> str:
+    """The earlier run in words where it is another one than that of `summary`; empty without one."""
+    if earlier is None:
+        return ""
+    told, now = _in_words(earlier), _in_words(summary)
+    if told != now:
+        return told
+    same = all(earlier.get(key) == summary[key] for key in ("config_pin", "data_version"))
+    return "" if same else f"{told}, with other settings or bars"
+
+
+def _in_words(summary: Mapping[str, Any]) -> str:
+    params = json.dumps(summary["params"], sort_keys=True).translate(str.maketrans("", "", '{}":'))
+    return f"{summary['strategy']} from {summary['start']} to {summary['end']}, {params}"
+
+
 def _summary_of(run: BookRun, holding: Floats) -> dict[str, Any]:
     """What summary.json says of the run itself."""
     names = [part.strategy.name for part in run.parts]

@@ -54,7 +54,7 @@ def _money(console: Screen, view: AccountView, simulated: Sequence[float] | None
     table = table_of("", "", "")
     since = f" since {view.started}" if view.started else ""
     table.add_row("equity", show(view.equity, "cents"))
-    table.add_row(f"P&L{since}", f"{show(view.pnl, 'gain')} ({minus(f'{view.pnl / view.start_cash:+.2%}')})")
+    table.add_row(f"P&L{since}", f"{show(view.pnl, 'gain')} ({show(view.pnl / view.start_cash, 'change')})")
     table.add_row("P&L of the last session", show(view.pnl_today, "gain"))
     if simulated:
         ahead = show(view.equity - simulated[-1], "gain")
@@ -77,7 +77,7 @@ def _positions(console: Screen, view: AccountView) -> None:
     for held in view.positions:
         table.add_row(
             held.symbol, held.side, shares_text(held.shares), held.entry_session, f"{held.entry:,.2f}", f"{held.close:,.2f}",
-            f"{held.stop:,.2f}", show(held.pnl, "gain"), minus(f"{held.pnl_share:+.1%}"), str(held.bars_held),
+            f"{held.stop:,.2f}", show(held.pnl, "gain"), show(held.pnl_share, "change"), str(held.bars_held),
             held.next_exit,
         )  # fmt: skip
     console.print(table)

@@ -18,6 +18,12 @@ WIDE, SHORT_ID = 140, 17
 
 HEADINGS = {"leg": "for", "kind": "order", "qty": "shares", "reason": "why"}
 
+NUMBERS = (
+    "shares", "entry", "close", "stop", "limit", "price", "dollars", "P&L", "P&L, %", "bars", "bars held", "last close",
+    "open or stop", "slippage, bps", "trades", "net profit", "a trade",
+)  # fmt: skip
+"""Columns of numbers."""
+
 SHOWN_WITH_DETAIL = ("VETOED", "REJECTED", "UNKNOWN", "NOT_PLACED")
 """States of an order whose reason is followed by its detail: the fault of the quote, or the broker's words."""
 
@@ -131,10 +137,10 @@ def output() -> Screen:
 
 
 def table_of(title: str, *columns: str) -> Table:
-    """An empty table; without names it has no header."""
+    """An empty table, its numbers to the right; without names it has no header."""
     from rich.table import Table
 
     table = Table(title=title or None, title_justify="left", show_header=any(columns))
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", justify="right" if name in NUMBERS else "left")
     return table

@@ -20,6 +20,8 @@ _UNSHOWN = re.compile(r"\\u(?:00[0189]|007f|d[89a-f]|20[26])", re.IGNORECASE)
 """In JSON as ASCII: characters that `printable` would not let through, and their neighbours."""
 PIPED = 140
 """Columns of what is read by no terminal, where COLUMNS does not say."""
+GLUE = "\ue000"
+"""Stands for a blank at which no line may end; of the characters that mean nothing."""
 STEERING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that turn the direction of the text behind them."""
 
@@ -95,16 +97,17 @@ def _is_table(shown: Any) -> bool:
 
 
 def _wrapped(line: str, width: int) -> str:
-    """The line wrapped by word, its indentation kept and the lines after the first two columns in."""
+    """The line wrapped by word, its indentation kept and the lines after the first two columns in; a number keeps its %."""
     indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.fill(
-        line.strip(),
+    wrapped = textwrap.fill(
+        line.strip().replace(" %", f"{GLUE}%"),
         width,
         initial_indent=indent,
         subsequent_indent=f"{indent}  ",
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return wrapped.replace(GLUE, " ")
 
 
 def printable(text: str) -> str:

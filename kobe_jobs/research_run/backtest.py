@@ -17,10 +17,12 @@ from kobe_assets.graph.frames import trial_rows
 from kobe_assets.graph.inputs import canonical_params, market_and_version, parts_of, stored_symbols
 from kobe_assets.graph.lineage import DEPENDS
 from kobe_assets.graph.own_strategies import strategies_of
+from kobe_assets.report.analysis.day_returns import WHY_UNDEFINED
 from kobe_assets.report.analysis.one_run import BookRun, run_book
 from kobe_assets.report.analysis.trade_stats import by_exit, why_none_averaged
 from kobe_assets.report.page.run_page import build_run_page
 from kobe_assets.research.metrics import why_undefined
+from kobe_assets.research.panel import Floats
 from kobe_assets.research.strategies import BUILT_IN
 from kobe_assets.research.strategies.base import refused_value
 from kobe_assets.research.walk_forward import Fold, Part
@@ -119,24 +121,51 @@ def run_backtest(
     strategies = {part.strategy.name: part.strategy for part in parts}
     leak = signals_read_no_future(market, dict(zip(strategies, params, strict=True)), strategies=strategies)
     lookahead = describe_leak_with_place(leak, strategies) if leak else ""
+    holding = run.holding(settings)
     summary = {
-        **_summary_of(run),
-        "held": run.held(settings),
+        **_summary_of(run, holding),
+        "held": run.held(holding),
         "notes": run.notes(settings, stored_symbols(warehouse)),
         "lookahead": lookahead or None,
         "warnings": failed_checks(warehouse, STANDS_ON),
         "config_pin": research_pin(settings),
         "data_version": version,
     }
-    page = build_run_page(run, summary["held"], summary["notes"], lookahead, summary["warnings"], dt.datetime.now(dt.UTC))
+    page = build_run_page(run, holding, summary["notes"], lookahead, summary["warnings"], dt.datetime.now(dt.UTC))
     _write_files(out, run, summary, page)
     return summary
 
 
-def _summary_of(run: BookRun) -> dict[str, Any]:
+def earlier_run(out: Path) -> dict[str, Any] | None:
+    """The summary of the run whose files lie in `out`; None where there is none that can be read."""
+    try:
+        found = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"strategy", "start", "end", "params"} <= found.keys() else None
+
+
+def describe_replaced(earlier: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> str:
+    """The earlier run in words where it is another one than that of `summary`; empty without one."""
+    if earlier is None:
+        return ""
+    told, now = _in_words(earlier), _in_words(summary)
+    if told != now:
+        return told
+    same = all(earlier.get(key) == summary[key] for key in ("config_pin", "data_version"))
+    return "" if same else f"{told}, with other settings or bars"
+
+
+def _in_words(summary: Mapping[str, Any]) -> str:
+    params = json.dumps(summary["params"], sort_keys=True).translate(str.maketrans("", "", '{}":'))
+    return f"{summary['strategy']} from {summary['start']} to {summary['end']}, {params}"
+
+
+def _summary_of(run: BookRun, holding: Floats) -> dict[str, Any]:
     """What summary.json says of the run itself."""
     names = [part.strategy.name for part in run.parts]
     params = [dict(own) for own in run.params]
+    more = {**run.more_figures, **run.against(holding)}
     return {
         "strategy": run.name,
         "start": run.window[0],
@@ -147,11 +176,15 @@ def _summary_of(run: BookRun) -> dict[str, Any]:
         "trades": len(run.trades),
         "refused": run.outcome.refusals(),
         **run.figures,
-        **run.more_figures,
+        **more,
         "exits_by_reason": [{"reason": name, "trades": count, "net_pnl": pnl} for name, count, pnl in by_exit(run.trades)],
         "undefined": {
             **{k: why_undefined(k, len(run.trades) > 0) for k, value in run.figures.items() if value is None},
-            **{k: why_none_averaged(k, len(run.trades) > 0) for k, value in run.more_figures.items() if value is None},
+            **{
+                k: WHY_UNDEFINED.get(k) or why_none_averaged(k, len(run.trades) > 0)
+                for k, value in more.items()
+                if value is None
+            },
         },
     }
 

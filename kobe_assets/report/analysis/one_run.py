@@ -14,11 +14,12 @@ import pandas as pd
 from kobe_assets.graph.frames import book_trades
 from kobe_assets.report.analysis.cautions import AS_WANTED, remedy_for
 from kobe_assets.report.analysis.cut_trades import describe_debt
+from kobe_assets.report.analysis.day_returns import beside_holding, worst_days
 from kobe_assets.report.analysis.drawdowns import longest_underwater
 from kobe_assets.report.analysis.trade_stats import wins_and_losses
 from kobe_assets.research import simulation as sim
 from kobe_assets.research.metrics import all_figures, curve_figures, daily_returns
-from kobe_assets.research.panel import Ints, Panel
+from kobe_assets.research.panel import Floats, Ints, Panel
 from kobe_assets.research.quarantine import distrusted_moves, suspects
 from kobe_assets.research.robustness import buy_and_hold
 from kobe_assets.research.signals import find_candidates, unscored
@@ -97,11 +98,12 @@ class BookRun:
         return {
             "final_equity": float(self.outcome.equity[-1]),
             "longest_underwater": longest_underwater(self.equity),
+            **worst_days(self.equity["daily_return"].to_numpy(float)),
             **wins_and_losses(self.trades["pnl"].to_numpy(float)),
         }
 
-    def held(self, settings: Settings) -> dict[str, float | None]:
-        """What holding made of the same cash: `HELD` of the listings that may trade, bought in equal parts and left alone.
+    def holding(self, settings: Settings) -> Floats:
+        """What holding made of the same cash, at each close: the listings that may trade, bought in equal parts and left alone.
 
         As the benchmark of the report (rules, section 6), over the sessions of the run.
         """
@@ -109,9 +111,17 @@ class BookRun:
         places = np.unique(panel.symbol[self.market.tradable])
         distrusted = distrusted_moves(panel, suspects(panel), settings.universe.release)
         growth = buy_and_hold(panel, bought, self.last, places.tolist(), distrusted)
-        equity = self.initial_cash * growth[self.first :] / growth[bought]
-        found = curve_figures(daily_returns(equity, self.initial_cash))
-        return {"final_equity": float(equity[-1]), **{name: found[name] for name in HELD}}
+        equity: Floats = self.initial_cash * growth[self.first :] / growth[bought]
+        return equity
+
+    def held(self, holding: Floats) -> dict[str, float | None]:
+        """What holding came to: its last equity, and `HELD`. holding: as `BookRun.holding` gives it."""
+        found = curve_figures(daily_returns(holding, self.initial_cash))
+        return {"final_equity": float(holding[-1]), **{name: found[name] for name in HELD}}
+
+    def against(self, holding: Floats) -> dict[str, float | None]:
+        """Beta and correlation of the run's days with those of holding, by the names of `RUN_FIGURES`."""
+        return beside_holding(self.equity["daily_return"].to_numpy(float), daily_returns(holding, self.initial_cash))
 
     def notes(self, settings: Settings, stored: Sequence[str] = ()) -> list[str]:
         """What the run leaves out of what was asked: sessions, symbols, signals, and positions that its end closed.

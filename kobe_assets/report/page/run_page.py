@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,16 +25,23 @@ from kobe_assets.report.page.page import (
     script_policy,
     static_text,
 )
+from kobe_assets.report.page.trade_list import pack_trades
+from kobe_assets.research.panel import Floats
 
-SCRIPTS = ("basics.js", "frame.js", "tables.js", "calendar.js", "run.js")
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCRIPTS = ("basics.js", "unpack.js", "frame.js", "tables.js", "calendar.js", "trade_rows.js", "trade_table.js", "run.js")
 MOST_BARS = 60_000
 """Bars on a page; of a larger run, the symbols that won or lost most."""
 DIGITS = 4
+NOT_OF_A_RUN = ("fold", "stop", "r", "mae_r", "mfe_r")
+"""What the report's list of trades tells, and a run alone does not."""
 
 
 def build_run_page(
     run: BookRun,
-    held: Mapping[str, float | None],
+    holding: Floats,
     notes: Sequence[str],
     lookahead: str,
     warnings: Sequence[Mapping[str, str]],
@@ -42,22 +49,22 @@ def build_run_page(
 ) -> str:
     """The page of a run.
 
-    held: what holding made (`BookRun.held`). notes: what the run leaves out. lookahead: where it reads the future, or empty.
-    now: aware.
+    holding: what holding made of the cash (`BookRun.holding`). notes: what the run leaves out.
+    lookahead: where it reads the future, or empty. now: aware.
     """
-    payload = run_payload(run)
+    payload = run_payload(run, holding)
     params = {part.strategy.name: dict(own) for part, own in zip(run.parts, run.params, strict=True)}
     return str(
         page_template("run.html.j2").render(
             run=run,
             params=params,
-            held=held,
+            held=run.held(holding),
             notes=[_sentence(note) for note in notes],
             lookahead=lookahead,
             warnings=warnings,
             figures=[
                 *((FIGURES[name], value) for name, value in run.figures.items()),
-                *((RUN_FIGURES[name], value) for name, value in run.more_figures.items()),
+                *((RUN_FIGURES[name], value) for name, value in {**run.more_figures, **run.against(holding)}.items()),
             ],
             drawn=len(payload["symbols"]),
             traded=run.trades["symbol"].nunique(),
@@ -68,11 +75,12 @@ def build_run_page(
             script=pack_text(_script()),
             boot=boot_script(),
             payload=pack_json(payload),
+            trades=pack_trades(run.trades.assign(**dict.fromkeys(NOT_OF_A_RUN, np.nan))),
         )
     )
 
 
-def run_payload(run: BookRun) -> dict[str, Any]:
+def run_payload(run: BookRun, holding: Floats) -> dict[str, Any]:
     """What the page's script draws and lists; of the symbols with bars and trades, those that won or lost most first."""
     curve = run.equity
     traded = {str(symbol): trades for symbol, trades in run.trades.groupby("symbol", observed=True)}
@@ -86,10 +94,12 @@ def run_payload(run: BookRun) -> dict[str, Any]:
         left -= len(bars)
         symbols.append(_symbol_payload(run, name, bars, traded[name]))
     return {
+        "name": run.name,
         "cash": run.initial_cash,
         "curve": {
             "days": _days(curve["session"].to_numpy()),
             **{name: _rounded(curve[name].to_numpy(), 6) for name in ("equity", "drawdown", "exposure")},
+            "holding": _rounded(holding, 2),
         },
         **calendar_payload(curve),
         "drawdowns": drawdown_payload(curve),
@@ -107,7 +117,7 @@ def _bars_of(run: BookRun, symbol: str) -> np.ndarray:
     return np.arange(span.start, span.stop)[inside]
 
 
-def _symbol_payload(run: BookRun, symbol: str, bars: np.ndarray, trades: Any) -> dict[str, Any]:
+def _symbol_payload(run: BookRun, symbol: str, bars: np.ndarray, trades: pd.DataFrame) -> dict[str, Any]:
     panel = run.panel
     prices = {"open": panel.open, "high": panel.high, "low": panel.low, "close": panel.close}
     return {
@@ -115,15 +125,7 @@ def _symbol_payload(run: BookRun, symbol: str, bars: np.ndarray, trades: Any) ->
         "pnl": round(float(trades["pnl"].sum()), 2),
         "days": _days(panel.sessions[panel.session[bars]]),
         **{name: _rounded(column[bars], DIGITS) for name, column in prices.items()},
-        "trades": [
-            [
-                str(one.entered_by), str(one.side), str(one.entry_session.date()), round(one.entry_price, DIGITS),
-                str(one.exit_session.date()), round(one.exit_price, DIGITS), str(one.exit_reason), int(one.bars_held),
-                round(one.shares, 6), round(one.fees, 4), round(one.dividends, 4), round(one.pnl, 4),
-            ]
-            for one in trades.sort_values(["entry_session", "exit_session"]).itertuples()
-        ],
-    }  # fmt: skip
+    }
 
 
 def _in_cents(parts: Sequence[tuple[str, int, float]]) -> list[list[Any]]:

@@ -239,7 +239,7 @@ def _tell(target: Path, files: MarketLook | None, opened: VendorLook | None, ven
         symbols = f"{files.symbols:,} {'symbol' if files.symbols == 1 else 'symbols'}"
         screen.say(f"{symbols}, {files.sessions:,} sessions from {files.first} to {files.last}, {files.bars:,} bars")
         low, dear, highest = files.prices
-        screen.say(f"prices ${low:,.2f} to ${highest:,.2f}, nine in ten at most ${dear:,.2f}")
+        screen.say(f"last closes ${low:,.2f} to ${highest:,.2f}, nine in ten at most ${dear:,.2f}")
         screen.say(f"a usual session {files.usual_words}")
         if files.set_aside:
             screen.say(f"{files.set_aside:,} rows will be set aside: `kobe bars refresh` names them")

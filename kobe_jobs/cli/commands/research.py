@@ -151,7 +151,7 @@ def backtest(
     sessions, symbols, signals. Parameters changed by --set are a try that the deflated Sharpe ratio of the report counts;
     looking at a backtest of the canonical ones is a try that is not counted.
     """
-    from kobe_jobs.research_run.backtest import STANDS_ON, parse_changes, run_backtest
+    from kobe_jobs.research_run.backtest import STANDS_ON, describe_replaced, earlier_run, parse_changes, run_backtest
     from kobe_jobs.research_run.stale import bring_up_to_date
     from kobe_jobs.research_run.strategies import MEND_LEAK, ReadsTheFuture, strategy_named
 
@@ -163,7 +163,10 @@ def backtest(
     began = dt.datetime.now(dt.UTC)
     bring_up_to_date(settings, targets=STANDS_ON)
     _say_what_changed(began)
+    earlier = earlier_run(out)
     summary = run_backtest(settings, strategy, start, end, out, changed)
+    if replaced := describe_replaced(earlier, summary):
+        Screen(stderr=True).say(f"replaced: {replaced}; --out DIR keeps both")
     _warn_of_releases(settings)
     if as_json:
         print_json({**summary, "page": str(out / "backtest.html")})

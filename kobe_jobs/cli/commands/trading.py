@@ -20,6 +20,7 @@ from kobe_resources.settings.secrets import load_secrets
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kobe_assets.research.strategies import Strategy
     from kobe_jobs.trading.reporting.summary import RunSummary
     from kobe_resources.findings import Finding
     from kobe_resources.settings.models import Settings
@@ -293,7 +294,7 @@ def trace(
         return
     settings = load_settings()
     with open_ledger(settings) as ledger:
-        found = run_trace(ledger, warehouse_of(settings), wanted)
+        found = run_trace(ledger, warehouse_of(settings), wanted, _registered(settings))
     if as_json:
         print_json(found.as_json())
         return
@@ -309,6 +310,17 @@ def trace(
             console.say(line)
 
 
+def _registered(settings: Settings) -> dict[str, Strategy]:
+    """The registered strategies; none where a file of a person's own is broken, since an order can be explained without."""
+    from kobe_assets.graph.own_strategies import strategies_of
+    from kobe_assets.research.strategies import StrategyBroken
+
+    try:
+        return strategies_of(settings)
+    except StrategyBroken:
+        return {}
+
+
 def _list_orders(count: int, as_json: bool) -> None:
     from kobe_jobs.trading.context import open_ledger
     from kobe_jobs.trading.reporting.order_rows import latest_orders
@@ -322,7 +334,8 @@ def _list_orders(count: int, as_json: bool) -> None:
         console.print(order_table(console, rows, ("session", "stage", "symbol", "side", "leg", "state", "reason")))
         console.say("`kobe trace ID` tells all of one", style="dim")
     else:
-        output().say(f"no orders in {ledger.path}")
+        output().say(f"no orders in {ledger.path}: `kobe trade` decides the first")
+        output().say("a simulated trade of the report is named sim:STRATEGY:MODE:SYMBOL:ENTRY_SESSION", style="dim")
 
 
 def _typed(phrase: str, given: str | None) -> str:

@@ -38,13 +38,17 @@ UNITS: dict[str, dict[str, str]] = {
         "cagr": "a year", "volatility": "a year", "max_drawdown": "of the peak, negative", "win_rate": "of trades",
         "exposure": "of the account", "pnl_share": "of the entry", "weight": "of the account that a strategy trades with",
         "defined": "of a symbol's bars", "budget_share": "of the account, where that is the limit",
+        "value_at_risk": "return of a session, the mildest of the worst in twenty", "expected_shortfall": "their mean",
     },
     RATIO: {
         "sharpe": "", "sharpe_lo": "low end of the 95 % interval", "sharpe_hi": "high end", "sortino": "", "calmar": "",
         "mean": "Sharpe, over the folds' training", "worst": "Sharpe, of the worst fold in training",
         "unseen": "Sharpe, over the test windows that were traded",
     },
-    "ratio": {"profit_factor": "won over lost dollars", "plateau": "neighbours' mean over the best"},
+    "ratio": {
+        "profit_factor": "won over lost dollars", "beta": "to holding, of daily returns",
+        "correlation": "with holding, of daily returns", "plateau": "neighbours' mean over the best",
+    },
     "bps": {"slippage_bps": "dearer is positive"},
     "years": {"years": "of history", "shortest_years": ""},
     "bytes": {"bytes": "of the archive"},

@@ -19,6 +19,9 @@ from kobe_resources.warehouse.store import Warehouse
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Collection, Mapping
+
+    from kobe_assets.research.strategies import Strategy
 
 SIMULATED = "sim"
 
@@ -44,13 +47,14 @@ class Trace:
         return {"id": self.id, "kind": self.kind, "in_words": list(self.in_words), **self.sections}
 
 
-def trace(ledger: OrderLedger, warehouse: Warehouse, wanted: str) -> Trace:
+def trace(ledger: OrderLedger, warehouse: Warehouse, wanted: str, strategies: Mapping[str, Strategy] | None = None) -> Trace:
     """Trace `wanted`: an order's client or broker id (or the beginning of it), or a simulated trade.
 
-    A simulated trade is named sim:STRATEGY:MODE:SYMBOL:ENTRY_SESSION. Raises NothingToTrace.
+    A simulated trade is named sim:STRATEGY:MODE:SYMBOL:ENTRY_SESSION. strategies: those that are registered, so that of the
+    four usual indicators only those are told that the trade's strategy reads. Raises NothingToTrace.
     """
     if wanted.startswith(SIMULATED + ":"):
-        return _trace_simulated(warehouse, wanted)
+        return _trace_simulated(warehouse, wanted, strategies or {})
     order = _find(ledger, wanted)
     entry = book.find(ledger, order.position_id) if order.position_id else order
     held = position(ledger, order.position_id or order.client_order_id)
@@ -72,7 +76,8 @@ def trace(ledger: OrderLedger, warehouse: Warehouse, wanted: str) -> Trace:
     opened = warehouse.rows("SELECT open FROM daily_bars WHERE symbol = ? AND session = ?", [origin.symbol, origin.session])
     bars = 0 if held is None else _bars_held(ledger, warehouse, held, origin.account)
     orders = book.of_position(ledger, origin.client_order_id)
-    words = prose_of_order(origin, held, orders, opened[0][0] if opened else None, bars)
+    declared = _declared(strategies or {}, origin.strategy)
+    words = prose_of_order(origin, held, orders, opened[0][0] if opened else None, bars, declared)
     return Trace(order.client_order_id, order.purpose, sections, tuple(words))
 
 
@@ -115,7 +120,12 @@ def _of_symbol(ledger: OrderLedger, symbol: str) -> list[str]:
     return [str(row["client_order_id"]) for row in ledger.rows(sql, (symbol, SHOWN_OF_SYMBOL))]
 
 
-def _trace_simulated(warehouse: Warehouse, wanted: str) -> Trace:
+def _declared(strategies: Mapping[str, Strategy], name: str) -> Collection[str] | None:
+    """The names of the indicators that a strategy declares; None where there is no such strategy (any more)."""
+    return strategies[name].indicators.keys() if name in strategies else None
+
+
+def _trace_simulated(warehouse: Warehouse, wanted: str, strategies: Mapping[str, Strategy]) -> Trace:
     parts = wanted.split(":")
     if len(parts) != 5:
         raise NothingToTrace(f"{wanted!r} names no simulated trade", "write sim:STRATEGY:MODE:SYMBOL:ENTRY_SESSION")
@@ -134,7 +144,8 @@ def _trace_simulated(warehouse: Warehouse, wanted: str) -> Trace:
     )
     # A trade of the book of several strategies stands on the signal of the one that entered it.
     rows = _rows_behind(warehouse, symbol, found["signal_session"].iloc[0].date(), trade["entered_by"])
-    words = prose_of_simulated(trade, rows["signal"][0] if rows["signal"] else None)
+    declared = _declared(strategies, str(trade["entered_by"]))
+    words = prose_of_simulated(trade, rows["signal"][0] if rows["signal"] else None, declared)
     return Trace(wanted, "simulated trade", {"trade": trade, "fold": _plain_rows(fold), **rows}, tuple(words))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from kobe_assets.report.analysis.metrics_glossary import minus
+from kobe_assets.report.analysis.metrics_glossary import minus, show
 from kobe_jobs.trading.reporting.order_rows import STATE_WORDS
 from kobe_resources.order_ledger import LedgerOrder, OrderState, Position
 from kobe_resources.order_ledger import orders as book
@@ -18,16 +18,22 @@ PRICE_READINGS = (("sma200", "its 200-day average"), ("atr14", "ATR"))
 
 
 def prose_of_order(
-    origin: LedgerOrder, held: Position | None, orders: Sequence[LedgerOrder], opened: float | None, bars: int
+    origin: LedgerOrder,
+    held: Position | None,
+    orders: Sequence[LedgerOrder],
+    opened: float | None,
+    bars: int,
+    declared: Collection[str] | None = None,
 ) -> list[str]:
     """The six lines of an order and its position.
 
-    opened: the open of the entry's session, None where no bar is stored. bars: how many the position has seen.
+    opened: the open of the entry's session, None where no bar is stored. bars: how many the position has seen. declared: the
+    indicators of its strategy, None where that is gone: every signal carries the four usual ones, read or not.
     """
     entry = origin if origin.purpose == book.ENTRY else None
     return [
         _signal(origin),
-        _reading(origin.decision.get("signal") or {}),
+        _reading(origin.decision.get("signal") or {}, declared),
         _quote(origin),
         _gate(origin),
         _fill(entry or origin, opened),
@@ -35,18 +41,20 @@ def prose_of_order(
     ]
 
 
-def prose_of_simulated(trade: Mapping[str, Any], signal: Mapping[str, Any] | None) -> list[str]:
-    """The six lines of a simulated trade."""
+def prose_of_simulated(
+    trade: Mapping[str, Any], signal: Mapping[str, Any] | None, declared: Collection[str] | None = None
+) -> list[str]:
+    """The six lines of a simulated trade. declared: as of `prose_of_order`."""
     side = "buy" if trade["side"] == "long" else "sell short"
     gain, worth = float(trade["pnl"]), float(trade["shares"]) * float(trade["entry_price"])
-    share = f", {minus(f'{gain / worth:+.1%}')}" if worth else ""
+    share = f", {show(gain / worth, 'change')}" if worth else ""
     # What was worth so much in so many shares as traded; prices are stored adjusted for later splits.
     traded = worth / float(trade["qty"]) if trade["qty"] else float(trade["entry_price"])
     is_split = abs(traded - float(trade["entry_price"])) > 1e-9 * traded
     adjusted = f", {_money(trade['entry_price'])} adjusted for later splits" if is_split else ""
     return [
         f"Signal: {trade['entered_by']} said {side} {trade['symbol']} at the close of {trade['signal_session']}.",
-        _reading(_with_own(signal or {})),
+        _reading(_with_own(signal or {}), declared),
         f"Quote: simulated, so the open of {trade['entry_session']} with the slippage of the settings.",
         f"Gate: let {_shares(trade['qty'])} shares through.",
         f"Fill: {_shares(trade['qty'])} shares at {_money(traded)} on {trade['entry_session']}{adjusted}.",
@@ -70,14 +78,17 @@ def _with_own(signal: Mapping[str, Any]) -> dict[str, Any]:
     return {**signal, **(json.loads(own) if isinstance(own, str) else own or {})}
 
 
-def _reading(values: Mapping[str, Any]) -> str:
+def _reading(values: Mapping[str, Any], declared: Collection[str] | None) -> str:
     """What the strategy read; prices, which are stored adjusted, in dollars as traded on the day of the signal."""
+    usual = {key for key, *_ in (*READINGS, *PRICE_READINGS)}
+    if declared is not None:
+        values = {name: value for name, value in values.items() if name not in usual or name in declared}
     close, raw = values.get("close"), values.get("raw_close")
     as_traded = float(raw) / float(close) if raw and close else 1.0
     parts = [f"close {_money(raw or close)}"] if raw or close else []
     parts += [f"{name} {form.format(float(values[key]))}" for key, name, form in READINGS if values.get(key) is not None]
     parts += [f"{name} {_money(float(values[key]) * as_traded)}" for key, name in PRICE_READINGS if values.get(key) is not None]
-    named = {"score", "close", "raw_close", "stop_distance", *(row[0] for row in (*READINGS, *PRICE_READINGS))}
+    named = {"score", "close", "raw_close", "stop_distance", *usual}
     own = {name: value for name, value in values.items() if name not in named and isinstance(value, int | float)}
     parts += [f"{_words(name)} {value:.4g}" for name, value in own.items()]
     if own and as_traded != 1.0:
@@ -150,7 +161,7 @@ def _result(held: Position | None, orders: Sequence[LedgerOrder], seen: int) -> 
     tries = sum(order.purpose != book.ENTRY for order in orders)
     return (
         f"Result: left on {held.exit_session} at {_money(price)} ({_words(held.exit_reason)}) after {_bars(seen)}:"
-        f" {_gain(gain)}, {minus(f'{share:+.1%}')}; {tries} {'order' if tries == 1 else 'orders'} looked after it."
+        f" {_gain(gain)}, {show(share, 'change')}; {tries} {'order' if tries == 1 else 'orders'} looked after it."
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +13,17 @@ import pandas as pd
 import pytest
 
 from kobe_assets import backtest
+from kobe_assets.report.analysis.day_returns import beside_holding, worst_days
 from kobe_assets.report.analysis.one_run import BookRun
 from kobe_assets.report.analysis.trade_stats import wins_and_losses
 from kobe_assets.report.page import run_page
 from kobe_assets.report.page.run_page import build_run_page, run_payload
 from kobe_assets.research.language import Strategy, rsi
+from kobe_resources.settings.models import Settings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
-HELD = {"final_equity": 1234.5, "sharpe": 0.5, "cagr": 0.07, "max_drawdown": -0.3}
 NOW = dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC)
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 SWING = Strategy(
@@ -31,6 +34,14 @@ SWING = Strategy(
     long=lambda at, p: at.rsi3 < 30,
     score_long=lambda at: at.rsi3,
 )
+
+
+def page_of(run: BookRun, notes: Sequence[str] = (), lookahead: str = "", warnings: Sequence[Mapping[str, str]] = ()) -> str:
+    return build_run_page(run, run.holding(Settings()), notes, lookahead, warnings, NOW)
+
+
+def payload_of(run: BookRun) -> dict[str, Any]:
+    return run_payload(run, run.holding(Settings()))
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +55,20 @@ def run() -> BookRun:
     return backtest(SWING, pd.concat(parts), start="2015-02-02", check=False).run
 
 
-def test_the_payload_holds_the_curve_and_every_trade_with_its_bars(run: BookRun) -> None:
-    told = run_payload(run)
+def test_the_payload_holds_the_curve_and_the_bars_of_every_symbol(run: BookRun) -> None:
+    told = payload_of(run)
     assert np.cumsum(told["curve"]["days"])[0] == (dt.date(2015, 2, 2) - dt.date(1970, 1, 1)).days
     assert told["curve"]["equity"][-1] == pytest.approx(run.outcome.equity[-1], abs=1e-6)
     assert min(told["curve"]["drawdown"]) == pytest.approx(run.figures["max_drawdown"], abs=1e-6)
-    assert sum(len(one["trades"]) for one in told["symbols"]) == len(run.trades) > 20
+    assert told["curve"]["holding"][-1] == pytest.approx(run.held(run.holding(Settings()))["final_equity"], abs=0.01)
     for one in told["symbols"]:
         assert len(one["days"]) == len(one["close"]) == len(run.equity)
-        assert one["pnl"] == pytest.approx(sum(trade[-1] for trade in one["trades"]), abs=0.01)
+        own = run.trades["symbol"].astype(str) == one["name"]
+        assert one["pnl"] == pytest.approx(run.trades.loc[own, "pnl"].sum(), abs=0.01)
 
 
 def test_months_years_and_falls_are_those_of_the_curve(run: BookRun) -> None:
-    told, equity = run_payload(run), run.equity.set_index("session")["equity"]
+    told, equity = payload_of(run), run.equity.set_index("session")["equity"]
     for names, name in ((["months"], "ME"), (["years"], "YE")):
         ends = equity.resample(name).last()
         grown = ends / np.append(run.initial_cash, ends[:-1]) - 1
@@ -79,8 +91,29 @@ def test_months_years_and_falls_are_those_of_the_curve(run: BookRun) -> None:
     assert told["drawdowns"][0][3] == pytest.approx(run.figures["max_drawdown"], rel=1e-3)
 
 
+def test_the_tail_and_the_likeness_to_holding_are_those_of_the_daily_returns(run: BookRun) -> None:
+    equity = np.append(run.initial_cash, run.equity["equity"])
+    holding = np.append(run.initial_cash, run.holding(Settings()))
+    own, held = np.diff(equity) / equity[:-1], np.diff(holding) / holding[:-1]
+    worst = sorted(own)[: math.ceil(len(own) / 20)]
+    assert run.more_figures["value_at_risk"] == pytest.approx(worst[-1])
+    assert run.more_figures["expected_shortfall"] == pytest.approx(sum(worst) / len(worst))
+    slope, correlation = np.polyfit(held, own, 1)[0], np.corrcoef(own, held)[0, 1]
+    assert run.against(run.holding(Settings())) == pytest.approx({"beta": slope, "correlation": correlation})
+
+
+def test_what_is_too_short_or_never_moves_has_no_tail_and_no_likeness() -> None:
+    assert worst_days(np.full(19, -0.01)) == {"value_at_risk": None, "expected_shortfall": None}
+    assert worst_days(np.array([-0.05, -0.03, *np.zeros(19)])) == pytest.approx(
+        {"value_at_risk": -0.03, "expected_shortfall": -0.04}
+    )
+    moved, still = np.array([0.01, -0.02, 0.03]), np.zeros(3)
+    assert beside_holding(moved, still) == {"beta": None, "correlation": None}
+    assert beside_holding(still, moved) == {"beta": 0.0, "correlation": None}
+
+
 def test_exits_symbols_wins_and_losses_are_those_of_the_trades(run: BookRun) -> None:
-    told, trades = run_payload(run), run.trades
+    told, trades = payload_of(run), run.trades
     for name, column in (("exits", "exit_reason"), ("by_symbol", "symbol")):
         parts = trades.groupby(trades[column].astype(str))["pnl"].agg(["size", "sum"])
         assert {row[0]: row[1] for row in told[name]} == parts["size"].to_dict()
@@ -100,26 +133,51 @@ def test_of_a_large_run_the_symbols_that_moved_most_are_drawn_and_it_says_so(
     run: BookRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_page, "MOST_BARS", 300)
-    (drawn,) = run_payload(run)["symbols"]
+    (drawn,) = payload_of(run)["symbols"]
     totals = run.trades["pnl"].abs().groupby(run.trades["symbol"].astype(str)).sum()
     assert drawn["name"] == totals.idxmax()
-    html = build_run_page(run, HELD, [], "", [], NOW)
-    assert "Drawn are the 1 of 2 symbols that won or lost most; every trade is in trade_list.csv" in html
+    html = page_of(run)
+    assert "Drawn are the 1 of 2 symbols that won or lost most" in html
 
 
 def test_it_says_what_was_cut_and_whether_it_reads_the_future(run: BookRun) -> None:
-    good = build_run_page(run, HELD, ["the window begins late"], "", [{"name": "gaps", "text": "3 <bars>"}], NOW)
+    good = page_of(run, ["the window begins late"], "", [{"name": "gaps", "text": "3 <bars>"}])
     assert "No lookahead found" in good
     assert "<li>The window begins late.</li>" in good
     assert "<li>gaps: 3 &lt;bars&gt;</li>" in good
-    bad = build_run_page(run, HELD, [], "the entries of swing change", [], NOW)
+    bad = page_of(run, [], "the entries of swing change", [])
     assert "It reads the future, so its figures mean nothing: the entries of swing change." in bad
+
+
+def look_through_the_trades(page: Page, run: BookRun) -> None:
+    """Every trade is in the one table, sorted and filtered; a symbol leads to its trade on its bars."""
+    cents = [f"{'−' if profit < 0 else ''}${abs(profit):,.2f}" for profit in run.trades["pnl"].sort_values()]
+    assert page.locator("#trades-count").inner_text().startswith(f"1 to {len(run.trades)} of {len(run.trades)} trades, ")
+    assert "R" not in page.locator("#all-trades thead th").all_inner_texts()
+    page.click("#all-trades [data-trades-by=pnl]")
+    page.click("#all-trades [data-trades-by=pnl]")
+    column = page.locator("#all-trades thead th").all_inner_texts().index("Profit") + 1
+    shown = page.locator(f"#all-trades tbody td:nth-child({column})").all_inner_texts()
+    assert shown == cents
+    assert page.locator("#trades-next").is_disabled()
+    page.select_option("#trades-result", "lost")
+    assert f" of {int((run.trades['pnl'] <= 0).sum())} trades" in page.locator("#trades-count").inner_text()
+    page.locator("#all-trades tbody a").first.click()
+    worst = run.trades.loc[run.trades["pnl"].idxmin()]
+    page.wait_for_function("document.getElementById('chart-symbol').layout.xaxis.range[1] < '2016'")
+    zoomed = page.evaluate("document.getElementById('chart-symbol').layout.xaxis.range")
+    assert zoomed[0] <= str(worst["entry_session"].date()) <= str(worst["exit_session"].date()) <= zoomed[1]
+    assert (
+        page.locator("#symbol-title").inner_text().startswith(f"{worst['symbol']}: long from {worst['entry_session'].date()}")
+    )
+    page.select_option("#symbol", "1")
+    assert " trades, " in page.locator("#symbol-title").inner_text()
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_it_opens_offline_and_draws_everything(run: BookRun, browser: Browser, tmp_path: Path, width: int, theme: Any) -> None:
     path = tmp_path / "backtest.html"
-    path.write_text(build_run_page(run, HELD, [f"a note {EVIL}"], EVIL, [], NOW), encoding="utf-8")
+    path.write_text(page_of(run, [f"a note {EVIL}"], EVIL, []), encoding="utf-8")
     page = browser.new_page(viewport={"width": width, "height": 850}, color_scheme=theme)
     said: list[str] = []
     asked: list[str] = []
@@ -132,10 +190,9 @@ def test_it_opens_offline_and_draws_everything(run: BookRun, browser: Browser, t
         page.wait_for_selector(f"#chart-{name} .plot-container", state="attached")
     assert page.evaluate("document.getElementById('chart-drawdown').layout.yaxis.tickformat") == ".2~%"
     assert page.locator("#symbol option").count() == 2
-    own = int(page.locator("#trade-list tbody tr").count())
     cells = page.evaluate("document.getElementById('chart-months').data.flatMap((grid) => grid.z.flat())")
-    assert sum(cell is not None for cell in cells) == len(run_payload(run)["months"]) + 1
-    assert page.locator("#drawdowns tbody tr").count() == len(run_payload(run)["drawdowns"])
+    assert sum(cell is not None for cell in cells) == len(payload_of(run)["months"]) + 1
+    assert page.locator("#drawdowns tbody tr").count() == len(payload_of(run)["drawdowns"])
     for table, column in (("exits", "exit_reason"), ("by-symbol", "symbol")):
         counts = page.locator(f"#{table} tbody td:nth-child(2)").all_inner_texts()
         assert sorted(counts) == sorted(map(str, run.trades[column].astype(str).value_counts()))
@@ -143,13 +200,14 @@ def test_it_opens_offline_and_draws_everything(run: BookRun, browser: Browser, t
     shown = page.locator("#exits tbody td:nth-child(3)").all_inner_texts()
     sums = sorted(run.trades.groupby(run.trades["exit_reason"].astype(str))["pnl"].sum(), reverse=True)
     assert shown == [f"{'−' if profit < 0 else ''}${abs(profit):,.2f}" for profit in sums]
-    for label in ("Final equity", "Longest time under water", "Average win", "Average loss", "Longest losing run"):
+    labels = ("Final equity", "Longest time under water", "Average win", "Average loss", "Longest losing run", "Value at risk")
+    for label in (*labels, "Expected shortfall", "Beta to holding", "Correlation with holding"):
         assert page.locator("#run tbody tr", has_text=label).count() == 1
-    page.locator("#trade-list button").first.click()
-    zoomed = page.evaluate("document.getElementById('chart-symbol').layout.xaxis.range")
-    assert zoomed[0] <= str(run.trades["entry_session"].min().date()) < zoomed[1] < "2015-07-01"
-    page.select_option("#symbol", "1")
-    assert own + int(page.locator("#trade-list tbody tr").count()) == len(run.trades)
+    assert page.evaluate("document.getElementById('chart-equity').data.map((line) => [line.name, line.visible])") == [
+        ["swing", None],
+        ["Holding", "legendonly"],
+    ]
+    look_through_the_trades(page, run)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.click("#theme")
     assert page.evaluate("document.documentElement.dataset.theme") == ("light" if theme == "dark" else "dark")
@@ -164,7 +222,7 @@ def test_without_a_trade_it_says_so_and_draws_what_there_is(browser: Browser, tm
     idle = backtest(SWING, pd.DataFrame(bars).assign(symbol="AAA"), check=False).run
     assert idle.trades.empty
     path = tmp_path / "backtest.html"
-    path.write_text(build_run_page(idle, HELD, [], "", [], NOW), encoding="utf-8")
+    path.write_text(page_of(idle), encoding="utf-8")
     page = browser.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
@@ -177,6 +235,7 @@ def test_without_a_trade_it_says_so_and_draws_what_there_is(browser: Browser, tm
     figures = dict(zip(*(page.locator(f"#run tbody {kind}").all_inner_texts() for kind in ("th", "td.num")), strict=True))
     assert (figures["Average win"], figures["Average loss"], figures["Longest losing run"]) == ("–", "–", "0 trades")
     assert figures["Longest time under water"] == "0 sessions"
+    assert (figures["Beta to holding"], figures["Correlation with holding"], figures["Value at risk"]) == ("–", "–", "0.0 %")
     assert said == []
     page.close()
 
@@ -188,7 +247,7 @@ def test_one_session_is_drawn_as_a_point_on_its_day(browser: Browser, tmp_path: 
     day = str(days[30].date())
     found = backtest(SWING, pd.DataFrame(bars).assign(symbol="AAA"), start=day, end=day, check=False).run
     path = tmp_path / "backtest.html"
-    path.write_text(build_run_page(found, HELD, [], "none found", [], NOW), encoding="utf-8")
+    path.write_text(page_of(found, [], "none found", []), encoding="utf-8")
     page = browser.new_page()
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-drawn=yes]", state="attached")

@@ -154,7 +154,7 @@ def test_backtest_writes_trades_equity_and_summary_that_agree(
     assert {row["reason"]: row["trades"] for row in summary["exits_by_reason"]} == by_reason["size"].to_dict()
     for row in summary["exits_by_reason"]:
         assert row["net_pnl"] == pytest.approx(by_reason["sum"][row["reason"]])
-        assert re.search(rf"│ {row['reason']} +│ {row['trades']} +│ −?\$[\d,]+\.\d\d +│", done.out), done.out
+        assert re.search(rf"│ {row['reason']} +│ +{row['trades']} │ +−?\$[\d,]+\.\d\d │", done.out), done.out
     returns = equity["equity"] / np.append(100_000, equity["equity"][:-1]) - 1
     assert summary["sharpe"] == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(252), rel=1e-9)
 

@@ -12,6 +12,7 @@ import pytest
 from rich.table import Table
 
 from kobe_jobs.cli import output
+from kobe_jobs.cli.output import table_of
 from kobe_jobs.cli.screen import Screen, printable, warn_of
 from kobe_resources.findings import Finding
 
@@ -97,3 +98,12 @@ def test_a_warning_is_one_line_under_the_name_of_the_program(capsys: pytest.Capt
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == "kobe: warning: [red]the disk[/red]\\x1b is nearly full, " + "and more " * 30 + "\n"
+
+
+def test_a_number_keeps_its_percent_at_the_end_of_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen(width=20).say("growth a year 22.3 %, worst fall 57.7 %")
+    assert capsys.readouterr().out == "growth a year\n  22.3 %, worst fall\n  57.7 %\n"
+
+
+def test_numbers_of_a_table_stand_to_the_right() -> None:
+    assert [column.justify for column in table_of("", "symbol", "shares", "P&L").columns] == ["left", "right", "right"]

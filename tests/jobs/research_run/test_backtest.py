@@ -19,7 +19,7 @@ from kobe_assets.graph.own_strategies import strategies_of
 from kobe_assets.report.analysis.one_run import run_book
 from kobe_assets.research.panel import ROW_DIVIDEND, ROW_FACTOR
 from kobe_jobs.research_run import backtest
-from kobe_jobs.research_run.backtest import parse_changes, run_backtest
+from kobe_jobs.research_run.backtest import describe_replaced, earlier_run, parse_changes, run_backtest
 from kobe_jobs.research_run.strategy_check import check_strategy
 from kobe_resources.errors import UsageError
 from kobe_resources.settings.load import changed_settings
@@ -98,6 +98,20 @@ def test_the_canonical_parameters_over_all_sessions_count_nothing(stored: tuple[
     days = warehouse.rows("SELECT min(session), max(session), count(DISTINCT session) FROM daily_bars")[0]
     assert (summary["start"], summary["end"], summary["sessions"]) == (str(days[0]), str(days[1]), days[2])
     assert warehouse.rows("SELECT count(*) FROM wf_trials") == [(0,)]
+
+
+def test_a_run_that_takes_the_place_of_another_names_it(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:
+    settings, _ = stored
+    out = tmp_path / "out"
+    assert earlier_run(out) is None
+    first = run_backtest(settings, "ibs", None, None, out, {"time_stop": 3.0})
+    assert describe_replaced(earlier_run(out), first) == ""
+    assert "from 2" in describe_replaced(earlier_run(out), {**first, "config_pin": "another"})
+    second = run_backtest(settings, "ibs", None, None, tmp_path / "beside")
+    told = describe_replaced(earlier_run(out), second)
+    assert told == f"ibs from {first['start']} to {first['end']}, atr_stop 2.0, ibs_entry 0.2, time_stop 3.0"
+    (out / "summary.json").write_text("[]")
+    assert describe_replaced(earlier_run(out), second) == ""
 
 
 def test_holding_the_same_stocks_stands_beside_it_as_in_the_report(stored: tuple[Settings, Warehouse], tmp_path: Path) -> None:

@@ -190,13 +190,17 @@ def test_it_has_folds_and_trades_of_its_own(settings: Settings, tmp_path: Path) 
     assert set(trades["exit_reason"]) >= {"rebound"}
     session = trades["entry_session"].iloc[0].date()
     with OrderLedger(tmp_path / "orders.sqlite") as ledger:
-        found = trace(ledger, Warehouse(), f"sim:my_idea:canonical:{trades['symbol'].iloc[0]}:{session}").as_json()
+        name = f"sim:my_idea:canonical:{trades['symbol'].iloc[0]}:{session}"
+        found = trace(ledger, Warehouse(), name, strategies_of(settings)).as_json()
     read = json.loads(found["signal"][0]["values"])
     assert set(read) == set(OWN)
     assert set(OWN) <= set(found["bars"][0])
     lines = found["in_words"]
     assert lines[0].startswith("Signal: my_idea said buy ")
     assert all(f"{name} {value:.4g}" in lines[1] for name, value in read.items())
+    told = {"ibs": "IBS", "rsi2": "RSI(2)", "sma200": "200-day average", "atr14": "ATR"}
+    declared = strategies_of(settings)["my_idea"].indicators
+    assert {name for name, word in told.items() if word in lines[1]} == told.keys() & declared.keys()
 
 
 def test_an_indicator_that_is_called_as_a_price_is_traced_beside_it(settings: Settings, tmp_path: Path) -> None:

@@ -27,3 +27,18 @@ def test_a_simulated_fill_is_told_in_shares_and_dollars_as_traded(shares: float,
     lines = prose_of_simulated({**TRADE, "shares": shares}, None)
     assert lines[4] == f"Fill: {fill}"
     assert left in lines[5]
+
+
+@pytest.mark.parametrize(
+    ("declared", "reading"),
+    [
+        (("rsi2", "sma200", "atr14"), "close $50.00, RSI(2) 4.0, its 200-day average $40.00, ATR $1.00"),
+        (("ibs",), "close $50.00, IBS 0.10"),
+        (("own",), "close $50.00, own 7"),
+        (None, "close $50.00, RSI(2) 4.0, IBS 0.10, its 200-day average $40.00, ATR $1.00"),
+    ],
+)
+def test_of_the_usual_indicators_those_are_told_that_the_strategy_reads(declared: Any, reading: str) -> None:
+    signal: dict[str, Any] = {"close": 50.0, "raw_close": 50.0, "rsi2": 4.0, "ibs": 0.1, "sma200": 40.0, "atr14": 1.0}
+    own = {"values": {"own": 7.0}} if declared == ("own",) else {}
+    assert prose_of_simulated({**TRADE, "shares": 1.5}, {**signal, **own}, declared)[1] == f"Reading: {reading}."

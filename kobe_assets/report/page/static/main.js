@@ -138,13 +138,10 @@ function listen() {
   document.addEventListener("click", (event) => {
     if (event.target.closest(".contents a")) event.target.closest("details").open = false;
     const button = event.target.closest("button");
-    if (!button) return;
-    if (button.dataset.tradesBy) sortTrades(button.dataset.tradesBy);
-    else if (button.classList.contains("sort")) sortBy(button);
+    if (!button || clickedTradeTable(button)) return;
+    if (button.classList.contains("sort")) sortBy(button);
     if (button.dataset.choose) chooseBook(button.dataset.choose);
     if (button.dataset.foldChoose) chooseFold(Number(button.dataset.foldChoose) === chosen.fold ? 0 : Number(button.dataset.foldChoose));
-    if (button.id === "trades-back" || button.id === "trades-next") { list.page += button.id === "trades-next" ? 1 : -1; drawTradeTable(); }
-    if (button.id === "trades-csv") saveCsv();
   });
   document.addEventListener("change", (event) => {
     const { name, value, id } = event.target;
@@ -153,8 +150,7 @@ function listen() {
     if (name === "scale") { chosen.scale = value; draw(["equity"]); }
     if (id === "pick-fold") chooseFold(Number(value));
   });
-  byId("trade-filters")?.addEventListener("input", () => { list.page = 0; drawTradeTable(); });
-  byId("trade-filters")?.addEventListener("submit", (event) => event.preventDefault());
+  listenToTradeFilters();
   window.addEventListener("hashchange", followAddress);
   window.addEventListener("popstate", followAddress);
   byId("trade-close").addEventListener("click", () => byId("trade-dialog").close());

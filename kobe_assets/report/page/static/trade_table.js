@@ -1,4 +1,5 @@
 // Every trade of the chosen book: search, filters, sorting, a page at a time, and all of what is found as CSV.
+// The page says what is chosen, and where a trade leads: `chosen`, `book`, `scopeText`, `tradeName`, `addressOf`.
 const PAGE = 50;
 const TRADE_FIELDS = [
   ["symbol", "Symbol", "text", (t) => t.symbol], ["side", "Side", "text", (t) => t.side], ["by", "Entered by", "text", (t) => t.by],
@@ -33,7 +34,7 @@ async function drawTradeTable() {
   list.found = trades.filter(matches).sort(compare);
   list.page = Math.max(0, Math.min(list.page, Math.ceil(list.found.length / PAGE) - 1));
   fillReasons(trades);
-  const fields = TRADE_FIELDS.filter(([name]) => name !== "by" || strategiesOf(trades) > 1), first = list.page * PAGE, shown = list.found.slice(first, first + PAGE);
+  const fields = TRADE_FIELDS.filter(([name]) => (name === "by" ? strategiesOf(trades) > 1 : !trades.length || trades.some((trade) => trade[name] !== null))), first = list.page * PAGE, shown = list.found.slice(first, first + PAGE);
   fillTable(byId("all-trades"), `Trades of ${scopeText(chosen.fold)}`, fields.map(([, text, kind]) => [text, kind]), shown.map((trade) => ({
     head: { text: trade.symbol, href: addressOf({ trade: tradeName(trade) }) },
     cells: fields.slice(1).map(([name, , kind, text]) => [text(trade), trade[name], (kind === "num" ? "num" : "nowrap") + (name === "pnl" ? (trade.pnl > 0 ? " good" : " bad") : "")]),
@@ -82,4 +83,18 @@ function saveCsv() {
   link.download = `trades-${book().strategy}-${book().mode}${chosen.fold ? "-window-" + chosen.fold : ""}.csv`.replace(/[^\w.-]+/g, "_");
   link.click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
+}
+
+// Whether a click on this button was for the table.
+function clickedTradeTable(button) {
+  if (button.dataset.tradesBy) sortTrades(button.dataset.tradesBy);
+  else if (button.id === "trades-back" || button.id === "trades-next") { list.page += button.id === "trades-next" ? 1 : -1; drawTradeTable(); }
+  else if (button.id === "trades-csv") saveCsv();
+  else return false;
+  return true;
+}
+
+function listenToTradeFilters() {
+  byId("trade-filters")?.addEventListener("input", () => { list.page = 0; drawTradeTable(); });
+  byId("trade-filters")?.addEventListener("submit", (event) => event.preventDefault());
 }

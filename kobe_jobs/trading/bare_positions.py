@@ -108,8 +108,10 @@ def ask_broker_state(broker: Broker, ledger: OrderLedger, account: str) -> AtBro
 def broker_state_of(
     orders: Iterable[BrokerOrder], positions: Iterable[BrokerPosition], ledger: OrderLedger, account: str
 ) -> AtBroker:
-    """What the broker has shown, beside what a person has accepted as their own; options and coins are never ours."""
-    noted = noted_of(last_reconciliation(ledger, account, agreeing=True))
+    """What the broker has shown, beside what a person has accepted as their own, as the last comparison found it; options and
+    coins are never ours.
+    """
+    noted = noted_of(last_reconciliation(ledger, account))
     return AtBroker(
         tuple(orders),
         {row.symbol: row for row in positions if abs(row.qty) > SAME_SHARES and is_stock(row.symbol, row.asset_class)},

@@ -60,6 +60,24 @@ def test_a_stop_that_is_gone_after_the_session_is_set_again_and_nothing_else_is_
     assert bare(embedded) == []
 
 
+def test_a_stop_for_which_a_person_s_order_leaves_no_shares_is_named_and_not_sent(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
+    assert trade_session(rig).is_clean
+    cancel_stop(embedded, "S01")
+    embedded.settle()
+    fields = {"client_order_id": "hand", "symbol": "S01", "side": "sell", "type": "limit", "time_in_force": "gtc"}
+    embedded.book.submit({**fields, "qty": "2", "limit_price": "9999.00"})
+    before = posts(embedded)
+    summary = trade_session(rig)
+    assert not summary.is_clean
+    assert posts(embedded) == before, "the broker would refuse it, each round anew"
+    assert any("an order to sell S01 that Kobe did not send" in note for note in summary.notes)
+    embedded.book.cancel(next(order.id for order in rig.broker.orders("open") if order.client_order_id == "hand"))
+    assert trade_session(rig).is_clean
+    assert bare(embedded) == []
+
+
 def test_a_done_session_whose_stop_cannot_be_set_is_not_clean_and_stays_done(
     rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:

@@ -177,7 +177,7 @@ class FillTimes:
 
 def _open_orders(context: SessionContext) -> dict[str, BrokerOrder]:
     try:
-        return {order.client_order_id: order for order in context.broker.orders("open")}
+        return {order.client_order_id: order for order in context.broker.orders("open") if not order.unread}
     except BrokerUnavailable:
         return {}
 

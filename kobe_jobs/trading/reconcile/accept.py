@@ -83,7 +83,7 @@ def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: s
     """
     for theirs in found.orders:
         ours = book.find(context.ledger, theirs.client_order_id)
-        if ours is None or ours.account != context.account:
+        if ours is None or ours.account != context.account or theirs.unread:
             continue
         if _filled_late(context, found, ours, theirs):
             with context.ledger.write() as write:

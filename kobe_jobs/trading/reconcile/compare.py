@@ -301,6 +301,10 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
             continue
         late = ours.state in (OrderState.NOT_PLACED, OrderState.PLANNED)
         is_open = late or ours.state in UNSETTLED
+        if order.unread:
+            # What it filled cannot be told from it; executions and shares are compared all the same.
+            rows.append(Difference("order", ours.client_order_id, str(ours.state), f"cannot be read: {order.unread}", is_open))
+            continue
         applies = is_open and promote
         try:
             if is_open:

@@ -11,11 +11,13 @@ import pytest
 
 from kobe_jobs.trading.context import TradingContext
 from kobe_jobs.trading.session import trade_session
+from kobe_resources.broker.alpaca import parse
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Refused
 from kobe_resources.order_ledger.orders import of_session
 from kobe_resources.order_ledger.positions import all_positions
 from kobe_resources.order_ledger.sessions import claim_of
+from kobe_resources.order_ledger.states import UNSETTLED
 from tests.jobs.trading.test_resuming import Around
 from tests.jobs.trading.test_session import ACCOUNT, orders, posts, second_day
 from tests.support.builders import small_market as market
@@ -277,6 +279,25 @@ def refuse_stops_below(rig: TradingContext, embedded: EmbeddedBroker, symbol: st
             return self.inner.submit(request)
 
     return Fallen(rig)
+
+
+@pytest.mark.parametrize("body", [{"qty": "NaN"}, {"filled_avg_price": "-"}, {"qty": None, "filled_qty": "0"}])
+def test_an_order_of_which_no_answer_can_be_read_is_not_ended_by_one(
+    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> None:
+    whole = parse.parse_order
+
+    def read(raw: Any, request_id: str | None = None) -> Any:
+        is_odd = isinstance(raw, dict) and raw.get("symbol") == "S00" and raw.get("status") == "filled"
+        return whole({**raw, **body} if is_odd else raw, request_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parse, "parse_order", read)
+        assert not trade(rig, rig.broker, resolve_timeout_s=1.0).is_clean
+    entry = next(order for order in of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if order.symbol == "S00")
+    assert entry.state in UNSETTLED, "its shares are at the broker, and no answer has shown them yet"
+    assert trade_session(rig).is_clean
+    assert bare(embedded) == []
 
 
 def test_a_stop_that_the_market_has_passed_leaves_at_the_quote(rig: TradingContext, embedded: EmbeddedBroker) -> None:

@@ -428,6 +428,20 @@ def test_what_took_our_stop_s_place_with_other_shares_gives_way_to_ours(
     assert stops_at(embedded, "S00") == [3.0]
 
 
+@pytest.mark.parametrize("is_switch_on", [False, True])
+def test_a_stop_that_works_though_it_was_called_over_gives_way_to_one_that_the_ledger_knows(
+    context: SessionContext, embedded: EmbeddedBroker, is_switch_on: bool
+) -> None:
+    context.ledger.connection.execute("UPDATE intents SET state = 'EXPIRED' WHERE symbol = 'S00' AND leg = 'stop'")
+    if is_switch_on:
+        context.kill_switch.turn_on("a look around")
+    found = reconcile(context, "by hand")
+    assert {kind for kind, _ in rows_of(found)} == {"order"}
+    assert accept_differences(context, found, "it was never over") == []
+    assert stops_at(embedded, "S00") == [3.0]
+    assert reconcile(context, "again", stops=True).agrees
+
+
 def test_accepting_needs_a_reason(context: SessionContext, embedded: EmbeddedBroker) -> None:
     taken(embedded)
     found = reconcile(context, "by hand")

@@ -300,6 +300,19 @@ def test_an_order_of_which_no_answer_can_be_read_is_not_ended_by_one(
     assert bare(embedded) == []
 
 
+def test_an_order_that_only_the_list_shows_is_settled_by_the_list(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+
+    class WithoutLookUps(Around):
+        def order_by_client_id(self, client_id: str) -> None:
+            return None
+
+    summary = trade(rig, WithoutLookUps(rig))
+    assert summary.is_clean, summary
+    assert bare(embedded) == orphans(embedded) == []
+    assert {held.symbol for held in all_positions(rig.ledger, ACCOUNT) if not held.is_open} >= set(market.LEAVING)
+
+
 def test_a_stop_that_the_market_has_passed_leaves_at_the_quote(rig: TradingContext, embedded: EmbeddedBroker) -> None:
     summary = trade(rig, refuse_stops_below(rig, embedded, "S01"))
     assert summary.is_clean, summary

@@ -108,8 +108,10 @@ def ask_broker_state(broker: Broker, ledger: OrderLedger, account: str) -> AtBro
 def broker_state_of(
     orders: Iterable[BrokerOrder], positions: Iterable[BrokerPosition], ledger: OrderLedger, account: str
 ) -> AtBroker:
-    """What the broker has shown, beside what a person has accepted as their own; options and coins are never ours."""
-    noted = noted_of(last_reconciliation(ledger, account, agreeing=True))
+    """What the broker has shown, beside what a person has accepted as their own, as the last comparison found it; options and
+    coins are never ours.
+    """
+    noted = noted_of(last_reconciliation(ledger, account))
     return AtBroker(
         tuple(orders),
         {row.symbol: row for row in positions if abs(row.qty) > SAME_SHARES and is_stock(row.symbol, row.asset_class)},
@@ -144,9 +146,29 @@ def is_protected(ledger: OrderLedger, held: Position, there: AtBroker) -> bool:
     return ours is None or ours.position_id != held.id or is_at_price(order, held)
 
 
-def find_unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:
-    """One text for each position of the ledger that the broker holds and does not protect, and for each stop that would open
-    one. A stop that was lifted for a split is none of them.
+@dataclass(frozen=True, slots=True)
+class Unguarded:
+    """A position without its stop, or a stop without its position, in words.
+
+    differs: ledger and broker hold other shares of it, so that no run touches its stop.
+    """
+
+    text: str
+    differs: bool
+
+
+def mend_of(unguarded: Iterable[Unguarded]) -> str:
+    """What brings the stops back: a run, or where ledger and broker differ a person's word."""
+    mends = {
+        row.differs: "`kobe reconcile` lists what differs" if row.differs else "`kobe trade` while the market is open mends it"
+        for row in unguarded
+    }
+    return ", ".join(mends[differs] for differs in sorted(mends))
+
+
+def find_unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[Unguarded]:
+    """Each position of the ledger that the broker holds and does not protect, and each stop that would open one. A stop that
+    was lifted for a split is none of them.
 
     Raises BrokerError where the broker does not answer: not knowing is not protected.
     """
@@ -210,9 +232,10 @@ def ending_text(symbol: str, executed: dt.date) -> str:
     return f"{symbol} splits at the open of {executed}: its stop ends with the close before it, and is set again after it"
 
 
-def _unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:
+def _unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[Unguarded]:
     there = ask_broker_state(broker, ledger, account)
-    gaps = find_gaps(ledger, open_positions(ledger, account), there)
+    held = open_positions(ledger, account)
+    gaps, differing = find_gaps(ledger, held, there), {row.symbol for row in held if not there.holds(row)}
     filling = {order.symbol for order in book.unsettled(ledger, account) if order.purpose == book.ENTRY}
     # What the broker does not hold, or holds alone, is a difference: reconciliation tells it. Not so what an entry of ours
     # may have bought since the last run.
@@ -223,8 +246,12 @@ def _unguarded(ledger: OrderLedger, account: str, broker: Broker) -> list[str]:
     ]
     lifted = find_lifted(ledger, account, broker) if bare else {}
     bare = [row for row in bare if row.symbol not in lifted]
-    rows = [f"{row.symbol} has no protective stop at the broker for its {abs(there.qty(row.symbol))} shares" for row in bare]
-    return rows + [f"a stop of {order.symbol} rests at the broker without its position" for order in gaps.orphans]
+    rows = [
+        (row.symbol, f"{row.symbol} has no protective stop at the broker for its {abs(there.qty(row.symbol))} shares")
+        for row in bare
+    ]
+    rows += [(order.symbol, f"a stop of {order.symbol} rests at the broker without its position") for order in gaps.orphans]
+    return [Unguarded(text, symbol in differing) for symbol, text in rows]
 
 
 def stop_order_price(held: Position) -> Decimal:

@@ -50,7 +50,8 @@ def recover_lost_orders(context: SessionContext, warehouse: Warehouse, reason: s
     unknown = {
         order.client_order_id: order
         for order in sorted(listed.values(), key=lambda order: order.submitted_at or dt.datetime.min.replace(tzinfo=dt.UTC))
-        if order.client_order_id.startswith(OUR_PREFIX) and book.find(context.ledger, order.client_order_id) is None
+        if order.client_order_id.startswith(OUR_PREFIX) and not order.unread
+        if book.find(context.ledger, order.client_order_id) is None
     }
     if not unknown:
         return []

@@ -59,12 +59,16 @@ def look_at(context: SessionContext, ours: LedgerOrder, times: FillTimes) -> tup
                 return _take(context, ours, order, times)
         with context.ledger.write() as write:
             missed = book.miss(write, ours.client_order_id)
-        if _is_given_up(context, missed) and not _is_listed(context, ours):
-            with context.ledger.write() as write:
-                current = book.get(write, ours.client_order_id)
-                if current.state not in (OrderState.SUBMITTING, OrderState.UNKNOWN):
-                    return current, None
-                return book.move(write, current, OrderState.NOT_PLACED, "not_placed", owner=None), None
+        if is_missed(context, missed):
+            listed = _in_list(context, ours)
+            if listed is not None and not listed.unread:
+                return _take(context, ours, listed, times)
+            if listed is None and _is_given_up(context, missed):
+                with context.ledger.write() as write:
+                    current = book.get(write, ours.client_order_id)
+                    if current.state not in (OrderState.SUBMITTING, OrderState.UNKNOWN):
+                        return current, None
+                    return book.move(write, current, OrderState.NOT_PLACED, "not_placed", owner=None), None
         return missed, None
     except BrokerUnavailable as error:
         return _not_looked_up(context, ours, error), None
@@ -177,7 +181,7 @@ class FillTimes:
 
 def _open_orders(context: SessionContext) -> dict[str, BrokerOrder]:
     try:
-        return {order.client_order_id: order for order in context.broker.orders("open")}
+        return {order.client_order_id: order for order in context.broker.orders("open") if not order.unread}
     except BrokerUnavailable:
         return {}
 
@@ -195,9 +199,8 @@ def _tells_nothing(ours: LedgerOrder, order: BrokerOrder) -> bool:
 
 
 def _is_given_up(context: SessionContext, order: LedgerOrder) -> bool:
-    """True for an order not found for long. One that the broker named a duplicate exists, and is given up after its session."""
-    is_there = order.acknowledged and (order.broker_order_id is not None or order.session >= context.session)
-    return not is_there and is_missed(context, order)
+    """Is an order that is missed not there? One that the broker named a duplicate exists, and is given up after its session."""
+    return not (order.acknowledged and (order.broker_order_id is not None or order.session >= context.session))
 
 
 def _sent_since(order: LedgerOrder) -> dt.datetime:
@@ -206,6 +209,7 @@ def _sent_since(order: LedgerOrder) -> dt.datetime:
     return day_start(order.signal_session if is_early else order.session)
 
 
-def _is_listed(context: SessionContext, ours: LedgerOrder) -> bool:
+def _in_list(context: SessionContext, ours: LedgerOrder) -> BrokerOrder | None:
+    """The order as the broker's list shows it, where a look-up by its id does not."""
     orders = context.broker.orders("all", after=_sent_since(ours))
-    return any(order.client_order_id == ours.client_order_id for order in orders)
+    return next((order for order in orders if order.client_order_id == ours.client_order_id), None)

@@ -19,6 +19,7 @@ from kobe_jobs.trading.order_looks import FillTimes, look_up
 from kobe_jobs.trading.splits_ahead import waiting_for_split
 from kobe_jobs.trading.stops import (
     LIVING,
+    bound_by,
     is_passed,
     living_stops,
     look_for_lost,
@@ -248,6 +249,13 @@ class _Round:
         if position(context.ledger, held.id) != current:
             return True
         if any(order.state is not OrderState.PLANNED for order in living_stops(context, current)):
+            return True
+        order = bound_by(context, current, there)
+        if order is not None:
+            context.note(
+                f"an order to {order.side} {order.symbol} that Kobe did not send leaves too few shares for its stop:"
+                " end it at the broker"
+            )
             return True
         if is_passed(context, current, self._quote(current.symbol)) and not stop_is_next(context, current):
             context.note(f"the market is beyond the stop of {current.symbol} ({current.stop_price}): it leaves at the quote")

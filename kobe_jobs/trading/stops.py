@@ -12,7 +12,7 @@ from kobe_jobs.trading.context import SessionContext
 from kobe_jobs.trading.executor import cancel, cancel_unsent, send
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.order_looks import FillTimes, look_up
-from kobe_resources.broker.protocol import OrderStatus, Quote
+from kobe_resources.broker.protocol import BrokerOrder, OrderStatus, Quote
 from kobe_resources.order_ledger import LedgerOrder, OrderPlan, OrderState, Position
 from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.positions import SAME_SHARES, is_same_qty, position
@@ -70,6 +70,15 @@ def may_have_exit(context: SessionContext, held: Position, there: AtBroker) -> b
         return False
     row = there.positions.get(held.symbol)
     return row is None or not there.holds(held) or row.qty_available < held.qty - SAME_SHARES
+
+
+def bound_by(context: SessionContext, held: Position, there: AtBroker) -> BrokerOrder | None:
+    """An open order that this ledger does not know and that binds shares of a position, so that its stop would be refused."""
+    row, side = there.positions.get(held.symbol), "sell" if held.side == "long" else "buy"
+    if row is None or row.qty_available >= held.qty - SAME_SHARES:
+        return None
+    resting = [order for order in there.orders if (order.symbol, order.side) == (held.symbol, side)]
+    return next((order for order in resting if book.find(context.ledger, order.client_order_id) is None), None)
 
 
 def is_passed(context: SessionContext, held: Position, quote: Quote | None) -> bool:

@@ -34,11 +34,13 @@ def settle(write: Write, client_id: str, order: BrokerOrder, at: dt.datetime) ->
     """
     ours = get(write, client_id)
     check_same(write, ours, order)
+    size = order.qty if order.qty > 0 else ours.qty
     # Of a stop that rests a split multiplies what is left, and not what had filled before.
-    least = ZERO if ours.purpose == STOP else order.qty - SAME_SHARES
-    if order.status is OrderStatus.FILLED and order.filled_qty <= least:
+    least, most = (ZERO, order.filled_qty) if ours.purpose == STOP else (size - SAME_SHARES, size + SAME_SHARES)
+    if order.filled_qty > most or (order.status is OrderStatus.FILLED and order.filled_qty <= least):
         raise OrderMismatch(
-            f"order {client_id} is called filled, with {order.filled_qty} of {order.qty} shares", "ask the broker what it means"
+            f"order {client_id} is called {order.raw_status}, with {order.filled_qty} of {size} shares",
+            "ask the broker what it means",
         )
     ours = _record_fills(write, ours, order, at)
     state, reason = _state_of(order)
@@ -99,6 +101,9 @@ def check_same(source: OrderLedger | Write, ours: LedgerOrder, order: BrokerOrde
     An order that rests may have been resized by a split, so that its size counts only where shares of it left.
     """
     hint = "explain it, then `kobe reconcile --accept` with the reason"
+    if order.unread:
+        # Its state may be readable, and its shares are not: nothing of it is booked.
+        raise OrderMismatch(f"order {ours.client_order_id} of {ours.symbol} cannot be read: {order.unread}", "look again later")
     decided, there = f"{ours.side} {ours.symbol}", f"{order.side} {order.symbol}"
     if decided != there or order.client_order_id != ours.client_order_id:
         raise OrderMismatch(f"order {ours.client_order_id} is {decided} in the ledger, {there} at the broker", hint)

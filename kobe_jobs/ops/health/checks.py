@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kobe_assets.checks.sessions import find_stale
-from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguarded, lifted_text
+from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguarded, lifted_text, mend_of
 from kobe_jobs.trading.known_heads import MEND, find_rollback
 from kobe_resources import calendar
 from kobe_resources.broker.open import embedded_folder, open_broker
@@ -219,8 +219,8 @@ def ask_protection(settings: Settings) -> Finding:
             account = f"{stage}:{broker.account().number}"
             unguarded, lifted = find_unguarded(ledger, account, broker), find_lifted(ledger, account, broker)
     hangs = f"a run is at work and has written nothing for {QUIET_AT_MOST.seconds // 60} minutes: end it, then "
-    hint = f"; {hangs if is_at_work else ''}`kobe trade` while the market is open mends it" if unguarded else ""
-    seen = "; ".join([*unguarded, *(lifted_text(*row) for row in lifted.items())]) or PROTECTED
+    hint = f"; {hangs if is_at_work else ''}{mend_of(unguarded)}" if unguarded else ""
+    seen = "; ".join([*(row.text for row in unguarded), *(lifted_text(*row) for row in lifted.items())]) or PROTECTED
     return Finding("protection", not unguarded, f"{seen}{hint}", metrics={"positions_unguarded": len(unguarded)})
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kobe_jobs.research_run.strategies import parts_named, why_only_simulated
-from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguarded, lifted_text
+from kobe_jobs.trading.bare_positions import PROTECTED, find_lifted, find_unguarded, lifted_text, mend_of
 from kobe_jobs.trading.context import SessionContext, TradingContext, open_session, sends_before_open, session_date
 from kobe_jobs.trading.known_heads import MEND as ROLLBACK_MEND
 from kobe_jobs.trading.known_heads import find_rollback
@@ -274,8 +274,8 @@ def _protection(context: SessionContext) -> Finding:
         return Finding("protection", True, f"stage {context.stage} holds nothing")
     unguarded = find_unguarded(context.ledger, context.account, context.broker)
     lifted = find_lifted(context.ledger, context.account, context.broker)
-    seen = "; ".join([*unguarded, *(lifted_text(*row) for row in lifted.items())]) or PROTECTED
-    return Finding("protection", not unguarded, seen, "`kobe trade` mends it" if unguarded else "")
+    seen = "; ".join([*(row.text for row in unguarded), *(lifted_text(*row) for row in lifted.items())]) or PROTECTED
+    return Finding("protection", not unguarded, seen, mend_of(unguarded))
 
 
 def _sole_use(context: SessionContext) -> Finding:

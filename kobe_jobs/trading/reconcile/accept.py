@@ -78,13 +78,18 @@ def accept_differences(
 
 
 def _settle_odd_orders(context: SessionContext, found: Reconciliation, reason: str) -> None:
-    """Apply orders of ours as the broker has them, as the person accepted; one that still works under a wrong symbol is
-    cancelled first.
+    """Apply orders of ours as the broker has them, as the person accepted; one that still works under a wrong symbol, or after
+    its end, is cancelled first.
     """
     for theirs in found.orders:
         ours = book.find(context.ledger, theirs.client_order_id)
-        if ours is None or ours.account != context.account:
+        if ours is None or ours.account != context.account or theirs.unread:
             continue
+        if ours.state in ENDED and not theirs.is_terminal:
+            # The broker once called it over, and it works: what it protects gets a stop that the ledger knows.
+            theirs = _ended(context, theirs)
+            if ours.purpose == book.STOP and ours.position_id is not None:
+                context.lifted.add(ours.position_id)
         if _filled_late(context, found, ours, theirs):
             with context.ledger.write() as write:
                 book_late_fill(write, ours.client_order_id, theirs, FillTimes(context).of(theirs, ours), reason)

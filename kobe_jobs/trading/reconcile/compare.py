@@ -25,6 +25,7 @@ from kobe_jobs.trading.bare_positions import (
 )
 from kobe_jobs.trading.context import SessionContext, day_start
 from kobe_jobs.trading.fractions import is_rounded, settle_fractions
+from kobe_jobs.trading.lost_orders import OUR_PREFIX
 from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, look_up
 from kobe_jobs.trading.reconcile.cash import compare_cash
 from kobe_jobs.trading.reconcile.difference import Difference
@@ -137,10 +138,10 @@ def reconcile(context: SessionContext, moment: str, stops: bool = False) -> Reco
 def compare(context: SessionContext, promote: bool = True, stops: bool = False) -> Reconciliation:
     """Both sides as they are now. promote: apply the broker's state to late orders of ours; nothing else is written."""
     last = last_reconciliation(context.ledger, context.account, agreeing=True)
-    noted = _noted_now(context, last)
     since = _horizon(context)
     opened = context.broker.orders("open")
-    orders = _orders_since(context, since, opened)
+    orders = _orders_since(context, since, opened, last)
+    noted = _noted_now(context, last, orders)
     executed = context.broker.fills(day_start(since))
     orders += _filled_since(context, executed, orders)
     promoted, order_rows = _compare_orders(context, orders, promote)
@@ -158,7 +159,8 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
         *cash_rows,
     ]
     if stops and context.sends:
-        there = broker_state_of(opened, positions, context.ledger, context.account)
+        state = broker_state_of(opened, positions, context.ledger, context.account)
+        there = replace(state, noted={symbol: Decimal(qty) for symbol, qty in noted["positions"].items()})
         rows += compare_stops(context, held, there, {row.what for row in rows if row.kind in ("position", "symbol")})
     snapshot = {
         "orders": [
@@ -173,16 +175,36 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
     return Reconciliation(tuple(rows), snapshot, promoted, tuple(orders), tuple(positions), renamed)
 
 
-def _noted_now(context: SessionContext, last: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a person accepted as theirs at the last agreement; shares multiplied by the splits since."""
+def _noted_now(context: SessionContext, last: Mapping[str, Any] | None, orders: list[BrokerOrder]) -> dict[str, Any]:
+    """What a person accepted as theirs at the last agreement; shares multiplied by the splits since, and with what orders of
+    the person have bought or sold of them: such a sale takes nothing from a position of ours beside them.
+    """
     noted = noted_of(last)
     if last is None:
         return noted
     since = dt.date.fromisoformat(last["snapshot"].get("noted_through") or str(last["session"]))
+    before = {order_id: Decimal(filled) for order_id, _, _, _, filled in last["snapshot"]["orders"]}
     for symbol, qty in noted["positions"].items():
         splits = context.snapshot.splits_between(symbol, since, context.splits_through)
-        noted["positions"][symbol] = book.text_of(math.prod((ratio_of(split) for split in splits), start=Decimal(qty)))
+        theirs = math.prod((ratio_of(split) for split in splits), start=Decimal(qty))
+        trades = [order for order in orders if order.symbol == symbol and _is_of_person(context, order)]
+        left = theirs + sum((_filled_since_then(order, before) for order in trades), Decimal(0))
+        noted["positions"][symbol] = book.text_of(left if left * theirs > 0 else Decimal(0))
     return noted
+
+
+def _is_of_person(context: SessionContext, order: BrokerOrder) -> bool:
+    """Is it an order that neither this ledger, nor one that it was restored from, has sent, nor the broker in place of one?"""
+    ours = book.find(context.ledger, order.client_order_id)
+    if (ours is not None and ours.account == context.account) or order.client_order_id.startswith(OUR_PREFIX):
+        return False
+    return order.replaces is None or ledger_order_of(context, order.replaces) is None
+
+
+def _filled_since_then(order: BrokerOrder, before: Mapping[str, Decimal]) -> Decimal:
+    """Signed shares that an order has filled since `before`: shares by the broker's id."""
+    filled = order.filled_qty - max(before.get(known, Decimal(0)) for known in (order.id, *order.earlier_ids))
+    return filled if order.side == "buy" else -filled
 
 
 def compare_stops(context: SessionContext, held: list[Position], there: AtBroker, differing: set[str]) -> list[Difference]:
@@ -225,15 +247,23 @@ def _horizon(context: SessionContext) -> dt.date:
     return min([*days, *(order.session for order in waiting)])
 
 
-def _orders_since(context: SessionContext, since: dt.date, opened: list[BrokerOrder]) -> list[BrokerOrder]:
-    """Orders sent since a day, older ones that still work, and the unsettled ones of ours that neither list holds."""
+def _orders_since(
+    context: SessionContext, since: dt.date, opened: list[BrokerOrder], last: Mapping[str, Any] | None
+) -> list[BrokerOrder]:
+    """Orders sent since a day, older ones that still work, and those that neither list holds: unsettled ones of ours, and a
+    person's that worked at the last agreement.
+    """
     listed = context.broker.orders("all", after=day_start(since))
     found = {order.id: order for order in [*opened, *listed]}
     names = {order.client_order_id for order in found.values()}
-    for ours in book.in_states(context.ledger, context.account, [OrderState.ACCEPTED]):
-        if ours.client_order_id not in names:
+    wanted = [ours.client_order_id for ours in book.in_states(context.ledger, context.account, [OrderState.ACCEPTED])]
+    rows = last["snapshot"]["orders"] if last else ()
+    worked = [client_id for _, client_id, _, status, _ in rows if status not in TERMINAL_STATUSES]
+    wanted += [client_id for client_id in worked if book.find(context.ledger, client_id) is None]
+    for client_id in wanted:
+        if client_id not in names:
             with contextlib.suppress(BrokerUnavailable):
-                order = context.broker.order_by_client_id(ours.client_order_id)
+                order = context.broker.order_by_client_id(client_id)
                 if order is not None:
                     found[order.id] = order
     return list(found.values())
@@ -271,6 +301,10 @@ def _compare_orders(context: SessionContext, orders: list[BrokerOrder], promote:
             continue
         late = ours.state in (OrderState.NOT_PLACED, OrderState.PLANNED)
         is_open = late or ours.state in UNSETTLED
+        if order.unread:
+            # What it filled cannot be told from it; executions and shares are compared all the same.
+            rows.append(Difference("order", ours.client_order_id, str(ours.state), f"cannot be read: {order.unread}", is_open))
+            continue
         applies = is_open and promote
         try:
             if is_open:

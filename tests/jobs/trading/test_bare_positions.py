@@ -54,6 +54,20 @@ def test_a_stop_lost_after_the_session_is_named_with_the_mend(
     assert answer.metrics == {"positions_unguarded": 1}
 
 
+@pytest.mark.parametrize("left", [0, 1])
+def test_reconciliation_is_the_mend_where_the_shares_differ(
+    settings: Settings, rig: TradingContext, embedded: EmbeddedBroker, left: int
+) -> None:
+    symbol = next(order for order in rig.broker.orders("open") if order.kind == "stop").symbol
+    change = "UPDATE positions SET qty = 1 WHERE symbol = ?" if left else "DELETE FROM positions WHERE symbol = ?"
+    embedded.book.state.run(change, (symbol,))
+    answer = ask_protection(settings)
+    assert not answer.ok
+    assert symbol in answer.seen
+    assert "`kobe reconcile`" in answer.seen
+    assert "`kobe trade`" not in answer.seen, "no run touches the stop of what differs"
+
+
 def test_a_stop_whose_cancel_is_under_way_protects_no_more(
     settings: Settings, rig: TradingContext, embedded: EmbeddedBroker
 ) -> None:

@@ -11,11 +11,13 @@ import pytest
 
 from kobe_jobs.trading.context import TradingContext
 from kobe_jobs.trading.session import trade_session
+from kobe_resources.broker.alpaca import parse
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.protocol import BrokerUnavailable, OrderStatus, Refused
 from kobe_resources.order_ledger.orders import of_session
 from kobe_resources.order_ledger.positions import all_positions
 from kobe_resources.order_ledger.sessions import claim_of
+from kobe_resources.order_ledger.states import UNSETTLED
 from tests.jobs.trading.test_resuming import Around
 from tests.jobs.trading.test_session import ACCOUNT, orders, posts, second_day
 from tests.support.builders import small_market as market
@@ -59,6 +61,24 @@ def test_a_stop_that_is_gone_after_the_session_is_set_again_and_nothing_else_is_
     summary = trade_session(rig)
     assert summary.is_clean, summary
     assert posts(embedded) == before + 1
+    assert bare(embedded) == []
+
+
+def test_a_stop_for_which_a_person_s_order_leaves_no_shares_is_named_and_not_sent(
+    rig: TradingContext, embedded: EmbeddedBroker
+) -> None:
+    assert trade_session(rig).is_clean
+    cancel_stop(embedded, "S01")
+    embedded.settle()
+    fields = {"client_order_id": "hand", "symbol": "S01", "side": "sell", "type": "limit", "time_in_force": "gtc"}
+    embedded.book.submit({**fields, "qty": "2", "limit_price": "9999.00"})
+    before = posts(embedded)
+    summary = trade_session(rig)
+    assert not summary.is_clean
+    assert posts(embedded) == before, "the broker would refuse it, each round anew"
+    assert any("an order to sell S01 that Kobe did not send" in note for note in summary.notes)
+    embedded.book.cancel(next(order.id for order in rig.broker.orders("open") if order.client_order_id == "hand"))
+    assert trade_session(rig).is_clean
     assert bare(embedded) == []
 
 
@@ -261,6 +281,38 @@ def refuse_stops_below(rig: TradingContext, embedded: EmbeddedBroker, symbol: st
             return self.inner.submit(request)
 
     return Fallen(rig)
+
+
+@pytest.mark.parametrize("body", [{"qty": "NaN"}, {"filled_avg_price": "-"}, {"qty": None, "filled_qty": "0"}])
+def test_an_order_of_which_no_answer_can_be_read_is_not_ended_by_one(
+    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> None:
+    whole = parse.parse_order
+
+    def read(raw: Any, request_id: str | None = None) -> Any:
+        is_odd = isinstance(raw, dict) and raw.get("symbol") == "S00" and raw.get("status") == "filled"
+        return whole({**raw, **body} if is_odd else raw, request_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parse, "parse_order", read)
+        assert not trade(rig, rig.broker, resolve_timeout_s=1.0).is_clean
+    entry = next(order for order in of_session(rig.ledger, ACCOUNT, market.ENTRY_DAY) if order.symbol == "S00")
+    assert entry.state in UNSETTLED, "its shares are at the broker, and no answer has shown them yet"
+    assert trade_session(rig).is_clean
+    assert bare(embedded) == []
+
+
+def test_an_order_that_only_the_list_shows_is_settled_by_the_list(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    second_day(rig, embedded)
+
+    class WithoutLookUps(Around):
+        def order_by_client_id(self, client_id: str) -> None:
+            return None
+
+    summary = trade(rig, WithoutLookUps(rig))
+    assert summary.is_clean, summary
+    assert bare(embedded) == orphans(embedded) == []
+    assert {held.symbol for held in all_positions(rig.ledger, ACCOUNT) if not held.is_open} >= set(market.LEAVING)
 
 
 def test_a_stop_that_the_market_has_passed_leaves_at_the_quote(rig: TradingContext, embedded: EmbeddedBroker) -> None:

@@ -197,6 +197,52 @@ def test_more_of_what_we_hold_comes_into_the_position_with_its_stop(context: Ses
     assert stops_at(embedded, "S00") == [5.0]
 
 
+@pytest.mark.parametrize(
+    ("side", "qty", "ours", "theirs"),
+    [("sell", "2", 3, "2"), ("sell", "4", 3, "0"), ("sell", "5", 2, "0"), ("sell", "7", 0, None), ("buy", "2", 3, "6")],
+)
+def test_what_a_person_trades_is_taken_from_their_shares_before_ours(
+    rig: TradingContext, embedded: EmbeddedBroker, side: str, qty: str, ours: int, theirs: str | None
+) -> None:
+    context = with_shares_of_a_person(rig, embedded)
+    cancel_stop(embedded, "S00")
+    embedded.settle()
+    market.by_hand(embedded, "S00", side, qty, "my own trade")
+    found = reconcile(context, "by hand")
+    assert ("order", "my own trade") in rows_of(found)
+    assert (("position", "S00") in rows_of(found)) is (ours < 3), "a difference only where ours are gone too"
+    assert accept_differences(context, found, "I traded my own") == []
+    assert sum(held.qty for held in open_positions(context.ledger, ACCOUNT) if held.symbol == "S00") == ours
+    assert stops_at(embedded, "S00") == ([float(ours)] if ours else [])
+    again = reconcile(context, "again")
+    assert again.agrees
+    assert again.snapshot["noted"]["positions"].get("S00") == theirs
+
+
+def test_a_standing_order_of_a_person_that_fills_later_leaves_ours_alone(rig: TradingContext, embedded: EmbeddedBroker) -> None:
+    context = with_shares_of_a_person(rig, embedded)
+    fields = {"client_order_id": "hand", "symbol": "S00", "side": "sell", "type": "limit", "time_in_force": "gtc"}
+    embedded.book.submit({**fields, "qty": "3", "limit_price": "9999.00"})
+    assert accept_differences(context, reconcile(context, "by hand"), "my own standing order") == []
+    embedded.advance_to(market.EXIT_DAY, "open")
+    state = embedded.book.state
+    state.run("UPDATE orders SET status = 'filled', filled_qty = qty WHERE client_order_id = 'hand'")
+    state.run("UPDATE positions SET qty = qty - 3 WHERE symbol = 'S00'")
+    later = open_session(rig, "rsi2")
+    found = reconcile(later, "it filled")
+    assert ("position", "S00") not in rows_of(found)
+    assert found.snapshot["noted"]["positions"] == {"S00": "1"}
+
+
+def with_shares_of_a_person(rig: TradingContext, embedded: EmbeddedBroker) -> SessionContext:
+    """After the entry day's run, with four accepted shares of a person beside our three of S00."""
+    by_hand("S00", "buy", "4")(embedded)
+    context = open_session(rig, "rsi2")
+    assert accept_differences(context, reconcile(context, "by hand"), "mine") == []
+    assert trade_session(rig).is_clean
+    return open_session(rig, "rsi2")
+
+
 def stops_at(embedded: EmbeddedBroker, symbol: str) -> list[float]:
     """Shares of the stops that rest at the broker."""
     sql = "SELECT qty FROM orders WHERE kind = 'stop' AND status = 'new' AND symbol = ?"
@@ -380,6 +426,20 @@ def test_what_took_our_stop_s_place_with_other_shares_gives_way_to_ours(
     assert ("order", "heir") in rows_of(found)
     assert accept_differences(context, found, "the broker made it smaller") == []
     assert stops_at(embedded, "S00") == [3.0]
+
+
+@pytest.mark.parametrize("is_switch_on", [False, True])
+def test_a_stop_that_works_though_it_was_called_over_gives_way_to_one_that_the_ledger_knows(
+    context: SessionContext, embedded: EmbeddedBroker, is_switch_on: bool
+) -> None:
+    context.ledger.connection.execute("UPDATE intents SET state = 'EXPIRED' WHERE symbol = 'S00' AND leg = 'stop'")
+    if is_switch_on:
+        context.kill_switch.turn_on("a look around")
+    found = reconcile(context, "by hand")
+    assert {kind for kind, _ in rows_of(found)} == {"order"}
+    assert accept_differences(context, found, "it was never over") == []
+    assert stops_at(embedded, "S00") == [3.0]
+    assert reconcile(context, "again", stops=True).agrees
 
 
 def test_accepting_needs_a_reason(context: SessionContext, embedded: EmbeddedBroker) -> None:

@@ -110,7 +110,7 @@ def test_what_an_entry_bought_before_its_run_was_killed_is_protected_or_named_by
     embedded.settle()
     (bought,) = bare(embedded)
     text = f"{bought} has no protective stop at the broker"
-    assert find_unguarded(rig.ledger, ACCOUNT, rig.broker) == [f"{text} for its 3 shares"]
+    assert [row.text for row in find_unguarded(rig.ledger, ACCOUNT, rig.broker)] == [f"{text} for its 3 shares"]
     assert unproven(rig.ledger, ACCOUNT) == [bought]
     if refusal is KillSwitchOn:
         rig.kill_switch.turn_on("now")

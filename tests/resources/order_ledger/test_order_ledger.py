@@ -228,6 +228,15 @@ def test_an_order_that_is_called_filled_without_its_shares_is_not_over(ledger: O
         assert settle(write, order.client_order_id, answer(order, "filled", "1", "59.9"), OPENED).state is OrderState.FILLED
 
 
+@pytest.mark.parametrize("status", ["filled", "partially_filled", "canceled"])
+@pytest.mark.parametrize("tag", [book.ENTRY, book.EXIT])
+def test_an_answer_with_more_shares_than_the_order_has_books_nothing(ledger: OrderLedger, status: str, tag: str) -> None:
+    order = submitted(ledger, tag=tag)
+    with pytest.raises(OrderMismatch, match="with 1000 of 1 shares"), ledger.write() as write:
+        settle(write, order.client_order_id, answer(order, status, "1000", "59.9"), OPENED)
+    assert book.get(ledger, order.client_order_id).filled_qty == 0
+
+
 @pytest.mark.parametrize("changes", [{"symbol": "PEP"}, {"side": "sell"}, {"client_order_id": "kobe-other"}])
 def test_an_answer_about_another_order_is_refused(ledger: OrderLedger, changes: dict[str, str]) -> None:
     order = submitted(ledger)

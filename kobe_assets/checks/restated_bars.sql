@@ -7,7 +7,9 @@ WITH loads AS (
 ), bars AS (
     SELECT symbol, min(session) AS session, max(session) AS until, count(*) FILTER (new > 0) AS restated,
            count(*) FILTER (new IS NULL) AS gone, median(new / old) FILTER (new > 0) AS factor,
-           coalesce(max(new / old) FILTER (new > 0) / min(new / old) FILTER (new > 0) < 1.02, false) AS one_factor,
+           -- Of one bar alone any factor is one throughout.
+           count(*) FILTER (new > 0) > 1
+               AND coalesce(max(new / old) FILTER (new > 0) / min(new / old) FILTER (new > 0) < 1.02, false) AS one_factor,
            max(abs(ln(new / old))) FILTER (new > 0) AS largest
     FROM bar_revisions, last_load
     WHERE seen_at > last_load.after AND field = 'close' AND old > 0

@@ -159,7 +159,7 @@ def test_late_bars_keep_a_position_at_its_last_close_though_the_next_symbol_begi
 @pytest.mark.parametrize(("most", "refused"), [(0.0015, {}), (0.0012, {"exceeds_exposure": 1})])
 def test_what_is_open_counts_against_the_exposure_at_its_last_close(most: float, refused: dict[str, int]) -> None:
     """A: 3 shares at a last close of 20.5, $61.50; B's limit is 20 × 1.01 × 1.001 = 20.22, 3 shares $60.66: $122.16."""
-    rows = market([FLAT, FLAT, FLAT, FLAT]) + market([(20.0, 20.1, 19.9, 20.0), FLAT], "B", first=2)
+    rows = market([FLAT, FLAT, FLAT, FLAT]) + market([(20.0, 20.2, 19.9, 20.1), FLAT], "B", first=2)
     found = run(signals_at_twenty("long"), rows, **{"policy.max_gross_exposure": most})
     assert (len(found.trades), found.refused) == (2 - len(refused), refused)
 

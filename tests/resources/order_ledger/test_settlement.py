@@ -62,7 +62,7 @@ def test_a_fill_without_a_price_is_not_believed(ledger: OrderLedger, average: st
 
 def test_shares_without_end_are_not_believed(ledger: OrderLedger) -> None:
     order = submitted(ledger)
-    with pytest.raises(OrderMismatch, match="filled Infinity at"):
+    with pytest.raises(OrderMismatch, match="Infinity of 1 shares"):
         settled(ledger, order, answer(order, "partially_filled", "Infinity", "60"))
 
 

@@ -94,14 +94,14 @@ def bars_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) 
 
 @dg.multi_asset_check(name="universe_checks", specs=_specs("universe", UNIVERSE_FINDINGS))
 def universe_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
-    """Does the universe cover what the settings ask for."""
+    """Whether the universe covers what the settings ask for."""
     warehouse = store.open()
     yield from _conclude(warehouse, "universe", check_universe(warehouse, settings))
 
 
 @dg.multi_asset_check(name="indicators_checks", specs=indicators.CHECKS)
 def indicator_checks(store: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
-    """Are the indicators those of the bars."""
+    """Whether the indicators are those of the bars."""
     warehouse = store.open()
     with warehouse.connect():
         rows = warehouse.frame(
@@ -124,7 +124,7 @@ def indicator_checks(store: WarehouseResource) -> Iterator[dg.AssetCheckResult]:
 
 @dg.multi_asset_check(name="signals_checks", specs=signals.CHECKS)
 def signal_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
-    """Does any signal read the future."""
+    """Whether no signal reads the future."""
     warehouse = store.open()
     market = load_market(warehouse, settings)
     known = strategies_of(settings)
@@ -138,7 +138,7 @@ def signal_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]
 
 @dg.multi_asset_check(name="wf_folds_checks", specs=wf_folds.CHECKS)
 def fold_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
-    """Are the folds honest: unseen windows, conserved cash, fills after signals."""
+    """Whether the folds are honest: unseen windows, conserved cash, fills after signals."""
     warehouse = store.open()
     with warehouse.connect():
         folds, trades, equity = (warehouse.frame(f"SELECT * FROM {name}") for name in ("wf_folds", "wf_trades", "wf_equity"))  # noqa: S608
@@ -162,7 +162,7 @@ def fold_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) 
 
 @dg.multi_asset_check(name="kpi_report_checks", specs=kpi_report.CHECKS)
 def report_checks(store: WarehouseResource, settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
-    """Is every figure there."""
+    """Whether every figure is there."""
     warehouse = store.open()
     names = dict.fromkeys([*studied(settings), *([BOOK] if settings.portfolio.book == BOOK else [])])
     books = [(name, mode) for name in names for mode in (CANONICAL, OPTIMIZED)]

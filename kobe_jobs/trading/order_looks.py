@@ -199,7 +199,7 @@ def _tells_nothing(ours: LedgerOrder, order: BrokerOrder) -> bool:
 
 
 def _is_given_up(context: SessionContext, order: LedgerOrder) -> bool:
-    """Is an order that is missed not there? One that the broker named a duplicate exists, and is given up after its session."""
+    """Whether a missed order is given up; one that the broker named a duplicate exists, and is given up after its session."""
     return not (order.acknowledged and (order.broker_order_id is not None or order.session >= context.session))
 
 

@@ -1,1 +1,1 @@
-"""May a session trade: preflight, and the research gate."""
+"""Whether a session may trade: preflight, and the research gate."""

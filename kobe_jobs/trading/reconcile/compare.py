@@ -194,7 +194,7 @@ def _noted_now(context: SessionContext, last: Mapping[str, Any] | None, orders: 
 
 
 def _is_of_person(context: SessionContext, order: BrokerOrder) -> bool:
-    """Is it an order that neither this ledger, nor one that it was restored from, has sent, nor the broker in place of one?"""
+    """Whether neither this ledger, nor one that it was restored from, has sent the order, nor the broker in place of one."""
     ours = book.find(context.ledger, order.client_order_id)
     if (ours is not None and ours.account == context.account) or order.client_order_id.startswith(OUR_PREFIX):
         return False

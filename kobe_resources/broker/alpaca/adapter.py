@@ -155,7 +155,7 @@ class AlpacaBroker:
     def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
         """The order with this id; None where the broker does not know it (yet)."""
         answer = self._ask(self._trading, "/orders:by_client_order_id", {"client_order_id": client_order_id})
-        if _is_absent(answer) or (answer.status == 404 and answer.message and not _is_gateway(answer)):
+        if _is_unknown_order(answer):
             return None
         order = self._understood(answer, lambda body: parse.parse_order(body, answer.request_id))
         if order.client_order_id != client_order_id:
@@ -257,8 +257,10 @@ class AlpacaBroker:
 
     def _order_by_id(self, order_id: str) -> BrokerOrder | None:
         answer = self._ask(self._trading, f"/orders/{url_quote(order_id, safe='')}", None)
-        order = None if answer.status == 404 else self._understood(answer, parse.parse_order_row)
-        if order is not None and order.id != order_id:
+        if _is_unknown_order(answer):
+            return None
+        order = self._understood(answer, parse.parse_order_row)
+        if order.id != order_id:
             raise BrokerUnavailable("the broker answered about another order", "try again", answer.request_id)
         return order
 
@@ -351,17 +353,22 @@ def _unauthorized(answer: Answer) -> Unauthorized:
 
 
 def _is_gateway(answer: Answer) -> bool:
-    """A 404 that need not be the broker's own: it says nothing of an order."""
+    """Whether a 404 need not be the broker's own, so that it says nothing of an order."""
     return answer.status == 404 and answer.code is None and answer.message.lower() == GATEWAY
 
 
+def _is_unknown_order(answer: Answer) -> bool:
+    """Whether Alpaca itself says that there is no such order."""
+    return _is_absent(answer) or (answer.status == 404 and bool(answer.message) and not _is_gateway(answer))
+
+
 def _is_own_answer(answer: Answer) -> bool:
-    """A 403 in Alpaca's JSON: a page of HTML is a firewall's, and may pass."""
+    """Whether a 403 is in Alpaca's JSON: a page of HTML is a firewall's, and may pass."""
     return answer.status == 401 or bool(answer.message)
 
 
 def _is_absent(answer: Answer) -> bool:
-    """A 404 in Alpaca's own words: a gateway's 404 says nothing of an order."""
+    """Whether it is a 404 in Alpaca's own words: a gateway's 404 says nothing of an order."""
     in_own_words = answer.code == NOT_FOUND or "not found for" in answer.message.lower()
     return answer.status == 404 and in_own_words
 

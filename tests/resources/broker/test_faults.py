@@ -200,6 +200,21 @@ def test_a_lookup_never_says_absent_on_a_strange_answer(server: EmbeddedBroker, 
         adapter.order_by_client_id(f"here-{kind}")
 
 
+@pytest.mark.parametrize("kind", ["404_gateway", "200_list"])
+def test_a_replaced_order_has_not_ended_on_a_strange_answer(server: EmbeddedBroker, adapter: AlpacaBroker, kind: str) -> None:
+    adapter.submit(limit_order(f"in-{kind}"))
+    stop = adapter.submit(stop_order(f"moved-{kind}"))
+    heir = server.book.replace(stop.id, {"stop_price": "80"})
+    server.faults.add({"match": {"method": "GET", "path": f"/v2/orders/{heir['id']}", "times": None}, "kind": kind})
+    with pytest.raises(BrokerUnavailable):
+        adapter.order_by_client_id(stop.client_order_id)
+    server.faults.clear()
+    found = adapter.order_by_client_id(stop.client_order_id)
+    assert found is not None
+    assert (found.id, found.status) == (heir["id"], OrderStatus.NEW)
+    adapter.cancel(found.id)
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("kind", ["reset", "504", "503_html", "429"])
 def test_an_unclear_cancel_is_unresolved_and_may_be_asked_again(

@@ -153,7 +153,7 @@ def compare(context: SessionContext, promote: bool = True, stops: bool = False) 
     held = [as_split(context, position) for position in open_positions(context.ledger, context.account)]
     renamed = _renamed(context, held, orders, positions)
     rows = [
-        *(row for row in order_rows if not _is_explained(context, row, renamed)),
+        *(row for row in order_rows if not _is_explained(context, row, orders, renamed)),
         *_compare_fills(context, fills, [order for order in orders if _is_since(order, since)]),
         *compare_positions(held, positions, renamed, noted["positions"]),
         *cash_rows,
@@ -415,10 +415,18 @@ def _renamed(
     return {held.symbol: name for held, name in moves if theirs.get(name, Decimal(0)) * held.signed_qty > 0}
 
 
-def _is_explained(context: SessionContext, row: Difference, renamed: Mapping[str, str]) -> bool:
-    """An order row that only says again that its symbol was renamed."""
-    order = book.find(context.ledger, row.what)
-    return order is not None and order.symbol in renamed and renamed[order.symbol] in row.broker
+def _is_explained(
+    context: SessionContext, row: Difference, orders: list[BrokerOrder], renamed: Mapping[str, str]
+) -> bool:  # fmt: skip
+    """Whether a row of orders only says again that a symbol was renamed: with the old one the order is the one decided."""
+    ours = book.find(context.ledger, row.what)
+    order = next((order for order in orders if order.client_order_id == row.what), None)
+    if ours is None or order is None or ours.state in ENDED or renamed.get(ours.symbol) != order.symbol:
+        return False
+    with contextlib.suppress(OrderMismatch):
+        check_same(context.ledger, ours, replace(order, symbol=ours.symbol))
+        return True
+    return False
 
 
 def _is_leaving(context: SessionContext, held: Position, there: AtBroker) -> bool:

@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +18,7 @@ from kobe_jobs.trading.renames import follow_renames
 from kobe_jobs.trading.roll_forward import apply_splits
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
+from kobe_resources.broker.protocol import Broker
 from kobe_resources.order_ledger.positions import flag_for_exit, open_positions
 from kobe_resources.warehouse.store import Warehouse
 from tests.support.builders import small_market as market
@@ -110,6 +111,17 @@ def test_a_renamed_position_of_other_shares_is_kept_and_its_difference_told(trad
     rest = accept_differences(context, compare(context), "renamed")
     assert held(context)["NEW"] == before
     assert [(row.kind, row.what) for row in rest if row.kind == "position"] == [("position", "NEW")]
+
+
+def test_an_order_of_a_renamed_position_that_buys_instead_of_selling_is_a_difference(traded: TradingContext) -> None:
+    class Turned(Renamed):
+        def orders(self, *args: Any, **kwargs: Any) -> Any:
+            return [self._of(row, side="buy") for row in self._inner.orders(*args, **kwargs)]
+
+    context = morning(traded, {"S00": "A"}, {})
+    assert [row.kind for row in compare(context).differences] == ["symbol"]
+    context.broker = cast(Broker, Turned(traded.broker, {"S00": "A"}))
+    assert [(row.kind, row.halts) for row in compare(context).differences] == [("order", True), ("symbol", True)]
 
 
 def test_a_position_is_not_sold_because_its_old_name_is_listed_no_more(traded: TradingContext) -> None:

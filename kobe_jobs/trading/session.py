@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import re
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -99,55 +99,72 @@ def _run(
             context.lifted_before = frozenset(row.position_id for row in still_lifted(context.ledger, context.account))
         if waited:
             context.note(waited)
-        with event_context(session=context.session):
-            try:
-                claim = claim_of(trading.ledger, context.account, context.session)
-                if claim is not None and claim.state == DONE:
-                    why = f"session {context.session} was already traded ({claim.note or claim.run_id})"
-                    return _look_after(context, why)
-                if claim is None and _is_missed(context):
-                    why = f"session {context.session} was not traded, and the market is shut"
-                    return replace(_look_after(context, why), untraded=why)
-                if context.moment is RunMoment.SHUT:
-                    why = _why_shut(context)
-                    return replace(_look_after(context, why), untraded=why)
-                before = last_claimed(trading.ledger, context.account)
-                _claim(trading, context)
-                unclaimed.close()
-                gap = "" if trading.ledger.disposable else gap_between(before, context.session)
-                if gap:
-                    context.note(gap)
-                return _trade(trading, context, confirm)
-            except KobeError as error:
-                _name_bare(context, error)
-                note_failure(context, error)
-                raise
-            except Exception as error:
-                log.exception("a trading run broke off")
-                reason = f"the run broke off: {type(error).__name__}: {error}"
-                broke = RunBroke(reason, "`kobe trade` resumes it; the log tells where")
-                _name_bare(context, broke)
-                note_failure(context, broke)
-                raise broke from error
-            except BaseException:
-                # Ctrl-C, SIGTERM, or a run that Dagster ends.
-                stopped = KobeError("the run was stopped", "`kobe trade` resumes it")
-                _name_bare(context, stopped)
-                log.warning(str(stopped))
-                sys.stderr.write(f"kobe: {stopped}\n")
-                raise
-            finally:
-                trading.ledger.copy_audit()
+        with event_context(session=context.session), _recorded_end(context):
+            return _take_up(trading, context, unclaimed, confirm)
+
+
+def _take_up(
+    trading: TradingContext, context: SessionContext, unclaimed: contextlib.ExitStack, confirm: Confirm | None
+) -> RunSummary:  # fmt: skip
+    """The summary of a session that is traded, or, where it is done or no order goes out now, only looked after.
+
+    unclaimed: what is taken back where the run is refused; left behind with the claim.
+    """
+    claim = claim_of(trading.ledger, context.account, context.session)
+    if claim is not None and claim.state == DONE:
+        return _look_after(context, f"session {context.session} was already traded ({claim.note or claim.run_id})")
+    why = ""
+    if claim is None and _is_missed(context):
+        why = f"session {context.session} was not traded, and the market is shut"
+    elif context.moment is RunMoment.SHUT:
+        why = _why_shut(context)
+    if why:
+        return replace(_look_after(context, why), untraded=why)
+    before = last_claimed(trading.ledger, context.account)
+    _claim(trading, context)
+    unclaimed.close()
+    gap = "" if trading.ledger.disposable else gap_between(before, context.session)
+    if gap:
+        context.note(gap)
+    return _trade(trading, context, confirm)
+
+
+@contextlib.contextmanager
+def _recorded_end(context: SessionContext) -> Iterator[None]:
+    """Put what ends the run of the block on the chain, with what may have no stop, and copy the chain in any case.
+
+    An error that is no KobeError is raised as RunBroke.
+    """
+    try:
+        yield
+    except KobeError as error:
+        _name_bare(context, error)
+        note_failure(context, error)
+        raise
+    except Exception as error:
+        log.exception("a trading run broke off")
+        reason = f"the run broke off: {type(error).__name__}: {error}"
+        broke = RunBroke(reason, "`kobe trade` resumes it; the log tells where")
+        _name_bare(context, broke)
+        note_failure(context, broke)
+        raise broke from error
+    except BaseException:
+        # Ctrl-C, SIGTERM, or a run that Dagster ends.
+        stopped = KobeError("the run was stopped", "`kobe trade` resumes it")
+        _name_bare(context, stopped)
+        log.warning(str(stopped))
+        sys.stderr.write(f"kobe: {stopped}\n")
+        raise
+    finally:
+        context.ledger.copy_audit()
 
 
 def _name_bare(context: SessionContext, error: KobeError) -> None:
-    """Add to what ended a run the positions for which the ledger alone proves no stop; those that it names are left out."""
-    if not context.sends:
+    """Add to what ended a run the positions for which the ledger alone proves no stop, where the broker's word is not there."""
+    if not context.sends or context.stops_told:
         return
     with contextlib.suppress(KobeError):
-        # As words: a ticker of one letter stands in any text.
-        named = {word.strip(".") for word in re.findall(r"[\w.]+", error.what)}
-        bare = [symbol for symbol in unproven(context.ledger, context.account) if symbol not in named]
+        bare = unproven(context.ledger, context.account)
         if bare:
             error.what = f"{error.what}; {', '.join(bare)} may have no stop at the broker"
 
@@ -162,9 +179,7 @@ def _claim(trading: TradingContext, context: SessionContext) -> None:
     except (StaleSignal, EvidenceMissing, BegunOtherwise, KillSwitchOn, BadStrategy, UsageError) as refused:
         # With the switch on only a stop goes out that takes the place of one which was lifted.
         lifted = still_lifted(context.ledger, context.account)
-        bare = _protect_refused(trading, context, sends=bool(lifted) or not isinstance(refused, KillSwitchOn))
-        if bare:
-            raise type(refused)(f"{refused.what}; {bare}", refused.hint) from refused
+        _protect_refused(trading, context, refused, sends=bool(lifted) or not isinstance(refused, KillSwitchOn))
         raise
 
 
@@ -172,17 +187,17 @@ def _confirm(trading: TradingContext, context: SessionContext, confirm: Confirm 
     """Let a person confirm a live session; what was lifted for a split is set again all the same. Raises NotConfirmed."""
     try:
         confirm_live(context, confirm)
-    except NotConfirmed:
+    except NotConfirmed as refused:
         if still_lifted(context.ledger, context.account):
-            _protect_refused(trading, context, sends=True)
+            _protect_refused(trading, context, refused, sends=True)
         raise
 
 
-def _protect_refused(trading: TradingContext, context: SessionContext, sends: bool) -> str:
-    """What is bare while a run is refused, once its stops were set; empty where nothing is. sends: may a stop go out?"""
+def _protect_refused(trading: TradingContext, context: SessionContext, refused: KobeError, sends: bool) -> None:
+    """Set the stops of what is held while a run is refused, and add to the refusal what is bare. sends: may a stop go out?"""
     if not context.sends or keeps_stored_time(trading) or not _may_hold(context):
         # An embedded broker forgets what a refused run did.
-        return ""
+        return
     # Cancels pass the switch.
     attempt(context, "stops before splits", lift_stops)
     if not sends:
@@ -195,7 +210,9 @@ def _protect_refused(trading: TradingContext, context: SessionContext, sends: bo
         attempt(context, "splits", apply_splits)
         attempt(context, "orders", tend)
         found = attempt(context, "stops", guard)
-    return "; ".join(filter(None, (*context.troubles, (found or Protection(answered=False)).describe())))
+    found = found or Protection(answered=False)
+    refused.what = "; ".join(filter(None, (refused.what, *context.troubles, found.describe())))
+    context.stops_told = found.answered
 
 
 def _trade(trading: TradingContext, context: SessionContext, confirm: Confirm | None) -> RunSummary:

@@ -142,6 +142,21 @@ def test_a_run_that_breaks_off_names_what_the_ledger_cannot_prove_protected(
         trade_session(rig)
 
 
+def test_an_error_about_a_position_does_not_hide_that_it_may_have_no_stop(
+    rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_day(rig, embedded)
+    with rig.ledger.write() as write:
+        write.execute("UPDATE intents SET state = 'CANCELED' WHERE symbol = 'S04' AND leg LIKE 'stop%'")
+
+    def broken(*_: Any) -> None:
+        raise KobeError("order kobe-1 of S04 has another size or limit at the broker", "explain it")
+
+    monkeypatch.setattr("kobe_jobs.trading.session.take_steps", broken)
+    with pytest.raises(KobeError, match=r"at the broker; S04 may have no stop at the broker: explain it$"):
+        trade_session(rig)
+
+
 def test_a_run_that_is_stopped_names_what_may_be_bare(
     rig: TradingContext, embedded: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +179,7 @@ def test_a_run_that_the_kill_switch_refuses_names_what_is_bare(rig: TradingConte
     cancel_stop(embedded, "S04")
     rig.kill_switch.turn_on("now")
     before = posts(embedded)
-    with pytest.raises(KillSwitchOn, match="S04 has no protective stop"):
+    with pytest.raises(KillSwitchOn, match="S04 has no protective stop") as refused:
         trade_session(rig)
+    assert "may have no stop" not in str(refused.value)
     assert posts(embedded) == before

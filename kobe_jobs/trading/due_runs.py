@@ -13,9 +13,8 @@ from kobe_jobs.trading.moments import AUCTION_ENDS, AUCTION_FROM
 from kobe_resources import calendar
 from kobe_resources.calendar import NEW_YORK
 from kobe_resources.kill_switch import KillSwitch
-from kobe_resources.order_ledger.orders import STOP
+from kobe_resources.order_ledger import orders as book
 from kobe_resources.order_ledger.sessions import DONE
-from kobe_resources.order_ledger.states import UNSETTLED
 from kobe_resources.order_ledger.store import OrderLedger
 from kobe_resources.settings.load import kobe_home
 
@@ -63,7 +62,7 @@ def why_no_entries(settings: Settings, session: dt.date | None, now: dt.datetime
 
 
 def is_done_in_stage(stage: str, session: str) -> bool:
-    """True where the ledger has an account of the stage whose session is done."""
+    """Whether the ledger has an account of the stage whose session is done."""
     path = kobe_home() / "orders.sqlite"
     if not path.is_file():
         return False
@@ -89,7 +88,8 @@ def why_unfinished(stage: str, session: dt.date, now: dt.datetime) -> str:
         for claim in claims:
             if claim["state"] == DONE or (stage == "live" and not claim["confirmed_by"]):
                 continue
-            working = _working(ledger, claim["account"], session)
+            unsettled = book.unsettled(ledger, claim["account"])
+            working = sum(order.session == session and order.purpose != book.STOP for order in unsettled)
             if working and now < calendar.close_time(session):
                 return f"{working} orders work"
             seen = dt.datetime.fromisoformat(claim["seen"])
@@ -139,14 +139,3 @@ def bare_after_split(stage: str, now: dt.datetime) -> tuple[dt.date, list[str]] 
     with OrderLedger(path) as ledger:
         symbols = [row.symbol for row in still_lifted(ledger, f"{stage}:%") if row.until <= session]
     return (session, symbols) if symbols else None
-
-
-def _working(ledger: OrderLedger, account: str, session: dt.date) -> int:
-    states = sorted(str(state) for state in UNSETTLED)
-    marks = ", ".join("?" * len(states))
-    rows = ledger.rows(
-        f"SELECT count(*) AS n FROM intents WHERE account = ? AND session = ? AND leg NOT LIKE '{STOP}%'"  # noqa: S608
-        f" AND state IN ({marks})",
-        (account, session.isoformat(), *states),
-    )
-    return int(rows[0]["n"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -286,7 +286,7 @@ def _renamed(connection: duckdb.DuckDBPyConnection, symbols: list[str]) -> dict[
 def _signals_of(connection: duckdb.DuckDBPyConnection, strategy: str, first: dt.date, last: dt.date) -> list[Signal]:
     """One strategy's signals in trading order."""
     rows = connection.execute(sql("snapshot_signals"), {"strategy": strategy, "first": first, "last": last}).fetchall()
-    return [replace(_signal(row), strategy=strategy) for row in rows]
+    return [_signal(row, strategy) for row in rows]
 
 
 def _interleaved(own: list[list[Signal]]) -> list[Signal]:
@@ -305,9 +305,11 @@ def sql(name: str) -> str:
     return read_sql(Path(__file__).parent, name)
 
 
-def _signal(row: tuple[Any, ...]) -> Signal:
-    columns: dict[str, Any] = {name: _number(value) for name, value in zip(NUMBERS, row[3:-1], strict=True)}
-    return Signal(session=row[0], symbol=row[1], side=row[2], **columns, **{"values": json.loads(row[-1] or "{}")})
+def _signal(row: tuple[Any, ...], strategy: str) -> Signal:
+    session, symbol, side, *numbers, values = row
+    columns: dict[str, Any] = dict(zip(NUMBERS, map(_number, numbers), strict=True))
+    columns["values"] = json.loads(values or "{}")
+    return Signal(session=session, symbol=symbol, side=side, strategy=strategy, **columns)
 
 
 def _bars_by_symbol(columns: dict[str, Any], sessions: Days) -> dict[str, Bars]:

@@ -13,15 +13,12 @@ from kobe_resources.runtime.source_closure import closure_hash
 
 def note_settings(trading: TradingContext) -> None:
     """Put a change of settings on the chain, with what they are now; they hold no secrets."""
-    rows = trading.ledger.rows("SELECT body FROM audit WHERE kind = 'settings' ORDER BY seq DESC LIMIT 1")
-    body = {
-        "pin": trading.ledger.pin,
-        "settings": trading.settings.model_dump(mode="json", exclude={"trading": {"alert_webhook"}}),
-    }
-    if rows and f'"pin":"{trading.ledger.pin}"' in rows[0]["body"]:
+    sql = "SELECT json_extract(body, '$.pin') AS pin FROM audit WHERE kind = 'settings' ORDER BY seq DESC LIMIT 1"
+    if [row["pin"] for row in trading.ledger.rows(sql)] == [trading.ledger.pin]:
         return
+    settings = trading.settings.model_dump(mode="json", exclude={"trading": {"alert_webhook"}})
     with trading.ledger.write() as write:
-        write.audit("settings", **body)
+        write.audit("settings", pin=trading.ledger.pin, settings=settings)
 
 
 def note_failure(context: SessionContext, error: KobeError) -> None:

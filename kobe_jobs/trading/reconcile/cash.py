@@ -6,7 +6,6 @@ What neither fills nor the account's activities explain is a difference; a loss 
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -93,10 +92,11 @@ def _new(activities: list[BrokerActivity], last: Mapping[str, Any]) -> list[tupl
 
 def _described(rows: list[tuple[str, Decimal]]) -> str:
     """Dollars by kind, in words, but for less than a cent."""
-    totals: Counter[str] = Counter()
+    totals: dict[str, Decimal] = {}
     for kind, amount in rows:
-        totals[KINDS.get(kind, kind)] += amount  # type: ignore[assignment]
-    return ", ".join(f"{kind} {_dollars(Decimal(amount))}" for kind, amount in sorted(totals.items()) if abs(amount) >= CENT)
+        name = KINDS.get(kind, kind)
+        totals[name] = totals.get(name, Decimal(0)) + amount
+    return ", ".join(f"{name} {_dollars(amount)}" for name, amount in sorted(totals.items()) if abs(amount) >= CENT)
 
 
 def _dollars(amount: Decimal) -> str:

@@ -159,7 +159,7 @@ class SessionContext:
 
     @property
     def sends(self) -> bool:
-        """True where this stage sends orders."""
+        """Whether this stage sends orders."""
         return self.stage != "shadow"
 
     @property
@@ -251,7 +251,7 @@ class SessionContext:
         wanted = list(symbols)
         patience = 0.0 if self.ledger.disposable else min(QUOTE_PATIENCE_S, self.settings.trading.resolve_timeout_s)
         found: dict[str, Quote] = {}
-        for _ in polls(patience, QUOTE_POLL_S):
+        for _ in polls(patience, QUOTE_POLL_S / 50, QUOTE_POLL_S):
             now = self.broker.clock().timestamp
             found = self.quotes(wanted)
             if all(judge(found.get(symbol), now) is None for symbol in wanted):
@@ -369,14 +369,17 @@ def account_key(stage: Stage, account: Account) -> str:
     return f"{stage}:{account.number}"
 
 
-def polls(timeout_s: float, every_s: float) -> Iterator[float]:
-    """Seconds left, now and then again every `every_s` seconds (faster at first), until the time is over; at least once."""
+def polls(timeout_s: float, first_s: float, longest_s: float, growth: float = 2.0) -> Iterator[float]:
+    """Seconds left, at once and then again until the time is over: at least once, the last time 0 or less.
+
+    first_s, longest_s: seconds between two turns, at first and at most. growth: of each pause over the one before.
+    """
     deadline = time.monotonic() + timeout_s
-    pause = min(0.02, every_s)
+    pause = first_s
     while True:
         left = deadline - time.monotonic()
-        yield max(left, 0.0)
+        yield left
         if left <= 0:
             return
         time.sleep(min(pause, max(deadline - time.monotonic(), 0.0)))
-        pause = min(pause * 2, every_s)
+        pause = min(pause * growth, longest_s)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import time
 from collections.abc import Iterator
 
 from kobe_jobs.trading.bare_positions import PROTECTING
-from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext
+from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext, polls
 from kobe_jobs.trading.order_looks import FillTimes, apply_broker_order, is_missed, look_at, look_at_all
 from kobe_resources.broker.pacing import order_ahead, urgent
 from kobe_resources.broker.protocol import (
@@ -85,7 +84,7 @@ def resolve(context: SessionContext, timeout_s: float | None = None) -> list[Led
     times, cancels = FillTimes(context), _Cancels(context)
     asked_again: set[str] = set()
     waiting: list[LedgerOrder] = []
-    for _ in _rounds(context, timeout_s):
+    for _ in _looks(context, timeout_s):
         seen = look_at_all(context, times)
         open_ends = [(ours, order) for ours, order in seen if not _is_at_rest(context, ours, order)]
         waiting = [ours for ours, _ in open_ends]
@@ -108,7 +107,7 @@ def cancel(context: SessionContext, ours: LedgerOrder, timeout_s: float | None =
         current = book.get(context.ledger, ours.client_order_id)
         if current.state is not OrderState.ACCEPTED:
             current, order = look_at(context, current, times)
-        for _ in _rounds(context, timeout_s):
+        for _ in _looks(context, timeout_s):
             if current.state not in UNSETTLED:
                 return current
             cancels.ask(current, order)
@@ -218,18 +217,11 @@ def _refused(context: SessionContext, ours: LedgerOrder, error: Refused) -> Ledg
         )  # fmt: skip
 
 
-def _rounds(context: SessionContext, timeout_s: float | None) -> Iterator[None]:
-    """A round of looks now and then again, ever more slowly, until the time is over; at least one."""
+def _looks(context: SessionContext, timeout_s: float | None) -> Iterator[float]:
+    """Seconds left, once for each round of looks at orders."""
     trading = context.settings.trading
-    deadline = time.monotonic() + (trading.resolve_timeout_s if timeout_s is None else timeout_s)
-    pause = trading.poll_s
-    while True:
-        yield
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return
-        time.sleep(min(pause, left))
-        pause = min(pause * SLOWER, trading.poll_s * SLOWEST)
+    timeout_s = trading.resolve_timeout_s if timeout_s is None else timeout_s
+    return polls(timeout_s, trading.poll_s, trading.poll_s * SLOWEST, SLOWER)
 
 
 def _is_at_rest(context: SessionContext, ours: LedgerOrder, order: BrokerOrder | None) -> bool:
@@ -251,7 +243,7 @@ def _doubt_protection(context: SessionContext, order: LedgerOrder) -> LedgerOrde
 
 
 def _is_hidden(context: SessionContext, order: LedgerOrder) -> bool:
-    """True where the broker refused the id as a duplicate and no look-up finds the order."""
+    """Whether the broker refused the id as a duplicate and no look-up finds the order."""
     unseen = order.state is OrderState.UNKNOWN and order.acknowledged and order.broker_order_id is None
     return unseen and order.session == context.session and context.sends and is_missed(context, order)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kobe_jobs.trading.context import account_key, sends_before_open
 from kobe_resources import calendar
 from kobe_resources.broker.exchange.clock import Moment as Clocked
+from kobe_resources.broker.open import embedded_of
 from kobe_resources.order_ledger.sessions import DONE, claim_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,14 @@ NAMED = 5
 
 def keeps_stored_time(trading: TradingContext) -> bool:
     """Whether the broker's clock stands in the stored bars; a real clock shows the time of this machine."""
-    return getattr(trading.broker, "embedded", None) is not None
+    return embedded_of(trading.broker) is not None
+
+
+def embedded_broker(trading: TradingContext) -> EmbeddedBroker:
+    """The embedded broker of a process whose broker keeps stored time."""
+    embedded = embedded_of(trading.broker)
+    assert embedded is not None
+    return embedded
 
 
 def phases_of(trading: TradingContext, session: dt.date, book: str) -> Iterator[Phase]:
@@ -32,8 +40,8 @@ def phases_of(trading: TradingContext, session: dt.date, book: str) -> Iterator[
 
     The last, after the close, ends a session whose limit orders were not all filled; a replay closes its sessions itself.
     """
-    embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
-    if sends_before_open(trading.settings, book) and embedded.moment.order <= Clocked(session, "pre_open").order:
+    moment = embedded_broker(trading).moment
+    if sends_before_open(trading.settings, book) and moment.order <= Clocked(session, "pre_open").order:
         yield "pre_open"
     yield "open"
     yield "midday"
@@ -43,8 +51,7 @@ def phases_of(trading: TradingContext, session: dt.date, book: str) -> Iterator[
 
 def goes_on(trading: TradingContext, summary: RunSummary) -> bool:
     """Whether the session needs another run, because orders wait for the open, or work through the day."""
-    embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
-    return embedded.moment.phase == "pre_open" or summary.working > 0
+    return embedded_broker(trading).moment.phase == "pre_open" or summary.working > 0
 
 
 def next_session(trading: TradingContext) -> dt.date | None:
@@ -52,7 +59,7 @@ def next_session(trading: TradingContext) -> dt.date | None:
 
     A session that was left half done is taken again.
     """
-    embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
+    embedded = embedded_broker(trading)
     account = account_key(trading.stage, trading.broker.account())
     moment, bars = embedded.moment, embedded.book.market.bars
     for day in bars.days:
@@ -68,8 +75,7 @@ def next_session(trading: TradingContext) -> dt.date | None:
 
 def nothing_left(trading: TradingContext) -> str:
     """One line for a run that found no session to trade."""
-    embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
-    last = embedded.book.market.bars.last_session
+    last = embedded_broker(trading).book.market.bars.last_session
     return f"nothing to trade: every session that has bars was traded, the last is {last}; `kobe report` brings newer bars"
 
 

@@ -7,12 +7,12 @@ is left to do or the time is over. A failure at one position does not stop the r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 
 from kobe_jobs.trading.bare_positions import AtBroker, ask_broker_state, find_gaps, is_protected
-from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext
+from kobe_jobs.trading.context import MarketShut, NotThisSession, SessionContext, polls
 from kobe_jobs.trading.executor import resolve
 from kobe_jobs.trading.exits import leave_positions, stop_is_next, stop_tag
 from kobe_jobs.trading.order_looks import FillTimes, look_up
@@ -81,7 +81,7 @@ def protect(context: SessionContext, patience_s: float) -> Protection:
     Raises Unauthorized and WrongAccount; any other failure costs one position its stop, and the rest go on.
     """
     found = Protection(answered=False)
-    for number, left in enumerate(_rounds(patience_s)):
+    for number, left in enumerate(polls(patience_s, FIRST_PAUSE_S, LONGEST_PAUSE_S)):
         there = _look(context)
         if there is None:
             found = Protection(answered=False)
@@ -141,19 +141,6 @@ def _look(context: SessionContext) -> AtBroker | None:
     except BrokerUnavailable as error:
         log.warning("the broker did not say what is protected", reason=str(error))
         return None
-
-
-def _rounds(patience_s: float) -> Iterator[float]:
-    """Seconds left, at once and then ever more slowly, until the time is over; the last says 0."""
-    deadline = time.monotonic() + patience_s
-    pause = FIRST_PAUSE_S
-    while True:
-        left = deadline - time.monotonic()
-        yield max(left, 0.0)
-        if left <= 0:
-            return
-        time.sleep(max(min(pause, deadline - time.monotonic()), 0.0))
-        pause = min(pause * 2, LONGEST_PAUSE_S)
 
 
 def _mend(context: SessionContext, there: AtBroker, leave_out: Collection[str] = ()) -> tuple[bool, str]:

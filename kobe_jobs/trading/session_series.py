@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kobe_jobs.trading.context import account_key
-from kobe_jobs.trading.next_session import gap_between, keeps_stored_time, next_session, nothing_left
+from kobe_jobs.trading.next_session import embedded_broker, gap_between, keeps_stored_time, next_session, nothing_left
 from kobe_jobs.trading.session import trade_session
 from kobe_resources.errors import UsageError
 from kobe_resources.order_ledger.sessions import last_claimed
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from kobe_jobs.trading.admission import Confirm
     from kobe_jobs.trading.context import TradingContext
     from kobe_jobs.trading.reporting.summary import RunSummary
-    from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 
 
 def trade_through(
@@ -38,8 +37,7 @@ def trade_through(
             f"the broker of stage {trading.stage} has a real clock: only its session of today can be traded",
             "leave --through away; it is for the embedded broker (stages simulated, and shadow without keys)",
         )
-    embedded: EmbeddedBroker = trading.broker.embedded  # type: ignore[attr-defined]
-    if first is None and embedded.is_fresh:
+    if first is None and embedded_broker(trading).is_fresh:
         raise UsageError("the account has not begun: it has no session to go on from", "name its first one: --session")
     found: list[RunSummary] = []
     before = last_claimed(trading.ledger, account_key(trading.stage, trading.broker.account()))

@@ -70,13 +70,19 @@ def reset_embedded(settings: Settings, folder: Path) -> Reset:
     return reset_account(folder, StoredBars.of_warehouse(warehouse_of(settings)), simulated_terms(settings))
 
 
+def embedded_of(broker: Broker) -> EmbeddedBroker | None:
+    """The embedded broker that `broker` speaks to; None where its clock is a real one."""
+    found: EmbeddedBroker | None = getattr(broker, "embedded", None)
+    return found
+
+
 @contextlib.contextmanager
 def standing_at(broker: Broker, session: dt.date, phase: Phase = "open") -> Iterator[None]:
     """Let an embedded broker's clock stand in `session`, at a phase of it; where the block raises, all of it is as it was.
 
     Later than it stands now, never earlier: raises UsageError. A broker with a real clock is left alone.
     """
-    embedded: EmbeddedBroker | None = getattr(broker, "embedded", None)
+    embedded = embedded_of(broker)
     with embedded.standing_at(session, phase) if embedded else contextlib.nullcontext():
         yield
 

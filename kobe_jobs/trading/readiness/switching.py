@@ -10,6 +10,7 @@ from kobe_jobs.trading.bare_positions import still_lifted
 from kobe_jobs.trading.context import SessionContext, TradingContext, account_key
 from kobe_jobs.trading.moments import RunMoment
 from kobe_jobs.trading.roll_forward import rules_of
+from kobe_resources.broker.open import embedded_of
 from kobe_resources.findings import Finding
 from kobe_resources.order_ledger import OrderLedger
 from kobe_resources.order_ledger.positions import open_positions
@@ -23,7 +24,7 @@ def quotes_finding(context: SessionContext) -> Finding:
     """Whether the data host gives quotes to these keys. Raises NotEntitled with its mend where it does not."""
     held = [position.symbol for position in open_positions(context.ledger, context.account)]
     signals = [signal.symbol for signal in context.snapshot.signals_of(context.signal_session)]
-    if getattr(context.broker, "embedded", None) is not None and not (held or signals):
+    if embedded_of(context.broker) is not None and not (held or signals):
         return Finding("quotes", True, "the embedded broker quotes the stored bars")
     symbol = next(iter([*held, *signals]), COMMON)
     found = context.broker.quotes([symbol]).get(symbol)

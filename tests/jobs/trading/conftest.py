@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kobe_jobs.trading import context, executor, protection
+from kobe_jobs.trading import context, protection
 from kobe_jobs.trading.context import TradingContext
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from tests.support.builders import small_market as market
@@ -53,5 +53,5 @@ class Waiting:
 def only_waiting_takes_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's waits for the broker end by what was waited, not by how long its work took."""
     clock = Waiting()
-    for module in (context, executor, protection):
+    for module in (context, protection):
         monkeypatch.setattr(module, "time", clock)

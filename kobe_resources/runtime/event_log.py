@@ -138,16 +138,19 @@ def _clean(value: Any, secrets: tuple[str, ...], depth: int) -> Any:
         return "…"
     if isinstance(value, Mapping):
         return {
-            _clean_text(str(key), secrets): REDACTED if _is_secret_field(str(key)) else _clean(item, secrets, depth + 1)
-            for key, item in value.items()
+            _clean_text(name, secrets): REDACTED if _is_secret_field(name) else _clean(item, secrets, depth + 1)
+            for name, item in ((_text_of(key), item) for key, item in value.items())
         }
     if isinstance(value, list | tuple | set | frozenset):
         return [_clean(item, secrets, depth + 1) for item in value]
+    return _clean_text(_text_of(value), secrets)
+
+
+def _text_of(value: Any) -> str:
     try:
-        text = str(value)
+        return str(value)
     except _UNPRINTABLE as error:
-        text = f"<{type(value).__name__}: {type(error).__name__}>"
-    return _clean_text(text, secrets)
+        return f"<{type(value).__name__}: {type(error).__name__}>"
 
 
 def _clean_text(text: str, secrets: tuple[str, ...]) -> str:
@@ -212,8 +215,9 @@ class _LibraryHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
-        except (TypeError, ValueError):
-            text = str(record.msg)
+        except _UNPRINTABLE:
+            # A library's own mistake: arguments that do not fit its message.
+            text = _text_of(record.msg)
         event: MutableMapping[str, Any] = {
             **structlog.contextvars.get_contextvars(),
             "level": record.levelname.lower(),

@@ -226,15 +226,26 @@ def test_odd_values_are_logged_and_not_raised() -> None:
         thing=Unprintable(),
         loop=loop,
         lone="\udc80",
-        keys={1: 2},
+        keys={1: 2, Unprintable(): 3},
         long="x" * 50_000,
     )
     (event,) = events()
     assert event["huge"] == str(10**40)
     assert event["nan"] == "nan"
     assert event["thing"] == "<Unprintable: ValueError>"
-    assert event["keys"] == {"1": 2}
+    assert event["keys"] == {"1": 2, "<Unprintable: ValueError>": 3}
     assert event["long"].endswith("(50000 characters)")
+
+
+@pytest.mark.parametrize(("text", "arguments"), [("%d", ("x",)), ("%(a)s", ({"b": 1},)), ("%s %s", ("x",))])
+def test_a_library_whose_arguments_do_not_fit_its_message_is_logged_and_stops_nothing(text: str, arguments: Any) -> None:
+    # Apart from the root, where pytest raises what its own handler meets.
+    logging.Logger.manager.loggerDict.pop("library", None)
+    logger = logging.getLogger("library")
+    logger.propagate = False
+    logger.addHandler(event_log._LibraryHandler())
+    logger.warning(text, *arguments)
+    assert [(event["logger"], event["event"]) for event in events()] == [("library", text)]
 
 
 @pytest.mark.parametrize(

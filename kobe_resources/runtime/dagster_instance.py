@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 DEFAULT_FOLDER = "warehouse/data/sample/dagster"
 """What dagster.yaml writes where KOBE_HOME/dagster is meant."""
 CREATION_WAIT_S = 120.0
+CLOCK_STEP_S = 60.0
+"""By so much a clock may have been set while a run was at work."""
 KEEP_NO_OUTPUT = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 UNSTORED = "Exception while writing logger call to event log"
 """How the line begins that Dagster writes to stderr where it cannot store an event."""
@@ -170,21 +173,35 @@ def end_lost_runs(is_ours: Callable[[str], bool]) -> list[str]:
 
 
 def _has_process(instance: DagsterInstance, run_id: str) -> bool:
-    """Whether the process that said it works on the run still lives: after a restart another may bear its number."""
+    """Whether the process that said it works on the run still lives."""
     from dagster import DagsterEventType
 
     for record in reversed(instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)):
         data = record.dagster_event.engine_event_data if record.dagster_event else None
         pid = data.metadata.get("pid") if data else None
         if pid is not None:
-            try:
-                os.kill(int(str(pid.value)), 0)
-            except ProcessLookupError:
-                return False
-            except PermissionError:
-                return True
-            return True
+            return is_alive(int(str(pid.value)), record.timestamp)
     return False
+
+
+def is_alive(pid: int, at: float) -> bool:
+    """Whether the process that had this number at a moment lives: after a restart another may bear it, which began later.
+
+    at: seconds since 1970. Where the system does not tell when a process began, the number decides.
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Another user's.
+        pass
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except OSError:
+        return True
+    began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + int(ticks) / os.sysconf("SC_CLK_TCK")
+    return began < at + CLOCK_STEP_S
 
 
 def _json_field(text: str, name: str) -> str:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dagster._core.storage import sql
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 
 from kobe_resources.runtime import dagster_instance as instance_module
-from kobe_resources.runtime.dagster_instance import InstanceUnusable, dagster_home, kept_open, open_instance
+from kobe_resources.runtime.dagster_instance import InstanceUnusable, dagster_home, is_alive, kept_open, open_instance
 from kobe_resources.settings.load import PROJECT_ROOT
 from tests.conftest import MADE
 
@@ -188,6 +189,16 @@ def test_a_home_that_is_a_file_is_refused_in_one_line(tmp_path: Path, monkeypatc
     monkeypatch.setenv("KOBE_HOME", str(tmp_path / "home"))
     with pytest.raises(InstanceUnusable, match=r"cannot be written.*set KOBE_HOME"):
         dagster_home()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="nothing tells when a process began")
+def test_a_process_that_began_later_is_not_the_one_that_had_its_number() -> None:
+    now = time.time()
+    assert is_alive(os.getpid(), now)
+    assert not is_alive(os.getpid(), now - 1_000_000)
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as dead:
+        pass
+    assert not is_alive(dead.pid, now)
 
 
 def test_runs_that_lost_their_process_end_and_others_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def hosts_of(stage: Stage, broker: BrokerSettings) -> Hosts | None:
 
 
 def is_loopback(url: str) -> bool:
-    """True where `url` cannot leave this machine."""
+    """Whether `url` cannot leave this machine."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True

@@ -96,7 +96,7 @@ class Account:
 
     @property
     def may_trade(self) -> bool:
-        """True when the account is active and not blocked."""
+        """Whether the account is active and not blocked."""
         blocked = self.trading_blocked or self.account_blocked or self.trade_suspended_by_user
         return self.status == "ACTIVE" and not blocked
 
@@ -298,10 +298,10 @@ class Broker(Protocol):
         """The latest quote of each symbol; a symbol without one is absent."""
 
     def submit(self, request: OrderRequest) -> BrokerOrder:
-        """Send one order, once.
+        """Send one order, once; the order as the broker took it.
 
-        Refused, DuplicateClientOrderId, Unauthorized, or Unresolved. BrokerUnavailable and WrongAccount mean nothing was sent.
-        The answer holds no fills: look the order up.
+        Raises Refused, DuplicateClientOrderId, Unauthorized or Unresolved; where nothing was sent BrokerUnavailable or
+        WrongAccount. The answer holds no fills: look the order up.
         """
 
     def order_by_client_id(self, client_order_id: str) -> BrokerOrder | None:
@@ -322,7 +322,7 @@ class Broker(Protocol):
     def cancel(self, order_id: str) -> None:
         """Ask for a cancel by the broker's id; it is done only when a look-up says so.
 
-        Refused where it can no longer be cancelled or is not known; Unresolved where the answer is unclear: ask again.
+        Raises Refused where it can no longer be cancelled or is not known; Unresolved where the answer is unclear: ask again.
         """
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ def judge_quote(quote: Quote | None, now: dt.datetime, trading: TradingSettings)
 def exit_limit(quote: Quote, is_long: bool, offset_bps: float) -> Decimal:
     """The limit of an exit: a long sells below the bid, a short buys above the ask; never less than one tick."""
     is_buy = not is_long
-    # The operations of `policy_gate.size_entry`, in its order: the simulation computes the same limit.
+    # As `policy_gate.limit_price` computes an entry's.
     offset = offset_bps / 10_000.0
     price = float(quote.ask) * (1.0 + offset) if is_buy else float(quote.bid) * (1.0 - offset)
     return max(on_tick(price, up=is_buy), SUB_DOLLAR_TICK)

@@ -102,8 +102,7 @@ def parse_asset(raw: Any) -> Asset:
 def parse_quote(symbol: str, raw: Any) -> Quote:
     """A latest quote; numbers may be anything here, `judge_quote` decides."""
     body = _mapping(raw, "quote")
-    prices = (_number(body, name, finite=False) for name in ("bp", "ap"))
-    bid, ask = prices
+    bid, ask = (_number(body, name, finite=False) for name in ("bp", "ap"))
     return Quote(symbol, bid, ask, _time(body, "t"))
 
 
@@ -115,7 +114,6 @@ def parse_order(raw: Any, request_id: str | None = None) -> BrokerOrder:
         status = OrderStatus(raw_status)
     except ValueError:
         status = OrderStatus.UNKNOWN
-    filled_qty = _number_or_none(body, "filled_qty") or ZERO
     return BrokerOrder(
         id=_text(body, "id"),
         client_order_id=_text(body, "client_order_id"),
@@ -123,7 +121,7 @@ def parse_order(raw: Any, request_id: str | None = None) -> BrokerOrder:
         side=_side(body),
         kind=_text_or(body, "type", "") or _text(body, "order_type"),
         qty=_number_or_none(body, "qty") or ZERO,
-        filled_qty=filled_qty,
+        filled_qty=_number_or_none(body, "filled_qty") or ZERO,
         filled_avg_price=_number_or_none(body, "filled_avg_price"),
         status=status,
         raw_status=raw_status,
@@ -141,7 +139,7 @@ def parse_order(raw: Any, request_id: str | None = None) -> BrokerOrder:
 def parse_order_row(raw: Any) -> BrokerOrder:
     """A row of a list of orders; one that says too little, as of an option order with legs, is marked as unread."""
     try:
-        order = parse_order(raw)
+        return parse_order(raw)
     except Malformed as error:
         body = raw if isinstance(raw, dict) else {}
         order_id = _text_or(body, "id", "")
@@ -154,7 +152,6 @@ def parse_order_row(raw: Any) -> BrokerOrder:
             unread=f"{_text_or(body, 'order_class', '') or 'odd'} order: {error}",
             asset_class=_text_or(body, "asset_class", ""),
         )  # fmt: skip
-    return order
 
 
 def parse_position(raw: Any) -> BrokerPosition:

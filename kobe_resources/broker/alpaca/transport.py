@@ -58,7 +58,7 @@ class Answer:
 
     @property
     def may_pass(self) -> bool:
-        """True for a failure that a second request may not meet."""
+        """Whether it is a failure that a second request may not meet."""
         return not self.ok and (self.status is None or self.status < 300 or self.status == 429 or self.status >= 500)
 
 

@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobe_resources.broker.exchange.bars import BarSource
-from kobe_resources.broker.exchange.clock import Moment, Terms
+from kobe_resources.broker.exchange.bars import StoredBars
+from kobe_resources.broker.exchange.clock import Terms, first_moment
 from kobe_resources.broker.exchange.embedded import EmbeddedBroker
 from kobe_resources.broker.exchange.state import State, StateUnusable
 from kobe_resources.errors import UsageError
@@ -47,30 +47,30 @@ def follow_settings(embedded: EmbeddedBroker) -> None:
                 f"the embedded account {number} was begun otherwise: {'; '.join(differs)}",
                 "go back to those settings, or begin a fresh account with `kobe account reset` (the old one is kept)",
             )
-        state.renew(terms.account_number, terms.initial_cash, _start(embedded.book.market.bars), terms.vendor)
+        state.renew(terms.account_number, terms.initial_cash, first_moment(embedded.book.market.bars), terms.vendor)
 
 
-def reset_account(folder: Path, bars: BarSource, terms: Terms) -> Reset:
+def reset_account(folder: Path, bars: StoredBars, terms: Terms) -> Reset:
     """Begin a fresh account in `folder`, under the number of `terms`; the state that was there is kept beside it."""
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
     try:
-        state = State(folder, terms.account_number, terms.initial_cash, _start(bars), terms.vendor)
+        state = State(folder, terms.account_number, terms.initial_cash, first_moment(bars), terms.vendor)
     except StateUnusable:
         kept = folder / f"unreadable-{stamp}.sqlite"
         _move_away(folder, kept)
-        State(folder, terms.account_number, terms.initial_cash, _start(bars), terms.vendor).close()
+        State(folder, terms.account_number, terms.initial_cash, first_moment(bars), terms.vendor).close()
         return Reset("", terms.account_number, terms.initial_cash, kept)
     try:
         before = str(state.account()["number"])
         kept = _unused(folder / f"{before}-{stamp}.sqlite")
         state.copy_to(kept)
-        state.renew(terms.account_number, terms.initial_cash, _start(bars), terms.vendor)
+        state.renew(terms.account_number, terms.initial_cash, first_moment(bars), terms.vendor)
     finally:
         state.close()
     return Reset(before, terms.account_number, terms.initial_cash, kept)
 
 
-def _differences(state: State, terms: Terms, bars: BarSource) -> list[str]:
+def _differences(state: State, terms: Terms, bars: StoredBars) -> list[str]:
     account = state.account()
     found = []
     if abs(account["initial_cash"] - terms.initial_cash) > CENT:
@@ -80,10 +80,6 @@ def _differences(state: State, terms: Terms, bars: BarSource) -> list[str]:
     if dt.date.fromisoformat(account["session"]) not in {day.session for day in bars.days}:
         found.append(f"its clock stands at {account['session']}, which is no session of the stored bars")
     return found
-
-
-def _start(bars: BarSource) -> Moment:
-    return Moment(bars.days[0].session, "pre_open")
 
 
 def _unused(path: Path) -> Path:

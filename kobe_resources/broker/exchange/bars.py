@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -54,31 +54,8 @@ class NoBars(KobeError):
     """There is nothing to fill against."""
 
 
-class BarSource(Protocol):
-    """What the embedded broker asks of stored bars."""
-
-    symbols: Sequence[str]
-    days: Sequence[TradingDay]
-    last_session: dt.date
-
-    def bar(self, symbol: str, session: dt.date) -> Bar | None:
-        """The bar of that session."""
-
-    def last_bar(self, symbol: str, session: dt.date) -> Bar | None:
-        """The latest bar at or before `session`."""
-
-    def last_session_of(self, symbol: str) -> dt.date | None:
-        """The session of the symbol's very last bar."""
-
-    def splits(self, after: dt.date, through: dt.date) -> list[ExchangeSplit]:
-        """Splits executed after `after` and not after `through`, by date."""
-
-    def dividends(self, symbol: str, after: dt.date, through: dt.date) -> list[ExchangeDividend]:
-        """A symbol's dividends with an ex-date after `after` and not after `through`, by date."""
-
-
 class StoredBars:
-    """A `BarSource` over arrays: `bars[symbol] = (days since 1970 ascending, prices[n, 4])`."""
+    """Bars in arrays: `bars[symbol] = (days since 1970 ascending, prices[n, 4])`, with splits and dividends beside them."""
 
     def __init__(
         self,
@@ -123,7 +100,7 @@ class StoredBars:
                 "FROM daily_bars ORDER BY symbol, session"
             )
             splits = warehouse.rows("SELECT symbol, execution_date, split_to / split_from FROM splits")
-            paid = _dividends_of(warehouse)
+            paid = warehouse.rows("SELECT symbol, ex_date, amount FROM dividends")
         prices = np.column_stack([columns[name] for name in ("open", "high", "low", "close")])
         bars = {}
         at = 0
@@ -131,11 +108,6 @@ class StoredBars:
             bars[symbol] = (columns["day"][at : at + count], prices[at : at + count])
             at += count
         return cls(bars, [ExchangeSplit(*row) for row in splits], [ExchangeDividend(*row) for row in paid])
-
-    def bar(self, symbol: str, session: dt.date) -> Bar | None:
-        """The bar of that session."""
-        found = self.last_bar(symbol, session)
-        return found if found is not None and found.session == session else None
 
     def last_bar(self, symbol: str, session: dt.date) -> Bar | None:
         """The latest bar at or before `session`."""
@@ -157,11 +129,6 @@ class StoredBars:
     def dividends(self, symbol: str, after: dt.date, through: dt.date) -> list[ExchangeDividend]:
         """A symbol's dividends with an ex-date after `after` and not after `through`, by date."""
         return [paid for paid in self._dividends.get(symbol, ()) if after < paid.ex_date <= through]
-
-
-def _dividends_of(warehouse: Warehouse) -> list[tuple[str, dt.date, float]]:
-    with warehouse.connect() as connection:
-        return connection.execute("SELECT symbol, ex_date, amount FROM dividends").fetchall()
 
 
 def trading_days(sessions: Sequence[dt.date]) -> list[TradingDay]:

@@ -12,7 +12,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kobe_resources.broker.exchange.bars import Bar, BarSource, ExchangeDividend, ExchangeSplit
+from kobe_resources.broker.exchange.bars import Bar, ExchangeDividend, ExchangeSplit, StoredBars
 from kobe_resources.broker.exchange.billing import FREE, Billing
 from kobe_resources.broker.exchange.faults import FaultScript
 from kobe_resources.broker.exchange.strictness import PROMPT, Strictness
@@ -42,7 +42,8 @@ class Terms:
     slippage_bps: half the spread around the bar's price, and what a triggered stop loses (rules, section 4).
     fractional: take fractional IOC, stop and short orders, which the real Alpaca refuses; a simulation without whole
     shares could not be replayed otherwise. initial_cash, vendor and account_number count when the state is created, never
-    later. strictness: where a fault script begins. billing: what fills and shorts cost.
+    later. key_id: the key without which it answers nothing; None: it takes any. strictness: where a fault script begins.
+    billing: what fills and shorts cost.
     """
 
     initial_cash: float = 100_000.0
@@ -70,13 +71,18 @@ class Moment(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """The market is open."""
+        """Whether the market is open."""
         return self.phase in OPEN_PHASES
 
     @property
     def order(self) -> tuple[dt.date, int]:
         """Sorts by time."""
         return self.session, PHASES.index(self.phase)
+
+
+def first_moment(bars: StoredBars) -> Moment:
+    """Where the clock of a new account stands: before the opening of the first session."""
+    return Moment(bars.days[0].session, "pre_open")
 
 
 class MarketQuote(NamedTuple):
@@ -94,7 +100,7 @@ class ExchangeMarket:
     them. marks: what a symbol is quoted around at the close instead.
     """
 
-    def __init__(self, bars: BarSource, slip: float, script: FaultScript) -> None:
+    def __init__(self, bars: StoredBars, slip: float, script: FaultScript) -> None:
         self.bars = bars
         self.slip = slip
         self.script = script
@@ -183,7 +189,7 @@ class ExchangeMarket:
         return not moment.is_open and (now >= AUCTION_FROM or now < AUCTION_UNTIL)
 
     def is_quiet(self, moment: Moment) -> bool:
-        """True in the first moments after the open, when there is no ask yet."""
+        """Whether it is one of the first moments after the open, when there is no ask yet."""
         until = self.script.strictness.no_offer_until_s
         if until <= 0.0 or moment.phase != "open":
             return False
@@ -224,7 +230,7 @@ class ExchangeMarket:
         return None if bar is None else self._carried(symbol, bar, session)
 
     def is_listed(self, symbol: str, moment: Moment) -> bool:
-        """The symbol has bars, and did not end before `moment.session` while others went on."""
+        """Whether the symbol has bars, and did not end before `moment.session` while others went on."""
         names = (symbol, self.script.strictness.outward(symbol))
         last = max((found for name in names if (found := self.bars.last_session_of(name))), default=None)
         return last is not None and (moment.session <= last or last == self.bars.last_session)

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kobe_resources.broker.exchange.bars import BarSource, StoredBars
-from kobe_resources.broker.exchange.clock import ExchangeMarket, Moment, Phase, Terms
+from kobe_resources.broker.exchange.bars import StoredBars
+from kobe_resources.broker.exchange.clock import ExchangeMarket, Moment, Phase, Terms, first_moment
 from kobe_resources.broker.exchange.faults import FaultScript
 from kobe_resources.broker.exchange.matching import Book
 from kobe_resources.broker.exchange.server import BrokerServer
@@ -28,7 +28,6 @@ __all__ = [
     "PROMPT",
     "SIMULATED",
     "STRICT",
-    "BarSource",
     "EmbeddedBroker",
     "Moment",
     "Phase",
@@ -47,7 +46,7 @@ class EmbeddedBroker:
     def __init__(
         self,
         folder: Path,
-        bars: BarSource,
+        bars: StoredBars,
         terms: Terms | None = None,
         faults: Iterable[Mapping[str, Any]] = (),
         port: int = 0,
@@ -56,9 +55,8 @@ class EmbeddedBroker:
         self.faults = FaultScript(self.terms.strictness)
         self.faults.add(*faults)
         market = ExchangeMarket(bars, self.terms.slip, self.faults)
-        terms, start = self.terms, Moment(bars.days[0].session, "pre_open")
-        state = State(folder, terms.account_number, terms.initial_cash, start, terms.vendor)
-        self.book = Book(state, market, terms)
+        state = State(folder, self.terms.account_number, self.terms.initial_cash, first_moment(bars), self.terms.vendor)
+        self.book = Book(state, market, self.terms)
         self._server = BrokerServer(self.book, self.faults, port)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name="embedded-broker", daemon=True
@@ -77,8 +75,8 @@ class EmbeddedBroker:
 
     @property
     def is_fresh(self) -> bool:
-        """True where its clock stands as a new account's does: before the open of the first session that has bars."""
-        return self.moment.order == Moment(self.book.market.bars.days[0].session, "pre_open").order
+        """Whether its clock stands as a new account's does: before the open of the first session that has bars."""
+        return self.moment.order == first_moment(self.book.market.bars).order
 
     def advance_to(self, session: dt.date, phase: Phase) -> None:
         """Let time pass; see `Book.advance_to`."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kobe_resources.broker.exchange import bodies as shapes
+from kobe_resources.broker.exchange import bodies
 from kobe_resources.broker.exchange.clock import stamp
 from kobe_resources.broker.exchange.faults import QUOTES, Fault
 from kobe_resources.broker.exchange.matching import Book
@@ -20,6 +20,15 @@ FOREIGN_NUMBER = "123456789"
 ORDERS_DEFAULT, ORDERS_MOST = 50, 500
 FILLS_MOST = 100
 STALE = dt.timedelta(hours=1)
+FILLS = """
+SELECT f.*, o.hidden_lookups, o.hidden_until FROM fills f JOIN orders o ON o.id = f.order_id
+WHERE f.at > :after AND :way * f.seq > coalesce((SELECT :way * seq FROM fills WHERE id = :token), -1e18)
+ORDER BY :way * f.seq LIMIT :size"""
+ACTIVITIES = """
+SELECT * FROM activities
+WHERE at > :after AND :kind IN ('', kind)
+AND :way * seq > coalesce((SELECT :way * seq FROM activities WHERE id = :token), -1e18)
+ORDER BY :way * seq LIMIT :size"""
 
 
 class Request(NamedTuple):
@@ -43,7 +52,7 @@ UNAUTHORIZED = Reply(401, {"message": "unauthorized."})
 
 
 def holds_key(request: Request, book: Book) -> bool:
-    """The request has a key: any, or the one of the terms."""
+    """Whether the request has a key: any, or the one of the terms."""
     wanted = book.terms.key_id
     return bool(request.key_id) and (wanted is None or hmac.compare_digest(str(request.key_id).encode(), wanted.encode()))
 
@@ -67,8 +76,7 @@ def _renamed(reply: Reply, book: Book) -> Reply:
     """With the symbols that are in use by now."""
     if not book.strictness.renames:
         return reply
-    bodies = reply.body if isinstance(reply.body, list) else [reply.body]
-    for body in bodies:
+    for body in reply.body if isinstance(reply.body, list) else [reply.body]:
         if isinstance(body, dict) and "symbol" in body:
             body["symbol"] = book.strictness.outward(body["symbol"])
     return reply
@@ -103,7 +111,7 @@ def _submit(request: Request, book: Book, fault: Fault | None) -> Reply:
     symbol = book.strictness.inward(str(fields.get("symbol") or ""))
     if symbol is None:
         raise Refusal(422, UNPROCESSABLE, f'asset "{fields["symbol"]}" not found')
-    return Reply(200, shapes.accepted_body(book.submit({**fields, "symbol": symbol}, fault)))
+    return Reply(200, bodies.accepted_body(book.submit({**fields, "symbol": symbol}, fault)))
 
 
 def _by_client_id(request: Request, book: Book, _: Fault | None) -> Reply:
@@ -115,7 +123,7 @@ def _by_client_id(request: Request, book: Book, _: Fault | None) -> Reply:
             row = None
     if row is None or not _is_visible(row):
         raise Refusal(404, 40410000, f"order not found for {client_order_id}")
-    return Reply(200, shapes.order_body(row))
+    return Reply(200, bodies.order_body(row))
 
 
 def _by_id(request: Request, book: Book, _: Fault | None) -> Reply:
@@ -123,7 +131,7 @@ def _by_id(request: Request, book: Book, _: Fault | None) -> Reply:
     row = book.state.order(order_id)
     if row is None or not _is_visible(row):
         raise Refusal(404, 40410000, f"order not found for {order_id}")
-    return Reply(200, shapes.order_body(row))
+    return Reply(200, bodies.order_body(row))
 
 
 def _cancel(request: Request, book: Book, fault: Fault | None) -> Reply:
@@ -133,7 +141,7 @@ def _cancel(request: Request, book: Book, fault: Fault | None) -> Reply:
 
 def _replace(request: Request, book: Book, _: Fault | None) -> Reply:
     fields = request.body if isinstance(request.body, dict) else {}
-    return Reply(200, shapes.order_body(book.replace(request.path.removeprefix("/v2/orders/"), fields)))
+    return Reply(200, bodies.order_body(book.replace(request.path.removeprefix("/v2/orders/"), fields)))
 
 
 def _list_orders(request: Request, book: Book, _: Fault | None) -> Reply:
@@ -147,27 +155,28 @@ def _list_orders(request: Request, book: Book, _: Fault | None) -> Reply:
         raise Refusal(422, 40010001, "invalid status")
     direction = "ASC" if query.get("direction", "desc") == "asc" else "DESC"
     limit = min(_whole(query.get("limit"), ORDERS_DEFAULT), ORDERS_MOST)
-    after = shapes.parse_time(query["after"]) if "after" in query else None
+    after = bodies.parse_time(query["after"]) if "after" in query else None
     # Both words are chosen above; nothing of the request reaches this text.
     sql = f"SELECT * FROM orders WHERE {scope} AND submitted_at > ? ORDER BY seq {direction} LIMIT ?"  # noqa: S608
     rows = book.state.rows(sql, (stamp(after) if after else "", limit))
-    return Reply(200, [shapes.order_body(row) for row in rows if _is_visible(row)])
+    return Reply(200, [bodies.order_body(row) for row in rows if _is_visible(row)])
+
+
+def _page_of(request: Request) -> dict[str, Any]:
+    """What a query for a page of FILLS or ACTIVITIES says: after which time and which id, which way, and how many."""
+    query = request.query
+    after = bodies.parse_time(query["after"]) if "after" in query else None
+    return {
+        "after": stamp(after) if after else "",
+        "token": query.get("page_token"),
+        "way": 1 if query.get("direction", "desc") == "asc" else -1,
+        "size": min(_whole(query.get("page_size"), FILLS_MOST), FILLS_MOST),
+    }
 
 
 def _fills(request: Request, book: Book, _: Fault | None) -> Reply:
-    query = request.query
-    after = shapes.parse_time(query["after"]) if "after" in query else None
-    size = min(_whole(query.get("page_size"), FILLS_MOST), FILLS_MOST)
-    direction, beyond = ("ASC", ">") if query.get("direction", "desc") == "asc" else ("DESC", "<")
-    token = query.get("page_token")
-    at = book.state.row("SELECT seq FROM fills WHERE id = ?", (token,)) if token else None
-    since = f"AND f.seq {beyond} {int(at['seq'])}" if at else ""
-    sql = (
-        f"SELECT f.*, o.hidden_lookups, o.hidden_until FROM fills f JOIN orders o ON o.id = f.order_id "  # noqa: S608
-        f"WHERE f.at > ? {since} ORDER BY f.seq {direction} LIMIT ?"
-    )
-    rows = book.state.rows(sql, (stamp(after) if after else "", size))
-    return Reply(200, [shapes.fill_body(row) for row in rows if _is_visible(row)])
+    rows = book.state.rows(FILLS, _page_of(request))
+    return Reply(200, [bodies.fill_body(row) for row in rows if _is_visible(row)])
 
 
 def _quotes(request: Request, book: Book, fault: Fault | None) -> Reply:
@@ -176,7 +185,7 @@ def _quotes(request: Request, book: Book, fault: Fault | None) -> Reply:
         inward = book.strictness.inward(symbol) if symbol else None
         if inward is not None:
             wanted[inward] = symbol
-    found = {wanted[name]: shapes.quote_body(quote) for name, quote in book.quotes(list(wanted)).items()}
+    found = {wanted[name]: bodies.quote_body(quote) for name, quote in book.quotes(list(wanted)).items()}
     if fault is not None and fault.kind in QUOTES:
         found = {symbol: _odd_quote(fault.kind, body) if fault.names(symbol) else body for symbol, body in found.items()}
     return Reply(200, {"quotes": {symbol: body for symbol, body in found.items() if body}})
@@ -185,7 +194,7 @@ def _quotes(request: Request, book: Book, fault: Fault | None) -> Reply:
 def _odd_quote(kind: str, body: dict[str, Any]) -> dict[str, Any]:
     """A quote that is wrong in the way the script asks for."""
     bid, ask = body["bp"], body["ap"]
-    at = shapes.parse_time(body["t"])
+    at = bodies.parse_time(body["t"])
     changes: dict[str, dict[str, Any]] = {
         "stale_quote": {"t": stamp((at or dt.datetime.now(dt.UTC)) - STALE)},
         "wide_quote": {"bp": bid * 0.8, "ap": ask * 1.25},
@@ -198,7 +207,7 @@ def _odd_quote(kind: str, body: dict[str, Any]) -> dict[str, Any]:
 def _calendar(request: Request, book: Book, _: Fault | None) -> Reply:
     start = dt.date.fromisoformat(request.query.get("start", "0001-01-01"))
     end = dt.date.fromisoformat(request.query.get("end", "9999-12-31"))
-    return Reply(200, [shapes.day_body(day) for day in book.market.bars.days if start <= day.session <= end])
+    return Reply(200, [bodies.day_body(day) for day in book.market.bars.days if start <= day.session <= end])
 
 
 def _asset(request: Request, book: Book, _: Fault | None) -> Reply:
@@ -206,34 +215,26 @@ def _asset(request: Request, book: Book, _: Fault | None) -> Reply:
     symbol = book.strictness.inward(asked)
     if symbol is None or symbol not in book.market.bars.symbols:
         raise Refusal(404, 40410000, f"asset not found for {asked}")
-    return Reply(200, shapes.asset_body(book, symbol))
+    return Reply(200, bodies.asset_body(book, symbol))
 
 
 def _assets(request: Request, book: Book, _: Fault | None) -> Reply:
     # A new name with bars of its own is the asset that had the old one.
     taken = set(book.strictness.renames.values())
-    bodies = [shapes.asset_body(book, symbol) for symbol in book.market.bars.symbols if symbol not in taken]
+    assets = [bodies.asset_body(book, symbol) for symbol in book.market.bars.symbols if symbol not in taken]
     wanted = request.query.get("status")
-    return Reply(200, [body for body in bodies if wanted in (None, body["status"])])
+    return Reply(200, [asset for asset in assets if wanted in (None, asset["status"])])
 
 
 def _positions(_: Request, book: Book, __: Fault | None) -> Reply:
-    return Reply(200, [shapes.position_body(book, row) for row in book.state.positions()])
+    return Reply(200, [bodies.position_body(book, row) for row in book.state.positions()])
 
 
 def _activities(request: Request, book: Book, _: Fault | None) -> Reply:
     """What moved cash without a trade: dividends, fees, cash in lieu; newest first unless asked otherwise."""
-    query = request.query
-    kind = request.path.removeprefix("/v2/account/activities").strip("/") or query.get("activity_types", "")
-    after = shapes.parse_time(query["after"]) if "after" in query else None
-    direction, beyond = ("ASC", ">") if query.get("direction", "desc") == "asc" else ("DESC", "<")
-    token = query.get("page_token")
-    at = book.state.row("SELECT seq FROM activities WHERE id = ?", (token,)) if token else None
-    since = f"AND seq {beyond} {int(at['seq'])}" if at else ""
-    sql = f"SELECT * FROM activities WHERE at > ?1 AND ?2 IN ('', kind) {since} ORDER BY seq {direction} LIMIT ?3"  # noqa: S608
-    size = min(_whole(query.get("page_size"), FILLS_MOST), FILLS_MOST)
-    rows = book.state.rows(sql, (stamp(after) if after else "", kind, size))
-    return Reply(200, [shapes.activity_body(row) for row in rows])
+    kind = request.path.removeprefix("/v2/account/activities").strip("/") or request.query.get("activity_types", "")
+    rows = book.state.rows(ACTIVITIES, {**_page_of(request), "kind": kind})
+    return Reply(200, [bodies.activity_body(row) for row in rows])
 
 
 def _is_visible(row: Row) -> bool:
@@ -245,8 +246,8 @@ def _whole(text: str | None, default: int) -> int:
 
 
 ROUTES: dict[tuple[str, str], Callable[[Request, Book, Fault | None], Reply]] = {
-    ("GET", "/v2/account"): lambda _, book, __: Reply(200, shapes.account_body(book)),
-    ("GET", "/v2/clock"): lambda _, book, __: Reply(200, shapes.clock_body(book)),
+    ("GET", "/v2/account"): lambda _, book, __: Reply(200, bodies.account_body(book)),
+    ("GET", "/v2/clock"): lambda _, book, __: Reply(200, bodies.clock_body(book)),
     ("GET", "/v2/calendar"): _calendar,
     ("GET", "/v2/assets"): _assets,
     ("GET", "/v2/positions"): _positions,

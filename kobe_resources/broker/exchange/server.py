@@ -144,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
         request = self._read()
         if request is None:
             return
-        passes, self._answer_headers = True, {}
+        self._answer_headers = {}
         if request.path.startswith("/embedded/"):
             self._control(request)
             return
@@ -188,7 +188,7 @@ class Handler(BaseHTTPRequestHandler):
             return Reply(422, {"message": str(error)})
 
     def _is_local(self) -> bool:
-        """True where the request names this machine, which a page of another site and a rebound DNS name do not."""
+        """Whether the request names this machine, which a page of another site and a rebound DNS name do not."""
         host, _, port = (self.headers.get("Host") or "").partition(":")
         return host.lower() in ("127.0.0.1", "localhost") and (not port or port.isdecimal())
 

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -125,7 +125,7 @@ class State:
             self._db.backup(copy)
         draft.replace(path)
 
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         """The rows of a query."""
         with self._lock:
             return self._db.execute(sql, parameters).fetchall()
@@ -258,9 +258,7 @@ class State:
         assert made is not None
         return made
 
-    def split(
-        self, symbol: str, ratio: float, whole: bool = False, moves_stops: bool = True, price: float = 0.0, at: str = ""
-    ) -> None:
+    def split(self, symbol: str, ratio: float, whole: bool, moves_stops: bool, price: float, at: str) -> None:
         """`ratio` new shares for one: position and open orders follow; an order that has no share left is cancelled.
 
         whole: cash at `price` a new share pays for the fraction that is left. moves_stops: the prices of stops follow, too.
@@ -291,10 +289,7 @@ class State:
                 ),
             )
 
-    def move_cash(
-        self, kind: str, amount: float, at: str, description: str, symbol: str | None = None, qty: float = 0.0,
-        price: float = 0.0,
-    ) -> None:  # fmt: skip
+    def move_cash(self, kind: str, amount: float, at: str, description: str, symbol: str, qty: float, price: float) -> None:
         """Book cash that comes, or goes where negative, without a trade, with the activity that records it."""
         self.run("UPDATE account SET cash = cash + ?", (amount,))
         self.run(

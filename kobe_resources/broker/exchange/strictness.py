@@ -68,11 +68,11 @@ class Strictness:
         return replace(self, **checked)
 
     def is_shortable(self, symbol: str) -> bool:
-        """No pattern of `not_shortable` names the symbol."""
+        """Whether no pattern of `not_shortable` names the symbol."""
         return not any(fnmatchcase(symbol, pattern) for pattern in self.not_shortable)
 
     def is_hard_to_borrow(self, symbol: str) -> bool:
-        """A pattern of `hard_to_borrow` names the symbol."""
+        """Whether a pattern of `hard_to_borrow` names the symbol."""
         return any(fnmatchcase(symbol, pattern) for pattern in self.hard_to_borrow)
 
     def inward(self, symbol: str) -> str | None:

@@ -298,7 +298,7 @@ def test_without_keys_there_is_no_broker(settings: Settings, stage: Any) -> None
 def test_a_process_of_its_own_takes_bars_and_terms_from_the_same_places(settings: Settings) -> None:
     bars, terms = _from_settings()
     assert dataclasses.replace(terms, account_number="") == dataclasses.replace(simulated_terms(settings), account_number="")
-    assert bars.bar("KO", FIRST) == (FIRST, 100.0, 105.0, 95.0, 102.0)
+    assert bars.last_bar("KO", FIRST) == (FIRST, 100.0, 105.0, 95.0, 102.0)
     assert [split.ratio for split in bars.splits(FIRST, SESSIONS[-1])] == [2.0]
 
 
